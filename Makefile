@@ -1,0 +1,56 @@
+# tocsin: everything a developer does. Needs make and python3 (3.11 or later), nothing else.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench docs venv servers clean
+
+help: ## list the targets
+	@echo "make TARGET [ARGS='…']"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(READY) ## run tocsin here with a demo (tocsin up --demo)
+	$(BIN)/tocsin up --demo $(ARGS)
+
+test: $(READY) ## run all tests; ARGS go to pytest, e.g. ARGS='tests/unit -k kql'
+	@$(BIN)/python -m tests.servers.fetch
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## ruff, formatting, mypy --strict, and the rooms (import-linter)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## let ruff sort imports, fix what it can and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## run the benchmarks; ARGS pick one, e.g. ARGS=intake
+	$(BIN)/python -m bench $(ARGS)
+
+docs: $(READY) ## make the generated reference pages anew (docs/reference)
+	$(BIN)/python -m docs $(ARGS)
+
+venv: $(READY) ## make .venv with everything the other targets need
+
+servers: $(READY) ## fetch what the real test servers need, and say what is missing
+	@$(BIN)/python -m tests.servers.fetch --all
+
+clean: ## remove .venv, dist and the tools' caches
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "tocsin needs Python 3.11 or later; this is %d.%d: make PYTHON=python3.11" % v[:2])'
+	@echo "installing: a virtual environment in $(VENV), and uv into it"
+	@$(PYTHON) -m venv $(VENV) || { echo "Debian and Ubuntu: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$$(sed -n '/^name = "uv"$$/{n;s/^version = "\(.*\)"/\1/p;}' uv.lock)"
+
+$(READY): pyproject.toml uv.lock | $(BIN)/uv
+	@echo "installing: what uv.lock names (tocsin's dependencies and the developers' tools) into $(VENV)"
+	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --quiet --python $(BIN)/python
+	@touch $@

@@ -1,0 +1,1 @@
+"""tocsin rings when a run goes wrong."""

@@ -1,0 +1,1 @@
+"""Occurrences and conditions: what changed, decided without I/O."""

@@ -1,0 +1,1 @@
+"""tocsin.yaml, homes and packaged content."""

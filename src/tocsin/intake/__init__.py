@@ -1,0 +1,1 @@
+"""From a source's messages to rows of the log store."""

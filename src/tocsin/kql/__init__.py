@@ -1,0 +1,1 @@
+"""KQL: the only room that knows duckdb_kql."""

@@ -1,0 +1,1 @@
+"""One registry, and its table of names."""

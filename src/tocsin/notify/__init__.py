@@ -1,0 +1,1 @@
+"""From intents to mails that went out once."""

@@ -1,0 +1,1 @@
+"""Tests of tocsin; a package so that no installed `tests` shadows it."""
