@@ -1,1 +1,1 @@
-"""One registry, and its table of names."""
+"""One registry object and its table of names."""

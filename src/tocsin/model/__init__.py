@@ -1,1 +1,1 @@
-"""Frozen values that every room shares."""
+"""Frozen values that every station agrees on."""

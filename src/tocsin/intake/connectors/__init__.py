@@ -1,0 +1,1 @@
+"""One connector a file; ``base`` has the contract."""

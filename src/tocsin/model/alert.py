@@ -1,0 +1,123 @@
+"""Alerts: what rules remember of what they told, and the transitions that they write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from tocsin.model.statuses import Severity
+
+
+class Phase(StrEnum):
+    """Where an alert is in its life. Event alerts: none → told | stale → closed. Conditions: the others."""
+
+    NONE = ""
+    TOLD = "told"
+    STALE = "stale"
+    CLOSED = "closed"
+    PENDING = "pending"
+    FIRING = "firing"
+    RECOVERING = "recovering"
+    RESOLVED = "resolved"
+
+
+class Why(StrEnum):
+    """Why something was told or not; mails, history and logs show the text."""
+
+    FIRST = "first occurrence"
+    ALREADY_TOLD = "already told"
+    NOT_FINAL = "another try follows"
+    AWAITING_TRY = "waits whether another try comes"
+    NEWER_TRY = "a newer try came"
+    NO_TRY_CAME = "no other try came in time"
+    BEFORE_START = "older than the rule"
+    TOO_OLD = "older than tell_within"
+    BEFORE_CONSUMER = "produced before the consumer's first start"
+    CATCH_UP_OVER = "catch-up is over"
+    RULE_CHANGED = "rule changed"
+    RULE_GONE = "rule removed"
+    THRESHOLD = "condition holds"
+    RECOVERED = "recovered"
+    NO_DATA = "no data"
+    DEADLINE = "deadline passed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventKey:
+    """Identity of an event in a run's history: the dedupe key and the producer's time."""
+
+    source: str
+    event_id: str
+    time_us: int  # TimeGenerated, µs since the epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occurrence:
+    """One occurrence of a row rule: the stretch that was first told (or found stale) of ``event``."""
+
+    rule: str
+    run_id: str
+    event: EventKey
+    phase: Phase  # TOLD or STALE
+    at: datetime  # T of the evaluation; UTC
+    commit_seq: int
+
+    @property
+    def name(self) -> str:
+        """Short, stable name of it, used in keys and Message-IDs."""
+        return fingerprint(self.rule, self.run_id, self.event.source, self.event.event_id, str(self.event.time_us))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """A change of an alert's state: a row of ``Alerts``."""
+
+    rule: str
+    instance: Mapping[str, object]
+    occurrence: str  # '' for a condition
+    before: Phase
+    after: Phase
+    reason: Why
+    severity: Severity
+    value: float | None = None
+    labels: Mapping[str, object] = field(default_factory=dict)
+    run_id: str = ""
+    commit_seq: int
+    at: datetime  # T; UTC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionState:
+    """What a window or absence rule remembers of one instance."""
+
+    rule: str
+    instance: Mapping[str, object]
+    phase: Phase
+    since: datetime  # T at which the phase began
+    severity: Severity
+    value: float | None = None
+    data: Mapping[str, object] = field(default_factory=dict)  # the rule kind's own, JSON-able
+
+    @property
+    def key(self) -> str:
+        """Name of the instance within its rule."""
+        return instance_key(self.instance)
+
+
+def fingerprint(*parts: str) -> str:
+    """160 bits of SHA-256 over length-prefixed parts, hex: no two lists of parts can be confused."""
+    h = hashlib.sha256()
+    for part in parts:
+        raw = part.encode("utf-8", "surrogatepass")
+        h.update(len(raw).to_bytes(8, "big"))
+        h.update(raw)
+    return h.hexdigest()[:40]
+
+
+def instance_key(instance: Mapping[str, object]) -> str:
+    """Canonical text of an instance's ``by`` values."""
+    return json.dumps(instance, sort_keys=True, ensure_ascii=False, default=str, separators=(",", ":"))

@@ -1,0 +1,41 @@
+"""What goes out: one message to one address, rendered once, stored before its first attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery is."""
+
+    READY = "ready"  # waits for its attempt, or for the next one
+    SENT = "sent"  # accepted by the server, or laid into the local outbox
+    FAILED = "failed"  # refused for good, or past its deadline
+    DROPPED = "dropped"  # an author's `then: drop`, or counted into a summary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One message to one address. ``message`` is byte-equal in every attempt."""
+
+    id: str
+    address: str
+    receiver: str
+    group: str  # what threads it: the run, or the group's key
+    rules: tuple[str, ...]
+    severity: str
+    subject: str
+    message_id: str
+    message: bytes  # RFC 5322, CRLF
+    state: DeliveryState
+    attempt: int = 0  # tries so far
+    created_at: datetime  # UTC
+    next_at: datetime  # UTC; when the next attempt is due
+    deadline: datetime  # UTC; when retrying ends
+    reply: str = ""  # the server's last words
+    run_id: str = ""
+    event_time: datetime | None = None  # of the event that it tells, for latency
+    ingested_at: datetime | None = None
+    covers: int = 1  # how many intents it tells of

@@ -1,0 +1,156 @@
+"""What comes in: payloads as received, mapped events, heartbeats, dead letters, positions; one commit takes a list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+MAX_PAYLOAD = 1 << 20
+"""Bytes of the largest payload that is read; beyond it is a dead letter."""
+MAX_NESTING = 64
+"""Depth of the deepest JSON that is read."""
+DEAD_PAYLOAD = 256 << 10
+"""Bytes of a dead letter's payload that are kept."""
+
+STATUS_TYPE = "tocsin.run.status"
+HEARTBEAT_TYPE = "tocsin.run.heartbeat"
+
+
+class DeadReason(StrEnum):
+    """Why a message could not be read."""
+
+    NOT_JSON = "not_json"
+    NOT_UTF8 = "not_utf8"
+    TOO_LARGE = "too_large"
+    TOO_DEEP = "too_deep"
+    BAD_NUMBER = "bad_number"  # NaN, infinities, out of range
+    BAD_STRING = "bad_string"  # lone surrogates
+    NOT_AN_EVENT = "not_an_event"  # not an object, or of no known type
+    NO_RUN_ID = "no_run_id"
+    NO_STATUS = "no_status"
+    BAD_TIME = "bad_time"
+    BAD_FIELD = "bad_field"  # a field of a type that cannot be read
+    MAPPING_FAILED = "mapping_failed"
+    STORE_REFUSED = "store_refused"  # the bulk statement threw on it, found by bisecting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a message came from. Kafka fields are None elsewhere."""
+
+    topic: str = ""
+    partition: int | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message that could not be read; it travels with its batch's commit."""
+
+    consumer: str
+    origin: Origin = Origin()
+    reason: DeadReason
+    detail: str
+    payload: bytes  # whole; the store cuts it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Progress in one Kafka partition: the records of a batch lie in [start, next)."""
+
+    cluster: str
+    topic: str
+    topic_id: str  # the broker's id of the topic; the name where the broker gives none
+    partition: int
+    start: int  # the position from which the batch was taken
+    next: int  # the next offset to read, past control records and compacted gaps
+    reset: bool = False  # the topic was made anew or offsets were lost: `start` need not equal the stored position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawEvents:
+    """Canonical CloudEvents, unread: the fast path. The lists run in parallel.
+
+    ``times_us`` holds each record's CreateTime, or the receipt, in microseconds since the epoch: it is the event's time
+    where the payload has none. ``own_time`` says whether that is a producer's time (Kafka CreateTime) or only the receipt.
+    """
+
+    consumer: str
+    payloads: Sequence[bytes]
+    times_us: Sequence[int]
+    own_time: bool
+    received_us: int
+    topic: str = ""
+    topic_id: str = ""
+    cluster: str = ""
+    partitions: Sequence[int] | None = None
+    offsets: Sequence[int] | None = None
+    retries_unknown: bool = False  # an absent WillRetry stays null instead of false
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MappedEvent:
+    """An event read by a mapping: values of wire columns by name (absent ones omitted), times as datetime.
+
+    ``time`` None means that the producer gave no time: the receipt is used, and dedupe falls back to recent ids.
+    ``event_id`` '' means that the id is derived from content and consumer. ``heartbeat`` events need RunId only.
+    """
+
+    source: str
+    event_id: str
+    time: datetime | None
+    columns: Mapping[str, object]
+    raw: bytes
+    heartbeat: bool = False
+    origin: Origin = Origin()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MappedEvents:
+    """Events of one consumer, read by its mapping. ``cluster``/``topic_id`` as in ``Position`` where from Kafka."""
+
+    consumer: str
+    events: Sequence[MappedEvent]
+    received_us: int
+    topic_id: str = ""
+    cluster: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one connector hands over to be made durable at once: all of it or nothing."""
+
+    raw: tuple[RawEvents, ...] = ()
+    mapped: tuple[MappedEvents, ...] = ()
+    dead: tuple[DeadLetter, ...] = ()
+    positions: tuple[Position, ...] = ()
+
+    @property
+    def messages(self) -> int:
+        """How many events and dead letters it holds."""
+        return sum(len(r.payloads) for r in self.raw) + sum(len(m.events) for m in self.mapped) + len(self.dead)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of one batch of a commit. Counts are of messages."""
+
+    accepted: int
+    duplicate: int
+    heartbeats: int
+    dead: tuple[DeadLetter, ...] = ()
+    skipped: int = 0  # Kafka records below the stored position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """One durable commit of the log store. ``seq`` is None when no row came and only positions moved."""
+
+    seq: int | None
+    ingested_at: datetime
+    rows: int
+    receipts: tuple[Receipt, ...]
+    consumers: frozenset[str] = frozenset()
+    statuses: Mapping[str, int] = field(default_factory=dict)

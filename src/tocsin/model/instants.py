@@ -1,0 +1,48 @@
+"""When rules look: instants, timers, watermarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Instant:
+    """An evaluation instant. Order: by T; at equal T the commit first.
+
+    ``timer`` False: the commit ``commit_seq`` at its IngestedAt. True: a timer at its due time or release, seeing commits
+    up to ``commit_seq``.
+    """
+
+    at: datetime  # T; UTC, cut to µs
+    timer: bool
+    commit_seq: int
+
+
+class TimerKind(StrEnum):
+    """What a timer is for."""
+
+    FINAL_AFTER = "final_after"  # no newer try came
+    CATCH_UP = "catch_up"  # a catch-up's summary
+    TICK = "tick"  # a window's tick
+    FOR = "for"  # the end of a `for`
+    DEADLINE = "deadline"  # an absence rule's deadline
+    CLOSE = "close"  # a quiet closing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timer:
+    """Something to look at later. (rule, kind, key) names it; setting it again replaces it.
+
+    It is released when the clock has reached ``due`` and the watermark of each of ``consumers`` has. ``data`` is the
+    rule's own, JSON-able.
+    """
+
+    rule: str
+    kind: TimerKind
+    key: str
+    due: datetime  # UTC
+    consumers: frozenset[str] = frozenset()
+    data: Mapping[str, object] = field(default_factory=dict)

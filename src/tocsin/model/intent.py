@@ -1,0 +1,71 @@
+"""What shall be told: intents, written with the evaluation that decided them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from tocsin.model.alert import Why, fingerprint
+from tocsin.model.statuses import Severity
+
+
+class IntentKind(StrEnum):
+    """What an intent says of its alert."""
+
+    FIRED = "fired"
+    REPEATED = "repeated"
+    RESOLVED = "resolved"
+    ESCALATED = "escalated"
+    SUMMARY = "summary"  # of a catch-up: how many were too old to tell
+    ADMIN = "admin"  # tocsin's own trouble, to admin_email
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleInfo:
+    """What notify needs to know of a rule, frozen at the version that fired. Kept in state by ``version``."""
+
+    name: str
+    version: str  # hash of the whole presentation below
+    summary: str  # Jinja2 source of the subject, '' for the built-in one
+    description: str = ""
+    runbook: str = ""
+    template: str = ""  # base name of a mail template, '' for the default
+    owner: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)  # Jinja2 sources
+    notify_to: tuple[str, ...] = ()  # receivers or addresses
+    notify_only: bool = False
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """One thing to tell. ``id`` follows from what it says, so that an evaluation replayed writes the same one."""
+
+    rule: str
+    rule_version: str
+    instance: Mapping[str, object]
+    occurrence: str
+    kind: IntentKind
+    ordinal: int = 0
+    severity: Severity
+    why: Why
+    labels: Mapping[str, object] = field(default_factory=dict)
+    keep: Mapping[str, object] = field(default_factory=dict)
+    value: float | None = None
+    run_id: str = ""
+    root_run_id: str = ""
+    event: Mapping[str, object] = field(default_factory=dict)  # the row that fired, JSON-able, Raw left out
+    rows: tuple[Mapping[str, object], ...] = ()  # the first rows of a window rule, JSON-able
+    data: Mapping[str, object] = field(default_factory=dict)  # e.g. {"stale": 1234, "oldest": …} of a summary
+    commit_seq: int
+    at: datetime  # T of the evaluation; UTC
+    event_time: datetime | None = None  # TimeGenerated of the event; UTC
+
+    @property
+    def id(self) -> str:
+        """Stable identity."""
+        from tocsin.model.alert import instance_key
+
+        return fingerprint(self.rule, instance_key(self.instance), self.occurrence, self.kind, str(self.ordinal))

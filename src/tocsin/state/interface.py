@@ -1,0 +1,225 @@
+"""The state store's contract: small, transactional, the truth about what was told.
+
+Each method is one transaction. What an evaluation decided is written by one ``commit``: transitions, intents, occurrences,
+timers and the cursor together, so that a crash replays the evaluation with the same result.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tocsin.model.alert import ConditionState, EventKey, Occurrence, Transition
+from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.instants import Instant, Timer
+from tocsin.model.intent import Intent, RuleInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleRecord:
+    """What is remembered of a rule between starts and reloads."""
+
+    name: str
+    meaning: str  # hash of the fields that carry meaning
+    start_seq: int  # tells only what has a greater CommitSeq
+    cursor: Instant | None = None  # last instant finished, for window and absence rules and lagging row rules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatchUp:
+    """A rule's catch-up of one consumer: stale occurrences are counted until ``due`` is heard."""
+
+    rule: str
+    consumer: str
+    count: int
+    oldest: datetime
+    newest: datetime
+    began: datetime  # T of the first stale event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Everything that evaluating one or more instants decided; written at once."""
+
+    row_cursor: int | None = None  # new shared cursor of the row rules, None: unchanged
+    rules: tuple[RuleRecord, ...] = ()  # put
+    rules_gone: tuple[str, ...] = ()
+    occurrences: tuple[Occurrence, ...] = ()
+    conditions: tuple[ConditionState, ...] = ()  # put
+    conditions_gone: tuple[tuple[str, str], ...] = ()  # (rule, instance key)
+    timers: tuple[Timer, ...] = ()  # put
+    timers_gone: tuple[tuple[str, str, str], ...] = ()  # (rule, kind, key)
+    catch_ups: tuple[CatchUp, ...] = ()  # put
+    catch_ups_gone: tuple[tuple[str, str], ...] = ()  # (rule, consumer)
+    transitions: tuple[Transition, ...] = ()
+    intents: tuple[Intent, ...] = ()
+    infos: tuple[RuleInfo, ...] = ()  # those that the intents name; known ones are skipped
+    timer_t: datetime | None = None  # T of the last timer instant evaluated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorRow:
+    """A row for the log store's Alerts or Notifications."""
+
+    seq: int
+    table: str
+    row: Mapping[str, object]  # JSON-able; times as ISO strings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempted:
+    """What an attempt to deliver came to."""
+
+    id: str
+    state: DeliveryState
+    attempt: int
+    reply: str
+    next_at: datetime
+    at: datetime
+
+
+class State(ABC):
+    """Safe from any thread."""
+
+    # -- pairing -------------------------------------------------------------------------------------------------------
+    @property
+    @abstractmethod
+    def pair_id(self) -> str:
+        """Identity shared with the log store; '' in a state just made."""
+
+    @abstractmethod
+    def set_pair_id(self, pair_id: str) -> None:
+        """Take over a pair id."""
+
+    @abstractmethod
+    def adopt(self, head_seq: int, mirror_seq: int) -> None:
+        """Move every cursor and rule start to ``head_seq``, drop timers and catch-ups, set the mirror sequence base."""
+
+    @abstractmethod
+    def max_cursor(self) -> int:
+        """The greatest CommitSeq that any cursor or timer record names."""
+
+    # -- evaluation ----------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def row_cursor(self) -> int:
+        """Shared cursor of the row rules; 0 at first."""
+
+    @abstractmethod
+    def timer_t(self) -> datetime | None:
+        """T of the last timer instant evaluated; no commit may be stamped at or before it."""
+
+    @abstractmethod
+    def rules(self) -> Mapping[str, RuleRecord]:
+        """All rules remembered, by name."""
+
+    @abstractmethod
+    def told(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[Occurrence]]:
+        """Occurrences remembered for these (rule, run)."""
+
+    @abstractmethod
+    def rules_told_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """run → rules that remember an occurrence of it; runs without any are left out. Fast for 20,000 ids."""
+
+    @abstractmethod
+    def conditions(self, rule: str) -> Mapping[str, ConditionState]:
+        """Instances remembered of a rule, by instance key."""
+
+    @abstractmethod
+    def timers(self) -> Sequence[Timer]:
+        """All timers, in order of due."""
+
+    @abstractmethod
+    def catch_ups(self) -> Sequence[CatchUp]:
+        """All catch-ups under way."""
+
+    @abstractmethod
+    def commit(self, outcome: Outcome, now: datetime) -> None:
+        """Write ``outcome`` in one transaction, its transitions also to the mirror log. Durable when it returns.
+
+        Intents that are already there (same id) are left as they are. Raises StoreError; then nothing was kept.
+        """
+
+    # -- notify --------------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def intents(self, limit: int = 1000) -> Sequence[Intent]:
+        """Intents that no delivery has consumed yet, oldest first."""
+
+    @abstractmethod
+    def info(self, version: str) -> RuleInfo | None:
+        """The rule presentation called ``version``."""
+
+    @abstractmethod
+    def put_deliveries(self, deliveries: Sequence[Delivery], consumed: Sequence[str], now: datetime) -> None:
+        """Store new deliveries and mark the intents ``consumed``, at once; mirror rows too. Known ids are left as they are.
+
+        An intent whose mails are held back by a cap is not in ``consumed`` until its summary is written.
+        """
+
+    @abstractmethod
+    def due(self, now: datetime, limit: int = 100, exclude: Iterable[str] = ()) -> Sequence[Delivery]:
+        """READY deliveries with ``next_at <= now``, oldest first, but those under way (``exclude``: ids)."""
+
+    @abstractmethod
+    def next_due(self) -> datetime | None:
+        """When the next READY delivery is due."""
+
+    @abstractmethod
+    def attempted(self, results: Sequence[Attempted]) -> None:
+        """Write what attempts came to, mirror rows too, in one transaction."""
+
+    @abstractmethod
+    def delivery(self, id: str) -> Delivery | None:
+        """One delivery."""
+
+    @abstractmethod
+    def deliveries(
+        self, *, state: DeliveryState | None = None, address: str = "", limit: int = 100, before: datetime | None = None
+    ) -> Sequence[Delivery]:
+        """Deliveries, newest first."""
+
+    @abstractmethod
+    def sent_since(self, address: str, since: datetime) -> int:
+        """How many deliveries to ``address`` were created since ``since`` (for the cap), summaries included."""
+
+    @abstractmethod
+    def thread(self, address: str, group: str) -> tuple[str, str] | None:
+        """(Message-ID, subject) of the first delivery of ``group`` to ``address``."""
+
+    @abstractmethod
+    def told_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[tuple[str, str]]:
+        """(address, receiver) that got the FIRED intent of an alert: its resolved mail goes there."""
+
+    @abstractmethod
+    def outbox_stats(self) -> Mapping[str, float]:
+        """``ready``, ``sent``, ``failed``, ``intents`` counts and ``oldest`` (age in seconds is the caller's: epoch s of created_at)."""
+
+    # -- values of one process or command -------------------------------------------------------------------------------
+    @abstractmethod
+    def get(self, key: str) -> str | None:
+        """A small named value."""
+
+    @abstractmethod
+    def put(self, key: str, value: str) -> None:
+        """Keep a small named value."""
+
+    # -- mirror --------------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def mirror_seq(self) -> int:
+        """The greatest sequence ever given to a mirror row."""
+
+    @abstractmethod
+    def mirror_after(self, seq: int, limit: int = 5000) -> Sequence[MirrorRow]:
+        """Mirror rows beyond ``seq``, in order."""
+
+    @abstractmethod
+    def prune(self, *, mirrored: int, now: datetime, keep: timedelta) -> None:
+        """Forget mirror rows up to ``mirrored`` and finished deliveries, consumed intents older than ``keep``."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close; a second call does nothing."""
+
+
+__all__ = ["Attempted", "CatchUp", "EventKey", "MirrorRow", "Outcome", "RuleRecord", "State"]
