@@ -192,10 +192,9 @@ def _real(document: Document, base: KeyPath, loc: Iterable[str | int]) -> KeyPat
     out: list[str | int] = []
     parts = list(loc)
     for i, part in enumerate(parts):
-        if (isinstance(data, Mapping) and part in data) or (
-            isinstance(data, list) and isinstance(part, int) and part < len(data)
-        ):
-            data = data[part]
+        known = part in data if isinstance(data, Mapping) else isinstance(part, int) and part < len(data or ())
+        if known:
+            data = data[part]  # type: ignore[index]
             out.append(part)
         elif i == len(parts) - 1 and isinstance(data, Mapping) and re.fullmatch(r"\w+", str(part)):
             out.append(part)
