@@ -39,7 +39,7 @@ docs: $(READY) ## make the generated reference pages anew (docs/reference)
 venv: $(READY) ## make .venv with everything the other targets need
 
 servers: $(READY) ## fetch what the real test servers need, and say what is missing
-	@$(BIN)/python -m tests.servers.fetch --all
+	@$(BIN)/python -m tests.servers.fetch
 
 clean: ## remove .venv, dist and the tools' caches
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

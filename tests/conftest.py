@@ -1,0 +1,89 @@
+"""Fixtures of all tests: real servers, once a session. One that is missing skips its tests at home and fails in CI."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import pytest
+
+from tests.servers.kafka import KafkaServer
+from tests.servers.process import ServerMissing
+from tests.servers.process import free_port as find_free_port
+from tests.servers.prometheus import PrometheusServer
+from tests.servers.smtp import SmtpServer
+
+
+def _without(why: ServerMissing) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"in CI every server must be there. {why}", pytrace=False)
+    pytest.skip(str(why))
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    return find_free_port()
+
+
+@pytest.fixture(scope="session")
+def kafka_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """The session's broker for fixtures of a wider scope; a test asks for `kafka`."""
+    try:
+        server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    except ServerMissing as why:
+        _without(why)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def kafka(kafka_session: KafkaServer) -> KafkaServer:
+    """The session's broker, running also where the test before stopped it. Take a `new_topic()`."""
+    return kafka_session.start()
+
+
+@pytest.fixture(scope="session")
+def smtp_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmtpServer]:
+    """The session's SMTP server for fixtures of a wider scope; a test asks for `smtp`."""
+    server = SmtpServer(tmp_path_factory.mktemp("smtp")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def smtp(smtp_session: SmtpServer) -> SmtpServer:
+    """The session's SMTP server (no TLS, no login), with an empty mailbox and no scripts."""
+    return smtp_session.fresh()
+
+
+@pytest.fixture
+def smtp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., SmtpServer]]:
+    """Make further SMTP servers: smtp_server(security="starttls", auth=("user", "word"), smtputf8=False)."""
+    made: list[SmtpServer] = []
+
+    def make(**settings: Any) -> SmtpServer:
+        made.append(SmtpServer(tmp_path_factory.mktemp("smtp"), **settings))
+        return made[-1].start()
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], PrometheusServer]]:
+    """Make a running Prometheus from the text of its configuration."""
+    made: list[PrometheusServer] = []
+
+    def make(config_text: str) -> PrometheusServer:
+        try:
+            server = PrometheusServer(tmp_path_factory.mktemp("prometheus"), config_text)
+        except ServerMissing as why:
+            _without(why)
+        made.append(server)
+        return server.start()
+
+    yield make
+    for server in made:
+        server.stop()
