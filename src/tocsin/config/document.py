@@ -194,7 +194,7 @@ def _real(document: Document, base: KeyPath, loc: Iterable[str | int]) -> KeyPat
     for i, part in enumerate(parts):
         known = part in data if isinstance(data, Mapping) else isinstance(part, int) and part < len(data or ())
         if known:
-            data = data[part]  # type: ignore[index]
+            data = data[part]
             out.append(part)
         elif i == len(parts) - 1 and isinstance(data, Mapping) and re.fullmatch(r"\w+", str(part)):
             out.append(part)
