@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -11,6 +12,7 @@ from tests.servers.process import ServerMissing
 from tests.servers.process import free_port as find_free_port
 from tests.servers.prometheus import PrometheusServer
 from tests.servers.smtp import SmtpServer
+from tests.servers.wheel import install_wheel
 
 
 def _without(why: ServerMissing) -> NoReturn:
@@ -87,3 +89,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
     yield make
     for server in made:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of an environment in which tocsin is installed from its wheel: run `wheel / "tocsin"`."""
+    return install_wheel(tmp_path_factory.mktemp("wheel"))
