@@ -140,7 +140,7 @@ NOTIFICATIONS: tuple[Column, ...] = (
     _s("Receiver", "by which receiver"),
     _s("Group", "the group"),
     _c("Rules", _D, "names of the rules that it tells of"),
-    _s("State", "ready, sent, failed, dropped"),
+    _s("State", "ready, sent, failed, held, dropped"),
     _c("Attempt", KqlType.INT, "number of tries so far"),
     _s("SmtpReply", "the server's last words"),
     _s("Subject", "subject of the mail"),

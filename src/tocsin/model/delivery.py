@@ -14,6 +14,7 @@ class DeliveryState(StrEnum):
     SENT = "sent"  # accepted by the server, or laid into the local outbox
     FAILED = "failed"  # refused for good, or past its deadline
     DROPPED = "dropped"  # an author's `then: drop`, or counted into a summary
+    HELD = "held"  # beyond a cap; waits until `next_at` to be listed in a summary, then is DROPPED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Delivery:
     severity: str
     subject: str
     message_id: str
-    message: bytes  # RFC 5322, CRLF
+    message: bytes  # RFC 5322, CRLF; of one that was HELD its line of the summary, JSON
     state: DeliveryState
     attempt: int = 0  # tries so far
     created_at: datetime  # UTC

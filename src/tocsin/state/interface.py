@@ -154,7 +154,8 @@ class State(ABC):
     def put_deliveries(self, deliveries: Sequence[Delivery], consumed: Sequence[str], now: datetime) -> None:
         """Store new deliveries and mark the intents ``consumed``, at once; mirror rows too. Known ids are left as they are.
 
-        An intent whose mails are held back by a cap is not in ``consumed`` until its summary is written.
+        A mail held back by a cap is a HELD delivery; its summary is another, whose writing is followed by ``attempted``
+        with DROPPED for those that it lists.
         """
 
     @abstractmethod
@@ -181,7 +182,7 @@ class State(ABC):
 
     @abstractmethod
     def sent_since(self, address: str, since: datetime) -> int:
-        """How many deliveries to ``address`` were created since ``since`` (for the cap), summaries included."""
+        """How many deliveries to ``address`` were created since ``since`` (for the cap): summaries too, HELD and DROPPED not."""
 
     @abstractmethod
     def thread(self, address: str, group: str) -> tuple[str, str] | None:

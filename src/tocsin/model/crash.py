@@ -1,0 +1,48 @@
+"""Named points at which a test may kill the process, to show that nothing is lost or told twice there.
+
+``TOCSIN_CRASH_AT=after_250`` kills at the first pass, ``after_250:3`` at the third, with SIGKILL: nothing is flushed,
+no handler runs. Without the variable a point costs one look at a module constant. The points are:
+
+``after_log_commit``    the log store's commit is durable, nobody has been told of it
+``after_state_commit``  an evaluation's outcome is durable, notify has not been woken
+``in_checkpoint``       inside a checkpoint of the log store
+``after_deliveries``    new deliveries are durable, none has been tried
+``after_250``           the mail server accepted a mail, the state does not know it yet
+``after_sent``          the state knows it
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+POINTS: frozenset[str] = frozenset(
+    {"after_log_commit", "after_state_commit", "in_checkpoint", "after_deliveries", "after_250", "after_sent"}
+)
+"""Every name that ``point`` is called with."""
+
+
+def read(setting: str) -> tuple[str, int]:
+    """``name`` or ``name:n`` as (name, n). Raises ValueError for an unknown name or a number below 1."""
+    name, _, times = setting.partition(":")
+    nth = int(times or "1")
+    if name not in POINTS or nth < 1:
+        raise ValueError(f"TOCSIN_CRASH_AT={setting!r}: points are {', '.join(sorted(POINTS))}, the number 1 or more")
+    return name, nth
+
+
+_WHERE, _NTH = read(os.environ["TOCSIN_CRASH_AT"]) if os.environ.get("TOCSIN_CRASH_AT") else ("", 0)
+_passed = 0
+_lock = threading.Lock()
+
+
+def point(name: str) -> None:
+    """End the process here with SIGKILL if ``TOCSIN_CRASH_AT`` says so, else do nothing. Safe from any thread."""
+    if name != _WHERE:
+        return
+    global _passed
+    with _lock:
+        _passed += 1
+        if _passed == _NTH:
+            os.kill(os.getpid(), signal.SIGKILL)
