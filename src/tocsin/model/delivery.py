@@ -40,3 +40,4 @@ class Delivery:
     event_time: datetime | None = None  # of the event that it tells, for latency
     ingested_at: datetime | None = None
     covers: int = 1  # how many intents it tells of
+    intents: tuple[str, ...] = ()  # their ids: whom a resolved mail goes to is found by them

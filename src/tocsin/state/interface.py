@@ -45,7 +45,8 @@ class Outcome:
 
     row_cursor: int | None = None  # new shared cursor of the row rules, None: unchanged
     rules: tuple[RuleRecord, ...] = ()  # put
-    rules_gone: tuple[str, ...] = ()
+    rules_renamed: tuple[tuple[str, str], ...] = ()  # (old, new), first of all: record, alerts and timers move along
+    rules_gone: tuple[str, ...] = ()  # forgotten with their occurrences, conditions, timers and catch-ups
     occurrences: tuple[Occurrence, ...] = ()
     conditions: tuple[ConditionState, ...] = ()  # put
     conditions_gone: tuple[tuple[str, str], ...] = ()  # (rule, instance key)
@@ -94,8 +95,10 @@ class State(ABC):
         """Take over a pair id."""
 
     @abstractmethod
-    def adopt(self, head_seq: int, mirror_seq: int) -> None:
-        """Move every cursor and rule start to ``head_seq``, drop timers and catch-ups, set the mirror sequence base."""
+    def adopt(self, head_seq: int, mirror_seq: int, pair_id: str | None = None) -> None:
+        """Move every cursor and rule start to ``head_seq``, drop timers and catch-ups, raise the mirror sequence to at
+        least ``mirror_seq``, and take over ``pair_id`` where one is given. What waits in the outbox stays there.
+        """
 
     @abstractmethod
     def max_cursor(self) -> int:
@@ -154,6 +157,7 @@ class State(ABC):
     def put_deliveries(self, deliveries: Sequence[Delivery], consumed: Sequence[str], now: datetime) -> None:
         """Store new deliveries and mark the intents ``consumed``, at once; mirror rows too. Known ids are left as they are.
 
+        ``Delivery.intents`` must name what it tells of: ``told_addresses`` answers from it.
         A mail held back by a cap is a HELD delivery; its summary is another, whose writing is followed by ``attempted``
         with DROPPED for those that it lists.
         """
@@ -163,12 +167,12 @@ class State(ABC):
         """READY deliveries with ``next_at <= now``, oldest first, but those under way (``exclude``: ids)."""
 
     @abstractmethod
-    def next_due(self) -> datetime | None:
-        """When the next READY delivery is due."""
+    def next_due(self, exclude: Iterable[str] = ()) -> datetime | None:
+        """When the next READY delivery is due, leaving out those under way (``exclude``: ids)."""
 
     @abstractmethod
     def attempted(self, results: Sequence[Attempted]) -> None:
-        """Write what attempts came to, mirror rows too, in one transaction."""
+        """Write what attempts came to, mirror rows too, in one transaction. Finished deliveries stay as they are."""
 
     @abstractmethod
     def delivery(self, id: str) -> Delivery | None:
@@ -190,11 +194,16 @@ class State(ABC):
 
     @abstractmethod
     def told_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[tuple[str, str]]:
-        """(address, receiver) that got the FIRED intent of an alert: its resolved mail goes there."""
+        """(address, receiver) that got or will get the FIRED intent of an alert: its resolved mail goes there.
+
+        Failed and dropped deliveries do not count. ``instance`` is an instance key.
+        """
 
     @abstractmethod
     def outbox_stats(self) -> Mapping[str, float]:
-        """``ready``, ``sent``, ``failed``, ``intents`` counts and ``oldest`` (age in seconds is the caller's: epoch s of created_at)."""
+        """Counts ``ready``, ``sent``, ``failed``, ``dropped``, ``intents`` (not consumed), and ``oldest``: epoch seconds of
+        the oldest ready delivery's ``created_at`` (its age is the caller's), 0 where none is ready.
+        """
 
     # -- values of one process or command -------------------------------------------------------------------------------
     @abstractmethod
