@@ -192,6 +192,15 @@ class State(ABC):
     def thread(self, address: str, group: str) -> tuple[str, str] | None:
         """(Message-ID, subject) of the first delivery of ``group`` to ``address``."""
 
+    def threads(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[str, str]]:
+        """``thread`` of each (address, group) that has one. A backend may ask all at once."""
+        found = ((pair, self.thread(*pair)) for pair in set(pairs))
+        return {pair: thread for pair, thread in found if thread is not None}
+
+    def sent_counts(self, addresses: Iterable[str], since: datetime) -> Mapping[str, int]:
+        """``sent_since`` of each address. A backend may ask all at once."""
+        return {address: self.sent_since(address, since) for address in set(addresses)}
+
     @abstractmethod
     def told_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[tuple[str, str]]:
         """(address, receiver) that got or will get the FIRED intent of an alert: its resolved mail goes there.
