@@ -1,0 +1,105 @@
+"""One `tocsin up` a home: an flock that a kill -9 releases, and where the running one answers."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from tocsin.errors import TocsinError
+
+LOCK = "tocsin.lock"
+RUNNING = "running.json"
+
+
+class HomeBusy(TocsinError):
+    """Another tocsin runs on this home."""
+
+    def __init__(self, home: Path, running: Running | None) -> None:
+        self.running = running
+        at = f" at {running.url} (process {running.pid})" if running else ""
+        super().__init__(f"another tocsin runs on {home}{at}: stop it first, or give this one a home of its own")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """The tocsin that runs on a home."""
+
+    url: str  # where it answers, no slash at the end
+    pid: int
+
+
+class HomeLock:
+    """Holds a home for this process. Use as a context manager.
+
+    The kernel lets go of the lock when the process ends, however it ends; a stale ``running.json`` is never believed
+    without it.
+    """
+
+    def __init__(self, data: Path, home: Path) -> None:
+        self._data, self._home = data, home
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        """Take the lock. Raises HomeBusy when another holds it for longer than a second (a probe holds it for an instant)."""
+        self._data.mkdir(parents=True, exist_ok=True)
+        file = (self._data / LOCK).open("a+", encoding="utf-8")
+        pause = threading.Event()
+        for attempt in range(11):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt == 10:
+                    file.close()
+                    raise HomeBusy(self._home, _read(self._data)) from None
+                pause.wait(0.1)
+        (self._data / RUNNING).unlink(missing_ok=True)
+        self._file = file
+        return self
+
+    def announce(self, url: str) -> None:
+        """Tell commands on this machine where to ask."""
+        fresh = self._data / f".{RUNNING}.new"
+        fresh.write_text(json.dumps({"url": url.rstrip("/"), "pid": os.getpid()}), encoding="utf-8")
+        os.replace(fresh, self._data / RUNNING)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            (self._data / RUNNING).unlink(missing_ok=True)
+            self._file.close()
+            self._file = None
+
+
+def running(data: Path) -> Running | None:
+    """The tocsin that runs on the home of ``data`` and has announced itself, else None."""
+    return _read(data) if held(data) else None
+
+
+def held(data: Path) -> bool:
+    """Whether some process holds the home of ``data``, announced or still starting."""
+    try:
+        file = (data / LOCK).open("r", encoding="utf-8")
+    except OSError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _read(data: Path) -> Running | None:
+    try:
+        found = json.loads((data / RUNNING).read_text(encoding="utf-8"))
+        return Running(url=str(found["url"]), pid=int(found["pid"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
