@@ -128,7 +128,7 @@ class Control:
             self._left = [(script, script.times) for script in scripts]
 
 
-@dataclass(slots=True)
+@dataclass  # no slots: aiosmtpd calls inspect.getmembers, which Python 3.11.2 fails at for them
 class Handler:
     """aiosmtpd's hooks."""
 
