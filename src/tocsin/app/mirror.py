@@ -1,0 +1,69 @@
+"""Copies transitions and deliveries from the state into the log store, so that KQL can ask about them.
+
+State is the truth; Alerts and Notifications are its mirror, appended in order, idempotent, within a second.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import structlog
+
+from tocsin.clock import Clock
+from tocsin.errors import StoreError
+from tocsin.logstore.interface import LogStore
+from tocsin.metrics.registry import Metrics
+from tocsin.state.interface import State
+
+log = structlog.get_logger(__name__)
+
+EVERY = 0.5
+"""Seconds between looks."""
+CHUNK = 5000
+"""Rows of one mirror commit."""
+
+
+def mirror_once(state: State, store: LogStore) -> int:
+    """Copy what is not mirrored yet, at most one chunk; returns the number of rows copied."""
+    rows = state.mirror_after(store.mirror_seq, CHUNK)
+    if rows:
+        alerts = [r.row for r in rows if r.table == "Alerts"]
+        notes = [r.row for r in rows if r.table == "Notifications"]
+        store.append_mirror(rows[-1].seq, alerts, notes)
+    return len(rows)
+
+
+class Mirror:
+    """The thread that mirrors, and that forgets what is old in the state once an hour."""
+
+    def __init__(self, state: State, store: LogStore, metrics: Metrics, clock: Clock, keep: timedelta) -> None:
+        self._state, self._store, self._metrics, self._clock, self._keep = state, store, metrics, clock, keep
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
+        self._pruned = clock.monotonic()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Mirror what is left and end the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            last = self._stop.wait(EVERY)
+            try:
+                while mirror_once(self._state, self._store):
+                    pass
+                self._metrics.set("tocsin_store_mirror_lag_rows", self._state.mirror_seq() - self._store.mirror_seq)
+                if self._clock.monotonic() - self._pruned > 3600:
+                    self._pruned = self._clock.monotonic()
+                    self._state.prune(mirrored=self._store.mirror_seq, now=self._clock.now(), keep=self._keep)
+            except StoreError as e:
+                log.warning("mirror_failed", error=str(e))
+            if last:
+                return
