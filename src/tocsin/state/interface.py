@@ -119,7 +119,7 @@ class State(ABC):
 
     @abstractmethod
     def told(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[Occurrence]]:
-        """Occurrences remembered for these (rule, run)."""
+        """Occurrences remembered for these (rule, run), in event-time order; pairs without any are left out."""
 
     @abstractmethod
     def rules_told_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
@@ -154,12 +154,14 @@ class State(ABC):
         """The rule presentation called ``version``."""
 
     @abstractmethod
-    def put_deliveries(self, deliveries: Sequence[Delivery], consumed: Sequence[str], now: datetime) -> None:
+    def put_deliveries(
+        self, deliveries: Sequence[Delivery], consumed: Sequence[str], now: datetime, listed: Sequence[str] = ()
+    ) -> None:
         """Store new deliveries and mark the intents ``consumed``, at once; mirror rows too. Known ids are left as they are.
 
         ``Delivery.intents`` must name what it tells of: ``told_addresses`` answers from it.
-        A mail held back by a cap is a HELD delivery; its summary is another, whose writing is followed by ``attempted``
-        with DROPPED for those that it lists.
+        A mail held back by a cap is a HELD delivery; its summary is another. ``listed`` names the HELD deliveries that a
+        summary among ``deliveries`` lists: they become DROPPED in the same transaction.
         """
 
     @abstractmethod

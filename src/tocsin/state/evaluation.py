@@ -1,0 +1,145 @@
+"""What evaluations remember and decide: rules, occurrences, conditions, timers, catch-ups, intents, and the cursors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, bindparam, case, delete, func, or_, select, update
+
+from tocsin.model.alert import ConditionState, Occurrence
+from tocsin.model.instants import Timer
+from tocsin.state import codecs, mirrorlog
+from tocsin.state.dialects import SqlDialect
+from tocsin.state.interface import CatchUp, Outcome, RuleRecord
+from tocsin.state.tables import catch_ups, conditions, intents, marks, occurrences, rule_infos, rules, timers
+
+_T = bindparam("t", type_=marks.c.timer_t.type)
+_SET_CURSOR = update(marks).values(row_cursor=bindparam("cursor"))
+_SET_TIMER_T = update(marks).values(
+    timer_t=case((or_(marks.c.timer_t.is_(None), marks.c.timer_t < _T), _T), else_=marks.c.timer_t)
+)
+_RULES = select(rules)
+_CONDITIONS = select(conditions).where(conditions.c.rule == bindparam("of"))
+_TIMERS = select(timers).order_by(timers.c.due, timers.c.rule, timers.c.kind, timers.c.key)
+_CATCH_UPS = select(catch_ups).order_by(catch_ups.c.rule, catch_ups.c.consumer)
+_MAX_CURSOR = select(
+    select(marks.c.row_cursor).scalar_subquery().label("rows"),
+    select(func.coalesce(func.max(rules.c.cursor_seq), 0)).scalar_subquery().label("cursors"),
+    select(func.coalesce(func.max(rules.c.start_seq), 0)).scalar_subquery().label("starts"),
+)
+_OF_A_RULE = ((rules, "name"), (occurrences, "rule"), (conditions, "rule"), (timers, "rule"), (catch_ups, "rule"))
+
+
+def _gone(table: Table, *key: str) -> Any:
+    return delete(table).where(*(table.c[k] == bindparam(f"k_{k}") for k in key))
+
+
+class Evaluation:
+    """Statements of the evaluator, each on the caller's transaction."""
+
+    def __init__(self, dialect: SqlDialect) -> None:
+        self._dialect = dialect
+        self._put_rule = dialect.upsert(rules, ["name"])
+        self._put_occurrence = dialect.insert_new(occurrences, ["run_id", "rule", "source", "event_id", "time_us"])
+        self._put_condition = dialect.upsert(conditions, ["rule", "instance"])
+        self._put_timer = dialect.upsert(timers, ["rule", "kind", "key"])
+        self._put_catch_up = dialect.upsert(catch_ups, ["rule", "consumer"])
+        self._put_info = dialect.insert_new(rule_infos, ["version"])
+        self._put_intent = dialect.insert_new(intents, ["id"])
+        self._condition_gone = _gone(conditions, "rule", "instance")
+        self._timer_gone = _gone(timers, "rule", "kind", "key")
+        self._catch_up_gone = _gone(catch_ups, "rule", "consumer")
+        of_runs = occurrences.c.run_id.in_(dialect.texts("runs"))
+        self._told = (
+            select(occurrences)
+            .where(of_runs)
+            .order_by(occurrences.c.time_us, occurrences.c.source, occurrences.c.event_id)
+        )
+        self._rules_told_of = select(occurrences.c.run_id, occurrences.c.rule).where(of_runs).distinct()
+
+    # -- what is remembered ------------------------------------------------------------------------------------------
+
+    def rules(self, tx: Connection) -> dict[str, RuleRecord]:
+        """All rules by name."""
+        return {row.name: codecs.rule_of(row) for row in tx.execute(_RULES)}
+
+    def told(self, tx: Connection, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[Occurrence]]:
+        """Occurrences by (rule, run), in event-time order; pairs without any are left out."""
+        wanted = set(pairs)
+        found: dict[tuple[str, str], list[Occurrence]] = {}
+        if wanted:
+            runs = self._dialect.pack(sorted({run for _, run in wanted}))
+            for row in tx.execute(self._told, {"runs": runs}):
+                if (row.rule, row.run_id) in wanted:
+                    found.setdefault((row.rule, row.run_id), []).append(codecs.occurrence_of(row))
+        return found
+
+    def rules_told_of(self, tx: Connection, run_ids: Iterable[str]) -> dict[str, frozenset[str]]:
+        """Rules by run."""
+        runs = list(run_ids)
+        found: dict[str, set[str]] = {}
+        if runs:
+            for run, rule in tx.execute(self._rules_told_of, {"runs": self._dialect.pack(runs)}):
+                found.setdefault(run, set()).add(rule)
+        return {run: frozenset(names) for run, names in found.items()}
+
+    def conditions(self, tx: Connection, rule: str) -> dict[str, ConditionState]:
+        """Instances of a rule by key."""
+        return {row.instance: codecs.condition_of(row) for row in tx.execute(_CONDITIONS, {"of": rule})}
+
+    def timers(self, tx: Connection) -> list[Timer]:
+        """All timers by due."""
+        return [codecs.timer_of(row) for row in tx.execute(_TIMERS)]
+
+    def catch_ups(self, tx: Connection) -> list[CatchUp]:
+        """All catch-ups."""
+        return [codecs.catch_up_of(row) for row in tx.execute(_CATCH_UPS)]
+
+    def max_cursor(self, tx: Connection) -> int:
+        """The greatest CommitSeq of any cursor or rule start."""
+        return max(int(n) for n in tx.execute(_MAX_CURSOR).one())
+
+    # -- what is decided ---------------------------------------------------------------------------------------------
+
+    def commit(self, tx: Connection, o: Outcome, now: datetime) -> None:
+        """Write an outcome: renamings, then what is gone, then what is put."""
+        for old, new in o.rules_renamed:
+            self._forget_rule(tx, new)
+            for table, column in (*_OF_A_RULE, (intents, "rule")):
+                tx.execute(update(table).where(table.c[column] == old).values({column: new}))
+        for name in o.rules_gone:
+            self._forget_rule(tx, name)
+        _many(tx, self._condition_gone, [{"k_rule": r, "k_instance": i} for r, i in o.conditions_gone])
+        _many(tx, self._timer_gone, [{"k_rule": r, "k_kind": str(k), "k_key": key} for r, k, key in o.timers_gone])
+        _many(tx, self._catch_up_gone, [{"k_rule": r, "k_consumer": c} for r, c in o.catch_ups_gone])
+        _many(tx, self._put_rule, [codecs.rule_row(r) for r in o.rules])
+        _many(tx, self._put_occurrence, [codecs.occurrence_row(x) for x in o.occurrences])
+        _many(tx, self._put_condition, [codecs.condition_row(c) for c in o.conditions])
+        _many(tx, self._put_timer, [codecs.timer_row(t) for t in o.timers])
+        _many(tx, self._put_catch_up, [codecs.catch_up_row(c) for c in o.catch_ups])
+        _many(tx, self._put_info, [codecs.info_row(i) for i in o.infos])
+        _many(tx, self._put_intent, [codecs.intent_row(i) for i in o.intents])
+        mirrorlog.log(tx, mirrorlog.ALERTS, [codecs.alert_row(t, now) for t in o.transitions])
+        if o.row_cursor is not None:
+            tx.execute(_SET_CURSOR, {"cursor": o.row_cursor})
+        if o.timer_t is not None:
+            tx.execute(_SET_TIMER_T, {"t": o.timer_t})
+
+    def adopt(self, tx: Connection, head_seq: int) -> None:
+        """Move cursors and rule starts to ``head_seq``; drop timers and catch-ups."""
+        tx.execute(_SET_CURSOR, {"cursor": head_seq})
+        tx.execute(update(rules).values(start_seq=head_seq))
+        tx.execute(update(rules).where(rules.c.cursor_seq.is_not(None)).values(cursor_seq=head_seq))
+        tx.execute(delete(timers))
+        tx.execute(delete(catch_ups))
+
+    def _forget_rule(self, tx: Connection, name: str) -> None:
+        for table, column in _OF_A_RULE:
+            tx.execute(delete(table).where(table.c[column] == name))
+
+
+def _many(tx: Connection, statement: Any, rows: Sequence[dict[str, object]]) -> None:
+    if rows:
+        tx.execute(statement, rows)

@@ -1,0 +1,248 @@
+"""Intents that wait, and deliveries from their writing to their end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal_column,
+    select,
+    update,
+)
+
+from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.state import codecs, mirrorlog
+from tocsin.state.dialects import SqlDialect
+from tocsin.state.interface import Attempted
+from tocsin.state.tables import Micros, clean, deliveries, delivery_intents, intents, rule_infos
+
+_D = deliveries.c
+# Spelt out, not a parameter: a partial index is only used where the statement says its condition.
+_READY: ColumnElement[bool] = _D.state == literal_column("'ready'")
+_OPEN = intents.c.consumed_at.is_(None)
+_LIVE = _D.state.in_([DeliveryState.READY.value, DeliveryState.HELD.value])
+_REACHES = _D.state.in_([DeliveryState.READY.value, DeliveryState.SENT.value])
+_NOT_MAILED = _D.state.in_([DeliveryState.HELD.value, DeliveryState.DROPPED.value])
+
+_WAITING = select(intents).where(_OPEN).order_by(intents.c.seq).limit(bindparam("most"))
+_INFO = select(rule_infos.c.body).where(rule_infos.c.version == bindparam("v"))
+_DUE = (
+    select(deliveries)
+    .where(_READY, _D.next_at <= bindparam("now", type_=Micros))
+    .order_by(_D.next_at, _D.seq)
+    .limit(bindparam("most"))
+)
+_NEXT = select(_D.id, _D.next_at).where(_READY).order_by(_D.next_at, _D.seq).limit(bindparam("most"))
+_ONE = select(deliveries).where(_D.id == bindparam("one"))
+_ATTEMPTED = (
+    update(deliveries)
+    .where(_D.id == bindparam("k_id"))
+    .values(
+        state=bindparam("b_state"),
+        attempt=bindparam("b_attempt"),
+        reply=bindparam("b_reply"),
+        next_at=bindparam("b_next"),
+        changed_at=bindparam("b_at"),
+    )
+)
+_CONSUME = update(intents).where(intents.c.id == bindparam("k_id"), _OPEN).values(consumed_at=bindparam("b_at"))
+_SENT_SINCE = (
+    select(func.count())
+    .select_from(deliveries)
+    .where(_D.address == bindparam("to"), _D.created_at >= bindparam("since", type_=Micros), ~_NOT_MAILED)
+)
+_THREAD = (
+    select(_D.message_id, _D.subject)
+    .where(_D.group_key == bindparam("of"), _D.address == bindparam("to"), _REACHES)
+    .order_by(_D.created_at, _D.seq)
+    .limit(1)
+)
+_TOLD_ADDRESSES = (
+    select(_D.address, _D.receiver, func.min(_D.seq).label("first"))
+    .join(delivery_intents, delivery_intents.c.delivery == _D.id)
+    .join(intents, intents.c.id == delivery_intents.c.intent)
+    .where(
+        intents.c.rule == bindparam("rule"),
+        intents.c.occurrence == bindparam("occurrence"),
+        intents.c.instance == bindparam("instance"),
+        intents.c.kind == IntentKind.FIRED.value,
+        _REACHES,
+    )
+    .group_by(_D.address, _D.receiver)
+    .order_by("first")
+)
+_COUNTS = select(_D.state, func.count()).group_by(_D.state)
+_OLDEST = select(func.min(_D.created_at)).where(_D.state == DeliveryState.READY.value)
+_WAITING_COUNT = select(func.count()).select_from(intents).where(_OPEN)
+_BEFORE = bindparam("before", type_=Micros)
+_PRUNE: tuple[Any, ...] = (
+    delete(deliveries).where(~_LIVE, _D.changed_at < _BEFORE),
+    delete(intents).where(intents.c.consumed_at < _BEFORE, ~exists().where(delivery_intents.c.intent == intents.c.id)),
+)
+_PRUNE_INFOS = delete(rule_infos).where(rule_infos.c.version.not_in(select(intents.c.rule_version)))
+
+
+class Outbox:
+    """Statements of notify, each on the caller's transaction."""
+
+    def __init__(self, dialect: SqlDialect) -> None:
+        self._dialect = dialect
+        self._put = dialect.insert_new(deliveries, ["id"])
+        self._link = dialect.insert_new(delivery_intents, ["intent", "delivery"])
+        self._known = select(_D.id).where(_D.id.in_(dialect.texts("ids")))
+        self._headers = select(
+            _D.id, _D.address, _D.receiver, _D.group_key, _D.rules, _D.subject, _D.message_id, _D.state, _D.attempt
+        ).where(_D.id.in_(dialect.texts("ids")))
+        self._links = (
+            select(delivery_intents.c.delivery, delivery_intents.c.intent)
+            .where(delivery_intents.c.delivery.in_(dialect.texts("ids")))
+            .order_by(delivery_intents.c.intent)
+        )
+
+    # -- intents -----------------------------------------------------------------------------------------------------
+
+    def intents(self, tx: Connection, limit: int) -> list[Intent]:
+        """Intents not consumed, oldest first."""
+        return [codecs.intent_of(row) for row in tx.execute(_WAITING, {"most": limit})]
+
+    def info(self, tx: Connection, version: str) -> RuleInfo | None:
+        """A rule's presentation."""
+        body = tx.execute(_INFO, {"v": version}).scalar_one_or_none()
+        return None if body is None else codecs.info_of(body)
+
+    # -- deliveries --------------------------------------------------------------------------------------------------
+
+    def put(
+        self, tx: Connection, new: Sequence[Delivery], consumed: Sequence[str], listed: Sequence[str], now: datetime
+    ) -> None:
+        """Write deliveries that are not there yet; mark intents; drop the held ones that are listed."""
+        ids = self._dialect.pack([d.id for d in new])
+        known = set(tx.execute(self._known, {"ids": ids}).scalars()) if new else set()
+        fresh = list({d.id: d for d in reversed(new) if d.id not in known}.values())[::-1]
+        if fresh:
+            tx.execute(self._put, [codecs.delivery_row(d, now) for d in fresh])
+            links = [{"intent": i, "delivery": d.id} for d in fresh for i in dict.fromkeys(d.intents)]
+            if links:
+                tx.execute(self._link, links)
+            mirrorlog.log(tx, mirrorlog.NOTIFICATIONS, [codecs.put_row(d, now) for d in fresh])
+        if consumed:
+            tx.execute(_CONSUME, [{"k_id": i, "b_at": now} for i in consumed])
+        if listed:
+            self._drop(tx, listed, now)
+
+    def _drop(self, tx: Connection, ids: Sequence[str], now: datetime) -> None:
+        rows = tx.execute(self._headers, {"ids": self._dialect.pack(ids)}).all()
+        dropped = DeliveryState.DROPPED
+        self.attempted(
+            tx,
+            [
+                Attempted(id=row.id, state=dropped, attempt=row.attempt, reply="", next_at=now, at=now)
+                for row in rows
+                if row.state == DeliveryState.HELD
+            ],
+        )
+
+    def attempted(self, tx: Connection, results: Sequence[Attempted]) -> None:
+        """Write results, in their order; what is finished or unknown is left alone."""
+        rows = {row.id: row for row in tx.execute(self._headers, {"ids": self._dialect.pack([a.id for a in results])})}
+        at: dict[str, tuple[str, int]] = {id_: (row.state, row.attempt) for id_, row in rows.items()}
+        changes: list[dict[str, object]] = []
+        notes: list[dict[str, object]] = []
+        for a in results:
+            if a.id not in at or at[a.id][0] not in (DeliveryState.READY, DeliveryState.HELD):
+                continue
+            changes.append(
+                {
+                    "k_id": a.id,
+                    "b_state": a.state.value,
+                    "b_attempt": a.attempt,
+                    "b_reply": clean(a.reply),
+                    "b_next": a.next_at,
+                    "b_at": a.at,
+                }
+            )
+            if at[a.id] != (a.state.value, a.attempt):
+                notes.append(codecs.attempted_row(rows[a.id], a))
+            at[a.id] = (a.state.value, a.attempt)
+        if changes:
+            tx.execute(_ATTEMPTED, changes)
+            mirrorlog.log(tx, mirrorlog.NOTIFICATIONS, notes)
+
+    def due(self, tx: Connection, now: datetime, limit: int, exclude: frozenset[str]) -> list[Delivery]:
+        """READY and due, oldest first."""
+        rows = tx.execute(_DUE, {"now": now, "most": limit + len(exclude)}).all()
+        return self._whole(tx, [row for row in rows if row.id not in exclude][:limit])
+
+    def next_due(self, tx: Connection, exclude: frozenset[str]) -> datetime | None:
+        """When the next is due."""
+        rows = tx.execute(_NEXT, {"most": len(exclude) + 1})
+        return next((at for id_, at in rows if id_ not in exclude), None)
+
+    def one(self, tx: Connection, id: str) -> Delivery | None:
+        """One delivery."""
+        found = self._whole(tx, tx.execute(_ONE, {"one": id}).all())
+        return found[0] if found else None
+
+    def newest(
+        self, tx: Connection, state: DeliveryState | None, address: str, limit: int, before: datetime | None
+    ) -> list[Delivery]:
+        """Deliveries, newest first, created before ``before``."""
+        asked: list[ColumnElement[bool]] = []
+        if state is not None:
+            asked.append(_D.state == state.value)
+        if address:
+            asked.append(_D.address == address)
+        if before is not None:
+            asked.append(_D.created_at < before)
+        query = select(deliveries).where(and_(True, *asked)).order_by(_D.created_at.desc(), _D.seq.desc()).limit(limit)
+        return self._whole(tx, tx.execute(query).all())
+
+    def sent_since(self, tx: Connection, address: str, since: datetime) -> int:
+        """Mails to an address, what is held or dropped not counted."""
+        return tx.execute(_SENT_SINCE, {"to": address, "since": since}).scalar_one()
+
+    def thread(self, tx: Connection, address: str, group: str) -> tuple[str, str] | None:
+        """(Message-ID, subject) of the group's first mail to an address."""
+        row = tx.execute(_THREAD, {"of": group, "to": address}).one_or_none()
+        return None if row is None else (row.message_id, row.subject)
+
+    def told_addresses(self, tx: Connection, rule: str, instance: str, occurrence: str) -> list[tuple[str, str]]:
+        """(address, receiver) of an alert's firing mails, in the order of their writing."""
+        rows = tx.execute(_TOLD_ADDRESSES, {"rule": rule, "instance": instance, "occurrence": occurrence})
+        return [(row.address, row.receiver) for row in rows]
+
+    def stats(self, tx: Connection) -> Mapping[str, float]:
+        """Counts by state, intents that wait, epoch seconds of the oldest ready delivery."""
+        counts: dict[str, float] = {state.value: 0 for state in DeliveryState}
+        for state, n in tx.execute(_COUNTS):
+            counts[state] = n
+        oldest = tx.execute(_OLDEST).scalar_one()
+        return {
+            **counts,
+            "intents": tx.execute(_WAITING_COUNT).scalar_one(),
+            "oldest": oldest.timestamp() if oldest else 0.0,
+        }
+
+    def prune(self, tx: Connection, before: datetime) -> None:
+        """Forget what ended before ``before``, and presentations that no intent names any more."""
+        for statement in _PRUNE:
+            tx.execute(statement, {"before": before})
+        tx.execute(_PRUNE_INFOS)
+
+    def _whole(self, tx: Connection, rows: Iterable[codecs.AnyRow]) -> list[Delivery]:
+        found = list(rows)
+        links: dict[str, list[str]] = {}
+        if found:
+            for delivery, intent in tx.execute(self._links, {"ids": self._dialect.pack([r.id for r in found])}):
+                links.setdefault(delivery, []).append(intent)
+        return [codecs.delivery_of(row, tuple(links.get(row.id, ()))) for row in found]

@@ -1,0 +1,231 @@
+"""The state on any database that SQLAlchemy Core reaches; what differs is in ``dialects``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime, timedelta
+from threading import Lock
+
+from sqlalchemy import Connection, Engine, bindparam, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from tocsin.errors import StoreError
+from tocsin.model.alert import ConditionState, Occurrence
+from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.instants import Timer
+from tocsin.model.intent import Intent, RuleInfo
+from tocsin.state import mirrorlog, schema
+from tocsin.state.dialects import SqlDialect
+from tocsin.state.evaluation import Evaluation
+from tocsin.state.interface import Attempted, CatchUp, MirrorRow, Outcome, RuleRecord, State
+from tocsin.state.outbox import Outbox
+from tocsin.state.tables import marks, small_values
+from tocsin.state.trouble import explain
+
+WRITES = "tocsin_writes"
+"""Execution option of connections that are about to write: SQLite takes its write lock at BEGIN for them."""
+
+_MARKS = select(marks)
+_SET_PAIR = update(marks).values(pair_id=bindparam("pair"))
+_SET_MIRROR = update(marks).where(marks.c.mirror_seq < bindparam("least")).values(mirror_seq=bindparam("least"))
+_GET = select(small_values.c.value).where(small_values.c.key == bindparam("k"))
+_KNOWN_INFOS = 4096
+
+
+class SqlState(State):
+    """Each method is one transaction on a connection of the engine's pool; writers queue in this process first."""
+
+    def __init__(self, engine: Engine, dialect: SqlDialect, where: str, *, one_connection: bool = False) -> None:
+        """Migrate and take over ``engine``. ``where`` names the store in errors. ``one_connection``: readers queue too.
+
+        Raises StoreError; then the engine is disposed of.
+        """
+        self._engine = engine
+        self._where = where
+        self._evaluation = Evaluation(dialect)
+        self._outbox = Outbox(dialect)
+        self._put_value = dialect.upsert(small_values, ["key"])
+        self._writing = Lock()
+        self._reading: AbstractContextManager[object] = self._writing if one_connection else nullcontext()
+        self._infos: dict[str, RuleInfo] = {}
+        self._closed = False
+        try:
+            with self._write() as tx:
+                schema.upgrade(tx)
+        except BaseException:
+            engine.dispose()
+            raise
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with self._writing, self._transaction(self._engine.execution_options(**{WRITES: True})) as tx:
+            yield tx
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with self._reading, self._transaction(self._engine) as tx:
+            yield tx
+
+    @contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        if self._closed:
+            raise StoreError(f"state store {self._where} is closed")
+        try:
+            with engine.begin() as tx:
+                yield tx
+        except SQLAlchemyError as error:
+            raise explain(error, self._where) from error
+
+    # -- pairing -------------------------------------------------------------------------------------------------------
+
+    @property
+    def pair_id(self) -> str:
+        with self._read() as tx:
+            return str(tx.execute(_MARKS).one().pair_id)
+
+    def set_pair_id(self, pair_id: str) -> None:
+        with self._write() as tx:
+            tx.execute(_SET_PAIR, {"pair": pair_id})
+
+    def adopt(self, head_seq: int, mirror_seq: int, pair_id: str | None = None) -> None:
+        with self._write() as tx:
+            self._evaluation.adopt(tx, head_seq)
+            tx.execute(_SET_MIRROR, {"least": mirror_seq})
+            if pair_id is not None:
+                tx.execute(_SET_PAIR, {"pair": pair_id})
+
+    def max_cursor(self) -> int:
+        with self._read() as tx:
+            return self._evaluation.max_cursor(tx)
+
+    # -- evaluation ----------------------------------------------------------------------------------------------------
+
+    def row_cursor(self) -> int:
+        with self._read() as tx:
+            return int(tx.execute(_MARKS).one().row_cursor)
+
+    def timer_t(self) -> datetime | None:
+        with self._read() as tx:
+            t: datetime | None = tx.execute(_MARKS).one().timer_t
+            return t
+
+    def rules(self) -> Mapping[str, RuleRecord]:
+        with self._read() as tx:
+            return self._evaluation.rules(tx)
+
+    def told(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[Occurrence]]:
+        with self._read() as tx:
+            return self._evaluation.told(tx, pairs)
+
+    def rules_told_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        with self._read() as tx:
+            return self._evaluation.rules_told_of(tx, run_ids)
+
+    def conditions(self, rule: str) -> Mapping[str, ConditionState]:
+        with self._read() as tx:
+            return self._evaluation.conditions(tx, rule)
+
+    def timers(self) -> Sequence[Timer]:
+        with self._read() as tx:
+            return self._evaluation.timers(tx)
+
+    def catch_ups(self) -> Sequence[CatchUp]:
+        with self._read() as tx:
+            return self._evaluation.catch_ups(tx)
+
+    def commit(self, outcome: Outcome, now: datetime) -> None:
+        with self._write() as tx:
+            self._evaluation.commit(tx, outcome, now)
+
+    # -- notify --------------------------------------------------------------------------------------------------------
+
+    def intents(self, limit: int = 1000) -> Sequence[Intent]:
+        with self._read() as tx:
+            return self._outbox.intents(tx, limit)
+
+    def info(self, version: str) -> RuleInfo | None:
+        known = self._infos.get(version)
+        if known is None:
+            with self._read() as tx:
+                known = self._outbox.info(tx, version)
+            if known is not None:
+                if len(self._infos) >= _KNOWN_INFOS:
+                    self._infos.clear()
+                self._infos[version] = known
+        return known
+
+    def put_deliveries(
+        self, deliveries: Sequence[Delivery], consumed: Sequence[str], now: datetime, listed: Sequence[str] = ()
+    ) -> None:
+        with self._write() as tx:
+            self._outbox.put(tx, deliveries, consumed, listed, now)
+
+    def due(self, now: datetime, limit: int = 100, exclude: Iterable[str] = ()) -> Sequence[Delivery]:
+        with self._read() as tx:
+            return self._outbox.due(tx, now, limit, frozenset(exclude))
+
+    def next_due(self, exclude: Iterable[str] = ()) -> datetime | None:
+        with self._read() as tx:
+            return self._outbox.next_due(tx, frozenset(exclude))
+
+    def attempted(self, results: Sequence[Attempted]) -> None:
+        if results:
+            with self._write() as tx:
+                self._outbox.attempted(tx, results)
+
+    def delivery(self, id: str) -> Delivery | None:
+        with self._read() as tx:
+            return self._outbox.one(tx, id)
+
+    def deliveries(
+        self, *, state: DeliveryState | None = None, address: str = "", limit: int = 100, before: datetime | None = None
+    ) -> Sequence[Delivery]:
+        with self._read() as tx:
+            return self._outbox.newest(tx, state, address, limit, before)
+
+    def sent_since(self, address: str, since: datetime) -> int:
+        with self._read() as tx:
+            return self._outbox.sent_since(tx, address, since)
+
+    def thread(self, address: str, group: str) -> tuple[str, str] | None:
+        with self._read() as tx:
+            return self._outbox.thread(tx, address, group)
+
+    def told_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[tuple[str, str]]:
+        with self._read() as tx:
+            return self._outbox.told_addresses(tx, rule, instance, occurrence)
+
+    def outbox_stats(self) -> Mapping[str, float]:
+        with self._read() as tx:
+            return self._outbox.stats(tx)
+
+    # -- values of one process or command -------------------------------------------------------------------------------
+
+    def get(self, key: str) -> str | None:
+        with self._read() as tx:
+            return tx.execute(_GET, {"k": key}).scalar_one_or_none()
+
+    def put(self, key: str, value: str) -> None:
+        with self._write() as tx:
+            tx.execute(self._put_value, {"key": key, "value": value})
+
+    # -- mirror --------------------------------------------------------------------------------------------------------
+
+    def mirror_seq(self) -> int:
+        with self._read() as tx:
+            return mirrorlog.seq(tx)
+
+    def mirror_after(self, seq: int, limit: int = 5000) -> Sequence[MirrorRow]:
+        with self._read() as tx:
+            return mirrorlog.after(tx, seq, limit)
+
+    def prune(self, *, mirrored: int, now: datetime, keep: timedelta) -> None:
+        with self._write() as tx:
+            mirrorlog.forget(tx, mirrored)
+            self._outbox.prune(tx, now - keep)
+
+    def close(self) -> None:
+        with self._writing:
+            self._closed = True
+            self._engine.dispose()

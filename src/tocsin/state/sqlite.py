@@ -1,0 +1,67 @@
+"""The state in a SQLite file: WAL, every commit on the disk before it counts."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from tocsin.clock import Clock
+from tocsin.errors import StoreError
+from tocsin.state.dialects import Sqlite
+from tocsin.state.sql import WRITES, SqlState
+
+_CONNECTIONS = 8
+"""Readers at a time: the evaluator, the mirror, notify's threads, the web. More wait for a free one."""
+
+
+class SqliteState(SqlState):
+    """The default state store."""
+
+    @classmethod
+    def open(cls, path: Path | None, *, clock: Clock, busy: timedelta = timedelta(seconds=10)) -> SqliteState:
+        """Open, make or migrate the file at ``path``; None: in memory, for as long as it is open.
+
+        ``busy`` is how long to wait for another program's lock. Raises StoreError where the file cannot be used.
+        """
+        where = str(path) if path is not None else "in memory"
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(f"state store {where}: its directory cannot be made ({error})") from error
+        return cls(_engine(path, busy), Sqlite(), where, one_connection=path is None)
+
+
+def _engine(path: Path | None, busy: timedelta) -> Engine:
+    seconds = busy.total_seconds()
+
+    def connect() -> sqlite3.Connection:
+        # isolation_level None: SQLAlchemy's own BEGIN below is the only one.
+        c = sqlite3.connect(path or ":memory:", timeout=seconds, isolation_level=None, check_same_thread=False)
+        try:
+            c.execute("PRAGMA foreign_keys = ON")
+            if path is not None:
+                c.execute("PRAGMA journal_mode = WAL")
+                c.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            c.close()
+            raise
+        return c
+
+    if path is None:
+        engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+    else:
+        engine = create_engine(
+            "sqlite://", creator=connect, poolclass=QueuePool, pool_size=_CONNECTIONS, max_overflow=0, pool_timeout=60
+        )
+
+    @event.listens_for(engine, "begin")
+    def begin(c: Connection) -> None:
+        # A reader that turns writer may find the lock taken and its snapshot stale: writers lock first.
+        c.exec_driver_sql("BEGIN IMMEDIATE" if c.get_execution_options().get(WRITES) else "BEGIN")
+
+    return engine

@@ -1,0 +1,278 @@
+"""Tables of the state store. Migrations make exactly these; a test holds the two together.
+
+Times are integers: microseconds since the epoch, so that nothing is rounded and both databases sort them alike.
+JSON is text with sorted keys, so that the same value is the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+from tocsin.clock import from_micros, micros
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def clean(value: Any) -> Any:
+    """``value`` with lone surrogates and NULs replaced in every string: no database keeps these."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
+    if isinstance(value, Mapping):
+        return {clean(str(k)): clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [clean(v) for v in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value)
+    return value
+
+
+_ENCODER = msgspec.json.Encoder(order="deterministic", enc_hook=_plain)
+
+
+def dumps(value: object) -> str:
+    """JSON with sorted keys; what JSON does not know becomes its ``str``, NaN and infinities null."""
+    try:
+        return _ENCODER.encode(value).decode("utf-8")
+    except (UnicodeEncodeError, OverflowError):
+        return _ENCODER.encode(clean(value)).decode("utf-8")
+
+
+class Micros(TypeDecorator[datetime]):
+    """A UTC time as microseconds since the epoch."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else micros(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else from_micros(value)
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value as text with sorted keys."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> str:
+        return dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else msgspec.json.decode(value)
+
+
+# SQLite counts a key up by itself only where the column's type is INTEGER.
+_SEQ = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData()
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[datetime]:
+    return Column(name, Micros, nullable=nullable)
+
+
+def _json(name: str) -> Column[Any]:
+    return Column(name, Json, nullable=False)
+
+
+def _number(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False)
+
+
+marks = Table(
+    "marks",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    _text("pair_id"),
+    _number("row_cursor"),
+    _time("timer_t", nullable=True),
+    _number("mirror_seq"),
+    CheckConstraint("id = 1", name="one_row"),
+)
+"""One row: what the store as a whole remembers."""
+
+small_values = Table("small_values", metadata, Column("key", Text, primary_key=True), _text("value"))
+
+rules = Table(
+    "rules",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _text("meaning"),
+    _number("start_seq"),
+    _time("cursor_at", nullable=True),
+    Column("cursor_timer", Boolean),
+    Column("cursor_seq", BigInteger),
+)
+
+occurrences = Table(
+    "occurrences",
+    metadata,
+    _text("run_id"),
+    _text("rule"),
+    _text("source"),
+    _text("event_id"),
+    _number("time_us"),
+    _text("phase"),
+    _time("at"),
+    _number("commit_seq"),
+    PrimaryKeyConstraint("run_id", "rule", "source", "event_id", "time_us"),
+    sqlite_with_rowid=False,
+)
+"""What row rules told. The key begins with the run: both questions about it are asked by run."""
+
+conditions = Table(
+    "conditions",
+    metadata,
+    _text("rule"),
+    _text("instance"),  # model.alert.instance_key, which is JSON
+    _text("phase"),
+    _time("since"),
+    Column("severity", SmallInteger, nullable=False),
+    Column("value", Float),
+    _json("data"),
+    PrimaryKeyConstraint("rule", "instance"),
+    sqlite_with_rowid=False,
+)
+
+timers = Table(
+    "timers",
+    metadata,
+    _text("rule"),
+    _text("kind"),
+    _text("key"),
+    _time("due"),
+    _json("consumers"),
+    _json("data"),
+    PrimaryKeyConstraint("rule", "kind", "key"),
+    sqlite_with_rowid=False,
+)
+
+catch_ups = Table(
+    "catch_ups",
+    metadata,
+    _text("rule"),
+    _text("consumer"),
+    _number("count"),
+    _time("oldest"),
+    _time("newest"),
+    _time("began"),
+    PrimaryKeyConstraint("rule", "consumer"),
+    sqlite_with_rowid=False,
+)
+
+rule_infos = Table("rule_infos", metadata, Column("version", Text, primary_key=True), _json("body"))
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("seq", _SEQ, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    _text("rule"),
+    _text("rule_version"),
+    _text("instance"),  # model.alert.instance_key, which is JSON
+    _text("occurrence"),
+    _text("kind"),
+    Column("ordinal", Integer, nullable=False),
+    Column("severity", SmallInteger, nullable=False),
+    _text("why"),
+    Column("value", Float),
+    _text("run_id"),
+    _text("root_run_id"),
+    _number("commit_seq"),
+    _time("at"),
+    _time("event_time", nullable=True),
+    _time("consumed_at", nullable=True),
+    _json("labels"),
+    _json("keep"),
+    _json("event"),
+    _json("rows"),
+    _json("data"),
+    sqlite_autoincrement=True,
+)
+_OPEN = intents.c.consumed_at.is_(None)
+Index("intents_open", intents.c.seq, sqlite_where=_OPEN, postgresql_where=_OPEN)
+Index("intents_of_alert", intents.c.rule, intents.c.occurrence)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("seq", _SEQ, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    _text("address"),
+    _text("receiver"),
+    _text("group_key"),
+    _json("rules"),
+    _text("severity"),
+    _text("subject"),
+    _text("message_id"),
+    _text("state"),
+    Column("attempt", Integer, nullable=False),
+    _time("created_at"),
+    _time("next_at"),
+    _time("deadline"),
+    _time("changed_at"),
+    _text("reply"),
+    _text("run_id"),
+    _time("event_time", nullable=True),
+    _time("ingested_at", nullable=True),
+    Column("covers", Integer, nullable=False),
+    Column("message", LargeBinary, nullable=False),  # last: SQLite reads no page of it for the columns before
+    sqlite_autoincrement=True,
+)
+_READY = deliveries.c.state == text("'ready'")
+Index("deliveries_due", deliveries.c.next_at, deliveries.c.seq, sqlite_where=_READY, postgresql_where=_READY)
+Index("deliveries_newest", deliveries.c.created_at)
+Index("deliveries_by_state", deliveries.c.state, deliveries.c.created_at)
+Index("deliveries_by_address", deliveries.c.address, deliveries.c.created_at)
+Index("deliveries_by_group", deliveries.c.group_key, deliveries.c.address)
+
+delivery_intents = Table(
+    "delivery_intents",
+    metadata,
+    _text("intent"),
+    Column("delivery", Text, ForeignKey("deliveries.id", ondelete="CASCADE"), nullable=False),
+    PrimaryKeyConstraint("intent", "delivery"),
+    Index("delivery_intents_by_delivery", "delivery"),
+    sqlite_with_rowid=False,
+)
+"""Which delivery tells of which intent: a resolved mail goes to those who got the firing one."""
+
+mirror = Table(
+    "mirror",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
+    _text("table_name"),
+    _json("row"),
+)
+"""Rows for the log store's Alerts and Notifications, until they are copied."""
