@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hypothesis
 import pytest
 
 from tests.servers.kafka import KafkaServer
@@ -13,6 +14,11 @@ from tests.servers.process import free_port as find_free_port
 from tests.servers.prometheus import PrometheusServer
 from tests.servers.smtp import SmtpServer
 from tests.servers.wheel import install_wheel
+
+# In CI hypothesis takes its own profile `ci`: the same examples each time, no deadline.
+hypothesis.settings.register_profile("home", deadline=None)
+if os.environ.get("CI") != "true":
+    hypothesis.settings.load_profile("home")
 
 
 def _without(why: ServerMissing) -> NoReturn:
