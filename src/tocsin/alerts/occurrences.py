@@ -1,0 +1,113 @@
+"""Stretches: which events of a run are one occurrence of a row rule.
+
+Order of a run's events: Attempt, TimeGenerated, non-terminal before terminal, Source, EventId. In that order
+
+    Running(a)  Failed(a)  Failed(b)  Running(b)  Failed(a)      the letter is the Source
+                \\__________________/  ^           \\_______/
+                one stretch           reopens      another one
+
+A *restart* is what reopens an ended run: the first event of a greater Attempt, or a non-terminal event of a Source that has
+ended the run before (earlier in the order, in the same Attempt; by the order that is a strictly later time). "The Source that
+ended it" is read as *any* source that has said a terminal status before, not only as the one that said it first or last: with
+either of those, an event that comes late can take back that another one was a restart, two stretches of which both were told
+become one, and the number told depends on the order of arrival. Read this way restarts are only ever added as events come in:
+stretches may split, they never merge, and telling each stretch of which nothing has been told tells exactly their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from tocsin.model.alert import EventKey
+from tocsin.model.statuses import TERMINAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvent:
+    """What decides about occurrences in one event of a run."""
+
+    key: EventKey
+    attempt: int  # 0 where unknown
+    status: str
+    commit_seq: int
+    has_time: bool = True  # False where TimeGenerated is only the receipt: such an event reopens nothing
+
+    @property
+    def terminal(self) -> bool:
+        """Whether its status ends a run."""
+        return self.status in TERMINAL
+
+    @property
+    def order(self) -> tuple[int, int, bool, str, str]:
+        """Its place among the events of its run."""
+        return (self.attempt, self.key.time_us, self.status in TERMINAL, self.key.source, self.key.event_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """One occurrence: events that match and have the same status, in the order of the run."""
+
+    status: str
+    events: tuple[RunEvent, ...]
+
+    @property
+    def keys(self) -> frozenset[EventKey]:
+        """Identities of its events."""
+        return frozenset(e.key for e in self.events)
+
+
+def in_order(events: Iterable[RunEvent]) -> list[RunEvent]:
+    """Events of one run in event-time order."""
+    return sorted(events, key=lambda e: e.order)
+
+
+def restarts(events: Iterable[RunEvent]) -> frozenset[EventKey]:
+    """Which events of one run reopen it."""
+    found: set[EventKey] = set()
+    enders: set[str] = set()  # sources that said a terminal status in this Attempt
+    attempt: int | None = None
+    for event in in_order(events):
+        if attempt is not None and event.attempt > attempt:
+            found.add(event.key)
+            enders.clear()
+        attempt = event.attempt
+        if event.terminal:
+            enders.add(event.key.source)
+        elif event.has_time and event.key.source in enders:
+            found.add(event.key)
+    return frozenset(found)
+
+
+def stretches(events: Iterable[RunEvent], matching: Collection[EventKey]) -> list[Stretch]:
+    """The stretches of one run's ``events`` for a rule that ``matching`` of them satisfy, in order of their first events.
+
+    A stretch of a non-terminal status ends with the next event of another status or that does not match; a stretch of a
+    terminal status only with a restart.
+    """
+    ordered = in_order(events)
+    reopening = restarts(ordered)
+    found: list[tuple[str, list[RunEvent]]] = []
+    ended: dict[str, list[RunEvent]] = {}  # terminal status → its stretch, until the run reopens
+    passing: list[RunEvent] = []  # the stretch of a non-terminal status that the last event belongs to
+    for event in ordered:
+        if event.key in reopening:
+            ended.clear()
+        matches = event.key in matching
+        if event.terminal:
+            passing = []
+            if not matches:
+                continue
+            if event.status in ended:
+                ended[event.status].append(event)
+            else:
+                ended[event.status] = [event]
+                found.append((event.status, ended[event.status]))
+        elif not matches:
+            passing = []
+        elif passing and passing[-1].status == event.status:
+            passing.append(event)
+        else:
+            passing = [event]
+            found.append((event.status, passing))
+    return [Stretch(status=status, events=tuple(members)) for status, members in found]

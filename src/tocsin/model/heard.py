@@ -1,0 +1,32 @@
+"""What is known of the consumers when rules look: up to when each was heard, since when it exists, what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+KEEPS_HISTORY = frozenset({"kafka", "file"})
+"""Kinds of connector whose source holds what was produced before tocsin first looked at it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """Plain values about consumers, by name. A consumer that is in no map is gone: nobody waits for it."""
+
+    watermarks: Mapping[str, datetime | None] = field(default_factory=dict)  # UTC; None: nothing heard since the start
+    first_starts: Mapping[str, datetime] = field(default_factory=dict)  # UTC; when its intake was first started
+    kinds: Mapping[str, str] = field(default_factory=dict)  # kafka | http | file | poll
+
+    def has_reached(self, due: datetime, consumers: Iterable[str]) -> bool:
+        """Whether all that ``consumers`` had to say up to ``due`` has been heard."""
+        for name in consumers:
+            if name in self.watermarks:
+                mark = self.watermarks[name]
+                if mark is None or mark < due:
+                    return False
+        return True
+
+    def stale_before(self, consumer: str) -> datetime | None:
+        """What the consumer's source produced before this is history; None where its kind keeps none."""
+        return self.first_starts.get(consumer) if self.kinds.get(consumer) in KEEPS_HISTORY else None
