@@ -84,6 +84,7 @@ RUN_STATUS_CHANGED: tuple[Column, ...] = (
     _c("DurationMs", _L, "as given, else derived, else null; milliseconds"),
     _s("Url", "deep link to the run"),
     _c("Raw", _D, "the payload as received", wire=False),
+    _c("TimeGiven", KqlType.BOOL, "whether TimeGenerated is the producer's, false where it is only the receipt", wire=False),
 )
 
 HEARTBEATS: tuple[Column, ...] = (
