@@ -1,0 +1,198 @@
+"""Consumers: consumer files made ready to decode, and how they are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from tocsin.clock import micros
+from tocsin.config.document import Document, load_file, parse
+from tocsin.errors import ContentError, Problem
+from tocsin.intake.files import ConsumerFile
+from tocsin.intake.formats import Piece, Splitter, splitter
+from tocsin.intake.mapping import Dead, Mapper, compile_mapping
+from tocsin.model.event import (
+    MAX_PAYLOAD,
+    Batch,
+    DeadLetter,
+    DeadReason,
+    MappedEvent,
+    MappedEvents,
+    Origin,
+    Position,
+    RawEvents,
+)
+
+MAX_BODY = 8 << 20
+"""Bytes of the largest HTTP body; an event in it may have 1 MiB."""
+
+
+_NOWHERE = Origin()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What a connector received: one HTTP body or one Kafka record.
+
+    ``time`` is the record's own (CreateTime); it stands in where the payload has none.
+    """
+
+    payload: bytes
+    origin: Origin = _NOWHERE
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """What messages turned out to hold. ``filtered`` events were dropped by the consumer's filter."""
+
+    raw: tuple[RawEvents, ...] = ()
+    mapped: tuple[MappedEvents, ...] = ()
+    dead: tuple[DeadLetter, ...] = ()
+    filtered: int = 0
+
+    def batch(self, positions: Sequence[Position] = ()) -> Batch:
+        """It as a batch, with the Kafka positions that it moves."""
+        return Batch(raw=self.raw, mapped=self.mapped, dead=self.dead, positions=tuple(positions))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumer:
+    """One consumer file, compiled. ``mapper`` is None for canonical events."""
+
+    name: str
+    file: ConsumerFile
+    shown: str  # the file's name as people know it
+    mapper: Mapper | None
+    split: Splitter = field(repr=False)
+
+    @property
+    def connector(self) -> str:
+        """http or kafka."""
+        return self.file.connector
+
+    @property
+    def event_every(self) -> timedelta | None:
+        """The longest silence that the source promises; None: it promises nothing."""
+        return self.file.expect.event_every if self.file.expect else None
+
+    @property
+    def retries_unknown(self) -> bool:
+        """Whether an absent WillRetry means that nobody knows."""
+        return self.file.retries == "unknown"
+
+    def decode(
+        self, messages: Iterable[Message], received: datetime, *, cluster: str = "", topic_id: str = ""
+    ) -> Decoded:
+        """Read ``messages``, received at ``received``. Never raises: what cannot be read is a dead letter of its own."""
+        if self.mapper is None:
+            return self._decode_canonical(messages, received)
+        events: list[MappedEvent] = []
+        dead: list[DeadLetter] = []
+        filtered = 0
+        read = self.mapper.read
+        for message in messages:
+            for piece in self.split(message.payload):
+                if piece.dead is not None:
+                    dead.append(self._letter(piece, message.origin, piece.dead, piece.detail))
+                    continue
+                try:
+                    event = read(piece.value, piece.raw, message.origin, message.time)
+                except Dead as e:
+                    dead.append(self._letter(piece, message.origin, e.reason, e.detail))
+                    continue
+                if event is None:
+                    filtered += 1
+                else:
+                    events.append(event)
+        mapped = MappedEvents(
+            consumer=self.name, events=events, received_us=micros(received), cluster=cluster, topic_id=topic_id
+        )
+        return Decoded(mapped=(mapped,) if events else (), dead=tuple(dead), filtered=filtered)
+
+    def _decode_canonical(self, messages: Iterable[Message], received: datetime) -> Decoded:
+        """Cut bodies into events and leave the reading to the store, which does it in bulk.
+
+        A piece that is no JSON goes along too: the store's reading makes it a dead letter.
+        """
+        received_us = micros(received)
+        payloads: list[bytes] = []
+        times_us: list[int] = []
+        for message in messages:
+            pieces = [piece.raw for piece in self.split(message.payload)]
+            payloads += pieces
+            times_us += [received_us] * len(pieces)
+        raw = RawEvents(
+            consumer=self.name,
+            payloads=payloads,
+            times_us=times_us,
+            own_time=False,
+            received_us=received_us,
+            retries_unknown=self.retries_unknown,
+        )
+        return Decoded(raw=(raw,) if payloads else ())
+
+    def _letter(self, piece: Piece, origin: Origin, reason: DeadReason, detail: str) -> DeadLetter:
+        return DeadLetter(consumer=self.name, origin=origin, reason=reason, detail=detail, payload=piece.raw)
+
+
+def compile_consumer(name: str, file: ConsumerFile, shown: str = "") -> Consumer:
+    """Make ``file`` ready."""
+    limit = MAX_BODY if file.connector == "http" else MAX_PAYLOAD
+    return Consumer(
+        name=name,
+        file=file,
+        shown=shown or name,
+        mapper=None if file.canonical else compile_mapping(name, file),
+        split=splitter(file.format, limit=limit),
+    )
+
+
+def load_consumers(files: Iterable[Path], shown: Mapping[Path, str] | None = None) -> dict[str, Consumer]:
+    """Every consumer of ``files`` by name (the file's, without its ending).
+
+    ``shown`` says how to call a file in problems. Raises ContentError with all faults of all files at once.
+    """
+    consumers: dict[str, Consumer] = {}
+    problems: list[Problem] = []
+    for path in files:
+        called = (shown or {}).get(path, str(path))
+        try:
+            document = load_file(path, called)
+            file = parse(ConsumerFile, document)
+        except ContentError as e:
+            problems += e.problems
+            continue
+        found = _name_problems(path.stem, file, document)
+        if path.stem in consumers:
+            found.append(document.problem((), f"{consumers[path.stem].shown} has the same name"))
+        problems += found
+        if not found:
+            consumers[path.stem] = compile_consumer(path.stem, file, called)
+    if problems:
+        raise ContentError(problems)
+    return consumers
+
+
+def _name_problems(stem: str, file: ConsumerFile, document: Document) -> list[Problem]:
+    problems = []
+    if file.name is not None and file.name != stem:
+        problems.append(document.problem(("name",), f"'{file.name}' is not the file's name", f"write name: {stem}"))
+    if not stem.replace("-", "").replace("_", "").replace(".", "").isalnum() or not stem.isascii():
+        problems.append(
+            document.problem(
+                (), f"'{stem}' cannot be a consumer's name", "use letters, digits, -, _ and . in the file's name"
+            )
+        )
+    return problems
+
+
+def active(consumers: Mapping[str, Consumer], *, kafka: bool) -> dict[str, Consumer]:
+    """Those that are to run: enabled, and where they read Kafka, only if tocsin.yaml says where it is (``kafka``)."""
+    return {
+        name: consumer
+        for name, consumer in consumers.items()
+        if consumer.file.enabled and (kafka or consumer.connector != "kafka")
+    }

@@ -1,0 +1,223 @@
+"""A consumer's mapping, compiled: from one event's value to a MappedEvent, a dead letter's reason, or nothing (filtered)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from tocsin.intake.expressions import ExpressionFailed, any_case, compile_getter, is_true, plain_path
+from tocsin.intake.files import WIRE, ConsumerFile
+from tocsin.intake.formats import write
+from tocsin.model.columns import KqlType
+from tocsin.model.event import DeadReason, MappedEvent, Origin
+from tocsin.model.redact import redact
+from tocsin.model.statuses import STATUS_WORDS, Reason, Status
+from tocsin.model.strictjson import ReadError, read_json
+from tocsin.model.times import read_time
+
+IDENTITY = frozenset({"RunId", "ParentRunId", "RootRunId", "JobKey", "Status", "OriginalStatus"})
+"""String columns that take words and numbers only: an object in them would name nothing."""
+REDACTED = ("Message", "LogTail")
+"""Free text in which secrets are looked for."""
+_REASONS = {r.value.replace("_", ""): r.value for r in Reason}
+_RANGES = {KqlType.INT: 31, KqlType.LONG: 63}
+
+
+class Dead(Exception):
+    """Ends the reading of one event; becomes its dead letter."""
+
+    def __init__(self, reason: DeadReason, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapper:
+    """The compiled mapping of one consumer file."""
+
+    read: Callable[[object, bytes, Origin, datetime | None], MappedEvent | None]
+
+
+def compile_mapping(name: str, file: ConsumerFile) -> Mapper:
+    """Compile what ``file`` (of consumer ``name``) says.
+
+    ``Mapper.read(value, raw, origin, time)`` gives the event, or None where the filter drops it; ``time`` stands in where
+    the payload has none. It raises Dead.
+    """
+    texts = {
+        "filter": file.filter,
+        "heartbeat": file.heartbeat,
+        "source": file.source,
+        "event_id": file.event_id,
+        "time": file.time,
+        **{f"mapping.{column}": text for column, text in file.mapping.items()},
+    }
+    labels = [label for label, text in texts.items() if text is not None]
+    getter = compile_getter([text for text in texts.values() if text is not None], ignore_case=file.ignore_case)
+    at = {label: i for i, label in enumerate(labels)}
+    i_filter, i_heartbeat = at.get("filter"), at.get("heartbeat")
+    i_source, i_id, i_time = at.get("source"), at.get("event_id"), at.get("time")
+    i_status = at.get("mapping.Status")
+    statuses = {word.lower(): word for word in STATUS_WORDS} | {w.lower(): s for w, s in file.status_map.items()}
+    columns = [(c, at[f"mapping.{c}"], _READERS[WIRE[c].type], c in IDENTITY) for c in file.mapping if c != "Status"]
+    embedded = [plain_path(path) for path in file.json_in]
+
+    def read(value: object, raw: bytes, origin: Origin, time: datetime | None) -> MappedEvent | None:
+        if not isinstance(value, dict):
+            raise Dead(DeadReason.NOT_AN_EVENT, f"{_kind(value)} is no event")
+        for path in embedded:
+            _embed(value, path, ignore_case=file.ignore_case)
+        try:
+            found = getter(value)
+        except ExpressionFailed as e:
+            raise Dead(DeadReason.MAPPING_FAILED, f"{labels[e.index]}: {e.why}") from e
+        if i_filter is not None and not is_true(found[i_filter]):
+            return None
+        heartbeat = i_heartbeat is not None and is_true(found[i_heartbeat])
+        out: dict[str, object] = {}
+        for column, index, reader, strict in columns:
+            given = found[index]
+            if given is None or given == "":
+                continue
+            if strict and isinstance(given, dict | list):
+                raise Dead(DeadReason.BAD_FIELD, f"{column}: {_kind(given)}, not a word")
+            if (read_value := reader(column, given)) is not None:
+                out[column] = read_value
+        if not out.get("RunId"):
+            raise Dead(DeadReason.NO_RUN_ID, "the mapping finds no RunId in it")
+        if not heartbeat:
+            _put_status(out, None if i_status is None else found[i_status], statuses)
+        return MappedEvent(
+            source=_word("source", found[i_source]) if i_source is not None else name,
+            event_id=_word("event_id", found[i_id]) if i_id is not None else "",
+            time=(_time("time", found[i_time]) if i_time is not None else None) or time,
+            columns=out,
+            raw=raw,
+            heartbeat=heartbeat,
+            origin=origin,
+        )
+
+    return Mapper(read=read)
+
+
+def _put_status(out: dict[str, object], given: object, statuses: Mapping[str, str]) -> None:
+    if isinstance(given, dict | list):
+        raise Dead(DeadReason.BAD_FIELD, f"Status: {_kind(given)}, not a word")
+    word = "" if given is None or given is False else _text("Status", given).strip()
+    if not word:
+        raise Dead(DeadReason.NO_STATUS, "the mapping finds no Status in it")
+    out["Status"] = statuses.get(word.lower(), Status.UNKNOWN.value)
+    out.setdefault("OriginalStatus", word)
+
+
+def _embed(value: dict[str, object], path: tuple[str, ...], *, ignore_case: bool) -> None:
+    """Put what the string of JSON at ``path`` holds in its place; what is none stays."""
+    holder: object = value
+    for part in path[:-1]:
+        if not isinstance(holder, dict):
+            return
+        holder = holder.get(part) or (any_case(holder, part) if ignore_case else None)
+    if not isinstance(holder, dict):
+        return
+    wanted = path[-1]
+    for key in [k for k in holder if k == wanted or (ignore_case and k.lower() == wanted.lower())]:
+        text = holder[key]
+        if isinstance(text, str) and text.lstrip()[:1] in ("{", "["):
+            try:
+                holder[key] = read_json(text.encode("utf-8"))
+            except ReadError:
+                pass  # an ordinary string that begins with a bracket
+
+
+# --- one value of a column: what each type takes ---
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _text(column: str, value: object) -> str:
+    if isinstance(value, str):
+        return redact(value) if column in REDACTED else value
+    return write(value).decode("utf-8")
+
+
+def _word(label: str, value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, dict | list):
+        raise Dead(DeadReason.BAD_FIELD, f"{label}: {_kind(value)}, not a word")
+    return value if isinstance(value, str) else write(value).decode("utf-8")
+
+
+def _string(column: str, value: object) -> object:
+    if column == "Reason":
+        letters = "".join(c for c in str(value).lower() if c.isalpha())
+        return _REASONS.get(letters, Reason.UNKNOWN.value)
+    return _text(column, value)
+
+
+def _time(column: str, value: object) -> datetime | None:
+    try:
+        return read_time(value)
+    except ValueError as e:
+        raise Dead(DeadReason.BAD_TIME, f"{column}: {e}") from e
+
+
+def _number(column: str, value: object) -> float | int:
+    if isinstance(value, str):
+        try:
+            value = read_json(value.strip().encode("utf-8"))
+        except ReadError:
+            raise Dead(DeadReason.BAD_FIELD, f"{column}: {str(value)[:40]!r} is no number") from None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Dead(DeadReason.BAD_FIELD, f"{column}: {_kind(value)}, not a number")
+    return value
+
+
+def _integer(column: str, value: object) -> object:
+    number = int(_number(column, value))
+    limit = 1 << _RANGES[WIRE[column].type]
+    if not -limit <= number < limit:
+        raise Dead(DeadReason.BAD_FIELD, f"{column}: {str(number)[:40]} is out of range")
+    return number
+
+
+def _real(column: str, value: object) -> object:
+    return float(_number(column, value))
+
+
+def _bool(column: str, value: object) -> object:
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "True", "TRUE", 1):
+        return True
+    if value in ("false", "False", "FALSE", 0):
+        return False
+    raise Dead(DeadReason.BAD_FIELD, f"{column}: {str(value)[:40]!r} is neither true nor false")
+
+
+def _object(column: str, value: object) -> object:
+    if isinstance(value, str):
+        try:
+            value = read_json(value.encode("utf-8"))
+        except ReadError:
+            raise Dead(DeadReason.BAD_FIELD, f"{column}: a string, not an object") from None
+        if value is None:
+            return {}
+    if not isinstance(value, dict):
+        raise Dead(DeadReason.BAD_FIELD, f"{column}: {_kind(value)}, not an object")
+    return value
+
+
+_READERS: Mapping[KqlType, Callable[[str, object], object]] = {
+    KqlType.STRING: _string,
+    KqlType.DATETIME: _time,
+    KqlType.INT: _integer,
+    KqlType.LONG: _integer,
+    KqlType.REAL: _real,
+    KqlType.BOOL: _bool,
+    KqlType.DYNAMIC: _object,
+}
