@@ -1,0 +1,156 @@
+"""Words and numbers as a mail shows them: lengths, times, causes, one-line headers, 72 columns."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import unicodedata
+from datetime import datetime, timedelta, tzinfo
+
+SUBJECT_LENGTH = 150
+"""Characters of the longest subject."""
+CAUSE_WITHIN = 45
+"""Characters within which a default subject has begun to say the cause."""
+WIDTH = 72
+
+_BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_ZERO = "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\u2065\ufeff\ufff9\ufffa\ufffb"
+_TAGS = "\U000e0000-\U000e007f"
+_INVISIBLE = re.compile(f"[{_BIDI}{_ZERO}{_TAGS}\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
+_CONTROL = re.compile(f"[{_BIDI}\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
+_ANSI = re.compile("\x1b\\[[0-9;?]{0,20}[A-Za-z]|\x1b\\][^\x07\x1b]{0,200}(?:\x07|\x1b\\\\)?")
+_RTL = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+_BLANKS = re.compile(r"\s+")
+
+_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w{0,60}\.){0,8}([A-Z]\w{0,60}(?:Error|Exception|Interrupt|Exit|Failure|Warning)):\s+(\S.*)")
+
+
+def one_line(text: str, length: int = SUBJECT_LENGTH) -> str:
+    """``text`` fit for a header: no line breaks, controls, bidi controls or zero-width characters; cut at ``length``."""
+    flat = _BLANKS.sub(" ", _INVISIBLE.sub("", _ANSI.sub("", text[: length * 20]))).strip()
+    return cut(flat, length)
+
+
+def cut(text: str, length: int) -> str:
+    """The first ``length`` characters, the last an ellipsis where something is cut; no combining mark is torn off."""
+    if len(text) <= length:
+        return text
+    end = max(length - 1, 0)
+    while end > 0 and unicodedata.combining(text[end]):
+        end -= 1
+    return text[:end].rstrip() + "…"
+
+
+def middle(text: str, length: int) -> str:
+    """``text`` cut in its middle, so that beginning and end stay."""
+    if len(text) <= length:
+        return text
+    tail = (length - 1) // 3
+    return cut(text, length - tail) + text[-tail:] if tail else cut(text, length)
+
+
+def shown(text: str, length: int = 2000) -> str:
+    """``text`` for a body: terminal colours, controls and bidi controls off, line breaks as ``\\n``, cut at ``length``."""
+    text = text[: length * 4].replace("\r\n", "\n").replace("\r", "\n")
+    return cut(_CONTROL.sub("", _ANSI.sub("", text)), length)
+
+
+def isolate(text: str) -> str:
+    """``text`` between bidi isolates where it holds right-to-left letters, so that it turns nothing around it."""
+    return f"\u2068{text}\u2069" if _RTL.search(text) else text
+
+
+def right_to_left(text: str) -> bool:
+    """Whether ``text`` is mostly of a right-to-left script, for ``dir``."""
+    return len(_RTL.findall(text)) * 2 > sum(c.isalpha() for c in text)
+
+
+def length(d: timedelta | float | None) -> str:
+    """A length as people say it: ``45 s``, ``12 min``, ``6 h 12``, ``3 d 4 h``; a number is seconds, None is ''."""
+    if d is None:
+        return ""
+    seconds = round(d.total_seconds() if isinstance(d, timedelta) else d)
+    if seconds < 0:
+        seconds = 0
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes:02}" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def clock_time(t: datetime, zone: tzinfo) -> str:
+    """``08:15`` in ``zone``."""
+    return t.astimezone(zone).strftime("%H:%M")
+
+
+def day_time(t: datetime, now: datetime, zone: tzinfo) -> str:
+    """``08:15``, ``yesterday 02:14``, ``Mon 02:14`` within a week, else ``2026-01-05 02:14``; days are those of ``zone``."""
+    there, today = t.astimezone(zone), now.astimezone(zone).date()
+    days = (today - there.date()).days
+    if days == 0:
+        return f"{there:%H:%M}"
+    if days == 1:
+        return f"yesterday {there:%H:%M}"
+    if 1 < days < 7:
+        return f"{there:%a %H:%M}"
+    return f"{there:%Y-%m-%d %H:%M}"
+
+
+def zone_name(zone: tzinfo) -> str:
+    """``Budapest`` for Europe/Budapest, ``UTC`` for UTC."""
+    name = str(zone)
+    return name.rpartition("/")[2].replace("_", " ") if "/" in name else name
+
+
+def cause(message: str, reason: str = "", code: str = "") -> str:
+    """What went wrong, in one line: the telling line of a message, else the reason's words, else the code, else ''."""
+    lines = [line for line in (one_line(raw, 300) for raw in message[:20_000].splitlines()) if line]
+    if lines:
+        traceback = any(line.startswith("Traceback (most recent call last)") for line in lines)
+        line = lines[-1] if traceback else lines[0]
+        named = _EXCEPTION.match(line)
+        if named and len(named[2].split()) >= 3:
+            return named[2]
+        return f"{named[1]}: {named[2]}" if named else line
+    if reason and reason != "unknown":
+        return reason.replace("_", " ")
+    return one_line(code, 60)
+
+
+_DID = {"Failed": "failed", "Canceled": "was canceled", "Completed": "completed", "NotResponding": "stopped responding"}
+
+
+def did(status: str) -> str:
+    """``failed`` for Failed; another status by its word: ``is Queued``."""
+    return _DID.get(status, f"is {status}" if status else "")
+
+
+def default_subject(*, name: str, status: str, ran: timedelta | None, why: str, rule: str) -> str:
+    """``churn failed after 6 h 12: CUDA out of memory``; the cause begins well within 45 characters."""
+    name, verb = one_line(name, 120), did(status)
+    if not verb:
+        return one_line(f"{name}: {rule}" if name else rule)
+    after = f" after {length(ran)}" if ran is not None and status in ("Failed", "Canceled", "Completed") else ""
+    if not why:
+        return one_line(f"{middle(name, 90)} {verb}{after}".strip())
+    room = CAUSE_WITHIN - 15
+    if len(name) + 1 + len(verb) + len(after) + 2 > room:
+        after = after if len(name) + 1 + len(verb) + len(after) + 2 <= room + 5 else ""
+    name = middle(name, max(room - len(verb) - len(after) - 3, 12))
+    return one_line(f"{name} {verb}{after}: {why}".strip())
+
+
+def wrap(text: str, indent: str = "") -> str:
+    """``text`` in lines of 72 columns behind ``indent``; line breaks in it stay, long words are not torn."""
+    out: list[str] = []
+    for line in text.split("\n"):
+        out += textwrap.wrap(
+            line, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        ) or [""]
+    return "\n".join(out)

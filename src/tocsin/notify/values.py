@@ -1,0 +1,107 @@
+"""What the stages hand to each other: intents with their readers, letters, and what is known of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from tocsin.model.alert import fingerprint, instance_key
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.notify.context import Change, Nearby, Try
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """One address and how it was found."""
+
+    address: str
+    receiver: str
+    because: str  # why this address, e.g. "tells the run's owner"
+    name: str = ""
+    zone: ZoneInfo | None = None
+    note: str = ""  # why somebody else does not get it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """An intent with everybody who is to be told."""
+
+    intent: Intent
+    info: RuleInfo
+    recipients: tuple[Recipient, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """One mail to be: one recipient, one or more intents of one run and evaluation, the severest first."""
+
+    recipient: Recipient
+    told: tuple[tuple[Intent, RuleInfo], ...]
+
+    @property
+    def intent(self) -> Intent:
+        """The one that it is about."""
+        return self.told[0][0]
+
+    @property
+    def info(self) -> RuleInfo:
+        """The rule of that."""
+        return self.told[0][1]
+
+    @property
+    def group(self) -> str:
+        """What threads it: the run, else the alert."""
+        return group_of(self.intent)
+
+    @property
+    def id(self) -> str:
+        """Name of the delivery. Intents are consumed with all their letters at once, so they name a letter for good."""
+        return fingerprint("letter", self.recipient.address.lower(), *sorted(i.id for i, _ in self.told))
+
+
+ALONE = frozenset({IntentKind.RESOLVED, IntentKind.SUMMARY, IntentKind.ADMIN})
+"""Kinds that are never grouped with others."""
+
+
+def group_of(intent: Intent) -> str:
+    """What threads mails about ``intent``."""
+    if intent.kind is IntentKind.ADMIN:
+        return f"tocsin/{intent.rule}"
+    if intent.run_id:
+        return f"run/{intent.run_id}"
+    return f"alert/{intent.rule}/{instance_key(intent.instance)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapRule:
+    """At most ``mails`` in ``window`` for one address."""
+
+    mails: int
+    window: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capped:
+    """What a cap let through and what it holds until when."""
+
+    through: tuple[Letter, ...]
+    held: tuple[tuple[Letter, datetime], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What the log store knows around an alert, besides the event itself."""
+
+    history: tuple[Change, ...] = ()
+    more_history: int = 0
+    tries: tuple[Try, ...] = ()
+    tries_known: int = 0
+    last_success: datetime | None = None
+    nearby: Nearby | None = None
+
+
+NO_FACTS = RunFacts()
+Facts = Mapping[str, RunFacts]
+"""By intent id."""

@@ -1,0 +1,328 @@
+"""From a letter and what is known of its run to what a template sees. Everything that came from outside is cleaned here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from jinja2 import TemplateError
+
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.redact import redact
+from tocsin.model.statuses import TERMINAL
+from tocsin.notify import context as c
+from tocsin.notify.pipeline import fields_of
+from tocsin.notify.sandbox import TooMuch, Words
+from tocsin.notify.text import cause, cut, day_time, default_subject, did, isolate, length, one_line, shown, zone_name
+from tocsin.notify.values import Letter, RunFacts
+
+LATE = timedelta(minutes=5)
+ROWS = 10
+LOG_LINES = 20
+TEMPLATE_FAULTS = (TemplateError, TooMuch, TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError)
+"""What a template of a user can raise."""
+
+_UTC = ZoneInfo("UTC")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What settings say of every mail."""
+
+    base_url: str = ""  # '' makes no link of tocsin's own
+    zone: ZoneInfo = _UTC
+
+
+def moment(value: object) -> datetime | None:
+    """A time as an event carries it: a datetime, or ISO text; None for anything else."""
+    if isinstance(value, str) and value:
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _text(event: Mapping[str, object], name: str, size: int = 300) -> str:
+    value = event.get(name)
+    return one_line(str(value), size) if value not in (None, "") else ""
+
+
+def _body(event: Mapping[str, object], name: str, size: int) -> str:
+    value = event.get(name)
+    return shown(redact(str(value)[: size * 4]), size).strip() if value not in (None, "") else ""
+
+
+def _tail(event: Mapping[str, object]) -> tuple[str, ...]:
+    """The last lines of a log, whole lines only, redacted before they are cut."""
+    value = event.get("LogTail")
+    if not value:
+        return ()
+    text = redact(str(value)[-20_000:])
+    lines = [cut(line.rstrip(), 400) for line in shown(text, 20_000).split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    while lines and not lines[0]:
+        lines.pop(0)
+    return tuple(lines[-LOG_LINES:])
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def ran(event: Mapping[str, object]) -> timedelta | None:
+    """How long the run went: as given, else from its start to its end or to this event."""
+    given = event.get("DurationMs")
+    if isinstance(given, int | float) and 0 <= given < 10**13:
+        return timedelta(milliseconds=given)
+    start, end = moment(event.get("StartTime")), moment(event.get("EndTime")) or moment(event.get("TimeGenerated"))
+    return end - start if start and end and end >= start else None
+
+
+def web_link(url: object) -> str:
+    """``url`` where it is a plain http(s) address, else ''."""
+    text = str(url or "").strip()
+    if len(text) > 2000 or not text.isprintable() or any(x in text for x in " \"'<>`\\"):
+        return ""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return ""
+    return text if parts.scheme in ("http", "https") and parts.netloc else ""
+
+
+def run_name(event: Mapping[str, object]) -> str:
+    """What people call it: the experiment, else the display name, else the run's id."""
+    return _text(event, "ExperimentName") or _text(event, "DisplayName") or _text(event, "RunId")
+
+
+def summary_fields(intent: Intent) -> dict[str, object]:
+    """Variables of a rule's `summary` and `annotations`: columns, `by`, `keep`, `labels`, and a few in words."""
+    fields: dict[str, object] = dict(fields_of(intent))
+    for name in ("Message", "LogTail"):
+        if isinstance(fields.get(name), str):
+            fields[name] = redact(str(fields[name])[:20_000])
+    fields.setdefault("Duration", length(ran(intent.event)))
+    fields.setdefault("Cause", _cause(intent.event))
+    fields.setdefault("Rule", intent.rule)
+    fields.setdefault("Severity", intent.severity.word)
+    fields.setdefault("Value", intent.value)
+    return fields
+
+
+def _cause(event: Mapping[str, object]) -> str:
+    message = str(event.get("Message") or "")[:20_000]
+    return cause(redact(message), _text(event, "Reason"), _text(event, "ErrorCode"))
+
+
+def title(intent: Intent, info: RuleInfo, words: Words) -> tuple[str, str]:
+    """(the subject's text, what was wrong with the rule's summary or '')."""
+    problem = ""
+    if intent.kind is IntentKind.ADMIN:
+        return one_line(str(intent.data.get("title") or intent.rule)), ""
+    if intent.kind is IntentKind.SUMMARY:
+        count = _whole(intent.data.get("stale"))
+        return one_line(f"{intent.rule}: {count} older {'alert' if count == 1 else 'alerts'} not told one by one"), ""
+    if info.summary:
+        try:
+            made = one_line(words.render(info.summary, summary_fields(intent)))
+            if made:
+                return made, ""
+            problem = "its summary came to nothing"
+        except TEMPLATE_FAULTS as e:
+            problem = f"its summary could not be made: {one_line(str(e), 160)}"
+    event = intent.event
+    if not event:
+        named = ", ".join(one_line(str(v), 60) for v in intent.instance.values())
+        return one_line(f"{intent.rule}: {named}" if named else intent.rule), problem
+    subject = default_subject(
+        name=run_name(event), status=_text(event, "Status"), ran=ran(event), why=_cause(event), rule=intent.rule
+    )
+    return subject, problem
+
+
+def _annotations(info: RuleInfo, fields: Mapping[str, object], words: Words, notes: list[str]) -> Mapping[str, str]:
+    made: dict[str, str] = {}
+    for name, source in info.annotations.items():
+        try:
+            made[name] = shown(words.render(source, fields), 2000)
+        except TEMPLATE_FAULTS as e:
+            notes.append(f"The rule's annotation '{name}' could not be made: {one_line(str(e), 160)}.")
+    return made
+
+
+def _run(intent: Intent, facts: RunFacts) -> c.Run | None:
+    event = intent.event
+    if not intent.run_id:
+        return None
+    reason = _text(event, "Reason")
+    attempt = _whole(event.get("Attempt"))
+    return c.Run(
+        id=one_line(intent.run_id, 300), name=_text(event, "DisplayName") or one_line(intent.run_id, 300),
+        experiment=_text(event, "ExperimentName"), workspace=_text(event, "WorkspaceName"), type=_text(event, "RunType"),
+        target=_text(event, "Target"), owner=_text(event, "TriggeringUserName"), owner_email=_text(event, "OwnerEmail"),
+        status=_text(event, "Status"), said=_text(event, "OriginalStatus"),
+        reason="" if reason == "unknown" else reason.replace("_", " "), message=_body(event, "Message", 1500),
+        code=_text(event, "ErrorCode"), log=_tail(event), url=web_link(event.get("Url")),
+        attempt=attempt, tries_known=max(attempt, facts.tries_known), retry=event.get("WillRetry") is True,
+        started=moment(event.get("StartTime")), ended=moment(event.get("EndTime")), ran=ran(event),
+        tags=_mapping(event.get("Tags")), properties=_mapping(event.get("Properties")),
+        history=facts.history, more_history=facts.more_history, tries=facts.tries, last_success=facts.last_success,
+        nearby=facts.nearby,
+    )  # fmt: skip
+
+
+def _rows(intent: Intent) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], int]:
+    rows = intent.rows[:ROWS]
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))[:8]
+    cells = tuple(tuple(one_line(_cell(row.get(name)), 60) for name in columns) for row in rows)
+    total = intent.data.get("rows")
+    return tuple(one_line(n, 40) for n in columns), cells, max(_whole(total), len(intent.rows)) - len(rows)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _catch_up(intent: Intent) -> c.Summary | None:
+    if intent.kind is not IntentKind.SUMMARY:
+        return None
+    data = intent.data
+    return c.Summary(
+        kind="catch-up", count=_whole(data.get("stale")), experiments=0, since=moment(data.get("oldest")),
+        until=moment(data.get("newest")), window=None, mails=0, bunches=(), more=0,
+    )  # fmt: skip
+
+
+def links(intent: Intent, look: Look) -> c.Links:
+    """Links of a mail: the run's own, and tocsin's pages where they exist."""
+    base = look.base_url
+    own = {"mails": f"{base}/mails", "tocsin": f"{base}/"} if base else {}
+    return c.Links(run=web_link(intent.event.get("Url")), **own)
+
+
+def late_by(intent: Intent) -> timedelta | None:
+    """How late it is told, where that is more than 5 min."""
+    if intent.event_time is None or intent.kind not in (IntentKind.FIRED, IntentKind.REPEATED):
+        return None
+    late = intent.at - intent.event_time
+    return late if late > LATE else None
+
+
+def says(run: c.Run | None, final: bool, late: timedelta | None, happened: datetime | None, zone: ZoneInfo, now: datetime) -> c.Says:
+    """What a mail says of its run in phrases."""
+    told_late = f"told {length(late)} late" if late else ""
+    at = happened and f"at {day_time(happened, now, zone)} ({zone_name(zone)})"
+    if run is None:
+        return c.Says(
+            preheader=" · ".join(filter(None, [at and f"seen {at}", told_late])), happened=f"seen {at}" if at else "",
+            attempt="", where="", nearby="", last_success="", late=told_late,
+        )  # fmt: skip
+    after = f" after {length(run.ran)}" if run.ran is not None and run.status in TERMINAL else ""
+    told = f"{did(run.status)}{f' {at}' if at else ''}{after}" if run.status else ""
+    tries = _tries(run, final)
+    where = " · ".join(isolate(x) for x in (run.owner or run.owner_email, run.target, run.workspace) if x)
+    last = f"last success {day_time(run.last_success, now, zone)}" if run.last_success else ""
+    nearby = _nearby(run)
+    short = _only(run)
+    on = f"on {isolate(run.target)}" if run.target else ""
+    return c.Says(
+        preheader=" · ".join(filter(None, [told_late, tries, on, last, short])), happened=told, attempt=tries,
+        where=where, nearby=nearby, last_success=last, late=told_late,
+    )  # fmt: skip
+
+
+def _tries(run: c.Run, final: bool) -> str:
+    if run.attempt <= 0 or (run.attempt == 1 and run.tries_known <= 1 and not run.retry):
+        return ""
+    if run.retry:
+        return f"try {run.attempt}, another one follows"
+    if run.attempt == run.tries_known and run.status == "Failed" and (final or run.attempt > 1):
+        return f"{run.attempt} of {run.tries_known} tries failed"
+    return f"try {run.attempt} of {run.tries_known}"
+
+
+def _only(run: c.Run) -> str:
+    if run.nearby is None:
+        return ""
+    if run.nearby.everywhere == 0:
+        return "only you"
+    return f"{run.nearby.target} others there" if run.nearby.target else f"{run.nearby.everywhere} others elsewhere"
+
+
+def _nearby(run: c.Run) -> str:
+    """Whether others failed too."""
+    if run.nearby is None:
+        return ""
+    target, everywhere = run.nearby.target, run.nearby.everywhere
+    if everywhere == 0:
+        return "Only this run: no other failed in the last 30 min"
+    if run.target and target:
+        other = f"{target} {'other' if target == 1 else 'others'} failed on {isolate(run.target)} in the last 30 min"
+        return f"{other}, {everywhere} in all" if everywhere > target else other
+    other = f"{everywhere} {'other' if everywhere == 1 else 'others'} failed in the last 30 min"
+    return f"{other}, none on {isolate(run.target)}" if run.target else other
+
+
+def mail(letter: Letter, facts: RunFacts, look: Look, now: datetime, words: Words) -> c.Mail:
+    """Everything that the letter's template sees."""
+    intent, info, reader = letter.intent, letter.info, letter.recipient
+    subject, problem = title(intent, info, words)
+    notes = [reader.note] if reader.note else []
+    if problem:
+        notes.append(f"Rule {intent.rule}: {problem}.")
+    late = late_by(intent)
+    rule = c.Rule(
+        name=intent.rule, description=shown(info.description, 2000), runbook=web_link(info.runbook),
+        owner=one_line(info.owner), annotations=_annotations(info, summary_fields(intent), words, notes),
+    )  # fmt: skip
+    columns, rows, more = _rows(intent)
+    run, zone = _run(intent, facts), reader.zone or look.zone
+    return c.Mail(
+        alert=c.Alert(
+            rule=intent.rule, kind=intent.kind.value, severity=intent.severity.word, title=subject,
+            cause=_cause(intent.event), why=intent.why.value, value=intent.value, at=intent.at,
+            happened=intent.event_time, late=late, labels=intent.labels, fields=intent.keep, instance=intent.instance,
+            data=intent.data,
+        ),
+        run=run, rule=rule, event=intent.event, columns=columns, rows=rows, more_rows=more,
+        others=_others(letter.told[1:], words), summary=_catch_up(intent), links=links(intent, look),
+        reader=c.Reader(
+            address=reader.address, name=reader.name, receiver=reader.receiver, zone=zone,
+            because=because(letter),
+        ),
+        says=says(run, info.final, late, intent.event_time or intent.at, zone, now),
+        notes=tuple(notes), now=now, lines=_lines(intent),
+    )  # fmt: skip
+
+
+def _lines(intent: Intent) -> tuple[str, ...]:
+    found = intent.data.get("lines")
+    lines = found if isinstance(found, list | tuple) else []
+    return tuple(shown(redact(str(line)), 1000) for line in lines[:50])
+
+
+def _others(told: Sequence[tuple[Intent, RuleInfo]], words: Words) -> tuple[c.Other, ...]:
+    return tuple(c.Other(rule=i.rule, severity=i.severity.word, title=title(i, info, words)[0]) for i, info in told)
+
+
+def because(letter: Letter) -> str:
+    """Why the reader gets it, one sentence."""
+    intent, how = letter.intent, letter.recipient.because
+    if intent.kind is IntentKind.ADMIN:
+        return f"You get this because tocsin's own trouble {how}."
+    return f"You get this because rule {intent.rule} {how}."
+
+
