@@ -1,0 +1,78 @@
+"""Bodies that the server sends: JSON with times in UTC, and RFC 9457 problems."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from starlette.responses import Response, StreamingResponse
+
+from tocsin.web.face import ColumnInfo, Row
+
+_CHUNK = 200
+"""Rows encoded at once: a large answer never stands whole in memory as text."""
+
+
+def plain(value: Any) -> Any:
+    """``value`` of what JSON knows. Times end in Z, timespans are KQL's ``d.hh:mm:ss``, NaN and infinities null."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(v) for v in value]
+    if isinstance(value, timedelta):
+        return timespan(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
+    return str(value)
+
+
+def timespan(d: timedelta) -> str:
+    """KQL's text of a timespan, e.g. ``1.02:03:04.5000000``."""
+    sign, us = ("-", -d // timedelta(microseconds=1)) if d < timedelta(0) else ("", d // timedelta(microseconds=1))
+    seconds, rest = divmod(us, 1_000_000)
+    days, seconds = divmod(seconds, 86_400)
+    text = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return sign + (f"{days}." if days else "") + text + (f".{rest:06}0" if rest else "")
+
+
+def encode(value: Any) -> bytes:
+    """JSON text of anything ``plain`` takes."""
+    return msgspec.json.encode(plain(value))
+
+
+def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(encode(value), status, dict(headers or {}), media_type="application/json")
+
+
+def rows_answer(columns: Sequence[ColumnInfo], rows: Sequence[Row]) -> Response:
+    """``{"columns": […], "rows": [{…}]}``, streamed."""
+
+    def parts() -> Iterator[bytes]:
+        yield b'{"columns":' + encode(list(columns)) + b',"rows":['
+        for start in range(0, len(rows), _CHUNK):
+            text = encode(list(rows[start : start + _CHUNK]))[1:-1]
+            yield (b"," if start else b"") + text
+        yield b"]}"
+
+    return StreamingResponse(parts(), media_type="application/json")
+
+
+def problem(
+    status: int, title: str, detail: str = "", *, headers: Mapping[str, str] | None = None, **more: Any
+) -> Response:
+    """An ``application/problem+json`` response (RFC 9457). ``detail`` says what would be right."""
+    body = {"type": "about:blank", "title": title, "status": status, **({"detail": detail} if detail else {}), **more}
+    return Response(encode(body), status, dict(headers or {}), media_type="application/problem+json")

@@ -1,0 +1,327 @@
+"""The JSON API: one table of operations from which routes and the OpenAPI document are made."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+from anyio import CapacityLimiter, to_thread
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tocsin.errors import QueryError, QueryTimeout, StoreError, TocsinError
+from tocsin.logstore.interface import Limits
+from tocsin.web import mailview
+from tocsin.web.answers import answer, problem, rows_answer
+from tocsin.web.face import AppFace, ColumnInfo, Row
+from tocsin.web.openapi import Operation, Parameter, document
+
+T = TypeVar("T")
+MOST = 1000
+"""Rows of the longest list."""
+
+_LIMIT = Parameter(
+    name="limit", doc="most rows", schema={"type": "integer", "minimum": 1, "maximum": MOST, "default": 100}
+)
+_TEXT = {"type": "string"}
+_BAD = {400: "what is wrong with the request"}
+
+
+def _by(name: str, doc: str) -> Parameter:
+    return Parameter(name=name, doc=doc, schema=_TEXT)
+
+
+def _get(path: str, id: str, summary: str, answer: str, *parameters: Parameter, **problems: str) -> Operation:
+    found = {int(status.lstrip("_")): what for status, what in problems.items()}
+    return Operation(
+        method="GET", path=path, id=id, summary=summary, answer=answer, parameters=parameters,
+        problems={**(_BAD if parameters else {}), **found},
+    )  # fmt: skip
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path="/api/v1/query",
+        id="query",
+        summary="Run a KQL query",
+        body="Query",
+        answer="QueryAnswer",
+        problems={
+            400: "the query is wrong, with line and column where known",
+            429: "too many queries run already",
+            503: "the store is away",
+            504: "the query took too long",
+        },
+    ),
+    _get(
+        "/api/v1/alerts",
+        "alerts",
+        "Transitions of alerts, newest first",
+        "Alerts",
+        _LIMIT,
+        _by("rule", "of this rule"),
+        _by("run", "of this run"),
+    ),
+    _get(
+        "/api/v1/mails",
+        "mails",
+        "Mails, newest first",
+        "Mails",
+        _LIMIT,
+        _by("address", "to this address"),
+        Parameter(
+            name="state", doc="in this state", schema={"type": "string", "enum": ["ready", "sent", "failed", "dropped"]}
+        ),
+    ),
+    _get("/api/v1/mails/{id}", "mail", "One mail with its bodies", "MailWhole", _404="there is no such mail"),
+    _get(
+        "/api/v1/mails/{id}/eml",
+        "mailMessage",
+        "The message as it goes out",
+        "message/rfc822",
+        _404="there is no such mail",
+    ),
+    _get("/api/v1/mails/{id}/html", "mailHtml", "Its HTML body", "text/html", _404="there is no such mail"),
+    _get("/api/v1/mails/{id}/text", "mailText", "Its text body", "text/plain", _404="there is no such mail"),
+    _get("/api/v1/rules", "rules", "Rules and how they fare", "Rules"),
+    _get(
+        "/api/v1/runs",
+        "runs",
+        "Runs, the latest seen first",
+        "Runs",
+        _LIMIT,
+        _by("status", "in this status"),
+        _by("experiment", "of this experiment"),
+    ),
+    _get("/api/v1/runs/{id:path}", "run", "A run with its events and alerts", "RunWhole", _404="there is no such run"),
+    _get(
+        "/api/v1/dead-letters",
+        "deadLetters",
+        "Messages that could not be read, oldest first",
+        "DeadLetters",
+        _LIMIT,
+        _by("consumer", "of this consumer"),
+        Parameter(name="all", doc="replayed ones too", schema={"type": "boolean", "default": False}),
+    ),
+    Operation(
+        method="POST",
+        path="/api/v1/dead-letters/replay",
+        id="replay",
+        summary="Send dead letters through again",
+        body="Replay",
+        answer="Replayed",
+        problems={400: "what is wrong with the request", 503: "the store is away"},
+    ),
+    _get("/api/v1/openapi.json", "openapi", "This document", "object"),
+    _get("/healthz", "healthz", "Whether the process lives", "Health"),
+    _get(
+        "/readyz",
+        "readyz",
+        "Whether it does its job; details for who has a token",
+        "Ready",
+        _503="not ready, details as above",
+    ),
+    _get("/metrics", "metrics", "Metrics for Prometheus", "text/plain"),
+)
+
+
+class Asker:
+    """Calls the app's blocking methods in threads; queries of users have few, so that they starve nobody."""
+
+    def __init__(self, app: AppFace) -> None:
+        self.app = app
+        self._queries: CapacityLimiter | None = None
+        self._waiting = 0
+
+    async def __call__(self, method: Callable[..., T], *args: Any) -> T:
+        """``method(*args)`` in a thread."""
+        return await to_thread.run_sync(method, *args)
+
+    async def query(self, kql: str) -> tuple[list[ColumnInfo], list[Row]]:
+        """A user's query. Raises QueryError, and Busy where too many run."""
+        bounds = self.app.settings.query
+        if self._queries is None:
+            self._queries = CapacityLimiter(bounds.concurrent)
+        if self._waiting >= 2 * bounds.concurrent:
+            raise Busy
+        limits = Limits(seconds=bounds.timeout.total_seconds(), rows=bounds.max_rows)
+        self._waiting += 1
+        try:
+            return await to_thread.run_sync(self.app.query, kql, limits, limiter=self._queries)
+        finally:
+            self._waiting -= 1
+
+
+class Busy(TocsinError):
+    """As many queries run and wait as may."""
+
+    def __init__(self) -> None:
+        super().__init__("too many queries run already; ask again in a moment")
+
+
+class _Query(msgspec.Struct, forbid_unknown_fields=True):
+    query: str
+
+
+class _Replay(msgspec.Struct, forbid_unknown_fields=True):
+    ids: list[int] = []
+    consumer: str = ""
+
+
+class Api:
+    """Handlers, one an operation, named by its id."""
+
+    def __init__(self, ask: Asker) -> None:
+        self._ask, self._app = ask, ask.app
+
+    def routes(self) -> list[BaseRoute]:
+        """A route an operation."""
+        return [Route(op.path, self._handler(op), methods=[op.method], name=op.id) for op in OPERATIONS]
+
+    def _handler(self, op: Operation) -> Callable[[Request], Awaitable[Response]]:
+        handler: Callable[[Request], Awaitable[Response]] = getattr(self, f"_{op.id}")
+        known = {p.name for p in op.parameters}
+
+        async def handle(request: Request) -> Response:
+            unknown = sorted(set(request.query_params) - known)
+            if unknown and request.url.path.startswith("/api/"):
+                raise HTTPException(
+                    400, f"'{unknown[0]}' is no parameter here; known are {', '.join(sorted(known)) or 'none'}"
+                )
+            return await handler(request)
+
+        return handle
+
+    async def _query(self, request: Request) -> Response:
+        asked = await _body(request, _Query)
+        columns, rows = await self._ask.query(asked.query)
+        return rows_answer(columns, rows)
+
+    async def _alerts(self, request: Request) -> Response:
+        q = request.query_params
+        rows = await self._ask(self._app.alerts, limit(request), q.get("rule", ""), q.get("run", ""))
+        return answer({"alerts": rows})
+
+    async def _mails(self, request: Request) -> Response:
+        mails = await self._ask(
+            self._app.mails, limit(request), request.query_params.get("address", ""), mail_state(request)
+        )
+        return answer({"mails": [mailview.row(m) for m in mails]})
+
+    async def _mail(self, request: Request) -> Response:
+        return answer(mailview.whole(await find_mail(self._ask, request)))
+
+    async def _mailMessage(self, request: Request) -> Response:
+        mail = await find_mail(self._ask, request)
+        name = f'attachment; filename="{"".join(c for c in mail.id if c.isalnum())[:40]}.eml"'
+        return Response(mail.message, media_type="message/rfc822", headers={"Content-Disposition": name})
+
+    async def _mailHtml(self, request: Request) -> Response:
+        mail = await find_mail(self._ask, request)
+        html = mailview.framed(mailview.body(mailview.parsed(mail), "html"))
+        headers = {"Content-Security-Policy": mailview.MAIL_POLICY, "X-Frame-Options": "SAMEORIGIN"}
+        return Response(html, media_type="text/html", headers=headers)
+
+    async def _mailText(self, request: Request) -> Response:
+        mail = await find_mail(self._ask, request)
+        return Response(mailview.body(mailview.parsed(mail), "plain"), media_type="text/plain")
+
+    async def _rules(self, request: Request) -> Response:
+        return answer({"rules": await self._ask(self._app.rules_status)})
+
+    async def _runs(self, request: Request) -> Response:
+        q = request.query_params
+        rows = await self._ask(self._app.runs, limit(request), q.get("status", ""), q.get("experiment", ""))
+        return answer({"runs": rows})
+
+    async def _run(self, request: Request) -> Response:
+        found = await self._ask(self._app.run, request.path_params["id"])
+        if found is None:
+            raise HTTPException(404, "there is no such run")
+        return answer(found)
+
+    async def _deadLetters(self, request: Request) -> Response:
+        q = request.query_params
+        everything = q.get("all", "false")
+        if everything not in ("true", "false"):
+            raise HTTPException(400, f"all: '{everything}' is neither true nor false")
+        rows = await self._ask(self._app.dead_letters, q.get("consumer", ""), limit(request), everything == "false")
+        return answer({"dead_letters": rows})
+
+    async def _replay(self, request: Request) -> Response:
+        asked = await _body(request, _Replay)
+        return answer(await self._ask(self._app.replay_dead_letters, asked.ids, asked.consumer))
+
+    async def _openapi(self, request: Request) -> Response:
+        return answer(document(OPERATIONS, self._app.settings.http.url))
+
+    async def _healthz(self, request: Request) -> Response:
+        return answer({"status": "ok", **(self._app.health() if request.scope["tocsin.who"] else {})})
+
+    async def _readyz(self, request: Request) -> Response:
+        ready, detail = await self._ask(self._app.ready)
+        return answer({"ready": ready, **(detail if request.scope["tocsin.who"] else {})}, 200 if ready else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        text = await self._ask(self._app.metrics.exposition)
+        return Response(text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+
+def limit(request: Request) -> int:
+    """The ``limit`` parameter. Raises HTTPException."""
+    text = request.query_params.get("limit", "100")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise HTTPException(400, f"limit: '{text[:20]}' is no whole number from 1 to {MOST}")
+    return int(text)
+
+
+def mail_state(request: Request) -> str:
+    """The ``state`` parameter. Raises HTTPException."""
+    state = request.query_params.get("state", "")
+    if state not in ("", "ready", "sent", "failed", "dropped"):
+        raise HTTPException(400, f"state: '{state[:20]}' is none of ready, sent, failed, dropped")
+    return state
+
+
+async def find_mail(ask: Asker, request: Request) -> Any:
+    """The mail that the path names. Raises HTTPException."""
+    mail = await ask(ask.app.mail, request.path_params["id"])
+    if mail is None:
+        raise HTTPException(404, "there is no such mail")
+    return mail
+
+
+async def _body(request: Request, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await request.body(), type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise HTTPException(400, f"the body is not what is asked for: {e}") from e
+
+
+def fault(request: Request, e: Exception) -> Response:
+    """The problem that an error of ours is."""
+    if isinstance(e, Busy):
+        return problem(429, "Busy", str(e), headers={"Retry-After": "1"})
+    if isinstance(e, QueryTimeout):
+        return problem(504, "The query took too long", e.message, **_place(e))
+    if isinstance(e, QueryError):
+        return problem(400, "The query is wrong", e.message, **_place(e))
+    if isinstance(e, StoreError):
+        return problem(503, "The store is away", str(e), headers={"Retry-After": "5"})
+    if isinstance(e, HTTPException):
+        titles = {400: "The request is wrong", 404: "Not found", 405: "Not this method"}
+        return problem(e.status_code, titles.get(e.status_code, "Refused"), e.detail, headers=e.headers)
+    return problem(400, "Refused", str(e))
+
+
+def _place(e: QueryError) -> dict[str, Any]:
+    place = {"line": e.line, "column": e.column} if e.line else {}
+    return {**place, **({"hint": e.hint} if e.hint else {})}
+
+
+__all__ = ["OPERATIONS", "Api", "AppFace", "Asker", "Busy", "fault", "find_mail", "limit", "mail_state"]

@@ -1,0 +1,203 @@
+"""What every request passes, outermost first: failures, headers, host and origin, size, token. Plain ASGI."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Final
+from urllib.parse import parse_qs, quote, urlsplit
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tocsin.config.settings import is_loopback
+from tocsin.config.tokens import Role
+from tocsin.web.answers import problem
+from tocsin.web.face import AppFace
+
+log = structlog.get_logger(__name__)
+
+COOKIE: Final = "tocsin_token"
+MAX_BODY: Final = 1 << 20
+"""Bytes of the largest body outside /intake/."""
+OPEN: Final = frozenset({"/healthz", "/readyz", "/login", "/assets/tocsin.css"})
+"""Paths that need no token. /readyz tells details only to who has one."""
+
+PAGE_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; frame-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": PAGE_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class _TooLarge(Exception):
+    """The body went past its limit while it was read."""
+
+
+class Guard:
+    """Wraps the whole server."""
+
+    def __init__(self, inner: ASGIApp, app: AppFace, local_token: str = "") -> None:
+        """``local_token`` opens everything to commands on this machine; it changes at each start."""
+        self._inner, self._app, self._local = inner, app, local_token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._inner(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            refused = self._refusal(scope)
+            if refused is not None:
+                await refused(scope, receive, sending)
+                return
+            await self._inner(scope, self._limited(scope, receive), sending)
+        except ClientDisconnect:
+            return
+        except _TooLarge:
+            if not started:
+                await self._too_large(scope)(scope, receive, sending)
+        except Exception:
+            log.exception("web.failed", method=scope["method"], path=scope["path"])
+            if not started:
+                sorry = problem(500, "Something broke inside tocsin", "its log says what")
+                await sorry(scope, receive, sending)
+
+    # -- decisions -----------------------------------------------------------------------------------------------------
+    def _refusal(self, scope: Scope) -> Response | None:
+        """The answer to who may not come in, else None. Leaves ``scope["tocsin.who"]``, None for the unknown."""
+        headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
+        tokens = self._app.tokens
+        length = headers.get("content-length", "")
+        if length.isdigit() and int(length) > self._limit(path):
+            return self._too_large(scope)
+        role = Role.INTAKE if path.startswith("/intake/") else Role.METRICS if path == "/metrics" else Role.API
+        presented = _presented(scope, headers, role)
+        scope["tocsin.who"] = who = self._who(presented, role)
+        if tokens:
+            if who is None and path not in OPEN:
+                return self._unknown(scope, headers, presented != "", role)
+            cross = who is not None and COOKIE in headers.get("cookie", "") and "authorization" not in headers
+            return self._foreign(scope, headers) if cross and method not in ("GET", "HEAD") else None
+        scope["tocsin.who"] = who or "loopback"
+        if not self._host_known(headers.get("host", "")):
+            self._count(path, "host")
+            return problem(
+                421,
+                "This server does not answer to that name",
+                f"Host '{headers.get('host', '')[:100]}' is not known; add it to http.allowed_hosts, or set http.base_url",
+            )
+        return self._foreign(scope, headers) if method not in ("GET", "HEAD", "OPTIONS") else None
+
+    def _who(self, presented: str, role: Role) -> str | None:
+        if presented and self._local:
+            if hmac.compare_digest(presented.encode("utf-8", "surrogatepass"), self._local.encode()):
+                return "local command"
+        if not presented:
+            return None
+        tokens = self._app.tokens
+        who = tokens.who(presented, role)
+        if who is None and role is Role.METRICS:
+            who = tokens.who(presented, Role.API)
+        return who
+
+    def _unknown(self, scope: Scope, headers: Headers, presented: bool, role: Role) -> Response:
+        path = scope["path"]
+        self._count(path, "token")
+        if role is Role.API and not path.startswith("/api/") and "text/html" in headers.get("accept", ""):
+            return RedirectResponse(f"/login?next={quote(path, safe='')}", 303)
+        if presented:
+            detail = f"the token is not known, or its roles lack '{role}'"
+        else:
+            detail = "send a token of tokens.yaml as 'Authorization: Bearer …'"
+            if role is Role.INTAKE:
+                detail += " or as ?token=…"
+        return problem(401, "A token is needed", detail, headers={"WWW-Authenticate": 'Bearer realm="tocsin"'})
+
+    def _foreign(self, scope: Scope, headers: Headers) -> Response | None:
+        """Refuses what another site's page makes a browser send."""
+        origin = headers.get("origin", "")
+        site = headers.get("sec-fetch-site", "same-origin")
+        if site in ("same-origin", "none") and not origin:
+            return None
+        host = urlsplit(origin).netloc.lower()
+        if host and (host == headers.get("host", "").lower() or host == urlsplit(self._app.settings.http.url).netloc):
+            return None
+        self._count(scope["path"], "origin")
+        return problem(403, "Another site's page may not do this", f"Origin '{origin[:100]}' is not this server's")
+
+    def _host_known(self, host: str) -> bool:
+        http = self._app.settings.http
+        name = (urlsplit(f"//{host}").hostname or "") if host else ""
+        known = {
+            http.host.lower(),
+            (urlsplit(http.url).hostname or "").lower(),
+            *(h.lower() for h in http.allowed_hosts),
+        }
+        return is_loopback(name) or name in known
+
+    # -- size ----------------------------------------------------------------------------------------------------------
+    def _limit(self, path: str) -> int:
+        return self._app.settings.intake.max_body if path.startswith("/intake/") else MAX_BODY
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        limit, taken = self._limit(scope["path"]), 0
+
+        async def receiving() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > limit:
+                raise _TooLarge
+            return message
+
+        return receiving
+
+    def _too_large(self, scope: Scope) -> Response:
+        self._count(scope["path"], "size")
+        limit = self._limit(scope["path"])
+        return problem(413, "The body is too large", f"at most {limit} bytes", headers={"Connection": "close"})
+
+    def _count(self, path: str, reason: str) -> None:
+        if path.startswith("/intake/"):
+            self._app.metrics.inc("tocsin_intake_refused_total", reason=reason)
+
+
+def _presented(scope: Scope, headers: Headers, role: Role) -> str:
+    """The token of a request: a header, for intake a query parameter (as Event Grid sends it), for pages a cookie."""
+    kind, _, word = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer" and word.strip():
+        return word.strip()
+    if role is Role.INTAKE:
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=50)
+        return (query.get("token") or query.get("code") or [""])[0]
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return str(found.value) if found is not None else ""

@@ -1,0 +1,201 @@
+"""The OpenAPI document, made from the same table as the routes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tocsin import __version__
+from tocsin.model.columns import ALERTS, DEAD_LETTERS, RUN_STATUS_CHANGED, RUNS, Column, KqlType
+
+Schema = dict[str, Any]
+
+_TYPES: Mapping[KqlType, Schema] = {
+    KqlType.STRING: {"type": "string"},
+    KqlType.DATETIME: {"type": ["string", "null"], "format": "date-time"},
+    KqlType.LONG: {"type": ["integer", "null"]},
+    KqlType.INT: {"type": ["integer", "null"]},
+    KqlType.REAL: {"type": ["number", "null"]},
+    KqlType.BOOL: {"type": ["boolean", "null"]},
+    KqlType.DYNAMIC: {},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A query parameter."""
+
+    name: str
+    doc: str
+    schema: Schema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What a client needs to know of one method of one path."""
+
+    method: str
+    path: str
+    id: str
+    summary: str
+    answer: str  # name of a schema below, or a media type
+    parameters: Sequence[Parameter] = ()
+    body: str = ""  # name of a schema below
+    problems: Mapping[int, str] = {}
+
+
+def table(columns: Sequence[Column], **more: Schema) -> Schema:
+    """A row of a table."""
+    properties = {c.name: {**_TYPES[c.type], "description": c.doc} for c in columns}
+    return {"type": "object", "properties": {**properties, **more}, "required": sorted(properties)}
+
+
+def _list(name: str, of: str) -> Schema:
+    items = {"type": "array", "items": {"$ref": f"#/components/schemas/{of}"}}
+    return {"type": "object", "properties": {name: items}, "required": [name], "additionalProperties": False}
+
+
+def _object(
+    required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None, *, more: bool = False
+) -> Schema:
+    out: Schema = {"type": "object", "properties": {**required, **(optional or {})}, "required": sorted(required)}
+    if not more:
+        out["additionalProperties"] = False
+    return out
+
+
+_TEXT: Schema = {"type": "string"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_TIME: Schema = {"type": "string", "format": "date-time"}
+_MAYBE_TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
+
+_MAIL: Mapping[str, Schema] = {
+    "Delivery": {**_TEXT, "description": "names it"},
+    "Time": {**_TIME, "description": "when it was written"},
+    "Address": {**_TEXT, "description": "to whom"},
+    "Receiver": {**_TEXT, "description": "by which receiver"},
+    "Group": {**_TEXT, "description": "what threads it"},
+    "Rules": {"type": "array", "items": _TEXT, "description": "rules that it tells of"},
+    "Severity": {**_TEXT, "description": "the severest of them"},
+    "Subject": _TEXT,
+    "State": {"type": "string", "enum": ["ready", "sent", "failed", "dropped"]},
+    "Attempt": {**_COUNT, "description": "tries so far"},
+    "NextAt": {**_MAYBE_TIME, "description": "when the next try is due, while it is ready"},
+    "SmtpReply": {**_TEXT, "description": "the server's last words"},
+    "MessageId": _TEXT,
+    "RunId": _TEXT,
+    "Covers": {**_COUNT, "description": "how many alerts it tells of"},
+}
+
+SCHEMAS: Mapping[str, Schema] = {
+    "Problem": _object(
+        {"type": _TEXT, "title": _TEXT, "status": {"type": "integer"}},
+        {"detail": _TEXT, "line": _COUNT, "column": _COUNT, "hint": _TEXT},
+    ),
+    "Query": _object({"query": {**_TEXT, "description": "KQL", "maxLength": 100_000}}),
+    "Column": _object({"name": _TEXT, "type": {**_TEXT, "description": "KQL's type"}}),
+    "QueryAnswer": _object(
+        {
+            "columns": {"type": "array", "items": {"$ref": "#/components/schemas/Column"}},
+            "rows": {"type": "array", "items": {"type": "object"}},
+        }
+    ),
+    "Alert": table(ALERTS),
+    "Alerts": _list("alerts", "Alert"),
+    "Mail": _object(_MAIL),
+    "Mails": _list("mails", "Mail"),
+    "MailWhole": _object(
+        {
+            **_MAIL,
+            "Headers": {"type": "object", "additionalProperties": _TEXT},
+            "Text": _TEXT,
+            "Html": _TEXT,
+        }
+    ),
+    "Rule": _object(
+        {
+            "name": _TEXT,
+            "kind": {"type": "string", "enum": ["row", "window", "absence"]},
+            "severity": _TEXT,
+            "enabled": {"type": "boolean"},
+        },
+        more=True,
+    ),
+    "Rules": _list("rules", "Rule"),
+    "Run": table(RUNS),
+    "Runs": _list("runs", "Run"),
+    "Event": table([c for c in RUN_STATUS_CHANGED if c.name != "Raw"]),
+    "RunWhole": _object(
+        {
+            "run": {"$ref": "#/components/schemas/Run"},
+            "events": {"type": "array", "items": {"$ref": "#/components/schemas/Event"}},
+            "alerts": {"type": "array", "items": {"$ref": "#/components/schemas/Alert"}},
+        }
+    ),
+    "DeadLetter": table(DEAD_LETTERS, Id={"type": "integer", "description": "names it for replay"}),
+    "DeadLetters": _list("dead_letters", "DeadLetter"),
+    "Replay": _object(
+        {},
+        {
+            "ids": {
+                "type": "array",
+                "items": {"type": "integer"},
+                "description": "which ones; absent: all of `consumer`",
+            },
+            "consumer": {**_TEXT, "description": "of which consumer; absent: of all"},
+        },
+    ),
+    "Replayed": _object({"replayed": _COUNT}, {"accepted": _COUNT, "duplicate": _COUNT, "dead": _COUNT, "cut": _COUNT}),
+    "Health": _object({"status": {"type": "string", "enum": ["ok"]}}, more=True),
+    "Ready": _object({"ready": {"type": "boolean"}}, more=True),
+}
+
+
+def document(operations: Sequence[Operation], url: str) -> Schema:
+    """The whole document (OpenAPI 3.1)."""
+    paths: dict[str, Schema] = {}
+    for op in operations:
+        paths.setdefault(op.path, {})[op.method.lower()] = _operation(op)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "tocsin",
+            "version": __version__,
+            "description": "Rings when a run goes wrong. Times are UTC; names of columns are KQL's.",
+        },
+        "servers": [{"url": url}],
+        "security": [{}, {"token": []}],
+        "paths": paths,
+        "components": {
+            "schemas": dict(SCHEMAS),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(op: Operation) -> Schema:
+    names = [part.strip("{}") for part in op.path.split("/") if part.startswith("{")]
+    out: Schema = {
+        "operationId": op.id,
+        "summary": op.summary,
+        "parameters": [
+            *({"name": n, "in": "path", "required": True, "schema": _TEXT} for n in names),
+            *({"name": p.name, "in": "query", "description": p.doc, "schema": p.schema} for p in op.parameters),
+        ],
+        "responses": {"200": {"description": "as asked", "content": _content(op.answer)}},
+    }
+    if op.body:
+        out["requestBody"] = {"required": True, "content": _content(op.body)}
+    for status, what in sorted({**op.problems, 401: "a token is needed"}.items()):
+        out["responses"][str(status)] = {
+            "description": what,
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+    return out
+
+
+def _content(name: str) -> Schema:
+    if "/" in name:
+        return {name: {"schema": _TEXT}}
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"} if name != "object" else {}}}

@@ -1,0 +1,232 @@
+"""Pages for people: server-rendered, no scripts, nothing from elsewhere, readable on a phone, light and dark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from tocsin import __version__
+from tocsin.config.tokens import Role
+from tocsin.errors import QueryError
+from tocsin.model.statuses import STATUS_WORDS
+from tocsin.web import mailview
+from tocsin.web.answers import plain, timespan
+from tocsin.web.api import Asker, find_mail, limit, mail_state
+from tocsin.web.face import Row
+from tocsin.web.guard import COOKIE
+
+_COUNTS = "Runs | summarize N = count() by Status | order by N desc"
+_EXAMPLE = "RunStatusChanged\n| where Status == 'Failed'\n| summarize failed = count() by ExperimentName\n| order by failed desc"
+
+
+class Pages:
+    """Handlers of the pages."""
+
+    def __init__(self, ask: Asker) -> None:
+        self._ask, self._app = ask, ask.app
+        self._env = Environment(
+            loader=PackageLoader("tocsin.web", "pages"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._env.filters.update(when=self._when, cell=cell, web=web_address, span=span)
+        self._css = (resources.files("tocsin.web") / "pages" / "tocsin.css").read_bytes()
+
+    def routes(self) -> list[BaseRoute]:
+        """A route a page."""
+        return [
+            Route("/", self._overview),
+            Route("/mails", self._mails),
+            Route("/mails/{id}", self._mail),
+            Route("/runs", self._runs),
+            Route("/runs/{id:path}", self._run),
+            Route("/alerts", self._alerts),
+            Route("/rules", self._rules),
+            Route("/query", self._query),
+            Route("/login", self._login, methods=["GET", "POST"]),
+            Route("/assets/tocsin.css", self._style),
+        ]
+
+    async def _overview(self, request: Request) -> Response:
+        ready, detail = await self._ask(self._app.ready)
+        try:
+            _, counts = await self._ask.query(_COUNTS)
+        except QueryError:
+            counts = []  # a slow store leaves the page without numbers, not without itself
+        alerts = await self._ask(self._app.alerts, 10)
+        mails = await self._ask(self._app.mails, 10)
+        runs = await self._ask(self._app.runs, 10)
+        return self._page(
+            "overview", request, ready=ready, detail=_flat(detail), counts=counts, alerts=alerts,
+            mails=[mailview.row(m) for m in mails], runs=runs, url=self._app.settings.http.url,
+        )  # fmt: skip
+
+    async def _mails(self, request: Request) -> Response:
+        address, state = request.query_params.get("address", ""), mail_state(request)
+        mails = await self._ask(self._app.mails, limit(request), address, state)
+        local = self._app.settings.smtp.host is None
+        return self._page(
+            "mails", request, mails=[mailview.row(m) for m in mails], address=address, state=state, local=local
+        )
+
+    async def _mail(self, request: Request) -> Response:
+        mail = mailview.whole(await find_mail(self._ask, request))
+        return self._page("mail", request, mail=mail)
+
+    async def _runs(self, request: Request) -> Response:
+        q = request.query_params
+        status, experiment = q.get("status", ""), q.get("experiment", "")
+        runs = await self._ask(self._app.runs, limit(request), status, experiment)
+        return self._page(
+            "runs", request, runs=runs, status=status, experiment=experiment, statuses=sorted(STATUS_WORDS)
+        )
+
+    async def _run(self, request: Request) -> Response:
+        found = await self._ask(self._app.run, request.path_params["id"])
+        if found is None:
+            raise HTTPException(404, "there is no such run")
+        return self._page("run", request, **found)
+
+    async def _alerts(self, request: Request) -> Response:
+        q = request.query_params
+        rule, run = q.get("rule", ""), q.get("run", "")
+        rows = await self._ask(self._app.alerts, limit(request), rule, run)
+        return self._page("alerts", request, alerts=rows, rule=rule, run=run)
+
+    async def _rules(self, request: Request) -> Response:
+        return self._page("rules", request, rules=await self._ask(self._app.rules_status))
+
+    async def _query(self, request: Request) -> Response:
+        kql = request.query_params.get("kql", "")
+        columns: list[Any] = []
+        rows: list[Row] = []
+        error = ""
+        if kql:
+            try:
+                columns, rows = await self._ask.query(kql)
+            except QueryError as e:
+                error = str(e)
+        shown = rows[:500]
+        return self._page(
+            "query",
+            request,
+            kql=kql or _EXAMPLE,
+            asked=bool(kql),
+            columns=columns,
+            rows=shown,
+            count=len(rows),
+            error=error,
+        )
+
+    async def _login(self, request: Request) -> Response:
+        target = _local(request.query_params.get("next", "/"))
+        if request.method == "GET":
+            return self._page("login", request, wrong=False, next=target)
+        form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10)
+        word = (form.get("token") or [""])[0].strip()
+        if self._app.tokens.who(word, Role.API) is None:
+            return self._page("login", request, 401, wrong=True, next=target)
+        answer = RedirectResponse(target, 303)
+        secure = self._app.settings.http.url.startswith("https:")
+        answer.set_cookie(COOKIE, word, max_age=30 * 86_400, httponly=True, samesite="lax", secure=secure)
+        return answer
+
+    async def _style(self, request: Request) -> Response:
+        return Response(self._css, media_type="text/css", headers={"Cache-Control": "max-age=300"})
+
+    def trouble(self, request: Request, status: int, title: str, detail: str) -> Response:
+        """A page that says what is wrong."""
+        return self._page("trouble", request, status, title=title, detail=detail)
+
+    def _page(self, name: str, request: Request, code: int = 200, **context: Any) -> Response:
+        template = self._env.get_template(f"{name}.html.j2")
+        top = "/" + request.url.path.split("/")[1]
+        html = template.render(here=top, version=__version__, now=self._app.clock.now(), **context)
+        return HTMLResponse(html, code)
+
+    def _when(self, value: datetime | None) -> Markup:
+        if value is None:
+            return Markup("–")
+        moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value
+        exact = moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+        return Markup('<time datetime="{}" title="{}">{}</time>').format(
+            moment.isoformat(), exact, ago(self._app.clock.now() - moment)
+        )
+
+
+def ago(d: timedelta) -> str:
+    """How long ago, in one number: ``3 min ago``, ``in 2 h``."""
+    seconds = abs(d.total_seconds())
+    if seconds < 10:
+        return "now"
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= size:
+            text = f"{int(seconds // size)} {unit}"
+            return f"{text} ago" if d > timedelta(0) else f"in {text}"
+    return "now"
+
+
+def span(ms: int | None) -> str:
+    """Milliseconds as ``6 h 12 min``."""
+    if ms is None:
+        return "–"
+    seconds = ms // 1000
+    if seconds < 60:
+        return f"{ms / 1000:.1f} s" if seconds < 10 else f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02} s"
+    if seconds < 86_400:
+        return f"{seconds // 3600} h {seconds // 60 % 60:02} min"
+    return f"{seconds // 86_400} d {seconds // 3600 % 24} h"
+
+
+def cell(value: Any) -> str:
+    """A value of a query's answer as text."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, timedelta):
+        return timespan(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(plain(value), ensure_ascii=False, default=str)
+    return str(value)
+
+
+def web_address(url: str) -> str:
+    """``url`` if a click on it is harmless, else ''."""
+    return url if urlsplit(url).scheme in ("http", "https") else ""
+
+
+def _local(target: str) -> str:
+    """Where to go after the login: a path of ours, never another server."""
+    return target if target.startswith("/") and not target.startswith(("//", "/\\")) else "/"
+
+
+def _flat(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The state of each part as lines."""
+    out = []
+    for name, value in detail.items():
+        text = ", ".join(f"{k} {cell(v)}" for k, v in value.items()) if isinstance(value, Mapping) else cell(value)
+        out.append((name, text))
+    return out
+
+
+__all__ = ["Pages", "ago", "cell", "span", "web_address"]

@@ -1,0 +1,38 @@
+"""Puts guard, API, pages and the intake's routes together."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from tocsin.errors import TocsinError
+from tocsin.web.api import Api, Asker, fault
+from tocsin.web.face import AppFace
+from tocsin.web.guard import Guard
+from tocsin.web.pages import Pages
+
+
+def build(app: AppFace, local_token: str = "") -> ASGIApp:
+    """The whole server."""
+    ask = Asker(app)
+    pages = Pages(ask)
+
+    async def failed(request: Request, e: Exception) -> Response:
+        answer = fault(request, e)
+        path = request.url.path
+        if path.startswith(("/api/", "/intake/")) or "text/html" not in request.headers.get("accept", ""):
+            return answer
+        if isinstance(e, HTTPException):
+            title, detail = ("Not found" if e.status_code == 404 else "The request is wrong"), e.detail
+        else:
+            title, detail = "Not now", str(e)
+        return pages.trouble(request, answer.status_code, title, detail)
+
+    inner = Starlette(
+        routes=[*app.intake_routes(), *Api(ask).routes(), *pages.routes()],
+        exception_handlers={HTTPException: failed, TocsinError: failed},
+    )
+    return Guard(inner, app, local_token)
