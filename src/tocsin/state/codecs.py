@@ -230,7 +230,6 @@ def delivery_row(d: Delivery, now: datetime) -> dict[str, object]:
         "event_time": d.event_time,
         "ingested_at": d.ingested_at,
         "covers": d.covers,
-        "message": d.message,
     }
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, case, delete, func, or_, select, update
 
 from tocsin.model.alert import ConditionState, Occurrence
 from tocsin.model.instants import Timer
-from tocsin.state import codecs, mirrorlog
+from tocsin.state import codecs
+from tocsin.state.bulk import Bulk
 from tocsin.state.dialects import SqlDialect
 from tocsin.state.interface import CatchUp, Outcome, RuleRecord
+from tocsin.state.mirrorlog import ALERTS, MirrorLog
 from tocsin.state.tables import catch_ups, conditions, intents, marks, occurrences, rule_infos, rules, timers
 
 _T = bindparam("t", type_=marks.c.timer_t.type)
@@ -32,32 +33,33 @@ _MAX_CURSOR = select(
 _OF_A_RULE = ((rules, "name"), (occurrences, "rule"), (conditions, "rule"), (timers, "rule"), (catch_ups, "rule"))
 
 
-def _gone(table: Table, *key: str) -> Any:
-    return delete(table).where(*(table.c[k] == bindparam(f"k_{k}") for k in key))
+def _gone(dialect: SqlDialect, table: Table, *key: str) -> Bulk:
+    return dialect.bulk(delete(table).where(*(table.c[k] == bindparam(k) for k in key)), key)
 
 
 class Evaluation:
     """Statements of the evaluator, each on the caller's transaction."""
 
-    def __init__(self, dialect: SqlDialect) -> None:
-        self._dialect = dialect
+    def __init__(self, dialect: SqlDialect, mirror: MirrorLog) -> None:
+        self._dialect, self._mirror = dialect, mirror
         self._put_rule = dialect.upsert(rules, ["name"])
         self._put_occurrence = dialect.insert_new(occurrences, ["run_id", "rule", "source", "event_id", "time_us"])
         self._put_condition = dialect.upsert(conditions, ["rule", "instance"])
         self._put_timer = dialect.upsert(timers, ["rule", "kind", "key"])
         self._put_catch_up = dialect.upsert(catch_ups, ["rule", "consumer"])
         self._put_info = dialect.insert_new(rule_infos, ["version"])
-        self._put_intent = dialect.insert_new(intents, ["id"])
-        self._condition_gone = _gone(conditions, "rule", "instance")
-        self._timer_gone = _gone(timers, "rule", "kind", "key")
-        self._catch_up_gone = _gone(catch_ups, "rule", "consumer")
-        of_runs = occurrences.c.run_id.in_(dialect.texts("runs"))
+        self._put_intent = dialect.insert_new(intents, ["id"], without=["seq", "consumed_at"])
+        self._condition_gone = _gone(dialect, conditions, "rule", "instance")
+        self._timer_gone = _gone(dialect, timers, "rule", "kind", "key")
+        self._catch_up_gone = _gone(dialect, catch_ups, "rule", "consumer")
+        runs = dialect.texts("runs")
+        of_runs = runs.join(occurrences, occurrences.c.run_id == runs.c.value)
         self._told = (
             select(occurrences)
-            .where(of_runs)
+            .select_from(of_runs)
             .order_by(occurrences.c.time_us, occurrences.c.source, occurrences.c.event_id)
         )
-        self._rules_told_of = select(occurrences.c.run_id, occurrences.c.rule).where(of_runs).distinct()
+        self._rules_told_of = select(occurrences.c.run_id, occurrences.c.rule).select_from(of_runs)
 
     # -- what is remembered ------------------------------------------------------------------------------------------
 
@@ -79,11 +81,14 @@ class Evaluation:
     def rules_told_of(self, tx: Connection, run_ids: Iterable[str]) -> dict[str, frozenset[str]]:
         """Rules by run."""
         runs = list(run_ids)
-        found: dict[str, set[str]] = {}
+        alone: dict[str, frozenset[str]] = {}  # most runs have one rule: one set serves all of them
+        found: dict[str, frozenset[str]] = {}
         if runs:
             for run, rule in tx.execute(self._rules_told_of, {"runs": self._dialect.pack(runs)}):
-                found.setdefault(run, set()).add(rule)
-        return {run: frozenset(names) for run, names in found.items()}
+                only = alone.get(rule) or alone.setdefault(rule, frozenset((rule,)))
+                known = found.get(run)
+                found[run] = only if known is None else known | only
+        return found
 
     def conditions(self, tx: Connection, rule: str) -> dict[str, ConditionState]:
         """Instances of a rule by key."""
@@ -111,17 +116,17 @@ class Evaluation:
                 tx.execute(update(table).where(table.c[column] == old).values({column: new}))
         for name in o.rules_gone:
             self._forget_rule(tx, name)
-        _many(tx, self._condition_gone, [{"k_rule": r, "k_instance": i} for r, i in o.conditions_gone])
-        _many(tx, self._timer_gone, [{"k_rule": r, "k_kind": str(k), "k_key": key} for r, k, key in o.timers_gone])
-        _many(tx, self._catch_up_gone, [{"k_rule": r, "k_consumer": c} for r, c in o.catch_ups_gone])
-        _many(tx, self._put_rule, [codecs.rule_row(r) for r in o.rules])
-        _many(tx, self._put_occurrence, [codecs.occurrence_row(x) for x in o.occurrences])
-        _many(tx, self._put_condition, [codecs.condition_row(c) for c in o.conditions])
-        _many(tx, self._put_timer, [codecs.timer_row(t) for t in o.timers])
-        _many(tx, self._put_catch_up, [codecs.catch_up_row(c) for c in o.catch_ups])
-        _many(tx, self._put_info, [codecs.info_row(i) for i in o.infos])
-        _many(tx, self._put_intent, [codecs.intent_row(i) for i in o.intents])
-        mirrorlog.log(tx, mirrorlog.ALERTS, [codecs.alert_row(t, now) for t in o.transitions])
+        self._condition_gone.run(tx, [{"rule": r, "instance": i} for r, i in o.conditions_gone])
+        self._timer_gone.run(tx, [{"rule": r, "kind": str(k), "key": key} for r, k, key in o.timers_gone])
+        self._catch_up_gone.run(tx, [{"rule": r, "consumer": c} for r, c in o.catch_ups_gone])
+        self._put_rule.run(tx, [codecs.rule_row(r) for r in o.rules])
+        self._put_occurrence.run(tx, [codecs.occurrence_row(x) for x in o.occurrences])
+        self._put_condition.run(tx, [codecs.condition_row(c) for c in o.conditions])
+        self._put_timer.run(tx, [codecs.timer_row(t) for t in o.timers])
+        self._put_catch_up.run(tx, [codecs.catch_up_row(c) for c in o.catch_ups])
+        self._put_info.run(tx, [codecs.info_row(i) for i in o.infos])
+        self._put_intent.run(tx, [codecs.intent_row(i) for i in o.intents])
+        self._mirror.log(tx, ALERTS, [codecs.alert_row(t, now) for t in o.transitions])
         if o.row_cursor is not None:
             tx.execute(_SET_CURSOR, {"cursor": o.row_cursor})
         if o.timer_t is not None:
@@ -138,8 +143,3 @@ class Evaluation:
     def _forget_rule(self, tx: Connection, name: str) -> None:
         for table, column in _OF_A_RULE:
             tx.execute(delete(table).where(table.c[column] == name))
-
-
-def _many(tx: Connection, statement: Any, rows: Sequence[dict[str, object]]) -> None:
-    if rows:
-        tx.execute(statement, rows)

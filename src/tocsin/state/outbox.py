@@ -14,21 +14,21 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    literal_column,
+    insert,
     select,
     update,
 )
 
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
-from tocsin.state import codecs, mirrorlog
+from tocsin.state import codecs
 from tocsin.state.dialects import SqlDialect
 from tocsin.state.interface import Attempted
-from tocsin.state.tables import Micros, clean, deliveries, delivery_intents, intents, rule_infos
+from tocsin.state.mirrorlog import NOTIFICATIONS, MirrorLog
+from tocsin.state.tables import Micros, clean, deliveries, delivery_intents, intents, messages, rule_infos
 
 _D = deliveries.c
-# Spelt out, not a parameter: a partial index is only used where the statement says its condition.
-_READY: ColumnElement[bool] = _D.state == literal_column("'ready'")
+_READY = _D.state == DeliveryState.READY.value
 _OPEN = intents.c.consumed_at.is_(None)
 _LIVE = _D.state.in_([DeliveryState.READY.value, DeliveryState.HELD.value])
 _REACHES = _D.state.in_([DeliveryState.READY.value, DeliveryState.SENT.value])
@@ -36,14 +36,14 @@ _NOT_MAILED = _D.state.in_([DeliveryState.HELD.value, DeliveryState.DROPPED.valu
 
 _WAITING = select(intents).where(_OPEN).order_by(intents.c.seq).limit(bindparam("most"))
 _INFO = select(rule_infos.c.body).where(rule_infos.c.version == bindparam("v"))
+_WHOLE = select(deliveries, messages.c.message).join(messages, messages.c.delivery == _D.id)
 _DUE = (
-    select(deliveries)
-    .where(_READY, _D.next_at <= bindparam("now", type_=Micros))
+    _WHOLE.where(_READY, _D.next_at <= bindparam("now", type_=Micros))
     .order_by(_D.next_at, _D.seq)
     .limit(bindparam("most"))
 )
 _NEXT = select(_D.id, _D.next_at).where(_READY).order_by(_D.next_at, _D.seq).limit(bindparam("most"))
-_ONE = select(deliveries).where(_D.id == bindparam("one"))
+_ONE = _WHOLE.where(_D.id == bindparam("one"))
 _ATTEMPTED = (
     update(deliveries)
     .where(_D.id == bindparam("k_id"))
@@ -82,7 +82,7 @@ _TOLD_ADDRESSES = (
     .order_by("first")
 )
 _COUNTS = select(_D.state, func.count()).group_by(_D.state)
-_OLDEST = select(func.min(_D.created_at)).where(_D.state == DeliveryState.READY.value)
+_OLDEST = select(func.min(_D.created_at)).where(_READY)
 _WAITING_COUNT = select(func.count()).select_from(intents).where(_OPEN)
 _BEFORE = bindparam("before", type_=Micros)
 _PRUNE: tuple[Any, ...] = (
@@ -95,17 +95,21 @@ _PRUNE_INFOS = delete(rule_infos).where(rule_infos.c.version.not_in(select(inten
 class Outbox:
     """Statements of notify, each on the caller's transaction."""
 
-    def __init__(self, dialect: SqlDialect) -> None:
-        self._dialect = dialect
-        self._put = dialect.insert_new(deliveries, ["id"])
+    def __init__(self, dialect: SqlDialect, mirror: MirrorLog) -> None:
+        self._dialect, self._mirror = dialect, mirror
+        self._put = dialect.insert_new(deliveries, ["id"], without=["seq"])
+        self._put_message = dialect.bulk(insert(messages), ["delivery", "message"])
         self._link = dialect.insert_new(delivery_intents, ["intent", "delivery"])
-        self._known = select(_D.id).where(_D.id.in_(dialect.texts("ids")))
+        self._attempted = dialect.bulk(_ATTEMPTED, ["k_id", "b_state", "b_attempt", "b_reply", "b_next", "b_at"])
+        self._consume = dialect.bulk(_CONSUME, ["k_id", "b_at"])
+        ids = select(dialect.texts("ids").c.value)
+        self._known = select(_D.id).where(_D.id.in_(ids))
         self._headers = select(
             _D.id, _D.address, _D.receiver, _D.group_key, _D.rules, _D.subject, _D.message_id, _D.state, _D.attempt
-        ).where(_D.id.in_(dialect.texts("ids")))
+        ).where(_D.id.in_(ids))
         self._links = (
             select(delivery_intents.c.delivery, delivery_intents.c.intent)
-            .where(delivery_intents.c.delivery.in_(dialect.texts("ids")))
+            .where(delivery_intents.c.delivery.in_(ids))
             .order_by(delivery_intents.c.intent)
         )
 
@@ -130,13 +134,11 @@ class Outbox:
         known = set(tx.execute(self._known, {"ids": ids}).scalars()) if new else set()
         fresh = list({d.id: d for d in reversed(new) if d.id not in known}.values())[::-1]
         if fresh:
-            tx.execute(self._put, [codecs.delivery_row(d, now) for d in fresh])
-            links = [{"intent": i, "delivery": d.id} for d in fresh for i in dict.fromkeys(d.intents)]
-            if links:
-                tx.execute(self._link, links)
-            mirrorlog.log(tx, mirrorlog.NOTIFICATIONS, [codecs.put_row(d, now) for d in fresh])
-        if consumed:
-            tx.execute(_CONSUME, [{"k_id": i, "b_at": now} for i in consumed])
+            self._put.run(tx, [codecs.delivery_row(d, now) for d in fresh])
+            self._put_message.run(tx, [{"delivery": d.id, "message": d.message} for d in fresh])
+            self._link.run(tx, [{"intent": i, "delivery": d.id} for d in fresh for i in d.intents])
+            self._mirror.log(tx, NOTIFICATIONS, [codecs.put_row(d, now) for d in fresh])
+        self._consume.run(tx, [{"k_id": i, "b_at": now} for i in consumed])
         if listed:
             self._drop(tx, listed, now)
 
@@ -174,9 +176,8 @@ class Outbox:
             if at[a.id] != (a.state.value, a.attempt):
                 notes.append(codecs.attempted_row(rows[a.id], a))
             at[a.id] = (a.state.value, a.attempt)
-        if changes:
-            tx.execute(_ATTEMPTED, changes)
-            mirrorlog.log(tx, mirrorlog.NOTIFICATIONS, notes)
+        self._attempted.run(tx, changes)
+        self._mirror.log(tx, NOTIFICATIONS, notes)
 
     def due(self, tx: Connection, now: datetime, limit: int, exclude: frozenset[str]) -> list[Delivery]:
         """READY and due, oldest first."""
@@ -204,7 +205,7 @@ class Outbox:
             asked.append(_D.address == address)
         if before is not None:
             asked.append(_D.created_at < before)
-        query = select(deliveries).where(and_(True, *asked)).order_by(_D.created_at.desc(), _D.seq.desc()).limit(limit)
+        query = _WHOLE.where(and_(True, *asked)).order_by(_D.created_at.desc(), _D.seq.desc()).limit(limit)
         return self._whole(tx, tx.execute(query).all())
 
     def sent_since(self, tx: Connection, address: str, since: datetime) -> int:

@@ -15,10 +15,11 @@ from tocsin.model.alert import ConditionState, Occurrence
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.instants import Timer
 from tocsin.model.intent import Intent, RuleInfo
-from tocsin.state import mirrorlog, schema
+from tocsin.state import schema
 from tocsin.state.dialects import SqlDialect
 from tocsin.state.evaluation import Evaluation
 from tocsin.state.interface import Attempted, CatchUp, MirrorRow, Outcome, RuleRecord, State
+from tocsin.state.mirrorlog import MirrorLog
 from tocsin.state.outbox import Outbox
 from tocsin.state.tables import marks, small_values
 from tocsin.state.trouble import explain
@@ -43,8 +44,9 @@ class SqlState(State):
         """
         self._engine = engine
         self._where = where
-        self._evaluation = Evaluation(dialect)
-        self._outbox = Outbox(dialect)
+        self._mirror = MirrorLog(dialect)
+        self._evaluation = Evaluation(dialect, self._mirror)
+        self._outbox = Outbox(dialect, self._mirror)
         self._put_value = dialect.upsert(small_values, ["key"])
         self._writing = Lock()
         self._reading: AbstractContextManager[object] = self._writing if one_connection else nullcontext()
@@ -208,21 +210,21 @@ class SqlState(State):
 
     def put(self, key: str, value: str) -> None:
         with self._write() as tx:
-            tx.execute(self._put_value, {"key": key, "value": value})
+            self._put_value.run(tx, [{"key": key, "value": value}])
 
     # -- mirror --------------------------------------------------------------------------------------------------------
 
     def mirror_seq(self) -> int:
         with self._read() as tx:
-            return mirrorlog.seq(tx)
+            return self._mirror.seq(tx)
 
     def mirror_after(self, seq: int, limit: int = 5000) -> Sequence[MirrorRow]:
         with self._read() as tx:
-            return mirrorlog.after(tx, seq, limit)
+            return self._mirror.after(tx, seq, limit)
 
     def prune(self, *, mirrored: int, now: datetime, keep: timedelta) -> None:
         with self._write() as tx:
-            mirrorlog.forget(tx, mirrored)
+            self._mirror.forget(tx, mirrored)
             self._outbox.prune(tx, now - keep)
 
     def close(self) -> None:

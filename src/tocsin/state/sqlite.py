@@ -16,6 +16,8 @@ from tocsin.state.sql import WRITES, SqlState
 
 _CONNECTIONS = 8
 """Readers at a time: the evaluator, the mirror, notify's threads, the web. More wait for a free one."""
+_WAL_PAGES = 4000
+"""Pages (of 4 KiB) of the WAL before a commit writes them into the file: with SQLite's 1000 a large outcome's commit would."""
 
 
 class SqliteState(SqlState):
@@ -33,7 +35,8 @@ class SqliteState(SqlState):
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StoreError(f"state store {where}: its directory cannot be made ({error})") from error
-        return cls(_engine(path, busy), Sqlite(), where, one_connection=path is None)
+        engine = _engine(path, busy)
+        return cls(engine, Sqlite(engine.dialect), where, one_connection=path is None)
 
 
 def _engine(path: Path | None, busy: timedelta) -> Engine:
@@ -47,6 +50,7 @@ def _engine(path: Path | None, busy: timedelta) -> Engine:
             if path is not None:
                 c.execute("PRAGMA journal_mode = WAL")
                 c.execute("PRAGMA synchronous = FULL")
+                c.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         except BaseException:
             c.close()
             raise

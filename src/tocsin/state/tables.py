@@ -6,7 +6,7 @@ JSON is text with sorted keys, so that the same value is the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +28,6 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
-    text,
 )
 
 from tocsin.clock import from_micros, micros
@@ -62,14 +61,18 @@ def dumps(value: object) -> str:
         return _ENCODER.encode(clean(value)).decode("utf-8")
 
 
+def _micros(t: datetime | None) -> int | None:
+    return None if t is None else micros(t)
+
+
 class Micros(TypeDecorator[datetime]):
     """A UTC time as microseconds since the epoch."""
 
     impl = BigInteger
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        return None if value is None else micros(value)
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], int | None]:
+        return _micros
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         return None if value is None else from_micros(value)
@@ -81,8 +84,8 @@ class Json(TypeDecorator[Any]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: object, dialect: Dialect) -> str:
-        return dumps(value)
+    def bind_processor(self, dialect: Dialect) -> Callable[[object], str]:
+        return dumps
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         return None if value is None else msgspec.json.decode(value)
@@ -247,15 +250,21 @@ deliveries = Table(
     _time("event_time", nullable=True),
     _time("ingested_at", nullable=True),
     Column("covers", Integer, nullable=False),
-    Column("message", LargeBinary, nullable=False),  # last: SQLite reads no page of it for the columns before
     sqlite_autoincrement=True,
 )
-_READY = deliveries.c.state == text("'ready'")
-Index("deliveries_due", deliveries.c.next_at, deliveries.c.seq, sqlite_where=_READY, postgresql_where=_READY)
+Index("deliveries_due", deliveries.c.state, deliveries.c.next_at)
 Index("deliveries_newest", deliveries.c.created_at)
 Index("deliveries_by_state", deliveries.c.state, deliveries.c.created_at)
 Index("deliveries_by_address", deliveries.c.address, deliveries.c.created_at)
 Index("deliveries_by_group", deliveries.c.group_key, deliveries.c.address)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("delivery", Text, ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
+    Column("message", LargeBinary, nullable=False),
+)
+"""What a delivery sends, apart from it: SQLite writes a whole row again for every change in it."""
 
 delivery_intents = Table(
     "delivery_intents",

@@ -163,15 +163,18 @@ def _delivery_tables() -> None:
         _number("event_time", nullable=True),
         _number("ingested_at", nullable=True),
         sa.Column("covers", sa.Integer, nullable=False),
-        sa.Column("message", sa.LargeBinary, nullable=False),
         sqlite_autoincrement=True,
     )
-    ready = sa.text("state = 'ready'")
-    op.create_index("deliveries_due", "deliveries", ["next_at", "seq"], sqlite_where=ready, postgresql_where=ready)
+    op.create_index("deliveries_due", "deliveries", ["state", "next_at"])
     op.create_index("deliveries_newest", "deliveries", ["created_at"])
     op.create_index("deliveries_by_state", "deliveries", ["state", "created_at"])
     op.create_index("deliveries_by_address", "deliveries", ["address", "created_at"])
     op.create_index("deliveries_by_group", "deliveries", ["group_key", "address"])
+    op.create_table(
+        "messages",
+        sa.Column("delivery", sa.Text, sa.ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("message", sa.LargeBinary, nullable=False),
+    )
     op.create_table(
         "delivery_intents",
         _text("intent"),
