@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -32,6 +33,7 @@ class Running:
 
     url: str  # where it answers, no slash at the end
     pid: int
+    token: str = field(default="", repr=False)  # opens it to commands of who may read the file; new at each start
 
 
 class HomeLock:
@@ -44,6 +46,8 @@ class HomeLock:
     def __init__(self, data: Path, home: Path) -> None:
         self._data, self._home = data, home
         self._file: IO[str] | None = None
+        self.token = secrets.token_urlsafe(32)
+        """For ``web.build_asgi``: commands on this machine read it beside the URL."""
 
     def __enter__(self) -> Self:
         """Take the lock. Raises HomeBusy when another holds it for longer than a second (a probe holds it for an instant)."""
@@ -66,7 +70,10 @@ class HomeLock:
     def announce(self, url: str) -> None:
         """Tell commands on this machine where to ask."""
         fresh = self._data / f".{RUNNING}.new"
-        fresh.write_text(json.dumps({"url": url.rstrip("/"), "pid": os.getpid()}), encoding="utf-8")
+        fresh.unlink(missing_ok=True)
+        text = json.dumps({"url": url.rstrip("/"), "pid": os.getpid(), "token": self.token})
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
         os.replace(fresh, self._data / RUNNING)
 
     def __exit__(
@@ -100,6 +107,6 @@ def held(data: Path) -> bool:
 def _read(data: Path) -> Running | None:
     try:
         found = json.loads((data / RUNNING).read_text(encoding="utf-8"))
-        return Running(url=str(found["url"]), pid=int(found["pid"]))
+        return Running(url=str(found["url"]), pid=int(found["pid"]), token=str(found.get("token", "")))
     except (OSError, ValueError, KeyError, TypeError):
         return None

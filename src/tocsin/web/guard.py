@@ -115,11 +115,10 @@ class Guard:
         return self._foreign(scope, headers) if method not in ("GET", "HEAD", "OPTIONS") else None
 
     def _who(self, presented: str, role: Role) -> str | None:
-        if presented and self._local:
-            if hmac.compare_digest(presented.encode("utf-8", "surrogatepass"), self._local.encode()):
-                return "local command"
         if not presented:
             return None
+        if self._local and hmac.compare_digest(presented.encode("utf-8", "surrogatepass"), self._local.encode()):
+            return "local command"
         tokens = self._app.tokens
         who = tokens.who(presented, role)
         if who is None and role is Role.METRICS:
@@ -197,7 +196,8 @@ def _presented(scope: Scope, headers: Headers, role: Role) -> str:
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=50)
         return (query.get("token") or query.get("code") or [""])[0]
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        cookie: SimpleCookie = SimpleCookie(headers.get("cookie", ""))
     except CookieError:
         return ""
-    return str(found.value) if found is not None else ""
+    word: str = cookie[COOKIE].value if COOKIE in cookie else ""
+    return word
