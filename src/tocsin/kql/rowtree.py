@@ -1,0 +1,219 @@
+"""The tree of a row query, made into SQL over ``rows`` and ``constants``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+from tocsin.errors import QueryError
+from tocsin.kql import shapes, upstream
+from tocsin.kql.classify import classified, inlined, must_be_row
+from tocsin.kql.describe import describer, quoted
+from tocsin.kql.prefilter import Predicate, conjuncts, simple
+from tocsin.kql.schema import HIDDEN, KQL_TYPES, Schema
+from tocsin.kql.scope import Pass, Text
+from tocsin.kql.tokens import tokenize
+from tocsin.kql.translate import read
+from tocsin.kql.types import Types
+from tocsin.kql.upstream import ir
+
+EVENT_TABLE = "RunStatusChanged"
+IDENTITY = ("Source", "EventId", "TimeGenerated", "CommitSeq", "RunId")
+"""Columns by which a matching event is told from every other."""
+
+_SOURCE = f"{HIDDEN}source"
+_RULE = f"{HIDDEN}rule"
+_NOW = f"{HIDDEN}IngestedAt"
+_RESERVED = ("rows", "constants")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A row query as SQL."""
+
+    sql: str
+    prefilter: tuple[Predicate, ...]  # with sentinels where the query had them
+    columns: Mapping[str, str]
+    computed: tuple[str, ...]
+    tables: frozenset[str]
+    usable: frozenset[int]  # sentinels that may become constants
+
+
+def build(query: str, schema: Schema, original: str, kinds: Sequence[str] = ()) -> Built:
+    """``query`` (with sentinels, where ``kinds`` are the types of its constants) as SQL.
+
+    Raises ``QueryError``, with places in ``original``, where it is wrong or no row query.
+    """
+    _, tree = read(query)
+    text = Text(text=original, tokens=tokenize(original))
+    kind = classified(tree, schema)
+    if kind.source in schema or not kind.source:
+        must_be_row(kind)
+    for name in _RESERVED:
+        if name in kind.tables:
+            raise text.error(f"a row query cannot read a table called {name}", name, "rename the table")
+    return _Build(text, schema, kinds).run(inlined(tree), kind.source)
+
+
+class _Build:
+    """One build; ``hidden`` are the columns that travel along unseen."""
+
+    def __init__(self, text: Text, schema: Schema, kinds: Sequence[str]) -> None:
+        self.text, self.schema, self.kinds = text, schema, kinds
+        event = schema[EVENT_TABLE]
+        self.hidden: dict[str, str] = {
+            _RULE: "int",
+            _NOW: "datetime",
+            **{f"{HIDDEN}{name}": event[name] for name in IDENTITY},
+            **{f"{shapes.CONSTANT}{number}": kind for number, kind in enumerate(kinds)},
+        }
+
+    def run(self, flat: Any, source: str) -> Built:
+        each = Pass(self.text)
+        known: dict[str, Types] = dict(self.schema)
+        lets = []
+        for name, bound in flat.lets:
+            if isinstance(bound, ir.Query):
+                body, known[name] = each.query(_at_commit(bound), {k: v for k, v in known.items() if k != name})
+                lets.append((name, body))
+        if source not in known:
+            each.source(flat.source, known, frozenset())  # says that there is no such table
+        columns: dict[str, str | None] = {**known[source], **self.hidden}
+        known[_SOURCE] = dict(columns)
+        stands = {name: name for name in known[source] if name in self.schema[EVENT_TABLE]}
+        operators, prefilter = [], list[Predicate]()
+        good, bad, looked_up = set[int](), set[int](), False
+        for raw in flat.operators:
+            op = _at_row(upstream.resolve_lets(raw, list(columns)))
+            fine, wrong = shapes.usable(op, columns)
+            good, bad = good | fine, bad | wrong
+            if isinstance(op, ir.Where):
+                found = (simple(part, columns, stands) for part in conjuncts(op.predicate))
+                prefilter += [predicate for predicate in found if predicate is not None]
+            looked_up |= isinstance(op, ir.Lookup)
+            stands = self._standing(op, stands, columns)
+            typed, columns = each.operator(self._carrying(op), columns, known)
+            operators.append(typed)
+        sql, _ = upstream.render(ir.Query(ir.TableRef(_SOURCE), operators, lets), known)
+        computed = tuple(name for name in columns if name not in self.hidden and stands.get(name) != name)
+        return self._finished(sql, source, computed, prefilter, frozenset(good - bad), each.read, looked_up)
+
+    def _carrying(self, op: Any) -> Any:
+        """``op`` that lets the hidden columns through."""
+        if not isinstance(op, ir.Project):
+            return op
+        hidden = tuple(ir.NamedExpr(ir.ColumnRef(name), name) for name in self.hidden)
+        return replace(op, expressions=(*op.expressions, *hidden))
+
+    def _standing(self, op: Any, stands: Mapping[str, str], columns: Types) -> dict[str, str]:
+        """Which names stand for event columns after ``op``. Refuses an identity column that is given another value."""
+        given: set[str] = set()
+        match op:
+            case ir.Extend() | ir.Project():
+                targets = list(zip(upstream.target_names(op, list(columns)), op.expressions, strict=True))
+                same = {
+                    name: stands[target.expr.name]
+                    for name, target in targets
+                    if isinstance(target.expr, ir.ColumnRef) and target.expr.name in stands
+                }
+                given = {name for name, _ in targets if same.get(name) != name}
+                kept = {} if isinstance(op, ir.Project) else {n: e for n, e in stands.items() if n not in given}
+                after = {**kept, **same}
+            case ir.Parse(segments=segments):
+                given = {segment.name for segment in segments if segment.name}
+                after = {name: event for name, event in stands.items() if name not in given}
+            case ir.ProjectAway(columns=gone):
+                after = {name: event for name, event in stands.items() if name not in gone}
+            case ir.ProjectRename(renames=renames):
+                new = dict(renames)
+                given = set(new.values())
+                after = {new.get(name, name): event for name, event in stands.items()}
+            case _:
+                after = dict(stands)
+        for name in given & set(IDENTITY):
+            raise self.text.error(f"{name} is part of an event's identity", name, "give the new column another name")
+        return after
+
+    def _finished(
+        self,
+        sql: str,
+        source: str,
+        computed: tuple[str, ...],
+        prefilter: Sequence[Predicate],
+        usable: frozenset[int],
+        tables: set[str],
+        looked_up: bool,
+    ) -> Built:
+        sql, read_constants = shapes.as_columns(sql)
+        if self.kinds and (shapes.left_over(sql) or not read_constants <= set(range(len(self.kinds)))):
+            raise QueryError("a literal stands where tocsin cannot tell rules of one shape apart")
+        brought = [f'r."IngestedAt" AS {quoted(_NOW)}', f"k.rule_no AS {quoted(_RULE)}"]
+        brought += [f"r.{quoted(name)} AS {quoted(HIDDEN + name)}" for name in IDENTITY]
+        brought += [f'k."c{n}" AS "{shapes.CONSTANT}{n}"' for n in range(len(self.kinds))]
+        first = f'SELECT {event_columns(source, self.schema)}, {", ".join(brought)} FROM "rows" AS r CROSS JOIN "constants" AS k'
+        listed = [f"{quoted(_RULE)} AS rule_no", *(f"{quoted(HIDDEN + name)} AS {quoted(name)}" for name in IDENTITY)]
+        listed += [quoted(name) for name in computed]
+        whole = f"SELECT {', '.join(listed)} FROM (WITH {quoted(_SOURCE)} AS ({first})\n SELECT * FROM ({shapes.as_columns(sql)[0]}))"
+        if looked_up:  # a key that a reference table has twice must not tell an event twice
+            identity = ", ".join(quoted(HIDDEN + name) for name in ("Source", "EventId", "TimeGenerated"))
+            whole += f" QUALIFY row_number() OVER (PARTITION BY {quoted(_RULE)}, {identity}) = 1"
+        made = self._described(whole)
+        columns = {**self.schema[EVENT_TABLE], **{name: made[name] for name in computed}}
+        return Built(
+            sql=whole,
+            prefilter=tuple(prefilter),
+            columns=columns,
+            computed=computed,
+            tables=frozenset(tables & set(self.schema)),
+            usable=usable,
+        )
+
+    def _described(self, sql: str) -> dict[str, str]:
+        """Binds the plan over empty rows, so that what DuckDB cannot compare is known now."""
+        typed = [f"NULL::{KQL_TYPES[kind]} AS c{number}" for number, kind in enumerate(self.kinds)]
+        head = f'WITH "rows" AS (SELECT * FROM {quoted(EVENT_TABLE)}), "constants" AS (SELECT {", ".join(["1 AS rule_no", *typed])})'
+        return describer(self.schema).columns(f"{head}\n{sql}", {})
+
+
+def event_columns(source: str, schema: Schema) -> str:
+    """What the source table's columns are in terms of ``rows`` (alias r)."""
+    if source == EVENT_TABLE:
+        return ", ".join(f"r.{quoted(name)}" for name in schema[EVENT_TABLE])
+    raise QueryError(f"rows of {source} cannot be told one by one yet", hint=f"use {EVENT_TABLE}")
+
+
+def _at_row(node: Any) -> Any:
+    """``node`` in which the clock is the row's own IngestedAt; in nested queries, the newest row's."""
+    return _clocked(node, ir.ColumnRef(_NOW))
+
+
+def _at_commit(query: Any) -> Any:
+    newest = ir.RenderedAggregate('(SELECT max("IngestedAt") FROM "rows")')
+    return ir.Query(
+        _clocked(query.source, newest),
+        [_clocked(op, newest) for op in query.operators],
+        [(name, _at_commit(bound) if isinstance(bound, ir.Query) else bound) for name, bound in query.lets],
+        query.parameters,
+    )
+
+
+def _clocked(node: Any, now: Any) -> Any:
+    if isinstance(node, ir.Query):
+        return _at_commit(node)
+    if isinstance(node, tuple):
+        return tuple(_clocked(each, now) for each in node)
+    if isinstance(node, ir.FunctionCall):
+        args = tuple(_clocked(each, now) for each in node.args)
+        match node.name.lower(), args:
+            case ("now", ()) | ("ingestion_time", ()):
+                return now
+            case "now", (offset,):
+                return ir.BinaryOp("+", now, offset)
+            case "ago", (span,):
+                return ir.BinaryOp("-", now, span)
+        return ir.FunctionCall(node.name, args)
+    if is_dataclass(node) and not isinstance(node, type):
+        changes = {f.name: _clocked(getattr(node, f.name), now) for f in fields(node)}
+        return replace(node, **changes)
+    return node

@@ -1,0 +1,250 @@
+"""One pass over a query's tree: are its names known, which types do its columns have, and the same tree with types in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+from tocsin.errors import QueryError
+from tocsin.kql import upstream
+from tocsin.kql.coerce import coerced, truth
+from tocsin.kql.filters import in_filter
+from tocsin.kql.schema import HIDDEN, did_you_mean
+from tocsin.kql.tokens import Token, place_of
+from tocsin.kql.trees import walk
+from tocsin.kql.types import Types, type_of
+from tocsin.kql.upstream import ir
+
+Tables = Mapping[str, Types]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A query's text and tokens, to say where something stands."""
+
+    text: str
+    tokens: tuple[Token, ...]
+
+    def error(self, message: str, name: str = "", hint: str = "") -> QueryError:
+        """An error about ``name``, at its first place in the text."""
+        line, column = place_of(self.text, self.tokens, name) if name else (0, 0)
+        return QueryError(message, line=line, column=column, hint=hint)
+
+
+@dataclass(slots=True)
+class Pass:
+    """The pass; ``tables`` are those of the schema, ``read`` collects which of them the query names."""
+
+    text: Text
+    read: set[str] = field(default_factory=set)
+
+    def query(self, query: Any, tables: Tables) -> tuple[Any, dict[str, str | None]]:
+        """The typed tree of ``query`` and its output columns. Raises ``QueryError`` for unknown names."""
+        known = dict(tables)
+        lets = []
+        for name, bound in query.lets:
+            if not isinstance(bound, ir.Query):
+                lets.append((name, bound))
+                continue
+            body, known[name] = self.query(bound, _without(known, name, tables))
+            lets.append((name, body))
+        source, columns = self.source(query.source, known, frozenset(name for name, _ in query.lets))
+        operators = []
+        for each in query.operators:
+            op = upstream.resolve_lets(each, list(columns))
+            typed, columns = self.operator(op, columns, known)
+            operators.append(typed)
+        return ir.Query(source, operators, lets, query.parameters), columns
+
+    def source(self, source: Any, tables: Tables, lets: frozenset[str]) -> tuple[Any, dict[str, str | None]]:
+        source = upstream.resolve_lets(source, [])
+        match source:
+            case ir.TableRef(name=name, database=database, cluster=cluster):
+                if database is not None or cluster is not None:
+                    raise self.text.error("cluster() and database() are refused", "database", "name the table alone")
+                if name not in tables:
+                    raise self.text.error(f"there is no table {name!r}", name, self._tables_hint(name, tables))
+                self.read.add(name)
+                return source, dict(tables[name])
+            case ir.WildcardTableRef(database=None):
+                names = upstream.source_columns(source, tables)
+                self.read |= set(upstream.wildcard_tables(source, tables))
+                return source, dict.fromkeys(names)
+            case ir.DataTable(columns=columns):
+                return self._nested(source, {}, tables), {name: _plain(kind) for name, kind in columns}
+            case ir.RangeSource() | ir.PrintSource():
+                rebuilt = self._nested(source, {}, tables)
+                names = upstream.source_columns(source, tables)
+                if isinstance(source, ir.PrintSource):
+                    kinds = [type_of(each.expr, {}) for each in source.expressions]
+                    return rebuilt, dict(zip(names, kinds, strict=True))
+                return rebuilt, {names[0]: type_of(source.start, {})}
+        raise QueryError(f"{type(source).__name__} is no source that tocsin reads", hint="start with a table")
+
+    def operator(self, op: Any, columns: dict[str, str | None], tables: Tables) -> tuple[Any, dict[str, str | None]]:
+        """The operator with types in its expressions, and the columns that it makes."""
+        self._check_names(op, columns)
+        names = upstream.operator_columns(op, list(columns), _names(tables))
+        made: dict[str, str | None]
+        match op:
+            case ir.Where(predicate=predicate):
+                typed = truth(self._nested(predicate, columns, tables), columns)
+                return ir.Where(in_filter(typed)), columns
+            case ir.Project() | ir.Extend() | ir.Distinct():
+                targets = upstream.target_names(op, list(columns))
+                kinds = {n: type_of(e.expr, columns) for n, e in zip(targets, op.expressions, strict=True)}
+                made = {name: kinds[name] if name in kinds else columns.get(name) for name in names}
+                return self._named(op, "expressions", targets, columns, tables), made
+            case ir.Summarize():
+                return self._summarize(op, columns, tables, names)
+            case ir.Parse(segments=segments):
+                kinds = {s.name: _plain(s.type or "string") for s in segments if s.name}
+                made = {name: kinds[name] if name in kinds else columns.get(name) for name in names}
+                return self._nested(op, columns, tables), made
+            case ir.ProjectRename(renames=renames):
+                old = {new: before for before, new in renames}
+                return op, {name: columns.get(old.get(name, name)) for name in names}
+            case ir.Join(right=right) | ir.Lookup(right=right):
+                body, theirs = self.query(right, tables)
+                for key in op.keys:
+                    self._check_column(key.right, theirs)
+                return replace(op, right=body), _joined(op, names, columns, theirs)
+            case ir.Union(branches=branches):
+                bodies = [self.query(branch, tables) for branch in branches]
+                every = [columns, *(made for _, made in bodies)]
+                return replace(op, branches=tuple(body for body, _ in bodies)), {n: _common(n, every) for n in names}
+            case ir.MvExpand(targets=targets):
+                kinds = {t.name or t.column: _plain(t.to_type) if t.to_type else None for t in targets}
+                return op, {name: kinds[name] if name in kinds else columns.get(name) for name in names}
+            case ir.Count():
+                return op, dict.fromkeys(names, "long")
+            case ir.GetSchema():
+                return op, {name: "int" if name == "ColumnOrdinal" else "string" for name in names}
+        return self._nested(op, columns, tables), {name: columns.get(name) for name in names}
+
+    def _named(self, op: Any, key: str, names: Sequence[str], columns: Types, tables: Tables) -> Any:
+        """``op`` with every target under its explicit name: a typed column no longer tells its own."""
+        targets = tuple(
+            ir.NamedExpr(self._nested(each.expr, columns, tables), name)
+            for each, name in zip(getattr(op, key), names, strict=True)
+        )
+        return replace(op, **{key: targets})
+
+    def _summarize(
+        self, op: Any, columns: Types, tables: Tables, names: list[str]
+    ) -> tuple[Any, dict[str, str | None]]:
+        keys, aggregates = upstream.summarize_names(op, list(columns))
+        kinds: dict[str, str | None] = {n: type_of(e.expr, columns) for n, e in zip(keys, op.by, strict=True)}
+        rebuilt = []
+        for each, made in zip(op.aggregates, aggregates, strict=True):
+            if isinstance(each.expr, ir.FunctionCall) and each.expr.name.lower() in ("arg_max", "arg_min"):
+                kinds.update({name: columns.get(name) for name in made if name not in kinds})
+                rebuilt.append(each)
+                continue
+            kinds[made[0]] = type_of(each.expr, columns)
+            rebuilt.append(ir.NamedExpr(self._nested(each.expr, columns, tables), made[0]))
+        by = self._named(op, "by", keys, columns, tables).by
+        return replace(op, aggregates=tuple(rebuilt), by=by), {name: kinds.get(name) for name in names}
+
+    def _nested(self, node: Any, columns: Types, tables: Tables) -> Any:
+        """``node`` with its column references typed, and the queries inside it gone through. Shared nodes stay shared."""
+        memo: dict[int, Any] = {}
+
+        def rebuild(each: Any) -> Any:
+            if id(each) in memo:
+                return memo[id(each)]
+            made: Any = each
+            if isinstance(each, ir.ColumnRef):
+                kind = columns.get(each.name)
+                made = upstream.typed(each.name, kind) if kind is not None else each
+            elif isinstance(each, ir.Query):
+                made, _ = self.query(each, tables)
+            elif isinstance(each, tuple):
+                items = tuple(rebuild(item) for item in each)
+                made = items if any(a is not b for a, b in zip(items, each, strict=True)) else each
+            elif is_dataclass(each) and not isinstance(each, type):
+                changes = {}
+                for name in (f.name for f in fields(each)):
+                    value = getattr(each, name)
+                    new = rebuild(value) if is_dataclass(value) or isinstance(value, tuple) else value
+                    if new is not value:
+                        changes[name] = new
+                made = coerced(replace(each, **changes) if changes else each, columns)
+            memo[id(each)] = made
+            return made
+
+        return rebuild(node)
+
+    def _check_names(self, op: Any, columns: Types) -> None:
+        """Raises ``QueryError`` where ``op`` names a column or function that is not there."""
+        summarizing = isinstance(op, ir.Summarize)
+        for node in walk(op):
+            match node:
+                case ir.ColumnRef(name=name) | ir.MvExpandTarget(column=name):
+                    self._check_column(name, columns)
+                case ir.FunctionCall(name=name):
+                    self._check_function(name, summarizing)
+                case ir.ProjectAway(columns=gone):
+                    for name in gone:
+                        self._check_column(name, columns)
+                case ir.ProjectRename(renames=renames):
+                    for name, _ in renames:
+                        self._check_column(name, columns)
+                case ir.JoinKey(left=name):
+                    self._check_column(name, columns)
+                case ir.GraphCall() | ir.MakeGraph():
+                    raise self.text.error("graph operators are refused", hint="use join")
+
+    def _check_column(self, name: str, columns: Types) -> None:
+        if name not in columns:
+            visible = [each for each in columns if not each.startswith(HIDDEN)]
+            listed = f"there are {', '.join(visible)}" if len(visible) <= 12 else ""
+            raise self.text.error(f"there is no column {name!r} here", name, did_you_mean(name, visible, listed))
+
+    def _check_function(self, name: str, summarizing: bool) -> None:
+        lowered = name.lower()
+        if lowered in upstream.SCALARS or (summarizing and lowered in upstream.AGGREGATES):
+            return
+        if lowered in upstream.AGGREGATES:
+            raise self.text.error(f"{name}() is an aggregate", name, "aggregates stand in summarize")
+        known = upstream.SCALARS | (upstream.AGGREGATES if summarizing else frozenset())
+        raise self.text.error(f"there is no function {name}()", name, did_you_mean(name, known))
+
+    @staticmethod
+    def _tables_hint(name: str, tables: Tables) -> str:
+        visible = [each for each in tables if not each.startswith(HIDDEN)]
+        return did_you_mean(name, visible, f"there are {', '.join(visible)}")
+
+
+def _names(tables: Tables) -> Mapping[str, list[str]]:
+    return {name: list(columns) for name, columns in tables.items()}
+
+
+def _without(known: dict[str, Types], name: str, tables: Tables) -> Tables:
+    """A let's own body sees the table that it hides, not itself."""
+    return {**known, name: tables[name]} if name in tables else {k: v for k, v in known.items() if k != name}
+
+
+def _plain(kind: str) -> str | None:
+    """A declared type by its plain name; None for those that our columns never have."""
+    names = {"date": "datetime", "time": "timespan", "boolean": "bool", "double": "real", "int64": "long"}
+    plain = names.get(kind.lower(), kind.lower())
+    return (
+        plain if plain in ("string", "datetime", "long", "int", "real", "bool", "dynamic", "timespan", "guid") else None
+    )
+
+
+def _joined(op: Any, names: list[str], left: Types, right: Types) -> dict[str, str | None]:
+    """Types after a join: the left's columns come first under their own names, then the right's in order."""
+    if isinstance(op, ir.Join) and op.kind.startswith("right") and op.kind != "rightouter":
+        return {name: right.get(name) for name in names}
+    dropped = {key.right for key in op.keys} if isinstance(op, ir.Lookup) else set()
+    theirs = [kind for name, kind in right.items() if name not in dropped]
+    made = [*left.values(), *theirs]
+    return dict(zip(names, made, strict=False))
+
+
+def _common(name: str, every: Sequence[Types]) -> str | None:
+    kinds = {columns[name] for columns in every if name in columns}
+    return kinds.pop() if len(kinds) == 1 else None

@@ -1,0 +1,93 @@
+"""KQL to DuckDB SQL, checked against a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from tocsin.errors import QueryError
+from tocsin.kql import upstream
+from tocsin.kql.describe import describer
+from tocsin.kql.schema import HIDDEN, Schema
+from tocsin.kql.scope import Pass, Text
+from tocsin.kql.tokens import TokenKind, place, tokenize
+
+_ANY_TIME = datetime(2000, 1, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translation:
+    """A query as SQL. It binds ``$kqlnow`` (TIMESTAMP, UTC) where ``uses_now``."""
+
+    sql: str
+    uses_now: bool
+    tables: frozenset[str]  # of the schema, that it reads
+    columns: Mapping[str, str]  # output columns in order -> KQL type
+
+    def parameters(self, now: datetime) -> dict[str, object]:
+        """What to bind when now() shall mean ``now`` (UTC, naive or aware)."""
+        if not self.uses_now:
+            return {}
+        return {upstream.NOW: now.replace(tzinfo=None)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysed:
+    """A query's tree with types in it, before it becomes SQL."""
+
+    text: Text
+    tree: Any
+    tables: frozenset[str]
+    columns: Mapping[str, str | None]
+
+
+def read(query: str) -> tuple[Text, Any]:
+    """A query's tokens and its tree as written. Raises ``QueryError`` where it does not parse or is refused outright."""
+    tokens = tokenize(query)
+    text = Text(text=query, tokens=tokens)
+    if not tokens:
+        raise QueryError("the query is empty", hint="start with a table, e.g. RunStatusChanged | take 10")
+    first = tokens[0]
+    if first.text.startswith("."):
+        line, column = place(query, first.start)
+        raise QueryError("management commands are refused", line=line, column=column, hint="write a query")
+    for token in tokens:
+        if token.kind is not TokenKind.PUNCT and HIDDEN in token.text:
+            raise text.error(f"names with {HIDDEN} are tocsin's own", token.text)
+    return text, upstream.lower(query)
+
+
+def analyse(query: str, schema: Schema) -> Analysed:
+    """Parse, check names against the schema, and type a query."""
+    text, tree = read(query)
+    if tree.parameters:
+        raise text.error("declare query_parameters is refused", "declare", "write the value, or use let")
+    each = Pass(text)
+    typed, columns = each.query(tree, schema)
+    return Analysed(text=text, tree=typed, tables=frozenset(each.read & set(schema)), columns=columns)
+
+
+def translate(query: str, schema: Mapping[str, Mapping[str, str]]) -> Translation:
+    """DuckDB SQL of a KQL query over ``schema`` (table -> column -> KQL type).
+
+    Raises ``QueryError`` with line and column where it does not parse, names what is not there, uses what cannot be
+    translated, or compares what has no comparison.
+    """
+    return _translated(query, Schema.of(schema))
+
+
+@lru_cache(maxsize=2048)
+def _translated(query: str, schema: Schema) -> Translation:
+    analysed = analyse(query, schema)
+    sql, uses_now = upstream.render(analysed.tree, schema)
+    parameters: dict[str, object] = {upstream.NOW: _ANY_TIME} if uses_now else {}
+    columns = describer(schema).columns(sql, parameters)
+    return Translation(sql=sql, uses_now=uses_now, tables=analysed.tables, columns=columns)
+
+
+def user_query(query: str, schema: Mapping[str, Mapping[str, str]]) -> Translation:
+    """A query that somebody typed: the same as ``translate``, which lets nothing but tables of the schema through."""
+    return translate(query, schema)
