@@ -1,0 +1,118 @@
+"""The oracle: what a rule about single events must tell, from the sentences of the semantics, slow and obvious.
+
+It knows nothing of the engine. Where the semantics leave a case open it refuses to answer instead of guessing.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tests.oracle.events import TERMINAL, Event
+
+Matches = Callable[[Event], bool]
+
+
+class Open(Exception):
+    """The semantics do not say what must be told of such a history."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """One occurrence: events of one run that match with one status and have nothing between them that breaks it."""
+
+    run: str
+    status: str
+    events: tuple[Event, ...]
+
+
+def status_is(*statuses: str, final: bool = False) -> Matches:
+    """The rule `when: {status: …, final: …}`, for producers that know whether another try follows."""
+    return lambda event: event.status in statuses and not (final and event.will_retry)
+
+
+def stored(sent: Iterable[Event]) -> set[tuple[str, str, datetime]]:
+    """What must be in the store: each (Source, EventId, TimeGenerated) once."""
+    return {event.key for event in sent}
+
+
+def in_order(sent: Iterable[Event]) -> list[Event]:
+    """One run's events in event-time order: Attempt, TimeGenerated, non-terminal before terminal, Source, EventId."""
+    once = {event.key: event for event in sent}.values()
+    return sorted(once, key=lambda e: (e.attempt, e.time, e.status in TERMINAL, e.source, e.id))
+
+
+def reopening(ordered: Sequence[Event]) -> set[int]:
+    """Which positions of a run's ordered events reopen it.
+
+    A run that has ended reopens on a greater Attempt, or on a strictly later time from the Source that ended it.
+    Raises Open where two sources ended the same run: then it is open which of them counts.
+    """
+    found: set[int] = set()
+    ended: Event | None = None
+    for position, event in enumerate(ordered):
+        if ended is not None:
+            reopens = event.attempt > ended.attempt or (event.source == ended.source and event.time > ended.time)
+            if event.status in TERMINAL and event.source != ended.source:
+                raise Open(f"run {event.run} was ended by {ended.source} and by {event.source}")
+            if reopens:
+                found.add(position)
+                ended = None
+        if event.status in TERMINAL and ended is None:
+            ended = event
+    return found
+
+
+def stretches(sent: Iterable[Event], matches: Matches) -> list[Stretch]:
+    """The stretches of one run's events, in order of their first events."""
+    ordered = in_order(sent)
+    reopeners = reopening(ordered)
+    found: list[list[int]] = []
+    for status in sorted({event.status for event in ordered}):
+        mine = [n for n, event in enumerate(ordered) if event.status == status and matches(event)]
+        groups: list[list[int]] = []
+        for position in mine:
+            between = range(groups[-1][-1] + 1, position) if groups else range(0)
+            breakers = [n for n in between if status not in TERMINAL or n in reopeners]
+            if groups and not breakers:
+                groups[-1].append(position)
+            else:
+                groups.append([position])
+        found += groups
+    return [
+        Stretch(
+            run=ordered[group[0]].run,
+            status=ordered[group[0]].status,
+            events=tuple(ordered[n] for n in group),
+        )
+        for group in sorted(found)
+    ]
+
+
+def occurrences(sent: Iterable[Event], matches: Matches) -> dict[str, list[Stretch]]:
+    """Run → its stretches, for runs that have any."""
+    runs: dict[str, list[Event]] = defaultdict(list)
+    for event in sent:
+        runs[event.run].append(event)
+    answer = {run: stretches(events, matches) for run, events in runs.items()}
+    return {run: found for run, found in answer.items() if found}
+
+
+def is_stale(stretch: Stretch, at: datetime, tell_within: timedelta = timedelta(hours=24)) -> bool:
+    """Whether all of a stretch was too old to tell at `at`."""
+    return all(at - event.time > tell_within for event in stretch.events)
+
+
+def differences(expected: Mapping[str, Sequence[Stretch]], told: Iterable[str]) -> list[str]:
+    """What is wrong with what was told: a line for each run told too often or too seldom. `told` names a run each time.
+
+    Compares numbers of stretches, not names: which event of a stretch names it depends on the order of arrival.
+    """
+    counted = Counter(told)
+    wrong = []
+    for run in sorted(expected.keys() | counted.keys()):
+        due, seen = expected.get(run, []), counted[run]
+        if len(due) != seen:
+            lives = "; ".join(f"{s.status} {', '.join(e.id for e in s.events)}" for s in due)
+            wrong.append(f"{run}: told {seen} times instead of {len(due)} ({lives or 'nothing to tell'})")
+    return wrong
