@@ -116,6 +116,7 @@ class MappedEvents:
     received_us: int
     topic_id: str = ""
     cluster: str = ""
+    retries_unknown: bool = False  # an absent WillRetry stays null instead of false
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,6 +93,9 @@ _PATTERNS = (
     ),
 )
 
+WORDS: frozenset[str] = frozenset(word for pattern in _PATTERNS for word in pattern.words)
+"""Lower-case words of which one stands in every text that ``redact`` changes: a cheap test before it."""
+
 
 def redact(text: str) -> str:
     """``text`` with every secret that can be told by shape or name replaced by ``[redacted]``.
