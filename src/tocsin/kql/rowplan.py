@@ -103,28 +103,50 @@ class _Words:
         return isinstance(other, _Words) and other.pattern == self.pattern
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=8192)
 def _constant_places(words: _Words, schema: Schema) -> tuple[int, ...]:
     """Indexes of the tokens that become constants."""
-    build(words.text, schema, words.text)  # says what is wrong, at its place, before sentinels can hide it
-    possible = shapes.candidates(words.tokens)
-    if not possible:
-        return ()
+    possible = tuple(shapes.candidates(words.tokens))
+    every = _usable(words, possible, schema)
+    if every == possible:
+        return possible
+    build(words.text, schema)  # says what is wrong, at its place
+    if every is None:  # one of them must be just what it is, such as a pattern of parse: each is tried alone
+        alone = (_usable(words, (index,), schema) for index in possible)
+        every = tuple(index for found in alone for index in found or ())
+    return _usable(words, every, schema) or ()
+
+
+def _usable(words: _Words, chosen: tuple[int, ...], schema: Schema) -> tuple[int, ...] | None:
+    """Which of the ``chosen`` literals may become constants; None where the query is no more one with sentinels in it."""
     try:
-        kinds = [str(shapes.kind_of(words.tokens[index])) for index in possible]
-        built = build(shapes.with_sentinels(words.text, words.tokens, possible), schema, words.text, kinds)
+        built = _built(*_with_sentinels(words, chosen), schema)
     except QueryError:
-        return ()  # a literal that must be just this one, such as an index
-    return tuple(index for number, index in enumerate(possible) if number in built.usable)
+        return None
+    return tuple(index for number, index in enumerate(chosen) if number in built.usable)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=8192)
 def _compiled(words: _Words, chosen: tuple[int, ...], schema: Schema) -> _Compiled:
-    kinds = tuple(str(shapes.kind_of(words.tokens[index])) for index in chosen)
-    text = shapes.with_sentinels(words.text, words.tokens, chosen)
-    built = build(text, schema, words.text, kinds)
+    text, kinds = _with_sentinels(words, chosen)
+    try:
+        built = _built(text, kinds, schema)
+    except QueryError:
+        build(words.text, schema)  # the same fault, at its place
+        raise
     key = repr((words.pattern, schema.fingerprint))
     return _Compiled(shape=hashlib.sha256(key.encode()).hexdigest()[:16], built=built, kinds=kinds)
+
+
+def _with_sentinels(words: _Words, chosen: tuple[int, ...]) -> tuple[str, tuple[str, ...]]:
+    kinds = tuple(str(shapes.kind_of(words.tokens[index])) for index in chosen)
+    return shapes.with_sentinels(words.text, words.tokens, chosen), kinds
+
+
+@lru_cache(maxsize=64)
+def _built(text: str, kinds: tuple[str, ...], schema: Schema) -> Built:
+    """A plan by its text with sentinels: what was learned with them is mostly what is compiled next."""
+    return build(text, schema, kinds)
 
 
 def _filled(template: Predicate, constants: tuple[object, ...]) -> Predicate | None:

@@ -13,7 +13,6 @@ from tocsin.kql.describe import describer, quoted
 from tocsin.kql.prefilter import Predicate, conjuncts, simple
 from tocsin.kql.schema import HIDDEN, KQL_TYPES, Schema
 from tocsin.kql.scope import Pass, Text
-from tocsin.kql.tokens import tokenize
 from tocsin.kql.translate import read
 from tocsin.kql.types import Types
 from tocsin.kql.upstream import ir
@@ -40,13 +39,12 @@ class Built:
     usable: frozenset[int]  # sentinels that may become constants
 
 
-def build(query: str, schema: Schema, original: str, kinds: Sequence[str] = ()) -> Built:
+def build(query: str, schema: Schema, kinds: Sequence[str] = ()) -> Built:
     """``query`` (with sentinels, where ``kinds`` are the types of its constants) as SQL.
 
-    Raises ``QueryError``, with places in ``original``, where it is wrong or no row query.
+    Raises ``QueryError`` where it is wrong or no row query.
     """
-    _, tree = read(query)
-    text = Text(text=original, tokens=tokenize(original))
+    text, tree = read(query)
     kind = classified(tree, schema)
     if kind.source in schema or not kind.source:
         must_be_row(kind)
