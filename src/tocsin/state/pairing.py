@@ -1,0 +1,159 @@
+"""Do the log store and the state belong together?
+
+Log store first, then state: at every commit the state's cursors are at or behind the log, and the log's mirror is at or
+behind the state. A restored backup or a deleted file breaks one of these, and evaluating on would either tell everything
+again or nothing for ever. So tocsin stops, and ``tocsin up --adopt`` is the way out: cursors move to the head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from tocsin.errors import PairingError
+from tocsin.state.interface import State
+
+
+class Pairing(StrEnum):
+    """What is the matter with two stores; the text says it to a person."""
+
+    PAIRED = "they belong together"
+    NEW = "nothing is told yet: the state takes over the log store's pair id"
+    STATE_MISSING = "the log store holds events, but the state has just been made"
+    LOG_MISSING = "the state remembers what it told, but the log store has just been made"
+    DIFFERENT = "they come from different homes or backups"
+    LOG_OLDER = "the log store is older than the state, as after restoring only it from a backup"
+    STATE_OLDER = "the state is older than the log store, as after restoring only it from a backup"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairingVerdict:
+    """What ``check_pairing`` found. ``take`` says that the state must take over the log's pair id before it is used."""
+
+    reason: Pairing
+    text: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether tocsin may go on."""
+        return self.reason in (Pairing.PAIRED, Pairing.NEW)
+
+    @property
+    def take(self) -> bool:
+        """Whether the state must take over the log store's pair id first."""
+        return self.reason is Pairing.NEW
+
+    def enforce(self) -> None:
+        """Raises PairingError, with what to do, where the stores do not belong together."""
+        if not self.ok:
+            raise PairingError(self.text)
+
+
+def check_pairing(
+    *,
+    log_pair: str,
+    log_head_seq: int,
+    log_mirror_seq: int,
+    log_is_new: bool,
+    state_pair: str,
+    state_max_cursor: int,
+    state_mirror_seq: int,
+    state_is_new: bool,
+) -> PairingVerdict:
+    """Compare what both stores say of themselves.
+
+    ``log_is_new``: just made, or without any commit. ``state_is_new``: just made, without a pair id. Two empty stores
+    always pair: a crash between making the one and the other costs nothing.
+    """
+    log_empty = log_is_new or (log_head_seq == 0 and log_mirror_seq == 0)
+    state_empty = state_is_new or (state_max_cursor == 0 and state_mirror_seq == 0)
+    seen = (
+        f"log store: pair {log_pair or 'none'}, commit {log_head_seq}, mirror {log_mirror_seq}; "
+        f"state: pair {state_pair or 'none'}, cursor {state_max_cursor}, mirror {state_mirror_seq}"
+    )
+    if log_empty and state_empty:
+        same = log_pair == state_pair and state_pair != ""
+        return _verdict(Pairing.PAIRED if same else Pairing.NEW, seen)
+    if state_empty and log_pair != state_pair:
+        return _verdict(Pairing.STATE_MISSING, seen)
+    if log_empty and (log_pair != state_pair or state_max_cursor > log_head_seq):
+        return _verdict(Pairing.LOG_MISSING, seen)
+    if log_pair != state_pair:
+        return _verdict(Pairing.DIFFERENT, seen)
+    if state_max_cursor > log_head_seq:
+        return _verdict(Pairing.LOG_OLDER, seen)
+    if log_mirror_seq > state_mirror_seq:
+        return _verdict(Pairing.STATE_OLDER, seen)
+    return _verdict(Pairing.PAIRED, seen)
+
+
+_WAYS_OUT = {
+    Pairing.STATE_MISSING: "put data/state.sqlite back",
+    Pairing.LOG_MISSING: "put data/events.duckdb back",
+    Pairing.DIFFERENT: "put both files back from one backup",
+    Pairing.LOG_OLDER: "put back the log store and the state of one backup",
+    Pairing.STATE_OLDER: "put back the log store and the state of one backup",
+}
+
+
+def _verdict(reason: Pairing, seen: str) -> PairingVerdict:
+    if reason not in _WAYS_OUT:
+        return PairingVerdict(reason=reason, text=reason.value)
+    text = (
+        f"log store and state do not belong together: {reason.value} ({seen}). Either {_WAYS_OUT[reason]}, "
+        "or start once with `tocsin up --adopt`: it moves all cursors to the newest event, so that nothing old is told "
+        "and what comes from then on is."
+    )
+    return PairingVerdict(reason=reason, text=text)
+
+
+class PairedHead(Protocol):
+    """The part of the log store's head that pairing reads."""
+
+    @property
+    def seq(self) -> int:
+        """CommitSeq of the newest commit."""
+
+
+class PairedLog(Protocol):
+    """The part of the log store that pairing reads."""
+
+    @property
+    def pair_id(self) -> str:
+        """Identity shared with the state."""
+
+    @property
+    def mirror_seq(self) -> int:
+        """Up to where the mirror is written."""
+
+    def head(self) -> PairedHead:
+        """The newest commit."""
+
+
+def pair(log: PairedLog, state: State, *, adopt: bool = False) -> PairingVerdict:
+    """Check two open stores, and pair them where they are new or ``adopt`` is set; the verdict is the one found before.
+
+    Raises PairingError, with what to do, where they do not belong together and ``adopt`` is not set.
+    """
+    head = log.head().seq
+    verdict = check_pairing(
+        log_pair=log.pair_id,
+        log_head_seq=head,
+        log_mirror_seq=log.mirror_seq,
+        log_is_new=head == 0 and log.mirror_seq == 0,
+        state_pair=state.pair_id,
+        state_max_cursor=state.max_cursor(),
+        state_mirror_seq=state.mirror_seq(),
+        state_is_new=state.pair_id == "",
+    )
+    if adopt and not verdict.ok:
+        state.adopt(head, log.mirror_seq, log.pair_id)
+    else:
+        verdict.enforce()
+        if verdict.take:
+            state.set_pair_id(log.pair_id)
+    return verdict
+
+
+__all__ = ["Pairing", "PairingVerdict", "check_pairing", "pair"]

@@ -1,0 +1,164 @@
+"""What every state store must do. A store's test supplies the fixture ``state``: a store just made, closed afterwards."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from tests.unit.state.builders import (
+    ANNA,
+    LATER,
+    NOW,
+    attempted,
+    delivery,
+    intent,
+    occurrence,
+    transition,
+)
+from tests.unit.state.contract_evaluation import EvaluationContract
+from tests.unit.state.contract_outbox import OutboxContract
+from tocsin.errors import StoreError
+from tocsin.model.alert import instance_key
+from tocsin.model.columns import ALERTS, NOTIFICATIONS
+from tocsin.model.delivery import DeliveryState
+from tocsin.model.intent import RuleInfo
+from tocsin.state.interface import Outcome, State
+
+
+class MirrorContract:
+    """The copy for the log store."""
+
+    def test_rows_are_numbered_without_a_gap(self, state: State) -> None:
+        """In the order of the transactions, Alerts and Notifications alike."""
+        state.commit(Outcome(transitions=(transition("r1"), transition("r2"))), NOW)
+        state.put_deliveries([delivery("d1")], [], NOW)
+        state.commit(Outcome(transitions=(transition("r3"),)), NOW)
+        rows = state.mirror_after(0)
+        assert [1, 2, 3, 4] == [m.seq for m in rows]
+        assert ["Alerts", "Alerts", "Notifications", "Alerts"] == [m.table for m in rows]
+        assert [3, 4] == [m.seq for m in state.mirror_after(2)]
+        assert [3] == [m.seq for m in state.mirror_after(2, limit=1)]
+        assert 4 == state.mirror_seq()
+
+    def test_a_row_has_the_columns_that_users_see(self, state: State) -> None:
+        """Exactly those of the model, times as ISO strings."""
+        state.commit(Outcome(transitions=(transition("r1", value=2.5, labels={"a": 1}),)), LATER)
+        state.put_deliveries([delivery("d1")], [], LATER)
+        alert, note = (m.row for m in state.mirror_after(0))
+        assert {c.name for c in ALERTS} == set(alert)
+        assert {c.name for c in NOTIFICATIONS} == set(note)
+        assert {
+            "Time": "2026-03-01T13:00:00.123456Z",
+            "T": "2026-03-01T12:00:00.123456Z",
+            "Rule": "run-failed",
+            "Instance": {"RunId": "r1"},
+            "Occurrence": "o-r1",
+            "From": "",
+            "To": "told",
+            "Reason": "first occurrence",
+            "Severity": "error",
+            "Value": 2.5,
+            "Labels": {"a": 1},
+            "RunId": "r1",
+            "CommitSeq": 7,
+        } == alert
+        assert {
+            "Time": "2026-03-01T13:00:00.123456Z",
+            "Delivery": "d1",
+            "Address": ANNA,
+            "Receiver": "owner",
+            "Group": "run:r1",
+            "Rules": ["run-failed"],
+            "State": "ready",
+            "Attempt": 0,
+            "SmtpReply": "",
+            "Subject": "subject of d1",
+            "MessageId": "<d1@tocsin>",
+        } == note
+
+    def test_pruning_forgets_what_is_mirrored_and_old(self, state: State) -> None:
+        """Not what waits, not what is young; numbers are never given again."""
+        state.commit(
+            Outcome(
+                intents=(intent("r1"), intent("r2"), intent("r3", rule_version="v2")),
+                infos=(
+                    RuleInfo(name="run-failed", version="v1", summary=""),
+                    RuleInfo(name="run-failed", version="v2", summary=""),
+                ),
+                transitions=(transition("r1"),),
+            ),
+            NOW,
+        )
+        assert state.info("v2") is not None
+        done, waits = delivery("done", intents=(intent("r1").id,)), delivery("waits")
+        held = delivery("held", state=DeliveryState.HELD)
+        state.put_deliveries([done, waits, held], [intent("r1").id, intent("r3").id], NOW)
+        state.attempted([attempted("done")])
+        state.prune(mirrored=state.mirror_seq(), now=NOW + timedelta(days=400), keep=timedelta(days=400))
+        assert {"done", "waits", "held"} == {d.id for d in state.deliveries()}
+        assert [] == state.mirror_after(0)
+        state.prune(mirrored=0, now=NOW + timedelta(days=400, seconds=2), keep=timedelta(days=400))
+        assert {"waits", "held"} == {d.id for d in state.deliveries()}
+        assert [] == state.told_addresses("run-failed", instance_key(intent("r1").instance), "o-r1")
+        assert ["r2"] == [i.run_id for i in state.intents()]
+        assert state.info("v1") is not None
+        state.commit(Outcome(transitions=(transition("r4"),)), NOW)
+        assert [6] == [m.seq for m in state.mirror_after(0)]
+
+
+class StateContract(EvaluationContract, OutboxContract, MirrorContract):
+    """All of it, and what holds for the store as a whole."""
+
+    def test_nothing_of_a_failed_outcome_is_kept(self, state: State) -> None:
+        """All or nothing: the fault is in what is written last."""
+        state.commit(Outcome(row_cursor=1), NOW)
+        broken = transition("r1", commit_seq=None, labels={"x": _Unwritable()})
+        with pytest.raises(Exception, match="cannot be written"):
+            state.commit(
+                Outcome(row_cursor=2, occurrences=(occurrence("r1"),), intents=(intent("r1"),), transitions=(broken,)),
+                NOW,
+            )
+        assert (1, [], {}, 0) == (state.row_cursor(), state.intents(), state.rules_told_of(["r1"]), state.mirror_seq())
+        state.commit(Outcome(row_cursor=2), NOW)
+        assert 2 == state.row_cursor()
+
+    def test_threads_work_at_once(self, state: State) -> None:
+        """Evaluator, notify and mirror never see half a transaction, and lose nothing."""
+        rounds = 8
+
+        def evaluate(name: str) -> None:
+            for i in range(rounds):
+                state.commit(Outcome(intents=(intent(f"{name}{i}"),), transitions=(transition(f"{name}{i}"),) * 2), NOW)
+
+        def group() -> None:
+            done = 0
+            while done < 2 * rounds:
+                for found in state.intents():
+                    id = f"d-{found.run_id}"
+                    state.put_deliveries([delivery(id, intents=(found.id,))], [found.id], NOW)
+                    state.attempted([attempted(id)])
+                    done += 1
+
+        def mirror() -> None:
+            seen = 0
+            while seen < 2 * rounds * 4:
+                rows = state.mirror_after(seen)
+                assert list(range(seen + 1, seen + 1 + len(rows))) == [m.seq for m in rows]
+                seen += len(rows)
+
+        with ThreadPoolExecutor() as pool:
+            for work in [pool.submit(f) for f in (lambda: evaluate("a"), lambda: evaluate("b"), group, mirror)]:
+                work.result(60)
+        assert 2 * rounds == state.outbox_stats()["sent"]
+
+    def test_closed_twice_is_closed(self, state: State) -> None:
+        """A second close does nothing; any other call says that it is closed."""
+        state.close()
+        state.close()
+        with pytest.raises(StoreError, match="closed"):
+            state.row_cursor()
+
+
+class _Unwritable:
+    def __str__(self) -> str:
+        raise RuntimeError("cannot be written")

@@ -1,0 +1,120 @@
+"""Which two stores belong together."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.unit.state.builders import NOW
+from tocsin.clock import ManualClock
+from tocsin.errors import PairingError
+from tocsin.state.interface import Outcome
+from tocsin.state.pairing import Pairing, check_pairing, pair
+from tocsin.state.sqlite import SqliteState
+
+AGREE: dict[str, Any] = {
+    "log_pair": "p",
+    "log_head_seq": 100,
+    "log_mirror_seq": 40,
+    "log_is_new": False,
+    "state_pair": "p",
+    "state_max_cursor": 90,
+    "state_mirror_seq": 50,
+    "state_is_new": False,
+}
+NEW_LOG: dict[str, Any] = {"log_pair": "n", "log_head_seq": 0, "log_mirror_seq": 0, "log_is_new": True}
+NEW_STATE: dict[str, Any] = {"state_pair": "", "state_max_cursor": 0, "state_mirror_seq": 0, "state_is_new": True}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, Pairing.PAIRED),
+        ({"state_max_cursor": 100, "state_mirror_seq": 40}, Pairing.PAIRED),
+        ({"state_max_cursor": 0, "state_mirror_seq": 40}, Pairing.PAIRED),
+        # The first events came, no evaluation has been written yet.
+        ({"log_mirror_seq": 0, "state_max_cursor": 0, "state_mirror_seq": 0}, Pairing.PAIRED),
+        # tocsin's own mails before any event.
+        ({"log_head_seq": 0, "log_mirror_seq": 0, "state_max_cursor": 0}, Pairing.PAIRED),
+        ({**NEW_LOG, **NEW_STATE}, Pairing.NEW),
+        ({**NEW_LOG, "log_pair": "p", "state_max_cursor": 0, "state_mirror_seq": 0}, Pairing.PAIRED),
+        # A crash between making the two, or the log made anew before anything was told.
+        ({**NEW_LOG, "state_max_cursor": 0, "state_mirror_seq": 0}, Pairing.NEW),
+        (NEW_STATE, Pairing.STATE_MISSING),
+        ({**NEW_STATE, "log_mirror_seq": 0}, Pairing.STATE_MISSING),
+        (NEW_LOG, Pairing.LOG_MISSING),
+        ({**NEW_LOG, "log_pair": "p"}, Pairing.LOG_MISSING),
+        ({"state_pair": "q"}, Pairing.DIFFERENT),
+        ({"state_max_cursor": 101}, Pairing.LOG_OLDER),
+        ({"log_mirror_seq": 51}, Pairing.STATE_OLDER),
+    ],
+)
+def test_reasons(change: dict[str, Any], reason: Pairing) -> None:
+    """Pair ids agree, no cursor beyond the log, the log's mirror not beyond the state's."""
+    verdict = check_pairing(**(AGREE | change))
+    assert reason == verdict.reason
+    assert (reason in (Pairing.PAIRED, Pairing.NEW)) == verdict.ok
+    assert (reason is Pairing.NEW) == verdict.take
+
+
+@pytest.mark.parametrize("change", [NEW_STATE, NEW_LOG, {"state_pair": "q"}, {"state_max_cursor": 101}])
+def test_a_refusal_says_what_to_do(change: dict[str, Any]) -> None:
+    """What was seen, which file to put back, and the command that goes on."""
+    verdict = check_pairing(**(AGREE | change))
+    with pytest.raises(PairingError, match=r"tocsin up --adopt") as raised:
+        verdict.enforce()
+    assert verdict.reason.value in str(raised.value)
+    assert "commit 0" in str(raised.value) or "commit 100" in str(raised.value)
+
+
+@dataclass
+class Head:
+    seq: int
+
+
+@dataclass
+class Log:
+    pair_id: str
+    seq: int = 0
+    mirror_seq: int = 0
+
+    def head(self) -> Head:
+        return Head(self.seq)
+
+
+def test_two_new_stores_pair_and_stay_paired() -> None:
+    """Also when the first try ended before the state took the id."""
+    state = SqliteState.open(None, clock=ManualClock(NOW))
+    log = Log("p")
+    assert Pairing.NEW == pair(log, state).reason
+    assert "p" == state.pair_id
+    log.seq = 5
+    state.commit(Outcome(row_cursor=5), NOW)
+    assert Pairing.PAIRED == pair(log, state).reason
+    state.close()
+
+
+def test_adopting_is_the_way_out() -> None:
+    """A deleted log store: refused, then adopted once, then paired."""
+    state = SqliteState.open(None, clock=ManualClock(NOW))
+    state.set_pair_id("old")
+    state.commit(Outcome(row_cursor=500), NOW)
+    log = Log("new", seq=0)
+    with pytest.raises(PairingError, match=r"put data/events\.duckdb back"):
+        pair(log, state)
+    assert ("old", 500) == (state.pair_id, state.row_cursor())
+    assert Pairing.LOG_MISSING == pair(log, state, adopt=True).reason
+    assert ("new", 0) == (state.pair_id, state.row_cursor())
+    assert Pairing.PAIRED == pair(log, state).reason
+    state.close()
+
+
+def test_adopting_what_belongs_together_changes_nothing() -> None:
+    """`--adopt` left on a command line does not skip what is still to be told."""
+    state = SqliteState.open(None, clock=ManualClock(NOW))
+    log = Log("p", seq=9)
+    state.set_pair_id("p")
+    state.commit(Outcome(row_cursor=4), NOW)
+    assert Pairing.PAIRED == pair(log, state, adopt=True).reason
+    assert 4 == state.row_cursor()
+    state.close()
