@@ -1,4 +1,8 @@
-"""A consumer's mapping, compiled: from one event's value to a MappedEvent, a dead letter's reason, or nothing (filtered)."""
+"""A consumer's mapping, compiled: from one event's value to a MappedEvent, a dead letter's reason, or nothing (filtered).
+
+An event is dead without RunId or Status, or with a time that is none. Any other value that its column cannot take is left
+out, as in the canonical form: one odd field is no reason to lose a failure.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +20,10 @@ from tocsin.model.statuses import STATUS_WORDS, Reason, Status
 from tocsin.model.strictjson import ReadError, read_json
 from tocsin.model.times import read_time
 
-IDENTITY = frozenset({"RunId", "ParentRunId", "RootRunId", "JobKey", "Status", "OriginalStatus"})
-"""String columns that take words and numbers only: an object in them would name nothing."""
-REDACTED = ("Message", "LogTail")
-"""Free text in which secrets are looked for."""
+_NAMES = frozenset({"RunId", "Status"})  # of words and numbers only: an object would name nothing
+_REDACTED = ("Message", "LogTail")  # free text
 _REASONS = {r.value.replace("_", ""): r.value for r in Reason}
-_RANGES = {KqlType.INT: 31, KqlType.LONG: 63}
+_BITS = {KqlType.INT: 31, KqlType.LONG: 63}
 
 
 class Dead(Exception):
@@ -60,7 +62,7 @@ def compile_mapping(name: str, file: ConsumerFile) -> Mapper:
     i_source, i_id, i_time = at.get("source"), at.get("event_id"), at.get("time")
     i_status = at.get("mapping.Status")
     statuses = {word.lower(): word for word in STATUS_WORDS} | {w.lower(): s for w, s in file.status_map.items()}
-    columns = [(c, at[f"mapping.{c}"], _READERS[WIRE[c].type], c in IDENTITY) for c in file.mapping if c != "Status"]
+    columns = [(c, at[f"mapping.{c}"], _READERS[WIRE[c].type], c in _NAMES) for c in file.mapping if c != "Status"]
     embedded = [plain_path(path) for path in file.json_in]
 
     def read(value: object, raw: bytes, origin: Origin, time: datetime | None) -> MappedEvent | None:
@@ -91,7 +93,7 @@ def compile_mapping(name: str, file: ConsumerFile) -> Mapper:
         return MappedEvent(
             source=_word("source", found[i_source]) if i_source is not None else name,
             event_id=_word("event_id", found[i_id]) if i_id is not None else "",
-            time=(_time("time", found[i_time]) if i_time is not None else None) or time,
+            time=(_event_time(found[i_time]) if i_time is not None else None) or time,
             columns=out,
             raw=raw,
             heartbeat=heartbeat,
@@ -130,7 +132,7 @@ def _embed(value: dict[str, object], path: tuple[str, ...], *, ignore_case: bool
                 pass  # an ordinary string that begins with a bracket
 
 
-# --- one value of a column: what each type takes ---
+# --- one value of a column: what its type takes ---
 
 
 def _kind(value: object) -> str:
@@ -140,7 +142,7 @@ def _kind(value: object) -> str:
 
 def _text(column: str, value: object) -> str:
     if isinstance(value, str):
-        return redact(value) if column in REDACTED else value
+        return redact(value) if column in _REDACTED else value
     return write(value).decode("utf-8")
 
 
@@ -152,6 +154,13 @@ def _word(label: str, value: object) -> str:
     return value if isinstance(value, str) else write(value).decode("utf-8")
 
 
+def _event_time(value: object) -> datetime | None:
+    try:
+        return read_time(value)
+    except ValueError as e:
+        raise Dead(DeadReason.BAD_TIME, f"time: {e}") from e
+
+
 def _string(column: str, value: object) -> object:
     if column == "Reason":
         letters = "".join(c for c in str(value).lower() if c.isalpha())
@@ -159,44 +168,37 @@ def _string(column: str, value: object) -> object:
     return _text(column, value)
 
 
-def _time(column: str, value: object) -> datetime | None:
+def _time_or_none(column: str, value: object) -> object:
     try:
         return read_time(value)
-    except ValueError as e:
-        raise Dead(DeadReason.BAD_TIME, f"{column}: {e}") from e
+    except ValueError:
+        return None
 
 
-def _number(column: str, value: object) -> float | int:
+def _number(value: object) -> float | int | None:
     if isinstance(value, str):
         try:
             value = read_json(value.strip().encode("utf-8"))
         except ReadError:
-            raise Dead(DeadReason.BAD_FIELD, f"{column}: {str(value)[:40]!r} is no number") from None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Dead(DeadReason.BAD_FIELD, f"{column}: {_kind(value)}, not a number")
-    return value
+            return None
+    return None if isinstance(value, bool) or not isinstance(value, int | float) else value
 
 
 def _integer(column: str, value: object) -> object:
-    number = int(_number(column, value))
-    limit = 1 << _RANGES[WIRE[column].type]
-    if not -limit <= number < limit:
-        raise Dead(DeadReason.BAD_FIELD, f"{column}: {str(number)[:40]} is out of range")
-    return number
+    number = _number(value)
+    if number is None or not 0 <= number < 1 << _BITS[WIRE[column].type]:
+        return None
+    return int(number)
 
 
 def _real(column: str, value: object) -> object:
-    return float(_number(column, value))
+    number = _number(value)
+    return float(number) if number is not None and 0 <= number <= 1 else None
 
 
 def _bool(column: str, value: object) -> object:
-    if isinstance(value, bool):
-        return value
-    if value in ("true", "True", "TRUE", 1):
-        return True
-    if value in ("false", "False", "FALSE", 0):
-        return False
-    raise Dead(DeadReason.BAD_FIELD, f"{column}: {str(value)[:40]!r} is neither true nor false")
+    word = str(value).lower()
+    return True if word in ("true", "1") else False if word in ("false", "0") else None
 
 
 def _object(column: str, value: object) -> object:
@@ -204,17 +206,13 @@ def _object(column: str, value: object) -> object:
         try:
             value = read_json(value.encode("utf-8"))
         except ReadError:
-            raise Dead(DeadReason.BAD_FIELD, f"{column}: a string, not an object") from None
-        if value is None:
-            return {}
-    if not isinstance(value, dict):
-        raise Dead(DeadReason.BAD_FIELD, f"{column}: {_kind(value)}, not an object")
-    return value
+            return None
+    return value if isinstance(value, dict) else None
 
 
 _READERS: Mapping[KqlType, Callable[[str, object], object]] = {
     KqlType.STRING: _string,
-    KqlType.DATETIME: _time,
+    KqlType.DATETIME: _time_or_none,
     KqlType.INT: _integer,
     KqlType.LONG: _integer,
     KqlType.REAL: _real,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tocsin import __version__
@@ -40,6 +42,11 @@ class Metrics:
     def clear(self, name: str) -> None:
         """Forget a gauge's labelled series, before setting those that exist now."""
         self._gauges[name].clear()
+
+    def drop(self, name: str, **labels: str) -> None:
+        """Forget one labelled series of a gauge; nothing happens where it does not exist."""
+        with contextlib.suppress(KeyError):
+            self._gauges[name].remove(*(labels[label] for label in self._gauges[name]._labelnames))
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Observe a value in a histogram."""

@@ -64,7 +64,7 @@ TABLE: tuple[Metric, ...] = (
         "Messages taken.",
         "consumer",
         "outcome",
-        bound="consumers x 5 outcomes",
+        bound="consumers x 6 outcomes",
     ),
     _m(
         "tocsin_intake_unknown_status_total",

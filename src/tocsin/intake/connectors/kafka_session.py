@@ -1,0 +1,405 @@
+"""One life of a Kafka client, from connecting to the first error that it cannot go on after."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import structlog
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.structs import OffsetAndMetadata
+
+from tocsin.clock import Clock
+from tocsin.errors import PositionGap, StoreError
+from tocsin.intake.connectors.base import Sink
+from tocsin.intake.connectors.kafka_records import Slice, decode
+from tocsin.intake.consumer import Consumer
+from tocsin.intake.watermark import KafkaWatermark, Partition, SilenceWatch
+from tocsin.metrics.registry import Metrics
+from tocsin.model.event import Batch, Position, Receipt
+
+log = structlog.get_logger(__name__)
+
+POLL_MS = 200
+"""Longest wait for records, so that a stop is noticed soon."""
+TEND_SECONDS = 1.0
+"""How often end offsets, idle partitions and topic ids are looked at and the group hears of positions."""
+REQUEST_MS = 1000
+"""Longest wait for an answer about offsets."""
+GAP_SECONDS, FULL_SECONDS = 0.2, 2.0
+"""Pause before reading again after a refused batch: a hole; a store that is full, lost or failed."""
+_PUT_SECONDS = 0.05
+
+
+def open_client(settings: Mapping[str, Any]) -> Any:
+    """A connected KafkaConsumer. Its constructor leaves a thread behind where it raises; this does not."""
+    client = KafkaConsumer.__new__(KafkaConsumer)
+    try:
+        client.__init__(**settings)
+    except BaseException:
+        net = getattr(client, "_client", None)
+        if net is not None:
+            net.close()
+        raise
+    return client
+
+
+class Session(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Polls, puts and keeps positions until ``stopping`` or a KafkaError."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        settings: Mapping[str, Any],
+        sink: Sink,
+        metrics: Metrics,
+        clock: Clock,
+        *,
+        reached: Callable[[datetime | None], None],
+        watermark: KafkaWatermark,
+        silence: SilenceWatch,
+        announced: set[str],
+        from_end: bool,
+    ) -> None:
+        """Connect and subscribe. Raises KafkaError."""
+        self._consumer, self._sink, self._metrics, self._clock = consumer, sink, metrics, clock
+        self._reached, self._watermark, self._silence = reached, watermark, silence
+        self._announced, self._from_end = announced, from_end
+        self._at: dict[TopicPartition, int | None] = {}  # where the next batch starts; None: not known yet
+        self._fresh: set[TopicPartition] = set()  # the next batch need not start at the stored position
+        self._ids: dict[str, str] = {}  # topic ids under which the current positions are
+        self._unsettled: set[TopicPartition] = set()  # assigned, but their stored positions are not known yet
+        self._stored: dict[Partition, int] = {}
+        self._pending: deque[tuple[Future[Receipt], tuple[Position, ...]]] = deque()
+        self._to_commit: dict[TopicPartition, int] = {}
+        self._generation = 0
+        self._stopping: Callable[[], bool] = lambda: False
+        self._tended = float("-inf")
+        self.progressed = False
+        self.connected = True
+        self.trouble = ""
+        self.lag: dict[tuple[str, int], int] = {}
+        topics = list(consumer.file.kafka.topics) if consumer.file.kafka else []
+        self._client = open_client(settings)
+        try:
+            self._client.subscribe(topics, listener=self)
+        except BaseException:
+            self._client.close(timeout_ms=0)
+            raise
+        self._topics = topics
+
+    @property
+    def partitions(self) -> list[str]:
+        """Assigned ones, as ``topic/3``."""
+        return [f"{tp.topic}/{tp.partition}" for tp in list(self._at)]
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Read until ``stopping()``. Raises KafkaError where another client must be made."""
+        self._stopping = stopping
+        while not stopping():
+            try:
+                self._reap()
+                if self._clock.monotonic() - self._tended >= TEND_SECONDS:
+                    self._tend()
+                records = self._client.poll(timeout_ms=POLL_MS)
+                if records:
+                    self._take(records)
+            except OffsetOutOfRangeError as e:
+                self._out_of_range(e.args[0])
+            except StoreError as e:
+                self._hold(e)
+
+    def close(self) -> None:
+        """Tell the group what is stored by now and leave the partitions for our next start."""
+        try:
+            while self._pending and self._pending[0][0].done() and not self._pending[0][0].exception():
+                self._note_stored(self._pending.popleft()[1])
+            if self._to_commit:
+                self._client.commit(self._group_offsets(), timeout_ms=300)
+        except KafkaError:
+            pass  # only lag tools read it
+        self._client.close(timeout_ms=500)
+        for topic, partition in self.lag:
+            self._metrics.drop("tocsin_intake_kafka_lag_records", consumer=self._consumer.name, topic=topic,
+                               partition=str(partition))  # fmt: skip
+
+    # --- what the group says: on the client's thread, while ours waits in poll ---
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Seek to the stored positions."""
+        assigned = list(assigned)
+        self._generation += 1
+        self._forget_all()
+        log.info("kafka_assigned", consumer=self._consumer.name, partitions=len(assigned))
+        try:
+            self._settle(assigned)
+        except StoreError as e:
+            self.trouble = str(e)
+            self._suspend(assigned)
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Nothing is owed to the group: what was put will be stored, what was not will be read again by its next owner."""
+        self._generation += 1
+        self._forget_all()
+
+    def _forget_all(self) -> None:
+        for kept in (self._at, self._ids, self._to_commit):
+            kept.clear()
+        for flags in (self._fresh, self._unsettled):
+            flags.clear()
+
+    # --- positions ---
+
+    def _cluster(self) -> str:
+        return str(self._client._cluster.cluster_id or "")
+
+    def _topic_id(self, topic: str) -> str | None:
+        """The broker's id of the topic; the name where the broker gives none; None while the topic is not there."""
+        if self._client._cluster.partitions_for_topic(topic) is None:
+            return None
+        found = self._client._cluster.topic_id(topic)
+        return str(found) if found else topic
+
+    def _settle(self, partitions: Iterable[TopicPartition]) -> None:
+        """Send the client to the stored positions. Raises StoreError; then some are still unsettled."""
+        cluster = self._cluster()
+        for topic in sorted({tp.topic for tp in partitions}):
+            mine = [tp for tp in partitions if tp.topic == topic]
+            topic_id = self._topic_id(topic)
+            if topic_id is None:
+                self._suspend(mine)
+                continue
+            stored = self._sink.positions(cluster, topic_id)
+            if not stored:
+                self._notice_anew(cluster, topic, topic_id)
+            self._ids[topic] = topic_id
+            for tp in mine:
+                self._seek(tp, topic_id, stored.get(tp.partition))
+
+    def _seek(self, tp: TopicPartition, topic_id: str, position: int | None) -> None:
+        if position is not None:
+            self._client.seek(tp, position)
+            self._stored[topic_id, tp.partition] = position
+            self._fresh.discard(tp)
+        else:
+            (self._client.seek_to_end if self._from_end else self._client.seek_to_beginning)(tp)
+            self._stored.pop((topic_id, tp.partition), None)
+            self._fresh.add(tp)
+        self._at[tp] = position
+        self._unsettled.discard(tp)
+        self._client.resume(tp)
+
+    def _suspend(self, partitions: Iterable[TopicPartition]) -> None:
+        """Read nothing of them until ``_tend`` settles them."""
+        for tp in partitions:
+            self._client.seek_to_beginning(tp)
+            self._client.pause(tp)
+            self._at.pop(tp, None)
+            self._unsettled.add(tp)
+
+    def _notice_anew(self, cluster: str, topic: str, topic_id: str) -> None:
+        others = [known for known in self._sink.topic_ids(cluster, topic) if known != topic_id]
+        if others and topic_id not in self._announced:
+            self._announced.add(topic_id)
+            self._count_reset(topic, "its id changed")
+
+    def _count_reset(self, topic: str, why: str) -> None:
+        log.warning("kafka_topic_made_anew", consumer=self._consumer.name, topic=topic, why=why)
+        self._metrics.inc("tocsin_intake_kafka_topic_resets_total", consumer=self._consumer.name)
+
+    def _out_of_range(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """The broker has nothing at these positions: a topic made anew, or records lost to retention."""
+        self._client.topics()  # asks for the topics' ids anew
+        if self._changed_topics():
+            self._resettle_changed()
+            return
+        partitions = list(offsets)
+        begins = self._client.beginning_offsets(partitions, timeout_ms=REQUEST_MS)
+        ends = self._client.end_offsets(partitions, timeout_ms=REQUEST_MS)
+        for tp, offset in offsets.items():
+            if tp not in self._at:
+                continue
+            if ends[tp] < offset:
+                self._count_reset(
+                    tp.topic, f"partition {tp.partition} ends at {ends[tp]}, before the position {offset}"
+                )
+            elif begins[tp] > offset:
+                lost = begins[tp] - offset
+                log.warning("kafka_records_lost", consumer=self._consumer.name, topic=tp.topic, partition=tp.partition,
+                            records=lost)  # fmt: skip
+                self._metrics.inc("tocsin_intake_kafka_gap_records_total", lost, consumer=self._consumer.name)
+            else:
+                self._client.seek(tp, offset)
+                continue
+            self._client.seek(tp, begins[tp])
+            self._at[tp] = begins[tp]
+            self._fresh.add(tp)
+
+    def _changed_topics(self) -> list[str]:
+        return [topic for topic, known in self._ids.items() if self._topic_id(topic) != known]
+
+    def _resettle_changed(self) -> None:
+        for topic in self._changed_topics():
+            del self._ids[topic]
+            self._settle([tp for tp in self._at if tp.topic == topic])
+
+    # --- records ---
+
+    def _take(self, records: Mapping[TopicPartition, list[Any]]) -> None:
+        if self._changed_topics():
+            self._resettle_changed()
+        slices, positions = [], []
+        cluster = self._cluster()
+        for tp, found in records.items():
+            topic_id = self._ids.get(tp.topic)
+            start = self._at.get(tp, -1)
+            if topic_id is None or start == -1 or (start is not None and found[0].offset < start):
+                continue  # of a topic that is no more what it was: it will be read again
+            if start is None:
+                start = found[0].offset
+            upto = self._client.position(tp, timeout_ms=REQUEST_MS)
+            if upto is None or upto <= found[-1].offset:
+                continue  # sought elsewhere meanwhile
+            slices.append(Slice(tp.topic, topic_id, tp.partition, found))
+            positions.append(self._position(tp, topic_id, cluster, start, upto))
+        if not slices:
+            return
+        now = self._clock.now()
+        decoded = decode(self._consumer, slices, cluster, now)
+        self._silence.heard(now)
+        if decoded.filtered:
+            self._metrics.inc("tocsin_intake_messages_total", decoded.filtered, consumer=self._consumer.name,
+                              outcome="filtered")  # fmt: skip
+        self._put(decoded.batch(positions))
+
+    def _position(self, tp: TopicPartition, topic_id: str, cluster: str, start: int, upto: int) -> Position:
+        return Position(
+            cluster=cluster, topic=tp.topic, topic_id=topic_id, partition=tp.partition, start=start, next=upto,
+            reset=tp in self._fresh,
+        )  # fmt: skip
+
+    def _put(self, batch: Batch) -> None:
+        """Queue ``batch``; while the queue is full, read nothing but stay in the group."""
+        generation, paused = self._generation, False
+        while not self._stopping():
+            try:
+                future = self._sink.put(batch, timeout=_PUT_SECONDS)
+                break
+            except TimeoutError:
+                if not paused:
+                    paused = True
+                    self._client.pause(*self._client.assignment())
+                if self._client.poll(timeout_ms=POLL_MS) or generation != self._generation:
+                    self._rewind()  # another assignment: what we hold may be another member's by now
+                    return
+        else:
+            return
+        if paused:
+            self._client.resume(*self._at)
+        self._pending.append((future, batch.positions))
+        for p in batch.positions:
+            tp = TopicPartition(p.topic, p.partition)
+            self._at[tp] = p.next
+            self._fresh.discard(tp)
+        self.progressed = True
+
+    def _reap(self) -> None:
+        """Note what is durable. Raises the StoreError of the first batch that failed."""
+        while self._pending and self._pending[0][0].done():
+            future, positions = self._pending.popleft()
+            error = future.exception()
+            if error is not None:
+                raise error if isinstance(error, StoreError) else StoreError(f"commit failed: {error!r}") from error
+            self._note_stored(positions)
+
+    def _note_stored(self, positions: Iterable[Position]) -> None:
+        for p in positions:
+            self._stored[p.topic_id, p.partition] = p.next
+            tp = TopicPartition(p.topic, p.partition)
+            if tp in self._at and self._ids.get(p.topic) == p.topic_id:
+                self._to_commit[tp] = p.next
+        self._reached(self._watermark.stored(self._stored))
+
+    def _hold(self, error: StoreError) -> None:
+        """After a refused batch: wait, staying in the group, then read again from what is stored."""
+        self.trouble = str(error)
+        gap = isinstance(error, PositionGap)
+        log.warning("kafka_batch_refused", consumer=self._consumer.name, error=str(error))
+        self._client.pause(*self._client.assignment())
+        until = self._clock.monotonic() + (GAP_SECONDS if gap else FULL_SECONDS)
+        while self._clock.monotonic() < until and not self._stopping():
+            with suppress(OffsetOutOfRangeError):  # it comes again once we read again
+                self._client.poll(timeout_ms=POLL_MS)
+        self._rewind()
+
+    def _rewind(self) -> None:
+        """Read again from the stored positions. What is still queued may be read twice: the store skips it."""
+        self._pending.clear()
+        assigned = list(self._client.assignment())
+        self._forget_all()
+        try:
+            self._settle(assigned)
+            self.trouble = ""
+        except StoreError as e:
+            self.trouble = str(e)
+            self._suspend(assigned)
+
+    # --- once a second ---
+
+    def _tend(self) -> None:
+        self._tended = self._clock.monotonic()
+        if self._unsettled:
+            self._settle(list(self._unsettled))
+        self._resettle_changed()
+        self._note_idle()
+        if self._to_commit:
+            self._client.commit_async(self._group_offsets())
+            self._to_commit.clear()
+        self._sample()
+
+    def _group_offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
+        return {tp: OffsetAndMetadata(offset, "", -1) for tp, offset in self._to_commit.items()}
+
+    def _note_idle(self) -> None:
+        """Store positions that moved without a record: past control records, compacted gaps, to a first start."""
+        moved = []
+        for tp, at in list(self._at.items()):
+            position = None if tp in self._unsettled else self._client.position(tp, timeout_ms=REQUEST_MS)
+            topic_id = self._ids.get(tp.topic)
+            if position is not None and position != at and topic_id is not None:
+                start = position if at is None else at
+                moved.append(self._position(tp, topic_id, self._cluster(), start, position))
+        if moved:
+            self._put(Batch(positions=tuple(moved)))
+
+    def _sample(self) -> None:
+        now = self._clock.now()
+        partitions = [
+            TopicPartition(topic, number)
+            for topic in self._topics
+            for number in self._client._cluster.partitions_for_topic(topic) or ()
+        ]
+        if not partitions or {tp.topic for tp in partitions} != set(self._topics):
+            self.trouble = self.trouble or "a topic does not exist"
+            return
+        try:
+            ends = self._client.end_offsets(partitions, timeout_ms=REQUEST_MS)
+        except KafkaError as e:
+            self.connected, self.trouble = False, f"{type(e).__name__}: {e}"[:200]
+            return
+        if not self.connected:
+            self.connected, self.trouble = True, ""
+        by_id = {(self._topic_id(tp.topic) or tp.topic, tp.partition): end for tp, end in ends.items()}
+        self._watermark.sampled(now, by_id)
+        self._reached(self._watermark.stored(self._stored))
+        for tp, end in ends.items():
+            if tp in self._at:
+                lag = max(0, end - self._stored.get((self._ids.get(tp.topic, tp.topic), tp.partition), 0))
+                self.lag[tp.topic, tp.partition] = lag
+                self._metrics.set("tocsin_intake_kafka_lag_records", lag, consumer=self._consumer.name, topic=tp.topic,
+                                  partition=str(tp.partition))  # fmt: skip
