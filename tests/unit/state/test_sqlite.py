@@ -1,13 +1,13 @@
 """SQLite keeps the contract, in memory and in a file."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, text
 
 from tests.unit.state.builders import NOW, delivery, intent, transition
 from tests.unit.state.contract import StateContract
@@ -77,6 +77,44 @@ def test_migrations_make_exactly_the_metadata(tmp_path: Path) -> None:
         assert expected == migrated
         assert schema.HEAD == schema.current(one)
     made.dispose()
+    state.close()
+
+
+def test_making_the_tables_is_all_or_nothing(tmp_path: Path) -> None:
+    """Whatever statement of it fails first, the file is empty afterwards and opens the next time."""
+    path = tmp_path / "state.sqlite"
+    left = 0
+
+    class Killed(Exception):
+        pass
+
+    def count_down(c: object, cursor: object, sql: str, *others: object) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Killed
+
+    def statements_that_fit(n: int) -> bool:
+        nonlocal left
+        left = n
+        event.listen(Engine, "before_cursor_execute", count_down)
+        try:
+            open_(path).close()
+        except Killed:
+            return False
+        finally:
+            event.remove(Engine, "before_cursor_execute", count_down)
+        return True
+
+    n = 1
+    while not statements_that_fit(n):
+        with create_engine(f"sqlite:///{path}").connect() as c:
+            assert [] == c.exec_driver_sql("SELECT name FROM sqlite_master").all()
+            c.engine.dispose()
+        n += 1
+    assert n > len(metadata.tables)
+    state = open_(path)
+    assert 0 == state.row_cursor()
     state.close()
 
 
@@ -168,14 +206,15 @@ def test_questions_are_answered_from_an_index(question: str) -> None:
     def note(c: object, cursor: object, sql: str, *others: object) -> None:
         asked.append(sql)
 
-    {
+    questions: dict[str, Callable[[], object]] = {
         "due": lambda: state.due(NOW),
         "thread": lambda: state.thread("a", "g"),
         "sent": lambda: state.sent_since("a", NOW),
         "told": lambda: state.told_addresses("r", "{}", ""),
         "intents": lambda: state.intents(),
         "runs": lambda: (state.rules_told_of(["r"]), state.told([("r", "r")])),
-    }[question]()
+    }
+    questions[question]()
     selects = [sql for sql in asked if sql.startswith("SELECT")]
     assert selects
     for sql in selects:
