@@ -1,0 +1,147 @@
+"""What a newcomer and a monitoring system see: the demo, the README's line, the pages, Prometheus, a full disk."""
+
+import json
+import re
+import resource
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.acceptance.conftest import MakeTocsin
+from tests.acceptance.harness import Gone, Tocsin
+from tests.oracle.events import Histories
+from tests.oracle.oracle import differences, occurrences, status_is
+from tests.servers.eventually import eventually
+from tests.servers.prometheus import PrometheusServer
+from tests.servers.smtp import SmtpServer
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_demo_mails_within_seconds(make_tocsin: MakeTocsin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tocsin up --demo` plays a day of training: mails lie in the local outbox, and its page shows them."""
+    tocsin = make_tocsin(rules="")
+    monkeypatch.setenv("TMPDIR", str(tocsin.home))
+    tocsin.begin("--demo", home=False)
+
+    def mails() -> list[dict[str, Any]]:
+        try:
+            return list(tocsin.get("/api/v1/mails").body["mails"])
+        except Gone:
+            return []
+
+    eventually(lambda: len(mails()) >= 3, within=20)
+    found = mails()
+    page = tocsin.get("/mails")
+    assert page.status == 200
+    assert sum(mail["Subject"][:20] in page.body for mail in found) >= 3, page.body[:2000]
+    assert tocsin.count("RunStatusChanged") > 500
+    assert tocsin.count("Runs | where Status == 'Failed'") > 5
+    said = tocsin.log.read_text()
+    for shown in ("/mails", "/metrics", "curl "):
+        assert shown in said, f"the demo does not say {shown!r}:\n{said}"
+    assert 0 == tocsin.stop()
+
+
+def curl_lines(text: str) -> list[str]:
+    """Commands of fenced blocks that begin with curl, continued lines joined."""
+    blocks = re.findall(r"```\w*\n(.*?)```", text, flags=re.DOTALL)
+    joined = [line.strip().lstrip("$ ") for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in joined if line.startswith("curl ")]
+
+
+def test_the_readme_s_curl_line(make_tocsin: MakeTocsin) -> None:
+    """An event of one's own, as README sends it, is a row and a mail in the local outbox of a home without any file."""
+    (line,) = [line for line in curl_lines((ROOT / "README.md").read_text()) if "/intake/" in line]
+    tocsin = make_tocsin(rules="")
+    (tocsin.home / "tocsin.yaml").unlink()
+    tocsin.start()
+    command = line.replace(":8700", f":{tocsin.port}") + " --fail --silent --show-error"
+    sent = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=20)
+    assert sent.returncode == 0, sent.stderr
+    assert 1 == json.loads(sent.stdout)["accepted"]
+    eventually(lambda: len(tocsin.get("/api/v1/mails").body["mails"]) == 1)
+
+
+def test_prometheus_scrapes_what_the_store_says(
+    make_tocsin: MakeTocsin, smtp: SmtpServer, prometheus: Callable[[str], PrometheusServer]
+) -> None:
+    """Debian's Prometheus with the shipped scrape file, but for address and interval: its numbers equal the store's."""
+    tocsin = make_tocsin(smtp=smtp).start()
+    yaml = YAML(typ="safe")
+    shipped = yaml.load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    shipped.pop("rule_files", None)
+    shipped.pop("alerting", None)
+    shipped["global"] = {"scrape_interval": "1s"}
+    (job,) = [job for job in shipped["scrape_configs"] if "tocsin" in job["job_name"]]
+    job["static_configs"] = [{"targets": [f"127.0.0.1:{tocsin.port}"]}]
+    job.pop("scrape_interval", None)
+    job.pop("scrape_timeout", None)
+    shipped["scrape_configs"] = [job]
+    server = prometheus(json.dumps(shipped))
+
+    history = Histories(3, datetime.now(UTC)).runs(150)
+    for first in range(0, len(history), 50):
+        tocsin.post(history[first : first + 50])
+    tocsin.idle()
+    rows = tocsin.query("RunStatusChanged | summarize n = count() by Status")
+    stored = {str(row["Status"]): float(row["n"]) for row in rows}
+    rows = tocsin.query("Runs | where Status !in ('Completed', 'Failed', 'Canceled') | summarize n = count() by Status")
+    active = {str(row["Status"]): float(row["n"]) for row in rows}
+    told = float(tocsin.count("Alerts | where To == 'told' and Rule == 'run-failed'"))
+    mails = float(tocsin.count("Notifications | where State == 'sent'"))
+    assert sum(stored.values()) == len(history)
+
+    def by_status(metric: str) -> dict[str, float]:
+        return {labels["status"]: value for labels, value in server.query(metric) if value}
+
+    def equal() -> bool:
+        assert stored == by_status("tocsin_runs_status_changes_total")
+        assert active == by_status("tocsin_runs_active")
+        assert told == server.value('tocsin_alerts_told_total{rule="run-failed"}')
+        assert mails == server.value('tocsin_notify_mails_total{state="sent"}')
+        assert mails == server.value("tocsin_notify_event_to_mail_seconds_count")
+        assert len(history) == server.value('sum(tocsin_intake_messages_total{consumer="events",outcome="accepted"})')
+        return True
+
+    eventually(equal, within=15, every=0.2)
+    assert len(smtp.messages("ops@example.org")) == mails
+
+
+def test_a_full_disk(make_tocsin: MakeTocsin, smtp: SmtpServer) -> None:
+    """While nothing can be written nothing is acknowledged; when there is room again it goes on by itself.
+
+    The limit on a file's size stands for the disk: writes fail in the midst, and it can be lifted from outside.
+    """
+    tocsin = make_tocsin(smtp=smtp).start()
+    history = Histories(5, datetime.now(UTC), failing=0.1).runs(400)
+    history = [event for event in history if event.source == "/trainer"]
+    pieces = [history[n : n + 100] for n in range(0, len(history), 100)]
+    half = len(pieces) // 2
+    for piece in pieces[:half]:
+        tocsin.post(piece)
+    data = tocsin.home / "data"
+    most = max(path.stat().st_size for path in data.iterdir() if path.name.startswith("events.duckdb"))
+    resource.prlimit(tocsin.pid, resource.RLIMIT_FSIZE, (most + 20_000, resource.RLIM_INFINITY))
+
+    def refused() -> bool:
+        answers = [attempt(tocsin, index) for index in range(half, len(pieces))]
+        return 503 in answers
+
+    def attempt(tocsin: Tocsin, index: int) -> int:
+        return tocsin.send(b"[" + b",".join(event.bytes() for event in pieces[index]) + b"]").status
+
+    assert eventually(refused, within=20)
+    assert tocsin.running, tocsin.said()
+    resource.prlimit(tocsin.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    for index in range(half, len(pieces)):
+        eventually(lambda index=index: attempt(tocsin, index) == 202, within=20)  # type: ignore[misc]
+    assert len(history) == tocsin.count("RunStatusChanged")
+    tocsin.idle()
+    assert [] == differences(occurrences(history, status_is("Failed", final=True)), tocsin.told())
+    assert "tocsin_store_reopened_total" in tocsin.metrics()
