@@ -28,6 +28,16 @@ def format_size(size: int) -> str:
     return f"{size}B"
 
 
+def human_size(size: int) -> str:
+    """A size in three figures, e.g. ``13.4 MiB``."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
 def _validate(value: Any) -> Any:
     return value if type(value) is int else parse_size(str(value))
 

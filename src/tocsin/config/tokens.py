@@ -105,6 +105,10 @@ class Tokens:
                 found = token.name
         return found
 
+    def listed(self) -> list[tuple[str, frozenset[Role]]]:
+        """Names and roles, in the order of the file."""
+        return [(token.name, token.roles) for _, token in self._digests]
+
     def plain(self, role: Role) -> str | None:
         """A token of ``role`` that stands in clear in the file: for commands on this machine."""
         for _, token in self._digests:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from tocsin.config.content import files_in
 from tocsin.config.home import Home
 from tocsin.config.load import FILE
 
@@ -57,7 +58,7 @@ class Watch:
 
     def _look(self) -> Mapping[str, Mapping[Path, Mark]]:
         home = self._home
-        templates = [p for d in home.template_dirs() for p in sorted(d.rglob("*.j2"))]
+        templates = [p for d in home.template_dirs() for p in files_in(d, (".j2", ".css"))]
         return {
             "consumers": _marks(home.consumer_files()),
             "alerts": _marks(home.alert_files()),

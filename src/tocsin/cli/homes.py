@@ -1,0 +1,186 @@
+"""init, check, doctor, tokens: the home itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, print_json, say, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tocsin.config.home import Home
+    from tocsin.errors import Problem
+
+tokens = typer.Typer(no_args_is_help=True, help="Tokens: who may post events, ask, scrape.")
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory; made where it is not there.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a home in DIR: settings, consumers, rules and templates to edit."""
+    from tocsin.config.home import init_home
+
+    made = init_home(directory.absolute())
+    if as_json:
+        print_json({"home": str(directory.absolute()), "files": [str(p) for p in made]})
+        return
+    for path in made:
+        print(directory / path)
+    say(f"{len(made)} files made." if made else "Everything was there already; nothing was changed.")
+    say(f"Next: tocsin up --home {directory}")
+
+
+def check(
+    tests: Annotated[bool, typer.Option("--tests", help="Run the inline tests of rules and consumers too.")] = False,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Find everything that is wrong in the home's files, all at once."""
+    from tocsin.app.check import check as found_in
+
+    problems = found_in(open_home(home), with_tests=tests)
+    report(problems, as_json)
+
+
+def report(problems: Sequence[Problem], as_json: bool) -> None:
+    """Print problems; ends with 1 where one is more than a warning."""
+    faults = [p for p in problems if not p.warning]
+    if as_json:
+        print_json([_entry(p) for p in problems])
+    else:
+        for p in problems:
+            print(visible(str(p)))
+        warnings = len(problems) - len(faults)
+        say(f"{_count(len(faults), 'problem')}, {_count(warnings, 'warning')}" if problems else "Everything is right.")
+    if faults:
+        raise Stop(1)
+
+
+def _entry(p: Problem) -> dict[str, Any]:
+    return {
+        "file": p.file, "line": p.line, "key": p.key, "message": p.message, "hint": p.hint,
+        "severity": "warning" if p.warning else "error",
+    }  # fmt: skip
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+@tokens.command("new")
+def tokens_new(
+    name: Annotated[str, typer.Argument(help="Whose it is; shown in logs.")],
+    role: Annotated[
+        list[str] | None, typer.Option("--role", help="What it opens: intake, api, metrics; may be repeated.")
+    ] = None,
+    home: HomeOption = HERE,
+) -> None:
+    """Make a token, keep its digest in the tokens file, and print it once."""
+    from tocsin.config.tokens import Role, add_token
+
+    known = [r.value for r in Role]
+    for given in role or ():
+        if given not in known:
+            fail(f"'{given}' is no role", f"known are {', '.join(known)}", 2)
+    place = open_home(home)
+    word = add_token(place.tokens_path(place.settings()), name, frozenset(Role(r) for r in role or known))
+    print(word)
+    say("This is the only time that it is shown; the file holds its digest.")
+
+
+@tokens.command("list")
+def tokens_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
+    """List whose tokens there are and what they open."""
+    from tocsin.cli.common import show
+
+    place = open_home(home)
+    rows = [{"name": n, "roles": sorted(r)} for n, r in place.tokens(place.settings()).listed()]
+    show(rows, {"name": "Name", "roles": "Roles"}, as_json, "No tokens.")
+
+
+def doctor(
+    compact: Annotated[bool, typer.Option("--compact", help="Rewrite the log store's file without its holes.")] = False,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Say how this home is: settings, files, stores, the running tocsin."""
+    place = open_home(home)
+    if compact:
+        _compact(place)
+        return
+    facts = _facts(place)
+    if as_json:
+        print_json(facts)
+    else:
+        for name, value in facts.items():
+            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            print(f"{name:<16} {visible(str(shown))}")
+    if facts["problems"] or facts.get("ready") is False:
+        say(
+            "hint: tocsin check says what is wrong"
+            if facts["problems"]
+            else "hint: the log of the running tocsin says why"
+        )
+        raise Stop(1)
+
+
+def _facts(place: Home) -> dict[str, Any]:
+    import platform
+    from importlib.metadata import version
+
+    from tocsin import __version__
+    from tocsin.app.check import check as found_in
+    from tocsin.cli.asking import remote
+    from tocsin.config.content import packaged
+    from tocsin.config.sizes import human_size
+    from tocsin.errors import ContentError
+
+    facts: dict[str, Any] = {
+        "tocsin": __version__,
+        "python": f"{platform.python_version()} on {platform.platform(terse=True)}",
+        "duckdb": version("duckdb"),
+        "home": str(place.path),
+        "content": str(packaged()),
+    }
+    problems = found_in(place, with_tests=False)
+    facts["problems"] = len([p for p in problems if not p.warning])
+    facts["warnings"] = len(problems) - int(facts["problems"])
+    try:
+        settings = place.settings()
+        for name, path in (("events", place.store_path(settings)), ("state", place.state_path(settings))):
+            sizes = [p.stat().st_size for p in path.parent.glob(path.name + "*")] if path.parent.is_dir() else []
+            facts[name] = f"{path}, {human_size(sum(sizes))}" if sizes else f"{path}, not made yet"
+        facts["mails"] = (
+            f"go to {settings.smtp.host}:{settings.smtp.port}" if settings.smtp.host else "stay on this machine"
+        )
+        facts["kafka"] = ", ".join(settings.kafka.bootstrap_servers) if settings.kafka else "none"
+    except ContentError:
+        pass  # counted above
+    running = remote(place)
+    facts["running"] = running.url if running else "no"
+    if running:
+        with running.client:
+            answer = running.client.get("/readyz")
+            body = answer.json()
+            facts["ready"] = body.pop("ready")
+            facts["parts"] = body
+    return facts
+
+
+def _compact(place: Home) -> None:
+    from tocsin.app.offline import compact
+    from tocsin.config.sizes import human_size
+
+    if place.held():
+        fail("a tocsin runs on this home and owns the file", "stop it first")
+    with place.lock():
+        before, after = compact(place)
+    say(f"{human_size(before)} became {human_size(after)}.")
+
+
+__all__ = ["check", "doctor", "init", "report", "tokens"]

@@ -1,0 +1,57 @@
+"""The tree of commands. Imports nothing heavy: each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from tocsin import __version__
+from tocsin.cli import events, homes, look, rules, templates, up
+from tocsin.cli.common import guarded
+
+app = typer.Typer(
+    name="tocsin",
+    help="Rings when a run goes wrong: run events in, KQL alert rules over them, one mail to the right person.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"tocsin {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("init")(homes.init)
+app.command("up")(up.up)
+app.command("check")(homes.check)
+app.command("send")(events.send)
+app.command("query")(events.query)
+app.add_typer(rules.rules, name="rules")
+app.add_typer(look.alerts, name="alerts")
+app.add_typer(look.mails, name="mails")
+app.add_typer(look.runs, name="runs")
+app.add_typer(events.dead_letters, name="dead-letters")
+app.add_typer(templates.templates, name="templates")
+app.add_typer(homes.tokens, name="tokens")
+app.command("doctor")(homes.doctor)
+
+
+def run() -> None:
+    """Run the command of ``sys.argv`` and end the process with its exit code."""
+    sys.exit(guarded(app))

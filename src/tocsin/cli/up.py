@@ -1,0 +1,34 @@
+"""up: run tocsin."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tocsin.cli.common import HERE, HomeOption, open_home
+
+
+def up(
+    demo: Annotated[
+        bool, typer.Option("--demo", help="In a throw-away home, play a day of training runs that ends now.")
+    ] = False,
+    adopt: Annotated[
+        bool,
+        typer.Option("--adopt", help="Take stores that do not belong together: what is stored counts as told."),
+    ] = False,
+    host: Annotated[str, typer.Option(help="Listen on this address instead of http.host.")] = "",
+    port: Annotated[
+        int, typer.Option(min=-1, max=65535, help="Listen on this port instead of http.port.", show_default=False)
+    ] = -1,
+    home: HomeOption = HERE,
+) -> None:
+    """Run tocsin: take events, evaluate rules, send mails, serve pages and metrics. Ends on Ctrl-C."""
+    from tocsin.app.run import up as run
+
+    overrides: dict[str, object] = {}
+    if host:
+        overrides["http.host"] = host
+    if port >= 0:
+        overrides["http.port"] = port
+    run(None if demo else open_home(home), overrides=overrides, demo=demo, adopt=adopt)
