@@ -41,7 +41,9 @@ class PersonModel(YamlModel):
 
     name: Name = Field(description="How receivers and rules call her.", examples=["anna"])
     email: str = Field(description="Her address.", examples=["anna@example.org"])
-    timezone: str | None = Field(default=None, description="Zone of the times in her mails.", examples=["Europe/Budapest"])
+    timezone: str | None = Field(
+        default=None, description="Zone of the times in her mails.", examples=["Europe/Budapest"]
+    )
     page: NotYet = Field(default=None, description="Where to page her.")
 
     @field_validator("email")
@@ -232,7 +234,9 @@ def _merge(read: list[tuple[Document, OnCallFile]], problems: list[Problem]) -> 
         for i, r in enumerate(model.receivers):
             once(document, ("receivers", i), r.name)
             if r.email is None:
-                problems.append(document.problem(("receivers", i), "has no way to tell anybody", "add email: [ops@example.org]"))
+                problems.append(
+                    document.problem(("receivers", i), "has no way to tell anybody", "add email: [ops@example.org]")
+                )
                 continue
             first = isinstance(r.email, FirstOf)
             emails = r.email.first_of if isinstance(r.email, FirstOf) else r.email
@@ -260,7 +264,9 @@ def _check(document: Document, model: OnCallFile, oncall: OnCall, problems: list
             problems.append(document.problem(path, *wrong))
 
     for i, r in enumerate(model.receivers):
-        emails, path = (r.email.first_of, ("email", "first_of")) if isinstance(r.email, FirstOf) else (r.email or (), ("email",))
+        emails, path = (
+            (r.email.first_of, ("email", "first_of")) if isinstance(r.email, FirstOf) else (r.email or (), ("email",))
+        )
         for j, entry in enumerate(emails):
             where: KeyPath = ("receivers", i, *path, j)
             if _LOOKUP.fullmatch(entry):
@@ -271,7 +277,9 @@ def _check(document: Document, model: OnCallFile, oncall: OnCall, problems: list
                 except TemplateSyntaxError as e:
                     problems.append(document.problem(where, f"is no template: {e.message}"))
             elif "@" not in entry and entry not in oncall.people:
-                problems.append(document.problem(where, f"'{entry}' is no person or address", suggest(entry, oncall.people)))
+                problems.append(
+                    document.problem(where, f"'{entry}' is no person or address", suggest(entry, oncall.people))
+                )
             elif (wrong := oncall.wrong(entry)) is not None:
                 problems.append(document.problem(where, *wrong))
         if r.fallback is not None:

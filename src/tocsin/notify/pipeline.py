@@ -48,6 +48,24 @@ class Book:
             name=person.name if person else "", zone=person.zone if person else None,
         )  # fmt: skip
 
+    def instead_of(self, name: str, address: str) -> tuple[Recipient, ...]:
+        """Who is told that mail for ``address`` of receiver ``name`` could not be delivered: never that address itself."""
+        receiver = self.oncall.receiver_called(name)
+        seen: set[str] = set()
+        while receiver is not None and receiver.fallback and receiver.fallback not in seen:
+            seen.add(receiver.fallback)
+            receiver = self.oncall.receiver_called(receiver.fallback)
+            found = self._fixed(receiver, address) if receiver is not None else ()
+            if found:
+                return found
+        return tuple(r for r in self.to_default("takes its place") if r.address.lower() != address.lower())
+
+    def _fixed(self, receiver: Receiver, but: str) -> tuple[Recipient, ...]:
+        """Addresses of ``receiver`` that stand in files."""
+        people = self.oncall.people
+        addresses = [people[e].email if e in people else e for e in receiver.emails if "{" not in e]
+        return tuple(self.written(a, receiver.name, "takes its place") for a in addresses if a.lower() != but.lower())
+
 
 # -- route -------------------------------------------------------------------------------------------------------------
 

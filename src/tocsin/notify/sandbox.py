@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from jinja2 import ChainableUndefined, StrictUndefined, Template, Undefined, nodes
-from jinja2.sandbox import SandboxedEnvironment, SecurityError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import SandboxedEnvironment
 
 from tocsin.errors import TocsinError
 
@@ -107,7 +108,7 @@ def render(template: Template, context: Mapping[str, object], size: int = SIZE) 
             parts.append(part)
     except (TooMuch, MemoryError):
         raise
-    except Exception:
+    except Exception:  # noqa: BLE001 - raised again by it
         # Jinja rewrites the traceback to the template's own lines.
         template.environment.handle_exception()
     return "".join(parts)

@@ -19,7 +19,18 @@ from tocsin.errors import Problem
 from tocsin.notify.context import Mail, Reader
 from tocsin.notify.inline import inline_styles
 from tocsin.notify.sandbox import Sandbox, Words, render, strict_words
-from tocsin.notify.text import clock_time, cut, day_time, isolate, length, middle, one_line, right_to_left, wrap, zone_name
+from tocsin.notify.text import (
+    clock_time,
+    cut,
+    day_time,
+    isolate,
+    length,
+    middle,
+    one_line,
+    right_to_left,
+    wrap,
+    zone_name,
+)
 from tocsin.notify.views import TEMPLATE_FAULTS
 
 log = structlog.get_logger(__name__)
@@ -157,7 +168,9 @@ def bare(mail: Mail) -> Rendered:
     lines = [mail.alert.title, "", f"rule {mail.alert.rule}, {mail.alert.severity}"]
     if mail.run is not None:
         lines += [f"run {mail.run.id}", mail.run.message, mail.run.url]
-    text = "\n".join([*(wrap(line) for line in lines), "", *(wrap(n) for n in mail.notes), "", wrap(mail.reader.because)])
+    text = "\n".join(
+        [*(wrap(line) for line in lines), "", *(wrap(n) for n in mail.notes), "", wrap(mail.reader.because)]
+    )
     return Rendered(subject=mail.alert.title, text=text + "\n", html="")
 
 
@@ -193,7 +206,9 @@ def _table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> str:
     lines = [columns, *rows]
     room = max(72 // max(len(columns), 1) - 2, 6)
     widths = [min(max((len(line[i]) for line in lines), default=0), room) for i in range(len(columns))]
-    return "\n".join("  ".join(cut(cell, w).ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cut(cell, w).ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def _plural(count: int, one: str, many: str = "") -> str:

@@ -22,7 +22,10 @@ _ANSI = re.compile("\x1b\\[[0-9;?]{0,20}[A-Za-z]|\x1b\\][^\x07\x1b]{0,200}(?:\x0
 _RTL = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 _BLANKS = re.compile(r"\s+")
 
-_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w{0,60}\.){0,8}([A-Z]\w{0,60}(?:Error|Exception|Interrupt|Exit|Failure|Warning)):\s+(\S.*)")
+_EXCEPTION = re.compile(
+    r"(?:[A-Za-z_]\w{0,60}\.){0,8}([A-Z]\w{0,60}(?:Error|Exception|Interrupt|Exit|Failure|Warning)):\s+(\S.*)"
+)
+_SENTENCE = re.compile(r"(.{12,160}?[\w)\"'»”])[.。！!](?:\s|(?<=[。！]))")
 
 
 def one_line(text: str, length: int = SUBJECT_LENGTH) -> str:
@@ -115,9 +118,11 @@ def cause(message: str, reason: str = "", code: str = "") -> str:
         traceback = any(line.startswith("Traceback (most recent call last)") for line in lines)
         line = lines[-1] if traceback else lines[0]
         named = _EXCEPTION.match(line)
-        if named and len(named[2].split()) >= 3:
-            return named[2]
-        return f"{named[1]}: {named[2]}" if named else line
+        if named and len(named[2].split()) < 3:
+            return f"{named[1]}: {named[2]}"
+        said = named[2] if named else line
+        first = _SENTENCE.match(said)
+        return first[1] if first else said
     if reason and reason != "unknown":
         return reason.replace("_", " ")
     return one_line(code, 60)
@@ -133,7 +138,7 @@ def did(status: str) -> str:
 
 def default_subject(*, name: str, status: str, ran: timedelta | None, why: str, rule: str) -> str:
     """``churn failed after 6 h 12: CUDA out of memory``; the cause begins well within 45 characters."""
-    name, verb = one_line(name, 120), did(status)
+    name, verb = one_line(name, 300), did(status)
     if not verb:
         return one_line(f"{name}: {rule}" if name else rule)
     after = f" after {length(ran)}" if ran is not None and status in ("Failed", "Canceled", "Completed") else ""

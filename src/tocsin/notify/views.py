@@ -22,7 +22,16 @@ from tocsin.notify.values import Letter, RunFacts
 LATE = timedelta(minutes=5)
 ROWS = 10
 LOG_LINES = 20
-TEMPLATE_FAULTS = (TemplateError, TooMuch, TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError)
+TEMPLATE_FAULTS = (
+    TemplateError,
+    TooMuch,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+)
 """What a template of a user can raise."""
 
 _UTC = ZoneInfo("UTC")
@@ -221,10 +230,12 @@ def late_by(intent: Intent) -> timedelta | None:
     return late if late > LATE else None
 
 
-def says(run: c.Run | None, final: bool, late: timedelta | None, happened: datetime | None, zone: ZoneInfo, now: datetime) -> c.Says:
+def says(
+    run: c.Run | None, final: bool, late: timedelta | None, happened: datetime | None, zone: ZoneInfo, now: datetime
+) -> c.Says:
     """What a mail says of its run in phrases."""
     told_late = f"told {length(late)} late" if late else ""
-    at = happened and f"at {day_time(happened, now, zone)} ({zone_name(zone)})"
+    at = "" if happened is None else f"at {day_time(happened, now, zone)} ({zone_name(zone)})"
     if run is None:
         return c.Says(
             preheader=" · ".join(filter(None, [at and f"seen {at}", told_late])), happened=f"seen {at}" if at else "",
@@ -324,5 +335,3 @@ def because(letter: Letter) -> str:
     if intent.kind is IntentKind.ADMIN:
         return f"You get this because tocsin's own trouble {how}."
     return f"You get this because rule {intent.rule} {how}."
-
-

@@ -1,0 +1,112 @@
+"""The cap's memory: what each address got lately, who is held until when, and the summaries that end it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.notify.pipeline import Book, cap
+from tocsin.notify.render import Press, hold, sum_up
+from tocsin.notify.values import Capped, CapRule, Letter
+from tocsin.state.interface import State
+
+_PAGE = 1000
+_MOST = 20_000
+"""Held mails of one summary."""
+
+
+class Caps:
+    """Holds back what is beyond the cap. Held mails lie in the state; here is only until when."""
+
+    def __init__(self, rule: CapRule | None, state: State, press: Press) -> None:
+        self._rule, self._state, self._press = rule, state, press
+        self._holding: dict[str, datetime] = {}
+
+    def load(self) -> None:
+        """Find out who is held. Raises StoreError."""
+        self._holding = {}
+        for held in self._all_held(""):
+            known = self._holding.get(held.address)
+            self._holding[held.address] = min(known, held.next_at) if known else held.next_at
+
+    def _all_held(self, address: str) -> list[Delivery]:
+        found: dict[str, Delivery] = {}
+        before: datetime | None = None
+        while len(found) < _MOST:
+            page = self._state.deliveries(state=DeliveryState.HELD, address=address, limit=_PAGE, before=before)
+            found.update((d.id, d) for d in page)
+            if len(page) < _PAGE:
+                break
+            oldest = page[-1].created_at
+            if before == oldest:
+                break
+            before = oldest
+        return list(found.values())
+
+    def next_due(self) -> datetime | None:
+        """When the next summary is due."""
+        return min(self._holding.values(), default=None)
+
+    def cap(self, letters: Sequence[Letter], now: datetime) -> Capped:
+        """Which of ``letters`` may go. Raises StoreError."""
+        if self._rule is None:
+            return cap(letters, None, {}, self._holding, lambda _: now)
+        wanted = Counter(letter.recipient.address for letter in letters)
+        sent = self._state.sent_counts(wanted, now - self._rule.window)
+        full = {a: self._window_end(a, now) for a, n in wanted.items() if sent.get(a, 0) + n > self._rule.mails}
+        return cap(letters, self._rule, sent, self._holding, lambda address: full[address])
+
+    def cap_made(self, made: Sequence[Delivery], now: datetime) -> list[Delivery]:
+        """``made``, those that are beyond the cap HELD. Raises StoreError."""
+        if self._rule is None:
+            return list(made)
+        out = []
+        for d in made:
+            until = self._holding.get(d.address)
+            if until is None and self._state.sent_since(d.address, now - self._rule.window) >= self._rule.mails:
+                until = self._window_end(d.address, now)
+            if until is not None:
+                self._holding.setdefault(d.address, until)
+                line = {"title": d.subject, "at": d.created_at.isoformat(), "severity": d.severity}
+                d = replace(d, state=DeliveryState.HELD, next_at=until, message=json.dumps(line).encode())
+            out.append(d)
+        return out
+
+    def _window_end(self, address: str, now: datetime) -> datetime:
+        """When the oldest of the last mails leaves the window."""
+        assert self._rule is not None
+        last = self._state.deliveries(state=DeliveryState.SENT, address=address, limit=self._rule.mails)
+        inside = [d.created_at for d in last if d.created_at > now - self._rule.window]
+        return (inside[-1] if len(inside) >= self._rule.mails else now) + self._rule.window
+
+    def hold(self, held: Sequence[tuple[Letter, datetime]], now: datetime) -> list[Delivery]:
+        """Deliveries that wait; remembers until when."""
+        for letter, until in held:
+            self._holding.setdefault(letter.recipient.address, until)
+        return [hold(letter, until, self._press, now) for letter, until in held]
+
+    def due(self, now: datetime, book: Book) -> list[tuple[Delivery, list[str]]]:
+        """Summaries whose time has come, each with the ids that it lists. Raises StoreError.
+
+        An address is forgotten here when its summary is handed out; if that is then not written, ``load`` finds it again.
+        """
+        made: list[tuple[Delivery, list[str]]] = []
+        for address, until in list(self._holding.items()):
+            if until > now:
+                continue
+            held = sorted(self._all_held(address), key=lambda d: (d.created_at, d.id))
+            ripe = [d for d in held if d.next_at <= now]
+            later = [d.next_at for d in held if d.next_at > now]
+            if later:
+                self._holding[address] = min(later)
+            else:
+                del self._holding[address]
+            if ripe:
+                recipient = book.written(address, ripe[0].receiver, "is capped")
+                rule = self._rule or CapRule(mails=0, window=now - now)
+                made.append((sum_up(ripe, recipient, rule, self._press, now), [d.id for d in ripe]))
+        return made

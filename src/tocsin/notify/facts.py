@@ -1,0 +1,187 @@
+"""What the log store knows around an alert, asked for a whole batch in a few queries, within a time bound."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from tocsin.logstore.interface import Limits, LogReader
+from tocsin.model.intent import Intent
+from tocsin.model.statuses import TERMINAL
+from tocsin.notify.context import Change, Nearby, Try
+from tocsin.notify.values import Facts, RunFacts
+from tocsin.notify.views import moment
+
+NEARBY = timedelta(minutes=30)
+HISTORY = 12
+TRIES = 10
+_MOMENTS = 60
+_STEP = timedelta(seconds=60)
+
+
+class FactsReader(Protocol):
+    """Looks up what mails say besides the event."""
+
+    def facts(self, intents: Sequence[Intent], seconds: float) -> Facts:
+        """Facts by intent id, found in about ``seconds``; what could not be found out is left out. Raises StoreError, QueryError."""
+
+
+class NoFacts:
+    """Knows nothing."""
+
+    def facts(self, intents: Sequence[Intent], seconds: float) -> Facts:
+        """Nothing."""
+        return {}
+
+
+_RUNS = """
+SELECT RunId, JobKey, Attempt, Status, StartTime, EndTime, FirstTime, LastTime FROM Runs
+WHERE RunId IN (SELECT unnest($runs)) OR (JobKey <> '' AND JobKey IN (SELECT unnest($jobs)))
+ORDER BY FirstTime
+"""
+_HISTORY = """
+SELECT RunId, Status, Attempt, TimeGenerated FROM RunStatusChanged
+WHERE RunId IN (SELECT unnest($runs)) AND TimeGenerated BETWEEN $first AND $last
+ORDER BY TimeGenerated, CommitSeq
+"""
+_SUCCESS = """
+SELECT ExperimentName, max(coalesce(EndTime, LastTime)) AS Last FROM Runs
+WHERE Status = 'Completed' AND ExperimentName IN (SELECT unnest($experiments))
+GROUP BY ExperimentName
+"""
+_NEARBY = """
+WITH moments AS (SELECT unnest($moments::TIMESTAMP[]) AS t),
+failed AS (
+    SELECT DISTINCT m.t, f.RunId, f.Target
+    FROM RunStatusChanged f JOIN moments m ON f.TimeGenerated > m.t - INTERVAL 31 MINUTE AND f.TimeGenerated <= m.t
+    WHERE f.Status = 'Failed' AND f.TimeGenerated BETWEEN $first AND $last
+)
+SELECT t, Target, count(DISTINCT RunId) AS n FROM failed GROUP BY t, Target
+"""
+
+
+class StoreFacts:
+    """Facts out of the log store."""
+
+    def __init__(self, log: LogReader) -> None:
+        self._log = log
+
+    def facts(self, intents: Sequence[Intent], seconds: float) -> Facts:
+        """Facts by intent id; four queries however many intents."""
+        about = [i for i in intents if i.run_id]
+        if not about:
+            return {}
+        limits = Limits(seconds=seconds, rows=50_000)
+        runs = self._select(_RUNS, {
+            "runs": sorted({i.run_id for i in about}),
+            "jobs": sorted({str(i.event.get("JobKey") or "") for i in about} - {""}),
+        }, limits)  # fmt: skip
+        history = self._history(about, runs, limits)
+        experiments = sorted({str(i.event.get("ExperimentName") or "") for i in about} - {""})
+        success: dict[str, datetime] = {}
+        if experiments:
+            for row in self._select(_SUCCESS, {"experiments": experiments}, limits):
+                if (last := moment(row["Last"])) is not None:
+                    success[row["ExperimentName"]] = last
+        nearby = self._nearby(about, limits)
+        by_job: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in runs:
+            by_job[row["JobKey"] or row["RunId"]].append(row)
+        return {
+            i.id: _of(i, history.get(i.run_id, []), by_job[str(i.event.get("JobKey") or i.run_id)], success, nearby)
+            for i in about
+        }
+
+    def _select(self, sql: str, params: Mapping[str, object], limits: Limits) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._log.select(sql, params, limits).to_pylist()
+        return rows
+
+    def _history(
+        self, about: Sequence[Intent], runs: Sequence[Mapping[str, Any]], limits: Limits
+    ) -> Mapping[str, list[Change]]:
+        wanted = {i.run_id for i in about}
+        mine = [r for r in runs if r["RunId"] in wanted and r["FirstTime"] is not None]
+        if not mine:
+            return {}
+        found: dict[str, list[Change]] = defaultdict(list)
+        span = {"first": min(r["FirstTime"] for r in mine), "last": max(r["LastTime"] for r in mine)}
+        for row in self._select(_HISTORY, {"runs": sorted(wanted), **span}, limits):
+            at = moment(row["TimeGenerated"])
+            if at is not None:
+                found[row["RunId"]].append(Change(status=row["Status"], at=at, attempt=row["Attempt"] or 0))
+        return found
+
+    def _nearby(self, about: Sequence[Intent], limits: Limits) -> Mapping[datetime, Mapping[str, int]]:
+        moments = sorted({_minute(_time_of(i)) for i in about})[-_MOMENTS:]
+        plain = [t.replace(tzinfo=None) for t in moments]
+        span = {"first": plain[0] - NEARBY - _STEP, "last": plain[-1]}
+        found: dict[datetime, dict[str, int]] = {t: {} for t in moments}
+        for row in self._select(_NEARBY, {"moments": plain, **span}, limits):
+            if (t := moment(row["t"])) in found:
+                found[t][row["Target"] or ""] = row["n"]
+        return found
+
+
+def _time_of(intent: Intent) -> datetime:
+    return intent.event_time or intent.at
+
+
+def _minute(t: datetime) -> datetime:
+    """The next full minute: alerts of one burst share a look at what failed nearby."""
+    cut = t.astimezone(UTC).replace(second=0, microsecond=0)
+    return cut if cut == t else cut + _STEP
+
+
+def _of(
+    intent: Intent, history: list[Change], job: list[dict[str, Any]], success: Mapping[str, datetime],
+    nearby: Mapping[datetime, Mapping[str, int]],
+) -> RunFacts:  # fmt: skip
+    event = intent.event
+    known = nearby.get(_minute(_time_of(intent)))
+    near: Nearby | None = None
+    if known is not None:
+        own = 1 if event.get("Status") == "Failed" else 0
+        target = str(event.get("Target") or "")
+        near = Nearby(
+            target=max(known.get(target, 0) - own, 0) if target else 0, everywhere=max(sum(known.values()) - own, 0)
+        )
+    changes = _changes(history)
+    attempts = {c.attempt for c in history if c.attempt} | {r["Attempt"] for r in job if r["Attempt"]}
+    tries = [
+        Try(
+            run=r["RunId"], attempt=r["Attempt"] or n, status=r["Status"],
+            started=moment(r["StartTime"]), ended=moment(r["EndTime"]),
+        )
+        for n, r in enumerate(job, 1)
+    ] if len(job) > 1 else _tries_in(intent.run_id, history)  # fmt: skip
+    return RunFacts(
+        history=tuple(changes[-HISTORY:]), more_history=max(len(changes) - HISTORY, 0),
+        tries=tuple(tries[-TRIES:]) if len(tries) > 1 else (),
+        tries_known=max([len(job) if len(job) > 1 else 0, *attempts], default=0),
+        last_success=success.get(str(event.get("ExperimentName") or "")), nearby=near,
+    )  # fmt: skip
+
+
+def _changes(history: Sequence[Change]) -> list[Change]:
+    """Without repeated words."""
+    out: list[Change] = []
+    for change in history:
+        if not out or (change.status, change.attempt) != (out[-1].status, out[-1].attempt):
+            out.append(change)
+    return out
+
+
+def _tries_in(run_id: str, history: Sequence[Change]) -> list[Try]:
+    """Tries that share one run id, told apart by their number."""
+    found: dict[int, list[Change]] = defaultdict(list)
+    for change in history:
+        if change.attempt:
+            found[change.attempt].append(change)
+    tries = []
+    for attempt, changes in sorted(found.items()):
+        started = next((c.at for c in changes if c.status == "Running"), changes[0].at)
+        ended = next((c.at for c in reversed(changes) if c.status in TERMINAL), None)
+        tries.append(Try(run=run_id, attempt=attempt, status=changes[-1].status, started=started, ended=ended))
+    return tries

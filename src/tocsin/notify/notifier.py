@@ -1,0 +1,292 @@
+"""notify as one object: takes intents from the state, passes them through the stages, and keeps the outbox going."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from tocsin.clock import Clock
+from tocsin.errors import StoreError
+from tocsin.metrics.registry import Metrics
+from tocsin.model.crash import point
+from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.intent import Intent, RuleInfo
+from tocsin.notify.addresses import Allows
+from tocsin.notify.caps import Caps
+from tocsin.notify.circuit import Backoff
+from tocsin.notify.facts import FactsReader
+from tocsin.notify.oncall import OnCall
+from tocsin.notify.pipeline import Book, group, route
+from tocsin.notify.reading import Reading
+from tocsin.notify.render import NOTICE, Press, deliver, emergency, notice
+from tocsin.notify.sender import FIRST_KNOCK, FIRST_RETRY, Retry, Sender
+from tocsin.notify.templates import Templates
+from tocsin.notify.text import one_line
+from tocsin.notify.transport import Transport
+from tocsin.notify.values import NO_FACTS, CapRule, Facts, Letter, RunFacts
+from tocsin.notify.views import Look
+from tocsin.state.interface import State
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+UTC = ZoneInfo("UTC")
+USUAL_CAP = CapRule(mails=30, window=timedelta(minutes=10))
+BATCH = 120
+"""Intents of one pass: sending the first begins before the last is rendered."""
+_LOOK = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifyOptions:
+    """What settings say."""
+
+    sender: str = "tocsin <tocsin@localhost>"
+    base_url: str = ""
+    zone: ZoneInfo = UTC
+    default_receiver: tuple[str, ...] = ("you@localhost",)
+    admin_email: tuple[str, ...] = ("you@localhost",)
+    cap: CapRule | None = USUAL_CAP
+    keep_trying: timedelta = timedelta(hours=24)
+    facts_seconds: float = 0.5  # how long a mail waits for what the log store knows
+    retry: Retry = FIRST_RETRY
+    circuit: Backoff = FIRST_KNOCK
+
+
+class Notifier:
+    """Tells. ``oncall`` is called for each batch, so a reload takes effect with the next one."""
+
+    def __init__(
+        self,
+        *,
+        options: NotifyOptions,
+        state: State,
+        oncall: Callable[[], OnCall],
+        templates: Templates,
+        facts: FactsReader,
+        transport: Transport,
+        allows: Allows,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        """``allows`` says whether an address out of a payload may be mailed; a local transport allows all."""
+        self._options, self._state, self._oncall, self._templates = options, state, oncall, templates
+        self._facts, self._transport, self._metrics, self._clock = facts, transport, metrics, clock
+        self._allows: Allows = (lambda _: True) if transport.local else allows
+        self._press = Press(
+            templates=templates, look=Look(base_url=options.base_url, zone=options.zone), sender=options.sender,
+            keep_trying=options.keep_trying,
+        )  # fmt: skip
+        self._caps = Caps(options.cap, state, self._press)
+        self._infos: dict[str, RuleInfo] = {}
+        self._threads = ThreadPoolExecutor(2, "tocsin-notify")
+        self._looking: asyncio.Future[Facts] | None = None
+        self._looker = ThreadPoolExecutor(1, "tocsin-facts")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken = asyncio.Event()
+        self._sender = self._new_sender()
+
+    def _new_sender(self) -> Sender:
+        return Sender(
+            self._transport, self._state, self._metrics, self._clock, self._not_delivered,
+            retry=self._options.retry, circuit=self._options.circuit,
+        )  # fmt: skip
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Tell until ``stop`` is set; what is under way then is finished first where the server answers in time."""
+        self._loop = asyncio.get_running_loop()
+        sending = asyncio.create_task(self._sender.run())
+        grouping = asyncio.create_task(self._group_all(stop))
+        stopping: asyncio.Task[object] = asyncio.create_task(stop.wait())
+        tasks: list[asyncio.Task[object]] = [sending, grouping, stopping]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in (sending, grouping):
+                if task.done():
+                    task.result()  # it ends by itself only by an error that nobody foresaw
+        finally:
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._loop = None
+
+    def wake(self) -> None:
+        """There are new intents. Safe from any thread; nothing happens while it does not run."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            try:
+                loop.call_soon_threadsafe(self._woken.set)
+            except RuntimeError:
+                pass  # closed in between: then nobody listens
+
+    async def drain(self) -> None:
+        """Group all intents and send all that is due now; for tests and one-shot commands, not while ``run`` runs."""
+        await self._call(self._caps.load)
+        sending = asyncio.create_task(self._sender.run())
+        try:
+            while await self._pass():
+                pass
+            settled = asyncio.create_task(self._sender.settled())
+            await asyncio.wait({sending, settled}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+            while await self._pass():
+                pass
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._sender.close()
+        self._threads.shutdown(wait=False)
+        self._looker.shutdown(wait=False)
+
+    def refresh_metrics(self) -> None:
+        """Set the gauges of the outbox. Safe from any thread. Raises StoreError."""
+        stats = self._state.outbox_stats()
+        oldest = stats.get("oldest", 0.0)
+        age = self._clock.now().timestamp() - oldest if oldest else 0.0
+        self._metrics.set("tocsin_notify_outbox_mails", stats.get("ready", 0))
+        self._metrics.set("tocsin_notify_outbox_age_seconds", max(age, 0.0))
+
+    # -- grouping ----------------------------------------------------------------------------------------------------
+
+    async def _group_all(self, stop: asyncio.Event) -> None:
+        wait = 0.1
+        loaded = False
+        while not stop.is_set():
+            self._woken.clear()
+            try:
+                if not loaded:
+                    await self._call(self._caps.load)
+                    loaded = True
+                while await self._pass():
+                    pass
+                wait = 0.1
+            except StoreError as e:
+                log.error("notify_waits_for_state", error=str(e))
+                loaded = False
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, 30.0)
+                continue
+            due = self._caps.next_due()
+            patience = _LOOK if due is None else (due - self._clock.now()).total_seconds()
+            try:
+                async with asyncio.timeout(min(max(patience, 0.01), _LOOK)):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+
+    async def _pass(self) -> bool:
+        """One batch of intents, and the summaries that are due; whether there may be more."""
+        now = self._clock.now()
+        summaries = await self._call(lambda: self._caps.due(now, self._book()))
+        for summary, listed in summaries:
+            await self._put([summary], [], listed)
+        intents, more = await self._call(self._read)
+        if intents:
+            await self._tell(intents)
+        return more or bool(summaries)
+
+    def _read(self) -> tuple[list[Intent], bool]:
+        """Oldest intents, evaluations whole, and whether there are more."""
+        limit = BATCH
+        while True:
+            found = list(self._state.intents(limit))
+            if len(found) < limit:
+                return found, False
+            last = (found[-1].at, found[-1].commit_seq)
+            whole = [i for i in found if (i.at, i.commit_seq) != last]
+            if whole or limit >= 100 * BATCH:
+                return whole or found, True
+            limit *= 10  # one evaluation alone fills the batch
+
+    async def _tell(self, intents: Sequence[Intent]) -> None:
+        reading = Reading(self._state, self._infos)
+        infos, told = await self._call(lambda: reading.of(intents))
+        letters = group(route([(i, infos[i.id]) for i in intents], self._book(), lambda i: told.get(i.id, ())))
+        now = self._clock.now()
+        capped = await self._call(lambda: self._caps.cap(letters, now))
+        facts = await self._known([letter.intent for letter in capped.through])
+        threads = await self._call(
+            lambda: self._state.threads({(letter.recipient.address, letter.group) for letter in capped.through})
+        )
+        made: list[Delivery] = []
+        for letter in capped.through:
+            thread = threads.get((letter.recipient.address, letter.group))
+            delivery, problem = self._deliver(letter, facts.get(letter.intent.id, NO_FACTS), thread, now)
+            if problem:
+                self._metrics.inc("tocsin_notify_template_errors_total")
+            made.append(delivery)
+            await asyncio.sleep(0)  # lanes go on sending
+        made += self._caps.hold(capped.held, now)
+        await self._put(made, [i.id for i in intents])
+
+    def _deliver(
+        self, letter: Letter, facts: RunFacts, thread: tuple[str, str] | None, now: datetime
+    ) -> tuple[Delivery, str]:
+        try:
+            return deliver(letter, facts, thread, self._press, now)
+        except Exception as e:
+            log.exception("mail_not_made", rule=letter.intent.rule, kind=type(e).__name__)
+            return emergency(letter, f"{type(e).__name__} while it was made", self._press, now), type(e).__name__
+
+    async def _put(self, made: Sequence[Delivery], consumed: Sequence[str], listed: Sequence[str] = ()) -> None:
+        now = self._clock.now()
+        await self._call(lambda: self._state.put_deliveries(made, consumed, now, listed))
+        point("after_deliveries")
+        held = sum(d.state is DeliveryState.HELD for d in made)
+        if held:
+            self._metrics.inc("tocsin_notify_capped_total", held)
+        self._sender.offer([d for d in made if d.state is DeliveryState.READY])
+
+    def _book(self) -> Book:
+        return Book(
+            oncall=self._oncall(), default=self._options.default_receiver, admins=self._options.admin_email,
+            allows=self._allows,
+        )  # fmt: skip
+
+    async def _known(self, intents: Sequence[Intent]) -> Facts:
+        """Facts, or none where they take too long or fail: a mail goes out without them rather than late."""
+        if not intents or (self._looking is not None and not self._looking.done()):
+            return {}
+        seconds = self._options.facts_seconds
+        work = asyncio.get_running_loop().run_in_executor(self._looker, self._facts.facts, list(intents), seconds)
+        self._looking = work
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(work)
+        except TimeoutError:
+            log.warning("facts_too_slow", seconds=seconds, intents=len(intents))
+            work.add_done_callback(lambda done: done.cancelled() or done.exception())
+        except Exception as e:  # noqa: BLE001 - the mail matters more than what else it could have said
+            log.warning("facts_failed", error=one_line(str(e), 200), kind=type(e).__name__)
+        return {}
+
+    # -- mails that could not be delivered ----------------------------------------------------------------------------
+
+    async def _not_delivered(self, failed: Delivery, reply: str) -> None:
+        """Before ``failed`` is marked: tell its fallback, once, and never about such a notice."""
+        log.error("mail_not_delivered", delivery=failed.id, receiver=failed.receiver, reply=reply)
+        if failed.receiver == NOTICE:
+            return
+        book, now = self._book(), self._clock.now()
+        letters = [notice(failed, reply, r, self._press, now) for r in book.instead_of(failed.receiver, failed.address)]
+        try:
+            capped = await self._call(lambda: self._caps.cap_made(letters, now))
+            await self._put(capped, [])
+        except StoreError as e:
+            log.error("notice_not_written", delivery=failed.id, error=str(e))
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -1,0 +1,234 @@
+"""The last pure stage: from letters to deliveries, each a whole message."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from tocsin.model.alert import fingerprint
+from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.intent import IntentKind
+from tocsin.model.statuses import Severity
+from tocsin.notify import context as c
+from tocsin.notify.addresses import needs_smtputf8
+from tocsin.notify.message import Envelope, build, message_id
+from tocsin.notify.pipeline import DEFAULT
+from tocsin.notify.templates import Rendered, Templates
+from tocsin.notify.text import one_line
+from tocsin.notify.values import CapRule, Letter, Recipient, RunFacts
+from tocsin.notify.views import Look, links, mail, moment, run_name, title, web_link
+
+SEEN_SUBJECT = frozenset({IntentKind.RESOLVED, IntentKind.REPEATED})
+NOTICE = "undeliverable"
+"""Receiver of the notices that a mail could not be delivered; such a notice makes no other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Press:
+    """What making messages needs besides the letters."""
+
+    templates: Templates
+    look: Look
+    sender: str
+    keep_trying: timedelta  # from the making of a mail to its deadline
+
+
+def deliver(
+    letter: Letter, facts: RunFacts, thread: tuple[str, str] | None, press: Press, now: datetime
+) -> tuple[Delivery, str]:
+    """(the delivery of one letter, why its template was replaced or '')."""
+    intent = letter.intent
+    seen = mail(letter, facts, press.look, now, press.templates.words)
+    name = {IntentKind.SUMMARY: "summary", IntentKind.ADMIN: "admin"}.get(intent.kind, letter.info.template)
+    made = press.templates.render(name, seen)
+    subject = made.subject
+    if thread is not None and intent.kind in SEEN_SUBJECT:
+        subject = thread[1].removeprefix("recovered: ")
+        subject = f"recovered: {subject}" if intent.kind is IntentKind.RESOLVED else subject
+    delivery = replace(
+        _plain(letter, one_line(subject), press, now), event_time=intent.event_time, ingested_at=_ingested(letter)
+    )
+    return _written(delivery, replace(made, subject=subject), letter.recipient, thread, press), made.problem
+
+
+def emergency(letter: Letter, problem: str, press: Press, now: datetime) -> Delivery:
+    """A mail of the little that cannot fail, where making the real one did."""
+    intent = letter.intent
+    subject = one_line(f"{intent.rule}: {intent.run_id}" if intent.run_id else intent.rule)
+    delivery = _plain(letter, subject, press, now)
+    text = "\n".join(
+        [subject, "", one_line(str(intent.event.get("Message") or "")), "", f"(The mail itself failed: {problem}.)"]
+    )
+    return _written(delivery, Rendered(subject=subject, text=text + "\n", html=""), letter.recipient, None, press)
+
+
+def _ingested(letter: Letter) -> datetime | None:
+    given = moment(letter.intent.event.get("IngestedAt"))
+    return given if given is not None or letter.intent.kind is not IntentKind.FIRED else letter.intent.at
+
+
+def _plain(letter: Letter, subject: str, press: Press, now: datetime) -> Delivery:
+    return Delivery(
+        id=letter.id, address=letter.recipient.address, receiver=letter.recipient.receiver, group=letter.group,
+        rules=tuple(dict.fromkeys(i.rule for i, _ in letter.told)), severity=letter.intent.severity.word,
+        subject=subject, message_id=message_id(letter.id, press.sender), message=b"", state=DeliveryState.READY,
+        created_at=now, next_at=now, deadline=now + press.keep_trying, run_id=letter.intent.run_id,
+        covers=len(letter.told), intents=tuple(i.id for i, _ in letter.told),
+    )  # fmt: skip
+
+
+def _written(
+    delivery: Delivery, made: Rendered, recipient: Recipient, thread: tuple[str, str] | None, press: Press
+) -> Delivery:
+    """``delivery`` with its message."""
+    envelope = Envelope(
+        id=delivery.id, sender=press.sender, to=delivery.address, to_name=recipient.name, date=delivery.created_at,
+        references=(thread[0],) if thread is not None and thread[0] != delivery.message_id else (),
+        extra=(
+            ("X-Tocsin-Rule", ", ".join(delivery.rules)),
+            ("X-Tocsin-Run", delivery.run_id),
+            ("X-Tocsin-Severity", delivery.severity),
+        ),
+    )  # fmt: skip
+    return replace(delivery, message=build(envelope, made.subject, made.text, made.html))
+
+
+# -- beyond the cap ----------------------------------------------------------------------------------------------------
+
+
+def hold(letter: Letter, until: datetime, press: Press, now: datetime) -> Delivery:
+    """The delivery that waits until ``until`` to be a line of a summary."""
+    intent = letter.intent
+    subject, _ = title(intent, letter.info, press.templates.words)
+    seen = mail(letter, RunFacts(), press.look, now, press.templates.words)
+    line = {
+        "title": subject,
+        "name": run_name(intent.event),
+        "cause": seen.alert.cause,
+        "severity": intent.severity.word,
+        "rule": intent.rule,
+        "experiment": seen.run.experiment if seen.run else "",
+        "url": links(intent, press.look).run,
+        "at": (intent.event_time or intent.at).isoformat(),
+    }
+    held = _plain(letter, subject, press, now)
+    return replace(held, state=DeliveryState.HELD, next_at=until, message=json.dumps(line, ensure_ascii=False).encode())
+
+
+def sum_up(held: Sequence[Delivery], recipient: Recipient, cap: CapRule, press: Press, now: datetime) -> Delivery:
+    """One mail in place of ``held``, all of one address."""
+    found = [_line(d) for d in held]
+    lines = [line for line, _ in found]
+    experiments = {experiment for _, experiment in found if experiment}
+    worst = min((Severity.of(line.severity) for line in lines), default=Severity.WARNING)
+    runs = len({d.run_id for d in held if d.run_id})
+    bunches, more = _bunches(lines)
+    id = fingerprint("summary", held[0].address.lower(), *sorted(d.id for d in held))
+    summary = c.Summary(
+        kind="cap", count=len(held), experiments=len(experiments), since=min(line.at for line in lines),
+        until=max(line.at for line in lines), window=cap.window, mails=cap.mails, bunches=bunches, more=more,
+    )  # fmt: skip
+    subject = _numbers(len(held), runs, len(experiments), bunches)
+    because = f"You get this because more than {cap.mails} mails were due to you within the window of smtp.cap."
+    made = press.templates.render("summary", _mail_of(summary, subject, worst, recipient, because, press, now))
+    delivery = Delivery(
+        id=id, address=held[0].address, receiver=held[0].receiver, group=f"summary/{id}",
+        rules=tuple(dict.fromkeys(rule for d in held for rule in d.rules))[:50], severity=worst.word,
+        subject=made.subject, message_id=message_id(id, press.sender), message=b"", state=DeliveryState.READY,
+        created_at=now, next_at=now, deadline=now + press.keep_trying, covers=sum(d.covers for d in held),
+        intents=tuple(i for d in held for i in d.intents),
+    )  # fmt: skip
+    return _written(delivery, made, recipient, None, press)
+
+
+def _numbers(count: int, runs: int, experiments: int, bunches: Sequence[c.Bunch]) -> str:
+    """Numbers first: ``41 alerts of 41 runs in 12 experiments, 38 with the same cause``."""
+    text = f"{count} alerts" if count != 1 else "1 alert"
+    if runs > 1:
+        text += f" of {runs} runs"
+    if experiments > 1:
+        text += f" in {experiments} experiments"
+    if bunches and bunches[0].cause and bunches[0].count > 1:
+        top = bunches[0]
+        text += f": {top.cause}" if top.count == count else f", {top.count} with {top.cause}"
+    return one_line(text)
+
+
+def _line(held: Delivery) -> tuple[c.Line, str]:
+    known: Mapping[str, str] = json.loads(held.message) if held.message else {}
+    line = c.Line(
+        title=one_line(known.get("title") or held.subject), name=one_line(known.get("name", "")),
+        cause=one_line(known.get("cause", ""), 120), severity=held.severity, rule=held.rules[0] if held.rules else "",
+        url=web_link(known.get("url")), at=moment(known.get("at")) or held.created_at,
+    )  # fmt: skip
+    return line, known.get("experiment", "")
+
+
+def _bunches(lines: Sequence[c.Line]) -> tuple[tuple[c.Bunch, ...], int]:
+    counts = Counter(line.cause for line in lines)
+    top = counts.most_common(10)
+    bunches = tuple(
+        c.Bunch(cause=cause, count=n, examples=tuple([line for line in lines if line.cause == cause][:3]))
+        for cause, n in top
+    )
+    return bunches, len(lines) - sum(n for _, n in top)
+
+
+def _mail_of(
+    summary: c.Summary | None, subject: str, severity: Severity, recipient: Recipient, because: str, press: Press,
+    now: datetime, *, rule: str = "tocsin", lines: tuple[str, ...] = (), text: str = "", note: str = "",
+) -> c.Mail:  # fmt: skip
+    """A mail that is about no single alert."""
+    base = press.look.base_url
+    return c.Mail(
+        alert=c.Alert(
+            rule=rule, kind="summary" if summary else "admin", severity=severity.word, title=subject, cause="", why="",
+            value=None, at=now, happened=None, late=None, labels={}, fields={}, instance={}, data={"text": text},
+        ),
+        run=None, rule=c.Rule(name=rule, description="", runbook="", owner="", annotations={}), event={},
+        columns=(), rows=(), more_rows=0, others=(), summary=summary,
+        links=c.Links(mails=f"{base}/mails", tocsin=f"{base}/") if base else c.Links(),
+        reader=c.Reader(
+            address=recipient.address, name=recipient.name, receiver=recipient.receiver,
+            zone=recipient.zone or press.look.zone, because=because,
+        ),
+        says=c.Says(preheader=text, happened="", attempt="", where="", nearby="", last_success="", late=""),
+        notes=(note,) if note else (), now=now, lines=lines,
+    )  # fmt: skip
+
+
+# -- could not be delivered --------------------------------------------------------------------------------------------
+
+
+def notice(failed: Delivery, reply: str, recipient: Recipient, press: Press, now: datetime) -> Delivery:
+    """Tells ``recipient`` that somebody else's mail could not be delivered, and what it said."""
+    id = fingerprint(NOTICE, failed.id, recipient.address.lower())
+    address = one_line(failed.address, 80)
+    subject = one_line(f"not delivered to {address}: {failed.subject}")
+    severity = Severity.of(failed.severity)
+    text = f"The mail below could not be delivered to {address}: {one_line(reply, 300)}"
+    because = "You get this because the one who should have been told could not be."
+    seen = _mail_of(
+        None, subject, severity, recipient, because, press, now, lines=tuple(body_lines(failed.message)), text=text
+    )
+    made = press.templates.render("admin", seen)
+    delivery = replace(
+        failed, id=id, address=recipient.address, receiver=NOTICE, group=f"{NOTICE}/{failed.group}", subject=subject,
+        message_id=message_id(id, press.sender), message=b"", state=DeliveryState.READY, attempt=0, created_at=now,
+        next_at=now, deadline=now + press.keep_trying, reply="",
+    )  # fmt: skip
+    return _written(delivery, replace(made, subject=subject), recipient, None, press)
+
+
+def body_lines(message: bytes) -> list[str]:
+    """The text part of a message of ours, in lines."""
+    from email import message_from_bytes, policy
+
+    part = message_from_bytes(message, policy=policy.default).get_body(preferencelist=("plain",))
+    return str(part.get_content()).splitlines()[:50] if part is not None else []
+
+
+__all__ = ["DEFAULT", "NOTICE", "Press", "body_lines", "deliver", "hold", "needs_smtputf8", "notice", "sum_up"]
