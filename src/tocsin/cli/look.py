@@ -75,16 +75,18 @@ def alerts_show(
 @mails.command("list")
 def mails_list(
     to: Annotated[str, typer.Option(help="Only to this address.")] = "",
-    state: Annotated[str, typer.Option(help="Only in this state: ready, sent, failed, dropped.")] = "",
+    state: Annotated[str, typer.Option(help="Only in this state: ready, held, sent, failed, dropped.")] = "",
     limit: LimitOption = 100,
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
     """List mails, newest first."""
     from tocsin.cli.asking import asking
+    from tocsin.model.delivery import DeliveryState
 
-    if state not in ("", "ready", "sent", "failed", "dropped"):
-        fail(f"'{state}' is no state of a mail", "ready, sent, failed or dropped", 2)
+    known = [s.value for s in DeliveryState]
+    if state and state not in known:
+        fail(f"'{state}' is no state of a mail", ", ".join(known), 2)
     with asking(open_home(home)) as asked:
         rows = asked.mails(limit, to, state)
     show([{**r, "Id": r["Delivery"]} for r in rows] if not as_json else rows,

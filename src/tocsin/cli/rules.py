@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,16 +107,16 @@ def rules_test(
     from tocsin.rules.testing import run_tests
 
     place = open_home(home)
-    loaded, schema = _load(place, files)
-    results = run_tests(loaded, schema)
+    loaded, tables = _load(place, files)
+    results = run_tests(loaded, tables=tables)
     failed = [r for r in results if not r.passed]
     if as_json:
-        print_json([{"rule": r.rule, "test": r.name, "passed": r.passed, "story": r.story} for r in results])
+        print_json([{"rule": r.rule, "test": r.name, "passed": r.passed, "timeline": r.timeline} for r in results])
     else:
         for r in results:
             print(f"{'ok  ' if r.passed else 'FAIL'} {r.rule}: {visible(r.name)}")
             if not r.passed:
-                print(_indented(visible(r.story)))
+                print(_indented(visible(r.timeline)))
         say(f"{len(results) - len(failed)} passed, {len(failed)} failed" if results else "No rule has tests.")
     if failed:
         raise Stop(1)
@@ -129,15 +130,15 @@ def rules_schema() -> None:
     print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **RuleFile.model_json_schema()})
 
 
-def _load(place: Home, files: list[Path] | None = None) -> tuple[RuleSet, Any]:
-    from tocsin.config.tables import kql_types, load_tables
-    from tocsin.kql.schema import schema_with
+def _load(place: Home, files: list[Path] | None = None) -> tuple[RuleSet, Mapping[str, Any]]:
+    """The rules of ``files``, or of the home, and its reference tables."""
+    from tocsin.app.content import schema_with
+    from tocsin.config.tables import load_tables
     from tocsin.rules.load import load_rules
 
     tables = load_tables(place.table_files(), place.shown)
-    schema = schema_with({name: kql_types(table) for name, table in tables.items()})
     chosen = files if files else place.alert_files()
     for path in chosen:
         if not path.is_file():
             fail(f"{path} is no file", code=2)
-    return load_rules(chosen, schema, names={p: place.shown(p.absolute()) for p in chosen}), schema
+    return load_rules(chosen, schema_with(tables), names={p: place.shown(p.absolute()) for p in chosen}), tables

@@ -29,12 +29,6 @@ _REAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[-+]\d\d:?\d\d)?)?")
 _OURS = {c.name: c.type for c in RUN_STATUS_CHANGED if c.type is KqlType.STRING}
 TIMESTAMP = pa.timestamp("us")
-_KQL_TYPES = {
-    pa.int64(): KqlType.LONG,
-    pa.float64(): KqlType.REAL,
-    pa.bool_(): KqlType.BOOL,
-    TIMESTAMP: KqlType.DATETIME,
-}
 
 
 def load_tables(files: Sequence[Path], shown: Callable[[Path], str] = str) -> dict[str, pa.Table]:
@@ -62,11 +56,6 @@ def load_tables(files: Sequence[Path], shown: Callable[[Path], str] = str) -> di
     if problems:
         raise ContentError(problems)
     return tables
-
-
-def kql_types(table: pa.Table) -> dict[str, str]:
-    """KQL type by column of a table that ``load_tables`` gave."""
-    return {f.name: str(_KQL_TYPES.get(f.type, KqlType.STRING)) for f in table.schema}
 
 
 def load_csv(path: Path, where: str) -> pa.Table:

@@ -18,7 +18,7 @@ from tocsin.logstore.interface import Limits
 from tocsin.web import mailview
 from tocsin.web.answers import answer, problem, rows_answer
 from tocsin.web.face import AppFace, ColumnInfo, Row
-from tocsin.web.openapi import Operation, Parameter, document
+from tocsin.web.openapi import STATES, Operation, Parameter, document
 
 T = TypeVar("T")
 MOST = 1000
@@ -74,9 +74,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Mails",
         _LIMIT,
         _by("address", "to this address"),
-        Parameter(
-            name="state", doc="in this state", schema={"type": "string", "enum": ["ready", "sent", "failed", "dropped"]}
-        ),
+        Parameter(name="state", doc="in this state", schema={"type": "string", "enum": STATES}),
     ),
     _get("/api/v1/mails/{id}", "mail", "One mail with its bodies", "MailWhole", _404="there is no such mail"),
     _get(
@@ -223,13 +221,13 @@ class Api:
 
     async def _mailHtml(self, request: Request) -> Response:
         mail = await find_mail(self._ask, request)
-        html = mailview.framed(mailview.body(mailview.parsed(mail), "html"))
+        html = mailview.framed(mailview.html(mail))
         headers = {"Content-Security-Policy": mailview.MAIL_POLICY, "X-Frame-Options": "SAMEORIGIN"}
         return Response(html, media_type="text/html", headers=headers)
 
     async def _mailText(self, request: Request) -> Response:
         mail = await find_mail(self._ask, request)
-        return Response(mailview.body(mailview.parsed(mail), "plain"), media_type="text/plain")
+        return Response(mailview.text(mail), media_type="text/plain")
 
     async def _rules(self, request: Request) -> Response:
         return answer({"rules": await self._ask(self._app.rules_status)})
@@ -283,8 +281,8 @@ def limit(request: Request) -> int:
 def mail_state(request: Request) -> str:
     """The ``state`` parameter. Raises HTTPException."""
     state = request.query_params.get("state", "")
-    if state not in ("", "ready", "sent", "failed", "dropped"):
-        raise HTTPException(400, f"state: '{state[:20]}' is none of ready, sent, failed, dropped")
+    if state and state not in STATES:
+        raise HTTPException(400, f"state: '{state[:20]}' is none of {', '.join(STATES)}")
     return state
 
 

@@ -194,10 +194,9 @@ def _presented(scope: Scope, headers: Headers, role: Role) -> str:
         return word.strip()
     if role is Role.INTAKE:
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=50)
-        return (query.get("token") or query.get("code") or [""])[0]
+        return str((query.get("token") or query.get("code") or [""])[0])
     try:
         cookie: SimpleCookie = SimpleCookie(headers.get("cookie", ""))
     except CookieError:
         return ""
-    word: str = cookie[COOKIE].value if COOKIE in cookie else ""
-    return word
+    return str(cookie[COOKIE].value) if COOKIE in cookie else ""

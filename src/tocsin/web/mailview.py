@@ -42,17 +42,33 @@ def whole(mail: Delivery) -> dict[str, Any]:
     """A mail with its headers and both bodies."""
     message = parsed(mail)
     headers = {name: str(value) for name, value in message.items()}
-    return {**row(mail), "Headers": headers, "Text": body(message, "plain"), "Html": body(message, "html")}
+    return {**row(mail), "Headers": headers, "Text": text(mail), "Html": html(mail)}
 
 
 def parsed(mail: Delivery) -> EmailMessage:
-    """The message of a delivery."""
-    return email.message_from_bytes(mail.message, policy=default)
+    """The message of a delivery; one without headers for what was never written as a mail."""
+    return email.message_from_bytes(mail.message if _written(mail) else b"", policy=default)
 
 
-def body(message: EmailMessage, kind: str) -> str:
-    """The text (``plain``) or ``html`` body, '' where it has none."""
-    part = message.get_body((kind,)) if kind in ("plain", "html") else None
+def text(mail: Delivery) -> str:
+    """The text body."""
+    if not _written(mail):
+        return f"{mail.subject}\n\nBeyond the cap: told as one line of a summary, not as a mail of its own.\n"
+    return _body(parsed(mail), "plain")
+
+
+def html(mail: Delivery) -> str:
+    """The HTML body, '' where it has none."""
+    return _body(parsed(mail), "html")
+
+
+def _written(mail: Delivery) -> bool:
+    """A mail beyond the cap holds its line of the summary, as JSON, instead of a message."""
+    return not mail.message.startswith(b"{")
+
+
+def _body(message: EmailMessage, kind: str) -> str:
+    part = message.get_body((kind,))  # type: ignore[arg-type]
     return str(part.get_content()) if part is not None else ""
 
 

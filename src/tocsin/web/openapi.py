@@ -8,8 +8,11 @@ from typing import Any
 
 from tocsin import __version__
 from tocsin.model.columns import ALERTS, DEAD_LETTERS, RUN_STATUS_CHANGED, RUNS, Column, KqlType
+from tocsin.model.delivery import DeliveryState
 
 Schema = dict[str, Any]
+STATES = [state.value for state in DeliveryState]
+"""Words for where a mail is."""
 
 _TYPES: Mapping[KqlType, Schema] = {
     KqlType.STRING: {"type": "string"},
@@ -79,7 +82,7 @@ _MAIL: Mapping[str, Schema] = {
     "Rules": {"type": "array", "items": _TEXT, "description": "rules that it tells of"},
     "Severity": {**_TEXT, "description": "the severest of them"},
     "Subject": _TEXT,
-    "State": {"type": "string", "enum": ["ready", "sent", "failed", "dropped"]},
+    "State": {"type": "string", "enum": STATES},
     "Attempt": {**_COUNT, "description": "tries so far"},
     "NextAt": {**_MAYBE_TIME, "description": "when the next try is due, while it is ready"},
     "SmtpReply": {**_TEXT, "description": "the server's last words"},
@@ -133,7 +136,11 @@ SCHEMAS: Mapping[str, Schema] = {
             "alerts": {"type": "array", "items": {"$ref": "#/components/schemas/Alert"}},
         }
     ),
-    "DeadLetter": table(DEAD_LETTERS, Id={"type": "integer", "description": "names it for replay"}),
+    "DeadLetter": table(
+        [c for c in DEAD_LETTERS if c.name not in ("PayloadHash", "ReplayedAt")],
+        Id={"type": "integer", "description": "names it for replay"},
+        Whole={"type": "boolean", "description": "false where the payload was cut: it cannot be replayed"},
+    ),
     "DeadLetters": _list("dead_letters", "DeadLetter"),
     "Replay": _object(
         {},

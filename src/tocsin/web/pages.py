@@ -25,6 +25,7 @@ from tocsin.web.answers import plain, timespan
 from tocsin.web.api import Asker, find_mail, limit, mail_state
 from tocsin.web.face import Row
 from tocsin.web.guard import COOKIE
+from tocsin.web.openapi import STATES
 
 _COUNTS = "Runs | summarize N = count() by Status | order by N desc"
 _EXAMPLE = "RunStatusChanged\n| where Status == 'Failed'\n| summarize failed = count() by ExperimentName\n| order by failed desc"
@@ -79,7 +80,13 @@ class Pages:
         mails = await self._ask(self._app.mails, limit(request), address, state)
         local = self._app.settings.smtp.host is None
         return self._page(
-            "mails", request, mails=[mailview.row(m) for m in mails], address=address, state=state, local=local
+            "mails",
+            request,
+            mails=[mailview.row(m) for m in mails],
+            address=address,
+            state=state,
+            states=STATES,
+            local=local,
         )
 
     async def _mail(self, request: Request) -> Response:
