@@ -30,6 +30,7 @@ MAX_BODY = 8 << 20
 
 
 _NOWHERE = Origin()
+_NO_JSON = (DeadReason.NOT_JSON, DeadReason.NOT_UTF8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +47,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """What messages turned out to hold. ``filtered`` events were dropped by the consumer's filter."""
+    """What messages turned out to hold.
+
+    ``filtered`` events were dropped by the consumer's filter. ``no_json``: nothing in them looked like JSON.
+    """
 
     raw: tuple[RawEvents, ...] = ()
     mapped: tuple[MappedEvents, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
     filtered: int = 0
+    no_json: bool = False
 
     def batch(self, positions: Sequence[Position] = ()) -> Batch:
         """It as a batch, with the Kafka positions that it moves."""
@@ -91,10 +96,11 @@ class Consumer:
             return self._decode_canonical(messages, received)
         events: list[MappedEvent] = []
         dead: list[DeadLetter] = []
-        filtered = 0
+        filtered, no_json = 0, True
         read = self.mapper.read
         for message in messages:
             for piece in self.split(message.payload):
+                no_json = no_json and piece.dead in _NO_JSON
                 if piece.dead is not None:
                     dead.append(self._letter(piece, message.origin, piece.dead, piece.detail))
                     continue
@@ -110,7 +116,9 @@ class Consumer:
         mapped = MappedEvents(
             consumer=self.name, events=events, received_us=micros(received), cluster=cluster, topic_id=topic_id
         )
-        return Decoded(mapped=(mapped,) if events else (), dead=tuple(dead), filtered=filtered)
+        return Decoded(
+            mapped=(mapped,) if events else (), dead=tuple(dead), filtered=filtered, no_json=no_json and bool(dead)
+        )
 
     def _decode_canonical(self, messages: Iterable[Message], received: datetime) -> Decoded:
         """Cut bodies into events and leave the reading to the store, which does it in bulk.
@@ -120,9 +128,11 @@ class Consumer:
         received_us = micros(received)
         payloads: list[bytes] = []
         times_us: list[int] = []
+        no_json = True
         for message in messages:
-            pieces = [piece.raw for piece in self.split(message.payload)]
-            payloads += pieces
+            pieces = self.split(message.payload)
+            no_json = no_json and all(piece.dead in _NO_JSON for piece in pieces)
+            payloads += [piece.raw for piece in pieces]
             times_us += [received_us] * len(pieces)
         raw = RawEvents(
             consumer=self.name,
@@ -132,7 +142,7 @@ class Consumer:
             received_us=received_us,
             retries_unknown=self.retries_unknown,
         )
-        return Decoded(raw=(raw,) if payloads else ())
+        return Decoded(raw=(raw,) if payloads else (), no_json=no_json and bool(payloads))
 
     def _letter(self, piece: Piece, origin: Origin, reason: DeadReason, detail: str) -> DeadLetter:
         return DeadLetter(consumer=self.name, origin=origin, reason=reason, detail=detail, payload=piece.raw)

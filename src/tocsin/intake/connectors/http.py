@@ -1,0 +1,244 @@
+"""HTTP: ``POST /intake/<consumer>``. 202 says that what came is durable, dead letters included.
+
+Tokens, origins and the size of what comes over the wire are the server's guard's business (``web.guard``); here are the
+content's. Every refusal is an ``application/problem+json`` that says what would be right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from tocsin.clock import Clock
+from tocsin.config.document import suggest
+from tocsin.errors import StoreError, StoreFull
+from tocsin.intake.connectors.base import Sink
+from tocsin.intake.connectors.http_body import Refused, event_of_headers, read_body, validation_code
+from tocsin.intake.consumer import Consumer, Decoded, Message
+from tocsin.intake.formats import is_json
+from tocsin.intake.watermark import GraceWatermark, SilenceWatch
+from tocsin.metrics.registry import Metrics
+from tocsin.model.event import Receipt
+
+log = structlog.get_logger(__name__)
+
+LARGE = 64 << 10
+"""Bytes of a body that is decoded on a thread of its own, so that others need not wait for it."""
+TOLD = 10
+"""Dead letters that an answer describes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """Bounds of one request."""
+
+    max_body: int = 8 << 20  # bytes, also after decompression
+    full_wait: timedelta = timedelta(seconds=1)  # how long to wait for room in the queue before 429
+    commit_wait: timedelta = timedelta(seconds=10)  # how long to wait for the commit before 503
+
+
+class HttpIntake:
+    """The intake of all HTTP consumers: their endpoint, and when each was heard."""
+
+    def __init__(
+        self,
+        consumers: Callable[[], Mapping[str, Consumer]],
+        sink: Sink,
+        metrics: Metrics,
+        clock: Clock,
+        limits: Callable[[], HttpLimits] = HttpLimits,
+    ) -> None:
+        """``consumers`` and ``limits`` are asked at each request, so that a reload counts at once."""
+        self._consumers, self._sink, self._metrics, self._clock, self._limits = consumers, sink, metrics, clock, limits
+        self._started = clock.now()
+        self._heard: dict[str, datetime] = {}
+
+    def routes(self) -> list[BaseRoute]:
+        """``/intake/<consumer>``."""
+        return [Route("/intake/{consumer}", self)]
+
+    def silence(self, name: str) -> SilenceWatch:
+        """How the source of consumer ``name`` keeps its word."""
+        consumer = self._consumers().get(name)
+        watch = SilenceWatch(consumer.event_every if consumer else None, self._started)
+        if name in self._heard:
+            watch.heard(self._heard[name])
+        return watch
+
+    def watermark(self, name: str, grace: GraceWatermark) -> datetime | None:
+        """Up to when all is heard that the source of consumer ``name`` had to say; None: unknown."""
+        now = self._clock.now()
+        return self.silence(name).hold(grace.at(now), now)
+
+    # --- one request ---
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        try:
+            response = await self._answer(scope, receive)
+        except Refused as e:
+            self._metrics.inc("tocsin_intake_refused_total", reason=e.reason)
+            response = _problem(e)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        headers = Headers(scope=scope)
+        consumer = self._find(scope["path_params"]["consumer"])
+        if scope["method"] == "OPTIONS":
+            return _agree(headers)
+        if scope["method"] != "POST":
+            raise Refused(
+                405, "method", "Events are sent by POST", f"this was {scope['method']}", {"Allow": "POST, OPTIONS"}
+            )
+        limits = self._limits()
+        body = await read_body(headers, receive, limits.max_body)
+        if headers.get("ce-specversion"):
+            body = event_of_headers(headers, body)
+        code = validation_code(body)
+        if code is not None:
+            log.info("event_grid_validated", consumer=consumer.name)
+            return _json(200, {"validationResponse": code})
+        decoded = await self._decode(consumer, body)
+        if not decoded.raw and not decoded.mapped and not decoded.dead:
+            return self._accepted(consumer, decoded, Receipt(accepted=0, duplicate=0, heartbeats=0))
+        return self._accepted(consumer, decoded, await self._commit(decoded, limits))
+
+    def _find(self, name: str) -> Consumer:
+        consumers = {n: c for n, c in self._consumers().items() if c.connector == "http" and c.file.enabled}
+        if name not in consumers:
+            hint = suggest(name, consumers) or "there are none"
+            raise Refused(
+                404, "unknown_consumer", "There is no such consumer", f"'{name[:100]}' takes no events; {hint}"
+            )
+        return consumers[name]
+
+    async def _decode(self, consumer: Consumer, body: bytes) -> Decoded:
+        now = self._clock.now()
+
+        def decode() -> Decoded:
+            decoded = consumer.decode([Message(payload=body)], now)
+            if decoded.no_json and not is_json(body):
+                raise Refused(
+                    400, "no_json", "The body is no JSON", "send one event, an array of events, or one a line"
+                )
+            return decoded
+
+        decoded = await run_in_threadpool(decode) if len(body) > LARGE else decode()
+        self._heard[consumer.name] = now
+        return decoded
+
+    async def _commit(self, decoded: Decoded, limits: HttpLimits) -> Receipt:
+        """Put it and wait until it is durable. Raises Refused; with 503 it may have been stored."""
+        batch = decoded.batch()
+        try:
+            future = await self._when_room(lambda: self._sink.put(batch, timeout=0), limits.full_wait)
+            receipt = await _durable(future, limits.commit_wait)
+        except StoreFull as e:
+            raise Refused(503, "store_full", "The store is full", str(e), {"Retry-After": "30"}) from e
+        except StoreError as e:
+            raise Refused(503, "store_lost", "The store is away", f"{e}; send it again", {"Retry-After": "5"}) from e
+        if receipt is None:
+            raise Refused(
+                503, "slow_commit", "Not confirmed in time",
+                "it may have been stored; send it again, what came twice is recognised", {"Retry-After": "5"},
+            )  # fmt: skip
+        return receipt
+
+    async def _when_room(self, put: Callable[[], Future[Receipt]], wait: timedelta) -> Future[Receipt]:
+        pause, left = 0.01, wait.total_seconds()
+        while True:
+            try:
+                return put()
+            except TimeoutError:
+                if left <= 0:
+                    raise Refused(
+                        429,
+                        "queue_full",
+                        "Too many events wait to be stored",
+                        "send it again later",
+                        {"Retry-After": "2"},
+                    ) from None
+            await asyncio.sleep(min(pause, left))
+            left -= pause
+            pause *= 2
+
+    def _accepted(self, consumer: Consumer, decoded: Decoded, receipt: Receipt) -> Response:
+        if decoded.filtered:
+            self._metrics.inc(
+                "tocsin_intake_messages_total", decoded.filtered, consumer=consumer.name, outcome="filtered"
+            )
+        answer: dict[str, object] = {
+            "accepted": receipt.accepted,
+            "duplicate": receipt.duplicate,
+            "heartbeats": receipt.heartbeats,
+            "dead": len(receipt.dead),
+            "filtered": decoded.filtered,
+        }
+        if receipt.dead:
+            answer["dead_letters"] = [{"reason": d.reason, "detail": d.detail} for d in receipt.dead[:TOLD]]
+        return _json(202, answer)
+
+
+def intake_routes(
+    consumers: Callable[[], Mapping[str, Consumer]],
+    sink: Sink,
+    metrics: Metrics,
+    clock: Clock,
+    limits: Callable[[], HttpLimits] = HttpLimits,
+) -> list[BaseRoute]:
+    """Routes of the HTTP intake, for who needs nothing else of it."""
+    return HttpIntake(consumers, sink, metrics, clock, limits).routes()
+
+
+def _durable(future: Future[Receipt], wait: timedelta) -> Awaitable[Receipt | None]:
+    """The receipt, or None after ``wait``. The writer's future is only watched: nothing here can cancel it."""
+    loop = asyncio.get_running_loop()
+    ours: asyncio.Future[Receipt | None] = loop.create_future()
+
+    def settle() -> None:
+        if ours.done():
+            return
+        error = future.exception() if future.done() else None
+        if error is not None:
+            ours.set_exception(error)
+        else:
+            ours.set_result(future.result() if future.done() else None)
+
+    def done(_: Future[Receipt]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle)
+
+    timer = loop.call_later(wait.total_seconds(), settle)
+    ours.add_done_callback(lambda _: timer.cancel())
+    future.add_done_callback(done)
+    return ours
+
+
+def _agree(headers: Headers) -> Response:
+    """CloudEvents' handshake: whoever asks may send, at any rate."""
+    origin = headers.get("webhook-request-origin")
+    allow = {"Allow": "POST, OPTIONS"}
+    if origin:
+        allow |= {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": headers.get("webhook-request-rate", "*")}
+    return Response(status_code=200, headers=allow)
+
+
+def _json(status: int, value: Mapping[str, object]) -> Response:
+    return Response(json.dumps(value, separators=(",", ":")), status, media_type="application/json")
+
+
+def _problem(e: Refused) -> Response:
+    body = {"type": "about:blank", "title": e.title, "status": e.status, "detail": e.detail}
+    return Response(json.dumps(body), e.status, dict(e.headers), media_type="application/problem+json")
