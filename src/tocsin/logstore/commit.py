@@ -1,0 +1,264 @@
+"""One commit: payloads become rows, heartbeats and dead letters, ``Runs`` and positions move, all in one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tocsin.logstore.deadletters import insert_dead
+from tocsin.logstore.dedupe import find_duplicates
+from tocsin.logstore.incoming import Incoming, PartitionKey, reread
+from tocsin.logstore.reading import plain_text, read_cloud_event
+from tocsin.logstore.runs import update_runs
+from tocsin.logstore.sequencer import Sequencer
+from tocsin.logstore.sqlfiles import sql
+from tocsin.model.event import Commit, DeadLetter, DeadReason, Position, Receipt
+from tocsin.model.redact import WORDS, redact
+from tocsin.model.strictjson import ReadError
+
+_SECRETS = "(?i)" + "|".join(sorted(WORDS - {"://", "sig"})) + "|://[^ ]*@|sig="
+_DETAILS = {
+    "no_run_id": (DeadReason.NO_RUN_ID, "no RunId"),
+    "no_status": (DeadReason.NO_STATUS, "no Status"),
+}
+
+
+K = TypeVar("K")
+
+
+@dataclass(slots=True, kw_only=True)
+class Known:
+    """What the store keeps in memory of itself, as of the last commit."""
+
+    seq: int
+    ingested_at: datetime
+    dead_id: int  # of the newest dead letter
+    positions: dict[PartitionKey, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class Counts:
+    """What the commit's ``events`` are."""
+
+    unread: int
+    faulty: int
+    timed: int
+    named: int
+    bare: int
+    beats: int
+    secret: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Written:
+    """A commit as written, before it is durable."""
+
+    commit: Commit
+    known: Known
+    unknown_status: Mapping[str, int] = field(default_factory=dict)  # by consumer
+
+
+def write(
+    con: duckdb.DuckDBPyConnection,
+    incoming: Incoming,
+    known: Known,
+    sequencer: Sequencer,
+    refused: Mapping[int, str],
+) -> Written:
+    """Write ``incoming`` inside the open transaction, without the ``refused`` rows, which become dead letters.
+
+    The sequencer is stamped as late as possible; its ``done`` is the caller's.
+    """
+    dead = {n: incoming.dead_letter(n, ReadError(DeadReason.STORE_REFUSED, why[:300])) for n, why in refused.items()}
+    table = incoming.table
+    if refused:
+        table = table.filter(pc.invert(pc.is_in(table["n"], value_set=pa.array(list(refused), pa.int32()))))
+    read_events(con, incoming, table, dead)
+    counts = _count(con)
+    if counts.secret:
+        _redact(con)
+    if counts.faulty:
+        for n, fault in con.execute("SELECT n, fault FROM events WHERE fault <> ''").fetchall():
+            dead[n] = incoming.dead_letter(n, ReadError(*_DETAILS[fault]))
+    find_duplicates(con, timed=counts.timed, named=counts.named, bare=counts.bare)
+    con.execute(sql("view_live"))
+    live = con.execute("SELECT b, Status, Consumer, count(*) FROM live GROUP BY ALL").fetchall()
+    rows = sum(row[3] for row in live)
+    at = sequencer.stamp()
+    seq = known.seq + 1
+    beats = _beats(con, at, seq) if counts.beats else 0
+    takes_seq = bool(rows or beats)
+    if rows:
+        _rows(con, at, seq, counts)
+    if counts.beats:
+        moved = {"seq": seq if takes_seq else None}
+        con.execute(sql("beats_move_runs"), moved)
+        con.execute(sql("beats_make_runs"), {"ingested": at, "seq": seq})
+    dead_of = _dead_by_batch(incoming, dead)
+    letters = [letter for batch in dead_of for letter in batch]
+    insert_dead(con, letters, at, known.dead_id)
+    _move(con, incoming.moves, known.positions, at)
+    if takes_seq:
+        con.execute(
+            "INSERT INTO tocsin.commits VALUES ($seq, $at, $rows, $beats)",
+            {"seq": seq, "at": at, "rows": rows, "beats": beats},
+        )
+    commit = Commit(
+        seq=seq if takes_seq else None,
+        ingested_at=at,
+        rows=rows,
+        receipts=_receipts(con, incoming, live, dead_of, counts),
+        consumers=frozenset(row[2] for row in live),
+        statuses=_sums((row[1], row[3]) for row in live),
+    )
+    return Written(
+        commit=commit,
+        known=Known(
+            seq=seq if takes_seq else known.seq,
+            ingested_at=at if takes_seq else known.ingested_at,
+            dead_id=known.dead_id + len(letters),
+            positions=known.positions | {key: p.next for key, p in incoming.moves.items()},
+        ),
+        unknown_status=_sums((row[2], row[3]) for row in live if row[1] == "Unknown"),
+    )
+
+
+def read_events(
+    con: duckdb.DuckDBPyConnection, incoming: Incoming, table: pa.Table, dead: dict[int, DeadLetter]
+) -> None:
+    """Read ``table`` into ``events``; what the fast reading cannot tell goes through the slow one, or to ``dead``."""
+    con.register("incoming", table)
+    try:
+        con.execute("CREATE OR REPLACE TEMP TABLE events AS " + sql("read_events"))
+        again = [n for (n,) in con.execute("SELECT n FROM events WHERE NOT ok").fetchall()]
+        if not again:
+            return
+        texts: dict[int, str] = {}
+        for n in again:
+            try:
+                texts[n] = plain_text(read_cloud_event(incoming.payload(n)))
+            except ReadError as e:
+                dead[n] = incoming.dead_letter(n, e)
+        con.execute("DELETE FROM events WHERE NOT ok")
+        if texts:
+            con.register("incoming", reread(incoming, again, dead, texts))
+            con.execute("INSERT INTO events BY NAME " + sql("read_events"))
+    finally:
+        con.unregister("incoming")
+
+
+def _count(con: duckdb.DuckDBPyConnection) -> Counts:
+    (row,) = con.execute(sql("count_events"), {"secrets": _SECRETS}).fetchall()
+    return Counts(**dict(zip(("unread", "faulty", "timed", "named", "bare", "beats", "secret"), row, strict=True)))
+
+
+def _redact(con: duckdb.DuckDBPyConnection) -> None:
+    """Hide secrets in the texts that are mailed."""
+    found = con.execute(sql("find_secrets"), {"secrets": _SECRETS}).fetchall()
+    changed = [
+        {"n": n, "Message": redact(message), "LogTail": redact(tail)}
+        for n, message, tail in found
+        if redact(message) != message or redact(tail) != tail
+    ]
+    if not changed:
+        return
+    con.register("redacted", pa.Table.from_pylist(changed))
+    try:
+        con.execute(
+            "UPDATE events SET Message = r.Message, LogTail = r.LogTail FROM redacted AS r WHERE events.n = r.n"
+        )
+    finally:
+        con.unregister("redacted")
+
+
+def _rows(con: duckdb.DuckDBPyConnection, at: datetime, seq: int, counts: Counts) -> None:
+    update_runs(con, ingested=at, seq=seq)
+    con.execute(sql("insert_rows"), {"ingested": at, "seq": seq})
+    if counts.named:
+        con.execute(sql("remember_recent"), {"ingested": at})
+
+
+def _beats(con: duckdb.DuckDBPyConnection, at: datetime, seq: int) -> int:
+    ((first,),) = con.execute("SELECT min(received) FROM events WHERE ok AND fault = '' AND NOT is_status").fetchall()
+    (stored,) = con.execute(sql("beats_kept"), {"since": first - timedelta(seconds=10), "seq": seq}).fetchall()
+    return int(stored[0])
+
+
+def _move(
+    con: duckdb.DuckDBPyConnection,
+    moves: Mapping[PartitionKey, Position],
+    stored: Mapping[PartitionKey, int],
+    at: datetime,
+) -> None:
+    for key, p in moves.items():
+        if stored.get(key) == p.next:
+            continue
+        values = {"cluster": p.cluster, "topic_id": p.topic_id, "partition": p.partition, "next": p.next}
+        if key in stored:
+            con.execute(
+                'UPDATE tocsin.positions SET next = $next WHERE cluster = $cluster AND topic_id = $topic_id AND "partition" = $partition',
+                values,
+            )
+        else:
+            con.execute(
+                "INSERT INTO tocsin.positions VALUES ($cluster, $topic_id, $topic, $partition, $next, $at)",
+                values | {"topic": p.topic, "at": at},
+            )
+
+
+def _dead_by_batch(incoming: Incoming, dead: Mapping[int, DeadLetter]) -> list[list[DeadLetter]]:
+    found = [list(letters) for letters in incoming.dead]
+    for n in sorted(dead):
+        found[incoming.batch_of(n)].append(dead[n])
+    return found
+
+
+def _receipts(
+    con: duckdb.DuckDBPyConnection,
+    incoming: Incoming,
+    live: Sequence[tuple[int, str, str, int]],
+    dead_of: Sequence[Sequence[DeadLetter]],
+    counts: Counts,
+) -> tuple[Receipt, ...]:
+    accepted = _sums((row[0], row[3]) for row in live)
+    twice: Mapping[int, int] = {}
+    beats: Mapping[int, int] = {}
+    if sum(accepted.values()) + counts.faulty + counts.beats < counts.faulty + counts.beats + _statuses(counts):
+        twice = _sums(con.execute("SELECT b, count(*) FROM events SEMI JOIN dups USING (n) GROUP BY b").fetchall())
+    if counts.beats:
+        beats = _sums(
+            con.execute(
+                "SELECT b, count(*) FROM events WHERE ok AND fault = '' AND NOT is_status GROUP BY b"
+            ).fetchall()
+        )
+    return tuple(
+        Receipt(
+            accepted=accepted.get(b, 0),
+            duplicate=twice.get(b, 0),
+            heartbeats=beats.get(b, 0),
+            dead=tuple(letters),
+            skipped=incoming.skipped[b],
+        )
+        for b, letters in enumerate(dead_of)
+    )
+
+
+def _statuses(counts: Counts) -> int:
+    return counts.timed + counts.named + counts.bare
+
+
+def _sums(pairs: Iterable[tuple[K, int]]) -> dict[K, int]:
+    total: Counter[K] = Counter()
+    for key, n in pairs:
+        total[key] += n
+    return dict(total)
+
+
+__all__ = ["Known", "Written", "read_events", "write"]

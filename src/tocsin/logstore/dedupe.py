@@ -1,0 +1,65 @@
+"""Which events of a commit came before (SEMANTICS.md, Dedupe)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import duckdb
+
+from tocsin.logstore.sqlfiles import sql
+
+RECENT = timedelta(hours=24)
+"""How long ids of events without a producer time are remembered."""
+RECENT_MAX = 2_000_000
+"""How many of them, at most."""
+
+_GAP = timedelta(hours=1)
+_MAX_RANGES = 12
+
+Range = tuple[datetime, datetime]
+
+
+def ranges(buckets: list[Range]) -> list[Range]:
+    """The stretches of time that ``buckets`` (in order) fill: neighbours become one, and so do the nearest where there
+    are too many. Each is looked at by one probe, so that a straggler does not widen the look of all others.
+    """
+    found: list[Range] = []
+    for lo, hi in buckets:
+        if found and lo - found[-1][1] <= _GAP:
+            found[-1] = (found[-1][0], hi)
+        else:
+            found.append((lo, hi))
+    while len(found) > _MAX_RANGES:
+        nearest = min(range(1, len(found)), key=lambda i: found[i][0] - found[i - 1][1])
+        found[nearest - 1 : nearest + 1] = [(found[nearest - 1][0], found[nearest][1])]
+    return found
+
+
+def find_duplicates(con: duckdb.DuckDBPyConnection, *, timed: int, named: int, bare: int) -> None:
+    """Fill ``dups`` with the numbers of events that came before: in the same commit first, then in the store.
+
+    ``timed`` events have a producer time, ``named`` ones have none but an id, ``bare`` ones have neither.
+    """
+    con.execute("CREATE OR REPLACE TEMP TABLE dups (n INTEGER)")
+    if timed:
+        con.execute(sql("dups_in_batch"))
+        for lo, hi in ranges(con.execute(sql("time_buckets")).fetchall()):
+            con.execute(sql("dups_in_store"), {"lo": lo, "hi": hi})
+    if named:
+        con.execute(sql("dups_recent"))
+    if bare:
+        con.execute(sql("dups_repeated"))
+
+
+def forget_recent(con: duckdb.DuckDBPyConnection, now: datetime) -> int:
+    """Drop remembered ids that are older than a day or more than two million; returns how many are left."""
+    con.execute("DELETE FROM tocsin.recent WHERE seen < $before", {"before": now - RECENT})
+    ((count,),) = con.execute("SELECT count(*) FROM tocsin.recent").fetchall()
+    if count <= RECENT_MAX:
+        return int(count)
+    ((cut,),) = con.execute(
+        "SELECT seen FROM tocsin.recent ORDER BY seen DESC LIMIT 1 OFFSET $keep", {"keep": RECENT_MAX * 9 // 10}
+    ).fetchall()
+    con.execute("DELETE FROM tocsin.recent WHERE seen <= $cut", {"cut": cut})
+    ((count,),) = con.execute("SELECT count(*) FROM tocsin.recent").fetchall()
+    return int(count)

@@ -1,0 +1,448 @@
+"""The log store in one DuckDB file (or in memory, for tests of rules)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tocsin.clock import EPOCH, Clock
+from tocsin.errors import StoreError, StoreFull, StoreLost
+from tocsin.logstore import retention
+from tocsin.logstore.commit import Known, Written, write
+from tocsin.logstore.deadletters import find_dead, last_dead_id
+from tocsin.logstore.incoming import Incoming, flatten
+from tocsin.logstore.interface import (
+    CommitInfo,
+    ConsumerInfo,
+    Head,
+    Limits,
+    LogStore,
+    RunSpan,
+    StoredDeadLetter,
+)
+from tocsin.logstore.mirror import append_rows
+from tocsin.logstore.open import Settings, lost_on_fatal, open_instance, transaction
+from tocsin.logstore.sandbox.select import Reader
+from tocsin.logstore.sequencer import Sequencer
+from tocsin.logstore.tables import check_name, reference_schema, replace_table
+from tocsin.metrics.registry import Metrics
+from tocsin.model.columns import TABLES
+from tocsin.model.event import Batch, Commit
+
+_MAX_REFUSED = 64
+"""How many messages of one commit may be found by bisecting before the commit is given up."""
+
+
+class DuckLogStore(LogStore):
+    """See ``LogStore``. Writes go through one connection under one lock; reads through a cursor of each thread."""
+
+    def __init__(self, settings: Settings, *, clock: Clock, reserve: int, metrics: Metrics | None = None) -> None:
+        self._settings, self._clock, self._reserve, self._metrics = settings, clock, reserve, metrics
+        self._write = threading.RLock()
+        self._lost = ""
+        self._closed = False
+        self._fence = EPOCH
+        self._start()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | None,
+        *,
+        clock: Clock,
+        memory_limit: str = "160MiB",
+        checkpoint_threshold: int = 64 << 20,
+        reserve: int | None = None,
+        temp_directory: Path | None = None,
+        temp_limit: str = "4GiB",
+        threads: int = 2,
+        metrics: Metrics | None = None,
+    ) -> DuckLogStore:
+        """Open the file at ``path``, made if absent; None: in memory.
+
+        ``checkpoint_threshold`` and ``reserve`` are bytes; the reserve of free disk space is the larger of 256 MiB and
+        twice the threshold where not given. Raises StoreError where the file cannot be opened.
+        """
+        settings = Settings(
+            path=path,
+            memory_limit=memory_limit,
+            temp_directory=temp_directory,
+            temp_limit=temp_limit,
+            checkpoint_threshold=checkpoint_threshold,
+            threads=threads,
+        )
+        if reserve is None:
+            reserve = max(256 << 20, 2 * checkpoint_threshold)
+        return cls(settings, clock=clock, reserve=reserve, metrics=metrics)
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        con = open_instance(self._settings)
+        try:
+            self._known = _read_known(con)
+            ((self._pair_id, self._mirror_seq),) = con.execute("SELECT pair_id, mirror_seq FROM tocsin.meta").fetchall()
+            self._references = reference_schema(con)
+        except BaseException:
+            con.close()
+            raise
+        self._con = con
+        self._reader = Reader(con, self._clock)
+        self._sequencer = Sequencer(self._clock, max(self._known.ingested_at, self._fence))
+        self._head = Head(seq=self._known.seq, ingested_at=self._known.ingested_at)
+        self._lost = ""
+
+    def reopen(self) -> Head:
+        """See ``LogStore.reopen``."""
+        with self._write:
+            self._stop()
+            self._closed = False
+            self._start()
+            return self._head
+
+    def close(self) -> None:
+        """See ``LogStore.close``."""
+        with self._write:
+            if not self._closed:
+                self._closed = True
+                self._stop()
+
+    def _stop(self) -> None:
+        self._reader.close()
+        with contextlib.suppress(duckdb.Error):
+            self._con.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The writer's connection, alone. A store that was found lost stays so until ``reopen``."""
+        with self._write:
+            if self._closed:
+                raise StoreError("the event store is closed")
+            if self._lost:
+                raise StoreLost(self._lost)
+            try:
+                yield self._con
+            except StoreLost as e:
+                self._lost = str(e)
+                raise
+            except duckdb.Error as e:
+                raise StoreError(str(e)) from e
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    def append(self, batches: Sequence[Batch]) -> Commit:
+        """See ``LogStore.append``."""
+        with self._writing() as con:
+            self._check_space()
+            incoming = flatten(batches, self._known.positions)
+            refused: dict[int, str] = {}
+            while True:
+                try:
+                    written = self._commit(con, incoming, refused)
+                    break
+                except duckdb.OutOfMemoryException as e:
+                    raise StoreError(f"the commit does not fit into memory: {e}") from e
+                except duckdb.Error as e:
+                    found = _offenders(con, incoming, self._known, refused)
+                    if not found or len(refused) + len(found) > _MAX_REFUSED:
+                        raise StoreError(f"the store refused the commit: {e}") from e
+                    refused |= found
+        self._count(written)
+        self._checkpoint_when_due()
+        return written.commit
+
+    def _commit(self, con: duckdb.DuckDBPyConnection, incoming: Incoming, refused: Mapping[int, str]) -> Written:
+        written: Written | None = None
+        try:
+            with transaction(con):
+                written = write(con, incoming, self._known, self._sequencer, refused)
+        except BaseException:
+            self._sequencer.done()
+            raise
+        assert written is not None
+        self._known = written.known
+        self._sequencer.done(self._publish)
+        return written
+
+    def _publish(self) -> None:
+        self._head = Head(seq=self._known.seq, ingested_at=self._known.ingested_at)
+
+    def _check_space(self) -> None:
+        if self._settings.path is None:
+            return
+        disk = os.statvfs(self._settings.path.parent)
+        free = disk.f_bavail * disk.f_frsize
+        if free < self._reserve:
+            raise StoreFull(f"{free >> 20} MiB are free, the reserve is {self._reserve >> 20} MiB")
+
+    def _count(self, written: Written) -> None:
+        if self._metrics is not None:
+            for consumer, n in written.unknown_status.items():
+                self._metrics.inc("tocsin_intake_unknown_status_total", n, consumer=consumer)
+
+    def _checkpoint_when_due(self) -> None:
+        path = self._settings.path
+        if path is None:
+            return
+        try:
+            size = os.stat(f"{path}.wal").st_size
+        except FileNotFoundError:
+            return
+        if size >= self._settings.checkpoint_threshold:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """See ``LogStore.checkpoint``."""
+        with self._writing() as con, lost_on_fatal():
+            con.execute("CHECKPOINT")
+
+    def fence(self, at: datetime) -> Head:
+        """See ``LogStore.fence``."""
+        self._fence = max(self._fence, at)
+        self._sequencer.fence(at)
+        return self._head
+
+    @property
+    def pair_id(self) -> str:
+        """See ``LogStore.pair_id``."""
+        return self._pair_id
+
+    def set_pair_id(self, pair_id: str) -> None:
+        """See ``LogStore.set_pair_id``."""
+        with self._writing() as con:
+            with transaction(con):
+                con.execute("UPDATE tocsin.meta SET pair_id = $pair", {"pair": pair_id})
+            self._pair_id = pair_id
+
+    def positions(self, cluster: str, topic_id: str) -> Mapping[int, int]:
+        """See ``LogStore.positions``."""
+        positions = self._known.positions
+        return {part: at for (c, t, part), at in positions.items() if (c, t) == (cluster, topic_id)}
+
+    def topic_ids(self, cluster: str, topic: str) -> Sequence[str]:
+        """See ``LogStore.topic_ids``."""
+        rows = self._reader.rows(
+            "SELECT topic_id FROM tocsin.positions WHERE cluster = $cluster AND topic = $topic GROUP BY topic_id ORDER BY min(made)",
+            {"cluster": cluster, "topic": topic},
+        )
+        return [str(row[0]) for row in rows]
+
+    def start_consumer(self, name: str, now: datetime) -> ConsumerInfo:
+        """See ``LogStore.start_consumer``."""
+        with self._writing() as con, transaction(con):
+            rows = con.execute(
+                "SELECT first_start, last_alive FROM tocsin.consumers WHERE name = $name", {"name": name}
+            ).fetchall()
+            if not rows:
+                con.execute("INSERT INTO tocsin.consumers VALUES ($name, $now, $now)", {"name": name, "now": _utc(now)})
+                return ConsumerInfo(name=name, first_start=now, last_alive=now)
+            ((first, last),) = rows
+            self._alive(con, [name], now)
+        return ConsumerInfo(name=name, first_start=first.replace(tzinfo=UTC), last_alive=last.replace(tzinfo=UTC))
+
+    def alive(self, names: Iterable[str], now: datetime) -> None:
+        """See ``LogStore.alive``."""
+        known = list(names)
+        if known:
+            with self._writing() as con, transaction(con):
+                self._alive(con, known, now)
+
+    @staticmethod
+    def _alive(con: duckdb.DuckDBPyConnection, names: list[str], now: datetime) -> None:
+        con.execute(
+            "UPDATE tocsin.consumers SET last_alive = $now WHERE last_alive < $now AND list_contains($names, name)",
+            {"names": names, "now": _utc(now)},
+        )
+
+    def append_mirror(
+        self, upto: int, alerts: Sequence[Mapping[str, object]], notes: Sequence[Mapping[str, object]]
+    ) -> None:
+        """See ``LogStore.append_mirror``."""
+        with self._writing() as con:
+            if upto <= self._mirror_seq:
+                return
+            with transaction(con):
+                append_rows(con, "Alerts", alerts)
+                append_rows(con, "Notifications", notes)
+                con.execute("UPDATE tocsin.meta SET mirror_seq = $upto", {"upto": upto})
+            self._mirror_seq = upto
+
+    @property
+    def mirror_seq(self) -> int:
+        """See ``LogStore.mirror_seq``."""
+        return self._mirror_seq
+
+    def set_table(self, name: str, table: pa.Table) -> None:
+        """See ``LogStore.set_table``."""
+        with self._writing() as con:
+            with transaction(con):
+                replace_table(con, name, table)
+            self._references = reference_schema(con)
+
+    def drop_table(self, name: str) -> None:
+        """See ``LogStore.drop_table``."""
+        check_name(name)
+        with self._writing() as con:
+            with transaction(con):
+                con.execute(f'DROP TABLE IF EXISTS main."{name}"')
+            self._references = reference_schema(con)
+
+    def mark_replayed(self, ids: Sequence[int], at: datetime) -> None:
+        """See ``LogStore.mark_replayed``."""
+        if ids:
+            with self._writing() as con, transaction(con):
+                con.execute(
+                    "UPDATE tocsin.dead_letters SET ReplayedAt = $at WHERE list_contains($ids, id)",
+                    {"at": _utc(at), "ids": list(ids)},
+                )
+
+    def retain(self, now: datetime, keep: Mapping[str, timedelta]) -> Mapping[str, int]:
+        """See ``LogStore.retain``."""
+        with self._writing() as con:
+            return retention.retain(con, now, keep)
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def head(self) -> Head:
+        """See ``LogReader.head``."""
+        return self._head
+
+    def commits(self, after: int, limit: int = 1000) -> Sequence[CommitInfo]:
+        """See ``LogReader.commits``."""
+        table = self._reader.select(
+            "SELECT seq, ingested_at, rows, heartbeats FROM tocsin.commits WHERE seq > $after ORDER BY seq LIMIT $limit",
+            {"after": after, "limit": limit},
+            None,
+        )
+        return [
+            CommitInfo(
+                seq=r["seq"],
+                ingested_at=r["ingested_at"].replace(tzinfo=UTC),
+                rows=r["rows"],
+                heartbeats=r["heartbeats"],
+            )
+            for r in table.to_pylist()
+        ]
+
+    def select(self, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None) -> pa.Table:
+        """See ``LogReader.select``."""
+        return self._reader.select(sql, params, limits)
+
+    def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
+        """See ``LogReader.spans``."""
+        ids = list(run_ids)
+        if not ids:
+            return {}
+        rows = self._reader.select(
+            "SELECT RunId, FirstTime, LastTime FROM tocsin.runs WHERE RunId IN (SELECT unnest($ids::VARCHAR[])) AND FirstTime IS NOT NULL",
+            {"ids": ids},
+            None,
+        ).to_pylist()
+        return {
+            r["RunId"]: RunSpan(
+                run_id=r["RunId"], first=r["FirstTime"].replace(tzinfo=UTC), last=r["LastTime"].replace(tzinfo=UTC)
+            )
+            for r in rows
+        }
+
+    def schema(self) -> Mapping[str, Mapping[str, str]]:
+        """See ``LogReader.schema``."""
+        ours = {name: {c.name: c.type.value for c in columns} for name, columns in TABLES.items()}
+        return ours | self._references
+
+    def dead_letters(
+        self, *, consumer: str = "", ids: Sequence[int] = (), unreplayed: bool = True, limit: int = 1000
+    ) -> Sequence[StoredDeadLetter]:
+        """See ``LogStore.dead_letters``."""
+        with self._writing() as con:
+            return find_dead(con, consumer=consumer, ids=ids, unreplayed=unreplayed, limit=limit)
+
+    def size(self) -> int:
+        """See ``LogStore.size``."""
+        path = self._settings.path
+        if path is None:
+            return 0
+        temp = self._settings.temp_directory or path.with_name(path.name + ".tmp")
+        files = [path, Path(f"{path}.wal"), *(temp.glob("*") if temp.is_dir() else ())]
+        total = 0
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                total += file.stat().st_size
+        return total
+
+
+def _utc(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(tzinfo=None)
+
+
+def _read_known(con: duckdb.DuckDBPyConnection) -> Known:
+    newest = con.execute("SELECT seq, ingested_at FROM tocsin.commits ORDER BY seq DESC LIMIT 1").fetchall()
+    seq, at = (newest[0][0], newest[0][1].replace(tzinfo=UTC)) if newest else (0, EPOCH)
+    rows = con.execute('SELECT cluster, topic_id, "partition", next FROM tocsin.positions').fetchall()
+    return Known(
+        seq=seq,
+        ingested_at=at,
+        dead_id=last_dead_id(con),
+        positions={(cluster, topic_id, part): at_offset for cluster, topic_id, part, at_offset in rows},
+    )
+
+
+def _offenders(
+    con: duckdb.DuckDBPyConnection, incoming: Incoming, known: Known, refused: Mapping[int, str]
+) -> dict[int, str]:
+    """Which rows the store refuses one by one, found by halving, with what it said; nothing is kept of the tries."""
+    clock_less = _Unstamped()
+
+    def why_not(rows: list[int]) -> str:
+        table = incoming.table.filter(pc.is_in(incoming.table["n"], value_set=pa.array(rows, pa.int32())))
+        part = Incoming(
+            table=table,
+            groups=incoming.groups,
+            size=incoming.size,
+            dead=[[] for _ in incoming.dead],
+            skipped=incoming.skipped,
+        )
+        try:
+            with transaction(con):
+                write(con, part, known, clock_less, {})
+                raise _TriedOut
+        except _TriedOut:
+            return ""
+        except duckdb.Error as e:
+            return str(e)
+
+    found: dict[int, str] = {}
+
+    def halve(rows: list[int]) -> None:
+        why = why_not(rows)
+        if not why or len(found) > _MAX_REFUSED:
+            return
+        if len(rows) == 1:
+            found[rows[0]] = why
+            return
+        middle = len(rows) // 2
+        halve(rows[:middle])
+        halve(rows[middle:])
+
+    halve([n for n in incoming.table["n"].to_pylist() if n not in refused])
+    return found
+
+
+class _TriedOut(Exception):
+    pass
+
+
+class _Unstamped(Sequencer):
+    def __init__(self) -> None:
+        pass
+
+    def stamp(self) -> datetime:
+        return EPOCH

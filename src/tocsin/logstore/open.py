@@ -1,0 +1,120 @@
+"""Opening the DuckDB instance: one a process, configured once, then locked."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from tocsin.errors import StoreError, StoreLost
+from tocsin.logstore.ddl import prepare, quoted
+from tocsin.logstore.sqlfiles import sql
+
+FILE_VERSION = "v1.5.0"
+"""DuckDB version whose file format is written, so that a later DuckDB locks nobody out of an earlier one."""
+
+MACROS = ("macro_wire_time", "macro_is_flat", "macro_is_text")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How the instance is configured. Sizes as DuckDB writes them, e.g. ``160MiB``."""
+
+    path: Path | None  # None: in memory
+    memory_limit: str = "160MiB"
+    temp_directory: Path | None = None  # for spill; None: beside the file
+    temp_limit: str = "4GiB"
+    checkpoint_threshold: int = 64 << 20  # bytes of WAL
+    threads: int = 2
+
+
+def open_instance(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """The instance's first connection: tables made or brought up to date, settings locked.
+
+    Raises StoreError where the file cannot be opened: another process has it, it is no DuckDB file, or a later version's.
+    """
+    try:
+        return _open(settings)
+    except duckdb.Error as e:
+        raise StoreError(f"cannot open the event store {settings.path or ':memory:'}: {e}") from e
+    except OSError as e:
+        raise StoreError(f"cannot open the event store {settings.path}: {e}") from e
+
+
+def _open(settings: Settings) -> duckdb.DuckDBPyConnection:
+    path = settings.path
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": settings.memory_limit,
+        "threads": settings.threads,
+        # The store itself checkpoints at the threshold; DuckDB's own is what holds should that fail.
+        "checkpoint_threshold": f"{settings.checkpoint_threshold * 4}B",
+        "python_enable_replacements": False,
+        "allow_community_extensions": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "preserve_insertion_order": True,
+        "default_block_size": 262144,
+    }
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temp = settings.temp_directory or path.with_name(path.name + ".tmp")
+        config["temp_directory"] = str(temp)
+        config["max_temp_directory_size"] = settings.temp_limit
+        if not path.exists():
+            config["storage_compatibility_version"] = FILE_VERSION
+    else:
+        config["temp_directory"] = ""
+    con = duckdb.connect(str(path) if path is not None else ":memory:", config=config)
+    try:
+        con.execute("SET GLOBAL TimeZone = 'UTC'")
+        con.execute("SET enable_progress_bar = false")
+        prepare(con)
+        for name in MACROS:
+            con.execute(sql(name))
+        con.execute("SET GLOBAL enable_external_access = false")
+        con.execute("SET GLOBAL lock_configuration = true")
+    except BaseException:
+        con.close()
+        raise
+    return con
+
+
+@contextlib.contextmanager
+def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """BEGIN … COMMIT, or ROLLBACK when something is raised.
+
+    A fatal error of DuckDB, an I/O error, and any error of COMMIT itself come out as StoreLost: what is durable is known
+    only after the store has been opened again. Other errors of DuckDB come out as they are.
+    """
+    with lost_on_fatal():
+        con.execute("BEGIN")
+    try:
+        with lost_on_fatal():
+            yield
+    except BaseException:
+        with contextlib.suppress(duckdb.Error):
+            con.execute("ROLLBACK")
+        raise
+    try:
+        con.execute("COMMIT")
+    except duckdb.Error as e:
+        with contextlib.suppress(duckdb.Error):
+            con.execute("ROLLBACK")
+        raise StoreLost(f"commit failed: {e}") from e
+
+
+@contextlib.contextmanager
+def lost_on_fatal() -> Iterator[None]:
+    """Turn errors after which the instance is dead, or may be, into StoreLost."""
+    try:
+        yield
+    except (duckdb.FatalException, duckdb.InternalException, duckdb.IOException) as e:
+        raise StoreLost(str(e)) from e
+    except duckdb.ConnectionException as e:
+        raise StoreLost(f"the store is closed: {e}") from e
+
+
+__all__ = ["Settings", "lost_on_fatal", "open_instance", "quoted", "transaction"]

@@ -1,0 +1,1 @@
+"""Where queries run: read-only, with a time limit."""
