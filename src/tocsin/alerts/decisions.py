@@ -56,7 +56,7 @@ def judge(
     if before is not None:
         return Verdict(why=Why.BEFORE_START, event=None if known else before)
     reasons = {e.key: stale(e) for e in stretch.events}
-    fresh = [e for e in stretch.events if reasons[e.key] is None]
+    fresh = [e for e in stretch.events if reasons[e.key] is None and e.key not in remembered]
     if not fresh:
         oldest = stretch.events[0]
         return Verdict(why=reasons[oldest.key] or Why.TOO_OLD, event=None if known else oldest)
@@ -81,10 +81,7 @@ def newer_try(failed: Try, others: Iterable[Try]) -> bool:
     By number where both are known; else another run is newer if it began later. A greater number of the same run is newer.
     """
     for other in others:
-        if other.attempt and failed.attempt:
-            if other.attempt > failed.attempt:
-                return True
-        elif other.run_id == failed.run_id:
+        if (other.attempt and failed.attempt) or other.run_id == failed.run_id:
             if other.attempt > failed.attempt:
                 return True
         elif other.began > failed.began:

@@ -30,6 +30,7 @@ class TimerKind(StrEnum):
     FOR = "for"  # the end of a `for`
     DEADLINE = "deadline"  # an absence rule's deadline
     CLOSE = "close"  # a quiet closing
+    RETRY = "retry"  # of a rule whose evaluation failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

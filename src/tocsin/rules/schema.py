@@ -171,7 +171,7 @@ class Export(YamlModel):
 
 
 def _event_columns() -> dict[str, Any]:
-    types = {
+    types: dict[KqlType, dict[str, Any]] = {
         KqlType.STRING: {"type": "string"},
         KqlType.DATETIME: {"type": "string", "examples": ["5m", "2026-01-05T12:00:00Z"]},
         KqlType.LONG: {"type": "integer"},

@@ -1,0 +1,296 @@
+"""From what a file says to rules that can be evaluated; every fault with its file, line, key and what would be right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
+
+from tocsin.config.document import Document, KeyPath, suggest
+from tocsin.errors import Problem, QueryError
+from tocsin.kql.classify import classify
+from tocsin.kql.rowplan import RowPlan, row_plan
+from tocsin.kql.tokens import tokenize
+from tocsin.model.alert import fingerprint
+from tocsin.model.intent import RuleInfo
+from tocsin.model.statuses import Kind, Severity
+from tocsin.rules import testevents
+from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
+from tocsin.rules.schema import NAME, Common, Defaults, InlineTest, RuleModel, When
+from tocsin.rules.templates import TemplateFault, TemplateText, checked
+from tocsin.rules.unsupported import unsupported
+
+V = TypeVar("V")
+Schema = Mapping[str, Mapping[str, str]]
+
+LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
+EVENT_OUT = frozenset({"Raw"})
+"""Columns that an alert does not carry."""
+
+
+@dataclass(slots=True)
+class Faults:
+    """Collects the problems of one rule."""
+
+    document: Document
+    base: KeyPath
+    problems: list[Problem]
+
+    def add(self, path: KeyPath, message: str, hint: str = "") -> None:
+        """A problem at ``path`` under the rule."""
+        self.problems.append(self.document.problem((*self.base, *path), message, hint))
+
+    def add_query(self, path: KeyPath, error: QueryError, skipped: int = 0) -> None:
+        """A problem of a query whose text stands at ``path``, after ``skipped`` lines of ours."""
+        full = (*self.base, *path)
+        line = error.line - skipped
+        text = _text_at(self.document, full)
+        lines = text.count("\n") + 1
+        if not 1 <= line <= lines:
+            message = "ends too early, or has a bracket too many" if skipped and line > lines else error.message
+            self.problems.append(self.document.problem(full, message, error.hint))
+            return
+        at = self.document.line(full) + (line if "\n" in text else 0)
+        where = f" (line {line}, column {error.column})" if error.column and not skipped else ""
+        self.problems.append(
+            Problem(
+                file=self.document.file, line=at, key=self.document.problem(full, "").key,
+                message=error.message + where, hint=error.hint,
+            )
+        )  # fmt: skip
+
+
+def compile_rule(
+    model: RuleModel, defaults: Defaults, schema: Schema, document: Document, base: KeyPath, problems: list[Problem]
+) -> Rule | None:
+    """The rule at ``base`` of ``document``, or None where something is wrong; then ``problems`` has grown."""
+    faults = Faults(document=document, base=base, problems=problems)
+    before = len(problems)
+    for path in unsupported(model):
+        faults.add(path, "is not supported yet", "leave it out until a later version")
+    _check_tests(model.tests, faults)
+    said = _Said(model, defaults)
+    plan, query = _plan(model, schema, faults)
+    severity = said(lambda m: m.severity, "severity")
+    labels, annotations = _templates(model, defaults, plan, faults)
+    by = ("RunId", *(name for name in model.by if name != "RunId"))
+    keep = tuple(said(lambda m: m.keep, "keep"))
+    _check_fields(plan, by, keep, labels, faults)
+    summary = _template(model.summary, ("summary",), None, faults)
+    notify = said(lambda m: m.notify, "notify")
+    if notify is not None:
+        _check_targets(notify.to, faults)
+    if len(problems) > before or plan is None:
+        return None
+    assert isinstance(severity, str)
+    final = bool(model.when and model.when.final)
+    final_after = said(lambda m: m.final_after, "final_after") or FINAL_AFTER
+    info = RuleInfo(
+        name=model.name,
+        version="",
+        summary=summary.source if summary else "",
+        description=said(lambda m: m.description, "description"),
+        runbook=said(lambda m: m.runbook, "runbook"),
+        template=said(lambda m: m.template, "template"),
+        owner=said(lambda m: m.owner, "owner"),
+        annotations={name: text.source for name, text in annotations.items()},
+        notify_to=notify.to if notify else (),
+        notify_only=bool(notify and notify.only),
+        final=final,
+    )
+    return Rule(
+        name=str(model.name),
+        kind=Kind.ROW,
+        enabled=said(lambda m: m.enabled, "enabled"),
+        severity=Severity.of(severity),
+        query=query,
+        plan=plan,
+        final=final,
+        final_after=final_after,
+        tell_within=said(lambda m: m.tell_within, "tell_within") or TELL_WITHIN,
+        by=by,
+        keep=keep,
+        labels=labels,
+        info=_versioned(info),
+        meaning=meaning(Kind.ROW, query, by, final=f"{final_after}" if final else ""),
+        was=model.was,
+        tests=model.tests,
+        place=Place(file=document.file, line=document.line((*base, "name"))),
+    )
+
+
+def meaning(kind: Kind, query: str, by: Sequence[str], *, final: str) -> str:
+    """Hash of what decides which alerts there are. Comments and white space of the query do not count."""
+    return fingerprint(kind, "\0".join(t.text for t in tokenize(query)), "\0".join(by), final)
+
+
+def when_query(when: When) -> tuple[str, int]:
+    """``when:`` as KQL, and the line on which the text of ``where:`` begins."""
+    lines = ["RunStatusChanged"]
+    if when.status:
+        quoted = ", ".join(f"'{status}'" for status in when.status)
+        lines.append(f"| where Status {f'in ({quoted})' if len(when.status) > 1 else f'== {quoted}'}")
+    begins = len(lines) + 1
+    if when.where:
+        lines += ["| where (", when.where, ")"]
+        begins += 1
+    if when.final:
+        lines.append("| where isnull(WillRetry) or WillRetry == false")
+    return "\n".join(lines), begins
+
+
+class _Said:
+    """What a rule says, else its file's defaults."""
+
+    def __init__(self, model: RuleModel, defaults: Defaults) -> None:
+        self._model, self._defaults = model, defaults
+
+    def __call__(self, get: Callable[[Common], V], key: str) -> V:
+        return get(self._model if key in self._model.model_fields_set else self._defaults)
+
+
+def _plan(model: RuleModel, schema: Schema, faults: Faults) -> tuple[RowPlan | None, str]:
+    given = [key for key in ("when", "query", "sql") if key in model.model_fields_set]
+    if len(given) != 1:
+        several = f"has {' and '.join(given)}" if given else "says neither `when:` nor `query:`"
+        faults.add((given[1],) if given else (), several, "a rule has one of them")
+        return None, ""
+    if model.sql:
+        return None, ""
+    path: KeyPath = ("query",)
+    query, begins = model.query, 1
+    if model.when is not None:
+        if any(path[0] == "when" for path in unsupported(model)):
+            return None, ""
+        if not model.when.status and not model.when.where:
+            faults.add(("when",), "would match every event", "say which `status:` or `where:`")
+            return None, ""
+        path = ("when", "where") if model.when.where else ("when",)
+        query, begins = when_query(model.when)
+    elif {"over", "every"} & model.model_fields_set:
+        return None, query
+    try:
+        plan = row_plan(query, schema)
+    except QueryError as error:
+        _explain_query(model, query, error, schema, path, begins - 1, faults)
+        return None, query
+    if model.kind not in (None, Kind.ROW.value):
+        faults.add(("kind",), f"is '{model.kind}', but what the rule says makes it a row rule", "write kind: row")
+    return plan, query
+
+
+def _explain_query(
+    model: RuleModel, query: str, error: QueryError, schema: Schema, path: KeyPath, skipped: int, faults: Faults
+) -> None:
+    """Say of a query that is no row query whether it is a window rule in want of ``over:`` or just wrong."""
+    try:
+        found = classify(query, schema)
+    except QueryError as e:
+        faults.add_query(path, e, skipped)
+        return
+    if found.kind is Kind.ROW or path != ("query",):
+        faults.add_query(path, error, skipped)
+    elif model.kind == Kind.ROW.value:
+        faults.add(
+            ("kind",), f"is 'row', but the query is no row query: {found.reason}", "write kind: window, with over:"
+        )
+    else:
+        faults.add(
+            ("query",), f"this is a window rule, and it needs `over:`: {found.reason}", "add for example over: 1h"
+        )
+
+
+def _templates(
+    model: RuleModel, defaults: Defaults, plan: RowPlan | None, faults: Faults
+) -> tuple[dict[str, TemplateText], dict[str, TemplateText]]:
+    names = frozenset(plan.columns) - EVENT_OUT if plan else None
+    labels: dict[str, TemplateText] = {}
+    for name, source in {**defaults.labels, **model.labels}.items():
+        if not LABEL.fullmatch(name):
+            faults.add(("labels", name), "is no name for a label", "letters, digits and _")
+        text = _template(source, ("labels", name), names, faults)
+        if text is not None:
+            labels[name] = text
+    annotations: dict[str, TemplateText] = {}
+    for name, source in {**defaults.annotations, **model.annotations}.items():
+        text = _template(source, ("annotations", name), None, faults)
+        if text is not None:
+            annotations[name] = text
+    return labels, annotations
+
+
+def _template(source: str, path: KeyPath, names: frozenset[str] | None, faults: Faults) -> TemplateText | None:
+    try:
+        text, used = checked(source)
+    except TemplateFault as e:
+        faults.add(path, f"is no template: {e}", "write for example {{ ExperimentName }}")
+        return None
+    if names is not None and (unknown := sorted(used - names)):
+        faults.add(path, f"uses '{unknown[0]}', which the query does not give", suggest(unknown[0], names))
+        return None
+    return text
+
+
+def _check_fields(
+    plan: RowPlan | None, by: Sequence[str], keep: Sequence[str], labels: Iterable[str], faults: Faults
+) -> None:
+    if plan is None:
+        return
+    for key, listed in (("by", by), ("keep", keep)):
+        for name in listed:
+            if name in EVENT_OUT:
+                faults.add((key,), f"'{name}' is too large to be carried", "take what you need with extend")
+            elif name not in plan.columns:
+                faults.add((key,), f"'{name}' is no field that the query gives", suggest(name, plan.columns))
+    for name in labels:
+        if name in keep or name in by:
+            faults.add(
+                ("labels", name), f"is also a field under {'keep' if name in keep else 'by'}", "call it otherwise"
+            )
+
+
+def _check_targets(targets: Sequence[str], faults: Faults) -> None:
+    if not targets:
+        faults.add(("notify", "to"), "names nobody", "give a receiver's name or an address")
+    for i, target in enumerate(targets):
+        if not (ADDRESS if "@" in target else re.compile(NAME)).fullmatch(target):
+            faults.add(("notify", "to", i), f"'{target}' is neither a receiver's name nor an address")
+
+
+def _check_tests(tests: Sequence[InlineTest], faults: Faults) -> None:
+    for i, test in enumerate(tests):
+        for j, event in enumerate(test.events):
+            for column, message, hint in testevents.faults(event):
+                faults.add(("tests", i, "events", j, column), message, hint)
+
+
+def _versioned(info: RuleInfo) -> RuleInfo:
+    parts = [repr(getattr(info, f.name)) for f in fields(info) if f.name != "version"]
+    return replace(info, version=fingerprint(*parts))
+
+
+def _text_at(document: Document, path: KeyPath) -> str:
+    data: object = document.data
+    for part in path:
+        if isinstance(data, Mapping):
+            data = data.get(part)
+        elif isinstance(data, Sequence) and isinstance(part, int) and part < len(data):
+            data = data[part]
+    return data if isinstance(data, str) else ""
+
+
+def once(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Without what pydantic says twice: the second fault of one key, and of a list the faults of whose items are named."""
+    seen: set[tuple[int, str]] = set()
+    listed = list(problems)
+    deeper = {(p.line, p.key) for p in listed}
+    for problem in listed:
+        place = (problem.line, problem.key)
+        shadow = "at least 1 item after validation" in problem.message and any(
+            key.startswith(problem.key + "[") for _, key in deeper
+        )
+        if place not in seen and not shadow:
+            seen.add(place)
+            yield problem

@@ -1,0 +1,190 @@
+"""From verdicts to what is remembered and told: occurrences, transitions, intents, catch-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from tocsin.alerts.occurrences import RunEvent
+from tocsin.logstore.interface import LogReader
+from tocsin.model.alert import Occurrence, Phase, Transition, Why
+from tocsin.model.heard import Heard
+from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.intent import Intent, IntentKind
+from tocsin.rules.history import moment, plain, whole_rows
+from tocsin.rules.memory import Memory
+from tocsin.rules.rule import Rule
+from tocsin.rules.templates import TemplateFault
+from tocsin.state.interface import CatchUp
+
+QUIET = timedelta(minutes=1)
+"""A catch-up of a consumer that has no end to reach is over after so long without a stale event."""
+
+TELLS = frozenset({Why.FIRST, Why.NO_TRY_CAME})
+STALE = frozenset({Why.TOO_OLD, Why.BEFORE_CONSUMER})
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """An occurrence to be told, or to be remembered without a word."""
+
+    rule: Rule
+    run_id: str
+    event: RunEvent  # names the occurrence
+    consumer: str
+    why: Why
+    at: datetime  # T; UTC
+    commit_seq: int
+    computed: Mapping[str, object] = field(default_factory=dict)
+    due: datetime | None = None  # of the deadline that decided it
+
+    @property
+    def occurrence(self) -> Occurrence:
+        """What is remembered."""
+        return Occurrence(
+            rule=self.rule.name,
+            run_id=self.run_id,
+            event=self.event.key,
+            phase=Phase.TOLD if self.why in TELLS else Phase.STALE,
+            at=self.at,
+            commit_seq=self.commit_seq,
+        )
+
+    @property
+    def order(self) -> tuple[datetime, int, int, str, str, str, str]:
+        """Decisions are written in this order, whichever came to be known first."""
+        key = self.event.key
+        return (self.at, self.commit_seq, key.time_us, self.rule.name, self.run_id, key.source, key.event_id)
+
+
+def write(decisions: Sequence[Decision], memory: Memory, reader: LogReader, heard: Heard) -> None:
+    """Turn ``decisions`` into occurrences, transitions, intents and catch-ups of ``memory``."""
+    ordered = sorted(decisions, key=lambda d: d.order)
+    for tells in (True, False):
+        rows = whole_rows(reader, [d.event for d in ordered if d.why in (TELLS if tells else STALE)])
+        for decision in ordered:
+            if decision.why in TELLS and tells:
+                _tell(decision, rows.get(decision.event.key, {}), memory)
+            elif decision.why in STALE and not tells:
+                _pass_over(decision, rows.get(decision.event.key, {}), memory, heard)
+            elif not tells and decision.why not in TELLS:
+                memory.remember(decision.occurrence)  # before the rule's start: nobody's business but ours
+
+
+def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None:
+    rule, occurrence = decision.rule, decision.occurrence
+    fields = {**row, **{name: plain(value) for name, value in decision.computed.items()}}
+    instance = {name: fields.get(name) for name in rule.by}
+    labels = _labels(rule, fields)
+    keep = {name: fields.get(name) for name in rule.keep}
+    memory.remember(occurrence)
+    memory.transitions.append(_transition(decision, occurrence, instance, {**keep, **labels}))
+    root = fields.get("RootRunId")
+    memory.tell(
+        Intent(
+            rule=rule.name,
+            rule_version=rule.info.version,
+            instance=instance,
+            occurrence=occurrence.name,
+            kind=IntentKind.FIRED,
+            severity=rule.severity,
+            why=decision.why,
+            labels=labels,
+            keep=keep,
+            run_id=decision.run_id,
+            root_run_id=root if isinstance(root, str) else "",
+            event=fields,
+            data={} if decision.due is None else {"due": plain(decision.due)},
+            commit_seq=decision.commit_seq,
+            at=decision.at,
+            event_time=moment(decision.event.key.time_us),
+        ),
+        rule.info,
+    )
+
+
+def _pass_over(decision: Decision, row: Mapping[str, object], memory: Memory, heard: Heard) -> None:
+    rule, occurrence = decision.rule, decision.occurrence
+    fields = {**row, **{name: plain(value) for name, value in decision.computed.items()}}
+    instance = {name: fields.get(name) for name in rule.by}
+    carried = {**{name: fields.get(name) for name in rule.keep}, **_labels(rule, fields)}
+    memory.remember(occurrence)
+    memory.transitions.append(_transition(decision, occurrence, instance, carried))
+    time = moment(decision.event.key.time_us)
+    known = memory.catch_up(rule.name, decision.consumer)
+    if known is None:
+        catch_up = CatchUp(
+            rule=rule.name, consumer=decision.consumer, count=1, oldest=time, newest=time, began=decision.at
+        )
+    else:
+        catch_up = replace(known, count=known.count + 1, oldest=min(known.oldest, time), newest=max(known.newest, time))
+    memory.put_catch_up(catch_up)
+    memory.put_timer(_end_of(catch_up, decision.at, heard))
+
+
+def _end_of(catch_up: CatchUp, at: datetime, heard: Heard) -> Timer:
+    """When a catch-up is over: its consumer has reached what was there at its first stale event, or is quiet."""
+    reaches = heard.kinds.get(catch_up.consumer) == "kafka"
+    return Timer(
+        rule=catch_up.rule,
+        kind=TimerKind.CATCH_UP,
+        key=catch_up.consumer,
+        due=catch_up.began if reaches else at + QUIET,
+        consumers=frozenset({catch_up.consumer}) if reaches else frozenset(),
+    )
+
+
+def summary(rule: Rule, catch_up: CatchUp, at: datetime, commit_seq: int) -> Intent:
+    """The one word about everything that was too old to tell."""
+    return Intent(
+        rule=rule.name,
+        rule_version=rule.info.version,
+        instance={"Consumer": catch_up.consumer},
+        occurrence=str(plain(catch_up.began)),
+        kind=IntentKind.SUMMARY,
+        severity=rule.severity,
+        why=Why.CATCH_UP_OVER,
+        data={
+            "stale": catch_up.count,
+            "oldest": plain(catch_up.oldest),
+            "newest": plain(catch_up.newest),
+            "consumer": catch_up.consumer,
+        },
+        commit_seq=commit_seq,
+        at=at,
+    )
+
+
+def _transition(
+    decision: Decision, occurrence: Occurrence, instance: Mapping[str, object], carried: Mapping[str, object]
+) -> Transition:
+    return Transition(
+        rule=decision.rule.name,
+        instance=instance,
+        occurrence=occurrence.name,
+        before=Phase.NONE,
+        after=occurrence.phase,
+        reason=decision.why,
+        severity=decision.rule.severity,
+        labels=carried,
+        run_id=decision.run_id,
+        commit_seq=decision.commit_seq,
+        at=decision.at,
+    )
+
+
+def _labels(rule: Rule, fields: Mapping[str, object]) -> dict[str, object]:
+    """Labels over a row. One that fails is '' and logged: an alert never waits for a label."""
+    labels: dict[str, object] = {}
+    for name, text in rule.labels.items():
+        try:
+            labels[name] = text.render(fields)
+        except TemplateFault as e:
+            labels[name] = ""
+            _log.warning("label_failed", rule=rule.name, label=name, error=str(e))
+    return labels

@@ -1,0 +1,160 @@
+"""The one engine: rules over instants, for live operation, ``rules test`` and ``rules backtest``.
+
+Pure: what it knows are its arguments; what it reads, it reads through the log's reader and the state's view; what it
+decides is the Outcome that it returns, to be written in one transaction. An evaluation repeated after a crash decides the
+same.
+
+    commits:   c7   c8   c9         timers:   D (held until its watermark, sees c9)
+    evaluate([c7, c8, c9, D])  ==  evaluate([c7]), evaluate([c8]), evaluate([c9]), evaluate([D])
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from tocsin.errors import QueryError
+from tocsin.logstore.interface import CommitInfo, LogReader
+from tocsin.model.alert import Phase
+from tocsin.model.heard import Heard
+from tocsin.model.instants import Instant, Timer, TimerKind
+from tocsin.model.intent import IntentKind
+from tocsin.rules.index import RuleIndex
+from tocsin.rules.memory import Memory, RuleFailure, StateView
+from tocsin.rules.rows import evaluate_commits
+from tocsin.rules.rule import Rule
+from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.timers import Released, end_catch_up, judge_deadlines
+from tocsin.state.interface import Outcome
+
+FIRST_RETRY, LAST_RETRY = timedelta(seconds=30), timedelta(hours=1)
+"""How long after a failure a rule is tried again: at first, doubled each time, at most."""
+COMMITS_AT_ONCE = 1000
+"""Commits that a rule which lags takes in one step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What an evaluation decided, and which rules failed in it."""
+
+    outcome: Outcome
+    failures: tuple[RuleFailure, ...] = ()
+
+    @property
+    def told(self) -> Mapping[tuple[str, str], int]:
+        """How much was told, by rule and severity's word; summaries do not count."""
+        return Counter((i.rule, i.severity.word) for i in self.outcome.intents if i.kind is not IntentKind.SUMMARY)
+
+    @property
+    def stale(self) -> Mapping[str, int]:
+        """How many occurrences were too old to tell, by rule."""
+        return Counter(t.rule for t in self.outcome.transitions if t.after is Phase.STALE)
+
+
+def evaluate(
+    rules: RuleSet,
+    instants: Sequence[CommitInfo | Released],
+    after: int,
+    reader: LogReader,
+    state: StateView,
+    heard: Heard,
+) -> Evaluation:
+    """Evaluate ``rules`` at ``instants``, given in the order of SEMANTICS.md (by T; at equal T the commit first).
+
+    ``after`` is the CommitSeq up to which the row rules have been evaluated (``State.row_cursor``); the commits among
+    ``instants`` are all those that follow it. Every rule must be known to the state (``lifecycle.reconcile``); unknown ones
+    are left out. Raises StoreLost and StoreError of the reader; a rule whose own query fails only lags, and is in ``failures``.
+    """
+    memory = Memory(state)
+    index = rules.index
+    cursor, timer_t = after, None
+    for kind, group in groupby(instants, key=_kind):
+        if kind is None:
+            commits = [c for c in group if isinstance(c, CommitInfo)]
+            _commits(index, commits, cursor, reader, memory, heard)
+            cursor = commits[-1].seq
+            continue
+        released = [r for r in group if isinstance(r, Released)]
+        _timers(rules, kind, released, reader, memory, heard)
+        timer_t = released[-1].at
+    return Evaluation(
+        outcome=memory.outcome(row_cursor=cursor if cursor != after else None, timer_t=timer_t),
+        failures=tuple(memory.failures),
+    )
+
+
+def _kind(instant: CommitInfo | Released) -> TimerKind | None:
+    return instant.timer.kind if isinstance(instant, Released) else None
+
+
+def _commits(
+    index: RuleIndex, commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory, heard: Heard
+) -> None:
+    if not any(c.rows for c in commits) or not index.rules:
+        return
+    behind = {name for name in index.by_name if memory.lags(name) or not memory.known(name)}
+    failed = evaluate_commits(index, commits, after, reader, memory, heard, behind)
+    for name, error in failed.items():
+        record = memory.record(name)
+        first, last = commits[0], commits[-1]
+        lagging = Instant(at=first.ingested_at, timer=False, commit_seq=after)
+        memory.put_record(replace(record, cursor=lagging))
+        _again(index.by_name[name], error, 0, last.ingested_at, last.seq, memory)
+
+
+def _timers(
+    rules: RuleSet, kind: TimerKind, released: Sequence[Released], reader: LogReader, memory: Memory, heard: Heard
+) -> None:
+    if kind is TimerKind.FINAL_AFTER:
+        for group in _alike(released):
+            failed = judge_deadlines(group, rules, reader, memory, heard)
+            for name, error in failed.items():
+                memory.failures.append(
+                    RuleFailure(rule=name, error=str(error), at=group[-1].at, commit_seq=group[-1].commit_seq)
+                )
+        return
+    for each in released:
+        if kind is TimerKind.CATCH_UP:
+            end_catch_up(each, rules, memory)
+        elif kind is TimerKind.RETRY:
+            _retry(each, rules, reader, memory, heard)
+
+
+def _alike(released: Sequence[Released]) -> Iterator[list[Released]]:
+    """Groups that see the same commits."""
+    for _, group in groupby(released, key=lambda r: r.commit_seq):
+        yield list(group)
+
+
+def _retry(each: Released, rules: RuleSet, reader: LogReader, memory: Memory, heard: Heard) -> None:
+    """Try a rule that lags again, from its own cursor on."""
+    timer = each.timer
+    memory.drop_timer(timer.rule, timer.kind, timer.key)
+    rule = rules.enabled.get(timer.rule)
+    if rule is None or not memory.lags(timer.rule):
+        return
+    record = memory.record(rule.name)
+    assert record.cursor is not None
+    after = record.cursor.commit_seq
+    commits = [c for c in reader.commits(after, COMMITS_AT_ONCE) if c.seq <= each.commit_seq]
+    if commits:
+        failed = evaluate_commits(RuleIndex((rule,)), commits, after, reader, memory, heard)
+        if failed:
+            _again(rule, failed[rule.name], int(str(timer.data.get("tries", 0))), each.at, each.commit_seq, memory)
+            return
+    if len(commits) < COMMITS_AT_ONCE:
+        memory.put_record(replace(record, cursor=None))
+        return
+    last = commits[-1]
+    lagging = Instant(at=last.ingested_at, timer=False, commit_seq=last.seq)
+    memory.put_record(replace(record, cursor=lagging))
+    memory.put_timer(Timer(rule=rule.name, kind=TimerKind.RETRY, key="", due=each.at))
+
+
+def _again(rule: Rule, error: QueryError, tries: int, at: datetime, commit_seq: int, memory: Memory) -> None:
+    memory.failures.append(RuleFailure(rule=rule.name, error=str(error), at=at, commit_seq=commit_seq))
+    wait = min(FIRST_RETRY * 2 ** min(tries, 16), LAST_RETRY)
+    memory.put_timer(Timer(rule=rule.name, kind=TimerKind.RETRY, key="", due=at + wait, data={"tries": tries + 1}))

@@ -1,0 +1,161 @@
+"""Which rules can a commit touch? A hash index over prefilters, so that cost follows activity, not the number of rules.
+
+Each rule is filed under one of its simple predicates, the one whose values the fewest other rules share: under
+``ExperimentName == 'churn'`` rather than under ``Status == 'Failed'``. A commit is reduced to its distinct values of the
+columns that predicates name, in SQL, and already there to the statuses that some rule waits for. Each distinct row then
+finds the rules filed under its values, and those whose other predicates hold for it too are touched.
+
+A predicate that cannot be judged outside DuckDB (a number inside a dynamic column, letters beyond ASCII under ``=~``)
+counts as holding: the index may name a rule too many, never one too few.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pyarrow as pa
+
+from tocsin.kql.prefilter import Op, Predicate
+from tocsin.rules.rule import Rule
+
+STATUS = "Status"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A column, or a path into a dynamic one, that predicates compare."""
+
+    column: str
+    path: tuple[str, ...] = ()
+
+    @property
+    def sql(self) -> str:
+        """It in SQL; a path as JSON text."""
+        quoted = '"' + self.column.replace('"', '""') + '"'
+        if not self.path:
+            return quoted
+        where = "$" + "".join('."' + step.replace("\\", "\\\\").replace('"', '\\"') + '"' for step in self.path)
+        return f"json_extract({quoted}, '{where.replace(chr(39), chr(39) * 2)}')"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Check:
+    """A predicate on the ``number``-th field."""
+
+    number: int
+    folded: bool
+    values: frozenset[object]
+
+    def holds(self, key: object, low: object) -> bool:
+        return (key is None) or (low if self.folded else key) in self.values or (self.folded and low is None)
+
+
+@dataclass(frozen=True)
+class RuleIndex:
+    """An index over row rules; their numbers are places in ``rules``."""
+
+    rules: Sequence[Rule]
+    fields: tuple[Field, ...] = field(init=False)
+    _filed: dict[tuple[int, bool, object], list[int]] = field(init=False, default_factory=dict)
+    _checks: list[tuple[_Check, ...]] = field(init=False, default_factory=list)
+    _always: list[int] = field(init=False, default_factory=list)  # filed under nothing
+
+    def __post_init__(self) -> None:
+        shared = Counter(
+            (p.column, p.path, p.op is Op.EQ_CI, v) for r in self.rules for p in r.plan.prefilter for v in p.values
+        )
+        fields: dict[Field, int] = {}
+        for number, rule in enumerate(self.rules):
+            checks = []
+            best: tuple[int, _Check] | None = None
+            for predicate in rule.plan.prefilter:
+                place = fields.setdefault(Field(column=predicate.column, path=predicate.path), len(fields))
+                check = _check(predicate, place)
+                crowd = sum(shared[(predicate.column, predicate.path, check.folded, v)] for v in predicate.values)
+                checks.append(check)
+                if best is None or crowd < best[0]:
+                    best = (crowd, check)
+            self._checks.append(tuple(checks))
+            if best is None:
+                self._always.append(number)
+                continue
+            for value in best[1].values:
+                self._filed.setdefault((best[1].number, best[1].folded, value), []).append(number)
+        object.__setattr__(self, "fields", tuple(fields))
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Rule]:
+        """Its rules by name."""
+        return {rule.name: rule for rule in self.rules}
+
+    @cached_property
+    def statuses(self) -> frozenset[str] | None:
+        """The statuses that rules wait for; None where some rule does not say."""
+        found: set[str] = set()
+        for rule in self.rules:
+            said = [p for p in rule.plan.prefilter if p.column == STATUS and not p.path and p.op is not Op.EQ_CI]
+            if not said:
+                return None
+            found |= {str(v) for v in said[0].values}
+        return frozenset(found)
+
+    @cached_property
+    def _by_field(self) -> tuple[tuple[int, bool], ...]:
+        return tuple(sorted({(number, folded) for number, folded, _ in self._filed}))
+
+    @cached_property
+    def _unfiled(self) -> dict[tuple[int, bool], list[int]]:
+        """Rules by the field that they are filed under: all of them are tried where its value cannot be judged."""
+        found: dict[tuple[int, bool], list[int]] = {}
+        for (number, folded, _), rules in self._filed.items():
+            found.setdefault((number, folded), []).extend(rules)
+        return found
+
+    def distinct_sql(self, rows_sql: str) -> str:
+        """SQL that reduces ``rows_sql`` to distinct values of the indexed fields, as k0, k1, …; binds ``$statuses`` where
+        ``statuses`` is not None.
+        """
+        listed = ", ".join(f"{f.sql} AS k{i}" for i, f in enumerate(self.fields)) or "1 AS k0"
+        where = ' WHERE "Status" IN (SELECT unnest($statuses::VARCHAR[]))' if self.statuses is not None else ""
+        return f"SELECT DISTINCT {listed} FROM ({rows_sql}){where}"
+
+    def touched(self, distinct: pa.Table) -> list[int]:
+        """Numbers of the rules that rows with these distinct values can match, in order."""
+        if distinct.num_rows == 0:
+            return []
+        found = set(self._always)
+        columns = [
+            [_key(value, bool(f.path)) for value in distinct.column(i).to_pylist()] for i, f in enumerate(self.fields)
+        ]
+        for row in zip(*columns, strict=True):
+            for number, folded in self._by_field:
+                key, low = row[number]
+                judged = low if folded else key
+                candidates = (
+                    self._unfiled[(number, folded)] if judged is None else self._filed.get((number, folded, judged), ())
+                )
+                for rule in candidates:
+                    if rule not in found and all(c.holds(*row[c.number]) for c in self._checks[rule]):
+                        found.add(rule)
+        return sorted(found)
+
+
+def _check(predicate: Predicate, number: int) -> _Check:
+    return _Check(number=number, folded=predicate.op is Op.EQ_CI, values=frozenset(predicate.values))
+
+
+def _key(value: object, from_path: bool) -> tuple[object, object]:
+    """What ``==`` and ``=~`` compare with; None where that cannot be told."""
+    if from_path and isinstance(value, str):
+        value = json.loads(value)
+        if value is not None and not isinstance(value, str):
+            return None, None
+    if value is None:
+        value = ""  # KQL has no null string
+    if isinstance(value, str):
+        return value, value.lower() if value.isascii() else None
+    return value, None

@@ -1,0 +1,129 @@
+"""Rule files → a RuleSet, or every problem of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tocsin.config.document import Document, KeyPath, load_file, parse, suggest
+from tocsin.errors import ContentError, Problem
+from tocsin.rules.compile import Schema, compile_rule, once
+from tocsin.rules.rule import Rule
+from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.schema import Defaults, RuleFile, RuleModel
+from tocsin.rules.unsupported import unsupported
+
+
+def load_rules(files: Sequence[Path], schema: Schema, *, names: Mapping[Path, str] | None = None) -> RuleSet:
+    """All rules of ``files``, checked against ``schema`` (table → column → KQL type, reference tables included).
+
+    ``names`` says what problems call a file. Raises ContentError with every problem of every file; then nothing was loaded.
+    """
+    problems: list[Problem] = []
+    documents: list[Document] = []
+    for path in files:
+        try:
+            documents.append(load_file(path, (names or {}).get(path)))
+        except ContentError as e:
+            problems += e.problems
+    rules = load_documents(documents, schema, problems)
+    if any(not p.warning for p in problems):
+        raise ContentError(problems)
+    return rules
+
+
+def load_documents(documents: Sequence[Document], schema: Schema, problems: list[Problem]) -> RuleSet:
+    """The rules of ``documents`` that are right; what is wrong is added to ``problems``."""
+    rules: dict[str, Rule] = {}
+    places: dict[str, str] = {}
+    for document in documents:
+        defaults = _defaults(document, problems)
+        for i, data in enumerate(_entries(document, problems)):
+            path: KeyPath = ("rules", i)
+            if isinstance(data, Mapping) and isinstance(name := data.get("name"), str):
+                where = f"{document.file}:{document.line((*path, 'name'))}"
+                if name in places:
+                    problems.append(
+                        document.problem((*path, "name"), f"'{name}' is also the name of the rule at {places[name]}")
+                    )
+                places.setdefault(name, where)
+            model, whole = _model(document, path, problems)
+            if model is None:
+                continue
+            rule = compile_rule(model, defaults, schema, document, path, problems)
+            if rule is not None and whole:
+                rules.setdefault(rule.name, rule)
+    _check_renamings(rules, places, problems)
+    return RuleSet(rules)
+
+
+def _model(document: Document, path: KeyPath, problems: list[Problem]) -> tuple[RuleModel | None, bool]:
+    """The rule at ``path`` as written, and whether it is whole: without keys that are wrong, so that others are still checked."""
+    try:
+        return parse(RuleModel, document, path), True
+    except ContentError as e:
+        problems += once(e.problems)
+        index = path[-1]
+        data = document.data["rules"][index]
+        wrong = {p.key.removeprefix(f"rules[{index}].").split(".")[0].split("[")[0] for p in e.problems}
+    if not isinstance(data, Mapping) or wrong & {"name", "when", "query", "sql"}:
+        return None, False
+    rest: list[object] = [None] * (int(index) + 1)
+    rest[int(index)] = {key: value for key, value in data.items() if key not in wrong}
+    try:
+        return parse(RuleModel, replace(document, data={"rules": rest}), path), False
+    except ContentError:
+        return None, False
+
+
+def _defaults(document: Document, problems: list[Problem]) -> Defaults:
+    if not isinstance(document.data, Mapping) or "defaults" not in document.data:
+        return Defaults()
+    try:
+        defaults = parse(Defaults, document, ("defaults",))
+    except ContentError as e:
+        problems += once(e.problems)
+        return Defaults()
+    for path in unsupported(defaults):
+        problems.append(
+            document.problem(("defaults", *path), "is not supported yet", "leave it out until a later version")
+        )
+    return defaults
+
+
+def _entries(document: Document, problems: list[Problem]) -> Sequence[object]:
+    """The list under ``rules:``; other keys of the file are checked on the way."""
+    data = document.data
+    if data is None:
+        return ()
+    if not isinstance(data, Mapping):
+        problems.append(document.problem((), "is no file of rules", "it begins with rules:"))
+        return ()
+    for key in data:
+        if key not in RuleFile.model_fields:
+            problems.append(
+                document.problem((key,), "is not a key that is known here", suggest(str(key), RuleFile.model_fields))
+            )
+    entries = data.get("rules")
+    if entries is None:
+        return ()
+    if not isinstance(entries, list):
+        problems.append(document.problem(("rules",), "must be a list", "each rule begins with `- name:`"))
+        return ()
+    return entries
+
+
+def _check_renamings(rules: Mapping[str, Rule], places: Mapping[str, str], problems: list[Problem]) -> None:
+    heirs: dict[str, Rule] = {}
+    for rule in rules.values():
+        if not rule.was:
+            continue
+        if rule.was in places:
+            fault = f"'{rule.was}' is still the name of the rule at {places[rule.was]}"
+        elif rule.was in heirs:
+            fault = f"'{rule.was}' was also the name of the rule at {heirs[rule.was].place}"
+        else:
+            heirs[rule.was] = rule
+            continue
+        problems.append(Problem(file=rule.place.file, line=rule.place.line, key="was", message=fault))

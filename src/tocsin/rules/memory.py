@@ -1,0 +1,145 @@
+"""What rules remember: the state as it was, with what this evaluation has decided so far laid over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from tocsin.model.alert import Occurrence, Transition
+from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.intent import Intent, RuleInfo
+from tocsin.state.interface import CatchUp, Outcome, RuleRecord
+
+Pair = tuple[str, str]
+"""(rule, run)."""
+
+
+class StateView(Protocol):
+    """What an evaluation reads of ``State``."""
+
+    def rules(self) -> Mapping[str, RuleRecord]:
+        """As ``State.rules``."""
+
+    def told(self, pairs: Iterable[Pair]) -> Mapping[Pair, Sequence[Occurrence]]:
+        """As ``State.told``."""
+
+    def rules_told_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """As ``State.rules_told_of``."""
+
+    def catch_ups(self) -> Sequence[CatchUp]:
+        """As ``State.catch_ups``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleFailure:
+    """An evaluation of a rule that failed. Its state is kept; it is tried again."""
+
+    rule: str
+    error: str
+    at: datetime  # T; UTC
+    commit_seq: int
+
+
+class Memory:
+    """Reads through to the state; keeps what is decided until ``outcome``. One evaluation, one thread."""
+
+    def __init__(self, state: StateView) -> None:
+        self._state = state
+        self._records = dict(state.rules())
+        self._catch_ups = {(c.rule, c.consumer): c for c in state.catch_ups()}
+        self._changed_rules: set[str] = set()
+        self._told: dict[Pair, list[Occurrence]] = {}
+        self._timers: dict[tuple[str, str, str], Timer | None] = {}
+        self._changed_catch_ups: set[tuple[str, str]] = set()
+        self.transitions: list[Transition] = []
+        self.intents: list[Intent] = []
+        self.failures: list[RuleFailure] = []
+        self._infos: dict[str, RuleInfo] = {}
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def record(self, rule: str) -> RuleRecord:
+        """What is remembered of a rule. Raises KeyError for one that ``reconcile`` has not met."""
+        return self._records[rule]
+
+    def known(self, rule: str) -> bool:
+        """Whether the rule has a record."""
+        return rule in self._records
+
+    def lags(self, rule: str) -> bool:
+        """Whether the rule is behind the shared cursor, with one of its own."""
+        record = self._records.get(rule)
+        return record is not None and record.cursor is not None
+
+    def told(self, pairs: Iterable[Pair]) -> dict[Pair, list[Occurrence]]:
+        """Occurrences remembered for these pairs; pairs without any are left out."""
+        wanted = set(pairs)
+        found = {pair: list(seen) for pair, seen in self._state.told(wanted).items()}
+        for pair in wanted & self._told.keys():
+            found.setdefault(pair, []).extend(self._told[pair])
+        return found
+
+    def rules_told_of(self, run_ids: Iterable[str]) -> dict[str, set[str]]:
+        """run → rules that remember an occurrence of it."""
+        runs = set(run_ids)
+        found = {run: set(rules) for run, rules in self._state.rules_told_of(runs).items()}
+        for rule, run in self._told:
+            if run in runs:
+                found.setdefault(run, set()).add(rule)
+        return found
+
+    def catch_up(self, rule: str, consumer: str) -> CatchUp | None:
+        """The rule's catch-up of a consumer."""
+        return self._catch_ups.get((rule, consumer))
+
+    # -- deciding ----------------------------------------------------------------------------------------------------
+
+    def remember(self, occurrence: Occurrence) -> None:
+        """An occurrence was told or found stale."""
+        self._told.setdefault((occurrence.rule, occurrence.run_id), []).append(occurrence)
+
+    def tell(self, intent: Intent, info: RuleInfo) -> None:
+        """Something is to be told."""
+        self.intents.append(intent)
+        self._infos[info.version] = info
+
+    def put_record(self, record: RuleRecord) -> None:
+        """Remember a rule anew."""
+        self._records[record.name] = record
+        self._changed_rules.add(record.name)
+
+    def put_timer(self, timer: Timer) -> None:
+        """Set a timer, or set it again."""
+        self._timers[(timer.rule, timer.kind, timer.key)] = timer
+
+    def drop_timer(self, rule: str, kind: TimerKind, key: str) -> None:
+        """Forget a timer."""
+        self._timers[(rule, kind, key)] = None
+
+    def put_catch_up(self, catch_up: CatchUp) -> None:
+        """Begin a catch-up, or count on."""
+        self._catch_ups[(catch_up.rule, catch_up.consumer)] = catch_up
+        self._changed_catch_ups.add((catch_up.rule, catch_up.consumer))
+
+    def drop_catch_up(self, rule: str, consumer: str) -> None:
+        """End a catch-up."""
+        self._catch_ups.pop((rule, consumer), None)
+        self._changed_catch_ups.add((rule, consumer))
+
+    def outcome(self, *, row_cursor: int | None = None, timer_t: datetime | None = None) -> Outcome:
+        """All that was decided."""
+        return Outcome(
+            row_cursor=row_cursor,
+            rules=tuple(self._records[name] for name in sorted(self._changed_rules)),
+            occurrences=tuple(o for seen in self._told.values() for o in seen),
+            timers=tuple(t for t in self._timers.values() if t is not None),
+            timers_gone=tuple(key for key, t in self._timers.items() if t is None),
+            catch_ups=tuple(self._catch_ups[k] for k in sorted(self._changed_catch_ups) if k in self._catch_ups),
+            catch_ups_gone=tuple(k for k in sorted(self._changed_catch_ups) if k not in self._catch_ups),
+            transitions=tuple(self.transitions),
+            intents=tuple(self.intents),
+            infos=tuple(self._infos.values()),
+            timer_t=timer_t,
+        )

@@ -1,0 +1,122 @@
+"""A small tocsin in memory, moved through time by hand: the production engine for inline tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+
+from tocsin.clock import EPOCH, ManualClock
+from tocsin.logstore.duck import DuckLogStore
+from tocsin.model.event import Batch, Commit, MappedEvent, MappedEvents
+from tocsin.model.heard import Heard
+from tocsin.model.instants import Timer
+from tocsin.rules.evaluate import Evaluation, evaluate
+from tocsin.rules.lifecycle import reconcile
+from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.timers import due_timers
+from tocsin.state.interface import Outcome
+from tocsin.state.sqlite import SqliteState
+
+CONSUMER = "test"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What happened at one instant."""
+
+    at: datetime
+    commit: Commit | None = None
+    timers: tuple[Timer, ...] = ()
+    evaluation: Evaluation
+
+
+class Playground:
+    """Real stores in memory and a clock that stands until it is moved. Everybody is always heard."""
+
+    def __init__(self, rules: RuleSet, start: datetime) -> None:
+        self.clock = ManualClock(start)
+        self._stack = ExitStack()
+        self.log = DuckLogStore.open(None, clock=self.clock, threads=1)
+        self._stack.callback(self.log.close)
+        self.state = SqliteState.open(None, clock=self.clock)
+        self._stack.callback(self.state.close)
+        self.rules = rules
+        self.consumers: set[str] = {CONSUMER}
+        self._commit(reconcile(rules, {}, self.log.head().seq))
+
+    def __enter__(self) -> Playground:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def advance(self, to: datetime) -> list[Step]:
+        """Move the clock to ``to``, evaluating what falls due on the way and then."""
+        steps: list[Step] = []
+        while (due := min((t.due for t in self.state.timers()), default=None)) is not None and due <= to:
+            self.clock.set(max(due, self.clock.now()))
+            steps.append(self._timers())
+        self.clock.set(max(to, self.clock.now()))
+        return steps
+
+    def arrive(self, events: Sequence[Mapping[str, object]]) -> list[Step]:
+        """Commit ``events`` (columns by name, EventId among them) now, and evaluate them and what is due then."""
+        commit = self.log.append([self._batch(events)])
+        evaluation = self._evaluate_new()
+        return [Step(at=self.clock.now(), commit=commit, evaluation=evaluation), *self.advance(self.clock.now())]
+
+    def _batch(self, events: Sequence[Mapping[str, object]]) -> Batch:
+        groups: dict[tuple[str, bool], list[MappedEvent]] = {}
+        for event in events:
+            columns = {name: value for name, value in event.items() if name not in _APART and value is not None}
+            time = event.get("TimeGenerated")
+            unknown = "WillRetry" in event and event["WillRetry"] is None
+            consumer = str(event.get("Consumer", CONSUMER))
+            groups.setdefault((consumer, unknown), []).append(
+                MappedEvent(
+                    source=str(event.get("Source", CONSUMER)),
+                    event_id=str(event["EventId"]),
+                    time=time if isinstance(time, datetime) else None,
+                    columns=columns,
+                    raw=b"{}",
+                )
+            )
+        self.consumers |= {consumer for consumer, _ in groups}
+        received = (self.clock.now() - EPOCH).total_seconds() * 1_000_000
+        return Batch(
+            mapped=tuple(
+                MappedEvents(consumer=consumer, events=found, received_us=round(received), retries_unknown=unknown)
+                for (consumer, unknown), found in groups.items()
+            )
+        )
+
+    def _heard(self) -> Heard:
+        now = self.clock.now()
+        return Heard(watermarks=dict.fromkeys(self.consumers, now), kinds=dict.fromkeys(self.consumers, "http"))
+
+    def _evaluate_new(self) -> Evaluation:
+        after = self.state.row_cursor()
+        commits = self.log.commits(after)
+        evaluation = evaluate(self.rules, commits, after, self.log, self.state, self._heard())
+        self._commit(evaluation.outcome)
+        return evaluation
+
+    def _timers(self) -> Step:
+        now = self.clock.now()
+        head = self.log.fence(now)
+        after = self.state.row_cursor()
+        released = due_timers(self.state.timers(), now, self._heard(), head.seq)
+        evaluation = evaluate(self.rules, released, after, self.log, self.state, self._heard())
+        self._commit(evaluation.outcome)
+        return Step(at=now, timers=tuple(r.timer for r in released), evaluation=evaluation)
+
+    def _commit(self, outcome: Outcome) -> None:
+        self.state.commit(outcome, self.clock.now())
+
+
+_APART = frozenset({"Source", "EventId", "TimeGenerated", "Consumer", "TimeGiven"})

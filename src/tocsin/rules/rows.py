@@ -1,0 +1,220 @@
+"""Row rules over commits.
+
+    commits      c1      c2      c3          T of each: its IngestedAt
+    rows        Failed  Running Failed       one run
+                  |        |       |
+    decided     after c1, after c2, after c3, each time over the run's events up to there
+
+Several commits at once are read together and decided one by one, so that they tell what they would have told one by one.
+A rule meets a run's history only where one of several things may be one occurrence: it has told something of the run
+already, matched twice, or the run is older than the rule. A run's first match is told without reading.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from tocsin.alerts.decisions import judge, why_stale
+from tocsin.alerts.occurrences import stretches
+from tocsin.errors import QueryError
+from tocsin.logstore.interface import CommitInfo, LogReader
+from tocsin.model.alert import EventKey, Occurrence, Why, fingerprint
+from tocsin.model.heard import Heard
+from tocsin.model.instants import Timer, TimerKind
+from tocsin.rules import history
+from tocsin.rules.decisions import Decision, write
+from tocsin.rules.history import Seen, moment
+from tocsin.rules.index import RuleIndex
+from tocsin.rules.memory import Memory, Pair
+from tocsin.rules.rule import Rule
+from tocsin.rules.shapes import Hit, matches
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is known of the (rule, run) pairs that these commits touch."""
+
+    hits: dict[Pair, dict[EventKey, Hit]] = field(default_factory=lambda: defaultdict(dict))
+    seen: dict[str, dict[EventKey, Seen]] = field(default_factory=lambda: defaultdict(dict))  # by run
+    told: Mapping[Pair, Sequence[Occurrence]] = field(default_factory=dict)
+    again: set[Pair] = field(default_factory=set)  # pairs whose history is read
+    failed: dict[str, QueryError] = field(default_factory=dict)  # by rule
+    skip: Collection[str] = ()  # rules
+
+    def fail(self, rule: Rule, error: QueryError) -> None:
+        """A rule's query failed."""
+        self.failed[rule.name] = error
+
+
+def evaluate_commits(
+    index: RuleIndex,
+    commits: Sequence[CommitInfo],
+    after: int,
+    reader: LogReader,
+    memory: Memory,
+    heard: Heard,
+    skip: Collection[str] = (),
+) -> dict[str, QueryError]:
+    """Decide what the rules of ``index`` but ``skip`` tell of ``commits``, which follow commit ``after``; into ``memory``.
+
+    Returns the rules that failed, by name: nothing of them was decided.
+    """
+    work = _Work(skip=skip)
+    rules = index.by_name
+    hi = commits[-1].seq
+    rows_sql, params = history.commit_rows(after, hi)
+    _match(index, rows_sql, params, reader, work)
+    _wake(rules, rows_sql, params, reader, memory, work)
+    _read_again(rules, hi, reader, memory, work)
+    decisions: list[Decision] = []
+    times = {c.seq: c.ingested_at for c in commits}
+    for pair in sorted(work.hits.keys() | work.again):
+        if pair[0] not in work.failed:
+            decisions += _decide(rules[pair[0]], pair, times, memory, heard, work)
+    write(decisions, memory, reader, heard)
+    return work.failed
+
+
+def _match(index: RuleIndex, rows_sql: str, params: Mapping[str, object], reader: LogReader, work: _Work) -> None:
+    """Find what matches among the new rows."""
+    statuses = {} if index.statuses is None else {"statuses": sorted(index.statuses)}
+    touched = index.touched(reader.select(index.distinct_sql(rows_sql), {**params, **statuses}))
+    rules = [rule for i in touched if (rule := index.rules[i]).name not in work.skip]
+    found = matches(reader, rules, rows_sql, params, work.fail)
+    if not found:
+        return
+    for seen in history.read_keys(reader, (hit.key for hit in found), rows_sql, params):
+        work.seen[seen.run_id][seen.event.key] = seen
+    for hit in found:
+        work.hits[(hit.rule.name, hit.run_id)][hit.key] = hit
+
+
+def _wake(
+    rules: Mapping[str, Rule],
+    rows_sql: str,
+    params: Mapping[str, object],
+    reader: LogReader,
+    memory: Memory,
+    work: _Work,
+) -> None:
+    """Find the pairs whose history decides."""
+    ids = reader.select(f"SELECT DISTINCT RunId FROM ({rows_sql})", params).column(0).to_pylist()
+    told_of = memory.rules_told_of(ids)
+    work.again |= {
+        (name, run) for run, names in told_of.items() for name in names if name in rules and name not in work.skip
+    }
+    work.again |= {pair for pair, hits in work.hits.items() if len(hits) > 1}
+    first = [pair for pair in work.hits if pair not in work.again]
+    older = _older_runs([p for p in first if memory.record(p[0]).start_seq > 0], reader, memory)
+    work.again |= older
+
+
+def _older_runs(pairs: Sequence[Pair], reader: LogReader, memory: Memory) -> set[Pair]:
+    """Those pairs whose run may have events from before the rule's start."""
+    if not pairs:
+        return set()
+    begins: dict[int, datetime | None] = {}
+    for start in {memory.record(rule).start_seq for rule, _ in pairs}:
+        following = reader.commits(start, 1)
+        begins[start] = following[0].ingested_at if following else None
+    table = reader.select(
+        "SELECT RunId, epoch_us(FirstSeen) FROM Runs WHERE RunId IN (SELECT unnest($runs::VARCHAR[]))",
+        {"runs": sorted({run for _, run in pairs})},
+    )
+    since = dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
+    older = set()
+    for rule, run in pairs:
+        begin, first = begins[memory.record(rule).start_seq], since.get(run)
+        if begin is None or first is None or first < history.micros(begin):
+            older.add((rule, run))
+    return older
+
+
+def _read_again(rules: Mapping[str, Rule], hi: int, reader: LogReader, memory: Memory, work: _Work) -> None:
+    """Read the history of the pairs that need it, and what the rules match there."""
+    if not work.again:
+        return
+    work.told = memory.told(work.again)
+    rows_sql, params = history.run_rows(reader, (run for _, run in work.again), hi)
+    for seen in history.read(reader, rows_sql, params):
+        work.seen[seen.run_id][seen.event.key] = seen
+    again = [rules[name] for name in sorted({name for name, _ in work.again})]
+    for hit in matches(reader, again, rows_sql, params, work.fail):
+        pair = (hit.rule.name, hit.run_id)
+        if pair in work.again:
+            work.hits[pair][hit.key] = hit
+
+
+def _decide(
+    rule: Rule, pair: Pair, times: Mapping[int, datetime], memory: Memory, heard: Heard, work: _Work
+) -> list[Decision]:
+    """Decide for one rule and run after each commit that brought something."""
+    hits, seen = work.hits.get(pair, {}), work.seen[pair[1]]
+    remembered = {o.event: o.phase for o in work.told.get(pair, ())}
+    start = memory.record(rule.name).start_seq
+    events = [s.event for s in seen.values()] if pair in work.again else [seen[key].event for key in hits]
+    decisions: list[Decision] = []
+    for seq in sorted({e.commit_seq for e in events} & times.keys()):
+        if not remembered and not any(hit.commit_seq == seq for hit in hits.values()):
+            continue
+        visible = [e for e in events if e.commit_seq <= seq]
+        matching = {e.key for e in visible if e.key in hits}
+        for stretch in stretches(visible, matching):
+            verdict = judge(
+                stretch,
+                remembered,
+                start,
+                stale=lambda e: staleness(rule, seen[e.key], times[seq], heard),  # noqa: B023 (called at once)
+                waits=lambda e: awaits(rule, seen[e.key]),
+            )
+            for event in verdict.waiting:
+                memory.put_timer(deadline(rule, seen[event.key], frozenset(s.consumer for s in seen.values())))
+            if verdict.event is None:
+                continue
+            decision = Decision(
+                rule=rule,
+                run_id=pair[1],
+                event=verdict.event,
+                consumer=seen[verdict.event.key].consumer,
+                why=verdict.why,
+                at=times[seq],
+                commit_seq=seq,
+                computed=hits[verdict.event.key].computed,
+            )
+            decisions.append(decision)
+            remembered[verdict.event.key] = decision.occurrence.phase
+    return decisions
+
+
+def awaits(rule: Rule, seen: Seen) -> bool:
+    """Whether it has to be waited until it is known that no other try follows."""
+    return rule.final and seen.will_retry is None
+
+
+def staleness(rule: Rule, seen: Seen, at: datetime, heard: Heard) -> Why | None:
+    """Why the event is too old for the rule to tell at ``at``."""
+    within = rule.tell_within + (rule.final_after if awaits(rule, seen) else timedelta(0))
+    return why_stale(moment(seen.event.key.time_us), at, within=within, first_start=heard.stale_before(seen.consumer))
+
+
+def deadline(rule: Rule, seen: Seen, consumers: frozenset[str]) -> Timer:
+    """When it is known that no other try came."""
+    key = seen.event.key
+    due = moment(key.time_us) + rule.final_after
+    return Timer(
+        rule=rule.name,
+        kind=TimerKind.FINAL_AFTER,
+        key=fingerprint(seen.run_id, key.source, key.event_id, str(key.time_us)),
+        due=due,
+        consumers=consumers,
+        data={
+            "run": seen.run_id,
+            "source": key.source,
+            "event": key.event_id,
+            "time_us": key.time_us,
+            "due_us": history.micros(due),
+        },
+    )

@@ -1,0 +1,59 @@
+"""A compiled rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tocsin.kql.rowplan import RowPlan
+from tocsin.model.intent import RuleInfo
+from tocsin.model.statuses import Kind, Severity
+from tocsin.rules.schema import InlineTest
+from tocsin.rules.templates import TemplateText
+
+TELL_WITHIN = timedelta(hours=24)
+FINAL_AFTER = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where something stands in a file."""
+
+    file: str
+    line: int  # 1-based
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rule:
+    """An alert rule, checked and compiled. Two rules are equal only if they are the same object."""
+
+    name: str
+    kind: Kind
+    enabled: bool
+    severity: Severity
+    query: str  # KQL, also where the file says `when:`
+    plan: RowPlan
+    final: bool  # events of which another try follows are passed over; unknown ones wait for `final_after`
+    final_after: timedelta
+    tell_within: timedelta
+    by: tuple[str, ...]  # RunId first
+    keep: tuple[str, ...]
+    labels: Mapping[str, TemplateText]
+    info: RuleInfo
+    meaning: str  # hash of what carries meaning
+    was: str
+    tests: tuple[InlineTest, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A receiver's name or an address that a rule tells."""
+
+    name: str
+    rule: str
+    place: Place

@@ -1,0 +1,129 @@
+"""Inline tests: each tells its events to the production engine and compares what it told with what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from tocsin.clock import SystemClock
+from tocsin.config.durations import format_duration
+from tocsin.model.intent import Intent, IntentKind
+from tocsin.rules import testevents
+from tocsin.rules.playground import Playground, Step
+from tocsin.rules.rule import Rule
+from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.schema import Expect, InlineTest
+
+START = datetime(2026, 1, 5, 12, tzinfo=UTC)
+"""A Monday noon: when a test starts that does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestResult:
+    """How an inline test went."""
+
+    __test__ = False
+
+    rule: str
+    name: str
+    passed: bool
+    faults: tuple[str, ...]  # what was expected and did not come true, in words
+    timeline: str  # what happened, one line each
+    seconds: float
+    file: str
+    line: int  # of the rule
+
+    def __str__(self) -> str:
+        if self.passed:
+            return f"{self.rule}: {self.name}: passed"
+        return "\n".join([f"{self.file}:{self.line}: {self.rule}: {self.name}: FAILED", *self.faults, self.timeline])
+
+
+def run_tests(rules: RuleSet, only: Sequence[str] = ()) -> list[TestResult]:
+    """Run the inline tests of ``rules``, disabled ones too; ``only`` names rules, all where empty.
+
+    Raises KeyError for a rule in ``only`` that there is not.
+    """
+    chosen = [rules.rules[name] for name in only] if only else list(rules.rules.values())
+    return [run_test(rule, test) for rule in chosen for test in rule.tests]
+
+
+def run_test(rule: Rule, test: InlineTest) -> TestResult:
+    """Run one test of one rule, alone in stores of its own."""
+    clock = SystemClock()
+    began = clock.monotonic()
+    start = test.start or START
+    story: list[str] = []
+    faults: list[str] = []
+    told: list[Intent] = []
+    with Playground(RuleSet({rule.name: replace(rule, enabled=True)}), start) as playground:
+        for at, events, expected in _stops(test):
+            for step in playground.advance(start + at):
+                _note(step, start, story, told)
+            if events:
+                for step in playground.arrive(_rows(test, events, start)):
+                    _note(step, start, story, told)
+            for expect in expected:
+                faults += _compare(expect, told)
+    return TestResult(
+        rule=rule.name,
+        name=test.name,
+        passed=not faults,
+        faults=tuple(faults),
+        timeline="\n".join(story) or "  nothing happened",
+        seconds=clock.monotonic() - began,
+        file=rule.place.file,
+        line=rule.place.line,
+    )
+
+
+def _stops(test: InlineTest) -> Iterator[tuple[timedelta, list[int], list[Expect]]]:
+    """The times at which something arrives or is expected, with the numbers of the events."""
+    for at in sorted({e.at for e in test.events} | {e.at for e in test.expect}):
+        yield at, [i for i, e in enumerate(test.events) if e.at == at], [e for e in test.expect if e.at == at]
+
+
+def _rows(test: InlineTest, numbers: Sequence[int], start: datetime) -> list[dict[str, object]]:
+    rows = []
+    for number in numbers:
+        event = test.events[number]
+        row: dict[str, object] = {"EventId": f"event-{number + 1}", "TimeGenerated": start + event.at}
+        rows.append(row | testevents.columns(event, start))
+    return rows
+
+
+def _note(step: Step, start: datetime, story: list[str], told: list[Intent]) -> None:
+    when = f"  +{format_duration(step.at - start):<8}"
+    if step.commit is not None:
+        for receipt in step.commit.receipts:
+            for letter in receipt.dead:
+                story.append(f"{when}a dead letter: {letter.reason}: {letter.detail}")
+        stored = ", ".join(f"{status} × {n}" for status, n in sorted(step.commit.statuses.items()))
+        duplicates = sum(r.duplicate for r in step.commit.receipts)
+        again = f"{duplicates} known already" if duplicates else ""
+        story.append(f"{when}arrived: {'; '.join(filter(None, (stored, again))) or 'nothing'}")
+    for timer in step.timers:
+        story.append(f"{when}{timer.kind.replace('_', ' ')} came for {timer.data.get('run', timer.key)}")
+    for transition in step.evaluation.outcome.transitions:
+        instance = ", ".join(f"{k}={v}" for k, v in transition.instance.items())
+        story.append(f"{when}{transition.after} {instance}: {transition.reason}")
+    for intent in step.evaluation.outcome.intents:
+        told.append(intent)
+        if intent.kind is IntentKind.SUMMARY:
+            story.append(f"{when}summary: {intent.data.get('stale')} were too old to tell")
+    for timer in step.evaluation.outcome.timers:
+        story.append(f"{when}waits for {timer.kind.replace('_', ' ')} at +{format_duration(timer.due - start)}")
+    for failure in step.evaluation.failures:
+        story.append(f"{when}the rule failed: {failure.error}")
+
+
+def _compare(expect: Expect, told: Sequence[Intent]) -> Iterator[str]:
+    at = format_duration(expect.at)
+    for word, wanted, kind in (
+        ("told", expect.told, IntentKind.FIRED),
+        ("resolved_told", expect.resolved_told, IntentKind.RESOLVED),
+    ):
+        got = sum(i.kind is kind for i in told)
+        if wanted is not None and got != wanted:
+            yield f"  at {at}: {word} should be {wanted}, is {got}"

@@ -1,0 +1,242 @@
+"""Timers of row rules: which are due, and what is decided when one is released.
+
+Failed (t)            t + final_after = D         watermarks reach D
+  |----------------------|- - - - held - - - - - - - -|
+                                                      T: is there a newer try up to D?
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from tocsin.alerts.decisions import Try, judge, newer_try, why_stale
+from tocsin.alerts.occurrences import in_order, restarts, stretches
+from tocsin.errors import QueryError
+from tocsin.logstore.interface import LogReader
+from tocsin.model.alert import EventKey, Phase, Why
+from tocsin.model.heard import Heard
+from tocsin.model.instants import Timer
+from tocsin.rules import history
+from tocsin.rules.decisions import Decision, summary, write
+from tocsin.rules.history import Seen, moment
+from tocsin.rules.memory import Memory
+from tocsin.rules.rows import awaits
+from tocsin.rules.rule import Rule
+from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.shapes import Hit, matches
+
+AGAIN = timedelta(seconds=30)
+"""How long after a failure a deadline is looked at again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """A timer whose time has come: ``at`` is T. ``commit_seq`` is the last commit that it sees."""
+
+    timer: Timer
+    at: datetime
+    commit_seq: int
+
+
+def due_timers(timers: Iterable[Timer], now: datetime, heard: Heard, commit_seq: int) -> list[Released]:
+    """Timers to evaluate at ``now``, in the order of their instants: due, and heard up to it.
+
+    T is the due time, or ``now`` for a timer that waits for watermarks. The caller has fenced the log at ``now``, evaluates
+    the commits up to ``commit_seq`` before, and gives just that one.
+    """
+    released = [
+        Released(timer=t, at=now if t.consumers else min(now, t.due), commit_seq=commit_seq)
+        for t in timers
+        if t.due <= now and heard.has_reached(t.due, t.consumers)
+    ]
+    return sorted(released, key=lambda r: (r.at, r.timer.due, r.timer.rule, r.timer.kind, r.timer.key))
+
+
+def held_timers(timers: Iterable[Timer], now: datetime, heard: Heard) -> list[Timer]:
+    """Timers past due that wait for a watermark."""
+    return [t for t in timers if t.due <= now and not heard.has_reached(t.due, t.consumers)]
+
+
+def end_catch_up(released: Released, rules: RuleSet, memory: Memory) -> None:
+    """A catch-up is over: one summary."""
+    timer = released.timer
+    memory.drop_timer(timer.rule, timer.kind, timer.key)
+    rule, catch_up = rules.enabled.get(timer.rule), memory.catch_up(timer.rule, timer.key)
+    if catch_up is None:
+        return
+    memory.drop_catch_up(timer.rule, timer.key)
+    if rule is not None:
+        memory.tell(summary(rule, catch_up, released.at, released.commit_seq), rule.info)
+
+
+@dataclass(slots=True)
+class _Looked:
+    """What the log says of the runs and jobs that deadlines are about."""
+
+    seen: Mapping[str, Mapping[EventKey, Seen]]  # by run
+    hits: Mapping[tuple[str, str], Mapping[EventKey, Hit]]  # by (rule, run)
+    jobs: Mapping[str, Sequence[Seen]]  # by JobKey
+    began: Mapping[str, datetime]  # by run
+
+
+def judge_deadlines(
+    released: Sequence[Released], rules: RuleSet, reader: LogReader, memory: Memory, heard: Heard
+) -> dict[str, QueryError]:
+    """Decide whether no other try came, for deadlines of one instant. Returns the rules that failed; their deadlines are
+    looked at again later.
+    """
+    wanted: list[tuple[Released, Rule, str, EventKey]] = []
+    for each in released:
+        rule = rules.enabled.get(each.timer.rule)
+        if rule is None:
+            memory.drop_timer(each.timer.rule, each.timer.kind, each.timer.key)
+            continue
+        data = each.timer.data
+        key = EventKey(source=str(data["source"]), event_id=str(data["event"]), time_us=int(str(data["time_us"])))
+        wanted.append((each, rule, str(data["run"]), key))
+    if not wanted:
+        return {}
+    failed: dict[str, QueryError] = {}
+    looked = _look(wanted, reader, failed)
+    told = memory.told({(rule.name, run) for _, rule, run, _ in wanted})
+    decisions: list[Decision] = []
+    remembered = {pair: {o.event: o.phase for o in seen} for pair, seen in told.items()}
+    for each, rule, run, key in wanted:
+        if rule.name in failed:
+            memory.put_timer(replace(each.timer, due=each.at + AGAIN))
+            continue
+        memory.drop_timer(each.timer.rule, each.timer.kind, each.timer.key)
+        known = remembered.setdefault((rule.name, run), {})
+        decision = _judge(each, rule, run, key, looked, known, memory.record(rule.name).start_seq, heard)
+        if decision is not None:
+            decisions.append(decision)
+            known[decision.event.key] = decision.occurrence.phase
+    write(decisions, memory, reader, heard)
+    return failed
+
+
+def _look(
+    wanted: Sequence[tuple[Released, Rule, str, EventKey]], reader: LogReader, failed: dict[str, QueryError]
+) -> _Looked:
+    hi = max(each.commit_seq for each, _, _, _ in wanted)
+    rows_sql, params = history.run_rows(reader, (run for _, _, run, _ in wanted), hi)
+    seen: dict[str, dict[EventKey, Seen]] = defaultdict(dict)
+    for one in history.read(reader, rows_sql, params):
+        seen[one.run_id][one.event.key] = one
+    hits: dict[tuple[str, str], dict[EventKey, Hit]] = defaultdict(dict)
+    rules = {rule.name: rule for _, rule, _, _ in wanted}
+
+    def fail(rule: Rule, error: QueryError) -> None:
+        failed[rule.name] = error
+
+    for hit in matches(reader, rules.values(), rows_sql, params, fail):
+        hits[(hit.rule.name, hit.run_id)][hit.key] = hit
+    jobs = _jobs(reader, wanted, seen, hi)
+    others = {s.run_id for tries in jobs.values() for s in tries}
+    began = {run: span.first for run, span in reader.spans(others | seen.keys()).items()}
+    return _Looked(seen=seen, hits=hits, jobs=jobs, began=began)
+
+
+def _jobs(
+    reader: LogReader,
+    wanted: Sequence[tuple[Released, Rule, str, EventKey]],
+    seen: Mapping[str, Mapping[EventKey, Seen]],
+    hi: int,
+) -> dict[str, list[Seen]]:
+    """Events of the same pieces of work, from the first event of the earliest of these runs up to the last deadline."""
+    keys = {seen[run][key].job for _, _, run, key in wanted if key in seen.get(run, {})}
+    if not keys:
+        return {}
+    earliest = min(key.time_us for run in seen.values() for key in run)
+    sql = (
+        "SELECT * FROM RunStatusChanged WHERE TimeGenerated >= $first AND TimeGenerated <= $last AND CommitSeq <= $hi"
+        " AND JobKey IN (SELECT unnest($jobs::VARCHAR[]))"
+    )
+    params = {
+        "first": history.naive(moment(earliest)),
+        "last": history.naive(max(_due(each.timer) for each, _, _, _ in wanted)),
+        "hi": hi,
+        "jobs": sorted(keys),
+    }
+    found: dict[str, list[Seen]] = defaultdict(list)
+    for one in history.read(reader, sql, params):
+        found[one.job].append(one)
+    return found
+
+
+def _judge(
+    each: Released,
+    rule: Rule,
+    run: str,
+    key: EventKey,
+    looked: _Looked,
+    remembered: Mapping[EventKey, Phase],
+    start_seq: int,
+    heard: Heard,
+) -> Decision | None:
+    """What a deadline that has come decides; None where nothing is to be told or remembered."""
+    seen, hits = looked.seen.get(run, {}), looked.hits.get((rule.name, run), {})
+    failed = seen.get(key)
+    if failed is None or key not in hits:
+        return None  # deleted meanwhile, or the rule means something else now
+    stretch = next(s for s in stretches((s.event for s in seen.values()), hits.keys()) if key in s.keys)
+    verdict = judge(
+        stretch,
+        remembered,
+        start_seq,
+        stale=lambda e: _stale(rule, seen[e.key], each.at, heard),
+        waits=lambda e: awaits(rule, seen[e.key]),
+    )
+    why, event = verdict.why, verdict.event
+    if why is Why.AWAITING_TRY:
+        if tried_again(failed, seen.values(), looked.jobs.get(failed.job, ()), looked.began, _due(each.timer)):
+            return None
+        why, event = Why.NO_TRY_CAME, failed.event
+    if event is None:
+        return None
+    return Decision(
+        rule=rule,
+        run_id=run,
+        event=event,
+        consumer=seen[event.key].consumer,
+        why=why,
+        at=each.at,
+        commit_seq=each.commit_seq,
+        computed=hits[event.key].computed,
+        due=_due(each.timer),
+    )
+
+
+def _due(timer: Timer) -> datetime:
+    """The deadline itself; the timer's own due time is later where it had to be tried again."""
+    return moment(int(str(timer.data["due_us"])))
+
+
+def _stale(rule: Rule, seen: Seen, at: datetime, heard: Heard) -> Why | None:
+    return why_stale(
+        moment(seen.event.key.time_us),
+        at,
+        within=rule.tell_within + rule.final_after,
+        first_start=heard.stale_before(seen.consumer),
+    )
+
+
+def tried_again(
+    failed: Seen, run: Iterable[Seen], job: Iterable[Seen], began: Mapping[str, datetime], due: datetime
+) -> bool:
+    """Whether a newer try than ``failed`` was under way by ``due``: the run went on, or another run of its job came."""
+    until = history.micros(due)
+    ordered = in_order(s.event for s in run if s.event.key.time_us <= until)
+    reopening = restarts(ordered)
+    if any(e.key in reopening and e.order > failed.event.order for e in ordered):
+        return True
+    here = Try(run_id=failed.run_id, attempt=failed.event.attempt, began=began[failed.run_id])
+    others = [
+        Try(run_id=s.run_id, attempt=s.event.attempt, began=began[s.run_id])
+        for s in job
+        if s.event.key.time_us <= until and s.run_id in began
+    ]
+    return newer_try(here, others)
