@@ -179,9 +179,36 @@ def _problem(document: Document, base: KeyPath, error: Any, model: type[BaseMode
         hint = suggest(str(error["input"]), expected)
     elif error["type"] == "missing":
         message = "is missing"
+    elif (plain := _in_plain_words(error)) is not None:
+        message = plain
     elif "; " in message:
         message, hint = message.split("; ", 1)
     return document.problem(path, message, hint)
+
+
+def _in_plain_words(error: Any) -> str | None:
+    """What pydantic says, with the bad value and in the words of a file. Secrets are text, of which no value is shown."""
+    kind, bounds = str(error["type"]), error.get("ctx", {})
+    given = f"'{error['input']}'" if isinstance(error["input"], str | int | float) else "this"
+    words = {
+        "int_parsing": f"{given} is not a whole number",
+        "int_from_float": f"{given} is not a whole number",
+        "float_parsing": f"{given} is not a number",
+        "bool_parsing": f"{given} is neither true nor false",
+        "string_type": "must be text",
+        "model_type": "must be keys and values",
+        "model_attributes_type": "must be keys and values",
+        "dict_type": "must be keys and values",
+        "list_type": "must be a list",
+        "tuple_type": "must be a list",
+        "greater_than": f"must be more than {bounds.get('gt')}",
+        "greater_than_equal": f"must be {bounds.get('ge')} or more",
+        "less_than": f"must be less than {bounds.get('lt')}",
+        "less_than_equal": f"must be {bounds.get('le')} or less",
+        "too_short": "must not be empty" if bounds.get("min_length") == 1 else None,
+        "string_too_short": "must not be empty" if bounds.get("min_length") == 1 else None,
+    }
+    return words.get(kind)
 
 
 def _real(document: Document, base: KeyPath, loc: Iterable[str | int]) -> KeyPath:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from tocsin.config.document import YamlModel, suggest
 from tocsin.config.durations import Duration
@@ -44,11 +44,18 @@ def _list(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be more than 0s; write 90s, 45m, 12h or 30d")
+    return value
+
+
 Address = Annotated[str, BeforeValidator(_address)]
 """A bare e-mail address."""
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_list)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_list)]
-Positive = Annotated[Duration, Field(gt=timedelta(0))]
+Positive = Annotated[Duration, AfterValidator(_positive)]
+"""A duration longer than nothing."""
 
 
 class HttpSettings(YamlModel):

@@ -68,7 +68,7 @@ def _written(mail: Delivery) -> bool:
 
 
 def _body(message: EmailMessage, kind: str) -> str:
-    part = message.get_body((kind,))  # type: ignore[arg-type]
+    part = message.get_body((kind,))
     return str(part.get_content()) if part is not None else ""
 
 
