@@ -25,7 +25,7 @@ from typing import Any
 import structlog
 
 from tocsin.clock import Clock
-from tocsin.errors import StoreError
+from tocsin.errors import SourceLost, StoreError
 from tocsin.intake.connectors.base import Connector, Sink
 from tocsin.intake.connectors.kafka_session import Session
 from tocsin.intake.consumer import Consumer
@@ -110,9 +110,12 @@ class KafkaConnector(Connector):
                     silence=self._silence,
                     announced=self._announced,
                     from_end=self._from_end,
+                    stopping=stopping,
                 )
                 self._session, self._error = session, ""
-                session.run(stopping)
+                session.run()
+            except SourceLost:
+                return
             except Exception as e:  # the source must be read again, whatever the client stumbled over
                 self._error = f"{type(e).__name__}: {e}"[:500]
                 log.warning(
@@ -148,6 +151,7 @@ class KafkaConnector(Connector):
             "consumer": self._consumer.name,
             "connected": session is not None and session.connected,
             "partitions": sorted(session.partitions) if session else [],
+            "missing_topics": session.missing if session else [],
             "lag": sum(session.lag.values()) if session else None,
             "last_error": error,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -15,7 +16,7 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
 from tocsin.clock import Clock
-from tocsin.errors import PositionGap, StoreError
+from tocsin.errors import PositionGap, SourceLost, StoreError
 from tocsin.intake.connectors.base import Sink
 from tocsin.intake.connectors.kafka_records import Slice, decode
 from tocsin.intake.consumer import Consumer
@@ -36,17 +37,35 @@ GAP_SECONDS, FULL_SECONDS = 0.2, 2.0
 _PUT_SECONDS = 0.05
 
 
-def open_client(settings: Mapping[str, Any]) -> Any:
-    """A connected KafkaConsumer. Its constructor leaves a thread behind where it raises; this does not."""
-    client = KafkaConsumer.__new__(KafkaConsumer)
-    try:
-        client.__init__(**settings)
-    except BaseException:
-        net = getattr(client, "_client", None)
-        if net is not None:
-            net.close()
-        raise
-    return client
+def open_client(settings: Mapping[str, Any], stopping: Callable[[], bool]) -> Any:
+    """A connected KafkaConsumer, made on a thread of its own so that a stop need not wait for a broker that is away.
+
+    Raises KafkaError, SourceLost where it was to stop meanwhile.
+    """
+    made: Future[Any] = Future()
+
+    def make() -> None:
+        client = KafkaConsumer.__new__(KafkaConsumer)
+        try:
+            client.__init__(**settings)
+        except Exception as e:  # noqa: BLE001 whoever waits gets it
+            net = getattr(client, "_client", None)
+            if net is not None:  # the constructor leaves its thread behind where it raises
+                net.close()
+            made.set_exception(e)
+            return
+        if not made.set_running_or_notify_cancel():
+            client.close(timeout_ms=0)
+            return
+        made.set_result(client)
+
+    threading.Thread(target=make, name="kafka-connect", daemon=True).start()
+    while True:
+        try:
+            return made.result(timeout=0.1)
+        except TimeoutError:
+            if stopping() and made.cancel():
+                raise SourceLost("stopped while connecting") from None
 
 
 class Session(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -65,8 +84,9 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         silence: SilenceWatch,
         announced: set[str],
         from_end: bool,
+        stopping: Callable[[], bool],
     ) -> None:
-        """Connect and subscribe. Raises KafkaError."""
+        """Connect and subscribe. Raises KafkaError, SourceLost where it was to stop meanwhile."""
         self._consumer, self._sink, self._metrics, self._clock = consumer, sink, metrics, clock
         self._reached, self._watermark, self._silence = reached, watermark, silence
         self._announced, self._from_end = announced, from_end
@@ -78,14 +98,15 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._pending: deque[tuple[Future[Receipt], tuple[Position, ...]]] = deque()
         self._to_commit: dict[TopicPartition, int] = {}
         self._generation = 0
-        self._stopping: Callable[[], bool] = lambda: False
+        self._stopping = stopping
         self._tended = float("-inf")
         self.progressed = False
         self.connected = True
         self.trouble = ""
+        self.missing: list[str] = []  # topics that do not exist
         self.lag: dict[tuple[str, int], int] = {}
         topics = list(consumer.file.kafka.topics) if consumer.file.kafka else []
-        self._client = open_client(settings)
+        self._client = open_client(settings, stopping)
         try:
             self._client.subscribe(topics, listener=self)
         except BaseException:
@@ -98,10 +119,9 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         """Assigned ones, as ``topic/3``."""
         return [f"{tp.topic}/{tp.partition}" for tp in list(self._at)]
 
-    def run(self, stopping: Callable[[], bool]) -> None:
-        """Read until ``stopping()``. Raises KafkaError where another client must be made."""
-        self._stopping = stopping
-        while not stopping():
+    def run(self) -> None:
+        """Read until it is to stop. Raises KafkaError where another client must be made."""
+        while not self._stopping():
             try:
                 self._reap()
                 if self._clock.monotonic() - self._tended >= TEND_SECONDS:
@@ -384,9 +404,10 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             for topic in self._topics
             for number in self._client._cluster.partitions_for_topic(topic) or ()
         ]
-        if not partitions or {tp.topic for tp in partitions} != set(self._topics):
-            self.trouble = self.trouble or "a topic does not exist"
+        if {tp.topic for tp in partitions} != set(self._topics):
+            self.missing = sorted(set(self._topics) - {tp.topic for tp in partitions})
             return
+        self.missing = []
         try:
             ends = self._client.end_offsets(partitions, timeout_ms=REQUEST_MS)
         except KafkaError as e:
