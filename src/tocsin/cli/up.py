@@ -19,8 +19,8 @@ def up(
     ] = False,
     host: Annotated[str, typer.Option(help="Listen on this address instead of http.host.")] = "",
     port: Annotated[
-        int, typer.Option(min=-1, max=65535, help="Listen on this port instead of http.port.", show_default=False)
-    ] = -1,
+        int | None, typer.Option(min=0, max=65535, help="Listen on this port instead of http.port.")
+    ] = None,
     home: HomeOption = HERE,
 ) -> None:
     """Run tocsin: take events, evaluate rules, send mails, serve pages and metrics. Ends on Ctrl-C."""
@@ -29,6 +29,6 @@ def up(
     overrides: dict[str, object] = {}
     if host:
         overrides["http.host"] = host
-    if port >= 0:
+    if port is not None:
         overrides["http.port"] = port
     run(None if demo else open_home(home), overrides=overrides, demo=demo, adopt=adopt)

@@ -15,7 +15,7 @@ from tocsin.config.durations import format_duration
 from tocsin.config.settings import Settings
 from tocsin.config.sizes import format_size
 
-Section = tuple[str, str, type[BaseModel], FieldInfo]
+REQUIRED = "required"
 
 
 def settings_reference() -> str:
@@ -97,7 +97,7 @@ def _section(field: FieldInfo) -> type[BaseModel] | None:
 
 def _default(field: FieldInfo) -> str:
     if field.is_required():
-        return "required"
+        return REQUIRED
     return "" if isinstance(field.default, BaseModel) and not field.examples else _shown(field.default, field)
 
 
@@ -147,4 +147,4 @@ def _cell(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    return f"`{text}`" if text else ""
+    return text if text in ("", REQUIRED) else f"`{text}`"

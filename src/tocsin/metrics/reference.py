@@ -1,0 +1,50 @@
+"""docs/metrics.md, made from the table."""
+
+from __future__ import annotations
+
+from tocsin.metrics.table import TABLE, Metric
+
+_FAMILIES = (
+    ("tocsin_runs_", "Runs"),
+    ("tocsin_alerts_", "Alerts"),
+    ("tocsin_intake_", "Intake"),
+    ("tocsin_store_", "Log store"),
+    ("tocsin_evaluate_", "Evaluation"),
+    ("tocsin_notify_", "Mails"),
+    ("tocsin_", "tocsin itself"),
+)
+
+
+def metrics_reference() -> str:
+    """One line a metric, by family."""
+    out = [
+        "# Metrics",
+        "",
+        "<!-- Made by `make docs` from src/tocsin/metrics/table.py; a test holds both, and what is exported, equal. -->",
+        "",
+        "`GET /metrics` gives these in Prometheus's text format; each process has its own.",
+        "Where there are tokens, one with the role `metrics` or `api` is needed.",
+        "Counters end in `_total`, lengths are in seconds, sizes in bytes.",
+        "A series bound says what keeps the number of series finite: no label's values come from events unbounded.",
+        "`deploy/prometheus/` has a scrape file and alerting rules that use them.",
+        "",
+    ]
+    left = list(TABLE)
+    for prefix, title in _FAMILIES:
+        mine = [m for m in left if m.name.startswith(prefix)]
+        left = [m for m in left if m not in mine]
+        if mine:
+            out += [
+                f"## {title}",
+                "",
+                "| metric | type | labels | series | meaning |",
+                "| --- | --- | --- | --- | --- |",
+            ]
+            out += [_line(m) for m in mine]
+            out.append("")
+    return "\n".join(out)
+
+
+def _line(m: Metric) -> str:
+    labels = ", ".join(f"`{label}`" for label in m.labels)
+    return f"| `{m.name}` | {m.type} | {labels} | {m.bound} | {m.help} |"
