@@ -20,6 +20,8 @@ def update_runs(con: duckdb.DuckDBPyConnection, *, ingested: datetime, seq: int)
     con.execute(sql("hold_runs"))
     con.execute(sql("find_late"))
     ((late,),) = con.execute("SELECT count(*) FROM late").fetchall()
+    if late:  # their turn comes below; here their state would go on without their events, a second row of each
+        con.execute("UPDATE held SET goes_on = false WHERE RunId IN (FROM late)")
     con.execute(sql("pool_new"))
     _turn(con, "CREATE OR REPLACE TEMP TABLE turned AS ", ingested, seq)
     if late:
