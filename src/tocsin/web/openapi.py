@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tocsin import __version__
@@ -45,7 +45,7 @@ class Operation:
     answer: str  # name of a schema below, or a media type
     parameters: Sequence[Parameter] = ()
     body: str = ""  # name of a schema below
-    problems: Mapping[int, str] = {}
+    problems: Mapping[int, str] = field(default_factory=dict)
 
 
 def table(columns: Sequence[Column], **more: Schema) -> Schema:
