@@ -30,6 +30,7 @@ MAX_BODY = 8 << 20
 
 
 _NOWHERE = Origin()
+_ONE = splitter("one")
 _NO_JSON = (DeadReason.NOT_JSON, DeadReason.NOT_UTF8)
 
 
@@ -89,17 +90,26 @@ class Consumer:
         return self.file.retries == "unknown"
 
     def decode(
-        self, messages: Iterable[Message], received: datetime, *, cluster: str = "", topic_id: str = ""
+        self,
+        messages: Iterable[Message],
+        received: datetime,
+        *,
+        cluster: str = "",
+        topic_id: str = "",
+        alone: bool = False,
     ) -> Decoded:
-        """Read ``messages``, received at ``received``. Never raises: what cannot be read is a dead letter of its own."""
+        """Read ``messages``, received at ``received``. Never raises: what cannot be read is a dead letter of its own.
+
+        ``alone``: each message is one event, whatever the format says.
+        """
         if self.mapper is None:
             return self._decode_canonical(messages, received)
         events: list[MappedEvent] = []
         dead: list[DeadLetter] = []
         filtered, no_json = 0, True
-        read = self.mapper.read
+        read, split = self.mapper.read, _ONE if alone else self.split
         for message in messages:
-            for piece in self.split(message.payload):
+            for piece in split(message.payload):
                 no_json = no_json and piece.dead in _NO_JSON
                 if piece.dead is not None:
                     dead.append(self._letter(piece, message.origin, piece.dead, piece.detail))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tocsin.config.document import YamlModel, suggest
 from tocsin.config.durations import Duration
 from tocsin.config.kafka import OURS, KafkaSettings
 from tocsin.intake import expressions
 from tocsin.intake.formats import WORDS
-from tocsin.model.columns import RUN_STATUS_CHANGED
+from tocsin.model.columns import HEARTBEATS, RUN_STATUS_CHANGED
 from tocsin.model.event import DeadReason
 from tocsin.model.statuses import STATUS_WORDS, Status
 
@@ -141,6 +141,14 @@ class ConsumerTest(YamlModel):
     )
     dead: tuple[DeadTest, ...] = Field(default=(), description="Dead letters that come out, in order.")
     filtered: int = Field(default=0, ge=0, description="How many events the filter drops.", examples=[1])
+
+    @field_validator("rows", "heartbeats")
+    @classmethod
+    def _known(cls, value: tuple[dict[str, Any], ...], info: ValidationInfo) -> tuple[dict[str, Any], ...]:
+        columns = [c.name for c in (RUN_STATUS_CHANGED if info.field_name == "rows" else HEARTBEATS)]
+        for name in (name for row in value for name in row if name not in columns):
+            raise ValueError(f"{name} is not a column of its rows; {suggest(name, columns)}")
+        return value
 
 
 class ConsumerFile(YamlModel):

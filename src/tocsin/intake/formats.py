@@ -29,6 +29,8 @@ class Piece:
     detail: str = ""
 
 
+_BOM = b"\xef\xbb\xbf"
+
 Splitter = Callable[[bytes], Sequence[Piece]]
 _raw_list: Callable[[bytes], list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -72,8 +74,8 @@ def _read(raw: bytes) -> Piece:
 
 
 def _auto(message: bytes, limit: int) -> Sequence[Piece]:
-    start = message.lstrip()[:1]
-    if start == b"[":
+    message = message.removeprefix(_BOM)
+    if message.lstrip()[:1] == b"[":
         return _array(message, limit, alone=True)
     piece = _read(message)
     if piece.dead in (DeadReason.NOT_JSON, DeadReason.TOO_LARGE, DeadReason.NOT_UTF8) and _looks_like_lines(message):
@@ -90,7 +92,7 @@ def _looks_like_lines(message: bytes) -> bool:
 
 
 def _lines(message: bytes) -> Sequence[Piece]:
-    return [_read(line) for line in message.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
+    return [_read(line) for line in message.removeprefix(_BOM).split(b"\n") if line.strip()]
 
 
 def _array(message: bytes, limit: int, *, alone: bool) -> Sequence[Piece]:
@@ -98,7 +100,7 @@ def _array(message: bytes, limit: int, *, alone: bool) -> Sequence[Piece]:
     if len(message) > limit:
         return [Piece(raw=message, dead=DeadReason.TOO_LARGE, detail=f"{len(message)} bytes, at most {limit} are read")]
     try:
-        return [_read(bytes(raw)) for raw in _raw_list(message.removeprefix(b"\xef\xbb\xbf"))]
+        return [_read(bytes(raw)) for raw in _raw_list(message.removeprefix(_BOM))]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     return _elements(message, limit, alone=alone)
