@@ -44,7 +44,9 @@ from tocsin.state.sqlite import SqliteState
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SENDER = "tocsin <tocsin@example.org>"
-INFO = RuleInfo(name="run-failed", version="v1", summary="{{ ExperimentName }} failed after {{ Duration }}: {{ Cause }}")
+INFO = RuleInfo(
+    name="run-failed", version="v1", summary="{{ ExperimentName }} failed after {{ Duration }}: {{ Cause }}"
+)
 
 
 class SameFacts:
@@ -54,7 +56,8 @@ class SameFacts:
         """The same for each."""
         at = datetime(2026, 1, 5, 12, tzinfo=UTC)
         history = tuple(
-            Change(status=s, at=at + timedelta(minutes=n), attempt=1) for n, s in enumerate(("Queued", "Running", "Failed"))
+            Change(status=s, at=at + timedelta(minutes=n), attempt=1)
+            for n, s in enumerate(("Queued", "Running", "Failed"))
         )
         one = RunFacts(history=history, tries_known=1, last_success=at, nearby=Nearby(target=3, everywhere=14))
         return {i.id: one for i in intents}
@@ -165,11 +168,15 @@ def main() -> None:
                 if n:  # the first round warms up
                     ratios.append(plain / took)
                     rates.append((given.mails / took, given.mails / plain))
-                    print(f"round {n}: tocsin {rates[-1][0]:6.0f}/s   bare {rates[-1][1]:6.0f}/s   ratio {ratios[-1]:.2f}")
+                    print(
+                        f"round {n}: tocsin {rates[-1][0]:6.0f}/s   bare {rates[-1][1]:6.0f}/s   ratio {ratios[-1]:.2f}"
+                    )
         finally:
             server.stop()
     low, high = min(ratios), max(ratios)
-    print(f"mail burst of {given.mails}: ratio {statistics.median(ratios):.2f} (from {low:.2f} to {high:.2f}), target 0.8")
+    print(
+        f"mail burst of {given.mails}: ratio {statistics.median(ratios):.2f} (from {low:.2f} to {high:.2f}), target 0.8"
+    )
 
 
 if __name__ == "__main__":

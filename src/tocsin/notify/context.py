@@ -215,3 +215,8 @@ class Mail:
 
 NAMES: tuple[str, ...] = tuple(Mail.__dataclass_fields__)
 """Variables of every template."""
+
+VALUES: frozenset[type] = frozenset(
+    {Alert, Run, Rule, Change, Try, Nearby, Links, Reader, Other, Line, Bunch, Summary, Says}
+)
+"""Types of what a template sees: frozen, without methods."""

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import css_inline
 
-_TAG = re.compile(r"<([a-z][a-z0-9]*)((?:\s[^<>{}]*?|\s*\{\{[^{}]*\}\}|\s*\{%[^{}]*%\})*?)\s*(/?)>")
+_TAG = re.compile(r"<([a-z][a-z0-9]*)((?:[^<>{}]|\{\{[^{}]*\}\}|\{%[^{}]*%\})*?)\s*(/?)>")
 _CLASS = re.compile(r"""\sclass="([^"]*)\"""")
 _STYLE = re.compile(r"""\sstyle="([^"]*)\"""")
 _JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}")
@@ -45,6 +45,7 @@ def inline_styles(source: str, css: str) -> str:
 def _style_of(tag: str, classes: str, css: str) -> str:
     if tag in ("html", "head", "body", "style", "meta", "title") and not classes:
         return ""
+    tag = "div" if tag == "body" else tag  # a body cannot stand in a fragment
     element = f'<{tag} class="{classes}"></{tag}>' if classes else f"<{tag}></{tag}>"
     made = css_inline.inline_fragment(_AROUND.get(tag, "{}").format(element), css, load_remote_stylesheets=False)
     found = re.search(rf"<{tag}[^>]*?\sstyle=\"([^\"]*)\"", made)

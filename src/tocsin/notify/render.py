@@ -19,7 +19,7 @@ from tocsin.notify.pipeline import DEFAULT
 from tocsin.notify.templates import Rendered, Templates
 from tocsin.notify.text import one_line
 from tocsin.notify.values import CapRule, Letter, Recipient, RunFacts
-from tocsin.notify.views import Look, links, mail, moment, run_name, title, web_link
+from tocsin.notify.views import Look, cause_of, links, mail, moment, run_name, title, web_link
 
 SEEN_SUBJECT = frozenset({IntentKind.RESOLVED, IntentKind.REPEATED})
 NOTICE = "undeliverable"
@@ -102,15 +102,15 @@ def _written(
 def hold(letter: Letter, until: datetime, press: Press, now: datetime) -> Delivery:
     """The delivery that waits until ``until`` to be a line of a summary."""
     intent = letter.intent
-    subject, _ = title(intent, letter.info, press.templates.words)
-    seen = mail(letter, RunFacts(), press.look, now, press.templates.words)
+    why = cause_of(intent.event)
+    subject, _ = title(intent, letter.info, press.templates.words, why)
     line = {
         "title": subject,
         "name": run_name(intent.event),
-        "cause": seen.alert.cause,
+        "cause": why,
         "severity": intent.severity.word,
         "rule": intent.rule,
-        "experiment": seen.run.experiment if seen.run else "",
+        "experiment": one_line(str(intent.event.get("ExperimentName") or ""), 200),
         "url": links(intent, press.look).run,
         "at": (intent.event_time or intent.at).isoformat(),
     }

@@ -67,6 +67,7 @@ class Sandbox(SandboxedEnvironment):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self.plain: frozenset[type] = frozenset()  # frozen values without methods
         self.globals = {"range": _range, "dict": dict}
         self.filters["_tick"] = _tick
         for name in ("center", "pprint", "xmlattr", "random", "batch", "slice", "filesizeformat"):
@@ -87,6 +88,15 @@ class Sandbox(SandboxedEnvironment):
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Refuse methods of strings that stretch."""
         return not (isinstance(obj, str) and attr in _STRETCHING) and super().is_safe_attribute(obj, attr, value)
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Fields of our own values without the many questions that the sandbox has to ask of others."""
+        if type(obj) in self.plain and attribute[:1] != "_":
+            try:
+                return getattr(obj, attribute)
+            except AttributeError:
+                return self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)

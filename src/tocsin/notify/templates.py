@@ -16,7 +16,7 @@ from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound, T
 from jinja2.runtime import Context
 
 from tocsin.errors import Problem
-from tocsin.notify.context import Mail, Reader
+from tocsin.notify.context import VALUES, Mail, Reader
 from tocsin.notify.inline import inline_styles
 from tocsin.notify.sandbox import Sandbox, Words, render, strict_words
 from tocsin.notify.text import (
@@ -243,4 +243,5 @@ def _environment(directories: Sequence[Path]) -> Sandbox:
         cache_size=200,
     )
     environment.filters.update(FILTERS)
+    environment.plain = VALUES
     return environment

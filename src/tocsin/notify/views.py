@@ -115,27 +115,28 @@ def run_name(event: Mapping[str, object]) -> str:
     return _text(event, "ExperimentName") or _text(event, "DisplayName") or _text(event, "RunId")
 
 
-def summary_fields(intent: Intent) -> dict[str, object]:
+def summary_fields(intent: Intent, why: str) -> dict[str, object]:
     """Variables of a rule's `summary` and `annotations`: columns, `by`, `keep`, `labels`, and a few in words."""
     fields: dict[str, object] = dict(fields_of(intent))
     for name in ("Message", "LogTail"):
         if isinstance(fields.get(name), str):
             fields[name] = redact(str(fields[name])[:20_000])
     fields.setdefault("Duration", length(ran(intent.event)))
-    fields.setdefault("Cause", _cause(intent.event))
+    fields.setdefault("Cause", why)
     fields.setdefault("Rule", intent.rule)
     fields.setdefault("Severity", intent.severity.word)
     fields.setdefault("Value", intent.value)
     return fields
 
 
-def _cause(event: Mapping[str, object]) -> str:
+def cause_of(event: Mapping[str, object]) -> str:
+    """What went wrong, in one line, without secrets; '' where nobody said."""
     message = str(event.get("Message") or "")[:20_000]
     return cause(redact(message), _text(event, "Reason"), _text(event, "ErrorCode"))
 
 
-def title(intent: Intent, info: RuleInfo, words: Words) -> tuple[str, str]:
-    """(the subject's text, what was wrong with the rule's summary or '')."""
+def title(intent: Intent, info: RuleInfo, words: Words, why: str) -> tuple[str, str]:
+    """(the subject's text, what was wrong with the rule's summary or ''). ``why`` is the alert's cause."""
     problem = ""
     if intent.kind is IntentKind.ADMIN:
         return one_line(str(intent.data.get("title") or intent.rule)), ""
@@ -144,7 +145,7 @@ def title(intent: Intent, info: RuleInfo, words: Words) -> tuple[str, str]:
         return one_line(f"{intent.rule}: {count} older {'alert' if count == 1 else 'alerts'} not told one by one"), ""
     if info.summary:
         try:
-            made = one_line(words.render(info.summary, summary_fields(intent)))
+            made = one_line(words.render(info.summary, summary_fields(intent, why)))
             if made:
                 return made, ""
             problem = "its summary came to nothing"
@@ -155,13 +156,14 @@ def title(intent: Intent, info: RuleInfo, words: Words) -> tuple[str, str]:
         named = ", ".join(one_line(str(v), 60) for v in intent.instance.values())
         return one_line(f"{intent.rule}: {named}" if named else intent.rule), problem
     subject = default_subject(
-        name=run_name(event), status=_text(event, "Status"), ran=ran(event), why=_cause(event), rule=intent.rule
+        name=run_name(event), status=_text(event, "Status"), ran=ran(event), why=why, rule=intent.rule
     )
     return subject, problem
 
 
-def _annotations(info: RuleInfo, fields: Mapping[str, object], words: Words, notes: list[str]) -> Mapping[str, str]:
+def _annotations(intent: Intent, info: RuleInfo, words: Words, notes: list[str]) -> Mapping[str, str]:
     made: dict[str, str] = {}
+    fields = summary_fields(intent, cause_of(intent.event)) if info.annotations else {}
     for name, source in info.annotations.items():
         try:
             made[name] = shown(words.render(source, fields), 2000)
@@ -290,21 +292,22 @@ def _nearby(run: c.Run) -> str:
 def mail(letter: Letter, facts: RunFacts, look: Look, now: datetime, words: Words) -> c.Mail:
     """Everything that the letter's template sees."""
     intent, info, reader = letter.intent, letter.info, letter.recipient
-    subject, problem = title(intent, info, words)
+    why = cause_of(intent.event)
+    subject, problem = title(intent, info, words, why)
     notes = [reader.note] if reader.note else []
     if problem:
         notes.append(f"Rule {intent.rule}: {problem}.")
     late = late_by(intent)
     rule = c.Rule(
         name=intent.rule, description=shown(info.description, 2000), runbook=web_link(info.runbook),
-        owner=one_line(info.owner), annotations=_annotations(info, summary_fields(intent), words, notes),
+        owner=one_line(info.owner), annotations=_annotations(intent, info, words, notes),
     )  # fmt: skip
     columns, rows, more = _rows(intent)
     run, zone = _run(intent, facts), reader.zone or look.zone
     return c.Mail(
         alert=c.Alert(
             rule=intent.rule, kind=intent.kind.value, severity=intent.severity.word, title=subject,
-            cause=_cause(intent.event), why=intent.why.value, value=intent.value, at=intent.at,
+            cause=why, why=intent.why.value, value=intent.value, at=intent.at,
             happened=intent.event_time, late=late, labels=intent.labels, fields=intent.keep, instance=intent.instance,
             data=intent.data,
         ),
@@ -326,7 +329,10 @@ def _lines(intent: Intent) -> tuple[str, ...]:
 
 
 def _others(told: Sequence[tuple[Intent, RuleInfo]], words: Words) -> tuple[c.Other, ...]:
-    return tuple(c.Other(rule=i.rule, severity=i.severity.word, title=title(i, info, words)[0]) for i, info in told)
+    return tuple(
+        c.Other(rule=i.rule, severity=i.severity.word, title=title(i, info, words, cause_of(i.event))[0])
+        for i, info in told
+    )
 
 
 def because(letter: Letter) -> str:
