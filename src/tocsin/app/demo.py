@@ -22,7 +22,7 @@ from tocsin.model.event import HEARTBEAT_TYPE
 Post = Callable[[list[bytes]], None]
 """Posts payloads, one line of JSON each. Raises ConnectionError where it must be done again, TocsinError where never."""
 
-BATCH = 250
+BATCH = 500
 """Payloads of one request of the day."""
 _LIVE_RUNS = 4  # at a time
 _FAILS_EVERY = 6  # live runs: the sixth, the twelfth, …

@@ -239,10 +239,10 @@ def failed(run: Run, at: datetime, key: str, *, will_retry: bool, rng: random.Ra
         else:
             lead.append(f"{then:%H:%M:%S} step {step} loss {loss:.3f} lr 3.0e-04 {rng.randint(880, 1020)} samples/s")
     if run.experiment.name == "fraud-gnn":
-        lead[2] = f"{at:%H:%M:%S} features from postgresql://trainer:{SECRET}@features.example.org/fraud"
-        lead[3] = f"{at:%H:%M:%S} FEATURE_STORE_PASSWORD={SECRET}"
+        lead[2] = f"{lead[2][:8]} features from postgresql://trainer:{SECRET}@features.example.org/fraud"
+        lead[3] = f"{lead[3][:8]} FEATURE_STORE_PASSWORD={SECRET}"
     if run.experiment.name == "ocr-hu":
-        lead[2] = f"{at:%H:%M:%S} szótár betöltve: 120 000 szó, próba: „árvíztűrő tükörfúrógép” → rendben"
+        lead[2] = f"{lead[2][:8]} szótár betöltve: 120 000 szó, próba: „árvíztűrő tükörfúrógép” → rendben"
     return {
         "Reason": failure.reason,
         "ErrorCode": failure.code,
