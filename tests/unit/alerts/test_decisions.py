@@ -19,9 +19,7 @@ def stretch(*seqs: int) -> Stretch:
     return Stretch(
         status="Failed",
         events=tuple(
-            RunEvent(
-                key=EventKey(source="a", event_id=f"e{n}", time_us=n), attempt=0, status="Failed", commit_seq=seq
-            )
+            RunEvent(key=EventKey(source="a", event_id=f"e{n}", time_us=n), attempt=0, status="Failed", commit_seq=seq)
             for n, seq in enumerate(seqs)
         ),
     )

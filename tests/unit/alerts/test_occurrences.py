@@ -39,7 +39,13 @@ def test_the_order_of_a_run() -> None:
 
 def test_one_stretch_of_a_terminal_status_whatever_comes_between() -> None:
     """An event that does not reopen the run does not break it: another source, another end, one that does not match."""
-    events = [event("Failed", 1), event("Running", 2, "b"), event("Canceled", 3), event("Failed", 4, "b"), event("Failed", 5)]
+    events = [
+        event("Failed", 1),
+        event("Running", 2, "b"),
+        event("Canceled", 3),
+        event("Failed", 4, "b"),
+        event("Failed", 5),
+    ]
     assert [["Failed1a0", "Failed4b0", "Failed5a0"]] == told(events, "Failed")
 
 
@@ -49,7 +55,9 @@ def test_statuses_of_one_ending_are_stretches_of_their_own() -> None:
 
 
 def test_a_later_word_of_the_source_that_ended_it_reopens() -> None:
-    assert [["Failed1a0"], ["Failed3a0"]] == told([event("Failed", 1), event("Running", 2), event("Failed", 3)], "Failed")
+    assert [["Failed1a0"], ["Failed3a0"]] == told(
+        [event("Failed", 1), event("Running", 2), event("Failed", 3)], "Failed"
+    )
 
 
 def test_any_source_that_said_an_end_may_reopen() -> None:
@@ -118,9 +126,7 @@ def same_stretch(x: RunEvent, y: RunEvent, events: Sequence[RunEvent]) -> bool:
     return not any(
         not e.terminal
         and any(
-            t.terminal
-            and (t.key.source, t.attempt) == (e.key.source, e.attempt)
-            and t.key.time_us < e.key.time_us
+            t.terminal and (t.key.source, t.attempt) == (e.key.source, e.attempt) and t.key.time_us < e.key.time_us
             for t in events
         )
         for e in between
@@ -155,7 +161,9 @@ def histories(draw: st.DrawFn) -> list[RunEvent]:
 
 
 @given(histories(), st.data())
-def test_any_order_and_split_tells_as_often_as_there_are_stretches(history: list[RunEvent], data: st.DataObject) -> None:
+def test_any_order_and_split_tells_as_often_as_there_are_stretches(
+    history: list[RunEvent], data: st.DataObject
+) -> None:
     """Told event by event, in any order, in commits of any size, a rule tells as many times as the whole has stretches."""
     matching = {e.key for e in history if e.status in ("Failed", "NotResponding") and data.draw(st.booleans())}
     arrival = data.draw(st.permutations(history))

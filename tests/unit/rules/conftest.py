@@ -1,0 +1,164 @@
+"""Rules from text, and a small tocsin in memory that tells what they tell."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from tocsin.clock import EPOCH, ManualClock
+from tocsin.config.durations import parse_duration
+from tocsin.kql.schema import Schema, schema_with
+from tocsin.logstore.duck import DuckLogStore
+from tocsin.model.event import Batch, MappedEvent, MappedEvents
+from tocsin.model.heard import Heard
+from tocsin.model.intent import Intent, IntentKind
+from tocsin.rules.evaluate import Evaluation, evaluate
+from tocsin.rules.lifecycle import reconcile
+from tocsin.rules.load import load_rules
+from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.timers import due_timers, held_timers
+from tocsin.state.sqlite import SqliteState
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+Load = Callable[[str], RuleSet]
+
+FAILED = """
+rules:
+  - name: failed
+    when: {status: Failed}
+"""
+
+
+@pytest.fixture(scope="session")
+def schema() -> Schema:
+    return schema_with({"owners": {"ExperimentName": "string", "team": "string"}})
+
+
+@pytest.fixture
+def load(tmp_path: Path, schema: Schema) -> Load:
+    """Rules from the text of one file."""
+
+    def loaded(text: str) -> RuleSet:
+        path = tmp_path / "rules.yaml"
+        path.write_text(dedent(text))
+        return load_rules([path], schema, names={path: "rules.yaml"})
+
+    return loaded
+
+
+@dataclass
+class Engine:
+    """Log and state, evaluated only when a test says so. Times are ``5m`` after noon."""
+
+    clock: ManualClock
+    log: DuckLogStore
+    state: SqliteState
+    rules: RuleSet
+    kinds: dict[str, str] = field(default_factory=lambda: {"test": "http"})
+    first_starts: dict[str, datetime] = field(default_factory=dict)
+    watermarks: dict[str, datetime | None] | None = None  # None: everybody is heard up to now
+    evaluations: list[Evaluation] = field(default_factory=list)
+    number: int = 0
+
+    def use(self, rules: RuleSet) -> None:
+        """A reload."""
+        self.rules = rules
+        self.state.commit(reconcile(rules, self.state.rules(), self.log.head().seq), self.clock.now())
+
+    def heard(self) -> Heard:
+        marks = self.watermarks if self.watermarks is not None else dict.fromkeys(self.kinds, self.clock.now())
+        return Heard(watermarks=marks, first_starts=self.first_starts, kinds=self.kinds)
+
+    def at(self, text: str) -> "Engine":
+        """Move the clock; nothing is evaluated on the way."""
+        self.clock.set(NOON + parse_duration(text))
+        return self
+
+    def store(self, *events: dict[str, object]) -> None:
+        """Commit events without evaluating them."""
+        mapped = []
+        for event in events:
+            self.number += 1
+            columns = {"RunId": "r1", "Status": "Failed", "WillRetry": False, **event}
+            time = columns.pop("TimeGenerated", self.clock.now())
+            if isinstance(time, str):
+                time = NOON + (-1 if time.startswith("-") else 1) * parse_duration(time.removeprefix("-"))
+            assert time is None or isinstance(time, datetime)
+            mapped.append(
+                MappedEvent(
+                    source=str(columns.pop("Source", "trainer")),
+                    event_id=str(columns.pop("EventId", f"e{self.number}")),
+                    time=time,
+                    columns={k: v for k, v in columns.items() if k != "Consumer" and v is not None},
+                    raw=b'{"secret": 1}',
+                )
+            )
+        received = round((self.clock.now() - EPOCH).total_seconds() * 1_000_000)
+        by_consumer: dict[str, list[MappedEvent]] = {}
+        for made, event in zip(mapped, events, strict=True):
+            by_consumer.setdefault(str(event.get("Consumer", "test")), []).append(made)
+        for name in by_consumer:
+            self.kinds.setdefault(name, "http")
+        self.log.append([
+            Batch(mapped=tuple(
+                MappedEvents(consumer=name, events=found, received_us=received, retries_unknown=True)
+                for name, found in by_consumer.items()
+            ))
+        ])  # fmt: skip
+
+    def evaluate(self, at_once: int = 1000) -> None:
+        """Evaluate the commits that wait, so many at once."""
+        while commits := self.log.commits(after := self.state.row_cursor(), at_once):
+            self._done(evaluate(self.rules, commits, after, self.log, self.state, self.heard()))
+
+    def tick(self) -> None:
+        """Evaluate what waits and then the timers that are due now."""
+        self.evaluate()
+        now = self.clock.now()
+        head = self.log.fence(now)
+        released = due_timers(self.state.timers(), now, self.heard(), head.seq)
+        self._done(evaluate(self.rules, released, self.state.row_cursor(), self.log, self.state, self.heard()))
+
+    def held(self) -> int:
+        return len(held_timers(self.state.timers(), self.clock.now(), self.heard()))
+
+    def _done(self, evaluation: Evaluation) -> None:
+        self.evaluations.append(evaluation)
+        self.state.commit(evaluation.outcome, self.clock.now())
+
+    def come(self, *events: dict[str, object]) -> int:
+        """Store, evaluate, and say how much has been told in all."""
+        self.store(*events)
+        self.evaluate()
+        return len(self.told())
+
+    def intents(self, kind: IntentKind) -> list[Intent]:
+        return [i for e in self.evaluations for i in e.outcome.intents if i.kind is kind]
+
+    def told(self) -> list[Intent]:
+        return self.intents(IntentKind.FIRED)
+
+    def summaries(self) -> list[Intent]:
+        return self.intents(IntentKind.SUMMARY)
+
+
+@pytest.fixture
+def engine(load: Load) -> Iterator[Callable[..., Engine]]:
+    """Makes an engine with rules from text."""
+    with ExitStack() as stack:
+
+        def made(text: str = FAILED) -> Engine:
+            clock = ManualClock(NOON)
+            log = DuckLogStore.open(None, clock=clock, threads=1)
+            stack.callback(log.close)
+            state = SqliteState.open(None, clock=clock)
+            stack.callback(state.close)
+            new = Engine(clock=clock, log=log, state=state, rules=RuleSet())
+            new.use(load(text))
+            return new
+
+        yield made
