@@ -155,7 +155,7 @@ def test_a_damaged_file_is_reported(tmp_path: Path) -> None:
     state.commit(Outcome(intents=tuple(intent(f"r{i}") for i in range(500))), NOW)
     state.close()
     body = bytearray(path.read_bytes())
-    body[8192:] = b"\xa5" * (len(body) - 8192)
+    body[16384:] = b"\xa5" * (len(body) - 16384)
     path.write_bytes(body)
     with pytest.raises(StoreError, match=r"damaged.*--adopt"):
         open_(path).intents()
