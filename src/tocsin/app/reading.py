@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 from tocsin.clock import Clock
-from tocsin.kql.translate import user_query
+from tocsin.kql.sandbox import user_query
 from tocsin.logstore.interface import Limits, LogReader, LogStore
 from tocsin.model.columns import TABLES, KqlType
 from tocsin.model.delivery import Delivery, DeliveryState
-from tocsin.rules.rule import RuleSet
+from tocsin.rules.ruleset import RuleSet
 from tocsin.state.interface import State
 
 Row = dict[str, Any]

@@ -12,7 +12,8 @@ from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, p
 
 if TYPE_CHECKING:
     from tocsin.config.home import Home
-    from tocsin.rules.rule import Rule, RuleSet
+    from tocsin.rules.rule import Rule
+    from tocsin.rules.ruleset import RuleSet
 
 rules = typer.Typer(no_args_is_help=True, help="Alert rules.")
 
@@ -107,8 +108,8 @@ def rules_test(
     from tocsin.rules.testing import run_tests
 
     place = open_home(home)
-    loaded, tables = _load(place, files)
-    results = run_tests(loaded, tables=tables)
+    loaded, _ = _load(place, files)
+    results = run_tests(loaded)
     failed = [r for r in results if not r.passed]
     if as_json:
         print_json([{"rule": r.rule, "test": r.name, "passed": r.passed, "timeline": r.timeline} for r in results])

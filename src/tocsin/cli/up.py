@@ -25,10 +25,19 @@ def up(
 ) -> None:
     """Run tocsin: take events, evaluate rules, send mails, serve pages and metrics. Ends on Ctrl-C."""
     from tocsin.app.run import up as run
+    from tocsin.web import build_asgi
+    from tocsin.web.server import Server
 
     overrides: dict[str, object] = {}
     if host:
         overrides["http.host"] = host
     if port is not None:
         overrides["http.port"] = port
-    run(None if demo else open_home(home), overrides=overrides, demo=demo, adopt=adopt)
+    run(
+        None if demo else open_home(home),
+        bind=Server,
+        build_asgi=build_asgi,
+        overrides=overrides,
+        demo=demo,
+        adopt=adopt,
+    )

@@ -1,0 +1,270 @@
+"""The thread that evaluates rules: commits and timers become instants, in the order of SEMANTICS.md, and outcomes durable.
+
+    commits   c7(10.001)   c8(10.020)            c9(10.031)
+    timers                        D(10.025)
+    order     c7, c8, D, c9       each at its T; at equal T the commit first
+
+Before a timer is evaluated the log store is fenced at its T, so that no later commit can be stamped before it. One state
+transaction writes what a step decided together with its cursor: after a kill -9 the step is done again with the same result.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from tocsin.app.stateview import CachedView
+from tocsin.app.timertable import TimerTable
+from tocsin.clock import EPOCH, Clock
+from tocsin.errors import StoreError
+from tocsin.logstore.interface import CommitInfo, LogStore
+from tocsin.metrics.registry import Metrics
+from tocsin.model import crash
+from tocsin.model.alert import Why, fingerprint
+from tocsin.model.heard import Heard
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.statuses import Severity
+from tocsin.rules.evaluate import Evaluation, evaluate
+from tocsin.rules.lifecycle import reconcile
+from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.timers import Released, due_timers
+from tocsin.state.interface import Outcome, State
+
+log = structlog.get_logger(__name__)
+
+STEP_COMMITS = 1000
+"""Commits of one step, at most."""
+STEP_ROWS = 60_000
+"""Rows of one step, at most (a single larger commit is still one step)."""
+HELD_LOOK = 0.25
+"""Seconds between looks at timers that wait for a watermark."""
+IDLE_LOOK = 1.0
+"""Seconds between looks when nothing is due."""
+LATE = timedelta(seconds=5)
+"""A timer evaluated later than this after its due time counts as late."""
+
+Instants = Sequence[CommitInfo | Released]
+
+
+def in_order(commits: Sequence[CommitInfo], released: Sequence[Released], cursor: int, floor: datetime) -> Instants:
+    """Merge commits and released timers by T, the commit first at equal T; each timer sees the commits before it.
+
+    ``floor`` is the T of the last instant that was evaluated: a timer that comes late is evaluated at it.
+    """
+    out: list[CommitInfo | Released] = []
+    seen, i = cursor, 0
+    for timer in sorted(released, key=lambda r: max(r.at, floor)):
+        at = max(timer.at, floor)
+        while i < len(commits) and commits[i].ingested_at <= at:
+            out.append(commits[i])
+            seen, i = commits[i].seq, i + 1
+        out.append(replace(timer, at=at, commit_seq=seen))
+    out.extend(commits[i:])
+    return out
+
+
+class Evaluator:
+    """Owns the order of evaluation. ``wake`` may be called from any thread."""
+
+    def __init__(
+        self,
+        store: LogStore,
+        state: State,
+        metrics: Metrics,
+        clock: Clock,
+        *,
+        heard: Callable[[], Heard],
+        told: Callable[[], None],
+    ) -> None:
+        self._store, self._state, self._metrics, self._clock = store, state, metrics, clock
+        self._heard, self._told = heard, told
+        self._rules = RuleSet({})
+        self._pending: RuleSet | None = None
+        self._view = CachedView(state)
+        self._timers = TimerTable(state.timers())
+        self._cursor = state.row_cursor()
+        self._floor = state.timer_t() or EPOCH
+        self.errors: dict[str, str] = {}
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="evaluator", daemon=True)
+        self._swap = threading.Lock()
+        if self._floor > EPOCH:
+            store.fence(self._floor)
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def start(self, rules: RuleSet) -> None:
+        """Bring ``rules`` into force and start the thread."""
+        self._reload(rules)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the step under way and end the thread."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def wake(self) -> None:
+        """There is something new."""
+        self._wake.set()
+
+    def reload(self, rules: RuleSet) -> None:
+        """Have ``rules`` come into force before the next step."""
+        with self._swap:
+            self._pending = rules
+        self._wake.set()
+
+    @property
+    def rules(self) -> RuleSet:
+        """The rules in force."""
+        return self._rules
+
+    @property
+    def lag(self) -> int:
+        """Commits that are not evaluated yet."""
+        return max(0, self._store.head().seq - self._cursor)
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        wait = 0.1
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                with self._swap:
+                    pending, self._pending = self._pending, None
+                if pending is not None:
+                    self._reload(pending)
+                if self.step():
+                    wait = 0.1
+                    continue
+                self._wake.wait(self._patience())
+            except StoreError as e:
+                log.warning("evaluation_waits_for_store", error=str(e), retry_in_s=wait)
+                self._stop.wait(wait)
+                wait = min(wait * 2, 5.0)
+            except Exception:
+                log.exception("evaluation_failed", retry_in_s=wait)
+                self._stop.wait(wait)
+                wait = min(wait * 2, 30.0)
+
+    def _patience(self) -> float:
+        self._metrics.set("tocsin_evaluate_held_timers", self._timers.held)
+        self._metrics.set("tocsin_evaluate_timers", len(self._timers))
+        self._metrics.set("tocsin_evaluate_cursor_lag_commits", self.lag)
+        due = self._timers.next_due()
+        until = IDLE_LOOK if due is None else max(0.0, (due - self._clock.now()).total_seconds())
+        return min(until, HELD_LOOK if self._timers.held else IDLE_LOOK)
+
+    def step(self) -> bool:
+        """Evaluate what is there now; whether there was something."""
+        now = self._clock.now()
+        heard = self._heard()
+        released = due_timers(self._timers.past(now), now, heard, self._cursor)
+        if released:
+            self._store.fence(max(max(r.at for r in released), self._floor))
+        commits = self._commits()
+        if released and commits and commits[-1].seq < self._store.head().seq:
+            released = [
+                r for r in released if r.at <= commits[-1].ingested_at
+            ]  # the others wait for the commits before them
+        instants = in_order(commits, released, self._cursor, self._floor)
+        if not instants:
+            return False
+        began = self._clock.monotonic()
+        evaluation = evaluate(self._rules, instants, self._cursor, self._store, self._view, heard)
+        self._write(evaluation.outcome, evaluation)
+        last = instants[-1]
+        self._floor = max(self._floor, last.at if isinstance(last, Released) else last.ingested_at)
+        kind = "timer" if released and not commits else "commit"
+        self._metrics.observe("tocsin_evaluate_seconds", self._clock.monotonic() - began, kind=kind)
+        late = sum(r.at - r.timer.due > LATE for r in released)
+        if late:
+            self._metrics.inc("tocsin_evaluate_late_timers_total", late)
+        return True
+
+    def _commits(self) -> list[CommitInfo]:
+        found = list(self._store.commits(self._cursor, STEP_COMMITS))
+        rows = 0
+        for i, commit in enumerate(found):
+            rows += commit.rows
+            if i and rows > STEP_ROWS:
+                return found[:i]
+        return found
+
+    def _reload(self, rules: RuleSet) -> None:
+        """A reload is an instant: what it decides is written before anything is evaluated by the new rules."""
+        outcome = reconcile(rules, self._view.rules(), self._store.head().seq)
+        if self._cursor == 0 and not self._view.rules():
+            outcome = replace(outcome, row_cursor=self._store.head().seq)
+        self._write(outcome)
+        if outcome.rules_gone or outcome.rules_renamed:
+            self._timers = TimerTable(self._state.timers())
+        self._rules = rules
+        self.errors = {name: text for name, text in self.errors.items() if name in rules.enabled}
+        for kind in ("row", "window", "absence"):
+            n = sum(r.kind.value == kind for r in rules.enabled.values())
+            self._metrics.set("tocsin_rules_loaded", n, kind=kind)
+
+    def _write(self, outcome: Outcome, evaluation: Evaluation | None = None) -> None:
+        fresh = [f for f in evaluation.failures if f.rule not in self.errors] if evaluation else []
+        if fresh:  # the first failure of a rule is told to the admins, in the transaction that keeps its state
+            intents, info = _admin_intents([(f.rule, f.error, f.at, f.commit_seq) for f in fresh])
+            outcome = replace(outcome, intents=(*outcome.intents, *intents), infos=(*outcome.infos, info))
+        self._state.commit(outcome, self._clock.now())
+        crash.point("after_state_commit")
+        self._view.written(outcome)
+        for timer in outcome.timers:
+            self._timers.put(timer)
+        for gone in outcome.timers_gone:
+            self._timers.drop((gone[0], str(gone[1]), gone[2]))
+        if outcome.row_cursor is not None:
+            self._cursor = outcome.row_cursor
+        if outcome.intents:
+            self._told()
+        if evaluation is not None:
+            self._count(evaluation)
+
+    def _count(self, evaluation: Evaluation) -> None:
+        for (rule, severity), n in evaluation.told.items():
+            self._metrics.inc("tocsin_alerts_told_total", n, rule=rule, severity=severity)
+        for rule, n in evaluation.stale.items():
+            self._metrics.inc("tocsin_alerts_stale_total", n, rule=rule)
+        for failure in evaluation.failures:
+            self._metrics.inc("tocsin_alerts_rule_errors_total", rule=failure.rule)
+            self.errors[failure.rule] = failure.error
+            log.warning("rule_failed", rule=failure.rule, error=failure.error)
+
+
+ADMIN = RuleInfo(name="tocsin", version="tocsin-admin", summary="", template="admin")
+"""What tocsin says of itself is told as a rule of this name."""
+
+
+def _admin_intents(failures: Sequence[tuple[str, str, datetime, int]]) -> tuple[list[Intent], RuleInfo]:
+    return [
+        admin_intent(f"rule {rule} failed", error, at, commit_seq) for rule, error, at, commit_seq in failures
+    ], ADMIN
+
+
+def admin_intent(
+    title: str, detail: str, at: datetime, commit_seq: int, data: Mapping[str, object] | None = None
+) -> Intent:
+    """tocsin's own trouble, to be told to ``admin_email``."""
+    return Intent(
+        rule=ADMIN.name,
+        rule_version=ADMIN.version,
+        instance={"title": title},
+        occurrence=fingerprint(title, detail, at.isoformat()),
+        kind=IntentKind.ADMIN,
+        severity=Severity.ERROR,
+        why=Why.FIRST,
+        data={"title": title, "detail": detail, **(data or {})},
+        commit_seq=commit_seq,
+        at=at,
+    )

@@ -1,0 +1,81 @@
+"""Watches the home's files. A changed good set comes into force; a broken one is refused as a whole, with the reason told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from tocsin.app.content import Content, load_content
+from tocsin.config.home import Home
+from tocsin.config.settings import Settings
+from tocsin.config.watch import Watch
+from tocsin.errors import ContentError, TocsinError
+from tocsin.metrics.registry import Metrics
+
+log = structlog.get_logger(__name__)
+
+EVERY = 0.5
+"""Seconds between looks; a change counts once it has stood still from one look to the next."""
+
+
+class Reloader:
+    """The thread that watches."""
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        take: Callable[[Content], None],
+        refused: Callable[[ContentError], None],
+    ) -> None:
+        self._home, self._settings, self._metrics = home, settings, metrics
+        self._take, self._refused = take, refused
+        self._watch = Watch(home, home.tokens_path(settings))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
+        self.broken: list[str] = []
+        """Problems of the set that was refused last; empty while the files in force are those on disk."""
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(EVERY):
+            try:
+                self._look()
+            except TocsinError as e:
+                log.warning("reload_failed", error=str(e))
+            except Exception:  # watching must go on whatever a file provokes
+                log.exception("reload_failed")
+
+    def _look(self) -> None:
+        changed = self._watch.poll()
+        if not changed:
+            return
+        if changed.settings:
+            log.warning("settings_changed", hint="tocsin.yaml comes into force at the next start")
+        try:
+            content = load_content(self._home, self._settings)
+            self._take(content)
+        except ContentError as e:
+            self.broken = [str(p) for p in e.problems]
+            self._metrics.inc("tocsin_config_reloads_total", outcome="refused")
+            self._metrics.set("tocsin_config_broken_files", len({p.file for p in e.problems}))
+            log.error("files_refused", problems=self.broken[:20])
+            self._refused(e)
+            return
+        self.broken = []
+        self._metrics.inc("tocsin_config_reloads_total", outcome="taken")
+        self._metrics.set("tocsin_config_broken_files", 0)
+        log.info("files_reloaded", rules=len(content.rules.enabled), consumers=len(content.active))

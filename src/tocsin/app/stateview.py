@@ -1,0 +1,43 @@
+"""What evaluations read of the state again and again, kept in memory and in step with what they write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from tocsin.model.alert import Occurrence
+from tocsin.state.interface import CatchUp, Outcome, RuleRecord, State
+
+
+class CachedView:
+    """A ``StateView``: rules and catch-ups from memory, occurrences from the state. Only the evaluator writes them."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._rules = dict(state.rules())
+        self._catch_ups = {(c.rule, c.consumer): c for c in state.catch_ups()}
+
+    def rules(self) -> Mapping[str, RuleRecord]:
+        """As ``State.rules``."""
+        return self._rules
+
+    def catch_ups(self) -> Sequence[CatchUp]:
+        """As ``State.catch_ups``."""
+        return list(self._catch_ups.values())
+
+    def told(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[Occurrence]]:
+        """As ``State.told``."""
+        return self._state.told(pairs)
+
+    def rules_told_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """As ``State.rules_told_of``."""
+        return self._state.rules_told_of(run_ids)
+
+    def written(self, outcome: Outcome) -> None:
+        """``outcome`` is durable now."""
+        if outcome.rules_renamed or outcome.rules_gone:
+            self.__init__(self._state)  # type: ignore[misc]
+            return
+        self._rules.update({r.name: r for r in outcome.rules})
+        self._catch_ups.update({(c.rule, c.consumer): c for c in outcome.catch_ups})
+        for gone in outcome.catch_ups_gone:
+            self._catch_ups.pop(gone, None)
