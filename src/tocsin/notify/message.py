@@ -96,7 +96,8 @@ def _part(subtype: str, content: str) -> bytes:
 
 
 def _header(name: str, value: str) -> str:
-    if len(name) + 2 + len(value) <= 76 and _PLAIN.fullmatch(value) and "=?" not in value:
+    value = value.replace("=?", "= ?")  # what looks like an encoded word would be read as one
+    if len(name) + 2 + len(value) <= 76 and _PLAIN.fullmatch(value):
         return f"{name}: {value}"
     return _fold(name, value)
 

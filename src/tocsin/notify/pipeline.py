@@ -117,7 +117,8 @@ def _resolve(name: str, intent: Intent, info: RuleInfo, book: Book, notes: list[
         if receiver is None:
             notes.append(f"The rule names a receiver '{name}', which does not exist.")
             return ()
-        because = f"tells {'the run’s owner' if first == OWNER else first}" if not note else f"would tell {first}"
+        whom = "the run’s owner" if first == OWNER else first
+        because = f"would tell {whom}" if note else f"tells {whom}"
         refused: list[str] = []
         found = _addresses(receiver, intent, info, book, refused, because)
         note = " ".join([note, *refused]).strip()

@@ -1,0 +1,112 @@
+"""Values that notify's tests share."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from tocsin.model.alert import Why
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.statuses import Severity
+from tocsin.notify.context import Mail
+from tocsin.notify.render import Press
+from tocsin.notify.templates import Templates
+from tocsin.notify.values import NO_FACTS, Letter, Recipient, RunFacts
+from tocsin.notify.views import Look, mail
+
+TEMPLATES = Path(__file__).parents[3] / "templates"
+NOW = datetime(2026, 11, 24, 7, 15, 3, tzinfo=UTC)
+HAPPENED = datetime(2026, 11, 24, 7, 15, tzinfo=UTC)
+INFO = RuleInfo(name="run-failed", version="v1", summary="")
+BUDAPEST = ZoneInfo("Europe/Budapest")
+
+EVENT: Mapping[str, object] = {
+    "EventId": "e1",
+    "Source": "tests",
+    "TimeGenerated": HAPPENED.isoformat(),
+    "IngestedAt": HAPPENED.isoformat(),
+    "RunId": "sweep-42",
+    "JobKey": "sweep-42",
+    "Attempt": 0,
+    "WillRetry": False,
+    "Status": "Failed",
+    "OriginalStatus": "Failed",
+    "Reason": "out_of_memory",
+    "Message": "CUDA out of memory",
+    "ErrorCode": "",
+    "LogTail": "epoch 17\nepoch 18",
+    "ExperimentName": "churn",
+    "WorkspaceName": "",
+    "RunType": "",
+    "DisplayName": "",
+    "Target": "aks-eu",
+    "TriggeringUserName": "Ágnes",
+    "OwnerEmail": "agnes@example.org",
+    "Tags": {},
+    "Properties": {},
+    "StartTime": "2026-11-24T01:03:00Z",
+    "EndTime": HAPPENED.isoformat(),
+    "DurationMs": 22_320_000,
+    "Url": "https://ml.example.org/runs/sweep-42",
+}
+
+
+def intent(
+    rule: str = "run-failed",
+    *,
+    kind: IntentKind = IntentKind.FIRED,
+    severity: Severity = Severity.ERROR,
+    run: str = "sweep-42",
+    at: datetime = NOW,
+    seq: int = 4,
+    occurrence: str = "o1",
+    data: Mapping[str, object] | None = None,
+    labels: Mapping[str, object] | None = None,
+    event_time: datetime | None = HAPPENED,
+    **columns: object,
+) -> Intent:
+    """An intent about a failed run, or with ``run=''`` about none."""
+    event = {**EVENT, "RunId": run, **columns} if run else {}
+    return Intent(
+        rule=rule,
+        rule_version="v1",
+        instance={"RunId": run} if run else {"ExperimentName": "churn"},
+        occurrence=occurrence,
+        kind=kind,
+        severity=severity,
+        why=Why.FIRST,
+        labels=labels or {},
+        run_id=run,
+        event=event,
+        data=data or {},
+        commit_seq=seq,
+        at=at,
+        event_time=event_time,
+    )
+
+
+def recipient(address: str = "agnes@example.org", **more: object) -> Recipient:
+    """Somebody in Budapest."""
+    values: dict[str, object] = {"receiver": "owner", "because": "tells the run’s owner", "zone": BUDAPEST, **more}
+    return Recipient(address=address, **values)  # type: ignore[arg-type]
+
+
+def letter(*told: Intent, to: str = "agnes@example.org", info: RuleInfo = INFO) -> Letter:
+    """A letter about these intents."""
+    return Letter(recipient=recipient(to), told=tuple((i, info) for i in told or (intent(),)))
+
+
+def press(*directories: Path) -> Press:
+    """The packaged templates, after these directories."""
+    return Press(
+        templates=Templates([*directories, TEMPLATES]),
+        look=Look(base_url="https://tocsin.example.org"),
+        sender="tocsin <tocsin@example.org>",
+        keep_trying=timedelta(hours=24),
+    )
+
+
+def seen(told: Intent | None = None, facts: RunFacts = NO_FACTS, info: RuleInfo = INFO) -> Mail:
+    """What a template sees of ``told``."""
+    made = press()
+    return mail(letter(told or intent(), info=info), facts, made.look, NOW, made.templates.words)

@@ -1,0 +1,217 @@
+"""The stages: who is told, in which mails, and how many."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.notify.make import HAPPENED, INFO, NOW, intent, letter
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.statuses import Severity
+from tocsin.notify.oncall import OnCall, Person, Receiver
+from tocsin.notify.pipeline import Book, cap, group, route
+from tocsin.notify.values import CapRule, Routed
+
+LEADS = Receiver(name="leads", emails=("ml-leads@example.org",))
+OWNER = Receiver(
+    name="owner", emails=("{{ Tags['tocsin.mail'] }}", "{{ OwnerEmail }}"), first_of=True, fallback="leads"
+)
+
+
+def nobody(_: Intent) -> Sequence[tuple[str, str]]:
+    return ()
+
+
+def inside(address: str) -> bool:
+    return address.endswith("@example.org")
+
+
+def book(oncall: OnCall | None = None) -> Book:
+    return Book(oncall=oncall or OnCall(), default=("ops@example.org",), admins=("admin@example.org",), allows=inside)
+
+
+def told(one: Intent, info: RuleInfo = INFO, oncall: OnCall | None = None) -> Routed:
+    return route([(one, info)], book(oncall), nobody)[0]
+
+
+def addresses(routed: Routed) -> list[tuple[str, str]]:
+    return [(r.address, r.receiver) for r in routed.recipients]
+
+
+# -- route
+
+
+def test_the_owner_is_told() -> None:
+    routed = told(intent())
+    assert addresses(routed) == [("agnes@example.org", "owner")]
+    assert routed.recipients[0].because == "tells the run’s owner"
+
+
+def test_a_tag_goes_before_the_owner() -> None:
+    assert addresses(told(intent(Tags={"tocsin.mail": "bela@example.org"}))) == [("bela@example.org", "owner")]
+
+
+def test_nobody_known_tells_the_default_receiver() -> None:
+    assert addresses(told(intent(OwnerEmail=""))) == [("ops@example.org", "default_receiver")]
+
+
+def test_an_owner_beyond_the_allowed_goes_to_the_default_receiver_and_says_why() -> None:
+    """Otherwise anybody who can post an event could mail the world."""
+    routed = told(intent(OwnerEmail="eve@evil.example"))
+    assert addresses(routed) == [("ops@example.org", "default_receiver")]
+    assert "'eve@evil.example', whom smtp.allowed_recipients does not allow" in routed.recipients[0].note
+
+
+def test_an_owner_beyond_the_allowed_goes_to_its_fallback_where_it_has_one() -> None:
+    oncall = OnCall(receivers={"leads": LEADS, "owner": OWNER})
+    routed = told(intent(OwnerEmail="eve@evil.example"), oncall=oncall)
+    assert addresses(routed) == [("ml-leads@example.org", "leads")]
+    assert "eve@evil.example" in routed.recipients[0].note
+    assert routed.recipients[0].because == "would tell the run’s owner"
+
+
+def test_a_refused_tag_leaves_the_owner() -> None:
+    routed = told(intent(Tags={"tocsin.mail": "eve@evil.example"}))
+    assert addresses(routed) == [("agnes@example.org", "owner")]
+    assert "eve@evil.example" in routed.recipients[0].note
+
+
+def test_several_addresses_in_one_field_are_refused() -> None:
+    routed = told(intent(OwnerEmail="agnes@example.org, eve@evil.example"))
+    assert addresses(routed) == [("ops@example.org", "default_receiver")]
+    assert "is more than one address" in routed.recipients[0].note
+
+
+def test_a_header_in_an_address_is_refused() -> None:
+    routed = told(intent(OwnerEmail="agnes@example.org\r\nBcc: eve@evil.example"))
+    assert addresses(routed) == [("ops@example.org", "default_receiver")]
+    assert "\n" not in routed.recipients[0].note
+
+
+def test_an_address_in_a_file_is_always_allowed() -> None:
+    info = RuleInfo(name="r", version="v", summary="", notify_to=("boss@elsewhere.example",))
+    assert addresses(told(intent(OwnerEmail=""), info)) == [("boss@elsewhere.example", "boss@elsewhere.example")]
+
+
+def test_a_rules_receivers_come_besides_the_routes() -> None:
+    info = RuleInfo(name="r", version="v", summary="", notify_to=("leads", "anna"))
+    people = {"anna": Person(name="anna", email="anna@example.org")}
+    oncall = OnCall(receivers={"leads": LEADS}, people=people, receiver="bela@example.org")
+    assert [a for a, _ in addresses(told(intent(), info, oncall))] == [
+        "ml-leads@example.org", "anna@example.org", "agnes@example.org", "bela@example.org",
+    ]  # fmt: skip
+
+
+def test_only_leaves_the_route_out() -> None:
+    info = RuleInfo(name="r", version="v", summary="", notify_to=("leads",), notify_only=True)
+    oncall = OnCall(receivers={"leads": LEADS}, receiver="bela@example.org")
+    assert addresses(told(intent(), info, oncall)) == [("ml-leads@example.org", "leads")]
+
+
+def test_an_address_is_told_once_however_it_is_found() -> None:
+    info = RuleInfo(name="r", version="v", summary="", notify_to=("Agnes@example.org", "owner"))
+    assert [a for a, _ in addresses(told(intent(), info))] == ["Agnes@example.org"]
+
+
+def test_a_receiver_that_is_gone_tells_the_default_receiver_and_says_so() -> None:
+    """A rule of an older version may name what the files no longer declare."""
+    info = RuleInfo(name="r", version="v", summary="", notify_to=("gone",), notify_only=True)
+    routed = told(intent(), info)
+    assert addresses(routed) == [("ops@example.org", "default_receiver")]
+    assert "'gone', which does not exist" in routed.recipients[0].note
+
+
+def test_a_catch_ups_summary_leaves_the_owner_out() -> None:
+    summary = intent(kind=IntentKind.SUMMARY, run="", data={"stale": 7})
+    assert addresses(told(summary)) == [("ops@example.org", "default_receiver")]
+    info = RuleInfo(name="r", version="v", summary="", notify_to=("leads", "owner"))
+    assert [a for a, _ in addresses(told(summary, info, OnCall(receivers={"leads": LEADS})))] == [
+        "ml-leads@example.org"
+    ]
+
+
+def test_own_trouble_goes_to_the_admins() -> None:
+    assert addresses(told(intent("tocsin", kind=IntentKind.ADMIN, run=""))) == [("admin@example.org", "admin_email")]
+
+
+def test_a_resolved_mail_goes_to_those_who_got_the_firing_one() -> None:
+    resolved = intent(kind=IntentKind.RESOLVED, OwnerEmail="new@example.org")
+    routed = route([(resolved, INFO)], book(), lambda _: [("old@example.org", "owner")])
+    assert addresses(routed[0]) == [("old@example.org", "owner")]
+
+
+def test_an_undeliverable_mail_goes_to_the_fallback_never_back() -> None:
+    oncall = OnCall(receivers={"leads": LEADS, "owner": OWNER})
+    asked = [("owner", "agnes@example.org"), ("owner", "ml-leads@example.org"), ("x", "ops@example.org")]
+    assert [[r.address for r in book(oncall).instead_of(*a)] for a in asked] == [
+        ["ml-leads@example.org"], ["ops@example.org"], [],
+    ]  # fmt: skip
+
+
+# -- group
+
+
+def test_rules_of_one_run_and_evaluation_make_one_letter_of_the_severest() -> None:
+    mild, severe = intent("mild", severity=Severity.WARNING), intent("severe", severity=Severity.CRITICAL)
+    letters = group(route([(mild, INFO), (severe, INFO)], book(), nobody))
+    assert [[i.rule for i, _ in made.told] for made in letters] == [["severe", "mild"]]
+
+
+def test_other_runs_evaluations_and_addresses_are_letters_of_their_own() -> None:
+    both = intent("r", run="a", OwnerEmail="x@example.org")
+    others = [
+        intent("r", run="b", OwnerEmail="x@example.org"),
+        intent("s", run="a", OwnerEmail="x@example.org", at=NOW + timedelta(seconds=1), seq=5),
+        intent("t", run="a", OwnerEmail="y@example.org"),
+    ]
+    letters = group(route([(i, INFO) for i in (both, *others)], book(), nobody))
+    assert len(letters) == len({made.id for made in letters}) == 4
+
+
+def test_resolved_and_summaries_stand_alone() -> None:
+    kinds = [IntentKind.FIRED, IntentKind.RESOLVED, IntentKind.SUMMARY, IntentKind.ADMIN]
+    letters = group(route([(intent(f"r{n}", kind=k), INFO) for n, k in enumerate(kinds)], book(), nobody))
+    assert len(letters) == 4
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(0, 4)), max_size=12))
+def test_grouping_loses_and_repeats_nothing(drawn: list[tuple[str, str, int]]) -> None:
+    """Every intent is in exactly one letter an address, whatever comes together."""
+    intents = {
+        (run, rule): intent(rule, run=run, severity=Severity(severity), OwnerEmail=f"{run}@example.org")
+        for run, rule, severity in drawn
+    }
+    letters = group(route([(i, INFO) for i in intents.values()], book(), nobody))
+    assert sorted(i.id for made in letters for i, _ in made.told) == sorted(i.id for i in intents.values())
+    for made in letters:
+        assert [i.severity for i, _ in made.told] == sorted(i.severity for i, _ in made.told)
+
+
+# -- cap
+
+RULE = CapRule(mails=3, window=timedelta(minutes=10))
+UNTIL = HAPPENED + timedelta(minutes=10)
+
+
+def test_what_is_beyond_the_cap_is_held_until_the_windows_end() -> None:
+    letters = [letter(intent(run=f"r{n}")) for n in range(5)]
+    made = cap(letters, RULE, {"agnes@example.org": 1}, {}, lambda _: UNTIL)
+    assert made.through == tuple(letters[:2])
+    assert made.held == tuple((held, UNTIL) for held in letters[2:])
+
+
+def test_an_address_that_is_held_stays_held() -> None:
+    """None overtakes those that wait, even where the window has room again."""
+    made = cap([letter()], RULE, {}, {"agnes@example.org": UNTIL}, lambda _: NOW)
+    assert [until for _, until in made.held] == [UNTIL]
+
+
+def test_addresses_do_not_share_a_cap() -> None:
+    letters = [letter(intent(run=f"r{n}"), to=f"{n % 3}@example.org") for n in range(9)]
+    assert len(cap(letters, RULE, {}, {}, lambda _: UNTIL).through) == 9
+
+
+def test_none_caps_nothing() -> None:
+    letters = [letter(intent(run=f"r{n}")) for n in range(50)]
+    assert len(cap(letters, None, {}, {}, lambda _: UNTIL).through) == 50
