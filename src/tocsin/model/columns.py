@@ -79,12 +79,17 @@ RUN_STATUS_CHANGED: tuple[Column, ...] = (
     _c("Progress", KqlType.REAL, "0 to 1 where the producer says so, else null"),
     _c("Tags", _D, "always an object"),
     _c("Properties", _D, "always an object"),
-    _c("StartTime", _T, "as given, else derived, else null"),
-    _c("EndTime", _T, "as given, else derived, else null"),
-    _c("DurationMs", _L, "as given, else derived, else null; milliseconds"),
+    _c("StartTime", _T, "as given; of a terminal event else the run's start as then known, else null"),
+    _c("EndTime", _T, "as given; of a terminal event else its time, else null"),
+    _c("DurationMs", _L, "milliseconds; as given; of a terminal event else EndTime - StartTime, else null"),
     _s("Url", "deep link to the run"),
     _c("Raw", _D, "the payload as received", wire=False),
-    _c("TimeGiven", KqlType.BOOL, "whether TimeGenerated is the producer's, false where it is only the receipt", wire=False),
+    _c(
+        "TimeGiven",
+        KqlType.BOOL,
+        "whether TimeGenerated is the producer's, false where it is only the receipt",
+        wire=False,
+    ),
 )
 
 HEARTBEATS: tuple[Column, ...] = (
