@@ -27,6 +27,7 @@ from tocsin.rules.memory import Memory, RuleFailure, StateView
 from tocsin.rules.rows import evaluate_commits
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.shapes import Trouble
 from tocsin.rules.timers import Released, end_catch_up, judge_deadlines
 from tocsin.state.interface import Outcome
 
@@ -96,10 +97,11 @@ def _commits(
     if not any(c.rows for c in commits) or not index.rules:
         return
     behind = {name for name in index.by_name if memory.lags(name) or not memory.known(name)}
-    failed = evaluate_commits(index, commits, after, reader, memory, heard, behind)
-    for name, error in failed.items():
+    trouble = evaluate_commits(index, commits, after, reader, memory, heard, behind)
+    first, last = commits[0], commits[-1]
+    _note_events(trouble, last.ingested_at, last.seq, memory)
+    for name, error in trouble.rules.items():
         record = memory.record(name)
-        first, last = commits[0], commits[-1]
         lagging = Instant(at=first.ingested_at, timer=False, commit_seq=after)
         memory.put_record(replace(record, cursor=lagging))
         _again(index.by_name[name], error, 0, last.ingested_at, last.seq, memory)
@@ -110,11 +112,11 @@ def _timers(
 ) -> None:
     if kind is TimerKind.FINAL_AFTER:
         for group in _alike(released):
-            failed = judge_deadlines(group, rules, reader, memory, heard)
-            for name, error in failed.items():
-                memory.failures.append(
-                    RuleFailure(rule=name, error=str(error), at=group[-1].at, commit_seq=group[-1].commit_seq)
-                )
+            trouble = judge_deadlines(group, rules, reader, memory, heard)
+            at, seq = group[-1].at, group[-1].commit_seq
+            _note_events(trouble, at, seq, memory)
+            for name, error in trouble.rules.items():
+                memory.failures.append(RuleFailure(rule=name, error=str(error), at=at, commit_seq=seq))
         return
     for each in released:
         if kind is TimerKind.CATCH_UP:
@@ -141,9 +143,12 @@ def _retry(each: Released, rules: RuleSet, reader: LogReader, memory: Memory, he
     after = record.cursor.commit_seq
     commits = [c for c in reader.commits(after, COMMITS_AT_ONCE) if c.seq <= each.commit_seq]
     if commits:
-        failed = evaluate_commits(RuleIndex((rule,)), commits, after, reader, memory, heard)
-        if failed:
-            _again(rule, failed[rule.name], int(str(timer.data.get("tries", 0))), each.at, each.commit_seq, memory)
+        trouble = evaluate_commits(RuleIndex((rule,)), commits, after, reader, memory, heard)
+        _note_events(trouble, each.at, each.commit_seq, memory)
+        if trouble.rules:
+            _again(
+                rule, trouble.rules[rule.name], int(str(timer.data.get("tries", 0))), each.at, each.commit_seq, memory
+            )
             return
     if len(commits) < COMMITS_AT_ONCE:
         memory.put_record(replace(record, cursor=None))
@@ -152,6 +157,13 @@ def _retry(each: Released, rules: RuleSet, reader: LogReader, memory: Memory, he
     lagging = Instant(at=last.ingested_at, timer=False, commit_seq=last.seq)
     memory.put_record(replace(record, cursor=lagging))
     memory.put_timer(Timer(rule=rule.name, kind=TimerKind.RETRY, key="", due=each.at))
+
+
+def _note_events(trouble: Trouble, at: datetime, commit_seq: int, memory: Memory) -> None:
+    for name, (error, events) in trouble.events.items():
+        memory.failures.append(
+            RuleFailure(rule=name, error=str(error), at=at, commit_seq=commit_seq, events=tuple(events))
+        )
 
 
 def _again(rule: Rule, error: QueryError, tries: int, at: datetime, commit_seq: int, memory: Memory) -> None:

@@ -34,12 +34,16 @@ class StateView(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleFailure:
-    """An evaluation of a rule that failed. Its state is kept; it is tried again."""
+    """An evaluation of a rule that failed. Its state is kept; it is tried again.
+
+    Or, where there are ``events``: it could not judge these, and went on without them.
+    """
 
     rule: str
     error: str
     at: datetime  # T; UTC
     commit_seq: int
+    events: tuple[str, ...] = ()  # EventIds
 
 
 class Memory:

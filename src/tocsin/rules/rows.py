@@ -19,7 +19,6 @@ from datetime import datetime, timedelta
 
 from tocsin.alerts.decisions import judge, why_stale
 from tocsin.alerts.occurrences import stretches
-from tocsin.errors import QueryError
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import EventKey, Occurrence, Why, fingerprint
 from tocsin.model.heard import Heard
@@ -30,7 +29,7 @@ from tocsin.rules.history import Seen, moment
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.memory import Memory, Pair
 from tocsin.rules.rule import Rule
-from tocsin.rules.shapes import Hit, matches
+from tocsin.rules.shapes import Hit, Trouble, matches
 
 
 @dataclass(slots=True)
@@ -41,12 +40,8 @@ class _Work:
     seen: dict[str, dict[EventKey, Seen]] = field(default_factory=lambda: defaultdict(dict))  # by run
     told: Mapping[Pair, Sequence[Occurrence]] = field(default_factory=dict)
     again: set[Pair] = field(default_factory=set)  # pairs whose history is read
-    failed: dict[str, QueryError] = field(default_factory=dict)  # by rule
+    trouble: Trouble = field(default_factory=Trouble)
     skip: Collection[str] = ()  # rules
-
-    def fail(self, rule: Rule, error: QueryError) -> None:
-        """A rule's query failed."""
-        self.failed[rule.name] = error
 
 
 def evaluate_commits(
@@ -57,10 +52,10 @@ def evaluate_commits(
     memory: Memory,
     heard: Heard,
     skip: Collection[str] = (),
-) -> dict[str, QueryError]:
+) -> Trouble:
     """Decide what the rules of ``index`` but ``skip`` tell of ``commits``, which follow commit ``after``; into ``memory``.
 
-    Returns the rules that failed, by name: nothing of them was decided.
+    Returns what failed; of a rule that did, nothing was decided.
     """
     work = _Work(skip=skip)
     rules = index.by_name
@@ -72,10 +67,10 @@ def evaluate_commits(
     decisions: list[Decision] = []
     times = {c.seq: c.ingested_at for c in commits}
     for pair in sorted(work.hits.keys() | work.again):
-        if pair[0] not in work.failed:
+        if pair[0] not in work.trouble.rules:
             decisions += _decide(rules[pair[0]], pair, times, memory, heard, work)
     write(decisions, memory, reader, heard)
-    return work.failed
+    return work.trouble
 
 
 def _match(index: RuleIndex, rows_sql: str, params: Mapping[str, object], reader: LogReader, work: _Work) -> None:
@@ -83,7 +78,7 @@ def _match(index: RuleIndex, rows_sql: str, params: Mapping[str, object], reader
     statuses = {} if index.statuses is None else {"statuses": sorted(index.statuses)}
     touched = index.touched(reader.select(index.distinct_sql(rows_sql), {**params, **statuses}))
     rules = [rule for i in touched if (rule := index.rules[i]).name not in work.skip]
-    found = matches(reader, rules, rows_sql, params, work.fail)
+    found = matches(reader, rules, rows_sql, params, work.trouble)
     if not found:
         return
     for seen in history.read_keys(reader, (hit.key for hit in found), rows_sql, params):
@@ -142,7 +137,7 @@ def _read_again(rules: Mapping[str, Rule], hi: int, reader: LogReader, memory: M
     for seen in history.read(reader, rows_sql, params):
         work.seen[seen.run_id][seen.event.key] = seen
     again = [rules[name] for name in sorted({name for name, _ in work.again})]
-    for hit in matches(reader, again, rows_sql, params, work.fail):
+    for hit in matches(reader, again, rows_sql, params, work.trouble):
         pair = (hit.rule.name, hit.run_id)
         if pair in work.again:
             work.hits[pair][hit.key] = hit

@@ -1,16 +1,22 @@
-"""Runs row queries: one SQL for all rules of a shape. A rule that fails does not take its neighbours down."""
+"""Runs row queries: one SQL for all rules of a shape. What fails is found by halving: first the rule, then the rows.
+
+A rule whose query cannot run at all (a reference table is gone, it takes too long) is in ``Trouble.rules``. One that runs but
+for a few rows (a sum that overflows) goes on without them: an alert of every other run must not wait for them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tocsin.errors import QueryError
+from tocsin.errors import QueryError, QueryTimeout
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.alert import EventKey
 from tocsin.rules.rule import Rule
 
 LIMITS = Limits(seconds=30.0, rows=10_000_000)
+TRIES = 64
+"""Queries that may be spent on finding the rows on which one rule fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,55 +30,104 @@ class Hit:
     computed: Mapping[str, object] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Trouble:
+    """What failed: whole rules by name; and ids of events that a rule could not judge and went on without."""
+
+    rules: dict[str, QueryError] = field(default_factory=dict)
+    events: dict[str, tuple[QueryError, list[str]]] = field(default_factory=dict)  # by rule
+
+
 def matches(
-    reader: LogReader,
-    rules: Iterable[Rule],
-    rows_sql: str,
-    params: Mapping[str, object],
-    failed: Callable[[Rule, QueryError], None],
+    reader: LogReader, rules: Iterable[Rule], rows_sql: str, params: Mapping[str, object], trouble: Trouble
 ) -> list[Hit]:
-    """What ``rules`` match among ``rows_sql``. ``failed`` is told of each rule whose query DuckDB refuses; it has no hits."""
+    """What ``rules`` match among ``rows_sql``. A rule that fails has no hits, and is in ``trouble``."""
     by_shape: dict[str, list[Rule]] = {}
     for rule in rules:
         by_shape.setdefault(rule.plan.shape, []).append(rule)
     hits: list[Hit] = []
     for alike in by_shape.values():
-        _run(reader, alike, rows_sql, params, failed, hits)
+        hits += _run(reader, alike, rows_sql, params, trouble)
     return hits
 
 
 def _run(
-    reader: LogReader,
-    rules: Sequence[Rule],
-    rows_sql: str,
-    params: Mapping[str, object],
-    failed: Callable[[Rule, QueryError], None],
-    hits: list[Hit],
-) -> None:
-    plan = rules[0].plan
-    sql, constants = plan.bind(rows_sql, [(i, rule.plan.constants) for i, rule in enumerate(rules)])
-    wanted = ", ".join(f'"{name}"' for name in ("RunId", "Source", "EventId", "CommitSeq"))
-    listed = "".join(f', "{name}"' for name in plan.computed)
-    sql = f'SELECT rule_no, {wanted}, epoch_us("TimeGenerated") AS time_us{listed} FROM ({sql})'
+    reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object], trouble: Trouble
+) -> list[Hit]:
     try:
-        table = reader.select(sql, {**params, **constants}, LIMITS)
+        return _select(reader, rules, rows_sql, params)
+    except QueryTimeout as e:
+        if len(rules) == 1:
+            trouble.rules[rules[0].name] = e
+            return []
     except QueryError as e:
         if len(rules) == 1:
-            failed(rules[0], e)
-            return
-        half = len(rules) // 2
-        _run(reader, rules[:half], rows_sql, params, failed, hits)
-        _run(reader, rules[half:], rows_sql, params, failed, hits)
-        return
+            return _without_culprits(reader, rules[0], rows_sql, params, e, trouble)
+    half = len(rules) // 2
+    first = _run(reader, rules[:half], rows_sql, params, trouble)
+    return first + _run(reader, rules[half:], rows_sql, params, trouble)
+
+
+def _select(reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object]) -> list[Hit]:
+    plan = rules[0].plan
+    sql, constants = plan.bind(rows_sql, [(i, rule.plan.constants) for i, rule in enumerate(rules)])
+    listed = "".join(f', "{name}"' for name in plan.computed)
+    table = reader.select(
+        f'SELECT rule_no, "RunId", "Source", "EventId", "CommitSeq", epoch_us("TimeGenerated"){listed} FROM ({sql})',
+        {**params, **constants},
+        LIMITS,
+    )
     columns = [table.column(i).to_pylist() for i in range(6)]
     computed = [(name, table.column(6 + i).to_pylist()) for i, name in enumerate(plan.computed)]
-    for i, (number, run_id, source, event_id, seq, time_us) in enumerate(zip(*columns, strict=True)):
-        hits.append(
-            Hit(
-                rule=rules[number],
-                run_id=run_id,
-                key=EventKey(source=source, event_id=event_id, time_us=time_us),
-                commit_seq=seq,
-                computed={name: values[i] for name, values in computed},
-            )
+    return [
+        Hit(
+            rule=rules[number],
+            run_id=run_id,
+            key=EventKey(source=source, event_id=event_id, time_us=time_us),
+            commit_seq=seq,
+            computed={name: values[i] for name, values in computed},
         )
+        for i, (number, run_id, source, event_id, seq, time_us) in enumerate(zip(*columns, strict=True))
+    ]
+
+
+def _without_culprits(
+    reader: LogReader, rule: Rule, rows_sql: str, params: Mapping[str, object], error: QueryError, trouble: Trouble
+) -> list[Hit]:
+    """The rule's hits among the rows that it can judge; where it can judge none, it fails as a whole."""
+    spent = 0
+
+    def hits_of(ids: Sequence[str]) -> list[Hit] | None:
+        nonlocal spent
+        spent += 1
+        some = f"SELECT * FROM ({rows_sql}) WHERE EventId IN (SELECT unnest($some::VARCHAR[]))"
+        try:
+            return _select(reader, [rule], some, {**params, "some": list(ids)})
+        except QueryTimeout:
+            raise
+        except QueryError:
+            return None
+
+    hits: list[Hit] = []
+    culprits: list[str] = []
+    try:
+        works = hits_of([]) is not None
+        ids = reader.select(f"SELECT DISTINCT EventId FROM ({rows_sql})", params).column(0).to_pylist() if works else []
+        waiting: list[list[str]] = [sorted(ids)]
+        while works and waiting and spent < TRIES:
+            part = waiting.pop()
+            found = hits_of(part)
+            if found is not None:
+                hits += found
+            elif len(part) == 1:
+                culprits += part
+            else:
+                waiting += [part[: len(part) // 2], part[len(part) // 2 :]]
+    except QueryTimeout as e:
+        trouble.rules[rule.name] = e
+        return []
+    if not works or waiting:
+        trouble.rules[rule.name] = error
+        return []
+    trouble.events[rule.name] = (error, culprits)
+    return hits

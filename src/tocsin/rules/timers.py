@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 
 from tocsin.alerts.decisions import Try, judge, newer_try, why_stale
 from tocsin.alerts.occurrences import in_order, restarts, stretches
-from tocsin.errors import QueryError
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Phase, Why
 from tocsin.model.heard import Heard
@@ -26,7 +25,7 @@ from tocsin.rules.memory import Memory
 from tocsin.rules.rows import awaits
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.shapes import Hit, matches
+from tocsin.rules.shapes import Hit, Trouble, matches
 
 AGAIN = timedelta(seconds=30)
 """How long after a failure a deadline is looked at again."""
@@ -84,8 +83,8 @@ class _Looked:
 
 def judge_deadlines(
     released: Sequence[Released], rules: RuleSet, reader: LogReader, memory: Memory, heard: Heard
-) -> dict[str, QueryError]:
-    """Decide whether no other try came, for deadlines of one instant. Returns the rules that failed; their deadlines are
+) -> Trouble:
+    """Decide whether no other try came, for deadlines of one instant. Returns what failed; deadlines of a rule that did are
     looked at again later.
     """
     wanted: list[tuple[Released, Rule, str, EventKey]] = []
@@ -98,14 +97,14 @@ def judge_deadlines(
         key = EventKey(source=str(data["source"]), event_id=str(data["event"]), time_us=int(str(data["time_us"])))
         wanted.append((each, rule, str(data["run"]), key))
     if not wanted:
-        return {}
-    failed: dict[str, QueryError] = {}
-    looked = _look(wanted, reader, failed)
+        return Trouble()
+    trouble = Trouble()
+    looked = _look(wanted, reader, trouble)
     told = memory.told({(rule.name, run) for _, rule, run, _ in wanted})
     decisions: list[Decision] = []
     remembered = {pair: {o.event: o.phase for o in seen} for pair, seen in told.items()}
     for each, rule, run, key in wanted:
-        if rule.name in failed:
+        if rule.name in trouble.rules:
             memory.put_timer(replace(each.timer, due=each.at + AGAIN))
             continue
         memory.drop_timer(each.timer.rule, each.timer.kind, each.timer.key)
@@ -115,12 +114,10 @@ def judge_deadlines(
             decisions.append(decision)
             known[decision.event.key] = decision.occurrence.phase
     write(decisions, memory, reader, heard)
-    return failed
+    return trouble
 
 
-def _look(
-    wanted: Sequence[tuple[Released, Rule, str, EventKey]], reader: LogReader, failed: dict[str, QueryError]
-) -> _Looked:
+def _look(wanted: Sequence[tuple[Released, Rule, str, EventKey]], reader: LogReader, trouble: Trouble) -> _Looked:
     hi = max(each.commit_seq for each, _, _, _ in wanted)
     rows_sql, params = history.run_rows(reader, (run for _, _, run, _ in wanted), hi)
     seen: dict[str, dict[EventKey, Seen]] = defaultdict(dict)
@@ -129,10 +126,7 @@ def _look(
     hits: dict[tuple[str, str], dict[EventKey, Hit]] = defaultdict(dict)
     rules = {rule.name: rule for _, rule, _, _ in wanted}
 
-    def fail(rule: Rule, error: QueryError) -> None:
-        failed[rule.name] = error
-
-    for hit in matches(reader, rules.values(), rows_sql, params, fail):
+    for hit in matches(reader, rules.values(), rows_sql, params, trouble):
         hits[(hit.rule.name, hit.run_id)][hit.key] = hit
     jobs = _jobs(reader, wanted, seen, hi)
     others = {s.run_id for tries in jobs.values() for s in tries}
