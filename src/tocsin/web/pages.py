@@ -228,12 +228,23 @@ def _local(target: str) -> str:
 
 
 def _flat(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The state of each part as lines."""
+    """The state of each part as lines; parts of a part (one consumer of several) get a line each."""
     out = []
     for name, value in detail.items():
-        text = ", ".join(f"{k} {cell(v)}" for k, v in value.items()) if isinstance(value, Mapping) else cell(value)
-        out.append((name, text))
+        if isinstance(value, Mapping) and value and all(isinstance(v, Mapping) for v in value.values()):
+            out += [(f"{name}: {part}", _said(inner, part)) for part, inner in value.items()]
+        else:
+            out.append((name, _said(value)))
     return out
+
+
+def _said(value: Any, name: str = "") -> str:
+    """A value as words; what only repeats ``name`` or says nothing is left out."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k.replace('_', ' ')} {cell(v)}" for k, v in value.items() if v not in ("", None, name))
+    if isinstance(value, list | tuple):
+        return ", ".join(cell(v) for v in value) or "none"
+    return cell(value) or "–"
 
 
 __all__ = ["Pages", "ago", "cell", "span", "web_address"]
