@@ -90,6 +90,12 @@ RUN_STATUS_CHANGED: tuple[Column, ...] = (
         "whether TimeGenerated is the producer's, false where it is only the receipt",
         wire=False,
     ),
+    _c(
+        "StartDerived",
+        KqlType.BOOL,
+        "whether StartTime comes from the run's earlier events, not from its producer",
+        wire=False,
+    ),
 )
 
 HEARTBEATS: tuple[Column, ...] = (
