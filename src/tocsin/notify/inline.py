@@ -49,4 +49,4 @@ def _style_of(tag: str, classes: str, css: str) -> str:
     element = f'<{tag} class="{classes}"></{tag}>' if classes else f"<{tag}></{tag}>"
     made = css_inline.inline_fragment(_AROUND.get(tag, "{}").format(element), css, load_remote_stylesheets=False)
     found = re.search(rf"<{tag}[^>]*?\sstyle=\"([^\"]*)\"", made)
-    return found[1] if found else ""
+    return found[1].rstrip("; ") if found else ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -96,6 +97,7 @@ def letter(*told: Intent, to: str = "agnes@example.org", info: RuleInfo = INFO) 
     return Letter(recipient=recipient(to), told=tuple((i, info) for i in told or (intent(),)))
 
 
+@lru_cache
 def press(*directories: Path) -> Press:
     """The packaged templates, after these directories."""
     return Press(
