@@ -12,6 +12,7 @@ from tocsin.clock import Clock
 from tocsin.errors import StoreError
 from tocsin.logstore.interface import LogStore
 from tocsin.metrics.registry import Metrics
+from tocsin.metrics.table import TABLE
 from tocsin.state.interface import State
 
 log = structlog.get_logger(__name__)
@@ -26,6 +27,15 @@ _FRESH = """
 SELECT Status, CommitSeq, DurationMs FROM Runs
 WHERE CommitSeq > $after AND CommitSeq <= $upto AND Status IN ('Completed', 'Failed', 'Canceled') AND DurationMs IS NOT NULL
 """
+_LATENESS = """
+SELECT Consumer, bucket, count(*) AS n, avg(late) AS late FROM (
+    SELECT Consumer, late, len(list_filter($bounds::DOUBLE[], lambda b: b < late)) AS bucket FROM (
+        SELECT Consumer, greatest(0, epoch_us(IngestedAt) - epoch_us(TimeGenerated)) / 1e6 AS late
+        FROM RunStatusChanged WHERE CommitSeq > $after AND CommitSeq <= $upto
+    )
+) GROUP BY Consumer, bucket
+"""
+_BOUNDS = next(m.buckets for m in TABLE if m.name == "tocsin_intake_lateness_seconds")
 
 
 class Housekeeping:
@@ -94,6 +104,9 @@ class Housekeeping:
             rows = self._store.select(_FRESH, {"after": self._measured_seq, "upto": head}).to_pylist()
             for row in rows:
                 m.observe("tocsin_runs_duration_seconds", row["DurationMs"] / 1000, status=row["Status"])
+            span = {"after": self._measured_seq, "upto": head}
+            for row in self._store.select(_LATENESS, {**span, "bounds": list(_BOUNDS)}).to_pylist():
+                m.observe_many("tocsin_intake_lateness_seconds", row["late"], row["n"], consumer=row["Consumer"])
             self._measured_seq = head
         stats = self._state.outbox_stats()
         m.set("tocsin_notify_outbox_mails", stats.get("ready", 0))
