@@ -93,6 +93,13 @@ class Notifier:
         self._woken = asyncio.Event()
         self._sender = self._new_sender()
 
+    def _renew(self) -> Sender:
+        """A sender of the loop that runs now."""
+        self._sender.close()
+        self._woken = asyncio.Event()
+        self._sender = self._new_sender()
+        return self._sender
+
     def _new_sender(self) -> Sender:
         return Sender(
             self._transport, self._state, self._metrics, self._clock, self._not_delivered,
@@ -103,8 +110,8 @@ class Notifier:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Tell until ``stop`` is set; what is under way then is finished first where the server answers in time."""
+        sending = asyncio.create_task(self._renew().run())
         self._loop = asyncio.get_running_loop()
-        sending = asyncio.create_task(self._sender.run())
         grouping = asyncio.create_task(self._group_all(stop))
         stopping: asyncio.Task[object] = asyncio.create_task(stop.wait())
         tasks: list[asyncio.Task[object]] = [sending, grouping, stopping]
@@ -131,19 +138,22 @@ class Notifier:
     async def drain(self) -> None:
         """Group all intents and send all that is due now; for tests and one-shot commands, not while ``run`` runs."""
         await self._call(self._caps.load)
-        sending = asyncio.create_task(self._sender.run())
+        sending = asyncio.create_task(self._renew().run())
+        settling = asyncio.create_task(self._settle())
         try:
-            while await self._pass():
-                pass
-            settled = asyncio.create_task(self._sender.settled())
-            await asyncio.wait({sending, settled}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-            while await self._pass():
-                pass
+            await asyncio.wait({sending, settling}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (sending, settling):
+                if task.done():
+                    task.result()
         finally:
             sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+            settling.cancel()
+            await asyncio.gather(sending, settling, return_exceptions=True)
+
+    async def _settle(self) -> None:
+        while await self._pass():
+            pass
+        await self._sender.settled()
 
     def close(self) -> None:
         """Let the threads go."""

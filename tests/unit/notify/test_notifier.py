@@ -1,0 +1,550 @@
+"""The whole of notify over a real state in memory: what becomes of intents, without a network."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from email import message_from_bytes, policy
+
+import pytest
+
+from tests.unit.notify.make import EVENT, INFO, NOW, TEMPLATES, intent
+from tocsin.clock import ManualClock
+from tocsin.errors import StoreError
+from tocsin.metrics.registry import Metrics
+from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.statuses import Severity
+from tocsin.notify.circuit import Backoff
+from tocsin.notify.facts import FactsReader, NoFacts
+from tocsin.notify.notifier import Notifier, NotifyOptions
+from tocsin.notify.oncall import OnCall
+from tocsin.notify.render import NOTICE
+from tocsin.notify.sender import Retry
+from tocsin.notify.templates import Templates
+from tocsin.notify.transport import Connection, LocalTransport, Outcome, Reply, Transport, Unreachable
+from tocsin.notify.values import CapRule, Facts
+from tocsin.state.interface import Outcome as Evaluated
+from tocsin.state.sqlite import SqliteState
+
+OK = Reply(outcome=Outcome.ACCEPTED, text="250 ok")
+LATER = Reply(outcome=Outcome.DEFERRED, text="451 later")
+NEVER = Reply(outcome=Outcome.REFUSED, text="550 no such user")
+CUT = Reply(outcome=Outcome.NETWORK, text="connection lost", closed=True)
+
+
+class Wire(Transport):
+    """A transport whose other side is the test: what it answers, and when it can be reached."""
+
+    def __init__(self, answer: Callable[[Delivery], Reply] = lambda _: OK, *, lanes: int = 2, down: int = 0) -> None:
+        self.answer, self._lanes, self.down = answer, lanes, down
+        self.sent: list[Delivery] = []
+        self.connects = 0
+
+    @property
+    def lanes(self) -> int:
+        return self._lanes
+
+    @property
+    def local(self) -> bool:
+        return False
+
+    async def connect(self) -> Connection:
+        self.connects += 1
+        if self.down > 0:
+            self.down -= 1
+            raise Unreachable("nobody listens")
+        return _Line(self)
+
+
+class _Line(Connection):
+    def __init__(self, wire: Wire) -> None:
+        self._wire, self._open = wire, True
+
+    @property
+    def alive(self) -> bool:
+        return self._open
+
+    async def send(self, delivery: Delivery) -> Reply:
+        await asyncio.sleep(0)
+        self._wire.sent.append(delivery)
+        reply = self._wire.answer(delivery)
+        self._open = not reply.closed
+        return reply
+
+    async def close(self) -> None:
+        self._open = False
+
+
+class House:
+    """A state in memory, a clock that stands, and a notifier over them."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        cap: CapRule | None = None,
+        facts: FactsReader | None = None,
+        state: SqliteState | None = None,
+        clock: ManualClock | None = None,
+        oncall: OnCall | None = None,
+    ) -> None:
+        self.clock = clock or ManualClock(NOW)
+        self.state = state or SqliteState.open(None, clock=self.clock)
+        self.metrics = Metrics()
+        self.oncall = oncall or OnCall()
+        self.notifier = Notifier(
+            options=NotifyOptions(
+                default_receiver=("ops@example.org",),
+                admin_email=("admin@example.org",),
+                cap=cap,
+                facts_seconds=5,
+                retry=Retry(first=timedelta(seconds=10)),
+                circuit=Backoff(first=timedelta(milliseconds=1), longest=timedelta(milliseconds=5)),
+            ),
+            state=self.state,
+            oncall=lambda: self.oncall,
+            templates=Templates([TEMPLATES]),
+            facts=facts or NoFacts(),
+            transport=transport,
+            allows=lambda a: a.endswith("@example.org"),
+            metrics=self.metrics,
+            clock=self.clock,
+        )
+
+    def tell(self, *intents: Intent, infos: Sequence[RuleInfo] = (INFO,)) -> None:
+        self.state.commit(Evaluated(intents=intents, infos=tuple(infos)), self.clock.now())
+
+    def drain(self) -> None:
+        asyncio.run(self.notifier.drain())
+
+    def mails(self, state: DeliveryState | None = None) -> list[Delivery]:
+        return list(reversed(self.state.deliveries(state=state, limit=10_000)))
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+@pytest.fixture
+def house() -> Callable[..., House]:
+    made: list[House] = []
+
+    def make(transport: Transport, **more: object) -> House:
+        made.append(House(transport, **more))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make  # type: ignore[misc]
+    for each in made:
+        each.notifier.close()
+        each.state.close()
+
+
+Make = Callable[..., House]
+
+
+def text_of(d: Delivery) -> str:
+    part = message_from_bytes(d.message, policy=policy.default).get_body(("plain",))
+    assert part is not None
+    return " ".join(str(part.get_content()).split())
+
+
+# -- the usual way
+
+
+def test_an_intent_becomes_one_mail_and_is_told_once(house: Make) -> None:
+    wire = Wire()
+    here = house(wire)
+    here.tell(intent())
+    here.drain()
+    here.tell(intent())  # the evaluation replayed
+    here.drain()
+    assert [(d.address, d.subject) for d in wire.sent] == [
+        ("agnes@example.org", "churn failed after 6 h 12: CUDA out of memory")
+    ]
+    assert [(d.state, d.attempt, d.reply) for d in here.mails()] == [(DeliveryState.SENT, 1, "250 ok")]
+    assert here.count("tocsin_notify_mails_total", state="sent") == 1
+    assert here.count("tocsin_notify_event_to_mail_seconds_count") == 1
+
+
+def test_without_a_server_mails_stay_here_whatever_the_address(house: Make) -> None:
+    """Nothing leaves, so every address is allowed."""
+    here = house(LocalTransport())
+    here.tell(intent(OwnerEmail="eve@evil.example"))
+    here.drain()
+    assert [(d.address, d.state, d.reply) for d in here.mails()] == [
+        ("eve@evil.example", DeliveryState.SENT, LocalTransport.REPLY)
+    ]
+
+
+def test_with_a_server_a_foreign_owner_goes_to_the_default_receiver(house: Make) -> None:
+    here = house(Wire())
+    here.tell(intent(OwnerEmail="eve@evil.example"))
+    here.drain()
+    (mail,) = here.mails()
+    assert (mail.address, mail.receiver) == ("ops@example.org", "default_receiver")
+    assert "'eve@evil.example', whom smtp.allowed_recipients does not allow" in text_of(mail)
+
+
+def test_many_go_out_oldest_first(house: Make) -> None:
+    wire = Wire(lanes=1)
+    here = house(wire)
+    for n in range(5):
+        here.tell(*(intent(run=f"r{n}-{k}", at=NOW + timedelta(seconds=n), seq=n) for k in range(60)))
+    here.drain()
+    assert len(wire.sent) == 300
+    assert [d.created_at for d in wire.sent] == sorted(d.created_at for d in wire.sent)
+
+
+def test_one_large_evaluation_is_grouped_whole(house: Make) -> None:
+    """A batch never cuts an evaluation: two rules of one run stay one mail, wherever the batch ends."""
+    here = house(LocalTransport())
+    rules = [intent(rule, run=f"r{n}") for rule in ("a", "b") for n in range(150)]
+    here.tell(*rules)
+    here.drain()
+    assert len(here.mails()) == 150
+    assert {d.rules for d in here.mails()} == {("a", "b")}
+
+
+def test_an_oncall_file_takes_effect_with_the_next_mail(house: Make) -> None:
+    wire = Wire()
+    here = house(wire)
+    here.tell(intent(run="a"))
+    here.drain()
+    here.oncall = OnCall(always=(), receiver="boss@elsewhere.example")
+    here.tell(intent(run="b"))
+    here.drain()
+    assert [d.address for d in wire.sent] == ["agnes@example.org", "boss@elsewhere.example"]
+
+
+def test_mails_of_one_run_are_a_thread(house: Make) -> None:
+    """The second answers the first; a recovery keeps its subject."""
+    wire = Wire()
+    here = house(wire)
+    here.tell(intent("a"))
+    here.drain()
+    here.tell(intent("b", seq=9, Message="disk full"))
+    here.drain()
+    here.tell(intent("a", kind=IntentKind.RESOLVED, seq=12, OwnerEmail="new@example.org"))
+    here.drain()
+    first, second, third = (message_from_bytes(d.message, policy=policy.default) for d in wire.sent)
+    assert [d.address for d in wire.sent] == ["agnes@example.org"] * 3
+    assert second["In-Reply-To"] == third["In-Reply-To"] == first["Message-ID"]
+    assert first["In-Reply-To"] is None
+    assert str(second["Subject"]) == "churn failed after 6 h 12: disk full"
+    assert str(third["Subject"]) == f"recovered: {first['Subject']}"
+
+
+def test_a_failing_facts_reader_does_not_keep_a_mail_back(house: Make) -> None:
+    class Broken(FactsReader):
+        def facts(self, intents: Sequence[Intent], seconds: float) -> Facts:
+            raise StoreError("the disk is full")
+
+    here = house(Wire(), facts=Broken())
+    here.tell(intent())
+    here.drain()
+    assert [d.state for d in here.mails()] == [DeliveryState.SENT]
+
+
+def test_an_event_of_nonsense_does_not_stop_the_mails_behind_it(house: Make) -> None:
+    class Odd(FactsReader):
+        def facts(self, intents: Sequence[Intent], seconds: float) -> Facts:
+            return {intents[0].id: None}  # type: ignore[dict-item]
+
+    here = house(Wire(), facts=Odd())
+    here.tell(intent(run="a"), intent(run="b"))
+    here.drain()
+    mails = here.mails()
+    assert [d.state for d in mails] == [DeliveryState.SENT] * 2
+    assert "The mail itself failed" in text_of(mails[0])
+    assert here.count("tocsin_notify_template_errors_total") == 1
+
+
+# -- the cap
+
+CAP = CapRule(mails=3, window=timedelta(minutes=10))
+
+
+def test_what_is_beyond_the_cap_comes_as_one_summary(house: Make) -> None:
+    wire = Wire()
+    here = house(wire, cap=CAP)
+    here.tell(*(intent(run=f"r{n:02}", ExperimentName=f"e{n % 2}", severity=Severity(n % 3)) for n in range(20)))
+    here.drain()
+    assert len(wire.sent) == 3
+    assert len(here.mails(DeliveryState.HELD)) == 17
+    here.clock.advance(timedelta(minutes=9, seconds=59))
+    here.drain()
+    assert len(wire.sent) == 3
+    here.clock.advance(timedelta(seconds=1))
+    here.drain()
+    (summary,) = wire.sent[3:]
+    assert summary.subject == "17 alerts of 17 runs in 2 experiments: CUDA out of memory"
+    assert summary.severity == "critical"
+    assert "17 × CUDA out of memory" in text_of(summary) and "and 14 more" in text_of(summary)
+    assert len(here.mails(DeliveryState.DROPPED)) == 17
+    assert len(summary.intents) == 17
+    assert here.count("tocsin_notify_capped_total") == 17
+    here.drain()
+    assert len(wire.sent) == 4
+
+
+def test_a_held_mail_outlives_a_restart(house: Make) -> None:
+    here = house(Wire(), cap=CAP)
+    here.tell(*(intent(run=f"r{n}") for n in range(5)))
+    here.drain()
+    wire = Wire()
+    after = house(wire, cap=CAP, state=here.state, clock=here.clock)
+    here.tell(intent(run="another"))
+    after.drain()
+    assert wire.sent == []  # held with the others, so that none overtakes
+    here.clock.advance(timedelta(minutes=10))
+    after.drain()
+    assert [d.covers for d in wire.sent] == [3]
+
+
+def test_none_is_no_cap(house: Make) -> None:
+    wire = Wire()
+    here = house(wire, cap=None)
+    here.tell(*(intent(run=f"r{n}") for n in range(50)))
+    here.drain()
+    assert len(wire.sent) == 50
+
+
+def test_a_cap_taken_away_still_frees_what_was_held(house: Make) -> None:
+    here = house(Wire(), cap=CAP)
+    here.tell(*(intent(run=f"r{n}") for n in range(5)))
+    here.drain()
+    wire = Wire()
+    here.clock.advance(timedelta(minutes=11))
+    house(wire, cap=None, state=here.state, clock=here.clock).drain()
+    assert [d.covers for d in wire.sent] == [2]
+
+
+# -- answers
+
+
+def test_a_deferred_mail_is_tried_again_byte_for_byte(house: Make) -> None:
+    wire = Wire(lambda _: LATER)
+    here = house(wire)
+    here.tell(intent())
+    here.drain()
+    (mail,) = here.mails()
+    assert (mail.state, mail.attempt, mail.reply) == (DeliveryState.READY, 1, "451 later")
+    assert timedelta(seconds=8) <= mail.next_at - NOW <= timedelta(seconds=12)
+    wire.answer = lambda _: OK
+    here.drain()
+    assert len(wire.sent) == 1  # not yet
+    here.clock.advance(timedelta(seconds=12))
+    here.drain()
+    assert [d.message for d in wire.sent] == [mail.message] * 2
+    assert [(d.state, d.attempt) for d in here.mails()] == [(DeliveryState.SENT, 2)]
+
+
+def test_the_waits_grow_until_the_deadline_then_the_mail_has_failed(house: Make) -> None:
+    wire = Wire(lambda d: LATER if d.receiver != NOTICE else OK)
+    here = house(wire)
+    here.tell(intent())
+    waits = []
+    for _ in range(200):
+        here.drain()
+        first = here.mails()[0]
+        if first.state is not DeliveryState.READY:
+            break
+        waits.append((first.next_at - here.clock.now()).total_seconds())
+        here.clock.set(first.next_at)
+    assert first.state is DeliveryState.FAILED
+    assert first.reply == "not delivered in time: 451 later"
+    assert 8 <= waits[0] <= 12 and 16 <= waits[1] <= 24 and 720 <= waits[-1] <= 1080
+    assert here.clock.now() <= first.deadline
+
+
+def test_a_refused_mail_fails_visibly_and_tells_the_fallback_once(house: Make) -> None:
+    wire = Wire(lambda d: NEVER if d.address == "agnes@example.org" else OK)
+    here = house(wire)
+    here.tell(intent())
+    here.drain()
+    here.drain()
+    failed, notice = here.mails()
+    assert (failed.state, failed.reply) == (DeliveryState.FAILED, "550 no such user")
+    assert (notice.address, notice.receiver, notice.state) == ("ops@example.org", NOTICE, DeliveryState.SENT)
+    assert notice.subject == f"not delivered to agnes@example.org: {failed.subject}"
+    assert "550 no such user" in text_of(notice) and "CUDA out of memory" in text_of(notice)
+    assert here.count("tocsin_notify_mails_total", state="failed") == 1
+    assert here.count("tocsin_notify_attempts_total", outcome="refused") == 1
+
+
+def test_a_notice_that_is_refused_makes_no_other(house: Make) -> None:
+    here = house(Wire(lambda _: NEVER))
+    here.tell(intent())
+    here.drain()
+    assert [(d.receiver, d.state) for d in here.mails()] == [
+        ("owner", DeliveryState.FAILED), (NOTICE, DeliveryState.FAILED),
+    ]  # fmt: skip
+
+
+def test_the_default_receiver_is_not_told_of_itself(house: Make) -> None:
+    here = house(Wire(lambda _: NEVER))
+    here.tell(intent(OwnerEmail=""))
+    here.drain()
+    assert [(d.address, d.state) for d in here.mails()] == [("ops@example.org", DeliveryState.FAILED)]
+
+
+def test_many_refused_mails_are_capped_as_any_others(house: Make) -> None:
+    wire = Wire(lambda d: NEVER if d.receiver == "owner" else OK)
+    here = house(wire, cap=CAP)
+    here.tell(*(intent(run=f"r{n}", OwnerEmail=f"gone-{n}@example.org") for n in range(10)))
+    here.drain()
+    assert len([d for d in wire.sent if d.receiver == NOTICE]) == 3
+    assert len(here.mails(DeliveryState.HELD)) == 7
+    assert json.loads(here.mails(DeliveryState.HELD)[0].message)["title"].startswith("not delivered to gone-")
+    here.clock.advance(timedelta(minutes=10))
+    here.drain()
+    assert wire.sent[-1].covers == 7
+
+
+def test_a_server_that_hung_up_between_two_mails_costs_no_attempt(house: Make) -> None:
+    answers = iter([OK, CUT, OK, OK])
+    wire = Wire(lambda _: next(answers), lanes=1)
+    here = house(wire)
+    here.tell(intent(run="a"), intent(run="b"))
+    here.drain()
+    assert [(d.state, d.attempt) for d in here.mails()] == [(DeliveryState.SENT, 1)] * 2
+    assert wire.connects == 2
+
+
+def test_a_fresh_connection_that_breaks_is_an_attempt(house: Make) -> None:
+    wire = Wire(lambda _: CUT, lanes=1)
+    here = house(wire)
+    here.tell(intent())
+    here.drain()
+    assert [(d.state, d.attempt, d.reply) for d in here.mails()] == [(DeliveryState.READY, 1, "connection lost")]
+
+
+def test_a_server_that_cannot_be_reached_costs_no_attempt(house: Make) -> None:
+    """Everything waits, one lane knocks; then all go."""
+    wire = Wire(lanes=4, down=5)
+    here = house(wire)
+    here.tell(*(intent(run=f"r{n}") for n in range(20)))
+    here.drain()
+    assert [(d.state, d.attempt) for d in here.mails()] == [(DeliveryState.SENT, 1)] * 20
+    assert here.count("tocsin_notify_attempts_total", outcome="network") == 5
+
+
+def test_mails_past_their_deadline_fail_while_nobody_can_be_reached(house: Make) -> None:
+    wire = Wire(down=10**9)
+    here = house(wire)
+    here.tell(intent())
+
+    async def until_failed() -> None:
+        stop = asyncio.Event()
+        running = asyncio.create_task(here.notifier.run(stop))
+        async with asyncio.timeout(20):
+            while not here.mails():
+                await asyncio.sleep(0.005)
+            here.clock.advance(timedelta(hours=25))
+            while here.mails()[0].state is DeliveryState.READY:
+                await asyncio.sleep(0.005)
+        stop.set()
+        await running
+
+    asyncio.run(until_failed())
+    failed = here.mails()[0]
+    assert (failed.state, failed.reply) == (DeliveryState.FAILED, "not delivered in time: nobody listens")
+
+
+def test_a_mark_that_cannot_be_written_is_written_later_not_sent_again(
+    house: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has the mail; nothing but the mark is repeated."""
+    wire = Wire()
+    here = house(wire)
+    here.tell(intent())
+    attempted, broken = here.state.attempted, iter([True, True])
+
+    def sometimes(results: Sequence[object]) -> None:
+        if next(broken, False):
+            raise StoreError("database is locked")
+        attempted(results)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(here.state, "attempted", sometimes)
+    here.drain()
+    assert len(wire.sent) == 1
+    assert [d.state for d in here.mails()] == [DeliveryState.SENT]
+
+
+# -- running
+
+
+def test_run_tells_when_it_is_woken_from_another_thread(house: Make) -> None:
+    wire = Wire()
+    here = house(wire)
+
+    async def running() -> None:
+        stop = asyncio.Event()
+        task = asyncio.create_task(here.notifier.run(stop))
+        await asyncio.sleep(0.05)
+        here.tell(intent())
+        await asyncio.to_thread(here.notifier.wake)
+        async with asyncio.timeout(10):
+            while not here.mails(DeliveryState.SENT):
+                await asyncio.sleep(0.005)
+        stop.set()
+        await task
+
+    asyncio.run(running())
+    here.notifier.wake()  # after its end: nothing happens
+    assert len(wire.sent) == 1
+
+
+def test_run_goes_on_where_a_dead_process_stopped(house: Make) -> None:
+    """Intents without a delivery and deliveries without an answer: each goes out once."""
+    here = house(Wire(lambda _: LATER))
+    here.tell(intent(run="a"))
+    here.drain()  # a delivery, deferred
+    here.tell(intent(run="b"))  # an intent, not grouped
+    here.clock.advance(timedelta(minutes=1))
+    wire = Wire()
+    after = house(wire, state=here.state, clock=here.clock)
+
+    async def running() -> None:
+        stop = asyncio.Event()
+        task = asyncio.create_task(after.notifier.run(stop))
+        async with asyncio.timeout(10):
+            while len(here.mails(DeliveryState.SENT)) < 2:
+                await asyncio.sleep(0.005)
+        stop.set()
+        await task
+
+    asyncio.run(running())
+    assert sorted(d.run_id for d in wire.sent) == ["a", "b"]
+
+
+def test_an_error_that_nobody_foresaw_ends_run(house: Make) -> None:
+    """It is not swallowed: the app must know that nobody tells any more."""
+    here = house(Wire())
+
+    def broken() -> OnCall:
+        raise RuntimeError("bug")
+
+    here.notifier._oncall = broken
+
+    async def running() -> None:
+        await here.notifier.run(asyncio.Event())
+
+    with pytest.raises(RuntimeError, match="bug"), contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(running())
+
+
+def test_gauges_of_the_outbox(house: Make) -> None:
+    here = house(Wire(lambda _: LATER))
+    here.tell(intent())
+    here.drain()
+    here.clock.advance(timedelta(seconds=7))
+    here.notifier.refresh_metrics()
+    assert here.count("tocsin_notify_outbox_mails") == 1
+    assert here.count("tocsin_notify_outbox_age_seconds") == 7
+
+
+def test_the_event_of_these_tests_is_whole() -> None:
+    """The columns that mails read are there."""
+    assert {"RunId", "Status", "Message", "OwnerEmail"} <= set(EVENT)
