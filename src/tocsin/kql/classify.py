@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tocsin.errors import QueryError
+from tocsin.kql import upstream
 from tocsin.kql.schema import Schema
 from tocsin.kql.translate import read
 from tocsin.kql.trees import nested_queries, walk
@@ -45,9 +46,9 @@ class Classified:
 
 def classify(query: str, schema: Mapping[str, Mapping[str, str]]) -> Classified:
     """ROW where each event is decided alone and keeps its identity, else WINDOW. Raises ``QueryError`` like translate."""
-    _, tree = read(query)
-    known = Schema.of(schema)
-    return classified(tree, known)
+    with upstream.bounded():
+        _, tree = read(query)
+        return classified(tree, Schema.of(schema))
 
 
 def classified(tree: Any, schema: Schema) -> Classified:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tocsin.kql import upstream
+from tocsin.kql.simplify import Sql, ready
 from tocsin.kql.types import Types, type_of
 from tocsin.kql.upstream import ir
 
@@ -55,7 +55,7 @@ def truth(node: Any, columns: Types) -> Any:
 
 
 def _as(node: Any, kind: str) -> Any:
-    sql = upstream.render_scalar(node) if kind in _NUMBERS else None
+    sql = ready(node) if kind in _NUMBERS else None
     if sql is None:
         return ir.FunctionCall(_BY_KIND[kind], (node,))
-    return ir.RenderedAggregate(f"TRY_CAST(({sql} ->> '$') AS DOUBLE)")
+    return Sql(f"TRY_CAST(({sql} ->> '$') AS DOUBLE)", "real")

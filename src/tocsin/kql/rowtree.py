@@ -16,6 +16,7 @@ from tocsin.kql.scope import Pass, Text
 from tocsin.kql.translate import read
 from tocsin.kql.types import Types
 from tocsin.kql.upstream import ir
+from tocsin.logstore.sqlfiles import sql
 
 EVENT_TABLE = "RunStatusChanged"
 IDENTITY = ("Source", "EventId", "TimeGenerated", "CommitSeq", "RunId")
@@ -44,14 +45,15 @@ def build(query: str, schema: Schema, kinds: Sequence[str] = ()) -> Built:
 
     Raises ``QueryError`` where it is wrong or no row query.
     """
-    text, tree = read(query)
-    kind = classified(tree, schema)
-    if kind.source in schema or not kind.source:
-        must_be_row(kind)
-    for name in _RESERVED:
-        if name in kind.tables:
-            raise text.error(f"a row query cannot read a table called {name}", name, "rename the table")
-    return _Build(text, schema, kinds).run(inlined(tree), kind.source)
+    with upstream.bounded():
+        text, tree = read(query)
+        kind = classified(tree, schema)
+        if kind.source in schema or not kind.source:
+            must_be_row(kind)
+        for name in _RESERVED:
+            if name in kind.tables:
+                raise text.error(f"a row query cannot read a table called {name}", name, "rename the table")
+        return _Build(text, schema, kinds).run(inlined(tree), kind.source)
 
 
 class _Build:
@@ -79,7 +81,8 @@ class _Build:
             each.source(flat.source, known, frozenset())  # says that there is no such table
         columns: dict[str, str | None] = {**known[source], **self.hidden}
         known[_SOURCE] = dict(columns)
-        stands = {name: name for name in known[source] if name in self.schema[EVENT_TABLE]}
+        event = self.schema[EVENT_TABLE]
+        stands = {name: name for name, kind in self.schema[source].items() if event.get(name) == kind}
         operators, prefilter = [], list[Predicate]()
         good, bad, looked_up = set[int](), set[int](), False
         for raw in flat.operators:
@@ -93,9 +96,9 @@ class _Build:
             stands = self._standing(op, stands, columns)
             typed, columns = each.operator(self._carrying(op), columns, known)
             operators.append(typed)
-        sql, _ = upstream.render(ir.Query(ir.TableRef(_SOURCE), operators, lets), known)
+        body, _ = upstream.render(ir.Query(ir.TableRef(_SOURCE), operators, lets), known)
         computed = tuple(name for name in columns if name not in self.hidden and stands.get(name) != name)
-        return self._finished(sql, source, computed, prefilter, frozenset(good - bad), each.read, looked_up)
+        return self._finished(body, source, computed, prefilter, frozenset(good - bad), each.read, looked_up)
 
     def _carrying(self, op: Any) -> Any:
         """``op`` that lets the hidden columns through."""
@@ -135,7 +138,7 @@ class _Build:
 
     def _finished(
         self,
-        sql: str,
+        body: str,
         source: str,
         computed: tuple[str, ...],
         prefilter: Sequence[Predicate],
@@ -143,8 +146,8 @@ class _Build:
         tables: set[str],
         looked_up: bool,
     ) -> Built:
-        sql, read_constants = shapes.as_columns(sql)
-        if self.kinds and (shapes.left_over(sql) or not read_constants <= set(range(len(self.kinds)))):
+        body, read_constants = shapes.as_columns(body)
+        if self.kinds and (shapes.left_over(body) or not read_constants <= set(range(len(self.kinds)))):
             raise QueryError("a literal stands where tocsin cannot tell rules of one shape apart")
         brought = [f'r."IngestedAt" AS {quoted(_NOW)}', f"k.rule_no AS {quoted(_RULE)}"]
         brought += [f"r.{quoted(name)} AS {quoted(HIDDEN + name)}" for name in IDENTITY]
@@ -152,7 +155,7 @@ class _Build:
         first = f'SELECT {event_columns(source, self.schema)}, {", ".join(brought)} FROM "rows" AS r CROSS JOIN "constants" AS k'
         listed = [f"{quoted(_RULE)} AS rule_no", *(f"{quoted(HIDDEN + name)} AS {quoted(name)}" for name in IDENTITY)]
         listed += [quoted(name) for name in computed]
-        whole = f"SELECT {', '.join(listed)} FROM (WITH {quoted(_SOURCE)} AS ({first})\n SELECT * FROM ({shapes.as_columns(sql)[0]}))"
+        whole = f"SELECT {', '.join(listed)} FROM (WITH {quoted(_SOURCE)} AS ({first})\n SELECT * FROM ({body}))"
         if looked_up:  # a key that a reference table has twice must not tell an event twice
             identity = ", ".join(quoted(HIDDEN + name) for name in ("Source", "EventId", "TimeGenerated"))
             whole += f" QUALIFY row_number() OVER (PARTITION BY {quoted(_RULE)}, {identity}) = 1"
@@ -167,42 +170,51 @@ class _Build:
             usable=usable,
         )
 
-    def _described(self, sql: str) -> dict[str, str]:
+    def _described(self, statement: str) -> dict[str, str]:
         """Binds the plan over empty rows, so that what DuckDB cannot compare is known now."""
         typed = [f"NULL::{KQL_TYPES[kind]} AS c{number}" for number, kind in enumerate(self.kinds)]
         head = f'WITH "rows" AS (SELECT * FROM {quoted(EVENT_TABLE)}), "constants" AS (SELECT {", ".join(["1 AS rule_no", *typed])})'
-        return describer(self.schema).columns(f"{head}\n{sql}", {})
+        return describer(self.schema).columns(f"{head}\n{statement}", {})
 
 
 def event_columns(source: str, schema: Schema) -> str:
-    """What the source table's columns are in terms of ``rows`` (alias r)."""
+    """What the source table's columns are in terms of ``rows``."""
     if source == EVENT_TABLE:
         return ", ".join(f"r.{quoted(name)}" for name in schema[EVENT_TABLE])
-    raise QueryError(f"rows of {source} cannot be told one by one yet", hint=f"use {EVENT_TABLE}")
+    body = sql("create_aml_view").partition("SELECT")[2]
+    return body.rpartition("FROM")[0].strip()
 
 
 def _at_row(node: Any) -> Any:
     """``node`` in which the clock is the row's own IngestedAt; in nested queries, the newest row's."""
-    return _clocked(node, ir.ColumnRef(_NOW))
+    return _clocked(node, ir.ColumnRef(_NOW), {})
 
 
 def _at_commit(query: Any) -> Any:
     newest = ir.RenderedAggregate('(SELECT max("IngestedAt") FROM "rows")')
+    memo: dict[int, Any] = {}
     return ir.Query(
-        _clocked(query.source, newest),
-        [_clocked(op, newest) for op in query.operators],
+        _clocked(query.source, newest, memo),
+        [_clocked(op, newest, memo) for op in query.operators],
         [(name, _at_commit(bound) if isinstance(bound, ir.Query) else bound) for name, bound in query.lets],
         query.parameters,
     )
 
 
-def _clocked(node: Any, now: Any) -> Any:
+def _clocked(node: Any, now: Any, memo: dict[int, Any]) -> Any:
+    """``node`` with ``now`` for the clock; a node that is held twice stays one."""
+    if id(node) not in memo:
+        memo[id(node)] = _rebuilt(node, now, memo)
+    return memo[id(node)]
+
+
+def _rebuilt(node: Any, now: Any, memo: dict[int, Any]) -> Any:
     if isinstance(node, ir.Query):
         return _at_commit(node)
     if isinstance(node, tuple):
-        return tuple(_clocked(each, now) for each in node)
+        return tuple(_clocked(each, now, memo) for each in node)
     if isinstance(node, ir.FunctionCall):
-        args = tuple(_clocked(each, now) for each in node.args)
+        args = tuple(_clocked(each, now, memo) for each in node.args)
         match node.name.lower(), args:
             case ("now", ()) | ("ingestion_time", ()):
                 return now
@@ -212,6 +224,6 @@ def _clocked(node: Any, now: Any) -> Any:
                 return ir.BinaryOp("-", now, span)
         return ir.FunctionCall(node.name, args)
     if is_dataclass(node) and not isinstance(node, type):
-        changes = {f.name: _clocked(getattr(node, f.name), now) for f in fields(node)}
+        changes = {f.name: _clocked(getattr(node, f.name), now, memo) for f in fields(node)}
         return replace(node, **changes)
     return node

@@ -8,9 +8,11 @@ from typing import Any
 
 from tocsin.errors import QueryError
 from tocsin.kql import upstream
+from tocsin.kql.bounds import MAX_READS, check_size, check_tree, expression_size
 from tocsin.kql.coerce import coerced, truth
 from tocsin.kql.filters import in_filter
 from tocsin.kql.schema import HIDDEN, did_you_mean
+from tocsin.kql.simplify import simplified
 from tocsin.kql.tokens import Token, place_of
 from tocsin.kql.trees import walk
 from tocsin.kql.types import Types, type_of
@@ -38,6 +40,8 @@ class Pass:
 
     text: Text
     read: set[str] = field(default_factory=set)
+    reads: int = 0  # how often tables are read, a let counted wherever it is used
+    costs: dict[str, int] = field(default_factory=dict)  # of each let: how often it reads tables
 
     def query(self, query: Any, tables: Tables) -> tuple[Any, dict[str, str | None]]:
         """The typed tree of ``query`` and its output columns. Raises ``QueryError`` for unknown names."""
@@ -47,7 +51,9 @@ class Pass:
             if not isinstance(bound, ir.Query):
                 lets.append((name, bound))
                 continue
+            before = self.reads
             body, known[name] = self.query(bound, _without(known, name, tables))
+            self.costs[name] = self.reads - before
             lets.append((name, body))
         source, columns = self.source(query.source, known, frozenset(name for name, _ in query.lets))
         operators = []
@@ -59,6 +65,11 @@ class Pass:
 
     def source(self, source: Any, tables: Tables, lets: frozenset[str]) -> tuple[Any, dict[str, str | None]]:
         source = upstream.resolve_lets(source, [])
+        check_tree(source)
+        self._check_names(source, {})
+        self.reads += self.costs.get(source.name, 1) if isinstance(source, ir.TableRef) else 1
+        if self.reads > MAX_READS:
+            raise QueryError(f"the query reads tables more than {MAX_READS} times")
         match source:
             case ir.TableRef(name=name, database=database, cluster=cluster):
                 if database is not None or cluster is not None:
@@ -75,6 +86,7 @@ class Pass:
                 return self._nested(source, {}, tables), {name: _plain(kind) for name, kind in columns}
             case ir.RangeSource() | ir.PrintSource():
                 rebuilt = self._nested(source, {}, tables)
+                check_size(rebuilt)
                 names = upstream.source_columns(source, tables)
                 if isinstance(source, ir.PrintSource):
                     kinds = [type_of(each.expr, {}) for each in source.expressions]
@@ -84,12 +96,20 @@ class Pass:
 
     def operator(self, op: Any, columns: dict[str, str | None], tables: Tables) -> tuple[Any, dict[str, str | None]]:
         """The operator with types in its expressions, and the columns that it makes."""
+        check_tree(op)
         self._check_names(op, columns)
+        typed, made = self._typed(op, columns, tables)
+        if not isinstance(op, ir.Where):  # whose parts were checked before they became SQL
+            check_size(typed)
+        return typed, made
+
+    def _typed(self, op: Any, columns: dict[str, str | None], tables: Tables) -> tuple[Any, dict[str, str | None]]:
         names = upstream.operator_columns(op, list(columns), _names(tables))
         made: dict[str, str | None]
         match op:
             case ir.Where(predicate=predicate):
                 typed = truth(self._nested(predicate, columns, tables), columns)
+                expression_size(typed)
                 return ir.Where(in_filter(typed)), columns
             case ir.Project() | ir.Extend() | ir.Distinct():
                 targets = upstream.target_names(op, list(columns))
@@ -171,6 +191,7 @@ class Pass:
                     if new is not value:
                         changes[name] = new
                 made = coerced(replace(each, **changes) if changes else each, columns)
+                made = simplified(made, columns)
             memo[id(each)] = made
             return made
 

@@ -58,6 +58,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _OPEN, _CLOSE = {"(": ")", "[": "]", "{": "}"}, {")", "]", "}"}
 
 
@@ -68,6 +69,8 @@ def tokenize(text: str) -> tuple[Token, ...]:
     """
     if len(text) > MAX_LENGTH:
         raise QueryError(f"the query has {len(text)} characters; at most {MAX_LENGTH} are read")
+    if not text.isascii() and _SURROGATE.search(text):
+        raise QueryError("the query is no valid text: it holds half a character (a lone surrogate)")
     found: list[Token] = []
     depth = 0
     for match in _TOKEN.finditer(text):
@@ -85,6 +88,21 @@ def tokenize(text: str) -> tuple[Token, ...]:
             line, column = place(text, match.start())
             raise QueryError(f"the query has more than {MAX_TOKENS} words", line=line, column=column)
     return tuple(found)
+
+
+def unclosed(tokens: tuple[Token, ...]) -> Token | None:
+    """The first bracket that nothing closes, or that closes nothing."""
+    opened: list[Token] = []
+    for token in tokens:
+        if token.kind is not TokenKind.PUNCT:
+            continue
+        if token.text in _OPEN:
+            opened.append(token)
+        elif token.text in _CLOSE:
+            if not opened or _OPEN[opened[-1].text] != token.text:
+                return token
+            opened.pop()
+    return opened[-1] if opened else None
 
 
 def place(text: str, offset: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from tocsin.kql import upstream
 from tocsin.kql.describe import describer
 from tocsin.kql.schema import HIDDEN, Schema
 from tocsin.kql.scope import Pass, Text
-from tocsin.kql.tokens import TokenKind, place, tokenize
+from tocsin.kql.tokens import TokenKind, place, tokenize, unclosed
 
 _ANY_TIME = datetime(2000, 1, 1)
 
@@ -57,7 +57,16 @@ def read(query: str) -> tuple[Text, Any]:
     for token in tokens:
         if token.kind is not TokenKind.PUNCT and HIDDEN in token.text:
             raise text.error(f"names with {HIDDEN} are tocsin's own", token.text)
-    return text, upstream.lower(query)
+    try:
+        return text, upstream.lower(query)
+    except upstream.SyntaxFault as fault:
+        bracket = unclosed(tokens)
+        if bracket is None:
+            raise
+        line, column = place(query, bracket.start)
+        closes = bracket.text in ")]}"
+        what = "closes nothing" if closes else "is never closed"
+        raise QueryError(f"{bracket.text!r} {what}", line=line, column=column) from fault
 
 
 def analyse(query: str, schema: Schema) -> Analysed:
@@ -81,13 +90,9 @@ def translate(query: str, schema: Mapping[str, Mapping[str, str]]) -> Translatio
 
 @lru_cache(maxsize=2048)
 def _translated(query: str, schema: Schema) -> Translation:
-    analysed = analyse(query, schema)
-    sql, uses_now = upstream.render(analysed.tree, schema)
+    with upstream.bounded():
+        analysed = analyse(query, schema)
+        sql, uses_now = upstream.render(analysed.tree, schema)
     parameters: dict[str, object] = {upstream.NOW: _ANY_TIME} if uses_now else {}
     columns = describer(schema).columns(sql, parameters)
     return Translation(sql=sql, uses_now=uses_now, tables=analysed.tables, columns=columns)
-
-
-def user_query(query: str, schema: Mapping[str, Mapping[str, str]]) -> Translation:
-    """A query that somebody typed: the same as ``translate``, which lets nothing but tables of the schema through."""
-    return translate(query, schema)

@@ -117,7 +117,7 @@ _RESULT: dict[str, str] = {
     ),
     **dict.fromkeys(["parse_json", "todynamic", "bag_pack", "pack", "make_set"], "dynamic"),
 }
-_OF_FIRST = frozenset(["min", "max", "any", "take_any", "percentile", "minif", "maxif", "abs"])
+_OF_FIRST = frozenset(["min", "max", "any", "take_any", "percentile", "minif", "maxif"])
 _COMPARISONS = frozenset(
     ["==", "!=", "<>", "<", "<=", ">", ">=", "=~", "!~", "and", "or", "matches regex"]
     + [
@@ -133,6 +133,8 @@ _NUMBERS = ("int", "long", "real")
 def type_of(expr: Any, columns: Types) -> str | None:
     """The KQL type of ``expr`` over ``columns``; None where it is not certain."""
     match expr:
+        case ir.RenderedAggregate():
+            return getattr(expr, "kind", None)
         case ir.Literal(kind=kind) | ir.Parameter(kind=kind):
             return None if kind in ("null", "decimal") else str(kind)
         case ir.ColumnRef(name=name):
@@ -180,7 +182,7 @@ def _call(name: str, args: list[str | None]) -> str | None:
         return branches.pop() if len(branches) == 1 else None
     if name == "coalesce" and args:
         return args[0] if len(set(args)) == 1 else None
-    if name in ("bin", "floor") and args:
+    if name in ("bin", "floor", "abs") and args:
         return "long" if args[0] == "int" else args[0] if args[0] in ("datetime", "timespan", "long", "real") else None
     if name == "sum" and args and args[0] in _NUMBERS:
         return "real" if args[0] == "real" else "long"

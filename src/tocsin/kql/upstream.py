@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -33,7 +34,12 @@ TESTED = ("1.1", "1.2")
 NOW = "kqlnow"
 """Name of the bind parameter that now() and ago() read."""
 
-SCALARS: frozenset[str] = frozenset(SCALAR_FUNCTIONS) | frozenset(_SPECIAL_FORMS)
+
+class SyntaxFault(QueryError):
+    """A query that does not parse: what stands around the place may tell more."""
+
+
+SCALARS: frozenset[str] = (frozenset(SCALAR_FUNCTIONS) | frozenset(_SPECIAL_FORMS)) - frozenset(AGGREGATE_FUNCTIONS)
 """Scalar functions that the renderer knows, in lower case."""
 AGGREGATES: frozenset[str] = frozenset(AGGREGATE_FUNCTIONS)
 """Aggregates that ``summarize`` knows, in lower case."""
@@ -61,6 +67,17 @@ def finish(sql: str) -> str:
         return f'"{name}"'
 
     return _MARKED.sub(column, sql)
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Tells a query that is nested deeper than Python recurses as an error of the query."""
+    try:
+        yield
+    except RecursionError as fault:
+        raise QueryError(
+            "the query is too long a chain or nested too deep", hint="use in (…) for many values"
+        ) from fault
 
 
 def lower(text: str) -> Any:
@@ -159,9 +176,9 @@ def told(fault: Exception) -> QueryError:
         return QueryError("the query is nested too deep")
     if isinstance(fault, KqlSyntaxError):
         if not fault.diagnostics:
-            return QueryError(str(fault))
+            return SyntaxFault(str(fault))
         first = fault.diagnostics[0]
-        return QueryError(_plain(first.message), line=first.span.line, column=first.span.column + 1)
+        return SyntaxFault(_plain(first.message), line=first.span.line, column=first.span.column + 1)
     if isinstance(fault, KqlUnsupportedError):
         line, column = (fault.span.line, fault.span.column + 1) if fault.span else (0, 0)
         what = fault.construct.removeprefix("expression:").removeprefix("operator:").removeprefix("function:")

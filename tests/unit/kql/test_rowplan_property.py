@@ -155,7 +155,7 @@ class Store:
     def fill(self, events: Sequence[dict[str, Any]]) -> None:
         self.con.execute("DELETE FROM RunStatusChanged")
         for number, event in enumerate(events):
-            values = {c.name: "" if DUCKDB[c.type] == "VARCHAR" else None for c in RUN_STATUS_CHANGED}
+            values: dict[str, Any] = {c.name: "" if DUCKDB[c.type] == "VARCHAR" else None for c in RUN_STATUS_CHANGED}
             values |= {key: value for key, value in event.items() if key != "age"}
             values |= {
                 "EventId": f"e{number}",
