@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from email import message_from_bytes, policy
 
 import pytest
 
-from tests.unit.notify.make import EVENT, INFO, NOW, TEMPLATES, intent
+from tests.unit.notify.make import EVENT, INFO, NOW, intent, press
 from tocsin.clock import ManualClock
 from tocsin.errors import StoreError
 from tocsin.metrics.registry import Metrics
@@ -22,7 +22,6 @@ from tocsin.notify.notifier import Notifier, NotifyOptions
 from tocsin.notify.oncall import OnCall
 from tocsin.notify.render import NOTICE
 from tocsin.notify.sender import Retry
-from tocsin.notify.templates import Templates
 from tocsin.notify.transport import Connection, LocalTransport, Outcome, Reply, Transport, Unreachable
 from tocsin.notify.values import CapRule, Facts
 from tocsin.state.interface import Outcome as Evaluated
@@ -105,7 +104,7 @@ class House:
             ),
             state=self.state,
             oncall=lambda: self.oncall,
-            templates=Templates([TEMPLATES]),
+            templates=press().templates,
             facts=facts or NoFacts(),
             transport=transport,
             allows=lambda a: a.endswith("@example.org"),
@@ -126,21 +125,21 @@ class House:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
+Make = Callable[..., House]
+
+
 @pytest.fixture
-def house() -> Callable[..., House]:
+def house() -> Iterator[Make]:
     made: list[House] = []
 
     def make(transport: Transport, **more: object) -> House:
         made.append(House(transport, **more))  # type: ignore[arg-type]
         return made[-1]
 
-    yield make  # type: ignore[misc]
+    yield make
     for each in made:
         each.notifier.close()
         each.state.close()
-
-
-Make = Callable[..., House]
 
 
 def text_of(d: Delivery) -> str:

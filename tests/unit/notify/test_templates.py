@@ -5,6 +5,7 @@ import re
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -73,7 +74,7 @@ def test_the_preheader_says_what_a_phone_shows_next() -> None:
 
 
 @pytest.mark.parametrize("columns", [{}, {"Message": "", "Reason": "", "LogTail": "", "Url": "", "Target": ""}])
-def test_a_run_mail_without_facts_or_reason_is_whole(columns: dict[str, object]) -> None:
+def test_a_run_mail_without_facts_or_reason_is_whole(columns: dict[str, Any]) -> None:
     made = press().templates.render("", seen(intent(**columns)))
     assert made.problem == ""
     assert "None" not in made.text + made.html
@@ -92,7 +93,7 @@ def test_html_is_small_and_holds_nothing_remote() -> None:
 
 def test_values_are_escaped() -> None:
     evil = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
-    columns = dict.fromkeys(
+    columns: dict[str, Any] = dict.fromkeys(
         ("Message", "LogTail", "ExperimentName", "DisplayName", "Target", "TriggeringUserName"), evil
     )
     html = press().templates.render("", seen(intent(**columns))).html
@@ -110,7 +111,10 @@ def test_only_web_links_become_links(url: str) -> None:
 
 def test_secrets_do_not_leave() -> None:
     """Redacted again when a mail is made, in the body, the cause and the subject."""
-    columns = {"Message": "login failed: password=hunter2hunter2", "LogTail": "export API_KEY=abcdef0123456789abcdef"}
+    columns: dict[str, Any] = {
+        "Message": "login failed: password=hunter2hunter2",
+        "LogTail": "export API_KEY=abcdef0123456789abcdef",
+    }
     made = press().templates.render("", seen(intent(**columns)))
     everything = made.subject + made.text + made.html
     assert "hunter2" not in everything and "abcdef0123456789" not in everything
@@ -281,7 +285,7 @@ def test_check_names_file_and_line(tmp_path: Path) -> None:
         st.none() | st.text(max_size=60) | st.integers() | st.floats() | st.booleans() | st.lists(st.integers(), max_size=2),
     )
 )  # fmt: skip
-def test_whatever_an_event_holds_the_shipped_template_renders(columns: dict[str, object]) -> None:
+def test_whatever_an_event_holds_the_shipped_template_renders(columns: dict[str, Any]) -> None:
     made = press().templates.render("", seen(intent(**columns), FACTS))
     assert made.problem == ""
     assert made.subject and "\n" not in made.subject
