@@ -100,11 +100,11 @@ class Tocsin:
         self._process = spawn(["env", *(f"{k}={v}" for k, v in env.items()), *command], self.log, self.home)
         return self
 
-    def start(self, *options: str, within: float = 20, **how: Any) -> Self:
+    def start(self, *options: str, within: float = 60, **how: Any) -> Self:
         """Start it and wait until it is ready. Raises AssertionError with its last lines."""
         return self.begin(*options, **how).wait_ready(within)
 
-    def wait_ready(self, within: float = 20) -> Self:
+    def wait_ready(self, within: float = 60) -> Self:
         """Wait for 200 from /readyz."""
 
         def ready() -> bool:
@@ -152,7 +152,7 @@ class Tocsin:
         self._forget()
         return code
 
-    def ended(self, within: float = 20) -> int:
+    def ended(self, within: float = 60) -> int:
         """Wait until it has ended by itself and return its exit code. Raises AssertionError while it lives."""
         process = self._process
         assert process is not None
@@ -255,7 +255,7 @@ class Tocsin:
         assert len(rows) < 10_000, "more than one query answers"
         return [str(row["RunId"]) for row in rows]
 
-    def idle(self, within: float = 30) -> None:
+    def idle(self, within: float = 60) -> None:
         """Wait until everything stored has been evaluated and everything told has been mailed."""
 
         def nothing_waits() -> bool:
