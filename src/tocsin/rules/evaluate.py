@@ -96,8 +96,7 @@ def _commits(
 ) -> None:
     if not any(c.rows for c in commits) or not index.rules:
         return
-    behind = {name for name in index.by_name if memory.lags(name) or not memory.known(name)}
-    trouble = evaluate_commits(index, commits, after, reader, memory, heard, behind)
+    trouble = evaluate_commits(index, commits, after, reader, memory, heard, memory.follows)
     first, last = commits[0], commits[-1]
     _note_events(trouble, last.ingested_at, last.seq, memory)
     for name, error in trouble.rules.items():
@@ -136,7 +135,7 @@ def _retry(each: Released, rules: RuleSet, reader: LogReader, memory: Memory, he
     timer = each.timer
     memory.drop_timer(timer.rule, timer.kind, timer.key)
     rule = rules.enabled.get(timer.rule)
-    if rule is None or not memory.lags(timer.rule):
+    if rule is None or memory.follows(timer.rule):
         return
     record = memory.record(rule.name)
     assert record.cursor is not None

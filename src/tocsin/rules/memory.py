@@ -51,9 +51,9 @@ class Memory:
 
     def __init__(self, state: StateView) -> None:
         self._state = state
-        self._records = dict(state.rules())
+        self._known = state.rules()
+        self._records: dict[str, RuleRecord] = {}  # those that changed
         self._catch_ups = {(c.rule, c.consumer): c for c in state.catch_ups()}
-        self._changed_rules: set[str] = set()
         self._told: dict[Pair, list[Occurrence]] = {}
         self._timers: dict[tuple[str, str, str], Timer | None] = {}
         self._changed_catch_ups: set[tuple[str, str]] = set()
@@ -66,16 +66,12 @@ class Memory:
 
     def record(self, rule: str) -> RuleRecord:
         """What is remembered of a rule. Raises KeyError for one that ``reconcile`` has not met."""
-        return self._records[rule]
+        return self._records.get(rule) or self._known[rule]
 
-    def known(self, rule: str) -> bool:
-        """Whether the rule has a record."""
-        return rule in self._records
-
-    def lags(self, rule: str) -> bool:
-        """Whether the rule is behind the shared cursor, with one of its own."""
-        record = self._records.get(rule)
-        return record is not None and record.cursor is not None
+    def follows(self, rule: str) -> bool:
+        """Whether the rule is known and goes with the shared cursor; one that lags has its own."""
+        record = self._records.get(rule) or self._known.get(rule)
+        return record is not None and record.cursor is None
 
     def told(self, pairs: Iterable[Pair]) -> dict[Pair, list[Occurrence]]:
         """Occurrences remembered for these pairs; pairs without any are left out."""
@@ -112,7 +108,6 @@ class Memory:
     def put_record(self, record: RuleRecord) -> None:
         """Remember a rule anew."""
         self._records[record.name] = record
-        self._changed_rules.add(record.name)
 
     def put_timer(self, timer: Timer) -> None:
         """Set a timer, or set it again."""
@@ -136,7 +131,7 @@ class Memory:
         """All that was decided."""
         return Outcome(
             row_cursor=row_cursor,
-            rules=tuple(self._records[name] for name in sorted(self._changed_rules)),
+            rules=tuple(self._records[name] for name in sorted(self._records)),
             occurrences=tuple(o for seen in self._told.values() for o in seen),
             timers=tuple(t for t in self._timers.values() if t is not None),
             timers_gone=tuple(key for key, t in self._timers.items() if t is None),

@@ -13,7 +13,7 @@ already, matched twice, or the run is older than the rule. A run's first match i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -36,12 +36,12 @@ from tocsin.rules.shapes import Hit, Trouble, matches
 class _Work:
     """What is known of the (rule, run) pairs that these commits touch."""
 
+    takes: Callable[[str], bool]  # whether a rule is evaluated
     hits: dict[Pair, dict[EventKey, Hit]] = field(default_factory=lambda: defaultdict(dict))
     seen: dict[str, dict[EventKey, Seen]] = field(default_factory=lambda: defaultdict(dict))  # by run
     told: Mapping[Pair, Sequence[Occurrence]] = field(default_factory=dict)
     again: set[Pair] = field(default_factory=set)  # pairs whose history is read
     trouble: Trouble = field(default_factory=Trouble)
-    skip: Collection[str] = ()  # rules
 
 
 def evaluate_commits(
@@ -51,13 +51,14 @@ def evaluate_commits(
     reader: LogReader,
     memory: Memory,
     heard: Heard,
-    skip: Collection[str] = (),
+    takes: Callable[[str], bool] = lambda _: True,
 ) -> Trouble:
-    """Decide what the rules of ``index`` but ``skip`` tell of ``commits``, which follow commit ``after``; into ``memory``.
+    """Decide what rules of ``index`` tell of ``commits``, which follow commit ``after``; into ``memory``. ``takes`` says
+    of a rule by name whether it takes part.
 
     Returns what failed; of a rule that did, nothing was decided.
     """
-    work = _Work(skip=skip)
+    work = _Work(takes=takes)
     rules = index.by_name
     hi = commits[-1].seq
     rows_sql, params = history.commit_rows(after, hi)
@@ -77,7 +78,7 @@ def _match(index: RuleIndex, rows_sql: str, params: Mapping[str, object], reader
     """Find what matches among the new rows."""
     statuses = {} if index.statuses is None else {"statuses": sorted(index.statuses)}
     touched = index.touched(reader.select(index.distinct_sql(rows_sql), {**params, **statuses}))
-    rules = [rule for i in touched if (rule := index.rules[i]).name not in work.skip]
+    rules = [rule for i in touched if work.takes((rule := index.rules[i]).name)]
     found = matches(reader, rules, rows_sql, params, work.trouble)
     if not found:
         return
@@ -99,7 +100,7 @@ def _wake(
     ids = reader.select(f"SELECT DISTINCT RunId FROM ({rows_sql})", params).column(0).to_pylist()
     told_of = memory.rules_told_of(ids)
     work.again |= {
-        (name, run) for run, names in told_of.items() for name in names if name in rules and name not in work.skip
+        (name, run) for run, names in told_of.items() for name in names if name in rules and work.takes(name)
     }
     work.again |= {pair for pair, hits in work.hits.items() if len(hits) > 1}
     first = [pair for pair in work.hits if pair not in work.again]

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pyarrow as pa
-from tests.unit.rules.conftest import NOON, Engine, Load
 
+from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.model.alert import Why
 from tocsin.model.instants import TimerKind
 
@@ -54,11 +54,13 @@ def _cursor(e: Engine) -> int | None:
 def test_a_rule_that_was_put_right_is_tried_at_once(engine: Make, load: Load) -> None:
     e = engine(RULES)
     e.at("1s").come({"ExperimentName": "churn"})
-    e.use(load("""
+    e.use(
+        load("""
         rules:
           - {name: fine, when: {status: Failed}}
           - {name: theirs, when: {status: Failed, where: "ExperimentName == 'churn'"}}
-        """))
+        """)
+    )
     e.at("2s").tick()
     assert ["fine", "theirs"] == sorted(i.rule for i in e.told())
 
