@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tocsin.logstore.deadletters import insert_dead
-from tocsin.logstore.dedupe import find_duplicates
+from tocsin.logstore.dedupe import find_timed, find_untimed
 from tocsin.logstore.incoming import Incoming, PartitionKey, reread
 from tocsin.logstore.reading import plain_text, read_cloud_event
 from tocsin.logstore.runs import update_runs
@@ -47,13 +47,17 @@ class Known:
 class Counts:
     """What the commit's ``events`` are."""
 
-    unread: int
     faulty: int
-    timed: int
-    named: int
-    bare: int
+    timed: int  # status events with a producer time
+    named: int  # without one, but with an id
+    nameless: int  # with neither
     beats: int
-    secret: int
+    secret: int  # texts in which a secret may stand
+    bare: int  # ended, with neither start nor length
+    twins: int  # timed ones whose hash came before
+    first: datetime | None  # producer times
+    last: datetime | None
+    received: datetime | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,16 +91,15 @@ def write(
     if counts.faulty:
         for n, fault in con.execute("SELECT n, fault FROM events WHERE fault <> ''").fetchall():
             dead[n] = incoming.dead_letter(n, ReadError(*_DETAILS[fault]))
-    find_duplicates(con, timed=counts.timed, named=counts.named, bare=counts.bare)
-    con.execute(sql("view_live"))
+    twice = _drop_duplicates(con, counts)
     live = con.execute("SELECT b, Status, Consumer, count(*) FROM live GROUP BY ALL").fetchall()
     rows = sum(row[3] for row in live)
     at = sequencer.stamp()
     seq = known.seq + 1
-    beats = _beats(con, at, seq) if counts.beats else 0
+    beats = _beats(con, at, seq, counts.received or at) if counts.beats else 0
     takes_seq = bool(rows or beats)
     if rows:
-        _rows(con, at, seq, counts)
+        _rows(con, rows, at, seq, counts)
     if counts.beats:
         moved = {"seq": seq if takes_seq else None}
         con.execute(sql("beats_move_runs"), moved)
@@ -114,7 +117,7 @@ def write(
         seq=seq if takes_seq else None,
         ingested_at=at,
         rows=rows,
-        receipts=_receipts(con, incoming, live, dead_of, counts),
+        receipts=_receipts(con, incoming, live, twice, dead_of, counts),
         consumers=frozenset(row[2] for row in live),
         statuses=_sums((row[1], row[3]) for row in live),
     )
@@ -156,7 +159,7 @@ def read_events(
 
 def _count(con: duckdb.DuckDBPyConnection) -> Counts:
     (row,) = con.execute(sql("count_events"), {"secrets": _SECRETS}).fetchall()
-    return Counts(**dict(zip(("unread", "faulty", "timed", "named", "bare", "beats", "secret"), row, strict=True)))
+    return Counts(**dict(zip((f.name for f in fields(Counts)), row, strict=True)))
 
 
 def _redact(con: duckdb.DuckDBPyConnection) -> None:
@@ -178,16 +181,30 @@ def _redact(con: duckdb.DuckDBPyConnection) -> None:
         con.unregister("redacted")
 
 
-def _rows(con: duckdb.DuckDBPyConnection, at: datetime, seq: int, counts: Counts) -> None:
-    update_runs(con, ingested=at, seq=seq)
+def _rows(con: duckdb.DuckDBPyConnection, rows: int, at: datetime, seq: int, counts: Counts) -> None:
+    update_runs(con, rows=rows, ingested=at, seq=seq)
+    if counts.bare:
+        con.execute(sql("derive_starts"))
     con.execute(sql("insert_rows"), {"ingested": at, "seq": seq})
     if counts.named:
         con.execute(sql("remember_recent"), {"ingested": at})
 
 
-def _beats(con: duckdb.DuckDBPyConnection, at: datetime, seq: int) -> int:
-    ((first,),) = con.execute("SELECT min(received) FROM events WHERE ok AND fault = '' AND NOT is_status").fetchall()
-    (stored,) = con.execute(sql("beats_kept"), {"since": first - timedelta(seconds=10), "seq": seq}).fetchall()
+def _drop_duplicates(con: duckdb.DuckDBPyConnection, counts: Counts) -> dict[int, int]:
+    """Delete from ``events`` what came before; how many, by batch."""
+    if counts.first is not None and counts.last is not None:
+        find_timed(con, counts.first, counts.last, twins=counts.twins > 0)
+    if counts.named or counts.nameless:
+        find_untimed(con, named=counts.named, nameless=counts.nameless)
+    found = con.execute("SELECT b, count(*) FROM events WHERE n IN (FROM dups) GROUP BY b").fetchall()
+    if found:
+        con.execute("DELETE FROM events WHERE n IN (FROM dups)")
+        con.execute("DELETE FROM dups")
+    return dict(found)
+
+
+def _beats(con: duckdb.DuckDBPyConnection, at: datetime, seq: int, since: datetime) -> int:
+    (stored,) = con.execute(sql("beats_kept"), {"since": since - timedelta(seconds=10), "seq": seq}).fetchall()
     return int(stored[0])
 
 
@@ -224,14 +241,12 @@ def _receipts(
     con: duckdb.DuckDBPyConnection,
     incoming: Incoming,
     live: Sequence[tuple[int, str, str, int]],
+    twice: Mapping[int, int],
     dead_of: Sequence[Sequence[DeadLetter]],
     counts: Counts,
 ) -> tuple[Receipt, ...]:
     accepted = _sums((row[0], row[3]) for row in live)
-    twice: Mapping[int, int] = {}
     beats: Mapping[int, int] = {}
-    if sum(accepted.values()) + counts.faulty + counts.beats < counts.faulty + counts.beats + _statuses(counts):
-        twice = _sums(con.execute("SELECT b, count(*) FROM events SEMI JOIN dups USING (n) GROUP BY b").fetchall())
     if counts.beats:
         beats = _sums(
             con.execute(
@@ -248,10 +263,6 @@ def _receipts(
         )
         for b, letters in enumerate(dead_of)
     )
-
-
-def _statuses(counts: Counts) -> int:
-    return counts.timed + counts.named + counts.bare
 
 
 def _sums(pairs: Iterable[tuple[K, int]]) -> dict[K, int]:

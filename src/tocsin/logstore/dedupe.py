@@ -35,19 +35,23 @@ def ranges(buckets: list[Range]) -> list[Range]:
     return found
 
 
-def find_duplicates(con: duckdb.DuckDBPyConnection, *, timed: int, named: int, bare: int) -> None:
-    """Fill ``dups`` with the numbers of events that came before: in the same commit first, then in the store.
+def find_timed(con: duckdb.DuckDBPyConnection, first: datetime, last: datetime, *, twins: bool) -> None:
+    """Put into ``dups`` the numbers of events with producer times (``first`` to ``last``) that came before.
 
-    ``timed`` events have a producer time, ``named`` ones have none but an id, ``bare`` ones have neither.
+    ``twins``: two of the commit may be the same.
     """
-    con.execute("CREATE OR REPLACE TEMP TABLE dups (n INTEGER)")
-    if timed:
+    if twins:
         con.execute(sql("dups_in_batch"))
-        for lo, hi in ranges(con.execute(sql("time_buckets")).fetchall()):
-            con.execute(sql("dups_in_store"), {"lo": lo, "hi": hi})
+    looks = [(first, last)] if last - first <= _GAP else ranges(con.execute(sql("time_buckets")).fetchall())
+    for lo, hi in looks:
+        con.execute(sql("dups_in_store"), {"lo": lo, "hi": hi})
+
+
+def find_untimed(con: duckdb.DuckDBPyConnection, *, named: int, nameless: int) -> None:
+    """The same for events without producer times: ``named`` ones have an id, ``nameless`` ones have neither."""
     if named:
         con.execute(sql("dups_recent"))
-    if bare:
+    if nameless:
         con.execute(sql("dups_repeated"))
 
 

@@ -150,7 +150,7 @@ class DuckLogStore(LogStore):
                     break
                 except duckdb.OutOfMemoryException as e:
                     raise StoreError(f"the commit does not fit into memory: {e}") from e
-                except duckdb.Error as e:
+                except (duckdb.DataError, duckdb.InvalidInputException) as e:
                     found = _offenders(con, incoming, self._known, refused)
                     if not found or len(refused) + len(found) > _MAX_REFUSED:
                         raise StoreError(f"the store refused the commit: {e}") from e

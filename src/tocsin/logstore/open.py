@@ -10,13 +10,14 @@ from pathlib import Path
 import duckdb
 
 from tocsin.errors import StoreError, StoreLost
-from tocsin.logstore.ddl import prepare, quoted
+from tocsin.logstore.ddl import prepare
+from tocsin.logstore.incoming import SCHEMA as INCOMING
 from tocsin.logstore.sqlfiles import sql
 
 FILE_VERSION = "v1.5.0"
 """DuckDB version whose file format is written, so that a later DuckDB locks nobody out of an earlier one."""
 
-MACROS = ("macro_wire_time", "macro_is_flat", "macro_is_text")
+MACROS = ("macro_wire_time", "macro_is_flat", "macro_is_text", "macro_run_ms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +75,22 @@ def _open(settings: Settings) -> duckdb.DuckDBPyConnection:
         prepare(con)
         for name in MACROS:
             con.execute(sql(name))
+        _make_workbench(con)
         con.execute("SET GLOBAL enable_external_access = false")
         con.execute("SET GLOBAL lock_configuration = true")
     except BaseException:
         con.close()
         raise
     return con
+
+
+def _make_workbench(con: duckdb.DuckDBPyConnection) -> None:
+    """The writer's temporary tables, so that the view over them need not be made in every commit."""
+    con.register("incoming", INCOMING.empty_table())
+    con.execute("CREATE TEMP TABLE events AS " + sql("read_events"))
+    con.unregister("incoming")
+    con.execute("CREATE TEMP TABLE dups (n INTEGER)")
+    con.execute(sql("view_live"))
 
 
 @contextlib.contextmanager
@@ -117,4 +128,4 @@ def lost_on_fatal() -> Iterator[None]:
         raise StoreLost(f"the store is closed: {e}") from e
 
 
-__all__ = ["Settings", "lost_on_fatal", "open_instance", "quoted", "transaction"]
+__all__ = ["Settings", "lost_on_fatal", "open_instance", "transaction"]

@@ -1,43 +1,232 @@
 """Keeping ``Runs`` in the commit that brings its events (SEMANTICS.md, A retried run).
 
-Where all new events of a run come after what Runs knows of it, its state goes on from there; where one came late, the run is
-made anew from its history. Both go through the same statements, so the result does not depend on the order of arrival.
+Most runs of a large commit are plain: their new events come after all that is known of them, and nothing ended reopens. SQL
+moves those in bulk. The others, and all runs of a small commit, are told event by event by ``told``, which is the
+specification; where an event came late, the run is told anew from its history. So no order of arrival changes the result.
 
-    live ─► held ─► late ─► pool ─► chain ─(restless: settle)─► turned ─► tocsin.runs
+    live ─► held ─► sums ─► turned ─► tocsin.runs
+                      └─ not plain ─► told ─┘
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 
+from tocsin.logstore.mirror import ARROW
 from tocsin.logstore.sqlfiles import sql
+from tocsin.model.columns import RUNS
+from tocsin.model.statuses import TERMINAL
+
+SMALL = 400
+"""Events of a commit up to which Python alone is faster than planning the bulk statements."""
+
+Row = Mapping[str, Any]
+
+_TIME, _REAL = pa.timestamp("us"), pa.float64()
+SCHEMA = pa.schema(
+    [
+        *((c.name, ARROW[c.type]) for c in RUNS),
+        ("StateTime", _TIME),
+        ("StateEvent", pa.string()),
+        ("MaxTime", _TIME),
+        ("MaxTerminal", pa.bool_()),
+        ("MaxSource", pa.string()),
+        ("MaxEvent", pa.string()),
+        ("Enders", pa.list_(pa.string())),
+        ("Tries", pa.list_(pa.int32())),
+        ("GivenStart", _TIME),
+        ("FirstRunning", _TIME),
+        ("GivenEnd", _TIME),
+        ("GivenMs", pa.int64()),
+        ("EventProgress", _REAL),
+        ("EventProgressAt", _TIME),
+        ("BeatProgress", _REAL),
+        ("BeatAt", _TIME),
+    ]
+)
+"""Columns of tocsin.runs, in the order of the table."""
+
+_OF_STATE = ("WillRetry", "OriginalStatus", "Reason", "Message", "ErrorCode", "LogTail", "Source", "Consumer", "Status")
+_CARRIED = (
+    "ParentRunId", "ExperimentName", "WorkspaceName", "RunType", "DisplayName", "Target", "TriggeringUserName",
+    "OwnerEmail", "Url",
+)  # fmt: skip
+_MS = timedelta(milliseconds=1)
 
 
-def update_runs(con: duckdb.DuckDBPyConnection, *, ingested: datetime, seq: int) -> None:
-    """Bring tocsin.runs up to date with ``live``, and leave in ``turned`` what became of the touched runs."""
+def update_runs(con: duckdb.DuckDBPyConnection, *, rows: int, ingested: datetime, seq: int) -> None:
+    """Bring tocsin.runs up to date with ``live`` (``rows`` events), and leave in ``turned`` what became of its runs."""
     con.execute(sql("hold_runs"))
-    con.execute(sql("find_late"))
-    ((late,),) = con.execute("SELECT count(*) FROM late").fetchall()
-    if late:  # their turn comes below; here their state would go on without their events, a second row of each
-        con.execute("UPDATE held SET goes_on = false WHERE RunId IN (FROM late)")
-    con.execute(sql("pool_new"))
-    _turn(con, "CREATE OR REPLACE TEMP TABLE turned AS ", ingested, seq)
+    stamp = {"ingested": ingested.replace(tzinfo=None), "seq": seq}
+    if rows <= SMALL:
+        runs = [r for (r,) in con.execute("SELECT DISTINCT RunId FROM live").fetchall()]
+        into = "CREATE OR REPLACE TEMP TABLE turned AS "
+    else:
+        con.execute(sql("sum_runs"))
+        con.execute(sql("turn_runs"), stamp)
+        runs = [
+            r
+            for (r,) in con.execute(
+                "SELECT DISTINCT RunId FROM live WHERE rh IN (SELECT rh FROM sums WHERE NOT plain)"
+            ).fetchall()
+        ]
+        into = "INSERT INTO turned BY NAME "
+    if runs:
+        con.register("told", _tell(con, runs, **stamp))
+        try:
+            con.execute(into + "FROM told")
+        finally:
+            con.unregister("told")
+    con.execute("DELETE FROM tocsin.runs WHERE rowid IN (SELECT row_id FROM held)")
+    con.execute("INSERT INTO tocsin.runs BY NAME FROM turned")
+
+
+def _tell(con: duckdb.DuckDBPyConnection, runs: list[str], *, ingested: datetime, seq: int) -> pa.Table:
+    """New rows of tocsin.runs for ``runs``."""
+    held = {r["RunId"]: r for r in _rows(con, "SELECT * FROM held WHERE RunId IN (SELECT unnest($runs))", runs=runs)}
+    events: dict[str, list[dict[str, Any]]] = {}
+    for e in _rows(con, sql("new_of_runs"), runs=runs):
+        events.setdefault(e["RunId"], []).append(e)
+    late = [
+        run
+        for run, new in events.items()
+        if (known := held.get(run)) is not None
+        and known["StateTime"] is not None
+        and min(map(order, new))
+        <= (known["Attempt"], *(known[k] for k in ("MaxTime", "MaxTerminal", "MaxSource", "MaxEvent")))
+    ]
     if late:
-        ((lo, hi),) = con.execute(
-            "SELECT min(FirstTime), max(LastTime) FROM held SEMI JOIN late USING (RunId)"
-        ).fetchall()
-        con.execute(sql("pool_late"), {"lo": lo, "hi": hi})
-        con.execute("CREATE OR REPLACE TEMP VIEW pool AS FROM pool_late")
-        con.execute("UPDATE held SET goes_on = false")
-        _turn(con, "INSERT INTO turned BY NAME ", ingested, seq)
-    con.execute("INSERT OR REPLACE INTO tocsin.runs BY NAME FROM turned")
+        lo, hi = min(held[r]["FirstTime"] for r in late), max(held[r]["LastTime"] for r in late)
+        for e in _rows(con, sql("history"), runs=late, lo=lo, hi=hi):
+            events[e["RunId"]].append(e)
+    anew = frozenset(late)
+    table = [
+        told(held.get(run), events[run], anew=run in anew, ingested=ingested, seq=seq) for run in runs if run in events
+    ]
+    return pa.Table.from_pylist(table, SCHEMA)
 
 
-def _turn(con: duckdb.DuckDBPyConnection, into: str, ingested: datetime, seq: int) -> None:
-    con.execute(sql("create_chain"))
-    ((restless,),) = con.execute("SELECT count(*) FROM chain WHERE restless").fetchall()
-    if restless:
-        con.execute(sql("settle_chain"))
-    con.execute(into + sql("turn_runs"), {"ingested": ingested, "seq": seq})
+def _rows(con: duckdb.DuckDBPyConnection, statement: str, **params: object) -> list[dict[str, Any]]:
+    found = con.execute(statement, params)
+    names = [d[0] for d in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def order(event: Row) -> tuple[int, datetime, bool, str, str]:
+    """Event-time order of a run."""
+    return (
+        event["Attempt"], event["TimeGenerated"], event["Status"] in TERMINAL, event["Source"], event["EventId"],
+    )  # fmt: skip
+
+
+def told(held: Row | None, events: Iterable[Row], *, anew: bool, ingested: datetime, seq: int) -> dict[str, Any]:
+    """What Runs holds of a run after ``events``: the state goes on from ``held``, or begins ``anew`` with all its events.
+
+    Of a run that has ended, a non-terminal event changes nothing, unless its Source has ended the run before in the same
+    try (then it is later, by the order) and gives times, or it belongs to a later try.
+    """
+    goes_on = held is not None and held["StateTime"] is not None and not anew
+    run: dict[str, Any] = dict(held) if goes_on and held is not None else _fresh(held)
+    enders: set[str] = set(run["Enders"])
+    tries: set[int] = set(run["Tries"])
+    line = sorted(events, key=order)
+    for e in line:
+        attempt, status, at = e["Attempt"], e["Status"], e["TimeGenerated"]
+        run["RunId"] = e["RunId"]
+        tries.add(attempt)
+        run["FirstTime"], run["LastTime"] = _least(run["FirstTime"], at), _greatest(run["LastTime"], at)
+        if status == "Running":
+            run["FirstRunning"] = _least(run["FirstRunning"], at)
+        if e.get("received") is not None:
+            run["LastSeen"] = _greatest(run["LastSeen"], e["received"])
+        terminal, first = status in TERMINAL, run["StateTime"] is None
+        newer = not first and attempt > run["Attempt"]
+        if newer:
+            enders.clear()
+        if not first and not newer and not terminal and run["Status"] in TERMINAL:
+            if not (e["TimeGiven"] and e["Source"] in enders):
+                continue
+        if first or newer or run["Status"] != status:
+            run["StatusSince"] = at
+        if terminal:
+            enders.add(e["Source"])
+        _take_state(run, e)
+    last = line[-1]
+    run |= {
+        "MaxTime": last["TimeGenerated"],
+        "MaxTerminal": last["Status"] in TERMINAL,
+        "MaxSource": last["Source"],
+        "MaxEvent": last["EventId"],
+        "Enders": sorted(enders),
+        "Tries": sorted(tries),
+        "Attempts": max(len(tries - {0}), 1),
+        "CommitSeq": seq,
+        "FirstSeen": run["FirstSeen"] or ingested,
+    }
+    run.pop("row_id", None)
+    return _derive(run)
+
+
+def _fresh(held: Row | None) -> dict[str, Any]:
+    run: dict[str, Any] = dict.fromkeys(SCHEMA.names)
+    run |= dict.fromkeys(_CARRIED, "") | {"Tags": "{}", "Properties": "{}", "Enders": [], "Tries": []}
+    if held is not None:
+        run |= {k: held[k] for k in ("FirstSeen", "LastSeen", "BeatProgress", "BeatAt")}
+    return run
+
+
+def _take_state(run: dict[str, Any], e: Row) -> None:
+    run |= {k: e[k] for k in _OF_STATE}
+    run |= {k: e[k] for k in _CARRIED if e[k]}
+    for k in ("Tags", "Properties"):
+        if e[k] != "{}":
+            run[k] = e[k]
+    for k in ("RootRunId", "JobKey"):
+        if e[k] != e["RunId"] or not run[k]:
+            run[k] = e[k]
+    run |= {
+        "Attempt": e["Attempt"],
+        "StateTime": e["TimeGenerated"],
+        "StateEvent": e["EventId"],
+        # A stored terminal event has the end that was derived for it, which is the one derived here.
+        "GivenEnd": e["EndTime"],
+        "GivenMs": e["DurationMs"],
+        "GivenStart": e["StartTime"] or run["GivenStart"],
+    }
+    if e["Progress"] is not None:
+        run |= {"EventProgress": e["Progress"], "EventProgressAt": e["TimeGenerated"]}
+
+
+def _derive(run: dict[str, Any]) -> dict[str, Any]:
+    ended = run["Status"] in TERMINAL
+    start = run["GivenStart"] or run["FirstRunning"]
+    end = run["GivenEnd"] or (run["StateTime"] if ended else None)
+    length = run["GivenMs"]
+    if length is None and ended and start is not None and end is not None and end >= start:
+        length = _millis(end) - _millis(start)
+    beats = run["BeatProgress"] is not None and (
+        run["EventProgressAt"] is None or run["BeatAt"] >= run["EventProgressAt"]
+    )
+    return run | {
+        "StartTime": start,
+        "EndTime": end,
+        "DurationMs": length,
+        "Progress": run["BeatProgress"] if beats else run["EventProgress"],
+    }
+
+
+def _millis(at: datetime) -> int:
+    return (at - datetime(1970, 1, 1)) // _MS
+
+
+def _least(a: datetime | None, b: datetime) -> datetime:
+    return b if a is None or b < a else a
+
+
+def _greatest(a: datetime | None, b: datetime) -> datetime:
+    return b if a is None or b > a else a

@@ -6,6 +6,7 @@
 --   Tries                   Attempts seen
 --   GivenStart, FirstRunning, GivenEnd, GivenMs   what StartTime, EndTime and DurationMs come from
 --   EventProgress, EventProgressAt, BeatProgress, BeatAt   what Progress comes from
+--   It has no primary key: rows are deleted and inserted, which is ten times as fast.
 -- positions: the next offset to read; made orders the ids of a topic that was made anew
 -- recent: keys of events without a producer time
 CREATE SCHEMA tocsin;
@@ -21,7 +22,7 @@ CREATE TABLE tocsin.dead_letters (
     Detail VARCHAR, Payload VARCHAR, PayloadHash VARCHAR, ReplayedAt TIMESTAMP, bytes BLOB, whole BOOLEAN
 );
 CREATE TABLE tocsin.runs (
-    RunId VARCHAR PRIMARY KEY, ParentRunId VARCHAR, RootRunId VARCHAR, JobKey VARCHAR, WillRetry BOOLEAN,
+    RunId VARCHAR, ParentRunId VARCHAR, RootRunId VARCHAR, JobKey VARCHAR, WillRetry BOOLEAN,
     OriginalStatus VARCHAR, Reason VARCHAR, Message VARCHAR, ErrorCode VARCHAR, LogTail VARCHAR,
     ExperimentName VARCHAR, WorkspaceName VARCHAR, RunType VARCHAR, DisplayName VARCHAR, Target VARCHAR,
     TriggeringUserName VARCHAR, OwnerEmail VARCHAR, Tags JSON, Properties JSON, Url VARCHAR, Source VARCHAR,

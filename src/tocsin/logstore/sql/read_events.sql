@@ -2,7 +2,8 @@
 -- in: incoming (see incoming.py); macros wire_time, is_flat, is_text
 -- out: n, b (batch), ok (false: only the slow reading can tell), fault ('' or a DeadReason), is_status, TimeGiven (a producer's time), named
 --      (a producer's id), the columns of RunStatusChanged but for IngestedAt and CommitSeq, received TIMESTAMP, h (hash of the
---      dedupe key)
+--      dedupe key), rh (hash of RunId), ended, bare (ended, with neither start nor length), code (of Status), filled (which of the
+--      describing columns say something)
 -- `ok` is proof that both readings agree. Every member is known, none comes twice (as many keys as values were found), no
 -- object lies where a text is meant, Tags and Properties are flat and without doubles, and times have the plain form.
 WITH parsed AS (
@@ -75,7 +76,7 @@ WITH parsed AS (
         coalesce(e.data.Status, '') AS word,
         e
     FROM fields
-)
+), clean AS (
 SELECT n, b, ok, is_status,
     CASE WHEN trim(RunId) = '' THEN 'no_run_id' WHEN is_status AND trim(word) = '' THEN 'no_status' ELSE '' END AS fault,
     happened IS NOT NULL OR own AS TimeGiven,
@@ -122,6 +123,33 @@ SELECT n, b, ok, is_status,
     StartTime, EndTime,
     CASE WHEN TRY_CAST(e.data.DurationMs AS BIGINT) >= 0 THEN TRY_CAST(e.data.DurationMs AS BIGINT) END AS DurationMs,
     CASE WHEN raw IS NULL THEN p WHEN json_valid(raw) THEN raw ELSE to_json(raw) END AS Raw,
-    make_timestamp(received) AS received,
-    hash(Source, EventId, TimeGenerated) AS h
+    make_timestamp(received) AS received
 FROM named
+)
+SELECT *,
+    false AS StartDerived,
+    Status IN ('Completed', 'Failed', 'Canceled') AS ended,
+    Status IN ('Completed', 'Failed', 'Canceled') AND StartTime IS NULL AND DurationMs IS NULL AS bare,
+    CASE Status
+        WHEN 'NotStarted' THEN 1
+        WHEN 'Starting' THEN 2
+        WHEN 'Provisioning' THEN 3
+        WHEN 'Preparing' THEN 4
+        WHEN 'Queued' THEN 5
+        WHEN 'Running' THEN 6
+        WHEN 'Paused' THEN 7
+        WHEN 'NotResponding' THEN 8
+        WHEN 'Finalizing' THEN 9
+        WHEN 'CancelRequested' THEN 10
+        WHEN 'Completed' THEN 11
+        WHEN 'Failed' THEN 12
+        WHEN 'Canceled' THEN 13
+        ELSE 0 END AS code,
+    ((ParentRunId <> '')::INT << 0) + ((ExperimentName <> '')::INT << 1) + ((WorkspaceName <> '')::INT << 2) +
+    ((RunType <> '')::INT << 3) + ((DisplayName <> '')::INT << 4) + ((Target <> '')::INT << 5) +
+    ((TriggeringUserName <> '')::INT << 6) + ((OwnerEmail <> '')::INT << 7) + ((Url <> '')::INT << 8) +
+    ((Tags <> '{}')::INT << 9) + ((Properties <> '{}')::INT << 10) + ((RootRunId <> RunId)::INT << 11) +
+    ((JobKey <> RunId)::INT << 12) AS filled,
+    hash(RunId) AS rh,
+    hash(Source, EventId, TimeGenerated) AS h
+FROM clean
