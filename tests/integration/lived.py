@@ -1,0 +1,52 @@
+"""A running tocsin with a little history, for tests of what can be seen of it: two failed runs with hostile texts, one that
+is fine, a message that could not be read, the mails of both failures."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.harness import Tocsin
+from tests.servers.eventually import eventually
+
+PROGRAM = Path(sys.executable).with_name("tocsin")
+ODD_RUN = "run/with space?#%&\"'<b>é"
+"""A run id that every page and path must carry unharmed."""
+HOSTILE = "</td><script>alert(1)</script> \x1b[31mred\u202e {{ 7*7 }}"
+
+
+def event(id: str, **data: Any) -> dict[str, Any]:
+    """A canonical event."""
+    return {"specversion": "1.0", "type": "tocsin.run.status", "source": "lab", "id": id, "data": data}
+
+
+HISTORY = [
+    event("1", RunId="r1", Status="Queued", ExperimentName="churn", OwnerEmail="anna@example.org"),
+    event("2", RunId="r1", Status="Running", ExperimentName="churn", OwnerEmail="anna@example.org"),
+    event(
+        "3", RunId="r1", Status="Failed", ExperimentName="churn", OwnerEmail="anna@example.org", Message=HOSTILE,
+        DisplayName="<img src=x onerror=alert(1)>", Tags={"env": "<b>prod</b>"}, Url="javascript:alert(1)", LogTail="line 1\n" + HOSTILE,
+    ),
+    event("4", RunId=ODD_RUN, Status="Failed", ExperimentName="<i>odd</i>", Message="broken", Url="https://runs.example.org/1"),
+    event("5", RunId="r3", Status="Completed", ExperimentName="churn", Progress=1.0, DurationMs=61_000),
+    event("6", Status="Failed"),
+]  # fmt: skip
+
+
+def live(home: Path) -> Tocsin:
+    """Start a tocsin on ``home`` and give it its history."""
+    home.mkdir(parents=True, exist_ok=True)
+    tocsin = Tocsin(program=PROGRAM, home=home).start(within=60)
+    answer = tocsin.send(json.dumps(HISTORY).encode())
+    assert 202 == answer.status, answer
+    assert (5, 1) == (answer.body["accepted"], answer.body["dead"]), answer
+
+    def told() -> bool:
+        mails = tocsin.get("/api/v1/mails").body["mails"]
+        assert 2 == len([m for m in mails if m["State"] == "sent"]), mails
+        alerts = tocsin.get("/api/v1/alerts").body["alerts"]
+        assert 2 == len(alerts), alerts
+        return True
+
+    eventually(told, within=30, every=0.1)
+    return tocsin
