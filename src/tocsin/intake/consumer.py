@@ -131,28 +131,27 @@ class Consumer:
         )
 
     def _decode_canonical(self, messages: Iterable[Message], received: datetime) -> Decoded:
-        """Cut bodies into events and leave the reading to the store, which does it in bulk.
-
-        A piece that is no JSON goes along too: the store's reading makes it a dead letter.
-        """
+        """Cut bodies into events and leave the reading of what is JSON to the store, which does it in bulk."""
         received_us = micros(received)
         payloads: list[bytes] = []
-        times_us: list[int] = []
+        dead: list[DeadLetter] = []
         no_json = True
         for message in messages:
-            pieces = self.split(message.payload)
-            no_json = no_json and all(piece.dead in _NO_JSON for piece in pieces)
-            payloads += [piece.raw for piece in pieces]
-            times_us += [received_us] * len(pieces)
+            for piece in self.split(message.payload):
+                no_json = no_json and piece.dead in _NO_JSON
+                if piece.dead is None:
+                    payloads.append(piece.raw)
+                else:
+                    dead.append(self._letter(piece, message.origin, piece.dead, piece.detail))
         raw = RawEvents(
             consumer=self.name,
             payloads=payloads,
-            times_us=times_us,
+            times_us=[received_us] * len(payloads),
             own_time=False,
             received_us=received_us,
             retries_unknown=self.retries_unknown,
         )
-        return Decoded(raw=(raw,) if payloads else (), no_json=no_json and bool(payloads))
+        return Decoded(raw=(raw,) if payloads else (), dead=tuple(dead), no_json=no_json and bool(dead))
 
     def _letter(self, piece: Piece, origin: Origin, reason: DeadReason, detail: str) -> DeadLetter:
         return DeadLetter(consumer=self.name, origin=origin, reason=reason, detail=detail, payload=piece.raw)

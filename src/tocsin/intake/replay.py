@@ -83,7 +83,7 @@ def decode_again(consumer: Consumer, letter: StoredDeadLetter) -> Decoded:
     """A letter holds a whole message where its format failed, else one event cut out of it: it is tried as both."""
     message = Message(payload=letter.payload, origin=Origin(topic=letter.topic))
     whole = consumer.decode([message], letter.time)
-    if whole.raw or whole.mapped or whole.filtered:
+    if whole.raw or whole.mapped or whole.filtered or consumer.mapper is None:
         return whole
     event = consumer.decode([message], letter.time, alone=True)
     return event if event.mapped else whole

@@ -174,11 +174,12 @@ def test_neighbours_of_a_bad_event_are_not_punished() -> None:
 
 
 def test_canonical_messages_are_cut_and_left_to_the_store() -> None:
-    """Bytes untouched, also those of what is no event; what is no JSON at all is marked."""
+    """Also what is no event; what cannot be read is dead at once, and what is no JSON at all is marked."""
     canonical = compile_consumer("e", ConsumerFile(connector="http", canonical=True, retries="unknown"))
     decoded = canonical.decode([Message(payload=b'[{"id": 1},  17, {"id": NaN}]')], NOON)
     (raw,) = decoded.raw
-    assert [b'{"id":1}', b"17", b'{"id":NaN}'] == list(raw.payloads)
+    assert [b'{"id":1}', b"17"] == list(raw.payloads)
+    assert [DeadReason.BAD_NUMBER] == [letter.reason for letter in decoded.dead]
     assert (True, False) == (raw.retries_unknown, raw.own_time)
     assert not decoded.no_json
     assert canonical.decode([Message(payload=b"nonsense")], NOON).no_json
