@@ -1,0 +1,83 @@
+"""A notifier over a state in a file and a real SMTP server; also a program, to be killed.
+
+python -m tests.integration.notify.house STATE HOST PORT     tells all that is in the state, and ends
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.unit.notify.make import press
+from tocsin.clock import Clock, SystemClock
+from tocsin.metrics.registry import Metrics
+from tocsin.notify.circuit import Backoff
+from tocsin.notify.facts import NoFacts
+from tocsin.notify.notifier import Notifier, NotifyOptions
+from tocsin.notify.oncall import OnCall
+from tocsin.notify.sender import Retry
+from tocsin.notify.smtp import SmtpOptions, SmtpTransport
+from tocsin.state.interface import State
+from tocsin.state.sqlite import SqliteState
+
+SENDER = "tocsin <tocsin@example.org>"
+
+
+def notifier(state: State, clock: Clock, metrics: Metrics | None = None, **smtp: Any) -> Notifier:
+    """Retries soon, caps nothing."""
+    values: dict[str, Any] = {"sender": SENDER, "timeout": 5.0, **smtp}
+    return Notifier(
+        options=NotifyOptions(
+            sender=SENDER,
+            default_receiver=("ops@example.org",),
+            cap=None,
+            retry=Retry(first=timedelta(milliseconds=50), longest=timedelta(milliseconds=200)),
+            circuit=Backoff(first=timedelta(milliseconds=20), longest=timedelta(milliseconds=100)),
+        ),
+        state=state,
+        oncall=OnCall,
+        templates=press().templates,
+        facts=NoFacts(),
+        transport=SmtpTransport(SmtpOptions(**values)),
+        allows=lambda _: True,
+        metrics=metrics or Metrics(),
+        clock=clock,
+    )
+
+
+def tell(made: Notifier, until: Callable[[], object], within: float = 30) -> None:
+    """Run it until ``until()`` is true."""
+
+    async def running() -> None:
+        stop = asyncio.Event()
+        task = asyncio.create_task(made.run(stop))
+        try:
+            async with asyncio.timeout(within):
+                while not until():
+                    if task.done():
+                        task.result()
+                    await asyncio.sleep(0.01)
+        finally:
+            stop.set()
+            await task
+
+    try:
+        asyncio.run(running())
+    finally:
+        made.close()
+
+
+def main(path: Path, host: str, port: int) -> None:
+    """Tell everything."""
+    clock = SystemClock()
+    state = SqliteState.open(path, clock=clock)
+    made = notifier(state, clock, host=host, port=port)
+    asyncio.run(made.drain())
+    made.close()
+    state.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
