@@ -1,0 +1,130 @@
+"""Queries between two systems: made readable, with a condition after them, told apart from it again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tocsin.errors import QueryError
+from tocsin.kql.classify import classify
+from tocsin.kql.tokens import TokenKind, tokenize
+from tocsin.kql.translate import translate
+from tocsin.model.statuses import Kind
+from tocsin.rules.interchange.words import AGGREGATES, column
+
+Schema = Mapping[str, Mapping[str, str]]
+
+LONG = 100
+"""A query of one line that is longer is put on several."""
+_TAIL = re.compile(
+    r"\A(?P<base>.+)\n\| summarize (?P<value>\w+) = (?P<f>avg|min|max|sum|count)\((?P<measure>[^\n]*?)\)(?: by [^\n]+)?"
+    r"\n\| where (?P=value) (?P<op>==|>=|<=|>|<) (?P<threshold>-?[0-9.e+-]+)\Z",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """Azure's criteria: an aggregate of the query's rows, for each of some columns, against a threshold."""
+
+    f: str  # avg, min, max, sum, count
+    measure: str  # the column as KQL writes it, '' for count
+    by: tuple[str, ...]  # names of columns
+    op: str
+    threshold: str
+
+    @property
+    def any_row(self) -> bool:
+        """Whether one row is enough."""
+        return self.f == "count" and (self.op, self.threshold) in ((">", "0"), (">=", "1"))
+
+    def value(self) -> str:
+        """A name for the aggregate that no column of ``by`` has."""
+        return next(n for n in ("value", "aggregate", "value_", "value__") if n not in self.by)
+
+    def after(self, query: str) -> str:
+        """``query`` and the condition: each row that is left is an instance that fires."""
+        name, by = self.value(), ", ".join(column(c) for c in self.by)
+        grouped = f" by {by}" if by else ""
+        return (
+            f"{query}\n| summarize {name} = {self.f}({self.measure}){grouped}\n| where {name} {self.op} {self.threshold}"
+        )
+
+
+def split_condition(query: str, by: Sequence[str]) -> tuple[str, Condition] | None:
+    """What ``Condition.after`` put together; None for a query that it did not make."""
+    match = _TAIL.match(query)
+    if match is None:
+        return None
+    condition = Condition(
+        f=match["f"], measure=match["measure"], by=tuple(by), op=match["op"], threshold=match["threshold"]
+    )
+    return (match["base"], condition) if condition.after(match["base"]) == query else None
+
+
+def readable(query: str) -> str:
+    """The query with line breaks where its author put none: before each ``|`` and after each ``;`` outside brackets."""
+    text = query.replace("\r\n", "\n").replace("\r", "\n").strip()
+    text = "\n".join(line.rstrip() for line in text.split("\n"))
+    if "\t" in text:
+        text = text.expandtabs(4)
+    try:
+        tokens = tokenize(text)
+    except QueryError:
+        return text
+    if any(len(line) > LONG for line in text.split("\n")):
+        text = _broken(text)
+        tokens = tokenize(text)
+    while tokens and tokens[-1].text == ";" and tokens[-1].kind is TokenKind.PUNCT:
+        text = text[: tokens[-1].start].rstrip() + text[tokens[-1].end :]
+        tokens = tokenize(text)
+    return text.strip()
+
+
+def _broken(text: str) -> str:
+    depth, out, done = 0, "", 0
+    for token in tokenize(text):
+        if token.kind is not TokenKind.PUNCT:
+            continue
+        depth += (token.text in "([{") - (token.text in ")]}")
+        if depth == 0 and token.text in "|;":
+            at = token.start if token.text == "|" else token.end
+            piece = text[done:at]
+            out += (piece.rstrip(" ") if text[at:].lstrip(" ")[:1] != "\n" else piece) + "\n"
+            done = at + len(text[at:]) - len(text[at:].lstrip(" "))
+            if token.text == "|" and out.endswith("\n\n") and piece.strip(" \n") == "":
+                out = out[:-1]
+    return re.sub(r"\n{2,}", "\n", out + text[done:])
+
+
+def without_render(query: str) -> tuple[str, bool]:
+    """The query without a ``render`` at its end, which only a chart needs; whether there was one."""
+    tokens = tokenize(query)
+    for i in range(len(tokens) - 2, -1, -1):
+        if tokens[i].text == "|" and tokens[i].kind is TokenKind.PUNCT:
+            if tokens[i + 1].text == "render":
+                return query[: tokens[i].start].rstrip(), True
+            break
+    return query, False
+
+
+def kind_of(query: str, schema: Schema) -> Kind | None:
+    """Row or window; None for a query that tocsin cannot read."""
+    try:
+        return classify(query, schema).kind
+    except QueryError:
+        return None
+
+
+def fault_of(query: str, by: Sequence[str], schema: Schema) -> str:
+    """Why a query does not run here, '' where it does."""
+    try:
+        columns = translate(query, schema).columns
+    except QueryError as e:
+        return str(e)
+    missing = [name for name in by if name not in columns]
+    return f"the query gives no column {missing[0]}" if missing else ""
+
+
+assert set(AGGREGATES.values()) == {"avg", "min", "max", "sum", "count"}
