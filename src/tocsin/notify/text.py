@@ -155,7 +155,30 @@ def wrap(text: str, indent: str = "") -> str:
     """``text`` in lines of 72 columns behind ``indent``; line breaks in it stay, long words are not torn."""
     out: list[str] = []
     for line in text.split("\n"):
-        out += textwrap.wrap(
-            line, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-        ) or [""]
+        if len(line) + len(indent) <= WIDTH and line.isascii():
+            out.append(f"{indent}{line}".rstrip())
+        elif _WIDE.search(line):
+            out += [f"{indent}{part}" for part in _by_columns(line, WIDTH - len(indent))]
+        else:
+            out += textwrap.wrap(
+                line, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False,
+                break_on_hyphens=False,
+            ) or [""]  # fmt: skip
     return "\n".join(out)
+
+
+_WIDE = re.compile(
+    "[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\uffe0-\uffe6]"
+)
+
+
+def _by_columns(line: str, width: int) -> list[str]:
+    """``line`` cut where its columns run out; wide letters take two, and Latin words are kept whole where they fit."""
+    parts, used, current = [], 0, ""
+    for piece in re.findall(r"[!-~]+|.", line):
+        columns = sum(2 if _WIDE.match(c) else 1 for c in piece)
+        if used + columns > width and current:
+            parts.append(current.rstrip())
+            current, used = "", 0
+        current, used = current + piece, used + columns
+    return [*parts, current.rstrip()] if current.strip() or not parts else parts

@@ -91,3 +91,15 @@ def test_cutting_tears_no_mark_off_its_letter() -> None:
 
 def test_right_to_left_words_are_isolated_in_a_line() -> None:
     assert [text.isolate(t) for t in ("churn", "ليلى")] == ["churn", "\u2068ليلى\u2069"]
+
+
+def test_lines_of_a_mail_have_72_columns() -> None:
+    """Words stay whole, wide letters count twice, what was indented stays so."""
+    japanese = "学習中にGPUのメモリが不足しました。" * 8
+    lines = text.wrap(f"    {'word ' * 40}\n\n{japanese}\n{'x' * 100}", "  ").split("\n")
+    assert lines[0].startswith("      word")
+    assert [line for line in lines if len(line) > 72] == ["  " + "x" * 100]
+    wide = [line for line in lines if "学" in line]
+    assert wide and max(sum(1 + (not c.isascii()) for c in line) for line in wide) <= 72
+    assert "".join(line.strip() for line in lines if not line.isascii()) == japanese
+    assert "" in lines
