@@ -3,6 +3,7 @@ is fine, a message that could not be read, the mails of both failures."""
 
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ HOSTILE = "</td><script>alert(1)</script> \x1b[31mred\u202e {{ 7*7 }}"
 
 
 def event(id: str, **data: Any) -> dict[str, Any]:
-    """A canonical event."""
-    return {"specversion": "1.0", "type": "tocsin.run.status", "source": "lab", "id": id, "data": data}
+    """A canonical event that happened just now, later than those with a smaller id."""
+    at = datetime.now(UTC) - timedelta(seconds=30) + timedelta(seconds=int(id))
+    return {
+        "specversion": "1.0", "type": "tocsin.run.status", "source": "lab", "id": id, "time": at.isoformat(), "data": data,
+    }  # fmt: skip
 
 
 HISTORY = [

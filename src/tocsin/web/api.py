@@ -312,9 +312,11 @@ def fault(request: Request, e: Exception) -> Response:
     if isinstance(e, StoreError):
         return problem(503, "The store is away", str(e), headers={"Retry-After": "5"})
     if isinstance(e, HTTPException):
-        titles = {400: "The request is wrong", 404: "Not found", 405: "Not this method"}
+        titles = {400: "The request is wrong", 404: "Not found", 405: "Not this method", 413: "The body is too large"}
         return problem(e.status_code, titles.get(e.status_code, "Refused"), e.detail, headers=e.headers)
-    return problem(400, "Refused", str(e))
+    if isinstance(e, TocsinError):
+        return problem(400, "Refused", str(e))
+    return problem(500, "Something broke inside tocsin", "its log says what")
 
 
 def _place(e: QueryError) -> dict[str, Any]:

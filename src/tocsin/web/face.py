@@ -74,7 +74,7 @@ class AppFace(ReadFace, Protocol):
         """Tokens in force; asked at each request, so that a changed file counts at once."""
 
     def replay_dead_letters(self, ids: Sequence[int] = (), consumer: str = "") -> Mapping[str, Any]:
-        """Send dead letters through again; counts ``replayed``, ``accepted``, ``duplicate``, ``dead``, ``cut``."""
+        """Send dead letters through again; counts of what became of them."""
 
     def health(self) -> Mapping[str, Any]:
         """Facts about a living process."""

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -42,8 +43,11 @@ _HEADERS: Final[Mapping[str, str]] = {
 }
 
 
-class _TooLarge(Exception):
+class TooLarge(HTTPException):
     """The body went past its limit while it was read."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, f"at most {limit} bytes", {"Connection": "close"})
 
 
 class Guard:
@@ -79,9 +83,6 @@ class Guard:
             await self._inner(scope, self._limited(scope, receive), sending)
         except ClientDisconnect:
             return
-        except _TooLarge:
-            if not started:
-                await self._too_large(scope)(scope, receive, sending)
         except Exception:
             log.exception("web.failed", method=scope["method"], path=scope["path"])
             if not started:
@@ -172,15 +173,16 @@ class Guard:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > limit:
-                raise _TooLarge
+                self._count(scope["path"], "size")
+                raise TooLarge(limit)
             return message
 
         return receiving
 
     def _too_large(self, scope: Scope) -> Response:
         self._count(scope["path"], "size")
-        limit = self._limit(scope["path"])
-        return problem(413, "The body is too large", f"at most {limit} bytes", headers={"Connection": "close"})
+        e = TooLarge(self._limit(scope["path"]))
+        return problem(413, "The body is too large", e.detail, headers=e.headers)
 
     def _count(self, path: str, reason: str) -> None:
         if path.startswith("/intake/"):

@@ -153,7 +153,18 @@ SCHEMAS: Mapping[str, Schema] = {
             "consumer": {**_TEXT, "description": "of which consumer; absent: of all"},
         },
     ),
-    "Replayed": _object({"replayed": _COUNT}, {"accepted": _COUNT, "duplicate": _COUNT, "dead": _COUNT, "cut": _COUNT}),
+    "Replayed": _object(
+        {
+            "replayed": {**_COUNT, "description": "letters that were sent through, dead again or not"},
+            "accepted": _COUNT,
+            "duplicate": _COUNT,
+            "heartbeats": _COUNT,
+            "dead": _COUNT,
+            "filtered": _COUNT,
+            "cut": {**_COUNT, "description": "kept only in part: cannot be sent through"},
+            "orphaned": {**_COUNT, "description": "of a consumer that is no more"},
+        }
+    ),
     "Health": _object({"status": {"type": "string", "enum": ["ok"]}}, more=True),
     "Ready": _object({"ready": {"type": "boolean"}}, more=True),
 }
@@ -163,7 +174,7 @@ def document(operations: Sequence[Operation], url: str) -> Schema:
     """The whole document (OpenAPI 3.1)."""
     paths: dict[str, Schema] = {}
     for op in operations:
-        paths.setdefault(op.path, {})[op.method.lower()] = _operation(op)
+        paths.setdefault(op.path.replace(":path", ""), {})[op.method.lower()] = _operation(op)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -182,7 +193,7 @@ def document(operations: Sequence[Operation], url: str) -> Schema:
 
 
 def _operation(op: Operation) -> Schema:
-    names = [part.strip("{}") for part in op.path.split("/") if part.startswith("{")]
+    names = [part.strip("{}").removesuffix(":path") for part in op.path.split("/") if part.startswith("{")]
     out: Schema = {
         "operationId": op.id,
         "summary": op.summary,

@@ -27,12 +27,14 @@ def build(app: AppFace, local_token: str = "") -> ASGIApp:
             return answer
         if isinstance(e, HTTPException):
             title, detail = ("Not found" if e.status_code == 404 else "The request is wrong"), e.detail
-        else:
+        elif isinstance(e, TocsinError):
             title, detail = "Not now", str(e)
+        else:
+            title, detail = "Something broke inside tocsin", "Its log says what."
         return pages.trouble(request, answer.status_code, title, detail)
 
     inner = Starlette(
         routes=[*app.intake_routes(), *Api(ask).routes(), *pages.routes()],
-        exception_handlers={HTTPException: failed, TocsinError: failed},
+        exception_handlers={HTTPException: failed, TocsinError: failed, Exception: failed},
     )
     return Guard(inner, app, local_token)
