@@ -8,6 +8,7 @@ from typing import Any
 
 from tocsin.errors import QueryError
 from tocsin.kql import upstream
+from tocsin.kql.markers import marker
 from tocsin.kql.schema import Schema
 from tocsin.kql.translate import read
 from tocsin.kql.trees import nested_queries, walk
@@ -101,6 +102,8 @@ def _window_reason(flat: Any, source: str, lets: set[str]) -> str:
         return f"{whose}: only rows of {' or '.join(EVENTS)} can be told one by one"
     for op in flat.operators:
         name = type(op).__name__
+        if marker(op) in ("serialize", "distinct"):
+            return f"{marker(op)} sees several rows at once"
         if not isinstance(op, (*_DECIDES, *_SHAPES)):
             return _WHY.get(name, f"{name} does not keep events apart")
         for nested in nested_queries(op):

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from tocsin.errors import QueryError
-from tocsin.kql import shapes, upstream
+from tocsin.kql import markers, shapes, upstream, windows
+from tocsin.kql.bounds import check_tree
 from tocsin.kql.classify import classified, inlined, must_be_row
 from tocsin.kql.describe import describer, quoted
 from tocsin.kql.prefilter import Predicate, conjuncts, simple
@@ -86,7 +87,9 @@ class _Build:
         operators, prefilter = [], list[Predicate]()
         good, bad, looked_up = set[int](), set[int](), False
         for raw in flat.operators:
-            op = _at_row(upstream.resolve_lets(raw, list(columns)))
+            check_tree(raw)
+            op = markers.resolved(_at_row(upstream.resolve_lets(raw, list(columns))), columns)
+            windows.windowed(op, columns, None)  # says that events have no order
             fine, wrong = shapes.usable(op, columns)
             good, bad = good | fine, bad | wrong
             if isinstance(op, ir.Where):

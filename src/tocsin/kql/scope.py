@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from tocsin.errors import QueryError
-from tocsin.kql import upstream
+from tocsin.kql import markers, upstream, windows
 from tocsin.kql.bounds import MAX_READS, check_size, check_tree, expression_size
 from tocsin.kql.coerce import coerced, truth
 from tocsin.kql.filters import in_filter
@@ -57,14 +57,20 @@ class Pass:
             lets.append((name, body))
         source, columns = self.source(query.source, known, frozenset(name for name, _ in query.lets))
         operators = []
+        order: windows.Order = None
         for each in query.operators:
-            op = upstream.resolve_lets(each, list(columns))
-            typed, columns = self.operator(op, columns, known)
+            if markers.marker(each) == "serialize":
+                order = order or ()
+                continue
+            check_tree(each)
+            op = markers.resolved(upstream.resolve_lets(each, list(columns)), columns)
+            typed, columns = self.operator(windows.windowed(op, columns, order), columns, known)
             operators.append(typed)
+            order = windows.after(op, order)
         return ir.Query(source, operators, lets, query.parameters), columns
 
     def source(self, source: Any, tables: Tables, lets: frozenset[str]) -> tuple[Any, dict[str, str | None]]:
-        source = upstream.resolve_lets(source, [])
+        source = markers.by_columns(upstream.resolve_lets(source, []), {})
         check_tree(source)
         self._check_names(source, {})
         self.reads += self.costs.get(source.name, 1) if isinstance(source, ir.TableRef) else 1
@@ -229,7 +235,9 @@ class Pass:
             return
         if lowered in upstream.AGGREGATES:
             raise self.text.error(f"{name}() is an aggregate", name, "aggregates stand in summarize")
-        known = upstream.SCALARS | (upstream.AGGREGATES if summarizing else frozenset())
+        if lowered.startswith("series_"):
+            raise self.text.error(f"{name}() is not supported", name, "compare with a baseline: summarize, then lookup")
+        known = {k for k in upstream.SCALARS | (upstream.AGGREGATES if summarizing else frozenset()) if k[0] != "_"}
         raise self.text.error(f"there is no function {name}()", name, did_you_mean(name, known))
 
     @staticmethod

@@ -11,6 +11,7 @@ from typing import Any
 from tocsin.errors import QueryError
 from tocsin.kql import upstream
 from tocsin.kql.describe import describer
+from tocsin.kql.rewrite import rewritten
 from tocsin.kql.schema import HIDDEN, Schema
 from tocsin.kql.scope import Pass, Text
 from tocsin.kql.tokens import TokenKind, place, tokenize, unclosed
@@ -58,7 +59,10 @@ def read(query: str) -> tuple[Text, Any]:
         if token.kind is not TokenKind.PUNCT and HIDDEN in token.text:
             raise text.error(f"names with {HIDDEN} are tocsin's own", token.text)
     try:
-        return text, upstream.lower(query)
+        changed = rewritten(query, tokens)
+        if changed is query:
+            return text, upstream.lower(query)
+        return text, _lowered(changed, query)
     except upstream.SyntaxFault as fault:
         bracket = unclosed(tokens)
         if bracket is None:
@@ -67,6 +71,15 @@ def read(query: str) -> tuple[Text, Any]:
         closes = bracket.text in ")]}"
         what = "closes nothing" if closes else "is never closed"
         raise QueryError(f"{bracket.text!r} {what}", line=line, column=column) from fault
+
+
+def _lowered(text: str, query: str) -> Any:
+    """The tree of a rewritten query. What is wrong is told at its place in what was written, or without a place."""
+    try:
+        return upstream.lower(text)
+    except QueryError as fault:
+        upstream.check_syntax(query)
+        raise QueryError(fault.message, hint=fault.hint) from fault
 
 
 def analyse(query: str, schema: Schema) -> Analysed:

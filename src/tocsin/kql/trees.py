@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from tocsin.kql.upstream import ir
@@ -33,3 +34,29 @@ def nested_queries(node: Any) -> list[Any]:
         for value in (value if isinstance(value, tuple | list) else (value,))
         if isinstance(value, ir.Query)
     ]
+
+
+def rebuilt(node: Any, change: Callable[[Any], Any]) -> Any:
+    """``node`` with ``change`` applied to every part from the leaves up; nested queries stay as they are."""
+    memo: dict[int, Any] = {}
+
+    def each(part: Any) -> Any:
+        if id(part) not in memo:
+            memo[id(part)] = _inside(part)
+        return memo[id(part)]
+
+    def _inside(part: Any) -> Any:
+        if isinstance(part, tuple):
+            items = tuple(each(item) for item in part)
+            return items if any(a is not b for a, b in zip(items, part, strict=True)) else part
+        if isinstance(part, ir.Query) or not is_dataclass(part) or isinstance(part, type):
+            return part
+        changes = {}
+        for f in fields(part):
+            value = getattr(part, f.name)
+            new = each(value) if is_dataclass(value) or isinstance(value, tuple) else value
+            if new is not value:
+                changes[f.name] = new
+        return change(replace(part, **changes) if changes else part)
+
+    return each(node)

@@ -94,6 +94,9 @@ _RESULT: dict[str, str] = {
             "endofmonth",
             "endofyear",
             "make_datetime",
+            "unixtime_microseconds_todatetime",
+            "unixtime_milliseconds_todatetime",
+            "unixtime_seconds_todatetime",
             "datetime_add",
         ],
         "datetime",
@@ -115,7 +118,20 @@ _RESULT: dict[str, str] = {
         ],
         "bool",
     ),
-    **dict.fromkeys(["parse_json", "todynamic", "bag_pack", "pack", "make_set"], "dynamic"),
+    **dict.fromkeys(
+        [
+            "parse_json",
+            "todynamic",
+            "bag_pack",
+            "pack",
+            "make_set",
+            "bag_keys",
+            "make_bag",
+            "make_bag_if",
+            "make_set_if",
+        ],
+        "dynamic",
+    ),
 }
 _OF_FIRST = frozenset(["min", "max", "any", "take_any", "percentile", "minif", "maxif"])
 _COMPARISONS = frozenset(
@@ -184,6 +200,10 @@ def _call(name: str, args: list[str | None]) -> str | None:
         return args[0] if len(set(args)) == 1 else None
     if name in ("bin", "floor", "abs") and args:
         return "long" if args[0] == "int" else args[0] if args[0] in ("datetime", "timespan", "long", "real") else None
+    if name.startswith("__tocsin_") and args:
+        return {"__tocsin_bin_time": "datetime", "__tocsin_bin_span": "timespan"}.get(
+            name, args[0] if name == "__tocsin_default" else None
+        )
     if name == "sum" and args and args[0] in _NUMBERS:
         return "real" if args[0] == "real" else "long"
     if name in _OF_FIRST and args:

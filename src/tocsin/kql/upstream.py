@@ -20,19 +20,37 @@ from duckdb_kql import schema as _schema
 from duckdb_kql.errors import KqlError, KqlSchemaError, KqlSyntaxError, KqlUnsupportedError
 from duckdb_kql.lower import _string_value as string_value
 from duckdb_kql.lower import lower as _lower
+from duckdb_kql.parser import parse as _parse
 from duckdb_kql.translate import _SPECIAL_FORMS, naming, render_expr
 from duckdb_kql.translate import clock as _clock
 from duckdb_kql.translate import summarize_names as _summarize_names
 from duckdb_kql.translate import to_sql as _to_sql
 from duckdb_kql.translate.functions import AGGREGATE_FUNCTIONS, SCALAR_FUNCTIONS
+from duckdb_kql.translate.functions import _a as _aggregate_spec
+from duckdb_kql.translate.functions import _f as _scalar_spec
 
 from tocsin.errors import QueryError
+from tocsin.kql import extras
 
 TESTED = ("1.1", "1.2")
 """Versions of duckdb-kql that this module is tested with: from the first, below the second."""
 
 NOW = "kqlnow"
 """Name of the bind parameter that now() and ago() read."""
+
+
+def _format_timespan(call: Any) -> str:
+    if len(call.args) != 2 or not isinstance(call.args[1], ir.Literal):
+        raise QueryError("format_timespan takes a timespan and a fixed format")
+    return extras.format_timespan(render_expr(call.args[0]), str(call.args[1].value))
+
+
+# Its tables of functions are how it is extended; only names that it does not have are added.
+for _name, (_template, _arities) in extras.SCALARS.items():
+    SCALAR_FUNCTIONS.setdefault(_name, _scalar_spec(_name, "template", _template, _arities))
+for _name, (_template, _arities, _prefix) in extras.AGGREGATES.items():
+    AGGREGATE_FUNCTIONS.setdefault(_name, _aggregate_spec(_name, _template, _arities, name_prefix=_prefix))
+_SPECIAL_FORMS.setdefault("format_timespan", _format_timespan)
 
 
 class SyntaxFault(QueryError):
@@ -92,6 +110,14 @@ def lower(text: str) -> Any:
     return query
 
 
+def check_syntax(text: str) -> None:
+    """Raises ``QueryError`` with its place where ``text`` does not parse."""
+    try:
+        _parse(text)
+    except (KqlError, RecursionError, ValueError) as fault:
+        raise told(fault) from fault
+
+
 def render(query: Any, tables: Mapping[str, Iterable[str]]) -> tuple[str, bool]:
     """SQL of a tree over ``tables`` (name -> columns), and whether it reads ``$kqlnow``."""
     with _clock(_PINNED) as active:
@@ -107,7 +133,7 @@ def render_scalar(expr: Any) -> str | None:
     with _clock(_PINNED):
         try:
             return render_expr(expr)
-        except (KqlError, RecursionError, ValueError, AssertionError):
+        except (KqlError, QueryError, RecursionError, ValueError, AssertionError):
             return None
 
 

@@ -1,0 +1,105 @@
+"""Functions of KQL that the translator lacks, as DuckDB SQL. ``{0}`` is the first operand.
+
+Meanings are those of the KQL reference: a bag is a JSON object, a function of something else is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tocsin.errors import QueryError
+
+_ENTRIES = "map_entries(json_transform({0}, '\"MAP(VARCHAR, JSON)\"'))"
+# The entries of all bags, then the first value of each key.
+_BAG = (
+    "list_transform([coalesce(flatten(list("
+    + _ENTRIES
+    + ") FILTER (WHERE json_type({0}) = 'OBJECT'%s)), [])], lambda _all: "
+    "to_json(map_from_entries(list_transform(list_distinct(list_transform(_all, lambda _kv: _kv.key)), "
+    "lambda _key: {{'k': _key, 'v': list_filter(_all, lambda _kv: _kv.key = _key)[1].value}}))))[1]"
+)
+_SET = (
+    "to_json(coalesce(list_distinct(flatten(list(CASE WHEN json_type(TRY_CAST({0} AS JSON)) = 'ARRAY' "
+    "THEN CAST(to_json({0}) AS JSON[]) ELSE [to_json({0})] END) FILTER (WHERE {0} IS NOT NULL AND {1}))), []))"
+)
+_BINNED = "CAST(floor((epoch_us({0}) - epoch_us({2})) / epoch_us({1})) * epoch_us({1}) AS BIGINT)"
+
+SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "bag_has_key": ("coalesce(json_type({0}) = 'OBJECT' AND list_contains(json_keys({0}), {1}), FALSE)", (2,)),
+    "bag_keys": ("(CASE WHEN json_type({0}) = 'OBJECT' THEN to_json(json_keys({0})) END)", (1,)),
+    "strcmp": ("(CASE WHEN {0} < {1} THEN -1 WHEN {0} > {1} THEN 1 ELSE 0 END)", (2,)),
+    "unixtime_microseconds_todatetime": ("make_timestamp(CAST({0} AS BIGINT))", (1,)),
+    "unixtime_milliseconds_todatetime": ("make_timestamp(CAST({0} * 1000 AS BIGINT))", (1,)),
+    "unixtime_seconds_todatetime": ("make_timestamp(CAST({0} * 1000000 AS BIGINT))", (1,)),
+    # Names that users cannot spell: what rewritten queries call.
+    "__tocsin_bin_number": ("({2} + floor(({0} - {2}) / {1}) * {1})", (3,)),
+    "__tocsin_bin_span": ("({2} + to_microseconds(" + _BINNED + "))", (3,)),
+    "__tocsin_bin_time": ("({2} + to_microseconds(" + _BINNED + "))", (3,)),
+    "__tocsin_default": ("coalesce({0}, {1})", (2,)),
+    "__tocsin_number": ("row_number() OVER ()", (0,)),
+}
+"""Name -> template and numbers of arguments."""
+
+AGGREGATES: dict[str, tuple[str, tuple[int, ...], str]] = {
+    "count_distinct": ("count(DISTINCT {0})", (1,), "count_distinct"),
+    "count_distinctif": ("count(DISTINCT {0}) FILTER (WHERE {1})", (2,), "count_distinctif"),
+    "make_bag": (_BAG % "", (1, 2), "bag"),
+    "make_bag_if": (_BAG % " AND {1}", (2, 3), "bag"),
+    "make_list_if": ("coalesce(list({0}) FILTER (WHERE {0} IS NOT NULL AND {1}), [])", (2, 3), "list"),
+    "make_list_with_nulls": ("coalesce(list({0}), [])", (1,), "list"),
+    "make_set_if": (_SET, (2, 3), "set"),
+    "maxif": ("max({0}) FILTER (WHERE {1})", (2,), "maxif"),
+    "minif": ("min({0}) FILTER (WHERE {1})", (2,), "minif"),
+    "stdevp": ("coalesce(stddev_pop({0}), 0.0)", (1,), "stdevp"),
+    "take_anyif": ("any_value({0}) FILTER (WHERE {1})", (2,), "take_anyif"),
+    "variancep": ("coalesce(var_pop({0}), 0.0)", (1,), "variancep"),
+    "__tocsin_list": ("list({0} ORDER BY {1})", (2,), "list"),
+}
+"""Name -> template, numbers of arguments, prefix of an unnamed result's name."""
+
+_DELIMITERS = " /-:,.[]_"
+
+
+def format_timespan(value: str, pattern: str) -> str:
+    """``format_timespan(value, 'd.hh:mm:ss')``: d, h or H, m, s, f and F stand for parts, repeated for their digits."""
+    pieces: Sequence[str] = [
+        _part("abs(u) // 86400000000", run) if run[0] == "d" else _element(run) for run in _runs(pattern)
+    ]
+    return f"list_transform([epoch_us({value})], lambda u: {' || '.join(pieces)})[1]"
+
+
+def _runs(pattern: str) -> list[str]:
+    if not pattern:
+        raise QueryError("format_timespan needs a format", hint="'d.hh:mm:ss'")
+    runs: list[str] = []
+    for char in pattern:
+        if char not in "dhHmsfF" + _DELIMITERS:
+            raise QueryError(f"format_timespan does not know {char!r}", hint="d, h, m, s, f, F and / - : , . _ [ ] do")
+        if runs and runs[-1][0] == char and char not in _DELIMITERS:
+            runs[-1] += char
+        else:
+            runs.append(char)
+    return runs
+
+
+def _element(run: str) -> str:
+    match run[0]:
+        case "h" | "H":
+            return _part("abs(u) // 3600000000 % 24", run)
+        case "m":
+            return _part("abs(u) // 60000000 % 60", run)
+        case "s":
+            return _part("abs(u) // 1000000 % 60", run)
+        case "f" | "F":
+            digits = f"substr(lpad(CAST(abs(u) % 1000000 AS VARCHAR), 6, '0') || '0', 1, {len(run)})"
+            return digits if run[0] == "f" else f"rtrim({digits}, '0')"
+    return f"'{run}'"
+
+
+def _part(number: str, run: str) -> str:
+    text = f"CAST({number} AS VARCHAR)"
+    return (
+        text
+        if len(run) == 1
+        else f"CASE WHEN len({text}) < {len(run)} THEN lpad({text}, {len(run)}, '0') ELSE {text} END"
+    )
