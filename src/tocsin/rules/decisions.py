@@ -10,11 +10,11 @@ import structlog
 
 from tocsin.alerts.occurrences import RunEvent
 from tocsin.logstore.interface import LogReader
-from tocsin.model.alert import Occurrence, Phase, Transition, Why
+from tocsin.model.alert import EventKey, Occurrence, Phase, Transition, Why
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, IntentKind
-from tocsin.rules.history import moment, plain, whole_rows
+from tocsin.rules.history import Row, moment, plain, whole_rows
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule
 from tocsin.rules.templates import TemplateFault
@@ -62,18 +62,24 @@ class Decision:
         return (self.at, self.commit_seq, key.time_us, self.rule.name, self.run_id, key.source, key.event_id)
 
 
-def write(decisions: Sequence[Decision], memory: Memory, reader: LogReader, heard: Heard) -> None:
-    """Turn ``decisions`` into occurrences, transitions, intents and catch-ups of ``memory``."""
+def write(
+    decisions: Sequence[Decision], memory: Memory, reader: LogReader, heard: Heard, rows: Mapping[EventKey, Row]
+) -> None:
+    """Turn ``decisions`` into occurrences, transitions, intents and catch-ups of ``memory``. ``rows`` are known already."""
     ordered = sorted(decisions, key=lambda d: d.order)
-    for tells in (True, False):
-        rows = whole_rows(reader, [d.event for d in ordered if d.why in (TELLS if tells else STALE)])
-        for decision in ordered:
-            if decision.why in TELLS and tells:
-                _tell(decision, rows.get(decision.event.key, {}), memory)
-            elif decision.why in STALE and not tells:
-                _pass_over(decision, rows.get(decision.event.key, {}), memory, heard)
-            elif not tells and decision.why not in TELLS:
-                memory.remember(decision.occurrence)  # before the rule's start: nobody's business but ours
+    for whys in (TELLS, STALE):
+        wanted = [d for d in ordered if d.why in whys]
+        unread = [(d.event.key, d.event.commit_seq) for d in wanted if d.event.key not in rows]
+        read = {**rows, **whole_rows(reader, unread)} if unread else rows
+        for decision in wanted:
+            row = read.get(decision.event.key, {})
+            if whys is TELLS:
+                _tell(decision, row, memory)
+            else:
+                _pass_over(decision, row, memory, heard)
+    for decision in ordered:
+        if decision.why not in TELLS | STALE:  # before the rule's start: nobody's business but ours
+            memory.remember(decision.occurrence)
 
 
 def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -40,14 +40,17 @@ def moment(us: int) -> datetime:
     return EPOCH + timedelta(microseconds=us)
 
 
-def naive(t: datetime) -> datetime:
-    """As DuckDB's TIMESTAMP takes it."""
-    return t.astimezone(UTC).replace(tzinfo=None)
-
-
 def commit_rows(lo: int, hi: int) -> tuple[str, dict[str, object]]:
     """SQL of the rows of commits in (lo, hi], and its parameters."""
     return "SELECT * FROM RunStatusChanged WHERE CommitSeq > $lo AND CommitSeq <= $hi", {"lo": lo, "hi": hi}
+
+
+def listed(values: Iterable[str]) -> str:
+    """A list as a parameter: JSON text, for ``($name::JSON)::VARCHAR[]``.
+
+    DuckDB's Python client looks for pandas once for each element of a list, 0.1 ms each where it is not installed.
+    """
+    return json.dumps(list(values), ensure_ascii=False)
 
 
 def run_rows(reader: LogReader, run_ids: Iterable[str], hi: int) -> tuple[str, dict[str, object]]:
@@ -57,10 +60,11 @@ def run_rows(reader: LogReader, run_ids: Iterable[str], hi: int) -> tuple[str, d
     first = min((s.first for s in spans.values()), default=EPOCH)
     last = max((s.last for s in spans.values()), default=EPOCH)
     sql = (
-        "SELECT * FROM RunStatusChanged WHERE TimeGenerated >= $first AND TimeGenerated <= $last"
-        " AND RunId IN (SELECT unnest($runs::VARCHAR[])) AND CommitSeq <= $hi"
+        "SELECT * FROM RunStatusChanged"
+        " WHERE TimeGenerated >= make_timestamp($first::BIGINT) AND TimeGenerated <= make_timestamp($last::BIGINT)"
+        " AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[])) AND CommitSeq <= $hi"
     )
-    return sql, {"first": naive(first), "last": naive(last), "runs": runs, "hi": hi}
+    return sql, {"first": micros(first), "last": micros(last), "runs": listed(runs), "hi": hi}
 
 
 def read(reader: LogReader, rows_sql: str, params: Mapping[str, object]) -> list[Seen]:
@@ -94,35 +98,59 @@ def read(reader: LogReader, rows_sql: str, params: Mapping[str, object]) -> list
 def read_keys(reader: LogReader, keys: Iterable[EventKey], rows_sql: str, params: Mapping[str, object]) -> list[Seen]:
     """Those events of ``rows_sql`` that have one of these keys."""
     wanted = set(keys)
-    ids = sorted({k.event_id for k in wanted})
-    sql = f"SELECT * FROM ({rows_sql}) WHERE EventId IN (SELECT unnest($ids::VARCHAR[]))"
-    return [s for s in read(reader, sql, {**params, "ids": ids}) if s.event.key in wanted]
+    sql = f"SELECT * FROM ({rows_sql}) WHERE EventId IN (SELECT unnest(($ids::JSON)::VARCHAR[]))"
+    found = read(reader, sql, {**params, "ids": listed({k.event_id for k in wanted})})
+    return [s for s in found if s.event.key in wanted]
 
 
-def whole_rows(reader: LogReader, events: Sequence[RunEvent]) -> dict[EventKey, dict[str, object]]:
-    """The rows of ``events`` as JSON-able values by column; Raw is left out."""
-    if not events:
+Row = Mapping[str, object]
+"""A row of RunStatusChanged as JSON-able values by column; Raw is left out."""
+
+
+def whole_rows(reader: LogReader, places: Iterable[tuple[EventKey, int]]) -> dict[EventKey, Row]:
+    """The rows of events, given by key and CommitSeq."""
+    wanted = dict(places)
+    if not wanted:
         return {}
-    listed = ", ".join(f'"{name}"' for name in _CARRIED)
+    names = ", ".join(f'"{name}"' for name in _CARRIED)
     table = reader.select(
-        f"SELECT {listed}, epoch_us(TimeGenerated) AS time_us FROM RunStatusChanged"
-        " WHERE CommitSeq >= $lo AND CommitSeq <= $hi AND TimeGenerated >= $first AND TimeGenerated <= $last"
-        " AND EventId IN (SELECT unnest($ids::VARCHAR[]))",
+        f"SELECT {names}, epoch_us(TimeGenerated) AS time_us FROM RunStatusChanged"
+        " WHERE CommitSeq >= $lo AND CommitSeq <= $hi"
+        " AND TimeGenerated >= make_timestamp($first::BIGINT) AND TimeGenerated <= make_timestamp($last::BIGINT)"
+        " AND EventId IN (SELECT unnest(($ids::JSON)::VARCHAR[]))",
         {
-            "lo": min(e.commit_seq for e in events),
-            "hi": max(e.commit_seq for e in events),
-            "first": naive(moment(min(e.key.time_us for e in events))),
-            "last": naive(moment(max(e.key.time_us for e in events))),
-            "ids": sorted({e.key.event_id for e in events}),
+            "lo": min(wanted.values()),
+            "hi": max(wanted.values()),
+            "first": min(k.time_us for k in wanted),
+            "last": max(k.time_us for k in wanted),
+            "ids": listed({k.event_id for k in wanted}),
         },
     )
-    wanted = {e.key for e in events}
-    found: dict[EventKey, dict[str, object]] = {}
+    found: dict[EventKey, Row] = {}
     for row in table.to_pylist():
         key = EventKey(source=row["Source"], event_id=row["EventId"], time_us=row.pop("time_us"))
         if key in wanted:
             found[key] = {name: plain(value, dynamic=name in _DYNAMIC) for name, value in row.items()}
     return found
+
+
+def seen_in(key: EventKey, row: Row) -> Seen:
+    """What evaluation needs of a whole row."""
+    attempt, seq, will_retry = row["Attempt"], row["CommitSeq"], row["WillRetry"]
+    assert isinstance(seq, int)
+    return Seen(
+        run_id=str(row["RunId"]),
+        event=RunEvent(
+            key=key,
+            attempt=attempt if isinstance(attempt, int) else 0,
+            status=str(row["Status"]),
+            commit_seq=seq,
+            has_time=row["TimeGiven"] is not False,
+        ),
+        consumer=str(row["Consumer"]),
+        job=str(row["JobKey"] or row["RunId"]),
+        will_retry=will_retry if isinstance(will_retry, bool) else None,
+    )
 
 
 def plain(value: object, *, dynamic: bool = False) -> object:

@@ -1,9 +1,9 @@
 """Which rules can a commit touch? A hash index over prefilters, so that cost follows activity, not the number of rules.
 
 Each rule is filed under one of its simple predicates, the one whose values the fewest other rules share: under
-``ExperimentName == 'churn'`` rather than under ``Status == 'Failed'``. A commit is reduced to its distinct values of the
-columns that predicates name, in SQL, and already there to the statuses that some rule waits for. Each distinct row then
-finds the rules filed under its values, and those whose other predicates hold for it too are touched.
+``ExperimentName == 'churn'`` rather than under ``Status == 'Failed'``. A commit is reduced to the rows with a status that
+some rule waits for, and these to their distinct values of the columns that predicates name. Each of them finds the rules
+filed under its values, and those whose other predicates hold for it too are touched.
 
 A predicate that cannot be judged outside DuckDB (a number inside a dynamic column, letters beyond ASCII under ``=~``)
 counts as holding: the index may name a rule too many, never one too few.
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tocsin.kql.prefilter import Op, Predicate
 from tocsin.rules.rule import Rule
@@ -115,21 +116,31 @@ class RuleIndex:
             found.setdefault((number, folded), []).extend(rules)
         return found
 
-    def distinct_sql(self, rows_sql: str) -> str:
-        """SQL that reduces ``rows_sql`` to distinct values of the indexed fields, as k0, k1, …; binds ``$statuses`` where
-        ``statuses`` is not None.
-        """
-        listed = ", ".join(f"{f.sql} AS k{i}" for i, f in enumerate(self.fields)) or "1 AS k0"
-        where = ' WHERE "Status" IN (SELECT unnest($statuses::VARCHAR[]))' if self.statuses is not None else ""
-        return f"SELECT DISTINCT {listed} FROM ({rows_sql}){where}"
+    def keys_sql(self, rows_sql: str) -> str:
+        """SQL that reads of ``rows_sql`` what ``touched`` wants: RunId, Status, and the indexed fields as k0, k1, …"""
+        listed = ["RunId", STATUS]
+        for i, one in enumerate(self.fields):
+            value = one.sql
+            if self.statuses is not None and one.path:  # JSON is read only where somebody waits for the status
+                quoted = ", ".join(f"'{status}'" for status in sorted(self.statuses) if status.isalpha())
+                value = f"CASE WHEN {STATUS} IN ({quoted or 'NULL'}) THEN {value} END"
+            listed.append(f"{value} AS k{i}")
+        return f"SELECT {', '.join(listed)} FROM ({rows_sql})"
 
-    def touched(self, distinct: pa.Table) -> list[int]:
-        """Numbers of the rules that rows with these distinct values can match, in order."""
-        if distinct.num_rows == 0:
+    def touched(self, keys: pa.Table) -> list[int]:
+        """Numbers of the rules that rows with these keys can match, in order."""
+        if self.statuses is not None:
+            keys = keys.filter(pc.is_in(keys.column(1), pa.array(sorted(self.statuses), pa.string())))
+        if keys.num_rows == 0:
             return []
         found = set(self._always)
+        if not self.fields:
+            return sorted(found)
+        names = [f"k{i}" for i in range(len(self.fields))]
+        distinct = keys.select(names).group_by(names).aggregate([])
         columns = [
-            [_key(value, bool(f.path)) for value in distinct.column(i).to_pylist()] for i, f in enumerate(self.fields)
+            [_key(value, bool(one.path)) for value in distinct.column(name).to_pylist()]
+            for name, one in zip(names, self.fields, strict=True)
         ]
         for row in zip(*columns, strict=True):
             for number, folded in self._by_field:

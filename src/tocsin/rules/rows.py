@@ -17,6 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from tocsin.alerts.decisions import judge, why_stale
 from tocsin.alerts.occurrences import stretches
 from tocsin.logstore.interface import CommitInfo, LogReader
@@ -25,11 +28,14 @@ from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import history
 from tocsin.rules.decisions import Decision, write
-from tocsin.rules.history import Seen, moment
+from tocsin.rules.history import Row, Seen, moment
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.memory import Memory, Pair
 from tocsin.rules.rule import Rule
 from tocsin.rules.shapes import Hit, Trouble, matches
+
+FEW = 256
+"""Up to so many matching events are read whole at once, since most of them will be told."""
 
 
 @dataclass(slots=True)
@@ -38,6 +44,8 @@ class _Work:
 
     takes: Callable[[str], bool]  # whether a rule is evaluated
     hits: dict[Pair, dict[EventKey, Hit]] = field(default_factory=lambda: defaultdict(dict))
+    runs: pa.ChunkedArray | None = None  # RunIds of the commits
+    rows: Mapping[EventKey, Row] = field(default_factory=dict)  # whole rows, where they are few
     seen: dict[str, dict[EventKey, Seen]] = field(default_factory=lambda: defaultdict(dict))  # by run
     told: Mapping[Pair, Sequence[Occurrence]] = field(default_factory=dict)
     again: set[Pair] = field(default_factory=set)  # pairs whose history is read
@@ -63,41 +71,39 @@ def evaluate_commits(
     hi = commits[-1].seq
     rows_sql, params = history.commit_rows(after, hi)
     _match(index, rows_sql, params, reader, work)
-    _wake(rules, rows_sql, params, reader, memory, work)
+    _wake(rules, reader, memory, work)
     _read_again(rules, hi, reader, memory, work)
     decisions: list[Decision] = []
     times = {c.seq: c.ingested_at for c in commits}
     for pair in sorted(work.hits.keys() | work.again):
         if pair[0] not in work.trouble.rules:
             decisions += _decide(rules[pair[0]], pair, times, memory, heard, work)
-    write(decisions, memory, reader, heard)
+    write(decisions, memory, reader, heard, work.rows)
     return work.trouble
 
 
 def _match(index: RuleIndex, rows_sql: str, params: Mapping[str, object], reader: LogReader, work: _Work) -> None:
     """Find what matches among the new rows."""
-    statuses = {} if index.statuses is None else {"statuses": sorted(index.statuses)}
-    touched = index.touched(reader.select(index.distinct_sql(rows_sql), {**params, **statuses}))
-    rules = [rule for i in touched if work.takes((rule := index.rules[i]).name)]
+    keys = reader.select(index.keys_sql(rows_sql), params)
+    work.runs = keys.column(0)
+    rules = [rule for i in index.touched(keys) if work.takes((rule := index.rules[i]).name)]
     found = matches(reader, rules, rows_sql, params, work.trouble)
     if not found:
         return
-    for seen in history.read_keys(reader, (hit.key for hit in found), rows_sql, params):
-        work.seen[seen.run_id][seen.event.key] = seen
+    if len(found) <= FEW:
+        work.rows = history.whole_rows(reader, ((hit.key, hit.commit_seq) for hit in found))
+        seen = [history.seen_in(key, row) for key, row in work.rows.items()]
+    else:
+        seen = history.read_keys(reader, (hit.key for hit in found), rows_sql, params)
+    for one in seen:
+        work.seen[one.run_id][one.event.key] = one
     for hit in found:
         work.hits[(hit.rule.name, hit.run_id)][hit.key] = hit
 
 
-def _wake(
-    rules: Mapping[str, Rule],
-    rows_sql: str,
-    params: Mapping[str, object],
-    reader: LogReader,
-    memory: Memory,
-    work: _Work,
-) -> None:
+def _wake(rules: Mapping[str, Rule], reader: LogReader, memory: Memory, work: _Work) -> None:
     """Find the pairs whose history decides."""
-    ids = reader.select(f"SELECT DISTINCT RunId FROM ({rows_sql})", params).column(0).to_pylist()
+    ids = pc.unique(work.runs).to_pylist()
     told_of = memory.rules_told_of(ids)
     work.again |= {
         (name, run) for run, names in told_of.items() for name in names if name in rules and work.takes(name)
@@ -117,8 +123,8 @@ def _older_runs(pairs: Sequence[Pair], reader: LogReader, memory: Memory) -> set
         following = reader.commits(start, 1)
         begins[start] = following[0].ingested_at if following else None
     table = reader.select(
-        "SELECT RunId, epoch_us(FirstSeen) FROM Runs WHERE RunId IN (SELECT unnest($runs::VARCHAR[]))",
-        {"runs": sorted({run for _, run in pairs})},
+        "SELECT RunId, epoch_us(FirstSeen) FROM Runs WHERE RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))",
+        {"runs": history.listed({run for _, run in pairs})},
     )
     since = dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
     older = set()

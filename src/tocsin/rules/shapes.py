@@ -6,12 +6,14 @@ for a few rows (a sum that overflows) goes on without them: an alert of every ot
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tocsin.errors import QueryError, QueryTimeout
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.alert import EventKey
+from tocsin.rules.history import listed
 from tocsin.rules.rule import Rule
 
 LIMITS = Limits(seconds=30.0, rows=10_000_000)
@@ -71,9 +73,13 @@ def _run(
 def _select(reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object]) -> list[Hit]:
     plan = rules[0].plan
     sql, constants = plan.bind(rows_sql, [(i, rule.plan.constants) for i, rule in enumerate(rules)])
-    listed = "".join(f', "{name}"' for name in plan.computed)
+    for name, value in constants.items():
+        if isinstance(value, list):  # see history.listed
+            sql = sql.replace(f"${name}::", f"(${name}::JSON)::")
+            constants[name] = json.dumps(value, ensure_ascii=False)
+    names = "".join(f', "{name}"' for name in plan.computed)
     table = reader.select(
-        f'SELECT rule_no, "RunId", "Source", "EventId", "CommitSeq", epoch_us("TimeGenerated"){listed} FROM ({sql})',
+        f'SELECT rule_no, "RunId", "Source", "EventId", "CommitSeq", epoch_us("TimeGenerated"){names} FROM ({sql})',
         {**params, **constants},
         LIMITS,
     )
@@ -100,9 +106,9 @@ def _without_culprits(
     def hits_of(ids: Sequence[str]) -> list[Hit] | None:
         nonlocal spent
         spent += 1
-        some = f"SELECT * FROM ({rows_sql}) WHERE EventId IN (SELECT unnest($some::VARCHAR[]))"
+        some = f"SELECT * FROM ({rows_sql}) WHERE EventId IN (SELECT unnest(($some::JSON)::VARCHAR[]))"
         try:
-            return _select(reader, [rule], some, {**params, "some": list(ids)})
+            return _select(reader, [rule], some, {**params, "some": listed(ids)})
         except QueryTimeout:
             raise
         except QueryError:

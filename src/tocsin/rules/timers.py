@@ -113,7 +113,7 @@ def judge_deadlines(
         if decision is not None:
             decisions.append(decision)
             known[decision.event.key] = decision.occurrence.phase
-    write(decisions, memory, reader, heard)
+    write(decisions, memory, reader, heard, {})
     return trouble
 
 
@@ -146,14 +146,15 @@ def _jobs(
         return {}
     earliest = min(key.time_us for run in seen.values() for key in run)
     sql = (
-        "SELECT * FROM RunStatusChanged WHERE TimeGenerated >= $first AND TimeGenerated <= $last AND CommitSeq <= $hi"
-        " AND JobKey IN (SELECT unnest($jobs::VARCHAR[]))"
+        "SELECT * FROM RunStatusChanged"
+        " WHERE TimeGenerated >= make_timestamp($first::BIGINT) AND TimeGenerated <= make_timestamp($last::BIGINT)"
+        " AND CommitSeq <= $hi AND JobKey IN (SELECT unnest(($jobs::JSON)::VARCHAR[]))"
     )
     params = {
-        "first": history.naive(moment(earliest)),
-        "last": history.naive(max(_due(each.timer) for each, _, _, _ in wanted)),
+        "first": earliest,
+        "last": history.micros(max(_due(each.timer) for each, _, _, _ in wanted)),
         "hi": hi,
-        "jobs": sorted(keys),
+        "jobs": history.listed(keys),
     }
     found: dict[str, list[Seen]] = defaultdict(list)
     for one in history.read(reader, sql, params):

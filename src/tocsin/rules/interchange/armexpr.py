@@ -64,8 +64,13 @@ def is_expression(text: str) -> bool:
 
 
 def unescaped(text: str) -> str:
-    """A string that is no expression as it is meant: ``[[`` at its start stands for ``[``."""
-    return text[1:] if text.startswith("[[") else text
+    """A string that is no expression as it is meant: ``[[…]`` stands for ``[…]``."""
+    return text[1:] if text.startswith("[[") and text.endswith("]") else text
+
+
+def escaped(text: str) -> str:
+    """``text`` as a template must write it, so that it is no expression."""
+    return f"[{text}" if text.startswith("[") and text.endswith("]") else text
 
 
 def parse_expression(text: str) -> Node:
@@ -106,7 +111,9 @@ class _Parser:
         return self._kind == "punct" and self._token in tokens
 
     def _wrong(self) -> ExpressionError:
-        return ExpressionError(f"an expression does not go on with '{self._token}'" if self._token else "ends too early")
+        return ExpressionError(
+            f"an expression does not go on with '{self._token}'" if self._token else "ends too early"
+        )
 
     def _node(self) -> Node:
         self._depth += 1

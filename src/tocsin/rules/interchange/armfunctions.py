@@ -52,7 +52,9 @@ def text_of(value: Any) -> str:
         return str(value)
     if value is None:
         return ""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if isinstance(value, list | dict) else str(value)
+    return (
+        json.dumps(value, ensure_ascii=False, separators=(",", ":")) if isinstance(value, list | dict) else str(value)
+    )
 
 
 def _concat(*args: Any) -> Any:
@@ -81,7 +83,7 @@ def _format(template: str, *args: Any) -> str:
 
 
 def _equals(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and a == b or (_number(a) and _number(b) and a == b)
+    return (type(a) is type(b) and a == b) or (_number(a) and _number(b) and a == b)
 
 
 def _number(value: Any) -> bool:

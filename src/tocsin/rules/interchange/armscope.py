@@ -103,7 +103,7 @@ class Scope:
                 for loop in item:
                     out[str(loop.get("name"))] = self._copied(loop)
             else:
-                name = self.value(key) if is_expression(key) else key
+                name = self.value(key)
                 out[name.text if isinstance(name, Unknown) else str(name)] = self.value(item)
         return out
 

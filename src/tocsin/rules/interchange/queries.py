@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tocsin.errors import QueryError
@@ -11,7 +11,7 @@ from tocsin.kql.classify import classify
 from tocsin.kql.tokens import TokenKind, tokenize
 from tocsin.kql.translate import translate
 from tocsin.model.statuses import Kind
-from tocsin.rules.interchange.words import AGGREGATES, column
+from tocsin.rules.interchange.words import column
 
 Schema = Mapping[str, Mapping[str, str]]
 
@@ -47,9 +47,7 @@ class Condition:
         """``query`` and the condition: each row that is left is an instance that fires."""
         name, by = self.value(), ", ".join(column(c) for c in self.by)
         grouped = f" by {by}" if by else ""
-        return (
-            f"{query}\n| summarize {name} = {self.f}({self.measure}){grouped}\n| where {name} {self.op} {self.threshold}"
-        )
+        return f"{query}\n| summarize {name} = {self.f}({self.measure}){grouped}\n| where {name} {self.op} {self.threshold}"
 
 
 def split_condition(query: str, by: Sequence[str]) -> tuple[str, Condition] | None:
@@ -66,36 +64,34 @@ def split_condition(query: str, by: Sequence[str]) -> tuple[str, Condition] | No
 def readable(query: str) -> str:
     """The query with line breaks where its author put none: before each ``|`` and after each ``;`` outside brackets."""
     text = query.replace("\r\n", "\n").replace("\r", "\n").strip()
-    text = "\n".join(line.rstrip() for line in text.split("\n"))
-    if "\t" in text:
-        text = text.expandtabs(4)
     try:
         tokens = tokenize(text)
     except QueryError:
         return text
+    if any("\n" in token.text for token in tokens):
+        return text  # in a string, a line's end counts
+    text = "\n".join(line.rstrip() for line in text.split("\n"))
     if any(len(line) > LONG for line in text.split("\n")):
-        text = _broken(text)
-        tokens = tokenize(text)
-    while tokens and tokens[-1].text == ";" and tokens[-1].kind is TokenKind.PUNCT:
-        text = text[: tokens[-1].start].rstrip() + text[tokens[-1].end :]
-        tokens = tokenize(text)
-    return text.strip()
+        text = "\n".join(piece for piece in _pieces(text) if piece)
+    tokens = tokenize(text)
+    while tokens and tokens[-1].text == ";":
+        text = (text[: tokens[-1].start].rstrip() + text[tokens[-1].end :]).strip()
+        tokens = tokens[:-1]
+    return text
 
 
-def _broken(text: str) -> str:
-    depth, out, done = 0, "", 0
+def _pieces(text: str) -> Iterator[str]:
+    """The stages and statements of a query."""
+    depth, done = 0, 0
     for token in tokenize(text):
         if token.kind is not TokenKind.PUNCT:
             continue
         depth += (token.text in "([{") - (token.text in ")]}")
         if depth == 0 and token.text in "|;":
             at = token.start if token.text == "|" else token.end
-            piece = text[done:at]
-            out += (piece.rstrip(" ") if text[at:].lstrip(" ")[:1] != "\n" else piece) + "\n"
-            done = at + len(text[at:]) - len(text[at:].lstrip(" "))
-            if token.text == "|" and out.endswith("\n\n") and piece.strip(" \n") == "":
-                out = out[:-1]
-    return re.sub(r"\n{2,}", "\n", out + text[done:])
+            yield text[done:at].strip()
+            done = at
+    yield text[done:].strip()
 
 
 def without_render(query: str) -> tuple[str, bool]:
@@ -126,5 +122,3 @@ def fault_of(query: str, by: Sequence[str], schema: Schema) -> str:
     missing = [name for name in by if name not in columns]
     return f"the query gives no column {missing[0]}" if missing else ""
 
-
-assert set(AGGREGATES.values()) == {"avg", "min", "max", "sum", "count"}

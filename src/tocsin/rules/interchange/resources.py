@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tocsin.rules.interchange.armexpr import ExpressionError, is_expression
+from tocsin.rules.interchange.armexpr import ExpressionError, is_expression, unescaped
 from tocsin.rules.interchange.armscope import Budget, Scope, Unknown
 
 MAX_LEVELS = 12
@@ -183,9 +183,7 @@ class _Finder:
         }
         return Scope.of(template, given, self._budget)
 
-    def _policy(
-        self, resource: Mapping[str, Any], path: str, level: int, given: Mapping[str, Any]
-    ) -> Iterator[Found]:
+    def _policy(self, resource: Mapping[str, Any], path: str, level: int, given: Mapping[str, Any]) -> Iterator[Found]:
         """A policy's deployment: its parameters are the policy's to work out, its template is Azure's."""
         policy = _map(resource, "properties") if "policyRule" not in resource else resource
         if _escaped(policy.get("policyRule")):
@@ -208,7 +206,9 @@ def _is_template(value: Mapping[str, Any]) -> bool:
     schema = str(value.get("$schema", "")).lower()
     if "parameters.json" in schema:
         return False
-    return "resources" in value and (bool(schema) or "contentVersion" in value or not isinstance(value.get("type"), str))
+    return "resources" in value and (
+        bool(schema) or "contentVersion" in value or not isinstance(value.get("type"), str)
+    )
 
 
 def _type_of_body(value: Mapping[str, Any]) -> str | None:
@@ -236,7 +236,7 @@ def _escaped(value: Any) -> bool:
 
 def _once_unescaped(value: Any) -> Any:
     if isinstance(value, str):
-        return value[1:] if value.startswith("[[") else value
+        return unescaped(value)
     if isinstance(value, Mapping):
         return {_once_unescaped(key): _once_unescaped(item) for key, item in value.items()}
     return [_once_unescaped(item) for item in value] if isinstance(value, list) else value
