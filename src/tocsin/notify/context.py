@@ -109,7 +109,8 @@ class Rule:
 class Links:
     """Where to go; '' where there is no such page."""
 
-    run: str = ""
+    run: str = ""  # the run where it ran, else its page here
+    history: str = ""  # the run's page here
     acknowledge: str = ""
     silence: str = ""
     mute: str = ""

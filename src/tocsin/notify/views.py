@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 from jinja2 import TemplateError
@@ -218,10 +218,11 @@ def _catch_up(intent: Intent) -> c.Summary | None:
 
 
 def links(intent: Intent, look: Look) -> c.Links:
-    """Links of a mail: the run's own, and tocsin's pages where they exist."""
-    base = look.base_url
+    """Links of a mail: the run's own, and tocsin's pages."""
+    base, run = look.base_url, intent.run_id
+    history = f"{base}/runs/{quote(run[:500], safe='', errors='replace')}" if base and run else ""
     own = {"mails": f"{base}/mails", "tocsin": f"{base}/"} if base else {}
-    return c.Links(run=web_link(intent.event.get("Url")), **own)
+    return c.Links(run=web_link(intent.event.get("Url")) or history, history=history, **own)
 
 
 def late_by(intent: Intent) -> timedelta | None:

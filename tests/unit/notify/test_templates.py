@@ -105,8 +105,11 @@ def test_values_are_escaped() -> None:
     "url", ["javascript:alert(1)", 'https://x/"onclick="a', "http://", "data:text/html,x", "https://a b"]
 )
 def test_only_web_links_become_links(url: str) -> None:
-    made = press().templates.render("", seen(intent(Url=url)))
-    assert "Open run" not in made.text + made.html
+    """Anything else is left out, and the run's page in tocsin takes its place."""
+    told = intent(Url=url, run="a/b c")
+    assert (seen(told).links.run, seen(told).links.history) == ("https://tocsin.example.org/runs/a%2Fb%20c",) * 2
+    made = press().templates.render("", seen(told))
+    assert "javascript" not in made.text + made.html and "onclick" not in made.text + made.html
 
 
 def test_secrets_do_not_leave() -> None:
