@@ -37,6 +37,8 @@ SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
     "__tocsin_bin_time": ("({2} + to_microseconds(" + _BINNED + "))", (3,)),
     "__tocsin_default": ("coalesce({0}, {1})", (2,)),
     "__tocsin_number": ("row_number() OVER ()", (0,)),
+    "__tocsin_rank_asc": ("row_number() OVER (PARTITION BY {0} ORDER BY {1} ASC NULLS FIRST)", (2,)),
+    "__tocsin_rank_desc": ("row_number() OVER (PARTITION BY {0} ORDER BY {1} DESC NULLS LAST)", (2,)),
 }
 """Name -> template and numbers of arguments."""
 

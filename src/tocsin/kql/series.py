@@ -92,24 +92,34 @@ def mv_apply(query: str, stage: Stage, source: str) -> tuple[list[tuple[str, str
     expanded = f"{source}r | mv-expand {written(query, words[:on])}"
     inner = [part for part in split(words[on + 2 : -1], "|") if part]
     names = [part[0].text for part in inner]
-    allowed = {"where", "extend", "summarize", "project-away"}
+    allowed = {"where", "extend", "summarize", "project-away", "top"}
     others = [name for name in names if name not in allowed]
     if others or names.count("summarize") > 1:
         message = f"{others[0]} does not work inside mv-apply" if others else "one summarize works inside mv-apply"
         raise stage.error(
-            query, message, "where, extend, project-away and one summarize do; or mv-expand and summarize by the row"
+            query,
+            message,
+            "where, extend, top, project-away and one summarize do; or mv-expand and summarize by the row",
         )
     numbered = (f"{source}r", f"{source} | extend {_ROW} = {HIDDEN}number()")
     if "summarize" not in names:
-        made = " | ".join([expanded, *(written(query, part) for part in inner), f"project-away {_ROW}"])
+        made = " | ".join([expanded, *(_by_row(query, part) for part in inner), f"project-away {_ROW}"])
         return [numbered], made
-    parts = [_by_row(query, part) if part[0].text == "summarize" else written(query, part) for part in inner]
-    inside = " | ".join([expanded, *parts])
+    inside = " | ".join([expanded, *(_by_row(query, part) for part in inner)])
     return [numbered], f"{source}r | join kind=inner ({inside}) on {_ROW} | project-away {_ROW}, {_ROW}1"
 
 
 def _by_row(query: str, words: Sequence[Token]) -> str:
+    """A stage of the inner query, made to keep each outer row's part apart."""
     by = find(words, "by")
+    if words[0].text == "top" and by > 0:
+        key = words[by + 1 :]
+        order = key[-1].text if key[-1].text in ("asc", "desc") else "desc"
+        value = written(query, key[:-1] if key[-1].text in ("asc", "desc") else key)
+        ranked = f"extend {_ONE} = {HIDDEN}rank_{order}({_ROW}, {value})"
+        return f"{ranked} | where {_ONE} <= {written(query, words[1:by])} | project-away {_ONE}"
+    if words[0].text != "summarize":
+        return written(query, words)
     if by < 0:
         return f"{written(query, words)} by {_ROW}"
     return f"{written(query, words[:by])} by {_ROW}, {written(query, words[by + 1 :])}"

@@ -16,6 +16,7 @@ from tocsin.kql.schema import HIDDEN, Schema
 from tocsin.kql.scope import Pass, Text
 from tocsin.kql.tokens import TokenKind, place, tokenize, unclosed
 
+MAX_REPAIRS = 10
 _ANY_TIME = datetime(2000, 1, 1)
 
 
@@ -61,7 +62,7 @@ def read(query: str) -> tuple[Text, Any]:
     try:
         changed = rewritten(query, tokens)
         if changed is query:
-            return text, upstream.lower(query)
+            return text, _tree(query)
         return text, _lowered(changed, query)
     except upstream.SyntaxFault as fault:
         bracket = unclosed(tokens)
@@ -73,10 +74,27 @@ def read(query: str) -> tuple[Text, Any]:
         raise QueryError(f"{bracket.text!r} {what}", line=line, column=column) from fault
 
 
+def _tree(text: str) -> Any:
+    """The tree of ``text``. A word that stops the parser may be a name that it takes for a keyword (``time``, ``last``):
+    bracketed it is one, and where the whole then parses, that was meant."""
+    first: QueryError | None = None
+    for _ in range(MAX_REPAIRS):
+        try:
+            return upstream.lower(text)
+        except upstream.SyntaxFault as fault:
+            first = first or fault
+            words = (t for t in tokenize(text) if t.kind is TokenKind.NAME)
+            word = next((t for t in words if place(text, t.start) == (fault.line, fault.column)), None)
+            if word is None:
+                break
+            text = f"{text[: word.start]}['{word.text}']{text[word.end :]}"
+    raise first or QueryError("the query does not parse")
+
+
 def _lowered(text: str, query: str) -> Any:
     """The tree of a rewritten query. What is wrong is told at its place in what was written, or without a place."""
     try:
-        return upstream.lower(text)
+        return _tree(text)
     except QueryError as fault:
         upstream.check_syntax(query)
         raise QueryError(fault.message, hint=fault.hint) from fault

@@ -130,6 +130,13 @@ SORTED = "T | where isnotempty(k) | sort by n asc | "
          {"n": "long", "e": "long"}, [(1, 2), (1, 3), (2, 4)]),
         ("T | where n <= 2 | mv-apply e = d.list to typeof(long) on (summarize total = sum(e)) | project n, total | sort by n asc",
          {"n": "long", "total": "long"}, [(1, 6), (2, 4)]),
+        ("T | where n <= 2 | mv-apply e = d.list to typeof(long) on (top 2 by e desc) | project n, e | sort by e asc",
+         {"n": "long", "e": "long"}, [(1, 2), (1, 3), (2, 4)]),
+        ("T | mv-apply e = d.list to typeof(long) on (extend f = e * 2 | where f > 4) | project n, e, f | sort by f asc",
+         {"n": "long", "e": "long", "f": "long"}, [(1, 3, 6), (2, 4, 8)]),
+        # names that the grammar takes for keywords
+        ("T | where n > 2 | project last = n, time = k | where last == 3 and time == 'b'",
+         {"last": "long", "time": "string"}, [(3, "b")]),
         # as, sample, columns
         ("T | where k == 'a' | as A | union A | count", {"Count": "long"}, [(4,)]),
         ("T | sample 2 | count", {"Count": "long"}, [(2,)]),
@@ -185,7 +192,7 @@ def test_gives_what_the_reference_says(
         ("T | sort by n | where prev(n) == 1", "extend x = prev(…) first"),
         ("T | summarize p = percentiles(n, 5, 50)", "percentile(x, 5)"),
         ("T | extend a = series_fit_line(d)", "lookup"),
-        ("T | mv-apply e = d.list on (top 1 by e)", "mv-expand and summarize"),
+        ("T | mv-apply e = d.list on (take 1)", "mv-expand and summarize"),
         ("T | facet by k", "one query for each"),
         ("T | project-keep nope", "there are"),
     ],
