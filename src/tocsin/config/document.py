@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from tocsin.config import fastyaml
 from tocsin.errors import ContentError, Problem
 
 KeyPath = tuple[str | int, ...]
@@ -70,6 +71,8 @@ def dotted(path: Iterable[str | int]) -> str:
 
 def load(text: str, file: str) -> Document:
     """Parse YAML. Raises ContentError with file and line for what is no YAML, for duplicate keys and for aliases that explode."""
+    if (quick := fastyaml.read(text, Plain, MAX_DEPTH, MAX_NODES)) is not None:
+        return Document(file, *quick)
     yaml = YAML(typ="safe", pure=True)
     yaml.allow_duplicate_keys = True  # found below, with both lines
     document = Document(file=file, data=None)
