@@ -30,6 +30,22 @@ rules:
 """The everyday rule, told to an address of its own."""
 
 
+WAITING = (
+    "tocsin_evaluate_cursor_lag_commits",
+    "tocsin_notify_outbox_mails",
+    "tocsin_store_mirror_lag_rows",
+    "tocsin_intake_queue_batches",
+)
+"""Gauges that are 0 where nothing waits."""
+MOVING = (
+    "tocsin_alerts_told_total",
+    "tocsin_alerts_stale_total",
+    "tocsin_notify_mails_total",
+    "tocsin_store_commit_seq",
+)
+"""Samples that stand still where nothing happens."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What the HTTP server said."""
@@ -256,23 +272,20 @@ class Tocsin:
         return [str(row["RunId"]) for row in rows]
 
     def idle(self, within: float = 60) -> None:
-        """Wait until everything stored has been evaluated and everything told has been mailed."""
+        """Wait until everything stored has been evaluated and everything told has been mailed, and it stays so for 1 s."""
+        quiet: list[tuple[float, dict[str, float]]] = []
 
-        def nothing_waits() -> bool:
+        def nothing_waits_or_moves() -> bool:
             seen = self.metrics()
-            waiting = {
-                name: seen.get(name, 0.0)
-                for name in (
-                    "tocsin_evaluate_cursor_lag_commits",
-                    "tocsin_notify_outbox_mails",
-                    "tocsin_store_mirror_lag_rows",
-                    "tocsin_intake_queue_batches",
-                )
-            }
-            assert not any(waiting.values()), waiting
-            return True
+            waiting = {name: seen[name] for name in WAITING if seen.get(name)}
+            moving = {name: value for name, value in seen.items() if name.startswith(MOVING)}
+            if waiting or (quiet and quiet[0][1] != moving):
+                quiet.clear()
+            assert not waiting, waiting
+            quiet.append((time.monotonic(), moving))
+            return quiet[-1][0] - quiet[0][0] >= 1.0
 
-        eventually(nothing_waits, within, every=0.1)
+        eventually(nothing_waits_or_moves, within, every=0.1)
 
 
 def settings(
