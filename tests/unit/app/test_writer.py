@@ -1,0 +1,155 @@
+"""The one thread that writes: who is told what became of a batch, over the real store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from tocsin.app.writer import Writer
+from tocsin.clock import ManualClock, micros
+from tocsin.errors import PositionGap, StoreFull, StoreLost
+from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.interface import Head
+from tocsin.metrics.registry import Metrics
+from tocsin.model.event import Batch, Commit, Position, RawEvents
+
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+def events(*ids: str, start: int | None = None) -> Batch:
+    payloads = [
+        b'{"specversion":"1.0","type":"tocsin.run.status","source":"s","id":"%s","data":{"RunId":"r","Status":"Running"}}'
+        % i.encode()
+        for i in ids
+    ]
+    us = micros(NOW)
+    raw = RawEvents(
+        consumer="events", payloads=payloads, times_us=[us] * len(ids), own_time=True, received_us=us,
+        cluster="c", topic="t", topic_id="t1",
+        partitions=None if start is None else [0] * len(ids),
+        offsets=None if start is None else list(range(start, start + len(ids))),
+    )  # fmt: skip
+    positions: tuple[Position, ...] = ()
+    if start is not None:
+        positions = (Position(cluster="c", topic="t", topic_id="t1", partition=0, start=start, next=start + len(ids)),)
+    return Batch(raw=(raw,), positions=positions)
+
+
+class Gate(DuckLogStore):
+    """The real store behind a gate, so that a test decides when a commit happens and how the next one ends."""
+
+    gate: threading.Event
+    seen: list[int]
+    ends: list[Exception]
+
+    def append(self, batches: Sequence[Batch]) -> Commit:
+        self.gate.wait(10)
+        self.seen.append(len(batches))
+        if self.ends:
+            raise self.ends.pop(0)
+        return super().append(batches)
+
+    def reopen(self) -> Head:
+        return self.head()
+
+
+@pytest.fixture
+def store() -> Iterator[Gate]:
+    store = Gate.open(None, clock=ManualClock(NOW))
+    assert isinstance(store, Gate)
+    store.gate, store.seen, store.ends = threading.Event(), [], []
+    yield store
+    store.gate.set()
+    store.close()
+
+
+@pytest.fixture
+def writer(store: Gate) -> Iterator[Writer]:
+    writer = Writer(store, Metrics(), ManualClock(NOW), lambda _: None)
+    writer.start()
+    yield writer
+    store.gate.set()
+    writer.stop()
+
+
+def test_batches_that_queue_up_become_one_commit(store: Gate, writer: Writer) -> None:
+    """Group commit: while the first is written, the others wait and then go together."""
+    done = [writer.put(events(str(i))) for i in range(10)]
+    store.gate.set()
+    assert [1] * 10 == [f.result(10).accepted for f in done]
+    assert len(store.seen) <= 2
+    assert 10 == store.select("SELECT count(*) AS n FROM RunStatusChanged").to_pylist()[0]["n"]
+
+
+def test_only_the_batch_beyond_its_position_fails(store: Gate, writer: Writer) -> None:
+    store.gate.set()
+    assert 2 == writer.put(events("a", "b", start=0)).result(10).accepted
+    store.gate.clear()
+    waits, gap, good = writer.put(events("w")), writer.put(events("x", start=7)), writer.put(events("c", start=2))
+    store.gate.set()
+    assert 1 == waits.result(10).accepted
+    with pytest.raises(PositionGap):
+        gap.result(10)
+    assert 1 == good.result(10).accepted
+    assert {0: 3} == writer.positions("c", "t1")
+
+
+def test_a_full_store_refuses_and_says_so_until_there_is_room(store: Gate, writer: Writer) -> None:
+    store.ends.append(StoreFull("no room"))
+    store.gate.set()
+    with pytest.raises(StoreFull):
+        writer.put(events("a")).result(10)
+    assert "below the reserve" in writer.trouble
+    assert 1 == writer.put(events("a")).result(10).accepted
+    assert "" == writer.trouble
+
+
+def test_a_lost_store_fails_all_that_waits_and_is_opened_again(store: Gate, writer: Writer) -> None:
+    """Nobody is told that a batch is durable when that is unknown."""
+    store.ends.append(StoreLost("disk gone"))
+    done = [writer.put(events(str(i))) for i in range(3)]
+    store.gate.set()
+    for future in done:
+        with pytest.raises(StoreLost):
+            future.result(10)
+    again = _put_when_back(writer, lambda: writer.put(events("0")))
+    assert 1 == again
+
+
+def _put_when_back(writer: Writer, put: Callable[[], object]) -> int:
+    from concurrent.futures import Future
+
+    from tests.servers.eventually import eventually
+
+    def back() -> int:
+        try:
+            future = put()
+        except StoreLost as e:
+            raise AssertionError("not back yet") from e
+        assert isinstance(future, Future)
+        return int(future.result(10).accepted)
+
+    return eventually(back)
+
+
+def test_a_full_queue_makes_put_wait_and_time_out(store: Gate) -> None:
+    """Back-pressure: nothing is taken, nothing is lost."""
+    from tocsin.app import writer as module
+
+    writer = Writer(store, Metrics(), ManualClock(NOW), lambda _: None)  # not started: nothing is taken off
+    big = events(*[str(i) for i in range(module.MAX_QUEUED)])
+    writer.put(big)
+    with pytest.raises(TimeoutError):
+        writer.put(events("one"), timeout=0.05)
+
+
+def test_stopping_commits_what_is_queued(store: Gate) -> None:
+    writer = Writer(store, Metrics(), ManualClock(NOW), lambda _: None)
+    done = [writer.put(events(str(i))) for i in range(5)]
+    store.gate.set()
+    writer.start()
+    writer.stop()
+    assert all(f.done() and f.result().accepted == 1 for f in done)
