@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tocsin.cli import interchange
 from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, print_json, say, show, visible
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tocsin.rules.ruleset import RuleSet
 
 rules = typer.Typer(no_args_is_help=True, help="Alert rules.")
+interchange.register(rules)
 
 
 @rules.command("list")

@@ -12,14 +12,6 @@ from typing import Any
 from tocsin.config.durations import format_duration
 from tocsin.model.statuses import Kind
 from tocsin.rules.interchange.armscope import Unknown
-from tocsin.rules.interchange.queries import (
-    Condition,
-    Schema,
-    fault_of,
-    kind_of,
-    readable,
-    without_render,
-)
 from tocsin.rules.interchange.azure_read import (
     Notes,
     duration,
@@ -36,11 +28,19 @@ from tocsin.rules.interchange.azure_read import (
     whole,
     why_unknown,
 )
+from tocsin.rules.interchange.azure_table import without_prelude
+from tocsin.rules.interchange.queries import (
+    Condition,
+    Schema,
+    fault_of,
+    kind_of,
+    readable,
+    without_render,
+)
 from tocsin.rules.interchange.report import Imported, Refused
 from tocsin.rules.interchange.resources import Found
 from tocsin.rules.interchange.rulesdata import LABEL_NAME
-from tocsin.rules.interchange.azure_table import without_prelude
-from tocsin.rules.interchange.words import AGGREGATES, as_template, column, iso_duration, text_literal
+from tocsin.rules.interchange.words import AGGREGATES, as_template, column, iso_duration, text_literal, without_holes
 
 NO_PLACE: Mapping[str, str] = {
     "authorizedResources": "tocsin's queries read its own store",
@@ -87,7 +87,9 @@ def _rule(found: Found, stem: str, schema: Schema, notes: Notes) -> dict[str, An
     if description := text(p.get("description"), "description", notes):
         rule["description"] = description
         notes.keep("description", "", "description")
-    rule["severity"] = severity(p["action"].get("severity") if old and is_map(p.get("action")) else p.get("severity"), notes)
+    rule["severity"] = severity(
+        p["action"].get("severity") if old and is_map(p.get("action")) else p.get("severity"), notes
+    )
     if isinstance(found.condition, Unknown):
         notes.lose("condition", f"whether it is deployed: {why_unknown(found.condition)}")
     rule |= _looks_2018(p, schema, notes) if old else _looks_2021(p, schema, notes)
@@ -147,7 +149,9 @@ def _looks_2021(p: Mapping[str, Any], schema: Schema, notes: Notes) -> dict[str,
         rule["for"] = f"{n} of {of}"
         notes.keep("failingPeriods", f"{n} of {of}", f"for: {n} of {of}")
         if every != over:
-            notes.lose("failingPeriods", f"Azure counts windows of {rule['over']}; `for` counts looks, {rule['every']} apart")
+            notes.lose(
+                "failingPeriods", f"Azure counts windows of {rule['over']}; `for` counts looks, {rule['every']} apart"
+            )
     if is_map(conf := p.get("ruleResolveConfiguration", p.get("resolveConfiguration"))):
         rule |= _resolve_after(conf, notes)
     return rule
@@ -206,7 +210,9 @@ def _looks_2018(p: Mapping[str, Any], schema: Schema, notes: Notes) -> dict[str,
         op = operator(metric.get("thresholdOperator"), "metricTrigger.thresholdOperator")
         threshold = number(metric.get("threshold"), "metricTrigger.threshold")
         if str(metric.get("metricTriggerType", "Consecutive")).lower() == "consecutive":
-            notes.lose("metricTriggerType", "breaches are counted in the whole window, also where others lie between them")
+            notes.lose(
+                "metricTriggerType", "breaches are counted in the whole window, also where others lie between them"
+            )
         if op in ("<", "<=", "==") and by:
             notes.lose("metricTrigger", "what has no breach at all is not seen to have few of them")
         condition = Condition(f="count", measure="", by=by, op=op, threshold=threshold)
@@ -236,7 +242,11 @@ def _tells(
     if ends:
         notes.kept.append("autoMitigate true -> resolves when it no longer holds")
     elif not row:
-        every = timedelta(minutes=int(p["schedule"]["frequencyInMinutes"])) if old else iso_duration(p["evaluationFrequency"])
+        every = (
+            timedelta(minutes=int(p["schedule"]["frequencyInMinutes"]))
+            if old
+            else iso_duration(p["evaluationFrequency"])
+        )
         repeat = max(quiet or timedelta(0), every or timedelta(0))
         out |= {"resolve": "never", "repeat_every": format_duration(repeat)}
         notes.keep("autoMitigate", False, f"resolve: never, repeat_every: {out['repeat_every']}, as Azure tells it")
@@ -259,6 +269,7 @@ def _tells(
         notes.lose("actionGroups", f"name receivers for {names}: notify: {{to: […]}}, or in the route")
     elif isinstance(groups, Unknown):
         notes.lose("actionGroups", f"name receivers under notify: {why_unknown(groups)}")
+    display = without_holes(display)
     if display and display != rule["name"] and "summary" not in out:
         out["summary"] = as_template(display)
         notes.keep("displayName", display, "summary")
@@ -354,5 +365,3 @@ def _resolve_after(conf: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
         return {}
     notes.keep("timeToResolve", str(after), f"keep_firing_for: {format_duration(held)}")
     return {"keep_firing_for": format_duration(held)}
-
-

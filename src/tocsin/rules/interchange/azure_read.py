@@ -24,7 +24,7 @@ class Notes:
     def keep(self, key: str, value: Any, became: str) -> None:
         """``key`` was kept."""
         shown = value if isinstance(value, str | int | float) and not isinstance(value, bool) else str(value).lower()
-        self.kept.append(f"{key} {shown} -> {became}")
+        self.kept.append(f"{key} {shown} -> {became}" if value != "" else f"{key} -> {became}")
 
     def lose(self, key: str, why: str) -> None:
         """``key`` was not kept, or only nearly."""
@@ -65,7 +65,13 @@ def severity(value: Any, notes: Notes) -> str:
     """Azure's 0 to 4 as our word."""
     said = "" if value is None else str(value)
     if isinstance(value, Unknown) or said not in ("0", "1", "2", "3", "4"):
-        why = why_unknown(value) if isinstance(value, Unknown) else f"'{said}' is none of 0 to 4" if said else "is not said"
+        why = (
+            why_unknown(value)
+            if isinstance(value, Unknown)
+            else f"'{said}' is none of 0 to 4"
+            if said
+            else "is not said"
+        )
         notes.lose("severity", f"{why}; taken for warning")
         return "warning"
     notes.keep("severity", said, f"severity: {severity_of(int(said))}")
@@ -142,3 +148,8 @@ def is_map(value: Any) -> TypeGuard[Mapping[str, Any]]:
 def type_of(found: Found) -> str:
     """Type and API version of a resource."""
     return f"{found.type} {found.api}".strip()
+
+
+def text_of_name(found: Found) -> str:
+    """A resource's name, with ``${…}`` for what only Azure knows."""
+    return found.name.text if isinstance(found.name, Unknown) else found.name

@@ -56,8 +56,8 @@ def _rule(one: Imported) -> Iterator[str]:
 def _left(one: Imported) -> Iterator[str]:
     yield from _comment(f"{one.type} '{one.name}', {one.file}{f', {one.path}' if one.path else ''}:", "")
     yield from _comment(f"  {one.why_not}", "  ")
-    for line in mapping(one.stub, 4) if one.stub else ():
-        yield line
+    if one.stub:
+        yield from mapping(one.stub, 4)
 
 
 def _comment(text: str, indent: str = "  # ") -> Iterator[str]:
@@ -125,10 +125,10 @@ def scalar(value: Any, *, flow: bool = False) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return str(value)
-    text = str(value)
-    if _PLAIN.fullmatch(text) and (not _WORDS.fullmatch(text) or _DURATION.fullmatch(text)):
-        if not flow or not re.search(r"[,?\[\]{}]", text):
-            return text
+    text = str(value).encode("utf-8", "replace").decode()  # half a character (a lone surrogate) is none
+    plain = _PLAIN.fullmatch(text) and (not _WORDS.fullmatch(text) or _DURATION.fullmatch(text))
+    if plain and not (flow and re.search(r"[,?\[\]{}]", text)):
+        return text
     if all(c.isprintable() for c in text):
         return json.dumps(text, ensure_ascii=False)
     return json.dumps(text)

@@ -121,4 +121,3 @@ def fault_of(query: str, by: Sequence[str], schema: Schema) -> str:
         return str(e)
     missing = [name for name in by if name not in columns]
     return f"the query gives no column {missing[0]}" if missing else ""
-

@@ -67,6 +67,11 @@ def rule_name(text: str) -> str:
     return plain if re.fullmatch(NAME, plain) else ""
 
 
+def without_holes(text: str) -> str:
+    """``text`` without ``${…}`` and what joined it to the rest."""
+    return _HOLE.sub("", text).strip(" -_.:/") if "${" in text else text
+
+
 def column(name: str) -> str:
     """A column as KQL writes it: in brackets where it is no plain word."""
     if _IDENTIFIER.fullmatch(name):

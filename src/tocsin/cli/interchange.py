@@ -1,0 +1,138 @@
+"""rules import, rules export: rules from and to other systems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, print_json, say, visible
+
+if TYPE_CHECKING:
+    from tocsin.config.home import Home
+    from tocsin.rules.interchange.report import Exported, Imported
+
+
+def register(rules: typer.Typer) -> None:
+    """Add the commands to ``tocsin rules``."""
+    rules.command("import")(rules_import)
+    rules.command("export")(rules_export)
+
+
+def rules_import(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="ARM templates, policies, bodies of rules; Prometheus rule files."),
+    ],
+    parameters: Annotated[
+        Path | None, typer.Option("--parameters", metavar="FILE", help="Azure's parameters file for the templates.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write the rules there; it must not exist yet.")
+    ] = None,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Make rules of Azure's scheduled query rules and of Prometheus's alerts, and say what could not be kept."""
+    from tocsin.rules.interchange.emit import file_of
+    from tocsin.rules.interchange.importing import import_files
+
+    found = import_files(files, _schema(open_home(home)), parameters=parameters)
+    text = file_of(found)
+    if output is not None:
+        _write(output, text)
+    if as_json:
+        print_json([_imported(one) for one in found])
+    else:
+        _report(found)
+        if output is None:
+            print(text, end="")
+    if any(one.rule is None for one in found):
+        raise Stop(1)
+
+
+def rules_export(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Rules; all where absent.")] = None,
+    azure: Annotated[bool, typer.Option("--azure", help="As an ARM template of scheduled query rules.")] = False,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Print rules as an ARM template (scheduled query rules, API 2021-08-01), and say what could not be kept."""
+    from tocsin.config.document import suggest
+    from tocsin.rules.interchange.azure_out import export_rule, template_of
+    from tocsin.rules.interchange.rulesdata import rules_of_files
+
+    if not azure:
+        fail("in which form?", "tocsin rules export --azure", 2)
+    place = open_home(home)
+    files = place.alert_files()
+    data = {str(rule["name"]): rule for rule in rules_of_files(files, {f: place.shown(f) for f in files})}
+    for name in names or ():
+        if name not in data:
+            fail(f"there is no rule '{name}'", suggest(name, data), 2)
+    schema = _schema(place)
+    done = [export_rule(data[name], schema) for name in names or data]
+    template = template_of(done)
+    if as_json:
+        print_json({"template": template, "rules": [_exported(one) for one in done]})
+    else:
+        for one in done:
+            say(f"{'exported' if one.resource is not None else 'not exported'}: {one.name}")
+            say_all([f"  {one.why_not}"] if one.why_not else [f"  not in Azure: {lost}" for lost in one.lost])
+        print_json(template)
+    if any(one.resource is None for one in done):
+        raise Stop(1)
+
+
+def _report(found: Sequence[Imported]) -> None:
+    for one in found:
+        where = f"{one.file}{f', {one.path}' if one.path else ''}"
+        if one.rule is None:
+            say_all([f"not imported: {one.name} ({one.type}; {where})", f"  {one.why_not}"])
+            continue
+        say_all([f"imported: {one.rule['name']} ({one.type}; {where})"])
+        say_all([f"  off: {one.off}"] if one.off else [])
+        say_all([f"  kept: {kept}" for kept in one.kept])
+        say_all([f"  not kept: {lost}" for lost in one.lost])
+    rules = sum(one.rule is not None for one in found)
+    off = sum(bool(one.off) for one in found)
+    say(f"{rules} imported{f' ({off} of them off)' if off else ''}, {len(found) - rules} not imported")
+
+
+def say_all(lines: Sequence[str]) -> None:
+    """Lines for a person; what a file says drives no terminal."""
+    for line in lines:
+        say(visible(line.replace("\n", " ")))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        fail(f"{path} is there already", "name another file, or take that one away", 2)
+    except OSError as e:
+        fail(f"{path} cannot be written: {e}")
+
+
+def _schema(place: Home) -> dict[str, dict[str, str]]:
+    from tocsin.app.content import schema_with
+    from tocsin.config.tables import load_tables
+
+    return schema_with(load_tables(place.table_files(), place.shown))
+
+
+def _imported(one: Imported) -> dict[str, Any]:
+    return {
+        "file": one.file, "path": one.path, "type": one.type, "name": one.name, "rule": one.rule, "off": one.off,
+        "kept": one.kept, "not_kept": [{"key": lost.key, "why": lost.why} for lost in one.lost], "why_not": one.why_not,
+    }  # fmt: skip
+
+
+def _exported(one: Exported) -> dict[str, Any]:
+    return {
+        "name": one.name, "exported": one.resource is not None, "why_not": one.why_not,
+        "not_in_azure": [{"key": lost.key, "why": lost.why} for lost in one.lost],
+    }  # fmt: skip

@@ -1,0 +1,164 @@
+"""Files of other systems → rules of ours, each with what was kept, what was not, and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tocsin.config.document import load
+from tocsin.errors import ContentError, Problem
+from tocsin.rules.interchange.armscope import Budget
+from tocsin.rules.interchange.azure_in import import_query_rule
+from tocsin.rules.interchange.azure_out import export_rule, template_of
+from tocsin.rules.interchange.azure_read import text_of_name
+from tocsin.rules.interchange.jsonc import load_jsonc, looks_like_json
+from tocsin.rules.interchange.others import import_other
+from tocsin.rules.interchange.prometheus import import_groups, import_rule_group, rule_groups
+from tocsin.rules.interchange.queries import Schema
+from tocsin.rules.interchange.report import Imported, Lost
+from tocsin.rules.interchange.resources import QUERY_RULES, Found, find, parameter_values
+from tocsin.rules.schema import RuleModel
+
+PROMETHEUS_GROUPS = "microsoft.alertsmanagement/prometheusrulegroups"
+_BICEP = re.compile(r"^\s*(?:resource\s+\w+\s+'|param\s+\w+\s+\w+|targetScope\s*=)", re.MULTILINE)
+
+
+def import_files(
+    files: Sequence[Path], schema: Schema, *, parameters: Path | None = None, taken: Sequence[str] = ()
+) -> list[Imported]:
+    """Every alert rule of ``files``. ``taken`` are names of rules that exist; a name that is taken gets a number.
+
+    Raises ContentError with the problems of all files that cannot be read, or in which there is no alert rule.
+    """
+    problems: list[Problem] = []
+    given: Mapping[str, Any] = {}
+    if parameters is not None:
+        try:
+            given = parameter_values(load_jsonc(_read(parameters), str(parameters)))
+        except ContentError as e:
+            problems += e.problems
+    out: list[Imported] = []
+    for path in files:
+        try:
+            found = list(import_text(_read(path), str(path), schema, parameters=given))
+            if not found:
+                raise ContentError([Problem(
+                    file=str(path), message="has no alert rule in it",
+                    hint="ARM templates, policies and bodies of rules, and Prometheus rule files are read",
+                )])  # fmt: skip
+            out += found
+        except ContentError as e:
+            problems += e.problems
+    if problems:
+        raise ContentError(problems)
+    return list(_named_apart(out, set(taken)))
+
+
+def import_text(
+    text: str, file: str, schema: Schema, *, parameters: Mapping[str, Any] | None = None
+) -> Iterator[Imported]:
+    """Every alert rule of one file. Raises ContentError where it cannot be read."""
+    if looks_like_json(text):
+        for found in find(load_jsonc(text, file), parameters or {}, Budget()):
+            yield from _resource(found, file, schema)
+        return
+    if file.endswith((".bicep", ".bicepparam")) or _BICEP.search(text):
+        raise ContentError([Problem(
+            file=file, message="is Bicep, which is not read", hint="import what `bicep build` makes of it",
+        )])  # fmt: skip
+    for document in _documents(text, file):
+        yield from import_groups(rule_groups(document), document, schema)
+
+
+def _documents(text: str, file: str) -> Iterator[Any]:
+    """The documents of a YAML file, which ``---`` parts."""
+    parts = re.split(r"^---[ \t]*(?:#.*)?$", text, flags=re.MULTILINE)
+    line = 0
+    for part in parts:
+        if part.strip():
+            yield load("\n" * line + part, file)
+        line += part.count("\n")
+
+
+def _resource(found: Found, file: str, schema: Schema) -> Iterator[Imported]:
+    kind = found.type.partition("@")[0].lower()
+    if kind == PROMETHEUS_GROUPS and not found.fault:
+        yield from import_rule_group(found, file, schema)
+    elif kind == QUERY_RULES:
+        yield _merged(found, import_query_rule(found, file, _stem(file), schema), schema)
+    else:
+        yield import_other(found, file)
+
+
+def _merged(found: Found, native: Imported, schema: Schema) -> Imported:
+    """What ``tocsin rules export`` kept beside a resource, with what was changed in the resource since."""
+    kept = found.kept.get("rules")
+    data = kept.get(text_of_name(found)) if isinstance(kept, Mapping) else None
+    if native.rule is None or not isinstance(data, Mapping):
+        return native
+    try:
+        RuleModel.model_validate(data)
+    except ValidationError:
+        return replace(
+            native, lost=(*native.lost, Lost(key="metadata", why="what tocsin kept there is no rule any more"))
+        )
+    exported = export_rule(data, schema)
+    if exported.resource is None:
+        return replace(native, lost=(*native.lost, Lost(key="metadata", why=exported.why_not)))
+    again = next(find(template_of([replace(exported, rule={})]), {}))
+    before = import_query_rule(again, native.file, _stem(native.file), schema).rule
+    rule, changed = three_way(data, before or {}, native.rule)
+    lost = tuple(Lost(key=key, why="was changed in Azure's template since the export") for key in changed)
+    whole = f"{len(rule)} keys -> as tocsin exported them" if not changed else "the others -> as tocsin exported them"
+    return replace(
+        native, rule=rule, kept=(*(f"{k} -> taken from Azure's template" for k in changed), whole), lost=lost, off=""
+    )
+
+
+def three_way(
+    ours: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """``ours`` with what changed from ``before`` to ``after``, and which keys that were."""
+    rule = dict(ours)
+    changed = [key for key in dict.fromkeys((*before, *after)) if before.get(key) != after.get(key)]
+    for key in changed:
+        if key in after:
+            rule[key] = after[key]
+        else:
+            rule.pop(key, None)
+    if "query" in changed:
+        rule.pop("when", None)
+    return rule, changed
+
+
+def _named_apart(rules: Sequence[Imported], taken: set[str]) -> Iterator[Imported]:
+    for one in rules:
+        if one.rule is None:
+            yield one
+            continue
+        name = str(one.rule["name"])
+        number = 2
+        while name in taken:
+            name = f"{str(one.rule['name'])[:120]}-{number}"
+            number += 1
+        taken.add(name)
+        if name != one.rule["name"]:
+            lost = Lost(key="name", why=f"'{one.rule['name']}' is taken; called '{name}'")
+            one = replace(one, rule={**one.rule, "name": name}, lost=(*one.lost, lost))
+        yield one
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as e:
+        raise ContentError([Problem(file=str(path), message=f"cannot be read: {e}")]) from e
+
+
+def _stem(file: str) -> str:
+    return Path(file).name.split(".")[0]
