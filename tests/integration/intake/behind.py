@@ -16,6 +16,7 @@ from tocsin.intake.connectors.http import HttpIntake
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model.columns import TABLES
+from tocsin.model.event import Commit
 
 ROOT = Path(__file__).parents[3]
 SAMPLES = Path(os.environ.get("TOCSIN_SAMPLES", ROOT.parent / "shared" / "samples"))
@@ -24,17 +25,13 @@ SAMPLES = Path(os.environ.get("TOCSIN_SAMPLES", ROOT.parent / "shared" / "sample
 class Behind:
     """A store, its writer, and the metrics of both."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, on_commit: Callable[[Commit], None] = lambda commit: None) -> None:
         self.path = path
         self.clock = SystemClock()
         self.metrics = Metrics()
         self.store = DuckLogStore.open(path / "events.duckdb", clock=self.clock, reserve=0)
-        self.writer = self._start()
-
-    def _start(self) -> Writer:
-        writer = Writer(self.store, self.metrics, self.clock, lambda commit: None)
-        writer.start()
-        return writer
+        self.writer = Writer(self.store, self.metrics, self.clock, on_commit)
+        self.writer.start()
 
     def rows(
         self, table: str = "RunStatusChanged", order: str = "RunId, TimeGenerated, EventId"

@@ -124,6 +124,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         while not self._stopping():
             try:
                 self._reap()
+                if self._unsettled:
+                    self._settle([tp for tp in self._unsettled if self._topic_id(tp.topic) is not None])
                 if self._clock.monotonic() - self._tended >= TEND_SECONDS:
                     self._tend()
                 records = self._client.poll(timeout_ms=POLL_MS)
@@ -215,7 +217,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._client.resume(tp)
 
     def _suspend(self, partitions: Iterable[TopicPartition]) -> None:
-        """Read nothing of them until ``_tend`` settles them."""
+        """Read nothing of them until they can be settled: the topic's id or the store is not known yet."""
         for tp in partitions:
             self._client.seek_to_beginning(tp)
             self._client.pause(tp)
@@ -373,8 +375,6 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _tend(self) -> None:
         self._tended = self._clock.monotonic()
-        if self._unsettled:
-            self._settle(list(self._unsettled))
         self._resettle_changed()
         self._note_idle()
         if self._to_commit:
