@@ -17,6 +17,10 @@ from tocsin.kql.scope import Pass, Text
 from tocsin.kql.tokens import TokenKind, place, tokenize, unclosed
 
 MAX_REPAIRS = 10
+_NAMES = frozenset(
+    ("card", "date", "first", "flags", "kind", "last", "limit", "others", "table", "time", "timeline", "title")
+)
+_SURE = frozenset(("where", "project", "extend", "summarize", "join", "union", "by", "on", "and", "or", "let"))
 _ANY_TIME = datetime(2000, 1, 1)
 
 
@@ -83,8 +87,11 @@ def _tree(text: str) -> Any:
             return upstream.lower(text)
         except upstream.SyntaxFault as fault:
             first = first or fault
-            words = (t for t in tokenize(text) if t.kind is TokenKind.NAME)
-            word = next((t for t in words if place(text, t.start) == (fault.line, fault.column)), None)
+            at = (fault.line, fault.column)
+            words = [t for t in tokenize(text) if t.kind is TokenKind.NAME]
+            word = next((t for t in words if place(text, t.start) == at), None)
+            if word is None or word.text in _SURE:  # the parser may stop long before the name that it stumbles over
+                word = next((t for t in words if t.text in _NAMES and place(text, t.start) > at), None)
             if word is None:
                 break
             text = f"{text[: word.start]}['{word.text}']{text[word.end :]}"
