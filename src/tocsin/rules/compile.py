@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tocsin.config.document import Document, KeyPath, suggest
@@ -23,6 +24,7 @@ from tocsin.rules.unsupported import unsupported
 
 V = TypeVar("V")
 Schema = Mapping[str, Mapping[str, str]]
+Fields = Mapping[str, str] | None
 
 LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
@@ -49,8 +51,12 @@ class Faults:
         text = _text_at(self.document, full)
         lines = text.count("\n") + 1
         if not 1 <= line <= lines:
-            message = "ends too early, or has a bracket too many" if skipped and line > lines else error.message
-            self.problems.append(self.document.problem(full, message, error.hint))
+            message, hint = (
+                ("is no whole KQL predicate", "are all its brackets and quotes closed?")
+                if skipped
+                else (error.message, error.hint)
+            )
+            self.problems.append(self.document.problem(full, message, hint))
             return
         at = self.document.line(full) + (line if "\n" in text else 0)
         where = f" (line {line}, column {error.column})" if error.column and not skipped else ""
@@ -74,10 +80,11 @@ def compile_rule(
     said = _Said(model, defaults)
     plan, query = _plan(model, schema, faults)
     severity = said(lambda m: m.severity, "severity")
-    labels, annotations = _templates(model, defaults, plan, faults)
+    fields = plan.columns if plan else schema.get("RunStatusChanged") if model.when else None
+    labels, annotations = _templates(model, defaults, fields, faults)
     by = ("RunId", *(name for name in model.by if name != "RunId"))
     keep = tuple(said(lambda m: m.keep, "keep"))
-    _check_fields(plan, by, keep, labels, faults)
+    _check_fields(fields, by, keep, labels, faults)
     summary = _template(model.summary, ("summary",), None, faults)
     notify = said(lambda m: m.notify, "notify")
     if notify is not None:
@@ -203,9 +210,9 @@ def _explain_query(
 
 
 def _templates(
-    model: RuleModel, defaults: Defaults, plan: RowPlan | None, faults: Faults
+    model: RuleModel, defaults: Defaults, fields: Fields, faults: Faults
 ) -> tuple[dict[str, TemplateText], dict[str, TemplateText]]:
-    names = frozenset(plan.columns) - EVENT_OUT if plan else None
+    names = None if fields is None else frozenset(fields) - EVENT_OUT
     labels: dict[str, TemplateText] = {}
     for name, source in {**defaults.labels, **model.labels}.items():
         if not LABEL.fullmatch(name):
@@ -234,16 +241,16 @@ def _template(source: str, path: KeyPath, names: frozenset[str] | None, faults: 
 
 
 def _check_fields(
-    plan: RowPlan | None, by: Sequence[str], keep: Sequence[str], labels: Iterable[str], faults: Faults
+    fields: Fields, by: Sequence[str], keep: Sequence[str], labels: Iterable[str], faults: Faults
 ) -> None:
-    if plan is None:
+    if fields is None:
         return
     for key, listed in (("by", by), ("keep", keep)):
         for name in listed:
             if name in EVENT_OUT:
                 faults.add((key,), f"'{name}' is too large to be carried", "take what you need with extend")
-            elif name not in plan.columns:
-                faults.add((key,), f"'{name}' is no field that the query gives", suggest(name, plan.columns))
+            elif name not in fields:
+                faults.add((key,), f"'{name}' is no field that the query gives", suggest(name, fields))
     for name in labels:
         if name in keep or name in by:
             faults.add(
@@ -267,7 +274,7 @@ def _check_tests(tests: Sequence[InlineTest], faults: Faults) -> None:
 
 
 def _versioned(info: RuleInfo) -> RuleInfo:
-    parts = [repr(getattr(info, f.name)) for f in fields(info) if f.name != "version"]
+    parts = [repr(getattr(info, f.name)) for f in dataclasses.fields(info) if f.name != "version"]
     return replace(info, version=fingerprint(*parts))
 
 

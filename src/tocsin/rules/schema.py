@@ -187,13 +187,17 @@ EVENT_COLUMNS = tuple(c.name for c in RUN_STATUS_CHANGED if c.name not in ("Inge
 """Columns that an event of an inline test may set."""
 
 
+def _closed(schema: dict[str, Any]) -> None:
+    """Columns are properties, and nothing else is."""
+    schema["properties"].update(_event_columns())
+    schema["additionalProperties"] = False
+
+
 class TestEvent(YamlModel):
     """An event of an inline test; its columns have sensible defaults."""
 
     __test__ = False
-    model_config = ConfigDict(
-        extra="allow", json_schema_extra=lambda s: s["properties"].update(_event_columns()) or None
-    )
+    model_config = ConfigDict(extra="allow", json_schema_extra=_closed)
 
     at: Duration = Field(description="when it arrives, from the test's start", examples=["5m"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from pydantic import BaseModel
 
@@ -43,7 +44,11 @@ def _in_test(test: InlineTest) -> Iterator[KeyPath]:
 
 
 def _given(model: BaseModel, names: frozenset[str]) -> Iterator[KeyPath]:
-    for field, info in type(model).model_fields.items():
-        name = info.alias or field
-        if name in names and field in model.model_fields_set:
-            yield (name,)
+    for field in sorted(model.model_fields_set & _fields(type(model), names)):
+        yield (type(model).model_fields[field].alias or field,)
+
+
+@cache
+def _fields(model: type[BaseModel], names: frozenset[str]) -> frozenset[str]:
+    """Fields whose keys are among ``names``."""
+    return frozenset(field for field, info in model.model_fields.items() if (info.alias or field) in names)

@@ -114,7 +114,10 @@ def test_a_year_of_failures_is_one_word(engine: Make) -> None:
     e = engine()
     e.kinds["test"], e.first_starts["test"] = "kafka", NOON
     for part in range(4):
-        e.at(f"{part}s").come(*({"RunId": f"r{part}-{n}", "TimeGenerated": f"-{n + 1}d"} for n in range(100)))
+        failures: list[dict[str, object]] = [
+            {"RunId": f"r{part}-{n}", "TimeGenerated": f"-{n + 1}d"} for n in range(100)
+        ]
+        e.at(f"{part}s").come(*failures)
     e.at("1m").tick()
     assert ([400], 0) == ([i.data["stale"] for i in e.summaries()], len(e.told()))
 
