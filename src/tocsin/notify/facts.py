@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from tocsin.clock import Clock, SystemClock
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.intent import Intent
 from tocsin.model.statuses import TERMINAL
@@ -15,6 +16,9 @@ from tocsin.notify.values import Facts, RunFacts
 from tocsin.notify.views import moment
 
 NEARBY = timedelta(minutes=30)
+LONG_AGO = timedelta(days=30)
+KEEP_SUCCESS = 60.0
+"""Seconds for which an experiment's last success is not asked for again."""
 HISTORY = 12
 TRIES = 10
 _MOMENTS = 60
@@ -38,17 +42,17 @@ class NoFacts:
 
 _RUNS = """
 SELECT RunId, JobKey, Attempt, Status, StartTime, EndTime, FirstTime, LastTime FROM Runs
-WHERE RunId IN (SELECT unnest($runs)) OR (JobKey <> '' AND JobKey IN (SELECT unnest($jobs)))
+WHERE JobKey IN (SELECT unnest($jobs::VARCHAR[])) AND LastTime >= $since
 ORDER BY FirstTime
 """
 _HISTORY = """
 SELECT RunId, Status, Attempt, TimeGenerated FROM RunStatusChanged
-WHERE RunId IN (SELECT unnest($runs)) AND TimeGenerated BETWEEN $first AND $last
+WHERE RunId IN (SELECT unnest($runs::VARCHAR[])) AND TimeGenerated BETWEEN $first AND $last
 ORDER BY TimeGenerated, CommitSeq
 """
 _SUCCESS = """
 SELECT ExperimentName, max(coalesce(EndTime, LastTime)) AS Last FROM Runs
-WHERE Status = 'Completed' AND ExperimentName IN (SELECT unnest($experiments))
+WHERE Status = 'Completed' AND LastTime >= $since AND ExperimentName IN (SELECT unnest($experiments::VARCHAR[]))
 GROUP BY ExperimentName
 """
 _NEARBY = """
@@ -63,36 +67,40 @@ SELECT t, Target, count(DISTINCT RunId) AS n FROM failed GROUP BY t, Target
 
 
 class StoreFacts:
-    """Facts out of the log store."""
+    """Facts out of the log store. Tries and successes older than 30 days are not looked for; successes are kept a minute."""
 
-    def __init__(self, log: LogReader) -> None:
-        self._log = log
+    def __init__(self, log: LogReader, clock: Clock | None = None) -> None:
+        self._log, self._clock = log, clock or SystemClock()
+        self._successes: dict[str, tuple[float, datetime | None]] = {}
 
     def facts(self, intents: Sequence[Intent], seconds: float) -> Facts:
-        """Facts by intent id; four queries however many intents."""
+        """Facts by intent id; at most four queries however many intents."""
         about = [i for i in intents if i.run_id]
         if not about:
             return {}
         limits = Limits(seconds=seconds, rows=50_000)
-        runs = self._select(_RUNS, {
-            "runs": sorted({i.run_id for i in about}),
-            "jobs": sorted({str(i.event.get("JobKey") or "") for i in about} - {""}),
-        }, limits)  # fmt: skip
+        since = (min(_time_of(i) for i in about) - LONG_AGO).replace(tzinfo=None)
+        runs = self._select(_RUNS, {"jobs": sorted({_job_of(i) for i in about}), "since": since}, limits)
         history = self._history(about, runs, limits)
-        experiments = sorted({str(i.event.get("ExperimentName") or "") for i in about} - {""})
-        success: dict[str, datetime] = {}
-        if experiments:
-            for row in self._select(_SUCCESS, {"experiments": experiments}, limits):
-                if (last := moment(row["Last"])) is not None:
-                    success[row["ExperimentName"]] = last
+        success = self._success({str(i.event.get("ExperimentName") or "") for i in about} - {""}, since, limits)
         nearby = self._nearby(about, limits)
         by_job: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in runs:
-            by_job[row["JobKey"] or row["RunId"]].append(row)
-        return {
-            i.id: _of(i, history.get(i.run_id, []), by_job[str(i.event.get("JobKey") or i.run_id)], success, nearby)
-            for i in about
-        }
+            by_job[row["JobKey"]].append(row)
+        return {i.id: _of(i, history.get(i.run_id, []), by_job[_job_of(i)], success, nearby) for i in about}
+
+    def _success(self, experiments: set[str], since: datetime, limits: Limits) -> Mapping[str, datetime]:
+        now = self._clock.monotonic()
+        if len(self._successes) > 10_000:
+            self._successes.clear()
+        fresh = {e: t for e, (at, t) in self._successes.items() if now - at < KEEP_SUCCESS}
+        wanted = sorted(experiments - fresh.keys())
+        if wanted:
+            rows = self._select(_SUCCESS, {"experiments": wanted, "since": since}, limits)
+            found = {row["ExperimentName"]: moment(row["Last"]) for row in rows}
+            self._successes.update((e, (now, found.get(e))) for e in wanted)
+            fresh |= {e: found.get(e) for e in wanted}
+        return {e: t for e, t in fresh.items() if t is not None}
 
     def _select(self, sql: str, params: Mapping[str, object], limits: Limits) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._log.select(sql, params, limits).to_pylist()
@@ -122,6 +130,10 @@ class StoreFacts:
             if (t := moment(row["t"])) in found:
                 found[t][row["Target"] or ""] = row["n"]
         return found
+
+
+def _job_of(intent: Intent) -> str:
+    return str(intent.event.get("JobKey") or intent.run_id)
 
 
 def _time_of(intent: Intent) -> datetime:
