@@ -111,7 +111,9 @@ def _resource(model: RuleModel, schema: Schema, lost: list[Lost]) -> dict[str, A
         raise Refused(f"Azure splits an alert by {MOST_DIMENSIONS} columns at most, not by {len(by)}")
     every, over = (timedelta(minutes=5),) * 2 if kind is Kind.ROW else _window(model, lost)
     if kind is Kind.ROW:
-        lost.append(Lost(key="kind", why="Azure looks every 5 minutes at what came; it may tell a run again, and late"))
+        lost.append(
+            Lost(key="row rule", why="Azure looks every 5 minutes at what came; it may tell a run again, and late")
+        )
     criterion: dict[str, Any] = {"query": prelude(base) + base, "timeAggregation": AZURE_AGGREGATES[condition.f]}
     if condition.f != "count":
         criterion["metricMeasureColumn"] = _unbracketed(condition.measure)

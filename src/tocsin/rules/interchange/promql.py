@@ -65,10 +65,9 @@ def seconds_of(text: str) -> float | None:
 def metrics_of(expr: str) -> list[str]:
     """Names of the series that an expression reads, in order."""
     plain = _COMMENT.sub("", _QUOTED.sub('""', expr))
-    named = re.findall(r'\{[^{}]*?__name__\s*=~?\s*""', plain)
     plain = re.sub(r"\{[^{}]*\}|\[[^\[\]]*\]", " ", plain)
     plain = _GROUPING.sub(" ", plain)
-    out: list[str] = ["a metric named by a matcher"] if named else []
+    out: list[str] = re.findall(r"\{[^{}]*\b__name__\b[^{}]*\}", expr)
     for match in _NAME.finditer(plain):
         rest = plain[match.end() :].lstrip()
         if match[0].lower() not in _WORDS and not rest.startswith("("):
