@@ -162,3 +162,14 @@ def engine(load: Load) -> Iterator[Callable[..., Engine]]:
             return new
 
         yield made
+
+
+@pytest.fixture(scope="session")
+def rows_schema(schema: Schema) -> Iterator[tuple[DuckLogStore, Schema]]:
+    """A store that holds one event, and the schema."""
+    clock = ManualClock(NOON)
+    store = DuckLogStore.open(None, clock=clock, threads=1)
+    event = MappedEvent(source="a", event_id="e", time=NOON, columns={"RunId": "r", "Status": "Failed"}, raw=b"{}")
+    store.append([Batch(mapped=(MappedEvents(consumer="test", events=[event], received_us=0),))])
+    yield store, schema
+    store.close()
