@@ -151,8 +151,10 @@ def read_events(
                 dead[n] = incoming.dead_letter(n, e)
         con.execute("DELETE FROM events WHERE NOT ok")
         if texts:
-            con.register("incoming", reread(incoming, again, dead, texts))
+            con.register("incoming", reread(incoming, table, texts))
             con.execute("INSERT INTO events BY NAME " + sql("read_events"))
+            # Rows are stored in the order in which they came.
+            con.execute("CREATE OR REPLACE TEMP TABLE events AS FROM events ORDER BY n")
     finally:
         con.unregister("incoming")
 

@@ -25,12 +25,15 @@ from tocsin.model.strictjson import ReadError
 
 PartitionKey = tuple[str, str, int]  # cluster, topic id, partition
 
+JSON = pa.json_(pa.string())
+"""DuckDB takes it as JSON without parsing it."""
+
 SCHEMA = pa.schema(
     [
         ("n", pa.int32()),  # number of the message in this append
         ("b", pa.int32()),  # number of its batch
-        ("p", pa.string()),  # the text that SQL reads
-        ("raw", pa.string()),  # the payload where it is not ``p``
+        ("p", JSON),  # the text that SQL reads
+        ("raw", JSON),  # the payload where it is not ``p``
         ("t", pa.int64()),  # µs since the epoch: the event's time where the payload has none
         ("own", pa.bool_()),  # whether ``t`` is the producer's
         ("odd", pa.bool_()),  # whether the slow reading must look at it
@@ -250,8 +253,8 @@ def _table(
         [
             numbers,
             pa.repeat(pa.scalar(group.batch, pa.int32()), count),
-            texts,
-            pa.nulls(count, pa.string()) if raws is None else raws,
+            _json(texts),
+            _json(pa.nulls(count, pa.string()) if raws is None else raws),
             pa.Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(array("q", times))]),
             pa.repeat(own, count),
             pa.repeat(False, count) if odd is None else odd,
@@ -264,15 +267,15 @@ def _table(
     )
 
 
-def reread(incoming: Incoming, again: Sequence[int], dead: dict[int, DeadLetter], read: Mapping[int, str]) -> pa.Table:
-    """The rows ``again`` with the plain texts that the slow reading made of them; those that are ``dead`` are left out."""
-    kept = [n for n in again if n not in dead]
-    rows = incoming.table.take(pa.array(kept, pa.int32()))
+def reread(incoming: Incoming, table: pa.Table, read: Mapping[int, str]) -> pa.Table:
+    """The rows of ``table`` that the slow reading has ``read``, with the plain texts that it made of them."""
+    rows = table.filter(pc.is_in(table["n"], value_set=pa.array(list(read), pa.int32())))
+    kept = rows["n"].to_pylist()
     raws = [incoming.payload(n).decode("utf-8").removeprefix("\ufeff") for n in kept]
     count = len(kept)
     for name, values in (
-        ("p", pa.array([read[n] for n in kept], pa.string())),
-        ("raw", pa.array(raws, pa.string())),
+        ("p", _json(pa.array([read[n] for n in kept], pa.string()))),
+        ("raw", _json(pa.array(raws, pa.string()))),
         ("odd", pa.repeat(False, count)),
         ("sure", pa.repeat(True, count)),
     ):
@@ -300,6 +303,10 @@ def _texts(payloads: Sequence[bytes]) -> tuple[pa.Array, pa.Array]:
     if broken:
         odd = pc.or_(odd, pa.array([i in broken for i in range(len(payloads))], pa.bool_()))
     return texts, odd
+
+
+def _json(texts: pa.Array) -> pa.Array:
+    return pa.ExtensionArray.from_storage(JSON, texts)
 
 
 def _column(payloads: Sequence[bytes]) -> pa.Array:

@@ -16,7 +16,7 @@ CREATE TABLE tocsin.positions (
     cluster VARCHAR, topic_id VARCHAR, topic VARCHAR, "partition" INTEGER, next BIGINT, made TIMESTAMP
 );
 CREATE TABLE tocsin.consumers (name VARCHAR, first_start TIMESTAMP, last_alive TIMESTAMP);
-CREATE TABLE tocsin.recent (key HUGEINT, seen TIMESTAMP);
+CREATE TABLE tocsin.recent (key UHUGEINT, seen TIMESTAMP);
 CREATE TABLE tocsin.dead_letters (
     id BIGINT, Time TIMESTAMP, Consumer VARCHAR, Topic VARCHAR, "Partition" INTEGER, "Offset" BIGINT, Reason VARCHAR,
     Detail VARCHAR, Payload VARCHAR, PayloadHash VARCHAR, ReplayedAt TIMESTAMP, bytes BLOB, whole BOOLEAN

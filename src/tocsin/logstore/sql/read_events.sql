@@ -19,10 +19,10 @@ WITH parsed AS (
         "EndTime":"VARCHAR", "DurationMs":"VARCHAR", "Tags":"JSON", "Properties":"JSON"
       }
     }')) AS e,
-        CASE WHEN NOT sure THEN TRY(json_keys(p, ['$', '$.data'])) END AS k
+        CASE WHEN NOT sure THEN TRY(json_keys(p, ['$', '$.data', '$.data.Tags', '$.data.Properties'])) END AS k
     FROM incoming
 ), fields AS (
-    SELECT n, b, p, raw, sure, own, consumer, received, unsure_retry, e, e.type AS type,
+    SELECT n, b, p, raw, sure, own, consumer, received, unsure_retry, e, k, e.type AS type,
         CASE WHEN sure THEN TRY_CAST(e.time AS TIMESTAMP) ELSE wire_time(e.time) END AS happened,
         CASE WHEN sure THEN TRY_CAST(e.data.StartTime AS TIMESTAMP) ELSE wire_time(e.data.StartTime) END AS StartTime,
         CASE WHEN sure THEN TRY_CAST(e.data.EndTime AS TIMESTAMP) ELSE wire_time(e.data.EndTime) END AS EndTime,
@@ -35,6 +35,7 @@ WITH parsed AS (
           (e.type IS NOT NULL)::INT + (e.time IS NOT NULL)::INT + (e.datacontenttype IS NOT NULL)::INT +
           (e.dataschema IS NOT NULL)::INT + (e.subject IS NOT NULL)::INT + (e.data IS NOT NULL)::INT
             )
+            AND len(k[2]) > 0
             AND len(k[2]) = (
           (e.data.RunId IS NOT NULL)::INT + (e.data.ParentRunId IS NOT NULL)::INT +
           (e.data.RootRunId IS NOT NULL)::INT + (e.data.JobKey IS NOT NULL)::INT +
@@ -60,7 +61,7 @@ WITH parsed AS (
             AND (happened IS NOT NULL OR coalesce(e.time, '') = '')
             AND (StartTime IS NOT NULL OR coalesce(e.data.StartTime, '') = '')
             AND (EndTime IS NOT NULL OR coalesce(e.data.EndTime, '') = '')
-            AND is_flat(e.data.Tags) AND is_flat(e.data.Properties)
+            AND is_flat(e.data.Tags, k[3]) AND is_flat(e.data.Properties, k[4])
             AND is_text(e.data.RunId) AND is_text(e.data.ParentRunId) AND is_text(e.data.RootRunId) AND
         is_text(e.data.JobKey) AND is_text(e.data.Status) AND is_text(e.data.OriginalStatus) AND
         is_text(e.data.Reason) AND is_text(e.data.Message) AND is_text(e.data.ErrorCode) AND
