@@ -43,7 +43,7 @@ def check(tocsin: Tocsin, sent: list[Event], within: float = 30) -> None:
 
     def all_stored() -> bool:
         found = tocsin.count("RunStatusChanged")
-        assert found >= rows, f"{found} of {rows} rows"
+        assert found >= rows, f"{found} of {rows} rows; {tocsin.get('/readyz')}\n{tocsin.said()}"
         return True
 
     eventually(all_stored, within)

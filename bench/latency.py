@@ -1,0 +1,260 @@
+"""From an event sent to its mail accepted by the SMTP server, seen from outside.
+
+    python -m bench.latency [--seconds 60] [--rate 1000] [--by-http 0.25] [--rules 1000]
+
+`tocsin up` runs with `smtp.cap: none` and 1,000 row rules of 20 shapes. A process of its own sends: single events by HTTP on
+16 connections at their due times, the rest as a batch to Kafka every 100 ms. 2 % of the events match one, two or three
+rules. The SMTP server is a third process. The time of sending stands in the RunId, that of acceptance is the server's: an
+event that waits for a free connection, or for its batch's acknowledgement, waits on our account.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kafka import KafkaProducer
+
+from bench.common import machine, peak_rss, percentile, say, table
+from tests.acceptance.harness import Tocsin, kafka_consumer, settings
+from tests.servers.eventually import eventually
+from tests.servers.kafka import FULL_SPEED, KafkaServer
+from tests.servers.smtp import SmtpServer
+
+SHAPES = (
+    "Target startswith 'aks'", "Reason != 'user_canceled'", "Attempt <= 5", "Message has 'memory'", "WorkspaceName =~ 'research'",
+    "Tags.env == 'prod'", "RunType in ('training', 'sweep')", "DisplayName contains 'sail'", "isnotempty(OwnerEmail)",
+    "Progress >= 0.1", "TriggeringUserName != 'root'", "Message !has 'disk'", "Target != ''", "Tags.team =~ 'Ranking'",
+    "strlen(Message) > 3", "not(WillRetry)", "Attempt > 0", "RunId startswith 'run-'", "Url endswith 'x'", "Source != ''",
+)  # fmt: skip
+"""What a shape asks besides the constant that its rules differ in; all of it holds for the events that are to match."""
+CONNECTIONS = 16
+BATCH_SECONDS = 0.1
+MATCHING = 50  # one event of so many
+
+
+def needles(rules: int) -> list[str]:
+    """What each rule looks for: one, two or three rules in turn share a needle, each of another shape."""
+    found: list[str] = []
+    number = 0
+    while len(found) < rules:
+        found += [f"needle-{number}"] * (number % 3 + 1)
+        number += 1
+    return found[:rules]
+
+
+def rules_text(rules: int) -> str:
+    """The rules file, as JSON, which is YAML."""
+    made = [
+        {
+            "name": f"rule-{number}",
+            "query": f"RunStatusChanged | where Status == 'Failed' and ExperimentName == '{needle}' | where {SHAPES[number % 20]}",
+            "summary": "{{ ExperimentName }} failed: {{ Message }}",
+            "notify": {"to": ["ops@example.org"], "only": True},
+        }
+        for number, needle in enumerate(needles(rules))
+    ]
+    return json.dumps({"rules": made})
+
+
+class Events:
+    """Makes events for a moment of sending; every fiftieth matches."""
+
+    def __init__(self, rules: int, name: str) -> None:
+        self._needles = sorted(set(needles(rules)))
+        self._name, self._made, self.matching = name, 0, 0
+
+    def make(self, sent: float) -> bytes:
+        self._made += 1
+        hit = self._made % MATCHING == 0
+        status, experiment = "Running", f"experiment-{self._made % 40}"
+        if hit:
+            self.matching += 1
+            status, experiment = "Failed", self._needles[self.matching % len(self._needles)]
+        run = f"run-{'hit' if hit else 'other'}-{self._name}-{self._made}-{int(sent * 1e6)}"
+        event = {
+            "specversion": "1.0", "type": "tocsin.run.status", "id": run, "source": "trainer-1",
+            "time": datetime.fromtimestamp(sent, UTC).isoformat(),
+            "data": {
+                "RunId": run, "Status": status, "ExperimentName": experiment, "Attempt": 1, "Progress": 0.5,
+                "Message": "CUDA out of memory" if hit else "", "Target": "aks-eu", "WorkspaceName": "research",
+                "RunType": "training", "DisplayName": "eager_sail", "OwnerEmail": "agnes@example.org",
+                "TriggeringUserName": "agnes", "Tags": {"env": "prod", "team": "ranking"},
+                "Properties": {"image": "train:3.2", "note": "x" * 150}, "Url": "https://runs.example.org/x",
+            },
+        }  # fmt: skip
+        return json.dumps(event, separators=(",", ":")).encode()
+
+
+# --- the sender's process --------------------------------------------------------------------------
+
+
+async def post_all(port: int, due: Iterator[float], events: Events) -> int:
+    """POST an event at each due time; returns how many were accepted. Raises RuntimeError for any other answer."""
+    queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+    accepted = 0
+
+    async def connection() -> None:
+        nonlocal accepted
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while (body := await queue.get()) is not None:
+            head = f"POST /intake/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+            writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            length = next(int(h[15:]) for h in answer.lower().split(b"\r\n") if h.startswith(b"content-length:"))
+            text = await reader.readexactly(length)
+            if not answer.startswith(b"HTTP/1.1 202"):
+                raise RuntimeError(f"{answer!r} {text!r}")
+            accepted += 1
+        writer.close()
+
+    tasks = [asyncio.create_task(connection()) for _ in range(CONNECTIONS)]
+    for at in due:
+        await asyncio.sleep(max(0.0, at - time.time()))
+        queue.put_nowait(events.make(at))
+    for _ in tasks:
+        queue.put_nowait(None)
+    await asyncio.gather(*tasks)
+    return accepted
+
+
+def produce_all(bootstrap: str, topic: str, due: Iterator[float], size: int, events: Events) -> None:
+    """Produce `size` events at each due time."""
+    with closing(KafkaProducer(bootstrap_servers=[bootstrap], acks="all", linger_ms=0)) as producer:
+        for at in due:
+            threading.Event().wait(max(0.0, at - time.time()))
+            now = time.time()
+            for _ in range(size):
+                producer.send(topic, events.make(now))
+        producer.flush()
+
+
+def send(port: int, bootstrap: str, topic: str, seconds: float, rate: float, by_http: float, rules: int) -> None:
+    """Send everything and print what was sent as JSON."""
+    begin = time.time() + 0.5
+    single = rate * by_http
+    size = round(rate * (1 - by_http) * BATCH_SECONDS)
+    posted, produced = Events(rules, "http"), Events(rules, "kafka")
+    batches = (begin + n * BATCH_SECONDS for n in range(round(seconds / BATCH_SECONDS)))
+    thread = threading.Thread(target=produce_all, args=(bootstrap, topic, batches, size, produced))
+    thread.start()
+    accepted = asyncio.run(post_all(port, (begin + n / single for n in range(round(seconds * single))), posted))
+    thread.join()
+    total = accepted + size * round(seconds / BATCH_SECONDS)
+    print(json.dumps({"events": total, "http": posted.matching, "kafka": produced.matching}))
+
+
+# --- the benchmark ---------------------------------------------------------------------------------
+
+
+class Wal:
+    """Counts checkpoints by looking at the write-ahead log's size: it falls."""
+
+    def __init__(self, file: Path) -> None:
+        self.checkpoints, self._file, self._stop = 0, file, threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        before = 0
+        while not self._stop.wait(0.1):
+            size = self._file.stat().st_size if self._file.exists() else 0
+            self.checkpoints += size < before
+            before = size
+
+    def stop(self) -> int:
+        self._stop.set()
+        self._thread.join()
+        return self.checkpoints
+
+
+def main(arguments: list[str]) -> None:
+    """Run it and print a Markdown table."""
+    parser = argparse.ArgumentParser(prog="bench.latency", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rate", type=float, default=1000)
+    parser.add_argument("--by-http", type=float, default=0.25)
+    parser.add_argument("--rules", type=int, default=1000)
+    parser.add_argument("--checkpoint", default="16MiB", help="store.checkpoint_threshold, so that one is inside")
+    parser.add_argument("--send", nargs=3, metavar=("PORT", "BOOTSTRAP", "TOPIC"), help=argparse.SUPPRESS)
+    chosen = parser.parse_args(arguments)
+    if chosen.send:
+        port, bootstrap, topic = chosen.send
+        send(int(port), bootstrap, topic, chosen.seconds, chosen.rate, chosen.by_http, chosen.rules)
+        return
+    with tempfile.TemporaryDirectory(prefix="tocsin-bench-") as name:
+        directory = Path(name)
+        smtp = SmtpServer(directory / "smtp").start()
+        kafka = KafkaServer(directory / "kafka", jvm=FULL_SPEED).start()
+        home = directory / "home"
+        home.mkdir()
+        tocsin = Tocsin(program=Path(sys.executable).with_name("tocsin"), home=home)
+        try:
+            measure(chosen, tocsin, kafka, smtp)
+        finally:
+            tocsin.kill()
+            kafka.stop()
+            smtp.stop()
+
+
+def measure(chosen: argparse.Namespace, tocsin: Tocsin, kafka: KafkaServer, smtp: SmtpServer) -> None:
+    topic = kafka.new_topic(partitions=4)
+    more = {"store": {"checkpoint_threshold": chosen.checkpoint}, "log": {"format": "text", "level": "warning"}}
+    tocsin.write("tocsin.yaml", settings(smtp_port=smtp.port, kafka=kafka.bootstrap, more=more))
+    tocsin.write("rules/alerts/rules.yaml", rules_text(chosen.rules))
+    tocsin.write("consumers/events-kafka.yaml", kafka_consumer(topic, "bench"))
+    began = time.perf_counter()
+    tocsin.start()
+    starting = time.perf_counter() - began
+    say(f"started with {chosen.rules} rules in {starting:.1f} s")
+    same = [f"--{key}={getattr(chosen, key.replace('-', '_'))}" for key in ("seconds", "rate", "by-http", "rules")]
+    # The first seconds, in which everything is asked for the first time, are no part of it.
+    run_sender(tocsin, kafka, topic, [*same, "--seconds=3"])
+    tocsin.idle(120)
+    smtp.fresh()
+    wal = Wal(tocsin.home / "data" / "events.duckdb.wal")
+    sent = run_sender(tocsin, kafka, topic, same)
+    mails = smtp.wait_for(sent["http"] + sent["kafka"], within=120)
+    checkpoints = wal.stop()
+    eventually(lambda: tocsin.count("RunStatusChanged") >= sent["events"], within=60)
+    tocsin.idle(120)
+    extra = len(smtp.messages()) - sent["http"] - sent["kafka"]
+    if extra:
+        raise RuntimeError(f"{extra} mails too many")
+    took: dict[str, list[float]] = {"http": [], "kafka": []}
+    for mail in mails:
+        _, _, way, _, us = str(mail.message["X-Tocsin-Run"]).split("-")
+        took[way].append((mail.accepted_at - int(us) / 1e6) * 1000)
+    print(
+        f"{chosen.rate:,.0f} events/s for {chosen.seconds:.0f} s, {chosen.by_http:.0%} of them singles by HTTP, the others in "
+        f"batches each {BATCH_SECONDS * 1000:.0f} ms by Kafka; {chosen.rules:,} row rules of 20 shapes; {len(mails):,} mails of "
+        f"events that matched 1-3 rules; {checkpoints} checkpoints inside; everything on one machine: {machine()}.\n"
+    )
+    rows = [(way, len(ms), *(f"{percentile(ms, p):,.0f}" for p in (0.5, 0.9, 0.99, 1.0))) for way, ms in took.items()]
+    both = [ms for way in took.values() for ms in way]
+    rows.append(("all", len(both), *(f"{percentile(both, p):,.0f}" for p in (0.5, 0.9, 0.99, 1.0))))
+    print(table(("event → mail, ms", "mails", "p50", "p90", "p99", "worst"), *rows))
+    print(f"\nStarting with these rules took {starting:.1f} s; peak memory of tocsin {peak_rss(tocsin.pid):,.0f} MiB.")
+
+
+def run_sender(tocsin: Tocsin, kafka: KafkaServer, topic: str, options: list[str]) -> dict[str, int]:
+    command = [sys.executable, "-m", "bench.latency", "--send", str(tocsin.port), kafka.bootstrap, topic, *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    if done.returncode != 0:
+        raise RuntimeError(f"the sender failed:\n{done.stderr[-2000:]}\n{tocsin.said()}")
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
