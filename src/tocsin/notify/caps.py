@@ -14,9 +14,9 @@ from tocsin.notify.render import Press, hold, sum_up
 from tocsin.notify.values import Capped, CapRule, Letter
 from tocsin.state.interface import State
 
-_PAGE = 1000
 _MOST = 20_000
-"""Held mails of one summary."""
+"""Held mails of one summary; more make another."""
+_ALL = 200_000
 
 
 class Caps:
@@ -29,23 +29,9 @@ class Caps:
     def load(self) -> None:
         """Find out who is held. Raises StoreError."""
         self._holding = {}
-        for held in self._all_held(""):
+        for held in self._state.deliveries(state=DeliveryState.HELD, limit=_ALL):
             known = self._holding.get(held.address)
             self._holding[held.address] = min(known, held.next_at) if known else held.next_at
-
-    def _all_held(self, address: str) -> list[Delivery]:
-        found: dict[str, Delivery] = {}
-        before: datetime | None = None
-        while len(found) < _MOST:
-            page = self._state.deliveries(state=DeliveryState.HELD, address=address, limit=_PAGE, before=before)
-            found.update((d.id, d) for d in page)
-            if len(page) < _PAGE:
-                break
-            oldest = page[-1].created_at
-            if before == oldest:
-                break
-            before = oldest
-        return list(found.values())
 
     def next_due(self) -> datetime | None:
         """When the next summary is due."""
@@ -98,10 +84,12 @@ class Caps:
         for address, until in list(self._holding.items()):
             if until > now:
                 continue
-            held = sorted(self._all_held(address), key=lambda d: (d.created_at, d.id))
-            ripe = [d for d in held if d.next_at <= now]
+            held = self._state.deliveries(state=DeliveryState.HELD, address=address, limit=_MOST)
+            ripe = sorted((d for d in held if d.next_at <= now), key=lambda d: (d.created_at, d.id))
             later = [d.next_at for d in held if d.next_at > now]
-            if later:
+            if len(held) == _MOST:
+                pass  # there may be more: looked at again at once
+            elif later:
                 self._holding[address] = min(later)
             else:
                 del self._holding[address]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,14 +23,14 @@ from tocsin.notify.caps import Caps
 from tocsin.notify.circuit import Backoff
 from tocsin.notify.facts import FactsReader
 from tocsin.notify.oncall import OnCall
-from tocsin.notify.pipeline import Book, group, route
+from tocsin.notify.pipeline import DEFAULT, Book, group, route
 from tocsin.notify.reading import Reading
 from tocsin.notify.render import NOTICE, Press, deliver, emergency, notice
 from tocsin.notify.sender import FIRST_KNOCK, FIRST_RETRY, Retry, Sender
 from tocsin.notify.templates import Templates
 from tocsin.notify.text import one_line
 from tocsin.notify.transport import Transport
-from tocsin.notify.values import NO_FACTS, CapRule, Facts, Letter, RunFacts
+from tocsin.notify.values import NO_FACTS, CapRule, Facts, Letter, Recipient, RunFacts
 from tocsin.notify.views import Look
 from tocsin.state.interface import State
 
@@ -41,6 +41,8 @@ UTC = ZoneInfo("UTC")
 USUAL_CAP = CapRule(mails=30, window=timedelta(minutes=10))
 BATCH = 120
 """Intents of one pass: sending the first begins before the last is rendered."""
+GRACE = 5.0
+"""Seconds that mails under way have to end when it stops."""
 _LOOK = 30.0
 
 
@@ -91,12 +93,14 @@ class Notifier:
         self._looker = ThreadPoolExecutor(1, "tocsin-facts")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
+        self._capping = asyncio.Lock()  # from counting what an address got to writing what it gets
         self._sender = self._new_sender()
 
     def _renew(self) -> Sender:
         """A sender of the loop that runs now."""
         self._sender.close()
         self._woken = asyncio.Event()
+        self._capping = asyncio.Lock()
         self._sender = self._new_sender()
         return self._sender
 
@@ -120,6 +124,7 @@ class Notifier:
             for task in (sending, grouping):
                 if task.done():
                     task.result()  # it ends by itself only by an error that nobody foresaw
+            await self._sender.finish(GRACE)
         finally:
             for each in tasks:
                 each.cancel()
@@ -186,27 +191,51 @@ class Notifier:
             except StoreError as e:
                 log.error("notify_waits_for_state", error=str(e))
                 loaded = False
-                await asyncio.sleep(wait)
+                await _first(stop.wait(), wait)
                 wait = min(wait * 2, 30.0)
                 continue
             due = self._caps.next_due()
             patience = _LOOK if due is None else (due - self._clock.now()).total_seconds()
-            try:
-                async with asyncio.timeout(min(max(patience, 0.01), _LOOK)):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
+            await _first(self._woken.wait(), min(max(patience, 0.01), _LOOK))
 
     async def _pass(self) -> bool:
         """One batch of intents, and the summaries that are due; whether there may be more."""
-        now = self._clock.now()
-        summaries = await self._call(lambda: self._caps.due(now, self._book()))
-        for summary, listed in summaries:
-            await self._put([summary], [], listed)
+        now, due = self._clock.now(), self._caps.next_due()
+        summed = due is not None and due <= now
+        if summed:
+            for summary, listed in await self._call(lambda: self._caps.due(now, self._book())):
+                await self._put([summary], [], listed)
         intents, more = await self._call(self._read)
         if intents:
-            await self._tell(intents)
-        return more or bool(summaries)
+            try:
+                await self._tell(intents)
+            except StoreError:
+                raise
+            except Exception as e:
+                log.exception("batch_not_told", intents=len(intents), kind=type(e).__name__)
+                await self._tell_each(intents)
+        return more or summed
+
+    async def _tell_each(self, intents: Sequence[Intent]) -> None:
+        """One by one; one that cannot be told as it should be goes to the default receiver in a few plain words."""
+        for intent in intents:
+            try:
+                await self._tell([intent])
+            except StoreError:
+                raise
+            except Exception as e:
+                log.exception("intent_not_told", rule=intent.rule, kind=type(e).__name__)
+                await self._put(self._plainly(intent, type(e).__name__), [intent.id])
+
+    def _plainly(self, intent: Intent, problem: str) -> list[Delivery]:
+        info = RuleInfo(name=intent.rule, version=intent.rule_version, summary="")
+        return [
+            emergency(
+                Letter(recipient=Recipient(address=a, receiver=DEFAULT, because="is told"), told=((intent, info),)),
+                problem, self._press, self._clock.now(),
+            )
+            for a in self._options.default_receiver
+        ]  # fmt: skip
 
     def _read(self) -> tuple[list[Intent], bool]:
         """Oldest intents, evaluations whole, and whether there are more."""
@@ -222,19 +251,31 @@ class Notifier:
             limit *= 10  # one evaluation alone fills the batch
 
     async def _tell(self, intents: Sequence[Intent]) -> None:
+        asked = asyncio.create_task(self._known(intents))
+        try:
+            await self._tell_with(intents, asked)
+        finally:
+            asked.cancel()
+
+    async def _tell_with(self, intents: Sequence[Intent], asked: asyncio.Task[Facts]) -> None:
         reading = Reading(self._state, self._infos)
         infos, told = await self._call(lambda: reading.of(intents))
         letters = group(route([(i, infos[i.id]) for i in intents], self._book(), lambda i: told.get(i.id, ())))
+        async with self._capping:
+            await self._write(intents, letters, asked)
+
+    async def _write(self, intents: Sequence[Intent], letters: Sequence[Letter], asked: asyncio.Task[Facts]) -> None:
         now = self._clock.now()
         capped = await self._call(lambda: self._caps.cap(letters, now))
-        facts = await self._known([letter.intent for letter in capped.through])
-        threads = await self._call(
-            lambda: self._state.threads({(letter.recipient.address, letter.group) for letter in capped.through})
-        )
+        groups = {(letter.recipient.address, letter.group) for letter in capped.through}
+        threads = dict(await self._call(lambda: self._state.threads(groups)))
+        facts = await asked
         made: list[Delivery] = []
         for letter in capped.through:
-            thread = threads.get((letter.recipient.address, letter.group))
+            group_key = (letter.recipient.address, letter.group)
+            thread = threads.get(group_key)
             delivery, problem = self._deliver(letter, facts.get(letter.intent.id, NO_FACTS), thread, now)
+            threads.setdefault(group_key, (delivery.message_id, delivery.subject))
             if problem:
                 self._metrics.inc("tocsin_notify_template_errors_total")
             made.append(delivery)
@@ -268,7 +309,7 @@ class Notifier:
 
     async def _known(self, intents: Sequence[Intent]) -> Facts:
         """Facts, or none where they take too long or fail: a mail goes out without them rather than late."""
-        if not intents or (self._looking is not None and not self._looking.done()):
+        if self._looking is not None and not self._looking.done():
             return {}
         seconds = self._options.facts_seconds
         work = asyncio.get_running_loop().run_in_executor(self._looker, self._facts.facts, list(intents), seconds)
@@ -290,13 +331,24 @@ class Notifier:
         log.error("mail_not_delivered", delivery=failed.id, receiver=failed.receiver, reply=reply)
         if failed.receiver == NOTICE:
             return
-        book, now = self._book(), self._clock.now()
-        letters = [notice(failed, reply, r, self._press, now) for r in book.instead_of(failed.receiver, failed.address)]
+        now = self._clock.now()
         try:
-            capped = await self._call(lambda: self._caps.cap_made(letters, now))
-            await self._put(capped, [])
-        except StoreError as e:
-            log.error("notice_not_written", delivery=failed.id, error=str(e))
+            instead = self._book().instead_of(failed.receiver, failed.address)
+            notices = [notice(failed, reply, r, self._press, now) for r in instead]
+            async with self._capping:
+                capped = await self._call(lambda: self._caps.cap_made(notices, now))
+                await self._put(capped, [])
+        except Exception as e:
+            log.exception("notice_not_written", delivery=failed.id, kind=type(e).__name__)
 
     async def _call(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+async def _first(work: Awaitable[object], seconds: float) -> None:
+    """Wait for ``work``, at most so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        pass

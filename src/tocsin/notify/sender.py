@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -72,11 +73,15 @@ class Sender:
         self._transport, self._state, self._metrics, self._clock = transport, state, metrics, clock
         self._failed, self._retry = failed, retry
         self._circuit = Circuit(circuit)
-        self._queue: list[tuple[datetime, str, Delivery]] = []
-        self._known: set[str] = set()  # queued or under way
+        self._queue: list[tuple[datetime, int, Delivery]] = []  # oldest first, of equals in the order of coming
+        self._known: dict[str, int] = {}  # queued or under way, in the order of coming
+        self._count = itertools.count()
         self._done: set[str] = set()  # finished while the state was being read
         self._more = True  # the state may hold due mails that are not queued
         self._wake = asyncio.Event()
+        self._ending = False
+        self._sending = 0  # lanes with a mail in hand
+        self._ended = asyncio.Event()
         self._arrived = asyncio.Event()
         self._reading = False
         self._idle = asyncio.Event()
@@ -110,6 +115,14 @@ class Sender:
             if not self._known and not self._more:
                 return
 
+    async def finish(self, patience: float) -> None:
+        """Take no further mail; return when those under way have their marks, or after ``patience`` seconds."""
+        self._ending = True
+        self._arrived.set()
+        if self._sending:
+            self._ended.clear()
+            await _within(self._ended.wait(), patience)
+
     def close(self) -> None:
         """Let the threads go."""
         self._threads.shutdown(wait=False)
@@ -119,10 +132,8 @@ class Sender:
     def _push(self, deliveries: Sequence[Delivery]) -> None:
         for d in deliveries:
             if d.id not in self._known and d.id not in self._done:
-                self._known.add(d.id)
-                heapq.heappush(self._queue, (d.created_at, d.id, d))
-        if self._queue:
-            self._arrived.set()
+                self._known[d.id] = next(self._count)
+                self._put_back(d)
 
     async def _feed(self) -> None:
         """Keep the queue filled from the state."""
@@ -181,7 +192,7 @@ class Sender:
         late = [d for _, _, d in self._queue if d.deadline <= now]
         if late:
             gone = {d.id for d in late}
-            self._queue = [entry for entry in self._queue if entry[1] not in gone]
+            self._queue = [entry for entry in self._queue if entry[2].id not in gone]
             heapq.heapify(self._queue)
             for d in late:
                 await self._finish(d, DeliveryState.FAILED, f"not delivered in time: {self._circuit.why}", d.attempt)
@@ -191,7 +202,7 @@ class Sender:
     async def _lane(self) -> None:
         connection: Connection | None = None
         try:
-            while True:
+            while not self._ending:
                 delivery = await self._take(IDLE if connection is not None else None)
                 if delivery is None:
                     await self._dropped(connection)
@@ -200,32 +211,40 @@ class Sender:
                 fresh = connection is None or not connection.alive
                 if fresh:
                     await self._dropped(connection)
-                    connection = None
                     connection = await self._connect(delivery)
-                    if connection is None:
-                        continue
-                assert connection is not None
-                reply = await self._attempt(connection, delivery)
-                if reply.outcome is Outcome.NETWORK and not fresh:
-                    # The server hung up between two mails, as servers do: that is no attempt.
+                while connection is not None:
+                    reply = await self._exchange(connection, delivery, fresh)
+                    if reply.closed:
+                        await self._dropped(connection)
+                        connection = None
+                    if reply.outcome is not Outcome.NETWORK or fresh:
+                        break
+                    # The server hung up between two mails, as servers do: that was no attempt.
                     await self._dropped(connection)
-                    connection = None
-                    connection = await self._connect(delivery)
-                    if connection is None:
-                        continue
-                    reply = await self._attempt(connection, delivery)
-                await self._settle(delivery, reply)
-                if reply.closed:
-                    await self._dropped(connection)
-                    connection = None
+                    connection, fresh = await self._connect(delivery), True
         finally:
             if connection is not None:
                 await asyncio.shield(self._dropped(connection))
+
+    async def _exchange(self, connection: Connection, delivery: Delivery, fresh: bool) -> Reply:
+        """One attempt and its mark; no mark where a used connection turns out to be cut."""
+        self._sending += 1
+        try:
+            reply = await self._attempt(connection, delivery)
+            if fresh or reply.outcome is not Outcome.NETWORK:
+                await self._settle(delivery, reply)
+        finally:
+            self._sending -= 1
+            if self._sending == 0:
+                self._ended.set()
+        return reply
 
     async def _take(self, patience: float | None) -> Delivery | None:
         """The oldest mail in the queue; None after ``patience`` seconds without one."""
         deadline = None if patience is None else asyncio.get_running_loop().time() + patience
         while not self._queue:
+            if self._ending:
+                return None
             if self._more:
                 self._wake.set()
             self._arrived.clear()
@@ -240,7 +259,7 @@ class Sender:
         return delivery
 
     def _put_back(self, delivery: Delivery) -> None:
-        heapq.heappush(self._queue, (delivery.created_at, delivery.id, delivery))
+        heapq.heappush(self._queue, (delivery.created_at, self._known[delivery.id], delivery))
         self._arrived.set()
 
     async def _connect(self, delivery: Delivery) -> Connection | None:
@@ -312,7 +331,7 @@ class Sender:
         self._forget(delivery)
 
     def _forget(self, delivery: Delivery) -> None:
-        self._known.discard(delivery.id)
+        self._known.pop(delivery.id, None)
         if self._reading:
             self._done.add(delivery.id)
         if not self._known:

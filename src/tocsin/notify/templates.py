@@ -12,11 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound, TemplateSyntaxError, pass_context
+from jinja2 import (
+    BaseLoader,
+    Environment,
+    StrictUndefined,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    meta,
+    nodes,
+    pass_context,
+)
 from jinja2.runtime import Context
 
+from tocsin.config.document import suggest
 from tocsin.errors import Problem
-from tocsin.notify.context import VALUES, Mail, Reader
+from tocsin.notify.context import NAMES, VALUES, Mail, Reader
 from tocsin.notify.inline import inline_styles
 from tocsin.notify.sandbox import Sandbox, Words, render, strict_words
 from tocsin.notify.text import (
@@ -137,17 +147,30 @@ class Templates:
         return loader
 
     def check(self) -> list[Problem]:
-        """What does not compile."""
+        """What does not compile, and, as warnings, names that no template has."""
         problems = []
         for directory in self._files._directories:
             for path in sorted(directory.glob("*.j2")):
                 try:
-                    self._all.parse(path.read_text(encoding="utf-8"), path.name, str(path))
+                    tree = self._all.parse(path.read_text(encoding="utf-8"), path.name, str(path))
+                    own = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
+                    unknown = meta.find_undeclared_variables(tree) - set(NAMES) - set(self._all.globals) - own
+                    problems += [
+                        Problem(
+                            file=str(path), line=_line(tree, name), message=f"'{name}' is no name that templates have",
+                            hint=suggest(name, NAMES), warning=True,
+                        )
+                        for name in sorted(unknown)
+                    ]  # fmt: skip
                 except TemplateSyntaxError as e:
                     problems.append(Problem(file=str(path), line=e.lineno, message=e.message or "is no template"))
                 except (OSError, UnicodeDecodeError) as e:
                     problems.append(Problem(file=str(path), message=f"cannot be read: {e}"))
         return problems
+
+
+def _line(tree: nodes.Template, name: str) -> int:
+    return next((found.lineno for found in tree.find_all(nodes.Name) if found.name == name), 0)
 
 
 def fault(error: BaseException) -> str:

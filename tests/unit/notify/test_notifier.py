@@ -1,7 +1,6 @@
 """The whole of notify over a real state in memory: what becomes of intents, without a network."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -20,10 +19,11 @@ from tocsin.notify.circuit import Backoff
 from tocsin.notify.facts import FactsReader, NoFacts
 from tocsin.notify.notifier import Notifier, NotifyOptions
 from tocsin.notify.oncall import OnCall
+from tocsin.notify.pipeline import group
 from tocsin.notify.render import NOTICE
 from tocsin.notify.sender import Retry
 from tocsin.notify.transport import Connection, LocalTransport, Outcome, Reply, Transport, Unreachable
-from tocsin.notify.values import CapRule, Facts
+from tocsin.notify.values import CapRule, Facts, Letter, Routed
 from tocsin.state.interface import Outcome as Evaluated
 from tocsin.state.sqlite import SqliteState
 
@@ -232,6 +232,16 @@ def test_mails_of_one_run_are_a_thread(house: Make) -> None:
     assert first["In-Reply-To"] is None
     assert str(second["Subject"]) == "churn failed after 6 h 12: disk full"
     assert str(third["Subject"]) == f"recovered: {first['Subject']}"
+
+
+def test_two_mails_of_one_batch_are_a_thread_too(house: Make) -> None:
+    wire = Wire(lanes=1)
+    here = house(wire)
+    here.tell(intent("a"), intent("b", seq=9, at=NOW + timedelta(seconds=1)))
+    here.drain()
+    first, second = (message_from_bytes(d.message, policy=policy.default) for d in wire.sent)
+    assert first["In-Reply-To"] is None
+    assert second["In-Reply-To"] == first["Message-ID"]
 
 
 def test_a_failing_facts_reader_does_not_keep_a_mail_back(house: Make) -> None:
@@ -518,20 +528,60 @@ def test_run_goes_on_where_a_dead_process_stopped(house: Make) -> None:
     assert sorted(d.run_id for d in wire.sent) == ["a", "b"]
 
 
-def test_an_error_that_nobody_foresaw_ends_run(house: Make) -> None:
-    """It is not swallowed: the app must know that nobody tells any more."""
-    here = house(Wire())
+def test_an_intent_that_cannot_be_told_as_it_should_is_told_plainly(
+    house: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours costs its mail the form, and the mails beside it nothing."""
+    wire = Wire()
+    here = house(wire)
+    told = group
 
-    def broken() -> OnCall:
-        raise RuntimeError("bug")
+    def broken(routed: Sequence[Routed]) -> list[Letter]:
+        if any(r.intent.run_id == "b" for r in routed):
+            raise RuntimeError("bug")
+        return told(routed)
 
-    here.notifier._oncall = broken
+    monkeypatch.setattr("tocsin.notify.notifier.group", broken)
+    here.tell(intent(run="a"), intent(run="b"), intent(run="c"))
+    here.drain()
+    assert sorted((d.run_id, d.address) for d in wire.sent) == [
+        ("a", "agnes@example.org"), ("b", "ops@example.org"), ("c", "agnes@example.org"),
+    ]  # fmt: skip
+    assert here.state.intents() == []
+
+
+def test_stopping_lets_a_mail_under_way_get_its_mark(house: Make) -> None:
+    """Else each restart would send it twice."""
+    entered, let_go = asyncio.Event(), asyncio.Event()
+
+    class Slow(Wire):
+        async def connect(self) -> Connection:
+            return _Slow(self)
+
+    class _Slow(_Line):
+        async def send(self, delivery: Delivery) -> Reply:
+            entered.set()
+            await let_go.wait()
+            return await super().send(delivery)
+
+    wire = Slow(lanes=1)
+    here = house(wire)
+    here.tell(intent(run="a"), intent(run="b"))
 
     async def running() -> None:
-        await here.notifier.run(asyncio.Event())
+        stop = asyncio.Event()
+        task = asyncio.create_task(here.notifier.run(stop))
+        await entered.wait()
+        stop.set()
+        await asyncio.sleep(0.05)
+        assert not task.done()
+        let_go.set()
+        await task
 
-    with pytest.raises(RuntimeError, match="bug"), contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(running())
+    asyncio.run(running())
+    assert len(wire.sent) == 1
+    assert sorted(d.state.value for d in here.mails()) == ["ready", "sent"]
+    assert [d.run_id for d in here.mails(DeliveryState.SENT)] == [wire.sent[0].run_id]
 
 
 def test_gauges_of_the_outbox(house: Make) -> None:

@@ -272,6 +272,13 @@ def test_without_any_template_a_mail_still_says_the_least(tmp_path: Path) -> Non
     assert "CUDA out of memory" in made.text and "sweep-42" in made.text
 
 
+def test_check_finds_names_that_no_template_has(tmp_path: Path) -> None:
+    """A typo would only show when the mail is due."""
+    source = "{% set mine = 1 %}{{ mine }}{{ alert.rule }}\n{{ runn.id }}"
+    (problem,) = home(tmp_path, run__txt__j2=source).check()
+    assert (problem.line, problem.warning, problem.hint) == (2, True, "did you mean 'run'?")
+
+
 def test_check_names_file_and_line(tmp_path: Path) -> None:
     found = home(tmp_path, run__txt__j2="a\n{% endif %}\n").check()
     assert [(Path(p.file).name, p.line) for p in found] == [("run.txt.j2", 2)]
