@@ -12,6 +12,7 @@ The identity travels in hidden columns, so a projection cannot lose it. now() is
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -49,11 +50,14 @@ class RowPlan:
         """
         if any(len(constants) != len(self.kinds) for _, constants in rules):
             raise ValueError(f"a rule of another shape: {len(self.kinds)} constants are expected")
-        listed = ["unnest($tocsin_rules::INTEGER[]) AS rule_no"]
-        parameters: dict[str, object] = {"tocsin_rules": [number for number, _ in rules]}
+        # As JSON text: DuckDB takes a list of a thousand as a parameter in 160 ms, as text in one.
+        listed = ["unnest($tocsin_rules::JSON::INTEGER[]) AS rule_no"]
+        parameters: dict[str, object] = {"tocsin_rules": json.dumps([number for number, _ in rules])}
         for index, kind in enumerate(self.kinds):
-            listed.append(f'unnest($tocsin_c{index}::{_DUCKDB[kind]}[]) AS "c{index}"')
-            parameters[f"tocsin_c{index}"] = [constants[index] for _, constants in rules]
+            listed.append(f'unnest($tocsin_c{index}::JSON::{_DUCKDB[kind]}[]) AS "c{index}"')
+            parameters[f"tocsin_c{index}"] = json.dumps(
+                [constants[index] for _, constants in rules], ensure_ascii=False
+            )
         return f'WITH "rows" AS ({rows_sql}), "constants" AS (SELECT {", ".join(listed)})\n{self.sql}', parameters
 
 

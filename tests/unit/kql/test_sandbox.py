@@ -123,12 +123,12 @@ BOMBS = {
 def test_a_bomb_is_judged_in_bounded_time(name: str) -> None:
     """Refused or translated, but within seconds on a slow machine, and without an exception that is no QueryError."""
     for judge in (user_query, classify, row_plan):
-        begun = time.perf_counter()
+        begun = time.thread_time()  # its own work, however busy the machine is
         try:
             judge(BOMBS[name], SCHEMA)
         except QueryError:
             pass
-        assert time.perf_counter() - begun < 15
+        assert time.thread_time() - begun < 10
 
 
 REFUSED_SQL = [
