@@ -31,9 +31,17 @@ class Stop(Exception):
 
 
 def open_home(path: Path) -> Home:
-    """The home, or an error that says what to do."""
+    """The home, or an error that says what to do. From here on logs go to stderr, and only what is worth a warning."""
+    import logging
+
+    import structlog
+
     from tocsin.config.home import open_home as opened
 
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     return opened(path)
 
 

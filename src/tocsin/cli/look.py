@@ -104,6 +104,8 @@ def mails_show(
     """Show one mail as it went out."""
     from tocsin.cli.asking import asking
 
+    if not id:
+        fail("ID is empty", "tocsin mails list", 2)
     with asking(open_home(home)) as asked:
         found = None if id == "last" else asked.mail(id)
         if found is None:

@@ -27,8 +27,6 @@ def up(
     from tocsin.app.run import up as run
     from tocsin.web import build_asgi
     from tocsin.web.server import Server
-    from tocsin.web import build_asgi
-    from tocsin.web.server import Server
 
     overrides: dict[str, object] = {}
     if host:

@@ -1,0 +1,143 @@
+"""init, check, doctor, tokens, and what every command has in common."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.harness import Tocsin
+from tests.integration.cli.conftest import Run
+
+HEAVY = ("pydantic", "duckdb", "httpx", "rich", "jinja2", "sqlalchemy", "pyarrow", "starlette", "ruamel.yaml", "kafka")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """So that it, and every wrong command, answers at once."""
+    code = "import sys, tocsin.cli.main, tocsin.cli.reference as r; list(r.commands()); print([m for m in sys.argv[1:] if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code, *HEAVY], capture_output=True, text=True, check=True)
+    assert "[]" == done.stdout.strip()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["rules", "-h"], ["query", "--help"], ["--version"]])
+def test_help_is_data(run: Run, arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nothing"], ["query"], ["query", "Runs", "--no-such"], ["mails", "list", "--limit", "0"], ["mails", "list", "--state", "lost", "--home", "."],
+     ["send", "--run", "r"], ["send"], ["rules", "explain", "nothing"], ["tokens", "new", "x", "--role", "root"], ["up", "--port", "99999"]],
+)  # fmt: skip
+def test_misuse_ends_with_2_and_prints_no_data(run: Run, arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert (2, "") == (done.returncode, done.stdout)
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["check", "query Runs", "doctor", "rules list", "rules status", "rules test", "alerts list", "mails list", "runs list",
+     "dead-letters list", "templates list", "tokens list", "up"],
+)  # fmt: skip
+def test_a_missing_home_says_what_to_do(run: Run, tmp_path: Path, command: str) -> None:
+    done = run(*command.split(), "--home", tmp_path / "nowhere")
+    assert (1, "") == (done.returncode, done.stdout)
+    assert f"there is no home at {tmp_path}/nowhere; make one with: tocsin init {tmp_path}/nowhere" in done.stderr
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_init_makes_a_home_that_is_right(run: Run, tmp_path: Path) -> None:
+    """`check --tests` of what was copied out finds nothing; the files are listed; doing it again changes nothing."""
+    done = run("init", "home")
+    assert 0 == done.returncode, done.stderr
+    assert "home/rules/alerts/runs.yaml" in done.stdout.splitlines()
+    assert "Next: tocsin up --home home" in done.stderr
+    again = run("init", "home", "--json")
+    assert {"home": str(tmp_path / "home"), "files": []} == json.loads(again.stdout)
+    checked = run("check", "--tests", "--home", "home")
+    assert 0 == checked.returncode, checked.stdout + checked.stderr
+    assert "Everything is right." in checked.stderr
+
+
+def test_the_home_comes_from_the_environment_or_is_here(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "tocsin.yaml").write_text("htp: {}")
+    assert "tocsin.yaml:1: htp" in run("check").stdout
+    assert "tocsin.yaml:1: htp" in run("check", TOCSIN_HOME=str(tmp_path)).stdout
+
+
+def test_check_finds_everything_at_once(run: Run, tmp_path: Path) -> None:
+    """Settings, rules, consumers, tables, tokens, templates: each fault with its line, in one run."""
+    files = {
+        "tocsin.yaml": "http:\n  prot: 1\n",
+        "rules/alerts/mine.yaml": "rules:\n  - name: a\n    when: {status: Faild}\n",
+        "consumers/mine.yaml": "connector: htpp\n",
+        "tables/owners.csv": "a,b\n1\n",
+        "templates/run.txt.j2": "{% if %}",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    done = run("check", "--json")
+    assert 1 == done.returncode
+    found = {p["file"]: p for p in json.loads(done.stdout)}
+    assert set(files) <= set(found), done.stdout
+    assert (2, "http.prot", "error") == tuple(found["tocsin.yaml"][k] for k in ("line", "key", "severity"))
+    assert "did you mean" in found["rules/alerts/mine.yaml"]["hint"]
+    shown = run("check")
+    assert len(found) <= len(shown.stdout.splitlines())
+    assert "problems" in shown.stderr
+
+
+def test_warnings_alone_are_fine(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "tocsin.yaml").write_text("smtp: {host: h}\nadmin_email: a@b.example")
+    done = run("check")
+    assert 0 == done.returncode
+    assert "warning: http.base_url" in done.stdout
+    assert "0 problems, 2 warnings" in done.stderr
+
+
+def test_a_token_is_shown_once(run: Run, tmp_path: Path) -> None:
+    done = run("tokens", "new", "prometheus", "--role", "metrics")
+    word = done.stdout.strip()
+    assert len(word) >= 32
+    assert word not in (tmp_path / "tokens.yaml").read_text()
+    listed = run("tokens", "list", "--json")
+    assert [{"name": "prometheus", "roles": ["metrics"]}] == json.loads(listed.stdout)
+    taken = run("tokens", "new", "prometheus")
+    assert (1, "") == (taken.returncode, taken.stdout)
+
+
+def test_doctor_says_how_the_home_is(run: Run, lived: Tocsin, tmp_path: Path) -> None:
+    """Running or not; a broken home ends with 1."""
+    facts = json.loads(run("doctor", "--json", "--home", lived.home).stdout)
+    assert (0, lived.url, True) == (facts["problems"], facts["running"], facts["ready"])
+    resting = run("doctor")
+    assert 0 == resting.returncode, resting.stderr
+    assert "running          no" in resting.stdout
+    (tmp_path / "tocsin.yaml").write_text("x: 1")
+    assert 1 == run("doctor").returncode
+
+
+def test_compact_needs_the_file_for_itself(run: Run, lived: Tocsin) -> None:
+    done = run("doctor", "--compact", "--home", lived.home)
+    assert 1 == done.returncode
+    assert "stop it first" in done.stderr
+
+
+def test_a_second_up_says_who_runs(spawn: Run, lived: Tocsin) -> None:
+    done = spawn("up", "--home", lived.home, "--port", "0")
+    assert 1 == done.returncode
+    assert f"another tocsin runs on {lived.home} at {lived.url}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_taken_port_says_which_and_how_to_take_another(spawn: Run, lived: Tocsin, tmp_path: Path) -> None:
+    done = spawn("up", "--home", tmp_path, "--port", lived.port)
+    assert 1 == done.returncode
+    assert f"port {lived.port}" in done.stderr and "--port" in done.stderr
+    assert "Traceback" not in done.stderr
