@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tocsin.kql import RowPlan, row_plan, schema_with, translate
 from tocsin.kql.schema import KQL_TYPES, Schema
+from tocsin.logstore.sqlfiles import sql
 from tocsin.model.columns import DUCKDB, RUN_STATUS_CHANGED
 
 SCHEMA = schema_with({"prices": {"Target": "string", "usd": "real"}})
@@ -218,3 +219,17 @@ def test_a_shared_plan_finds_what_each_query_finds(
 def identified(query: str) -> str:
     """The query, giving the id of each event that it keeps."""
     return query.replace("| project Status", "| project EventId, Status") + " | project EventId"
+
+
+def test_a_rule_over_azures_table_keeps_the_events_identity(store: Store) -> None:
+    """The view has no EventId; the plan goes around it and finds the events that the view's rows come from."""
+    store.con.execute("DROP TABLE IF EXISTS AmlRunStatusChangedEvent")
+    store.con.execute(sql("create_aml_view"))
+    event: dict[str, Any] = {"Status": "Failed", "ExperimentName": "", "Target": "", "Message": "x", "WillRetry": None, "Attempt": 0,
+             "DurationMs": 7, "Progress": None, "Tags": {}, "age": 0}  # fmt: skip
+    store.fill([event, {**event, "Status": "Completed"}, {**event, "DurationMs": 3}])
+    query = "AmlRunStatusChangedEvent | where Status == 'Failed' and toint(DurationMs) > 5 and TimeGenerated > ago(1h)"
+    plan = row_plan(f"{query} | project RunId, Level, ms = DurationMs", SCHEMA)
+    assert [(0, "e0")] == store.planned([plan])
+    assert {"r0"} == store.ids(f"{query} | project RunId")
+    assert ("Level", "ms") == plan.computed
