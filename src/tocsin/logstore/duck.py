@@ -50,6 +50,8 @@ class DuckLogStore(LogStore):
         self._lost = ""
         self._closed = False
         self._fence = EPOCH
+        self._pair_id = ""
+        self._mirror_seq = 0
         self._start()
 
     @classmethod

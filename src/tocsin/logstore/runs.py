@@ -62,13 +62,13 @@ _MS = timedelta(milliseconds=1)
 def update_runs(con: duckdb.DuckDBPyConnection, *, rows: int, ingested: datetime, seq: int) -> None:
     """Bring tocsin.runs up to date with ``live`` (``rows`` events), and leave in ``turned`` what became of its runs."""
     con.execute(sql("hold_runs"))
-    stamp = {"ingested": ingested.replace(tzinfo=None), "seq": seq}
+    at = ingested.replace(tzinfo=None)
     if rows <= SMALL:
         runs = [r for (r,) in con.execute("SELECT DISTINCT RunId FROM live").fetchall()]
         into = "CREATE OR REPLACE TEMP TABLE turned AS "
     else:
         con.execute(sql("sum_runs"))
-        con.execute(sql("turn_runs"), stamp)
+        con.execute(sql("turn_runs"), {"ingested": at, "seq": seq})
         runs = [
             r
             for (r,) in con.execute(
@@ -77,7 +77,7 @@ def update_runs(con: duckdb.DuckDBPyConnection, *, rows: int, ingested: datetime
         ]
         into = "INSERT INTO turned BY NAME "
     if runs:
-        con.register("told", _tell(con, runs, **stamp))
+        con.register("told", _tell(con, runs, ingested=at, seq=seq))
         try:
             con.execute(into + "FROM told")
         finally:
@@ -148,9 +148,9 @@ def told(held: Row | None, events: Iterable[Row], *, anew: bool, ingested: datet
         newer = not first and attempt > run["Attempt"]
         if newer:
             enders.clear()
-        if not first and not newer and not terminal and run["Status"] in TERMINAL:
-            if not (e["TimeGiven"] and e["Source"] in enders):
-                continue
+        ended = not first and not newer and run["Status"] in TERMINAL
+        if ended and not terminal and not (e["TimeGiven"] and e["Source"] in enders):
+            continue
         if first or newer or run["Status"] != status:
             run["StatusSince"] = at
         if terminal:

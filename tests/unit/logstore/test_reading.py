@@ -28,7 +28,9 @@ scalars = st.one_of(
     st.integers(-(10**20), 10**20),
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=12),
-    st.sampled_from(("", "Running", "failed", "COMPLETED", "{", "[x]", "1e5", "007", "\x00", "é🎉", 'a"b\\', ",}", ": [", "NaN")),
+    st.sampled_from(
+        ("", "Running", "failed", "COMPLETED", "{", "[x]", "1e5", "007", "\x00", "é🎉", 'a"b\\', ",}", ": [", "NaN")
+    ),
 )
 times = st.sampled_from(
     (
@@ -45,7 +47,10 @@ members = st.one_of(
     st.tuples(st.sampled_from(("Tags", "Properties")), st.dictionaries(st.text(max_size=3), scalars, max_size=5)),
     st.tuples(st.sampled_from(("Tags", "Properties", "Message", "RunId", "other")), values),
     st.tuples(st.sampled_from(("StartTime", "EndTime")), times),
-    st.tuples(st.sampled_from(("Attempt", "DurationMs", "Progress", "WillRetry")), st.sampled_from((1, "2", 0.5, "0.5", "yes", -1, 10**15))),
+    st.tuples(
+        st.sampled_from(("Attempt", "DurationMs", "Progress", "WillRetry")),
+        st.sampled_from((1, "2", 0.5, "0.5", "yes", -1, 10**15)),
+    ),
 )
 
 
@@ -81,7 +86,11 @@ def mangled(draw: st.DrawFn, text: str) -> bytes:
         return text[: draw(st.integers(0, len(text)))].encode()
     if how == 1:
         at = draw(st.integers(0, len(text)))
-        return (text[:at] + draw(st.sampled_from(("\\u0000", "\\ud800", "NaN", ",", "\x01", "-Infinity", "1e999", "/**/"))) + text[at:]).encode()
+        return (
+            text[:at]
+            + draw(st.sampled_from(("\\u0000", "\\ud800", "NaN", ",", "\x01", "-Infinity", "1e999", "/**/")))
+            + text[at:]
+        ).encode()
     if how == 2:
         return text.encode() + draw(st.sampled_from((b"\xff", b"\xed\xa0\x80", b" x", b"{}", b"\n")))
     if how == 3:
@@ -89,7 +98,10 @@ def mangled(draw: st.DrawFn, text: str) -> bytes:
     if how == 4:
         return text.replace("}", ",}", 1).encode()
     if how == 5:
-        return text.replace('"Running"', draw(st.sampled_from(("NaN", "1e400", "[" * 70 + "]" * 70, "true", "nan", '"\\ud83d"', "-0", "1e5")))).encode()
+        return text.replace(
+            '"Running"',
+            draw(st.sampled_from(("NaN", "1e400", "[" * 70 + "]" * 70, "true", "nan", '"\\ud83d"', "-0", "1e5"))),
+        ).encode()
     return text.encode()
 
 
@@ -136,7 +148,7 @@ def pair() -> Iterator[Pair]:
 _EXAMPLES = itertools.count()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(payloads(), min_size=5, max_size=30))
 @example([event(), event().replace(b'"Running"', b'"Running","Status":"Failed"')])
 @example([event(Tags={"a": "1", "b": "2"}).replace(b'"b"', b'"a"')])
@@ -191,9 +203,7 @@ def test_the_last_of_two_keys_wins(put: Bench) -> None:
 
 def test_an_unknown_word_is_kept(put: Bench) -> None:
     put(event(status="Exploded"), event("r2", status="fAILED"))
-    assert [("Unknown", "Exploded"), ("Failed", "fAILED")] == [
-        (e["Status"], e["OriginalStatus"]) for e in put.events()
-    ]
+    assert [("Unknown", "Exploded"), ("Failed", "fAILED")] == [(e["Status"], e["OriginalStatus"]) for e in put.events()]
 
 
 def test_defaults(put: Bench) -> None:

@@ -61,7 +61,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Bench]:
 _EXAMPLES = itertools.count()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(histories())
 def test_state_does_not_depend_on_the_order_of_arrival(shared: Bench, history: tuple[list[Said], list[int]]) -> None:
     """Any order, any split into commits: Runs is what telling all events in event-time order gives."""

@@ -123,7 +123,7 @@ SELECT n, b, ok, is_status,
     CASE WHEN e.data.Properties ^@ '{' THEN e.data.Properties ELSE '{}' END AS Properties,
     StartTime, EndTime,
     CASE WHEN TRY_CAST(e.data.DurationMs AS BIGINT) >= 0 THEN TRY_CAST(e.data.DurationMs AS BIGINT) END AS DurationMs,
-    CASE WHEN raw IS NULL THEN p WHEN json_valid(raw) THEN raw ELSE to_json(raw) END AS Raw,
+    CASE WHEN raw IS NULL THEN p WHEN json_valid(raw) THEN raw ELSE to_json(CAST(raw AS VARCHAR)) END AS Raw,
     make_timestamp(received) AS received
 FROM named
 )
