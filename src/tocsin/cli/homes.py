@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,8 +44,8 @@ def check(
     """Find everything that is wrong in the home's files, all at once."""
     from tocsin.app.check import check as found_in
 
-    problems = found_in(open_home(home), with_tests=tests)
-    report(problems, as_json)
+    place = open_home(home)
+    report([replace(p, file=place.shown(Path(p.file))) for p in found_in(place, with_tests=tests)], as_json)
 
 
 def report(problems: Sequence[Problem], as_json: bool) -> None:

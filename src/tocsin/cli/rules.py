@@ -13,7 +13,6 @@ from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, p
 
 if TYPE_CHECKING:
     from tocsin.config.home import Home
-    from tocsin.rules.rule import Rule
     from tocsin.rules.ruleset import RuleSet
 
 rules = typer.Typer(no_args_is_help=True, help="Alert rules.")
@@ -57,41 +56,17 @@ def rules_explain(
         from tocsin.config.document import suggest
 
         fail(f"there is no rule '{name}'", suggest(name, loaded.rules), 2)
-    facts = _facts(rule)
+    from dataclasses import asdict
+
+    from tocsin.rules.explain import explain
+
+    facts = asdict(explain(rule))
     if as_json:
         print_json(facts)
         return
     for key, value in facts.items():
-        shown = visible(str(value))
+        shown = visible(", ".join(str(v) for v in value) if isinstance(value, tuple) else str(value)) or "–"
         print(f"{key}:\n{_indented(shown)}" if "\n" in shown else f"{key + ':':<12} {shown}")
-
-
-def _facts(rule: Rule) -> dict[str, Any]:
-    from tocsin.config.durations import format_duration
-
-    plan = rule.plan
-    return {
-        "name": rule.name,
-        "file": str(rule.place),
-        "kind": rule.kind.value,
-        "enabled": rule.enabled,
-        "severity": rule.severity.word,
-        "by": ", ".join(rule.by),
-        "carries": ", ".join(dict.fromkeys((*rule.by, *rule.keep, *rule.labels))),
-        "final": f"yes, waits {format_duration(rule.final_after)} where it is not known" if rule.final else "no",
-        "tell_within": format_duration(rule.tell_within),
-        "prefilter": " and ".join(_predicate(p) for p in plan.prefilter) or "none: it looks at every commit",
-        "shape": plan.shape,
-        "constants": ", ".join(repr(c) for c in plan.constants),
-        "query": rule.query,
-        "sql": plan.sql,
-    }
-
-
-def _predicate(p: Any) -> str:
-    column = ".".join((p.column, *p.path))
-    values = [repr(v) for v in p.values]
-    return f"{column} {p.op.value} {values[0] if len(values) == 1 else '(' + ', '.join(values) + ')'}"
 
 
 def _indented(text: str) -> str:

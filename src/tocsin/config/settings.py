@@ -279,9 +279,8 @@ class RetentionSettings(YamlModel):
     alerts: Positive = Field(
         default=timedelta(days=400), description="History of alerts and mails, finished outbox.", examples=["90d"]
     )
-    dead_letters: Positive = Field(default=timedelta(days=30), description="Unreadable messages.", examples=["7d"])
-    dead_letters_size: Size = Field(
-        default=1024 * MIB, description="Size beyond which the oldest unreadable messages go.", examples=["100MiB"]
+    dead_letters: Positive = Field(
+        default=timedelta(days=30), description="Unreadable messages, and of them at most 1 GiB.", examples=["7d"]
     )
 
 
@@ -294,9 +293,6 @@ class IntakeSettings(YamlModel):
         description="Largest body of one request; one event is at most 1 MiB.",
         examples=["4MiB"],
     )
-    queue: int = Field(
-        default=64, ge=1, description="Batches that may wait for a commit before senders have to.", examples=[256]
-    )
     queue_wait: Positive = Field(
         default=timedelta(seconds=10),
         description="How long a request waits for its commit before 503.",
@@ -308,12 +304,10 @@ class CommitSettings(YamlModel):
     """How what came in is gathered into one commit of the log store."""
 
     max_rows: int = Field(
-        default=20_000, ge=1, description="Rows at which a commit is made at once.", examples=[50_000]
-    )
-    max_wait: Duration = Field(
-        default=timedelta(milliseconds=5),
-        description="How long the first row may wait for others; 0 waits for nothing.",
-        examples=["200ms"],
+        default=20_000,
+        ge=1,
+        description="Most rows of one commit. What comes while one is written is taken by the next, so nothing waits on purpose.",
+        examples=[50_000],
     )
 
 

@@ -40,14 +40,6 @@ TABLE: tuple[Metric, ...] = (
     _m("tocsin_runs_heartbeats_total", "counter", "Heartbeats received."),
     # alerts
     _m(
-        "tocsin_alerts_firing",
-        "gauge",
-        "Instances of conditions that fire.",
-        "rule",
-        "severity",
-        bound="rules x 5 severities",
-    ),
-    _m(
         "tocsin_alerts_told_total",
         "counter",
         "Occurrences and firings told.",

@@ -58,8 +58,8 @@ def test_a_failing_test_tells_what_happened(run: Run, tmp_path: Path) -> None:
 def test_a_rule_is_explained(run: Run, tmp_path: Path) -> None:
     write(tmp_path)
     facts = json.loads(run("rules", "explain", "one", "--json").stdout)
-    assert ("row", "rules/alerts/mine.yaml:3") == (facts["kind"], facts["file"])
-    assert "Status" in facts["prefilter"] and "churn" in facts["prefilter"]
+    assert ("row", "rules/alerts/mine.yaml:3") == (facts["kind"], facts["place"])
+    assert {"Status == 'Failed'", "ExperimentName == 'churn'"} == set(facts["prefilter"])
     assert "SELECT" in facts["sql"]
     assert "prefilter:" in run("rules", "explain", "one").stdout
 

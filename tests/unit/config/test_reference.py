@@ -20,3 +20,14 @@ def test_every_setting_is_on_the_page_and_every_line_is_a_setting() -> None:
     sections = {name for name in known if any(other.startswith(name + ".") for other in known)}
     assert listed <= known
     assert set() == known - listed - sections
+
+
+def test_every_setting_is_read_somewhere() -> None:
+    """A setting that nothing asks for would be a lie. Kafka's go to its client as they are."""
+    source = PAGE.parents[1] / "src" / "tocsin"
+    text = "\n".join(p.read_text() for p in source.rglob("*.py"))
+    leaves = [path for path, field in walk(Settings) if path[0] != "kafka"]
+    unread = [
+        ".".join(path) for path in leaves if not re.search(rf"\.{'in_' if path[-1] == 'in' else path[-1]}\b", text)
+    ]
+    assert [] == unread
