@@ -70,7 +70,8 @@ def write(
     for whys in (TELLS, STALE):
         wanted = [d for d in ordered if d.why in whys]
         unread = [(d.event.key, d.event.commit_seq) for d in wanted if d.event.key not in rows]
-        read = {**rows, **whole_rows(reader, unread)} if unread else rows
+        only = None if whys is TELLS else frozenset().union(*(d.rule.reads for d in wanted))
+        read = {**rows, **whole_rows(reader, unread, only)} if unread else rows
         for decision in wanted:
             row = read.get(decision.event.key, {})
             if whys is TELLS:

@@ -40,7 +40,7 @@ def explain(rule: Rule) -> Explanation:
         enabled=rule.enabled,
         severity=rule.severity.word,
         by=rule.by,
-        carries=tuple(dict.fromkeys((*rule.by, *rule.keep, *rule.labels))),
+        carries=rule.carries,
         final=f"yes; where it is not known, after {format_duration(rule.final_after)}" if rule.final else "no",
         tell_within=format_duration(rule.tell_within),
         prefilter=tuple(in_words(p) for p in plan.prefilter),

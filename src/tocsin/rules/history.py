@@ -107,14 +107,17 @@ Row = Mapping[str, object]
 """A row of RunStatusChanged as JSON-able values by column; Raw is left out."""
 
 
-def whole_rows(reader: LogReader, places: Iterable[tuple[EventKey, int]]) -> dict[EventKey, Row]:
-    """The rows of events, given by key and CommitSeq."""
+def whole_rows(
+    reader: LogReader, places: Iterable[tuple[EventKey, int]], only: Iterable[str] | None = None
+) -> dict[EventKey, Row]:
+    """The rows of events, given by key and CommitSeq; ``only`` these columns, where given."""
     wanted = dict(places)
     if not wanted:
         return {}
-    names = ", ".join(f'"{name}"' for name in _CARRIED)
+    names = _CARRIED if only is None else tuple(name for name in _CARRIED if name in set(only))
+    listed_names = "".join(f', "{name}"' for name in names)
     table = reader.select(
-        f"SELECT {names}, epoch_us(TimeGenerated) AS time_us FROM RunStatusChanged"
+        f"SELECT Source, EventId, epoch_us(TimeGenerated){listed_names} FROM RunStatusChanged"
         " WHERE CommitSeq >= $lo AND CommitSeq <= $hi"
         " AND TimeGenerated >= make_timestamp($first::BIGINT) AND TimeGenerated <= make_timestamp($last::BIGINT)"
         " AND EventId IN (SELECT unnest(($ids::JSON)::VARCHAR[]))",
@@ -127,10 +130,15 @@ def whole_rows(reader: LogReader, places: Iterable[tuple[EventKey, int]]) -> dic
         },
     )
     found: dict[EventKey, Row] = {}
-    for row in table.to_pylist():
-        key = EventKey(source=row["Source"], event_id=row["EventId"], time_us=row.pop("time_us"))
+    columns = [table.column(i).to_pylist() for i in range(table.num_columns)]
+    dynamic = [name in _DYNAMIC for name in names]
+    for source, event_id, time_us, *values in zip(*columns, strict=True):
+        key = EventKey(source=source, event_id=event_id, time_us=time_us)
         if key in wanted:
-            found[key] = {name: plain(value, dynamic=name in _DYNAMIC) for name, value in row.items()}
+            found[key] = {
+                name: plain(value, dynamic=json_text)
+                for name, value, json_text in zip(names, values, dynamic, strict=True)
+            }
     return found
 
 

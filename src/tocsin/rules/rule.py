@@ -49,6 +49,16 @@ class Rule:
     tests: tuple[InlineTest, ...]
     place: Place
 
+    @property
+    def carries(self) -> tuple[str, ...]:
+        """Fields that its alerts have."""
+        return tuple(dict.fromkeys((*self.by, *self.keep, *self.labels)))
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Fields of the row that its alerts are made of."""
+        return frozenset((*self.by, *self.keep)).union(*(text.names for text in self.labels.values()))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:

@@ -44,7 +44,7 @@ class RuleSet:
     @cached_property
     def fields(self) -> frozenset[str]:
         """Fields that some rule's alerts carry: what a route may match or group by."""
-        return frozenset(name for rule in self.rules.values() for name in (*rule.by, *rule.keep, *rule.labels))
+        return frozenset(name for rule in self.rules.values() for name in rule.carries)
 
     def only(self, names: Iterable[str]) -> RuleSet:
         """The set of just these rules. Raises KeyError for an unknown name."""

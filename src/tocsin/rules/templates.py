@@ -39,6 +39,11 @@ class TemplateText:
         """Whether it is plain text."""
         return not any(mark in self.source for mark in _MARKS)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """What it takes from its context."""
+        return checked(self.source)[1]
+
     def render(self, row: Mapping[str, object]) -> str:
         """Its text over ``row``, stripped and cut at LONGEST. Raises TemplateFault where it fails."""
         if self.constant:
