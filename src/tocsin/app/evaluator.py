@@ -264,7 +264,7 @@ def admin_intent(
         kind=IntentKind.ADMIN,
         severity=Severity.ERROR,
         why=Why.FIRST,
-        data={"title": title, "detail": detail, **(data or {})},
+        data={"title": title, "text": detail, **(data or {})},
         commit_seq=commit_seq,
         at=at,
     )
