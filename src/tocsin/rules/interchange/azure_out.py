@@ -5,20 +5,19 @@ What Azure has no key for is kept in the template's ``metadata``, which Azure pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
 
 from tocsin.config.durations import format_duration, parse_duration
-from tocsin.errors import QueryError
-from tocsin.kql.classify import EVENTS, classify
+from tocsin.kql.classify import EVENTS
 from tocsin.model.statuses import Kind
 from tocsin.rules.compile import when_query
 from tocsin.rules.interchange.armexpr import escaped
 from tocsin.rules.interchange.azure_table import TABLE, missing_columns, other_tables, prelude
-from tocsin.rules.interchange.queries import Condition, Schema, split_condition
+from tocsin.rules.interchange.queries import Condition, Schema, classified, split_condition
 from tocsin.rules.interchange.report import Exported, Lost, Refused
 from tocsin.rules.interchange.words import AZURE_AGGREGATES, AZURE_OPERATORS, as_iso
 from tocsin.rules.schema import SEVERITIES, RuleModel
@@ -169,9 +168,8 @@ def _kind(query: str, schema: Schema) -> Kind | None:
     """Row or window; None for a query on tables of others, which is Azure's to check."""
     if unknown := other_tables(query):
         raise Refused(f"it reads {unknown[0]}, which Azure does not have")
-    try:
-        found = classify(query, schema)
-    except QueryError:
+    found = classified(query, schema)
+    if found is None:
         return None
     if own := sorted(found.tables - set(EVENTS)):
         raise Refused(f"it reads the table {own[0]}, which Azure does not have")
@@ -301,8 +299,3 @@ def _escape_all(value: Any) -> Any:
 
 
 _EXPRESSIONS = frozenset({"[parameters('workspaceId')]", "[parameters('location')]", "[parameters('actionGroups')]"})
-
-
-def keys_without_place() -> Iterator[str]:
-    """Names of keys that Azure has nothing for."""
-    yield from NO_PLACE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -129,6 +128,15 @@ def scalar(value: Any, *, flow: bool = False) -> str:
     plain = _PLAIN.fullmatch(text) and (not _WORDS.fullmatch(text) or _DURATION.fullmatch(text))
     if plain and not (flow and re.search(r"[,?\[\]{}]", text)):
         return text
-    if all(c.isprintable() for c in text):
-        return json.dumps(text, ensure_ascii=False)
-    return json.dumps(text)
+    return '"' + "".join(_quoted(c) for c in text) + '"'
+
+
+def _quoted(c: str) -> str:
+    """A character inside double quotes. JSON's pairs of ``\\u`` for what lies beyond 16 bits mean nothing in YAML."""
+    if c in '"\\':
+        return f"\\{c}"
+    if c.isprintable():
+        return c
+    if c == "\n":
+        return "\\n"
+    return f"\\x{ord(c):02x}" if ord(c) < 0x100 else f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tocsin.errors import QueryError
-from tocsin.kql.classify import classify
+from tocsin.kql.classify import Classified, classify
+from tocsin.kql.schema import Schema as KqlSchema
 from tocsin.kql.tokens import TokenKind, tokenize
 from tocsin.kql.translate import translate
 from tocsin.model.statuses import Kind
@@ -107,8 +109,19 @@ def without_render(query: str) -> tuple[str, bool]:
 
 def kind_of(query: str, schema: Schema) -> Kind | None:
     """Row or window; None for a query that tocsin cannot read."""
+    found = classified(query, schema)
+    return None if found is None else found.kind
+
+
+def classified(query: str, schema: Schema) -> Classified | None:
+    """What a query is, and the tables that it reads; None for one that tocsin cannot read."""
+    return _classified(query, KqlSchema.of(schema))
+
+
+@lru_cache(maxsize=512)
+def _classified(query: str, schema: KqlSchema) -> Classified | None:
     try:
-        return classify(query, schema).kind
+        return classify(query, schema)
     except QueryError:
         return None
 

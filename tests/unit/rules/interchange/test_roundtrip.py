@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.rules.interchange.helpers import SCHEMA, lost, models
+from tests.unit.rules.interchange.helpers import SCHEMA, lost
+from tocsin.config.document import load
 from tocsin.rules.interchange.azure_out import export_rule, template_of
+from tocsin.rules.interchange.emit import file_of
 from tocsin.rules.interchange.importing import import_text
 from tocsin.rules.interchange.report import Imported
-from tocsin.rules.interchange.rulesdata import rules_of_files
+from tocsin.rules.interchange.rulesdata import rules_of_document, rules_of_files
 from tocsin.rules.schema import SEVERITIES, RuleModel
 
+PHASES = (Phase.explicit, Phase.generate)
 SHIPPED = sorted((Path(__file__).parents[4] / "rules" / "alerts").glob("*.yaml"))
 
 FAILURE_RATE = """RunStatusChanged
@@ -29,6 +32,16 @@ def again(template: Any) -> Imported:
     """What an import makes of a template with one rule."""
     [rule] = import_text(json.dumps(template), "exported.json", SCHEMA)
     return rule
+
+
+def assert_written_the_same(rule: dict[str, Any], back: Imported) -> None:
+    """The file that is written of ``back`` says ``rule``. What stands in tests has no type of its own: it is compared as data."""
+    text = file_of([back])
+    [written] = rules_of_document(load(text, "imported.yaml"))
+    assert rule.get("tests") == written.pop("tests", None)
+    assert RuleModel.model_validate({k: v for k, v in rule.items() if k != "tests"}) == RuleModel.model_validate(
+        written
+    )
 
 
 def texts() -> st.SearchStrategy[str]:
@@ -76,7 +89,7 @@ COMMON = st.fixed_dictionaries(
         "tests": st.just([{
             "name": "t",
             "events": [{"at": "5m", "RunId": "007", "Attempt": 2, "Status": "Failed", "WillRetry": None}],
-            "expect": [{"at": "1h", "told": 1}],
+            "expect": [{"at": "1h", "told": "1"}],
         }]),
     },
 )  # fmt: skip
@@ -88,7 +101,7 @@ WINDOW_RULES = st.builds(
     st.fixed_dictionaries(
         {},
         optional={
-            "every": DURATIONS,
+            "every": st.sampled_from(["30s", "1m", "7m", "1h"]),
             "value": st.sampled_from(["rate", "value", "n"]),
             "clear": texts(),
             "for": st.sampled_from(["2 of 3", "1 of 1", "6 of 6", "5m", "90s"]),
@@ -121,10 +134,10 @@ def test_a_shipped_rule_comes_back_or_says_why_it_cannot_go(rule: dict[str, Any]
         return
     back = again(template_of([exported]))
     assert rule == back.rule
-    assert RuleModel.model_validate(rule) == models([back])[0]
+    assert_written_the_same(rule, back)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60, phases=PHASES)
 @given(rule=st.one_of(WINDOW_RULES, ROW_RULES))
 @example(rule={"name": "a:b", "over": "1h", "query": FAILURE_RATE, "by": ["WorkspaceName"], "value": "rate"})
 def test_exported_and_imported_again_a_rule_is_the_same(rule: dict[str, Any]) -> None:
@@ -134,10 +147,10 @@ def test_exported_and_imported_again_a_rule_is_the_same(rule: dict[str, Any]) ->
     back = again(template_of([exported]))
     assert rule == back.rule
     assert () == back.lost
-    assert [RuleModel.model_validate(rule)] == models([back])
+    assert_written_the_same(rule, back)
 
 
-@settings(max_examples=100)
+@settings(max_examples=40, phases=PHASES)
 @given(rule=WINDOW_RULES)
 def test_what_azure_has_a_key_for_comes_back_without_our_notes(rule: dict[str, Any]) -> None:
     """The template's metadata is lost where it goes through Azure; name, query, window, severity and description are not."""
