@@ -1,0 +1,363 @@
+"""The life of a condition: what one look at one instance of a window or absence rule changes. Pure; time is an argument.
+
+    (none) ── holds ──► pending ── long enough ──► firing ── holds no longer, clear ──► recovering ── quiet for ──► resolved
+       ▲                   │                        │  ▲                                    │        keep_firing_for
+       └── holds no longer ┘                        │  └──────────── holds again ───────────┘
+                                                    └── without keep_firing_for ─► resolved
+
+Three kinds of looks. A *tick* is whole: it counts for ``N of M``, may end things and judges missing data. An *early* look (a
+commit brought rows) may begin and fire, nothing else. A *deadline* (the end of a ``for``) may fire, or drop what does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from tocsin.clock import EPOCH
+from tocsin.model.alert import ConditionState, Phase, Transition, Why
+from tocsin.model.intent import IntentKind
+from tocsin.model.statuses import Severity
+
+ZERO = timedelta(0)
+NO_DATA_CLOSES = timedelta(hours=24)
+"""How long a firing instance of which nothing is heard stays, where no data means keep."""
+REPEAT = timedelta(hours=4)
+"""How often a firing instance is told again, where neither rule nor route says."""
+_US = timedelta(microseconds=1)
+LIVE = frozenset({Phase.PENDING, Phase.FIRING, Phase.RECOVERING})
+"""Phases of an instance that is under way."""
+_QUIET = frozenset({Why.NO_DATA, Why.RULE_CHANGED, Why.RULE_GONE, Why.EXPIRED})
+"""Endings that are recorded, not told."""
+
+
+class NoData(StrEnum):
+    """What it means for an instance that there is no data."""
+
+    KEEP = "keep"  # a firing one stays, is not repeated, and is closed quietly after NO_DATA_CLOSES
+    OK = "ok"  # it holds no longer
+    ALERT = "alert"  # it holds
+
+
+class LookKind(StrEnum):
+    """What a look may do; see above."""
+
+    TICK = "tick"
+    EARLY = "early"
+    DEADLINE = "deadline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a rule says of the life of its instances."""
+
+    hold: timedelta = ZERO  # `for: 5m`
+    n_of_m: tuple[int, int] | None = None  # `for: 2 of 3`; ticks
+    keep_firing: timedelta = ZERO
+    no_data: NoData = NoData.KEEP
+    repeat: timedelta | None = REPEAT  # None: never told again
+    close_after: timedelta | None = None  # `resolve: {after: 1h}`, counted from the first time it was told
+    tells_end: bool = True  # False: `resolve: never`
+    climbs: bool = False  # severity by thresholds: told again when it gets worse than ever told
+
+    def __post_init__(self) -> None:
+        if self.n_of_m is not None and (self.hold or not 1 <= self.n_of_m[0] <= self.n_of_m[1]):
+            raise ValueError("`for` is a duration or N of M with 1 <= N <= M")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What an evaluation saw of one instance."""
+
+    at: datetime  # T; UTC
+    kind: LookKind = LookKind.TICK
+    holds: bool
+    clear: bool = True  # of one that does not hold: whether it may end (the rule's `clear`, True without one)
+    data: bool = True  # whether there was data about it
+    severity: Severity = Severity.WARNING  # while it holds
+    value: float | None = None
+    why: Why = Why.THRESHOLD  # of its firing, e.g. DEADLINE of an absence rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tell:
+    """What is to be told of an instance. With the instance, ``occurrence`` and ``ordinal`` name it for ever."""
+
+    kind: IntentKind  # FIRED, REPEATED or RESOLVED
+    occurrence: str  # one firing: from when on, ISO
+    ordinal: int
+    severity: Severity
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What a look came to. ``state`` None: there is nothing (more) to remember."""
+
+    state: ConditionState | None
+    before: Phase
+    after: Phase
+    why: Why  # of the change, or of there being none
+    tell: Tell | None = None
+    wake: datetime | None = None  # look again then at the latest: the end of its `for`, a repeat, an end by time
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is a transition to record: of phase, or a firing that got worse."""
+        return self.before is not self.after or self.why is Why.WORSE
+
+
+@dataclass(slots=True)
+class _Life:
+    """A state being changed. Times are µs since the epoch in ``data``; keys that are absent do not apply."""
+
+    phase: Phase
+    since: datetime
+    severity: Severity
+    value: float | None
+    data: dict[str, object] = field(default_factory=dict)
+
+    def moment(self, key: str) -> datetime | None:
+        us = self.data.get(key)
+        return None if us is None else EPOCH + int(str(us)) * _US
+
+    def note(self, key: str, at: datetime | None) -> None:
+        if at is None:
+            self.data.pop(key, None)
+        else:
+            self.data[key] = (at - EPOCH) // _US
+
+    def number(self, key: str) -> int:
+        return int(str(self.data.get(key, 0)))
+
+
+def look(state: ConditionState | None, seen: Look, terms: Terms, *, rule: str, instance: Mapping[str, object]) -> Step:
+    """What ``seen`` changes in ``state`` (None: nothing is remembered of the instance)."""
+    life = (
+        _Life(phase=Phase.NONE, since=seen.at, severity=seen.severity, value=None)
+        if state is None
+        else _Life(
+            phase=state.phase, since=state.since, severity=state.severity, value=state.value, data=dict(state.data)
+        )
+    )
+    before = Phase.NONE if life.phase is Phase.RESOLVED else life.phase
+    why, tell = _decide(life, seen, terms)
+    after = Phase.NONE if life.phase is Phase.RESOLVED and before is Phase.NONE else life.phase
+    if life.phase is Phase.RESOLVED and "closed" not in life.data:
+        life.phase = Phase.NONE
+    if life.phase is Phase.NONE and seen.data and terms.no_data is NoData.ALERT:
+        life.data["known"] = True  # the day it falls silent is what the rule waits for
+    keeps = life.phase in LIVE or bool(life.data)
+    made = ConditionState(
+        rule=rule,
+        instance=dict(instance),
+        phase=life.phase,
+        since=life.since,
+        severity=life.severity,
+        value=life.value,
+        data=life.data,
+    )
+    return Step(
+        state=made if keeps else None,
+        before=before,
+        after=after,
+        why=why,
+        tell=tell,
+        wake=_wake(life, terms) if keeps else None,
+    )
+
+
+def _decide(life: _Life, seen: Look, terms: Terms) -> tuple[Why, Tell | None]:
+    holds = seen.holds if seen.data else terms.no_data is NoData.ALERT and seen.kind is not LookKind.EARLY
+    if seen.kind is LookKind.EARLY and (terms.n_of_m or not holds):
+        return Why.NOTHING_NEW, None
+    if seen.data:
+        life.note("silent", None)
+        life.value = seen.value
+    if "closed" in life.data:  # it was closed by time while it held: silent until it holds no longer
+        if seen.kind is LookKind.TICK and not holds:
+            life.data.clear()
+            life.phase = Phase.NONE
+        return Why.NOTHING_NEW, None
+    enough = _count(life, seen, terms, holds)
+    if life.phase in (Phase.NONE, Phase.PENDING, Phase.RESOLVED):
+        return _rising(life, seen, terms, holds, enough)
+    return _standing(life, seen, terms, holds)
+
+
+def _count(life: _Life, seen: Look, terms: Terms, holds: bool) -> bool:
+    """Whether it held on enough ticks, this one included. The ticks are remembered as a text of 0 and 1."""
+    if terms.n_of_m is None:
+        return True
+    n, m = terms.n_of_m
+    ticks = str(life.data.get("ticks", ""))
+    if seen.kind is LookKind.TICK:
+        ticks = (ticks + ("1" if holds else "0"))[-m:]
+        life.data["ticks"] = ticks
+        if "1" not in ticks:
+            del life.data["ticks"]
+    return ticks.count("1") >= n
+
+
+def _rising(life: _Life, seen: Look, terms: Terms, holds: bool, enough: bool) -> tuple[Why, Tell | None]:
+    waits = terms.n_of_m is not None and "ticks" in life.data
+    if not holds and not waits:
+        fell = life.phase is Phase.PENDING
+        life.phase = Phase.NONE
+        return (Why.HELD_TOO_SHORT if fell else Why.NOTHING_NEW), None
+    if life.phase is not Phase.PENDING:
+        life.phase, life.since = Phase.PENDING, seen.at
+        began = True
+    else:
+        began = False
+    life.severity = seen.severity if holds else life.severity
+    if holds and enough and seen.at - life.since >= terms.hold:
+        return _fire(life, seen)
+    return (Why.MUST_HOLD_LONGER if began else Why.NOTHING_NEW), None
+
+
+def _fire(life: _Life, seen: Look) -> tuple[Why, Tell | None]:
+    life.phase, life.since = Phase.FIRING, seen.at
+    life.data.pop("changed", None)
+    life.note("fired", seen.at)
+    life.note("told_at", seen.at)
+    life.data["told"] = 0
+    life.data["repeats"] = 0
+    life.data["worst"] = int(seen.severity)
+    why = seen.why if seen.data else Why.NO_DATA
+    return why, _tell(life, IntentKind.FIRED, 0, why)
+
+
+def _standing(life: _Life, seen: Look, terms: Terms, holds: bool) -> tuple[Why, Tell | None]:
+    """A firing or recovering instance."""
+    whole = seen.kind is LookKind.TICK
+    fired = life.moment("fired") or life.since
+    if whole and life.phase is Phase.FIRING and terms.close_after is not None and seen.at - fired >= terms.close_after:
+        return _end(life, seen, terms, Why.EXPIRED, holds)
+    if holds:
+        return _goes_on(life, seen, terms)
+    if not whole:
+        return Why.NOTHING_NEW, None
+    if life.data.get("changed"):
+        return _end(life, seen, terms, Why.RULE_CHANGED, False)
+    if life.phase is Phase.RECOVERING:
+        if seen.at - life.since >= terms.keep_firing:
+            return _end(life, seen, terms, Why.RECOVERED, False)
+        return Why.NOTHING_NEW, None
+    if not seen.data and terms.no_data is NoData.KEEP:
+        silent = life.moment("silent")
+        if silent is None:
+            life.note("silent", seen.at)
+        elif seen.at - silent >= NO_DATA_CLOSES:
+            return _end(life, seen, terms, Why.NO_DATA, False)
+        return Why.NOTHING_NEW, None
+    if seen.data and not seen.clear:
+        return _repeat(life, seen, terms, Why.NOT_CLEAR)
+    if not seen.data:
+        return _end(life, seen, terms, Why.NO_DATA, False)
+    if terms.keep_firing:
+        life.phase, life.since = Phase.RECOVERING, seen.at
+        return Why.HOLDS_NO_LONGER, None
+    return _end(life, seen, terms, Why.RECOVERED, False)
+
+
+def _goes_on(life: _Life, seen: Look, terms: Terms) -> tuple[Why, Tell | None]:
+    again = life.phase is Phase.RECOVERING
+    if again:
+        life.phase, life.since = Phase.FIRING, seen.at
+    life.data.pop("changed", None)
+    if seen.data:
+        life.severity = seen.severity
+    if terms.climbs and seen.data and int(seen.severity) < life.number("worst"):
+        life.data["worst"] = int(seen.severity)
+        life.data["told"] = life.number("told") + 1
+        life.note("told_at", seen.at)
+        return Why.WORSE, _tell(life, IntentKind.FIRED, life.number("told"), Why.WORSE)
+    if again:
+        return Why.HOLDS_AGAIN, None
+    return _repeat(life, seen, terms, Why.NOTHING_NEW)
+
+
+def _repeat(life: _Life, seen: Look, terms: Terms, otherwise: Why) -> tuple[Why, Tell | None]:
+    told = life.moment("told_at") or life.since
+    if seen.kind is LookKind.EARLY or terms.repeat is None or seen.at - told < terms.repeat:
+        return otherwise, None
+    life.note("told_at", seen.at)
+    life.data["repeats"] = life.number("repeats") + 1
+    return Why.STILL_FIRING, _tell(life, IntentKind.REPEATED, life.number("repeats"), Why.STILL_FIRING)
+
+
+def _end(life: _Life, seen: Look, terms: Terms, why: Why, holds: bool) -> tuple[Why, Tell | None]:
+    tell = _tell(life, IntentKind.RESOLVED, 0, why) if terms.tells_end and why not in _QUIET else None
+    life.phase, life.since = Phase.RESOLVED, seen.at
+    life.data.clear()
+    if holds:
+        life.note("closed", seen.at)
+    return why, tell
+
+
+def _tell(life: _Life, kind: IntentKind, ordinal: int, why: Why) -> Tell:
+    fired = life.moment("fired") or life.since
+    return Tell(
+        kind=kind,
+        occurrence=fired.isoformat().replace("+00:00", "Z"),
+        ordinal=ordinal,
+        severity=life.severity,
+        why=why,
+    )
+
+
+def _wake(life: _Life, terms: Terms) -> datetime | None:
+    if life.phase is Phase.PENDING:
+        return life.since + terms.hold if terms.n_of_m is None else None
+    ends: list[datetime] = []
+    if life.phase is Phase.RECOVERING:
+        ends.append(life.since + terms.keep_firing)
+    if life.phase is Phase.FIRING and terms.repeat is not None and (told := life.moment("told_at")) is not None:
+        ends.append(told + terms.repeat)
+    if life.phase is Phase.FIRING and (silent := life.moment("silent")) is not None:
+        ends.append(silent + NO_DATA_CLOSES)
+    if life.phase is Phase.FIRING and terms.close_after is not None:
+        ends.append((life.moment("fired") or life.since) + terms.close_after)
+    return min(ends, default=None)
+
+
+def matters(before: ConditionState | None, after: ConditionState | None) -> bool:
+    """Whether the change must be remembered: of anything but the value, which the next look sees again anyway."""
+    if before is None or after is None:
+        return before is not after
+    return (before.phase, before.since, before.severity, before.data) != (
+        after.phase,
+        after.since,
+        after.severity,
+        after.data,
+    )
+
+
+def changed(state: ConditionState) -> ConditionState | None:
+    """What a rule whose meaning changed remembers of an instance: None of a pending one; a firing one is closed quietly by
+    its next tick unless it still holds.
+    """
+    if state.phase not in (Phase.FIRING, Phase.RECOVERING):
+        return None
+    return replace(state, data={**state.data, "changed": True})
+
+
+def gone(state: ConditionState, why: Why, *, at: datetime, commit_seq: int) -> Transition | None:
+    """The quiet end of an instance whose rule is no more, or means something else; None where nobody saw it begin."""
+    if state.phase not in LIVE:
+        return None
+    return Transition(
+        rule=state.rule,
+        instance=state.instance,
+        occurrence="",
+        before=state.phase,
+        after=Phase.NONE if state.phase is Phase.PENDING else Phase.RESOLVED,
+        reason=why,
+        severity=state.severity,
+        value=state.value,
+        commit_seq=commit_seq,
+        at=at,
+    )
