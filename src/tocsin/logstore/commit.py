@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from tocsin.logstore.deadletters import insert_dead
 from tocsin.logstore.dedupe import find_timed, find_untimed
-from tocsin.logstore.incoming import Incoming, PartitionKey, reread
+from tocsin.logstore.inbox import inbox, reread
+from tocsin.logstore.incoming import Incoming, PartitionKey
 from tocsin.logstore.reading import plain_text, read_cloud_event
 from tocsin.logstore.runs import update_runs
 from tocsin.logstore.sequencer import Sequencer
@@ -81,7 +82,7 @@ def write(
     The sequencer is stamped as late as possible; its ``done`` is the caller's.
     """
     dead = {n: incoming.dead_letter(n, ReadError(DeadReason.STORE_REFUSED, why[:300])) for n, why in refused.items()}
-    table = incoming.table
+    table = inbox(incoming)
     if refused:
         table = table.filter(pc.invert(pc.is_in(table["n"], value_set=pa.array(list(refused), pa.int32()))))
     read_events(con, incoming, table, dead)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tocsin.clock import EPOCH, Clock
 from tocsin.errors import StoreError, StoreFull, StoreLost
 from tocsin.logstore import retention
+from tocsin.logstore.bisect import MAX_REFUSED, find_offenders
 from tocsin.logstore.commit import Known, Written, write
 from tocsin.logstore.deadletters import find_dead, last_dead_id
 from tocsin.logstore.incoming import Incoming, flatten
@@ -36,9 +36,6 @@ from tocsin.logstore.tables import check_name, reference_schema, replace_table
 from tocsin.metrics.registry import Metrics
 from tocsin.model.columns import TABLES
 from tocsin.model.event import Batch, Commit
-
-_MAX_REFUSED = 64
-"""How many messages of one commit may be found by bisecting before the commit is given up."""
 
 
 class DuckLogStore(LogStore):
@@ -153,8 +150,8 @@ class DuckLogStore(LogStore):
                 except duckdb.OutOfMemoryException as e:
                     raise StoreError(f"the commit does not fit into memory: {e}") from e
                 except (duckdb.DataError, duckdb.InvalidInputException) as e:
-                    found = _offenders(con, incoming, self._known, refused)
-                    if not found or len(refused) + len(found) > _MAX_REFUSED:
+                    found = find_offenders(con, incoming, self._known, refused)
+                    if not found or len(refused) + len(found) > MAX_REFUSED:
                         raise StoreError(f"the store refused the commit: {e}") from e
                     refused |= found
         self._count(written)
@@ -395,56 +392,3 @@ def _read_known(con: duckdb.DuckDBPyConnection) -> Known:
         dead_id=last_dead_id(con),
         positions={(cluster, topic_id, part): at_offset for cluster, topic_id, part, at_offset in rows},
     )
-
-
-def _offenders(
-    con: duckdb.DuckDBPyConnection, incoming: Incoming, known: Known, refused: Mapping[int, str]
-) -> dict[int, str]:
-    """Which rows the store refuses one by one, found by halving, with what it said; nothing is kept of the tries."""
-    clock_less = _Unstamped()
-
-    def why_not(rows: list[int]) -> str:
-        table = incoming.table.filter(pc.is_in(incoming.table["n"], value_set=pa.array(rows, pa.int32())))
-        part = Incoming(
-            table=table,
-            groups=incoming.groups,
-            size=incoming.size,
-            dead=[[] for _ in incoming.dead],
-            skipped=incoming.skipped,
-        )
-        try:
-            with transaction(con):
-                write(con, part, known, clock_less, {})
-                raise _TriedOut
-        except _TriedOut:
-            return ""
-        except duckdb.Error as e:
-            return str(e)
-
-    found: dict[int, str] = {}
-
-    def halve(rows: list[int]) -> None:
-        why = why_not(rows)
-        if not why or len(found) > _MAX_REFUSED:
-            return
-        if len(rows) == 1:
-            found[rows[0]] = why
-            return
-        middle = len(rows) // 2
-        halve(rows[:middle])
-        halve(rows[middle:])
-
-    halve([n for n in incoming.table["n"].to_pylist() if n not in refused])
-    return found
-
-
-class _TriedOut(Exception):
-    pass
-
-
-class _Unstamped(Sequencer):
-    def __init__(self) -> None:
-        pass
-
-    def stamp(self) -> datetime:
-        return EPOCH

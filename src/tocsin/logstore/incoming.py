@@ -1,19 +1,15 @@
-"""Batches as one Arrow table of payloads, with what is needed to go back from a row to its batch, origin and bytes."""
+"""What an append has to write, numbered message by message, and the way back from a number to batch, origin and bytes."""
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, repeat
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tocsin.errors import PositionGap
 from tocsin.logstore.reading import plain_text
 from tocsin.model.event import (
-    MAX_PAYLOAD,
     Batch,
     DeadLetter,
     MappedEvents,
@@ -25,37 +21,10 @@ from tocsin.model.strictjson import ReadError
 
 PartitionKey = tuple[str, str, int]  # cluster, topic id, partition
 
-JSON = pa.json_(pa.string())
-"""DuckDB takes it as JSON without parsing it."""
-
-SCHEMA = pa.schema(
-    [
-        ("n", pa.int32()),  # number of the message in this append
-        ("b", pa.int32()),  # number of its batch
-        ("p", JSON),  # the text that SQL reads
-        ("raw", JSON),  # the payload where it is not ``p``
-        ("t", pa.int64()),  # µs since the epoch: the event's time where the payload has none
-        ("own", pa.bool_()),  # whether ``t`` is the producer's
-        ("odd", pa.bool_()),  # whether the slow reading must look at it
-        ("sure", pa.bool_()),  # whether ``p`` came out of the slow reading or a mapping
-        ("consumer", pa.string()),
-        ("received", pa.int64()),  # µs since the epoch
-        ("unsure_retry", pa.bool_()),  # retries: unknown
-    ]
-)
-
-# Where DuckDB's JSON reader is more generous than the canonical reading, or keeps the first of two. Each begins with a
-# literal, which lets RE2 leap to it.
-_ODD = (
-    r",\s*[}\]]",  # trailing commas
-    r":\s*(?:\[|-?(?:(?i:nan|inf)|[0-9.]*(?:[eE]\+?[0-9]{3}|[0-9.]{300})))",  # arrays, NaN, infinities, huge numbers
-    r"\\u0000",
-)
-
 
 @dataclass(slots=True, kw_only=True)
 class Group:
-    """Messages that came together: rows ``first`` to ``first + len(payloads) - 1``."""
+    """Messages that came together: numbers ``first`` to ``first + len(payloads) - 1``."""
 
     batch: int
     consumer: str
@@ -63,30 +32,35 @@ class Group:
     payloads: Sequence[bytes]
     origin: RawEvents | MappedEvents
     taken: Sequence[int] | None = None  # which messages of ``origin`` these are; None: all
+    texts: Sequence[str] | None = None  # of mapped events: what SQL reads
+    times: Sequence[int] | None = None  # µs since the epoch where the payload has no time; None: the receipt
+    own_time: bool = False  # whether ``times`` are the producer's
+    received_us: int
+    retries_unknown: bool
 
 
 @dataclass(slots=True, kw_only=True)
 class Incoming:
     """What one append has to write."""
 
-    table: pa.Table
     groups: list[Group]
-    size: int  # rows of ``table``
+    size: int  # messages
     dead: list[list[DeadLetter]]  # by batch
     skipped: list[int]  # by batch
     moves: dict[PartitionKey, Position] = field(default_factory=dict)  # the last position of each partition
+    table: pa.Table | None = None  # see inbox.py
 
     def batch_of(self, n: int) -> int:
-        """Number of the batch that row ``n`` came with."""
+        """Number of the batch that message ``n`` came with."""
         return self._group(n).batch
 
     def payload(self, n: int) -> bytes:
-        """The bytes of row ``n`` as received."""
+        """The bytes of message ``n`` as received."""
         group = self._group(n)
         return group.payloads[n - group.first]
 
     def origin(self, n: int) -> Origin:
-        """Where row ``n`` came from."""
+        """Where message ``n`` came from."""
         group = self._group(n)
         at = n - group.first
         if group.taken is not None:
@@ -101,7 +75,7 @@ class Incoming:
         )
 
     def dead_letter(self, n: int, error: ReadError) -> DeadLetter:
-        """The dead letter that row ``n`` becomes."""
+        """The dead letter that message ``n`` becomes."""
         return DeadLetter(
             consumer=self._group(n).consumer,
             origin=self.origin(n),
@@ -122,19 +96,17 @@ class Incoming:
 
 
 def flatten(batches: Sequence[Batch], stored: Mapping[PartitionKey, int]) -> Incoming:
-    """Put ``batches`` into one table, without the records that lie below the ``stored`` positions.
+    """What ``batches`` bring, without the records that lie below the ``stored`` positions.
 
     Raises PositionGap where a batch starts beyond the stored position of its partition and does not say that this is meant.
     """
     out = Incoming(
-        table=SCHEMA.empty_table(),
         groups=[],
         size=0,
         dead=[[] for _ in batches],
         skipped=[0] * len(batches),
     )
     next_of = dict(stored)
-    parts: list[pa.Table] = []
     for number, batch in enumerate(batches):
         below = _floors(batch, next_of)
         for dead in batch.dead:
@@ -143,17 +115,21 @@ def flatten(batches: Sequence[Batch], stored: Mapping[PartitionKey, int]) -> Inc
             else:
                 out.dead[number].append(dead)
         for raw in batch.raw:
-            parts.append(_raw(raw, number, below, out))
+            _add(out, _raw(raw, number, below, out))
         for mapped in batch.mapped:
-            parts.append(_mapped(mapped, number, below, out))
+            _add(out, _mapped(mapped, number, below, out))
         for p in batch.positions:
             key = (p.cluster, p.topic_id, p.partition)
             if p.reset or p.next >= next_of.get(key, p.next):
                 next_of[key] = p.next
                 out.moves[key] = p
-    if parts:
-        out.table = pa.concat_tables(parts)
     return out
+
+
+def _add(out: Incoming, group: Group) -> None:
+    if group.payloads:
+        out.groups.append(group)
+        out.size += len(group.payloads)
 
 
 def _floors(batch: Batch, next_of: Mapping[PartitionKey, int]) -> dict[PartitionKey, int]:
@@ -183,25 +159,30 @@ def _is_below(below: Mapping[PartitionKey, int], names: Mapping[tuple[str, int],
     return key is not None and origin.offset < below.get(key, 0)
 
 
-def _raw(raw: RawEvents, number: int, below: Mapping[PartitionKey, int], out: Incoming) -> pa.Table:
+def _raw(raw: RawEvents, number: int, below: Mapping[PartitionKey, int], out: Incoming) -> Group:
     payloads, times, taken = raw.payloads, raw.times_us, None
     if below and raw.partitions is not None and raw.offsets is not None:
         floor = {
             part: at for (cluster, topic, part), at in below.items() if (cluster, topic) == (raw.cluster, raw.topic_id)
         }
         taken = [i for i, (p, o) in enumerate(zip(raw.partitions, raw.offsets, strict=True)) if o >= floor.get(p, 0)]
-        if len(taken) == len(payloads):
-            taken = None
-        else:
-            out.skipped[number] += len(payloads) - len(taken)
-            payloads, times = [payloads[i] for i in taken], [times[i] for i in taken]
-    count = len(payloads)
-    group = Group(batch=number, consumer=raw.consumer, first=out.size, payloads=payloads, origin=raw, taken=taken)
-    texts, odd = _texts(payloads)
-    return _table(group, out, texts, None, times, odd, raw.own_time, False, raw.received_us, raw.retries_unknown, count)
+        out.skipped[number] += len(payloads) - len(taken)
+        payloads, times = [payloads[i] for i in taken], [times[i] for i in taken]
+    return Group(
+        batch=number,
+        consumer=raw.consumer,
+        first=out.size,
+        payloads=payloads,
+        origin=raw,
+        taken=taken,
+        times=times,
+        own_time=raw.own_time,
+        received_us=raw.received_us,
+        retries_unknown=raw.retries_unknown,
+    )
 
 
-def _mapped(mapped: MappedEvents, number: int, below: Mapping[PartitionKey, int], out: Incoming) -> pa.Table:
+def _mapped(mapped: MappedEvents, number: int, below: Mapping[PartitionKey, int], out: Incoming) -> Group:
     floor = {
         part: at
         for (cluster, topic, part), at in below.items()
@@ -209,14 +190,13 @@ def _mapped(mapped: MappedEvents, number: int, below: Mapping[PartitionKey, int]
     }
     taken: list[int] = []
     texts: list[str] = []
-    raws: list[str] = []
     for i, event in enumerate(mapped.events):
         partition, offset = event.origin.partition, event.origin.offset
         if floor and partition is not None and offset is not None and offset < floor.get(partition, 0):
             out.skipped[number] += 1
             continue
         try:
-            text, raw = plain_text(event), event.raw.decode("utf-8", "replace").removeprefix("\ufeff")
+            texts.append(plain_text(event))
         except ReadError as e:
             letter = DeadLetter(
                 consumer=mapped.consumer, origin=event.origin, reason=e.reason, detail=e.detail, payload=event.raw
@@ -224,102 +204,14 @@ def _mapped(mapped: MappedEvents, number: int, below: Mapping[PartitionKey, int]
             out.dead[number].append(letter)
             continue
         taken.append(i)
-        texts.append(text)
-        raws.append(raw)
-    group = Group(
+    return Group(
         batch=number,
         consumer=mapped.consumer,
         first=out.size,
         payloads=[mapped.events[i].raw for i in taken],
         origin=mapped,
         taken=taken,
+        texts=texts,
+        received_us=mapped.received_us,
+        retries_unknown=mapped.retries_unknown,
     )
-    count = len(taken)
-    return _table(
-        group, out, pa.array(texts, pa.string()), pa.array(raws, pa.string()),
-        repeat(mapped.received_us, count), None, False, True, mapped.received_us, mapped.retries_unknown, count,
-    )  # fmt: skip
-
-
-def _table(
-    group: Group, out: Incoming, texts: pa.Array, raws: pa.Array | None, times: Iterable[int],
-    odd: pa.Array | None, own: bool, sure: bool, received_us: int, unsure_retry: bool, count: int,
-) -> pa.Table:  # fmt: skip
-    if count:
-        out.groups.append(group)
-    numbers = pa.array(range(out.size, out.size + count), pa.int32())
-    out.size += count
-    return pa.Table.from_arrays(
-        [
-            numbers,
-            pa.repeat(pa.scalar(group.batch, pa.int32()), count),
-            _json(texts),
-            _json(pa.nulls(count, pa.string()) if raws is None else raws),
-            pa.Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(array("q", times))]),
-            pa.repeat(own, count),
-            pa.repeat(False, count) if odd is None else odd,
-            pa.repeat(sure, count),
-            pa.repeat(group.consumer, count),
-            pa.repeat(pa.scalar(received_us, pa.int64()), count),
-            pa.repeat(unsure_retry, count),
-        ],
-        schema=SCHEMA,
-    )
-
-
-def reread(incoming: Incoming, table: pa.Table, read: Mapping[int, str]) -> pa.Table:
-    """The rows of ``table`` that the slow reading has ``read``, with the plain texts that it made of them."""
-    rows = table.filter(pc.is_in(table["n"], value_set=pa.array(list(read), pa.int32())))
-    kept = rows["n"].to_pylist()
-    raws = [incoming.payload(n).decode("utf-8").removeprefix("\ufeff") for n in kept]
-    count = len(kept)
-    for name, values in (
-        ("p", _json(pa.array([read[n] for n in kept], pa.string()))),
-        ("raw", _json(pa.array(raws, pa.string()))),
-        ("odd", pa.repeat(False, count)),
-        ("sure", pa.repeat(True, count)),
-    ):
-        rows = rows.set_column(rows.schema.get_field_index(name), name, values)
-    return rows
-
-
-def _texts(payloads: Sequence[bytes]) -> tuple[pa.Array, pa.Array]:
-    """The payloads as one Arrow column, and which of them are odd. What is no UTF-8 or too large is odd and left empty."""
-    if not payloads:
-        return pa.array([], pa.string()), pa.array([], pa.bool_())
-    broken: set[int] = set()
-    texts = _column(payloads)
-    try:
-        texts.validate(full=True)
-        too_large = max(map(len, payloads)) > MAX_PAYLOAD
-    except pa.ArrowInvalid:
-        too_large = True
-    if too_large:
-        broken = {i for i, p in enumerate(payloads) if not _is_readable(p)}
-        texts = _column([b"" if i in broken else p for i, p in enumerate(payloads)])
-    odd = pc.match_substring_regex(texts, _ODD[0])
-    for pattern in _ODD[1:]:
-        odd = pc.or_(odd, pc.match_substring_regex(texts, pattern))
-    if broken:
-        odd = pc.or_(odd, pa.array([i in broken for i in range(len(payloads))], pa.bool_()))
-    return texts, odd
-
-
-def _json(texts: pa.Array) -> pa.Array:
-    return pa.ExtensionArray.from_storage(JSON, texts)
-
-
-def _column(payloads: Sequence[bytes]) -> pa.Array:
-    offsets = array("i", [0])
-    offsets.extend(accumulate(map(len, payloads)))
-    return pa.StringArray.from_buffers(len(payloads), pa.py_buffer(offsets), pa.py_buffer(b"".join(payloads)))
-
-
-def _is_readable(payload: bytes) -> bool:
-    if len(payload) > MAX_PAYLOAD:
-        return False
-    try:
-        payload.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

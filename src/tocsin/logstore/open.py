@@ -11,7 +11,7 @@ import duckdb
 
 from tocsin.errors import StoreError, StoreLost
 from tocsin.logstore.ddl import prepare
-from tocsin.logstore.incoming import SCHEMA as INCOMING
+from tocsin.logstore.inbox import SCHEMA as INCOMING
 from tocsin.logstore.sqlfiles import sql
 
 FILE_VERSION = "v1.5.0"

@@ -1,0 +1,73 @@
+"""Which messages of a commit the store refuses, so that their neighbours are not punished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tocsin.clock import EPOCH
+from tocsin.logstore.commit import Known, write
+from tocsin.logstore.inbox import inbox
+from tocsin.logstore.incoming import Incoming
+from tocsin.logstore.open import transaction
+from tocsin.logstore.sequencer import Sequencer
+
+MAX_REFUSED = 64
+"""How many messages of one commit may be found before the commit is given up."""
+
+
+def find_offenders(
+    con: duckdb.DuckDBPyConnection, incoming: Incoming, known: Known, refused: Mapping[int, str]
+) -> dict[int, str]:
+    """Which rows the store refuses one by one, found by halving, with what it said; nothing is kept of the tries."""
+    unstamped, whole = _Unstamped(), inbox(incoming)
+
+    def why_not(rows: list[int]) -> str:
+        table = whole.filter(pc.is_in(whole["n"], value_set=pa.array(rows, pa.int32())))
+        part = Incoming(
+            table=table,
+            groups=incoming.groups,
+            size=incoming.size,
+            dead=[[] for _ in incoming.dead],
+            skipped=incoming.skipped,
+        )
+        try:
+            with transaction(con):
+                write(con, part, known, unstamped, {})
+                raise _TriedOut
+        except _TriedOut:
+            return ""
+        except duckdb.Error as e:
+            return str(e)
+
+    found: dict[int, str] = {}
+
+    def halve(rows: list[int]) -> None:
+        why = why_not(rows)
+        if not why or len(found) > MAX_REFUSED:
+            return
+        if len(rows) == 1:
+            found[rows[0]] = why
+            return
+        middle = len(rows) // 2
+        halve(rows[:middle])
+        halve(rows[middle:])
+
+    halve([n for n in whole["n"].to_pylist() if n not in refused])
+    return found
+
+
+class _TriedOut(Exception):
+    pass
+
+
+class _Unstamped(Sequencer):
+    def __init__(self) -> None:
+        pass
+
+    def stamp(self) -> datetime:
+        return EPOCH
