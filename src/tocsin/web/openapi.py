@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tocsin import __version__
+from tocsin.kql.tokens import MAX_LENGTH
 from tocsin.model.columns import ALERTS, DEAD_LETTERS, RUN_STATUS_CHANGED, RUNS, Column, KqlType
 from tocsin.model.delivery import DeliveryState
 
@@ -96,7 +97,7 @@ SCHEMAS: Mapping[str, Schema] = {
         {"type": _TEXT, "title": _TEXT, "status": {"type": "integer"}},
         {"detail": _TEXT, "line": _COUNT, "column": _COUNT, "hint": _TEXT},
     ),
-    "Query": _object({"query": {**_TEXT, "description": "KQL", "maxLength": 100_000}}),
+    "Query": _object({"query": {**_TEXT, "description": "KQL", "maxLength": MAX_LENGTH}}),
     "Column": _object({"name": _TEXT, "type": {**_TEXT, "description": "KQL's type"}}),
     "QueryAnswer": _object(
         {

@@ -134,12 +134,8 @@ def test_bodies_have_a_limit_said_or_not(outside: httpx.Client) -> None:
     unsaid = outside.post("/intake/events", content=iter([large[:1000], large[1000:]]), headers=bearer("intake"))
     assert (413, 413) == (said.status_code, unsaid.status_code)
     assert "application/problem+json" == said.headers["content-type"] == unsaid.headers["content-type"]
-    assert (
-        200
-        == outside.post(
-            "/api/v1/query", json={"query": "Runs // " + "x" * (70 << 10)}, headers=bearer("api")
-        ).status_code
-    )
+    longer = {"query": "Runs // " + "x" * (70 << 10)}
+    assert 413 != outside.post("/api/v1/query", json=longer, headers=bearer("api")).status_code
     assert 413 == outside.post("/api/v1/query", json={"query": "x" * (1 << 20)}, headers=bearer("api")).status_code
 
 
