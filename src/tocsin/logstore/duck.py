@@ -34,6 +34,7 @@ from tocsin.logstore.sandbox.select import Reader
 from tocsin.logstore.sequencer import Sequencer
 from tocsin.logstore.tables import check_name, reference_schema, replace_table
 from tocsin.metrics.registry import Metrics
+from tocsin.model import crash
 from tocsin.model.columns import TABLES
 from tocsin.model.event import Batch, Commit
 
@@ -200,7 +201,7 @@ class DuckLogStore(LogStore):
 
     def checkpoint(self) -> None:
         """See ``LogStore.checkpoint``."""
-        with self._writing() as con, lost_on_fatal():
+        with self._writing() as con, lost_on_fatal(), crash.inside("in_checkpoint"):
             con.execute("CHECKPOINT")
 
     def fence(self, at: datetime) -> Head:

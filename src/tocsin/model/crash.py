@@ -14,8 +14,11 @@ no handler runs. Without the variable a point costs one look at a module constan
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 POINTS: frozenset[str] = frozenset(
     {"after_log_commit", "after_state_commit", "in_checkpoint", "after_deliveries", "after_250", "after_sent"}
@@ -37,12 +40,31 @@ _passed = 0
 _lock = threading.Lock()
 
 
+LONGEST_INSIDE = 0.01
+"""Seconds, at most, after which ``inside`` kills: within the checkpoint of a small log."""
+
+
 def point(name: str) -> None:
     """End the process here with SIGKILL if ``TOCSIN_CRASH_AT`` says so, else do nothing. Safe from any thread."""
-    if name != _WHERE:
+    if _is_due(name):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def inside(name: str) -> Iterator[None]:
+    """Like ``point``, but at a random moment inside the block, which may be one long call of a library."""
+    if not _is_due(name):
+        yield
         return
+    after = random.uniform(0.0, LONGEST_INSIDE)
+    threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    yield
+
+
+def _is_due(name: str) -> bool:
+    if name != _WHERE:
+        return False
     global _passed
     with _lock:
         _passed += 1
-        if _passed == _NTH:
-            os.kill(os.getpid(), signal.SIGKILL)
+        return _passed == _NTH
