@@ -149,9 +149,8 @@ def _looks_2021(p: Mapping[str, Any], schema: Schema, notes: Notes) -> dict[str,
         rule["for"] = f"{n} of {of}"
         notes.keep("failingPeriods", f"{n} of {of}", f"for: {n} of {of}")
         if every != over:
-            notes.lose(
-                "failingPeriods", f"Azure counts windows of {rule['over']}; `for` counts looks, {rule['every']} apart"
-            )
+            counted = f"Azure counts windows of {format_duration(over)}"
+            notes.lose("failingPeriods", f"{counted}; `for` counts looks, {rule['every']} apart")
     if is_map(conf := p.get("ruleResolveConfiguration", p.get("resolveConfiguration"))):
         rule |= _resolve_after(conf, notes)
     return rule

@@ -128,6 +128,8 @@ def scalar(value: Any, *, flow: bool = False) -> str:
     plain = _PLAIN.fullmatch(text) and (not _WORDS.fullmatch(text) or _DURATION.fullmatch(text))
     if plain and not (flow and re.search(r"[,?\[\]{}]", text)):
         return text
+    if ('"' in text or "\\" in text) and all(c.isprintable() for c in text):
+        return "'" + text.replace("'", "''") + "'"
     return '"' + "".join(_quoted(c) for c in text) + '"'
 
 
