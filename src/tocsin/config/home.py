@@ -12,9 +12,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tocsin.config.content import DIRECTORIES, files_in, packaged
+from tocsin.config.fields import is_loopback
 from tocsin.config.instance import HomeLock, Running, held, running
 from tocsin.config.load import FILE, load_settings
-from tocsin.config.settings import Settings, is_loopback
+from tocsin.config.settings import Settings
 from tocsin.config.tokens import Tokens, load_tokens
 from tocsin.errors import Problem, TocsinError
 

@@ -6,56 +6,18 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from email.utils import parseaddr
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from tocsin.config.document import YamlModel, suggest
-from tocsin.config.durations import Duration
+from tocsin.config.fields import Addresses, Positive, Words, bare_address, is_loopback
 from tocsin.config.kafka import KafkaSettings
 from tocsin.config.sizes import Size
 
 MIB = 1 << 20
-LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` (a name or an address, IPv6 with or without brackets) can only be reached from this machine."""
-    host = host.strip("[]").lower()
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host in LOOPBACK_NAMES or host.endswith(".localhost")
-
-
-def _address(value: Any) -> Any:
-    text = str(value)
-    name, at, domain = text.rpartition("@")
-    if not (name and at and domain) or re.search(r"[\s<>,;\x00-\x1f\x7f]", text) or "@" in name.strip('"'):
-        raise ValueError(f"'{text}' is not an e-mail address; write ops@example.org")
-    return text
-
-
-def _list(value: Any) -> Any:
-    """One value, or several with commas, for a list of one."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _positive(value: timedelta) -> timedelta:
-    if value <= timedelta(0):
-        raise ValueError("must be more than 0s; write 90s, 45m, 12h or 30d")
-    return value
-
-
-Address = Annotated[str, BeforeValidator(_address)]
-"""A bare e-mail address."""
-Addresses = Annotated[tuple[Address, ...], BeforeValidator(_list)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_list)]
-Positive = Annotated[Duration, AfterValidator(_positive)]
-"""A duration longer than nothing."""
 
 
 class HttpSettings(YamlModel):
@@ -231,7 +193,7 @@ class SmtpSettings(YamlModel):
     def _sender(cls, value: str) -> str:
         if re.search(r"[\x00-\x1f\x7f]", value):
             raise ValueError("a sender has no control characters")
-        _address(parseaddr(value)[1] or value)
+        bare_address(parseaddr(value)[1] or value)
         return value
 
     @field_validator("allowed_recipients")
@@ -239,7 +201,7 @@ class SmtpSettings(YamlModel):
     def _allowed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for entry in value:
             if "@" in entry:
-                _address(entry)
+                bare_address(entry)
             elif not re.fullmatch(r"(\*\.)?[^\s*@]+", entry):
                 raise ValueError(f"'{entry}' is neither a domain nor an address; write example.org or *.example.org")
         return value

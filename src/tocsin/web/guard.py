@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tocsin.config.settings import is_loopback
+from tocsin.config.fields import is_loopback
 from tocsin.config.tokens import Role
 from tocsin.web.answers import problem
 from tocsin.web.face import AppFace

@@ -241,7 +241,9 @@ def _flat(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _said(value: Any, name: str = "") -> str:
     """A value as words; what only repeats ``name`` or says nothing is left out."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{k.replace('_', ' ')} {cell(v)}" for k, v in value.items() if v not in ("", None, name))
+        return ", ".join(
+            f"{k.replace('_', ' ')} {cell(v)}" for k, v in value.items() if v not in ("", None, name, {}, [])
+        )
     if isinstance(value, list | tuple):
         return ", ".join(cell(v) for v in value) or "none"
     return cell(value) or "–"

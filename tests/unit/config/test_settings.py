@@ -9,10 +9,11 @@ import pytest
 from pydantic import SecretStr
 
 from tocsin.config.document import load
+from tocsin.config.fields import is_loopback
 from tocsin.config.home import Home
 from tocsin.config.load import load_settings
 from tocsin.config.reference import settings_file, walk
-from tocsin.config.settings import Settings, is_loopback
+from tocsin.config.settings import Settings
 from tocsin.errors import ContentError
 
 
