@@ -68,6 +68,7 @@ def test_a_rule_without_predicates_is_always_touched(load: Load) -> None:
 def test_filed_under_the_predicate_that_the_fewest_share(load: Load) -> None:
     """A thousand rules about failures, each of an experiment: one row touches one."""
     index = wheres(load, *(f"ExperimentName == 'e{n}'" for n in range(200)))
+    assert 200 == len(index._filed)
     assert ["r7", "r9"] == touched(index, {"ExperimentName": "e7"}, {"ExperimentName": "e9"})
     assert [] == touched(index, {"ExperimentName": "e7", "Status": "Running"}, {"ExperimentName": "none"})
 

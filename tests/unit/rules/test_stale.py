@@ -124,12 +124,15 @@ def test_a_year_of_failures_is_one_word(engine: Make) -> None:
 
 def test_a_new_rule_tells_nothing_old(engine: Make, load: Load) -> None:
     """It starts at the current CommitSeq, evaluated yet or not; a repetition of what was before it belongs to the old."""
-    e = engine("rules: []")
-    e.store({"RunId": "old", "TimeGenerated": "0m"})
-    e.use(load("rules: [{name: new, when: {status: Failed}}]"))
-    e.at("1m").evaluate()
-    assert 0 == e.at("5m").come({"RunId": "old", "TimeGenerated": "4m"})
-    assert 1 == e.come({"RunId": "new", "TimeGenerated": "4m"})
+    for evaluated in (True, False):
+        e = engine("rules: []")
+        e.store({"RunId": "old", "TimeGenerated": "0m"})
+        if evaluated:
+            e.evaluate()
+        e.use(load("rules: [{name: new, when: {status: Failed}}]"))
+        e.at("1m").evaluate()
+        assert 0 == e.at("5m").come({"RunId": "old", "TimeGenerated": "4m"})
+        assert 1 == e.come({"RunId": "new", "TimeGenerated": "4m"})
 
 
 def test_an_old_run_that_fails_anew_is_told_by_a_new_rule(engine: Make, load: Load) -> None:
@@ -139,6 +142,7 @@ def test_an_old_run_that_fails_anew_is_told_by_a_new_rule(engine: Make, load: Lo
     for order in ((restart, failure), (failure, restart)):
         e = engine("rules: []")
         e.store({"TimeGenerated": "1m"})
+        e.evaluate()
         e.use(load("rules: [{name: new, when: {status: Failed}}]"))
         for minute, event in enumerate(order):
             e.at(f"{4 + minute}m").come(event)
