@@ -34,6 +34,7 @@ def find_offenders(
             size=incoming.size,
             dead=[[] for _ in incoming.dead],
             skipped=incoming.skipped,
+            bulk=True,
         )
         try:
             with transaction(con):

@@ -19,12 +19,14 @@ from tocsin.logstore.incoming import Incoming, PartitionKey
 from tocsin.logstore.reading import plain_text, read_cloud_event
 from tocsin.logstore.runs import update_runs
 from tocsin.logstore.sequencer import Sequencer
+from tocsin.logstore.small import Small, read_small, write_small
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.event import Commit, DeadLetter, DeadReason, Position, Receipt
 from tocsin.model.redact import WORDS, redact
 from tocsin.model.strictjson import ReadError
 
 _SECRETS = "(?i)" + "|".join(sorted(WORDS - {"://", "sig"})) + "|://[^ ]*@|sig="
+_IS_BEAT = "ok AND fault = '' AND NOT is_status"
 _DETAILS = {
     "no_run_id": (DeadReason.NO_RUN_ID, "no RunId"),
     "no_status": (DeadReason.NO_STATUS, "no Status"),
@@ -70,6 +72,24 @@ class Written:
     unknown_status: Mapping[str, int] = field(default_factory=dict)  # by consumer
 
 
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What became of the messages of a commit."""
+
+    at: datetime
+    seq: int | None  # None where neither a row nor a stored heartbeat came
+    stored_beats: int
+    live: Sequence[tuple[int, str, str, int]]  # batch, status, consumer, rows
+    beats: Mapping[int, int]  # by batch, thinned ones too
+    duplicates: Mapping[int, int]  # by batch
+    dead: Mapping[int, DeadLetter]  # by number of the message
+
+    @property
+    def rows(self) -> int:
+        """Rows of RunStatusChanged."""
+        return sum(row[3] for row in self.live)
+
+
 def write(
     con: duckdb.DuckDBPyConnection,
     incoming: Incoming,
@@ -77,10 +97,63 @@ def write(
     sequencer: Sequencer,
     refused: Mapping[int, str],
 ) -> Written:
-    """Write ``incoming`` inside the open transaction, without the ``refused`` rows, which become dead letters.
+    """Write ``incoming`` inside the open transaction, without the ``refused`` messages, which become dead letters.
 
     The sequencer is stamped as late as possible; its ``done`` is the caller's.
     """
+    small = None if refused else read_small(con, incoming)
+    if small is None:
+        outcome = _write_bulk(con, incoming, known.seq + 1, sequencer, refused)
+    else:
+        outcome = _write_small(con, small, known.seq + 1, sequencer)
+    dead_of = _dead_by_batch(incoming, outcome.dead)
+    letters = [letter for batch in dead_of for letter in batch]
+    insert_dead(con, letters, outcome.at, known.dead_id)
+    _move(con, incoming.moves, known.positions, outcome.at)
+    if outcome.seq is not None:
+        con.execute(
+            "INSERT INTO tocsin.commits VALUES ($seq, $at, $rows, $beats)",
+            {"seq": outcome.seq, "at": outcome.at, "rows": outcome.rows, "beats": outcome.stored_beats},
+        )
+    commit = Commit(
+        seq=outcome.seq,
+        ingested_at=outcome.at,
+        rows=outcome.rows,
+        receipts=_receipts(incoming, outcome, dead_of),
+        consumers=frozenset(row[2] for row in outcome.live),
+        statuses=_sums((row[1], row[3]) for row in outcome.live),
+    )
+    return Written(
+        commit=commit,
+        known=Known(
+            seq=known.seq if outcome.seq is None else outcome.seq,
+            ingested_at=known.ingested_at if outcome.seq is None else outcome.at,
+            dead_id=known.dead_id + len(letters),
+            positions=known.positions | {key: p.next for key, p in incoming.moves.items()},
+        ),
+        unknown_status=_sums((row[2], row[3]) for row in outcome.live if row[1] == "Unknown"),
+    )
+
+
+def _write_small(con: duckdb.DuckDBPyConnection, small: Small, seq: int, sequencer: Sequencer) -> Outcome:
+    at = sequencer.stamp()
+    taken = seq if small.rows or small.kept else None
+    write_small(con, small, at, taken)
+    live = Counter((row["b"], row["Status"], row["Consumer"]) for row in small.rows)
+    return Outcome(
+        at=at,
+        seq=taken,
+        stored_beats=len(small.kept),
+        live=[(*key, n) for key, n in live.items()],
+        beats=Counter(b["b"] for b in small.beats),
+        duplicates=small.duplicates,
+        dead=small.dead,
+    )
+
+
+def _write_bulk(
+    con: duckdb.DuckDBPyConnection, incoming: Incoming, seq: int, sequencer: Sequencer, refused: Mapping[int, str]
+) -> Outcome:
     dead = {n: incoming.dead_letter(n, ReadError(DeadReason.STORE_REFUSED, why[:300])) for n, why in refused.items()}
     table = inbox(incoming)
     if refused:
@@ -92,45 +165,22 @@ def write(
     if counts.faulty:
         for n, fault in con.execute("SELECT n, fault FROM events WHERE fault <> ''").fetchall():
             dead[n] = incoming.dead_letter(n, ReadError(*_DETAILS[fault]))
-    twice = _drop_duplicates(con, counts)
+    duplicates = _drop_duplicates(con, counts)
     live = con.execute("SELECT b, Status, Consumer, count(*) FROM live GROUP BY ALL").fetchall()
     rows = sum(row[3] for row in live)
+    beats: Mapping[int, int] = {}
+    if counts.beats:
+        beats = _sums(con.execute(f"SELECT b, count(*) FROM events WHERE {_IS_BEAT} GROUP BY b").fetchall())
     at = sequencer.stamp()
-    seq = known.seq + 1
-    beats = _beats(con, at, seq, counts.received or at) if counts.beats else 0
-    takes_seq = bool(rows or beats)
+    stored_beats = _beats(con, seq, counts.received or at) if counts.beats else 0
+    taken = seq if rows or stored_beats else None
     if rows:
         _rows(con, rows, at, seq, counts)
     if counts.beats:
-        moved = {"seq": seq if takes_seq else None}
-        con.execute(sql("beats_move_runs"), moved)
+        con.execute(sql("beats_move_runs"), {"seq": taken})
         con.execute(sql("beats_make_runs"), {"ingested": at, "seq": seq})
-    dead_of = _dead_by_batch(incoming, dead)
-    letters = [letter for batch in dead_of for letter in batch]
-    insert_dead(con, letters, at, known.dead_id)
-    _move(con, incoming.moves, known.positions, at)
-    if takes_seq:
-        con.execute(
-            "INSERT INTO tocsin.commits VALUES ($seq, $at, $rows, $beats)",
-            {"seq": seq, "at": at, "rows": rows, "beats": beats},
-        )
-    commit = Commit(
-        seq=seq if takes_seq else None,
-        ingested_at=at,
-        rows=rows,
-        receipts=_receipts(con, incoming, live, twice, dead_of, counts),
-        consumers=frozenset(row[2] for row in live),
-        statuses=_sums((row[1], row[3]) for row in live),
-    )
-    return Written(
-        commit=commit,
-        known=Known(
-            seq=seq if takes_seq else known.seq,
-            ingested_at=at if takes_seq else known.ingested_at,
-            dead_id=known.dead_id + len(letters),
-            positions=known.positions | {key: p.next for key, p in incoming.moves.items()},
-        ),
-        unknown_status=_sums((row[2], row[3]) for row in live if row[1] == "Unknown"),
+    return Outcome(
+        at=at, seq=taken, stored_beats=stored_beats, live=live, beats=beats, duplicates=duplicates, dead=dead
     )
 
 
@@ -206,7 +256,7 @@ def _drop_duplicates(con: duckdb.DuckDBPyConnection, counts: Counts) -> dict[int
     return dict(found)
 
 
-def _beats(con: duckdb.DuckDBPyConnection, at: datetime, seq: int, since: datetime) -> int:
+def _beats(con: duckdb.DuckDBPyConnection, seq: int, since: datetime) -> int:
     (stored,) = con.execute(sql("beats_kept"), {"since": since - timedelta(seconds=10), "seq": seq}).fetchall()
     return int(stored[0])
 
@@ -240,27 +290,13 @@ def _dead_by_batch(incoming: Incoming, dead: Mapping[int, DeadLetter]) -> list[l
     return found
 
 
-def _receipts(
-    con: duckdb.DuckDBPyConnection,
-    incoming: Incoming,
-    live: Sequence[tuple[int, str, str, int]],
-    twice: Mapping[int, int],
-    dead_of: Sequence[Sequence[DeadLetter]],
-    counts: Counts,
-) -> tuple[Receipt, ...]:
-    accepted = _sums((row[0], row[3]) for row in live)
-    beats: Mapping[int, int] = {}
-    if counts.beats:
-        beats = _sums(
-            con.execute(
-                "SELECT b, count(*) FROM events WHERE ok AND fault = '' AND NOT is_status GROUP BY b"
-            ).fetchall()
-        )
+def _receipts(incoming: Incoming, outcome: Outcome, dead_of: Sequence[Sequence[DeadLetter]]) -> tuple[Receipt, ...]:
+    accepted = _sums((row[0], row[3]) for row in outcome.live)
     return tuple(
         Receipt(
             accepted=accepted.get(b, 0),
-            duplicate=twice.get(b, 0),
-            heartbeats=beats.get(b, 0),
+            duplicate=outcome.duplicates.get(b, 0),
+            heartbeats=outcome.beats.get(b, 0),
             dead=tuple(letters),
             skipped=incoming.skipped[b],
         )

@@ -13,7 +13,8 @@ RECENT = timedelta(hours=24)
 RECENT_MAX = 2_000_000
 """How many of them, at most."""
 
-_GAP = timedelta(hours=1)
+GAP = timedelta(hours=1)
+"""Producer times that are nearer than this are looked for together."""
 _MAX_RANGES = 12
 
 Range = tuple[datetime, datetime]
@@ -25,7 +26,7 @@ def ranges(buckets: list[Range]) -> list[Range]:
     """
     found: list[Range] = []
     for lo, hi in buckets:
-        if found and lo - found[-1][1] <= _GAP:
+        if found and lo - found[-1][1] <= GAP:
             found[-1] = (found[-1][0], hi)
         else:
             found.append((lo, hi))
@@ -42,7 +43,7 @@ def find_timed(con: duckdb.DuckDBPyConnection, first: datetime, last: datetime, 
     """
     if twins:
         con.execute(sql("dups_in_batch"))
-    looks = [(first, last)] if last - first <= _GAP else ranges(con.execute(sql("time_buckets")).fetchall())
+    looks = [(first, last)] if last - first <= GAP else ranges(con.execute(sql("time_buckets")).fetchall())
     for lo, hi in looks:
         con.execute(sql("dups_in_store"), {"lo": lo, "hi": hi})
 

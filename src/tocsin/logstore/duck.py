@@ -151,8 +151,9 @@ class DuckLogStore(LogStore):
                 except duckdb.OutOfMemoryException as e:
                     raise StoreError(f"the commit does not fit into memory: {e}") from e
                 except (duckdb.DataError, duckdb.InvalidInputException) as e:
+                    tried, incoming.bulk = incoming.bulk, True
                     found = find_offenders(con, incoming, self._known, refused)
-                    if not found or len(refused) + len(found) > MAX_REFUSED:
+                    if (tried and not found) or len(refused) + len(found) > MAX_REFUSED:
                         raise StoreError(f"the store refused the commit: {e}") from e
                     refused |= found
         self._count(written)

@@ -49,6 +49,7 @@ class Incoming:
     skipped: list[int]  # by batch
     moves: dict[PartitionKey, Position] = field(default_factory=dict)  # the last position of each partition
     table: pa.Table | None = None  # see inbox.py
+    bulk: bool = False  # whether it has to be read from ``table``
 
     def batch_of(self, n: int) -> int:
         """Number of the batch that message ``n`` came with."""

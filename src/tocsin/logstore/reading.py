@@ -41,7 +41,7 @@ def read_cloud_event(payload: bytes, origin: Origin = Origin()) -> MappedEvent: 
         raise ReadError(DeadReason.BAD_TIME, f"time: {e}") from e
     columns = {name: v for name, v in data.items() if name in WIRE and v is not None}
     for name in _TIMES & columns.keys():
-        at = _time_or_none(columns.pop(name))
+        at = time_or_none(columns.pop(name))
         if at is not None:
             columns[name] = at
     return MappedEvent(
@@ -66,7 +66,7 @@ def plain_text(event: MappedEvent) -> str:
         if value is None:
             continue
         if name in _TIMES and not isinstance(value, datetime):
-            value = _time_or_none(value)
+            value = time_or_none(value)
         columns[name] = iso(value) if isinstance(value, datetime) else value
     wire: dict[str, object] = {
         "id": event.event_id,
@@ -113,7 +113,8 @@ def _scalar(event: Mapping[str, object], name: str) -> str:
     raise ReadError(DeadReason.BAD_FIELD, f"{name} is no text")
 
 
-def _time_or_none(value: object) -> datetime | None:
+def time_or_none(value: object) -> datetime | None:
+    """``read_time``, and None for what is no time."""
     try:
         return read_time(value)
     except ValueError:

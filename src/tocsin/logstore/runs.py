@@ -11,12 +11,13 @@ specification; where an event came late, the run is told anew from its history. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from tocsin.logstore.cleaning import millis
 from tocsin.logstore.mirror import ARROW
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.columns import RUNS
@@ -56,7 +57,6 @@ _CARRIED = (
     "ParentRunId", "ExperimentName", "WorkspaceName", "RunType", "DisplayName", "Target", "TriggeringUserName",
     "OwnerEmail", "Url",
 )  # fmt: skip
-_MS = timedelta(milliseconds=1)
 
 
 def update_runs(con: duckdb.DuckDBPyConnection, *, rows: int, ingested: datetime, seq: int) -> None:
@@ -88,10 +88,22 @@ def update_runs(con: duckdb.DuckDBPyConnection, *, rows: int, ingested: datetime
 
 def _tell(con: duckdb.DuckDBPyConnection, runs: list[str], *, ingested: datetime, seq: int) -> pa.Table:
     """New rows of tocsin.runs for ``runs``."""
-    held = {r["RunId"]: r for r in _rows(con, "SELECT * FROM held WHERE RunId IN (SELECT unnest($runs))", runs=runs)}
-    events: dict[str, list[dict[str, Any]]] = {}
-    for e in _rows(con, sql("new_of_runs"), runs=runs):
+    held = {r["RunId"]: r for r in rows_of(con, "SELECT * FROM held WHERE RunId IN (SELECT unnest($runs))", runs=runs)}
+    events: dict[str, list[Row]] = {}
+    for e in rows_of(con, sql("new_of_runs"), runs=runs):
         events.setdefault(e["RunId"], []).append(e)
+    return pa.Table.from_pylist(tell_runs(con, held, events, ingested=ingested, seq=seq), SCHEMA)
+
+
+def tell_runs(
+    con: duckdb.DuckDBPyConnection,
+    held: Mapping[str, Row],
+    events: dict[str, list[Row]],
+    *,
+    ingested: datetime,
+    seq: int,
+) -> list[dict[str, Any]]:
+    """New rows of tocsin.runs after ``events`` (by run), read again from history where one came late."""
     late = [
         run
         for run, new in events.items()
@@ -102,16 +114,14 @@ def _tell(con: duckdb.DuckDBPyConnection, runs: list[str], *, ingested: datetime
     ]
     if late:
         lo, hi = min(held[r]["FirstTime"] for r in late), max(held[r]["LastTime"] for r in late)
-        for e in _rows(con, sql("history"), runs=late, lo=lo, hi=hi):
+        for e in rows_of(con, sql("history"), runs=late, lo=lo, hi=hi):
             events[e["RunId"]].append(e)
     anew = frozenset(late)
-    table = [
-        told(held.get(run), events[run], anew=run in anew, ingested=ingested, seq=seq) for run in runs if run in events
-    ]
-    return pa.Table.from_pylist(table, SCHEMA)
+    return [told(held.get(run), new, anew=run in anew, ingested=ingested, seq=seq) for run, new in events.items()]
 
 
-def _rows(con: duckdb.DuckDBPyConnection, statement: str, **params: object) -> list[dict[str, Any]]:
+def rows_of(con: duckdb.DuckDBPyConnection, statement: str, **params: object) -> list[dict[str, Any]]:
+    """Rows of a query by column; times are naive UTC."""
     found = con.execute(statement, params)
     names = [d[0] for d in found.description or ()]
     return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
@@ -208,7 +218,7 @@ def _derive(run: dict[str, Any]) -> dict[str, Any]:
     end = run["GivenEnd"] or (run["StateTime"] if ended else None)
     length = run["GivenMs"]
     if length is None and ended and start is not None and end is not None and end >= start:
-        length = _millis(end) - _millis(start)
+        length = millis(end) - millis(start)
     beats = run["BeatProgress"] is not None and (
         run["EventProgressAt"] is None or run["BeatAt"] >= run["EventProgressAt"]
     )
@@ -218,10 +228,6 @@ def _derive(run: dict[str, Any]) -> dict[str, Any]:
         "DurationMs": length,
         "Progress": run["BeatProgress"] if beats else run["EventProgress"],
     }
-
-
-def _millis(at: datetime) -> int:
-    return (at - datetime(1970, 1, 1)) // _MS
 
 
 def _least(a: datetime | None, b: datetime) -> datetime:

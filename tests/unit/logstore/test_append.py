@@ -28,6 +28,13 @@ from tocsin.model.event import (
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
+@pytest.fixture(autouse=True, params=["small", "bulk"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test runs both ways."""
+    if request.param == "bulk":
+        monkeypatch.setattr("tocsin.logstore.small.MOST", 0)
+
+
 def kafka(
     start: int, *payloads: bytes, next: int | None = None, topic_id: str = "t1", partition: int = 0, reset: bool = False
 ) -> Batch:
@@ -311,6 +318,7 @@ def test_a_payload_that_the_store_refuses_leaves_its_neighbours(put: Bench, monk
         return text
 
     monkeypatch.setattr("tocsin.logstore.commit.sql", throws)
+    monkeypatch.setattr("tocsin.logstore.small.MOST", 0)
     commit = put(*(event(f"r{i}") for i in range(5)), event("bad"), *(event(f"r{i}") for i in range(5, 9)))
     (letter,) = commit.receipts[0].dead
     assert ("store_refused", event("bad"), 9) == (letter.reason.value, letter.payload, commit.rows)

@@ -105,15 +105,16 @@ def mangled(draw: st.DrawFn, text: str) -> bytes:
     return text.encode()
 
 
-class Pair:
-    """Two stores that get the same: one as payloads, one as read by the specification."""
+class Trio:
+    """Stores that get the same: as payloads in a large and in a small commit, and as read by the specification."""
 
     def __init__(self) -> None:
         self.clock = ManualClock(NOW)
         self.fast = DuckLogStore.open(None, clock=self.clock, threads=1)
         self.slow = DuckLogStore.open(None, clock=self.clock, threads=1)
+        self.small = DuckLogStore.open(None, clock=self.clock, threads=1)
 
-    def outcome(self, payloads: list[bytes]) -> tuple[Any, Any]:
+    def outcome(self, payloads: list[bytes]) -> tuple[Any, Any, Any]:
         dead: list[DeadReason] = []
         read: list[MappedEvent] = []
         for p in payloads:
@@ -122,9 +123,12 @@ class Pair:
             except ReadError as e:
                 dead.append(e.reason)
         us = raw([], received=NOW).received_us
-        slow = self.slow.append([Batch(mapped=(MappedEvents(consumer="c", events=read, received_us=us),))])
-        fast = self.fast.append([Batch(raw=(raw(payloads, received=NOW),))])
-        return self._seen(self.slow, slow, dead), self._seen(self.fast, fast, [])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tocsin.logstore.small.MOST", 0)
+            slow = self.slow.append([Batch(mapped=(MappedEvents(consumer="c", events=read, received_us=us),))])
+            fast = self.fast.append([Batch(raw=(raw(payloads, received=NOW),))])
+        small = self.small.append([Batch(raw=(raw(payloads, received=NOW),))])
+        return self._seen(self.slow, slow, dead), self._seen(self.fast, fast, []), self._seen(self.small, small, [])
 
     @staticmethod
     def _seen(store: DuckLogStore, commit: Any, dead: list[DeadReason]) -> Any:
@@ -138,11 +142,12 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    pair = Pair()
-    yield pair
-    pair.fast.close()
-    pair.slow.close()
+def trio() -> Iterator[Trio]:
+    trio = Trio()
+    yield trio
+    trio.fast.close()
+    trio.slow.close()
+    trio.small.close()
 
 
 _EXAMPLES = itertools.count()
@@ -152,17 +157,18 @@ _EXAMPLES = itertools.count()
 @given(st.lists(payloads(), min_size=5, max_size=30))
 @example([event(), event().replace(b'"Running"', b'"Running","Status":"Failed"')])
 @example([event(Tags={"a": "1", "b": "2"}).replace(b'"b"', b'"a"')])
-def test_both_readings_agree(pair: Pair, batch: list[bytes]) -> None:
+def test_both_readings_agree(trio: Trio, batch: list[bytes]) -> None:
     """Whatever a payload holds: the same rows, the same dead letters."""
     source = f'"source {next(_EXAMPLES)}"'.encode()  # so that examples are no duplicates of each other
-    slow, fast = pair.outcome([payload.replace(b'"SOURCE"', source) for payload in batch])
-    assert [] == [
-        (i, key, mine[key], theirs[key])
-        for i, (mine, theirs) in enumerate(zip(slow[0], fast[0], strict=False))
-        for key in mine
-        if mine[key] != theirs[key]
-    ]
-    assert slow[1:] == fast[1:]
+    slow, fast, small = trio.outcome([payload.replace(b'"SOURCE"', source) for payload in batch])
+    for other in (fast, small):
+        assert [] == [
+            (i, key, mine[key], theirs[key])
+            for i, (mine, theirs) in enumerate(zip(slow[0], other[0], strict=False))
+            for key in mine
+            if mine[key] != theirs[key]
+        ]
+        assert slow[1:] == other[1:]
 
 
 def reason_of(put: Bench, payload: bytes) -> str:

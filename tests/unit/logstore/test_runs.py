@@ -45,10 +45,12 @@ def histories(draw: st.DrawFn) -> tuple[list[Said], list[int]]:
     return said, sizes
 
 
-@pytest.fixture(scope="module", params=["told", "in bulk"])
+@pytest.fixture(scope="module", params=["small", "told", "in bulk"])
 def shared(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """One store for all examples; each takes names of its own. Both ways of keeping Runs."""
+    """One store for all examples; each takes names of its own. Each way of keeping Runs."""
     patch = pytest.MonkeyPatch()
+    if request.param != "small":
+        patch.setattr("tocsin.logstore.small.MOST", 0)
     if request.param == "in bulk":
         patch.setattr(runs, "SMALL", 0)
     clock = ManualClock(datetime(2026, 3, 1, 13, tzinfo=UTC))

@@ -1,0 +1,218 @@
+"""A small commit, done in Python around a few small statements: planning the bulk statements would cost more than it saves.
+
+It does what ``commit.write`` does, to the same result; where it cannot be sure of that (``Undecided``) it leaves the commit to
+the other, before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from tocsin.logstore.cleaning import Undecided, check_raw, finish, row_of
+from tocsin.logstore.dedupe import GAP, ranges
+from tocsin.logstore.inbox import JSON
+from tocsin.logstore.incoming import Group, Incoming
+from tocsin.logstore.mirror import ARROW
+from tocsin.logstore.reading import read_cloud_event
+from tocsin.logstore.runs import SCHEMA as RUNS_SCHEMA
+from tocsin.logstore.runs import rows_of, tell_runs
+from tocsin.logstore.sqlfiles import sql
+from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
+from tocsin.model.event import DeadLetter, MappedEvent, RawEvents
+from tocsin.model.strictjson import ReadError
+
+MOST = 250
+"""Messages of a commit up to which it counts as small."""
+
+_EVENTS = pa.schema([(c.name, JSON if c.type is KqlType.DYNAMIC else ARROW[c.type]) for c in RUN_STATUS_CHANGED])
+_BEATS = pa.schema(
+    [("RunId", pa.string()), ("ReceivedAt", pa.timestamp("us")), ("Progress", pa.float64()), ("CommitSeq", pa.int64())]
+)
+_SLOT = timedelta(seconds=10)
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class Small:
+    """A small commit, read and without duplicates; nothing is written yet."""
+
+    rows: list[Row] = field(default_factory=list)
+    beats: list[Row] = field(default_factory=list)
+    dead: dict[int, DeadLetter] = field(default_factory=dict)
+    duplicates: Counter[int] = field(default_factory=Counter)  # by batch
+    kept: list[Row] = field(default_factory=list)  # of ``beats``, those to store
+
+
+def read_small(con: duckdb.DuckDBPyConnection, incoming: Incoming) -> Small | None:
+    """Read and dedupe ``incoming`` inside the open transaction; None where it has to go the other way."""
+    if incoming.size > MOST or incoming.bulk:
+        return None
+    small = Small()
+    try:
+        for group in incoming.groups:
+            _read_group(group, incoming, small)
+    except Undecided:
+        return None
+    _drop_duplicates(con, small)
+    if small.beats:
+        _thin(con, small)
+    return small
+
+
+def _read_group(group: Group, incoming: Incoming, small: Small) -> None:
+    for i, payload in enumerate(group.payloads):
+        n = group.first + i
+        try:
+            row = row_of(
+                _event(group, i, payload),
+                consumer=group.consumer,
+                time_us=group.times[i] if group.times is not None else group.received_us,
+                own_time=group.own_time,
+                received_us=group.received_us,
+                retries_unknown=group.retries_unknown,
+            )
+        except ReadError as e:
+            small.dead[n] = incoming.dead_letter(n, e)
+            continue
+        row["n"], row["b"] = n, group.batch
+        if not row["is_status"]:
+            small.beats.append(row)
+        elif row["TimeGiven"]:
+            small.rows.append(row)
+        else:
+            raise Undecided
+
+
+def _event(group: Group, i: int, payload: bytes) -> MappedEvent:
+    source = group.origin
+    if isinstance(source, RawEvents):
+        return read_cloud_event(payload)
+    check_raw(payload)
+    return source.events[group.taken[i] if group.taken is not None else i]
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str, datetime]:
+    return (row["Source"], row["EventId"], row["TimeGenerated"])
+
+
+def _drop_duplicates(con: duckdb.DuckDBPyConnection, small: Small) -> None:
+    new: dict[tuple[str, str, datetime], Row] = {}
+    for row in small.rows:
+        if new.setdefault(_key(row), row) is not row:
+            small.duplicates[row["b"]] += 1
+    if new:
+        times = sorted(row["TimeGenerated"] for row in new.values())
+        looks = [(times[0], times[-1])] if times[-1] - times[0] <= GAP else ranges([(t, t) for t in times])
+        ids = list({key[1] for key in new})
+        for lo, hi in looks:
+            for key in con.execute(sql("stored_keys"), {"lo": lo, "hi": hi, "ids": ids}).fetchall():
+                if (row_found := new.pop(key, None)) is not None:
+                    small.duplicates[row_found["b"]] += 1
+    small.rows = list(new.values())
+
+
+def _thin(con: duckdb.DuckDBPyConnection, small: Small) -> None:
+    """Keep the first heartbeat of a run in ten seconds, and each change of Progress."""
+    since = min(b["received"] for b in small.beats) - _SLOT
+    runs = list({b["RunId"] for b in small.beats})
+    found = con.execute(sql("stored_beats"), {"since": since, "runs": runs}).fetchall()
+    before: dict[tuple[str, int], float | None] = {(run, slot): progress for run, slot, progress in found}
+    for b in small.beats:
+        slot = (b["RunId"], (b["received"] - datetime(1970, 1, 1)) // _SLOT)
+        progress = b["Progress"]
+        if slot not in before or (progress is not None and progress != before[slot]):
+            small.kept.append(b)
+        before[slot] = progress if progress is not None else before.get(slot)
+
+
+def write_small(con: duckdb.DuckDBPyConnection, small: Small, at: datetime, seq: int | None) -> None:
+    """Write rows, heartbeats and Runs. ``seq`` None: all heartbeats were thinned out."""
+    names = list({row["RunId"] for row in (*small.rows, *small.beats)})
+    if not names:
+        return
+    stamp = at.replace(tzinfo=None)
+    held = {r["RunId"]: r for r in rows_of(con, sql("runs_by_name"), runs=names)}
+    events: dict[str, list[Mapping[str, Any]]] = {}
+    for row in small.rows:
+        events.setdefault(row["RunId"], []).append(row)
+    turned = {r["RunId"]: r for r in tell_runs(con, held, events, ingested=stamp, seq=seq or 0)}
+    for beat in small.beats:
+        run = beat["RunId"]
+        if run not in turned:
+            turned[run] = (
+                {k: v for k, v in held[run].items() if k != "row_id"} if run in held else _unknown(beat, stamp)
+            )
+        _take_beat(turned[run], beat, seq)
+    for row in small.rows:
+        finish(row, turned[row["RunId"]]["StartTime"])
+    if held:
+        con.execute(
+            "DELETE FROM tocsin.runs WHERE rowid IN (SELECT unnest($ids))",
+            {"ids": [r["row_id"] for r in held.values()]},
+        )
+    _insert(con, "tocsin.runs", _table(turned.values(), RUNS_SCHEMA))
+    if small.rows:
+        for row in small.rows:
+            row["IngestedAt"], row["CommitSeq"] = stamp, seq
+        _insert(con, "RunStatusChanged", _table(small.rows, _EVENTS))
+    if small.kept:
+        rows = [b | {"ReceivedAt": b["received"], "CommitSeq": seq} for b in small.kept]
+        _insert(con, "Heartbeats", _table(rows, _BEATS))
+
+
+def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
+    con.register("small", rows)
+    try:
+        con.execute(f"INSERT INTO {table} FROM small")
+    finally:
+        con.unregister("small")
+
+
+def _table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    rows = list(rows)
+    arrays = []
+    for kind in schema:
+        plain = pa.string() if kind.type == JSON else kind.type
+        column = pa.array([row[kind.name] for row in rows], plain)
+        arrays.append(pa.ExtensionArray.from_storage(JSON, column) if kind.type == JSON else column)
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _take_beat(run: dict[str, Any], beat: Mapping[str, Any], seq: int | None) -> None:
+    received, progress = beat["received"], beat["Progress"]
+    run["LastSeen"] = received if run["LastSeen"] is None else max(run["LastSeen"], received)
+    if progress is not None:
+        run["BeatProgress"], run["BeatAt"] = progress, received
+        if run["EventProgressAt"] is None or received >= run["EventProgressAt"]:
+            run["Progress"] = progress
+    if seq is not None:
+        run["CommitSeq"] = seq
+
+
+def _unknown(beat: Mapping[str, Any], stamp: datetime) -> dict[str, Any]:
+    """The row of a run of which only heartbeats came."""
+    texts = {c: "" for c in RUNS_SCHEMA.names if RUNS_SCHEMA.field(c).type == pa.string()}
+    run: dict[str, Any] = dict.fromkeys(RUNS_SCHEMA.names) | texts
+    return run | {
+        "RunId": beat["RunId"],
+        "RootRunId": beat["RunId"],
+        "JobKey": beat["RunId"],
+        "WillRetry": False,
+        "Tags": "{}",
+        "Properties": "{}",
+        "Source": beat["Source"],
+        "Consumer": beat["Consumer"],
+        "Status": "Unknown",
+        "StatusSince": beat["received"],
+        "FirstSeen": stamp,
+        "Attempt": 0,
+        "Attempts": 0,
+    }
