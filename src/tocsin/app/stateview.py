@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from tocsin.model.alert import Occurrence
+from tocsin.model.alert import ConditionState, Occurrence
 from tocsin.state.interface import CatchUp, Outcome, RuleRecord, State
 
 
@@ -15,6 +15,7 @@ class CachedView:
         self._state = state
         self._rules = dict(state.rules())
         self._catch_ups = {(c.rule, c.consumer): c for c in state.catch_ups()}
+        self._conditions: dict[str, dict[str, ConditionState]] = {}  # by rule, read when first asked for
 
     def rules(self) -> Mapping[str, RuleRecord]:
         """As ``State.rules``."""
@@ -23,6 +24,12 @@ class CachedView:
     def catch_ups(self) -> Sequence[CatchUp]:
         """As ``State.catch_ups``."""
         return list(self._catch_ups.values())
+
+    def conditions(self, rule: str) -> Mapping[str, ConditionState]:
+        """As ``State.conditions``."""
+        if rule not in self._conditions:
+            self._conditions[rule] = dict(self._state.conditions(rule))
+        return self._conditions[rule]
 
     def told(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[Occurrence]]:
         """As ``State.told``."""
@@ -41,3 +48,8 @@ class CachedView:
         self._catch_ups.update({(c.rule, c.consumer): c for c in outcome.catch_ups})
         for gone in outcome.catch_ups_gone:
             self._catch_ups.pop(gone, None)
+        for state in outcome.conditions:
+            if state.rule in self._conditions:
+                self._conditions[state.rule][state.key] = state
+        for rule, key in outcome.conditions_gone:
+            self._conditions.get(rule, {}).pop(key, None)

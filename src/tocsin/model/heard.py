@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 KEEPS_HISTORY = frozenset({"kafka", "file"})
 """Kinds of connector whose source holds what was produced before tocsin first looked at it."""
+
+Span = tuple[datetime, datetime]
+"""From when to when; UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +20,7 @@ class Heard:
     watermarks: Mapping[str, datetime | None] = field(default_factory=dict)  # UTC; None: nothing heard since the start
     first_starts: Mapping[str, datetime] = field(default_factory=dict)  # UTC; when its intake was first started
     kinds: Mapping[str, str] = field(default_factory=dict)  # kafka | http | file | poll
+    deaf: Mapping[str, Sequence[Span]] = field(default_factory=dict)  # when a consumer could not be heard; ended, in order
 
     def has_reached(self, due: datetime, consumers: Iterable[str]) -> bool:
         """Whether all that ``consumers`` had to say up to ``due`` has been heard."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from tocsin.model.alert import Occurrence, Transition
+from tocsin.model.alert import ConditionState, Occurrence, Transition
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, RuleInfo
 from tocsin.state.interface import CatchUp, Outcome, RuleRecord
@@ -30,6 +30,9 @@ class StateView(Protocol):
 
     def catch_ups(self) -> Sequence[CatchUp]:
         """As ``State.catch_ups``."""
+
+    def conditions(self, rule: str) -> Mapping[str, ConditionState]:
+        """As ``State.conditions``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,7 @@ class Memory:
         self._told: dict[Pair, list[Occurrence]] = {}
         self._timers: dict[tuple[str, str, str], Timer | None] = {}
         self._changed_catch_ups: set[tuple[str, str]] = set()
+        self._conditions: dict[str, dict[str, ConditionState | None]] = {}  # by rule; those that changed; None: gone
         self.transitions: list[Transition] = []
         self.intents: list[Intent] = []
         self.failures: list[RuleFailure] = []
@@ -94,6 +98,16 @@ class Memory:
         """The rule's catch-up of a consumer."""
         return self._catch_ups.get((rule, consumer))
 
+    def conditions(self, rule: str) -> dict[str, ConditionState]:
+        """Instances remembered of a rule, by instance key."""
+        found = dict(self._state.conditions(rule))
+        for key, state in self._conditions.get(rule, {}).items():
+            if state is None:
+                found.pop(key, None)
+            else:
+                found[key] = state
+        return found
+
     # -- deciding ----------------------------------------------------------------------------------------------------
 
     def remember(self, occurrence: Occurrence) -> None:
@@ -117,6 +131,14 @@ class Memory:
         """Forget a timer."""
         self._timers[(rule, kind, key)] = None
 
+    def put_condition(self, state: ConditionState) -> None:
+        """Remember an instance anew."""
+        self._conditions.setdefault(state.rule, {})[state.key] = state
+
+    def drop_condition(self, rule: str, key: str) -> None:
+        """Forget an instance."""
+        self._conditions.setdefault(rule, {})[key] = None
+
     def put_catch_up(self, catch_up: CatchUp) -> None:
         """Begin a catch-up, or count on."""
         self._catch_ups[(catch_up.rule, catch_up.consumer)] = catch_up
@@ -133,6 +155,10 @@ class Memory:
             row_cursor=row_cursor,
             rules=tuple(self._records[name] for name in sorted(self._records)),
             occurrences=tuple(o for seen in self._told.values() for o in seen),
+            conditions=tuple(c for each in self._conditions.values() for c in each.values() if c is not None),
+            conditions_gone=tuple(
+                (rule, key) for rule, each in self._conditions.items() for key, c in each.items() if c is None
+            ),
             timers=tuple(t for t in self._timers.values() if t is not None),
             timers_gone=tuple(key for key, t in self._timers.items() if t is None),
             catch_ups=tuple(self._catch_ups[k] for k in sorted(self._changed_catch_ups) if k in self._catch_ups),
