@@ -113,7 +113,7 @@ def compile_rule(
         enabled=said(lambda m: m.enabled, "enabled"),
         severity=Severity.of(severity),
         query=query,
-        plan=plan,
+        row_plan=plan,
         final=final,
         final_after=final_after,
         tell_within=said(lambda m: m.tell_within, "tell_within") or TELL_WITHIN,

@@ -87,7 +87,7 @@ def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None
     rule, occurrence = decision.rule, decision.occurrence
     fields = {**row, **{name: plain(value) for name, value in decision.computed.items()}}
     instance = {name: fields.get(name) for name in rule.by}
-    labels = _labels(rule, fields)
+    labels = labels_of(rule, fields)
     keep = {name: fields.get(name) for name in rule.keep}
     memory.remember(occurrence)
     memory.transitions.append(_transition(decision, occurrence, instance, {**keep, **labels}))
@@ -119,7 +119,7 @@ def _pass_over(decision: Decision, row: Mapping[str, object], memory: Memory, he
     rule, occurrence = decision.rule, decision.occurrence
     fields = {**row, **{name: plain(value) for name, value in decision.computed.items()}}
     instance = {name: fields.get(name) for name in rule.by}
-    carried = {**{name: fields.get(name) for name in rule.keep}, **_labels(rule, fields)}
+    carried = {**{name: fields.get(name) for name in rule.keep}, **labels_of(rule, fields)}
     memory.remember(occurrence)
     memory.transitions.append(_transition(decision, occurrence, instance, carried))
     time = moment(decision.event.key.time_us)
@@ -185,7 +185,7 @@ def _transition(
     )
 
 
-def _labels(rule: Rule, fields: Mapping[str, object]) -> dict[str, object]:
+def labels_of(rule: Rule, fields: Mapping[str, object]) -> dict[str, object]:
     """Labels over a row. One that fails is '' and logged: an alert never waits for a label."""
     labels: dict[str, object] = {}
     for name, text in rule.labels.items():

@@ -67,13 +67,13 @@ class RuleIndex:
 
     def __post_init__(self) -> None:
         shared = Counter(
-            (p.column, p.path, p.op is Op.EQ_CI, v) for r in self.rules for p in r.plan.prefilter for v in p.values
+            (p.column, p.path, p.op is Op.EQ_CI, v) for r in self.rules for p in r.prefilter for v in p.values
         )
         fields: dict[Field, int] = {}
         for number, rule in enumerate(self.rules):
             checks = []
             best: tuple[int, _Check] | None = None
-            for predicate in rule.plan.prefilter:
+            for predicate in rule.prefilter:
                 place = fields.setdefault(Field(column=predicate.column, path=predicate.path), len(fields))
                 check = _check(predicate, place)
                 crowd = sum(shared[(predicate.column, predicate.path, check.folded, v)] for v in predicate.values)
@@ -98,7 +98,7 @@ class RuleIndex:
         """The statuses that rules wait for; None where some rule does not say."""
         found: set[str] = set()
         for rule in self.rules:
-            said = [p for p in rule.plan.prefilter if p.column == STATUS and not p.path and p.op is not Op.EQ_CI]
+            said = [p for p in rule.prefilter if p.column == STATUS and not p.path and p.op is not Op.EQ_CI]
             if not said:
                 return None
             found |= {str(v) for v in said[0].values}

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 
+from tocsin.alerts.conditions import Terms
+from tocsin.kql.prefilter import Predicate
 from tocsin.kql.rowplan import RowPlan
+from tocsin.kql.windowplan import WindowQuery
 from tocsin.model.intent import RuleInfo
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules.schema import InlineTest
@@ -27,6 +31,28 @@ class Place:
         return f"{self.file}:{self.line}"
 
 
+class Life(StrEnum):
+    """A window that is no span of time."""
+
+    RUN = "run"
+    ROOT = "root"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Window:
+    """What makes a rule a window rule."""
+
+    query: WindowQuery
+    over: timedelta | Life
+    every: timedelta
+    lateness: timedelta
+    terms: Terms
+    severities: tuple[tuple[Severity, str], ...]  # worst first, each with the column that says whether it is reached
+    clear: str  # the column that says whether a firing instance may end; '' where any may
+    value: str  # '' for none
+    max_instances: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rule:
     """An alert rule, checked and compiled. Two rules are equal only if they are the same object."""
@@ -36,7 +62,8 @@ class Rule:
     enabled: bool
     severity: Severity
     query: str  # KQL, also where the file says `when:`
-    plan: RowPlan
+    row_plan: RowPlan | None  # of a row rule
+    window: Window | None = None  # of a window rule
     final: bool  # events of which another try follows are passed over; unknown ones wait for `final_after`
     final_after: timedelta
     tell_within: timedelta
@@ -48,6 +75,18 @@ class Rule:
     was: str
     tests: tuple[InlineTest, ...]
     place: Place
+
+    @property
+    def plan(self) -> RowPlan:
+        """How a row rule matches. Raises TypeError for another one."""
+        if self.row_plan is None:
+            raise TypeError(f"{self.name} is a {self.kind} rule: it has no row plan")
+        return self.row_plan
+
+    @property
+    def prefilter(self) -> tuple[Predicate, ...]:
+        """What every event satisfies that it can be about."""
+        return self.window.query.prefilter if self.window is not None else self.plan.prefilter
 
     @property
     def carries(self) -> tuple[str, ...]:
