@@ -12,21 +12,15 @@ from tocsin.errors import ContentError, Problem
 MAX_BYTES = 16 * 1024 * 1024
 """Largest file that is read; Azure takes templates of 4 MiB."""
 
-_PIECE = re.compile(
-    r"""
-      (?P<string>"(?:[^"\\]|\\.)*")
-    | (?P<comment>//[^\n]*|/\*.*?\*/)
-    | (?P<comma>,(?=(?>\s|//[^\n]*+(?:\n|\Z)|/\*.*?\*/)*+[\]}]))
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+_MARK = re.compile(r'["/,]')
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
 def load_jsonc(text: str, file: str) -> Any:
     """The value that ``text`` holds. Raises ContentError with the line where it is no JSON, or is nested too deep."""
     if len(text) > MAX_BYTES:
         raise ContentError([Problem(file=file, message=f"is larger than {MAX_BYTES // 1024 // 1024} MiB")])
-    plain = _PIECE.sub(_kept, text.removeprefix("\ufeff"))
+    plain = _plain(text.removeprefix("\ufeff"))
     try:
         value = json.loads(plain, strict=False, parse_constant=_no_constant)
     except json.JSONDecodeError as e:
@@ -40,14 +34,46 @@ def load_jsonc(text: str, file: str) -> Any:
 
 def looks_like_json(text: str) -> bool:
     """Whether ``text`` is JSON rather than YAML: what follows its comments is a bracket."""
-    return _PIECE.sub(_kept, text[:100_000].removeprefix("\ufeff")).lstrip()[:1] in ("{", "[")
+    return _plain(text[:100_000].removeprefix("\ufeff")).lstrip()[:1] in ("{", "[")
 
 
-def _kept(match: re.Match[str]) -> str:
-    """A string as it is; a comment's line breaks only, so that lines keep their numbers."""
-    if match.lastgroup == "string":
-        return match.group()
-    return "\n" * match.group().count("\n") or " "
+def _plain(text: str) -> str:
+    """``text`` without comments and commas too many, in one pass; lines keep their numbers."""
+    out: list[str] = []
+    comma: int | None = None  # place in ``out`` of a comma that nothing has followed yet
+    at = 0
+    while at < len(text):
+        mark = _MARK.search(text, at)
+        end = mark.start() if mark else len(text)
+        between = text[at:end].lstrip()
+        if between:
+            if comma is not None and between[0] in "]}":
+                out[comma] = " "
+            comma = None
+        out.append(text[at:end])
+        if mark is None:
+            break
+        at, piece = _piece(text, end)
+        if piece and not piece.isspace():
+            comma = len(out) if piece == "," else None
+        out.append(piece)
+    return "".join(out)
+
+
+def _piece(text: str, start: int) -> tuple[int, str]:
+    """What begins at a quote, slash or comma: where it ends, and what is kept of it."""
+    if text[start] == '"':
+        string = _STRING.match(text, start)
+        end = string.end() if string else len(text)
+        return end, text[start:end]
+    if text.startswith("//", start):
+        end = text.find("\n", start)
+        return (end, " ") if end >= 0 else (len(text), " ")
+    if text.startswith("/*", start):
+        end = text.find("*/", start + 2)
+        end = end + 2 if end >= 0 else len(text)
+        return end, "\n" * text.count("\n", start, end) or " "
+    return start + 1, text[start]
 
 
 def _no_constant(word: str) -> Any:
