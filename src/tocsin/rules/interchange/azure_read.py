@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,6 +12,7 @@ from tocsin.rules.interchange.armscope import Unknown
 from tocsin.rules.interchange.report import Lost, Refused
 from tocsin.rules.interchange.resources import Found
 from tocsin.rules.interchange.words import OPERATORS, iso_duration, number_text, rule_name, severity_of
+from tocsin.rules.schema import NAME
 
 
 @dataclass(slots=True)
@@ -38,7 +40,7 @@ class Notes:
 def name_of(found: Found, p: Mapping[str, Any], stem: str, notes: Notes) -> str:
     """The rule's name: Azure's display name where it can be one, else the resource's, else ``stem``."""
     display = p.get("displayName")
-    if isinstance(display, str) and display and rule_name(display) == display:
+    if isinstance(display, str) and len(display) <= 128 and re.fullmatch(NAME, display):
         return display
     raw = found.name.text if isinstance(found.name, Unknown) else found.name
     name = rule_name(raw.rsplit("/", 1)[-1])

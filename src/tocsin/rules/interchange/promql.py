@@ -98,8 +98,9 @@ def why_not(expr: str) -> str:
 def counted(expr: str) -> Counted | None:
     """``expr`` as a query over tocsin's tables; None where it has none. Raises Refused where only a part of it has."""
     plain = _COMMENT.sub("", expr).strip()
-    while plain.startswith("(") and plain.endswith(")") and _wraps(plain):
-        plain = plain[1:-1].strip()
+    for _ in range(8):
+        if plain.startswith("(") and plain.endswith(")") and _wraps(plain):
+            plain = plain[1:-1].strip()
     outer = _COUNT.fullmatch(plain)
     if outer is None:
         return None

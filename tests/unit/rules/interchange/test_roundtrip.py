@@ -152,6 +152,7 @@ def test_exported_and_imported_again_a_rule_is_the_same(rule: dict[str, Any]) ->
 
 @settings(max_examples=40, phases=PHASES)
 @given(rule=WINDOW_RULES)
+@example(rule={"name": "ends-with:", "over": "1h", "query": FAILURE_RATE, "by": ["WorkspaceName"]})
 def test_what_azure_has_a_key_for_comes_back_without_our_notes(rule: dict[str, Any]) -> None:
     """The template's metadata is lost where it goes through Azure; name, query, window, severity and description are not."""
     exported = export_rule(rule, SCHEMA)

@@ -41,6 +41,13 @@ def test_what_is_no_json_is_named_by_its_line() -> None:
         load_jsonc("[" * 100_000, "f")
 
 
+@pytest.mark.parametrize("text", ['{"a": 1' + ",/*" * 200_000, "[" + "," * 300_000 + "]", '["' + "\\" * 300_000])
+def test_hostile_text_is_read_in_one_pass(text: str) -> None:
+    """Comments, commas and strings without an end take no time that grows with their square."""
+    with pytest.raises(ContentError, match="is no JSON"):
+        load_jsonc(text, "f")
+
+
 @pytest.mark.parametrize(
     ("expression", "value"),
     [
