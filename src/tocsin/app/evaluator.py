@@ -11,6 +11,7 @@ transaction writes what a step decided together with its cursor: after a kill -9
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -24,11 +25,12 @@ from tocsin.errors import StoreError
 from tocsin.logstore.interface import CommitInfo, LogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model import crash
-from tocsin.model.alert import Why, fingerprint
+from tocsin.model.alert import Phase, Why, fingerprint
 from tocsin.model.heard import Heard
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
-from tocsin.rules.evaluate import Evaluation, evaluate
+from tocsin.rules.deadlines import DeadlineTable
+from tocsin.rules.evaluate import Evaluation, arm_deadlines, evaluate
 from tocsin.rules.lifecycle import reconcile
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.timers import Released, due_timers
@@ -46,6 +48,8 @@ IDLE_LOOK = 1.0
 """Seconds between looks when nothing is due."""
 LATE = timedelta(seconds=5)
 """A timer evaluated later than this after its due time counts as late."""
+
+FIRES = frozenset({Phase.FIRING, Phase.RECOVERING})
 
 Instants = Sequence[CommitInfo | Released]
 
@@ -86,9 +90,12 @@ class Evaluator:
         self._pending: RuleSet | None = None
         self._view = CachedView(state)
         self._timers = TimerTable(state.timers())
+        self._deadlines = DeadlineTable()
+        self._armed: dict[str, str] = {}  # absence rules in that table → the meaning they were reckoned with
         self._cursor = state.row_cursor()
         self._floor = state.timer_t() or EPOCH
         self.errors: dict[str, str] = {}
+        self._firing: dict[str, set[str]] = {}  # rule → severities with which it fires, as the gauge says
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="evaluator", daemon=True)
@@ -155,18 +162,19 @@ class Evaluator:
                 wait = min(wait * 2, 30.0)
 
     def _patience(self) -> float:
-        self._metrics.set("tocsin_evaluate_held_timers", self._timers.held)
-        self._metrics.set("tocsin_evaluate_timers", len(self._timers))
+        held = self._timers.held + self._deadlines.held
+        self._metrics.set("tocsin_evaluate_held_timers", held)
+        self._metrics.set("tocsin_evaluate_timers", len(self._timers) + len(self._deadlines))
         self._metrics.set("tocsin_evaluate_cursor_lag_commits", self.lag)
-        due = self._timers.next_due()
+        due = min(filter(None, (self._timers.next_due(), self._deadlines.next_due())), default=None)
         until = IDLE_LOOK if due is None else max(0.0, (due - self._clock.now()).total_seconds())
-        return min(until, HELD_LOOK if self._timers.held else IDLE_LOOK)
+        return min(until, HELD_LOOK if held else IDLE_LOOK)
 
     def step(self) -> bool:
         """Evaluate what is there now; whether there was something."""
         now = self._clock.now()
         heard = self._heard()
-        released = due_timers(self._timers.past(now), now, heard, self._cursor)
+        released = due_timers([*self._timers.past(now), *self._deadlines.past(now)], now, heard, self._cursor)
         if released:
             self._store.fence(max(max(r.at for r in released), self._floor))
         commits = self._commits()
@@ -184,6 +192,9 @@ class Evaluator:
         self._floor = max(self._floor, last.at if isinstance(last, Released) else last.ingested_at)
         kind = "timer" if released and not commits else "commit"
         self._metrics.observe("tocsin_evaluate_seconds", self._clock.monotonic() - began, kind=kind)
+        if skipped := sum(r.skipped for r in released):
+            self._metrics.inc("tocsin_evaluate_coalesced_ticks_total", skipped)
+            log.warning("ticks_coalesced", ticks=skipped)
         late = sum(r.at - r.timer.due > LATE for r in released)
         if late:
             self._metrics.inc("tocsin_evaluate_late_timers_total", late)
@@ -200,17 +211,41 @@ class Evaluator:
 
     def _reload(self, rules: RuleSet) -> None:
         """A reload is an instant: what it decides is written before anything is evaluated by the new rules."""
-        outcome = reconcile(rules, self._view.rules(), self._store.head().seq)
+        outcome = reconcile(
+            rules,
+            self._view.rules(),
+            self._store.head().seq,
+            now=max(self._clock.now(), self._floor),
+            timers=self._timers,
+            conditions=self._view.conditions,
+        )
         if self._cursor == 0 and not self._view.rules():
             outcome = replace(outcome, row_cursor=self._store.head().seq)
         self._write(outcome)
         if outcome.rules_gone or outcome.rules_renamed:
             self._timers = TimerTable(self._state.timers())
         self._rules = rules
+        for rule in rules.windows:
+            self._count_firing(Outcome(conditions=tuple(self._view.conditions(rule.name).values())))
+        self._arm()
         self.errors = {name: text for name, text in self.errors.items() if name in rules.enabled}
         for kind in ("row", "window", "absence"):
             n = sum(r.kind.value == kind for r in rules.enabled.values())
             self._metrics.set("tocsin_rules_loaded", n, kind=kind)
+
+    def _arm(self) -> None:
+        """Reckon the deadlines of absence rules that are new or mean something else; forget those of rules that are gone."""
+        wanted = {rule.name: rule.meaning for rule in self._rules.absences}
+        for name in [name for name, meaning in self._armed.items() if wanted.get(name) != meaning]:
+            self._deadlines.forget(name)
+            del self._armed[name]
+        fresh = wanted.keys() - self._armed.keys()
+        if not fresh:
+            return
+        at = max(self._clock.now(), self._floor)
+        evaluation = arm_deadlines(self._rules, fresh, at, self._cursor, self._store, self._view, self._heard())
+        self._write(evaluation.outcome, evaluation)
+        self._armed |= {name: wanted[name] for name in fresh}
 
     def _write(self, outcome: Outcome, evaluation: Evaluation | None = None) -> None:
         fresh = [f for f in evaluation.failures if f.rule not in self.errors] if evaluation else []
@@ -220,6 +255,7 @@ class Evaluator:
         self._state.commit(outcome, self._clock.now())
         crash.point("after_state_commit")
         self._view.written(outcome)
+        self._count_firing(outcome)
         for timer in outcome.timers:
             self._timers.put(timer)
         for gone in outcome.timers_gone:
@@ -229,7 +265,19 @@ class Evaluator:
         if outcome.intents:
             self._told()
         if evaluation is not None:
+            self._deadlines.take(evaluation.deadlines)
             self._count(evaluation)
+
+    def _count_firing(self, outcome: Outcome) -> None:
+        """Keep the gauge of instances that fire in step."""
+        changed = {c.rule for c in outcome.conditions} | {rule for rule, _ in outcome.conditions_gone}
+        for rule in changed | {*outcome.rules_gone} | {name for pair in outcome.rules_renamed for name in pair}:
+            firing = Counter(s.severity.word for s in self._view.conditions(rule).values() if s.phase in FIRES)
+            before = self._firing.pop(rule, set())
+            for severity in before | firing.keys():
+                self._metrics.set("tocsin_alerts_firing", firing[severity], rule=rule, severity=severity)
+            if firing:
+                self._firing[rule] = set(firing)
 
     def _count(self, evaluation: Evaluation) -> None:
         for (rule, severity), n in evaluation.told.items():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from tocsin.alerts.conditions import Terms
 from tocsin.config.document import Document, KeyPath, suggest
 from tocsin.errors import Problem, QueryError
 from tocsin.kql.classify import classify
@@ -16,11 +17,11 @@ from tocsin.kql.tokens import tokenize
 from tocsin.model.alert import fingerprint
 from tocsin.model.intent import RuleInfo
 from tocsin.model.statuses import Kind, Severity
-from tocsin.rules import testevents
+from tocsin.rules import absence, testevents
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import NAME, Common, Defaults, InlineTest, RuleModel, When
 from tocsin.rules.templates import TemplateFault, TemplateText, checked
-from tocsin.rules.unsupported import unsupported
+from tocsin.rules.unsupported import unsupported, window_only
 
 V = TypeVar("V")
 Schema = Mapping[str, Mapping[str, str]]
@@ -76,28 +77,33 @@ def compile_rule(
     before = len(problems)
     for path in unsupported(model):
         faults.add(path, "is not supported yet", "leave it out until a later version")
-    _check_tests(model.tests, faults)
-    said = _Said(model, defaults)
+    for path in window_only(model):
+        faults.add(path, "belongs to a window rule", "one with `query:` and `over:`")
+    check_tests(model.tests, faults)
+    said = Said(model, defaults)
     plan, query = _plan(model, schema, faults)
     severity = said(lambda m: m.severity, "severity")
     fields = plan.columns if plan else schema.get("RunStatusChanged") if model.when else None
-    labels, annotations = _templates(model, defaults, fields, faults)
+    labels, annotations = checked_templates(model, defaults, fields, faults)
     by = ("RunId", *(name for name in model.by if name != "RunId"))
     keep = tuple(said(lambda m: m.keep, "keep"))
-    _check_fields(fields, by, keep, labels, faults)
-    summary = _template(model.summary, ("summary",), None, faults)
+    check_fields(fields, by, keep, labels, faults)
+    summary = checked_template(model.summary, ("summary",), None, faults)
     notify = said(lambda m: m.notify, "notify")
     if notify is not None:
-        _check_targets(notify.to, faults)
+        check_targets(notify.to, faults)
     if len(problems) > before or plan is None:
         return None
-    assert isinstance(severity, str)
+    if not isinstance(severity, str):  # by the file's defaults, for its window rules
+        severity = "warning"
+    waits = absence.absence_of(model.when, Terms(tells_end=model.resolve != "never")) if model.when else None
+    kind = Kind.ABSENCE if waits else Kind.ROW
     final = bool(model.when and model.when.final)
     final_after = said(lambda m: m.final_after, "final_after") or FINAL_AFTER
     info = RuleInfo(
         name=model.name,
         version="",
-        summary=summary.source if summary else "",
+        summary=summary.source if summary else absence.subject(waits) if waits else "",
         description=said(lambda m: m.description, "description"),
         runbook=said(lambda m: m.runbook, "runbook"),
         template=said(lambda m: m.template, "template"),
@@ -109,19 +115,22 @@ def compile_rule(
     )
     return Rule(
         name=str(model.name),
-        kind=Kind.ROW,
+        kind=kind,
         enabled=said(lambda m: m.enabled, "enabled"),
         severity=Severity.of(severity),
         query=query,
         row_plan=plan,
+        absence=waits,
         final=final,
         final_after=final_after,
         tell_within=said(lambda m: m.tell_within, "tell_within") or TELL_WITHIN,
         by=by,
         keep=keep,
         labels=labels,
-        info=_versioned(info),
-        meaning=meaning(Kind.ROW, query, by, final=f"{final_after}" if final else ""),
+        info=versioned(info),
+        meaning=meaning(
+            kind, query, by, final=f"{waits.form} {waits.length}" if waits else f"{final_after}" if final else ""
+        ),
         was=model.was,
         tests=model.tests,
         place=Place(file=document.file, line=document.line((*base, "name"))),
@@ -136,9 +145,10 @@ def meaning(kind: Kind, query: str, by: Sequence[str], *, final: str) -> str:
 def when_query(when: When) -> tuple[str, int]:
     """``when:`` as KQL, and the line on which the text of ``where:`` begins."""
     lines = ["RunStatusChanged"]
-    if when.status:
-        quoted = ", ".join(f"'{status}'" for status in when.status)
-        lines.append(f"| where Status {f'in ({quoted})' if len(when.status) > 1 else f'== {quoted}'}")
+    statuses = absence.watched(when) if absence.form_of(when) else when.status
+    if statuses:
+        quoted = ", ".join(f"'{status}'" for status in statuses)
+        lines.append(f"| where Status {f'in ({quoted})' if len(statuses) > 1 else f'== {quoted}'}")
     begins = len(lines) + 1
     if when.where:
         lines += ["| where (", when.where, ")"]
@@ -148,7 +158,7 @@ def when_query(when: When) -> tuple[str, int]:
     return "\n".join(lines), begins
 
 
-class _Said:
+class Said:
     """What a rule says, else its file's defaults."""
 
     def __init__(self, model: RuleModel, defaults: Defaults) -> None:
@@ -171,7 +181,13 @@ def _plan(model: RuleModel, schema: Schema, faults: Faults) -> tuple[RowPlan | N
     if model.when is not None:
         if any(path[0] == "when" for path in unsupported(model)):
             return None, ""
-        if not model.when.status and not model.when.where:
+        waits = absence.form_of(model.when) is not None
+        if waits:
+            for below, message, hint in absence.faults(model.when):
+                faults.add(below, message, hint)
+        elif model.when.for_ is not None:
+            faults.add(("when", "for"), "stands without `unchanged`", "write unchanged: Progress beside it")
+        elif not model.when.status and not model.when.where:
             faults.add(("when",), "would match every event", "say which `status:` or `where:`")
             return None, ""
         path = ("when", "where") if model.when.where else ("when",)
@@ -183,8 +199,12 @@ def _plan(model: RuleModel, schema: Schema, faults: Faults) -> tuple[RowPlan | N
     except QueryError as error:
         _explain_query(model, query, error, schema, path, begins - 1, faults)
         return None, query
-    if model.kind not in (None, Kind.ROW.value):
-        faults.add(("kind",), f"is '{model.kind}', but what the rule says makes it a row rule", "write kind: row")
+    kind = Kind.ABSENCE if model.when and absence.form_of(model.when) else Kind.ROW
+    if model.kind not in (None, kind.value):
+        faults.add(
+            ("kind",), f"is '{model.kind}', but what the rule says makes it {'an' if kind is Kind.ABSENCE else 'a'} {kind} rule",
+            f"write kind: {kind}",
+        )  # fmt: skip
     return plan, query
 
 
@@ -209,7 +229,7 @@ def _explain_query(
         )
 
 
-def _templates(
+def checked_templates(
     model: RuleModel, defaults: Defaults, fields: Fields, faults: Faults
 ) -> tuple[dict[str, TemplateText], dict[str, TemplateText]]:
     names = None if fields is None else frozenset(fields) - EVENT_OUT
@@ -217,18 +237,18 @@ def _templates(
     for name, source in {**defaults.labels, **model.labels}.items():
         if not LABEL.fullmatch(name):
             faults.add(("labels", name), "is no name for a label", "letters, digits and _")
-        text = _template(source, ("labels", name), names, faults)
+        text = checked_template(source, ("labels", name), names, faults)
         if text is not None:
             labels[name] = text
     annotations: dict[str, TemplateText] = {}
     for name, source in {**defaults.annotations, **model.annotations}.items():
-        text = _template(source, ("annotations", name), None, faults)
+        text = checked_template(source, ("annotations", name), None, faults)
         if text is not None:
             annotations[name] = text
     return labels, annotations
 
 
-def _template(source: str, path: KeyPath, names: frozenset[str] | None, faults: Faults) -> TemplateText | None:
+def checked_template(source: str, path: KeyPath, names: frozenset[str] | None, faults: Faults) -> TemplateText | None:
     try:
         text, used = checked(source)
     except TemplateFault as e:
@@ -240,9 +260,7 @@ def _template(source: str, path: KeyPath, names: frozenset[str] | None, faults: 
     return text
 
 
-def _check_fields(
-    fields: Fields, by: Sequence[str], keep: Sequence[str], labels: Iterable[str], faults: Faults
-) -> None:
+def check_fields(fields: Fields, by: Sequence[str], keep: Sequence[str], labels: Iterable[str], faults: Faults) -> None:
     if fields is None:
         return
     for key, listed in (("by", by), ("keep", keep)):
@@ -258,7 +276,7 @@ def _check_fields(
             )
 
 
-def _check_targets(targets: Sequence[str], faults: Faults) -> None:
+def check_targets(targets: Sequence[str], faults: Faults) -> None:
     if not targets:
         faults.add(("notify", "to"), "names nobody", "give a receiver's name or an address")
     for i, target in enumerate(targets):
@@ -266,14 +284,14 @@ def _check_targets(targets: Sequence[str], faults: Faults) -> None:
             faults.add(("notify", "to", i), f"'{target}' is neither a receiver's name nor an address")
 
 
-def _check_tests(tests: Sequence[InlineTest], faults: Faults) -> None:
+def check_tests(tests: Sequence[InlineTest], faults: Faults) -> None:
     for i, test in enumerate(tests):
         for j, event in enumerate(test.events):
             for column, message, hint in testevents.faults(event):
                 faults.add(("tests", i, "events", j, column), message, hint)
 
 
-def _versioned(info: RuleInfo) -> RuleInfo:
+def versioned(info: RuleInfo) -> RuleInfo:
     parts = [repr(getattr(info, f.name)) for f in dataclasses.fields(info) if f.name != "version"]
     return replace(info, version=fingerprint(*parts))
 

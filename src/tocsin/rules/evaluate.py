@@ -11,7 +11,7 @@ same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -22,6 +22,8 @@ from tocsin.model.alert import Phase
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Instant, Timer, TimerKind
 from tocsin.model.intent import IntentKind
+from tocsin.rules import deadlines_judge, windows_instants
+from tocsin.rules.deadlines import Deadline
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.memory import Memory, RuleFailure, StateView
 from tocsin.rules.rows import evaluate_commits
@@ -43,6 +45,7 @@ class Evaluation:
 
     outcome: Outcome
     failures: tuple[RuleFailure, ...] = ()
+    deadlines: tuple[Deadline, ...] = ()  # of runs, for a ``DeadlineTable``, once the outcome is written
 
     @property
     def told(self) -> Mapping[tuple[str, str], int]:
@@ -76,6 +79,8 @@ def evaluate(
         if kind is None:
             commits = [c for c in group if isinstance(c, CommitInfo)]
             _commits(index, commits, cursor, reader, memory, heard)
+            _lag(windows_instants.on_commits(rules, commits, cursor, reader, memory), memory)
+            _absences(rules, commits, cursor, reader, memory, heard)
             cursor = commits[-1].seq
             continue
         released = [r for r in group if isinstance(r, Released)]
@@ -84,7 +89,28 @@ def evaluate(
     return Evaluation(
         outcome=memory.outcome(row_cursor=cursor if cursor != after else None, timer_t=timer_t),
         failures=tuple(memory.failures),
+        deadlines=tuple(memory.deadlines),
     )
+
+
+def arm_deadlines(
+    rules: RuleSet,
+    names: Collection[str],
+    at: datetime,
+    commit_seq: int,
+    reader: LogReader,
+    state: StateView,
+    heard: Heard,
+) -> Evaluation:
+    """Reckon the deadlines of every run under way for the rules called ``names``, as of commit ``commit_seq``: at a start, and
+    after a reload for rules that are new or mean something else.
+    """
+    memory = Memory(state)
+    chosen = [rule for rule in rules.absences if rule.name in names and memory.follows(rule.name)]
+    _fail(deadlines_judge.arm(chosen, reader, memory, heard, at, commit_seq), at, commit_seq, memory)
+    return Evaluation(
+        outcome=memory.outcome(), failures=tuple(memory.failures), deadlines=tuple(memory.deadlines)
+    )  # fmt: skip
 
 
 def _kind(instant: CommitInfo | Released) -> TimerKind | None:
@@ -106,6 +132,29 @@ def _commits(
         _again(index.by_name[name], error, 0, last.ingested_at, last.seq, memory)
 
 
+def _absences(
+    rules: RuleSet, commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory, heard: Heard
+) -> None:
+    waiting = [rule for rule in rules.absences if memory.follows(rule.name)]
+    if waiting:
+        trouble = deadlines_judge.on_commits(waiting, commits, after, reader, memory, heard)
+        _fail(trouble, commits[-1].ingested_at, commits[-1].seq, memory)
+
+
+def _fail(trouble: Trouble, at: datetime, commit_seq: int, memory: Memory) -> None:
+    _note_events(trouble, at, commit_seq, memory)
+    for name, error in trouble.rules.items():
+        memory.failures.append(RuleFailure(rule=name, error=str(error), at=at, commit_seq=commit_seq))
+
+
+def _lag(failed: Sequence[windows_instants.Failed], memory: Memory, tries: int = 0) -> None:
+    """Window rules that failed keep what they know, and look again later."""
+    for each in failed:
+        lagging = Instant(at=each.at, timer=True, commit_seq=each.commit_seq)
+        memory.put_record(replace(memory.record(each.rule.name), cursor=lagging))
+        _again(each.rule, each.error, tries, each.at, each.commit_seq, memory)
+
+
 def _timers(
     rules: RuleSet, kind: TimerKind, released: Sequence[Released], reader: LogReader, memory: Memory, heard: Heard
 ) -> None:
@@ -117,8 +166,19 @@ def _timers(
             for name, error in trouble.rules.items():
                 memory.failures.append(RuleFailure(rule=name, error=str(error), at=at, commit_seq=seq))
         return
+    if kind is TimerKind.DEADLINE:
+        waiting = {rule.name: rule for rule in rules.absences}
+        trouble = deadlines_judge.on_deadlines(released, waiting, reader, memory, heard)
+        _fail(trouble, released[-1].at, released[-1].commit_seq, memory)
+        return
+    if kind in (TimerKind.TICK, TimerKind.FOR):
+        _lag(windows_instants.on_timers(rules, released, reader, memory, heard), memory)
+        return
     for each in released:
-        if kind is TimerKind.CATCH_UP:
+        rule = rules.enabled.get(each.timer.rule)
+        if kind is TimerKind.CLOSE and rule is not None and rule.absence is not None:
+            deadlines_judge.on_wake(each, rule, reader, memory)
+        elif kind is TimerKind.CATCH_UP:
             end_catch_up(each, rules, memory)
         elif kind is TimerKind.RETRY:
             _retry(each, rules, reader, memory, heard)
@@ -138,6 +198,11 @@ def _retry(each: Released, rules: RuleSet, reader: LogReader, memory: Memory, he
     if rule is None or memory.follows(timer.rule):
         return
     record = memory.record(rule.name)
+    if rule.window is not None:
+        memory.put_record(replace(record, cursor=None))
+        failed = windows_instants.again(rules, rule, each, reader, memory, heard)
+        _lag(failed, memory, int(str(timer.data.get("tries", 0))))
+        return
     assert record.cursor is not None
     after = record.cursor.commit_seq
     commits = [c for c in reader.commits(after, COMMITS_AT_ONCE) if c.seq <= each.commit_seq]

@@ -10,6 +10,7 @@ from typing import Protocol
 from tocsin.model.alert import ConditionState, Occurrence, Transition
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, RuleInfo
+from tocsin.rules.deadlines import Deadline
 from tocsin.state.interface import CatchUp, Outcome, RuleRecord
 
 Pair = tuple[str, str]
@@ -64,6 +65,7 @@ class Memory:
         self.transitions: list[Transition] = []
         self.intents: list[Intent] = []
         self.failures: list[RuleFailure] = []
+        self.deadlines: list[Deadline] = []
         self._infos: dict[str, RuleInfo] = {}
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -138,6 +140,10 @@ class Memory:
     def drop_condition(self, rule: str, key: str) -> None:
         """Forget an instance."""
         self._conditions.setdefault(rule, {})[key] = None
+
+    def put_deadline(self, deadline: Deadline) -> None:
+        """Set a run's deadline, or drop it; kept in memory only, since it follows from the log."""
+        self.deadlines.append(deadline)
 
     def put_catch_up(self, catch_up: CatchUp) -> None:
         """Begin a catch-up, or count on."""

@@ -13,6 +13,7 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, Commit, MappedEvent, MappedEvents
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer
+from tocsin.rules.deadlines import DeadlineTable
 from tocsin.rules.evaluate import Evaluation, evaluate
 from tocsin.rules.lifecycle import reconcile
 from tocsin.rules.ruleset import RuleSet
@@ -45,7 +46,8 @@ class Playground:
         self._stack.callback(self.state.close)
         self.rules = rules
         self.consumers: set[str] = {CONSUMER}
-        self._commit(reconcile(rules, {}, self.log.head().seq))
+        self._deadlines = DeadlineTable()
+        self._commit(reconcile(rules, {}, self.log.head().seq, now=start))
 
     def __enter__(self) -> Playground:
         return self
@@ -58,7 +60,7 @@ class Playground:
     def advance(self, to: datetime) -> list[Step]:
         """Move the clock to ``to``, evaluating what falls due on the way and then."""
         steps: list[Step] = []
-        while (due := min((t.due for t in self.state.timers()), default=None)) is not None and due <= to:
+        while (due := self._next_due()) is not None and due <= to:
             self.clock.set(max(due, self.clock.now()))
             steps.append(self._timers())
         self.clock.set(max(to, self.clock.now()))
@@ -104,15 +106,23 @@ class Playground:
         commits = self.log.commits(after)
         evaluation = evaluate(self.rules, commits, after, self.log, self.state, self._heard())
         self._commit(evaluation.outcome)
+        self._deadlines.take(evaluation.deadlines)
         return evaluation
+
+    def _next_due(self) -> datetime | None:
+        dues = [t.due for t in self.state.timers()]
+        if (deadline := self._deadlines.next_due()) is not None:
+            dues.append(deadline)
+        return min(dues, default=None)
 
     def _timers(self) -> Step:
         now = self.clock.now()
         head = self.log.fence(now)
         after = self.state.row_cursor()
-        released = due_timers(self.state.timers(), now, self._heard(), head.seq)
+        released = due_timers([*self.state.timers(), *self._deadlines.past(now)], now, self._heard(), head.seq)
         evaluation = evaluate(self.rules, released, after, self.log, self.state, self._heard())
         self._commit(evaluation.outcome)
+        self._deadlines.take(evaluation.deadlines)
         return Step(at=now, timers=tuple(r.timer for r in released), evaluation=evaluation)
 
     def _commit(self, outcome: Outcome) -> None:

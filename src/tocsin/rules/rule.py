@@ -13,6 +13,7 @@ from tocsin.kql.rowplan import RowPlan
 from tocsin.kql.windowplan import WindowQuery
 from tocsin.model.intent import RuleInfo
 from tocsin.model.statuses import Kind, Severity
+from tocsin.rules.absence import Absence
 from tocsin.rules.schema import InlineTest
 from tocsin.rules.templates import TemplateText
 
@@ -62,8 +63,9 @@ class Rule:
     enabled: bool
     severity: Severity
     query: str  # KQL, also where the file says `when:`
-    row_plan: RowPlan | None  # of a row rule
+    row_plan: RowPlan | None  # of a row rule; of an absence rule: which runs it waits for
     window: Window | None = None  # of a window rule
+    absence: Absence | None = None  # of an absence rule
     final: bool  # events of which another try follows are passed over; unknown ones wait for `final_after`
     final_after: timedelta
     tell_within: timedelta
@@ -78,7 +80,7 @@ class Rule:
 
     @property
     def plan(self) -> RowPlan:
-        """How a row rule matches. Raises TypeError for another one."""
+        """How a row rule matches, or which runs an absence rule waits for. Raises TypeError for another one."""
         if self.row_plan is None:
             raise TypeError(f"{self.name} is a {self.kind} rule: it has no row plan")
         return self.row_plan

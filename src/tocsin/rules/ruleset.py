@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 
 from tocsin.model.statuses import Kind
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.rule import Rule, Target
+from tocsin.rules.windows import Group, grouped, looks_early, of
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,37 @@ class RuleSet:
         return tuple(rule for rule in self.enabled.values() if rule.kind is Kind.ROW)
 
     @cached_property
+    def absences(self) -> tuple[Rule, ...]:
+        """Enabled rules that wait for single runs."""
+        return tuple(rule for rule in self.enabled.values() if rule.absence is not None)
+
+    @cached_property
     def index(self) -> RuleIndex:
         """Which of ``rows`` a commit can touch."""
         return RuleIndex(self.rows)
+
+    @cached_property
+    def windows(self) -> tuple[Rule, ...]:
+        """Enabled window rules."""
+        return tuple(rule for rule in self.enabled.values() if rule.window is not None)
+
+    @cached_property
+    def window_groups(self) -> Mapping[timedelta, list[Group]]:
+        """Groups of ``windows`` that look together, by ``every``."""
+        found: dict[timedelta, list[Group]] = {}
+        for group in grouped(self.windows):
+            found.setdefault(of(group.rules[0]).every, []).append(group)
+        return found
+
+    @cached_property
+    def group_of(self) -> Mapping[str, Group]:
+        """The group of each window rule, by name."""
+        return {r.name: group for groups in self.window_groups.values() for group in groups for r in group.rules}
+
+    @cached_property
+    def early(self) -> RuleIndex:
+        """Which of ``windows`` look when rows come."""
+        return RuleIndex([rule for rule in self.windows if looks_early(of(rule))])
 
     @cached_property
     def notify_targets(self) -> tuple[Target, ...]:

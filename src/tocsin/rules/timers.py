@@ -17,7 +17,7 @@ from tocsin.alerts.occurrences import in_order, restarts, stretches
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Phase, Why
 from tocsin.model.heard import Heard
-from tocsin.model.instants import Timer
+from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import history
 from tocsin.rules.decisions import Decision, summary, write
 from tocsin.rules.history import Seen, moment
@@ -26,6 +26,7 @@ from tocsin.rules.rows import awaits
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.shapes import Hit, Trouble, matches
+from tocsin.rules.windows import coalesced
 
 AGAIN = timedelta(seconds=30)
 """How long after a failure a deadline is looked at again."""
@@ -38,20 +39,26 @@ class Released:
     timer: Timer
     at: datetime
     commit_seq: int
+    skipped: int = 0  # ticks that it stands for besides itself
 
 
 def due_timers(timers: Iterable[Timer], now: datetime, heard: Heard, commit_seq: int) -> list[Released]:
     """Timers to evaluate at ``now``, in the order of their instants: due, and heard up to it.
 
-    T is the due time, or ``now`` for a timer that waits for watermarks. The caller has fenced the log at ``now``, evaluates
+    T is the due time, or ``now`` for a timer that waits for watermarks and for a run's deadline. The caller has fenced the log at ``now``, evaluates
     the commits up to ``commit_seq`` before, and gives just that one.
     """
     released = [
-        Released(timer=t, at=now if t.consumers else min(now, t.due), commit_seq=commit_seq)
-        for t in timers
+        Released(timer=t, at=now if _waits(t) else min(now, t.due), commit_seq=commit_seq, skipped=skipped)
+        for t, skipped in (coalesced(t, now) for t in timers)
         if t.due <= now and heard.has_reached(t.due, t.consumers)
     ]
     return sorted(released, key=lambda r: (r.at, r.timer.due, r.timer.rule, r.timer.kind, r.timer.key))
+
+
+def _waits(timer: Timer) -> bool:
+    """Whether it sees all that is stored when it is released. What was stored by then may move a run's deadline."""
+    return bool(timer.consumers) or timer.kind is TimerKind.DEADLINE
 
 
 def held_timers(timers: Iterable[Timer], now: datetime, heard: Heard) -> list[Timer]:

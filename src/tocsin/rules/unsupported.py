@@ -8,39 +8,36 @@ from functools import cache
 from pydantic import BaseModel
 
 from tocsin.config.document import KeyPath
-from tocsin.rules.schema import Common, InlineTest, RuleModel
+from tocsin.rules.schema import Common, RuleModel
 
-RULE = frozenset({
-    "sql", "over", "every", "value", "clear", "for", "keep_firing_for", "lateness", "no_data", "repeat_every", "limit",
-    "max_instances", "export", "collapse", "for_each",
+RULE = frozenset({"limit", "export", "collapse", "for_each"})
+WINDOW_ONLY = frozenset({
+    "sql", "over", "every", "value", "clear", "for", "keep_firing_for", "lateness", "no_data", "max_instances",
 })  # fmt: skip
+"""Keys of window rules."""
 WHEN = frozenset({
-    "in_status_for", "silent_for", "unchanged", "for", "absent", "cron", "grace", "timezone", "except", "consumer",
+    "absent", "cron", "grace", "timezone", "except", "consumer",
     "duration", "after", "times", "within", "by",
 })  # fmt: skip
-EXPECT = frozenset({"firing", "pending"})
-TEST = frozenset({"tables"})
 
 
-def unsupported(model: Common) -> Iterator[KeyPath]:
+def unsupported(model: Common, *, window: bool = False) -> Iterator[KeyPath]:
     """Paths, from the rule (or defaults), of what is understood but not evaluated yet."""
     yield from _given(model, RULE)
-    if not isinstance(model.severity, str):
-        yield ("severity",)
-    if not isinstance(model, RuleModel):
+    if window or not isinstance(model, RuleModel):
         return
+    yield from _given(model, frozenset({"repeat_every"}))
     if model.resolve not in (None, "never"):
         yield ("resolve",)
     if model.when is not None:
         yield from (("when", *path) for path in _given(model.when, WHEN))
-    for i, test in enumerate(model.tests):
-        yield from (("tests", i, *path) for path in _in_test(test))
 
 
-def _in_test(test: InlineTest) -> Iterator[KeyPath]:
-    yield from _given(test, TEST)
-    for i, expect in enumerate(test.expect):
-        yield from (("expect", i, *path) for path in _given(expect, EXPECT))
+def window_only(model: RuleModel) -> Iterator[KeyPath]:
+    """Paths of what only a window rule can have."""
+    yield from _given(model, WINDOW_ONLY)
+    if "severity" in model.model_fields_set and not isinstance(model.severity, str):
+        yield ("severity",)
 
 
 def _given(model: BaseModel, names: frozenset[str]) -> Iterator[KeyPath]:

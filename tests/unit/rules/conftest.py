@@ -16,7 +16,8 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
 from tocsin.model.heard import Heard
 from tocsin.model.intent import Intent, IntentKind
-from tocsin.rules.evaluate import Evaluation, evaluate
+from tocsin.rules.deadlines import DeadlineTable
+from tocsin.rules.evaluate import Evaluation, arm_deadlines, evaluate
 from tocsin.rules.lifecycle import reconcile
 from tocsin.rules.load import load_rules
 from tocsin.rules.ruleset import RuleSet
@@ -63,15 +64,33 @@ class Engine:
     watermarks: dict[str, datetime | None] | None = None  # None: everybody is heard up to now
     evaluations: list[Evaluation] = field(default_factory=list)
     number: int = 0
+    deaf: dict[str, list[tuple[datetime, datetime]]] = field(default_factory=dict)
+    deadlines: DeadlineTable = field(default_factory=DeadlineTable)
 
     def use(self, rules: RuleSet) -> None:
         """A reload."""
         self.rules = rules
-        self.state.commit(reconcile(rules, self.state.rules(), self.log.head().seq), self.clock.now())
+        outcome = reconcile(
+            rules,
+            self.state.rules(),
+            self.log.head().seq,
+            now=self.clock.now(),
+            timers=self.state.timers(),
+            conditions=self.state.conditions,
+        )
+        self.state.commit(outcome, self.clock.now())
+        self.restart()
+
+    def restart(self) -> None:
+        """As after a start: what is kept in memory is made anew."""
+        self.deadlines = DeadlineTable()
+        names = [rule.name for rule in self.rules.absences]
+        now, cursor = self.clock.now(), self.state.row_cursor()
+        self._done(arm_deadlines(self.rules, names, now, cursor, self.log, self.state, self.heard()))
 
     def heard(self) -> Heard:
         marks = self.watermarks if self.watermarks is not None else dict.fromkeys(self.kinds, self.clock.now())
-        return Heard(watermarks=marks, first_starts=self.first_starts, kinds=self.kinds)
+        return Heard(watermarks=marks, first_starts=self.first_starts, kinds=self.kinds, deaf=self.deaf)
 
     def at(self, text: str) -> "Engine":
         """Move the clock; nothing is evaluated on the way."""
@@ -93,7 +112,8 @@ class Engine:
                     source=str(columns.pop("Source", "trainer")),
                     event_id=str(columns.pop("EventId", f"e{self.number}")),
                     time=time,
-                    columns={k: v for k, v in columns.items() if k != "Consumer" and v is not None},
+                    columns={k: v for k, v in columns.items() if k not in ("Consumer", "heartbeat") and v is not None},
+                    heartbeat=bool(columns.get("heartbeat")),
                     raw=b'{"secret": 1}',
                 )
             )
@@ -120,7 +140,7 @@ class Engine:
         self.evaluate()
         now = self.clock.now()
         head = self.log.fence(now)
-        released = due_timers(self.state.timers(), now, self.heard(), head.seq)
+        released = due_timers([*self.state.timers(), *self.deadlines.past(now)], now, self.heard(), head.seq)
         self._done(evaluate(self.rules, released, self.state.row_cursor(), self.log, self.state, self.heard()))
 
     def held(self) -> int:
@@ -129,6 +149,7 @@ class Engine:
     def _done(self, evaluation: Evaluation) -> None:
         self.evaluations.append(evaluation)
         self.state.commit(evaluation.outcome, self.clock.now())
+        self.deadlines.take(evaluation.deadlines)
 
     def come(self, *events: dict[str, object]) -> int:
         """Store, evaluate, and say how much has been told in all."""
@@ -141,6 +162,9 @@ class Engine:
 
     def told(self) -> list[Intent]:
         return self.intents(IntentKind.FIRED)
+
+    def resolved(self) -> list[Intent]:
+        return self.intents(IntentKind.RESOLVED)
 
     def summaries(self) -> list[Intent]:
         return self.intents(IntentKind.SUMMARY)

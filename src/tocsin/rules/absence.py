@@ -1,0 +1,120 @@
+"""Absence rules: what one waits for, as a value. Their deadlines are reckoned in ``deadlines_due``, judged in ``deadlines_judge``.
+
+when: {status: [Queued, Preparing], in_status_for: 45m}      since it came into these statuses (event time)
+when: {status: Running, silent_for: 10m}                     since its last event or heartbeat was received
+when: {status: Running, unchanged: Progress, for: 1h}        since its progress last changed
+when: {absent: {status: Completed}, cron: "0 2 * * *"}       by the schedule, see ``absence_schedule``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from tocsin.alerts.conditions import Terms
+from tocsin.config.document import KeyPath
+from tocsin.config.durations import format_duration
+from tocsin.model.statuses import TERMINAL, Status
+from tocsin.rules.schema import When
+
+STANDS_STILL = "Progress"
+"""The column that can stand still: heartbeats and events bring it."""
+
+
+class Form(StrEnum):
+    """What is waited for."""
+
+    IN_STATUS = "in_status_for"
+    SILENT = "silent_for"
+    UNCHANGED = "unchanged"
+
+
+FORMS = tuple(Form)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absence:
+    """What a rule about single runs waits for: ``length`` without the run moving on."""
+
+    form: Form
+    length: timedelta
+    statuses: frozenset[str]  # in which the clock runs
+    terms: Terms = field(default_factory=Terms)
+
+
+def form_of(when: When) -> Form | None:
+    """Which absence form ``when`` has; None where it has none (or is about the schedule)."""
+    if when.in_status_for is not None:
+        return Form.IN_STATUS
+    if when.silent_for is not None:
+        return Form.SILENT
+    return Form.UNCHANGED if when.unchanged else None
+
+
+def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
+    """(path below the rule, what is wrong, what would be right) of an absence form."""
+    given = [key for key, said in _given(when) if said]
+    for other in given[1:]:
+        yield ("when", other), f"stands beside {given[0]}", "a rule has one of them"
+    if when.final:
+        yield ("when", "final"), f"does not go with {given[0]}", "a run that ended is waited for no longer"
+    if "unchanged" in given:
+        if when.unchanged != STANDS_STILL:
+            yield ("when", "unchanged"), f"'{when.unchanged}' cannot be followed", f"write unchanged: {STANDS_STILL}"
+        if when.for_ is None:
+            yield ("when", "unchanged"), "does not say for how long", "write for example for: 1h"
+    elif when.for_ is not None:
+        yield ("when", "for"), f"does not go with {given[0]}", f"{given[0]} says how long already"
+    if "in_status_for" in given and not when.status:
+        yield ("when", "in_status_for"), "does not say in which status", "write for example status: Queued"
+    for word in when.status or ():
+        if word in TERMINAL:
+            yield (
+                ("when", "status"),
+                f"'{word}' ends a run: nothing is waited for then",
+                "name statuses of a run under way",
+            )
+    length = _length(when)
+    if length is not None and length <= timedelta(0):
+        yield ("when", given[0]), "must be longer than nothing", "write for example 10m"
+
+
+def _given(when: When) -> tuple[tuple[str, bool], ...]:
+    return (
+        (Form.IN_STATUS.value, when.in_status_for is not None),
+        (Form.SILENT.value, when.silent_for is not None),
+        (Form.UNCHANGED.value, bool(when.unchanged)),
+        ("absent", when.absent is not None),
+        ("duration", when.duration is not None),
+        ("after", when.after is not None),
+    )
+
+
+def _length(when: When) -> timedelta | None:
+    return next((d for d in (when.in_status_for, when.silent_for, when.for_) if d is not None), None)
+
+
+def absence_of(when: When, terms: Terms) -> Absence | None:
+    """The absence form of a ``when`` without faults; None where it has none."""
+    form, length = form_of(when), _length(when)
+    if form is None or length is None:
+        return None
+    return Absence(form=form, length=length, statuses=frozenset(watched(when)), terms=terms)
+
+
+def watched(when: When) -> tuple[str, ...]:
+    """Statuses in which the clock runs: every one of a run under way where none is named."""
+    return when.status or tuple(s.value for s in Status if s.value not in TERMINAL)
+
+
+def subject(absence: Absence) -> str:
+    """The mail's subject where the rule has none."""
+    what = "{{ ExperimentName or DisplayName or RunId }}"
+    length = format_duration(absence.length)
+    return {
+        Form.IN_STATUS: f"{what}: {{{{ Status }}}} for more than {length}",
+        Form.SILENT: f"{what}: silent for {length}",
+        Form.UNCHANGED: f"{what}: no progress for {length}",
+    }[absence.form]

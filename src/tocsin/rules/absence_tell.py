@@ -1,0 +1,114 @@
+"""From a look at an instance of an absence rule to what is remembered and told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import structlog
+
+from tocsin.alerts.conditions import Look, Step, look
+from tocsin.model.alert import ConditionState, Transition, instance_key
+from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.intent import Intent
+from tocsin.rules.memory import Memory
+from tocsin.rules.rule import Rule
+from tocsin.rules.templates import TemplateFault
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What an instance is about."""
+
+    instance: Mapping[str, object]  # values of `by`
+    fields: Mapping[str, object]  # what its alert carries: the run as it stands, JSON-able
+    data: Mapping[str, object] = field(default_factory=dict)  # of the intent: due, since, …
+    run_id: str = ""
+    event_time: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the instance within its rule."""
+        return instance_key(self.instance)
+
+
+def see(
+    rule: Rule,
+    about: Subject,
+    before: ConditionState | None,
+    seen: Look,
+    commit_seq: int,
+    memory: Memory,
+    remember: Mapping[str, object] | None = None,
+) -> Step:
+    """Take ``seen`` into ``memory``. ``remember`` is kept with an instance that goes on."""
+    assert rule.absence is not None
+    step = look(before, seen, rule.absence.terms, rule=rule.name, instance=about.instance)
+    if step.state is not None:
+        kept = {**step.state.data, **(remember or {})} if step.state.data else step.state.data
+        memory.put_condition(replace(step.state, data=kept))
+    elif before is not None:
+        memory.drop_condition(rule.name, before.key)
+    if step.wake is not None:
+        memory.put_timer(Timer(rule=rule.name, kind=TimerKind.CLOSE, key=about.key, due=step.wake))
+    elif before is not None:
+        memory.drop_timer(rule.name, TimerKind.CLOSE, about.key)
+    labels, keep = _labels(rule, about.fields), {name: about.fields.get(name) for name in rule.keep}
+    severity = step.state.severity if step.state is not None else (before.severity if before else rule.severity)
+    if step.changed:
+        memory.transitions.append(
+            Transition(
+                rule=rule.name,
+                instance=about.instance,
+                occurrence="",
+                before=step.before,
+                after=step.after,
+                reason=step.why,
+                severity=severity,
+                value=seen.value,
+                labels={**keep, **labels},
+                run_id=about.run_id,
+                commit_seq=commit_seq,
+                at=seen.at,
+            )
+        )
+    if step.tell is not None:
+        root = about.fields.get("RootRunId")
+        memory.tell(
+            Intent(
+                rule=rule.name,
+                rule_version=rule.info.version,
+                instance=about.instance,
+                occurrence=step.tell.occurrence,
+                kind=step.tell.kind,
+                ordinal=step.tell.ordinal,
+                severity=step.tell.severity,
+                why=step.tell.why,
+                labels=labels,
+                keep=keep,
+                value=seen.value,
+                run_id=about.run_id,
+                root_run_id=root if isinstance(root, str) else "",
+                event=about.fields,
+                data=about.data,
+                commit_seq=commit_seq,
+                at=seen.at,
+                event_time=about.event_time,
+            ),
+            rule.info,
+        )
+    return step
+
+
+def _labels(rule: Rule, fields: Mapping[str, object]) -> dict[str, object]:
+    labels: dict[str, object] = {}
+    for name, text in rule.labels.items():
+        try:
+            labels[name] = text.render(fields)
+        except TemplateFault as e:
+            labels[name] = ""
+            _log.warning("label_failed", rule=rule.name, label=name, error=str(e))
+    return labels

@@ -1,0 +1,189 @@
+"""Runs as of a commit. ``Runs`` holds them at the head: a run that a later commit touched is told anew from its history.
+
+          c7         c8 (as of)     c9
+r1      Queued                                   Runs has it as of c7: the same at c8
+r2      Queued                    Running        Runs has it as of c9: told from its events up to c8
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tocsin.clock import EPOCH
+from tocsin.logstore.interface import LogReader
+from tocsin.logstore.runs import told
+from tocsin.model.columns import DUCKDB, RUN_STATUS_CHANGED, RUNS, KqlType
+from tocsin.rules.history import Row, listed, micros, plain, run_rows
+
+_OF_HISTORY = (
+    "EventId, Source, Consumer, TimeGenerated, RunId, ParentRunId, RootRunId, JobKey, Attempt, WillRetry, Status,"
+    " OriginalStatus, Reason, Message, ErrorCode, LogTail, ExperimentName, WorkspaceName, RunType, DisplayName, Target,"
+    " TriggeringUserName, OwnerEmail, Progress, Tags, Properties, CASE WHEN NOT StartDerived THEN StartTime END AS StartTime,"
+    " EndTime, CASE WHEN NOT StartDerived THEN DurationMs END AS DurationMs, Url, TimeGiven, IngestedAt AS received"
+)
+_AS_EVENT = {
+    "EventId": "''",
+    "TimeGenerated": "coalesce(StatusSince, FirstSeen)",
+    "IngestedAt": "LastSeen",
+    "Raw": "'{}'::JSON",
+    "TimeGiven": "true",
+    "StartDerived": "false",
+}
+_TYPES = json.dumps({c.name: "VARCHAR" if c.type is KqlType.DYNAMIC else DUCKDB[c.type] for c in RUNS})
+_CAST = ", ".join(f'"{c.name}"::{DUCKDB[c.type]} AS "{c.name}"' for c in RUNS)
+_NAMES = ", ".join(f'"{c.name}"' for c in RUNS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """What deadlines are reckoned from. Times are µs since the epoch."""
+
+    run: str
+    status: str
+    since_us: int  # since when it has this status (event time)
+    seen_us: int  # receipt of its last event or heartbeat
+    last_us: int | None  # greatest TimeGenerated of its events
+    consumer: str  # that brought its last event
+    progress: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsAt:
+    """Some runs as of a commit: a source for SQL."""
+
+    sql: str  # SELECT with the columns of Runs
+    params: Mapping[str, object]
+
+    @property
+    def as_events(self) -> str:
+        """SELECT with the columns of RunStatusChanged, one row a run: what a row query can judge."""
+        columns = ", ".join(f'{_AS_EVENT.get(c.name, _quoted(c.name))} AS "{c.name}"' for c in RUN_STATUS_CHANGED)
+        return f"SELECT {columns} FROM ({self.sql})"
+
+    def facts(self, reader: LogReader, runs: Collection[str] | None = None) -> dict[str, Fact]:
+        """What deadlines of ``runs`` (all where None) are reckoned from."""
+        some, params = ("", {}) if runs is None else _among(runs)
+        table = reader.select(
+            "SELECT RunId, Status, epoch_us(coalesce(StatusSince, FirstSeen)), epoch_us(LastSeen), epoch_us(LastTime),"
+            f" Consumer, Progress FROM ({self.sql}){some}",
+            {**self.params, **params},
+        )
+        columns = [table.column(i).to_pylist() for i in range(7)]
+        return {
+            run: Fact(
+                run=run,
+                status=status,
+                since_us=since,
+                seen_us=seen if seen is not None else since,
+                last_us=last,
+                consumer=consumer,
+                progress=progress,
+            )
+            for run, status, since, seen, last, consumer, progress in zip(*columns, strict=True)
+        }
+
+    def rows(self, reader: LogReader, runs: Collection[str]) -> dict[str, Row]:
+        """The runs as an alert carries them: JSON-able values by column."""
+        some, params = _among(runs)
+        table = reader.select(f"SELECT {_NAMES} FROM ({self.sql}){some}", {**self.params, **params})
+        dynamic = {c.name for c in RUNS if c.type is KqlType.DYNAMIC}
+        return {
+            str(row["RunId"]): {name: plain(value, dynamic=name in dynamic) for name, value in row.items()}
+            for row in table.to_pylist()
+        }
+
+
+def touched(reader: LogReader, after: int, hi: int) -> list[str]:
+    """Runs of which commits in (``after``, ``hi``] brought an event or a heartbeat."""
+    table = reader.select(
+        "SELECT DISTINCT RunId FROM RunStatusChanged WHERE CommitSeq > $lo AND CommitSeq <= $hi"
+        " UNION SELECT RunId FROM Heartbeats WHERE CommitSeq > $lo AND CommitSeq <= $hi"
+        " UNION SELECT RunId FROM Runs WHERE CommitSeq > $lo AND CommitSeq <= $hi",
+        {"lo": after, "hi": hi},
+    )
+    return list(table.column(0).to_pylist())
+
+
+def runs_at(reader: LogReader, runs: Collection[str], hi: int) -> RunsAt:
+    """``runs`` as of commit ``hi``; those of which nothing was known by then are left out."""
+    params: dict[str, object] = {"some_runs": listed(sorted(set(runs))), "as_of": hi}
+    within = "RunId IN (SELECT unnest(($some_runs::JSON)::VARCHAR[]))"
+    later = reader.select(
+        f"SELECT RunId FROM Runs WHERE {within} AND CommitSeq > $as_of", params
+    ).column(0).to_pylist()  # fmt: skip
+    sql = f"SELECT {_NAMES} FROM Runs WHERE {within} AND CommitSeq <= $as_of"
+    if not later:
+        return RunsAt(sql=sql, params=params)
+    params["anew"] = json.dumps(_fold(reader, later, hi), default=_json)
+    anew = f"SELECT {_CAST} FROM (SELECT unnest(from_json($anew::JSON, '[{_TYPES}]'), recursive := true))"
+    return RunsAt(sql=f"{sql} UNION ALL {anew}", params=params)
+
+
+def active_at(hi: int) -> RunsAt:
+    """All runs under way that no commit beyond ``hi`` has touched."""
+    return RunsAt(
+        sql=f"SELECT {_NAMES} FROM Runs WHERE Status NOT IN ('Completed', 'Failed', 'Canceled') AND CommitSeq <= $as_of",
+        params={"as_of": hi},
+    )
+
+
+def _fold(reader: LogReader, runs: Sequence[str], hi: int) -> list[dict[str, Any]]:
+    rows_sql, params = run_rows(reader, runs, hi)
+    events: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for event in reader.select(f"SELECT {_OF_HISTORY} FROM ({rows_sql})", params).to_pylist():
+        events[event["RunId"]].append(event)
+    beats: dict[str, list[tuple[datetime, float | None]]] = defaultdict(list)
+    found = reader.select(
+        "SELECT RunId, ReceivedAt, Progress FROM Heartbeats"
+        " WHERE RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[])) AND CommitSeq <= $hi ORDER BY ReceivedAt",
+        {"runs": listed(runs), "hi": hi},
+    )
+    for run, at, progress in zip(*(found.column(i).to_pylist() for i in range(3)), strict=True):
+        beats[run].append((at, progress))
+    out = []
+    for run in runs:
+        if run in events:
+            line = events[run]
+            state = told(None, line, anew=True, ingested=min(e["received"] for e in line), seq=hi)
+        elif run in beats:
+            state = _unknown(run, beats[run][0][0], hi)
+        else:
+            continue
+        for at, progress in beats[run]:
+            state["LastSeen"] = max(state["LastSeen"] or at, at)
+            if progress is not None and (state["EventProgressAt"] is None or at >= state["EventProgressAt"]):
+                state["Progress"] = progress
+        out.append({c.name: state[c.name] for c in RUNS})
+    return out
+
+
+def _unknown(run: str, at: datetime, seq: int) -> dict[str, Any]:
+    """A run of which only heartbeats came."""
+    state: dict[str, Any] = {c.name: "" if c.type is KqlType.STRING else None for c in RUNS}
+    return state | {
+        "RunId": run, "RootRunId": run, "JobKey": run, "Status": "Unknown", "StatusSince": at, "FirstSeen": at,
+        "LastSeen": at, "Attempt": 0, "Attempts": 0, "Tags": "{}", "Properties": "{}", "CommitSeq": seq,
+        "WillRetry": False, "EventProgressAt": None,
+    }  # fmt: skip
+
+
+def _among(runs: Collection[str]) -> tuple[str, dict[str, object]]:
+    return " WHERE RunId IN (SELECT unnest(($among::JSON)::VARCHAR[]))", {"among": listed(runs)}
+
+
+def _json(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def us_of(t: datetime) -> int:
+    """µs since the epoch of a time that DuckDB gave, which has no zone and is UTC."""
+    return micros(t.replace(tzinfo=EPOCH.tzinfo)) if t.tzinfo is None else micros(t)
