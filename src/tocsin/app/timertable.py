@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from tocsin.model.instants import Timer
@@ -29,6 +29,9 @@ class TimerTable:
 
     def __len__(self) -> int:
         return len(self._timers)
+
+    def __iter__(self) -> Iterator[Timer]:
+        return iter(list(self._timers.values()))
 
     def put(self, timer: Timer) -> None:
         """Set it, or set it again."""

@@ -73,6 +73,7 @@ class WindowQuery:
     made: tuple[str, ...]  # extra columns: conditions over the output
     by: tuple[str, ...]
     places: tuple[int, ...] = field(repr=False)  # of the literals that may differ
+    schema: Schema = field(repr=False)
     raw_sql: bool = False
 
 
@@ -145,6 +146,7 @@ def window_query(
         made=names,
         by=tuple(by),
         places=places,
+        schema=known,
     )
 
 
@@ -167,14 +169,15 @@ def sql_query(
         made=names,
         by=tuple(by),
         places=(),
+        schema=known,
         raw_sql=True,
     )
 
 
-def window_plan(queries: Sequence[WindowQuery], schema: Mapping[str, Mapping[str, str]]) -> WindowPlan:
+def window_plan(queries: Sequence[WindowQuery]) -> WindowPlan:
     """One plan for queries of one shape. Raises ``QueryError`` where these cannot share one; one alone always can."""
-    known = Schema.of(schema)
     first = queries[0]
+    known = first.schema
     if first.raw_sql:
         built = _built_sql(first.text, first.made, first.by, known)
         return WindowPlan(built=built, made=first.made, kinds=(), constants=((),) * len(queries))

@@ -47,6 +47,14 @@ TABLE: tuple[Metric, ...] = (
         "severity",
         bound="rules x 5 severities",
     ),
+    _m(
+        "tocsin_alerts_firing",
+        "gauge",
+        "Instances of window and absence rules that fire, those that recover included.",
+        "rule",
+        "severity",
+        bound="rules x 5 severities",
+    ),
     _m("tocsin_alerts_stale_total", "counter", "Occurrences too old to tell.", "rule", bound="rules"),
     _m("tocsin_alerts_rule_errors_total", "counter", "Evaluations of a rule that failed.", "rule", bound="rules"),
     # intake
@@ -129,6 +137,11 @@ TABLE: tuple[Metric, ...] = (
     _m("tocsin_evaluate_seconds", "histogram", "Length of an evaluation.", "kind", bound="3 kinds", buckets=_SECONDS),
     _m("tocsin_evaluate_cursor_lag_commits", "gauge", "Commits not evaluated yet."),
     _m("tocsin_evaluate_held_timers", "gauge", "Timers past due that wait for a watermark."),
+    _m(
+        "tocsin_evaluate_coalesced_ticks_total",
+        "counter",
+        "Ticks of windows that were long overdue, made up for by another.",
+    ),
     _m("tocsin_evaluate_late_timers_total", "counter", "Timers evaluated more than 5 s after their due time."),
     _m("tocsin_evaluate_timers", "gauge", "Timers set."),
     # notify

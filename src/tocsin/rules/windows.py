@@ -1,0 +1,452 @@
+"""Window rules over instants: rules of a shape look in one query, and each instance lives by ``alerts.conditions``.
+
+tick (T)        all rules of an ``every``: may begin, fire and end; what would end waits for the watermarks
+early (commit)  rules without lateness that its rows can be about: may begin and fire
+deadline        the end of a ``for``: its instance alone
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from tocsin.alerts.conditions import LIVE, Look, LookKind, NoData, Step, look, matters
+from tocsin.errors import QueryError
+from tocsin.kql.windowplan import AML, EVENTS, WindowPlan, window_plan
+from tocsin.logstore.interface import Limits, LogReader
+from tocsin.model.alert import ConditionState, Phase, Transition, instance_key
+from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.statuses import Severity
+from tocsin.rules.decisions import labels_of
+from tocsin.rules.history import micros, plain
+from tocsin.rules.memory import Memory
+from tocsin.rules.rule import Rule, Window
+from tocsin.rules.shapes import Trouble
+from tocsin.rules.windows_scope import scope
+
+LIMITS = Limits(seconds=60.0, rows=1_000_000)
+SHOWN = 10
+"""Rows that an alert shows, at most."""
+OURS = "window"
+"""Key of what this module keeps beside the life of an instance."""
+HELD = "held"
+"""Key of the timer of a rule that waits for watermarks to end something."""
+MORE = "*"
+"""Stands for the instances beyond ``max_instances``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Group:
+    """Rules that look in one query; a rule's place is its number."""
+
+    rules: tuple[Rule, ...]
+    plan: WindowPlan
+
+
+def of(rule: Rule) -> Window:
+    """The window of a window rule."""
+    assert rule.window is not None
+    return rule.window
+
+
+def looks_early(window: Window) -> bool:
+    """Whether new rows can begin something before the next tick."""
+    terms, query = window.terms, window.query
+    return not window.lateness and terms.n_of_m is None and query.events and bool(query.tables & {EVENTS, AML})
+
+
+def grouped(rules: Iterable[Rule]) -> list[Group]:
+    """Groups of ``rules`` by shape and span. Rules that cannot share a plan look alone."""
+    alike: dict[tuple[object, ...], list[Rule]] = defaultdict(list)
+    for rule in rules:
+        window = of(rule)
+        alike[(window.query.shape, window.over, window.lateness, window.every)].append(rule)
+    groups: list[Group] = []
+    for each in alike.values():
+        try:
+            groups.append(Group(rules=tuple(each), plan=window_plan([of(r).query for r in each])))
+        except QueryError:
+            groups += [Group(rules=(r,), plan=window_plan([of(r).query])) for r in each]
+    return groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instant:
+    """When windows are looked at."""
+
+    at: datetime  # T; UTC
+    commit_seq: int
+    kind: LookKind
+    waits_for: frozenset[str] = frozenset()  # consumers that are not heard up to T yet: until then nothing ends
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Rows of one instance."""
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+    holds: bool = False
+    clear: bool = False
+    severity: int = 99
+    value: float | None = None
+    first: dict[str, object] = field(default_factory=dict)  # the row that stands for it
+    count: int = 0
+
+
+def evaluate_windows(
+    groups: Iterable[Group],
+    when: Instant,
+    reader: LogReader,
+    memory: Memory,
+    *,
+    only: frozenset[str] | None = None,
+    instances: Mapping[str, frozenset[str]] | None = None,
+) -> Trouble:
+    """Look at the rules of ``groups`` (``only`` those, where given; of each ``instances`` alone, by rule, where given).
+
+    Decides into ``memory``; returns what failed: nothing was decided of a rule that did.
+    """
+    trouble = Trouble()
+    for group in groups:
+        numbers = [
+            n for n, rule in enumerate(group.rules) if (only is None or rule.name in only) and memory.follows(rule.name)
+        ]
+        if numbers:
+            _look(group, numbers, when, reader, memory, instances, trouble)
+    return trouble
+
+
+def _look(
+    group: Group,
+    numbers: Sequence[int],
+    when: Instant,
+    reader: LogReader,
+    memory: Memory,
+    instances: Mapping[str, frozenset[str]] | None,
+    trouble: Trouble,
+) -> None:
+    states = {n: memory.conditions(group.rules[n].name) for n in numbers}
+    try:
+        seen = _select(group, numbers, states, when, reader)
+    except QueryError as e:
+        if len(numbers) == 1:
+            trouble.rules[group.rules[numbers[0]].name] = e
+            return
+        half = len(numbers) // 2
+        for part in (numbers[:half], numbers[half:]):
+            _look(group, part, when, reader, memory, instances, trouble)
+        return
+    for n in numbers:
+        rule = group.rules[n]
+        found = seen.get(n, {})
+        if found or states[n]:
+            _judge(rule, found, states[n], when, memory, None if instances is None else instances.get(rule.name))
+
+
+def _select(
+    group: Group,
+    numbers: Sequence[int],
+    states: Mapping[int, Mapping[str, ConditionState]],
+    when: Instant,
+    reader: LogReader,
+) -> dict[int, dict[str, _Seen]]:
+    """number → row key → what was seen of it."""
+    window, plan = of(group.rules[0]), group.plan
+    schema = window.query.schema
+    cut = scope(plan.built.tables, window.over, window.lateness, when.at, when.commit_seq, reader, schema)
+    known = [(n, key) for n in numbers for s in states[n].values() if (key := _row_key(s)) is not None]
+    every = any(of(group.rules[n]).terms.no_data is NoData.ALERT for n in numbers)
+    sql, parameters = plan.bind(numbers, cut.tables, known, every=every)
+    if plan.built.uses_now:
+        parameters["kqlnow"] = cut.hi.replace(tzinfo=None)
+    table = reader.select(sql, {**parameters, **cut.parameters}, LIMITS)
+    found: dict[int, dict[str, _Seen]] = defaultdict(dict)
+    if table.num_rows == 0:
+        return found
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    visible = list(plan.built.columns)
+    dynamic = {name for name, kind in plan.built.columns.items() if kind == "dynamic"}
+    for i, (number, key) in enumerate(zip(columns["rule_no"], columns["key"], strict=True)):
+        rule = group.rules[number]
+        own = of(rule)
+        row = {name: plain_of(columns[name][i], dynamic=name in dynamic) for name in visible}
+        severity = _severity(rule, columns, i)
+        holds = bool(columns["holds"][i]) and severity is not None
+        value = _number(row.get(own.value)) if own.value else None
+        one = found[number].setdefault(key, _Seen(clear=True))
+        one.count += 1
+        rank = 98 if severity is None else severity
+        better = not one.first or (holds, -rank, value or 0.0) > (one.holds, -one.severity, one.value or 0.0)
+        if better:
+            one.first, one.value, one.severity = row, value, rank
+        one.holds = one.holds or holds
+        one.clear = one.clear and (not own.clear or bool(columns[own.clear][i]))
+        if len(one.rows) < SHOWN:
+            one.rows.append(row)
+    return found
+
+
+def _severity(rule: Rule, columns: Mapping[str, Sequence[object]], i: int) -> int | None:
+    """The worst severity that a row reaches; None where it reaches none."""
+    thresholds = of(rule).severities
+    if not thresholds:
+        return int(rule.severity)
+    return next((int(severity) for severity, column in thresholds if columns[column][i]), None)
+
+
+def plain_of(value: object, *, dynamic: bool) -> object:
+    """A value of a row as JSON takes it; a dynamic one that is no JSON text stays text."""
+    try:
+        return plain(value, dynamic=dynamic)
+    except ValueError:
+        return value
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _ours(state: ConditionState | None) -> dict[str, object]:
+    kept = state.data.get(OURS) if state is not None else None
+    return dict(kept) if isinstance(kept, Mapping) else {}
+
+
+def _row_key(state: ConditionState) -> str | None:
+    key = _ours(state).get("key")
+    return key if isinstance(key, str) else None
+
+
+def _judge(
+    rule: Rule,
+    found: Mapping[str, _Seen],
+    states: Mapping[str, ConditionState],
+    when: Instant,
+    memory: Memory,
+    instances: frozenset[str] | None,
+) -> None:
+    """Every instance of a rule that was seen or is remembered."""
+    by_key: dict[str, tuple[dict[str, object], str, _Seen]] = {}
+    for key, one in found.items():
+        instance = {name: one.first.get(name) for name in rule.by}
+        by_key[instance_key(instance)] = (instance, key, one)
+    by_key = _at_most(rule, by_key, states)
+    for name in sorted(by_key.keys() | states.keys()):
+        if instances is not None and name not in instances:
+            continue
+        state = states.get(name)
+        instance, row_key, seen = by_key.get(name, (dict(state.instance) if state else {}, "", None))
+        _decide(rule, name, instance, row_key, seen, state, when, memory)
+
+
+def _at_most(
+    rule: Rule,
+    by_key: dict[str, tuple[dict[str, object], str, _Seen]],
+    states: Mapping[str, ConditionState],
+) -> dict[str, tuple[dict[str, object], str, _Seen]]:
+    """No more instances than ``max_instances``: those that live already, then by key; one stands for all others."""
+    most = of(rule).max_instances
+    holding = [key for key, (_, _, one) in by_key.items() if one.holds]
+    if len(holding) <= most:
+        return by_key
+    living = {key for key, state in states.items() if state.phase in LIVE}
+    stay = set(sorted(holding, key=lambda k: (k not in living, k))[:most])
+    beyond = [key for key in holding if key not in stay]
+    kept = {key: each for key, each in by_key.items() if key in stay or key not in holding}
+    instance: dict[str, object] = dict.fromkeys(rule.by, MORE)
+    worst = min(by_key[key][2].severity for key in beyond)
+    rows = [by_key[key][2].first for key in sorted(beyond)[:SHOWN]]
+    more = _Seen(
+        rows=rows,
+        holds=True,
+        severity=worst,
+        value=float(len(beyond)),
+        first={**rows[0], **instance, "instances": len(beyond)},
+        count=len(beyond),
+    )
+    kept[instance_key(instance)] = (instance, "", more)
+    return kept
+
+
+def _decide(
+    rule: Rule,
+    key: str,
+    instance: Mapping[str, object],
+    row_key: str,
+    seen: _Seen | None,
+    state: ConditionState | None,
+    when: Instant,
+    memory: Memory,
+) -> None:
+    window = of(rule)
+    data = seen is not None or not (window.query.events and rule.by)
+    if seen is None and instance and all(value == MORE for value in instance.values()):
+        data = True  # nothing is beyond the limit any more
+    looked = Look(
+        at=when.at,
+        kind=when.kind,
+        holds=seen is not None and seen.holds,
+        clear=seen is None or seen.clear,
+        data=data,
+        severity=rule.severity if seen is None or seen.severity > 4 else Severity(seen.severity),
+        value=seen.value if seen is not None else (state.value if state else None),
+    )
+    ours = _ours(state)
+    if _must_wait(looked, state, when):
+        _hold(rule, state, ours, when, memory)
+        return
+    before = None if state is None else replace(state, data={k: v for k, v in state.data.items() if k != OURS})
+    step = look(before, looked, window.terms, rule=rule.name, instance=instance)
+    if when.kind is not LookKind.EARLY:
+        ours.pop(HELD, None)
+    fields = seen.first if seen is not None else {}
+    if seen is not None and (step.tell is not None or "key" not in ours):
+        ours["labels"] = labels_of(rule, fields)
+        ours["keep"] = {name: fields.get(name) for name in rule.keep}
+        ours["key"] = row_key
+    if step.changed:
+        memory.transitions.append(_transition(rule, instance, step, looked, ours, when))
+    if step.tell is not None:
+        memory.tell(_intent(rule, instance, step, looked, ours, seen, when), rule.info)
+    _remember(rule, key, state, step, ours, memory)
+    _set_for(rule, key, step, memory)
+
+
+def _must_wait(looked: Look, state: ConditionState | None, when: Instant) -> bool:
+    """A tick that would end something, or judge that there is no data, waits for the watermarks."""
+    if not when.waits_for or when.kind is LookKind.EARLY or state is None:
+        return False
+    return (state.phase in (Phase.FIRING, Phase.RECOVERING) and not looked.holds) or not looked.data
+
+
+def _hold(rule: Rule, state: ConditionState | None, ours: dict[str, object], when: Instant, memory: Memory) -> None:
+    if state is None or HELD in ours:
+        return
+    memory.put_condition(replace(state, data={**state.data, OURS: {**ours, HELD: micros(when.at)}}))
+    memory.put_timer(Timer(rule=rule.name, kind=TimerKind.TICK, key=HELD, due=when.at, consumers=when.waits_for))
+
+
+def _remember(
+    rule: Rule, key: str, state: ConditionState | None, step: Step, ours: Mapping[str, object], memory: Memory
+) -> None:
+    if step.state is None:
+        if state is not None:
+            memory.drop_condition(rule.name, key)
+        return
+    after = replace(step.state, data={**step.state.data, OURS: dict(ours)})
+    if matters(state, after):
+        memory.put_condition(after)
+
+
+def _set_for(rule: Rule, key: str, step: Step, memory: Memory) -> None:
+    if not of(rule).terms.hold:
+        return
+    if step.after is Phase.PENDING and step.before is not Phase.PENDING and step.wake is not None:
+        memory.put_timer(Timer(rule=rule.name, kind=TimerKind.FOR, key=key, due=step.wake))
+    elif step.before is Phase.PENDING and step.after is not Phase.PENDING:
+        memory.drop_timer(rule.name, TimerKind.FOR, key)
+
+
+def _transition(
+    rule: Rule, instance: Mapping[str, object], step: Step, looked: Look, ours: Mapping[str, object], when: Instant
+) -> Transition:
+    run = instance.get("RunId")
+    return Transition(
+        rule=rule.name,
+        instance=instance,
+        occurrence="",
+        before=step.before,
+        after=step.after,
+        reason=step.why,
+        severity=looked.severity if step.state is None else step.state.severity,
+        value=looked.value,
+        labels={**_mapping(ours, "keep"), **_mapping(ours, "labels")},
+        run_id=run if isinstance(run, str) else "",
+        commit_seq=when.commit_seq,
+        at=when.at,
+    )
+
+
+def _intent(
+    rule: Rule,
+    instance: Mapping[str, object],
+    step: Step,
+    looked: Look,
+    ours: Mapping[str, object],
+    seen: _Seen | None,
+    when: Instant,
+) -> Intent:
+    assert step.tell is not None
+    fields = seen.first if seen is not None else {**_mapping(ours, "keep"), **instance}
+    run, root = fields.get("RunId"), fields.get("RootRunId")
+    return Intent(
+        rule=rule.name,
+        rule_version=rule.info.version,
+        instance=instance,
+        occurrence=step.tell.occurrence,
+        kind=step.tell.kind,
+        ordinal=step.tell.ordinal,
+        severity=step.tell.severity,
+        why=step.tell.why,
+        labels=_mapping(ours, "labels"),
+        keep=_mapping(ours, "keep"),
+        value=looked.value,
+        run_id=run if isinstance(run, str) else "",
+        root_run_id=root if isinstance(root, str) else "",
+        event=fields,
+        rows=tuple(seen.rows) if seen is not None and step.tell.kind is not IntentKind.RESOLVED else (),
+        commit_seq=when.commit_seq,
+        at=when.at,
+    )
+
+
+def _mapping(ours: Mapping[str, object], key: str) -> Mapping[str, object]:
+    value = ours.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def first_ticks(rules: Iterable[Rule], timers: Iterable[Timer], now: datetime) -> list[Timer]:
+    """Ticks of each ``every`` that has none yet: the first multiple after ``now``."""
+    there = {t.key for t in timers if t.kind is TimerKind.TICK and not t.rule}
+    spans = {of(rule).every for rule in rules if rule.window is not None}
+    return [tick(every, after(now, every)) for every in sorted(spans) if tick_key(every) not in there]
+
+
+def tick_key(every: timedelta) -> str:
+    """Name of the tick that rules of this ``every`` share."""
+    return str(every // timedelta(microseconds=1))
+
+
+def tick(every: timedelta, due: datetime) -> Timer:
+    """The shared tick at ``due``."""
+    return Timer(rule="", kind=TimerKind.TICK, key=tick_key(every), due=due)
+
+
+def every_of(timer: Timer) -> timedelta:
+    """The ``every`` of a shared tick."""
+    return timedelta(microseconds=int(timer.key))
+
+
+def after(at: datetime, every: timedelta) -> datetime:
+    """The first multiple of ``every`` since the epoch that is later than ``at``."""
+    us = micros(at)
+    step = every // timedelta(microseconds=1)
+    return at + timedelta(microseconds=step - us % step)
+
+
+CATCH_UP = timedelta(hours=1)
+"""Ticks of the last hour are made up for one by one, older ones by one that stands for all of them."""
+
+
+def coalesced(timer: Timer, now: datetime) -> tuple[Timer, int]:
+    """A shared tick that is long overdue, as the last one before the last hour, and how many that leaves out."""
+    if timer.kind is not TimerKind.TICK or timer.rule or timer.due >= now - CATCH_UP:
+        return timer, 0
+    every = every_of(timer)
+    left_out = (now - CATCH_UP - timer.due) // every
+    return replace(timer, due=timer.due + left_out * every), left_out

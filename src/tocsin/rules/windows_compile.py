@@ -1,0 +1,253 @@
+"""Window rules from what a file says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+
+from tocsin.alerts.conditions import REPEAT, ZERO, NoData, Terms
+from tocsin.config.document import Document, KeyPath, suggest
+from tocsin.config.durations import parse_duration
+from tocsin.errors import Problem, QueryError
+from tocsin.kql.sqlcheck import check_sql
+from tocsin.kql.translate import translate
+from tocsin.kql.windowplan import WindowQuery, condition_fault, sql_query, window_query
+from tocsin.model.alert import fingerprint
+from tocsin.model.intent import RuleInfo
+from tocsin.model.statuses import Kind, Severity
+from tocsin.rules.compile import (
+    Faults, Said, Schema, check_fields, check_targets, check_tests, checked_template, checked_templates, meaning,
+    versioned,
+)  # fmt: skip
+from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Life, Place, Rule, Window
+from tocsin.rules.schema import Defaults, Resolve, RuleModel
+from tocsin.rules.unsupported import unsupported
+
+EVERY = timedelta(minutes=1)
+"""How often a window is looked at where the rule does not say."""
+MOST_INSTANCES = 1000
+LONGEST_OVER = timedelta(days=400)
+
+CLEAR = "tocsin_clear"
+_SEVERITY = "tocsin_severity_{}"
+_COMPARES = re.compile(r"\s*(<=|>=|<|>|==|!=)")
+_NUMBERS = frozenset({"int", "long", "real", "decimal"})
+
+
+def is_window(model: RuleModel) -> bool:
+    """Whether the rule is written as a window rule."""
+    return model.when is None and (bool(model.sql) or "over" in model.model_fields_set)
+
+
+def compile_window(
+    model: RuleModel, defaults: Defaults, schema: Schema, document: Document, base: KeyPath, problems: list[Problem]
+) -> Rule | None:
+    """As ``compile.compile_rule``, for a window rule."""
+    faults = Faults(document=document, base=base, problems=problems)
+    before = len(problems)
+    said = Said(model, defaults)
+    for path in unsupported(model, window=True):
+        faults.add(path, "is not supported yet", "leave it out until a later version")
+    check_tests(model.tests, faults)
+    if model.kind not in (None, Kind.WINDOW.value):
+        faults.add(("kind",), f"is '{model.kind}', but `over:` makes it a window rule", "write kind: window")
+    if "final_after" in model.model_fields_set:
+        faults.add(("final_after",), "belongs to a row rule", "leave it out")
+    over, every = _over(model, faults), model.every or EVERY
+    if every < timedelta(seconds=1):
+        faults.add(("every",), "is shorter than a second", "write for example every: 1m")
+    lateness = model.lateness or ZERO
+    terms = _terms(model, said, faults)
+    columns = _columns(model, schema, faults)
+    made, severities = _conditions(model, said, columns, schema, faults)
+    labels, annotations = checked_templates(model, defaults, columns, faults)
+    keep = tuple(said(lambda m: m.keep, "keep"))
+    check_fields(columns, model.by, keep, labels, faults)
+    _check_value(model, columns, faults)
+    summary = checked_template(model.summary, ("summary",), None, faults)
+    notify = said(lambda m: m.notify, "notify")
+    if notify is not None:
+        check_targets(notify.to, faults)
+    query: WindowQuery | None = None
+    if len(problems) == before:
+        query = _query(model, schema, made, faults)
+    if query is None or over is None or terms is None:
+        return None
+    severity = said(lambda m: m.severity, "severity")
+    info = RuleInfo(
+        name=model.name,
+        version="",
+        summary=summary.source if summary else "",
+        description=said(lambda m: m.description, "description"),
+        runbook=said(lambda m: m.runbook, "runbook"),
+        template=said(lambda m: m.template, "template"),
+        owner=said(lambda m: m.owner, "owner"),
+        annotations={name: text.source for name, text in annotations.items()},
+        notify_to=notify.to if notify else (),
+        notify_only=bool(notify and notify.only),
+    )
+    text = model.query or model.sql
+    return Rule(
+        name=str(model.name),
+        kind=Kind.WINDOW,
+        enabled=said(lambda m: m.enabled, "enabled"),
+        severity=Severity.of(severity) if isinstance(severity, str) else min(level for level, _ in severities),
+        query=text,
+        row_plan=None,
+        window=Window(
+            query=query,
+            over=over,
+            every=every,
+            lateness=lateness,
+            terms=terms,
+            severities=severities,
+            clear=CLEAR if model.clear else "",
+            value=model.value,
+            max_instances=said(lambda m: m.max_instances, "max_instances") or MOST_INSTANCES,
+        ),
+        final=False,
+        final_after=FINAL_AFTER,
+        tell_within=said(lambda m: m.tell_within, "tell_within") or TELL_WITHIN,
+        by=tuple(model.by),
+        keep=keep,
+        labels=labels,
+        info=versioned(info),
+        meaning=_meaning(model, text, over, every, lateness, terms, made),
+        was=model.was,
+        tests=model.tests,
+        place=Place(file=document.file, line=document.line((*base, "name"))),
+    )
+
+
+def _meaning(
+    model: RuleModel,
+    text: str,
+    over: timedelta | Life,
+    every: timedelta,
+    lateness: timedelta,
+    terms: Terms,
+    made: Mapping[str, str],
+) -> str:
+    """Hash of what decides which instances fire. How often they are told, and by which words, does not count."""
+    lives = (terms.hold, terms.n_of_m, terms.keep_firing, terms.no_data)
+    if model.sql:
+        return fingerprint(Kind.WINDOW, text, "\0".join(model.by), repr((over, every, lateness, lives, dict(made))))
+    return meaning(Kind.WINDOW, text, model.by, final=repr((over, every, lateness, lives, dict(made))))
+
+
+def _over(model: RuleModel, faults: Faults) -> timedelta | Life | None:
+    if not model.over:
+        faults.add(("sql",), "makes a window rule, and it needs `over:`", "add for example over: 1h")
+        return None
+    if model.over in (Life.RUN.value, Life.ROOT.value):
+        return Life(model.over)
+    try:
+        over = parse_duration(model.over)
+    except ValueError as e:
+        faults.add(("over",), str(e), "write a duration such as 1h, or run, or root")
+        return None
+    if not ZERO < over <= LONGEST_OVER:
+        faults.add(("over",), f"'{model.over}' is no span that is kept", "between 1s and 400d")
+        return None
+    return over
+
+
+def _terms(model: RuleModel, said: Said, faults: Faults) -> Terms | None:
+    close: timedelta | None = None
+    if isinstance(model.resolve, Resolve):
+        close = model.resolve.after
+        if model.resolve.when is not None:
+            faults.add(("resolve", "when"), "belongs to a row rule", "a window rule ends by itself; see `clear:`")
+            return None
+        if close is None or close <= ZERO:
+            faults.add(("resolve",), "says nothing", "write resolve: never, or resolve: {after: 1h}")
+            return None
+    repeat = said(lambda m: m.repeat_every, "repeat_every")
+    severity = said(lambda m: m.severity, "severity")
+    return Terms(
+        hold=model.for_ if isinstance(model.for_, timedelta) else ZERO,
+        n_of_m=model.for_ if isinstance(model.for_, tuple) else None,
+        keep_firing=model.keep_firing_for or ZERO,
+        no_data=NoData(said(lambda m: m.no_data, "no_data") or NoData.KEEP),
+        repeat=repeat or REPEAT,
+        close_after=close,
+        tells_end=model.resolve != "never",
+        climbs=not isinstance(severity, str),
+    )
+
+
+def _columns(model: RuleModel, schema: Schema, faults: Faults) -> Mapping[str, str] | None:
+    """Columns that the query gives, None where it is wrong."""
+    given = [key for key in ("query", "sql") if key in model.model_fields_set]
+    if len(given) != 1:
+        faults.add((given[1],) if given else (), "a window rule has `query:` or `sql:`", "write one of them")
+        return None
+    try:
+        if model.sql:
+            return check_sql(model.sql, schema).columns
+        return translate(model.query, schema).columns
+    except QueryError as e:
+        faults.add_query((given[0],), e)
+        return None
+
+
+def _conditions(
+    model: RuleModel, said: Said, columns: Mapping[str, str] | None, schema: Schema, faults: Faults
+) -> tuple[dict[str, str], tuple[tuple[Severity, str], ...]]:
+    """Conditions over the output: column name → KQL; and those of the severities, worst first."""
+    made: dict[str, str] = {}
+    if model.clear:
+        made[CLEAR] = model.clear
+        _check_condition(("clear",), model.clear, columns, faults)
+    severity = said(lambda m: m.severity, "severity")
+    levels: list[tuple[Severity, str]] = []
+    if not isinstance(severity, str):
+        if not severity:
+            faults.add(("severity",), "names no severity", 'write for example {warning: "> 500"}')
+        for word, condition in severity.items():
+            level, path = Severity.of(word), ("severity", word)
+            name = _SEVERITY.format(int(level))
+            if _COMPARES.match(condition):
+                if not model.value:
+                    faults.add(path, f"'{condition}' compares the value, but there is no `value:`", "name it: value: …")
+                    continue
+                condition = f"{model.value} {condition.strip()}"
+            made[name] = condition
+            levels.append((level, name))
+            _check_condition(path, condition, columns, faults)
+    return made, tuple(sorted(levels))
+
+
+def _check_condition(path: KeyPath, condition: str, columns: Mapping[str, str] | None, faults: Faults) -> None:
+    if fault := condition_fault(condition):
+        faults.add(path, fault, 'write for example "rate < 0.1"')
+        return
+    if columns is None:
+        return
+    try:
+        translation = translate(f"tocsin_result | project x = (\n{condition}\n)", {"tocsin_result": dict(columns)})
+    except QueryError as e:
+        faults.add(path, f"is no condition: {e.message}", e.hint or 'write for example "rate < 0.1"')
+        return
+    if translation.columns.get("x") != "bool":
+        faults.add(path, "is no condition: it is neither true nor false", 'write for example "rate < 0.1"')
+
+
+def _check_value(model: RuleModel, columns: Mapping[str, str] | None, faults: Faults) -> None:
+    if not model.value or columns is None:
+        return
+    if model.value not in columns:
+        faults.add(("value",), f"'{model.value}' is no field that the query gives", suggest(model.value, columns))
+    elif columns[model.value] not in _NUMBERS:
+        faults.add(("value",), f"'{model.value}' is a {columns[model.value]}, no number", "name a column of numbers")
+
+
+def _query(model: RuleModel, schema: Schema, made: Mapping[str, str], faults: Faults) -> WindowQuery | None:
+    try:
+        if model.sql:
+            return sql_query(model.sql, schema, by=model.by, made=made)
+        return window_query(model.query, schema, by=model.by, made=made)
+    except QueryError as e:
+        faults.add_query(("sql",) if model.sql else ("query",), e)
+        return None

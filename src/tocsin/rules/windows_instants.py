@@ -1,0 +1,105 @@
+"""When window rules look: at commits (early), at shared ticks, at ends of ``for``, and again after a failure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tocsin.alerts.conditions import LookKind
+from tocsin.errors import QueryError
+from tocsin.logstore.interface import CommitInfo, LogReader
+from tocsin.model.heard import Heard
+from tocsin.model.instants import TimerKind
+from tocsin.rules.history import commit_rows
+from tocsin.rules.memory import Memory
+from tocsin.rules.rule import Rule
+from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.shapes import Trouble
+from tocsin.rules.timers import Released
+from tocsin.rules.windows import Instant, after, evaluate_windows, every_of, tick
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A rule that could not look: nothing was decided of it."""
+
+    rule: Rule
+    error: QueryError
+    at: datetime
+    commit_seq: int
+
+
+def on_commits(
+    rules: RuleSet, commits: Sequence[CommitInfo], since: int, reader: LogReader, memory: Memory
+) -> list[Failed]:
+    """Early looks: each commit, at its T, by the rules that its rows can be about."""
+    failed: list[Failed] = []
+    index = rules.early
+    for commit in commits if index.rules else ():
+        if commit.rows:
+            rows_sql, params = commit_rows(since, commit.seq)
+            touched = index.touched(reader.select(index.keys_sql(rows_sql), params))
+            names = frozenset(index.rules[n].name for n in touched)
+            when = Instant(at=commit.ingested_at, commit_seq=commit.seq, kind=LookKind.EARLY)
+            groups = list(dict.fromkeys(rules.group_of[name] for name in sorted(names)))
+            failed += _failed(evaluate_windows(groups, when, reader, memory, only=names), rules, when)
+        since = commit.seq
+    return failed
+
+
+def on_timers(
+    rules: RuleSet, released: Sequence[Released], reader: LogReader, memory: Memory, heard: Heard
+) -> list[Failed]:
+    """Ticks, and the ends of ``for``, in their order; those of one instant at once."""
+    failed: list[Failed] = []
+    ends: dict[tuple[datetime, int], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for each in released:
+        timer = each.timer
+        if timer.kind is TimerKind.FOR:
+            memory.drop_timer(timer.rule, timer.kind, timer.key)
+            rule = rules.enabled.get(timer.rule)
+            if rule is not None and rule.window is not None:
+                ends[(each.at, each.commit_seq)][timer.rule].add(timer.key)
+            continue
+        when = Instant(at=each.at, commit_seq=each.commit_seq, kind=LookKind.TICK, waits_for=_unheard(each.at, heard))
+        if timer.rule:  # a rule that waited for watermarks
+            memory.drop_timer(timer.rule, timer.kind, timer.key)
+            if timer.rule in rules.group_of:
+                only = frozenset({timer.rule})
+                trouble = evaluate_windows([rules.group_of[timer.rule]], when, reader, memory, only=only)
+                failed += _failed(trouble, rules, when)
+            continue
+        every = every_of(timer)
+        groups = rules.window_groups.get(every)
+        if groups is None:
+            memory.drop_timer(timer.rule, timer.kind, timer.key)
+            continue
+        failed += _failed(evaluate_windows(groups, when, reader, memory), rules, when)
+        memory.put_timer(tick(every, after(timer.due, every)))
+    for (at, seq), instances in ends.items():
+        when = Instant(at=at, commit_seq=seq, kind=LookKind.DEADLINE)
+        wanted = {name: frozenset(keys) for name, keys in instances.items()}
+        groups = list(dict.fromkeys(rules.group_of[name] for name in sorted(wanted)))
+        trouble = evaluate_windows(groups, when, reader, memory, only=frozenset(wanted), instances=wanted)
+        failed += _failed(trouble, rules, when)
+    return failed
+
+
+def again(rules: RuleSet, rule: Rule, each: Released, reader: LogReader, memory: Memory, heard: Heard) -> list[Failed]:
+    """A rule that failed looks again, as on a tick."""
+    when = Instant(at=each.at, commit_seq=each.commit_seq, kind=LookKind.TICK, waits_for=_unheard(each.at, heard))
+    only = frozenset({rule.name})
+    return _failed(evaluate_windows([rules.group_of[rule.name]], when, reader, memory, only=only), rules, when)
+
+
+def _unheard(at: datetime, heard: Heard) -> frozenset[str]:
+    return frozenset(name for name in heard.watermarks if not heard.has_reached(at, (name,)))
+
+
+def _failed(trouble: Trouble, rules: RuleSet, when: Instant) -> list[Failed]:
+    return [
+        Failed(rule=rules.rules[name], error=error, at=when.at, commit_seq=when.commit_seq)
+        for name, error in trouble.rules.items()
+    ]
