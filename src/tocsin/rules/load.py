@@ -13,6 +13,7 @@ from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.schema import Defaults, RuleFile, RuleModel
 from tocsin.rules.unsupported import unsupported
+from tocsin.rules.windows_compile import compile_window, is_window
 
 
 def load_rules(files: Sequence[Path], schema: Schema, *, names: Mapping[Path, str] | None = None) -> RuleSet:
@@ -51,7 +52,8 @@ def load_documents(documents: Sequence[Document], schema: Schema, problems: list
             model, whole = _model(document, path, problems)
             if model is None:
                 continue
-            rule = compile_rule(model, defaults, schema, document, path, problems)
+            compiled = compile_window if is_window(model) else compile_rule
+            rule = compiled(model, defaults, schema, document, path, problems)
             if rule is not None and whole:
                 rules.setdefault(rule.name, rule)
     _check_renamings(rules, places, problems)
