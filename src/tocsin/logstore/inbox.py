@@ -31,6 +31,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+CHUNK = 4096
+"""Rows of a chunk: DuckDB reads chunks side by side."""
+
 # Where DuckDB's JSON reader is more generous than the canonical reading, or keeps the first of two. Each begins with a
 # literal, which lets RE2 leap to it.
 _ODD = (
@@ -45,6 +48,9 @@ def inbox(incoming: Incoming) -> pa.Table:
     if incoming.table is None:
         parts = [_table(group) for group in incoming.groups]
         incoming.table = pa.concat_tables(parts) if parts else SCHEMA.empty_table()
+        if incoming.size > CHUNK:
+            starts = range(0, incoming.size, CHUNK)
+            incoming.table = pa.concat_tables([incoming.table.slice(at, CHUNK) for at in starts])
     return incoming.table
 
 

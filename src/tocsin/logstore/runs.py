@@ -4,8 +4,8 @@ Most runs of a large commit are plain: their new events come after all that is k
 moves those in bulk. The others, and all runs of a small commit, are told event by event by ``told``, which is the
 specification; where an event came late, the run is told anew from its history. So no order of arrival changes the result.
 
-    live ─► held ─► sums ─► turned ─► tocsin.runs
-                      └─ not plain ─► told ─┘
+    live ─► held ─► sums ─── plain ────► tocsin.runs
+                      └─ others ─► told ─┘
 """
 
 from __future__ import annotations
@@ -60,30 +60,24 @@ _CARRIED = (
 
 
 def update_runs(con: duckdb.DuckDBPyConnection, *, rows: int, ingested: datetime, seq: int) -> None:
-    """Bring tocsin.runs up to date with ``live`` (``rows`` events), and leave in ``turned`` what became of its runs."""
+    """Bring tocsin.runs up to date with ``live`` (``rows`` events)."""
     con.execute(sql("hold_runs"))
+    con.execute("DELETE FROM tocsin.runs WHERE rowid IN (SELECT row_id FROM held)")
     at = ingested.replace(tzinfo=None)
     if rows <= SMALL:
-        runs = [r for (r,) in con.execute("SELECT DISTINCT RunId FROM live").fetchall()]
-        into = "CREATE OR REPLACE TEMP TABLE turned AS "
+        names = con.execute("SELECT DISTINCT RunId FROM live").fetchall()
     else:
         con.execute(sql("sum_runs"))
         con.execute(sql("turn_runs"), {"ingested": at, "seq": seq})
-        runs = [
-            r
-            for (r,) in con.execute(
-                "SELECT DISTINCT RunId FROM live WHERE rh IN (SELECT rh FROM sums WHERE NOT plain)"
-            ).fetchall()
-        ]
-        into = "INSERT INTO turned BY NAME "
-    if runs:
-        con.register("told", _tell(con, runs, ingested=at, seq=seq))
+        names = con.execute(
+            "SELECT DISTINCT RunId FROM live WHERE rh IN (SELECT rh FROM sums WHERE NOT plain)"
+        ).fetchall()
+    if names:
+        con.register("told", _tell(con, [name for (name,) in names], ingested=at, seq=seq))
         try:
-            con.execute(into + "FROM told")
+            con.execute("INSERT INTO tocsin.runs BY NAME FROM told")
         finally:
             con.unregister("told")
-    con.execute("DELETE FROM tocsin.runs WHERE rowid IN (SELECT row_id FROM held)")
-    con.execute("INSERT INTO tocsin.runs BY NAME FROM turned")
 
 
 def _tell(con: duckdb.DuckDBPyConnection, runs: list[str], *, ingested: datetime, seq: int) -> pa.Table:

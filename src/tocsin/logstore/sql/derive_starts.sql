@@ -1,6 +1,6 @@
 -- derive_starts.sql: a terminal event without start and length gets the start that Runs now knows
--- in: events, turned
+-- in: events, tocsin.runs
 UPDATE events SET StartTime = r.StartTime, StartDerived = true
-FROM turned AS r
+FROM (SELECT RunId, StartTime FROM tocsin.runs WHERE RunId IN (SELECT RunId FROM events WHERE bare)) AS r
 WHERE events.RunId = r.RunId AND bare AND ok AND fault = '' AND is_status
     AND r.StartTime <= coalesce(events.EndTime, events.TimeGenerated)

@@ -5,7 +5,7 @@
 --      dedupe key), rh (hash of RunId), ended, bare (ended, with neither start nor length), code (of Status), filled (which of the
 --      describing columns say something)
 -- `ok` is proof that both readings agree. Every member is known, none comes twice (as many keys as values were found), no
--- object lies where a text is meant, Tags and Properties are flat and without doubles, and times have the plain form.
+-- object lies where a text is meant, Tags and Properties are flat and hold no key twice, and times have the plain form.
 WITH parsed AS (
     SELECT *, TRY(json_transform(p, '{
       "specversion":"VARCHAR", "id":"VARCHAR", "source":"VARCHAR", "type":"VARCHAR", "time":"VARCHAR",
@@ -19,10 +19,10 @@ WITH parsed AS (
         "EndTime":"VARCHAR", "DurationMs":"VARCHAR", "Tags":"JSON", "Properties":"JSON"
       }
     }')) AS e,
-        CASE WHEN NOT sure THEN TRY(json_keys(p, ['$', '$.data', '$.data.Tags', '$.data.Properties'])) END AS k
+        TRY(json_keys(p, ['$', '$.data', '$.data.Tags', '$.data.Properties'])) AS k
     FROM incoming
 ), fields AS (
-    SELECT n, b, p, raw, sure, own, consumer, received, unsure_retry, e, k, e.type AS type,
+    SELECT n, b, p, raw, sure, own, consumer, received, unsure_retry, e, e.type AS type,
         CASE WHEN sure THEN TRY_CAST(e.time AS TIMESTAMP) ELSE wire_time(e.time) END AS happened,
         CASE WHEN sure THEN TRY_CAST(e.data.StartTime AS TIMESTAMP) ELSE wire_time(e.data.StartTime) END AS StartTime,
         CASE WHEN sure THEN TRY_CAST(e.data.EndTime AS TIMESTAMP) ELSE wire_time(e.data.EndTime) END AS EndTime,
@@ -31,26 +31,28 @@ WITH parsed AS (
             NOT odd
             AND e.type IN ('tocsin.run.status', 'tocsin.run.heartbeat')
             AND len(k[1]) = (
-          (e.specversion IS NOT NULL)::INT + (e.id IS NOT NULL)::INT + (e.source IS NOT NULL)::INT +
-          (e.type IS NOT NULL)::INT + (e.time IS NOT NULL)::INT + (e.datacontenttype IS NOT NULL)::INT +
-          (e.dataschema IS NOT NULL)::INT + (e.subject IS NOT NULL)::INT + (e.data IS NOT NULL)::INT
+                (e.specversion IS NOT NULL)::INT + (e.id IS NOT NULL)::INT + (e.source IS NOT NULL)::INT +
+                (e.type IS NOT NULL)::INT + (e.time IS NOT NULL)::INT + (e.datacontenttype IS NOT NULL)::INT +
+                (e.dataschema IS NOT NULL)::INT + (e.subject IS NOT NULL)::INT + (e.data IS NOT NULL)::INT
             )
             AND len(k[2]) > 0
             AND len(k[2]) = (
-          (e.data.RunId IS NOT NULL)::INT + (e.data.ParentRunId IS NOT NULL)::INT +
-          (e.data.RootRunId IS NOT NULL)::INT + (e.data.JobKey IS NOT NULL)::INT +
-          (e.data.Status IS NOT NULL)::INT + (e.data.OriginalStatus IS NOT NULL)::INT +
-          (e.data.Reason IS NOT NULL)::INT + (e.data.Message IS NOT NULL)::INT +
-          (e.data.ErrorCode IS NOT NULL)::INT + (e.data.LogTail IS NOT NULL)::INT +
-          (e.data.ExperimentName IS NOT NULL)::INT + (e.data.WorkspaceName IS NOT NULL)::INT +
-          (e.data.RunType IS NOT NULL)::INT + (e.data.DisplayName IS NOT NULL)::INT +
-          (e.data.Target IS NOT NULL)::INT + (e.data.TriggeringUserName IS NOT NULL)::INT +
-          (e.data.OwnerEmail IS NOT NULL)::INT + (e.data.Url IS NOT NULL)::INT + (e.data.Attempt IS NOT NULL)::INT +
-          (e.data.WillRetry IS NOT NULL)::INT + (e.data.Progress IS NOT NULL)::INT +
-          (e.data.StartTime IS NOT NULL)::INT + (e.data.EndTime IS NOT NULL)::INT +
-          (e.data.DurationMs IS NOT NULL)::INT + (e.data.Tags IS NOT NULL)::INT +
-          (e.data.Properties IS NOT NULL)::INT
-            ),
+                (e.data.RunId IS NOT NULL)::INT + (e.data.ParentRunId IS NOT NULL)::INT +
+                (e.data.RootRunId IS NOT NULL)::INT + (e.data.JobKey IS NOT NULL)::INT +
+                (e.data.Status IS NOT NULL)::INT + (e.data.OriginalStatus IS NOT NULL)::INT +
+                (e.data.Reason IS NOT NULL)::INT + (e.data.Message IS NOT NULL)::INT +
+                (e.data.ErrorCode IS NOT NULL)::INT + (e.data.LogTail IS NOT NULL)::INT +
+                (e.data.ExperimentName IS NOT NULL)::INT + (e.data.WorkspaceName IS NOT NULL)::INT +
+                (e.data.RunType IS NOT NULL)::INT + (e.data.DisplayName IS NOT NULL)::INT +
+                (e.data.Target IS NOT NULL)::INT + (e.data.TriggeringUserName IS NOT NULL)::INT +
+                (e.data.OwnerEmail IS NOT NULL)::INT + (e.data.Url IS NOT NULL)::INT +
+                (e.data.Attempt IS NOT NULL)::INT + (e.data.WillRetry IS NOT NULL)::INT +
+                (e.data.Progress IS NOT NULL)::INT + (e.data.StartTime IS NOT NULL)::INT +
+                (e.data.EndTime IS NOT NULL)::INT + (e.data.DurationMs IS NOT NULL)::INT +
+                (e.data.Tags IS NOT NULL)::INT + (e.data.Properties IS NOT NULL)::INT
+            )
+            AND is_flat(e.data.Tags, k[3])
+            AND is_flat(e.data.Properties, k[4]),
             false
         ) AS counted
     FROM parsed
@@ -61,14 +63,13 @@ WITH parsed AS (
             AND (happened IS NOT NULL OR coalesce(e.time, '') = '')
             AND (StartTime IS NOT NULL OR coalesce(e.data.StartTime, '') = '')
             AND (EndTime IS NOT NULL OR coalesce(e.data.EndTime, '') = '')
-            AND is_flat(e.data.Tags, k[3]) AND is_flat(e.data.Properties, k[4])
             AND is_text(e.data.RunId) AND is_text(e.data.ParentRunId) AND is_text(e.data.RootRunId) AND
-        is_text(e.data.JobKey) AND is_text(e.data.Status) AND is_text(e.data.OriginalStatus) AND
-        is_text(e.data.Reason) AND is_text(e.data.Message) AND is_text(e.data.ErrorCode) AND
-        is_text(e.data.LogTail) AND is_text(e.data.ExperimentName) AND is_text(e.data.WorkspaceName) AND
-        is_text(e.data.RunType) AND is_text(e.data.DisplayName) AND is_text(e.data.Target) AND
-        is_text(e.data.TriggeringUserName) AND is_text(e.data.OwnerEmail) AND is_text(e.data.Url) AND
-        is_text(e.id) AND is_text(e.source)
+            is_text(e.data.JobKey) AND is_text(e.data.Status) AND is_text(e.data.OriginalStatus) AND
+            is_text(e.data.Reason) AND is_text(e.data.Message) AND is_text(e.data.ErrorCode) AND
+            is_text(e.data.LogTail) AND is_text(e.data.ExperimentName) AND is_text(e.data.WorkspaceName) AND
+            is_text(e.data.RunType) AND is_text(e.data.DisplayName) AND is_text(e.data.Target) AND
+            is_text(e.data.TriggeringUserName) AND is_text(e.data.OwnerEmail) AND is_text(e.data.Url) AND
+            is_text(e.id) AND is_text(e.source)
         ) AS ok,
         type = 'tocsin.run.status' AS is_status,
         coalesce(e.id, '') AS id,
@@ -78,22 +79,22 @@ WITH parsed AS (
         e
     FROM fields
 ), clean AS (
-SELECT n, b, ok, is_status,
-    CASE WHEN trim(RunId) = '' THEN 'no_run_id' WHEN is_status AND trim(word) = '' THEN 'no_status' ELSE '' END AS fault,
-    happened IS NOT NULL OR own AS TimeGiven,
-    id <> '' AS named,
-    CASE WHEN id <> '' THEN id ELSE
-        'sha256:' || sha256(concat_ws(chr(0), consumer, RunId, word, coalesce(raw, p)))
-    END AS EventId,
-    Source, consumer AS Consumer,
-    coalesce(happened, fallback) AS TimeGenerated,
-    RunId,
-    CASE WHEN coalesce(e.data.RootRunId, '') <> '' THEN e.data.RootRunId
-        WHEN coalesce(e.data.ParentRunId, '') <> '' THEN e.data.ParentRunId ELSE RunId END AS RootRunId,
-    CASE WHEN coalesce(e.data.JobKey, '') <> '' THEN e.data.JobKey ELSE RunId END AS JobKey,
-    greatest(coalesce(TRY_CAST(e.data.Attempt AS INTEGER), 0), 0) AS Attempt,
-    coalesce(TRY_CAST(e.data.WillRetry AS BOOLEAN), CASE WHEN unsure_retry THEN NULL ELSE false END) AS WillRetry,
-    CASE lower(trim(word))
+    SELECT n, b, ok, is_status,
+        CASE WHEN trim(RunId) = '' THEN 'no_run_id' WHEN is_status AND trim(word) = '' THEN 'no_status' ELSE '' END AS fault,
+        happened IS NOT NULL OR own AS TimeGiven,
+        id <> '' AS named,
+        CASE WHEN id <> '' THEN id ELSE
+            'sha256:' || sha256(concat_ws(chr(0), consumer, RunId, word, coalesce(raw, p)))
+        END AS EventId,
+        Source, consumer AS Consumer,
+        coalesce(happened, fallback) AS TimeGenerated,
+        RunId,
+        CASE WHEN coalesce(e.data.RootRunId, '') <> '' THEN e.data.RootRunId
+            WHEN coalesce(e.data.ParentRunId, '') <> '' THEN e.data.ParentRunId ELSE RunId END AS RootRunId,
+        CASE WHEN coalesce(e.data.JobKey, '') <> '' THEN e.data.JobKey ELSE RunId END AS JobKey,
+        greatest(coalesce(TRY_CAST(e.data.Attempt AS INTEGER), 0), 0) AS Attempt,
+        coalesce(TRY_CAST(e.data.WillRetry AS BOOLEAN), CASE WHEN unsure_retry THEN NULL ELSE false END) AS WillRetry,
+        CASE lower(trim(word))
             WHEN 'notstarted' THEN 'NotStarted'
             WHEN 'starting' THEN 'Starting'
             WHEN 'provisioning' THEN 'Provisioning'
@@ -108,24 +109,24 @@ SELECT n, b, ok, is_status,
             WHEN 'failed' THEN 'Failed'
             WHEN 'canceled' THEN 'Canceled'
             ELSE 'Unknown' END AS Status,
-    CASE WHEN coalesce(e.data.OriginalStatus, '') <> '' THEN e.data.OriginalStatus ELSE word END AS OriginalStatus,
-    CASE WHEN coalesce(e.data.Reason, '') = '' THEN ''
-        WHEN lower(e.data.Reason) IN ('preempted', 'out_of_memory', 'timeout', 'user_canceled', 'quota', 'infrastructure', 'code_error')
-        THEN lower(e.data.Reason) ELSE 'unknown' END AS Reason,
-    coalesce(e.data.ParentRunId, '') AS ParentRunId, coalesce(e.data.Message, '') AS Message,
-    coalesce(e.data.ErrorCode, '') AS ErrorCode, coalesce(e.data.LogTail, '') AS LogTail,
-    coalesce(e.data.ExperimentName, '') AS ExperimentName, coalesce(e.data.WorkspaceName, '') AS WorkspaceName,
-    coalesce(e.data.RunType, '') AS RunType, coalesce(e.data.DisplayName, '') AS DisplayName,
-    coalesce(e.data.Target, '') AS Target, coalesce(e.data.TriggeringUserName, '') AS TriggeringUserName,
-    coalesce(e.data.OwnerEmail, '') AS OwnerEmail, coalesce(e.data.Url, '') AS Url,
-    CASE WHEN TRY_CAST(e.data.Progress AS DOUBLE) BETWEEN 0 AND 1 THEN TRY_CAST(e.data.Progress AS DOUBLE) END AS Progress,
-    CASE WHEN e.data.Tags ^@ '{' THEN e.data.Tags ELSE '{}' END AS Tags,
-    CASE WHEN e.data.Properties ^@ '{' THEN e.data.Properties ELSE '{}' END AS Properties,
-    StartTime, EndTime,
-    CASE WHEN TRY_CAST(e.data.DurationMs AS BIGINT) >= 0 THEN TRY_CAST(e.data.DurationMs AS BIGINT) END AS DurationMs,
-    CASE WHEN raw IS NULL THEN p WHEN json_valid(raw) THEN raw ELSE to_json(CAST(raw AS VARCHAR)) END AS Raw,
-    make_timestamp(received) AS received
-FROM named
+        CASE WHEN coalesce(e.data.OriginalStatus, '') <> '' THEN e.data.OriginalStatus ELSE word END AS OriginalStatus,
+        CASE WHEN coalesce(e.data.Reason, '') = '' THEN ''
+            WHEN lower(e.data.Reason) IN ('preempted', 'out_of_memory', 'timeout', 'user_canceled', 'quota', 'infrastructure', 'code_error')
+            THEN lower(e.data.Reason) ELSE 'unknown' END AS Reason,
+        coalesce(e.data.ParentRunId, '') AS ParentRunId, coalesce(e.data.Message, '') AS Message,
+        coalesce(e.data.ErrorCode, '') AS ErrorCode, coalesce(e.data.LogTail, '') AS LogTail,
+        coalesce(e.data.ExperimentName, '') AS ExperimentName, coalesce(e.data.WorkspaceName, '') AS WorkspaceName,
+        coalesce(e.data.RunType, '') AS RunType, coalesce(e.data.DisplayName, '') AS DisplayName,
+        coalesce(e.data.Target, '') AS Target, coalesce(e.data.TriggeringUserName, '') AS TriggeringUserName,
+        coalesce(e.data.OwnerEmail, '') AS OwnerEmail, coalesce(e.data.Url, '') AS Url,
+        CASE WHEN TRY_CAST(e.data.Progress AS DOUBLE) BETWEEN 0 AND 1 THEN TRY_CAST(e.data.Progress AS DOUBLE) END AS Progress,
+        CASE WHEN e.data.Tags ^@ '{' THEN e.data.Tags ELSE '{}' END AS Tags,
+        CASE WHEN e.data.Properties ^@ '{' THEN e.data.Properties ELSE '{}' END AS Properties,
+        StartTime, EndTime,
+        CASE WHEN TRY_CAST(e.data.DurationMs AS BIGINT) >= 0 THEN TRY_CAST(e.data.DurationMs AS BIGINT) END AS DurationMs,
+        CASE WHEN raw IS NULL THEN p WHEN json_valid(raw) THEN raw ELSE to_json(CAST(raw AS VARCHAR)) END AS Raw,
+        make_timestamp(received) AS received
+    FROM named
 )
 SELECT *,
     false AS StartDerived,

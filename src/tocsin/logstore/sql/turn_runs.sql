@@ -1,8 +1,8 @@
 -- turn_runs.sql: what Runs holds of the plain runs after their new events
--- in: sums, events, held, $ingested TIMESTAMP, $seq BIGINT; out: turned(columns of tocsin.runs)
+-- in: sums, events, held, $ingested TIMESTAMP, $seq BIGINT; out: rows of tocsin.runs
 -- State and what belongs to it (reason, message, …) come from the last event; what describes a run comes from the last one
 -- that says it, so that a sparse last event does not make a run nameless.
-CREATE OR REPLACE TEMP TABLE turned AS
+INSERT INTO tocsin.runs BY NAME
 WITH t AS (
     SELECT s.RunId,
     CASE WHEN e.RootRunId <> e.RunId THEN e.RootRunId ELSE coalesce(h.RootRunId, e.RunId) END AS RootRunId,
