@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,7 @@ from tests.unit.logstore.helpers import Bench, event, raw
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.reading import WIRE, read_cloud_event
-from tocsin.model.event import Batch, DeadReason, MappedEvent, MappedEvents
+from tocsin.model.event import Batch, Commit, DeadReason, MappedEvent, MappedEvents
 from tocsin.model.strictjson import ReadError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -127,18 +127,21 @@ class Trio:
             patch.setattr("tocsin.logstore.small.MOST", 0)
             slow = self.slow.append([Batch(mapped=(MappedEvents(consumer="c", events=read, received_us=us),))])
             fast = self.fast.append([Batch(raw=(raw(payloads, received=NOW),))])
-        small = self.small.append([Batch(raw=(raw(payloads, received=NOW),))])
-        return self._seen(self.slow, slow, dead), self._seen(self.fast, fast, []), self._seen(self.small, small, [])
+        # One by one, since a single hostile payload sends its commit the other way.
+        small = [self.small.append([Batch(raw=(raw([p], received=NOW),))]) for p in payloads]
+        return self._seen(self.slow, [slow], dead), self._seen(self.fast, [fast], []), self._seen(self.small, small, [])
 
     @staticmethod
-    def _seen(store: DuckLogStore, commit: Any, dead: list[DeadReason]) -> Any:
-        (receipt,) = commit.receipts
+    def _seen(store: DuckLogStore, commits: Sequence[Commit], dead: list[DeadReason]) -> Any:
+        receipts = [receipt for commit in commits for receipt in commit.receipts]
+        seqs = [commit.seq for commit in commits if commit.seq is not None]
         rows = store.select(
-            "SELECT * EXCLUDE (IngestedAt) FROM RunStatusChanged WHERE CommitSeq = $seq ORDER BY rowid",
-            {"seq": commit.seq or 0},
+            "SELECT * EXCLUDE (IngestedAt, CommitSeq) FROM RunStatusChanged WHERE CommitSeq IN (SELECT unnest($seqs)) ORDER BY rowid",
+            {"seqs": seqs or [0]},
         ).to_pylist()
-        reasons = sorted([*dead, *(x.reason for x in receipt.dead)])
-        return rows, receipt.accepted, receipt.duplicate, receipt.heartbeats, reasons
+        reasons = sorted([*dead, *(x.reason for r in receipts for x in r.dead)])
+        sums = [sum(getattr(r, k) for r in receipts) for k in ("accepted", "duplicate", "heartbeats")]
+        return rows, sums, reasons
 
 
 @pytest.fixture(scope="module")
