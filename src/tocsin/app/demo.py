@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Event
 
-import httpx
 import structlog
 
 from tocsin.app.demo_day import EXPERIMENTS, SEED, Day, Experiment, Run, event, failed, make_day, run_of
@@ -37,6 +36,9 @@ class HttpPost:
 
     def __init__(self, base_url: str, *, consumer: str = "events", token: str = "") -> None:
         """``base_url`` as in ``http.base_url``. ``token`` where the intake asks for one."""
+        import httpx  # takes a while; only the demo pays for it
+
+        self._away = httpx.TransportError
         self._client = httpx.Client(
             base_url=base_url,
             headers={"Authorization": f"Bearer {token}"} if token else {},
@@ -50,7 +52,7 @@ class HttpPost:
             answer = self._client.post(
                 self._path, content=b"\n".join(payloads), headers={"Content-Type": "application/x-ndjson"}
             )
-        except httpx.TransportError as error:
+        except self._away as error:
             raise ConnectionError(f"the intake cannot be reached: {error}") from error
         if answer.status_code == 429 or answer.status_code >= 500:
             raise ConnectionError(f"the intake is busy: {answer.status_code}")
