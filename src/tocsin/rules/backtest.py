@@ -1,0 +1,312 @@
+"""What a rule would have told over stored history, by the engine that runs it live.
+
+    history   |-- step --|-- step --|-- step --|       steps of so many rows; their commits are evaluated together
+    timers          D1 D2      D3                      judged in order, after the commits of their step
+
+Only commits that can matter to the rule are handed over: those with rows of runs of which some row passes its prefilter.
+The others would be read and left. A deadline of `final_after` is judged with all that its step has brought; it still counts
+only tries up to its own time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from tocsin.clock import EPOCH, Clock
+from tocsin.errors import TocsinError
+from tocsin.kql.prefilter import Op
+from tocsin.logstore.interface import CommitInfo, LogReader
+from tocsin.model.alert import Phase
+from tocsin.model.heard import Heard
+from tocsin.model.instants import TimerKind
+from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.statuses import Kind, Severity
+from tocsin.rules.backtest_view import AsIfLive, Ledger, commit
+from tocsin.rules.evaluate import Evaluation, evaluate
+from tocsin.rules.history import micros, moment
+from tocsin.rules.rule import Rule
+from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.timers import Released
+from tocsin.state.interface import RuleRecord
+
+STEP_ROWS = 500_000
+"""Rows of one step: some 60 MB while it is read."""
+BUCKETS = 20_000
+"""Into so many parts the history is cut to find the steps."""
+KEPT = 10_000
+"""So many of what was told are kept whole; the counts are of all."""
+US = timedelta(microseconds=1)
+
+Progress = Callable[[int, int], None]
+"""Told after each step: rows done, rows in all."""
+
+
+class NotYet(TocsinError):
+    """The rule is of a kind that cannot be backtested."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """Something that would have been told."""
+
+    at: datetime  # T; UTC
+    event_time: datetime  # UTC
+    kind: str  # fired, resolved, …
+    severity: Severity
+    run_id: str
+    instance: Mapping[str, object]
+    carried: Mapping[str, object]  # what the alert carries besides `by`
+    message: str
+    why: str
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Most:
+    """The most frequent value of a field among what was told."""
+
+    field: str
+    value: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backtest:
+    """What came of it."""
+
+    rule: str
+    severity: Severity
+    since: datetime  # UTC, included
+    until: datetime  # UTC, excluded
+    as_if_live: bool
+    events: int  # rows that lay in between
+    told_count: int
+    told: tuple[Told, ...]  # the first ones, in order of T
+    hours: Mapping[datetime, int]  # how many were told, by the hour of T; hours without any are left out
+    by_kind: Mapping[str, int]
+    most: Most | None
+    stale: int  # older than `tell_within` when they came: recorded, not told
+    errors: tuple[str, ...]
+    seconds: float
+
+
+def backtest(
+    rule: Rule,
+    reader: LogReader,
+    since: datetime,
+    until: datetime,
+    *,
+    clock: Clock,
+    as_if_live: bool = False,
+    progress: Progress | None = None,
+    step_rows: int = STEP_ROWS,
+) -> Backtest:
+    """Evaluate ``rule``, as if it had come into force at ``since``, over what arrived in [since, until).
+
+    With ``as_if_live`` event times stand for arrival times, for imported history. Only reads. Raises NotYet for a kind of
+    rule that cannot be backtested, QueryError and StoreError of the reader.
+    """
+    if rule.kind is not Kind.ROW:
+        raise NotYet(f"{rule.name} is {_a(rule.kind)} rule; so far only row rules can be backtested")
+    began = clock.monotonic()
+    rule = replace(rule, enabled=True)
+    log = AsIfLive(reader) if as_if_live else reader
+    start, steps = _steps(log, since, until, step_rows)
+    total, done = sum(n for _, n in steps), 0
+    tally = _Tally()
+    ledger = Ledger([RuleRecord(name=rule.name, meaning=rule.meaning, start_seq=start)])
+    rules, after = RuleSet({rule.name: rule}), start
+    for (hi, rows), last in _with_last(steps):
+        commits = _commits(log, rule, start, after, hi)
+        end = until - US if last else commits[-1].ingested_at
+        heard = _everybody(log, after, hi, end)
+        tally.take(_evaluated(rules, commits, after, log, ledger, heard))
+        after = hi
+        while due := [t for t in ledger.due(end) if t.kind is not TimerKind.CATCH_UP]:
+            released = [Released(timer=t, at=t.due, commit_seq=hi) for t in sorted(due, key=lambda t: (t.due, t.key))]
+            tally.take(_evaluated(rules, released, after, log, ledger, heard))
+            if tally.broken:
+                break
+        done += rows
+        if progress:
+            progress(done, total)
+        if tally.broken:
+            break
+    return tally.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
+
+
+def _evaluated(
+    rules: RuleSet,
+    instants: Sequence[CommitInfo | Released],
+    after: int,
+    log: LogReader,
+    ledger: Ledger,
+    heard: Heard,
+) -> Evaluation:
+    evaluation = evaluate(rules, instants, after, log, ledger, heard)
+    ledger.take(evaluation.outcome)
+    return evaluation
+
+
+def _with_last(steps: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], bool]]:
+    for i, step in enumerate(steps):
+        yield step, i == len(steps) - 1
+
+
+def _steps(log: LogReader, since: datetime, until: datetime, step_rows: int) -> tuple[int, list[tuple[int, int]]]:
+    """The CommitSeq before the range, and the steps: (last CommitSeq, rows)."""
+    bounds = {"since": _utc(since), "until": _utc(until)}
+    inside = "IngestedAt >= $since AND IngestedAt < $until"
+    (found,) = log.select(
+        f"SELECT min(CommitSeq) AS lo, max(CommitSeq) AS hi FROM RunStatusChanged WHERE {inside}", bounds
+    ).to_pylist()
+    if found["lo"] is None:
+        return 0, []
+    lo, hi = int(found["lo"]), int(found["hi"])
+    width = max(1, (hi - lo + 1) // BUCKETS)
+    table = log.select(
+        "SELECT (CommitSeq - $lo) // $width AS bucket, count(*) AS n FROM RunStatusChanged"
+        f" WHERE {inside} GROUP BY bucket ORDER BY bucket",
+        {**bounds, "lo": lo, "width": width},
+    )
+    steps: list[tuple[int, int]] = []
+    rows = 0
+    for bucket, n in zip(*(c.to_pylist() for c in table.columns), strict=True):
+        rows += n
+        end = min(hi, lo + (bucket + 1) * width - 1)
+        if rows >= step_rows or end >= hi:
+            steps.append((end, rows))
+            rows = 0
+    return lo - 1, steps
+
+
+def _commits(log: LogReader, rule: Rule, start: int, after: int, hi: int) -> list[CommitInfo]:
+    """The commits in (after, hi] that can matter to the rule; the last of the step in any case."""
+    where, values = _prefilter(rule)
+    table = log.select(
+        "SELECT CommitSeq, epoch_us(min(IngestedAt)), count(*) FROM RunStatusChanged"
+        " WHERE CommitSeq > $after AND CommitSeq <= $hi AND RunId IN"
+        f" (SELECT RunId FROM RunStatusChanged WHERE CommitSeq > $start AND CommitSeq <= $hi{where})"
+        " GROUP BY CommitSeq ORDER BY CommitSeq",
+        {"start": start, "after": after, "hi": hi, **values},
+    )
+    commits = [commit(seq, us, n) for seq, us, n in zip(*(c.to_pylist() for c in table.columns), strict=True)]
+    if not commits or commits[-1].seq < hi:
+        stamp = log.select(
+            "SELECT epoch_us(max(IngestedAt)) FROM RunStatusChanged WHERE CommitSeq > $after AND CommitSeq <= $hi",
+            {"after": after, "hi": hi},
+        )
+        commits.append(commit(hi, stamp.column(0)[0].as_py(), 1))
+    return commits
+
+
+def _prefilter(rule: Rule) -> tuple[str, dict[str, object]]:
+    """What plain text columns of every matching row satisfy, in SQL."""
+    clauses, values = [], dict[str, object]()
+    for i, p in enumerate(rule.prefilter):
+        if not p.path and p.op is not Op.EQ_CI and all(isinstance(v, str) for v in p.values):
+            names = [f"v{i}_{j}" for j in range(len(p.values))]
+            values.update(zip(names, p.values, strict=True))
+            clauses.append(f' AND "{p.column}" IN ({", ".join("$" + n for n in names)})')
+    return "".join(clauses), values
+
+
+def _everybody(log: LogReader, after: int, hi: int, until: datetime) -> Heard:
+    """Every consumer is heard up to the end of the step."""
+    sql = "SELECT DISTINCT Consumer FROM RunStatusChanged WHERE CommitSeq > $after AND CommitSeq <= $hi"
+    names = log.select(sql, {"after": after, "hi": hi}).column(0).to_pylist()
+    return Heard(watermarks=dict.fromkeys(names, until), kinds=dict.fromkeys(names, "http"))
+
+
+@dataclass(slots=True)
+class _Tally:
+    told: list[Told] = field(default_factory=list)
+    count: int = 0
+    hours: Counter[datetime] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    values: dict[str, Counter[str]] = field(default_factory=dict)
+    stale: int = 0
+    errors: list[str] = field(default_factory=list)
+    broken: bool = False  # the rule as a whole failed
+
+    def take(self, evaluation: Evaluation) -> None:
+        self.stale += sum(t.after is Phase.STALE for t in evaluation.outcome.transitions)
+        for failure in evaluation.failures:
+            self.errors.append(f"{failure.error} (at {failure.at:%Y-%m-%d %H:%M:%S})")
+            self.broken |= not failure.events
+        for intent in sorted(evaluation.outcome.intents, key=lambda i: i.at):
+            if intent.kind is IntentKind.SUMMARY:
+                continue
+            self.count += 1
+            self.kinds[str(intent.kind)] += 1
+            self.hours[intent.at.replace(minute=0, second=0, microsecond=0)] += 1
+            shared = {**intent.instance, **intent.keep, **intent.labels}
+            shared.setdefault("ExperimentName", intent.event.get("ExperimentName"))
+            for name, value in shared.items():
+                if name not in _OWN and value not in (None, "", {}, []):
+                    self.values.setdefault(name, Counter())[str(value)] += 1
+            if len(self.told) < 2 * KEPT:
+                self.told.append(_told(intent))
+
+    def most(self) -> Most | None:
+        """The field and value that most of what was told shares."""
+        best: Most | None = None
+        for name, counted in self.values.items():
+            ((value, n),) = counted.most_common(1)
+            better = best is None or n > best.count or (n == best.count and name == "ExperimentName")
+            if n > 1 and better:
+                best = Most(field=name, value=value, count=n)
+        return best
+
+    def result(
+        self, rule: Rule, since: datetime, until: datetime, as_if_live: bool, events: int, seconds: float
+    ) -> Backtest:
+        return Backtest(
+            rule=rule.name,
+            severity=rule.severity,
+            since=since,
+            until=until,
+            as_if_live=as_if_live,
+            events=events,
+            told_count=self.count,
+            told=tuple(sorted(self.told, key=lambda t: (t.at, t.event_time, t.run_id))[:KEPT]),
+            hours=dict(sorted(self.hours.items())),
+            by_kind=dict(self.kinds),
+            most=self.most(),
+            stale=self.stale,
+            errors=tuple(dict.fromkeys(self.errors)),
+            seconds=seconds,
+        )
+
+
+_OWN = frozenset({"RunId", "RootRunId", "ParentRunId", "EventId", "Message", "LogTail", "Url", "DisplayName"})
+"""Fields that say which run it is: what they have in common says nothing."""
+
+
+def _told(intent: Intent) -> Told:
+    return Told(
+        at=intent.at,
+        event_time=intent.event_time or intent.at,
+        kind=str(intent.kind),
+        severity=intent.severity,
+        run_id=intent.run_id,
+        instance=dict(intent.instance),
+        carried={
+            "ExperimentName": intent.event.get("ExperimentName", ""),
+            **{k: v for k, v in {**intent.keep, **intent.labels}.items() if v not in (None, "")},
+        },
+        message=str(intent.event.get("Message") or "")[:500],
+        why=str(intent.why),
+        value=intent.value,
+    )
+
+
+def _utc(t: datetime) -> datetime:
+    return moment(micros(t)).replace(tzinfo=None) if t > EPOCH else EPOCH.replace(tzinfo=None)
+
+
+def _a(kind: Kind) -> str:
+    return f"an {kind.value}" if kind.value[0] in "aeiou" else f"a {kind.value}"

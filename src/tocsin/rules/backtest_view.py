@@ -1,0 +1,132 @@
+"""What a backtest reads and remembers: history as it lies, or as if each event had arrived when it happened.
+
+    stored      CommitSeq 1 2 3 …               IngestedAt as stamped then
+    as if live  CommitSeq = µs of TimeGenerated IngestedAt = TimeGenerated: every event a commit of its own, in event order
+
+Nothing is written: what the rule decides stays in a ``Ledger`` in memory.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+import pyarrow as pa
+
+from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, RunSpan
+from tocsin.model.alert import ConditionState, Occurrence, instance_key
+from tocsin.model.instants import Timer
+from tocsin.rules import history
+from tocsin.rules.history import moment
+from tocsin.rules.memory import Pair
+from tocsin.state.interface import CatchUp, Outcome, RuleRecord
+
+_EVENTS = (
+    "SELECT * REPLACE (epoch_us(TimeGenerated) AS CommitSeq, TimeGenerated AS IngestedAt) FROM main.RunStatusChanged"
+)
+_RUNS = "SELECT * REPLACE (FirstTime AS FirstSeen) FROM main.Runs"
+_COMMIT_ROWS = history.commit_rows(0, 0)[0]
+_ZONES = " AND TimeGenerated > make_timestamp($lo::BIGINT) AND TimeGenerated <= make_timestamp($hi::BIGINT)"
+
+
+class AsIfLive(LogReader):
+    """A log in which every event arrived at its TimeGenerated. A CommitSeq is µs since the epoch."""
+
+    def __init__(self, reader: LogReader) -> None:
+        self._reader = reader
+        self._next: dict[int, int | None] = {}
+
+    def select(self, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None) -> pa.Table:
+        """See ``LogReader.select``."""
+        plain = sql.replace(_COMMIT_ROWS, _COMMIT_ROWS + _ZONES)  # says the same, and lets old row groups be skipped
+        ours = f"WITH RunStatusChanged AS NOT MATERIALIZED ({_EVENTS}), Runs AS NOT MATERIALIZED ({_RUNS})"
+        if plain.lstrip()[:5].upper() == "WITH ":
+            return self._reader.select(f"{ours}, {plain.lstrip()[5:]}", params, limits)
+        return self._reader.select(f"{ours} {plain}", params, limits)
+
+    def head(self) -> Head:
+        """See ``LogReader.head``."""
+        newest = self._reader.select("SELECT max(epoch_us(TimeGenerated)) FROM RunStatusChanged").column(0)[0].as_py()
+        return Head(seq=newest or 0, ingested_at=moment(newest or 0))
+
+    def commits(self, after: int, limit: int = 1000) -> Sequence[CommitInfo]:
+        """See ``LogReader.commits``."""
+        if limit == 1:
+            if after not in self._next:
+                sql = "SELECT min(CommitSeq) FROM RunStatusChanged WHERE CommitSeq > $after"
+                self._next[after] = self.select(sql, {"after": after}).column(0)[0].as_py()
+            found = self._next[after]
+            return [] if found is None else [commit(found, found, 1)]
+        sql = (
+            "SELECT CommitSeq, count(*) FROM RunStatusChanged WHERE CommitSeq > $after"
+            " GROUP BY CommitSeq ORDER BY CommitSeq LIMIT $limit"
+        )
+        table = self.select(sql, {"after": after, "limit": limit})
+        return [commit(s, s, n) for s, n in zip(*(c.to_pylist() for c in table.columns), strict=True)]
+
+    def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
+        """See ``LogReader.spans``."""
+        return self._reader.spans(run_ids)
+
+    def schema(self) -> Mapping[str, Mapping[str, str]]:
+        """See ``LogReader.schema``."""
+        return self._reader.schema()
+
+
+def commit(seq: int, at_us: int, rows: int) -> CommitInfo:
+    """A commit as rules meet it, stamped at µs ``at_us``."""
+    return CommitInfo(seq=seq, ingested_at=moment(at_us), rows=rows, heartbeats=0)
+
+
+class Ledger:
+    """The state of one backtest: a ``StateView`` that lives in dicts, and its timers."""
+
+    def __init__(self, records: Iterable[RuleRecord]) -> None:
+        self._rules = {r.name: r for r in records}
+        self._told: dict[Pair, list[Occurrence]] = {}
+        self._rules_of: dict[str, set[str]] = defaultdict(set)  # by run
+        self._conditions: dict[str, dict[str, ConditionState]] = defaultdict(dict)
+        self._catch_ups: dict[tuple[str, str], CatchUp] = {}
+        self._timers: dict[tuple[str, str, str], Timer] = {}
+
+    def rules(self) -> Mapping[str, RuleRecord]:
+        """As ``State.rules``."""
+        return self._rules
+
+    def told(self, pairs: Iterable[Pair]) -> Mapping[Pair, Sequence[Occurrence]]:
+        """As ``State.told``."""
+        return {pair: self._told[pair] for pair in pairs if pair in self._told}
+
+    def rules_told_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """As ``State.rules_told_of``."""
+        return {run: frozenset(self._rules_of[run]) for run in self._rules_of.keys() & set(run_ids)}
+
+    def conditions(self, rule: str) -> Mapping[str, ConditionState]:
+        """As ``State.conditions``."""
+        return self._conditions[rule]
+
+    def catch_ups(self) -> Sequence[CatchUp]:
+        """As ``State.catch_ups``."""
+        return list(self._catch_ups.values())
+
+    def due(self, until: datetime) -> list[Timer]:
+        """Timers due at or before ``until``."""
+        return [t for t in self._timers.values() if t.due <= until]
+
+    def take(self, outcome: Outcome) -> None:
+        """What an evaluation decided is remembered."""
+        self._rules.update({r.name: r for r in outcome.rules})
+        for one in outcome.occurrences:
+            self._told.setdefault((one.rule, one.run_id), []).append(one)
+            self._rules_of[one.run_id].add(one.rule)
+        for state in outcome.conditions:
+            self._conditions[state.rule][instance_key(state.instance)] = state
+        for rule, key in outcome.conditions_gone:
+            self._conditions[rule].pop(key, None)
+        for gone in outcome.catch_ups_gone:
+            self._catch_ups.pop(gone, None)
+        self._catch_ups.update({(c.rule, c.consumer): c for c in outcome.catch_ups})
+        for name, kind, key in outcome.timers_gone:
+            self._timers.pop((name, str(kind), key), None)
+        self._timers.update({(t.rule, str(t.kind), t.key): t for t in outcome.timers})

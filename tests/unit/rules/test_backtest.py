@@ -1,0 +1,173 @@
+"""Backtests tell what live operation tells, of history as it lies and as if it were live."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.rules.conftest import NOON, Engine
+from tocsin.rules.backtest import Backtest, backtest
+
+DAY = timedelta(days=1)
+KEEPS = """
+rules:
+  - name: failed
+    enabled: false
+    when: {status: Failed}
+    keep: [ExperimentName]
+    labels: {team: "{{ Tags.team }}"}
+"""
+FINAL = """
+rules:
+  - name: failed
+    when: {status: Failed, final: true}
+"""
+
+
+def run(engine: Engine, **more: object) -> Backtest:
+    (rule,) = engine.rules.rules.values()
+    options = {"since": NOON - DAY, "until": NOON + 30 * DAY, **more}
+    return backtest(rule, engine.log, clock=engine.clock, **options)  # type: ignore[arg-type]
+
+
+def test_it_tells_what_live_told(engine: Callable[..., Engine]) -> None:
+    e = engine()
+    e.at("1m").come({"RunId": "r1"}, {"RunId": "r2"})
+    e.at("2m").come({"RunId": "r1"})  # the same stretch
+    e.at("3m").come({"RunId": "r1", "Status": "Running"})
+    e.at("4m").come({"RunId": "r1"})
+    found = run(e)
+    assert [(i.at, i.run_id) for i in e.told()] == [(t.at, t.run_id) for t in found.told]
+    assert (3, 5, {"fired": 3}) == (found.told_count, found.events, found.by_kind)
+
+
+def test_it_only_reads(engine: Callable[..., Engine]) -> None:
+    e = engine()
+    e.at("1m").store({})
+    run(e)
+    run(e, as_if_live=True)
+    assert (0, {}) == (e.state.row_cursor(), e.state.told([("failed", "r1")]))
+    assert 0 == e.log.select("SELECT count(*) FROM Alerts").column(0)[0].as_py()
+
+
+def test_the_range_is_of_arrivals_and_excludes_its_end(engine: Callable[..., Engine]) -> None:
+    e = engine()
+    for i, at in enumerate(("1m", "2m", "3m")):
+        e.at(at).store({"RunId": f"r{i}"})
+    assert ["r1"] == [
+        t.run_id for t in run(e, since=NOON + timedelta(minutes=2), until=NOON + timedelta(minutes=3)).told
+    ]
+    assert 0 == run(e, since=NOON + DAY).events
+
+
+def test_what_happened_before_the_range_is_not_told_again(engine: Callable[..., Engine]) -> None:
+    """As a rule that came into force then: a stretch that began before is old."""
+    for live in (False, True):
+        e = engine()
+        e.at("1m").store({})
+        e.at("5m").store({}, {"RunId": "r2"})
+        assert ["r2"] == [t.run_id for t in run(e, since=NOON + timedelta(minutes=3), as_if_live=live).told]
+
+
+def test_imported_history_is_stale_unless_taken_as_live(engine: Callable[..., Engine]) -> None:
+    e = engine()
+    e.at("20d").store(*({"RunId": f"r{i}", "TimeGenerated": f"{i}d"} for i in range(10)))
+    as_it_lies = run(e)
+    assert (0, 10) == (as_it_lies.told_count, as_it_lies.stale)
+    live = run(e, as_if_live=True)
+    assert (10, 0) == (live.told_count, live.stale)
+    assert [NOON + i * DAY for i in range(10)] == [t.at for t in live.told]
+
+
+def test_a_deadline_is_judged_at_its_time(engine: Callable[..., Engine]) -> None:
+    e = engine(FINAL)
+    e.at("0m").store({"RunId": "r1", "WillRetry": None}, {"RunId": "r2", "WillRetry": None})
+    e.at("10m").store({"RunId": "r1", "Status": "Running", "Attempt": 1})
+    e.at("3d").store({"RunId": "r9", "Status": "Running"})
+    for live in (False, True):
+        (told,) = run(e, as_if_live=live).told
+        assert ("r2", NOON + timedelta(minutes=15)) == (told.run_id, told.at)
+    assert 0 == run(e, until=NOON + timedelta(minutes=15)).told_count
+
+
+def test_the_most_frequent_value_is_named(engine: Callable[..., Engine]) -> None:
+    e = engine(KEEPS)
+    e.at("1m").store(*({"RunId": f"r{i}", "ExperimentName": "churn" if i else "rank"} for i in range(4)))
+    most = run(e).most
+    assert most is not None
+    assert ("ExperimentName", "churn", 3) == (most.field, most.value, most.count)
+
+
+def test_a_rule_that_cannot_run_says_so(engine: Callable[..., Engine]) -> None:
+    """A reference table that is gone: no word of 'nothing'."""
+    e = engine("""
+        rules:
+          - name: failed
+            query: |
+              RunStatusChanged | where Status == 'Failed' | lookup owners on ExperimentName | where team == 'a'
+        """)
+    e.at("1m").store({})
+    assert "owners" in " ".join(run(e).errors)
+
+
+def test_progress_is_told_by_steps(engine: Callable[..., Engine]) -> None:
+    e = engine()
+    for i in range(10):
+        e.at(f"{i}m").store({"RunId": f"r{i}"})
+    seen: list[tuple[int, int]] = []
+    found = run(e, step_rows=4, progress=lambda done, total: seen.append((done, total)))
+    assert [(4, 10), (8, 10), (10, 10)] == seen
+    assert 10 == found.told_count
+
+
+FEW = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["r1", "r2", "r3"]),
+        st.sampled_from(["Failed", "Running", "Completed"]),
+        st.integers(0, 3),  # minutes late
+        st.integers(0, 2),  # attempt
+        st.booleans(),  # whether the next one comes in the same commit
+    ),
+    max_size=14,
+)
+
+
+@FEW
+@given(events=EVENTS, step_rows=st.sampled_from([1, 4, 1000]))
+def test_as_it_lies_is_as_it_was(
+    engine: Callable[..., Engine], events: list[tuple[str, str, int, int, bool]], step_rows: int
+) -> None:
+    """Whatever came in whatever order and commits: the backtest tells what was told, when it was."""
+    e = engine()
+    waiting: list[dict[str, object]] = []
+    for i, (run_id, status, late, attempt, more) in enumerate(events):
+        at = NOON + timedelta(minutes=10 + i - late)
+        waiting.append({"RunId": run_id, "Status": status, "Attempt": attempt, "TimeGenerated": at})
+        if not more:
+            e.at(f"{10 + i}m").come(*waiting)
+            waiting = []
+    found = run(e, step_rows=step_rows)
+    assert sorted((i.at, i.run_id, i.event_time) for i in e.told()) == sorted(
+        (t.at, t.run_id, t.event_time) for t in found.told
+    )
+
+
+@FEW
+@given(events=EVENTS)
+def test_as_if_live_is_one_by_one_in_event_order(
+    engine: Callable[..., Engine], events: list[tuple[str, str, int, int, bool]]
+) -> None:
+    """What an import of everything at once tells as if live is what would have been told then."""
+    moments = [
+        (NOON + timedelta(minutes=10 + i - late, microseconds=i), r, s, a)
+        for i, (r, s, late, a, _) in enumerate(events)
+    ]
+    then, imported = engine(), engine()
+    for at, run_id, status, attempt in sorted(moments):
+        then.clock.set(max(at, then.clock.now()))
+        then.come({"RunId": run_id, "Status": status, "Attempt": attempt, "TimeGenerated": at})
+    imported.at("90d").store(*({"RunId": r, "Status": s, "Attempt": a, "TimeGenerated": at} for at, r, s, a in moments))
+    found = run(imported, as_if_live=True, step_rows=3)
+    assert sorted((i.run_id, i.event_time) for i in then.told()) == sorted((t.run_id, t.event_time) for t in found.told)
