@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Protocol
+from typing import Protocol, TextIO, cast
 
 import structlog
 from starlette.types import ASGIApp
@@ -155,6 +155,16 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
+class _Stderr:
+    """Whatever stderr is at the moment: loggers live longer than one that is captured or replaced."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def set_up_logging(settings: LogSettings) -> None:
     """Lines on stderr: for people on a terminal, else JSON."""
     level = logging.getLevelNamesMapping()[settings.level.upper()]
@@ -170,7 +180,7 @@ def set_up_logging(settings: LogSettings) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Stderr())),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr)
