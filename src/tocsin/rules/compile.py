@@ -15,9 +15,10 @@ from tocsin.kql.classify import classify
 from tocsin.kql.rowplan import RowPlan, row_plan
 from tocsin.kql.tokens import tokenize
 from tocsin.model.alert import fingerprint
+from tocsin.model.columns import TABLES
 from tocsin.model.intent import RuleInfo
 from tocsin.model.statuses import Kind, Severity
-from tocsin.rules import absence, testevents
+from tocsin.rules import absence, testevents, testtables
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import NAME, Common, Defaults, InlineTest, RuleModel, When
 from tocsin.rules.templates import TemplateFault, TemplateText, checked
@@ -92,6 +93,9 @@ def compile_rule(
     notify = said(lambda m: m.notify, "notify")
     if notify is not None:
         check_targets(notify.to, faults)
+    reference = reference_tables(schema, plan.tables if plan else ())
+    if plan is not None:
+        check_test_tables(model.tests, reference, faults)
     if len(problems) > before or plan is None:
         return None
     if not isinstance(severity, str):  # by the file's defaults, for its window rules
@@ -134,6 +138,7 @@ def compile_rule(
         was=model.was,
         tests=model.tests,
         place=Place(file=document.file, line=document.line((*base, "name"))),
+        reference=reference,
     )
 
 
@@ -232,6 +237,7 @@ def _explain_query(
 def checked_templates(
     model: RuleModel, defaults: Defaults, fields: Fields, faults: Faults
 ) -> tuple[dict[str, TemplateText], dict[str, TemplateText]]:
+    """Labels and annotations, over ``fields`` of the rule's rows (None: unknown)."""
     names = None if fields is None else frozenset(fields) - EVENT_OUT
     labels: dict[str, TemplateText] = {}
     for name, source in {**defaults.labels, **model.labels}.items():
@@ -249,6 +255,7 @@ def checked_templates(
 
 
 def checked_template(source: str, path: KeyPath, names: frozenset[str] | None, faults: Faults) -> TemplateText | None:
+    """The template at ``path``, None where it is wrong; it may use ``names`` (None: any)."""
     try:
         text, used = checked(source)
     except TemplateFault as e:
@@ -261,6 +268,7 @@ def checked_template(source: str, path: KeyPath, names: frozenset[str] | None, f
 
 
 def check_fields(fields: Fields, by: Sequence[str], keep: Sequence[str], labels: Iterable[str], faults: Faults) -> None:
+    """Whether the rule's rows have what it names."""
     if fields is None:
         return
     for key, listed in (("by", by), ("keep", keep)):
@@ -277,6 +285,7 @@ def check_fields(fields: Fields, by: Sequence[str], keep: Sequence[str], labels:
 
 
 def check_targets(targets: Sequence[str], faults: Faults) -> None:
+    """Receivers and addresses under `notify`."""
     if not targets:
         faults.add(("notify", "to"), "names nobody", "give a receiver's name or an address")
     for i, target in enumerate(targets):
@@ -285,13 +294,27 @@ def check_targets(targets: Sequence[str], faults: Faults) -> None:
 
 
 def check_tests(tests: Sequence[InlineTest], faults: Faults) -> None:
+    """Events of inline tests."""
     for i, test in enumerate(tests):
         for j, event in enumerate(test.events):
             for column, message, hint in testevents.faults(event):
                 faults.add(("tests", i, "events", j, column), message, hint)
 
 
+def check_test_tables(tests: Sequence[InlineTest], reference: Schema, faults: Faults) -> None:
+    """Tables of inline tests against those that the rule reads."""
+    for i, test in enumerate(tests):
+        for path, message, hint in testtables.faults(test.tables, reference):
+            faults.add(("tests", i, "tables", *path), message, hint)
+
+
+def reference_tables(schema: Schema, names: Iterable[str]) -> Schema:
+    """The user's own among the tables called ``names``."""
+    return {name: schema[name] for name in sorted(names) if name in schema and name not in TABLES}
+
+
 def versioned(info: RuleInfo) -> RuleInfo:
+    """``info`` with the hash of all it says as its version."""
     parts = [repr(getattr(info, f.name)) for f in dataclasses.fields(info) if f.name != "version"]
     return replace(info, version=fingerprint(*parts))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tocsin.config.durations import format_duration
 from tocsin.kql.prefilter import Predicate
-from tocsin.rules.rule import Rule
+from tocsin.kql.windowplan import window_plan
+from tocsin.rules.rule import Life, Rule, Window
+from tocsin.rules.windows import looks_early
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +31,15 @@ class Explanation:
     constants: tuple[object, ...]
     query: str  # KQL
     sql: str
+    window: Mapping[str, str] = field(default_factory=dict)  # of a window rule: its span, its ticks, its life
 
 
 def explain(rule: Rule) -> Explanation:
     """Explain ``rule``."""
-    plan = rule.plan
+    window, row = rule.window, rule.row_plan
+    reads = window.query.tables if window is not None else rule.plan.tables
+    shape = window.query.shape if window is not None else rule.plan.shape
+    sql = window_plan([window.query]).built.sql if window is not None else rule.plan.sql
     return Explanation(
         name=rule.name,
         place=str(rule.place),
@@ -43,13 +50,30 @@ def explain(rule: Rule) -> Explanation:
         carries=rule.carries,
         final=f"yes; where it is not known, after {format_duration(rule.final_after)}" if rule.final else "no",
         tell_within=format_duration(rule.tell_within),
-        prefilter=tuple(in_words(p) for p in plan.prefilter),
-        tables=tuple(sorted(plan.tables)),
-        shape=plan.shape,
-        constants=plan.constants,
+        prefilter=tuple(in_words(p) for p in rule.prefilter),
+        tables=tuple(sorted(reads)),
+        shape=shape,
+        constants=row.constants if row is not None else (),
         query=rule.query,
-        sql=plan.sql,
+        window=_window(window) if window is not None else {},
+        sql=sql,
     )
+
+
+def _window(window: Window) -> dict[str, str]:
+    """What a window rule says of time, with what it leaves out."""
+    terms = window.terms
+    hold = f"{terms.n_of_m[0]} of {terms.n_of_m[1]}" if terms.n_of_m else format_duration(terms.hold)
+    return {
+        "over": window.over.value if isinstance(window.over, Life) else format_duration(window.over),
+        "every": format_duration(window.every),
+        "lateness": format_duration(window.lateness),
+        "for": hold,
+        "keep_firing_for": format_duration(terms.keep_firing),
+        "no_data": terms.no_data.value,
+        "repeat_every": format_duration(terms.repeat) if terms.repeat is not None else "never",
+        "early": "yes" if looks_early(window) else "no",
+    }
 
 
 def in_words(predicate: Predicate) -> str:

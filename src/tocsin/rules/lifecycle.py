@@ -11,7 +11,7 @@ from tocsin.alerts.conditions import gone as ended_by
 from tocsin.model.alert import ConditionState, Transition, Why
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.windows import first_ticks
+from tocsin.rules.windows_ticks import first_ticks
 from tocsin.state.interface import Outcome, RuleRecord
 
 

@@ -13,6 +13,7 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, Commit, MappedEvent, MappedEvents
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer
+from tocsin.rules import testtables
 from tocsin.rules.deadlines import DeadlineTable
 from tocsin.rules.evaluate import Evaluation, evaluate
 from tocsin.rules.lifecycle import reconcile
@@ -37,7 +38,9 @@ class Step:
 class Playground:
     """Real stores in memory and a clock that stands until it is moved. Everybody is always heard."""
 
-    def __init__(self, rules: RuleSet, start: datetime) -> None:
+    def __init__(
+        self, rules: RuleSet, start: datetime, tables: Mapping[str, Sequence[Mapping[str, object]]] | None = None
+    ) -> None:
         self.clock = ManualClock(start)
         self._stack = ExitStack()
         self.log = DuckLogStore.open(None, clock=self.clock, threads=1)
@@ -45,6 +48,9 @@ class Playground:
         self.state = SqliteState.open(None, clock=self.clock)
         self._stack.callback(self.state.close)
         self.rules = rules
+        for rule in rules.rules.values():
+            for name, columns in rule.reference.items():
+                self.log.set_table(name, testtables.table((tables or {}).get(name, ()), columns))
         self.consumers: set[str] = {CONSUMER}
         self._deadlines = DeadlineTable()
         self._commit(reconcile(rules, {}, self.log.head().seq, now=start))

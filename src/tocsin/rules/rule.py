@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
@@ -77,6 +77,7 @@ class Rule:
     was: str
     tests: tuple[InlineTest, ...]
     place: Place
+    reference: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # tables of the user's that it reads
 
     @property
     def plan(self) -> RowPlan:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from tocsin.clock import SystemClock
+from tocsin.config.document import resolved
 from tocsin.config.durations import format_duration
+from tocsin.model.alert import ConditionState, Phase
+from tocsin.model.instants import TimerKind
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules import testevents
 from tocsin.rules.playground import Playground, Step
@@ -57,7 +60,7 @@ def run_test(rule: Rule, test: InlineTest) -> TestResult:
     story: list[str] = []
     faults: list[str] = []
     told: list[Intent] = []
-    with Playground(RuleSet({rule.name: replace(rule, enabled=True)}), start) as playground:
+    with Playground(RuleSet({rule.name: replace(rule, enabled=True)}), start, test.tables) as playground:
         for at, events, expected in _stops(test):
             for step in playground.advance(start + at):
                 _note(step, start, story, told)
@@ -66,6 +69,7 @@ def run_test(rule: Rule, test: InlineTest) -> TestResult:
                     _note(step, start, story, told)
             for expect in expected:
                 faults += _compare(expect, told)
+                faults += _compare_instances(expect, list(playground.state.conditions(rule.name).values()))
     return TestResult(
         rule=rule.name,
         name=test.name,
@@ -104,6 +108,8 @@ def _note(step: Step, start: datetime, story: list[str], told: list[Intent]) -> 
         again = f"{duplicates} known already" if duplicates else ""
         story.append(f"{when}arrived: {'; '.join(filter(None, (stored, again))) or 'nothing'}")
     for timer in step.timers:
+        if timer.kind is TimerKind.TICK:
+            continue
         story.append(f"{when}{timer.kind.replace('_', ' ')} came for {timer.data.get('run', timer.key)}")
     for transition in step.evaluation.outcome.transitions:
         instance = ", ".join(f"{k}={v}" for k, v in transition.instance.items())
@@ -113,6 +119,8 @@ def _note(step: Step, start: datetime, story: list[str], told: list[Intent]) -> 
         if intent.kind is IntentKind.SUMMARY:
             story.append(f"{when}summary: {intent.data.get('stale')} were too old to tell")
     for timer in step.evaluation.outcome.timers:
+        if timer.kind is TimerKind.TICK:
+            continue
         story.append(f"{when}waits for {timer.kind.replace('_', ' ')} at +{format_duration(timer.due - start)}")
     for failure in step.evaluation.failures:
         story.append(f"{when}the rule failed: {failure.error}")
@@ -120,10 +128,49 @@ def _note(step: Step, start: datetime, story: list[str], told: list[Intent]) -> 
 
 def _compare(expect: Expect, told: Sequence[Intent]) -> Iterator[str]:
     at = format_duration(expect.at)
-    for word, wanted, kind in (
-        ("told", expect.told, IntentKind.FIRED),
-        ("resolved_told", expect.resolved_told, IntentKind.RESOLVED),
+    for word, wanted, kinds in (
+        ("told", expect.told, {IntentKind.FIRED, IntentKind.REPEATED}),
+        ("resolved_told", expect.resolved_told, {IntentKind.RESOLVED}),
     ):
-        got = sum(i.kind is kind for i in told)
+        got = sum(i.kind in kinds for i in told)
         if wanted is not None and got != wanted:
             yield f"  at {at}: {word} should be {wanted}, is {got}"
+
+
+_PHASES = {"firing": frozenset({Phase.FIRING, Phase.RECOVERING}), "pending": frozenset({Phase.PENDING})}
+
+
+def _compare_instances(expect: Expect, states: Sequence[ConditionState]) -> Iterator[str]:
+    for word, wanted in (("firing", expect.firing), ("pending", expect.pending)):
+        if wanted is None:
+            continue
+        left = [_fields(state) for state in states if state.phase in _PHASES[word]]
+        there = _in_words(left)
+        missing = []
+        for one in sorted(wanted, key=len, reverse=True):
+            match = next((fields for fields in left if _fits(one, fields)), None)
+            if match is None:
+                missing.append(one)
+            else:
+                left.remove(match)
+        if missing or left:
+            yield f"  at {format_duration(expect.at)}: {word} should be {_in_words(wanted)}, is {there}"
+
+
+def _fields(state: ConditionState) -> Mapping[str, object]:
+    """What an expectation may name: the instance, labels and kept fields, `severity`."""
+    carried: dict[str, object] = {}
+    for part in state.data.values():
+        if isinstance(part, Mapping):
+            for key in ("keep", "labels"):
+                if isinstance(fields := part.get(key), Mapping):
+                    carried |= fields
+    return {"severity": state.severity.word, **carried, **state.instance}
+
+
+def _fits(wanted: Mapping[str, object], fields: Mapping[str, object]) -> bool:
+    return all(name in fields and str(resolved(value)) == str(fields[name]) for name, value in wanted.items())
+
+
+def _in_words(instances: Iterable[Mapping[str, object]]) -> str:
+    return "; ".join(", ".join(f"{name}={value}" for name, value in one.items()) for one in instances) or "none"

@@ -26,7 +26,7 @@ from tocsin.rules.rows import awaits
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.shapes import Hit, Trouble, matches
-from tocsin.rules.windows import coalesced
+from tocsin.rules.windows_ticks import coalesced
 
 AGAIN = timedelta(seconds=30)
 """How long after a failure a deadline is looked at again."""

@@ -10,16 +10,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from tocsin.alerts.conditions import LIVE, Look, LookKind, NoData, Step, look, matters
 from tocsin.errors import QueryError
 from tocsin.kql.windowplan import AML, EVENTS, WindowPlan, window_plan
 from tocsin.logstore.interface import Limits, LogReader
-from tocsin.model.alert import ConditionState, Phase, Transition, instance_key
+from tocsin.model.alert import ConditionState, Phase, instance_key
 from tocsin.model.instants import Timer, TimerKind
-from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Severity
 from tocsin.rules.decisions import labels_of
 from tocsin.rules.history import micros, plain
@@ -27,6 +26,7 @@ from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule, Window
 from tocsin.rules.shapes import Trouble
 from tocsin.rules.windows_scope import scope
+from tocsin.rules.windows_tell import Seen, intent, transition
 
 LIMITS = Limits(seconds=60.0, rows=1_000_000)
 SHOWN = 10
@@ -82,19 +82,6 @@ class Instant:
     commit_seq: int
     kind: LookKind
     waits_for: frozenset[str] = frozenset()  # consumers that are not heard up to T yet: until then nothing ends
-
-
-@dataclass(slots=True)
-class _Seen:
-    """Rows of one instance."""
-
-    rows: list[dict[str, object]] = field(default_factory=list)
-    holds: bool = False
-    clear: bool = False
-    severity: int = 99
-    value: float | None = None
-    first: dict[str, object] = field(default_factory=dict)  # the row that stands for it
-    count: int = 0
 
 
 def evaluate_windows(
@@ -153,7 +140,7 @@ def _select(
     states: Mapping[int, Mapping[str, ConditionState]],
     when: Instant,
     reader: LogReader,
-) -> dict[int, dict[str, _Seen]]:
+) -> dict[int, dict[str, Seen]]:
     """number → row key → what was seen of it."""
     window, plan = of(group.rules[0]), group.plan
     schema = window.query.schema
@@ -164,7 +151,7 @@ def _select(
     if plan.built.uses_now:
         parameters["kqlnow"] = cut.hi.replace(tzinfo=None)
     table = reader.select(sql, {**parameters, **cut.parameters}, LIMITS)
-    found: dict[int, dict[str, _Seen]] = defaultdict(dict)
+    found: dict[int, dict[str, Seen]] = defaultdict(dict)
     if table.num_rows == 0:
         return found
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
@@ -177,7 +164,7 @@ def _select(
         severity = _severity(rule, columns, i)
         holds = bool(columns["holds"][i]) and severity is not None
         value = _number(row.get(own.value)) if own.value else None
-        one = found[number].setdefault(key, _Seen(clear=True))
+        one = found[number].setdefault(key, Seen(clear=True))
         one.count += 1
         rank = 98 if severity is None else severity
         better = not one.first or (holds, -rank, value or 0.0) > (one.holds, -one.severity, one.value or 0.0)
@@ -224,14 +211,14 @@ def _row_key(state: ConditionState) -> str | None:
 
 def _judge(
     rule: Rule,
-    found: Mapping[str, _Seen],
+    found: Mapping[str, Seen],
     states: Mapping[str, ConditionState],
     when: Instant,
     memory: Memory,
     instances: frozenset[str] | None,
 ) -> None:
     """Every instance of a rule that was seen or is remembered."""
-    by_key: dict[str, tuple[dict[str, object], str, _Seen]] = {}
+    by_key: dict[str, tuple[dict[str, object], str, Seen]] = {}
     for key, one in found.items():
         instance = {name: one.first.get(name) for name in rule.by}
         by_key[instance_key(instance)] = (instance, key, one)
@@ -246,9 +233,9 @@ def _judge(
 
 def _at_most(
     rule: Rule,
-    by_key: dict[str, tuple[dict[str, object], str, _Seen]],
+    by_key: dict[str, tuple[dict[str, object], str, Seen]],
     states: Mapping[str, ConditionState],
-) -> dict[str, tuple[dict[str, object], str, _Seen]]:
+) -> dict[str, tuple[dict[str, object], str, Seen]]:
     """No more instances than ``max_instances``: those that live already, then by key; one stands for all others."""
     most = of(rule).max_instances
     holding = [key for key, (_, _, one) in by_key.items() if one.holds]
@@ -261,7 +248,7 @@ def _at_most(
     instance: dict[str, object] = dict.fromkeys(rule.by, MORE)
     worst = min(by_key[key][2].severity for key in beyond)
     rows = [by_key[key][2].first for key in sorted(beyond)[:SHOWN]]
-    more = _Seen(
+    more = Seen(
         rows=rows,
         holds=True,
         severity=worst,
@@ -278,7 +265,7 @@ def _decide(
     key: str,
     instance: Mapping[str, object],
     row_key: str,
-    seen: _Seen | None,
+    seen: Seen | None,
     state: ConditionState | None,
     when: Instant,
     memory: Memory,
@@ -310,9 +297,9 @@ def _decide(
         ours["keep"] = {name: fields.get(name) for name in rule.keep}
         ours["key"] = row_key
     if step.changed:
-        memory.transitions.append(_transition(rule, instance, step, looked, ours, when))
+        memory.transitions.append(transition(rule, instance, step, looked, ours, when.at, when.commit_seq))
     if step.tell is not None:
-        memory.tell(_intent(rule, instance, step, looked, ours, seen, when), rule.info)
+        memory.tell(intent(rule, instance, step, looked, ours, seen, when.at, when.commit_seq), rule.info)
     _remember(rule, key, state, step, ours, memory)
     _set_for(rule, key, step, memory)
 
@@ -350,103 +337,3 @@ def _set_for(rule: Rule, key: str, step: Step, memory: Memory) -> None:
         memory.put_timer(Timer(rule=rule.name, kind=TimerKind.FOR, key=key, due=step.wake))
     elif step.before is Phase.PENDING and step.after is not Phase.PENDING:
         memory.drop_timer(rule.name, TimerKind.FOR, key)
-
-
-def _transition(
-    rule: Rule, instance: Mapping[str, object], step: Step, looked: Look, ours: Mapping[str, object], when: Instant
-) -> Transition:
-    run = instance.get("RunId")
-    return Transition(
-        rule=rule.name,
-        instance=instance,
-        occurrence="",
-        before=step.before,
-        after=step.after,
-        reason=step.why,
-        severity=looked.severity if step.state is None else step.state.severity,
-        value=looked.value,
-        labels={**_mapping(ours, "keep"), **_mapping(ours, "labels")},
-        run_id=run if isinstance(run, str) else "",
-        commit_seq=when.commit_seq,
-        at=when.at,
-    )
-
-
-def _intent(
-    rule: Rule,
-    instance: Mapping[str, object],
-    step: Step,
-    looked: Look,
-    ours: Mapping[str, object],
-    seen: _Seen | None,
-    when: Instant,
-) -> Intent:
-    assert step.tell is not None
-    fields = seen.first if seen is not None else {**_mapping(ours, "keep"), **instance}
-    run, root = fields.get("RunId"), fields.get("RootRunId")
-    return Intent(
-        rule=rule.name,
-        rule_version=rule.info.version,
-        instance=instance,
-        occurrence=step.tell.occurrence,
-        kind=step.tell.kind,
-        ordinal=step.tell.ordinal,
-        severity=step.tell.severity,
-        why=step.tell.why,
-        labels=_mapping(ours, "labels"),
-        keep=_mapping(ours, "keep"),
-        value=looked.value,
-        run_id=run if isinstance(run, str) else "",
-        root_run_id=root if isinstance(root, str) else "",
-        event=fields,
-        rows=tuple(seen.rows) if seen is not None and step.tell.kind is not IntentKind.RESOLVED else (),
-        commit_seq=when.commit_seq,
-        at=when.at,
-    )
-
-
-def _mapping(ours: Mapping[str, object], key: str) -> Mapping[str, object]:
-    value = ours.get(key)
-    return value if isinstance(value, Mapping) else {}
-
-
-def first_ticks(rules: Iterable[Rule], timers: Iterable[Timer], now: datetime) -> list[Timer]:
-    """Ticks of each ``every`` that has none yet: the first multiple after ``now``."""
-    there = {t.key for t in timers if t.kind is TimerKind.TICK and not t.rule}
-    spans = {of(rule).every for rule in rules if rule.window is not None}
-    return [tick(every, after(now, every)) for every in sorted(spans) if tick_key(every) not in there]
-
-
-def tick_key(every: timedelta) -> str:
-    """Name of the tick that rules of this ``every`` share."""
-    return str(every // timedelta(microseconds=1))
-
-
-def tick(every: timedelta, due: datetime) -> Timer:
-    """The shared tick at ``due``."""
-    return Timer(rule="", kind=TimerKind.TICK, key=tick_key(every), due=due)
-
-
-def every_of(timer: Timer) -> timedelta:
-    """The ``every`` of a shared tick."""
-    return timedelta(microseconds=int(timer.key))
-
-
-def after(at: datetime, every: timedelta) -> datetime:
-    """The first multiple of ``every`` since the epoch that is later than ``at``."""
-    us = micros(at)
-    step = every // timedelta(microseconds=1)
-    return at + timedelta(microseconds=step - us % step)
-
-
-CATCH_UP = timedelta(hours=1)
-"""Ticks of the last hour are made up for one by one, older ones by one that stands for all of them."""
-
-
-def coalesced(timer: Timer, now: datetime) -> tuple[Timer, int]:
-    """A shared tick that is long overdue, as the last one before the last hour, and how many that leaves out."""
-    if timer.kind is not TimerKind.TICK or timer.rule or timer.due >= now - CATCH_UP:
-        return timer, 0
-    every = every_of(timer)
-    left_out = (now - CATCH_UP - timer.due) // every
-    return replace(timer, due=timer.due + left_out * every), left_out

@@ -17,7 +17,17 @@ from tocsin.model.alert import fingerprint
 from tocsin.model.intent import RuleInfo
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules.compile import (
-    Faults, Said, Schema, check_fields, check_targets, check_tests, checked_template, checked_templates, meaning,
+    Faults,
+    Said,
+    Schema,
+    check_fields,
+    check_targets,
+    check_test_tables,
+    check_tests,
+    checked_template,
+    checked_templates,
+    meaning,
+    reference_tables,
     versioned,
 )  # fmt: skip
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Life, Place, Rule, Window
@@ -72,7 +82,10 @@ def compile_window(
     query: WindowQuery | None = None
     if len(problems) == before:
         query = _query(model, schema, made, faults)
-    if query is None or over is None or terms is None:
+    reference = reference_tables(schema, query.tables if query else ())
+    if query is not None:
+        check_test_tables(model.tests, reference, faults)
+    if query is None or over is None or terms is None or len(problems) > before:
         return None
     severity = said(lambda m: m.severity, "severity")
     info = RuleInfo(
@@ -117,6 +130,7 @@ def compile_window(
         was=model.was,
         tests=model.tests,
         place=Place(file=document.file, line=document.line((*base, "name"))),
+        reference=reference,
     )
 
 

@@ -18,7 +18,8 @@ from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.shapes import Trouble
 from tocsin.rules.timers import Released
-from tocsin.rules.windows import Instant, after, evaluate_windows, every_of, tick
+from tocsin.rules.windows import Instant, evaluate_windows
+from tocsin.rules.windows_ticks import after, every_of, tick
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from tocsin.model.statuses import Kind, Severity
 from tocsin.rules.explain import explain
 from tocsin.rules.load import load_rules
 from tocsin.rules.schema import RuleModel, When, rules_json_schema
-from tocsin.rules.unsupported import RULE, WHEN
+from tocsin.rules.unsupported import RULE, WHEN, WINDOW_ONLY
 
 
 def faults(load: Load, text: str) -> list[str]:
@@ -156,10 +156,16 @@ WHENS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("key", sorted(RULE | {"severity", "resolve"}))
+@pytest.mark.parametrize("key", sorted(RULE | {"repeat_every", "resolve"}))
 def test_keys_not_built_yet_are_refused_by_name(load: Load, key: str) -> None:
     found = faults(load, f"rules:\n  - name: a\n    when: {{status: Failed}}\n    {key}: {SETTINGS[key]}\n")
     assert f"rules.yaml:4: rules[0].{key}: is not supported yet; leave it out until a later version" in found
+
+
+@pytest.mark.parametrize("key", sorted((WINDOW_ONLY - {"sql"}) | {"severity"}))
+def test_keys_of_window_rules_are_refused_in_a_row_rule(load: Load, key: str) -> None:
+    found = faults(load, f"rules:\n  - name: a\n    when: {{status: Failed}}\n    {key}: {SETTINGS[key]}\n")
+    assert f"rules.yaml:4: rules[0].{key}: belongs to a window rule; one with `query:` and `over:`" in found
 
 
 @pytest.mark.parametrize("key", sorted(WHEN))
@@ -171,8 +177,8 @@ def test_conditions_not_built_yet_are_refused_by_name(load: Load, key: str) -> N
 
 
 def test_defaults_are_checked_too(load: Load) -> None:
-    assert ["rules.yaml:1: defaults.max_instances: is not supported yet; leave it out until a later version"] == faults(
-        load, "defaults: {max_instances: 5}\nrules: []\n"
+    assert ["rules.yaml:1: defaults.limit: is not supported yet; leave it out until a later version"] == faults(
+        load, "defaults: {limit: {per: RunId, told: 1, in: 1d}}\nrules: []\n"
     )
 
 
