@@ -88,9 +88,17 @@ class App(Reading):
             clock=clock,
         )
         self._writer = Writer(self._log, metrics, clock, self._committed, max_rows=settings.commit.max_rows)
-        self._sources = Sources(settings, self._log, self._writer, metrics, clock, self._log.pair_id[:16])
+        self._sources = Sources(
+            settings, self._log, self._writer, metrics, clock, self._log.pair_id[:16], self._state_store
+        )
         self._evaluator = Evaluator(
-            self._log, self._state_store, metrics, clock, heard=self._sources.heard, told=self.notifier.wake
+            self._log,
+            self._state_store,
+            metrics,
+            clock,
+            heard=self._sources.heard,
+            silences=self._sources.silences,
+            told=self.notifier.wake,
         )
         self._mirror = Mirror(self._state_store, self._log, metrics, clock, settings.retention.alerts)
         self._housekeeping = Housekeeping(

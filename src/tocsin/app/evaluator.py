@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from tocsin.app import silence
 from tocsin.app.stateview import CachedView
 from tocsin.app.timertable import TimerTable
 from tocsin.clock import EPOCH, Clock
@@ -83,15 +84,17 @@ class Evaluator:
         *,
         heard: Callable[[], Heard],
         told: Callable[[], None],
+        silences: Callable[[], Mapping[str, silence.Silence]] = dict,
     ) -> None:
         self._store, self._state, self._metrics, self._clock = store, state, metrics, clock
-        self._heard, self._told = heard, told
+        self._heard, self._told, self._silences = heard, told, silences
         self._rules = RuleSet({})
         self._pending: RuleSet | None = None
         self._view = CachedView(state)
         self._timers = TimerTable(state.timers())
         self._deadlines = DeadlineTable()
         self._armed: dict[str, str] = {}  # absence rules in that table → the meaning they were reckoned with
+        self._armed_for: RuleSet | None = None
         self._cursor = state.row_cursor()
         self._floor = state.timer_t() or EPOCH
         self.errors: dict[str, str] = {}
@@ -173,12 +176,13 @@ class Evaluator:
     def step(self) -> bool:
         """Evaluate what is there now; whether there was something."""
         now = self._clock.now()
+        self._arm()
+        self._watch_sources(now)
         heard = self._heard()
         released = due_timers([*self._timers.past(now), *self._deadlines.past(now)], now, heard, self._cursor)
-        if released:
-            self._store.fence(max(max(r.at for r in released), self._floor))
+        fenced = self._store.fence(max(max(r.at for r in released), self._floor)) if released else None
         commits = self._commits()
-        if released and commits and commits[-1].seq < self._store.head().seq:
+        if fenced is not None and commits and commits[-1].seq < fenced.seq:
             released = [
                 r for r in released if r.at <= commits[-1].ingested_at
             ]  # the others wait for the commits before them
@@ -233,19 +237,29 @@ class Evaluator:
             n = sum(r.kind.value == kind for r in rules.enabled.values())
             self._metrics.set("tocsin_rules_loaded", n, kind=kind)
 
+    def _watch_sources(self, now: datetime) -> None:
+        """Hold sources to their word: the one alert ``source-silent``."""
+        outcome = silence.judge(self._silences(), self._view.conditions(silence.RULE), now, self._cursor)
+        if outcome is not None:
+            self._write(outcome)
+
     def _arm(self) -> None:
         """Reckon the deadlines of absence rules that are new or mean something else; forget those of rules that are gone."""
+        if self._armed_for is self._rules:
+            return
         wanted = {rule.name: rule.meaning for rule in self._rules.absences}
         for name in [name for name, meaning in self._armed.items() if wanted.get(name) != meaning]:
             self._deadlines.forget(name)
             del self._armed[name]
         fresh = wanted.keys() - self._armed.keys()
         if not fresh:
+            self._armed_for = self._rules
             return
         at = max(self._clock.now(), self._floor)
         evaluation = arm_deadlines(self._rules, fresh, at, self._cursor, self._store, self._view, self._heard())
         self._write(evaluation.outcome, evaluation)
         self._armed |= {name: wanted[name] for name in fresh}
+        self._armed_for = self._rules
 
     def _write(self, outcome: Outcome, evaluation: Evaluation | None = None) -> None:
         fresh = [f for f in evaluation.failures if f.rule not in self.errors] if evaluation else []

@@ -8,6 +8,8 @@ from datetime import datetime
 
 import structlog
 
+from tocsin.app.hearing import Hearing, Notes
+from tocsin.app.silence import Silence
 from tocsin.clock import Clock
 from tocsin.config.settings import Settings
 from tocsin.intake.connectors.base import Sink
@@ -44,9 +46,19 @@ class Sources:
     """All consumers that are to run."""
 
     def __init__(
-        self, settings: Settings, store: LogStore, sink: Sink, metrics: Metrics, clock: Clock, instance: str
+        self,
+        settings: Settings,
+        store: LogStore,
+        sink: Sink,
+        metrics: Metrics,
+        clock: Clock,
+        instance: str,
+        notes: Notes,
     ) -> None:
-        """``instance`` is a stable name of this home for Kafka's static membership."""
+        """``instance`` is a stable name of this home for Kafka's static membership; ``notes`` keeps when nobody was heard."""
+        self._notes = notes
+        self._hearing: dict[str, Hearing] = {}
+        self._noting = threading.Lock()
         self._settings, self._store, self._sink, self._metrics, self._clock = settings, store, sink, metrics, clock
         self._instance = instance
         self._consumers: dict[str, Consumer] = {}
@@ -87,6 +99,7 @@ class Sources:
                     info = self._store.start_consumer(name, now)
                     first[name] = info.first_start
                     self._graces[name] = GraceWatermark(now, info.last_alive)
+                    self._hearing[name] = Hearing(name, self._notes, info.last_alive)
             self._first_starts = {n: t for n, t in first.items() if n in consumers}
             self._consumers = dict(consumers)
             for name, consumer in consumers.items():
@@ -120,11 +133,31 @@ class Sources:
                 marks[name] = running.connector.watermark() if running else None
             else:
                 marks[name] = self.http.watermark(name, self._graces[name])
+        now, deaf = self._clock.now(), {}
+        with self._noting:
+            for name, mark in marks.items():
+                self._hearing[name].note(now, mark)
+                deaf[name] = self._hearing[name].spans
         return Heard(
             watermarks=marks,
+            deaf=deaf,
             first_starts=self._first_starts,
             kinds={name: c.connector for name, c in consumers.items()},
         )
+
+    def silences(self) -> Mapping[str, Silence]:
+        """How the sources that promised ``event_every`` keep their word."""
+        now = self._clock.now()
+        found = {}
+        for name, consumer in self._consumers.items():
+            if consumer.event_every is None:
+                continue
+            running = self._kafka.get(name)
+            watch = running.connector.silence if running else self.http.silence(name)
+            found[name] = Silence(
+                silent=watch.silent(now), spoke=watch.spoke, last_heard=watch.last_heard, every=consumer.event_every
+            )
+        return found
 
     def measure(self) -> None:
         """Set the gauges of the consumers."""

@@ -90,10 +90,18 @@ class SilenceWatch:
         """``every`` None promises nothing. Before the first event the promise counts from ``started``."""
         self._every = every
         self._last = started
+        self.spoke = False
+        """Whether it was heard since our start."""
 
     def heard(self, at: datetime) -> None:
         """An event of the source was received at ``at``."""
         self._last = max(self._last, at)
+        self.spoke = True
+
+    @property
+    def every(self) -> timedelta | None:
+        """The longest silence that the source promises; None: it promises nothing."""
+        return self._every
 
     @property
     def last_heard(self) -> datetime:
