@@ -9,11 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from tocsin.app import backtesting
 from tocsin.clock import Clock
 from tocsin.kql.sandbox import user_query
 from tocsin.logstore.interface import Limits, LogReader, LogStore
 from tocsin.model.columns import TABLES, KqlType
 from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.rules.backtest import Progress
 from tocsin.rules.ruleset import RuleSet
 from tocsin.state.interface import State
 
@@ -129,6 +131,17 @@ class Reading:
                 _EVENTS, run=id, first=run["FirstTime"].replace(tzinfo=None), last=run["LastTime"].replace(tzinfo=None)
             )
         return {"run": run, "events": events, "alerts": self._rows(_ALERTS_OF_RUN, run=id)}
+
+    def backtest(
+        self, rule: str, since: str = "", until: str = "", as_if_live: bool = False, progress: Progress | None = None
+    ) -> Row | None:
+        """See ``ReadFace.backtest``. ``progress`` is told after each step."""
+        chosen = self._rules_now().rules.get(rule)
+        if chosen is None:
+            return None
+        return backtesting.run(
+            self._store, chosen, self._read_clock, since=since, until=until, as_if_live=as_if_live, progress=progress
+        )
 
     def dead_letters(self, consumer: str = "", limit: int = 100, unreplayed: bool = True) -> list[Row]:
         """See ``ReadFace.dead_letters``."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tocsin.cli import interchange
+from tocsin.cli import backtest, interchange
 from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, print_json, say, show, visible
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 rules = typer.Typer(no_args_is_help=True, help="Alert rules.")
 interchange.register(rules)
+backtest.register(rules)
 
 
 @rules.command("list")
@@ -103,9 +104,9 @@ def rules_test(
 @rules.command("schema")
 def rules_schema() -> None:
     """Print the JSON Schema of rule files, for editors."""
-    from tocsin.rules.schema import RuleFile
+    from tocsin.rules.schema import rules_json_schema
 
-    print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **RuleFile.model_json_schema()})
+    print_json(rules_json_schema())
 
 
 def _load(place: Home, files: list[Path] | None = None) -> tuple[RuleSet, Mapping[str, Any]]:

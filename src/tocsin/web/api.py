@@ -115,6 +115,19 @@ OPERATIONS: tuple[Operation, ...] = (
         answer="Replayed",
         problems={400: "what is wrong with the request", 503: "the store is away"},
     ),
+    Operation(
+        method="POST",
+        path="/api/v1/backtest",
+        id="backtest",
+        summary="What a rule would have told over stored history",
+        body="Backtest",
+        answer="Backtested",
+        problems={
+            400: "what is wrong with the request, or with the rule",
+            404: "there is no such rule",
+            503: "the store is away",
+        },
+    ),
     _get("/api/v1/openapi.json", "openapi", "This document", "object"),
     _get("/healthz", "healthz", "Whether the process lives", "Health"),
     _get(
@@ -169,6 +182,13 @@ class _Query(msgspec.Struct, forbid_unknown_fields=True):
 class _Replay(msgspec.Struct, forbid_unknown_fields=True):
     ids: list[int] = []
     consumer: str = ""
+
+
+class _Backtest(msgspec.Struct, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
+    rule: str
+    since: str = ""
+    until: str = ""
+    as_if_live: bool = False
 
 
 class Api:
@@ -254,6 +274,13 @@ class Api:
     async def _replay(self, request: Request) -> Response:
         asked = await _body(request, _Replay)
         return answer(await self._ask(self._app.replay_dead_letters, asked.ids, asked.consumer))
+
+    async def _backtest(self, request: Request) -> Response:
+        asked = await _body(request, _Backtest)
+        found = await self._ask(self._app.backtest, asked.rule, asked.since, asked.until, asked.as_if_live)
+        if found is None:
+            raise HTTPException(404, f"there is no rule '{asked.rule[:128]}'")
+        return answer(found)
 
     async def _openapi(self, request: Request) -> Response:
         return answer(document(OPERATIONS, self._app.settings.http.url))

@@ -50,6 +50,12 @@ class ReadFace(Protocol):
     def run(self, id: str) -> Row | None:
         """``{"run": row of Runs, "events": rows without Raw, "alerts": rows of Alerts}``, oldest first; None: unknown."""
 
+    def backtest(self, rule: str, since: str = "", until: str = "", as_if_live: bool = False) -> Row | None:
+        """What a rule would have told (``rules.backtest_report.as_json``); None: there is no such rule.
+
+        Raises QueryError, StoreError, and TocsinError for what is no range or cannot be backtested.
+        """
+
     def dead_letters(self, consumer: str = "", limit: int = 100, unreplayed: bool = True) -> list[Row]:
         """Rows of ``DeadLetters`` with their ``Id``, oldest first."""
 

@@ -166,6 +166,38 @@ SCHEMAS: Mapping[str, Schema] = {
             "orphaned": {**_COUNT, "description": "of a consumer that is no more"},
         }
     ),
+    "Backtest": _object(
+        {"rule": {**_TEXT, "description": "its name"}},
+        {
+            "from": {**_TEXT, "description": "a time, or how long ago (30d); absent: where history begins"},
+            "to": {**_TEXT, "description": "the same; absent: now"},
+            "as_if_live": {"type": "boolean", "description": "event times stand for arrival times", "default": False},
+        },
+    ),
+    "Backtested": _object(
+        {
+            "rule": _TEXT,
+            "severity": _TEXT,
+            "from": _TIME,
+            "to": _TIME,
+            "as_if_live": {"type": "boolean"},
+            "events": {**_COUNT, "description": "events in this range"},
+            "told": {**_COUNT, "description": "how often it would have told something, before grouping and limits"},
+            "headline": {**_TEXT, "description": "it all in a sentence"},
+            "notes": {"type": "array", "items": _TEXT},
+            "by_kind": {"type": "object", "additionalProperties": _COUNT},
+            "most": {"type": ["object", "null"], "description": "the most frequent value: field, value, count"},
+            "stale": {**_COUNT, "description": "too old to tell when they arrived"},
+            "errors": {"type": "array", "items": _TEXT},
+            "seconds": {"type": "number", "description": "what it took"},
+            "unit": {"type": "string", "enum": ["hour", "day", "week"], "description": "of the timeline"},
+            "timeline": {
+                "type": "array",
+                "items": _object({"from": _TIME, "told": _COUNT}),
+            },
+            "alerts": {"type": "array", "items": {"type": "object"}, "description": "the first 10,000"},
+        }
+    ),
     "Health": _object({"status": {"type": "string", "enum": ["ok"]}}, more=True),
     "Ready": _object({"ready": {"type": "boolean"}}, more=True),
 }

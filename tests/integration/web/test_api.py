@@ -79,6 +79,7 @@ def answered(client: httpx.Client, method: str, path: str) -> httpx.Response:
     bodies = {
         "/api/v1/query": {"query": "Runs | project RunId, StatusSince, Tags"},
         "/api/v1/dead-letters/replay": {"consumer": "nobody"},
+        "/api/v1/backtest": {"rule": "run-failed", "from": "7d"},
     }
     return client.request(method, path, json=bodies[path]) if method == "POST" else client.request(method, path)
 
@@ -131,6 +132,7 @@ def test_every_parameter_of_the_document_is_taken_and_no_other(client: httpx.Cli
         ("GET", "/api/v1/query", 405),
         ("DELETE", "/api/v1/alerts", 405),
         ("POST", "/api/v1/query", 400),
+        ("POST", "/api/v1/backtest", 400),
     ],
 )
 def test_refusals_are_problems(client: httpx.Client, document: Schema, method: str, path: str, status: int) -> None:

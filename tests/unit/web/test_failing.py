@@ -31,8 +31,8 @@ class Broken:
         raise self.error
 
     runs = run = alerts = mails = mail = query = rules_status = dead_letters = replay_dead_letters = ready = health = (
-        _fail
-    )
+        backtest
+    ) = _fail
 
     def intake_routes(self) -> list[Route]:
         def fine(request: Any) -> PlainTextResponse:

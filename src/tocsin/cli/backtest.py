@@ -1,0 +1,147 @@
+"""rules backtest: what a rule would have told over stored history."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, print_json, say, table, visible
+
+if TYPE_CHECKING:
+    from tocsin.config.home import Home
+    from tocsin.rules.backtest import Progress
+
+
+def register(rules: typer.Typer) -> None:
+    """Add the command to ``tocsin rules``."""
+    rules.command("backtest")(rules_backtest)
+
+
+def rules_backtest(
+    name: Annotated[str, typer.Argument(help="The rule, enabled or not.")],
+    since: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="2026-01-05, 2026-01-05T12:00Z, or 30d for 30 days ago.")
+    ] = "",
+    until: Annotated[str, typer.Option("--to", metavar="TIME", help="The same; now where absent.")] = "",
+    as_if_live: Annotated[
+        bool,
+        typer.Option("--as-if-live", help="Take event times for arrival times, for imported history."),
+    ] = False,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with a plot.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, max=10_000, help="Most alerts that are listed.")] = 20,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a rule would have told over stored history. Nothing is told, nothing is written."""
+    found = _ask(open_home(home), name, since, until, as_if_live)
+    if html is not None:
+        from tocsin.rules.backtest_html import page
+
+        try:
+            html.write_text(page(found), encoding="utf-8")
+        except OSError as e:
+            fail(f"cannot write {html}: {e.strerror}", code=2)
+        say(f"written: {html}")
+    if as_json:
+        print_json(found)
+    else:
+        _show(found, limit)
+    if found["errors"]:
+        raise Stop(1)
+
+
+def _ask(place: Home, name: str, since: str, until: str, as_if_live: bool) -> dict[str, Any]:
+    """From the tocsin that runs on the home, else from its files."""
+    from tocsin.cli.asking import remote
+
+    running = remote(place)
+    if running is not None:
+        body = {"rule": name, "from": since, "to": until, "as_if_live": as_if_live}
+        with running.client, _spinner(name):
+            answer = running.ask("POST", "/api/v1/backtest", json=body, timeout=3600)
+        if answer.status_code == 404:
+            _unknown(name, [str(row["name"]) for row in _rules_of(place)])
+        found: dict[str, Any] = answer.json()
+        return found
+    from tocsin.app.content import load_content
+    from tocsin.app.offline import open_offline
+
+    rules = load_content(place).rules.rules
+    if name not in rules:
+        _unknown(name, list(rules))
+    with place.lock(), open_offline(place) as face, _bar(name) as progress:
+        got = face.backtest(name, since, until, as_if_live, progress)
+    assert got is not None
+    return got
+
+
+def _rules_of(place: Home) -> list[dict[str, Any]]:
+    from tocsin.cli.asking import asking
+
+    with asking(place) as asked:
+        return asked.rules()
+
+
+def _unknown(name: str, names: list[str]) -> None:
+    from tocsin.config.document import suggest
+
+    fail(f"there is no rule '{name}'", suggest(name, names), 2)
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} of {task.total:,} events"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
+        task = shown.add_task(name, total=0)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _spinner(name: str) -> Iterator[None]:
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{name}: the running tocsin looks through its history"):
+        yield
+
+
+def _show(found: dict[str, Any], limit: int) -> None:
+    from tocsin.rules.backtest_report import spark_of, timeline_of
+
+    print(f"{found['rule']} {visible(found['headline'])}")
+    print(f"{_time(found['from'])} to {_time(found['to'])} UTC, {found['events']:,} events, {found['seconds']:.1f} s")
+    line = timeline_of(found)
+    if found["told"]:
+        bars = spark_of(found)
+        print(f"\n{bars}  by the {line.unit}, at most {line.peak:,}")
+        first, last = (b.begins.strftime("%Y-%m-%d") for b in (line.bars[0], line.bars[-1]))
+        print(f"{first}{last.rjust(max(len(bars) - len(first), len(last) + 1))}\n")
+        rows = [
+            [_time(a["at"]), a["severity"] if a["kind"] == "fired" else a["kind"], a["about"], a["run"],
+             str(a["message"]).partition("\n")[0][:60]]
+            for a in found["alerts"][:limit]
+        ]  # fmt: skip
+        if rows:
+            table(["when", "", "what", "run", "why"], rows)
+    left = found["told"] - min(limit, len(found["alerts"]))
+    if left > 0:
+        say(f"… and {left:,} more; --limit shows more, --json and --html all that are kept")
+    for note in found["notes"]:
+        say(f"note: {visible(note)}")
+
+
+def _time(iso: str) -> str:
+    return iso[:16].replace("T", " ")
