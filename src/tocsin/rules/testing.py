@@ -13,7 +13,7 @@ from tocsin.model.alert import ConditionState, Phase
 from tocsin.model.instants import TimerKind
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules import testevents
-from tocsin.rules.playground import Playground, Step
+from tocsin.rules.playground import HEARTBEAT, Playground, Step
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.schema import Expect, InlineTest
@@ -93,12 +93,14 @@ def _rows(test: InlineTest, numbers: Sequence[int], start: datetime) -> list[dic
     for number in numbers:
         event = test.events[number]
         row: dict[str, object] = {"EventId": f"event-{number + 1}", "TimeGenerated": start + event.at}
+        if event.heartbeat:
+            row[HEARTBEAT] = True
         rows.append(row | testevents.columns(event, start))
     return rows
 
 
 def _note(step: Step, start: datetime, story: list[str], told: list[Intent]) -> None:
-    when = f"  +{format_duration(step.at - start):<8}"
+    when = f"  +{format_duration(step.at - start):<8} "
     if step.commit is not None:
         for receipt in step.commit.receipts:
             for letter in receipt.dead:
@@ -116,6 +118,8 @@ def _note(step: Step, start: datetime, story: list[str], told: list[Intent]) -> 
         story.append(f"{when}{transition.after} {instance}: {transition.reason}")
     for intent in step.evaluation.outcome.intents:
         told.append(intent)
+        if intent.kind is IntentKind.REPEATED:
+            story.append(f"{when}told again: {intent.why}")
         if intent.kind is IntentKind.SUMMARY:
             story.append(f"{when}summary: {intent.data.get('stale')} were too old to tell")
     for timer in step.evaluation.outcome.timers:

@@ -51,18 +51,14 @@ def scope(
     """What a window at ``at`` that saw commits up to ``commit_seq`` reads of ``tables``."""
     hi = at - lateness
     made: dict[str, str] = {}
-    used: set[str] = {"tocsin_seq"} if tables & {EVENTS, AML, "Heartbeats", "Runs"} else set()
     lo = micros(hi - over) if isinstance(over, timedelta) else 0
     if tables & {EVENTS, AML}:
-        used |= {"tocsin_lo", "tocsin_hi"}
         made[EVENTS] = _events(over)
         if not isinstance(over, timedelta):
             lo = _begins(over, hi, reader) - 1
-            used.add("tocsin_ended")
         if AML in tables:
             made[AML] = scoped_view(schema)
     for name in tables & _TIMES.keys():
-        used |= {"tocsin_lo", "tocsin_hi"}
         seq = " AND CommitSeq <= $tocsin_seq" if name == "Heartbeats" else ""
         made[name] = (
             f'SELECT * FROM main."{name}" WHERE "{_TIMES[name]}" > {_SPAN[0]} AND "{_TIMES[name]}" <= {_SPAN[1]}{seq}'
@@ -75,7 +71,8 @@ def scope(
         "tocsin_seq": commit_seq,
         "tocsin_ended": micros(hi - ENDED_STAYS),
     }
-    return Scope(tables=made, parameters={k: values[k] for k in used}, hi=hi)
+    written = " ".join(made.values())
+    return Scope(tables=made, parameters={k: v for k, v in values.items() if f"${k}" in written}, hi=hi)
 
 
 def _events(over: timedelta | Life) -> str:
