@@ -23,6 +23,8 @@ from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState
 
 CONSUMER = "test"
+HEARTBEAT = "heartbeat"
+"""An event that has it is a heartbeat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,7 @@ class Playground:
                     time=time if isinstance(time, datetime) else None,
                     columns=columns,
                     raw=b"{}",
+                    heartbeat=bool(event.get(HEARTBEAT)),
                 )
             )
         self.consumers |= {consumer for consumer, _ in groups}
@@ -135,4 +138,4 @@ class Playground:
         self.state.commit(outcome, self.clock.now())
 
 
-_APART = frozenset({"Source", "EventId", "TimeGenerated", "Consumer", "TimeGiven"})
+_APART = frozenset({HEARTBEAT, "Source", "EventId", "TimeGenerated", "Consumer", "TimeGiven"})

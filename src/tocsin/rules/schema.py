@@ -200,6 +200,7 @@ class TestEvent(YamlModel):
     model_config = ConfigDict(extra="allow", json_schema_extra=_closed)
 
     at: Duration = Field(description="when it arrives, from the test's start", examples=["5m"])
+    heartbeat: bool = Field(False, description="a sign of life, no status change", examples=[True])
 
 
 class Expect(YamlModel):

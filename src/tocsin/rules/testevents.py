@@ -13,15 +13,20 @@ from tocsin.model.statuses import STATUS_WORDS
 from tocsin.rules.schema import EVENT_COLUMNS, TestEvent
 
 TYPES: Mapping[str, KqlType] = {c.name: c.type for c in RUN_STATUS_CHANGED if c.name in EVENT_COLUMNS}
+OF_HEARTBEAT = ("RunId", "Progress", "Source", "Consumer")
+"""Columns that a heartbeat may set."""
 
 
 def faults(event: TestEvent) -> Iterator[tuple[str, str, str]]:
     """(column, what is wrong, what would be right) of an event."""
     extra = event.model_extra or {}
-    for name in ("RunId", "Status"):
+    for name in ("RunId",) if event.heartbeat else ("RunId", "Status"):
         if name not in extra:
             yield name, "is missing", ""
     for name, value in extra.items():
+        if event.heartbeat and name not in OF_HEARTBEAT:
+            yield name, "is not what a heartbeat brings", f"it brings {', '.join(OF_HEARTBEAT)}"
+            continue
         if name not in TYPES:
             yield name, "is no column that a test event has", suggest(name, TYPES)
             continue
