@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -51,13 +51,23 @@ _UNIT = "chr(31)"
 class Built:
     """One build of a window query."""
 
-    sql: str  # over CTEs "constants" and "known"; yields rule_no, key, holds, then ``made`` and ``columns``
+    sql: str  # over the CTE "constants"; yields rule_no, key, holds, then ``made`` and ``columns``
+    alone: str  # the same for one query without constants
     columns: Mapping[str, str]  # visible ones -> KQL type
     tables: frozenset[str]
     events: bool  # rows come from a log: an instance without a row has no data
     prefilter: tuple[Predicate, ...]  # of rows of RunStatusChanged; with sentinels where the query had them
     uses_now: bool
     usable: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wants:
+    """What is asked of a query's output."""
+
+    made: tuple[str, ...]  # extra columns: conditions over it
+    by: tuple[str, ...]
+    needs: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +80,7 @@ class WindowQuery:
     events: bool
     prefilter: tuple[Predicate, ...]
     text: str = field(repr=False)  # with the extra columns
-    made: tuple[str, ...]  # extra columns: conditions over the output
-    by: tuple[str, ...]
+    wants: _Wants = field(repr=False)
     places: tuple[int, ...] = field(repr=False)  # of the literals that may differ
     schema: Schema = field(repr=False)
     raw_sql: bool = False
@@ -100,20 +109,27 @@ class WindowPlan:
         of ``known`` (number of the query, key); all where ``every``.
         """
         head = [f"{quoted(name)} AS NOT MATERIALIZED ({sql})" for name, sql in scopes.items()]
-        listed = ["unnest($tocsin_rules::JSON::INTEGER[]) AS rule_no"]
-        parameters: dict[str, object] = {"tocsin_rules": json.dumps(list(numbers))}
-        for index, kind in enumerate(self.kinds):
-            listed.append(f'unnest($tocsin_c{index}::JSON::{_DUCKDB[kind]}[]) AS "c{index}"')
-            parameters[f"tocsin_c{index}"] = json.dumps([self.constants[n][index] for n in numbers], ensure_ascii=False)
-        head.append(f'"constants" AS (SELECT {", ".join(listed)})')
-        head.append(
-            '"known" AS (SELECT unnest($tocsin_known_rules::JSON::INTEGER[]) AS rule_no,'
-            " unnest($tocsin_known_keys::JSON::VARCHAR[]) AS key)"
-        )
-        parameters["tocsin_known_rules"] = json.dumps([number for number, _ in known])
-        parameters["tocsin_known_keys"] = json.dumps([key for _, key in known], ensure_ascii=False)
-        where = "" if every else '\nWHERE holds OR (rule_no, key) IN (SELECT rule_no, key FROM "known")'
-        return f"WITH {', '.join(head)}\nSELECT * FROM ({self.built.sql}){where}", parameters
+        parameters: dict[str, object] = {}
+        alone = self.built.alone if len(self.constants) == 1 else ""
+        if not alone:
+            listed = ["unnest($tocsin_rules::JSON::INTEGER[]) AS rule_no"]
+            parameters["tocsin_rules"] = json.dumps(list(numbers))
+            for index, kind in enumerate(self.kinds):
+                listed.append(f'unnest($tocsin_c{index}::JSON::{_DUCKDB[kind]}[]) AS "c{index}"')
+                values = [self.constants[n][index] for n in numbers]
+                parameters[f"tocsin_c{index}"] = json.dumps(values, ensure_ascii=False)
+            head.append(f'"constants" AS (SELECT {", ".join(listed)})')
+        where = "" if every else "\nWHERE holds"
+        if known and not every:
+            head.append(
+                '"known" AS (SELECT unnest($tocsin_known_rules::JSON::INTEGER[]) AS rule_no,'
+                " unnest($tocsin_known_keys::JSON::VARCHAR[]) AS key)"
+            )
+            parameters["tocsin_known_rules"] = json.dumps([number for number, _ in known])
+            parameters["tocsin_known_keys"] = json.dumps([key for _, key in known], ensure_ascii=False)
+            where = '\nWHERE holds OR (rule_no, key) IN (SELECT rule_no, key FROM "known")'
+        begin = f"WITH {', '.join(head)}\n" if head else ""
+        return f"{begin}SELECT * FROM ({alone or self.built.sql}){where}", parameters
 
 
 def window_query(
@@ -122,29 +138,31 @@ def window_query(
     *,
     by: Sequence[str] = (),
     made: Mapping[str, str] | None = None,
+    needs: Iterable[str] | None = None,
 ) -> WindowQuery:
-    """Check a window query. ``made`` are conditions over its output (name -> KQL), computed beside its columns.
+    """Check a window query. ``made`` are conditions over its output (name -> KQL), computed beside its columns;
+    ``needs`` the output columns that somebody reads: others of a wide table may be left out (None: all are read).
 
     Raises ``QueryError`` with its place where the query is wrong; of a condition without place: check those apart.
     """
     known = Schema.of(schema)
     text, names = _with_made(query, made or {})
+    wants = _Wants(made=names, by=tuple(by), needs=None if needs is None else frozenset(needs))
     tokens = tokenize(text)
     possible = tuple(shapes.candidates(tokens))
     words = _Words(shapes.pattern(tokens, possible), text, tokens)
-    places = _places(words, names, tuple(by), known)
+    places = _places(words, wants, known)
     words = _Words(shapes.pattern(tokens, places), text, tokens)
-    built = _compiled(words, places, names, tuple(by), known)
+    built = _compiled(words, places, wants, known)
     constants = _constants(tokens, places)
     return WindowQuery(
-        shape=_hash(words.pattern, names, tuple(by), known.fingerprint),
+        shape=_hash(words.pattern, names, tuple(by), sorted(wants.needs or ()), known.fingerprint),
         columns=built.columns,
         tables=built.tables,
         events=built.events,
         prefilter=tuple(p for t in built.prefilter if (p := _filled(t, constants)) is not None),
         text=text,
-        made=names,
-        by=tuple(by),
+        wants=wants,
         places=places,
         schema=known,
     )
@@ -166,8 +184,7 @@ def sql_query(
         events=False,
         prefilter=(),
         text=text,
-        made=names,
-        by=tuple(by),
+        wants=_Wants(made=names, by=tuple(by), needs=None),
         places=(),
         schema=known,
         raw_sql=True,
@@ -179,17 +196,17 @@ def window_plan(queries: Sequence[WindowQuery]) -> WindowPlan:
     first = queries[0]
     known = first.schema
     if first.raw_sql:
-        built = _built_sql(first.text, first.made, first.by, known)
-        return WindowPlan(built=built, made=first.made, kinds=(), constants=((),) * len(queries))
+        built = _built_sql(first.text, first.wants.made, first.wants.by, known)
+        return WindowPlan(built=built, made=first.wants.made, kinds=(), constants=((),) * len(queries))
     tokens = tokenize(first.text)
     values = [_constants(tokens if q is first else tokenize(q.text), q.places) for q in queries]
     varying = [n for n in range(len(first.places)) if len({repr(each[n]) for each in values}) > 1]
     chosen = tuple(first.places[n] for n in varying)
     words = _Words(shapes.pattern(tokens, chosen), first.text, tokens)
-    built = _compiled(words, chosen, first.made, first.by, known)
+    built = _compiled(words, chosen, first.wants, known)
     return WindowPlan(
         built=built,
-        made=first.made,
+        made=first.wants.made,
         kinds=tuple(str(shapes.kind_of(tokens[index])) for index in chosen),
         constants=tuple(tuple(each[n] for n in varying) for each in values),
     )
@@ -238,24 +255,22 @@ class _Words:
 
 
 @lru_cache(maxsize=8192)
-def _places(words: _Words, made: tuple[str, ...], by: tuple[str, ...], schema: Schema) -> tuple[int, ...]:
+def _places(words: _Words, wants: _Wants, schema: Schema) -> tuple[int, ...]:
     """Indexes of the tokens that may differ between queries that share a plan."""
     possible = tuple(shapes.candidates(words.tokens))
-    every = _usable(words, possible, made, by, schema)
+    every = _usable(words, possible, wants, schema)
     if every == possible:
         return possible
-    _build(words.text, (), made, by, schema)  # says what is wrong, at its place
+    _build(words.text, (), wants, schema)  # says what is wrong, at its place
     if every is None:
-        alone = (_usable(words, (index,), made, by, schema) for index in possible)
+        alone = (_usable(words, (index,), wants, schema) for index in possible)
         every = tuple(index for found in alone for index in found or ())
-    return _usable(words, every, made, by, schema) or ()
+    return _usable(words, every, wants, schema) or ()
 
 
-def _usable(
-    words: _Words, chosen: tuple[int, ...], made: tuple[str, ...], by: tuple[str, ...], schema: Schema
-) -> tuple[int, ...] | None:
+def _usable(words: _Words, chosen: tuple[int, ...], wants: _Wants, schema: Schema) -> tuple[int, ...] | None:
     try:
-        built = _build(*_with_sentinels(words, chosen), made, by, schema)
+        built = _build(*_with_sentinels(words, chosen), wants, schema)
     except QueryError:
         return None
     return tuple(index for number, index in enumerate(chosen) if number in built.usable)
@@ -267,31 +282,28 @@ def _with_sentinels(words: _Words, chosen: tuple[int, ...]) -> tuple[str, tuple[
 
 
 @lru_cache(maxsize=8192)
-def _compiled(
-    words: _Words, chosen: tuple[int, ...], made: tuple[str, ...], by: tuple[str, ...], schema: Schema
-) -> Built:
+def _compiled(words: _Words, chosen: tuple[int, ...], wants: _Wants, schema: Schema) -> Built:
     text, kinds = _with_sentinels(words, chosen)
     try:
-        return _build(text, kinds, made, by, schema)
+        return _build(text, kinds, wants, schema)
     except QueryError:
-        _build(words.text, (), made, by, schema)  # the same fault, at its place
+        _build(words.text, (), wants, schema)  # the same fault, at its place
         raise
 
 
 @lru_cache(maxsize=512)
-def _build(text: str, kinds: tuple[str, ...], made: tuple[str, ...], by: tuple[str, ...], schema: Schema) -> Built:
+def _build(text: str, kinds: tuple[str, ...], wants: _Wants, schema: Schema) -> Built:
     with upstream.bounded():
-        return _Build(text, kinds, made, by, schema).run()
+        return _Build(text, kinds, wants, schema).run()
 
 
 class _Build:
     """One build; once the constants have joined, ``hidden`` columns travel along unseen."""
 
-    def __init__(
-        self, text: str, kinds: tuple[str, ...], made: tuple[str, ...], by: tuple[str, ...], schema: Schema
-    ) -> None:
+    def __init__(self, text: str, kinds: tuple[str, ...], wants: _Wants, schema: Schema) -> None:
         self.text, self.tree = read(text)
-        self.kinds, self.made, self.by, self.schema = kinds, made, by, schema
+        self.kinds, self.made, self.by, self.schema = kinds, wants.made, wants.by, schema
+        self.needs = wants.needs
         self.each = Pass(self.text)
         self.hidden: dict[str, str] = {
             _RULE: "int",
@@ -318,8 +330,11 @@ class _Build:
         names = frozenset(name for name, _ in flat.lets)
         source, columns = self.each.source(flat.source, known, names)
         lifted, lead = self._lifted(flat.operators), True
-        stands = {name: name for name in columns} if kind.source == EVENTS else {}
         before: list[Any] = []
+        if (kept := self._kept(flat, columns)) is not None:
+            columns = {name: columns[name] for name in kept}
+            before.append(ir.Project(tuple(ir.NamedExpr(ir.ColumnRef(name), name) for name in kept)))
+        stands = {name: name for name in columns} if kind.source == EVENTS else {}
         after: list[Any] | None = None
         good, bad, prefilter = set[int](), set[int](), list[Predicate]()
         order: windows.Order = None
@@ -352,6 +367,21 @@ class _Build:
         return self._finished(
             source, before, after, lets, columns, brought, prefilter, frozenset(good - bad), kind.source
         )
+
+    def _kept(self, flat: Any, columns: Types) -> list[str] | None:
+        """Columns of the source that the query names or somebody needs; None where any may count."""
+        if self.needs is None or not isinstance(flat.source, ir.TableRef):
+            return None
+        for op in flat.operators:
+            if not isinstance(op, (*_BY_RULE, ir.Top, ir.Take, ir.Count)):
+                return None
+            for node in walk(op):
+                if isinstance(node, ir.Wildcard) or (isinstance(node, ir.ColumnRef) and node.name == markers.ANY):
+                    return None
+            if markers.marker(op) not in ("", "serialize"):
+                return None
+        named = {t.text.strip("'\"") for t in self.text.tokens} | self.needs | set(self.by)
+        return [name for name in columns if name in named]
 
     def _lifted(self, operators: Sequence[Any]) -> frozenset[int]:
         """Numbers of the ``where``s that say what fires: the last ones, behind what computes."""
@@ -430,15 +460,17 @@ class _Build:
         joined = [f"k.rule_no AS {quoted(_RULE)}"]
         joined += [f'k."c{n}" AS "{shapes.CONSTANT}{n}"' for n in range(len(self.kinds))]
         visible = [c for c in columns if not c.startswith(HIDDEN) and c not in self.made]
+        listed = _listed(visible, self.made, self.holds, self.by, columns)
         sql = (
-            f"{_listed(visible, self.made, self.holds, self.by, columns)}"
-            f" FROM (WITH {quoted(_SOURCE)} AS NOT MATERIALIZED"
+            f"{listed} FROM (WITH {quoted(_SOURCE)} AS NOT MATERIALIZED"
             f' (SELECT s.*, {", ".join(joined)} FROM ({first}) AS s CROSS JOIN "constants" AS k)\n SELECT * FROM ({body}))'
         )
+        alone = "" if self.kinds or after else f"{listed.replace(quoted(_RULE), '0', 1)} FROM ({first})"
         uses_now = now_first or now_after
         made = _described(sql, self.kinds, uses_now, self.schema)
         return Built(
             sql=sql,
+            alone=alone,
             columns={name: made[name] for name in visible},
             tables=frozenset(self.each.read & set(self.schema)),
             events=name in LOGS,
@@ -467,6 +499,7 @@ def _built_sql(text: str, made: tuple[str, ...], by: tuple[str, ...], schema: Sc
     described = _described(whole, (), uses_now, schema)
     return Built(
         sql=whole,
+        alone="",
         columns={name: described[name] for name in checked.columns},
         tables=checked.tables,
         events=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from tocsin.alerts.conditions import REPEAT, ZERO, NoData, Terms
@@ -39,6 +39,8 @@ EVERY = timedelta(minutes=1)
 MOST_INSTANCES = 1000
 LONGEST_OVER = timedelta(days=400)
 
+_OFTEN = ("RunId", "RootRunId", "ExperimentName", "DisplayName", "Status", "Message", "Target", "OwnerEmail", "Url")
+"""Columns that mails show where a row has them."""
 CLEAR = "tocsin_clear"
 _SEVERITY = "tocsin_severity_{}"
 _COMPARES = re.compile(r"\s*(<=|>=|<|>|==|!=)")
@@ -81,7 +83,9 @@ def compile_window(
         check_targets(notify.to, faults)
     query: WindowQuery | None = None
     if len(problems) == before:
-        query = _query(model, schema, made, faults)
+        texts = [*labels.values(), *annotations.values(), *([summary] if summary else [])]
+        needs = {*model.by, *keep, model.value, *_OFTEN}.union(*(text.names for text in texts))
+        query = _query(model, schema, made, needs, faults)
     reference = reference_tables(schema, query.tables if query else ())
     if query is not None:
         check_test_tables(model.tests, reference, faults)
@@ -257,11 +261,13 @@ def _check_value(model: RuleModel, columns: Mapping[str, str] | None, faults: Fa
         faults.add(("value",), f"'{model.value}' is a {columns[model.value]}, no number", "name a column of numbers")
 
 
-def _query(model: RuleModel, schema: Schema, made: Mapping[str, str], faults: Faults) -> WindowQuery | None:
+def _query(
+    model: RuleModel, schema: Schema, made: Mapping[str, str], needs: Collection[str], faults: Faults
+) -> WindowQuery | None:
     try:
         if model.sql:
             return sql_query(model.sql, schema, by=model.by, made=made)
-        return window_query(model.query, schema, by=model.by, made=made)
+        return window_query(model.query, schema, by=model.by, made=made, needs=needs)
     except QueryError as e:
         faults.add_query(("sql",) if model.sql else ("query",), e)
         return None
