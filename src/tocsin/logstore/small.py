@@ -28,7 +28,7 @@ from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
 from tocsin.model.event import DeadLetter, MappedEvent, RawEvents
 from tocsin.model.strictjson import ReadError
 
-MOST = 250
+MOST = 400
 """Messages of a commit up to which it counts as small."""
 
 _EVENTS = pa.schema([(c.name, JSON if c.type is KqlType.DYNAMIC else ARROW[c.type]) for c in RUN_STATUS_CHANGED])
