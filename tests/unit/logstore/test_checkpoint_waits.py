@@ -1,0 +1,36 @@
+"""A checkpoint that cannot be now does not make a durable commit look failed."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tocsin.clock import ManualClock, micros
+from tocsin.logstore.duck import DuckLogStore
+from tocsin.model.event import Batch, RawEvents
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+def batch(number: int) -> Batch:
+    payload = (
+        b'{"specversion":"1.0","type":"tocsin.run.status","id":"%d","source":"s","time":"2026-01-05T12:00:00Z",'
+        % number
+    )
+    payload += b'"data":{"RunId":"r%d","Status":"Failed"}}' % number
+    us = micros(NOON)
+    return Batch(raw=(RawEvents(consumer="c", payloads=[payload], times_us=[us], own_time=False, received_us=us),))
+
+
+def test_a_commit_is_told_although_another_transaction_writes(tmp_path: Path) -> None:
+    """With another write transaction open DuckDB refuses CHECKPOINT; the rows are there, and it comes later."""
+    wal = tmp_path / "events.duckdb.wal"
+    store = DuckLogStore.open(
+        tmp_path / "events.duckdb", clock=ManualClock(NOON), reserve=0, checkpoint_threshold=1, memory_limit="100MiB"
+    )
+    other = store._con.cursor()
+    other.execute("BEGIN; CREATE TABLE elsewhere (n INTEGER)")
+    assert 1 == store.append([batch(1)]).rows
+    assert wal.stat().st_size > 0
+    other.execute("ROLLBACK")
+    assert 1 == store.append([batch(2)]).rows
+    assert not wal.exists() or wal.stat().st_size == 0
+    store.close()
