@@ -3,7 +3,7 @@
     python -m bench.latency [--seconds 60] [--rate 1000] [--by-http 0.25] [--rules 1000]
 
 `tocsin up` runs with `smtp.cap: none` and 1,000 row rules of 20 shapes. A process of its own sends: single events by HTTP on
-16 connections at their due times, the rest as a batch to Kafka every 100 ms. 2 % of the events match one, two or three
+64 connections at their due times, the rest as a batch to Kafka every 100 ms. 2 % of the events match one, two or three
 rules. The SMTP server is a third process. The time of sending stands in the RunId, that of acceptance is the server's: an
 event that waits for a free connection, or for its batch's acknowledgement, waits on our account.
 """
@@ -38,7 +38,7 @@ SHAPES = (
     "strlen(Message) > 3", "not(WillRetry)", "Attempt > 0", "RunId startswith 'run-'", "Url endswith 'x'", "Source != ''",
 )  # fmt: skip
 """What a shape asks besides the constant that its rules differ in; all of it holds for the events that are to match."""
-CONNECTIONS = 16
+CONNECTIONS = 64
 BATCH_SECONDS = 0.1
 MATCHING = 50  # one event of so many
 
@@ -244,6 +244,17 @@ def measure(chosen: argparse.Namespace, tocsin: Tocsin, kafka: KafkaServer, smtp
     both = [ms for way in took.values() for ms in way]
     rows.append(("all", len(both), *(f"{percentile(both, p):,.0f}" for p in (0.5, 0.9, 0.99, 1.0))))
     print(table(("event → mail, ms", "mails", "p50", "p90", "p99", "worst"), *rows))
+    seen = tocsin.metrics()
+    for name, words in (
+        ("tocsin_store_commit_seconds", "commit"),
+        ('tocsin_evaluate_seconds{kind="row"}', "evaluation"),
+    ):
+        head, _, labels = name.partition("{")
+        tail = "{" + labels if labels else ""
+        count = seen.get(f"{head}_count{tail}", 0.0)
+        if count:
+            mean = seen[f"{head}_sum{tail}"] / count * 1000
+            print(f"\n{count:,.0f} times {words}, {mean:.0f} ms in the mean.")
     print(f"\nStarting with these rules took {starting:.1f} s; peak memory of tocsin {peak_rss(tocsin.pid):,.0f} MiB.")
 
 
