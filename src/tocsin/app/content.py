@@ -74,7 +74,7 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
         problems += e.problems
     try:
         files = home.alert_files()
-        rules = load_rules(files, schema_with(tables), names={f: home.shown(f) for f in files})
+        rules = load_rules(files, schema_with(tables), names={f: home.shown(f) for f in files}, tables=tables)
     except ContentError as e:
         problems += e.problems
     if rules is not None and oncall is not None:

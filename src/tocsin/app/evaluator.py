@@ -248,6 +248,8 @@ class Evaluator:
         if self._armed_for is self._rules:
             return
         wanted = {rule.name: rule.meaning for rule in self._rules.absences}
+        # a table's rows may have changed under the same meaning: what is awaited is compared anew after each reload
+        wanted |= {rule.name: f"{rule.meaning} {id(self._rules)}" for rule in self._rules.awaiting}
         for name in [name for name, meaning in self._armed.items() if wanted.get(name) != meaning]:
             self._deadlines.forget(name)
             del self._armed[name]
@@ -256,7 +258,9 @@ class Evaluator:
             self._armed_for = self._rules
             return
         at = max(self._clock.now(), self._floor)
-        evaluation = arm_deadlines(self._rules, fresh, at, self._cursor, self._store, self._view, self._heard())
+        evaluation = arm_deadlines(
+            self._rules, fresh, at, self._cursor, self._store, self._view, self._heard(), list(self._timers)
+        )
         self._write(evaluation.outcome, evaluation)
         self._armed |= {name: wanted[name] for name in fresh}
         self._armed_for = self._rules

@@ -59,6 +59,7 @@ class Sources:
         self._notes = notes
         self._hearing: dict[str, Hearing] = {}
         self._noting = threading.Lock()
+        self._taken = False
         self._settings, self._store, self._sink, self._metrics, self._clock = settings, store, sink, metrics, clock
         self._instance = instance
         self._consumers: dict[str, Consumer] = {}
@@ -102,6 +103,7 @@ class Sources:
                     self._hearing[name] = Hearing(name, self._notes, info.last_alive)
             self._first_starts = {n: t for n, t in first.items() if n in consumers}
             self._consumers = dict(consumers)
+            self._taken = True
             for name, consumer in consumers.items():
                 if consumer.connector == "kafka" and name not in self._kafka:
                     self._kafka[name] = _Running(self._connector(consumer), self._sink)
@@ -141,6 +143,7 @@ class Sources:
         return Heard(
             watermarks=marks,
             deaf=deaf,
+            complete=self._taken,
             first_starts=self._first_starts,
             kinds={name: c.connector for name, c in consumers.items()},
         )

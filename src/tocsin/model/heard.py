@@ -22,9 +22,13 @@ class Heard:
     kinds: Mapping[str, str] = field(default_factory=dict)  # kafka | http | file | poll
     deaf: Mapping[str, Sequence[Span]] = field(default_factory=dict)  # when a consumer could not be heard; ended, in order
 
+    complete: bool = True  # False: which consumers there are is not known yet, so nobody is heard
+
     def has_reached(self, due: datetime, consumers: Iterable[str]) -> bool:
         """Whether all that ``consumers`` had to say up to ``due`` has been heard."""
         for name in consumers:
+            if not self.complete:
+                return False
             if name in self.watermarks:
                 mark = self.watermarks[name]
                 if mark is None or mark < due:

@@ -45,8 +45,9 @@ def see(
     remember: Mapping[str, object] | None = None,
 ) -> Step:
     """Take ``seen`` into ``memory``. ``remember`` is kept with an instance that goes on."""
-    assert rule.absence is not None
-    step = look(before, seen, rule.absence.terms, rule=rule.name, instance=about.instance)
+    waits = rule.absence or rule.awaited
+    assert waits is not None
+    step = look(before, seen, waits.terms, rule=rule.name, instance=about.instance)
     if step.state is not None:
         kept = {**step.state.data, **(remember or {})} if step.state.data else step.state.data
         memory.put_condition(replace(step.state, data=kept))

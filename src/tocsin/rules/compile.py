@@ -22,7 +22,7 @@ from tocsin.rules import absence, testevents, testtables
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import NAME, Common, Defaults, InlineTest, RuleModel, When
 from tocsin.rules.templates import TemplateFault, TemplateText, checked
-from tocsin.rules.unsupported import unsupported, window_only
+from tocsin.rules.unsupported import stray, unsupported, window_only
 
 V = TypeVar("V")
 Schema = Mapping[str, Mapping[str, str]]
@@ -186,6 +186,8 @@ def _plan(model: RuleModel, schema: Schema, faults: Faults) -> tuple[RowPlan | N
     if model.when is not None:
         if any(path[0] == "when" for path in unsupported(model)):
             return None, ""
+        for stray_path in stray(model.when):
+            faults.add(stray_path, "goes with absent", "say under absent: what is awaited")
         waits = absence.form_of(model.when) is not None
         if waits:
             for below, message, hint in absence.faults(model.when):

@@ -22,7 +22,7 @@ from tocsin.model.alert import Phase
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Instant, Timer, TimerKind
 from tocsin.model.intent import IntentKind
-from tocsin.rules import deadlines_judge, windows_instants
+from tocsin.rules import absence_judge, deadlines_judge, windows_instants
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.memory import Memory, RuleFailure, StateView
@@ -101,12 +101,14 @@ def arm_deadlines(
     reader: LogReader,
     state: StateView,
     heard: Heard,
+    timers: Collection[Timer] = (),
 ) -> Evaluation:
     """Reckon the deadlines of every run under way for the rules called ``names``, as of commit ``commit_seq``: at a start, and
-    after a reload for rules that are new or mean something else.
+    after a reload for rules that are new or mean something else. ``timers`` are those that are set: a schedule goes on.
     """
     memory = Memory(state)
     chosen = [rule for rule in rules.absences if rule.name in names and memory.follows(rule.name)]
+    absence_judge.arm([rule for rule in rules.awaiting if rule.name in names], timers, memory, at, commit_seq)
     _fail(deadlines_judge.arm(chosen, reader, memory, heard, at, commit_seq), at, commit_seq, memory)
     return Evaluation(
         outcome=memory.outcome(), failures=tuple(memory.failures), deadlines=tuple(memory.deadlines)
@@ -136,6 +138,10 @@ def _absences(
     rules: RuleSet, commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory, heard: Heard
 ) -> None:
     waiting = [rule for rule in rules.absences if memory.follows(rule.name)]
+    awaiting = [rule for rule in rules.awaiting if memory.follows(rule.name)]
+    if awaiting:
+        trouble = absence_judge.on_commits(awaiting, commits, after, reader, memory)
+        _fail(trouble, commits[-1].ingested_at, commits[-1].seq, memory)
     if waiting:
         trouble = deadlines_judge.on_commits(waiting, commits, after, reader, memory, heard)
         _fail(trouble, commits[-1].ingested_at, commits[-1].seq, memory)
@@ -168,8 +174,14 @@ def _timers(
         return
     if kind is TimerKind.DEADLINE:
         waiting = {rule.name: rule for rule in rules.absences}
-        trouble = deadlines_judge.on_deadlines(released, waiting, reader, memory, heard)
-        _fail(trouble, released[-1].at, released[-1].commit_seq, memory)
+        awaiting = {rule.name: rule for rule in rules.awaiting}
+        scheduled = [r for r in released if "at_us" in r.timer.data]
+        of_runs = [r for r in released if "at_us" not in r.timer.data]
+        for trouble in (
+            absence_judge.on_deadlines(scheduled, awaiting, reader, memory, heard),
+            deadlines_judge.on_deadlines(of_runs, waiting, reader, memory, heard),
+        ):
+            _fail(trouble, released[-1].at, released[-1].commit_seq, memory)
         return
     if kind in (TimerKind.TICK, TimerKind.FOR):
         _lag(windows_instants.on_timers(rules, released, reader, memory, heard), memory)
@@ -178,6 +190,8 @@ def _timers(
         rule = rules.enabled.get(each.timer.rule)
         if kind is TimerKind.CLOSE and rule is not None and rule.absence is not None:
             deadlines_judge.on_wake(each, rule, reader, memory)
+        elif kind is TimerKind.CLOSE and rule is not None and rule.awaited is not None:
+            absence_judge.on_wake(each, rule, memory)
         elif kind is TimerKind.CATCH_UP:
             end_catch_up(each, rules, memory)
         elif kind is TimerKind.RETRY:

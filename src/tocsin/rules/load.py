@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+import pyarrow as pa
 
 from tocsin.config.document import Document, KeyPath, load_file, parse, suggest
 from tocsin.errors import ContentError, Problem
+from tocsin.rules.absence_compile import compile_awaited, is_awaited
 from tocsin.rules.compile import Schema, compile_rule, once
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
@@ -16,10 +20,16 @@ from tocsin.rules.unsupported import unsupported
 from tocsin.rules.windows_compile import compile_window, is_window
 
 
-def load_rules(files: Sequence[Path], schema: Schema, *, names: Mapping[Path, str] | None = None) -> RuleSet:
+def load_rules(
+    files: Sequence[Path],
+    schema: Schema,
+    *,
+    names: Mapping[Path, str] | None = None,
+    tables: Mapping[str, pa.Table] | None = None,
+) -> RuleSet:
     """All rules of ``files``, checked against ``schema`` (table → column → KQL type, reference tables included).
 
-    ``names`` says what problems call a file. Raises ContentError with every problem of every file; then nothing was loaded.
+    ``names`` says what problems call a file; ``tables`` are the rows that ``for_each`` goes over. Raises ContentError with every problem of every file; then nothing was loaded.
     """
     problems: list[Problem] = []
     documents: list[Document] = []
@@ -28,16 +38,27 @@ def load_rules(files: Sequence[Path], schema: Schema, *, names: Mapping[Path, st
             documents.append(load_file(path, (names or {}).get(path)))
         except ContentError as e:
             problems += e.problems
-    rules = load_documents(documents, schema, problems)
+    rules = load_documents(documents, schema, problems, tables)
     if any(not p.warning for p in problems):
         raise ContentError(problems)
     return rules
 
 
-def load_documents(documents: Sequence[Document], schema: Schema, problems: list[Problem]) -> RuleSet:
+def load_documents(
+    documents: Sequence[Document],
+    schema: Schema,
+    problems: list[Problem],
+    tables: Mapping[str, pa.Table] | None = None,
+) -> RuleSet:
     """The rules of ``documents`` that are right; what is wrong is added to ``problems``."""
     rules: dict[str, Rule] = {}
     places: dict[str, str] = {}
+
+    def rows(name: str) -> Sequence[Mapping[str, object]]:
+        table = (tables or {}).get(name)
+        return table.to_pylist() if table is not None else ()
+
+    awaited = partial(compile_awaited, rows=rows)
     for document in documents:
         defaults = _defaults(document, problems)
         for i, data in enumerate(_entries(document, problems)):
@@ -52,7 +73,7 @@ def load_documents(documents: Sequence[Document], schema: Schema, problems: list
             model, whole = _model(document, path, problems)
             if model is None:
                 continue
-            compiled = compile_window if is_window(model) else compile_rule
+            compiled = compile_window if is_window(model) else awaited if is_awaited(model) else compile_rule
             rule = compiled(model, defaults, schema, document, path, problems)
             if rule is not None and whole:
                 rules.setdefault(rule.name, rule)

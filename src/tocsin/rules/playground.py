@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 
@@ -15,7 +15,7 @@ from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer
 from tocsin.rules import testtables
 from tocsin.rules.deadlines import DeadlineTable
-from tocsin.rules.evaluate import Evaluation, evaluate
+from tocsin.rules.evaluate import Evaluation, arm_deadlines, evaluate
 from tocsin.rules.lifecycle import reconcile
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.timers import due_timers
@@ -49,13 +49,17 @@ class Playground:
         self._stack.callback(self.log.close)
         self.state = SqliteState.open(None, clock=self.clock)
         self._stack.callback(self.state.close)
-        self.rules = rules
+        self.rules = rules = _with_rows(rules, tables or {})
         for rule in rules.rules.values():
             for name, columns in rule.reference.items():
                 self.log.set_table(name, testtables.table((tables or {}).get(name, ()), columns))
         self.consumers: set[str] = {CONSUMER}
         self._deadlines = DeadlineTable()
         self._commit(reconcile(rules, {}, self.log.head().seq, now=start))
+        names = [rule.name for rule in (*rules.absences, *rules.awaiting)]
+        armed = arm_deadlines(rules, names, start, self.log.head().seq, self.log, self.state, self._heard())
+        self._commit(armed.outcome)
+        self._deadlines.take(armed.deadlines)
 
     def __enter__(self) -> Playground:
         return self
@@ -136,6 +140,18 @@ class Playground:
 
     def _commit(self, outcome: Outcome) -> None:
         self.state.commit(outcome, self.clock.now())
+
+
+def _with_rows(rules: RuleSet, tables: Mapping[str, Sequence[Mapping[str, object]]]) -> RuleSet:
+    """Rules for each row of a table, over the rows that the test gives. Raises ValueError where these are wrong."""
+    found = dict(rules.rules)
+    for name, rule in rules.rules.items():
+        awaited = rule.awaited
+        if awaited is not None and awaited.table:
+            columns = rule.reference[awaited.table]
+            rows = testtables.table(tables.get(awaited.table, ()), columns).to_pylist()
+            found[name] = replace(rule, awaited=replace(awaited, items=awaited.over(rows)))
+    return RuleSet(found)
 
 
 _APART = frozenset({HEARTBEAT, "Source", "EventId", "TimeGenerated", "Consumer", "TimeGiven"})

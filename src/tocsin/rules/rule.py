@@ -14,6 +14,7 @@ from tocsin.kql.windowplan import WindowQuery
 from tocsin.model.intent import RuleInfo
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules.absence import Absence
+from tocsin.rules.absence_awaited import Awaited
 from tocsin.rules.schema import InlineTest
 from tocsin.rules.templates import TemplateText
 
@@ -52,6 +53,7 @@ class Window:
     clear: str  # the column that says whether a firing instance may end; '' where any may
     value: str  # '' for none
     max_instances: int
+    beside: frozenset[str] = frozenset()  # columns read for the mail's sake, which its rows need not show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,7 +67,8 @@ class Rule:
     query: str  # KQL, also where the file says `when:`
     row_plan: RowPlan | None  # of a row rule; of an absence rule: which runs it waits for
     window: Window | None = None  # of a window rule
-    absence: Absence | None = None  # of an absence rule
+    absence: Absence | None = None  # of an absence rule about single runs
+    awaited: Awaited | None = None  # of an absence rule with a schedule
     final: bool  # events of which another try follows are passed over; unknown ones wait for `final_after`
     final_after: timedelta
     tell_within: timedelta

@@ -35,6 +35,11 @@ class RuleSet:
         return tuple(rule for rule in self.enabled.values() if rule.absence is not None)
 
     @cached_property
+    def awaiting(self) -> tuple[Rule, ...]:
+        """Enabled rules that wait by a schedule."""
+        return tuple(rule for rule in self.enabled.values() if rule.awaited is not None)
+
+    @cached_property
     def index(self) -> RuleIndex:
         """Which of ``rows`` a commit can touch."""
         return RuleIndex(self.rows)

@@ -88,6 +88,14 @@ class Past(YamlModel):
     min_runs: int = Field(10, ge=1, description="says nothing with fewer runs than these", examples=[10])
 
 
+class Except(YamlModel):
+    """Days that do not count."""
+
+    country: str = Field("", description="its public holidays", examples=["HU"])
+    subdivision: str = Field("", description="a part of the country", examples=["BY"])
+    dates: tuple[str, ...] = Field((), description="these days", examples=[["2026-12-24"]])
+
+
 class When(Match):
     """What a rule waits for, without KQL."""
 
@@ -102,7 +110,9 @@ class When(Match):
     cron: str = Field("", description="when it ought to have come", examples=["0 2 * * *"])
     grace: str = Field("", description="how late it may be", examples=["30m"])
     timezone: str = Field("UTC", description="of `cron`", examples=["Europe/Budapest"])
-    except_: str = Field("", alias="except", description="a calendar whose days do not count", examples=["hu-holidays"])
+    except_: str | Except = Field(
+        "", alias="except", description="a calendar whose days do not count", examples=[{"country": "HU"}]
+    )
     consumer: str = Field("", description="the consumer that would bring it; all where absent", examples=["airflow"])
     duration: Past | None = Field(None, description="a run's length against the past")
     after: Statuses | None = Field(None, description="the status that came just before", examples=["Running"])

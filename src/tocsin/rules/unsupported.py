@@ -8,17 +8,16 @@ from functools import cache
 from pydantic import BaseModel
 
 from tocsin.config.document import KeyPath
-from tocsin.rules.schema import Common, RuleModel
+from tocsin.rules.schema import Common, RuleModel, When
 
 RULE = frozenset({"limit", "export", "collapse", "for_each"})
 WINDOW_ONLY = frozenset({
     "sql", "over", "every", "value", "clear", "for", "keep_firing_for", "lateness", "no_data", "max_instances",
 })  # fmt: skip
 """Keys of window rules."""
-WHEN = frozenset({
-    "absent", "cron", "grace", "timezone", "except", "consumer",
-    "duration", "after", "times", "within", "by",
-})  # fmt: skip
+WHEN = frozenset({"duration", "after", "times", "within", "by"})
+AWAITED = frozenset({"absent", "cron", "grace", "timezone", "except", "consumer"})
+"""Keys of a rule that waits by a schedule."""
 
 
 def unsupported(model: Common, *, window: bool = False) -> Iterator[KeyPath]:
@@ -33,11 +32,26 @@ def unsupported(model: Common, *, window: bool = False) -> Iterator[KeyPath]:
         yield from (("when", *path) for path in _given(model.when, WHEN))
 
 
+def unsupported_beside(model: RuleModel, built: frozenset[str]) -> Iterator[KeyPath]:
+    """As ``unsupported``, for a rule that waits by a schedule; ``built`` are keys that it may have."""
+    yield from _given(model, RULE - built | {"repeat_every"})
+    if model.resolve not in (None, "never"):
+        yield ("resolve",)
+    if model.when is not None:
+        yield from (("when", *path) for path in _given(model.when, WHEN))
+
+
 def window_only(model: RuleModel) -> Iterator[KeyPath]:
     """Paths of what only a window rule can have."""
     yield from _given(model, WINDOW_ONLY)
     if "severity" in model.model_fields_set and not isinstance(model.severity, str):
         yield ("severity",)
+
+
+def stray(when: When) -> Iterator[KeyPath]:
+    """Paths of what only a rule that waits by a schedule can have, in one that does not."""
+    if when.absent is None:
+        yield from (("when", *path) for path in _given(when, AWAITED))
 
 
 def _given(model: BaseModel, names: frozenset[str]) -> Iterator[KeyPath]:

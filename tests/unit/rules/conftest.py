@@ -84,9 +84,11 @@ class Engine:
     def restart(self) -> None:
         """As after a start: what is kept in memory is made anew."""
         self.deadlines = DeadlineTable()
-        names = [rule.name for rule in self.rules.absences]
+        names = [rule.name for rule in (*self.rules.absences, *self.rules.awaiting)]
         now, cursor = self.clock.now(), self.state.row_cursor()
-        self._done(arm_deadlines(self.rules, names, now, cursor, self.log, self.state, self.heard()))
+        self._done(
+            arm_deadlines(self.rules, names, now, cursor, self.log, self.state, self.heard(), self.state.timers())
+        )
 
     def heard(self) -> Heard:
         marks = self.watermarks if self.watermarks is not None else dict.fromkeys(self.kinds, self.clock.now())

@@ -1,0 +1,181 @@
+"""Rules that wait by a schedule, from what a file says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+
+from tocsin.alerts.conditions import Terms
+from tocsin.config.document import Document, KeyPath, suggest
+from tocsin.errors import Problem, QueryError
+from tocsin.kql.rowplan import RowPlan, row_plan
+from tocsin.model.alert import fingerprint
+from tocsin.model.columns import RUN_STATUS_CHANGED
+from tocsin.model.intent import RuleInfo
+from tocsin.model.statuses import Kind, Severity
+from tocsin.rules import absence_awaited as awaited
+from tocsin.rules.absence_schedule import Calendar, known_country
+from tocsin.rules.compile import (
+    Faults,
+    Said,
+    Schema,
+    check_fields,
+    check_targets,
+    check_test_tables,
+    check_tests,
+    checked_template,
+    checked_templates,
+    versioned,
+)  # fmt: skip
+from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
+from tocsin.rules.schema import Defaults, RuleModel, When
+from tocsin.rules.unsupported import unsupported_beside, window_only
+
+Rows = Callable[[str], Sequence[Mapping[str, object]]]
+"""The rows of a reference table by its name."""
+MOST_ROWS = 10_000
+_DUMMY: Mapping[str, object] = {"string": "", "long": 0, "int": 0, "real": 0.0, "bool": False}
+_EVENT = frozenset(c.name for c in RUN_STATUS_CHANGED)
+
+
+def is_awaited(model: RuleModel) -> bool:
+    """Whether the rule waits by a schedule."""
+    return model.when is not None and model.when.absent is not None
+
+
+def compile_awaited(
+    model: RuleModel,
+    defaults: Defaults,
+    schema: Schema,
+    document: Document,
+    base: KeyPath,
+    problems: list[Problem],
+    rows: Rows,
+) -> Rule | None:
+    """As ``compile.compile_rule``, for a rule that waits by a schedule."""
+    when = model.when
+    assert when is not None and when.absent is not None
+    faults = Faults(document=document, base=base, problems=problems)
+    before = len(problems)
+    said = Said(model, defaults)
+    for path in unsupported_beside(model, frozenset({"for_each"})):
+        faults.add(path, "is not supported yet", "leave it out until a later version")
+    for path in window_only(model):
+        faults.add(path, "belongs to a window rule", "one with `query:` and `over:`")
+    for path, message, hint in awaited.faults(when):
+        faults.add(path, message, hint)
+    if model.kind not in (None, Kind.ABSENCE.value):
+        faults.add(("kind",), f"is '{model.kind}', but `absent` makes it an absence rule", "write kind: absence")
+    check_tests(model.tests, faults)
+    table = model.for_each.table if model.for_each else ""
+    columns = _columns(table, schema, faults)
+    calendar = _calendar(when, faults)
+    by = tuple(model.by) or (awaited.columns_of(when, tuple(columns)) if table else ())
+    labels, annotations = checked_templates(model, defaults, columns, faults)
+    keep = tuple(said(lambda m: m.keep, "keep"))
+    check_fields(columns, by, keep, labels, faults)
+    summary = checked_template(model.summary, ("summary",), None, faults)
+    notify = said(lambda m: m.notify, "notify")
+    if notify is not None:
+        check_targets(notify.to, faults)
+    reference = {table: dict(columns)} if table else {}
+    check_test_tables(model.tests, reference, faults)
+    if len(problems) > before:
+        return None
+    plan, query = _plan(when, columns, schema, faults)
+    found: Sequence[Mapping[str, object]] = rows(table)[:MOST_ROWS] if table else ({},)
+    items, wrong = awaited.items_of(when, found, by, schema, calendar)
+    for path, message, hint in wrong:
+        faults.add(path, message, hint)
+    if plan is None or len(problems) > before:
+        return None
+    severity = said(lambda m: m.severity, "severity")
+    info = RuleInfo(
+        name=model.name,
+        version="",
+        summary=summary.source if summary else awaited.subject(by),
+        description=said(lambda m: m.description, "description"),
+        runbook=said(lambda m: m.runbook, "runbook"),
+        template=said(lambda m: m.template, "template"),
+        owner=said(lambda m: m.owner, "owner"),
+        annotations={name: text.source for name, text in annotations.items()},
+        notify_to=notify.to if notify else (),
+        notify_only=bool(notify and notify.only),
+    )
+    return Rule(
+        name=str(model.name),
+        kind=Kind.ABSENCE,
+        enabled=said(lambda m: m.enabled, "enabled"),
+        severity=Severity.of(severity if isinstance(severity, str) else "warning"),
+        query=query,
+        row_plan=plan,
+        awaited=awaited.Awaited(
+            when=when,
+            by=by,
+            table=table,
+            schema=schema,
+            calendar=calendar,
+            items=items,
+            terms=Terms(tells_end=model.resolve != "never"),
+        ),
+        final=False,
+        final_after=FINAL_AFTER,
+        tell_within=said(lambda m: m.tell_within, "tell_within") or TELL_WITHIN,
+        by=by,
+        keep=keep,
+        labels=labels,
+        info=versioned(info),
+        meaning=fingerprint(Kind.ABSENCE, query, when.cron, when.grace, when.timezone, repr(calendar), *by),
+        was=model.was,
+        tests=model.tests,
+        place=Place(file=document.file, line=document.line((*base, "name"))),
+        reference=reference,
+    )
+
+
+def _columns(table: str, schema: Schema, faults: Faults) -> Mapping[str, str]:
+    if not table:
+        return {}
+    if table not in schema:
+        faults.add(("for_each", "table"), f"there is no table '{table}'", suggest(table, schema) or "put it in tables/")
+        return {}
+    for name in schema[table]:
+        if name in _EVENT:
+            faults.add(
+                ("for_each", "table"), f"its column '{name}' is also a column of events",
+                f"call it otherwise, so that where: can compare the two: {name} == {name.lower()}_",
+            )  # fmt: skip
+    return schema[table]
+
+
+def _plan(when: When, columns: Mapping[str, str], schema: Schema, faults: Faults) -> tuple[RowPlan | None, str]:
+    """The plan as such, also where the table has no row yet."""
+    query, begins = awaited.awaited_query(when, {name: _DUMMY.get(kind, "") for name, kind in columns.items()})
+    try:
+        return row_plan(query, schema), query
+    except QueryError as e:
+        path: KeyPath = ("when", "absent", "where")
+        faults.add_query(path if when.absent and when.absent.where else ("when", "absent"), e, begins - 1)
+        return None, query
+
+
+def _calendar(when: When, faults: Faults) -> Calendar:
+    said = when.except_
+    if not said:
+        return Calendar()
+    if isinstance(said, str):
+        faults.add(
+            ("when", "except"), f"no calendar is called '{said}'",
+            "calendars of on-call files come later; write {country: HU}, or {dates: [2026-12-24]}",
+        )  # fmt: skip
+        return Calendar()
+    if said.country and not known_country(said.country, said.subdivision):
+        faults.add(("when", "except", "country"), f"the holidays of '{said.country}' are not known", "as in HU, DE, US")
+        return Calendar()
+    dates: set[date] = set()
+    for i, text in enumerate(said.dates):
+        try:
+            dates.add(date.fromisoformat(text))
+        except ValueError:
+            faults.add(("when", "except", "dates", i), f"'{text}' is no date", "write for example 2026-12-24")
+    return Calendar(country=said.country, subdivision=said.subdivision, dates=frozenset(dates))

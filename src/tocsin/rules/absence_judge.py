@@ -1,0 +1,263 @@
+"""Rules that wait by a schedule, over deadlines and commits.
+
+schedule      S0                       S                        S2
+awaited       (S0 ──────────────────── S ──── grace ──── D]
+                                                         judged when all consumers are heard up to D
+came          at D + 8m: it ends as "38 min late", counted from S
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from tocsin.alerts.conditions import Look
+from tocsin.logstore.interface import CommitInfo, LogReader
+from tocsin.model.alert import ConditionState, Phase, Why
+from tocsin.model.heard import Heard
+from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.statuses import TERMINAL
+from tocsin.rules.absence_awaited import Awaited, Item
+from tocsin.rules.absence_tell import Subject, see
+from tocsin.rules.history import Row, commit_rows, micros, moment, plain, whole_rows
+from tocsin.rules.memory import Memory
+from tocsin.rules.rule import Rule
+from tocsin.rules.shapes import Hit, Trouble, matches
+from tocsin.rules.timers import Released
+
+AGAIN = timedelta(seconds=30)
+EVERYBODY = frozenset({"*"})
+"""Held until it is known who is to be waited for."""
+
+
+def of(rule: Rule) -> Awaited:
+    """What a rule waits for by a schedule."""
+    assert rule.awaited is not None
+    return rule.awaited
+
+
+def arm(rules: Iterable[Rule], timers: Collection[Timer], memory: Memory, at: datetime, commit_seq: int) -> None:
+    """Set the deadlines of ``rules`` that are new or mean something else; end quietly what is awaited no more.
+
+    ``timers`` are those that are set. A new schedule begins with its first time after ``at``.
+    """
+    known = {(t.rule, t.key): t for t in timers if t.kind is TimerKind.DEADLINE}
+    for rule in rules:
+        items = {item.key: item for item in of(rule).items}
+        for (name, key), timer in known.items():
+            if name == rule.name and key not in items:
+                memory.drop_timer(timer.rule, timer.kind, timer.key)
+        for key, item in items.items():
+            at_work = known.get((rule.name, key))
+            if at_work is None or at_work.data.get("meaning") != item.meaning:
+                _next(rule, item, at, memory)
+        for key, state in memory.conditions(rule.name).items():
+            if key not in items:
+                _quietly(rule, state, at, commit_seq, memory)
+
+
+def _quietly(rule: Rule, state: ConditionState, at: datetime, commit_seq: int, memory: Memory) -> None:
+    changed = replace(state, data={**state.data, "changed": True})
+    about = Subject(instance=state.instance, fields={})
+    see(rule, about, changed, Look(at=at, holds=False, severity=state.severity), commit_seq, memory)
+
+
+def _next(rule: Rule, item: Item, after: datetime, memory: Memory) -> None:
+    scheduled = item.schedule.after(after)
+    if scheduled is None:
+        memory.drop_timer(rule.name, TimerKind.DEADLINE, item.key)
+        return
+    consumer = of(rule).consumer
+    memory.put_timer(
+        Timer(
+            rule=rule.name,
+            kind=TimerKind.DEADLINE,
+            key=item.key,
+            due=scheduled + item.schedule.grace,
+            consumers=frozenset({consumer}) if consumer else frozenset(),
+            data={
+                "at_us": micros(scheduled),
+                "from_us": micros(item.schedule.before(scheduled) or scheduled - timedelta(days=1)),
+                "meaning": item.meaning,
+            },
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A deadline that has come."""
+
+    rule: Rule
+    item: Item
+    timer: Timer
+    at: datetime
+    from_us: int
+    scheduled_us: int
+    due_us: int
+
+
+def on_deadlines(
+    released: Sequence[Released], rules: Mapping[str, Rule], reader: LogReader, memory: Memory, heard: Heard
+) -> Trouble:
+    """Judge deadlines that have come, and set the next ones."""
+    trouble = Trouble()
+    cases: list[_Case] = []
+    for each in released:
+        timer = each.timer
+        rule = rules.get(timer.rule)
+        item = next((i for i in of(rule).items if i.key == timer.key), None) if rule else None
+        if rule is None or item is None:
+            memory.drop_timer(timer.rule, timer.kind, timer.key)
+            continue
+        due_us = int(str(timer.data["at_us"])) + micros_of(item.schedule.grace)
+        waits_for = {of(rule).consumer} if of(rule).consumer else set(heard.watermarks) or EVERYBODY
+        if not heard.has_reached(moment(due_us), waits_for):
+            memory.put_timer(replace(timer, consumers=frozenset(waits_for)))
+            continue
+        cases.append(
+            _Case(
+                rule, item, timer, each.at, int(str(timer.data["from_us"])), int(str(timer.data["at_us"])), due_us
+            )
+        )  # fmt: skip
+    if not cases:
+        return trouble
+    seq = max(each.commit_seq for each in released)
+    came = _came(cases, reader, seq, trouble)
+    for number, case in enumerate(cases):
+        if case.rule.name in trouble.rules:
+            memory.put_timer(replace(case.timer, due=case.at + AGAIN))
+            continue
+        state = memory.conditions(case.rule.name).get(case.item.key)
+        _next(case.rule, case.item, moment(case.scheduled_us), memory)
+        if number in came:
+            if state is not None:
+                _arrived(case.rule, state, came[number], case.item.fields, case.at, seq, reader, memory)
+        elif case.at - moment(case.due_us) <= case.rule.tell_within:
+            _missing(case, state, seq, memory)
+    return trouble
+
+
+def micros_of(length: timedelta) -> int:
+    """``length`` in µs."""
+    return length // timedelta(microseconds=1)
+
+
+def _came(cases: Sequence[_Case], reader: LogReader, seq: int, trouble: Trouble) -> dict[int, Hit]:
+    """The first event that came in time, by the case's number."""
+    standing = [replace(case.rule, row_plan=case.item.plan) for case in cases]
+    numbers = {id(rule): n for n, rule in enumerate(standing)}
+    sql = (
+        "SELECT * FROM RunStatusChanged WHERE TimeGenerated > make_timestamp($first::BIGINT)"
+        " AND TimeGenerated <= make_timestamp($last::BIGINT) AND CommitSeq <= $seq"
+    )
+    params = {"first": min(c.from_us for c in cases), "last": max(c.due_us for c in cases), "seq": seq}
+    found: dict[int, Hit] = {}
+    for hit in matches(reader, standing, sql, params, trouble):
+        n = numbers[id(hit.rule)]
+        first = n not in found or hit.key.time_us < found[n].key.time_us
+        if first and cases[n].from_us < hit.key.time_us <= cases[n].due_us:
+            found[n] = hit
+    return found
+
+
+def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory) -> None:
+    late = (micros(case.at) - case.scheduled_us) / 1_000_000
+    about = Subject(
+        instance=case.item.instance,
+        fields=case.item.fields,
+        data={"due": plain(moment(case.due_us)), "scheduled": plain(moment(case.scheduled_us))},
+    )
+    fires = state is None or state.phase is not Phase.FIRING
+    remember = {"from_us": case.from_us, "scheduled_us": case.scheduled_us} if fires else {}
+    seen = Look(at=case.at, holds=True, severity=case.rule.severity, value=late, why=Why.DEADLINE)
+    see(case.rule, about, state, seen, seq, memory, remember)
+
+
+def on_commits(
+    rules: Sequence[Rule], commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory
+) -> Trouble:
+    """End what fires where the awaited has come after all."""
+    trouble = Trouble()
+    firing: list[tuple[Rule, ConditionState]] = []
+    for rule in rules:
+        states = memory.conditions(rule.name)
+        items = {item.key: item for item in of(rule).items} if states else {}
+        for key, state in states.items():
+            if key in items and state.phase in (Phase.FIRING, Phase.RECOVERING):
+                firing.append((replace(rule, row_plan=items[key].plan), state))
+    if not firing or not any(c.rows for c in commits):
+        return trouble
+    hi = commits[-1].seq
+    sql, params = commit_rows(after, hi)
+    first: dict[int, Hit] = {}
+    for hit in matches(reader, [rule for rule, _ in firing], sql, params, trouble):
+        known = first.get(id(hit.rule))
+        if known is None or (hit.commit_seq, hit.key.time_us) < (known.commit_seq, known.key.time_us):
+            state = next(s for r, s in firing if r is hit.rule)
+            if hit.key.time_us > int(str(state.data.get("from_us", 0))):
+                first[id(hit.rule)] = hit
+    times = {c.seq: c.ingested_at for c in commits}
+    for rule, state in firing:
+        if (found := first.get(id(rule))) is not None:
+            at = times.get(found.commit_seq, commits[-1].ingested_at)
+            _arrived(rule, state, found, _fields(rule, state), at, found.commit_seq, reader, memory)
+    return trouble
+
+
+def _arrived(
+    rule: Rule,
+    state: ConditionState,
+    hit: Hit,
+    fields: Mapping[str, object],
+    at: datetime,
+    seq: int,
+    reader: LogReader,
+    memory: Memory,
+) -> None:
+    """The awaited came after all: the alert ends, and says how late it was."""
+    row = whole_rows(reader, [(hit.key, hit.commit_seq)]).get(hit.key, {})
+    scheduled = int(str(state.data.get("scheduled_us", micros(at))))
+    about = Subject(
+        instance=state.instance,
+        fields={**row, **fields},
+        data={"text": late_text(row, hit.key.time_us, scheduled)},
+        run_id=hit.run_id,
+        event_time=moment(hit.key.time_us),
+    )
+    late = (hit.key.time_us - scheduled) / 1_000_000
+    see(rule, about, state, Look(at=at, holds=False, severity=state.severity, value=late), seq, memory)
+
+
+def _fields(rule: Rule, state: ConditionState) -> Mapping[str, object]:
+    """What the alert of an instance may carry."""
+    return next((item.fields for item in of(rule).items if item.key == state.key), state.instance)
+
+
+def late_text(row: Row, time_us: int, scheduled_us: int) -> str:
+    """``started 38 min late``: by the run's start where the event ends it and knows when it began, else by the event."""
+    start = row.get("StartTime")
+    word, us = "came", time_us
+    if row.get("Status") not in TERMINAL:
+        word = "started"
+    elif isinstance(start, str) and micros(datetime.fromisoformat(start)) > scheduled_us:
+        word, us = "started", micros(datetime.fromisoformat(start))
+    minutes = max(0, round((us - scheduled_us) / 60_000_000))
+    if minutes < 60:
+        return f"{word} {minutes} min late"
+    return f"{word} {minutes // 60} h {minutes % 60:02} late"
+
+
+def on_wake(each: Released, rule: Rule, memory: Memory) -> None:
+    """A firing instance is told once more."""
+    timer = each.timer
+    memory.drop_timer(timer.rule, timer.kind, timer.key)
+    state = memory.conditions(rule.name).get(timer.key)
+    if state is None:
+        return
+    scheduled = int(str(state.data.get("scheduled_us", micros(each.at))))
+    about = Subject(instance=state.instance, fields=_fields(rule, state), data={"scheduled": plain(moment(scheduled))})
+    late = (micros(each.at) - scheduled) / 1_000_000
+    seen = Look(at=each.at, holds=True, severity=state.severity, value=late, why=Why.DEADLINE)
+    see(rule, about, state, seen, each.commit_seq, memory)

@@ -1,0 +1,265 @@
+"""What ought to come by a schedule, and did not."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+
+import pyarrow as pa
+import pytest
+
+from tests.unit.rules.conftest import NOON, Engine
+from tocsin.config.document import load
+from tocsin.errors import ContentError, Problem
+from tocsin.kql.schema import schema_with
+from tocsin.model.alert import Why
+from tocsin.rules.absence_schedule import Calendar, Schedule
+from tocsin.rules.load import load_documents
+from tocsin.rules.ruleset import RuleSet
+
+Make = Callable[..., Engine]
+NIGHTLY = """
+rules:
+  - name: nightly
+    when: {absent: {status: Completed, where: "ExperimentName == 'n'"}, cron: "0 14 * * *", grace: 30m}
+"""
+TABLE = """
+rules:
+  - name: nightly
+    for_each: {table: nightlies}
+    when:
+      absent: {status: Completed, where: "ExperimentName == experiment"}
+      cron: "{{ cron }}"
+      grace: "{{ grace }}"
+"""
+ROWS = [
+    {"experiment": "a", "cron": "0 14 * * *", "grace": "30m"},
+    {"experiment": "b", "cron": "0 15 * * *", "grace": "1h"},
+]
+COLUMNS = {"nightlies": {"experiment": "string", "cron": "string", "grace": "string"}}
+
+
+def tick(engine: Engine, at: str) -> tuple[int, int]:
+    engine.at(at).tick()
+    engine.tick()
+    return len(engine.told()), len(engine.resolved())
+
+
+def of_table(rows: list[dict[str, str]], text: str = TABLE) -> RuleSet:
+    problems: list[Problem] = []
+    rules = load_documents(
+        [load(text, "rules.yaml")], schema_with(COLUMNS), problems, {"nightlies": pa.Table.from_pylist(rows)}
+    )
+    if problems:
+        raise ContentError(problems)
+    return rules
+
+
+def times(schedule: Schedule, start: datetime, n: int) -> list[str]:
+    found = []
+    at: datetime | None = start
+    for _ in range(n):
+        assert at is not None
+        at = schedule.after(at)
+        assert at is not None
+        found.append(at.strftime("%d %H:%M"))
+    return found
+
+
+def test_an_hour_that_the_clock_skips_means_the_next_instant() -> None:
+    schedule = Schedule(cron="30 2 * * *", grace=timedelta(0), zone="Europe/Budapest")
+    assert times(schedule, datetime(2026, 3, 28, tzinfo=UTC), 3) == ["28 01:30", "29 01:00", "30 00:30"]
+    assert schedule.before(datetime(2026, 3, 30, tzinfo=UTC)) == datetime(2026, 3, 29, 1, tzinfo=UTC)
+
+
+def test_an_hour_that_comes_twice_means_the_first() -> None:
+    schedule = Schedule(cron="30 2 * * *", grace=timedelta(0), zone="Europe/Budapest")
+    assert times(schedule, datetime(2026, 10, 24, tzinfo=UTC), 3) == ["24 00:30", "25 00:30", "26 01:30"]
+    every_hour = Schedule(cron="30 * * * *", grace=timedelta(0), zone="Europe/Budapest")
+    assert times(every_hour, datetime(2026, 10, 25, 0, tzinfo=UTC), 3) == ["25 00:30", "25 02:30", "25 03:30"]
+
+
+def test_days_of_a_calendar_do_not_count() -> None:
+    """1 May and Christmas are holidays in Hungary."""
+    schedule = Schedule(
+        cron="0 2 * * *", grace=timedelta(0), skip=Calendar(country="HU", dates=frozenset({date(2026, 5, 3)}))
+    )
+    assert times(schedule, datetime(2026, 4, 30, tzinfo=UTC), 3) == ["30 02:00", "02 02:00", "04 02:00"]
+    assert schedule.before(datetime(2026, 5, 2, tzinfo=UTC)) == datetime(2026, 4, 30, 2, tzinfo=UTC)
+
+
+def test_a_calendar_without_end_has_no_next_time() -> None:
+    days = frozenset(date(2026, 1, 1) + timedelta(days=i) for i in range(3000))
+    assert Schedule(cron="0 2 * * *", grace=timedelta(0), skip=Calendar(dates=days)).after(NOON) is None
+
+
+def test_after_and_before_meet() -> None:
+    schedule = Schedule(cron="*/7 1-5 * * 1-5", grace=timedelta(0), zone="America/New_York")
+    found = [NOON]
+    for _ in range(200):
+        found.append(schedule.after(found[-1]) or NOON)
+    assert found == sorted(set(found))
+    assert all(schedule.before(later) == earlier for earlier, later in pairwise(found[1:]))
+
+
+def test_nothing_came_by_its_time_and_grace(engine: Make) -> None:
+    nightly = engine(NIGHTLY)
+    nightly.at("1h").come({"Status": "Completed", "ExperimentName": "other"})
+    nightly.at("130m").come({"Status": "Failed", "ExperimentName": "n"})
+    assert tick(nightly, "149m") == (0, 0)
+    assert tick(nightly, "150m") == (1, 0)
+    (told,) = nightly.told()
+    assert (told.why, told.instance, told.data["scheduled"]) == (Why.DEADLINE, {}, "2026-01-05T14:00:00Z")
+    assert tick(nightly, "20h") == (1, 0)
+
+
+@pytest.mark.parametrize(("at", "told"), [("-22h", 1), ("-1h", 0), ("150m", 0), ("151m", 1)])
+def test_it_must_come_after_the_previous_time_and_by_this_one(engine: Make, at: str, told: int) -> None:
+    """Whenever it arrives, the producer's time counts."""
+    nightly = engine(NIGHTLY)
+    nightly.at("149m").come({"Status": "Completed", "ExperimentName": "n", "TimeGenerated": at})
+    assert tick(nightly, "150m") == (told, 0)
+
+
+def test_what_comes_late_ends_it_and_says_how_late(engine: Make) -> None:
+    nightly = engine(NIGHTLY)
+    assert tick(nightly, "150m") == (1, 0)
+    nightly.at("158m").come({"Status": "Completed", "ExperimentName": "n"})
+    (ended,) = nightly.resolved()
+    assert (ended.why, ended.data["text"], ended.run_id) == (Why.RECOVERED, "came 38 min late", "r1")
+    assert tick(nightly, "1589m") == (1, 1)
+    assert tick(nightly, "1590m") == (1, 1)
+    assert tick(nightly, "3030m") == (2, 1)
+
+
+def test_a_late_start_is_called_one(engine: Make) -> None:
+    nightly = engine(NIGHTLY.replace("Completed", "Running"))
+    assert tick(nightly, "150m") == (1, 0)
+    nightly.at("158m").come({"Status": "Running", "ExperimentName": "n"})
+    assert nightly.resolved()[0].data["text"] == "started 38 min late"
+
+
+def test_an_outage_tells_nothing_false(engine: Make) -> None:
+    """Down over the deadline; what came meanwhile waits in the topic."""
+    nightly = engine(NIGHTLY)
+    nightly.watermarks = {"test": NOON + timedelta(minutes=100)}
+    assert tick(nightly, "150m") == (0, 0)
+    nightly.at("210m").restart()
+    assert tick(nightly, "211m") == (0, 0)
+    nightly.watermarks = {"test": NOON + timedelta(minutes=212)}
+    nightly.at("212m").store({"Status": "Completed", "ExperimentName": "n", "TimeGenerated": "140m"})
+    assert tick(nightly, "212m") == (0, 0)
+
+
+def test_only_the_named_consumer_is_waited_for(engine: Make) -> None:
+    nightly = engine(NIGHTLY.replace("grace: 30m", "grace: 30m, consumer: airflow"))
+    nightly.watermarks = {"airflow": NOON + timedelta(minutes=149), "other": None}
+    assert tick(nightly, "150m") == (0, 0)
+    nightly.watermarks = {"airflow": NOON + timedelta(minutes=150), "other": None}
+    assert tick(nightly, "151m") == (1, 0)
+
+
+def test_it_waits_for_all_consumers(engine: Make) -> None:
+    nightly = engine(NIGHTLY)
+    nightly.watermarks = {"a": NOON + timedelta(hours=9), "b": None}
+    assert tick(nightly, "150m") == (0, 0)
+    nightly.watermarks = {"a": NOON + timedelta(hours=9), "b": NOON + timedelta(minutes=150)}
+    assert tick(nightly, "155m") == (1, 0)
+
+
+def test_a_restart_keeps_the_deadline(engine: Make) -> None:
+    nightly = engine(NIGHTLY)
+    nightly.at("140m").restart()
+    assert tick(nightly, "150m") == (1, 0)
+    nightly.restart()
+    assert tick(nightly, "160m") == (1, 0)
+
+
+def test_one_rule_for_each_row_of_a_table(engine: Make) -> None:
+    """Each has its own schedule and instance, all have one shape."""
+    nightly = engine()
+    rules = of_table(ROWS)
+    nightly.use(rules)
+    awaited = rules.rules["nightly"].awaited
+    assert awaited is not None
+    assert len({item.plan.shape for item in awaited.items}) == 1
+    nightly.at("145m").come({"Status": "Completed", "ExperimentName": "b"})
+    assert tick(nightly, "150m") == (1, 0)
+    assert tick(nightly, "239m") == (1, 0)
+    assert tick(nightly, "240m") == (1, 0)
+    assert [i.instance for i in nightly.told()] == [{"experiment": "a"}]
+    nightly.at("250m").come({"Status": "Completed", "ExperimentName": "a"})
+    assert [i.instance for i in nightly.resolved()] == [{"experiment": "a"}]
+
+
+def test_a_row_that_is_taken_out_is_awaited_no_more(engine: Make) -> None:
+    nightly = engine()
+    nightly.use(of_table(ROWS))
+    assert tick(nightly, "150m") == (1, 0)
+    nightly.use(of_table(ROWS[1:]))
+    assert tick(nightly, "151m") == (1, 0)
+    assert nightly.state.conditions("nightly") == {}
+    assert [t.key for t in nightly.state.timers()] == ['{"experiment":"b"}']
+
+
+def test_a_schedule_that_changes_counts_from_then(engine: Make) -> None:
+    nightly = engine()
+    nightly.use(of_table(ROWS))
+    nightly.at("60m").use(of_table([{**ROWS[0], "grace": "45m"}, ROWS[1]]))
+    assert tick(nightly, "150m") == (0, 0)
+    assert tick(nightly, "165m") == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (NIGHTLY.replace("0 14 * * *", "0 25 * * *"), "is no cron"),
+        (NIGHTLY.replace("0 14 * * *", "@daily"), "is no cron"),
+        (NIGHTLY.replace("grace: 30m", "grace: soon"), "'soon' is not a duration"),
+        (NIGHTLY.replace("grace: 30m", "grace: 30m, timezone: Europe/Buda"), "'Europe/Buda' is no time zone"),
+        (NIGHTLY.replace("grace: 30m", "grace: 30m, except: {country: XX}"), "the holidays of 'XX' are not known"),
+        (NIGHTLY.replace("grace: 30m", "grace: 30m, except: hu"), "no calendar is called 'hu'"),
+        (NIGHTLY.replace(', cron: "0 14 * * *"', ""), "does not say when it ought to come"),
+        (NIGHTLY.replace("'n'\"}", "'n'\"}, status: Failed"), "stands beside absent"),
+        (NIGHTLY.replace("ExperimentName ==", "Experiment =="), "Experiment"),
+        (TABLE.replace("nightlies", "nightly"), "there is no table 'nightly'"),
+        (TABLE.replace("== experiment", "== experimint"), "experimint"),
+    ],
+)
+def test_what_is_wrong_is_said(text: str, says: str) -> None:
+    with pytest.raises(ContentError) as caught:
+        of_table(ROWS, text)
+    assert says in str(caught.value)
+
+
+def test_what_is_wrong_in_a_row_names_the_row() -> None:
+    with pytest.raises(ContentError) as caught:
+        of_table([ROWS[0], {**ROWS[1], "cron": "never"}])
+    assert "row 2 of the table: 'never' is no cron" in str(caught.value)
+
+
+def test_an_inline_test_gives_the_rows(engine: Make) -> None:
+    from tocsin.rules.testing import run_tests
+
+    text = (
+        TABLE
+        + """
+    tests:
+      - name: one is missing
+        tables:
+          nightlies:
+            - {experiment: x, cron: "0 14 * * *", grace: 30m}
+            - {experiment: y, cron: "0 14 * * *", grace: 30m}
+        events:
+          - {at: 1h, RunId: r1, Status: Completed, ExperimentName: y}
+        expect:
+          - {at: 150m, told: 1, firing: [{experiment: x}]}
+"""
+    )
+    (result,) = run_tests(of_table(ROWS, text))
+    assert result.passed, str(result)
+
+
+def test_what_goes_with_absent_says_so() -> None:
+    with pytest.raises(ContentError) as caught:
+        of_table([], 'rules:\n  - name: x\n    when: {status: Failed, cron: "0 2 * * *"}\n')
+    assert "when.cron: goes with absent" in str(caught.value)
