@@ -14,6 +14,7 @@ from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, p
 if TYPE_CHECKING:
     from tocsin.config.home import Home
     from tocsin.rules.ruleset import RuleSet
+    from tocsin.rules.testing import TestResult
 
 rules = typer.Typer(no_args_is_help=True, help="Alert rules.")
 interchange.register(rules)
@@ -76,28 +77,89 @@ def _indented(text: str) -> str:
 
 @rules.command("test")
 def rules_test(
-    files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Rule files; those of the home where absent.")
+    chosen: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE|NAME]...", help="Rule files, or names of rules; all of the home where absent."),
     ] = None,
+    words: Annotated[
+        str, typer.Option("-k", metavar="WORDS", help="Only tests whose rule or name has all of these words.")
+    ] = "",
+    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML too.")] = None,
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Run the inline tests of rules with the engine that runs them live."""
-    from tocsin.rules.testing import run_tests
+    """Run the inline tests of rules with the engine that runs them live. Ends with 1 where one fails."""
+    from tocsin.rules.testing import run_test
+
+    loaded, names = _chosen(open_home(home), chosen or [])
+    wanted = [w.lower() for w in words.split()]
+    results: list[TestResult] = []
+    for name in names:
+        rule = loaded.rules[name]
+        for test in rule.tests:
+            if all(word in f"{name} {test.name}".lower() for word in wanted):
+                results.append(run_test(rule, test))
+                if not as_json:
+                    _print_test(results[-1])
+    failed = [r for r in results if not r.passed]
+    if junit is not None:
+        from tocsin.rules.junit import junit as xml
+
+        try:
+            junit.write_text(xml(results), encoding="utf-8")
+        except OSError as e:
+            fail(f"cannot write {junit}: {e.strerror}", code=2)
+    if as_json:
+        print_json([
+            {
+                "rule": r.rule, "test": r.name, "passed": r.passed, "file": r.file, "line": r.line,
+                "faults": [fault.strip() for fault in r.faults], "timeline": r.timeline, "seconds": round(r.seconds, 3),
+            }
+            for r in results
+        ])  # fmt: skip
+    else:
+        spent = f" in {sum(r.seconds for r in results):.1f} s"
+        none = f"No test has '{words}'." if words else "No rule has tests."
+        say(f"{len(results) - len(failed)} passed, {len(failed)} failed{spent}" if results else none)
+    if failed:
+        raise Stop(1)
+    if not results and (words or chosen):
+        raise Stop(2)
+
+
+def _print_test(result: TestResult) -> None:
+    print(f"{'ok  ' if result.passed else 'FAIL'} {result.rule}: {visible(result.name)}", flush=True)
+    if not result.passed:
+        print(f"    {result.file}:{result.line}\n    what was expected and is not so:")
+        print(visible("\n".join(f"    {fault}" for fault in result.faults)))
+        print("    what happened:")
+        print(visible("\n".join(f"    {line}" for line in result.timeline.splitlines())))
+
+
+@rules.command("lint")
+def rules_lint(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Rule files; those of the home where absent.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="End with 1 where there is a warning.")] = False,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Find rules that are right by the letter and most likely wrong."""
+    from tocsin.app.content import load_content
+    from tocsin.app.linting import lint_content
 
     place = open_home(home)
-    loaded, _ = _load(place, files)
-    results = run_tests(loaded)
-    failed = [r for r in results if not r.passed]
+    content = load_content(place)
+    found = lint_content(content, _load(place, files)[0] if files else None)
     if as_json:
-        print_json([{"rule": r.rule, "test": r.name, "passed": r.passed, "timeline": r.timeline} for r in results])
+        keys = ("file", "line", "key", "message", "hint")
+        print_json([{key: getattr(p, key) for key in keys} for p in found])
     else:
-        for r in results:
-            print(f"{'ok  ' if r.passed else 'FAIL'} {r.rule}: {visible(r.name)}")
-            if not r.passed:
-                print(_indented(visible(r.timeline)))
-        say(f"{len(results) - len(failed)} passed, {len(failed)} failed" if results else "No rule has tests.")
-    if failed:
+        for problem in found:
+            print(visible(str(problem)))
+        say(f"{len(found)} warning{'' if len(found) == 1 else 's'}" if found else "Nothing to say.")
+    if found and strict:
         raise Stop(1)
 
 
@@ -107,6 +169,19 @@ def rules_schema() -> None:
     from tocsin.rules.schema import rules_json_schema
 
     print_json(rules_json_schema())
+
+
+def _chosen(place: Home, chosen: list[str]) -> tuple[RuleSet, list[str]]:
+    """Rules, and the names of those that ``chosen`` (files and names) means."""
+    files = [Path(word) for word in chosen if word.endswith((".yaml", ".yml")) or Path(word).is_file()]
+    names = [word for word in chosen if Path(word) not in files]
+    loaded, _ = _load(place, files or None)
+    for name in names:
+        if name not in loaded.rules:
+            from tocsin.config.document import suggest
+
+            fail(f"there is no rule '{name}'", suggest(name, loaded.rules), 2)
+    return loaded, names or list(loaded.rules)
 
 
 def _load(place: Home, files: list[Path] | None = None) -> tuple[RuleSet, Mapping[str, Any]]:
@@ -120,4 +195,6 @@ def _load(place: Home, files: list[Path] | None = None) -> tuple[RuleSet, Mappin
     for path in chosen:
         if not path.is_file():
             fail(f"{path} is no file", code=2)
-    return load_rules(chosen, schema_with(tables), names={p: place.shown(p.absolute()) for p in chosen}), tables
+    return load_rules(
+        chosen, schema_with(tables), names={p: place.shown(p.absolute()) for p in chosen}, tables=tables
+    ), tables

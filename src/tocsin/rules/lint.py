@@ -21,7 +21,7 @@ UNBOUNDED = frozenset({
 _ENDS = frozenset({"Failed", "Canceled", "Completed", "NotResponding"})
 
 Nobody = Callable[[str], bool]
-"""Whether a receiver or address that a rule names reaches nobody."""
+"""Whether nobody behind a receiver's name can be mailed, so that always its fallback is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,11 @@ def _of(rule: Rule, nobody: Nobody) -> Iterator[_Fault]:
     yield from _final(rule)
     for target in rule.info.notify_to:
         if nobody(target):
-            yield _Fault("notify.to", f"'{target}' reaches nobody", "give it an address, or a fallback")
+            yield _Fault(
+                "notify.to",
+                f"nobody behind '{target}' may be mailed, since only events name them: always the fallback is told",
+                "say who may be in smtp.allowed_recipients",
+            )
 
 
 def _never(seen: Findings) -> Iterator[_Fault]:

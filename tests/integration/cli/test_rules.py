@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -86,3 +87,100 @@ def test_the_schema_is_json_schema(run: Run) -> None:
     schema = json.loads(run("rules", "schema").stdout)
     assert "https://json-schema.org/draft/2020-12/schema" == schema["$schema"]
     assert "rules" in schema["properties"]
+
+
+TWO = """
+rules:
+  - name: one
+    when: {status: Failed}
+    tests:
+      - {name: told once, events: [{at: 0s, RunId: r1, Status: Failed}], expect: [{at: 1m, told: 1}]}
+      - {name: told twice, events: [{at: 0s, RunId: r1, Status: Failed}], expect: [{at: 1m, told: 2}]}
+  - name: other
+    when: {status: Completed}
+    tests:
+      - {name: told once, events: [{at: 0s, RunId: "r\\e1", Status: Completed}], expect: [{at: 1m, told: 1}]}
+"""
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    (tmp_path / "rules/alerts").mkdir(parents=True)
+    path = tmp_path / "rules/alerts/mine.yaml"
+    path.write_text(TWO)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "ran"),
+    [
+        ([], 1, ["one: told once", "one: told twice", "other: told once"]),
+        (["other"], 0, ["other: told once"]),
+        (["rules/alerts/mine.yaml", "other"], 0, ["other: told once"]),
+        (["-k", "ONCE one"], 0, ["one: told once"]),
+        (["one", "-k", "twice"], 1, ["one: told twice"]),
+        (["-k", "nothing"], 2, []),
+        (["oter"], 2, []),
+    ],
+)
+def test_tests_are_chosen_by_file_name_and_words(
+    run: Run, two: Path, arguments: list[str], code: int, ran: list[str]
+) -> None:
+    done = run("rules", "test", *arguments)
+    assert code == done.returncode, done.stderr
+    assert ran == [line[5:] for line in done.stdout.splitlines() if line[:5] in ("ok   ", "FAIL ")]
+
+
+def test_a_failure_says_what_was_expected_and_what_happened(run: Run, two: Path) -> None:
+    lines = [line.strip() for line in run("rules", "test", "-k", "twice").stdout.splitlines()]
+    assert [
+        "FAIL one: told twice",
+        "rules/alerts/mine.yaml:3",
+        "what was expected and is not so:",
+        "at 1m: told should be 2, is 1",
+        "what happened:",
+    ] == lines[:5]
+    assert "told RunId=r1: first occurrence" in lines[6]
+
+
+def test_junit_is_read_by_others(run: Run, two: Path, tmp_path: Path) -> None:
+    """Suites by rule, counts that add up, the story of a failure, no character that XML cannot hold."""
+    run("rules", "test", "--junit", tmp_path / "out.xml")
+    root = ElementTree.parse(tmp_path / "out.xml").getroot()
+    assert ("3", "1", "0") == (root.get("tests"), root.get("failures"), root.get("errors"))
+    assert [("one", "2", "1"), ("other", "1", "0")] == [
+        (s.get("name"), s.get("tests"), s.get("failures")) for s in root.iter("testsuite")
+    ]
+    (failure,) = root.iter("failure")
+    assert "at 1m: told should be 2, is 1" == failure.get("message")
+    assert "told RunId=r1: first occurrence" in (failure.text or "")
+    assert {("one", "rules/alerts/mine.yaml", "3")} == {
+        (c.get("classname"), c.get("file"), c.get("line")) for c in root.iter("testcase") if c.get("classname") == "one"
+    }
+    assert 2 == run("rules", "test", "--junit", tmp_path / "no/such/dir.xml").returncode
+
+
+def test_lint_warns_and_only_strict_ends_with_one(run: Run, two: Path) -> None:
+    two.write_text("rules:\n  - {name: a, when: {status: Failed, where: \"Message == 'x'\"}}\n")
+    done = run("rules", "lint")
+    assert (0, "1 warning\n") == (done.returncode, done.stderr)
+    assert done.stdout.startswith("rules/alerts/mine.yaml:2: warning: a: compares Message")
+    assert 1 == run("rules", "lint", "--strict").returncode
+    (found,) = json.loads(run("rules", "lint", "rules/alerts/mine.yaml", "--json").stdout)
+    assert ("rules/alerts/mine.yaml", 2, "write Message has 'x'") == (found["file"], found["line"], found["hint"])
+
+
+def test_lint_has_nothing_to_say_of_the_shipped_rules(run: Run) -> None:
+    assert (0, "") == ((done := run("rules", "lint", "--strict")).returncode, done.stdout)
+
+
+def test_lint_knows_who_reaches_nobody(run: Run, two: Path, tmp_path: Path) -> None:
+    """With SMTP, an owner whom nobody has allowed to be mailed."""
+    two.write_text("rules:\n  - {name: a, when: {status: Failed}, notify: {to: owner}}\n")
+    assert "" == run("rules", "lint").stdout
+    (tmp_path / "tocsin.yaml").write_text("smtp: {host: localhost}\nadmin_email: [a@example.org]\n")
+    assert "a: notify.to: nobody behind 'owner' may be mailed" in run("rules", "lint").stdout
+    (tmp_path / "tocsin.yaml").write_text(
+        "smtp: {host: localhost, allowed_recipients: [example.org]}\nadmin_email: [a@example.org]\n"
+    )
+    assert "" == run("rules", "lint").stdout
