@@ -100,7 +100,8 @@ def _rows(test: InlineTest, numbers: Sequence[int], start: datetime) -> list[dic
 
 
 def _note(step: Step, start: datetime, story: list[str], told: list[Intent]) -> None:
-    when = f"  +{format_duration(step.at - start):<8} "
+    after = format_duration(step.at - start)
+    when = f"  +{after:<8}" + (" " if len(after) >= 8 else "")
     if step.commit is not None:
         for receipt in step.commit.receipts:
             for letter in receipt.dead:

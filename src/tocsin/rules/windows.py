@@ -25,6 +25,7 @@ from tocsin.rules.history import micros, plain
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule, Window
 from tocsin.rules.shapes import Trouble
+from tocsin.rules.templates import checked
 from tocsin.rules.windows_scope import scope
 from tocsin.rules.windows_tell import Seen, intent, transition
 
@@ -173,7 +174,7 @@ def _select(
         one.holds = one.holds or holds
         one.clear = one.clear and (not own.clear or bool(columns[own.clear][i]))
         if len(one.rows) < SHOWN:
-            one.rows.append(row)
+            one.rows.append({name: value for name, value in row.items() if name not in own.beside})
     return found
 
 
@@ -295,6 +296,7 @@ def _decide(
     if seen is not None and (step.tell is not None or "key" not in ours):
         ours["labels"] = labels_of(rule, fields)
         ours["keep"] = {name: fields.get(name) for name in rule.keep}
+        ours["said"] = {name: fields.get(name) for name in checked(rule.info.summary)[1] if name in fields}
         ours["key"] = row_key
     if step.changed:
         memory.transitions.append(transition(rule, instance, step, looked, ours, when.at, when.commit_seq))

@@ -121,6 +121,7 @@ def compile_window(
             severities=severities,
             clear=CLEAR if model.clear else "",
             value=model.value,
+            beside=frozenset(_OFTEN) - {*model.by, *keep, model.value},
             max_instances=said(lambda m: m.max_instances, "max_instances") or MOST_INSTANCES,
         ),
         final=False,

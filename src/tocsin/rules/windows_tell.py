@@ -64,7 +64,7 @@ def intent(
 ) -> Intent:
     """What a step tells."""
     assert step.tell is not None
-    fields = seen.first if seen is not None else {**mapping(ours, "keep"), **instance}
+    fields = seen.first if seen is not None else {**mapping(ours, "said"), **mapping(ours, "keep"), **instance}
     run, root = fields.get("RunId"), fields.get("RootRunId")
     return Intent(
         rule=rule.name,
@@ -81,6 +81,7 @@ def intent(
         run_id=run if isinstance(run, str) else "",
         root_run_id=root if isinstance(root, str) else "",
         event=fields,
+        data={"rows": seen.count} if seen is not None and seen.count > 1 else {},
         rows=tuple(seen.rows) if seen is not None and step.tell.kind is not IntentKind.RESOLVED else (),
         commit_seq=commit_seq,
         at=at,
