@@ -224,6 +224,14 @@ def test_with_neither_id_nor_time_only_the_last_event_is_repeated(put: Bench, cl
     assert ["Running", "Failed", "Running"] == [e["Status"] for e in put.events()]
 
 
+def test_a_receipt_is_no_producer_time(put: Bench, clock: ManualClock) -> None:
+    """An event whose time happens to be another's receipt is not the same: in one commit or in two."""
+    put(event(at=None, id="1"), event(at=0, id="1"))
+    put(event("r2", at=None, id="2"))
+    put(event("r2", at=0, id="2"))
+    assert [False, True, False, True] == [e["TimeGiven"] for e in put.events()]
+
+
 def test_kafka_create_time_is_a_producer_time(put: Bench) -> None:
     put.store.append([kafka(0, event(at=None, id="1"), event(at=None, id="1"))])
     assert [True, True] == [e["TimeGiven"] for e in put.events()]
