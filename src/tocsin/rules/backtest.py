@@ -3,8 +3,8 @@
     history   |-- step --|-- step --|-- step --|       steps of so many rows; their commits are evaluated together
     timers          D1 D2      D3                      judged in order, after the commits of their step
 
-Only commits that can matter to the rule are handed over: those with rows of runs of which some row passes its prefilter.
-The others would be read and left. A deadline of `final_after` is judged with all that its step has brought; it still counts
+Only commits that can matter to the rule are handed over: those with rows of runs of which it matches a row, or remembers
+something. The others would be read and left. A deadline of `final_after` is judged with all that its step has brought; it still counts
 only tries up to its own time.
 """
 
@@ -16,14 +16,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from tocsin.clock import EPOCH, Clock
-from tocsin.errors import TocsinError
-from tocsin.kql.prefilter import Op
+from tocsin.errors import QueryError, TocsinError
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import Phase
 from tocsin.model.heard import Heard
 from tocsin.model.instants import TimerKind
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Kind, Severity
+from tocsin.rules import history
 from tocsin.rules.backtest_view import AsIfLive, Ledger, commit
 from tocsin.rules.evaluate import Evaluation, evaluate
 from tocsin.rules.history import micros, moment
@@ -120,7 +120,7 @@ def backtest(
     ledger = Ledger([RuleRecord(name=rule.name, meaning=rule.meaning, start_seq=start)])
     rules, after = RuleSet({rule.name: rule}), start
     for (hi, rows), last in _with_last(steps):
-        commits = _commits(log, rule, start, after, hi)
+        commits = _commits(log, rule, ledger, after, hi)
         end = until - US if last else commits[-1].ingested_at
         heard = _everybody(log, after, hi, end)
         tally.take(_evaluated(rules, commits, after, log, ledger, heard))
@@ -183,41 +183,39 @@ def _steps(log: LogReader, since: datetime, until: datetime, step_rows: int) -> 
     return lo - 1, steps
 
 
-def _commits(log: LogReader, rule: Rule, start: int, after: int, hi: int) -> list[CommitInfo]:
+def _commits(log: LogReader, rule: Rule, ledger: Ledger, after: int, hi: int) -> list[CommitInfo]:
     """The commits in (after, hi] that can matter to the rule; the last of the step in any case."""
-    where, values = _prefilter(rule)
+    runs = _matching_runs(log, rule, after, hi)
+    listed = "" if runs is None else " AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))"
+    params = {} if runs is None else {"runs": history.listed(runs | ledger.runs)}
+    rows_sql, bounds = history.commit_rows(after, hi)
     table = log.select(
-        "SELECT CommitSeq, epoch_us(min(IngestedAt)), count(*) FROM RunStatusChanged"
-        " WHERE CommitSeq > $after AND CommitSeq <= $hi AND RunId IN"
-        f" (SELECT RunId FROM RunStatusChanged WHERE CommitSeq > $start AND CommitSeq <= $hi{where})"
+        f"SELECT CommitSeq, epoch_us(min(IngestedAt)), count(*) FROM ({rows_sql}{listed})"
         " GROUP BY CommitSeq ORDER BY CommitSeq",
-        {"start": start, "after": after, "hi": hi, **values},
+        {**bounds, **params},
     )
     commits = [commit(seq, us, n) for seq, us, n in zip(*(c.to_pylist() for c in table.columns), strict=True)]
     if not commits or commits[-1].seq < hi:
-        stamp = log.select(
-            "SELECT epoch_us(max(IngestedAt)) FROM RunStatusChanged WHERE CommitSeq > $after AND CommitSeq <= $hi",
-            {"after": after, "hi": hi},
-        )
+        stamp = log.select(f"SELECT epoch_us(max(IngestedAt)) FROM ({rows_sql})", bounds)
         commits.append(commit(hi, stamp.column(0)[0].as_py(), 1))
     return commits
 
 
-def _prefilter(rule: Rule) -> tuple[str, dict[str, object]]:
-    """What plain text columns of every matching row satisfy, in SQL."""
-    clauses, values = [], dict[str, object]()
-    for i, p in enumerate(rule.prefilter):
-        if not p.path and p.op is not Op.EQ_CI and all(isinstance(v, str) for v in p.values):
-            names = [f"v{i}_{j}" for j in range(len(p.values))]
-            values.update(zip(names, p.values, strict=True))
-            clauses.append(f' AND "{p.column}" IN ({", ".join("$" + n for n in names)})')
-    return "".join(clauses), values
+def _matching_runs(log: LogReader, rule: Rule, after: int, hi: int) -> set[str] | None:
+    """Runs of which the rule matches a row in (after, hi]; None where that cannot be told at once."""
+    rows_sql, bounds = history.commit_rows(after, hi)
+    sql, constants = rule.plan.bind(rows_sql, [(0, rule.plan.constants)])
+    try:
+        table = log.select(f'SELECT DISTINCT "RunId" FROM ({sql})', {**bounds, **constants})
+    except QueryError:  # the engine finds the rows that cannot be judged
+        return None
+    return set(table.column(0).to_pylist())
 
 
 def _everybody(log: LogReader, after: int, hi: int, until: datetime) -> Heard:
     """Every consumer is heard up to the end of the step."""
-    sql = "SELECT DISTINCT Consumer FROM RunStatusChanged WHERE CommitSeq > $after AND CommitSeq <= $hi"
-    names = log.select(sql, {"after": after, "hi": hi}).column(0).to_pylist()
+    rows_sql, bounds = history.commit_rows(after, hi)
+    names = log.select(f"SELECT DISTINCT Consumer FROM ({rows_sql})", bounds).column(0).to_pylist()
     return Heard(watermarks=dict.fromkeys(names, until), kinds=dict.fromkeys(names, "http"))
 
 

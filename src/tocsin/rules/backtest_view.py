@@ -102,6 +102,11 @@ class Ledger:
         """As ``State.rules_told_of``."""
         return {run: frozenset(self._rules_of[run]) for run in self._rules_of.keys() & set(run_ids)}
 
+    @property
+    def runs(self) -> set[str]:
+        """Runs of which something is remembered."""
+        return set(self._rules_of)
+
     def conditions(self, rule: str) -> Mapping[str, ConditionState]:
         """As ``State.conditions``."""
         return self._conditions[rule]
