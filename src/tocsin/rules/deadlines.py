@@ -23,12 +23,16 @@ _SLACK = 1000
 
 
 class Deadline(NamedTuple):
-    """A run's deadline under a rule. ``due_us`` None: it has none. ``consumers``: known to be waited for."""
+    """A run's deadline under a rule. ``due_us`` None: it has none. ``consumers``: known to be waited for.
+
+    ``sets`` False: only where none is set. It may be too early then; what has come is reckoned anew before it is judged.
+    """
 
     rule: str
     run: str
     due_us: int | None
     consumers: frozenset[str] = frozenset()
+    sets: bool = True
 
 
 class DeadlineTable:
@@ -53,7 +57,7 @@ class DeadlineTable:
         for change in changes:
             if change.due_us is None:
                 self._drop(change)
-            else:
+            elif change.sets or change.run not in self._due.get(change.rule, ()):
                 self._put(change, change.due_us)
         if len(self._heap) > 2 * self._size + _SLACK:
             self._heap = [

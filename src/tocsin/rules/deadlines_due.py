@@ -17,8 +17,8 @@ from tocsin.logstore.interface import LogReader
 from tocsin.model.heard import Heard, Span
 from tocsin.rules import history
 from tocsin.rules.absence import Form
-from tocsin.rules.deadlines_runs import Fact
-from tocsin.rules.history import listed, micros, run_rows
+from tocsin.rules.deadlines_runs import Fact, rows_of
+from tocsin.rules.history import listed, micros
 from tocsin.rules.rule import Rule
 
 _US = timedelta(microseconds=1)
@@ -86,7 +86,7 @@ def _spells(
             wanted[rule.absence.statuses].add(run)
     if not wanted:
         return {}
-    rows_sql, params = run_rows(reader, set().union(*wanted.values()), hi)
+    rows_sql, params = rows_of(reader, set().union(*wanted.values()), hi)
     events: dict[str, list[history.Seen]] = defaultdict(list)
     for seen in history.read(reader, rows_sql, params):
         events[seen.run_id].append(seen)
@@ -117,7 +117,7 @@ def _changes(runs: Sequence[str], reader: LogReader, hi: int) -> dict[str, int]:
     """When the progress of runs last changed; runs that never said any are left out."""
     if not runs:
         return {}
-    rows_sql, params = run_rows(reader, runs, hi)
+    rows_sql, params = rows_of(reader, runs, hi)
     table = reader.select(
         "WITH said AS ("
         f"  SELECT RunId, TimeGenerated AS t, Progress AS p FROM ({rows_sql}) WHERE Progress IS NOT NULL"

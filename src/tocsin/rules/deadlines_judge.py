@@ -23,16 +23,18 @@ from tocsin.alerts.conditions import Look, LookKind
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import ConditionState, Phase, Why
 from tocsin.model.heard import Heard
+from tocsin.rules.absence import Form
 from tocsin.rules.absence_tell import Subject, see
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_due import Due, dues
-from tocsin.rules.deadlines_runs import Fact, RunsAt, active_at, runs_at, touched
-from tocsin.rules.history import listed, micros, moment, plain, run_rows
+from tocsin.rules.deadlines_runs import Fact, RunsAt, active_at, rows_of, runs_at, touched
+from tocsin.rules.history import listed, micros, moment, plain
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule
 from tocsin.rules.shapes import Trouble, matches
 from tocsin.rules.timers import Released
 
+_US = timedelta(microseconds=1)
 _FIRES = (Phase.FIRING, Phase.RECOVERING)
 
 
@@ -88,15 +90,21 @@ def _reckon(
     """Deadlines of ``runs``. ``ids`` are those that may have had one, or fire. ``again``: no event came, the rule is new."""
     hits = [(hit.rule, hit.run_id) for hit in matches(reader, rules, runs.as_events, runs.params, trouble)]
     facts = runs.facts(reader, sorted({run for _, run in hits})) if hits else {}
-    found = dues(hits, facts, reader, hi, heard)
     firing = {rule.name: _firing(rule, memory) for rule in rules}
+    lazy = {(r.name, run) for r, run in hits if not again and _lazy(r) and run not in firing[r.name]}
+    found = dues([(r, run) for r, run in hits if (r.name, run) not in lazy], facts, reader, hi, heard)
     ends: list[tuple[Rule, str, ConditionState]] = []
     for rule in rules:
         if rule.name in trouble.rules:
             continue
         states = firing[rule.name]
         for run in ids:
-            if (rule.name, run) not in found:
+            if (rule.name, run) in lazy:
+                assert rule.absence is not None
+                fact = facts[run]
+                bound = None if fact.progress is None else fact.since_us + rule.absence.length // _US
+                memory.put_deadline(Deadline(rule.name, run, bound, sets=bound is None))
+            elif (rule.name, run) not in found:
                 memory.put_deadline(Deadline(rule.name, run, None))
                 if run in states:
                     ends.append((rule, run, states[run]))
@@ -112,6 +120,13 @@ def _reckon(
     if again:
         ends = [(rule, run, replace(state, data={**state.data, "changed": True})) for rule, run, state in ends]
     _end(ends, at, hi, reader, memory)
+
+
+def _lazy(rule: Rule) -> bool:
+    """Whether what a commit brings can only move the deadline later: then it is reckoned when the one that is set has come,
+    not from the run's history at each heartbeat.
+    """
+    return rule.absence is not None and rule.absence.form is Form.UNCHANGED
 
 
 def _firing(rule: Rule, memory: Memory) -> dict[str, ConditionState]:
@@ -256,7 +271,7 @@ def _consumers(
     """Which consumers brought the events of runs."""
     found: dict[str, set[str]] = {run: {facts[run].consumer} - {""} for run in runs}
     if runs:
-        rows_sql, params = run_rows(reader, runs, seq)
+        rows_sql, params = rows_of(reader, runs, seq)
         table = reader.select(f"SELECT DISTINCT RunId, Consumer FROM ({rows_sql})", params)
         for run, consumer in zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True):
             found[run].add(consumer)
