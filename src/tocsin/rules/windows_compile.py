@@ -71,21 +71,29 @@ def compile_window(
         faults.add(("every",), "is shorter than a second", "write for example every: 1m")
     lateness = model.lateness or ZERO
     terms = _terms(model, said, faults)
-    columns = _columns(model, schema, faults)
-    made, severities = _conditions(model, said, columns, schema, faults)
-    labels, annotations = checked_templates(model, defaults, columns, faults)
+    made, severities = _conditions(model, said, faults)
+    labels, annotations = checked_templates(model, defaults, None, faults)
     keep = tuple(said(lambda m: m.keep, "keep"))
-    check_fields(columns, model.by, keep, labels, faults)
-    _check_value(model, columns, faults)
     summary = checked_template(model.summary, ("summary",), None, faults)
     notify = said(lambda m: m.notify, "notify")
     if notify is not None:
         check_targets(notify.to, faults)
     query: WindowQuery | None = None
+    texts = [*labels.values(), *annotations.values(), *([summary] if summary else [])]
+    carried = {*model.by, *keep, *([model.value] if model.value else ())}.union(*(t.names for t in labels.values()))
     if len(problems) == before:
-        texts = [*labels.values(), *annotations.values(), *([summary] if summary else [])]
-        needs = {*model.by, *keep, model.value, *_OFTEN}.union(*(text.names for text in texts))
-        query = _query(model, schema, made, needs, faults)
+        query = _query(model, schema, made, carried.union(_OFTEN, *(text.names for text in texts)))
+    if query is None or not carried <= query.columns.keys() or (model.value and not _counts(query, model.value)):
+        columns = _columns(model, schema, faults)
+        for name, condition in made.items():
+            _check_condition(_path_of(name), condition, columns, faults)
+        checked_templates(model, defaults, columns, faults)
+        check_fields(columns, model.by, keep, labels, faults)
+        _check_value(model, columns, faults)
+        if len(problems) == before:
+            query = _query(model, schema, made, None, faults)
+    else:
+        check_fields(query.columns, model.by, keep, labels, faults)
     reference = reference_tables(schema, query.tables if query else ())
     if query is not None:
         check_test_tables(model.tests, reference, faults)
@@ -212,13 +220,13 @@ def _columns(model: RuleModel, schema: Schema, faults: Faults) -> Mapping[str, s
 
 
 def _conditions(
-    model: RuleModel, said: Said, columns: Mapping[str, str] | None, schema: Schema, faults: Faults
+    model: RuleModel, said: Said, faults: Faults
 ) -> tuple[dict[str, str], tuple[tuple[Severity, str], ...]]:
     """Conditions over the output: column name → KQL; and those of the severities, worst first."""
     made: dict[str, str] = {}
     if model.clear:
         made[CLEAR] = model.clear
-        _check_condition(("clear",), model.clear, columns, faults)
+        _check_form(("clear",), model.clear, faults)
     severity = said(lambda m: m.severity, "severity")
     levels: list[tuple[Severity, str]] = []
     if not isinstance(severity, str):
@@ -234,15 +242,26 @@ def _conditions(
                 condition = f"{model.value} {condition.strip()}"
             made[name] = condition
             levels.append((level, name))
-            _check_condition(path, condition, columns, faults)
+            _check_form(path, condition, faults)
     return made, tuple(sorted(levels))
 
 
-def _check_condition(path: KeyPath, condition: str, columns: Mapping[str, str] | None, faults: Faults) -> None:
+def _check_form(path: KeyPath, condition: str, faults: Faults) -> None:
     if fault := condition_fault(condition):
         faults.add(path, fault, 'write for example "rate < 0.1"')
-        return
-    if columns is None:
+
+
+def _path_of(name: str) -> KeyPath:
+    """Where the condition that became the column ``name`` stands."""
+    return ("clear",) if name == CLEAR else ("severity", Severity(int(name.rpartition("_")[2])).word)
+
+
+def _counts(query: WindowQuery, value: str) -> bool:
+    return query.columns[value] in _NUMBERS
+
+
+def _check_condition(path: KeyPath, condition: str, columns: Mapping[str, str] | None, faults: Faults) -> None:
+    if columns is None or condition_fault(condition):
         return
     try:
         translation = translate(f"tocsin_result | project x = (\n{condition}\n)", {"tocsin_result": dict(columns)})
@@ -263,12 +282,19 @@ def _check_value(model: RuleModel, columns: Mapping[str, str] | None, faults: Fa
 
 
 def _query(
-    model: RuleModel, schema: Schema, made: Mapping[str, str], needs: Collection[str], faults: Faults
+    model: RuleModel,
+    schema: Schema,
+    made: Mapping[str, str],
+    needs: Collection[str] | None,
+    faults: Faults | None = None,
 ) -> WindowQuery | None:
+    """The compiled query; None where it is wrong, which ``faults``, where given, are told."""
     try:
         if model.sql:
             return sql_query(model.sql, schema, by=model.by, made=made)
-        return window_query(model.query, schema, by=model.by, made=made, needs=needs)
+        if model.query:
+            return window_query(model.query, schema, by=model.by, made=made, needs=needs)
     except QueryError as e:
-        faults.add_query(("sql",) if model.sql else ("query",), e)
-        return None
+        if faults is not None:
+            faults.add_query(("sql",) if model.sql else ("query",), e)
+    return None

@@ -1,0 +1,168 @@
+"""One tick of window rules: many rules of few shapes, and as many shapes as rules, over a year of stored rows.
+
+Rows are spread evenly over a year before the tick, 200 experiments, one event in five a failure; each shape looks back between
+10 minutes and a day. A tick is everything: queries, life cycles, the state transaction. Ticks follow each other a minute
+apart; the first one, which plans queries and makes what fires, is shown apart.
+
+    python -m bench.windows --rows 5000000 --rules 10000 --shapes 20
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import perf_counter
+
+from bench.common import machine, say, spread, table
+from tocsin.app.stateview import CachedView
+from tocsin.clock import ManualClock
+from tocsin.kql.schema import schema_with
+from tocsin.logstore.duck import DuckLogStore
+from tocsin.model.event import Batch, MappedEvent, MappedEvents
+from tocsin.model.heard import Heard
+from tocsin.rules.evaluate import evaluate
+from tocsin.rules.lifecycle import reconcile
+from tocsin.rules.load import load_rules
+from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.timers import due_timers
+from tocsin.state.sqlite import SqliteState
+
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
+YEAR = timedelta(days=365)
+KEYS = ("ExperimentName", "Target", "WorkspaceName", "RunType", "TriggeringUserName")
+MEASURES = (
+    "failed = countif(Status == 'Failed'), finished = count()",
+    "failed = dcountif(RunId, Status == 'Failed'), finished = dcount(RunId)",
+    "failed = countif(Status in ('Failed', 'Canceled')), finished = count(), longest = max(DurationMs)",
+    "failed = countif(Reason == 'out_of_memory'), finished = countif(Status == 'Completed') + 1",
+)
+SPANS = ("10m", "1h", "6h", "1d")
+
+_FILL = """
+INSERT INTO RunStatusChanged BY NAME
+SELECT 'e' || i AS EventId, 'bench' AS Source, 'bench' AS Consumer, t AS TimeGenerated, t AS IngestedAt, 0 AS CommitSeq,
+    'run-' || (i // 2) AS RunId, '' AS ParentRunId, 'run-' || (i // 2) AS RootRunId, 'run-' || (i // 2) AS JobKey,
+    1 AS Attempt, false AS WillRetry, if(i % 5 = 0, 'Failed', 'Completed') AS Status, '' AS OriginalStatus,
+    if(i % 35 = 0, 'out_of_memory', '') AS Reason, repeat('message ', 8) AS Message, '' AS ErrorCode, '' AS LogTail,
+    'exp-' || (hash(i) % 200) AS ExperimentName, 'ws-' || (i % 7) AS WorkspaceName, 'type-' || (i % 3) AS RunType,
+    '' AS DisplayName, 'target-' || (i % 11) AS Target, 'user-' || (i % 40) AS TriggeringUserName, '' AS OwnerEmail,
+    '{}'::JSON AS Tags, '{}'::JSON AS Properties, 1000 * (hash(i) % 10000) AS DurationMs, '' AS Url, '{}'::JSON AS Raw,
+    true AS TimeGiven, false AS StartDerived
+FROM (SELECT i, make_timestamp($first::BIGINT + (i * $step)::BIGINT) AS t FROM range($rows) r(i))
+"""
+
+
+def fill(store: DuckLogStore, rows: int) -> None:
+    """A year of rows, in event-time order, as they would lie after a year; and a few through the front door."""
+    first = NOW - YEAR
+    step = YEAR / timedelta(microseconds=1) / rows
+    store._con.execute(_FILL, {"first": round(first.timestamp() * 1e6), "step": step, "rows": rows})
+    events = [
+        MappedEvent(
+            source="bench",
+            event_id=f"last-{n}",
+            time=NOW - timedelta(seconds=n),
+            columns={"RunId": f"last-{n}", "Status": "Failed", "ExperimentName": f"exp-{n % 200}"},
+            raw=b"{}",
+        )
+        for n in range(500)
+    ]
+    store.append([Batch(mapped=(MappedEvents(consumer="bench", events=events, received_us=0),))])
+    store.checkpoint()
+
+
+def rule_texts(rules: int, shapes: int) -> Iterator[str]:
+    """``rules`` rules of ``shapes`` shapes; those of one differ in the experiment and in their thresholds."""
+    yield "rules:"
+    for n in range(rules):
+        shape = n % shapes
+        key, measure = KEYS[shape % len(KEYS)], MEASURES[shape // len(KEYS) % len(MEASURES)]
+        span = SPANS[shape // 3 % len(SPANS)]
+        yield f"""
+  - name: rule-{n}
+    over: {span}
+    every: 1m
+    lateness: 1m
+    query: |
+      RunStatusChanged
+      | where Status in ('Completed', 'Failed', 'Canceled')
+      | where ExperimentName == 'exp-{n // shapes % 200}'
+      | summarize {measure} by {key}
+      | extend rate_{shape} = todouble(failed) / finished
+      | where finished >= {3 + n % 5} and rate_{shape} > 0.{30 + n % 50}
+    by: [{key}]
+    value: rate_{shape}
+    clear: "rate_{shape} < 0.{1 + n % 2}"
+    for: 2 of 3
+"""
+
+
+def run(rows: int, rules: int, shapes: int, ticks: int) -> tuple[float, float, list[float], int]:
+    """(seconds to load the rules, first tick, the others, instances that fire)."""
+    clock = ManualClock(NOW)
+    with tempfile.TemporaryDirectory() as home:
+        path = Path(home)
+        store = DuckLogStore.open(path / "events.duckdb", clock=clock)
+        state = SqliteState.open(path / "state.sqlite", clock=clock)
+        try:
+            say(f"filling {rows:,} rows")
+            fill(store, rows)
+            (path / "rules.yaml").write_text("\n".join(rule_texts(rules, shapes)))
+            began = perf_counter()
+            loaded = load_rules([path / "rules.yaml"], schema_with())
+            groups = sum(len(each) for each in loaded.window_groups.values())
+            loading = perf_counter() - began
+            say(f"{rules:,} rules, {groups} queries a tick, loaded in {loading:.1f} s")
+            return loading, *_ticks(store, state, clock, loaded, ticks)
+        finally:
+            store.close()
+            state.close()
+
+
+def _ticks(
+    store: DuckLogStore, state: SqliteState, clock: ManualClock, rules: RuleSet, ticks: int
+) -> tuple[float, list[float], int]:
+    head = store.head().seq
+    state.commit(reconcile(rules, {}, head, now=clock.now()), clock.now())
+    view = CachedView(state)
+    took = []
+    for _ in range(ticks + 1):
+        clock.set(clock.now() + timedelta(minutes=1))
+        heard = Heard(watermarks={"bench": clock.now()}, kinds={"bench": "http"})
+        began = perf_counter()
+        released = due_timers(state.timers(), clock.now(), heard, head)
+        evaluation = evaluate(rules, released, head, store, view, heard)
+        state.commit(evaluation.outcome, clock.now())
+        view.written(evaluation.outcome)
+        took.append(perf_counter() - began)
+        if evaluation.failures:
+            raise RuntimeError(evaluation.failures[0].error)
+        say(f"tick: {took[-1]:.2f} s, {len(evaluation.outcome.conditions)} instances changed")
+    firing = sum(s.phase == "firing" for name in rules.rules for s in view.conditions(name).values())
+    return took[0], took[1:], firing
+
+
+def main(arguments: list[str]) -> int:
+    """Run it and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rules", type=int, default=0, help="with --shapes: only this; else both published mixes")
+    parser.add_argument("--shapes", type=int, default=0)
+    parser.add_argument("--ticks", type=int, default=5)
+    options = parser.parse_args(arguments)
+    mixes = [(options.rules, options.shapes)] if options.rules else [(10_000, 20), (1_000, 1_000)]
+    lines = []
+    for rules, shapes in mixes:
+        loading, first, others, firing = run(options.rows, rules, shapes or rules, options.ticks)
+        lines.append((f"{rules:,}", f"{shapes or rules:,}", f"{loading:.1f}", f"{first:.2f}", spread(others), firing))
+    print(f"{options.rows:,} rows; {machine()}\n")
+    print(table(("rules", "shapes", "load, s", "first tick, s", "tick, s", "firing"), *lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
