@@ -83,8 +83,6 @@ class DuckLogStore(LogStore):
             reserve = max(256 << 20, 2 * checkpoint_threshold)
         return cls(settings, clock=clock, reserve=reserve, metrics=metrics)
 
-    # --- life -----------------------------------------------------------------------------------------------------
-
     def _start(self) -> None:
         con = open_instance(self._settings)
         try:
@@ -135,8 +133,6 @@ class DuckLogStore(LogStore):
                 raise
             except duckdb.Error as e:
                 raise StoreError(str(e)) from e
-
-    # --- writing --------------------------------------------------------------------------------------------------
 
     def append(self, batches: Sequence[Batch]) -> Commit:
         """See ``LogStore.append``."""
@@ -316,8 +312,6 @@ class DuckLogStore(LogStore):
         """See ``LogStore.retain``."""
         with self._writing() as con:
             return retention.retain(con, now, keep)
-
-    # --- reading --------------------------------------------------------------------------------------------------
 
     def head(self) -> Head:
         """See ``LogReader.head``."""

@@ -33,7 +33,12 @@ def test_a_fence_waits_for_commits_stamped_before_it() -> None:
     sequencer = Sequencer(ManualClock(NOW), EPOCH)
     stamp = sequencer.stamp()
     order: list[str] = []
-    fenced = threading.Thread(target=lambda: (sequencer.fence(stamp), order.append("fenced")))
+
+    def fence() -> None:
+        sequencer.fence(stamp)
+        order.append("fenced")
+
+    fenced = threading.Thread(target=fence)
     fenced.start()
     sequencer.done(lambda: order.append("published"))
     fenced.join(10)
