@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,10 @@ FILE_VERSION = "v1.5.0"
 """DuckDB version whose file format is written, so that a later DuckDB locks nobody out of an earlier one."""
 
 MACROS = ("macro_wire_time", "macro_is_flat", "macro_is_text", "macro_run_ms")
+
+
+# DuckDB 2 advises against Arrow from a cursor; only a cursor sees a transaction of its own, which is what reads need.
+warnings.filterwarnings("ignore", message="Arrow output on a DB-API result", category=UserWarning)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
