@@ -10,6 +10,7 @@ only tries up to its own time.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,23 +18,27 @@ from datetime import datetime, timedelta
 
 from tocsin.clock import EPOCH, Clock
 from tocsin.errors import QueryError, TocsinError
+from tocsin.kql.prefilter import Op
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import Phase
 from tocsin.model.heard import Heard
-from tocsin.model.instants import TimerKind
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules import history
 from tocsin.rules.backtest_view import AsIfLive, Ledger, commit
 from tocsin.rules.evaluate import Evaluation, evaluate
 from tocsin.rules.history import micros, moment
+from tocsin.rules.lifecycle import reconcile
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.timers import Released
+from tocsin.rules.windows import looks_early
 from tocsin.state.interface import RuleRecord
 
 STEP_ROWS = 500_000
 """Rows of one step: some 60 MB while it is read."""
+WINDOW_ROWS = 20_000
+"""The same for window rules, which look at one instant after the other."""
 BUCKETS = 20_000
 """Into so many parts the history is cut to find the steps."""
 KEPT = 10_000
@@ -109,27 +114,28 @@ def backtest(
     With ``as_if_live`` event times stand for arrival times, for imported history. Only reads. Raises NotYet for a kind of
     rule that cannot be backtested, QueryError and StoreError of the reader.
     """
-    if rule.kind is not Kind.ROW:
-        raise NotYet(f"{rule.name} is {_a(rule.kind)} rule; so far only row rules can be backtested")
+    if rule.kind is Kind.ABSENCE:
+        raise NotYet(f"{rule.name} is an absence rule; so far only row and window rules can be backtested")
     began = clock.monotonic()
     rule = replace(rule, enabled=True)
     log = AsIfLive(reader) if as_if_live else reader
-    start, steps = _steps(log, since, until, step_rows)
+    start, steps = _steps(log, since, until, step_rows if rule.kind is Kind.ROW else min(step_rows, WINDOW_ROWS))
     total, done = sum(n for _, n in steps), 0
     tally = _Tally()
     ledger = Ledger([RuleRecord(name=rule.name, meaning=rule.meaning, start_seq=start)])
     rules, after = RuleSet({rule.name: rule}), start
+    ledger.take(reconcile(rules, ledger.rules(), start, now=since))
     for (hi, rows), last in _with_last(steps):
         commits = _commits(log, rule, ledger, after, hi)
         end = until - US if last else commits[-1].ingested_at
-        heard = _everybody(log, after, hi, end)
-        tally.take(_evaluated(rules, commits, after, log, ledger, heard))
+        playing = _Playing(
+            rules=rules, log=log, ledger=ledger, heard=_everybody(log, after, hi, end), tally=tally, end=end
+        )
+        if rule.kind is Kind.ROW:
+            playing.rows(commits, after)
+        else:
+            playing.in_turn(commits, after)
         after = hi
-        while due := [t for t in ledger.due(end) if t.kind is not TimerKind.CATCH_UP]:
-            released = [Released(timer=t, at=t.due, commit_seq=hi) for t in sorted(due, key=lambda t: (t.due, t.key))]
-            tally.take(_evaluated(rules, released, after, log, ledger, heard))
-            if tally.broken:
-                break
         done += rows
         if progress:
             progress(done, total)
@@ -138,17 +144,57 @@ def backtest(
     return tally.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
 
 
-def _evaluated(
-    rules: RuleSet,
-    instants: Sequence[CommitInfo | Released],
-    after: int,
-    log: LogReader,
-    ledger: Ledger,
-    heard: Heard,
-) -> Evaluation:
-    evaluation = evaluate(rules, instants, after, log, ledger, heard)
-    ledger.take(evaluation.outcome)
-    return evaluation
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Playing:
+    """One step of the history."""
+
+    rules: RuleSet
+    log: LogReader
+    ledger: Ledger
+    heard: Heard
+    tally: _Tally
+    end: datetime  # timers due later belong to the next step
+
+    def rows(self, commits: Sequence[CommitInfo], after: int) -> None:
+        """Row rules: all commits at once, then the timers."""
+        self._evaluate(commits, after)
+        while not self.tally.broken and (due := self.ledger.due(self.end)):
+            seq = commits[-1].seq
+            self._evaluate([Released(timer=t, at=t.due, commit_seq=seq) for t in due], seq)
+
+    def in_turn(self, commits: Sequence[CommitInfo], after: int) -> None:
+        """Window rules: commits and ticks in the order of their instants; what a commit sets may come before the next one."""
+        times = [c.ingested_at for c in commits]
+        i = 0
+        while not self.tally.broken:
+            due = self.ledger.next_due()
+            upto = self.end if due is None else min(due, self.end)
+            until = bisect_right(times, upto)
+            while i < until and (touching := [c for c in commits[i:until] if c.rows]):
+                evaluation = evaluate(self.rules, touching, after, self.log, self.ledger, self.heard)
+                sooner = min((t.due for t in evaluation.outcome.timers), default=upto)
+                if sooner < touching[-1].ingested_at and len(touching) > 1:
+                    until = max(bisect_right(times, sooner), i + 1, times.index(touching[0].ingested_at, i) + 1)
+                    continue
+                self._take(evaluation)
+                break
+            if until > i:
+                after, i = commits[until - 1].seq, until
+            due = self.ledger.next_due()
+            if due is None or due > self.end:
+                if i >= len(commits):
+                    return
+                continue
+            if i < len(commits) and times[i] <= due:
+                continue
+            self._evaluate([Released(timer=t, at=t.due, commit_seq=after) for t in self.ledger.due(due)], after)
+
+    def _evaluate(self, instants: Sequence[CommitInfo | Released], after: int) -> None:
+        self._take(evaluate(self.rules, instants, after, self.log, self.ledger, self.heard))
+
+    def _take(self, evaluation: Evaluation) -> None:
+        self.ledger.take(evaluation.outcome)
+        self.tally.take(evaluation)
 
 
 def _with_last(steps: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], bool]]:
@@ -185,6 +231,8 @@ def _steps(log: LogReader, since: datetime, until: datetime, step_rows: int) -> 
 
 def _commits(log: LogReader, rule: Rule, ledger: Ledger, after: int, hi: int) -> list[CommitInfo]:
     """The commits in (after, hi] that can matter to the rule; the last of the step in any case."""
+    if rule.kind is not Kind.ROW:
+        return _all_commits(log, rule, after, hi)
     runs = _matching_runs(log, rule, after, hi)
     listed = "" if runs is None else " AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))"
     params = {} if runs is None else {"runs": history.listed(runs | ledger.runs)}
@@ -199,6 +247,30 @@ def _commits(log: LogReader, rule: Rule, ledger: Ledger, after: int, hi: int) ->
         stamp = log.select(f"SELECT epoch_us(max(IngestedAt)) FROM ({rows_sql})", bounds)
         commits.append(commit(hi, stamp.column(0)[0].as_py(), 1))
     return commits
+
+
+def _all_commits(log: LogReader, rule: Rule, after: int, hi: int) -> list[CommitInfo]:
+    """All commits in (after, hi], each with how many rows pass the rule's prefilter; none where it looks at ticks only."""
+    rows_sql, bounds = history.commit_rows(after, hi)
+    window = rule.window
+    where, values = ("false", {}) if window is None or not looks_early(window) else _prefilter(rule)
+    table = log.select(
+        f"SELECT CommitSeq, epoch_us(min(IngestedAt)), count(*) FILTER ({where}) FROM ({rows_sql})"
+        " GROUP BY CommitSeq ORDER BY CommitSeq",
+        {**bounds, **values},
+    )
+    return [commit(seq, us, n) for seq, us, n in zip(*(c.to_pylist() for c in table.columns), strict=True)]
+
+
+def _prefilter(rule: Rule) -> tuple[str, dict[str, object]]:
+    """What plain text columns of every row satisfy that the rule can be about, in SQL."""
+    clauses, values = ["true"], dict[str, object]()
+    for i, p in enumerate(rule.prefilter):
+        if not p.path and p.op is not Op.EQ_CI and all(isinstance(v, str) for v in p.values):
+            names = [f"v{i}_{j}" for j in range(len(p.values))]
+            values.update(zip(names, p.values, strict=True))
+            clauses.append(f'"{p.column}" IN ({", ".join("$" + n for n in names)})')
+    return " AND ".join(clauses), values
 
 
 def _matching_runs(log: LogReader, rule: Rule, after: int, hi: int) -> set[str] | None:
@@ -304,7 +376,3 @@ def _told(intent: Intent) -> Told:
 
 def _utc(t: datetime) -> datetime:
     return moment(micros(t)).replace(tzinfo=None) if t > EPOCH else EPOCH.replace(tzinfo=None)
-
-
-def _a(kind: Kind) -> str:
-    return f"an {kind.value}" if kind.value[0] in "aeiou" else f"a {kind.value}"

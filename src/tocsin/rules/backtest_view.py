@@ -15,8 +15,8 @@ from datetime import datetime
 import pyarrow as pa
 
 from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, RunSpan
-from tocsin.model.alert import ConditionState, Occurrence, instance_key
-from tocsin.model.instants import Timer
+from tocsin.model.alert import ConditionState, Occurrence
+from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import history
 from tocsin.rules.history import moment
 from tocsin.rules.memory import Pair
@@ -116,8 +116,13 @@ class Ledger:
         return list(self._catch_ups.values())
 
     def due(self, until: datetime) -> list[Timer]:
-        """Timers due at or before ``until``."""
-        return [t for t in self._timers.values() if t.due <= until]
+        """Timers due at or before ``until``, in order; not the ends of catch-ups, which only sum up."""
+        due = [t for t in self._timers.values() if t.due <= until and t.kind is not TimerKind.CATCH_UP]
+        return sorted(due, key=lambda t: (t.due, t.rule, t.kind, t.key))
+
+    def next_due(self) -> datetime | None:
+        """When the next of them comes."""
+        return min((t.due for t in self._timers.values() if t.kind is not TimerKind.CATCH_UP), default=None)
 
     def take(self, outcome: Outcome) -> None:
         """What an evaluation decided is remembered."""
@@ -126,7 +131,7 @@ class Ledger:
             self._told.setdefault((one.rule, one.run_id), []).append(one)
             self._rules_of[one.run_id].add(one.rule)
         for state in outcome.conditions:
-            self._conditions[state.rule][instance_key(state.instance)] = state
+            self._conditions[state.rule][state.key] = state
         for rule, key in outcome.conditions_gone:
             self._conditions[rule].pop(key, None)
         for gone in outcome.catch_ups_gone:
