@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 import importlib.util
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
