@@ -235,9 +235,9 @@ class _Build:
         alone = "" if self.kinds or after else f"{listed.replace(quoted(_RULE), '0', 1)} FROM ({first})"
         uses_now = now_first or now_after
         made = _described(sql, self.kinds, uses_now, self.schema)
-        for name in self.made:
-            if columns[name] not in ("bool", None):
-                raise QueryError(f"a condition is a {columns[name]}: neither true nor false")
+        for condition in self.made:
+            if columns[condition] not in ("bool", None):
+                raise QueryError(f"a condition is a {columns[condition]}: neither true nor false")
         return Built(
             sql=sql,
             alone=alone,
