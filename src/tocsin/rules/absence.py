@@ -17,6 +17,7 @@ from tocsin.alerts.conditions import Terms
 from tocsin.config.document import KeyPath
 from tocsin.config.durations import format_duration
 from tocsin.model.statuses import TERMINAL, Status
+from tocsin.rules.baselines import Baseline, baseline
 from tocsin.rules.schema import When
 
 STANDS_STILL = "Progress"
@@ -29,6 +30,7 @@ class Form(StrEnum):
     IN_STATUS = "in_status_for"
     SILENT = "silent_for"
     UNCHANGED = "unchanged"
+    LONGER = "duration"  # than it usually takes
 
 
 FORMS = tuple(Form)
@@ -41,6 +43,7 @@ class Absence:
     form: Form
     length: timedelta
     statuses: frozenset[str]  # in which the clock runs
+    usual: Baseline | None = None  # of LONGER, whose length it gives
     terms: Terms = field(default_factory=Terms)
 
 
@@ -50,6 +53,8 @@ def form_of(when: When) -> Form | None:
         return Form.IN_STATUS
     if when.silent_for is not None:
         return Form.SILENT
+    if when.duration is not None and when.duration.above:
+        return Form.LONGER
     return Form.UNCHANGED if when.unchanged else None
 
 
@@ -70,7 +75,7 @@ def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
     if "in_status_for" in given and not when.status:
         yield ("when", "in_status_for"), "does not say in which status", "write for example status: Queued"
     for word in when.status or ():
-        if word in TERMINAL:
+        if word in TERMINAL and form_of(when) is not Form.LONGER:
             yield (
                 ("when", "status"),
                 f"'{word}' ends a run: nothing is waited for then",
@@ -99,9 +104,12 @@ def _length(when: When) -> timedelta | None:
 def absence_of(when: When, terms: Terms) -> Absence | None:
     """The absence form of a ``when`` without faults; None where it has none."""
     form, length = form_of(when), _length(when)
-    if form is None or length is None:
+    usual = baseline(when.duration) if form is Form.LONGER and when.duration else None
+    if form is None or (length is None and usual is None):
         return None
-    return Absence(form=form, length=length, statuses=frozenset(watched(when)), terms=terms)
+    return Absence(
+        form=form, length=length or timedelta(0), statuses=frozenset(watched(when)), usual=usual, terms=terms
+    )
 
 
 def watched(when: When) -> tuple[str, ...]:
@@ -117,4 +125,10 @@ def subject(absence: Absence) -> str:
         Form.IN_STATUS: f"{what}: {{{{ Status }}}} for more than {length}",
         Form.SILENT: f"{what}: silent for {length}",
         Form.UNCHANGED: f"{what}: no progress for {length}",
+        Form.LONGER: f"{what}: runs longer than usual",
     }[absence.form]
+
+
+def words(absence: Absence) -> str:
+    """What is waited for, for a rule's meaning."""
+    return f"{absence.form} {absence.length} {absence.usual or ''}".strip()

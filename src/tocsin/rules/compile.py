@@ -18,7 +18,7 @@ from tocsin.model.alert import fingerprint
 from tocsin.model.columns import TABLES
 from tocsin.model.intent import RuleInfo
 from tocsin.model.statuses import Kind, Severity
-from tocsin.rules import absence, testevents, testtables
+from tocsin.rules import absence, baselines, testevents, testtables
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import NAME, Common, Defaults, InlineTest, RuleModel, When
 from tocsin.rules.templates import TemplateFault, TemplateText, checked
@@ -132,9 +132,7 @@ def compile_rule(
         keep=keep,
         labels=labels,
         info=versioned(info),
-        meaning=meaning(
-            kind, query, by, final=f"{waits.form} {waits.length}" if waits else f"{final_after}" if final else ""
-        ),
+        meaning=meaning(kind, query, by, final=absence.words(waits) if waits else f"{final_after}" if final else ""),
         was=model.was,
         tests=model.tests,
         place=Place(file=document.file, line=document.line((*base, "name"))),
@@ -154,10 +152,15 @@ def when_query(when: When) -> tuple[str, int]:
     if statuses:
         quoted = ", ".join(f"'{status}'" for status in statuses)
         lines.append(f"| where Status {f'in ({quoted})' if len(statuses) > 1 else f'== {quoted}'}")
+    after: list[str] = []
+    if when.duration is not None and when.duration.below:
+        before, after = baselines.below_query(when, lines[-1].removeprefix("| where "))
+        lines = [*before, *lines]
     begins = len(lines) + 1
     if when.where:
         lines += ["| where (", when.where, ")"]
         begins += 1
+    lines += after
     if when.final:
         lines.append("| where isnull(WillRetry) or WillRetry == false")
     return "\n".join(lines), begins
@@ -188,6 +191,11 @@ def _plan(model: RuleModel, schema: Schema, faults: Faults) -> tuple[RowPlan | N
             return None, ""
         for stray_path in stray(model.when):
             faults.add(stray_path, "goes with absent", "say under absent: what is awaited")
+        past = list(baselines.faults(model.when)) if model.when.duration is not None else []
+        for below, message, hint in past:
+            faults.add(below, message, hint)
+        if past:
+            return None, ""
         waits = absence.form_of(model.when) is not None
         if waits:
             for below, message, hint in absence.faults(model.when):

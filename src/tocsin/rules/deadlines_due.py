@@ -3,6 +3,7 @@
 in_status_for   since the run came into the set of statuses, event time: moving inside the set counts on
 silent_for      since the receipt of its last event or heartbeat; time in which its consumers were deaf is left out
 unchanged       since its progress last changed, not before it came into the set of statuses
+    duration        since the run's start; the length is what is usual of its like
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tocsin.alerts.occurrences import in_order
 from tocsin.logstore.interface import LogReader
 from tocsin.model.heard import Heard, Span
 from tocsin.rules import history
 from tocsin.rules.absence import Form
+from tocsin.rules.baselines import Baseline, usual_us
 from tocsin.rules.deadlines_runs import Fact, rows_of
 from tocsin.rules.history import listed, micros
 from tocsin.rules.rule import Rule
@@ -33,12 +35,18 @@ class Due:
 
 
 def dues(
-    pairs: Iterable[tuple[Rule, str]], facts: Mapping[str, Fact], reader: LogReader, hi: int, heard: Heard
+    pairs: Iterable[tuple[Rule, str]],
+    facts: Mapping[str, Fact],
+    reader: LogReader,
+    at: datetime,
+    hi: int,
+    heard: Heard,
 ) -> dict[tuple[str, str], Due]:
-    """The deadline of each (rule, run) as of commit ``hi``; left out where nothing is waited for."""
+    """The deadline of each (rule, run) as of commit ``hi`` at ``at``; left out where nothing is waited for."""
     wanted = [(rule, run) for rule, run in pairs if run in facts and rule.absence is not None]
     spells = _spells(wanted, facts, reader, hi)
     still = _changes([run for rule, run in wanted if _form(rule) is Form.UNCHANGED], reader, hi)
+    usual = _usual(wanted, at, hi, reader)
     consumers = {fact.consumer for fact in facts.values()}
     deaf = {name: heard.deaf.get(name, ()) for name in consumers}
     found: dict[tuple[str, str], Due] = {}
@@ -49,20 +57,38 @@ def dues(
         since = spells.get((rule.absence.statuses, run), fact.since_us)
         if rule.absence.form is Form.SILENT:
             since = fact.seen_us
-            at = _audible(since, length, deaf[fact.consumer])
+            due = _audible(since, length, deaf[fact.consumer])
         elif rule.absence.form is Form.UNCHANGED:
             if run not in still:
                 continue  # it never said how far it is: nothing stands still
             since = max(since, still[run])
-            at = since + length
+            due = since + length
+        elif rule.absence.form is Form.LONGER:
+            if (rule.name, run) not in usual:
+                continue  # too little is known of its like
+            since = fact.start_us if fact.start_us is not None else since
+            due = since + usual[(rule.name, run)]
         else:
-            at = since + length
-        found[(rule.name, run)] = Due(at, since)
+            due = since + length
+        found[(rule.name, run)] = Due(due, since)
     return found
 
 
 def _form(rule: Rule) -> Form | None:
     return rule.absence.form if rule.absence else None
+
+
+def _usual(pairs: Sequence[tuple[Rule, str]], at: datetime, hi: int, reader: LogReader) -> dict[tuple[str, str], int]:
+    """How long runs may take, in µs. Rules that compare alike ask once."""
+    alike: dict[Baseline, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for rule, run in pairs:
+        if rule.absence is not None and rule.absence.usual is not None:
+            alike[rule.absence.usual][rule.name].add(run)
+    found: dict[tuple[str, str], int] = {}
+    for usual, by_rule in alike.items():
+        lengths = usual_us(usual, set().union(*by_rule.values()), at, hi, reader)
+        found |= {(name, run): lengths[run] for name, runs in by_rule.items() for run in runs if run in lengths}
+    return found
 
 
 def _audible(since: int, length: int, deaf: Sequence[Span]) -> int:

@@ -92,7 +92,7 @@ def _reckon(
     facts = runs.facts(reader, sorted({run for _, run in hits})) if hits else {}
     firing = {rule.name: _firing(rule, memory) for rule in rules}
     lazy = {(r.name, run) for r, run in hits if not again and _lazy(r) and run not in firing[r.name]}
-    found = dues([(r, run) for r, run in hits if (r.name, run) not in lazy], facts, reader, hi, heard)
+    found = dues([(r, run) for r, run in hits if (r.name, run) not in lazy], facts, reader, at, hi, heard)
     ends: list[tuple[Rule, str, ConditionState]] = []
     for rule in rules:
         if rule.name in trouble.rules:
@@ -196,7 +196,7 @@ def _judge(
         if hit.run_id in wanted[hit.rule.name]
     ]
     facts = runs.facts(reader, sorted({run for _, run in hits})) if hits else {}
-    found = dues(hits, facts, reader, seq, heard)
+    found = dues(hits, facts, reader, at, seq, heard)
     late = {key: due for key, due in found.items() if due.at_us <= micros(at)}
     brought = _consumers(late_runs := sorted({run for _, run in late}), facts, reader, seq)
     signs = _last_signs(late_runs, facts, reader, seq)
@@ -214,7 +214,7 @@ def _judge(
                 memory.put_deadline(Deadline(rule.name, run, due.at_us, brought[run]))
             else:
                 memory.put_deadline(Deadline(rule.name, run, None))
-                if not _stale(rule, signs[run], at):
+                if not _stale(rule, signs[run], due, at):
                     fires.append((rule, run, due))
     _fire(fires, runs, facts, at, seq, reader, memory)
 
@@ -292,7 +292,8 @@ def _last_signs(runs: Sequence[str], facts: Mapping[str, Fact], reader: LogReade
     return {run: moment(us) for run, us in signs.items()}
 
 
-def _stale(rule: Rule, sign: datetime, at: datetime) -> bool:
+def _stale(rule: Rule, sign: datetime, due: Due, at: datetime) -> bool:
     """Whether the run belongs to a past that nobody is told of."""
     assert rule.absence is not None
-    return at - sign > rule.tell_within + rule.absence.length
+    length = rule.absence.length or (due.at_us - due.since_us) * _US
+    return at - sign > rule.tell_within + length

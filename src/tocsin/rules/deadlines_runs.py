@@ -50,6 +50,7 @@ class Fact:
     last_us: int | None  # greatest TimeGenerated of its events
     consumer: str  # that brought its last event
     progress: float | None
+    start_us: int | None  # when it began to run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +71,10 @@ class RunsAt:
         some, params = ("", {}) if runs is None else _among(runs)
         table = reader.select(
             "SELECT RunId, Status, epoch_us(coalesce(StatusSince, FirstSeen)), epoch_us(LastSeen), epoch_us(LastTime),"
-            f" Consumer, Progress FROM ({self.sql}){some}",
+            f" Consumer, Progress, epoch_us(StartTime) FROM ({self.sql}){some}",
             {**self.params, **params},
         )
-        columns = [table.column(i).to_pylist() for i in range(7)]
+        columns = [table.column(i).to_pylist() for i in range(8)]
         return {
             run: Fact(
                 run=run,
@@ -83,8 +84,9 @@ class RunsAt:
                 last_us=last,
                 consumer=consumer,
                 progress=progress,
+                start_us=start,
             )
-            for run, status, since, seen, last, consumer, progress in zip(*columns, strict=True)
+            for run, status, since, seen, last, consumer, progress, start in zip(*columns, strict=True)
         }
 
     def rows(self, reader: LogReader, runs: Collection[str]) -> dict[str, Row]:

@@ -15,7 +15,7 @@ WINDOW_ONLY = frozenset({
     "sql", "over", "every", "value", "clear", "for", "keep_firing_for", "lateness", "no_data", "max_instances",
 })  # fmt: skip
 """Keys of window rules."""
-WHEN = frozenset({"duration", "after", "times", "within", "by"})
+WHEN = frozenset({"after", "times", "within", "by"})
 AWAITED = frozenset({"absent", "cron", "grace", "timezone", "except", "consumer"})
 """Keys of a rule that waits by a schedule."""
 
