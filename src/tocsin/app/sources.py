@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -14,12 +15,14 @@ from tocsin.clock import Clock
 from tocsin.config.settings import Settings
 from tocsin.intake.connectors.base import Sink
 from tocsin.intake.connectors.http import HttpIntake, HttpLimits
-from tocsin.intake.connectors.kafka import KafkaConnector
 from tocsin.intake.consumer import Consumer
 from tocsin.intake.watermark import GraceWatermark
 from tocsin.logstore.interface import LogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model.heard import Heard
+
+if TYPE_CHECKING:
+    from tocsin.intake.connectors.kafka import KafkaConnector
 
 log = structlog.get_logger(__name__)
 
@@ -110,6 +113,8 @@ class Sources:
                     log.info("consumer_started", consumer=name)
 
     def _connector(self, consumer: Consumer) -> KafkaConnector:
+        from tocsin.intake.connectors.kafka import KafkaConnector  # only homes that use Kafka pay for its client
+
         kafka = self._settings.kafka
         assert kafka is not None
         return KafkaConnector(

@@ -224,7 +224,7 @@ intents = Table(
     sqlite_autoincrement=True,
 )
 _OPEN = intents.c.consumed_at.is_(None)
-Index("intents_open", intents.c.seq, sqlite_where=_OPEN, postgresql_where=_OPEN)
+Index("intents_open", intents.c.seq, sqlite_where=_OPEN)
 Index("intents_of_alert", intents.c.rule, intents.c.occurrence)
 
 deliveries = Table(
