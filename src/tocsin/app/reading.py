@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -13,10 +14,13 @@ from tocsin.app import backtesting
 from tocsin.clock import Clock
 from tocsin.kql.sandbox import user_query
 from tocsin.logstore.interface import Limits, LogReader, LogStore
+from tocsin.model.alert import Phase
 from tocsin.model.columns import TABLES, KqlType
 from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.statuses import Kind
 from tocsin.rules.backtest import Progress
 from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.windows_ticks import tick_key
 from tocsin.state.interface import State
 
 Row = dict[str, Any]
@@ -103,17 +107,34 @@ class Reading:
         told = {r["Rule"]: r for r in self._rows(_TOLD)}
         errors = self._rule_errors()
         records = self._state.rules()
+        looks = self._next_looks()
         out = []
         for rule in self._rules_now().rules.values():
             seen = told.get(rule.name, {})
             record = records.get(rule.name)
+            lives = rule.enabled and rule.kind is not Kind.ROW
+            phases = Counter(c.phase for c in self._state.conditions(rule.name).values()) if lives else Counter()
+            tick = looks.get(tick_key(rule.window.every)) if rule.window is not None and rule.enabled else None
+            nexts = [at for at in (looks.get(rule.name), tick) if at is not None]
             out.append({
                 "name": rule.name, "kind": rule.kind.value, "severity": rule.severity.word, "enabled": rule.enabled,
                 "file": str(rule.place), "told": seen.get("told", 0), "last_told": seen.get("last_told"),
-                "since_commit": record.start_seq if record else None, "error": errors.get(rule.name, ""),
+                "firing": phases[Phase.FIRING] + phases[Phase.RECOVERING] if lives else None,
+                "pending": phases[Phase.PENDING] if lives else None,
+                "next_look": min(nexts, default=None),
+                "since_commit": record.start_seq if record else None,
+                "behind_since": record.cursor.at if record and record.cursor else None,
+                "error": errors.get(rule.name, ""),
                 "description": rule.info.description,
             })  # fmt: skip
         return out
+
+    def _next_looks(self) -> dict[str, datetime]:
+        """When something is due next: by rule, and by the key of a tick that rules share."""
+        found: dict[str, datetime] = {}
+        for timer in self._state.timers():
+            found.setdefault(timer.rule or timer.key, timer.due)
+        return found
 
     def runs(self, limit: int = 100, status: str = "", experiment: str = "") -> list[Row]:
         """See ``ReadFace.runs``."""

@@ -42,7 +42,12 @@ def rules_status(home: HomeOption = HERE, as_json: AsJson = False) -> None:
 
     with asking(open_home(home)) as asked:
         rows = asked.rules()
-    columns = list(dict.fromkeys(key for row in rows for key in row if key not in ("description", "query")))
+    if not as_json:
+        for row in rows:
+            row["state"] = (
+                "error" if row["error"] else "behind" if row.get("behind_since") else "on" if row["enabled"] else "off"
+            )
+    columns = ("name", "kind", "severity", "state", "told", "last_told", "firing", "pending", "next_look", "error")
     show(rows, columns, as_json, "No rules.")
 
 

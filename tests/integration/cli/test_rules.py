@@ -6,7 +6,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.acceptance.harness import Tocsin
 from tests.integration.cli.conftest import Run
+from tests.integration.lived import PROGRAM
 
 RULES = """
 rules:
@@ -184,3 +186,31 @@ def test_lint_knows_who_reaches_nobody(run: Run, two: Path, tmp_path: Path) -> N
         "smtp: {host: localhost, allowed_recipients: [example.org]}\nadmin_email: [a@example.org]\n"
     )
     assert "" == run("rules", "lint").stdout
+
+
+def test_status_says_how_rules_fare(run: Run, lived: Tocsin) -> None:
+    """The same rows of a running home and of its page."""
+    rows = {r["name"]: r for r in json.loads(run("rules", "status", "--json", "--home", lived.home).stdout)}
+    failed = rows["run-failed"]
+    assert (2, True, "", None) == (failed["told"], failed["enabled"], failed["error"], failed["behind_since"])
+    assert failed["last_told"]
+    table = run("rules", "status", "--home", lived.home).stdout.splitlines()
+    assert ["name", "kind", "severity", "state", "told"] == table[0].split()[:5]
+    assert any(line.split()[:5] == ["run-failed", "row", "error", "on", "2"] for line in table)
+
+
+def test_status_of_a_resting_home_knows_the_next_look(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "rules/alerts").mkdir(parents=True)
+    (tmp_path / "rules/alerts/mine.yaml").write_text(
+        "rules:\n  - name: many\n    over: 1h\n    every: 5m\n    by: [ExperimentName]\n"
+        "    query: RunStatusChanged | summarize n = count() by ExperimentName | where n > 3\n"
+    )
+    (row,) = json.loads(run("rules", "status", "--json").stdout)
+    assert (0, 0, None) == (row["firing"], row["pending"], row["next_look"])
+    tocsin = Tocsin(program=PROGRAM, home=tmp_path).start(within=60)
+    try:
+        (row,) = json.loads(run("rules", "status", "--json").stdout)
+        assert "on" in run("rules", "status").stdout
+    finally:
+        tocsin.kill()
+    assert row["next_look"][14:19] in {f"{m:02}:00" for m in range(0, 60, 5)}
