@@ -25,8 +25,7 @@ from tocsin.model.event import (
     RawEvents,
 )
 
-MAX_BODY = 8 << 20
-"""Bytes of the largest HTTP body; an event in it may have 1 MiB."""
+_NO_LIMIT = 1 << 40  # of an HTTP body, which the connector has limited; an event in it may have 1 MiB
 
 
 _NOWHERE = Origin()
@@ -159,7 +158,7 @@ class Consumer:
 
 def compile_consumer(name: str, file: ConsumerFile, shown: str = "") -> Consumer:
     """Make ``file`` ready."""
-    limit = MAX_BODY if file.connector == "http" else MAX_PAYLOAD
+    limit = _NO_LIMIT if file.connector == "http" else MAX_PAYLOAD
     return Consumer(
         name=name,
         file=file,

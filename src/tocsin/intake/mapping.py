@@ -22,8 +22,7 @@ from tocsin.model.times import read_time
 
 _NAMES = frozenset({"RunId", "Status"})  # of words and numbers only: an object would name nothing
 _REDACTED = ("Message", "LogTail")  # free text
-_REASONS = {r.value.replace("_", ""): r.value for r in Reason}
-_BITS = {KqlType.INT: 31, KqlType.LONG: 63}
+_REASONS = frozenset(r.value for r in Reason)
 
 
 class Dead(Exception):
@@ -86,7 +85,7 @@ def compile_mapping(name: str, file: ConsumerFile) -> Mapper:
                 raise Dead(DeadReason.BAD_FIELD, f"{column}: {_kind(given)}, not a word")
             if (read_value := reader(column, given)) is not None:
                 out[column] = read_value
-        if not out.get("RunId"):
+        if out.get("RunId") is None or not str(out["RunId"]).strip():
             raise Dead(DeadReason.NO_RUN_ID, "the mapping finds no RunId in it")
         if not heartbeat:
             _put_status(out, None if i_status is None else found[i_status], statuses)
@@ -104,12 +103,10 @@ def compile_mapping(name: str, file: ConsumerFile) -> Mapper:
 
 
 def _put_status(out: dict[str, object], given: object, statuses: Mapping[str, str]) -> None:
-    if isinstance(given, dict | list):
-        raise Dead(DeadReason.BAD_FIELD, f"Status: {_kind(given)}, not a word")
-    word = "" if given is None or given is False else _text("Status", given).strip()
-    if not word:
+    word = "" if given is None or given is False else _word("Status", given)
+    if not word.strip():
         raise Dead(DeadReason.NO_STATUS, "the mapping finds no Status in it")
-    out["Status"] = statuses.get(word.lower(), Status.UNKNOWN.value)
+    out["Status"] = statuses.get(word.strip().lower(), Status.UNKNOWN.value)
     out.setdefault("OriginalStatus", word)
 
 
@@ -140,12 +137,6 @@ def _kind(value: object) -> str:
     return names.get(type(value), "a number")
 
 
-def _text(column: str, value: object) -> str:
-    if isinstance(value, str):
-        return redact(value) if column in _REDACTED else value
-    return write(value).decode("utf-8")
-
-
 def _word(label: str, value: object) -> str:
     if value is None:
         return ""
@@ -163,9 +154,11 @@ def _event_time(value: object) -> datetime | None:
 
 def _string(column: str, value: object) -> object:
     if column == "Reason":
-        letters = "".join(c for c in str(value).lower() if c.isalpha())
-        return _REASONS.get(letters, Reason.UNKNOWN.value)
-    return _text(column, value)
+        word = str(value).lower()
+        return word if word in _REASONS else Reason.UNKNOWN.value
+    if not isinstance(value, str):
+        return value  # the store writes numbers and objects as text, for canonical events too
+    return redact(value) if column in _REDACTED else value
 
 
 def _time_or_none(column: str, value: object) -> object:
@@ -175,30 +168,9 @@ def _time_or_none(column: str, value: object) -> object:
         return None
 
 
-def _number(value: object) -> float | int | None:
-    if isinstance(value, str):
-        try:
-            value = read_json(value.strip().encode("utf-8"))
-        except ReadError:
-            return None
-    return None if isinstance(value, bool) or not isinstance(value, int | float) else value
-
-
-def _integer(column: str, value: object) -> object:
-    number = _number(value)
-    if number is None or not 0 <= number < 1 << _BITS[WIRE[column].type]:
-        return None
-    return int(number)
-
-
-def _real(column: str, value: object) -> object:
-    number = _number(value)
-    return float(number) if number is not None and 0 <= number <= 1 else None
-
-
-def _bool(column: str, value: object) -> object:
-    word = str(value).lower()
-    return True if word in ("true", "1") else False if word in ("false", "0") else None
+def _scalar(column: str, value: object) -> object:
+    """As it is: the store reads numbers and truth alike for canonical events."""
+    return None if isinstance(value, dict | list) else value
 
 
 def _object(column: str, value: object) -> object:
@@ -213,9 +185,9 @@ def _object(column: str, value: object) -> object:
 _READERS: Mapping[KqlType, Callable[[str, object], object]] = {
     KqlType.STRING: _string,
     KqlType.DATETIME: _time_or_none,
-    KqlType.INT: _integer,
-    KqlType.LONG: _integer,
-    KqlType.REAL: _real,
-    KqlType.BOOL: _bool,
+    KqlType.INT: _scalar,
+    KqlType.LONG: _scalar,
+    KqlType.REAL: _scalar,
+    KqlType.BOOL: _scalar,
     KqlType.DYNAMIC: _object,
 }

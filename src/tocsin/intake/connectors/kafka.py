@@ -25,7 +25,7 @@ from typing import Any
 import structlog
 
 from tocsin.clock import Clock
-from tocsin.errors import SourceLost, StoreError
+from tocsin.errors import TocsinError
 from tocsin.intake.connectors.base import Connector, Sink
 from tocsin.intake.connectors.kafka_session import Session
 from tocsin.intake.consumer import Consumer
@@ -114,13 +114,13 @@ class KafkaConnector(Connector):
                 )
                 self._session, self._error = session, ""
                 session.run()
-            except SourceLost:
-                return
             except Exception as e:  # the source must be read again, whatever the client stumbled over
+                if stopping():
+                    return
                 self._error = f"{type(e).__name__}: {e}"[:500]
                 log.warning(
                     "kafka_interrupted", consumer=self._consumer.name, error=self._error, retry_in_s=round(pause, 2),
-                    exc_info=not isinstance(e, StoreError) and not _is_kafka(e),
+                    exc_info=not isinstance(e, TocsinError) and not _is_kafka(e),
                 )  # fmt: skip
                 if session is not None and session.progressed:
                     pause = FIRST_PAUSE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -11,13 +10,14 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
 from tocsin.clock import Clock
 from tocsin.errors import PositionGap, SourceLost, StoreError
 from tocsin.intake.connectors.base import Sink
+from tocsin.intake.connectors.kafka_client import Broker, GroupWatch, open_client
 from tocsin.intake.connectors.kafka_records import Slice, decode
 from tocsin.intake.consumer import Consumer
 from tocsin.intake.watermark import KafkaWatermark, Partition, SilenceWatch
@@ -35,37 +35,8 @@ REQUEST_MS = 1000
 GAP_SECONDS, FULL_SECONDS = 0.2, 2.0
 """Pause before reading again after a refused batch: a hole; a store that is full, lost or failed."""
 _PUT_SECONDS = 0.05
-
-
-def open_client(settings: Mapping[str, Any], stopping: Callable[[], bool]) -> Any:
-    """A connected KafkaConsumer, made on a thread of its own so that a stop need not wait for a broker that is away.
-
-    Raises KafkaError, SourceLost where it was to stop meanwhile.
-    """
-    made: Future[Any] = Future()
-
-    def make() -> None:
-        client = KafkaConsumer.__new__(KafkaConsumer)
-        try:
-            client.__init__(**settings)
-        except Exception as e:  # noqa: BLE001 whoever waits gets it
-            net = getattr(client, "_client", None)
-            if net is not None:  # the constructor leaves its thread behind where it raises
-                net.close()
-            made.set_exception(e)
-            return
-        if not made.set_running_or_notify_cancel():
-            client.close(timeout_ms=0)
-            return
-        made.set_result(client)
-
-    threading.Thread(target=make, name="kafka-connect", daemon=True).start()
-    while True:
-        try:
-            return made.result(timeout=0.1)
-        except TimeoutError:
-            if stopping() and made.cancel():
-                raise SourceLost("stopped while connecting") from None
+STUCK_SECONDS = 20.0
+"""After this long without records though there are some, another client is made."""
 
 
 class Session(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -99,6 +70,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._to_commit: dict[TopicPartition, int] = {}
         self._generation = 0
         self._stopping = stopping
+        self._moved = clock.monotonic()  # when the client last gave records, or had none to give
         self._tended = float("-inf")
         self.progressed = False
         self.connected = True
@@ -106,7 +78,9 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self.missing: list[str] = []  # topics that do not exist
         self.lag: dict[tuple[str, int], int] = {}
         topics = list(consumer.file.kafka.topics) if consumer.file.kafka else []
-        self._client = open_client(settings, stopping)
+        self._client = open_client(settings, topics, stopping)
+        self._broker = Broker(self._client)
+        self._watch = GroupWatch(self._broker, topics, clock)
         try:
             self._client.subscribe(topics, listener=self)
         except BaseException:
@@ -120,21 +94,28 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         return [f"{tp.topic}/{tp.partition}" for tp in list(self._at)]
 
     def run(self) -> None:
-        """Read until it is to stop. Raises KafkaError where another client must be made."""
+        """Read until it is to stop. Raises KafkaError or SourceLost where another client must be made."""
         while not self._stopping():
             try:
                 self._reap()
                 if self._unsettled:
-                    self._settle([tp for tp in self._unsettled if self._topic_id(tp.topic) is not None])
+                    self._settle([tp for tp in self._unsettled if self._broker.topic_id(tp.topic) is not None])
                 if self._clock.monotonic() - self._tended >= TEND_SECONDS:
                     self._tend()
-                records = self._client.poll(timeout_ms=POLL_MS)
+                records = self._poll()
                 if records:
                     self._take(records)
             except OffsetOutOfRangeError as e:
                 self._out_of_range(e.args[0])
             except StoreError as e:
                 self._hold(e)
+
+    def _poll(self) -> Mapping[TopicPartition, list[Any]]:
+        self._broker.finish_joining()
+        records: Mapping[TopicPartition, list[Any]] = self._client.poll(timeout_ms=POLL_MS)
+        if records:
+            self._moved = self._clock.monotonic()
+        return records
 
     def close(self) -> None:
         """Tell the group what is stored by now and leave the partitions for our next start."""
@@ -157,6 +138,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         assigned = list(assigned)
         self._generation += 1
         self._forget_all()
+        self._watch.assigned()
         log.info("kafka_assigned", consumer=self._consumer.name, partitions=len(assigned))
         try:
             self._settle(assigned)
@@ -170,29 +152,17 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._forget_all()
 
     def _forget_all(self) -> None:
-        for kept in (self._at, self._ids, self._to_commit):
+        for kept in (self._at, self._ids, self._to_commit, self._fresh, self._unsettled):
             kept.clear()
-        for flags in (self._fresh, self._unsettled):
-            flags.clear()
 
     # --- positions ---
 
-    def _cluster(self) -> str:
-        return str(self._client._cluster.cluster_id or "")
-
-    def _topic_id(self, topic: str) -> str | None:
-        """The broker's id of the topic; the name where the broker gives none; None while the topic is not there."""
-        if self._client._cluster.partitions_for_topic(topic) is None:
-            return None
-        found = self._client._cluster.topic_id(topic)
-        return str(found) if found else topic
-
     def _settle(self, partitions: Iterable[TopicPartition]) -> None:
         """Send the client to the stored positions. Raises StoreError; then some are still unsettled."""
-        cluster = self._cluster()
+        cluster = self._broker.cluster()
         for topic in sorted({tp.topic for tp in partitions}):
             mine = [tp for tp in partitions if tp.topic == topic]
-            topic_id = self._topic_id(topic)
+            topic_id = self._broker.topic_id(topic)
             if topic_id is None:
                 self._suspend(mine)
                 continue
@@ -206,7 +176,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
     def _seek(self, tp: TopicPartition, topic_id: str, position: int | None) -> None:
         if position is not None:
             self._client.seek(tp, position)
-            self._stored[topic_id, tp.partition] = position
+            self._stored[topic_id, tp.partition] = self._to_commit[tp] = position
             self._fresh.discard(tp)
         else:
             (self._client.seek_to_end if self._from_end else self._client.seek_to_beginning)(tp)
@@ -237,8 +207,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
     def _out_of_range(self, offsets: Mapping[TopicPartition, int]) -> None:
         """The broker has nothing at these positions: a topic made anew, or records lost to retention."""
         self._client.topics()  # asks for the topics' ids anew
-        if self._changed_topics():
-            self._resettle_changed()
+        if self._topics_changed():
+            self._rewind()
             return
         partitions = list(offsets)
         begins = self._client.beginning_offsets(partitions, timeout_ms=REQUEST_MS)
@@ -262,34 +232,25 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             self._at[tp] = begins[tp]
             self._fresh.add(tp)
 
-    def _changed_topics(self) -> list[str]:
-        return [topic for topic, known in self._ids.items() if self._topic_id(topic) != known]
-
-    def _resettle_changed(self) -> None:
-        for topic in self._changed_topics():
-            del self._ids[topic]
-            self._settle([tp for tp in self._at if tp.topic == topic])
+    def _topics_changed(self) -> bool:
+        return any(self._broker.topic_id(topic) != known for topic, known in self._ids.items())
 
     # --- records ---
 
     def _take(self, records: Mapping[TopicPartition, list[Any]]) -> None:
-        if self._changed_topics():
-            self._resettle_changed()
         slices, positions = [], []
-        cluster = self._cluster()
+        cluster = self._broker.cluster()
         for tp, found in records.items():
-            topic_id = self._ids.get(tp.topic)
-            start = self._at.get(tp, -1)
-            if topic_id is None or start == -1 or (start is not None and found[0].offset < start):
-                continue  # of a topic that is no more what it was: it will be read again
-            if start is None:
-                start = found[0].offset
-            upto = self._client.position(tp, timeout_ms=REQUEST_MS)
-            if upto is None or upto <= found[-1].offset:
-                continue  # sought elsewhere meanwhile
+            topic_id, start = self._ids.get(tp.topic), self._at.get(tp, -1)
+            first, upto = found[0].offset, self._client.position(tp, timeout_ms=REQUEST_MS)
+            start = first if start is None else start
+            if topic_id is None or not -1 < start <= first or upto is None or upto <= found[-1].offset:
+                self._rewind()  # not what we thought to read: nothing of it is taken, all of it comes again
+                return
             slices.append(Slice(tp.topic, topic_id, tp.partition, found))
             positions.append(self._position(tp, topic_id, cluster, start, upto))
-        if not slices:
+        if self._topics_changed():
+            self._rewind()
             return
         now = self._clock.now()
         decoded = decode(self._consumer, slices, cluster, now)
@@ -316,7 +277,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                 if not paused:
                     paused = True
                     self._client.pause(*self._client.assignment())
-                if self._client.poll(timeout_ms=POLL_MS) or generation != self._generation:
+                if self._poll() or generation != self._generation:
                     self._rewind()  # another assignment: what we hold may be another member's by now
                     return
         else:
@@ -356,12 +317,13 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         until = self._clock.monotonic() + (GAP_SECONDS if gap else FULL_SECONDS)
         while self._clock.monotonic() < until and not self._stopping():
             with suppress(OffsetOutOfRangeError):  # it comes again once we read again
-                self._client.poll(timeout_ms=POLL_MS)
+                self._poll()
         self._rewind()
 
     def _rewind(self) -> None:
         """Read again from the stored positions. What is still queued may be read twice: the store skips it."""
         self._pending.clear()
+        self._moved = self._clock.monotonic()
         assigned = list(self._client.assignment())
         self._forget_all()
         try:
@@ -375,12 +337,23 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _tend(self) -> None:
         self._tended = self._clock.monotonic()
-        self._resettle_changed()
+        if self._topics_changed():
+            self._rewind()
+        why = self._watch.why_join_again(assigned=bool(self._at))
+        if why:
+            log.info("kafka_rejoins", consumer=self._consumer.name, why=why)
+            self._broker.join_again()
         self._note_idle()
         if self._to_commit:
-            self._client.commit_async(self._group_offsets())
+            self._client.commit_async(self._group_offsets(), callback=self._committed)
             self._to_commit.clear()
         self._sample()
+
+    def _committed(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], answer: object) -> None:
+        if isinstance(answer, Exception):  # a rebalance, mostly
+            for tp, offset in offsets.items():
+                if tp in self._at:
+                    self._to_commit.setdefault(tp, offset.offset)
 
     def _group_offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
         return {tp: OffsetAndMetadata(offset, "", -1) for tp, offset in self._to_commit.items()}
@@ -393,21 +366,17 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             topic_id = self._ids.get(tp.topic)
             if position is not None and position != at and topic_id is not None:
                 start = position if at is None else at
-                moved.append(self._position(tp, topic_id, self._cluster(), start, position))
+                moved.append(self._position(tp, topic_id, self._broker.cluster(), start, position))
         if moved:
             self._put(Batch(positions=tuple(moved)))
 
     def _sample(self) -> None:
         now = self._clock.now()
-        partitions = [
-            TopicPartition(topic, number)
-            for topic in self._topics
-            for number in self._client._cluster.partitions_for_topic(topic) or ()
-        ]
-        if {tp.topic for tp in partitions} != set(self._topics):
-            self.missing = sorted(set(self._topics) - {tp.topic for tp in partitions})
+        existing = self._broker.partitions(self._topics)
+        self.missing = sorted(set(self._topics) - set(existing))
+        if self.missing:
             return
-        self.missing = []
+        partitions = [TopicPartition(topic, number) for topic, numbers in existing.items() for number in numbers]
         try:
             ends = self._client.end_offsets(partitions, timeout_ms=REQUEST_MS)
         except KafkaError as e:
@@ -415,9 +384,13 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         if not self.connected:
             self.connected, self.trouble = True, ""
-        by_id = {(self._topic_id(tp.topic) or tp.topic, tp.partition): end for tp, end in ends.items()}
+        by_id = {(self._broker.topic_id(tp.topic) or tp.topic, tp.partition): end for tp, end in ends.items()}
         self._watermark.sampled(now, by_id)
         self._reached(self._watermark.stored(self._stored))
+        if all((self._at.get(tp) or 0) >= end for tp, end in ends.items() if tp in self._at):
+            self._moved = self._clock.monotonic()
+        elif self._clock.monotonic() - self._moved > STUCK_SECONDS:
+            raise SourceLost(f"the client gives no records for {STUCK_SECONDS:.0f} s, and there are some")
         for tp, end in ends.items():
             if tp in self._at:
                 lag = max(0, end - self._stored.get((self._ids.get(tp.topic, tp.topic), tp.partition), 0))
