@@ -85,6 +85,8 @@ class Engine:
         """As after a start: what is kept in memory is made anew."""
         self.deadlines = DeadlineTable()
         names = [rule.name for rule in (*self.rules.absences, *self.rules.awaiting)]
+        if not names:
+            return
         now, cursor = self.clock.now(), self.state.row_cursor()
         self._done(
             arm_deadlines(self.rules, names, now, cursor, self.log, self.state, self.heard(), self.state.timers())
