@@ -181,6 +181,8 @@ def faults(when: When) -> Iterator[Fault]:
         ("status", bool(when.status)), ("where", bool(when.where)), ("final", when.final), ("for", when.for_ is not None),
         ("in_status_for", when.in_status_for is not None), ("silent_for", when.silent_for is not None),
         ("unchanged", bool(when.unchanged)), ("duration", when.duration is not None),
+        ("after", when.after is not None), ("times", when.times is not None), ("within", when.within is not None),
+        ("by", when.by is not None),
     ):  # fmt: skip
         if said:
             yield ("when", key), "stands beside absent", "what is awaited stands under absent"

@@ -189,8 +189,8 @@ def _plan(model: RuleModel, schema: Schema, faults: Faults) -> tuple[RowPlan | N
     if model.when is not None:
         if any(path[0] == "when" for path in unsupported(model)):
             return None, ""
-        for stray_path in stray(model.when):
-            faults.add(stray_path, "goes with absent", "say under absent: what is awaited")
+        for stray_path, beside in stray(model.when):
+            faults.add(stray_path, f"goes with {beside}", "leave it out")
         past = list(baselines.faults(model.when)) if model.when.duration is not None else []
         for below, message, hint in past:
             faults.add(below, message, hint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,11 @@ from tocsin.rules.compile import Schema, compile_rule, once
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.schema import Defaults, RuleFile, RuleModel
+from tocsin.rules.sequences import compile_sequence, is_sequence
 from tocsin.rules.unsupported import unsupported
 from tocsin.rules.windows_compile import compile_window, is_window
+
+Compiler = Callable[[RuleModel, Defaults, Schema, Document, KeyPath, list[Problem]], Rule | None]
 
 
 def load_rules(
@@ -73,12 +76,20 @@ def load_documents(
             model, whole = _model(document, path, problems)
             if model is None:
                 continue
-            compiled = compile_window if is_window(model) else awaited if is_awaited(model) else compile_rule
-            rule = compiled(model, defaults, schema, document, path, problems)
+            rule = _compiler(model, awaited)(model, defaults, schema, document, path, problems)
             if rule is not None and whole:
                 rules.setdefault(rule.name, rule)
     _check_renamings(rules, places, problems)
     return RuleSet(rules)
+
+
+def _compiler(model: RuleModel, awaited: Compiler) -> Compiler:
+    """What makes a rule of what is written."""
+    if is_window(model):
+        return compile_window
+    if is_awaited(model):
+        return awaited
+    return compile_sequence if is_sequence(model) else compile_rule
 
 
 def _model(document: Document, path: KeyPath, problems: list[Problem]) -> tuple[RuleModel | None, bool]:

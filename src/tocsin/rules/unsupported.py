@@ -15,9 +15,10 @@ WINDOW_ONLY = frozenset({
     "sql", "over", "every", "value", "clear", "for", "keep_firing_for", "lateness", "no_data", "max_instances",
 })  # fmt: skip
 """Keys of window rules."""
-WHEN = frozenset({"after", "times", "within", "by"})
-AWAITED = frozenset({"absent", "cron", "grace", "timezone", "except", "consumer"})
+AWAITED = frozenset({"cron", "grace", "timezone", "except", "consumer"})
 """Keys of a rule that waits by a schedule."""
+SEQUENCE = frozenset({"within", "by"})
+"""Keys of a sequence."""
 
 
 def unsupported(model: Common, *, window: bool = False) -> Iterator[KeyPath]:
@@ -28,8 +29,6 @@ def unsupported(model: Common, *, window: bool = False) -> Iterator[KeyPath]:
     yield from _given(model, frozenset({"repeat_every"}))
     if model.resolve not in (None, "never"):
         yield ("resolve",)
-    if model.when is not None:
-        yield from (("when", *path) for path in _given(model.when, WHEN))
 
 
 def unsupported_beside(model: RuleModel, built: frozenset[str]) -> Iterator[KeyPath]:
@@ -37,8 +36,6 @@ def unsupported_beside(model: RuleModel, built: frozenset[str]) -> Iterator[KeyP
     yield from _given(model, RULE - built | {"repeat_every"})
     if model.resolve not in (None, "never"):
         yield ("resolve",)
-    if model.when is not None:
-        yield from (("when", *path) for path in _given(model.when, WHEN))
 
 
 def window_only(model: RuleModel) -> Iterator[KeyPath]:
@@ -48,10 +45,10 @@ def window_only(model: RuleModel) -> Iterator[KeyPath]:
         yield ("severity",)
 
 
-def stray(when: When) -> Iterator[KeyPath]:
-    """Paths of what only a rule that waits by a schedule can have, in one that does not."""
-    if when.absent is None:
-        yield from (("when", *path) for path in _given(when, AWAITED))
+def stray(when: When) -> Iterator[tuple[KeyPath, str]]:
+    """(path, what it goes with) of what only rules of another form can have."""
+    yield from ((("when", *path), "absent") for path in _given(when, AWAITED))
+    yield from ((("when", *path), "after and times") for path in _given(when, SEQUENCE))
 
 
 def _given(model: BaseModel, names: frozenset[str]) -> Iterator[KeyPath]:

@@ -1,0 +1,114 @@
+"""Sequences: ``when: {status: Queued, after: Running, times: 3, within: 6h, by: [RunId]}`` as a window rule.
+
+    Running  Queued  Running  Queued  Preparing  Queued  Running  Queued
+               1                2                  no               3      fires
+
+What came just before is the run's event before it, in the order of producer times. It fires once until the count falls below
+``times`` again, and says nothing of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+from tocsin.config.document import Document, KeyPath
+from tocsin.config.durations import format_duration
+from tocsin.errors import Problem, QueryError
+from tocsin.kql.rowplan import row_plan
+from tocsin.rules.compile import Faults, Schema
+from tocsin.rules.rule import Rule
+from tocsin.rules.schema import Defaults, RuleModel, When
+from tocsin.rules.windows_compile import compile_window
+
+WITHIN = timedelta(hours=24)
+LATENESS = timedelta(seconds=1)
+"""It is looked at on ticks: a commit does not read hours of events again."""
+_CARRIED = ("ExperimentName", "DisplayName", "WorkspaceName", "Target", "RunType", "OwnerEmail", "TriggeringUserName")
+_KEYS = ("after", "times", "within", "by")
+
+
+def is_sequence(model: RuleModel) -> bool:
+    """Whether the rule waits for a sequence."""
+    return model.when is not None and (model.when.after is not None or model.when.times is not None)
+
+
+def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
+    """What is wrong with a sequence."""
+    if not when.status:
+        yield ("when",), "does not say which status", "write for example status: Queued"
+    if when.within is not None and when.within <= timedelta(0):
+        yield ("when", "within"), "must be longer than nothing", "write for example 6h"
+    for key, said in (
+        ("final", when.final), ("in_status_for", when.in_status_for is not None),
+        ("silent_for", when.silent_for is not None), ("unchanged", bool(when.unchanged)), ("for", when.for_ is not None),
+        ("absent", when.absent is not None), ("duration", when.duration is not None),
+    ):  # fmt: skip
+        if said:
+            yield ("when", key), "stands beside after and times", "a rule has one of them"
+
+
+def sequence_query(when: When, by: tuple[str, ...]) -> str:
+    """The sequence as KQL."""
+    quoted = ", ".join(f"'{status}'" for status in when.status or ())
+    times = when.times or 1
+    few = f"RunStatusChanged | where Status in ({quoted}) | distinct RunId"
+    carried = ", ".join(
+        f"{name} = take_any({name})" for name in (("RunId",) if "RunId" not in by else ()) + _CARRIED if name not in by
+    )
+    lines = ["RunStatusChanged", f"| where RunId in ({few})"]
+    if when.after:
+        before = ", ".join(f"'{status}'" for status in when.after)
+        lines += [
+            "| sort by RunId asc, TimeGenerated asc",
+            "| extend tocsin_before = iff(prev(RunId) == RunId, prev(Status), '')",
+            f"| where tocsin_before in ({before})",
+        ]
+    lines.append(f"| where Status in ({quoted})")
+    if when.where:
+        lines += ["| where (", when.where, ")"]
+    return "\n".join([
+        *lines,
+        f"| summarize times = count(), {carried} by {', '.join(by)}",
+        f"| where times >= {times}",
+    ])  # fmt: skip
+
+
+def compile_sequence(
+    model: RuleModel, defaults: Defaults, schema: Schema, document: Document, base: KeyPath, problems: list[Problem]
+) -> Rule | None:
+    """As ``compile.compile_rule``, for a sequence."""
+    when = model.when
+    assert when is not None
+    said = Faults(document=document, base=base, problems=problems)
+    before = len(problems)
+    for path, message, hint in faults(when):
+        said.add(path, message, hint)
+    columns = schema["RunStatusChanged"]
+    by = tuple(when.by or model.by or ("RunId",))
+    for name in by:
+        if name not in columns:
+            said.add(("when", "by"), f"'{name}' is no column of an event", "write for example by: [RunId]")
+    if when.where:
+        try:
+            row_plan(f"RunStatusChanged\n| where (\n{when.where}\n)", schema)
+        except QueryError as e:
+            said.add_query(("when", "where"), e, 2)
+    if model.kind not in (None, "window"):
+        said.add(("kind",), f"is '{model.kind}', but a sequence makes it a window rule", "write kind: window")
+    if len(problems) > before:
+        return None
+    within, times = when.within or WITHIN, when.times or 1
+    shown = f"{when.status[0] if when.status else ''} {times} times in {format_duration(within)}"
+    as_window = model.model_copy(
+        update={
+            "when": None, "kind": None, "query": sequence_query(when, by), "by": by, "over": format_duration(within),
+            "lateness": LATENESS, "value": "times", "resolve": "never",
+            "summary": model.summary or f"{{{{ ExperimentName or RunId }}}}: {shown}",
+        }
+    )  # fmt: skip
+    rule = compile_window(as_window, defaults, schema, document, base, problems)
+    if rule is None or rule.window is None:
+        return None
+    return replace(rule, window=replace(rule.window, terms=replace(rule.window.terms, repeat=None)))
