@@ -28,14 +28,14 @@ h1 { font-size: 24px; line-height: 1.3; margin: 4px 0 6px; letter-spacing: -.01e
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 18px; margin-top: 20px }
 .facts { display: flex; flex-wrap: wrap; gap: 12px 40px } .facts b { display: block; font-size: 22px; font-weight: 600;
   font-variant-numeric: tabular-nums } .facts span { color: var(--dim); font-size: 13px }
-svg { display: block; width: 100%; height: auto } svg text { fill: var(--dim); font: 11px system-ui, sans-serif }
+svg { display: block; width: 100%; min-width: 620px; height: auto } svg text { fill: var(--dim); font: 11px system-ui, sans-serif }
 .grid { stroke: var(--line) } .bar { fill: var(--bar) } .slot { fill: transparent } g.b:hover .slot { fill: var(--soft) }
 .note { background: var(--soft); border-radius: 8px; padding: 8px 12px; margin-top: 12px }
 .scroll { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-size: 14px }
 th { text-align: left; font-weight: 500; color: var(--dim); font-size: 13px } th, td { padding: 6px 14px 6px 0;
   border-bottom: 1px solid var(--line); vertical-align: top } tr:last-child td { border-bottom: 0 }
 td.t { white-space: nowrap; font-variant-numeric: tabular-nums } td.r { font-family: ui-monospace, monospace; font-size: 13px;
-  overflow-wrap: anywhere } td.m { color: var(--dim); overflow-wrap: anywhere; max-width: 420px }
+  min-width: 90px; overflow-wrap: anywhere } td.m { color: var(--dim); overflow-wrap: anywhere; min-width: 180px; max-width: 420px }
 """
 
 
@@ -70,7 +70,7 @@ def page(answer: Answer) -> str:
 <p class="dim">{escape(span)}</p>
 {notes}
 <section class="card facts">{cards}</section>
-<section class="card">{plot(line.bars, line.unit)}</section>
+<section class="card scroll">{plot(line.bars, line.unit)}</section>
 {_list(answer["alerts"], int(answer["told"]))}
 </main>
 </body>
