@@ -1,0 +1,122 @@
+"""Window rules as files say them: what they compile to, and every fault with its place."""
+
+import pytest
+
+from tests.unit.rules.conftest import Load
+from tocsin.alerts.conditions import REPEAT, NoData
+from tocsin.errors import ContentError
+from tocsin.model.statuses import Kind, Severity
+from tocsin.rules.explain import explain
+from tocsin.rules.rule import Life
+from tocsin.rules.testing import run_tests
+
+RULE = """
+rules:
+  - name: rate
+    over: 1h
+    query: RunStatusChanged | summarize n = count() by ExperimentName | where n > 5
+    by: [ExperimentName]
+"""
+
+
+def faults(load: Load, more: str, text: str = RULE) -> list[str]:
+    with pytest.raises(ContentError) as raised:
+        load(text + (f"    {more}\n" if more else ""))
+    return [str(p) for p in raised.value.problems]
+
+
+def test_a_query_with_over_is_a_window_rule(load: Load) -> None:
+    rule = load(RULE + '    value: n\n    severity: {warning: "> 5", critical: "n > 9 and n < 99"}\n').rules["rate"]
+    assert rule.window is not None
+    assert (Kind.WINDOW, ("ExperimentName",), Severity.CRITICAL) == (rule.kind, rule.by, rule.severity)
+    assert [Severity.CRITICAL, Severity.WARNING] == [level for level, _ in rule.window.severities]
+    assert (NoData.KEEP, REPEAT, True) == (
+        rule.window.terms.no_data, rule.window.terms.repeat, rule.window.terms.climbs,
+    )  # fmt: skip
+    told = explain(rule)
+    assert ("window", "1h", "yes") == (told.kind, told.window["over"], told.window["early"])
+
+
+def test_over_may_be_the_life_of_runs(load: Load) -> None:
+    window = load(RULE.replace("over: 1h", "over: root")).rules["rate"].window
+    assert window is not None
+    assert Life.ROOT is window.over
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        ('clear: "n < "', "rules.yaml:7: rules[0].clear: is no condition: "),
+        ("clear: n", "rules.yaml:7: rules[0].clear: is no condition: it is neither true nor false; write for"),
+        ('clear: "m < 5"', "rules.yaml:7: rules[0].clear: is no condition: there is no column 'm' here; there are"),
+        ('clear: "n < 5 | take 1"', "rules.yaml:7: rules[0].clear: '|' does not belong into a condition"),
+        ("value: m", "rules.yaml:7: rules[0].value: 'm' is no field that the query gives"),
+        ("value: ExperimentName", "rules.yaml:7: rules[0].value: 'ExperimentName' is a string, no number"),
+        ('severity: {warning: "> 5"}', "rules[0].severity.warning: '> 5' compares the value, but there is no `value:`"),
+        ("keep: [Target]", "rules.yaml:7: rules[0].keep: 'Target' is no field that the query gives"),
+        ('labels: {team: "{{ Tags.team }}"}', "rules[0].labels.team: uses 'Tags', which the query does not give"),
+        ("kind: row", "rules.yaml:7: rules[0].kind: is 'row', but `over:` makes it a window rule; write kind: window"),
+        ("for: 3 of 2", "rules[0].for: '3 of 2' can never hold"),
+        ("every: 0.1s", "rules[0].every: "),
+        ("final_after: 5m", "rules.yaml:7: rules[0].final_after: belongs to a row rule"),
+        ("resolve: {when: {status: Completed, same: RunId}}", "rules[0].resolve.when: belongs to a row rule"),
+        ("sql: SELECT 1", "rules[0].sql: a window rule has `query:` or `sql:`"),
+        ("tests: [{name: x, tables: {owners: []}, expect: [{at: 1m}]}]", "tables.owners: is no reference table that"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(load: Load, more: str, fault: str) -> None:
+    found = faults(load, more)
+    assert any(fault in f for f in found), found
+
+
+@pytest.mark.parametrize("over", ["0s", "500d", "long"])
+def test_a_span_that_is_none_is_refused(load: Load, over: str) -> None:
+    assert any("rules[0].over: " in f for f in faults(load, "", RULE.replace("1h", over)))
+
+
+def test_sql_needs_over_too(load: Load) -> None:
+    (fault,) = faults(load, "", "rules:\n  - name: a\n    sql: SELECT 1 AS x\n")
+    assert "rules.yaml:3: rules[0].sql: makes a window rule, and it needs `over:`" in fault
+
+
+def test_a_fault_of_the_query_names_its_line(load: Load) -> None:
+    text = RULE.replace("query: RunStatusChanged | summarize", "query: |\n      RunStatusChanged\n      | sumarize")
+    assert any("rules.yaml:7: rules[0].query: " in f for f in faults(load, "", text)), faults(load, "", text)
+
+
+def test_words_are_no_meaning_and_what_fires_is(load: Load) -> None:
+    first = load(RULE).rules["rate"].meaning
+    assert first == load(RULE + "    summary: other\n    repeat_every: 1h\n").rules["rate"].meaning
+    for change in ("    for: 5m\n", "    every: 2m\n", '    clear: "n < 2"\n', "    lateness: 1m\n"):
+        assert first != load(RULE + change).rules["rate"].meaning
+
+
+def test_rows_of_tables_stand_in_tests(load: Load) -> None:
+    """A table that a test does not fill is empty."""
+    rules = load("""
+        rules:
+          - name: of-ranking
+            over: 1h
+            query: |
+              RunStatusChanged | where Status == 'Failed' | lookup owners on ExperimentName
+              | summarize n = count() by team | where team == 'ranking'
+            by: [team]
+            tests:
+              - name: told for a team of the table
+                tables: {owners: [{ExperimentName: churn, team: ranking}]}
+                events: [{at: 0s, RunId: r1, Status: Failed, ExperimentName: churn}]
+                expect: [{at: 1m, told: 1, firing: [{team: ranking}]}]
+              - name: nothing without it
+                events: [{at: 0s, RunId: r1, Status: Failed, ExperimentName: churn}]
+                expect: [{at: 1m, told: 0, firing: []}]
+              - name: says what fires instead
+                tables: {owners: [{ExperimentName: churn, team: ranking}]}
+                events: [{at: 0s, RunId: r1, Status: Failed, ExperimentName: churn}]
+                expect: [{at: 1m, firing: [{team: other}], pending: [{team: x}]}]
+        """)
+    told, nothing, wrong = run_tests(rules)
+    assert (told.passed, nothing.passed) == (True, True), (told, nothing)
+    assert (
+        "  at 1m: firing should be team=other, is severity=warning, team=ranking",
+        "  at 1m: pending should be team=x, is none",
+    ) == wrong.faults
