@@ -145,19 +145,19 @@ def micros_of(length: timedelta) -> int:
 
 
 def _came(cases: Sequence[_Case], reader: LogReader, seq: int, trouble: Trouble) -> dict[int, Hit]:
-    """The first event that came in time, by the case's number."""
+    """The first event that came, in time or late, but before anybody was told; by the case's number."""
     standing = [replace(case.rule, row_plan=case.item.plan) for case in cases]
     numbers = {id(rule): n for n, rule in enumerate(standing)}
     sql = (
         "SELECT * FROM RunStatusChanged WHERE TimeGenerated > make_timestamp($first::BIGINT)"
         " AND TimeGenerated <= make_timestamp($last::BIGINT) AND CommitSeq <= $seq"
     )
-    params = {"first": min(c.from_us for c in cases), "last": max(c.due_us for c in cases), "seq": seq}
+    params = {"first": min(c.from_us for c in cases), "last": max(micros(c.at) for c in cases), "seq": seq}
     found: dict[int, Hit] = {}
     for hit in matches(reader, standing, sql, params, trouble):
         n = numbers[id(hit.rule)]
         first = n not in found or hit.key.time_us < found[n].key.time_us
-        if first and cases[n].from_us < hit.key.time_us <= cases[n].due_us:
+        if first and cases[n].from_us < hit.key.time_us <= micros(cases[n].at):
             found[n] = hit
     return found
 

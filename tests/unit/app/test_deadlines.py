@@ -1,0 +1,137 @@
+"""The evaluator's own thread of things: deadlines are armed at a start, held, judged, and go on after a restart."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tocsin.app.evaluator import Evaluator
+from tocsin.app.silence import Silence
+from tocsin.clock import EPOCH, ManualClock
+from tocsin.kql.schema import schema_with
+from tocsin.logstore.duck import DuckLogStore
+from tocsin.metrics.registry import Metrics
+from tocsin.model.event import Batch, MappedEvent, MappedEvents
+from tocsin.model.heard import Heard
+from tocsin.model.intent import IntentKind
+from tocsin.rules.load import load_rules
+from tocsin.rules.ruleset import RuleSet
+from tocsin.state.sqlite import SqliteState
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+MIN = timedelta(minutes=1)
+RULES = """
+rules:
+  - {name: stuck, when: {status: Queued, in_status_for: 45m}}
+  - {name: nightly, when: {absent: {status: Completed}, cron: "0 14 * * *", grace: 30m}}
+"""
+
+
+class Home:
+    """Stores that outlive evaluators."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self.clock = ManualClock(NOON)
+        self.log = DuckLogStore.open(None, clock=self.clock, threads=1)
+        self.state = SqliteState.open(None, clock=self.clock)
+        self.metrics = Metrics()
+        self.mark: datetime | None = None  # None: now
+        self.complete = True
+        self.silences: dict[str, Silence] = {}
+        self.rules = rules
+        self.number = 0
+        self.start()
+
+    def start(self) -> None:
+        """As after a start of the process."""
+        self.evaluator = Evaluator(
+            self.log, self.state, self.metrics, self.clock,
+            heard=self.heard, told=lambda: None, silences=lambda: self.silences,
+        )  # fmt: skip
+        self.evaluator._reload(self.rules)
+
+    def heard(self) -> Heard:
+        mark = self.clock.now() if self.mark is None else self.mark
+        return Heard(watermarks={"c": mark} if self.complete else {}, kinds={"c": "kafka"}, complete=self.complete)
+
+    def come(self, run: str, status: str) -> None:
+        self.number += 1
+        event = MappedEvent(
+            source="s",
+            event_id=f"e{self.number}",
+            time=self.clock.now(),
+            columns={"RunId": run, "Status": status},
+            raw=b"{}",
+        )
+        received = (self.clock.now() - EPOCH) // timedelta(microseconds=1)
+        self.log.append([Batch(mapped=(MappedEvents(consumer="c", events=[event], received_us=received),))])
+
+    def at(self, minutes: int) -> list[tuple[str, str]]:
+        """What has been told by then."""
+        self.clock.set(NOON + minutes * MIN)
+        while self.evaluator.step():
+            pass
+        self.evaluator._patience()
+        return [(i.rule, i.kind.value) for i in self.state.intents()]
+
+    def metric(self, name: str) -> float:
+        value = self.metrics.registry.get_sample_value(name)
+        assert value is not None
+        return value
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    path = tmp_path / "rules.yaml"
+    path.write_text(RULES)
+    made = Home(load_rules([path], schema_with({})))
+    yield made
+    made.state.close()
+    made.log.close()
+
+
+FIRED = ("stuck", IntentKind.FIRED.value)
+
+
+def test_a_deadline_fires_and_ends(home: Home) -> None:
+    home.come("r1", "Queued")
+    assert home.at(44) == []
+    assert home.at(45) == [FIRED]
+    home.come("r1", "Running")
+    assert home.at(46) == [FIRED, ("stuck", "resolved")]
+
+
+def test_it_is_held_for_its_consumer_and_counted(home: Home) -> None:
+    home.come("r1", "Queued")
+    home.at(1)
+    home.mark = NOON + 44 * MIN
+    assert home.at(50) == []
+    assert home.metric("tocsin_evaluate_held_timers") == 1
+    home.mark = NOON + 45 * MIN
+    assert home.at(51) == [FIRED]
+    assert home.metric("tocsin_evaluate_held_timers") == 0
+
+
+def test_a_restart_arms_them_again_and_judges_nobody_before_the_consumers_are_known(home: Home) -> None:
+    home.come("r1", "Queued")
+    home.come("r2", "Queued")
+    home.at(1)
+    home.complete = False
+    home.clock.set(NOON + 160 * MIN)
+    home.start()
+    assert home.at(160) == []
+    home.come("r1", "Running")
+    home.come("r3", "Completed")  # late, but it is there
+    home.complete = True
+    assert home.at(161) == [FIRED]
+    assert [i.run_id for i in home.state.intents()] == ["r2"]
+    home.start()
+    assert home.at(162) == [FIRED]
+
+
+def test_a_source_that_is_silent_is_told(home: Home) -> None:
+    home.silences = {"c": Silence(silent=True, spoke=True, last_heard=NOON, every=MIN)}
+    assert home.at(5) == [("source-silent", "fired")]
+    home.silences = {"c": Silence(silent=False, spoke=True, last_heard=NOON + 5 * MIN, every=MIN)}
+    assert home.at(6) == [("source-silent", "fired"), ("source-silent", "resolved")]
