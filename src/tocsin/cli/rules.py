@@ -94,18 +94,18 @@ def rules_test(
     as_json: AsJson = False,
 ) -> None:
     """Run the inline tests of rules with the engine that runs them live. Ends with 1 where one fails."""
-    from tocsin.rules.testing import run_test
+    from tocsin.rules.testing import each_test
 
     loaded, names = _chosen(open_home(home), chosen or [])
     wanted = [w.lower() for w in words.split()]
     results: list[TestResult] = []
-    for name in names:
-        rule = loaded.rules[name]
-        for test in rule.tests:
-            if all(word in f"{name} {test.name}".lower() for word in wanted):
-                results.append(run_test(rule, test))
-                if not as_json:
-                    _print_test(results[-1])
+    for result in each_test(
+        (loaded.rules[name] for name in names),
+        lambda rule, test: all(word in f"{rule.name} {test.name}".lower() for word in wanted),
+    ):
+        results.append(result)
+        if not as_json:
+            _print_test(result)
     failed = [r for r in results if not r.passed]
     if junit is not None:
         from tocsin.rules.junit import junit as xml

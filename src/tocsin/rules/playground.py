@@ -41,14 +41,23 @@ class Playground:
     """Real stores in memory and a clock that stands until it is moved. Everybody is always heard."""
 
     def __init__(
-        self, rules: RuleSet, start: datetime, tables: Mapping[str, Sequence[Mapping[str, object]]] | None = None
+        self,
+        rules: RuleSet,
+        start: datetime,
+        tables: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
+        state: SqliteState | None = None,
     ) -> None:
+        """``state`` is one to be used again: what it remembers is forgotten first; it stays open."""
         self.clock = ManualClock(start)
         self._stack = ExitStack()
         self.log = DuckLogStore.open(None, clock=self.clock, threads=1)
         self._stack.callback(self.log.close)
-        self.state = SqliteState.open(None, clock=self.clock)
-        self._stack.callback(self.state.close)
+        if state is None:
+            self.state = SqliteState.open(None, clock=self.clock)
+            self._stack.callback(self.state.close)
+        else:
+            self.state = state
+            _forget(state)
         self.rules = rules = _with_rows(rules, tables or {})
         for rule in rules.rules.values():
             for name, columns in rule.reference.items():
@@ -140,6 +149,12 @@ class Playground:
 
     def _commit(self, outcome: Outcome) -> None:
         self.state.commit(outcome, self.clock.now())
+
+
+def _forget(state: SqliteState) -> None:
+    """Nothing of an earlier story may count. What it told stays in the outbox, which nobody reads here."""
+    timers = tuple((t.rule, str(t.kind), t.key) for t in state.timers())
+    state.commit(Outcome(row_cursor=0, rules_gone=tuple(state.rules()), timers_gone=timers), EPOCH)
 
 
 def _with_rows(rules: RuleSet, tables: Mapping[str, Sequence[Mapping[str, object]]]) -> RuleSet:

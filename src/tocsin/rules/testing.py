@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +18,7 @@ from tocsin.rules.playground import HEARTBEAT, Playground, Step
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.schema import Expect, InlineTest
+from tocsin.state.sqlite import SqliteState
 
 START = datetime(2026, 1, 5, 12, tzinfo=UTC)
 """A Monday noon: when a test starts that does not say."""
@@ -48,19 +50,32 @@ def run_tests(rules: RuleSet, only: Sequence[str] = ()) -> list[TestResult]:
 
     Raises KeyError for a rule in ``only`` that there is not.
     """
-    chosen = [rules.rules[name] for name in only] if only else list(rules.rules.values())
-    return [run_test(rule, test) for rule in chosen for test in rule.tests]
+    return list(each_test([rules.rules[name] for name in only] if only else rules.rules.values()))
 
 
-def run_test(rule: Rule, test: InlineTest) -> TestResult:
-    """Run one test of one rule, alone in stores of its own."""
+def each_test(
+    rules: Iterable[Rule], wants: Callable[[Rule, InlineTest], bool] = lambda _, __: True
+) -> Iterator[TestResult]:
+    """Run the inline tests of ``rules`` that ``wants`` takes, one after the other, with one state emptied for each.
+
+    A state of its own for each would cost as much as the test: its statements would be compiled again.
+    """
+    with closing(SqliteState.open(None, clock=SystemClock())) as state:
+        for rule in rules:
+            for test in rule.tests:
+                if wants(rule, test):
+                    yield run_test(rule, test, state)
+
+
+def run_test(rule: Rule, test: InlineTest, state: SqliteState | None = None) -> TestResult:
+    """Run one test of one rule, alone in stores of its own, or in ``state``, of which everything is forgotten first."""
     clock = SystemClock()
     began = clock.monotonic()
     start = test.start or START
     story: list[str] = []
     faults: list[str] = []
     told: list[Intent] = []
-    with Playground(RuleSet({rule.name: replace(rule, enabled=True)}), start, test.tables) as playground:
+    with Playground(RuleSet({rule.name: replace(rule, enabled=True)}), start, test.tables, state) as playground:
         for at, events, expected in _stops(test):
             for step in playground.advance(start + at):
                 _note(step, start, story, told)
