@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -32,6 +33,8 @@ from tocsin.rules.windows_tell import Seen, intent, transition
 LIMITS = Limits(seconds=60.0, rows=1_000_000)
 SHOWN = 10
 """Rows that an alert shows, at most."""
+FEW, AT_ONCE = 8, 2
+"""From so many queries on, so many are made at once."""
 OURS = "window"
 """Key of what this module keeps beside the life of an instance."""
 HELD = "held"
@@ -99,40 +102,71 @@ def evaluate_windows(
     Decides into ``memory``; returns what failed: nothing was decided of a rule that did.
     """
     trouble = Trouble()
+    asked: list[_Asked] = []
     for group in groups:
         numbers = [
             n for n, rule in enumerate(group.rules) if (only is None or rule.name in only) and memory.follows(rule.name)
         ]
         if numbers:
-            _look(group, numbers, when, reader, memory, instances, trouble)
+            states = {n: memory.conditions(group.rules[n].name) for n in numbers}
+            asked.append(_Asked(group=group, numbers=numbers, states=states))
+    for one, seen in zip(asked, _select_all(asked, when, reader), strict=True):
+        _look(one, seen, when, reader, memory, instances, trouble)
     return trouble
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A query to be made: rules of a group by number, and what is remembered of each."""
+
+    group: Group
+    numbers: Sequence[int]
+    states: Mapping[int, Mapping[str, ConditionState]]
+
+
+Answer = dict[int, dict[str, Seen]] | QueryError
+"""number → row key → what was seen of it; or why nothing was."""
+
+
+def _select_all(asked: Sequence[_Asked], when: Instant, reader: LogReader) -> list[Answer]:
+    """The answers, in order. Many short queries are mostly planned: two at once use two cores."""
+    if len(asked) < FEW:
+        return [_answer(one, when, reader) for one in asked]
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="windows") as pool:
+        return list(pool.map(lambda one: _answer(one, when, reader), asked))
+
+
+def _answer(one: _Asked, when: Instant, reader: LogReader) -> Answer:
+    try:
+        return _select(one.group, one.numbers, one.states, when, reader)
+    except QueryError as e:
+        return e
+
+
 def _look(
-    group: Group,
-    numbers: Sequence[int],
+    one: _Asked,
+    seen: Answer,
     when: Instant,
     reader: LogReader,
     memory: Memory,
     instances: Mapping[str, frozenset[str]] | None,
     trouble: Trouble,
 ) -> None:
-    states = {n: memory.conditions(group.rules[n].name) for n in numbers}
-    try:
-        seen = _select(group, numbers, states, when, reader)
-    except QueryError as e:
+    group, numbers = one.group, one.numbers
+    if isinstance(seen, QueryError):  # the rule on which it fails is found by halving
         if len(numbers) == 1:
-            trouble.rules[group.rules[numbers[0]].name] = e
+            trouble.rules[group.rules[numbers[0]].name] = seen
             return
         half = len(numbers) // 2
         for part in (numbers[:half], numbers[half:]):
-            _look(group, part, when, reader, memory, instances, trouble)
+            less = replace(one, numbers=part)
+            _look(less, _answer(less, when, reader), when, reader, memory, instances, trouble)
         return
     for n in numbers:
         rule = group.rules[n]
-        found = seen.get(n, {})
-        if found or states[n]:
-            _judge(rule, found, states[n], when, memory, None if instances is None else instances.get(rule.name))
+        found, states = seen.get(n, {}), one.states[n]
+        if found or states:
+            _judge(rule, found, states, when, memory, None if instances is None else instances.get(rule.name))
 
 
 def _select(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.kql.describe import KQL_TYPES, quoted
-from tocsin.kql.schema import Schema, schema_with
+from tocsin.kql.describe import quoted
+from tocsin.kql.schema import KQL_TYPES, Schema, schema_with
 from tocsin.kql.windowplan import WindowPlan, condition_fault, sql_query, window_plan, window_query
 
 SCHEMA = schema_with({"prices": {"Target": "string", "usd": "real"}})
