@@ -1,0 +1,119 @@
+"""The evaluator with window rules: ticks come by themselves, the gauge keeps up, an outage is made up for."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tocsin.app.evaluator import Evaluator
+from tocsin.clock import ManualClock
+from tocsin.kql.schema import schema_with
+from tocsin.logstore.duck import DuckLogStore
+from tocsin.metrics.registry import Metrics
+from tocsin.model.event import Batch, MappedEvent, MappedEvents
+from tocsin.model.heard import Heard
+from tocsin.model.intent import IntentKind
+from tocsin.model.statuses import Kind
+from tocsin.rules.load import load_rules
+from tocsin.rules.ruleset import RuleSet
+from tocsin.state.sqlite import SqliteState
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+RULES = """
+rules:
+  - name: many
+    over: 10m
+    every: 1m
+    lateness: 1s
+    query: RunStatusChanged | summarize n = countif(Status == 'Failed') by ExperimentName | where n >= 2
+    by: [ExperimentName]
+    value: n
+    severity: error
+"""
+
+
+class Station:
+    """Stores in memory and an evaluator whose steps are taken by hand; everybody is heard up to now."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self.clock = ManualClock(NOON)
+        self.log = DuckLogStore.open(None, clock=self.clock, threads=1)
+        self.state = SqliteState.open(None, clock=self.clock)
+        self.rules = rules
+        self.start()
+
+    def start(self) -> None:
+        """As a new process would."""
+        self.metrics = Metrics()
+        self.evaluator = Evaluator(
+            self.log, self.state, self.metrics, self.clock,
+            heard=lambda: Heard(watermarks={"c": self.clock.now()}, kinds={"c": "http"}), told=lambda: None,
+        )  # fmt: skip
+        self.evaluator._reload(self.rules)
+
+    def steps(self, after: timedelta) -> int:
+        """Let time pass at once, then evaluate all there is."""
+        self.clock.set(self.clock.now() + after)
+        n = 0
+        while self.evaluator.step():
+            n += 1
+        return n
+
+    def arrive(self, *statuses: str) -> None:
+        events = [
+            MappedEvent(
+                source="s", event_id=f"{self.clock.now()}-{n}", time=self.clock.now(), raw=b"{}",
+                columns={"RunId": f"r{n}", "Status": status, "ExperimentName": "churn"},
+            )
+            for n, status in enumerate(statuses)
+        ]  # fmt: skip
+        self.log.append([Batch(mapped=(MappedEvents(consumer="c", events=events, received_us=0),))])
+
+    def told(self) -> list[IntentKind]:
+        return [i.kind for i in self.state.intents()]
+
+    def firing(self) -> float | None:
+        return self.metrics.registry.get_sample_value("tocsin_alerts_firing", {"rule": "many", "severity": "error"})
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Iterator[Station]:
+    path = tmp_path / "rules.yaml"
+    path.write_text(RULES)
+    made = Station(load_rules([path], schema_with()))
+    yield made
+    made.log.close()
+    made.state.close()
+
+
+def test_ticks_come_by_themselves_and_the_gauge_keeps_up(station: Station) -> None:
+    station.arrive("Failed", "Failed")
+    station.steps(timedelta(seconds=90))
+    assert ([IntentKind.FIRED], 1.0) == (station.told(), station.firing())
+    station.start()
+    assert 1.0 == station.firing()
+    station.clock.set(NOON + timedelta(minutes=9))
+    station.arrive("Completed")
+    station.steps(timedelta(minutes=5))
+    assert ([IntentKind.FIRED, IntentKind.RESOLVED], 0.0) == (station.told(), station.firing())
+
+
+def test_after_an_outage_the_last_hour_is_looked_at_tick_by_tick(station: Station) -> None:
+    """Three hours away: the two older ones by one tick, counted."""
+    station.steps(timedelta(minutes=1))
+    steps = station.steps(timedelta(hours=3))
+    assert 60 < steps <= 62
+    skipped = station.metrics.registry.get_sample_value("tocsin_evaluate_coalesced_ticks_total")
+    assert 119 == skipped
+    assert NOON + timedelta(hours=3, minutes=2) == min(t.due for t in station.state.timers())
+
+
+def test_a_rule_that_goes_takes_its_gauge_along(station: Station) -> None:
+    station.arrive("Failed", "Failed")
+    station.steps(timedelta(seconds=90))
+    station.evaluator._reload(RuleSet())
+    assert 0.0 == station.firing()
+    assert all(rule.kind is Kind.WINDOW for rule in station.rules.rules.values())
+    station.steps(timedelta(minutes=2))
+    assert [IntentKind.FIRED] == station.told()
