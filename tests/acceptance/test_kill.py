@@ -60,7 +60,7 @@ class Flow:
     def allow(self, upto: int) -> None:
         """Let the events before number `upto` go."""
         with self._moved:
-            self._open = upto
+            self._open = max(self._open, upto)
             self._moved.notify_all()
 
     def done(self) -> bool:
@@ -119,7 +119,7 @@ def plan(seed: int) -> list[str]:
     dice = random.Random(seed)
     kills = [""] * RANDOM_KILLS
     for point in POINTS:
-        kills += [f"{point}:{dice.randint(1, 1 if point == 'in_checkpoint' else 4)}" for _ in range(AT_EACH_POINT)]
+        kills += [f"{point}:{dice.randint(1, 1 if point == 'in_checkpoint' else 3)}" for _ in range(AT_EACH_POINT)]
     dice.shuffle(kills)
     return kills
 
@@ -169,9 +169,13 @@ def test_kill_9_while_20_000_events_flow(make_tocsin: MakeTocsin, smtp: SmtpServ
             elif kill:
                 tocsin.kill()
                 tocsin.begin(crash_at=kill)
-            flow.allow(EVENTS * sum(map(share, kills[:number])) // (sum(map(share, kills)) + 1))
-            if kill:
-                assert tocsin.died(within=60), f"seed {seed}: {kill} was not passed\n{tocsin.said()}"
+            upto = EVENTS * sum(map(share, kills[:number])) // (sum(map(share, kills)) + 1)
+            flow.allow(upto)
+            if kill:  # more events flow until it comes by: how many pass together depends on the machine
+                more = iter(range(upto, EVENTS, 100))
+                assert eventually(lambda: tocsin.died(within=5) or flow.allow(next(more, EVENTS)), within=90), (  # noqa: B023
+                    f"seed {seed}: {kill} was not passed\n{tocsin.said()}"
+                )
             else:
                 if dice.random() < 0.8:
                     tocsin.wait_ready()
