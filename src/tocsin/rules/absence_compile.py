@@ -93,7 +93,7 @@ def compile_awaited(
     info = RuleInfo(
         name=model.name,
         version="",
-        summary=summary.source if summary else awaited.subject(by),
+        summary=(summary.source if summary else "") or awaited.subject(by),
         description=said(lambda m: m.description, "description"),
         runbook=said(lambda m: m.runbook, "runbook"),
         template=said(lambda m: m.template, "template"),

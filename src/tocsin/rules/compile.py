@@ -107,7 +107,7 @@ def compile_rule(
     info = RuleInfo(
         name=model.name,
         version="",
-        summary=summary.source if summary else absence.subject(waits) if waits else "",
+        summary=(summary.source if summary else "") or (absence.subject(waits) if waits else ""),
         description=said(lambda m: m.description, "description"),
         runbook=said(lambda m: m.runbook, "runbook"),
         template=said(lambda m: m.template, "template"),

@@ -301,3 +301,13 @@ def test_what_cannot_be_meant_is_refused(load: Callable[[str], object], when: st
     with pytest.raises(ContentError) as caught:
         load(f"rules:\n  - name: x\n    when: {when}\n")
     assert says in str(caught.value)
+
+
+def test_a_rule_without_a_summary_has_a_subject_that_says_what_is_waited_for(engine: Make) -> None:
+    subjects = [engine(text).rules.absences[0].info.summary for text in (STUCK, SILENT, STILL)]
+    named = "{{ ExperimentName or DisplayName or RunId }}: "
+    assert subjects == [
+        named + "{{ Status }} for more than 45m",
+        named + "silent for 10m",
+        named + "no progress for 1h",
+    ]
