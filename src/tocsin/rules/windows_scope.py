@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,7 +14,7 @@ from tocsin.kql.windowplan import AML, EVENTS, scoped_view
 from tocsin.logstore.interface import LogReader
 from tocsin.model.columns import RUNS
 from tocsin.model.statuses import TERMINAL
-from tocsin.rules.history import micros
+from tocsin.rules.history import listed, micros
 from tocsin.rules.rule import Life
 
 ENDED_STAYS = timedelta(hours=24)
@@ -47,8 +47,9 @@ def scope(
     commit_seq: int,
     reader: LogReader,
     schema: Mapping[str, Mapping[str, str]],
+    own: Iterable[str] = (),
 ) -> Scope:
-    """What a window at ``at`` that saw commits up to ``commit_seq`` reads of ``tables``."""
+    """What a window at ``at`` that saw commits up to ``commit_seq`` reads of ``tables``; of Alerts not those of ``own`` rules."""
     hi = at - lateness
     made: dict[str, str] = {}
     lo = micros(hi - over) if isinstance(over, timedelta) else 0
@@ -60,6 +61,8 @@ def scope(
             made[AML] = scoped_view(schema)
     for name in tables & _TIMES.keys():
         seq = " AND CommitSeq <= $tocsin_seq" if name == "Heartbeats" else ""
+        if name == "Alerts":
+            seq = " AND Rule NOT IN (SELECT unnest(($tocsin_own::JSON)::VARCHAR[]))"
         made[name] = (
             f'SELECT * FROM main."{name}" WHERE "{_TIMES[name]}" > {_SPAN[0]} AND "{_TIMES[name]}" <= {_SPAN[1]}{seq}'
         )
@@ -70,6 +73,7 @@ def scope(
         "tocsin_hi": micros(hi),
         "tocsin_seq": commit_seq,
         "tocsin_ended": micros(hi - ENDED_STAYS),
+        "tocsin_own": listed(own),
     }
     written = " ".join(made.values())
     return Scope(tables=made, parameters={k: v for k, v in values.items() if f"${k}" in written}, hi=hi)
@@ -126,10 +130,10 @@ def _runs(behind: bool) -> str:
     """
     if not behind:
         return "SELECT * FROM main.Runs"
-    listed = ", ".join(f'"{c.name}"' if c.name in _OF_EVENT else f'{_MADE[c.name]} AS "{c.name}"' for c in RUNS)
+    columns = ", ".join(f'"{c.name}"' if c.name in _OF_EVENT else f'{_MADE[c.name]} AS "{c.name}"' for c in RUNS)
     return (
         "SELECT * FROM main.Runs WHERE CommitSeq <= $tocsin_seq UNION ALL"
-        f" SELECT {', '.join(chr(34) + c.name + chr(34) for c in RUNS)} FROM (SELECT {listed},"
+        f" SELECT {', '.join(chr(34) + c.name + chr(34) for c in RUNS)} FROM (SELECT {columns},"
         " row_number() OVER (PARTITION BY RunId ORDER BY Attempt DESC, TimeGenerated DESC,"
         f" CASE WHEN Status IN ({_TERMINAL}) THEN 1 ELSE 0 END DESC, Source DESC, EventId DESC) AS tocsin_place"
         f' FROM main."{EVENTS}" WHERE CommitSeq <= $tocsin_seq'

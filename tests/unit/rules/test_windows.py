@@ -292,6 +292,23 @@ def test_it_is_told_again_by_its_own_interval(engine: MakeEngine) -> None:
     assert [2, 4, 6] == [(i.at - NOON).seconds // 60 for i in one.intents(IntentKind.REPEATED)]
 
 
+def test_a_rule_reads_alerts_but_not_its_own(engine: MakeEngine) -> None:
+    one = engine("""
+        rules:
+          - name: noisy
+            over: 1h
+            every: 1m
+            query: Alerts | where To == 'firing' | summarize n = count() by Rule | where n >= 2
+            by: [Rule]
+        """)
+    rows = [
+        {"Time": NOON, "Rule": rule, "From": "", "To": "firing", "Reason": "", "T": NOON, "CommitSeq": 1}
+        for rule in ("many", "many", "noisy", "noisy")
+    ]
+    one.log.append_mirror(4, rows, [])
+    assert [{"Rule": "many"}] == [i.instance for i in until(one, "1m").told()]
+
+
 def test_sql_may_stand_in_place_of_a_query(engine: MakeEngine) -> None:
     one = engine("""
         rules:
