@@ -66,7 +66,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._ids: dict[str, str] = {}  # topic ids under which the current positions are
         self._unsettled: set[TopicPartition] = set()  # assigned, but their stored positions are not known yet
         self._stored: dict[Partition, int] = {}
-        self._pending: deque[tuple[Future[Receipt], tuple[Position, ...]]] = deque()
+        self._pending: deque[tuple[Future[Receipt], tuple[Position, ...], int]] = deque()
         self._to_commit: dict[TopicPartition, int] = {}
         self._generation = 0
         self._stopping = stopping
@@ -255,10 +255,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         now = self._clock.now()
         decoded = decode(self._consumer, slices, cluster, now)
         self._silence.heard(now)
-        if decoded.filtered:
-            self._metrics.inc("tocsin_intake_messages_total", decoded.filtered, consumer=self._consumer.name,
-                              outcome="filtered")  # fmt: skip
-        self._put(decoded.batch(positions))
+        self._put(decoded.batch(positions), decoded.filtered)
 
     def _position(self, tp: TopicPartition, topic_id: str, cluster: str, start: int, upto: int) -> Position:
         return Position(
@@ -266,7 +263,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             reset=tp in self._fresh,
         )  # fmt: skip
 
-    def _put(self, batch: Batch) -> None:
+    def _put(self, batch: Batch, filtered: int = 0) -> None:
         """Queue ``batch``; while the queue is full, read nothing but stay in the group."""
         generation, paused = self._generation, False
         while not self._stopping():
@@ -284,7 +281,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         if paused:
             self._client.resume(*self._at)
-        self._pending.append((future, batch.positions))
+        self._pending.append((future, batch.positions, filtered))
         for p in batch.positions:
             tp = TopicPartition(p.topic, p.partition)
             self._at[tp] = p.next
@@ -294,11 +291,15 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
     def _reap(self) -> None:
         """Note what is durable. Raises the StoreError of the first batch that failed."""
         while self._pending and self._pending[0][0].done():
-            future, positions = self._pending.popleft()
+            future, positions, filtered = self._pending.popleft()
             error = future.exception()
             if error is not None:
                 raise error if isinstance(error, StoreError) else StoreError(f"commit failed: {error!r}") from error
             self._note_stored(positions)
+            if filtered:
+                self._metrics.inc(
+                    "tocsin_intake_messages_total", filtered, consumer=self._consumer.name, outcome="filtered"
+                )
 
     def _note_stored(self, positions: Iterable[Position]) -> None:
         for p in positions:
