@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Protocol, TextIO, cast
+from typing import Protocol
 
 import structlog
 from starlette.types import ASGIApp
@@ -20,6 +20,7 @@ from tocsin.app.demo import HttpPost, play
 from tocsin.clock import SystemClock
 from tocsin.config.home import Home, throwaway_home
 from tocsin.config.settings import LogSettings, Settings
+from tocsin.config.stderr import CURRENT_STDERR
 from tocsin.errors import TocsinError
 
 log = structlog.get_logger(__name__)
@@ -155,16 +156,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-class _Stderr:
-    """Whatever stderr is at the moment: loggers live longer than one that is captured or replaced."""
-
-    def write(self, text: str) -> int:
-        return sys.stderr.write(text)
-
-    def flush(self) -> None:
-        sys.stderr.flush()
-
-
 def set_up_logging(settings: LogSettings) -> None:
     """Lines on stderr: for people on a terminal, else JSON."""
     level = logging.getLevelNamesMapping()[settings.level.upper()]
@@ -180,7 +171,7 @@ def set_up_logging(settings: LogSettings) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Stderr())),
+        logger_factory=structlog.PrintLoggerFactory(CURRENT_STDERR),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr)

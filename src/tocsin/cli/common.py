@@ -37,10 +37,11 @@ def open_home(path: Path) -> Home:
     import structlog
 
     from tocsin.config.home import open_home as opened
+    from tocsin.config.stderr import CURRENT_STDERR
 
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(CURRENT_STDERR),
     )
     return opened(path)
 

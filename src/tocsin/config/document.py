@@ -222,7 +222,11 @@ def _real(document: Document, base: KeyPath, loc: Iterable[str | int]) -> KeyPat
     out: list[str | int] = []
     parts = list(loc)
     for i, part in enumerate(parts):
-        known = part in data if isinstance(data, Mapping) else isinstance(part, int) and isinstance(data, list) and part < len(data)
+        known = (
+            part in data
+            if isinstance(data, Mapping)
+            else isinstance(part, int) and isinstance(data, list) and part < len(data)
+        )
         if known:
             data = data[part]
             out.append(part)
