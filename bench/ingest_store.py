@@ -33,11 +33,12 @@ T0 = 1_772_366_400_000_000  # 2026-03-01T12:00:00Z, µs
 
 def lives(seed: int, open_runs: int = 2000) -> Iterator[bytes]:
     """Events of runs that go through their lives, a millisecond apart; one in ten ends as Failed."""
-    rng, runs, made, at = random.Random(seed), [], 0, T0
+    rng, made, at = random.Random(seed), 0, T0
+    runs: list[tuple[str, int]] = []
     while True:
         if len(runs) < open_runs:
             made += 1
-            runs.append([f"run-{seed}-{made:07d}", 0])
+            runs.append((f"run-{seed}-{made:07d}", 0))
         k = rng.randrange(len(runs))
         run, step = runs[k]
         status = "Failed" if step == 4 and rng.random() < 0.1 else STEPS[step]
@@ -45,7 +46,7 @@ def lives(seed: int, open_runs: int = 2000) -> Iterator[bytes]:
             runs[k] = runs[-1]
             runs.pop()
         else:
-            runs[k][1] = step + 1
+            runs[k] = (run, step + 1)
         at += 1000
         yield payload(run, status, at, str(uuid.UUID(int=rng.getrandbits(128))))
 

@@ -67,6 +67,12 @@ def _read(
         if kind is yaml.ScalarEvent:
             made = event.value
             if event.style == "" or event.style is None:
+                if made[:1] in (
+                    ":",
+                    "?",
+                    "-",
+                ):  # libyaml takes more of these than YAML allows: let the other reader judge
+                    return None
                 made = None if made in NULLS else plain(made)
         else:
             made = [] if kind is yaml.SequenceStartEvent else {}

@@ -20,7 +20,7 @@ class Heard:
     watermarks: Mapping[str, datetime | None] = field(default_factory=dict)  # UTC; None: nothing heard since the start
     first_starts: Mapping[str, datetime] = field(default_factory=dict)  # UTC; when its intake was first started
     kinds: Mapping[str, str] = field(default_factory=dict)  # kafka | http | file | poll
-    deaf: Mapping[str, Sequence[Span]] = field(default_factory=dict)  # when a consumer could not be heard; ended, in order
+    deaf: Mapping[str, Sequence[Span]] = field(default_factory=dict)  # when it could not be heard; ended, in order
 
     complete: bool = True  # False: which consumers there are is not known yet, so nobody is heard
 

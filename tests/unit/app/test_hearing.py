@@ -25,7 +25,7 @@ def test_an_outage_and_its_grace_are_deaf() -> None:
     hearing = Hearing("kafka", state(), NOON)
     hearing.note(NOON + 40 * MIN, None)
     hearing.note(NOON + 60 * MIN, NOON + 41 * MIN)
-    assert hearing.spans == ()
+    assert 0 == len(hearing.spans)
     hearing.note(NOON + 61 * MIN, NOON + 61 * MIN)
     assert hearing.spans == ((NOON, NOON + 61 * MIN),)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.config import document, fastyaml
+from tocsin.config import fastyaml
 from tocsin.config.document import MAX_DEPTH, MAX_NODES, Document, Plain, load
 
 ROOT = Path(__file__).parents[3]
@@ -19,7 +19,7 @@ def quick(text: str) -> tuple[object, dict[tuple[str | int, ...], int]] | None:
 
 def slow(text: str, monkeypatch: pytest.MonkeyPatch) -> Document:
     with monkeypatch.context() as patch:
-        patch.setattr(document.fastyaml, "read", lambda *_: None)
+        patch.setattr("tocsin.config.fastyaml.read", lambda *_: None)
         return load(text, "f.yaml")
 
 

@@ -1,6 +1,6 @@
 """Rules from text, and a small tocsin in memory that tells what they tell."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -101,7 +101,7 @@ class Engine:
         self.clock.set(NOON + parse_duration(text))
         return self
 
-    def store(self, *events: dict[str, object]) -> None:
+    def store(self, *events: Mapping[str, object]) -> None:
         """Commit events without evaluating them."""
         mapped = []
         for event in events:
@@ -155,7 +155,7 @@ class Engine:
         self.state.commit(evaluation.outcome, self.clock.now())
         self.deadlines.take(evaluation.deadlines)
 
-    def come(self, *events: dict[str, object]) -> int:
+    def come(self, *events: Mapping[str, object]) -> int:
         """Store, evaluate, and say how much has been told in all."""
         self.store(*events)
         self.evaluate()
