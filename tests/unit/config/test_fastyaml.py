@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tocsin.config import fastyaml
 from tocsin.config.document import MAX_DEPTH, MAX_NODES, Document, Plain, load
+from tocsin.errors import ContentError
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted([*ROOT.glob("rules/**/*.yaml"), *ROOT.glob("consumers/*.yaml")])
@@ -76,7 +77,11 @@ def test_whatever_is_written_is_read_the_same(value: object) -> None:
 
     out = StringIO()
     YAML(typ="safe", pure=True).dump(value, out)
-    with pytest.MonkeyPatch.context() as patch:
-        expected = slow(out.getvalue(), patch)
     read = quick(out.getvalue())
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            expected = slow(out.getvalue(), patch)
+        except ContentError:  # ruamel writes what it does not read, e.g. a: {a: :>}
+            assert read is None
+            return
     assert read is None or (typed(expected.data), expected.lines) == (typed(read[0]), read[1])
