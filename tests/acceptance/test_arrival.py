@@ -36,7 +36,7 @@ MATCHES = {
 def check(tocsin: Tocsin, sent: Sequence[Event]) -> None:
     """Everything sent is stored once, and each rule has told each stretch once."""
     rows = len(stored(sent))
-    eventually(lambda: tocsin.count("RunStatusChanged") >= rows, within=30)
+    eventually(lambda: tocsin.count("RunStatusChanged") >= rows, within=60)
     assert rows == tocsin.count("RunStatusChanged")
     tocsin.idle()
     wrong = {rule: differences(occurrences(sent, m), tocsin.told(rule)) for rule, m in MATCHES.items()}

@@ -44,8 +44,8 @@ def test_a_topic_that_holds_a_year(make_tocsin: MakeTocsin, smtp: SmtpServer, ka
     kafka.produce(topic, [event.bytes() for event in year])
 
     tocsin = make_tocsin(smtp=smtp, kafka=kafka, topic=topic, rules=TWO_RULES).start()
-    eventually(lambda: tocsin.count("RunStatusChanged") >= len(year), within=30)
-    smtp.wait_for(2, within=20)
+    eventually(lambda: tocsin.count("RunStatusChanged") >= len(year), within=60)
+    smtp.wait_for(2)
     tocsin.idle()
     old = {
         "run-failed": occurrences(year, status_is("Failed", final=True)),

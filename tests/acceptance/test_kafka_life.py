@@ -37,7 +37,7 @@ def produce(kafka: KafkaServer, topic: str, events: list[Event]) -> None:
     kafka.produce(topic, [event.bytes() for event in events])
 
 
-def check(tocsin: Tocsin, sent: list[Event], within: float = 30) -> None:
+def check(tocsin: Tocsin, sent: list[Event], within: float = 60) -> None:
     """All of it is stored once and told once."""
     rows = len(stored(sent))
 

@@ -186,7 +186,7 @@ class SmtpServer:
         self._read()
         return list(self._refused)
 
-    def wait_for(self, count: int, within: float = 10, to: str | None = None) -> list[Received]:
+    def wait_for(self, count: int, within: float = 30, to: str | None = None) -> list[Received]:
         """Wait for at least `count` messages and return all. Raises AssertionError with what came instead."""
 
         def enough() -> list[Received]:
