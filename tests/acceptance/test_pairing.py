@@ -82,7 +82,8 @@ def test_it_stops_says_what_to_do_and_does_it(
     tocsin.post([failed("new")])
     smtp.wait_for(4)
     tocsin.idle()
-    assert ["old1", "old2", "old3", "new"] == [str(mail.message["X-Tocsin-Run"]) for mail in smtp.messages()]
+    told = [str(mail.message["X-Tocsin-Run"]) for mail in smtp.messages()]
+    assert ["old1", "old2", "old3", "new"] == [told[0], *sorted(told[1:3]), *told[3:]]  # two connections send at once
     assert 0 == tocsin.stop()
 
     tocsin.start()  # once adopted they belong together
