@@ -11,11 +11,10 @@ from tocsin.errors import Problem, QueryError
 from tocsin.kql.rowplan import RowPlan, row_plan
 from tocsin.model.alert import fingerprint
 from tocsin.model.columns import RUN_STATUS_CHANGED
-from tocsin.model.intent import RuleInfo
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules import absence_awaited as awaited
 from tocsin.rules.absence_schedule import Calendar, known_country
-from tocsin.rules.compile import (
+from tocsin.rules.checks import (
     Faults,
     Said,
     Schema,
@@ -25,7 +24,7 @@ from tocsin.rules.compile import (
     check_tests,
     checked_template,
     checked_templates,
-    versioned,
+    rule_info,
 )  # fmt: skip
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
@@ -75,9 +74,7 @@ def compile_awaited(
     keep = tuple(said(lambda m: m.keep, "keep"))
     check_fields(columns, by, keep, labels, faults)
     summary = checked_template(model.summary, ("summary",), None, faults)
-    notify = said(lambda m: m.notify, "notify")
-    if notify is not None:
-        check_targets(notify.to, faults)
+    check_targets(said, faults)
     reference = {table: dict(columns)} if table else {}
     check_test_tables(model.tests, reference, faults)
     if len(problems) > before:
@@ -90,18 +87,7 @@ def compile_awaited(
     if plan is None or len(problems) > before:
         return None
     severity = said(lambda m: m.severity, "severity")
-    info = RuleInfo(
-        name=model.name,
-        version="",
-        summary=(summary.source if summary else "") or awaited.subject(by),
-        description=said(lambda m: m.description, "description"),
-        runbook=said(lambda m: m.runbook, "runbook"),
-        template=said(lambda m: m.template, "template"),
-        owner=said(lambda m: m.owner, "owner"),
-        annotations={name: text.source for name, text in annotations.items()},
-        notify_to=notify.to if notify else (),
-        notify_only=bool(notify and notify.only),
-    )
+    subject = (summary.source if summary else "") or awaited.subject(by)
     return Rule(
         name=str(model.name),
         kind=Kind.ABSENCE,
@@ -124,7 +110,7 @@ def compile_awaited(
         by=by,
         keep=keep,
         labels=labels,
-        info=versioned(info),
+        info=rule_info(model, said, subject, annotations),
         meaning=fingerprint(Kind.ABSENCE, query, when.cron, when.grace, when.timezone, repr(calendar), *by),
         was=model.was,
         tests=model.tests,

@@ -2,72 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
 
 from tocsin.alerts.conditions import Terms
-from tocsin.config.document import Document, KeyPath, suggest
+from tocsin.config.document import Document, KeyPath
 from tocsin.errors import Problem, QueryError
 from tocsin.kql.classify import classify
 from tocsin.kql.rowplan import RowPlan, row_plan
 from tocsin.kql.tokens import tokenize
 from tocsin.model.alert import fingerprint
-from tocsin.model.columns import TABLES
-from tocsin.model.intent import RuleInfo
 from tocsin.model.statuses import Kind, Severity
-from tocsin.rules import absence, baselines, testevents, testtables
+from tocsin.rules import absence, baselines
+from tocsin.rules.checks import (
+    Faults,
+    Said,
+    Schema,
+    check_fields,
+    check_targets,
+    check_test_tables,
+    check_tests,
+    checked_template,
+    checked_templates,
+    reference_tables,
+    rule_info,
+)  # fmt: skip
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
-from tocsin.rules.schema import NAME, Common, Defaults, InlineTest, RuleModel, When
-from tocsin.rules.templates import TemplateFault, TemplateText, checked
+from tocsin.rules.schema import Defaults, RuleModel, When
 from tocsin.rules.unsupported import stray, unsupported, window_only
-
-V = TypeVar("V")
-Schema = Mapping[str, Mapping[str, str]]
-Fields = Mapping[str, str] | None
-
-LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
-EVENT_OUT = frozenset({"Raw"})
-"""Columns that an alert does not carry."""
-
-
-@dataclass(slots=True)
-class Faults:
-    """Collects the problems of one rule."""
-
-    document: Document
-    base: KeyPath
-    problems: list[Problem]
-
-    def add(self, path: KeyPath, message: str, hint: str = "") -> None:
-        """A problem at ``path`` under the rule."""
-        self.problems.append(self.document.problem((*self.base, *path), message, hint))
-
-    def add_query(self, path: KeyPath, error: QueryError, skipped: int = 0) -> None:
-        """A problem of a query whose text stands at ``path``, after ``skipped`` lines of ours."""
-        full = (*self.base, *path)
-        line = error.line - skipped
-        text = _text_at(self.document, full)
-        lines = text.count("\n") + 1
-        if not 1 <= line <= lines:
-            message, hint = (
-                ("is no whole KQL predicate", "are all its brackets and quotes closed?")
-                if skipped
-                else (error.message, error.hint)
-            )
-            self.problems.append(self.document.problem(full, message, hint))
-            return
-        at = self.document.line(full) + (line if "\n" in text else 0)
-        where = f" (line {line}, column {error.column})" if error.column and not skipped else ""
-        self.problems.append(
-            Problem(
-                file=self.document.file, line=at, key=self.document.problem(full, "").key,
-                message=error.message + where, hint=error.hint,
-            )
-        )  # fmt: skip
 
 
 def compile_rule(
@@ -90,9 +51,7 @@ def compile_rule(
     keep = tuple(said(lambda m: m.keep, "keep"))
     check_fields(fields, by, keep, labels, faults)
     summary = checked_template(model.summary, ("summary",), None, faults)
-    notify = said(lambda m: m.notify, "notify")
-    if notify is not None:
-        check_targets(notify.to, faults)
+    check_targets(said, faults)
     reference = reference_tables(schema, plan.tables if plan else ())
     if plan is not None:
         check_test_tables(model.tests, reference, faults)
@@ -104,19 +63,7 @@ def compile_rule(
     kind = Kind.ABSENCE if waits else Kind.ROW
     final = bool(model.when and model.when.final)
     final_after = said(lambda m: m.final_after, "final_after") or FINAL_AFTER
-    info = RuleInfo(
-        name=model.name,
-        version="",
-        summary=(summary.source if summary else "") or (absence.subject(waits) if waits else ""),
-        description=said(lambda m: m.description, "description"),
-        runbook=said(lambda m: m.runbook, "runbook"),
-        template=said(lambda m: m.template, "template"),
-        owner=said(lambda m: m.owner, "owner"),
-        annotations={name: text.source for name, text in annotations.items()},
-        notify_to=notify.to if notify else (),
-        notify_only=bool(notify and notify.only),
-        final=final,
-    )
+    subject = (summary.source if summary else "") or (absence.subject(waits) if waits else "")
     return Rule(
         name=str(model.name),
         kind=kind,
@@ -131,7 +78,7 @@ def compile_rule(
         by=by,
         keep=keep,
         labels=labels,
-        info=versioned(info),
+        info=rule_info(model, said, subject, annotations, final=final),
         meaning=meaning(kind, query, by, final=absence.words(waits) if waits else f"{final_after}" if final else ""),
         was=model.was,
         tests=model.tests,
@@ -164,16 +111,6 @@ def when_query(when: When) -> tuple[str, int]:
     if when.final:
         lines.append("| where isnull(WillRetry) or WillRetry == false")
     return "\n".join(lines), begins
-
-
-class Said:
-    """What a rule says, else its file's defaults."""
-
-    def __init__(self, model: RuleModel, defaults: Defaults) -> None:
-        self._model, self._defaults = model, defaults
-
-    def __call__(self, get: Callable[[Common], V], key: str) -> V:
-        return get(self._model if key in self._model.model_fields_set else self._defaults)
 
 
 def _plan(model: RuleModel, schema: Schema, faults: Faults) -> tuple[RowPlan | None, str]:
@@ -242,101 +179,6 @@ def _explain_query(
         faults.add(
             ("query",), f"this is a window rule, and it needs `over:`: {found.reason}", "add for example over: 1h"
         )
-
-
-def checked_templates(
-    model: RuleModel, defaults: Defaults, fields: Fields, faults: Faults
-) -> tuple[dict[str, TemplateText], dict[str, TemplateText]]:
-    """Labels and annotations, over ``fields`` of the rule's rows (None: unknown)."""
-    names = None if fields is None else frozenset(fields) - EVENT_OUT
-    labels: dict[str, TemplateText] = {}
-    for name, source in {**defaults.labels, **model.labels}.items():
-        if not LABEL.fullmatch(name):
-            faults.add(("labels", name), "is no name for a label", "letters, digits and _")
-        text = checked_template(source, ("labels", name), names, faults)
-        if text is not None:
-            labels[name] = text
-    annotations: dict[str, TemplateText] = {}
-    for name, source in {**defaults.annotations, **model.annotations}.items():
-        text = checked_template(source, ("annotations", name), None, faults)
-        if text is not None:
-            annotations[name] = text
-    return labels, annotations
-
-
-def checked_template(source: str, path: KeyPath, names: frozenset[str] | None, faults: Faults) -> TemplateText | None:
-    """The template at ``path``, None where it is wrong; it may use ``names`` (None: any)."""
-    try:
-        text, used = checked(source)
-    except TemplateFault as e:
-        faults.add(path, f"is no template: {e}", "write for example {{ ExperimentName }}")
-        return None
-    if names is not None and (unknown := sorted(used - names)):
-        faults.add(path, f"uses '{unknown[0]}', which the query does not give", suggest(unknown[0], names))
-        return None
-    return text
-
-
-def check_fields(fields: Fields, by: Sequence[str], keep: Sequence[str], labels: Iterable[str], faults: Faults) -> None:
-    """Whether the rule's rows have what it names."""
-    if fields is None:
-        return
-    for key, listed in (("by", by), ("keep", keep)):
-        for name in listed:
-            if name in EVENT_OUT:
-                faults.add((key,), f"'{name}' is too large to be carried", "take what you need with extend")
-            elif name not in fields:
-                faults.add((key,), f"'{name}' is no field that the query gives", suggest(name, fields))
-    for name in labels:
-        if name in keep or name in by:
-            faults.add(
-                ("labels", name), f"is also a field under {'keep' if name in keep else 'by'}", "call it otherwise"
-            )
-
-
-def check_targets(targets: Sequence[str], faults: Faults) -> None:
-    """Receivers and addresses under `notify`."""
-    if not targets:
-        faults.add(("notify", "to"), "names nobody", "give a receiver's name or an address")
-    for i, target in enumerate(targets):
-        if not (ADDRESS if "@" in target else re.compile(NAME)).fullmatch(target):
-            faults.add(("notify", "to", i), f"'{target}' is neither a receiver's name nor an address")
-
-
-def check_tests(tests: Sequence[InlineTest], faults: Faults) -> None:
-    """Events of inline tests."""
-    for i, test in enumerate(tests):
-        for j, event in enumerate(test.events):
-            for column, message, hint in testevents.faults(event):
-                faults.add(("tests", i, "events", j, column), message, hint)
-
-
-def check_test_tables(tests: Sequence[InlineTest], reference: Schema, faults: Faults) -> None:
-    """Tables of inline tests against those that the rule reads."""
-    for i, test in enumerate(tests):
-        for path, message, hint in testtables.faults(test.tables, reference):
-            faults.add(("tests", i, "tables", *path), message, hint)
-
-
-def reference_tables(schema: Schema, names: Iterable[str]) -> Schema:
-    """The user's own among the tables called ``names``."""
-    return {name: schema[name] for name in sorted(names) if name in schema and name not in TABLES}
-
-
-def versioned(info: RuleInfo) -> RuleInfo:
-    """``info`` with the hash of all it says as its version."""
-    parts = [repr(getattr(info, f.name)) for f in dataclasses.fields(info) if f.name != "version"]
-    return replace(info, version=fingerprint(*parts))
-
-
-def _text_at(document: Document, path: KeyPath) -> str:
-    data: object = document.data
-    for part in path:
-        if isinstance(data, Mapping):
-            data = data.get(part)
-        elif isinstance(data, Sequence) and isinstance(part, int) and part < len(data):
-            data = data[part]
-    return data if isinstance(data, str) else ""
 
 
 def once(problems: Iterable[Problem]) -> Iterator[Problem]:

@@ -12,7 +12,8 @@ import pyarrow as pa
 from tocsin.config.document import Document, KeyPath, load_file, parse, suggest
 from tocsin.errors import ContentError, Problem
 from tocsin.rules.absence_compile import compile_awaited, is_awaited
-from tocsin.rules.compile import Schema, compile_rule, once
+from tocsin.rules.checks import Schema
+from tocsin.rules.compile import compile_rule, once
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.schema import Defaults, RuleFile, RuleModel

@@ -17,7 +17,7 @@ from tocsin.config.document import Document, KeyPath
 from tocsin.config.durations import format_duration
 from tocsin.errors import Problem, QueryError
 from tocsin.kql.rowplan import row_plan
-from tocsin.rules.compile import Faults, Schema
+from tocsin.rules.checks import Faults, Schema
 from tocsin.rules.rule import Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
 from tocsin.rules.windows_compile import compile_window

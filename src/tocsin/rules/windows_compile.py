@@ -14,9 +14,8 @@ from tocsin.kql.sqlcheck import check_sql
 from tocsin.kql.translate import translate
 from tocsin.kql.windowplan import WindowQuery, condition_fault, sql_query, window_query
 from tocsin.model.alert import fingerprint
-from tocsin.model.intent import RuleInfo
 from tocsin.model.statuses import Kind, Severity
-from tocsin.rules.compile import (
+from tocsin.rules.checks import (
     Faults,
     Said,
     Schema,
@@ -26,10 +25,10 @@ from tocsin.rules.compile import (
     check_tests,
     checked_template,
     checked_templates,
-    meaning,
     reference_tables,
-    versioned,
+    rule_info,
 )  # fmt: skip
+from tocsin.rules.compile import meaning
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Life, Place, Rule, Window
 from tocsin.rules.schema import Defaults, Resolve, RuleModel
 from tocsin.rules.unsupported import unsupported
@@ -75,9 +74,7 @@ def compile_window(
     labels, annotations = checked_templates(model, defaults, None, faults)
     keep = tuple(said(lambda m: m.keep, "keep"))
     summary = checked_template(model.summary, ("summary",), None, faults)
-    notify = said(lambda m: m.notify, "notify")
-    if notify is not None:
-        check_targets(notify.to, faults)
+    check_targets(said, faults)
     query: WindowQuery | None = None
     texts = [*labels.values(), *annotations.values(), *([summary] if summary else [])]
     carried = {*model.by, *keep, *([model.value] if model.value else ())}.union(*(t.names for t in labels.values()))
@@ -100,18 +97,7 @@ def compile_window(
     if query is None or over is None or terms is None or len(problems) > before:
         return None
     severity = said(lambda m: m.severity, "severity")
-    info = RuleInfo(
-        name=model.name,
-        version="",
-        summary=summary.source if summary else "",
-        description=said(lambda m: m.description, "description"),
-        runbook=said(lambda m: m.runbook, "runbook"),
-        template=said(lambda m: m.template, "template"),
-        owner=said(lambda m: m.owner, "owner"),
-        annotations={name: text.source for name, text in annotations.items()},
-        notify_to=notify.to if notify else (),
-        notify_only=bool(notify and notify.only),
-    )
+    subject = summary.source if summary else ""
     text = model.query or model.sql
     return Rule(
         name=str(model.name),
@@ -138,7 +124,7 @@ def compile_window(
         by=tuple(model.by),
         keep=keep,
         labels=labels,
-        info=versioned(info),
+        info=rule_info(model, said, subject, annotations),
         meaning=_meaning(model, text, over, every, lateness, terms, made),
         was=model.was,
         tests=model.tests,
