@@ -1,4 +1,4 @@
-"""Absence rules: what one waits for, as a value. Their deadlines are reckoned in ``deadlines_due``, judged in ``deadlines_judge``.
+"""Absence rules: what one waits for, as a value. Their deadlines are reckoned in ``deadlines_reckon``, judged in ``deadlines_judge``.
 
 when: {status: [Queued, Preparing], in_status_for: 45m}      since it came into these statuses (event time)
 when: {status: Running, silent_for: 10m}                     since its last event or heartbeat was received

@@ -112,9 +112,8 @@ def on_deadlines(
             memory.drop_timer(timer.rule, timer.kind, timer.key)
             continue
         due_us = int(str(timer.data["at_us"])) + micros_of(item.schedule.grace)
-        waits_for = {of(rule).consumer} if of(rule).consumer else set(heard.watermarks) or EVERYBODY
-        if not heard.has_reached(moment(due_us), waits_for):
-            memory.put_timer(replace(timer, consumers=frozenset(waits_for)))
+        if not heard.has_reached(moment(due_us), waits_for := _waits_for(rule, heard)):
+            memory.put_timer(replace(timer, consumers=waits_for))
             continue
         cases.append(
             _Case(
@@ -137,6 +136,12 @@ def on_deadlines(
         elif case.at - moment(case.due_us) <= case.rule.tell_within:
             _missing(case, state, seq, memory)
     return trouble
+
+
+def _waits_for(rule: Rule, heard: Heard) -> frozenset[str]:
+    """Consumers that may bring what is awaited."""
+    consumer = of(rule).consumer
+    return frozenset({consumer}) if consumer else frozenset(heard.watermarks) or EVERYBODY
 
 
 def micros_of(length: timedelta) -> int:
@@ -169,6 +174,8 @@ def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory
         fields=case.item.fields,
         data={"due": plain(moment(case.due_us)), "scheduled": plain(moment(case.scheduled_us))},
     )
+    if state is not None and state.phase is Phase.RESOLVED:
+        state = None  # an earlier miss was closed by time; this is another one
     fires = state is None or state.phase is not Phase.FIRING
     remember = {"from_us": case.from_us, "scheduled_us": case.scheduled_us} if fires else {}
     seen = Look(at=case.at, holds=True, severity=case.rule.severity, value=late, why=Why.DEADLINE)
@@ -249,12 +256,15 @@ def late_text(row: Row, time_us: int, scheduled_us: int) -> str:
     return f"{word} {minutes // 60} h {minutes % 60:02} late"
 
 
-def on_wake(each: Released, rule: Rule, memory: Memory) -> None:
-    """A firing instance is told once more."""
+def on_wake(each: Released, rule: Rule, memory: Memory, heard: Heard) -> None:
+    """A firing instance is told once more, or closed by time; not before it is heard whether the awaited has come."""
     timer = each.timer
     memory.drop_timer(timer.rule, timer.kind, timer.key)
     state = memory.conditions(rule.name).get(timer.key)
     if state is None:
+        return
+    if not heard.has_reached(timer.due, waits_for := _waits_for(rule, heard)):
+        memory.put_timer(replace(timer, consumers=waits_for))
         return
     scheduled = int(str(state.data.get("scheduled_us", micros(each.at))))
     about = Subject(instance=state.instance, fields=_fields(rule, state), data={"scheduled": plain(moment(scheduled))})

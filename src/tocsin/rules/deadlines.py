@@ -25,14 +25,15 @@ _SLACK = 1000
 class Deadline(NamedTuple):
     """A run's deadline under a rule. ``due_us`` None: it has none. ``consumers``: known to be waited for.
 
-    ``sets`` False: only where none is set. It may be too early then; what has come is reckoned anew before it is judged.
+    With ``or_us``, neither is more than a bound: where a deadline is set, it moves to ``due_us`` if that is earlier; else it is set
+    to ``or_us``. What has come is reckoned anew before it is judged.
     """
 
     rule: str
     run: str
     due_us: int | None
     consumers: frozenset[str] = frozenset()
-    sets: bool = True
+    or_us: int | None = None
 
 
 class DeadlineTable:
@@ -57,7 +58,11 @@ class DeadlineTable:
         for change in changes:
             if change.due_us is None:
                 self._drop(change)
-            elif change.sets or change.run not in self._due.get(change.rule, ()):
+            elif change.or_us is None:
+                self._put(change, change.due_us)
+            elif (known := self._due.get(change.rule, {}).get(change.run)) is None:
+                self._put(change, change.or_us)
+            elif change.due_us < known:
                 self._put(change, change.due_us)
         if len(self._heap) > 2 * self._size + _SLACK:
             self._heap = [

@@ -1,26 +1,27 @@
 """When a run's deadline is, by what its rule waits for (SEMANTICS.md, Absence rules).
 
 in_status_for   since the run came into the set of statuses, event time: moving inside the set counts on
-silent_for      since the receipt of its last event or heartbeat; time in which its consumers were deaf is left out
+silent_for      since the receipt of its last event or heartbeat; time in which one of its consumers was deaf is left out
 unchanged       since its progress last changed, not before it came into the set of statuses
-    duration        since the run's start; the length is what is usual of its like
+duration        since the run's start; the length is what is usual of its like
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tocsin.alerts.occurrences import in_order
+from tocsin.alerts.occurrences import RunEvent, in_order
 from tocsin.logstore.interface import LogReader
 from tocsin.model.heard import Heard, Span
 from tocsin.rules import history
 from tocsin.rules.absence import Form
 from tocsin.rules.baselines import Baseline, usual_us
-from tocsin.rules.deadlines_runs import Fact, rows_of
-from tocsin.rules.history import listed, micros
+from tocsin.rules.deadlines_runs import AsOf, Fact, beats_of, rows_of
+from tocsin.rules.history import micros
 from tocsin.rules.rule import Rule
 
 _US = timedelta(microseconds=1)
@@ -34,43 +35,47 @@ class Due:
     since_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class When:
+    """As of which commit a run is looked at, and at which T."""
+
+    seq: int
+    at: datetime
+
+
 def dues(
     pairs: Iterable[tuple[Rule, str]],
     facts: Mapping[str, Fact],
     reader: LogReader,
-    at: datetime,
-    hi: int,
+    whens: Mapping[str, When],
     heard: Heard,
 ) -> dict[tuple[str, str], Due]:
-    """The deadline of each (rule, run) as of commit ``hi`` at ``at``; left out where nothing is waited for."""
+    """The deadline of each (rule, run), each run as of its own instant; left out where nothing is waited for."""
     wanted = [(rule, run) for rule, run in pairs if run in facts and rule.absence is not None]
-    spells = _spells(wanted, facts, reader, hi)
-    still = _changes([run for rule, run in wanted if _form(rule) is Form.UNCHANGED], reader, hi)
-    usual = _usual(wanted, at, hi, reader)
-    consumers = {fact.consumer for fact in facts.values()}
-    deaf = {name: heard.deaf.get(name, ()) for name in consumers}
+    spells = _spells(wanted, facts, reader, whens)
+    still = _changes({run: whens[run].seq for rule, run in wanted if _form(rule) is Form.UNCHANGED}, reader)
+    usual = _usual(wanted, whens, reader)
+    silent = {(rule, run): facts[run].seen_us for rule, run in wanted if _form(rule) is Form.SILENT}
+    audible = _audibles(silent, facts, reader, whens, heard)
     found: dict[tuple[str, str], Due] = {}
     for rule, run in wanted:
         assert rule.absence is not None
-        length = rule.absence.length // _US
         fact = facts[run]
         since = spells.get((rule.absence.statuses, run), fact.since_us)
+        length = rule.absence.length // _US
         if rule.absence.form is Form.SILENT:
-            since = fact.seen_us
-            due = _audible(since, length, deaf[fact.consumer])
-        elif rule.absence.form is Form.UNCHANGED:
+            found[(rule.name, run)] = Due(audible[(rule, run)], fact.seen_us)
+            continue
+        if rule.absence.form is Form.UNCHANGED:
             if run not in still:
                 continue  # it never said how far it is: nothing stands still
             since = max(since, still[run])
-            due = since + length
         elif rule.absence.form is Form.LONGER:
             if (rule.name, run) not in usual:
                 continue  # too little is known of its like
             since = fact.start_us if fact.start_us is not None else since
-            due = since + usual[(rule.name, run)]
-        else:
-            due = since + length
-        found[(rule.name, run)] = Due(due, since)
+            length = usual[(rule.name, run)]
+        found[(rule.name, run)] = Due(since + length, since)
     return found
 
 
@@ -78,79 +83,146 @@ def _form(rule: Rule) -> Form | None:
     return rule.absence.form if rule.absence else None
 
 
-def _usual(pairs: Sequence[tuple[Rule, str]], at: datetime, hi: int, reader: LogReader) -> dict[tuple[str, str], int]:
+def _usual(
+    pairs: Sequence[tuple[Rule, str]], whens: Mapping[str, When], reader: LogReader
+) -> dict[tuple[str, str], int]:
     """How long runs may take, in µs. Rules that compare alike ask once."""
-    alike: dict[Baseline, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    alike: dict[tuple[Baseline, When], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for rule, run in pairs:
         if rule.absence is not None and rule.absence.usual is not None:
-            alike[rule.absence.usual][rule.name].add(run)
+            alike[(rule.absence.usual, whens[run])][rule.name].add(run)
     found: dict[tuple[str, str], int] = {}
-    for usual, by_rule in alike.items():
-        lengths = usual_us(usual, set().union(*by_rule.values()), at, hi, reader)
+    for (usual, when), by_rule in alike.items():
+        lengths = usual_us(usual, set().union(*by_rule.values()), when.at, when.seq, reader)
         found |= {(name, run): lengths[run] for name, runs in by_rule.items() for run in runs if run in lengths}
     return found
 
 
-def _audible(since: int, length: int, deaf: Sequence[Span]) -> int:
-    """When ``length`` of hearing has passed since ``since``; ``deaf`` are spans in which nothing could be heard, in order."""
+def _audibles(
+    since: Mapping[tuple[Rule, str], int],
+    facts: Mapping[str, Fact],
+    reader: LogReader,
+    whens: Mapping[str, When],
+    heard: Heard,
+) -> dict[tuple[Rule, str], int]:
+    """When so much time has passed in which runs could be heard. Who brought a run is only asked where somebody was deaf."""
+    anybody = _together(heard.deaf.values())
+    found = {(rule, run): audible(us, _length(rule), anybody) for (rule, run), us in since.items()}
+    moved = {run for (rule, run), at in found.items() if at != since[(rule, run)] + _length(rule)}
+    if not moved:
+        return found
+    brought = consumers_of(facts, reader, {run: whens[run].seq for run in moved})
+    spans: dict[frozenset[str], Sequence[Span]] = {}
+    for rule, run in since:
+        if run in moved:
+            names = brought[run]
+            if names not in spans:
+                spans[names] = _together(heard.deaf.get(name, ()) for name in names)
+            found[(rule, run)] = audible(since[(rule, run)], _length(rule), spans[names])
+    return found
+
+
+def _length(rule: Rule) -> int:
+    assert rule.absence is not None
+    return rule.absence.length // _US
+
+
+def _together(several: Iterable[Sequence[Span]]) -> list[Span]:
+    """Spans in which one or another could not be heard; in order, apart from each other."""
+    out: list[Span] = []
+    for begin, end in sorted(span for spans in several for span in spans):
+        if out and begin <= out[-1][1]:
+            out[-1] = (out[-1][0], max(out[-1][1], end))
+        else:
+            out.append((begin, end))
+    return out
+
+
+def audible(since: int, length: int, deaf: Sequence[Span]) -> int:
+    """When ``length`` of hearing has passed since ``since``; ``deaf`` are spans in which nothing could be heard, in order.
+
+    Times are µs; the spans do not overlap.
+    """
     at = since + length
-    for begin, end in deaf:
+    for begin, end in deaf[bisect_right(deaf, since, key=lambda span: micros(span[1])) :]:
         first, last = max(micros(begin), since), micros(end)
-        if last > first and first < at:
-            at += last - first
+        if first >= at:
+            break
+        at += last - first
     return at
 
 
+def consumers_of(facts: Mapping[str, Fact], reader: LogReader, as_of: AsOf) -> dict[str, frozenset[str]]:
+    """Which consumers brought the events of runs."""
+    found: dict[str, set[str]] = {run: {facts[run].consumer} - {""} for run in as_of}
+    if as_of:
+        rows_sql, params = rows_of(reader, as_of)
+        table = reader.select(f"SELECT DISTINCT RunId, Consumer FROM ({rows_sql})", params)
+        for run, consumer in zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True):
+            found[run].add(consumer)
+    return {run: frozenset(names) for run, names in found.items()}
+
+
 def _spells(
-    pairs: Sequence[tuple[Rule, str]], facts: Mapping[str, Fact], reader: LogReader, hi: int
+    pairs: Sequence[tuple[Rule, str]], facts: Mapping[str, Fact], reader: LogReader, whens: Mapping[str, When]
 ) -> dict[tuple[frozenset[str], str], int]:
     """Since when runs are in sets of several statuses."""
     wanted: dict[frozenset[str], set[str]] = defaultdict(set)
     for rule, run in pairs:
         assert rule.absence is not None
-        if rule.absence.form is not Form.SILENT and len(rule.absence.statuses) > 1:
+        if rule.absence.form in (Form.IN_STATUS, Form.UNCHANGED) and len(rule.absence.statuses) > 1:
             wanted[rule.absence.statuses].add(run)
     if not wanted:
         return {}
-    rows_sql, params = rows_of(reader, set().union(*wanted.values()), hi)
-    events: dict[str, list[history.Seen]] = defaultdict(list)
+    rows_sql, params = rows_of(reader, {run: whens[run].seq for run in set().union(*wanted.values())})
+    events: dict[str, list[RunEvent]] = defaultdict(list)
     for seen in history.read(reader, rows_sql, params):
-        events[seen.run_id].append(seen)
+        events[seen.run_id].append(seen.event)
     found: dict[tuple[frozenset[str], str], int] = {}
     for statuses, runs in wanted.items():
         for run in runs:
-            since = _since(events.get(run, ()), statuses)
+            since = spell(events.get(run, ()), statuses)
             if since is not None:
                 found[(statuses, run)] = min(since, facts[run].since_us)
     return found
 
 
-def _since(events: Sequence[history.Seen], statuses: Collection[str]) -> int | None:
-    """Since when the run, as it stands, is in ``statuses``. A new try begins anew."""
+def spell(events: Iterable[RunEvent], statuses: Collection[str]) -> int | None:
+    """Since when the run, as it stands, is in ``statuses``, µs; None where it is not. A new try begins anew.
+
+    An event that does not reopen an ended run changes nothing, as in ``logstore.runs.told``.
+    """
     since: int | None = None
-    attempt: int | None = None
-    for event in in_order(s.event for s in events):
-        if event.attempt != attempt:
-            since, attempt = None, event.attempt
+    before: RunEvent | None = None  # the last one that changed something
+    enders: set[str] = set()
+    for event in in_order(events):
+        if before is None or event.attempt > before.attempt:
+            since, before = None, None
+            enders.clear()
+        elif before.terminal and not event.terminal and not (event.has_time and event.key.source in enders):
+            continue
+        if event.terminal:
+            enders.add(event.key.source)
         if event.status not in statuses:
             since = None
         elif since is None:
             since = event.key.time_us
+        before = event
     return since
 
 
-def _changes(runs: Sequence[str], reader: LogReader, hi: int) -> dict[str, int]:
+def _changes(as_of: AsOf, reader: LogReader) -> dict[str, int]:
     """When the progress of runs last changed; runs that never said any are left out."""
-    if not runs:
+    if not as_of:
         return {}
-    rows_sql, params = rows_of(reader, runs, hi)
+    rows_sql, params = rows_of(reader, as_of)
+    beats_sql, _ = beats_of(as_of)
     table = reader.select(
         "WITH said AS ("
         f"  SELECT RunId, TimeGenerated AS t, Progress AS p FROM ({rows_sql}) WHERE Progress IS NOT NULL"
-        "  UNION ALL SELECT RunId, ReceivedAt, Progress FROM Heartbeats WHERE Progress IS NOT NULL AND CommitSeq <= $hi"
-        "    AND RunId IN (SELECT unnest(($still::JSON)::VARCHAR[]))),"
+        f"  UNION ALL SELECT RunId, ReceivedAt, Progress FROM ({beats_sql}) WHERE Progress IS NOT NULL),"
         " steps AS (SELECT RunId, t, p, lag(p) OVER (PARTITION BY RunId ORDER BY t, p) AS before FROM said)"
         " SELECT RunId, epoch_us(max(t)) FROM steps WHERE p IS DISTINCT FROM before GROUP BY RunId",
-        {**params, "still": listed(runs)},
+        params,
     )
     return dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))

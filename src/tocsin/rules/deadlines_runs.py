@@ -1,24 +1,28 @@
-"""Runs as of a commit. ``Runs`` holds them at the head: a run that a later commit touched is told anew from its history.
+"""Runs as of commits. ``Runs`` holds them at the head: a run that a later commit touched is told anew from its history.
 
           c7         c8 (as of)     c9
 r1      Queued                                   Runs has it as of c7: the same at c8
 r2      Queued                    Running        Runs has it as of c9: told from its events up to c8
+
+Each run may be looked at as of a commit of its own: runs do not depend on each other, so a backtest looks at thousands at once.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tocsin.clock import EPOCH
 from tocsin.logstore.interface import LogReader
 from tocsin.logstore.runs import told
 from tocsin.model.columns import DUCKDB, RUN_STATUS_CHANGED, RUNS, KqlType
-from tocsin.rules.history import Row, listed, micros, plain
+from tocsin.rules.history import Row, listed, plain
+
+AsOf = Mapping[str, int]
+"""Runs, each with the CommitSeq as of which it is looked at."""
 
 _OF_HISTORY = (
     "EventId, Source, Consumer, TimeGenerated, RunId, ParentRunId, RootRunId, JobKey, Attempt, WillRetry, Status,"
@@ -47,6 +51,7 @@ class Fact:
     status: str
     since_us: int  # since when it has this status (event time)
     seen_us: int  # receipt of its last event or heartbeat
+    first_us: int | None  # least TimeGenerated of its events; None: only heartbeats came
     last_us: int | None  # greatest TimeGenerated of its events
     consumer: str  # that brought its last event
     progress: float | None
@@ -70,23 +75,24 @@ class RunsAt:
         """What deadlines of ``runs`` (all where None) are reckoned from."""
         some, params = ("", {}) if runs is None else _among(runs)
         table = reader.select(
-            "SELECT RunId, Status, epoch_us(coalesce(StatusSince, FirstSeen)), epoch_us(LastSeen), epoch_us(LastTime),"
-            f" Consumer, Progress, epoch_us(StartTime) FROM ({self.sql}){some}",
+            "SELECT RunId, Status, epoch_us(coalesce(StatusSince, FirstSeen)), epoch_us(LastSeen), epoch_us(FirstTime),"
+            f" epoch_us(LastTime), Consumer, Progress, epoch_us(StartTime) FROM ({self.sql}){some}",
             {**self.params, **params},
         )
-        columns = [table.column(i).to_pylist() for i in range(8)]
+        columns = [table.column(i).to_pylist() for i in range(9)]
         return {
             run: Fact(
                 run=run,
                 status=status,
                 since_us=since,
                 seen_us=seen if seen is not None else since,
+                first_us=first,
                 last_us=last,
                 consumer=consumer,
                 progress=progress,
                 start_us=start,
             )
-            for run, status, since, seen, last, consumer, progress, start in zip(*columns, strict=True)
+            for run, status, since, seen, first, last, consumer, progress, start in zip(*columns, strict=True)
         }
 
     def rows(self, reader: LogReader, runs: Collection[str]) -> dict[str, Row]:
@@ -100,28 +106,49 @@ class RunsAt:
         }
 
 
-def touched(reader: LogReader, after: int, hi: int) -> list[str]:
-    """Runs of which commits in (``after``, ``hi``] brought an event or a heartbeat."""
+def touched(reader: LogReader, after: int, hi: int) -> dict[str, int | None]:
+    """Runs of which commits in (``after``, ``hi``] brought an event or a heartbeat, each with the least time of what is new, µs:
+    an event's TimeGenerated, a heartbeat's receipt. None: a heartbeat that said nothing new.
+    """
     table = reader.select(
-        "SELECT DISTINCT RunId FROM RunStatusChanged WHERE CommitSeq > $lo AND CommitSeq <= $hi"
-        " UNION SELECT RunId FROM Heartbeats WHERE CommitSeq > $lo AND CommitSeq <= $hi"
-        " UNION SELECT RunId FROM Runs WHERE CommitSeq > $lo AND CommitSeq <= $hi",
+        "SELECT RunId, min(us) FROM ("
+        "  SELECT RunId, epoch_us(TimeGenerated) AS us FROM RunStatusChanged WHERE CommitSeq > $lo AND CommitSeq <= $hi"
+        "  UNION ALL SELECT RunId, epoch_us(ReceivedAt) FROM Heartbeats WHERE CommitSeq > $lo AND CommitSeq <= $hi"
+        "  UNION ALL SELECT RunId, NULL FROM Runs WHERE CommitSeq > $lo AND CommitSeq <= $hi"
+        ") GROUP BY RunId",
         {"lo": after, "hi": hi},
     )
-    return list(table.column(0).to_pylist())
+    return dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
 
 
-def runs_at(reader: LogReader, runs: Collection[str], hi: int) -> RunsAt:
-    """``runs`` as of commit ``hi``; those of which nothing was known by then are left out."""
-    params: dict[str, object] = {"some_runs": listed(sorted(set(runs))), "as_of": hi}
-    within = "RunId IN (SELECT unnest(($some_runs::JSON)::VARCHAR[]))"
-    later = reader.select(
-        f"SELECT RunId FROM Runs WHERE {within} AND CommitSeq > $as_of", params
-    ).column(0).to_pylist()  # fmt: skip
-    sql = f"SELECT {_NAMES} FROM Runs WHERE {within} AND CommitSeq <= $as_of"
+def touches(reader: LogReader, runs: Collection[str], after: int, hi: int) -> dict[str, list[int]]:
+    """The commits in (``after``, ``hi``] that touched ``runs``, in order."""
+    some = "CommitSeq > $lo AND CommitSeq <= $hi AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))"
+    table = reader.select(
+        f"SELECT DISTINCT RunId, CommitSeq FROM RunStatusChanged WHERE {some}"
+        f" UNION SELECT RunId, CommitSeq FROM Heartbeats WHERE {some}"
+        f" UNION SELECT RunId, CommitSeq FROM Runs WHERE {some} ORDER BY ALL",
+        {"lo": after, "hi": hi, "runs": listed(sorted(runs))},
+    )
+    found: dict[str, list[int]] = defaultdict(list)
+    for run, seq in zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True):
+        found[run].append(seq)
+    return found
+
+
+def runs_at(reader: LogReader, as_of: AsOf) -> RunsAt:
+    """The runs as of their commits; those of which nothing was known by then are left out."""
+    newest = reader.select(
+        "SELECT RunId, CommitSeq FROM Runs WHERE RunId IN (SELECT unnest(($some_runs::JSON)::VARCHAR[]))",
+        {"some_runs": listed(sorted(as_of))},
+    )
+    heads = dict(zip(newest.column(0).to_pylist(), newest.column(1).to_pylist(), strict=True))
+    later = {run: as_of[run] for run, seq in heads.items() if seq > as_of[run]}
+    params: dict[str, object] = {"some_runs": listed(sorted(heads.keys() - later.keys()))}
+    sql = f"SELECT {_NAMES} FROM Runs WHERE RunId IN (SELECT unnest(($some_runs::JSON)::VARCHAR[]))"
     if not later:
         return RunsAt(sql=sql, params=params)
-    params["anew"] = json.dumps(_fold(reader, later, hi), default=_json)
+    params["anew"] = json.dumps(_fold(reader, later), default=_json)
     anew = f"SELECT {_CAST} FROM (SELECT unnest(from_json($anew::JSON, '[{_TYPES}]'), recursive := true))"
     return RunsAt(sql=f"{sql} UNION ALL {anew}", params=params)
 
@@ -134,43 +161,54 @@ def active_at(hi: int) -> RunsAt:
     )
 
 
-def rows_of(reader: LogReader, runs: Collection[str], hi: int) -> tuple[str, dict[str, object]]:
-    """As ``history.run_rows``, also for a hundred thousand runs: SQL of all their rows up to commit ``hi``, and its parameters."""
-    ids = listed(runs)
+def rows_of(reader: LogReader, as_of: AsOf) -> tuple[str, dict[str, object]]:
+    """As ``history.run_rows``, also for a hundred thousand runs: SQL of all their rows up to their commits, and its parameters."""
+    asked, params = _asked(as_of)
     table = reader.select(
         "SELECT epoch_us(min(FirstTime)), epoch_us(max(LastTime)) FROM Runs"
         " WHERE RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))",
-        {"runs": ids},
+        {"runs": params["runs"]},
     )
     sql = (
-        "SELECT * FROM RunStatusChanged"
+        f"SELECT e.* FROM RunStatusChanged AS e JOIN {asked} AS asked ON e.RunId = asked.run AND e.CommitSeq <= asked.upto"
         " WHERE TimeGenerated >= make_timestamp($first::BIGINT) AND TimeGenerated <= make_timestamp($last::BIGINT)"
-        " AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[])) AND CommitSeq <= $hi"
+        " AND CommitSeq <= $hi"
     )
     first, last = (table.column(i).to_pylist()[0] for i in range(2))
-    return sql, {"first": first or 0, "last": last or 0, "runs": ids, "hi": hi}
+    return sql, {**params, "first": first or 0, "last": last or 0, "hi": max(as_of.values(), default=0)}
 
 
-def _fold(reader: LogReader, runs: Sequence[str], hi: int) -> list[dict[str, Any]]:
-    rows_sql, params = rows_of(reader, runs, hi)
+def beats_of(as_of: AsOf) -> tuple[str, dict[str, object]]:
+    """SQL of the stored heartbeats of runs up to their commits, and its parameters, which are among those of ``rows_of``."""
+    asked, params = _asked(as_of)
+    sql = f"SELECT b.* FROM Heartbeats AS b JOIN {asked} AS asked ON b.RunId = asked.run AND b.CommitSeq <= asked.upto"
+    return sql, params
+
+
+def _asked(as_of: AsOf) -> tuple[str, dict[str, object]]:
+    runs = sorted(as_of)
+    upto = json.dumps([as_of[run] for run in runs])
+    sql = "(SELECT unnest(($runs::JSON)::VARCHAR[]) AS run, unnest(($upto::JSON)::BIGINT[]) AS upto)"
+    return sql, {"runs": listed(runs), "upto": upto}
+
+
+def _fold(reader: LogReader, as_of: AsOf) -> list[dict[str, Any]]:
+    rows_sql, params = rows_of(reader, as_of)
     events: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for event in reader.select(f"SELECT {_OF_HISTORY} FROM ({rows_sql})", params).to_pylist():
         events[event["RunId"]].append(event)
     beats: dict[str, list[tuple[datetime, float | None]]] = defaultdict(list)
-    found = reader.select(
-        "SELECT RunId, ReceivedAt, Progress FROM Heartbeats"
-        " WHERE RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[])) AND CommitSeq <= $hi ORDER BY ReceivedAt",
-        {"runs": listed(runs), "hi": hi},
-    )
+    beats_sql, params = beats_of(as_of)
+    found = reader.select(f"SELECT RunId, ReceivedAt, Progress FROM ({beats_sql}) ORDER BY ReceivedAt", params)
     for run, at, progress in zip(*(found.column(i).to_pylist() for i in range(3)), strict=True):
         beats[run].append((at, progress))
     out = []
-    for run in runs:
+    for run, upto in as_of.items():
         if run in events:
             line = events[run]
-            state = told(None, line, anew=True, ingested=min(e["received"] for e in line), seq=hi)
+            state = told(None, line, anew=True, ingested=min(e["received"] for e in line), seq=upto)
         elif run in beats:
-            state = _unknown(run, beats[run][0][0], hi)
+            state = _unknown(run, beats[run][0][0], upto)
         else:
             continue
         for at, progress in beats[run]:
@@ -201,8 +239,3 @@ def _json(value: object) -> str:
 
 def _quoted(name: str) -> str:
     return f'"{name}"'
-
-
-def us_of(t: datetime) -> int:
-    """µs since the epoch of a time that DuckDB gave, which has no zone and is UTC."""
-    return micros(t.replace(tzinfo=EPOCH.tzinfo)) if t.tzinfo is None else micros(t)

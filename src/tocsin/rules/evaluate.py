@@ -22,7 +22,7 @@ from tocsin.model.alert import Phase
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Instant, Timer, TimerKind
 from tocsin.model.intent import IntentKind
-from tocsin.rules import absence_judge, deadlines_judge, windows_instants
+from tocsin.rules import absence_judge, deadlines_judge, deadlines_reckon, windows_instants
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.memory import Memory, RuleFailure, StateView
@@ -109,7 +109,7 @@ def arm_deadlines(
     memory = Memory(state)
     chosen = [rule for rule in rules.absences if rule.name in names and memory.follows(rule.name)]
     absence_judge.arm([rule for rule in rules.awaiting if rule.name in names], timers, memory, at, commit_seq)
-    _fail(deadlines_judge.arm(chosen, reader, memory, heard, at, commit_seq), at, commit_seq, memory)
+    _fail(deadlines_reckon.arm(chosen, reader, memory, heard, at, commit_seq), at, commit_seq, memory)
     return Evaluation(
         outcome=memory.outcome(), failures=tuple(memory.failures), deadlines=tuple(memory.deadlines)
     )  # fmt: skip
@@ -143,7 +143,7 @@ def _absences(
         trouble = absence_judge.on_commits(awaiting, commits, after, reader, memory)
         _fail(trouble, commits[-1].ingested_at, commits[-1].seq, memory)
     if waiting:
-        trouble = deadlines_judge.on_commits(waiting, commits, after, reader, memory, heard)
+        trouble = deadlines_reckon.on_commits(waiting, commits, after, reader, memory, heard)
         _fail(trouble, commits[-1].ingested_at, commits[-1].seq, memory)
 
 
@@ -186,12 +186,14 @@ def _timers(
     if kind in (TimerKind.TICK, TimerKind.FOR):
         _lag(windows_instants.on_timers(rules, released, reader, memory, heard), memory)
         return
+    if kind is TimerKind.CLOSE:
+        waiting = {rule.name: rule for rule in rules.absences}
+        deadlines_judge.on_wakes([r for r in released if r.timer.rule in waiting], waiting, reader, memory, heard)
+        released = [r for r in released if r.timer.rule not in waiting]
     for each in released:
         rule = rules.enabled.get(each.timer.rule)
-        if kind is TimerKind.CLOSE and rule is not None and rule.absence is not None:
-            deadlines_judge.on_wake(each, rule, reader, memory)
-        elif kind is TimerKind.CLOSE and rule is not None and rule.awaited is not None:
-            absence_judge.on_wake(each, rule, memory)
+        if kind is TimerKind.CLOSE and rule is not None and rule.awaited is not None:
+            absence_judge.on_wake(each, rule, memory, heard)
         elif kind is TimerKind.CATCH_UP:
             end_catch_up(each, rules, memory)
         elif kind is TimerKind.RETRY:

@@ -45,7 +45,8 @@ class Released:
 def due_timers(timers: Iterable[Timer], now: datetime, heard: Heard, commit_seq: int) -> list[Released]:
     """Timers to evaluate at ``now``, in the order of their instants: due, and heard up to it.
 
-    T is the due time, or ``now`` for a timer that waits for watermarks and for a run's deadline. The caller has fenced the log at ``now``, evaluates
+    T is the due time, or ``now`` for a timer that waits for watermarks, for a run's deadline and for a repeat or an end by
+    time: after an outage what is due several times is told once. The caller has fenced the log at ``now``, evaluates
     the commits up to ``commit_seq`` before, and gives just that one.
     """
     released = [
@@ -58,7 +59,7 @@ def due_timers(timers: Iterable[Timer], now: datetime, heard: Heard, commit_seq:
 
 def _waits(timer: Timer) -> bool:
     """Whether it sees all that is stored when it is released. What was stored by then may move a run's deadline."""
-    return bool(timer.consumers) or timer.kind is TimerKind.DEADLINE
+    return bool(timer.consumers) or timer.kind in (TimerKind.DEADLINE, TimerKind.CLOSE)
 
 
 def held_timers(timers: Iterable[Timer], now: datetime, heard: Heard) -> list[Timer]:

@@ -274,10 +274,10 @@ def test_a_commit_that_came_after_the_instant_is_not_seen(engine: Make) -> None:
     stuck = engine(STUCK)
     stuck.come({"Status": "Queued", "ExperimentName": "churn", "Tags": {"a": 1}})
     seq = stuck.log.head().seq
-    as_it_was = runs_at(stuck.log, ["r1"], seq)
+    as_it_was = runs_at(stuck.log, {"r1": seq})
     before, fact = as_it_was.rows(stuck.log, ["r1"])["r1"], as_it_was.facts(stuck.log)["r1"]
     stuck.at("1m").store({"Status": "Running", "Progress": 0.5}, {"RunId": "new", "Status": "Queued"})
-    later = runs_at(stuck.log, ["r1", "new"], seq)
+    later = runs_at(stuck.log, {"r1": seq, "new": seq})
     assert {**later.rows(stuck.log, ["r1"])["r1"], "CommitSeq": 0} == {**before, "CommitSeq": 0}
     assert later.facts(stuck.log) == {"r1": fact}
 

@@ -1,0 +1,198 @@
+"""Absence rules about single runs, over commits: which deadlines they set, move and drop, and what they end.
+
+    commits       Queued (t)                       Running
+                    |                                 |
+    deadline     put: D = t + 45m                  dropped, or: what fired is over
+
+A condition holds at an instant if the run, as of it, is waited for and its deadline has passed: what fired goes on while it holds,
+whichever moment it counts from.
+
+Several commits at once: of a run that fires, each commit that touched it is looked at, since it may end there and begin anew;
+of any other, only the last one matters, as a deadline is judged when all commits before it have been evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from tocsin.alerts.conditions import Look
+from tocsin.logstore.interface import CommitInfo, LogReader
+from tocsin.model.alert import ConditionState, Phase
+from tocsin.model.heard import Heard
+from tocsin.rules.absence import Form
+from tocsin.rules.absence_tell import Subject, see
+from tocsin.rules.deadlines import Deadline
+from tocsin.rules.deadlines_due import Due, When, dues
+from tocsin.rules.deadlines_runs import Fact, RunsAt, active_at, runs_at, touched, touches
+from tocsin.rules.history import listed, moment, plain
+from tocsin.rules.memory import Memory
+from tocsin.rules.rule import Rule
+from tocsin.rules.shapes import Trouble, matches
+
+_US = timedelta(microseconds=1)
+_FIRES = (Phase.FIRING, Phase.RECOVERING)
+_NEVER = 1 << 62
+"""Later than every time, µs."""
+
+
+def on_commits(
+    rules: Sequence[Rule], commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory, heard: Heard
+) -> Trouble:
+    """Reckon the deadlines of the runs that ``commits`` touch, and end what fired of those that moved on."""
+    trouble = Trouble()
+    if not rules or not any(c.rows or c.heartbeats for c in commits):
+        return trouble
+    last = commits[-1]
+    news = touched(reader, after, last.seq)
+    fired = {run for rule in rules for run in firing(rule, memory)} & news.keys() if len(commits) > 1 else set()
+    if fired:
+        times = {c.seq: c.ingested_at for c in commits}
+        seqs = touches(reader, fired, after, last.seq)
+        for n in range(max(map(len, seqs.values()), default=0)):
+            whens = {run: When(each[n], times[each[n]]) for run, each in seqs.items() if n < len(each)}
+            reckon(rules, whens, {}, reader, memory, heard, trouble)
+    if news:
+        reckon(rules, dict.fromkeys(news, When(last.seq, last.ingested_at)), news, reader, memory, heard, trouble)
+    return trouble
+
+
+def reckon(
+    rules: Sequence[Rule],
+    whens: Mapping[str, When],
+    news: Mapping[str, int | None],
+    reader: LogReader,
+    memory: Memory,
+    heard: Heard,
+    trouble: Trouble,
+) -> None:
+    """Deadlines of the runs in ``whens``, each as of its own instant. ``news`` has the least time of what is new of them."""
+    runs = runs_at(reader, {run: when.seq for run, when in whens.items()})
+    hits = _hits(rules, runs, reader, trouble)
+    facts = runs.facts(reader, sorted({run for _, run in hits})) if hits else {}
+    states = {rule.name: firing(rule, memory) for rule in rules}
+    lazy = {
+        (rule.name, run): bounds
+        for rule, run in hits
+        if run not in states[rule.name] and (bounds := _bounds(rule, run, facts[run], news.get(run))) is not None
+    }
+    found = dues([(r, run) for r, run in hits if (r.name, run) not in lazy], facts, reader, whens, heard)
+    ends: list[_End] = []
+    for rule in rules:
+        if rule.name in trouble.rules:
+            continue
+        for run, when in whens.items():
+            state, due = states[rule.name].get(run), found.get((rule.name, run))
+            if (rule.name, run) in lazy:
+                memory.put_deadline(lazy[(rule.name, run)])
+            elif state is not None and due is not None and moment(due.at_us) <= when.at:
+                _goes_on(state, due, memory)
+            else:
+                if state is not None:
+                    ends.append((rule, run, state))
+                memory.put_deadline(Deadline(rule.name, run, None if due is None else due.at_us))
+    _end(ends, whens, reader, memory)
+
+
+def arm(rules: Sequence[Rule], reader: LogReader, memory: Memory, heard: Heard, at: datetime, hi: int) -> Trouble:
+    """Reckon every deadline of ``rules`` as of commit ``hi``: at a start, and of rules that are new or mean something else.
+
+    Runs that later commits touched are left to those. What fires goes on, but for what a changed rule does not hold of any more.
+    """
+    trouble = Trouble()
+    if not rules:
+        return trouble
+    states = {rule.name: firing(rule, memory) for rule in rules}
+    fired = set().union(*(by_run.keys() for by_run in states.values()))
+    fired -= _later(fired, hi, reader)
+    runs, when = active_at(hi), When(hi, at)
+    hits = _hits(rules, runs, reader, trouble)
+    facts = runs.facts(reader, sorted({run for _, run in hits})) if hits else {}
+    found = dues(hits, facts, reader, dict.fromkeys(facts, when), heard)
+    for (name, run), reckoned in found.items():
+        if run not in states[name]:
+            memory.put_deadline(Deadline(name, run, reckoned.at_us))
+    ends: list[_End] = []
+    for rule in rules:
+        for run, state in states[rule.name].items():
+            if rule.name in trouble.rules or run not in fired:
+                continue
+            due = found.get((rule.name, run))
+            if due is not None and ("changed" not in state.data or moment(due.at_us) <= at):
+                _goes_on(state, due, memory)
+                continue
+            ends.append((rule, run, replace(state, data={**state.data, "changed": True})))
+            if due is not None:
+                memory.put_deadline(Deadline(rule.name, run, due.at_us))
+    _end(ends, dict.fromkeys(fired, when), reader, memory)
+    return trouble
+
+
+def firing(rule: Rule, memory: Memory) -> dict[str, ConditionState]:
+    """Instances of a rule that fire, or were closed by time while they held, by run."""
+    return {
+        str(state.instance.get("RunId", "")): state
+        for state in memory.conditions(rule.name).values()
+        if state.phase in _FIRES or "closed" in state.data
+    }
+
+
+_End = tuple[Rule, str, ConditionState]
+"""A rule, a run, and what fired of it."""
+
+
+def _hits(rules: Sequence[Rule], runs: RunsAt, reader: LogReader, trouble: Trouble) -> list[tuple[Rule, str]]:
+    return [(hit.rule, hit.run_id) for hit in matches(reader, rules, runs.as_events, runs.params, trouble)]
+
+
+def _later(runs: Collection[str], hi: int, reader: LogReader) -> set[str]:
+    """Those of ``runs`` that commits beyond ``hi`` touched."""
+    if not runs:
+        return set()
+    sql = "SELECT RunId FROM Runs WHERE CommitSeq > $hi AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))"
+    return set(reader.select(sql, {"hi": hi, "runs": listed(sorted(runs))}).column(0).to_pylist())
+
+
+def _bounds(rule: Rule, run: str, fact: Fact, new_us: int | None) -> Deadline | None:
+    """Not before when the deadline can come, where the run's history need not be read for it at each heartbeat: it is reckoned
+    when that has come. None: it must be reckoned now.
+
+    What is new cannot move the last change, or the begin of the time in the statuses, before its own least time.
+    """
+    if rule.absence is None or rule.absence.form is not Form.UNCHANGED:
+        return None
+    if fact.progress is None:
+        return Deadline(rule.name, run, None)  # it never said how far it is
+    if fact.first_us is None:
+        return None
+    length = rule.absence.length // _US
+    due = _NEVER if new_us is None else new_us + length
+    return Deadline(rule.name, run, due, or_us=fact.first_us + length)
+
+
+def _goes_on(state: ConditionState, due: Due, memory: Memory) -> None:
+    data = {k: v for k, v in state.data.items() if k != "changed"}
+    if state.phase in _FIRES:
+        data["since_us"] = due.since_us
+    if data != state.data:
+        memory.put_condition(replace(state, data=data))
+
+
+def _end(ends: Sequence[_End], whens: Mapping[str, When], reader: LogReader, memory: Memory) -> None:
+    if not ends:
+        return
+    runs = {run: whens[run].seq for _, run, _ in ends}
+    rows = runs_at(reader, runs).rows(reader, runs.keys())
+    for rule, run, state in sorted(ends, key=lambda e: (e[0].name, e[1])):
+        when = whens[run]
+        row = rows.get(run, {"RunId": run})
+        about = Subject(instance=state.instance, fields=row, run_id=run, data={"ended": plain(when.at)})
+        see(
+            rule,
+            about,
+            state,
+            Look(at=when.at, holds=False, severity=state.severity, value=state.value),
+            when.seq,
+            memory,
+        )
