@@ -15,6 +15,7 @@ import structlog
 from tocsin.clock import Clock
 from tocsin.errors import StoreError
 from tocsin.metrics.registry import Metrics
+from tocsin.model.causes import one_line
 from tocsin.model.crash import point
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, RuleInfo
@@ -28,7 +29,6 @@ from tocsin.notify.reading import Reading
 from tocsin.notify.render import NOTICE, Press, deliver, emergency, notice
 from tocsin.notify.sender import FIRST_KNOCK, FIRST_RETRY, Retry, Sender
 from tocsin.notify.templates import Templates
-from tocsin.notify.text import one_line
 from tocsin.notify.transport import Transport
 from tocsin.notify.values import NO_FACTS, CapRule, Facts, Letter, Recipient, RunFacts
 from tocsin.notify.views import Look

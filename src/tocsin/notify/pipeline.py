@@ -16,11 +16,11 @@ from datetime import datetime
 
 from jinja2 import TemplateError
 
+from tocsin.model.causes import one_line
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.notify.addresses import Allows, BadAddress, parse_address
 from tocsin.notify.oncall import OWNER, OnCall, Receiver
 from tocsin.notify.sandbox import TooMuch, words
-from tocsin.notify.text import one_line
 from tocsin.notify.values import ALONE, Capped, CapRule, Letter, Recipient, Routed
 
 DEFAULT = "default_receiver"

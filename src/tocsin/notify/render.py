@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tocsin.model.alert import fingerprint
+from tocsin.model.causes import cause_of, one_line
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import IntentKind
 from tocsin.model.statuses import Severity
@@ -17,9 +18,8 @@ from tocsin.notify.addresses import needs_smtputf8
 from tocsin.notify.message import Envelope, build, message_id
 from tocsin.notify.pipeline import DEFAULT
 from tocsin.notify.templates import Rendered, Templates
-from tocsin.notify.text import one_line
 from tocsin.notify.values import CapRule, Letter, Recipient, RunFacts
-from tocsin.notify.views import Look, cause_of, links, mail, moment, run_name, title, web_link
+from tocsin.notify.views import Look, links, mail, moment, run_name, title, web_link
 
 SEEN_SUBJECT = frozenset({IntentKind.RESOLVED, IntentKind.REPEATED})
 NOTICE = "undeliverable"

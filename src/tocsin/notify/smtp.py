@@ -19,9 +19,9 @@ from aiosmtplib.errors import (
     SMTPTimeoutError,
 )
 
+from tocsin.model.causes import one_line
 from tocsin.model.delivery import Delivery
 from tocsin.notify.addresses import needs_smtputf8
-from tocsin.notify.text import one_line
 from tocsin.notify.transport import Connection, Outcome, Reply, Transport, Unreachable
 
 log = structlog.get_logger(__name__)

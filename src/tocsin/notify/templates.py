@@ -26,17 +26,16 @@ from jinja2.runtime import Context
 
 from tocsin.config.document import suggest
 from tocsin.errors import Problem
+from tocsin.model.causes import cut, one_line
 from tocsin.notify.context import NAMES, VALUES, Mail, Reader
 from tocsin.notify.inline import inline_styles
 from tocsin.notify.sandbox import Sandbox, Words, render, strict_words
 from tocsin.notify.text import (
     clock_time,
-    cut,
     day_time,
     isolate,
     length,
     middle,
-    one_line,
     right_to_left,
     wrap,
     zone_name,

@@ -4,44 +4,16 @@ from __future__ import annotations
 
 import re
 import textwrap
-import unicodedata
 from datetime import datetime, timedelta, tzinfo
 
-SUBJECT_LENGTH = 150
-"""Characters of the longest subject."""
+from tocsin.model.causes import ANSI, BIDI, cut, one_line
+
 CAUSE_WITHIN = 45
 """Characters within which a default subject has begun to say the cause."""
 WIDTH = 72
 
-_BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-_ZERO = "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\u2065\ufeff\ufff9\ufffa\ufffb"
-_TAGS = "\U000e0000-\U000e007f"
-_INVISIBLE = re.compile(f"[{_BIDI}{_ZERO}{_TAGS}\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
-_CONTROL = re.compile(f"[{_BIDI}\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
-_ANSI = re.compile("\x1b\\[[0-9;?]{0,20}[A-Za-z]|\x1b\\][^\x07\x1b]{0,200}(?:\x07|\x1b\\\\)?")
+_CONTROL = re.compile(f"[{BIDI}\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 _RTL = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
-_BLANKS = re.compile(r"\s+")
-
-_EXCEPTION = re.compile(
-    r"(?:[A-Za-z_]\w{0,60}\.){0,8}([A-Z]\w{0,60}(?:Error|Exception|Interrupt|Exit|Failure|Warning)):\s+(\S.*)"
-)
-_SENTENCE = re.compile(r"(.{12,160}?[\w)\"'»”])[.。！!](?:\s|(?<=[。！]))")
-
-
-def one_line(text: str, length: int = SUBJECT_LENGTH) -> str:
-    """``text`` fit for a header: no line breaks, controls, bidi controls or zero-width characters; cut at ``length``."""
-    flat = _BLANKS.sub(" ", _INVISIBLE.sub("", _ANSI.sub("", text[: length * 20]))).strip()
-    return cut(flat, length)
-
-
-def cut(text: str, length: int) -> str:
-    """The first ``length`` characters, the last an ellipsis where something is cut; no combining mark is torn off."""
-    if len(text) <= length:
-        return text
-    end = max(length - 1, 0)
-    while end > 0 and unicodedata.combining(text[end]):
-        end -= 1
-    return text[:end].rstrip() + "…"
 
 
 def middle(text: str, length: int) -> str:
@@ -55,7 +27,7 @@ def middle(text: str, length: int) -> str:
 def shown(text: str, length: int = 2000) -> str:
     """``text`` for a body: terminal colours, controls and bidi controls off, line breaks as ``\\n``, cut at ``length``."""
     text = text[: length * 4].replace("\r\n", "\n").replace("\r", "\n")
-    return cut(_CONTROL.sub("", _ANSI.sub("", text)), length)
+    return cut(_CONTROL.sub("", ANSI.sub("", text)), length)
 
 
 def isolate(text: str) -> str:
@@ -109,23 +81,6 @@ def zone_name(zone: tzinfo) -> str:
     """``Budapest`` for Europe/Budapest, ``UTC`` for UTC."""
     name = str(zone)
     return name.rpartition("/")[2].replace("_", " ") if "/" in name else name
-
-
-def cause(message: str, reason: str = "", code: str = "") -> str:
-    """What went wrong, in one line: the telling line of a message, else the reason's words, else the code, else ''."""
-    lines = [line for line in (one_line(raw, 300) for raw in message[:20_000].splitlines()) if line]
-    if lines:
-        traceback = any(line.startswith("Traceback (most recent call last)") for line in lines)
-        line = lines[-1] if traceback else lines[0]
-        named = _EXCEPTION.match(line)
-        if named and len(named[2].split()) < 3:
-            return f"{named[1]}: {named[2]}"
-        said = named[2] if named else line
-        first = _SENTENCE.match(said)
-        return first[1] if first else said
-    if reason and reason != "unknown":
-        return reason.replace("_", " ")
-    return one_line(code, 60)
 
 
 _DID = {"Failed": "failed", "Canceled": "was canceled", "Completed": "completed", "NotResponding": "stopped responding"}

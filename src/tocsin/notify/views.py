@@ -10,13 +10,14 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import TemplateError
 
+from tocsin.model.causes import cause_of, cut, one_line
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.redact import redact
 from tocsin.model.statuses import TERMINAL
 from tocsin.notify import context as c
 from tocsin.notify.pipeline import fields_of
 from tocsin.notify.sandbox import TooMuch, Words
-from tocsin.notify.text import cause, cut, day_time, default_subject, did, isolate, length, one_line, shown, zone_name
+from tocsin.notify.text import day_time, default_subject, did, isolate, length, shown, zone_name
 from tocsin.notify.values import Letter, RunFacts
 
 LATE = timedelta(minutes=5)
@@ -127,12 +128,6 @@ def summary_fields(intent: Intent, why: str) -> dict[str, object]:
     fields.setdefault("Severity", intent.severity.word)
     fields.setdefault("Value", intent.value)
     return fields
-
-
-def cause_of(event: Mapping[str, object]) -> str:
-    """What went wrong, in one line, without secrets; '' where nobody said."""
-    message = str(event.get("Message") or "")[:20_000]
-    return cause(redact(message), _text(event, "Reason"), _text(event, "ErrorCode"))
 
 
 def title(intent: Intent, info: RuleInfo, words: Words, why: str) -> tuple[str, str]:

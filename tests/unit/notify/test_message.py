@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tocsin.model.causes import one_line
 from tocsin.notify.message import Envelope, build
-from tocsin.notify.text import one_line
 
 DATE = datetime(2026, 11, 24, 7, 15, 3, tzinfo=UTC)
 

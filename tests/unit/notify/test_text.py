@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tocsin.model import causes
 from tocsin.notify import text
 
 
@@ -43,11 +44,11 @@ def test_times_are_the_readers() -> None:
 )  # fmt: skip
 def test_the_cause_is_the_telling_line(message: str, cause: str) -> None:
     """A traceback's last line, an exception without its module, one sentence."""
-    assert cause == text.cause(message, "out_of_memory", "E1")
+    assert cause == causes.cause(message, "out_of_memory", "E1")
 
 
 def test_without_a_message_the_reason_then_the_code_then_nothing() -> None:
-    said = [text.cause("", reason, code) for reason, code in (("preempted", "E1"), ("unknown", "E1"), ("", ""))]
+    said = [causes.cause("", reason, code) for reason, code in (("preempted", "E1"), ("unknown", "E1"), ("", ""))]
     assert ["preempted", "E1", ""] == said
 
 
@@ -61,7 +62,7 @@ def test_a_default_subject_says_the_cause_within_45_characters(name: str, status
     ran = None if hours is None else timedelta(hours=hours)
     subject = text.default_subject(name=name, status=status, ran=ran, why="CUDA out of memory", rule="run-failed")
     assert subject.index("CUDA") <= text.CAUSE_WITHIN - 5
-    assert len(subject) <= text.SUBJECT_LENGTH
+    assert len(subject) <= causes.SUBJECT_LENGTH
 
 
 def test_the_usual_subject() -> None:
@@ -74,8 +75,8 @@ def test_the_usual_subject() -> None:
 @given(st.text(max_size=400))
 def test_a_header_is_one_line_without_tricks(raw: str) -> None:
     """No controls, line breaks, bidi controls, zero-width characters or lone surrogates come through."""
-    line = text.one_line(raw)
-    assert len(line) <= text.SUBJECT_LENGTH
+    line = causes.one_line(raw)
+    assert len(line) <= causes.SUBJECT_LENGTH
     assert line == line.encode().decode()
     assert not [c for c in line if c in "\r\n\t\x00\x1b\u202e\u2066\u200b\u200d\ufeff\u061c"]
 
@@ -86,7 +87,7 @@ def test_a_body_keeps_its_lines_and_loses_controls() -> None:
 
 def test_cutting_tears_no_mark_off_its_letter() -> None:
     """A combining accent goes with its letter."""
-    assert [text.cut("abcde\u0301f", n) for n in (7, 6, 5)] == ["abcde\u0301f", "abcd…", "abcd…"]
+    assert [causes.cut("abcde\u0301f", n) for n in (7, 6, 5)] == ["abcde\u0301f", "abcd…", "abcd…"]
 
 
 def test_right_to_left_words_are_isolated_in_a_line() -> None:
