@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -87,6 +88,14 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
     if settings is None or consumers is None or oncall is None or rules is None:
         return None
     return Content(settings=settings, tokens=tokens, consumers=consumers, rules=rules, oncall=oncall, tables=tables)
+
+
+def rules_of(home: Home, files: Sequence[Path] | None = None) -> RuleSet:
+    """The rules of ``files``, or of ``home``, whatever else is wrong there. Raises ContentError with every fault of theirs."""
+    tables = load_tables(home.table_files(), home.shown)
+    chosen = files if files else home.alert_files()
+    names = {path: home.shown(path.absolute()) for path in chosen}
+    return load_rules(chosen, schema_with(tables), names=names, tables=tables)
 
 
 def schema_with(tables: Mapping[str, pa.Table]) -> dict[str, dict[str, str]]:

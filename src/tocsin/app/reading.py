@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,16 +10,14 @@ from typing import Any
 import pyarrow as pa
 
 from tocsin.app import backtesting
+from tocsin.app.ruleview import RuleView
 from tocsin.clock import Clock
 from tocsin.kql.sandbox import user_query
 from tocsin.logstore.interface import Limits, LogReader, LogStore
-from tocsin.model.alert import Phase
 from tocsin.model.columns import TABLES, KqlType
 from tocsin.model.delivery import Delivery, DeliveryState
-from tocsin.model.statuses import Kind
 from tocsin.rules.backtest import Progress
 from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.windows_ticks import tick_key
 from tocsin.state.interface import State
 
 Row = dict[str, Any]
@@ -42,10 +39,6 @@ SELECT * EXCLUDE (Raw) FROM RunStatusChanged
 WHERE RunId = $run AND TimeGenerated BETWEEN $first AND $last ORDER BY Attempt, TimeGenerated, CommitSeq LIMIT 1000
 """
 _ALERTS_OF_RUN = 'SELECT * FROM Alerts WHERE RunId = $run ORDER BY "Time" LIMIT 1000'
-_TOLD = """
-SELECT Rule, count(*) FILTER ("To" IN ('told', 'firing')) AS told, max("Time") FILTER ("To" IN ('told', 'firing')) AS last_told
-FROM Alerts GROUP BY Rule
-"""
 
 _DYNAMIC = {t: frozenset(c.name for c in cs if c.type is KqlType.DYNAMIC) for t, cs in TABLES.items()}
 _ANY_DYNAMIC = frozenset().union(*_DYNAMIC.values())
@@ -84,6 +77,7 @@ class Reading:
     ) -> None:
         self._store, self._state, self._read_clock = store, state, clock
         self._rules_now, self._rule_errors = rules, errors
+        self._seen = RuleView(store, state)
 
     def query(self, kql: str, limits: Limits) -> tuple[list[Any], list[Row]]:
         """See ``ReadFace.query``."""
@@ -104,37 +98,13 @@ class Reading:
 
     def rules_status(self) -> list[Row]:
         """See ``ReadFace.rules_status``."""
-        told = {r["Rule"]: r for r in self._rows(_TOLD)}
-        errors = self._rule_errors()
-        records = self._state.rules()
-        looks = self._next_looks()
-        out = []
-        for rule in self._rules_now().rules.values():
-            seen = told.get(rule.name, {})
-            record = records.get(rule.name)
-            lives = rule.enabled and rule.kind is not Kind.ROW
-            phases = Counter(c.phase for c in self._state.conditions(rule.name).values()) if lives else Counter()
-            tick = looks.get(tick_key(rule.window.every)) if rule.window is not None and rule.enabled else None
-            nexts = [at for at in (looks.get(rule.name), tick) if at is not None]
-            out.append({
-                "name": rule.name, "kind": rule.kind.value, "severity": rule.severity.word, "enabled": rule.enabled,
-                "file": str(rule.place), "told": seen.get("told", 0), "last_told": seen.get("last_told"),
-                "firing": phases[Phase.FIRING] + phases[Phase.RECOVERING] if lives else None,
-                "pending": phases[Phase.PENDING] if lives else None,
-                "next_look": min(nexts, default=None),
-                "since_commit": record.start_seq if record else None,
-                "behind_since": record.cursor.at if record and record.cursor else None,
-                "error": errors.get(rule.name, ""),
-                "description": rule.info.description,
-            })  # fmt: skip
-        return out
+        return self._seen.status(self._rules_now(), self._rule_errors())
 
-    def _next_looks(self) -> dict[str, datetime]:
-        """When something is due next: by rule, and by the key of a tick that rules share."""
-        found: dict[str, datetime] = {}
-        for timer in self._state.timers():
-            found.setdefault(timer.rule or timer.key, timer.due)
-        return found
+    def rule(self, name: str) -> Row | None:
+        """See ``ReadFace.rule``."""
+        rules = self._rules_now()
+        rule = rules.rules.get(name)
+        return None if rule is None else self._seen.whole(rule, rules, self._rule_errors(), self._read_clock.now())
 
     def runs(self, limit: int = 100, status: str = "", experiment: str = "") -> list[Row]:
         """See ``ReadFace.runs``."""

@@ -38,6 +38,9 @@ class Asked(Protocol):
     def rules(self) -> list[Row]:
         """Rules and how they fare."""
 
+    def rule(self, name: str) -> Row | None:
+        """One rule whole."""
+
     def runs(self, limit: int, status: str, experiment: str) -> list[Row]:
         """Runs, the latest seen first."""
 
@@ -92,6 +95,10 @@ class Remote:
     def rules(self) -> list[Row]:
         return list(self._get("/api/v1/rules")["rules"])
 
+    def rule(self, name: str) -> Row | None:
+        found: Row | None = self._get(f"/api/v1/rules/{_quoted(name)}")
+        return found
+
     def runs(self, limit: int, status: str, experiment: str) -> list[Row]:
         return list(self._get("/api/v1/runs", limit=limit, status=status, experiment=experiment)["runs"])
 
@@ -133,6 +140,10 @@ class Offline:
 
     def rules(self) -> list[Row]:
         return _plain(self._face.rules_status())
+
+    def rule(self, name: str) -> Row | None:
+        found = self._face.rule(name)
+        return None if found is None else _plain([found])[0]
 
     def runs(self, limit: int, status: str, experiment: str) -> list[Row]:
         return _plain(self._face.runs(limit, status, experiment))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tocsin.cli import backtest, interchange
+from tocsin.cli import backtest, explaining, interchange
 from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, print_json, say, show, visible
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ backtest.register(rules)
 @rules.command("list")
 def rules_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     """List rules: kind, severity, whether they are in force, where they stand."""
-    loaded, _ = _load(open_home(home))
+    loaded = _load(open_home(home))
     rows = [
         {
             "name": r.name, "kind": r.kind.value, "severity": r.severity.word, "enabled": r.enabled,
@@ -51,33 +50,7 @@ def rules_status(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     show(rows, columns, as_json, "No rules.")
 
 
-@rules.command("explain")
-def rules_explain(
-    name: Annotated[str, typer.Argument(help="The rule.")], home: HomeOption = HERE, as_json: AsJson = False
-) -> None:
-    """Show what a rule compiles to: kind, fields, prefilter, shape, query, SQL."""
-    place = open_home(home)
-    loaded, _ = _load(place)
-    rule = loaded.rules.get(name)
-    if rule is None:
-        from tocsin.config.document import suggest
-
-        fail(f"there is no rule '{name}'", suggest(name, loaded.rules), 2)
-    from dataclasses import asdict
-
-    from tocsin.rules.explain import explain
-
-    facts = asdict(explain(rule))
-    if as_json:
-        print_json(facts)
-        return
-    for key, value in facts.items():
-        shown = visible(", ".join(str(v) for v in value) if isinstance(value, tuple) else str(value)) or "–"
-        print(f"{key}:\n{_indented(shown)}" if "\n" in shown else f"{key + ':':<12} {shown}")
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.strip().splitlines())
+rules.command("explain")(explaining.rules_explain)
 
 
 @rules.command("test")
@@ -156,7 +129,7 @@ def rules_lint(
 
     place = open_home(home)
     content = load_content(place)
-    found = lint_content(content, _load(place, files)[0] if files else None)
+    found = lint_content(content, _load(place, files) if files else None)
     if as_json:
         keys = ("file", "line", "key", "message", "hint")
         print_json([{key: getattr(p, key) for key in keys} for p in found])
@@ -180,7 +153,7 @@ def _chosen(place: Home, chosen: list[str]) -> tuple[RuleSet, list[str]]:
     """Rules, and the names of those that ``chosen`` (files and names) means."""
     files = [Path(word) for word in chosen if word.endswith((".yaml", ".yml")) or Path(word).is_file()]
     names = [word for word in chosen if Path(word) not in files]
-    loaded, _ = _load(place, files or None)
+    loaded = _load(place, files or None)
     for name in names:
         if name not in loaded.rules:
             from tocsin.config.document import suggest
@@ -189,17 +162,11 @@ def _chosen(place: Home, chosen: list[str]) -> tuple[RuleSet, list[str]]:
     return loaded, names or list(loaded.rules)
 
 
-def _load(place: Home, files: list[Path] | None = None) -> tuple[RuleSet, Mapping[str, Any]]:
-    """The rules of ``files``, or of the home, and its reference tables."""
-    from tocsin.app.content import schema_with
-    from tocsin.config.tables import load_tables
-    from tocsin.rules.load import load_rules
+def _load(place: Home, files: list[Path] | None = None) -> RuleSet:
+    """The rules of ``files``, or of the home."""
+    from tocsin.app.content import rules_of
 
-    tables = load_tables(place.table_files(), place.shown)
-    chosen = files if files else place.alert_files()
-    for path in chosen:
+    for path in files or []:
         if not path.is_file():
             fail(f"{path} is no file", code=2)
-    return load_rules(
-        chosen, schema_with(tables), names={p: place.shown(p.absolute()) for p in chosen}, tables=tables
-    ), tables
+    return rules_of(place, files)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Table, bindparam, case, delete, func, or_, select, update
 
-from tocsin.model.alert import ConditionState, Occurrence
+from tocsin.model.alert import ConditionState, Occurrence, Phase
 from tocsin.model.instants import Timer
 from tocsin.state import codecs
 from tocsin.state.bulk import Bulk
@@ -23,6 +23,7 @@ _SET_TIMER_T = update(marks).values(
 )
 _RULES = select(rules)
 _CONDITIONS = select(conditions).where(conditions.c.rule == bindparam("of"))
+_PHASES = select(conditions.c.rule, conditions.c.phase, func.count()).group_by(conditions.c.rule, conditions.c.phase)
 _TIMERS = select(timers).order_by(timers.c.due, timers.c.rule, timers.c.kind, timers.c.key)
 _CATCH_UPS = select(catch_ups).order_by(catch_ups.c.rule, catch_ups.c.consumer)
 _MAX_CURSOR = select(
@@ -93,6 +94,13 @@ class Evaluation:
     def conditions(self, tx: Connection, rule: str) -> dict[str, ConditionState]:
         """Instances of a rule by key."""
         return {row.instance: codecs.condition_of(row) for row in tx.execute(_CONDITIONS, {"of": rule})}
+
+    def phases(self, tx: Connection) -> dict[str, dict[Phase, int]]:
+        """Counts of instances by rule and phase."""
+        found: dict[str, dict[Phase, int]] = {}
+        for rule, phase, count in tx.execute(_PHASES):
+            found.setdefault(rule, {})[Phase(phase)] = count
+        return found
 
     def timers(self, tx: Connection) -> list[Timer]:
         """All timers by due."""

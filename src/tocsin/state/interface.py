@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tocsin.model.alert import ConditionState, EventKey, Occurrence, Transition
+from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.instants import Instant, Timer
 from tocsin.model.intent import Intent, RuleInfo
@@ -128,6 +128,10 @@ class State(ABC):
     @abstractmethod
     def conditions(self, rule: str) -> Mapping[str, ConditionState]:
         """Instances remembered of a rule, by instance key."""
+
+    @abstractmethod
+    def phases(self) -> Mapping[str, Mapping[Phase, int]]:
+        """How many instances of each rule are in each phase; rules that remember none are left out."""
 
     @abstractmethod
     def timers(self) -> Sequence[Timer]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin.errors import StoreError
-from tocsin.model.alert import ConditionState, Occurrence
+from tocsin.model.alert import ConditionState, Occurrence, Phase
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.instants import Timer
 from tocsin.model.intent import Intent, RuleInfo
@@ -127,6 +127,10 @@ class SqlState(State):
     def conditions(self, rule: str) -> Mapping[str, ConditionState]:
         with self._read() as tx:
             return self._evaluation.conditions(tx, rule)
+
+    def phases(self) -> Mapping[str, Mapping[Phase, int]]:
+        with self._read() as tx:
+            return self._evaluation.phases(tx)
 
     def timers(self) -> Sequence[Timer]:
         with self._read() as tx:

@@ -88,6 +88,13 @@ OPERATIONS: tuple[Operation, ...] = (
     _get("/api/v1/mails/{id}/text", "mailText", "Its text body", "text/plain", _404="there is no such mail"),
     _get("/api/v1/rules", "rules", "Rules and how they fare", "Rules"),
     _get(
+        "/api/v1/rules/{name}",
+        "rule",
+        "A rule: what it compiles to, what fires, its last rows",
+        "RuleWhole",
+        _404="there is no such rule",
+    ),
+    _get(
         "/api/v1/runs",
         "runs",
         "Runs, the latest seen first",
@@ -252,6 +259,9 @@ class Api:
     async def _rules(self, request: Request) -> Response:
         return answer({"rules": await self._ask(self._app.rules_status)})
 
+    async def _rule(self, request: Request) -> Response:
+        return answer(await find_rule(self._ask, request))
+
     async def _runs(self, request: Request) -> Response:
         q = request.query_params
         rows = await self._ask(self._app.runs, limit(request), q.get("status", ""), q.get("experiment", ""))
@@ -319,6 +329,14 @@ async def find_mail(ask: Asker, request: Request) -> Any:
     if mail is None:
         raise HTTPException(404, "there is no such mail")
     return mail
+
+
+async def find_rule(ask: Asker, request: Request) -> Any:
+    """The rule that the path names. Raises HTTPException."""
+    found = await ask(ask.app.rule, request.path_params["name"])
+    if found is None:
+        raise HTTPException(404, "there is no such rule")
+    return found
 
 
 async def _body(request: Request, shape: type[T]) -> T:

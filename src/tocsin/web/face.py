@@ -44,6 +44,9 @@ class ReadFace(Protocol):
     def rules_status(self) -> list[Row]:
         """A row a rule: ``name kind severity enabled`` and what else is known of it (``file told last_told error``)."""
 
+    def rule(self, name: str) -> Row | None:
+        """One rule whole: its row of ``rules_status``, and ``explanation tests instances last_rows`` and why there are none."""
+
     def runs(self, limit: int = 100, status: str = "", experiment: str = "") -> list[Row]:
         """Rows of ``Runs``, the latest seen first."""
 

@@ -127,6 +127,33 @@ SCHEMAS: Mapping[str, Schema] = {
         more=True,
     ),
     "Rules": _list("rules", "Rule"),
+    "RuleWhole": _object(
+        {
+            "name": _TEXT,
+            "kind": {"type": "string", "enum": ["row", "window", "absence"]},
+            "severity": _TEXT,
+            "enabled": {"type": "boolean"},
+            "next_look": {**_MAYBE_TIME, "description": "when it is evaluated next, where a clock decides"},
+            "explanation": {"type": "object", "description": "what it compiles to, as `tocsin rules explain`"},
+            "tests": {"type": "array", "items": _TEXT, "description": "names of its inline tests"},
+            "instances": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "instance": {"type": "object"},
+                        "phase": _TEXT,
+                        "since": _TIME,
+                        "value": {"type": ["number", "null"]},
+                    }
+                ),
+                "description": "what fires or is pending; the first hundred",
+            },
+            "last_rows": {"type": "array", "items": {"type": "object"}, "description": "what it matched last"},
+            "last_rows_of": {**_TEXT, "description": "what was looked at for them"},
+            "last_rows_error": {**_TEXT, "description": "why there are none"},
+        },
+        more=True,
+    ),
     "Run": table(RUNS),
     "Runs": _list("runs", "Run"),
     "Event": table([c for c in RUN_STATUS_CHANGED if c.name != "Raw"]),

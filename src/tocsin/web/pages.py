@@ -22,7 +22,7 @@ from tocsin.errors import QueryError
 from tocsin.model.statuses import STATUS_WORDS
 from tocsin.web import mailview
 from tocsin.web.answers import plain, timespan
-from tocsin.web.api import Asker, find_mail, limit, mail_state
+from tocsin.web.api import Asker, find_mail, find_rule, limit, mail_state
 from tocsin.web.face import Row
 from tocsin.web.guard import COOKIE
 from tocsin.web.openapi import STATES
@@ -56,6 +56,7 @@ class Pages:
             Route("/runs/{id:path}", self._run),
             Route("/alerts", self._alerts),
             Route("/rules", self._rules),
+            Route("/rules/{name}", self._rule),
             Route("/query", self._query),
             Route("/login", self._login, methods=["GET", "POST"]),
             Route("/assets/tocsin.css", self._style),
@@ -115,6 +116,11 @@ class Pages:
 
     async def _rules(self, request: Request) -> Response:
         return self._page("rules", request, rules=await self._ask(self._app.rules_status))
+
+    async def _rule(self, request: Request) -> Response:
+        rule = await find_rule(self._ask, request)
+        alerts = await self._ask(self._app.alerts, 20, rule["name"])
+        return self._page("rule", request, rule=rule, facts=_facts(rule["explanation"]), alerts=alerts)
 
     async def _query(self, request: Request) -> Response:
         kql = request.query_params.get("kql", "")
@@ -236,6 +242,18 @@ def _flat(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
         else:
             out.append((name, _said(value)))
     return out
+
+
+_WORDS = {"by": "By", "carries": "Carries", "final": "Final only", "tell_within": "Tells within", "tables": "Tables"}
+"""Of an explanation, what is shown beside the query, and how it is called."""
+
+
+def _facts(explanation: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a rule is made of as (word, text); what says nothing is left out."""
+    shown = [(word, explanation[key]) for key, word in _WORDS.items()]
+    shown += [(key.replace("_", " ").capitalize(), value) for key, value in explanation["window"].items()]
+    shown.append(("Looks only at", explanation["prefilter"]))
+    return [(word, _said(value)) for word, value in shown if value not in ("", "no", (), [])]
 
 
 def _said(value: Any, name: str = "") -> str:

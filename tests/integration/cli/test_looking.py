@@ -25,6 +25,7 @@ READS = [
     ["dead-letters", "list"],
     ["rules", "status"],
     ["rules", "list"],
+    ["rules", "explain", "run-failed"],
 ]  # fmt: skip
 
 

@@ -64,7 +64,10 @@ def test_a_rule_is_explained(run: Run, tmp_path: Path) -> None:
     assert ("row", "rules/alerts/mine.yaml:3") == (facts["kind"], facts["place"])
     assert {"Status == 'Failed'", "ExperimentName == 'churn'"} == set(facts["prefilter"])
     assert "SELECT" in facts["sql"]
-    assert "prefilter:" in run("rules", "explain", "one").stdout
+    assert facts["seen"] is None
+    said = run("rules", "explain", "one").stdout
+    assert "prefilter:" in said and "no tocsin has run here" in said
+    assert not (tmp_path / "data").exists(), "an explanation makes no store"
 
 
 def test_an_unknown_rule_has_a_neighbour(run: Run, tmp_path: Path) -> None:

@@ -73,7 +73,11 @@ def operations() -> list[tuple[str, str]]:
 def answered(client: httpx.Client, method: str, path: str) -> httpx.Response:
     """The answer of an operation, with ids that exist."""
     mail = client.get("/api/v1/mails?limit=1").json()["mails"][0]["Delivery"]
-    ids = {"/api/v1/mails/{id}": mail, "/api/v1/runs/{id:path}": quote(ODD_RUN, safe="")}
+    ids = {
+        "/api/v1/mails/{id}": mail,
+        "/api/v1/rules/{name}": "run-failed",
+        "/api/v1/runs/{id:path}": quote(ODD_RUN, safe=""),
+    }
     for shape, id in ids.items():
         path = path.replace(shape, shape[: shape.index("{")] + id)
     bodies = {

@@ -13,7 +13,7 @@ from tests.integration.lived import ODD_RUN
 
 PAGES = [
     "/", "/runs", "/runs?status=Failed", "/runs/r1", f"/runs/{quote(ODD_RUN)}", "/alerts", "/alerts?rule=run-failed", "/mails",
-    "/mails?state=sent", "/rules", "/query", "/query?kql=Runs%20%7C%20take%202", "/query?kql=Runs%20%7C%20where%20Nothing", "/login",
+    "/mails?state=sent", "/rules", "/rules/run-failed", "/rules/failure-rate", "/rules/nightly-completed", "/rules/nothing", "/query", "/query?kql=Runs%20%7C%20take%202", "/query?kql=Runs%20%7C%20where%20Nothing", "/login",
     "/nothing", "/runs/nothing", "/runs?limit=x",
 ]  # fmt: skip
 
@@ -90,6 +90,8 @@ def test_what_happened_is_on_the_pages(browser: httpx.Client) -> None:
     assert "Failed" in run and "<script>alert(1)</script>" in run and "anna@example.org" in run
     assert ODD_RUN in Looked(browser.get("/runs").text).text
     assert "run-failed" in Looked(browser.get("/rules").text).text
+    rule = Looked(browser.get("/rules/run-failed").text).text
+    assert "in force" in rule and "RunStatusChanged" in rule and ODD_RUN in rule and "<script>alert(1)</script>" in rule
     overview = Looked(browser.get("/").text)
     assert "All parts work" in overview.text
     assert "/runs?status=Failed" in [a.get("href") for t, a in overview.tags if t == "a"]
@@ -97,7 +99,15 @@ def test_what_happened_is_on_the_pages(browser: httpx.Client) -> None:
 
 def test_links_lead_somewhere(browser: httpx.Client) -> None:
     """Every link of the lists answers 200, whatever is in a run's name."""
-    for page in ("/", "/runs", "/alerts", "/mails", mail_page(browser, "anna@example.org")):
+    for page in (
+        "/",
+        "/runs",
+        "/alerts",
+        "/mails",
+        "/rules",
+        "/rules/run-failed",
+        mail_page(browser, "anna@example.org"),
+    ):
         for tag, attributes in Looked(browser.get(page).text).tags:
             target = attributes.get("href" if tag == "a" else "src") or ""
             if target.startswith("/"):

@@ -75,6 +75,13 @@ class EvaluationContract:
         assert state.info("v2") is None
         assert NOW == state.timer_t()
 
+    def test_instances_are_counted_by_rule_and_phase(self, state: State) -> None:
+        """``phases`` says of every rule that remembers something how much it remembers."""
+        assert {} == state.phases()
+        known = [condition({"n": n}, phase=Phase.FIRING if n < 3 else Phase.PENDING) for n in range(5)]
+        state.commit(Outcome(conditions=(*known, replace(known[0], rule="other"))), NOW)
+        assert {"cost": {Phase.FIRING: 3, Phase.PENDING: 2}, "other": {Phase.FIRING: 1}} == state.phases()
+
     def test_what_an_outcome_does_not_name_stays(self, state: State) -> None:
         """An empty outcome changes nothing."""
         state.commit(Outcome(row_cursor=4, rules=(record("a"),), timers=(timer("k"),), timer_t=NOW), NOW)

@@ -30,9 +30,9 @@ class Broken:
     def _fail(self, *_: Any) -> Any:
         raise self.error
 
-    runs = run = alerts = mails = mail = query = rules_status = dead_letters = replay_dead_letters = ready = health = (
-        backtest
-    ) = _fail
+    runs = run = rule = alerts = mails = mail = query = rules_status = dead_letters = replay_dead_letters = ready = (
+        health
+    ) = backtest = _fail
 
     def intake_routes(self) -> list[Route]:
         def fine(request: Any) -> PlainTextResponse:

@@ -1,0 +1,95 @@
+"""How rules fare: a row a rule, and one rule whole. Reads both stores, changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from tocsin.logstore.interface import LogStore
+from tocsin.model.alert import Phase
+from tocsin.model.statuses import Kind
+from tocsin.rules.explain import explain
+from tocsin.rules.looking import last_rows
+from tocsin.rules.rule import Rule
+from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.windows_ticks import tick_key
+from tocsin.state.interface import State
+
+Row = dict[str, Any]
+
+MOST_INSTANCES = 100
+_TOLD = """
+SELECT Rule, count(*) FILTER ("To" IN ('told', 'firing')) AS told, max("Time") FILTER ("To" IN ('told', 'firing')) AS last_told
+FROM Alerts WHERE ($rule = '' OR Rule = $rule) GROUP BY Rule
+"""
+_ORDER = {phase: i for i, phase in enumerate((Phase.FIRING, Phase.RECOVERING, Phase.PENDING))}
+
+
+class RuleView:
+    """Rules as the two stores know them."""
+
+    def __init__(self, store: LogStore, state: State) -> None:
+        self._store, self._state = store, state
+
+    def status(self, rules: RuleSet, errors: Mapping[str, str], only: str = "") -> list[Row]:
+        """A row a rule (``only`` that one, where given); ``errors`` are texts by rule."""
+        table = self._store.select(_TOLD, {"rule": only})
+        told = {r["Rule"]: r for r in table.to_pylist()}
+        records, looks, phases = self._state.rules(), self._next_looks(), self._state.phases()
+        return [
+            {
+                "name": rule.name, "kind": rule.kind.value, "severity": rule.severity.word, "enabled": rule.enabled,
+                "file": str(rule.place), "told": told.get(rule.name, {}).get("told", 0),
+                "last_told": told.get(rule.name, {}).get("last_told"),
+                **_phases(rule, phases.get(rule.name, {})),
+                "next_look": _next_look(rule, looks),
+                "since_commit": record.start_seq if (record := records.get(rule.name)) else None,
+                "behind_since": record.cursor.at if record and record.cursor else None,
+                "error": errors.get(rule.name, ""),
+                "description": rule.info.description,
+            }
+            for rule in rules.rules.values()
+            if only in ("", rule.name)
+        ]  # fmt: skip
+
+    def whole(self, rule: Rule, rules: RuleSet, errors: Mapping[str, str], at: datetime) -> Row:
+        """What ``rule`` is made of, how it fares, what fires now, and what it sees at ``at``."""
+        look = last_rows(rule, self._store, at)
+        states = sorted(self._state.conditions(rule.name).values(), key=lambda s: (_ORDER.get(s.phase, 9), s.since))
+        return {
+            **self.status(rules, errors, rule.name)[0],
+            "runbook": rule.info.runbook,
+            "owner": rule.info.owner,
+            "explanation": asdict(explain(rule)),
+            "tests": [test.name for test in rule.tests],
+            "instances": [
+                {"instance": dict(s.instance), "phase": s.phase.value, "since": s.since, "value": s.value}
+                for s in states[:MOST_INSTANCES]
+            ],
+            "last_rows": list(look.rows),
+            "last_rows_of": look.of,
+            "last_rows_error": look.error,
+        }
+
+    def _next_looks(self) -> dict[str, datetime]:
+        """When something is due next: by rule, and by the key of a tick that rules share."""
+        found: dict[str, datetime] = {}
+        for timer in self._state.timers():
+            found.setdefault(timer.rule or timer.key, timer.due)
+        return found
+
+
+def _phases(rule: Rule, counts: Mapping[Phase, int]) -> Row:
+    """How many instances fire and pend; None for a rule that remembers none."""
+    if not rule.enabled or rule.kind is Kind.ROW:
+        return {"firing": None, "pending": None}
+    of = Counter(counts)
+    return {"firing": of[Phase.FIRING] + of[Phase.RECOVERING], "pending": of[Phase.PENDING]}
+
+
+def _next_look(rule: Rule, looks: Mapping[str, datetime]) -> datetime | None:
+    tick = looks.get(tick_key(rule.window.every)) if rule.window is not None and rule.enabled else None
+    return min((at for at in (looks.get(rule.name), tick) if at is not None), default=None)

@@ -1,0 +1,87 @@
+"""rules explain: what a rule compiles to, and, where the home has been used, what it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tocsin.cli.common import HERE, AsJson, HomeOption, fail, open_home, print_json, table, text, visible
+
+if TYPE_CHECKING:
+    from tocsin.config.home import Home
+    from tocsin.rules.rule import Rule
+
+_LIVE = ("next_look", "told", "last_told", "firing", "pending", "error", "instances", "last_rows", "last_rows_of", "last_rows_error")  # fmt: skip
+
+
+def rules_explain(
+    name: Annotated[str, typer.Argument(help="The rule.")], home: HomeOption = HERE, as_json: AsJson = False
+) -> None:
+    """Show what a rule compiles to: kind, fields, prefilter, shape, query, SQL; when it looks next, what it saw last."""
+    from tocsin.app.content import rules_of
+    from tocsin.rules.explain import explain
+
+    place = open_home(home)
+    loaded = rules_of(place)
+    rule = loaded.rules.get(name)
+    if rule is None:
+        from tocsin.config.document import suggest
+
+        fail(f"there is no rule '{name}'", suggest(name, loaded.rules), 2)
+    seen = _seen(place, rule)
+    facts = asdict(explain(rule))
+    if as_json:
+        print_json({**facts, "seen": seen})
+        return
+    window = facts.pop("window")
+    for key, value in {**facts, **window}.items():
+        _fact(key, ", ".join(str(v) for v in value) if isinstance(value, tuple) else str(value))
+    if seen is None:
+        _fact("seen", "nothing yet: no tocsin has run here")
+        return
+    _fact("next look", text(seen["next_look"]) or ("with each commit" if rule.enabled else "never: it is not enabled"))
+    _fact("told", f"{seen['told']}, last {text(seen['last_told'])}" if seen["told"] else "never")
+    if seen["error"]:
+        _fact("error", seen["error"])
+    if seen["instances"]:
+        print("now:")
+        table(("phase", "since", "value", "instance"), [
+            [text(one[key]) for key in ("phase", "since", "value", "instance")] for one in seen["instances"]
+        ])  # fmt: skip
+    _rows(seen)
+
+
+def _seen(place: Home, rule: Rule) -> Mapping[str, Any] | None:
+    """What the stores know of the rule; None where there are none yet."""
+    from tocsin.cli.asking import asking, remote
+
+    if remote(place) is None and not place.store_path(place.settings()).exists():
+        return None
+    with asking(place) as asked:
+        found = asked.rule(rule.name)
+    return None if found is None else {key: found[key] for key in _LIVE}
+
+
+def _rows(seen: Mapping[str, Any]) -> None:
+    if seen["last_rows_error"]:
+        _fact("last rows", f"cannot be read: {seen['last_rows_error']}")
+        return
+    print(f"last rows, of {seen['last_rows_of']}:{'' if seen['last_rows'] else ' none'}")
+    if seen["last_rows"]:
+        names = list(seen["last_rows"][0])
+        table(names, [[_short(text(row.get(name))) for name in names] for row in seen["last_rows"]])
+
+
+def _short(cell: str) -> str:
+    return cell if len(cell) <= 60 else cell[:59] + "…"
+
+
+def _fact(key: str, value: str) -> None:
+    shown = visible(value.strip()) or "–"
+    if "\n" in shown:
+        print(f"{key}:", *(f"    {line}" for line in shown.splitlines()), sep="\n")
+    else:
+        print(f"{key + ':':<16} {shown}")
