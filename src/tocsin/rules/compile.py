@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from tocsin.alerts.conditions import Terms
 from tocsin.config.document import Document, KeyPath
 from tocsin.errors import Problem, QueryError
 from tocsin.kql.classify import classify
@@ -26,6 +25,7 @@ from tocsin.rules.checks import (
     reference_tables,
     rule_info,
 )  # fmt: skip
+from tocsin.rules.endings import absence_terms
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
 from tocsin.rules.unsupported import stray, unsupported, window_only
@@ -51,6 +51,7 @@ def compile_rule(
     keep = tuple(said(lambda m: m.keep, "keep"))
     check_fields(fields, by, keep, labels, faults)
     summary = checked_template(model.summary, ("summary",), None, faults)
+    waits = _absence(model, said, faults)
     check_targets(said, faults)
     reference = reference_tables(schema, plan.tables if plan else ())
     if plan is not None:
@@ -59,7 +60,6 @@ def compile_rule(
         return None
     if not isinstance(severity, str):  # by the file's defaults, for its window rules
         severity = "warning"
-    waits = absence.absence_of(model.when, Terms(tells_end=model.resolve != "never")) if model.when else None
     kind = Kind.ABSENCE if waits else Kind.ROW
     final = bool(model.when and model.when.final)
     final_after = said(lambda m: m.final_after, "final_after") or FINAL_AFTER
@@ -85,6 +85,16 @@ def compile_rule(
         place=Place(file=document.file, line=document.line((*base, "name"))),
         reference=reference,
     )
+
+
+def _absence(model: RuleModel, said: Said, faults: Faults) -> absence.Absence | None:
+    """What the rule waits for; None for a row rule."""
+    if model.when is None or absence.form_of(model.when) is None:
+        for key in ("resolve", "repeat_every"):
+            if key in model.model_fields_set and model.resolve != "never":
+                faults.add((key,), "is not supported yet", "leave it out until a later version")
+        return None
+    return absence.absence_of(model.when, absence_terms(model, said, faults))
 
 
 def meaning(kind: Kind, query: str, by: Sequence[str], *, final: str) -> str:

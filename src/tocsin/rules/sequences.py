@@ -17,7 +17,7 @@ from tocsin.config.document import Document, KeyPath
 from tocsin.config.durations import format_duration
 from tocsin.errors import Problem, QueryError
 from tocsin.kql.rowplan import row_plan
-from tocsin.rules.checks import Faults, Schema
+from tocsin.rules.checks import Faults, Said, Schema
 from tocsin.rules.rule import Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
 from tocsin.rules.windows_compile import compile_window
@@ -85,6 +85,8 @@ def compile_sequence(
     before = len(problems)
     for path, message, hint in faults(when):
         said.add(path, message, hint)
+    if model.resolve not in (None, "never"):
+        said.add(("resolve",), "does not go with a sequence", "it ends when the count falls, and says nothing of that")
     columns = schema["RunStatusChanged"]
     by = tuple(when.by or model.by or ("RunId",))
     for name in by:
@@ -111,4 +113,5 @@ def compile_sequence(
     rule = compile_window(as_window, defaults, schema, document, base, problems)
     if rule is None or rule.window is None:
         return None
-    return replace(rule, window=replace(rule.window, terms=replace(rule.window.terms, repeat=None)))
+    repeat = Said(model, defaults)(lambda m: m.repeat_every, "repeat_every")
+    return replace(rule, window=replace(rule.window, terms=replace(rule.window.terms, repeat=repeat)))

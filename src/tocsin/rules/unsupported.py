@@ -21,21 +21,14 @@ SEQUENCE = frozenset({"within", "by"})
 """Keys of a sequence."""
 
 
-def unsupported(model: Common, *, window: bool = False) -> Iterator[KeyPath]:
+def unsupported(model: Common) -> Iterator[KeyPath]:
     """Paths, from the rule (or defaults), of what is understood but not evaluated yet."""
     yield from _given(model, RULE)
-    if window or not isinstance(model, RuleModel):
-        return
-    yield from _given(model, frozenset({"repeat_every"}))
-    if model.resolve not in (None, "never"):
-        yield ("resolve",)
 
 
 def unsupported_beside(model: RuleModel, built: frozenset[str]) -> Iterator[KeyPath]:
     """As ``unsupported``, for a rule that waits by a schedule; ``built`` are keys that it may have."""
-    yield from _given(model, RULE - built | {"repeat_every"})
-    if model.resolve not in (None, "never"):
-        yield ("resolve",)
+    yield from _given(model, RULE - built)
 
 
 def window_only(model: RuleModel) -> Iterator[KeyPath]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 
-from tocsin.alerts.conditions import REPEAT, ZERO, NoData, Terms
+from tocsin.alerts.conditions import ZERO, NoData, Terms
 from tocsin.config.document import Document, KeyPath, suggest
 from tocsin.config.durations import parse_duration
 from tocsin.errors import Problem, QueryError
@@ -29,8 +29,9 @@ from tocsin.rules.checks import (
     rule_info,
 )  # fmt: skip
 from tocsin.rules.compile import meaning
+from tocsin.rules.endings import closes_after, repeats
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Life, Place, Rule, Window
-from tocsin.rules.schema import Defaults, Resolve, RuleModel
+from tocsin.rules.schema import Defaults, RuleModel
 from tocsin.rules.unsupported import unsupported
 
 EVERY = timedelta(minutes=1)
@@ -58,7 +59,7 @@ def compile_window(
     faults = Faults(document=document, base=base, problems=problems)
     before = len(problems)
     said = Said(model, defaults)
-    for path in unsupported(model, window=True):
+    for path in unsupported(model):
         faults.add(path, "is not supported yet", "leave it out until a later version")
     check_tests(model.tests, faults)
     if model.kind not in (None, Kind.WINDOW.value):
@@ -94,7 +95,7 @@ def compile_window(
     reference = reference_tables(schema, query.tables if query else ())
     if query is not None:
         check_test_tables(model.tests, reference, faults)
-    if query is None or over is None or terms is None or len(problems) > before:
+    if query is None or over is None or len(problems) > before:
         return None
     severity = said(lambda m: m.severity, "severity")
     subject = summary.source if summary else ""
@@ -166,24 +167,18 @@ def _over(model: RuleModel, faults: Faults) -> timedelta | Life | None:
     return over
 
 
-def _terms(model: RuleModel, said: Said, faults: Faults) -> Terms | None:
-    close: timedelta | None = None
-    if isinstance(model.resolve, Resolve):
-        close = model.resolve.after
-        if model.resolve.when is not None:
-            faults.add(("resolve", "when"), "belongs to a row rule", "a window rule ends by itself; see `clear:`")
-            return None
-        if close is None or close <= ZERO:
-            faults.add(("resolve",), "says nothing", "write resolve: never, or resolve: {after: 1h}")
-            return None
-    repeat = said(lambda m: m.repeat_every, "repeat_every")
+def _terms(model: RuleModel, said: Said, faults: Faults) -> Terms:
+    close, repeat = (
+        closes_after(model, faults, "a window rule ends by itself; see `clear:`"),
+        repeats(model, said, faults),
+    )
     severity = said(lambda m: m.severity, "severity")
     return Terms(
         hold=model.for_ if isinstance(model.for_, timedelta) else ZERO,
         n_of_m=model.for_ if isinstance(model.for_, tuple) else None,
         keep_firing=model.keep_firing_for or ZERO,
         no_data=NoData(said(lambda m: m.no_data, "no_data") or NoData.KEEP),
-        repeat=repeat or REPEAT,
+        repeat=repeat,
         close_after=close,
         tells_end=model.resolve != "never",
         climbs=not isinstance(severity, str),
