@@ -110,7 +110,15 @@ class App(Reading):
             keep=settings.keep(),
             extra=self._sources.measure,
         )
-        self._reloader = Reloader(self._home, settings, metrics, take=self._take, refused=self._refused)
+        self._reloader = Reloader(
+            self._home,
+            settings,
+            metrics,
+            clock=clock,
+            content=lambda: self._content,
+            take=self._take,
+            refused=self._refused,
+        )
         Reading.__init__(
             self, self._log, self._state_store, clock, lambda: self._content.rules, lambda: self._evaluator.errors
         )

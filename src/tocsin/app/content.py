@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
+import structlog
 
+from tocsin.app.calendars import calendars_of
 from tocsin.config.home import Home
 from tocsin.config.settings import Settings
 from tocsin.config.tables import load_tables
@@ -18,6 +20,8 @@ from tocsin.model.columns import TABLES, KqlType
 from tocsin.notify.oncall import OnCall, load_oncall
 from tocsin.rules.load import load_rules
 from tocsin.rules.ruleset import RuleSet
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,8 @@ def load_content(home: Home, settings: Settings | None = None) -> Content:
     content = gather(home, problems, settings)
     if content is None or any(not p.warning for p in problems):
         raise ContentError([p for p in problems if not p.warning])
+    for problem in problems:
+        log.warning("content", problem=str(problem))
     return content
 
 
@@ -75,7 +81,10 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
         problems += e.problems
     try:
         files = home.alert_files()
-        rules = load_rules(files, schema_with(tables), names={f: home.shown(f) for f in files}, tables=tables)
+        rules = load_rules(
+            files, schema_with(tables), names={f: home.shown(f) for f in files}, tables=tables,
+            calendars=None if oncall is None else calendars_of(oncall, home, problems),
+        )  # fmt: skip
     except ContentError as e:
         problems += e.problems
     if rules is not None and oncall is not None:
@@ -95,7 +104,11 @@ def rules_of(home: Home, files: Sequence[Path] | None = None) -> RuleSet:
     tables = load_tables(home.table_files(), home.shown)
     chosen = files if files else home.alert_files()
     names = {path: home.shown(path.absolute()) for path in chosen}
-    return load_rules(chosen, schema_with(tables), names=names, tables=tables)
+    try:
+        calendars = calendars_of(load_oncall(home.oncall_files(), home.path), home, [])
+    except ContentError:
+        calendars = None
+    return load_rules(chosen, schema_with(tables), names=names, tables=tables, calendars=calendars)
 
 
 def schema_with(tables: Mapping[str, pa.Table]) -> dict[str, dict[str, str]]:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import structlog
 
+from tocsin.app.calendars import refresh_calendars
 from tocsin.app.content import Content, load_content
+from tocsin.clock import Clock
 from tocsin.config.home import Home
 from tocsin.config.settings import Settings
 from tocsin.config.watch import Watch
@@ -18,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 EVERY = 0.5
 """Seconds between looks; a change counts once it has stood still from one look to the next."""
+FETCH = 3600.0
+"""Seconds between looks at calendars that are fetched; copies of today are not fetched again."""
 
 
 class Reloader:
@@ -29,11 +33,15 @@ class Reloader:
         settings: Settings,
         metrics: Metrics,
         *,
+        clock: Clock,
+        content: Callable[[], Content],
         take: Callable[[Content], None],
         refused: Callable[[ContentError], None],
     ) -> None:
-        self._home, self._settings, self._metrics = home, settings, metrics
-        self._take, self._refused = take, refused
+        """``content`` is what is in force."""
+        self._home, self._settings, self._metrics, self._clock = home, settings, metrics, clock
+        self._content, self._take, self._refused = content, take, refused
+        self._fetched = clock.monotonic()
         self._watch = Watch(home, home.tokens_path(settings))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
@@ -61,7 +69,7 @@ class Reloader:
 
     def _look(self) -> None:
         changed = self._watch.poll()
-        if not changed:
+        if not changed and not self._other_days():
             return
         if changed.settings:
             log.warning("settings_changed", hint="tocsin.yaml comes into force at the next start")
@@ -79,3 +87,11 @@ class Reloader:
         self._metrics.inc("tocsin_config_reloads_total", outcome="taken")
         self._metrics.set("tocsin_config_broken_files", 0)
         log.info("files_reloaded", rules=len(content.rules.enabled), consumers=len(content.active))
+
+    def _other_days(self) -> bool:
+        """Whether a calendar that is fetched says something else than before."""
+        now = self._clock.monotonic()
+        if now - self._fetched < FETCH:
+            return False
+        self._fetched = now
+        return refresh_calendars(self._content().oncall, self._home, self._clock)

@@ -1,4 +1,4 @@
-"""A home: tocsin.yaml, consumers/, rules/, templates/, tables/ and data/, each optional but the directory itself."""
+"""A home: tocsin.yaml, consumers/, rules/, templates/, tables/, calendars/ and data/, each optional but the directory itself."""
 
 from __future__ import annotations
 
@@ -78,6 +78,10 @@ class Home:
         """Files of reference tables."""
         return files_in(self.path / "tables", TABLE_SUFFIXES)
 
+    def calendar_files(self) -> list[Path]:
+        """iCalendar files that on-call files may name."""
+        return files_in(self.path / "calendars", (".ics",))
+
     def shown(self, path: Path) -> str:
         """``path`` as people know it: from the home on; packaged files as ``(packaged) rules/alerts/runs.yaml``."""
         for base, prefix in ((self.path, ""), (packaged(), "(packaged) ")):
@@ -92,6 +96,11 @@ class Home:
     def data(self) -> Path:
         """Where stores, the lock and spill lie by default."""
         return self.path / "data"
+
+    @property
+    def calendar_cache(self) -> Path:
+        """Where copies of fetched calendars lie."""
+        return self.data / "calendars"
 
     def lock(self) -> HomeLock:
         """The lock that a running tocsin holds; a context manager that raises HomeBusy."""

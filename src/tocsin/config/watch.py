@@ -23,6 +23,7 @@ class ChangeSet:
     oncall: frozenset[Path] = frozenset()
     templates: frozenset[Path] = frozenset()
     tables: frozenset[Path] = frozenset()
+    calendars: frozenset[Path] = frozenset()
     settings: frozenset[Path] = frozenset()
     tokens: frozenset[Path] = frozenset()
 
@@ -65,6 +66,7 @@ class Watch:
             "oncall": _marks(home.oncall_files()),
             "templates": _marks(templates),
             "tables": _marks(home.table_files()),
+            "calendars": _marks(home.calendar_files()),
             "settings": _marks([home.path / FILE]),
             "tokens": _marks([self._tokens] if self._tokens is not None else []),
         }

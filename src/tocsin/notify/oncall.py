@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from jinja2 import TemplateSyntaxError
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
+from tocsin.config.calendars import CalendarModel, Declared
 from tocsin.config.document import Document, KeyPath, YamlModel, load_file, parse, suggest
 from tocsin.config.durations import Duration
 from tocsin.errors import ContentError, Problem
@@ -121,9 +122,13 @@ class OnCallFile(YamlModel):
     receivers: tuple[ReceiverModel, ...] = Field(default=(), description="Names under which people are told.")
     route: RouteModel | None = Field(default=None, description="Who is told of what; in one of the files.")
     inhibit: NotYet = Field(default=None, description="Alerts that make others needless.")
-    calendars: NotYet = Field(default=None, description="Holidays.")
+    calendars: dict[Name, CalendarModel] = Field(
+        default_factory=dict,
+        description="Days that do not count, by name.",
+        examples=[{"hu-holidays": {"country": "HU"}}],
+    )
     time_intervals: NotYet = Field(default=None, description="Times with a name.")
-    maintenance: NotYet = Field(default=None, description="Times in which alerts mean nothing.")
+    maintenance: NotYet = Field(default=None, description="Times in which work is known to stand still.")
     schedules: NotYet = Field(default=None, description="Who is on call when.")
     escalations: NotYet = Field(default=None, description="Whom to tell next.")
     silences: NotYet = Field(default=None, description="Alerts not to tell.")
@@ -160,6 +165,7 @@ class OnCall:
     receivers: Mapping[str, Receiver] = field(default_factory=dict)
     always: tuple[str, ...] = (OWNER,)
     receiver: str = ""
+    calendars: Mapping[str, Declared] = field(default_factory=dict)
 
     def receiver_called(self, name: str) -> Receiver | None:
         """The receiver, person or address ``name`` as a receiver; None for a word that nobody declared."""
@@ -227,7 +233,14 @@ def _merge(read: list[tuple[Document, OnCallFile]], problems: list[Problem]) -> 
             problems.append(document.problem((*path, "name"), f"'{name}' is taken", f"it stands in {places[name]}"))
         places[name] = f"{document.file}:{document.line(path)}"
 
+    calendars: dict[str, Declared] = {}
     for document, model in read:
+        for word, calendar in model.calendars.items():
+            if word in calendars:
+                first = calendars[word]
+                at = f"{first.document.file}:{first.document.line(first.path)}"
+                problems.append(document.problem(("calendars", word), f"'{word}' is taken", f"it stands in {at}"))
+            calendars.setdefault(word, Declared(model=calendar, document=document, path=("calendars", word)))
         for i, p in enumerate(model.people):
             once(document, ("people", i), p.name)
             people[p.name] = Person(name=p.name, email=p.email, zone=ZoneInfo(p.timezone) if p.timezone else None)
@@ -238,19 +251,20 @@ def _merge(read: list[tuple[Document, OnCallFile]], problems: list[Problem]) -> 
                     document.problem(("receivers", i), "has no way to tell anybody", "add email: [ops@example.org]")
                 )
                 continue
-            first = isinstance(r.email, FirstOf)
+            first_of = isinstance(r.email, FirstOf)
             emails = r.email.first_of if isinstance(r.email, FirstOf) else r.email
             receivers[r.name] = Receiver(
-                name=r.name, emails=emails, first_of=first, fallback=r.fallback.receiver if r.fallback else ""
+                name=r.name, emails=emails, first_of=first_of, fallback=r.fallback.receiver if r.fallback else ""
             )
         if model.route is not None:
             if routes:
                 problems.append(document.problem(("route",), "is given twice", f"it stands in {routes[0][0].file}"))
             routes.append((document, model.route))
+    found = OnCall(people=people, receivers=receivers, calendars=calendars)
     if not routes:
-        return OnCall(people=people, receivers=receivers)
+        return found
     route = routes[0][1]
-    return OnCall(people=people, receivers=receivers, always=route.always, receiver=route.receiver or "")
+    return replace(found, always=route.always, receiver=route.receiver or "")
 
 
 _LOOKUP = re.compile(r"[\w.-]+\.(csv|parquet)\(\w+\)")

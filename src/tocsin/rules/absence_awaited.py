@@ -18,7 +18,8 @@ from tocsin.config.durations import parse_duration
 from tocsin.errors import QueryError
 from tocsin.kql.rowplan import RowPlan, row_plan
 from tocsin.model.alert import fingerprint, instance_key
-from tocsin.rules.absence_schedule import Calendar, Schedule
+from tocsin.model.calendar import Calendar
+from tocsin.rules.absence_schedule import Schedule
 from tocsin.rules.schema import When
 from tocsin.rules.templates import TemplateFault, TemplateText, checked
 
@@ -43,9 +44,9 @@ class Item:
 
     @property
     def meaning(self) -> str:
-        """Hash of what is awaited when."""
+        """Hash of what is awaited when. Days that do not count are no part of it: they move a deadline, and no more."""
         s = self.schedule
-        return fingerprint(self.query, s.cron, str(s.grace), s.zone, repr(s.skip))
+        return fingerprint(self.query, s.cron, str(s.grace), s.zone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

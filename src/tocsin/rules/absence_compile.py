@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 
+from tocsin.alerts.conditions import Terms
+from tocsin.config.calendars import days, days_faults
 from tocsin.config.document import Document, KeyPath, suggest
 from tocsin.errors import Problem, QueryError
 from tocsin.kql.rowplan import RowPlan, row_plan
 from tocsin.model.alert import fingerprint
+from tocsin.model.calendar import Calendar
 from tocsin.model.columns import RUN_STATUS_CHANGED
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules import absence_awaited as awaited
-from tocsin.rules.absence_schedule import Calendar, known_country
 from tocsin.rules.checks import (
     Faults,
     Said,
@@ -25,7 +26,6 @@ from tocsin.rules.checks import (
     checked_templates,
     rule_info,
 )  # fmt: skip
-from tocsin.rules.endings import absence_terms
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
 from tocsin.rules.unsupported import unsupported_beside, window_only
@@ -50,8 +50,9 @@ def compile_awaited(
     base: KeyPath,
     problems: list[Problem],
     rows: Rows,
+    calendars: Mapping[str, Calendar] | None = None,
 ) -> Rule | None:
-    """As ``compile.compile_rule``, for a rule that waits by a schedule."""
+    """As ``compile.compile_rule``, for a rule that waits by a schedule. ``calendars`` are those with a name; None: not known."""
     when = model.when
     assert when is not None and when.absent is not None
     faults = Faults(document=document, base=base, problems=problems)
@@ -68,13 +69,12 @@ def compile_awaited(
     check_tests(model.tests, faults)
     table = model.for_each.table if model.for_each else ""
     columns = _columns(table, schema, faults)
-    calendar = _calendar(when, faults)
+    calendar = _calendar(when, calendars, faults)
     by = tuple(model.by) or (awaited.columns_of(when, tuple(columns)) if table else ())
     labels, annotations = checked_templates(model, defaults, columns, faults)
     keep = tuple(said(lambda m: m.keep, "keep"))
     check_fields(columns, by, keep, labels, faults)
     summary = checked_template(model.summary, ("summary",), None, faults)
-    terms = absence_terms(model, said, faults)
     check_targets(said, faults)
     reference = {table: dict(columns)} if table else {}
     check_test_tables(model.tests, reference, faults)
@@ -103,7 +103,7 @@ def compile_awaited(
             schema=schema,
             calendar=calendar,
             items=items,
-            terms=terms,
+            terms=Terms(tells_end=model.resolve != "never"),
         ),
         final=False,
         final_after=FINAL_AFTER,
@@ -112,7 +112,7 @@ def compile_awaited(
         keep=keep,
         labels=labels,
         info=rule_info(model, said, subject, annotations),
-        meaning=fingerprint(Kind.ABSENCE, query, when.cron, when.grace, when.timezone, repr(calendar), *by),
+        meaning=fingerprint(Kind.ABSENCE, query, when.cron, when.grace, when.timezone, *by),
         was=model.was,
         tests=model.tests,
         place=Place(file=document.file, line=document.line((*base, "name"))),
@@ -146,23 +146,17 @@ def _plan(when: When, columns: Mapping[str, str], schema: Schema, faults: Faults
         return None, query
 
 
-def _calendar(when: When, faults: Faults) -> Calendar:
+def _calendar(when: When, calendars: Mapping[str, Calendar] | None, faults: Faults) -> Calendar:
+    """The days that do not count. They are no part of a rule's meaning: next year's holidays change nothing that fires today."""
     said = when.except_
-    if not said:
-        return Calendar()
     if isinstance(said, str):
-        faults.add(
-            ("when", "except"), f"no calendar is called '{said}'",
-            "calendars of on-call files come later; write {country: HU}, or {dates: [2026-12-24]}",
-        )  # fmt: skip
-        return Calendar()
-    if said.country and not known_country(said.country, said.subdivision):
-        faults.add(("when", "except", "country"), f"the holidays of '{said.country}' are not known", "as in HU, DE, US")
-        return Calendar()
-    dates: set[date] = set()
-    for i, text in enumerate(said.dates):
-        try:
-            dates.add(date.fromisoformat(text))
-        except ValueError:
-            faults.add(("when", "except", "dates", i), f"'{text}' is no date", "write for example 2026-12-24")
-    return Calendar(country=said.country, subdivision=said.subdivision, dates=frozenset(dates))
+        if said and calendars is not None and said not in calendars:
+            faults.add(
+                ("when", "except"), f"no calendar is called '{said}'",
+                suggest(said, calendars) or "calendars stand in rules/oncall/; or write {country: HU}, {dates: [2026-12-24]}",
+            )  # fmt: skip
+        return (calendars or {}).get(said, Calendar())
+    wrong = list(days_faults(said))
+    for path, message, hint in wrong:
+        faults.add(("when", "except", *path), message, hint)
+    return Calendar() if wrong else days(said)

@@ -50,11 +50,28 @@ def arm(rules: Iterable[Rule], timers: Collection[Timer], memory: Memory, at: da
                 memory.drop_timer(timer.rule, timer.kind, timer.key)
         for key, item in items.items():
             at_work = known.get((rule.name, key))
-            if at_work is None or at_work.data.get("meaning") != item.meaning:
+            if at_work is None or at_work.data.get("meaning") != item.meaning or _moved(at_work, item, at):
                 _next(rule, item, at, memory)
         for key, state in memory.conditions(rule.name).items():
-            if key not in items:
+            if key not in items or _left_out(state, items[key]):
                 _quietly(rule, state, at, commit_seq, memory)
+
+
+def _moved(timer: Timer, item: Item, at: datetime) -> bool:
+    """Whether the calendar says something else of what lies ahead. What was scheduled before ``at`` is judged by its grace,
+    unless its day counts no more.
+    """
+    scheduled = moment(int(str(timer.data["at_us"])))
+    if scheduled <= at:
+        return not item.schedule.counts(scheduled)
+    before = item.schedule.before(scheduled)
+    return item.schedule.after(at) != scheduled or (before is not None and micros(before) != timer.data["from_us"])
+
+
+def _left_out(state: ConditionState, item: Item) -> bool:
+    """Whether what fires is about a day that counts no more."""
+    scheduled = state.data.get("scheduled_us")
+    return isinstance(scheduled, int) and not item.schedule.counts(moment(scheduled))
 
 
 def _quietly(rule: Rule, state: ConditionState, at: datetime, commit_seq: int, memory: Memory) -> None:

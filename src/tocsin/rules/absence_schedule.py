@@ -8,48 +8,18 @@ An hour that the clock skips means the next instant, one that comes twice means 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import holidays
 from cronsim import CronSim, CronSimError
+
+from tocsin.model.calendar import Calendar
 
 MOST_SKIPPED = 1000
 """Scheduled times in a row that a calendar may leave out; beyond it nothing is awaited any more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calendar:
-    """Days that do not count."""
-
-    country: str = ""  # ISO 3166-1, its public holidays
-    subdivision: str = ""
-    dates: frozenset[date] = frozenset()
-
-    def __contains__(self, day: object) -> bool:
-        return isinstance(day, date) and (day in self.dates or (bool(self.country) and day in self._holidays()))
-
-    def _holidays(self) -> Mapping[date, str]:
-        return _country(self.country, self.subdivision)
-
-
-@lru_cache(maxsize=64)
-def _country(country: str, subdivision: str) -> Mapping[date, str]:
-    found: Mapping[date, str] = holidays.country_holidays(country, subdiv=subdivision or None)
-    return found
-
-
-def known_country(country: str, subdivision: str = "") -> bool:
-    """Whether the public holidays of a country are known."""
-    try:
-        _country(country, subdivision)
-    except NotImplementedError:
-        return False
-    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +50,10 @@ class Schedule:
     def before(self, at: datetime) -> datetime | None:
         """The last scheduled time before ``at``; UTC. None: there is none."""
         return self._step(at, reverse=True)
+
+    def counts(self, scheduled: datetime) -> bool:
+        """Whether the day of a scheduled time counts."""
+        return scheduled.astimezone(ZoneInfo(self.zone)).date() not in self.skip
 
     def _step(self, at: datetime, *, reverse: bool) -> datetime | None:
         tz = ZoneInfo(self.zone)

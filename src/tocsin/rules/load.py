@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tocsin.config.document import Document, KeyPath, load_file, parse, suggest
 from tocsin.errors import ContentError, Problem
+from tocsin.model.calendar import Calendar
 from tocsin.rules.absence_compile import compile_awaited, is_awaited
 from tocsin.rules.checks import Schema
 from tocsin.rules.compile import compile_rule, once
@@ -30,10 +31,12 @@ def load_rules(
     *,
     names: Mapping[Path, str] | None = None,
     tables: Mapping[str, pa.Table] | None = None,
+    calendars: Mapping[str, Calendar] | None = None,
 ) -> RuleSet:
     """All rules of ``files``, checked against ``schema`` (table → column → KQL type, reference tables included).
 
-    ``names`` says what problems call a file; ``tables`` are the rows that ``for_each`` goes over. Raises ContentError with every problem of every file; then nothing was loaded.
+    ``names`` says what problems call a file; ``tables`` are the rows that ``for_each`` goes over, ``calendars`` those that
+    ``except`` may name (None: not known, each leaves out no day). Raises ContentError with every problem of every file; then nothing was loaded.
     """
     problems: list[Problem] = []
     documents: list[Document] = []
@@ -42,7 +45,7 @@ def load_rules(
             documents.append(load_file(path, (names or {}).get(path)))
         except ContentError as e:
             problems += e.problems
-    rules = load_documents(documents, schema, problems, tables)
+    rules = load_documents(documents, schema, problems, tables, calendars)
     if any(not p.warning for p in problems):
         raise ContentError(problems)
     return rules
@@ -53,6 +56,7 @@ def load_documents(
     schema: Schema,
     problems: list[Problem],
     tables: Mapping[str, pa.Table] | None = None,
+    calendars: Mapping[str, Calendar] | None = None,
 ) -> RuleSet:
     """The rules of ``documents`` that are right; what is wrong is added to ``problems``."""
     rules: dict[str, Rule] = {}
@@ -62,7 +66,7 @@ def load_documents(
         table = (tables or {}).get(name)
         return table.to_pylist() if table is not None else ()
 
-    awaited = partial(compile_awaited, rows=rows)
+    awaited = partial(compile_awaited, rows=rows, calendars=calendars)
     for document in documents:
         defaults = _defaults(document, problems)
         for i, data in enumerate(_entries(document, problems)):

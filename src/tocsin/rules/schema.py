@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
+from tocsin.config.calendars import DaysModel
 from tocsin.config.document import YamlModel
 from tocsin.config.durations import Duration, parse_duration
 from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
@@ -88,12 +89,8 @@ class Past(YamlModel):
     min_runs: int = Field(10, ge=1, description="says nothing with fewer runs than these", examples=[10])
 
 
-class Except(YamlModel):
+class Except(DaysModel):
     """Days that do not count."""
-
-    country: str = Field("", description="its public holidays", examples=["HU"])
-    subdivision: str = Field("", description="a part of the country", examples=["BY"])
-    dates: tuple[str, ...] = Field((), description="these days", examples=[["2026-12-24"]])
 
 
 class When(Match):
@@ -111,7 +108,10 @@ class When(Match):
     grace: str = Field("", description="how late it may be", examples=["30m"])
     timezone: str = Field("UTC", description="of `cron`", examples=["Europe/Budapest"])
     except_: str | Except = Field(
-        "", alias="except", description="a calendar whose days do not count", examples=[{"country": "HU"}]
+        "",
+        alias="except",
+        description="days that do not count: a calendar's name, or these",
+        examples=["hu-holidays", {"country": "HU"}],
     )
     consumer: str = Field("", description="the consumer that would bring it; all where absent", examples=["airflow"])
     duration: Past | None = Field(None, description="a run's length against the past")

@@ -68,7 +68,6 @@ LATER = {
     "route.group_wait": "route: {group_wait: 30s}",
     "route.repeat_interval": "route: {repeat_interval: 4h}",
     "inhibit": "inhibit: []",
-    "calendars": "calendars: {}",
     "time_intervals": "time_intervals: []",
     "maintenance": "maintenance: []",
     "schedules": "schedules: []",
@@ -103,6 +102,12 @@ def test_all_faults_of_all_files_come_at_once(tmp_path: Path) -> None:
     assert [p.partition(": ")[0] for p in found] == ["a.yaml:2", "a.yaml:3", "a.yaml:3", "b.yaml:3", "b.yaml:4"]
     assert "did you mean 'Europe/Budapest'?" in found[2]
     assert "did you mean 'email'?" in found[3]
+
+
+def test_a_calendar_has_one_place(tmp_path: Path) -> None:
+    """A name is declared once over all files."""
+    found = problems(tmp_path, a="calendars:\n  hu: {country: HU}\n", b="calendars:\n\n  hu: {dates: [2026-12-24]}\n")
+    assert ["b.yaml:3: calendars.hu: 'hu' is taken; it stands in a.yaml:2"] == found
 
 
 def test_names_that_nobody_declared_are_faults(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from tocsin.kql.schema import schema_with
+from tocsin.notify.oncall import OnCall, load_oncall
 from tocsin.rules.load import load_rules
 from tocsin.rules.testing import run_tests
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "waiting.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
+FENCES = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
+EXAMPLES = [text for text in FENCES if text.startswith("rules:")]
+ONCALL = [text for text in FENCES if text not in EXAMPLES]
 SCHEMA = schema_with({"nightlies": {"experiment": "string", "cron": "string", "grace": "string"}})
 SHIPPED = ("stuck", "silent", "no-progress", "too-slow", "too-fast", "preempted", "nightly")
 
@@ -23,6 +26,13 @@ def test_examples_load_and_their_tests_pass(text: str, tmp_path: Path) -> None:
     rules = load_rules([path], SCHEMA)
     assert rules.rules
     assert [] == [str(r) for r in run_tests(rules) if not r.passed]
+
+
+@pytest.mark.parametrize("text", ONCALL, ids=range(len(ONCALL)))
+def test_examples_of_oncall_files_load(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "oncall.yaml"
+    path.write_text(text)
+    assert load_oncall([path]) != OnCall()
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -1,0 +1,23 @@
+"""What on-call files say of days that do not count, given to the rules: rooms that do not know each other."""
+
+from __future__ import annotations
+
+from tocsin.clock import Clock, SystemClock
+from tocsin.config.calendars import read_calendars, refresh
+from tocsin.config.home import Home
+from tocsin.errors import Problem
+from tocsin.model.calendar import Calendar
+from tocsin.notify.oncall import OnCall
+
+
+def calendars_of(
+    oncall: OnCall, home: Home, problems: list[Problem], clock: Clock | None = None
+) -> dict[str, Calendar]:
+    """The calendars that ``oncall`` declares, read; faults and warnings go to ``problems``."""
+    now = (clock or SystemClock()).now()
+    return read_calendars(oncall.calendars, home.path, home.calendar_cache, now, problems)
+
+
+def refresh_calendars(oncall: OnCall, home: Home, clock: Clock) -> bool:
+    """Fetch calendars anew whose copies are older than a day; whether one says something else now."""
+    return refresh(oncall.calendars, home.calendar_cache, clock.now())

@@ -1,0 +1,115 @@
+"""Calendars with a name in rules that wait by a schedule: which days count is no part of a rule's meaning."""
+
+from collections.abc import Callable
+from datetime import date
+
+import pytest
+
+from tests.unit.rules.conftest import Engine
+from tocsin.config.document import load
+from tocsin.errors import Problem
+from tocsin.kql.schema import schema_with
+from tocsin.model.alert import Phase
+from tocsin.model.calendar import Calendar
+from tocsin.rules.load import load_documents
+from tocsin.rules.ruleset import RuleSet
+
+Make = Callable[..., Engine]
+TEXT = """
+rules:
+  - name: nightly
+    when: {absent: {status: Completed}, cron: "0 14 * * *", grace: 30m, except: company}
+"""
+MONDAY, TUESDAY, WEDNESDAY = date(2026, 1, 5), date(2026, 1, 6), date(2026, 1, 7)
+
+
+def rules(*days: date, text: str = TEXT, name: str = "company") -> tuple[RuleSet, list[str]]:
+    problems: list[Problem] = []
+    calendars = {name: Calendar(dates=frozenset(days)), "hu-holidays": Calendar(country="HU")}
+    found = load_documents([load(text, "rules.yaml")], schema_with({}), problems, calendars=calendars)
+    return found, [str(p) for p in problems]
+
+
+def awaiting(engine: Make, *days: date) -> Engine:
+    made = engine(TEXT.replace(", except: company", ""))
+    made.use(rules(*days)[0])
+    return made
+
+
+def told(engine: Engine, at: str) -> tuple[int, int]:
+    engine.at(at).tick()
+    engine.tick()
+    return len(engine.told()), len(engine.resolved())
+
+
+def test_days_of_a_named_calendar_do_not_count(engine: Make) -> None:
+    """Monday is left out, Tuesday rings."""
+    nightly = awaiting(engine, MONDAY)
+    assert (0, 0) == told(nightly, "150m")
+    assert (1, 0) == told(nightly, "1590m")
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [("hu-holiday", "did you mean 'hu-holidays'?"), ("work", "known are company, hu-holidays")],
+)
+def test_a_name_that_nobody_declared_is_a_fault_at_its_line(said: str, hint: str) -> None:
+    """With what would be right."""
+    _, problems = rules(text=TEXT.replace("company", said))
+    assert [f"rules.yaml:4: rules[0].when.except: no calendar is called '{said}'; {hint}"] == problems
+
+
+def test_where_calendars_are_not_known_none_is_missed() -> None:
+    """A broken on-call file makes no second fault of each rule."""
+    problems: list[Problem] = []
+    load_documents([load(TEXT, "rules.yaml")], schema_with({}), problems)
+    assert [] == problems
+
+
+def test_a_changed_calendar_is_no_other_meaning() -> None:
+    """Next year's holidays change nothing that fires today."""
+    assert rules(MONDAY)[0].rules["nightly"].meaning == rules(TUESDAY)[0].rules["nightly"].meaning
+
+
+def test_a_day_that_is_taken_out_is_awaited_no_more(engine: Make) -> None:
+    """Also where its time has passed and its grace runs: what was announced in time is heeded."""
+    for at in ("1h", "140m"):
+        nightly = awaiting(engine)
+        nightly.at(at).use(rules(MONDAY)[0])
+        assert (0, 0) == told(nightly, "150m")
+        assert (1, 0) == told(nightly, "1590m")
+
+
+def test_a_day_that_counts_again_is_awaited(engine: Make) -> None:
+    """Tuesday's was next; it is Monday's now."""
+    nightly = awaiting(engine, MONDAY)
+    nightly.at("1h").use(rules()[0])
+    assert (1, 0) == told(nightly, "150m")
+
+
+def test_another_calendar_leaves_a_grace_that_runs_alone(engine: Make) -> None:
+    """Monday's is still missing."""
+    nightly = awaiting(engine)
+    nightly.at("140m").use(rules(WEDNESDAY)[0])
+    assert (1, 0) == told(nightly, "150m")
+
+
+def test_what_fires_about_a_day_that_is_taken_out_ends_quietly(engine: Make) -> None:
+    """No recovered mail: nothing came. What fires about another day goes on."""
+    nightly = awaiting(engine)
+    assert (1, 0) == told(nightly, "150m")
+    nightly.at("160m").use(rules(TUESDAY)[0])
+    assert [Phase.FIRING] == [s.phase for s in nightly.state.conditions("nightly").values()]
+    nightly.at("170m").use(rules(MONDAY)[0])
+    assert [] == [s.phase for s in nightly.state.conditions("nightly").values()]
+    assert (1, 0) == told(nightly, "171m")
+    assert (2, 0) == told(nightly, "1590m")
+
+
+def test_since_when_it_may_come_follows_the_calendar(engine: Make) -> None:
+    """Monday is taken out on Monday evening: what came on Sunday evening is Tuesday's then."""
+    nightly = awaiting(engine)
+    nightly.at("1h").come({"Status": "Completed", "TimeGenerated": "-14h"})
+    assert (0, 0) == told(nightly, "150m")
+    nightly.at("7h").use(rules(MONDAY)[0])
+    assert (0, 0) == told(nightly, "1590m")
