@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from tocsin.alerts.conditions import Terms
 from tocsin.config.calendars import days, days_faults
 from tocsin.config.document import Document, KeyPath, suggest
 from tocsin.errors import Problem, QueryError
@@ -26,6 +25,7 @@ from tocsin.rules.checks import (
     checked_templates,
     rule_info,
 )  # fmt: skip
+from tocsin.rules.endings import absence_terms
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
 from tocsin.rules.unsupported import unsupported_beside, window_only
@@ -75,6 +75,7 @@ def compile_awaited(
     keep = tuple(said(lambda m: m.keep, "keep"))
     check_fields(columns, by, keep, labels, faults)
     summary = checked_template(model.summary, ("summary",), None, faults)
+    terms = absence_terms(model, said, faults)
     check_targets(said, faults)
     reference = {table: dict(columns)} if table else {}
     check_test_tables(model.tests, reference, faults)
@@ -103,7 +104,7 @@ def compile_awaited(
             schema=schema,
             calendar=calendar,
             items=items,
-            terms=Terms(tells_end=model.resolve != "never"),
+            terms=terms,
         ),
         final=False,
         final_after=FINAL_AFTER,
