@@ -24,9 +24,26 @@ _SET = (
 )
 _BINNED = "CAST(floor((epoch_us({0}) - epoch_us({2})) / epoch_us({1})) * epoch_us({1}) AS BIGINT)"
 
+# Least squares over y at x = 1, 2, …; variances divide by n - 1, as the reference's example does. Nothing for fewer than two.
+_FIT = (
+    "list_transform([CASE WHEN json_type(to_json({0})) = 'ARRAY' THEN TRY_CAST(to_json({0}) AS DOUBLE[]) END], lambda _y: "
+    "list_transform([{{'y': _y, 'n': len(_y), 'mean': list_avg(_y), 'mid': (len(_y) + 1) / 2.0}}], lambda _m: "
+    "list_transform([{{"
+    "'xx': list_sum(list_transform(range(1, _m.n + 1), lambda _i: (_i - _m.mid) ** 2)), "
+    "'xy': list_sum(list_transform(range(1, _m.n + 1), lambda _i: (_i - _m.mid) * (_m.y[_i] - _m.mean))), "
+    "'yy': list_sum(list_transform(_m.y, lambda _v: (_v - _m.mean) ** 2))}}], lambda _s: "
+    "CASE WHEN _m.n >= 2 AND len(list_filter(_m.y, lambda _v: _v IS NULL)) = 0 THEN to_json({{"
+    "'rsquare': CASE WHEN _s.yy = 0 THEN 1.0 ELSE _s.xy ** 2 / (_s.xx * _s.yy) END, 'slope': _s.xy / _s.xx, "
+    "'variance': _s.yy / (_m.n - 1), 'rvariance': (_s.yy - _s.xy ** 2 / _s.xx) / (_m.n - 1), "
+    "'interception': _m.mean - _s.xy / _s.xx * _m.mid, "
+    "'line_fit': list_transform(range(1, _m.n + 1), lambda _i: _m.mean + _s.xy / _s.xx * (_i - _m.mid))}}) END"
+    ")[1])[1])[1]"
+)
+
 SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
     "bag_has_key": ("coalesce(json_type({0}) = 'OBJECT' AND list_contains(json_keys({0}), {1}), FALSE)", (2,)),
     "bag_keys": ("(CASE WHEN json_type({0}) = 'OBJECT' THEN to_json(json_keys({0})) END)", (1,)),
+    "series_fit_line_dynamic": (_FIT, (1,)),
     "strcmp": ("(CASE WHEN {0} < {1} THEN -1 WHEN {0} > {1} THEN 1 ELSE 0 END)", (2,)),
     "unixtime_microseconds_todatetime": ("make_timestamp(CAST({0} AS BIGINT))", (1,)),
     "unixtime_milliseconds_todatetime": ("make_timestamp(CAST({0} * 1000 AS BIGINT))", (1,)),

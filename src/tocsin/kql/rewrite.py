@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from tocsin.errors import QueryError
 from tocsin.kql import series
 from tocsin.kql.schema import HIDDEN
-from tocsin.kql.stages import Stage, find, split, stages, written
+from tocsin.kql.stages import Stage, find, find_mark, split, stages, written
 from tocsin.kql.tokens import Token, TokenKind, tokenize
 
 MAX_REWRITES = 40
@@ -78,6 +78,8 @@ def _first_change(query: str, tokens: tuple[Token, ...], number: int) -> str | N
             continue
         if stage.leads and len(stage.words) > 1 and stage.words[1].text != "(" and word == "search":
             return _leading_search(query, stage)
+        if stage.leads and word == "declare":
+            return _declared(query, stage)
         rewrite = _STAGES.get(word)
         if rewrite is not None and not stage.leads:
             made = rewrite(query, stage, number)
@@ -211,6 +213,25 @@ def _leading_search(query: str, stage: Stage) -> str:
     return f"{query[: stage.start]}{source} | where {_searched(query, stage, words[close + 1 :])} {query[stage.end :]}"
 
 
+def _declared(query: str, stage: Stage) -> str:
+    """``declare query_parameters(name: type = value, …)`` as lets: a rule is asked for by nobody who could give values."""
+    words = stage.words[1:]
+    if len(words) < 4 or words[0].text != "query_parameters" or words[1].text != "(":
+        raise stage.error(
+            query, "only query_parameters can be declared", "declare query_parameters(status: string = 'Failed')"
+        )
+    lets = []
+    for part in split(words[2:-1]):
+        equals = find_mark(part, "=")
+        if equals < 0:
+            name = part[0].text if part else "a parameter"
+            raise stage.error(
+                query, f"{name} has no value", f"give it one: declare query_parameters({name}: string = 'x')"
+            )
+        lets.append(f"let {part[0].text} = {written(query, part[equals + 1 :])}")
+    return f"{query[: stage.start]}{'; '.join(lets)}{query[stage.end :]}"
+
+
 def _searched(query: str, stage: Stage, words: Sequence[Token]) -> str:
     """A search predicate: a bare text is looked for in all string columns, ``column: text`` in one."""
     while len(words) > 2 and words[1].text == "=" and words[0].text in ("kind",):
@@ -285,6 +306,11 @@ def _make_series(query: str, stage: Stage, number: int) -> str:
     return hoisted(query, stage, number, lets, made)
 
 
+def _extend(query: str, stage: Stage, number: int) -> str | None:
+    made = series.fit_line(query, stage, number)
+    return None if made is None else _replaced(query, stage, made)
+
+
 def _mv_apply(query: str, stage: Stage, number: int) -> str:
     lets, made = series.mv_apply(query, stage, f"{HIDDEN}{number}")
     return hoisted(query, stage, number, lets, made)
@@ -294,6 +320,7 @@ _STAGES: dict[str, Callable[[str, Stage, int], str | None]] = {
     "as": _as,
     "distinct": _distinct,
     "evaluate": _evaluate,
+    "extend": _extend,
     "make-series": _make_series,
     "mv-apply": _mv_apply,
     "mv-expand": _mv_expand,

@@ -1,11 +1,11 @@
-"""make-series, mv-apply and pivot, written as the queries that they are short for."""
+"""make-series, mv-apply, pivot and series_fit_line, written as the queries that they are short for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from tocsin.kql.schema import HIDDEN
-from tocsin.kql.stages import Stage, find, split, written
+from tocsin.kql.stages import Stage, find, find_mark, split, written
 from tocsin.kql.tokens import Token, TokenKind
 
 _TIME, _ONE, _ROW = f"{HIDDEN}time", f"{HIDDEN}one", f"{HIDDEN}row"
@@ -25,14 +25,24 @@ def make_series(query: str, stage: Stage, source: str) -> tuple[list[tuple[str, 
     on = find(words, "on")
     tail = words[on + 1 :] if on > 0 else ()
     at = {name: find(tail, name) for name in ("from", "to", "step", "by")}
-    if on < 1 or min(at["from"], at["to"], at["step"]) < 1:
+    if on < 1 or at["step"] < 1:
         hint = "make-series n = count() on TimeGenerated from ago(1d) to now() step 1h by Target"
-        raise stage.error(query, "make-series needs on, from, to and step", hint)
-    axis = written(query, tail[: at["from"]])
-    begin = written(query, tail[at["from"] + 1 : at["to"]])
-    until = written(query, tail[at["to"] + 1 : at["step"]])
-    by = at["by"]
+        raise stage.error(query, "make-series needs on and step", hint)
+    by, ends = at["by"], (at["from"], at["to"])
+    axis = written(query, tail[: min(i for i in (*ends, at["step"]) if i > 0)])
     step = written(query, tail[at["step"] + 1 : by if by >= 0 else None])
+    lets: list[tuple[str, str]] = []
+    if at["from"] > 0:
+        begin = written(query, tail[at["from"] + 1 : at["to"] if at["to"] > 0 else at["step"]])
+    else:  # the first step that holds something
+        begin = f"{source}f"
+        lets.append((begin, f"toscalar({source} | summarize {_ONE} = min({axis}) | project bin({_ONE}, {step}))"))
+    if at["to"] > 0:
+        until = written(query, tail[at["to"] + 1 : at["step"]])
+    else:  # the end of the last one
+        until = f"{source}u"
+        last = f"toscalar({source} | summarize {_ONE} = max({axis}) | project bin_at({_ONE}, {step}, {begin}) + {step})"
+        lets.append((until, last))
     keys = [_named(query, stage, key) for key in split(tail[by + 1 :])] if by >= 0 else []
     values = [_series(query, stage, part) for part in split(words[:on])]
     names = [name for name, _ in keys]
@@ -52,7 +62,38 @@ def make_series(query: str, stage: Stage, source: str) -> tuple[list[tuple[str, 
     )
     grouped = f" by {', '.join(names)}" if names else ""
     made = f"{source}g | join kind=leftouter {source}b on {joined} | extend {filled} | summarize {lists}{grouped}"
-    return [(f"{source}b", base), (f"{source}g", grid)], made
+    return [*lets, (f"{source}b", base), (f"{source}g", grid)], made
+
+
+FIT = ("rsquare", "slope", "variance", "rvariance", "interception", "line_fit")
+"""What ``series_fit_line`` gives, in its order. Source: the reference of series_fit_line()."""
+
+
+def fit_line(query: str, stage: Stage, number: int) -> str | None:
+    """``extend (a, b, …) = series_fit_line(y)``, or without names, as columns of ``series_fit_line_dynamic(y)``."""
+    parts = split(stage.words[1:])
+    for at, part in enumerate(parts):
+        equals = find_mark(part, "=")
+        call = part[equals + 1 :]
+        if not call or call[0].text != "series_fit_line":
+            continue
+        of = call[2:-1]
+        if len(call) < 4 or call[1].text != "(" or call[-1].text != ")":
+            raise stage.error(query, "series_fit_line stands alone", "extend (r, slope) = series_fit_line(y)")
+        given = part[1 : equals - 1] if equals > 0 and part[0].text == "(" else part[: max(equals, 0)]
+        prefix = f"series_fit_line_{of[0].text}_" if len(of) == 1 else "series_fit_line_"
+        names = [written(query, name) for name in split(given)] if given else [prefix + name for name in FIT]
+        bag = f"{HIDDEN}fit{number}"
+        columns = [
+            f"{name} = {bag}.{field}" if field == "line_fit" else f"{name} = toreal({bag}.{field})"
+            for name, field in zip(names, FIT, strict=False)
+        ]
+        before = [written(query, other) for other in parts[:at]]
+        after = [written(query, other) for other in parts[at + 1 :]]
+        made = [*before, f"{bag} = series_fit_line_dynamic({written(query, of)})"]
+        rest = f" | extend {', '.join(after)}" if after else ""
+        return f"| extend {', '.join(made)} | extend {', '.join(columns)} | project-away {bag}{rest}"
+    return None
 
 
 def _by(keys: Sequence[tuple[str, str]], binned: str) -> str:

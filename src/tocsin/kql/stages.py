@@ -129,6 +129,11 @@ def find(words: Sequence[Token], name: str) -> int:
     return -1
 
 
+def find_mark(words: Sequence[Token], mark: str) -> int:
+    """Index of the first punctuation ``mark``, also inside brackets, -1 where there is none."""
+    return next((i for i, word in enumerate(words) if word.kind is TokenKind.PUNCT and word.text == mark), -1)
+
+
 def written(query: str, words: Sequence[Token]) -> str:
     """The text of words as it stands in the query."""
     return query[words[0].start : words[-1].end] if words else ""

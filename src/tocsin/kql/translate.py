@@ -110,8 +110,6 @@ def _lowered(text: str, query: str) -> Any:
 def analyse(query: str, schema: Schema) -> Analysed:
     """Parse, check names against the schema, and type a query."""
     text, tree = read(query)
-    if tree.parameters:
-        raise text.error("declare query_parameters is refused", "declare", "write the value, or use let")
     each = Pass(text)
     typed, columns = each.query(tree, schema)
     return Analysed(text=text, tree=typed, tables=frozenset(each.read & set(schema)), columns=columns)

@@ -126,6 +126,7 @@ _RESULT: dict[str, str] = {
             "pack",
             "make_set",
             "bag_keys",
+            "series_fit_line_dynamic",
             "make_bag",
             "make_bag_if",
             "make_set_if",

@@ -186,12 +186,14 @@ def test_gives_what_the_reference_says(
         ("T | evaluate autocluster()", "summarize"),
         ("externaldata (a: string) ['x.csv']", "tables/"),
         ("search 'x'", "search in (RunStatusChanged)"),
-        ("T | make-series count() on t step 1h", "from ago(1d) to now()"),
+        ("T | make-series count() by k", "from ago(1d) to now()"),
+        ("declare query_parameters(a: string); T | where k == a", "a: string = 'x'"),
+        ("T | extend a = 2 * series_fit_line(d)", "lookup"),
         ("T | top-nested 2 of k by count(), top-nested 1 of n by count()", "one level"),
         ("T | extend a = row_number()", "sort first"),
         ("T | sort by n | where prev(n) == 1", "extend x = prev(…) first"),
         ("T | summarize p = percentiles(n, 5, 50)", "percentile(x, 5)"),
-        ("T | extend a = series_fit_line(d)", "lookup"),
+        ("T | extend a = series_decompose_anomalies(d)", "lookup"),
         ("T | mv-apply e = d.list on (take 1)", "mv-expand and summarize"),
         ("T | facet by k", "one query for each"),
         ("T | project-keep nope", "there are"),
@@ -203,12 +205,65 @@ def test_what_is_refused_says_what_to_write_instead(query: str, hint: str) -> No
     assert hint in str(caught.value)
 
 
+def test_a_line_is_fitted_as_in_the_example_of_the_reference(con: duckdb.DuckDBPyConnection) -> None:
+    """x counts from 1, variances divide by n - 1: so says the example of series_fit_line()."""
+    types, rows = answer(
+        con,
+        "print y = dynamic([2, 5, 6, 8, 11, 15, 17, 18, 25, 26, 30, 30])"
+        "| extend before = 1, (RSquare, Slope, Variance, RVariance, Interception, LineFit) = series_fit_line(y), after = 2"
+        "| project-away y",
+    )
+    assert ["int", "real", "real", "real", "real", "real", "dynamic", "int"] == [
+        "int" if kind == "long" else kind for kind in types.values()
+    ]
+    (one, *numbers, line, two) = rows[0]
+    assert (1, 2) == (one, two)
+    assert [0.9829, 2.7308, 98.6288, 1.6865, -1.6667] == pytest.approx(numbers, abs=1e-4)
+    fitted = [1.064, 3.7945, 6.526, 9.256, 11.987, 14.718, 17.449, 20.180, 22.910, 25.641, 28.371, 31.102]
+    assert fitted == pytest.approx(line, abs=1e-3)
+
+
+def test_a_line_of_what_is_no_series_of_numbers_is_null(con: duckdb.DuckDBPyConnection) -> None:
+    for value in ("dynamic([])", "dynamic([1])", "dynamic([1, null, 3])", "dynamic(['a', 'b'])", "dynamic({'a': 1})"):
+        assert [(None,)] == answer(con, f"print y = {value} | project f = series_fit_line_dynamic(y)")[1], value
+    flat = "print y = dynamic([4, 4, 4]) | extend f = series_fit_line_dynamic(y) | project toreal(f.slope), toreal(f.variance)"
+    assert [(0.0, 0.0)] == answer(con, flat)[1]
+
+
+def test_columns_of_a_fitted_line_have_names_of_their_own(con: duckdb.DuckDBPyConnection) -> None:
+    types, _ = answer(
+        con, "T | make-series n2 = count() on t step 1h | extend series_fit_line(n2) | project-keep series*"
+    )
+    assert [
+        f"series_fit_line_n2_{part}"
+        for part in ("rsquare", "slope", "variance", "rvariance", "interception", "line_fit")
+    ] == list(types)
+
+
+def test_a_series_without_ends_goes_from_the_first_step_to_the_last(con: duckdb.DuckDBPyConnection) -> None:
+    """The first and the last step that hold something; one end that is said stays."""
+    hours = [NOW - timedelta(hours=h) for h in (3, 2, 1)]
+    assert [([1, 1, 1], hours)] == answer(con, "T | make-series c = count() on t step 1h")[1]
+    late = f"datetime({NOW - timedelta(hours=2)})"
+    assert [([1, 1], hours[1:])] == answer(con, f"T | make-series c = count() on t from {late} step 1h")[1]
+    assert [([1], hours[:1])] == answer(con, f"T | make-series c = count() on t to {late} step 1h")[1]
+    both = answer(con, "T | make-series c = count() on t step 1h by k | project k, c")[1]
+    assert [("a", [1, 1, 0]), ("b", [0, 0, 1])] == sorted(both)
+
+
+def test_parameters_with_values_are_lets(con: duckdb.DuckDBPyConnection) -> None:
+    query = (
+        "declare query_parameters(key: string = 'a', least: long = 2);\nT | where k == key and n >= least | project n"
+    )
+    assert [(2,)] == answer(con, query)[1]
+
+
 def test_a_fault_in_a_rewritten_query_has_the_place_in_what_was_written() -> None:
     """The text that is translated is another one; nobody but us has seen it."""
     for query, place in [
         ("T\n| serialize\n| where kk == 1", (3, 9)),
         ("T | as A\n| where (n == 1", (2, 9)),
-        ("T\n| make-series count() on t step 1h", (2, 3)),
+        ("T\n| make-series count() by k", (2, 3)),
     ]:
         with pytest.raises(QueryError) as caught:
             user_query(query, SCHEMA)

@@ -77,7 +77,7 @@ def test_now_is_bound_not_written() -> None:
         ("RunStatusChanged | where Message + 1 == 2", 0, 0, "+(VARCHAR, BIGINT)"),
         ("RunStatusChanged | extend __tocsin_rule = 1", 1, 27, "tocsin's own"),
         ("set query_now = datetime(2020-01-01); print now()", 0, 0, "set query_now is refused"),
-        ("declare query_parameters(a: string); print a", 1, 1, "is refused"),
+        ("declare query_parameters(a: string); print a", 1, 1, "a has no value"),
     ],
 )
 def test_an_error_says_where_and_what_would_be_right(query: str, line: int, column: int, says: str) -> None:
