@@ -27,6 +27,8 @@ NO_DATA_CLOSES = timedelta(hours=24)
 REPEAT = timedelta(hours=4)
 """How often a firing instance is told again, where neither rule nor route says."""
 _US = timedelta(microseconds=1)
+EVENTS = frozenset({Phase.NONE, Phase.TOLD, Phase.CLOSED})
+"""Phases of what an event rule remembers as an instance: the children of a parent."""
 LIVE = frozenset({Phase.PENDING, Phase.FIRING, Phase.RECOVERING})
 """Phases of an instance that is under way."""
 _QUIET = frozenset({Why.NO_DATA, Why.RULE_CHANGED, Why.RULE_GONE, Why.EXPIRED})
@@ -338,13 +340,15 @@ def matters(before: ConditionState | None, after: ConditionState | None) -> bool
 
 def changed(state: ConditionState) -> ConditionState | None:
     """What a rule whose meaning changed remembers of an instance: None of a pending one; a firing one is closed quietly by
-    its next tick unless it still holds.
+    its next tick unless it still holds; what an event rule counts or has told stays.
     """
     if state.phase not in (Phase.FIRING, Phase.RECOVERING):
         return None
     return replace(state, data={**state.data, "changed": True})
 
 
+    if state.phase in EVENTS:
+        return state
 def gone(state: ConditionState, why: Why, *, at: datetime, commit_seq: int) -> Transition | None:
     """The quiet end of an instance whose rule is no more, or means something else; None where nobody saw it begin."""
     if state.phase not in LIVE:

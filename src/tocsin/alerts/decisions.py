@@ -44,12 +44,12 @@ def judge(
 ) -> Verdict:
     """Whether a stretch is to be told now.
 
-    A stretch is told once (``remembered`` has a TOLD event of it: ALREADY_TOLD), and only if all its events came after the
+    A stretch is told once (``remembered`` has a TOLD or COLLAPSED event of it: ALREADY_TOLD), and only if all its events came after the
     rule's start. One that holds an event from before is remembered by that event (BEFORE_START), so that the rule sees it
     when a late event splits it. It is stale while all its events are; a fresh event of a stretch so far found stale tells
     it, so that it does not matter which of them came first.
     """
-    if any(remembered.get(e.key) is Phase.TOLD for e in stretch.events):
+    if any(remembered.get(e.key) in (Phase.TOLD, Phase.COLLAPSED) for e in stretch.events):
         return Verdict(why=Why.ALREADY_TOLD)
     known = any(e.key in remembered for e in stretch.events)
     before = next((e for e in stretch.events if e.commit_seq <= start_seq), None)

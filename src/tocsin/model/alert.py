@@ -13,10 +13,11 @@ from tocsin.model.statuses import Severity
 
 
 class Phase(StrEnum):
-    """Where an alert is in its life. Event alerts: none → told | stale → closed. Conditions: the others."""
+    """Where an alert is in its life. Event alerts: none → told | collapsed | stale → closed. Conditions: the others."""
 
     NONE = ""
     TOLD = "told"
+    COLLAPSED = "collapsed"  # told by its parent's alert, or held for it
     STALE = "stale"
     CLOSED = "closed"
     PENDING = "pending"
@@ -40,6 +41,7 @@ class Why(StrEnum):
     CATCH_UP_OVER = "catch-up is over"
     RULE_CHANGED = "rule changed"
     RULE_GONE = "rule removed"
+    MAINTENANCE = "maintenance stops its clock"
     THRESHOLD = "condition holds"
     MUST_HOLD_LONGER = "holds, but not long enough yet"
     HELD_TOO_SHORT = "did not hold long enough"
@@ -53,6 +55,11 @@ class Why(StrEnum):
     RECOVERED = "recovered"
     NO_DATA = "no data"
     DEADLINE = "deadline passed"
+    COLLAPSED = "counts for its parent's alert"
+    ENOUGH_CHILDREN = "enough of its runs match"
+    TOO_FEW_CHILDREN = "too few of its runs match"
+    MORE_CHILDREN = "more of its runs match"
+    PARENT_ENDED = "it ended"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +78,7 @@ class Occurrence:
     rule: str
     run_id: str
     event: EventKey
-    phase: Phase  # TOLD or STALE
+    phase: Phase  # TOLD, COLLAPSED or STALE
     at: datetime  # T of the evaluation; UTC
     commit_seq: int
 

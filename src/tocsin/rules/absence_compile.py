@@ -18,6 +18,7 @@ from tocsin.rules.checks import (
     Said,
     Schema,
     check_fields,
+    check_row_only,
     check_targets,
     check_test_tables,
     check_tests,
@@ -67,6 +68,7 @@ def compile_awaited(
     if model.kind not in (None, Kind.ABSENCE.value):
         faults.add(("kind",), f"is '{model.kind}', but `absent` makes it an absence rule", "write kind: absence")
     check_tests(model.tests, faults)
+    check_row_only(model, faults)
     table = model.for_each.table if model.for_each else ""
     columns = _columns(table, schema, faults)
     calendar = _calendar(when, calendars, faults)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -281,7 +281,18 @@ def _matching_runs(log: LogReader, rule: Rule, after: int, hi: int) -> set[str] 
         table = log.select(f'SELECT DISTINCT "RunId" FROM ({sql})', {**bounds, **constants})
     except QueryError:  # the engine finds the rows that cannot be judged
         return None
-    return set(table.column(0).to_pylist())
+    runs = set(table.column(0).to_pylist())
+    return runs if rule.collapse is None else runs | _parents(log, rule.collapse.column, runs, after, hi)
+
+
+def _parents(log: LogReader, column: str, runs: Collection[str], after: int, hi: int) -> set[str]:
+    """Whose children ``runs`` are by what (after, hi] brought of them."""
+    rows_sql, bounds = history.commit_rows(after, hi)
+    table = log.select(
+        f"SELECT DISTINCT {column} FROM ({rows_sql}) WHERE RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))",
+        {**bounds, "runs": history.listed(runs)},
+    )
+    return set(table.column(0).to_pylist()) - {""}
 
 
 def _everybody(log: LogReader, after: int, hi: int, until: datetime) -> Heard:

@@ -104,8 +104,9 @@ class Ledger:
 
     @property
     def runs(self) -> set[str]:
-        """Runs of which something is remembered."""
-        return set(self._rules_of)
+        """Runs of which something is remembered, parents of such ones too."""
+        parents = (state.instance.get("RunId") for each in self._conditions.values() for state in each.values())
+        return set(self._rules_of).union(parent for parent in parents if isinstance(parent, str))
 
     def conditions(self, rule: str) -> Mapping[str, ConditionState]:
         """As ``State.conditions``."""

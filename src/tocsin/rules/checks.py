@@ -16,6 +16,7 @@ from tocsin.model.intent import RuleInfo
 from tocsin.rules import testevents, testtables
 from tocsin.rules.schema import NAME, Common, Defaults, InlineTest, RuleModel
 from tocsin.rules.templates import TemplateFault, TemplateText, checked
+from tocsin.rules.unsupported import row_only
 
 V = TypeVar("V")
 Schema = Mapping[str, Mapping[str, str]]
@@ -155,6 +156,12 @@ def check_targets(said: Said, faults: Faults) -> None:
     for i, target in enumerate(notify.to):
         if not (ADDRESS if "@" in target else re.compile(NAME)).fullmatch(target):
             faults.add(("notify", "to", i), f"'{target}' is neither a receiver's name nor an address")
+
+
+def check_row_only(model: RuleModel, faults: Faults) -> None:
+    """What a rule about no single events cannot have."""
+    for path in row_only(model):
+        faults.add(path, "belongs to a rule about single events", "leave it out")
 
 
 def check_tests(tests: Sequence[InlineTest], faults: Faults) -> None:

@@ -17,6 +17,7 @@ from tocsin.rules.checks import (
     Said,
     Schema,
     check_fields,
+    check_row_only,
     check_targets,
     check_test_tables,
     check_tests,
@@ -25,6 +26,8 @@ from tocsin.rules.checks import (
     reference_tables,
     rule_info,
 )  # fmt: skip
+from tocsin.rules.collapse import Collapsed, collapsed
+from tocsin.rules.collapse import faults as collapse_faults
 from tocsin.rules.endings import absence_terms
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
@@ -52,6 +55,7 @@ def compile_rule(
     check_fields(fields, by, keep, labels, faults)
     summary = checked_template(model.summary, ("summary",), None, faults)
     waits = _absence(model, said, faults)
+    collapse = _collapse(model, faults)
     check_targets(said, faults)
     reference = reference_tables(schema, plan.tables if plan else ())
     if plan is not None:
@@ -72,6 +76,7 @@ def compile_rule(
         query=query,
         row_plan=plan,
         absence=waits,
+        collapse=collapse,
         final=final,
         final_after=final_after,
         tell_within=said(lambda m: m.tell_within, "tell_within") or TELL_WITHIN,
@@ -79,7 +84,13 @@ def compile_rule(
         keep=keep,
         labels=labels,
         info=rule_info(model, said, subject, annotations, final=final),
-        meaning=meaning(kind, query, by, final=absence.words(waits) if waits else f"{final_after}" if final else ""),
+        meaning=meaning(
+            kind,
+            query,
+            by,
+            final=absence.words(waits) if waits else f"{final_after}" if final else "",
+            more=collapse.words if collapse else "",
+        ),
         was=model.was,
         tests=model.tests,
         place=Place(file=document.file, line=document.line((*base, "name"))),
@@ -97,9 +108,23 @@ def _absence(model: RuleModel, said: Said, faults: Faults) -> absence.Absence | 
     return absence.absence_of(model.when, absence_terms(model, said, faults))
 
 
-def meaning(kind: Kind, query: str, by: Sequence[str], *, final: str) -> str:
+def _collapse(model: RuleModel, faults: Faults) -> Collapsed | None:
+    """Which runs stand for others; None where each stands for itself."""
+    if model.collapse is None:
+        return None
+    if model.when is not None and absence.form_of(model.when) is not None:
+        check_row_only(model, faults)
+        return None
+    wrong = list(collapse_faults(model.collapse))
+    for path, message, hint in wrong:
+        faults.add(path, message, hint)
+    return None if wrong else collapsed(model.collapse)
+
+
+def meaning(kind: Kind, query: str, by: Sequence[str], *, final: str, more: str = "") -> str:
     """Hash of what decides which alerts there are. Comments and white space of the query do not count."""
-    return fingerprint(kind, "\0".join(t.text for t in tokenize(query)), "\0".join(by), final)
+    text = "\0".join(t.text for t in tokenize(query))
+    return fingerprint(kind, text, "\0".join(by), final, *([more] if more else []))
 
 
 def when_query(when: When) -> tuple[str, int]:

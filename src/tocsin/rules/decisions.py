@@ -25,6 +25,8 @@ QUIET = timedelta(minutes=1)
 
 TELLS = frozenset({Why.FIRST, Why.NO_TRY_CAME})
 STALE = frozenset({Why.TOO_OLD, Why.BEFORE_CONSUMER})
+COLLAPSED = frozenset({Why.COLLAPSED})
+_PHASES = {**dict.fromkeys(TELLS, Phase.TOLD), **dict.fromkeys(COLLAPSED, Phase.COLLAPSED)}
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +44,7 @@ class Decision:
     commit_seq: int
     computed: Mapping[str, object] = field(default_factory=dict)
     due: datetime | None = None  # of the deadline that decided it
+    about: Mapping[str, object] = field(default_factory=dict)  # more for the intent's data, JSON-able
 
     @property
     def occurrence(self) -> Occurrence:
@@ -50,7 +53,7 @@ class Decision:
             rule=self.rule.name,
             run_id=self.run_id,
             event=self.event.key,
-            phase=Phase.TOLD if self.why in TELLS else Phase.STALE,
+            phase=_PHASES.get(self.why, Phase.STALE),
             at=self.at,
             commit_seq=self.commit_seq,
         )
@@ -67,7 +70,7 @@ def write(
 ) -> None:
     """Turn ``decisions`` into occurrences, transitions, intents and catch-ups of ``memory``. ``rows`` are known already."""
     ordered = sorted(decisions, key=lambda d: d.order)
-    for whys in (TELLS, STALE):
+    for whys in (TELLS, STALE, COLLAPSED):
         wanted = [d for d in ordered if d.why in whys]
         unread = [(d.event.key, d.event.commit_seq) for d in wanted if d.event.key not in rows]
         only = None if whys is TELLS else frozenset().union(*(d.rule.reads for d in wanted))
@@ -76,10 +79,12 @@ def write(
             row = read.get(decision.event.key, {})
             if whys is TELLS:
                 _tell(decision, row, memory)
-            else:
-                _pass_over(decision, row, memory, heard)
+                continue
+            _record(decision, row, memory)
+            if whys is STALE:
+                _catch_up(decision, memory, heard)
     for decision in ordered:
-        if decision.why not in TELLS | STALE:  # before the rule's start: nobody's business but ours
+        if decision.why not in TELLS | STALE | COLLAPSED:  # before the rule's start: nobody's business but ours
             memory.remember(decision.occurrence)
 
 
@@ -106,7 +111,7 @@ def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None
             run_id=decision.run_id,
             root_run_id=root if isinstance(root, str) else "",
             event=fields,
-            data={} if decision.due is None else {"due": plain(decision.due)},
+            data={**({} if decision.due is None else {"due": plain(decision.due)}), **decision.about},
             commit_seq=decision.commit_seq,
             at=decision.at,
             event_time=moment(decision.event.key.time_us),
@@ -115,13 +120,19 @@ def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None
     )
 
 
-def _pass_over(decision: Decision, row: Mapping[str, object], memory: Memory, heard: Heard) -> None:
+def _record(decision: Decision, row: Mapping[str, object], memory: Memory) -> None:
+    """An occurrence that nobody is told of by itself."""
     rule, occurrence = decision.rule, decision.occurrence
     fields = {**row, **{name: plain(value) for name, value in decision.computed.items()}}
     instance = {name: fields.get(name) for name in rule.by}
     carried = {**{name: fields.get(name) for name in rule.keep}, **labels_of(rule, fields)}
     memory.remember(occurrence)
     memory.transitions.append(_transition(decision, occurrence, instance, carried))
+
+
+def _catch_up(decision: Decision, memory: Memory, heard: Heard) -> None:
+    """One more that is too old to tell."""
+    rule = decision.rule
     time = moment(decision.event.key.time_us)
     known = memory.catch_up(rule.name, decision.consumer)
     if known is None:

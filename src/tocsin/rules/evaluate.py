@@ -22,7 +22,9 @@ from tocsin.model.alert import Phase
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Instant, Timer, TimerKind
 from tocsin.model.intent import IntentKind
+from tocsin.model.statuses import Kind
 from tocsin.rules import absence_judge, deadlines_judge, deadlines_reckon, windows_instants
+from tocsin.rules.collapsing import forget
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.memory import Memory, RuleFailure, StateView
@@ -202,6 +204,8 @@ def _timers(
 
 def _alike(released: Sequence[Released]) -> Iterator[list[Released]]:
     """Groups that see the same commits."""
+        elif kind is TimerKind.CLOSE and rule is not None and rule.kind is Kind.ROW:
+            forget(each.timer, memory)
     for _, group in groupby(released, key=lambda r: r.commit_seq):
         yield list(group)
 

@@ -94,6 +94,11 @@ class RuleIndex:
         return {rule.name: rule for rule in self.rules}
 
     @cached_property
+    def collapsing(self) -> Sequence[Rule]:
+        """Those that collapse runs into their parents."""
+        return tuple(rule for rule in self.rules if rule.collapse is not None)
+
+    @cached_property
     def statuses(self) -> frozenset[str] | None:
         """The statuses that rules wait for; None where some rule does not say."""
         found: set[str] = set()

@@ -110,6 +110,11 @@ class Memory:
                 found[key] = state
         return found
 
+    def condition(self, rule: str, key: str) -> ConditionState | None:
+        """One instance remembered of a rule, by its key."""
+        changed = self._conditions.get(rule, {})
+        return changed[key] if key in changed else self._state.conditions(rule).get(key)
+
     # -- deciding ----------------------------------------------------------------------------------------------------
 
     def remember(self, occurrence: Occurrence) -> None:

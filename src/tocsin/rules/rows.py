@@ -27,6 +27,7 @@ from tocsin.model.alert import EventKey, Occurrence, Why, fingerprint
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import history
+from tocsin.rules.collapsing import collapse, remembered_parents
 from tocsin.rules.decisions import Decision, write
 from tocsin.rules.history import Row, Seen, moment
 from tocsin.rules.index import RuleIndex
@@ -78,6 +79,13 @@ def evaluate_commits(
     for pair in sorted(work.hits.keys() | work.again):
         if pair[0] not in work.trouble.rules:
             decisions += _decide(rules[pair[0]], pair, times, memory, heard, work)
+    collapsing = [rule for rule in index.collapsing if takes(rule.name) and rule.name not in work.trouble.rules]
+    if collapsing:
+        runs = pc.unique(work.runs).to_pylist()
+        decisions = collapse(
+            decisions, reader, memory, heard, hi,
+            times=times, rules=rules, parents={r.name: remembered_parents(r, runs, memory) for r in collapsing},
+        )  # fmt: skip
     write(decisions, memory, reader, heard, work.rows)
     return work.trouble
 

@@ -15,6 +15,7 @@ from tocsin.model.intent import RuleInfo
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules.absence import Absence
 from tocsin.rules.absence_awaited import Awaited
+from tocsin.rules.collapse import Collapsed
 from tocsin.rules.schema import InlineTest
 from tocsin.rules.templates import TemplateText
 
@@ -69,6 +70,7 @@ class Rule:
     window: Window | None = None  # of a window rule
     absence: Absence | None = None  # of an absence rule about single runs
     awaited: Awaited | None = None  # of an absence rule with a schedule
+    collapse: Collapsed | None = None  # of a row rule: one alert for a parent
     final: bool  # events of which another try follows are passed over; unknown ones wait for `final_after`
     final_after: timedelta
     tell_within: timedelta

@@ -13,7 +13,7 @@ from tocsin.config.durations import format_duration
 from tocsin.model.alert import ConditionState, Phase
 from tocsin.model.instants import TimerKind
 from tocsin.model.intent import Intent, IntentKind
-from tocsin.rules import testevents
+from tocsin.rules import clocks, testevents
 from tocsin.rules.playground import HEARTBEAT, Playground, Step
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
@@ -75,7 +75,9 @@ def run_test(rule: Rule, test: InlineTest, state: SqliteState | None = None) -> 
     story: list[str] = []
     faults: list[str] = []
     told: list[Intent] = []
-    with Playground(RuleSet({rule.name: replace(rule, enabled=True)}), start, test.tables, state) as playground:
+    with Playground(
+        RuleSet({rule.name: clocks.under_none(replace(rule, enabled=True))}), start, test.tables, state
+    ) as playground:
         for at, events, expected in _stops(test):
             for step in playground.advance(start + at):
                 _note(step, start, story, told)
@@ -126,7 +128,7 @@ def _note(step: Step, start: datetime, story: list[str], told: list[Intent]) -> 
         again = f"{duplicates} known already" if duplicates else ""
         story.append(f"{when}arrived: {'; '.join(filter(None, (stored, again))) or 'nothing'}")
     for timer in step.timers:
-        if timer.kind is TimerKind.TICK:
+        if timer.kind is TimerKind.TICK or "sweep" in timer.data:
             continue
         story.append(f"{when}{timer.kind.replace('_', ' ')} came for {timer.data.get('run', timer.key)}")
     for transition in step.evaluation.outcome.transitions:
@@ -139,7 +141,7 @@ def _note(step: Step, start: datetime, story: list[str], told: list[Intent]) -> 
         if intent.kind is IntentKind.SUMMARY:
             story.append(f"{when}summary: {intent.data.get('stale')} were too old to tell")
     for timer in step.evaluation.outcome.timers:
-        if timer.kind is TimerKind.TICK:
+        if timer.kind is TimerKind.TICK or "sweep" in timer.data:
             continue
         story.append(f"{when}waits for {timer.kind.replace('_', ' ')} at +{format_duration(timer.due - start)}")
     for failure in step.evaluation.failures:

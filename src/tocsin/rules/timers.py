@@ -19,6 +19,7 @@ from tocsin.model.alert import EventKey, Phase, Why
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import history
+from tocsin.rules.collapsing import collapse
 from tocsin.rules.decisions import Decision, summary, write
 from tocsin.rules.history import Seen, moment
 from tocsin.rules.memory import Memory
@@ -121,7 +122,8 @@ def judge_deadlines(
         if decision is not None:
             decisions.append(decision)
             known[decision.event.key] = decision.occurrence.phase
-    write(decisions, memory, reader, heard, {})
+    hi = max(each.commit_seq for each, _, _, _ in wanted)
+    write(collapse(decisions, reader, memory, heard, hi), memory, reader, heard, {})
     return trouble
 
 

@@ -10,7 +10,9 @@ from pydantic import BaseModel
 from tocsin.config.document import KeyPath
 from tocsin.rules.schema import Common, RuleModel, When
 
-RULE = frozenset({"limit", "export", "collapse", "for_each"})
+RULE = frozenset({"limit", "export", "for_each"})
+ROW_ONLY = frozenset({"collapse"})
+"""Keys of rules about single events."""
 WINDOW_ONLY = frozenset({
     "sql", "over", "every", "value", "clear", "for", "keep_firing_for", "lateness", "no_data", "max_instances",
 })  # fmt: skip
@@ -36,6 +38,11 @@ def window_only(model: RuleModel) -> Iterator[KeyPath]:
     yield from _given(model, WINDOW_ONLY)
     if "severity" in model.model_fields_set and not isinstance(model.severity, str):
         yield ("severity",)
+
+
+def row_only(model: RuleModel) -> Iterator[KeyPath]:
+    """Paths of what only a rule about single events can have."""
+    yield from _given(model, ROW_ONLY)
 
 
 def stray(when: When) -> Iterator[tuple[KeyPath, str]]:

@@ -20,6 +20,7 @@ from tocsin.rules.checks import (
     Said,
     Schema,
     check_fields,
+    check_row_only,
     check_targets,
     check_test_tables,
     check_tests,
@@ -62,6 +63,7 @@ def compile_window(
     for path in unsupported(model):
         faults.add(path, "is not supported yet", "leave it out until a later version")
     check_tests(model.tests, faults)
+    check_row_only(model, faults)
     if model.kind not in (None, Kind.WINDOW.value):
         faults.add(("kind",), f"is '{model.kind}', but `over:` makes it a window rule", "write kind: window")
     if "final_after" in model.model_fields_set:

@@ -1,0 +1,196 @@
+"""Sweeps: the children of one parent under a rule with ``collapse:``, and when the one alert that stands for them is told.
+
+    children known     4      12     40     40     40     40
+    of them failed     3       5      9     12     20     20
+    share             75 %   42 %   23 %   30 %   50 %   50 %
+    {failed: 20%, at_least: 10}, update: [50%, end]
+    told                                    1st    2nd    3rd (the parent ended)
+
+Shares are compared as fractions: 7 of 100 are 7 %, whatever a float makes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from fractions import Fraction
+from typing import Any
+
+from tocsin.alerts.occurrences import RunEvent, in_order, restarts
+from tocsin.model.alert import ConditionState, Phase, Why, fingerprint, instance_key
+from tocsin.model.statuses import Severity
+
+NONE = Fraction(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """When a sweep is told."""
+
+    share: Fraction  # of the children known, 0 < share <= 1
+    at_least: int  # and at least so many, >= 1
+    updates: tuple[Fraction, ...] = ()  # told again from these shares on, ascending, each above ``share``
+    at_end: bool = False  # and when the parent ends
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1 or self.at_least < 1 or any(u <= self.share for u in self.updates):
+            raise ValueError(f"no terms of a sweep: {self}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How things stand with a parent, as of some instant."""
+
+    attempt: int | None = None  # the greatest that its events say; None: nothing was heard of it
+    event: RunEvent | None = None  # the terminal event that ended it; None: it goes on, as far as is known
+    life: int = 0  # how often it has been reopened
+
+
+def ending(events: Iterable[RunEvent]) -> Ending:
+    """How a run of these events stands."""
+    ordered = in_order(events)
+    reopening = restarts(ordered)
+    last: RunEvent | None = None
+    for event in ordered:
+        if event.key in reopening:
+            last = None
+        if event.terminal:
+            last = event
+    return Ending(attempt=max((e.attempt for e in ordered), default=None), event=last, life=len(reopening))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """What a rule remembers of one parent and try of it."""
+
+    parent: str
+    begin: int = 0  # CommitSeq: only what came later counts
+    attempt: int | None = None  # of the parent; None: not heard of yet
+    matched: int = 0  # children with an occurrence, each once
+    children: int = 0  # known when they were last counted
+    told: int = 0  # how often; the next ordinal
+    passed: Fraction = NONE  # the greatest share that was told
+    closed: int | None = None  # the life of the parent whose end was told, or was too old to tell
+    instance: Mapping[str, object] = field(default_factory=dict)  # as it was first told
+    computed: Mapping[str, object] = field(default_factory=dict)  # what the query made of its first child, JSON-able
+
+    @property
+    def share(self) -> Fraction:
+        """Of the children known."""
+        return Fraction(self.matched, self.children) if self.children else NONE
+
+    def occurrence(self, rule: str) -> str:
+        """Name of the one alert."""
+        return fingerprint(rule, "collapse", self.parent, str(self.attempt or 0 if self.begin else 0))
+
+    def heard(self, attempt: int | None, commit_seq: int) -> Sweep:
+        """The sweep once ``attempt`` of its parent is known as of ``commit_seq``: a greater one begins a new sweep with what
+        this commit brings. The first one heard of does not: it only tells which try it has been.
+        """
+        if attempt is None or (self.attempt is not None and attempt <= max(self.attempt, 1)):
+            return self
+        if self.attempt is None:
+            return replace(self, attempt=attempt)
+        return Sweep(parent=self.parent, begin=commit_seq - 1, attempt=attempt)
+
+    def counted(self, children: int) -> Sweep:
+        """With the number of children known. A child that matched is known, whatever the log has forgotten since."""
+        return replace(self, children=max(children, self.matched))
+
+    def after(self, now: Ending, instance: Mapping[str, object]) -> Sweep:
+        """Once it has been told as it is."""
+        told = replace(
+            self, told=self.told + 1, passed=max(self.passed, self.share), instance=self.instance or instance
+        )
+        return told.ended(now) if now.event is not None else told
+
+    def ended(self, now: Ending) -> Sweep:
+        """Once the end of its parent has been told, or was too old to tell."""
+        return replace(self, closed=now.life)
+
+    def over(self, now: Ending) -> bool:
+        """Whether the end with which the parent stands has been told."""
+        return now.event is not None and self.closed == now.life
+
+
+def may_tell(sweep: Sweep, terms: Terms, now: Ending) -> bool:
+    """Whether counting the children can come to anything: there are never fewer than there were."""
+    ended = now.event is not None
+    if sweep.told and ended and terms.at_end and not sweep.over(now):
+        return True
+    least = terms.share if not sweep.told else next((u for u in terms.updates if u > sweep.passed), None)
+    if least is None or not sweep.matched:
+        return False
+    enough = sweep.told > 0 or ended or sweep.matched >= terms.at_least
+    return enough and sweep.matched >= least * sweep.children
+
+
+def why_tell(sweep: Sweep, terms: Terms, now: Ending) -> Why:
+    """Whether a sweep whose children are counted is told now: ENOUGH_CHILDREN, MORE_CHILDREN, PARENT_ENDED, else why not.
+
+    ``at_least`` keeps a sweep from ringing while few of its children are known. Once the parent has ended, no more will
+    come: where there are fewer than that, it is told when all of them match.
+    """
+    ended = now.event is not None
+    if not sweep.told:
+        needed = min(terms.at_least, sweep.children) if ended else terms.at_least
+        enough = 0 < sweep.matched >= needed and sweep.share >= terms.share
+        return Why.ENOUGH_CHILDREN if enough else Why.TOO_FEW_CHILDREN
+    if ended and terms.at_end and not sweep.over(now):
+        return Why.PARENT_ENDED
+    if any(sweep.passed < update <= sweep.share for update in terms.updates):
+        return Why.MORE_CHILDREN
+    return Why.ALREADY_TOLD
+
+
+# -- as it is kept -----------------------------------------------------------------------------------------------------
+
+
+def key_of(parent: str) -> str:
+    """Name under which a rule remembers the sweep of ``parent``."""
+    return instance_key(_named(parent))
+
+
+def _named(parent: str) -> Mapping[str, object]:
+    return {"RunId": parent}
+
+
+def state_of(sweep: Sweep, rule: str, severity: Severity, at: datetime) -> ConditionState:
+    """What is stored of a sweep."""
+    return ConditionState(
+        rule=rule,
+        instance=_named(sweep.parent),
+        phase=Phase.CLOSED if sweep.closed is not None else Phase.TOLD if sweep.told else Phase.NONE,
+        since=at,
+        severity=severity,
+        value=float(sweep.share),
+        data={
+            "begin": sweep.begin,
+            "attempt": sweep.attempt,
+            "matched": sweep.matched,
+            "children": sweep.children,
+            "told": sweep.told,
+            "passed": [sweep.passed.numerator, sweep.passed.denominator],
+            "closed": sweep.closed,
+            "instance": dict(sweep.instance),
+            "computed": dict(sweep.computed),
+        },
+    )
+
+
+def sweep_of(state: ConditionState) -> Sweep:
+    """The sweep that was stored."""
+    data: Mapping[str, Any] = state.data
+    return Sweep(
+        parent=str(state.instance["RunId"]),
+        begin=data["begin"],
+        attempt=data["attempt"],
+        matched=data["matched"],
+        children=data["children"],
+        told=data["told"],
+        passed=Fraction(*data["passed"]),
+        closed=data["closed"],
+        instance=data["instance"],
+        computed=data["computed"],
+    )

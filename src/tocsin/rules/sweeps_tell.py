@@ -1,0 +1,143 @@
+"""From a sweep that is told to its intent and its row of ``Alerts``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tocsin.alerts.sweeps import Sweep
+from tocsin.logstore.interface import LogReader
+from tocsin.model.alert import Phase, Transition, Why
+from tocsin.model.intent import Intent, IntentKind
+from tocsin.rules.collapse import Collapsed
+from tocsin.rules.deadlines_runs import runs_at
+from tocsin.rules.decisions import labels_of
+from tocsin.rules.history import whole_rows
+from tocsin.rules.memory import Memory
+from tocsin.rules.rule import Rule
+from tocsin.rules.sweeps_read import Matched
+
+CAUSES = 10
+"""So many causes are named, the most frequent ones."""
+EXAMPLES = 3
+"""So many runs of each."""
+
+_DESCRIBES = (
+    "ExperimentName", "WorkspaceName", "RunType", "Target", "TriggeringUserName", "OwnerEmail", "Tags",
+)  # fmt: skip
+"""What a parent has from its children where its own events do not say, or none has come."""
+_DID = {
+    "Failed": "failed",
+    "Canceled": "were canceled",
+    "Completed": "completed",
+    "NotResponding": "stopped responding",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """A sweep at the instant at which it is told."""
+
+    sweep: Sweep  # its children counted, not yet told
+    why: Why
+    matched: Sequence[Matched]  # children, in the order in which it happened
+    ended: str  # the status with which the parent ended; '' while it goes on
+    at: datetime  # T; UTC
+    commit_seq: int
+    event_time: datetime  # of what made it be told; UTC
+    computed: Mapping[str, object] = field(default_factory=dict)  # by the rule's query
+
+
+def tell(rule: Rule, telling: Telling, reader: LogReader, memory: Memory) -> Mapping[str, object]:
+    """Tell of a sweep. Returns what names the instance."""
+    sweep = telling.sweep
+    event = _event(rule, telling, reader)
+    fields = {**telling.computed, **event}
+    instance = sweep.instance or {name: fields.get(name) for name in rule.by}
+    labels, keep = labels_of(rule, fields), {name: fields.get(name) for name in rule.keep}
+    about = summed_up(rule, sweep, telling.matched, telling.ended)
+    occurrence, root = sweep.occurrence(rule.name), event.get("RootRunId")
+    memory.transitions.append(
+        Transition(
+            rule=rule.name,
+            instance=instance,
+            occurrence=occurrence,
+            before=Phase.TOLD if sweep.told else Phase.NONE,
+            after=Phase.CLOSED if telling.ended else Phase.TOLD,
+            reason=telling.why,
+            severity=rule.severity,
+            value=float(sweep.share),
+            labels={**keep, **labels, "sweep": about},
+            run_id=sweep.parent,
+            commit_seq=telling.commit_seq,
+            at=telling.at,
+        )
+    )
+    memory.tell(
+        Intent(
+            rule=rule.name,
+            rule_version=rule.info.version,
+            instance=instance,
+            occurrence=occurrence,
+            kind=IntentKind.REPEATED if sweep.told else IntentKind.FIRED,
+            ordinal=sweep.told,
+            severity=rule.severity,
+            why=telling.why,
+            labels=labels,
+            keep=keep,
+            run_id=sweep.parent,
+            root_run_id=root if isinstance(root, str) else "",
+            event=event,
+            data={"sweep": about},
+            commit_seq=telling.commit_seq,
+            at=telling.at,
+            event_time=telling.event_time,
+        ),
+        rule.info,
+    )
+    return instance
+
+
+def _event(rule: Rule, telling: Telling, reader: LogReader) -> dict[str, object]:
+    """The parent as it stands, as a row: described by a child where it does not describe itself."""
+    parent, seq = telling.sweep.parent, telling.commit_seq
+    own = runs_at(reader, {parent: seq}).rows(reader, [parent]).get(parent, {})
+    child: Mapping[str, object] = {}
+    if telling.matched:
+        newest = telling.matched[-1]
+        child = whole_rows(reader, [(newest.key, newest.commit_seq)]).get(newest.key, {})
+    event: dict[str, object] = {name: child.get(name, "") for name in _DESCRIBES}
+    said = {name: value for name, value in own.items() if value not in (None, "", {}) or name not in event}
+    root = child.get("RootRunId") or parent
+    return {**event, "RunId": parent, "RootRunId": root, **said}
+
+
+def summed_up(rule: Rule, sweep: Sweep, matched: Sequence[Matched], ended: str) -> dict[str, object]:
+    """How many children match, and why; JSON-able."""
+    collapsed = rule.collapse
+    assert isinstance(collapsed, Collapsed)
+    by_cause: dict[str, list[Matched]] = defaultdict(list)
+    for one in matched:
+        by_cause[one.cause].append(one)
+    most = sorted(by_cause.items(), key=lambda item: (-len(item[1]), item[0]))
+    statuses = sorted({one.status for one in matched})
+    return {
+        "to": collapsed.column,
+        "matched": sweep.matched,
+        "children": sweep.children,
+        "did": " or ".join(_DID.get(status, f"are {status}") for status in statuses),
+        "ended": ended,
+        "causes": [
+            {
+                "cause": cause,
+                "count": len(runs),
+                "runs": [
+                    {"run": one.run, "name": one.name, "url": one.url, "us": one.key.time_us} for one in runs[:EXAMPLES]
+                ],
+            }
+            for cause, runs in most[:CAUSES]
+        ],
+        "more": sum(len(runs) for _, runs in most[CAUSES:]),
+    }
