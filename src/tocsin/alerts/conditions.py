@@ -342,13 +342,13 @@ def changed(state: ConditionState) -> ConditionState | None:
     """What a rule whose meaning changed remembers of an instance: None of a pending one; a firing one is closed quietly by
     its next tick unless it still holds; what an event rule counts or has told stays.
     """
+    if state.phase in EVENTS:
+        return state
     if state.phase not in (Phase.FIRING, Phase.RECOVERING):
         return None
     return replace(state, data={**state.data, "changed": True})
 
 
-    if state.phase in EVENTS:
-        return state
 def gone(state: ConditionState, why: Why, *, at: datetime, commit_seq: int) -> Transition | None:
     """The quiet end of an instance whose rule is no more, or means something else; None where nobody saw it begin."""
     if state.phase not in LIVE:

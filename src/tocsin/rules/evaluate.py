@@ -196,6 +196,8 @@ def _timers(
         rule = rules.enabled.get(each.timer.rule)
         if kind is TimerKind.CLOSE and rule is not None and rule.awaited is not None:
             absence_judge.on_wake(each, rule, memory, heard)
+        elif kind is TimerKind.CLOSE and rule is not None and rule.kind is Kind.ROW:
+            forget(each.timer, memory)
         elif kind is TimerKind.CATCH_UP:
             end_catch_up(each, rules, memory)
         elif kind is TimerKind.RETRY:
@@ -204,8 +206,6 @@ def _timers(
 
 def _alike(released: Sequence[Released]) -> Iterator[list[Released]]:
     """Groups that see the same commits."""
-        elif kind is TimerKind.CLOSE and rule is not None and rule.kind is Kind.ROW:
-            forget(each.timer, memory)
     for _, group in groupby(released, key=lambda r: r.commit_seq):
         yield list(group)
 
