@@ -177,6 +177,18 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """Runs of a parent that match, told as one."""
+
+    matched: int
+    children: int  # known by then
+    did: str  # what those that match did: failed
+    ended: str  # what the parent did: completed; '' while it goes on
+    bunches: tuple[Bunch, ...]  # most frequent cause first, at most ten
+    more: int  # how many are in no bunch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Says:
     """The same in words, for the reader: each a phrase, '' where there is nothing to say."""
 
@@ -202,6 +214,8 @@ class Mail:
     more_rows: int
     others: tuple[Other, ...]
     summary: Summary | None
+    sweep: Sweep | None = None  # of a rule that collapses, where something is known of the run's children
+    tells_sweep: bool = False  # it is told of the sweep; else of the run itself
     links: Links
     reader: Reader
     says: Says
@@ -218,6 +232,6 @@ NAMES: tuple[str, ...] = tuple(Mail.__dataclass_fields__)
 """Variables of every template."""
 
 VALUES: frozenset[type] = frozenset(
-    {Alert, Run, Rule, Change, Try, Nearby, Links, Reader, Other, Line, Bunch, Summary, Says}
+    {Alert, Run, Rule, Change, Try, Nearby, Links, Reader, Other, Line, Bunch, Summary, Sweep, Says}
 )
 """Types of what a template sees: frozen, without methods."""

@@ -15,11 +15,13 @@ from tocsin.model.intent import IntentKind
 from tocsin.model.statuses import Severity
 from tocsin.notify import context as c
 from tocsin.notify.addresses import needs_smtputf8
+from tocsin.notify.links import web_link
 from tocsin.notify.message import Envelope, build, message_id
 from tocsin.notify.pipeline import DEFAULT
+from tocsin.notify.sweeps import tells_sweep
 from tocsin.notify.templates import Rendered, Templates
 from tocsin.notify.values import CapRule, Letter, Recipient, RunFacts
-from tocsin.notify.views import Look, links, mail, moment, run_name, title, web_link
+from tocsin.notify.views import Look, links, mail, moment, run_name, title
 
 SEEN_SUBJECT = frozenset({IntentKind.RESOLVED, IntentKind.REPEATED})
 NOTICE = "undeliverable"
@@ -45,7 +47,7 @@ def deliver(
     name = {IntentKind.SUMMARY: "summary", IntentKind.ADMIN: "admin"}.get(intent.kind, letter.info.template)
     made = press.templates.render(name, seen)
     subject = made.subject
-    if thread is not None and intent.kind in SEEN_SUBJECT:
+    if thread is not None and intent.kind in SEEN_SUBJECT and not tells_sweep(intent):
         subject = thread[1].removeprefix("recovered: ")
         subject = f"recovered: {subject}" if intent.kind is IntentKind.RESOLVED else subject
     delivery = replace(

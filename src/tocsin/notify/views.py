@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 from jinja2 import TemplateError
@@ -15,6 +14,8 @@ from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.redact import redact
 from tocsin.model.statuses import TERMINAL
 from tocsin.notify import context as c
+from tocsin.notify import sweeps
+from tocsin.notify.links import run_page, web_link
 from tocsin.notify.pipeline import fields_of
 from tocsin.notify.sandbox import TooMuch, Words
 from tocsin.notify.text import day_time, default_subject, did, isolate, length, shown, zone_name
@@ -99,18 +100,6 @@ def ran(event: Mapping[str, object]) -> timedelta | None:
     return end - start if start and end and end >= start else None
 
 
-def web_link(url: object) -> str:
-    """``url`` where it is a plain http(s) address, else ''."""
-    text = str(url or "").strip()
-    if len(text) > 2000 or not text.isprintable() or any(x in text for x in " \"'<>`\\"):
-        return ""
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return ""
-    return text if parts.scheme in ("http", "https") and parts.netloc else ""
-
-
 def run_name(event: Mapping[str, object]) -> str:
     """What people call it: the experiment, else the display name, else the run's id."""
     return _text(event, "ExperimentName") or _text(event, "DisplayName") or _text(event, "RunId")
@@ -127,6 +116,8 @@ def summary_fields(intent: Intent, why: str) -> dict[str, object]:
     fields.setdefault("Rule", intent.rule)
     fields.setdefault("Severity", intent.severity.word)
     fields.setdefault("Value", intent.value)
+    for name, value in sweeps.fields(sweeps.sweep_of(intent)).items():
+        fields.setdefault(name, value)
     return fields
 
 
@@ -150,6 +141,9 @@ def title(intent: Intent, info: RuleInfo, words: Words, why: str) -> tuple[str, 
     if not event:
         named = ", ".join(one_line(str(v), 60) for v in intent.instance.values())
         return one_line(f"{intent.rule}: {named}" if named else intent.rule), problem
+    swept = sweeps.sweep_of(intent) if sweeps.tells_sweep(intent) else None
+    if swept is not None:
+        return sweeps.subject(swept, run_name(event)), problem
     subject = default_subject(
         name=run_name(event), status=_text(event, "Status"), ran=ran(event), why=why, rule=intent.rule
     )
@@ -214,8 +208,7 @@ def _catch_up(intent: Intent) -> c.Summary | None:
 
 def links(intent: Intent, look: Look) -> c.Links:
     """Links of a mail: the run's own, and tocsin's pages."""
-    base, run = look.base_url, intent.run_id
-    history = f"{base}/runs/{quote(run[:500], safe='', errors='replace')}" if base and run else ""
+    base, history = look.base_url, run_page(look.base_url, intent.run_id)
     own = {"mails": f"{base}/mails", "tocsin": f"{base}/"} if base else {}
     return c.Links(run=web_link(intent.event.get("Url")) or history, history=history, **own)
 
@@ -300,6 +293,10 @@ def mail(letter: Letter, facts: RunFacts, look: Look, now: datetime, words: Word
     )  # fmt: skip
     columns, rows, more = _rows(intent)
     run, zone = _run(intent, facts), reader.zone or look.zone
+    swept = sweeps.sweep_of(intent, look.base_url)
+    spoken = says(run, info.final, late, intent.event_time or intent.at, zone, now)
+    if swept is not None and sweeps.tells_sweep(intent):
+        spoken = sweeps.says(swept, spoken, intent.event_time or intent.at, zone, now)
     return c.Mail(
         alert=c.Alert(
             rule=intent.rule, kind=intent.kind.value, severity=intent.severity.word, title=subject,
@@ -313,7 +310,7 @@ def mail(letter: Letter, facts: RunFacts, look: Look, now: datetime, words: Word
             address=reader.address, name=reader.name, receiver=reader.receiver, zone=zone,
             because=because(letter),
         ),
-        says=says(run, info.final, late, intent.event_time or intent.at, zone, now),
+        says=spoken, sweep=swept, tells_sweep=sweeps.tells_sweep(intent),
         notes=tuple(notes), now=now, lines=_lines(intent),
     )  # fmt: skip
 

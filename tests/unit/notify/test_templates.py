@@ -313,6 +313,7 @@ def test_every_name_is_documented_and_every_documented_name_is_there() -> None:
     parts = {
         "alert": context.Alert, "run": context.Run, "rule": context.Rule, "links": context.Links,
         "reader": context.Reader, "summary": context.Summary, "says": context.Says,
+        "sweep": context.Sweep,
     }  # fmt: skip
     items = {
         "change": context.Change, "try": context.Try, "nearby": context.Nearby, "other": context.Other,
