@@ -1,0 +1,298 @@
+"""Rules that wait, over any history: late and repeated events, outages, restarts, reloads, many commits at once.
+
+The oracle is tests/oracle/waiting.py, written from the semantics alone. The engine runs on the real stores.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.oracle.events import Event
+from tests.oracle.waiting import HEARTBEAT, Expected, Heard, Sign, Told, Waiting, Waits, received_at
+from tests.unit.rules.conftest import NOON, Engine, Load
+from tocsin.clock import ManualClock
+from tocsin.logstore.duck import DuckLogStore
+from tocsin.model.alert import Phase, Why
+from tocsin.model.intent import IntentKind
+from tocsin.rules.ruleset import RuleSet
+from tocsin.state.sqlite import SqliteState
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+RULES = """
+rules:
+  - {name: stuck, when: {status: [Queued, Preparing], in_status_for: 45m}}
+  - {name: alone, when: {status: Queued, in_status_for: 20m}}
+  - {name: silent, when: {status: Running, silent_for: 10m}}
+  - {name: still, when: {status: [Running, Queued], unchanged: Progress, for: 1h}, tell_within: 2h}
+  - name: hourly
+    when: {absent: {status: Completed, where: "ExperimentName == 'nightly'"}, cron: "0 */2 * * *", grace: 20m}
+  - name: from-b
+    when: {absent: {status: [Running, Completed], where: "ExperimentName == 'nightly'"}, consumer: b, cron: "30 * * * *", grace: 5m}
+    tell_within: 1h
+"""
+OTHER: dict[str, Callable[[str], str]] = {
+    "cosmetic": lambda text: text.replace("name: stuck,", "name: stuck, severity: critical, summary: again,"),
+    "longer": lambda text: text.replace("in_status_for: 45m", "in_status_for: 90m").replace("20m}}", "15m}}"),
+    "fewer": lambda text: text.replace("[Queued, Preparing]", "Preparing").replace("10m", "30m"),
+    "as it was": lambda text: text,
+}  # fmt: skip
+
+
+def oracles(kind: str) -> dict[str, Waits]:
+    """The rules about runs after a reload."""
+    rules = {
+        "stuck": Waits(form="in_status_for", statuses=frozenset({"Queued", "Preparing"}), length=45 * MINUTE),
+        "alone": Waits(form="in_status_for", statuses=frozenset({"Queued"}), length=20 * MINUTE),
+        "silent": Waits(form="silent_for", statuses=frozenset({"Running"}), length=10 * MINUTE),
+        "still": Waits(
+            form="unchanged", statuses=frozenset({"Running", "Queued"}), length=HOUR, tell_within=2 * HOUR
+        ),
+    }  # fmt: skip
+    if kind == "longer":
+        rules["stuck"] = replace(rules["stuck"], length=90 * MINUTE)
+        rules["alone"] = replace(rules["alone"], length=15 * MINUTE)
+    if kind == "fewer":
+        rules["stuck"] = replace(rules["stuck"], statuses=frozenset({"Preparing"}))
+        rules["silent"] = replace(rules["silent"], length=30 * MINUTE)
+    return rules
+
+
+@pytest.fixture
+def rules(load: Load) -> dict[str, RuleSet]:
+    return {kind: load(change(RULES)) for kind, change in OTHER.items()}
+
+
+EXPECTED = {
+    "hourly": Expected(
+        times=[NOON + n * 2 * HOUR for n in range(-2, 60)],
+        grace=20 * MINUTE,
+        statuses=frozenset({"Completed"}),
+        experiment="nightly",
+    ),
+    "from-b": Expected(
+        times=[NOON + n * HOUR - 30 * MINUTE for n in range(-2, 120)],
+        grace=5 * MINUTE,
+        statuses=frozenset({"Running", "Completed"}),
+        experiment="nightly",
+        consumer="b",
+        tell_within=HOUR,
+    ),
+}
+
+said: st.SearchStrategy[dict[str, object]] = st.builds(
+    dict,
+    run=st.sampled_from((0, 0, 0, 1)),
+    status=st.sampled_from(("Queued", "Preparing", "Running", "Running", "Completed", "Failed", HEARTBEAT, HEARTBEAT)),
+    late=st.sampled_from((0, 0, 0, 1, 7, 40, 200)),  # min
+    watcher=st.booleans(),  # whether the watcher says it, who never ends a run
+    attempt=st.sampled_from((0, 0, 0, 1)),
+    progress=st.sampled_from((None, 0.1, 0.1, 0.2)),
+    consumer=st.sampled_from(("a", "a", "b")),
+    experiment=st.sampled_from(("churn", "nightly")),
+)
+moments = st.lists(
+    st.one_of(
+        st.tuples(st.just("arrive"), st.lists(said, min_size=1, max_size=3)),
+        st.tuples(st.just("arrive"), st.lists(said, min_size=1, max_size=1)),
+        st.tuples(st.just("again"), st.integers(0, 30)),
+        st.tuples(st.just("look"), st.sampled_from((0, 3, 10, 11, 20, 44, 45, 61, 130, 250, 1500))),
+        st.tuples(st.just("look"), st.sampled_from((1, 9, 10, 15, 25))),
+        st.tuples(st.just("restart"), st.just(0)),
+        st.tuples(st.just("reload"), st.sampled_from(sorted(OTHER))),
+        st.tuples(st.just("outage"), st.tuples(st.sampled_from(("a", "b")), st.sampled_from((1, 12, 90)))),
+        st.tuples(st.just("heard"), st.sampled_from(("a", "b"))),
+    ),
+    min_size=3,
+    max_size=25,
+)
+
+
+@dataclass
+class Story:
+    """The same moments for the engine and the oracle."""
+
+    engine: Engine
+    oracle: Waiting
+    rules: Mapping[str, RuleSet]
+    at_once: Sequence[int]
+    path: Path
+    unevaluated: list[tuple[datetime, list[Sign]]] = field(default_factory=list)
+    sent: list[Sign] = field(default_factory=list)
+    down: dict[str, datetime] = field(default_factory=dict)
+    waiting: dict[str, list[Sign]] = field(default_factory=dict)  # what a consumer that is down has not brought yet
+
+    @property
+    def now(self) -> datetime:
+        return self.engine.clock.now()
+
+    def heard(self) -> Heard:
+        marks = {name: self.down.get(name, self.now) for name in ("a", "b")}
+        self.engine.watermarks = dict(marks)
+        return Heard(upto=marks, deaf={name: list(spans) for name, spans in self.engine.deaf.items()})
+
+    def go(self, what: str, with_: object) -> None:
+        self.engine.clock.advance(MINUTE)
+        getattr(self, what)(with_)
+
+    def arrive(self, several: list[dict[str, object]]) -> None:
+        self._store([self._sign(each) for each in several])
+
+    def again(self, number: int) -> None:
+        if self.sent:
+            self._store([self.sent[number % len(self.sent)]])
+
+    def look(self, minutes: int) -> None:
+        self.engine.clock.advance(minutes * MINUTE)
+        self._evaluate()
+        heard = self.heard()
+        for _ in range(2):
+            self.engine.tick()
+        while [t for t in self.engine.state.timers() if t.due <= self.now and heard.has(t.due, t.consumers)]:
+            self.engine.tick()
+        self.oracle.look(self.now, heard)
+
+    def restart(self, _: object) -> None:
+        self.heard()
+        self.engine.state.close()
+        self.engine.state = SqliteState.open(self.path, clock=self.engine.clock)
+        self.engine.use(self.engine.rules)
+
+    def reload(self, kind: str) -> None:
+        heard = self.heard()
+        later = {sign.event.run for _, signs in self.unevaluated for sign in signs}
+        self.engine.use(self.rules[kind])
+        self.oracle.reload(self.now, oracles(kind), heard, later)
+
+    def outage(self, which: tuple[str, int]) -> None:
+        """Its watermark stands still until it is heard again; what comes meanwhile waits."""
+        name, minutes = which
+        self._evaluate()
+        self.down.setdefault(name, self.now)
+        self.engine.clock.advance(minutes * MINUTE)
+
+    def heard_again(self, name: str) -> None:
+        """What waited comes in two parts; with the second one its watermark moves on."""
+        if name not in self.down:
+            return
+        waiting = self.waiting.pop(name, [])
+        half = len(waiting) // 2
+        self._commit(waiting[:half])
+        self.look(1)
+        self._commit(waiting[half:])
+        self._evaluate()
+        begin = self.down.pop(name)
+        if begin < self.now:
+            self.engine.deaf.setdefault(name, []).append((begin, self.now))
+
+    def _sign(self, d: dict[str, object]) -> Sign:
+        number = len(self.sent) + 1
+        status, watcher = str(d["status"]), bool(d["watcher"])
+        if watcher and status in ("Completed", "Failed"):
+            status = "Running"
+        time = self.now - int(str(d["late"])) * MINUTE - timedelta(milliseconds=number)
+        run = f"r{d['run']}"
+        beats = status == HEARTBEAT
+        event = Event(
+            run=run,
+            status=status,
+            id=f"e{number}",
+            time=self.now if beats else time,
+            source="/watcher" if watcher else "/trainer",
+            attempt=0 if beats else int(str(d["attempt"])),
+            experiment=str(d["experiment"]),
+        )
+        progress = d["progress"]
+        sign = Sign(
+            event=event, progress=progress if isinstance(progress, float) else None, consumer=str(d["consumer"])
+        )
+        self.sent.append(sign)
+        return sign
+
+    def _store(self, signs: list[Sign]) -> None:
+        for sign in signs:
+            if sign.consumer in self.down:
+                self.waiting.setdefault(sign.consumer, []).append(sign)
+        self._commit([sign for sign in signs if sign.consumer not in self.down])
+
+    def _commit(self, signs: list[Sign]) -> None:
+        signs = [received_at(sign, self.now) for sign in signs]
+        if signs:
+            self.engine.store(*map(columns, signs))
+            self.unevaluated.append((self.now, signs))
+
+    def _evaluate(self) -> None:
+        heard = self.heard()
+        step = self.at_once[len(self.sent) % len(self.at_once)]
+        self.engine.evaluate(step)
+        for at, signs in self.unevaluated:
+            self.oracle.commit(at, at, signs, heard)
+        self.unevaluated = []
+
+
+def columns(sign: Sign) -> dict[str, object]:
+    event = sign.event
+    return {
+        "RunId": event.run, "Status": None if sign.beats else event.status, "heartbeat": sign.beats, "EventId": event.id,
+        "TimeGenerated": event.time, "Source": event.source, "Attempt": None if sign.beats else event.attempt,
+        "Progress": sign.progress, "Consumer": sign.consumer,
+        "ExperimentName": None if sign.beats else event.experiment,
+    }  # fmt: skip
+
+
+def what_was_told(engine: Engine) -> list[Told]:
+    """Of intents what was told, of transitions what was closed quietly."""
+    words = {IntentKind.FIRED: "fired", IntentKind.RESOLVED: "resolved", IntentKind.REPEATED: "repeated"}
+    out = [
+        (words[i.kind], i.rule, str(i.instance.get("RunId", "")), i.at)
+        for e in engine.evaluations
+        for i in e.outcome.intents
+        if i.kind in words
+    ]
+    out += [
+        ("closed", t.rule, str(t.instance.get("RunId", "")), t.at)
+        for e in engine.evaluations
+        for t in e.outcome.transitions
+        if t.after is Phase.RESOLVED and t.reason is Why.RULE_CHANGED
+    ]
+    return sorted(out, key=_in_order)
+
+
+def tell(
+    story: Sequence[tuple[str, object]], at_once: Sequence[int], rules: Mapping[str, RuleSet], path: Path
+) -> tuple[list[Told], list[Told]]:
+    """What must be told of a story, and what is."""
+    with ExitStack() as stack:
+        clock = ManualClock(NOON + MINUTE)
+        log = DuckLogStore.open(None, clock=clock, threads=1)
+        stack.callback(log.close)
+        path.unlink(missing_ok=True)
+        engine = Engine(clock=clock, log=log, state=SqliteState.open(path, clock=clock), rules=RuleSet())
+        stack.callback(lambda: engine.state.close())
+        engine.kinds = {"a": "kafka", "b": "http"}
+        engine.use(rules["as it was"])
+        oracle = Waiting(oracles("as it was"), EXPECTED, clock.now())
+        one = Story(engine=engine, oracle=oracle, rules=rules, at_once=at_once, path=path)
+        for what, with_ in story:
+            one.go("heard_again" if what == "heard" else what, with_)
+        one.look(0)
+        return sorted(oracle.told, key=_in_order), what_was_told(engine)
+
+
+def _in_order(told: Told) -> tuple[object, ...]:
+    return (told[3], *told[1:3], told[0])
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(story=moments, at_once=st.lists(st.sampled_from((1, 2, 1000)), min_size=1, max_size=3))
+def test_what_is_told_is_what_the_semantics_say(
+    story: list[tuple[str, object]], at_once: list[int], rules: Mapping[str, RuleSet], tmp_path: Path
+) -> None:
+    expected, told = tell(story, at_once, rules, tmp_path / "state.sqlite")
+    assert expected == told
