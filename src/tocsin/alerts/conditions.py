@@ -31,7 +31,7 @@ EVENTS = frozenset({Phase.NONE, Phase.TOLD, Phase.CLOSED})
 """Phases of what an event rule remembers as an instance: the children of a parent."""
 LIVE = frozenset({Phase.PENDING, Phase.FIRING, Phase.RECOVERING})
 """Phases of an instance that is under way."""
-_QUIET = frozenset({Why.NO_DATA, Why.RULE_CHANGED, Why.RULE_GONE, Why.EXPIRED})
+_QUIET = frozenset({Why.MAINTENANCE, Why.NO_DATA, Why.RULE_CHANGED, Why.RULE_GONE, Why.EXPIRED})
 """Endings that are recorded, not told."""
 
 
@@ -137,13 +137,7 @@ class _Life:
 
 def look(state: ConditionState | None, seen: Look, terms: Terms, *, rule: str, instance: Mapping[str, object]) -> Step:
     """What ``seen`` changes in ``state`` (None: nothing is remembered of the instance)."""
-    life = (
-        _Life(phase=Phase.NONE, since=seen.at, severity=seen.severity, value=None)
-        if state is None
-        else _Life(
-            phase=state.phase, since=state.since, severity=state.severity, value=state.value, data=dict(state.data)
-        )
-    )
+    life = _Life(phase=Phase.NONE, since=seen.at, severity=seen.severity, value=None) if state is None else _life(state)
     before = Phase.NONE if life.phase is Phase.RESOLVED else life.phase
     why, tell = _decide(life, seen, terms)
     after = Phase.NONE if life.phase is Phase.RESOLVED and before is Phase.NONE else life.phase
@@ -242,8 +236,8 @@ def _standing(life: _Life, seen: Look, terms: Terms, holds: bool) -> tuple[Why, 
         return _goes_on(life, seen, terms)
     if not whole:
         return Why.NOTHING_NEW, None
-    if life.data.get("changed"):
-        return _end(life, seen, terms, Why.RULE_CHANGED, False)
+    if changed := life.data.get("changed"):
+        return _end(life, seen, terms, Why(changed) if isinstance(changed, str) else Why.RULE_CHANGED, False)
     if life.phase is Phase.RECOVERING:
         if seen.at - life.since >= terms.keep_firing:
             return _end(life, seen, terms, Why.RECOVERED, False)
@@ -311,9 +305,25 @@ def _tell(life: _Life, kind: IntentKind, ordinal: int, why: Why) -> Tell:
     )
 
 
+def wakes(state: ConditionState, terms: Terms, at: datetime) -> datetime | None:
+    """When a look may change ``state`` that sees what the one at ``at`` saw, which changed nothing; None for never."""
+    return min((end for end in _ends(_life(state), terms) if end > at), default=None)
+
+
+def _life(state: ConditionState) -> _Life:
+    return _Life(
+        phase=state.phase, since=state.since, severity=state.severity, value=state.value, data=dict(state.data)
+    )
+
+
 def _wake(life: _Life, terms: Terms) -> datetime | None:
+    return min(_ends(life, terms), default=None)
+
+
+def _ends(life: _Life, terms: Terms) -> list[datetime]:
+    """When time alone changes something."""
     if life.phase is Phase.PENDING:
-        return life.since + terms.hold if terms.n_of_m is None else None
+        return [life.since + terms.hold] if terms.n_of_m is None else []
     ends: list[datetime] = []
     if life.phase is Phase.RECOVERING:
         ends.append(life.since + terms.keep_firing)
@@ -323,7 +333,7 @@ def _wake(life: _Life, terms: Terms) -> datetime | None:
         ends.append(silent + NO_DATA_CLOSES)
     if life.phase is Phase.FIRING and terms.close_after is not None:
         ends.append((life.moment("fired") or life.since) + terms.close_after)
-    return min(ends, default=None)
+    return ends
 
 
 def matters(before: ConditionState | None, after: ConditionState | None) -> bool:

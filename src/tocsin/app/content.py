@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import structlog
 
-from tocsin.app.calendars import calendars_of
+from tocsin.app.calendars import calendars_of, with_maintenance
 from tocsin.config.home import Home
 from tocsin.config.settings import Settings
 from tocsin.config.tables import load_tables
@@ -88,6 +88,7 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
     except ContentError as e:
         problems += e.problems
     if rules is not None and oncall is not None:
+        rules = with_maintenance(rules, oncall, problems)
         for target in rules.notify_targets:
             if (wrong := oncall.wrong(target.name)) is not None:
                 message, hint = wrong

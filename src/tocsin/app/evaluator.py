@@ -30,6 +30,7 @@ from tocsin.model.alert import Phase, Why, fingerprint
 from tocsin.model.heard import Heard
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
+from tocsin.rules import clocks
 from tocsin.rules.deadlines import DeadlineTable
 from tocsin.rules.evaluate import Evaluation, arm_deadlines, evaluate
 from tocsin.rules.lifecycle import reconcile
@@ -247,7 +248,7 @@ class Evaluator:
         """Reckon the deadlines of absence rules that are new or mean something else; forget those of rules that are gone."""
         if self._armed_for is self._rules:
             return
-        wanted = {rule.name: rule.meaning for rule in self._rules.absences}
+        wanted = {rule.name: f"{rule.meaning} {clocks.fingerprint_of(rule)}" for rule in self._rules.absences}
         # a table's rows may have changed under the same meaning: what is awaited is compared anew after each reload
         wanted |= {rule.name: f"{rule.meaning} {id(self._rules)}" for rule in self._rules.awaiting}
         for name in [name for name, meaning in self._armed.items() if wanted.get(name) != meaning]:

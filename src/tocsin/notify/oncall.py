@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from tocsin.config.calendars import CalendarModel, Declared
 from tocsin.config.document import Document, KeyPath, YamlModel, load_file, parse, suggest
 from tocsin.config.durations import Duration
+from tocsin.config.maintenance import Announced, MaintenanceModel
 from tocsin.errors import ContentError, Problem
 from tocsin.notify.addresses import BadAddress, parse_address
 from tocsin.notify.sandbox import words
@@ -128,7 +129,9 @@ class OnCallFile(YamlModel):
         examples=[{"hu-holidays": {"country": "HU"}}],
     )
     time_intervals: NotYet = Field(default=None, description="Times with a name.")
-    maintenance: NotYet = Field(default=None, description="Times in which work is known to stand still.")
+    maintenance: tuple[MaintenanceModel, ...] = Field(
+        default=(), description="Times in which work is known to stand still."
+    )
     schedules: NotYet = Field(default=None, description="Who is on call when.")
     escalations: NotYet = Field(default=None, description="Whom to tell next.")
     silences: NotYet = Field(default=None, description="Alerts not to tell.")
@@ -166,6 +169,7 @@ class OnCall:
     always: tuple[str, ...] = (OWNER,)
     receiver: str = ""
     calendars: Mapping[str, Declared] = field(default_factory=dict)
+    maintenance: tuple[Announced, ...] = ()
 
     def receiver_called(self, name: str) -> Receiver | None:
         """The receiver, person or address ``name`` as a receiver; None for a word that nobody declared."""
@@ -234,6 +238,7 @@ def _merge(read: list[tuple[Document, OnCallFile]], problems: list[Problem]) -> 
         places[name] = f"{document.file}:{document.line(path)}"
 
     calendars: dict[str, Declared] = {}
+    maintenance: list[Announced] = []
     for document, model in read:
         for word, calendar in model.calendars.items():
             if word in calendars:
@@ -241,6 +246,8 @@ def _merge(read: list[tuple[Document, OnCallFile]], problems: list[Problem]) -> 
                 at = f"{first.document.file}:{first.document.line(first.path)}"
                 problems.append(document.problem(("calendars", word), f"'{word}' is taken", f"it stands in {at}"))
             calendars.setdefault(word, Declared(model=calendar, document=document, path=("calendars", word)))
+        for i, time in enumerate(model.maintenance):
+            maintenance.append(Announced(model=time, document=document, path=("maintenance", i)))
         for i, p in enumerate(model.people):
             once(document, ("people", i), p.name)
             people[p.name] = Person(name=p.name, email=p.email, zone=ZoneInfo(p.timezone) if p.timezone else None)
@@ -260,7 +267,7 @@ def _merge(read: list[tuple[Document, OnCallFile]], problems: list[Problem]) -> 
             if routes:
                 problems.append(document.problem(("route",), "is given twice", f"it stands in {routes[0][0].file}"))
             routes.append((document, model.route))
-    found = OnCall(people=people, receivers=receivers, calendars=calendars)
+    found = OnCall(people=people, receivers=receivers, calendars=calendars, maintenance=tuple(maintenance))
     if not routes:
         return found
     route = routes[0][1]

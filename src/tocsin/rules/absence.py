@@ -16,6 +16,7 @@ from enum import StrEnum
 from tocsin.alerts.conditions import Terms
 from tocsin.config.document import KeyPath
 from tocsin.config.durations import format_duration
+from tocsin.model.maintenance import Maintenance
 from tocsin.model.statuses import TERMINAL, Status
 from tocsin.rules.baselines import Baseline, baseline
 from tocsin.rules.schema import When
@@ -45,6 +46,7 @@ class Absence:
     statuses: frozenset[str]  # in which the clock runs
     usual: Baseline | None = None  # of LONGER, whose length it gives
     terms: Terms = field(default_factory=Terms)
+    pauses: tuple[Maintenance, ...] = ()  # that may stop its clocks
 
 
 def form_of(when: When) -> Form | None:

@@ -19,6 +19,7 @@ from tocsin.errors import QueryError
 from tocsin.kql.rowplan import RowPlan, row_plan
 from tocsin.model.alert import fingerprint, instance_key
 from tocsin.model.calendar import Calendar
+from tocsin.model.maintenance import Maintenance
 from tocsin.rules.absence_schedule import Schedule
 from tocsin.rules.schema import When
 from tocsin.rules.templates import TemplateFault, TemplateText, checked
@@ -60,6 +61,7 @@ class Awaited:
     calendar: Calendar
     items: tuple[Item, ...]
     terms: Terms = field(default_factory=Terms)
+    pauses: tuple[Maintenance, ...] = ()  # that may stop its clocks
 
     @property
     def consumer(self) -> str:

@@ -18,6 +18,7 @@ from tocsin.model.alert import ConditionState, Phase, Why
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.statuses import TERMINAL
+from tocsin.rules import clocks
 from tocsin.rules.absence_awaited import Awaited, Item
 from tocsin.rules.absence_tell import Subject, see
 from tocsin.rules.history import Row, commit_rows, micros, moment, plain, whole_rows
@@ -52,16 +53,41 @@ def arm(rules: Iterable[Rule], timers: Collection[Timer], memory: Memory, at: da
             at_work = known.get((rule.name, key))
             if at_work is None or at_work.data.get("meaning") != item.meaning or _moved(at_work, item, at):
                 _next(rule, item, at, memory)
+            elif (due := _due(rule, item, _scheduled(at_work))) != at_work.due:
+                memory.put_timer(replace(at_work, due=due))
         for key, state in memory.conditions(rule.name).items():
             if key not in items or _left_out(state, items[key]):
                 _quietly(rule, state, at, commit_seq, memory)
+            elif (again := _waits_again(rule, items[key], state, at)) is not None:
+                _quietly(rule, state, at, commit_seq, memory, Why.MAINTENANCE.value)
+                _wait(rule, items[key], again, memory)
+
+
+def _waits_again(rule: Rule, item: Item, state: ConditionState, at: datetime) -> datetime | None:
+    """The scheduled time that an instance fires about, where a maintenance that was announced since stops its clock."""
+    us = state.data.get("scheduled_us")
+    if state.phase not in (Phase.FIRING, Phase.RECOVERING) or not isinstance(us, int):
+        return None
+    scheduled = moment(us)
+    return scheduled if scheduled + item.schedule.grace <= at < _due(rule, item, scheduled) else None
+
+
+def _scheduled(timer: Timer) -> datetime:
+    """The scheduled time that a deadline is about."""
+    return moment(int(str(timer.data["at_us"])))
+
+
+def _due(rule: Rule, item: Item, scheduled: datetime) -> datetime:
+    """When the grace of a scheduled time is over; maintenance stops its clock."""
+    still = clocks.spans_of(rule, item.fields)
+    return moment(clocks.runs_out(micros(scheduled), micros_of(item.schedule.grace), still))
 
 
 def _moved(timer: Timer, item: Item, at: datetime) -> bool:
     """Whether the calendar says something else of what lies ahead. What was scheduled before ``at`` is judged by its grace,
     unless its day counts no more.
     """
-    scheduled = moment(int(str(timer.data["at_us"])))
+    scheduled = _scheduled(timer)
     if scheduled <= at:
         return not item.schedule.counts(scheduled)
     before = item.schedule.before(scheduled)
@@ -74,8 +100,10 @@ def _left_out(state: ConditionState, item: Item) -> bool:
     return isinstance(scheduled, int) and not item.schedule.counts(moment(scheduled))
 
 
-def _quietly(rule: Rule, state: ConditionState, at: datetime, commit_seq: int, memory: Memory) -> None:
-    changed = replace(state, data={**state.data, "changed": True})
+def _quietly(
+    rule: Rule, state: ConditionState, at: datetime, commit_seq: int, memory: Memory, why: str | bool = True
+) -> None:
+    changed = replace(state, data={**state.data, "changed": why})
     about = Subject(instance=state.instance, fields={})
     see(rule, about, changed, Look(at=at, holds=False, severity=state.severity), commit_seq, memory)
 
@@ -84,14 +112,18 @@ def _next(rule: Rule, item: Item, after: datetime, memory: Memory) -> None:
     scheduled = item.schedule.after(after)
     if scheduled is None:
         memory.drop_timer(rule.name, TimerKind.DEADLINE, item.key)
-        return
+    else:
+        _wait(rule, item, scheduled, memory)
+
+
+def _wait(rule: Rule, item: Item, scheduled: datetime, memory: Memory) -> None:
     consumer = of(rule).consumer
     memory.put_timer(
         Timer(
             rule=rule.name,
             kind=TimerKind.DEADLINE,
             key=item.key,
-            due=scheduled + item.schedule.grace,
+            due=_due(rule, item, scheduled),
             consumers=frozenset({consumer}) if consumer else frozenset(),
             data={
                 "at_us": micros(scheduled),
@@ -128,7 +160,10 @@ def on_deadlines(
         if rule is None or item is None:
             memory.drop_timer(timer.rule, timer.kind, timer.key)
             continue
-        due_us = int(str(timer.data["at_us"])) + micros_of(item.schedule.grace)
+        due_us = micros(_due(rule, item, _scheduled(timer)))
+        if moment(due_us) > each.at:
+            memory.put_timer(replace(timer, due=moment(due_us)))
+            continue
         if not heard.has_reached(moment(due_us), waits_for := _waits_for(rule, heard)):
             memory.put_timer(replace(timer, consumers=waits_for))
             continue
@@ -189,7 +224,11 @@ def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory
     about = Subject(
         instance=case.item.instance,
         fields=case.item.fields,
-        data={"due": plain(moment(case.due_us)), "scheduled": plain(moment(case.scheduled_us))},
+        data={
+            "due": plain(moment(case.due_us)),
+            "scheduled": plain(moment(case.scheduled_us)),
+            **clocks.said(case.due_us - case.scheduled_us - micros_of(case.item.schedule.grace)),
+        },
     )
     if state is not None and state.phase is Phase.RESOLVED:
         state = None  # an earlier miss was closed by time; this is another one

@@ -4,11 +4,12 @@ in_status_for   since the run came into the set of statuses, event time: moving 
 silent_for      since the receipt of its last event or heartbeat; time in which one of its consumers was deaf is left out
 unchanged       since its progress last changed, not before it came into the set of statuses
 duration        since the run's start; the length is what is usual of its like
+
+Time in which maintenance stops their clocks is left out of all of them, see ``clocks``.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,10 @@ from datetime import datetime, timedelta
 from tocsin.alerts.occurrences import RunEvent, in_order
 from tocsin.logstore.interface import LogReader
 from tocsin.model.heard import Heard, Span
-from tocsin.rules import history
+from tocsin.rules import clocks, history
 from tocsin.rules.absence import Form
 from tocsin.rules.baselines import Baseline, usual_us
-from tocsin.rules.deadlines_runs import AsOf, Fact, beats_of, rows_of
-from tocsin.rules.history import micros
+from tocsin.rules.deadlines_runs import AsOf, Fact, beats_of, rows_of, runs_at
 from tocsin.rules.rule import Rule
 
 _US = timedelta(microseconds=1)
@@ -33,6 +33,7 @@ class Due:
 
     at_us: int
     since_us: int
+    stood_us: int = 0  # how long maintenance stopped its clock; the deadline is so much later
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +56,15 @@ def dues(
     spells = _spells(wanted, facts, reader, whens)
     still = _changes({run: whens[run].seq for rule, run in wanted if _form(rule) is Form.UNCHANGED}, reader)
     usual = _usual(wanted, whens, reader)
-    silent = {(rule, run): facts[run].seen_us for rule, run in wanted if _form(rule) is Form.SILENT}
-    audible = _audibles(silent, facts, reader, whens, heard)
-    found: dict[tuple[str, str], Due] = {}
+    waits: dict[tuple[Rule, str], tuple[int, int]] = {}  # since when, how long
     for rule, run in wanted:
         assert rule.absence is not None
         fact = facts[run]
         since = spells.get((rule.absence.statuses, run), fact.since_us)
         length = rule.absence.length // _US
         if rule.absence.form is Form.SILENT:
-            found[(rule.name, run)] = Due(audible[(rule, run)], fact.seen_us)
-            continue
-        if rule.absence.form is Form.UNCHANGED:
+            since = fact.seen_us
+        elif rule.absence.form is Form.UNCHANGED:
             if run not in still:
                 continue  # it never said how far it is: nothing stands still
             since = max(since, still[run])
@@ -75,8 +73,8 @@ def dues(
                 continue  # too little is known of its like
             since = fact.start_us if fact.start_us is not None else since
             length = usual[(rule.name, run)]
-        found[(rule.name, run)] = Due(since + length, since)
-    return found
+        waits[(rule, run)] = (since, length)
+    return _on_their_clocks(waits, facts, reader, whens, heard)
 
 
 def _form(rule: Rule) -> Form | None:
@@ -98,58 +96,57 @@ def _usual(
     return found
 
 
-def _audibles(
-    since: Mapping[tuple[Rule, str], int],
+def _on_their_clocks(
+    waits: Mapping[tuple[Rule, str], tuple[int, int]],
     facts: Mapping[str, Fact],
     reader: LogReader,
     whens: Mapping[str, When],
     heard: Heard,
-) -> dict[tuple[Rule, str], int]:
-    """When so much time has passed in which runs could be heard. Who brought a run is only asked where somebody was deaf."""
-    anybody = _together(heard.deaf.values())
-    found = {(rule, run): audible(us, _length(rule), anybody) for (rule, run), us in since.items()}
-    moved = {run for (rule, run), at in found.items() if at != since[(rule, run)] + _length(rule)}
-    if not moved:
+) -> dict[tuple[str, str], Due]:
+    """When so much time has passed on the clocks of runs. What stopped them is only asked where something may have."""
+    anybody = clocks.together(heard.deaf.values())
+    may: dict[Rule, Sequence[Span]] = {}
+    found: dict[tuple[str, str], Due] = {}
+    stopped: list[tuple[Rule, str]] = []
+    for (rule, run), (since, length) in waits.items():
+        found[(rule.name, run)] = Due(since + length, since)
+        if rule not in may:
+            may[rule] = clocks.together([clocks.spans_of(rule, None), anybody if _form(rule) is Form.SILENT else ()])
+        if clocks.runs_out(since, length, may[rule]) != since + length:
+            stopped.append((rule, run))
+    if not stopped:
         return found
-    brought = consumers_of(facts, reader, {run: whens[run].seq for run in moved})
-    spans: dict[frozenset[str], Sequence[Span]] = {}
-    for rule, run in since:
-        if run in moved:
-            names = brought[run]
-            if names not in spans:
-                spans[names] = _together(heard.deaf.get(name, ()) for name in names)
-            found[(rule, run)] = audible(since[(rule, run)], _length(rule), spans[names])
+    deaf = _deaf({run for rule, run in stopped if _form(rule) is Form.SILENT}, facts, reader, whens, heard)
+    rows = _rows({run for rule, run in stopped if clocks.pauses_of(rule)}, [r for r, _ in stopped], reader, whens)
+    for rule, run in stopped:
+        since, length = waits[(rule, run)]
+        unheard = deaf[run] if _form(rule) is Form.SILENT else ()
+        heard_at = clocks.runs_out(since, length, unheard)
+        pauses = clocks.spans_of(rule, rows.get(run, {}))
+        at = clocks.runs_out(since, length, clocks.together([unheard, pauses])) if pauses else heard_at
+        found[(rule.name, run)] = Due(at, since, at - heard_at)
     return found
 
 
-def _length(rule: Rule) -> int:
-    assert rule.absence is not None
-    return rule.absence.length // _US
+def _deaf(
+    runs: Collection[str], facts: Mapping[str, Fact], reader: LogReader, whens: Mapping[str, When], heard: Heard
+) -> dict[str, Sequence[Span]]:
+    """When runs could not be heard."""
+    spans: dict[frozenset[str], Sequence[Span]] = {}
+    brought = consumers_of(facts, reader, {run: whens[run].seq for run in runs})
+    for names in set(brought.values()):
+        spans[names] = clocks.together(heard.deaf.get(name, ()) for name in names)
+    return {run: spans[names] for run, names in brought.items()}
 
 
-def _together(several: Iterable[Sequence[Span]]) -> list[Span]:
-    """Spans in which one or another could not be heard; in order, apart from each other."""
-    out: list[Span] = []
-    for begin, end in sorted(span for spans in several for span in spans):
-        if out and begin <= out[-1][1]:
-            out[-1] = (out[-1][0], max(out[-1][1], end))
-        else:
-            out.append((begin, end))
-    return out
-
-
-def audible(since: int, length: int, deaf: Sequence[Span]) -> int:
-    """When ``length`` of hearing has passed since ``since``; ``deaf`` are spans in which nothing could be heard, in order.
-
-    Times are µs; the spans do not overlap.
-    """
-    at = since + length
-    for begin, end in deaf[bisect_right(deaf, since, key=lambda span: micros(span[1])) :]:
-        first, last = max(micros(begin), since), micros(end)
-        if first >= at:
-            break
-        at += last - first
-    return at
+def _rows(
+    runs: Collection[str], rules: Sequence[Rule], reader: LogReader, whens: Mapping[str, When]
+) -> Mapping[str, history.Row]:
+    """What tells which maintenances are about runs."""
+    names = frozenset().union(*(clocks.columns_of(rule) for rule in rules))
+    if not runs or not names:
+        return {}
+    return runs_at(reader, {run: whens[run].seq for run in runs}).rows(reader, runs, names)
 
 
 def consumers_of(facts: Mapping[str, Fact], reader: LogReader, as_of: AsOf) -> dict[str, frozenset[str]]:

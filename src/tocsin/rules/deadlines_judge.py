@@ -19,6 +19,7 @@ from tocsin.alerts.conditions import Look, LookKind
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import Why
 from tocsin.model.heard import Heard
+from tocsin.rules import clocks
 from tocsin.rules.absence_tell import Subject, see
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_due import Due, When, consumers_of, dues
@@ -124,7 +125,7 @@ def _fire(
             instance={name: row.get(name) for name in rule.by},
             fields=row,
             run_id=run,
-            data={"due": plain(moment(due.at_us)), "since": plain(moment(due.since_us))},
+            data={"due": plain(moment(due.at_us)), "since": plain(moment(due.since_us)), **clocks.said(due.stood_us)},
             event_time=moment(last) if (last := facts[run].last_us) is not None else None,
         )
         before = states[rule.name].get(about.key)
@@ -177,5 +178,6 @@ def last_signs(as_of: AsOf, facts: Mapping[str, Fact], reader: LogReader) -> dic
 def is_stale(rule: Rule, sign: datetime, due: Due, at: datetime) -> bool:
     """Whether the run belongs to a past that nobody is told of."""
     assert rule.absence is not None
-    length = rule.absence.length or (due.at_us - due.since_us) * _US
+    own = rule.absence.length
+    length = own + due.stood_us * _US if own else (due.at_us - due.since_us) * _US
     return at - sign > rule.tell_within + length

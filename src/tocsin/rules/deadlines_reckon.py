@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 from tocsin.alerts.conditions import Look
 from tocsin.logstore.interface import CommitInfo, LogReader
-from tocsin.model.alert import ConditionState, Phase
+from tocsin.model.alert import ConditionState, Phase, Why
 from tocsin.model.heard import Heard
 from tocsin.rules.absence import Form
 from tocsin.rules.absence_tell import Subject, see
@@ -98,7 +98,8 @@ def reckon(
 def arm(rules: Sequence[Rule], reader: LogReader, memory: Memory, heard: Heard, at: datetime, hi: int) -> Trouble:
     """Reckon every deadline of ``rules`` as of commit ``hi``: at a start, and of rules that are new or mean something else.
 
-    Runs that later commits touched are left to those. What fires goes on, but for what a changed rule does not hold of any more.
+    Runs that later commits touched are left to those. What fires goes on, but for what a changed rule does not hold of any more,
+    and what waits again since a maintenance was announced.
     """
     trouble = Trouble()
     if not rules:
@@ -119,10 +120,13 @@ def arm(rules: Sequence[Rule], reader: LogReader, memory: Memory, heard: Heard, 
             if rule.name in trouble.rules or run not in fired:
                 continue
             due = found.get((rule.name, run))
-            if due is not None and ("changed" not in state.data or moment(due.at_us) <= at):
+            holds = due is not None and moment(due.at_us) <= at
+            paused = due is not None and not holds and moment(due.at_us - due.stood_us) <= at
+            if due is not None and (holds or ("changed" not in state.data and not paused)):
                 _goes_on(state, due, memory)
                 continue
-            ends.append((rule, run, replace(state, data={**state.data, "changed": True})))
+            why = Why.MAINTENANCE.value if paused else True
+            ends.append((rule, run, replace(state, data={**state.data, "changed": why})))
             if due is not None:
                 memory.put_deadline(Deadline(rule.name, run, due.at_us))
     _end(ends, dict.fromkeys(fired, when), reader, memory)

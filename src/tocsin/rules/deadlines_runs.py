@@ -95,10 +95,11 @@ class RunsAt:
             for run, status, since, seen, first, last, consumer, progress, start in zip(*columns, strict=True)
         }
 
-    def rows(self, reader: LogReader, runs: Collection[str]) -> dict[str, Row]:
-        """The runs as an alert carries them: JSON-able values by column."""
+    def rows(self, reader: LogReader, runs: Collection[str], columns: Collection[str] = ()) -> dict[str, Row]:
+        """The runs as an alert carries them: JSON-able values by column, of all or of ``columns``."""
         some, params = _among(runs)
-        table = reader.select(f"SELECT {_NAMES} FROM ({self.sql}){some}", {**self.params, **params})
+        names = ", ".join(_quoted(name) for name in sorted({"RunId", *columns})) if columns else _NAMES
+        table = reader.select(f"SELECT {names} FROM ({self.sql}){some}", {**self.params, **params})
         dynamic = {c.name for c in RUNS if c.type is KqlType.DYNAMIC}
         return {
             str(row["RunId"]): {name: plain(value, dynamic=name in dynamic) for name, value in row.items()}

@@ -13,7 +13,7 @@ from tocsin.config.durations import format_duration
 from tocsin.model.alert import ConditionState, Phase
 from tocsin.model.instants import TimerKind
 from tocsin.model.intent import Intent, IntentKind
-from tocsin.rules import testevents
+from tocsin.rules import clocks, testevents
 from tocsin.rules.playground import HEARTBEAT, Playground, Step
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
@@ -75,7 +75,9 @@ def run_test(rule: Rule, test: InlineTest, state: SqliteState | None = None) -> 
     story: list[str] = []
     faults: list[str] = []
     told: list[Intent] = []
-    with Playground(RuleSet({rule.name: replace(rule, enabled=True)}), start, test.tables, state) as playground:
+    with Playground(
+        RuleSet({rule.name: clocks.under_none(replace(rule, enabled=True))}), start, test.tables, state
+    ) as playground:
         for at, events, expected in _stops(test):
             for step in playground.advance(start + at):
                 _note(step, start, story, told)

@@ -69,7 +69,6 @@ LATER = {
     "route.repeat_interval": "route: {repeat_interval: 4h}",
     "inhibit": "inhibit: []",
     "time_intervals": "time_intervals: []",
-    "maintenance": "maintenance: []",
     "schedules": "schedules: []",
     "escalations": "escalations: []",
     "silences": "silences: []",
