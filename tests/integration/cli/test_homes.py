@@ -20,6 +20,13 @@ def test_help_imports_nothing_heavy() -> None:
     assert "[]" == done.stdout.strip()
 
 
+def test_the_module_is_the_command() -> None:
+    """``python -m tocsin`` where scripts are not on the path; its exit code too."""
+    done = subprocess.run([sys.executable, "-m", "tocsin", "nothing"], capture_output=True, text=True, check=False)
+    assert (2, "") == (done.returncode, done.stdout)
+    assert "No such command 'nothing'" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["rules", "-h"], ["query", "--help"], ["--version"]])
 def test_help_is_data(run: Run, arguments: list[str]) -> None:
     done = run(*arguments)
