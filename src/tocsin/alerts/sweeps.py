@@ -42,9 +42,9 @@ class Terms:
 class Ending:
     """How things stand with a parent, as of some instant."""
 
-    attempt: int | None = None  # the greatest that its events say; None: nothing was heard of it
     event: RunEvent | None = None  # the terminal event that ended it; None: it goes on, as far as is known
-    life: int = 0  # how often it has been reopened
+    life: int = 0  # how often it has gone on after an end
+    begin: int = 0  # what a greater CommitSeq brought belongs to its newest try
 
 
 def ending(events: Iterable[RunEvent]) -> Ending:
@@ -52,12 +52,28 @@ def ending(events: Iterable[RunEvent]) -> Ending:
     ordered = in_order(events)
     reopening = restarts(ordered)
     last: RunEvent | None = None
+    life = 0
     for event in ordered:
         if event.key in reopening:
+            life += last is not None
             last = None
         if event.terminal:
             last = event
-    return Ending(attempt=max((e.attempt for e in ordered), default=None), event=last, life=len(reopening))
+    return Ending(event=last, life=life, begin=_begin(ordered))
+
+
+def _begin(events: Iterable[RunEvent]) -> int:
+    """The CommitSeq before the one that brought a greater Attempt than was known; 0 where none did. No Attempt is the first."""
+    greatest: dict[int, int] = {}
+    for event in events:
+        greatest[event.commit_seq] = max(greatest.get(event.commit_seq, 0), event.attempt)
+    known: int | None = None
+    begin = 0
+    for seq, attempt in sorted(greatest.items()):
+        if known is not None and attempt > max(known, 1):
+            begin = seq - 1
+        known = max(known or 0, attempt)
+    return begin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +82,6 @@ class Sweep:
 
     parent: str
     begin: int = 0  # CommitSeq: only what came later counts
-    attempt: int | None = None  # of the parent; None: not heard of yet
     matched: int = 0  # children with an occurrence, each once
     children: int = 0  # known when they were last counted
     told: int = 0  # how often; the next ordinal
@@ -82,17 +97,11 @@ class Sweep:
 
     def occurrence(self, rule: str) -> str:
         """Name of the one alert."""
-        return fingerprint(rule, "collapse", self.parent, str(self.attempt or 0 if self.begin else 0))
+        return fingerprint(rule, "collapse", self.parent, str(self.begin))
 
-    def heard(self, attempt: int | None, commit_seq: int) -> Sweep:
-        """The sweep once ``attempt`` of its parent is known as of ``commit_seq``: a greater one begins a new sweep with what
-        this commit brings. The first one heard of does not: it only tells which try it has been.
-        """
-        if attempt is None or (self.attempt is not None and attempt <= max(self.attempt, 1)):
-            return self
-        if self.attempt is None:
-            return replace(self, attempt=attempt)
-        return Sweep(parent=self.parent, begin=commit_seq - 1, attempt=attempt)
+    def heard(self, now: Ending) -> Sweep:
+        """The sweep of the parent as it stands: a greater Attempt begins a new one with what its commit brings."""
+        return self if now.begin == self.begin else Sweep(parent=self.parent, begin=now.begin)
 
     def counted(self, children: int) -> Sweep:
         """With the number of children known. A child that matched is known, whatever the log has forgotten since."""
@@ -167,7 +176,6 @@ def state_of(sweep: Sweep, rule: str, severity: Severity, at: datetime) -> Condi
         value=float(sweep.share),
         data={
             "begin": sweep.begin,
-            "attempt": sweep.attempt,
             "matched": sweep.matched,
             "children": sweep.children,
             "told": sweep.told,
@@ -185,7 +193,6 @@ def sweep_of(state: ConditionState) -> Sweep:
     return Sweep(
         parent=str(state.instance["RunId"]),
         begin=data["begin"],
-        attempt=data["attempt"],
         matched=data["matched"],
         children=data["children"],
         told=data["told"],

@@ -149,7 +149,7 @@ class _Fold:
         if before is None and not children:
             return
         now = self._ending(parent, seq)
-        sweep = (before or Sweep(parent=parent)).heard(now.attempt, seq)
+        sweep = (before or Sweep(parent=parent)).heard(now)
         for decision in children:
             sweep = self._count(sweep, decision)
         if may_tell(sweep, terms_of(rule).terms, now):

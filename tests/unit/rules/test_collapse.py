@@ -341,3 +341,12 @@ def test_seven_of_a_hundred_are_seven_per_cent(engine: Make) -> None:
     e.come(*(child(n, "Running") for n in range(100)))
     assert 0 == e.come(*(child(n) for n in range(6)))
     assert 1 == e.come(child(6))
+
+
+def test_a_late_word_from_between_two_ends_does_not_tell_the_end_again(engine: Make) -> None:
+    e = engine(SWEEP)
+    e.come(parent(), *(child(n) for n in range(3)), parent("Failed"))
+    e.at("2m").come(parent("Running", TimeGenerated="1m"), parent("Failed", TimeGenerated="2m"))
+    assert 2 == len(all_told(e))
+    e.come(parent("Queued", TimeGenerated="90s"))
+    assert 2 == len(all_told(e))
