@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tocsin.clock import EPOCH
-from tocsin.logstore.commit import Known, write
+from tocsin.logstore.commit import write
+from tocsin.logstore.desk import Desk
 from tocsin.logstore.inbox import inbox
 from tocsin.logstore.incoming import Incoming
+from tocsin.logstore.known import Known
 from tocsin.logstore.open import transaction
 from tocsin.logstore.sequencer import Sequencer
 
@@ -20,9 +22,7 @@ MAX_REFUSED = 64
 """How many messages of one commit may be found before the commit is given up."""
 
 
-def find_offenders(
-    con: duckdb.DuckDBPyConnection, incoming: Incoming, known: Known, refused: Mapping[int, str]
-) -> dict[int, str]:
+def find_offenders(desk: Desk, incoming: Incoming, known: Known, refused: Mapping[int, str]) -> dict[int, str]:
     """Which rows the store refuses one by one, found by halving, with what it said; nothing is kept of the tries."""
     unstamped, whole = _Unstamped(), inbox(incoming)
 
@@ -37,8 +37,8 @@ def find_offenders(
             bulk=True,
         )
         try:
-            with transaction(con):
-                write(con, part, known, unstamped, {})
+            with transaction(desk.con):
+                write(desk, part, known, unstamped, {})
                 raise _TriedOut
         except _TriedOut:
             return ""

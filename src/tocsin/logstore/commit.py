@@ -14,9 +14,14 @@ import pyarrow.compute as pc
 
 from tocsin.logstore.deadletters import insert_dead
 from tocsin.logstore.dedupe import find_timed, find_untimed
+from tocsin.logstore.desk import Desk
 from tocsin.logstore.inbox import inbox, reread
 from tocsin.logstore.incoming import Incoming, PartitionKey
+from tocsin.logstore.interface import CommitInfo
+from tocsin.logstore.known import Known
+from tocsin.logstore.knownruns import KnownRuns
 from tocsin.logstore.reading import plain_text, read_cloud_event
+from tocsin.logstore.relations import MOVES, table_of
 from tocsin.logstore.runs import update_runs
 from tocsin.logstore.sequencer import Sequencer
 from tocsin.logstore.small import Small, read_small, write_small
@@ -34,16 +39,6 @@ _DETAILS = {
 
 
 K = TypeVar("K")
-
-
-@dataclass(slots=True, kw_only=True)
-class Known:
-    """What the store keeps in memory of itself, as of the last commit."""
-
-    seq: int
-    ingested_at: datetime
-    dead_id: int  # of the newest dead letter
-    positions: dict[PartitionKey, int]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,6 +64,8 @@ class Written:
 
     commit: Commit
     known: Known
+    info: CommitInfo | None  # None where it took no CommitSeq
+    runs: Mapping[str, int]  # touched ones, with the CommitSeq of their rows
     unknown_status: Mapping[str, int] = field(default_factory=dict)  # by consumer
 
 
@@ -79,6 +76,7 @@ class Outcome:
     at: datetime
     seq: int | None  # None where neither a row nor a stored heartbeat came
     stored_beats: int
+    runs: Mapping[str, int]  # touched ones, with the CommitSeq of their rows
     live: Sequence[tuple[int, str, str, int]]  # batch, status, consumer, rows
     beats: Mapping[int, int]  # by batch, thinned ones too
     duplicates: Mapping[int, int]  # by batch
@@ -91,7 +89,7 @@ class Outcome:
 
 
 def write(
-    con: duckdb.DuckDBPyConnection,
+    desk: Desk,
     incoming: Incoming,
     known: Known,
     sequencer: Sequencer,
@@ -101,16 +99,19 @@ def write(
 
     The sequencer is stamped as late as possible; its ``done`` is the caller's.
     """
+    con = desk.con
     small = None if refused else read_small(con, incoming)
     if small is None:
-        outcome = _write_bulk(con, incoming, known.seq + 1, sequencer, refused)
+        outcome = _write_bulk(desk, incoming, known, sequencer, refused)
     else:
-        outcome = _write_small(con, small, known.seq + 1, sequencer)
+        outcome = _write_small(desk, small, known, sequencer)
     dead_of = _dead_by_batch(incoming, outcome.dead)
     letters = [letter for batch in dead_of for letter in batch]
     insert_dead(con, letters, outcome.at, known.dead_id)
-    _move(con, incoming.moves, known.positions, outcome.at)
+    _move(desk, incoming.moves, known.positions, outcome.at)
+    info: CommitInfo | None = None
     if outcome.seq is not None:
+        info = CommitInfo(seq=outcome.seq, ingested_at=outcome.at, rows=outcome.rows, heartbeats=outcome.stored_beats)
         con.execute(
             "INSERT INTO tocsin.commits VALUES ($seq, $at, $rows, $beats)",
             {"seq": outcome.seq, "at": outcome.at, "rows": outcome.rows, "beats": outcome.stored_beats},
@@ -130,20 +131,24 @@ def write(
             ingested_at=known.ingested_at if outcome.seq is None else outcome.at,
             dead_id=known.dead_id + len(letters),
             positions=known.positions | {key: p.next for key, p in incoming.moves.items()},
+            runs=known.runs,
         ),
+        info=info,
+        runs=outcome.runs,
         unknown_status=_sums((row[2], row[3]) for row in outcome.live if row[1] == "Unknown"),
     )
 
 
-def _write_small(con: duckdb.DuckDBPyConnection, small: Small, seq: int, sequencer: Sequencer) -> Outcome:
+def _write_small(desk: Desk, small: Small, known: Known, sequencer: Sequencer) -> Outcome:
     at = sequencer.stamp()
-    taken = seq if small.rows or small.kept else None
-    write_small(con, small, at, taken)
+    taken = known.seq + 1 if small.rows or small.kept else None
+    runs = write_small(desk, known.runs, small, at, taken)
     live = Counter((row["b"], row["Status"], row["Consumer"]) for row in small.rows)
     return Outcome(
         at=at,
         seq=taken,
         stored_beats=len(small.kept),
+        runs=runs,
         live=[(*key, n) for key, n in live.items()],
         beats=Counter(b["b"] for b in small.beats),
         duplicates=small.duplicates,
@@ -152,13 +157,14 @@ def _write_small(con: duckdb.DuckDBPyConnection, small: Small, seq: int, sequenc
 
 
 def _write_bulk(
-    con: duckdb.DuckDBPyConnection, incoming: Incoming, seq: int, sequencer: Sequencer, refused: Mapping[int, str]
+    desk: Desk, incoming: Incoming, known: Known, sequencer: Sequencer, refused: Mapping[int, str]
 ) -> Outcome:
+    con, seq = desk.con, known.seq + 1
     dead = {n: incoming.dead_letter(n, ReadError(DeadReason.STORE_REFUSED, why[:300])) for n, why in refused.items()}
     table = inbox(incoming)
     if refused:
         table = table.filter(pc.invert(pc.is_in(table["n"], value_set=pa.array(list(refused), pa.int32()))))
-    read_events(con, incoming, table, dead)
+    read_events(desk, incoming, table, dead)
     counts = _count(con)
     if counts.secret:
         _redact(con)
@@ -174,40 +180,43 @@ def _write_bulk(
     at = sequencer.stamp()
     stored_beats = _beats(con, seq, counts.received or at) if counts.beats else 0
     taken = seq if rows or stored_beats else None
-    if rows:
-        _rows(con, rows, at, seq, counts)
+    touched = _rows(desk, known.runs, rows, at, seq, counts) if rows else []
     if counts.beats:
         con.execute(sql("beats_move_runs"), {"seq": taken})
         con.execute(sql("beats_make_runs"), {"ingested": at, "seq": seq})
+        if taken is not None:
+            touched += [run for (run,) in con.execute(f"SELECT DISTINCT RunId FROM events WHERE {_IS_BEAT}").fetchall()]
     return Outcome(
-        at=at, seq=taken, stored_beats=stored_beats, live=live, beats=beats, duplicates=duplicates, dead=dead
+        at=at,
+        seq=taken,
+        stored_beats=stored_beats,
+        runs=dict.fromkeys(touched, seq),
+        live=live,
+        beats=beats,
+        duplicates=duplicates,
+        dead=dead,
     )
 
 
-def read_events(
-    con: duckdb.DuckDBPyConnection, incoming: Incoming, table: pa.Table, dead: dict[int, DeadLetter]
-) -> None:
+def read_events(desk: Desk, incoming: Incoming, table: pa.Table, dead: dict[int, DeadLetter]) -> None:
     """Read ``table`` into ``events``; what the fast reading cannot tell goes through the slow one, or to ``dead``."""
-    con.register("incoming", table)
-    try:
+    with desk.laid("incoming", table) as con:
         con.execute("CREATE OR REPLACE TEMP TABLE events AS " + sql("read_events"))
-        again = [n for (n,) in con.execute("SELECT n FROM events WHERE NOT ok").fetchall()]
-        if not again:
-            return
-        texts: dict[int, str] = {}
-        for n in again:
-            try:
-                texts[n] = plain_text(read_cloud_event(incoming.payload(n)))
-            except ReadError as e:
-                dead[n] = incoming.dead_letter(n, e)
-        con.execute("DELETE FROM events WHERE NOT ok")
-        if texts:
-            con.register("incoming", reread(incoming, table, texts))
+    again = [n for (n,) in con.execute("SELECT n FROM events WHERE NOT ok").fetchall()]
+    if not again:
+        return
+    texts: dict[int, str] = {}
+    for n in again:
+        try:
+            texts[n] = plain_text(read_cloud_event(incoming.payload(n)))
+        except ReadError as e:
+            dead[n] = incoming.dead_letter(n, e)
+    con.execute("DELETE FROM events WHERE NOT ok")
+    if texts:
+        with desk.laid("incoming", reread(incoming, table, texts)):
             con.execute("INSERT INTO events BY NAME " + sql("read_events"))
-            # Rows are stored in the order in which they came.
-            con.execute("CREATE OR REPLACE TEMP TABLE events AS FROM events ORDER BY n")
-    finally:
-        con.unregister("incoming")
+        # Rows are stored in the order in which they came.
+        con.execute("CREATE OR REPLACE TEMP TABLE events AS FROM events ORDER BY n")
 
 
 def _count(con: duckdb.DuckDBPyConnection) -> Counts:
@@ -234,13 +243,16 @@ def _redact(con: duckdb.DuckDBPyConnection) -> None:
         con.unregister("redacted")
 
 
-def _rows(con: duckdb.DuckDBPyConnection, rows: int, at: datetime, seq: int, counts: Counts) -> None:
-    update_runs(con, rows=rows, ingested=at, seq=seq)
+def _rows(desk: Desk, known: KnownRuns, rows: int, at: datetime, seq: int, counts: Counts) -> list[str]:
+    """Write Runs and the rows; returns the runs that were touched."""
+    con = desk.con
+    touched = update_runs(desk, known, rows=rows, ingested=at, seq=seq)
     if counts.bare:
-        con.execute(sql("derive_starts"))
+        con.execute(sql("derive_starts"), {"seq": seq})
     con.execute(sql("insert_rows"), {"ingested": at, "seq": seq})
     if counts.named:
         con.execute(sql("remember_recent"), {"ingested": at})
+    return touched
 
 
 def _drop_duplicates(con: duckdb.DuckDBPyConnection, counts: Counts) -> dict[int, int]:
@@ -261,26 +273,18 @@ def _beats(con: duckdb.DuckDBPyConnection, seq: int, since: datetime) -> int:
     return int(stored[0])
 
 
-def _move(
-    con: duckdb.DuckDBPyConnection,
-    moves: Mapping[PartitionKey, Position],
-    stored: Mapping[PartitionKey, int],
-    at: datetime,
-) -> None:
-    for key, p in moves.items():
-        if stored.get(key) == p.next:
-            continue
-        values = {"cluster": p.cluster, "topic_id": p.topic_id, "partition": p.partition, "next": p.next}
-        if key in stored:
-            con.execute(
-                'UPDATE tocsin.positions SET next = $next WHERE cluster = $cluster AND topic_id = $topic_id AND "partition" = $partition',
-                values,
-            )
-        else:
-            con.execute(
-                "INSERT INTO tocsin.positions VALUES ($cluster, $topic_id, $topic, $partition, $next, $at)",
-                values | {"topic": p.topic, "at": at},
-            )
+def _move(desk: Desk, moves: Mapping[PartitionKey, Position], stored: Mapping[PartitionKey, int], at: datetime) -> None:
+    moved = [
+        {"cluster": p.cluster, "topic_id": p.topic_id, "topic": p.topic, "partition": p.partition, "next": p.next}
+        for key, p in moves.items()
+        if stored.get(key) != p.next
+    ]
+    if not moved:
+        return
+    with desk.laid("moves", table_of(moved, MOVES)) as con:
+        con.execute(sql("move_positions"))
+        if moves.keys() - stored.keys():
+            con.execute(sql("new_positions"), {"at": at})
 
 
 def _dead_by_batch(incoming: Incoming, dead: Mapping[int, DeadLetter]) -> list[list[DeadLetter]]:
@@ -311,4 +315,4 @@ def _sums(pairs: Iterable[tuple[K, int]]) -> dict[K, int]:
     return dict(total)
 
 
-__all__ = ["Known", "Written", "read_events", "write"]
+__all__ = ["Written", "read_events", "write"]

@@ -16,8 +16,9 @@ from tocsin.clock import EPOCH, Clock
 from tocsin.errors import StoreError, StoreFull, StoreLost
 from tocsin.logstore import retention
 from tocsin.logstore.bisect import MAX_REFUSED, find_offenders
-from tocsin.logstore.commit import Known, Written, write
-from tocsin.logstore.deadletters import find_dead, last_dead_id
+from tocsin.logstore.commit import Written, write
+from tocsin.logstore.deadletters import find_dead
+from tocsin.logstore.desk import Desk
 from tocsin.logstore.incoming import Incoming, flatten
 from tocsin.logstore.interface import (
     CommitInfo,
@@ -28,6 +29,7 @@ from tocsin.logstore.interface import (
     RunSpan,
     StoredDeadLetter,
 )
+from tocsin.logstore.known import NewestCommits, read_known
 from tocsin.logstore.mirror import append_rows
 from tocsin.logstore.open import Settings, lost_on_fatal, open_instance, transaction
 from tocsin.logstore.sandbox.select import Reader
@@ -84,15 +86,17 @@ class DuckLogStore(LogStore):
         return cls(settings, clock=clock, reserve=reserve, metrics=metrics)
 
     def _start(self) -> None:
-        con = open_instance(self._settings)
+        desk = open_instance(self._settings)
+        con = desk.con
         try:
-            self._known = _read_known(con)
+            self._known = read_known(con)
             ((self._pair_id, self._mirror_seq),) = con.execute("SELECT pair_id, mirror_seq FROM tocsin.meta").fetchall()
             self._references = reference_schema(con)
         except BaseException:
             con.close()
             raise
-        self._con = con
+        self._desk, self._con = desk, con
+        self._newest = NewestCommits(self._known.seq)
         self._reader = Reader(con, self._clock)
         self._sequencer = Sequencer(self._clock, max(self._known.ingested_at, self._fence))
         self._head = Head(seq=self._known.seq, ingested_at=self._known.ingested_at)
@@ -136,19 +140,19 @@ class DuckLogStore(LogStore):
 
     def append(self, batches: Sequence[Batch]) -> Commit:
         """See ``LogStore.append``."""
-        with self._writing() as con:
+        with self._writing():
             self._check_space()
             incoming = flatten(batches, self._known.positions)
             refused: dict[int, str] = {}
             while True:
                 try:
-                    written = self._commit(con, incoming, refused)
+                    written = self._commit(self._desk, incoming, refused)
                     break
                 except duckdb.OutOfMemoryException as e:
                     raise StoreError(f"the commit does not fit into memory: {e}") from e
                 except (duckdb.DataError, duckdb.InvalidInputException) as e:
                     tried, incoming.bulk = incoming.bulk, True
-                    found = find_offenders(con, incoming, self._known, refused)
+                    found = find_offenders(self._desk, incoming, self._known, refused)
                     if (tried and not found) or len(refused) + len(found) > MAX_REFUSED:
                         raise StoreError(f"the store refused the commit: {e}") from e
                     refused |= found
@@ -156,16 +160,19 @@ class DuckLogStore(LogStore):
         self._checkpoint_when_due()
         return written.commit
 
-    def _commit(self, con: duckdb.DuckDBPyConnection, incoming: Incoming, refused: Mapping[int, str]) -> Written:
+    def _commit(self, desk: Desk, incoming: Incoming, refused: Mapping[int, str]) -> Written:
         written: Written | None = None
         try:
-            with transaction(con):
-                written = write(con, incoming, self._known, self._sequencer, refused)
+            with transaction(desk.con):
+                written = write(desk, incoming, self._known, self._sequencer, refused)
         except BaseException:
             self._sequencer.done()
             raise
         assert written is not None
         self._known = written.known
+        self._known.runs.note(written.runs)
+        if written.info is not None:
+            self._newest.add(written.info)
         self._sequencer.done(self._publish)
         return written
 
@@ -319,6 +326,9 @@ class DuckLogStore(LogStore):
 
     def commits(self, after: int, limit: int = 1000) -> Sequence[CommitInfo]:
         """See ``LogReader.commits``."""
+        remembered = self._newest.after(after, limit)
+        if remembered is not None:
+            return remembered
         table = self._reader.select(
             "SELECT seq, ingested_at, rows, heartbeats FROM tocsin.commits WHERE seq > $after ORDER BY seq LIMIT $limit",
             {"after": after, "limit": limit},
@@ -383,15 +393,3 @@ class DuckLogStore(LogStore):
 
 def _utc(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(tzinfo=None)
-
-
-def _read_known(con: duckdb.DuckDBPyConnection) -> Known:
-    newest = con.execute("SELECT seq, ingested_at FROM tocsin.commits ORDER BY seq DESC LIMIT 1").fetchall()
-    seq, at = (newest[0][0], newest[0][1].replace(tzinfo=UTC)) if newest else (0, EPOCH)
-    rows = con.execute('SELECT cluster, topic_id, "partition", next FROM tocsin.positions').fetchall()
-    return Known(
-        seq=seq,
-        ingested_at=at,
-        dead_id=last_dead_id(con),
-        positions={(cluster, topic_id, part): at_offset for cluster, topic_id, part, at_offset in rows},
-    )

@@ -16,7 +16,8 @@ import duckdb
 
 from tocsin.errors import StoreError, StoreLost
 from tocsin.logstore.ddl import prepare
-from tocsin.logstore.inbox import SCHEMA as INCOMING
+from tocsin.logstore.desk import Desk
+from tocsin.logstore.relations import RELATIONS
 from tocsin.logstore.sqlfiles import sql
 
 FILE_VERSION = "v1.5.0"
@@ -41,8 +42,8 @@ class Settings:
     threads: int = 2
 
 
-def open_instance(settings: Settings) -> duckdb.DuckDBPyConnection:
-    """The instance's first connection: tables made or brought up to date, settings locked.
+def open_instance(settings: Settings) -> Desk:
+    """The instance's first connection, which writes: tables made or brought up to date, settings locked.
 
     Raises StoreError where the file cannot be opened: another process has it, it is no DuckDB file, or a later version's.
     """
@@ -65,7 +66,7 @@ def _settle_pandas() -> None:
         sys.modules.setdefault("pandas", cast("ModuleType", None))
 
 
-def _open(settings: Settings) -> duckdb.DuckDBPyConnection:
+def _open(settings: Settings) -> Desk:
     path = settings.path
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": settings.memory_limit,
@@ -95,20 +96,19 @@ def _open(settings: Settings) -> duckdb.DuckDBPyConnection:
         prepare(con)
         for name in MACROS:
             con.execute(sql(name))
+        desk = Desk(con, RELATIONS)
         _make_workbench(con)
         con.execute("SET GLOBAL enable_external_access = false")
         con.execute("SET GLOBAL lock_configuration = true")
     except BaseException:
         con.close()
         raise
-    return con
+    return desk
 
 
 def _make_workbench(con: duckdb.DuckDBPyConnection) -> None:
     """The writer's temporary tables, so that the view over them need not be made in every commit."""
-    con.register("incoming", INCOMING.empty_table())
     con.execute("CREATE TEMP TABLE events AS " + sql("read_events"))
-    con.unregister("incoming")
     con.execute("CREATE TEMP TABLE dups (n INTEGER)")
     con.execute(sql("view_live"))
 

@@ -18,39 +18,19 @@ import duckdb
 import pyarrow as pa
 
 from tocsin.logstore.cleaning import millis
-from tocsin.logstore.mirror import ARROW
+from tocsin.logstore.desk import Desk
+from tocsin.logstore.knownruns import KnownRuns
+from tocsin.logstore.relations import RUN_NAMES, RUN_ROWS, table_of
 from tocsin.logstore.sqlfiles import sql
-from tocsin.model.columns import RUNS
 from tocsin.model.statuses import TERMINAL
 
 SMALL = 400
 """Events of a commit up to which Python alone is faster than planning the bulk statements."""
 
-Row = Mapping[str, Any]
+NEVER = 1 << 62
+"""A CommitSeq that no row has."""
 
-_TIME, _REAL = pa.timestamp("us"), pa.float64()
-SCHEMA = pa.schema(
-    [
-        *((c.name, ARROW[c.type]) for c in RUNS),
-        ("StateTime", _TIME),
-        ("StateEvent", pa.string()),
-        ("MaxTime", _TIME),
-        ("MaxTerminal", pa.bool_()),
-        ("MaxSource", pa.string()),
-        ("MaxEvent", pa.string()),
-        ("Enders", pa.list_(pa.string())),
-        ("Tries", pa.list_(pa.int32())),
-        ("GivenStart", _TIME),
-        ("FirstRunning", _TIME),
-        ("GivenEnd", _TIME),
-        ("GivenMs", pa.int64()),
-        ("EventProgress", _REAL),
-        ("EventProgressAt", _TIME),
-        ("BeatProgress", _REAL),
-        ("BeatAt", _TIME),
-    ]
-)
-"""Columns of tocsin.runs, in the order of the table."""
+Row = Mapping[str, Any]
 
 _OF_STATE = ("WillRetry", "OriginalStatus", "Reason", "Message", "ErrorCode", "LogTail", "Source", "Consumer", "Status")
 _CARRIED = (
@@ -59,25 +39,25 @@ _CARRIED = (
 )  # fmt: skip
 
 
-def update_runs(con: duckdb.DuckDBPyConnection, *, rows: int, ingested: datetime, seq: int) -> None:
-    """Bring tocsin.runs up to date with ``live`` (``rows`` events)."""
-    con.execute(sql("hold_runs"))
-    con.execute("DELETE FROM tocsin.runs WHERE rowid IN (SELECT row_id FROM held)")
+def update_runs(desk: Desk, known: KnownRuns, *, rows: int, ingested: datetime, seq: int) -> list[str]:
+    """Bring tocsin.runs up to date with ``live`` (``rows`` events); returns the runs that it touched."""
+    con = desk.con
+    touched: list[str] = con.execute("SELECT DISTINCT RunId FROM live").to_arrow_table().column(0).to_pylist()
+    since = known.since(touched)
+    con.execute(sql("hold_runs"), {"since": NEVER if since is None else since})
+    if since is not None:
+        con.execute("DELETE FROM tocsin.runs WHERE rowid IN (SELECT row_id FROM held)")
     at = ingested.replace(tzinfo=None)
     if rows <= SMALL:
-        names = con.execute("SELECT DISTINCT RunId FROM live").fetchall()
+        names = touched
     else:
         con.execute(sql("sum_runs"))
         con.execute(sql("turn_runs"), {"ingested": at, "seq": seq})
-        names = con.execute(
-            "SELECT DISTINCT RunId FROM live WHERE rh IN (SELECT rh FROM sums WHERE NOT plain)"
-        ).fetchall()
+        found = con.execute("SELECT DISTINCT RunId FROM live WHERE rh IN (SELECT rh FROM sums WHERE NOT plain)")
+        names = [name for (name,) in found.fetchall()]
     if names:
-        con.register("told", _tell(con, [name for (name,) in names], ingested=at, seq=seq))
-        try:
-            con.execute("INSERT INTO tocsin.runs BY NAME FROM told")
-        finally:
-            con.unregister("told")
+        desk.insert("tocsin.runs", "new_runs", _tell(con, names, ingested=at, seq=seq))
+    return touched
 
 
 def _tell(con: duckdb.DuckDBPyConnection, runs: list[str], *, ingested: datetime, seq: int) -> pa.Table:
@@ -86,7 +66,16 @@ def _tell(con: duckdb.DuckDBPyConnection, runs: list[str], *, ingested: datetime
     events: dict[str, list[Row]] = {}
     for e in rows_of(con, sql("new_of_runs"), runs=runs):
         events.setdefault(e["RunId"], []).append(e)
-    return pa.Table.from_pylist(tell_runs(con, held, events, ingested=ingested, seq=seq), SCHEMA)
+    return table_of(tell_runs(con, held, events, ingested=ingested, seq=seq), RUN_ROWS)
+
+
+def take_runs(desk: Desk, known: KnownRuns, runs: list[str]) -> dict[str, Row]:
+    """Take what tocsin.runs holds of ``runs`` out of it."""
+    since = known.since(runs)
+    if since is None:
+        return {}
+    with desk.laid("touched_runs", table_of(({"RunId": run} for run in runs), RUN_NAMES)) as con:
+        return {r["RunId"]: r for r in rows_of(con, sql("take_runs"), since=since)}
 
 
 def tell_runs(
@@ -177,7 +166,7 @@ def told(held: Row | None, events: Iterable[Row], *, anew: bool, ingested: datet
 
 
 def _fresh(held: Row | None) -> dict[str, Any]:
-    run: dict[str, Any] = dict.fromkeys(SCHEMA.names)
+    run: dict[str, Any] = dict.fromkeys(RUN_ROWS.names)
     run |= dict.fromkeys(_CARRIED, "") | {"Tags": "{}", "Properties": "{}", "Enders": [], "Tries": []}
     if held is not None:
         run |= {k: held[k] for k in ("FirstSeen", "LastSeen", "BeatProgress", "BeatAt")}

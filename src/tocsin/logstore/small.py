@@ -7,7 +7,7 @@ the other, before anything is written.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,24 +17,19 @@ import pyarrow as pa
 
 from tocsin.logstore.cleaning import Undecided, check_raw, finish, row_of
 from tocsin.logstore.dedupe import GAP, ranges
-from tocsin.logstore.inbox import JSON
+from tocsin.logstore.desk import Desk
 from tocsin.logstore.incoming import Group, Incoming
-from tocsin.logstore.mirror import ARROW
+from tocsin.logstore.knownruns import KnownRuns
 from tocsin.logstore.reading import read_cloud_event
-from tocsin.logstore.runs import SCHEMA as RUNS_SCHEMA
-from tocsin.logstore.runs import rows_of, tell_runs
+from tocsin.logstore.relations import BEAT_ROWS, EVENT_ROWS, RUN_ROWS, table_of
+from tocsin.logstore.runs import take_runs, tell_runs
 from tocsin.logstore.sqlfiles import sql
-from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
 from tocsin.model.event import DeadLetter, MappedEvent, RawEvents
 from tocsin.model.strictjson import ReadError
 
 MOST = 400
 """Messages of a commit up to which it counts as small."""
 
-_EVENTS = pa.schema([(c.name, JSON if c.type is KqlType.DYNAMIC else ARROW[c.type]) for c in RUN_STATUS_CHANGED])
-_BEATS = pa.schema(
-    [("RunId", pa.string()), ("ReceivedAt", pa.timestamp("us")), ("Progress", pa.float64()), ("CommitSeq", pa.int64())]
-)
 _SLOT = timedelta(seconds=10)
 
 Row = dict[str, Any]
@@ -133,57 +128,32 @@ def _thin(con: duckdb.DuckDBPyConnection, small: Small) -> None:
         before[slot] = progress if progress is not None else before.get(slot)
 
 
-def write_small(con: duckdb.DuckDBPyConnection, small: Small, at: datetime, seq: int | None) -> None:
-    """Write rows, heartbeats and Runs. ``seq`` None: all heartbeats were thinned out."""
+def write_small(desk: Desk, known: KnownRuns, small: Small, at: datetime, seq: int | None) -> Mapping[str, int]:
+    """Write rows, heartbeats and Runs. ``seq`` None: all heartbeats were thinned out. Returns CommitSeqs in Runs by run."""
     names = list({row["RunId"] for row in (*small.rows, *small.beats)})
     if not names:
-        return
+        return {}
     stamp = at.replace(tzinfo=None)
-    held = {r["RunId"]: r for r in rows_of(con, sql("runs_by_name"), runs=names)}
+    held = take_runs(desk, known, names)
     events: dict[str, list[Mapping[str, Any]]] = {}
     for row in small.rows:
         events.setdefault(row["RunId"], []).append(row)
-    turned = {r["RunId"]: r for r in tell_runs(con, held, events, ingested=stamp, seq=seq or 0)}
+    turned = {r["RunId"]: r for r in tell_runs(desk.con, held, events, ingested=stamp, seq=seq or 0)}
     for beat in small.beats:
         run = beat["RunId"]
         if run not in turned:
-            turned[run] = (
-                {k: v for k, v in held[run].items() if k != "row_id"} if run in held else _unknown(beat, stamp)
-            )
+            turned[run] = dict(held[run]) if run in held else _unknown(beat, stamp)
         _take_beat(turned[run], beat, seq)
-    for row in small.rows:
-        finish(row, turned[row["RunId"]]["StartTime"])
-    if held:
-        con.execute(
-            "DELETE FROM tocsin.runs WHERE rowid IN (SELECT unnest($ids))",
-            {"ids": [r["row_id"] for r in held.values()]},
-        )
-    _insert(con, "tocsin.runs", _table(turned.values(), RUNS_SCHEMA))
+    desk.insert("tocsin.runs", "new_runs", table_of(turned.values(), RUN_ROWS))
     if small.rows:
         for row in small.rows:
+            finish(row, turned[row["RunId"]]["StartTime"])
             row["IngestedAt"], row["CommitSeq"] = stamp, seq
-        _insert(con, "RunStatusChanged", _table(small.rows, _EVENTS))
+        desk.insert("RunStatusChanged", "new_events", table_of(small.rows, EVENT_ROWS))
     if small.kept:
         rows = [b | {"ReceivedAt": b["received"], "CommitSeq": seq} for b in small.kept]
-        _insert(con, "Heartbeats", _table(rows, _BEATS))
-
-
-def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
-    con.register("small", rows)
-    try:
-        con.execute(f"INSERT INTO {table} FROM small")
-    finally:
-        con.unregister("small")
-
-
-def _table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    rows = list(rows)
-    arrays = []
-    for kind in schema:
-        plain = pa.string() if kind.type == JSON else kind.type
-        column = pa.array([row[kind.name] for row in rows], plain)
-        arrays.append(pa.ExtensionArray.from_storage(JSON, column) if kind.type == JSON else column)
-    return pa.Table.from_arrays(arrays, schema=schema)
+        desk.insert("Heartbeats", "new_beats", table_of(rows, BEAT_ROWS))
+    return {run: row["CommitSeq"] or 0 for run, row in turned.items()}
 
 
 def _take_beat(run: dict[str, Any], beat: Mapping[str, Any], seq: int | None) -> None:
@@ -199,8 +169,8 @@ def _take_beat(run: dict[str, Any], beat: Mapping[str, Any], seq: int | None) ->
 
 def _unknown(beat: Mapping[str, Any], stamp: datetime) -> dict[str, Any]:
     """The row of a run of which only heartbeats came."""
-    texts = {c: "" for c in RUNS_SCHEMA.names if RUNS_SCHEMA.field(c).type == pa.string()}
-    run: dict[str, Any] = dict.fromkeys(RUNS_SCHEMA.names) | texts
+    texts = {c: "" for c in RUN_ROWS.names if RUN_ROWS.field(c).type == pa.string()}
+    run: dict[str, Any] = dict.fromkeys(RUN_ROWS.names) | texts
     return run | {
         "RunId": beat["RunId"],
         "RootRunId": beat["RunId"],

@@ -1,4 +1,4 @@
 -- hold_runs.sql: what Runs holds of the runs that the commit touches
--- in: live; out: held
+-- in: live, $since BIGINT (none of them has a smaller CommitSeq); out: held
 CREATE OR REPLACE TEMP TABLE held AS
-SELECT rowid AS row_id, * FROM tocsin.runs WHERE RunId IN (SELECT RunId FROM live)
+SELECT rowid AS row_id, * FROM tocsin.runs WHERE CommitSeq >= $since AND RunId IN (SELECT RunId FROM live)
