@@ -30,7 +30,7 @@ def test_a_stuck_run_is_mailed_and_its_end_too_and_an_outage_tells_nothing_false
     event("fine", "Queued", timedelta(minutes=50))
     event("fine", "Running", timedelta(minutes=40))
     (mail,) = smtp.wait_for(1, within=30, to="ops@example.org")
-    assert "slow: Queued for more than 45m" in mail.subject
+    assert "slow: Queued or Preparing for 45 min" in mail.subject
     event("slow", "Running", timedelta(0))
     ended = smtp.wait_for(2, within=30, to="ops@example.org")[1]
     assert ended.subject.startswith("recovered: slow")

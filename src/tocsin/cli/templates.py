@@ -76,8 +76,9 @@ def _rendered(place: Home, name: str, run: str) -> Rendered:
     from tocsin.model.statuses import Severity
     from tocsin.notify.context import Change
     from tocsin.notify.templates import Templates
+    from tocsin.notify.text import moment
     from tocsin.notify.values import Letter, Recipient, RunFacts
-    from tocsin.notify.views import Look, mail, moment
+    from tocsin.notify.views import Look, mail
 
     settings = place.settings()
     now = SystemClock().now()

@@ -33,6 +33,25 @@ def format_duration(d: timedelta) -> str:
     return out or "0s"
 
 
+def in_words(d: timedelta | float | None) -> str:
+    """A length as people say it: ``45 s``, ``12 min``, ``6 h 12``, ``3 d 4 h``; a number is seconds, None is ''."""
+    if d is None:
+        return ""
+    seconds = round(d.total_seconds() if isinstance(d, timedelta) else d)
+    if seconds < 0:
+        seconds = 0
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes:02}" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
 def _validate(value: Any) -> Any:
     return value if isinstance(value, timedelta) else parse_duration(str(value))
 

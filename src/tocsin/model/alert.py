@@ -102,6 +102,7 @@ class Transition:
     value: float | None = None
     labels: Mapping[str, object] = field(default_factory=dict)
     run_id: str = ""
+    detail: str = ""  # more of the reason: started 38 min late
     commit_seq: int
     at: datetime  # T; UTC
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class DeliveryState(StrEnum):
@@ -15,6 +16,16 @@ class DeliveryState(StrEnum):
     FAILED = "failed"  # refused for good, or past its deadline
     DROPPED = "dropped"  # an author's `then: drop`, or counted into a summary
     HELD = "held"  # beyond a cap; waits until `next_at` to be listed in a summary, then is DROPPED
+
+
+class Told(NamedTuple):
+    """A mail that told of an alert that fires: the one that ends it goes to the same address, and answers it."""
+
+    address: str
+    receiver: str
+    message_id: str
+    subject: str
+    rule: str  # the one that it is about; it may name others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,6 +199,9 @@ class Says:
     nearby: str  # 14 others failed on aks-eu in the last 30 min
     last_success: str  # last success yesterday 02:14
     late: str  # told 2 h 05 late
+    waited: str = ""  # of a rule that waits: nothing heard for 25 min, since 21:10 (Budapest)
+    heard: str = ""  # of a rule that waits: last event 19:02 (Running) · last heard 21:10 · progress 42 %
+    ended: str = ""  # of its end: heard again after 1 h 08; started 38 min late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.intent import Intent
 from tocsin.model.statuses import TERMINAL
 from tocsin.notify.context import Change, Nearby, Try
+from tocsin.notify.text import moment
 from tocsin.notify.values import Facts, RunFacts
-from tocsin.notify.views import moment
 
 NEARBY = timedelta(minutes=30)
 LONG_AGO = timedelta(days=30)

@@ -20,3 +20,8 @@ def web_link(url: object) -> str:
 def run_page(base: str, run: str) -> str:
     """The page of a run under ``base``; '' where there is none."""
     return f"{base}/runs/{quote(run[:500], safe='', errors='replace')}" if base and run else ""
+
+
+def rule_page(base: str, rule: str) -> str:
+    """The page of a rule under ``base``; '' where there is none."""
+    return f"{base}/rules/{quote(rule, safe='', errors='replace')}" if base and rule else ""

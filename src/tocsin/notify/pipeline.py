@@ -17,6 +17,7 @@ from datetime import datetime
 from jinja2 import TemplateError
 
 from tocsin.model.causes import one_line
+from tocsin.model.delivery import Told
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.notify.addresses import Allows, BadAddress, parse_address
 from tocsin.notify.oncall import OWNER, OnCall, Receiver
@@ -70,20 +71,20 @@ class Book:
 # -- route -------------------------------------------------------------------------------------------------------------
 
 
-Told = Callable[[Intent], Sequence[tuple[str, str]]]
-"""Who got the firing mail of a resolved intent: (address, receiver)."""
+Tellings = Callable[[Intent], Sequence[Told]]
+"""Who got the firing mail of a resolved intent, and by which mail."""
 
 
-def route(intents: Iterable[tuple[Intent, RuleInfo]], book: Book, told: Told) -> list[Routed]:
+def route(intents: Iterable[tuple[Intent, RuleInfo]], book: Book, told: Tellings) -> list[Routed]:
     """Find who is told of each intent: never nobody."""
     return [Routed(intent=i, info=info, recipients=_recipients(i, info, book, told)) for i, info in intents]
 
 
-def _recipients(intent: Intent, info: RuleInfo, book: Book, told: Told) -> tuple[Recipient, ...]:
+def _recipients(intent: Intent, info: RuleInfo, book: Book, told: Tellings) -> tuple[Recipient, ...]:
     if intent.kind is IntentKind.ADMIN:
         return tuple(book.written(a, ADMIN, "goes to admin_email") for a in book.admins)
     if intent.kind is IntentKind.RESOLVED and (got := told(intent)):
-        return tuple(book.written(a, r, "told you before that it fires") for a, r in got)
+        return tuple(replace(book.written(t.address, t.receiver, "told you before that it fires"), told=t) for t in got)
     names = _names(info, book, summary=intent.kind is IntentKind.SUMMARY)
     found: dict[str, Recipient] = {}
     notes: list[str] = []
@@ -93,7 +94,8 @@ def _recipients(intent: Intent, info: RuleInfo, book: Book, told: Told) -> tuple
     if not found:
         because = "names nobody else who can be told"
         found = {r.address.lower(): r for r in book.to_default(because, " ".join(notes))}
-    return tuple(found.values())
+    before = {t.address.lower(): t for t in told(intent)} if intent.kind is IntentKind.REPEATED else {}
+    return tuple(replace(r, told=before.get(address)) for address, r in found.items())
 
 
 def _names(info: RuleInfo, book: Book, *, summary: bool) -> list[str]:

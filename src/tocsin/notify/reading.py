@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tocsin.model.alert import instance_key
+from tocsin.model.delivery import Told
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.state.interface import State
 
@@ -17,13 +18,13 @@ class Reading:
     def __init__(self, state: State, infos: dict[str, RuleInfo]) -> None:
         self._state, self._infos = state, infos
 
-    def of(self, intents: Sequence[Intent]) -> tuple[Mapping[str, RuleInfo], Mapping[str, Sequence[tuple[str, str]]]]:
-        """(presentation, who got the firing mail where one resolves), both by intent id."""
+    def of(self, intents: Sequence[Intent]) -> tuple[Mapping[str, RuleInfo], Mapping[str, Sequence[Told]]]:
+        """(presentation, who got the firing mail where one repeats or resolves), both by intent id."""
         infos = {i.id: self._info(i) for i in intents}
         told = {
             i.id: self._state.told_addresses(i.rule, instance_key(i.instance), i.occurrence)
             for i in intents
-            if i.kind is IntentKind.RESOLVED
+            if i.kind in (IntentKind.RESOLVED, IntentKind.REPEATED)
         }
         return infos, told
 

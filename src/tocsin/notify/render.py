@@ -14,16 +14,17 @@ from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import IntentKind
 from tocsin.model.statuses import Severity
 from tocsin.notify import context as c
+from tocsin.notify import waiting
 from tocsin.notify.addresses import needs_smtputf8
 from tocsin.notify.links import web_link
 from tocsin.notify.message import Envelope, build, message_id
 from tocsin.notify.pipeline import DEFAULT
 from tocsin.notify.sweeps import tells_sweep
 from tocsin.notify.templates import Rendered, Templates
+from tocsin.notify.text import moment
 from tocsin.notify.values import CapRule, Letter, Recipient, RunFacts
-from tocsin.notify.views import Look, links, mail, moment, run_name, title
+from tocsin.notify.views import Look, links, mail, run_name, title
 
-SEEN_SUBJECT = frozenset({IntentKind.RESOLVED, IntentKind.REPEATED})
 NOTICE = "undeliverable"
 """Receiver of the notices that a mail could not be delivered; such a notice makes no other."""
 
@@ -46,14 +47,24 @@ def deliver(
     seen = mail(letter, facts, press.look, now, press.templates.words)
     name = {IntentKind.SUMMARY: "summary", IntentKind.ADMIN: "admin"}.get(intent.kind, letter.info.template)
     made = press.templates.render(name, seen)
-    subject = made.subject
-    if thread is not None and intent.kind in SEEN_SUBJECT and not tells_sweep(intent):
-        subject = thread[1].removeprefix("recovered: ")
-        subject = f"recovered: {subject}" if intent.kind is IntentKind.RESOLVED else subject
+    if (told := letter.recipient.told) is not None:
+        thread = (told.message_id, told.subject)
+    subject = _subject(letter, made.subject)
     delivery = replace(
         _plain(letter, one_line(subject), press, now), event_time=intent.event_time, ingested_at=_ingested(letter)
     )
     return _written(delivery, replace(made, subject=subject), letter.recipient, thread, press), made.problem
+
+
+def _subject(letter: Letter, own: str) -> str:
+    """The subject of a mail: one that answers another keeps its words, if it told of the same rule first."""
+    intent, told = letter.intent, letter.recipient.told
+    if told is not None and told.rule == intent.rule and not tells_sweep(intent):
+        own = told.subject
+    if intent.kind is not IntentKind.RESOLVED:
+        return own
+    late = waiting.lateness(intent)
+    return f"recovered, {late}: {own}" if late else f"recovered: {own}"
 
 
 def emergency(letter: Letter, problem: str, press: Press, now: datetime) -> Delivery:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import textwrap
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
+from tocsin.config.durations import in_words
 from tocsin.model.causes import ANSI, BIDI, cut, one_line
 
 CAUSE_WITHIN = 45
 """Characters within which a default subject has begun to say the cause."""
 WIDTH = 72
+length = in_words
+"""A length as mails say it: ``45 s``, ``12 min``, ``6 h 12``."""
 
 _CONTROL = re.compile(f"[{BIDI}\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 _RTL = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
@@ -35,28 +38,21 @@ def isolate(text: str) -> str:
     return f"\u2068{text}\u2069" if _RTL.search(text) else text
 
 
+def moment(value: object) -> datetime | None:
+    """A time as an event carries it: a datetime, or ISO text; None for anything else."""
+    if isinstance(value, str) and value:
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
 def right_to_left(text: str) -> bool:
     """Whether ``text`` is mostly of a right-to-left script, for ``dir``."""
     return len(_RTL.findall(text)) * 2 > sum(c.isalpha() for c in text)
-
-
-def length(d: timedelta | float | None) -> str:
-    """A length as people say it: ``45 s``, ``12 min``, ``6 h 12``, ``3 d 4 h``; a number is seconds, None is ''."""
-    if d is None:
-        return ""
-    seconds = round(d.total_seconds() if isinstance(d, timedelta) else d)
-    if seconds < 0:
-        seconds = 0
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes = seconds // 60
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes:02}" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
 
 
 def clock_time(t: datetime, zone: tzinfo) -> str:

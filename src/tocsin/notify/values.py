@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from tocsin.model.alert import fingerprint, instance_key
+from tocsin.model.delivery import Told
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.notify.context import Change, Nearby, Try
 
@@ -22,6 +23,7 @@ class Recipient:
     name: str = ""
     zone: ZoneInfo | None = None
     note: str = ""  # why somebody else does not get it
+    told: Told | None = None  # of one who is told that it still fires, or is over: the mail that told of it first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,7 @@ def group_of(intent: Intent) -> str:
     """What threads mails about ``intent``."""
     if intent.kind is IntentKind.ADMIN:
         return f"tocsin/{intent.rule}"
-    if intent.run_id:
+    if intent.run_id and intent.data.get("waits") != "absent":  # what was awaited brings a run, and answers the alert
         return f"run/{intent.run_id}"
     return f"alert/{intent.rule}/{instance_key(intent.instance)}"
 

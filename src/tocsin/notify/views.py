@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from jinja2 import TemplateError
@@ -14,11 +14,11 @@ from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.redact import redact
 from tocsin.model.statuses import TERMINAL
 from tocsin.notify import context as c
-from tocsin.notify import sweeps
-from tocsin.notify.links import run_page, web_link
+from tocsin.notify import sweeps, waiting
+from tocsin.notify.links import rule_page, run_page, web_link
 from tocsin.notify.pipeline import fields_of
 from tocsin.notify.sandbox import TooMuch, Words
-from tocsin.notify.text import day_time, default_subject, did, isolate, length, shown, zone_name
+from tocsin.notify.text import day_time, default_subject, did, isolate, length, moment, shown, zone_name
 from tocsin.notify.values import Letter, RunFacts
 
 LATE = timedelta(minutes=5)
@@ -45,18 +45,6 @@ class Look:
 
     base_url: str = ""  # '' makes no link of tocsin's own
     zone: ZoneInfo = _UTC
-
-
-def moment(value: object) -> datetime | None:
-    """A time as an event carries it: a datetime, or ISO text; None for anything else."""
-    if isinstance(value, str) and value:
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-    if not isinstance(value, datetime):
-        return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _text(event: Mapping[str, object], name: str, size: int = 300) -> str:
@@ -116,7 +104,7 @@ def summary_fields(intent: Intent, why: str) -> dict[str, object]:
     fields.setdefault("Rule", intent.rule)
     fields.setdefault("Severity", intent.severity.word)
     fields.setdefault("Value", intent.value)
-    for name, value in sweeps.fields(sweeps.sweep_of(intent)).items():
+    for name, value in {**sweeps.fields(sweeps.sweep_of(intent)), **waiting.fields(intent)}.items():
         fields.setdefault(name, value)
     return fields
 
@@ -210,14 +198,19 @@ def links(intent: Intent, look: Look) -> c.Links:
     """Links of a mail: the run's own, and tocsin's pages."""
     base, history = look.base_url, run_page(look.base_url, intent.run_id)
     own = {"mails": f"{base}/mails", "tocsin": f"{base}/"} if base else {}
+    if base and intent.kind is not IntentKind.ADMIN:
+        own["rule"] = rule_page(base, intent.rule)
     return c.Links(run=web_link(intent.event.get("Url")) or history, history=history, **own)
 
 
 def late_by(intent: Intent) -> timedelta | None:
     """How late it is told, where that is more than 5 min."""
-    if intent.event_time is None or intent.kind not in (IntentKind.FIRED, IntentKind.REPEATED):
+    if intent.kind not in (IntentKind.FIRED, IntentKind.REPEATED):
         return None
-    late = intent.at - intent.event_time
+    since = intent.event_time
+    if waiting.form_of(intent):
+        since = waiting.due_of(intent) if intent.kind is IntentKind.FIRED else None
+    late = intent.at - (since or intent.at)
     return late if late > LATE else None
 
 
@@ -297,6 +290,8 @@ def mail(letter: Letter, facts: RunFacts, look: Look, now: datetime, words: Word
     spoken = says(run, info.final, late, intent.event_time or intent.at, zone, now)
     if swept is not None and sweeps.tells_sweep(intent):
         spoken = sweeps.says(swept, spoken, intent.event_time or intent.at, zone, now)
+    if waiting.form_of(intent):
+        spoken = waiting.says(intent, run, spoken, zone, now)
     return c.Mail(
         alert=c.Alert(
             rule=intent.rule, kind=intent.kind.value, severity=intent.severity.word, title=subject,

@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from tocsin.alerts.conditions import Terms
 from tocsin.config.document import KeyPath
-from tocsin.config.durations import format_duration
+from tocsin.config.durations import in_words
 from tocsin.model.maintenance import Maintenance
 from tocsin.model.statuses import TERMINAL, Status
 from tocsin.rules.baselines import Baseline, baseline
@@ -44,6 +44,7 @@ class Absence:
     form: Form
     length: timedelta
     statuses: frozenset[str]  # in which the clock runs
+    named: tuple[str, ...] = ()  # the same, as the rule names them
     usual: Baseline | None = None  # of LONGER, whose length it gives
     terms: Terms = field(default_factory=Terms)
     pauses: tuple[Maintenance, ...] = ()  # that may stop its clocks
@@ -110,7 +111,12 @@ def absence_of(when: When, terms: Terms) -> Absence | None:
     if form is None or (length is None and usual is None):
         return None
     return Absence(
-        form=form, length=length or timedelta(0), statuses=frozenset(watched(when)), usual=usual, terms=terms
+        form=form,
+        length=length or timedelta(0),
+        statuses=frozenset(watched(when)),
+        named=watched(when),
+        usual=usual,
+        terms=terms,
     )
 
 
@@ -119,14 +125,15 @@ def watched(when: When) -> tuple[str, ...]:
     return when.status or tuple(s.value for s in Status if s.value not in TERMINAL)
 
 
-def subject(absence: Absence) -> str:
-    """The mail's subject where the rule has none."""
+def subject(absence: Absence, when: When) -> str:
+    """The mail's subject where the rule has none: ``ranking: Queued or Preparing for 45 min``."""
     what = "{{ ExperimentName or DisplayName or RunId }}"
-    length = format_duration(absence.length)
+    lasted, statuses = in_words(absence.length), watched(when)
+    in_them = f"{' or '.join(statuses)} for" if len(statuses) < 3 else "still {{ Status }} after"
     return {
-        Form.IN_STATUS: f"{what}: {{{{ Status }}}} for more than {length}",
-        Form.SILENT: f"{what}: silent for {length}",
-        Form.UNCHANGED: f"{what}: no progress for {length}",
+        Form.IN_STATUS: f"{what}: {in_them} {lasted}",
+        Form.SILENT: f"{what}: silent for {lasted}",
+        Form.UNCHANGED: f"{what}: no progress for {lasted}",
         Form.LONGER: f"{what}: runs longer than usual",
     }[absence.form]
 

@@ -196,7 +196,8 @@ def faults(when: When) -> Iterator[Fault]:
         yield ("when", "absent"), "does not say when it ought to come", 'write for example cron: "0 2 * * *"'
 
 
-def subject(by: Sequence[str]) -> str:
-    """The mail's subject where the rule has none."""
-    named = " ".join(f"{{{{ {name} }}}}" for name in by)
-    return f"{{{{ Rule }}}}: {named}" if by else "{{ Rule }}"
+def subject(when: When, by: Sequence[str]) -> str:
+    """The mail's subject where the rule has none: ``churn: not Completed by 06:00``."""
+    named = " ".join(f"{{{{ {name} }}}}" for name in by) or "{{ Rule }}"
+    statuses = " or ".join((when.absent and when.absent.status) or ())
+    return f"{named}: {f'not {statuses}' if statuses else 'nothing came'} by {{{{ Due }}}}"

@@ -91,7 +91,7 @@ def compile_awaited(
     if plan is None or len(problems) > before:
         return None
     severity = said(lambda m: m.severity, "severity")
-    subject = (summary.source if summary else "") or awaited.subject(by)
+    subject = (summary.source if summary else "") or awaited.subject(when, by)
     return Rule(
         name=str(model.name),
         kind=Kind.ABSENCE,

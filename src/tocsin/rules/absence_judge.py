@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tocsin.alerts.conditions import Look
+from tocsin.config.durations import in_words
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import ConditionState, Phase, Why
 from tocsin.model.heard import Heard
@@ -117,20 +118,23 @@ def _next(rule: Rule, item: Item, after: datetime, memory: Memory) -> None:
 
 
 def _wait(rule: Rule, item: Item, scheduled: datetime, memory: Memory) -> None:
+    memory.put_timer(deadline(rule, item, scheduled))
+
+
+def deadline(rule: Rule, item: Item, scheduled: datetime) -> Timer:
+    """The timer that judges whether what is ``scheduled`` came."""
     consumer = of(rule).consumer
-    memory.put_timer(
-        Timer(
-            rule=rule.name,
-            kind=TimerKind.DEADLINE,
-            key=item.key,
-            due=_due(rule, item, scheduled),
-            consumers=frozenset({consumer}) if consumer else frozenset(),
-            data={
-                "at_us": micros(scheduled),
-                "from_us": micros(item.schedule.before(scheduled) or scheduled - timedelta(days=1)),
-                "meaning": item.meaning,
-            },
-        )
+    return Timer(
+        rule=rule.name,
+        kind=TimerKind.DEADLINE,
+        key=item.key,
+        due=_due(rule, item, scheduled),
+        consumers=frozenset({consumer}) if consumer else frozenset(),
+        data={
+            "at_us": micros(scheduled),
+            "from_us": micros(item.schedule.before(scheduled) or scheduled - timedelta(days=1)),
+            "meaning": item.meaning,
+        },
     )
 
 
@@ -219,16 +223,24 @@ def _came(cases: Sequence[_Case], reader: LogReader, seq: int, trouble: Trouble)
     return found
 
 
+def _said(rule: Rule, item: Item | None, scheduled_us: int) -> dict[str, object]:
+    """What an intent says of what it awaits."""
+    when = of(rule).when
+    awaited = {"waits": "absent", "statuses": list((when.absent and when.absent.status) or ())}
+    data = {**awaited, "scheduled": plain(moment(scheduled_us))}
+    if item is None:
+        return data
+    due = _due(rule, item, moment(scheduled_us))
+    stood = micros(due) - scheduled_us - micros_of(item.schedule.grace)
+    return {**data, "due": plain(due), "zone": item.schedule.zone, **clocks.said(stood)}
+
+
 def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory) -> None:
     late = (micros(case.at) - case.scheduled_us) / 1_000_000
     about = Subject(
         instance=case.item.instance,
         fields=case.item.fields,
-        data={
-            "due": plain(moment(case.due_us)),
-            "scheduled": plain(moment(case.scheduled_us)),
-            **clocks.said(case.due_us - case.scheduled_us - micros_of(case.item.schedule.grace)),
-        },
+        data=_said(case.rule, case.item, case.scheduled_us),
     )
     if state is not None and state.phase is Phase.RESOLVED:
         state = None  # an earlier miss was closed by time; this is another one
@@ -285,7 +297,7 @@ def _arrived(
     about = Subject(
         instance=state.instance,
         fields={**row, **fields},
-        data={"text": late_text(row, hit.key.time_us, scheduled)},
+        data={**_said(rule, _item(rule, state), scheduled), "late": late_text(row, hit.key.time_us, scheduled)},
         run_id=hit.run_id,
         event_time=moment(hit.key.time_us),
     )
@@ -295,7 +307,12 @@ def _arrived(
 
 def _fields(rule: Rule, state: ConditionState) -> Mapping[str, object]:
     """What the alert of an instance may carry."""
-    return next((item.fields for item in of(rule).items if item.key == state.key), state.instance)
+    item = _item(rule, state)
+    return item.fields if item is not None else state.instance
+
+
+def _item(rule: Rule, state: ConditionState) -> Item | None:
+    return next((item for item in of(rule).items if item.key == state.key), None)
 
 
 def late_text(row: Row, time_us: int, scheduled_us: int) -> str:
@@ -306,10 +323,7 @@ def late_text(row: Row, time_us: int, scheduled_us: int) -> str:
         word = "started"
     elif isinstance(start, str) and micros(datetime.fromisoformat(start)) > scheduled_us:
         word, us = "started", micros(datetime.fromisoformat(start))
-    minutes = max(0, round((us - scheduled_us) / 60_000_000))
-    if minutes < 60:
-        return f"{word} {minutes} min late"
-    return f"{word} {minutes // 60} h {minutes % 60:02} late"
+    return f"{word} {in_words(timedelta(microseconds=us - scheduled_us))} late"
 
 
 def on_wake(each: Released, rule: Rule, memory: Memory, heard: Heard) -> None:
@@ -323,7 +337,8 @@ def on_wake(each: Released, rule: Rule, memory: Memory, heard: Heard) -> None:
         memory.put_timer(replace(timer, consumers=waits_for))
         return
     scheduled = int(str(state.data.get("scheduled_us", micros(each.at))))
-    about = Subject(instance=state.instance, fields=_fields(rule, state), data={"scheduled": plain(moment(scheduled))})
+    data = _said(rule, _item(rule, state), scheduled)
+    about = Subject(instance=state.instance, fields=_fields(rule, state), data=data)
     late = (micros(each.at) - scheduled) / 1_000_000
     seen = Look(at=each.at, holds=True, severity=state.severity, value=late, why=Why.DEADLINE)
     see(rule, about, state, seen, each.commit_seq, memory)

@@ -12,6 +12,7 @@ from tocsin.alerts.conditions import Look, Step, look
 from tocsin.model.alert import ConditionState, Transition, instance_key
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent
+from tocsin.rules.history import moment, plain
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule
 from tocsin.rules.templates import TemplateFault
@@ -33,6 +34,14 @@ class Subject:
     def key(self) -> str:
         """Name of the instance within its rule."""
         return instance_key(self.instance)
+
+
+def wait_said(rule: Rule, since_us: object, **more: object) -> dict[str, object]:
+    """What an intent says of a wait: its form, what was waited in, and since when; ``more`` besides."""
+    absence = rule.absence
+    assert absence is not None
+    since = {"since": plain(moment(since_us))} if isinstance(since_us, int) else {}
+    return {"waits": absence.form.value, "statuses": list(absence.named), **since, **more}
 
 
 def see(
@@ -72,6 +81,7 @@ def see(
                 value=seen.value,
                 labels={**keep, **labels},
                 run_id=about.run_id,
+                detail=str(about.data.get("late", "")),
                 commit_seq=commit_seq,
                 at=seen.at,
             )

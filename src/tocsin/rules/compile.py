@@ -67,7 +67,9 @@ def compile_rule(
     kind = Kind.ABSENCE if waits else Kind.ROW
     final = bool(model.when and model.when.final)
     final_after = said(lambda m: m.final_after, "final_after") or FINAL_AFTER
-    subject = (summary.source if summary else "") or (absence.subject(waits) if waits else "")
+    subject = (summary.source if summary else "") or (
+        absence.subject(waits, model.when) if waits and model.when else ""
+    )
     return Rule(
         name=str(model.name),
         kind=kind,

@@ -20,7 +20,7 @@ from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import Why
 from tocsin.model.heard import Heard
 from tocsin.rules import clocks
-from tocsin.rules.absence_tell import Subject, see
+from tocsin.rules.absence_tell import Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_due import Due, When, consumers_of, dues
 from tocsin.rules.deadlines_runs import AsOf, Fact, RunsAt, beats_of, runs_at
@@ -125,7 +125,7 @@ def _fire(
             instance={name: row.get(name) for name in rule.by},
             fields=row,
             run_id=run,
-            data={"due": plain(moment(due.at_us)), "since": plain(moment(due.since_us)), **clocks.said(due.stood_us)},
+            data=wait_said(rule, due.since_us, due=plain(moment(due.at_us)), **clocks.said(due.stood_us)),
             event_time=moment(last) if (last := facts[run].last_us) is not None else None,
         )
         before = states[rule.name].get(about.key)
@@ -159,7 +159,8 @@ def on_wakes(
                 continue
             since = state.data.get("since_us")
             waited = (micros(each.at) - since) / 1_000_000 if isinstance(since, int) else state.value
-            about = Subject(instance=state.instance, fields=rows.get(run, {"RunId": run}), run_id=run)
+            row, data = rows.get(run, {"RunId": run}), wait_said(rule, since)
+            about = Subject(instance=state.instance, fields=row, data=data, run_id=run)
             seen = Look(at=each.at, holds=True, severity=state.severity, value=waited, why=Why.DEADLINE)
             see(rule, about, state, seen, each.commit_seq, memory)
 

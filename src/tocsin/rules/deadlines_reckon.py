@@ -22,7 +22,7 @@ from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import ConditionState, Phase, Why
 from tocsin.model.heard import Heard
 from tocsin.rules.absence import Form
-from tocsin.rules.absence_tell import Subject, see
+from tocsin.rules.absence_tell import Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_due import Due, When, dues
 from tocsin.rules.deadlines_runs import Fact, RunsAt, active_at, runs_at, touched, touches
@@ -191,7 +191,8 @@ def _end(ends: Sequence[_End], whens: Mapping[str, When], reader: LogReader, mem
     for rule, run, state in sorted(ends, key=lambda e: (e[0].name, e[1])):
         when = whens[run]
         row = rows.get(run, {"RunId": run})
-        about = Subject(instance=state.instance, fields=row, run_id=run, data={"ended": plain(when.at)})
+        data = wait_said(rule, state.data.get("since_us"), ended=plain(when.at))
+        about = Subject(instance=state.instance, fields=row, run_id=run, data=data)
         see(
             rule,
             about,

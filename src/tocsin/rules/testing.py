@@ -133,7 +133,8 @@ def _note(step: Step, start: datetime, story: list[str], told: list[Intent]) -> 
         story.append(f"{when}{timer.kind.replace('_', ' ')} came for {timer.data.get('run', timer.key)}")
     for transition in step.evaluation.outcome.transitions:
         instance = ", ".join(f"{k}={v}" for k, v in transition.instance.items())
-        story.append(f"{when}{transition.after} {instance}: {transition.reason}")
+        detail = f", {transition.detail}" if transition.detail else ""
+        story.append(f"{when}{transition.after} {instance}: {transition.reason}{detail}")
     for intent in step.evaluation.outcome.intents:
         told.append(intent)
         if intent.kind is IntentKind.REPEATED:

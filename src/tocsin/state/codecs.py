@@ -271,7 +271,7 @@ def alert_row(t: Transition, now: datetime) -> dict[str, object]:
         "Occurrence": t.occurrence,
         "From": t.before.value,
         "To": t.after.value,
-        "Reason": t.reason.value,
+        "Reason": f"{t.reason.value}, {clean(t.detail)}" if t.detail else t.reason.value,
         "Severity": t.severity.word,
         "Value": t.value,
         "Labels": t.labels,

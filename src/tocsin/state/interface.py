@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition
-from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.delivery import Delivery, DeliveryState, Told
 from tocsin.model.instants import Instant, Timer
 from tocsin.model.intent import Intent, RuleInfo
 
@@ -208,8 +208,8 @@ class State(ABC):
         return {address: self.sent_since(address, since) for address in set(addresses)}
 
     @abstractmethod
-    def told_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[tuple[str, str]]:
-        """(address, receiver) that got or will get the FIRED intent of an alert: its resolved mail goes there.
+    def told_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[Told]:
+        """Who got or will get the FIRED intent of an alert, and by which mail: its resolved mail goes there and answers that.
 
         Failed and dropped deliveries do not count. ``instance`` is an instance key.
         """

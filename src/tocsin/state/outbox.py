@@ -19,7 +19,7 @@ from sqlalchemy import (
     update,
 )
 
-from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.delivery import Delivery, DeliveryState, Told
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.state import codecs
 from tocsin.state.dialects import SqlDialect
@@ -68,7 +68,7 @@ _THREAD = (
     .limit(1)
 )
 _TOLD_ADDRESSES = (
-    select(_D.address, _D.receiver, func.min(_D.seq).label("first"))
+    select(_D.address, _D.receiver, _D.message_id, _D.subject, _D.rules)
     .join(delivery_intents, delivery_intents.c.delivery == _D.id)
     .join(intents, intents.c.id == delivery_intents.c.intent)
     .where(
@@ -78,8 +78,7 @@ _TOLD_ADDRESSES = (
         intents.c.kind == IntentKind.FIRED.value,
         _REACHES,
     )
-    .group_by(_D.address, _D.receiver)
-    .order_by("first")
+    .order_by(_D.seq)
 )
 _COUNTS = select(_D.state, func.count()).group_by(_D.state)
 _OLDEST = select(func.min(_D.created_at)).where(_READY)
@@ -217,10 +216,14 @@ class Outbox:
         row = tx.execute(_THREAD, {"of": group, "to": address}).one_or_none()
         return None if row is None else (row.message_id, row.subject)
 
-    def told_addresses(self, tx: Connection, rule: str, instance: str, occurrence: str) -> list[tuple[str, str]]:
-        """(address, receiver) of an alert's firing mails, in the order of their writing."""
-        rows = tx.execute(_TOLD_ADDRESSES, {"rule": rule, "instance": instance, "occurrence": occurrence})
-        return [(row.address, row.receiver) for row in rows]
+    def told_addresses(self, tx: Connection, rule: str, instance: str, occurrence: str) -> list[Told]:
+        """An alert's firing mails, the first to each receiver at each address, in the order of their writing."""
+        found: dict[tuple[str, str], Told] = {}
+        for row in tx.execute(_TOLD_ADDRESSES, {"rule": rule, "instance": instance, "occurrence": occurrence}):
+            about = row.rules[0] if row.rules else ""
+            told = Told(row.address, row.receiver, row.message_id, row.subject, about)
+            found.setdefault((row.address, row.receiver), told)
+        return list(found.values())
 
     def stats(self, tx: Connection) -> Mapping[str, float]:
         """Counts by state, intents that wait, epoch seconds of the oldest ready delivery."""

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin.errors import StoreError
 from tocsin.model.alert import ConditionState, Occurrence, Phase
-from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.delivery import Delivery, DeliveryState, Told
 from tocsin.model.instants import Timer
 from tocsin.model.intent import Intent, RuleInfo
 from tocsin.state import schema
@@ -198,7 +198,7 @@ class SqlState(State):
         with self._read() as tx:
             return self._outbox.thread(tx, address, group)
 
-    def told_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[tuple[str, str]]:
+    def told_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[Told]:
         with self._read() as tx:
             return self._outbox.told_addresses(tx, rule, instance, occurrence)
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.notify.make import HAPPENED, INFO, NOW, intent, letter
+from tocsin.model.delivery import Told
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.notify.oncall import OnCall, Person, Receiver
@@ -19,7 +20,7 @@ OWNER = Receiver(
 )
 
 
-def nobody(_: Intent) -> Sequence[tuple[str, str]]:
+def nobody(_: Intent) -> Sequence[Told]:
     return ()
 
 
@@ -137,7 +138,7 @@ def test_own_trouble_goes_to_the_admins() -> None:
 
 def test_a_resolved_mail_goes_to_those_who_got_the_firing_one() -> None:
     resolved = intent(kind=IntentKind.RESOLVED, OwnerEmail="new@example.org")
-    routed = route([(resolved, INFO)], book(), lambda _: [("old@example.org", "owner")])
+    routed = route([(resolved, INFO)], book(), lambda _: [Told("old@example.org", "owner", "<m@x>", "s", "r")])
     assert addresses(routed[0]) == [("old@example.org", "owner")]
 
 

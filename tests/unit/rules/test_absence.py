@@ -307,7 +307,7 @@ def test_a_rule_without_a_summary_has_a_subject_that_says_what_is_waited_for(eng
     subjects = [engine(text).rules.absences[0].info.summary for text in (STUCK, SILENT, STILL)]
     named = "{{ ExperimentName or DisplayName or RunId }}: "
     assert subjects == [
-        named + "{{ Status }} for more than 45m",
-        named + "silent for 10m",
-        named + "no progress for 1h",
+        named + "Queued or Preparing for 45 min",
+        named + "silent for 10 min",
+        named + "no progress for 1 h",
     ]

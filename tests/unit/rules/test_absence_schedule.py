@@ -126,7 +126,7 @@ def test_what_comes_late_ends_it_and_says_how_late(engine: Make) -> None:
     assert tick(nightly, "150m") == (1, 0)
     nightly.at("158m").come({"Status": "Completed", "ExperimentName": "n"})
     (ended,) = nightly.resolved()
-    assert (ended.why, ended.data["text"], ended.run_id) == (Why.RECOVERED, "came 38 min late", "r1")
+    assert (ended.why, ended.data["late"], ended.run_id) == (Why.RECOVERED, "came 38 min late", "r1")
     assert tick(nightly, "1589m") == (1, 1)
     assert tick(nightly, "1590m") == (1, 1)
     assert tick(nightly, "3030m") == (2, 1)
@@ -136,7 +136,7 @@ def test_a_late_start_is_called_one(engine: Make) -> None:
     nightly = engine(NIGHTLY.replace("Completed", "Running"))
     assert tick(nightly, "150m") == (1, 0)
     nightly.at("158m").come({"Status": "Running", "ExperimentName": "n"})
-    assert nightly.resolved()[0].data["text"] == "started 38 min late"
+    assert nightly.resolved()[0].data["late"] == "started 38 min late"
 
 
 def test_an_outage_tells_nothing_false(engine: Make) -> None:

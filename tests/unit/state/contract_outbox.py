@@ -13,7 +13,7 @@ from tests.unit.state.builders import (
     states_of,
 )
 from tocsin.model.alert import instance_key
-from tocsin.model.delivery import DeliveryState
+from tocsin.model.delivery import DeliveryState, Told
 from tocsin.model.intent import IntentKind
 from tocsin.state.interface import Outcome, State
 
@@ -175,7 +175,10 @@ class OutboxContract:
         )
         state.attempted([attempted("d1"), attempted("d6", DeliveryState.FAILED)])
         key = instance_key(fired.instance)
-        assert [(BELA, "owner"), (ANNA, "ml")] == state.told_addresses("run-failed", key, fired.occurrence)
+        assert [
+            Told(BELA, "owner", "<d1@tocsin>", "subject of d1", "run-failed"),
+            Told(ANNA, "ml", "<d3@tocsin>", "subject of d3", "run-failed"),
+        ] == state.told_addresses("run-failed", key, fired.occurrence)
         assert [] == state.told_addresses("run-failed", key, "another")
         assert [] == state.told_addresses("other", key, fired.occurrence)
 

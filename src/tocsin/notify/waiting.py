@@ -1,0 +1,148 @@
+"""What a mail says of something that did not happen: for how long, since when, what was heard last, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from tocsin.model.causes import one_line
+from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.statuses import TERMINAL
+from tocsin.notify import context as c
+from tocsin.notify.text import clock_time, day_time, did, isolate, length, moment, zone_name
+
+IN_STATUS, SILENT, UNCHANGED, LONGER, ABSENT = "in_status_for", "silent_for", "unchanged", "duration", "absent"
+"""What can be waited for, as the rule's key calls it."""
+TOGETHER = timedelta(minutes=1)
+"""What was heard so soon after the last event was that event."""
+
+
+def form_of(intent: Intent) -> str:
+    """What the rule waits for; '' where it waits for nothing."""
+    return str(intent.data.get("waits") or "")
+
+
+def lateness(intent: Intent) -> str:
+    """``started 38 min late``, where what was awaited came after all; else ''."""
+    return one_line(str(intent.data.get("late") or ""), 60)
+
+
+def due_of(intent: Intent) -> datetime | None:
+    """When it ought to have happened at the latest, by its rule; UTC."""
+    return moment(intent.data.get("due"))
+
+
+def fields(intent: Intent) -> dict[str, object]:
+    """Variables of a rule's `summary` about a wait; '' where it is about none. Times are those of the schedule's zone."""
+    due, scheduled, zone = due_of(intent), moment(intent.data.get("scheduled")), _zone(intent)
+    form = form_of(intent)
+    return {
+        "Due": _day_clock(due, intent.at, zone) if form and due else "",
+        "Scheduled": _day_clock(scheduled, intent.at, zone) if form and scheduled else "",
+        "Waited": length(_lasted(intent)) if form else "",
+    }
+
+
+def _day_clock(t: datetime, now: datetime, zone: ZoneInfo) -> str:
+    """``06:00`` of these days; another day with its date. A subject stays as it is, so it says nothing like yesterday."""
+    far = abs(now - t) > timedelta(hours=20)
+    return f"{t.astimezone(zone):%Y-%m-%d %H:%M}" if far else clock_time(t, zone)
+
+
+def _zone(intent: Intent) -> ZoneInfo:
+    try:
+        return ZoneInfo(str(intent.data.get("zone") or "UTC"))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo("UTC")
+
+
+def _lasted(intent: Intent) -> timedelta | None:
+    """How long it has been waited, or was."""
+    since = moment(intent.data.get("since")) or moment(intent.data.get("scheduled"))
+    ended = moment(intent.data.get("ended")) or intent.at
+    return ended - since if since else None
+
+
+def says(intent: Intent, run: c.Run | None, spoken: c.Says, zone: ZoneInfo, now: datetime) -> c.Says:
+    """The phrases of a mail of a rule that waits, made of those about its run."""
+    over = intent.kind is IntentKind.RESOLVED
+    awaited = form_of(intent) == ABSENT
+    waited = _expected(intent, zone, now) if awaited else _waited(intent, zone, now)
+    stood = intent.data.get("stood")
+    if isinstance(stood, int | float) and stood > 0:
+        waited += f"; {length(stood)} of maintenance not counted"
+    heard = "" if over and awaited else _heard(intent, zone, now)
+    ended = _ended(intent, run) if over else ""
+    others = spoken.nearby if run is not None and run.nearby is not None and run.nearby.everywhere and not over else ""
+    on = f"on {isolate(run.target)}" if run is not None and run.target else ""
+    shown = [spoken.late, ended, waited if awaited else "", heard, on, others]
+    return replace(
+        spoken,
+        preheader=" · ".join(filter(None, shown)),
+        happened=spoken.happened if over and awaited else "",
+        nearby=others,
+        last_success="" if over and awaited else spoken.last_success,
+        waited=waited,
+        heard=heard,
+        ended=ended,
+    )
+
+
+def _waited(intent: Intent, zone: ZoneInfo, now: datetime) -> str:
+    since, lasted, ended = moment(intent.data.get("since")), _lasted(intent), moment(intent.data.get("ended"))
+    if since is None or lasted is None:
+        return ""
+    words = {IN_STATUS: _statuses(intent), SILENT: "nothing heard", UNCHANGED: "no progress", LONGER: "running"}
+    span = f"since {day_time(since, now, zone)}"
+    if ended is not None:
+        span = f"from {day_time(since, now, zone)} to {day_time(ended, now, zone)}"
+    usual = ""
+    if form_of(intent) == LONGER and (due := due_of(intent)) is not None:
+        usual = f"; {length(due - since)} is usual at most"
+    return f"{words.get(form_of(intent), 'waiting')} for {length(lasted)}, {span} ({zone_name(zone)}){usual}"
+
+
+def _statuses(intent: Intent) -> str:
+    said = intent.data.get("statuses")
+    names = [one_line(str(name), 40) for name in said] if isinstance(said, list | tuple) else []
+    return " or ".join(names[:3]) if len(names) <= 3 else "waiting"
+
+
+def _expected(intent: Intent, zone: ZoneInfo, now: datetime) -> str:
+    scheduled, due = moment(intent.data.get("scheduled")), due_of(intent)
+    if scheduled is None:
+        return ""
+    text = f"expected at {day_time(scheduled, now, zone)}"
+    if due is not None and due != scheduled:
+        text += f", by {day_time(due, now, zone)} at the latest"
+    return f"{text} ({zone_name(zone)})"
+
+
+def _heard(intent: Intent, zone: ZoneInfo, now: datetime) -> str:
+    """The last signs of life as of the decision: the last event by the producer's clock, what was heard since by its receipt."""
+    row: Mapping[str, object] = intent.event
+    last, seen = moment(row.get("LastTime")), moment(row.get("LastSeen"))
+    parts = []
+    if last is not None:
+        status = one_line(str(row.get("Status") or ""), 40)
+        parts.append(f"last event {day_time(last, now, zone)}{f' ({status})' if status else ''}")
+    if seen is not None and form_of(intent) != SILENT and (last is None or seen - last > TOGETHER):
+        parts.append(f"last heard {day_time(seen, now, zone)}")
+    progress = row.get("Progress")
+    if isinstance(progress, int | float):
+        parts.append(f"progress {100 * progress:.0f} %" if 0 <= progress <= 1 else f"progress {progress:.4g}")
+    return " · ".join(parts)
+
+
+def _ended(intent: Intent, run: c.Run | None) -> str:
+    late = lateness(intent)
+    if late:
+        return late
+    lasted, status = length(_lasted(intent)), run.status if run is not None else ""
+    after = f" after {lasted}" if lasted else ""
+    if status in TERMINAL:
+        return f"{did(status)}{after}"
+    words = {IN_STATUS: status, SILENT: "heard again", UNCHANGED: "it moves again", LONGER: status}
+    return f"{words.get(form_of(intent), '')}{after}"
