@@ -42,6 +42,26 @@ def test_it_tells_what_live_told(engine: Callable[..., Engine]) -> None:
     assert (3, 5, {"fired": 3}) == (found.told_count, found.events, found.by_kind)
 
 
+def test_a_sweep_is_told_as_live_told_it(engine: Callable[..., Engine]) -> None:
+    """Also where its children, its parent's end and what it was counted with lie in steps of their own."""
+    e = engine(
+        "rules:\n  - name: sweep\n    when: {status: Failed}\n"
+        "    collapse: {to: parent, when: {failed: 20%, at_least: 2}, update: [50%, end]}\n"
+    )
+    for i in range(6):
+        e.at(f"{i}m").come(
+            {"RunId": f"t{i}", "ParentRunId": "s", "Status": "Running"}, {"RunId": f"o{i}", "Status": "Queued"}
+        )
+    for i in range(4):
+        e.at(f"{10 + i}m").come({"RunId": f"t{i}", "ParentRunId": "s"}, {"RunId": f"o{i}", "Status": "Running"})
+    e.at("1h").come({"RunId": "s", "Status": "Completed"})
+    live = sorted((i.at, i.kind.value, i.run_id) for each in e.evaluations for i in each.outcome.intents)
+    assert 3 == len(live)
+    for more in ({}, {"step_rows": 2}):
+        assert live == [(t.at, t.kind, t.run_id) for t in run(e, **more).told]
+    assert [i[1:] for i in live] == [(t.kind, t.run_id) for t in run(e, as_if_live=True).told]
+
+
 def test_it_only_reads(engine: Callable[..., Engine]) -> None:
     e = engine()
     e.at("1m").store({})
