@@ -27,7 +27,7 @@ EVENTS, AML = "RunStatusChanged", "AmlRunStatusChangedEvent"
 LOGS = (EVENTS, AML, "Heartbeats", "Alerts", "Notifications", "DeadLetters")
 """Tables of which a window takes a part of time. In the others a row is there or not: a missing one is no missing data."""
 
-_SOURCE, _RULE, _HOLDS = f"{HIDDEN}source", f"{HIDDEN}rule", f"{HIDDEN}holds"
+SOURCE, RULE, _HOLDS = f"{HIDDEN}source", f"{HIDDEN}rule", f"{HIDDEN}holds"
 _KEEPS_ROWS = (ir.Where, ir.Sort, ir.Extend, ir.Project, ir.ProjectAway, ir.ProjectRename)
 _BY_RULE = (*_KEEPS_ROWS, ir.Summarize, ir.Distinct, ir.Parse, ir.Lookup, ir.Join, ir.MvExpand)
 _RESERVED = ("constants", "known")
@@ -64,78 +64,17 @@ def build(text: str, kinds: tuple[str, ...], wants: Wants, schema: Schema) -> Bu
         return _Build(text, kinds, wants, schema).run()
 
 
-class _Build:
-    """One build; once the constants have joined, ``hidden`` columns travel along unseen."""
+class Tree:
+    """A window query being made into SQL; once something has joined, ``hidden`` columns travel along unseen."""
 
-    def __init__(self, text: str, kinds: tuple[str, ...], wants: Wants, schema: Schema) -> None:
+    def __init__(self, text: str, wants: Wants, schema: Schema) -> None:
         self.text, self.tree = read(text)
-        self.kinds, self.made, self.by, self.schema = kinds, wants.made, wants.by, schema
-        self.needs = wants.needs
+        self.made, self.by, self.needs, self.schema = wants.made, wants.by, wants.needs, schema
         self.each = Pass(self.text)
-        self.hidden: dict[str, str] = {
-            _RULE: "int",
-            **{f"{shapes.CONSTANT}{number}": kind for number, kind in enumerate(kinds)},
-        }
+        self.hidden: dict[str, str | None] = {}
         self.holds: list[str] = []
 
-    def run(self) -> Built:
-        if self.tree.parameters:
-            raise self.text.error("declare query_parameters is refused", "declare", "write the value, or use let")
-        kind = classified(self.tree, self.schema)
-        for name in _RESERVED:
-            if name in kind.tables:
-                raise self.text.error(f"a window query cannot read a table called {name}", name, "rename the table")
-        flat = inlined(self.tree)
-        known: dict[str, Types] = dict(self.schema)
-        lets: list[tuple[str, Any]] = []
-        for name, bound in flat.lets:
-            if isinstance(bound, ir.Query):
-                body, known[name] = self.each.query(bound, {k: v for k, v in known.items() if k != name})
-                lets.append((name, body))
-            else:
-                lets.append((name, bound))
-        names = frozenset(name for name, _ in flat.lets)
-        source, columns = self.each.source(flat.source, known, names)
-        lifted, lead = self._lifted(flat.operators), True
-        before: list[Any] = []
-        if (kept := self._kept(flat, columns)) is not None:
-            columns = {name: columns[name] for name in kept}
-            before.append(ir.Project(tuple(ir.NamedExpr(ir.ColumnRef(name), name) for name in kept)))
-        stands = {name: name for name in columns} if kind.source == EVENTS else {}
-        after: list[Any] | None = None
-        good, bad, prefilter = set[int](), set[int](), list[Predicate]()
-        order: windows.Order = None
-        brought: dict[str, Types] = dict(known)
-        for number, raw in enumerate(flat.operators):
-            if markers.marker(raw) == "serialize":
-                order = order or ()
-                continue
-            check_tree(raw)
-            op = markers.resolved(upstream.resolve_lets(raw, list(columns)), columns)
-            fine, wrong = shapes.usable(op, columns)
-            good, bad = good | fine, bad | wrong
-            if after is None and (fine or wrong):
-                after = []
-                columns = {**columns, **self.hidden}
-                brought[_SOURCE] = dict(columns)
-            lead = lead and isinstance(op, ir.Where)
-            if lead:
-                found = (simple(part, columns, stands) for part in conjuncts(op.predicate))
-                prefilter += [predicate for predicate in found if predicate is not None]
-            if after is not None:
-                op = self._by_rule(op)
-            op = self._carrying(op)
-            typed, columns = self._typed(op, columns, brought, order, lift=number in lifted)
-            (before if after is None else after).append(typed)
-            order = windows.after(op, order)
-        if after is None:
-            after, columns = [], {**columns, **self.hidden}
-            brought[_SOURCE] = dict(columns)
-        return self._finished(
-            source, before, after, lets, columns, brought, prefilter, frozenset(good - bad), kind.source
-        )
-
-    def _kept(self, flat: Any, columns: Types) -> list[str] | None:
+    def kept(self, flat: Any, columns: Types) -> list[str] | None:
         """Columns of the source that the query names or somebody needs; None where any may count."""
         if self.needs is None or not isinstance(flat.source, ir.TableRef):
             return None
@@ -150,7 +89,7 @@ class _Build:
         named = {t.text.strip("'\"") for t in self.text.tokens} | self.needs | set(self.by)
         return [name for name in columns if name in named]
 
-    def _lifted(self, operators: Sequence[Any]) -> frozenset[int]:
+    def lifted(self, operators: Sequence[Any]) -> frozenset[int]:
         """Numbers of the ``where``s that say what fires: the last ones, behind what computes."""
         lead = 0
         while lead < len(operators) and isinstance(operators[lead], ir.Where) and not markers.marker(operators[lead]):
@@ -167,9 +106,10 @@ class _Build:
                 found.add(number)
         return frozenset(found)
 
-    def _typed(
+    def typed(
         self, op: Any, columns: dict[str, str | None], known: Mapping[str, Types], order: windows.Order, *, lift: bool
     ) -> tuple[Any, dict[str, str | None]]:
+        """``op`` with types in it, and the columns after it. A ``where`` to be lifted becomes a column that says whether it holds."""
         op = windows.windowed(op, columns, order)
         typed, after = self.each.operator(op, columns, known)
         if not lift:
@@ -178,8 +118,8 @@ class _Build:
         self.holds.append(name)
         return ir.Extend((ir.NamedExpr(typed.predicate, name),)), {**columns, name: "bool"}
 
-    def _by_rule(self, op: Any) -> Any:
-        """``op`` by rule. Raises where it would mix rules."""
+    def apart(self, op: Any) -> Any:
+        """``op`` that tells rows with other hidden columns apart. Raises where it would mix them."""
         if not isinstance(op, _BY_RULE):
             raise QueryError(f"{type(op).__name__} mixes rules")
         names = {n.name.lower() for n in walk(op) if isinstance(n, ir.FunctionCall)}
@@ -199,11 +139,78 @@ class _Build:
                 raise QueryError(f"a {kind} join mixes rules")
         return op
 
-    def _carrying(self, op: Any) -> Any:
+    def carrying(self, op: Any) -> Any:
+        """``op`` that lets the columns of lifted ``where``s through."""
         if not isinstance(op, ir.Project):
             return op
         holds = tuple(ir.NamedExpr(ir.ColumnRef(name), name) for name in self.holds)
         return replace(op, expressions=(*op.expressions, *holds))
+
+
+class _Build(Tree):
+    """A plan of one instant for rules that may differ in constants of these ``kinds``."""
+
+    def __init__(self, text: str, kinds: tuple[str, ...], wants: Wants, schema: Schema) -> None:
+        super().__init__(text, wants, schema)
+        self.kinds = kinds
+        self.hidden = {RULE: "int", **{f"{shapes.CONSTANT}{number}": kind for number, kind in enumerate(kinds)}}
+
+    def run(self) -> Built:
+        if self.tree.parameters:
+            raise self.text.error("declare query_parameters is refused", "declare", "write the value, or use let")
+        kind = classified(self.tree, self.schema)
+        for name in _RESERVED:
+            if name in kind.tables:
+                raise self.text.error(f"a window query cannot read a table called {name}", name, "rename the table")
+        flat = inlined(self.tree)
+        known: dict[str, Types] = dict(self.schema)
+        lets: list[tuple[str, Any]] = []
+        for name, bound in flat.lets:
+            if isinstance(bound, ir.Query):
+                body, known[name] = self.each.query(bound, {k: v for k, v in known.items() if k != name})
+                lets.append((name, body))
+            else:
+                lets.append((name, bound))
+        names = frozenset(name for name, _ in flat.lets)
+        source, columns = self.each.source(flat.source, known, names)
+        lifted, lead = self.lifted(flat.operators), True
+        before: list[Any] = []
+        if (kept := self.kept(flat, columns)) is not None:
+            columns = {name: columns[name] for name in kept}
+            before.append(ir.Project(tuple(ir.NamedExpr(ir.ColumnRef(name), name) for name in kept)))
+        stands = {name: name for name in columns} if kind.source == EVENTS else {}
+        after: list[Any] | None = None
+        good, bad, prefilter = set[int](), set[int](), list[Predicate]()
+        order: windows.Order = None
+        brought: dict[str, Types] = dict(known)
+        for number, raw in enumerate(flat.operators):
+            if markers.marker(raw) == "serialize":
+                order = order or ()
+                continue
+            check_tree(raw)
+            op = markers.resolved(upstream.resolve_lets(raw, list(columns)), columns)
+            fine, wrong = shapes.usable(op, columns)
+            good, bad = good | fine, bad | wrong
+            if after is None and (fine or wrong):
+                after = []
+                columns = {**columns, **self.hidden}
+                brought[SOURCE] = dict(columns)
+            lead = lead and isinstance(op, ir.Where)
+            if lead:
+                found = (simple(part, columns, stands) for part in conjuncts(op.predicate))
+                prefilter += [predicate for predicate in found if predicate is not None]
+            if after is not None:
+                op = self.apart(op)
+            op = self.carrying(op)
+            typed, columns = self.typed(op, columns, brought, order, lift=number in lifted)
+            (before if after is None else after).append(typed)
+            order = windows.after(op, order)
+        if after is None:
+            after, columns = [], {**columns, **self.hidden}
+            brought[SOURCE] = dict(columns)
+        return self._finished(
+            source, before, after, lets, columns, brought, prefilter, frozenset(good - bad), kind.source
+        )
 
     def _finished(
         self,
@@ -218,21 +225,21 @@ class _Build:
         name: str,
     ) -> Built:
         first, now_first = upstream.render(ir.Query(source, before, lets), known)
-        body, now_after = upstream.render(ir.Query(ir.TableRef(_SOURCE), after, lets), known)
+        body, now_after = upstream.render(ir.Query(ir.TableRef(SOURCE), after, lets), known)
         if shapes.left_over(first):
             raise QueryError("a literal stands where tocsin cannot tell rules of one shape apart")
         body, read_constants = shapes.as_columns(body)
         if self.kinds and (shapes.left_over(body) or not read_constants <= set(range(len(self.kinds)))):
             raise QueryError("a literal stands where tocsin cannot tell rules of one shape apart")
-        joined = [f"k.rule_no AS {quoted(_RULE)}"]
+        joined = [f"k.rule_no AS {quoted(RULE)}"]
         joined += [f'k."c{n}" AS "{shapes.CONSTANT}{n}"' for n in range(len(self.kinds))]
         visible = [c for c in columns if not c.startswith(HIDDEN) and c not in self.made]
-        listed = _listed(visible, self.made, self.holds, self.by, columns)
+        listed = output(visible, self.made, self.holds, self.by, columns)
         sql = (
-            f"{listed} FROM (WITH {quoted(_SOURCE)} AS NOT MATERIALIZED"
+            f"{listed} FROM (WITH {quoted(SOURCE)} AS NOT MATERIALIZED"
             f' (SELECT s.*, {", ".join(joined)} FROM ({first}) AS s CROSS JOIN "constants" AS k)\n SELECT * FROM ({body}))'
         )
-        alone = "" if self.kinds or after else f"{listed.replace(quoted(_RULE), '0', 1)} FROM ({first})"
+        alone = "" if self.kinds or after else f"{listed.replace(quoted(RULE), '0', 1)} FROM ({first})"
         uses_now = now_first or now_after
         made = _described(sql, self.kinds, uses_now, self.schema)
         for condition in self.made:
@@ -263,9 +270,9 @@ def build_sql(text: str, made: tuple[str, ...], by: tuple[str, ...], schema: Sch
         body = over.sql.replace(quoted(name), quoted(result))
         uses_now = uses_now or over.uses_now
     whole = (
-        f"{_listed(list(checked.columns), made, (), by, dict(checked.columns))}"
+        f"{output(list(checked.columns), made, (), by, dict(checked.columns))}"
         f" FROM (WITH {quoted(result)} AS ({sql})"
-        f' SELECT b.*, k.rule_no AS {quoted(_RULE)} FROM ({body}) AS b CROSS JOIN "constants" AS k)'
+        f' SELECT b.*, k.rule_no AS {quoted(RULE)} FROM ({body}) AS b CROSS JOIN "constants" AS k)'
     )
     described = _described(whole, (), uses_now, schema)
     return Built(
@@ -280,16 +287,17 @@ def build_sql(text: str, made: tuple[str, ...], by: tuple[str, ...], schema: Sch
     )
 
 
-def _listed(
+def output(
     visible: Sequence[str],
     made: Sequence[str],
     holds: Sequence[str],
     by: Sequence[str],
     columns: Mapping[str, str | None],
 ) -> str:
+    """What is selected of a query's rows: ``rule_no``, ``key``, ``holds``, then the conditions ``made`` and what is ``visible``."""
     key = f" || {_UNIT} || ".join(f"coalesce(CAST({quoted(name)} AS VARCHAR), '')" for name in by if name in columns)
     truth = " AND ".join(f"coalesce({quoted(name)}, FALSE)" for name in holds) or "TRUE"
-    listed = [f"{quoted(_RULE)} AS rule_no", f"{key or chr(39) * 2} AS key", f"({truth}) AS holds"]
+    listed = [f"{quoted(RULE)} AS rule_no", f"{key or chr(39) * 2} AS key", f"({truth}) AS holds"]
     listed += [f"coalesce({quoted(name)}, FALSE) AS {quoted(name)}" for name in made]
     listed += [quoted(name) for name in visible]
     return f"SELECT {', '.join(listed)}"

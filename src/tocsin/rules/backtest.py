@@ -10,7 +10,6 @@ only tries up to its own time.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,6 @@ from datetime import datetime, timedelta
 
 from tocsin.clock import EPOCH, Clock
 from tocsin.errors import QueryError, TocsinError
-from tocsin.kql.prefilter import Op
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import Phase
 from tocsin.model.heard import Heard
@@ -26,19 +24,19 @@ from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules import history
 from tocsin.rules.backtest_view import AsIfLive, Ledger, commit
+from tocsin.rules.backtest_windows import FEW, Walk
 from tocsin.rules.evaluate import Evaluation, evaluate
 from tocsin.rules.history import micros, moment
 from tocsin.rules.lifecycle import reconcile
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.timers import Released
-from tocsin.rules.windows import looks_early
 from tocsin.state.interface import RuleRecord
 
 STEP_ROWS = 500_000
 """Rows of one step: some 60 MB while it is read."""
-WINDOW_ROWS = 20_000
-"""The same for window rules, which look at one instant after the other."""
+WINDOW_ROWS = 250_000
+"""The same for window rules, of which the rows of a window come on top."""
 BUCKETS = 20_000
 """Into so many parts the history is cut to find the steps."""
 KEPT = 10_000
@@ -108,10 +106,12 @@ def backtest(
     as_if_live: bool = False,
     progress: Progress | None = None,
     step_rows: int = STEP_ROWS,
+    few: int = FEW,
 ) -> Backtest:
     """Evaluate ``rule``, as if it had come into force at ``since``, over what arrived in [since, until).
 
-    With ``as_if_live`` event times stand for arrival times, for imported history. Only reads. Raises NotYet for a kind of
+    With ``as_if_live`` event times stand for arrival times, for imported history. So ``few`` instants of a window rule are
+    not read at once. Only reads. Raises NotYet for a kind of
     rule that cannot be backtested, QueryError and StoreError of the reader.
     """
     if rule.kind is Kind.ABSENCE:
@@ -125,16 +125,18 @@ def backtest(
     ledger = Ledger([RuleRecord(name=rule.name, meaning=rule.meaning, start_seq=start)])
     rules, after = RuleSet({rule.name: rule}), start
     ledger.take(reconcile(rules, ledger.rules(), start, now=since))
+    walk = Walk(rules, log, ledger, since, tally.take, few) if rule.kind is Kind.WINDOW else None
     for (hi, rows), last in _with_last(steps):
-        commits = _commits(log, rule, ledger, after, hi)
-        end = until - US if last else commits[-1].ingested_at
-        playing = _Playing(
-            rules=rules, log=log, ledger=ledger, heard=_everybody(log, after, hi, end), tally=tally, end=end
-        )
-        if rule.kind is Kind.ROW:
-            playing.rows(commits, after)
+        if walk is not None:
+            end = until - US if last else _end(log, after, hi)
+            walk.step(after, hi, end, rows, _everybody(log, after, hi, end))
         else:
-            playing.in_turn(commits, after)
+            commits = _commits(log, rule, ledger, after, hi)
+            end = until - US if last else commits[-1].ingested_at
+            playing = _Playing(
+                rules=rules, log=log, ledger=ledger, heard=_everybody(log, after, hi, end), tally=tally, end=end
+            )
+            playing.rows(commits, after)
         after = hi
         done += rows
         if progress:
@@ -161,33 +163,6 @@ class _Playing:
         while not self.tally.broken and (due := self.ledger.due(self.end)):
             seq = commits[-1].seq
             self._evaluate([Released(timer=t, at=t.due, commit_seq=seq) for t in due], seq)
-
-    def in_turn(self, commits: Sequence[CommitInfo], after: int) -> None:
-        """Window rules: commits and ticks in the order of their instants; what a commit sets may come before the next one."""
-        times = [c.ingested_at for c in commits]
-        i = 0
-        while not self.tally.broken:
-            due = self.ledger.next_due()
-            upto = self.end if due is None else min(due, self.end)
-            until = bisect_right(times, upto)
-            while i < until and (touching := [c for c in commits[i:until] if c.rows]):
-                evaluation = evaluate(self.rules, touching, after, self.log, self.ledger, self.heard)
-                sooner = min((t.due for t in evaluation.outcome.timers), default=upto)
-                if sooner < touching[-1].ingested_at and len(touching) > 1:
-                    until = max(bisect_right(times, sooner), i + 1, times.index(touching[0].ingested_at, i) + 1)
-                    continue
-                self._take(evaluation)
-                break
-            if until > i:
-                after, i = commits[until - 1].seq, until
-            due = self.ledger.next_due()
-            if due is None or due > self.end:
-                if i >= len(commits):
-                    return
-                continue
-            if i < len(commits) and times[i] <= due:
-                continue
-            self._evaluate([Released(timer=t, at=t.due, commit_seq=after) for t in self.ledger.due(due)], after)
 
     def _evaluate(self, instants: Sequence[CommitInfo | Released], after: int) -> None:
         self._take(evaluate(self.rules, instants, after, self.log, self.ledger, self.heard))
@@ -231,8 +206,6 @@ def _steps(log: LogReader, since: datetime, until: datetime, step_rows: int) -> 
 
 def _commits(log: LogReader, rule: Rule, ledger: Ledger, after: int, hi: int) -> list[CommitInfo]:
     """The commits in (after, hi] that can matter to the rule; the last of the step in any case."""
-    if rule.kind is not Kind.ROW:
-        return _all_commits(log, rule, after, hi)
     runs = _matching_runs(log, rule, after, hi)
     listed = "" if runs is None else " AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))"
     params = {} if runs is None else {"runs": history.listed(runs | ledger.runs)}
@@ -244,33 +217,14 @@ def _commits(log: LogReader, rule: Rule, ledger: Ledger, after: int, hi: int) ->
     )
     commits = [commit(seq, us, n) for seq, us, n in zip(*(c.to_pylist() for c in table.columns), strict=True)]
     if not commits or commits[-1].seq < hi:
-        stamp = log.select(f"SELECT epoch_us(max(IngestedAt)) FROM ({rows_sql})", bounds)
-        commits.append(commit(hi, stamp.column(0)[0].as_py(), 1))
+        commits.append(commit(hi, micros(_end(log, after, hi)), 1))
     return commits
 
 
-def _all_commits(log: LogReader, rule: Rule, after: int, hi: int) -> list[CommitInfo]:
-    """All commits in (after, hi], each with how many rows pass the rule's prefilter; none where it looks at ticks only."""
+def _end(log: LogReader, after: int, hi: int) -> datetime:
+    """When the last commit in (after, hi] came."""
     rows_sql, bounds = history.commit_rows(after, hi)
-    window = rule.window
-    where, values = ("false", {}) if window is None or not looks_early(window) else _prefilter(rule)
-    table = log.select(
-        f"SELECT CommitSeq, epoch_us(min(IngestedAt)), count(*) FILTER ({where}) FROM ({rows_sql})"
-        " GROUP BY CommitSeq ORDER BY CommitSeq",
-        {**bounds, **values},
-    )
-    return [commit(seq, us, n) for seq, us, n in zip(*(c.to_pylist() for c in table.columns), strict=True)]
-
-
-def _prefilter(rule: Rule) -> tuple[str, dict[str, object]]:
-    """What plain text columns of every row satisfy that the rule can be about, in SQL."""
-    clauses, values = ["true"], dict[str, object]()
-    for i, p in enumerate(rule.prefilter):
-        if not p.path and p.op is not Op.EQ_CI and all(isinstance(v, str) for v in p.values):
-            names = [f"v{i}_{j}" for j in range(len(p.values))]
-            values.update(zip(names, p.values, strict=True))
-            clauses.append(f'"{p.column}" IN ({", ".join("$" + n for n in names)})')
-    return " AND ".join(clauses), values
+    return moment(log.select(f"SELECT epoch_us(max(IngestedAt)) FROM ({rows_sql})", bounds).column(0)[0].as_py())
 
 
 def _matching_runs(log: LogReader, rule: Rule, after: int, hi: int) -> set[str] | None:
@@ -313,7 +267,8 @@ class _Tally:
     errors: list[str] = field(default_factory=list)
     broken: bool = False  # the rule as a whole failed
 
-    def take(self, evaluation: Evaluation) -> None:
+    def take(self, evaluation: Evaluation) -> bool:
+        """Count it. Returns whether the rule works on."""
         self.stale += sum(t.after is Phase.STALE for t in evaluation.outcome.transitions)
         for failure in evaluation.failures:
             self.errors.append(f"{failure.error} (at {failure.at:%Y-%m-%d %H:%M:%S})")
@@ -331,6 +286,7 @@ class _Tally:
                     self.values.setdefault(name, Counter())[str(value)] += 1
             if len(self.told) < 2 * KEPT:
                 self.told.append(_told(intent))
+        return not self.broken
 
     def most(self) -> Most | None:
         """The field and value that most of what was told shares."""

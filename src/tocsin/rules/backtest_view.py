@@ -25,7 +25,8 @@ from tocsin.state.interface import CatchUp, Outcome, RuleRecord
 _EVENTS = (
     "SELECT * REPLACE (epoch_us(TimeGenerated) AS CommitSeq, TimeGenerated AS IngestedAt) FROM main.RunStatusChanged"
 )
-_RUNS = "SELECT * REPLACE (FirstTime AS FirstSeen) FROM main.Runs"
+_RUNS = "SELECT * REPLACE (FirstTime AS FirstSeen, epoch_us(LastTime) AS CommitSeq) FROM main.Runs"
+_SCOPED = 'main."RunStatusChanged"'
 _COMMIT_ROWS = history.commit_rows(0, 0)[0]
 _ZONES = " AND TimeGenerated > make_timestamp($lo::BIGINT) AND TimeGenerated <= make_timestamp($hi::BIGINT)"
 
@@ -39,6 +40,10 @@ class AsIfLive(LogReader):
 
     def select(self, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None) -> pa.Table:
         """See ``LogReader.select``."""
+        if _SCOPED in sql or "main.Runs" in sql:  # of a window, which cuts the tables itself
+            return self._reader.select(
+                sql.replace(_SCOPED, f"({_EVENTS})").replace("main.Runs", f"({_RUNS})"), params, limits
+            )
         plain = sql.replace(_COMMIT_ROWS, _COMMIT_ROWS + _ZONES)  # says the same, and lets old row groups be skipped
         ours = f"WITH RunStatusChanged AS NOT MATERIALIZED ({_EVENTS}), Runs AS NOT MATERIALIZED ({_RUNS})"
         if plain.lstrip()[:5].upper() == "WITH ":
@@ -117,13 +122,13 @@ class Ledger:
         return list(self._catch_ups.values())
 
     def due(self, until: datetime) -> list[Timer]:
-        """Timers due at or before ``until``, in order; not the ends of catch-ups, which only sum up."""
-        due = [t for t in self._timers.values() if t.due <= until and t.kind is not TimerKind.CATCH_UP]
+        """Timers due at or before ``until``, in order; not the ends of catch-ups, which only sum up, nor ticks that rules share."""
+        due = [t for t in self._timers.values() if t.due <= until and _counts(t)]
         return sorted(due, key=lambda t: (t.due, t.rule, t.kind, t.key))
 
     def next_due(self) -> datetime | None:
         """When the next of them comes."""
-        return min((t.due for t in self._timers.values() if t.kind is not TimerKind.CATCH_UP), default=None)
+        return min((t.due for t in self._timers.values() if _counts(t)), default=None)
 
     def take(self, outcome: Outcome) -> None:
         """What an evaluation decided is remembered."""
@@ -141,3 +146,7 @@ class Ledger:
         for name, kind, key in outcome.timers_gone:
             self._timers.pop((name, str(kind), key), None)
         self._timers.update({(t.rule, str(t.kind), t.key): t for t in outcome.timers})
+
+
+def _counts(timer: Timer) -> bool:
+    return timer.kind is not TimerKind.CATCH_UP and not (timer.kind is TimerKind.TICK and not timer.rule)

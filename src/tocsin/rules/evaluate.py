@@ -33,6 +33,7 @@ from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.shapes import Trouble
 from tocsin.rules.timers import Released, end_catch_up, judge_deadlines
+from tocsin.rules.windows_ahead import Foreseen
 from tocsin.state.interface import Outcome
 
 FIRST_RETRY, LAST_RETRY = timedelta(seconds=30), timedelta(hours=1)
@@ -67,12 +68,13 @@ def evaluate(
     reader: LogReader,
     state: StateView,
     heard: Heard,
+    ahead: Foreseen | None = None,
 ) -> Evaluation:
     """Evaluate ``rules`` at ``instants``, given in the order of SEMANTICS.md (by T; at equal T the commit first).
 
     ``after`` is the CommitSeq up to which the row rules have been evaluated (``State.row_cursor``); the commits among
     ``instants`` are all those that follow it. Every rule must be known to the state (``lifecycle.reconcile``); unknown ones
-    are left out. Raises StoreLost and StoreError of the reader; a rule whose own query fails only lags, and is in ``failures``.
+    are left out. ``ahead`` may know what a window rule sees at some of them: then that is not read again. Raises StoreLost and StoreError of the reader; a rule whose own query fails only lags, and is in ``failures``.
     """
     memory = Memory(state)
     index = rules.index
@@ -81,12 +83,12 @@ def evaluate(
         if kind is None:
             commits = [c for c in group if isinstance(c, CommitInfo)]
             _commits(index, commits, cursor, reader, memory, heard)
-            _lag(windows_instants.on_commits(rules, commits, cursor, reader, memory), memory)
+            _lag(windows_instants.on_commits(rules, commits, cursor, reader, memory, ahead), memory)
             _absences(rules, commits, cursor, reader, memory, heard)
             cursor = commits[-1].seq
             continue
         released = [r for r in group if isinstance(r, Released)]
-        _timers(rules, kind, released, reader, memory, heard)
+        _timers(rules, kind, released, reader, memory, heard, ahead)
         timer_t = released[-1].at
     return Evaluation(
         outcome=memory.outcome(row_cursor=cursor if cursor != after else None, timer_t=timer_t),
@@ -164,7 +166,13 @@ def _lag(failed: Sequence[windows_instants.Failed], memory: Memory, tries: int =
 
 
 def _timers(
-    rules: RuleSet, kind: TimerKind, released: Sequence[Released], reader: LogReader, memory: Memory, heard: Heard
+    rules: RuleSet,
+    kind: TimerKind,
+    released: Sequence[Released],
+    reader: LogReader,
+    memory: Memory,
+    heard: Heard,
+    ahead: Foreseen | None,
 ) -> None:
     if kind is TimerKind.FINAL_AFTER:
         for group in _alike(released):
@@ -186,7 +194,7 @@ def _timers(
             _fail(trouble, released[-1].at, released[-1].commit_seq, memory)
         return
     if kind in (TimerKind.TICK, TimerKind.FOR):
-        _lag(windows_instants.on_timers(rules, released, reader, memory, heard), memory)
+        _lag(windows_instants.on_timers(rules, released, reader, memory, heard, ahead), memory)
         return
     if kind is TimerKind.CLOSE:
         waiting = {rule.name: rule for rule in rules.absences}

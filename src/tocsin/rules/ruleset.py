@@ -10,7 +10,8 @@ from functools import cached_property
 from tocsin.model.statuses import Kind
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.rule import Rule, Target
-from tocsin.rules.windows import Group, grouped, looks_early, of
+from tocsin.rules.windows import Group, grouped, looks_early
+from tocsin.rules.windows_seen import of
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ deadline        the end of a ``for``: its instance alone
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,21 +21,20 @@ from tocsin.model.alert import ConditionState, Phase, instance_key
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.statuses import Severity
 from tocsin.rules.decisions import labels_of
-from tocsin.rules.history import micros, plain
+from tocsin.rules.history import micros
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule, Window
 from tocsin.rules.shapes import Trouble
 from tocsin.rules.templates import checked
+from tocsin.rules.windows_ahead import Foreseen
 from tocsin.rules.windows_scope import scope
-from tocsin.rules.windows_tell import Seen, intent, transition
+from tocsin.rules.windows_seen import OURS, SHOWN, Rows, Seen, of, row_key
+from tocsin.rules.windows_seen import ours as ours_of
+from tocsin.rules.windows_tell import intent, transition
 
 LIMITS = Limits(seconds=60.0, rows=1_000_000)
-SHOWN = 10
-"""Rows that an alert shows, at most."""
 FEW, AT_ONCE = 8, 2
 """From so many queries on, so many are made at once."""
-OURS = "window"
-"""Key of what this module keeps beside the life of an instance."""
 HELD = "held"
 """Key of the timer of a rule that waits for watermarks to end something."""
 MORE = "*"
@@ -51,10 +49,9 @@ class Group:
     plan: WindowPlan
 
 
-def of(rule: Rule) -> Window:
-    """The window of a window rule."""
-    assert rule.window is not None
-    return rule.window
+def stands_for_others(state: ConditionState) -> bool:
+    """Whether it is the one instance that stands for those beyond ``max_instances``."""
+    return bool(state.instance) and all(value == MORE for value in state.instance.values())
 
 
 def looks_early(window: Window) -> bool:
@@ -96,10 +93,11 @@ def evaluate_windows(
     *,
     only: frozenset[str] | None = None,
     instances: Mapping[str, frozenset[str]] | None = None,
+    ahead: Foreseen | None = None,
 ) -> Trouble:
     """Look at the rules of ``groups`` (``only`` those, where given; of each ``instances`` alone, by rule, where given).
 
-    Decides into ``memory``; returns what failed: nothing was decided of a rule that did.
+    What ``ahead`` knows of a rule at this instant is not read again. Decides into ``memory``; returns what failed: nothing was decided of a rule that did.
     """
     trouble = Trouble()
     asked: list[_Asked] = []
@@ -109,8 +107,10 @@ def evaluate_windows(
         ]
         if numbers:
             states = {n: memory.conditions(group.rules[n].name) for n in numbers}
+            if ahead is not None and group.rules == (ahead.rule,):
+                states[0] = ahead.looked_at(states[0])
             asked.append(_Asked(group=group, numbers=numbers, states=states))
-    for one, seen in zip(asked, _select_all(asked, when, reader), strict=True):
+    for one, seen in zip(asked, _select_all(asked, when, reader, ahead), strict=True):
         _look(one, seen, when, reader, memory, instances, trouble)
     return trouble
 
@@ -128,15 +128,19 @@ Answer = dict[int, dict[str, Seen]] | QueryError
 """number → row key → what was seen of it; or why nothing was."""
 
 
-def _select_all(asked: Sequence[_Asked], when: Instant, reader: LogReader) -> list[Answer]:
+def _select_all(asked: Sequence[_Asked], when: Instant, reader: LogReader, ahead: Foreseen | None) -> list[Answer]:
     """The answers, in order. Many short queries are mostly planned: two at once use two cores."""
     if len(asked) < FEW:
-        return [_answer(one, when, reader) for one in asked]
+        return [_answer(one, when, reader, ahead) for one in asked]
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="windows") as pool:
         return list(pool.map(lambda one: _answer(one, when, reader), asked))
 
 
-def _answer(one: _Asked, when: Instant, reader: LogReader) -> Answer:
+def _answer(one: _Asked, when: Instant, reader: LogReader, ahead: Foreseen | None = None) -> Answer:
+    if ahead is not None and one.group.rules == (ahead.rule,):
+        seen = ahead.seen(when.at, when.commit_seq, one.states[0].values())
+        if seen is not None:
+            return {0: seen}
     try:
         return _select(one.group, one.numbers, one.states, when, reader)
     except QueryError as e:
@@ -181,7 +185,7 @@ def _select(
     schema = window.query.schema
     names = [group.rules[n].name for n in numbers]
     cut = scope(plan.built.tables, window.over, window.lateness, when.at, when.commit_seq, reader, schema, names)
-    known = [(n, key) for n in numbers for s in states[n].values() if (key := _row_key(s)) is not None]
+    known = [(n, row_key(s)) for n in numbers for s in states[n].values()]
     every = any(of(group.rules[n]).terms.no_data is NoData.ALERT for n in numbers)
     sql, parameters = plan.bind(numbers, cut.tables, known, every=every)
     if plan.built.uses_now:
@@ -191,58 +195,10 @@ def _select(
     if table.num_rows == 0:
         return found
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
-    visible = list(plan.built.columns)
-    dynamic = {name for name, kind in plan.built.columns.items() if kind == "dynamic"}
+    rows = Rows(columns, plan.built.columns)
     for i, (number, key) in enumerate(zip(columns["rule_no"], columns["key"], strict=True)):
-        rule = group.rules[number]
-        own = of(rule)
-        row = {name: plain_of(columns[name][i], dynamic=name in dynamic) for name in visible}
-        severity = _severity(rule, columns, i)
-        holds = bool(columns["holds"][i]) and severity is not None
-        value = _number(row.get(own.value)) if own.value else None
-        one = found[number].setdefault(key, Seen(clear=True))
-        one.count += 1
-        rank = 98 if severity is None else severity
-        better = not one.first or (holds, -rank, value or 0.0) > (one.holds, -one.severity, one.value or 0.0)
-        if better:
-            one.first, one.value, one.severity = row, value, rank
-        one.holds = one.holds or holds
-        one.clear = one.clear and (not own.clear or bool(columns[own.clear][i]))
-        if len(one.rows) < SHOWN:
-            one.rows.append({name: value for name, value in row.items() if name not in own.beside})
+        rows.add(group.rules[number], i, found[number].setdefault(key, Seen(clear=True)))
     return found
-
-
-def _severity(rule: Rule, columns: Mapping[str, Sequence[object]], i: int) -> int | None:
-    """The worst severity that a row reaches; None where it reaches none."""
-    thresholds = of(rule).severities
-    if not thresholds:
-        return int(rule.severity)
-    return next((int(severity) for severity, column in thresholds if columns[column][i]), None)
-
-
-def plain_of(value: object, *, dynamic: bool) -> object:
-    """A value of a row as JSON takes it; a dynamic one that is no JSON text stays text."""
-    try:
-        return plain(value, dynamic=dynamic)
-    except ValueError:
-        return value
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if math.isfinite(value) else None
-
-
-def _ours(state: ConditionState | None) -> dict[str, object]:
-    kept = state.data.get(OURS) if state is not None else None
-    return dict(kept) if isinstance(kept, Mapping) else {}
-
-
-def _row_key(state: ConditionState) -> str | None:
-    key = _ours(state).get("key")
-    return key if isinstance(key, str) else None
 
 
 def _judge(
@@ -319,7 +275,7 @@ def _decide(
         severity=rule.severity if seen is None or seen.severity > 4 else Severity(seen.severity),
         value=seen.value if seen is not None else (state.value if state else None),
     )
-    ours = _ours(state)
+    ours = ours_of(state)
     if _must_wait(looked, state, when):
         _hold(rule, state, ours, when, memory)
         return

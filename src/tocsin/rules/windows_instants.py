@@ -19,6 +19,7 @@ from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.shapes import Trouble
 from tocsin.rules.timers import Released
 from tocsin.rules.windows import Instant, evaluate_windows
+from tocsin.rules.windows_ahead import Foreseen
 from tocsin.rules.windows_ticks import after, every_of, tick
 
 
@@ -33,7 +34,12 @@ class Failed:
 
 
 def on_commits(
-    rules: RuleSet, commits: Sequence[CommitInfo], since: int, reader: LogReader, memory: Memory
+    rules: RuleSet,
+    commits: Sequence[CommitInfo],
+    since: int,
+    reader: LogReader,
+    memory: Memory,
+    ahead: Foreseen | None = None,
 ) -> list[Failed]:
     """Early looks: each commit, at its T, by the rules that its rows can be about."""
     failed: list[Failed] = []
@@ -45,13 +51,18 @@ def on_commits(
             names = frozenset(index.rules[n].name for n in touched)
             when = Instant(at=commit.ingested_at, commit_seq=commit.seq, kind=LookKind.EARLY)
             groups = list(dict.fromkeys(rules.group_of[name] for name in sorted(names)))
-            failed += _failed(evaluate_windows(groups, when, reader, memory, only=names), rules, when)
+            failed += _failed(evaluate_windows(groups, when, reader, memory, only=names, ahead=ahead), rules, when)
         since = commit.seq
     return failed
 
 
 def on_timers(
-    rules: RuleSet, released: Sequence[Released], reader: LogReader, memory: Memory, heard: Heard
+    rules: RuleSet,
+    released: Sequence[Released],
+    reader: LogReader,
+    memory: Memory,
+    heard: Heard,
+    ahead: Foreseen | None = None,
 ) -> list[Failed]:
     """Ticks, and the ends of ``for``, in their order; those of one instant at once."""
     failed: list[Failed] = []
@@ -77,7 +88,7 @@ def on_timers(
         if groups is None:
             memory.drop_timer(timer.rule, timer.kind, timer.key)
             continue
-        failed += _failed(evaluate_windows(groups, when, reader, memory), rules, when)
+        failed += _failed(evaluate_windows(groups, when, reader, memory, ahead=ahead), rules, when)
         memory.put_timer(tick(every, after(timer.due, every)))
     for (at, seq), instances in ends.items():
         when = Instant(at=at, commit_seq=seq, kind=LookKind.DEADLINE)

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from tocsin.alerts.conditions import Look, Step
 from tocsin.model.alert import Transition
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules.rule import Rule
-
-
-@dataclass(slots=True)
-class Seen:
-    """Rows of one instance."""
-
-    rows: list[dict[str, object]] = field(default_factory=list)
-    holds: bool = False
-    clear: bool = False
-    severity: int = 99
-    value: float | None = None
-    first: dict[str, object] = field(default_factory=dict)  # the row that stands for it
-    count: int = 0
+from tocsin.rules.windows_seen import Seen
 
 
 def transition(

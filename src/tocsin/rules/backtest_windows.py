@@ -1,0 +1,243 @@
+"""A window rule on its way through the history: its looks, in the order of their instants.
+
+    ticks      |    |    |    |    |    |          all of them, and commits at which it looks early
+    holds                 ███                      what is read at once says where something holds
+    looks                 |    |    |    |         from there on, until nothing is remembered of it any more
+
+A look at which nothing holds and nothing is remembered changes nothing, so it is left out. Ends of a ``for`` come in between;
+they are looked at by themselves.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import accumulate
+
+from tocsin.alerts.conditions import wakes
+from tocsin.errors import QueryError
+from tocsin.kql.prefilter import Op
+from tocsin.kql.windowahead import AheadPlan, ahead_plan
+from tocsin.logstore.interface import CommitInfo, LogReader
+from tocsin.model.alert import ConditionState
+from tocsin.model.heard import Heard
+from tocsin.rules import history
+from tocsin.rules.backtest_view import Ledger, commit
+from tocsin.rules.evaluate import Evaluation, evaluate
+from tocsin.rules.history import micros, moment
+from tocsin.rules.rule import Rule
+from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.timers import Released
+from tocsin.rules.windows import looks_early, stands_for_others
+from tocsin.rules.windows_ahead import Ahead, Foreseen, Moments
+from tocsin.rules.windows_seen import of, row_key
+from tocsin.rules.windows_ticks import after, tick
+from tocsin.state.interface import Outcome
+
+AT_ONCE = 64
+"""Looks that are evaluated together."""
+FEW = 64
+"""So few instants are not read at once."""
+WIDE = 50_000
+"""Rows of a window from which on reading them costs more than asking: these windows are asked one by one."""
+_US = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Instants:
+    """Ticks and commits in the order of their instants; ``rows`` of a commit that can matter, 0 of a tick."""
+
+    times: Sequence[int]  # T, µs since the epoch
+    seqs: Sequence[int]
+    rows: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def part(self, begin: int, end: int) -> _Instants:
+        return _Instants(times=self.times[begin:end], seqs=self.seqs[begin:end], rows=self.rows[begin:end])
+
+
+class Walk:
+    """Evaluates one window rule step by step. ``take`` is given each evaluation, and says whether to go on."""
+
+    def __init__(
+        self,
+        rules: RuleSet,
+        log: LogReader,
+        ledger: Ledger,
+        since: datetime,
+        take: Callable[[Evaluation], bool],
+        few: int = FEW,
+    ) -> None:
+        (self._rule,) = rules.rules.values()
+        self._window = of(self._rule)
+        self._rules, self._log, self._ledger, self._take, self._few = rules, log, ledger, take, few
+        self._plan: AheadPlan | None = None
+        if isinstance(self._window.over, timedelta):
+            self._plan = ahead_plan(self._window.query)
+        self._next = micros(after(since, self._window.every))  # the next tick, µs since the epoch
+        self._goes_on = True
+
+    def step(self, lo: int, hi: int, end: datetime, rows: int, heard: Heard) -> None:
+        """The instants up to ``end`` that follow commit ``lo``; ``rows`` came with the commits in (lo, hi]."""
+        instants = _instants(self._log, self._rule, lo, hi, self._next, micros(end))
+        self._next = max(self._next, micros(after(end, self._window.every)))
+        self._piece(instants, lo, rows, heard)
+        self._deadlines(micros(end) + 1, instants.seqs[-1] if len(instants) else lo, heard)
+
+    @property
+    def _states(self) -> Iterable[ConditionState]:
+        return self._ledger.conditions(self._rule.name).values()
+
+    def _piece(self, instants: _Instants, lo: int, rows: int, heard: Heard) -> None:
+        """Look at ``instants``, read at once where that can be."""
+        ahead: Ahead | None = None
+        if self._plan is not None and len(instants) > max(1, self._few) and not self._wide(instants, rows):
+            known = [row_key(state) for state in self._states]
+            moments = Moments(times=instants.times, seqs=instants.seqs)
+            try:
+                ahead = Ahead(self._rule, self._plan, moments, known, self._log)
+            except QueryError:  # too much, or a row that cannot be judged: the looks themselves find out which
+                half = len(instants) // 2
+                first, second = instants.part(0, half), instants.part(half, len(instants))
+                self._piece(first, lo, rows // 2, heard)
+                self._piece(second, first.seqs[-1], rows // 2, heard)
+                return
+        if ahead is None or ahead.crowded or any(stands_for_others(state) for state in self._states):
+            self._look_always(instants, lo, ahead, heard)
+        else:
+            self._look_where_needed(instants, lo, ahead, heard)
+
+    def _wide(self, instants: _Instants, rows: int) -> bool:
+        assert isinstance(self._window.over, timedelta)
+        span = max(1, instants.times[-1] - instants.times[0])
+        return rows * (self._window.over // _US) // span > WIDE
+
+    def _look_always(self, instants: _Instants, lo: int, ahead: Ahead | None, heard: Heard) -> None:
+        at_once = 1 if self._window.terms.hold else AT_ONCE  # the end of a `for` may come before the next look
+        foreseen = None if ahead is None else Foreseen(ahead=ahead)
+        for number in range(0, len(instants), at_once):
+            seen = instants.seqs[number - 1] if number else lo
+            self._deadlines(instants.times[number], seen, heard)
+            if not self._goes_on:
+                return
+            self._evaluate(instants.part(number, number + at_once), seen, heard, foreseen)
+
+    def _look_where_needed(self, instants: _Instants, lo: int, ahead: Ahead, heard: Heard) -> None:
+        """Leaves out the looks that would change nothing.
+
+        A key is looked at where it begins to hold, and then, as long as something is remembered of it, until a tick changes
+        nothing; from there on where it says something new, or at a time that the rule waits for.
+        """
+        known = {row_key(state): state for state in self._states}
+        needs = dict.fromkeys(known, 0)  # row key → its next look
+        number = 0
+        while self._goes_on:
+            begin, keys = ahead.begins(number)
+            number = min([begin, *needs.values()])
+            if number == len(instants):
+                return
+            seen = instants.seqs[number - 1] if number else lo
+            if self._deadlines(instants.times[number], seen, heard):
+                known = {row_key(state): state for state in self._states}
+                needs = dict.fromkeys(known, number)
+                continue
+            wanted = {key for key, when in needs.items() if when <= number} | (keys if begin == number else set())
+            looked = Foreseen(
+                ahead=ahead, keys=wanted, names=frozenset(known[key].key for key in wanted if key in known)
+            )
+            outcome = self._evaluate(instants.part(number, number + 1), seen, heard, looked)
+            gone = {name for _, name in outcome.conditions_gone}
+            changed = {row_key(state): state for state in outcome.conditions}
+            known.update(changed)
+            for key in wanted:
+                state = known.get(key)
+                if state is None or state.key in gone:
+                    known.pop(key, None)
+                    needs.pop(key, None)
+                elif key in changed or instants.rows[number]:
+                    needs[key] = number + 1
+                else:
+                    needs[key] = min(ahead.news(key, number), self._wakes(state, number, instants))
+            number += 1
+
+    def _wakes(self, state: ConditionState, number: int, instants: _Instants) -> int:
+        wake = wakes(state, self._window.terms, moment(instants.times[number]))
+        return len(instants) if wake is None else bisect_left(instants.times, micros(wake))
+
+    def _deadlines(self, before: int, seen: int, heard: Heard) -> bool:
+        """What is due by itself before T = ``before``; the commits up to ``seen`` were there at the last instant.
+
+        Returns whether there was any.
+        """
+        any_due = False
+        while self._goes_on and (due := self._ledger.next_due()) is not None and micros(due) < before:
+            found = self._log.select(
+                "SELECT max(CommitSeq) FROM RunStatusChanged WHERE CommitSeq > $seen AND IngestedAt <= $due",
+                {"seen": seen, "due": due.replace(tzinfo=None)},
+            )
+            seen = found.column(0)[0].as_py() or seen
+            self._done([Released(timer=t, at=t.due, commit_seq=seen) for t in self._ledger.due(due)], seen, heard, None)
+            any_due = True
+        return any_due
+
+    def _evaluate(self, looks: _Instants, seen: int, heard: Heard, ahead: Foreseen | None) -> Outcome:
+        instants: list[CommitInfo | Released] = []
+        for us, seq, rows in zip(looks.times, looks.seqs, looks.rows, strict=True):
+            at = moment(us)
+            if rows:
+                instants.append(commit(seq, us, rows))
+            else:
+                instants.append(Released(timer=tick(self._window.every, at), at=at, commit_seq=seq))
+        first = looks.seqs[0] - 1 if looks.rows[0] else seen
+        return self._done(instants, first, heard, ahead)
+
+    def _done(
+        self, instants: Sequence[CommitInfo | Released], seen: int, heard: Heard, ahead: Foreseen | None
+    ) -> Outcome:
+        evaluation = evaluate(self._rules, instants, seen, self._log, self._ledger, heard, ahead)
+        self._ledger.take(evaluation.outcome)
+        self._goes_on = self._take(evaluation)
+        return evaluation.outcome
+
+
+def _instants(log: LogReader, rule: Rule, lo: int, hi: int, first: int, end: int) -> _Instants:
+    """Ticks from ``first`` to ``end`` (µs since the epoch) and the commits in (lo, hi] at which the rule looks early."""
+    rows_sql, bounds = history.commit_rows(lo, hi)
+    every = of(rule).every // _US
+    ticks = range(first, end + 1, every)
+    seqs = [lo] * len(ticks)
+    table = log.select(
+        "SELECT greatest(0, ceil((epoch_us(IngestedAt) - $first) / $every)::BIGINT) AS nth, max(CommitSeq) AS seq"
+        f" FROM ({rows_sql}) GROUP BY nth",
+        {**bounds, "first": first, "every": every},
+    )
+    for nth, seq in zip(*(c.to_pylist() for c in table.columns), strict=True):
+        if nth < len(seqs):
+            seqs[nth] = seq
+    seen = accumulate(seqs, max)
+    looks = [(t, 1, seq, 0) for t, seq in zip(ticks, seen, strict=True)]
+    if looks_early(of(rule)):
+        where, values = _prefilter(rule)
+        table = log.select(
+            f"SELECT epoch_us(min(IngestedAt)), 0, CommitSeq, count(*) FROM ({rows_sql}) WHERE {where} GROUP BY CommitSeq",
+            {**bounds, **values},
+        )
+        looks += zip(*(c.to_pylist() for c in table.columns), strict=True)
+        looks.sort()
+    times, _, seqs_, rows = zip(*looks, strict=True) if looks else ((), (), (), ())
+    return _Instants(times=times, seqs=seqs_, rows=rows)
+
+
+def _prefilter(rule: Rule) -> tuple[str, dict[str, object]]:
+    """What plain text columns of every row satisfy that the rule can be about, in SQL."""
+    clauses, values = ["true"], dict[str, object]()
+    for i, p in enumerate(rule.prefilter):
+        if not p.path and p.op is not Op.EQ_CI and all(isinstance(v, str) for v in p.values):
+            names = [f"v{i}_{j}" for j in range(len(p.values))]
+            values.update(zip(names, p.values, strict=True))
+            clauses.append(f'"{p.column}" IN ({", ".join("$" + n for n in names)})')
+    return " AND ".join(clauses), values
