@@ -16,7 +16,7 @@ FENCES = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
 EXAMPLES = [text for text in FENCES if text.startswith("rules:")]
 ONCALL = [text for text in FENCES if text not in EXAMPLES]
 SCHEMA = schema_with({"nightlies": {"experiment": "string", "cron": "string", "grace": "string"}})
-SHIPPED = ("stuck", "silent", "no-progress", "too-slow", "too-fast", "preempted", "nightly")
+SHIPPED = ("stuck", "silent", "no-progress", "too-slow", "too-fast", "preempted", "nightly", "target-down")
 
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=range(len(EXAMPLES)))
