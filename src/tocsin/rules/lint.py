@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tocsin.config.document import suggest
 from tocsin.errors import Problem, QueryError
@@ -38,6 +38,7 @@ def lint(rules: RuleSet, nobody: Nobody = lambda _: False) -> list[Problem]:
         for fault in _of(rule, nobody):
             found.append(_problem(rule, fault))
     found += _duplicates(rules)
+    found += _told_besides(rules)
     return sorted(found, key=lambda p: (p.file, p.line))
 
 
@@ -150,7 +151,24 @@ def _duplicates(rules: RuleSet) -> Iterator[Problem]:
             )
 
 
+def _told_besides(rules: RuleSet) -> Iterator[Problem]:
+    """Enabled rules that tell each run of what another one collapses."""
+    single = {_sense(rule): rule for rule in rules.enabled.values() if rule.kind is Kind.ROW and not rule.collapse}
+    for rule in rules.enabled.values():
+        other = single.get(_sense(replace(rule, collapse=None))) if rule.collapse else None
+        if other is not None:
+            yield _problem(
+                rule,
+                _Fault(
+                    "collapse",
+                    f"saves no mail: {other.name} at {other.place} tells of each run",
+                    "disable one of the two",
+                ),
+            )
+
+
 def _sense(rule: Rule) -> tuple[object, ...]:
     if rule.kind is Kind.ROW:
-        return (rule.kind, rule.plan.shape, rule.plan.constants, rule.final)
+        collapse = rule.collapse.words if rule.collapse else ""
+        return (rule.kind, rule.plan.shape, rule.plan.constants, rule.final, collapse)
     return (rule.kind, tuple(t.text for t in tokenize(rule.query)), rule.meaning)

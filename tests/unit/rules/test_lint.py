@@ -170,3 +170,15 @@ def test_a_receiver_of_whom_nobody_may_be_mailed(load: Load) -> None:
     rules = load("rules:\n  - {name: a, when: {status: Failed}, notify: {to: [owner, void]}}")
     (warning,) = lint(rules, lambda name: name == "void")
     assert str(warning).startswith("rules.yaml:2: warning: a: notify.to: nobody behind 'void' may be mailed")
+
+
+def test_a_rule_that_tells_each_run_of_what_another_collapses(load: Load) -> None:
+    text = """
+        rules:
+          - {name: run-failed, when: {status: Failed}}
+          - {name: sweep-failing, when: {status: Failed}, collapse: {to: root, when: {failed: 20%}}}
+          - {name: other, when: {status: Canceled}, collapse: {to: root, when: {failed: 20%}}}
+        """
+    (found,) = lint(load(text))
+    assert found.key == "sweep-failing: collapse"
+    assert found.message == "saves no mail: run-failed at rules.yaml:3 tells of each run"
