@@ -50,7 +50,7 @@ class AheadPlan:
         commit that each sees; both ascending.
 
         A row is what a group says from instant ``nth`` on; one of nulls: nothing. Left out are keys that hold at no
-        instant and are not ``known``, unless ``every``. In order of ``nth``.
+        instant and are not ``known``, unless ``every``, and what a group says before it first holds. In order of ``nth``.
         """
         n = len(times)
         # Rows meet the instants of a stretch, not all of them: about as many as see a row.
@@ -63,7 +63,7 @@ class AheadPlan:
             else f"SELECT *, 0 AS grp FROM {_A}came"
         )
         carried = "".join(f"s.{quoted(name)}, " for name in self.carried)
-        wanted = "" if every else " WHERE holds"
+        wanted, begins = ("true", "true") if every else ("bool_or(holds)", "s.holds")
         return (
             f"""WITH {quoted(EVENTS)} AS NOT MATERIALIZED (
     SELECT *, epoch_us(TimeGenerated) AS {_TIME}, CommitSeq AS {_SEQ} FROM main.{quoted(EVENTS)}
@@ -85,11 +85,15 @@ class AheadPlan:
     FROM (SELECT *, unnest(range(enter // {width}, (leave - 1) // {width} + 1)) AS stretch FROM {_A}numbered) AS s
     JOIN {_A}changes AS c ON s.grp = c.grp AND s.stretch = c.nth // {width} AND c.nth >= s.enter AND c.nth < s.leave),
 {_A}said AS MATERIALIZED ({self.rest}),
-{_A}keys AS (SELECT DISTINCT key FROM {_A}said{wanted} UNION SELECT unnest($tocsin_known::JSON::VARCHAR[])),
-{_A}telling AS (SELECT * FROM {_A}said WHERE key IN (SELECT key FROM {_A}keys))
+{_A}known AS MATERIALIZED (SELECT unnest($tocsin_known::JSON::VARCHAR[]) AS key),
+{_A}keys AS MATERIALIZED (SELECT key, count(DISTINCT grp) > 1 OR key IN (SELECT key FROM {_A}known) AS whole
+    FROM {_A}said GROUP BY key HAVING {wanted} OR key IN (SELECT key FROM {_A}known)),
+{_A}telling AS (SELECT s.grp, CASE WHEN bool_or(k.whole) THEN 0 ELSE min(CASE WHEN {begins} THEN s.rule_no END) END AS since
+    FROM {_A}said AS s JOIN {_A}keys AS k ON s.key = k.key GROUP BY s.grp)
 SELECT c.nth, c.grp, t.* EXCLUDE (rule_no, grp)
-FROM {_A}changes AS c LEFT JOIN {_A}telling AS t ON t.rule_no = c.nth AND t.grp = c.grp
-WHERE c.grp IN (SELECT grp FROM {_A}telling) ORDER BY c.nth, c.grp""",
+FROM {_A}changes AS c JOIN {_A}telling AS g ON c.grp = g.grp AND c.nth >= g.since
+LEFT JOIN (SELECT * FROM {_A}said WHERE key IN (SELECT key FROM {_A}keys)) AS t ON t.rule_no = c.nth AND t.grp = c.grp
+ORDER BY c.nth, c.grp""",
             {
                 "tocsin_lo": times[0] - over,
                 "tocsin_hi": times[-1],

@@ -104,7 +104,7 @@ def lines(found: Backtest) -> list[tuple[object, ...]]:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )
 @given(
     events=EVENTS,
