@@ -6,6 +6,7 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
+from tocsin.app.hearing import Notes, spans_of
 from tocsin.clock import Clock
 from tocsin.config.durations import parse_duration
 from tocsin.errors import TocsinError
@@ -21,6 +22,7 @@ def run(
     reader: LogReader,
     rule: Rule,
     clock: Clock,
+    notes: Notes,
     *,
     since: str = "",
     until: str = "",
@@ -29,7 +31,8 @@ def run(
 ) -> dict[str, Any]:
     """The backtest of ``rule``, as ``backtest_report.as_json`` gives it.
 
-    ``since`` and ``until`` are moments (``moment_of``); the whole history where they are ''. One at a time in a process.
+    ``since`` and ``until`` are moments (``moment_of``); the whole history where they are ''. ``notes`` know when consumers could not
+    be heard. One at a time in a process.
     Raises NotYet, QueryError, StoreError, and TocsinError for what is no range or where one runs already.
     """
     now = clock.now()
@@ -40,7 +43,10 @@ def run(
     if not _one.acquire(blocking=False):
         raise TocsinError("a backtest runs already; ask again when it is done")
     try:
-        return as_json(backtest(rule, reader, begin, end, clock=clock, as_if_live=as_if_live, progress=progress))
+        names = reader.select("SELECT DISTINCT Consumer FROM Runs WHERE Consumer <> ''").column(0).to_pylist()
+        deaf = {name: spans for name in names if (spans := spans_of(name, notes, now))}
+        found = backtest(rule, reader, begin, end, clock=clock, as_if_live=as_if_live, progress=progress, deaf=deaf)
+        return as_json(found)
     finally:
         _one.release()
 

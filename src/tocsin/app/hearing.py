@@ -19,9 +19,11 @@ from tocsin.model.heard import Span
 
 DEAF = timedelta(seconds=30)
 """A watermark that is further behind hears nothing."""
-KEEP = timedelta(days=8)
-MOST = 200
-"""Spans that are remembered, at most; the shortest silence that they could matter to is long over."""
+KEEP = timedelta(days=400)
+MOST = 2000
+"""Spans that are remembered, at most: a backtest over stored history knows by them when nobody was heard."""
+RECENT = timedelta(days=8)
+"""Spans that ended longer ago matter to no rule any more."""
 
 
 class Notes(Protocol):
@@ -42,17 +44,15 @@ class Hearing:
         self._key, self._notes = f"deaf/{name}", notes
         self._since: datetime | None = last_alive
         self._spans: tuple[Span, ...] = ()
-        text = notes.get(self._key)
-        if text:
-            found = json.loads(text)
-            self._spans = tuple((from_micros(a), from_micros(b)) for a, b in found["spans"])
-            if found["since"] is not None:
-                self._since = min(last_alive, from_micros(found["since"]))
+        self._spans, since = _read(name, notes)
+        if since is not None:
+            self._since = min(last_alive, since)
+        self._recent = self._spans
 
     @property
     def spans(self) -> Sequence[Span]:
-        """When it could not be heard, in order; what lasts still is left out: its watermark tells."""
-        return self._spans
+        """When it could not be heard of late, in order; what lasts still is left out: its watermark tells."""
+        return self._recent
 
     def note(self, now: datetime, mark: datetime | None) -> None:
         """Its watermark is ``mark`` at ``now``. What changes is durable when this returns."""
@@ -68,6 +68,7 @@ class Hearing:
 
     def _keep(self, now: datetime) -> None:
         self._spans = tuple(span for span in self._spans if now - span[1] < KEEP)
+        self._recent = tuple(span for span in self._spans if now - span[1] < RECENT)
         self._notes.put(
             self._key,
             json.dumps({
@@ -75,3 +76,19 @@ class Hearing:
                 "spans": [(micros(a), micros(b)) for a, b in self._spans],
             }),
         )  # fmt: skip
+
+
+def spans_of(name: str, notes: Notes, now: datetime) -> Sequence[Span]:
+    """When a consumer is known not to have been heard, as far back as is remembered; in order, up to ``now``."""
+    spans, since = _read(name, notes)
+    return spans if since is None or since >= now else (*spans, (since, now))
+
+
+def _read(name: str, notes: Notes) -> tuple[tuple[Span, ...], datetime | None]:
+    """The spans that are kept, and since when it is not heard now."""
+    text = notes.get(f"deaf/{name}")
+    if not text:
+        return (), None
+    found = json.loads(text)
+    since = None if found["since"] is None else from_micros(found["since"])
+    return tuple((from_micros(a), from_micros(b)) for a, b in found["spans"]), since

@@ -127,12 +127,13 @@ class Reading:
         self, rule: str, since: str = "", until: str = "", as_if_live: bool = False, progress: Progress | None = None
     ) -> Row | None:
         """See ``ReadFace.backtest``. ``progress`` is told after each step."""
-        chosen = self._rules_now().rules.get(rule)
+        chosen = self._rules_now().called(rule)
         if chosen is None:
             return None
         return backtesting.run(
-            self._store, chosen, self._read_clock, since=since, until=until, as_if_live=as_if_live, progress=progress
-        )
+            self._store, chosen, self._read_clock, self._state, since=since, until=until, as_if_live=as_if_live,
+            progress=progress,
+        )  # fmt: skip
 
     def dead_letters(self, consumer: str = "", limit: int = 100, unreplayed: bool = True) -> list[Row]:
         """See ``ReadFace.dead_letters``."""

@@ -22,7 +22,9 @@ from tocsin.model.alert import Phase
 from tocsin.model.heard import Heard
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Kind, Severity
-from tocsin.rules import history
+from tocsin.rules import backtest_absence, backtest_awaited, history
+from tocsin.rules.absence import Form
+from tocsin.rules.backtest_heard import Deaf
 from tocsin.rules.backtest_view import AsIfLive, Ledger, commit
 from tocsin.rules.backtest_windows import FEW, Walk
 from tocsin.rules.evaluate import Evaluation, evaluate
@@ -107,18 +109,28 @@ def backtest(
     progress: Progress | None = None,
     step_rows: int = STEP_ROWS,
     few: int = FEW,
+    deaf: Deaf | None = None,
 ) -> Backtest:
     """Evaluate ``rule``, as if it had come into force at ``since``, over what arrived in [since, until).
 
     With ``as_if_live`` event times stand for arrival times, for imported history. So ``few`` instants of a window rule are
-    not read at once. Only reads. Raises NotYet for a kind of
-    rule that cannot be backtested, QueryError and StoreError of the reader.
+    not read at once. ``deaf`` is when consumers are known not to have been heard; as if live nobody ever was. Only reads. Raises
+    NotYet for a rule that cannot be backtested, QueryError and StoreError of the reader.
     """
-    if rule.kind is Kind.ABSENCE:
-        raise NotYet(f"{rule.name} is an absence rule; so far only row and window rules can be backtested")
+    if rule.absence is not None and rule.absence.form is Form.LONGER:
+        raise NotYet(f"{rule.name} compares runs under way with their past; such a rule cannot be backtested yet")
+    if rule.each is not None:
+        one = f", for example {rule.each.rules[0].name}" if rule.each.rules else ""
+        raise NotYet(f"{rule.name} is one rule for each row of {rule.each.table}: name the row{one}")
     began = clock.monotonic()
     rule = replace(rule, enabled=True)
     log = AsIfLive(reader) if as_if_live else reader
+    if rule.kind is Kind.ABSENCE:
+        waiting, total = _Tally(), _count(log, since, until)
+        play = backtest_absence.play if rule.absence is not None else backtest_awaited.play
+        share = (lambda done: progress(round(done * total), total)) if progress else (lambda _: None)
+        play(rule, log, since, until, {} if as_if_live or not deaf else deaf, waiting.take, share)
+        return waiting.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
     start, steps = _steps(log, since, until, step_rows if rule.kind is Kind.ROW else min(step_rows, WINDOW_ROWS))
     total, done = sum(n for _, n in steps), 0
     tally = _Tally()
@@ -170,6 +182,15 @@ class _Playing:
     def _take(self, evaluation: Evaluation) -> None:
         self.ledger.take(evaluation.outcome)
         self.tally.take(evaluation)
+
+
+def _count(log: LogReader, since: datetime, until: datetime) -> int:
+    """How many events arrived in the range."""
+    table = log.select(
+        "SELECT count(*) FROM RunStatusChanged WHERE IngestedAt >= $since AND IngestedAt < $until",
+        {"since": _utc(since), "until": _utc(until)},
+    )
+    return int(table.column(0)[0].as_py())
 
 
 def _with_last(steps: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], bool]]:
@@ -284,9 +305,14 @@ class _Tally:
             for name, value in shared.items():
                 if name not in _OWN and value not in (None, "", {}, []):
                     self.values.setdefault(name, Counter())[str(value)] += 1
-            if len(self.told) < 2 * KEPT:
-                self.told.append(_told(intent))
+            self.told.append(_told(intent))
+        if len(self.told) > 4 * KEPT:
+            self.told = self._first()
         return not self.broken
+
+    def _first(self) -> list[Told]:
+        """The first ones in order of T, whichever run they are of."""
+        return sorted(self.told, key=lambda t: (t.at, t.event_time, t.run_id))[:KEPT]
 
     def most(self) -> Most | None:
         """The field and value that most of what was told shares."""
@@ -309,7 +335,7 @@ class _Tally:
             as_if_live=as_if_live,
             events=events,
             told_count=self.count,
-            told=tuple(sorted(self.told, key=lambda t: (t.at, t.event_time, t.run_id))[:KEPT]),
+            told=tuple(self._first()),
             hours=dict(sorted(self.hours.items())),
             by_kind=dict(self.kinds),
             most=self.most(),

@@ -25,7 +25,12 @@ from tocsin.state.interface import CatchUp, Outcome, RuleRecord
 _EVENTS = (
     "SELECT * REPLACE (epoch_us(TimeGenerated) AS CommitSeq, TimeGenerated AS IngestedAt) FROM main.RunStatusChanged"
 )
-_RUNS = "SELECT * REPLACE (FirstTime AS FirstSeen, epoch_us(LastTime) AS CommitSeq) FROM main.Runs"
+_RUNS = (
+    "SELECT r.* REPLACE (coalesce(FirstTime, FirstSeen) AS FirstSeen, greatest(LastTime, beat) AS LastSeen,"
+    " epoch_us(greatest(LastTime, beat)) AS CommitSeq) FROM main.Runs AS r"
+    " LEFT JOIN (SELECT RunId, max(ReceivedAt) AS beat FROM main.Heartbeats GROUP BY RunId) USING (RunId)"
+)
+_BEATS = "SELECT * REPLACE (epoch_us(ReceivedAt) AS CommitSeq) FROM main.Heartbeats"
 _SCOPED = 'main."RunStatusChanged"'
 _COMMIT_ROWS = history.commit_rows(0, 0)[0]
 _ZONES = " AND TimeGenerated > make_timestamp($lo::BIGINT) AND TimeGenerated <= make_timestamp($hi::BIGINT)"
@@ -45,7 +50,10 @@ class AsIfLive(LogReader):
                 sql.replace(_SCOPED, f"({_EVENTS})").replace("main.Runs", f"({_RUNS})"), params, limits
             )
         plain = sql.replace(_COMMIT_ROWS, _COMMIT_ROWS + _ZONES)  # says the same, and lets old row groups be skipped
-        ours = f"WITH RunStatusChanged AS NOT MATERIALIZED ({_EVENTS}), Runs AS NOT MATERIALIZED ({_RUNS})"
+        ours = (
+            f"WITH RunStatusChanged AS NOT MATERIALIZED ({_EVENTS}), Runs AS NOT MATERIALIZED ({_RUNS}),"
+            f" Heartbeats AS NOT MATERIALIZED ({_BEATS})"
+        )
         if plain.lstrip()[:5].upper() == "WITH ":
             return self._reader.select(f"{ours}, {plain.lstrip()[5:]}", params, limits)
         return self._reader.select(f"{ours} {plain}", params, limits)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from tocsin.alerts.conditions import REPEAT
 from tocsin.app import silence
-from tocsin.app.hearing import Hearing
+from tocsin.app.hearing import Hearing, spans_of
 from tocsin.app.silence import Silence
 from tocsin.clock import ManualClock
 from tocsin.model.alert import Why
@@ -49,6 +49,19 @@ def test_what_is_long_over_is_forgotten() -> None:
     hearing.note(later, later - 5 * MIN)
     hearing.note(later + MIN, later + MIN)
     assert hearing.spans == ((later - 5 * MIN, later + MIN),)
+
+
+def test_a_backtest_knows_what_rules_need_no_more() -> None:
+    notes = state()
+    hearing = Hearing("kafka", notes, NOON)
+    hearing.note(NOON + MIN, NOON + MIN)
+    later = NOON + timedelta(days=100)
+    hearing.note(later, later - 5 * MIN)
+    known = ((NOON, NOON + MIN), (later - 5 * MIN, later + MIN))
+    assert spans_of("kafka", notes, later + MIN) == known
+    hearing.note(later + MIN, later + MIN)
+    assert (hearing.spans, spans_of("kafka", notes, later + 9 * MIN)) == (known[1:], known)
+    assert spans_of("http", notes, later) == ()
 
 
 class World:

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.rules.conftest import NOON, Load
-from tocsin.rules.backtest import NotYet, backtest
+from tocsin.rules.backtest import backtest
 from tocsin.rules.playground import Playground
 from tocsin.rules.ruleset import RuleSet
 
@@ -81,9 +81,3 @@ def test_a_story_is_told_again(load: Load, more: str) -> None:
 def test_whatever_happened_is_told_again(load: Load, events: list[Event], more: str) -> None:
     told, again = lived(load(RULE % more), events)
     assert sorted(told, key=str) == sorted(again, key=str)
-
-
-def test_absence_rules_are_refused_by_name(load: Load) -> None:
-    (rule,) = load("rules:\n  - {name: stuck, when: {status: Queued, in_status_for: 45m}}").rules.values()
-    with Playground(RuleSet({}), NOON) as playground, pytest.raises(NotYet, match="stuck is an absence rule"):
-        backtest(rule, playground.log, NOON, NOON + timedelta(days=1), clock=playground.clock)

@@ -1,0 +1,200 @@
+"""Backtests of rules that wait for runs: the engine's own functions over many instants at once.
+
+Runs do not depend on each other, so thousands of them are taken forward together, each at its own instant:
+
+    r1   c4 reckon ── D judge ── c9 reckon, ends            round 1   reckon r1@c4, r2@c5, r3@c5
+    r2   c5 reckon ──────────── D judge ── wake ── wake     round 2   judge  r1@D1, r2@D2
+    r3   c5 reckon ── c6 reckon                             round 3   reckon r1@c9, r3@c6; wake r2
+
+Commits at which nothing can pass before the next one are left out (``backtest_visits``), unless the run fires.
+
+**Heard.** A timer is released at its due time, except inside a span in which a consumer is known not to have been heard (tocsin was
+down, its broker was away): there its watermark stood at the span's begin, and the timer is held until its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+
+from tocsin.logstore.interface import LogReader
+from tocsin.model.instants import Timer, TimerKind
+from tocsin.rules import deadlines_judge, deadlines_reckon
+from tocsin.rules.backtest_heard import Deaf, Silences
+from tocsin.rules.backtest_view import Ledger
+from tocsin.rules.backtest_visits import Visit, visits
+from tocsin.rules.deadlines_due import When
+from tocsin.rules.evaluate import Evaluation
+from tocsin.rules.history import micros, moment
+from tocsin.rules.memory import Memory, RuleFailure
+from tocsin.rules.rule import Rule
+from tocsin.rules.shapes import Trouble
+from tocsin.rules.timers import Released
+from tocsin.state.interface import RuleRecord
+
+TOGETHER = 5_000
+"""Runs that are taken forward together."""
+Take = Callable[[Evaluation], bool]
+"""Takes what an evaluation decided; returns whether the rule works on."""
+
+
+def play(
+    rule: Rule,
+    log: LogReader,
+    since: datetime,
+    until: datetime,
+    deaf: Deaf,
+    take: Take,
+    part_done: Callable[[float], None],
+) -> None:
+    """Evaluate ``rule``, as if it had come into force at ``since``, over what arrived before ``until``.
+
+    ``part_done`` is told which share is done. Raises QueryError and StoreError of the reader.
+    """
+    assert rule.absence is not None
+    for found, share in visits(log, rule.absence, since, until):
+        runs = iter(found.items())
+        while some := dict(islice(runs, TOGETHER)):
+            walk = _Walk(rule, log, since, until, Silences(deaf), take)
+            if not walk.forward(some):
+                return
+        part_done(share)
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run on its way."""
+
+    visits: Sequence[Visit]
+    i: int  # of the commit as of which it is seen
+    t: datetime  # T of what it did last
+    due: datetime | None = None  # its deadline
+    held_for: frozenset[str] = frozenset()
+    wake: Timer | None = None
+    fires: bool = False
+
+    @property
+    def seq(self) -> int:
+        return self.visits[self.i].seq
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Some runs, taken through the history."""
+
+    rule: Rule
+    log: LogReader
+    since: datetime
+    until: datetime
+    silences: Silences
+    take: Take
+    ledger: Ledger = field(init=False)
+    runs: dict[str, _Run] = field(default_factory=dict)
+    run_of: dict[str, str] = field(default_factory=dict)  # by instance key
+    works: bool = True
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger([RuleRecord(name=self.rule.name, meaning=self.rule.meaning, start_seq=0)])
+
+    def forward(self, found: Mapping[str, Sequence[Visit]]) -> bool:
+        """Take the runs from the begin of the range to its end. Returns whether the rule works on."""
+        since_us = micros(self.since)
+        for run, line in found.items():
+            before = max((i for i, visit in enumerate(line) if visit.at_us < since_us), default=-1)
+            first = next((i for i in range(max(before, 0), len(line)) if line[i].looks), None)
+            if first is not None:
+                self.runs[run] = _Run(visits=line, i=first, t=max(self.since, moment(line[first].at_us)))
+        commits = list(self.runs)
+        while self.works and (commits or any(self.runs)):
+            self._reckon(commits)
+            commits, deadlines, wakes = [], list[Released](), list[Released]()
+            for run in list(self.runs):
+                what = self._next(run)
+                if what is None:
+                    del self.runs[run]
+                elif isinstance(what, Visit):
+                    commits.append(run)
+                elif what.timer.kind is TimerKind.DEADLINE:
+                    deadlines.append(what)
+                else:
+                    wakes.append(what)
+            self._judge(deadlines)
+            self._wake(wakes)
+        return self.works
+
+    def _next(self, name: str) -> Released | Visit | None:
+        """What comes next of a run: a timer, or a commit; None: nothing more."""
+        run = self.runs[name]
+        after = run.i + 1
+        ends = moment(run.visits[after].at_us) if after < len(run.visits) else self.until
+        wake = max(run.wake.due, run.t) if run.wake is not None else None
+        due = max(run.due, run.t) if run.due is not None else None
+        if due is not None and run.held_for:
+            due = self.silences.hold(due, run.held_for)
+        if wake is not None and run.wake is not None and run.wake.consumers:
+            wake = self.silences.hold(wake, run.wake.consumers)
+        at = min((t for t in (wake, due) if t is not None), default=ends)
+        if at < ends:
+            timer = run.wake if at == wake else _timer(self.rule, name, run)
+            assert timer is not None
+            run.t = at
+            return Released(timer=timer, at=at, commit_seq=run.seq)
+        seen = run.fires or run.wake is not None
+        while after < len(run.visits) and not seen and not run.visits[after].looks:
+            after += 1
+        if after >= len(run.visits):
+            return None
+        run.i, run.t = after, moment(run.visits[after].at_us)
+        return run.visits[after]
+
+    def _reckon(self, names: Sequence[str]) -> None:
+        if not names:
+            return
+        whens = {name: When(self.runs[name].seq, self.runs[name].t) for name in names}
+        memory, trouble = Memory(self.ledger), Trouble()
+        last = max(when.at for when in whens.values())
+        deadlines_reckon.reckon([self.rule], whens, {}, self.log, memory, self.silences.heard(last), trouble)
+        self._decided(memory, trouble, last, max(when.seq for when in whens.values()))
+
+    def _judge(self, released: Sequence[Released]) -> None:
+        for heard, group in self.silences.alike(released):
+            memory = Memory(self.ledger)
+            trouble = deadlines_judge.on_deadlines(group, {self.rule.name: self.rule}, self.log, memory, heard)
+            self._decided(memory, trouble, group[-1].at, group[-1].commit_seq)
+
+    def _wake(self, released: Sequence[Released]) -> None:
+        for heard, group in self.silences.alike(released):
+            memory = Memory(self.ledger)
+            deadlines_judge.on_wakes(group, {self.rule.name: self.rule}, self.log, memory, heard)
+            self._decided(memory, Trouble(), group[-1].at, group[-1].commit_seq)
+
+    def _decided(self, memory: Memory, trouble: Trouble, at: datetime, seq: int) -> None:
+        for name, error in trouble.rules.items():
+            memory.failures.append(RuleFailure(rule=name, error=str(error), at=at, commit_seq=seq))
+        for name, (error, events) in trouble.events.items():
+            failure = RuleFailure(rule=name, error=str(error), at=at, commit_seq=seq, events=tuple(events))
+            memory.failures.append(failure)
+        outcome = memory.outcome()
+        self.ledger.take(outcome)
+        self.works = self.take(Evaluation(outcome=outcome, failures=tuple(memory.failures))) and self.works
+        for each in memory.deadlines:
+            run = self.runs[each.run]
+            run.due = None if each.due_us is None else moment(each.due_us if each.or_us is None else each.or_us)
+            run.held_for = each.consumers
+        for state in outcome.conditions:
+            self.run_of[state.key] = run_id = str(state.instance.get("RunId", ""))
+            self.runs[run_id].fires = True
+        for _, key in outcome.conditions_gone:
+            self.runs[self.run_of[key]].fires = False
+        for _, _, key in outcome.timers_gone:
+            if key in self.run_of:
+                self.runs[self.run_of[key]].wake = None
+        for timer in outcome.timers:
+            self.runs[self.run_of[timer.key]].wake = timer
+
+
+def _timer(rule: Rule, name: str, run: _Run) -> Timer:
+    assert run.due is not None
+    return Timer(rule=rule.name, kind=TimerKind.DEADLINE, key=name, due=run.due, consumers=run.held_for)

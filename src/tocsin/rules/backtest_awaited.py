@@ -1,0 +1,236 @@
+"""Backtests of rules that wait by a schedule: deadlines by which nothing had come, in the order of their instants.
+
+    scheduled   S1            S2            S3
+    came           x                           x          (S1, D2]: nothing, so D2 is judged by the engine; x after D3 ends it
+    judged              -            D2            -      a deadline by which something had come is passed over
+
+What is awaited is looked up once for a part of the history. A deadline by which nothing had come, the commits that bring what a firing
+instance waits for, and its repeats are evaluated one after the other by the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from tocsin.logstore.interface import LogReader
+from tocsin.model.alert import Phase
+from tocsin.model.instants import Timer, TimerKind
+from tocsin.rules import absence_judge
+from tocsin.rules.absence_awaited import Item
+from tocsin.rules.backtest_heard import Deaf, Silences
+from tocsin.rules.backtest_view import Ledger, commit
+from tocsin.rules.evaluate import Evaluation
+from tocsin.rules.history import listed, micros, moment
+from tocsin.rules.memory import Memory, RuleFailure
+from tocsin.rules.rule import Rule
+from tocsin.rules.shapes import Trouble, matches
+from tocsin.rules.timers import Released
+from tocsin.state.interface import RuleRecord
+
+PART = 500_000
+"""Rows of the history that are looked at together, about."""
+_US = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """An event that was awaited."""
+
+    at_us: int  # when it arrived
+    seq: int
+    time_us: int  # when it happened
+
+
+@dataclass(slots=True)
+class _Line:
+    """One thing that is awaited, on its way."""
+
+    item: Item
+    deadline: Timer | None  # the next one
+    came: list[_Came] = field(default_factory=list)  # that may count for it, in order of arrival
+
+
+def play(
+    rule: Rule,
+    log: LogReader,
+    since: datetime,
+    until: datetime,
+    deaf: Deaf,
+    take: Callable[[Evaluation], bool],
+    part_done: Callable[[float], None],
+) -> None:
+    """As ``backtest_absence.play``, for a rule that waits by a schedule."""
+    story = _Story(rule, log, Silences(deaf), take, until)
+    parts = list(_parts(log, since, until))
+    story.begin(since)
+    for number, (begin, end) in enumerate(parts, 1):
+        story.bring(begin, end)
+        if not story.go_on(end):
+            return
+        part_done(number / len(parts))
+
+
+def _parts(log: LogReader, since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
+    table = log.select(
+        "SELECT count(*) FROM RunStatusChanged WHERE IngestedAt >= make_timestamp($since::BIGINT)"
+        " AND IngestedAt < make_timestamp($until::BIGINT)",
+        {"since": micros(since), "until": micros(until)},
+    )
+    parts = max(1, -(-int(table.column(0)[0].as_py()) // PART))
+    for n in range(parts):
+        yield since + n * (until - since) / parts, since + (n + 1) * (until - since) / parts
+
+
+class _Story:
+    """All that a rule awaits, in the order of instants."""
+
+    def __init__(
+        self,
+        rule: Rule,
+        log: LogReader,
+        silences: Silences,
+        take: Callable[[Evaluation], bool],
+        until: datetime,
+    ) -> None:
+        self._rule, self._log, self._silences, self._take, self._until = rule, log, silences, take, until
+        self._ledger = Ledger([RuleRecord(name=rule.name, meaning=rule.meaning, start_seq=0)])
+        self._lines: dict[str, _Line] = {}
+        self._coming: list[tuple[_Came, str]] = []  # of this part, with the key of its item; in order
+        self._at_us = 0  # where this part begins
+        self._works = True
+
+    def begin(self, since: datetime) -> None:
+        """The rule comes into force."""
+        for item in absence_judge.of(self._rule).items:
+            self._lines[item.key] = _Line(item, self._after(item, since))
+        first = min(
+            (int(str(line.deadline.data["from_us"])) for line in self._lines.values() if line.deadline), default=None
+        )
+        if first is not None:
+            for came, key in self._found("TimeGenerated > make_timestamp($first::BIGINT) AND IngestedAt < make_timestamp($end::BIGINT)",
+                                         {"first": first, "end": micros(since)}):  # fmt: skip
+                self._lines[key].came.append(came)
+
+    def bring(self, begin: datetime, end: datetime) -> None:
+        """What arrived in [begin, end)."""
+        self._at_us = micros(begin)
+        self._coming = self._found(
+            "IngestedAt >= make_timestamp($begin::BIGINT) AND IngestedAt < make_timestamp($end::BIGINT)",
+            {"begin": micros(begin), "end": micros(end)},
+        )
+
+    def go_on(self, end: datetime) -> bool:
+        """Everything before ``end``. Returns whether the rule works on."""
+        arrivals = iter([*self._coming, None])
+        arrival = next(arrivals)
+        while self._works:
+            timer, at = self._next_timer()
+            if arrival is not None and (at is None or moment(arrival[0].at_us) <= at):
+                self._arrives(*arrival)
+                arrival = next(arrivals)
+            elif timer is not None and at is not None and at < end:
+                self._comes_due(timer, at)
+            else:
+                break
+        return self._works
+
+    def _next_timer(self) -> tuple[Timer | None, datetime | None]:
+        timers = [line.deadline for line in self._lines.values() if line.deadline is not None]
+        timers += [t for t in self._ledger.due(self._until) if t.kind is not TimerKind.DEADLINE]
+        found = [(self._release(timer), timer.kind.value, timer.key) for timer in timers]
+        if not found:
+            return None, None
+        at, kind, key = min(found)
+        return next(t for t in timers if (t.kind.value, t.key) == (kind, key)), at
+
+    def _release(self, timer: Timer) -> datetime:
+        """When everybody was heard up to its due time."""
+        consumer = absence_judge.of(self._rule).consumer
+        at, held = timer.due, None
+        while at != held:
+            held, at = at, self._silences.hold(at, {consumer} if consumer else self._silences.names)
+        return at
+
+    def _arrives(self, came: _Came, key: str) -> None:
+        line = self._lines[key]
+        line.came.append(came)
+        state = self._ledger.conditions(self._rule.name).get(key)
+        if state is None or state.phase not in (Phase.FIRING, Phase.RECOVERING):
+            return
+        if came.time_us <= int(str(state.data.get("from_us", 0))):
+            return
+        memory = Memory(self._ledger)
+        trouble = absence_judge.on_commits(
+            [self._rule], [commit(came.seq, came.at_us, 1)], came.seq - 1, self._log, memory
+        )
+        self._decided(memory, trouble, moment(came.at_us), came.seq)
+
+    def _comes_due(self, timer: Timer, at: datetime) -> None:
+        line = self._lines[timer.key]
+        fires = self._ledger.conditions(self._rule.name).get(timer.key) is not None
+        if timer.kind is not TimerKind.DEADLINE:
+            memory, seq = Memory(self._ledger), self._as_of(at)
+            absence_judge.on_wake(
+                Released(timer=timer, at=at, commit_seq=seq), self._rule, memory, self._silences.heard(at)
+            )
+            self._decided(memory, Trouble(), at, seq)
+            return
+        scheduled, start = int(str(timer.data["at_us"])), int(str(timer.data["from_us"]))
+        came = any(start < c.time_us <= micros(at) for c in line.came)
+        if came == fires:  # it ends, or it begins
+            memory, seq = Memory(self._ledger), self._as_of(at)
+            each = Released(timer=timer, at=at, commit_seq=seq)
+            trouble = absence_judge.on_deadlines(
+                [each], {self._rule.name: self._rule}, self._log, memory, self._silences.heard(at)
+            )
+            self._decided(memory, trouble, at, seq)
+        line.deadline = self._after(line.item, moment(scheduled))
+        if line.deadline is not None:
+            start = int(str(line.deadline.data["from_us"]))
+            line.came = [c for c in line.came if c.time_us > start]
+
+    def _after(self, item: Item, at: datetime) -> Timer | None:
+        scheduled = item.schedule.after(at)
+        return None if scheduled is None else absence_judge.deadline(self._rule, item, scheduled)
+
+    def _decided(self, memory: Memory, trouble: Trouble, at: datetime, seq: int) -> None:
+        for name, error in trouble.rules.items():
+            memory.failures.append(RuleFailure(rule=name, error=str(error), at=at, commit_seq=seq))
+        outcome = memory.outcome()
+        self._ledger.take(outcome)
+        self._works = self._take(Evaluation(outcome=outcome, failures=tuple(memory.failures))) and self._works
+
+    def _as_of(self, at: datetime) -> int:
+        """The last commit that had come by ``at``."""
+        table = self._log.select(
+            "SELECT max(CommitSeq) FROM RunStatusChanged WHERE IngestedAt <= make_timestamp($at::BIGINT)"
+            " AND IngestedAt >= make_timestamp($begin::BIGINT)",
+            {"at": micros(at), "begin": self._at_us},
+        )
+        found = table.column(0)[0].as_py()
+        if found is None:
+            table = self._log.select(
+                "SELECT max(CommitSeq) FROM RunStatusChanged WHERE IngestedAt <= make_timestamp($at::BIGINT)",
+                {"at": micros(at)},
+            )
+            found = table.column(0)[0].as_py()
+        return int(found or 0)
+
+    def _found(self, where: str, params: dict[str, object]) -> list[tuple[_Came, str]]:
+        """What is awaited of the events that ``where`` says, in order of arrival."""
+        standing = [replace(self._rule, row_plan=line.item.plan) for line in self._lines.values()]
+        keys = dict(zip(map(id, standing), self._lines, strict=True))
+        trouble = Trouble()
+        hits = matches(self._log, standing, f"SELECT * FROM RunStatusChanged WHERE {where}", params, trouble)
+        for error in trouble.rules.values():
+            raise error
+        stamps = self._log.select(
+            f"SELECT CommitSeq, epoch_us(min(IngestedAt)) FROM RunStatusChanged WHERE {where}"
+            " AND CommitSeq IN (SELECT unnest(($seqs::JSON)::BIGINT[])) GROUP BY CommitSeq",
+            {**params, "seqs": listed(str(hit.commit_seq) for hit in hits)},
+        )
+        at = dict(zip(stamps.column(0).to_pylist(), stamps.column(1).to_pylist(), strict=True))
+        found = [(_Came(at[h.commit_seq], h.commit_seq, h.key.time_us), keys[id(h.rule)]) for h in hits]
+        return sorted(found, key=lambda f: (f[0].seq, f[0].time_us, f[1]))

@@ -1,0 +1,56 @@
+"""What a backtest takes for heard: everything up to T, except where a consumer is known not to have been heard.
+
+known deaf              [───────────)             tocsin was down, or its broker away
+watermark   T           begin        T            stands still inside, as it did
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from tocsin.model.heard import Heard, Span
+from tocsin.rules.timers import Released
+
+Deaf = Mapping[str, Sequence[Span]]
+"""When consumers could not be heard, by name; in order, apart from each other."""
+
+
+class Silences:
+    """When which consumers could not be heard."""
+
+    def __init__(self, deaf: Deaf) -> None:
+        self._deaf = deaf
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The consumers of which it is known."""
+        return frozenset(self._deaf)
+
+    def heard(self, at: datetime) -> Heard:
+        """What was known of the consumers at ``at``."""
+        marks: dict[str, datetime | None] = dict.fromkeys(self._deaf, at)
+        return Heard(watermarks=marks | {name: span[0] for name, span in self._at(at)}, deaf=self._deaf)
+
+    def hold(self, at: datetime, consumers: Iterable[str]) -> datetime:
+        """When the first of ``consumers`` that were not heard at ``at`` was heard again; ``at`` where all were."""
+        names = set(consumers)
+        return min((span[1] for name, span in self._at(at) if name in names), default=at)
+
+    def alike(self, released: Iterable[Released]) -> Iterator[tuple[Heard, list[Released]]]:
+        """``released`` in groups, at the instants of each of which the same consumers were heard."""
+        groups: dict[tuple[tuple[str, datetime], ...], list[Released]] = {}
+        for each in released:
+            groups.setdefault(tuple((name, span[0]) for name, span in self._at(each.at)), []).append(each)
+        for deaf, group in groups.items():
+            last = max(each.at for each in group)  # what is asked for is due by each one's T
+            yield Heard(watermarks={**dict.fromkeys(self._deaf, last), **dict(deaf)}, deaf=self._deaf), group
+
+    def _at(self, at: datetime) -> list[tuple[str, Span]]:
+        found = []
+        for name, spans in self._deaf.items():
+            last = bisect_right(spans, at, key=lambda span: span[0]) - 1
+            if last >= 0 and at < spans[last][1]:
+                found.append((name, spans[last]))
+        return found

@@ -1,0 +1,176 @@
+"""Which runs of the history a waiting rule can tell of at all, and at which commits it has to look.
+
+Between two commits that bring something of a run nothing of it changes but time. So a deadline can only pass where so much time lies
+before the next one:
+
+    commits of a run    Queued ── 5m ── Preparing ── 2h ──────────── Running
+    in_status_for 45m                        ^ looked at: 45m after Queued lies before Running
+
+A statement finds these places for so many runs at a time. It may find too many (the engine judges them), never too few: time counts
+from the last event of another status, or from the first of these where a later try has earlier times.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from tocsin.logstore.interface import LogReader
+from tocsin.rules.absence import Absence, Form
+from tocsin.rules.history import listed, micros
+
+PART = 500_000
+"""Rows of the history that are looked at together."""
+SHORT = timedelta(days=2)
+"""Runs that took no longer are looked at with those that began at about the same time."""
+_US = timedelta(microseconds=1)
+_NEVER = 253_402_300_799_000_000
+"""The last second of the year 9999."""
+_ENDED = "('Completed', 'Failed', 'Canceled')"
+
+_RUNS = f"""
+  SELECT RunId, coalesce(FirstTime, FirstSeen) AS begins, greatest(LastTime, LastSeen, FirstSeen) AS ends
+  FROM Runs WHERE greatest(LastTime, LastSeen, FirstSeen) >= make_timestamp($since::BIGINT) OR Status NOT IN {_ENDED}
+"""
+# seq, came: the commit and its T. t, key: when it happened, and its place among the events of its run; NULL of a heartbeat.
+_SIGNS = f"""
+  SELECT RunId, CommitSeq AS seq, epoch_us(IngestedAt) AS came, epoch_us(TimeGenerated) AS t, Status AS s, Progress AS p,
+    coalesce(Attempt, 0)::HUGEINT * 18446744073709551616 + epoch_us(TimeGenerated)::HUGEINT * 2 + (Status IN {_ENDED})::INT AS key
+  FROM RunStatusChanged SEMI JOIN chosen USING (RunId)
+  WHERE TimeGenerated BETWEEN make_timestamp($first::BIGINT) AND make_timestamp($last::BIGINT)
+    AND IngestedAt < make_timestamp($until::BIGINT)
+  UNION ALL BY NAME
+  SELECT RunId, CommitSeq AS seq, epoch_us(ReceivedAt) AS came, epoch_us(ReceivedAt) AS t, Progress AS p
+  FROM Heartbeats SEMI JOIN chosen USING (RunId)
+  WHERE ReceivedAt BETWEEN make_timestamp($first::BIGINT) AND make_timestamp($last::BIGINT)
+    AND ReceivedAt < make_timestamp($until::BIGINT)
+"""
+_SOME = f"""
+  SELECT RunId FROM ({_RUNS})
+  WHERE begins >= make_timestamp($first::BIGINT) AND begins < make_timestamp($next::BIGINT)
+    AND (ends - begins > to_microseconds($short::BIGINT)) = $long AND hash(RunId) % $parts = $part
+"""
+_BACK = f"""
+WITH chosen AS ({_SOME}), tries AS (
+  SELECT RunId, coalesce(Attempt, 0) AS try, min(TimeGenerated) AS first, max(TimeGenerated) AS last
+  FROM RunStatusChanged SEMI JOIN chosen USING (RunId)
+  WHERE TimeGenerated BETWEEN make_timestamp($first::BIGINT) AND make_timestamp($last::BIGINT)
+  GROUP BY RunId, try
+)
+SELECT DISTINCT a.RunId FROM tries AS a JOIN tries AS b ON a.RunId = b.RunId AND a.try < b.try AND a.last > b.first
+"""
+"""Runs of which a later try has earlier times."""
+_LOOKS = f"""
+WITH chosen AS ({_SOME}), signs AS ({_SIGNS}), line AS (
+  SELECT RunId, seq, came, t, p,
+    lead(seq) OVER w IS DISTINCT FROM seq AS last,
+    coalesce(lead(came) OVER w, $until::BIGINT) AS next,
+    coalesce(arg_max(s, key) OVER upto, 'Unknown') AS status,
+    coalesce(max(CASE WHEN s NOT IN ($statuses) THEN t END) OVER upto, min(t) OVER upto) AS other,
+    min(t) OVER upto AS first$more
+  FROM signs
+  WINDOW w AS (PARTITION BY RunId ORDER BY seq),
+    before AS (PARTITION BY RunId ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
+    upto AS (PARTITION BY RunId ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+)
+SELECT RunId, seq FROM $line
+WHERE last AND next > $since::BIGINT AND status IN ($statuses) AND $from + $length::BIGINT < next
+"""
+_STILL = """(SELECT *, coalesce(max(CASE WHEN moves THEN t END) OVER upto, first) AS moved, bool_or(late) OVER upto AS odd FROM line
+  WINDOW upto AS (PARTITION BY RunId ORDER BY seq, t ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW))"""
+_MOVES = """,
+    p IS NOT NULL AND p IS DISTINCT FROM last_value(p IGNORE NULLS) OVER before AS moves,
+    coalesce(p IS NOT NULL AND t <= max(CASE WHEN p IS NOT NULL THEN t END) OVER before, false) AS late"""
+_OTHER = "CASE WHEN list_contains(($back::JSON)::VARCHAR[], RunId) THEN first ELSE other END"
+_FROM = {
+    Form.IN_STATUS: _OTHER,
+    Form.SILENT: "came",
+    Form.UNCHANGED: f"greatest({_OTHER}, CASE WHEN odd THEN first ELSE moved END)",
+}
+"""Not before which moment a deadline counts."""
+_ALL = f"""
+WITH chosen AS (SELECT unnest(($runs::JSON)::VARCHAR[]) AS RunId), signs AS ({_SIGNS})
+SELECT RunId, seq, min(came) FROM signs GROUP BY RunId, seq ORDER BY RunId, seq
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A commit that brought something of a run."""
+
+    seq: int
+    at_us: int
+    looks: bool  # whether a deadline may pass before the next one
+
+
+def visits(
+    log: LogReader, absence: Absence, since: datetime, until: datetime
+) -> Iterator[tuple[dict[str, list[Visit]], float]]:
+    """The runs of which ``absence`` can tell something in [since, until), each with all its commits before ``until``; in parts, each
+    with the share of the history that is done with it.
+    """
+    sql = _LOOKS.replace("$more", _MOVES if absence.form is Form.UNCHANGED else "")
+    sql = sql.replace("$line", _STILL if absence.form is Form.UNCHANGED else "line").replace(
+        "$from", _FROM[absence.form]
+    )
+    sql = sql.replace("$statuses", ", ".join(f"'{status}'" for status in sorted(absence.statuses)))
+    values = {"since": micros(since), "until": micros(until), "length": absence.length // _US}
+    parts = list(_parts(log, values))
+    for number, part in enumerate(parts, 1):
+        here = {**values, **part}
+        here["back"] = listed(_column(log, _BACK, here))
+        looks: dict[str, set[int]] = {}
+        for run, seq in _rows(log, sql, here):
+            looks.setdefault(run, set()).add(seq)
+        found: dict[str, list[Visit]] = {}
+        if looks:
+            for run, seq, at in _rows(log, _ALL, {**here, "runs": listed(looks)}):
+                found.setdefault(run, []).append(Visit(seq, at, seq in looks[run]))
+        yield found, number / len(parts)
+
+
+def _parts(log: LogReader, values: Mapping[str, object]) -> Iterator[dict[str, object]]:
+    """Which runs are looked at together: short ones that began at about the same time, and some of the long ones."""
+    ((rows,),) = _rows(
+        log, "SELECT (SELECT count(*) FROM RunStatusChanged) + (SELECT count(*) FROM Heartbeats) AS n", values
+    )
+    ((runs,),) = _rows(log, "SELECT count(*) FROM Runs", values)
+    each = max(1, PART * runs // max(rows, 1))
+    short = SHORT // _US
+    cut = (
+        f"SELECT epoch_us(begins) FROM (SELECT begins, row_number() OVER (ORDER BY begins) AS n FROM ({_RUNS})"
+        " WHERE ends - begins <= to_microseconds($short::BIGINT)) WHERE n % $each = 1 OR $each = 1 ORDER BY n"
+    )
+    begins = _column(log, cut, {**values, "short": short, "each": each})
+    common = {"short": short, "part": 0, "parts": 1}
+    for first, following in pairwise([*dict.fromkeys(begins), _NEVER]):
+        yield {**common, "long": False, "first": first, "next": following, "last": min(following + short, _NEVER)}
+    long = (
+        f"SELECT count(*), epoch_us(min(begins)) FROM ({_RUNS}) WHERE ends - begins > to_microseconds($short::BIGINT)"
+    )
+    ((n, first),) = _rows(log, long, {**values, "short": short})
+    parts = -(-n // max(1, each // 4))
+    for part in range(parts):
+        yield {
+            "short": short,
+            "part": part,
+            "parts": parts,
+            "long": True,
+            "first": first,
+            "next": _NEVER,
+            "last": _NEVER,
+        }
+
+
+def _rows(log: LogReader, sql: str, values: Mapping[str, object]) -> Iterator[tuple[Any, ...]]:
+    named = set(re.findall(r"\$(\w+)", sql))
+    table = log.select(sql, {name: value for name, value in values.items() if name in named})
+    return zip(*(column.to_pylist() for column in table.columns), strict=True)
+
+
+def _column(log: LogReader, sql: str, values: Mapping[str, object]) -> list[Any]:
+    return [value for (value,) in _rows(log, sql, values)]

@@ -1,0 +1,192 @@
+"""Backtests of rules that wait tell what live operation tells."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.rules.conftest import NOON, Load
+from tocsin.model.intent import IntentKind
+from tocsin.rules.backtest import Backtest, NotYet, backtest
+from tocsin.rules.playground import HEARTBEAT, Playground, Step
+from tocsin.rules.ruleset import RuleSet
+
+MINUTE, US = timedelta(minutes=1), timedelta(microseconds=1)
+UNTIL = NOON + timedelta(hours=30)
+RULES = {
+    "stuck": "when: {status: [Queued, Preparing], in_status_for: 45m}",
+    "silent": "when: {status: Running, silent_for: 10m}",
+    "still": "when: {status: [Running, Queued], unchanged: Progress, for: 1h}, tell_within: 2h",
+    "in-churn": "when: {status: Running, in_status_for: 20m, where: \"ExperimentName == 'churn'\"}, keep: [Target]",
+    "hourly": "when: {absent: {status: Completed, where: \"ExperimentName == 'churn'\"}, cron: '0 * * * *', grace: 20m}",
+}
+Event = Mapping[str, object]
+Said = tuple[datetime, str, str]
+
+events: st.SearchStrategy[list[dict[str, object]]] = st.lists(
+    st.builds(
+        dict,
+        pause=st.sampled_from((0, 0, 1, 5, 12, 30, 50, 70, 300)),  # min
+        run=st.sampled_from((0, 0, 1)),
+        status=st.sampled_from(("Queued", "Preparing", "Running", "Running", "Completed", "Failed", "", "")),
+        late=st.sampled_from((0, 0, 0, 3, 40)),  # min
+        attempt=st.sampled_from((0, 0, 0, 1)),
+        progress=st.sampled_from((None, 0.1, 0.1, 0.2)),
+        experiment=st.sampled_from(("churn", "rank")),
+        watcher=st.booleans(),
+        same=st.booleans(),  # whether it arrives with the one before
+    ),
+    min_size=2,
+    max_size=20,
+)
+
+
+def rule(load: Load, name: str) -> RuleSet:
+    return load(f"rules:\n  - {{name: {name}, {RULES[name]}}}\n")
+
+
+def said(steps: Sequence[Step]) -> list[Said]:
+    return [
+        (i.at, str(i.kind), str(i.instance.get("RunId", "")))
+        for step in steps
+        for i in step.evaluation.outcome.intents
+        if i.kind is not IntentKind.SUMMARY
+    ]
+
+
+def found(one: Backtest) -> list[Said]:
+    assert one.errors == ()
+    return [(t.at, t.kind, str(t.instance.get("RunId", ""))) for t in one.told]
+
+
+def batches(story: Sequence[Mapping[str, object]], *, live: bool) -> list[tuple[datetime, list[Event]]]:
+    """What arrives when. ``live``: everything arrives when it happens, which is never twice at once."""
+    at = NOON
+    out: list[tuple[datetime, list[Event]]] = []
+    for n, each in enumerate(story):
+        at += int(str(each["pause"])) * MINUTE
+        now = at + timedelta(seconds=1 + n)
+        time = now if live else now - int(str(each["late"])) * MINUTE
+        beats = each["status"] == ""
+        watcher = bool(each["watcher"]) and each["status"] not in ("Completed", "Failed")
+        row: dict[str, object] = {
+            "EventId": f"e{n}", "RunId": f"r{each['run']}", "TimeGenerated": time, "Progress": each["progress"],
+            "Source": "/watcher" if watcher else "/trainer", HEARTBEAT: beats,
+        }  # fmt: skip
+        if not beats:
+            row |= {"Status": each["status"], "Attempt": each["attempt"], "ExperimentName": each["experiment"]}
+        if out and each["same"] and not live and not beats:
+            out[-1][1].append(row)
+        elif not (live and beats):
+            out.append((now, [row]))
+    return out
+
+
+def lived(
+    rules: RuleSet, story: Sequence[tuple[datetime, list[Event]]], *, live: bool = False
+) -> tuple[list[Said], list[Said]]:
+    """What was told live, and what the backtest says of it."""
+    (one,) = rules.rules.values()
+    with Playground(rules, NOON) as playground:
+        steps: list[Step] = []
+        for at, rows in story:
+            steps += playground.advance(at)
+            steps += playground.arrive(rows)
+        steps += playground.advance(UNTIL - US)
+        again = backtest(one, playground.log, NOON, UNTIL, clock=playground.clock, as_if_live=live)
+    return sorted(said(steps)), sorted(found(again))
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(story=events, name=st.sampled_from(sorted(RULES)))
+def test_whatever_happened_is_told_again(load: Load, story: list[dict[str, object]], name: str) -> None:
+    told, again = lived(rule(load, name), batches(story, live=False))
+    assert told == again
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(story=events, name=st.sampled_from(sorted(RULES)))
+def test_as_if_live_every_event_arrives_when_it_happened(load: Load, story: list[dict[str, object]], name: str) -> None:
+    told, again = lived(rule(load, name), batches(story, live=True), live=True)
+    assert told == again
+
+
+def test_a_rule_comes_into_force_at_the_begin_of_the_range(load: Load) -> None:
+    """What is stuck then is stuck; what ended before is over."""
+    stuck = rule(load, "stuck")
+    row = {"Status": "Queued", "ExperimentName": "churn"}
+    with Playground(RuleSet({}), NOON) as playground:
+        for n, run in enumerate(("waits", "left", "begins")):
+            playground.advance(NOON + n * 30 * MINUTE)
+            playground.arrive([{**row, "EventId": run, "RunId": run, "TimeGenerated": playground.clock.now()}])
+        playground.advance(NOON + 70 * MINUTE)
+        playground.arrive(
+            [{"EventId": "x", "RunId": "left", "Status": "Running", "TimeGenerated": playground.clock.now()}]
+        )
+        begin = NOON + 80 * MINUTE
+        again = backtest(stuck.rules["stuck"], playground.log, begin, NOON + 3 * 60 * MINUTE, clock=playground.clock)
+    assert found(again) == [(begin, "fired", "waits"), (NOON + 105 * MINUTE, "fired", "begins")]
+
+
+@pytest.mark.parametrize(("name", "at"), [("stuck", 80), ("silent", 90), ("hourly", 120)])
+def test_nobody_is_judged_while_it_could_not_be_heard(load: Load, name: str, at: int) -> None:
+    """Down from 12:00:30 to 13:20: what is due meanwhile is told at the end, and silence does not count."""
+    deaf = {"test": [(NOON + MINUTE / 2, NOON + at * MINUTE)]}
+    with Playground(RuleSet({}), NOON) as playground:
+        status = "Running" if name == "silent" else "Queued"
+        playground.advance(NOON + MINUTE / 4)
+        playground.arrive([{"EventId": "e", "RunId": "r", "Status": status, "TimeGenerated": playground.clock.now()}])
+        until = NOON + 3 * 60 * MINUTE
+        again = backtest(rule(load, name).rules[name], playground.log, NOON, until, clock=playground.clock, deaf=deaf)
+    listened = MINUTE / 4 if name == "silent" else timedelta(0)
+    expected = NOON + at * MINUTE + (10 * MINUTE - listened if name == "silent" else timedelta(0))
+    assert found(again)[0] == (expected, "fired", "" if name == "hourly" else "r")
+
+
+def test_what_arrives_behind_an_outage_is_heard_before_anybody_is_judged(load: Load) -> None:
+    """Down for an hour and a half, with the run's healthy events waiting: nothing false is told."""
+    end = NOON + 90 * MINUTE
+    with Playground(RuleSet({}), NOON) as playground:
+        playground.advance(NOON + MINUTE)
+        playground.arrive([{"EventId": "e", "RunId": "r", "Status": "Queued", "TimeGenerated": playground.clock.now()}])
+        playground.advance(end - MINUTE)
+        playground.arrive([{"EventId": "f", "RunId": "r", "Status": "Running", "TimeGenerated": NOON + 5 * MINUTE}])
+        one = rule(load, "stuck").rules["stuck"]
+        options = {"clock": playground.clock, "until": UNTIL, "since": NOON}
+        heard = backtest(one, playground.log, deaf={"test": [(NOON + 2 * MINUTE, end)]}, **options)  # type: ignore[arg-type]
+        deaf = backtest(one, playground.log, **options)  # type: ignore[arg-type]
+    assert (found(heard), [kind for _, kind, _ in found(deaf)]) == ([], ["fired", "resolved"])
+
+
+def test_a_story_of_many_runs(load: Load) -> None:
+    """Not by chance: every kind is told, and told again."""
+    story: list[tuple[datetime, list[Event]]] = []
+    for n in range(40):
+        at = NOON + n * 7 * MINUTE
+        for k, status in enumerate(("Queued", "Preparing", "Running", "Completed")):
+            after = (0, 3, 9 if n % 4 else 60, 15 if n % 4 else 80)[k]
+            row = {
+                "EventId": f"{n}.{k}",
+                "RunId": f"r{n}",
+                "Status": status,
+                "ExperimentName": ("churn", "rank")[n % 2],
+            }
+            when = at + after * MINUTE + timedelta(seconds=n)
+            story.append((when, [{**row, "TimeGenerated": when, "Progress": 0.5 if k > 1 else None}]))
+    story.sort(key=lambda each: each[0])
+    kinds = set()
+    for name in RULES:
+        told, again = lived(rule(load, name), story)
+        assert told == again
+        kinds |= {(name, kind) for _, kind, _ in told}
+    assert {("stuck", "fired"), ("stuck", "resolved"), ("silent", "fired"), ("hourly", "fired")} <= kinds
+
+
+def test_what_compares_with_the_past_is_refused_by_name(load: Load) -> None:
+    slow = load(
+        "rules:\n  - {name: slow, when: {status: Running, duration: {above: 2 * p95, of: [ExperimentName], last: 30d, min_runs: 5}}}"
+    ).rules["slow"]
+    with Playground(RuleSet({}), NOON) as playground, pytest.raises(NotYet, match="slow compares runs"):
+        backtest(slow, playground.log, NOON, UNTIL, clock=playground.clock)
