@@ -65,7 +65,7 @@ class DuckLogStore(LogStore):
         reserve: int | None = None,
         temp_directory: Path | None = None,
         temp_limit: str = "4GiB",
-        threads: int = 2,
+        threads: int = 1,
         metrics: Metrics | None = None,
     ) -> DuckLogStore:
         """Open the file at ``path``, made if absent; None: in memory.

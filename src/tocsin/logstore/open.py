@@ -39,7 +39,7 @@ class Settings:
     temp_directory: Path | None = None  # for spill; None: beside the file
     temp_limit: str = "4GiB"
     checkpoint_threshold: int = 64 << 20  # bytes of WAL
-    threads: int = 2
+    threads: int = 1
 
 
 def open_instance(settings: Settings) -> Desk:
