@@ -98,6 +98,17 @@ def occurrences(sent: Iterable[Event], matches: Matches) -> dict[str, list[Stret
     return {run: found for run, found in answer.items() if found}
 
 
+def recovered(stretch: Stretch, sent: Iterable[Event], statuses: Sequence[str], same: Callable[[Event], str]) -> bool:
+    """The rule's `resolve: {when: {status: …, same: …}}`: whether any event, of any run, that has one of `statuses` and the
+    same value happened later than one of the stretch's. A value that is absent is the same as none.
+    """
+    return any(
+        same(event) and same(event) == same(other) and other.status in statuses and other.time > event.time
+        for event in stretch.events
+        for other in sent
+    )
+
+
 def is_stale(stretch: Stretch, at: datetime, tell_within: timedelta = timedelta(hours=24)) -> bool:
     """Whether all of a stretch was too old to tell at `at`."""
     return all(at - event.time > tell_within for event in stretch.events)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from tocsin.alerts.openings import opened_of
 from tocsin.clock import EPOCH
 from tocsin.model.alert import ConditionState, Phase, Transition, Why
 from tocsin.model.intent import IntentKind
@@ -31,6 +32,13 @@ EVENTS = frozenset({Phase.NONE, Phase.TOLD, Phase.CLOSED})
 """Phases of what an event rule remembers as an instance: the children of a parent."""
 LIVE = frozenset({Phase.PENDING, Phase.FIRING, Phase.RECOVERING})
 """Phases of an instance that is under way."""
+_ENDS = {
+    Phase.PENDING: Phase.NONE,
+    Phase.FIRING: Phase.RESOLVED,
+    Phase.RECOVERING: Phase.RESOLVED,
+    Phase.TOLD: Phase.CLOSED,
+}
+"""What becomes of an instance whose rule is no more."""
 _QUIET = frozenset({Why.MAINTENANCE, Why.NO_DATA, Why.RULE_CHANGED, Why.RULE_GONE, Why.EXPIRED})
 """Endings that are recorded, not told."""
 
@@ -352,23 +360,25 @@ def changed(state: ConditionState) -> ConditionState | None:
     """What a rule whose meaning changed remembers of an instance: None of a pending one; a firing one is closed quietly by
     its next tick unless it still holds; what an event rule counts or has told stays.
     """
-    if state.phase in EVENTS:
+    if state.phase in EVENTS and opened_of(state) is None:
         return state
-    if state.phase not in (Phase.FIRING, Phase.RECOVERING):
+    if state.phase not in (Phase.FIRING, Phase.RECOVERING, Phase.TOLD):
         return None
     return replace(state, data={**state.data, "changed": True})
 
 
 def gone(state: ConditionState, why: Why, *, at: datetime, commit_seq: int) -> Transition | None:
     """The quiet end of an instance whose rule is no more, or means something else; None where nobody saw it begin."""
-    if state.phase not in LIVE:
+    opened = opened_of(state)  # of a row rule: it has an occurrence and a run of its own
+    if state.phase not in LIVE and opened is None:
         return None
     return Transition(
         rule=state.rule,
-        instance=state.instance,
-        occurrence="",
+        instance=state.instance if opened is None else opened.instance,
+        occurrence="" if opened is None else opened.occurrence,
+        run_id="" if opened is None else opened.run_id,
         before=state.phase,
-        after=Phase.NONE if state.phase is Phase.PENDING else Phase.RESOLVED,
+        after=_ENDS[state.phase],
         reason=why,
         severity=state.severity,
         value=state.value,

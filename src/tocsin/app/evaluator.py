@@ -230,7 +230,7 @@ class Evaluator:
         if outcome.rules_gone or outcome.rules_renamed:
             self._timers = TimerTable(self._state.timers())
         self._rules = rules
-        for rule in rules.windows:
+        for rule in (*rules.windows, *rules.opening):
             self._count_firing(Outcome(conditions=tuple(self._view.conditions(rule.name).values())))
         self._arm()
         self.errors = {name: text for name, text in self.errors.items() if name in rules.enabled}
@@ -251,6 +251,7 @@ class Evaluator:
         wanted = {rule.name: f"{rule.meaning} {clocks.fingerprint_of(rule)}" for rule in self._rules.absences}
         # a table's rows may have changed under the same meaning: what is awaited is compared anew after each reload
         wanted |= {rule.name: f"{rule.meaning} {id(self._rules)}" for rule in self._rules.awaiting}
+        wanted |= {rule.name: f"{rule.meaning} {rule.ending}" for rule in self._rules.opening}
         for name in [name for name, meaning in self._armed.items() if wanted.get(name) != meaning]:
             self._deadlines.forget(name)
             del self._armed[name]

@@ -78,7 +78,7 @@ class Occurrence:
     rule: str
     run_id: str
     event: EventKey
-    phase: Phase  # TOLD, COLLAPSED or STALE
+    phase: Phase  # TOLD, COLLAPSED, STALE; CLOSED: told, and its end counted; RESOLVED: an end counted, told of another event
     at: datetime  # T of the evaluation; UTC
     commit_seq: int
 

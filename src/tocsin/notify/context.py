@@ -201,7 +201,7 @@ class Says:
     late: str  # told 2 h 05 late
     waited: str = ""  # of a rule that waits: nothing heard for 25 min, since 21:10 (Budapest)
     heard: str = ""  # of a rule that waits: last event 19:02 (Running) · last heard 21:10 · progress 42 %
-    ended: str = ""  # of its end: heard again after 1 h 08; started 38 min late
+    ended: str = ""  # of its end: heard again after 1 h 08; started 38 min late; by run r2, Completed at …
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

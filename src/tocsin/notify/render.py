@@ -79,8 +79,10 @@ def emergency(letter: Letter, problem: str, press: Press, now: datetime) -> Deli
 
 
 def _ingested(letter: Letter) -> datetime | None:
-    given = moment(letter.intent.event.get("IngestedAt"))
-    return given if given is not None or letter.intent.kind is not IntentKind.FIRED else letter.intent.at
+    """When what it tells came in; None of what is told of it later."""
+    if letter.intent.kind is not IntentKind.FIRED:
+        return None
+    return moment(letter.intent.event.get("IngestedAt")) or letter.intent.at
 
 
 def _plain(letter: Letter, subject: str, press: Press, now: datetime) -> Delivery:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -205,11 +205,11 @@ def links(intent: Intent, look: Look) -> c.Links:
 
 def late_by(intent: Intent) -> timedelta | None:
     """How late it is told, where that is more than 5 min."""
-    if intent.kind not in (IntentKind.FIRED, IntentKind.REPEATED):
+    if intent.kind is not IntentKind.FIRED:
         return None
     since = intent.event_time
     if waiting.form_of(intent):
-        since = waiting.due_of(intent) if intent.kind is IntentKind.FIRED else None
+        since = waiting.due_of(intent)
     late = intent.at - (since or intent.at)
     return late if late > LATE else None
 
@@ -292,6 +292,8 @@ def mail(letter: Letter, facts: RunFacts, look: Look, now: datetime, words: Word
         spoken = sweeps.says(swept, spoken, intent.event_time or intent.at, zone, now)
     if waiting.form_of(intent):
         spoken = waiting.says(intent, run, spoken, zone, now)
+    elif ended := _ended(intent):
+        spoken = replace(spoken, ended=ended)
     return c.Mail(
         alert=c.Alert(
             rule=intent.rule, kind=intent.kind.value, severity=intent.severity.word, title=subject,
@@ -308,6 +310,12 @@ def mail(letter: Letter, facts: RunFacts, look: Look, now: datetime, words: Word
         says=spoken, sweep=swept, tells_sweep=sweeps.tells_sweep(intent),
         notes=tuple(notes), now=now, lines=_lines(intent),
     )  # fmt: skip
+
+
+def _ended(intent: Intent) -> str:
+    """How the alert about an event ended, where another event ended it."""
+    text = intent.data.get("text")
+    return one_line(redact(text), 300) if intent.kind is IntentKind.RESOLVED and isinstance(text, str) else ""
 
 
 def _lines(intent: Intent) -> tuple[str, ...]:

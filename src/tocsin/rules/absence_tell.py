@@ -6,18 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-import structlog
-
 from tocsin.alerts.conditions import Look, Step, look
 from tocsin.model.alert import ConditionState, Transition, instance_key
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent
 from tocsin.rules.history import moment, plain
+from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule
-from tocsin.rules.templates import TemplateFault
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +62,7 @@ def see(
         memory.put_timer(Timer(rule=rule.name, kind=TimerKind.CLOSE, key=about.key, due=step.wake))
     elif before is not None:
         memory.drop_timer(rule.name, TimerKind.CLOSE, about.key)
-    labels, keep = _labels(rule, about.fields), {name: about.fields.get(name) for name in rule.keep}
+    labels, keep = labels_of(rule, about.fields), {name: about.fields.get(name) for name in rule.keep}
     severity = step.state.severity if step.state is not None else (before.severity if before else rule.severity)
     if step.changed:
         memory.transitions.append(
@@ -112,14 +108,3 @@ def see(
             rule.info,
         )
     return step
-
-
-def _labels(rule: Rule, fields: Mapping[str, object]) -> dict[str, object]:
-    labels: dict[str, object] = {}
-    for name, text in rule.labels.items():
-        try:
-            labels[name] = text.render(fields)
-        except TemplateFault as e:
-            labels[name] = ""
-            _log.warning("label_failed", rule=rule.name, label=name, error=str(e))
-    return labels

@@ -28,7 +28,7 @@ from tocsin.rules.checks import (
 )  # fmt: skip
 from tocsin.rules.collapse import Collapsed, collapsed
 from tocsin.rules.collapse import faults as collapse_faults
-from tocsin.rules.endings import absence_terms
+from tocsin.rules.endings import absence_terms, row_ending
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
 from tocsin.rules.unsupported import stray, unsupported, window_only
@@ -56,6 +56,7 @@ def compile_rule(
     summary = checked_template(model.summary, ("summary",), None, faults)
     waits = _absence(model, said, faults)
     collapse = _collapse(model, faults)
+    ending = None if waits else row_ending(model, said, plan, faults)
     check_targets(said, faults)
     reference = reference_tables(schema, plan.tables if plan else ())
     if plan is not None:
@@ -79,6 +80,7 @@ def compile_rule(
         row_plan=plan,
         absence=waits,
         collapse=collapse,
+        ending=ending,
         final=final,
         final_after=final_after,
         tell_within=said(lambda m: m.tell_within, "tell_within") or TELL_WITHIN,
@@ -91,7 +93,7 @@ def compile_rule(
             query,
             by,
             final=absence.words(waits) if waits else f"{final_after}" if final else "",
-            more=collapse.words if collapse else "",
+            more=collapse.words if collapse else ending.words if ending else "",
         ),
         was=model.was,
         tests=model.tests,
@@ -103,9 +105,6 @@ def compile_rule(
 def _absence(model: RuleModel, said: Said, faults: Faults) -> absence.Absence | None:
     """What the rule waits for; None for a row rule."""
     if model.when is None or absence.form_of(model.when) is None:
-        for key in ("resolve", "repeat_every"):
-            if key in model.model_fields_set and model.resolve != "never":
-                faults.add((key,), "is not supported yet", "leave it out until a later version")
         return None
     return absence.absence_of(model.when, absence_terms(model, said, faults))
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-import structlog
-
 from tocsin.alerts.occurrences import RunEvent
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Occurrence, Phase, Transition, Why
@@ -15,9 +13,10 @@ from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules.history import Row, moment, plain, whole_rows
+from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
+from tocsin.rules.opened import keep_open, opened_alert
 from tocsin.rules.rule import Rule
-from tocsin.rules.templates import TemplateFault
 from tocsin.state.interface import CatchUp
 
 QUIET = timedelta(minutes=1)
@@ -27,8 +26,6 @@ TELLS = frozenset({Why.FIRST, Why.NO_TRY_CAME})
 STALE = frozenset({Why.TOO_OLD, Why.BEFORE_CONSUMER})
 COLLAPSED = frozenset({Why.COLLAPSED})
 _PHASES = {**dict.fromkeys(TELLS, Phase.TOLD), **dict.fromkeys(COLLAPSED, Phase.COLLAPSED)}
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +93,8 @@ def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None
     keep = {name: fields.get(name) for name in rule.keep}
     memory.remember(occurrence)
     memory.transitions.append(_transition(decision, occurrence, instance, {**keep, **labels}))
+    if rule.ending is not None:
+        keep_open(opened_alert(rule, occurrence, fields, decision.at), rule.ending, memory)
     root = fields.get("RootRunId")
     memory.tell(
         Intent(
@@ -181,12 +180,13 @@ def summary(rule: Rule, catch_up: CatchUp, at: datetime, commit_seq: int) -> Int
 def _transition(
     decision: Decision, occurrence: Occurrence, instance: Mapping[str, object], carried: Mapping[str, object]
 ) -> Transition:
+    recovers = decision.rule.ending is not None and decision.rule.ending.recovers
     return Transition(
         rule=decision.rule.name,
         instance=instance,
         occurrence=occurrence.name,
         before=Phase.NONE,
-        after=occurrence.phase,
+        after=Phase.FIRING if recovers and occurrence.phase is Phase.TOLD else occurrence.phase,
         reason=decision.why,
         severity=decision.rule.severity,
         labels=carried,
@@ -194,15 +194,3 @@ def _transition(
         commit_seq=decision.commit_seq,
         at=decision.at,
     )
-
-
-def labels_of(rule: Rule, fields: Mapping[str, object]) -> dict[str, object]:
-    """Labels over a row. One that fails is '' and logged: an alert never waits for a label."""
-    labels: dict[str, object] = {}
-    for name, text in rule.labels.items():
-        try:
-            labels[name] = text.render(fields)
-        except TemplateFault as e:
-            labels[name] = ""
-            _log.warning("label_failed", rule=rule.name, label=name, error=str(e))
-    return labels

@@ -23,7 +23,7 @@ from tocsin.model.heard import Heard
 from tocsin.model.instants import Instant, Timer, TimerKind
 from tocsin.model.intent import IntentKind
 from tocsin.model.statuses import Kind
-from tocsin.rules import absence_judge, deadlines_judge, deadlines_reckon, windows_instants
+from tocsin.rules import absence_judge, deadlines_judge, deadlines_reckon, recovery_timers, windows_instants
 from tocsin.rules.collapsing import forget
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.index import RuleIndex
@@ -109,11 +109,14 @@ def arm_deadlines(
 ) -> Evaluation:
     """Reckon the deadlines of every run under way for the rules called ``names``, as of commit ``commit_seq``: at a start, and
     after a reload for rules that are new or mean something else. ``timers`` are those that are set: a schedule goes on.
+    What is open of row rules is brought in line with them.
     """
     memory = Memory(state)
     chosen = [rule for rule in rules.absences if rule.name in names and memory.follows(rule.name)]
     absence_judge.arm([rule for rule in rules.awaiting if rule.name in names], timers, memory, at, commit_seq)
     _fail(deadlines_reckon.arm(chosen, reader, memory, heard, at, commit_seq), at, commit_seq, memory)
+    opening = [rule for rule in rules.opening if rule.name in names and memory.follows(rule.name)]
+    _fail(recovery_timers.arm(opening, at, commit_seq, reader, memory), at, commit_seq, memory)
     return Evaluation(
         outcome=memory.outcome(), failures=tuple(memory.failures), deadlines=tuple(memory.deadlines)
     )  # fmt: skip
@@ -199,7 +202,9 @@ def _timers(
     if kind is TimerKind.CLOSE:
         waiting = {rule.name: rule for rule in rules.absences}
         deadlines_judge.on_wakes([r for r in released if r.timer.rule in waiting], waiting, reader, memory, heard)
-        released = [r for r in released if r.timer.rule not in waiting]
+        rows = {rule.name: rule for rule in rules.rows if rule.collapse is None}
+        recovery_timers.on_wakes([r for r in released if r.timer.rule in rows], rows, reader, memory, heard)
+        released = [r for r in released if r.timer.rule not in waiting and r.timer.rule not in rows]
     for each in released:
         rule = rules.enabled.get(each.timer.rule)
         if kind is TimerKind.CLOSE and rule is not None and rule.awaited is not None:

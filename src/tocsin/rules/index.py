@@ -99,6 +99,11 @@ class RuleIndex:
         return tuple(rule for rule in self.rules if rule.collapse is not None)
 
     @cached_property
+    def recovering(self) -> tuple[Rule, ...]:
+        """Its rules whose alerts another event ends."""
+        return tuple(rule for rule in self.rules if rule.ending is not None and rule.ending.recovers)
+
+    @cached_property
     def statuses(self) -> frozenset[str] | None:
         """The statuses that rules wait for; None where some rule does not say."""
         found: set[str] = set()

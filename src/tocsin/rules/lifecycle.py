@@ -8,6 +8,7 @@ from datetime import datetime
 
 from tocsin.alerts.conditions import changed
 from tocsin.alerts.conditions import gone as ended_by
+from tocsin.alerts.openings import opened_of
 from tocsin.model.alert import ConditionState, Transition, Why
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules.ruleset import RuleSet
@@ -56,7 +57,7 @@ def reconcile(
     gone = tuple(sorted(records.keys() - kept))
     if now is not None:
         again += first_ticks(rules.windows, timers, now)
-    marked, dropped, ended = _instances(records, put, gone, now, head_seq, conditions)
+    marked, dropped, ended = _instances(rules, records, put, gone, now, head_seq, conditions)
     return Outcome(
         rules=tuple(put),
         rules_renamed=tuple(renamed),
@@ -69,6 +70,7 @@ def reconcile(
 
 
 def _instances(
+    rules: RuleSet,
     records: Mapping[str, RuleRecord],
     put: Iterable[RuleRecord],
     gone: Iterable[str],
@@ -85,8 +87,9 @@ def _instances(
     for record in put:
         if record.name not in records:
             continue
+        ending = rules.enabled[record.name].ending
         for state in conditions(record.name).values():
-            after = changed(state)
+            after = None if ending is None and opened_of(state) is not None else changed(state)
             if after is not None:
                 marked.append(after)
                 continue

@@ -165,7 +165,7 @@ class Memory:
         return Outcome(
             row_cursor=row_cursor,
             rules=tuple(self._records[name] for name in sorted(self._records)),
-            occurrences=tuple(o for seen in self._told.values() for o in seen),
+            occurrences=tuple(o for seen in self._told.values() for o in {one.event: one for one in seen}.values()),
             conditions=tuple(c for each in self._conditions.values() for c in each.values() if c is not None),
             conditions_gone=tuple(
                 (rule, key) for rule, each in self._conditions.items() for key, c in each.items() if c is None

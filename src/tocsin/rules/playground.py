@@ -65,7 +65,7 @@ class Playground:
         self.consumers: set[str] = {CONSUMER}
         self._deadlines = DeadlineTable()
         self._commit(reconcile(rules, {}, self.log.head().seq, now=start))
-        names = [rule.name for rule in (*rules.absences, *rules.awaiting)]
+        names = [rule.name for rule in (*rules.absences, *rules.awaiting, *rules.opening)]
         armed = arm_deadlines(rules, names, start, self.log.head().seq, self.log, self.state, self._heard())
         self._commit(armed.outcome)
         self._deadlines.take(armed.deadlines)

@@ -22,11 +22,12 @@ import pyarrow.compute as pc
 
 from tocsin.alerts.decisions import judge, why_stale
 from tocsin.alerts.occurrences import stretches
+from tocsin.alerts.openings import phases
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import EventKey, Occurrence, Why, fingerprint
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer, TimerKind
-from tocsin.rules import history
+from tocsin.rules import history, recovery
 from tocsin.rules.collapsing import collapse, remembered_parents
 from tocsin.rules.decisions import Decision, write
 from tocsin.rules.history import Row, Seen, moment
@@ -87,6 +88,8 @@ def evaluate_commits(
             times=times, rules=rules, parents={r.name: remembered_parents(r, runs, memory) for r in collapsing},
         )  # fmt: skip
     write(decisions, memory, reader, heard, work.rows)
+    taking = [rule for rule in index.recovering if takes(rule.name)]
+    recovery.on_commits(taking, work.hits.keys() | work.again, times, after, reader, memory, work.trouble)
     return work.trouble
 
 
@@ -163,7 +166,7 @@ def _decide(
 ) -> list[Decision]:
     """Decide for one rule and run after each commit that brought something."""
     hits, seen = work.hits.get(pair, {}), work.seen[pair[1]]
-    remembered = {o.event: o.phase for o in work.told.get(pair, ())}
+    remembered = phases(work.told.get(pair, ()))
     start = memory.record(rule.name).start_seq
     events = [s.event for s in seen.values()] if pair in work.again else [seen[key].event for key in hits]
     decisions: list[Decision] = []

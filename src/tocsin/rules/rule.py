@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from tocsin.alerts.conditions import Terms
+from tocsin.alerts.openings import Ending
 from tocsin.kql.prefilter import Predicate
 from tocsin.kql.rowplan import RowPlan
 from tocsin.kql.windowplan import WindowQuery
@@ -71,6 +72,7 @@ class Rule:
     absence: Absence | None = None  # of an absence rule about single runs
     awaited: Awaited | None = None  # of an absence rule with a schedule
     collapse: Collapsed | None = None  # of a row rule: one alert for a parent
+    ending: Ending | None = None  # of a row rule whose alerts stay open
     final: bool  # events of which another try follows are passed over; unknown ones wait for `final_after`
     final_after: timedelta
     tell_within: timedelta

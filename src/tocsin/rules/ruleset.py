@@ -36,6 +36,11 @@ class RuleSet:
         return tuple(rule for rule in self.enabled.values() if rule.absence is not None)
 
     @cached_property
+    def opening(self) -> tuple[Rule, ...]:
+        """Enabled row rules whose alerts stay open."""
+        return tuple(rule for rule in self.rows if rule.ending is not None)
+
+    @cached_property
     def awaiting(self) -> tuple[Rule, ...]:
         """Enabled rules that wait by a schedule."""
         return tuple(rule for rule in self.enabled.values() if rule.awaited is not None)

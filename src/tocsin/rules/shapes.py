@@ -39,6 +39,11 @@ class Trouble:
     rules: dict[str, QueryError] = field(default_factory=dict)
     events: dict[str, tuple[QueryError, list[str]]] = field(default_factory=dict)  # by rule
 
+    def take(self, other: Trouble) -> None:
+        """Add what else failed."""
+        self.rules.update(other.rules)
+        self.events.update(other.events)
+
 
 def matches(
     reader: LogReader, rules: Iterable[Rule], rows_sql: str, params: Mapping[str, object], trouble: Trouble

@@ -13,8 +13,8 @@ from tocsin.model.alert import Phase, Transition, Why
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules.collapse import Collapsed
 from tocsin.rules.deadlines_runs import runs_at
-from tocsin.rules.decisions import labels_of
 from tocsin.rules.history import whole_rows
+from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule
 from tocsin.rules.sweeps_read import Matched

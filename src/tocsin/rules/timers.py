@@ -11,14 +11,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from tocsin.alerts.decisions import Try, judge, newer_try, why_stale
 from tocsin.alerts.occurrences import in_order, restarts, stretches
+from tocsin.alerts.openings import phases
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Phase, Why
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer, TimerKind
-from tocsin.rules import history
+from tocsin.rules import history, recovery
 from tocsin.rules.collapsing import collapse
 from tocsin.rules.decisions import Decision, summary, write
 from tocsin.rules.history import Seen, moment
@@ -111,7 +113,7 @@ def judge_deadlines(
     looked = _look(wanted, reader, trouble)
     told = memory.told({(rule.name, run) for _, rule, run, _ in wanted})
     decisions: list[Decision] = []
-    remembered = {pair: {o.event: o.phase for o in seen} for pair, seen in told.items()}
+    remembered = {pair: phases(seen) for pair, seen in told.items()}
     for each, rule, run, key in wanted:
         if rule.name in trouble.rules:
             memory.put_timer(replace(each.timer, due=each.at + AGAIN))
@@ -124,6 +126,9 @@ def judge_deadlines(
             known[decision.event.key] = decision.occurrence.phase
     hi = max(each.commit_seq for each, _, _, _ in wanted)
     write(collapse(decisions, reader, memory, heard, hi), memory, reader, heard, {})
+    for (at, seq), group in groupby(sorted(decisions, key=lambda d: d.order), key=lambda d: (d.at, d.commit_seq)):
+        told_now = {(d.rule.name, d.run_id): d.rule for d in group}
+        trouble.take(recovery.at_instant(told_now.values(), told_now.keys(), at, seq, reader, memory))
     return trouble
 
 

@@ -20,8 +20,8 @@ from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.alert import ConditionState, Phase, instance_key
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.statuses import Severity
-from tocsin.rules.decisions import labels_of
 from tocsin.rules.history import micros
+from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule, Window
 from tocsin.rules.shapes import Trouble

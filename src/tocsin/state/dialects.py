@@ -27,17 +27,18 @@ class SqlDialect(ABC):
         """INSERT that leaves rows alone whose ``key`` is there. The database fills the columns ``without``."""
         return self.bulk(self._insert_new(table, key), [c.name for c in table.columns if c.name not in without])
 
-    def upsert(self, table: Table, key: Sequence[str]) -> Bulk:
-        """INSERT that replaces the other columns of rows whose ``key`` is there."""
-        return self.bulk(self._upsert(table, key), [c.name for c in table.columns])
+    def upsert(self, table: Table, key: Sequence[str], *, only: Sequence[str] = ()) -> Bulk:
+        """INSERT that replaces the other columns of rows whose ``key`` is there; ``only`` these, where given."""
+        replaced = only or [c.name for c in table.columns if c.name not in key]
+        return self.bulk(self._upsert(table, key, replaced), [c.name for c in table.columns])
 
     @abstractmethod
     def _insert_new(self, table: Table, key: Sequence[str]) -> UpdateBase:
         """The statement of ``insert_new``."""
 
     @abstractmethod
-    def _upsert(self, table: Table, key: Sequence[str]) -> UpdateBase:
-        """The statement of ``upsert``."""
+    def _upsert(self, table: Table, key: Sequence[str], replaced: Sequence[str]) -> UpdateBase:
+        """The statement of ``upsert`` that replaces the columns ``replaced``."""
 
     @abstractmethod
     def texts(self, name: str) -> FromClause:
@@ -54,11 +55,9 @@ class Sqlite(SqlDialect):
     def _insert_new(self, table: Table, key: Sequence[str]) -> UpdateBase:
         return sqlite.insert(table).on_conflict_do_nothing(index_elements=key)
 
-    def _upsert(self, table: Table, key: Sequence[str]) -> UpdateBase:
+    def _upsert(self, table: Table, key: Sequence[str], replaced: Sequence[str]) -> UpdateBase:
         new = sqlite.insert(table)
-        return new.on_conflict_do_update(
-            index_elements=key, set_={c.name: new.excluded[c.name] for c in table.columns if c.name not in key}
-        )
+        return new.on_conflict_do_update(index_elements=key, set_={name: new.excluded[name] for name in replaced})
 
     def texts(self, name: str) -> FromClause:
         return func.json_each(bindparam(name, type_=Text)).table_valued(column("value", Text), name="given")

@@ -44,7 +44,9 @@ class Evaluation:
     def __init__(self, dialect: SqlDialect, mirror: MirrorLog) -> None:
         self._dialect, self._mirror = dialect, mirror
         self._put_rule = dialect.upsert(rules, ["name"])
-        self._put_occurrence = dialect.insert_new(occurrences, ["run_id", "rule", "source", "event_id", "time_us"])
+        self._put_occurrence = dialect.upsert(
+            occurrences, ["run_id", "rule", "source", "event_id", "time_us"], only=["phase"]
+        )
         self._put_condition = dialect.upsert(conditions, ["rule", "instance"])
         self._put_timer = dialect.upsert(timers, ["rule", "kind", "key"])
         self._put_catch_up = dialect.upsert(catch_ups, ["rule", "consumer"])

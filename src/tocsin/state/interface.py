@@ -47,7 +47,7 @@ class Outcome:
     rules: tuple[RuleRecord, ...] = ()  # put
     rules_renamed: tuple[tuple[str, str], ...] = ()  # (old, new), first of all: record, alerts and timers move along
     rules_gone: tuple[str, ...] = ()  # forgotten with their occurrences, conditions, timers and catch-ups
-    occurrences: tuple[Occurrence, ...] = ()
+    occurrences: tuple[Occurrence, ...] = ()  # put; of one that is there only the phase changes
     conditions: tuple[ConditionState, ...] = ()  # put
     conditions_gone: tuple[tuple[str, str], ...] = ()  # (rule, instance key)
     timers: tuple[Timer, ...] = ()  # put

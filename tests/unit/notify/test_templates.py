@@ -346,3 +346,16 @@ def test_styles_are_inlined_by_tag_and_class_and_jinja_is_left_alone() -> None:
 
 def test_times_of_a_mail_are_its_readers() -> None:
     assert seen().reader.zone == BUDAPEST
+
+
+def test_a_recovery_says_what_ended_it() -> None:
+    """In both forms, escaped and without secrets, and never that it was late: its event happened long before."""
+    told = intent(
+        kind=IntentKind.RESOLVED,
+        at=NOW + timedelta(hours=9),
+        data={"text": "by run <b>r2</b>\npassword=hunter2secret, Completed at 2026-11-24 16:15 UTC"},
+    )
+    made = press().templates.render("", seen(told))
+    assert "Completed at 2026-11-24 16:15 UTC" in made.text
+    assert "&lt;b&gt;r2&lt;/b&gt;" in made.html
+    assert not any(word in part for word in ("hunter2secret", "late") for part in (made.text, made.html))

@@ -84,7 +84,7 @@ class Engine:
     def restart(self) -> None:
         """As after a start: what is kept in memory is made anew."""
         self.deadlines = DeadlineTable()
-        names = [rule.name for rule in (*self.rules.absences, *self.rules.awaiting)]
+        names = [rule.name for rule in (*self.rules.absences, *self.rules.awaiting, *self.rules.opening)]
         if not names:
             return
         now, cursor = self.clock.now(), self.state.row_cursor()

@@ -173,6 +173,12 @@ class EvaluationContract:
         state.commit(Outcome(occurrences=(occurrence("r1", at=LATER, commit_seq=99),)), LATER)
         assert [occurrence("r1")] == state.told([("run-failed", "r1")])[("run-failed", "r1")]
 
+    def test_an_end_that_was_counted_is_remembered_with_it(self, state: State) -> None:
+        state.commit(Outcome(occurrences=(occurrence("r1"),)), NOW)
+        closed = occurrence("r1", phase=Phase.CLOSED)
+        state.commit(Outcome(occurrences=(replace(closed, at=LATER, commit_seq=99),)), LATER)
+        assert [closed] == state.told([("run-failed", "r1")])[("run-failed", "r1")]
+
     def test_occurrences_of_a_run_come_in_event_time_order(self, state: State) -> None:
         """Told and stale alike, whatever the order of writing."""
         stale = occurrence("r1", n=1, phase=Phase.STALE)

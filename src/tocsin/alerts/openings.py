@@ -1,0 +1,172 @@
+"""The alert of a row rule that stays open after it was told: until another event ends it, or time does. Pure.
+
+    told ──► open ── an event that ends it ──────► recovered, told
+               │  └─ each `repeat_every` ────────► told again
+               └──── after its time ─────────────► closed, without a word
+
+An occurrence is a stretch of events, and stretches split as late events come in (``occurrences``). Whether one has recovered is
+a matter of its events: an event is over once an ending event of the same columns is known that happened later, and a stretch
+has recovered when one of its events is over. That only ever becomes true, so it is told of the same number of stretches
+whatever comes when: of each stretch in which no event has been counted as ended before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from tocsin.clock import EPOCH
+from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Why
+from tocsin.model.statuses import Severity
+
+FORGOTTEN = timedelta(days=30)
+"""After how long an alert that waits for an ending event is closed, where the rule does not say."""
+OCCURRENCE = "Occurrence"
+"""What names an open alert besides its `by`: a run may have several."""
+_US = timedelta(microseconds=1)
+_KEY, _CARRIED = "key", "alert"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What a row rule says of how its alerts end and how often they are told."""
+
+    after: timedelta  # closed quietly, counted from when it was told
+    repeat: timedelta | None = None
+    statuses: frozenset[str] = frozenset()  # of events that end it; none: only time does
+    same: tuple[str, ...] = ()  # columns that they have in common with it
+
+    @property
+    def recovers(self) -> bool:
+        """Whether an event can end it, so that its end is told."""
+        return bool(self.statuses)
+
+    @property
+    def words(self) -> str:
+        """What ends it, for the rule's meaning; '' where only time does."""
+        return f"{'|'.join(sorted(self.statuses))} of the same {', '.join(self.same)}" if self.statuses else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An open alert, as it is remembered."""
+
+    rule: str
+    instance: Mapping[str, object]  # values of `by`
+    occurrence: str
+    run_id: str
+    root_run_id: str
+    event: EventKey  # that it was told of
+    commit_seq: int  # of that event
+    consumer: str  # that brought it
+    severity: Severity
+    at: datetime  # when it was told; UTC
+    told_at: datetime  # when it was last told
+    repeats: int
+    labels: Mapping[str, object]
+    keep: Mapping[str, object]
+    same: tuple[tuple[str, ...], ...] = ()  # values of `same` that its events have
+    recovers: bool = False
+    told: bool = True  # False: it is only in a digest, so nobody hears more of it
+    changed: bool = False  # the rule means something else now, and has not looked yet
+
+    @property
+    def state(self) -> ConditionState:
+        """As it is kept."""
+        return ConditionState(
+            rule=self.rule,
+            instance={**self.instance, OCCURRENCE: self.occurrence},
+            phase=Phase.FIRING if self.recovers else Phase.TOLD,
+            since=self.at,
+            severity=self.severity,
+            data={
+                "run": self.run_id,
+                "root": self.root_run_id,
+                _KEY: [self.event.source, self.event.event_id, self.event.time_us],
+                "seq": self.commit_seq,
+                "consumer": self.consumer,
+                "told_us": (self.told_at - EPOCH) // _US,
+                "repeats": self.repeats,
+                _CARRIED: {"labels": dict(self.labels), "keep": dict(self.keep)},
+                "same": [list(values) for values in self.same],
+                **({} if self.told else {"told": False}),
+                **({"changed": True} if self.changed else {}),
+            },
+        )
+
+    def wake(self, ending: Ending) -> datetime:
+        """When it is to be looked at again by ``ending``."""
+        end = self.at + ending.after
+        return end if ending.repeat is None or not self.told else min(end, self.told_at + ending.repeat)
+
+    def woken(self, ending: Ending, at: datetime) -> tuple[Why, Opened]:
+        """What is to be done at ``at``: EXPIRED, STILL_FIRING (it is told again) or NOTHING_NEW, and how it goes on."""
+        if at - self.at >= ending.after:
+            return Why.EXPIRED, self
+        if ending.repeat is not None and self.told and at - self.told_at >= ending.repeat:
+            return Why.STILL_FIRING, replace(self, told_at=at, repeats=self.repeats + 1)
+        return Why.NOTHING_NEW, self
+
+
+def opened_of(state: ConditionState) -> Opened | None:
+    """The open alert that is kept as ``state``; None where it is something else."""
+    data = state.data
+    if _KEY not in data or OCCURRENCE not in state.instance:
+        return None
+    source, event_id, time_us = _list(data[_KEY])
+    carried = data.get(_CARRIED)
+    labels, keep = (carried.get("labels"), carried.get("keep")) if isinstance(carried, Mapping) else ({}, {})
+    return Opened(
+        rule=state.rule,
+        instance={name: value for name, value in state.instance.items() if name != OCCURRENCE},
+        occurrence=str(state.instance[OCCURRENCE]),
+        run_id=str(data["run"]),
+        root_run_id=str(data["root"]),
+        event=EventKey(source=str(source), event_id=str(event_id), time_us=int(str(time_us))),
+        commit_seq=int(str(data["seq"])),
+        consumer=str(data["consumer"]),
+        severity=state.severity,
+        at=state.since,
+        told_at=EPOCH + int(str(data["told_us"])) * _US,
+        repeats=int(str(data["repeats"])),
+        labels=labels if isinstance(labels, Mapping) else {},
+        keep=keep if isinstance(keep, Mapping) else {},
+        same=tuple(tuple(map(str, _list(values))) for values in _list(data["same"])),
+        recovers=state.phase is Phase.FIRING,
+        told=data.get("told") is not False,
+        changed=bool(data.get("changed")),
+    )
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else list(value) if isinstance(value, tuple) else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """What is remembered of a run's events: of which something was told, and of which an end was counted."""
+
+    told: frozenset[EventKey]
+    ended: frozenset[EventKey]
+
+
+def marks(occurrences: Iterable[Occurrence], commit_seq: int) -> Marks:
+    """What was remembered as of ``commit_seq``."""
+    seen = [o for o in occurrences if o.commit_seq <= commit_seq]
+    return Marks(
+        told=frozenset(o.event for o in seen if o.phase in (Phase.TOLD, Phase.CLOSED)),
+        ended=frozenset(o.event for o in seen if o.phase in (Phase.CLOSED, Phase.RESOLVED)),
+    )
+
+
+def phases(occurrences: Iterable[Occurrence]) -> dict[EventKey, Phase]:
+    """What decides whether a stretch is told: TOLD or not of each event, whatever became of it since."""
+    found: dict[EventKey, Phase] = {}
+    for one in occurrences:
+        if one.phase is Phase.RESOLVED:
+            continue
+        phase = Phase.TOLD if one.phase is Phase.CLOSED else one.phase
+        if found.get(one.event) is not Phase.TOLD:
+            found[one.event] = phase
+    return found

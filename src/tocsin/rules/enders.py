@@ -1,0 +1,177 @@
+"""Events that end the alerts of row rules (`resolve: {when: …}`), as far as it matters: of each status and each set of
+columns that alerts have in common with them, the latest one, after each commit.
+
+An event is over once one of them happened later, so of all that came up to a commit only the latest counts.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tocsin.alerts.openings import Ending
+from tocsin.logstore.interface import LogReader
+from tocsin.model.alert import EventKey
+from tocsin.rules.history import listed
+from tocsin.rules.memory import Memory, Pair
+from tocsin.rules.rule import Rule
+
+Values = tuple[str, ...]
+_JOB = "coalesce(nullif(JobKey, ''), RunId)"  # an absent JobKey is the RunId
+Key = tuple[Values, str, Values]
+"""(columns, status, values)"""
+
+
+class Ender(NamedTuple):
+    """An event that ends something. Compared by time first."""
+
+    time_us: int  # TimeGenerated, µs since the epoch
+    run_id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enders:
+    """The latest ones, by commit."""
+
+    _found: Mapping[Key, Sequence[tuple[int, Ender]]] = field(default_factory=dict)  # in order of CommitSeq
+
+    def and_then(self, later: Enders) -> Enders:
+        """These, and those of ``later`` commits."""
+        keys = self._found.keys() | later._found.keys()
+        return Enders({key: [*self._found.get(key, ()), *later._found.get(key, ())] for key in keys})
+
+    def later(self, ending: Ending, values: Values, time_us: int, commit_seq: int) -> Ender | None:
+        """The latest one known as of ``commit_seq`` that happened later than ``time_us``."""
+        best: Ender | None = None
+        for status in ending.statuses:
+            for _, ender in self._upto((ending.same, status, values), commit_seq):
+                if ender.time_us > time_us and (best is None or ender > best):
+                    best = ender
+        return best
+
+    def commits(self, ending: Ending, values: Iterable[Values]) -> set[int]:
+        """Commits that brought one that ends alerts with these values."""
+        return {
+            seq
+            for each in values
+            for status in ending.statuses
+            for seq, _ in self._found.get((ending.same, status, each), ())
+        }
+
+    def statuses(self, same: Values, values: Values) -> set[str]:
+        """Statuses with which there are any."""
+        return {s for columns, s, found in self._found if columns == same and found == values}
+
+    def _upto(self, key: Key, commit_seq: int) -> Sequence[tuple[int, Ender]]:
+        found = self._found.get(key, ())
+        return found[: bisect_right(found, commit_seq, key=lambda each: each[0])]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Now:
+    """What some commits brought."""
+
+    enders: Enders
+    waiting: frozenset[Pair] = frozenset()  # runs with open alerts that may be over by them
+
+
+def ending_now(rules: Iterable[Rule], after: int, hi: int, reader: LogReader, memory: Memory) -> Now:
+    """What the commits in (``after``, ``hi``] brought that ends alerts of ``rules``."""
+    by_columns: dict[Values, list[Rule]] = defaultdict(list)
+    for rule in rules:
+        assert rule.ending is not None
+        by_columns[rule.ending.same].append(rule)
+    found: dict[Key, list[tuple[int, Ender]]] = {}
+    for same, alike in by_columns.items():
+        statuses = {status for rule in alike if rule.ending for status in rule.ending.statuses}
+        sql = f"SELECT CommitSeq AS seq, {_columns(same)} WHERE CommitSeq > $lo AND CommitSeq <= $hi"
+        found |= _read(reader, same, sql, {"lo": after, "hi": hi}, statuses)
+    if not found:
+        return Now(enders=Enders())
+    by_values: dict[tuple[Values, Values], set[str]] = defaultdict(set)
+    for same, status, values in found:
+        by_values[(same, values)].add(status)
+    waiting: set[Pair] = set()
+    for rule in rules:
+        assert rule.ending is not None
+        for state in memory.conditions(rule.name).values():
+            listed_values = state.data.get("same")
+            for values in listed_values if isinstance(listed_values, list) else ():
+                if by_values.get((rule.ending.same, tuple(values)), set()) & rule.ending.statuses:
+                    waiting.add((rule.name, str(state.data.get("run"))))
+    return Now(enders=Enders(found), waiting=frozenset(waiting))
+
+
+def enders_of(
+    asked: Iterable[tuple[Rule, Sequence[tuple[int, Values]]]], hi: int, reader: LogReader
+) -> Enders:  # fmt: skip
+    """What commits up to ``hi`` brought that ends events, of each rule given by (time, values)."""
+    by_columns: dict[Values, tuple[set[str], set[Values], list[int]]] = {}
+    for rule, events in asked:
+        assert rule.ending is not None
+        statuses, values, times = by_columns.setdefault(rule.ending.same, (set(), set(), []))
+        statuses |= rule.ending.statuses
+        values |= {each for _, each in events if each}
+        times += [time for time, each in events if each]
+    found: dict[Key, list[tuple[int, Ender]]] = {}
+    for same, (statuses, values, times) in by_columns.items():
+        if values:
+            sql = (
+                f"SELECT 0 AS seq, {_columns(same)} WHERE CommitSeq <= $hi AND TimeGenerated > make_timestamp($first::BIGINT)"
+                f" AND {_column(same[0])} IN (SELECT unnest(($values::JSON)::VARCHAR[]))"
+            )
+            first = {each[0] for each in values}
+            params = {"hi": hi, "first": min(times), "values": listed(sorted(first))}
+            found |= _read(reader, same, sql, params, statuses)
+    return Enders(found)
+
+
+def values_of(
+    reader: LogReader, columns: Iterable[str], rows_sql: str, params: Mapping[str, object]
+) -> dict[tuple[str, EventKey], dict[str, str]]:
+    """What the events of ``rows_sql`` have in ``columns``, as text; '' where one is absent."""
+    names = tuple(sorted(columns))
+    table = reader.select(
+        f"SELECT RunId, Source, EventId, epoch_us(TimeGenerated), {', '.join(map(_column, names))} FROM ({rows_sql})",
+        params,
+    )
+    listed_columns = [table.column(i).to_pylist() for i in range(table.num_columns)]
+    return {
+        (run, EventKey(source=source, event_id=event_id, time_us=time_us)): dict(zip(names, values, strict=True))
+        for run, source, event_id, time_us, *values in zip(*listed_columns, strict=True)
+    }
+
+
+def _column(name: str) -> str:
+    """A column as text, '' where it is absent."""
+    if name == "JobKey":
+        return _JOB
+    return f"coalesce(\"{name.replace(chr(34), chr(34) * 2)}\"::VARCHAR, '')"
+
+
+def _columns(same: Values) -> str:
+    listed_columns = ", ".join(f"{_column(name)} AS s{i}" for i, name in enumerate(same))
+    return f"Status, TimeGenerated, RunId, {listed_columns} FROM RunStatusChanged"
+
+
+def _read(
+    reader: LogReader, same: Values, sql: str, params: Mapping[str, object], statuses: Iterable[str]
+) -> dict[Key, list[tuple[int, Ender]]]:
+    """The latest of each status and values, by commit."""
+    names = ", ".join(f"s{i}" for i in range(len(same)))
+    there = " AND ".join(f"s{i} <> ''" for i in range(len(same)))
+    table = reader.select(
+        f"SELECT seq, Status, {names}, max(epoch_us(TimeGenerated)) AS t, max_by(RunId, (TimeGenerated, RunId)) AS run"
+        f" FROM ({sql} AND Status IN (SELECT unnest(($statuses::JSON)::VARCHAR[]))) WHERE {there}"
+        f" GROUP BY seq, Status, {names} ORDER BY seq",
+        {**params, "statuses": listed(sorted(statuses))},
+    )
+    found: dict[Key, list[tuple[int, Ender]]] = defaultdict(list)
+    for row in zip(*(table.column(i).to_pylist() for i in range(table.num_columns)), strict=True):
+        seq, status, *values, time_us, run = row
+        found[(same, status, tuple(values))].append((seq, Ender(time_us=time_us, run_id=run, status=status)))
+    return found

@@ -1,0 +1,276 @@
+"""Row rules whose alerts stay open: told again while they do, ended by a later event of the same columns, or by time.
+
+    commits     Failed churn      Completed churn        (event times: the one that ends it is later)
+                   |                    |
+    told        fired               recovered
+                   └── each `repeat_every`: again ──┘ └─ or, after its time: closed, without a word
+
+After each commit that brought events of a run that was told, or events that can end something, the stretches of those runs
+are gone through by ``alerts.openings``. Several commits at once come to the same as one after the other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from tocsin.alerts.occurrences import RunEvent, Stretch, stretches
+from tocsin.alerts.openings import Ending, Opened, marks, opened_of
+from tocsin.logstore.interface import LogReader
+from tocsin.model.alert import EventKey, Occurrence, Phase, Why
+from tocsin.model.intent import IntentKind
+from tocsin.rules import history
+from tocsin.rules.enders import Ender, Enders, enders_of, ending_now, values_of
+from tocsin.rules.history import Row, moment, plain, whole_rows
+from tocsin.rules.memory import Memory, Pair
+from tocsin.rules.opened import (
+    drop,
+    ending_of,
+    fields_of,
+    intent_of,
+    keep_open,
+    mark,
+    opened_alert,
+    settle,
+    transition_of,
+)
+from tocsin.rules.rule import Rule
+from tocsin.rules.shapes import Hit, Trouble, matches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What is known of the runs to be gone through."""
+
+    events: Mapping[str, Sequence[RunEvent]]  # by run
+    hits: Mapping[Pair, Mapping[EventKey, Hit]]
+    values: Mapping[tuple[str, EventKey], Mapping[str, str]]  # columns of `same`, by run and event
+    enders: Enders
+
+
+def on_commits(
+    rules: Iterable[Rule],
+    pairs: Iterable[Pair],
+    times: Mapping[int, datetime],
+    after: int,
+    reader: LogReader,
+    memory: Memory,
+    trouble: Trouble,
+) -> None:
+    """End what the commits of ``times`` (CommitSeq → T), which follow commit ``after``, are the end of.
+
+    ``pairs`` are the runs that they brought events of and that were told of, or may have been. A rule that fails is added to
+    ``trouble``; then nothing was decided of it.
+    """
+    recovering = {rule.name: rule for rule in rules if rule.ending is not None and rule.ending.recovers}
+    recovering = {name: rule for name, rule in recovering.items() if name not in trouble.rules}
+    if not recovering:
+        return
+    touched = {pair for pair in pairs if pair[0] in recovering}
+    now = ending_now(recovering.values(), after, max(times), reader, memory)
+    _judge_all(recovering, touched, set(now.waiting - touched), now.enders, times, after, reader, memory, trouble)
+
+
+def at_instant(
+    rules: Iterable[Rule], pairs: Iterable[Pair], at: datetime, commit_seq: int, reader: LogReader, memory: Memory
+) -> Trouble:
+    """End what was told at a timer's instant, or is judged anew, where its end is known already."""
+    recovering = {rule.name: rule for rule in rules if rule.ending is not None and rule.ending.recovers}
+    touched = {pair for pair in pairs if pair[0] in recovering}
+    trouble = Trouble()
+    if touched:
+        _judge_all(recovering, touched, set(), Enders(), {commit_seq: at}, commit_seq, reader, memory, trouble)
+    return trouble
+
+
+def _judge_all(
+    rules: Mapping[str, Rule],
+    touched: set[Pair],
+    waiting: set[Pair],
+    enders: Enders,
+    times: Mapping[int, datetime],
+    after: int,
+    reader: LogReader,
+    memory: Memory,
+    trouble: Trouble,
+) -> None:
+    told = memory.told(touched | waiting)
+    if not told:
+        return
+    hi = max(times)
+    look = _look(
+        {name: rules[name] for name, _ in told}, touched & told.keys(), told.keys(), enders, after, hi, reader, trouble
+    )
+    ends: list[_End] = []
+    for pair in sorted(told):
+        if pair[0] not in trouble.rules:
+            ends += _judge(rules[pair[0]], pair[1], told[pair], look, times, reader, memory)
+    rows = whole_rows(reader, [(e.opened.event, e.opened.commit_seq) for e in ends if e.opened.told])
+    for end in sorted(ends, key=lambda e: (e.at, e.commit_seq, e.opened.rule, e.opened.run_id, e.opened.occurrence)):
+        _tell_end(end, rows.get(end.opened.event, {}), memory)
+
+
+def _look(
+    rules: Mapping[str, Rule],
+    touched: set[Pair],
+    pairs: Iterable[Pair],
+    enders: Enders,
+    after: int,
+    hi: int,
+    reader: LogReader,
+    trouble: Trouble,
+) -> _Look:
+    """Read the runs, and what ended events of those that were touched before commit ``after``."""
+    wanted = set(pairs)
+    rows_sql, params = history.run_rows(reader, (run for _, run in wanted), hi)
+    events: dict[str, list[RunEvent]] = defaultdict(list)
+    for seen in history.read(reader, rows_sql, params):
+        events[seen.run_id].append(seen.event)
+    hits: dict[Pair, dict[EventKey, Hit]] = defaultdict(dict)
+    for hit in matches(reader, rules.values(), rows_sql, params, trouble):
+        if (hit.rule.name, hit.run_id) in wanted:
+            hits[(hit.rule.name, hit.run_id)][hit.key] = hit
+    values = values_of(reader, {name for rule in rules.values() for name in ending_of(rule).same}, rows_sql, params)
+    since: dict[str, list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
+    for rule, run in touched:
+        for key in hits[(rule, run)]:
+            since[rule].append((key.time_us, _same(ending_of(rules[rule]), values, run, key)))
+    before = enders_of([(rules[name], asked) for name, asked in since.items()], after, reader)
+    return _Look(events=events, hits=hits, values=values, enders=before.and_then(enders))
+
+
+def _same(
+    ending: Ending, values: Mapping[tuple[str, EventKey], Mapping[str, str]], run: str, key: EventKey
+) -> tuple[str, ...]:
+    """What an event has in the columns of `same`; () where one of them is absent: then nothing is equal to it."""
+    found = values.get((run, key), {})
+    mine = tuple(found.get(name, "") for name in ending.same)
+    return mine if all(mine) else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _End:
+    """An alert that recovered."""
+
+    rule: Rule
+    opened: Opened
+    ender: Ender
+    ordinal: int
+    computed: Mapping[str, object]
+    at: datetime
+    commit_seq: int
+
+
+def _judge(
+    rule: Rule,
+    run: str,
+    told: Sequence[Occurrence],
+    look: _Look,
+    times: Mapping[int, datetime],
+    reader: LogReader,
+    memory: Memory,
+) -> list[_End]:
+    """Go through a run's stretches after each commit that can have changed something."""
+    ending, hits, events = ending_of(rule), look.hits.get((rule.name, run), {}), look.events.get(run, ())
+    same = {key: _same(ending, look.values, run, key) for key in hits}
+    relevant = {e.commit_seq for e in events} | look.enders.commits(ending, set(same.values()))
+    open_ = {o.event: o for s in memory.conditions(rule.name).values() if (o := opened_of(s)) and o.run_id == run}
+    seen = list(told)
+    ends: list[_End] = []
+    for seq in sorted(relevant & times.keys() if len(times) > 1 else times.keys()):
+        visible = [e for e in events if e.commit_seq <= seq]
+        matching = {e.key for e in visible if e.key in hits}
+        for stretch in stretches(visible, matching):
+            known = marks(seen, seq)
+            event = next((e for e in stretch.events if e.key in known.told), None)
+            if event is None:
+                continue
+            opened = open_.get(event.key)
+            if stretch.keys & known.ended:
+                if opened is not None:  # an earlier part of it was told later, and its end before
+                    del open_[event.key]
+                    settle(opened, Why.RECOVERED, times[seq], seq, memory)
+                last = next(o.phase for o in reversed(seen) if o.event == event.key)
+                if event.key in known.ended and last is not Phase.CLOSED:  # its end was counted first: both are kept
+                    seen.append(mark(rule, run, event.key, Phase.CLOSED, times[seq], seq, memory))
+                continue
+            if opened is None:
+                if not known.ended:
+                    continue  # told before the rule had an end to wait for, or closed since by time
+                opened = _reopened(rule, run, event, hits[event.key], times[seq], seq, reader, memory)
+            opened = replace(opened, same=tuple(sorted({same[e.key] for e in stretch.events if same[e.key]})))
+            over = _first_over(stretch, event.key, same, look.enders, ending, seq)
+            if over is None:
+                if opened != open_.get(event.key):
+                    open_[event.key] = opened
+                    keep_open(opened, ending, memory)
+                continue
+            ended, ender = over
+            open_.pop(event.key, None)
+            drop(opened, memory)
+            phase = Phase.CLOSED if ended == event.key else Phase.RESOLVED
+            seen.append(mark(rule, run, ended, phase, times[seq], seq, memory))
+            ends.append(
+                _End(
+                    rule=rule, opened=opened, ender=ender, ordinal=len(known.ended), computed=hits[event.key].computed,
+                    at=times[seq], commit_seq=seq,
+                )
+            )  # fmt: skip
+    return ends
+
+
+def _first_over(
+    stretch: Stretch, told: EventKey, same: Mapping[EventKey, tuple[str, ...]], enders: Enders, ending: Ending, seq: int
+) -> tuple[EventKey, Ender] | None:
+    """The event of a stretch that is over as of commit ``seq``, the one that was told first of all, and what ended it."""
+    keys = sorted((e.key for e in stretch.events), key=lambda k: k != told)
+    for key in keys:
+        ender = enders.later(ending, same[key], key.time_us, seq) if same[key] else None
+        if ender is not None:
+            return key, ender
+    return None
+
+
+def _reopened(
+    rule: Rule,
+    run: str,
+    event: RunEvent,
+    hit: Hit,
+    at: datetime,
+    commit_seq: int,
+    reader: LogReader,
+    memory: Memory,
+) -> Opened:
+    """What was told and ended as a part of another stretch stands alone now: late events split it. It is open again."""
+    row = whole_rows(reader, [(event.key, event.commit_seq)]).get(event.key, {})
+    occurrence = Occurrence(
+        rule=rule.name, run_id=run, event=event.key, phase=Phase.TOLD, at=at, commit_seq=event.commit_seq
+    )  # fmt: skip
+    opened = opened_alert(rule, occurrence, {**row, **{name: plain(value) for name, value in hit.computed.items()}}, at)
+    memory.transitions.append(transition_of(opened, Phase.RESOLVED, Phase.FIRING, Why.HOLDS_AGAIN, at, commit_seq))
+    return opened
+
+
+def _tell_end(end: _End, row: Row, memory: Memory) -> None:
+    opened = end.opened
+    memory.transitions.append(
+        transition_of(opened, Phase.FIRING, Phase.RESOLVED, Why.RECOVERED, end.at, end.commit_seq)
+    )  # fmt: skip
+    if not opened.told:
+        return
+    time = moment(end.ender.time_us)
+    data = {
+        "recovered_by": end.ender.run_id,
+        "status": end.ender.status,
+        "time": plain(time),
+        "text": f"by run {end.ender.run_id}, {end.ender.status} at {time:%Y-%m-%d %H:%M} UTC",
+    }
+    fields = fields_of(opened, row, end.computed)
+    memory.tell(
+        intent_of(
+            end.rule, opened, fields, IntentKind.RESOLVED, Why.RECOVERED, end.ordinal, data, end.at, end.commit_seq
+        ),
+        end.rule.info,
+    )  # fmt: skip
