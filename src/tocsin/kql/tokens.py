@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
 
 from tocsin.errors import QueryError
 
@@ -32,8 +33,7 @@ class TokenKind(StrEnum):
     PUNCT = "punct"
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One token; ``start`` and ``end`` are offsets in the text."""
 
     kind: TokenKind
@@ -58,10 +58,12 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_KINDS = {str(kind): kind for kind in TokenKind}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _OPEN, _CLOSE = {"(": ")", "[": "]", "{": "}"}, {")", "]", "}"}
 
 
+@lru_cache(maxsize=64)  # a rule's query is read again for its meaning
 def tokenize(text: str) -> tuple[Token, ...]:
     """The tokens of a query, comments and blanks left out.
 
@@ -77,10 +79,11 @@ def tokenize(text: str) -> tuple[Token, ...]:
         kind = match.lastgroup
         if kind == "space" or kind is None:
             continue
-        found.append(Token(TokenKind(kind), match.group(), match.start(), match.end()))
+        word, (start, end) = match.group(), match.span()
+        found.append(Token(_KINDS[kind], word, start, end))
         if kind == "punct":
-            depth += match.group() in _OPEN
-            depth -= match.group() in _CLOSE
+            depth += word in _OPEN
+            depth -= word in _CLOSE
             if depth > MAX_DEPTH:
                 line, column = place(text, match.start())
                 raise QueryError(f"brackets are nested deeper than {MAX_DEPTH}", line=line, column=column)
