@@ -52,7 +52,7 @@ SELECT 'e' || i AS EventId, 'bench' AS Source, 'bench' AS Consumer, t AS TimeGen
     '' AS DisplayName, 'target-' || (i % 11) AS Target, 'user-' || (i % 40) AS TriggeringUserName, '' AS OwnerEmail,
     '{}'::JSON AS Tags, '{}'::JSON AS Properties, 1000 * (hash(i) % 10000) AS DurationMs, '' AS Url, '{}'::JSON AS Raw,
     true AS TimeGiven, false AS StartDerived
-FROM (SELECT i, make_timestamp($first::BIGINT + (i * $step)::BIGINT) AS t FROM range($rows) r(i))
+FROM (SELECT i, make_timestamp($first::BIGINT + (i * $step)::BIGINT) AS t FROM range($begin, $end) r(i))
 """
 
 
@@ -60,7 +60,9 @@ def fill(store: DuckLogStore, rows: int) -> None:
     """A year of rows, in event-time order, as they would lie after a year; and a few through the front door."""
     first = NOW - YEAR
     step = YEAR / timedelta(microseconds=1) / rows
-    store._con.execute(_FILL, {"first": round(first.timestamp() * 1e6), "step": step, "rows": rows})
+    for begin in range(0, rows, 5_000_000):
+        end = min(rows, begin + 5_000_000)
+        store._con.execute(_FILL, {"first": round(first.timestamp() * 1e6), "step": step, "begin": begin, "end": end})
     events = [
         MappedEvent(
             source="bench",
@@ -101,16 +103,18 @@ def rule_texts(rules: int, shapes: int) -> Iterator[str]:
 """
 
 
-def run(rows: int, rules: int, shapes: int, ticks: int) -> tuple[float, float, list[float], int]:
-    """(seconds to load the rules, first tick, the others, instances that fire)."""
+def run(rows: int, rules: int, shapes: int, ticks: int, kept: Path | None) -> tuple[float, float, list[float], int]:
+    """(seconds to load the rules, first tick, the others, instances that fire). ``kept`` is a store that is used again."""
     clock = ManualClock(NOW)
     with tempfile.TemporaryDirectory() as home:
         path = Path(home)
-        store = DuckLogStore.open(path / "events.duckdb", clock=clock)
+        there = kept is not None and kept.exists()
+        store = DuckLogStore.open(kept or path / "events.duckdb", clock=clock)
         state = SqliteState.open(path / "state.sqlite", clock=clock)
         try:
-            say(f"filling {rows:,} rows")
-            fill(store, rows)
+            if not there:
+                say(f"filling {rows:,} rows")
+                fill(store, rows)
             (path / "rules.yaml").write_text("\n".join(rule_texts(rules, shapes)))
             began = perf_counter()
             loaded = load_rules([path / "rules.yaml"], schema_with())
@@ -153,11 +157,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rules", type=int, default=0, help="with --shapes: only this; else both published mixes")
     parser.add_argument("--shapes", type=int, default=0)
     parser.add_argument("--ticks", type=int, default=5)
+    parser.add_argument("--store", type=Path, help="use this file; filled where it is not there")
     options = parser.parse_args(arguments)
     mixes = [(options.rules, options.shapes)] if options.rules else [(10_000, 20), (1_000, 1_000)]
     lines = []
     for rules, shapes in mixes:
-        loading, first, others, firing = run(options.rows, rules, shapes or rules, options.ticks)
+        loading, first, others, firing = run(options.rows, rules, shapes or rules, options.ticks, options.store)
         lines.append((f"{rules:,}", f"{shapes or rules:,}", f"{loading:.1f}", f"{first:.2f}", spread(others), firing))
     print(f"{options.rows:,} rows; {machine()}\n")
     print(table(("rules", "shapes", "load, s", "first tick, s", "tick, s", "firing"), *lines))

@@ -11,7 +11,7 @@ only tries up to its own time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -26,7 +26,7 @@ from tocsin.rules import backtest_absence, backtest_awaited, history
 from tocsin.rules.absence import Form
 from tocsin.rules.backtest_heard import Deaf
 from tocsin.rules.backtest_view import AsIfLive, Ledger, commit
-from tocsin.rules.backtest_windows import FEW, Walk
+from tocsin.rules.backtest_windows import FEW, Step, Walk
 from tocsin.rules.evaluate import Evaluation, evaluate
 from tocsin.rules.history import micros, moment
 from tocsin.rules.lifecycle import reconcile
@@ -37,7 +37,7 @@ from tocsin.state.interface import RuleRecord
 
 STEP_ROWS = 500_000
 """Rows of one step: some 60 MB while it is read."""
-WINDOW_ROWS = 250_000
+WINDOW_ROWS = 125_000
 """The same for window rules, of which the rows of a window come on top."""
 BUCKETS = 20_000
 """Into so many parts the history is cut to find the steps."""
@@ -135,22 +135,15 @@ def backtest(
     total, done = sum(n for _, n in steps), 0
     tally = _Tally()
     ledger = Ledger([RuleRecord(name=rule.name, meaning=rule.meaning, start_seq=start)])
-    rules, after = RuleSet({rule.name: rule}), start
+    rules = RuleSet({rule.name: rule})
     ledger.take(reconcile(rules, ledger.rules(), start, now=since))
-    walk = Walk(rules, log, ledger, since, tally.take, few) if rule.kind is Kind.WINDOW else None
-    for (hi, rows), last in _with_last(steps):
-        if walk is not None:
-            end = until - US if last else _end(log, after, hi)
-            walk.step(after, hi, end, rows, _everybody(log, after, hi, end))
-        else:
-            commits = _commits(log, rule, ledger, after, hi)
-            end = until - US if last else commits[-1].ingested_at
-            playing = _Playing(
-                rules=rules, log=log, ledger=ledger, heard=_everybody(log, after, hi, end), tally=tally, end=end
-            )
-            playing.rows(commits, after)
-        after = hi
-        done += rows
+    spans = _spans(log, start, steps, until)
+    if rule.kind is Kind.WINDOW:
+        played = Walk(rules, log, ledger, since, tally.take, few).play(spans)
+    else:
+        played = _rows(rules, log, ledger, tally, spans)
+    for step in played:
+        done += step.rows
         if progress:
             progress(done, total)
         if tally.broken:
@@ -193,9 +186,24 @@ def _count(log: LogReader, since: datetime, until: datetime) -> int:
     return int(table.column(0)[0].as_py())
 
 
-def _with_last(steps: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], bool]]:
-    for i, step in enumerate(steps):
-        yield step, i == len(steps) - 1
+def _spans(log: LogReader, start: int, steps: Sequence[tuple[int, int]], until: datetime) -> Iterator[Step]:
+    """The steps after commit ``start``."""
+    lo = start
+    for number, (hi, rows) in enumerate(steps, 1):
+        end = until - US if number == len(steps) else _end(log, lo, hi)
+        yield Step(lo=lo, hi=hi, rows=rows, end=end, heard=_everybody(log, lo, hi, end))
+        lo = hi
+
+
+def _rows(rules: RuleSet, log: LogReader, ledger: Ledger, tally: _Tally, steps: Iterable[Step]) -> Iterator[Step]:
+    """A row rule: the commits of each step at once, then the timers."""
+    (rule,) = rules.rules.values()
+    for step in steps:
+        commits = _commits(log, rule, ledger, step.lo, step.hi)
+        _Playing(rules=rules, log=log, ledger=ledger, heard=step.heard, tally=tally, end=step.end).rows(
+            commits, step.lo
+        )
+        yield step
 
 
 def _steps(log: LogReader, since: datetime, until: datetime, step_rows: int) -> tuple[int, list[tuple[int, int]]]:

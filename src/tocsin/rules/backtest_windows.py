@@ -11,7 +11,8 @@ they are looked at by themselves.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -60,8 +61,28 @@ class _Instants:
         return _Instants(times=self.times[begin:end], seqs=self.seqs[begin:end], rows=self.rows[begin:end])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A part of the history: the commits in (lo, hi], and what is due up to ``end``."""
+
+    lo: int
+    hi: int
+    rows: int
+    end: datetime  # UTC
+    heard: Heard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """What was read of a step."""
+
+    instants: _Instants
+    ahead: Ahead | None
+    failed: bool = False
+
+
 class Walk:
-    """Evaluates one window rule step by step. ``take`` is given each evaluation, and says whether to go on."""
+    """Evaluates one window rule. ``take`` is given each evaluation, and says whether to go on."""
 
     def __init__(
         self,
@@ -81,31 +102,63 @@ class Walk:
         self._next = micros(after(since, self._window.every))  # the next tick, µs since the epoch
         self._goes_on = True
 
-    def step(self, lo: int, hi: int, end: datetime, rows: int, heard: Heard) -> None:
-        """The instants up to ``end`` that follow commit ``lo``; ``rows`` came with the commits in (lo, hi]."""
-        instants = _instants(self._log, self._rule, lo, hi, self._next, micros(end))
-        self._next = max(self._next, micros(after(end, self._window.every)))
-        self._piece(instants, lo, rows, heard)
-        self._deadlines(micros(end) + 1, instants.seqs[-1] if len(instants) else lo, heard)
+    def play(self, steps: Iterable[Step]) -> Iterator[Step]:
+        """Walk through ``steps``, one after the other; each is yielded when it is done. The next one is read meanwhile."""
+        coming = iter(steps)
+        with ThreadPoolExecutor(1, thread_name_prefix="backtest") as reading:
+            now = next(coming, None)
+            read: Future[_Read] | None = None
+            while now is not None and self._goes_on:
+                known = {row_key(state) for state in self._states}
+                this = read.result() if read is not None else self._read(now, self._next, known)
+                self._next = max(self._next, micros(after(now.end, self._window.every)))
+                following = next(coming, None)
+                read = None
+                if following is not None and this.ahead is not None:  # what may be remembered by then is known
+                    may_be = known | this.ahead.ever_held
+                    read = reading.submit(self._read, following, self._next, may_be)
+                self._walk(now, this)
+                yield now
+                now = following
+
+    def _read(self, step: Step, first: int, known: Collection[str]) -> _Read:
+        """Of a step's instants, ticks from ``first`` on, what rows say at them, where that can be read at once."""
+        instants = _instants(self._log, self._rule, step.lo, step.hi, first, micros(step.end))
+        try:
+            return _Read(instants=instants, ahead=self._ahead(instants, step.rows, known))
+        except QueryError:
+            return _Read(instants=instants, ahead=None, failed=True)
+
+    def _ahead(self, instants: _Instants, rows: int, known: Collection[str]) -> Ahead | None:
+        if self._plan is None or len(instants) <= max(1, self._few) or self._wide(instants, rows):
+            return None
+        return Ahead(self._rule, self._plan, Moments(times=instants.times, seqs=instants.seqs), known, self._log)
+
+    def _walk(self, step: Step, read: _Read) -> None:
+        instants = read.instants
+        if read.failed:
+            self._halves(instants, step.lo, step.rows, step.heard)
+        else:
+            self._look(instants, step.lo, read.ahead, step.heard)
+        self._deadlines(micros(step.end) + 1, instants.seqs[-1] if len(instants) else step.lo, step.heard)
 
     @property
     def _states(self) -> Iterable[ConditionState]:
         return self._ledger.conditions(self._rule.name).values()
 
-    def _piece(self, instants: _Instants, lo: int, rows: int, heard: Heard) -> None:
-        """Look at ``instants``, read at once where that can be."""
-        ahead: Ahead | None = None
-        if self._plan is not None and len(instants) > max(1, self._few) and not self._wide(instants, rows):
-            known = [row_key(state) for state in self._states]
-            moments = Moments(times=instants.times, seqs=instants.seqs)
+    def _halves(self, instants: _Instants, lo: int, rows: int, heard: Heard) -> None:
+        """What cannot be read at once: too much, or a row that cannot be judged. The looks themselves find out which."""
+        half = len(instants) // 2
+        for part in (instants.part(0, half), instants.part(half, len(instants))):
             try:
-                ahead = Ahead(self._rule, self._plan, moments, known, self._log)
-            except QueryError:  # too much, or a row that cannot be judged: the looks themselves find out which
-                half = len(instants) // 2
-                first, second = instants.part(0, half), instants.part(half, len(instants))
-                self._piece(first, lo, rows // 2, heard)
-                self._piece(second, first.seqs[-1], rows // 2, heard)
-                return
+                ahead = self._ahead(part, rows // 2, {row_key(state) for state in self._states})
+            except QueryError:
+                self._halves(part, lo, rows // 2, heard)
+            else:
+                self._look(part, lo, ahead, heard)
+            lo = part.seqs[-1]
+
+    def _look(self, instants: _Instants, lo: int, ahead: Ahead | None, heard: Heard) -> None:
         if ahead is None or ahead.crowded or any(stands_for_others(state) for state in self._states):
             self._look_always(instants, lo, ahead, heard)
         else:

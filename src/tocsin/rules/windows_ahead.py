@@ -109,6 +109,11 @@ class Ahead:
         return found
 
     @property
+    def ever_held(self) -> set[str]:
+        """Keys of which something may be remembered that was not before."""
+        return {key for _, key in self._begins}
+
+    @property
     def crowded(self) -> bool:
         """Whether at some moment more instances hold than the rule may have: then one looks at all of them, always."""
         return self._most > of(self.rule).max_instances
