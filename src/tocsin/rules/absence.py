@@ -45,6 +45,7 @@ class Absence:
     length: timedelta
     statuses: frozenset[str]  # in which the clock runs
     named: tuple[str, ...] = ()  # the same, as the rule names them
+    anyone: bool = False  # whether it is about every run in these statuses
     usual: Baseline | None = None  # of LONGER, whose length it gives
     terms: Terms = field(default_factory=Terms)
     pauses: tuple[Maintenance, ...] = ()  # that may stop its clocks
@@ -116,6 +117,7 @@ def absence_of(when: When, terms: Terms) -> Absence | None:
         statuses=frozenset(watched(when)),
         named=watched(when),
         usual=usual,
+        anyone=not when.where,
         terms=terms,
     )
 

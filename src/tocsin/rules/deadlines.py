@@ -1,17 +1,21 @@
 """Deadlines of runs in memory: one for each run that an absence rule waits for, in a heap, so that nothing is polled for.
 
-They follow from the log, so they are not stored: after a start they are reckoned anew (``deadlines_judge.arm``), and only what
+They follow from the log, so they are not stored: after a start they are reckoned anew (``deadlines_reckon.arm``), and only what
 a deadline changed is in the state. A deadline that moves later, as each heartbeat moves it, is not pushed again: when the
 old one comes up it is found to be stale and goes back with its new time.
 
     put(r1, 10:00)   put(r1, 10:07)              past(10:00)             past(10:07)
     heap: 10:00      heap: 10:00 (due: 10:07)    heap: 10:07             ripe: r1
+
+A hundred thousand runs have several deadlines each, so a run has a number (its slot), and a rule an array of due times by slot.
+An entry of the heap is one number: due time, rule, slot.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -20,6 +24,9 @@ from tocsin.rules.history import micros, moment
 
 _SLACK = 1000
 """Stale entries of the heap that are always borne."""
+_NONE = -1
+_RULES, _SLOTS = 16, 32
+"""Bits of a heap entry for the rule's and the run's number."""
 
 
 class Deadline(NamedTuple):
@@ -34,19 +41,52 @@ class Deadline(NamedTuple):
     due_us: int | None
     consumers: frozenset[str] = frozenset()
     or_us: int | None = None
+    by: str = ""  # a consumer that is waited for in any case; '': none is known
+
+
+class _Rule:
+    """The deadlines of one rule, by slot."""
+
+    __slots__ = ("due", "name", "size")
+
+    def __init__(self, name: str) -> None:
+        self.name, self.due, self.size = name, array("q"), 0
+
+    def get(self, slot: int) -> int:
+        return self.due[slot] if slot < len(self.due) else _NONE
+
+    def put(self, slot: int, due: int) -> None:
+        if slot >= len(self.due):
+            self.due.extend([_NONE] * (slot + 1 - len(self.due)))
+        self.size += (due != _NONE) - (self.due[slot] != _NONE)
+        self.due[slot] = due
 
 
 class DeadlineTable:
     """Deadlines by rule and run. One thread."""
 
     def __init__(self) -> None:
-        self._due: dict[str, dict[str, int]] = {}
-        self._heap: list[tuple[int, str, str]] = []
+        self._slots: dict[str, int] = {}
+        self._runs: list[str | None] = []  # by slot
+        self._by = array("H")  # by slot: the number of the consumer that is waited for in any case
+        self._free: list[int] = []
+        self._consumers: list[frozenset[str]] = [frozenset()]
+        self._numbers: dict[str, int] = {"": 0}  # of consumers
+        self._rules: list[_Rule] = []  # by number; a rule that is gone keeps its own
+        self._named: dict[str, int] = {}
+        self._heap: list[int] = []
         self._ripe: dict[tuple[str, str], Timer] = {}
-        self._size = 0
 
     def __len__(self) -> int:
-        return self._size
+        return sum(rule.size for rule in self._rules)
+
+    def __iter__(self) -> Iterator[tuple[str, str, datetime]]:
+        """(rule, run, due) of each."""
+        for rule in self._rules:
+            for slot, due in enumerate(rule.due):
+                run = self._runs[slot]
+                if due != _NONE and run is not None:
+                    yield rule.name, run, moment(due)
 
     @property
     def held(self) -> int:
@@ -56,71 +96,131 @@ class DeadlineTable:
     def take(self, changes: Iterable[Deadline]) -> None:
         """Bring ``changes`` into force, in their order."""
         for change in changes:
+            slot = self._slots.get(change.run)
+            number = self._named.get(change.rule)
+            known = _NONE if slot is None or number is None else self._rules[number].get(slot)
             if change.due_us is None:
-                self._drop(change)
+                if slot is not None and number is not None and known != _NONE:
+                    self._drop(number, slot, change)
             elif change.or_us is None:
                 self._put(change, change.due_us)
-            elif (known := self._due.get(change.rule, {}).get(change.run)) is None:
+            elif known == _NONE:
                 self._put(change, change.or_us)
             elif change.due_us < known:
                 self._put(change, change.due_us)
-        if len(self._heap) > 2 * self._size + _SLACK:
+        if len(self._heap) > 2 * len(self) + _SLACK:
             self._heap = [
-                (due, rule, run)
-                for rule, runs in self._due.items()
-                for run, due in runs.items()
-                if (rule, run) not in self._ripe
+                _entry(due, number, slot)
+                for number, rule in enumerate(self._rules)
+                for slot, due in enumerate(rule.due)
+                if due != _NONE and (rule.name, self._runs[slot]) not in self._ripe
             ]
             heapq.heapify(self._heap)
 
     def forget(self, rule: str) -> None:
         """The rule is gone, or means something else."""
-        self._size -= len(self._due.pop(rule, {}))
+        number = self._named.pop(rule, None)
         for key in [key for key in self._ripe if key[0] == rule]:
             del self._ripe[key]
+        if number is None:
+            return
+        old, self._rules[number] = self._rules[number], _Rule(rule)
+        for slot, due in enumerate(old.due):
+            if due != _NONE:
+                self._release(slot)
 
     def past(self, now: datetime) -> list[Timer]:
         """Deadlines that have come, held ones included, as timers. They stay until they are decided (``take``)."""
         now_us = micros(now)
-        while self._heap and self._heap[0][0] <= now_us:
-            due, rule, run = heapq.heappop(self._heap)
-            current = self._due.get(rule, {}).get(run)
-            if current is None or (rule, run) in self._ripe or current < due:
+        while self._heap and self._heap[0] >> (_RULES + _SLOTS) <= now_us:
+            due, number, slot = _parts(heapq.heappop(self._heap))
+            rule, run = self._rules[number], self._runs[slot]
+            current = rule.get(slot)
+            if run is None or current == _NONE or (rule.name, run) in self._ripe or current < due:
                 continue
             if current > now_us:
-                heapq.heappush(self._heap, (current, rule, run))
+                heapq.heappush(self._heap, _entry(current, number, slot))
             else:
-                self._ripe[(rule, run)] = _timer(rule, run, current, frozenset())
+                self._ripe[(rule.name, run)] = _timer(rule.name, run, current, self._consumers[self._by[slot]])
         return list(self._ripe.values())
 
     def next_due(self) -> datetime | None:
         """Not before this time does another one come; it may turn out to be stale."""
         while self._heap:
-            due, rule, run = self._heap[0]
-            current = self._due.get(rule, {}).get(run)
-            if current is not None and current >= due and (rule, run) not in self._ripe:
+            due, number, slot = _parts(self._heap[0])
+            rule = self._rules[number]
+            current = rule.get(slot)
+            if current != _NONE and current >= due and (rule.name, self._runs[slot]) not in self._ripe:
                 if current == due:
                     return moment(due)
-                heapq.heapreplace(self._heap, (current, rule, run))
+                heapq.heapreplace(self._heap, _entry(current, number, slot))
             else:
                 heapq.heappop(self._heap)
         return None
 
     def _put(self, change: Deadline, due: int) -> None:
-        runs = self._due.setdefault(change.rule, {})
-        before = runs.get(change.run)
+        number = self._number(change.rule)
+        rule, slot = self._rules[number], self._slot(change.run)
+        before = rule.get(slot)
         ripe = self._ripe.pop((change.rule, change.run), None)
-        runs[change.run] = due
-        self._size += before is None
+        rule.put(slot, due)
+        if change.by:
+            self._by[slot] = self._consumer(change.by)
         if change.consumers:
             self._ripe[(change.rule, change.run)] = _timer(change.rule, change.run, due, change.consumers)
-        elif before is None or due < before or ripe is not None:
-            heapq.heappush(self._heap, (due, change.rule, change.run))
+        elif before == _NONE or due < before or ripe is not None:
+            heapq.heappush(self._heap, _entry(due, number, slot))
 
-    def _drop(self, change: Deadline) -> None:
-        if self._due.get(change.rule, {}).pop(change.run, None) is not None:
-            self._size -= 1
-            self._ripe.pop((change.rule, change.run), None)
+    def _drop(self, number: int, slot: int, change: Deadline) -> None:
+        self._rules[number].put(slot, _NONE)
+        self._ripe.pop((change.rule, change.run), None)
+        self._release(slot)
+
+    def _release(self, slot: int) -> None:
+        """A run of which nothing is waited for any more gives its number back."""
+        run = self._runs[slot]
+        if run is not None and all(rule.get(slot) == _NONE for rule in self._rules):
+            del self._slots[run]
+            self._runs[slot] = None
+            self._by[slot] = 0
+            self._free.append(slot)
+
+    def _slot(self, run: str) -> int:
+        slot = self._slots.get(run)
+        if slot is None:
+            if self._free:
+                slot = self._free.pop()
+                self._runs[slot] = run
+            else:
+                slot = len(self._runs)
+                self._runs.append(run)
+                self._by.append(0)
+            self._slots[run] = slot
+        return slot
+
+    def _number(self, rule: str) -> int:
+        number = self._named.get(rule)
+        if number is None:
+            gone = (n for n, r in enumerate(self._rules) if not r.size and self._named.get(r.name) != n)
+            number = next(gone, len(self._rules))
+            self._rules[number : number + 1] = [_Rule(rule)]
+            self._named[rule] = number
+        return number
+
+    def _consumer(self, name: str) -> int:
+        number = self._numbers.get(name)
+        if number is None:
+            number = self._numbers[name] = len(self._consumers)
+            self._consumers.append(frozenset({name}))
+        return number
+
+
+def _entry(due: int, number: int, slot: int) -> int:
+    return (due << (_RULES + _SLOTS)) | (number << _SLOTS) | slot
+
+
+def _parts(entry: int) -> tuple[int, int, int]:
+    return entry >> (_RULES + _SLOTS), (entry >> _SLOTS) & ((1 << _RULES) - 1), entry & ((1 << _SLOTS) - 1)
 
 
 def _timer(rule: str, run: str, due_us: int, consumers: frozenset[str]) -> Timer:

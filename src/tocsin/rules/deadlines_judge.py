@@ -23,11 +23,12 @@ from tocsin.rules import clocks
 from tocsin.rules.absence_tell import Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_due import Due, When, consumers_of, dues
+from tocsin.rules.deadlines_reckon import hits_of
 from tocsin.rules.deadlines_runs import AsOf, Fact, RunsAt, beats_of, runs_at
 from tocsin.rules.history import micros, moment, plain
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule
-from tocsin.rules.shapes import Trouble, matches
+from tocsin.rules.shapes import Trouble
 from tocsin.rules.timers import Released
 
 _US = timedelta(microseconds=1)
@@ -79,12 +80,8 @@ def _judge(
         return
     asked = list({rule.name: rule for rule in wanted.values()}.values())
     runs = runs_at(reader, {run: when.seq for run, when in whens.items()})
-    hits = [
-        (hit.rule, hit.run_id)
-        for hit in matches(reader, asked, runs.as_events, runs.params, trouble)
-        if (hit.rule.name, hit.run_id) in wanted
-    ]
-    facts = runs.facts(reader, sorted({run for _, run in hits})) if hits else {}
+    facts = runs.facts(reader)
+    hits = [hit for hit in hits_of(asked, runs, facts, reader, trouble) if (hit[0].name, hit[1]) in wanted]
     found = dues(hits, facts, reader, whens, heard)
     late = {run: whens[run].seq for (_, run), due in found.items() if due.at_us <= micros(whens[run].at)}
     brought = consumers_of(facts, reader, late)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 
 from tocsin.alerts.conditions import Look
 from tocsin.logstore.interface import CommitInfo, LogReader
@@ -25,13 +26,15 @@ from tocsin.rules.absence import Form
 from tocsin.rules.absence_tell import Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_due import Due, When, dues
-from tocsin.rules.deadlines_runs import Fact, RunsAt, active_at, runs_at, touched, touches
+from tocsin.rules.deadlines_runs import Fact, RunsAt, active_at, count_active, runs_at, touched, touches
 from tocsin.rules.history import listed, moment, plain
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule
 from tocsin.rules.shapes import Trouble, matches
 
 _US = timedelta(microseconds=1)
+TOGETHER = 5_000
+"""Runs that are reckoned together: what is read of them is in memory meanwhile."""
 _FIRES = (Phase.FIRING, Phase.RECOVERING)
 _NEVER = 1 << 62
 """Later than every time, µs."""
@@ -53,8 +56,9 @@ def on_commits(
         for n in range(max(map(len, seqs.values()), default=0)):
             whens = {run: When(each[n], times[each[n]]) for run, each in seqs.items() if n < len(each)}
             reckon(rules, whens, {}, reader, memory, heard, trouble)
-    if news:
-        reckon(rules, dict.fromkeys(news, When(last.seq, last.ingested_at)), news, reader, memory, heard, trouble)
+    runs, when = iter(news), When(last.seq, last.ingested_at)
+    while some := list(islice(runs, TOGETHER)):
+        reckon(rules, dict.fromkeys(some, when), news, reader, memory, heard, trouble)
     return trouble
 
 
@@ -69,8 +73,8 @@ def reckon(
 ) -> None:
     """Deadlines of the runs in ``whens``, each as of its own instant. ``news`` has the least time of what is new of them."""
     runs = runs_at(reader, {run: when.seq for run, when in whens.items()})
-    hits = _hits(rules, runs, reader, trouble)
-    facts = runs.facts(reader, sorted({run for _, run in hits})) if hits else {}
+    facts = runs.facts(reader)
+    hits = hits_of(rules, runs, facts, reader, trouble)
     states = {rule.name: firing(rule, memory) for rule in rules}
     lazy = {
         (rule.name, run): bounds
@@ -91,7 +95,7 @@ def reckon(
             else:
                 if state is not None:
                     ends.append((rule, run, state))
-                memory.put_deadline(Deadline(rule.name, run, None if due is None else due.at_us))
+                memory.put_deadline(_deadline(rule, run, due, facts))
     _end(ends, whens, reader, memory)
 
 
@@ -107,13 +111,17 @@ def arm(rules: Sequence[Rule], reader: LogReader, memory: Memory, heard: Heard, 
     states = {rule.name: firing(rule, memory) for rule in rules}
     fired = set().union(*(by_run.keys() for by_run in states.values()))
     fired -= _later(fired, hi, reader)
-    runs, when = active_at(hi), When(hi, at)
-    hits = _hits(rules, runs, reader, trouble)
-    facts = runs.facts(reader, sorted({run for _, run in hits})) if hits else {}
-    found = dues(hits, facts, reader, dict.fromkeys(facts, when), heard)
-    for (name, run), reckoned in found.items():
-        if run not in states[name]:
-            memory.put_deadline(Deadline(name, run, reckoned.at_us))
+    when, found = When(hi, at), dict[tuple[str, str], Due]()
+    parts = -(-count_active(reader, hi) // TOGETHER)
+    for part in range(parts):
+        runs = active_at(hi, part, parts)
+        facts = runs.facts(reader)
+        hits = hits_of(rules, runs, facts, reader, trouble)
+        for (name, run), reckoned in dues(hits, facts, reader, dict.fromkeys(facts, when), heard).items():
+            if run in states[name]:
+                found[(name, run)] = reckoned
+            else:
+                memory.put_deadline(Deadline(name, run, reckoned.at_us, by=facts[run].consumer))
     ends: list[_End] = []
     for rule in rules:
         for run, state in states[rule.name].items():
@@ -146,8 +154,25 @@ _End = tuple[Rule, str, ConditionState]
 """A rule, a run, and what fired of it."""
 
 
-def _hits(rules: Sequence[Rule], runs: RunsAt, reader: LogReader, trouble: Trouble) -> list[tuple[Rule, str]]:
-    return [(hit.rule, hit.run_id) for hit in matches(reader, rules, runs.as_events, runs.params, trouble)]
+def hits_of(
+    rules: Sequence[Rule], runs: RunsAt, facts: Mapping[str, Fact], reader: LogReader, trouble: Trouble
+) -> list[tuple[Rule, str]]:
+    """Which rules wait for which of ``runs``. Only a rule that asks for more than statuses needs a query."""
+    simple = [rule for rule in rules if rule.absence is not None and rule.absence.anyone]
+    hits = [
+        (rule, run)
+        for rule in simple
+        for run, fact in facts.items()
+        if rule.absence is not None and fact.status in rule.absence.statuses
+    ]
+    others = [rule for rule in rules if rule not in simple]
+    return hits + [(hit.rule, hit.run_id) for hit in matches(reader, others, runs.as_events, runs.params, trouble)]
+
+
+def _deadline(rule: Rule, run: str, due: Due | None, facts: Mapping[str, Fact]) -> Deadline:
+    return (
+        Deadline(rule.name, run, None) if due is None else Deadline(rule.name, run, due.at_us, by=facts[run].consumer)
+    )
 
 
 def _later(runs: Collection[str], hi: int, reader: LogReader) -> set[str]:
@@ -172,7 +197,7 @@ def _bounds(rule: Rule, run: str, fact: Fact, new_us: int | None) -> Deadline | 
         return None
     length = rule.absence.length // _US
     due = _NEVER if new_us is None else new_us + length
-    return Deadline(rule.name, run, due, or_us=fact.first_us + length)
+    return Deadline(rule.name, run, due, or_us=fact.first_us + length, by=fact.consumer)
 
 
 def _goes_on(state: ConditionState, due: Due, memory: Memory) -> None:

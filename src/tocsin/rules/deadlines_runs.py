@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from sys import intern
 from typing import Any
 
 from tocsin.logstore.interface import LogReader
@@ -64,6 +65,7 @@ class RunsAt:
 
     sql: str  # SELECT with the columns of Runs
     params: Mapping[str, object]
+    known: Mapping[str, Fact] | None = None  # of all of them, where they have been read already
 
     @property
     def as_events(self) -> str:
@@ -71,29 +73,11 @@ class RunsAt:
         columns = ", ".join(f'{_AS_EVENT.get(c.name, _quoted(c.name))} AS "{c.name}"' for c in RUN_STATUS_CHANGED)
         return f"SELECT {columns} FROM ({self.sql})"
 
-    def facts(self, reader: LogReader, runs: Collection[str] | None = None) -> dict[str, Fact]:
-        """What deadlines of ``runs`` (all where None) are reckoned from."""
-        some, params = ("", {}) if runs is None else _among(runs)
-        table = reader.select(
-            "SELECT RunId, Status, epoch_us(coalesce(StatusSince, FirstSeen)), epoch_us(LastSeen), epoch_us(FirstTime),"
-            f" epoch_us(LastTime), Consumer, Progress, epoch_us(StartTime) FROM ({self.sql}){some}",
-            {**self.params, **params},
-        )
-        columns = [table.column(i).to_pylist() for i in range(9)]
-        return {
-            run: Fact(
-                run=run,
-                status=status,
-                since_us=since,
-                seen_us=seen if seen is not None else since,
-                first_us=first,
-                last_us=last,
-                consumer=consumer,
-                progress=progress,
-                start_us=start,
-            )
-            for run, status, since, seen, first, last, consumer, progress, start in zip(*columns, strict=True)
-        }
+    def facts(self, reader: LogReader) -> Mapping[str, Fact]:
+        """What deadlines of the runs are reckoned from, by run."""
+        if self.known is not None:
+            return self.known
+        return {fact.run: fact for fact, _ in _facts(reader, self.sql, self.params)}
 
     def rows(self, reader: LogReader, runs: Collection[str], columns: Collection[str] = ()) -> dict[str, Row]:
         """The runs as an alert carries them: JSON-able values by column, of all or of ``columns``."""
@@ -105,6 +89,31 @@ class RunsAt:
             str(row["RunId"]): {name: plain(value, dynamic=name in dynamic) for name, value in row.items()}
             for row in table.to_pylist()
         }
+
+
+def _facts(reader: LogReader, sql: str, params: Mapping[str, object]) -> Iterator[tuple[Fact, int]]:
+    """Facts of the runs of ``sql``, each with the commit that touched it last."""
+    table = reader.select(
+        "SELECT RunId, Status, epoch_us(coalesce(StatusSince, FirstSeen)), epoch_us(LastSeen), epoch_us(FirstTime),"
+        f" epoch_us(LastTime), Consumer, Progress, epoch_us(StartTime), CommitSeq FROM ({sql})",
+        params,
+    )
+    columns = [table.column(i).to_pylist() for i in range(10)]
+    for run, status, since, seen, first, last, consumer, progress, start, seq in zip(*columns, strict=True):
+        yield (
+            Fact(
+                run=run,
+                status=intern(status),
+                since_us=since,
+                seen_us=seen if seen is not None else since,
+                first_us=first,
+                last_us=last,
+                consumer=intern(consumer or ""),
+                progress=progress,
+                start_us=start,
+            ),
+            seq,
+        )
 
 
 def touched(reader: LogReader, after: int, hi: int) -> dict[str, int | None]:
@@ -139,27 +148,35 @@ def touches(reader: LogReader, runs: Collection[str], after: int, hi: int) -> di
 
 def runs_at(reader: LogReader, as_of: AsOf) -> RunsAt:
     """The runs as of their commits; those of which nothing was known by then are left out."""
-    newest = reader.select(
-        "SELECT RunId, CommitSeq FROM Runs WHERE RunId IN (SELECT unnest(($some_runs::JSON)::VARCHAR[]))",
-        {"some_runs": listed(sorted(as_of))},
-    )
-    heads = dict(zip(newest.column(0).to_pylist(), newest.column(1).to_pylist(), strict=True))
-    later = {run: as_of[run] for run, seq in heads.items() if seq > as_of[run]}
-    params: dict[str, object] = {"some_runs": listed(sorted(heads.keys() - later.keys()))}
+    params: dict[str, object] = {"some_runs": listed(sorted(as_of))}
     sql = f"SELECT {_NAMES} FROM Runs WHERE RunId IN (SELECT unnest(($some_runs::JSON)::VARCHAR[]))"
+    known, later = dict[str, Fact](), dict[str, int]()
+    for fact, seq in _facts(reader, sql, params):
+        if seq > as_of[fact.run]:
+            later[fact.run] = as_of[fact.run]
+        else:
+            known[fact.run] = fact
     if not later:
-        return RunsAt(sql=sql, params=params)
-    params["anew"] = json.dumps(_fold(reader, later), default=_json)
+        return RunsAt(sql=sql, params=params, known=known)
+    params = {"some_runs": listed(sorted(known)), "anew": json.dumps(_fold(reader, later), default=_json)}
     anew = f"SELECT {_CAST} FROM (SELECT unnest(from_json($anew::JSON, '[{_TYPES}]'), recursive := true))"
-    return RunsAt(sql=f"{sql} UNION ALL {anew}", params=params)
+    known |= {fact.run: fact for fact, _ in _facts(reader, anew, {"anew": params["anew"]})}
+    return RunsAt(sql=f"{sql} UNION ALL {anew}", params=params, known=known)
 
 
-def active_at(hi: int) -> RunsAt:
-    """All runs under way that no commit beyond ``hi`` has touched."""
+def active_at(hi: int, part: int, parts: int) -> RunsAt:
+    """Runs under way that no commit beyond ``hi`` has touched: one of so many parts of them."""
     return RunsAt(
-        sql=f"SELECT {_NAMES} FROM Runs WHERE Status NOT IN ('Completed', 'Failed', 'Canceled') AND CommitSeq <= $as_of",
-        params={"as_of": hi},
+        sql=f"SELECT {_NAMES} FROM Runs WHERE Status NOT IN ('Completed', 'Failed', 'Canceled') AND CommitSeq <= $as_of"
+        " AND hash(RunId) % $parts = $part",
+        params={"as_of": hi, "part": part, "parts": parts},
     )
+
+
+def count_active(reader: LogReader, hi: int) -> int:
+    """How many runs ``active_at`` has in all parts."""
+    sql = "SELECT count(*) FROM Runs WHERE Status NOT IN ('Completed', 'Failed', 'Canceled') AND CommitSeq <= $as_of"
+    return int(reader.select(sql, {"as_of": hi}).column(0)[0].as_py())
 
 
 def rows_of(reader: LogReader, as_of: AsOf) -> tuple[str, dict[str, object]]:
