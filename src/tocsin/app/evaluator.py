@@ -34,6 +34,7 @@ from tocsin.rules import clocks
 from tocsin.rules.deadlines import DeadlineTable
 from tocsin.rules.evaluate import Evaluation, arm_deadlines, evaluate
 from tocsin.rules.lifecycle import reconcile
+from tocsin.rules.rule import told_as
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.timers import Released, due_timers
 from tocsin.state.interface import Outcome, State
@@ -99,7 +100,8 @@ class Evaluator:
         self._cursor = state.row_cursor()
         self._floor = state.timer_t() or EPOCH
         self.errors: dict[str, str] = {}
-        self._firing: dict[str, set[str]] = {}  # rule → severities with which it fires, as the gauge says
+        self._firing: dict[str, Counter[str]] = {}  # rule → how many instances fire, by severity
+        self._fire: Counter[tuple[str, str]] = Counter()  # the same by the rule's name as written: what the gauge says
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="evaluator", daemon=True)
@@ -293,11 +295,14 @@ class Evaluator:
         changed = {c.rule for c in outcome.conditions} | {rule for rule, _ in outcome.conditions_gone}
         for rule in changed | {*outcome.rules_gone} | {name for pair in outcome.rules_renamed for name in pair}:
             firing = Counter(s.severity.word for s in self._view.conditions(rule).values() if s.phase in FIRES)
-            before = self._firing.pop(rule, set())
-            for severity in before | firing.keys():
-                self._metrics.set("tocsin_alerts_firing", firing[severity], rule=rule, severity=severity)
+            before, family = self._firing.pop(rule, Counter()), told_as(rule)
+            for severity in before | firing:
+                self._fire[(family, severity)] += firing[severity] - before[severity]
+                self._metrics.set(
+                    "tocsin_alerts_firing", self._fire[(family, severity)], rule=family, severity=severity
+                )
             if firing:
-                self._firing[rule] = set(firing)
+                self._firing[rule] = firing
 
     def _count(self, evaluation: Evaluation) -> None:
         for (rule, severity), n in evaluation.told.items():
@@ -305,7 +310,7 @@ class Evaluator:
         for rule, n in evaluation.stale.items():
             self._metrics.inc("tocsin_alerts_stale_total", n, rule=rule)
         for failure in evaluation.failures:
-            self._metrics.inc("tocsin_alerts_rule_errors_total", rule=failure.rule)
+            self._metrics.inc("tocsin_alerts_rule_errors_total", rule=told_as(failure.rule))
             self.errors[failure.rule] = failure.error
             log.warning("rule_failed", rule=failure.rule, error=failure.error)
 

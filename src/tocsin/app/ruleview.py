@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from tocsin.rules.looking import last_rows
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.windows_ticks import tick_key
-from tocsin.state.interface import State
+from tocsin.state.interface import RuleRecord, State
 
 Row = dict[str, Any]
 
@@ -44,11 +44,11 @@ class RuleView:
                 "name": rule.name, "kind": rule.kind.value, "severity": rule.severity.word, "enabled": rule.enabled,
                 "file": str(rule.place), "told": told.get(rule.name, {}).get("told", 0),
                 "last_told": told.get(rule.name, {}).get("last_told"),
-                **_phases(rule, phases.get(rule.name, {})),
+                **_phases(rule, [phases.get(name, {}) for name in rule.evaluated]),
                 "next_look": _next_look(rule, looks),
-                "since_commit": record.start_seq if (record := records.get(rule.name)) else None,
+                "since_commit": record.start_seq if (record := _record(rule, records)) else None,
                 "behind_since": record.cursor.at if record and record.cursor else None,
-                "error": errors.get(rule.name, ""),
+                "error": next((errors[name] for name in rule.evaluated if name in errors), ""),
                 "description": rule.info.description,
             }
             for rule in rules.rules.values()
@@ -58,7 +58,8 @@ class RuleView:
     def whole(self, rule: Rule, rules: RuleSet, errors: Mapping[str, str], at: datetime) -> Row:
         """What ``rule`` is made of, how it fares, what fires now, and what it sees at ``at``."""
         look = last_rows(rule, self._store, at)
-        states = sorted(self._state.conditions(rule.name).values(), key=lambda s: (_ORDER.get(s.phase, 9), s.since))
+        found = (state for name in rule.evaluated for state in self._state.conditions(name).values())
+        states = sorted(found, key=lambda s: (_ORDER.get(s.phase, 9), s.since))
         return {
             **self.status(rules, errors, rule.name)[0],
             "runbook": rule.info.runbook,
@@ -82,11 +83,20 @@ class RuleView:
         return found
 
 
-def _phases(rule: Rule, counts: Mapping[Phase, int]) -> Row:
+def _record(rule: Rule, records: Mapping[str, RuleRecord]) -> RuleRecord | None:
+    """What is remembered of a rule; of one for each row of a table, of the row that is behind most, else the oldest."""
+    found = [records[name] for name in rule.evaluated if name in records]
+    behind = [record for record in found if record.cursor is not None]
+    return min(behind or found, key=lambda r: r.cursor.commit_seq if r.cursor else r.start_seq, default=None)
+
+
+def _phases(rule: Rule, counts: Sequence[Mapping[Phase, int]]) -> Row:
     """How many instances fire and pend; None for a rule that remembers none."""
     if not rule.enabled or rule.kind is Kind.ROW:
         return {"firing": None, "pending": None}
-    of = Counter(counts)
+    of: Counter[Phase] = Counter()
+    for each in counts:
+        of.update(each)
     return {"firing": of[Phase.FIRING] + of[Phase.RECOVERING], "pending": of[Phase.PENDING]}
 
 

@@ -71,9 +71,9 @@ def _ask(place: Home, name: str, since: str, until: str, as_if_live: bool) -> di
     from tocsin.app.content import load_content
     from tocsin.app.offline import open_offline
 
-    rules = load_content(place).rules.rules
-    if name not in rules:
-        _unknown(name, list(rules))
+    rules = load_content(place).rules
+    if rules.called(name) is None:
+        _unknown(name, list(rules.rules))
     with place.lock(), open_offline(place) as face, _bar(name) as progress:
         got = face.backtest(name, since, until, as_if_live, progress)
     assert got is not None

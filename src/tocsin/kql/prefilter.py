@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -63,6 +63,20 @@ class _Any:
 
 ANY = _Any()
 """Stands for a value that a prefilter cannot judge."""
+
+
+def refilled(predicate: Predicate, values: Mapping[object, object]) -> Predicate | None:
+    """``predicate`` with those of its values that are keys of ``values`` replaced; None where it would promise too much."""
+    if not any(value in values for value in predicate.values):
+        return predicate
+    new = [values.get(value, value) for value in predicate.values]
+    if predicate.op is Op.EQ_CI:
+        if not all(isinstance(value, str) and value.isascii() for value in new):
+            return None
+        new = [str(value).lower() for value in new]
+    unique = tuple(dict.fromkeys(new))
+    op = predicate.op if predicate.op is Op.EQ_CI else Op.EQ if len(unique) == 1 else Op.IN
+    return replace(predicate, op=op, values=unique)
 
 
 def _at(value: Any, path: Sequence[str]) -> Any:

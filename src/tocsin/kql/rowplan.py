@@ -19,12 +19,12 @@ from functools import lru_cache
 
 from tocsin.errors import QueryError
 from tocsin.kql import shapes
-from tocsin.kql.prefilter import Op, Predicate
+from tocsin.kql.prefilter import Op, Predicate, refilled
 from tocsin.kql.rowtree import IDENTITY, Built, build
 from tocsin.kql.schema import Schema
 from tocsin.kql.tokens import Token, tokenize
 
-__all__ = ["IDENTITY", "Op", "Predicate", "RowPlan", "row_plan"]
+__all__ = ["IDENTITY", "Op", "Predicate", "RowPlan", "row_plan", "with_values"]
 
 _DUCKDB = {"string": "VARCHAR", "long": "BIGINT", "real": "DOUBLE"}
 
@@ -59,6 +59,14 @@ class RowPlan:
                 [constants[index] for _, constants in rules], ensure_ascii=False
             )
         return f'WITH "rows" AS ({rows_sql}), "constants" AS (SELECT {", ".join(listed)})\n{self.sql}', parameters
+
+
+def with_values(plan: RowPlan, values: Mapping[object, object]) -> RowPlan:
+    """``plan`` with other constants: those that are keys of ``values`` replaced. The new ones must be plain literals of the kind
+    of the old ones: then it is the plan of the query with them in it.
+    """
+    prefilter = tuple(p for each in plan.prefilter if (p := refilled(each, values)) is not None)
+    return replace(plan, constants=tuple(values.get(c, c) for c in plan.constants), prefilter=prefilter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from functools import lru_cache
 from tocsin.errors import QueryError
 from tocsin.kql import shapes
 from tocsin.kql.describe import quoted
-from tocsin.kql.prefilter import Op, Predicate
+from tocsin.kql.prefilter import Op, Predicate, refilled
 from tocsin.kql.schema import Schema
 from tocsin.kql.tokens import Token, TokenKind, tokenize
 from tocsin.kql.windowtree import AML, EVENTS, LOGS, Built, Wants, build, build_sql, scoped_view
@@ -37,6 +37,7 @@ __all__ = [
     "sql_query",
     "window_plan",
     "window_query",
+    "with_values",
 ]
 
 _DUCKDB = {"string": "VARCHAR", "long": "BIGINT", "real": "DOUBLE"}
@@ -56,6 +57,7 @@ class WindowQuery:
     places: tuple[int, ...] = field(repr=False)  # of the literals that may differ
     schema: Schema = field(repr=False)
     raw_sql: bool = False
+    constants: tuple[object, ...] = field(default=(), repr=False)  # what stands at these places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,7 @@ def window_query(
     built = _compiled(words, places, wants, known)
     constants = _constants(tokens, places)
     return WindowQuery(
+        constants=constants,
         shape=_hash(words.pattern, names, tuple(by), sorted(wants.needs or ()), known.fingerprint),
         columns=built.columns,
         tables=built.tables,
@@ -163,6 +166,18 @@ def sql_query(
     )
 
 
+def with_values(query: WindowQuery, values: Mapping[object, object], text: str) -> WindowQuery:
+    """``query`` with other constants: those that are keys of ``values`` replaced, as they are in ``text``. The new ones must be
+    plain literals of the kind of the old ones.
+    """
+    return replace(
+        query,
+        text=text,
+        constants=tuple(values.get(c, c) for c in query.constants),
+        prefilter=tuple(p for each in query.prefilter if (p := refilled(each, values)) is not None),
+    )
+
+
 def window_plan(queries: Sequence[WindowQuery]) -> WindowPlan:
     """One plan for queries of one shape. Raises ``QueryError`` where these cannot share one; one alone always can."""
     first = queries[0]
@@ -171,7 +186,7 @@ def window_plan(queries: Sequence[WindowQuery]) -> WindowPlan:
         built = build_sql(first.text, first.wants.made, first.wants.by, known)
         return WindowPlan(built=built, made=first.wants.made, kinds=(), constants=((),) * len(queries))
     tokens = tokenize(first.text)
-    values = [_constants(tokens if q is first else tokenize(q.text), q.places) for q in queries]
+    values = [q.constants for q in queries]
     varying = [n for n in range(len(first.places)) if len({repr(each[n]) for each in values}) > 1]
     chosen = tuple(first.places[n] for n in varying)
     words = _Words(shapes.pattern(tokens, chosen), first.text, tokens)

@@ -8,7 +8,6 @@ A row's columns are constants in the predicate, and fill the templates of ``cron
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +20,7 @@ from tocsin.model.alert import fingerprint, instance_key
 from tocsin.model.calendar import Calendar
 from tocsin.model.maintenance import Maintenance
 from tocsin.rules.absence_schedule import Schedule
+from tocsin.rules.literals import extension
 from tocsin.rules.schema import When
 from tocsin.rules.templates import TemplateFault, TemplateText, checked
 
@@ -139,7 +139,7 @@ def awaited_query(when: When, row: TableRow) -> tuple[str, int]:
     """The awaited events as KQL, and the line on which the text of ``where:`` begins."""
     lines = ["RunStatusChanged"]
     if row:
-        lines.append("| extend " + ", ".join(f"{name} = {literal(value)}" for name, value in row.items()))
+        lines.append(extension(row).strip())
     absent = when.absent
     assert absent is not None
     if absent.status:
@@ -148,18 +148,6 @@ def awaited_query(when: When, row: TableRow) -> tuple[str, int]:
     if absent.where:
         lines += ["| where (", absent.where, ")"]
     return "\n".join(lines), begins
-
-
-def literal(value: object) -> str:
-    """``value`` as KQL."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value) if value >= 0 else f"(-{-value})"
-    if isinstance(value, float):
-        return repr(value)
-    text = "" if value is None else str(value)
-    return json.dumps(text, ensure_ascii=False)
 
 
 def columns_of(when: When, columns: Sequence[str]) -> tuple[str, ...]:

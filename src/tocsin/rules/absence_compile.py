@@ -10,10 +10,11 @@ from tocsin.errors import Problem, QueryError
 from tocsin.kql.rowplan import RowPlan, row_plan
 from tocsin.model.alert import fingerprint
 from tocsin.model.calendar import Calendar
-from tocsin.model.columns import RUN_STATUS_CHANGED
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules import absence_awaited as awaited
 from tocsin.rules.checks import (
+    DUMMY,
+    MOST_ROWS,
     Faults,
     Said,
     Schema,
@@ -25,6 +26,7 @@ from tocsin.rules.checks import (
     checked_template,
     checked_templates,
     rule_info,
+    table_columns,
 )  # fmt: skip
 from tocsin.rules.endings import absence_terms
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
@@ -33,9 +35,6 @@ from tocsin.rules.unsupported import unsupported_beside, window_only
 
 Rows = Callable[[str], Sequence[Mapping[str, object]]]
 """The rows of a reference table by its name."""
-MOST_ROWS = 10_000
-_DUMMY: Mapping[str, object] = {"string": "", "long": 0, "int": 0, "real": 0.0, "bool": False}
-_EVENT = frozenset(c.name for c in RUN_STATUS_CHANGED)
 
 
 def is_awaited(model: RuleModel) -> bool:
@@ -70,7 +69,7 @@ def compile_awaited(
     check_tests(model.tests, faults)
     check_row_only(model, faults)
     table = model.for_each.table if model.for_each else ""
-    columns = _columns(table, schema, faults)
+    columns = table_columns(table, schema, faults)
     calendar = _calendar(when, calendars, faults)
     by = tuple(model.by) or (awaited.columns_of(when, tuple(columns)) if table else ())
     labels, annotations = checked_templates(model, defaults, columns, faults)
@@ -123,24 +122,9 @@ def compile_awaited(
     )
 
 
-def _columns(table: str, schema: Schema, faults: Faults) -> Mapping[str, str]:
-    if not table:
-        return {}
-    if table not in schema:
-        faults.add(("for_each", "table"), f"there is no table '{table}'", suggest(table, schema) or "put it in tables/")
-        return {}
-    for name in schema[table]:
-        if name in _EVENT:
-            faults.add(
-                ("for_each", "table"), f"its column '{name}' is also a column of events",
-                f"call it otherwise, so that where: can compare the two: {name} == {name.lower()}_",
-            )  # fmt: skip
-    return schema[table]
-
-
 def _plan(when: When, columns: Mapping[str, str], schema: Schema, faults: Faults) -> tuple[RowPlan | None, str]:
     """The plan as such, also where the table has no row yet."""
-    query, begins = awaited.awaited_query(when, {name: _DUMMY.get(kind, "") for name, kind in columns.items()})
+    query, begins = awaited.awaited_query(when, {name: DUMMY.get(kind, "") for name, kind in columns.items()})
     try:
         return row_plan(query, schema), query
     except QueryError as e:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from tocsin.config.document import Document, KeyPath, suggest
 from tocsin.errors import Problem, QueryError
 from tocsin.model.alert import fingerprint
-from tocsin.model.columns import TABLES
+from tocsin.model.columns import RUN_STATUS_CHANGED, TABLES
 from tocsin.model.intent import RuleInfo
 from tocsin.rules import testevents, testtables
 from tocsin.rules.schema import NAME, Common, Defaults, InlineTest, RuleModel
@@ -24,6 +24,11 @@ Fields = Mapping[str, str] | None
 
 LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
+MOST_ROWS = 10_000
+"""Rows of a table that `for_each` goes over."""
+DUMMY: Mapping[str, object] = {"string": "", "long": 0, "int": 0, "real": 0.0, "bool": False}
+"""A value of each type, for a table without rows."""
+EVENT = frozenset(c.name for c in RUN_STATUS_CHANGED)
 EVENT_OUT = frozenset({"Raw"})
 """Columns that an alert does not carry."""
 
@@ -156,6 +161,22 @@ def check_targets(said: Said, faults: Faults) -> None:
     for i, target in enumerate(notify.to):
         if not (ADDRESS if "@" in target else re.compile(NAME)).fullmatch(target):
             faults.add(("notify", "to", i), f"'{target}' is neither a receiver's name nor an address")
+
+
+def table_columns(table: str, schema: Schema, faults: Faults) -> Mapping[str, str]:
+    """Columns of the table that `for_each` goes over, {} where it is none or there is none."""
+    if not table:
+        return {}
+    if table not in schema:
+        faults.add(("for_each", "table"), f"there is no table '{table}'", suggest(table, schema) or "put it in tables/")
+        return {}
+    for name in schema[table]:
+        if name in EVENT:
+            faults.add(
+                ("for_each", "table"), f"its column '{name}' is also a column of events",
+                f"call it otherwise, so that where: can compare the two: {name} == {name.lower()}_",
+            )  # fmt: skip
+    return schema[table]
 
 
 def check_row_only(model: RuleModel, faults: Faults) -> None:

@@ -35,9 +35,19 @@ from tocsin.rules.unsupported import stray, unsupported, window_only
 
 
 def compile_rule(
-    model: RuleModel, defaults: Defaults, schema: Schema, document: Document, base: KeyPath, problems: list[Problem]
+    model: RuleModel,
+    defaults: Defaults,
+    schema: Schema,
+    document: Document,
+    base: KeyPath,
+    problems: list[Problem],
+    *,
+    carries: str = "",
 ) -> Rule | None:
-    """The rule at ``base`` of ``document``, or None where something is wrong; then ``problems`` has grown."""
+    """The rule at ``base`` of ``document``, or None where something is wrong; then ``problems`` has grown.
+
+    ``carries`` is KQL after the query of its `when:`.
+    """
     faults = Faults(document=document, base=base, problems=problems)
     before = len(problems)
     for path in unsupported(model):
@@ -46,7 +56,7 @@ def compile_rule(
         faults.add(path, "belongs to a window rule", "one with `query:` and `over:`")
     check_tests(model.tests, faults)
     said = Said(model, defaults)
-    plan, query = _plan(model, schema, faults)
+    plan, query = _plan(model, schema, faults, carries)
     severity = said(lambda m: m.severity, "severity")
     fields = plan.columns if plan else schema.get("RunStatusChanged") if model.when else None
     labels, annotations = checked_templates(model, defaults, fields, faults)
@@ -149,7 +159,7 @@ def when_query(when: When) -> tuple[str, int]:
     return "\n".join(lines), begins
 
 
-def _plan(model: RuleModel, schema: Schema, faults: Faults) -> tuple[RowPlan | None, str]:
+def _plan(model: RuleModel, schema: Schema, faults: Faults, carries: str) -> tuple[RowPlan | None, str]:
     given = [key for key in ("when", "query", "sql") if key in model.model_fields_set]
     if len(given) != 1:
         several = f"has {' and '.join(given)}" if given else "says neither `when:` nor `query:`"
@@ -180,6 +190,7 @@ def _plan(model: RuleModel, schema: Schema, faults: Faults) -> tuple[RowPlan | N
             return None, ""
         path = ("when", "where") if model.when.where else ("when",)
         query, begins = when_query(model.when)
+        query += carries
     elif {"over", "every"} & model.model_fields_set:
         return None, query
     try:

@@ -98,7 +98,7 @@ def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None
     root = fields.get("RootRunId")
     memory.tell(
         Intent(
-            rule=rule.name,
+            rule=rule.told_as,
             rule_version=rule.info.version,
             instance=instance,
             occurrence=occurrence.name,
@@ -133,10 +133,10 @@ def _catch_up(decision: Decision, memory: Memory, heard: Heard) -> None:
     """One more that is too old to tell."""
     rule = decision.rule
     time = moment(decision.event.key.time_us)
-    known = memory.catch_up(rule.name, decision.consumer)
+    known = memory.catch_up(rule.told_as, decision.consumer)
     if known is None:
         catch_up = CatchUp(
-            rule=rule.name, consumer=decision.consumer, count=1, oldest=time, newest=time, began=decision.at
+            rule=rule.told_as, consumer=decision.consumer, count=1, oldest=time, newest=time, began=decision.at
         )
     else:
         catch_up = replace(known, count=known.count + 1, oldest=min(known.oldest, time), newest=max(known.newest, time))
@@ -159,7 +159,7 @@ def _end_of(catch_up: CatchUp, at: datetime, heard: Heard) -> Timer:
 def summary(rule: Rule, catch_up: CatchUp, at: datetime, commit_seq: int) -> Intent:
     """The one word about everything that was too old to tell."""
     return Intent(
-        rule=rule.name,
+        rule=rule.told_as,
         rule_version=rule.info.version,
         instance={"Consumer": catch_up.consumer},
         occurrence=str(plain(catch_up.began)),
@@ -182,7 +182,7 @@ def _transition(
 ) -> Transition:
     recovers = decision.rule.ending is not None and decision.rule.ending.recovers
     return Transition(
-        rule=decision.rule.name,
+        rule=decision.rule.told_as,
         instance=instance,
         occurrence=occurrence.name,
         before=Phase.NONE,

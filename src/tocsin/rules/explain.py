@@ -24,6 +24,7 @@ class Explanation:
     by: tuple[str, ...]
     carries: tuple[str, ...]  # fields that its alerts have
     final: str
+    for_each: str  # the table of which each row is a rule, and how many they are; '' for one rule
     collapse: str  # which runs stand for others, and from when on; '' where each stands for itself
     tell_within: str
     prefilter: tuple[str, ...]  # what every matching row satisfies; without one, it looks at every commit
@@ -50,6 +51,7 @@ def explain(rule: Rule) -> Explanation:
         by=rule.by,
         carries=rule.carries,
         final=f"yes; where it is not known, after {format_duration(rule.final_after)}" if rule.final else "no",
+        for_each=f"{rule.each.table}: {len(rule.each.rules)} rows" if rule.each else "",
         collapse=rule.collapse.words if rule.collapse else "",
         tell_within=format_duration(rule.tell_within),
         prefilter=tuple(in_words(p) for p in rule.prefilter),

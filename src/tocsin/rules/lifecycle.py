@@ -11,6 +11,7 @@ from tocsin.alerts.conditions import gone as ended_by
 from tocsin.alerts.openings import opened_of
 from tocsin.model.alert import ConditionState, Transition, Why
 from tocsin.model.instants import Timer, TimerKind
+from tocsin.rules.rule import told_as
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.windows_ticks import first_ticks
 from tocsin.state.interface import Outcome, RuleRecord
@@ -95,9 +96,9 @@ def _instances(
                 continue
             dropped.append(state)
             if (end := ended_by(state, Why.RULE_CHANGED, at=now, commit_seq=head_seq)) is not None:
-                ended.append(end)
+                ended.append(replace(end, rule=told_as(end.rule)))
     for name in gone:
         for state in conditions(name).values():
             if (end := ended_by(state, Why.RULE_GONE, at=now, commit_seq=head_seq)) is not None:
-                ended.append(end)
+                ended.append(replace(end, rule=told_as(end.rule)))
     return marked, dropped, ended

@@ -15,6 +15,7 @@ from tocsin.model.calendar import Calendar
 from tocsin.rules.absence_compile import compile_awaited, is_awaited
 from tocsin.rules.checks import Schema
 from tocsin.rules.compile import compile_rule, once
+from tocsin.rules.each import compile_each
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.schema import Defaults, RuleFile, RuleModel
@@ -67,6 +68,7 @@ def load_documents(
         return table.to_pylist() if table is not None else ()
 
     awaited = partial(compile_awaited, rows=rows, calendars=calendars)
+    each = partial(compile_each, rows=rows)
     for document in documents:
         defaults = _defaults(document, problems)
         for i, data in enumerate(_entries(document, problems)):
@@ -81,19 +83,21 @@ def load_documents(
             model, whole = _model(document, path, problems)
             if model is None:
                 continue
-            rule = _compiler(model, awaited)(model, defaults, schema, document, path, problems)
+            rule = _compiler(model, awaited, each)(model, defaults, schema, document, path, problems)
             if rule is not None and whole:
                 rules.setdefault(rule.name, rule)
     _check_renamings(rules, places, problems)
     return RuleSet(rules)
 
 
-def _compiler(model: RuleModel, awaited: Compiler) -> Compiler:
+def _compiler(model: RuleModel, awaited: Compiler, each: Compiler) -> Compiler:
     """What makes a rule of what is written."""
-    if is_window(model):
-        return compile_window
     if is_awaited(model):
         return awaited
+    if model.for_each is not None:
+        return each
+    if is_window(model):
+        return compile_window
     return compile_sequence if is_sequence(model) else compile_rule
 
 

@@ -12,7 +12,7 @@ from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules.history import Row, moment, plain
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
-from tocsin.rules.rule import Rule
+from tocsin.rules.rule import Rule, told_as
 
 
 def ending_of(rule: Rule) -> Ending:
@@ -88,7 +88,7 @@ def intent_of(
     """What is told of it again, or of its end."""
     root = fields.get("RootRunId")
     return Intent(
-        rule=rule.name,
+        rule=rule.told_as,
         rule_version=rule.info.version,
         instance=opened.instance,
         occurrence=opened.occurrence,
@@ -113,7 +113,7 @@ def transition_of(
 ) -> Transition:  # fmt: skip
     """The row of ``Alerts``."""
     return Transition(
-        rule=opened.rule,
+        rule=told_as(opened.rule),
         instance=opened.instance,
         occurrence=opened.occurrence,
         before=before,

@@ -166,6 +166,9 @@ def _with_rows(rules: RuleSet, tables: Mapping[str, Sequence[Mapping[str, object
             columns = rule.reference[awaited.table]
             rows = testtables.table(tables.get(awaited.table, ()), columns).to_pylist()
             found[name] = replace(rule, awaited=replace(awaited, items=awaited.over(rows)))
+        if rule.each is not None:
+            rows = testtables.table(tables.get(rule.each.table, ()), rule.reference[rule.each.table]).to_pylist()
+            found[name] = replace(rule, each=rule.each.over(rows))
     return RuleSet(found)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -59,6 +59,22 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Each:
+    """What makes a rule one for each row of a table."""
+
+    table: str
+    rules: tuple[Rule, ...]  # of the rows
+    make: Callable[[Sequence[Mapping[str, object]]], tuple[tuple[Rule, ...], list[str]]] = field(repr=False)
+
+    def over(self, rows: Sequence[Mapping[str, object]]) -> Each:
+        """The same over other rows. Raises ValueError that says what is wrong with them."""
+        rules, wrong = self.make(rows)
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return replace(self, rules=rules)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rule:
     """An alert rule, checked and compiled. Two rules are equal only if they are the same object."""
 
@@ -85,6 +101,17 @@ class Rule:
     tests: tuple[InlineTest, ...]
     place: Place
     reference: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # tables of the user's that it reads
+    each: Each | None = None  # of a row or window rule: it stands for one rule a row of a table, which are evaluated
+
+    @property
+    def told_as(self) -> str:
+        """Its name to people: in mails, history, metrics, routes."""
+        return told_as(self.name)
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """Names under which it is evaluated and remembered: its own, or those of the rows of its table."""
+        return (self.name,) if self.each is None else tuple(rule.name for rule in self.each.rules)
 
     @property
     def plan(self) -> RowPlan:
@@ -107,6 +134,11 @@ class Rule:
     def reads(self) -> frozenset[str]:
         """Fields of the row that its alerts are made of."""
         return frozenset((*self.by, *self.keep)).union(*(text.names for text in self.labels.values()))
+
+
+def told_as(name: str) -> str:
+    """The name as written of a rule that may be one of a row: ``slow`` for ``slow[churn]``."""
+    return name.partition("[")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from tocsin.model.statuses import Kind
 from tocsin.rules.index import RuleIndex
-from tocsin.rules.rule import Rule, Target
+from tocsin.rules.rule import Rule, Target, told_as
 from tocsin.rules.windows import Group, grouped, looks_early
 from tocsin.rules.windows_seen import of
 
@@ -22,8 +22,19 @@ class RuleSet:
 
     @cached_property
     def enabled(self) -> Mapping[str, Rule]:
-        """Those that are evaluated."""
-        return {name: rule for name, rule in self.rules.items() if rule.enabled}
+        """Those that are evaluated; of a rule for each row of a table, these in its place."""
+        found: dict[str, Rule] = {}
+        for rule in self.rules.values():
+            if rule.enabled:
+                found |= {rule.name: rule} if rule.each is None else {r.name: r for r in rule.each.rules}
+        return found
+
+    def called(self, name: str) -> Rule | None:
+        """The rule of that name, as it is written or of a row of its table."""
+        base = self.rules.get(told_as(name))
+        if base is None or base.name == name:
+            return base
+        return next((rule for rule in base.each.rules if rule.name == name), None) if base.each else None
 
     @cached_property
     def rows(self) -> tuple[Rule, ...]:

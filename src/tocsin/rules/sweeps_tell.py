@@ -61,7 +61,7 @@ def tell(rule: Rule, telling: Telling, reader: LogReader, memory: Memory) -> Map
     occurrence, root = sweep.occurrence(rule.name), event.get("RootRunId")
     memory.transitions.append(
         Transition(
-            rule=rule.name,
+            rule=rule.told_as,
             instance=instance,
             occurrence=occurrence,
             before=Phase.TOLD if sweep.told else Phase.NONE,
@@ -77,7 +77,7 @@ def tell(rule: Rule, telling: Telling, reader: LogReader, memory: Memory) -> Map
     )
     memory.tell(
         Intent(
-            rule=rule.name,
+            rule=rule.told_as,
             rule_version=rule.info.version,
             instance=instance,
             occurrence=occurrence,

@@ -86,7 +86,9 @@ def run_test(rule: Rule, test: InlineTest, state: SqliteState | None = None) -> 
                     _note(step, start, story, told)
             for expect in expected:
                 faults += _compare(expect, told)
-                faults += _compare_instances(expect, list(playground.state.conditions(rule.name).values()))
+                names = playground.rules.enabled
+                states = [state for name in names for state in playground.state.conditions(name).values()]
+                faults += _compare_instances(expect, states)
     return TestResult(
         rule=rule.name,
         name=test.name,

@@ -74,11 +74,11 @@ def end_catch_up(released: Released, rules: RuleSet, memory: Memory) -> None:
     """A catch-up is over: one summary."""
     timer = released.timer
     memory.drop_timer(timer.rule, timer.kind, timer.key)
-    rule, catch_up = rules.enabled.get(timer.rule), memory.catch_up(timer.rule, timer.key)
+    rule, catch_up = rules.called(timer.rule), memory.catch_up(timer.rule, timer.key)
     if catch_up is None:
         return
     memory.drop_catch_up(timer.rule, timer.key)
-    if rule is not None:
+    if rule is not None and rule.enabled:
         memory.tell(summary(rule, catch_up, released.at, released.commit_seq), rule.info)
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from tocsin.config.document import KeyPath
 from tocsin.rules.schema import Common, RuleModel, When
 
-RULE = frozenset({"limit", "export", "for_each"})
+RULE = frozenset({"limit", "export"})
 ROW_ONLY = frozenset({"collapse"})
 """Keys of rules about single events."""
 WINDOW_ONLY = frozenset({

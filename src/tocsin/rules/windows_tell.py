@@ -24,7 +24,7 @@ def transition(
     """The row of ``Alerts`` for a step."""
     run = instance.get("RunId")
     return Transition(
-        rule=rule.name,
+        rule=rule.told_as,
         instance=instance,
         occurrence="",
         before=step.before,
@@ -54,7 +54,7 @@ def intent(
     fields = seen.first if seen is not None else {**mapping(ours, "said"), **mapping(ours, "keep"), **instance}
     run, root = fields.get("RunId"), fields.get("RootRunId")
     return Intent(
-        rule=rule.name,
+        rule=rule.told_as,
         rule_version=rule.info.version,
         instance=instance,
         occurrence=step.tell.occurrence,

@@ -36,7 +36,8 @@ rules:
 
 @pytest.fixture(scope="session")
 def schema() -> Schema:
-    return schema_with({"owners": {"ExperimentName": "string", "team": "string"}})
+    limits = {"experiment": "string", "longest": "long", "team": "string"}
+    return schema_with({"owners": {"ExperimentName": "string", "team": "string"}, "limits": limits})
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ def test_faults_of_a_query_name_the_line_in_the_file(load: Load) -> None:
 SETTINGS = {
     "sql": "x", "over": "1h", "every": "1m", "value": "x", "clear": "x", "for": "5m", "keep_firing_for": "1m",
     "lateness": "1m", "no_data": "ok", "repeat_every": "1h", "limit": "{per: RunId, told: 1, in: 1d}", "max_instances": "5",
-    "export": "{metric: x}", "for_each": "{table: x}",
+    "export": "{metric: x}",
     "severity": '{warning: "> 5"}', "resolve": "{after: 1h}",
 }  # fmt: skip
 WHENS = {

@@ -1,0 +1,171 @@
+"""``for_each: {table: …}`` of row and window rules: one rule for each row of a reference table, all of one shape.
+
+    tables/limits.csv              where: "ExperimentName == experiment and DurationMs > longest * 3600000"
+    experiment,longest,team
+    churn,6,ranking        ──►     slow[churn]:   … ExperimentName == "churn"   and DurationMs > 6 * 3600000
+    fraud,2,risk           ──►     slow[fraud]:   … ExperimentName == "fraud"   and DurationMs > 2 * 3600000
+
+Each is a rule of its own to the engine: it starts when its row comes, keeps its state while its row stays, ends when its row
+goes. To people it is the one rule: mails, history, metrics and routes have the rule's name, and the row's columns as fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+
+from tocsin.config.document import Document, KeyPath
+from tocsin.errors import Problem
+from tocsin.kql.tokens import Token, TokenKind, tokenize
+from tocsin.model.alert import fingerprint
+from tocsin.rules import absence
+from tocsin.rules.checks import DUMMY, MOST_ROWS, Faults, Schema, check_test_tables, check_tests, table_columns
+from tocsin.rules.compile import compile_rule, when_query
+from tocsin.rules.each_pattern import Pattern, probes_of
+from tocsin.rules.literals import extension, literal
+from tocsin.rules.rule import Each, Rule
+from tocsin.rules.schema import Defaults, RuleModel
+from tocsin.rules.sequences import is_sequence
+from tocsin.rules.windows_compile import compile_window, is_window
+
+TableRow = Mapping[str, object]
+Rows = Callable[[str], Sequence[TableRow]]
+"""The rows of a reference table by its name."""
+NAMED = 10
+"""So many wrong rows of a table are named."""
+_LONGEST = 200
+
+
+def compile_each(
+    model: RuleModel,
+    defaults: Defaults,
+    schema: Schema,
+    document: Document,
+    base: KeyPath,
+    problems: list[Problem],
+    rows: Rows,
+) -> Rule | None:
+    """As ``compile.compile_rule``, for a row or window rule with ``for_each:``."""
+    assert model.for_each is not None
+    faults = Faults(document=document, base=base, problems=problems)
+    before = len(problems)
+    table = model.for_each.table
+    columns = table_columns(table, schema, faults)
+    used = _used(model, columns, faults)
+    check_tests(model.tests, faults)
+    if len(problems) > before:
+        return None
+    naming = tuple(name for name in used if columns[name] == "string") or used
+
+    def made(row: TableRow, name: str, found: list[Problem]) -> Rule | None:
+        filled, carries = _filled(model, row, name, naming)
+        if is_window(model):
+            return compile_window(filled, defaults, schema, document, base, found)
+        return compile_rule(filled, defaults, schema, document, base, found, carries=carries)
+
+    probes = probes_of(columns)
+    rule = made({**{name: DUMMY.get(kind, "") for name, kind in columns.items()}, **probes}, model.name, problems)
+    if rule is None:
+        return None
+    check_test_tables(model.tests, {**rule.reference, table: columns}, faults)
+    pattern = Pattern.of(rule, columns, probes)
+
+    def over(found: Sequence[TableRow]) -> tuple[tuple[Rule, ...], list[str]]:
+        return _each(found, naming, used, made, rule, pattern)
+
+    each, wrong = over(rows(table)[:MOST_ROWS])
+    for message in wrong[:NAMED]:
+        faults.add(("for_each", "table"), message)
+    if len(problems) > before:
+        return None
+    return replace(
+        rule,
+        query=model.query if model.when is None else when_query(model.when)[0],
+        tests=model.tests,
+        reference={**rule.reference, table: dict(columns)},
+        each=Each(table=table, rules=each, make=over),
+    )
+
+
+def _used(model: RuleModel, columns: Mapping[str, str], faults: Faults) -> tuple[str, ...]:
+    """Which columns of the table the rule names."""
+    when = model.when
+    if model.sql:
+        faults.add(("for_each",), "does not go with `sql:`", "write the query in KQL")
+        return ()
+    if is_sequence(model) or (when is not None and absence.form_of(when) is not None):
+        faults.add(
+            ("for_each",), "does not go with a rule that waits for runs", "use it with where:, query: or absent:"
+        )
+        return ()
+    path: KeyPath = ("query",) if when is None else ("when", "where")
+    text = model.query if when is None else when.where
+    tokens = tokenize(text)
+    named = {token.text for i, token in enumerate(tokens) if _is_name(tokens, i, columns)}
+    for i, token in enumerate(tokens[:-1]):
+        if token.kind is TokenKind.NAME and token.text in columns and tokens[i + 1].text == "=":
+            faults.add(path, f"gives a value to '{token.text}', which is a column of the table", "call one otherwise")
+    if columns and not named:
+        faults.add(
+            ("for_each", "table"), f"no column of '{model.for_each.table if model.for_each else ''}' is named in the rule",
+            f"name one: {', '.join(columns)}",
+        )  # fmt: skip
+    return tuple(name for name in columns if name in named)
+
+
+def _is_name(tokens: Sequence[Token], i: int, columns: Collection[str]) -> bool:
+    """Whether the token stands for a column of the table."""
+    token = tokens[i]
+    return token.kind is TokenKind.NAME and token.text in columns and not (i and tokens[i - 1].text == ".")
+
+
+def _with_values(text: str, row: TableRow) -> str:
+    """``text`` with the row's values in place of the names of its columns."""
+    tokens = tokenize(text)
+    parts, at = [], 0
+    for i, token in enumerate(tokens):
+        if _is_name(tokens, i, dict.fromkeys(row, "")):
+            parts += [text[at : token.start], literal(row[token.text])]
+            at = token.end
+    return "".join([*parts, text[at:]])
+
+
+def _filled(model: RuleModel, row: TableRow, name: str, naming: Sequence[str]) -> tuple[RuleModel, str]:
+    """The rule of one row, and what is put after the query of its `when:`."""
+    carries = extension(row)
+    changes: dict[str, object] = {"name": name, "was": "", "for_each": None, "tests": ()}
+    changes["by"] = (*naming, *(column for column in model.by if column not in naming))
+    if model.when is None:
+        changes["query"] = _with_values(model.query.rstrip().removesuffix(";"), row) + carries
+        return model.model_copy(update=changes), ""
+    changes["when"] = model.when.model_copy(update={"where": _with_values(model.when.where, row)})
+    return model.model_copy(update=changes), carries
+
+
+def _each(
+    rows: Sequence[TableRow],
+    naming: Sequence[str],
+    used: Sequence[str],
+    made: Callable[[TableRow, str, list[Problem]], Rule | None],
+    base: Rule,
+    pattern: Pattern | None,
+) -> tuple[tuple[Rule, ...], list[str]]:
+    """The rules of ``rows``, and what is wrong with them."""
+    found: dict[str, Rule] = {}
+    wrong: list[str] = []
+    for number, row in enumerate(rows, 1):
+        key = ", ".join(str(row.get(column)) for column in naming)[:_LONGEST]
+        full = f"{base.name}[{key}]"
+        if full in found:
+            wrong.append(f"row {number} of the table: is a second one for {key}; {', '.join(naming)} must be different")
+            continue
+        rule = pattern.filled(base, row) if pattern is not None else None
+        if rule is None:
+            problems: list[Problem] = []
+            rule = made(row, full, problems)
+            if rule is None:
+                wrong.append(f"row {number} of the table: {problems[0].message if problems else 'makes no rule'}")
+                continue
+        meaning = fingerprint(base.meaning, *(literal(row.get(column)) for column in used))
+        found[full] = replace(rule, name=full, info=base.info, meaning=meaning)
+    return tuple(found.values()), wrong

@@ -1,0 +1,256 @@
+"""`for_each` of row and window rules: one rule for each row of a table, all in one query."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.rules.conftest import Engine
+from tocsin.errors import ContentError
+from tocsin.kql.schema import schema_with
+from tocsin.model.alert import Why
+from tocsin.rules.each_pattern import Pattern
+from tocsin.rules.load import load_rules
+from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.testing import run_tests
+
+COLUMNS = {"experiment": "string", "longest": "long", "team": "string"}
+ROWS: list[dict[str, Any]] = [
+    {"experiment": "churn", "longest": 6, "team": "ranking"},
+    {"experiment": "fraud", "longest": 2, "team": "risk"},
+]
+SLOW = """
+rules:
+  - name: slow
+    for_each: {table: limits}
+    when: {status: Completed, where: "ExperimentName == experiment and DurationMs > longest * 1000"}
+    labels: {team: "{{ team }}"}
+    keep: [longest]
+"""
+OFTEN = """
+rules:
+  - name: often
+    for_each: {table: limits}
+    over: 1h
+    every: 1m
+    query: |
+      RunStatusChanged
+      | where Status == 'Failed' and ExperimentName == experiment
+      | summarize failed = count() by ExperimentName
+      | where failed >= longest
+    by: [ExperimentName]
+    value: failed
+    keep: [team]
+"""
+Loaded = Callable[..., RuleSet]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Loaded:
+    """Rules over a table ``limits``."""
+
+    def loaded(text: str, rows: Sequence[Mapping[str, Any]] = ROWS, columns: Mapping[str, str] = COLUMNS) -> RuleSet:
+        path = tmp_path / "rules.yaml"
+        path.write_text(dedent(text))
+        limits = pa.Table.from_pylist([dict(row) for row in rows]) if rows else pa.table({})
+        return load_rules(
+            [path], schema_with({"limits": dict(columns)}), names={path: "rules.yaml"}, tables={"limits": limits}
+        )
+
+    return loaded
+
+
+@pytest.fixture
+def using(engine: Callable[..., Engine], table: Loaded) -> Callable[..., Engine]:
+    def made(text: str, rows: Sequence[Mapping[str, Any]] = ROWS) -> Engine:
+        e = engine("rules: []")
+        e.use(table(text, rows))
+        return e
+
+    return made
+
+
+def done(run: str, experiment: str, seconds: int) -> dict[str, object]:
+    return {"RunId": run, "Status": "Completed", "ExperimentName": experiment, "DurationMs": seconds * 1000}
+
+
+def test_each_row_is_a_rule_of_its_own(using: Callable[..., Engine]) -> None:
+    """Its columns are names in `where:`, and fields of the alert."""
+    e = using(SLOW)
+    e.come(done("r1", "churn", 5), done("r2", "churn", 7), done("r3", "fraud", 3), done("r4", "other", 99))
+    told = sorted(e.told(), key=lambda i: i.run_id)
+    assert [("r2", {"team": "ranking"}, {"longest": 6}), ("r3", {"team": "risk"}, {"longest": 2})] == [
+        (i.run_id, i.labels, i.keep) for i in told
+    ]
+
+
+def test_to_people_it_is_the_one_rule(using: Callable[..., Engine]) -> None:
+    """Mails and history have its name; the text columns that the rule names say which row."""
+    e = using(SLOW)
+    e.come(done("r2", "churn", 7))
+    (told,) = e.told()
+    assert ("slow", {"RunId": "r2", "experiment": "churn"}) == (told.rule, told.instance)
+    assert {"slow"} == {t.rule for each in e.evaluations for t in each.outcome.transitions}
+    assert ["slow[churn]", "slow[fraud]"] == sorted(e.state.rules())
+
+
+def test_what_is_too_old_is_summed_up_once_for_all_rows(using: Callable[..., Engine]) -> None:
+    e = using(SLOW)
+    e.at("2d").come(
+        {**done("r1", "churn", 7), "TimeGenerated": "0s"}, {**done("r2", "fraud", 7), "TimeGenerated": "0s"}
+    )
+    e.at("3d").tick()
+    (summary,) = e.summaries()
+    assert ("slow", 2) == (summary.rule, summary.data["stale"])
+
+
+def test_all_rows_share_one_query(table: Loaded) -> None:
+    """Also ten thousand, and an event asks only for those that it can be about."""
+    rows = [{"experiment": f"e{n}", "longest": n, "team": "x"} for n in range(300)]
+    slow, often = table(SLOW, rows), table(OFTEN, rows)
+    assert 300 == len(slow.rows) == len(often.windows)
+    assert 1 == len({rule.plan.shape for rule in slow.rows})
+    ((group,),) = often.window_groups.values()
+    assert 300 == len(group.rules)
+    keys = pa.table({"RunId": ["r"], "Status": ["Completed"], "k0": ["Completed"], "k1": ["e7"]})
+    assert ["slow[e7]"] == [slow.rows[n].name for n in slow.index.touched(keys)]
+
+
+def test_a_window_rule_for_each_row(using: Callable[..., Engine]) -> None:
+    e = using(OFTEN)
+    for n in range(3):
+        e.come({"RunId": f"c{n}", "ExperimentName": "churn"}, {"RunId": f"f{n}", "ExperimentName": "fraud"})
+    (told,) = e.told()
+    assert ("often", {"experiment": "fraud", "ExperimentName": "fraud"}) == (told.rule, told.instance)
+    assert ({"team": "risk"}, 2.0) == (told.keep, told.value)
+
+
+def test_a_row_that_goes_ends_quietly_and_one_that_comes_starts_then(
+    using: Callable[..., Engine], table: Loaded
+) -> None:
+    """The others go on."""
+    e = using(OFTEN)
+    e.come(*({"RunId": f"f{n}", "ExperimentName": "fraud"} for n in range(3)))
+    assert 1 == len(e.told())
+    rows = [ROWS[0], {"experiment": "new", "longest": 1, "team": "x"}]
+    outcomes = len(e.evaluations)
+    e.use(table(OFTEN, rows))
+    assert (["often[churn]", "often[new]"], outcomes) == (sorted(e.state.rules()), len(e.evaluations))
+    assert {} == e.state.conditions("often[fraud]")
+    gone = [row.row for row in e.state.mirror_after(0) if row.row["Reason"] == Why.RULE_GONE.value]
+    assert ["often"] == [row["Rule"] for row in gone]
+    e.at("1m").tick()
+    assert [] == e.resolved()
+
+
+def test_a_number_that_changes_keeps_what_the_row_remembers(using: Callable[..., Engine], table: Loaded) -> None:
+    """Only text names a row."""
+    e = using(OFTEN)
+    e.come(*({"RunId": f"f{n}", "ExperimentName": "fraud"} for n in range(4)))
+    e.use(table(OFTEN, [ROWS[0], {**ROWS[1], "longest": 3}]))
+    e.at("1m").tick()
+    assert 1 == len(e.told())
+    assert [] == e.resolved()
+
+
+def test_inline_tests_give_the_rows(table: Loaded) -> None:
+    text = (
+        SLOW
+        + """
+    tests:
+      - name: the second is too slow
+        tables: {limits: [{experiment: a, longest: 9}, {experiment: b, longest: 1}]}
+        events:
+          - {at: 1m, RunId: r1, Status: Completed, ExperimentName: a, DurationMs: 5000}
+          - {at: 1m, RunId: r2, Status: Completed, ExperimentName: b, DurationMs: 5000}
+        expect:
+          - {at: 1m, told: 1}
+"""
+    )
+    assert [] == [str(r) for r in run_tests(table(text)) if not r.passed]
+
+
+def test_what_stays_open_of_a_row_ends_under_the_one_name(using: Callable[..., Engine]) -> None:
+    e = using(SLOW + "    resolve: {when: {status: Completed, same: ExperimentName}}\n".replace("Completed", "Running"))
+    e.at("1m").come(done("r1", "fraud", 9))
+    e.at("2m").come({"RunId": "r2", "Status": "Running", "ExperimentName": "fraud"})
+    (fired,), (ended,) = e.told(), e.resolved()
+    assert (fired.rule, fired.instance, fired.occurrence) == (ended.rule, ended.instance, ended.occurrence)
+    assert {"slow"} == {t.rule for each in e.evaluations for t in each.outcome.transitions}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    experiment=st.text(max_size=8) | st.sampled_from(['"', "\\", "a'b", "é", "\n", "%", "x" * 40]),
+    longest=st.integers(-5, 2**63 - 1) | st.none(),
+    share=st.floats(allow_nan=False, allow_infinity=False) | st.just(0.5),
+)
+def test_what_is_filled_is_what_is_compiled(
+    experiment: str, longest: int | None, share: float, table: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are filled into one compiled rule; each comes to what compiling it by itself gives."""
+    columns = {**COLUMNS, "share": "real"}
+    row = {"experiment": experiment, "longest": longest, "team": "x", "share": share}
+    for text in (
+        SLOW.replace("> longest * 1000", "> longest and Target =~ experiment and Progress < share"),
+        OFTEN.replace(">= longest", ">= longest and failed > share"),
+    ):
+        found = [_meant(table, text, row, columns)]
+        with monkeypatch.context() as patch:
+            patch.setattr(Pattern, "filled", lambda *_: None)
+            found.append(_meant(table, text, row, columns))
+        assert found[0] == found[1]
+
+
+def _meant(table: Loaded, text: str, row: dict[str, Any], columns: dict[str, str]) -> object:
+    try:
+        (rule,) = table(text, [row], columns).enabled.values()
+    except ContentError as error:
+        return str(error)
+    if rule.window is None:
+        return rule.query, rule.name, rule.meaning, rule.plan
+    return rule.query, rule.name, rule.meaning, rule.window.query
+
+
+def test_values_are_only_values(using: Callable[..., Engine]) -> None:
+    """Whatever a table holds, it changes no query."""
+    evil = "\" or true // \\ '"
+    e = using(SLOW, [{"experiment": evil, "longest": 1, "team": "{{ 7 * 7 }}"}])
+    e.come(done("r1", "churn", 9), done("r2", evil, 9))
+    assert [("r2", {"team": "{{ 7 * 7 }}"})] == [(i.run_id, i.labels) for i in e.told()]
+
+
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        ("{name: a, for_each: {table: nope}, when: {status: Failed, where: 'x == 1'}}", "there is no table 'nope'"),
+        ("{name: a, for_each: {table: limits}, when: {status: Failed}}", "no column of 'limits' is named in the rule"),
+        ("{name: a, for_each: {table: limits}, when: {status: Queued, in_status_for: 5m, where: 'RunId == experiment'}}",
+         "does not go with a rule that waits for runs"),
+        ("{name: a, for_each: {table: limits}, over: 1h, sql: SELECT 1, by: []}", "does not go with `sql:`"),
+        ("{name: a, for_each: {table: limits}, query: \"RunStatusChanged | extend longest = 4 | where longest > 3\"}",
+         "gives a value to 'longest'"),
+        ("{name: a, for_each: {table: limits}, when: {where: 'Target == experimnt and RunId == team'}}", "experimnt"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_has_its_place(table: Loaded, rule: str, fault: str) -> None:
+    with pytest.raises(ContentError) as error:
+        table(f"rules:\n  - {rule}\n")
+    assert fault in str(error.value)
+
+
+def test_rows_that_are_alike_are_named(table: Loaded) -> None:
+    with pytest.raises(
+        ContentError, match="row 2 of the table: is a second one for churn; experiment must be different"
+    ):
+        table(SLOW, [ROWS[0], {**ROWS[0], "longest": 9}])
+
+
+def test_a_table_without_rows_tells_nothing(using: Callable[..., Engine]) -> None:
+    e = using(SLOW, [])
+    assert 0 == e.come(done("r1", "", 5))
