@@ -98,7 +98,8 @@ class Ledger:
     def __init__(self, records: Iterable[RuleRecord]) -> None:
         self._rules = {r.name: r for r in records}
         self._told: dict[Pair, list[Occurrence]] = {}
-        self._rules_of: dict[str, set[str]] = defaultdict(set)  # by run
+        self._rules_of: dict[str, frozenset[str]] = {}  # by run
+        self._alone: dict[str, frozenset[str]] = {}  # one set for all runs of which a rule alone has told
         self._conditions: dict[str, dict[str, ConditionState]] = defaultdict(dict)
         self._catch_ups: dict[tuple[str, str], CatchUp] = {}
         self._timers: dict[tuple[str, str, str], Timer] = {}
@@ -113,7 +114,7 @@ class Ledger:
 
     def rules_told_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
         """As ``State.rules_told_of``."""
-        return {run: frozenset(self._rules_of[run]) for run in self._rules_of.keys() & set(run_ids)}
+        return {run: self._rules_of[run] for run in self._rules_of.keys() & set(run_ids)}
 
     @property
     def runs(self) -> set[str]:
@@ -143,7 +144,10 @@ class Ledger:
         self._rules.update({r.name: r for r in outcome.rules})
         for one in outcome.occurrences:
             self._told.setdefault((one.rule, one.run_id), []).append(one)
-            self._rules_of[one.run_id].add(one.rule)
+            known = self._rules_of.get(one.run_id)
+            if known is None or one.rule not in known:
+                alone = self._alone.setdefault(one.rule, frozenset((one.rule,)))
+                self._rules_of[one.run_id] = alone if known is None else known | alone
         for state in outcome.conditions:
             self._conditions[state.rule][state.key] = state
         for rule, key in outcome.conditions_gone:

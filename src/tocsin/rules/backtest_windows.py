@@ -115,7 +115,7 @@ class Walk:
                 following = next(coming, None)
                 read = None
                 if following is not None and this.ahead is not None:  # what may be remembered by then is known
-                    may_be = known | this.ahead.ever_held
+                    may_be = known | this.ahead.may_hold
                     read = reading.submit(self._read, following, self._next, may_be)
                 self._walk(now, this)
                 yield now
@@ -159,6 +159,8 @@ class Walk:
             lo = part.seqs[-1]
 
     def _look(self, instants: _Instants, lo: int, ahead: Ahead | None, heard: Heard) -> None:
+        if ahead is not None:
+            ahead.unfold()
         if ahead is None or ahead.crowded or any(stands_for_others(state) for state in self._states):
             self._look_always(instants, lo, ahead, heard)
         else:

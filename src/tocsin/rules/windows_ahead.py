@@ -70,22 +70,32 @@ class Ahead:
         """
         window = of(rule)
         assert isinstance(window.over, timedelta)
-        self.rule, self.moments = rule, moments
+        self.rule, self.moments, self._shown = rule, moments, plan.columns
         self._every = window.terms.no_data is NoData.ALERT
         lateness = window.lateness // _US
         sql, parameters = plan.bind(
             [t - lateness for t in moments.times], moments.seqs, window.over // _US, list(known), every=self._every
         )
-        table = reader.select(sql, parameters, LIMITS)
-        if table.num_rows >= LIMITS.rows:
+        self._table = reader.select(sql, parameters, LIMITS)
+        if self._table.num_rows >= LIMITS.rows:
             raise QueryError("there are too many rows to be read at once")
-        columns = {name: table.column(name).to_pylist() for name in table.column_names}
-        self._rows = Rows(columns, plan.columns)
-        self._passed: list[bool | None] = columns["holds"]
-        self._clear: list[bool | None] | None = columns[window.clear] if window.clear else None
         self._stories: dict[str, _Story] = {}
         self._begins: list[tuple[int, str]] = []
         self._most = 0  # keys that hold at one moment
+
+    @property
+    def may_hold(self) -> set[str]:
+        """Keys of which something may be remembered that was not before. May be asked before ``unfold``."""
+        held = self._table if self._every else self._table.filter(self._table.column("holds"))
+        return set(held.column("key").drop_null().unique().to_pylist())
+
+    def unfold(self) -> None:
+        """Make the answers of what was read: work apart from reading, so that more can be read meanwhile."""
+        window = of(self.rule)
+        columns = {name: self._table.column(name).to_pylist() for name in self._table.column_names}
+        self._rows = Rows(columns, self._shown)
+        self._passed: list[bool | None] = columns["holds"]
+        self._clear: list[bool | None] | None = columns[window.clear] if window.clear else None
         self._read(columns["nth"], columns["grp"], columns["key"])
 
     def seen(
@@ -107,11 +117,6 @@ class Ahead:
                 if whole or self._passed[i]:
                     self._rows.add(self.rule, i, found.setdefault(key, Seen(clear=True)))
         return found
-
-    @property
-    def ever_held(self) -> set[str]:
-        """Keys of which something may be remembered that was not before."""
-        return {key for _, key in self._begins}
 
     @property
     def crowded(self) -> bool:
