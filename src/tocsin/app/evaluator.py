@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from tocsin.app import silence
+from tocsin.app.exporting import Exporter
 from tocsin.app.stateview import CachedView
 from tocsin.app.timertable import TimerTable
 from tocsin.clock import EPOCH, Clock
@@ -101,6 +102,7 @@ class Evaluator:
         self._floor = state.timer_t() or EPOCH
         self.errors: dict[str, str] = {}
         self._firing: dict[str, Counter[str]] = {}  # rule → how many instances fire, by severity
+        self._exporter = Exporter(metrics.exports)
         self._fire: Counter[tuple[str, str]] = Counter()  # the same by the rule's name as written: what the gauge says
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -232,6 +234,7 @@ class Evaluator:
         if outcome.rules_gone or outcome.rules_renamed:
             self._timers = TimerTable(self._state.timers())
         self._rules = rules
+        self._exporter.use(rules, self._view.conditions)
         for rule in (*rules.windows, *rules.opening):
             self._count_firing(Outcome(conditions=tuple(self._view.conditions(rule.name).values())))
         self._arm()
@@ -288,6 +291,7 @@ class Evaluator:
             self._told()
         if evaluation is not None:
             self._deadlines.take(evaluation.deadlines)
+            self._exporter.take(evaluation.measured)
             self._count(evaluation)
 
     def _count_firing(self, outcome: Outcome) -> None:

@@ -26,6 +26,7 @@ def metrics_reference() -> str:
         "Where there are tokens, one with the role `metrics` or `api` is needed.",
         "Counters end in `_total`, lengths are in seconds, sizes in bytes.",
         "A series bound says what keeps the number of series finite: no label's values come from events unbounded.",
+        "Rules may add gauges of their values: `export`, in [rules.md](rules.md).",
         "`deploy/prometheus/` has a scrape file and alerting rules that use them.",
         "",
     ]

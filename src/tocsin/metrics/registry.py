@@ -7,11 +7,12 @@ import contextlib
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tocsin import __version__
+from tocsin.metrics.exports import Exports
 from tocsin.metrics.table import TABLE
 
 
 class Metrics:
-    """All metric families of ``metrics.table``, by name."""
+    """All metric families of ``metrics.table``, by name; and those that rules export."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -27,6 +28,8 @@ class Metrics:
                 self._histograms[m.name] = Histogram(
                     m.name, m.help, m.labels, registry=self.registry, buckets=m.buckets or Histogram.DEFAULT_BUCKETS
                 )
+        self.exports = Exports()
+        self.registry.register(self.exports)
         self.set("tocsin_build_info", 1, version=__version__)
 
     def inc(self, name: str, by: float = 1, **labels: str) -> None:

@@ -27,7 +27,7 @@ from tocsin.rules import absence_judge, deadlines_judge, deadlines_reckon, recov
 from tocsin.rules.collapsing import forget
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.index import RuleIndex
-from tocsin.rules.memory import Memory, RuleFailure, StateView
+from tocsin.rules.memory import Measured, Memory, RuleFailure, StateView
 from tocsin.rules.rows import evaluate_commits
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
@@ -48,6 +48,7 @@ class Evaluation:
 
     outcome: Outcome
     failures: tuple[RuleFailure, ...] = ()
+    measured: tuple[Measured, ...] = ()  # values of rules that export them, in order
     deadlines: tuple[Deadline, ...] = ()  # of runs, for a ``DeadlineTable``, once the outcome is written
 
     @property
@@ -93,6 +94,7 @@ def evaluate(
     return Evaluation(
         outcome=memory.outcome(row_cursor=cursor if cursor != after else None, timer_t=timer_t),
         failures=tuple(memory.failures),
+        measured=tuple(memory.measured),
         deadlines=tuple(memory.deadlines),
     )
 

@@ -87,6 +87,7 @@ def load_documents(
             if rule is not None and whole:
                 rules.setdefault(rule.name, rule)
     _check_renamings(rules, places, problems)
+    _check_exports(rules, problems)
     return RuleSet(rules)
 
 
@@ -155,6 +156,18 @@ def _entries(document: Document, problems: list[Problem]) -> Sequence[object]:
         problems.append(document.problem(("rules",), "must be a list", "each rule begins with `- name:`"))
         return ()
     return entries
+
+
+def _check_exports(rules: Mapping[str, Rule], problems: list[Problem]) -> None:
+    """A metric is one rule's: two would overwrite each other's series."""
+    first: dict[str, Rule] = {}
+    for rule in rules.values():
+        if rule.window is None or not rule.window.export:
+            continue
+        other = first.setdefault(rule.window.export, rule)
+        if other is not rule:
+            message = f"'{rule.window.export}' is also the metric of the rule at {other.place}"
+            problems.append(Problem(file=rule.place.file, line=rule.place.line, key="export", message=message))
 
 
 def _check_renamings(rules: Mapping[str, Rule], places: Mapping[str, str], problems: list[Problem]) -> None:

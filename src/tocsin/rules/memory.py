@@ -50,6 +50,15 @@ class RuleFailure:
     events: tuple[str, ...] = ()  # EventIds
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """The value of an instance of a rule that exports it. None: it is over, or has no value."""
+
+    metric: str
+    instance: Mapping[str, object]
+    value: float | None
+
+
 class Memory:
     """Reads through to the state; keeps what is decided until ``outcome``. One evaluation, one thread."""
 
@@ -66,6 +75,7 @@ class Memory:
         self.intents: list[Intent] = []
         self.failures: list[RuleFailure] = []
         self.deadlines: list[Deadline] = []
+        self.measured: list[Measured] = []
         self._infos: dict[str, RuleInfo] = {}
 
     # -- reading -----------------------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ class Window:
     severities: tuple[tuple[Severity, str], ...]  # worst first, each with the column that says whether it is reached
     clear: str  # the column that says whether a firing instance may end; '' where any may
     value: str  # '' for none
+    export: str  # name of the gauge of its value; '' for none
     max_instances: int
     beside: frozenset[str] = frozenset()  # columns read for the mail's sake, which its rows need not show
 

@@ -10,11 +10,12 @@ from pydantic import BaseModel
 from tocsin.config.document import KeyPath
 from tocsin.rules.schema import Common, RuleModel, When
 
-RULE = frozenset({"limit", "export"})
+RULE = frozenset({"limit"})
 ROW_ONLY = frozenset({"collapse"})
 """Keys of rules about single events."""
 WINDOW_ONLY = frozenset({
     "sql", "over", "every", "value", "clear", "for", "keep_firing_for", "lateness", "no_data", "max_instances",
+    "export",
 })  # fmt: skip
 """Keys of window rules."""
 AWAITED = frozenset({"cron", "grace", "timezone", "except", "consumer"})

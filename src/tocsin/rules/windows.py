@@ -22,7 +22,7 @@ from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.statuses import Severity
 from tocsin.rules.history import micros
 from tocsin.rules.labels import labels_of
-from tocsin.rules.memory import Memory
+from tocsin.rules.memory import Measured, Memory
 from tocsin.rules.rule import Rule, Window
 from tocsin.rules.shapes import Trouble
 from tocsin.rules.templates import checked
@@ -293,6 +293,9 @@ def _decide(
         memory.transitions.append(transition(rule, instance, step, looked, ours, when.at, when.commit_seq))
     if step.tell is not None:
         memory.tell(intent(rule, instance, step, looked, ours, seen, when.at, when.commit_seq), rule.info)
+    if window.export:
+        live = step.state is not None and step.state.phase in LIVE
+        memory.measured.append(Measured(metric=window.export, instance=instance, value=looked.value if live else None))
     _remember(rule, key, state, step, ours, memory)
     _set_for(rule, key, step, memory)
 

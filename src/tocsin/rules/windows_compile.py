@@ -13,6 +13,7 @@ from tocsin.errors import Problem, QueryError
 from tocsin.kql.sqlcheck import check_sql
 from tocsin.kql.translate import translate
 from tocsin.kql.windowplan import WindowQuery, condition_fault, sql_query, window_query
+from tocsin.metrics.exports import label_fault, name_fault
 from tocsin.model.alert import fingerprint
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules.checks import (
@@ -72,6 +73,7 @@ def compile_window(
     if every < timedelta(seconds=1):
         faults.add(("every",), "is shorter than a second", "write for example every: 1m")
     lateness = model.lateness or ZERO
+    _check_export(model, faults)
     terms = _terms(model, said, faults)
     made, severities = _conditions(model, said, faults)
     labels, annotations = checked_templates(model, defaults, None, faults)
@@ -118,6 +120,7 @@ def compile_window(
             severities=severities,
             clear=CLEAR if model.clear else "",
             value=model.value,
+            export=model.export.metric if model.export else "",
             beside=frozenset(_OFTEN) - {*model.by, *keep, model.value},
             max_instances=said(lambda m: m.max_instances, "max_instances") or MOST_INSTANCES,
         ),
@@ -262,6 +265,19 @@ def _check_value(model: RuleModel, columns: Mapping[str, str] | None, faults: Fa
         faults.add(("value",), f"'{model.value}' is no field that the query gives", suggest(model.value, columns))
     elif columns[model.value] not in _NUMBERS:
         faults.add(("value",), f"'{model.value}' is a {columns[model.value]}, no number", "name a column of numbers")
+
+
+def _check_export(model: RuleModel, faults: Faults) -> None:
+    if model.export is None:
+        return
+    message, hint = name_fault(model.export.metric)
+    if message:
+        faults.add(("export", "metric"), message, hint)
+    if not model.value:
+        faults.add(("export",), "there is no `value:` to export", "name it: value: …")
+    for name in model.by:
+        if fault := label_fault(name):
+            faults.add(("by",), f"{fault} of the metric", "give it another name with extend")
 
 
 def _query(
