@@ -105,11 +105,14 @@ def rules_of(home: Home, files: Sequence[Path] | None = None) -> RuleSet:
     tables = load_tables(home.table_files(), home.shown)
     chosen = files if files else home.alert_files()
     names = {path: home.shown(path.absolute()) for path in chosen}
+    oncall, calendars = None, None
     try:
-        calendars = calendars_of(load_oncall(home.oncall_files(), home.path), home, [])
+        oncall = load_oncall(home.oncall_files(), home.path)
+        calendars = calendars_of(oncall, home, [])
     except ContentError:
-        calendars = None
-    return load_rules(chosen, schema_with(tables), names=names, tables=tables, calendars=calendars)
+        pass  # who asks for rules is told of them alone
+    rules = load_rules(chosen, schema_with(tables), names=names, tables=tables, calendars=calendars)
+    return rules if oncall is None else with_maintenance(rules, oncall, [])
 
 
 def schema_with(tables: Mapping[str, pa.Table]) -> dict[str, dict[str, str]]:

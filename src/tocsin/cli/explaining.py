@@ -36,8 +36,8 @@ def rules_explain(
     if as_json:
         print_json({**facts, "seen": seen})
         return
-    window = facts.pop("window")
-    for key, value in {**facts, **window}.items():
+    window, waits = facts.pop("window"), facts.pop("waits")
+    for key, value in {**facts, **window, **waits}.items():
         _fact(key, ", ".join(str(v) for v in value) if isinstance(value, tuple) else str(value))
     if seen is None:
         _fact("seen", "nothing yet: no tocsin has run here")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from tocsin.config.durations import format_duration
 from tocsin.kql.prefilter import Predicate
 from tocsin.kql.windowplan import window_plan
+from tocsin.model.calendar import Calendar
+from tocsin.rules import clocks
 from tocsin.rules.rule import Life, Rule, Window
 from tocsin.rules.windows import looks_early
 
@@ -34,6 +36,7 @@ class Explanation:
     query: str  # KQL
     sql: str
     window: Mapping[str, str] = field(default_factory=dict)  # of a window rule: its span, its ticks, its life
+    waits: Mapping[str, str] = field(default_factory=dict)  # of an absence rule: for what, when its clock stands
 
 
 def explain(rule: Rule) -> Explanation:
@@ -60,6 +63,7 @@ def explain(rule: Rule) -> Explanation:
         constants=row.constants if row is not None else (),
         query=rule.query,
         window=_window(window) if window is not None else {},
+        waits=_waits(rule),
         sql=sql,
     )
 
@@ -78,6 +82,41 @@ def _window(window: Window) -> dict[str, str]:
         "repeat_every": format_duration(terms.repeat) if terms.repeat is not None else "never",
         "early": "yes" if looks_early(window) else "no",
     }
+
+
+def _waits(rule: Rule) -> dict[str, str]:
+    """What an absence rule waits for; what does not apply is left out."""
+    said: dict[str, str] = {}
+    if (absence := rule.absence) is not None:
+        length = "than usual" if absence.usual is not None else format_duration(absence.length)
+        said = {"waits_for": f"{absence.form} {length}", "in": ", ".join(absence.named)}
+    elif (awaited := rule.awaited) is not None:
+        when = awaited.when
+        said = {
+            "cron": when.cron,
+            "timezone": when.timezone,
+            "grace": when.grace or "none",
+            "rows": f"{len(awaited.items)} of table {awaited.table}" if awaited.table else "",
+            "consumer": when.consumer,
+            "except": _days(when.except_ if isinstance(when.except_, str) else "", awaited.calendar),
+        }
+    pauses = [
+        f"{m.begin:%Y-%m-%d %H:%M} to {m.until:%Y-%m-%d %H:%M} UTC ({m.place})"
+        for m in sorted(clocks.pauses_of(rule), key=lambda m: m.begin)
+    ]
+    return {key: text for key, text in {**said, "clock_may_stand": "; ".join(pauses)}.items() if text}
+
+
+def _days(name: str, calendar: Calendar) -> str:
+    """Which days do not count: ``company: holidays of HU, 3 dates from 2026-12-24 to 2026-12-31``."""
+    parts = []
+    if calendar.country:
+        parts.append("holidays of " + "-".join(filter(None, (calendar.country, calendar.subdivision))))
+    if dates := sorted(calendar.dates):
+        span = f"{dates[0]} to {dates[-1]}" if len(dates) > 1 else f"{dates[0]}"
+        parts.append(f"{len(dates)} {'date' if len(dates) == 1 else 'dates'}, {span}")
+    said = " and ".join(parts) or ("no day" if name else "")
+    return f"{name}: {said}" if name else said
 
 
 def in_words(predicate: Predicate) -> str:

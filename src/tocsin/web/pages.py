@@ -251,7 +251,8 @@ _WORDS = {"by": "By", "carries": "Carries", "final": "Final only", "tell_within"
 def _facts(explanation: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a rule is made of as (word, text); what says nothing is left out."""
     shown = [(word, explanation[key]) for key, word in _WORDS.items()]
-    shown += [(key.replace("_", " ").capitalize(), value) for key, value in explanation["window"].items()]
+    of_kind = {**explanation["window"], **explanation["waits"]}
+    shown += [(key.replace("_", " ").capitalize(), value) for key, value in of_kind.items()]
     shown.append(("Looks only at", explanation["prefilter"]))
     return [(word, _said(value)) for word, value in shown if value not in ("", "no", (), [])]
 

@@ -11,6 +11,7 @@ from tocsin.errors import Problem
 from tocsin.kql.schema import schema_with
 from tocsin.model.alert import Phase
 from tocsin.model.calendar import Calendar
+from tocsin.rules.explain import explain
 from tocsin.rules.load import load_documents
 from tocsin.rules.ruleset import RuleSet
 
@@ -113,3 +114,13 @@ def test_since_when_it_may_come_follows_the_calendar(engine: Make) -> None:
     assert (0, 0) == told(nightly, "150m")
     nightly.at("7h").use(rules(MONDAY)[0])
     assert (0, 0) == told(nightly, "1590m")
+
+
+def test_explain_says_which_days_do_not_count() -> None:
+    """By the calendar's name and what it says."""
+    assert (
+        "company: 2 dates, 2026-01-05 to 2026-01-06"
+        == explain(rules(MONDAY, TUESDAY)[0].rules["nightly"]).waits["except"]
+    )
+    named = explain(rules(text=TEXT.replace("company", "hu-holidays"))[0].rules["nightly"]).waits
+    assert {"cron": "0 14 * * *", "timezone": "UTC", "grace": "30m", "except": "hu-holidays: holidays of HU"} == named

@@ -13,6 +13,7 @@ from tocsin.config.durations import parse_duration
 from tocsin.model.alert import Phase, Why
 from tocsin.model.maintenance import Maintenance
 from tocsin.rules.clocks import runs_out, together, under, under_none
+from tocsin.rules.explain import explain
 from tocsin.rules.history import micros, moment
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.testing import run_tests
@@ -219,6 +220,18 @@ def test_inline_tests_know_no_maintenance(load: Load) -> None:
     )
     rules = under(load(text), [pause("-1d", "1d")])
     assert [True] == [r.passed for r in run_tests(rules)]
+
+
+def test_explain_says_when_a_clock_may_stand(load: Load) -> None:
+    """So that a person who wonders why nothing rings can see it; what cannot be about the rule is left out."""
+    mine = pause("1h", "2h", "20m", match={"Target": frozenset({"aks-eu"})})
+    other = pause("3h", "4h", match={"rule": frozenset({"other"})})
+    rule = under(load(TEXT % FORMS["silent_for"]), [mine, other]).rules["waits"]
+    assert {
+        "waits_for": "silent_for 45m",
+        "in": "Running",
+        "clock_may_stand": "2026-01-05 13:00 to 2026-01-05 14:20 UTC ()",
+    } == explain(rule).waits
 
 
 MINUTES = st.integers(-120, 600)
