@@ -89,7 +89,14 @@ class App(Reading):
         )
         self._writer = Writer(self._log, metrics, clock, self._committed, max_rows=settings.commit.max_rows)
         self._sources = Sources(
-            settings, self._log, self._writer, metrics, clock, self._log.pair_id[:16], self._state_store
+            settings,
+            self._log,
+            self._writer,
+            metrics,
+            clock,
+            self._log.pair_id[:16],
+            self._state_store,
+            self._heard_more,
         )
         self._evaluator = Evaluator(
             self._log,
@@ -98,6 +105,7 @@ class App(Reading):
             clock,
             heard=self._sources.heard,
             silences=self._sources.silences,
+            expect=self._sources.expect,
             told=self.notifier.wake,
         )
         self._mirror = Mirror(self._state_store, self._log, metrics, clock, settings.retention.alerts)
@@ -160,6 +168,9 @@ class App(Reading):
         self._state_store.close()
         self._log.close()
         log.info("stopped")
+
+    def _heard_more(self) -> None:
+        self._evaluator.heard_more()
 
     def _committed(self, commit: Commit) -> None:
         if commit.seq is not None:

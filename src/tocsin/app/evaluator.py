@@ -88,7 +88,10 @@ class Evaluator:
         heard: Callable[[], Heard],
         told: Callable[[], None],
         silences: Callable[[], Mapping[str, silence.Silence]] = dict,
+        expect: Callable[[Sequence[datetime]], None] = lambda _: None,
     ) -> None:
+        """``expect`` is told for which times watermarks are waited for, or will be next."""
+        self._expect = expect
         self._store, self._state, self._metrics, self._clock = store, state, metrics, clock
         self._heard, self._told, self._silences = heard, told, silences
         self._rules = RuleSet({})
@@ -105,6 +108,7 @@ class Evaluator:
         self._exporter = Exporter(metrics.exports)
         self._fire: Counter[tuple[str, str]] = Counter()  # the same by the rule's name as written: what the gauge says
         self._wake = threading.Event()
+        self._holds = False  # whether anything waits for a watermark
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="evaluator", daemon=True)
         self._swap = threading.Lock()
@@ -128,6 +132,11 @@ class Evaluator:
     def wake(self) -> None:
         """There is something new."""
         self._wake.set()
+
+    def heard_more(self) -> None:
+        """A watermark has moved on."""
+        if self._holds:
+            self._wake.set()
 
     def reload(self, rules: RuleSet) -> None:
         """Have ``rules`` come into force before the next step."""
@@ -174,12 +183,21 @@ class Evaluator:
         self._metrics.set("tocsin_evaluate_held_timers", held)
         self._metrics.set("tocsin_evaluate_timers", len(self._timers) + len(self._deadlines))
         self._metrics.set("tocsin_evaluate_cursor_lag_commits", self.lag)
-        due = min(filter(None, (self._timers.next_due(), self._deadlines.next_due())), default=None)
+        due = self._look_ahead()
         until = IDLE_LOOK if due is None else max(0.0, (due - self._clock.now()).total_seconds())
         return min(until, HELD_LOOK if held else IDLE_LOOK)
 
+    def _look_ahead(self) -> datetime | None:
+        """When something comes due next. Sources are told of it, and of what is held."""
+        self._holds = self._timers.held + self._deadlines.held > 0
+        due = min(filter(None, (self._timers.next_due(), self._deadlines.next_due())), default=None)
+        held = max(filter(None, (self._timers.last_held(), self._deadlines.last_held())), default=None)
+        self._expect([at for at in (held, due) if at is not None])
+        return due
+
     def step(self) -> bool:
         """Evaluate what is there now; whether there was something."""
+        self._look_ahead()
         now = self._clock.now()
         self._arm()
         self._watch_sources(now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -57,8 +57,12 @@ class Sources:
         clock: Clock,
         instance: str,
         notes: Notes,
+        moved: Callable[[], None] = lambda: None,
     ) -> None:
-        """``instance`` is a stable name of this home for Kafka's static membership; ``notes`` keeps when nobody was heard."""
+        """``instance`` is a stable name of this home for Kafka's static membership; ``notes`` keeps when nobody was heard. ``moved``
+        is called, on any thread, when a watermark has moved on.
+        """
+        self._moved = moved
         self._notes = notes
         self._hearing: dict[str, Hearing] = {}
         self._noting = threading.Lock()
@@ -118,7 +122,12 @@ class Sources:
         kafka = self._settings.kafka
         assert kafka is not None
         return KafkaConnector(
-            consumer, kafka.client(), instance=self._instance, metrics=self._metrics, clock=self._clock
+            consumer,
+            kafka.client(),
+            instance=self._instance,
+            metrics=self._metrics,
+            clock=self._clock,
+            moved=self._moved,
         )
 
     def stop(self) -> None:
@@ -152,6 +161,11 @@ class Sources:
             first_starts=self._first_starts,
             kinds={name: c.connector for name, c in consumers.items()},
         )
+
+    def expect(self, times: Sequence[datetime]) -> None:
+        """For these times watermarks are waited for, or will be: Kafka is asked when they come, not at the next second."""
+        for running in list(self._kafka.values()):
+            running.connector.wanted.expect(times)
 
     def silences(self) -> Mapping[str, Silence]:
         """How the sources that promised ``event_every`` keep their word."""

@@ -69,3 +69,7 @@ class TimerTable:
     def held(self) -> int:
         """How many are past due and wait."""
         return len(self._past)
+
+    def last_held(self) -> datetime | None:
+        """The latest due time among those."""
+        return max((timer.due for timer in self._past.values()), default=None)

@@ -25,11 +25,15 @@ until it speaks again, so that no rule mistakes its silence for its runs' silenc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 SHORTEST_GRACE = timedelta(minutes=2)
 LONGEST_GRACE = timedelta(hours=1)
+SHORTEST_PAUSE = timedelta(milliseconds=50)
+"""Between two questions for end offsets."""
+PENDING_PAUSE = timedelta(milliseconds=10)
+"""Between two looks whether what was read is stored, while a deadline waits for it."""
 _MOST_SAMPLES = 1000
 
 Partition = tuple[str, int]
@@ -63,6 +67,44 @@ class KafkaWatermark:
             self._reached = at if self._reached is None else max(self._reached, at)
             self._samples.popleft()
         return self._reached
+
+
+class Wanted:
+    """When end offsets are asked for besides each second, so that a deadline is judged when it comes.
+
+        deadline        D
+        end offsets  ?  ?              at D, not at the next second; then only what was on its way is waited for
+
+    ``expect`` is called by the thread that waits, the others by the one that asks.
+    """
+
+    def __init__(self) -> None:
+        self._wanted: tuple[datetime, ...] = ()
+        self._asked: datetime | None = None
+
+    def expect(self, times: Iterable[datetime]) -> None:
+        """For these times the watermark is waited for, or will be: what is held, and what comes next."""
+        self._wanted = tuple(times)
+
+    def asked(self, at: datetime) -> None:
+        """End offsets are asked for at ``at``."""
+        self._asked = at
+
+    def asks(self, now: datetime) -> bool:
+        """Whether to ask now: a time has come for which nobody has asked yet."""
+        if self._asked is not None and now - self._asked < SHORTEST_PAUSE:
+            return False
+        return any(at <= now and (self._asked is None or self._asked < at) for at in self._wanted)
+
+    def patience(self, now: datetime, longest: timedelta, *, pending: bool) -> timedelta:
+        """How long records may be waited for until something is to be asked, or to be noted as stored (``pending``)."""
+        waits = [longest]
+        for at in self._wanted:
+            if self._asked is None or self._asked < at:
+                waits.append(max(at - now, SHORTEST_PAUSE - (now - self._asked) if self._asked else timedelta(0)))
+            elif pending:
+                waits.append(PENDING_PAUSE)
+        return max(min(waits), timedelta(milliseconds=1))
 
 
 class GraceWatermark:

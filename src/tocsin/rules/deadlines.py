@@ -93,6 +93,10 @@ class DeadlineTable:
         """How many are past due and wait for a watermark."""
         return len(self._ripe)
 
+    def last_held(self) -> datetime | None:
+        """The latest due time among those."""
+        return max((timer.due for timer in self._ripe.values()), default=None)
+
     def take(self, changes: Iterable[Deadline]) -> None:
         """Bring ``changes`` into force, in their order."""
         for change in changes:

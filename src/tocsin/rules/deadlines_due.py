@@ -54,7 +54,7 @@ def dues(
     """The deadline of each (rule, run), each run as of its own instant; left out where nothing is waited for."""
     wanted = [(rule, run) for rule, run in pairs if run in facts and rule.absence is not None]
     spells = _spells(wanted, facts, reader, whens)
-    still = _changes({run: whens[run].seq for rule, run in wanted if _form(rule) is Form.UNCHANGED}, reader)
+    still = _changes({run: whens[run].seq for rule, run in wanted if _form(rule) is Form.UNCHANGED}, facts, reader)
     usual = _usual(wanted, whens, reader)
     waits: dict[tuple[Rule, str], tuple[int, int]] = {}  # since when, how long
     for rule, run in wanted:
@@ -153,7 +153,7 @@ def consumers_of(facts: Mapping[str, Fact], reader: LogReader, as_of: AsOf) -> d
     """Which consumers brought the events of runs."""
     found: dict[str, set[str]] = {run: {facts[run].consumer} - {""} for run in as_of}
     if as_of:
-        rows_sql, params = rows_of(reader, as_of)
+        rows_sql, params = rows_of(reader, as_of, facts)
         table = reader.select(f"SELECT DISTINCT RunId, Consumer FROM ({rows_sql})", params)
         for run, consumer in zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True):
             found[run].add(consumer)
@@ -171,7 +171,7 @@ def _spells(
             wanted[rule.absence.statuses].add(run)
     if not wanted:
         return {}
-    rows_sql, params = rows_of(reader, {run: whens[run].seq for run in set().union(*wanted.values())})
+    rows_sql, params = rows_of(reader, {run: whens[run].seq for run in set().union(*wanted.values())}, facts)
     events: dict[str, list[RunEvent]] = defaultdict(list)
     for seen in history.read(reader, rows_sql, params):
         events[seen.run_id].append(seen.event)
@@ -208,11 +208,11 @@ def spell(events: Iterable[RunEvent], statuses: Collection[str]) -> int | None:
     return since
 
 
-def _changes(as_of: AsOf, reader: LogReader) -> dict[str, int]:
+def _changes(as_of: AsOf, facts: Mapping[str, Fact], reader: LogReader) -> dict[str, int]:
     """When the progress of runs last changed; runs that never said any are left out."""
     if not as_of:
         return {}
-    rows_sql, params = rows_of(reader, as_of)
+    rows_sql, params = rows_of(reader, as_of, facts)
     beats_sql, _ = beats_of(as_of)
     table = reader.select(
         "WITH said AS ("

@@ -179,20 +179,27 @@ def count_active(reader: LogReader, hi: int) -> int:
     return int(reader.select(sql, {"as_of": hi}).column(0)[0].as_py())
 
 
-def rows_of(reader: LogReader, as_of: AsOf) -> tuple[str, dict[str, object]]:
-    """As ``history.run_rows``, also for a hundred thousand runs: SQL of all their rows up to their commits, and its parameters."""
+def rows_of(reader: LogReader, as_of: AsOf, facts: Mapping[str, Fact] | None = None) -> tuple[str, dict[str, object]]:
+    """As ``history.run_rows``, also for a hundred thousand runs: SQL of all their rows up to their commits, and its parameters.
+
+    ``facts`` of all of them, where known, say between which times the rows lie.
+    """
     asked, params = _asked(as_of)
-    table = reader.select(
-        "SELECT epoch_us(min(FirstTime)), epoch_us(max(LastTime)) FROM Runs"
-        " WHERE RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))",
-        {"runs": params["runs"]},
-    )
+    if facts is None:
+        table = reader.select(
+            "SELECT epoch_us(min(FirstTime)), epoch_us(max(LastTime)) FROM Runs"
+            " WHERE RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))",
+            {"runs": params["runs"]},
+        )
+        first, last = (table.column(i).to_pylist()[0] for i in range(2))
+    else:
+        times = [(f.first_us, f.last_us) for f in map(facts.__getitem__, as_of) if f.first_us is not None and f.last_us]
+        first, last = min((t[0] for t in times), default=0), max((t[1] for t in times), default=0)
     sql = (
         f"SELECT e.* FROM RunStatusChanged AS e JOIN {asked} AS asked ON e.RunId = asked.run AND e.CommitSeq <= asked.upto"
         " WHERE TimeGenerated >= make_timestamp($first::BIGINT) AND TimeGenerated <= make_timestamp($last::BIGINT)"
         " AND CommitSeq <= $hi"
     )
-    first, last = (table.column(i).to_pylist()[0] for i in range(2))
     return sql, {**params, "first": first or 0, "last": last or 0, "hi": max(as_of.values(), default=0)}
 
 

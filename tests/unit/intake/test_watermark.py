@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.intake.watermark import GraceWatermark, KafkaWatermark, SilenceWatch
+from tocsin.intake.watermark import PENDING_PAUSE, GraceWatermark, KafkaWatermark, SilenceWatch, Wanted
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -88,3 +88,41 @@ def test_a_source_that_promises_nothing_is_never_silent() -> None:
     """No expectation, no judgement."""
     watch = SilenceWatch(None, at(0))
     assert (None, False) == (watch.breaks_at(), watch.silent(at(9999)))
+
+
+def ask(wanted: Wanted, after: float) -> bool:
+    return wanted.asks(NOON + timedelta(seconds=after))
+
+
+def test_a_time_that_is_waited_for_is_asked_about_when_it_comes() -> None:
+    """Once: later questions are for what comes later."""
+    wanted = Wanted()
+    wanted.expect([NOON + timedelta(seconds=1)])
+    assert (ask(wanted, 0.9), ask(wanted, 1)) == (False, True)
+    wanted.asked(NOON + timedelta(seconds=1))
+    assert not ask(wanted, 2)
+
+
+def test_what_was_asked_about_before_it_came_is_asked_about_again() -> None:
+    wanted = Wanted()
+    wanted.asked(NOON + timedelta(seconds=0.5))
+    wanted.expect([NOON + timedelta(seconds=0.7), NOON + timedelta(seconds=5)])
+    assert (ask(wanted, 0.69), ask(wanted, 0.71)) == (False, True)
+
+
+def test_questions_keep_a_pause() -> None:
+    wanted = Wanted()
+    wanted.asked(NOON)
+    wanted.expect([NOON + timedelta(milliseconds=1)])
+    assert (ask(wanted, 0.049), ask(wanted, 0.05)) == (False, True)
+
+
+def test_records_are_waited_for_no_longer_than_until_something_is_to_be_done() -> None:
+    wanted, longest, ms = Wanted(), timedelta(milliseconds=200), timedelta(milliseconds=1)
+    assert longest == wanted.patience(NOON, longest, pending=True)
+    wanted.expect([NOON + 120 * ms])
+    assert 120 * ms == wanted.patience(NOON, longest, pending=True)
+    assert ms == wanted.patience(NOON + 121 * ms, longest, pending=False)
+    wanted.asked(NOON + 121 * ms)
+    assert longest == wanted.patience(NOON + 122 * ms, longest, pending=False)
+    assert PENDING_PAUSE == wanted.patience(NOON + 122 * ms, longest, pending=True)

@@ -29,7 +29,7 @@ from tocsin.errors import TocsinError
 from tocsin.intake.connectors.base import Connector, Sink
 from tocsin.intake.connectors.kafka_session import Session
 from tocsin.intake.consumer import Consumer
-from tocsin.intake.watermark import KafkaWatermark, SilenceWatch
+from tocsin.intake.watermark import KafkaWatermark, SilenceWatch, Wanted
 from tocsin.metrics.registry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -70,9 +70,18 @@ class KafkaConnector(Connector):
     """Reads the topics of one consumer."""
 
     def __init__(
-        self, consumer: Consumer, home: Mapping[str, Any], *, instance: str, metrics: Metrics, clock: Clock
+        self,
+        consumer: Consumer,
+        home: Mapping[str, Any],
+        *,
+        instance: str,
+        metrics: Metrics,
+        clock: Clock,
+        moved: Callable[[], None] = lambda: None,
     ) -> None:
-        """``home`` are tocsin.yaml's settings as kafka-python takes them (``KafkaSettings.client()``)."""
+        """``home`` are tocsin.yaml's settings as kafka-python takes them (``KafkaSettings.client()``); ``moved`` is called when the
+        watermark has moved on.
+        """
         self._consumer = consumer
         self._settings = client_settings(consumer, home, instance)
         self._from_end = {**home, **(consumer.file.kafka.settings if consumer.file.kafka else {})}.get(
@@ -81,6 +90,8 @@ class KafkaConnector(Connector):
         self._metrics = metrics
         self._clock = clock
         self._watermark = KafkaWatermark()
+        self.wanted = Wanted()
+        self._moved = moved
         self._silence = SilenceWatch(consumer.event_every, clock.now())
         self._reached: datetime | None = None
         self._session: Session | None = None
@@ -107,6 +118,7 @@ class KafkaConnector(Connector):
                     self._clock,
                     reached=self._note_reached,
                     watermark=self._watermark,
+                    wanted=self.wanted,
                     silence=self._silence,
                     announced=self._announced,
                     from_end=self._from_end,
@@ -132,7 +144,9 @@ class KafkaConnector(Connector):
                     session.close()
 
     def _note_reached(self, at: datetime | None) -> None:
-        self._reached = at
+        if at != self._reached:
+            self._reached = at
+            self._moved()
 
     def watermark(self) -> datetime | None:
         """See ``Connector.watermark``."""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -20,13 +20,13 @@ from tocsin.intake.connectors.base import Sink
 from tocsin.intake.connectors.kafka_client import Broker, GroupWatch, open_client
 from tocsin.intake.connectors.kafka_records import Slice, decode
 from tocsin.intake.consumer import Consumer
-from tocsin.intake.watermark import KafkaWatermark, Partition, SilenceWatch
+from tocsin.intake.watermark import KafkaWatermark, Partition, SilenceWatch, Wanted
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import Batch, Position, Receipt
 
 log = structlog.get_logger(__name__)
 
-POLL_MS = 200
+MS, POLL = timedelta(milliseconds=1), timedelta(milliseconds=200)
 """Longest wait for records, so that a stop is noticed soon."""
 TEND_SECONDS = 1.0
 """How often end offsets, idle partitions and topic ids are looked at and the group hears of positions."""
@@ -34,7 +34,7 @@ REQUEST_MS = 1000
 """Longest wait for an answer about offsets."""
 GAP_SECONDS, FULL_SECONDS = 0.2, 2.0
 """Pause before reading again after a refused batch: a hole; a store that is full, lost or failed."""
-_PUT_SECONDS = 0.05
+_PUT_SECONDS, _LAG = 0.05, "tocsin_intake_kafka_lag_records"
 STUCK_SECONDS = 20.0
 """After this long without records though there are some, another client is made."""
 
@@ -52,6 +52,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         *,
         reached: Callable[[datetime | None], None],
         watermark: KafkaWatermark,
+        wanted: Wanted,
         silence: SilenceWatch,
         announced: set[str],
         from_end: bool,
@@ -59,7 +60,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
     ) -> None:
         """Connect and subscribe. Raises KafkaError, SourceLost where it was to stop meanwhile."""
         self._consumer, self._sink, self._metrics, self._clock = consumer, sink, metrics, clock
-        self._reached, self._watermark, self._silence = reached, watermark, silence
+        self._reached, self._watermark, self._wanted, self._silence = reached, watermark, wanted, silence
         self._announced, self._from_end = announced, from_end
         self._at: dict[TopicPartition, int | None] = {}  # where the next batch starts; None: not known yet
         self._fresh: set[TopicPartition] = set()  # the next batch need not start at the stored position
@@ -72,9 +73,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stopping = stopping
         self._moved = clock.monotonic()  # when the client last gave records, or had none to give
         self._tended = float("-inf")
-        self.progressed = False
-        self.connected = True
-        self.trouble = ""
+        self.progressed, self.connected, self.trouble = False, True, ""
         self.missing: list[str] = []  # topics that do not exist
         self.lag: dict[tuple[str, int], int] = {}
         topics = list(consumer.file.kafka.topics) if consumer.file.kafka else []
@@ -102,6 +101,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                     self._settle([tp for tp in self._unsettled if self._broker.topic_id(tp.topic) is not None])
                 if self._clock.monotonic() - self._tended >= TEND_SECONDS:
                     self._tend()
+                elif self._wanted.asks(self._clock.now()):
+                    self._sample()
                 records = self._poll()
                 if records:
                     self._take(records)
@@ -112,7 +113,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _poll(self) -> Mapping[TopicPartition, list[Any]]:
         self._broker.finish_joining()
-        records: Mapping[TopicPartition, list[Any]] = self._client.poll(timeout_ms=POLL_MS)
+        patience = self._wanted.patience(self._clock.now(), POLL, pending=bool(self._pending))
+        records: Mapping[TopicPartition, list[Any]] = self._client.poll(timeout_ms=patience // MS)
         if records:
             self._moved = self._clock.monotonic()
         return records
@@ -128,8 +130,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             pass  # only lag tools read it
         self._client.close(timeout_ms=500)
         for topic, partition in self.lag:
-            self._metrics.drop("tocsin_intake_kafka_lag_records", consumer=self._consumer.name, topic=topic,
-                               partition=str(partition))  # fmt: skip
+            self._metrics.drop(_LAG, consumer=self._consumer.name, topic=topic, partition=str(partition))
 
     # --- what the group says: on the client's thread, while ours waits in poll ---
 
@@ -372,7 +373,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             self._put(Batch(positions=tuple(moved)))
 
     def _sample(self) -> None:
-        now = self._clock.now()
+        self._wanted.asked(now := self._clock.now())
         existing = self._broker.partitions(self._topics)
         self.missing = sorted(set(self._topics) - set(existing))
         if self.missing:
@@ -396,5 +397,4 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             if tp in self._at:
                 lag = max(0, end - self._stored.get((self._ids.get(tp.topic, tp.topic), tp.partition), 0))
                 self.lag[tp.topic, tp.partition] = lag
-                self._metrics.set("tocsin_intake_kafka_lag_records", lag, consumer=self._consumer.name, topic=tp.topic,
-                                  partition=str(tp.partition))  # fmt: skip
+                self._metrics.set(_LAG, lag, consumer=self._consumer.name, topic=tp.topic, partition=str(tp.partition))
