@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tocsin.config.durations import format_duration
 from tocsin.kql.prefilter import Predicate
@@ -40,7 +40,11 @@ class Explanation:
 
 
 def explain(rule: Rule) -> Explanation:
-    """Explain ``rule``."""
+    """Explain ``rule``; how one for each row of a table is evaluated, by its first row."""
+    if rule.each is not None and rule.each.rules:
+        first = explain(rule.each.rules[0])
+        rows = f"{rule.each.table}: {len(rule.each.rules)} rows, each a rule of its own; below is {first.name}"
+        return replace(first, name=rule.name, for_each=rows)
     window, row = rule.window, rule.row_plan
     reads = window.query.tables if window is not None else rule.plan.tables
     shape = window.query.shape if window is not None else rule.plan.shape
@@ -54,7 +58,7 @@ def explain(rule: Rule) -> Explanation:
         by=rule.by,
         carries=rule.carries,
         final=f"yes; where it is not known, after {format_duration(rule.final_after)}" if rule.final else "no",
-        for_each=f"{rule.each.table}: {len(rule.each.rules)} rows" if rule.each else "",
+        for_each=f"{rule.each.table}: no rows" if rule.each else "",
         collapse=rule.collapse.words if rule.collapse else "",
         tell_within=format_duration(rule.tell_within),
         prefilter=tuple(in_words(p) for p in rule.prefilter),

@@ -15,6 +15,7 @@ from tocsin.errors import ContentError
 from tocsin.kql.schema import schema_with
 from tocsin.model.alert import Why
 from tocsin.rules.each_pattern import Pattern
+from tocsin.rules.explain import explain
 from tocsin.rules.load import load_rules
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.testing import run_tests
@@ -254,3 +255,10 @@ def test_rows_that_are_alike_are_named(table: Loaded) -> None:
 def test_a_table_without_rows_tells_nothing(using: Callable[..., Engine]) -> None:
     e = using(SLOW, [])
     assert 0 == e.come(done("r1", "", 5))
+
+
+def test_explain_shows_one_of_the_rows(table: Loaded) -> None:
+    said = explain(table(SLOW).rules["slow"])
+    assert ("slow", "limits: 2 rows, each a rule of its own; below is slow[churn]") == (said.name, said.for_each)
+    assert "ExperimentName == 'churn'" in said.prefilter
+    assert "limits: no rows" == explain(table(SLOW, []).rules["slow"]).for_each
