@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from tests.unit.rules.conftest import NOON, Load
 from tocsin.model.intent import IntentKind
+from tocsin.model.maintenance import Maintenance
 from tocsin.rules.backtest import Backtest, NotYet, backtest
+from tocsin.rules.clocks import under
 from tocsin.rules.playground import HEARTBEAT, Playground, Step
 from tocsin.rules.ruleset import RuleSet
 
@@ -110,6 +112,23 @@ def test_whatever_happened_is_told_again(load: Load, story: list[dict[str, objec
 @given(story=events, name=st.sampled_from(sorted(RULES)))
 def test_as_if_live_every_event_arrives_when_it_happened(load: Load, story: list[dict[str, object]], name: str) -> None:
     told, again = lived(rule(load, name), batches(story, live=True), live=True)
+    assert told == again
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    story=events,
+    name=st.sampled_from(sorted(RULES)),
+    pauses=st.lists(st.tuples(st.integers(-30, 300), st.integers(1, 120), st.integers(0, 20)), min_size=1, max_size=3),
+)
+def test_what_was_under_maintenance_is_so_again(
+    load: Load, story: list[dict[str, object]], name: str, pauses: list[tuple[int, int, int]]
+) -> None:
+    """A backtest knows the maintenances that are announced; deadlines move there as they do live."""
+    announced = [
+        Maintenance(begin=NOON + b * MINUTE, end=NOON + (b + n) * MINUTE, settle=s * MINUTE) for b, n, s in pauses
+    ]
+    told, again = lived(under(rule(load, name), announced), batches(story, live=False))
     assert told == again
 
 
