@@ -5,14 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.eventually import eventually
+from tests.unit.config.test_calendars import Answers, server
 from tocsin.app.calendars import refresh_calendars
-from tocsin.app.content import gather, rules_of
-from tocsin.clock import ManualClock
+from tocsin.app.content import Content, gather, load_content, rules_of
+from tocsin.app.reloading import Reloader
+from tocsin.clock import ManualClock, SystemClock
 from tocsin.config.home import Home
 from tocsin.config.watch import Watch
 from tocsin.errors import Problem
+from tocsin.metrics.registry import Metrics
 from tocsin.notify.oncall import OnCall
 from tocsin.rules.clocks import pauses_of
+
+__all__ = ["server"]  # a fixture
 
 RULES = """
 rules:
@@ -95,3 +101,33 @@ def test_nothing_is_fetched_where_there_is_no_url(home: Home) -> None:
     """Asked each hour."""
     clock = ManualClock(datetime(2026, 11, 25, tzinfo=UTC) + timedelta(hours=1))
     assert not refresh_calendars(OnCall(), home, clock)
+
+
+def test_a_running_tocsin_takes_other_days_of_a_url_into_force(home: Home, server: Answers) -> None:
+    """Asked each hour, fetched once a day; what says the same reloads nothing."""
+    server.give(ICS.encode())
+    path = home.path / "rules/oncall/days.yaml"
+    path.write_text(DAYS.replace("calendars/company.ics", f"'{server.url}'"))
+    clock = ManualClock(SystemClock().now())
+    taken: list[Content] = [load_content(home)]
+    reloader = Reloader(
+        home,
+        home.settings(),
+        Metrics(),
+        clock=clock,
+        content=lambda: taken[-1],
+        take=taken.append,
+        refused=lambda e: pytest.fail(str(e)),
+    )
+    reloader.start()
+    try:
+        clock.advance(timedelta(hours=25))
+        eventually(lambda: server.asked == 2, within=10)
+        server.give(ICS.replace("20261231", "20261230").encode())
+        clock.advance(timedelta(hours=25))
+        eventually(lambda: len(taken) == 2, within=10)
+    finally:
+        reloader.stop()
+    nightly = taken[-1].rules.rules["nightly"]
+    assert nightly.awaited is not None
+    assert [False, True] == [date(2026, 12, d) in nightly.awaited.calendar for d in (31, 30)]
