@@ -1,9 +1,13 @@
 """The one thread that writes events: queued batches become commits of the log store.
 
 Group commit comes by itself: while one commit is written, batches queue up, and the next commit takes all of them. A lone
-batch is committed at once.
+batch is committed at once. Streams (batches with positions, that is Kafka) have a lane of their own, so that a backlog of
+theirs neither fills the queue for whoever waits for an answer nor stands before him: while both wait, a commit takes a little
+of each and is short.
 
-    connectors ──put──► [ queue, bounded in messages and bytes ] ──► append ──► futures done ──► evaluator woken
+    streams ──put──► [ lane, bounded ] ─┐
+                                        ├─► append ──► futures done ──► evaluator woken
+    others ──put───► [ lane, bounded ] ─┘
 """
 
 from __future__ import annotations
@@ -28,10 +32,14 @@ log = structlog.get_logger(__name__)
 
 MAX_ROWS = 20_000
 """Messages of one commit, at most (a single larger batch is still one commit)."""
+SHARED_ROWS = 2000
+"""Messages that a commit takes of each lane while both wait, at most (a single larger batch goes whole)."""
 MAX_QUEUED = 60_000
-"""Messages that may wait before ``put`` blocks."""
-MAX_QUEUED_BYTES = 64 << 20
-"""Payload bytes that may wait before ``put`` blocks."""
+"""Messages that may wait in a lane before ``put`` blocks."""
+STREAM_BYTES = 48 << 20
+"""Payload bytes of streams that may wait before ``put`` blocks."""
+OTHER_BYTES = 16 << 20
+"""Payload bytes of all others that may wait before ``put`` blocks."""
 
 
 @dataclass(slots=True)
@@ -40,6 +48,45 @@ class _Item:
     messages: int
     size: int
     done: Future[Receipt]
+
+
+class _Lane:
+    """Batches that wait, in order; used under the writer's lock."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._items: deque[_Item] = deque()
+        self._messages = self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def has_room(self) -> bool:
+        return self._messages < MAX_QUEUED and self._bytes < self._most_bytes
+
+    def put(self, item: _Item) -> None:
+        self._items.append(item)
+        self._messages += item.messages
+        self._bytes += item.size
+
+    def take(self, rows: int) -> list[_Item]:
+        """The first batches, of ``rows`` messages together at most, but at least one."""
+        taken: list[_Item] = []
+        while self._items and (not taken or self._items[0].messages <= rows):
+            item = self._items.popleft()
+            rows -= item.messages
+            self._messages -= item.messages
+            self._bytes -= item.size
+            taken.append(item)
+        return taken
+
+    def empty(self) -> list[_Item]:
+        """All of them."""
+        taken = list(self._items)
+        self._items.clear()
+        self._messages = self._bytes = 0
+        return taken
 
 
 def _size(batch: Batch) -> int:
@@ -67,9 +114,7 @@ class Writer(Sink):
         self._clock = clock
         self._on_commit = on_commit
         self._max_rows = max_rows
-        self._queue: deque[_Item] = deque()
-        self._messages = 0
-        self._bytes = 0
+        self._streams, self._others = _Lane(STREAM_BYTES), _Lane(OTHER_BYTES)
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._drained = threading.Condition(self._lock)
@@ -101,21 +146,17 @@ class Writer(Sink):
     def put(self, batch: Batch, timeout: float | None = None) -> Future[Receipt]:
         """See ``Sink.put``."""
         item = _Item(batch, batch.messages, _size(batch), Future())
+        lane = self._streams if batch.positions else self._others
         with self._lock:
-            if not self._drained.wait_for(self._has_room, timeout):
+            if not self._drained.wait_for(lambda: self._closing or self._lost or lane.has_room, timeout):
                 raise TimeoutError("intake queue is full")
             if self._closing:
                 raise StoreError("tocsin is stopping")
             if self._lost:
                 raise StoreLost(self.trouble)
-            self._queue.append(item)
-            self._messages += item.messages
-            self._bytes += item.size
+            lane.put(item)
             self._filled.notify()
         return item.done
-
-    def _has_room(self) -> bool:
-        return self._closing or self._lost or (self._messages < MAX_QUEUED and self._bytes < MAX_QUEUED_BYTES)
 
     def positions(self, cluster: str, topic_id: str) -> Mapping[int, int]:
         """See ``Sink.positions``."""
@@ -128,24 +169,21 @@ class Writer(Sink):
     def _run(self) -> None:
         while True:
             with self._lock:
-                self._filled.wait_for(lambda: self._queue or self._closing)
-                if not self._queue:
+                self._filled.wait_for(lambda: self._waiting or self._closing)
+                if not self._waiting:
                     return
                 items = self._take()
-                self._metrics.set("tocsin_intake_queue_batches", len(self._queue))
+                self._metrics.set("tocsin_intake_queue_batches", self._waiting)
                 self._drained.notify_all()
             self._write(items)
 
+    @property
+    def _waiting(self) -> int:
+        return len(self._streams) + len(self._others)
+
     def _take(self) -> list[_Item]:
-        items: list[_Item] = []
-        rows = 0
-        while self._queue and (not items or rows + self._queue[0].messages <= self._max_rows):
-            item = self._queue.popleft()
-            rows += item.messages
-            self._messages -= item.messages
-            self._bytes -= item.size
-            items.append(item)
-        return items
+        rows = min(SHARED_ROWS, self._max_rows) if self._streams and self._others else self._max_rows
+        return self._others.take(rows) + self._streams.take(rows)
 
     def _write(self, items: list[_Item]) -> None:
         began = self._clock.monotonic()
@@ -188,9 +226,7 @@ class Writer(Sink):
         log.error("store_lost", error=str(error))
         with self._lock:
             self._lost = True
-            items = items + list(self._queue)
-            self._queue.clear()
-            self._messages = self._bytes = 0
+            items = items + self._others.empty() + self._streams.empty()
             self._drained.notify_all()
         for item in items:
             item.done.set_exception(StoreLost(str(error)))

@@ -84,6 +84,29 @@ def test_batches_that_queue_up_become_one_commit(store: Gate, writer: Writer) ->
     assert 10 == store.select("SELECT count(*) AS n FROM RunStatusChanged").to_pylist()[0]["n"]
 
 
+def test_a_backlog_of_a_stream_does_not_stand_before_others(store: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a full lane of Kafka batches waiting, one without positions is taken at once and goes with the next commit, which
+    is short; the stream goes on in its order."""
+    monkeypatch.setattr("tocsin.app.writer.SHARED_ROWS", 20)
+    monkeypatch.setattr("tocsin.app.writer.MAX_QUEUED", 90)
+    writer = Writer(store, Metrics(), ManualClock(NOW), lambda _: None)
+    ids = [f"k{i}" for i in range(100)]
+    backlog = [writer.put(events(*ids[at : at + 10], start=at)) for at in range(0, 90, 10)]
+    with pytest.raises(TimeoutError):
+        writer.put(events(*ids[90:], start=90), timeout=0)
+    single = writer.put(events("single"), timeout=0)
+    writer.start()
+    store.gate.set()
+    assert 1 == single.result(10).accepted
+    assert [10] * 9 == [f.result(10).accepted for f in backlog]
+    assert [3, 7] == store.seen
+    assert "single" in {
+        r["EventId"] for r in store.select("SELECT EventId FROM RunStatusChanged WHERE CommitSeq = 1").to_pylist()
+    }
+    assert {0: 90} == store.positions("c", "t1")
+    writer.stop()
+
+
 def test_only_the_batch_beyond_its_position_fails(store: Gate, writer: Writer) -> None:
     store.gate.set()
     assert 2 == writer.put(events("a", "b", start=0)).result(10).accepted
