@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
 
 from tests.unit.rules.conftest import Engine, Load
@@ -350,3 +351,27 @@ def test_a_late_word_from_between_two_ends_does_not_tell_the_end_again(engine: M
     assert 2 == len(all_told(e))
     e.come(parent("Queued", TimeGenerated="90s"))
     assert 2 == len(all_told(e))
+
+
+def test_a_rule_that_lagged_tells_of_its_sweeps_what_it_would_have_told(engine: Make) -> None:
+    """Each count is that of its own commit, though all are there when it is tried again."""
+    text = """
+    rules:
+      - name: sweep
+        query: RunStatusChanged | where Status == 'Failed' | lookup kind=leftouter owners on ExperimentName
+        collapse: {to: root, when: {failed: 20%, at_least: 2}, update: [50%, end]}
+    """
+    lagging, prompt = engine(text), engine(text)
+    owners = pa.table({"ExperimentName": ["churn"], "team": ["ranking"]})
+    prompt.log.set_table("owners", owners)
+    for e in (lagging, prompt):
+        e.at("1s").come(parent(), *(child(n, "Running") for n in range(6)))
+        for n in range(4):
+            e.at(f"{2 + n}s").come(child(n))
+        e.at("9s").come(*(child(n, "Running") for n in range(6, 9)), parent("Completed"))
+    assert [] == all_told(lagging)
+    lagging.log.set_table("owners", owners)
+    lagging.at("1m").tick()
+    assert ["sweep1: 2 of 6 failed", "sweep1: 3 of 6 failed", "sweep1: 4 of 9 failed, Completed"] == words(prompt)
+    assert words(prompt) == words(lagging)
+    assert [i.id for i in all_told(prompt)] == [i.id for i in all_told(lagging)]
