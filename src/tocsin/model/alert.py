@@ -55,6 +55,7 @@ class Why(StrEnum):
     RECOVERED = "recovered"
     NO_DATA = "no data"
     DEADLINE = "deadline passed"
+    LIMITED = "limited"
     COLLAPSED = "counts for its parent's alert"
     ENOUGH_CHILDREN = "enough of its runs match"
     TOO_FEW_CHILDREN = "too few of its runs match"

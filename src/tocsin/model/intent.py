@@ -22,6 +22,10 @@ class IntentKind(StrEnum):
     ADMIN = "admin"  # tocsin's own trouble, to admin_email
 
 
+LIMIT = "limit"
+"""Key of an intent's data: it is beyond its rule's limit, and waits to be a line of a digest: {until, per, told, seconds}."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleInfo:
     """What notify needs to know of a rule, frozen at the version that fired. Kept in state by ``version``."""
@@ -62,6 +66,11 @@ class Intent:
     commit_seq: int
     at: datetime  # T of the evaluation; UTC
     event_time: datetime | None = None  # TimeGenerated of the event; UTC
+
+    @property
+    def limited(self) -> bool:
+        """Whether it is only told by a digest."""
+        return LIMIT in self.data
 
     @property
     def id(self) -> str:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.notify.digests import is_limited
 from tocsin.notify.pipeline import Book, cap
-from tocsin.notify.render import Press, hold, sum_up
+from tocsin.notify.render import Press, by_cap, hold, sum_up
 from tocsin.notify.values import Capped, CapRule, Letter
 from tocsin.state.interface import State
 
@@ -30,6 +31,8 @@ class Caps:
         """Find out who is held. Raises StoreError."""
         self._holding = {}
         for held in self._state.deliveries(state=DeliveryState.HELD, limit=_ALL):
+            if is_limited(held):
+                continue
             known = self._holding.get(held.address)
             self._holding[held.address] = min(known, held.next_at) if known else held.next_at
 
@@ -84,10 +87,11 @@ class Caps:
         for address, until in list(self._holding.items()):
             if until > now:
                 continue
-            held = self._state.deliveries(state=DeliveryState.HELD, address=address, limit=_MOST)
+            found = self._state.deliveries(state=DeliveryState.HELD, address=address, limit=_MOST)
+            held = [d for d in found if not is_limited(d)]
             ripe = sorted((d for d in held if d.next_at <= now), key=lambda d: (d.created_at, d.id))
             later = [d.next_at for d in held if d.next_at > now]
-            if len(held) == _MOST:
+            if len(found) == _MOST:
                 pass  # there may be more: looked at again at once
             elif later:
                 self._holding[address] = min(later)
@@ -96,5 +100,5 @@ class Caps:
             if ripe:
                 recipient = book.written(address, ripe[0].receiver, "is capped")
                 rule = self._rule or CapRule(mails=0, window=now - now)
-                made.append((sum_up(ripe, recipient, rule, self._press, now), [d.id for d in ripe]))
+                made.append((sum_up(ripe, recipient, by_cap(rule), self._press, now), [d.id for d in ripe]))
         return made

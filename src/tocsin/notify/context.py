@@ -165,15 +165,16 @@ class Bunch:
 class Summary:
     """Many told as one: beyond a cap, or too old to tell each."""
 
-    kind: str  # cap, catch-up
+    kind: str  # cap, limit, catch-up
     count: int
     experiments: int  # 0 where unknown
     since: datetime | None
     until: datetime | None
-    window: timedelta | None  # of the cap
-    mails: int  # of the cap
+    window: timedelta | None  # of the cap or limit
+    mails: int  # that it lets through one by one
     bunches: tuple[Bunch, ...]  # most frequent first, at most ten
     more: int  # how many are in no bunch shown
+    per: str = ""  # of a limit: of what it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from tocsin.model.intent import Intent, RuleInfo
 from tocsin.notify.addresses import Allows
 from tocsin.notify.caps import Caps
 from tocsin.notify.circuit import Backoff
+from tocsin.notify.digests import Digests, is_limited
 from tocsin.notify.facts import FactsReader
 from tocsin.notify.oncall import OnCall
 from tocsin.notify.pipeline import DEFAULT, Book, group, route
@@ -87,6 +88,7 @@ class Notifier:
             keep_trying=options.keep_trying,
         )  # fmt: skip
         self._caps = Caps(options.cap, state, self._press)
+        self._digests = Digests(state, self._press)
         self._infos: dict[str, RuleInfo] = {}
         self._threads = ThreadPoolExecutor(2, "tocsin-notify")
         self._looking: asyncio.Future[Facts] | None = None
@@ -142,7 +144,7 @@ class Notifier:
 
     async def drain(self) -> None:
         """Group all intents and send all that is due now; for tests and one-shot commands, not while ``run`` runs."""
-        await self._call(self._caps.load)
+        await self._call(self._load)
         sending = asyncio.create_task(self._renew().run())
         settling = asyncio.create_task(self._settle())
         try:
@@ -183,7 +185,7 @@ class Notifier:
             self._woken.clear()
             try:
                 if not loaded:
-                    await self._call(self._caps.load)
+                    await self._call(self._load)
                     loaded = True
                 while await self._pass():
                     pass
@@ -194,16 +196,26 @@ class Notifier:
                 await _first(stop.wait(), wait)
                 wait = min(wait * 2, 30.0)
                 continue
-            due = self._caps.next_due()
+            due = self._next_due()
             patience = _LOOK if due is None else (due - self._clock.now()).total_seconds()
             await _first(self._woken.wait(), min(max(patience, 0.01), _LOOK))
 
+    def _load(self) -> None:
+        self._caps.load()
+        self._digests.load()
+
+    def _next_due(self) -> datetime | None:
+        return min(filter(None, (self._caps.next_due(), self._digests.next_due())), default=None)
+
     async def _pass(self) -> bool:
         """One batch of intents, and the summaries that are due; whether there may be more."""
-        now, due = self._clock.now(), self._caps.next_due()
+        now, due = self._clock.now(), self._next_due()
         summed = due is not None and due <= now
         if summed:
-            for summary, listed in await self._call(lambda: self._caps.due(now, self._book())):
+            book = self._book()
+            for summary, listed in await self._call(
+                lambda: [*self._caps.due(now, book), *self._digests.due(now, book)]
+            ):
                 await self._put([summary], [], listed)
         intents, more = await self._call(self._read)
         if intents:
@@ -266,7 +278,8 @@ class Notifier:
 
     async def _write(self, intents: Sequence[Intent], letters: Sequence[Letter], asked: asyncio.Task[Facts]) -> None:
         now = self._clock.now()
-        capped = await self._call(lambda: self._caps.cap(letters, now))
+        beyond = [letter for letter in letters if letter.limited]
+        capped = await self._call(lambda: self._caps.cap([one for one in letters if not one.limited], now))
         groups = {(letter.recipient.address, letter.group) for letter in capped.through}
         threads = dict(await self._call(lambda: self._state.threads(groups)))
         facts = await asked
@@ -280,7 +293,7 @@ class Notifier:
                 self._metrics.inc("tocsin_notify_template_errors_total")
             made.append(delivery)
             await asyncio.sleep(0)  # lanes go on sending
-        made += self._caps.hold(capped.held, now)
+        made += self._caps.hold(capped.held, now) + self._digests.hold(beyond, now)
         await self._put(made, [i.id for i in intents])
 
     def _deliver(
@@ -296,7 +309,7 @@ class Notifier:
         now = self._clock.now()
         await self._call(lambda: self._state.put_deliveries(made, consumed, now, listed))
         point("after_deliveries")
-        held = sum(d.state is DeliveryState.HELD for d in made)
+        held = sum(d.state is DeliveryState.HELD and not is_limited(d) for d in made)
         if held:
             self._metrics.inc("tocsin_notify_capped_total", held)
         self._sender.offer([d for d in made if d.state is DeliveryState.READY])

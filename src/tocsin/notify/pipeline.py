@@ -196,7 +196,9 @@ def group(routed: Iterable[Routed]) -> list[Letter]:
             key = (recipient.address.lower(), *what)
             known = letters.get(key)
             told = (*(known.told if known else ()), (intent, item.info))
-            told = tuple(sorted(told, key=lambda t: t[0].severity))  # stable: of equals the first stays first
+            told = tuple(
+                sorted(told, key=lambda t: (t[0].limited, t[0].severity))
+            )  # stable: of equals the first stays first
             severest = recipient if known is None or told[0][0] is intent else known.recipient
             letters[key] = Letter(recipient=severest, told=told)
     return list(letters.values())

@@ -133,7 +133,25 @@ def hold(letter: Letter, until: datetime, press: Press, now: datetime) -> Delive
     return replace(held, state=DeliveryState.HELD, next_at=until, message=json.dumps(line, ensure_ascii=False).encode())
 
 
-def sum_up(held: Sequence[Delivery], recipient: Recipient, cap: CapRule, press: Press, now: datetime) -> Delivery:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why mails come together."""
+
+    kind: str  # cap, limit
+    window: timedelta
+    mails: int  # that come one by one
+    because: str  # why the reader gets it, a sentence
+    rule: str = "tocsin"  # whose limit it is
+    per: str = ""  # of a limit: what it counts apart, in words
+
+
+def by_cap(cap: CapRule) -> Reason:
+    """That there were too many for an address."""
+    because = f"You get this because more than {cap.mails} mails were due to you within the window of smtp.cap."
+    return Reason(kind="cap", window=cap.window, mails=cap.mails, because=because)
+
+
+def sum_up(held: Sequence[Delivery], recipient: Recipient, why: Reason, press: Press, now: datetime) -> Delivery:
     """One mail in place of ``held``, all of one address."""
     found = [_line(d) for d in held]
     lines = [line for line, _ in found]
@@ -143,12 +161,15 @@ def sum_up(held: Sequence[Delivery], recipient: Recipient, cap: CapRule, press: 
     bunches, more = _bunches(lines)
     id = fingerprint("summary", held[0].address.lower(), *sorted(d.id for d in held))
     summary = c.Summary(
-        kind="cap", count=len(held), experiments=len(experiments), since=min(line.at for line in lines),
-        until=max(line.at for line in lines), window=cap.window, mails=cap.mails, bunches=bunches, more=more,
+        kind=why.kind, count=len(held), experiments=len(experiments), since=min(line.at for line in lines),
+        until=max(line.at for line in lines), window=why.window, mails=why.mails, bunches=bunches, more=more,
+        per=why.per,
     )  # fmt: skip
     subject = _numbers(len(held), runs, len(experiments), bunches)
-    because = f"You get this because more than {cap.mails} mails were due to you within the window of smtp.cap."
-    made = press.templates.render("summary", _mail_of(summary, subject, worst, recipient, because, press, now))
+    if why.kind == "limit":
+        subject = one_line(f"{why.rule}: {subject}")
+    seen = _mail_of(summary, subject, worst, recipient, why.because, press, now, rule=why.rule)
+    made = press.templates.render("summary", seen)
     delivery = Delivery(
         id=id, address=held[0].address, receiver=held[0].receiver, group=f"summary/{id}",
         rules=tuple(dict.fromkeys(rule for d in held for rule in d.rules))[:50], severity=worst.word,

@@ -53,6 +53,11 @@ class Letter:
         return self.told[0][1]
 
     @property
+    def limited(self) -> bool:
+        """Whether all that it tells is beyond the limits of its rules: then it waits for a digest."""
+        return all(intent.limited for intent, _ in self.told)
+
+    @property
     def group(self) -> str:
         """What threads it: the run, else the alert."""
         return group_of(self.intent)

@@ -29,6 +29,7 @@ from tocsin.rules.checks import (
     table_columns,
 )  # fmt: skip
 from tocsin.rules.endings import absence_terms
+from tocsin.rules.limits import limit_of
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
 from tocsin.rules.unsupported import unsupported_beside, window_only
@@ -77,6 +78,7 @@ def compile_awaited(
     check_fields(columns, by, keep, labels, faults)
     summary = checked_template(model.summary, ("summary",), None, faults)
     terms = absence_terms(model, said, faults)
+    limit = limit_of(model, said, {*columns, *by, *labels}, faults)
     check_targets(said, faults)
     reference = {table: dict(columns)} if table else {}
     check_test_tables(model.tests, reference, faults)
@@ -107,6 +109,7 @@ def compile_awaited(
             items=items,
             terms=terms,
         ),
+        limit=limit,
         final=False,
         final_after=FINAL_AFTER,
         tell_within=said(lambda m: m.tell_within, "tell_within") or TELL_WITHIN,

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tocsin.alerts.conditions import Look, Step, look
-from tocsin.model.alert import ConditionState, Transition, instance_key
+from tocsin.model.alert import ConditionState, Transition, Why, instance_key
 from tocsin.model.instants import Timer, TimerKind
-from tocsin.model.intent import Intent
+from tocsin.model.intent import LIMIT, Intent, IntentKind
+from tocsin.rules import limits
 from tocsin.rules.history import moment, plain
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
@@ -82,9 +83,13 @@ def see(
                 at=seen.at,
             )
         )
+    beyond = before is not None and bool(before.data.get(LIMIT))
+    singly = True
     if step.tell is not None:
         root = about.fields.get("RootRunId")
-        memory.tell(
+        singly = limits.tell(
+            rule.name,
+            rule.limit,
             Intent(
                 rule=rule.name,
                 rule_version=rule.info.version,
@@ -106,5 +111,13 @@ def see(
                 event_time=about.event_time,
             ),
             rule.info,
+            memory,
+            beyond=beyond,
         )
+        fired = step.tell.kind is IntentKind.FIRED
+        if fired and rule.limit is not None and step.state is not None:
+            kept = {k: v for k, v in {**step.state.data, **(remember or {})}.items() if k != LIMIT}
+            memory.put_condition(replace(step.state, data=kept if singly else {**kept, LIMIT: True}))
+        if fired and not singly and step.changed:
+            memory.transitions[-1] = replace(memory.transitions[-1], reason=Why.LIMITED)
     return step

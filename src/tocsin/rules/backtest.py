@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from tocsin.clock import EPOCH, Clock
 from tocsin.errors import QueryError, TocsinError
 from tocsin.logstore.interface import CommitInfo, LogReader
-from tocsin.model.alert import Phase
+from tocsin.model.alert import Phase, Why
 from tocsin.model.heard import Heard
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Kind, Severity
@@ -94,6 +94,7 @@ class Backtest:
     by_kind: Mapping[str, int]
     most: Most | None
     stale: int  # older than `tell_within` when they came: recorded, not told
+    limited: int  # beyond the rule's limit: in digests, or dropped
     errors: tuple[str, ...]
     seconds: float
 
@@ -293,17 +294,19 @@ class _Tally:
     kinds: Counter[str] = field(default_factory=Counter)
     values: dict[str, Counter[str]] = field(default_factory=dict)
     stale: int = 0
+    limited: int = 0
     errors: list[str] = field(default_factory=list)
     broken: bool = False  # the rule as a whole failed
 
     def take(self, evaluation: Evaluation) -> bool:
         """Count it. Returns whether the rule works on."""
         self.stale += sum(t.after is Phase.STALE for t in evaluation.outcome.transitions)
+        self.limited += sum(t.reason is Why.LIMITED for t in evaluation.outcome.transitions)
         for failure in evaluation.failures:
             self.errors.append(f"{failure.error} (at {failure.at:%Y-%m-%d %H:%M:%S})")
             self.broken |= not failure.events
         for intent in sorted(evaluation.outcome.intents, key=lambda i: i.at):
-            if intent.kind is IntentKind.SUMMARY:
+            if intent.kind is IntentKind.SUMMARY or intent.limited:
                 continue
             self.count += 1
             self.kinds[str(intent.kind)] += 1
@@ -348,6 +351,7 @@ class _Tally:
             by_kind=dict(self.kinds),
             most=self.most(),
             stale=self.stale,
+            limited=self.limited,
             errors=tuple(dict.fromkeys(self.errors)),
             seconds=seconds,
         )

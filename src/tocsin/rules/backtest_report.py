@@ -77,6 +77,8 @@ def notes(found: Backtest) -> list[str]:
     if found.stale:
         hint = "" if found.as_if_live else "; for imported history try --as-if-live"
         out.append(f"{found.stale:,} more were older than tell_within when they arrived: recorded, not told{hint}")
+    if found.limited:
+        out.append(f"{found.limited:,} more were beyond its limit: in digests, or dropped, as it says")
     if found.told_count > len(found.told):
         out.append(f"the first {len(found.told):,} are listed")
     out += [f"the rule failed: {error}" for error in found.errors]

@@ -29,6 +29,7 @@ from tocsin.rules.checks import (
 from tocsin.rules.collapse import Collapsed, collapsed
 from tocsin.rules.collapse import faults as collapse_faults
 from tocsin.rules.endings import absence_terms, row_ending
+from tocsin.rules.limits import limit_of
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
 from tocsin.rules.unsupported import stray, unsupported, window_only
@@ -67,6 +68,10 @@ def compile_rule(
     waits = _absence(model, said, faults)
     collapse = _collapse(model, faults)
     ending = None if waits else row_ending(model, said, plan, faults)
+    names = None if fields is None else {*fields, *labels}
+    limit = None if model.collapse else limit_of(model, said, names, faults)
+    if model.collapse and "limit" in model.model_fields_set:
+        faults.add(("limit",), "does not go with collapse", "its children are told by one alert already")
     check_targets(said, faults)
     reference = reference_tables(schema, plan.tables if plan else ())
     if plan is not None:
@@ -91,6 +96,7 @@ def compile_rule(
         absence=waits,
         collapse=collapse,
         ending=ending,
+        limit=limit,
         final=final,
         final_after=final_after,
         tell_within=said(lambda m: m.tell_within, "tell_within") or TELL_WITHIN,

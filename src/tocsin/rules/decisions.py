@@ -12,6 +12,7 @@ from tocsin.model.alert import EventKey, Occurrence, Phase, Transition, Why
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, IntentKind
+from tocsin.rules import limits
 from tocsin.rules.history import Row, moment, plain, whole_rows
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
@@ -92,11 +93,10 @@ def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None
     labels = labels_of(rule, fields)
     keep = {name: fields.get(name) for name in rule.keep}
     memory.remember(occurrence)
-    memory.transitions.append(_transition(decision, occurrence, instance, {**keep, **labels}))
-    if rule.ending is not None:
-        keep_open(opened_alert(rule, occurrence, fields, decision.at), rule.ending, memory)
     root = fields.get("RootRunId")
-    memory.tell(
+    singly = limits.tell(
+        rule.name,
+        rule.limit,
         Intent(
             rule=rule.told_as,
             rule_version=rule.info.version,
@@ -116,7 +116,13 @@ def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None
             event_time=moment(decision.event.key.time_us),
         ),
         rule.info,
+        memory,
     )
+    why = decision.why if singly else Why.LIMITED
+    memory.transitions.append(_transition(decision, occurrence, instance, {**keep, **labels}, why))
+    if rule.ending is not None:
+        opened = opened_alert(rule, occurrence, fields, decision.at)
+        keep_open(replace(opened, told=singly), rule.ending, memory)
 
 
 def _record(decision: Decision, row: Mapping[str, object], memory: Memory) -> None:
@@ -178,7 +184,11 @@ def summary(rule: Rule, catch_up: CatchUp, at: datetime, commit_seq: int) -> Int
 
 
 def _transition(
-    decision: Decision, occurrence: Occurrence, instance: Mapping[str, object], carried: Mapping[str, object]
+    decision: Decision,
+    occurrence: Occurrence,
+    instance: Mapping[str, object],
+    carried: Mapping[str, object],
+    why: Why | None = None,
 ) -> Transition:
     recovers = decision.rule.ending is not None and decision.rule.ending.recovers
     return Transition(
@@ -187,7 +197,7 @@ def _transition(
         occurrence=occurrence.name,
         before=Phase.NONE,
         after=Phase.FIRING if recovers and occurrence.phase is Phase.TOLD else occurrence.phase,
-        reason=decision.why,
+        reason=why or decision.why,
         severity=decision.rule.severity,
         labels=carried,
         run_id=decision.run_id,

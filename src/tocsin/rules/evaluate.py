@@ -54,7 +54,11 @@ class Evaluation:
     @property
     def told(self) -> Mapping[tuple[str, str], int]:
         """How much was told, by rule and severity's word; summaries do not count."""
-        return Counter((i.rule, i.severity.word) for i in self.outcome.intents if i.kind is not IntentKind.SUMMARY)
+        return Counter(
+            (i.rule, i.severity.word)
+            for i in self.outcome.intents
+            if i.kind is not IntentKind.SUMMARY and not i.limited
+        )
 
     @property
     def stale(self) -> Mapping[str, int]:

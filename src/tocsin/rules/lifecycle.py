@@ -11,6 +11,7 @@ from tocsin.alerts.conditions import gone as ended_by
 from tocsin.alerts.openings import opened_of
 from tocsin.model.alert import ConditionState, Transition, Why
 from tocsin.model.instants import Timer, TimerKind
+from tocsin.rules.limits import kept_as
 from tocsin.rules.rule import told_as
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.windows_ticks import first_ticks
@@ -98,6 +99,7 @@ def _instances(
             if (end := ended_by(state, Why.RULE_CHANGED, at=now, commit_seq=head_seq)) is not None:
                 ended.append(replace(end, rule=told_as(end.rule)))
     for name in gone:
+        dropped += conditions(kept_as(name)).values()
         for state in conditions(name).values():
             if (end := ended_by(state, Why.RULE_GONE, at=now, commit_seq=head_seq)) is not None:
                 ended.append(replace(end, rule=told_as(end.rule)))

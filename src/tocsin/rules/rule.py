@@ -17,6 +17,7 @@ from tocsin.model.statuses import Kind, Severity
 from tocsin.rules.absence import Absence
 from tocsin.rules.absence_awaited import Awaited
 from tocsin.rules.collapse import Collapsed
+from tocsin.rules.limits import Limit
 from tocsin.rules.schema import InlineTest
 from tocsin.rules.templates import TemplateText
 
@@ -90,6 +91,7 @@ class Rule:
     awaited: Awaited | None = None  # of an absence rule with a schedule
     collapse: Collapsed | None = None  # of a row rule: one alert for a parent
     ending: Ending | None = None  # of a row rule whose alerts stay open
+    limit: Limit | None = None  # how many are told singly
     final: bool  # events of which another try follows are passed over; unknown ones wait for `final_after`
     final_after: timedelta
     tell_within: timedelta

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from tocsin.config.document import KeyPath
 from tocsin.rules.schema import Common, RuleModel, When
 
-RULE = frozenset({"limit"})
+RULE = frozenset[str]()
+"""None at present."""
 ROW_ONLY = frozenset({"collapse"})
 """Keys of rules about single events."""
 WINDOW_ONLY = frozenset({

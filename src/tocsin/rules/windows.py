@@ -17,9 +17,11 @@ from tocsin.alerts.conditions import LIVE, Look, LookKind, NoData, Step, look, m
 from tocsin.errors import QueryError
 from tocsin.kql.windowplan import AML, EVENTS, WindowPlan, window_plan
 from tocsin.logstore.interface import Limits, LogReader
-from tocsin.model.alert import ConditionState, Phase, instance_key
+from tocsin.model.alert import ConditionState, Phase, Why, instance_key
 from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.intent import LIMIT, IntentKind
 from tocsin.model.statuses import Severity
+from tocsin.rules import limits
 from tocsin.rules.history import micros
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Measured, Memory
@@ -292,7 +294,14 @@ def _decide(
     if step.changed:
         memory.transitions.append(transition(rule, instance, step, looked, ours, when.at, when.commit_seq))
     if step.tell is not None:
-        memory.tell(intent(rule, instance, step, looked, ours, seen, when.at, when.commit_seq), rule.info)
+        told = intent(rule, instance, step, looked, ours, seen, when.at, when.commit_seq)
+        singly = limits.tell(rule.name, rule.limit, told, rule.info, memory, beyond=bool(ours.get(LIMIT)))
+        if step.tell.kind is IntentKind.FIRED:
+            ours.pop(LIMIT, None)
+            if not singly:
+                ours[LIMIT] = True
+                if step.changed:
+                    memory.transitions[-1] = replace(memory.transitions[-1], reason=Why.LIMITED)
     if window.export:
         live = step.state is not None and step.state.phase in LIVE
         memory.measured.append(Measured(metric=window.export, instance=instance, value=looked.value if live else None))

@@ -32,6 +32,7 @@ from tocsin.rules.checks import (
 )  # fmt: skip
 from tocsin.rules.compile import meaning
 from tocsin.rules.endings import closes_after, repeats
+from tocsin.rules.limits import limit_of
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Life, Place, Rule, Window
 from tocsin.rules.schema import Defaults, RuleModel
 from tocsin.rules.unsupported import unsupported
@@ -82,7 +83,11 @@ def compile_window(
     check_targets(said, faults)
     query: WindowQuery | None = None
     texts = [*labels.values(), *annotations.values(), *([summary] if summary else [])]
-    carried = {*model.by, *keep, *([model.value] if model.value else ())}.union(*(t.names for t in labels.values()))
+    limited = said(lambda m: m.limit, "limit")
+    per = {name for name in (limited.per if limited else ()) if name not in labels}
+    carried = {*model.by, *keep, *per, *([model.value] if model.value else ())}.union(
+        *(t.names for t in labels.values())
+    )
     if len(problems) == before:
         query = _query(model, schema, made, carried.union(_OFTEN, *(text.names for text in texts)))
     if query is None or not carried <= query.columns.keys() or (model.value and not _counts(query, model.value)):
@@ -96,6 +101,8 @@ def compile_window(
             query = _query(model, schema, made, None, faults)
     else:
         check_fields(query.columns, model.by, keep, labels, faults)
+    known = query.columns if query is not None else _columns(model, schema, faults) if limited else None
+    limit = limit_of(model, said, None if known is None else {*known, *labels}, faults)
     reference = reference_tables(schema, query.tables if query else ())
     if query is not None:
         check_test_tables(model.tests, reference, faults)
@@ -124,6 +131,7 @@ def compile_window(
             beside=frozenset(_OFTEN) - {*model.by, *keep, model.value},
             max_instances=said(lambda m: m.max_instances, "max_instances") or MOST_INSTANCES,
         ),
+        limit=limit,
         final=False,
         final_after=FINAL_AFTER,
         tell_within=said(lambda m: m.tell_within, "tell_within") or TELL_WITHIN,

@@ -2,151 +2,24 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from email import message_from_bytes, policy
 
 import pytest
 
-from tests.unit.notify.make import EVENT, INFO, NOW, intent, press
-from tocsin.clock import ManualClock
+from tests.unit.notify.conftest import CUT, LATER, NEVER, OK, Line, Make, Wire, text_of
+from tests.unit.notify.make import EVENT, NOW, intent
+from tests.unit.notify.test_caps import CAP
 from tocsin.errors import StoreError
-from tocsin.metrics.registry import Metrics
 from tocsin.model.delivery import Delivery, DeliveryState
-from tocsin.model.intent import Intent, IntentKind, RuleInfo
-from tocsin.model.statuses import Severity
-from tocsin.notify.circuit import Backoff
-from tocsin.notify.facts import FactsReader, NoFacts
-from tocsin.notify.notifier import Notifier, NotifyOptions
+from tocsin.model.intent import Intent, IntentKind
+from tocsin.notify.facts import FactsReader
 from tocsin.notify.oncall import OnCall
 from tocsin.notify.pipeline import group
 from tocsin.notify.render import NOTICE
-from tocsin.notify.sender import Retry
-from tocsin.notify.transport import Connection, LocalTransport, Outcome, Reply, Transport, Unreachable
-from tocsin.notify.values import CapRule, Facts, Letter, Routed
-from tocsin.state.interface import Outcome as Evaluated
-from tocsin.state.sqlite import SqliteState
-
-OK = Reply(outcome=Outcome.ACCEPTED, text="250 ok")
-LATER = Reply(outcome=Outcome.DEFERRED, text="451 later")
-NEVER = Reply(outcome=Outcome.REFUSED, text="550 no such user")
-CUT = Reply(outcome=Outcome.NETWORK, text="connection lost", closed=True)
-
-
-class Wire(Transport):
-    """A transport whose other side is the test: what it answers, and when it can be reached."""
-
-    def __init__(self, answer: Callable[[Delivery], Reply] = lambda _: OK, *, lanes: int = 2, down: int = 0) -> None:
-        self.answer, self._lanes, self.down = answer, lanes, down
-        self.sent: list[Delivery] = []
-        self.connects = 0
-
-    @property
-    def lanes(self) -> int:
-        return self._lanes
-
-    @property
-    def local(self) -> bool:
-        return False
-
-    async def connect(self) -> Connection:
-        self.connects += 1
-        if self.down > 0:
-            self.down -= 1
-            raise Unreachable("nobody listens")
-        return _Line(self)
-
-
-class _Line(Connection):
-    def __init__(self, wire: Wire) -> None:
-        self._wire, self._open = wire, True
-
-    @property
-    def alive(self) -> bool:
-        return self._open
-
-    async def send(self, delivery: Delivery) -> Reply:
-        await asyncio.sleep(0)
-        self._wire.sent.append(delivery)
-        reply = self._wire.answer(delivery)
-        self._open = not reply.closed
-        return reply
-
-    async def close(self) -> None:
-        self._open = False
-
-
-class House:
-    """A state in memory, a clock that stands, and a notifier over them."""
-
-    def __init__(
-        self,
-        transport: Transport,
-        *,
-        cap: CapRule | None = None,
-        facts: FactsReader | None = None,
-        state: SqliteState | None = None,
-        clock: ManualClock | None = None,
-        oncall: OnCall | None = None,
-    ) -> None:
-        self.clock = clock or ManualClock(NOW)
-        self.state = state or SqliteState.open(None, clock=self.clock)
-        self.metrics = Metrics()
-        self.oncall = oncall or OnCall()
-        self.notifier = Notifier(
-            options=NotifyOptions(
-                default_receiver=("ops@example.org",),
-                admin_email=("admin@example.org",),
-                cap=cap,
-                facts_seconds=5,
-                retry=Retry(first=timedelta(seconds=10)),
-                circuit=Backoff(first=timedelta(milliseconds=1), longest=timedelta(milliseconds=5)),
-            ),
-            state=self.state,
-            oncall=lambda: self.oncall,
-            templates=press().templates,
-            facts=facts or NoFacts(),
-            transport=transport,
-            allows=lambda a: a.endswith("@example.org"),
-            metrics=self.metrics,
-            clock=self.clock,
-        )
-
-    def tell(self, *intents: Intent, infos: Sequence[RuleInfo] = (INFO,)) -> None:
-        self.state.commit(Evaluated(intents=intents, infos=tuple(infos)), self.clock.now())
-
-    def drain(self) -> None:
-        asyncio.run(self.notifier.drain())
-
-    def mails(self, state: DeliveryState | None = None) -> list[Delivery]:
-        return list(reversed(self.state.deliveries(state=state, limit=10_000)))
-
-    def count(self, name: str, **labels: str) -> float:
-        return self.metrics.registry.get_sample_value(name, labels) or 0.0
-
-
-Make = Callable[..., House]
-
-
-@pytest.fixture
-def house() -> Iterator[Make]:
-    made: list[House] = []
-
-    def make(transport: Transport, **more: object) -> House:
-        made.append(House(transport, **more))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.notifier.close()
-        each.state.close()
-
-
-def text_of(d: Delivery) -> str:
-    part = message_from_bytes(d.message, policy=policy.default).get_body(("plain",))
-    assert part is not None
-    return " ".join(str(part.get_content()).split())
-
+from tocsin.notify.transport import Connection, LocalTransport, Reply
+from tocsin.notify.values import Facts, Letter, Routed
 
 # -- the usual way
 
@@ -267,66 +140,6 @@ def test_an_event_of_nonsense_does_not_stop_the_mails_behind_it(house: Make) -> 
     assert [d.state for d in mails] == [DeliveryState.SENT] * 2
     assert "The mail itself failed" in text_of(mails[0])
     assert here.count("tocsin_notify_template_errors_total") == 1
-
-
-# -- the cap
-
-CAP = CapRule(mails=3, window=timedelta(minutes=10))
-
-
-def test_what_is_beyond_the_cap_comes_as_one_summary(house: Make) -> None:
-    wire = Wire()
-    here = house(wire, cap=CAP)
-    here.tell(*(intent(run=f"r{n:02}", ExperimentName=f"e{n % 2}", severity=Severity(n % 3)) for n in range(20)))
-    here.drain()
-    assert len(wire.sent) == 3
-    assert len(here.mails(DeliveryState.HELD)) == 17
-    here.clock.advance(timedelta(minutes=9, seconds=59))
-    here.drain()
-    assert len(wire.sent) == 3
-    here.clock.advance(timedelta(seconds=1))
-    here.drain()
-    (summary,) = wire.sent[3:]
-    assert summary.subject == "17 alerts of 17 runs in 2 experiments: CUDA out of memory"
-    assert summary.severity == "critical"
-    assert "17 × CUDA out of memory" in text_of(summary) and "and 14 more" in text_of(summary)
-    assert len(here.mails(DeliveryState.DROPPED)) == 17
-    assert len(summary.intents) == 17
-    assert here.count("tocsin_notify_capped_total") == 17
-    here.drain()
-    assert len(wire.sent) == 4
-
-
-def test_a_held_mail_outlives_a_restart(house: Make) -> None:
-    here = house(Wire(), cap=CAP)
-    here.tell(*(intent(run=f"r{n}") for n in range(5)))
-    here.drain()
-    wire = Wire()
-    after = house(wire, cap=CAP, state=here.state, clock=here.clock)
-    here.tell(intent(run="another"))
-    after.drain()
-    assert wire.sent == []  # held with the others, so that none overtakes
-    here.clock.advance(timedelta(minutes=10))
-    after.drain()
-    assert [d.covers for d in wire.sent] == [3]
-
-
-def test_none_is_no_cap(house: Make) -> None:
-    wire = Wire()
-    here = house(wire, cap=None)
-    here.tell(*(intent(run=f"r{n}") for n in range(50)))
-    here.drain()
-    assert len(wire.sent) == 50
-
-
-def test_a_cap_taken_away_still_frees_what_was_held(house: Make) -> None:
-    here = house(Wire(), cap=CAP)
-    here.tell(*(intent(run=f"r{n}") for n in range(5)))
-    here.drain()
-    wire = Wire()
-    here.clock.advance(timedelta(minutes=11))
-    house(wire, cap=None, state=here.state, clock=here.clock).drain()
-    assert [d.covers for d in wire.sent] == [2]
 
 
 # -- answers
@@ -558,7 +371,7 @@ def test_stopping_lets_a_mail_under_way_get_its_mark(house: Make) -> None:
         async def connect(self) -> Connection:
             return _Slow(self)
 
-    class _Slow(_Line):
+    class _Slow(Line):
         async def send(self, delivery: Delivery) -> Reply:
             entered.set()
             await let_go.wait()

@@ -174,9 +174,8 @@ def test_keys_of_another_form_of_when_are_refused(load: Load, key: str) -> None:
 
 
 def test_defaults_are_checked_too(load: Load) -> None:
-    assert ["rules.yaml:1: defaults.limit: is not supported yet; leave it out until a later version"] == faults(
-        load, "defaults: {limit: {per: RunId, told: 1, in: 1d}}\nrules: []\n"
-    )
+    text = "defaults: {limit: {per: Nope, told: 1, in: 1d}}\nrules: [{name: a, when: {status: Failed}}]\n"
+    assert "'Nope' is no field of the rule's alerts" in "".join(faults(load, text))
 
 
 def test_ten_broken_of_many_are_named(load: Load) -> None:

@@ -1,0 +1,143 @@
+"""A house for notify: a state in memory, a clock that stands, and a transport whose other side is the test."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from email import message_from_bytes, policy
+
+import pytest
+
+from tests.unit.notify.make import INFO, NOW, press
+from tocsin.clock import ManualClock
+from tocsin.metrics.registry import Metrics
+from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.intent import Intent, RuleInfo
+from tocsin.notify.circuit import Backoff
+from tocsin.notify.facts import FactsReader, NoFacts
+from tocsin.notify.notifier import Notifier, NotifyOptions
+from tocsin.notify.oncall import OnCall
+from tocsin.notify.sender import Retry
+from tocsin.notify.transport import Connection, Outcome, Reply, Transport, Unreachable
+from tocsin.notify.values import CapRule
+from tocsin.state.interface import Outcome as Evaluated
+from tocsin.state.sqlite import SqliteState
+
+OK = Reply(outcome=Outcome.ACCEPTED, text="250 ok")
+LATER = Reply(outcome=Outcome.DEFERRED, text="451 later")
+NEVER = Reply(outcome=Outcome.REFUSED, text="550 no such user")
+CUT = Reply(outcome=Outcome.NETWORK, text="connection lost", closed=True)
+
+
+class Wire(Transport):
+    """A transport whose other side is the test: what it answers, and when it can be reached."""
+
+    def __init__(self, answer: Callable[[Delivery], Reply] = lambda _: OK, *, lanes: int = 2, down: int = 0) -> None:
+        self.answer, self._lanes, self.down = answer, lanes, down
+        self.sent: list[Delivery] = []
+        self.connects = 0
+
+    @property
+    def lanes(self) -> int:
+        return self._lanes
+
+    @property
+    def local(self) -> bool:
+        return False
+
+    async def connect(self) -> Connection:
+        self.connects += 1
+        if self.down > 0:
+            self.down -= 1
+            raise Unreachable("nobody listens")
+        return Line(self)
+
+
+class Line(Connection):
+    def __init__(self, wire: Wire) -> None:
+        self._wire, self._open = wire, True
+
+    @property
+    def alive(self) -> bool:
+        return self._open
+
+    async def send(self, delivery: Delivery) -> Reply:
+        await asyncio.sleep(0)
+        self._wire.sent.append(delivery)
+        reply = self._wire.answer(delivery)
+        self._open = not reply.closed
+        return reply
+
+    async def close(self) -> None:
+        self._open = False
+
+
+class House:
+    """A state in memory, a clock that stands, and a notifier over them."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        cap: CapRule | None = None,
+        facts: FactsReader | None = None,
+        state: SqliteState | None = None,
+        clock: ManualClock | None = None,
+        oncall: OnCall | None = None,
+    ) -> None:
+        self.clock = clock or ManualClock(NOW)
+        self.state = state or SqliteState.open(None, clock=self.clock)
+        self.metrics = Metrics()
+        self.oncall = oncall or OnCall()
+        self.notifier = Notifier(
+            options=NotifyOptions(
+                default_receiver=("ops@example.org",),
+                admin_email=("admin@example.org",),
+                cap=cap,
+                facts_seconds=5,
+                retry=Retry(first=timedelta(seconds=10)),
+                circuit=Backoff(first=timedelta(milliseconds=1), longest=timedelta(milliseconds=5)),
+            ),
+            state=self.state,
+            oncall=lambda: self.oncall,
+            templates=press().templates,
+            facts=facts or NoFacts(),
+            transport=transport,
+            allows=lambda a: a.endswith("@example.org"),
+            metrics=self.metrics,
+            clock=self.clock,
+        )
+
+    def tell(self, *intents: Intent, infos: Sequence[RuleInfo] = (INFO,)) -> None:
+        self.state.commit(Evaluated(intents=intents, infos=tuple(infos)), self.clock.now())
+
+    def drain(self) -> None:
+        asyncio.run(self.notifier.drain())
+
+    def mails(self, state: DeliveryState | None = None) -> list[Delivery]:
+        return list(reversed(self.state.deliveries(state=state, limit=10_000)))
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+Make = Callable[..., House]
+
+
+@pytest.fixture
+def house() -> Iterator[Make]:
+    made: list[House] = []
+
+    def make(transport: Transport, **more: object) -> House:
+        made.append(House(transport, **more))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.notifier.close()
+        each.state.close()
+
+
+def text_of(d: Delivery) -> str:
+    part = message_from_bytes(d.message, policy=policy.default).get_body(("plain",))
+    assert part is not None
+    return " ".join(str(part.get_content()).split())
