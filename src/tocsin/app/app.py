@@ -17,6 +17,7 @@ import structlog
 from starlette.routing import BaseRoute
 
 from tocsin import __version__
+from tocsin.app.collecting import set_apart
 from tocsin.app.content import Content
 from tocsin.app.evaluator import ADMIN, Evaluator, admin_intent
 from tocsin.app.housekeeping import Housekeeping
@@ -141,6 +142,7 @@ class App(Reading):
         self._sources.take(self._content.active)
         self._housekeeping.start()
         self._reloader.start()
+        set_apart()
         log.info(
             "started",
             version=__version__,
@@ -183,6 +185,7 @@ class App(Reading):
         self._content = content
         self._evaluator.reload(content.rules)
         self._sources.take(content.active)
+        set_apart()  # rules that are replaced, where they refer to themselves, go at the next call
 
     def _refused(self, error: ContentError) -> None:
         """Tell ``admin_email`` that files were refused; the last good ones stay in force."""
