@@ -188,10 +188,10 @@ class _Walk:
             self.runs[run_id].fires = True
         for _, key in outcome.conditions_gone:
             self.runs[self.run_of[key]].fires = False
-        for _, _, key in outcome.timers_gone:
-            if key in self.run_of:
+        for _, kind, key in outcome.timers_gone:
+            if kind is TimerKind.CLOSE and key in self.run_of:
                 self.runs[self.run_of[key]].wake = None
-        for timer in outcome.timers:
+        for timer in (t for t in outcome.timers if t.kind is TimerKind.CLOSE):
             self.runs[self.run_of[timer.key]].wake = timer
 
 

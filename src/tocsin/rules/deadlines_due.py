@@ -223,3 +223,22 @@ def _changes(as_of: AsOf, facts: Mapping[str, Fact], reader: LogReader) -> dict[
         params,
     )
     return dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
+
+
+def last_signs(as_of: AsOf, facts: Mapping[str, Fact], reader: LogReader) -> dict[str, datetime]:
+    """The last sign of life of runs, by the producer's clock: an event's time, or a heartbeat's receipt."""
+    signs = {run: facts[run].last_us or 0 for run in as_of}
+    if as_of:
+        sql, params = beats_of(as_of)
+        table = reader.select(f"SELECT RunId, epoch_us(max(ReceivedAt)) FROM ({sql}) GROUP BY RunId", params)
+        for run, us in zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True):
+            signs[run] = max(signs[run], us)
+    return {run: history.moment(us) for run, us in signs.items()}
+
+
+def is_stale(rule: Rule, sign: datetime, due: Due, at: datetime) -> bool:
+    """Whether the run belongs to a past that nobody is told of."""
+    assert rule.absence is not None
+    own = rule.absence.length
+    length = own + due.stood_us * _US if own else (due.at_us - due.since_us) * _US
+    return at - sign > rule.tell_within + length

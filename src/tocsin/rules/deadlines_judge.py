@@ -13,25 +13,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from tocsin.alerts.conditions import Look, LookKind
 from tocsin.logstore.interface import LogReader
-from tocsin.model.alert import Why
+from tocsin.model.alert import Phase, Transition, Why
 from tocsin.model.heard import Heard
 from tocsin.rules import clocks
 from tocsin.rules.absence_tell import Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline
-from tocsin.rules.deadlines_due import Due, When, consumers_of, dues
+from tocsin.rules.deadlines_due import Due, When, consumers_of, dues, is_stale, last_signs
 from tocsin.rules.deadlines_reckon import hits_of
-from tocsin.rules.deadlines_runs import AsOf, Fact, RunsAt, beats_of, runs_at
+from tocsin.rules.deadlines_runs import Fact, RunsAt, runs_at
+from tocsin.rules.decisions import count_stale
 from tocsin.rules.history import micros, moment, plain
+from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule
 from tocsin.rules.shapes import Trouble
 from tocsin.rules.timers import Released
 
-_US = timedelta(microseconds=1)
 _AGAIN = timedelta(seconds=30)
 """How long after a failure a deadline is looked at again."""
 
@@ -87,6 +88,7 @@ def _judge(
     brought = consumers_of(facts, reader, late)
     signs = last_signs(late, facts, reader)
     fires: list[tuple[Rule, str, Due]] = []
+    stale: list[tuple[Rule, str, Due]] = []
     for (name, run), rule in wanted.items():
         at, due = whens[run].at, found.get((name, run))
         if name in trouble.rules:
@@ -99,9 +101,41 @@ def _judge(
             memory.put_deadline(Deadline(name, run, due.at_us, brought[run]))
         else:
             memory.put_deadline(Deadline(name, run, None))
-            if not is_stale(rule, signs[run], due, at):
-                fires.append((rule, run, due))
+            (stale if is_stale(rule, signs[run], due, at) else fires).append((rule, run, due))
+    _pass_over(stale, runs, facts, whens, reader, memory, heard)
     _fire(fires, runs, facts, whens, reader, memory)
+
+
+def _pass_over(
+    stale: Sequence[tuple[Rule, str, Due]],
+    runs: RunsAt,
+    facts: Mapping[str, Fact],
+    whens: Mapping[str, When],
+    reader: LogReader,
+    memory: Memory,
+    heard: Heard,
+) -> None:
+    """What is too old to tell is recorded, and counted for the one word about all of it."""
+    rows = runs.rows(reader, {run for _, run, _ in stale}) if stale else {}
+    for rule, run, due in stale:
+        row, when = rows[run], whens[run]
+        memory.transitions.append(
+            Transition(
+                rule=rule.told_as,
+                instance={name: row.get(name) for name in rule.by},
+                occurrence="",
+                before=Phase.NONE,
+                after=Phase.STALE,
+                reason=Why.TOO_OLD,
+                severity=rule.severity,
+                value=(micros(when.at) - due.since_us) / 1_000_000,
+                labels={**{name: row.get(name) for name in rule.keep}, **labels_of(rule, row)},
+                run_id=run,
+                commit_seq=when.seq,
+                at=when.at,
+            )
+        )
+        count_stale(rule, facts[run].consumer, moment(due.at_us), when.at, memory, heard)
 
 
 def _fire(
@@ -160,22 +194,3 @@ def on_wakes(
             about = Subject(instance=state.instance, fields=row, data=data, run_id=run)
             seen = Look(at=each.at, holds=True, severity=state.severity, value=waited, why=Why.DEADLINE)
             see(rule, about, state, seen, each.commit_seq, memory)
-
-
-def last_signs(as_of: AsOf, facts: Mapping[str, Fact], reader: LogReader) -> dict[str, datetime]:
-    """The last sign of life of runs, by the producer's clock: an event's time, or a heartbeat's receipt."""
-    signs = {run: facts[run].last_us or 0 for run in as_of}
-    if as_of:
-        sql, params = beats_of(as_of)
-        table = reader.select(f"SELECT RunId, epoch_us(max(ReceivedAt)) FROM ({sql}) GROUP BY RunId", params)
-        for run, us in zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True):
-            signs[run] = max(signs[run], us)
-    return {run: moment(us) for run, us in signs.items()}
-
-
-def is_stale(rule: Rule, sign: datetime, due: Due, at: datetime) -> bool:
-    """Whether the run belongs to a past that nobody is told of."""
-    assert rule.absence is not None
-    own = rule.absence.length
-    length = own + due.stood_us * _US if own else (due.at_us - due.since_us) * _US
-    return at - sign > rule.tell_within + length

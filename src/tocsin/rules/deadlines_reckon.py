@@ -25,7 +25,7 @@ from tocsin.model.heard import Heard
 from tocsin.rules.absence import Form
 from tocsin.rules.absence_tell import Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline
-from tocsin.rules.deadlines_due import Due, When, dues
+from tocsin.rules.deadlines_due import Due, When, dues, is_stale, last_signs
 from tocsin.rules.deadlines_runs import Fact, RunsAt, active_at, count_active, runs_at, touched, touches
 from tocsin.rules.history import listed, moment, plain
 from tocsin.rules.memory import Memory
@@ -102,7 +102,7 @@ def reckon(
 def arm(rules: Sequence[Rule], reader: LogReader, memory: Memory, heard: Heard, at: datetime, hi: int) -> Trouble:
     """Reckon every deadline of ``rules`` as of commit ``hi``: at a start, and of rules that are new or mean something else.
 
-    Runs that later commits touched are left to those. What fires goes on, but for what a changed rule does not hold of any more,
+    Runs that later commits touched are left to those, and runs of long ago to nobody. What fires goes on, but for what a changed rule does not hold of any more,
     and what waits again since a maintenance was announced.
     """
     trouble = Trouble()
@@ -111,16 +111,19 @@ def arm(rules: Sequence[Rule], reader: LogReader, memory: Memory, heard: Heard, 
     states = {rule.name: firing(rule, memory) for rule in rules}
     fired = set().union(*(by_run.keys() for by_run in states.values()))
     fired -= _later(fired, hi, reader)
-    when, found = When(hi, at), dict[tuple[str, str], Due]()
+    when, found, by_name = When(hi, at), dict[tuple[str, str], Due](), {rule.name: rule for rule in rules}
     parts = -(-count_active(reader, hi) // TOGETHER)
     for part in range(parts):
         runs = active_at(hi, part, parts)
         facts = runs.facts(reader)
         hits = hits_of(rules, runs, facts, reader, trouble)
-        for (name, run), reckoned in dues(hits, facts, reader, dict.fromkeys(facts, when), heard).items():
+        reckoned_of = dues(hits, facts, reader, dict.fromkeys(facts, when), heard)
+        past = {run: hi for (_, run), due in reckoned_of.items() if moment(due.at_us) <= at}
+        signs = last_signs(past, facts, reader)
+        for (name, run), reckoned in reckoned_of.items():
             if run in states[name]:
                 found[(name, run)] = reckoned
-            else:
+            elif run not in past or not is_stale(by_name[name], signs[run], reckoned, at):
                 memory.put_deadline(Deadline(name, run, reckoned.at_us, by=facts[run].consumer))
     ends: list[_End] = []
     for rule in rules:

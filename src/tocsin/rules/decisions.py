@@ -136,18 +136,18 @@ def _record(decision: Decision, row: Mapping[str, object], memory: Memory) -> No
 
 
 def _catch_up(decision: Decision, memory: Memory, heard: Heard) -> None:
-    """One more that is too old to tell."""
-    rule = decision.rule
-    time = moment(decision.event.key.time_us)
-    known = memory.catch_up(rule.told_as, decision.consumer)
+    count_stale(decision.rule, decision.consumer, moment(decision.event.key.time_us), decision.at, memory, heard)
+
+
+def count_stale(rule: Rule, consumer: str, time: datetime, at: datetime, memory: Memory, heard: Heard) -> None:
+    """Something of ``time`` was too old to tell: the catch-up of its consumer goes on, or begins."""
+    known = memory.catch_up(rule.told_as, consumer)
     if known is None:
-        catch_up = CatchUp(
-            rule=rule.told_as, consumer=decision.consumer, count=1, oldest=time, newest=time, began=decision.at
-        )
+        catch_up = CatchUp(rule=rule.told_as, consumer=consumer, count=1, oldest=time, newest=time, began=at)
     else:
         catch_up = replace(known, count=known.count + 1, oldest=min(known.oldest, time), newest=max(known.newest, time))
     memory.put_catch_up(catch_up)
-    memory.put_timer(_end_of(catch_up, decision.at, heard))
+    memory.put_timer(_end_of(catch_up, at, heard))
 
 
 def _end_of(catch_up: CatchUp, at: datetime, heard: Heard) -> Timer:

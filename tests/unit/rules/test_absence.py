@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.rules.conftest import NOON, Engine
-from tocsin.model.alert import Why
+from tocsin.model.alert import Phase, Why
 
 STUCK = """
 rules:
@@ -213,6 +213,29 @@ def test_old_runs_are_stale(engine: Make) -> None:
     stuck.come({"RunId": "young", "Status": "Queued", "TimeGenerated": "-24h"})
     assert tick(stuck, "5m") == (1, 0)
     assert stuck.told()[0].run_id == "young"
+
+
+def stale(engine: Engine) -> list[str]:
+    """Runs of which a stale deadline is recorded."""
+    found = (t for e in engine.evaluations for t in e.outcome.transitions if t.after is Phase.STALE)
+    return sorted(t.run_id for t in found if t.reason is Why.TOO_OLD)
+
+
+def test_a_stale_deadline_is_recorded_once_and_one_word_sums_up(engine: Make) -> None:
+    """Not again after a restart, nor of runs that were old when the rule came."""
+    stuck = engine(STUCK)
+    stuck.come(*({"RunId": f"r{i}", "Status": "Queued", "TimeGenerated": f"-{30 * i + 26}h"} for i in range(3)))
+    tick(stuck, "5m")
+    stuck.restart()
+    tick(stuck, "6m")
+    assert stale(stuck) == ["r0", "r1", "r2"]
+    tick(stuck, "10m")
+    (summary,) = stuck.summaries()
+    assert (summary.data["stale"], summary.data["consumer"]) == (3, "test")
+    later = engine()
+    later.come({"Status": "Queued", "TimeGenerated": "-26h"})
+    later.at("1m").use(engine(STUCK).rules)
+    assert (tick(later, "2m"), stale(later)) == ((0, 0), [])
 
 
 def test_a_run_of_days_that_beats_is_not_old(engine: Make) -> None:
