@@ -33,6 +33,8 @@ SUMMED = {
     "several": "| summarize n = countif(Status == 'Failed'), m = dcount(RunId), worst = max(Attempt) by ExperimentName, Target",
     "filtered": "| where Status == 'Failed' | extend day = startofday(TimeGenerated)"
     " | summarize n = sum(Attempt + 1) by ExperimentName, day | project-away day",
+    "rows": "| extend n = Attempt + 1",
+    "binned": "| summarize n = count() by ExperimentName, bin(TimeGenerated, 4m)",
     "twice": "| summarize last = max(Attempt) by RunId, ExperimentName | summarize n = countif(last > 0) by ExperimentName",
     "distinct": "| distinct RunId, ExperimentName | summarize n = count() by ExperimentName",
     "owned": "| lookup owners on ExperimentName | summarize n = count() by ExperimentName, team",
