@@ -129,7 +129,13 @@ class App(Reading):
             refused=self._refused,
         )
         Reading.__init__(
-            self, self._log, self._state_store, clock, lambda: self._content.rules, lambda: self._evaluator.errors
+            self,
+            self._log,
+            self._state_store,
+            clock,
+            lambda: self._content.rules,
+            lambda: self._evaluator.errors,
+            lambda: self._evaluator.next_deadlines,
         )
 
     # -- life ----------------------------------------------------------------------------------------------------------

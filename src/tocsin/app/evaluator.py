@@ -150,6 +150,11 @@ class Evaluator:
         return self._rules
 
     @property
+    def next_deadlines(self) -> Mapping[str, datetime]:
+        """When the next deadline of a run comes, by rule; they are in memory only."""
+        return self._deadlines.next_of_rules()
+
+    @property
     def lag(self) -> int:
         """Commits that are not evaluated yet."""
         return max(0, self._store.head().seq - self._cursor)

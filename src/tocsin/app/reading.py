@@ -74,10 +74,12 @@ class Reading:
         clock: Clock,
         rules: Callable[[], RuleSet],
         errors: Callable[[], Mapping[str, str]] = dict,
+        deadlines: Callable[[], Mapping[str, datetime]] = dict,
     ) -> None:
+        """``deadlines`` says when the next deadline of a run comes, by rule, where that is known: by who evaluates."""
         self._store, self._state, self._read_clock = store, state, clock
         self._rules_now, self._rule_errors = rules, errors
-        self._seen = RuleView(store, state)
+        self._seen = RuleView(store, state, deadlines)
 
     def query(self, kql: str, limits: Limits) -> tuple[list[Any], list[Row]]:
         """See ``ReadFace.query``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -31,8 +31,9 @@ _ORDER = {phase: i for i, phase in enumerate((Phase.FIRING, Phase.RECOVERING, Ph
 class RuleView:
     """Rules as the two stores know them."""
 
-    def __init__(self, store: LogStore, state: State) -> None:
-        self._store, self._state = store, state
+    def __init__(self, store: LogStore, state: State, deadlines: Callable[[], Mapping[str, datetime]] = dict) -> None:
+        """``deadlines`` says when the next deadline of a run comes, by rule."""
+        self._store, self._state, self._deadlines = store, state, deadlines
 
     def status(self, rules: RuleSet, errors: Mapping[str, str], only: str = "") -> list[Row]:
         """A row a rule (``only`` that one, where given); ``errors`` are texts by rule."""
@@ -80,6 +81,8 @@ class RuleView:
         found: dict[str, datetime] = {}
         for timer in self._state.timers():
             found.setdefault(timer.rule or timer.key, timer.due)
+        for rule, due in self._deadlines().items():
+            found[rule] = min(due, found.get(rule, due))
         return found
 
 

@@ -88,6 +88,15 @@ class DeadlineTable:
                 if due != _NONE and run is not None:
                     yield rule.name, run, moment(due)
 
+    def next_of_rules(self) -> dict[str, datetime]:
+        """When each rule's next one comes, held ones included. May be called from any thread; looks through all."""
+        found: dict[str, datetime] = {}
+        for rule in list(self._rules):
+            first = min((due for due in rule.due if due != _NONE), default=None)
+            if first is not None:
+                found[rule.name] = moment(first)
+        return found
+
     @property
     def held(self) -> int:
         """How many are past due and wait for a watermark."""

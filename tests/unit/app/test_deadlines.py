@@ -1,12 +1,13 @@
 """The evaluator's own thread of things: deadlines are armed at a start, held, judged, and go on after a restart."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tocsin.app.evaluator import Evaluator
+from tocsin.app.ruleview import RuleView
 from tocsin.app.silence import Silence
 from tocsin.clock import EPOCH, ManualClock
 from tocsin.kql.schema import schema_with
@@ -135,3 +136,37 @@ def test_a_source_that_is_silent_is_told(home: Home) -> None:
     assert home.at(5) == [("source-silent", "fired")]
     home.silences = {"c": Silence(silent=False, spoke=True, last_heard=NOON + 5 * MIN, every=MIN)}
     assert home.at(6) == [("source-silent", "fired"), ("source-silent", "resolved")]
+
+
+def test_the_next_deadline_of_a_rule_is_known(home: Home) -> None:
+    """Deadlines of runs are in memory only: whoever shows when a rule looks next asks for them."""
+    assert home.evaluator.next_deadlines == {}
+    home.come("r1", "Queued")
+    home.at(5)
+    home.come("r2", "Queued")
+    home.at(6)
+    assert home.evaluator.next_deadlines == {"stuck": NOON + 45 * MIN}
+    view = RuleView(home.log, home.state, lambda: home.evaluator.next_deadlines)
+    looks = {row["name"]: row["next_look"] for row in view.status(home.rules, {})}
+    assert looks == {"stuck": NOON + 45 * MIN, "nightly": NOON + 150 * MIN}
+
+
+def test_sources_are_told_for_what_watermarks_are_waited_for(home: Home) -> None:
+    """What comes next, and what is held; a watermark that moves wakes the rules only where something is held."""
+    times: list[datetime] = []
+
+    def expect(expected: Sequence[datetime]) -> None:
+        times[:] = expected
+
+    home.evaluator._expect = expect
+    home.come("r1", "Queued")
+    home.mark = NOON
+    home.at(5)
+    assert times == [NOON + 45 * MIN]
+    home.evaluator._wake.clear()
+    home.evaluator.heard_more()
+    assert not home.evaluator._wake.is_set()
+    home.at(46)
+    assert times == [NOON + 45 * MIN, NOON + 150 * MIN]
+    home.evaluator.heard_more()
+    assert home.evaluator._wake.is_set()
