@@ -49,6 +49,10 @@ class QueryError(TocsinError):
         super().__init__(f"{where}{message}{'; ' + hint if hint else ''}")
 
 
+class UnknownTable(QueryError):
+    """A query names a table that there is not: in a rule that is switched off that is no fault yet."""
+
+
 class QueryTimeout(QueryError):
     """A query ran into its time limit and was interrupted."""
 

@@ -83,7 +83,7 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
         files = home.alert_files()
         rules = load_rules(
             files, schema_with(tables), names={f: home.shown(f) for f in files}, tables=tables,
-            calendars=None if oncall is None else calendars_of(oncall, home, problems),
+            calendars=None if oncall is None else calendars_of(oncall, home, problems), warnings=problems,
         )  # fmt: skip
     except ContentError as e:
         problems += e.problems

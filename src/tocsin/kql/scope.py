@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
-from tocsin.errors import QueryError
+from tocsin.errors import QueryError, UnknownTable
 from tocsin.kql import markers, upstream, windows
 from tocsin.kql.bounds import MAX_READS, check_size, check_tree, expression_size
 from tocsin.kql.coerce import coerced, truth
@@ -81,7 +81,8 @@ class Pass:
                 if database is not None or cluster is not None:
                     raise self.text.error("cluster() and database() are refused", "database", "name the table alone")
                 if name not in tables:
-                    raise self.text.error(f"there is no table {name!r}", name, self._tables_hint(name, tables))
+                    found = self.text.error(f"there is no table {name!r}", name, self._tables_hint(name, tables))
+                    raise UnknownTable(found.message, line=found.line, column=found.column, hint=found.hint)
                 self.read.add(name)
                 return source, dict(tables[name])
             case ir.WildcardTableRef(database=None):

@@ -29,7 +29,7 @@ from duckdb_kql.translate.functions import AGGREGATE_FUNCTIONS, SCALAR_FUNCTIONS
 from duckdb_kql.translate.functions import _a as _aggregate_spec
 from duckdb_kql.translate.functions import _f as _scalar_spec
 
-from tocsin.errors import QueryError
+from tocsin.errors import QueryError, UnknownTable
 from tocsin.kql import extras
 
 TESTED = ("1.1", "1.2")
@@ -210,6 +210,8 @@ def told(fault: Exception) -> QueryError:
         what = fault.construct.removeprefix("expression:").removeprefix("operator:").removeprefix("function:")
         hint = fault.hint or ""
         return QueryError(f"{what} is not supported", line=line, column=column, hint="" if "wave" in hint else hint)
+    if isinstance(fault, KqlSchemaError) and (fault.hint or "").startswith("unknown table; "):
+        return UnknownTable(f"there is no table '{fault.name}'", hint="put it in tables/, or name another one")
     if isinstance(fault, KqlSchemaError):
         return QueryError(f"{fault.name}: {fault.hint}" if fault.hint else f"{fault.name} is wrong here")
     return QueryError(str(fault))

@@ -32,7 +32,7 @@ from tocsin.rules.endings import absence_terms
 from tocsin.rules.limits import limit_of
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
-from tocsin.rules.unsupported import unsupported_beside, window_only
+from tocsin.rules.unsupported import window_only
 
 Rows = Callable[[str], Sequence[Mapping[str, object]]]
 """The rows of a reference table by its name."""
@@ -59,8 +59,6 @@ def compile_awaited(
     faults = Faults(document=document, base=base, problems=problems)
     before = len(problems)
     said = Said(model, defaults)
-    for path in unsupported_beside(model, frozenset({"for_each"})):
-        faults.add(path, "is not supported yet", "leave it out until a later version")
     for path in window_only(model):
         faults.add(path, "belongs to a window rule", "one with `query:` and `over:`")
     for path, message, hint in awaited.faults(when):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tocsin.config.document import Document, KeyPath, suggest
-from tocsin.errors import Problem, QueryError
+from tocsin.errors import Problem, QueryError, UnknownTable
 from tocsin.model.alert import fingerprint
 from tocsin.model.columns import RUN_STATUS_CHANGED, TABLES
 from tocsin.model.intent import RuleInfo
@@ -57,16 +57,25 @@ class Faults:
                 if skipped
                 else (error.message, error.hint)
             )
-            self.problems.append(self.document.problem(full, message, hint))
+            problem = self.document.problem(full, message, hint)
+            self.problems.append(replace(problem, warning=isinstance(error, UnknownTable) and self._off))
             return
         at = self.document.line(full) + (line if "\n" in text else 0)
         where = f" (line {line}, column {error.column})" if error.column and not skipped else ""
         self.problems.append(
             Problem(
                 file=self.document.file, line=at, key=self.document.problem(full, "").key,
-                message=error.message + where, hint=error.hint,
+                message=error.message + where, hint=error.hint, warning=isinstance(error, UnknownTable) and self._off,
             )
         )  # fmt: skip
+
+    @property
+    def _off(self) -> bool:
+        """Whether the rule is switched off, by itself or its file: one that was imported may wait for its tables."""
+        said = _value_at(self.document, (*self.base, "enabled"))
+        if said is None:
+            said = _value_at(self.document, ("defaults", "enabled"))
+        return str(said).lower() == "false"
 
 
 class Said:
@@ -206,10 +215,17 @@ def reference_tables(schema: Schema, names: Iterable[str]) -> Schema:
 
 
 def _text_at(document: Document, path: KeyPath) -> str:
+    data = _value_at(document, path)
+    return data if isinstance(data, str) else ""
+
+
+def _value_at(document: Document, path: KeyPath) -> object:
     data: object = document.data
     for part in path:
         if isinstance(data, Mapping):
             data = data.get(part)
         elif isinstance(data, Sequence) and isinstance(part, int) and part < len(data):
             data = data[part]
-    return data if isinstance(data, str) else ""
+        else:
+            return None
+    return data

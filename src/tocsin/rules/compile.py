@@ -32,7 +32,7 @@ from tocsin.rules.endings import absence_terms, row_ending
 from tocsin.rules.limits import limit_of
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
-from tocsin.rules.unsupported import stray, unsupported, window_only
+from tocsin.rules.unsupported import stray, window_only
 
 
 def compile_rule(
@@ -51,8 +51,6 @@ def compile_rule(
     """
     faults = Faults(document=document, base=base, problems=problems)
     before = len(problems)
-    for path in unsupported(model):
-        faults.add(path, "is not supported yet", "leave it out until a later version")
     for path in window_only(model):
         faults.add(path, "belongs to a window rule", "one with `query:` and `over:`")
     check_tests(model.tests, faults)
@@ -176,8 +174,6 @@ def _plan(model: RuleModel, schema: Schema, faults: Faults, carries: str) -> tup
     path: KeyPath = ("query",)
     query, begins = model.query, 1
     if model.when is not None:
-        if any(path[0] == "when" for path in unsupported(model)):
-            return None, ""
         for stray_path, beside in stray(model.when):
             faults.add(stray_path, f"goes with {beside}", "leave it out")
         past = list(baselines.faults(model.when)) if model.when.duration is not None else []

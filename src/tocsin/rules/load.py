@@ -22,7 +22,6 @@ from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.schema import Defaults, RuleFile, RuleModel
 from tocsin.rules.sequences import compile_sequence, is_sequence
-from tocsin.rules.unsupported import unsupported
 from tocsin.rules.windows_compile import compile_window, is_window
 
 Compiler = Callable[[RuleModel, Defaults, Schema, Document, KeyPath, list[Problem]], Rule | None]
@@ -35,11 +34,13 @@ def load_rules(
     names: Mapping[Path, str] | None = None,
     tables: Mapping[str, pa.Table] | None = None,
     calendars: Mapping[str, Calendar] | None = None,
+    warnings: list[Problem] | None = None,
 ) -> RuleSet:
     """All rules of ``files``, checked against ``schema`` (table → column → KQL type, reference tables included).
 
     ``names`` says what problems call a file; ``tables`` are the rows that ``for_each`` goes over, ``calendars`` those that
-    ``except`` may name (None: not known, each leaves out no day). Raises ContentError with every problem of every file; then nothing was loaded.
+    ``except`` may name (None: not known, each leaves out no day). A rule that is off and names a table that there is
+    not is left out, with a warning in ``warnings``. Raises ContentError with every problem of every file; then nothing was loaded.
     """
     problems: list[Problem] = []
     documents: list[Document] = []
@@ -52,6 +53,8 @@ def load_rules(
         rules = load_documents(documents, schema, problems, tables, calendars)
     if any(not p.warning for p in problems):
         raise ContentError(problems)
+    if warnings is not None:
+        warnings += problems
     return rules
 
 
@@ -144,10 +147,6 @@ def _defaults(document: Document, problems: list[Problem]) -> Defaults:
     except ContentError as e:
         problems += once(e.problems)
         return Defaults()
-    for path in unsupported(defaults):
-        problems.append(
-            document.problem(("defaults", *path), "is not supported yet", "leave it out until a later version")
-        )
     return defaults
 
 

@@ -1,6 +1,6 @@
 """Models of rule files: every key of the language, with its type, meaning and an example. The JSON Schema is made from them.
 
-Keys whose evaluation is not built yet are known here too; ``compile`` refuses them by name instead of ignoring them.
+Keys of another kind of rule are known everywhere: ``compile`` refuses them by name instead of ignoring them.
 """
 
 from __future__ import annotations

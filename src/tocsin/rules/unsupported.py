@@ -1,4 +1,4 @@
-"""Keys of the language whose evaluation is not built yet: refused by name, never silently ignored."""
+"""Keys that belong to another kind of rule: refused where they would be ignored."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from functools import cache
 from pydantic import BaseModel
 
 from tocsin.config.document import KeyPath
-from tocsin.rules.schema import Common, RuleModel, When
+from tocsin.rules.schema import RuleModel, When
 
-RULE = frozenset[str]()
-"""None at present."""
 ROW_ONLY = frozenset({"collapse"})
 """Keys of rules about single events."""
 WINDOW_ONLY = frozenset({
@@ -23,16 +21,6 @@ AWAITED = frozenset({"cron", "grace", "timezone", "except", "consumer"})
 """Keys of a rule that waits by a schedule."""
 SEQUENCE = frozenset({"within", "by"})
 """Keys of a sequence."""
-
-
-def unsupported(model: Common) -> Iterator[KeyPath]:
-    """Paths, from the rule (or defaults), of what is understood but not evaluated yet."""
-    yield from _given(model, RULE)
-
-
-def unsupported_beside(model: RuleModel, built: frozenset[str]) -> Iterator[KeyPath]:
-    """As ``unsupported``, for a rule that waits by a schedule; ``built`` are keys that it may have."""
-    yield from _given(model, RULE - built)
 
 
 def window_only(model: RuleModel) -> Iterator[KeyPath]:

@@ -35,7 +35,6 @@ from tocsin.rules.endings import closes_after, repeats
 from tocsin.rules.limits import limit_of
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Life, Place, Rule, Window
 from tocsin.rules.schema import Defaults, RuleModel
-from tocsin.rules.unsupported import unsupported
 
 EVERY = timedelta(minutes=1)
 """How often a window is looked at where the rule does not say."""
@@ -62,8 +61,6 @@ def compile_window(
     faults = Faults(document=document, base=base, problems=problems)
     before = len(problems)
     said = Said(model, defaults)
-    for path in unsupported(model):
-        faults.add(path, "is not supported yet", "leave it out until a later version")
     check_tests(model.tests, faults)
     check_row_only(model, faults)
     if model.kind not in (None, Kind.WINDOW.value):

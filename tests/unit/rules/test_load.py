@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from tests.unit.rules.conftest import Load
-from tocsin.errors import ContentError
+from tocsin.errors import ContentError, Problem
 from tocsin.kql.schema import Schema
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules.explain import explain
 from tocsin.rules.load import load_rules
 from tocsin.rules.schema import RuleModel, When, rules_json_schema
-from tocsin.rules.unsupported import AWAITED, RULE, SEQUENCE, WINDOW_ONLY
+from tocsin.rules.unsupported import AWAITED, SEQUENCE, WINDOW_ONLY
 
 
 def faults(load: Load, text: str) -> list[str]:
@@ -154,12 +154,6 @@ WHENS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("key", sorted(RULE))
-def test_keys_not_built_yet_are_refused_by_name(load: Load, key: str) -> None:
-    found = faults(load, f"rules:\n  - name: a\n    when: {{status: Failed}}\n    {key}: {SETTINGS[key]}\n")
-    assert f"rules.yaml:4: rules[0].{key}: is not supported yet; leave it out until a later version" in found
-
-
 @pytest.mark.parametrize("key", sorted((WINDOW_ONLY - {"sql"}) | {"severity"}))
 def test_keys_of_window_rules_are_refused_in_a_row_rule(load: Load, key: str) -> None:
     found = faults(load, f"rules:\n  - name: a\n    when: {{status: Failed}}\n    {key}: {SETTINGS[key]}\n")
@@ -251,3 +245,20 @@ def test_every_key_has_a_description_and_is_in_the_schema() -> None:
     event = schema["$defs"]["TestEvent"]
     assert not event["additionalProperties"] and {"at", "RunId", "Status", "Tags"} <= set(event["properties"])
     assert "Raw" not in event["properties"] and "CommitSeq" not in event["properties"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["query: RunStatusChanged | lookup Perf on RunId", "over: 1h\n    query: Perf | summarize count() by Computer"],
+)
+def test_a_rule_that_is_off_may_wait_for_its_table(tmp_path: Path, schema: Schema, query: str) -> None:
+    """As what was imported does: a warning, and the others are loaded. Switched on, it is a fault."""
+    path, warnings = tmp_path / "rules.yaml", list[Problem]()
+    text = f"rules:\n  - name: a\n    enabled: false\n    {query}\n  - {{name: b, when: {{status: Failed}}}}\n"
+    path.write_text(text)
+    rules = load_rules([path], schema, names={path: "rules.yaml"}, warnings=warnings)
+    assert (["b"], [True]) == (list(rules.rules), [p.warning for p in warnings])
+    assert "there is no table 'Perf'" in str(warnings[0]) and "rules.yaml:" in str(warnings[0])
+    path.write_text(text.replace("enabled: false", "enabled: true"))
+    with pytest.raises(ContentError):
+        load_rules([path], schema)
