@@ -95,5 +95,5 @@ def _reason(held: Delivery) -> Reason:
     told = int(said.get("told", 0))
     return Reason(
         kind="limit", window=timedelta(seconds=float(said.get("seconds", 0))), mails=told, rule=rule, per=per,
-        because=f"You get this because rule {rule} tells at most {told} alerts of {per} one by one.",
+        because=f"You get this because rule {rule} tells no more than {told} of {per} one by one.",
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from tocsin.alerts.conditions import Terms
 from tocsin.config.durations import format_duration
 from tocsin.kql.prefilter import Predicate
 from tocsin.kql.windowplan import window_plan
@@ -28,6 +29,9 @@ class Explanation:
     final: str
     for_each: str  # the table of which each row is a rule, and how many they are; '' for one rule
     collapse: str  # which runs stand for others, and from when on; '' where each stands for itself
+    ends: str  # what ends an alert, and after how long it is closed; '' where it is told and done with
+    repeats: str  # how often it is told again meanwhile
+    limit: str  # how many are told one by one; '' for all
     tell_within: str
     prefilter: tuple[str, ...]  # what every matching row satisfies; without one, it looks at every commit
     tables: tuple[str, ...]  # reference tables that it reads
@@ -60,6 +64,9 @@ def explain(rule: Rule) -> Explanation:
         final=f"yes; where it is not known, after {format_duration(rule.final_after)}" if rule.final else "no",
         for_each=f"{rule.each.table}: no rows" if rule.each else "",
         collapse=rule.collapse.words if rule.collapse else "",
+        ends=_ends(rule),
+        repeats=_repeats(rule),
+        limit=rule.limit.words if rule.limit else "",
         tell_within=format_duration(rule.tell_within),
         prefilter=tuple(in_words(p) for p in rule.prefilter),
         tables=tuple(sorted(reads)),
@@ -70,6 +77,29 @@ def explain(rule: Rule) -> Explanation:
         waits=_waits(rule),
         sql=sql,
     )
+
+
+def _terms(rule: Rule) -> Terms | None:
+    """The life of what a rule fires; None for a rule about single events."""
+    conditions = rule.window or rule.absence or rule.awaited
+    return conditions.terms if conditions is not None else None
+
+
+def _ends(rule: Rule) -> str:
+    terms, ending = _terms(rule), rule.ending
+    if ending is not None:
+        by_event = f"by {ending.words}" if ending.recovers else ""
+        return "; ".join(filter(None, [by_event, f"closed after {format_duration(ending.after)}"]))
+    if terms is None:
+        return ""
+    told = "when it holds no longer" + ("" if terms.tells_end else ", which is not told")
+    return told if terms.close_after is None else f"{told}; closed after {format_duration(terms.close_after)}"
+
+
+def _repeats(rule: Rule) -> str:
+    terms = _terms(rule)
+    repeat = rule.ending.repeat if rule.ending is not None else terms.repeat if terms is not None else None
+    return format_duration(repeat) if repeat is not None else "never"
 
 
 def _window(window: Window) -> dict[str, str]:

@@ -8,6 +8,7 @@ from tests.unit.rules.conftest import Engine, Load
 from tocsin.errors import ContentError
 from tocsin.model.alert import Phase, Transition, Why, instance_key
 from tocsin.model.intent import IntentKind
+from tocsin.rules.explain import explain
 
 Make = Callable[..., Engine]
 FAILED = """
@@ -264,3 +265,12 @@ def test_a_files_repeat_holds_where_something_ends(load: Load) -> None:
     assert None is rules["a"].ending
     assert rules["b"].ending is not None
     assert 3600 == rules["b"].ending.repeat.total_seconds() if rules["b"].ending.repeat else False
+
+
+def test_explain_says_how_it_ends_and_how_often_it_is_told(load: Load) -> None:
+    rules = load(FAILED + "    repeat_every: 4h\n    limit: {per: ExperimentName, told: 3, in: 1d}\n").rules
+    found = explain(rules["failed"])
+    assert ("by Completed of the same ExperimentName; closed after 30d", "4h") == (found.ends, found.repeats)
+    assert "3 in 1d per ExperimentName, then one digest of the others" == found.limit
+    plain = explain(load("rules: [{name: a, when: {status: Failed}}]").rules["a"])
+    assert ("", "never", "") == (plain.ends, plain.repeats, plain.limit)
