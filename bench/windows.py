@@ -1,6 +1,6 @@
 """One tick of window rules: many rules of few shapes, and as many shapes as rules, over a year of stored rows.
 
-Rows are spread evenly over a year before the tick, 200 experiments, one event in five a failure; each shape looks back between
+Rows are spread evenly over a year (or several) before the tick, 200 experiments, one event in five a failure; each shape looks back between
 10 minutes and a day. A tick is everything: queries, life cycles, the state transaction. Ticks follow each other a minute
 apart; the first one, which plans queries and makes what fires, is shown apart.
 
@@ -56,10 +56,10 @@ FROM (SELECT i, make_timestamp($first::BIGINT + (i * $step)::BIGINT) AS t FROM r
 """
 
 
-def fill(store: DuckLogStore, rows: int) -> None:
-    """A year of rows, in event-time order, as they would lie after a year; and a few through the front door."""
-    first = NOW - YEAR
-    step = YEAR / timedelta(microseconds=1) / rows
+def fill(store: DuckLogStore, rows: int, years: int) -> None:
+    """Years of rows, in event-time order, as they would lie by then; and a few through the front door."""
+    first = NOW - years * YEAR
+    step = years * YEAR / timedelta(microseconds=1) / rows
     for begin in range(0, rows, 5_000_000):
         end = min(rows, begin + 5_000_000)
         store._con.execute(_FILL, {"first": round(first.timestamp() * 1e6), "step": step, "begin": begin, "end": end})
@@ -103,7 +103,9 @@ def rule_texts(rules: int, shapes: int) -> Iterator[str]:
 """
 
 
-def run(rows: int, rules: int, shapes: int, ticks: int, kept: Path | None) -> tuple[float, float, list[float], int]:
+def run(
+    rows: int, years: int, rules: int, shapes: int, ticks: int, kept: Path | None
+) -> tuple[float, float, list[float], int]:
     """(seconds to load the rules, first tick, the others, instances that fire). ``kept`` is a store that is used again."""
     clock = ManualClock(NOW)
     with tempfile.TemporaryDirectory() as home:
@@ -114,7 +116,7 @@ def run(rows: int, rules: int, shapes: int, ticks: int, kept: Path | None) -> tu
         try:
             if not there:
                 say(f"filling {rows:,} rows")
-                fill(store, rows)
+                fill(store, rows, years)
             (path / "rules.yaml").write_text("\n".join(rule_texts(rules, shapes)))
             began = perf_counter()
             loaded = load_rules([path / "rules.yaml"], schema_with())
@@ -154,6 +156,9 @@ def main(arguments: list[str]) -> int:
     """Run it and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument(
+        "--years", type=int, default=1, help="over which rows are spread: ten of ten times the rows are as dense"
+    )
     parser.add_argument("--rules", type=int, default=0, help="with --shapes: only this; else both published mixes")
     parser.add_argument("--shapes", type=int, default=0)
     parser.add_argument("--ticks", type=int, default=5)
@@ -162,9 +167,11 @@ def main(arguments: list[str]) -> int:
     mixes = [(options.rules, options.shapes)] if options.rules else [(10_000, 20), (1_000, 1_000)]
     lines = []
     for rules, shapes in mixes:
-        loading, first, others, firing = run(options.rows, rules, shapes or rules, options.ticks, options.store)
+        loading, first, others, firing = run(
+            options.rows, options.years, rules, shapes or rules, options.ticks, options.store
+        )
         lines.append((f"{rules:,}", f"{shapes or rules:,}", f"{loading:.1f}", f"{first:.2f}", spread(others), firing))
-    print(f"{options.rows:,} rows; {machine()}\n")
+    print(f"{options.rows:,} rows over {options.years} years; {machine()}\n")
     print(table(("rules", "shapes", "load, s", "first tick, s", "tick, s", "firing"), *lines))
     return 0
 
