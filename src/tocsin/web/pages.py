@@ -244,7 +244,10 @@ def _flat(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
     return out
 
 
-_WORDS = {"by": "By", "carries": "Carries", "final": "Final only", "tell_within": "Tells within", "tables": "Tables"}
+_WORDS = {
+    "by": "By", "carries": "Carries", "for_each": "For each row of", "collapse": "Collapses into", "final": "Final only",
+    "tell_within": "Tells within", "tables": "Tables",
+}  # fmt: skip
 """Of an explanation, what is shown beside the query, and how it is called."""
 
 
