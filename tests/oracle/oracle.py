@@ -45,7 +45,8 @@ def in_order(sent: Iterable[Event]) -> list[Event]:
 def reopening(ordered: Sequence[Event]) -> set[int]:
     """Which positions of a run's ordered events reopen it.
 
-    A run that has ended reopens on a greater Attempt, or on a strictly later time from the Source that ended it.
+    A run that has ended reopens on a greater Attempt, or on a strictly later time from the Source that ended it, be it with
+    another end. (What is later than any end is later than the first.)
     Raises Open where two sources ended the same run: then it is open which of them counts.
     """
     found: set[int] = set()
@@ -57,6 +58,7 @@ def reopening(ordered: Sequence[Event]) -> set[int]:
                 raise Open(f"run {event.run} was ended by {ended.source} and by {event.source}")
             if reopens:
                 found.add(position)
+            if event.attempt > ended.attempt:
                 ended = None
         if event.status in TERMINAL and ended is None:
             ended = event

@@ -12,6 +12,11 @@ ended it" is read as *any* source that has said a terminal status before, not on
 either of those, an event that comes late can take back that another one was a restart, two stretches of which both were told
 become one, and the number told depends on the order of arrival. Read this way restarts are only ever added as events come in:
 stretches may split, they never merge, and telling each stretch of which nothing has been told tells exactly their number.
+
+A terminal event cannot leave a run open, but one that its ender says later does end it anew, and parts stretches as a restart does:
+
+    Failed  Completed  Failed                                    one Source, no word between: two stretches of Failed
+    Failed  Failed                                               a repetition: one
 """
 
 from __future__ import annotations
@@ -79,14 +84,26 @@ def restarts(events: Iterable[RunEvent]) -> frozenset[EventKey]:
     return frozenset(found)
 
 
+def _ends_anew(events: Iterable[RunEvent]) -> frozenset[EventKey]:
+    """Terminal events at a strictly later time than an end that their Source had said in the same Attempt."""
+    found: set[EventKey] = set()
+    first: dict[tuple[int, str], int] = {}  # (attempt, source) → time of its first end
+    for event in in_order(events):
+        if event.terminal:
+            before = first.setdefault((event.attempt, event.key.source), event.key.time_us)
+            if event.has_time and before < event.key.time_us:
+                found.add(event.key)
+    return frozenset(found)
+
+
 def stretches(events: Iterable[RunEvent], matching: Collection[EventKey]) -> list[Stretch]:
     """The stretches of one run's ``events`` for a rule that ``matching`` of them satisfy, in order of their first events.
 
     A stretch of a non-terminal status ends with the next event of another status or that does not match; a stretch of a
-    terminal status only with a restart.
+    terminal status only with a restart, or with an event of the Source that ended the run which ends it anew.
     """
     ordered = in_order(events)
-    reopening = restarts(ordered)
+    reopening, anew = restarts(ordered), _ends_anew(ordered)
     found: list[tuple[str, list[RunEvent]]] = []
     ended: dict[str, list[RunEvent]] = {}  # terminal status → its stretch, until the run reopens
     passing: list[RunEvent] = []  # the stretch of a non-terminal status that the last event belongs to
@@ -94,6 +111,8 @@ def stretches(events: Iterable[RunEvent], matching: Collection[EventKey]) -> lis
         if event.key in reopening:
             ended.clear()
         matches = event.key in matching
+        if event.key in anew:  # a match goes on with the stretch of its own status, if nothing else has parted it
+            ended = {s: e for s, e in ended.items() if matches and s == event.status}
         if event.terminal:
             passing = []
             if not matches:

@@ -38,11 +38,11 @@ def test_the_order_of_a_run() -> None:
 
 
 def test_one_stretch_of_a_terminal_status_whatever_comes_between() -> None:
-    """An event that does not reopen the run does not break it: another source, another end, one that does not match."""
+    """An event that does not reopen the run does not break it: another source, its other end, one that does not match."""
     events = [
         event("Failed", 1),
         event("Running", 2, "b"),
-        event("Canceled", 3),
+        event("Canceled", 3, "c"),
         event("Failed", 4, "b"),
         event("Failed", 5),
     ]
@@ -50,8 +50,8 @@ def test_one_stretch_of_a_terminal_status_whatever_comes_between() -> None:
 
 
 def test_statuses_of_one_ending_are_stretches_of_their_own() -> None:
-    events = [event("Failed", 1), event("Canceled", 2), event("Failed", 3)]
-    assert [["Failed1a0", "Failed3a0"], ["Canceled2a0"]] == told(events, "Failed", "Canceled")
+    events = [event("Failed", 1), event("Canceled", 2, "b"), event("Failed", 3)]
+    assert [["Failed1a0", "Failed3a0"], ["Canceled2b0"]] == told(events, "Failed", "Canceled")
 
 
 def test_a_later_word_of_the_source_that_ended_it_reopens() -> None:
@@ -94,6 +94,20 @@ def test_a_greater_attempt_reopens_whoever_says_it() -> None:
     assert [["Failed1a1"], ["Failed3a2"]] == told([events[0], events[2]], "Failed")
 
 
+def test_another_end_from_the_source_that_ended_it_parts() -> None:
+    """A producer that sends ends only: it failed, was done after all, and failed again."""
+    events = [event("Failed", 1), event("Completed", 2), event("Failed", 3)]
+    assert [["Failed1a0"], ["Failed3a0"]] == told(events, "Failed")
+    assert frozenset() == restarts(events), "the run was never under way again"
+    assert [["Failed1a0"], ["Completed2a0"], ["Failed3a0"]] == told(events, "Failed", "Completed")
+    assert [["Failed1a0", "Failed3a0"]] == told([events[0], event("Completed", 2, "b"), events[2]], "Failed")
+    assert [["Failed1a0", "Failed3a0"]] == told([events[0], event("Completed", 1), events[2]], "Failed")
+
+
+def test_an_end_that_is_said_again_is_one() -> None:
+    assert [["Failed1a0", "Failed2a0", "Failed3a0"]] == told([event("Failed", n) for n in (1, 2, 3)], "Failed")
+
+
 def test_an_end_of_an_earlier_attempt_gives_no_right_to_reopen() -> None:
     events = [event("Failed", 1, attempt=1), event("Failed", 2, "b", attempt=2), event("Running", 3, attempt=2)]
     assert {events[1].key} == restarts(events)
@@ -124,8 +138,7 @@ def same_stretch(x: RunEvent, y: RunEvent, events: Sequence[RunEvent]) -> bool:
     if y.attempt > x.attempt or any(e.attempt > x.attempt for e in between):
         return False
     return not any(
-        not e.terminal
-        and any(
+        any(
             t.terminal and (t.key.source, t.attempt) == (e.key.source, e.attempt) and t.key.time_us < e.key.time_us
             for t in events
         )
