@@ -14,7 +14,7 @@ from tocsin.kql.bounds import check_tree
 from tocsin.kql.classify import classified, inlined
 from tocsin.kql.describe import describer, quoted
 from tocsin.kql.prefilter import Predicate, conjuncts, simple
-from tocsin.kql.rowtree import event_columns
+from tocsin.kql.rowtree import aml_columns
 from tocsin.kql.schema import HIDDEN, KQL_TYPES, Schema
 from tocsin.kql.scope import Pass
 from tocsin.kql.sqlcheck import check_sql
@@ -156,8 +156,6 @@ class _Build(Tree):
         self.hidden = {RULE: "int", **{f"{shapes.CONSTANT}{number}": kind for number, kind in enumerate(kinds)}}
 
     def run(self) -> Built:
-        if self.tree.parameters:
-            raise self.text.error("declare query_parameters is refused", "declare", "write the value, or use let")
         kind = classified(self.tree, self.schema)
         for name in _RESERVED:
             if name in kind.tables:
@@ -311,6 +309,6 @@ def _described(statement: str, kinds: Sequence[str], uses_now: bool, schema: Sch
     return describer(schema).columns(f"{head}\n{statement}", parameters)
 
 
-def scoped_view(schema: Mapping[str, Mapping[str, str]]) -> str:
+def scoped_view() -> str:
     """Azure's view over a table expression called RunStatusChanged."""
-    return f"SELECT {event_columns(AML, Schema.of(schema))} FROM {quoted(EVENTS)} AS r"
+    return f"SELECT {aml_columns()} FROM {quoted(EVENTS)} AS r"

@@ -184,9 +184,8 @@ def _select(
 ) -> dict[int, dict[str, Seen]]:
     """number → row key → what was seen of it."""
     window, plan = of(group.rules[0]), group.plan
-    schema = window.query.schema
     names = [group.rules[n].name for n in numbers]
-    cut = scope(plan.built.tables, window.over, window.lateness, when.at, when.commit_seq, reader, schema, names)
+    cut = scope(plan.built.tables, window.over, window.lateness, when.at, when.commit_seq, reader, names)
     known = [(n, row_key(s)) for n in numbers for s in states[n].values()]
     every = any(of(group.rules[n]).terms.no_data is NoData.ALERT for n in numbers)
     sql, parameters = plan.bind(numbers, cut.tables, known, every=every)

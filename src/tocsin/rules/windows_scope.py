@@ -46,7 +46,6 @@ def scope(
     at: datetime,
     commit_seq: int,
     reader: LogReader,
-    schema: Mapping[str, Mapping[str, str]],
     own: Iterable[str] = (),
 ) -> Scope:
     """What a window at ``at`` that saw commits up to ``commit_seq`` reads of ``tables``; of Alerts not those of ``own`` rules."""
@@ -58,7 +57,7 @@ def scope(
         if not isinstance(over, timedelta):
             lo = _begins(over, hi, reader) - 1
         if AML in tables:
-            made[AML] = scoped_view(schema)
+            made[AML] = scoped_view()
     for name in tables & _TIMES.keys():
         seq = " AND CommitSeq <= $tocsin_seq" if name == "Heartbeats" else ""
         if name == "Alerts":
