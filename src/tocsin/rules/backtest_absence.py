@@ -23,7 +23,7 @@ from tocsin.logstore.interface import LogReader
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import deadlines_judge, deadlines_reckon
 from tocsin.rules.backtest_heard import Deaf, Silences
-from tocsin.rules.backtest_view import Ledger
+from tocsin.rules.backtest_view import Ledger, Remembering
 from tocsin.rules.backtest_visits import Visit, visits
 from tocsin.rules.deadlines_due import When
 from tocsin.rules.evaluate import Evaluation
@@ -57,7 +57,7 @@ def play(
     for found, share in visits(log, rule.absence, since, until):
         runs = iter(found.items())
         while some := dict(islice(runs, TOGETHER)):
-            walk = _Walk(rule, log, since, until, Silences(deaf), take)
+            walk = _Walk(rule, Remembering(log), since, until, Silences(deaf), take)
             if not walk.forward(some):
                 return
         part_done(share)

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.rules.conftest import NOON, Load
+from tocsin.clock import ManualClock
+from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.intent import IntentKind
 from tocsin.model.maintenance import Maintenance
 from tocsin.rules.backtest import Backtest, NotYet, backtest
@@ -201,6 +204,29 @@ def test_a_story_of_many_runs(load: Load) -> None:
         assert told == again
         kinds |= {(name, kind) for _, kind, _ in told}
     assert {("stuck", "fired"), ("stuck", "resolved"), ("silent", "fired"), ("hourly", "fired")} <= kinds
+
+
+def test_a_run_that_hangs_for_long_is_read_a_few_times(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told of again every few hours, each time as of the same commit: the log answers that once, not once each time."""
+    asked: list[str] = []
+
+    def counted(log: DuckLogStore, sql: str, *more: Any) -> Any:
+        asked.append(sql)
+        return select(log, sql, *more)
+
+    select = DuckLogStore.select
+    with Playground(RuleSet({}), NOON) as playground:
+        playground.arrive([{"EventId": "1", "RunId": "hangs", "Status": "Running", "TimeGenerated": NOON}])
+        monkeypatch.setattr(DuckLogStore, "select", counted)
+        told = []
+        for days in (20, 200):
+            asked.clear()
+            until = NOON + timedelta(days=days)
+            one = backtest(rule(load, "silent").rules["silent"], playground.log, NOON, until, clock=ManualClock(until))
+            told.append((len(found(one)), len(asked)))
+    (few, short), (many, long) = told
+    assert many > 5 * few > 50
+    assert long < short + 20
 
 
 def test_what_compares_with_the_past_is_refused_by_name(load: Load) -> None:
