@@ -156,7 +156,7 @@ def test_hostile_ids_are_only_values(log: Log) -> None:
 
 
 def test_it_ends_in_time(log: Log) -> None:
-    """A query that takes too long is interrupted; the caller sends the mail without."""
+    """Where the time is up, nothing more is asked; the caller sends the mail without."""
     log.append(*(log.event(n, f"r{n}", "Failed") for n in range(50)))
     with pytest.raises(QueryTimeout):
         StoreFacts(log.store).facts([failed("r1", 1)], 0.0)

@@ -83,6 +83,8 @@ class Reader:
         cursor = self._cursor()
         if limits is None:
             return self._run(cursor, sql, params, None)
+        if limits.seconds <= 0:  # what is quick could end before it is interrupted
+            raise QueryTimeout("there was no time left for the query")
         with self._watchdog.within(limits.seconds, cursor.interrupt) as timed_out:
             try:
                 return self._run(cursor, sql, params, limits.rows)
