@@ -32,7 +32,7 @@ from tocsin.rules.endings import absence_terms
 from tocsin.rules.limits import limit_of
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
-from tocsin.rules.unsupported import window_only
+from tocsin.rules.stray_keys import window_only
 
 Rows = Callable[[str], Sequence[Mapping[str, object]]]
 """The rows of a reference table by its name."""

@@ -15,8 +15,8 @@ from tocsin.model.columns import RUN_STATUS_CHANGED, TABLES
 from tocsin.model.intent import RuleInfo
 from tocsin.rules import testevents, testtables
 from tocsin.rules.schema import NAME, Common, Defaults, InlineTest, RuleModel
+from tocsin.rules.stray_keys import row_only
 from tocsin.rules.templates import TemplateFault, TemplateText, checked
-from tocsin.rules.unsupported import row_only
 
 V = TypeVar("V")
 Schema = Mapping[str, Mapping[str, str]]

@@ -32,7 +32,7 @@ from tocsin.rules.endings import absence_terms, row_ending
 from tocsin.rules.limits import limit_of
 from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
-from tocsin.rules.unsupported import stray, window_only
+from tocsin.rules.stray_keys import stray, window_only
 
 
 def compile_rule(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
 
@@ -173,6 +173,20 @@ class Engine:
 
     def summaries(self) -> list[Intent]:
         return self.intents(IntentKind.SUMMARY)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """An hour after the noon at which histories begin."""
+    return ManualClock(NOON + timedelta(hours=1))
+
+
+@pytest.fixture
+def log(clock: ManualClock) -> Iterator[DuckLogStore]:
+    """One store for all examples of a property."""
+    store = DuckLogStore.open(None, clock=clock, threads=1)
+    yield store
+    store.close()
 
 
 @pytest.fixture

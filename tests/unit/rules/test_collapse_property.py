@@ -6,12 +6,10 @@ file anew.
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -44,18 +42,6 @@ sweep = st.tuples(
     st.lists(word, max_size=4),  # of the parent
     st.lists(st.lists(word, min_size=1, max_size=3), max_size=6),  # of its children
 )
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(NOON + timedelta(hours=1))
-
-
-@pytest.fixture
-def log(clock: ManualClock) -> Iterator[DuckLogStore]:
-    store = DuckLogStore.open(None, clock=clock, threads=1)
-    yield store
-    store.close()
 
 
 def life(run: str, words: list[tuple[str, int, int]]) -> list[Event]:

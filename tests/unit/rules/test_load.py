@@ -11,7 +11,7 @@ from tocsin.model.statuses import Kind, Severity
 from tocsin.rules.explain import explain
 from tocsin.rules.load import load_rules
 from tocsin.rules.schema import RuleModel, When, rules_json_schema
-from tocsin.rules.unsupported import AWAITED, SEQUENCE, WINDOW_ONLY
+from tocsin.rules.stray_keys import AWAITED, SEQUENCE, WINDOW_ONLY
 
 
 def faults(load: Load, text: str) -> list[str]:

@@ -6,7 +6,6 @@ file anew.
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -36,18 +35,6 @@ ORACLES = {
     "silent": status_is("NotResponding"),
     "any-end": status_is("Failed", "Canceled", "Completed"),
 }
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(NOON + timedelta(hours=1))
-
-
-@pytest.fixture
-def log(clock: ManualClock) -> Iterator[DuckLogStore]:
-    store = DuckLogStore.open(None, clock=clock, threads=1)
-    yield store
-    store.close()
 
 
 def columns(event: Event) -> dict[str, object]:

@@ -5,7 +5,7 @@ The oracle is tests/oracle, written from the semantics alone.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,18 +34,6 @@ CASES: dict[str, Case] = {
     "by-run": (("Failed",), ("Running", "Completed"), lambda e: e.run),
     "in-passing": (("NotResponding",), ("Running", "Completed", "Failed"), lambda e: e.run),
 }
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(NOON + timedelta(hours=1))
-
-
-@pytest.fixture
-def log(clock: ManualClock) -> Iterator[DuckLogStore]:
-    store = DuckLogStore.open(None, clock=clock, threads=1)
-    yield store
-    store.close()
 
 
 def columns(event: Event) -> dict[str, object]:
