@@ -23,9 +23,11 @@ from tocsin.logstore.interface import LogReader
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import deadlines_judge, deadlines_reckon
 from tocsin.rules.backtest_heard import Deaf, Silences
-from tocsin.rules.backtest_view import Ledger, Remembering
+from tocsin.rules.backtest_view import Ledger
 from tocsin.rules.backtest_visits import Visit, visits
 from tocsin.rules.deadlines_due import When
+from tocsin.rules.deadlines_judge import Standing
+from tocsin.rules.deadlines_runs import AsOf
 from tocsin.rules.evaluate import Evaluation
 from tocsin.rules.history import micros, moment
 from tocsin.rules.memory import Memory, RuleFailure
@@ -54,11 +56,12 @@ def play(
     ``part_done`` is told which share is done. Raises QueryError and StoreError of the reader.
     """
     assert rule.absence is not None
+    waiting: dict[str, Sequence[Visit]] = {}
     for found, share in visits(log, rule.absence, since, until):
-        runs = iter(found.items())
-        while some := dict(islice(runs, TOGETHER)):
-            walk = _Walk(rule, Remembering(log), since, until, Silences(deaf), take)
-            if not walk.forward(some):
+        waiting.update(found)
+        while len(waiting) >= TOGETHER or (share == 1 and waiting):
+            some = {run: waiting.pop(run) for run in list(islice(waiting, TOGETHER))}
+            if not _Walk(rule, log, since, until, Silences(deaf), take).forward(some):
                 return
         part_done(share)
 
@@ -74,6 +77,7 @@ class _Run:
     held_for: frozenset[str] = frozenset()
     wake: Timer | None = None
     fires: bool = False
+    stands: Standing | None = None  # as of ``seq``, where that was asked for
 
     @property
     def seq(self) -> int:
@@ -146,7 +150,7 @@ class _Walk:
             after += 1
         if after >= len(run.visits):
             return None
-        run.i, run.t = after, moment(run.visits[after].at_us)
+        run.i, run.t, run.stands = after, moment(run.visits[after].at_us), None
         return run.visits[after]
 
     def _reckon(self, names: Sequence[str]) -> None:
@@ -167,8 +171,16 @@ class _Walk:
     def _wake(self, released: Sequence[Released]) -> None:
         for heard, group in self.silences.alike(released):
             memory = Memory(self.ledger)
-            deadlines_judge.on_wakes(group, {self.rule.name: self.rule}, self.log, memory, heard)
+            deadlines_judge.on_wakes(group, {self.rule.name: self.rule}, self.log, memory, heard, self._stand)
             self._decided(memory, Trouble(), group[-1].at, group[-1].commit_seq)
+
+    def _stand(self, as_of: AsOf, log: LogReader) -> dict[str, Standing]:
+        """Asked once as of each commit: a run that hangs for a year is told of thousands of times."""
+        unknown = {run: seq for run, seq in as_of.items() if self.runs[run].stands is None}
+        if unknown:
+            for run, asked in deadlines_judge.standing(unknown, log).items():
+                self.runs[run].stands = asked
+        return {run: stands for run in as_of if (stands := self.runs[run].stands) is not None}
 
     def _decided(self, memory: Memory, trouble: Trouble, at: datetime, seq: int) -> None:
         for name, error in trouble.rules.items():

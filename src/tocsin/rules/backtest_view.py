@@ -8,7 +8,7 @@ Nothing is written: what the rule decides stays in a ``Ledger`` in memory.
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -22,10 +22,6 @@ from tocsin.rules.history import moment
 from tocsin.rules.memory import Pair
 from tocsin.state.interface import CatchUp, Outcome, RuleRecord
 
-_ANSWERS = 16
-"""So many answers are remembered: more than one look at runs asks for."""
-_ANSWER_ROWS = 10_000
-"""An answer of more rows is not remembered."""
 _EVENTS = (
     "SELECT * REPLACE (epoch_us(TimeGenerated) AS CommitSeq, TimeGenerated AS IngestedAt) FROM main.RunStatusChanged"
 )
@@ -81,49 +77,6 @@ class AsIfLive(LogReader):
         )
         table = self.select(sql, {"after": after, "limit": limit})
         return [commit(s, s, n) for s, n in zip(*(c.to_pylist() for c in table.columns), strict=True)]
-
-    def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
-        """See ``LogReader.spans``."""
-        return self._reader.spans(run_ids)
-
-    def schema(self) -> Mapping[str, Mapping[str, str]]:
-        """See ``LogReader.schema``."""
-        return self._reader.schema()
-
-
-class Remembering(LogReader):
-    """A log that does not answer twice what was just asked in the same words.
-
-    A run that hangs for a year is told of again and again, each time as of the same commit. For questions as of commits
-    only: what came in beyond them changes nothing in an answer.
-    """
-
-    def __init__(self, reader: LogReader) -> None:
-        self._reader = reader
-        self._answers: OrderedDict[tuple[str, str], pa.Table] = OrderedDict()
-
-    def select(self, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None) -> pa.Table:
-        """See ``LogReader.select``."""
-        if limits is not None:
-            return self._reader.select(sql, params, limits)
-        key = (sql, repr(sorted((params or {}).items())))
-        if key in self._answers:
-            self._answers.move_to_end(key)
-            return self._answers[key]
-        table = self._reader.select(sql, params)
-        if table.num_rows <= _ANSWER_ROWS:
-            self._answers[key] = table
-            if len(self._answers) > _ANSWERS:
-                self._answers.popitem(last=False)
-        return table
-
-    def head(self) -> Head:
-        """See ``LogReader.head``."""
-        return self._reader.head()
-
-    def commits(self, after: int, limit: int = 1000) -> Sequence[CommitInfo]:
-        """See ``LogReader.commits``."""
-        return self._reader.commits(after, limit)
 
     def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
         """See ``LogReader.spans``."""

@@ -64,6 +64,10 @@ WITH chosen AS ({_SOME}), tries AS (
 SELECT DISTINCT a.RunId FROM tries AS a JOIN tries AS b ON a.RunId = b.RunId AND a.try < b.try AND a.last > b.first
 """
 """Runs of which a later try has earlier times."""
+_TRIES = """
+SELECT min(coalesce(Attempt, 0)), max(coalesce(Attempt, 0)) FROM RunStatusChanged
+WHERE TimeGenerated BETWEEN make_timestamp($first::BIGINT) AND make_timestamp($last::BIGINT)
+"""
 _LOOKS = f"""
 WITH chosen AS ({_SOME}), signs AS ({_SIGNS}), line AS (
   SELECT RunId, seq, came, t, p,
@@ -122,7 +126,8 @@ def visits(
     parts = list(_parts(log, values))
     for number, part in enumerate(parts, 1):
         here = {**values, **part}
-        here["back"] = listed(_column(log, _BACK, here))
+        if "$back" in sql:
+            here["back"] = listed(_column(log, _BACK, here) if _retried(log, here) else ())
         looks: dict[str, set[int]] = {}
         for run, seq in _rows(log, sql, here):
             looks.setdefault(run, set()).add(seq)
@@ -164,6 +169,12 @@ def _parts(log: LogReader, values: Mapping[str, object]) -> Iterator[dict[str, o
             "next": _NEVER,
             "last": _NEVER,
         }
+
+
+def _retried(log: LogReader, values: Mapping[str, object]) -> bool:
+    """Whether any run was tried again in the time: only then may a later try have earlier times."""
+    ((least, greatest),) = _rows(log, _TRIES, values)
+    return bool(least != greatest)
 
 
 def _rows(log: LogReader, sql: str, values: Mapping[str, object]) -> Iterator[tuple[Any, ...]]:

@@ -11,8 +11,8 @@ during an outage moves it before anybody is told. What commits do to deadlines i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tocsin.alerts.conditions import Look, LookKind
@@ -24,9 +24,9 @@ from tocsin.rules.absence_tell import Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_due import Due, When, consumers_of, dues, is_stale, last_signs
 from tocsin.rules.deadlines_reckon import hits_of
-from tocsin.rules.deadlines_runs import Fact, RunsAt, runs_at
+from tocsin.rules.deadlines_runs import AsOf, Fact, RunsAt, runs_at
 from tocsin.rules.decisions import count_stale
-from tocsin.rules.history import micros, moment, plain
+from tocsin.rules.history import Row, micros, moment, plain
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule
@@ -165,10 +165,34 @@ def _fire(
         see(rule, about, before, seen, when.seq, memory, {"since_us": due.since_us})
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A run of which something fires."""
+
+    row: Row | None  # as an alert carries it; None: nothing is known of it
+    brought: frozenset[str]  # the consumers that brought its events
+
+
+def standing(as_of: AsOf, reader: LogReader) -> dict[str, Standing]:
+    """The runs as of their commits."""
+    runs = runs_at(reader, as_of)
+    rows, facts = runs.rows(reader, as_of.keys()), runs.facts(reader)
+    brought = consumers_of(facts, reader, {run: seq for run, seq in as_of.items() if run in facts})
+    return {run: Standing(rows.get(run), brought.get(run, frozenset())) for run in as_of}
+
+
 def on_wakes(
-    released: Sequence[Released], rules: Mapping[str, Rule], reader: LogReader, memory: Memory, heard: Heard
+    released: Sequence[Released],
+    rules: Mapping[str, Rule],
+    reader: LogReader,
+    memory: Memory,
+    heard: Heard,
+    stand: Callable[[AsOf, LogReader], Mapping[str, Standing]] = standing,
 ) -> None:
-    """Firing instances are told once more, or closed by time; not before it is heard whether their runs moved on."""
+    """Firing instances are told once more, or closed by time; not before it is heard whether their runs moved on.
+
+    ``stand`` is for who knows already how runs stand.
+    """
     for wave in _waves(released):
         states = {each.timer.rule: memory.conditions(each.timer.rule) for each in wave}
         awake = []
@@ -180,17 +204,14 @@ def on_wakes(
                 awake.append((each, rules[timer.rule], state, str(state.instance.get("RunId", ""))))
         if not awake:
             continue
-        as_of = {run: each.commit_seq for each, _, _, run in awake}
-        runs = runs_at(reader, as_of)
-        rows, facts = runs.rows(reader, as_of.keys()), runs.facts(reader)
-        brought = consumers_of(facts, reader, {run: seq for run, seq in as_of.items() if run in facts})
+        stands = stand({run: each.commit_seq for each, _, _, run in awake}, reader)
         for each, rule, state, run in awake:
-            if not heard.has_reached(each.timer.due, waits_for := brought.get(run, frozenset())):
-                memory.put_timer(replace(each.timer, consumers=waits_for))
+            if not heard.has_reached(each.timer.due, stands[run].brought):
+                memory.put_timer(replace(each.timer, consumers=stands[run].brought))
                 continue
             since = state.data.get("since_us")
             waited = (micros(each.at) - since) / 1_000_000 if isinstance(since, int) else state.value
-            row, data = rows.get(run, {"RunId": run}), wait_said(rule, since)
+            row, data = stands[run].row or {"RunId": run}, wait_said(rule, since)
             about = Subject(instance=state.instance, fields=row, data=data, run_id=run)
             seen = Look(at=each.at, holds=True, severity=state.severity, value=waited, why=Why.DEADLINE)
             see(rule, about, state, seen, each.commit_seq, memory)
