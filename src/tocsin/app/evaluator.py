@@ -276,7 +276,10 @@ class Evaluator:
         """Reckon the deadlines of absence rules that are new or mean something else; forget those of rules that are gone."""
         if self._armed_for is self._rules:
             return
-        wanted = {rule.name: f"{rule.meaning} {clocks.fingerprint_of(rule)}" for rule in self._rules.absences}
+        wanted = {
+            family.name: " ".join(f"{rule.name} {rule.meaning} {clocks.fingerprint_of(rule)}" for rule in family.rules)
+            for family in self._rules.families.values()
+        }
         # a table's rows may have changed under the same meaning: what is awaited is compared anew after each reload
         wanted |= {rule.name: f"{rule.meaning} {id(self._rules)}" for rule in self._rules.awaiting}
         wanted |= {rule.name: f"{rule.meaning} {rule.ending}" for rule in self._rules.opening}

@@ -85,9 +85,11 @@ def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
                 f"'{word}' ends a run: nothing is waited for then",
                 "name statuses of a run under way",
             )
-    length = _length(when)
-    if length is not None and length <= timedelta(0):
-        yield ("when", given[0]), "must be longer than nothing", "write for example 10m"
+    for key, said in (("in_status_for", when.in_status_for), ("silent_for", when.silent_for), ("for", when.for_)):
+        if isinstance(said, str):
+            yield ("when", key), "is a template: it needs a table", "add for_each: {table: …}, or write for example 45m"
+        elif said is not None and said <= timedelta(0):
+            yield ("when", key), "must be longer than nothing", "write for example 10m"
 
 
 def _given(when: When) -> tuple[tuple[str, bool], ...]:
@@ -102,7 +104,7 @@ def _given(when: When) -> tuple[tuple[str, bool], ...]:
 
 
 def _length(when: When) -> timedelta | None:
-    return next((d for d in (when.in_status_for, when.silent_for, when.for_) if d is not None), None)
+    return next((d for d in (when.in_status_for, when.silent_for, when.for_) if isinstance(d, timedelta)), None)
 
 
 def absence_of(when: When, terms: Terms) -> Absence | None:

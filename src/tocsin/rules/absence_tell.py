@@ -53,6 +53,7 @@ def see(
     """Take ``seen`` into ``memory``. ``remember`` is kept with an instance that goes on."""
     waits = rule.absence or rule.awaited
     assert waits is not None
+    fields = {**about.fields, **rule.of_row} if rule.of_row else about.fields
     step = look(before, seen, waits.terms, rule=rule.name, instance=about.instance)
     if step.state is not None:
         kept = {**step.state.data, **(remember or {})} if step.state.data else step.state.data
@@ -63,12 +64,12 @@ def see(
         memory.put_timer(Timer(rule=rule.name, kind=TimerKind.CLOSE, key=about.key, due=step.wake))
     elif before is not None:
         memory.drop_timer(rule.name, TimerKind.CLOSE, about.key)
-    labels, keep = labels_of(rule, about.fields), {name: about.fields.get(name) for name in rule.keep}
+    labels, keep = labels_of(rule, fields), {name: fields.get(name) for name in rule.keep}
     severity = step.state.severity if step.state is not None else (before.severity if before else rule.severity)
     if step.changed:
         memory.transitions.append(
             Transition(
-                rule=rule.name,
+                rule=rule.told_as,
                 instance=about.instance,
                 occurrence="",
                 before=step.before,
@@ -86,12 +87,12 @@ def see(
     beyond = before is not None and bool(before.data.get(LIMIT))
     singly = True
     if step.tell is not None:
-        root = about.fields.get("RootRunId")
+        root = fields.get("RootRunId")
         singly = limits.tell(
             rule.name,
             rule.limit,
             Intent(
-                rule=rule.name,
+                rule=rule.told_as,
                 rule_version=rule.info.version,
                 instance=about.instance,
                 occurrence=step.tell.occurrence,
@@ -104,7 +105,7 @@ def see(
                 value=seen.value,
                 run_id=about.run_id,
                 root_run_id=root if isinstance(root, str) else "",
-                event=about.fields,
+                event=fields,
                 data=about.data,
                 commit_seq=commit_seq,
                 at=seen.at,

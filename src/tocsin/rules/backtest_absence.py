@@ -29,6 +29,7 @@ from tocsin.rules.deadlines_due import When
 from tocsin.rules.deadlines_judge import Standing
 from tocsin.rules.deadlines_runs import AsOf
 from tocsin.rules.evaluate import Evaluation
+from tocsin.rules.families import Family, families_of
 from tocsin.rules.history import micros, moment
 from tocsin.rules.memory import Memory, RuleFailure
 from tocsin.rules.rule import Rule
@@ -95,11 +96,13 @@ class _Walk:
     silences: Silences
     take: Take
     ledger: Ledger = field(init=False)
+    family: tuple[Family, ...] = field(init=False)
     runs: dict[str, _Run] = field(default_factory=dict)
     run_of: dict[str, str] = field(default_factory=dict)  # by instance key
     works: bool = True
 
     def __post_init__(self) -> None:
+        self.family = families_of([self.rule])
         self.ledger = Ledger([RuleRecord(name=self.rule.name, meaning=self.rule.meaning, start_seq=0)])
 
     def forward(self, found: Mapping[str, Sequence[Visit]]) -> bool:
@@ -159,13 +162,13 @@ class _Walk:
         whens = {name: When(self.runs[name].seq, self.runs[name].t) for name in names}
         memory, trouble = Memory(self.ledger), Trouble()
         last = max(when.at for when in whens.values())
-        deadlines_reckon.reckon([self.rule], whens, {}, self.log, memory, self.silences.heard(last), trouble)
+        deadlines_reckon.reckon(self.family, whens, {}, self.log, memory, self.silences.heard(last), trouble)
         self._decided(memory, trouble, last, max(when.seq for when in whens.values()))
 
     def _judge(self, released: Sequence[Released]) -> None:
         for heard, group in self.silences.alike(released):
             memory = Memory(self.ledger)
-            trouble = deadlines_judge.on_deadlines(group, {self.rule.name: self.rule}, self.log, memory, heard)
+            trouble = deadlines_judge.on_deadlines(group, {f.name: f for f in self.family}, self.log, memory, heard)
             self._decided(memory, trouble, group[-1].at, group[-1].commit_seq)
 
     def _wake(self, released: Sequence[Released]) -> None:

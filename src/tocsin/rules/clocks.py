@@ -35,6 +35,9 @@ def under(rules: RuleSet, maintenance: Sequence[Maintenance]) -> RuleSet:
 
 def _under(rule: Rule, maintenance: Sequence[Maintenance]) -> Rule:
     mine = tuple(m for m in maintenance if _may(rule, m))
+    if rule.each is not None and rule.absence is not None:
+        rows = tuple(_under(each, maintenance) for each in rule.each.rules)
+        rule = replace(rule, each=replace(rule.each, rules=rows))
     if rule.absence is not None and rule.absence.pauses != mine:
         return replace(rule, absence=replace(rule.absence, pauses=mine))
     if rule.awaited is not None and rule.awaited.pauses != mine:
@@ -54,7 +57,7 @@ def _may(rule: Rule, maintenance: Maintenance) -> bool:
 
 
 def _fixed(rule: Rule) -> dict[str, str]:
-    return {"rule": rule.name, "severity": rule.severity.word}
+    return {"rule": rule.told_as, "severity": rule.severity.word}
 
 
 def pauses_of(rule: Rule) -> tuple[Maintenance, ...]:
@@ -91,6 +94,7 @@ def spans_of(rule: Rule, fields: Fields | None) -> list[Span]:
 def _valued(rule: Rule, fields: Fields) -> Callable[[str], str | None]:
     """What an alert has by a name: text, None where it has no such field."""
     fixed = _fixed(rule)
+    fields = {**fields, **rule.of_row}
 
     def value(name: str) -> str | None:
         if name in fixed:

@@ -19,6 +19,7 @@ from tocsin.alerts.conditions import Look, LookKind
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import Phase, Transition, Why
 from tocsin.model.heard import Heard
+from tocsin.model.instants import Timer
 from tocsin.rules import clocks
 from tocsin.rules.absence_tell import Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline
@@ -26,10 +27,11 @@ from tocsin.rules.deadlines_due import Due, When, consumers_of, dues, is_stale, 
 from tocsin.rules.deadlines_reckon import hits_of
 from tocsin.rules.deadlines_runs import AsOf, Fact, RunsAt, runs_at
 from tocsin.rules.decisions import count_stale
+from tocsin.rules.families import Family, first_of
 from tocsin.rules.history import Row, micros, moment, plain
 from tocsin.rules.labels import labels_of
-from tocsin.rules.memory import Memory
-from tocsin.rules.rule import Rule
+from tocsin.rules.memory import Memory, Pair
+from tocsin.rules.rule import Rule, told_as
 from tocsin.rules.shapes import Trouble
 from tocsin.rules.timers import Released
 
@@ -38,12 +40,12 @@ _AGAIN = timedelta(seconds=30)
 
 
 def on_deadlines(
-    released: Sequence[Released], rules: Mapping[str, Rule], reader: LogReader, memory: Memory, heard: Heard
+    released: Sequence[Released], families: Mapping[str, Family], reader: LogReader, memory: Memory, heard: Heard
 ) -> Trouble:
-    """Judge deadlines that have come, each at its own T and as of its own commit."""
+    """Judge deadlines of ``families``, by name, that have come, each at its own T and as of its own commit."""
     trouble = Trouble()
     for wave in _waves(released):
-        _judge(wave, rules, reader, memory, heard, trouble)
+        _judge(wave, families, reader, memory, heard, trouble)
     return trouble
 
 
@@ -63,51 +65,67 @@ def _waves(released: Sequence[Released]) -> Iterator[list[Released]]:
 
 def _judge(
     released: Sequence[Released],
-    rules: Mapping[str, Rule],
+    families: Mapping[str, Family],
     reader: LogReader,
     memory: Memory,
     heard: Heard,
     trouble: Trouble,
 ) -> None:
     whens: dict[str, When] = {}
-    wanted: dict[tuple[str, str], Rule] = {}
+    wanted: dict[Pair, Timer] = {}  # by family and run
     for each in released:
-        rule, run = rules.get(each.timer.rule), each.timer.key
-        if rule is None:
-            memory.put_deadline(Deadline(each.timer.rule, run, None))
+        family, run = told_as(each.timer.rule), each.timer.key
+        if family not in families:
+            memory.put_deadline(Deadline(family, run, None))
         else:
-            whens[run], wanted[(rule.name, run)] = When(each.commit_seq, each.at), rule
+            whens[run], wanted[(family, run)] = When(each.commit_seq, each.at), each.timer
     if not wanted:
         return
-    asked = list({rule.name: rule for rule in wanted.values()}.values())
+    asked = [families[name] for name in dict.fromkeys(name for name, _ in wanted)]
+    told = {pair for family in asked if not family.alone for pair in family.firing(memory)}
     runs = runs_at(reader, {run: when.seq for run, when in whens.items()})
     facts = runs.facts(reader)
-    hits = [hit for hit in hits_of(asked, runs, facts, reader, trouble) if (hit[0].name, hit[1]) in wanted]
+    hits = [
+        (rule, run)
+        for rule, run in hits_of(asked, runs, facts, reader, trouble)
+        if (told_as(rule.name), run) in wanted and (rule.name, run) not in told
+    ]
     found = dues(hits, facts, reader, whens, heard)
     late = {run: whens[run].seq for (_, run), due in found.items() if due.at_us <= micros(whens[run].at)}
     brought = consumers_of(facts, reader, late)
     signs = last_signs(late, facts, reader)
-    fires: list[tuple[Rule, str, Due]] = []
-    stale: list[tuple[Rule, str, Due]] = []
-    for (name, run), rule in wanted.items():
-        at, due = whens[run].at, found.get((name, run))
-        if name in trouble.rules:
-            memory.put_deadline(Deadline(name, run, micros(at + _AGAIN)))
-        elif due is None:
-            memory.put_deadline(Deadline(name, run, None))
-        elif due.at_us > micros(at):
-            memory.put_deadline(Deadline(name, run, due.at_us))
+    fires: list[_Case] = []
+    stale: list[_Case] = []
+    waits: dict[Pair, list[Deadline]] = {pair: [] for pair in wanted}
+    failed = {told_as(name) for name in trouble.rules}
+    for name, run in wanted:
+        if name in failed:
+            waits[(name, run)].append(Deadline(name, run, micros(whens[run].at + _AGAIN)))
+    for rule, run in hits:
+        pair, at, due = (told_as(rule.name), run), whens[run].at, found.get((rule.name, run))
+        if due is None:
+            continue
+        if due.at_us > micros(at):
+            waits[pair].append(Deadline(pair[0], run, due.at_us))
         elif not heard.has_reached(moment(due.at_us), brought[run]):
-            memory.put_deadline(Deadline(name, run, due.at_us, brought[run]))
-        else:
-            memory.put_deadline(Deadline(name, run, None))
-            (stale if is_stale(rule, signs[run], due, at) else fires).append((rule, run, due))
+            waits[pair].append(Deadline(pair[0], run, due.at_us, brought[run]))
+        elif not is_stale(rule, signs[run], due, at):
+            fires.append((rule, run, due))
+        elif families[pair[0]].alone or moment(due.at_us) >= wanted[pair].due:  # else it was passed over before
+            stale.append((rule, run, due))
+    for (name, run), of in waits.items():
+        again = [each for each in of if not each.consumers] if name in failed else of
+        memory.put_deadline(first_of(name, run, again) or Deadline(name, run, None))
     _pass_over(stale, runs, facts, whens, reader, memory, heard)
     _fire(fires, runs, facts, whens, reader, memory)
 
 
+_Case = tuple[Rule, str, Due]
+"""A rule, a run, and the deadline that has passed."""
+
+
 def _pass_over(
-    stale: Sequence[tuple[Rule, str, Due]],
+    stale: Sequence[_Case],
     runs: RunsAt,
     facts: Mapping[str, Fact],
     whens: Mapping[str, When],
@@ -118,7 +136,7 @@ def _pass_over(
     """What is too old to tell is recorded, and counted for the one word about all of it."""
     rows = runs.rows(reader, {run for _, run, _ in stale}) if stale else {}
     for rule, run, due in stale:
-        row, when = rows[run], whens[run]
+        row, when = {**rows[run], **rule.of_row}, whens[run]
         memory.transitions.append(
             Transition(
                 rule=rule.told_as,
@@ -139,7 +157,7 @@ def _pass_over(
 
 
 def _fire(
-    fires: Sequence[tuple[Rule, str, Due]],
+    fires: Sequence[_Case],
     runs: RunsAt,
     facts: Mapping[str, Fact],
     whens: Mapping[str, When],
@@ -151,7 +169,7 @@ def _fire(
     rows = runs.rows(reader, {run for _, run, _ in fires})
     states = {rule.name: memory.conditions(rule.name) for rule, _, _ in fires}
     for rule, run, due in fires:
-        row, when = rows[run], whens[run]
+        row, when = {**rows[run], **rule.of_row}, whens[run]
         about = Subject(
             instance={name: row.get(name) for name in rule.by},
             fields=row,

@@ -13,6 +13,7 @@ of any other, only the last one matters, as a deadline is judged when all commit
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -27,9 +28,10 @@ from tocsin.rules.absence_tell import Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_due import Due, When, dues, is_stale, last_signs
 from tocsin.rules.deadlines_runs import Fact, RunsAt, active_at, count_active, runs_at, touched, touches
+from tocsin.rules.families import Family, first_of
 from tocsin.rules.history import listed, moment, plain
-from tocsin.rules.memory import Memory
-from tocsin.rules.rule import Rule
+from tocsin.rules.memory import Memory, Pair
+from tocsin.rules.rule import Rule, told_as
 from tocsin.rules.shapes import Trouble, matches
 
 _US = timedelta(microseconds=1)
@@ -41,29 +43,36 @@ _NEVER = 1 << 62
 
 
 def on_commits(
-    rules: Sequence[Rule], commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory, heard: Heard
+    families: Sequence[Family],
+    commits: Sequence[CommitInfo],
+    after: int,
+    reader: LogReader,
+    memory: Memory,
+    heard: Heard,
 ) -> Trouble:
     """Reckon the deadlines of the runs that ``commits`` touch, and end what fired of those that moved on."""
     trouble = Trouble()
-    if not rules or not any(c.rows or c.heartbeats for c in commits):
+    if not families or not any(c.rows or c.heartbeats for c in commits):
         return trouble
     last = commits[-1]
     news = touched(reader, after, last.seq)
-    fired = {run for rule in rules for run in firing(rule, memory)} & news.keys() if len(commits) > 1 else set()
+    fired: set[str] = set()
+    if len(commits) > 1:
+        fired = {run for family in families for _, run in family.firing(memory)} & news.keys()
     if fired:
         times = {c.seq: c.ingested_at for c in commits}
         seqs = touches(reader, fired, after, last.seq)
         for n in range(max(map(len, seqs.values()), default=0)):
             whens = {run: When(each[n], times[each[n]]) for run, each in seqs.items() if n < len(each)}
-            reckon(rules, whens, {}, reader, memory, heard, trouble)
+            reckon(families, whens, {}, reader, memory, heard, trouble)
     runs, when = iter(news), When(last.seq, last.ingested_at)
     while some := list(islice(runs, TOGETHER)):
-        reckon(rules, dict.fromkeys(some, when), news, reader, memory, heard, trouble)
+        reckon(families, dict.fromkeys(some, when), news, reader, memory, heard, trouble)
     return trouble
 
 
 def reckon(
-    rules: Sequence[Rule],
+    families: Sequence[Family],
     whens: Mapping[str, When],
     news: Mapping[str, int | None],
     reader: LogReader,
@@ -74,83 +83,91 @@ def reckon(
     """Deadlines of the runs in ``whens``, each as of its own instant. ``news`` has the least time of what is new of them."""
     runs = runs_at(reader, {run: when.seq for run, when in whens.items()})
     facts = runs.facts(reader)
-    hits = hits_of(rules, runs, facts, reader, trouble)
-    states = {rule.name: firing(rule, memory) for rule in rules}
+    hits = [hit for hit in hits_of(families, runs, facts, reader, trouble) if memory.follows(hit[0].name)]
+    fires = {pair: state for family in families for pair, state in family.firing(memory).items() if pair[1] in whens}
     lazy = {
         (rule.name, run): bounds
         for rule, run in hits
-        if run not in states[rule.name] and (bounds := _bounds(rule, run, facts[run], news.get(run))) is not None
+        if (rule.name, run) not in fires and (bounds := _bounds(rule, run, facts[run], news.get(run))) is not None
     }
     found = dues([(r, run) for r, run in hits if (r.name, run) not in lazy], facts, reader, whens, heard)
-    ends: list[_End] = []
-    for rule in rules:
-        if rule.name in trouble.rules:
-            continue
-        for run, when in whens.items():
-            state, due = states[rule.name].get(run), found.get((rule.name, run))
-            if (rule.name, run) in lazy:
-                memory.put_deadline(lazy[(rule.name, run)])
-            elif state is not None and due is not None and moment(due.at_us) <= when.at:
-                _goes_on(state, due, memory)
-            else:
-                if state is not None:
-                    ends.append((rule, run, state))
-                memory.put_deadline(_deadline(rule, run, due, facts))
-    _end(ends, whens, reader, memory)
+    failed = {told_as(name) for name in trouble.rules}
+    over = {pair: state for pair, state in fires.items() if pair[0] not in trouble.rules}
+    waits: dict[Pair, list[Deadline]] = defaultdict(list)  # by family and run
+    for rule, run in hits:
+        pair, due = (rule.name, run), found.get((rule.name, run))
+        if pair in fires and due is not None and moment(due.at_us) <= whens[run].at:
+            _goes_on(over.pop(pair, fires[pair]), due, memory)
+        elif pair in lazy:
+            waits[(told_as(rule.name), run)].append(lazy[pair])
+        elif due is not None:
+            waits[(told_as(rule.name), run)].append(Deadline(rule.name, run, due.at_us, by=facts[run].consumer))
+    for family in families:
+        for run in whens:
+            first = first_of(family.name, run, waits.get((family.name, run), ()), failed=family.name in failed)
+            if first is not None:
+                memory.put_deadline(first)
+    rules = {rule.name: rule for family in families for rule in family.rules} if over else {}
+    _end([(rules[name], run, state) for (name, run), state in over.items()], whens, reader, memory)
 
 
-def arm(rules: Sequence[Rule], reader: LogReader, memory: Memory, heard: Heard, at: datetime, hi: int) -> Trouble:
-    """Reckon every deadline of ``rules`` as of commit ``hi``: at a start, and of rules that are new or mean something else.
+def arm(families: Sequence[Family], reader: LogReader, memory: Memory, heard: Heard, at: datetime, hi: int) -> Trouble:
+    """Reckon every deadline of ``families`` as of commit ``hi``: at a start, and of rules that are new or mean something else.
 
-    Runs that later commits touched are left to those, and runs of long ago to nobody. What fires goes on, but for what a changed rule does not hold of any more,
-    and what waits again since a maintenance was announced.
+    Runs that later commits touched are left to those, and runs of long ago to nobody. What fires goes on, but for what a changed
+    rule does not hold of any more, and what waits again since a maintenance was announced.
     """
     trouble = Trouble()
-    if not rules:
+    if not families:
         return trouble
-    states = {rule.name: firing(rule, memory) for rule in rules}
-    fired = set().union(*(by_run.keys() for by_run in states.values()))
+    fires = {pair: state for family in families for pair, state in family.firing(memory).items()}
+    by_name = {rule.name: rule for family in families for rule in family.rules}
+    fired = {run for _, run in fires}
     fired -= _later(fired, hi, reader)
-    when, found, by_name = When(hi, at), dict[tuple[str, str], Due](), {rule.name: rule for rule in rules}
+    when, found = When(hi, at), dict[Pair, Due]()
     parts = -(-count_active(reader, hi) // TOGETHER)
     for part in range(parts):
         runs = active_at(hi, part, parts)
         facts = runs.facts(reader)
-        hits = hits_of(rules, runs, facts, reader, trouble)
-        reckoned_of = dues(hits, facts, reader, dict.fromkeys(facts, when), heard)
+        reckoned_of = dues(
+            hits_of(families, runs, facts, reader, trouble), facts, reader, dict.fromkeys(facts, when), heard
+        )
         past = {run: hi for (_, run), due in reckoned_of.items() if moment(due.at_us) <= at}
         signs = last_signs(past, facts, reader)
+        waits: dict[Pair, list[Deadline]] = defaultdict(list)
         for (name, run), reckoned in reckoned_of.items():
-            if run in states[name]:
+            if (name, run) in fires:
                 found[(name, run)] = reckoned
             elif run not in past or not is_stale(by_name[name], signs[run], reckoned, at):
-                memory.put_deadline(Deadline(name, run, reckoned.at_us, by=facts[run].consumer))
+                waits[(told_as(name), run)].append(Deadline(name, run, reckoned.at_us, by=facts[run].consumer))
+        _put_first(waits, memory)
     ends: list[_End] = []
-    for rule in rules:
-        for run, state in states[rule.name].items():
-            if rule.name in trouble.rules or run not in fired:
-                continue
-            due = found.get((rule.name, run))
-            holds = due is not None and moment(due.at_us) <= at
-            paused = due is not None and not holds and moment(due.at_us - due.stood_us) <= at
-            if due is not None and (holds or ("changed" not in state.data and not paused)):
-                _goes_on(state, due, memory)
-                continue
-            why = Why.MAINTENANCE.value if paused else True
-            ends.append((rule, run, replace(state, data={**state.data, "changed": why})))
-            if due is not None:
-                memory.put_deadline(Deadline(rule.name, run, due.at_us))
+    again: dict[Pair, list[Deadline]] = defaultdict(list)
+    for (name, run), state in fires.items():
+        if name in trouble.rules or run not in fired:
+            continue
+        due = found.get((name, run))
+        holds = due is not None and moment(due.at_us) <= at
+        paused = due is not None and not holds and moment(due.at_us - due.stood_us) <= at
+        if due is not None and (holds or ("changed" not in state.data and not paused)):
+            _goes_on(state, due, memory)
+            continue
+        why = Why.MAINTENANCE.value if paused else True
+        ends.append((by_name[name], run, replace(state, data={**state.data, "changed": why})))
+        if due is not None:
+            again[(told_as(name), run)].append(Deadline(name, run, due.at_us))
+    _put_first(again, memory)
     _end(ends, dict.fromkeys(fired, when), reader, memory)
     return trouble
 
 
-def firing(rule: Rule, memory: Memory) -> dict[str, ConditionState]:
-    """Instances of a rule that fire, or were closed by time while they held, by run."""
-    return {
-        str(state.instance.get("RunId", "")): state
-        for state in memory.conditions(rule.name).values()
-        if state.phase in _FIRES or "closed" in state.data
-    }
+def _put_first(waits: Mapping[Pair, Sequence[Deadline]], memory: Memory) -> None:
+    """Put the first of each family and run; one that is set already stays, if it is earlier."""
+    for (family, run), of in waits.items():
+        first = first_of(family, run, of)
+        assert first is not None
+        assert first.due_us is not None
+        memory.put_deadline(first._replace(or_us=first.due_us))
 
 
 _End = tuple[Rule, str, ConditionState]
@@ -158,9 +175,10 @@ _End = tuple[Rule, str, ConditionState]
 
 
 def hits_of(
-    rules: Sequence[Rule], runs: RunsAt, facts: Mapping[str, Fact], reader: LogReader, trouble: Trouble
+    families: Sequence[Family], runs: RunsAt, facts: Mapping[str, Fact], reader: LogReader, trouble: Trouble
 ) -> list[tuple[Rule, str]]:
     """Which rules wait for which of ``runs``. Only a rule that asks for more than statuses needs a query."""
+    rules = [rule for family in families for rule in family.about(runs, reader)]
     simple = [rule for rule in rules if rule.absence is not None and rule.absence.anyone]
     hits = [
         (rule, run)
@@ -170,12 +188,6 @@ def hits_of(
     ]
     others = [rule for rule in rules if rule not in simple]
     return hits + [(hit.rule, hit.run_id) for hit in matches(reader, others, runs.as_events, runs.params, trouble)]
-
-
-def _deadline(rule: Rule, run: str, due: Due | None, facts: Mapping[str, Fact]) -> Deadline:
-    return (
-        Deadline(rule.name, run, None) if due is None else Deadline(rule.name, run, due.at_us, by=facts[run].consumer)
-    )
 
 
 def _later(runs: Collection[str], hi: int, reader: LogReader) -> set[str]:

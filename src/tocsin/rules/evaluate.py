@@ -26,10 +26,11 @@ from tocsin.model.statuses import Kind
 from tocsin.rules import absence_judge, deadlines_judge, deadlines_reckon, recovery_timers, windows_instants
 from tocsin.rules.collapsing import forget
 from tocsin.rules.deadlines import Deadline
+from tocsin.rules.families import Family
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.memory import Measured, Memory, RuleFailure, StateView
 from tocsin.rules.rows import evaluate_commits
-from tocsin.rules.rule import Rule
+from tocsin.rules.rule import Rule, told_as
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.shapes import Trouble
 from tocsin.rules.timers import Released, end_catch_up, judge_deadlines
@@ -118,7 +119,8 @@ def arm_deadlines(
     What is open of row rules is brought in line with them.
     """
     memory = Memory(state)
-    chosen = [rule for rule in rules.absences if rule.name in names and memory.follows(rule.name)]
+    wanted = {told_as(name) for name in names}
+    chosen = [family for family in _following(rules, memory) if family.name in wanted]
     absence_judge.arm([rule for rule in rules.awaiting if rule.name in names], timers, memory, at, commit_seq)
     _fail(deadlines_reckon.arm(chosen, reader, memory, heard, at, commit_seq), at, commit_seq, memory)
     opening = [rule for rule in rules.opening if rule.name in names and memory.follows(rule.name)]
@@ -150,7 +152,7 @@ def _commits(
 def _absences(
     rules: RuleSet, commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory, heard: Heard
 ) -> None:
-    waiting = [rule for rule in rules.absences if memory.follows(rule.name)]
+    waiting = _following(rules, memory)
     awaiting = [rule for rule in rules.awaiting if memory.follows(rule.name)]
     if awaiting:
         trouble = absence_judge.on_commits(awaiting, commits, after, reader, memory)
@@ -158,6 +160,11 @@ def _absences(
     if waiting:
         trouble = deadlines_reckon.on_commits(waiting, commits, after, reader, memory, heard)
         _fail(trouble, commits[-1].ingested_at, commits[-1].seq, memory)
+
+
+def _following(rules: RuleSet, memory: Memory) -> list[Family]:
+    """Rules that wait for runs and are known; of those of a table's rows each is looked at when it comes to it."""
+    return [f for f in rules.families.values() if not f.alone or memory.follows(f.rules[0].name)]
 
 
 def _fail(trouble: Trouble, at: datetime, commit_seq: int, memory: Memory) -> None:
@@ -192,13 +199,12 @@ def _timers(
                 memory.failures.append(RuleFailure(rule=name, error=str(error), at=at, commit_seq=seq))
         return
     if kind is TimerKind.DEADLINE:
-        waiting = {rule.name: rule for rule in rules.absences}
         awaiting = {rule.name: rule for rule in rules.awaiting}
         scheduled = [r for r in released if "at_us" in r.timer.data]
         of_runs = [r for r in released if "at_us" not in r.timer.data]
         for trouble in (
             absence_judge.on_deadlines(scheduled, awaiting, reader, memory, heard),
-            deadlines_judge.on_deadlines(of_runs, waiting, reader, memory, heard),
+            deadlines_judge.on_deadlines(of_runs, rules.families, reader, memory, heard),
         ):
             _fail(trouble, released[-1].at, released[-1].commit_seq, memory)
         return
@@ -206,7 +212,7 @@ def _timers(
         _lag(windows_instants.on_timers(rules, released, reader, memory, heard, ahead), memory)
         return
     if kind is TimerKind.CLOSE:
-        waiting = {rule.name: rule for rule in rules.absences}
+        waiting = {r.timer.rule: rule for r in released if (rule := rules.enabled.get(r.timer.rule)) and rule.absence}
         deadlines_judge.on_wakes([r for r in released if r.timer.rule in waiting], waiting, reader, memory, heard)
         rows = {rule.name: rule for rule in rules.rows if rule.collapse is None}
         recovery_timers.on_wakes([r for r in released if r.timer.rule in rows], rows, reader, memory, heard)

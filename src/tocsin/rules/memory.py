@@ -120,6 +120,10 @@ class Memory:
                 found[key] = state
         return found
 
+    def knows_some(self, rule: str) -> bool:
+        """Whether instances of a rule may be remembered."""
+        return rule in self._conditions or bool(self._state.conditions(rule))
+
     def condition(self, rule: str, key: str) -> ConditionState | None:
         """One instance remembered of a rule, by its key."""
         changed = self._conditions.get(rule, {})

@@ -104,7 +104,8 @@ class Rule:
     tests: tuple[InlineTest, ...]
     place: Place
     reference: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # tables of the user's that it reads
-    each: Each | None = None  # of a row or window rule: it stands for one rule a row of a table, which are evaluated
+    each: Each | None = None  # it stands for one rule a row of a table, which are evaluated
+    of_row: Mapping[str, object] = field(default_factory=dict)  # of a rule of a row that waits for runs: the row
 
     @property
     def told_as(self) -> str:

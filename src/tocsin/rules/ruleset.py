@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import cached_property
 
 from tocsin.model.statuses import Kind
+from tocsin.rules.families import Family, families_of
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.rule import Rule, Target, told_as
 from tocsin.rules.windows import Group, grouped, looks_early
@@ -45,6 +46,11 @@ class RuleSet:
     def absences(self) -> tuple[Rule, ...]:
         """Enabled rules that wait for single runs."""
         return tuple(rule for rule in self.enabled.values() if rule.absence is not None)
+
+    @cached_property
+    def families(self) -> Mapping[str, Family]:
+        """``absences`` by the rule as it is written."""
+        return {family.name: family for family in families_of(self.absences)}
 
     @cached_property
     def opening(self) -> tuple[Rule, ...]:

@@ -6,7 +6,7 @@ Keys of another kind of rule are known everywhere: ``compile`` refuses them by n
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
@@ -72,6 +72,18 @@ For = Annotated[
 """How long a condition must hold: a duration (timedelta), or ``N of M`` ticks (a pair)."""
 
 
+def _wait(value: Any) -> Any:
+    return value if isinstance(value, timedelta) or "{{" in str(value) else parse_duration(str(value))
+
+
+Wait = Annotated[
+    timedelta | str,
+    BeforeValidator(_wait),
+    WithJsonSchema({"type": "string", "examples": ["45m", "{{ minutes }}m"]}),
+]
+"""How long is waited: a duration, or with `for_each` a template of one over the table's columns."""
+
+
 class Match(YamlModel):
     """Which events are meant."""
 
@@ -97,10 +109,10 @@ class When(Match):
     """What a rule waits for, without KQL."""
 
     final: bool = Field(False, description="only when no other try follows (WillRetry is false)", examples=[True])
-    in_status_for: Duration | None = Field(None, description="spent that long in these statuses", examples=["45m"])
-    silent_for: Duration | None = Field(None, description="neither event nor heartbeat for that long", examples=["10m"])
+    in_status_for: Wait | None = Field(None, description="spent that long in these statuses", examples=["45m"])
+    silent_for: Wait | None = Field(None, description="neither event nor heartbeat for that long", examples=["10m"])
     unchanged: str = Field("", description="a column that stands still, with `for`", examples=["Progress"])
-    for_: Duration | None = Field(None, alias="for", description="for how long it stands still", examples=["1h"])
+    for_: Wait | None = Field(None, alias="for", description="for how long it stands still", examples=["1h"])
     absent: Match | None = Field(
         None, description="an event that ought to have come", examples=[{"status": "Completed"}]
     )

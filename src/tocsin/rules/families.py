@@ -1,0 +1,83 @@
+"""Rules that wait for runs, by what is written: a rule alone, or those of the rows of its table.
+
+A family has one deadline for a run, the first of those of its rules: what is kept for a run does not grow with the rows, and neither
+does what is asked. Only rules that a run can be about are looked at, found by the values of its columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from tocsin.logstore.interface import LogReader
+from tocsin.model.alert import ConditionState, Phase
+from tocsin.rules.deadlines import Deadline
+from tocsin.rules.deadlines_runs import RunsAt
+from tocsin.rules.index import RuleIndex
+from tocsin.rules.memory import Memory, Pair
+from tocsin.rules.rule import Rule, told_as
+
+FEW = 50
+"""So many rules are asked of all runs; of more, those are found first that a run can be about."""
+_FIRES = (Phase.FIRING, Phase.RECOVERING)
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """Rules that share their deadlines. ``name`` is that of the rule as it is written."""
+
+    name: str
+    rules: tuple[Rule, ...]
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is no rule of a table."""
+        return len(self.rules) == 1
+
+    @cached_property
+    def index(self) -> RuleIndex:
+        """Which of its rules a run can be about."""
+        return RuleIndex(self.rules)
+
+    def about(self, runs: RunsAt, reader: LogReader) -> Sequence[Rule]:
+        """Its rules that some of ``runs`` may be about: perhaps too many, never too few."""
+        if len(self.rules) <= FEW:
+            return self.rules
+        keys = reader.select(self.index.keys_sql(runs.as_events), runs.params)
+        return [self.rules[number] for number in self.index.touched(keys)]
+
+    def firing(self, memory: Memory) -> dict[Pair, ConditionState]:
+        """Instances that fire, or were closed by time while they held, by rule and run."""
+        return {
+            (rule.name, str(state.instance.get("RunId", ""))): state
+            for rule in self.rules
+            if memory.knows_some(rule.name)
+            for state in memory.conditions(rule.name).values()
+            if state.phase in _FIRES or "closed" in state.data
+        }
+
+
+def families_of(rules: Iterable[Rule]) -> tuple[Family, ...]:
+    """``rules`` by what is written."""
+    found: dict[str, list[Rule]] = {}
+    for rule in rules:
+        found.setdefault(told_as(rule.name), []).append(rule)
+    return tuple(Family(name, tuple(of)) for name, of in found.items())
+
+
+def first_of(family: str, run: str, waits: Collection[Deadline], *, failed: bool = False) -> Deadline | None:
+    """The family's deadline of ``run``, of those of its rules; where one of them ``failed`` the one that is set stays, if it is
+    earlier. None: it stays as it is.
+    """
+    if not failed and len(waits) == 1:
+        (only,) = waits
+        return only if only.rule == family else only._replace(rule=family)
+    some = [each for each in waits if each.due_us is not None]
+    if not some:
+        return None if failed else Deadline(family, run, None)
+    first = min(some, key=lambda each: (each.due_us, each.or_us is None))
+    if not failed and all(each.or_us is None for each in some):
+        return first._replace(rule=family)
+    bound = min(each.due_us if each.or_us is None else each.or_us for each in some if each.due_us is not None)
+    return Deadline(family, run, first.due_us, or_us=bound, by=first.by)
