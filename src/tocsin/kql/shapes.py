@@ -144,16 +144,32 @@ def as_columns(sql: str) -> tuple[str, set[int]]:
     read: set[int] = set()
 
     def column(match: re.Match[str]) -> str:
-        if match["s"]:
-            number, minus = int(match["s"]), ""
-        elif match["l"]:
-            number, minus = int(match["l"]) - _LONG, match["m"]
-        else:
-            number, minus = int(match["r"]) - _REAL, match["n"]
+        number, minus = _sentinel(match)
         read.add(number)
         return f'(-"{CONSTANT}{number}")' if minus else f'"{CONSTANT}{number}"'
 
     return _SQL.sub(column, sql), read
+
+
+def as_literals(sql: str, constants: Sequence[Any]) -> str:
+    """SQL with the constants themselves in place of sentinels."""
+
+    def literal(match: re.Match[str]) -> str:
+        number, minus = _sentinel(match)
+        constant = constants[number]
+        kind = "string" if isinstance(constant, str) else "real" if isinstance(constant, float) else "long"
+        return str(upstream.render_scalar(ir.Literal(-constant if minus else constant, kind)))
+
+    return _SQL.sub(literal, sql)
+
+
+def _sentinel(match: re.Match[str]) -> tuple[int, str]:
+    """Number and sign of a sentinel in SQL."""
+    if match["s"]:
+        return int(match["s"]), ""
+    if match["l"]:
+        return int(match["l"]) - _LONG, match["m"]
+    return int(match["r"]) - _REAL, match["n"]
 
 
 def left_over(sql: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from tocsin.errors import QueryError
 from tocsin.kql import upstream
 from tocsin.kql.describe import describer
+from tocsin.kql.parse import quick
 from tocsin.kql.rewrite import rewritten
 from tocsin.kql.schema import HIDDEN, Schema
 from tocsin.kql.scope import Pass, Text
@@ -81,6 +82,8 @@ def read(query: str) -> tuple[Text, Any]:
 def _tree(text: str) -> Any:
     """The tree of ``text``. A word that stops the parser may be a name that it takes for a keyword (``time``, ``last``):
     bracketed it is one, and where the whole then parses, that was meant."""
+    if (tree := quick(text, tokenize(text))) is not None:
+        return tree
     first: QueryError | None = None
     for _ in range(MAX_REPAIRS):
         try:

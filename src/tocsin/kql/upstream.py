@@ -18,6 +18,7 @@ from typing import Any
 from duckdb_kql import ir as ir
 from duckdb_kql import schema as _schema
 from duckdb_kql.errors import KqlError, KqlSchemaError, KqlSyntaxError, KqlUnsupportedError
+from duckdb_kql.lower import _pipeline_scope, _resolve_in_subqueries, _substitute, _substitute_query
 from duckdb_kql.lower import _string_value as string_value
 from duckdb_kql.lower import lower as _lower
 from duckdb_kql.parser import parse as _parse
@@ -108,6 +109,24 @@ def lower(text: str) -> Any:
         if active.moment != _PINNED:
             raise QueryError("set query_now is refused", hint="tocsin pins now() itself")
     return query
+
+
+def substituted(expr: Any, scalars: Mapping[str, Any]) -> Any:
+    """An expression in which names bound by ``let`` are their values."""
+    return _substitute(expr, dict(scalars)) if scalars else expr
+
+
+def with_lets(query: Any, scalars: Mapping[str, Any]) -> Any:
+    """A pipeline in which a name bound by ``let`` may be its value, or a column."""
+    return _substitute_query(query, _pipeline_scope(dict(scalars))) if scalars else query
+
+
+def complete(query: Any, scalars: Mapping[str, Any], tables: Sequence[tuple[str, Any]]) -> Any:
+    """A query behind its ``let`` statements, as ``lower`` makes it."""
+    names = {name for name, _ in tables}
+    whole = _resolve_in_subqueries(with_lets(query, scalars), names)
+    whole.lets.extend((name, _resolve_in_subqueries(bound, names)) for name, bound in tables)
+    return whole
 
 
 def check_syntax(text: str) -> None:

@@ -56,6 +56,7 @@ class WindowQuery:
     wants: Wants = field(repr=False)
     places: tuple[int, ...] = field(repr=False)  # of the literals that may differ
     schema: Schema = field(repr=False)
+    built: Built = field(repr=False, compare=False)
     raw_sql: bool = False
     constants: tuple[object, ...] = field(default=(), repr=False)  # what stands at these places
 
@@ -65,9 +66,15 @@ class WindowPlan:
     """How to look for a group of window queries at once."""
 
     built: Built
+    alone: str  # its SQL where it is of one query, else ''
     made: tuple[str, ...]
     kinds: tuple[str, ...]
     constants: tuple[tuple[object, ...], ...]  # of each query
+
+    @property
+    def sql(self) -> str:
+        """What is selected from, without what ``bind`` puts around it."""
+        return self.alone or self.built.sql
 
     def bind(
         self,
@@ -84,8 +91,7 @@ class WindowPlan:
         """
         head = [f"{quoted(name)} AS NOT MATERIALIZED ({sql})" for name, sql in scopes.items()]
         parameters: dict[str, object] = {}
-        alone = self.built.alone if len(self.constants) == 1 else ""
-        if not alone:
+        if not self.alone:
             listed = ["unnest($tocsin_rules::JSON::INTEGER[]) AS rule_no"]
             parameters["tocsin_rules"] = json.dumps(list(numbers))
             for index, kind in enumerate(self.kinds):
@@ -103,7 +109,7 @@ class WindowPlan:
             parameters["tocsin_known_keys"] = json.dumps([key for _, key in known], ensure_ascii=False)
             where = '\nWHERE holds OR (rule_no, key) IN (SELECT rule_no, key FROM "known")'
         begin = f"WITH {', '.join(head)}\n" if head else ""
-        return f"{begin}SELECT * FROM ({alone or self.built.sql}){where}", parameters
+        return f"{begin}SELECT * FROM ({self.sql}){where}", parameters
 
 
 def window_query(
@@ -140,6 +146,7 @@ def window_query(
         wants=wants,
         places=places,
         schema=known,
+        built=built,
     )
 
 
@@ -162,6 +169,7 @@ def sql_query(
         wants=Wants(made=names, by=tuple(by), needs=None),
         places=(),
         schema=known,
+        built=built,
         raw_sql=True,
     )
 
@@ -182,9 +190,11 @@ def window_plan(queries: Sequence[WindowQuery]) -> WindowPlan:
     """One plan for queries of one shape. Raises ``QueryError`` where these cannot share one; one alone always can."""
     first = queries[0]
     known = first.schema
-    if first.raw_sql:
-        built = build_sql(first.text, first.wants.made, first.wants.by, known)
-        return WindowPlan(built=built, made=first.wants.made, kinds=(), constants=((),) * len(queries))
+    if first.raw_sql or len(queries) == 1:
+        alone = "" if first.raw_sql else shapes.as_literals(first.built.alone, first.constants)
+        return WindowPlan(
+            built=first.built, alone=alone, made=first.wants.made, kinds=(), constants=((),) * len(queries)
+        )
     tokens = tokenize(first.text)
     values = [q.constants for q in queries]
     varying = [n for n in range(len(first.places)) if len({repr(each[n]) for each in values}) > 1]
@@ -193,6 +203,7 @@ def window_plan(queries: Sequence[WindowQuery]) -> WindowPlan:
     built = _compiled(words, chosen, first.wants, known)
     return WindowPlan(
         built=built,
+        alone="",
         made=first.wants.made,
         kinds=tuple(str(shapes.kind_of(tokens[index])) for index in chosen),
         constants=tuple(tuple(each[n] for n in varying) for each in values),

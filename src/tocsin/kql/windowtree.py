@@ -39,7 +39,7 @@ class Built:
     """One build of a window query."""
 
     sql: str  # over the CTE "constants"; yields rule_no, key, holds, then ``made`` and ``columns``
-    alone: str  # the same for one query without constants
+    alone: str  # the same for one query, sentinels in place of its constants; '' where it is no other
     columns: Mapping[str, str]  # visible ones -> KQL type
     tables: frozenset[str]
     events: bool  # rows come from a log: an instance without a row has no data
@@ -146,6 +146,18 @@ class Tree:
         holds = tuple(ir.NamedExpr(ir.ColumnRef(name), name) for name in self.holds)
         return replace(op, expressions=(*op.expressions, *holds))
 
+    def together(self, op: Any) -> Any:
+        """A typed operator without what ``apart`` put into it."""
+        match op:
+            case ir.Summarize(by=targets):
+                return replace(op, by=self._shown(targets))
+            case ir.Distinct(expressions=targets) | ir.Project(expressions=targets):
+                return replace(op, expressions=self._shown(targets))
+        return op
+
+    def _shown(self, targets: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(each for each in targets if each.name not in self.hidden)
+
 
 class _Build(Tree):
     """A plan of one instant for rules that may differ in constants of these ``kinds``."""
@@ -224,6 +236,10 @@ class _Build(Tree):
     ) -> Built:
         first, now_first = upstream.render(ir.Query(source, before, lets), known)
         body, now_after = upstream.render(ir.Query(ir.TableRef(SOURCE), after, lets), known)
+        whole, now_alone = first, now_first
+        if after:
+            plain = [*before, *(self.together(op) for op in after)]
+            whole, now_alone = upstream.render(ir.Query(source, plain, lets), known)
         if shapes.left_over(first):
             raise QueryError("a literal stands where tocsin cannot tell rules of one shape apart")
         body, read_constants = shapes.as_columns(body)
@@ -237,8 +253,8 @@ class _Build(Tree):
             f"{listed} FROM (WITH {quoted(SOURCE)} AS NOT MATERIALIZED"
             f' (SELECT s.*, {", ".join(joined)} FROM ({first}) AS s CROSS JOIN "constants" AS k)\n SELECT * FROM ({body}))'
         )
-        alone = "" if self.kinds or after else f"{listed.replace(quoted(RULE), '0', 1)} FROM ({first})"
-        uses_now = now_first or now_after
+        alone = f"{listed.replace(quoted(RULE), '0', 1)} FROM ({whole})"
+        uses_now = now_first or now_after or now_alone
         made = _described(sql, self.kinds, uses_now, self.schema)
         for condition in self.made:
             if columns[condition] not in ("bool", None):

@@ -52,7 +52,7 @@ def explain(rule: Rule) -> Explanation:
     window, row = rule.window, rule.row_plan
     reads = window.query.tables if window is not None else rule.plan.tables
     shape = window.query.shape if window is not None else rule.plan.shape
-    sql = window_plan([window.query]).built.sql if window is not None else rule.plan.sql
+    sql = window_plan([window.query]).sql if window is not None else rule.plan.sql
     return Explanation(
         name=rule.name,
         place=str(rule.place),
