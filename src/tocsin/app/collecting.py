@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import gc
 
+from tocsin.app.allocator import give_back
+
 
 def set_apart() -> None:
-    """Collect what is garbage now; of what is left, nothing is looked through again until the next call."""
+    """Collect what is garbage now and give its memory back; of what is left, nothing is looked through again until the next call."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    give_back()

@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 STEP_COMMITS = 1000
 """Commits of one step, at most."""
-STEP_ROWS = 60_000
+STEP_ROWS = 20_000
 """Rows of one step, at most (a single larger commit is still one step)."""
 HELD_LOOK = 0.25
 """Seconds between looks at timers that wait for a watermark."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from tocsin.app.allocator import give_back
 from tocsin.clock import Clock
 from tocsin.errors import StoreError
 from tocsin.logstore.interface import LogStore
@@ -19,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 EVERY = 5.0
 """Seconds between rounds."""
+TRIM_ROUNDS = 6
+"""Rounds between which memory that is free is given back."""
 
 _ACTIVE = (
     "SELECT Status, count(*) AS n FROM Runs WHERE Status NOT IN ('Completed', 'Failed', 'Canceled') GROUP BY Status"
@@ -58,6 +61,7 @@ class Housekeeping:
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
         self._retained_on: datetime | None = None
         self._measured_seq = store.head().seq
+        self._rounds = 0
 
     def start(self) -> None:
         """Start the thread."""
@@ -84,6 +88,9 @@ class Housekeeping:
         self._store.alive(self._consumers(), now)
         self.measure()
         self._extra()
+        self._rounds += 1
+        if self._rounds % TRIM_ROUNDS == 0:
+            give_back()
         today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         if self._retained_on != today:
             deleted = self._store.retain(now, self._keep)

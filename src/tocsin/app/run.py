@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 from starlette.types import ASGIApp
 
+from tocsin.app import allocator
 from tocsin.app.app import App
 from tocsin.app.content import load_content
 from tocsin.app.demo import HttpPost, play
@@ -57,6 +58,7 @@ def up(
     adopt: bool = False,
 ) -> None:
     """Run until SIGINT or SIGTERM. ``home`` None: a throw-away one. Raises TocsinError where it cannot start."""
+    allocator.keep_little()
     with ExitStack() as stack:
         place = home or stack.enter_context(throwaway_home())
         settings = place.settings(overrides=overrides)

@@ -79,6 +79,10 @@ def _open(settings: Settings) -> Desk:
         "autoload_known_extensions": False,
         "preserve_insertion_order": True,
         "default_block_size": 262144,
+        # What its allocator freed goes back to the system soon, or it stays ours besides the limit: up to 100 MiB.
+        "allocator_background_threads": True,
+        "allocator_flush_threshold": "8MiB",
+        "allocator_bulk_deallocation_flush_threshold": "8MiB",
     }
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
