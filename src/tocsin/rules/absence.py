@@ -129,17 +129,19 @@ def watched(when: When) -> tuple[str, ...]:
     return when.status or tuple(s.value for s in Status if s.value not in TERMINAL)
 
 
-def subject(absence: Absence, when: When) -> str:
-    """The mail's subject where the rule has none: ``ranking: Queued or Preparing for 45 min``."""
+def subject(when: When, length: timedelta | None) -> str:
+    """The mail's subject where the rule has none: ``ranking: Queued or Preparing for 45 min``. ``length`` None: it differs."""
     what = "{{ ExperimentName or DisplayName or RunId }}"
-    lasted, statuses = in_words(absence.length), watched(when)
+    lasted, statuses = in_words(length) if length is not None else "{{ Waited }}", watched(when)
     in_them = f"{' or '.join(statuses)} for" if len(statuses) < 3 else "still {{ Status }} after"
+    form = form_of(when)
+    assert form is not None
     return {
         Form.IN_STATUS: f"{what}: {in_them} {lasted}",
         Form.SILENT: f"{what}: silent for {lasted}",
         Form.UNCHANGED: f"{what}: no progress for {lasted}",
         Form.LONGER: f"{what}: runs longer than usual",
-    }[absence.form]
+    }[form]
 
 
 def words(absence: Absence) -> str:

@@ -82,7 +82,7 @@ def compile_rule(
     final = bool(model.when and model.when.final)
     final_after = said(lambda m: m.final_after, "final_after") or FINAL_AFTER
     subject = (summary.source if summary else "") or (
-        absence.subject(waits, model.when) if waits and model.when else ""
+        absence.subject(model.when, waits.length) if waits and model.when else ""
     )
     return Rule(
         name=str(model.name),

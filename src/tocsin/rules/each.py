@@ -1,9 +1,11 @@
-"""``for_each: {table: …}`` of row and window rules: one rule for each row of a reference table, all of one shape.
+"""``for_each: {table: …}``: one rule for each row of a reference table, all of one shape. (Schedules: ``absence_awaited``.)
 
     tables/limits.csv              where: "ExperimentName == experiment and DurationMs > longest * 3600000"
     experiment,longest,team
     churn,6,ranking        ──►     slow[churn]:   … ExperimentName == "churn"   and DurationMs > 6 * 3600000
     fraud,2,risk           ──►     slow[fraud]:   … ExperimentName == "fraud"   and DurationMs > 2 * 3600000
+
+What is no query is a template: ``in_status_for: "{{ minutes }}m"`` (``each_lengths``).
 
 Each is a rule of its own to the engine: it starts when its row comes, keeps its state while its row stays, ends when its row
 goes. To people it is the one rule: mails, history, metrics and routes have the rule's name, and the row's columns as fields.
@@ -18,14 +20,14 @@ from tocsin.config.document import Document, KeyPath
 from tocsin.errors import Problem
 from tocsin.kql.tokens import Token, TokenKind, tokenize
 from tocsin.model.alert import fingerprint
-from tocsin.rules import absence
+from tocsin.rules import absence, each_lengths
 from tocsin.rules.checks import DUMMY, MOST_ROWS, Faults, Schema, check_test_tables, check_tests, table_columns
 from tocsin.rules.compile import compile_rule, when_query
 from tocsin.rules.each_pattern import Pattern, probes_of
 from tocsin.rules.literals import extension, literal
 from tocsin.rules.rule import Each, Rule
-from tocsin.rules.schema import Defaults, RuleModel
-from tocsin.rules.sequences import is_sequence
+from tocsin.rules.schema import Defaults, RuleModel, When
+from tocsin.rules.sequences import by_of, compile_sequence, is_sequence, sequence_query, subject
 from tocsin.rules.windows_compile import compile_window, is_window
 
 TableRow = Mapping[str, object]
@@ -45,33 +47,55 @@ def compile_each(
     problems: list[Problem],
     rows: Rows,
 ) -> Rule | None:
-    """As ``compile.compile_rule``, for a row or window rule with ``for_each:``."""
+    """As ``compile.compile_rule``, for a rule with ``for_each:`` that does not wait by a schedule."""
     assert model.for_each is not None
     faults = Faults(document=document, base=base, problems=problems)
     before = len(problems)
     table = model.for_each.table
     columns = table_columns(table, schema, faults)
-    used = _used(model, columns, faults)
+    named = _named(model, columns, faults)
     check_tests(model.tests, faults)
     if len(problems) > before:
         return None
-    naming = tuple(name for name in used if columns[name] == "string") or used
+    naming = tuple(name for name in named if columns[name] == "string") or named
 
-    def made(row: TableRow, name: str, found: list[Problem]) -> Rule | None:
-        filled, carries = _filled(model, row, name, naming)
-        if is_window(model):
+    def compiled(written: RuleModel, row: TableRow, name: str, found: list[Problem]) -> Rule | None:
+        filled, carries = _filled(written, row, name, naming)
+        if is_window(written):
             return compile_window(filled, defaults, schema, document, base, found)
+        if is_sequence(written):
+            return compile_sequence(
+                filled, defaults, schema, document, base, found, carries=carries, naming=naming
+            )  # fmt: skip
         return compile_rule(filled, defaults, schema, document, base, found, carries=carries)
 
+    def made(row: TableRow, name: str, found: list[Problem]) -> Rule | None:
+        if model.when is None:
+            return compiled(model, row, name, found)
+        try:
+            when = each_lengths.filled(model.when, row)
+        except ValueError as e:
+            found.append(document.problem((*base, "for_each"), str(e)))
+            return None
+        rule = compiled(model.model_copy(update={"when": when}), row, name, found)
+        return replace(rule, of_row=dict(row)) if rule is not None and rule.absence is not None else rule
+
+    when, templates = (
+        (each_lengths.as_such(model.when), each_lengths.templates_of(model.when)) if model.when else (None, {})
+    )
     probes = probes_of(columns)
-    rule = made({**{name: DUMMY.get(kind, "") for name, kind in columns.items()}, **probes}, model.name, problems)
+    sample = {**{name: DUMMY.get(kind, "") for name, kind in columns.items()}, **probes}
+    summary = model.summary or _subject(model)
+    rule = compiled(model.model_copy(update={"when": when, "summary": summary}), sample, model.name, problems)
     if rule is None:
         return None
     check_test_tables(model.tests, {**rule.reference, table: columns}, faults)
-    pattern = Pattern.of(rule, columns, probes)
+    pattern = Pattern.of(rule, columns, probes, model.when)
+    used = [name for name in columns if name in named or (templates and name in each_lengths.columns_of(model.when))]
+    meaning = fingerprint(rule.meaning, *sorted(map(repr, templates.items()))) if templates else rule.meaning
 
     def over(found: Sequence[TableRow]) -> tuple[tuple[Rule, ...], list[str]]:
-        return _each(found, naming, used, made, rule, pattern)
+        return _each(found, naming, used, made, replace(rule, meaning=meaning), pattern)
 
     each, wrong = over(rows(table)[:MOST_ROWS])
     for message in wrong[:NAMED]:
@@ -80,34 +104,50 @@ def compile_each(
         return None
     return replace(
         rule,
-        query=model.query if model.when is None else when_query(model.when)[0],
+        query=_as_written(model, when),
         tests=model.tests,
         reference={**rule.reference, table: dict(columns)},
         each=Each(table=table, rules=each, make=over),
     )
 
 
-def _used(model: RuleModel, columns: Mapping[str, str], faults: Faults) -> tuple[str, ...]:
-    """Which columns of the table the rule names."""
+def _as_written(model: RuleModel, when: When | None) -> str:
+    """The query with the names of columns in it."""
+    if when is None:
+        return model.query
+    return sequence_query(when, by_of(model)) if is_sequence(model) else when_query(when)[0]
+
+
+def _subject(model: RuleModel) -> str:
+    """The mail's subject where the rule has none and each row its own length; '' where that is said elsewhere."""
+    when = model.when
+    if when is None or not each_lengths.templates_of(when):
+        return ""
+    if is_sequence(model):
+        return subject(when)
+    return absence.subject(when, None) if absence.form_of(when) is not None else ""
+
+
+def _named(model: RuleModel, columns: Mapping[str, str], faults: Faults) -> tuple[str, ...]:
+    """Columns of the table that the rule's query names."""
     when = model.when
     if model.sql:
         faults.add(("for_each",), "does not go with `sql:`", "write the query in KQL")
-        return ()
-    if is_sequence(model) or (when is not None and absence.form_of(when) is not None):
-        faults.add(
-            ("for_each",), "does not go with a rule that waits for runs", "use it with where:, query: or absent:"
-        )
         return ()
     path: KeyPath = ("query",) if when is None else ("when", "where")
     text = model.query if when is None else when.where
     tokens = tokenize(text)
     named = {token.text for i, token in enumerate(tokens) if _is_name(tokens, i, columns)}
+    if when is not None:
+        for at, message, hint in each_lengths.faults(when, columns):
+            faults.add(at, message, hint)
     for i, token in enumerate(tokens[:-1]):
         if token.kind is TokenKind.NAME and token.text in columns and tokens[i + 1].text == "=":
             faults.add(path, f"gives a value to '{token.text}', which is a column of the table", "call one otherwise")
     if columns and not named:
+        where = "`query:`" if when is None else "`where:`"
         faults.add(
-            ("for_each", "table"), f"no column of '{model.for_each.table if model.for_each else ''}' is named in the rule",
+            ("for_each", "table"), f"no column of '{model.for_each.table if model.for_each else ''}' is named in {where}",
             f"name one: {', '.join(columns)}",
         )  # fmt: skip
     return tuple(name for name in columns if name in named)
@@ -132,9 +172,11 @@ def _with_values(text: str, row: TableRow) -> str:
 
 def _filled(model: RuleModel, row: TableRow, name: str, naming: Sequence[str]) -> tuple[RuleModel, str]:
     """The rule of one row, and what is put after the query of its `when:`."""
-    carries = extension(row)
+    counts = {"times"} if is_sequence(model) else set()  # a column of that name: the count is what its alerts carry
+    carries = extension({column: value for column, value in row.items() if column not in counts})
     changes: dict[str, object] = {"name": name, "was": "", "for_each": None, "tests": ()}
-    changes["by"] = (*naming, *(column for column in model.by if column not in naming))
+    if not is_sequence(model):  # it counts for its own, see ``compile_sequence``
+        changes["by"] = (*naming, *(column for column in model.by if column not in naming))
     if model.when is None:
         changes["query"] = _with_values(model.query.rstrip().removesuffix(";"), row) + carries
         return model.model_copy(update=changes), ""

@@ -13,8 +13,11 @@ from dataclasses import dataclass, replace
 
 from tocsin.kql import rowplan, shapes, windowplan
 from tocsin.kql.tokens import tokenize
+from tocsin.rules import absence, baselines, each_lengths
+from tocsin.rules.absence import Absence
 from tocsin.rules.literals import literal
 from tocsin.rules.rule import Rule
+from tocsin.rules.schema import When
 
 TableRow = Mapping[str, object]
 _REAL = re.compile(r"\d{1,15}\.\d{1,15}")
@@ -39,17 +42,22 @@ class Pattern:
 
     columns: Mapping[str, str]
     probes: Mapping[str, object]
+    when: When | None = None  # as it is written: what of it is a template is each row's own
 
     @staticmethod
-    def of(rule: Rule, columns: Mapping[str, str], probes: Mapping[str, object]) -> Pattern | None:
-        """The pattern of a rule compiled with ``probes``; None where a probe is part of its shape."""
+    def of(
+        rule: Rule, columns: Mapping[str, str], probes: Mapping[str, object], when: When | None = None
+    ) -> Pattern | None:
+        """The pattern of a rule compiled with ``probes``; None where a probe, or what is a template, is part of its shape."""
+        if when is not None and rule.absence is None and each_lengths.templates_of(when):
+            return None
         if rule.window is not None:
             text, constants = rule.window.query.text, rule.window.query.constants
         else:
             text, constants = rule.query, rule.plan.constants
         written = [shapes.value(token) for token in tokenize(text) if shapes.kind_of(token)]
         whole = all(written.count(probe) == constants.count(probe) for probe in probes.values())
-        return Pattern(columns=columns, probes=probes) if whole and probes.keys() == columns.keys() else None
+        return Pattern(columns=columns, probes=probes, when=when) if whole and probes.keys() == columns.keys() else None
 
     def filled(self, rule: Rule, row: TableRow) -> Rule | None:
         """``rule`` with the row's values; None where the row has to be compiled."""
@@ -66,7 +74,21 @@ class Pattern:
             seen = rule.window.query
             filled = windowplan.with_values(seen, values, self._text(seen.text, row))
             return replace(rule, query=query, window=replace(rule.window, query=filled))
-        return replace(rule, query=query, row_plan=rowplan.with_values(rule.plan, values))
+        plan = rowplan.with_values(rule.plan, values)
+        if rule.absence is None:
+            return replace(rule, query=query, row_plan=plan)
+        waits = self._waits(rule.absence, row)
+        return replace(rule, query=query, row_plan=plan, absence=waits, of_row=dict(row)) if waits is not None else None
+
+    def _waits(self, waits: Absence, row: TableRow) -> Absence | None:
+        """What a rule of the row waits for; None where its length is wrong, which compiling it will say."""
+        assert self.when is not None
+        try:
+            when = each_lengths.filled(self.when, row)
+        except ValueError:
+            return None
+        wrong = any(absence.faults(when)) or (when.duration is not None and any(baselines.faults(when)))
+        return None if wrong else absence.absence_of(when, waits.terms)
 
     def _text(self, text: str, row: TableRow) -> str:
         for name, probe in self.probes.items():

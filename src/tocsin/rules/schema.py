@@ -84,6 +84,22 @@ Wait = Annotated[
 """How long is waited: a duration, or with `for_each` a template of one over the table's columns."""
 
 
+def _times(value: Any) -> Any:
+    if isinstance(value, str) and "{{" in value:
+        return value
+    if not str(value).isdigit() or int(value) < 1:
+        raise ValueError(f"'{value}' is no number of times; write for example 3")
+    return int(value)
+
+
+Times = Annotated[
+    int | str,
+    BeforeValidator(_times),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}], "examples": [3, "{{ times }}"]}),
+]
+"""How often: a number, or with `for_each` a template of one."""
+
+
 class Match(YamlModel):
     """Which events are meant."""
 
@@ -128,8 +144,8 @@ class When(Match):
     consumer: str = Field("", description="the consumer that would bring it; all where absent", examples=["airflow"])
     duration: Past | None = Field(None, description="a run's length against the past")
     after: Statuses | None = Field(None, description="the status that came just before", examples=["Running"])
-    times: int | None = Field(None, ge=1, description="how often", examples=[3])
-    within: Duration | None = Field(None, description="in how much time", examples=["6h"])
+    times: Times | None = Field(None, description="how often", examples=[3])
+    within: Wait | None = Field(None, description="in how much time", examples=["6h"])
     by: Columns | None = Field(None, description="counted for each of these", examples=[["RunId"]])
 
 

@@ -38,7 +38,10 @@ def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
     """What is wrong with a sequence."""
     if not when.status:
         yield ("when",), "does not say which status", "write for example status: Queued"
-    if when.within is not None and when.within <= timedelta(0):
+    for key, text in (("within", when.within), ("times", when.times)):
+        if isinstance(text, str):
+            yield ("when", key), "is a template: it needs a table", "add for_each: {table: …}, or write a plain value"
+    if isinstance(when.within, timedelta) and when.within <= timedelta(0):
         yield ("when", "within"), "must be longer than nothing", "write for example 6h"
     for key, said in (
         ("final", when.final), ("in_status_for", when.in_status_for is not None),
@@ -53,7 +56,8 @@ def sequence_query(when: When, by: tuple[str, ...]) -> str:
     """The sequence as KQL."""
     quoted = ", ".join(f"'{status}'" for status in when.status or ())
     times = when.times or 1
-    few = f"RunStatusChanged | where Status in ({quoted}) | distinct RunId"
+    said = f" | where (\n{when.where}\n)" if when.where else ""
+    few = f"RunStatusChanged | where Status in ({quoted}){said} | distinct RunId"
     carried = ", ".join(
         f"{name} = take_any({name})" for name in (("RunId",) if "RunId" not in by else ()) + _CARRIED if name not in by
     )
@@ -75,10 +79,31 @@ def sequence_query(when: When, by: tuple[str, ...]) -> str:
     ])  # fmt: skip
 
 
+def subject(when: When, often: str = "{{ times }} times") -> str:
+    """The mail's subject where the rule has none: ``churn: Queued 3 times in 6h``."""
+    return f"{{{{ ExperimentName or RunId }}}}: {when.status[0] if when.status else ''} {often}"
+
+
+def by_of(model: RuleModel) -> tuple[str, ...]:
+    """What a sequence is counted for."""
+    assert model.when is not None
+    return tuple(model.when.by or model.by or ("RunId",))
+
+
 def compile_sequence(
-    model: RuleModel, defaults: Defaults, schema: Schema, document: Document, base: KeyPath, problems: list[Problem]
+    model: RuleModel,
+    defaults: Defaults,
+    schema: Schema,
+    document: Document,
+    base: KeyPath,
+    problems: list[Problem],
+    *,
+    carries: str = "",
+    naming: tuple[str, ...] = (),
 ) -> Rule | None:
-    """As ``compile.compile_rule``, for a sequence."""
+    """As ``compile.compile_rule``, for a sequence. ``carries`` is KQL after its query, which gives the fields ``naming``: these name
+    its instances besides its own.
+    """
     when = model.when
     assert when is not None
     said = Faults(document=document, base=base, problems=problems)
@@ -88,7 +113,7 @@ def compile_sequence(
     if model.resolve not in (None, "never"):
         said.add(("resolve",), "does not go with a sequence", "it ends when the count falls, and says nothing of that")
     columns = schema["RunStatusChanged"]
-    by = tuple(when.by or model.by or ("RunId",))
+    by = tuple(name for name in by_of(model) if name not in naming)
     for name in by:
         if name not in columns:
             said.add(("when", "by"), f"'{name}' is no column of an event", "write for example by: [RunId]")
@@ -101,13 +126,13 @@ def compile_sequence(
         said.add(("kind",), f"is '{model.kind}', but a sequence makes it a window rule", "write kind: window")
     if len(problems) > before:
         return None
-    within, times = when.within or WITHIN, when.times or 1
-    shown = f"{when.status[0] if when.status else ''} {times} times in {format_duration(within)}"
+    within = when.within if isinstance(when.within, timedelta) else WITHIN
+    times = when.times or 1
     as_window = model.model_copy(
         update={
-            "when": None, "kind": None, "query": sequence_query(when, by), "by": by, "over": format_duration(within),
+            "when": None, "kind": None, "query": sequence_query(when, by) + carries, "by": (*naming, *by), "over": format_duration(within),
             "lateness": LATENESS, "value": "times", "resolve": "never",
-            "summary": model.summary or f"{{{{ ExperimentName or RunId }}}}: {shown}",
+            "summary": model.summary or subject(when, f"{times} times in {format_duration(within)}"),
         }
     )  # fmt: skip
     rule = compile_window(as_window, defaults, schema, document, base, problems)

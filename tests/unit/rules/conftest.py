@@ -1,12 +1,14 @@
 """Rules from text, and a small tocsin in memory that tells what they tell."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tocsin.clock import EPOCH, ManualClock
@@ -27,6 +29,13 @@ from tocsin.state.sqlite import SqliteState
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 Load = Callable[[str], RuleSet]
 
+LIMITS = {"experiment": "string", "longest": "long", "team": "string"}
+LIMITS_ROWS: list[dict[str, Any]] = [
+    {"experiment": "churn", "longest": 6, "team": "ranking"},
+    {"experiment": "fraud", "longest": 2, "team": "risk"},
+]
+Loaded = Callable[..., RuleSet]
+
 FAILED = """
 rules:
   - name: failed
@@ -36,8 +45,7 @@ rules:
 
 @pytest.fixture(scope="session")
 def schema() -> Schema:
-    limits = {"experiment": "string", "longest": "long", "team": "string"}
-    return schema_with({"owners": {"ExperimentName": "string", "team": "string"}, "limits": limits})
+    return schema_with({"owners": {"ExperimentName": "string", "team": "string"}, "limits": LIMITS})
 
 
 @pytest.fixture
@@ -48,6 +56,23 @@ def load(tmp_path: Path, schema: Schema) -> Load:
         path = tmp_path / "rules.yaml"
         path.write_text(dedent(text))
         return load_rules([path], schema, names={path: "rules.yaml"})
+
+    return loaded
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Loaded:
+    """Rules over a table ``limits``."""
+
+    def loaded(
+        text: str, rows: Sequence[Mapping[str, Any]] = LIMITS_ROWS, columns: Mapping[str, str] = LIMITS
+    ) -> RuleSet:
+        path = tmp_path / "rules.yaml"
+        path.write_text(dedent(text))
+        limits = pa.Table.from_pylist([dict(row) for row in rows]) if rows else pa.table({})
+        return load_rules(
+            [path], schema_with({"limits": dict(columns)}), names={path: "rules.yaml"}, tables={"limits": limits}
+        )
 
     return loaded
 
@@ -205,6 +230,18 @@ def engine(load: Load) -> Iterator[Callable[..., Engine]]:
             return new
 
         yield made
+
+
+@pytest.fixture
+def using(engine: Callable[..., Engine], table: Loaded) -> Callable[..., Engine]:
+    """An engine with rules over a table ``limits``."""
+
+    def made(text: str, rows: Sequence[Mapping[str, Any]] = LIMITS_ROWS) -> Engine:
+        e = engine("rules: []")
+        e.use(table(text, rows))
+        return e
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.rules.conftest import LIMITS
 from tocsin.kql.schema import schema_with
 from tocsin.notify.oncall import OnCall, load_oncall
 from tocsin.rules.load import load_rules
@@ -15,7 +16,8 @@ PAGE = (ROOT / "docs" / "waiting.md").read_text(encoding="utf-8")
 FENCES = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
 EXAMPLES = [text for text in FENCES if text.startswith("rules:")]
 ONCALL = [text for text in FENCES if text not in EXAMPLES]
-SCHEMA = schema_with({"nightlies": {"experiment": "string", "cron": "string", "grace": "string"}})
+NIGHTLIES = {"experiment": "string", "cron": "string", "grace": "string"}
+SCHEMA = schema_with({"nightlies": NIGHTLIES, "limits": LIMITS})
 
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=range(len(EXAMPLES)))

@@ -1,8 +1,6 @@
 """`for_each` of row and window rules: one rule for each row of a table, all in one query."""
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from textwrap import dedent
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -10,21 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.rules.conftest import Engine
+from tests.unit.rules.conftest import LIMITS as COLUMNS
+from tests.unit.rules.conftest import LIMITS_ROWS as ROWS
+from tests.unit.rules.conftest import Engine, Loaded
 from tocsin.errors import ContentError
-from tocsin.kql.schema import schema_with
 from tocsin.model.alert import Why
 from tocsin.rules.each_pattern import Pattern
 from tocsin.rules.explain import explain
-from tocsin.rules.load import load_rules
-from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.testing import run_tests
 
-COLUMNS = {"experiment": "string", "longest": "long", "team": "string"}
-ROWS: list[dict[str, Any]] = [
-    {"experiment": "churn", "longest": 6, "team": "ranking"},
-    {"experiment": "fraud", "longest": 2, "team": "risk"},
-]
 SLOW = """
 rules:
   - name: slow
@@ -48,32 +40,6 @@ rules:
     value: failed
     keep: [team]
 """
-Loaded = Callable[..., RuleSet]
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Loaded:
-    """Rules over a table ``limits``."""
-
-    def loaded(text: str, rows: Sequence[Mapping[str, Any]] = ROWS, columns: Mapping[str, str] = COLUMNS) -> RuleSet:
-        path = tmp_path / "rules.yaml"
-        path.write_text(dedent(text))
-        limits = pa.Table.from_pylist([dict(row) for row in rows]) if rows else pa.table({})
-        return load_rules(
-            [path], schema_with({"limits": dict(columns)}), names={path: "rules.yaml"}, tables={"limits": limits}
-        )
-
-    return loaded
-
-
-@pytest.fixture
-def using(engine: Callable[..., Engine], table: Loaded) -> Callable[..., Engine]:
-    def made(text: str, rows: Sequence[Mapping[str, Any]] = ROWS) -> Engine:
-        e = engine("rules: []")
-        e.use(table(text, rows))
-        return e
-
-    return made
 
 
 def done(run: str, experiment: str, seconds: int) -> dict[str, object]:
@@ -230,9 +196,7 @@ def test_values_are_only_values(using: Callable[..., Engine]) -> None:
     ("rule", "fault"),
     [
         ("{name: a, for_each: {table: nope}, when: {status: Failed, where: 'x == 1'}}", "there is no table 'nope'"),
-        ("{name: a, for_each: {table: limits}, when: {status: Failed}}", "no column of 'limits' is named in the rule"),
-        ("{name: a, for_each: {table: limits}, when: {status: Queued, in_status_for: 5m, where: 'RunId == experiment'}}",
-         "does not go with a rule that waits for runs"),
+        ("{name: a, for_each: {table: limits}, when: {status: Failed}}", "no column of 'limits' is named in `where:`"),
         ("{name: a, for_each: {table: limits}, over: 1h, sql: SELECT 1, by: []}", "does not go with `sql:`"),
         ("{name: a, for_each: {table: limits}, query: \"RunStatusChanged | extend longest = 4 | where longest > 3\"}",
          "gives a value to 'longest'"),
