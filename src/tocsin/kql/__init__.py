@@ -1,5 +1,6 @@
 """KQL: the only room that knows duckdb_kql."""
 
+from tocsin.kql import late as late  # first: it imports upstream in its own way
 from tocsin.kql.classify import EVENTS, Classified, classify
 from tocsin.kql.prefilter import ANY
 from tocsin.kql.rowplan import IDENTITY, Op, Predicate, RowPlan, row_plan

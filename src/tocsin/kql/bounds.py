@@ -6,12 +6,13 @@ characters could become gigabytes. The factor of each form is measured once, by 
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from tocsin.errors import QueryError
 from tocsin.kql import upstream
+from tocsin.kql.trees import parts
 from tocsin.kql.upstream import ir
 
 MAX_SQL = 400_000
@@ -73,15 +74,20 @@ def _expressions(value: Any) -> list[Any]:
         return [expr for each in value for expr in _expressions(each)]
     if isinstance(value, ir.Expr):
         return [value]
-    if is_dataclass(value) and not isinstance(value, type | ir.Query):
-        return [expr for f in fields(value) for expr in _expressions(getattr(value, f.name))]
-    return []
+    names = parts(value.__class__)
+    if names is None or isinstance(value, ir.Query):
+        return []
+    return [expr for name in names for expr in _expressions(getattr(value, name))]
 
 
 def _operands(node: Any) -> list[Any]:
     found: list[Any] = []
-    for f in fields(node):
-        found += _expressions(getattr(node, f.name))
+    for name in parts(node.__class__) or ():
+        value = getattr(node, name)
+        if isinstance(value, ir.Expr):
+            found.append(value)
+        elif not isinstance(value, str | int | float | None):
+            found += _expressions(value)
     return found
 
 

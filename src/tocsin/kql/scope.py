@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tocsin.errors import QueryError, UnknownTable
@@ -14,7 +14,7 @@ from tocsin.kql.filters import in_filter
 from tocsin.kql.schema import HIDDEN, did_you_mean
 from tocsin.kql.simplify import simplified
 from tocsin.kql.tokens import Token, place_of
-from tocsin.kql.trees import walk
+from tocsin.kql.trees import parts, walk
 from tocsin.kql.types import Types, type_of
 from tocsin.kql.upstream import ir
 
@@ -190,11 +190,11 @@ class Pass:
             elif isinstance(each, tuple):
                 items = tuple(rebuild(item) for item in each)
                 made = items if any(a is not b for a, b in zip(items, each, strict=True)) else each
-            elif is_dataclass(each) and not isinstance(each, type):
+            elif (names := parts(each.__class__)) is not None:
                 changes = {}
-                for name in (f.name for f in fields(each)):
+                for name in names:
                     value = getattr(each, name)
-                    new = rebuild(value) if is_dataclass(value) or isinstance(value, tuple) else value
+                    new = rebuild(value) if isinstance(value, ir.Node | tuple) else value
                     if new is not value:
                         changes[name] = new
                 made = coerced(replace(each, **changes) if changes else each, columns)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from typing import Any
 
 from tocsin.kql.upstream import ir
+
+
+@cache
+def parts(kind: type) -> tuple[str, ...] | None:
+    """Names of the fields of a node of this type; None for what is no node."""
+    return tuple(f.name for f in fields(kind)) if is_dataclass(kind) and issubclass(kind, ir.Node) else None
 
 
 def walk(node: Any) -> list[Any]:
@@ -18,10 +25,12 @@ def walk(node: Any) -> list[Any]:
         current = stack.pop()
         if isinstance(current, tuple | list):
             stack.extend(current)
-        elif is_dataclass(current) and not isinstance(current, type | ir.Query) and id(current) not in seen:
+            continue
+        names = parts(current.__class__)
+        if names is not None and id(current) not in seen and not isinstance(current, ir.Query):
             seen.add(id(current))
             found.append(current)
-            stack.extend(getattr(current, f.name) for f in fields(current))
+            stack.extend([getattr(current, name) for name in names])
     return found
 
 
@@ -30,7 +39,7 @@ def nested_queries(node: Any) -> list[Any]:
     return [
         value
         for each in walk(node)
-        for value in (getattr(each, f.name) for f in fields(each))
+        for value in (getattr(each, name) for name in parts(each.__class__) or ())
         for value in (value if isinstance(value, tuple | list) else (value,))
         if isinstance(value, ir.Query)
     ]
@@ -49,14 +58,15 @@ def rebuilt(node: Any, change: Callable[[Any], Any]) -> Any:
         if isinstance(part, tuple):
             items = tuple(each(item) for item in part)
             return items if any(a is not b for a, b in zip(items, part, strict=True)) else part
-        if isinstance(part, ir.Query) or not is_dataclass(part) or isinstance(part, type):
+        names = parts(part.__class__)
+        if names is None or isinstance(part, ir.Query):
             return part
         changes = {}
-        for f in fields(part):
-            value = getattr(part, f.name)
-            new = each(value) if is_dataclass(value) or isinstance(value, tuple) else value
+        for name in names:
+            value = getattr(part, name)
+            new = each(value) if isinstance(value, ir.Node | tuple) else value
             if new is not value:
-                changes[f.name] = new
+                changes[name] = new
         return change(replace(part, **changes) if changes else part)
 
     return each(node)
