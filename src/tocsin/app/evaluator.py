@@ -20,6 +20,7 @@ import structlog
 
 from tocsin.app import silence
 from tocsin.app.exporting import Exporter
+from tocsin.app.instants import Instants, until_tick
 from tocsin.app.stateview import CachedView
 from tocsin.app.timertable import TimerTable
 from tocsin.clock import EPOCH, Clock
@@ -54,8 +55,6 @@ LATE = timedelta(seconds=5)
 """A timer evaluated later than this after its due time counts as late."""
 
 FIRES = frozenset({Phase.FIRING, Phase.RECOVERING})
-
-Instants = Sequence[CommitInfo | Released]
 
 
 def in_order(commits: Sequence[CommitInfo], released: Sequence[Released], cursor: int, floor: datetime) -> Instants:
@@ -214,15 +213,16 @@ class Evaluator:
             released = [
                 r for r in released if r.at <= commits[-1].ingested_at
             ]  # the others wait for the commits before them
-        instants = in_order(commits, released, self._cursor, self._floor)
+        instants = until_tick(in_order(commits, released, self._cursor, self._floor), self._rules.shortest_for)
         if not instants:
             return False
+        released = [instant for instant in instants if isinstance(instant, Released)]
         began = self._clock.monotonic()
         evaluation = evaluate(self._rules, instants, self._cursor, self._store, self._view, heard)
         self._write(evaluation.outcome, evaluation)
         last = instants[-1]
         self._floor = max(self._floor, last.at if isinstance(last, Released) else last.ingested_at)
-        kind = "timer" if released and not commits else "commit"
+        kind = "commit" if len(released) < len(instants) else "timer"
         self._metrics.observe("tocsin_evaluate_seconds", self._clock.monotonic() - began, kind=kind)
         if skipped := sum(r.skipped for r in released):
             self._metrics.inc("tocsin_evaluate_coalesced_ticks_total", skipped)

@@ -91,6 +91,12 @@ class RuleSet:
         return RuleIndex([rule for rule in self.windows if looks_early(of(rule))])
 
     @cached_property
+    def shortest_for(self) -> timedelta | None:
+        """The shortest ``for`` that a commit can begin; None where there is none."""
+        holds = (of(rule).terms.hold for rule in self.windows if looks_early(of(rule)))
+        return min((hold for hold in holds if hold), default=None)
+
+    @cached_property
     def notify_targets(self) -> tuple[Target, ...]:
         """Every receiver or address that a rule tells, with the place that says so."""
         return tuple(

@@ -85,6 +85,7 @@ class Instant:
     commit_seq: int
     kind: LookKind
     waits_for: frozenset[str] = frozenset()  # consumers that are not heard up to T yet: until then nothing ends
+    heard_to: datetime | None = None  # of what waited: all is heard up to then; it ends if it was over then, too
 
 
 def evaluate_windows(
@@ -159,6 +160,10 @@ def _look(
     trouble: Trouble,
 ) -> None:
     group, numbers = one.group, one.numbers
+    then: Answer = {}
+    if when.heard_to is not None and not isinstance(seen, QueryError):
+        then = _answer(one, replace(when, at=when.heard_to), reader)
+        seen = then if isinstance(then, QueryError) else seen
     if isinstance(seen, QueryError):  # the rule on which it fails is found by halving
         if len(numbers) == 1:
             trouble.rules[group.rules[numbers[0]].name] = seen
@@ -172,7 +177,8 @@ def _look(
         rule = group.rules[n]
         found, states = seen.get(n, {}), one.states[n]
         if found or states:
-            _judge(rule, found, states, when, memory, None if instances is None else instances.get(rule.name))
+            sooner = {} if isinstance(then, QueryError) else then.get(n, {})
+            _judge(rule, found, sooner, states, when, memory, None if instances is None else instances.get(rule.name))
 
 
 def _select(
@@ -205,23 +211,32 @@ def _select(
 def _judge(
     rule: Rule,
     found: Mapping[str, Seen],
+    then: Mapping[str, Seen],
     states: Mapping[str, ConditionState],
     when: Instant,
     memory: Memory,
     instances: frozenset[str] | None,
 ) -> None:
-    """Every instance of a rule that was seen or is remembered."""
-    by_key: dict[str, tuple[dict[str, object], str, Seen]] = {}
-    for key, one in found.items():
-        instance = {name: one.first.get(name) for name in rule.by}
-        by_key[instance_key(instance)] = (instance, key, one)
-    by_key = _at_most(rule, by_key, states)
+    """Every instance of a rule that was seen or is remembered; of ``instances`` alone, where given. ``then`` is what was seen
+    as of ``when.heard_to``.
+    """
+    by_key = _at_most(rule, _by_key(rule, found), states)
+    sooner = _at_most(rule, _by_key(rule, then), states)
     for name in sorted(by_key.keys() | states.keys()):
         if instances is not None and name not in instances:
             continue
         state = states.get(name)
         instance, row_key, seen = by_key.get(name, (dict(state.instance) if state else {}, "", None))
-        _decide(rule, name, instance, row_key, seen, state, when, memory)
+        before = sooner[name][2] if name in sooner else None
+        _decide(rule, name, instance, row_key, seen, before, state, when, memory)
+
+
+def _by_key(rule: Rule, found: Mapping[str, Seen]) -> dict[str, tuple[dict[str, object], str, Seen]]:
+    by_key: dict[str, tuple[dict[str, object], str, Seen]] = {}
+    for key, one in found.items():
+        instance = {name: one.first.get(name) for name in rule.by}
+        by_key[instance_key(instance)] = (instance, key, one)
+    return by_key
 
 
 def _at_most(
@@ -259,25 +274,15 @@ def _decide(
     instance: Mapping[str, object],
     row_key: str,
     seen: Seen | None,
+    then: Seen | None,
     state: ConditionState | None,
     when: Instant,
     memory: Memory,
 ) -> None:
     window = of(rule)
-    data = seen is not None or not (window.query.events and rule.by)
-    if seen is None and instance and all(value == MORE for value in instance.values()):
-        data = True  # nothing is beyond the limit any more
-    looked = Look(
-        at=when.at,
-        kind=when.kind,
-        holds=seen is not None and seen.holds,
-        clear=seen is None or seen.clear,
-        data=data,
-        severity=rule.severity if seen is None or seen.severity > 4 else Severity(seen.severity),
-        value=seen.value if seen is not None else (state.value if state else None),
-    )
+    looked = _looked(rule, instance, seen, state, when)
     ours = ours_of(state)
-    if _must_wait(looked, state, when):
+    if _must_wait(looked, state, when, None if when.heard_to is None else _looked(rule, instance, then, state, when)):
         _hold(rule, state, ours, when, memory)
         return
     before = None if state is None else replace(state, data={k: v for k, v in state.data.items() if k != OURS})
@@ -308,15 +313,46 @@ def _decide(
     _set_for(rule, key, step, memory)
 
 
-def _must_wait(looked: Look, state: ConditionState | None, when: Instant) -> bool:
-    """A tick that would end something, or judge that there is no data, waits for the watermarks."""
+def _looked(
+    rule: Rule, instance: Mapping[str, object], seen: Seen | None, state: ConditionState | None, when: Instant
+) -> Look:
+    data = seen is not None or not (of(rule).query.events and rule.by)
+    if seen is None and instance and all(value == MORE for value in instance.values()):
+        data = True  # nothing is beyond the limit any more
+    return Look(
+        at=when.at,
+        kind=when.kind,
+        holds=seen is not None and seen.holds,
+        clear=seen is None or seen.clear,
+        data=data,
+        severity=rule.severity if seen is None or seen.severity > 4 else Severity(seen.severity),
+        value=seen.value if seen is not None else (state.value if state else None),
+    )
+
+
+def _must_wait(looked: Look, state: ConditionState | None, when: Instant, then: Look | None) -> bool:
+    """A tick that would end something, or judge that there is no data, waits for the watermarks.
+
+    One that waited is judged at its release, but a watermark is never quite at T, and after an outage well behind it: what is
+    missing since could make an end that is none. So it must have looked the same ``then``, when all was heard.
+    """
     if not when.waits_for or when.kind is LookKind.EARLY or state is None:
         return False
-    return (state.phase in (Phase.FIRING, Phase.RECOVERING) and not looked.holds) or not looked.data
+    ends = (state.phase in (Phase.FIRING, Phase.RECOVERING) and not looked.holds) or not looked.data
+    return ends and (then is None or _word(then) != _word(looked))
+
+
+def _word(looked: Look) -> tuple[bool, bool, bool]:
+    return (looked.holds, looked.clear, looked.data)
+
+
+def held_of(states: Mapping[str, ConditionState]) -> frozenset[str]:
+    """Which instances wait for watermarks, by key."""
+    return frozenset(key for key, state in states.items() if HELD in ours_of(state))
 
 
 def _hold(rule: Rule, state: ConditionState | None, ours: dict[str, object], when: Instant, memory: Memory) -> None:
-    if state is None or HELD in ours:
+    if state is None or (HELD in ours and when.heard_to is None):
         return
     memory.put_condition(replace(state, data={**state.data, OURS: {**ours, HELD: micros(when.at)}}))
     memory.put_timer(Timer(rule=rule.name, kind=TimerKind.TICK, key=HELD, due=when.at, consumers=when.waits_for))

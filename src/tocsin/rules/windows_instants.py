@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tocsin.alerts.conditions import LookKind
@@ -18,7 +18,7 @@ from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.shapes import Trouble
 from tocsin.rules.timers import Released
-from tocsin.rules.windows import Instant, evaluate_windows
+from tocsin.rules.windows import Instant, evaluate_windows, held_of
 from tocsin.rules.windows_ahead import Foreseen
 from tocsin.rules.windows_ticks import after, every_of, tick
 
@@ -79,9 +79,7 @@ def on_timers(
         if timer.rule:  # a rule that waited for watermarks
             memory.drop_timer(timer.rule, timer.kind, timer.key)
             if timer.rule in rules.group_of:
-                only = frozenset({timer.rule})
-                trouble = evaluate_windows([rules.group_of[timer.rule]], when, reader, memory, only=only)
-                failed += _failed(trouble, rules, when)
+                failed += _released(rules, replace(when, heard_to=_heard_to(each, heard)), timer.rule, reader, memory)
             continue
         every = every_of(timer)
         groups = rules.window_groups.get(every)
@@ -99,6 +97,15 @@ def on_timers(
     return failed
 
 
+def _released(rules: RuleSet, when: Instant, name: str, reader: LogReader, memory: Memory) -> list[Failed]:
+    """What waited is judged; the rule's other instances were, when its tick came."""
+    held = {name: held_of(memory.conditions(name))}
+    if not held[name]:
+        return []
+    group, only = rules.group_of[name], frozenset({name})
+    return _failed(evaluate_windows([group], when, reader, memory, only=only, instances=held), rules, when)
+
+
 def again(rules: RuleSet, rule: Rule, each: Released, reader: LogReader, memory: Memory, heard: Heard) -> list[Failed]:
     """A rule that failed looks again, as on a tick."""
     when = Instant(at=each.at, commit_seq=each.commit_seq, kind=LookKind.TICK, waits_for=_unheard(each.at, heard))
@@ -108,6 +115,13 @@ def again(rules: RuleSet, rule: Rule, each: Released, reader: LogReader, memory:
 
 def _unheard(at: datetime, heard: Heard) -> frozenset[str]:
     return frozenset(name for name in heard.watermarks if not heard.has_reached(at, (name,)))
+
+
+def _heard_to(released: Released, heard: Heard) -> datetime | None:
+    """Up to when all that a held timer waited for is heard; None where that is its release."""
+    marks = (heard.watermarks.get(name) for name in released.timer.consumers)
+    heard_to = min((mark for mark in marks if mark is not None), default=released.at)
+    return None if heard_to >= released.at else max(heard_to, released.timer.due)
 
 
 def _failed(trouble: Trouble, rules: RuleSet, when: Instant) -> list[Failed]:

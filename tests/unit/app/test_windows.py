@@ -37,6 +37,7 @@ class Station:
     """Stores in memory and an evaluator whose steps are taken by hand; everybody is heard up to now."""
 
     def __init__(self, rules: RuleSet) -> None:
+        self.behind = timedelta(0)  # how far watermarks are behind the clock
         self.clock = ManualClock(NOON)
         self.log = DuckLogStore.open(None, clock=self.clock, threads=1)
         self.state = SqliteState.open(None, clock=self.clock)
@@ -48,7 +49,7 @@ class Station:
         self.metrics = Metrics()
         self.evaluator = Evaluator(
             self.log, self.state, self.metrics, self.clock,
-            heard=lambda: Heard(watermarks={"c": self.clock.now()}, kinds={"c": "http"}), told=lambda: None,
+            heard=lambda: Heard(watermarks={"c": self.clock.now() - self.behind}, kinds={"c": "kafka"}), told=lambda: None,
         )  # fmt: skip
         self.evaluator._reload(self.rules)
 
@@ -60,10 +61,10 @@ class Station:
             n += 1
         return n
 
-    def arrive(self, *statuses: str) -> None:
+    def arrive(self, *statuses: str, late: timedelta = timedelta(0)) -> None:
         events = [
             MappedEvent(
-                source="s", event_id=f"{self.clock.now()}-{n}", time=self.clock.now(), raw=b"{}",
+                source="s", event_id=f"{self.clock.now()}-{n}", time=self.clock.now() - late, raw=b"{}",
                 columns={"RunId": f"r{n}", "Status": status, "ExperimentName": "churn"},
             )
             for n, status in enumerate(statuses)
@@ -117,3 +118,63 @@ def test_a_rule_that_goes_takes_its_gauge_along(station: Station) -> None:
     assert all(rule.kind is Kind.WINDOW for rule in station.rules.rules.values())
     station.steps(timedelta(minutes=2))
     assert [IntentKind.FIRED] == station.told()
+
+
+def test_a_watermark_that_is_never_quite_now_lets_alerts_end(station: Station) -> None:
+    """As Kafka's: it is the time at which the end of the topic was last asked for."""
+    station.behind = timedelta(seconds=1)
+    station.arrive("Failed", "Failed")
+    station.steps(timedelta(seconds=90))
+    station.clock.set(NOON + timedelta(minutes=9))
+    station.arrive("Completed")
+    station.steps(timedelta(minutes=2))
+    assert [IntentKind.FIRED] == station.told()
+    station.steps(timedelta(seconds=2))
+    assert [IntentKind.FIRED, IntentKind.RESOLVED] == station.told()
+
+
+def test_what_waited_does_not_end_by_what_is_missing_since_it_was_heard(station: Station) -> None:
+    """A source that catches up has brought the failures of 9:00 to 16:00, not yet those of since: at 27:00 it looks well."""
+    station.arrive("Failed", "Failed")
+    station.steps(timedelta(seconds=90))
+    station.behind = timedelta(minutes=10)
+    station.steps(timedelta(minutes=16))
+    station.arrive("Completed")
+    station.steps(timedelta(minutes=1))
+    station.arrive("Failed", "Failed", late=timedelta(minutes=2))
+    station.clock.set(NOON + timedelta(minutes=27))
+    station.behind = timedelta(minutes=8)
+    station.arrive("Completed")
+    station.steps(timedelta(seconds=1))
+    station.arrive("Failed", "Failed", late=timedelta(minutes=2))
+    station.behind = timedelta(0)
+    station.steps(timedelta(minutes=1))
+    assert ([IntentKind.FIRED], 1.0) == (station.told(), station.firing())
+
+
+def test_ticks_of_a_backlog_are_not_overtaken_by_later_commits(station: Station) -> None:
+    """What is evaluated late is told as it would have been in time: by T, whatever a step takes at once."""
+    for minute in (0, 12, 24):
+        station.clock.set(NOON + timedelta(minutes=minute))
+        station.arrive("Failed", "Failed")
+        station.clock.set(NOON + timedelta(minutes=minute + 9))
+        station.arrive("Completed")
+    station.steps(timedelta(minutes=3))
+    assert [IntentKind.FIRED, IntentKind.RESOLVED] * 3 == station.told()
+    ats = [(i.at - NOON) // timedelta(minutes=1) for i in station.state.intents()]
+    assert [1, 11, 13, 23, 25, 35] == ats
+
+
+def test_the_end_of_a_for_is_not_overtaken_by_later_commits(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(RULES.replace("lateness: 1s", "lateness: 0s\n    for: 30s"))
+    one = Station(load_rules([path], schema_with()))
+    one.clock.set(NOON + timedelta(seconds=5))
+    one.arrive("Failed", "Failed")
+    for seconds in (20, 50):
+        one.clock.set(NOON + timedelta(seconds=seconds))
+        one.arrive("Completed")
+    one.steps(timedelta(0))
+    assert [NOON + timedelta(seconds=35)] == [i.at for i in one.state.intents()]
+    one.log.close()
+    one.state.close()
