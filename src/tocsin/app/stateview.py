@@ -16,6 +16,7 @@ class CachedView:
         self._rules = dict(state.rules())
         self._catch_ups = {(c.rule, c.consumer): c for c in state.catch_ups()}
         self._conditions: dict[str, dict[str, ConditionState]] = {}  # by rule, read when first asked for
+        self._holding = set(state.phases())  # rules that may have some: of ten thousand rows of a table few do
 
     def rules(self) -> Mapping[str, RuleRecord]:
         """As ``State.rules``."""
@@ -28,7 +29,7 @@ class CachedView:
     def conditions(self, rule: str) -> Mapping[str, ConditionState]:
         """As ``State.conditions``."""
         if rule not in self._conditions:
-            self._conditions[rule] = dict(self._state.conditions(rule))
+            self._conditions[rule] = dict(self._state.conditions(rule)) if rule in self._holding else {}
         return self._conditions[rule]
 
     def told(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[Occurrence]]:
@@ -49,6 +50,7 @@ class CachedView:
         for gone in outcome.catch_ups_gone:
             self._catch_ups.pop(gone, None)
         for state in outcome.conditions:
+            self._holding.add(state.rule)
             if state.rule in self._conditions:
                 self._conditions[state.rule][state.key] = state
         for rule, key in outcome.conditions_gone:
