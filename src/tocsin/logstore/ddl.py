@@ -15,10 +15,16 @@ from tocsin.errors import StoreError
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.columns import DUCKDB, TABLES, Column
 
-VERSION = 1
+VERSION = 2
 """Schema version that this code writes."""
 
-UPGRADES: Mapping[int, Callable[[duckdb.DuckDBPyConnection], None]] = {}
+
+def _keep_run_keys(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("CREATE TABLE tocsin.run_keys (hash UBIGINT, seq BIGINT)")
+    con.execute("ALTER TABLE tocsin.meta ADD COLUMN keys_upto BIGINT DEFAULT 0")
+
+
+UPGRADES: Mapping[int, Callable[[duckdb.DuckDBPyConnection], None]] = {1: _keep_run_keys}
 """From which version → what makes the next one of it, inside the transaction that counts the version up."""
 
 VIEWS = ("Runs", "DeadLetters", "AmlRunStatusChangedEvent")

@@ -21,13 +21,13 @@ Range = tuple[datetime, datetime]
 
 
 def ranges(buckets: list[Range]) -> list[Range]:
-    """The stretches of time that ``buckets`` (in order) fill: neighbours become one, and so do the nearest where there
-    are too many. Each is looked at by one probe, so that a straggler does not widen the look of all others.
+    """The stretches of time that ``buckets`` (in order of their begins) fill: neighbours become one, and so do the nearest where
+    there are too many. Each is looked at by one probe, so that a straggler does not widen the look of all others.
     """
     found: list[Range] = []
     for lo, hi in buckets:
         if found and lo - found[-1][1] <= GAP:
-            found[-1] = (found[-1][0], hi)
+            found[-1] = (found[-1][0], max(found[-1][1], hi))
         else:
             found.append((lo, hi))
     while len(found) > _MAX_RANGES:

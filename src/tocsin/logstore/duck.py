@@ -28,9 +28,11 @@ from tocsin.logstore.interface import (
     LogStore,
     RunSpan,
     StoredDeadLetter,
+    Touched,
 )
 from tocsin.logstore.known import NewestCommits, read_known
 from tocsin.logstore.mirror import append_rows
+from tocsin.logstore.news import NewestRuns
 from tocsin.logstore.open import Settings, lost_on_fatal, open_instance, transaction
 from tocsin.logstore.sandbox.select import Reader
 from tocsin.logstore.sequencer import Sequencer
@@ -97,6 +99,7 @@ class DuckLogStore(LogStore):
             raise
         self._desk, self._con = desk, con
         self._newest = NewestCommits(self._known.seq)
+        self._news = NewestRuns(self._known.seq)
         self._reader = Reader(con, self._clock)
         self._sequencer = Sequencer(self._clock, max(self._known.ingested_at, self._fence))
         self._head = Head(seq=self._known.seq, ingested_at=self._known.ingested_at)
@@ -172,6 +175,7 @@ class DuckLogStore(LogStore):
         self._known = written.known
         self._known.runs.note(written.runs)
         if written.info is not None:
+            self._news.add(written.info.seq, written.news)
             self._newest.add(written.info)
         self._sequencer.done(self._publish)
         return written
@@ -354,8 +358,9 @@ class DuckLogStore(LogStore):
         if not ids:
             return {}
         rows = self._reader.select(
-            "SELECT RunId, FirstTime, LastTime FROM tocsin.runs WHERE RunId IN (SELECT unnest($ids::VARCHAR[])) AND FirstTime IS NOT NULL",
-            {"ids": ids},
+            "SELECT RunId, FirstTime, LastTime FROM tocsin.runs"
+            " WHERE CommitSeq >= $since AND RunId IN (SELECT unnest($ids::VARCHAR[])) AND FirstTime IS NOT NULL",
+            {"ids": ids, "since": self.since(ids)},
             None,
         ).to_pylist()
         return {
@@ -364,6 +369,14 @@ class DuckLogStore(LogStore):
             )
             for r in rows
         }
+
+    def since(self, run_ids: Iterable[str]) -> int:
+        """See ``LogReader.since``."""
+        return self._known.runs.since(run_ids)
+
+    def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
+        """See ``LogReader.news``."""
+        return self._news.between(after, hi)
 
     def schema(self) -> Mapping[str, Mapping[str, str]]:
         """See ``LogReader.schema``."""

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 
@@ -76,6 +77,14 @@ class RunSpan:
     last: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """A run that some commits touched, as the last of them left it. Times are naive UTC, as the store has them."""
+
+    least: datetime | None  # of what is new: TimeGenerated of events, receipt of stored heartbeats; None: a heartbeat not stored
+    row: Mapping[str, Any]  # of Runs, dynamic columns as JSON text
+
+
 class LogReader(ABC):
     """Read side, safe from any thread: each call works on a cursor of its own inside a read-only transaction."""
 
@@ -99,6 +108,14 @@ class LogReader(ABC):
     @abstractmethod
     def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
         """Spans of those of ``run_ids`` that have events."""
+
+    @abstractmethod
+    def since(self, run_ids: Iterable[str]) -> int:
+        """A CommitSeq that no row of these runs in Runs lies below, so that to read a few is not to look through all."""
+
+    @abstractmethod
+    def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
+        """Runs that commits in (``after``, ``hi``] touched, by RunId, where memory still knows all of them; else None."""
 
     @abstractmethod
     def schema(self) -> Mapping[str, Mapping[str, str]]:
@@ -210,4 +227,5 @@ __all__ = [
     "Position",
     "RunSpan",
     "StoredDeadLetter",
+    "Touched",
 ]

@@ -40,7 +40,7 @@ def read_known(con: duckdb.DuckDBPyConnection) -> Known:
         ingested_at=at,
         dead_id=last_dead_id(con),
         positions={(cluster, topic_id, part): at_offset for cluster, topic_id, part, at_offset in rows},
-        runs=KnownRuns(con),
+        runs=KnownRuns(con, seq),
     )
 
 

@@ -1,80 +1,109 @@
-"""Which runs ``tocsin.runs`` may hold, and since which commit, so that a commit does not look through all of them.
+"""Which runs ``tocsin.runs`` may hold, and since which commit, so that nobody who asks for a few looks through all of them.
 
 RunIds are in no order: to find fifty among a million means to read the whole column, 80 ms with the rows. Nearly every run of
-a commit is either new or was active a moment ago. A new one is told by its hash, of which all are kept (four bytes each);
-of an active one the last commit is known, and rows lie in the order of commits, so that zone maps leave little to read.
+a commit is either new or was active a moment ago. A new one is told by its hash, of which all are kept (`runkeys`);
+of an active one the last commit is known, of any other a stretch of commits, and rows lie in the order of commits, so that
+zone maps leave little to read.
+
+The hashes lie in the store too, sorted, as of some commit (`tocsin.run_keys`): a start reads them, and computes only those of
+runs that moved since.
 """
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping
-from hashlib import md5
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tocsin.logstore.runkeys import HASH_SQL, STRETCHES, GrowingKeys, PackedKeys, hash_of
+
 RECENT = 20_000
 """Runs whose last commit is remembered."""
-FRESH = 50_000
-"""Hashes that are gathered before they are sorted in among the others."""
-
-_HASHES = "SELECT (md5_number_lower(RunId) & 4294967295)::UINTEGER AS hash FROM tocsin.runs ORDER BY hash"
-
-
-def hash_of(run_id: str) -> int:
-    """32 bits, as ``_HASHES`` has them. Two runs of one hash cost a look, no more."""
-    return int.from_bytes(md5(run_id.encode(), usedforsecurity=False).digest()[8:12], "little")
+UNSAVED = 100_000
+"""Runs that moved since the hashes were saved; when there are more, and more than a tenth of all, a start saves them again."""
+NEVER = 1 << 62
+"""A CommitSeq that no row has."""
+_SAVED = "SELECT hash, seq FROM tocsin.run_keys"
+_SPARE = 55
+"""Stretches that are left for commits to come."""
 
 
 class KnownRuns:
-    """Follows what is durable: ``note`` comes after the commit."""
+    """Follows what is durable: ``note`` comes after the commit. Safe from any thread."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
-        self._sorted = _ints(con.execute(_HASHES).to_arrow_table().column(0).combine_chunks())
-        self._fresh: set[int] = set()
+    def __init__(self, con: duckdb.DuckDBPyConnection, head: int = 0) -> None:
+        """``head``: the newest commit."""
+        self._width = head // (STRETCHES - _SPARE) + 1
+        self._keys = GrowingKeys(self._stored(con))
         self._recent: dict[str, int] = {}  # run → a commit that is not after its row's CommitSeq; oldest noted first
+        self._lock = threading.Lock()
 
-    def since(self, runs: Iterable[str]) -> int | None:
-        """The rows of these runs have at least this CommitSeq; None: there are no rows of them."""
-        lowest: int | None = None
-        for run in runs:
-            seq = self._recent.get(run)
-            if seq is None:
-                if not self._holds(hash_of(run)):
-                    continue
-                seq = 0
-            if lowest is None or seq < lowest:
-                lowest = seq
+    def since(self, runs: Iterable[str]) -> int:
+        """The rows of these runs have at least this CommitSeq; NEVER: there are no rows of them."""
+        lowest = NEVER
+        with self._lock:
+            for run in runs:
+                seq = self._recent.get(run)
+                if seq is None:
+                    stretch = self._keys.stretch(hash_of(run))
+                    if stretch is None:
+                        continue
+                    seq = stretch * self._width
+                lowest = min(lowest, seq)
         return lowest
 
     def note(self, runs: Mapping[str, int]) -> None:
         """Rows of these runs have been written, with these CommitSeqs."""
         recent = self._recent
-        for run, seq in runs.items():
-            recent.pop(run, None)
-            recent[run] = seq
-        while len(recent) > RECENT:
-            run = next(iter(recent))
-            del recent[run]
-            self._fresh.add(hash_of(run))
-        if len(self._fresh) > FRESH:
-            known = pa.Array.from_buffers(pa.uint32(), len(self._sorted), [None, pa.py_buffer(self._sorted)])
-            both = pa.concat_arrays([known, pa.array(self._fresh, pa.uint32())])
-            self._sorted = _ints(both.take(pc.array_sort_indices(both)))
-            self._fresh.clear()
+        with self._lock:
+            for run, seq in runs.items():
+                recent.pop(run, None)
+                recent[run] = seq
+            while len(recent) > RECENT:
+                run = next(iter(recent))
+                self._keys.add(hash_of(run), self._stretch(recent.pop(run)))
 
-    def _holds(self, value: int) -> bool:
-        if value in self._fresh:
-            return True
-        at = bisect_left(self._sorted, value)
-        return at < len(self._sorted) and self._sorted[at] == value
+    def _stretch(self, seq: int) -> int:
+        return min(seq // self._width, STRETCHES - 1)
+
+    def _stored(self, con: duckdb.DuckDBPyConnection) -> Iterator[PackedKeys]:
+        """The keys of all runs of the store."""
+        ((upto,),) = con.execute("SELECT keys_upto FROM tocsin.meta").fetchall()
+        moved = (
+            f"SELECT {HASH_SQL} AS hash, coalesce(CommitSeq, 0) AS seq FROM tocsin.runs"
+            f" WHERE CommitSeq > {upto} OR CommitSeq IS NULL"
+        )
+        with contextlib.suppress(ValueError):  # a tool that rewrote the file may have lost the order
+            saved = PackedKeys(self._keys_of(con, _SAVED))
+            newer = PackedKeys(self._keys_of(con, f"{moved} ORDER BY ALL"))
+            if len(newer) <= max(UNSAVED, len(saved) // 10):
+                yield from (saved, newer)
+                return
+        save(con)
+        yield PackedKeys(self._keys_of(con, _SAVED))
+
+    def _keys_of(self, con: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.Array]:
+        """(hash, seq) in order → keys."""
+        for batch in con.execute(sql).to_arrow_reader(100_000):
+            stretches = pc.min_element_wise(pc.divide(batch.column(1), self._width), STRETCHES - 1)
+            hashes = pc.shift_left(batch.column(0), pa.scalar(8, pa.uint64()))
+            yield pc.bit_wise_or(hashes, pc.cast(stretches, pa.uint64()))
 
 
-def _ints(hashes: pa.Array) -> array[int]:
-    found = array("I")
-    if len(hashes):
-        found.frombytes(memoryview(hashes.buffers()[1])[4 * hashes.offset : 4 * (hashes.offset + len(hashes))])
-    return found
+def save(con: duckdb.DuckDBPyConnection) -> None:
+    """Write the hashes of all runs to the store."""
+    con.execute("BEGIN")
+    try:
+        con.execute(
+            "CREATE OR REPLACE TABLE tocsin.run_keys AS"
+            f" SELECT {HASH_SQL} AS hash, coalesce(CommitSeq, 0) AS seq FROM tocsin.runs ORDER BY ALL"
+        )
+        con.execute("UPDATE tocsin.meta SET keys_upto = (SELECT coalesce(max(seq), 0) FROM tocsin.commits)")
+        con.execute("COMMIT")
+    except BaseException:
+        con.execute("ROLLBACK")
+        raise

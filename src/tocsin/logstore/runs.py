@@ -18,17 +18,15 @@ import duckdb
 import pyarrow as pa
 
 from tocsin.logstore.cleaning import millis
+from tocsin.logstore.dedupe import ranges
 from tocsin.logstore.desk import Desk
-from tocsin.logstore.knownruns import KnownRuns
+from tocsin.logstore.knownruns import NEVER, KnownRuns
 from tocsin.logstore.relations import RUN_NAMES, RUN_ROWS, table_of
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.statuses import TERMINAL
 
 SMALL = 400
 """Events of a commit up to which Python alone is faster than planning the bulk statements."""
-
-NEVER = 1 << 62
-"""A CommitSeq that no row has."""
 
 Row = Mapping[str, Any]
 
@@ -44,8 +42,8 @@ def update_runs(desk: Desk, known: KnownRuns, *, rows: int, ingested: datetime, 
     con = desk.con
     touched: list[str] = con.execute("SELECT DISTINCT RunId FROM live").to_arrow_table().column(0).to_pylist()
     since = known.since(touched)
-    con.execute(sql("hold_runs"), {"since": NEVER if since is None else since})
-    if since is not None:
+    con.execute(sql("hold_runs"), {"since": since})
+    if since != NEVER:
         con.execute("DELETE FROM tocsin.runs WHERE rowid IN (SELECT row_id FROM held)")
     at = ingested.replace(tzinfo=None)
     if rows <= SMALL:
@@ -72,7 +70,7 @@ def _tell(con: duckdb.DuckDBPyConnection, runs: list[str], *, ingested: datetime
 def take_runs(desk: Desk, known: KnownRuns, runs: list[str]) -> dict[str, Row]:
     """Take what tocsin.runs holds of ``runs`` out of it."""
     since = known.since(runs)
-    if since is None:
+    if since == NEVER:
         return {}
     with desk.laid("touched_runs", table_of(({"RunId": run} for run in runs), RUN_NAMES)) as con:
         return {r["RunId"]: r for r in rows_of(con, sql("take_runs"), since=since)}
@@ -96,9 +94,9 @@ def tell_runs(
         <= (known["Attempt"], *(known[k] for k in ("MaxTime", "MaxTerminal", "MaxSource", "MaxEvent")))
     ]
     if late:
-        lo, hi = min(held[r]["FirstTime"] for r in late), max(held[r]["LastTime"] for r in late)
-        for e in rows_of(con, sql("history"), runs=late, lo=lo, hi=hi):
-            events[e["RunId"]].append(e)
+        for lo, hi in ranges(sorted((held[r]["FirstTime"], held[r]["LastTime"]) for r in late)):
+            for e in rows_of(con, sql("history"), runs=late, lo=lo, hi=hi):
+                events[e["RunId"]].append(e)
     anew = frozenset(late)
     return [told(held.get(run), new, anew=run in anew, ingested=ingested, seq=seq) for run, new in events.items()]
 

@@ -14,7 +14,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, RunSpan
+from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, RunSpan, Touched
 from tocsin.model.alert import ConditionState, Occurrence
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import history
@@ -81,6 +81,14 @@ class AsIfLive(LogReader):
     def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
         """See ``LogReader.spans``."""
         return self._reader.spans(run_ids)
+
+    def since(self, run_ids: Iterable[str]) -> int:
+        """See ``LogReader.since``. Runs are computed here: there is nothing to skip."""
+        return -(1 << 62)
+
+    def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
+        """See ``LogReader.news``. What is in memory has other commits."""
+        return None
 
     def schema(self) -> Mapping[str, Mapping[str, str]]:
         """See ``LogReader.schema``."""

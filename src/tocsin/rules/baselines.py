@@ -95,7 +95,8 @@ def usual_us(usual: Baseline, runs: Collection[str], at: datetime, hi: int, read
     """How long each of ``runs`` may take, in µs: a multiple of what was usual at ``at``; left out where too little is known."""
     names = ", ".join(f'"{name}"' for name in usual.of)
     table = reader.select(
-        f"WITH asked AS (SELECT RunId, {names} FROM Runs WHERE RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))),"
+        f"WITH asked AS (SELECT RunId, {names} FROM Runs"
+        "  WHERE CommitSeq >= $since AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))),"
         f" alike AS (SELECT DISTINCT {names} FROM asked),"
         f" usual AS (SELECT {names}, quantile_cont(DurationMs, {usual.percentile / 100}) AS ms, count(*) AS n"
         f"   FROM Runs SEMI JOIN alike USING ({names})"
@@ -103,7 +104,13 @@ def usual_us(usual: Baseline, runs: Collection[str], at: datetime, hi: int, read
         "   AND EndTime > make_timestamp($from::BIGINT)"
         f"   GROUP BY {names})"
         f" SELECT RunId, ms FROM asked JOIN usual USING ({names}) WHERE n >= $least",
-        {"runs": listed(runs), "hi": hi, "from": micros(at - usual.last), "least": usual.min_runs},
+        {
+            "runs": listed(runs),
+            "since": reader.since(runs),
+            "hi": hi,
+            "from": micros(at - usual.last),
+            "least": usual.min_runs,
+        },
     )
     return {
         run: round(ms * 1000 * usual.factor)

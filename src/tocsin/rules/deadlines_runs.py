@@ -13,14 +13,14 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from sys import intern
 from typing import Any
 
-from tocsin.logstore.interface import LogReader
+from tocsin.logstore.interface import LogReader, Touched
 from tocsin.logstore.runs import told
 from tocsin.model.columns import DUCKDB, RUN_STATUS_CHANGED, RUNS, KqlType
-from tocsin.rules.history import Row, listed, plain
+from tocsin.rules.history import Row, listed, micros, plain
 
 AsOf = Mapping[str, int]
 """Runs, each with the CommitSeq as of which it is looked at."""
@@ -42,6 +42,8 @@ _AS_EVENT = {
 _TYPES = json.dumps({c.name: "VARCHAR" if c.type is KqlType.DYNAMIC else DUCKDB[c.type] for c in RUNS})
 _CAST = ", ".join(f'"{c.name}"::{DUCKDB[c.type]} AS "{c.name}"' for c in RUNS)
 _NAMES = ", ".join(f'"{c.name}"' for c in RUNS)
+_ANEW = f"SELECT {_CAST} FROM (SELECT unnest(from_json($anew::JSON, '[{_TYPES}]'), recursive := true))"
+"""Runs that are given as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +133,37 @@ def touched(reader: LogReader, after: int, hi: int) -> dict[str, int | None]:
     return dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
 
 
+def as_left(news: Mapping[str, Touched], runs: Collection[str]) -> RunsAt:
+    """``runs`` as the commits left them that brought ``news``; nothing is read."""
+    rows = [news[run].row for run in runs]
+    return RunsAt(
+        sql=_ANEW,
+        params={"anew": json.dumps([{c.name: row[c.name] for c in RUNS} for row in rows], default=_json)},
+        known={row["RunId"]: _fact(row) for row in rows},
+    )
+
+
+def _fact(row: Mapping[str, Any]) -> Fact:
+    since, seen = us_of(row["StatusSince"] or row["FirstSeen"]), us_of(row["LastSeen"])
+    assert since is not None
+    return Fact(
+        run=row["RunId"],
+        status=intern(row["Status"]),
+        since_us=since,
+        seen_us=since if seen is None else seen,
+        first_us=us_of(row["FirstTime"]),
+        last_us=us_of(row["LastTime"]),
+        consumer=intern(row["Consumer"] or ""),
+        progress=row["Progress"],
+        start_us=us_of(row["StartTime"]),
+    )
+
+
+def us_of(t: datetime | None) -> int | None:
+    """µs since the epoch of a naive UTC time."""
+    return None if t is None else micros(t.replace(tzinfo=UTC))
+
+
 def touches(reader: LogReader, runs: Collection[str], after: int, hi: int) -> dict[str, list[int]]:
     """The commits in (``after``, ``hi``] that touched ``runs``, in order."""
     some = "CommitSeq > $lo AND CommitSeq <= $hi AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))"
@@ -148,8 +181,11 @@ def touches(reader: LogReader, runs: Collection[str], after: int, hi: int) -> di
 
 def runs_at(reader: LogReader, as_of: AsOf) -> RunsAt:
     """The runs as of their commits; those of which nothing was known by then are left out."""
-    params: dict[str, object] = {"some_runs": listed(sorted(as_of))}
-    sql = f"SELECT {_NAMES} FROM Runs WHERE RunId IN (SELECT unnest(($some_runs::JSON)::VARCHAR[]))"
+    params: dict[str, object] = {"some_runs": listed(sorted(as_of)), "some_since": reader.since(as_of)}
+    sql = (
+        f"SELECT {_NAMES} FROM Runs"
+        " WHERE CommitSeq >= $some_since AND RunId IN (SELECT unnest(($some_runs::JSON)::VARCHAR[]))"
+    )
     known, later = dict[str, Fact](), dict[str, int]()
     for fact, seq in _facts(reader, sql, params):
         if seq > as_of[fact.run]:
@@ -158,10 +194,9 @@ def runs_at(reader: LogReader, as_of: AsOf) -> RunsAt:
             known[fact.run] = fact
     if not later:
         return RunsAt(sql=sql, params=params, known=known)
-    params = {"some_runs": listed(sorted(known)), "anew": json.dumps(_fold(reader, later), default=_json)}
-    anew = f"SELECT {_CAST} FROM (SELECT unnest(from_json($anew::JSON, '[{_TYPES}]'), recursive := true))"
-    known |= {fact.run: fact for fact, _ in _facts(reader, anew, {"anew": params["anew"]})}
-    return RunsAt(sql=f"{sql} UNION ALL {anew}", params=params, known=known)
+    params = {**params, "some_runs": listed(sorted(known)), "anew": json.dumps(_fold(reader, later), default=_json)}
+    known |= {fact.run: fact for fact, _ in _facts(reader, _ANEW, {"anew": params["anew"]})}
+    return RunsAt(sql=f"{sql} UNION ALL {_ANEW}", params=params, known=known)
 
 
 def active_at(hi: int, part: int, parts: int) -> RunsAt:
@@ -188,8 +223,8 @@ def rows_of(reader: LogReader, as_of: AsOf, facts: Mapping[str, Fact] | None = N
     if facts is None:
         table = reader.select(
             "SELECT epoch_us(min(FirstTime)), epoch_us(max(LastTime)) FROM Runs"
-            " WHERE RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))",
-            {"runs": params["runs"]},
+            " WHERE CommitSeq >= $since AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))",
+            {"runs": params["runs"], "since": reader.since(as_of)},
         )
         first, last = (table.column(i).to_pylist()[0] for i in range(2))
     else:

@@ -133,9 +133,11 @@ def _older_runs(pairs: Sequence[Pair], reader: LogReader, memory: Memory) -> set
     for start in {memory.record(rule).start_seq for rule, _ in pairs}:
         following = reader.commits(start, 1)
         begins[start] = following[0].ingested_at if following else None
+    runs = {run for _, run in pairs}
     table = reader.select(
-        "SELECT RunId, epoch_us(FirstSeen) FROM Runs WHERE RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))",
-        {"runs": history.listed({run for _, run in pairs})},
+        "SELECT RunId, epoch_us(FirstSeen) FROM Runs"
+        " WHERE CommitSeq >= $since AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))",
+        {"runs": history.listed(runs), "since": reader.since(runs)},
     )
     since = dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
     older = set()

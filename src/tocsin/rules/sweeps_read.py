@@ -85,8 +85,8 @@ def children_of(
     asked = listed(sorted(parents))
     span = reader.select(
         "SELECT epoch_us(min(FirstTime)), epoch_us(max(LastTime)) FROM Runs"
-        f" WHERE {column} IN (SELECT unnest(($parents::JSON)::VARCHAR[]))",
-        {"parents": asked},
+        f" WHERE CommitSeq > $begin AND {column} IN (SELECT unnest(($parents::JSON)::VARCHAR[]))",
+        {"begin": begin, "parents": asked},
     )
     first, last = (span.column(i).to_pylist()[0] for i in range(2))
     table = reader.select(

@@ -2,57 +2,135 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.logstore.helpers import Bench, beat, event
 from tocsin.logstore import knownruns
+from tocsin.logstore.ddl import prepare
 from tocsin.logstore.interface import CommitInfo
 from tocsin.logstore.known import NEWEST, NewestCommits
-from tocsin.logstore.knownruns import KnownRuns, hash_of
+from tocsin.logstore.knownruns import NEVER, KnownRuns, save
+from tocsin.logstore.runkeys import GrowingKeys, PackedKeys, hash_of
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 
 
 @pytest.fixture(scope="module")
 def con() -> duckdb.DuckDBPyConnection:
-    """A database with an empty table of runs."""
+    """An empty store."""
     con = duckdb.connect()
-    con.execute("CREATE SCHEMA tocsin")
-    con.execute("CREATE TABLE tocsin.runs (RunId VARCHAR)")
+    prepare(con)
     return con
 
 
-@given(names=st.sets(NAMES, max_size=30), others=st.sets(NAMES, max_size=30))
-def test_stored_runs_are_known_by_their_hash(con: duckdb.DuckDBPyConnection, names: set[str], others: set[str]) -> None:
-    """SQL and Python hash alike: every stored run is looked for, from the first commit on; others hardly ever."""
+def put_runs(con: duckdb.DuckDBPyConnection, runs: Mapping[str, int]) -> None:
+    """Let the store hold these runs and no others, with these CommitSeqs, and no saved hashes."""
     con.execute("DELETE FROM tocsin.runs")
-    for name in names:
-        con.execute("INSERT INTO tocsin.runs VALUES ($name)", {"name": name})
-    known = KnownRuns(con)
-    assert {name for name in names if known.since([name]) != 0} == set()
-    hashes = {hash_of(name) for name in names}
-    assert {name for name in others if known.since([name]) is not None} == {n for n in others if hash_of(n) in hashes}
+    con.execute("DELETE FROM tocsin.run_keys")
+    con.execute("DELETE FROM tocsin.commits")
+    con.execute("UPDATE tocsin.meta SET keys_upto = 0")
+    for run, seq in runs.items():
+        con.execute("INSERT INTO tocsin.runs (RunId, CommitSeq) VALUES ($run, $seq)", {"run": run, "seq": seq})
+    con.execute("INSERT INTO tocsin.commits (seq) VALUES ($seq)", {"seq": max(runs.values(), default=0)})
 
 
-def test_runs_that_are_no_more_recent_are_known_by_their_hash(
+@given(runs=st.dictionaries(NAMES, st.integers(1, 3000), max_size=30), others=st.sets(NAMES, max_size=30))
+def test_stored_runs_are_known_by_their_hash(
+    con: duckdb.DuckDBPyConnection, runs: dict[str, int], others: set[str]
+) -> None:
+    """SQL and Python hash alike: a stored run is looked for from little before its commit on; others hardly ever."""
+    put_runs(con, runs)
+    head = max(runs.values(), default=0)
+    known = KnownRuns(con, head)
+    for run, seq in runs.items():
+        since = known.since([run])
+        assert since != NEVER
+        assert seq - head // 100 - 1 <= since <= seq
+    hashes = {hash_of(name) for name in runs}
+    assert {name for name in others if known.since([name]) != NEVER} == {n for n in others if hash_of(n) in hashes}
+
+
+@given(
+    before=st.dictionaries(NAMES, st.integers(1, 500), max_size=30),
+    after=st.dictionaries(NAMES, st.integers(501, 900), max_size=30),
+)
+def test_saved_hashes_are_completed_by_what_moved_since(
+    con: duckdb.DuckDBPyConnection, before: dict[str, int], after: dict[str, int]
+) -> None:
+    """What is read from the saved hashes and the runs that moved later never misses a run nor comes after its commit."""
+    put_runs(con, before)
+    save(con)
+    saved = con.execute("SELECT hash, seq FROM tocsin.run_keys").fetchall()
+    assert saved == sorted((hash_of(run), seq) for run, seq in before.items())
+    for run, seq in after.items():
+        con.execute("DELETE FROM tocsin.runs WHERE RunId = $run", {"run": run})
+        con.execute("INSERT INTO tocsin.runs (RunId, CommitSeq) VALUES ($run, $seq)", {"run": run, "seq": seq})
+    known = KnownRuns(con, 900)
+    for run, seq in {**before, **after}.items():
+        since = known.since([run])
+        assert since != NEVER
+        assert since <= seq
+    assert con.execute("SELECT hash, seq FROM tocsin.run_keys").fetchall() == saved
+
+
+def test_many_runs_that_moved_are_saved_by_a_start(
     con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of recent runs the commit is known, of all others that they are there, however many were noted."""
-    monkeypatch.setattr(knownruns, "RECENT", 3)
-    monkeypatch.setattr(knownruns, "FRESH", 4)
-    con.execute("DELETE FROM tocsin.runs")
-    known = KnownRuns(con)
-    for number in range(20):
-        known.note({f"run-{number}": number + 1})
-    found = [known.since([f"run-{number}"]) for number in range(20)]
-    assert found == [0] * 17 + [18, 19, 20]
-    assert known.since(["run-19", "run-18", "new"]) == 19
-    assert known.since(["new"]) is None
+    """A start saves the hashes when many are new, so that the next need not compute them."""
+    monkeypatch.setattr(knownruns, "UNSAVED", 2)
+    put_runs(con, {"a": 1, "b": 2})
+    KnownRuns(con, 2)
+    assert con.execute("SELECT count(*) FROM tocsin.run_keys").fetchall() == [(0,)]
+    put_runs(con, {"a": 1, "b": 2, "c": 7})
+    KnownRuns(con, 7)
+    saved = con.execute("SELECT seq FROM tocsin.run_keys ORDER BY seq").fetchall()
+    assert (saved, con.execute("SELECT keys_upto FROM tocsin.meta").fetchall()) == ([(1,), (2,), (7,)], [(7,)])
+    assert [KnownRuns(con, 7).since([run]) for run in "abcd"] == [1, 2, 7, NEVER]
+
+
+@given(
+    noted=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 400)), max_size=150),
+    fresh=st.integers(1, 10),
+    young=st.integers(1, 20),
+)
+def test_runs_are_known_however_many_were_noted(
+    con: duckdb.DuckDBPyConnection, noted: list[tuple[int, int]], fresh: int, young: int
+) -> None:
+    """Of recent runs the commit is known, of all others one that is not after it; however they are kept."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(knownruns, "RECENT", 3)
+        monkeypatch.setattr(GrowingKeys, "FRESH", fresh)
+        monkeypatch.setattr(GrowingKeys, "YOUNG", young)
+        put_runs(con, {})
+        known = KnownRuns(con, 0)
+        least: dict[str, int] = {}
+        for number, seq in noted:
+            known.note({f"run-{number}": seq})
+            least[f"run-{number}"] = min(seq, least.get(f"run-{number}", seq))
+        for number in range(61):
+            run = f"run-{number}"
+            since = known.since([run])
+            assert (since == NEVER) == (run not in least)
+            if since != NEVER:
+                assert min(least[run], 255) <= since <= max(s for n, s in noted if n == number)
+        for number, seq in noted[-1:]:
+            assert known.since([f"run-{number}", "new"]) == seq
+        assert known.since(["new"]) == NEVER
+
+
+def test_unsorted_hashes_are_no_keys() -> None:
+    """A table whose order was lost is not searched in."""
+    with pytest.raises(ValueError, match="not sorted"):
+        PackedKeys([pa.array([3, 2], pa.uint64())])
+    with pytest.raises(ValueError, match="not sorted"):
+        PackedKeys([pa.array([3], pa.uint64()), pa.array([2], pa.uint64())])
 
 
 def test_a_run_of_long_ago_goes_on(put: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.kql.windowahead import ahead_plan
-from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, RunSpan
+from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, RunSpan, Touched
 from tocsin.rules.backtest import Backtest, backtest
 from tocsin.rules.rule import Rule
 from tocsin.rules.windows_seen import of
@@ -161,6 +161,12 @@ class Counting(LogReader):
 
     def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
         return self._log.spans(run_ids)
+
+    def since(self, run_ids: Iterable[str]) -> int:
+        return self._log.since(run_ids)
+
+    def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
+        return self._log.news(after, hi)
 
     def schema(self) -> Mapping[str, Mapping[str, str]]:
         return self._log.schema()

@@ -8,9 +8,11 @@
 --   EventProgress, EventProgressAt, BeatProgress, BeatAt   what Progress comes from
 --   It has no primary key: rows are deleted and inserted, which is ten times as fast.
 -- positions: the next offset to read; made orders the ids of a topic that was made anew
+-- run_keys: hashes of RunIds, sorted, with the CommitSeq of the run's row (or an older one), as of commit meta.keys_upto
 -- recent: keys of events without a producer time
 CREATE SCHEMA tocsin;
-CREATE TABLE tocsin.meta (version INTEGER, pair_id VARCHAR, mirror_seq BIGINT);
+CREATE TABLE tocsin.meta (version INTEGER, pair_id VARCHAR, mirror_seq BIGINT, keys_upto BIGINT DEFAULT 0);
+CREATE TABLE tocsin.run_keys (hash UBIGINT, seq BIGINT);
 CREATE TABLE tocsin.commits (seq BIGINT, ingested_at TIMESTAMP, rows BIGINT, heartbeats BIGINT);
 CREATE TABLE tocsin.positions (
     cluster VARCHAR, topic_id VARCHAR, topic VARCHAR, "partition" INTEGER, next BIGINT, made TIMESTAMP
