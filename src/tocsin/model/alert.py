@@ -126,6 +126,9 @@ class ConditionState:
         return instance_key(self.instance)
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str, separators=(",", ":"))
+
+
 def fingerprint(*parts: str) -> str:
     """160 bits of SHA-256 over length-prefixed parts, hex: no two lists of parts can be confused."""
     h = hashlib.sha256()
@@ -138,4 +141,4 @@ def fingerprint(*parts: str) -> str:
 
 def instance_key(instance: Mapping[str, object]) -> str:
     """Canonical text of an instance's ``by`` values."""
-    return json.dumps(instance, sort_keys=True, ensure_ascii=False, default=str, separators=(",", ":"))
+    return _CANONICAL.encode(instance)

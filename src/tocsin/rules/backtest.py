@@ -289,6 +289,7 @@ def _everybody(log: LogReader, after: int, hi: int, until: datetime) -> Heard:
 @dataclass(slots=True)
 class _Tally:
     told: list[Told] = field(default_factory=list)
+    last: datetime | None = None  # later ones are not among the first
     count: int = 0
     hours: Counter[datetime] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -316,9 +317,11 @@ class _Tally:
             for name, value in shared.items():
                 if name not in _OWN and value not in (None, "", {}, []):
                     self.values.setdefault(name, Counter())[str(value)] += 1
-            self.told.append(_told(intent))
-        if len(self.told) > 4 * KEPT:
+            if self.last is None or intent.at <= self.last:
+                self.told.append(_told(intent))
+        if len(self.told) > 2 * KEPT:
             self.told = self._first()
+            self.last = self.told[-1].at
         return not self.broken
 
     def _first(self) -> list[Told]:

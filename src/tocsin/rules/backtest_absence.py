@@ -14,10 +14,11 @@ down, its broker was away): there its watermark stood at the span's begin, and t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from typing import TypeVar
 
 from tocsin.logstore.interface import LogReader
 from tocsin.model.instants import Timer, TimerKind
@@ -37,8 +38,11 @@ from tocsin.rules.shapes import Trouble
 from tocsin.rules.timers import Released
 from tocsin.state.interface import RuleRecord
 
-TOGETHER = 5_000
+TOGETHER = 4_000
 """Runs that are taken forward together."""
+AT_ONCE = 500
+"""Runs that are read together: those that began at about the same time, so little of the history is read for them."""
+_T = TypeVar("_T")
 Take = Callable[[Evaluation], bool]
 """Takes what an evaluation decided; returns whether the rule works on."""
 
@@ -157,19 +161,19 @@ class _Walk:
         return run.visits[after]
 
     def _reckon(self, names: Sequence[str]) -> None:
-        if not names:
-            return
-        whens = {name: When(self.runs[name].seq, self.runs[name].t) for name in names}
-        memory, trouble = Memory(self.ledger), Trouble()
-        last = max(when.at for when in whens.values())
-        deadlines_reckon.reckon(self.family, whens, {}, self.log, memory, self.silences.heard(last), trouble)
-        self._decided(memory, trouble, last, max(when.seq for when in whens.values()))
+        for some in _parts(names):
+            whens = {name: When(self.runs[name].seq, self.runs[name].t) for name in some}
+            memory, trouble = Memory(self.ledger), Trouble()
+            last = max(when.at for when in whens.values())
+            deadlines_reckon.reckon(self.family, whens, {}, self.log, memory, self.silences.heard(last), trouble)
+            self._decided(memory, trouble, last, max(when.seq for when in whens.values()))
 
     def _judge(self, released: Sequence[Released]) -> None:
         for heard, group in self.silences.alike(released):
-            memory = Memory(self.ledger)
-            trouble = deadlines_judge.on_deadlines(group, {f.name: f for f in self.family}, self.log, memory, heard)
-            self._decided(memory, trouble, group[-1].at, group[-1].commit_seq)
+            for some in _parts(group):
+                memory = Memory(self.ledger)
+                trouble = deadlines_judge.on_deadlines(some, {f.name: f for f in self.family}, self.log, memory, heard)
+                self._decided(memory, trouble, some[-1].at, some[-1].commit_seq)
 
     def _wake(self, released: Sequence[Released]) -> None:
         for heard, group in self.silences.alike(released):
@@ -179,9 +183,8 @@ class _Walk:
 
     def _stand(self, as_of: AsOf, log: LogReader) -> dict[str, Standing]:
         """Asked once as of each commit: a run that hangs for a year is told of thousands of times."""
-        unknown = {run: seq for run, seq in as_of.items() if self.runs[run].stands is None}
-        if unknown:
-            for run, asked in deadlines_judge.standing(unknown, log).items():
+        for unknown in _parts([run for run in as_of if self.runs[run].stands is None]):
+            for run, asked in deadlines_judge.standing({run: as_of[run] for run in unknown}, log).items():
                 self.runs[run].stands = asked
         return {run: stands for run in as_of if (stands := self.runs[run].stands) is not None}
 
@@ -208,6 +211,11 @@ class _Walk:
                 self.runs[self.run_of[key]].wake = None
         for timer in (t for t in outcome.timers if t.kind is TimerKind.CLOSE):
             self.runs[self.run_of[timer.key]].wake = timer
+
+
+def _parts(all_of_them: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for n in range(0, len(all_of_them), AT_ONCE):
+        yield all_of_them[n : n + AT_ONCE]
 
 
 def _timer(rule: Rule, name: str, run: _Run) -> Timer:

@@ -23,7 +23,7 @@ from tocsin.logstore.interface import LogReader
 from tocsin.rules.absence import Absence, Form
 from tocsin.rules.history import listed, micros
 
-PART = 500_000
+PART = 250_000
 """Rows of the history that are looked at together."""
 SHORT = timedelta(days=2)
 """Runs that took no longer are looked at with those that began at about the same time."""
@@ -33,9 +33,11 @@ _NEVER = 253_402_300_799_000_000
 _ENDED = "('Completed', 'Failed', 'Canceled')"
 
 _RUNS = f"""
-  SELECT RunId, coalesce(FirstTime, FirstSeen) AS begins, greatest(LastTime, LastSeen, FirstSeen) AS ends
-  FROM Runs WHERE greatest(LastTime, LastSeen, FirstSeen) >= make_timestamp($since::BIGINT) OR Status NOT IN {_ENDED}
+  SELECT RunId, FirstTime, coalesce(FirstTime, FirstSeen) AS begins, greatest(LastTime, LastSeen, FirstSeen) AS ends
+  FROM Runs WHERE Status NOT IN {_ENDED} OR (greatest(LastTime, LastSeen, FirstSeen) >= make_timestamp($since::BIGINT)
+    AND greatest(LastTime, LastSeen, FirstSeen) - least(FirstTime, FirstSeen) > to_microseconds($length::BIGINT))
 """
+"""Runs of which something can be told: no deadline has passed of one that ended sooner than its length."""
 # seq, came: the commit and its T. t, key: when it happened, and its place among the events of its run; NULL of a heartbeat.
 _SIGNS = f"""
   SELECT RunId, CommitSeq AS seq, epoch_us(IngestedAt) AS came, epoch_us(TimeGenerated) AS t, Status AS s, Progress AS p,
@@ -49,11 +51,15 @@ _SIGNS = f"""
   WHERE ReceivedAt BETWEEN make_timestamp($first::BIGINT) AND make_timestamp($last::BIGINT)
     AND ReceivedAt < make_timestamp($until::BIGINT)
 """
-_SOME = f"""
+_SOME = " UNION ALL ".join(
+    f"""
   SELECT RunId FROM ({_RUNS})
-  WHERE begins >= make_timestamp($first::BIGINT) AND begins < make_timestamp($next::BIGINT)
+  WHERE {begins} >= make_timestamp($first::BIGINT) AND {begins} < make_timestamp($next::BIGINT) AND {which}
     AND (ends - begins > to_microseconds($short::BIGINT)) = $long AND hash(RunId) % $parts = $part
 """
+    for begins, which in (("FirstTime", "true"), ("begins", "FirstTime IS NULL"))
+)
+"""The runs of one part. Asked by the column itself, most of the table need not be read."""
 _BACK = f"""
 WITH chosen AS ({_SOME}), tries AS (
   SELECT RunId, coalesce(Attempt, 0) AS try, min(TimeGenerated) AS first, max(TimeGenerated) AS last

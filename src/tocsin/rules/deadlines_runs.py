@@ -186,17 +186,17 @@ def runs_at(reader: LogReader, as_of: AsOf) -> RunsAt:
         f"SELECT {_NAMES} FROM Runs"
         " WHERE CommitSeq >= $some_since AND RunId IN (SELECT unnest(($some_runs::JSON)::VARCHAR[]))"
     )
-    known, later = dict[str, Fact](), dict[str, int]()
+    known, later = dict[str, Fact](), dict[str, Fact]()
     for fact, seq in _facts(reader, sql, params):
-        if seq > as_of[fact.run]:
-            later[fact.run] = as_of[fact.run]
-        else:
-            known[fact.run] = fact
+        (later if seq > as_of[fact.run] else known)[fact.run] = fact
     if not later:
         return RunsAt(sql=sql, params=params, known=known)
-    params = {**params, "some_runs": listed(sorted(known)), "anew": json.dumps(_fold(reader, later), default=_json)}
-    known |= {fact.run: fact for fact, _ in _facts(reader, _ANEW, {"anew": params["anew"]})}
-    return RunsAt(sql=f"{sql} UNION ALL {_ANEW}", params=params, known=known)
+    anew = {"anew": json.dumps(_fold(reader, {run: as_of[run] for run in later}, later), default=_json)}
+    facts = {fact.run: fact for fact, _ in _facts(reader, _ANEW, anew)}
+    if not known:
+        return RunsAt(sql=_ANEW, params=anew, known=facts)
+    params = {**params, **anew, "some_runs": listed(sorted(known))}
+    return RunsAt(sql=f"{sql} UNION ALL {_ANEW}", params=params, known=known | facts)
 
 
 def active_at(hi: int, part: int, parts: int) -> RunsAt:
@@ -252,8 +252,9 @@ def _asked(as_of: AsOf) -> tuple[str, dict[str, object]]:
     return sql, {"runs": listed(runs), "upto": upto}
 
 
-def _fold(reader: LogReader, as_of: AsOf) -> list[dict[str, Any]]:
-    rows_sql, params = rows_of(reader, as_of)
+def _fold(reader: LogReader, as_of: AsOf, heads: Mapping[str, Fact]) -> list[dict[str, Any]]:
+    """The runs as their events tell them; ``heads`` are facts of them as of a later commit."""
+    rows_sql, params = rows_of(reader, as_of, heads)
     events: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for event in reader.select(f"SELECT {_OF_HISTORY} FROM ({rows_sql})", params).to_pylist():
         events[event["RunId"]].append(event)
