@@ -15,7 +15,6 @@ import json
 import random
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -27,9 +26,7 @@ import httpx
 from kafka import KafkaProducer
 
 from bench.common import machine, peak_rss, percentile, say, table
-from tests.acceptance.harness import Tocsin, kafka_consumer, settings
-from tests.servers.kafka import FULL_SPEED, KafkaServer
-from tests.servers.smtp import SmtpServer
+from bench.stand import Stand, stand
 
 RULES = """
 defaults: {notify: {to: [ops@example.org], only: true}}
@@ -122,33 +119,19 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--due", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--beats", type=float, default=150, help="heartbeats a second")
+    parser.add_argument("--store", type=Path, help="a log store's file to begin with, see bench.history")
     parser.add_argument("--send-beats", nargs=2, metavar=("BOOTSTRAP", "TOPIC"), help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.send_beats:
         beats(chosen.send_beats[0], chosen.send_beats[1], chosen.runs, chosen.beats, chosen.seconds)
         return
-    with tempfile.TemporaryDirectory(prefix="tocsin-bench-") as name:
-        directory = Path(name)
-        smtp = SmtpServer(directory / "smtp").start()
-        kafka = KafkaServer(directory / "kafka", jvm=FULL_SPEED).start()
-        home = directory / "home"
-        home.mkdir()
-        tocsin = Tocsin(program=Path(sys.executable).with_name("tocsin"), home=home)
-        try:
-            measure(chosen, tocsin, kafka, smtp)
-        finally:
-            tocsin.kill()
-            kafka.stop()
-            smtp.stop()
+    with stand(chosen.store) as made:
+        measure(chosen, made)
 
 
-def measure(chosen: argparse.Namespace, tocsin: Tocsin, kafka: KafkaServer, smtp: SmtpServer) -> None:
-    topic = kafka.new_topic(partitions=4)
-    more = {"log": {"format": "text", "level": "warning"}}
-    tocsin.write("tocsin.yaml", settings(smtp_port=smtp.port, kafka=kafka.bootstrap, more=more))
-    tocsin.write("rules/alerts/rules.yaml", RULES)
-    tocsin.write("consumers/events-kafka.yaml", kafka_consumer(topic, "bench"))
-    tocsin.start()
+def measure(chosen: argparse.Namespace, made: Stand) -> None:
+    tocsin, kafka, smtp, topic = made.tocsin, made.kafka, made.smtp, made.topic
+    made.start(RULES, {"log": {"format": "text", "level": "warning"}, "retention": {"events": "10000d"}})
     started, half = time.time(), chosen.due // 2
     others = (event(f"run-other-{n}", "Running", time.time(), 0.1) for n in range(chosen.runs - chosen.due))
     produce(kafka.bootstrap, topic, others)

@@ -1,6 +1,6 @@
 """From an event sent to its mail accepted by the SMTP server, seen from outside.
 
-    python -m bench.latency [--seconds 60] [--rate 1000] [--by-http 0.25] [--rules 1000]
+    python -m bench.latency [--seconds 60] [--rate 1000] [--by-http 0.25] [--rules 1000] [--store FILE] [--queries]
 
 `tocsin up` runs with `smtp.cap: none` and 1,000 row rules of 20 shapes. A process of its own sends: single events by HTTP on
 64 connections at their due times, the rest as a batch to Kafka every 100 ms. 2 % of the events match one, two or three
@@ -15,7 +15,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -25,11 +24,11 @@ from pathlib import Path
 
 from kafka import KafkaProducer
 
-from bench.common import machine, peak_rss, percentile, say, table
-from tests.acceptance.harness import Tocsin, kafka_consumer, settings
+from bench.common import machine, peak_rss, percentile, say, spread, table
+from bench.stand import Stand, stand
+from tests.acceptance.harness import Tocsin
 from tests.servers.eventually import eventually
-from tests.servers.kafka import FULL_SPEED, KafkaServer
-from tests.servers.smtp import SmtpServer
+from tests.servers.kafka import KafkaServer
 
 SHAPES = (
     "Target startswith 'aks'", "Reason != 'user_canceled'", "Attempt <= 5", "Message has 'memory'", "WorkspaceName =~ 'research'",
@@ -178,6 +177,28 @@ class Wal:
         return self.checkpoints
 
 
+class Asker:
+    """Asks a KQL query each second, and notes how long it takes."""
+
+    QUERY = "RunStatusChanged | where TimeGenerated > ago(1h) | summarize n = count() by ExperimentName, Status | top 20 by n"
+
+    def __init__(self, tocsin: Tocsin) -> None:
+        self._tocsin, self._took, self._stop = tocsin, list[float](), threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    def _ask(self) -> None:
+        while not self._stop.wait(1):
+            began = time.perf_counter()
+            self._tocsin.query(self.QUERY)
+            self._took.append(time.perf_counter() - began)
+
+    def stop(self) -> list[float]:
+        self._stop.set()
+        self._thread.join()
+        return self._took
+
+
 def main(arguments: list[str]) -> None:
     """Run it and print a Markdown table."""
     parser = argparse.ArgumentParser(prog="bench.latency", description=(__doc__ or "").partition("\n")[0])
@@ -185,6 +206,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rate", type=float, default=1000)
     parser.add_argument("--by-http", type=float, default=0.25)
     parser.add_argument("--rules", type=int, default=1000)
+    parser.add_argument("--store", type=Path, help="a log store's file to begin with, see bench.history")
+    parser.add_argument("--queries", action="store_true", help="and a KQL query each second")
     parser.add_argument("--checkpoint", default="16MiB", help="store.checkpoint_threshold, so that one is inside")
     parser.add_argument("--send", nargs=3, metavar=("PORT", "BOOTSTRAP", "TOPIC"), help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
@@ -192,41 +215,34 @@ def main(arguments: list[str]) -> None:
         port, bootstrap, topic = chosen.send
         send(int(port), bootstrap, topic, chosen.seconds, chosen.rate, chosen.by_http, chosen.rules)
         return
-    with tempfile.TemporaryDirectory(prefix="tocsin-bench-") as name:
-        directory = Path(name)
-        smtp = SmtpServer(directory / "smtp").start()
-        kafka = KafkaServer(directory / "kafka", jvm=FULL_SPEED).start()
-        home = directory / "home"
-        home.mkdir()
-        tocsin = Tocsin(program=Path(sys.executable).with_name("tocsin"), home=home)
-        try:
-            measure(chosen, tocsin, kafka, smtp)
-        finally:
-            tocsin.kill()
-            kafka.stop()
-            smtp.stop()
+    with stand(chosen.store) as made:
+        measure(chosen, made)
 
 
-def measure(chosen: argparse.Namespace, tocsin: Tocsin, kafka: KafkaServer, smtp: SmtpServer) -> None:
-    topic = kafka.new_topic(partitions=4)
-    more = {"store": {"checkpoint_threshold": chosen.checkpoint}, "log": {"format": "text", "level": "warning"}}
-    tocsin.write("tocsin.yaml", settings(smtp_port=smtp.port, kafka=kafka.bootstrap, more=more))
-    tocsin.write("rules/alerts/rules.yaml", rules_text(chosen.rules))
-    tocsin.write("consumers/events-kafka.yaml", kafka_consumer(topic, "bench"))
+def measure(chosen: argparse.Namespace, made: Stand) -> None:
+    tocsin, kafka, smtp, topic = made.tocsin, made.kafka, made.smtp, made.topic
+    more = {
+        "store": {"checkpoint_threshold": chosen.checkpoint},
+        "log": {"format": "text", "level": "warning"},
+        "retention": {"events": "10000d"},
+    }
     began = time.perf_counter()
-    tocsin.start()
+    made.start(rules_text(chosen.rules), more)
     starting = time.perf_counter() - began
+    stored = tocsin.count("RunStatusChanged")
     say(f"started with {chosen.rules} rules in {starting:.1f} s")
     same = [f"--{key}={getattr(chosen, key.replace('-', '_'))}" for key in ("seconds", "rate", "by-http", "rules")]
     # The first seconds, in which everything is asked for the first time, are no part of it.
     run_sender(tocsin, kafka, topic, [*same, "--seconds=3"])
     tocsin.idle(120)
     smtp.fresh()
+    asker = Asker(tocsin) if chosen.queries else None
     wal = Wal(tocsin.home / "data" / "events.duckdb.wal")
     sent = run_sender(tocsin, kafka, topic, same)
     mails = smtp.wait_for(sent["http"] + sent["kafka"], within=120)
     checkpoints = wal.stop()
-    eventually(lambda: tocsin.count("RunStatusChanged") >= sent["events"], within=60)
+    asked = asker.stop() if asker is not None else []
+    eventually(lambda: tocsin.count("RunStatusChanged") >= stored + sent["events"], within=60)
     tocsin.idle(120)
     extra = len(smtp.messages()) - sent["http"] - sent["kafka"]
     if extra:
@@ -255,7 +271,12 @@ def measure(chosen: argparse.Namespace, tocsin: Tocsin, kafka: KafkaServer, smtp
         if count:
             mean = seen[f"{head}_sum{tail}"] / count * 1000
             print(f"\n{count:,.0f} times {words}, {mean:.0f} ms in the mean.")
-    print(f"\nStarting with these rules took {starting:.1f} s; peak memory of tocsin {peak_rss(tocsin.pid):,.0f} MiB.")
+    if asked:
+        print(f"\n{len(asked)} KQL queries of the last hour meanwhile, ms: {spread((s * 1000 for s in asked), 0)}.")
+    print(
+        f"\n{stored:,} rows stored before. Starting with these rules took {starting:.1f} s; "
+        f"peak memory of tocsin {peak_rss(tocsin.pid):,.0f} MiB."
+    )
 
 
 def run_sender(tocsin: Tocsin, kafka: KafkaServer, topic: str, options: list[str]) -> dict[str, int]:
