@@ -7,7 +7,6 @@ from tocsin.config.home import Home
 from tocsin.errors import Problem, TocsinError
 from tocsin.intake.testing import run_consumer_tests
 from tocsin.notify.templates import Templates
-from tocsin.rules.testing import run_tests
 
 
 def check(home: Home, with_tests: bool = False) -> list[Problem]:
@@ -33,6 +32,8 @@ def check(home: Home, with_tests: bool = False) -> list[Problem]:
 
 def failing_tests(home: Home) -> list[Problem]:
     """A problem for each inline test of rules and consumers that fails."""
+    from tocsin.rules.testing import run_tests  # it imports stores, half the time of a check
+
     problems: list[Problem] = []
     files = home.consumer_files()
     for result in run_consumer_tests(files, {f: home.shown(f) for f in files}):

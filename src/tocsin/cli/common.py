@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -34,8 +35,7 @@ def open_home(path: Path) -> Home:
     """The home, or an error that says what to do. From here on logs go to stderr, and only what is worth a warning."""
     import logging
 
-    import structlog
-
+    structlog = structlog_alone()
     from tocsin.config.home import open_home as opened
     from tocsin.config.stderr import CURRENT_STDERR
 
@@ -44,6 +44,20 @@ def open_home(path: Path) -> Home:
         logger_factory=structlog.PrintLoggerFactory(CURRENT_STDERR),
     )
     return opened(path)
+
+
+def structlog_alone() -> Any:
+    """structlog without rich, which it imports where it can, to draw tracebacks: a sixth of a start. Ours are plain text."""
+    if "structlog" in sys.modules:
+        return sys.modules["structlog"]
+    rich = sys.modules.get("rich")
+    sys.modules["rich"] = None  # type: ignore[assignment]  # an import of it raises ImportError
+    try:
+        return importlib.import_module("structlog")
+    finally:
+        del sys.modules["rich"]
+        if rich is not None:
+            sys.modules["rich"] = rich
 
 
 def say(text: str) -> None:
@@ -81,22 +95,20 @@ def show(
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table for people; as wide as it needs where stdout is no terminal."""
+    if not sys.stdout.isatty():
+        print("\n".join(_lines(headings, rows)))
+        return
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    wide = None if sys.stdout.isatty() else 10_000
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, highlight=False)
     for heading in headings:
         drawn.add_column(Text(heading), overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(visible(cell)) for cell in row))
-    if wide is None:
-        Console(soft_wrap=False).print(drawn)
-        return
-    lines = _lines(headings, rows)
-    print("\n".join(lines))
+    Console(soft_wrap=False).print(drawn)
 
 
 def _lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tocsin.cli.common import HERE, HomeOption, open_home
+from tocsin.cli.common import HERE, HomeOption, open_home, structlog_alone
 
 
 def up(
@@ -24,6 +24,7 @@ def up(
     home: HomeOption = HERE,
 ) -> None:
     """Run tocsin: take events, evaluate rules, send mails, serve pages and metrics. Ends on Ctrl-C."""
+    structlog_alone()
     from tocsin.app.run import up as run
     from tocsin.web import build_asgi
     from tocsin.web.server import Server

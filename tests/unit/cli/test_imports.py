@@ -1,0 +1,42 @@
+"""What a command imports before it does something: a start is mostly that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("duckdb", "duckdb_kql", "httpx", "jinja2", "pyarrow", "pydantic", "rich", "sqlalchemy", "structlog", "uvicorn")
+
+
+def _loaded(statement: str) -> set[str]:
+    """Modules that are there after ``statement``."""
+    code = f"import sys; {statement}; print(' '.join(sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import tocsin.cli.main", HEAVY),
+        ("import tocsin.cli.asking", HEAVY),
+        ("import tocsin.app.check", ("sqlalchemy", "uvicorn", "duckdb_kql._antlr.KqlParser")),
+        ("from tocsin.cli.common import structlog_alone; structlog_alone()", ("rich", "pygments")),
+    ],
+)
+def test_what_is_not_needed_is_not_imported(statement, absent):
+    """A help text needs none of the libraries, a check no state, a log line no colours, common KQL no generated parser."""
+    assert set() == _loaded(statement) & set(absent)
+
+
+def test_rich_can_be_imported_afterwards():
+    """Tables for people are drawn with it."""
+    statement = "from tocsin.cli.common import structlog_alone; structlog_alone(); import rich.table"
+    assert {"structlog", "rich"} <= _loaded(statement)
+
+
+def test_upstreams_parser_can_be_imported_afterwards():
+    """Only what upstream itself imports is put off."""
+    statement = "import tocsin.kql; from duckdb_kql._antlr.KqlParser import KqlParser; assert KqlParser.literalNames"
+    assert "duckdb_kql._antlr.KqlParser" in _loaded(statement)
