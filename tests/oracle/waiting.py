@@ -37,6 +37,9 @@ class Waits:
     statuses: frozenset[str]
     length: timedelta
     tell_within: timedelta = timedelta(hours=24)
+    repeat: timedelta = REPEAT
+    closes: timedelta | None = None  # `resolve: {after: …}`
+    tells_end: bool = True  # False: `resolve: never`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,22 @@ class Expected:
     experiment: str
     consumer: str = ""  # '' for any
     tell_within: timedelta = timedelta(hours=24)
+    repeat: timedelta = REPEAT
+    closes: timedelta | None = None
+    tells_end: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A maintenance with `clocks: pause`."""
+
+    begin: datetime
+    until: datetime  # with its `settle`
+    rule: str = ""  # '' for all
+    run: str = ""  # '' for all, and for what is no run
+
+    def stops(self, rule: str, run: str) -> bool:
+        return self.rule in ("", rule) and self.run in ("", run)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +91,11 @@ class Firing:
     """What fires."""
 
     told_at: datetime
+    began: datetime
     changed: bool = False
+    closed: bool = False  # by time: silent until the run moves on
     since: datetime | None = None  # of a schedule: what comes after this is what was awaited
+    scheduled: datetime | None = None
 
 
 class Waiting:
@@ -85,6 +107,7 @@ class Waiting:
         self._next = {name: min(t for t in e.times if t > start) for name, e in expected.items()}
         self._arrived: list[tuple[datetime, Sign]] = []
         self._firing: dict[tuple[str, str], Firing] = {}
+        self._pauses: list[Pause] = []
         self.told: list[Told] = []
 
     # -- moments -------------------------------------------------------------------------------------------------------
@@ -103,39 +126,95 @@ class Waiting:
             self._settle(run, at, heard)
         for name, e in self._expected.items():
             firing = self._firing.get((name, ""))
-            if firing is not None and any(
-                firing.since is not None and sign.event.time > firing.since for sign in new if _awaited(e, sign)
+            if (
+                firing is not None
+                and not firing.closed
+                and any(
+                    firing.since is not None and sign.event.time > firing.since for sign in new if _awaited(e, sign)
+                )
             ):
                 self._ends(name, "", at)
 
     def look(self, at: datetime, heard: Heard) -> None:
         """Everything that was stored is evaluated; now what is due by then is judged."""
         for (name, run), firing in sorted(self._firing.items()):
-            due = firing.told_at + REPEAT
-            if due <= at and heard.has(due, self._brought(run) if name in self._rules else self._bring(name, heard)):
+            rule: Waits | Expected = self._rules.get(name) or self._expected[name]
+            end = datetime.max.replace(tzinfo=at.tzinfo) if rule.closes is None else firing.began + rule.closes
+            wake = min(end, firing.told_at + rule.repeat)
+            brings = self._brought(run) if name in self._rules else self._bring(name, heard)
+            if firing.closed or wake > at or not heard.has(wake, brings):
+                continue
+            if end <= at:
+                firing.closed = True
+                self.told.append(("closed", name, run, at))
+            else:
                 firing.told_at = at
                 self.told.append(("repeated", name, run, at))
         for name, rule in self._rules.items():
             for run in self._runs():
-                ends = self._due(rule, run, heard)
+                ends = self._due(name, rule, run, heard)
                 if ends is None or ends > at or (name, run) in self._firing or not heard.has(ends, self._brought(run)):
                     continue
-                if at - self._last_sign(run) <= rule.tell_within + rule.length:
+                free = self._due(name, rule, run, heard, ())
+                assert free is not None
+                if at - self._last_sign(run) <= rule.tell_within + rule.length + (ends - free):
                     self._fires(name, run, at)
         for name, e in self._expected.items():
-            while self._next[name] + e.grace <= at and heard.has(self._next[name] + e.grace, self._bring(name, heard)):
+            while (due := self._over(name, e, self._next[name])) <= at and heard.has(due, self._bring(name, heard)):
                 self._scheduled(name, e, at)
 
-    def reload(self, at: datetime, rules: Mapping[str, Waits], heard: Heard, later: Collection[str]) -> None:
-        """Rules change. Runs `later` are left to commits that are stored, but not evaluated yet."""
-        for (name, _), firing in self._firing.items():
-            if name in rules and rules[name] != self._rules[name]:
+    def reload(
+        self,
+        at: datetime,
+        rules: Mapping[str, Waits],
+        expected: Mapping[str, Expected],
+        heard: Heard,
+        later: Collection[str],
+    ) -> None:
+        """Rules change. What fires goes on if it still fires, else it ends quietly; what is pending is dropped.
+
+        Runs `later` are left to commits that are stored, but not evaluated yet.
+        """
+        for (name, run), firing in list(self._firing.items()):
+            changed = (
+                differ(rules[name], self._rules[name])
+                if name in rules
+                else differ(expected[name], self._expected[name])
+            )
+            if changed and firing.closed:
+                del self._firing[(name, run)]
+            elif changed:
                 firing.changed = True
         self._rules = dict(rules)
         for run in sorted({run for name, run in self._firing if name in rules} - set(later)):
             for name in self._rules:
                 if (name, run) in self._firing and self._firing[(name, run)].changed:
                     self._settle(run, at, heard, only=name)
+        for name, e in expected.items():
+            before, self._expected[name] = self._expected[name], e
+            if not differ(e, before):
+                continue
+            self._next[name] = min(t for t in e.times if t > at)
+            if (name, "") in self._firing:
+                self._still_missing(name, e, self._firing[(name, "")], at)
+
+    def maintenance(self, at: datetime, pauses: Iterable[Pause], heard: Heard) -> None:
+        """Other maintenances are announced. What fires, and would not have fired yet, ends quietly, and waits anew."""
+        self._pauses = list(pauses)
+        for (name, run), firing in sorted(self._firing.items()):
+            if firing.closed:
+                continue
+            if name in self._rules:
+                due = self._due(name, self._rules[name], run, heard)
+                assert due is not None
+            else:
+                assert firing.scheduled is not None
+                due = self._over(name, self._expected[name], firing.scheduled)
+            if due > at:
+                firing.changed = True
+                self._ends(name, run, at)
+                if firing.scheduled is not None:
+                    self._next[name] = firing.scheduled
 
     # -- what happens --------------------------------------------------------------------------------------------------
 
@@ -144,11 +223,25 @@ class Waiting:
         for name, rule in self._rules.items():
             if (name, run) not in self._firing or (only and name != only):
                 continue
-            due = self._due(rule, run, heard)
+            due = self._due(name, rule, run, heard)
             if due is not None and due <= at:
                 self._firing[(name, run)].changed = False
             else:
                 self._ends(name, run, at)
+
+    def _still_missing(self, name: str, e: Expected, firing: Firing, at: datetime) -> None:
+        """By what the rule means now: a scheduled time whose grace is over, and nothing came."""
+        this = firing.scheduled
+        if this in e.times and this is not None and self._over(name, e, this) <= at:
+            before = max(t for t in e.times if t < this)
+            if not any(before < sign.event.time <= at for _, sign in self._arrived if _awaited(e, sign)):
+                firing.changed, firing.since = False, before
+                return
+        self._ends(name, "", at)
+
+    def _over(self, name: str, e: Expected, scheduled: datetime) -> datetime:
+        """When the grace of a scheduled time is over."""
+        return when_passed(scheduled, e.grace, [(p.begin, p.until) for p in self._pauses if p.stops(name, "")])
 
     def _scheduled(self, name: str, e: Expected, at: datetime) -> None:
         this = self._next[name]
@@ -157,17 +250,22 @@ class Waiting:
         if any(before < sign.event.time <= at for _, sign in self._arrived if _awaited(e, sign)):
             if (name, "") in self._firing:
                 self._ends(name, "", at)
-        elif (name, "") not in self._firing and at - (this + e.grace) <= e.tell_within:
+        elif self._awaits(name) and at - self._over(name, e, this) <= e.tell_within:
             self._fires(name, "", at)
-            self._firing[(name, "")].since = before
+            self._firing[(name, "")].since, self._firing[(name, "")].scheduled = before, this
+
+    def _awaits(self, name: str) -> bool:
+        return (name, "") not in self._firing or self._firing[(name, "")].closed
 
     def _fires(self, name: str, run: str, at: datetime) -> None:
-        self._firing[(name, run)] = Firing(told_at=at)
+        self._firing[(name, run)] = Firing(told_at=at, began=at)
         self.told.append(("fired", name, run, at))
 
     def _ends(self, name: str, run: str, at: datetime) -> None:
-        quietly = self._firing.pop((name, run)).changed
-        self.told.append(("closed" if quietly else "resolved", name, run, at))
+        firing = self._firing.pop((name, run))
+        rule: Waits | Expected = self._rules.get(name) or self._expected[name]
+        if not firing.closed and (firing.changed or rule.tells_end):
+            self.told.append(("closed" if firing.changed else "resolved", name, run, at))
 
     # -- what is known of a run ----------------------------------------------------------------------------------------
 
@@ -187,25 +285,37 @@ class Waiting:
     def _last_sign(self, run: str) -> datetime:
         return max(received if s.beats else s.event.time for received, s in self._arrived if s.event.run == run)
 
-    def _due(self, rule: Waits, run: str, heard: Heard) -> datetime | None:
+    def _due(
+        self, name: str, rule: Waits, run: str, heard: Heard, pauses: Sequence[Pause] | None = None
+    ) -> datetime | None:
         """When its time is up, as things stand; None where the run is not waited for."""
+        still = [(p.begin, p.until) for p in (self._pauses if pauses is None else pauses) if p.stops(name, run)]
         line = counting(self._events(run))
         if not line or line[-1].status not in rule.statuses:
             return None
         since = begin(line, rule.statuses)
         if rule.form == "in_status_for":
-            return since + rule.length
+            return when_passed(since, rule.length, still)
         if rule.form == "silent_for":
             seen = max(received for received, sign in self._arrived if sign.event.run == run)
             deaf = [span for name in self._brought(run) for span in heard.deaf.get(name, ())]
-            return when_heard(seen, rule.length, deaf)
+            return when_passed(seen, rule.length, [*deaf, *still])
         said = sorted(
             (received if s.beats else s.event.time, s.progress)
             for received, s in self._arrived
             if s.event.run == run and s.progress is not None
         )
         changes = [t for n, (t, p) in enumerate(said) if n == 0 or said[n - 1][1] != p]
-        return max(since, changes[-1]) + rule.length if changes else None
+        return when_passed(max(since, changes[-1]), rule.length, still) if changes else None
+
+
+def differ(one: Waits | Expected, other: Waits | Expected) -> bool:
+    """Whether an edit changes what fires: how often it is told and how it ends is no part of that."""
+    return plain(one) != plain(other)
+
+
+def plain(rule: Waits | Expected) -> Waits | Expected:
+    return replace(rule, repeat=REPEAT, closes=None, tells_end=True)
 
 
 def counting(events: Iterable[Event]) -> list[Event]:
@@ -230,15 +340,18 @@ def begin(line: Sequence[Event], statuses: Collection[str]) -> datetime:
     return since
 
 
-def when_heard(since: datetime, length: timedelta, deaf: Iterable[Span]) -> datetime:
-    """When somebody has listened for `length` since then. Minute by minute: all times are whole minutes."""
-    minute = timedelta(minutes=1)
-    at, listened, spans = since, timedelta(0), list(deaf)
-    while listened < length:
-        if not any(begins <= at < ends for begins, ends in spans):
-            listened += minute
-        at += minute
-    return at
+def when_passed(since: datetime, length: timedelta, still: Iterable[Span]) -> datetime:
+    """When so much time has passed since then that lies in none of the spans `still`."""
+    at, left = since, length
+    for begin, end in sorted(still):
+        if end <= at:
+            continue
+        if begin > at:
+            if begin - at >= left:
+                break
+            left -= begin - at
+        at = end
+    return at + left
 
 
 def _awaited(e: Expected, sign: Sign) -> bool:

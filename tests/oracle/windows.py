@@ -4,7 +4,7 @@ It knows nothing of the engine. At each instant it counts anew all rows that had
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -76,9 +76,9 @@ class Windows:
 
     def reload(self, terms: Terms) -> None:
         """An edit of meaning: what fires is closed by its next tick unless it still fires; what is pending is dropped."""
-        if terms == self.terms:
+        before, self.terms = self.terms, terms
+        if fires_by(terms) == fires_by(before):
             return
-        self.terms = terms
         for group, one in list(self.instances.items()):
             if one.phase in ("firing", "recovering"):
                 one.changed = True
@@ -260,6 +260,11 @@ class Windows:
     def _groups(self, at: datetime) -> list[str]:
         """Those that have rows in the window, and those that are known."""
         return sorted({row.group for row in self._rows.values() if self._window(row.group, at)} | self.instances.keys())
+
+
+def fires_by(terms: Terms) -> Terms:
+    """What decides which instances fire: how often they are told and whether their end is, is no part of it."""
+    return replace(terms, repeat=4 * HOUR, tells_end=True)
 
 
 def waits_for_end(one: Instance) -> bool:

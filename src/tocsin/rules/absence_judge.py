@@ -29,6 +29,7 @@ from tocsin.rules.shapes import Hit, Trouble, matches
 from tocsin.rules.timers import Released
 
 AGAIN = timedelta(seconds=30)
+_US = timedelta(microseconds=1)
 EVERYBODY = frozenset({"*"})
 """Held until it is known who is to be waited for."""
 
@@ -62,6 +63,35 @@ def arm(rules: Iterable[Rule], timers: Collection[Timer], memory: Memory, at: da
             elif (again := _waits_again(rule, items[key], state, at)) is not None:
                 _quietly(rule, state, at, commit_seq, memory, Why.MAINTENANCE.value)
                 _wait(rule, items[key], again, memory)
+
+
+def still_missing(rules: Iterable[Rule], reader: LogReader, memory: Memory, at: datetime, commit_seq: int) -> Trouble:
+    """What fires of ``rules`` that mean something else now goes on where it is missing by what they mean now: a scheduled time
+    of theirs whose grace is over, and nothing came. Else it ends quietly.
+    """
+    trouble = Trouble()
+    cases: list[tuple[_Case, ConditionState]] = []
+    for rule in rules:
+        for item in of(rule).items:
+            state = memory.condition(rule.name, item.key)
+            if state is None or state.data.get("changed") is not True:
+                continue
+            scheduled = moment(int(str(state.data["scheduled_us"])))
+            due = _due(rule, item, scheduled)
+            if item.schedule.after(scheduled - _US) != scheduled or due > at:
+                _quietly(rule, state, at, commit_seq, memory)
+                continue
+            timer = deadline(rule, item, scheduled)
+            from_us, scheduled_us = int(str(timer.data["from_us"])), micros(scheduled)
+            cases.append((_Case(rule, item, timer, at, from_us, scheduled_us, micros(due)), state))
+    came = _came([case for case, _ in cases], reader, commit_seq, trouble) if cases else {}
+    for number, (case, state) in enumerate(cases):
+        if number in came:
+            _quietly(case.rule, state, at, commit_seq, memory)
+        elif case.rule.name not in trouble.rules:
+            data = {name: value for name, value in state.data.items() if name != "changed"}
+            memory.put_condition(replace(state, data={**data, "from_us": case.from_us}))
+    return trouble
 
 
 def _waits_again(rule: Rule, item: Item, state: ConditionState, at: datetime) -> datetime | None:

@@ -121,7 +121,9 @@ def arm_deadlines(
     memory = Memory(state)
     wanted = {told_as(name) for name in names}
     chosen = [family for family in _following(rules, memory) if family.name in wanted]
-    absence_judge.arm([rule for rule in rules.awaiting if rule.name in names], timers, memory, at, commit_seq)
+    awaiting = [rule for rule in rules.awaiting if rule.name in names and memory.follows(rule.name)]
+    absence_judge.arm(awaiting, timers, memory, at, commit_seq)
+    _fail(absence_judge.still_missing(awaiting, reader, memory, at, commit_seq), at, commit_seq, memory)
     _fail(deadlines_reckon.arm(chosen, reader, memory, heard, at, commit_seq), at, commit_seq, memory)
     opening = [rule for rule in rules.opening if rule.name in names and memory.follows(rule.name)]
     _fail(recovery_timers.arm(opening, at, commit_seq, reader, memory), at, commit_seq, memory)

@@ -113,6 +113,36 @@ def test_nothing_came_by_its_time_and_grace(engine: Make) -> None:
     assert tick(nightly, "20h") == (1, 0)
 
 
+FIRES_ON = [
+    "grace: 30m", "grace: 40m", 'cron: "0 */2 * * *"', "where: \"ExperimentName == 'n' and RunId != 'x'\"",
+]  # fmt: skip
+ENDS = ["grace: 3h", 'cron: "0 15 * * *"', "status: Failed", "where: \"ExperimentName == 'm'\""]
+
+
+def edited(key: str) -> str:
+    """NIGHTLY with another value of one key."""
+    name, value = key.split(": ", 1)
+    keys = {"status": "Completed", "where": "\"ExperimentName == 'n'\"", "cron": '"0 14 * * *"', "grace": "30m"}
+    return NIGHTLY.replace(f"{name}: {keys[name]}", f"{name}: {value}")
+
+
+@pytest.mark.parametrize("key", [*FIRES_ON, *ENDS])
+def test_an_edit_of_meaning_keeps_what_is_missing_still_and_ends_the_others_quietly(
+    engine: Make, load: Callable[[str], RuleSet], key: str
+) -> None:
+    """Not at the next scheduled time, perhaps tomorrow: a reload is an instant. What goes on can still recover."""
+    one = engine(NIGHTLY)
+    one.at("90m").come(
+        {"RunId": "m", "Status": "Completed", "ExperimentName": "m"}, {"RunId": "f", "ExperimentName": "n"}
+    )
+    assert (1, 0) == tick(one, "150m")
+    one.at("180m").use(load(edited(key)))
+    reasons = [t.reason for e in one.evaluations for t in e.outcome.transitions]
+    assert ([Why.DEADLINE] if key in FIRES_ON else [Why.DEADLINE, Why.RULE_CHANGED]) == reasons
+    one.at("190m").come({"RunId": "n", "Status": "Completed", "ExperimentName": "n"})
+    assert [Why.RECOVERED] * (key in FIRES_ON) == [i.why for i in one.resolved()]
+
+
 @pytest.mark.parametrize(("at", "told"), [("-22h", 1), ("-1h", 0), ("149m", 0), ("151m", 1)])
 def test_it_must_come_after_the_previous_time_and_by_this_one(engine: Make, at: str, told: int) -> None:
     """Whenever it arrives, the producer's time counts."""

@@ -3,65 +3,32 @@
 The oracle is tests/oracle/waiting.py, written from the semantics alone. The engine runs on the real stores.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.oracle.events import Event
-from tests.oracle.waiting import HEARTBEAT, Expected, Heard, Sign, Told, Waiting, Waits, received_at
+from tests.oracle.waiting import HEARTBEAT, Heard, Pause, Sign, Told, Waiting, received_at
+from tests.oracle.waiting_rules import EXPECTED, OTHER, RULES, oracles, schedules
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.alert import Phase, Why
 from tocsin.model.intent import IntentKind
+from tocsin.model.maintenance import Maintenance
+from tocsin.rules.clocks import under
 from tocsin.rules.ruleset import RuleSet
 from tocsin.state.sqlite import SqliteState
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-
-RULES = """
-rules:
-  - {name: stuck, when: {status: [Queued, Preparing], in_status_for: 45m}}
-  - {name: alone, when: {status: Queued, in_status_for: 20m}}
-  - {name: silent, when: {status: Running, silent_for: 10m}}
-  - {name: still, when: {status: [Running, Queued], unchanged: Progress, for: 1h}, tell_within: 2h}
-  - name: hourly
-    when: {absent: {status: Completed, where: "ExperimentName == 'nightly'"}, cron: "0 */2 * * *", grace: 20m}
-  - name: from-b
-    when: {absent: {status: [Running, Completed], where: "ExperimentName == 'nightly'"}, consumer: b, cron: "30 * * * *", grace: 5m}
-    tell_within: 1h
-"""
-OTHER: dict[str, Callable[[str], str]] = {
-    "cosmetic": lambda text: text.replace("name: stuck,", "name: stuck, severity: critical, summary: again,"),
-    "longer": lambda text: text.replace("in_status_for: 45m", "in_status_for: 90m").replace("20m}}", "15m}}"),
-    "fewer": lambda text: text.replace("[Queued, Preparing]", "Preparing").replace("10m", "30m"),
-    "as it was": lambda text: text,
-}  # fmt: skip
-
-
-def oracles(kind: str) -> dict[str, Waits]:
-    """The rules about runs after a reload."""
-    rules = {
-        "stuck": Waits(form="in_status_for", statuses=frozenset({"Queued", "Preparing"}), length=45 * MINUTE),
-        "alone": Waits(form="in_status_for", statuses=frozenset({"Queued"}), length=20 * MINUTE),
-        "silent": Waits(form="silent_for", statuses=frozenset({"Running"}), length=10 * MINUTE),
-        "still": Waits(
-            form="unchanged", statuses=frozenset({"Running", "Queued"}), length=HOUR, tell_within=2 * HOUR
-        ),
-    }  # fmt: skip
-    if kind == "longer":
-        rules["stuck"] = replace(rules["stuck"], length=90 * MINUTE)
-        rules["alone"] = replace(rules["alone"], length=15 * MINUTE)
-    if kind == "fewer":
-        rules["stuck"] = replace(rules["stuck"], statuses=frozenset({"Preparing"}))
-        rules["silent"] = replace(rules["silent"], length=30 * MINUTE)
-    return rules
 
 
 class Kinds(dict[str, RuleSet]):
@@ -76,22 +43,17 @@ def rules(load: Load) -> Kinds:
     return Kinds({kind: load(change(RULES)) for kind, change in OTHER.items()})
 
 
-EXPECTED = {
-    "hourly": Expected(
-        times=[NOON + n * 2 * HOUR for n in range(-2, 60)],
-        grace=20 * MINUTE,
-        statuses=frozenset({"Completed"}),
-        experiment="nightly",
+pauses: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
+    st.builds(
+        dict,
+        begin=st.sampled_from((-90, -5, 0, 10, 30)),  # min from now
+        lasts=st.sampled_from((5, 40, 200)),
+        settle=st.sampled_from((0, 0, 20)),
+        rule=st.sampled_from(("", "stuck", "silent", "hourly", "shut")),
+        run=st.sampled_from(("", "", "r0")),
     ),
-    "from-b": Expected(
-        times=[NOON + n * HOUR - 30 * MINUTE for n in range(-2, 120)],
-        grace=5 * MINUTE,
-        statuses=frozenset({"Running", "Completed"}),
-        experiment="nightly",
-        consumer="b",
-        tell_within=HOUR,
-    ),
-}
+    max_size=2,
+)
 
 said: st.SearchStrategy[dict[str, object]] = st.builds(
     dict,
@@ -103,6 +65,7 @@ said: st.SearchStrategy[dict[str, object]] = st.builds(
     progress=st.sampled_from((None, 0.1, 0.1, 0.2)),
     consumer=st.sampled_from(("a", "a", "b")),
     experiment=st.sampled_from(("churn", "nightly")),
+    whole=st.booleans(),  # whether it may have happened when another did
 )
 moments = st.lists(
     st.one_of(
@@ -114,6 +77,7 @@ moments = st.lists(
         st.tuples(st.just("look"), st.sampled_from((1, 9, 10, 15, 25))),
         st.tuples(st.just("restart"), st.just(0)),
         st.tuples(st.just("reload"), st.sampled_from(sorted(OTHER))),
+        st.tuples(st.just("maintain"), pauses),
         st.tuples(st.just("outage"), st.tuples(st.sampled_from(("a", "b")), st.sampled_from((1, 12, 90)))),
         st.tuples(st.just("heard"), st.sampled_from(("a", "b"))),
     ),
@@ -131,6 +95,8 @@ class Story:
     rules: Mapping[str, RuleSet]
     at_once: Sequence[int]
     path: Path
+    kind: str = "as it was"
+    maintenance: list[Maintenance] = field(default_factory=list)
     unevaluated: list[tuple[datetime, list[Sign]]] = field(default_factory=list)
     sent: list[Sign] = field(default_factory=list)
     down: dict[str, datetime] = field(default_factory=dict)
@@ -182,8 +148,23 @@ class Story:
     def reload(self, kind: str) -> None:
         heard = self.heard()
         later = {sign.event.run for _, signs in self.unevaluated for sign in signs}
-        self.engine.use(self.rules[kind])
-        self.oracle.reload(self.now, oracles(kind), heard, later)
+        self.kind = kind
+        self.engine.use(under(self.rules[kind], self.maintenance))
+        self.oracle.reload(self.now, oracles(kind), schedules(kind), heard, later)
+
+    def maintain(self, several: list[dict[str, Any]]) -> None:
+        """These are announced, and others taken back."""
+        self._evaluate()
+        heard = self.heard()
+        self.maintenance, told = [], []
+        for each in several:
+            begin = self.now + each["begin"] * MINUTE
+            end, settle = begin + each["lasts"] * MINUTE, each["settle"] * MINUTE
+            match = {name: frozenset({each[key]}) for name, key in (("rule", "rule"), ("RunId", "run")) if each[key]}
+            self.maintenance.append(Maintenance(begin=begin, end=end, settle=settle, match=match))
+            told.append(Pause(begin=begin, until=end + settle, rule=each["rule"], run=each["run"]))
+        self.engine.use(under(self.rules[self.kind], self.maintenance))
+        self.oracle.maintenance(self.now, told, heard)
 
     def outage(self, which: tuple[str, int]) -> None:
         """Its watermark stands still until it is heard again; what comes meanwhile waits."""
@@ -212,7 +193,7 @@ class Story:
         status, watcher = str(d["status"]), bool(d["watcher"])
         if watcher and status in ("Completed", "Failed"):
             status = "Running"
-        time = self.now - int(str(d["late"])) * MINUTE - timedelta(milliseconds=number)
+        time = self.now - int(str(d["late"])) * MINUTE - (0 if d.get("whole") else number) * timedelta(milliseconds=1)
         run = f"r{d['run']}"
         beats = status == HEARTBEAT
         event = Event(
@@ -275,7 +256,7 @@ def what_was_told(engine: Engine) -> list[Told]:
         ("closed", t.rule, str(t.instance.get("RunId", "")), t.at)
         for e in engine.evaluations
         for t in e.outcome.transitions
-        if t.after is Phase.RESOLVED and t.reason is Why.RULE_CHANGED
+        if t.after is Phase.RESOLVED and t.reason in (Why.RULE_CHANGED, Why.MAINTENANCE, Why.EXPIRED)
     ]
     return sorted(out, key=_in_order)
 
@@ -317,7 +298,7 @@ def _in_order(told: Told) -> tuple[object, ...]:
     return (told[3], *told[1:3], told[0])
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(story=MISSED_AGAIN, at_once=[1])
 @given(story=moments, at_once=st.lists(st.sampled_from((1, 2, 1000)), min_size=1, max_size=3))
 def test_what_is_told_is_what_the_semantics_say(
