@@ -17,7 +17,7 @@ from tocsin.logstore.dedupe import find_timed, find_untimed
 from tocsin.logstore.desk import Desk
 from tocsin.logstore.inbox import inbox, reread
 from tocsin.logstore.incoming import Incoming, PartitionKey
-from tocsin.logstore.interface import CommitInfo
+from tocsin.logstore.interface import CommitInfo, Touched
 from tocsin.logstore.known import Known
 from tocsin.logstore.knownruns import KnownRuns
 from tocsin.logstore.reading import plain_text, read_cloud_event
@@ -66,6 +66,7 @@ class Written:
     known: Known
     info: CommitInfo | None  # None where it took no CommitSeq
     runs: Mapping[str, int]  # touched ones, with the CommitSeq of their rows
+    news: Mapping[str, Touched] | None = None  # the same as it left them, of a small commit
     unknown_status: Mapping[str, int] = field(default_factory=dict)  # by consumer
 
 
@@ -77,6 +78,7 @@ class Outcome:
     seq: int | None  # None where neither a row nor a stored heartbeat came
     stored_beats: int
     runs: Mapping[str, int]  # touched ones, with the CommitSeq of their rows
+    news: Mapping[str, Touched] | None = None
     live: Sequence[tuple[int, str, str, int]]  # batch, status, consumer, rows
     beats: Mapping[int, int]  # by batch, thinned ones too
     duplicates: Mapping[int, int]  # by batch
@@ -135,6 +137,7 @@ def write(
         ),
         info=info,
         runs=outcome.runs,
+        news=outcome.news,
         unknown_status=_sums((row[2], row[3]) for row in outcome.live if row[1] == "Unknown"),
     )
 
@@ -142,13 +145,14 @@ def write(
 def _write_small(desk: Desk, small: Small, known: Known, sequencer: Sequencer) -> Outcome:
     at = sequencer.stamp()
     taken = known.seq + 1 if small.rows or small.kept else None
-    runs = write_small(desk, known.runs, small, at, taken)
+    news = write_small(desk, known.runs, small, at, taken)
     live = Counter((row["b"], row["Status"], row["Consumer"]) for row in small.rows)
     return Outcome(
         at=at,
         seq=taken,
         stored_beats=len(small.kept),
-        runs=runs,
+        runs={run: touched.row["CommitSeq"] or 0 for run, touched in news.items()},
+        news=news,
         live=[(*key, n) for key, n in live.items()],
         beats=Counter(b["b"] for b in small.beats),
         duplicates=small.duplicates,

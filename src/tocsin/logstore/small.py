@@ -19,6 +19,7 @@ from tocsin.logstore.cleaning import Undecided, check_raw, finish, row_of
 from tocsin.logstore.dedupe import GAP, ranges
 from tocsin.logstore.desk import Desk
 from tocsin.logstore.incoming import Group, Incoming
+from tocsin.logstore.interface import Touched
 from tocsin.logstore.knownruns import KnownRuns
 from tocsin.logstore.reading import read_cloud_event
 from tocsin.logstore.relations import BEAT_ROWS, EVENT_ROWS, RUN_ROWS, table_of
@@ -128,8 +129,8 @@ def _thin(con: duckdb.DuckDBPyConnection, small: Small) -> None:
         before[slot] = progress if progress is not None else before.get(slot)
 
 
-def write_small(desk: Desk, known: KnownRuns, small: Small, at: datetime, seq: int | None) -> Mapping[str, int]:
-    """Write rows, heartbeats and Runs. ``seq`` None: all heartbeats were thinned out. Returns CommitSeqs in Runs by run."""
+def write_small(desk: Desk, known: KnownRuns, small: Small, at: datetime, seq: int | None) -> Mapping[str, Touched]:
+    """Write rows, heartbeats and Runs. ``seq`` None: all heartbeats were thinned out. Returns what it did to runs."""
     names = list({row["RunId"] for row in (*small.rows, *small.beats)})
     if not names:
         return {}
@@ -153,7 +154,12 @@ def write_small(desk: Desk, known: KnownRuns, small: Small, at: datetime, seq: i
     if small.kept:
         rows = [b | {"ReceivedAt": b["received"], "CommitSeq": seq} for b in small.kept]
         desk.insert("Heartbeats", "new_beats", table_of(rows, BEAT_ROWS))
-    return {run: row["CommitSeq"] or 0 for run, row in turned.items()}
+    least: dict[str, datetime] = {}
+    for run, new in [(r["RunId"], r["TimeGenerated"]) for r in small.rows] + [
+        (b["RunId"], b["received"]) for b in small.kept
+    ]:
+        least[run] = min(new, least.get(run, new))
+    return {run: Touched(least=least.get(run), row=row) for run, row in turned.items()}
 
 
 def _take_beat(run: dict[str, Any], beat: Mapping[str, Any], seq: int | None) -> None:

@@ -20,14 +20,14 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from tocsin.alerts.conditions import Look
-from tocsin.logstore.interface import CommitInfo, LogReader
+from tocsin.logstore.interface import CommitInfo, LogReader, Touched
 from tocsin.model.alert import ConditionState, Phase, Why
 from tocsin.model.heard import Heard
 from tocsin.rules.absence import Form
 from tocsin.rules.absence_tell import Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_due import Due, When, dues, is_stale, last_signs
-from tocsin.rules.deadlines_runs import Fact, RunsAt, active_at, count_active, runs_at, touched, touches
+from tocsin.rules.deadlines_runs import Fact, RunsAt, active_at, as_left, count_active, runs_at, touched, touches, us_of
 from tocsin.rules.families import Family, first_of
 from tocsin.rules.history import listed, moment, plain
 from tocsin.rules.memory import Memory, Pair
@@ -55,10 +55,11 @@ def on_commits(
     if not families or not any(c.rows or c.heartbeats for c in commits):
         return trouble
     last = commits[-1]
-    news = touched(reader, after, last.seq)
+    left = reader.news(after, last.seq)
+    news = touched(reader, after, last.seq) if left is None else {run: us_of(each.least) for run, each in left.items()}
     fired: set[str] = set()
     if len(commits) > 1:
-        fired = {run for family in families for _, run in family.firing(memory)} & news.keys()
+        fired = {run for family in families for _, run in family.firing(memory, news.keys())}
     if fired:
         times = {c.seq: c.ingested_at for c in commits}
         seqs = touches(reader, fired, after, last.seq)
@@ -79,12 +80,15 @@ def reckon(
     memory: Memory,
     heard: Heard,
     trouble: Trouble,
+    left: Mapping[str, Touched] | None = None,
 ) -> None:
-    """Deadlines of the runs in ``whens``, each as of its own instant. ``news`` has the least time of what is new of them."""
-    runs = runs_at(reader, {run: when.seq for run, when in whens.items()})
+    """Deadlines of the runs in ``whens``, each as of its own instant. ``news`` has the least time of what is new of them,
+    ``left`` how they are as of those instants, where that is known.
+    """
+    runs = runs_at(reader, {run: when.seq for run, when in whens.items()}) if left is None else as_left(left, whens)
     facts = runs.facts(reader)
     hits = [hit for hit in hits_of(families, runs, facts, reader, trouble) if memory.follows(hit[0].name)]
-    fires = {pair: state for family in families for pair, state in family.firing(memory).items() if pair[1] in whens}
+    fires = {pair: state for family in families for pair, state in family.firing(memory, whens.keys()).items()}
     lazy = {
         (rule.name, run): bounds
         for rule, run in hits

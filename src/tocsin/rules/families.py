@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tocsin.logstore.interface import LogReader
-from tocsin.model.alert import ConditionState, Phase
+from tocsin.model.alert import ConditionState, Phase, instance_key
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_runs import RunsAt
 from tocsin.rules.index import RuleIndex
@@ -47,15 +47,25 @@ class Family:
         keys = reader.select(self.index.keys_sql(runs.as_events), runs.params)
         return [self.rules[number] for number in self.index.touched(keys)]
 
-    def firing(self, memory: Memory) -> dict[Pair, ConditionState]:
-        """Instances that fire, or were closed by time while they held, by rule and run."""
-        return {
-            (rule.name, str(state.instance.get("RunId", ""))): state
-            for rule in self.rules
-            if memory.knows_some(rule.name)
-            for state in memory.conditions(rule.name).values()
-            if state.phase in _FIRES or "closed" in state.data
-        }
+    def firing(self, memory: Memory, runs: Collection[str] | None = None) -> dict[Pair, ConditionState]:
+        """Instances that fire, or were closed by time while they held, by rule and run; of ``runs``, where given."""
+        found: dict[Pair, ConditionState] = {}
+        for rule in self.rules:
+            if not memory.knows_some(rule.name):
+                continue
+            for state in _instances(rule, memory, runs):
+                run = str(state.instance.get("RunId", ""))
+                if (state.phase in _FIRES or "closed" in state.data) and (runs is None or run in runs):
+                    found[(rule.name, run)] = state
+        return found
+
+
+def _instances(rule: Rule, memory: Memory, runs: Collection[str] | None) -> Iterable[ConditionState]:
+    """What is remembered of a rule; where a run names an instance, no more than that of ``runs``: thousands may fire."""
+    if runs is None or rule.by != ("RunId",) or len(runs) > FEW:
+        return memory.conditions(rule.name).values()
+    each = (memory.condition(rule.name, instance_key({"RunId": run})) for run in runs)
+    return [state for state in each if state is not None]
 
 
 def families_of(rules: Iterable[Rule]) -> tuple[Family, ...]:

@@ -1,0 +1,127 @@
+"""What small commits did to runs, out of memory: the same as the tables say, and honest about what it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.logstore.helpers import Bench, beat, event
+from tocsin.clock import ManualClock
+from tocsin.logstore import news
+from tocsin.logstore.duck import DuckLogStore
+from tocsin.rules.deadlines_runs import as_left, runs_at, touched, us_of
+
+messages = st.builds(
+    dict,
+    run=st.integers(0, 2),
+    status=st.sampled_from(("Queued", "Running", "Completed", "beat", "beat")),
+    at=st.integers(-3000, 3000),
+    progress=st.sampled_from((None, 0.25, 0.5)),
+    attempt=st.sampled_from((0, 0, 1)),
+)
+stories = st.lists(st.tuples(st.sampled_from((1, 8, 30)), st.lists(messages, min_size=1, max_size=4)), max_size=8)
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    """One store for all examples; each takes names of its own."""
+    clock = ManualClock(datetime(2026, 3, 1, 13, tzinfo=UTC))
+    store = DuckLogStore.open(None, clock=clock, threads=1)
+    yield Bench(store, clock)
+    store.close()
+
+
+_numbers = iter(range(1_000_000))
+
+
+def _payload(own: str, said: dict[str, object]) -> bytes:
+    run, progress = f"{own}-{said['run']}", said["progress"]
+    if said["status"] == "beat":
+        return beat(run, Progress=progress) if progress is not None else beat(run)
+    more: dict[str, Any] = {} if progress is None else {"Progress": progress}
+    return event(run, str(said["status"]), int(str(said["at"])), Attempt=said["attempt"], Tags={"a": "b"}, **more)
+
+
+@settings(max_examples=150)
+@given(story=stories)
+def test_it_says_what_the_tables_say(bench: Bench, story: list[tuple[int, list[dict[str, object]]]]) -> None:
+    own, store = f"n{next(_numbers)}", bench.store
+    assert isinstance(bench.clock, ManualClock)
+    before = [store.head().seq]
+    for seconds, said in story:
+        bench.clock.advance(timedelta(seconds=seconds))
+        bench(*(_payload(own, each) for each in said))
+        hi = store.head().seq
+        for after in (before[-1], before[0]):
+            found = store.news(after, hi)
+            assert found is not None
+            assert {run: us_of(each.least) for run, each in found.items()} == touched(store, after, hi)
+        if hi > before[-1]:
+            latest = store.news(before[-1], hi)
+            assert latest is not None
+            _same(bench, latest.keys(), hi)
+            before.append(hi)
+
+
+def _same(bench: Bench, runs: object, hi: int) -> None:
+    """As left by commit ``hi``, the head, against the tables: facts and whole rows."""
+    found = bench.store.news(hi - 1, hi)
+    assert found is not None
+    left, read = as_left(found, found.keys()), runs_at(bench.store, dict.fromkeys(found, hi))
+    assert left.facts(bench.store) == read.facts(bench.store)
+    assert left.rows(bench.store, found.keys()) == read.rows(bench.store, found.keys())
+
+
+def test_later_commits_change_nothing_of_what_earlier_ones_left(bench: Bench) -> None:
+    bench(event("later", "Queued", 0))
+    first = bench.store.head().seq
+    bench(event("later", "Running", 5))
+    bench(event("later", "Completed", 9))
+    found = bench.store.news(first - 1, first + 1)
+    assert found is not None
+    left = as_left(found, ["later"]).facts(bench.store)["later"]
+    read = runs_at(bench.store, {"later": first + 1}).facts(bench.store)["later"]
+    assert left.status == "Running"
+    assert replace(read, seen_us=0) == replace(left, seen_us=0)  # rows keep when they were stored, not when received
+
+
+def test_a_large_commit_is_not_known_nor_what_came_before_it(bench: Bench) -> None:
+    bench(event("small-1", "Queued", 0))
+    small = bench.store.head().seq
+    bench(*(event(f"many-{n}", "Queued", 0) for n in range(500)))
+    large = bench.store.head().seq
+    bench(event("small-2", "Queued", 0))
+    assert bench.store.news(small - 1, small) is None
+    assert bench.store.news(small, large) is None
+    assert bench.store.news(small, large + 1) is None
+    found = bench.store.news(large, large + 1)
+    assert found is not None
+    assert found.keys() == {"small-2"}
+
+
+def test_what_is_kept_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(news, "MOST_BYTES", 20_000)
+    bench(event("heavy", "Failed", 0, Message="x" * 30_000))
+    heavy = bench.store.head().seq
+    assert bench.store.news(heavy - 1, heavy) is None
+    for n in range(20):
+        bench(event(f"light-{n}", "Queued", 0))
+    head = bench.store.head().seq
+    assert bench.store.news(heavy, head) is None
+    found = bench.store.news(head - 3, head)
+    assert found is not None
+    assert found.keys() == {"light-17", "light-18", "light-19"}
+
+
+def test_after_a_reopening_nothing_is_known_of_what_came_before(bench: Bench) -> None:
+    bench(event("before", "Queued", 0))
+    seq = bench.store.head().seq
+    known = news.NewestRuns(seq)
+    assert known.between(seq - 1, seq) is None
+    assert known.between(seq, seq) == {}
