@@ -17,7 +17,7 @@ from tocsin.logstore import news
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.rules.deadlines_runs import as_left, runs_at, touched, us_of
 
-messages = st.builds(
+messages: st.SearchStrategy[dict[str, object]] = st.builds(
     dict,
     run=st.integers(0, 2),
     status=st.sampled_from(("Queued", "Running", "Completed", "beat", "beat")),
