@@ -30,6 +30,7 @@ AT_ONCE = 200
 GROUP = AT_ONCE * len(STEPS)
 PIECE = 2_000_000
 FAILING = 20
+EXPERIMENTS = [f"experiment-{n}" for n in range(40)]
 DAY = timedelta(days=1)
 MESSAGE = "CUDA out of memory. Tried to allocate 2.00 GiB"
 
@@ -162,17 +163,15 @@ def write(path: Path, history: History, *, threads: int = 2) -> None:
         "failing": FAILING, "steps": list(STEPS), "message": MESSAGE, "rows": history.rows,
     }  # fmt: skip
     runs = history.rows // len(STEPS)
-    with duckdb.connect(str(path), config={"threads": threads, "memory_limit": "4GiB"}) as con:
-        con.execute("SET TimeZone = 'UTC'")
-        con.execute("SET checkpoint_threshold = '1GiB'")
-        began = time.perf_counter()
-        for statement, count in ((_EVENTS, history.rows), (_RUNS, runs), (_COMMITS, history.rows)):
-            named = {k: v for k, v in given.items() if f"${k}" in statement}
-            for begin in range(0, count, PIECE):
+    began = time.perf_counter()
+    for statement, count in ((_EVENTS, history.rows), (_RUNS, runs), (_COMMITS, history.rows)):
+        named = {k: v for k, v in given.items() if f"${k}" in statement}
+        for begin in range(0, count, PIECE):
+            # A new instance each time: one whose memory has filled up takes five times as long for a piece.
+            with duckdb.connect(str(path), config={"threads": threads, "memory_limit": "2GiB"}) as con:
+                con.execute("SET TimeZone = 'UTC'")
                 con.execute(statement, {**named, "begin": begin, "end": min(count, begin + PIECE)})
-                if statement is _EVENTS:
-                    say(f"{begin + PIECE:,} rows after {time.perf_counter() - began:.0f} s")
-        con.execute("CHECKPOINT")
+            say(f"{statement.split()[2]}: {min(count, begin + PIECE):,} after {time.perf_counter() - began:.0f} s")
     _about(path).write_text(
         json.dumps({"rows": history.rows, "end": history.end.isoformat(), "days": history.span / DAY})
     )
@@ -187,11 +186,16 @@ def read(path: Path) -> History:
 def kept(directory: Path, rows: int, years: float) -> Path:
     """The file of that history in ``directory``, made where it is not there."""
     path = directory / f"{rows}-{years:g}.duckdb"
-    if not _about(path).exists():
+    if not is_made(path):
         say(f"making {path.name}")
         path.unlink(missing_ok=True)
         write(path, History(rows=rows, span=years * 365 * DAY, end=datetime.now(UTC)))
     return path
+
+
+def is_made(path: Path) -> bool:
+    """Whether `write` has made this file, as a whole."""
+    return _about(path).exists()
 
 
 def _about(path: Path) -> Path:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 
+from bench import history
 from bench.common import machine, say, spread, table
 from tocsin.app.stateview import CachedView
 from tocsin.clock import ManualClock
@@ -33,6 +34,7 @@ from tocsin.state.sqlite import SqliteState
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 YEAR = timedelta(days=365)
+EXPERIMENTS = [f"exp-{n}" for n in range(200)]
 KEYS = ("ExperimentName", "Target", "WorkspaceName", "RunType", "TriggeringUserName")
 MEASURES = (
     "failed = countif(Status == 'Failed'), finished = count()",
@@ -77,7 +79,7 @@ def fill(store: DuckLogStore, rows: int, years: int) -> None:
     store.checkpoint()
 
 
-def rule_texts(rules: int, shapes: int) -> Iterator[str]:
+def rule_texts(rules: int, shapes: int, experiments: Sequence[str]) -> Iterator[str]:
     """``rules`` rules of ``shapes`` shapes; those of one differ in the experiment and in their thresholds."""
     yield "rules:"
     for n in range(rules):
@@ -92,7 +94,7 @@ def rule_texts(rules: int, shapes: int) -> Iterator[str]:
     query: |
       RunStatusChanged
       | where Status in ('Completed', 'Failed', 'Canceled')
-      | where ExperimentName == 'exp-{n // shapes % 200}'
+      | where ExperimentName == '{experiments[n // shapes % len(experiments)]}'
       | summarize {measure} by {key}
       | extend rate_{shape} = todouble(failed) / finished
       | where finished >= {3 + n % 5} and rate_{shape} > 0.{30 + n % 50}
@@ -107,7 +109,9 @@ def run(
     rows: int, years: int, rules: int, shapes: int, ticks: int, kept: Path | None
 ) -> tuple[float, float, list[float], int]:
     """(seconds to load the rules, first tick, the others, instances that fire). ``kept`` is a store that is used again."""
-    clock = ManualClock(NOW)
+    past = history.read(kept) if kept is not None and history.is_made(kept) else None
+    experiments = EXPERIMENTS if past is None else history.EXPERIMENTS
+    clock = ManualClock(NOW if past is None else past.end)
     with tempfile.TemporaryDirectory() as home:
         path = Path(home)
         there = kept is not None and kept.exists()
@@ -117,7 +121,7 @@ def run(
             if not there:
                 say(f"filling {rows:,} rows")
                 fill(store, rows, years)
-            (path / "rules.yaml").write_text("\n".join(rule_texts(rules, shapes)))
+            (path / "rules.yaml").write_text("\n".join(rule_texts(rules, shapes, experiments)))
             began = perf_counter()
             loaded = load_rules([path / "rules.yaml"], schema_with())
             groups = sum(len(each) for each in loaded.window_groups.values())
@@ -162,7 +166,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rules", type=int, default=0, help="with --shapes: only this; else both published mixes")
     parser.add_argument("--shapes", type=int, default=0)
     parser.add_argument("--ticks", type=int, default=5)
-    parser.add_argument("--store", type=Path, help="use this file; filled where it is not there")
+    parser.add_argument(
+        "--store", type=Path, help="use this file, also one of bench.history; filled where it is not there"
+    )
     options = parser.parse_args(arguments)
     mixes = [(options.rules, options.shapes)] if options.rules else [(10_000, 20), (1_000, 1_000)]
     lines = []
