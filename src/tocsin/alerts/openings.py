@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from tocsin.clock import EPOCH
 from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Why
@@ -48,6 +49,14 @@ class Ending:
         return f"{'|'.join(sorted(self.statuses))} of the same {', '.join(self.same)}" if self.statuses else ""
 
 
+class Swept(NamedTuple):
+    """The sweep of an open alert, as it was last told."""
+
+    begin: int  # as ``Sweep.begin``
+    matched: int
+    children: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """An open alert, as it is remembered."""
@@ -70,6 +79,7 @@ class Opened:
     recovers: bool = False
     told: bool = True  # False: it is only in a digest, so nobody hears more of it
     changed: bool = False  # the rule means something else now, and has not looked yet
+    sweep: Swept | None = None  # of a sweep: ``run_id`` is its parent, ``event`` what made it be told
 
     @property
     def state(self) -> ConditionState:
@@ -92,6 +102,7 @@ class Opened:
                 "same": [list(values) for values in self.same],
                 **({} if self.told else {"told": False}),
                 **({"changed": True} if self.changed else {}),
+                **({"sweep": list(self.sweep)} if self.sweep is not None else {}),
             },
         )
 
@@ -136,7 +147,12 @@ def opened_of(state: ConditionState) -> Opened | None:
         recovers=state.phase is Phase.FIRING,
         told=data.get("told") is not False,
         changed=bool(data.get("changed")),
+        sweep=Swept(*map(_whole, _list(data["sweep"]))) if "sweep" in data else None,
     )
+
+
+def _whole(value: object) -> int:
+    return int(str(value))
 
 
 def _list(value: object) -> list[object]:

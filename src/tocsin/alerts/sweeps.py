@@ -89,6 +89,8 @@ class Sweep:
     closed: int | None = None  # the life of the parent whose end was told, or was too old to tell
     instance: Mapping[str, object] = field(default_factory=dict)  # as it was first told
     computed: Mapping[str, object] = field(default_factory=dict)  # what the query made of its first child, JSON-able
+    digest: bool = False  # its alert is only in a digest: nobody is told more of it
+    recovered: bool = False  # its alert has ended: nobody is told more of it
 
     @property
     def share(self) -> Fraction:
@@ -114,6 +116,10 @@ class Sweep:
         )
         return told.ended(now) if now.event is not None else told
 
+    def repeated(self) -> Sweep:
+        """Once it has been told again as it is, because time has passed."""
+        return replace(self, told=self.told + 1, passed=max(self.passed, self.share))
+
     def ended(self, now: Ending) -> Sweep:
         """Once the end of its parent has been told, or was too old to tell."""
         return replace(self, closed=now.life)
@@ -125,6 +131,8 @@ class Sweep:
 
 def may_tell(sweep: Sweep, terms: Terms, now: Ending) -> bool:
     """Whether counting the children can come to anything: there are never fewer than there were."""
+    if sweep.recovered:
+        return False
     ended = now.event is not None
     if sweep.told and ended and terms.at_end and not sweep.over(now):
         return True
@@ -183,6 +191,8 @@ def state_of(sweep: Sweep, rule: str, severity: Severity, at: datetime) -> Condi
             "closed": sweep.closed,
             "instance": dict(sweep.instance),
             "computed": dict(sweep.computed),
+            **({"digest": True} if sweep.digest else {}),
+            **({"recovered": True} if sweep.recovered else {}),
         },
     )
 
@@ -200,4 +210,6 @@ def sweep_of(state: ConditionState) -> Sweep:
         closed=data["closed"],
         instance=data["instance"],
         computed=data["computed"],
+        digest=bool(data.get("digest")),
+        recovered=bool(data.get("recovered")),
     )

@@ -18,14 +18,15 @@ from tocsin.notify.text import day_time, did, middle, zone_name
 
 IN_SUBJECT = 3
 """So many causes a subject names."""
+_TELLS_SWEEP = frozenset({Why.ENOUGH_CHILDREN, Why.MORE_CHILDREN, Why.PARENT_ENDED})
 CAUSE_FROM = 45
 """Characters after which the first cause has begun, where the parent's name allows it."""
-_TELLS_SWEEP = frozenset({Why.ENOUGH_CHILDREN, Why.MORE_CHILDREN, Why.PARENT_ENDED})
 
 
 def tells_sweep(intent: Intent) -> bool:
     """Whether it is told of the sweep, not of the parent's own occurrence."""
-    return intent.why in _TELLS_SWEEP
+    said = intent.data.get("sweep")
+    return isinstance(said, Mapping) and (bool(said.get("alert")) or intent.why in _TELLS_SWEEP)
 
 
 def sweep_of(intent: Intent, base_url: str = "") -> c.Sweep | None:

@@ -10,6 +10,7 @@ only tries up to its own time.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -164,10 +165,20 @@ class _Playing:
     end: datetime  # timers due later belong to the next step
 
     def rows(self, commits: Sequence[CommitInfo], after: int) -> None:
-        """Row rules: all commits at once, then the timers."""
-        self._evaluate(commits, after)
-        while not self.tally.broken and (due := self.ledger.due(self.end)):
-            seq = commits[-1].seq
+        """Row rules: all commits at once, then the timers; where alerts stay open, those before the next timer, and so on."""
+        (rule,) = self.rules.rules.values()
+        i = 0
+        while i < len(commits) and not self.tally.broken:
+            last = len(commits)
+            if rule.ending is not None:
+                quiet = self.ledger.quiet_until(commits[i].ingested_at, rule.ending)
+                last = max(i + 1, bisect_right(commits, quiet, key=lambda commit: commit.ingested_at))
+            self._evaluate(commits[i:last], after)
+            after, i = commits[last - 1].seq, last
+            self._timers(commits[i].ingested_at - US if i < len(commits) else self.end, after)
+
+    def _timers(self, until: datetime, seq: int) -> None:
+        while not self.tally.broken and (due := self.ledger.due(until)):
             self._evaluate([Released(timer=t, at=t.due, commit_seq=seq) for t in due], seq)
 
     def _evaluate(self, instants: Sequence[CommitInfo | Released], after: int) -> None:
@@ -237,8 +248,11 @@ def _steps(log: LogReader, since: datetime, until: datetime, step_rows: int) -> 
 def _commits(log: LogReader, rule: Rule, ledger: Ledger, after: int, hi: int) -> list[CommitInfo]:
     """The commits in (after, hi] that can matter to the rule; the last of the step in any case."""
     runs = _matching_runs(log, rule, after, hi)
-    listed = "" if runs is None else " AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))"
-    params = {} if runs is None else {"runs": history.listed(runs | ledger.runs)}
+    ends = rule.ending.statuses if rule.ending is not None else frozenset[str]()  # of events that end alerts of any run
+    listed, params = "", dict[str, object]()
+    if runs is not None:
+        listed = " AND (RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[])) OR list_contains(($ends::JSON)::VARCHAR[], Status))"
+        params = {"runs": history.listed(runs | ledger.runs), "ends": history.listed(ends)}
     rows_sql, bounds = history.commit_rows(after, hi)
     table = log.select(
         f"SELECT CommitSeq, epoch_us(min(IngestedAt)), count(*) FROM ({rows_sql}{listed})"

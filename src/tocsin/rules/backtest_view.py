@@ -14,6 +14,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from tocsin.alerts.openings import Ending
 from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, RunSpan, Touched
 from tocsin.model.alert import ConditionState, Occurrence
 from tocsin.model.instants import Timer, TimerKind
@@ -146,6 +147,11 @@ class Ledger:
     def next_due(self) -> datetime | None:
         """When the next of them comes."""
         return min((t.due for t in self._timers.values() if _counts(t)), default=None)
+
+    def quiet_until(self, first: datetime, ending: Ending) -> datetime:
+        """Until when no timer comes from ``first`` on: none that is set, and none of an alert that begins then."""
+        begins = first + min(ending.after, ending.repeat or ending.after)
+        return min(begins, self.next_due() or begins)
 
     def take(self, outcome: Outcome) -> None:
         """What an evaluation decided is remembered."""

@@ -13,23 +13,28 @@ of its children's occurrences or one of its own events, as of that commit.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
 
 from tocsin.alerts.decisions import why_stale
+from tocsin.alerts.openings import Opened, opened_of
 from tocsin.alerts.sweeps import Ending, Sweep, ending, key_of, may_tell, state_of, sweep_of, why_tell
 from tocsin.logstore.interface import LogReader
-from tocsin.model.alert import Occurrence, Phase, Why
+from tocsin.model.alert import EventKey, Occurrence, Phase, Why
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.intent import IntentKind
 from tocsin.rules.collapse import Collapsed
 from tocsin.rules.decisions import TELLS, Decision
 from tocsin.rules.history import Seen, moment, plain
 from tocsin.rules.memory import Memory, Pair
+from tocsin.rules.opened import drop, keep_open
 from tocsin.rules.rule import Rule
+from tocsin.rules.sweeps_open import End, current, end_of, ends_of, open_sweeps, opened_sweep, recovers
 from tocsin.rules.sweeps_read import Children, Matched, children_of, lines_of, matched_of, parents_of
-from tocsin.rules.sweeps_tell import Telling, summed_up, tell
+from tocsin.rules.sweeps_tell import Telling, Told, summed_up, tell
 
 KEPT = timedelta(days=30)
 """A parent is forgotten so long after anything last happened to it; what came then would be a new sweep."""
@@ -73,11 +78,12 @@ def collapse(
     """
     ours = sorted((d for d in decisions if d.rule.collapse is not None and d.why in TELLS), key=lambda d: d.order)
     touched = {name: runs for name, runs in (parents or {}).items() if runs}
-    if not ours and not touched:
+    ends = _ends(rules or {}, times or {}, hi, reader, memory)
+    if not ours and not touched and not ends:
         return list(decisions)
     others = [d for d in decisions if d.rule.collapse is None or d.why not in TELLS]
     known = {**(rules or {}), **{d.rule.name: d.rule for d in ours}}
-    fold = _Fold(reader, memory, heard, hi)
+    fold = _Fold(reader, memory, heard, hi, ends=ends, times=times or {})
     fold.learn(ours)
     for name, runs in touched.items():
         for run in runs:
@@ -96,12 +102,53 @@ def collapse(
             children[(times[seq], seq)][pair]
     for decision in fold.alone:
         own[(decision.at, decision.commit_seq)].append(decision)
-    for instant in sorted(children.keys() | own.keys()):
+    fold.look_at(children.keys() | own.keys())
+    fold.look_when({end.seq for of in ends.values() for end in of})
+    while fold.instants:
+        instant = heappop(fold.instants)
         for (name, parent), of in sorted(children[instant].items(), key=lambda item: item[0]):
             fold.look(known[name], parent, instant, of)
         for decision in own[instant]:
             fold.parents_own(decision)
+        for name in list(fold.ends):
+            fold.recover(known[name], instant)
     return [*others, *fold.out]
+
+
+def _ends(
+    rules: Mapping[str, Rule], times: Mapping[int, datetime], hi: int, reader: LogReader, memory: Memory
+) -> dict[str, list[End]]:
+    """What commits brought that may end alerts of sweeps that are open, by rule; rules without any are left out."""
+    found = {
+        name: ends_of(rule, opened, reader, min(times) - 1, hi)
+        for name, rule in rules.items()
+        if times and recovers(rule) and (opened := open_sweeps(rule, memory))
+    }
+    return {name: ends for name, ends in found.items() if ends}
+
+
+def again(rule: Rule, opened: Opened, at: datetime, commit_seq: int, reader: LogReader, memory: Memory) -> None:
+    """Tell an open alert of a sweep once more, as its children stand now; not of a try that was begun anew since."""
+    sweep = current(opened, memory)
+    if sweep is None or opened.sweep is None or sweep.begin != opened.sweep.begin:
+        return
+    fold = _Fold(reader, memory, Heard(), commit_seq)
+    fold.lines = lines_of(reader, {sweep.parent}, commit_seq)
+    sweep, matched = fold.standing(rule, sweep, commit_seq)
+    now = fold.ending_of(sweep.parent, commit_seq)
+    telling = Telling(
+        sweep=sweep,
+        why=Why.STILL_FIRING,
+        matched=matched,
+        ended=now.event.status if now.event is not None else "",
+        at=at,
+        commit_seq=commit_seq,
+        event_time=moment(opened.event.time_us),
+        computed=sweep.computed,
+        said={"since": plain(opened.at)},
+    )
+    tell(rule, telling, reader, memory)
+    memory.put_condition(state_of(sweep.repeated(), rule.name, rule.severity, at))
 
 
 def forget(timer: Timer, memory: Memory) -> None:
@@ -124,6 +171,20 @@ class _Fold:
     lines: Mapping[str, list[Seen]] = field(default_factory=dict)  # events of parents
     told: dict[Pair, list[Occurrence]] = field(default_factory=dict)  # of children, those decided here too
     counted: dict[tuple[str, str, int], Children] = field(default_factory=dict)  # by (column, parent, begin)
+    ends: dict[str, list[End]] = field(default_factory=dict)  # that may end alerts of sweeps, by rule
+    times: Mapping[int, datetime] = field(default_factory=dict)  # of the commits, by CommitSeq
+    instants: list[Instant] = field(default_factory=list)  # to be looked at, a heap
+    known: set[Instant] = field(default_factory=set)  # those that were ever in it
+
+    def look_at(self, instants: Iterable[Instant]) -> None:
+        """Go through these instants too, each once."""
+        for instant in set(instants) - self.known:
+            self.known.add(instant)
+            heappush(self.instants, instant)
+
+    def look_when(self, seqs: Iterable[int]) -> None:
+        """Go through the instants of those of the commits that are among ``seqs``."""
+        self.look_at({(self.times[seq], seq) for seq in seqs if seq in self.times})
 
     def learn(self, ours: Sequence[Decision]) -> None:
         """Find whose children the runs of ``ours`` are."""
@@ -148,7 +209,7 @@ class _Fold:
         before = self._sweep(rule, parent)
         if before is None and not children:
             return
-        now = self._ending(parent, seq)
+        now = self.ending_of(parent, seq)
         sweep = (before or Sweep(parent=parent)).heard(now)
         for decision in children:
             sweep = self._count(sweep, decision)
@@ -167,20 +228,19 @@ class _Fold:
         if sweep is None or not sweep.matched:
             self.out.append(decision)
             return
-        if sweep.over(self._ending(parent, decision.commit_seq)):
+        if sweep.over(self.ending_of(parent, decision.commit_seq)):
             self.out.append(replace(decision, why=Why.COLLAPSED))
             return
-        children = self._children(rule, sweep)
-        sweep = sweep.counted(len(children.upto(decision.commit_seq)))
-        ended = decision.event.status if decision.event.terminal else ""
-        about = summed_up(rule, sweep, self._matched(rule, sweep, children, decision.commit_seq), ended)
+        sweep, matched = self.standing(rule, sweep, decision.commit_seq)
+        about = summed_up(rule, sweep, matched, decision.event.status if decision.event.terminal else "")
         self.out.append(replace(decision, about={"sweep": about}))
 
     def _sweep(self, rule: Rule, parent: str) -> Sweep | None:
         state = self.memory.condition(rule.name, key_of(parent))
         return None if state is None else sweep_of(state)
 
-    def _ending(self, parent: str, seq: int) -> Ending:
+    def ending_of(self, parent: str, seq: int) -> Ending:
+        """How things stand with a parent as of a commit."""
         return ending(s.event for s in self.lines.get(parent, ()) if s.event.commit_seq <= seq)
 
     def _count(self, sweep: Sweep, decision: Decision) -> Sweep:
@@ -205,11 +265,12 @@ class _Fold:
         why = why_tell(sweep, terms_of(rule).terms, now)
         if why not in TOLD_NOW:
             return sweep
-        caused = [moment(d.event.key.time_us) for d in decided]
+        caused = [(d.event.key, d.consumer) for d in decided]
         if now.event is not None and not self._stale(rule, sweep.parent, now, at):
-            caused.append(moment(now.event.key.time_us))
+            caused.append((now.event.key, self._consumer(sweep.parent, now.event.key)))
         if not caused:  # only an end, too old to tell
             return sweep.ended(now) if sweep.told else sweep
+        key, consumer = max(caused, key=lambda each: (each[0].time_us, each[0].source, each[0].event_id))
         telling = Telling(
             sweep=sweep,
             why=why,
@@ -217,19 +278,83 @@ class _Fold:
             ended=now.event.status if now.event is not None else "",
             at=at,
             commit_seq=seq,
-            event_time=max(caused),
+            event_time=moment(key.time_us),
             computed=sweep.computed,
         )
-        instance = tell(rule, telling, self.reader, self.memory)
-        return sweep.after(now, instance)
+        told = tell(rule, telling, self.reader, self.memory)
+        after = sweep.after(now, told.instance)
+        if telling.kind is IntentKind.FIRED:
+            after = replace(after, digest=not told.singly)
+        self._keep_open(rule, after, telling, told, key, consumer)
+        return after
+
+    def _keep_open(
+        self, rule: Rule, sweep: Sweep, telling: Telling, told: Told, caused_by: EventKey, consumer: str
+    ) -> None:
+        """What was told stays open, where the rule says so; told again, it is repeated so much later."""
+        if rule.ending is None:
+            return
+        now = opened_sweep(
+            rule, sweep, told.event, labels=told.labels, keep=told.keep, caused_by=caused_by, consumer=consumer,
+            at=telling.at, commit_seq=telling.commit_seq, singly=told.singly,
+        )  # fmt: skip
+        if telling.kind is IntentKind.FIRED:
+            keep_open(now, rule.ending, self.memory)
+            if recovers(rule):
+                found = ends_of(rule, [now], self.reader, 0, self.hi)
+                self.ends[rule.name] = [*self.ends.get(rule.name, ()), *found]
+                self.look_when(end.seq for end in found if end.seq > telling.commit_seq)
+            return
+        state = self.memory.condition(rule.name, now.state.key)
+        before = opened_of(state) if state is not None else None
+        if before is not None:  # else time has closed it: what is new is told all the same
+            keep_open(replace(before, told_at=telling.at, sweep=now.sweep), rule.ending, self.memory)
+
+    def recover(self, rule: Rule, instant: Instant) -> None:
+        """End open alerts of sweeps of which that is known as of an instant."""
+        at, seq = instant
+        for opened in open_sweeps(rule, self.memory):
+            end = end_of(opened, self.ends[rule.name], seq, self.memory)
+            if end is None or opened.sweep is None:
+                continue
+            begin, matched, children = opened.sweep
+            drop(opened, self.memory)
+            sweep = current(opened, self.memory)
+            some: list[Matched] = []
+            if (
+                sweep is None or sweep.begin != begin
+            ):  # of an earlier try: what was counted then is known, but not of whom
+                sweep = Sweep(parent=opened.run_id, begin=begin, matched=matched, children=children)
+            else:
+                sweep, some = self.standing(rule, sweep, seq)
+                self.memory.put_condition(state_of(replace(sweep, recovered=True), rule.name, rule.severity, at))
+            time = moment(end.time_us)
+            said = {
+                "recovered_by": end.run_id, "status": end.status, "time": plain(time),
+                "text": f"by run {end.run_id}, {end.status} at {time:%Y-%m-%d %H:%M} UTC",
+            }  # fmt: skip
+            telling = Telling(
+                sweep=replace(sweep, instance=opened.instance, digest=not opened.told),
+                why=Why.RECOVERED, matched=some, ended="", at=at, commit_seq=seq,
+                event_time=moment(opened.event.time_us), computed=sweep.computed, said=said,
+            )  # fmt: skip
+            tell(rule, telling, self.reader, self.memory)
+
+    def standing(self, rule: Rule, sweep: Sweep, seq: int) -> tuple[Sweep, list[Matched]]:
+        """A sweep with its children counted as of commit ``seq``, and those that count."""
+        children = self._children(rule, sweep)
+        return sweep.counted(len(children.upto(seq))), self._matched(rule, sweep, children, seq)
 
     def _stale(self, rule: Rule, parent: str, now: Ending, at: datetime) -> bool:
         """Whether the parent's end is too old to tell."""
         assert now.event is not None
         key = now.event.key
-        consumer = next(s.consumer for s in self.lines[parent] if s.event.key == key)
-        first = self.heard.stale_before(consumer)
+        first = self.heard.stale_before(self._consumer(parent, key))
         return why_stale(moment(key.time_us), at, within=rule.tell_within, first_start=first) is not None
+
+    def _consumer(self, parent: str, key: EventKey) -> str:
+        """That brought an event of a parent."""
+        return next(s.consumer for s in self.lines[parent] if s.event.key == key)
 
     def _children(self, rule: Rule, sweep: Sweep) -> Children:
         column = terms_of(rule).column

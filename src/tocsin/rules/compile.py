@@ -67,9 +67,7 @@ def compile_rule(
     collapse = _collapse(model, faults)
     ending = None if waits else row_ending(model, said, plan, faults)
     names = None if fields is None else {*fields, *labels}
-    limit = None if model.collapse else limit_of(model, said, names, faults)
-    if model.collapse and "limit" in model.model_fields_set:
-        faults.add(("limit",), "does not go with collapse", "its children are told by one alert already")
+    limit = limit_of(model, said, names, faults)
     check_targets(said, faults)
     reference = reference_tables(schema, plan.tables if plan else ())
     if plan is not None:
@@ -107,7 +105,7 @@ def compile_rule(
             query,
             by,
             final=absence.words(waits) if waits else f"{final_after}" if final else "",
-            more=collapse.words if collapse else ending.words if ending else "",
+            more=" ".join(filter(None, [collapse.words if collapse else "", ending.words if ending else ""])),
         ),
         was=model.was,
         tests=model.tests,

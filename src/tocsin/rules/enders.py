@@ -88,7 +88,7 @@ def ending_now(rules: Iterable[Rule], after: int, hi: int, reader: LogReader, me
     found: dict[Key, list[tuple[int, Ender]]] = {}
     for same, alike in by_columns.items():
         statuses = {status for rule in alike if rule.ending for status in rule.ending.statuses}
-        sql = f"SELECT CommitSeq AS seq, {_columns(same)} WHERE CommitSeq > $lo AND CommitSeq <= $hi"
+        sql = f"SELECT CommitSeq AS seq, {columns_sql(same)} WHERE CommitSeq > $lo AND CommitSeq <= $hi"
         found |= _read(reader, same, sql, {"lo": after, "hi": hi}, statuses)
     if not found:
         return Now(enders=Enders())
@@ -121,8 +121,8 @@ def enders_of(
     for same, (statuses, values, times) in by_columns.items():
         if values:
             sql = (
-                f"SELECT 0 AS seq, {_columns(same)} WHERE CommitSeq <= $hi AND TimeGenerated > make_timestamp($first::BIGINT)"
-                f" AND {_column(same[0])} IN (SELECT unnest(($values::JSON)::VARCHAR[]))"
+                f"SELECT 0 AS seq, {columns_sql(same)} WHERE CommitSeq <= $hi AND TimeGenerated > make_timestamp($first::BIGINT)"
+                f" AND {column_sql(same[0])} IN (SELECT unnest(($values::JSON)::VARCHAR[]))"
             )
             first = {each[0] for each in values}
             params = {"hi": hi, "first": min(times), "values": listed(sorted(first))}
@@ -136,7 +136,7 @@ def values_of(
     """What the events of ``rows_sql`` have in ``columns``, as text; '' where one is absent."""
     names = tuple(sorted(columns))
     table = reader.select(
-        f"SELECT RunId, Source, EventId, epoch_us(TimeGenerated), {', '.join(map(_column, names))} FROM ({rows_sql})",
+        f"SELECT RunId, Source, EventId, epoch_us(TimeGenerated), {', '.join(map(column_sql, names))} FROM ({rows_sql})",
         params,
     )
     listed_columns = [table.column(i).to_pylist() for i in range(table.num_columns)]
@@ -146,15 +146,16 @@ def values_of(
     }
 
 
-def _column(name: str) -> str:
+def column_sql(name: str) -> str:
     """A column as text, '' where it is absent."""
     if name == "JobKey":
         return _JOB
     return f"coalesce(\"{name.replace(chr(34), chr(34) * 2)}\"::VARCHAR, '')"
 
 
-def _columns(same: Values) -> str:
-    listed_columns = ", ".join(f"{_column(name)} AS s{i}" for i, name in enumerate(same))
+def columns_sql(same: Values) -> str:
+    """SELECT's list with the columns of ``same`` as text, s0, s1, …, and where they are from."""
+    listed_columns = ", ".join(f"{column_sql(name)} AS s{i}" for i, name in enumerate(same))
     return f"Status, TimeGenerated, RunId, {listed_columns} FROM RunStatusChanged"
 
 

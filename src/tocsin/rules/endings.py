@@ -9,7 +9,7 @@ from tocsin.alerts.openings import FORGOTTEN, Ending
 from tocsin.config.document import suggest
 from tocsin.config.durations import format_duration
 from tocsin.kql.rowplan import RowPlan
-from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
+from tocsin.model.columns import RUN_STATUS_CHANGED, RUNS, KqlType
 from tocsin.rules.checks import Faults, Said
 from tocsin.rules.schema import Resolve, ResolveWhen, RuleModel
 
@@ -48,6 +48,7 @@ def absence_terms(model: RuleModel, said: Said, faults: Faults) -> Terms:
     )
 
 
+_OF_PARENTS = {c.name for c in RUNS if c.type is KqlType.STRING} - {"RunId", "Status"}
 _COMPARED = {c.name: c.type is not KqlType.DYNAMIC for c in RUN_STATUS_CHANGED}
 
 
@@ -58,11 +59,6 @@ def row_ending(model: RuleModel, said: Said, plan: RowPlan | None, faults: Fault
     if given and repeat is not None and repeat <= ZERO:
         faults.add(("repeat_every",), "must be longer than nothing", "write for example 4h")
     resolve = model.resolve
-    if model.collapse is not None:
-        for key in ("resolve", "repeat_every"):
-            if key in model.model_fields_set and getattr(model, key) != "never":
-                faults.add((key,), "does not go with collapse", "collapse: {update: […]} says when it is told again")
-        return None
     if not isinstance(resolve, Resolve):
         if given:
             faults.add(
@@ -81,7 +77,7 @@ def row_ending(model: RuleModel, said: Said, plan: RowPlan | None, faults: Fault
             ("repeat_every",), f"never comes: the alert is closed after {format_duration(after)}", "make it shorter"
         )
     if resolve.when is not None:
-        _check_when(resolve.when, plan, faults)
+        _check_when(resolve.when, plan, faults, of_sweeps=model.collapse is not None)
     return Ending(
         after=after,
         repeat=repeat,
@@ -90,7 +86,7 @@ def row_ending(model: RuleModel, said: Said, plan: RowPlan | None, faults: Fault
     )
 
 
-def _check_when(when: ResolveWhen, plan: RowPlan | None, faults: Faults) -> None:
+def _check_when(when: ResolveWhen, plan: RowPlan | None, faults: Faults, *, of_sweeps: bool) -> None:
     if not when.same:
         faults.add(("resolve", "when", "same"), "names no column", "write for example same: ExperimentName")
     for i, name in enumerate(when.same):
@@ -98,6 +94,10 @@ def _check_when(when: ResolveWhen, plan: RowPlan | None, faults: Faults) -> None
             faults.add(("resolve", "when", "same", i), f"'{name}' is no column of an event", suggest(name, _COMPARED))
         elif not _COMPARED[name]:
             faults.add(("resolve", "when", "same", i), f"'{name}' is an object: it cannot be compared as a whole")
+        elif of_sweeps and name not in _OF_PARENTS:
+            faults.add(
+                ("resolve", "when", "same", i), f"'{name}' is no text that a parent has", suggest(name, _OF_PARENTS)
+            )
     for predicate in plan.prefilter if plan is not None else ():
         both = set(when.status) & {str(v) for v in predicate.values}
         if predicate.column == "Status" and not predicate.path and both:

@@ -216,9 +216,14 @@ def _timers(
     if kind is TimerKind.CLOSE:
         waiting = {r.timer.rule: rule for r in released if (rule := rules.enabled.get(r.timer.rule)) and rule.absence}
         deadlines_judge.on_wakes([r for r in released if r.timer.rule in waiting], waiting, reader, memory, heard)
-        rows = {rule.name: rule for rule in rules.rows if rule.collapse is None}
-        recovery_timers.on_wakes([r for r in released if r.timer.rule in rows], rows, reader, memory, heard)
-        released = [r for r in released if r.timer.rule not in waiting and r.timer.rule not in rows]
+        rows = {
+            r.timer.rule: rule for r in released if (rule := rules.enabled.get(r.timer.rule)) and rule.kind is Kind.ROW
+        }
+        opened = [
+            r for r in released if r.timer.rule in rows and "sweep" not in r.timer.data
+        ]  # else it is of its memory
+        recovery_timers.on_wakes(opened, rows, reader, memory, heard)
+        released = [r for r in released if r.timer.rule not in waiting and r not in opened]
     for each in released:
         rule = rules.enabled.get(each.timer.rule)
         if kind is TimerKind.CLOSE and rule is not None and rule.awaited is not None:

@@ -11,7 +11,7 @@ from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Phase, Why
 from tocsin.model.heard import Heard
 from tocsin.model.intent import IntentKind
-from tocsin.rules import history
+from tocsin.rules import collapsing, history
 from tocsin.rules.history import plain, whole_rows
 from tocsin.rules.memory import Memory, Pair
 from tocsin.rules.opened import ending_of, fields_of, intent_of, keep_open, mark, settle, timer_of
@@ -43,7 +43,7 @@ def on_wakes(
         why, after = opened.woken(rule.ending, each.at)
         if why is Why.EXPIRED:
             settle(opened, why, each.at, each.commit_seq, memory)
-            if rule.ending.recovers:
+            if rule.ending.recovers and opened.sweep is None:
                 mark(rule, opened.run_id, opened.event, Phase.CLOSED, each.at, each.commit_seq, memory)
             continue
         keep_open(after, rule.ending, memory)
@@ -54,6 +54,9 @@ def on_wakes(
     rows = whole_rows(reader, [(opened.event, opened.commit_seq) for _, opened, _ in again])
     computed = _computed([(rule, opened) for rule, opened, _ in again], max(r.commit_seq for _, _, r in again), reader)
     for rule, opened, each in again:
+        if opened.sweep is not None:
+            collapsing.again(rule, opened, each.at, each.commit_seq, reader, memory)
+            continue
         key = (rule.name, opened.event)
         fields = fields_of(opened, rows.get(opened.event, {}), computed.get(key, {}))
         since = {"since": plain(opened.at)}
@@ -100,9 +103,12 @@ def arm(rules: Iterable[Rule], at: datetime, commit_seq: int, reader: LogReader,
     for rule, opened in changed:
         if rule.name in trouble.rules:
             continue
+        if opened.sweep is not None and rule.collapse is not None and opened.recovers == ending_of(rule).recovers:
+            memory.put_condition(replace(opened, changed=False).state)
+            continue
         if (rule.name, opened.event) not in still or opened.recovers != ending_of(rule).recovers:
             settle(opened, Why.RULE_CHANGED, at, commit_seq, memory)
-            if opened.recovers:
+            if opened.recovers and opened.sweep is None:
                 mark(rule, opened.run_id, opened.event, Phase.CLOSED, at, commit_seq, memory)
             continue
         memory.put_condition(replace(opened, changed=False).state)

@@ -85,7 +85,7 @@ def evaluate_commits(
         runs = pc.unique(work.runs).to_pylist()
         decisions = collapse(
             decisions, reader, memory, heard, hi,
-            times=times, rules=rules, parents={r.name: remembered_parents(r, runs, memory) for r in collapsing},
+            times=times, rules={r.name: r for r in collapsing}, parents={r.name: remembered_parents(r, runs, memory) for r in collapsing},
         )  # fmt: skip
     write(decisions, memory, reader, heard, work.rows)
     taking = [rule for rule in index.recovering if takes(rule.name)]

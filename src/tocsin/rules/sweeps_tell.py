@@ -11,6 +11,7 @@ from tocsin.alerts.sweeps import Sweep
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import Phase, Transition, Why
 from tocsin.model.intent import Intent, IntentKind
+from tocsin.rules import limits
 from tocsin.rules.collapse import Collapsed
 from tocsin.rules.deadlines_runs import runs_at
 from tocsin.rules.history import whole_rows
@@ -48,41 +49,46 @@ class Telling:
     commit_seq: int
     event_time: datetime  # of what made it be told; UTC
     computed: Mapping[str, object] = field(default_factory=dict)  # by the rule's query
+    said: Mapping[str, object] = field(default_factory=dict)  # more for the intent's data, JSON-able
+
+    @property
+    def kind(self) -> IntentKind:
+        """What is told."""
+        if self.why is Why.RECOVERED:
+            return IntentKind.RESOLVED
+        return IntentKind.REPEATED if self.sweep.told else IntentKind.FIRED
 
 
-def tell(rule: Rule, telling: Telling, reader: LogReader, memory: Memory) -> Mapping[str, object]:
-    """Tell of a sweep. Returns what names the instance."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a sweep's alert was told with."""
+
+    instance: Mapping[str, object]
+    event: Mapping[str, object]  # the parent as a row
+    labels: Mapping[str, object]
+    keep: Mapping[str, object]
+    singly: bool  # False: it is beyond the rule's limit
+
+
+def tell(rule: Rule, telling: Telling, reader: LogReader, memory: Memory) -> Told:
+    """Tell of a sweep."""
     sweep = telling.sweep
     event = _event(rule, telling, reader)
     fields = {**telling.computed, **event}
     instance = sweep.instance or {name: fields.get(name) for name in rule.by}
     labels, keep = labels_of(rule, fields), {name: fields.get(name) for name in rule.keep}
-    about = summed_up(rule, sweep, telling.matched, telling.ended)
+    about = {**summed_up(rule, sweep, telling.matched, telling.ended), "alert": True}
     occurrence, root = sweep.occurrence(rule.name), event.get("RootRunId")
-    memory.transitions.append(
-        Transition(
-            rule=rule.told_as,
-            instance=instance,
-            occurrence=occurrence,
-            before=Phase.TOLD if sweep.told else Phase.NONE,
-            after=Phase.CLOSED if telling.ended else Phase.TOLD,
-            reason=telling.why,
-            severity=rule.severity,
-            value=float(sweep.share),
-            labels={**keep, **labels, "sweep": about},
-            run_id=sweep.parent,
-            commit_seq=telling.commit_seq,
-            at=telling.at,
-        )
-    )
-    memory.tell(
+    singly = limits.tell(
+        rule.name,
+        rule.limit,
         Intent(
             rule=rule.told_as,
             rule_version=rule.info.version,
             instance=instance,
             occurrence=occurrence,
-            kind=IntentKind.REPEATED if sweep.told else IntentKind.FIRED,
-            ordinal=sweep.told,
+            kind=telling.kind,
+            ordinal=0 if telling.kind is IntentKind.RESOLVED else sweep.told,
             severity=rule.severity,
             why=telling.why,
             labels=labels,
@@ -90,14 +96,44 @@ def tell(rule: Rule, telling: Telling, reader: LogReader, memory: Memory) -> Map
             run_id=sweep.parent,
             root_run_id=root if isinstance(root, str) else "",
             event=event,
-            data={"sweep": about},
+            data={**telling.said, "sweep": about},
             commit_seq=telling.commit_seq,
             at=telling.at,
             event_time=telling.event_time,
         ),
         rule.info,
+        memory,
+        beyond=sweep.digest,
     )
-    return instance
+    before, after = _phases(rule, telling)
+    if telling.why is not Why.STILL_FIRING:
+        first = telling.kind is IntentKind.FIRED
+        memory.transitions.append(
+            Transition(
+                rule=rule.told_as,
+                instance=instance,
+                occurrence=occurrence,
+                before=before,
+                after=after,
+                reason=Why.LIMITED if first and not singly else telling.why,
+                severity=rule.severity,
+                value=float(sweep.share),
+                labels={**keep, **labels, "sweep": about},
+                run_id=sweep.parent,
+                commit_seq=telling.commit_seq,
+                at=telling.at,
+            )
+        )
+    return Told(instance=instance, event=event, labels=labels, keep=keep, singly=singly)
+
+
+def _phases(rule: Rule, telling: Telling) -> tuple[Phase, Phase]:
+    """Of the alert, before and after. One that is ended by a later event fires until then, whatever becomes of its parent."""
+    open_ = Phase.FIRING if rule.ending is not None and rule.ending.recovers else Phase.TOLD
+    before = open_ if telling.sweep.told or telling.why is Why.RECOVERED else Phase.NONE
+    if telling.why is Why.RECOVERED:
+        return before, Phase.RESOLVED
+    return before, Phase.CLOSED if telling.ended and open_ is Phase.TOLD else open_
 
 
 def _event(rule: Rule, telling: Telling, reader: LogReader) -> dict[str, object]:
