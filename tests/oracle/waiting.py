@@ -264,8 +264,9 @@ class Waiting:
     def _ends(self, name: str, run: str, at: datetime) -> None:
         firing = self._firing.pop((name, run))
         rule: Waits | Expected = self._rules.get(name) or self._expected[name]
-        if not firing.closed and (firing.changed or rule.tells_end):
-            self.told.append(("closed" if firing.changed else "resolved", name, run, at))
+        quietly = firing.changed or (rule.closes is not None and at - firing.began >= rule.closes)
+        if not firing.closed and (quietly or rule.tells_end):
+            self.told.append(("closed" if quietly else "resolved", name, run, at))
 
     # -- what is known of a run ----------------------------------------------------------------------------------------
 

@@ -133,7 +133,8 @@ class Windows:
             word = self._word(group, at)
             one = self.instances.setdefault(group, Instance())
             if word != "no data":
-                one.silent_since = None if word == "holds" else one.silent_since
+                one.silent_since = None
+                one.since = at if one.since is EPOCH else one.since  # seen: known from now on
             if word == "holds":
                 self._holds(group, one, at, early=True)
 

@@ -331,7 +331,7 @@ def _looked(
 
 
 def _must_wait(looked: Look, state: ConditionState | None, when: Instant, then: Look | None) -> bool:
-    """A tick that would end something, or judge that there is no data, waits for the watermarks.
+    """A tick that would end something, or judge that there is no data, waits for the watermarks; so does the end of a ``for``.
 
     One that waited is judged at its release, but a watermark is never quite at T, and after an outage well behind it: what is
     missing since could make an end that is none. So it must have looked the same ``then``, when all was heard.

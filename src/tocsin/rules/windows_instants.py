@@ -89,7 +89,7 @@ def on_timers(
         failed += _failed(evaluate_windows(groups, when, reader, memory, ahead=ahead), rules, when)
         memory.put_timer(tick(every, after(timer.due, every)))
     for (at, seq), instances in ends.items():
-        when = Instant(at=at, commit_seq=seq, kind=LookKind.DEADLINE)
+        when = Instant(at=at, commit_seq=seq, kind=LookKind.DEADLINE, waits_for=_unheard(at, heard))
         wanted = {name: frozenset(keys) for name, keys in instances.items()}
         groups = list(dict.fromkeys(rules.group_of[name] for name in sorted(wanted)))
         trouble = evaluate_windows(groups, when, reader, memory, only=frozenset(wanted), instances=wanted)

@@ -156,6 +156,19 @@ def test_the_end_of_a_for_is_looked_at_between_ticks(engine: MakeEngine) -> None
     assert [NOON + timedelta(seconds=100)] == [i.at for i in until(one, "1m40s").told()]
 
 
+def test_the_end_of_a_for_waits_until_no_data_is_none(engine: MakeEngine) -> None:
+    """In an outage nobody knows whether there is no data."""
+    one = engine(many(more="for: 11m\n    no_data: alert"))
+    one.come(*failed(2))
+    one.watermarks = {"test": NOON + timedelta(minutes=1)}
+    until(one, "12m")
+    assert ({"churn": Phase.PENDING}, []) == (phases(one), one.told())
+    one.come(*failed(1, TimeGenerated="11m"))
+    one.watermarks = None
+    until(one, "13m")
+    assert ({"churn": Phase.NONE}, []) == (phases(one), one.told())
+
+
 def test_n_of_m_counts_ticks_alone(engine: MakeEngine) -> None:
     one = engine(many(more="for: 2 of 3"))
     one.come(*failed(2))
