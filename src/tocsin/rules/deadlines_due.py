@@ -21,6 +21,7 @@ from tocsin.model.heard import Heard, Span
 from tocsin.rules import clocks, history
 from tocsin.rules.absence import Form
 from tocsin.rules.baselines import Baseline, usual_us
+from tocsin.rules.deadlines_few import Past
 from tocsin.rules.deadlines_runs import AsOf, Fact, beats_of, rows_of, runs_at
 from tocsin.rules.rule import Rule
 
@@ -50,11 +51,15 @@ def dues(
     reader: LogReader,
     whens: Mapping[str, When],
     heard: Heard,
+    past: Past | None = None,
 ) -> dict[tuple[str, str], Due]:
-    """The deadline of each (rule, run), each run as of its own instant; left out where nothing is waited for."""
+    """The deadline of each (rule, run), each run as of its own instant; left out where nothing is waited for. ``past`` of the runs
+    is not read again, where given.
+    """
     wanted = [(rule, run) for rule, run in pairs if run in facts and rule.absence is not None]
-    spells = _spells(wanted, facts, reader, whens)
-    still = _changes({run: whens[run].seq for rule, run in wanted if _form(rule) is Form.UNCHANGED}, facts, reader)
+    spells = _spells(wanted, facts, reader, whens, past)
+    moving = {run: whens[run].seq for rule, run in wanted if _form(rule) is Form.UNCHANGED}
+    still = past.changes(moving) if past is not None else _changes(moving, facts, reader)
     usual = _usual(wanted, whens, reader)
     waits: dict[tuple[Rule, str], tuple[int, int]] = {}  # since when, how long
     for rule, run in wanted:
@@ -149,10 +154,15 @@ def _rows(
     return runs_at(reader, {run: whens[run].seq for run in runs}).rows(reader, runs, names)
 
 
-def consumers_of(facts: Mapping[str, Fact], reader: LogReader, as_of: AsOf) -> dict[str, frozenset[str]]:
+def consumers_of(
+    facts: Mapping[str, Fact], reader: LogReader, as_of: AsOf, past: Past | None = None
+) -> dict[str, frozenset[str]]:
     """Which consumers brought the events of runs."""
     found: dict[str, set[str]] = {run: {facts[run].consumer} - {""} for run in as_of}
-    if as_of:
+    if past is not None:
+        for run in as_of:
+            found[run].update(past.consumers.get(run, ()))
+    elif as_of:
         rows_sql, params = rows_of(reader, as_of, facts)
         table = reader.select(f"SELECT DISTINCT RunId, Consumer FROM ({rows_sql})", params)
         for run, consumer in zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True):
@@ -161,7 +171,11 @@ def consumers_of(facts: Mapping[str, Fact], reader: LogReader, as_of: AsOf) -> d
 
 
 def _spells(
-    pairs: Sequence[tuple[Rule, str]], facts: Mapping[str, Fact], reader: LogReader, whens: Mapping[str, When]
+    pairs: Sequence[tuple[Rule, str]],
+    facts: Mapping[str, Fact],
+    reader: LogReader,
+    whens: Mapping[str, When],
+    past: Past | None,
 ) -> dict[tuple[frozenset[str], str], int]:
     """Since when runs are in sets of several statuses."""
     wanted: dict[frozenset[str], set[str]] = defaultdict(set)
@@ -171,10 +185,7 @@ def _spells(
             wanted[rule.absence.statuses].add(run)
     if not wanted:
         return {}
-    rows_sql, params = rows_of(reader, {run: whens[run].seq for run in set().union(*wanted.values())}, facts)
-    events: dict[str, list[RunEvent]] = defaultdict(list)
-    for seen in history.read(reader, rows_sql, params):
-        events[seen.run_id].append(seen.event)
+    events = past.events if past is not None else _events(set().union(*wanted.values()), facts, reader, whens)
     found: dict[tuple[frozenset[str], str], int] = {}
     for statuses, runs in wanted.items():
         for run in runs:
@@ -182,6 +193,16 @@ def _spells(
             if since is not None:
                 found[(statuses, run)] = min(since, facts[run].since_us)
     return found
+
+
+def _events(
+    runs: Collection[str], facts: Mapping[str, Fact], reader: LogReader, whens: Mapping[str, When]
+) -> Mapping[str, Sequence[RunEvent]]:
+    rows_sql, params = rows_of(reader, {run: whens[run].seq for run in runs}, facts)
+    events: dict[str, list[RunEvent]] = defaultdict(list)
+    for seen in history.read(reader, rows_sql, params):
+        events[seen.run_id].append(seen.event)
+    return events
 
 
 def spell(events: Iterable[RunEvent], statuses: Collection[str]) -> int | None:
@@ -213,14 +234,14 @@ def _changes(as_of: AsOf, facts: Mapping[str, Fact], reader: LogReader) -> dict[
     if not as_of:
         return {}
     rows_sql, params = rows_of(reader, as_of, facts)
-    beats_sql, _ = beats_of(as_of)
+    beats_sql, more = beats_of(as_of, facts)
     table = reader.select(
         "WITH said AS ("
         f"  SELECT RunId, TimeGenerated AS t, Progress AS p FROM ({rows_sql}) WHERE Progress IS NOT NULL"
         f"  UNION ALL SELECT RunId, ReceivedAt, Progress FROM ({beats_sql}) WHERE Progress IS NOT NULL),"
         " steps AS (SELECT RunId, t, p, lag(p) OVER (PARTITION BY RunId ORDER BY t, p) AS before FROM said)"
         " SELECT RunId, epoch_us(max(t)) FROM steps WHERE p IS DISTINCT FROM before GROUP BY RunId",
-        params,
+        {**params, **more},
     )
     return dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
 
@@ -229,7 +250,7 @@ def last_signs(as_of: AsOf, facts: Mapping[str, Fact], reader: LogReader) -> dic
     """The last sign of life of runs, by the producer's clock: an event's time, or a heartbeat's receipt."""
     signs = {run: facts[run].last_us or 0 for run in as_of}
     if as_of:
-        sql, params = beats_of(as_of)
+        sql, params = beats_of(as_of, facts)
         table = reader.select(f"SELECT RunId, epoch_us(max(ReceivedAt)) FROM ({sql}) GROUP BY RunId", params)
         for run, us in zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True):
             signs[run] = max(signs[run], us)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tocsin.alerts.conditions import Look, LookKind
 from tocsin.logstore.interface import LogReader
@@ -21,11 +21,13 @@ from tocsin.model.alert import Phase, Transition, Why
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer
 from tocsin.rules import clocks
+from tocsin.rules.absence import Form
 from tocsin.rules.absence_tell import Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_due import Due, When, consumers_of, dues, is_stale, last_signs
+from tocsin.rules.deadlines_few import Past
 from tocsin.rules.deadlines_reckon import hits_of
-from tocsin.rules.deadlines_runs import AsOf, Fact, RunsAt, runs_at
+from tocsin.rules.deadlines_runs import FEW, AsOf, Fact, RunsAt, runs_at
 from tocsin.rules.decisions import count_stale
 from tocsin.rules.families import Family, first_of
 from tocsin.rules.history import Row, micros, moment, plain
@@ -90,10 +92,11 @@ def _judge(
         for rule, run in hits_of(asked, runs, facts, reader, trouble)
         if (told_as(rule.name), run) in wanted and (rule.name, run) not in told
     ]
-    found = dues(hits, facts, reader, whens, heard)
+    past = _past(hits, facts, reader, whens)
+    found = dues(hits, facts, reader, whens, heard, past)
     late = {run: whens[run].seq for (_, run), due in found.items() if due.at_us <= micros(whens[run].at)}
-    brought = consumers_of(facts, reader, late)
-    signs = last_signs(late, facts, reader)
+    brought = consumers_of(facts, reader, late, past)
+    signs = _signs(hits, late, found, facts, reader, whens)
     fires: list[_Case] = []
     stale: list[_Case] = []
     waits: dict[Pair, list[Deadline]] = {pair: [] for pair in wanted}
@@ -118,6 +121,37 @@ def _judge(
         memory.put_deadline(first_of(name, run, again) or Deadline(name, run, None))
     _pass_over(stale, runs, facts, whens, reader, memory, heard)
     _fire(fires, runs, facts, whens, reader, memory)
+
+
+def _past(
+    hits: Sequence[tuple[Rule, str]], facts: Mapping[str, Fact], reader: LogReader, whens: Mapping[str, When]
+) -> Past | None:
+    """What the log says of the runs, where they are so few that it is best read at once."""
+    runs = {run: whens[run].seq for _, run in hits}
+    if not 0 < len(runs) <= FEW:
+        return None
+    still = any(rule.absence is not None and rule.absence.form is Form.UNCHANGED for rule, _ in hits)
+    return Past(reader, runs, facts, beats=still)
+
+
+def _signs(
+    hits: Sequence[tuple[Rule, str]],
+    late: AsOf,
+    found: Mapping[Pair, Due],
+    facts: Mapping[str, Fact],
+    reader: LogReader,
+    whens: Mapping[str, When],
+) -> dict[str, datetime]:
+    """The last sign of life of runs. Heartbeats are only asked for where the events are too old to tell."""
+    signs = {run: moment(facts[run].last_us or 0) for run in late}
+    doubtful = {
+        run: late[run]
+        for rule, run in hits
+        if run in late
+        and (due := found.get((rule.name, run))) is not None
+        and is_stale(rule, signs[run], due, whens[run].at)
+    }
+    return signs | last_signs(doubtful, facts, reader)
 
 
 _Case = tuple[Rule, str, Due]
@@ -167,7 +201,6 @@ def _fire(
     if not fires:
         return
     rows = runs.rows(reader, {run for _, run, _ in fires})
-    states = {rule.name: memory.conditions(rule.name) for rule, _, _ in fires}
     for rule, run, due in fires:
         row, when = {**rows[run], **rule.of_row}, whens[run]
         about = Subject(
@@ -177,7 +210,7 @@ def _fire(
             data=wait_said(rule, due.since_us, due=plain(moment(due.at_us)), **clocks.said(due.stood_us)),
             event_time=moment(last) if (last := facts[run].last_us) is not None else None,
         )
-        before = states[rule.name].get(about.key)
+        before = memory.condition(rule.name, about.key)
         waited = (micros(when.at) - due.since_us) / 1_000_000
         seen = Look(at=when.at, kind=LookKind.TICK, holds=True, severity=rule.severity, value=waited, why=Why.DEADLINE)
         see(rule, about, before, seen, when.seq, memory, {"since_us": due.since_us})

@@ -112,7 +112,7 @@ def reckon(
             if first is not None:
                 memory.put_deadline(first)
     rules = {rule.name: rule for family in families for rule in family.rules} if over else {}
-    _end([(rules[name], run, state) for (name, run), state in over.items()], whens, reader, memory)
+    _end([(rules[name], run, state) for (name, run), state in over.items()], whens, runs, reader, memory)
 
 
 def arm(families: Sequence[Family], reader: LogReader, memory: Memory, heard: Heard, at: datetime, hi: int) -> Trouble:
@@ -161,7 +161,8 @@ def arm(families: Sequence[Family], reader: LogReader, memory: Memory, heard: He
         if due is not None:
             again[(told_as(name), run)].append(Deadline(name, run, due.at_us))
     _put_first(again, memory)
-    _end(ends, dict.fromkeys(fired, when), reader, memory)
+    if ends:
+        _end(ends, dict.fromkeys(fired, when), runs_at(reader, {run: hi for _, run, _ in ends}), reader, memory)
     return trouble
 
 
@@ -227,11 +228,12 @@ def _goes_on(state: ConditionState, due: Due, memory: Memory) -> None:
         memory.put_condition(replace(state, data=data))
 
 
-def _end(ends: Sequence[_End], whens: Mapping[str, When], reader: LogReader, memory: Memory) -> None:
+def _end(
+    ends: Sequence[_End], whens: Mapping[str, When], runs: RunsAt, reader: LogReader, memory: Memory
+) -> None:  # fmt: skip
     if not ends:
         return
-    runs = {run: whens[run].seq for _, run, _ in ends}
-    rows = runs_at(reader, runs).rows(reader, runs.keys())
+    rows = runs.rows(reader, {run for _, run, _ in ends})
     for rule, run, state in sorted(ends, key=lambda e: (e[0].name, e[1])):
         when = whens[run]
         row = rows.get(run, {"RunId": run})

@@ -22,6 +22,12 @@ from tocsin.logstore.runs import told
 from tocsin.model.columns import DUCKDB, RUN_STATUS_CHANGED, RUNS, KqlType
 from tocsin.rules.history import Row, listed, micros, plain
 
+_IN_QUEUE = 3_600_000_000
+"""A heartbeat is stored at most so long after its receipt, µs: what waits longer is received again."""
+
+FEW = 50
+"""So many runs are read whole at once: to plan a second statement costs more than to fetch more columns."""
+
 AsOf = Mapping[str, int]
 """Runs, each with the CommitSeq as of which it is looked at."""
 
@@ -41,7 +47,9 @@ _AS_EVENT = {
 }
 _TYPES = json.dumps({c.name: "VARCHAR" if c.type is KqlType.DYNAMIC else DUCKDB[c.type] for c in RUNS})
 _CAST = ", ".join(f'"{c.name}"::{DUCKDB[c.type]} AS "{c.name}"' for c in RUNS)
-_NAMES = ", ".join(f'"{c.name}"' for c in RUNS)
+_COLUMNS = tuple(c.name for c in RUNS)
+_DYNAMIC = frozenset(c.name for c in RUNS if c.type is KqlType.DYNAMIC)
+_NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
 _ANEW = f"SELECT {_CAST} FROM (SELECT unnest(from_json($anew::JSON, '[{_TYPES}]'), recursive := true))"
 """Runs that are given as JSON."""
 
@@ -54,6 +62,7 @@ class Fact:
     status: str
     since_us: int  # since when it has this status (event time)
     seen_us: int  # receipt of its last event or heartbeat
+    known_us: int  # when its first event or heartbeat was stored
     first_us: int | None  # least TimeGenerated of its events; None: only heartbeats came
     last_us: int | None  # greatest TimeGenerated of its events
     consumer: str  # that brought its last event
@@ -68,6 +77,9 @@ class RunsAt:
     sql: str  # SELECT with the columns of Runs
     params: Mapping[str, object]
     known: Mapping[str, Fact] | None = None  # of all of them, where they have been read already
+    whole: Mapping[str, Mapping[str, Any]] | None = (
+        None  # their rows, likewise; naive UTC, dynamic columns as JSON text
+    )
 
     @property
     def as_events(self) -> str:
@@ -83,13 +95,15 @@ class RunsAt:
 
     def rows(self, reader: LogReader, runs: Collection[str], columns: Collection[str] = ()) -> dict[str, Row]:
         """The runs as an alert carries them: JSON-able values by column, of all or of ``columns``."""
-        some, params = _among(runs)
-        names = ", ".join(_quoted(name) for name in sorted({"RunId", *columns})) if columns else _NAMES
-        table = reader.select(f"SELECT {names} FROM ({self.sql}){some}", {**self.params, **params})
-        dynamic = {c.name for c in RUNS if c.type is KqlType.DYNAMIC}
+        wanted = sorted({"RunId", *columns}) if columns else _COLUMNS
+        if self.whole is not None:
+            found = [self.whole[run] for run in runs if run in self.whole]
+        else:
+            some, params = _among(runs)
+            names = ", ".join(map(_quoted, wanted))
+            found = reader.select(f"SELECT {names} FROM ({self.sql}){some}", {**self.params, **params}).to_pylist()
         return {
-            str(row["RunId"]): {name: plain(value, dynamic=name in dynamic) for name, value in row.items()}
-            for row in table.to_pylist()
+            str(row["RunId"]): {name: plain(row[name], dynamic=name in _DYNAMIC) for name in wanted} for row in found
         }
 
 
@@ -97,17 +111,18 @@ def _facts(reader: LogReader, sql: str, params: Mapping[str, object]) -> Iterato
     """Facts of the runs of ``sql``, each with the commit that touched it last."""
     table = reader.select(
         "SELECT RunId, Status, epoch_us(coalesce(StatusSince, FirstSeen)), epoch_us(LastSeen), epoch_us(FirstTime),"
-        f" epoch_us(LastTime), Consumer, Progress, epoch_us(StartTime), CommitSeq FROM ({sql})",
+        f" epoch_us(LastTime), Consumer, Progress, epoch_us(StartTime), epoch_us(FirstSeen), CommitSeq FROM ({sql})",
         params,
     )
-    columns = [table.column(i).to_pylist() for i in range(10)]
-    for run, status, since, seen, first, last, consumer, progress, start, seq in zip(*columns, strict=True):
+    columns = [table.column(i).to_pylist() for i in range(11)]
+    for run, status, since, seen, first, last, consumer, progress, start, known, seq in zip(*columns, strict=True):
         yield (
             Fact(
                 run=run,
                 status=intern(status),
                 since_us=since,
                 seen_us=seen if seen is not None else since,
+                known_us=known,
                 first_us=first,
                 last_us=last,
                 consumer=intern(consumer or ""),
@@ -135,22 +150,29 @@ def touched(reader: LogReader, after: int, hi: int) -> dict[str, int | None]:
 
 def as_left(news: Mapping[str, Touched], runs: Collection[str]) -> RunsAt:
     """``runs`` as the commits left them that brought ``news``; nothing is read."""
-    rows = [news[run].row for run in runs]
+    return _given({run: news[run].row for run in runs})
+
+
+def _given(rows: Mapping[str, Mapping[str, Any]]) -> RunsAt:
+    """Runs of which the rows are known."""
     return RunsAt(
         sql=_ANEW,
-        params={"anew": json.dumps([{c.name: row[c.name] for c in RUNS} for row in rows], default=_json)},
-        known={row["RunId"]: _fact(row) for row in rows},
+        params={"anew": json.dumps([{name: row[name] for name in _COLUMNS} for row in rows.values()], default=_json)},
+        known={run: _fact(row) for run, row in rows.items()},
+        whole=rows,
     )
 
 
 def _fact(row: Mapping[str, Any]) -> Fact:
     since, seen = us_of(row["StatusSince"] or row["FirstSeen"]), us_of(row["LastSeen"])
-    assert since is not None
+    known = us_of(row["FirstSeen"])
+    assert since is not None and known is not None
     return Fact(
         run=row["RunId"],
         status=intern(row["Status"]),
         since_us=since,
         seen_us=since if seen is None else seen,
+        known_us=known,
         first_us=us_of(row["FirstTime"]),
         last_us=us_of(row["LastTime"]),
         consumer=intern(row["Consumer"] or ""),
@@ -238,11 +260,17 @@ def rows_of(reader: LogReader, as_of: AsOf, facts: Mapping[str, Fact] | None = N
     return sql, {**params, "first": first or 0, "last": last or 0, "hi": max(as_of.values(), default=0)}
 
 
-def beats_of(as_of: AsOf) -> tuple[str, dict[str, object]]:
-    """SQL of the stored heartbeats of runs up to their commits, and its parameters, which are among those of ``rows_of``."""
+def beats_of(as_of: AsOf, facts: Mapping[str, Fact] | None = None) -> tuple[str, dict[str, object]]:
+    """SQL of the stored heartbeats of runs up to their commits, and its parameters, which go with those of ``rows_of``.
+
+    ``facts`` of all of them, where known, say before when there are none: a month of all runs' heartbeats is not looked through.
+    """
     asked, params = _asked(as_of)
     sql = f"SELECT b.* FROM Heartbeats AS b JOIN {asked} AS asked ON b.RunId = asked.run AND b.CommitSeq <= asked.upto"
-    return sql, params
+    if facts is None or not as_of:
+        return sql, params
+    heard = min(facts[run].known_us for run in as_of) - _IN_QUEUE
+    return f"{sql} WHERE ReceivedAt >= make_timestamp($heard::BIGINT)", {**params, "heard": heard}
 
 
 def _asked(as_of: AsOf) -> tuple[str, dict[str, object]]:
