@@ -77,7 +77,7 @@ class Opened:
     keep: Mapping[str, object]
     same: tuple[tuple[str, ...], ...] = ()  # values of `same` that its events have
     recovers: bool = False
-    told: bool = True  # False: it is only in a digest, so nobody hears more of it
+    beyond: Mapping[str, object] | bool = False  # the rule's limit: in a digest, of which it tells, or dropped (True)
     changed: bool = False  # the rule means something else now, and has not looked yet
     sweep: Swept | None = None  # of a sweep: ``run_id`` is its parent, ``event`` what made it be told
 
@@ -100,11 +100,16 @@ class Opened:
                 "repeats": self.repeats,
                 _CARRIED: {"labels": dict(self.labels), "keep": dict(self.keep)},
                 "same": [list(values) for values in self.same],
-                **({} if self.told else {"told": False}),
+                **({"beyond": self.beyond} if self.beyond else {}),
                 **({"changed": True} if self.changed else {}),
                 **({"sweep": list(self.sweep)} if self.sweep is not None else {}),
             },
         )
+
+    @property
+    def told(self) -> bool:
+        """Whether it was told by itself."""
+        return not self.beyond
 
     def wake(self, ending: Ending) -> datetime:
         """When it is to be looked at again by ``ending``."""
@@ -126,7 +131,7 @@ def opened_of(state: ConditionState) -> Opened | None:
     if _KEY not in data or OCCURRENCE not in state.instance:
         return None
     source, event_id, time_us = _list(data[_KEY])
-    carried = data.get(_CARRIED)
+    carried, beyond = data.get(_CARRIED), data.get("beyond")
     labels, keep = (carried.get("labels"), carried.get("keep")) if isinstance(carried, Mapping) else ({}, {})
     return Opened(
         rule=state.rule,
@@ -145,7 +150,7 @@ def opened_of(state: ConditionState) -> Opened | None:
         keep=keep if isinstance(keep, Mapping) else {},
         same=tuple(tuple(map(str, _list(values))) for values in _list(data["same"])),
         recovers=state.phase is Phase.FIRING,
-        told=data.get("told") is not False,
+        beyond=beyond if isinstance(beyond, Mapping) else bool(beyond) or data.get("told") is False,
         changed=bool(data.get("changed")),
         sweep=Swept(*map(_whole, _list(data["sweep"]))) if "sweep" in data else None,
     )

@@ -89,7 +89,7 @@ class Sweep:
     closed: int | None = None  # the life of the parent whose end was told, or was too old to tell
     instance: Mapping[str, object] = field(default_factory=dict)  # as it was first told
     computed: Mapping[str, object] = field(default_factory=dict)  # what the query made of its first child, JSON-able
-    digest: bool = False  # its alert is only in a digest: nobody is told more of it
+    beyond: Mapping[str, object] | bool = False  # the rule's limit, see ``Opened.beyond``: no update of it is told
     recovered: bool = False  # its alert has ended: nobody is told more of it
 
     @property
@@ -191,7 +191,7 @@ def state_of(sweep: Sweep, rule: str, severity: Severity, at: datetime) -> Condi
             "closed": sweep.closed,
             "instance": dict(sweep.instance),
             "computed": dict(sweep.computed),
-            **({"digest": True} if sweep.digest else {}),
+            **({"beyond": sweep.beyond} if sweep.beyond else {}),
             **({"recovered": True} if sweep.recovered else {}),
         },
     )
@@ -210,6 +210,6 @@ def sweep_of(state: ConditionState) -> Sweep:
         closed=data["closed"],
         instance=data["instance"],
         computed=data["computed"],
-        digest=bool(data.get("digest")),
+        beyond=data.get("beyond", False),
         recovered=bool(data.get("recovered")),
     )

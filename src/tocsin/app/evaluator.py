@@ -339,6 +339,8 @@ class Evaluator:
             self._metrics.inc("tocsin_alerts_told_total", n, rule=rule, severity=severity)
         for rule, n in evaluation.stale.items():
             self._metrics.inc("tocsin_alerts_stale_total", n, rule=rule)
+        for rule, n in evaluation.limited.items():
+            self._metrics.inc("tocsin_alerts_limited_total", n, rule=rule)
         for failure in evaluation.failures:
             self._metrics.inc("tocsin_alerts_rule_errors_total", rule=told_as(failure.rule))
             self.errors[failure.rule] = failure.error

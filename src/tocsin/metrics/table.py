@@ -56,6 +56,13 @@ TABLE: tuple[Metric, ...] = (
         bound="rules x 5 severities",
     ),
     _m("tocsin_alerts_stale_total", "counter", "Occurrences too old to tell.", "rule", bound="rules"),
+    _m(
+        "tocsin_alerts_limited_total",
+        "counter",
+        "Alerts beyond their rule's `limit`: told by a digest, or dropped.",
+        "rule",
+        bound="rules",
+    ),
     _m("tocsin_alerts_rule_errors_total", "counter", "Evaluations of a rule that failed.", "rule", bound="rules"),
     # intake
     _m(

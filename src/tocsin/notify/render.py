@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from tocsin.model.alert import fingerprint
 from tocsin.model.causes import cause_of, one_line
 from tocsin.model.delivery import Delivery, DeliveryState
-from tocsin.model.intent import IntentKind
+from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Severity
 from tocsin.notify import context as c
 from tocsin.notify import waiting
@@ -25,6 +25,8 @@ from tocsin.notify.text import moment
 from tocsin.notify.values import CapRule, Letter, Recipient, RunFacts
 from tocsin.notify.views import Look, links, mail, run_name, title
 
+RECOVERED = "recovered"
+"""How the subject of an end begins, and what stands for its cause in a summary."""
 NOTICE = "undeliverable"
 """Receiver of the notices that a mail could not be delivered; such a notice makes no other."""
 
@@ -59,12 +61,17 @@ def deliver(
 def _subject(letter: Letter, own: str) -> str:
     """The subject of a mail: one that answers another keeps its words, if it told of the same rule first."""
     intent, told = letter.intent, letter.recipient.told
-    if told is not None and told.rule == intent.rule and not tells_sweep(intent):
+    if told is not None and told.rule == intent.rule and not (tells_sweep(intent) or intent.limited):
         own = told.subject
+    return _ended(intent, own)
+
+
+def _ended(intent: Intent, subject: str) -> str:
+    """``subject``, which says so where it is about an end."""
     if intent.kind is not IntentKind.RESOLVED:
-        return own
+        return subject
     late = waiting.lateness(intent)
-    return f"recovered, {late}: {own}" if late else f"recovered: {own}"
+    return f"{RECOVERED}, {late}: {subject}" if late else f"{RECOVERED}: {subject}"
 
 
 def emergency(letter: Letter, problem: str, press: Press, now: datetime) -> Delivery:
@@ -120,9 +127,9 @@ def hold(letter: Letter, until: datetime, press: Press, now: datetime) -> Delive
     why = cause_of(intent.event)
     subject, _ = title(intent, letter.info, press.templates.words, why)
     line = {
-        "title": subject,
+        "title": _ended(intent, subject),
         "name": run_name(intent.event),
-        "cause": why,
+        "cause": RECOVERED if intent.kind is IntentKind.RESOLVED else why,
         "severity": intent.severity.word,
         "rule": intent.rule,
         "experiment": one_line(str(intent.event.get("ExperimentName") or ""), 200),
@@ -159,13 +166,15 @@ def sum_up(held: Sequence[Delivery], recipient: Recipient, why: Reason, press: P
     worst = min((Severity.of(line.severity) for line in lines), default=Severity.WARNING)
     runs = len({d.run_id for d in held if d.run_id})
     bunches, more = _bunches(lines)
+    ended = sum(line.cause == RECOVERED for line in lines)
     id = fingerprint("summary", held[0].address.lower(), *sorted(d.id for d in held))
     summary = c.Summary(
         kind=why.kind, count=len(held), experiments=len(experiments), since=min(line.at for line in lines),
         until=max(line.at for line in lines), window=why.window, mails=why.mails, bunches=bunches, more=more,
         per=why.per,
     )  # fmt: skip
-    subject = _numbers(len(held), runs, len(experiments), bunches)
+    causes = [bunch for bunch in bunches if bunch.cause != RECOVERED]
+    subject = _numbers(len(held) - ended, runs, len(experiments), causes, ended)
     if why.kind == "limit":
         subject = one_line(f"{why.rule}: {subject}")
     seen = _mail_of(summary, subject, worst, recipient, why.because, press, now, rule=why.rule)
@@ -180,9 +189,11 @@ def sum_up(held: Sequence[Delivery], recipient: Recipient, why: Reason, press: P
     return _written(delivery, made, recipient, None, press)
 
 
-def _numbers(count: int, runs: int, experiments: int, bunches: Sequence[c.Bunch]) -> str:
-    """Numbers first: ``41 alerts of 41 runs in 12 experiments, 38 with the same cause``."""
+def _numbers(count: int, runs: int, experiments: int, bunches: Sequence[c.Bunch], ended: int) -> str:
+    """Numbers first: ``41 alerts of 41 runs in 12 experiments, 38 with the same cause; 3 recovered``."""
     text = f"{count} alerts" if count != 1 else "1 alert"
+    if ended and not count:
+        text, bunches = f"{ended} recovered", ()
     if runs > 1:
         text += f" of {runs} runs"
     if experiments > 1:
@@ -190,7 +201,7 @@ def _numbers(count: int, runs: int, experiments: int, bunches: Sequence[c.Bunch]
     if bunches and bunches[0].cause and bunches[0].count > 1:
         top = bunches[0]
         text += f": {top.cause}" if top.count == count else f", {top.count} with {top.cause}"
-    return one_line(text)
+    return one_line(f"{text}; {ended} {RECOVERED}" if ended and count else text)
 
 
 def _line(held: Delivery) -> tuple[c.Line, str]:

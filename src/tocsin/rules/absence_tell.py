@@ -84,11 +84,10 @@ def see(
                 at=seen.at,
             )
         )
-    beyond = before is not None and bool(before.data.get(LIMIT))
-    singly = True
+    beyond = limits.kept(before.data.get(LIMIT)) if before is not None else False
     if step.tell is not None:
         root = fields.get("RootRunId")
-        singly = limits.tell(
+        beyond = limits.tell(
             rule.name,
             rule.limit,
             Intent(
@@ -118,7 +117,7 @@ def see(
         fired = step.tell.kind is IntentKind.FIRED
         if fired and rule.limit is not None and step.state is not None:
             kept = {k: v for k, v in {**step.state.data, **(remember or {})}.items() if k != LIMIT}
-            memory.put_condition(replace(step.state, data=kept if singly else {**kept, LIMIT: True}))
-        if fired and not singly and step.changed:
+            memory.put_condition(replace(step.state, data={**kept, LIMIT: beyond} if beyond else kept))
+        if fired and beyond and step.changed:
             memory.transitions[-1] = replace(memory.transitions[-1], reason=Why.LIMITED)
     return step

@@ -284,7 +284,7 @@ class _Fold:
         told = tell(rule, telling, self.reader, self.memory)
         after = sweep.after(now, told.instance)
         if telling.kind is IntentKind.FIRED:
-            after = replace(after, digest=not told.singly)
+            after = replace(after, beyond=told.beyond)
         self._keep_open(rule, after, telling, told, key, consumer)
         return after
 
@@ -296,7 +296,7 @@ class _Fold:
             return
         now = opened_sweep(
             rule, sweep, told.event, labels=told.labels, keep=told.keep, caused_by=caused_by, consumer=consumer,
-            at=telling.at, commit_seq=telling.commit_seq, singly=told.singly,
+            at=telling.at, commit_seq=telling.commit_seq, beyond=told.beyond,
         )  # fmt: skip
         if telling.kind is IntentKind.FIRED:
             keep_open(now, rule.ending, self.memory)
@@ -334,7 +334,7 @@ class _Fold:
                 "text": f"by run {end.run_id}, {end.status} at {time:%Y-%m-%d %H:%M} UTC",
             }  # fmt: skip
             telling = Telling(
-                sweep=replace(sweep, instance=opened.instance, digest=not opened.told),
+                sweep=replace(sweep, instance=opened.instance, beyond=opened.beyond),
                 why=Why.RECOVERED, matched=some, ended="", at=at, commit_seq=seq,
                 event_time=moment(opened.event.time_us), computed=sweep.computed, said=said,
             )  # fmt: skip

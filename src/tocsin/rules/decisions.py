@@ -94,7 +94,7 @@ def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None
     keep = {name: fields.get(name) for name in rule.keep}
     memory.remember(occurrence)
     root = fields.get("RootRunId")
-    singly = limits.tell(
+    beyond = limits.tell(
         rule.name,
         rule.limit,
         Intent(
@@ -118,11 +118,11 @@ def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None
         rule.info,
         memory,
     )
-    why = decision.why if singly else Why.LIMITED
+    why = Why.LIMITED if beyond else decision.why
     memory.transitions.append(_transition(decision, occurrence, instance, {**keep, **labels}, why))
     if rule.ending is not None:
         opened = opened_alert(rule, occurrence, fields, decision.at)
-        keep_open(replace(opened, told=singly), rule.ending, memory)
+        keep_open(replace(opened, beyond=beyond), rule.ending, memory)
 
 
 def _record(decision: Decision, row: Mapping[str, object], memory: Memory) -> None:

@@ -18,7 +18,7 @@ from itertools import groupby
 
 from tocsin.errors import QueryError
 from tocsin.logstore.interface import CommitInfo, LogReader
-from tocsin.model.alert import Phase
+from tocsin.model.alert import Phase, Why
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Instant, Timer, TimerKind
 from tocsin.model.intent import IntentKind
@@ -60,6 +60,11 @@ class Evaluation:
             for i in self.outcome.intents
             if i.kind is not IntentKind.SUMMARY and not i.limited
         )
+
+    @property
+    def limited(self) -> Mapping[str, int]:
+        """How many alerts were beyond their rule's limit, by rule."""
+        return Counter(t.rule for t in self.outcome.transitions if t.reason is Why.LIMITED)
 
     @property
     def stale(self) -> Mapping[str, int]:

@@ -98,8 +98,10 @@ def _instances(
             dropped.append(state)
             if (end := ended_by(state, Why.RULE_CHANGED, at=now, commit_seq=head_seq)) is not None:
                 ended.append(replace(end, rule=told_as(end.rule)))
-    for name in gone:
+    families = {told_as(name) for name in rules.enabled}
+    for name in {told_as(name) for name in gone} - families:
         dropped += conditions(kept_as(name)).values()
+    for name in gone:
         for state in conditions(name).values():
             if (end := ended_by(state, Why.RULE_GONE, at=now, commit_seq=head_seq)) is not None:
                 ended.append(replace(end, rule=told_as(end.rule)))

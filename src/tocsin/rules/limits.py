@@ -6,7 +6,10 @@
                   opened                                    the next one opens another window
 
 Only the count is kept here, with the rule's state. What is beyond is an intent like any other that says until when it waits, so
-the outbox holds it, and neither a crash nor a reload loses it.
+the outbox holds it, and neither a crash nor a reload loses it. Of a rule for each row of a table the rows count together.
+
+The end of an alert that is in a digest goes to those who got that, and is told by a digest too: by the same one while it waits, else
+at the end of the span in which it comes, counted on from there.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from tocsin.model.statuses import Severity
 from tocsin.rules.checks import Faults, Said
 from tocsin.rules.history import plain
 from tocsin.rules.memory import Memory
+from tocsin.rules.names import told_as
 from tocsin.rules.schema import RuleModel
 
 _STATE = "{} limit"
@@ -64,40 +68,59 @@ def limit_of(model: RuleModel, said: Said, fields: Collection[str] | None, fault
 
 
 def kept_as(rule: str) -> str:
-    """The name under which a rule's windows are kept."""
+    """The name under which the windows of a rule, as it is written, are kept."""
     return _STATE.format(rule)
 
 
-def tell(
-    name: str, limit: Limit | None, intent: Intent, info: RuleInfo, memory: Memory, *, beyond: bool = False
-) -> bool:
-    """Tell, as far as the limit of the rule called ``name`` allows; whether the alert is told singly.
+Beyond = Mapping[str, object] | bool
+"""What is kept of an alert: False, it was told singly; True, nobody was told; else what its intent says of its digest."""
 
-    ``beyond`` says of a repeat or an end that its alert was not: then nobody hears of it.
+
+def tell(
+    rule: str, limit: Limit | None, intent: Intent, info: RuleInfo, memory: Memory, *, beyond: Beyond = False
+) -> Beyond:
+    """Tell, as far as the limit of ``rule`` allows; returns what is to be kept of the alert.
+
+    ``beyond`` is what was kept of the alert that a repeat or an end is about: nobody hears of a repeat of what was not told singly,
+    and of its end by a digest.
     """
-    if limit is None or intent.kind not in _TELLS:
+    name = told_as(rule)
+    if intent.kind is not IntentKind.FIRED and intent.kind in _TELLS and beyond:
+        if intent.kind is IntentKind.RESOLVED and isinstance(beyond, Mapping):
+            memory.tell(replace(intent, data={**intent.data, LIMIT: _of_end(beyond, intent.at)}), info)
+        return beyond
+    if limit is None or intent.kind is not IntentKind.FIRED:
         memory.tell(intent, info)
-        return True
-    if intent.kind is not IntentKind.FIRED:
-        if not beyond:
-            memory.tell(intent, info)
-        return not beyond
+        return False
     fields = {**intent.event, **intent.instance, **intent.keep, **intent.labels}
     per = {column: plain(fields.get(column)) for column in limit.per}
     opened, told = _window(name, per, limit, intent.at, memory)
     if told < limit.told:
         memory.put_condition(_state(name, per, opened, told + 1))
         memory.tell(intent, info)
-        return True
+        return False
     if limit.digest:
-        until = {
+        until: Mapping[str, object] = {
             "until": plain(opened + limit.span),
             "per": per,
             "told": limit.told,
             "seconds": limit.span.total_seconds(),
         }
         memory.tell(replace(intent, data={**intent.data, LIMIT: until}), info)
-    return False
+        return until
+    return True
+
+
+def kept(said: object) -> Beyond:
+    """What was kept of an alert, as it is found in its state."""
+    return said if isinstance(said, Mapping) else bool(said)
+
+
+def _of_end(digest: Mapping[str, object], at: datetime) -> Mapping[str, object]:
+    """Which digest tells the end at ``at`` of an alert that is in ``digest``."""
+    until = datetime.fromisoformat(str(digest["until"]))
+    span = timedelta(seconds=float(str(digest["seconds"])))
+    return digest if at < until else {**digest, "until": plain(until + ((at - until) // span + 1) * span)}
 
 
 def _window(name: str, per: Mapping[str, object], limit: Limit, at: datetime, memory: Memory) -> tuple[datetime, int]:

@@ -21,7 +21,7 @@ from tocsin.alerts.openings import Ending, Opened, marks, opened_of
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Occurrence, Phase, Why
 from tocsin.model.intent import IntentKind
-from tocsin.rules import history
+from tocsin.rules import history, limits
 from tocsin.rules.enders import Ender, Enders, enders_of, ending_now, values_of
 from tocsin.rules.history import Row, moment, plain, whole_rows
 from tocsin.rules.memory import Memory, Pair
@@ -107,7 +107,7 @@ def _judge_all(
     for pair in sorted(told):
         if pair[0] not in trouble.rules:
             ends += _judge(rules[pair[0]], pair[1], told[pair], look, times, reader, memory)
-    rows = whole_rows(reader, [(e.opened.event, e.opened.commit_seq) for e in ends if e.opened.told])
+    rows = whole_rows(reader, [(e.opened.event, e.opened.commit_seq) for e in ends])
     for end in sorted(ends, key=lambda e: (e.at, e.commit_seq, e.opened.rule, e.opened.run_id, e.opened.occurrence)):
         _tell_end(end, rows.get(end.opened.event, {}), memory)
 
@@ -258,8 +258,6 @@ def _tell_end(end: _End, row: Row, memory: Memory) -> None:
     memory.transitions.append(
         transition_of(opened, Phase.FIRING, Phase.RESOLVED, Why.RECOVERED, end.at, end.commit_seq)
     )  # fmt: skip
-    if not opened.told:
-        return
     time = moment(end.ender.time_us)
     data = {
         "recovered_by": end.ender.run_id,
@@ -268,9 +266,7 @@ def _tell_end(end: _End, row: Row, memory: Memory) -> None:
         "text": f"by run {end.ender.run_id}, {end.ender.status} at {time:%Y-%m-%d %H:%M} UTC",
     }
     fields = fields_of(opened, row, end.computed)
-    memory.tell(
-        intent_of(
-            end.rule, opened, fields, IntentKind.RESOLVED, Why.RECOVERED, end.ordinal, data, end.at, end.commit_seq
-        ),
-        end.rule.info,
-    )  # fmt: skip
+    intent = intent_of(
+        end.rule, opened, fields, IntentKind.RESOLVED, Why.RECOVERED, end.ordinal, data, end.at, end.commit_seq
+    )
+    limits.tell(end.rule.name, end.rule.limit, intent, end.rule.info, memory, beyond=opened.beyond)

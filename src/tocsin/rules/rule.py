@@ -18,6 +18,7 @@ from tocsin.rules.absence import Absence
 from tocsin.rules.absence_awaited import Awaited
 from tocsin.rules.collapse import Collapsed
 from tocsin.rules.limits import Limit
+from tocsin.rules.names import told_as as told_as
 from tocsin.rules.schema import InlineTest
 from tocsin.rules.templates import TemplateText
 
@@ -138,11 +139,6 @@ class Rule:
     def reads(self) -> frozenset[str]:
         """Fields of the row that its alerts are made of."""
         return frozenset((*self.by, *self.keep)).union(*(text.names for text in self.labels.values()))
-
-
-def told_as(name: str) -> str:
-    """The name as written of a rule that may be one of a row: ``slow`` for ``slow[churn]``."""
-    return name.partition("[")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

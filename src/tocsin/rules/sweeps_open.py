@@ -11,7 +11,7 @@ children end it, most of which complete, nor its parent as long as it is the sam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -107,7 +107,7 @@ def opened_sweep(
     consumer: str,
     at: datetime,
     commit_seq: int,
-    singly: bool,
+    beyond: Mapping[str, object] | bool,
 ) -> Opened:
     """The alert of a sweep that is told at ``at``; ``event`` is its parent as a row."""
     ending, root = ending_of(rule), event.get("RootRunId")
@@ -129,7 +129,7 @@ def opened_sweep(
         keep=keep,
         same=(same,) if same and all(same) else (),
         recovers=ending.recovers,
-        told=singly,
+        beyond=beyond,
         sweep=Swept(sweep.begin, sweep.matched, sweep.children),
     )
 

@@ -67,7 +67,7 @@ class Told:
     event: Mapping[str, object]  # the parent as a row
     labels: Mapping[str, object]
     keep: Mapping[str, object]
-    singly: bool  # False: it is beyond the rule's limit
+    beyond: limits.Beyond  # the rule's limit
 
 
 def tell(rule: Rule, telling: Telling, reader: LogReader, memory: Memory) -> Told:
@@ -79,7 +79,7 @@ def tell(rule: Rule, telling: Telling, reader: LogReader, memory: Memory) -> Tol
     labels, keep = labels_of(rule, fields), {name: fields.get(name) for name in rule.keep}
     about = {**summed_up(rule, sweep, telling.matched, telling.ended), "alert": True}
     occurrence, root = sweep.occurrence(rule.name), event.get("RootRunId")
-    singly = limits.tell(
+    beyond = limits.tell(
         rule.name,
         rule.limit,
         Intent(
@@ -103,7 +103,7 @@ def tell(rule: Rule, telling: Telling, reader: LogReader, memory: Memory) -> Tol
         ),
         rule.info,
         memory,
-        beyond=sweep.digest,
+        beyond=sweep.beyond,
     )
     before, after = _phases(rule, telling)
     if telling.why is not Why.STILL_FIRING:
@@ -115,7 +115,7 @@ def tell(rule: Rule, telling: Telling, reader: LogReader, memory: Memory) -> Tol
                 occurrence=occurrence,
                 before=before,
                 after=after,
-                reason=Why.LIMITED if first and not singly else telling.why,
+                reason=Why.LIMITED if first and beyond else telling.why,
                 severity=rule.severity,
                 value=float(sweep.share),
                 labels={**keep, **labels, "sweep": about},
@@ -124,7 +124,7 @@ def tell(rule: Rule, telling: Telling, reader: LogReader, memory: Memory) -> Tol
                 at=telling.at,
             )
         )
-    return Told(instance=instance, event=event, labels=labels, keep=keep, singly=singly)
+    return Told(instance=instance, event=event, labels=labels, keep=keep, beyond=beyond)
 
 
 def _phases(rule: Rule, telling: Telling) -> tuple[Phase, Phase]:

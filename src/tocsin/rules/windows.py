@@ -299,11 +299,11 @@ def _decide(
         memory.transitions.append(transition(rule, instance, step, looked, ours, when.at, when.commit_seq))
     if step.tell is not None:
         told = intent(rule, instance, step, looked, ours, seen, when.at, when.commit_seq)
-        singly = limits.tell(rule.name, rule.limit, told, rule.info, memory, beyond=bool(ours.get(LIMIT)))
+        beyond = limits.tell(rule.name, rule.limit, told, rule.info, memory, beyond=limits.kept(ours.get(LIMIT)))
         if step.tell.kind is IntentKind.FIRED:
             ours.pop(LIMIT, None)
-            if not singly:
-                ours[LIMIT] = True
+            if beyond:
+                ours[LIMIT] = beyond
                 if step.changed:
                     memory.transitions[-1] = replace(memory.transitions[-1], reason=Why.LIMITED)
     if window.export:

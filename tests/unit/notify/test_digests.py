@@ -6,8 +6,9 @@ from datetime import timedelta
 
 from tests.unit.notify.conftest import Make, Wire, text_of
 from tests.unit.notify.make import NOW, intent
+from tocsin.model.alert import Why
 from tocsin.model.delivery import DeliveryState
-from tocsin.model.intent import Intent
+from tocsin.model.intent import Intent, IntentKind
 from tocsin.notify.values import CapRule
 
 DAY = timedelta(days=1)
@@ -87,3 +88,43 @@ def test_with_another_rule_that_tells_of_the_run_it_is_named_at_once(house: Make
     here.drain()
     (mail,) = wire.sent
     assert ("other", "run-failed") == mail.rules
+
+
+def ended(number: int, **data: object) -> Intent:
+    """The end of ``beyond(number)``."""
+    made = beyond(number)
+    limit = {**made.data["limit"], **data}  # type: ignore[dict-item]
+    return replace(made, kind=IntentKind.RESOLVED, why=Why.RECOVERED, data={"limit": limit}, commit_seq=99)
+
+
+def test_an_end_in_the_same_digest_is_a_line_of_it(house: Make) -> None:
+    wire = Wire()
+    here = house(wire)
+    here.tell(*(beyond(n) for n in range(3)))
+    here.drain()
+    here.tell(ended(0))
+    here.drain()
+    here.clock.advance(DAY)
+    here.drain()
+    (digest,) = wire.sent
+    assert "run-failed: 3 alerts of 3 runs: CUDA out of memory; 1 recovered" == digest.subject
+    assert "1 × recovered" in text_of(digest)
+
+
+def test_an_end_goes_to_those_who_got_the_digest_by_one_of_its_own(house: Make) -> None:
+    """Also where routes have changed meanwhile."""
+    wire = Wire()
+    here = house(wire)
+    here.tell(beyond(1), beyond(2))
+    here.drain()
+    here.clock.advance(DAY)
+    here.drain()
+    later = (NOW + 2 * DAY).isoformat()
+    ends = [ended(n, until=later) for n in (1, 2)]
+    here.tell(*(replace(e, event={**e.event, "OwnerEmail": "bela@example.org"}) for e in ends))
+    here.drain()
+    assert 1 == len(wire.sent)
+    here.clock.advance(DAY)
+    here.drain()
+    digest, over = wire.sent
+    assert (digest.address, "run-failed: 2 recovered of 2 runs") == (over.address, over.subject)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.rules.conftest import Engine, Load
+from tests.unit.rules.conftest import Engine, Load, Loaded
 from tocsin.errors import ContentError
 from tocsin.model.alert import Phase, Why
 from tocsin.model.intent import IntentKind
@@ -77,15 +77,86 @@ def test_what_is_dropped_is_recorded_all_the_same(engine: Make) -> None:
     assert 3 == reasons(one).count(Why.LIMITED)
 
 
-def test_of_what_is_only_in_a_digest_neither_repeats_nor_an_end_are_told(engine: Make) -> None:
-    more = "\n    resolve: {when: {status: Completed, same: ExperimentName}}\n    repeat_every: 10m\n"
-    one = engine(ROW.rstrip() + more)
+RESOLVES = ROW.rstrip() + "\n    resolve: {when: {status: Completed, same: ExperimentName}}\n    repeat_every: 10m\n"
+
+
+def until(engine: Engine) -> list[object]:
+    """Until when ends wait, in the order of their telling; None for one that is told singly."""
+    return [i.data["limit"]["until"] if i.limited else None for i in engine.resolved()]  # type: ignore[index]
+
+
+def well(experiment: str = "churn") -> dict[str, object]:
+    return {"RunId": "x", "Status": "Completed", "ExperimentName": experiment}
+
+
+def test_of_what_is_in_a_digest_no_repeat_is_told_and_the_end_by_the_same_digest(engine: Make) -> None:
+    """While it waits; so whoever gets it reads of both."""
+    one = engine(RESOLVES)
     one.come(*(fail(n) for n in range(4)))
     one.at("10m").tick()
     assert 2 == len(one.intents(IntentKind.REPEATED))
-    one.at("11m").come({"RunId": "x", "Status": "Completed", "ExperimentName": "churn"})
-    assert 2 == len(one.resolved())
+    one.at("11m").come(well())
+    assert [None, None, "2026-01-05T13:00:00Z", "2026-01-05T13:00:00Z"] == until(one)
+    fired = [i for i in one.told() if i.limited]
+    ended = [i for i in one.resolved() if i.limited]
+    assert [(i.instance, i.occurrence, i.data["limit"]) for i in fired] == [
+        (i.instance, i.occurrence, i.data["limit"]) for i in ended
+    ]
     assert {} == one.state.conditions("failed")
+
+
+@pytest.mark.parametrize(("at", "told"), [("59m", "13"), ("60m", "14"), ("119m", "14"), ("120m", "15"), ("5h", "18")])
+def test_once_the_digest_is_out_ends_come_together_at_the_end_of_their_span(engine: Make, at: str, told: str) -> None:
+    one = engine(RESOLVES.replace("told: 2", "told: 1"))
+    one.come(fail(1))
+    one.come(fail(2))
+    one.at(at).come(well())
+    assert [None, f"2026-01-05T{told}:00:00Z"] == until(one)
+
+
+def test_of_what_was_dropped_nobody_hears_the_end(engine: Make) -> None:
+    one = engine(RESOLVES.replace("in: 1h}", "in: 1h, then: drop}"))
+    one.come(*(fail(n) for n in range(4)))
+    one.at("11m").come(well())
+    assert [None, None] == until(one)
+
+
+def test_a_restart_and_a_limit_that_is_taken_away_change_no_end(engine: Make, load: Load) -> None:
+    """It was a digest that told of it."""
+    one = engine(RESOLVES)
+    one.come(*(fail(n) for n in range(3)))
+    one.use(load(RESOLVES.replace(LIMIT, "")))
+    one.at("30m").come(well())
+    assert [None, None, "2026-01-05T13:00:00Z"] == until(one)
+
+
+def test_the_rows_of_a_table_count_together(using: Make, table: Loaded) -> None:
+    """It is one rule to people: its limit is one, however many rows there are, come or go."""
+    text = """
+rules:
+  - name: slow
+    for_each: {table: limits}
+    when: {status: Failed, where: "ExperimentName == experiment"}
+    limit: {per: team, told: 2, in: 1h}
+"""
+    rows = [{"experiment": f"e{n}", "longest": 1, "team": "a" if n < 3 else "b"} for n in range(4)]
+    one = using(text, rows)
+    one.come(*(fail(1, f"e{n}") for n in range(4)))
+    assert [("e0", False), ("e1", False), ("e2", True), ("e3", False)] == [
+        (i.instance["experiment"], i.limited) for i in one.told()
+    ]
+    one.use(table(text, rows[1:]))
+    one.come(fail(2, "e1"))
+    assert (5, True) == (len(one.told()), one.told()[-1].limited)
+    assert 2 == len(one.state.conditions("slow limit"))
+    one.use(table("rules: []"))
+    assert {} == one.state.conditions("slow limit")
+
+
+def test_alerts_beyond_a_limit_are_counted_by_rule(engine: Make) -> None:
+    one = engine(ROW)
+    one.come(*(fail(n) for n in range(5)))
+    assert {"failed": 3} == one.evaluations[-1].limited
 
 
 def test_a_rule_that_waits_is_limited_too(engine: Make) -> None:
@@ -97,14 +168,17 @@ def test_a_rule_that_waits_is_limited_too(engine: Make) -> None:
         t.reason for e in one.evaluations for t in e.outcome.transitions
     ]
     one.at("6m").come(*({**fail(n), "Status": "Running"} for n in range(4)))
-    assert 2 == len(one.resolved())
+    assert [None, None, "2026-01-05T13:05:00Z", "2026-01-05T13:05:00Z"] == until(one)
 
 
 WINDOW = """
 rules:
   - name: failing
     over: 1h
-    query: "RunStatusChanged | where Status == 'Failed' | summarize n = count() by RunId, ExperimentName"
+    query: |
+      RunStatusChanged
+      | summarize arg_max(TimeGenerated, Status) by RunId, ExperimentName
+      | where Status == 'Failed'
     by: [RunId]
     limit: {per: ExperimentName, told: 2, in: 1h}
 """
@@ -115,6 +189,9 @@ def test_a_window_rule_is_limited_too(engine: Make) -> None:
     one.come(*(fail(n) for n in range(4)))
     assert (4, 2) == (len(one.told()), singly(one))
     assert 2 == reasons(one).count(Why.LIMITED)
+    one.at("1m").store(*({**fail(n), "Status": "Completed"} for n in range(4)))
+    one.tick()
+    assert [None, None, "2026-01-05T13:00:00Z", "2026-01-05T13:00:00Z"] == until(one)
 
 
 def test_inline_tests_count_what_is_told_singly(load: Load) -> None:
