@@ -11,22 +11,20 @@ only tries up to its own time.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tocsin.clock import EPOCH, Clock
 from tocsin.errors import QueryError, TocsinError
 from tocsin.logstore.interface import CommitInfo, LogReader
-from tocsin.model.alert import Phase, Why
 from tocsin.model.heard import Heard
-from tocsin.model.intent import Intent, IntentKind
-from tocsin.model.statuses import Kind, Severity
+from tocsin.model.statuses import Kind
 from tocsin.rules import backtest_absence, backtest_awaited, history
 from tocsin.rules.absence import Form
 from tocsin.rules.backtest_heard import Deaf
-from tocsin.rules.backtest_view import AsIfLive, Ledger, commit
+from tocsin.rules.backtest_tally import Backtest, Most, Tally, Told
+from tocsin.rules.backtest_view import AsIfLive, Ledger, commit, over
 from tocsin.rules.backtest_windows import FEW, Step, Walk
 from tocsin.rules.evaluate import Evaluation, evaluate
 from tocsin.rules.history import micros, moment
@@ -36,14 +34,12 @@ from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.timers import Released
 from tocsin.state.interface import RuleRecord
 
-STEP_ROWS = 500_000
-"""Rows of one step: some 60 MB while it is read."""
-WINDOW_ROWS = 125_000
-"""The same for window rules, of which the rows of a window come on top."""
+__all__ = ["Backtest", "Most", "NotYet", "Told", "backtest"]
+
+STEP_ROWS = 125_000
+"""Rows of one step: they, or what is told of them with its whole row, are in memory meanwhile."""
 BUCKETS = 20_000
 """Into so many parts the history is cut to find the steps."""
-KEPT = 10_000
-"""So many of what was told are kept whole; the counts are of all."""
 US = timedelta(microseconds=1)
 
 Progress = Callable[[int, int], None]
@@ -52,52 +48,6 @@ Progress = Callable[[int, int], None]
 
 class NotYet(TocsinError):
     """The rule is of a kind that cannot be backtested."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """Something that would have been told."""
-
-    at: datetime  # T; UTC
-    event_time: datetime  # UTC
-    kind: str  # fired, resolved, …
-    severity: Severity
-    run_id: str
-    instance: Mapping[str, object]
-    carried: Mapping[str, object]  # what the alert carries besides `by`
-    message: str
-    why: str
-    value: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Most:
-    """The most frequent value of a field among what was told."""
-
-    field: str
-    value: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backtest:
-    """What came of it."""
-
-    rule: str
-    severity: Severity
-    since: datetime  # UTC, included
-    until: datetime  # UTC, excluded
-    as_if_live: bool
-    events: int  # rows that lay in between
-    told_count: int
-    told: tuple[Told, ...]  # the first ones, in order of T
-    hours: Mapping[datetime, int]  # how many were told, by the hour of T; hours without any are left out
-    by_kind: Mapping[str, int]
-    most: Most | None
-    stale: int  # older than `tell_within` when they came: recorded, not told
-    limited: int  # beyond the rule's limit: in digests, or dropped
-    errors: tuple[str, ...]
-    seconds: float
 
 
 def backtest(
@@ -128,14 +78,14 @@ def backtest(
     rule = replace(rule, enabled=True)
     log = AsIfLive(reader) if as_if_live else reader
     if rule.kind is Kind.ABSENCE:
-        waiting, total = _Tally(), _count(log, since, until)
+        waiting, total = Tally(), _count(log, since, until)
         play = backtest_absence.play if rule.absence is not None else backtest_awaited.play
         share = (lambda done: progress(round(done * total), total)) if progress else (lambda _: None)
         play(rule, log, since, until, {} if as_if_live or not deaf else deaf, waiting.take, share)
         return waiting.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
-    start, steps = _steps(log, since, until, step_rows if rule.kind is Kind.ROW else min(step_rows, WINDOW_ROWS))
+    start, steps = _steps(log, since, until, step_rows)
     total, done = sum(n for _, n in steps), 0
-    tally = _Tally()
+    tally = Tally()
     ledger = Ledger([RuleRecord(name=rule.name, meaning=rule.meaning, start_seq=start)])
     rules = RuleSet({rule.name: rule})
     ledger.take(reconcile(rules, ledger.rules(), start, now=since))
@@ -161,7 +111,7 @@ class _Playing:
     log: LogReader
     ledger: Ledger
     heard: Heard
-    tally: _Tally
+    tally: Tally
     end: datetime  # timers due later belong to the next step
 
     def rows(self, commits: Sequence[CommitInfo], after: int) -> None:
@@ -207,7 +157,7 @@ def _spans(log: LogReader, start: int, steps: Sequence[tuple[int, int]], until: 
         lo = hi
 
 
-def _rows(rules: RuleSet, log: LogReader, ledger: Ledger, tally: _Tally, steps: Iterable[Step]) -> Iterator[Step]:
+def _rows(rules: RuleSet, log: LogReader, ledger: Ledger, tally: Tally, steps: Iterable[Step]) -> Iterator[Step]:
     """A row rule: the commits of each step at once, then the timers."""
     (rule,) = rules.rules.values()
     for step in steps:
@@ -215,6 +165,8 @@ def _rows(rules: RuleSet, log: LogReader, ledger: Ledger, tally: _Tally, steps: 
         _Playing(rules=rules, log=log, ledger=ledger, heard=step.heard, tally=tally, end=step.end).rows(
             commits, step.lo
         )
+        if rule.collapse is None and rule.ending is None:  # else what is open asks for it
+            ledger.forget(over(log, ledger.runs, step.lo, step.hi))
         yield step
 
 
@@ -298,102 +250,6 @@ def _everybody(log: LogReader, after: int, hi: int, until: datetime) -> Heard:
     rows_sql, bounds = history.commit_rows(after, hi)
     names = log.select(f"SELECT DISTINCT Consumer FROM ({rows_sql})", bounds).column(0).to_pylist()
     return Heard(watermarks=dict.fromkeys(names, until), kinds=dict.fromkeys(names, "http"))
-
-
-@dataclass(slots=True)
-class _Tally:
-    told: list[Told] = field(default_factory=list)
-    last: datetime | None = None  # later ones are not among the first
-    count: int = 0
-    hours: Counter[datetime] = field(default_factory=Counter)
-    kinds: Counter[str] = field(default_factory=Counter)
-    values: dict[str, Counter[str]] = field(default_factory=dict)
-    stale: int = 0
-    limited: int = 0
-    errors: list[str] = field(default_factory=list)
-    broken: bool = False  # the rule as a whole failed
-
-    def take(self, evaluation: Evaluation) -> bool:
-        """Count it. Returns whether the rule works on."""
-        self.stale += sum(t.after is Phase.STALE for t in evaluation.outcome.transitions)
-        self.limited += sum(t.reason is Why.LIMITED for t in evaluation.outcome.transitions)
-        for failure in evaluation.failures:
-            self.errors.append(f"{failure.error} (at {failure.at:%Y-%m-%d %H:%M:%S})")
-            self.broken |= not failure.events
-        for intent in sorted(evaluation.outcome.intents, key=lambda i: i.at):
-            if intent.kind is IntentKind.SUMMARY or intent.limited:
-                continue
-            self.count += 1
-            self.kinds[str(intent.kind)] += 1
-            self.hours[intent.at.replace(minute=0, second=0, microsecond=0)] += 1
-            shared = {**intent.instance, **intent.keep, **intent.labels}
-            shared.setdefault("ExperimentName", intent.event.get("ExperimentName"))
-            for name, value in shared.items():
-                if name not in _OWN and value not in (None, "", {}, []):
-                    self.values.setdefault(name, Counter())[str(value)] += 1
-            if self.last is None or intent.at <= self.last:
-                self.told.append(_told(intent))
-        if len(self.told) > 2 * KEPT:
-            self.told = self._first()
-            self.last = self.told[-1].at
-        return not self.broken
-
-    def _first(self) -> list[Told]:
-        """The first ones in order of T, whichever run they are of."""
-        return sorted(self.told, key=lambda t: (t.at, t.event_time, t.run_id))[:KEPT]
-
-    def most(self) -> Most | None:
-        """The field and value that most of what was told shares."""
-        best: Most | None = None
-        for name, counted in self.values.items():
-            ((value, n),) = counted.most_common(1)
-            better = best is None or n > best.count or (n == best.count and name == "ExperimentName")
-            if n > 1 and better:
-                best = Most(field=name, value=value, count=n)
-        return best
-
-    def result(
-        self, rule: Rule, since: datetime, until: datetime, as_if_live: bool, events: int, seconds: float
-    ) -> Backtest:
-        return Backtest(
-            rule=rule.name,
-            severity=rule.severity,
-            since=since,
-            until=until,
-            as_if_live=as_if_live,
-            events=events,
-            told_count=self.count,
-            told=tuple(self._first()),
-            hours=dict(sorted(self.hours.items())),
-            by_kind=dict(self.kinds),
-            most=self.most(),
-            stale=self.stale,
-            limited=self.limited,
-            errors=tuple(dict.fromkeys(self.errors)),
-            seconds=seconds,
-        )
-
-
-_OWN = frozenset({"RunId", "RootRunId", "ParentRunId", "EventId", "Message", "LogTail", "Url", "DisplayName"})
-"""Fields that say which run it is: what they have in common says nothing."""
-
-
-def _told(intent: Intent) -> Told:
-    return Told(
-        at=intent.at,
-        event_time=intent.event_time or intent.at,
-        kind=str(intent.kind),
-        severity=intent.severity,
-        run_id=intent.run_id,
-        instance=dict(intent.instance),
-        carried={
-            "ExperimentName": intent.event.get("ExperimentName", ""),
-            **{k: v for k, v in {**intent.keep, **intent.labels}.items() if v not in (None, "")},
-        },
-        message=str(intent.event.get("Message") or "")[:500],
-        why=str(intent.why),
-        value=intent.value,
-    )
 
 
 def _utc(t: datetime) -> datetime:

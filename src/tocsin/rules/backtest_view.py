@@ -9,7 +9,7 @@ Nothing is written: what the rule decides stays in a ``Ledger`` in memory.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import pyarrow as pa
@@ -131,6 +131,14 @@ class Ledger:
         parents = (state.instance.get("RunId") for each in self._conditions.values() for state in each.values())
         return set(self._rules_of).union(parent for parent in parents if isinstance(parent, str))
 
+    def forget(self, runs: Iterable[str]) -> None:
+        """What was told of ``runs`` is asked for no more; those that a timer is about are kept."""
+        waiting = {timer.data.get("run") for timer in self._timers.values()}
+        for run in runs:
+            if run not in waiting:
+                for rule in self._rules_of.pop(run, ()):
+                    self._told.pop((rule, run), None)
+
     def conditions(self, rule: str) -> Mapping[str, ConditionState]:
         """As ``State.conditions``."""
         return self._conditions[rule]
@@ -172,6 +180,20 @@ class Ledger:
         for name, kind, key in outcome.timers_gone:
             self._timers.pop((name, str(kind), key), None)
         self._timers.update({(t.rule, str(t.kind), t.key): t for t in outcome.timers})
+
+
+def over(log: LogReader, runs: Collection[str], lo: int, hi: int) -> list[str]:
+    """Those of ``runs`` that commits in (lo, hi] touched, and none after these."""
+    found: list[str] = (
+        log.select(
+            "SELECT RunId FROM Runs WHERE CommitSeq > $lo AND CommitSeq <= $hi"
+            " AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))",
+            {"lo": lo, "hi": hi, "runs": history.listed(runs)},
+        )
+        .column(0)
+        .to_pylist()
+    )
+    return found
 
 
 def _counts(timer: Timer) -> bool:

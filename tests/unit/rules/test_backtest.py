@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.rules.conftest import NOON, Engine
 from tocsin.rules.backtest import Backtest, backtest
+from tocsin.rules.backtest_view import Ledger
+from tocsin.state.interface import Outcome
 
 DAY = timedelta(days=1)
 KEEPS = """
@@ -191,3 +194,46 @@ def test_as_if_live_is_one_by_one_in_event_order(
     imported.at("90d").store(*({"RunId": r, "Status": s, "Attempt": a, "TimeGenerated": at} for at, r, s, a in moments))
     found = run(imported, as_if_live=True, step_rows=3)
     assert sorted((i.run_id, i.event_time) for i in then.told()) == sorted((t.run_id, t.event_time) for t in found.told)
+
+
+def test_what_is_over_is_forgotten(engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backtest of a year remembers the runs of its step and those that go on, not all that it was told of."""
+    e = engine()
+    e.at("1s").store({"RunId": "long"})
+    for i in range(1, 20):
+        e.at(f"{i}m").store({"RunId": f"r{i}"})
+    e.at("20m").store({"RunId": "long"})
+    remembered: list[int] = []
+    took = Ledger.take
+
+    def take(ledger: Ledger, outcome: Outcome) -> None:
+        took(ledger, outcome)
+        remembered.append(len(ledger.runs))
+
+    monkeypatch.setattr(Ledger, "take", take)
+    assert 20 == run(e, step_rows=3).told_count
+    assert 4 >= max(remembered)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    story=st.lists(
+        st.tuples(
+            st.integers(0, 3),
+            st.sampled_from(("Running", "Failed", "Failed", "Completed")),
+            st.sampled_from((0, 0, 2, 9)),
+        ),
+        min_size=1,
+        max_size=24,
+    ),
+    step_rows=st.integers(1, 5),
+)
+def test_in_whatever_steps_it_tells_what_live_told(
+    engine: Callable[..., Engine], story: list[tuple[int, str, int]], step_rows: int
+) -> None:
+    """``story``: run, status, how late it arrives (min)."""
+    e = engine()
+    for i, (one, status, late) in enumerate(story, 10):
+        e.at(f"{i}m").come({"RunId": f"r{one}", "Status": status, "TimeGenerated": f"{i - late}m", "EventId": f"e{i}"})
+    live = sorted((i.at, i.run_id) for i in e.told())
+    assert live == sorted((t.at, t.run_id) for t in run(e, step_rows=step_rows).told)
