@@ -30,7 +30,7 @@ rules:
 OTHER: dict[str, Callable[[str], str]] = {
     "cosmetic": lambda text: text.replace("name: stuck,", "name: stuck, severity: critical, summary: again,"),
     "longer": lambda text: text.replace("in_status_for: 45m", "in_status_for: 90m").replace("20m}}", "15m}}"),
-    "fewer": lambda text: text.replace("[Queued, Preparing]", "Preparing").replace("10m", "30m"),
+    "fewer": lambda text: text.replace("[Queued, Preparing]", "Preparing").replace("silent_for: 10m", "silent_for: 30m"),
     "other word": lambda text: text.replace("absent: {status: Completed", "absent: {status: Failed"),
     "more grace": lambda text: text.replace("grace: 20m", "grace: 50m").replace("resolve: {after: 2h}", "resolve: {after: 3h}"),
     "other times": lambda text: text.replace('"0 */2 * * *"', '"0 */4 * * *"').replace("silent_for: 15m", "silent_for: 25m"),

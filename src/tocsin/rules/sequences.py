@@ -3,7 +3,7 @@
     Running  Queued  Running  Queued  Preparing  Queued  Running  Queued
                1                2                  no               3      fires
 
-What came just before is the run's event before it, in the order of producer times. It fires once until the count falls below
+What came just before is the run's event before it, in event-time order (SEMANTICS.md). It fires once until the count falls below
 ``times`` again, and says nothing of that.
 """
 
@@ -17,6 +17,7 @@ from tocsin.config.document import Document, KeyPath
 from tocsin.config.durations import format_duration
 from tocsin.errors import Problem, QueryError
 from tocsin.kql.rowplan import row_plan
+from tocsin.model.statuses import TERMINAL
 from tocsin.rules.checks import Faults, Said, Schema
 from tocsin.rules.rule import Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
@@ -63,9 +64,10 @@ def sequence_query(when: When, by: tuple[str, ...]) -> str:
     )
     lines = ["RunStatusChanged", f"| where RunId in ({few})"]
     if when.after:
-        before = ", ".join(f"'{status}'" for status in when.after)
+        before, ends = (", ".join(f"'{status}'" for status in sorted(words)) for words in (when.after, TERMINAL))
         lines += [
-            "| sort by RunId asc, TimeGenerated asc",
+            f"| extend tocsin_try = coalesce(Attempt, 0), tocsin_ends = iff(Status in ({ends}), 1, 0)",
+            "| sort by RunId asc, tocsin_try asc, TimeGenerated asc, tocsin_ends asc, Source asc, EventId asc",
             "| extend tocsin_before = iff(prev(RunId) == RunId, prev(Status), '')",
             f"| where tocsin_before in ({before})",
         ]

@@ -1,6 +1,7 @@
 """A status that comes again and again after another one."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -10,12 +11,11 @@ from tocsin.rules.playground import Playground
 from tocsin.rules.ruleset import RuleSet
 
 Load = Callable[[str], RuleSet]
+SECOND = timedelta(seconds=1)
 
 
 def tells(rules: RuleSet, *events: tuple[int, str, str], experiment: str = "churn") -> list[dict[str, object]]:
     """What is told of (minute, run, status), an hour later."""
-    from datetime import timedelta
-
     told = []
     with Playground(rules, NOON) as playground:
         for n, (minute, run, status) in enumerate(events):
@@ -61,6 +61,33 @@ def test_where_is_about_the_events_that_count(load: Load) -> None:
     events = [(0, "a", "Failed"), (10, "a", "Failed")]
     assert tells(load(text), *events) == [{"RunId": "a"}]
     assert tells(load(text), *events, experiment="other") == []
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_what_came_just_before_does_not_depend_on_the_order_of_arrival(load: Load, backwards: bool) -> None:
+    """Producers that tell seconds say several things of one second; a clock set back between two tries changes nothing either."""
+    rules = load("""
+    rules:
+      - {name: x, when: {status: Completed, after: Running, times: 2, within: 1h, by: [ExperimentName]}}
+    """)
+    events: list[dict[str, object]] = [
+        {"EventId": "2", "RunId": "a", "Status": "Running", "TimeGenerated": NOON},
+        {
+            "EventId": "1",
+            "RunId": "a",
+            "Status": "Completed",
+            "TimeGenerated": NOON,
+        },  # the end comes after what is no end
+        {"EventId": "4", "RunId": "b", "Status": "Running", "TimeGenerated": NOON, "Attempt": 2},
+        {"EventId": "3", "RunId": "b", "Status": "Failed", "TimeGenerated": NOON + SECOND, "Attempt": 1},
+        {"EventId": "5", "RunId": "b", "Status": "Completed", "TimeGenerated": NOON + 2 * SECOND, "Attempt": 2},
+    ]
+    with Playground(rules, NOON + 3 * SECOND) as playground:
+        for event in reversed(events) if backwards else events:
+            playground.arrive([{"ExperimentName": "churn", **event}])
+        steps = playground.advance(NOON + timedelta(minutes=3))
+        told = [i.instance for s in steps for i in s.evaluation.outcome.intents]
+    assert [{"ExperimentName": "churn"}] == told
 
 
 @pytest.mark.parametrize(
