@@ -51,6 +51,20 @@ def open_client(settings: Mapping[str, Any], topics: Sequence[str], stopping: Ca
                 raise SourceLost("stopped while connecting") from None
 
 
+def open_clients(settings: Mapping[str, Any], topics: Sequence[str], stopping: Callable[[], bool]) -> tuple[Any, Any]:
+    """A client that reads, and one in no group that asks for offsets on a connection of its own. Raises as ``open_client``.
+
+    A broker answers what comes on one connection in turn, and a fetch that finds nothing takes half a second: behind it the answer
+    came after 440 ms on a quiet topic, 90 ms under ten batches a second, and 2 ms on another connection.
+    """
+    reader = open_client(settings, topics, stopping)
+    try:
+        return reader, open_client({**settings, "group_id": None, "group_instance_id": None}, topics, stopping)
+    except BaseException:
+        reader.close(timeout_ms=0)
+        raise
+
+
 class Broker:
     """What a client knows of its cluster and group."""
 

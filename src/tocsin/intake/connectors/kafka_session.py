@@ -17,7 +17,7 @@ from kafka.structs import OffsetAndMetadata
 from tocsin.clock import Clock
 from tocsin.errors import PositionGap, SourceLost, StoreError
 from tocsin.intake.connectors.base import Sink
-from tocsin.intake.connectors.kafka_client import Broker, GroupWatch, open_client
+from tocsin.intake.connectors.kafka_client import Broker, GroupWatch, open_clients
 from tocsin.intake.connectors.kafka_records import Slice, decode
 from tocsin.intake.consumer import Consumer
 from tocsin.intake.watermark import KafkaWatermark, Partition, SilenceWatch, Wanted
@@ -77,13 +77,14 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self.missing: list[str] = []  # topics that do not exist
         self.lag: dict[tuple[str, int], int] = {}
         topics = list(consumer.file.kafka.topics) if consumer.file.kafka else []
-        self._client = open_client(settings, topics, stopping)
+        self._client, self._asker = open_clients(settings, topics, stopping)
         self._broker = Broker(self._client)
         self._watch = GroupWatch(self._broker, topics, clock)
         try:
             self._client.subscribe(topics, listener=self)
         except BaseException:
-            self._client.close(timeout_ms=0)
+            for client in (self._client, self._asker):
+                client.close(timeout_ms=0)
             raise
         self._topics = topics
 
@@ -129,6 +130,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         except KafkaError:
             pass  # only lag tools read it
         self._client.close(timeout_ms=500)
+        self._asker.close(timeout_ms=0)
         for topic, partition in self.lag:
             self._metrics.drop(_LAG, consumer=self._consumer.name, topic=topic, partition=str(partition))
 
@@ -223,8 +225,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                 )
             elif begins[tp] > offset:
                 lost = begins[tp] - offset
-                log.warning("kafka_records_lost", consumer=self._consumer.name, topic=tp.topic, partition=tp.partition,
-                            records=lost)  # fmt: skip
+                log.warning("kafka_records_lost", topic=tp.topic, partition=tp.partition, records=lost)
                 self._metrics.inc("tocsin_intake_kafka_gap_records_total", lost, consumer=self._consumer.name)
             else:
                 self._client.seek(tp, offset)
@@ -298,9 +299,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                 raise error if isinstance(error, StoreError) else StoreError(f"commit failed: {error!r}") from error
             self._note_stored(positions)
             if filtered:
-                self._metrics.inc(
-                    "tocsin_intake_messages_total", filtered, consumer=self._consumer.name, outcome="filtered"
-                )
+                labels = {"consumer": self._consumer.name, "outcome": "filtered"}
+                self._metrics.inc("tocsin_intake_messages_total", filtered, **labels)
 
     def _note_stored(self, positions: Iterable[Position]) -> None:
         for p in positions:
@@ -380,7 +380,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         partitions = [TopicPartition(topic, number) for topic, numbers in existing.items() for number in numbers]
         try:
-            ends = self._client.end_offsets(partitions, timeout_ms=REQUEST_MS)
+            ends = self._asker.end_offsets(partitions, timeout_ms=REQUEST_MS)
         except KafkaError as e:
             self.connected, self.trouble = False, f"{type(e).__name__}: {e}"[:200]
             return
