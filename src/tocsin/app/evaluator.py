@@ -21,7 +21,6 @@ import structlog
 from tocsin.app import silence
 from tocsin.app.exporting import Exporter
 from tocsin.app.instants import Instants, until_tick
-from tocsin.app.stateview import CachedView
 from tocsin.app.timertable import TimerTable
 from tocsin.clock import EPOCH, Clock
 from tocsin.errors import StoreError
@@ -39,6 +38,7 @@ from tocsin.rules.lifecycle import reconcile
 from tocsin.rules.rule import told_as
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.timers import Released, due_timers
+from tocsin.state.cached import CachedView
 from tocsin.state.interface import Outcome, State
 
 log = structlog.get_logger(__name__)

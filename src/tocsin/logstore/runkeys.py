@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
 from hashlib import md5
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -56,9 +57,7 @@ class PackedKeys:
             self._stretches += _low_bits(piece, 0, pa.uint8())
             for entry in pc.value_counts(pc.shift_right(piece, pa.scalar(32, pa.uint64()))).to_pylist():
                 counts[entry["values"]] += entry["counts"]
-        self._offsets = array("I", [0])
-        for count in counts:
-            self._offsets.append(self._offsets[-1] + count)
+        self._offsets = array("I", accumulate(counts, initial=0))
 
     def __len__(self) -> int:
         return len(self._middles)

@@ -18,7 +18,9 @@ from tocsin.rules.deadlines import DeadlineTable
 from tocsin.rules.evaluate import Evaluation, arm_deadlines, evaluate
 from tocsin.rules.lifecycle import reconcile
 from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.steady import Steady
 from tocsin.rules.timers import due_timers
+from tocsin.state.cached import CachedView
 from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState
 
@@ -53,20 +55,25 @@ class Playground:
         self.log = DuckLogStore.open(None, clock=self.clock, threads=1)
         self._stack.callback(self.log.close)
         if state is None:
-            self.state = SqliteState.open(None, clock=self.clock)
-            self._stack.callback(self.state.close)
+            self._state = SqliteState.open(None, clock=self.clock)
+            self._stack.callback(self._state.close)
         else:
-            self.state = state
+            self._state = state
             _forget(state)
         self.rules = rules = _with_rows(rules, tables or {})
         for rule in rules.rules.values():
             for name, columns in rule.reference.items():
                 self.log.set_table(name, testtables.table((tables or {}).get(name, ()), columns))
         self.consumers: set[str] = {CONSUMER}
+        # What thousands of ticks read is kept in memory, and in step with what is written.
+        self._reader, self._view = Steady(self.log), CachedView(self._state)
+        self._timers_set: dict[tuple[str, str, str], Timer] = {}
+        self._unwritten: dict[tuple[str, str, str], Timer] = {}
+        self._cursor = self._state.row_cursor()
         self._deadlines = DeadlineTable()
         self._commit(reconcile(rules, {}, self.log.head().seq, now=start))
         names = [rule.name for rule in (*rules.absences, *rules.awaiting, *rules.opening)]
-        armed = arm_deadlines(rules, names, start, self.log.head().seq, self.log, self.state, self._heard())
+        armed = arm_deadlines(rules, names, start, self.log.head().seq, self._reader, self._view, self._heard())
         self._commit(armed.outcome)
         self._deadlines.take(armed.deadlines)
 
@@ -77,6 +84,13 @@ class Playground:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    @property
+    def state(self) -> SqliteState:
+        """The state as it is now."""
+        if self._unwritten:
+            self._write(Outcome())
+        return self._state
 
     def advance(self, to: datetime) -> list[Step]:
         """Move the clock to ``to``, evaluating what falls due on the way and then."""
@@ -90,6 +104,7 @@ class Playground:
     def arrive(self, events: Sequence[Mapping[str, object]]) -> list[Step]:
         """Commit ``events`` (columns by name, EventId among them) now, and evaluate them and what is due then."""
         commit = self.log.append([self._batch(events)])
+        self._reader.turned()
         evaluation = self._evaluate_new()
         return [Step(at=self.clock.now(), commit=commit, evaluation=evaluation), *self.advance(self.clock.now())]
 
@@ -124,15 +139,14 @@ class Playground:
         return Heard(watermarks=dict.fromkeys(self.consumers, now), kinds=dict.fromkeys(self.consumers, "http"))
 
     def _evaluate_new(self) -> Evaluation:
-        after = self.state.row_cursor()
-        commits = self.log.commits(after)
-        evaluation = evaluate(self.rules, commits, after, self.log, self.state, self._heard())
+        commits = self.log.commits(self._cursor)
+        evaluation = evaluate(self.rules, commits, self._cursor, self._reader, self._view, self._heard())
         self._commit(evaluation.outcome)
         self._deadlines.take(evaluation.deadlines)
         return evaluation
 
     def _next_due(self) -> datetime | None:
-        dues = [t.due for t in self.state.timers()]
+        dues = [t.due for t in self._timers_set.values()]
         if (deadline := self._deadlines.next_due()) is not None:
             dues.append(deadline)
         return min(dues, default=None)
@@ -140,15 +154,30 @@ class Playground:
     def _timers(self) -> Step:
         now = self.clock.now()
         head = self.log.fence(now)
-        after = self.state.row_cursor()
-        released = due_timers([*self.state.timers(), *self._deadlines.past(now)], now, self._heard(), head.seq)
-        evaluation = evaluate(self.rules, released, after, self.log, self.state, self._heard())
+        waiting = [*self._timers_set.values(), *self._deadlines.past(now)]
+        released = due_timers(waiting, now, self._heard(), head.seq)
+        evaluation = evaluate(self.rules, released, self._cursor, self._reader, self._view, self._heard())
         self._commit(evaluation.outcome)
         self._deadlines.take(evaluation.deadlines)
         return Step(at=now, timers=tuple(r.timer for r in released), evaluation=evaluation)
 
     def _commit(self, outcome: Outcome) -> None:
-        self.state.commit(outcome, self.clock.now())
+        set_now = {(t.rule, str(t.kind), t.key): t for t in outcome.timers}
+        for rule, kind, key in outcome.timers_gone:
+            self._timers_set.pop((rule, str(kind), key), None)
+        self._timers_set.update(set_now)
+        if outcome.row_cursor is not None:
+            self._cursor = outcome.row_cursor
+        if replace(outcome, timers=(), timer_t=None) == Outcome():  # a tick that changed nothing: when the next one is
+            self._unwritten.update(set_now)
+        else:
+            self._write(outcome)
+        self._view.written(outcome)
+
+    def _write(self, outcome: Outcome) -> None:
+        late = {key: timer for key, timer in self._unwritten.items() if self._timers_set.get(key) == timer}
+        self._unwritten = {}
+        self._state.commit(replace(outcome, timers=(*late.values(), *outcome.timers)), self.clock.now())
 
 
 def _forget(state: SqliteState) -> None:

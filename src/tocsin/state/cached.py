@@ -1,0 +1,57 @@
+"""What evaluations read of the state again and again, kept in memory and in step with what they write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from tocsin.model.alert import ConditionState, Occurrence
+from tocsin.state.interface import CatchUp, Outcome, RuleRecord, State
+
+
+class CachedView:
+    """A ``StateView``: rules and catch-ups from memory, occurrences from the state. Only the evaluator writes them."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._rules = dict(state.rules())
+        self._catch_ups = {(c.rule, c.consumer): c for c in state.catch_ups()}
+        self._conditions: dict[str, dict[str, ConditionState]] = {}  # by rule, read when first asked for
+        self._holding = set(state.phases())  # rules that may have some: of ten thousand rows of a table few do
+
+    def rules(self) -> Mapping[str, RuleRecord]:
+        """As ``State.rules``."""
+        return self._rules
+
+    def catch_ups(self) -> Sequence[CatchUp]:
+        """As ``State.catch_ups``."""
+        return list(self._catch_ups.values())
+
+    def conditions(self, rule: str) -> Mapping[str, ConditionState]:
+        """As ``State.conditions``."""
+        if rule not in self._conditions:
+            self._conditions[rule] = dict(self._state.conditions(rule)) if rule in self._holding else {}
+        return self._conditions[rule]
+
+    def told(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[Occurrence]]:
+        """As ``State.told``."""
+        return self._state.told(pairs)
+
+    def rules_told_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """As ``State.rules_told_of``."""
+        return self._state.rules_told_of(run_ids)
+
+    def written(self, outcome: Outcome) -> None:
+        """``outcome`` is durable now."""
+        if outcome.rules_renamed or outcome.rules_gone:
+            self.__init__(self._state)  # type: ignore[misc]
+            return
+        self._rules.update({r.name: r for r in outcome.rules})
+        self._catch_ups.update({(c.rule, c.consumer): c for c in outcome.catch_ups})
+        for gone in outcome.catch_ups_gone:
+            self._catch_ups.pop(gone, None)
+        for state in outcome.conditions:
+            self._holding.add(state.rule)
+            if state.rule in self._conditions:
+                self._conditions[state.rule][state.key] = state
+        for rule, key in outcome.conditions_gone:
+            self._conditions.get(rule, {}).pop(key, None)
