@@ -62,6 +62,25 @@ def describer(schema: Schema) -> Describer:
     return Describer(schema)
 
 
+@lru_cache(maxsize=512)
+def regex_fault(pattern: str) -> str:
+    """What is wrong with a regular expression (RE2, as in KQL); '' for a right one."""
+    with _REGEX_LOCK:
+        try:
+            _regexes().execute("SELECT regexp_matches('', $pattern)", {"pattern": pattern})
+        except duckdb.Error as fault:
+            return plain(str(fault))
+    return ""
+
+
+_REGEX_LOCK = Lock()
+
+
+@lru_cache(maxsize=1)
+def _regexes() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(":memory:", config=_CONFIG)
+
+
 def quoted(name: str) -> str:
     """A name as a quoted SQL identifier."""
     escaped = name.replace('"', '""')

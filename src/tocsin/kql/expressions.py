@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from tocsin.kql import upstream
+from tocsin.kql.keywords import KEYWORDS, NO_NAMES
 from tocsin.kql.tokens import Token, TokenKind
 from tocsin.kql.upstream import ir
 
@@ -15,35 +16,6 @@ from tocsin.kql.upstream import ir
 class Unsure(Exception):
     """What follows is upstream's to read."""
 
-
-KEYWORDS = frozenset(
-    """
-    3Dchart __contextual_datatable __crossCluster __crossDB __executeAndCache __id __isFuzzy __noWithSource
-    __packedColumn __partitionby __projectAway __sourceColumnIndex access accumulate aggregations alias all and
-    anomalychart anomalycolumns areachart as asc assert-schema axes bagexpansion barchart base between bin bin_legacy
-    bool boolean by card cluster columnchart consume contains contains_cs containscs count database datascope datatable
-    date datetime decimal declare decodeblocks default delta desc distinct double dynamic edges endswith endswith_cs
-    entity_group evaluate execute expandoutput extend external_data externaldata facet filter find first flags float fork
-    from getschema granny-asc granny-desc graph-mark-components graph-match graph-shortest-paths graph-to-table guid has
-    has_all has_any has_cs hasprefix hasprefix_cs hassuffix hassuffix_cs hidden hot hotcache hotdata hotindex id in
-    int int16 int32 int64 int8 into invoke isfuzzy join kind ladderchart last legend let like likecs limit linear
-    linechart list log long lookup macro-expand make-graph make-series map materialize materialized-view-combine
-    mv-apply mv-expand mvapply mvexpand nodes none nooptimization notcontains notcontainscs notlike notlikecs null nulls
-    of on optional or order others output pack panels parse parse-kv parse-where partition partitioned-by pattern
-    piechart pivotchart plugin print project project-away project-keep project-rename project-reorder project-smart
-    query_parameters range real reduce regex relaxed render replace restrict sample sample-distinct scan scatterchart
-    search serialize series set simple sort stacked stacked100 stackedareachart startswith startswith_cs step string
-    summarize table take threshold time timechart timeline timepivot timespan title to top top-hitters top-nested
-    toscalar totable treemap typeof uint uint16 uint32 uint64 uint8 ulong union uniqueid unstacked uuid view visible
-    where with with_itemindex with_match_id with_node_id with_source with_step_name withsource xaxis xcolumn xmax xmin
-    xtitle yaxis ycolumns ymax ymin ysplit ytitle
-    """.split()  # noqa: SIM905
-)
-"""Words of the grammar."""
-_NO_NAMES = KEYWORDS | frozenset(
-    ("assert", "granny", "graph", "hint", "macro", "make", "matches", "materialized", "mv", "partitioned", "stored")
-)
-"""No names here: some are names in some places, and some begin a longer word. That is upstream's affair."""
 
 _EQUALS = frozenset(("==", "!=", "<>"))
 _RELATIONS = frozenset(("<", "<=", ">", ">="))
@@ -62,6 +34,14 @@ _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": 
 _PLAIN = re.compile(r"""'(?:[^'\\\r\n]|\\['"\\nrt])*'|"(?:[^"\\\r\n]|\\['"\\nrt])*\"""")
 """Strings whose every escape upstream's lexer knows."""
 _INSTANT = re.compile(r"[0-9][0-9TtZz:.+ -]*")
+_CONVERTED = {
+    f"typeof({kind}))": function
+    for kind, function in (
+        ("string", ""), ("long", "tolong"), ("int", "toint"), ("real", "todouble"), ("double", "todouble"),
+        ("datetime", "todatetime"), ("timespan", "totimespan"), ("bool", "tobool"),
+    )
+}  # fmt: skip
+"""How extract ends where it converts -> by which function."""
 _TOUCHING = frozenset(("]-", "--", "-["))
 """Neighbours that upstream's lexer reads as one, for its graphs."""
 _NUMBER = re.compile(r"[0-9]{1,19}|[0-9]{1,17}\.[0-9]{1,17}")
@@ -118,7 +98,7 @@ class Reader:
         """A plain name, or one in brackets and quotes."""
         if self.kind == "name":
             word = self.word
-            if word in _NO_NAMES or word in _BOOLEANS or "$" in word:
+            if word in NO_NAMES or word in _BOOLEANS or "$" in word:
                 raise Unsure
             self.step()
             return word
@@ -346,7 +326,7 @@ class Reader:
         name = self.word
         if name == "datetime":
             return self._instant()
-        if "$" in name or (name in _NO_NAMES and name not in _FUNCTIONS):
+        if "$" in name or (name in NO_NAMES and name not in _FUNCTIONS):
             raise Unsure
         self.step()
         self.step()
@@ -364,6 +344,8 @@ class Reader:
             if self.word == "*" and self.kind == "punct":
                 self.step()
                 args.append(ir.Wildcard())
+            elif self.word == "typeof" and name == "extract" and len(args) == 3:
+                return self._extracted(args)
             else:
                 args.append(self.expression())
             if self.word == "," and self.ahead != ")":
@@ -372,6 +354,16 @@ class Reader:
                 raise Unsure
         self.step()
         return ir.FunctionCall(name, tuple(args))
+
+    def _extracted(self, args: Sequence[Any]) -> Any:
+        """``extract(regex, group, text, typeof(long))``, which upstream does not know."""
+        converted = _CONVERTED.get("".join(token.text for token in self._tokens[self._at : self._at + 5]))
+        if converted is None:
+            raise Unsure
+        for _ in range(5):
+            self.step()
+        call = ir.FunctionCall("extract", tuple(args))
+        return ir.FunctionCall(converted, (call,)) if converted else call
 
     def _instant(self) -> Any:
         """``datetime(2026-01-01 12:00)``, whose inside is no expression."""

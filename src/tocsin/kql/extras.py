@@ -22,6 +22,15 @@ _SET = (
     "to_json(coalesce(list_distinct(flatten(list(CASE WHEN json_type(TRY_CAST({0} AS JSON)) = 'ARRAY' "
     "THEN CAST(to_json({0}) AS JSON[]) ELSE [to_json({0})] END) FILTER (WHERE {0} IS NOT NULL AND {1}))), []))"
 )
+_SET_OF = _SET.removeprefix("to_json(").removesuffix(")")  # as a list
+_LIST_OF = "coalesce(list({0}) FILTER (WHERE {0} IS NOT NULL), [])"
+_ARRAY = "CAST(to_json({%d}) AS JSON[])"
+_ONCE = "to_json(list_transform([%s], lambda _l: list_filter(_l, lambda _x, _i: list_position(_l, _x) = _i AND %s))[1])"
+_SUNDAY = "epoch_us(date_trunc('day', {%d}) - to_days(CAST(dayofweek({%d}) AS INTEGER)))"  # the one before, or that day
+_INDEX = (
+    "list_transform([greatest(0, CASE WHEN {2} < 0 THEN length({0}) + {2} ELSE {2} END)], lambda _at: "
+    "CASE strpos(substr({0}, _at + 1), {1}) WHEN 0 THEN -1 ELSE strpos(substr({0}, _at + 1), {1}) - 1 + _at END)[1]"
+)
 _BINNED = "CAST(floor((epoch_us({0}) - epoch_us({2})) / epoch_us({1})) * epoch_us({1}) AS BIGINT)"
 
 # Least squares over y at x = 1, 2, …; variances divide by n - 1, as the reference's example does. Nothing for fewer than two.
@@ -40,11 +49,37 @@ _FIT = (
     ")[1])[1])[1]"
 )
 
+INSTEAD = {
+    "hash": "hash_md5() or hash_sha256(), which are the same everywhere",
+    "hash_many": "hash_md5(strcat(…))",
+    "new_guid": "the same events must always give the same answer; use EventId",
+    "rand": "the same events must always give the same answer; take some with where hash_md5(RunId) startswith '0'",
+    "range": "range x from 1 to 5 step 1, or make-series",
+    "row_rank_dense": "row_number() after sort",
+    "row_rank_min": "row_number() after sort",
+    "row_window_session": "prev() after sort, then iff(t - prev > 30m, …)",
+    "tdigest": "percentile()",
+    "hll": "dcount()",
+    "percentiles_array": "pack_array(percentile(x, 5), percentile(x, 50))",
+    "materialized_view": "name the table",
+    "external_table": "put the file into tables/ of the home and name it as a table",
+}
+"""Functions that are refused -> what to write instead, or why."""
+
 SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
     "bag_has_key": ("coalesce(json_type({0}) = 'OBJECT' AND list_contains(json_keys({0}), {1}), FALSE)", (2,)),
     "bag_keys": ("(CASE WHEN json_type({0}) = 'OBJECT' THEN to_json(json_keys({0})) END)", (1,)),
+    "datetime_local_to_utc": ("(({0} AT TIME ZONE {1}) AT TIME ZONE 'UTC')", (2,)),
+    "datetime_utc_to_local": ("(({0} AT TIME ZONE 'UTC') AT TIME ZONE {1})", (2,)),
     "series_fit_line_dynamic": (_FIT, (1,)),
+    "set_difference": (_ONCE % (_ARRAY % 0, f"NOT list_contains({_ARRAY % 1}, _x)"), (2,)),
+    "set_intersect": (_ONCE % (_ARRAY % 0, f"list_contains({_ARRAY % 1}, _x)"), (2,)),
+    "set_union": (_ONCE % (f"list_concat({_ARRAY % 0}, {_ARRAY % 1})", "TRUE"), (2,)),
     "strcmp": ("(CASE WHEN {0} < {1} THEN -1 WHEN {0} > {1} THEN 1 ELSE 0 END)", (2,)),
+    "string_size": ("octet_length(encode({0}))", (1,)),
+    "tohex": ("lower(to_hex(CAST({0} AS BIGINT)))", (1,)),
+    "url_decode": ("url_decode({0})", (1,)),
+    "url_encode": ("url_encode({0})", (1,)),
     "unixtime_microseconds_todatetime": ("make_timestamp(CAST({0} AS BIGINT))", (1,)),
     "unixtime_milliseconds_todatetime": ("make_timestamp(CAST({0} * 1000 AS BIGINT))", (1,)),
     "unixtime_seconds_todatetime": ("make_timestamp(CAST({0} * 1000000 AS BIGINT))", (1,)),
@@ -53,9 +88,11 @@ SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
     "__tocsin_bin_span": ("({2} + to_microseconds(" + _BINNED + "))", (3,)),
     "__tocsin_bin_time": ("({2} + to_microseconds(" + _BINNED + "))", (3,)),
     "__tocsin_default": ("coalesce({0}, {1})", (2,)),
+    "__tocsin_indexof": (_INDEX, (3,)),
     "__tocsin_number": ("row_number() OVER ()", (0,)),
     "__tocsin_rank_asc": ("row_number() OVER (PARTITION BY {0} ORDER BY {1} ASC NULLS FIRST)", (2,)),
     "__tocsin_rank_desc": ("row_number() OVER (PARTITION BY {0} ORDER BY {1} DESC NULLS LAST)", (2,)),
+    "__tocsin_weeks": (f"CAST(({_SUNDAY % (0, 0)} - {_SUNDAY % (1, 1)}) // 604800000000 AS BIGINT)", (2,)),
 }
 """Name -> template and numbers of arguments."""
 
@@ -72,6 +109,22 @@ AGGREGATES: dict[str, tuple[str, tuple[int, ...], str]] = {
     "stdevp": ("coalesce(stddev_pop({0}), 0.0)", (1,), "stdevp"),
     "take_anyif": ("any_value({0}) FILTER (WHERE {1})", (2,), "take_anyif"),
     "variancep": ("coalesce(var_pop({0}), 0.0)", (1,), "variancep"),
+    "__tocsin_avg_span": ("to_microseconds(CAST(avg(epoch_us({0})) AS BIGINT))", (1,), "avg"),
+    "__tocsin_avgif_span": ("to_microseconds(CAST(avg(epoch_us({0})) FILTER (WHERE {1}) AS BIGINT))", (2,), "avgif"),
+    "__tocsin_make_list_most": (f"{_LIST_OF}[1:{{1}}]", (2,), "list"),
+    "__tocsin_make_list_if_most": (
+        f"{_LIST_OF.replace(' IS NOT NULL', ' IS NOT NULL AND {1}')}[1:{{2}}]",
+        (3,),
+        "list",
+    ),
+    "__tocsin_make_set_most": (f"to_json(({_SET_OF.replace(' AND {1}', '')})[1:{{1}}])", (2,), "set"),
+    "__tocsin_make_set_if_most": (f"to_json(({_SET_OF})[1:{{2}}])", (3,), "set"),
+    "__tocsin_sum_span": ("to_microseconds(CAST(coalesce(sum(epoch_us({0})), 0) AS BIGINT))", (1,), "sum"),
+    "__tocsin_sumif_span": (
+        "to_microseconds(CAST(coalesce(sum(epoch_us({0})) FILTER (WHERE {1}), 0) AS BIGINT))",
+        (2,),
+        "sumif",
+    ),
     "__tocsin_list": ("list({0} ORDER BY {1})", (2,), "list"),
 }
 """Name -> template, numbers of arguments, prefix of an unnamed result's name."""

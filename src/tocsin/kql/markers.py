@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tocsin.errors import QueryError
+from tocsin.kql.calls import adapted, aggregates
 from tocsin.kql.schema import HIDDEN, did_you_mean
 from tocsin.kql.trees import rebuilt
 from tocsin.kql.types import Types, type_of
@@ -52,7 +53,7 @@ def resolved(op: Any, columns: Types) -> Any:
     if kind == "unpack":
         return _unpack(op, visible)
     if isinstance(op, ir.Summarize):
-        op = _percentiles(op)
+        op = aggregates(_percentiles(op), columns)
     return by_columns(op, columns)
 
 
@@ -128,6 +129,6 @@ def by_columns(op: Any, columns: Types) -> Any:
                 for text in texts[1:]:
                     made = ir.BinaryOp(word, made, ir.BinaryOp(operator, ir.ColumnRef(text), right))
                 return made
-        return node
+        return adapted(node)
 
     return rebuilt(op, decide)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tocsin.kql import upstream
-from tocsin.kql.expressions import KEYWORDS, Reader, Unsure
+from tocsin.kql.expressions import Reader, Unsure
+from tocsin.kql.keywords import KEYWORDS
 from tocsin.kql.tokens import Token
 from tocsin.kql.upstream import ir
 

@@ -9,7 +9,10 @@ from typing import Any
 from tocsin.errors import QueryError, UnknownTable
 from tocsin.kql import markers, upstream, windows
 from tocsin.kql.bounds import MAX_READS, check_size, check_tree, expression_size
+from tocsin.kql.calls import REGEXES
 from tocsin.kql.coerce import coerced, truth
+from tocsin.kql.describe import regex_fault
+from tocsin.kql.extras import INSTEAD
 from tocsin.kql.filters import in_filter
 from tocsin.kql.schema import HIDDEN, did_you_mean
 from tocsin.kql.simplify import simplified
@@ -211,8 +214,13 @@ class Pass:
             match node:
                 case ir.ColumnRef(name=name) | ir.MvExpandTarget(column=name):
                     self._check_column(name, columns)
-                case ir.FunctionCall(name=name):
+                case ir.BinaryOp(op="matches regex", right=ir.Literal(value=str() as pattern)):
+                    self._check_regex(pattern)
+                case ir.FunctionCall(name=name, args=args):
                     self._check_function(name, summarizing)
+                    place = REGEXES.get(name.lower(), len(args))
+                    if place < len(args) and isinstance(written := getattr(args[place], "value", None), str):
+                        self._check_regex(written)
                 case ir.ProjectAway(columns=gone):
                     for name in gone:
                         self._check_column(name, columns)
@@ -230,12 +238,18 @@ class Pass:
             listed = f"there are {', '.join(visible)}" if len(visible) <= 12 else ""
             raise self.text.error(f"there is no column {name!r} here", name, did_you_mean(name, visible, listed))
 
+    def _check_regex(self, pattern: str) -> None:
+        if fault := regex_fault(pattern):
+            raise self.text.error(f"{pattern!r} is no regular expression: {fault}", pattern, "escape brackets: \\\\(")
+
     def _check_function(self, name: str, summarizing: bool) -> None:
         lowered = name.lower()
         if lowered in upstream.SCALARS or (summarizing and lowered in upstream.AGGREGATES):
             return
         if lowered in upstream.AGGREGATES:
             raise self.text.error(f"{name}() is an aggregate", name, "aggregates stand in summarize")
+        if lowered in INSTEAD:
+            raise self.text.error(f"{name}() is not supported", name, INSTEAD[lowered])
         if lowered.startswith("series_"):
             raise self.text.error(f"{name}() is not supported", name, "compare with a baseline: summarize, then lookup")
         known = {k for k in upstream.SCALARS | (upstream.AGGREGATES if summarizing else frozenset()) if k[0] != "_"}

@@ -52,6 +52,8 @@ def simplified(node: Any, columns: Types) -> Any:
             return Sql(f"TRY_CAST(trim({sql}) AS DOUBLE)", "real")
         case "todatetime", "datetime":
             return Sql(sql, "datetime")
+        case "parse_json" | "todynamic", "string":  # what is no JSON is a dynamic that holds the text
+            return Sql(f"coalesce(TRY_CAST({sql} AS JSON), to_json({sql}))", "dynamic")
         case "tobool" | "toboolean", "bool":
             return Sql(sql, "bool")
     return node

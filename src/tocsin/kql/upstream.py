@@ -104,7 +104,7 @@ def lower(text: str) -> Any:
     with _clock(_PINNED) as active:
         try:
             query = _lower(text)
-        except (KqlError, RecursionError, ValueError) as fault:
+        except (KqlError, RecursionError, ValueError, AssertionError) as fault:
             raise told(fault) from fault
         if active.moment != _PINNED:
             raise QueryError("set query_now is refused", hint="tocsin pins now() itself")
@@ -228,11 +228,14 @@ def told(fault: Exception) -> QueryError:
         line, column = (fault.span.line, fault.span.column + 1) if fault.span else (0, 0)
         what = fault.construct.removeprefix("expression:").removeprefix("operator:").removeprefix("function:")
         hint = fault.hint or ""
-        return QueryError(f"{what} is not supported", line=line, column=column, hint="" if "wave" in hint else hint)
+        hint = "" if "wave" in hint.lower() else hint
+        return QueryError(f"{what} is not supported", line=line, column=column, hint=extras.INSTEAD.get(what, hint))
     if isinstance(fault, KqlSchemaError) and (fault.hint or "").startswith("unknown table; "):
         return UnknownTable(f"there is no table '{fault.name}'", hint="put it in tables/, or name another one")
     if isinstance(fault, KqlSchemaError):
         return QueryError(f"{fault.name}: {fault.hint}" if fault.hint else f"{fault.name} is wrong here")
+    if isinstance(fault, AssertionError):  # upstream met what it does not expect
+        return QueryError("the query is not supported", hint="write functions of tables out")
     return QueryError(str(fault))
 
 

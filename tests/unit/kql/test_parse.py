@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tocsin.errors import QueryError
 from tocsin.kql import upstream
-from tocsin.kql.expressions import KEYWORDS
+from tocsin.kql.keywords import KEYWORDS
 from tocsin.kql.parse import quick
 from tocsin.kql.tokens import tokenize
 from tocsin.kql.upstream import ir

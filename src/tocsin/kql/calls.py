@@ -1,0 +1,67 @@
+"""Calls that upstream takes in fewer forms than KQL has, as calls of functions of ours (``extras``)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tocsin.errors import QueryError
+from tocsin.kql import upstream
+from tocsin.kql.schema import HIDDEN
+from tocsin.kql.trees import rebuilt
+from tocsin.kql.types import Types, type_of
+from tocsin.kql.upstream import ir
+
+REGEXES = {"extract": 0, "extract_all": 0, "replace_regex": 1, "trim": 0, "trim_start": 0, "trim_end": 0}
+"""Functions -> which argument is a regular expression."""
+
+_MOST = {"make_list": 2, "make_set": 2, "make_list_if": 3, "make_set_if": 3}
+"""Aggregates -> with how many arguments the last one says how many values are kept."""
+_SPANS = frozenset(("avg", "avgif", "sum", "sumif"))
+
+
+def adapted(node: Any) -> Any:
+    """A call in a form that upstream lacks, as one that there is; any other node as it is."""
+    if not isinstance(node, ir.FunctionCall):
+        return node
+    name, args = node.name.lower(), node.args
+    match name, args:
+        case "datetime_diff", (ir.Literal(value=str() as part), later, earlier) if part.lower() == "week":
+            return ir.FunctionCall(f"{HIDDEN}weeks", (later, earlier))
+        case "split", (text, delimiter, index):
+            picked = ir.PathAccess(ir.FunctionCall(node.name, (text, delimiter)), (ir.PathStep(index=index),))
+            return ir.FunctionCall("pack_array", (picked,))
+        case "indexof", (text, wanted, start):
+            return ir.FunctionCall(f"{HIDDEN}indexof", (text, wanted, start))
+        case "indexof", (_, _, _, *_):
+            raise QueryError(
+                "indexof() takes a text, what to look for, and where to begin", hint="substring() it first"
+            )
+    return node
+
+
+def aggregates(op: Any, columns: Types) -> Any:
+    """A ``summarize`` with the aggregates that upstream takes otherwise, under the names that KQL gives them."""
+    names: list[list[str]] = []
+    made = []
+    for number, each in enumerate(op.aggregates):
+        changed = rebuilt(each.expr, lambda node: _aggregate(node, columns))
+        if changed is not each.expr:
+            names = names or upstream.summarize_names(op, list(columns))[1]
+            each = ir.NamedExpr(changed, each.name or names[number][0])
+        made.append(each)
+    return replace(op, aggregates=tuple(made))
+
+
+def _aggregate(node: Any, columns: Types) -> Any:
+    if not isinstance(node, ir.FunctionCall) or not node.args:
+        return node
+    name = node.name.lower()
+    if len(node.args) == _MOST.get(name):
+        most = node.args[-1]
+        if not isinstance(most, ir.Literal) or most.kind not in ("long", "int"):
+            raise QueryError(f"{name}() takes a fixed number of values to keep", hint=f"{name}(x, 100)")
+        return ir.FunctionCall(f"{HIDDEN}{name}_most", node.args)
+    if name in _SPANS and type_of(node.args[0], columns) == "timespan":
+        return ir.FunctionCall(f"{HIDDEN}{name}_span", node.args)
+    return node

@@ -1,0 +1,95 @@
+"""Forms of calls that upstream lacks, against the KQL reference; and what is refused, with what to write instead."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+
+import duckdb
+import pytest
+
+from tests.unit.kql.test_constructs import SCHEMA, answer, con
+from tocsin.errors import QueryError
+from tocsin.kql import translate
+
+__all__ = ["con"]
+
+H = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("split('a,b,c', ',', 1)", ["b"]),
+        ("indexof('abcabc', 'c', 3)", 5),
+        ("indexof('abcabc', 'c', -1)", 5),
+        ("indexof('abcabc', 'a', 4)", -1),
+        ("extract('([0-9]+)', 1, 'took 42 s', typeof(long))", 42),
+        ("extract('([0-9]+)', 1, 'took long', typeof(long))", None),
+        # the reference's example: weeks begin on Sunday
+        ("datetime_diff('week', datetime(2017-10-29 00:00), datetime(2017-09-30 23:59))", 5),
+        ("datetime_diff('week', datetime(2017-09-30 23:59), datetime(2017-10-29 00:00))", -5),
+        ("datetime_utc_to_local(datetime(2026-07-01 12:00), 'Europe/Budapest')", datetime(2026, 7, 1, 14)),
+        ("datetime_local_to_utc(datetime(2026-01-01 12:00), 'Europe/Budapest')", datetime(2026, 1, 1, 11)),
+        ("set_union(dynamic([1, 2, 1]), dynamic([2, 3]))", [1, 2, 3]),
+        ("set_intersect(dynamic(['a', 'b']), dynamic(['b', 'c']))", ["b"]),
+        ("set_difference(dynamic(['a', 'b']), dynamic(['b', 'c']))", ["a"]),
+        ("url_encode('a b')", "a%20b"),
+        ("url_decode('a%20b')", "a b"),
+        ("tohex(255)", "ff"),
+        ("string_size('hé')", 3),
+        ("tostring(parse_json('not json'))", "not json"),
+        ('parse_json(\'{"a": {"b": 1}}\').a.b', 1),
+    ],
+)
+def test_scalars(con: duckdb.DuckDBPyConnection, expression: str, value: object) -> None:
+    """A value is what the reference says."""
+    _, ((got,),) = answer(con, f"print x = {expression}")
+    assert value == (json.loads(got) if isinstance(value, list) and isinstance(got, str) else got)
+
+
+@pytest.mark.parametrize(
+    ("query", "columns", "rows"),
+    [
+        ("T | summarize make_list(n, 2)", {"list_n": "dynamic"}, [([1, 2],)]),
+        ("T | summarize l = make_list_if(n, n > 1, 1)", {"l": "dynamic"}, [([2],)]),
+        ("T | summarize n = array_length(make_set(k, 2))", {"n": "long"}, [(2,)]),
+        ("T | summarize avg(t - ago(3h))", {"avg_": "timespan"}, [(H,)]),
+        (
+            "T | summarize sum(s), sumif(s, n == 2), avgif(s, n > 5)",
+            {"sum_s": "timespan", "sumif_s": "timespan", "avgif_s": "timespan"},
+            [(timedelta(days=1, hours=2, seconds=6.5), timedelta(0), None)],
+        ),
+        ("T | summarize hours = avg(t - ago(3h)) / 1h by k | where k == 'b'", None, [("b", 2.0)]),
+        ("T | sort by k asc | count as rows_", {"rows_": "long"}, [(4,)]),
+    ],
+)
+def test_aggregates(
+    con: duckdb.DuckDBPyConnection, query: str, columns: dict[str, str] | None, rows: list[object]
+) -> None:
+    """As many values as are asked for; sums and means of times are times."""
+    got, found = answer(con, query)
+    assert rows == found
+    assert columns is None or columns == got
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("T | where k matches regex '(a'", "line 1, column 27: '(a' is no regular expression"),
+        ("T | extend y = extract('[', 1, k)", "'[' is no regular expression"),
+        ("T | extend y = replace_regex(k, '(', '-')", "'(' is no regular expression"),
+        ("T | extend y = hash(k)", "hash() is not supported; hash_md5()"),
+        ("T | where rand() < 0.1", "rand() is not supported; the same events must always give the same answer"),
+        ("materialized_view('T')", "materialized_view is not supported; name the table"),
+        ("restrict access to (T); T", "restrict is not supported"),
+        ("let f = (r: (n: long)) { r | count }; f(T)", "the query is not supported"),
+        ("T | summarize make_list(n, k)", "make_list() takes a fixed number of values to keep"),
+    ],
+)
+def test_what_is_refused_says_so_before_it_runs(query: str, message: str) -> None:
+    """An error at check, not in the night when the rule meets its first row."""
+    with pytest.raises(QueryError) as refused:
+        translate(query, SCHEMA)
+    assert message in str(refused.value)
+    assert "Wave" not in str(refused.value)
