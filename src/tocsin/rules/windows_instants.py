@@ -10,8 +10,9 @@ from datetime import datetime
 from tocsin.alerts.conditions import LookKind
 from tocsin.errors import QueryError
 from tocsin.logstore.interface import CommitInfo, LogReader
+from tocsin.model.alert import Phase
 from tocsin.model.heard import Heard
-from tocsin.model.instants import TimerKind
+from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules.history import commit_rows
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule
@@ -20,6 +21,7 @@ from tocsin.rules.shapes import Trouble
 from tocsin.rules.timers import Released
 from tocsin.rules.windows import Instant, evaluate_windows, held_of
 from tocsin.rules.windows_ahead import Foreseen
+from tocsin.rules.windows_seen import of
 from tocsin.rules.windows_ticks import after, every_of, tick
 
 
@@ -72,7 +74,7 @@ def on_timers(
         if timer.kind is TimerKind.FOR:
             memory.drop_timer(timer.rule, timer.kind, timer.key)
             rule = rules.enabled.get(timer.rule)
-            if rule is not None and rule.window is not None:
+            if rule is not None and rule.window is not None and _awaited(rule, timer, memory):
                 ends[(each.at, each.commit_seq)][timer.rule].add(timer.key)
             continue
         when = Instant(at=each.at, commit_seq=each.commit_seq, kind=LookKind.TICK, waits_for=_unheard(each.at, heard))
@@ -95,6 +97,12 @@ def on_timers(
         trouble = evaluate_windows(groups, when, reader, memory, only=frozenset(wanted), instances=wanted)
         failed += _failed(trouble, rules, when)
     return failed
+
+
+def _awaited(rule: Rule, timer: Timer, memory: Memory) -> bool:
+    """Whether the end of a ``for`` is still one: an edit of meaning drops what is pending, and its end with it."""
+    state = memory.condition(rule.name, timer.key)
+    return state is not None and state.phase is Phase.PENDING and state.since + of(rule).terms.hold == timer.due
 
 
 def _released(rules: RuleSet, when: Instant, name: str, reader: LogReader, memory: Memory) -> list[Failed]:

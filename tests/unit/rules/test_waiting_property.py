@@ -98,6 +98,7 @@ class Story:
     kind: str = "as it was"
     maintenance: list[Maintenance] = field(default_factory=list)
     unevaluated: list[tuple[datetime, list[Sign]]] = field(default_factory=list)
+    stored: set[tuple[str, str, datetime]] = field(default_factory=set)
     sent: list[Sign] = field(default_factory=list)
     down: dict[str, datetime] = field(default_factory=dict)
     waiting: dict[str, list[Sign]] = field(default_factory=dict)  # what a consumer that is down has not brought yet
@@ -222,7 +223,9 @@ class Story:
         signs = [received_at(sign, self.now) for sign in signs]
         if signs:
             self.engine.store(*map(columns, signs))
-            self.unevaluated.append((self.now, signs))
+            new = [sign for sign in signs if sign.beats or sign.event.key not in self.stored]
+            self.stored |= {sign.event.key for sign in signs}
+            self.unevaluated.append((self.now, new))
 
     def _evaluate(self) -> None:
         heard = self.heard()

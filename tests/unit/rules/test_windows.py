@@ -228,6 +228,24 @@ def test_an_edit_of_meaning_drops_what_is_pending_and_words_change_nothing(engin
     assert {} == phases(one)
 
 
+def test_the_end_of_a_for_is_dropped_with_what_was_pending(engine: MakeEngine, load: Load) -> None:
+    """The rule looks on its next tick, not when a `for` of its former words would have ended."""
+    longer = many(lateness="1m", more="for: 90m").replace("every: 1m", "every: 1h").replace("over: 10m", "over: 3h")
+    one = engine(longer)
+    one.come(*failed(2))
+    until(one, "1h")
+    assert {"churn": Phase.PENDING} == phases(one)
+    one.use(load(longer.replace("for: 90m", "")))
+    until(one, "3h")
+    assert [NOON + timedelta(hours=2)] == [i.at for i in one.told()]
+    other = engine(longer.replace("90m", "30m"))
+    other.come(*failed(2))
+    until(other, "1h")
+    other.use(load(longer.replace("for: 90m", "")))
+    until(other, "3h")
+    assert [NOON + timedelta(hours=2)] == [i.at for i in other.told()]
+
+
 def test_a_rule_that_goes_takes_its_instances_along(engine: MakeEngine) -> None:
     one = engine(many())
     one.come(*failed(2))
