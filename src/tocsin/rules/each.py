@@ -132,7 +132,12 @@ def _named(model: RuleModel, columns: Mapping[str, str], faults: Faults) -> tupl
     """Columns of the table that the rule's query names."""
     when = model.when
     if model.sql:
-        faults.add(("for_each",), "does not go with `sql:`", "write the query in KQL")
+        table = model.for_each.table if model.for_each else ""
+        faults.add(
+            ("for_each",),
+            "does not go with `sql:`",
+            f"join the table: FROM … JOIN {table} ON …, with its columns in by:",
+        )
         return ()
     path: KeyPath = ("query",) if when is None else ("when", "where")
     text = model.query if when is None else when.where

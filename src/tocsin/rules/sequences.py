@@ -54,11 +54,10 @@ def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
 
 
 def sequence_query(when: When, by: tuple[str, ...]) -> str:
-    """The sequence as KQL."""
+    """The sequence as KQL. ``where`` comes only after the order is known, so rules that differ in it share all up to there."""
     quoted = ", ".join(f"'{status}'" for status in when.status or ())
     times = when.times or 1
-    said = f" | where (\n{when.where}\n)" if when.where else ""
-    few = f"RunStatusChanged | where Status in ({quoted}){said} | distinct RunId"
+    few = f"RunStatusChanged | where Status in ({quoted}) | distinct RunId"
     carried = ", ".join(
         f"{name} = take_any({name})" for name in (("RunId",) if "RunId" not in by else ()) + _CARRIED if name not in by
     )

@@ -259,6 +259,15 @@ def test_sequences_by_their_rows_number_and_span(using: Callable[..., Engine]) -
     assert 2 == len({rule.name for rule in e.rules.windows})
 
 
+def test_of_a_sequence_all_rows_share_the_query_that_finds_what_came_before(table: Loaded) -> None:
+    """A thousand rows cost a tick what one does: runs are put in order once for all."""
+    rows = [{"experiment": f"e{n}", "longest": n + 1, "team": "x"} for n in range(60)]
+    one = table(AGAIN.replace('within: "{{ longest }}h"', "within: 6h"), rows)
+    assert (60, 1) == (len(one.windows), len({rule.window.query.shape for rule in one.windows if rule.window}))
+    ((group,),) = one.window_groups.values()
+    assert 60 == len(group.rules)
+
+
 def test_the_subject_says_how_long_it_was(table: Loaded) -> None:
     """Each row has its own length, so the subject's is that of the alert."""
     assert "{{ ExperimentName or DisplayName or RunId }}: Queued or Preparing for {{ Waited }}" == (
