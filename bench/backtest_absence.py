@@ -13,6 +13,7 @@ rules:
   - {name: run-stuck, when: {status: [Queued, Preparing], in_status_for: 45m}}
   - {name: run-silent, when: {status: Running, silent_for: 10m}, severity: error}
   - {name: no-progress, when: {status: Running, unchanged: Progress, for: 1h}}
+  - {name: too-slow, when: {status: Running, duration: {above: 1.5 * p95, of: [ExperimentName], last: 30d, min_runs: 10}}}
   - name: hourly-missing
     when: {absent: {status: Completed, where: "ExperimentName == 'exp-57'"}, cron: "0 * * * *", grace: 15m}
 """
@@ -25,8 +26,9 @@ WITH runs AS (
 SELECT r, n,
   begins + to_seconds(CAST(CASE n
       WHEN 0 THEN 0 WHEN 1 THEN CASE WHEN dice = 0 THEN 5400 ELSE 60 END WHEN 2 THEN CASE WHEN dice = 0 THEN 5700 ELSE 240 END
-      WHEN 3 THEN 540 + CASE WHEN dice < 2 THEN 7200 ELSE 0 END ELSE 700 + CASE WHEN dice < 3 THEN 9000 ELSE 0 END END AS BIGINT)) AS happened,
-  to_seconds(CAST(1 + CASE WHEN hash(r * 5 + n) % 100 = 7 THEN 400 ELSE 0 END AS BIGINT)) AS late
+      WHEN 3 THEN 540 + CASE WHEN dice < 2 THEN 7200 ELSE 0 END ELSE 700 + (hash(r + 7) % 200)::BIGINT + CASE WHEN dice < 3 THEN 9000 ELSE 0 END END AS BIGINT)) AS happened,
+  to_seconds(CAST(1 + CASE WHEN hash(r * 5 + n) % 100 = 7 THEN 400 ELSE 0 END AS BIGINT)) AS late,
+  begins + to_seconds(CAST(CASE WHEN dice = 0 THEN 5700 ELSE 240 END AS BIGINT)) AS began
 FROM runs, range(5) s(n)
 WHERE NOT (dice = 3 AND n > 2 AND hash(r + 1) % 10 = 0)
 """
@@ -41,6 +43,8 @@ SELECT
   Status AS OriginalStatus, '' AS Reason, '' AS Message, '' AS ErrorCode, '' AS LogTail,
   'exp-' || (hash(r) % 200) AS ExperimentName, 'ws' AS WorkspaceName, 'training' AS RunType, 'a run' AS DisplayName,
   'gpu-' || (hash(r) % 12) AS Target, 'anna' AS TriggeringUserName, 'anna@example.org' AS OwnerEmail,
+  CASE WHEN n = 4 THEN began END AS StartTime, CASE WHEN n = 4 THEN happened END AS EndTime,
+  CASE WHEN n = 4 THEN epoch_ms(happened) - epoch_ms(began) END AS DurationMs, n = 4 AS StartDerived,
   CASE WHEN n > 1 THEN (n - 1) / 4.0 END AS Progress, '{{"env": "prod"}}' AS Tags, '{{}}' AS Properties, '' AS Url, '{{}}' AS Raw
 FROM plan
 """

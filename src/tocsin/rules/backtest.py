@@ -21,7 +21,6 @@ from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.heard import Heard
 from tocsin.model.statuses import Kind
 from tocsin.rules import backtest_absence, backtest_awaited, history
-from tocsin.rules.absence import Form
 from tocsin.rules.backtest_heard import Deaf
 from tocsin.rules.backtest_tally import Backtest, Most, Tally, Told
 from tocsin.rules.backtest_view import AsIfLive, Ledger, commit, over
@@ -69,8 +68,6 @@ def backtest(
     not read at once. ``deaf`` is when consumers are known not to have been heard; as if live nobody ever was. Only reads. Raises
     NotYet for a rule that cannot be backtested, QueryError and StoreError of the reader.
     """
-    if rule.absence is not None and rule.absence.form is Form.LONGER:
-        raise NotYet(f"{rule.name} compares runs under way with their past; such a rule cannot be backtested yet")
     if rule.each is not None:
         one = f", for example {rule.each.rules[0].name}" if rule.each.rules else ""
         raise NotYet(f"{rule.name} is one rule for each row of {rule.each.table}: name the row{one}")

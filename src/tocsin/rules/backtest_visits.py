@@ -21,6 +21,7 @@ from typing import Any
 
 from tocsin.logstore.interface import LogReader
 from tocsin.rules.absence import Absence, Form
+from tocsin.rules.backtest_usual import alike_sql, floors
 from tocsin.rules.history import listed, micros
 
 PART = 250_000
@@ -35,12 +36,13 @@ _ENDED = "('Completed', 'Failed', 'Canceled')"
 _RUNS = f"""
   SELECT RunId, FirstTime, coalesce(FirstTime, FirstSeen) AS begins, greatest(LastTime, LastSeen, FirstSeen) AS ends
   FROM Runs WHERE Status NOT IN {_ENDED} OR (greatest(LastTime, LastSeen, FirstSeen) >= make_timestamp($since::BIGINT)
-    AND greatest(LastTime, LastSeen, FirstSeen) - least(FirstTime, FirstSeen) > to_microseconds($length::BIGINT))
+    AND greatest(LastTime, LastSeen, FirstSeen) - least(FirstTime, FirstSeen) > to_microseconds($lived::BIGINT))
 """
-"""Runs of which something can be told: no deadline has passed of one that ended sooner than its length."""
+"""Runs of which something can be told: no deadline has passed of one that ended sooner than its length (``lived``)."""
 # seq, came: the commit and its T. t, key: when it happened, and its place among the events of its run; NULL of a heartbeat.
 _SIGNS = f"""
   SELECT RunId, CommitSeq AS seq, epoch_us(IngestedAt) AS came, epoch_us(TimeGenerated) AS t, Status AS s, Progress AS p,
+    epoch_us(StartTime) AS began, $like AS alike,
     coalesce(Attempt, 0)::HUGEINT * 18446744073709551616 + epoch_us(TimeGenerated)::HUGEINT * 2 + (Status IN {_ENDED})::INT AS key
   FROM RunStatusChanged SEMI JOIN chosen USING (RunId)
   WHERE TimeGenerated BETWEEN make_timestamp($first::BIGINT) AND make_timestamp($last::BIGINT)
@@ -88,17 +90,25 @@ WITH chosen AS ({_SOME}), signs AS ({_SIGNS}), line AS (
     upto AS (PARTITION BY RunId ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
 )
 SELECT RunId, seq FROM $line
-WHERE last AND next > $since::BIGINT AND status IN ($statuses) AND $from + $length::BIGINT < next
+WHERE last AND next > $since::BIGINT AND status IN ($statuses) AND $from + $for < next
 """
 _STILL = """(SELECT *, coalesce(max(CASE WHEN moves THEN t END) OVER upto, first) AS moved, bool_or(late) OVER upto AS odd FROM line
   WINDOW upto AS (PARTITION BY RunId ORDER BY seq, t ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW))"""
 _MOVES = """,
     p IS NOT NULL AND p IS DISTINCT FROM last_value(p IGNORE NULLS) OVER before AS moves,
     coalesce(p IS NOT NULL AND t <= max(CASE WHEN p IS NOT NULL THEN t END) OVER before, false) AS late"""
+_LONG = """,
+    coalesce(least(min(began) OVER upto, min(CASE WHEN s = 'Running' THEN t END) OVER upto), min(t) OVER upto) AS begun,
+    min(alike) OVER upto AS alike, max(alike) OVER upto IS DISTINCT FROM min(alike) OVER upto AS varies"""
+_USUAL = """(SELECT line.*, CASE WHEN varies THEN 0 ELSE floors.us END AS usual FROM line LEFT JOIN (
+    SELECT unnest(($alike::JSON)::VARCHAR[]) AS alike, unnest(($stretches::JSON)::BIGINT[]) AS stretch,
+      unnest(($floors::JSON)::BIGINT[]) AS us) AS floors
+  ON floors.alike = line.alike AND floors.stretch = (greatest(came, $since::BIGINT) - $since::BIGINT) // $width::BIGINT)"""
 _OTHER = "CASE WHEN list_contains(($back::JSON)::VARCHAR[], RunId) THEN first ELSE other END"
 _FROM = {
     Form.IN_STATUS: _OTHER,
     Form.SILENT: "came",
+    Form.LONGER: "begun",
     Form.UNCHANGED: f"greatest({_OTHER}, CASE WHEN odd THEN first ELSE moved END)",
 }
 """Not before which moment a deadline counts."""
@@ -123,12 +133,13 @@ def visits(
     """The runs of which ``absence`` can tell something in [since, until), each with all its commits before ``until``; in parts, each
     with the share of the history that is done with it.
     """
-    sql = _LOOKS.replace("$more", _MOVES if absence.form is Form.UNCHANGED else "")
-    sql = sql.replace("$line", _STILL if absence.form is Form.UNCHANGED else "line").replace(
-        "$from", _FROM[absence.form]
-    )
-    sql = sql.replace("$statuses", ", ".join(f"'{status}'" for status in sorted(absence.statuses)))
-    values = {"since": micros(since), "until": micros(until), "length": absence.length // _US}
+    length = absence.length // _US
+    values: dict[str, object] = {"since": micros(since), "until": micros(until), "length": length}
+    values["lived"] = length if absence.usual is None else 0  # a start that is given may lie before a run's first event
+    if absence.usual is not None:
+        values |= floors(absence.usual, log, since, until).params
+    like = alike_sql(absence.usual) if absence.usual is not None else "NULL"
+    sql, every = _looks(absence).replace("$like", like), _ALL.replace("$like", like)
     parts = list(_parts(log, values))
     for number, part in enumerate(parts, 1):
         here = {**values, **part}
@@ -139,9 +150,18 @@ def visits(
             looks.setdefault(run, set()).add(seq)
         found: dict[str, list[Visit]] = {}
         if looks:
-            for run, seq, at in _rows(log, _ALL, {**here, "runs": listed(looks)}):
+            for run, seq, at in _rows(log, every, {**here, "runs": listed(looks)}):
                 found.setdefault(run, []).append(Visit(seq, at, seq in looks[run]))
         yield found, number / len(parts)
+
+
+def _looks(absence: Absence) -> str:
+    """Which statement finds where a deadline can pass."""
+    form = absence.form
+    more, line = {Form.UNCHANGED: (_MOVES, _STILL), Form.LONGER: (_LONG, _USUAL)}.get(form, ("", "line"))
+    length = "usual" if form is Form.LONGER else "$length::BIGINT"
+    sql = _LOOKS.replace("$more", more).replace("$line", line).replace("$from", _FROM[form]).replace("$for", length)
+    return sql.replace("$statuses", ", ".join(f"'{status}'" for status in sorted(absence.statuses)))
 
 
 def _parts(log: LogReader, values: Mapping[str, object]) -> Iterator[dict[str, object]]:

@@ -6,16 +6,17 @@ that has ended. What was usual are runs that Completed in ``last``, alike in ``o
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from tocsin.config.document import KeyPath, suggest
 from tocsin.logstore.interface import LogReader
 from tocsin.model.columns import RUNS, KqlType
 from tocsin.model.statuses import TERMINAL
-from tocsin.rules.history import listed, micros
+from tocsin.rules.history import listed
 from tocsin.rules.schema import Past, When
 
 _SAID = re.compile(r"(?:(\d+(?:\.\d+)?)\s*\*\s*)?p(\d{1,2})")
@@ -91,24 +92,44 @@ def below_query(when: When, statuses: str) -> tuple[list[str], list[str]]:
     return before, after
 
 
-def usual_us(usual: Baseline, runs: Collection[str], at: datetime, hi: int, reader: LogReader) -> Mapping[str, int]:
-    """How long each of ``runs`` may take, in µs: a multiple of what was usual at ``at``; left out where too little is known."""
-    names = ", ".join(f'"{name}"' for name in usual.of)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A run of which it is asked how long it may take."""
+
+    like: tuple[str, ...]  # its values of the columns that make runs comparable
+    at_us: int  # T, µs since the epoch
+    seq: int  # the last commit that is seen
+
+
+def usual_us(usual: Baseline, asked: Mapping[str, Asked], reader: LogReader) -> Mapping[str, int]:
+    """How long each of the runs ``asked`` may take, in µs: a multiple of what was usual; left out where too little is known.
+
+    Each is compared with what had arrived by its own commit. The events themselves are read, not ``Runs``, which says how things
+    are at the head: so the answer is the same whenever it is asked, and whatever happened to those runs later.
+    """
+    names = [f'"{name}"' for name in usual.of]
+    same = "".join(f" AND e.{name} = a.{name}" for name in names)
+    like = ", ".join(f"unnest(($like{i}::JSON)::VARCHAR[]) AS {name}" for i, name in enumerate(names))
     table = reader.select(
-        f"WITH asked AS (SELECT RunId, {names} FROM Runs"
-        "  WHERE CommitSeq >= $since AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))),"
-        f" alike AS (SELECT DISTINCT {names} FROM asked),"
-        f" usual AS (SELECT {names}, quantile_cont(DurationMs, {usual.percentile / 100}) AS ms, count(*) AS n"
-        f"   FROM Runs SEMI JOIN alike USING ({names})"
-        "   WHERE Status = 'Completed' AND DurationMs IS NOT NULL AND CommitSeq <= $hi"
-        "   AND EndTime > make_timestamp($from::BIGINT)"
-        f"   GROUP BY {names})"
-        f" SELECT RunId, ms FROM asked JOIN usual USING ({names}) WHERE n >= $least",
+        "WITH asked AS (SELECT unnest(($runs::JSON)::VARCHAR[]) AS run, unnest(($at::JSON)::BIGINT[]) AS t,"
+        f"   unnest(($seq::JSON)::BIGINT[]) AS seq, {like}),"
+        f" instants AS (SELECT DISTINCT t, seq, {', '.join(names)} FROM asked),"
+        " ended AS (SELECT RunId, CommitSeq, TimeGenerated, coalesce(EndTime, TimeGenerated) AS ends, DurationMs,"
+        f"   {', '.join(names)} FROM RunStatusChanged"
+        "   WHERE Status = 'Completed' AND DurationMs IS NOT NULL AND CommitSeq <= $hi),"
+        f" past AS (SELECT a.t, a.seq, {', '.join('a.' + name for name in names)}, arg_max(e.DurationMs, e.TimeGenerated) AS ms"
+        "   FROM instants AS a JOIN ended AS e ON e.CommitSeq <= a.seq AND e.ends > make_timestamp(a.t - $last::BIGINT)"
+        f"{same} GROUP BY a.t, a.seq, {', '.join('a.' + name for name in names)}, e.RunId),"
+        f" usual AS (SELECT t, seq, {', '.join(names)}, quantile_cont(ms, {usual.percentile / 100}) AS ms FROM past"
+        f"   GROUP BY t, seq, {', '.join(names)} HAVING count(*) >= $least)"
+        f" SELECT run, ms FROM asked JOIN usual USING (t, seq, {', '.join(names)})",
         {
-            "runs": listed(runs),
-            "since": reader.since(runs),
-            "hi": hi,
-            "from": micros(at - usual.last),
+            "runs": listed(asked),
+            "at": json.dumps([each.at_us for each in asked.values()]),
+            "seq": json.dumps([each.seq for each in asked.values()]),
+            **{f"like{i}": listed(each.like[i] for each in asked.values()) for i in range(len(names))},
+            "hi": max(each.seq for each in asked.values()),
+            "last": usual.last // timedelta(microseconds=1),
             "least": usual.min_runs,
         },
     )

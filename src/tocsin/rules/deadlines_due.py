@@ -20,7 +20,7 @@ from tocsin.logstore.interface import LogReader
 from tocsin.model.heard import Heard, Span
 from tocsin.rules import clocks, history
 from tocsin.rules.absence import Form
-from tocsin.rules.baselines import Baseline, usual_us
+from tocsin.rules.baselines import Asked, Baseline, usual_us
 from tocsin.rules.deadlines_few import Past
 from tocsin.rules.deadlines_runs import AsOf, Fact, beats_of, rows_of, runs_at
 from tocsin.rules.rule import Rule
@@ -90,13 +90,23 @@ def _usual(
     pairs: Sequence[tuple[Rule, str]], whens: Mapping[str, When], reader: LogReader
 ) -> dict[tuple[str, str], int]:
     """How long runs may take, in µs. Rules that compare alike ask once."""
-    alike: dict[tuple[Baseline, When], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    alike: dict[Baseline, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for rule, run in pairs:
         if rule.absence is not None and rule.absence.usual is not None:
-            alike[(rule.absence.usual, whens[run])][rule.name].add(run)
+            alike[rule.absence.usual][rule.name].add(run)
     found: dict[tuple[str, str], int] = {}
-    for (usual, when), by_rule in alike.items():
-        lengths = usual_us(usual, set().union(*by_rule.values()), when.at, when.seq, reader)
+    for usual, by_rule in alike.items():
+        as_of = {run: whens[run].seq for run in set().union(*by_rule.values())}
+        rows = runs_at(reader, as_of).rows(reader, as_of.keys(), usual.of)
+        asked = {
+            run: Asked(
+                like=tuple(str(row[name] or "") for name in usual.of),
+                at_us=history.micros(whens[run].at),
+                seq=whens[run].seq,
+            )
+            for run, row in rows.items()
+        }
+        lengths = usual_us(usual, asked, reader) if asked else {}
         found |= {(name, run): lengths[run] for name, runs in by_rule.items() for run in runs if run in lengths}
     return found
 
