@@ -108,6 +108,7 @@ moments = st.lists(
         st.tuples(st.just("reload"), st.tuples(st.integers(0, 2), st.sampled_from(sorted(ENDS)), st.integers(1, 3))),
         st.tuples(st.just("outage"), st.sampled_from(CONSUMERS)),
         st.tuples(st.just("heard"), st.sampled_from(CONSUMERS)),
+        st.tuples(st.just("nearer"), st.tuples(st.sampled_from(CONSUMERS), st.sampled_from((30, 290, 400, 1000)))),
     ),
     min_size=4,
     max_size=25,
@@ -133,7 +134,7 @@ class Story:
     stored: set[tuple[str, datetime]] = field(default_factory=set)
     commits: list[tuple[datetime, list[Row]]] = field(default_factory=list)  # not evaluated yet
     down: dict[str, datetime] = field(default_factory=dict)
-    waiting: dict[str, list[MappedEvent]] = field(default_factory=dict)
+    waiting: dict[str, list[tuple[datetime, MappedEvent]]] = field(default_factory=dict)  # said meanwhile, and when
     crashes: int = -1  # so many transactions are still written; -1: all
     state: SqliteState | None = None
 
@@ -236,19 +237,26 @@ class Story:
 
     def heard(self, name: str) -> None:
         if name in self.down:
-            waiting = self.waiting.pop(name, [])
-            half = len(waiting) // 2
-            self._store([(name, event) for event in waiting[:half]])
+            self.nearer((name, 1))
             self.look(1)
-            self._store([(name, event) for event in waiting[half:]])
+            self._store([(name, event) for _, event in self.waiting.pop(name, [])])
             del self.down[name]
+
+    def nearer(self, which: tuple[str, int]) -> None:
+        """What it said in the next so many seconds has come; its watermark says so."""
+        name, seconds = which
+        if name in self.down:
+            mark = self.down[name] = min(self.down[name] + seconds * SECOND, self.now)
+            waiting = self.waiting.pop(name, [])
+            self.waiting[name] = [(at, event) for at, event in waiting if at > mark]
+            self._store([(name, event) for at, event in waiting if at <= mark])
 
     # -- how events come -----------------------------------------------------------------------------------------------
 
     def _bring(self, events: Sequence[tuple[str, MappedEvent]]) -> None:
         for name, event in events:
             if name in self.down:
-                self.waiting.setdefault(name, []).append(event)
+                self.waiting.setdefault(name, []).append((self.now, event))
         self._store([(name, event) for name, event in events if name not in self.down])
 
     def _store(self, events: Sequence[tuple[str, MappedEvent]]) -> None:
