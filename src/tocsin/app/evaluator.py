@@ -258,7 +258,7 @@ class Evaluator:
             self._timers = TimerTable(self._state.timers())
         self._rules = rules
         self._exporter.use(rules, self._view.conditions)
-        for rule in (*rules.windows, *rules.opening):
+        for rule in (*rules.windows, *rules.opening, *rules.absences, *rules.awaiting):
             self._count_firing(Outcome(conditions=tuple(self._view.conditions(rule.name).values())))
         self._arm()
         self.errors = {name: text for name, text in self.errors.items() if name in rules.enabled}
