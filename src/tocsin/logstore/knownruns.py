@@ -73,15 +73,13 @@ class KnownRuns:
     def _stored(self, con: duckdb.DuckDBPyConnection) -> Iterator[PackedKeys]:
         """The keys of all runs of the store."""
         ((upto,),) = con.execute("SELECT keys_upto FROM tocsin.meta").fetchall()
-        moved = (
-            f"SELECT {HASH_SQL} AS hash, coalesce(CommitSeq, 0) AS seq FROM tocsin.runs"
-            f" WHERE CommitSeq > {upto} OR CommitSeq IS NULL"
-        )
-        with contextlib.suppress(ValueError):  # a tool that rewrote the file may have lost the order
-            saved = PackedKeys(self._keys_of(con, _SAVED))
-            newer = PackedKeys(self._keys_of(con, f"{moved} ORDER BY ALL"))
-            if len(newer) <= max(UNSAVED, len(saved) // 10):
-                yield from (saved, newer)
+        moved = f"FROM tocsin.runs WHERE CommitSeq > {upto} OR CommitSeq IS NULL"
+        ((many, saved),) = con.execute(f"SELECT (SELECT count(*) {moved}), count(*) FROM tocsin.run_keys").fetchall()
+        if many <= max(UNSAVED, saved // 10):
+            with contextlib.suppress(ValueError):  # a tool that rewrote the file may have lost the order
+                yield PackedKeys(self._keys_of(con, _SAVED))
+                newer = f"SELECT {HASH_SQL} AS hash, coalesce(CommitSeq, 0) AS seq {moved} ORDER BY ALL"
+                yield PackedKeys(self._keys_of(con, newer))
                 return
         save(con)
         yield PackedKeys(self._keys_of(con, _SAVED))
