@@ -208,6 +208,13 @@ def runs_at(reader: LogReader, as_of: AsOf) -> RunsAt:
         f"SELECT {_NAMES} FROM Runs"
         " WHERE CommitSeq >= $some_since AND RunId IN (SELECT unnest(($some_runs::JSON)::VARCHAR[]))"
     )
+    if len(as_of) <= FEW:
+        whole = {row["RunId"]: row for row in reader.select(sql, params).to_pylist()}
+        moved = {run: _fact(row) for run, row in whole.items() if row["CommitSeq"] > as_of[run]}
+        folded = _fold(reader, {run: as_of[run] for run in moved}, moved) if moved else []
+        return _given(
+            {run: row for run, row in whole.items() if run not in moved} | {row["RunId"]: row for row in folded}
+        )
     known, later = dict[str, Fact](), dict[str, Fact]()
     for fact, seq in _facts(reader, sql, params):
         (later if seq > as_of[fact.run] else known)[fact.run] = fact
