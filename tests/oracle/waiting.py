@@ -36,6 +36,7 @@ class Waits:
     form: str  # in_status_for, silent_for, unchanged
     statuses: frozenset[str]
     length: timedelta
+    experiment: str = ""  # '' for any
     tell_within: timedelta = timedelta(hours=24)
     repeat: timedelta = REPEAT
     closes: timedelta | None = None  # `resolve: {after: …}`
@@ -292,7 +293,7 @@ class Waiting:
         """When its time is up, as things stand; None where the run is not waited for."""
         still = [(p.begin, p.until) for p in (self._pauses if pauses is None else pauses) if p.stops(name, run)]
         line = counting(self._events(run))
-        if not line or line[-1].status not in rule.statuses:
+        if not line or line[-1].status not in rule.statuses or rule.experiment not in ("", line[-1].experiment):
             return None
         since = begin(line, rule.statuses)
         if rule.form == "in_status_for":

@@ -15,6 +15,8 @@ rules:
   - {name: alone, when: {status: Queued, in_status_for: 20m}}
   - {name: silent, when: {status: Running, silent_for: 10m}}
   - {name: still, when: {status: [Running, Queued], unchanged: Progress, for: 1h}, tell_within: 2h}
+  - {name: in-churn, when: {status: [Queued, Preparing, Running], in_status_for: 25m, where: "ExperimentName == 'churn'"}}
+  - {name: churn-silent, when: {status: [Running, Queued], silent_for: 25m, where: "ExperimentName == 'churn'"}}
   - name: hourly
     when: {absent: {status: Completed, where: "ExperimentName == 'nightly'"}, cron: "0 */2 * * *", grace: 20m}
   - name: from-b
@@ -31,7 +33,9 @@ OTHER: dict[str, Callable[[str], str]] = {
     "cosmetic": lambda text: text.replace("name: stuck,", "name: stuck, severity: critical, summary: again,"),
     "longer": lambda text: text.replace("in_status_for: 45m", "in_status_for: 90m").replace("20m}}", "15m}}"),
     "fewer": lambda text: text.replace("[Queued, Preparing]", "Preparing").replace("silent_for: 10m", "silent_for: 30m"),
-    "other word": lambda text: text.replace("absent: {status: Completed", "absent: {status: Failed"),
+    "other word": lambda text: text.replace("absent: {status: Completed", "absent: {status: Failed").replace(
+        "in_status_for: 25m, where: \"ExperimentName == 'churn'", "in_status_for: 25m, where: \"ExperimentName == 'nightly'"
+    ),
     "more grace": lambda text: text.replace("grace: 20m", "grace: 50m").replace("resolve: {after: 2h}", "resolve: {after: 3h}"),
     "other times": lambda text: text.replace('"0 */2 * * *"', '"0 */4 * * *"').replace("silent_for: 15m", "silent_for: 25m"),
     "as it was": lambda text: text,
@@ -47,6 +51,13 @@ def oracles(kind: str) -> dict[str, Waits]:
         "still": Waits(
             form="unchanged", statuses=frozenset({"Running", "Queued"}), length=HOUR, tell_within=2 * HOUR
         ),
+        "in-churn": Waits(
+            form="in_status_for", statuses=frozenset({"Queued", "Preparing", "Running"}), length=25 * MINUTE,
+            experiment="churn",
+        ),
+        "churn-silent": Waits(
+            form="silent_for", statuses=frozenset({"Running", "Queued"}), length=25 * MINUTE, experiment="churn"
+        ),
         "long": Waits(
             form="in_status_for", statuses=frozenset({"Running"}), length=30 * MINUTE, repeat=50 * MINUTE, tells_end=False
         ),
@@ -59,6 +70,8 @@ def oracles(kind: str) -> dict[str, Waits]:
         rules["shut"] = replace(rules["shut"], closes=3 * HOUR)
     if kind == "other times":
         rules["shut"] = replace(rules["shut"], length=25 * MINUTE)
+    if kind == "other word":
+        rules["in-churn"] = replace(rules["in-churn"], experiment="nightly")
     if kind == "longer":
         rules["stuck"] = replace(rules["stuck"], length=90 * MINUTE)
         rules["alone"] = replace(rules["alone"], length=15 * MINUTE)
