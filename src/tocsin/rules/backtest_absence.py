@@ -15,7 +15,7 @@ down, its broker was away): there its watermark stood at the span's begin, and t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
@@ -24,6 +24,7 @@ from tocsin.logstore.interface import LogReader
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import deadlines_judge, deadlines_reckon
 from tocsin.rules.backtest_heard import Deaf, Silences
+from tocsin.rules.backtest_limits import Limited
 from tocsin.rules.backtest_view import Ledger
 from tocsin.rules.backtest_visits import Visit, visits
 from tocsin.rules.deadlines_due import When
@@ -60,15 +61,20 @@ def play(
 
     ``part_done`` is told which share is done. Raises QueryError and StoreError of the reader.
     """
-    assert rule.absence is not None
+    waits = rule.absence
+    assert waits is not None
+    limited = Limited(rule, take) if rule.limit is not None else None
+    rule, take = (rule, take) if limited is None else (replace(rule, limit=None), limited)
     waiting: dict[str, Sequence[Visit]] = {}
-    for found, share in visits(log, rule.absence, since, until):
+    for found, share in visits(log, waits, since, until):
         waiting.update(found)
         while len(waiting) >= TOGETHER or (share == 1 and waiting):
             some = {run: waiting.pop(run) for run in list(islice(waiting, TOGETHER))}
             if not _Walk(rule, log, since, until, Silences(deaf), take).forward(some):
                 return
         part_done(share)
+    if limited is not None:
+        limited.finish()
 
 
 @dataclass(slots=True)

@@ -1,13 +1,16 @@
 """`limit`: the first are told singly, the others wait for one digest, and all are recorded."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
-from tests.unit.rules.conftest import Engine, Load, Loaded
+from tests.unit.rules.conftest import NOON, Engine, Load, Loaded
+from tocsin.config.durations import parse_duration
 from tocsin.errors import ContentError
 from tocsin.model.alert import Phase, Why
 from tocsin.model.intent import IntentKind
+from tocsin.rules.backtest import backtest
 from tocsin.rules.testing import run_tests
 
 Make = Callable[..., Engine]
@@ -230,3 +233,23 @@ def test_what_is_wrong_is_said(load: Load, limit: str, says: str) -> None:
         with pytest.raises(ContentError) as caught:
             load(text)
         assert says in str(caught.value)
+
+
+WAITS = f"rules:\n  - {{name: stuck, when: {{status: Queued, in_status_for: 5m}}, {LIMIT}, repeat_every: 20m}}\n"
+
+
+@pytest.mark.parametrize("text", [WAITS, WAITS.replace("in: 1h", "in: 1h, then: drop"), RESOLVES, WINDOW])
+def test_a_backtest_counts_as_live_operation_does(text: str, engine: Make) -> None:
+    """Alerts count in the order in which they are told, whatever of the history is looked at together."""
+    one = engine(text)
+    for n in range(7):
+        one.at(f"{n * 11}m").store({**fail(n % 5), "Status": "Queued" if text.startswith(WAITS[:40]) else "Failed"})
+        for minute in range(n * 11, n * 11 + 11):
+            one.at(f"{minute}m").tick()
+    one.at("78m").come(well())
+    one.tick()
+    said = [i for e in one.evaluations for i in e.outcome.intents if not i.limited]
+    (rule,) = one.rules.rules.values()
+    found = backtest(rule, one.log, NOON, NOON + parse_duration("79m"), clock=one.clock)
+    assert Counter(str(i.kind) for i in said) == Counter(found.by_kind)
+    assert sum(t.reason is Why.LIMITED for e in one.evaluations for t in e.outcome.transitions) == found.limited

@@ -1,0 +1,57 @@
+"""A rule's limit over what a backtest found of runs that were taken forward apart: alerts count in the order in which they were told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tocsin.model.alert import Phase, Transition, Why, instance_key
+from tocsin.model.intent import Intent, IntentKind
+from tocsin.rules import limits
+from tocsin.rules.backtest_view import Ledger
+from tocsin.rules.evaluate import Evaluation
+from tocsin.rules.memory import Memory
+from tocsin.rules.rule import Rule
+from tocsin.state.interface import Outcome
+
+_SHOWN = ("ExperimentName", "Message")
+"""What a backtest shows of an event besides what its alert carries."""
+
+
+@dataclass(slots=True)
+class Limited:
+    """Takes what evaluations of a rule without its limit decided, in any order; hands it on, as its limit lets it, by ``finish``."""
+
+    rule: Rule
+    take: Callable[[Evaluation], bool]
+    found: list[Intent] = field(default_factory=list)
+
+    def __call__(self, evaluation: Evaluation) -> bool:
+        """Take it. Returns whether the rule works on."""
+        for intent in evaluation.outcome.intents:
+            of_limit = {name: intent.event.get(name) for name in (self.rule.limit.per if self.rule.limit else ())}
+            shown = {name: intent.event.get(name, "") for name in _SHOWN}
+            self.found.append(replace(intent, event={**of_limit, **shown}, data={}, rows=()))
+        return self.take(replace(evaluation, outcome=replace(evaluation.outcome, intents=())))
+
+    def finish(self) -> None:
+        """All runs have been taken forward."""
+        memory = Memory(Ledger([]))
+        beyond: dict[tuple[str, str], limits.Beyond] = {}
+        for intent in sorted(self.found, key=lambda i: (i.at, i.run_id, i.ordinal)):
+            alert = (instance_key(intent.instance), intent.occurrence)
+            held = limits.tell(
+                self.rule.name, self.rule.limit, intent, self.rule.info, memory, beyond=beyond.get(alert, False)
+            )
+            if intent.kind is IntentKind.FIRED:
+                beyond[alert] = held
+                if held:
+                    memory.transitions.append(_limited(intent))
+        self.take(Evaluation(outcome=Outcome(intents=tuple(memory.intents), transitions=tuple(memory.transitions))))
+
+
+def _limited(intent: Intent) -> Transition:
+    return Transition(
+        rule=intent.rule, instance=intent.instance, occurrence=intent.occurrence, before=Phase.NONE, after=Phase.FIRING,
+        reason=Why.LIMITED, severity=intent.severity, run_id=intent.run_id, commit_seq=intent.commit_seq, at=intent.at,
+    )  # fmt: skip
