@@ -68,7 +68,7 @@ def on_commits(
             reckon(families, whens, {}, reader, memory, heard, trouble)
     runs, when = iter(news), When(last.seq, last.ingested_at)
     while some := list(islice(runs, TOGETHER)):
-        reckon(families, dict.fromkeys(some, when), news, reader, memory, heard, trouble)
+        reckon(families, dict.fromkeys(some, when), news, reader, memory, heard, trouble, left)
     return trouble
 
 
