@@ -59,7 +59,13 @@ class Remote:
 
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url
-        self.client: httpx.Client = httpx.Client(base_url=url, headers=headers, timeout=120, trust_env=False)
+        self.client: httpx.Client = httpx.Client(
+            base_url=url,
+            headers=headers,
+            timeout=120,
+            trust_env=False,
+            verify=not url.startswith("http:"),  # else it reads a bundle of certificates that nobody asks for
+        )
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         """One request. Raises TocsinError for what is refused, but 404."""
