@@ -104,12 +104,23 @@ def _judge_all(
         {name: rules[name] for name, _ in told}, touched & told.keys(), told.keys(), enders, after, hi, reader, trouble
     )
     ends: list[_End] = []
+    open_ = _open({name for name, _ in told}, memory)
     for pair in sorted(told):
         if pair[0] not in trouble.rules:
-            ends += _judge(rules[pair[0]], pair[1], told[pair], look, times, reader, memory)
+            ends += _judge(rules[pair[0]], pair[1], told[pair], open_[pair], look, times, reader, memory)
     rows = whole_rows(reader, [(e.opened.event, e.opened.commit_seq) for e in ends])
     for end in sorted(ends, key=lambda e: (e.at, e.commit_seq, e.opened.rule, e.opened.run_id, e.opened.occurrence)):
         _tell_end(end, rows.get(end.opened.event, {}), memory)
+
+
+def _open(rules: Iterable[str], memory: Memory) -> dict[Pair, dict[EventKey, Opened]]:
+    """What is open of ``rules``, by rule and run: read once, since thousands may be open."""
+    found: dict[Pair, dict[EventKey, Opened]] = defaultdict(dict)
+    for rule in rules:
+        for state in memory.conditions(rule).values():
+            if opened := opened_of(state):
+                found[(rule, opened.run_id)][opened.event] = opened
+    return found
 
 
 def _look(
@@ -167,16 +178,16 @@ def _judge(
     rule: Rule,
     run: str,
     told: Sequence[Occurrence],
+    open_: dict[EventKey, Opened],
     look: _Look,
     times: Mapping[int, datetime],
     reader: LogReader,
     memory: Memory,
 ) -> list[_End]:
-    """Go through a run's stretches after each commit that can have changed something."""
+    """Go through a run's stretches after each commit that can have changed something; ``open_`` are its alerts."""
     ending, hits, events = ending_of(rule), look.hits.get((rule.name, run), {}), look.events.get(run, ())
     same = {key: _same(ending, look.values, run, key) for key in hits}
     relevant = {e.commit_seq for e in events} | look.enders.commits(ending, set(same.values()))
-    open_ = {o.event: o for s in memory.conditions(rule.name).values() if (o := opened_of(s)) and o.run_id == run}
     seen = list(told)
     ends: list[_End] = []
     for seq in sorted(relevant & times.keys() if len(times) > 1 else times.keys()):
