@@ -129,7 +129,7 @@ def hold(letter: Letter, until: datetime, press: Press, now: datetime) -> Delive
     line = {
         "title": _ended(intent, subject),
         "name": run_name(intent.event),
-        "cause": RECOVERED if intent.kind is IntentKind.RESOLVED else why,
+        "cause": RECOVERED if intent.kind is IntentKind.RESOLVED else why or waiting.cause(intent),
         "severity": intent.severity.word,
         "rule": intent.rule,
         "experiment": one_line(str(intent.event.get("ExperimentName") or ""), 200),

@@ -45,6 +45,16 @@ def fields(intent: Intent) -> dict[str, object]:
     }
 
 
+def cause(intent: Intent) -> str:
+    """What is wrong, in a few words that many alerts share; '' where the rule waits for nothing."""
+    statuses = _statuses(intent)
+    words = {
+        IN_STATUS: f"still {statuses}", SILENT: "nothing heard", UNCHANGED: "no progress",
+        LONGER: "running longer than usual", ABSENT: f"not {statuses}" if statuses else "nothing came",
+    }  # fmt: skip
+    return words.get(form_of(intent), "")
+
+
 def _day_clock(t: datetime, now: datetime, zone: ZoneInfo) -> str:
     """``06:00`` of these days; another day with its date. A subject stays as it is, so it says nothing like yesterday."""
     far = abs(now - t) > timedelta(hours=20)

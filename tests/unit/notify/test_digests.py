@@ -128,3 +128,18 @@ def test_an_end_goes_to_those_who_got_the_digest_by_one_of_its_own(house: Make) 
     here.drain()
     digest, over = wire.sent
     assert (digest.address, "run-failed: 2 recovered of 2 runs") == (over.address, over.subject)
+
+
+def test_alerts_of_a_rule_that_waits_say_what_for(house: Make) -> None:
+    """Nobody gave a reason for what did not happen."""
+    wire = Wire()
+    here = house(wire)
+    made = replace(beyond(1, Message="", Reason=""), why=Why.DEADLINE)
+    waits = {**made.data, "waits": "in_status_for", "statuses": ["Queued", "Preparing"], "since": NOW.isoformat()}
+    here.tell(replace(made, data=waits))
+    here.drain()
+    here.clock.advance(DAY)
+    here.drain()
+    text = text_of(wire.sent[0])
+    assert "1 × still Queued or Preparing" in text
+    assert "this one waited." in text
