@@ -31,6 +31,8 @@ def adapted(node: Any) -> Any:
         case "split", (text, delimiter, index):
             picked = ir.PathAccess(ir.FunctionCall(node.name, (text, delimiter)), (ir.PathStep(index=index),))
             return ir.FunctionCall("pack_array", (picked,))
+        case "strrep", (text, times):
+            return ir.FunctionCall(f"{HIDDEN}strrep", (text, times))
         case "indexof", (text, wanted, start):
             return ir.FunctionCall(f"{HIDDEN}indexof", (text, wanted, start))
         case "indexof", (_, _, _, *_):
@@ -38,6 +40,15 @@ def adapted(node: Any) -> Any:
                 "indexof() takes a text, what to look for, and where to begin", hint="substring() it first"
             )
     return node
+
+
+def bounded(source: Any) -> Any:
+    """A ``range`` that ends with an error where it would give too many values. Raises for one of fractions."""
+    kinds = {type_of(bound, {}) for bound in (source.start, source.stop, source.step)}
+    if "real" in kinds:  # upstream would round them
+        raise QueryError("range takes whole numbers or times", hint=f"extend {source.name} = {source.name} * 0.5")
+    name = "until_time" if kinds & {"datetime", "timespan"} else "until_number"
+    return replace(source, stop=ir.FunctionCall(HIDDEN + name, (source.start, source.stop, source.step)))
 
 
 def aggregates(op: Any, columns: Types) -> Any:

@@ -31,6 +31,11 @@ _INDEX = (
     "list_transform([greatest(0, CASE WHEN {2} < 0 THEN length({0}) + {2} ELSE {2} END)], lambda _at: "
     "CASE strpos(substr({0}, _at + 1), {1}) WHEN 0 THEN -1 ELSE strpos(substr({0}, _at + 1), {1}) - 1 + _at END)[1]"
 )
+MOST_VALUES, MOST_REPEATS, LONGEST = 1_000_000, 1024, 1 << 20
+"""What a query may make out of nothing: values of a range, repeats of a text, characters of what is repeated. DuckDB's own limits
+on memory and time do not hold within one value.
+"""
+_TOO_MANY = f"error('a range gives at most {MOST_VALUES:,} values: take a longer step')"
 _BINNED = "CAST(floor((epoch_us({0}) - epoch_us({2})) / epoch_us({1})) * epoch_us({1}) AS BIGINT)"
 
 # Least squares over y at x = 1, 2, …; variances divide by n - 1, as the reference's example does. Nothing for fewer than two.
@@ -92,6 +97,18 @@ SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
     "__tocsin_number": ("row_number() OVER ()", (0,)),
     "__tocsin_rank_asc": ("row_number() OVER (PARTITION BY {0} ORDER BY {1} ASC NULLS FIRST)", (2,)),
     "__tocsin_rank_desc": ("row_number() OVER (PARTITION BY {0} ORDER BY {1} DESC NULLS LAST)", (2,)),
+    "__tocsin_strrep": (
+        f"repeat({{0}}, CAST(greatest(0, least({{1}}, {MOST_REPEATS}, {LONGEST} // greatest(1, length({{0}})))) AS BIGINT))",
+        (2,),
+    ),
+    "__tocsin_until_number": (
+        f"(CASE WHEN ({{1}} - {{0}}) / {{2}} > {MOST_VALUES} THEN {_TOO_MANY} ELSE {{1}} END)",
+        (3,),
+    ),
+    "__tocsin_until_time": (
+        f"(CASE WHEN (epoch_us({{1}}) - epoch_us({{0}})) / epoch_us({{2}}) > {MOST_VALUES} THEN {_TOO_MANY} ELSE {{1}} END)",
+        (3,),
+    ),
     "__tocsin_weeks": (f"CAST(({_SUNDAY % (0, 0)} - {_SUNDAY % (1, 1)}) // 604800000000 AS BIGINT)", (2,)),
 }
 """Name -> template and numbers of arguments."""

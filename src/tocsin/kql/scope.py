@@ -9,7 +9,7 @@ from typing import Any
 from tocsin.errors import QueryError, UnknownTable
 from tocsin.kql import markers, upstream, windows
 from tocsin.kql.bounds import MAX_READS, check_size, check_tree, expression_size
-from tocsin.kql.calls import REGEXES
+from tocsin.kql.calls import REGEXES, bounded
 from tocsin.kql.coerce import coerced, truth
 from tocsin.kql.describe import regex_fault
 from tocsin.kql.extras import INSTEAD
@@ -95,7 +95,8 @@ class Pass:
             case ir.DataTable(columns=columns):
                 return self._nested(source, {}, tables), {name: _plain(kind) for name, kind in columns}
             case ir.RangeSource() | ir.PrintSource():
-                rebuilt = self._nested(source, {}, tables)
+                made = bounded(source) if isinstance(source, ir.RangeSource) else source
+                rebuilt = self._nested(made, {}, tables)
                 check_size(rebuilt)
                 names = upstream.source_columns(source, tables)
                 if isinstance(source, ir.PrintSource):

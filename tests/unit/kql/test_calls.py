@@ -74,8 +74,53 @@ def test_aggregates(
 
 
 @pytest.mark.parametrize(
+    "query",
+    [
+        "range i from 1 to 3000000000 step 1 | count",
+        "range i from 1 to 5 step 0",
+        "range t from ago(20d) to now() step 1s | count",
+        "T | make-series c = count() on t from ago(900d) to now() step 1s",
+        "T | extend y = toscalar(range i from 1 to 30000000 step 1 | count)",
+    ],
+)
+def test_a_range_of_millions_is_an_error(con: duckdb.DuckDBPyConnection, query: str) -> None:
+    """It is one value to DuckDB, which neither its memory limit nor an interrupt stops: it would end the process."""
+    with pytest.raises(duckdb.Error, match="a range gives at most 1,000,000 values"):
+        answer(con, query)
+
+
+@pytest.mark.parametrize(
+    ("expression", "length"),
+    [
+        ("strrep('ab', 3)", 6),
+        ("strrep('0123456789', 1000000000)", 10_240),
+        ("strrep(strrep(strrep('x', 1024), 1024), 1024)", 1 << 20),
+        ("strrep('x', -1)", 0),
+    ],
+)
+def test_a_text_is_repeated_within_reason(con: duckdb.DuckDBPyConnection, expression: str, length: int) -> None:
+    """KQL repeats at most 1,024 times; repeats of repeats end at a million characters."""
+    assert [(length,)] == answer(con, f"print n = strlen({expression})")[1]
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("range i from 5 to 1 step -2", [(5,), (3,), (1,)]),
+        ("range i from 1 to 1000000 step 1 | count", [(1_000_000,)]),
+        ("range t from ago(2h) to now() step 1h | count", [(3,)]),
+        ("let n = toscalar(T | count); range i from 1 to n step 1 | count", [(4,)]),
+    ],
+)
+def test_other_ranges_are_as_they_were(con: duckdb.DuckDBPyConnection, query: str, rows: list[object]) -> None:
+    """Both ends included, backwards too."""
+    assert rows == answer(con, query)[1]
+
+
+@pytest.mark.parametrize(
     ("query", "message"),
     [
+        ("range x from 1.0 to 2.0 step 0.5", "range takes whole numbers or times"),
         ("T | where k matches regex '(a'", "line 1, column 27: '(a' is no regular expression"),
         ("T | extend y = extract('[', 1, k)", "'[' is no regular expression"),
         ("T | extend y = replace_regex(k, '(', '-')", "'(' is no regular expression"),
