@@ -250,7 +250,12 @@ _events: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, phases=(Phase_.explicit, Phase_.generate), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15,
+    deadline=None,
+    phases=(Phase_.explicit, Phase_.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(events=_events, which=st.sampled_from(("both", "closes")))
 def test_many_commits_at_once_tell_what_they_tell_one_by_one(
     events: list[dict[str, Any]], which: str, rules: Rules

@@ -132,6 +132,23 @@ def test_what_fires_waits_for_nobody(engine: MakeEngine) -> None:
     assert 1 == len(until(one, "2m").told())
 
 
+def test_a_release_is_no_tick_for_others(engine: MakeEngine) -> None:
+    """Between the ticks of 18:00 and 19:00 what waited ends; that another held by then counts for no tick of it."""
+    one = engine(many(more="for: 2 of 3"))
+    one.come(*failed(2))
+    until(one, "9m")
+    one.come(*failed(1, RunId="well", Status="Completed"))
+    until(one, "17m30s")
+    one.come(*failed(1, RunId="well2", Status="Completed"), *failed(2, "rank"))
+    one.watermarks = {"test": NOON + timedelta(minutes=9, seconds=30)}
+    one = until(one, "18m")
+    one.at("18m30s").watermarks = None
+    one.tick()
+    assert ["churn"] == [i.instance["ExperimentName"] for i in one.told()]
+    assert 0 == one.held()
+    assert [NOON + timedelta(minutes=19)] == [i.at for i in until(one, "20m").told()[1:]]
+
+
 def test_a_late_event_that_comes_while_it_waits_keeps_it(engine: MakeEngine) -> None:
     """After an outage nothing false is told: neither an end nor a second beginning."""
     one = engine(many())
