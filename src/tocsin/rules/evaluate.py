@@ -221,14 +221,18 @@ def _timers(
     if kind is TimerKind.CLOSE:
         waiting = {r.timer.rule: rule for r in released if (rule := rules.enabled.get(r.timer.rule)) and rule.absence}
         deadlines_judge.on_wakes([r for r in released if r.timer.rule in waiting], waiting, reader, memory, heard)
-        rows = {
-            r.timer.rule: rule for r in released if (rule := rules.enabled.get(r.timer.rule)) and rule.kind is Kind.ROW
-        }
-        opened = [
-            r for r in released if r.timer.rule in rows and "sweep" not in r.timer.data
-        ]  # else it is of its memory
-        recovery_timers.on_wakes(opened, rows, reader, memory, heard)
-        released = [r for r in released if r.timer.rule not in waiting and r not in opened]
+        open_, others = list[Released](), list[Released]()
+        rows: dict[str, Rule] = {}
+        for each in released:
+            rule = rules.enabled.get(each.timer.rule)
+            # one with "sweep" is of what a rule has counted of a parent, not of an alert
+            if rule is not None and rule.kind is Kind.ROW and "sweep" not in each.timer.data:
+                rows[rule.name] = rule
+                open_.append(each)
+            elif each.timer.rule not in waiting:
+                others.append(each)
+        recovery_timers.on_wakes(open_, rows, reader, memory, heard)
+        released = others
     for each in released:
         rule = rules.enabled.get(each.timer.rule)
         if kind is TimerKind.CLOSE and rule is not None and rule.awaited is not None:
