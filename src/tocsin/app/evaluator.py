@@ -51,6 +51,8 @@ HELD_LOOK = 0.25
 """Seconds between looks at timers that wait for a watermark."""
 IDLE_LOOK = 1.0
 """Seconds between looks when nothing is due."""
+SAVE_SECONDS = 1.0
+"""How long the cursor may lag in the state behind commits about which nothing was decided: evaluated again, they say the same."""
 LATE = timedelta(seconds=5)
 """A timer evaluated later than this after its due time counts as late."""
 
@@ -100,7 +102,8 @@ class Evaluator:
         self._deadlines = DeadlineTable()
         self._armed: dict[str, str] = {}  # absence rules in that table → the meaning they were reckoned with
         self._armed_for: RuleSet | None = None
-        self._cursor = state.row_cursor()
+        self._cursor = self._saved = state.row_cursor()
+        self._save_by: float | None = None  # monotonic; None: the state has the cursor
         self._floor = state.timer_t() or EPOCH
         self.errors: dict[str, str] = {}
         self._firing: dict[str, Counter[str]] = {}  # rule → how many instances fire, by severity
@@ -127,6 +130,7 @@ class Evaluator:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
+            self._save()
 
     def wake(self) -> None:
         """There is something new."""
@@ -168,8 +172,12 @@ class Evaluator:
                 with self._swap:
                     pending, self._pending = self._pending, None
                 if pending is not None:
+                    self._save()
                     self._reload(pending)
-                if self.step():
+                worked = self.step()
+                if self._save_by is not None and self._clock.monotonic() >= self._save_by:
+                    self._save()
+                if worked:
                     wait = 0.1
                     continue
                 self._wake.wait(self._patience())
@@ -303,22 +311,37 @@ class Evaluator:
         if fresh:  # the first failure of a rule is told to the admins, in the transaction that keeps its state
             intents, info = _admin_intents([(f.rule, f.error, f.at, f.commit_seq) for f in fresh])
             outcome = replace(outcome, intents=(*outcome.intents, *intents), infos=(*outcome.infos, info))
-        self._state.commit(outcome, self._clock.now())
-        crash.point("after_state_commit")
+        if outcome.row_cursor is not None and outcome == Outcome(row_cursor=outcome.row_cursor):
+            self._cursor = outcome.row_cursor
+            self._save_by = self._save_by or self._clock.monotonic() + SAVE_SECONDS
+        else:
+            self._commit(outcome)
         self._view.written(outcome)
         self._count_firing(outcome)
         for timer in outcome.timers:
             self._timers.put(timer)
         for gone in outcome.timers_gone:
             self._timers.drop((gone[0], str(gone[1]), gone[2]))
-        if outcome.row_cursor is not None:
-            self._cursor = outcome.row_cursor
         if outcome.intents:
             self._told()
         if evaluation is not None:
             self._deadlines.take(evaluation.deadlines)
             self._exporter.take(evaluation.measured)
             self._count(evaluation)
+
+    def _commit(self, outcome: Outcome) -> None:
+        """Make ``outcome`` durable, with the cursor as it is."""
+        cursor = self._cursor if outcome.row_cursor is None else outcome.row_cursor
+        if cursor != self._saved:
+            outcome = replace(outcome, row_cursor=cursor)
+        self._state.commit(outcome, self._clock.now())
+        self._cursor = self._saved = cursor
+        self._save_by = None
+        crash.point("after_state_commit")
+
+    def _save(self) -> None:
+        if self._cursor != self._saved:
+            self._commit(Outcome())
 
     def _count_firing(self, outcome: Outcome) -> None:
         """Keep the gauge of instances that fire in step."""

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.eventually import eventually
 from tocsin.app.evaluator import Evaluator
 from tocsin.app.ruleview import RuleView
 from tocsin.app.silence import Silence
 from tocsin.clock import EPOCH, ManualClock
+from tocsin.errors import StoreError
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.metrics.registry import Metrics
@@ -18,6 +20,7 @@ from tocsin.model.heard import Heard
 from tocsin.model.intent import IntentKind
 from tocsin.rules.load import load_rules
 from tocsin.rules.ruleset import RuleSet
+from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -170,3 +173,56 @@ def test_sources_are_told_for_what_watermarks_are_waited_for(home: Home) -> None
     assert times == [NOON + 45 * MIN, NOON + 150 * MIN]
     home.evaluator.heard_more()
     assert home.evaluator._wake.is_set()
+
+
+def test_commits_about_which_nothing_is_decided_are_not_written_one_by_one(home: Home) -> None:
+    started = home.state.row_cursor()
+    for run in ("r1", "r2", "r3"):
+        home.come(run, "Queued")
+        home.at(1)
+    assert home.evaluator.lag == 0
+    assert home.state.row_cursor() == started
+    assert home.at(46) == [FIRED] * 3
+    assert home.state.row_cursor() == started + 3  # in the transaction that tells
+
+
+def test_after_a_kill_they_are_evaluated_again_and_say_the_same(home: Home) -> None:
+    home.come("r1", "Queued")
+    home.at(1)
+    home.start()
+    assert home.evaluator.lag == 1
+    assert home.at(46) == [FIRED]
+    home.come("r2", "Completed")
+    home.at(47)
+    home.start()
+    assert home.evaluator.lag == 1
+    assert home.at(48) == [FIRED]
+
+
+def test_the_thread_writes_the_cursor_in_the_end(home: Home) -> None:
+    started = home.state.row_cursor()
+    home.evaluator.start(home.rules)
+    home.come("r1", "Running")
+    home.evaluator.wake()
+    eventually(lambda: home.evaluator.lag == 0)
+    home.evaluator.stop()
+    assert home.state.row_cursor() == started + 1
+
+
+def test_a_state_that_cannot_be_written_loses_no_commit(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.come("r1", "Queued")
+    home.at(1)
+    home.clock.set(NOON + 10 * MIN)
+    home.come("r2", "Queued")
+    home.clock.set(NOON + 46 * MIN)
+    with monkeypatch.context() as patch:
+        patch.setattr(home.state, "commit", _refuse)
+        with pytest.raises(StoreError):
+            home.evaluator.step()
+    assert home.evaluator.lag == 1
+    assert home.at(46) == [FIRED]
+    assert home.at(55) == [FIRED] * 2
+
+
+def _refuse(outcome: Outcome, now: datetime) -> None:
+    raise StoreError("database is locked")
