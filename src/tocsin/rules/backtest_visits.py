@@ -7,7 +7,8 @@ before the next one:
     in_status_for 45m                        ^ looked at: 45m after Queued lies before Running
 
 A statement finds these places for so many runs at a time. It may find too many (the engine judges them), never too few: time counts
-from the last event of another status, or from the first of these where a later try has earlier times.
+from the last event of another status, or from the first of these where a later try has earlier times. Of events of the same time one
+that is waited for is taken for the last.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ WITH chosen AS ({_SOME}), signs AS ({_SIGNS}), line AS (
   SELECT RunId, seq, came, t, p,
     lead(seq) OVER w IS DISTINCT FROM seq AS last,
     coalesce(lead(came) OVER w, $until::BIGINT) AS next,
-    coalesce(arg_max(s, key) OVER upto, 'Unknown') AS status,
+    coalesce(arg_max(s, key * 2 + (s IN ($statuses))::INT) OVER upto, 'Unknown') AS status,
     coalesce(max(CASE WHEN s NOT IN ($statuses) THEN t END) OVER upto, min(t) OVER upto) AS other,
     min(t) OVER upto AS first$more
   FROM signs

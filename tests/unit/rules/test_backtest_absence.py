@@ -136,6 +136,18 @@ def test_what_was_under_maintenance_is_so_again(
     assert told == again
 
 
+@pytest.mark.parametrize("ids", ["ab", "ba"])
+def test_of_what_happened_at_once_the_last_by_its_id_counts(load: Load, ids: str) -> None:
+    """Not the one that came first."""
+    story: list[tuple[datetime, list[Event]]] = [
+        (NOON + n * MINUTE, [{"EventId": name, "RunId": "r1", "TimeGenerated": NOON, "Status": status}])
+        for n, (name, status) in enumerate(zip(ids, ("Running", "Queued"), strict=True), 1)
+    ]
+    told, again = lived(rule(load, "stuck"), story)
+    assert told == again
+    assert ([(NOON + 45 * MINUTE, "fired", "r1")] if ids == "ab" else []) == told[:1]
+
+
 def test_a_rule_comes_into_force_at_the_begin_of_the_range(load: Load) -> None:
     """What is stuck then is stuck; what ended before is over."""
     stuck = rule(load, "stuck")
