@@ -156,6 +156,8 @@ class Playground:
         head = self.log.fence(now)
         waiting = [*self._timers_set.values(), *self._deadlines.past(now)]
         released = due_timers(waiting, now, self._heard(), head.seq)
+        if head.ingested_at > now:  # commits are stamped one after the other while the clock stands
+            released = [replace(each, at=max(each.at, head.ingested_at)) for each in released]
         evaluation = evaluate(self.rules, released, self._cursor, self._reader, self._view, self._heard())
         self._commit(evaluation.outcome)
         self._deadlines.take(evaluation.deadlines)

@@ -1,14 +1,15 @@
 """`for_each` of rules that wait for runs, and of sequences: lengths out of a table, one deadline for a run."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.rules.conftest import LIMITS_ROWS, NOON, Engine, Load, Loaded
-from tocsin.clock import ManualClock
 from tocsin.config.durations import parse_duration
 from tocsin.errors import ContentError
 from tocsin.model.alert import Phase, Why
@@ -17,7 +18,8 @@ from tocsin.rules.backtest import backtest
 from tocsin.rules.clocks import under
 from tocsin.rules.explain import explain
 from tocsin.rules.families import FEW
-from tocsin.rules.playground import Playground
+from tocsin.rules.playground import Playground, Step
+from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.testing import run_tests
 
 STUCK = """
@@ -205,46 +207,75 @@ _events: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(events=_events)
-def test_the_rows_tell_what_rules_written_out_tell(events: list[dict[str, Any]], table: Loaded, load: Load) -> None:
-    """And a backtest of one row tells what live operation tells of it."""
-    rows = [{**row, "longest": longest} for row, longest in zip(LIMITS_ROWS, (2, 1), strict=True)]
-    written = load(
-        "rules:\n"
-        + "".join(
-            f"  - {{name: {r['experiment']}, when: {{status: [Queued, Preparing], in_status_for: {r['longest'] * 10}m,"
-            f" where: \"ExperimentName == '{r['experiment']}'\"}}}}\n"
-            for r in rows
-        )
+class Both(RuleSet):
+    """Rules over a table's rows, and rules written out."""
+
+    def __repr__(self) -> str:
+        return "rules"
+
+
+@pytest.fixture
+def both(table: Loaded, load: Load) -> Both:
+    """``STUCK`` over ``_ROWS``, and the same written out by hand, one rule for each row called by its experiment."""
+    written = "".join(
+        f"  - {{name: {row['experiment']}, when: {{status: [Queued, Preparing], in_status_for: {row['longest'] * 10}m,"
+        f" where: \"ExperimentName == '{row['experiment']}'\"}}}}\n"
+        for row in _ROWS
     )
-    given_rows = {"limits": rows}
-    with Playground(table(STUCK, rows), NOON, given_rows) as each, Playground(written, NOON) as alone:
-        for e in (each, alone):
-            told = []
-            at = NOON
-            for number, event in enumerate(events):
-                at += parse_duration(f"{event['pause']}m")
-                told += e.advance(at)
-                late = at - parse_duration(f"{event['late']}m")
-                told += e.arrive([{
-                    "EventId": f"e{number}", "TimeGenerated": late, "RunId": event["run"], "Status": event["status"],
-                    "ExperimentName": event["experiment"], "Attempt": event["attempt"],
-                }])  # fmt: skip
-            told += e.advance(at + parse_duration("1h"))
-            said = sorted(
-                (i.at, i.run_id, i.kind, i.instance.get("experiment", i.rule))
-                for step in told
-                for i in step.evaluation.outcome.intents
-            )
-            if e is each:
-                first = said
-        assert first == said
-        clock = ManualClock(e.clock.now())
-        (fraud,) = (r for r in table(STUCK, rows).enabled.values() if r.name == "stuck[fraud]")
-        until = e.clock.now() + parse_duration("1s")
-        found = backtest(fraud, each.log, NOON, until, clock=clock)
-        assert sum(1 for s in said if s[3] == "fraud" and s[2] == "fired") == len(found.told)
+    return Both({**table(STUCK, _ROWS).rules, **load(f"rules:\n{written}").rules})
+
+
+def test_a_run_that_comes_to_another_row_is_over_for_the_one_before(both: Both) -> None:
+    """What it waited for counts for the new row; nobody is judged before the commit that is seen then."""
+    names = (("fraud", 0), ("churn", 15), ("fraud", 5))
+    told = _told_alike([{**_EVENT, "experiment": name, "pause": pause} for name, pause in names], both)
+    assert [
+        (timedelta(minutes=10), "fired", "fraud"),
+        (timedelta(minutes=15), "resolved", "fraud"),
+        (timedelta(minutes=20), "fired", "churn"),
+        (timedelta(minutes=20, microseconds=1), "fired", "fraud"),
+        (timedelta(minutes=20, microseconds=1), "resolved", "churn"),
+    ] == [(at - NOON, kind, row) for at, _, kind, row in told]
+
+
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=_events)
+def test_the_rows_tell_what_rules_written_out_tell(events: list[dict[str, Any]], both: Both) -> None:
+    """And a backtest of each row tells what live operation tells of it."""
+    _told_alike(events, both)
+
+
+_Said = tuple[datetime, str, str, str]
+"""T, run, what, experiment of the row."""
+_EVENT = {"run": "r1", "status": "Queued", "late": 0, "attempt": 0}
+_ROWS = [{**row, "longest": longest} for row, longest in zip(LIMITS_ROWS, (2, 1), strict=True)]
+
+
+def _told_alike(events: list[dict[str, Any]], rules: RuleSet) -> list[_Said]:
+    """What is told by the rows, which is what the rules written out tell, and backtests of the rows."""
+    steps, at = list[Step](), NOON
+    with Playground(rules, NOON, {"limits": _ROWS}) as playground:
+        for number, event in enumerate(events):
+            at += parse_duration(f"{event['pause']}m")
+            steps += playground.advance(at)
+            steps += playground.arrive([{
+                "EventId": f"e{number}", "TimeGenerated": at - parse_duration(f"{event['late']}m"), "RunId": event["run"],
+                "Status": event["status"], "ExperimentName": event["experiment"], "Attempt": event["attempt"],
+            }])  # fmt: skip
+        steps += playground.advance(at + parse_duration("1h"))
+        until = playground.clock.now() + parse_duration("1s")
+        again = [
+            (t.at, t.run_id, t.kind, str(t.instance["experiment"]))
+            for name, rule in rules.enabled.items()
+            if name.startswith("stuck[")
+            for t in backtest(rule, playground.log, NOON, until, clock=playground.clock).told
+        ]
+    intents = [i for step in steps for i in step.evaluation.outcome.intents]
+    told = sorted((i.at, i.run_id, str(i.kind), str(i.instance["experiment"])) for i in intents if i.rule == "stuck")
+    written = sorted((i.at, i.run_id, str(i.kind), i.rule) for i in intents if i.rule != "stuck")
+    assert written == told
+    assert told == sorted(again)
+    return told
 
 
 def test_sequences_by_their_rows_number_and_span(using: Callable[..., Engine]) -> None:
