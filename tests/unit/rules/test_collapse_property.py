@@ -13,6 +13,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.oracle.events import Event, parts, sent_twice, shuffled
 from tests.oracle.sweeps import Terms, Told, told
 from tests.unit.rules.conftest import NOON, Engine, Load
@@ -61,7 +62,7 @@ def seen(intent: Intent, commits: dict[int, int]) -> Told:
     return Told(number, intent.run_id, about["matched"], about["children"], about["ended"])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sweeps=st.lists(sweep, min_size=1, max_size=3), seed=st.integers(0, 2**32))
 def test_a_sweep_tells_what_its_oracle_says(
     sweeps: list[tuple[list[tuple[str, int, int]], list[list[tuple[str, int, int]]]]],

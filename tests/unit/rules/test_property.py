@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.oracle.events import Event, Histories, parts, sent_twice, shuffled
 from tests.oracle.oracle import differences, occurrences, status_is
 from tests.unit.rules.conftest import NOON, Engine, Load
@@ -95,7 +96,7 @@ lives = st.lists(
 )
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(several=st.lists(lives, min_size=4, max_size=8), seed=st.integers(0, 2**32))
 def test_small_lives_in_any_order(
     several: list[list[tuple[str, int, int, bool, bool]]], seed: int, load: Load, log: DuckLogStore, clock: ManualClock

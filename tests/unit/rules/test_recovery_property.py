@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.oracle.events import Event, Histories, parts, sent_twice, shuffled
 from tests.oracle.oracle import differences, occurrences, recovered, status_is
 from tests.unit.rules.conftest import NOON, Engine, Load
@@ -114,7 +115,7 @@ lives = st.lists(
 )
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(several=st.lists(lives, min_size=3, max_size=6), seed=st.integers(0, 2**32))
 @example(
     several=[[("Failed", 3, 1, "a"), ("Failed", 7, 1, "a"), ("Running", 5, 1, "a")], [("Completed", 5, 0, "a")], []],

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.clock import ManualClock
 from tocsin.config.durations import parse_duration
@@ -426,7 +427,7 @@ Event = tuple[int, int, int, bool]
 EVENTS = st.lists(st.tuples(st.integers(0, 240), st.integers(0, 150), st.integers(0, 1), st.booleans()), max_size=12)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(EVENTS, st.sampled_from(["for: 2 of 3", "for: 45s", "keep_firing_for: 1m", "no_data: ok"]), st.integers(1, 9))
 def test_many_instants_at_once_tell_what_one_by_one_tells(
     load: Load, events: list[Event], more: str, at_once: int
