@@ -50,7 +50,8 @@ BROKEN = (
 
 def texts(rules: int) -> list[str]:
     """Files of ``rules`` rules, in no order of kinds."""
-    windows = "\n".join(rule_texts(rules // 5, 20)).split("\n\n  - name: ")[1:]
+    experiments = [f"exp-{n}" for n in range(200)]
+    windows = "\n".join(rule_texts(rules // 5, 20, experiments)).split("\n\n  - name: ")[1:]
     entries: list[str] = []
     for n in range(rules):
         if n % 5 == 1:

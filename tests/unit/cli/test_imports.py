@@ -25,18 +25,18 @@ def _loaded(statement: str) -> set[str]:
         ("from tocsin.cli.common import structlog_alone; structlog_alone()", ("rich", "pygments")),
     ],
 )
-def test_what_is_not_needed_is_not_imported(statement, absent):
+def test_what_is_not_needed_is_not_imported(statement: str, absent: tuple[str, ...]) -> None:
     """A help text needs none of the libraries, a check no state, a log line no colours, common KQL no generated parser."""
     assert set() == _loaded(statement) & set(absent)
 
 
-def test_rich_can_be_imported_afterwards():
+def test_rich_can_be_imported_afterwards() -> None:
     """Tables for people are drawn with it."""
     statement = "from tocsin.cli.common import structlog_alone; structlog_alone(); import rich.table"
     assert {"structlog", "rich"} <= _loaded(statement)
 
 
-def test_upstreams_parser_can_be_imported_afterwards():
+def test_upstreams_parser_can_be_imported_afterwards() -> None:
     """Only what upstream itself imports is put off."""
     statement = "import tocsin.kql; from duckdb_kql._antlr.KqlParser import KqlParser; assert KqlParser.literalNames"
     assert "duckdb_kql._antlr.KqlParser" in _loaded(statement)

@@ -84,7 +84,7 @@ LEFT = [
 ]
 
 
-def _read(text: str) -> Any | None:
+def _read(text: str) -> Any:
     return quick(text, tokenize(text))
 
 
@@ -93,7 +93,7 @@ def _whole(query: Any) -> str:
     return repr((query.source, query.operators, query.lets, query.parameters))
 
 
-def test_keywords_are_those_of_the_grammar():
+def test_keywords_are_those_of_the_grammar() -> None:
     """A word that is new in upstream's grammar must not be taken for a name."""
     plain = {word.strip("'") for word in KqlParser.literalNames}
     words = {word for word in plain if word.replace("-", "").replace("_", "").isalnum()}
@@ -101,7 +101,7 @@ def test_keywords_are_those_of_the_grammar():
 
 
 @pytest.mark.parametrize("text", READ)
-def test_the_tree_is_upstreams(text):
+def test_the_tree_is_upstreams(text: str) -> None:
     """What is read at once means what upstream reads."""
     made, theirs = _read(text), upstream.lower(text)
     assert made is not None
@@ -110,18 +110,18 @@ def test_the_tree_is_upstreams(text):
 
 
 @pytest.mark.parametrize("text", LEFT)
-def test_what_is_not_certain_is_left(text):
+def test_what_is_not_certain_is_left(text: str) -> None:
     """A query of which the quick reader is not sure is upstream's, its errors too."""
     assert _read(text) is None
 
 
-def test_a_column_that_contains_a_direction_sorts_as_it_says():
+def test_a_column_that_contains_a_direction_sorts_as_it_says() -> None:
     """Upstream looks for desc in the whole text of a key."""
     (sort,) = _read("T | sort by Description asc, cascade").operators
     assert (True, False) == tuple(key.ascending for key in sort.keys)
 
 
-def test_a_count_may_have_a_name():
+def test_a_count_may_have_a_name() -> None:
     """Upstream's grammar has forgotten it."""
     assert [ir.Count("n")] == _read("T | count as n").operators
 
@@ -137,7 +137,7 @@ _GLUE = st.sampled_from([" ", " ", " ", "", "\n"])
 
 
 @st.composite
-def _texts(draw):
+def _texts(draw: st.DrawFn) -> str:
     head = draw(st.sampled_from(["T | where ", "T | extend x = ", "T | project ", "T | summarize ", "T | ", ""]))
     words = draw(st.lists(st.tuples(_WORDS, _GLUE), min_size=1, max_size=12))
     return head + "".join(word + glue for word, glue in words)
@@ -148,7 +148,7 @@ def _texts(draw):
 @example("T | where a[0] -1 > 2")
 @example("T | where a in (b)")
 @settings(max_examples=400, deadline=None)
-def test_any_words_mean_what_upstream_says(text):
+def test_any_words_mean_what_upstream_says(text: str) -> None:
     """Where the quick reader is sure, upstream makes the same tree, and no error."""
     made = _read(text)
     if made is None:

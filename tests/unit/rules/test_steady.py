@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
 
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.interface import Limits
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
 from tocsin.rules.steady import Steady
 
@@ -26,7 +29,7 @@ class _Counting(Steady):
         self.log = log
         self.asked = 0
 
-    def select(self, sql, params=None, limits=None):
+    def select(self, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None) -> pa.Table:
         before = len(self._answers)
         table = super().select(sql, params, limits)
         self.asked += len(self._answers) != before or not self._answers
@@ -34,7 +37,7 @@ class _Counting(Steady):
 
 
 @pytest.fixture
-def log():
+def log() -> Iterator[DuckLogStore]:
     store = DuckLogStore.open(None, clock=ManualClock(NOON + timedelta(hours=1)), threads=1)
     _add(store, 0, 10)
     yield store
@@ -57,10 +60,11 @@ def _add(store: DuckLogStore, *minutes: int) -> None:
 
 def _seen(reader: Steady, minute: float, **more: object) -> int:
     hi = round((NOON + timedelta(minutes=minute)).timestamp() * 1e6)
-    return reader.select(COUNT, {"tocsin_lo": hi - 15 * 60_000_000, "tocsin_hi": hi, **more}).column(0)[0].as_py()
+    count: int = reader.select(COUNT, {"tocsin_lo": hi - 15 * 60_000_000, "tocsin_hi": hi, **more}).column(0)[0].as_py()
+    return count
 
 
-def test_the_answers_are_those_of_the_log(log):
+def test_the_answers_are_those_of_the_log(log: DuckLogStore) -> None:
     """At every minute a remembered answer is what a look would have seen, at both ends of the window too."""
     reader = Steady(log)
     minutes = [m / 2 for m in range(-2, 60)]
@@ -68,7 +72,7 @@ def test_the_answers_are_those_of_the_log(log):
     assert {0, 1, 2} == {_seen(reader, m) for m in minutes}
 
 
-def test_a_window_over_the_same_rows_is_read_once(log):
+def test_a_window_over_the_same_rows_is_read_once(log: DuckLogStore) -> None:
     """Sixty looks, four windows that hold other rows: none, the first, both, the second; none again is the empty end."""
     reader = _Counting(log)
     for minute in range(-1, 60):
@@ -76,7 +80,7 @@ def test_a_window_over_the_same_rows_is_read_once(log):
     assert 5 == reader.asked
 
 
-def test_what_comes_is_seen(log):
+def test_what_comes_is_seen(log: DuckLogStore) -> None:
     """After a commit everything is read again."""
     reader = Steady(log)
     assert 2 == _seen(reader, 12)
@@ -85,7 +89,7 @@ def test_what_comes_is_seen(log):
     assert 3 == _seen(reader, 12)
 
 
-def test_now_is_another_one_at_each_look(log):
+def test_now_is_another_one_at_each_look(log: DuckLogStore) -> None:
     """A query that means the instant itself is always asked."""
     reader = Steady(log)
     ages = [
