@@ -138,19 +138,9 @@ class Waiting:
 
     def look(self, at: datetime, heard: Heard) -> None:
         """Everything that was stored is evaluated; now what is due by then is judged."""
-        for (name, run), firing in sorted(self._firing.items()):
-            rule: Waits | Expected = self._rules.get(name) or self._expected[name]
-            end = datetime.max.replace(tzinfo=at.tzinfo) if rule.closes is None else firing.began + rule.closes
-            wake = min(end, firing.told_at + rule.repeat)
-            brings = self._brought(run) if name in self._rules else self._bring(name, heard)
-            if firing.closed or wake > at or not heard.has(wake, brings):
-                continue
-            if end <= at:
-                firing.closed = True
-                self.told.append(("closed", name, run, at))
-            else:
-                firing.told_at = at
-                self.told.append(("repeated", name, run, at))
+        for name, run in sorted(self._firing):
+            if name in self._rules:
+                self._wakes(name, run, at, heard, at)
         for name, rule in self._rules.items():
             for run in self._runs():
                 ends = self._due(name, rule, run, heard)
@@ -162,7 +152,26 @@ class Waiting:
                     self._fires(name, run, at)
         for name, e in self._expected.items():
             while (due := self._over(name, e, self._next[name])) <= at and heard.has(due, self._bring(name, heard)):
+                self._wakes(name, "", at, heard, due)  # in the order in which they are due
                 self._scheduled(name, e, at)
+            self._wakes(name, "", at, heard, at)
+
+    def _wakes(self, name: str, run: str, at: datetime, heard: Heard, until: datetime) -> None:
+        """What fires is told again, or closed by time, if that is due `until` then."""
+        firing = self._firing.get((name, run))
+        if firing is None or firing.closed:
+            return
+        rule: Waits | Expected = self._rules.get(name) or self._expected[name]
+        end = datetime.max.replace(tzinfo=at.tzinfo) if rule.closes is None else firing.began + rule.closes
+        wake = min(end, firing.told_at + rule.repeat)
+        if wake > until or not heard.has(wake, self._brought(run) if name in self._rules else self._bring(name, heard)):
+            return
+        if end <= at:
+            firing.closed = True
+            self.told.append(("closed", name, run, at))
+        else:
+            firing.told_at = at
+            self.told.append(("repeated", name, run, at))
 
     def reload(
         self,
