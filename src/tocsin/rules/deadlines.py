@@ -8,7 +8,10 @@ old one comes up it is found to be stale and goes back with its new time.
     heap: 10:00      heap: 10:00 (due: 10:07)    heap: 10:07             ripe: r1
 
 A hundred thousand runs have several deadlines each, so a run has a number (its slot), and a rule an array of due times by slot.
-An entry of the heap is one number: due time, rule, slot.
+An entry of the heap is one number: due time, rule, slot. Only what comes next is in the heap; the rest lies in buckets of a
+minute, eight bytes each, until its minute comes:
+
+    heap: 10:00:12  10:00:40        10:01: [ … ]   10:07: [ … ]   16:00: [ … ]
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ from typing import NamedTuple
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules.history import micros, moment
 
+BUCKET_US = 1 << 26
+"""Length of a bucket, µs: 67 s."""
 _SLACK = 1000
-"""Stale entries of the heap that are always borne."""
+"""Stale entries that are always borne."""
 _NONE = -1
 _RULES, _SLOTS = 16, 32
 """Bits of a heap entry for the rule's and the run's number."""
@@ -74,7 +79,11 @@ class DeadlineTable:
         self._numbers: dict[str, int] = {"": 0}  # of consumers
         self._rules: list[_Rule] = []  # by number; a rule that is gone keeps its own
         self._named: dict[str, int] = {}
-        self._heap: list[int] = []
+        self._heap: list[int] = []  # of buckets up to ``_near``
+        self._near = _NONE
+        self._far: dict[int, array[int]] = {}  # by bucket: rule and slot
+        self._buckets: list[int] = []  # a heap of those
+        self._entries = 0
         self._ripe: dict[tuple[str, str], Timer] = {}
 
     def __len__(self) -> int:
@@ -121,14 +130,12 @@ class DeadlineTable:
                 self._put(change, change.or_us)
             elif change.due_us < known:
                 self._put(change, change.due_us)
-        if len(self._heap) > 2 * len(self) + _SLACK:
-            self._heap = [
-                _entry(due, number, slot)
-                for number, rule in enumerate(self._rules)
-                for slot, due in enumerate(rule.due)
-                if due != _NONE and (rule.name, self._runs[slot]) not in self._ripe
-            ]
-            heapq.heapify(self._heap)
+        if self._entries > 2 * len(self) + _SLACK:
+            self._heap, self._far, self._buckets, self._entries = [], {}, [], 0
+            for number, rule in enumerate(self._rules):
+                for slot, due in enumerate(rule.due):
+                    if due != _NONE and (rule.name, self._runs[slot]) not in self._ripe:
+                        self._push(due, number, slot)
 
     def forget(self, rule: str) -> None:
         """The rule is gone, or means something else."""
@@ -145,31 +152,58 @@ class DeadlineTable:
     def past(self, now: datetime) -> list[Timer]:
         """Deadlines that have come, held ones included, as timers. They stay until they are decided (``take``)."""
         now_us = micros(now)
+        while self._buckets and self._buckets[0] <= now_us // BUCKET_US:
+            self._draw_near()
         while self._heap and self._heap[0] >> (_RULES + _SLOTS) <= now_us:
-            due, number, slot = _parts(heapq.heappop(self._heap))
+            due, number, slot = _parts(self._pop())
             rule, run = self._rules[number], self._runs[slot]
             current = rule.get(slot)
             if run is None or current == _NONE or (rule.name, run) in self._ripe or current < due:
                 continue
             if current > now_us:
-                heapq.heappush(self._heap, _entry(current, number, slot))
+                self._push(current, number, slot)
             else:
                 self._ripe[(rule.name, run)] = _timer(rule.name, run, current, self._consumers[self._by[slot]])
         return list(self._ripe.values())
 
     def next_due(self) -> datetime | None:
-        """Not before this time does another one come; it may turn out to be stale."""
+        """Not before this time does another one come; it may turn out to be stale, or to come a minute later."""
         while self._heap:
             due, number, slot = _parts(self._heap[0])
             rule = self._rules[number]
             current = rule.get(slot)
-            if current != _NONE and current >= due and (rule.name, self._runs[slot]) not in self._ripe:
-                if current == due:
-                    return moment(due)
-                heapq.heapreplace(self._heap, _entry(current, number, slot))
-            else:
-                heapq.heappop(self._heap)
-        return None
+            if current == due and (rule.name, self._runs[slot]) not in self._ripe:
+                return moment(due)
+            self._pop()
+            if current > due and (rule.name, self._runs[slot]) not in self._ripe:
+                self._push(current, number, slot)
+        return moment(self._buckets[0] * BUCKET_US) if self._buckets else None
+
+    def _draw_near(self) -> None:
+        """The next bucket's entries go to the heap."""
+        self._near = heapq.heappop(self._buckets)
+        drawn = self._far.pop(self._near)
+        self._entries -= len(drawn)
+        for entry in drawn:
+            number, slot = entry >> _SLOTS, entry & ((1 << _SLOTS) - 1)
+            due = self._rules[number].get(slot)
+            if due != _NONE:
+                self._push(due, number, slot)
+
+    def _push(self, due: int, number: int, slot: int) -> None:
+        self._entries += 1
+        bucket = due // BUCKET_US
+        if bucket <= self._near:
+            heapq.heappush(self._heap, _entry(due, number, slot))
+            return
+        if bucket not in self._far:
+            self._far[bucket] = array("Q")
+            heapq.heappush(self._buckets, bucket)
+        self._far[bucket].append(number << _SLOTS | slot)
+
+    def _pop(self) -> int:
+        self._entries -= 1
+        return heapq.heappop(self._heap)
 
     def _put(self, change: Deadline, due: int) -> None:
         number = self._number(change.rule)
@@ -182,7 +216,7 @@ class DeadlineTable:
         if change.consumers:
             self._ripe[(change.rule, change.run)] = _timer(change.rule, change.run, due, change.consumers)
         elif before == _NONE or due < before or ripe is not None:
-            heapq.heappush(self._heap, _entry(due, number, slot))
+            self._push(due, number, slot)
 
     def _drop(self, number: int, slot: int, change: Deadline) -> None:
         self._rules[number].put(slot, _NONE)
