@@ -33,7 +33,7 @@ from tocsin.logstore.interface import (
 from tocsin.logstore.known import NewestCommits, read_known
 from tocsin.logstore.mirror import append_rows
 from tocsin.logstore.news import NewestRuns
-from tocsin.logstore.open import Settings, lost_on_fatal, open_instance, transaction
+from tocsin.logstore.open import Settings, bytes_on_disk, lost_on_fatal, open_instance, transaction
 from tocsin.logstore.sandbox.select import Reader
 from tocsin.logstore.sequencer import Sequencer
 from tocsin.logstore.tables import check_name, reference_schema, replace_table
@@ -392,16 +392,7 @@ class DuckLogStore(LogStore):
 
     def size(self) -> int:
         """See ``LogStore.size``."""
-        path = self._settings.path
-        if path is None:
-            return 0
-        temp = self._settings.temp_directory or path.with_name(path.name + ".tmp")
-        files = [path, Path(f"{path}.wal"), *(temp.glob("*") if temp.is_dir() else ())]
-        total = 0
-        for file in files:
-            with contextlib.suppress(FileNotFoundError):
-                total += file.stat().st_size
-        return total
+        return bytes_on_disk(self._settings)
 
 
 def _utc(at: datetime) -> datetime:

@@ -42,6 +42,19 @@ class Settings:
     threads: int = 1
 
 
+def bytes_on_disk(settings: Settings) -> int:
+    """Size of the file, its WAL and what it has spilled."""
+    path = settings.path
+    if path is None:
+        return 0
+    temp = settings.temp_directory or path.with_name(path.name + ".tmp")
+    total = 0
+    for file in (path, Path(f"{path}.wal"), *(temp.glob("*") if temp.is_dir() else ())):
+        with contextlib.suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
+
+
 def open_instance(settings: Settings) -> Desk:
     """The instance's first connection, which writes: tables made or brought up to date, settings locked.
 
@@ -152,4 +165,4 @@ def lost_on_fatal() -> Iterator[None]:
         raise StoreLost(f"the store is closed: {e}") from e
 
 
-__all__ = ["Settings", "lost_on_fatal", "open_instance", "transaction"]
+__all__ = ["Settings", "bytes_on_disk", "lost_on_fatal", "open_instance", "transaction"]
