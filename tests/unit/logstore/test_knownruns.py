@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -12,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.logstore.helpers import Bench, beat, event
+from tocsin.clock import ManualClock
 from tocsin.logstore import knownruns
 from tocsin.logstore.ddl import prepare
+from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import CommitInfo
 from tocsin.logstore.known import NEWEST, NewestCommits
 from tocsin.logstore.knownruns import NEVER, KnownRuns, save
@@ -162,3 +166,19 @@ def test_commits_are_remembered_and_asked_for_beyond() -> None:
     assert newest.after(10, 5) is None
     assert newest.after(11, 2) == made[1:3]
     assert newest.after(made[-1].seq, 5) == []
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """A store without saved hashes gets them, and its runs go on."""
+    clock = ManualClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
+    with closing(DuckLogStore.open(tmp_path / "old.duckdb", clock=clock, reserve=0)) as store:
+        Bench(store, clock)(event("r1", "Queued", 0))
+    with duckdb.connect(str(tmp_path / "old.duckdb")) as con:
+        con.execute("DROP TABLE tocsin.run_keys")
+        con.execute("ALTER TABLE tocsin.meta DROP COLUMN keys_upto")
+        con.execute("UPDATE tocsin.meta SET version = 1")
+    with closing(DuckLogStore.open(tmp_path / "old.duckdb", clock=clock, reserve=0)) as store:
+        put = Bench(store, clock)
+        put(event("r1", "Running", 60), event("r2", "Queued", 61))
+        rows = put.rows("SELECT RunId, Status FROM Runs ORDER BY RunId")
+    assert [(r["RunId"], r["Status"]) for r in rows] == [("r1", "Running"), ("r2", "Queued")]
