@@ -19,7 +19,6 @@ from time import perf_counter, process_time
 
 from bench import history
 from bench.common import machine, say, spread, table
-from tocsin.app.stateview import CachedView
 from tocsin.clock import ManualClock
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
@@ -30,6 +29,7 @@ from tocsin.rules.lifecycle import reconcile
 from tocsin.rules.load import load_rules
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.timers import due_timers
+from tocsin.state.cached import CachedView
 from tocsin.state.sqlite import SqliteState
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)

@@ -81,7 +81,9 @@ class RunSpan:
 class Touched:
     """A run that some commits touched, as the last of them left it. Times are naive UTC, as the store has them."""
 
-    least: datetime | None  # of what is new: TimeGenerated of events, receipt of stored heartbeats; None: a heartbeat not stored
+    least: (
+        datetime | None
+    )  # of what is new: TimeGenerated of events, receipt of stored heartbeats; None: a heartbeat not stored
     row: Mapping[str, Any]  # of Runs, dynamic columns as JSON text
 
 
