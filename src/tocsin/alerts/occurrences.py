@@ -102,7 +102,11 @@ def stretches(events: Iterable[RunEvent], matching: Collection[EventKey]) -> lis
     A stretch of a non-terminal status ends with the next event of another status or that does not match; a stretch of a
     terminal status only with a restart, or with an event of the Source that ended the run which ends it anew.
     """
-    ordered = in_order(events)
+    ordered = list(events)
+    alone = [e for e in ordered if e.key in matching]
+    if len(alone) <= 1:
+        return [Stretch(status=e.status, events=(e,)) for e in alone]
+    ordered = in_order(ordered)
     reopening, anew = restarts(ordered), _ends_anew(ordered)
     found: list[tuple[str, list[RunEvent]]] = []
     ended: dict[str, list[RunEvent]] = {}  # terminal status → its stretch, until the run reopens

@@ -65,14 +65,19 @@ class Decision:
 
 def write(
     decisions: Sequence[Decision], memory: Memory, reader: LogReader, heard: Heard, rows: Mapping[EventKey, Row]
-) -> None:
-    """Turn ``decisions`` into occurrences, transitions, intents and catch-ups of ``memory``. ``rows`` are known already."""
+) -> Mapping[EventKey, Row]:
+    """Turn ``decisions`` into occurrences, transitions, intents and catch-ups of ``memory``. ``rows`` are known already.
+
+    Returns the rows of what is told.
+    """
+    told: Mapping[EventKey, Row] = {}
     ordered = sorted(decisions, key=lambda d: d.order)
     for whys in (TELLS, STALE, COLLAPSED):
         wanted = [d for d in ordered if d.why in whys]
         unread = [(d.event.key, d.event.commit_seq) for d in wanted if d.event.key not in rows]
         only = None if whys is TELLS else frozenset().union(*(d.rule.reads for d in wanted))
         read = {**rows, **whole_rows(reader, unread, only)} if unread else rows
+        told = read if whys is TELLS else told
         for decision in wanted:
             row = read.get(decision.event.key, {})
             if whys is TELLS:
@@ -84,6 +89,7 @@ def write(
     for decision in ordered:
         if decision.why not in TELLS | STALE | COLLAPSED:  # before the rule's start: nobody's business but ours
             memory.remember(decision.occurrence)
+    return told
 
 
 def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None:
@@ -122,7 +128,7 @@ def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None
     memory.transitions.append(_transition(decision, occurrence, instance, {**keep, **labels}, why))
     if rule.ending is not None:
         opened = opened_alert(rule, occurrence, fields, decision.at)
-        keep_open(replace(opened, beyond=beyond), rule.ending, memory)
+        keep_open(replace(opened, beyond=beyond) if beyond else opened, rule.ending, memory)
 
 
 def _record(decision: Decision, row: Mapping[str, object], memory: Memory) -> None:

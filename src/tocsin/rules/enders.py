@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,42 +33,61 @@ class Ender(NamedTuple):
     status: str
 
 
+class Line(NamedTuple):
+    """Enders of one key, in order of CommitSeq: of each commit that brought one later than all before, the latest."""
+
+    seqs: list[int]
+    enders: list[Ender]
+
+    def add(self, seq: int, ender: Ender) -> None:
+        """Take what a commit brought, which is not before the last one."""
+        if not self.enders or ender > self.enders[-1]:
+            self.seqs.append(seq)
+            self.enders.append(ender)
+
+
 @dataclass(frozen=True, slots=True)
 class Enders:
-    """The latest ones, by commit."""
+    """The latest ones, by commit. One that happened before another one that was known already ends nothing more."""
 
-    _found: Mapping[Key, Sequence[tuple[int, Ender]]] = field(default_factory=dict)  # in order of CommitSeq
+    _found: Mapping[Key, Line] = field(default_factory=dict)
 
     def and_then(self, later: Enders) -> Enders:
         """These, and those of ``later`` commits."""
-        keys = self._found.keys() | later._found.keys()
-        return Enders({key: [*self._found.get(key, ()), *later._found.get(key, ())] for key in keys})
+        found = dict(later._found)
+        for key, line in self._found.items():
+            both = Line([*line.seqs], [*line.enders])
+            for seq, ender in zip(*later._found.get(key, ([], [])), strict=True):
+                both.add(seq, ender)
+            found[key] = both
+        return Enders(found)
 
     def later(self, ending: Ending, values: Values, time_us: int, commit_seq: int) -> Ender | None:
         """The latest one known as of ``commit_seq`` that happened later than ``time_us``."""
         best: Ender | None = None
-        for status in ending.statuses:
-            for _, ender in self._upto((ending.same, status, values), commit_seq):
-                if ender.time_us > time_us and (best is None or ender > best):
-                    best = ender
+        for line in self._lines(ending, values):
+            known = bisect_right(line.seqs, commit_seq)
+            if known and line.enders[known - 1].time_us > time_us and (best is None or line.enders[known - 1] > best):
+                best = line.enders[known - 1]
         return best
 
-    def commits(self, ending: Ending, values: Iterable[Values]) -> set[int]:
-        """Commits that brought one that ends alerts with these values."""
-        return {
-            seq
-            for each in values
-            for status in ending.statuses
-            for seq, _ in self._found.get((ending.same, status, each), ())
-        }
+    def first(self, ending: Ending, values: Values, time_us: int) -> int | None:
+        """The commit as of which one is known that happened later than ``time_us``."""
+        found = (
+            line.seqs[i]
+            for line in self._lines(ending, values)
+            if (i := bisect_right(line.enders, time_us, key=_time)) < len(line.seqs)
+        )
+        return min(found, default=None)
 
-    def statuses(self, same: Values, values: Values) -> set[str]:
-        """Statuses with which there are any."""
-        return {s for columns, s, found in self._found if columns == same and found == values}
+    def _lines(self, ending: Ending, values: Values) -> Iterator[Line]:
+        for status in ending.statuses:
+            if line := self._found.get((ending.same, status, values)):
+                yield line
 
-    def _upto(self, key: Key, commit_seq: int) -> Sequence[tuple[int, Ender]]:
-        found = self._found.get(key, ())
-        return found[: bisect_right(found, commit_seq, key=lambda each: each[0])]
+
+def _time(ender: Ender) -> int:
+    return ender.time_us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +104,7 @@ def ending_now(rules: Iterable[Rule], after: int, hi: int, reader: LogReader, me
     for rule in rules:
         assert rule.ending is not None
         by_columns[rule.ending.same].append(rule)
-    found: dict[Key, list[tuple[int, Ender]]] = {}
+    found: dict[Key, Line] = {}
     for same, alike in by_columns.items():
         statuses = {status for rule in alike if rule.ending for status in rule.ending.statuses}
         sql = f"SELECT CommitSeq AS seq, {columns_sql(same)} WHERE CommitSeq > $lo AND CommitSeq <= $hi"
@@ -117,7 +136,7 @@ def enders_of(
         statuses |= rule.ending.statuses
         values |= {each for _, each in events if each}
         times += [time for time, each in events if each]
-    found: dict[Key, list[tuple[int, Ender]]] = {}
+    found: dict[Key, Line] = {}
     for same, (statuses, values, times) in by_columns.items():
         if values:
             sql = (
@@ -131,13 +150,14 @@ def enders_of(
 
 
 def values_of(
-    reader: LogReader, columns: Iterable[str], rows_sql: str, params: Mapping[str, object]
+    reader: LogReader, columns: Iterable[str], keys: Iterable[EventKey], rows_sql: str, params: Mapping[str, object]
 ) -> dict[tuple[str, EventKey], dict[str, str]]:
-    """What the events of ``rows_sql`` have in ``columns``, as text; '' where one is absent."""
+    """What those events of ``rows_sql`` that have one of ``keys`` have in ``columns``, as text; '' where one is absent."""
     names = tuple(sorted(columns))
     table = reader.select(
-        f"SELECT RunId, Source, EventId, epoch_us(TimeGenerated), {', '.join(map(column_sql, names))} FROM ({rows_sql})",
-        params,
+        f"SELECT RunId, Source, EventId, epoch_us(TimeGenerated), {', '.join(map(column_sql, names))} FROM ({rows_sql})"
+        " WHERE EventId IN (SELECT unnest(($ids::JSON)::VARCHAR[]))",
+        {**params, "ids": listed({key.event_id for key in keys})},
     )
     listed_columns = [table.column(i).to_pylist() for i in range(table.num_columns)]
     return {
@@ -161,7 +181,7 @@ def columns_sql(same: Values) -> str:
 
 def _read(
     reader: LogReader, same: Values, sql: str, params: Mapping[str, object], statuses: Iterable[str]
-) -> dict[Key, list[tuple[int, Ender]]]:
+) -> dict[Key, Line]:
     """The latest of each status and values, by commit."""
     names = ", ".join(f"s{i}" for i in range(len(same)))
     there = " AND ".join(f"s{i} <> ''" for i in range(len(same)))
@@ -171,8 +191,8 @@ def _read(
         f" GROUP BY seq, Status, {names} ORDER BY seq",
         {**params, "statuses": listed(sorted(statuses))},
     )
-    found: dict[Key, list[tuple[int, Ender]]] = defaultdict(list)
+    found: dict[Key, Line] = defaultdict(lambda: Line([], []))
     for row in zip(*(table.column(i).to_pylist() for i in range(table.num_columns)), strict=True):
         seq, status, *values, time_us, run = row
-        found[(same, status, tuple(values))].append((seq, Ender(time_us=time_us, run_id=run, status=status)))
+        found[(same, status, tuple(values))].add(seq, Ender(time_us=time_us, run_id=run, status=status))
     return found

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+import pyarrow as pa
+
 from tocsin.alerts.occurrences import RunEvent
 from tocsin.clock import EPOCH
 from tocsin.logstore.interface import LogReader
@@ -130,16 +132,22 @@ def whole_rows(
         },
     )
     found: dict[EventKey, Row] = {}
-    columns = [table.column(i).to_pylist() for i in range(table.num_columns)]
-    dynamic = [name in _DYNAMIC for name in names]
-    for source, event_id, time_us, *values in zip(*columns, strict=True):
+    keys = [table.column(i).to_pylist() for i in range(3)]
+    columns = [_plain(table.column(3 + i), dynamic=name in _DYNAMIC) for i, name in enumerate(names)]
+    for source, event_id, time_us, *values in zip(*keys, *columns, strict=True):
         key = EventKey(source=source, event_id=event_id, time_us=time_us)
         if key in wanted:
-            found[key] = {
-                name: plain(value, dynamic=json_text)
-                for name, value, json_text in zip(names, values, dynamic, strict=True)
-            }
+            found[key] = dict(zip(names, values, strict=True))
     return found
+
+
+def _plain(column: pa.ChunkedArray, *, dynamic: bool) -> list[object]:
+    """Its values as JSON takes them."""
+    values: list[object] = column.to_pylist()
+    kind = column.type
+    if not dynamic and (pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        return values  # as they are
+    return [plain(value, dynamic=dynamic) for value in values]
 
 
 def seen_in(key: EventKey, row: Row) -> Seen:

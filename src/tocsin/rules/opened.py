@@ -45,8 +45,9 @@ def opened_alert(rule: Rule, occurrence: Occurrence, fields: Row, at: datetime) 
 
 def keep_open(opened: Opened, ending: Ending, memory: Memory) -> None:
     """It was told, and stays open."""
-    memory.put_condition(opened.state)
-    memory.put_timer(timer_of(opened, ending))
+    state = opened.state
+    memory.put_condition(state)
+    memory.put_timer(Timer(rule=opened.rule, kind=TimerKind.CLOSE, key=state.key, due=opened.wake(ending)))
 
 
 def timer_of(opened: Opened, ending: Ending) -> Timer:
@@ -56,8 +57,9 @@ def timer_of(opened: Opened, ending: Ending) -> Timer:
 
 def drop(opened: Opened, memory: Memory) -> None:
     """It is open no longer."""
-    memory.drop_condition(opened.rule, opened.state.key)
-    memory.drop_timer(opened.rule, TimerKind.CLOSE, opened.state.key)
+    key = opened.state.key
+    memory.drop_condition(opened.rule, key)
+    memory.drop_timer(opened.rule, TimerKind.CLOSE, key)
 
 
 def settle(opened: Opened, why: Why, at: datetime, commit_seq: int, memory: Memory) -> None:

@@ -58,11 +58,12 @@ def on_commits(
     reader: LogReader,
     memory: Memory,
     trouble: Trouble,
+    rows: Mapping[EventKey, Row],
 ) -> None:
     """End what the commits of ``times`` (CommitSeq → T), which follow commit ``after``, are the end of.
 
-    ``pairs`` are the runs that they brought events of and that were told of, or may have been. A rule that fails is added to
-    ``trouble``; then nothing was decided of it.
+    ``pairs`` are the runs that they brought events of and that were told of, or may have been; ``rows`` are some that are known
+    already. A rule that fails is added to ``trouble``; then nothing was decided of it.
     """
     recovering = {rule.name: rule for rule in rules if rule.ending is not None and rule.ending.recovers}
     recovering = {name: rule for name, rule in recovering.items() if name not in trouble.rules}
@@ -70,7 +71,7 @@ def on_commits(
         return
     touched = {pair for pair in pairs if pair[0] in recovering}
     now = ending_now(recovering.values(), after, max(times), reader, memory)
-    _judge_all(recovering, touched, set(now.waiting - touched), now.enders, times, after, reader, memory, trouble)
+    _judge_all(recovering, touched, set(now.waiting - touched), now.enders, times, after, reader, memory, trouble, rows)
 
 
 def at_instant(
@@ -81,7 +82,7 @@ def at_instant(
     touched = {pair for pair in pairs if pair[0] in recovering}
     trouble = Trouble()
     if touched:
-        _judge_all(recovering, touched, set(), Enders(), {commit_seq: at}, commit_seq, reader, memory, trouble)
+        _judge_all(recovering, touched, set(), Enders(), {commit_seq: at}, commit_seq, reader, memory, trouble, {})
     return trouble
 
 
@@ -95,6 +96,7 @@ def _judge_all(
     reader: LogReader,
     memory: Memory,
     trouble: Trouble,
+    known: Mapping[EventKey, Row],
 ) -> None:
     told = memory.told(touched | waiting)
     if not told:
@@ -108,7 +110,8 @@ def _judge_all(
     for pair in sorted(told):
         if pair[0] not in trouble.rules:
             ends += _judge(rules[pair[0]], pair[1], told[pair], open_[pair], look, times, reader, memory)
-    rows = whole_rows(reader, [(e.opened.event, e.opened.commit_seq) for e in ends])
+    places = {e.opened.event: e.opened.commit_seq for e in ends}
+    rows = {**known, **whole_rows(reader, [place for place in places.items() if place[0] not in known])}
     for end in sorted(ends, key=lambda e: (e.at, e.commit_seq, e.opened.rule, e.opened.run_id, e.opened.occurrence)):
         _tell_end(end, rows.get(end.opened.event, {}), memory)
 
@@ -143,7 +146,8 @@ def _look(
     for hit in matches(reader, rules.values(), rows_sql, params, trouble):
         if (hit.rule.name, hit.run_id) in wanted:
             hits[(hit.rule.name, hit.run_id)][hit.key] = hit
-    values = values_of(reader, {name for rule in rules.values() for name in ending_of(rule).same}, rows_sql, params)
+    columns = {name for rule in rules.values() for name in ending_of(rule).same}
+    values = values_of(reader, columns, {key for found in hits.values() for key in found}, rows_sql, params)
     since: dict[str, list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
     for rule, run in touched:
         for key in hits[(rule, run)]:
@@ -187,12 +191,17 @@ def _judge(
     """Go through a run's stretches after each commit that can have changed something; ``open_`` are its alerts."""
     ending, hits, events = ending_of(rule), look.hits.get((rule.name, run), {}), look.events.get(run, ())
     same = {key: _same(ending, look.values, run, key) for key in hits}
-    relevant = {e.commit_seq for e in events} | look.enders.commits(ending, set(same.values()))
     seen = list(told)
     ends: list[_End] = []
+    kept: set[EventKey] = set()  # what is open otherwise than it is remembered
+    # of each event, the commit as of which it is over: others that end it change nothing more
+    firsts = (look.enders.first(ending, same[key], key.time_us) for key in hits if same[key])
+    relevant = {e.commit_seq for e in events} | {seq for seq in firsts if seq is not None}
     for seq in sorted(relevant & times.keys() if len(times) > 1 else times.keys()):
         visible = [e for e in events if e.commit_seq <= seq]
         matching = {e.key for e in visible if e.key in hits}
+        if not matching:
+            continue
         for stretch in stretches(visible, matching):
             known = marks(seen, seq)
             event = next((e for e in stretch.events if e.key in known.told), None)
@@ -202,6 +211,7 @@ def _judge(
             if stretch.keys & known.ended:
                 if opened is not None:  # an earlier part of it was told later, and its end before
                     del open_[event.key]
+                    kept.discard(event.key)
                     settle(opened, Why.RECOVERED, times[seq], seq, memory)
                 last = next(o.phase for o in reversed(seen) if o.event == event.key)
                 if event.key in known.ended and last is not Phase.CLOSED:  # its end was counted first: both are kept
@@ -211,15 +221,17 @@ def _judge(
                 if not known.ended:
                     continue  # told before the rule had an end to wait for, or closed since by time
                 opened = _reopened(rule, run, event, hits[event.key], times[seq], seq, reader, memory)
-            opened = replace(opened, same=tuple(sorted({same[e.key] for e in stretch.events if same[e.key]})))
+            equal = tuple(sorted({same[e.key] for e in stretch.events if same[e.key]}))
+            opened = opened if opened.same == equal else replace(opened, same=equal)
             over = _first_over(stretch, event.key, same, look.enders, ending, seq)
             if over is None:
                 if opened != open_.get(event.key):
                     open_[event.key] = opened
-                    keep_open(opened, ending, memory)
+                    kept.add(event.key)
                 continue
             ended, ender = over
             open_.pop(event.key, None)
+            kept.discard(event.key)
             drop(opened, memory)
             phase = Phase.CLOSED if ended == event.key else Phase.RESOLVED
             seen.append(mark(rule, run, ended, phase, times[seq], seq, memory))
@@ -229,6 +241,9 @@ def _judge(
                     at=times[seq], commit_seq=seq,
                 )
             )  # fmt: skip
+    for key, opened in open_.items():
+        if key in kept:
+            keep_open(opened, ending, memory)
     return ends
 
 

@@ -87,9 +87,9 @@ def evaluate_commits(
             decisions, reader, memory, heard, hi,
             times=times, rules={r.name: r for r in collapsing}, parents={r.name: remembered_parents(r, runs, memory) for r in collapsing},
         )  # fmt: skip
-    write(decisions, memory, reader, heard, work.rows)
+    rows = write(decisions, memory, reader, heard, work.rows)
     taking = [rule for rule in index.recovering if takes(rule.name)]
-    recovery.on_commits(taking, work.hits.keys() | work.again, times, after, reader, memory, work.trouble)
+    recovery.on_commits(taking, work.hits.keys() | work.again, times, after, reader, memory, work.trouble, rows)
     return work.trouble
 
 
