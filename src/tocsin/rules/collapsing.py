@@ -22,7 +22,7 @@ from tocsin.alerts.decisions import why_stale
 from tocsin.alerts.openings import Opened, opened_of
 from tocsin.alerts.sweeps import Ending, Sweep, ending, key_of, may_tell, state_of, sweep_of, why_tell
 from tocsin.logstore.interface import LogReader
-from tocsin.model.alert import EventKey, Occurrence, Phase, Why
+from tocsin.model.alert import EventKey, Occurrence, Why
 from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import IntentKind
@@ -33,7 +33,7 @@ from tocsin.rules.memory import Memory, Pair
 from tocsin.rules.opened import drop, keep_open
 from tocsin.rules.rule import Rule
 from tocsin.rules.sweeps_open import End, current, end_of, ends_of, open_sweeps, opened_sweep, recovers
-from tocsin.rules.sweeps_read import Children, Matched, children_of, lines_of, matched_of, parents_of
+from tocsin.rules.sweeps_read import COUNTS, Children, Expected, Matched, Place, Rows, lines_of, newest_of, parents_of
 from tocsin.rules.sweeps_tell import Telling, Told, summed_up, tell
 
 KEPT = timedelta(days=30)
@@ -41,7 +41,6 @@ KEPT = timedelta(days=30)
 MANY = 1000
 """Above so many runs it is quicker to go through the parents that are remembered."""
 TOLD_NOW = frozenset({Why.ENOUGH_CHILDREN, Why.MORE_CHILDREN, Why.PARENT_ENDED})
-COUNTS = frozenset({Phase.TOLD, Phase.COLLAPSED})
 
 Instant = tuple[datetime, int]
 """T, and the last commit seen."""
@@ -83,7 +82,7 @@ def collapse(
         return list(decisions)
     others = [d for d in decisions if d.rule.collapse is None or d.why not in TELLS]
     known = {**(rules or {}), **{d.rule.name: d.rule for d in ours}}
-    fold = _Fold(reader, memory, heard, hi, ends=ends, times=times or {})
+    fold = _Fold(reader, memory, heard, hi, Rows(reader, hi), ends=ends, times=times or {})
     fold.learn(ours)
     for name, runs in touched.items():
         for run in runs:
@@ -102,6 +101,7 @@ def collapse(
             children[(times[seq], seq)][pair]
     for decision in fold.alone:
         own[(decision.at, decision.commit_seq)].append(decision)
+    fold.foresee(known, children)
     fold.look_at(children.keys() | own.keys())
     fold.look_when({end.seq for of in ends.values() for end in of})
     while fold.instants:
@@ -132,7 +132,7 @@ def again(rule: Rule, opened: Opened, at: datetime, commit_seq: int, reader: Log
     sweep = current(opened, memory)
     if sweep is None or opened.sweep is None or sweep.begin != opened.sweep.begin:
         return
-    fold = _Fold(reader, memory, Heard(), commit_seq)
+    fold = _Fold(reader, memory, Heard(), commit_seq, Rows(reader, commit_seq))
     fold.lines = lines_of(reader, {sweep.parent}, commit_seq)
     sweep, matched = fold.standing(rule, sweep, commit_seq)
     now = fold.ending_of(sweep.parent, commit_seq)
@@ -147,7 +147,7 @@ def again(rule: Rule, opened: Opened, at: datetime, commit_seq: int, reader: Log
         computed=sweep.computed,
         said={"since": plain(opened.at)},
     )
-    tell(rule, telling, reader, memory)
+    tell(rule, telling, fold.rows, memory)
     memory.put_condition(state_of(sweep.repeated(), rule.name, rule.severity, at))
 
 
@@ -165,12 +165,13 @@ class _Fold:
     memory: Memory
     heard: Heard
     hi: int
+    rows: Rows
     about: dict[Pair, list[Decision]] = field(default_factory=lambda: defaultdict(list))  # by (rule, parent)
     alone: list[Decision] = field(default_factory=list)  # of runs without a parent
     out: list[Decision] = field(default_factory=list)
     lines: Mapping[str, list[Seen]] = field(default_factory=dict)  # events of parents
     told: dict[Pair, list[Occurrence]] = field(default_factory=dict)  # of children, those decided here too
-    counted: dict[tuple[str, str, int], Children] = field(default_factory=dict)  # by (column, parent, begin)
+    places: list[Place] = field(default_factory=list)  # where children may have to be counted
     ends: dict[str, list[End]] = field(default_factory=dict)  # that may end alerts of sweeps, by rule
     times: Mapping[int, datetime] = field(default_factory=dict)  # of the commits, by CommitSeq
     instants: list[Instant] = field(default_factory=list)  # to be looked at, a heap
@@ -203,6 +204,29 @@ class _Fold:
         found = self.memory.told(pairs)
         self.told = {pair: list(found.get(pair, ())) for pair in pairs}
 
+    def foresee(self, rules: Mapping[str, Rule], looks: Mapping[Instant, Mapping[Pair, Sequence[Decision]]]) -> None:
+        """Read at once what is needed at these instants; where alerts end meanwhile, the rest is read when it is told."""
+        self.places = [(parent, self.ending_of(parent, self.hi).begin) for _, parent in self.about]
+        sweeps: dict[Pair, Sweep | None] = {}
+        told = {pair: list(seen) for pair, seen in self.told.items()}
+        expected: list[Expected] = []
+        for instant in sorted(looks):
+            for pair, decisions in looks[instant].items():
+                rule, (_, seq) = rules[pair[0]], instant
+                before = sweeps[pair] if pair in sweeps else self._sweep(rule, pair[1])
+                if before is None and not decisions:
+                    continue
+                now = self.ending_of(pair[1], seq)
+                sweep = _counted(before, pair[1], now, decisions, told)
+                if may_tell(sweep, terms_of(rule).terms, now):
+                    children = self._children(rule, sweep)
+                    sweep = sweep.counted(len(children.upto(seq)))
+                    if why_tell(sweep, terms_of(rule).terms, now) in TOLD_NOW:
+                        expected.append(Expected(pair[1], seq, self._newest(rule, sweep, children, seq, told)))
+                        sweep = sweep.after(now, {})
+                sweeps[pair] = sweep
+        self.rows.expect(expected)
+
     def look(self, rule: Rule, parent: str, instant: Instant, children: Sequence[Decision]) -> None:
         """Look at a parent after an instant."""
         at, seq = instant
@@ -210,9 +234,8 @@ class _Fold:
         if before is None and not children:
             return
         now = self.ending_of(parent, seq)
-        sweep = (before or Sweep(parent=parent)).heard(now)
-        for decision in children:
-            sweep = self._count(sweep, decision)
+        self.out += [replace(decision, why=Why.COLLAPSED) for decision in children]
+        sweep = _counted(before, parent, now, children, self.told)
         if may_tell(sweep, terms_of(rule).terms, now):
             sweep = self._judge(rule, sweep, now, instant, children)
         if sweep != before:
@@ -243,18 +266,6 @@ class _Fold:
         """How things stand with a parent as of a commit."""
         return ending(s.event for s in self.lines.get(parent, ()) if s.event.commit_seq <= seq)
 
-    def _count(self, sweep: Sweep, decision: Decision) -> Sweep:
-        """A child's occurrence counts, once for each child."""
-        collapsed = replace(decision, why=Why.COLLAPSED)
-        self.out.append(collapsed)
-        seen = self.told[(decision.rule.name, decision.run_id)]
-        again = any(o.phase in COUNTS and o.commit_seq > sweep.begin for o in seen)
-        seen.append(collapsed.occurrence)
-        if again:
-            return sweep
-        computed = sweep.computed or {name: plain(value) for name, value in decision.computed.items()}
-        return replace(sweep, matched=sweep.matched + 1, computed=computed)
-
     def _judge(
         self, rule: Rule, sweep: Sweep, now: Ending, instant: Instant, decided: Sequence[Decision]
     ) -> Sweep:  # fmt: skip
@@ -281,7 +292,7 @@ class _Fold:
             event_time=moment(key.time_us),
             computed=sweep.computed,
         )
-        told = tell(rule, telling, self.reader, self.memory)
+        told = tell(rule, telling, self.rows, self.memory)
         after = sweep.after(now, told.instance)
         if telling.kind is IntentKind.FIRED:
             after = replace(after, beyond=told.beyond)
@@ -338,7 +349,7 @@ class _Fold:
                 why=Why.RECOVERED, matched=some, ended="", at=at, commit_seq=seq,
                 event_time=moment(opened.event.time_us), computed=sweep.computed, said=said,
             )  # fmt: skip
-            tell(rule, telling, self.reader, self.memory)
+            tell(rule, telling, self.rows, self.memory)
 
     def standing(self, rule: Rule, sweep: Sweep, seq: int) -> tuple[Sweep, list[Matched]]:
         """A sweep with its children counted as of commit ``seq``, and those that count."""
@@ -357,21 +368,31 @@ class _Fold:
         return next(s.consumer for s in self.lines[parent] if s.event.key == key)
 
     def _children(self, rule: Rule, sweep: Sweep) -> Children:
-        column = terms_of(rule).column
-        place = (column, sweep.parent, sweep.begin)
-        if place not in self.counted:
-            wanted = {sweep.parent} if sweep.begin else {sweep.parent, *(parent for _, parent in self.about)}
-            for parent, found in children_of(self.reader, column, wanted, sweep.begin, self.hi).items():
-                self.counted[(column, parent, sweep.begin)] = found
-        return self.counted[place]
+        return self.rows.children(terms_of(rule).column, (sweep.parent, sweep.begin), self.places)
+
+    def _newest(
+        self, rule: Rule, sweep: Sweep, children: Children, seq: int, here: Mapping[Pair, Sequence[Occurrence]]
+    ) -> dict[str, EventKey]:
+        """The newest occurrence of each child that counts; ``here`` are those of runs that were decided here."""
+        pairs = {(rule.name, child.run) for child in children.upto(seq)}
+        told = {**self.memory.told(pairs - here.keys()), **{p: here[p] for p in pairs & here.keys()}}
+        return newest_of(told, sweep.begin, seq)
 
     def _matched(self, rule: Rule, sweep: Sweep, children: Children, seq: int) -> list[Matched]:
-        """The children that count, each by its newest occurrence."""
-        pairs = {(rule.name, child.run) for child in children.upto(seq)}
-        told = {**self.memory.told(pairs - self.told.keys()), **{p: self.told[p] for p in pairs & self.told.keys()}}
-        newest = {
-            run: max(counting, key=lambda key: (key.time_us, key.source, key.event_id))
-            for (_, run), seen in told.items()
-            if (counting := [o.event for o in seen if o.phase in COUNTS and sweep.begin < o.commit_seq <= seq])
-        }
-        return matched_of(self.reader, newest, seq)
+        """The children that count, in the order in which it happened."""
+        return self.rows.matched(self._newest(rule, sweep, children, seq, self.told))
+
+
+def _counted(
+    before: Sweep | None, parent: str, now: Ending, decisions: Sequence[Decision], told: Mapping[Pair, list[Occurrence]]
+) -> Sweep:
+    """A sweep once occurrences of its children count, once for each child; they are added to ``told``."""
+    sweep = (before or Sweep(parent=parent)).heard(now)
+    for decision in decisions:
+        seen = told[(decision.rule.name, decision.run_id)]
+        again = any(o.phase in COUNTS and o.commit_seq > sweep.begin for o in seen)
+        seen.append(replace(decision, why=Why.COLLAPSED).occurrence)
+        if not again:
+            computed = sweep.computed or {name: plain(value) for name, value in decision.computed.items()}
+            sweep = replace(sweep, matched=sweep.matched + 1, computed=computed)
+    return sweep

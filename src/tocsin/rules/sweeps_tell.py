@@ -8,27 +8,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tocsin.alerts.sweeps import Sweep
-from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import Phase, Transition, Why
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules import limits
 from tocsin.rules.collapse import Collapsed
-from tocsin.rules.deadlines_runs import runs_at
-from tocsin.rules.history import whole_rows
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule
-from tocsin.rules.sweeps_read import Matched
+from tocsin.rules.sweeps_read import DESCRIBES, Matched, Rows
 
 CAUSES = 10
 """So many causes are named, the most frequent ones."""
 EXAMPLES = 3
 """So many runs of each."""
 
-_DESCRIBES = (
-    "ExperimentName", "WorkspaceName", "RunType", "Target", "TriggeringUserName", "OwnerEmail", "Tags",
-)  # fmt: skip
-"""What a parent has from its children where its own events do not say, or none has come."""
 _DID = {
     "Failed": "failed",
     "Canceled": "were canceled",
@@ -70,10 +63,10 @@ class Told:
     beyond: limits.Beyond  # the rule's limit
 
 
-def tell(rule: Rule, telling: Telling, reader: LogReader, memory: Memory) -> Told:
+def tell(rule: Rule, telling: Telling, rows: Rows, memory: Memory) -> Told:
     """Tell of a sweep."""
     sweep = telling.sweep
-    event = _event(rule, telling, reader)
+    event = _event(telling, rows)
     fields = {**telling.computed, **event}
     instance = sweep.instance or {name: fields.get(name) for name in rule.by}
     labels, keep = labels_of(rule, fields), {name: fields.get(name) for name in rule.keep}
@@ -136,15 +129,12 @@ def _phases(rule: Rule, telling: Telling) -> tuple[Phase, Phase]:
     return before, Phase.CLOSED if telling.ended and open_ is Phase.TOLD else open_
 
 
-def _event(rule: Rule, telling: Telling, reader: LogReader) -> dict[str, object]:
+def _event(telling: Telling, rows: Rows) -> dict[str, object]:
     """The parent as it stands, as a row: described by a child where it does not describe itself."""
-    parent, seq = telling.sweep.parent, telling.commit_seq
-    own = runs_at(reader, {parent: seq}).rows(reader, [parent]).get(parent, {})
-    child: Mapping[str, object] = {}
-    if telling.matched:
-        newest = telling.matched[-1]
-        child = whole_rows(reader, [(newest.key, newest.commit_seq)]).get(newest.key, {})
-    event: dict[str, object] = {name: child.get(name, "") for name in _DESCRIBES}
+    parent = telling.sweep.parent
+    own = rows.parent(parent, telling.commit_seq)
+    child = rows.child(telling.matched[-1]) if telling.matched else {}
+    event: dict[str, object] = {name: child.get(name, "") for name in DESCRIBES}
     said = {name: value for name, value in own.items() if value not in (None, "", {}) or name not in event}
     root = child.get("RootRunId") or parent
     return {**event, "RunId": parent, "RootRunId": root, **said}
