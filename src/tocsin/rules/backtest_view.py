@@ -182,18 +182,14 @@ class Ledger:
         self._timers.update({(t.rule, str(t.kind), t.key): t for t in outcome.timers})
 
 
-def over(log: LogReader, runs: Collection[str], lo: int, hi: int) -> list[str]:
-    """Those of ``runs`` that commits in (lo, hi] touched, and none after these."""
-    found: list[str] = (
-        log.select(
-            "SELECT RunId FROM Runs WHERE CommitSeq > $lo AND CommitSeq <= $hi"
-            " AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))",
-            {"lo": lo, "hi": hi, "runs": history.listed(runs)},
-        )
-        .column(0)
-        .to_pylist()
+def over(log: LogReader, column: str, runs: Collection[str], lo: int, hi: int) -> dict[str, str]:
+    """Those of ``runs`` that commits in (lo, hi] touched, and none after these; each with what it has in ``column``."""
+    table = log.select(
+        f"SELECT RunId, {column} FROM Runs WHERE CommitSeq > $lo AND CommitSeq <= $hi"
+        " AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))",
+        {"lo": lo, "hi": hi, "runs": history.listed(runs)},
     )
-    return found
+    return dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
 
 
 def _counts(timer: Timer) -> bool:

@@ -1,0 +1,144 @@
+"""Backtests of rules whose alerts collapse or stay open tell what live operation tells, in whatever steps; and read for many at once."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests.oracle.effort import examples
+from tests.unit.rules.conftest import NOON, Engine, Load
+from tocsin.clock import ManualClock
+from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.interface import Limits
+from tocsin.model.intent import Intent
+from tocsin.rules.backtest import Told, backtest
+from tocsin.rules.ruleset import RuleSet
+from tocsin.state.sqlite import SqliteState
+
+RULES = {
+    "sweep": "collapse: {to: root, when: {failed: 20%, at_least: 2}, update: [50%, 80%, end]}, keep: [Target]",
+    "sweep-recovers": (
+        "collapse: {to: root, when: {failed: 20%, at_least: 2}, update: [50%, end]},"
+        " resolve: {when: {status: Completed, same: ExperimentName}}"
+    ),
+    "limited": "collapse: {to: root, when: {failed: 20%}}, limit: {per: ExperimentName, told: 1, in: 1d, then: drop}",
+    "recovers": "resolve: {when: {status: Completed, same: ExperimentName}}, keep: [Target]",
+    "by-run": "resolve: {when: {status: [Running, Completed], same: [RunId, ExperimentName]}}",
+}
+Said = tuple[datetime, datetime, str, str, str, str]
+Story = list[tuple[str, str, str, int, int, bool]]
+
+
+class Rules(dict[str, RuleSet]):
+    def __repr__(self) -> str:
+        return "rules"
+
+
+@pytest.fixture
+def rules(load: Load) -> Rules:
+    return Rules(
+        (name, load(f"rules:\n  - {{name: {name}, when: {{status: Failed}}, {said}}}\n"))
+        for name, said in RULES.items()
+    )
+
+
+def of_live(intent: Intent) -> Said:
+    time, message = intent.event_time or intent.at, str(intent.event.get("Message") or "")
+    return intent.at, time, str(intent.kind), str(intent.why), intent.run_id, message
+
+
+def of_backtest(told: Told) -> Said:
+    return told.at, told.event_time, told.kind, told.why, told.run_id, told.message
+
+
+stories: st.SearchStrategy[Story] = st.lists(
+    st.tuples(
+        st.sampled_from(("a0", "a1", "a2", "a3", "b0", "b1", "a", "b", "lone", "other")),
+        st.sampled_from(("Failed", "Failed", "Running", "Completed")),
+        st.sampled_from(("churn", "churn", "rank", "")),
+        st.sampled_from((0, 0, 0, 3, 9)),  # minutes late
+        st.sampled_from((0, 0, 1, 2)),  # attempt
+        st.booleans(),  # whether the next one comes in the same commit
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(story=stories, which=st.sampled_from(sorted(RULES)), step_rows=st.sampled_from((1, 3, 7, 1000)))
+@example(  # ended by the last but one of three that come at once with what they end
+    story=[
+        ("lone", "Failed", "churn", 0, 0, True), ("other", "Completed", "churn", 3, 0, False),
+        ("a", "Completed", "churn", 9, 0, False), ("b", "Completed", "churn", 0, 0, True), ("a1", "Completed", "churn", 0, 0, False),
+        ("lone", "Running", "churn", 0, 0, False), ("lone", "Failed", "churn", 0, 0, False), ("other", "Completed", "rank", 0, 0, False),
+    ],
+    which="recovers", step_rows=1000,
+)  # fmt: skip
+def test_in_whatever_steps_it_tells_what_live_told(story: Story, which: str, step_rows: int, rules: Rules) -> None:
+    clock = ManualClock(NOON)
+    log, state = DuckLogStore.open(None, clock=clock, threads=1), SqliteState.open(None, clock=clock)
+    e = Engine(clock=clock, log=log, state=state, rules=RuleSet())
+    e.use(rules[which])
+    waiting: list[Mapping[str, object]] = []
+    for i, (run, status, experiment, late, attempt, more) in enumerate(story, 10):
+        waiting.append({
+            "RunId": run, "RootRunId": run[0] if run[1:].isdigit() else run, "Status": status, "Attempt": attempt,
+            "ExperimentName": experiment, "Target": f"gpu-{i}", "Message": f"said {i}",
+            "TimeGenerated": NOON + timedelta(minutes=i - late, microseconds=i),
+        })  # fmt: skip
+        if not more or i == len(story) + 9:
+            e.at(f"{i}m").come(*waiting)
+            waiting = []
+    live = [of_live(i) for x in e.evaluations for i in x.outcome.intents if not i.limited]
+    (rule,) = e.rules.rules.values()
+    found = backtest(rule, log, NOON, NOON + timedelta(days=1), clock=clock, step_rows=step_rows)
+    log.close()
+    state.close()
+    assert () == found.errors
+    assert sorted(live) == sorted(of_backtest(told) for told in found.told)
+
+
+def counted(log: DuckLogStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The SQL of what is read from now on."""
+    asked: list[str] = []
+    select = type(log).select
+
+    def counting(
+        self: DuckLogStore, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None
+    ) -> pa.Table:
+        asked.append(sql)
+        return select(self, sql, params, limits)
+
+    monkeypatch.setattr(type(log), "select", counting)
+    return asked
+
+
+@pytest.mark.parametrize("which", ["sweep", "recovers"])
+def test_more_that_is_told_at_once_takes_no_more_queries(
+    which: str, engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of sweeps that are told three times each; of their runs, each by itself, which recover."""
+    asked: list[int] = []
+    for n in (60, 120):
+        e = engine(f"rules:\n  - {{name: {which}, when: {{status: Failed}}, {RULES[which]}}}\n")
+        for status, failing in (("Running", 0), ("Running", 2), ("Running", 4), ("Completed", 4)):
+            e.clock.advance(timedelta(minutes=1))
+            made: list[dict[str, Any]] = []
+            for i in range(n):
+                columns = {"RootRunId": f"s{i}", "ExperimentName": f"x{i}"}
+                made.append({"RunId": f"s{i}", "Status": status, **columns})
+                for c in range(8):
+                    made.append({"RunId": f"s{i}-{c}", "Status": "Failed" if c < failing else "Running", **columns})
+            e.store(*made)
+        (rule,), queries = e.rules.rules.values(), counted(e.log, monkeypatch)
+        found = backtest(rule, e.log, NOON, NOON + timedelta(days=1), clock=e.clock)
+        asked.append(len(queries))
+        assert found.by_kind == (
+            {"fired": n, "repeated": 2 * n} if which == "sweep" else {"fired": 4 * n, "resolved": 4 * n}
+        )
+    assert asked[0] == asked[1] < 60
