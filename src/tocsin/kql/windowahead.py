@@ -17,6 +17,7 @@ from typing import Any
 
 from tocsin.errors import QueryError
 from tocsin.kql import markers, upstream
+from tocsin.kql.before import BEFORE, ENTER, INSIDE, LEAVE, Preceded
 from tocsin.kql.bounds import check_tree
 from tocsin.kql.classify import inlined, tables_of
 from tocsin.kql.describe import quoted
@@ -42,12 +43,21 @@ class AheadPlan:
     carried: tuple[str, ...]  # columns of ``rows`` that the rest reads
     rest: str  # over the rows of each instant; yields what a WindowPlan does, and grp
     columns: Mapping[str, str]  # visible ones -> KQL type
+    preceded: Preceded | None = None  # rows are events with what came just before them
+    reads: tuple[str, ...] = ()  # columns of events that are then read
 
     def bind(
-        self, times: Sequence[int], seqs: Sequence[int], over: int, known: Sequence[str], *, every: bool = False
+        self,
+        times: Sequence[int],
+        seqs: Sequence[int],
+        over: int,
+        known: Sequence[str],
+        *,
+        every: bool = False,
+        reach: int = 0,
     ) -> tuple[str, dict[str, object]]:
         """The SQL and its parameters. ``times`` are the ends of the windows, ``over`` their length, in µs; ``seqs`` the last
-        commit that each sees; both ascending.
+        commit that each sees; both ascending. ``reach``: so much older events are seen as what came before others.
 
         A row is what a group says from instant ``nth`` on; one of nulls: nothing. Left out are keys that hold at no
         instant and are not ``known``, unless ``every``, and what a group says before it first holds. In order of ``nth``.
@@ -65,19 +75,11 @@ class AheadPlan:
         carried = "".join(f"s.{quoted(name)}, " for name in self.carried)
         wanted, begins = ("true", "true") if every else ("bool_or(holds)", "s.holds")
         return (
-            f"""WITH {quoted(EVENTS)} AS NOT MATERIALIZED (
-    SELECT *, epoch_us(TimeGenerated) AS {_TIME}, CommitSeq AS {_SEQ} FROM main.{quoted(EVENTS)}
-    WHERE TimeGenerated > make_timestamp($tocsin_lo::BIGINT) AND TimeGenerated <= make_timestamp($tocsin_hi::BIGINT)
-    AND CommitSeq <= $tocsin_seq),
-{_A}instants AS MATERIALIZED (SELECT unnest($tocsin_times::JSON::BIGINT[]) AS hi,
+            f"""WITH {_A}instants AS MATERIALIZED (SELECT unnest($tocsin_times::JSON::BIGINT[]) AS hi,
     unnest($tocsin_seqs::JSON::BIGINT[]) AS seq, unnest(range({n})) AS nth),
 {_A}times AS MATERIALIZED (SELECT hi, min(nth) AS nth FROM {_A}instants GROUP BY hi),
 {_A}seqs AS MATERIALIZED (SELECT seq, min(nth) AS nth FROM {_A}instants GROUP BY seq),
-{_A}came AS MATERIALIZED (SELECT * FROM (
-    SELECT r.*, greatest(t.nth, c.nth) AS enter, coalesce(g.nth, {n}) AS leave FROM ({self.rows}) AS r
-    ASOF JOIN {_A}times AS t ON r.{_TIME} <= t.hi
-    ASOF JOIN {_A}seqs AS c ON r.{_SEQ} <= c.seq
-    ASOF LEFT JOIN {_A}times AS g ON r.{_TIME} + {over} <= g.hi) WHERE enter < leave),
+{self._came(n, over, reach)},
 {_A}numbered AS MATERIALIZED ({numbered}),
 {_A}changes AS MATERIALIZED (SELECT DISTINCT grp, nth FROM (
     SELECT grp, enter AS nth FROM {_A}numbered UNION ALL SELECT grp, leave FROM {_A}numbered WHERE leave < {n})),
@@ -95,19 +97,38 @@ FROM {_A}changes AS c JOIN {_A}telling AS g ON c.grp = g.grp AND c.nth >= g.sinc
 LEFT JOIN (SELECT * FROM {_A}said WHERE key IN (SELECT key FROM {_A}keys)) AS t ON t.rule_no = c.nth AND t.grp = c.grp
 ORDER BY c.nth, c.grp""",
             {
-                "tocsin_lo": times[0] - over,
+                "tocsin_lo": times[0] - over - reach,
                 "tocsin_hi": times[-1],
                 "tocsin_seq": seqs[-1],
                 "tocsin_times": json.dumps(list(times)),
                 "tocsin_seqs": json.dumps(list(seqs)),
                 "tocsin_known": json.dumps(list(known), ensure_ascii=False),
+                **({"tocsin_from": times[0] - over} if self.preceded is not None else {}),
             },
         )
+
+    def _came(self, instants: int, over: int, reach: int) -> str:
+        """CTEs, the last of them the rows, each with the instants that see it."""
+        if self.preceded is not None:
+            events = self.preceded.bind(f"{_A}times", f"{_A}seqs", instants, over + reach, over, self.reads)
+            return (
+                f"{events},\n{_A}came AS MATERIALIZED (SELECT * EXCLUDE ({quoted(ENTER)}, {quoted(LEAVE)}),"
+                f" {quoted(ENTER)} AS enter, {quoted(LEAVE)} AS leave FROM ({self.rows}))"
+            )
+        return f"""{quoted(EVENTS)} AS NOT MATERIALIZED (
+    SELECT *, epoch_us(TimeGenerated) AS {_TIME}, CommitSeq AS {_SEQ} FROM main.{quoted(EVENTS)}
+    WHERE TimeGenerated > make_timestamp($tocsin_lo::BIGINT) AND TimeGenerated <= make_timestamp($tocsin_hi::BIGINT)
+    AND CommitSeq <= $tocsin_seq),
+{_A}came AS MATERIALIZED (SELECT * FROM (
+    SELECT r.*, greatest(t.nth, c.nth) AS enter, coalesce(g.nth, {instants}) AS leave FROM ({self.rows}) AS r
+    ASOF JOIN {_A}times AS t ON r.{_TIME} <= t.hi
+    ASOF JOIN {_A}seqs AS c ON r.{_SEQ} <= c.seq
+    ASOF LEFT JOIN {_A}times AS g ON r.{_TIME} + {over} <= g.hi) WHERE enter < leave)"""
 
 
 def ahead_plan(query: WindowQuery) -> AheadPlan | None:
     """The plan of ``query`` for many instants; None where it can be asked at one alone: it reads more than one log, means
-    the instant itself by now(), or puts rows in an order.
+    the instant itself by now(), or puts rows in an order of its own (what ``before.preceded`` writes is known).
     """
     if query.raw_sql or query.tables & (TABLES.keys() - {EVENTS}) or EVENTS not in query.tables:
         return None
@@ -120,20 +141,24 @@ def ahead_plan(query: WindowQuery) -> AheadPlan | None:
 
 class _Ahead(Tree):
     def __init__(self, query: WindowQuery) -> None:
-        super().__init__(query.text, query.wants, query.schema)
+        self.preceded = Preceded.of(query.text)
+        super().__init__(query.text if self.preceded is None else self.preceded.text, query.wants, query.schema)
+        self.marks = (_TIME, _SEQ) if self.preceded is None else (ENTER, LEAVE)
 
     def run(self, visible: Mapping[str, str]) -> AheadPlan:
         flat = inlined(self.tree)
         self._check_reads(flat)
         known: dict[str, Types] = dict(self.schema)
-        known[EVENTS] = {**known[EVENTS], _TIME: "long", _SEQ: "long"}
+        made: dict[str, str | None] = {} if self.preceded is None else {BEFORE: "string"}
+        known[EVENTS] = {**known[EVENTS], **made, **dict.fromkeys(self.marks, "long")}
         source, columns = self.each.source(flat.source, known, frozenset(name for name, _ in flat.lets))
-        self.hidden = {_TIME: "long", _SEQ: "long"}
+        self.hidden = dict.fromkeys(self.marks, "long")
         lifted = self.lifted(flat.operators)
         first: list[Any] = []
         if (kept := self.kept(flat, columns)) is not None:
             columns = {name: columns[name] for name in (*kept, *self.hidden)}
             first.append(ir.Project(tuple(ir.NamedExpr(ir.ColumnRef(name), name) for name in columns)))
+        reads = tuple(name for name in columns if name not in (*made, *self.hidden, INSIDE))
         rest: list[Any] | None = None
         groups: tuple[str, ...] = ()
         for number, raw in enumerate(flat.operators):
@@ -159,6 +184,8 @@ class _Ahead(Tree):
             carried=tuple(name for name in known[SOURCE] if name not in (RULE, _GROUP)),
             rest=f"{listed}, {quoted(_GROUP)} AS grp FROM ({body})",
             columns=visible,
+            preceded=self.preceded,
+            reads=reads,
         )
 
     def _check_reads(self, flat: Any) -> None:
@@ -186,6 +213,6 @@ class _Ahead(Tree):
     def _enter(self, columns: Mapping[str, str | None], known: dict[str, Types]) -> dict[str, str | None]:
         """Columns once rows have met their instants."""
         self.hidden = {RULE: "long", _GROUP: "long"}
-        entered = {name: kind for name, kind in columns.items() if name not in (_TIME, _SEQ)} | self.hidden
+        entered = {name: kind for name, kind in columns.items() if name not in self.marks} | self.hidden
         known[SOURCE] = entered
         return dict(entered)

@@ -49,7 +49,7 @@ def last_rows(rule: Rule, reader: LogReader, at: datetime) -> Look:
 def _of_window(rule: Rule, window: Window, reader: LogReader, at: datetime) -> list[Row]:
     plan, head = window_plan([window.query]), reader.head()
     cut = scope(
-        plan.built.tables, window.over, window.lateness, at, head.seq, reader, [rule.name]
+        plan.built.tables, window.over, window.lateness, at, head.seq, reader, [rule.name], window.reach
     )  # fmt: skip
     sql, parameters = plan.bind([0], cut.tables, ())
     if plan.built.uses_now:

@@ -50,6 +50,7 @@ class Window:
 
     query: WindowQuery
     over: timedelta | Life
+    reach: timedelta = timedelta(0)  # so much older events are seen too, marked as outside
     every: timedelta
     lateness: timedelta
     terms: Terms

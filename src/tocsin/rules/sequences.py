@@ -3,7 +3,7 @@
     Running  Queued  Running  Queued  Preparing  Queued  Running  Queued
                1                2                  no               3      fires
 
-What came just before is the run's event before it, in event-time order (SEMANTICS.md). It fires once until the count falls below
+What came just before is the run's event before it, in event-time order (SEMANTICS.md), be it up to REACH older than the window. It fires once until the count falls below
 ``times`` again, and says nothing of that.
 """
 
@@ -16,14 +16,16 @@ from datetime import timedelta
 from tocsin.config.document import Document, KeyPath
 from tocsin.config.durations import format_duration
 from tocsin.errors import Problem, QueryError
+from tocsin.kql.before import INSIDE, preceded
 from tocsin.kql.rowplan import row_plan
-from tocsin.model.statuses import TERMINAL
 from tocsin.rules.checks import Faults, Said, Schema
 from tocsin.rules.rule import Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
 from tocsin.rules.windows_compile import compile_window
 
 WITHIN = timedelta(hours=24)
+REACH = timedelta(days=7)
+"""What came just before an event that counts may be so much older than ``within``: a run may run for days."""
 LATENESS = timedelta(seconds=1)
 """It is looked at on ticks: a commit does not read hours of events again."""
 _CARRIED = ("ExperimentName", "DisplayName", "WorkspaceName", "Target", "RunType", "OwnerEmail", "TriggeringUserName")
@@ -53,24 +55,17 @@ def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
             yield ("when", key), "stands beside after and times", "a rule has one of them"
 
 
-def sequence_query(when: When, by: tuple[str, ...]) -> str:
-    """The sequence as KQL. ``where`` comes only after the order is known, so rules that differ in it share all up to there."""
+def sequence_query(when: When, by: tuple[str, ...], *, inside: bool = False) -> str:
+    """The sequence as KQL, for a window that sees older events too where ``inside``. ``where`` comes only after the order is known, so rules that differ in it share all up to there."""
     quoted = ", ".join(f"'{status}'" for status in when.status or ())
     times = when.times or 1
-    few = f"RunStatusChanged | where Status in ({quoted}) | distinct RunId"
     carried = ", ".join(
         f"{name} = take_any({name})" for name in (("RunId",) if "RunId" not in by else ()) + _CARRIED if name not in by
     )
-    lines = ["RunStatusChanged", f"| where RunId in ({few})"]
     if when.after:
-        before, ends = (", ".join(f"'{status}'" for status in sorted(words)) for words in (when.after, TERMINAL))
-        lines += [
-            f"| extend tocsin_try = coalesce(Attempt, 0), tocsin_ends = iff(Status in ({ends}), 1, 0)",
-            "| sort by RunId asc, tocsin_try asc, TimeGenerated asc, tocsin_ends asc, Source asc, EventId asc",
-            "| extend tocsin_before = iff(prev(RunId) == RunId, prev(Status), '')",
-            f"| where tocsin_before in ({before})",
-        ]
-    lines.append(f"| where Status in ({quoted})")
+        lines = [preceded(when.status or (), when.after, inside=inside)]
+    else:
+        lines = ["RunStatusChanged", f"| where Status in ({quoted})"]
     if when.where:
         lines += ["| where (", when.where, ")"]
     return "\n".join([
@@ -131,13 +126,17 @@ def compile_sequence(
     times = when.times or 1
     as_window = model.model_copy(
         update={
-            "when": None, "kind": None, "query": sequence_query(when, by) + carries, "by": (*naming, *by), "over": format_duration(within),
+            "when": None, "kind": None, "query": sequence_query(when, by, inside=bool(when.after)) + carries, "by": (*naming, *by), "over": format_duration(within),
             "lateness": LATENESS, "value": "times", "resolve": "never",
             "summary": model.summary or subject(when, f"{times} times in {format_duration(within)}"),
         }
     )  # fmt: skip
+    if when.after:
+        schema = {**schema, "RunStatusChanged": {**columns, INSIDE: "bool"}}
     rule = compile_window(as_window, defaults, schema, document, base, problems)
     if rule is None or rule.window is None:
         return None
     repeat = Said(model, defaults)(lambda m: m.repeat_every, "repeat_every")
-    return replace(rule, window=replace(rule.window, terms=replace(rule.window.terms, repeat=repeat)))
+    reach = REACH if when.after else timedelta(0)
+    window = replace(rule.window, reach=reach, terms=replace(rule.window.terms, repeat=repeat))
+    return replace(rule, query=sequence_query(when, by) + carries, window=window)

@@ -16,6 +16,8 @@ import pyarrow as pa
 from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, RunSpan, Touched
 
 _SPAN = frozenset({"tocsin_lo", "tocsin_hi"})
+_INSIDE = frozenset({"tocsin_from"})
+"""Where a window begins that sees older events too."""
 _MOVING = frozenset({"kqlnow", "tocsin_ended"})
 """Parameters that mean the instant itself: with one of them, the same rows say something else."""
 _MIRRORS = ('main."Alerts"', 'main."Notifications"', 'main."DeadLetters"')
@@ -46,7 +48,8 @@ class Steady(LogReader):
         if self._times is None:
             self._times = self._reader.select(_TIMES).column(0).to_pylist()
         # A window holds the times in (lo, hi]: two windows with the same of them hold the same rows.
-        span = tuple(bisect_right(self._times, int(str(given.pop(name)))) for name in sorted(_SPAN))
+        ends = sorted(given.keys() & (_SPAN | _INSIDE))
+        span = tuple(bisect_right(self._times, int(str(given.pop(name)))) for name in ends)
         key = (sql, span, *sorted((name, repr(value)) for name, value in given.items()))
         if key not in self._answers:
             self._answers[key] = self._reader.select(sql, params, limits)

@@ -67,7 +67,7 @@ def grouped(rules: Iterable[Rule]) -> list[Group]:
     alike: dict[tuple[object, ...], list[Rule]] = defaultdict(list)
     for rule in rules:
         window = of(rule)
-        alike[(window.query.shape, window.over, window.lateness, window.every)].append(rule)
+        alike[(window.query.shape, window.over, window.reach, window.lateness, window.every)].append(rule)
     groups: list[Group] = []
     for each in alike.values():
         try:
@@ -191,7 +191,7 @@ def _select(
     """number → row key → what was seen of it."""
     window, plan = of(group.rules[0]), group.plan
     names = [group.rules[n].name for n in numbers]
-    cut = scope(plan.built.tables, window.over, window.lateness, when.at, when.commit_seq, reader, names)
+    cut = scope(plan.built.tables, window.over, window.lateness, when.at, when.commit_seq, reader, names, window.reach)
     known = [(n, row_key(s)) for n in numbers for s in states[n].values()]
     every = any(of(group.rules[n]).terms.no_data is NoData.ALERT for n in numbers)
     sql, parameters = plan.bind(numbers, cut.tables, known, every=every)

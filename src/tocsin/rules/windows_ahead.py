@@ -74,7 +74,12 @@ class Ahead:
         self._every = window.terms.no_data is NoData.ALERT
         lateness = window.lateness // _US
         sql, parameters = plan.bind(
-            [t - lateness for t in moments.times], moments.seqs, window.over // _US, list(known), every=self._every
+            [t - lateness for t in moments.times],
+            moments.seqs,
+            window.over // _US,
+            list(known),
+            every=self._every,
+            reach=window.reach // _US,
         )
         self._table = reader.select(sql, parameters, LIMITS)
         if self._table.num_rows >= LIMITS.rows:

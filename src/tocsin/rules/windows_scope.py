@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tocsin.kql.before import INSIDE
 from tocsin.kql.windowplan import AML, EVENTS, scoped_view
 from tocsin.logstore.interface import LogReader
 from tocsin.model.columns import RUNS
@@ -17,6 +18,7 @@ from tocsin.model.statuses import TERMINAL
 from tocsin.rules.history import listed, micros
 from tocsin.rules.rule import Life
 
+NOTHING, MICROSECOND = timedelta(0), timedelta(microseconds=1)
 ENDED_STAYS = timedelta(hours=24)
 """How long an ended run stays in a window that is the life of runs."""
 
@@ -47,14 +49,20 @@ def scope(
     commit_seq: int,
     reader: LogReader,
     own: Iterable[str] = (),
+    reach: timedelta = NOTHING,
 ) -> Scope:
-    """What a window at ``at`` that saw commits up to ``commit_seq`` reads of ``tables``; of Alerts not those of ``own`` rules."""
+    """What a window at ``at`` that saw commits up to ``commit_seq`` reads of ``tables``; of Alerts not those of ``own`` rules.
+
+    With a ``reach`` it sees so much older events too, and the column INSIDE says of each whether it is in the window.
+    """
     hi = at - lateness
     made: dict[str, str] = {}
     lo = micros(hi - over) if isinstance(over, timedelta) else 0
     if tables & {EVENTS, AML}:
-        made[EVENTS] = _events(over)
-        if not isinstance(over, timedelta):
+        made[EVENTS] = _events(over, reach)
+        if isinstance(over, timedelta):
+            lo -= reach // MICROSECOND
+        else:
             lo = _begins(over, hi, reader) - 1
         if AML in tables:
             made[AML] = scoped_view()
@@ -69,6 +77,7 @@ def scope(
         made["Runs"] = _runs(reader.head().seq > commit_seq)
     values: dict[str, object] = {
         "tocsin_lo": lo,
+        "tocsin_from": lo + reach // MICROSECOND,
         "tocsin_hi": micros(hi),
         "tocsin_seq": commit_seq,
         "tocsin_ended": micros(hi - ENDED_STAYS),
@@ -78,9 +87,10 @@ def scope(
     return Scope(tables=made, parameters={k: v for k, v in values.items() if f"${k}" in written}, hi=hi)
 
 
-def _events(over: timedelta | Life) -> str:
+def _events(over: timedelta | Life, reach: timedelta) -> str:
+    inside = f", TimeGenerated > make_timestamp($tocsin_from::BIGINT) AS {INSIDE}" if reach else ""
     sql = (
-        f'SELECT * FROM main."{EVENTS}" WHERE TimeGenerated > {_SPAN[0]} AND TimeGenerated <= {_SPAN[1]}'
+        f'SELECT *{inside} FROM main."{EVENTS}" WHERE TimeGenerated > {_SPAN[0]} AND TimeGenerated <= {_SPAN[1]}'
         " AND CommitSeq <= $tocsin_seq"
     )
     if isinstance(over, timedelta):

@@ -56,6 +56,13 @@ def test_without_after_it_only_counts(load: Load) -> None:
     assert tells(rules, (0, "a", "Failed"), (5, "b", "Failed")) == []
 
 
+def test_what_came_before_the_first_may_be_older_than_the_window(load: Load) -> None:
+    rules = load("rules:\n  - {name: x, when: {status: Queued, after: Running, times: 2, within: 1h, by: [RunId]}}\n")
+    events = [(0, "a", "Running"), (90, "a", "Queued"), (91, "a", "Running"), (92, "a", "Queued")]
+    assert tells(rules, *events) == [{"RunId": "a"}]
+    assert tells(rules, (0, "a", "Running"), (1, "a", "Queued"), (90, "a", "Running"), (91, "a", "Queued")) == []
+
+
 def test_where_is_about_the_events_that_count(load: Load) -> None:
     text = "rules:\n  - {name: x, when: {status: Failed, times: 2, within: 1h, where: \"ExperimentName == 'churn'\"}}\n"
     events = [(0, "a", "Failed"), (10, "a", "Failed")]
