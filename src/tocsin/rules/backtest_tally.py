@@ -15,6 +15,8 @@ from tocsin.rules.rule import Rule
 
 KEPT = 10_000
 """So many of what was told are kept whole; the counts are of all."""
+ROOM = 1_000
+"""So many more are there before those that are not among the first are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,7 @@ class Tally:
                     self.values.setdefault(name, Counter())[str(value)] += 1
             if self.last is None or intent.at <= self.last:
                 self.told.append(_told(intent))
-        if len(self.told) > 2 * KEPT:
+        if len(self.told) > KEPT + ROOM:
             self.told = self._first()
             self.last = self.told[-1].at
         return not self.broken

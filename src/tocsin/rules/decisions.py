@@ -99,7 +99,7 @@ def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None
     labels = labels_of(rule, fields)
     keep = {name: fields.get(name) for name in rule.keep}
     memory.remember(occurrence)
-    root = fields.get("RootRunId")
+    root, name = fields.get("RootRunId"), occurrence.name
     beyond = limits.tell(
         rule.name,
         rule.limit,
@@ -107,7 +107,7 @@ def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None
             rule=rule.told_as,
             rule_version=rule.info.version,
             instance=instance,
-            occurrence=occurrence.name,
+            occurrence=name,
             kind=IntentKind.FIRED,
             severity=rule.severity,
             why=decision.why,
@@ -125,7 +125,7 @@ def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None
         memory,
     )
     why = Why.LIMITED if beyond else decision.why
-    memory.transitions.append(_transition(decision, occurrence, instance, {**keep, **labels}, why))
+    memory.transitions.append(_transition(decision, occurrence.phase, name, instance, {**keep, **labels}, why))
     if rule.ending is not None:
         opened = opened_alert(rule, occurrence, fields, decision.at)
         keep_open(replace(opened, beyond=beyond) if beyond else opened, rule.ending, memory)
@@ -138,7 +138,7 @@ def _record(decision: Decision, row: Mapping[str, object], memory: Memory) -> No
     instance = {name: fields.get(name) for name in rule.by}
     carried = {**{name: fields.get(name) for name in rule.keep}, **labels_of(rule, fields)}
     memory.remember(occurrence)
-    memory.transitions.append(_transition(decision, occurrence, instance, carried))
+    memory.transitions.append(_transition(decision, occurrence.phase, occurrence.name, instance, carried))
 
 
 def _catch_up(decision: Decision, memory: Memory, heard: Heard) -> None:
@@ -191,7 +191,8 @@ def summary(rule: Rule, catch_up: CatchUp, at: datetime, commit_seq: int) -> Int
 
 def _transition(
     decision: Decision,
-    occurrence: Occurrence,
+    phase: Phase,
+    occurrence: str,
     instance: Mapping[str, object],
     carried: Mapping[str, object],
     why: Why | None = None,
@@ -200,9 +201,9 @@ def _transition(
     return Transition(
         rule=decision.rule.told_as,
         instance=instance,
-        occurrence=occurrence.name,
+        occurrence=occurrence,
         before=Phase.NONE,
-        after=Phase.FIRING if recovers and occurrence.phase is Phase.TOLD else occurrence.phase,
+        after=Phase.FIRING if recovers and phase is Phase.TOLD else phase,
         reason=why or decision.why,
         severity=decision.rule.severity,
         labels=carried,

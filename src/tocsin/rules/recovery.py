@@ -196,12 +196,14 @@ def _judge(
     kept: set[EventKey] = set()  # what is open otherwise than it is remembered
     # of each event, the commit as of which it is over: others that end it change nothing more
     firsts = (look.enders.first(ending, same[key], key.time_us) for key in hits if same[key])
-    relevant = {e.commit_seq for e in events} | {seq for seq in firsts if seq is not None}
+    matched = [e for e in events if e.key in hits]
+    begins = min((e.commit_seq for e in matched), default=0)
+    relevant = {e.commit_seq for e in events if e.commit_seq >= begins} | {seq for seq in firsts if seq is not None}
     for seq in sorted(relevant & times.keys() if len(times) > 1 else times.keys()):
-        visible = [e for e in events if e.commit_seq <= seq]
-        matching = {e.key for e in visible if e.key in hits}
+        matching = {e.key for e in matched if e.commit_seq <= seq}
         if not matching:
             continue
+        visible = [e for e in events if e.commit_seq <= seq]
         for stretch in stretches(visible, matching):
             known = marks(seen, seq)
             event = next((e for e in stretch.events if e.key in known.told), None)
