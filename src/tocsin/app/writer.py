@@ -38,6 +38,8 @@ MAX_QUEUED = 60_000
 """Messages that may wait in a lane before ``put`` blocks."""
 STREAM_BYTES = 24 << 20
 """Payload bytes of streams that may wait before ``put`` blocks."""
+REST_SECONDS = 2.0
+"""After so long without anything to write the store may put itself in order."""
 OTHER_BYTES = 16 << 20
 """Payload bytes of all others that may wait before ``put`` blocks."""
 
@@ -167,15 +169,30 @@ class Writer(Sink):
         return list(self._store.topic_ids(cluster, topic))
 
     def _run(self) -> None:
+        patience: float | None = REST_SECONDS
         while True:
+            items: list[_Item] = []
             with self._lock:
-                self._filled.wait_for(lambda: self._waiting or self._closing)
-                if not self._waiting:
-                    return
-                items = self._take()
-                self._metrics.set("tocsin_intake_queue_batches", self._waiting)
-                self._drained.notify_all()
-            self._write(items)
+                if self._filled.wait_for(lambda: self._waiting or self._closing, patience):
+                    if not self._waiting:
+                        return
+                    items = self._take()
+                    self._metrics.set("tocsin_intake_queue_batches", self._waiting)
+                    self._drained.notify_all()
+            if items:
+                self._write(items)
+                patience = REST_SECONDS
+            else:
+                self._rest()
+                patience = None  # once, until something has been written again
+
+    def _rest(self) -> None:
+        try:
+            self._store.rest()
+        except StoreLost as e:
+            self._recover([], e)
+        except StoreError as e:
+            log.warning("store_rest_failed", error=str(e))
 
     @property
     def _waiting(self) -> int:

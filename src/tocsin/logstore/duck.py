@@ -160,7 +160,7 @@ class DuckLogStore(LogStore):
                         raise StoreError(f"the store refused the commit: {e}") from e
                     refused |= found
         self._count(written)
-        self._checkpoint_when_due()
+        self._checkpoint_at(self._settings.checkpoint_threshold)
         return written.commit
 
     def _commit(self, desk: Desk, incoming: Incoming, refused: Mapping[int, str]) -> Written:
@@ -196,19 +196,20 @@ class DuckLogStore(LogStore):
             for consumer, n in written.unknown_status.items():
                 self._metrics.inc("tocsin_intake_unknown_status_total", n, consumer=consumer)
 
-    def _checkpoint_when_due(self) -> None:
+    def _checkpoint_at(self, size: int) -> None:
         path = self._settings.path
-        if path is None:
-            return
         try:
-            size = os.stat(f"{path}.wal").st_size
+            due = path is not None and os.stat(f"{path}.wal").st_size >= size
         except FileNotFoundError:
             return
-        if size >= self._settings.checkpoint_threshold:
-            # The commit before it is durable. That DuckDB refuses a checkpoint while another transaction is open is no
-            # fault of the commit: the checkpoint comes after a later one.
+        if due:
+            # What was committed is durable. Beside another transaction DuckDB refuses; then the checkpoint comes later.
             with self._writing(), contextlib.suppress(duckdb.TransactionException):
                 self._checkpoint()
+
+    def rest(self) -> None:
+        """See ``LogStore.rest``."""
+        self._checkpoint_at(self._settings.checkpoint_threshold // 4)
 
     def _checkpoint(self) -> None:
         with lost_on_fatal(), crash.inside("in_checkpoint"):

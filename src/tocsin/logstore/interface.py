@@ -209,6 +209,12 @@ class LogStore(LogReader):
         """Write the WAL into the file now."""
 
     @abstractmethod
+    def rest(self) -> None:
+        """Nothing waits to be written: write the WAL into the file if it has grown by a quarter of what is borne, so that it need not be
+        done when somebody waits. Raises StoreLost, StoreError.
+        """
+
+    @abstractmethod
     def size(self) -> int:
         """Bytes on disk: file, WAL and spill."""
 

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.servers.eventually import eventually
 from tocsin.app.writer import Writer
 from tocsin.clock import ManualClock, micros
-from tocsin.errors import PositionGap, StoreFull, StoreLost
+from tocsin.errors import PositionGap, StoreError, StoreFull, StoreLost
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import Head
 from tocsin.metrics.registry import Metrics
@@ -44,6 +45,7 @@ class Gate(DuckLogStore):
     gate: threading.Event
     seen: list[int]
     ends: list[Exception]
+    rests: int
 
     def append(self, batches: Sequence[Batch]) -> Commit:
         self.gate.wait(10)
@@ -55,12 +57,19 @@ class Gate(DuckLogStore):
     def reopen(self) -> Head:
         return self.head()
 
+    def rest(self) -> None:
+        self.rests += 1
+        if self.rests == 1:
+            raise StoreLost("the disk is gone")
+        if self.rests == 2:
+            raise StoreError("busy")
+
 
 @pytest.fixture
 def store() -> Iterator[Gate]:
     store = Gate.open(None, clock=ManualClock(NOW))
     assert isinstance(store, Gate)
-    store.gate, store.seen, store.ends = threading.Event(), [], []
+    store.gate, store.seen, store.ends, store.rests = threading.Event(), [], [], 0
     yield store
     store.gate.set()
     store.close()
@@ -176,3 +185,17 @@ def test_stopping_commits_what_is_queued(store: Gate) -> None:
     writer.start()
     writer.stop()
     assert all(f.done() and f.result().accepted == 1 for f in done)
+
+
+def test_the_store_rests_once_after_each_burst_and_outlives_what_happens_then(
+    store: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin.app.writer.REST_SECONDS", 0.02)
+    writer = Writer(store, Metrics(), ManualClock(NOW), lambda _: None)
+    store.gate.set()
+    writer.start()
+    for number in range(1, 5):
+        eventually(lambda: store.rests >= number)  # noqa: B023 looked at before the next turn
+        assert writer.put(events(f"e{number}")).result(10).accepted == 1
+    writer.stop()
+    assert 4 <= store.rests <= 5  # not again and again while nothing comes

@@ -34,3 +34,28 @@ def test_a_commit_is_told_although_another_transaction_writes(tmp_path: Path) ->
     assert 1 == store.append([batch(2)]).rows
     assert not wal.exists() or wal.stat().st_size == 0
     store.close()
+
+
+def test_at_rest_a_quarter_of_what_is_borne_is_enough(tmp_path: Path) -> None:
+    wal = tmp_path / "events.duckdb.wal"
+    store = DuckLogStore.open(
+        tmp_path / "events.duckdb",
+        clock=ManualClock(NOON),
+        reserve=0,
+        checkpoint_threshold=1 << 30,
+        memory_limit="100MiB",
+    )
+    store.append([batch(1)])
+    store.rest()
+    assert wal.stat().st_size > 0  # too little to be worth it
+    store.close()
+    store = DuckLogStore.open(
+        tmp_path / "events.duckdb", clock=ManualClock(NOON), reserve=0, checkpoint_threshold=6000, memory_limit="100MiB"
+    )
+    store.append([batch(2)])
+    assert wal.stat().st_size > 0
+    store.rest()
+    assert not wal.exists() or wal.stat().st_size == 0
+    assert 2 == store.select("SELECT count(*) AS n FROM RunStatusChanged").to_pylist()[0]["n"]
+    store.close()
+    DuckLogStore.open(None, clock=ManualClock(NOON)).rest()  # in memory there is nothing to write
