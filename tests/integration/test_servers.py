@@ -98,7 +98,9 @@ def test_retention_and_transactions_leave_holes_in_the_offsets(kafka: KafkaServe
     kafka.delete_records(topic, {0: 2})
     assert {0: 2} == kafka.start_offsets(topic)
     kafka.produce_in_transaction(topic, [b"3"], commit=True)
-    eventually(lambda: kafka.end_offsets(topic) == {0: 5})  # the broker writes a transaction's end after it has answered
+    eventually(
+        lambda: kafka.end_offsets(topic) == {0: 5}
+    )  # the broker writes a transaction's end after it has answered
     kafka.produce_in_transaction(topic, [b"5"], commit=False)
     eventually(lambda: kafka.end_offsets(topic) == {0: 7})
     kafka.produce(topic, [b"7"])
