@@ -84,7 +84,7 @@ def _judge(
     if not wanted:
         return
     asked = [families[name] for name in dict.fromkeys(name for name, _ in wanted)]
-    told = {pair for family in asked if not family.alone for pair in family.firing(memory)}
+    told = {pair for family in asked if not family.alone for pair in family.firing(memory, whens.keys())}
     runs = runs_at(reader, {run: when.seq for run, when in whens.items()})
     facts = runs.facts(reader)
     hits = [

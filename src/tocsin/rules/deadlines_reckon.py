@@ -228,9 +228,7 @@ def _goes_on(state: ConditionState, due: Due, memory: Memory) -> None:
         memory.put_condition(replace(state, data=data))
 
 
-def _end(
-    ends: Sequence[_End], whens: Mapping[str, When], runs: RunsAt, reader: LogReader, memory: Memory
-) -> None:  # fmt: skip
+def _end(ends: Sequence[_End], whens: Mapping[str, When], runs: RunsAt, reader: LogReader, memory: Memory) -> None:
     if not ends:
         return
     rows = runs.rows(reader, {run for _, run, _ in ends})

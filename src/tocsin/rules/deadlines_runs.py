@@ -77,9 +77,7 @@ class RunsAt:
     sql: str  # SELECT with the columns of Runs
     params: Mapping[str, object]
     known: Mapping[str, Fact] | None = None  # of all of them, where they have been read already
-    whole: Mapping[str, Mapping[str, Any]] | None = (
-        None  # their rows, likewise; naive UTC, dynamic columns as JSON text
-    )
+    whole: Mapping[str, Mapping[str, Any]] | None = None  # their rows, likewise: naive UTC, dynamic columns as JSON
 
     @property
     def as_events(self) -> str:

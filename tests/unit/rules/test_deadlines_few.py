@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.logstore.helpers import Bench, beat, event
+from tests.unit.logstore.helpers import Bench
 from tests.unit.rules.conftest import Load
+from tests.unit.rules.said import Said, bench_in_memory, messages, pauses, payload
 from tocsin.clock import ManualClock
-from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.heard import Heard
 from tocsin.rules import deadlines_runs
 from tocsin.rules.deadlines_due import When, consumers_of, dues
@@ -26,17 +26,8 @@ rules:
   - {name: still, when: {status: [Running, Queued], unchanged: Progress, for: 1h}}
 """
 
-messages: st.SearchStrategy[dict[str, object]] = st.builds(
-    dict,
-    run=st.integers(0, 2),
-    status=st.sampled_from(("Queued", "Preparing", "Running", "Completed", "beat", "beat")),
-    at=st.integers(-3000, 3000),
-    progress=st.sampled_from((None, 0.25, 0.5)),
-    attempt=st.sampled_from((0, 0, 1)),
-    source=st.sampled_from(("a", "b")),
-)
 stories = st.lists(
-    st.tuples(st.sampled_from((1, 8, 30)), st.sampled_from("cd"), st.lists(messages, min_size=1, max_size=4)),
+    st.tuples(pauses, st.sampled_from("cd"), st.lists(messages, min_size=1, max_size=4)),
     min_size=1,
     max_size=8,
 )
@@ -44,36 +35,22 @@ stories = st.lists(
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
-    """One store for all examples; each takes names of its own."""
-    clock = ManualClock(datetime(2026, 3, 1, 13, tzinfo=UTC))
-    store = DuckLogStore.open(None, clock=clock, threads=1)
-    yield Bench(store, clock)
-    store.close()
+    with bench_in_memory() as one:
+        yield one
 
 
 _numbers = iter(range(1_000_000))
 
 
-def _payload(own: str, said: dict[str, object]) -> bytes:
-    run, progress = f"{own}-{said['run']}", said["progress"]
-    more: dict[str, object] = {} if progress is None else {"Progress": progress}
-    if said["status"] == "beat":
-        return beat(run, **more)
-    status, at, source = str(said["status"]), int(str(said["at"])), str(said["source"])
-    return event(run, status, at, source=source, **{"Attempt": said["attempt"], **more})  # type: ignore[arg-type]
-
-
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=stories, back=st.integers(0, 3))
-def test_both_ways_say_the_same(
-    bench: Bench, load: Load, story: list[tuple[int, str, list[dict[str, object]]]], back: int
-) -> None:
+def test_both_ways_say_the_same(bench: Bench, load: Load, story: list[tuple[int, str, list[Said]]], back: int) -> None:
     own, store = f"f{next(_numbers)}", bench.store
     assert isinstance(bench.clock, ManualClock)
     seqs = []
     for seconds, consumer, said in story:
         bench.clock.advance(timedelta(seconds=seconds))
-        bench(*(_payload(own, each) for each in said), consumer=consumer)
+        bench(*(payload(own, each) for each in said), consumer=consumer)
         seqs.append(store.head().seq)
     hi, at = seqs[max(0, len(seqs) - 1 - back)], bench.clock.now()
     names = {f"{own}-{n}": hi for n in range(3)}

@@ -4,59 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.logstore.helpers import Bench, beat, event
+from tests.unit.logstore.helpers import Bench, event
+from tests.unit.rules.said import Said, bench_in_memory, messages, pauses, payload
 from tocsin.clock import ManualClock
 from tocsin.logstore import news
-from tocsin.logstore.duck import DuckLogStore
 from tocsin.rules.deadlines_runs import as_left, runs_at, touched, us_of
 
-messages: st.SearchStrategy[dict[str, object]] = st.builds(
-    dict,
-    run=st.integers(0, 2),
-    status=st.sampled_from(("Queued", "Running", "Completed", "beat", "beat")),
-    at=st.integers(-3000, 3000),
-    progress=st.sampled_from((None, 0.25, 0.5)),
-    attempt=st.sampled_from((0, 0, 1)),
-)
-stories = st.lists(st.tuples(st.sampled_from((1, 8, 30)), st.lists(messages, min_size=1, max_size=4)), max_size=8)
+stories = st.lists(st.tuples(pauses, st.lists(messages, min_size=1, max_size=4)), max_size=8)
 
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
-    """One store for all examples; each takes names of its own."""
-    clock = ManualClock(datetime(2026, 3, 1, 13, tzinfo=UTC))
-    store = DuckLogStore.open(None, clock=clock, threads=1)
-    yield Bench(store, clock)
-    store.close()
+    with bench_in_memory() as one:
+        yield one
 
 
 _numbers = iter(range(1_000_000))
 
 
-def _payload(own: str, said: dict[str, object]) -> bytes:
-    run, progress = f"{own}-{said['run']}", said["progress"]
-    if said["status"] == "beat":
-        return beat(run, Progress=progress) if progress is not None else beat(run)
-    more: dict[str, Any] = {} if progress is None else {"Progress": progress}
-    return event(run, str(said["status"]), int(str(said["at"])), Attempt=said["attempt"], Tags={"a": "b"}, **more)
-
-
 @settings(max_examples=150)
 @given(story=stories)
-def test_it_says_what_the_tables_say(bench: Bench, story: list[tuple[int, list[dict[str, object]]]]) -> None:
+def test_it_says_what_the_tables_say(bench: Bench, story: list[tuple[int, list[Said]]]) -> None:
     own, store = f"n{next(_numbers)}", bench.store
     assert isinstance(bench.clock, ManualClock)
     before = [store.head().seq]
     for seconds, said in story:
         bench.clock.advance(timedelta(seconds=seconds))
-        bench(*(_payload(own, each) for each in said))
+        bench(*(payload(own, each) for each in said))
         hi = store.head().seq
         for after in (before[-1], before[0]):
             found = store.news(after, hi)
