@@ -133,6 +133,8 @@ class _Playing:
         """Row rules: all commits at once, then the timers; where alerts stay open, those before the next timer, and so on."""
         (rule,) = self.rules.rules.values()
         i = 0
+        if commits:  # what came due since the step before this one ended
+            self._timers(commits[0].ingested_at - US, after)
         while i < len(commits) and not self.tally.broken:
             last = len(commits)
             if rule.ending is not None:

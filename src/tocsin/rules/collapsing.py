@@ -27,8 +27,8 @@ from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import IntentKind
 from tocsin.rules.collapse import Collapsed
-from tocsin.rules.decisions import TELLS, Decision
-from tocsin.rules.history import Seen, moment, plain
+from tocsin.rules.decisions import TELLS, Decision, write_limited
+from tocsin.rules.history import Seen, moment, plain, whole_rows
 from tocsin.rules.memory import Memory, Pair
 from tocsin.rules.opened import drop, keep_open
 from tocsin.rules.rule import Rule
@@ -101,6 +101,7 @@ def collapse(
             children[(times[seq], seq)][pair]
     for decision in fold.alone:
         own[(decision.at, decision.commit_seq)].append(decision)
+    limited = whole_rows(reader, ((d.event.key, d.event.commit_seq) for d in fold.alone if d.rule.limit is not None))
     fold.foresee(known, children)
     fold.look_at(children.keys() | own.keys())
     fold.look_when({end.seq for of in ends.values() for end in of})
@@ -108,8 +109,8 @@ def collapse(
         instant = heappop(fold.instants)
         for (name, parent), of in sorted(children[instant].items(), key=lambda item: item[0]):
             fold.look(known[name], parent, instant, of)
-        for decision in own[instant]:
-            fold.parents_own(decision)
+        alone = [fold.parents_own(decision) for decision in own[instant]]
+        fold.out += write_limited(alone, memory, reader, heard, limited)
         for name in list(fold.ends):
             fold.recover(known[name], instant)
     return [*others, *fold.out]
@@ -244,19 +245,17 @@ class _Fold:
                 Timer(rule=rule.name, kind=TimerKind.CLOSE, key=key_of(parent), due=at + KEPT, data={"sweep": parent})
             )
 
-    def parents_own(self, decision: Decision) -> None:
+    def parents_own(self, decision: Decision) -> Decision:
         """A run without a parent is told by itself, with what is known of its children; not where its end has been told."""
         rule, parent = decision.rule, decision.run_id
         sweep = self._sweep(rule, parent)
         if sweep is None or not sweep.matched:
-            self.out.append(decision)
-            return
+            return decision
         if sweep.over(self.ending_of(parent, decision.commit_seq)):
-            self.out.append(replace(decision, why=Why.COLLAPSED))
-            return
+            return replace(decision, why=Why.COLLAPSED)
         sweep, matched = self.standing(rule, sweep, decision.commit_seq)
         about = summed_up(rule, sweep, matched, decision.event.status if decision.event.terminal else "")
-        self.out.append(replace(decision, about={"sweep": about}))
+        return replace(decision, about={"sweep": about})
 
     def _sweep(self, rule: Rule, parent: str) -> Sweep | None:
         state = self.memory.condition(rule.name, key_of(parent))

@@ -92,6 +92,19 @@ def write(
     return told
 
 
+def write_limited(
+    decisions: Sequence[Decision], memory: Memory, reader: LogReader, heard: Heard, rows: Mapping[EventKey, Row]
+) -> list[Decision]:
+    """Write those of ``decisions``, of one instant, that a limit counts: what is told of a sweep at a later one counts after them.
+
+    Returns the others.
+    """
+    counted = [d for d in decisions if d.rule.limit is not None and d.why in TELLS]
+    if counted:
+        write(counted, memory, reader, heard, rows)
+    return [d for d in decisions if d.rule.limit is None or d.why not in TELLS]
+
+
 def _tell(decision: Decision, row: Mapping[str, object], memory: Memory) -> None:
     rule, occurrence = decision.rule, decision.occurrence
     fields = {**row, **{name: plain(value) for name, value in decision.computed.items()}}

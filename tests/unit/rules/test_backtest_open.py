@@ -79,6 +79,10 @@ stories: st.SearchStrategy[Story] = st.lists(
     ],
     which="recovers", step_rows=1000,
 )  # fmt: skip
+@example(  # a limit counted the sweep before the parent's own failure, which was told earlier
+    story=[("a", "Failed", "churn", 0, 0, False), ("a0", "Failed", "churn", 0, 0, False)],
+    which="limited", step_rows=1000,
+)  # fmt: skip
 def test_in_whatever_steps_it_tells_what_live_told(story: Story, which: str, step_rows: int, rules: Rules) -> None:
     clock = ManualClock(NOON)
     log, state = DuckLogStore.open(None, clock=clock, threads=1), SqliteState.open(None, clock=clock)
@@ -142,3 +146,20 @@ def test_more_that_is_told_at_once_takes_no_more_queries(
             {"fired": n, "repeated": 2 * n} if which == "sweep" else {"fired": 4 * n, "resolved": 4 * n}
         )
     assert asked[0] == asked[1] < 60
+
+
+@pytest.mark.parametrize("step_rows", [1, 1000])
+def test_what_is_due_between_two_steps_is_looked_at_before_the_second(
+    step_rows: int, engine: Callable[..., Engine]
+) -> None:
+    """Told again three times, and then ended by the first commit of another step."""
+    e = engine(
+        "rules:\n  - {name: open, when: {status: Failed}, repeat_every: 20m,"
+        " resolve: {when: {status: Completed, same: ExperimentName}}}\n"
+    )
+    e.at("1m").store({"RunId": "a", "ExperimentName": "churn"})
+    e.at("70m").store({"RunId": "b", "Status": "Completed", "ExperimentName": "churn"})
+    (rule,) = e.rules.rules.values()
+    found = backtest(rule, e.log, NOON, NOON + timedelta(days=1), clock=e.clock, step_rows=step_rows)
+    at = [("fired", 1), ("repeated", 21), ("repeated", 41), ("repeated", 61), ("resolved", 70)]
+    assert [(told.kind, told.at) for told in found.told] == [(kind, NOON + timedelta(minutes=n)) for kind, n in at]

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import Phase as Phase_
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tests.unit.rules.test_collapse import all_told, child, parent, words
 from tocsin.clock import ManualClock
@@ -233,7 +234,7 @@ class Rules(dict[str, RuleSet]):
 
 @pytest.fixture
 def rules(load: Load) -> Rules:
-    return Rules(both=load(REPEATS), closes=load(CLOSES))
+    return Rules(both=load(REPEATS), closes=load(CLOSES), limited=load(LIMITED))
 
 
 _events: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
@@ -250,13 +251,20 @@ _events: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
 )
 
 
+def _event(run: str) -> dict[str, Any]:
+    return {"run": run, "status": "Failed", "pause": 0, "late": 0, "attempt": 1}
+
+
 @settings(
-    max_examples=15,
+    max_examples=examples(15),
     deadline=None,
     phases=(Phase_.explicit, Phase_.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(events=_events, which=st.sampled_from(("both", "closes")))
+@example(  # a limit counted the sweep, told later, before the parent's own failure
+    events=[_event(run) for run in ("sweep1", "t0", "t1", "t2")], which="limited",
+)  # fmt: skip
+@given(events=_events, which=st.sampled_from(("both", "closes", "limited")))
 def test_many_commits_at_once_tell_what_they_tell_one_by_one(
     events: list[dict[str, Any]], which: str, rules: Rules
 ) -> None:
@@ -283,7 +291,9 @@ def test_many_commits_at_once_tell_what_they_tell_one_by_one(
         clock.set(at + parse_duration("2d"))
         e.tick()
         said = [i for x in e.evaluations for i in x.outcome.intents if i.kind is not IntentKind.SUMMARY]
-        told.append([(i.at, i.kind, i.why, i.run_id, i.occurrence, i.ordinal, repr(i.data.get("sweep"))) for i in said])
+        told.append([
+            (i.at, i.kind, i.why, i.run_id, i.occurrence, i.ordinal, repr(i.data.get("sweep")), i.limited) for i in said
+        ])  # fmt: skip
         log.close()
         state.close()
     assert sorted(told[0]) == sorted(told[1])
