@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from tocsin.model.statuses import Severity
 
@@ -63,9 +64,8 @@ class Why(StrEnum):
     PARENT_ENDED = "it ended"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventKey:
-    """Identity of an event in a run's history: the dedupe key and the producer's time."""
+class EventKey(NamedTuple):
+    """Identity of an event in a run's history: the dedupe key and the producer's time. A tuple, since there are millions, as keys."""
 
     source: str
     event_id: str

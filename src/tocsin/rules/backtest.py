@@ -24,7 +24,7 @@ from tocsin.model.heard import Heard
 from tocsin.model.statuses import Kind
 from tocsin.rules import backtest_absence, backtest_awaited, history
 from tocsin.rules.backtest_heard import Deaf
-from tocsin.rules.backtest_tally import Backtest, Most, Tally, Told
+from tocsin.rules.backtest_tally import SHOWN, Backtest, Most, Tally, Told
 from tocsin.rules.backtest_view import AsIfLive, Ledger, commit, over
 from tocsin.rules.backtest_windows import FEW, Step, Walk
 from tocsin.rules.evaluate import Evaluation, evaluate
@@ -149,7 +149,7 @@ class _Playing:
             self._evaluate([Released(timer=t, at=t.due, commit_seq=seq) for t in due], seq)
 
     def _evaluate(self, instants: Sequence[CommitInfo | Released], after: int) -> None:
-        self._take(evaluate(self.rules, instants, after, self.log, self.ledger, self.heard))
+        self._take(evaluate(self.rules, instants, after, self.log, self.ledger, self.heard, shown=SHOWN))
 
     def _take(self, evaluation: Evaluation) -> None:
         self.ledger.take(evaluation.outcome)

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field, replace
 from tocsin.model.alert import Phase, Transition, Why, instance_key
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules import limits
+from tocsin.rules.backtest_tally import SHOWN
 from tocsin.rules.backtest_view import Ledger
 from tocsin.rules.evaluate import Evaluation
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule
 from tocsin.state.interface import Outcome
-
-_SHOWN = ("ExperimentName", "Message")
-"""What a backtest shows of an event besides what its alert carries."""
 
 
 @dataclass(slots=True)
@@ -30,7 +28,7 @@ class Limited:
         """Take it. Returns whether the rule works on."""
         for intent in evaluation.outcome.intents:
             of_limit = {name: intent.event.get(name) for name in (self.rule.limit.per if self.rule.limit else ())}
-            shown = {name: intent.event.get(name, "") for name in _SHOWN}
+            shown = {name: intent.event.get(name, "") for name in SHOWN}
             self.found.append(replace(intent, event={**of_limit, **shown}, data={}, rows=()))
         return self.take(replace(evaluation, outcome=replace(evaluation.outcome, intents=())))
 

@@ -15,6 +15,8 @@ from tocsin.rules.rule import Rule
 
 KEPT = 10_000
 """So many of what was told are kept whole; the counts are of all."""
+SHOWN = ("ExperimentName", "Message")
+"""What is shown of an event besides what its alert carries."""
 ROOM = 1_000
 """So many more are there before those that are not among the first are left out."""
 

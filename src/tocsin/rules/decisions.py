@@ -16,7 +16,7 @@ from tocsin.rules import limits
 from tocsin.rules.history import Row, moment, plain, whole_rows
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
-from tocsin.rules.opened import keep_open, opened_alert
+from tocsin.rules.opened import columns_for, keep_open, opened_alert
 from tocsin.rules.rule import Rule
 from tocsin.state.interface import CatchUp
 
@@ -75,7 +75,8 @@ def write(
     for whys in (TELLS, STALE, COLLAPSED):
         wanted = [d for d in ordered if d.why in whys]
         unread = [(d.event.key, d.event.commit_seq) for d in wanted if d.event.key not in rows]
-        only = None if whys is TELLS else frozenset().union(*(d.rule.reads for d in wanted))
+        rules = {d.rule for d in wanted}
+        only = columns_for(rules, memory) if whys is TELLS else frozenset().union(*(rule.reads for rule in rules))
         read = {**rows, **whole_rows(reader, unread, only)} if unread else rows
         told = read if whys is TELLS else told
         for decision in wanted:

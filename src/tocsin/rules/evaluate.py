@@ -80,14 +80,16 @@ def evaluate(
     state: StateView,
     heard: Heard,
     ahead: Foreseen | None = None,
+    shown: Collection[str] | None = None,
 ) -> Evaluation:
     """Evaluate ``rules`` at ``instants``, given in the order of SEMANTICS.md (by T; at equal T the commit first).
 
     ``after`` is the CommitSeq up to which the row rules have been evaluated (``State.row_cursor``); the commits among
     ``instants`` are all those that follow it. Every rule must be known to the state (``lifecycle.reconcile``); unknown ones
-    are left out. ``ahead`` may know what a window rule sees at some of them: then that is not read again. Raises StoreLost and StoreError of the reader; a rule whose own query fails only lags, and is in ``failures``.
+    are left out. ``ahead`` may know what a window rule sees at some of them: then that is not read again. With ``shown`` intents of
+    row rules carry only these columns of their event, and what their alerts are made of: nobody is mailed them. Raises StoreLost and StoreError of the reader; a rule whose own query fails only lags, and is in ``failures``.
     """
-    memory = Memory(state)
+    memory = Memory(state, shown)
     index = rules.index
     cursor, timer_t = after, None
     for kind, group in groupby(instants, key=_kind):

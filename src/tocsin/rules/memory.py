@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -60,10 +60,14 @@ class Measured:
 
 
 class Memory:
-    """Reads through to the state; keeps what is decided until ``outcome``. One evaluation, one thread."""
+    """Reads through to the state; keeps what is decided until ``outcome``. One evaluation, one thread.
 
-    def __init__(self, state: StateView) -> None:
+    ``shown`` are the columns of its event that an intent shows besides what its alert is made of; None: all of them.
+    """
+
+    def __init__(self, state: StateView, shown: Collection[str] | None = None) -> None:
         self._state = state
+        self.shown = shown
         self._known = state.rules()
         self._records: dict[str, RuleRecord] = {}  # those that changed
         self._catch_ups = {(c.rule, c.consumer): c for c in state.catch_ups()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from tocsin.alerts.openings import Ending, Opened
@@ -13,6 +13,18 @@ from tocsin.rules.history import Row, moment, plain
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule, told_as
+
+_NEEDED = frozenset({"RunId", "RootRunId", "Consumer", "CommitSeq"})
+
+
+def columns_for(rules: Iterable[Rule], memory: Memory) -> frozenset[str] | None:
+    """Columns that are read of events that alerts of ``rules`` are told of; None: all of them."""
+    if memory.shown is None:
+        return None
+    found = _NEEDED.union(memory.shown)
+    for rule in rules:
+        found |= rule.reads.union(rule.limit.per if rule.limit else (), rule.ending.same if rule.ending else ())
+    return found
 
 
 def ending_of(rule: Rule) -> Ending:

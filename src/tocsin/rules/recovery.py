@@ -6,13 +6,14 @@
                    └── each `repeat_every`: again ──┘ └─ or, after its time: closed, without a word
 
 After each commit that brought events of a run that was told, or events that can end something, the stretches of those runs
-are gone through by ``alerts.openings``. Several commits at once come to the same as one after the other.
+are gone through by ``alerts.openings``. Several commits at once come to the same as one after the other. Of a run whose first and
+only match they brought nothing is read again: that event is a stretch by itself, whatever else the run said.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -20,12 +21,14 @@ from tocsin.alerts.occurrences import RunEvent, Stretch, stretches
 from tocsin.alerts.openings import Ending, Opened, marks, opened_of
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Occurrence, Phase, Why
+from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
 from tocsin.model.intent import IntentKind
 from tocsin.rules import history, limits
 from tocsin.rules.enders import Ender, Enders, enders_of, ending_now, values_of
 from tocsin.rules.history import Row, moment, plain, whole_rows
 from tocsin.rules.memory import Memory, Pair
 from tocsin.rules.opened import (
+    columns_for,
     drop,
     ending_of,
     fields_of,
@@ -39,10 +42,12 @@ from tocsin.rules.opened import (
 from tocsin.rules.rule import Rule
 from tocsin.rules.shapes import Hit, Trouble, matches
 
+_TEXTS = frozenset(c.name for c in RUN_STATUS_CHANGED if c.type is KqlType.STRING)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Look:
-    """What is known of the runs to be gone through."""
+    """What is known of the runs to be gone through; those that are read."""
 
     events: Mapping[str, Sequence[RunEvent]]  # by run
     hits: Mapping[Pair, Mapping[EventKey, Hit]]
@@ -53,6 +58,7 @@ class _Look:
 def on_commits(
     rules: Iterable[Rule],
     pairs: Iterable[Pair],
+    alone: Mapping[Pair, Hit],
     times: Mapping[int, datetime],
     after: int,
     reader: LogReader,
@@ -62,16 +68,19 @@ def on_commits(
 ) -> None:
     """End what the commits of ``times`` (CommitSeq → T), which follow commit ``after``, are the end of.
 
-    ``pairs`` are the runs that they brought events of and that were told of, or may have been; ``rows`` are some that are known
-    already. A rule that fails is added to ``trouble``; then nothing was decided of it.
+    ``pairs`` are the runs that they brought events of and that were told of, or may have been, but for those in ``alone``: of these
+    they brought the first match, and no other. ``rows`` are some that are known already. A rule that fails is added to
+    ``trouble``; then nothing was decided of it.
     """
     recovering = {rule.name: rule for rule in rules if rule.ending is not None and rule.ending.recovers}
     recovering = {name: rule for name, rule in recovering.items() if name not in trouble.rules}
     if not recovering:
         return
-    touched = {pair for pair in pairs if pair[0] in recovering}
+    ones = _ones(recovering, alone, after, reader, memory, rows)
+    touched = {pair for pair in (*pairs, *alone) if pair[0] in recovering and pair not in ones}
     now = ending_now(recovering.values(), after, max(times), reader, memory)
-    _judge_all(recovering, touched, set(now.waiting - touched), now.enders, times, after, reader, memory, trouble, rows)
+    waiting = now.waiting - touched - ones.keys()
+    _judge_all(recovering, ones, touched, waiting, now.enders, times, after, reader, memory, trouble, rows)
 
 
 def at_instant(
@@ -82,14 +91,16 @@ def at_instant(
     touched = {pair for pair in pairs if pair[0] in recovering}
     trouble = Trouble()
     if touched:
-        _judge_all(recovering, touched, set(), Enders(), {commit_seq: at}, commit_seq, reader, memory, trouble, {})
+        times = {commit_seq: at}
+        _judge_all(recovering, {}, touched, frozenset(), Enders(), times, commit_seq, reader, memory, trouble, {})
     return trouble
 
 
 def _judge_all(
     rules: Mapping[str, Rule],
+    ones: Mapping[Pair, _One],
     touched: set[Pair],
-    waiting: set[Pair],
+    waiting: frozenset[Pair],
     enders: Enders,
     times: Mapping[int, datetime],
     after: int,
@@ -99,56 +110,97 @@ def _judge_all(
     known: Mapping[EventKey, Row],
 ) -> None:
     told = memory.told(touched | waiting)
-    if not told:
+    if not told and not ones:
         return
-    hi = max(times)
-    look = _look(
-        {name: rules[name] for name, _ in told}, touched & told.keys(), told.keys(), enders, after, hi, reader, trouble
-    )
+    look = _look(rules, touched & told.keys(), told.keys(), ones, enders, after, max(times), reader, trouble)
     ends: list[_End] = []
-    open_ = _open({name for name, _ in told}, memory)
-    for pair in sorted(told):
-        if pair[0] not in trouble.rules:
+    open_ = _open(told.keys() | ones.keys(), memory)
+    for pair in sorted(told.keys() | ones.keys()):
+        if pair[0] in trouble.rules:
+            continue
+        if pair in ones:
+            ends += _judge_one(rules[pair[0]], ones[pair], open_[pair], look.enders, times, memory)
+        else:
             ends += _judge(rules[pair[0]], pair[1], told[pair], open_[pair], look, times, reader, memory)
-    places = {e.opened.event: e.opened.commit_seq for e in ends}
-    rows = {**known, **whole_rows(reader, [place for place in places.items() if place[0] not in known])}
+    unread = {e.opened.event: e.opened.commit_seq for e in ends if e.opened.event not in known}
+    rows = {**known, **whole_rows(reader, unread.items(), columns_for({e.rule for e in ends}, memory))}
     for end in sorted(ends, key=lambda e: (e.at, e.commit_seq, e.opened.rule, e.opened.run_id, e.opened.occurrence)):
         _tell_end(end, rows.get(end.opened.event, {}), memory)
 
 
-def _open(rules: Iterable[str], memory: Memory) -> dict[Pair, dict[EventKey, Opened]]:
-    """What is open of ``rules``, by rule and run: read once, since thousands may be open."""
+def _open(pairs: Collection[Pair], memory: Memory) -> dict[Pair, dict[EventKey, Opened]]:
+    """What is open of ``pairs``: gone through once, since thousands may be open."""
     found: dict[Pair, dict[EventKey, Opened]] = defaultdict(dict)
-    for rule in rules:
+    for rule in {name for name, _ in pairs}:
         for state in memory.conditions(rule).values():
-            if opened := opened_of(state):
+            if (rule, state.data.get("run")) in pairs and (opened := opened_of(state)):
                 found[(rule, opened.run_id)][opened.event] = opened
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    """The first and only match of a run, told by these commits."""
+
+    hit: Hit
+    same: tuple[str, ...]  # what it has in the columns of `same`; () where one of them is absent
+
+
+def _ones(
+    rules: Mapping[str, Rule],
+    alone: Mapping[Pair, Hit],
+    after: int,
+    reader: LogReader,
+    memory: Memory,
+    rows: Mapping[EventKey, Row],
+) -> dict[Pair, _One]:
+    """Those of ``alone`` that were told, and are known to be alone: nothing is remembered of an earlier match that waits whether
+    another try follows.
+    """
+    plain_ = {name: rule for name, rule in rules.items() if _TEXTS.issuperset(ending_of(rule).same)}
+    asked = {pair: hit for pair, hit in alone.items() if pair[0] in plain_ and hit.key in rows}
+    if any(plain_[name].final for name, _ in asked):
+        waits = "SELECT 1 FROM RunStatusChanged WHERE WillRetry IS NULL AND CommitSeq <= $after LIMIT 1"
+        if reader.select(waits, {"after": after}).num_rows:
+            asked = {pair: hit for pair, hit in asked.items() if not plain_[pair[0]].final}
+    told = memory.told(asked)
+    found: dict[Pair, _One] = {}
+    for pair, hit in asked.items():
+        if any(o.phase is Phase.TOLD for o in told.get(pair, ())):
+            row, same = rows[hit.key], ending_of(plain_[pair[0]]).same
+            values = tuple(str(row.get(name) or (name == "JobKey" and hit.run_id) or "") for name in same)
+            found[pair] = _One(hit, values if all(values) else ())
     return found
 
 
 def _look(
     rules: Mapping[str, Rule],
     touched: set[Pair],
-    pairs: Iterable[Pair],
+    pairs: Collection[Pair],
+    ones: Mapping[Pair, _One],
     enders: Enders,
     after: int,
     hi: int,
     reader: LogReader,
     trouble: Trouble,
 ) -> _Look:
-    """Read the runs, and what ended events of those that were touched before commit ``after``."""
-    wanted = set(pairs)
-    rows_sql, params = history.run_rows(reader, (run for _, run in wanted), hi)
+    """Read the runs of ``pairs``, and what ended events of those that were touched, and of ``ones``, before commit ``after``."""
     events: dict[str, list[RunEvent]] = defaultdict(list)
-    for seen in history.read(reader, rows_sql, params):
-        events[seen.run_id].append(seen.event)
     hits: dict[Pair, dict[EventKey, Hit]] = defaultdict(dict)
-    for hit in matches(reader, rules.values(), rows_sql, params, trouble):
-        if (hit.rule.name, hit.run_id) in wanted:
-            hits[(hit.rule.name, hit.run_id)][hit.key] = hit
-    columns = {name for rule in rules.values() for name in ending_of(rule).same}
-    values = values_of(reader, columns, {key for found in hits.values() for key in found}, rows_sql, params)
+    values: Mapping[tuple[str, EventKey], Mapping[str, str]] = {}
+    if pairs:
+        asking = [rules[name] for name in {name for name, _ in pairs}]
+        rows_sql, params = history.run_rows(reader, (run for _, run in pairs), hi)
+        for seen in history.read(reader, rows_sql, params):
+            events[seen.run_id].append(seen.event)
+        for hit in matches(reader, asking, rows_sql, params, trouble):
+            if (hit.rule.name, hit.run_id) in pairs:
+                hits[(hit.rule.name, hit.run_id)][hit.key] = hit
+        columns = {name for rule in asking for name in ending_of(rule).same}
+        values = values_of(reader, columns, {key for found in hits.values() for key in found}, rows_sql, params)
     since: dict[str, list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
+    for (rule, _), one in ones.items():
+        since[rule].append((one.hit.key.time_us, one.same))
     for rule, run in touched:
         for key in hits[(rule, run)]:
             since[rule].append((key.time_us, _same(ending_of(rules[rule]), values, run, key)))
@@ -176,6 +228,35 @@ class _End:
     computed: Mapping[str, object]
     at: datetime
     commit_seq: int
+
+
+def _judge_one(
+    rule: Rule,
+    one: _One,
+    open_: Mapping[EventKey, Opened],
+    enders: Enders,
+    times: Mapping[int, datetime],
+    memory: Memory,
+) -> list[_End]:
+    """As ``_judge``, of a run with one match: a stretch that nothing splits, over by the first event that ends it."""
+    hit, ending = one.hit, ending_of(rule)
+    opened = open_.get(hit.key)
+    if opened is None:
+        return []
+    opened = replace(opened, same=(one.same,) if one.same else ())
+    first = enders.first(ending, one.same, hit.key.time_us) if one.same else None
+    seq = max(first, hit.commit_seq) if first is not None else -1
+    ender = enders.later(ending, one.same, hit.key.time_us, seq) if seq in times else None
+    if ender is None:
+        keep_open(opened, ending, memory)
+        return []
+    drop(opened, memory)
+    mark(rule, hit.run_id, hit.key, Phase.CLOSED, times[seq], seq, memory)
+    return [
+        _End(
+            rule=rule, opened=opened, ender=ender, ordinal=0, computed=hit.computed, at=times[seq], commit_seq=seq,
+        )
+    ]  # fmt: skip
 
 
 def _judge(

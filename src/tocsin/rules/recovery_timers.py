@@ -14,7 +14,7 @@ from tocsin.model.intent import IntentKind
 from tocsin.rules import collapsing, history
 from tocsin.rules.history import plain, whole_rows
 from tocsin.rules.memory import Memory, Pair
-from tocsin.rules.opened import ending_of, fields_of, intent_of, keep_open, mark, settle, timer_of
+from tocsin.rules.opened import columns_for, ending_of, fields_of, intent_of, keep_open, mark, settle, timer_of
 from tocsin.rules.recovery import at_instant
 from tocsin.rules.rule import Rule
 from tocsin.rules.shapes import Trouble, matches
@@ -51,7 +51,8 @@ def on_wakes(
             again.append((rule, after, each))
     if not again:
         return
-    rows = whole_rows(reader, [(opened.event, opened.commit_seq) for _, opened, _ in again])
+    only = columns_for({rule for rule, _, _ in again}, memory)
+    rows = whole_rows(reader, [(opened.event, opened.commit_seq) for _, opened, _ in again], only)
     computed = _computed([(rule, opened) for rule, opened, _ in again], max(r.commit_seq for _, _, r in again), reader)
     for rule, opened, each in again:
         if opened.sweep is not None:

@@ -89,7 +89,8 @@ def evaluate_commits(
         )  # fmt: skip
     rows = write(decisions, memory, reader, heard, work.rows)
     taking = [rule for rule in index.recovering if takes(rule.name)]
-    recovery.on_commits(taking, work.hits.keys() | work.again, times, after, reader, memory, work.trouble, rows)
+    alone = {pair: hit for pair, hits in work.hits.items() if pair not in work.again for hit in hits.values()}
+    recovery.on_commits(taking, work.again, alone, times, after, reader, memory, work.trouble, rows)
     return work.trouble
 
 

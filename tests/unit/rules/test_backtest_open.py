@@ -15,6 +15,7 @@ from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import Limits
 from tocsin.model.intent import Intent
+from tocsin.rules import rows
 from tocsin.rules.backtest import Told, backtest
 from tocsin.rules.ruleset import RuleSet
 from tocsin.state.sqlite import SqliteState
@@ -163,3 +164,42 @@ def test_what_is_due_between_two_steps_is_looked_at_before_the_second(
     found = backtest(rule, e.log, NOON, NOON + timedelta(days=1), clock=e.clock, step_rows=step_rows)
     at = [("fired", 1), ("repeated", 21), ("repeated", 41), ("repeated", 61), ("resolved", 70)]
     assert [(told.kind, told.at) for told in found.told] == [(kind, NOON + timedelta(minutes=n)) for kind, n in at]
+
+
+def test_of_its_events_a_backtest_reads_what_it_shows_and_alerts_are_made_of(
+    engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    e = engine("""
+        rules:
+          - name: open
+            when: {status: Failed}
+            keep: [Target, DurationMs]
+            labels: {owner: "{{ OwnerEmail | lower }}", env: "{{ Tags.env }}"}
+            limit: {per: DisplayName, told: 1, in: 1d, then: drop}
+            repeat_every: 30m
+            resolve: {when: {status: Completed, same: JobKey}}
+    """)
+    for i, name in enumerate(("one", "two", "one")):
+        e.at(f"{i + 1}m").come({
+            "RunId": f"r{i}", "DisplayName": name, "JobKey": f"j{i}", "OwnerEmail": f"A{i}@EXAMPLE.ORG", "Target": f"gpu-{i}",
+            "Tags": {"env": f"e{i}"}, "DurationMs": 1000 * i, "Message": f"said {i}", "ExperimentName": "churn", "LogTail": "much",
+        })  # fmt: skip
+    e.at("40m").tick()
+    e.at("50m").come(*({"RunId": f"s{i}", "Status": "Completed", "JobKey": f"j{i}"} for i in range(3)))
+    live = [
+        (of_live(i), {"ExperimentName": "churn", **i.keep, **i.labels})
+        for x in e.evaluations
+        for i in x.outcome.intents
+    ]
+    (rule,) = e.rules.rules.values()
+    monkeypatch.setattr(rows, "FEW", 0)
+    asked = counted(e.log, monkeypatch)
+    found = backtest(rule, e.log, NOON, NOON + timedelta(minutes=51), clock=e.clock, step_rows=1)
+    assert ({"fired": 2, "repeated": 2, "resolved": 2}, 1) == (found.by_kind, found.limited)
+    assert {(kind, why, run, message) for (_, _, kind, why, run, message), _ in live} == {
+        (told.kind, told.why, told.run_id, told.message) for told in found.told
+    }
+    assert {(run, str(sorted(carried.items()))) for (_, _, _, _, run, _), carried in live} == {
+        (told.run_id, str(sorted(told.carried.items()))) for told in found.told
+    }
+    assert [] == [sql for sql in asked if "LogTail" in sql or "RunType" in sql]
