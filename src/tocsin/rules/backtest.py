@@ -21,6 +21,7 @@ from tocsin.clock import EPOCH, Clock
 from tocsin.errors import QueryError, TocsinError
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.heard import Heard
+from tocsin.model.instants import Timer
 from tocsin.model.statuses import Kind
 from tocsin.rules import backtest_absence, backtest_awaited, history
 from tocsin.rules.backtest_heard import Deaf
@@ -146,7 +147,7 @@ class _Playing:
 
     def _timers(self, until: datetime, seq: int) -> None:
         while not self.tally.broken and (due := self.ledger.due(until)):
-            self._evaluate([Released(timer=t, at=t.due, commit_seq=seq) for t in due], seq)
+            self._evaluate([Released(timer=t, at=_released(t), commit_seq=seq) for t in due], seq)
 
     def _evaluate(self, instants: Sequence[CommitInfo | Released], after: int) -> None:
         self._take(evaluate(self.rules, instants, after, self.log, self.ledger, self.heard, shown=SHOWN))
@@ -154,6 +155,11 @@ class _Playing:
     def _take(self, evaluation: Evaluation) -> None:
         self.ledger.take(evaluation.outcome)
         self.tally.take(evaluation)
+
+
+def _released(timer: Timer) -> datetime:
+    """T: when it is due, or when what set it came, if that was later."""
+    return max(timer.due, moment(int(str(timer.data.get("came_us", 0)))))
 
 
 def _count(log: LogReader, since: datetime, until: datetime) -> int:

@@ -187,7 +187,8 @@ def _decide(
                 waits=lambda e: awaits(rule, seen[e.key]),
             )
             for event in verdict.waiting:
-                memory.put_timer(deadline(rule, seen[event.key], frozenset(s.consumer for s in seen.values())))
+                consumers = frozenset(s.consumer for s in seen.values())
+                memory.put_timer(deadline(rule, seen[event.key], consumers, times.get(event.commit_seq)))
             if verdict.event is None:
                 continue
             decision = Decision(
@@ -216,10 +217,11 @@ def staleness(rule: Rule, seen: Seen, at: datetime, heard: Heard) -> Why | None:
     return why_stale(moment(seen.event.key.time_us), at, within=within, first_start=heard.stale_before(seen.consumer))
 
 
-def deadline(rule: Rule, seen: Seen, consumers: frozenset[str]) -> Timer:
-    """When it is known that no other try came."""
+def deadline(rule: Rule, seen: Seen, consumers: frozenset[str], came: datetime | None) -> Timer:
+    """When it is known that no other try came. The event may have come later than that: ``came``, where it is among these commits."""
     key = seen.event.key
     due = moment(key.time_us) + rule.final_after
+    late = {"came_us": history.micros(came)} if came is not None and came > due else {}
     return Timer(
         rule=rule.name,
         kind=TimerKind.FINAL_AFTER,
@@ -232,5 +234,6 @@ def deadline(rule: Rule, seen: Seen, consumers: frozenset[str]) -> Timer:
             "event": key.event_id,
             "time_us": key.time_us,
             "due_us": history.micros(due),
+            **late,
         },
     )

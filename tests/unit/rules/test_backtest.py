@@ -237,3 +237,16 @@ def test_in_whatever_steps_it_tells_what_live_told(
         e.at(f"{i}m").come({"RunId": f"r{one}", "Status": status, "TimeGenerated": f"{i - late}m", "EventId": f"e{i}"})
     live = sorted((i.at, i.run_id) for i in e.told())
     assert live == sorted((t.at, t.run_id) for t in run(e, step_rows=step_rows).told)
+
+
+def test_what_comes_after_its_deadline_is_told_when_it_comes(engine: Callable[..., Engine]) -> None:
+    """Not before anybody can have known of it."""
+    e = engine(FINAL)
+    e.at("1h").store({"RunId": "r1", "WillRetry": None, "TimeGenerated": "10m"})
+    e.evaluate()
+    e.tick()
+    e.at("2h").store({"RunId": "r9", "Status": "Running"})
+    (live,) = e.told()
+    for step_rows in (1, 1000):
+        (told,) = run(e, step_rows=step_rows).told
+        assert NOON + timedelta(hours=1) == told.at == live.at

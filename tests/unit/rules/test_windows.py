@@ -169,3 +169,22 @@ def test_sql_may_stand_in_place_of_a_query(engine: MakeEngine) -> None:
     one.come(*failed(2), *failed(1, "other"))
     (told,) = until(one, "1m").told()
     assert ("churn", 2.0, "error") == (told.instance["ExperimentName"], told.value, told.severity.word)
+
+
+def test_now_is_the_end_of_the_window(engine: MakeEngine) -> None:
+    """T - lateness; ``ago`` counts from there."""
+    one = engine("""
+        rules:
+          - name: fresh
+            over: 10m
+            every: 1m
+            lateness: 2m
+            query: |
+              RunStatusChanged
+              | where Status == 'Failed' and TimeGenerated > ago(30s)
+              | extend age = datetime_diff('second', now(), TimeGenerated)
+            by: [RunId]
+            value: age
+        """)
+    one.at("3m45s").come({"RunId": "a"})
+    assert [(NOON + timedelta(minutes=6), 15.0)] == [(i.at, i.value) for i in until(one, "9m").told()]
