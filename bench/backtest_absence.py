@@ -39,7 +39,7 @@ SELECT
   happened + late AS IngestedAt, row_number() OVER (ORDER BY happened + late) // {each} + 1 AS CommitSeq,
   'run-' || r AS RunId, '' AS ParentRunId, RunId AS RootRunId, '' AS JobKey, 0 AS Attempt, false AS WillRetry,
   CASE n WHEN 0 THEN 'Queued' WHEN 1 THEN 'Preparing' WHEN 2 THEN 'Running' WHEN 3 THEN 'Running'
-    ELSE CASE WHEN hash(r) % 100 < 8 THEN 'Failed' ELSE 'Completed' END END AS Status,
+    ELSE CASE WHEN hash(r + 10000000) % 100 < 8 THEN 'Failed' ELSE 'Completed' END END AS Status,
   Status AS OriginalStatus, '' AS Reason, '' AS Message, '' AS ErrorCode, '' AS LogTail,
   'exp-' || (hash(r) % 200) AS ExperimentName, 'ws' AS WorkspaceName, 'training' AS RunType, 'a run' AS DisplayName,
   'gpu-' || (hash(r) % 12) AS Target, 'anna' AS TriggeringUserName, 'anna@example.org' AS OwnerEmail,

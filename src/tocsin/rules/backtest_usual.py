@@ -12,11 +12,13 @@ The n-th of a set is never less than the n-th of one that contains it, and n nev
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 
 from tocsin.logstore.interface import LogReader
-from tocsin.rules.baselines import Baseline
+from tocsin.rules.baselines import Baseline, completed
 from tocsin.rules.history import listed, micros
 
 _US = timedelta(microseconds=1)
@@ -28,19 +30,32 @@ MOST = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floors:
-    """What no run is usually shorter than, times the factor: by what makes runs alike, and by stretch; where too few are known for
-    anything to be usual there is none.
-    """
+    """What no run is usually shorter than, times the factor: by what makes runs alike, and by stretch."""
 
     width: int  # of a stretch, µs; the first begins where the backtest does
-    alike: str  # list of texts, as a parameter
-    stretches: str  # list of numbers, as a parameter
-    us: str  # list of µs, as a parameter
+    us: Mapping[str, Sequence[int | None]]  # by stretch, µs; None: too few are known for anything to be usual
+
+    @property
+    def least(self) -> int | None:
+        """The smallest of all; None: nothing is ever usual."""
+        return min((us for line in self.us.values() for us in line if us is not None), default=None)
 
     @property
     def params(self) -> dict[str, object]:
-        """By name, for ``backtest_visits``."""
-        return {"width": self.width, "alike": self.alike, "stretches": self.stretches, "floors": self.us}
+        """By name, for ``backtest_visits``. ``lows`` are the smallest from each stretch on."""
+        lows = [low for line in self.us.values() for low in reversed([*accumulate(reversed(line), _smaller)])]
+        return {
+            "width": self.width,
+            "alike": listed(name for name, line in self.us.items() for _ in line),
+            "stretches": json.dumps([number for line in self.us.values() for number in range(len(line))]),
+            "floors": json.dumps([us for line in self.us.values() for us in line]),
+            "lows": json.dumps(lows),
+            "least": self.least,
+        }
+
+
+def _smaller(a: int | None, b: int | None) -> int | None:
+    return min((each for each in (a, b) if each is not None), default=None)
 
 
 def alike_sql(usual: Baseline) -> str:
@@ -52,26 +67,24 @@ def floors(usual: Baseline, log: LogReader, since: datetime, until: datetime) ->
     """Bounds for every T in [since, until)."""
     first, end, last = micros(since), micros(until), usual.last // _US
     width = max(last // PARTS_OF_LAST, -(-(end - first) // MOST), 1)
-    alike: list[str] = []
-    stretches: list[int] = []
-    us: list[int] = []
+    stretches = -(-(end - first) // width)
+    us: dict[str, list[int | None]] = {}
+    ended = completed(
+        f"{alike_sql(usual)} AS alike, hash(RunId) AS h, DurationMs, IngestedAt",
+        "IngestedAt < make_timestamp($end::BIGINT)",
+    )
     sql = (
-        f"SELECT {alike_sql(usual)} AS alike, list_sort(list(DurationMs)) AS ms, count(DISTINCT RunId) FILTER ("
+        "SELECT alike, list_sort(list(DurationMs)) AS ms, count(DISTINCT h) FILTER ("
         "   ends > make_timestamp($end - $last::BIGINT) AND IngestedAt < make_timestamp($begin::BIGINT)) AS surely"
-        " FROM (SELECT *, coalesce(EndTime, TimeGenerated) AS ends FROM RunStatusChanged"
-        "   WHERE Status = 'Completed' AND DurationMs IS NOT NULL AND IngestedAt < make_timestamp($end::BIGINT))"
-        " WHERE ends > make_timestamp($begin - $last::BIGINT)"
-        " GROUP BY alike HAVING count(DISTINCT RunId) >= $least"
+        f" FROM ({ended}) GROUP BY alike HAVING count(*) >= $least"
     )
     place = f"1 + greatest(0, floor({usual.percentile / 100} * (surely - 1) - 0.000001))::BIGINT"
-    for number in range(-(-(end - first) // width)):
+    for number in range(stretches):
         begin = first + number * width
         table = log.select(
             f"SELECT alike, ms[{place}] FROM ({sql})",
-            {"begin": begin, "end": begin + width, "last": last, "least": usual.min_runs},
+            {"begin": begin, "end": begin + width, "last": last, "after": begin - last, "least": usual.min_runs},
         )
         for name, ms in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            alike.append(name)
-            stretches.append(number)
-            us.append(int(ms * 1000 * usual.factor) - 1)
-    return Floors(width=width, alike=listed(alike), stretches=json.dumps(stretches), us=json.dumps(us))
+            us.setdefault(name, [None] * stretches)[number] = int(ms * 1000 * usual.factor) - 1
+    return Floors(width=width, us=us)

@@ -34,8 +34,15 @@ _NEVER = 253_402_300_799_000_000
 """The last second of the year 9999."""
 _ENDED = "('Completed', 'Failed', 'Canceled')"
 
+
+def _stretch(us: str) -> str:
+    """SQL of the stretch of time in which ``us`` lies, see ``backtest_usual``."""
+    return f"(greatest({us}, $since::BIGINT) - $since::BIGINT) // $width::BIGINT"
+
+
 _RUNS = f"""
-  SELECT RunId, FirstTime, coalesce(FirstTime, FirstSeen) AS begins, greatest(LastTime, LastSeen, FirstSeen) AS ends
+  SELECT RunId, FirstTime, coalesce(FirstTime, FirstSeen) AS begins, greatest(LastTime, LastSeen, FirstSeen) AS ends,
+    least(FirstTime, FirstSeen) AS known, Status IN {_ENDED} AS ended
   FROM Runs WHERE Status NOT IN {_ENDED} OR (greatest(LastTime, LastSeen, FirstSeen) >= make_timestamp($since::BIGINT)
     AND greatest(LastTime, LastSeen, FirstSeen) - least(FirstTime, FirstSeen) > to_microseconds($lived::BIGINT))
 """
@@ -56,7 +63,7 @@ _SIGNS = f"""
 """
 _SOME = " UNION ALL ".join(
     f"""
-  SELECT RunId FROM ({_RUNS})
+  SELECT RunId, known, ends, ended FROM ({_RUNS})
   WHERE {begins} >= make_timestamp($first::BIGINT) AND {begins} < make_timestamp($next::BIGINT) AND {which}
     AND (ends - begins > to_microseconds($short::BIGINT)) = $long AND hash(RunId) % $parts = $part
 """
@@ -78,7 +85,7 @@ SELECT min(coalesce(Attempt, 0)), max(coalesce(Attempt, 0)) FROM RunStatusChange
 WHERE TimeGenerated BETWEEN make_timestamp($first::BIGINT) AND make_timestamp($last::BIGINT)
 """
 _LOOKS = f"""
-WITH chosen AS ({_SOME}), signs AS ({_SIGNS}), line AS (
+WITH $chosen, signs AS ({_SIGNS}), line AS (
   SELECT RunId, seq, came, t, p,
     lead(seq) OVER w IS DISTINCT FROM seq AS last,
     coalesce(lead(came) OVER w, $until::BIGINT) AS next,
@@ -93,6 +100,21 @@ WITH chosen AS ({_SOME}), signs AS ({_SIGNS}), line AS (
 SELECT RunId, seq FROM $line
 WHERE last AND next > $since::BIGINT AND status IN ($statuses) AND $from + $for < next
 """
+_CHOSEN = f"chosen AS ({_SOME})"
+_CHOSEN_LONG = f"""floors AS MATERIALIZED (
+  SELECT unnest(($alike::JSON)::VARCHAR[]) AS alike, unnest(($stretches::JSON)::BIGINT[]) AS stretch,
+    unnest(($floors::JSON)::BIGINT[]) AS us, unnest(($lows::JSON)::BIGINT[]) AS low
+), candidates AS MATERIALIZED ({_SOME}), lives AS (
+  SELECT RunId, min(StartTime) AS start, min(alike) AS alike, max(alike) IS DISTINCT FROM min(alike) AS varies
+  FROM (SELECT RunId, StartTime, $like AS alike FROM RunStatusChanged SEMI JOIN candidates USING (RunId)
+    WHERE TimeGenerated BETWEEN make_timestamp($first::BIGINT) AND make_timestamp($last::BIGINT))
+  GROUP BY RunId
+), chosen AS MATERIALIZED (
+  SELECT RunId FROM candidates JOIN lives USING (RunId)
+    LEFT JOIN floors ON floors.alike = lives.alike AND stretch = {_stretch("epoch_us(known)")}
+  WHERE NOT ended OR ends - least(known, start) > to_microseconds(CASE WHEN varies THEN $least::BIGINT ELSE low END)
+)"""
+"""Runs that took longer than is ever usual of their like from then on. A start that is given may lie before the first event."""
 _STILL = """(SELECT *, coalesce(max(CASE WHEN moves THEN t END) OVER upto, first) AS moved, bool_or(late) OVER upto AS odd FROM line
   WINDOW upto AS (PARTITION BY RunId ORDER BY seq, t ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW))"""
 _MOVES = """,
@@ -101,10 +123,8 @@ _MOVES = """,
 _LONG = """,
     coalesce(least(min(began) OVER upto, min(CASE WHEN s = 'Running' THEN t END) OVER upto), min(t) OVER upto) AS begun,
     min(alike) OVER upto AS alike, max(alike) OVER upto IS DISTINCT FROM min(alike) OVER upto AS varies"""
-_USUAL = """(SELECT line.*, CASE WHEN varies THEN 0 ELSE floors.us END AS usual FROM line LEFT JOIN (
-    SELECT unnest(($alike::JSON)::VARCHAR[]) AS alike, unnest(($stretches::JSON)::BIGINT[]) AS stretch,
-      unnest(($floors::JSON)::BIGINT[]) AS us) AS floors
-  ON floors.alike = line.alike AND floors.stretch = (greatest(came, $since::BIGINT) - $since::BIGINT) // $width::BIGINT)"""
+_USUAL = f"""(SELECT line.*, CASE WHEN varies THEN $least::BIGINT ELSE floors.us END AS usual
+  FROM line LEFT JOIN floors ON floors.alike = line.alike AND floors.stretch = {_stretch("came")})"""
 _OTHER = "CASE WHEN list_contains(($back::JSON)::VARCHAR[], RunId) THEN first ELSE other END"
 _FROM = {
     Form.IN_STATUS: _OTHER,
@@ -138,7 +158,10 @@ def visits(
     values: dict[str, object] = {"since": micros(since), "until": micros(until), "length": length}
     values["lived"] = length if absence.usual is None else 0  # a start that is given may lie before a run's first event
     if absence.usual is not None:
-        values |= floors(absence.usual, log, since, until).params
+        usually = floors(absence.usual, log, since, until)
+        if usually.least is None:
+            return
+        values |= usually.params
     like = alike_sql(absence.usual) if absence.usual is not None else "NULL"
     sql, every = _looks(absence).replace("$like", like), _ALL.replace("$like", like)
     parts = list(_parts(log, values))
@@ -161,7 +184,14 @@ def _looks(absence: Absence) -> str:
     form = absence.form
     more, line = {Form.UNCHANGED: (_MOVES, _STILL), Form.LONGER: (_LONG, _USUAL)}.get(form, ("", "line"))
     length = "usual" if form is Form.LONGER else "$length::BIGINT"
-    sql = _LOOKS.replace("$more", more).replace("$line", line).replace("$from", _FROM[form]).replace("$for", length)
+    chosen = _CHOSEN_LONG if form is Form.LONGER else _CHOSEN
+    sql = (
+        _LOOKS.replace("$chosen", chosen)
+        .replace("$more", more)
+        .replace("$line", line)
+        .replace("$from", _FROM[form])
+        .replace("$for", length)
+    )
     return sql.replace("$statuses", ", ".join(f"'{status}'" for status in sorted(absence.statuses)))
 
 

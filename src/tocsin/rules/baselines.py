@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -97,38 +98,68 @@ class Asked:
     """A run of which it is asked how long it may take."""
 
     like: tuple[str, ...]  # its values of the columns that make runs comparable
-    at_us: int  # T, µs since the epoch
-    seq: int  # the last commit that is seen
+    at_us: int  # T, µs since the epoch; what had arrived by then is seen
+
+
+def completed(columns: str, where: str = "true") -> str:
+    """SQL of the events that say how long a run took, with ``columns``, and ``ends``: those that ended after µs ``$after``.
+
+    Asked by the columns themselves, what ended before need not be read.
+    """
+    return " UNION ALL ".join(
+        f"SELECT {columns}, {ends} AS ends FROM RunStatusChanged WHERE Status = 'Completed' AND DurationMs IS NOT NULL"
+        f" AND {ends} > make_timestamp($after::BIGINT){which} AND {where}"
+        for ends, which in (("EndTime", ""), ("TimeGenerated", " AND EndTime IS NULL"))
+    )
 
 
 def usual_us(usual: Baseline, asked: Mapping[str, Asked], reader: LogReader) -> Mapping[str, int]:
     """How long each of the runs ``asked`` may take, in µs: a multiple of what was usual; left out where too little is known.
 
-    Each is compared with what had arrived by its own commit. The events themselves are read, not ``Runs``, which says how things
+    Each is compared with what had arrived by its own T. The events themselves are read, not ``Runs``, which says how things
     are at the head: so the answer is the same whenever it is asked, and whatever happened to those runs later.
     """
+    found: dict[str, int] = {}
+    last = usual.last // timedelta(microseconds=1)
+    line = sorted(asked, key=lambda run: asked[run].at_us)
+    while line:
+        until = asked[line[0]].at_us + last  # those asked together share most of their past
+        some = {run: asked[run] for run in line[: bisect_right(line, until, key=lambda run: asked[run].at_us)]}
+        line = line[len(some) :]
+        found |= _usual_us(usual, some, reader)
+    return found
+
+
+def _usual_us(usual: Baseline, asked: Mapping[str, Asked], reader: LogReader) -> Mapping[str, int]:
     names = [f'"{name}"' for name in usual.of]
-    same = "".join(f" AND e.{name} = a.{name}" for name in names)
+    keys = ", ".join(["t", *names])
     like = ", ".join(f"unnest(($like{i}::JSON)::VARCHAR[]) AS {name}" for i, name in enumerate(names))
+    ended = completed(
+        f"RunId, hash(RunId) AS h, epoch_us(IngestedAt) AS came, TimeGenerated, DurationMs, {', '.join(names)}",
+        "IngestedAt <= make_timestamp($until::BIGINT)",
+    )
+    visible = (
+        f"FROM instants JOIN ended AS e USING ({', '.join(names)})"
+        " WHERE e.came <= instants.t AND e.ends > make_timestamp(instants.t - $last::BIGINT)"
+    )
     table = reader.select(
-        "WITH asked AS (SELECT unnest(($runs::JSON)::VARCHAR[]) AS run, unnest(($at::JSON)::BIGINT[]) AS t,"
-        f"   unnest(($seq::JSON)::BIGINT[]) AS seq, {like}),"
-        f" instants AS (SELECT DISTINCT t, seq, {', '.join(names)} FROM asked),"
-        " ended AS (SELECT RunId, CommitSeq, TimeGenerated, coalesce(EndTime, TimeGenerated) AS ends, DurationMs,"
-        f"   {', '.join(names)} FROM RunStatusChanged"
-        "   WHERE Status = 'Completed' AND DurationMs IS NOT NULL AND CommitSeq <= $hi),"
-        f" past AS (SELECT a.t, a.seq, {', '.join('a.' + name for name in names)}, arg_max(e.DurationMs, e.TimeGenerated) AS ms"
-        "   FROM instants AS a JOIN ended AS e ON e.CommitSeq <= a.seq AND e.ends > make_timestamp(a.t - $last::BIGINT)"
-        f"{same} GROUP BY a.t, a.seq, {', '.join('a.' + name for name in names)}, e.RunId),"
-        f" usual AS (SELECT t, seq, {', '.join(names)}, quantile_cont(ms, {usual.percentile / 100}) AS ms FROM past"
-        f"   GROUP BY t, seq, {', '.join(names)} HAVING count(*) >= $least)"
-        f" SELECT run, ms FROM asked JOIN usual USING (t, seq, {', '.join(names)})",
+        "WITH asked AS MATERIALIZED (SELECT unnest(($runs::JSON)::VARCHAR[]) AS run, unnest(($at::JSON)::BIGINT[]) AS t,"
+        f"   {like}),"
+        f" instants AS (SELECT DISTINCT {keys} FROM asked),"
+        f" ended AS MATERIALIZED ({ended}),"
+        " often AS MATERIALIZED (SELECT h FROM ended GROUP BY h HAVING count(*) > 1),"  # said to have ended several times
+        f" past AS (SELECT {keys}, DurationMs AS ms {visible} AND h NOT IN (FROM often)"
+        f"   UNION ALL SELECT {keys}, arg_max(DurationMs, ROW(TimeGenerated, DurationMs)) AS ms {visible} AND h IN (FROM often)"
+        f"   GROUP BY {keys}, RunId),"
+        f" usual AS (SELECT {keys}, quantile_cont(ms, {usual.percentile / 100}) AS ms FROM past"
+        f"   GROUP BY {keys} HAVING count(*) >= $least)"
+        f" SELECT run, ms FROM asked JOIN usual USING ({keys})",
         {
             "runs": listed(asked),
             "at": json.dumps([each.at_us for each in asked.values()]),
-            "seq": json.dumps([each.seq for each in asked.values()]),
             **{f"like{i}": listed(each.like[i] for each in asked.values()) for i in range(len(names))},
-            "hi": max(each.seq for each in asked.values()),
+            "until": max(each.at_us for each in asked.values()),
+            "after": min(each.at_us for each in asked.values()) - usual.last // timedelta(microseconds=1),
             "last": usual.last // timedelta(microseconds=1),
             "least": usual.min_runs,
         },

@@ -22,7 +22,7 @@ from tocsin.rules import clocks, history
 from tocsin.rules.absence import Form
 from tocsin.rules.baselines import Asked, Baseline, usual_us
 from tocsin.rules.deadlines_few import Past
-from tocsin.rules.deadlines_runs import AsOf, Fact, beats_of, rows_of, runs_at
+from tocsin.rules.deadlines_runs import AsOf, Fact, RunsAt, beats_of, rows_of, runs_at
 from tocsin.rules.rule import Rule
 
 _US = timedelta(microseconds=1)
@@ -52,15 +52,16 @@ def dues(
     whens: Mapping[str, When],
     heard: Heard,
     past: Past | None = None,
+    runs: RunsAt | None = None,
 ) -> dict[tuple[str, str], Due]:
     """The deadline of each (rule, run), each run as of its own instant; left out where nothing is waited for. ``past`` of the runs
-    is not read again, where given.
+    and the ``runs`` as of these instants are not read again, where given.
     """
     wanted = [(rule, run) for rule, run in pairs if run in facts and rule.absence is not None]
     spells = _spells(wanted, facts, reader, whens, past)
     moving = {run: whens[run].seq for rule, run in wanted if _form(rule) is Form.UNCHANGED}
     still = past.changes(moving) if past is not None else _changes(moving, facts, reader)
-    usual = _usual(wanted, whens, reader)
+    usual = _usual(wanted, whens, reader, runs)
     waits: dict[tuple[Rule, str], tuple[int, int]] = {}  # since when, how long
     for rule, run in wanted:
         assert rule.absence is not None
@@ -87,7 +88,7 @@ def _form(rule: Rule) -> Form | None:
 
 
 def _usual(
-    pairs: Sequence[tuple[Rule, str]], whens: Mapping[str, When], reader: LogReader
+    pairs: Sequence[tuple[Rule, str]], whens: Mapping[str, When], reader: LogReader, runs: RunsAt | None
 ) -> dict[tuple[str, str], int]:
     """How long runs may take, in µs. Rules that compare alike ask once."""
     alike: dict[Baseline, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -97,17 +98,16 @@ def _usual(
     found: dict[tuple[str, str], int] = {}
     for usual, by_rule in alike.items():
         as_of = {run: whens[run].seq for run in set().union(*by_rule.values())}
-        rows = runs_at(reader, as_of).rows(reader, as_of.keys(), usual.of)
+        rows = (runs or runs_at(reader, as_of)).rows(reader, as_of.keys(), usual.of)
         asked = {
             run: Asked(
                 like=tuple(str(row[name] or "") for name in usual.of),
                 at_us=history.micros(whens[run].at),
-                seq=whens[run].seq,
             )
             for run, row in rows.items()
         }
         lengths = usual_us(usual, asked, reader) if asked else {}
-        found |= {(name, run): lengths[run] for name, runs in by_rule.items() for run in runs if run in lengths}
+        found |= {(name, run): lengths[run] for name, some in by_rule.items() for run in some if run in lengths}
     return found
 
 

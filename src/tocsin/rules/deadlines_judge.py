@@ -93,7 +93,7 @@ def _judge(
         if (told_as(rule.name), run) in wanted and (rule.name, run) not in told
     ]
     past = _past(hits, facts, reader, whens)
-    found = dues(hits, facts, reader, whens, heard, past)
+    found = dues(hits, facts, reader, whens, heard, past, runs)
     late = {run: whens[run].seq for (_, run), due in found.items() if due.at_us <= micros(whens[run].at)}
     brought = consumers_of(facts, reader, late, past)
     signs = _signs(hits, late, found, facts, reader, whens)

@@ -94,7 +94,7 @@ def reckon(
         for rule, run in hits
         if (rule.name, run) not in fires and (bounds := _bounds(rule, run, facts[run], news.get(run))) is not None
     }
-    found = dues([(r, run) for r, run in hits if (r.name, run) not in lazy], facts, reader, whens, heard)
+    found = dues([(r, run) for r, run in hits if (r.name, run) not in lazy], facts, reader, whens, heard, runs=runs)
     failed = {told_as(name) for name in trouble.rules}
     over = {pair: state for pair, state in fires.items() if pair[0] not in trouble.rules}
     waits: dict[Pair, list[Deadline]] = defaultdict(list)  # by family and run
@@ -134,7 +134,7 @@ def arm(families: Sequence[Family], reader: LogReader, memory: Memory, heard: He
         runs = active_at(hi, part, parts)
         facts = runs.facts(reader)
         reckoned_of = dues(
-            hits_of(families, runs, facts, reader, trouble), facts, reader, dict.fromkeys(facts, when), heard
+            hits_of(families, runs, facts, reader, trouble), facts, reader, dict.fromkeys(facts, when), heard, runs=runs
         )
         past = {run: hi for (_, run), due in reckoned_of.items() if moment(due.at_us) <= at}
         signs = last_signs(past, facts, reader)
