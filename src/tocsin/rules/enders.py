@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tocsin.alerts.openings import Ending
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
-from tocsin.rules.history import listed
+from tocsin.rules.history import commit_rows, listed
 from tocsin.rules.memory import Memory, Pair
 from tocsin.rules.rule import Rule
 
@@ -34,16 +34,21 @@ class Ender(NamedTuple):
 
 
 class Line(NamedTuple):
-    """Enders of one key, in order of CommitSeq: of each commit that brought one later than all before, the latest."""
+    """Enders of one key, in order of CommitSeq: of each commit that brought one later than all before, the latest. Columns, since
+    there are as many as a day of a year of 10 million events brings.
+    """
 
     seqs: list[int]
-    enders: list[Ender]
+    times: list[int]  # as ``Ender.time_us``
+    runs: list[str]
 
-    def add(self, seq: int, ender: Ender) -> None:
+    def add(self, seq: int, time_us: int, run: str) -> None:
         """Take what a commit brought, which is not before the last one."""
-        if not self.enders or ender > self.enders[-1]:
+        times = self.times
+        if not times or time_us > times[-1] or (time_us == times[-1] and run > self.runs[-1]):
             self.seqs.append(seq)
-            self.enders.append(ender)
+            times.append(time_us)
+            self.runs.append(run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,38 +61,35 @@ class Enders:
         """These, and those of ``later`` commits."""
         found = dict(later._found)
         for key, line in self._found.items():
-            both = Line([*line.seqs], [*line.enders])
-            for seq, ender in zip(*later._found.get(key, ([], [])), strict=True):
-                both.add(seq, ender)
+            both = Line([*line.seqs], [*line.times], [*line.runs])
+            for seq, time_us, run in zip(*later._found.get(key, ((), (), ())), strict=True):
+                both.add(seq, time_us, run)
             found[key] = both
         return Enders(found)
 
     def later(self, ending: Ending, values: Values, time_us: int, commit_seq: int) -> Ender | None:
         """The latest one known as of ``commit_seq`` that happened later than ``time_us``."""
         best: Ender | None = None
-        for line in self._lines(ending, values):
-            known = bisect_right(line.seqs, commit_seq)
-            if known and line.enders[known - 1].time_us > time_us and (best is None or line.enders[known - 1] > best):
-                best = line.enders[known - 1]
+        for status, line in self._lines(ending, values):
+            last = bisect_right(line.seqs, commit_seq) - 1
+            if last >= 0 and line.times[last] > time_us:
+                ender = Ender(line.times[last], line.runs[last], status)
+                best = ender if best is None else max(best, ender)
         return best
 
     def first(self, ending: Ending, values: Values, time_us: int) -> int | None:
         """The commit as of which one is known that happened later than ``time_us``."""
         found = (
             line.seqs[i]
-            for line in self._lines(ending, values)
-            if (i := bisect_right(line.enders, time_us, key=_time)) < len(line.seqs)
+            for _, line in self._lines(ending, values)
+            if (i := bisect_right(line.times, time_us)) < len(line.seqs)
         )
         return min(found, default=None)
 
-    def _lines(self, ending: Ending, values: Values) -> Iterator[Line]:
+    def _lines(self, ending: Ending, values: Values) -> Iterator[tuple[str, Line]]:
         for status in ending.statuses:
             if line := self._found.get((ending.same, status, values)):
-                yield line
-
-
-def _time(ender: Ender) -> int:
-    return ender.time_us
+                yield status, line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +109,10 @@ def ending_now(rules: Iterable[Rule], after: int, hi: int, reader: LogReader, me
     found: dict[Key, Line] = {}
     for same, alike in by_columns.items():
         statuses = {status for rule in alike if rule.ending for status in rule.ending.statuses}
-        sql = f"SELECT CommitSeq AS seq, {columns_sql(same)} WHERE CommitSeq > $lo AND CommitSeq <= $hi"
-        found |= _read(reader, same, sql, {"lo": after, "hi": hi}, statuses)
+        rows_sql, params = commit_rows(after, hi)
+        found |= _read(
+            reader, same, f"SELECT CommitSeq AS seq, {columns_sql(same, rows_sql)} WHERE true", params, statuses
+        )
     if not found:
         return Now(enders=Enders())
     by_values: dict[tuple[Values, Values], set[str]] = defaultdict(set)
@@ -173,10 +177,10 @@ def column_sql(name: str) -> str:
     return f"coalesce(\"{name.replace(chr(34), chr(34) * 2)}\"::VARCHAR, '')"
 
 
-def columns_sql(same: Values) -> str:
+def columns_sql(same: Values, rows_sql: str = "SELECT * FROM RunStatusChanged") -> str:
     """SELECT's list with the columns of ``same`` as text, s0, s1, …, and where they are from."""
     listed_columns = ", ".join(f"{column_sql(name)} AS s{i}" for i, name in enumerate(same))
-    return f"Status, TimeGenerated, RunId, {listed_columns} FROM RunStatusChanged"
+    return f"Status, TimeGenerated, RunId, {listed_columns} FROM ({rows_sql})"
 
 
 def _read(
@@ -191,8 +195,8 @@ def _read(
         f" GROUP BY seq, Status, {names} ORDER BY seq",
         {**params, "statuses": listed(sorted(statuses))},
     )
-    found: dict[Key, Line] = defaultdict(lambda: Line([], []))
-    for row in zip(*(table.column(i).to_pylist() for i in range(table.num_columns)), strict=True):
-        seq, status, *values, time_us, run = row
-        found[(same, status, tuple(values))].add(seq, Ender(time_us=time_us, run_id=run, status=status))
-    return found
+    found: dict[Values, Line] = defaultdict(lambda: Line([], [], []))
+    seqs, *keys, times, runs = (table.column(i).to_pylist() for i in range(table.num_columns))
+    for key, seq, time_us, run in zip(zip(*keys, strict=True), seqs, times, runs, strict=True):
+        found[key].add(seq, time_us, run)
+    return {(same, key[0], key[1:]): line for key, line in found.items()}
