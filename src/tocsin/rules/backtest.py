@@ -93,7 +93,7 @@ def backtest(
     ledger.take(reconcile(rules, ledger.rules(), start, now=since))
     spans = _spans(log, start, steps, until)
     if rule.kind is Kind.WINDOW:
-        played = Walk(rules, log, ledger, since, tally.take, few).play(spans)
+        played = Walk(rules, log, ledger, since, tally.take, few, tally.note).play(spans)
     else:
         played = _rows(rules, log, ledger, tally, spans)
     with _seldom_collecting():
@@ -185,7 +185,7 @@ def _rows(rules: RuleSet, log: LogReader, ledger: Ledger, tally: Tally, steps: I
     (rule,) = rules.rules.values()
     done: dict[str, str] = {}
     for step in steps:
-        commits = _commits(log, rule, ledger, step.lo, step.hi)
+        commits = _commits(log, rule, ledger, step.lo, step.hi, tally)
         _Playing(rules=rules, log=log, ledger=ledger, heard=step.heard, tally=tally, end=step.end).rows(
             commits, step.lo
         )
@@ -236,9 +236,14 @@ def _steps(log: LogReader, since: datetime, until: datetime, step_rows: int) -> 
     return lo - 1, steps
 
 
-def _commits(log: LogReader, rule: Rule, ledger: Ledger, after: int, hi: int) -> list[CommitInfo]:
+def _commits(log: LogReader, rule: Rule, ledger: Ledger, after: int, hi: int, tally: Tally) -> list[CommitInfo]:
     """The commits in (after, hi] that can matter to the rule; the last of the step in any case."""
-    runs = _matching_runs(log, rule, after, hi)
+    runs: set[str] | None = None
+    broken: QueryError | None = None
+    try:
+        runs = _matching_runs(log, rule, after, hi)
+    except QueryError as e:  # the engine finds the rows that cannot be judged
+        broken = e
     ends = rule.ending.statuses if rule.ending is not None else frozenset[str]()  # of events that end alerts of any run
     listed, params = "", dict[str, object]()
     if runs is not None:
@@ -251,6 +256,8 @@ def _commits(log: LogReader, rule: Rule, ledger: Ledger, after: int, hi: int) ->
         {**bounds, **params},
     )
     commits = [commit(seq, us, n) for seq, us, n in zip(*(c.to_pylist() for c in table.columns), strict=True)]
+    if broken is not None:
+        tally.note(str(broken), len(commits))
     if not commits or commits[-1].seq < hi:
         commits.append(commit(hi, micros(_end(log, after, hi)), 1))
     return commits
@@ -262,14 +269,11 @@ def _end(log: LogReader, after: int, hi: int) -> datetime:
     return moment(log.select(f"SELECT epoch_us(max(IngestedAt)) FROM ({rows_sql})", bounds).column(0)[0].as_py())
 
 
-def _matching_runs(log: LogReader, rule: Rule, after: int, hi: int) -> set[str] | None:
-    """Runs of which the rule matches a row in (after, hi]; None where that cannot be told at once."""
+def _matching_runs(log: LogReader, rule: Rule, after: int, hi: int) -> set[str]:
+    """Runs of which the rule matches a row in (after, hi]. Raises QueryError where that cannot be told at once."""
     rows_sql, bounds = history.commit_rows(after, hi)
     sql, constants = rule.plan.bind(rows_sql, [(0, rule.plan.constants)])
-    try:
-        table = log.select(f'SELECT DISTINCT "RunId" FROM ({sql})', {**bounds, **constants})
-    except QueryError:  # the engine finds the rows that cannot be judged
-        return None
+    table = log.select(f'SELECT DISTINCT "RunId" FROM ({sql})', {**bounds, **constants})
     runs = set(table.column(0).to_pylist())
     return runs if rule.collapse is None else runs | _parents(log, rule.collapse.column, runs, after, hi)
 

@@ -82,6 +82,7 @@ def notes(found: Backtest) -> list[str]:
     if found.told_count > len(found.told):
         out.append(f"the first {len(found.told):,} are listed")
     out += [f"the rule failed: {error}" for error in found.errors]
+    out += [f"{n:,} looks were taken one after the other: {reason}" for reason, n in found.apart.items()]
     return out
 
 

@@ -17,6 +17,8 @@ KEPT = 10_000
 """So many of what was told are kept whole; the counts are of all."""
 SHOWN = ("ExperimentName", "Message")
 """What is shown of an event besides what its alert carries."""
+APART = 5
+"""So many reasons are said why something took long."""
 ROOM = 1_000
 """So many more are there before those that are not among the first are left out."""
 
@@ -64,6 +66,7 @@ class Backtest:
     stale: int  # older than `tell_within` when they came: recorded, not told
     limited: int  # beyond the rule's limit: in digests, or dropped
     errors: tuple[str, ...]
+    apart: Mapping[str, int]  # why so many commits or instants were not evaluated together, as most are
     seconds: float
 
 
@@ -80,6 +83,7 @@ class Tally:
     stale: int = 0
     limited: int = 0
     errors: list[str] = field(default_factory=list)
+    apart: Counter[str] = field(default_factory=Counter)
     broken: bool = False  # the rule as a whole failed
 
     def take(self, evaluation: Evaluation) -> bool:
@@ -106,6 +110,10 @@ class Tally:
             self.told = self._first()
             self.last = self.told[-1].at
         return not self.broken
+
+    def note(self, reason: str, number: int) -> None:
+        """So many commits or instants were not evaluated together, for ``reason``."""
+        self.apart[reason] += number
 
     def _first(self) -> list[Told]:
         """The first ones in order of T, whichever run they are of."""
@@ -140,6 +148,7 @@ class Tally:
             stale=self.stale,
             limited=self.limited,
             errors=tuple(dict.fromkeys(self.errors)),
+            apart=dict(self.apart.most_common(APART)),
             seconds=seconds,
         )
 

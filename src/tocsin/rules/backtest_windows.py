@@ -47,6 +47,8 @@ WIDE = 50_000
 """Rows of a window from which on reading them costs more than asking: these windows are asked one by one."""
 TURN = 0.0001
 """Seconds after which one thread leaves the interpreter to another while the next step is read."""
+_DEPENDS = "it depends on more than the rows of its window (Runs, now(), another table, an order of its own)"
+_WIDE = f"its window holds more than {WIDE:,} rows"
 _US = timedelta(microseconds=1)
 
 
@@ -82,7 +84,8 @@ class _Read:
 
     instants: _Instants
     ahead: Ahead | None
-    failed: bool = False
+    why: str = ""  # it was not; '' where they are few
+    failed: bool = False  # and smaller parts of it may be
 
 
 class Walk:
@@ -96,8 +99,11 @@ class Walk:
         since: datetime,
         take: Callable[[Evaluation], bool],
         few: int = FEW,
+        apart: Callable[[str, int], None] = lambda _reason, _looks: None,
     ) -> None:
+        """``few`` instants are not read at once; ``apart`` is told why others were not, and how many."""
         (self._rule,) = rules.rules.values()
+        self._apart = apart
         self._window = of(self._rule)
         self._rules, self._log, self._ledger, self._take, self._few = rules, log, ledger, take, few
         self._plan: AheadPlan | None = None
@@ -129,20 +135,26 @@ class Walk:
         """Of a step's instants, ticks from ``first`` on, what rows say at them, where that can be read at once."""
         instants = _instants(self._log, self._rule, step.lo, step.hi, first, micros(step.end))
         try:
-            return _Read(instants=instants, ahead=self._ahead(instants, step.rows, known))
-        except QueryError:
-            return _Read(instants=instants, ahead=None, failed=True)
+            ahead, why = self._ahead(instants, step.rows, known)
+            return _Read(instants=instants, ahead=ahead, why=why)
+        except QueryError as e:
+            return _Read(instants=instants, ahead=None, why=str(e), failed=True)
 
-    def _ahead(self, instants: _Instants, rows: int, known: Collection[str]) -> Ahead | None:
-        if self._plan is None or len(instants) <= max(1, self._few) or self._wide(instants, rows):
-            return None
-        return Ahead(self._rule, self._plan, Moments(times=instants.times, seqs=instants.seqs), known, self._log)
+    def _ahead(self, instants: _Instants, rows: int, known: Collection[str]) -> tuple[Ahead | None, str]:
+        """What rows say at ``instants``; or why that is not read at once, '' where they are few. Raises QueryError."""
+        if len(instants) <= max(1, self._few):
+            return None, ""
+        if self._plan is None or self._wide(instants, rows):
+            return None, _DEPENDS if self._plan is None else _WIDE
+        return Ahead(self._rule, self._plan, Moments(times=instants.times, seqs=instants.seqs), known, self._log), ""
 
     def _walk(self, step: Step, read: _Read) -> None:
         instants = read.instants
         if read.failed:
-            self._halves(instants, step.lo, step.rows, step.heard)
+            self._halves(instants, step.lo, step.rows, step.heard, read.why)
         else:
+            if read.why:
+                self._apart(read.why, len(instants))
             self._look(instants, step.lo, read.ahead, step.heard)
         self._deadlines(micros(step.end) + 1, instants.seqs[-1] if len(instants) else step.lo, step.heard)
 
@@ -150,15 +162,17 @@ class Walk:
     def _states(self) -> Iterable[ConditionState]:
         return self._ledger.conditions(self._rule.name).values()
 
-    def _halves(self, instants: _Instants, lo: int, rows: int, heard: Heard) -> None:
-        """What cannot be read at once: too much, or a row that cannot be judged. The looks themselves find out which."""
+    def _halves(self, instants: _Instants, lo: int, rows: int, heard: Heard, why: str) -> None:
+        """What cannot be read at once, and ``why``: too much, or a row that cannot be judged. The looks themselves find out which."""
         half = len(instants) // 2
         for part in (instants.part(0, half), instants.part(half, len(instants))):
             try:
-                ahead = self._ahead(part, rows // 2, {row_key(state) for state in self._states})
-            except QueryError:
-                self._halves(part, lo, rows // 2, heard)
+                ahead, wide = self._ahead(part, rows // 2, {row_key(state) for state in self._states})
+            except QueryError as e:
+                self._halves(part, lo, rows // 2, heard, str(e))
             else:
+                if ahead is None:
+                    self._apart(wide or why, len(part))
                 self._look(part, lo, ahead, heard)
             lo = part.seqs[-1]
 
