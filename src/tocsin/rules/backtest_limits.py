@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from tocsin.model.alert import Phase, Transition, Why, instance_key
 from tocsin.model.intent import Intent, IntentKind
@@ -29,14 +30,15 @@ class Limited:
         for intent in evaluation.outcome.intents:
             of_limit = {name: intent.event.get(name) for name in (self.rule.limit.per if self.rule.limit else ())}
             shown = {name: intent.event.get(name, "") for name in SHOWN}
-            self.found.append(replace(intent, event={**of_limit, **shown}, data={}, rows=()))
+            due = {"due": intent.data["due"]} if "due" in intent.data else {}
+            self.found.append(replace(intent, event={**of_limit, **shown}, data=due, rows=()))
         return self.take(replace(evaluation, outcome=replace(evaluation.outcome, intents=())))
 
     def finish(self) -> None:
         """All runs have been taken forward."""
         memory = Memory(Ledger([]))
         beyond: dict[tuple[str, str], limits.Beyond] = {}
-        for intent in sorted(self.found, key=lambda i: (i.at, i.run_id, i.ordinal)):
+        for intent in sorted(self.found, key=_order):
             alert = (instance_key(intent.instance), intent.occurrence)
             held = limits.tell(
                 self.rule.name, self.rule.limit, intent, self.rule.info, memory, beyond=beyond.get(alert, False)
@@ -46,6 +48,17 @@ class Limited:
                 if held:
                     memory.transitions.append(_limited(intent))
         self.take(Evaluation(outcome=Outcome(intents=tuple(memory.intents), transitions=tuple(memory.transitions))))
+
+
+def _order(intent: Intent) -> tuple[datetime, datetime, str, int]:
+    """As ``deadlines_judge`` has it: what was held until the same instant counts in the order in which it was due."""
+    due = intent.data.get("due") if intent.kind is IntentKind.FIRED else None
+    return (
+        intent.at,
+        datetime.fromisoformat(str(due)) if due is not None else intent.at,
+        intent.run_id,
+        intent.ordinal,
+    )
 
 
 def _limited(intent: Intent) -> Transition:

@@ -201,7 +201,8 @@ def _fire(
     if not fires:
         return
     rows = runs.rows(reader, {run for _, run, _ in fires})
-    for rule, run, due in fires:
+    # in the order in which a limit is to count them, also where all were held until the same instant
+    for rule, run, due in sorted(fires, key=lambda case: (whens[case[1]].at, case[2].at_us, case[1], case[0].name)):
         row, when = {**rows[run], **rule.of_row}, whens[run]
         about = Subject(
             instance={name: row.get(name) for name in rule.by},

@@ -174,6 +174,33 @@ def test_a_rule_that_waits_is_limited_too(engine: Make) -> None:
     assert [None, None, "2026-01-05T13:05:00Z", "2026-01-05T13:05:00Z"] == until(one)
 
 
+def test_what_was_held_counts_in_the_order_in_which_it_was_due(engine: Make) -> None:
+    """Nobody was heard from 4:30 to 20:00; a backtest counts as live did, whatever the runs are called."""
+    one = engine(f"rules:\n  - {{name: stuck, when: {{status: Queued, in_status_for: 5m}}, {LIMIT}}}\n")
+    for at, n in enumerate((9, 5, 7, 5.5, 1), 1):
+        one.at(f"{min(at, 4)}m").come({"RunId": f"churn-{n}", "ExperimentName": "churn", "Status": "Queued"})
+    one.watermarks = {"test": NOON + parse_duration("270s")}
+    one.at("19m").tick()
+    assert [] == one.told()
+    one.watermarks = None
+    one.at("20m").tick()
+    assert (["churn-9", "churn-5"], 3) == ([i.run_id for i in one.told() if not i.limited], len(one.told()) - 2)
+    (rule,) = one.rules.rules.values()
+    deaf = {"test": [(NOON + parse_duration("270s"), NOON + parse_duration("20m"))]}
+    again = backtest(rule, one.log, NOON, NOON + parse_duration("1h"), clock=one.clock, deaf=deaf)
+    assert (["churn-9", "churn-5"], 3) == ([told.run_id for told in again.told], again.limited)
+
+
+def test_what_is_due_at_once_counts_by_run(engine: Make) -> None:
+    """So that it is the same in a backtest, and after a crash."""
+    one = engine(f"rules:\n  - {{name: stuck, when: {{status: Queued, in_status_for: 5m}}, {LIMIT}}}\n")
+    one.come(*({**fail(n), "Status": "Queued"} for n in (8, 3, 5, 1, 6)))
+    one.at("5m").tick()
+    (rule,) = one.rules.rules.values()
+    again = backtest(rule, one.log, NOON, NOON + parse_duration("1h"), clock=one.clock)
+    assert ["churn-1", "churn-3"] == [i.run_id for i in one.told() if not i.limited] == [t.run_id for t in again.told]
+
+
 WINDOW = """
 rules:
   - name: failing
