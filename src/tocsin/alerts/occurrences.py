@@ -84,7 +84,7 @@ def restarts(events: Iterable[RunEvent]) -> frozenset[EventKey]:
     return frozenset(found)
 
 
-def _ends_anew(events: Iterable[RunEvent]) -> frozenset[EventKey]:
+def ends_anew(events: Iterable[RunEvent]) -> frozenset[EventKey]:
     """Terminal events at a strictly later time than an end that their Source had said in the same Attempt."""
     found: set[EventKey] = set()
     first: dict[tuple[int, str], int] = {}  # (attempt, source) → time of its first end
@@ -107,7 +107,7 @@ def stretches(events: Iterable[RunEvent], matching: Collection[EventKey]) -> lis
     if len(alone) <= 1:
         return [Stretch(status=e.status, events=(e,)) for e in alone]
     ordered = in_order(ordered)
-    reopening, anew = restarts(ordered), _ends_anew(ordered)
+    reopening, anew = restarts(ordered), ends_anew(ordered)
     found: list[tuple[str, list[RunEvent]]] = []
     ended: dict[str, list[RunEvent]] = {}  # terminal status → its stretch, until the run reopens
     passing: list[RunEvent] = []  # the stretch of a non-terminal status that the last event belongs to

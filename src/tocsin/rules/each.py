@@ -89,6 +89,7 @@ def compile_each(
     rule = compiled(model.model_copy(update={"when": when, "summary": summary}), sample, model.name, problems)
     if rule is None:
         return None
+    rule = replace(rule, was=model.was)
     check_test_tables(model.tests, {**rule.reference, table: columns}, faults)
     pattern = Pattern.of(rule, columns, probes, model.when)
     used = [name for name in columns if name in named or (templates and name in each_lengths.columns_of(model.when))]
@@ -214,5 +215,6 @@ def _each(
                 wrong.append(f"row {number} of the table: {problems[0].message if problems else 'makes no rule'}")
                 continue
         meaning = fingerprint(base.meaning, *(literal(row.get(column)) for column in used))
-        found[full] = replace(rule, name=full, info=base.info, meaning=meaning)
+        was = f"{base.was}[{key}]" if base.was else ""
+        found[full] = replace(rule, name=full, info=base.info, meaning=meaning, was=was)
     return tuple(found.values()), wrong

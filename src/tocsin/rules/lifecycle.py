@@ -43,8 +43,9 @@ def reconcile(
     again: list[Timer] = []
     for name, rule in rules.enabled.items():
         record = records.get(name)
-        if record is None and rule.was in records and rule.was not in rules.rules:
-            renamed.append((rule.was, name))
+        if record is None and rule.was in records and told_as(rule.was) not in rules.rules:
+            families = (told_as(rule.was), told_as(name))
+            renamed += [(rule.was, name), families, (kept_as(families[0]), kept_as(families[1]))]
             kept.add(rule.was)
             record = replace(records[rule.was], name=name)
             put.append(replace(record, meaning=rule.meaning))
@@ -62,7 +63,7 @@ def reconcile(
     marked, dropped, ended = _instances(rules, records, put, gone, now, head_seq, conditions)
     return Outcome(
         rules=tuple(put),
-        rules_renamed=tuple(renamed),
+        rules_renamed=tuple(dict.fromkeys(renamed)),
         rules_gone=gone,
         timers=tuple(again),
         conditions=tuple(marked),

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from tocsin.alerts.decisions import Try, judge, newer_try, why_stale
-from tocsin.alerts.occurrences import in_order, restarts, stretches
+from tocsin.alerts.occurrences import ends_anew, in_order, restarts, stretches
 from tocsin.alerts.openings import phases
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Phase, Why
@@ -237,11 +237,15 @@ def _stale(rule: Rule, seen: Seen, at: datetime, heard: Heard) -> Why | None:
 def tried_again(
     failed: Seen, run: Iterable[Seen], job: Iterable[Seen], began: Mapping[str, datetime], due: datetime
 ) -> bool:
-    """Whether a newer try than ``failed`` was under way by ``due``: the run went on, or another run of its job came."""
+    """Whether a newer try than ``failed`` was under way by ``due``: the run went on, or another run of its job came.
+
+    A run goes on also where its source says another end later: what it says last is not that it failed.
+    """
     until = history.micros(due)
     ordered = in_order(s.event for s in run if s.event.key.time_us <= until)
-    reopening = restarts(ordered)
-    if any(e.key in reopening and e.order > failed.event.order for e in ordered):
+    reopening, anew = restarts(ordered), ends_anew(ordered)
+    later = [e for e in ordered if e.order > failed.event.order]
+    if any(e.key in reopening or (e.key in anew and e.status != failed.event.status) for e in later):
         return True
     here = Try(run_id=failed.run_id, attempt=failed.event.attempt, began=began[failed.run_id])
     others = [

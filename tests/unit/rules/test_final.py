@@ -174,3 +174,10 @@ def test_many_deadlines_at_once(engine: Make) -> None:
     e.come(*({**UNKNOWN, "RunId": f"r{n}", "JobKey": f"j{n % 50}", "Attempt": 1 + n // 50} for n in range(100)))
     e.at("15m").tick()
     assert {f"r{n}" for n in range(50, 100)} == {i.run_id for i in e.told()}
+
+
+def test_a_run_that_says_another_end_later_has_not_failed_for_good(engine: Make) -> None:
+    """The source that said Failed says Completed: by the deadline that is how things stand."""
+    assert 0 == tell_after(engine(FINAL), {"Status": "Completed", "Attempt": 1})
+    assert 1 == tell_after(engine(FINAL), {"Status": "Failed", "Attempt": 1})
+    assert 1 == tell_after(engine(FINAL), {"Status": "Completed", "Attempt": 1, "Source": "watcher"})

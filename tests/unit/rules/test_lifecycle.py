@@ -5,6 +5,7 @@ from collections.abc import Callable
 from tests.unit.rules.conftest import Engine, Load
 from tocsin.model.instants import TimerKind
 from tocsin.rules.lifecycle import reconcile
+from tocsin.rules.ruleset import RuleSet
 from tocsin.state.interface import Outcome, RuleRecord
 
 Make = Callable[..., Engine]
@@ -71,3 +72,41 @@ def test_a_lagging_rule_whose_meaning_changed_is_tried_at_once(load: Load) -> No
     outcome = reconcile(load(ONE), {"a": RuleRecord(name="a", meaning="other", start_seq=3, cursor=cursor)}, 9)
     assert (3, cursor) == (outcome.rules[0].start_seq, outcome.rules[0].cursor)
     assert [(TimerKind.RETRY, NOON)] == [(t.kind, t.due) for t in outcome.timers]
+
+
+LIMITED = """
+rules:
+  - name: {}
+    was: '{}'
+    when: {{status: Failed}}
+    limit: {{per: RunId, told: 1, in: 1d}}
+"""
+EACH = """
+rules:
+  - name: {}
+    was: '{}'
+    for_each: {{table: limits}}
+    when: {{status: Running, in_status_for: 20m, where: "ExperimentName == experiment"}}
+"""
+
+
+def test_a_limit_counts_on_under_another_name(engine: Make, load: Load) -> None:
+    e = engine(LIMITED.format("old", ""))
+    e.come({"RunId": "r1"})
+    e.use(load(LIMITED.format("new", "old")))
+    e.at("1m").come({"RunId": "r1", "Status": "Running"}, {"RunId": "r1", "TimeGenerated": "2m"})
+    assert [False, True] == [i.limited for i in e.told()]
+
+
+def test_rules_of_a_tables_rows_keep_what_fires_under_another_name(
+    using: Callable[..., Engine], table: Callable[..., RuleSet]
+) -> None:
+    e = using(EACH.format("old", ""))
+    e.come({"RunId": "c", "Status": "Running", "ExperimentName": "churn"})
+    e.at("20m").tick()
+    e.use(table(EACH.format("new", "old")))
+    e.at("21m").tick()
+    assert ["old"] == [i.rule for i in e.told()]
+    assert ["new[churn]", "new[fraud]"] == sorted(e.state.rules())
+    e.come({"RunId": "c", "Status": "Completed", "ExperimentName": "churn"})
+    assert ["new"] == [i.rule for i in e.resolved()]
