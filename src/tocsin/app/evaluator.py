@@ -204,7 +204,8 @@ class Evaluator:
         self._holds = self._timers.held + self._deadlines.held > 0
         due = min(filter(None, (self._timers.next_due(), self._deadlines.next_due())), default=None)
         held = max(filter(None, (self._timers.last_held(), self._deadlines.last_held())), default=None)
-        self._expect([at for at in (held, due) if at is not None])
+        # More than the next one: what comes while this thread evaluates, or waits for a commit, is asked about in time too.
+        self._expect([*(at for at in (held, due) if at is not None), *self._deadlines.soon()])
         return due
 
     def step(self) -> bool:

@@ -36,7 +36,7 @@ SHARED_ROWS = 2000
 """Messages that a commit takes of each lane while both wait, at most (a single larger batch goes whole)."""
 MAX_QUEUED = 60_000
 """Messages that may wait in a lane before ``put`` blocks."""
-STREAM_BYTES = 24 << 20
+STREAM_BYTES = 16 << 20
 """Payload bytes of streams that may wait before ``put`` blocks."""
 REST_SECONDS = 2.0
 """After so long without anything to write the store may put itself in order."""

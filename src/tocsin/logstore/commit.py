@@ -24,7 +24,7 @@ from tocsin.logstore.reading import plain_text, read_cloud_event
 from tocsin.logstore.relations import MOVES, table_of
 from tocsin.logstore.runs import update_runs
 from tocsin.logstore.sequencer import Sequencer
-from tocsin.logstore.small import Small, read_small, write_small
+from tocsin.logstore.small import Small, read_small, take_held, write_small
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.event import Commit, DeadLetter, DeadReason, Position, Receipt
 from tocsin.model.redact import WORDS, redact
@@ -143,9 +143,10 @@ def write(
 
 
 def _write_small(desk: Desk, small: Small, known: Known, sequencer: Sequencer) -> Outcome:
-    at = sequencer.stamp()
+    held = take_held(desk, known.runs, small)
+    at = sequencer.stamp()  # evaluation waits for what is stamped, so not before the runs have been looked up
     taken = known.seq + 1 if small.rows or small.kept else None
-    news = write_small(desk, known.runs, small, at, taken)
+    news = write_small(desk, small, held, at, taken)
     live = Counter((row["b"], row["Status"], row["Consumer"]) for row in small.rows)
     return Outcome(
         at=at,

@@ -129,13 +129,22 @@ def _thin(con: duckdb.DuckDBPyConnection, small: Small) -> None:
         before[slot] = progress if progress is not None else before.get(slot)
 
 
-def write_small(desk: Desk, known: KnownRuns, small: Small, at: datetime, seq: int | None) -> Mapping[str, Touched]:
-    """Write rows, heartbeats and Runs. ``seq`` None: all heartbeats were thinned out. Returns what it did to runs."""
+def take_held(desk: Desk, known: KnownRuns, small: Small) -> Mapping[str, Mapping[str, Any]]:
+    """Take what Runs holds of the runs that the commit touches out of it."""
     names = list({row["RunId"] for row in (*small.rows, *small.beats)})
-    if not names:
+    return take_runs(desk, known, names) if names else {}
+
+
+def write_small(
+    desk: Desk, small: Small, held: Mapping[str, Mapping[str, Any]], at: datetime, seq: int | None
+) -> Mapping[str, Touched]:
+    """Write rows, heartbeats and Runs, of which ``held`` was taken out. ``seq`` None: all heartbeats were thinned out.
+
+    Returns what it did to runs.
+    """
+    if not small.rows and not small.beats:
         return {}
     stamp = at.replace(tzinfo=None)
-    held = take_runs(desk, known, names)
     events: dict[str, list[Mapping[str, Any]]] = {}
     for row in small.rows:
         events.setdefault(row["RunId"], []).append(row)

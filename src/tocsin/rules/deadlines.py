@@ -29,6 +29,8 @@ BUCKET_US = 1 << 26
 """Length of a bucket, µs: 67 s."""
 _SLACK = 1000
 """Stale entries that are always borne."""
+_SOON = 15
+"""Entries of the heap that are shown as coming soon: the first four are always among so many."""
 _NONE = -1
 _RULES, _SLOTS = 16, 32
 """Bits of a heap entry for the rule's and the run's number."""
@@ -178,6 +180,10 @@ class DeadlineTable:
             if current > due and (rule.name, self._runs[slot]) not in self._ripe:
                 self._push(current, number, slot)
         return moment(self._buckets[0] * BUCKET_US) if self._buckets else None
+
+    def soon(self) -> list[datetime]:
+        """Due times of some of those that come next, the first few among them, in no order; stale ones may be too."""
+        return [moment(entry >> (_RULES + _SLOTS)) for entry in self._heap[:_SOON]]
 
     def _draw_near(self) -> None:
         """The next bucket's entries go to the heap."""

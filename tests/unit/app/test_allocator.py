@@ -48,3 +48,17 @@ def test_free_memory_below_what_is_in_use_goes_back_to_the_system() -> None:
 @glibc
 def test_malloc_takes_the_switches() -> None:
     assert _probe("told")["said"] is True
+
+
+def test_arrow_has_no_allocator_of_its_own() -> None:
+    code = """
+import contextlib, sys
+from tocsin.cli import main
+sys.argv = ["tocsin", "--version"]
+with contextlib.suppress(SystemExit):
+    main()
+import pyarrow
+print(pyarrow.default_memory_pool().backend_name)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split()[-1] == "system"

@@ -94,6 +94,7 @@ class KafkaConnector(Connector):
         self._moved = moved
         self._silence = SilenceWatch(consumer.event_every, clock.now())
         self._reached: datetime | None = None
+        self._marking = threading.Lock()
         self._session: Session | None = None
         self._error = ""
         self._announced: set[str] = set()
@@ -144,8 +145,12 @@ class KafkaConnector(Connector):
                     session.close()
 
     def _note_reached(self, at: datetime | None) -> None:
-        if at != self._reached:
-            self._reached = at
+        """From the session's thread or the writer's, in any order."""
+        with self._marking:
+            moved = at is not None and (self._reached is None or at > self._reached)
+            if moved:
+                self._reached = at
+        if moved:
             self._moved()
 
     def watermark(self) -> datetime | None:

@@ -34,7 +34,8 @@ REQUEST_MS = 1000
 """Longest wait for an answer about offsets."""
 GAP_SECONDS, FULL_SECONDS = 0.2, 2.0
 """Pause before reading again after a refused batch: a hole; a store that is full, lost or failed."""
-_PUT_SECONDS, _LAG = 0.05, "tocsin_intake_kafka_lag_records"
+_PUT_SECONDS = 0.05
+_LAG, _MESSAGES = "tocsin_intake_kafka_lag_records", "tocsin_intake_messages_total"
 STUCK_SECONDS = 20.0
 """After this long without records though there are some, another client is made."""
 
@@ -69,8 +70,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stored: dict[Partition, int] = {}
         self._pending: deque[tuple[Future[Receipt], tuple[Position, ...], int]] = deque()
         self._to_commit: dict[TopicPartition, int] = {}
-        self._generation = 0
-        self._stopping = stopping
+        self._generation, self._stopping = 0, stopping
         self._moved = clock.monotonic()  # when the client last gave records, or had none to give
         self._tended = float("-inf")
         self.progressed, self.connected, self.trouble = False, True, ""
@@ -114,7 +114,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _poll(self) -> Mapping[TopicPartition, list[Any]]:
         self._broker.finish_joining()
-        patience = self._wanted.patience(self._clock.now(), POLL, pending=bool(self._pending))
+        patience = self._wanted.patience(self._clock.now(), POLL)
         records: Mapping[TopicPartition, list[Any]] = self._client.poll(timeout_ms=patience // MS)
         if records:
             self._moved = self._clock.monotonic()
@@ -213,16 +213,14 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._topics_changed():
             self._rewind()
             return
-        partitions = list(offsets)
-        begins = self._client.beginning_offsets(partitions, timeout_ms=REQUEST_MS)
-        ends = self._client.end_offsets(partitions, timeout_ms=REQUEST_MS)
+        begins = self._client.beginning_offsets(list(offsets), timeout_ms=REQUEST_MS)
+        ends = self._client.end_offsets(list(offsets), timeout_ms=REQUEST_MS)
         for tp, offset in offsets.items():
             if tp not in self._at:
                 continue
             if ends[tp] < offset:
-                self._count_reset(
-                    tp.topic, f"partition {tp.partition} ends at {ends[tp]}, before the position {offset}"
-                )
+                why = f"partition {tp.partition} ends at {ends[tp]}, before the position {offset}"
+                self._count_reset(tp.topic, why)
             elif begins[tp] > offset:
                 lost = begins[tp] - offset
                 log.warning("kafka_records_lost", topic=tp.topic, partition=tp.partition, records=lost)
@@ -284,6 +282,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         if paused:
             self._client.resume(*self._at)
         self._pending.append((future, batch.positions, filtered))
+        future.add_done_callback(lambda done: self._heard_stored(done, batch.positions))
         for p in batch.positions:
             tp = TopicPartition(p.topic, p.partition)
             self._at[tp] = p.next
@@ -299,24 +298,28 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                 raise error if isinstance(error, StoreError) else StoreError(f"commit failed: {error!r}") from error
             self._note_stored(positions)
             if filtered:
-                labels = {"consumer": self._consumer.name, "outcome": "filtered"}
-                self._metrics.inc("tocsin_intake_messages_total", filtered, **labels)
+                self._metrics.inc(_MESSAGES, filtered, consumer=self._consumer.name, outcome="filtered")
+
+    def _heard_stored(self, done: Future[Receipt], positions: Iterable[Position]) -> None:
+        """On the writer's thread: a deadline that waits for these records need not wait until ours looks at them again."""
+        if done.exception() is None:
+            for p in positions:
+                before = 0 if p.reset else self._stored.get((p.topic_id, p.partition), 0)
+                self._stored[p.topic_id, p.partition] = max(p.next, before)
+            self._reached(self._watermark.stored(self._stored))
 
     def _note_stored(self, positions: Iterable[Position]) -> None:
         for p in positions:
-            self._stored[p.topic_id, p.partition] = p.next
             tp = TopicPartition(p.topic, p.partition)
             if tp in self._at and self._ids.get(p.topic) == p.topic_id:
                 self._to_commit[tp] = p.next
-        self._reached(self._watermark.stored(self._stored))
 
     def _hold(self, error: StoreError) -> None:
         """After a refused batch: wait, staying in the group, then read again from what is stored."""
         self.trouble = str(error)
-        gap = isinstance(error, PositionGap)
         log.warning("kafka_batch_refused", consumer=self._consumer.name, error=str(error))
         self._client.pause(*self._client.assignment())
-        until = self._clock.monotonic() + (GAP_SECONDS if gap else FULL_SECONDS)
+        until = self._clock.monotonic() + (GAP_SECONDS if isinstance(error, PositionGap) else FULL_SECONDS)
         while self._clock.monotonic() < until and not self._stopping():
             with suppress(OffsetOutOfRangeError):  # it comes again once we read again
                 self._poll()
@@ -325,8 +328,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
     def _rewind(self) -> None:
         """Read again from the stored positions. What is still queued may be read twice: the store skips it."""
         self._pending.clear()
-        self._moved = self._clock.monotonic()
-        assigned = list(self._client.assignment())
+        self._moved, assigned = self._clock.monotonic(), list(self._client.assignment())
         self._forget_all()
         try:
             self._settle(assigned)
@@ -341,8 +343,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._tended = self._clock.monotonic()
         if self._topics_changed():
             self._rewind()
-        why = self._watch.why_join_again(assigned=bool(self._at))
-        if why:
+        if why := self._watch.why_join_again(assigned=bool(self._at)):
             log.info("kafka_rejoins", consumer=self._consumer.name, why=why)
             self._broker.join_again()
         self._note_idle()
@@ -384,8 +385,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         except KafkaError as e:
             self.connected, self.trouble = False, f"{type(e).__name__}: {e}"[:200]
             return
-        if not self.connected:
-            self.connected, self.trouble = True, ""
+        self.connected, self.trouble = True, "" if not self.connected else self.trouble
         by_id = {(self._broker.topic_id(tp.topic) or tp.topic, tp.partition): end for tp, end in ends.items()}
         self._watermark.sampled(now, by_id)
         self._reached(self._watermark.stored(self._stored))
