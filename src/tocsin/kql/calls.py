@@ -31,8 +31,12 @@ def adapted(node: Any) -> Any:
         case "split", (text, delimiter, index):
             picked = ir.PathAccess(ir.FunctionCall(node.name, (text, delimiter)), (ir.PathStep(index=index),))
             return ir.FunctionCall("pack_array", (picked,))
+        case "strcat_array", (array, ir.Literal(kind="string")):
+            return ir.FunctionCall(f"{HIDDEN}strcat_array", (array, args[1]))
         case "strrep", (text, times):
             return ir.FunctionCall(f"{HIDDEN}strrep", (text, times))
+        case "countof", (text, ir.Literal(value=str() as wanted, kind="string")) if wanted and not _overlaps(wanted):
+            return ir.FunctionCall(f"{HIDDEN}countof", (text, args[1]))
         case "indexof", (text, wanted, start):
             return ir.FunctionCall(f"{HIDDEN}indexof", (text, wanted, start))
         case "indexof", (_, _, _, *_):
@@ -40,6 +44,11 @@ def adapted(node: Any) -> Any:
                 "indexof() takes a text, what to look for, and where to begin", hint="substring() it first"
             )
     return node
+
+
+def _overlaps(text: str) -> bool:
+    """Whether ``text`` can begin before another of its kind has ended, as in KQL it counts then too."""
+    return any(text.startswith(text[at:]) for at in range(1, len(text)))
 
 
 def bounded(source: Any) -> Any:

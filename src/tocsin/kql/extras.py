@@ -31,9 +31,9 @@ _INDEX = (
     "list_transform([greatest(0, CASE WHEN {2} < 0 THEN length({0}) + {2} ELSE {2} END)], lambda _at: "
     "CASE strpos(substr({0}, _at + 1), {1}) WHEN 0 THEN -1 ELSE strpos(substr({0}, _at + 1), {1}) - 1 + _at END)[1]"
 )
-MOST_VALUES, MOST_REPEATS, LONGEST = 1_000_000, 1024, 1 << 20
-"""What a query may make out of nothing: values of a range, repeats of a text, characters of what is repeated. DuckDB's own limits
-on memory and time do not hold within one value.
+MOST_VALUES, MOST_REPEATS = 1_000_000, 1024
+"""What a query may make out of nothing: values of a range, repeats of a text (as in KQL). How long values become is for the log
+store's sandbox to bound.
 """
 _TOO_MANY = f"error('a range gives at most {MOST_VALUES:,} values: take a longer step')"
 _BINNED = "CAST(floor((epoch_us({0}) - epoch_us({2})) / epoch_us({1})) * epoch_us({1}) AS BIGINT)"
@@ -92,21 +92,34 @@ SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
     "__tocsin_bin_number": ("({2} + floor(({0} - {2}) / {1}) * {1})", (3,)),
     "__tocsin_bin_span": ("({2} + to_microseconds(" + _BINNED + "))", (3,)),
     "__tocsin_bin_time": ("({2} + to_microseconds(" + _BINNED + "))", (3,)),
+    # of a text that does not overlap itself; upstream's makes a list of every place in the text
+    "__tocsin_countof": (
+        "CAST(coalesce((strlen({0}) - strlen(replace({0}, {1}, ''))) // strlen({1}), 0) AS BIGINT)",
+        (2,),
+    ),
     "__tocsin_default": ("coalesce({0}, {1})", (2,)),
     "__tocsin_indexof": (_INDEX, (3,)),
     "__tocsin_number": ("row_number() OVER ()", (0,)),
     "__tocsin_rank_asc": ("row_number() OVER (PARTITION BY {0} ORDER BY {1} ASC NULLS FIRST)", (2,)),
     "__tocsin_rank_desc": ("row_number() OVER (PARTITION BY {0} ORDER BY {1} DESC NULLS LAST)", (2,)),
-    "__tocsin_strrep": (
-        f"repeat({{0}}, CAST(greatest(0, least({{1}}, {MOST_REPEATS}, {LONGEST} // greatest(1, length({{0}})))) AS BIGINT))",
+    # With a fixed delimiter as it is: DuckDB wants a constant, which upstream's CASE over its type is not on every cursor.
+    "__tocsin_strcat_array": (
+        "CASE WHEN json_type(to_json({0})) = 'ARRAY' THEN array_to_string("
+        "list_transform(TRY_CAST(to_json({0}) AS JSON[]), lambda _sa: coalesce(_sa ->> '$', '')), {1}) "
+        "ELSE coalesce(to_json({0}) ->> '$', '') END",
         (2,),
     ),
+    "__tocsin_strrep": (
+        f"repeat({{0}}, CAST(greatest(0, least({{1}}, {MOST_REPEATS})) AS BIGINT))",
+        (2,),
+    ),
+    # As a subquery: DuckDB would fold a constant list into a value, which takes fifty bytes for each number of it.
     "__tocsin_until_number": (
-        f"(CASE WHEN ({{1}} - {{0}}) / {{2}} > {MOST_VALUES} THEN {_TOO_MANY} ELSE {{1}} END)",
+        f"(SELECT CASE WHEN ({{1}} - {{0}}) / {{2}} > {MOST_VALUES} THEN {_TOO_MANY} ELSE {{1}} END)",
         (3,),
     ),
     "__tocsin_until_time": (
-        f"(CASE WHEN (epoch_us({{1}}) - epoch_us({{0}})) / epoch_us({{2}}) > {MOST_VALUES} THEN {_TOO_MANY} ELSE {{1}} END)",
+        f"(SELECT CASE WHEN (epoch_us({{1}}) - epoch_us({{0}})) / epoch_us({{2}}) > {MOST_VALUES} THEN {_TOO_MANY} ELSE {{1}} END)",
         (3,),
     ),
     "__tocsin_weeks": (f"CAST(({_SUNDAY % (0, 0)} - {_SUNDAY % (1, 1)}) // 604800000000 AS BIGINT)", (2,)),

@@ -14,12 +14,14 @@ from typing import Any
 from tocsin.errors import QueryError
 from tocsin.kql.describe import describer
 from tocsin.kql.schema import Schema, did_you_mean
-from tocsin.kql.sqlfunctions import FUNCTIONS, TABLE_FUNCTIONS
+from tocsin.kql.sqlfunctions import FUNCTIONS, JOINING, LONGER, TABLE_FUNCTIONS
 from tocsin.kql.tokens import MAX_LENGTH, place
 from tocsin.kql.translate import Translation
 from tocsin.kql.upstream import NOW
 
 MAX_NODES = 50_000
+MAX_TIMES = 256
+"""Most times that one value may be put into another, all places where values are put side by side multiplied."""
 _NODES = frozenset(("SELECT_NODE", "SET_OPERATION_NODE", "CTE_NODE"))
 _RELATIONS = frozenset(("BASE_TABLE", "SUBQUERY", "JOIN", "EMPTY", "EXPRESSION_LIST", "TABLE_FUNCTION"))
 _CLASSES = frozenset(
@@ -104,6 +106,9 @@ class Check:
     tables: set[str] = field(default_factory=set)
     parameters: set[str] = field(default_factory=set)
     visited: int = 0
+    times: int = 1
+    sources: set[int] = field(default_factory=set)  # calls that stand in FROM, by id
+    counted: set[int] = field(default_factory=set)  # calls that are parts of a chain, by id
 
     def query(self, node: dict[str, Any], ctes: frozenset[str]) -> None:
         """A SELECT or what joins SELECTs; ``ctes`` are the names, folded, that it sees around it."""
@@ -154,6 +159,7 @@ class Check:
             called = node.get("function") or {}
             if str(called.get("function_name", "")).lower() not in TABLE_FUNCTIONS:
                 raise self._refused(f"the table function {called.get('function_name')} is refused", node)
+            self.sources.add(id(called))
         if kind != "BASE_TABLE":
             return
         name = str(node["table_name"])
@@ -190,6 +196,32 @@ class Check:
             raise self._clock(f"{name}()", node)
         if name not in FUNCTIONS:
             raise self._refused(f"the function {name}() is refused", node, did_you_mean(name, FUNCTIONS))
+        if not self.generated:
+            self._bounded(name, node)
+
+    def _bounded(self, name: str, node: dict[str, Any]) -> None:
+        """Refuses what makes values of any length: DuckDB ends no function within one value, and counts none of its memory."""
+        if name in LONGER and id(node) not in self.sources:
+            raise self._refused(
+                f"the function {name}() is refused: its result may be of any length", node, LONGER[name]
+            )
+        if name in JOINING and id(node) not in self.counted:
+            self.times *= max(1, sum(part.get("class") != "CONSTANT" for part in self._parts(name, node)))
+            if self.times > MAX_TIMES:
+                raise self._refused("values are put side by side too often", node, "use concat() for texts")
+
+    def _parts(self, name: str, node: dict[str, Any]) -> list[dict[str, Any]]:
+        """What is put side by side: ``a || b || c`` is one row of three."""
+        found: list[dict[str, Any]] = []
+        stack = list(node.get("children", ()))
+        while stack:
+            part = stack.pop()
+            if name == "||" and part.get("function_name") == name:
+                self.counted.add(id(part))
+                stack += part.get("children", ())
+            else:
+                found.append(part)
+        return found
 
     def _clock(self, name: str, node: dict[str, Any]) -> QueryError:
         return self._refused(f"{name} is refused: an evaluation must come out the same again", node, f"use ${NOW}")

@@ -70,5 +70,22 @@ FUNCTIONS: frozenset[str] = frozenset(
 )
 """Scalar functions, aggregates and window functions, in lower case."""
 
+LONGER: dict[str, str] = {
+    **dict.fromkeys(("bar", "format", "printf"), "concat() and lpad() do"),
+    "json_pretty": "leave it as it is",
+    **dict.fromkeys(("array_resize", "list_resize"), "list_slice() shortens"),
+    **dict.fromkeys(
+        ("aggregate", "array_aggr", "array_aggregate", "list_aggr", "list_aggregate"), "list_sum(), list_max(), …"
+    ),
+    "list_string_agg": "array_to_string()",
+    **dict.fromkeys(("generate_series", "range"), "write it in FROM"),
+}
+"""Of these, what SQL made from KQL may call and a person's may not -> what to write instead: how long their results are stands in
+a number that nothing bounds.
+"""
+
+JOINING: frozenset[str] = frozenset(("||", "array_value", "list_pack", "list_value", "map", "row", "struct_pack"))
+"""Functions that put their arguments side by side and have no macro that bounds them (the log store's sandbox has the others)."""
+
 TABLE_FUNCTIONS: frozenset[str] = frozenset(("unnest", "generate_series", "range"))
 """Functions that may stand in FROM: they read nothing but their arguments."""

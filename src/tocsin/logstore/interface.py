@@ -62,10 +62,11 @@ class StoredDeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of one user query."""
+    """Bounds of one user query. ``watched``: anybody asked it, so that its memory and its answer are bounded too."""
 
     seconds: float = 30.0
     rows: int = 10_000
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

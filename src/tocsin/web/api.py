@@ -167,7 +167,7 @@ class Asker:
             self._queries = CapacityLimiter(bounds.concurrent)
         if self._waiting >= 2 * bounds.concurrent:
             raise Busy
-        limits = Limits(seconds=bounds.timeout.total_seconds(), rows=bounds.max_rows)
+        limits = Limits(seconds=bounds.timeout.total_seconds(), rows=bounds.max_rows, watched=True)
         self._waiting += 1
         try:
             return await to_thread.run_sync(self.app.query, kql, limits, limiter=self._queries)

@@ -1,101 +1,138 @@
-"""Reading: one cursor a thread, each query in a read-only transaction, interrupted at its time limit."""
+"""Reading: one cursor a thread, each query in a read-only transaction, interrupted at its limits.
+
+select ──► could it make much of little? ──no──► the thread's cursor ───────────────┐
+                    │ (growth)                                                       ├─► rows
+                    └──yes, or anybody asks──► a worker's cursor, watched, given up ─┘
+                                               (macros)    (watch)    (workers)
+"""
 
 from __future__ import annotations
 
 import contextlib
-import heapq
-import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import duckdb
 import pyarrow as pa
 
 from tocsin.clock import Clock
+from tocsin.config.sizes import human_size, parse_size
 from tocsin.errors import QueryError, QueryTimeout, StoreLost
 from tocsin.logstore.interface import Limits
+from tocsin.logstore.sandbox.growth import Growth, growth
+from tocsin.logstore.sandbox.macros import OPERATOR, ROOM, macro
+from tocsin.logstore.sandbox.watch import Ended, Held, Most, Watchdog
+from tocsin.logstore.sandbox.workers import Workers
+
+UNCOUNTED = {True: 64 << 20, False: 1 << 30}
+"""Bytes by which the process may grow besides what DuckDB counts, while a query runs: one that is watched, any other."""
+PINNED = {True: 0.67, False: 0.75}
+"""How much of DuckDB's limit a query may make such that commits find the rest."""
+MOST_ANSWERED = 32 << 20
+"""Bytes of the rows of a watched query."""
+_LESS = "let fewer rows reach make_list(), percentile() and the like, or project fewer columns before"
+_HELD = """
+SELECT coalesce(sum(memory_usage_bytes), 0), coalesce(sum(memory_usage_bytes) FILTER (WHERE tag = 'ALLOCATOR'), 0)
+FROM duckdb_memory()
+"""
+_AT_ONCE = 2048  # rows that are fetched between two looks at how many bytes they are
 
 
-class Watchdog:
-    """One thread that interrupts cursors at their deadlines. It starts with the first deadline."""
+class Lane:
+    """What one thread reads with: a cursor, and one where functions are held to bounds, each made when first needed."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._heap: list[tuple[float, int]] = []
-        self._waiting: dict[int, Callable[[], None]] = {}
-        self._numbers = itertools.count()
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._closed = False
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self._con = con
+        self._plain: duckdb.DuckDBPyConnection | None = None
+        self._bounded: duckdb.DuckDBPyConnection | None = None
+        self._made: dict[str, frozenset[int]] = {}
 
-    @contextlib.contextmanager
-    def within(self, seconds: float, interrupt: Callable[[], None]):  # type: ignore[no-untyped-def]
-        """Call ``interrupt`` if the block runs longer than ``seconds``. Yields a function that says whether it did."""
-        number = next(self._numbers)
-        with self._changed:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="query-watchdog", daemon=True)
-                self._thread.start()
-            self._waiting[number] = interrupt
-            heapq.heappush(self._heap, (self._clock.monotonic() + seconds, number))
-            self._changed.notify()
-        try:
-            yield lambda: number not in self._waiting
-        finally:
-            with self._changed:
-                self._waiting.pop(number, None)
+    @property
+    def plain(self) -> duckdb.DuckDBPyConnection:
+        """The cursor where functions are DuckDB's."""
+        if self._plain is None:
+            self._plain = self._con.cursor()
+        return self._plain
+
+    def cursor(self, needs: Growth) -> duckdb.DuckDBPyConnection:
+        """The cursor for a query that needs this."""
+        if not needs.room:
+            return self.plain
+        if self._bounded is None:
+            self._bounded = self._con.cursor()
+            self._bounded.execute(f"SET VARIABLE {ROOM} = 0")
+            self._bounded.execute(OPERATOR)
+        self._bounded.execute(f"SET VARIABLE {ROOM} = {needs.room}")
+        for name, arities in needs.calls.items():
+            made = self._made.get(name, frozenset())
+            if not arities <= made:
+                self._made[name] = made | arities
+                if statement := macro(name, self._made[name]):
+                    self._bounded.execute(statement)
+        return self._bounded
+
+    def interrupt(self) -> None:
+        """Interrupt what runs."""
+        for cursor in (self._plain, self._bounded):
+            if cursor is not None:
+                with contextlib.suppress(duckdb.Error):
+                    cursor.interrupt()
 
     def close(self) -> None:
-        """End the thread."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-
-    def _run(self) -> None:
-        with self._changed:
-            while not self._closed:
-                while self._heap and self._heap[0][1] not in self._waiting:
-                    heapq.heappop(self._heap)
-                if not self._heap:
-                    self._changed.wait()
-                    continue
-                left = self._heap[0][0] - self._clock.monotonic()
-                if left > 0:
-                    self._changed.wait(left)
-                    continue
-                _, number = heapq.heappop(self._heap)
-                self._waiting.pop(number)()
+        """Close the cursors."""
+        for cursor in (self._plain, self._bounded):
+            if cursor is not None:
+                with contextlib.suppress(duckdb.Error):
+                    cursor.close()
 
 
 class Reader:
-    """Cursors of one DuckDB instance, one a thread, in read-only transactions. ``close`` ends all of them."""
+    """Lanes of one DuckDB instance, one a thread, in read-only transactions. ``close`` ends all of them."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, clock: Clock) -> None:
         self._con = con
-        self._watchdog = Watchdog(clock)
+        self._watchdog = Watchdog(clock, self._held)
+        self._probe: duckdb.DuckDBPyConnection | None = None
         self._local = threading.local()
-        self._cursors: list[duckdb.DuckDBPyConnection] = []
+        self._lanes: list[Lane] = []
         self._lock = threading.Lock()
         self._closed = False
+        self._workers: Workers[Lane] = Workers(self._new_lane)
+        found = con.execute("SELECT current_setting('memory_limit')").fetchone()
+        limit = parse_size(str(found[0]) if found else "0B")
+        self._most = {w: Most(UNCOUNTED[w], int(limit * PINNED[w])) for w in (True, False)}
 
     def select(self, sql: str, params: Mapping[str, object] | None, limits: Limits | None) -> pa.Table:
         """See ``LogReader.select``."""
-        cursor = self._cursor()
+        needs = growth(sql)
         if limits is None:
-            return self._run(cursor, sql, params, None)
+            return self._run(self._lane().cursor(needs), sql, params, None)
         if limits.seconds <= 0:  # what is quick could end before it is interrupted
             raise QueryTimeout("there was no time left for the query")
-        with self._watchdog.within(limits.seconds, cursor.interrupt) as timed_out:
+        if not needs.room and not limits.watched:
+            return self._limited(self._lane(), needs, sql, params, limits)
+        self._lane()  # raises where the store is closed
+        return self._workers.run(lambda lane: self._limited(lane, needs, sql, params, limits), limits.seconds)
+
+    def _limited(
+        self, lane: Lane, needs: Growth, sql: str, params: Mapping[str, object] | None, limits: Limits
+    ) -> pa.Table:
+        cursor = lane.cursor(needs)
+        most = self._most[limits.watched]
+        with self._watchdog.within(limits.seconds, most, cursor.interrupt) as watched:
             try:
-                return self._run(cursor, sql, params, limits.rows)
+                return self._run(cursor, sql, params, limits)
             except duckdb.InterruptException as e:
-                if timed_out():
-                    raise QueryTimeout(f"the query ran longer than {limits.seconds:g} s and was ended") from e
+                match watched.ended:
+                    case Ended.TIME:
+                        raise QueryTimeout(f"the query ran longer than {limits.seconds:g} s and was ended") from e
+                    case Ended.MEMORY:
+                        raise QueryError("the query was ended: it takes too much memory", hint=_LESS) from e
                 raise StoreLost("the store is being closed") from e
 
     def rows(self, sql: str, params: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
         """Rows of a query of the store's own."""
-        cursor = self._cursor()
+        cursor = self._lane().plain
         with _read_only(cursor):
             return cursor.execute(sql, dict(params) if params else None).fetchall()
 
@@ -103,60 +140,93 @@ class Reader:
         """Interrupt what runs and close every cursor; later calls raise StoreLost."""
         with self._lock:
             self._closed = True
-            cursors, self._cursors = self._cursors, []
+            lanes, self._lanes = self._lanes, []
         self._watchdog.close()
-        for cursor in cursors:
-            with contextlib.suppress(duckdb.Error):
-                cursor.interrupt()
-            with contextlib.suppress(duckdb.Error):
-                cursor.close()
+        self._workers.close()
+        for lane in lanes:
+            lane.interrupt()
+            lane.close()
 
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
-        cursor: duckdb.DuckDBPyConnection | None = getattr(self._local, "cursor", None)
-        if cursor is not None and not self._closed:
-            return cursor
+    def _held(self) -> Held:
+        try:
+            if self._probe is None:
+                self._probe = self._con.cursor()
+            found = self._probe.execute(_HELD).fetchone()
+        except duckdb.Error:  # the store is being closed
+            return Held()
+        return Held(*map(int, found)) if found else Held()
+
+    def _lane(self) -> Lane:
+        lane: Lane | None = getattr(self._local, "lane", None)
+        if lane is None or self._closed:
+            lane = self._local.lane = self._new_lane()
+        return lane
+
+    def _new_lane(self) -> Lane:
         with self._lock:
             if self._closed:
                 raise StoreLost("the store is closed")
-            cursor = self._con.cursor()
-            self._cursors.append(cursor)
-        self._local.cursor = cursor
-        return cursor
+            lane = Lane(self._con)
+            self._lanes.append(lane)
+            return lane
 
     @staticmethod
     def _run(
-        cursor: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, object] | None, rows: int | None
+        cursor: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, object] | None, limits: Limits | None
     ) -> pa.Table:
         with _read_only(cursor):
             try:
                 cursor.execute(sql, dict(params) if params else None)
-                if rows is None:
+                if limits is None:
                     return cursor.to_arrow_table()
-                return _first(cursor, rows)
+                return _first(cursor, limits)
             except (duckdb.FatalException, duckdb.InternalException, duckdb.IOException, duckdb.InterruptException):
                 raise
             except duckdb.ConnectionException:
                 raise
+            except duckdb.OutOfMemoryException as e:
+                raise QueryError("the query takes too much memory", hint=_LESS) from e
             except duckdb.Error as e:
-                raise QueryError(str(e)) from e
+                raise QueryError(_plain(str(e))) from e
 
 
-def _first(cursor: duckdb.DuckDBPyConnection, rows: int) -> pa.Table:
-    """The first ``rows`` rows; the rest is never fetched."""
-    reader = cursor.to_arrow_reader(max(1, min(rows, 100_000)))
-    batches, left = [], rows
+def _first(cursor: duckdb.DuckDBPyConnection, limits: Limits) -> pa.Table:
+    """The first rows; the rest is never fetched."""
+    reader = cursor.to_arrow_reader(max(1, min(limits.rows, _AT_ONCE if limits.watched else 100_000)))
+    batches, left, size = [], limits.rows, 0
     try:
         for batch in reader:
             if left <= 0:
                 break
             batches.append(batch.slice(0, left))
             left -= len(batches[-1])
+            size += batch.nbytes
+            if limits.watched and size > MOST_ANSWERED:
+                raise QueryError(
+                    f"the answer has more than {human_size(MOST_ANSWERED)}",
+                    hint="project fewer columns, take fewer rows",
+                )
         return pa.Table.from_batches(batches, reader.schema)
-    except pa.ArrowException as e:  # DuckDB's errors while rows stream come wrapped in Arrow's
+    except (pa.ArrowException, OSError) as e:  # DuckDB's errors while rows stream come wrapped in Arrow's
         text = str(e)
         if "INTERRUPT" in text.upper():
             raise duckdb.InterruptException(text) from e
-        raise QueryError(text) from e
+        if "Out of Memory" in text:
+            raise QueryError("the query takes too much memory", hint=_LESS) from e
+        raise QueryError(_plain(text)) from e
+
+
+def _plain(text: str) -> str:
+    """DuckDB's message without its class, where it is one of ours."""
+    return text.removeprefix("Invalid Input Error: ")
+
+
+def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
+    """ROLLBACK, also where an interrupt that came too late meets it: else the cursor would be of no use any more."""
+    try:
+        cursor.execute("ROLLBACK")
+    except duckdb.InterruptException:
+        cursor.execute("ROLLBACK")
 
 
 @contextlib.contextmanager
@@ -166,6 +236,6 @@ def _read_only(cursor: duckdb.DuckDBPyConnection):  # type: ignore[no-untyped-de
         try:
             yield
         finally:
-            cursor.execute("ROLLBACK")
+            _roll_back(cursor)
     except (duckdb.FatalException, duckdb.InternalException, duckdb.IOException, duckdb.ConnectionException) as e:
         raise StoreLost(str(e)) from e

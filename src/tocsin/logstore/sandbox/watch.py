@@ -1,0 +1,140 @@
+"""The watchdog: interrupts what runs too long, or takes memory that others need."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tocsin.clock import Clock
+
+LOOK = 0.02
+"""Seconds that a query runs before its memory is looked at, and between two looks: one takes a millisecond, and a query takes at
+most some MiB in one.
+"""
+
+
+class Ended(enum.Enum):
+    """Why the watchdog ended a query."""
+
+    NOT = "it was not ended"
+    TIME = "it ran too long"
+    MEMORY = "it took too much memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Bytes that DuckDB counts."""
+
+    total: int = 0
+    pinned: int = 0  # what it can neither spill nor give up: a commit finds no more than its limit less this
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """Bytes that a query may bring about."""
+
+    uncounted: int  # by which the process grows more than DuckDB counts
+    pinned: int
+
+
+@dataclass(slots=True)
+class Watched:
+    """One query that runs; ``ended`` says whether the watchdog has interrupted it."""
+
+    since: float  # of Clock.monotonic
+    deadline: float
+    resident: int  # bytes of the process when it began
+    most: Most
+    interrupt: Callable[[], None]
+    first: int = -1  # bytes that DuckDB counted at the first look
+    highest: int = 0  # and at the highest: what it gave up may take a while to leave the process
+    ended: Ended = Ended.NOT
+
+    def judge(self, now: float, resident: int, held: Held) -> Ended:
+        """Whether it is to be ended."""
+        if now >= self.deadline:
+            return Ended.TIME
+        if now - self.since < LOOK:
+            return Ended.NOT
+        self.first = held.total if self.first < 0 else self.first
+        self.highest = max(self.highest, held.total)
+        uncounted = resident - self.resident - (self.highest - min(self.first, self.highest))
+        much = uncounted > self.most.uncounted or held.pinned > self.most.pinned
+        return Ended.MEMORY if much else Ended.NOT
+
+
+class Watchdog:
+    """One thread that interrupts cursors. It starts with the first query."""
+
+    def __init__(self, clock: Clock, held: Callable[[], Held]) -> None:
+        """``held`` is called from the thread alone."""
+        self._clock, self._held = clock, held
+        self._running: dict[int, Watched] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._next = float("inf")  # when the thread looks again
+        self._closed = False
+
+    @contextlib.contextmanager
+    def within(self, seconds: float, most: Most, interrupt: Callable[[], None]) -> Iterator[Watched]:
+        """Call ``interrupt`` if the block runs longer than ``seconds`` or memory is more than ``most``."""
+        now = self._clock.monotonic()
+        one = Watched(now, now + seconds, resident(), most, interrupt)
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="query-watchdog", daemon=True)
+                self._thread.start()
+            self._running[id(one)] = one
+            if self._next > min(one.deadline, now + LOOK):
+                self._changed.notify()
+        try:
+            yield one
+        finally:
+            with self._changed:
+                self._running.pop(id(one), None)
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while self._wait():
+            held, grown = self._held(), resident()
+            with self._changed:
+                now = self._clock.monotonic()
+                for one in self._running.values():
+                    if one.ended is Ended.NOT and (ended := one.judge(now, grown, held)) is not Ended.NOT:
+                        one.ended = ended
+                        one.interrupt()
+
+    def _wait(self) -> bool:
+        """Wait until there is something to look at. False once closed."""
+        with self._changed:
+            while not self._closed:
+                waiting = [one for one in self._running.values() if one.ended is Ended.NOT]
+                if not waiting:
+                    self._next = float("inf")
+                    self._changed.wait()
+                    continue
+                now = self._clock.monotonic()
+                if any(now >= one.deadline or now - one.since >= LOOK for one in waiting):
+                    self._changed.wait(LOOK / 2)  # between two looks
+                    return not self._closed
+                self._next = min(min(one.deadline, one.since + LOOK) for one in waiting)
+                self._changed.wait(self._next - now)
+            return False
+
+
+def resident() -> int:
+    """Bytes of this process in memory; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", "rb", buffering=0) as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,91 @@
+"""Threads for queries that may not come back: whoever asks waits for a time, and no longer."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from tocsin.errors import QueryError, QueryTimeout
+
+L = TypeVar("L")
+R = TypeVar("R")
+
+GRACE = 1.0
+"""Seconds after its limit within which an interrupted query is waited for."""
+MOST_LEFT = 4
+"""Queries that were given up and still run; with so many, no further one is begun."""
+_IDLE = 4
+
+
+class _Job(Generic[L]):
+    def __init__(self, work: Callable[[L], object]) -> None:
+        self.work = work
+        self.done = threading.Event()
+        self.left = False  # nobody waits for it any more
+        self.result: object = None
+        self.fault: BaseException | None = None
+
+
+class Workers(Generic[L]):
+    """Daemon threads, each with a lane of its own (what it works on), made when needed and a few kept."""
+
+    def __init__(self, lane: Callable[[], L]) -> None:
+        self._lane = lane
+        self._lock = threading.Lock()
+        self._idle: list[queue.SimpleQueue[_Job[L] | None]] = []
+        self._left = 0
+        self._closed = False
+
+    def run(self, work: Callable[[L], R], seconds: float) -> R:
+        """``work`` on a lane. Raises what it raises, QueryTimeout where it does not end within ``seconds`` and the grace, and
+        QueryError where too many such still run.
+        """
+        job: _Job[L] = _Job(work)
+        with self._lock:
+            if self._left >= MOST_LEFT:
+                raise QueryError("earlier queries that cannot be interrupted still run", hint="ask again in a while")
+            inbox = self._idle.pop() if self._idle else None
+        if inbox is None:
+            inbox = queue.SimpleQueue()
+            threading.Thread(target=self._work, args=(inbox,), name="query", daemon=True).start()
+        inbox.put(job)
+        if not job.done.wait(seconds + GRACE):
+            with self._lock:
+                if not job.done.is_set():
+                    job.left = True
+                    self._left += 1
+                    raise QueryTimeout(
+                        f"the query ran longer than {seconds:g} s, and one step of it cannot be interrupted",
+                        hint="it is given up; let fewer rows reach it, or shorter ones",
+                    )
+        if job.fault is not None:
+            raise job.fault
+        return job.result  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """End the threads that do nothing; those that work end with their work."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for inbox in idle:
+            inbox.put(None)
+
+    def _work(self, inbox: queue.SimpleQueue[_Job[L] | None]) -> None:
+        lane: L | None = None
+        while (job := inbox.get()) is not None:
+            try:
+                if lane is None:
+                    lane = self._lane()
+                job.result = job.work(lane)
+            except BaseException as fault:  # noqa: BLE001 - told to who waits
+                job.fault = fault
+            with self._lock:
+                self._left -= job.left
+                keep = not self._closed and len(self._idle) < _IDLE
+                if keep:
+                    self._idle.append(inbox)
+                job.done.set()
+            if not keep:
+                return
