@@ -28,6 +28,7 @@ from tocsin.rules.backtest_heard import Deaf
 from tocsin.rules.backtest_tally import SHOWN, Backtest, Most, Tally, Told
 from tocsin.rules.backtest_view import AsIfLive, Ledger, commit, over
 from tocsin.rules.backtest_windows import FEW, Step, Walk
+from tocsin.rules.collapsing import KEPT
 from tocsin.rules.evaluate import Evaluation, evaluate
 from tocsin.rules.history import micros, moment
 from tocsin.rules.lifecycle import reconcile
@@ -129,21 +130,30 @@ class _Playing:
     heard: Heard
     tally: Tally
     end: datetime  # timers due later belong to the next step
+    touched: Collection[str] | None = None  # parents that may be forgotten and that it brings something of; None: any
 
     def rows(self, commits: Sequence[CommitInfo], after: int) -> None:
-        """Row rules: all commits at once, then the timers; where alerts stay open, those before the next timer, and so on."""
+        """Row rules: all commits at once, then the timers; where a timer may decide about what comes later, those before the next
+        such timer, and so on.
+        """
         (rule,) = self.rules.rules.values()
-        i = 0
+        lasts, i = _lasts(rule), 0
         if commits:  # what came due since the step before this one ended
             self._timers(commits[0].ingested_at - US, after)
         while i < len(commits) and not self.tally.broken:
             last = len(commits)
-            if rule.ending is not None:
-                quiet = self.ledger.quiet_until(commits[i].ingested_at, rule.ending)
+            if lasts is not None:
+                quiet = self.ledger.quiet_until(commits[i].ingested_at, lasts, self._matters)
                 last = max(i + 1, bisect_right(commits, quiet, key=lambda commit: commit.ingested_at))
             self._evaluate(commits[i:last], after)
             after, i = commits[last - 1].seq, last
             self._timers(commits[i].ingested_at - US if i < len(commits) else self.end, after)
+
+    def _matters(self, timer: Timer) -> bool:
+        """Whether what comes after it may be told otherwise by what it does."""
+        if "sweep" in timer.data:  # the parent is forgotten
+            return self.touched is None or timer.data["sweep"] in self.touched
+        return _ends_matter(self.rules.rules[timer.rule])
 
     def _timers(self, until: datetime, seq: int) -> None:
         while not self.tally.broken and (due := self.ledger.due(until)):
@@ -155,6 +165,19 @@ class _Playing:
     def _take(self, evaluation: Evaluation) -> None:
         self.ledger.take(evaluation.outcome)
         self.tally.take(evaluation)
+
+
+def _ends_matter(rule: Rule) -> bool:
+    """Whether what comes later depends on what became of open alerts meanwhile: not where they are only told again, and closed."""
+    return rule.ending is not None and (rule.ending.recovers or rule.collapse is not None)
+
+
+def _lasts(rule: Rule) -> timedelta | None:
+    """How soon after a commit the first timer comes that matters and that it sets; None where none does."""
+    found = [KEPT] if rule.collapse is not None else []
+    if rule.ending is not None and _ends_matter(rule):
+        found += [rule.ending.after, rule.ending.repeat or rule.ending.after]
+    return min(found, default=None)
 
 
 def _released(timer: Timer) -> datetime:
@@ -186,9 +209,10 @@ def _rows(rules: RuleSet, log: LogReader, ledger: Ledger, tally: Tally, steps: I
     done: dict[str, str] = {}
     for step in steps:
         commits = _commits(log, rule, ledger, step.lo, step.hi, tally)
-        _Playing(rules=rules, log=log, ledger=ledger, heard=step.heard, tally=tally, end=step.end).rows(
-            commits, step.lo
-        )
+        touched = _touched(log, rule, ledger, commits, step)
+        _Playing(
+            rules=rules, log=log, ledger=ledger, heard=step.heard, tally=tally, end=step.end, touched=touched
+        ).rows(commits, step.lo)
         done |= over(
             log, rule.collapse.column if rule.collapse else "RunId", ledger.runs - done.keys(), step.lo, step.hi
         )
@@ -286,6 +310,29 @@ def _parents(log: LogReader, column: str, runs: Collection[str], after: int, hi:
         {**bounds, "runs": history.listed(runs)},
     )
     return set(table.column(0).to_pylist()) - {""}
+
+
+def _touched(
+    log: LogReader, rule: Rule, ledger: Ledger, commits: Sequence[CommitInfo], step: Step
+) -> Collection[str] | None:
+    """Parents of which something would be forgotten in the step, and of which it brings something; None where it is so long
+    that what it begins may be forgotten in it.
+    """
+    if rule.collapse is None:
+        return ()
+    if commits and step.end - commits[0].ingested_at >= KEPT:
+        return None
+    parents = ledger.forgets(step.end)
+    if not parents:
+        return ()
+    rows_sql, bounds = history.commit_rows(step.lo, step.hi)
+    among = "IN (SELECT unnest(($parents::JSON)::VARCHAR[]))"
+    table = log.select(
+        f"SELECT DISTINCT unnest([{rule.collapse.column}, RunId]) AS parent FROM ({rows_sql})"
+        f" WHERE {rule.collapse.column} {among} OR RunId {among}",
+        {**bounds, "parents": history.listed(sorted(parents))},
+    )
+    return parents & set(table.column(0).to_pylist())
 
 
 def _everybody(log: LogReader, after: int, hi: int, until: datetime) -> Heard:

@@ -9,12 +9,11 @@ Nothing is written: what the rule decides stays in a ``Ledger`` in memory.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 
-from tocsin.alerts.openings import Ending
 from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, RunSpan, Touched
 from tocsin.model.alert import ConditionState, Occurrence
 from tocsin.model.instants import Timer, TimerKind
@@ -156,10 +155,13 @@ class Ledger:
         """When the next of them comes."""
         return min((t.due for t in self._timers.values() if _counts(t)), default=None)
 
-    def quiet_until(self, first: datetime, ending: Ending) -> datetime:
-        """Until when no timer comes from ``first`` on: none that is set, and none of an alert that begins then."""
-        begins = first + min(ending.after, ending.repeat or ending.after)
-        return min(begins, self.next_due() or begins)
+    def quiet_until(self, first: datetime, lasts: timedelta, matters: Callable[[Timer], bool]) -> datetime:
+        """Until when no timer that matters comes from ``first`` on: none that is set, and none of what begins then and ``lasts``."""
+        return min([first + lasts, *(t.due for t in self._timers.values() if _counts(t) and matters(t))])
+
+    def forgets(self, until: datetime) -> set[str]:
+        """Parents of which what is known would be forgotten by then."""
+        return {str(t.data["sweep"]) for t in self._timers.values() if "sweep" in t.data and t.due <= until}
 
     def take(self, outcome: Outcome) -> None:
         """What an evaluation decided is remembered."""

@@ -203,3 +203,70 @@ def test_of_its_events_a_backtest_reads_what_it_shows_and_alerts_are_made_of(
         (told.run_id, str(sorted(told.carried.items()))) for told in found.told
     }
     assert [] == [sql for sql in asked if "LogTail" in sql or "RunType" in sql]
+
+
+SWEEP = "rules:\n  - {{name: sweep, when: {{status: Failed}}, collapse: {{to: root, when: {{failed: 20%, at_least: 2}}}}{more}}}\n"
+RECOVERS = ", resolve: {when: {status: Completed, same: ExperimentName}}"
+
+
+def child(root: str, number: int) -> Mapping[str, object]:
+    return {"RunId": f"{root}-{number}", "RootRunId": root, "ExperimentName": root}
+
+
+@pytest.mark.parametrize("more", ["", RECOVERS])
+@pytest.mark.parametrize("step_rows", [1, 4, 1000])
+def test_what_comes_after_a_parent_was_forgotten_is_a_new_sweep(
+    more: str, step_rows: int, engine: Callable[..., Engine]
+) -> None:
+    e = engine(SWEEP.format(more=more))
+    for day, root in ((0, "a"), (1, "b"), (29, "b"), (45, "a"), (45, "b"), (70, "c"), (80, "a")):
+        e.at(f"{day}d" if day else "1m").tick()
+        e.store(*(child(root, 10 * day + n) for n in range(2)))
+        e.tick()
+    live = [of_live(i) for x in e.evaluations for i in x.outcome.intents]
+    assert [1, 1, 0, 1, 0, 1, 1] == [
+        sum((at - NOON).days == day and run == root for at, _, _, _, run, _ in live)
+        for day, root in ((0, "a"), (1, "b"), (29, "b"), (45, "a"), (45, "b"), (70, "c"), (80, "a"))
+    ]
+    (rule,) = e.rules.rules.values()
+    found = backtest(rule, e.log, NOON, NOON + timedelta(days=90), clock=e.clock, step_rows=step_rows)
+    assert sorted(live) == sorted(of_backtest(told) for told in found.told)
+
+
+@pytest.mark.parametrize("more", ["", RECOVERS])
+def test_parents_that_are_forgotten_meanwhile_cost_no_queries(
+    more: str, engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their timers come between the commits of a step, which brings nothing of them."""
+    asked = []
+    for n in (2, 12):
+        e = engine(SWEEP.format(more=more))
+        for i in range(n):
+            e.at(f"{i + 1}m").store(child(f"old{i}", 0))
+        for i in range(n):
+            e.at(f"{30 * 24 * 60 + i + 1}m").store(child(f"new{i}", 0), child(f"new{i}", 1))
+        (rule,) = e.rules.rules.values()
+        log = counted(e.log, monkeypatch)
+        found = backtest(rule, e.log, NOON, NOON + timedelta(days=31), clock=e.clock, step_rows=n)
+        assert {"fired": n} == found.by_kind
+        asked.append(len(log))
+        monkeypatch.undo()
+    assert asked[1] - asked[0] < 12
+
+
+def test_alerts_that_only_time_closes_cost_no_queries(
+    engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    for n in (2, 12):
+        e = engine("rules:\n  - {name: open, when: {status: Failed}, resolve: {after: 1h}, repeat_every: 40m}\n")
+        for i in range(n):
+            e.at(f"{20 * (i + 1)}m").store({"RunId": f"r{i}"})
+        (rule,) = e.rules.rules.values()
+        log = counted(e.log, monkeypatch)
+        found = backtest(rule, e.log, NOON, NOON + timedelta(days=1), clock=e.clock)
+        assert {"fired": n, "repeated": n} == found.by_kind
+        assert found.told == tuple(sorted(found.told, key=lambda t: (t.at, t.event_time, t.run_id)))
+        asked.append(len(log))
+        monkeypatch.undo()
+    assert asked[1] - asked[0] < 3 * 12
