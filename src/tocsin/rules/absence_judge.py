@@ -219,12 +219,12 @@ def on_deadlines(
         if number in came:
             if state is not None:
                 _arrived(case.rule, state, came[number], case.item.fields, case.at, seq, reader, memory)
-        elif not _fires(state) and case.at - moment(case.due_us) <= case.rule.tell_within:
+        elif not fires(state) and case.at - moment(case.due_us) <= case.rule.tell_within:
             _missing(case, state, seq, memory)
     return trouble
 
 
-def _fires(state: ConditionState | None) -> bool:
+def fires(state: ConditionState | None) -> bool:
     """Whether an earlier miss is still told; one more changes nothing of it, and repeats have their own time."""
     return state is not None and state.phase in (Phase.FIRING, Phase.RECOVERING)
 

@@ -169,7 +169,7 @@ class _Story:
 
     def _comes_due(self, timer: Timer, at: datetime) -> None:
         line = self._lines[timer.key]
-        fires = self._ledger.conditions(self._rule.name).get(timer.key) is not None
+        state = self._ledger.conditions(self._rule.name).get(timer.key)
         if timer.kind is not TimerKind.DEADLINE:
             memory, seq = Memory(self._ledger), self._as_of(at)
             absence_judge.on_wake(
@@ -179,7 +179,7 @@ class _Story:
             return
         scheduled, start = int(str(timer.data["at_us"])), int(str(timer.data["from_us"]))
         came = any(start < c.time_us <= micros(at) for c in line.came)
-        if came == fires:  # it ends, or it begins
+        if state is not None if came else not absence_judge.fires(state):  # it ends, or it begins
             memory, seq = Memory(self._ledger), self._as_of(at)
             each = Released(timer=timer, at=at, commit_seq=seq)
             trouble = absence_judge.on_deadlines(

@@ -18,7 +18,7 @@ from tocsin.rules.clocks import under
 from tocsin.rules.playground import HEARTBEAT, Playground, Step
 from tocsin.rules.ruleset import RuleSet
 
-MINUTE, US = timedelta(minutes=1), timedelta(microseconds=1)
+MINUTE, HOUR, US = timedelta(minutes=1), timedelta(hours=1), timedelta(microseconds=1)
 UNTIL = NOON + timedelta(hours=30)
 RULES = {
     "stuck": "when: {status: [Queued, Preparing], in_status_for: 45m}",
@@ -27,6 +27,10 @@ RULES = {
     "slow": "when: {status: Running, duration: {above: 1.5 * p50, of: [ExperimentName], last: 6h, min_runs: 1}}",
     "in-churn": "when: {status: Running, in_status_for: 20m, where: \"ExperimentName == 'churn'\"}, keep: [Target]",
     "hourly": "when: {absent: {status: Completed, where: \"ExperimentName == 'churn'\"}, cron: '0 * * * *', grace: 20m}",
+    "shut": (
+        "when: {absent: {status: Running, where: \"ExperimentName == 'rank'\"}, cron: '*/30 * * * *', grace: 5m},"
+        " resolve: {after: 20m}, repeat_every: 7m"
+    ),
 }
 Event = Mapping[str, object]
 Said = tuple[datetime, str, str]
@@ -134,6 +138,15 @@ def test_what_was_under_maintenance_is_so_again(
     ]
     told, again = lived(under(rule(load, name), announced), batches(story, live=False))
     assert told == again
+
+
+def test_what_time_has_closed_is_missed_again(load: Load) -> None:
+    """At 13:20 and, since that was closed at 13:50, at 14:20."""
+    rules = load(f"rules:\n  - {{name: hourly, {RULES['hourly']}, resolve: {{after: 30m}}}}\n")
+    row = {"EventId": "e", "RunId": "r", "Status": "Running", "TimeGenerated": NOON}
+    told, again = lived(rules, [(NOON, [row])])
+    assert told == again
+    assert [NOON + n * HOUR + 20 * MINUTE for n in (1, 2, 3)] == [at for at, kind, _ in told if kind == "fired"][:3]
 
 
 @pytest.mark.parametrize("ids", ["ab", "ba"])

@@ -181,3 +181,7 @@ def test_a_run_that_says_another_end_later_has_not_failed_for_good(engine: Make)
     assert 0 == tell_after(engine(FINAL), {"Status": "Completed", "Attempt": 1})
     assert 1 == tell_after(engine(FINAL), {"Status": "Failed", "Attempt": 1})
     assert 1 == tell_after(engine(FINAL), {"Status": "Completed", "Attempt": 1, "Source": "watcher"})
+
+
+def test_a_rule_that_asks_for_no_final_failure_waits_for_nothing(engine: Make) -> None:
+    assert 1 == engine("rules: [{name: failed, when: {status: Failed}}]").come(UNKNOWN)
