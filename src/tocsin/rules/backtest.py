@@ -34,6 +34,7 @@ from tocsin.rules.history import micros, moment
 from tocsin.rules.lifecycle import reconcile
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.shapes import narrowed
 from tocsin.rules.timers import Released
 from tocsin.state.interface import RuleRecord
 
@@ -296,6 +297,8 @@ def _end(log: LogReader, after: int, hi: int) -> datetime:
 def _matching_runs(log: LogReader, rule: Rule, after: int, hi: int) -> set[str]:
     """Runs of which the rule matches a row in (after, hi]. Raises QueryError where that cannot be told at once."""
     rows_sql, bounds = history.commit_rows(after, hi)
+    if rule.below is not None:
+        rows_sql, bounds, _ = narrowed(log, [rule], rows_sql, bounds)
     sql, constants = rule.plan.bind(rows_sql, [(0, rule.plan.constants)])
     table = log.select(f'SELECT DISTINCT "RunId" FROM ({sql})', {**bounds, **constants})
     runs = set(table.column(0).to_pylist())

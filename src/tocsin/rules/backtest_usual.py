@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 
 from tocsin.logstore.interface import LogReader
-from tocsin.rules.baselines import Baseline, completed
+from tocsin.rules.baselines import COMPLETED, Baseline, alike_sql, ended_sql
 from tocsin.rules.history import listed, micros
 
 _US = timedelta(microseconds=1)
@@ -58,18 +58,14 @@ def _smaller(a: int | None, b: int | None) -> int | None:
     return min((each for each in (a, b) if each is not None), default=None)
 
 
-def alike_sql(usual: Baseline) -> str:
-    """What makes an event's run comparable, as one text."""
-    return "concat_ws(chr(31), {})".format(", ".join(f'"{name}"' for name in usual.of))
-
-
 def floors(usual: Baseline, log: LogReader, since: datetime, until: datetime) -> Floors:
     """Bounds for every T in [since, until)."""
     first, end, last = micros(since), micros(until), usual.last // _US
     width = max(last // PARTS_OF_LAST, -(-(end - first) // MOST), 1)
     stretches = -(-(end - first) // width)
     us: dict[str, list[int | None]] = {}
-    ended = completed(
+    ended = ended_sql(
+        COMPLETED,
         f"{alike_sql(usual)} AS alike, hash(RunId) AS h, DurationMs, IngestedAt",
         "IngestedAt < make_timestamp($end::BIGINT)",
     )

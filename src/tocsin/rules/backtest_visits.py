@@ -22,7 +22,8 @@ from typing import Any
 
 from tocsin.logstore.interface import LogReader
 from tocsin.rules.absence import Absence, Form
-from tocsin.rules.backtest_usual import alike_sql, floors
+from tocsin.rules.backtest_usual import floors
+from tocsin.rules.baselines import alike_sql
 from tocsin.rules.history import listed, micros
 
 PART = 250_000

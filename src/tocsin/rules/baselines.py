@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,6 +23,8 @@ from tocsin.rules.schema import Past, When
 _SAID = re.compile(r"(?:(\d+(?:\.\d+)?)\s*\*\s*)?p(\d{1,2})")
 _ALIKE = {c.name for c in RUNS if c.type is KqlType.STRING}
 """Columns that can make runs comparable."""
+COMPLETED = ("Completed",)
+"""Of runs under way, those that ended so are what is usual."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,19 @@ class Baseline:
     of: tuple[str, ...]
     last: timedelta
     min_runs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Below:
+    """What an event of a run that ended is compared with."""
+
+    usual: Baseline
+    statuses: tuple[str, ...]  # that such an event has, and those which were usual
+
+    @property
+    def past(self) -> tuple[object, ...]:
+        """Those that have the same are compared together."""
+        return self.usual.of, self.usual.last, self.statuses
 
 
 def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
@@ -73,10 +88,20 @@ def baseline(past: Past) -> Baseline:
     )
 
 
-def below_query(when: When, statuses: str) -> tuple[list[str], list[str]]:
-    """Lines of KQL before and after the events of a ``below`` rule.
+def below(when: When) -> Below | None:
+    """What a rule that has ``below`` compares with."""
+    if when.duration is None or not when.duration.below:
+        return None
+    return Below(usual=baseline(when.duration), statuses=tuple(when.status or ()))
 
-    What came in within the last minute is not what was usual: the run itself would be among it.
+
+UNCOMPARED = ("| where isnotnull(DurationMs)", "| extend usual_ms = long(null), usual_runs = long(null)")
+"""Lines of KQL after the events of a ``below`` rule: those that ``sooner`` compares, and the fields that it makes."""
+
+
+def below_query(when: When, statuses: str) -> tuple[list[str], list[str]]:
+    """Lines of KQL before and after the events of a ``below`` rule, for people to read: they say what ``sooner`` does, of one event
+    that arrives now.
     """
     assert when.duration is not None
     usual = baseline(when.duration)
@@ -101,13 +126,24 @@ class Asked:
     at_us: int  # T, µs since the epoch; what had arrived by then is seen
 
 
-def completed(columns: str, where: str = "true") -> str:
+def alike_sql(usual: Baseline) -> str:
+    """What makes an event's run comparable, as one text."""
+    return "concat_ws(chr(31), {})".format(", ".join(f'"{name}"' for name in usual.of))
+
+
+def quoted(statuses: Sequence[str]) -> str:
+    """As SQL lists them."""
+    return ", ".join(f"'{status}'" for status in statuses)
+
+
+def ended_sql(statuses: Sequence[str], columns: str, where: str) -> str:
     """SQL of the events that say how long a run took, with ``columns``, and ``ends``: those that ended after µs ``$after``.
 
     Asked by the columns themselves, what ended before need not be read.
     """
+    words = quoted(statuses)
     return " UNION ALL ".join(
-        f"SELECT {columns}, {ends} AS ends FROM RunStatusChanged WHERE Status = 'Completed' AND DurationMs IS NOT NULL"
+        f"SELECT {columns}, {ends} AS ends FROM RunStatusChanged WHERE Status IN ({words}) AND DurationMs IS NOT NULL"
         f" AND {ends} > make_timestamp($after::BIGINT){which} AND {where}"
         for ends, which in (("EndTime", ""), ("TimeGenerated", " AND EndTime IS NULL"))
     )
@@ -134,7 +170,8 @@ def _usual_us(usual: Baseline, asked: Mapping[str, Asked], reader: LogReader) ->
     names = [f'"{name}"' for name in usual.of]
     keys = ", ".join(["t", *names])
     like = ", ".join(f"unnest(($like{i}::JSON)::VARCHAR[]) AS {name}" for i, name in enumerate(names))
-    ended = completed(
+    ended = ended_sql(
+        COMPLETED,
         f"RunId, hash(RunId) AS h, epoch_us(IngestedAt) AS came, TimeGenerated, DurationMs, {', '.join(names)}",
         "IngestedAt <= make_timestamp($until::BIGINT)",
     )

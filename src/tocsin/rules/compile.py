@@ -90,6 +90,7 @@ def compile_rule(
         query=query,
         row_plan=plan,
         absence=waits,
+        below=baselines.below(model.when) if model.when else None,
         collapse=collapse,
         ending=ending,
         limit=limit,
@@ -140,8 +141,10 @@ def meaning(kind: Kind, query: str, by: Sequence[str], *, final: str, more: str 
     return fingerprint(kind, text, "\0".join(by), final, *([more] if more else []))
 
 
-def when_query(when: When) -> tuple[str, int]:
-    """``when:`` as KQL, and the line on which the text of ``where:`` begins."""
+def when_query(when: When, *, compared: bool = True) -> tuple[str, int]:
+    """``when:`` as KQL, and the line on which the text of ``where:`` begins. Without what runs are compared with, where that is to be
+    done for many at once (``sooner``).
+    """
     lines = ["RunStatusChanged"]
     statuses = absence.watched(when) if absence.form_of(when) else when.status
     if statuses:
@@ -150,7 +153,8 @@ def when_query(when: When) -> tuple[str, int]:
     after: list[str] = []
     if when.duration is not None and when.duration.below:
         before, after = baselines.below_query(when, lines[-1].removeprefix("| where "))
-        lines = [*before, *lines]
+        lines = [*before, *lines] if compared else lines
+        after = after if compared else list(baselines.UNCOMPARED)
     begins = len(lines) + 1
     if when.where:
         lines += ["| where (", when.where, ")"]
@@ -171,6 +175,7 @@ def _plan(model: RuleModel, schema: Schema, faults: Faults, carries: str) -> tup
         return None, ""
     path: KeyPath = ("query",)
     query, begins = model.query, 1
+    asked = query
     if model.when is not None:
         for stray_path, beside in stray(model.when):
             faults.add(stray_path, f"goes with {beside}", "leave it out")
@@ -189,14 +194,15 @@ def _plan(model: RuleModel, schema: Schema, faults: Faults, carries: str) -> tup
             faults.add(("when",), "would match every event", "say which `status:` or `where:`")
             return None, ""
         path = ("when", "where") if model.when.where else ("when",)
-        query, begins = when_query(model.when)
-        query += carries
+        query = when_query(model.when)[0] + carries
+        asked, begins = when_query(model.when, compared=False)
+        asked += carries
     elif {"over", "every"} & model.model_fields_set:
         return None, query
     try:
-        plan = row_plan(query, schema)
+        plan = row_plan(asked, schema)
     except QueryError as error:
-        _explain_query(model, query, error, schema, path, begins - 1, faults)
+        _explain_query(model, asked, error, schema, path, begins - 1, faults)
         return None, query
     kind = Kind.ABSENCE if model.when and absence.form_of(model.when) else Kind.ROW
     if model.kind not in (None, kind.value):

@@ -16,6 +16,7 @@ from tocsin.model.intent import RuleInfo
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules.absence import Absence
 from tocsin.rules.absence_awaited import Awaited
+from tocsin.rules.baselines import Below
 from tocsin.rules.collapse import Collapsed
 from tocsin.rules.limits import Limit
 from tocsin.rules.names import told_as as told_as
@@ -90,6 +91,7 @@ class Rule:
     row_plan: RowPlan | None  # of a row rule; of an absence rule: which runs it waits for
     window: Window | None = None  # of a window rule
     absence: Absence | None = None  # of an absence rule about single runs
+    below: Below | None = None  # of a row rule: matches only events of runs that ended sooner than usual
     awaited: Awaited | None = None  # of an absence rule with a schedule
     collapse: Collapsed | None = None  # of a row rule: one alert for a parent
     ending: Ending | None = None  # of a row rule whose alerts stay open

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tocsin.errors import QueryError, QueryTimeout
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.alert import EventKey
 from tocsin.rules.history import listed
 from tocsin.rules.rule import Rule
+from tocsin.rules.sooner import Sooner, sooner
 
 LIMITS = Limits(seconds=30.0, rows=10_000_000)
 TRIES = 64
@@ -49,12 +50,42 @@ def matches(
     reader: LogReader, rules: Iterable[Rule], rows_sql: str, params: Mapping[str, object], trouble: Trouble
 ) -> list[Hit]:
     """What ``rules`` match among ``rows_sql``. A rule that fails has no hits, and is in ``trouble``."""
-    by_shape: dict[str, list[Rule]] = {}
+    by_shape: dict[tuple[object, ...], list[Rule]] = {}
     for rule in rules:
-        by_shape.setdefault(rule.plan.shape, []).append(rule)
+        by_shape.setdefault((rule.plan.shape, *(rule.below.past if rule.below else ())), []).append(rule)
     hits: list[Hit] = []
     for alike in by_shape.values():
-        hits += _run(reader, alike, rows_sql, params, trouble)
+        if any(rule.below for rule in alike):
+            hits += _sooner(reader, alike, rows_sql, params, trouble)
+        else:
+            hits += _run(reader, alike, rows_sql, params, trouble)
+    return hits
+
+
+def narrowed(
+    reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object]
+) -> tuple[str, dict[str, object], Mapping[EventKey, Sooner]]:
+    """Those of ``rows_sql`` that ended sooner than usual by one of ``rules``, which compare with the same past. Raises QueryError."""
+    found = sooner([rule.below for rule in rules if rule.below], rows_sql, params, reader)
+    some = f"SELECT * FROM ({rows_sql}) WHERE EventId IN (SELECT unnest(($sooner::JSON)::VARCHAR[]))"
+    return some, {**params, "sooner": listed({key.event_id for key in found})}, found
+
+
+def _sooner(
+    reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object], trouble: Trouble
+) -> list[Hit]:
+    try:
+        some, more, found = narrowed(reader, rules, rows_sql, params)
+    except QueryError as e:
+        trouble.rules.update({rule.name: e for rule in rules})
+        return []
+    if not found:
+        return []
+    hits: list[Hit] = []
+    for hit in _run(reader, rules, some, more, trouble):
+        below, said = hit.rule.below, found.get(hit.key)
+        if below is not None and said is not None and said.than(below.usual):
+            hits.append(replace(hit, computed={**hit.computed, **said.computed(below.usual)}))
     return hits
 
 

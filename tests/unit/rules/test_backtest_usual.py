@@ -1,8 +1,9 @@
 """How long runs usually take, many asked at once: held to the plain definition, and to what is told one by one."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -13,10 +14,11 @@ from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Load
 from tests.unit.rules.test_backtest_absence import lived, rule
 from tocsin.rules.backtest_usual import floors
-from tocsin.rules.baselines import Asked, Baseline, usual_us
+from tocsin.rules.baselines import Asked, Baseline, Below, usual_us
 from tocsin.rules.history import micros
 from tocsin.rules.playground import Playground
 from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.sooner import sooner
 
 MINUTE, US = timedelta(minutes=1), timedelta(microseconds=1)
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -49,6 +51,7 @@ baselines = st.builds(
 class End:
     """A run that Completed, as it is stored; times are µs."""
 
+    id: str
     run: str
     like: str
     came: int
@@ -78,7 +81,7 @@ def filled(playground: Playground, story: Sequence[Mapping[str, int]]) -> list[E
         playground.advance(at)
         playground.arrive(rows)
     table = playground.log.select(
-        "SELECT RunId, ExperimentName, epoch_us(IngestedAt), epoch_us(TimeGenerated),"
+        "SELECT EventId, RunId, ExperimentName, epoch_us(IngestedAt), epoch_us(TimeGenerated),"
         " epoch_us(coalesce(EndTime, TimeGenerated)), DurationMs FROM RunStatusChanged"
     )
     return [End(*row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)]
@@ -143,6 +146,46 @@ def test_nothing_usual_is_below_its_floor(
             assert floor is None or (low.least is not None and low.least <= floor)
 
 
+def percentile(ms: Sequence[int], share: float) -> int:
+    """The smallest that at least such a share do not exceed."""
+    ordered = sorted(ms)
+    return ordered[max(1, math.ceil(round(share * len(ordered), 6))) - 1]
+
+
+def sooner_plainly(usual: Baseline, past: Sequence[End], end: End) -> tuple[int, int] | None:
+    """By the definition: what was usual, and of how many, where the run ended sooner than that."""
+    latest: dict[str, tuple[int, int]] = {}
+    for other in past:
+        seen = other.came < end.came - 60_000_000 and other.ends > end.came - usual.last // US
+        if seen and other.like == end.like and other.run != end.run:
+            latest[other.run] = max(latest.get(other.run, (other.time, other.ms)), (other.time, other.ms))
+    if len(latest) < usual.min_runs:
+        return None
+    ms = percentile([ms for _, ms in latest.values()], usual.percentile / 100)
+    return (ms, len(latest)) if end.ms < usual.factor * ms else None
+
+
+@pytest.mark.parametrize("few", [0, 200])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=QUIET)
+@given(story=ends, usuals=st.lists(baselines, min_size=1, max_size=2))
+def test_events_of_a_year_are_compared_as_each_was_when_it_came(
+    few: int, story: list[dict[str, int]], usuals: list[Baseline]
+) -> None:
+    """Whether or not a bound leaves most of them out, and by several rules at once."""
+    usuals = [replace(usual, last=usuals[0].last) for usual in usuals]
+    with Playground(RuleSet({}), NOON) as playground:
+        past = filled(playground, story)
+        below = [Below(usual=usual, statuses=("Completed",)) for usual in usuals]
+        found = sooner(below, "SELECT * FROM RunStatusChanged", {}, playground.log, few)
+    expected = {end.id: [sooner_plainly(usual, past, end) for usual in usuals] for end in past}
+    assert {key.event_id for key in found} == {id for id, each in expected.items() if any(each)}
+    for key, one in found.items():
+        for usual, said in zip(usuals, expected[key.event_id], strict=True):
+            assert one.than(usual) == (said is not None)
+            if said is not None:
+                assert one.computed(usual) == {"usual_ms": said[0], "usual_runs": said[1]}
+
+
 slow: st.SearchStrategy[list[dict[str, object]]] = st.lists(
     st.builds(
         dict,
@@ -195,4 +238,20 @@ def test_runs_of_any_history_are_compared_as_they_were_live(
 ) -> None:
     """Late events, runs that are tried again, starts that are given and lie before everything else."""
     told, again = lived(rule(load, "slow"), batches(story, live=live), live=live)
+    assert told == again
+
+
+FAST = """
+rules:
+  - {name: fast, when: {status: Completed, duration: {below: 0.8 * p50, last: 6h, min_runs: 1}}, keep: [usual_ms]}
+"""
+
+
+@pytest.mark.parametrize("live", [False, True])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=QUIET)
+@given(story=slow)
+def test_runs_of_any_history_ended_sooner_than_usual_as_they_did_live(
+    load: Load, story: list[dict[str, object]], live: bool
+) -> None:
+    told, again = lived(load(FAST), batches(story, live=live), live=live)
     assert told == again

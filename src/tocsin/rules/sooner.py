@@ -1,0 +1,169 @@
+"""Events of runs that ended sooner than usual, ``duration: {below: 0.2 * p05, …}``: as many as there are, at once.
+
+Each is compared with the other runs like it of which it had arrived, a minute before it did, that they ended within ``last``:
+
+    last          |────────────────────────────────────────|─ 1m ─|
+    ends             r1    r2       r3     (told of later: r4)    r5 arrives: r1, r2, r3 count
+
+The events themselves are read, not ``Runs``, which says how things are at the head: so the answer is the same whenever it is asked,
+of one event or of a year.
+
+Of many, most took longer than can be sooner than usual. For a span of time a percentile is bounded from above: the n-th of those that count
+whenever it is asked is never less than the n-th of them and others.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tocsin.logstore.interface import LogReader
+from tocsin.model.alert import EventKey
+from tocsin.rules.baselines import Baseline, Below, alike_sql, ended_sql, quoted
+from tocsin.rules.history import listed
+
+FEW = 200
+"""So many are compared without a bound."""
+AT_ONCE = 2_000
+"""So many are compared by one query."""
+DELAY_US = 60_000_000
+"""What arrived within the last minute is not what was usual, µs."""
+_US = timedelta(microseconds=1)
+_ASKED = "Source, EventId, epoch_us(TimeGenerated) AS time, RunId, epoch_us(IngestedAt) AS came, DurationMs"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """An event of a run that ended; times are µs."""
+
+    key: EventKey
+    run: str
+    came: int
+    ms: int
+    alike: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sooner:
+    """How long the event's run took, and what was usual, in ms by percentile, of how many runs."""
+
+    ms: int
+    usual_ms: Mapping[int, int]
+    runs: int
+
+    def than(self, usual: Baseline) -> bool:
+        """Whether it ended sooner than ``usual``."""
+        return self.runs >= usual.min_runs and self.ms < usual.factor * self.usual_ms[usual.percentile]
+
+    def computed(self, usual: Baseline) -> dict[str, object]:
+        """What an alert can carry of it."""
+        return {"usual_ms": self.usual_ms[usual.percentile], "usual_runs": self.runs}
+
+
+def sooner(
+    below: Collection[Below], rows_sql: str, params: Mapping[str, object], reader: LogReader, few: int = FEW
+) -> dict[EventKey, Sooner]:
+    """Those events of ``rows_sql`` that ended sooner than usual by one of ``below``, which have the same ``past``. So ``few`` are
+    compared without a bound.
+    """
+    candidates = sorted(_candidates(below, rows_sql, params, reader, few), key=lambda each: each.came)
+    one = next(iter(below)).usual
+    found: dict[EventKey, Sooner] = {}
+    while candidates:
+        until = candidates[0].came + one.last // _US  # those compared together share most of their past
+        n = min(AT_ONCE, bisect_right(candidates, until, key=lambda each: each.came))
+        for each, said in _compared(below, candidates[:n], reader):
+            if any(said.than(b.usual) for b in below):
+                found[each.key] = said
+        del candidates[:n]
+    return found
+
+
+def _candidates(
+    below: Collection[Below], rows_sql: str, params: Mapping[str, object], reader: LogReader, few: int
+) -> Iterator[_Ended]:
+    """Events that may have: all of few, of many those below the bound."""
+    one = next(iter(below))
+    ended = f"FROM ({rows_sql}) WHERE Status IN ({quoted(one.statuses)}) AND DurationMs IS NOT NULL"
+    asked = f"SELECT {_ASKED}, {alike_sql(one.usual)} AS alike {ended}"
+    table = reader.select(f"{asked} LIMIT {few + 1}", params)
+    if table.num_rows > few:
+        span = reader.select(f"SELECT epoch_us(min(IngestedAt)), epoch_us(max(IngestedAt)) {ended}", params)
+        first, last = (span.column(i)[0].as_py() for i in range(2))
+        bounded, more = _bounded(asked, below, first, last)
+        table = reader.select(bounded, {**params, **more})
+    for source, event, time, run, came, ms, alike in zip(*(c.to_pylist() for c in table.columns), strict=True):
+        yield _Ended(EventKey(source=source, event_id=event, time_us=time), run, came, ms, alike)
+
+
+def _bounded(asked: str, below: Collection[Below], first: int, last: int) -> tuple[str, dict[str, object]]:
+    """SQL of those that ``asked`` gives which may have ended sooner, and its parameters; they arrived from ``first`` to ``last``, µs.
+
+    Of a run that is said to have ended several times, the longest counts. One place more is for the run itself, which is left out when it
+    is compared.
+    """
+    one = next(iter(below))
+    place = f"ceil({max(b.usual.percentile for b in below) / 100} * sum(n))::BIGINT + 2"
+    past = ended_sql(
+        one.statuses,
+        f"{alike_sql(one.usual)} AS alike, hash(RunId) AS h, DurationMs, IngestedAt",
+        "IngestedAt < make_timestamp($past_last::BIGINT)",
+    )
+    sql = (
+        f"WITH past AS ({past}), each AS (SELECT alike, max(DurationMs) AS ms, count(*) AS n, bool_or("
+        "   IngestedAt < make_timestamp($past_first::BIGINT) AND ends > make_timestamp($past_surely::BIGINT)) AS surely"
+        "   FROM past GROUP BY alike, h),"
+        f" bounds AS (SELECT alike, list_sort(list(ms) FILTER (surely))[{place}] AS bound FROM each"
+        "   GROUP BY alike HAVING sum(n) >= $past_least)"
+        f" SELECT asked.* FROM ({asked}) AS asked JOIN bounds USING (alike)"
+        " WHERE bound IS NULL OR DurationMs < $past_factor * bound"
+    )
+    return sql, {
+        "past_first": first - DELAY_US,
+        "past_last": last - DELAY_US,
+        "past_surely": last - one.usual.last // _US,
+        "past_least": min(b.usual.min_runs for b in below),
+        "past_factor": max(b.usual.factor for b in below),
+        "after": first - one.usual.last // _US,
+    }
+
+
+def _compared(below: Collection[Below], asked: Sequence[_Ended], reader: LogReader) -> Iterator[tuple[_Ended, Sooner]]:
+    """What was usual when each of ``asked`` arrived; left out where too little was known."""
+    one = next(iter(below))
+    percentiles = sorted({b.usual.percentile for b in below})
+    past = ended_sql(
+        one.statuses,
+        f"{alike_sql(one.usual)} AS alike, RunId, hash(RunId) AS h, epoch_us(IngestedAt) AS came, TimeGenerated, DurationMs",
+        "IngestedAt < make_timestamp($until::BIGINT)",
+    )
+    visible = (
+        "FROM asked JOIN past USING (alike)"
+        " WHERE past.came < t - $delay::BIGINT AND ends > make_timestamp(t - $last::BIGINT) AND RunId <> own"
+    )
+    table = reader.select(
+        "WITH asked AS MATERIALIZED (SELECT unnest(range($n::BIGINT)) AS i, unnest(($at::JSON)::BIGINT[]) AS t,"
+        "   unnest(($own::JSON)::VARCHAR[]) AS own, unnest(($alike::JSON)::VARCHAR[]) AS alike),"
+        f" past AS MATERIALIZED (SELECT * FROM ({past}) SEMI JOIN asked USING (alike)),"
+        " often AS MATERIALIZED (SELECT h FROM past GROUP BY h HAVING count(*) > 1),"  # said to have ended several times
+        f" each AS (SELECT i, DurationMs AS ms {visible} AND h NOT IN (FROM often)"
+        f"   UNION ALL SELECT i, arg_max(DurationMs, ROW(TimeGenerated, DurationMs)) AS ms {visible} AND h IN (FROM often)"
+        "   GROUP BY i, RunId)"
+        f" SELECT i, quantile_disc(ms, {[p / 100 for p in percentiles]}), count(*) FROM each GROUP BY i HAVING count(*) >= $least",
+        {
+            "n": len(asked),
+            "at": json.dumps([each.came for each in asked]),
+            "own": listed(each.run for each in asked),
+            "alike": listed(each.alike for each in asked),
+            "until": asked[-1].came - DELAY_US,
+            "after": asked[0].came - one.usual.last // _US,
+            "delay": DELAY_US,
+            "last": one.usual.last // _US,
+            "least": min(b.usual.min_runs for b in below),
+        },
+    )
+    for i, ms, runs in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        yield asked[i], Sooner(asked[i].ms, dict(zip(percentiles, ms, strict=True)), runs)
