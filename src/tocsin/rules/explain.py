@@ -115,6 +115,7 @@ def _window(window: Window) -> dict[str, str]:
         "no_data": terms.no_data.value,
         "repeat_every": format_duration(terms.repeat) if terms.repeat is not None else "never",
         "early": "yes" if looks_early(window) else "no",
+        **({"looks_back": f"{format_duration(window.reach)} more, for what came just before"} if window.reach else {}),
     }
 
 

@@ -147,6 +147,9 @@ class When(Match):
     times: Times | None = Field(None, description="how often", examples=[3])
     within: Wait | None = Field(None, description="in how much time", examples=["6h"])
     by: Columns | None = Field(None, description="counted for each of these", examples=[["RunId"]])
+    look_back: Duration | None = Field(
+        None, description="what came just before may be so much older than `within`; 7d where absent", examples=["30d"]
+    )
 
 
 class Notify(YamlModel):

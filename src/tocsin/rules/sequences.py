@@ -3,8 +3,8 @@
     Running  Queued  Running  Queued  Preparing  Queued  Running  Queued
                1                2                  no               3      fires
 
-What came just before is the run's event before it, in event-time order (SEMANTICS.md), be it up to REACH older than the window. It fires once until the count falls below
-``times`` again, and says nothing of that.
+What came just before is the run's event before it, in event-time order (SEMANTICS.md), be it up to
+``look_back`` older than the window. It fires once until the count falls below ``times`` again, and says nothing of that.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tocsin.config.durations import format_duration
 from tocsin.errors import Problem, QueryError
 from tocsin.kql.before import INSIDE, preceded
 from tocsin.kql.rowplan import row_plan
+from tocsin.model.alert import fingerprint
 from tocsin.rules.checks import Faults, Said, Schema
 from tocsin.rules.rule import Rule
 from tocsin.rules.schema import Defaults, RuleModel, When
@@ -25,7 +26,9 @@ from tocsin.rules.windows_compile import compile_window
 
 WITHIN = timedelta(hours=24)
 REACH = timedelta(days=7)
-"""What came just before an event that counts may be so much older than ``within``: a run may run for days."""
+"""What came just before an event that counts may be so much older than ``within``, where the rule does not say: a run may run for
+days. It has an end, since each tick reads that far back.
+"""
 LATENESS = timedelta(seconds=1)
 """It is looked at on ticks: a commit does not read hours of events again."""
 _CARRIED = ("ExperimentName", "DisplayName", "WorkspaceName", "Target", "RunType", "OwnerEmail", "TriggeringUserName")
@@ -46,6 +49,14 @@ def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
             yield ("when", key), "is a template: it needs a table", "add for_each: {table: …}, or write a plain value"
     if isinstance(when.within, timedelta) and when.within <= timedelta(0):
         yield ("when", "within"), "must be longer than nothing", "write for example 6h"
+    if when.look_back is not None and not when.after:
+        yield (
+            ("when", "look_back"),
+            "is how far back after is looked for, and there is none",
+            "add for example after: Running",
+        )
+    if when.look_back is not None and when.look_back <= timedelta(0):
+        yield ("when", "look_back"), "must be longer than nothing", "write for example 7d"
     for key, said in (
         ("final", when.final), ("in_status_for", when.in_status_for is not None),
         ("silent_for", when.silent_for is not None), ("unchanged", bool(when.unchanged)), ("for", when.for_ is not None),
@@ -137,6 +148,7 @@ def compile_sequence(
     if rule is None or rule.window is None:
         return None
     repeat = Said(model, defaults)(lambda m: m.repeat_every, "repeat_every")
-    reach = REACH if when.after else timedelta(0)
+    reach = (when.look_back or REACH) if when.after else timedelta(0)
     window = replace(rule.window, reach=reach, terms=replace(rule.window.terms, repeat=repeat))
-    return replace(rule, query=sequence_query(when, by) + carries, window=window)
+    meaning = rule.meaning if reach in (REACH, timedelta(0)) else fingerprint(rule.meaning, repr(reach))
+    return replace(rule, query=sequence_query(when, by) + carries, window=window, meaning=meaning)

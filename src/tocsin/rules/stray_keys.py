@@ -19,7 +19,7 @@ WINDOW_ONLY = frozenset({
 """Keys of window rules."""
 AWAITED = frozenset({"cron", "grace", "timezone", "except", "consumer"})
 """Keys of a rule that waits by a schedule."""
-SEQUENCE = frozenset({"within", "by"})
+SEQUENCE = frozenset({"within", "by", "look_back"})
 """Keys of a sequence."""
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.unit.rules.conftest import NOON
 from tocsin.errors import ContentError
+from tocsin.rules.backtest import backtest
+from tocsin.rules.explain import explain
 from tocsin.rules.playground import Playground
 from tocsin.rules.ruleset import RuleSet
 
@@ -63,6 +65,39 @@ def test_what_came_before_the_first_may_be_older_than_the_window(load: Load) -> 
     assert tells(rules, (0, "a", "Running"), (1, "a", "Queued"), (90, "a", "Running"), (91, "a", "Queued")) == []
 
 
+@pytest.mark.parametrize(
+    ("more", "minutes", "told"),
+    [
+        ("", 7 * 24 * 60 + 45, 1), ("", 7 * 24 * 60 + 61, 0),
+        (", look_back: 30d", 20 * 24 * 60, 1), (", look_back: 30d", 31 * 24 * 60, 0),
+        (", look_back: 1h", 105, 1), (", look_back: 1h", 121, 0),
+    ],
+)  # fmt: skip
+def test_how_far_back_it_looks_is_the_rules_own(more: str, minutes: int, told: int, load: Load) -> None:
+    """Beyond `within`, a week where it does not say; a backtest looks as far."""
+    rules = load(f"rules:\n  - {{name: x, when: {{status: Queued, after: Running, within: 1h{more}}}, every: 10m}}\n")
+    at = NOON + timedelta(minutes=minutes)
+    with Playground(rules, NOON) as playground:
+        playground.arrive([{"EventId": "e", "RunId": "r", "Status": "Running", "TimeGenerated": NOON}])
+        steps = playground.advance(at)
+        playground.arrive([{"EventId": "f", "RunId": "r", "Status": "Queued", "TimeGenerated": at}])
+        steps += playground.advance(at + timedelta(hours=2))
+        assert told == sum(len(s.evaluation.outcome.intents) for s in steps)
+        until = at + timedelta(hours=3)
+        for few in (0, 10**6):  # at once, and one look after the other
+            found = backtest(
+                rules.rules["x"], playground.log, at - timedelta(hours=1), until, clock=playground.clock, few=few
+            )
+            assert (told, {}) == (found.told_count, found.apart)
+
+
+def test_how_far_back_it_looks_is_part_of_what_it_means(load: Load) -> None:
+    text = "rules:\n  - {{name: x, when: {{status: Queued, after: Running, within: 1h{}}}}}\n"
+    plain, week, month = (load(text.format(more)).rules["x"] for more in ("", ", look_back: 7d", ", look_back: 30d"))
+    assert plain.meaning == week.meaning != month.meaning
+    assert "30d more, for what came just before" == explain(month).window["looks_back"]
+
+
 def test_where_is_about_the_events_that_count(load: Load) -> None:
     text = "rules:\n  - {name: x, when: {status: Failed, times: 2, within: 1h, where: \"ExperimentName == 'churn'\"}}\n"
     events = [(0, "a", "Failed"), (10, "a", "Failed")]
@@ -103,6 +138,9 @@ def test_what_came_just_before_does_not_depend_on_the_order_of_arrival(load: Loa
         ("{after: Running, times: 3}", "does not say which status"),
         ("{status: Queued, after: Running, times: 3, within: 0s}", "must be longer than nothing"),
         ("{status: Queued, after: Running, times: 3, by: [Run]}", "'Run' is no column of an event"),
+        ("{status: Queued, after: Running, look_back: 0s}", "must be longer than nothing"),
+        ("{status: Queued, times: 3, look_back: 9d}", "is how far back after is looked for, and there is none"),
+        ("{status: Queued, look_back: 9d}", "after and times"),
         ("{status: Queued, after: Running, silent_for: 5m}", "stands beside after and times"),
         ('{status: Queued, after: Running, where: "Nope == 1"}', "Nope"),
     ],
