@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from tocsin.errors import QueryError
-from tocsin.kql.describe import describer
-from tocsin.kql.schema import Schema, did_you_mean
+from tocsin.kql.describe import describer, quoted
+from tocsin.kql.schema import KQL_TYPES, Schema, did_you_mean
 from tocsin.kql.sqlfunctions import FUNCTIONS, JOINING, LONGER, TABLE_FUNCTIONS
 from tocsin.kql.tokens import MAX_LENGTH, place
 from tocsin.kql.translate import Translation
@@ -55,25 +55,61 @@ _CLOCKS = frozenset(
 _SESSION = frozenset(("user", "current_user", "session_user", "current_role", "current_catalog", "current_schema"))
 
 
-def check_sql(sql: str, schema: Mapping[str, Mapping[str, str]]) -> Translation:
+def check_sql(sql: str, schema: Mapping[str, Mapping[str, str]], row: Mapping[str, str] | None = None) -> Translation:
     """A ``sql:`` query, found harmless: one SELECT over tables of ``schema`` with functions of the allow-list.
 
-    It may bind ``$kqlnow`` (TIMESTAMP, UTC), the time of the evaluation. Raises ``QueryError`` where it is refused or
-    does not bind.
+    It may bind ``$kqlnow`` (TIMESTAMP, UTC), the time of the evaluation. ``row`` (column -> KQL type) are further names that it
+    may use: they stand for one row's values, and are columns of its result; see ``beside``. Raises ``QueryError`` where it is
+    refused or does not bind.
     """
-    return _checked_sql(sql, Schema.of(schema))
+    return _checked_sql(sql, Schema.of(schema), tuple((row or {}).items()))
+
+
+def bare_names(sql: str, schema: Mapping[str, Mapping[str, str]]) -> frozenset[str]:
+    """Names of columns in a query that no table's name stands before, folded. Raises as ``check_sql``, but binds nothing."""
+    return frozenset(checked(sql, Schema.of(schema)).bare)
+
+
+def beside(sql: str, rows: str, what: str = "*") -> str:
+    """A query for each of ``rows`` (a SELECT), whose columns are names in it; ``what`` of their columns and its own."""
+    return f"SELECT {what} FROM ({rows}) AS tocsin_row, LATERAL (\n{sql}\n) AS tocsin_found"
 
 
 @lru_cache(maxsize=512)
-def _checked_sql(sql: str, schema: Schema) -> Translation:
+def _checked_sql(sql: str, schema: Schema, row: tuple[tuple[str, str], ...]) -> Translation:
     check = checked(sql, schema)
     uses_now = NOW in check.parameters
     others = sorted(check.parameters - {NOW})
     if others:
         raise QueryError(f"${others[0]} is no parameter", hint=f"${NOW} is the time of the evaluation")
     parameters: dict[str, object] = {NOW: datetime(2000, 1, 1)} if uses_now else {}
-    columns = describer(schema).columns(sql, parameters)
+    columns = _beside_row(sql, check, row, parameters) if row else describer(schema).columns(sql, parameters)
     return Translation(sql=sql, uses_now=uses_now, tables=frozenset(check.tables), columns=columns)
+
+
+def _beside_row(
+    sql: str, check: Check, row: tuple[tuple[str, str], ...], parameters: Mapping[str, object]
+) -> dict[str, str]:
+    """The columns of a query with a row's names in it: its own, then the row's."""
+    for name, _ in row:
+        for table in sorted(check.tables):
+            for column in check.schema[table]:
+                if column.casefold() == name.casefold():
+                    raise QueryError(f"'{name}' is also the column {column} of {table}", hint="call one otherwise")
+    listed = ", ".join(f"NULL::{KQL_TYPES[kind]} AS {quoted(name)}" for name, kind in row)
+    try:
+        found = describer(check.schema).columns(beside(sql, f"SELECT {listed}", "tocsin_found.*"), parameters)
+    except QueryError as fault:
+        if "orrelated" not in fault.message:
+            raise
+        hint = "the table's columns cannot stand there: join the table, as in FROM … JOIN … ON …"
+        raise QueryError(fault.message, hint=hint) from fault
+    for name, _ in row:
+        if name.casefold() in map(str.casefold, found):
+            raise QueryError(
+                f"the query gives a value to '{name}', which is a column of the table", hint="call one otherwise"
+            )
+    return {**found, **dict(row)}
 
 
 def checked(sql: str, schema: Schema, *, generated: bool = False) -> Check:
@@ -105,6 +141,7 @@ class Check:
     generated: bool
     tables: set[str] = field(default_factory=set)
     parameters: set[str] = field(default_factory=set)
+    bare: set[str] = field(default_factory=set)  # columns that no table's name stands before, folded
     visited: int = 0
     times: int = 1
     sources: set[int] = field(default_factory=set)  # calls that stand in FROM, by id
@@ -180,6 +217,7 @@ class Check:
         if kind not in _CLASSES:
             raise self._refused(f"{str(kind).lower()} is refused", node)
         if kind == "COLUMN_REF" and len(node["column_names"]) == 1 and not self.generated:
+            self.bare.add(str(node["column_names"][0]).casefold())
             bare = str(node["column_names"][0]).lower()  # DuckDB reads some bare names as functions
             if bare in _CLOCKS:
                 raise self._clock(bare, node)

@@ -30,6 +30,7 @@ __all__ = [
     "AML",
     "EVENTS",
     "LOGS",
+    "Row",
     "WindowPlan",
     "WindowQuery",
     "condition_fault",
@@ -40,7 +41,15 @@ __all__ = [
     "with_values",
 ]
 
-_DUCKDB = {"string": "VARCHAR", "long": "BIGINT", "real": "DOUBLE"}
+_DUCKDB = {"string": "VARCHAR", "long": "BIGINT", "real": "DOUBLE", "bool": "BOOLEAN", "datetime": "TIMESTAMP"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A row of a table that a query in SQL is about: its columns are names in it, and columns of what it finds."""
+
+    columns: Mapping[str, str]  # name -> KQL type
+    values: tuple[object, ...]  # times as ISO 8601
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +67,8 @@ class WindowQuery:
     schema: Schema = field(repr=False)
     built: Built = field(repr=False, compare=False)
     raw_sql: bool = False
-    constants: tuple[object, ...] = field(default=(), repr=False)  # what stands at these places
+    constants: tuple[object, ...] = field(default=(), repr=False)  # what stands at these places, or in the row
+    kinds: tuple[str, ...] = ()  # of SQL's constants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +161,18 @@ def window_query(
 
 
 def sql_query(
-    sql: str, schema: Mapping[str, Mapping[str, str]], *, by: Sequence[str] = (), made: Mapping[str, str] | None = None
+    sql: str,
+    schema: Mapping[str, Mapping[str, str]],
+    *,
+    by: Sequence[str] = (),
+    made: Mapping[str, str] | None = None,
+    row: Row | None = None,
 ) -> WindowQuery:
-    """The same for ``sql:``. Every row of it fires."""
+    """The same for ``sql:``. Every row of it fires. Queries that differ in the values of ``row`` alone share a plan."""
     known = Schema.of(schema)
     names = tuple(made or {})
     extends = ", ".join(f"{name} = ({condition}\n)" for name, condition in (made or {}).items())
-    text = json.dumps([sql, extends])
+    text = json.dumps([sql, extends, dict(row.columns) if row else {}])
     built = build_sql(text, names, tuple(by), known)
     return WindowQuery(
         shape=_hash((text,), names, tuple(by), known.fingerprint),
@@ -171,6 +186,8 @@ def sql_query(
         schema=known,
         built=built,
         raw_sql=True,
+        constants=row.values if row else (),
+        kinds=tuple(row.columns.values()) if row else (),
     )
 
 
@@ -193,7 +210,11 @@ def window_plan(queries: Sequence[WindowQuery]) -> WindowPlan:
     if first.raw_sql or len(queries) == 1:
         alone = "" if first.raw_sql else shapes.as_literals(first.built.alone, first.constants)
         return WindowPlan(
-            built=first.built, alone=alone, made=first.wants.made, kinds=(), constants=((),) * len(queries)
+            built=first.built,
+            alone=alone,
+            made=first.wants.made,
+            kinds=first.kinds,
+            constants=tuple(q.constants if first.raw_sql else () for q in queries),
         )
     tokens = tokenize(first.text)
     values = [q.constants for q in queries]

@@ -17,7 +17,7 @@ from tocsin.kql.prefilter import Predicate, conjuncts, simple
 from tocsin.kql.rowtree import aml_columns
 from tocsin.kql.schema import HIDDEN, KQL_TYPES, Schema
 from tocsin.kql.scope import Pass
-from tocsin.kql.sqlcheck import check_sql
+from tocsin.kql.sqlcheck import beside, check_sql
 from tocsin.kql.translate import read, translate
 from tocsin.kql.trees import walk
 from tocsin.kql.types import Types
@@ -273,22 +273,25 @@ class _Build(Tree):
 
 @lru_cache(maxsize=512)
 def build_sql(text: str, made: tuple[str, ...], by: tuple[str, ...], schema: Schema) -> Built:
-    """The same for SQL and what extends its output, as a JSON list of both."""
-    sql, extends = json.loads(text)
-    checked = check_sql(sql, schema)
+    """The same for SQL, what extends its output, and the columns of the row that it is about, as a JSON list of the three."""
+    sql, extends, row = json.loads(text)
+    checked = check_sql(sql, schema, row)
     result = f"{HIDDEN}result"
-    body, uses_now = f"SELECT * FROM ({sql})", checked.uses_now
+    named = "".join(f", c{number} AS {quoted(name)}" for number, name in enumerate(row))
+    found = beside(sql, f'SELECT rule_no AS {quoted(RULE)}{named} FROM "constants"') if row else sql
+    body, uses_now = f"SELECT * FROM {quoted(result)}", checked.uses_now
     if extends:
         name = "tocsin_result"
-        over = translate(f"{name} | extend {extends}", {**schema, name: dict(checked.columns)})
+        visible = {**checked.columns, **({RULE: "long"} if row else {})}
+        over = translate(f"{name} | extend {extends}", {**schema, name: visible})
         body = over.sql.replace(quoted(name), quoted(result))
         uses_now = uses_now or over.uses_now
+    of_rule = body if row else f'SELECT b.*, k.rule_no AS {quoted(RULE)} FROM ({body}) AS b CROSS JOIN "constants" AS k'
     whole = (
         f"{output(list(checked.columns), made, (), by, dict(checked.columns))}"
-        f" FROM (WITH {quoted(result)} AS ({sql})"
-        f' SELECT b.*, k.rule_no AS {quoted(RULE)} FROM ({body}) AS b CROSS JOIN "constants" AS k)'
+        f" FROM (WITH {quoted(result)} AS ({found}) SELECT * FROM ({of_rule}))"
     )
-    described = _described(whole, (), uses_now, schema)
+    described = _described(whole, tuple(row.values()), uses_now, schema)
     return Built(
         sql=whole,
         alone="",

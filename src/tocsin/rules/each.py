@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from tocsin.config.document import Document, KeyPath
-from tocsin.errors import Problem
+from tocsin.errors import Problem, QueryError
+from tocsin.kql.sqlcheck import bare_names
 from tocsin.kql.tokens import Token, TokenKind, tokenize
+from tocsin.kql.windowplan import Row
 from tocsin.model.alert import fingerprint
 from tocsin.rules import absence, each_lengths
 from tocsin.rules.checks import DUMMY, MOST_ROWS, Faults, Schema, check_test_tables, check_tests, table_columns
@@ -53,7 +56,7 @@ def compile_each(
     before = len(problems)
     table = model.for_each.table
     columns = table_columns(table, schema, faults)
-    named = _named(model, columns, faults)
+    named = _named(model, columns, schema, faults)
     check_tests(model.tests, faults)
     if len(problems) > before:
         return None
@@ -62,7 +65,8 @@ def compile_each(
     def compiled(written: RuleModel, row: TableRow, name: str, found: list[Problem]) -> Rule | None:
         filled, carries = _filled(written, row, name, naming)
         if is_window(written):
-            return compile_window(filled, defaults, schema, document, base, found)
+            beside = _beside(columns, row) if written.sql else None
+            return compile_window(filled, defaults, schema, document, base, found, beside)
         if is_sequence(written):
             return compile_sequence(
                 filled, defaults, schema, document, base, found, carries=carries, naming=naming
@@ -115,7 +119,7 @@ def compile_each(
 def _as_written(model: RuleModel, when: When | None) -> str:
     """The query with the names of columns in it."""
     if when is None:
-        return model.query
+        return model.query or model.sql
     return sequence_query(when, by_of(model)) if is_sequence(model) else when_query(when)[0]
 
 
@@ -129,17 +133,17 @@ def _subject(model: RuleModel) -> str:
     return absence.subject(when, None) if absence.form_of(when) is not None else ""
 
 
-def _named(model: RuleModel, columns: Mapping[str, str], faults: Faults) -> tuple[str, ...]:
+def _beside(columns: Mapping[str, str], row: TableRow) -> Row:
+    """The row as SQL is given it: what is not there is '' or NULL."""
+    values = ("" if kind == "string" and row.get(name) is None else row.get(name) for name, kind in columns.items())
+    return Row(columns=dict(columns), values=tuple(v.isoformat(" ") if isinstance(v, datetime) else v for v in values))
+
+
+def _named(model: RuleModel, columns: Mapping[str, str], schema: Schema, faults: Faults) -> tuple[str, ...]:
     """Columns of the table that the rule's query names."""
     when = model.when
     if model.sql:
-        table = model.for_each.table if model.for_each else ""
-        faults.add(
-            ("for_each",),
-            "does not go with `sql:`",
-            f"join the table: FROM … JOIN {table} ON …, with its columns in by:",
-        )
-        return ()
+        return _named_in_sql(model, columns, schema, faults)
     path: KeyPath = ("query",) if when is None else ("when", "where")
     text = model.query if when is None else when.where
     tokens = tokenize(text)
@@ -157,6 +161,21 @@ def _named(model: RuleModel, columns: Mapping[str, str], faults: Faults) -> tupl
             f"name one: {', '.join(columns)}",
         )  # fmt: skip
     return tuple(name for name in columns if name in named)
+
+
+def _named_in_sql(model: RuleModel, columns: Mapping[str, str], schema: Schema, faults: Faults) -> tuple[str, ...]:
+    """The same of `sql:`, where a name is one in any case."""
+    try:
+        bare = bare_names(model.sql, schema)
+    except QueryError as e:
+        faults.add_query(("sql",), e)
+        return ()
+    named = tuple(name for name in columns if name.casefold() in bare)
+    if columns and not named:
+        table = model.for_each.table if model.for_each else ""
+        hint = f"name one: {', '.join(columns)}"
+        faults.add(("for_each", "table"), f"no column of '{table}' is named in `sql:`", hint)
+    return named
 
 
 def _is_name(tokens: Sequence[Token], i: int, columns: Collection[str]) -> bool:
@@ -183,6 +202,8 @@ def _filled(model: RuleModel, row: TableRow, name: str, naming: Sequence[str]) -
     changes: dict[str, object] = {"name": name, "was": "", "for_each": None, "tests": ()}
     if not is_sequence(model):  # it counts for its own, see ``compile_sequence``
         changes["by"] = (*naming, *(column for column in model.by if column not in naming))
+    if model.sql:
+        return model.model_copy(update=changes), ""
     if model.when is None:
         changes["query"] = _with_values(model.query.rstrip().removesuffix(";"), row) + carries
         return model.model_copy(update=changes), ""

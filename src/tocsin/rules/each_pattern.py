@@ -51,6 +51,8 @@ class Pattern:
         """The pattern of a rule compiled with ``probes``; None where a probe, or what is a template, is part of its shape."""
         if when is not None and rule.absence is None and each_lengths.templates_of(when):
             return None
+        if rule.window is not None and rule.window.query.raw_sql:
+            return Pattern(columns=columns, probes=probes) if probes.keys() == columns.keys() else None
         if rule.window is not None:
             text, constants = rule.window.query.text, rule.window.query.constants
         else:

@@ -12,7 +12,7 @@ from tocsin.config.durations import parse_duration
 from tocsin.errors import Problem, QueryError
 from tocsin.kql.sqlcheck import check_sql
 from tocsin.kql.translate import translate
-from tocsin.kql.windowplan import WindowQuery, condition_fault, sql_query, window_query
+from tocsin.kql.windowplan import Row, WindowQuery, condition_fault, sql_query, window_query
 from tocsin.metrics.exports import label_fault, name_fault
 from tocsin.model.alert import fingerprint
 from tocsin.model.statuses import Kind, Severity
@@ -55,9 +55,15 @@ def is_window(model: RuleModel) -> bool:
 
 
 def compile_window(
-    model: RuleModel, defaults: Defaults, schema: Schema, document: Document, base: KeyPath, problems: list[Problem]
+    model: RuleModel,
+    defaults: Defaults,
+    schema: Schema,
+    document: Document,
+    base: KeyPath,
+    problems: list[Problem],
+    row: Row | None = None,
 ) -> Rule | None:
-    """As ``compile.compile_rule``, for a window rule."""
+    """As ``compile.compile_rule``, for a window rule. ``row``: the one that its SQL is about."""
     faults = Faults(document=document, base=base, problems=problems)
     before = len(problems)
     said = Said(model, defaults)
@@ -86,19 +92,19 @@ def compile_window(
         *(t.names for t in labels.values())
     )
     if len(problems) == before:
-        query = _query(model, schema, made, carried.union(_OFTEN, *(text.names for text in texts)))
+        query = _query(model, schema, row, made, carried.union(_OFTEN, *(text.names for text in texts)))
     if query is None or not carried <= query.columns.keys() or (model.value and not _counts(query, model.value)):
-        columns = _columns(model, schema, faults)
+        columns = _columns(model, schema, row, faults)
         for name, condition in made.items():
             _check_condition(_path_of(name), condition, columns, faults)
         checked_templates(model, defaults, columns, faults)
         check_fields(columns, model.by, keep, labels, faults)
         _check_value(model, columns, faults)
         if len(problems) == before:
-            query = _query(model, schema, made, None, faults)
+            query = _query(model, schema, row, made, None, faults)
     else:
         check_fields(query.columns, model.by, keep, labels, faults)
-    known = query.columns if query is not None else _columns(model, schema, faults) if limited else None
+    known = query.columns if query is not None else _columns(model, schema, row, faults) if limited else None
     limit = limit_of(model, said, None if known is None else {*known, *labels}, faults)
     reference = reference_tables(schema, query.tables if query else ())
     if query is not None:
@@ -195,7 +201,7 @@ def _terms(model: RuleModel, said: Said, faults: Faults) -> Terms:
     )
 
 
-def _columns(model: RuleModel, schema: Schema, faults: Faults) -> Mapping[str, str] | None:
+def _columns(model: RuleModel, schema: Schema, row: Row | None, faults: Faults) -> Mapping[str, str] | None:
     """Columns that the query gives, None where it is wrong."""
     given = [key for key in ("query", "sql") if key in model.model_fields_set]
     if len(given) != 1:
@@ -203,7 +209,7 @@ def _columns(model: RuleModel, schema: Schema, faults: Faults) -> Mapping[str, s
         return None
     try:
         if model.sql:
-            return check_sql(model.sql, schema).columns
+            return check_sql(model.sql, schema, row.columns if row else None).columns
         return translate(model.query, schema).columns
     except QueryError as e:
         faults.add_query((given[0],), e)
@@ -288,6 +294,7 @@ def _check_export(model: RuleModel, faults: Faults) -> None:
 def _query(
     model: RuleModel,
     schema: Schema,
+    row: Row | None,
     made: Mapping[str, str],
     needs: Collection[str] | None,
     faults: Faults | None = None,
@@ -295,7 +302,7 @@ def _query(
     """The compiled query; None where it is wrong, which ``faults``, where given, are told."""
     try:
         if model.sql:
-            return sql_query(model.sql, schema, by=model.by, made=made)
+            return sql_query(model.sql, schema, by=model.by, made=made, row=row)
         if model.query:
             return window_query(model.query, schema, by=model.by, made=made, needs=needs)
     except QueryError as e:

@@ -1,6 +1,7 @@
 """`for_each` of row and window rules: one rule for each row of a table, all in one query."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -36,6 +37,22 @@ rules:
       | where Status == 'Failed' and ExperimentName == experiment
       | summarize failed = count() by ExperimentName
       | where failed >= longest
+    by: [ExperimentName]
+    value: failed
+    keep: [team]
+"""
+OFTEN_SQL = """
+rules:
+  - name: often
+    for_each: {table: limits}
+    over: 1h
+    every: 1m
+    sql: |
+      SELECT ExperimentName, count(*) AS failed
+      FROM RunStatusChanged
+      WHERE Status = 'Failed' AND ExperimentName = experiment
+      GROUP BY ExperimentName
+      HAVING count(*) >= longest -- the table's
     by: [ExperimentName]
     value: failed
     keep: [team]
@@ -95,6 +112,43 @@ def test_a_window_rule_for_each_row(using: Callable[..., Engine]) -> None:
     (told,) = e.told()
     assert ("often", {"experiment": "fraud", "ExperimentName": "fraud"}) == (told.rule, told.instance)
     assert ({"team": "risk"}, 2.0) == (told.keep, told.value)
+
+
+def test_sql_for_each_row(using: Callable[..., Engine]) -> None:
+    """The row's columns are names in SQL, too, and its values fields of what fires."""
+    e = using(OFTEN_SQL)
+    for n in range(3):
+        e.come({"RunId": f"c{n}", "ExperimentName": "churn"}, {"RunId": f"f{n}", "ExperimentName": "fraud"})
+    e.at("1m").tick()
+    (told,) = e.told()
+    assert ("often", {"experiment": "fraud", "ExperimentName": "fraud"}) == (told.rule, told.instance)
+    assert ({"team": "risk"}, 3.0) == (told.keep, told.value)
+    e.come(*({"RunId": f"d{n}", "ExperimentName": "churn"} for n in range(4)))
+    e.at("2m").tick()
+    assert ["churn", "fraud"] == sorted(str(i.instance["experiment"]) for i in e.told())
+
+
+def test_sql_of_many_rows_is_one_query(table: Loaded) -> None:
+    rows = [{"experiment": f"e{n}", "longest": n - 2, "team": "x"} for n in range(300)]
+    ((group,),) = table(OFTEN_SQL, rows).window_groups.values()
+    assert 300 == len(group.rules) == len(set(group.plan.constants))
+
+
+def test_values_in_sql_are_only_values(engine: Callable[..., Engine], table: Loaded) -> None:
+    """Whatever a table holds, of whatever kind, it changes no query; and conditions may name the row's columns."""
+    evil = "' OR true -- \\ \""
+    rows: list[dict[str, object]] = [
+        {"experiment": evil, "longest": -1, "team": "$x", "since": datetime(2026, 1, 1, 12, 30), "off": False},
+        {"experiment": "churn", "longest": 1, "team": "", "since": None, "off": True},
+        {"experiment": "fraud", "longest": None, "team": "", "since": None, "off": False},
+    ]
+    text = OFTEN_SQL.replace("= experiment\n", "= experiment AND NOT off AND coalesce(TimeGenerated > since, true)\n")
+    columns = {**COLUMNS, "since": "datetime", "off": "bool"}
+    e = engine("rules: []")
+    e.use(table(text + "    clear: \"failed < longest and team == '$x'\"\n", rows, columns))
+    e.come(*({"RunId": f"{name}1", "ExperimentName": name} for name in (evil, "churn", "fraud")))
+    e.at("1m").tick()
+    assert [(evil, "$x")] == [(i.instance["experiment"], i.keep["team"]) for i in e.told()]
 
 
 def test_a_row_that_goes_ends_quietly_and_one_that_comes_starts_then(
@@ -166,6 +220,7 @@ def test_what_is_filled_is_what_is_compiled(
     for text in (
         SLOW.replace("> longest * 1000", "> longest and Target =~ experiment and Progress < share"),
         OFTEN.replace(">= longest", ">= longest and failed > share"),
+        OFTEN_SQL.replace(">= longest", ">= longest AND count(*) > share"),
     ):
         found = [_meant(table, text, row, columns)]
         with monkeypatch.context() as patch:
@@ -197,7 +252,14 @@ def test_values_are_only_values(using: Callable[..., Engine]) -> None:
     [
         ("{name: a, for_each: {table: nope}, when: {status: Failed, where: 'x == 1'}}", "there is no table 'nope'"),
         ("{name: a, for_each: {table: limits}, when: {status: Failed}}", "no column of 'limits' is named in `where:`"),
-        ("{name: a, for_each: {table: limits}, over: 1h, sql: SELECT 1, by: []}", "does not go with `sql:`"),
+        ("{name: a, for_each: {table: limits}, over: 1h, sql: SELECT 1 AS x, by: [x]}",
+         "no column of 'limits' is named in `sql:`"),
+        ("{name: a, for_each: {table: limits}, over: 1h, sql: 'SELECT RunId, longest AS team FROM Runs', by: [RunId]}",
+         "gives a value to 'team', which is a column of the table"),
+        ("{name: a, for_each: {table: limits}, over: 1h, sql: SELECT l.team AS x FROM limits l WHERE longest > 3, by: [x]}",
+         "'experiment' is also the column experiment of limits"),
+        ("{name: a, for_each: {table: limits}, over: 1h, sql: SELECT RunId FROM Runs LIMIT longest, by: [RunId]}",
+         "Correlated columns not supported in LIMIT/OFFSET; the table's columns cannot stand there: join the table"),
         ("{name: a, for_each: {table: limits}, query: \"RunStatusChanged | extend longest = 4 | where longest > 3\"}",
          "gives a value to 'longest'"),
         ("{name: a, for_each: {table: limits}, when: {where: 'Target == experimnt and RunId == team'}}", "experimnt"),
