@@ -227,7 +227,8 @@ class Evaluator:
             return False
         released = [instant for instant in instants if isinstance(instant, Released)]
         began = self._clock.monotonic()
-        evaluation = evaluate(self._rules, instants, self._cursor, self._store, self._view, heard)
+        settled = self._deadlines.is_settled
+        evaluation = evaluate(self._rules, instants, self._cursor, self._store, self._view, heard, settled=settled)
         self._write(evaluation.outcome, evaluation)
         last = instants[-1]
         self._floor = max(self._floor, last.at if isinstance(last, Released) else last.ingested_at)
@@ -236,8 +237,7 @@ class Evaluator:
         if skipped := sum(r.skipped for r in released):
             self._metrics.inc("tocsin_evaluate_coalesced_ticks_total", skipped)
             log.warning("ticks_coalesced", ticks=skipped)
-        late = sum(r.at - r.timer.due > LATE for r in released)
-        if late:
+        if late := sum(r.at - r.timer.due > LATE for r in released):
             self._metrics.inc("tocsin_evaluate_late_timers_total", late)
         return True
 
@@ -299,6 +299,7 @@ class Evaluator:
         if not fresh:
             self._armed_for = self._rules
             return
+        self._deadlines.unsettle()
         at = max(self._clock.now(), self._floor)
         evaluation = arm_deadlines(
             self._rules, fresh, at, self._cursor, self._store, self._view, self._heard(), list(self._timers)
@@ -326,7 +327,7 @@ class Evaluator:
         if outcome.intents:
             self._told()
         if evaluation is not None:
-            self._deadlines.take(evaluation.deadlines)
+            self._deadlines.take(evaluation.deadlines, evaluation.settles)
             self._exporter.take(evaluation.measured)
             self._count(evaluation)
 

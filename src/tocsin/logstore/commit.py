@@ -24,7 +24,7 @@ from tocsin.logstore.reading import plain_text, read_cloud_event
 from tocsin.logstore.relations import MOVES, table_of
 from tocsin.logstore.runs import update_runs
 from tocsin.logstore.sequencer import Sequencer
-from tocsin.logstore.small import Small, read_small, take_held, write_small
+from tocsin.logstore.small import Small, find_runs, read_small, write_small
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.event import Commit, DeadLetter, DeadReason, Position, Receipt
 from tocsin.model.redact import WORDS, redact
@@ -143,22 +143,28 @@ def write(
 
 
 def _write_small(desk: Desk, small: Small, known: Known, sequencer: Sequencer) -> Outcome:
-    held = take_held(desk, known.runs, small)
-    at = sequencer.stamp()  # evaluation waits for what is stamped, so not before the runs have been looked up
     taken = known.seq + 1 if small.rows or small.kept else None
-    news = write_small(desk, small, held, at, taken)
+    found = find_runs(desk, known.runs, small, taken)
+    at = sequencer.stamp()  # evaluation waits for what is stamped, so not before the runs have been looked up
+    news = write_small(desk, small, found, at, taken)
     live = Counter((row["b"], row["Status"], row["Consumer"]) for row in small.rows)
     return Outcome(
         at=at,
         seq=taken,
         stored_beats=len(small.kept),
-        runs={run: touched.row["CommitSeq"] or 0 for run, touched in news.items()},
+        runs=_written_by(news, taken),
         news=news,
         live=[(*key, n) for key, n in live.items()],
         beats=Counter(b["b"] for b in small.beats),
         duplicates=small.duplicates,
         dead=small.dead,
     )
+
+
+def _written_by(news: Mapping[str, Touched], seq: int | None) -> dict[str, int]:
+    """The runs with the CommitSeq of their rows; what it is of one that was moved without a CommitSeq nobody has looked up."""
+    found = {run: each.row["CommitSeq"] or 0 if each.row is not None else seq for run, each in news.items()}
+    return {run: of for run, of in found.items() if of is not None}
 
 
 def _write_bulk(

@@ -82,10 +82,12 @@ class RunSpan:
 class Touched:
     """A run that some commits touched, as the last of them left it. Times are naive UTC, as the store has them."""
 
-    least: (
-        datetime | None
-    )  # of what is new: TimeGenerated of events, receipt of stored heartbeats; None: a heartbeat not stored
-    row: Mapping[str, Any]  # of Runs, dynamic columns as JSON text
+    # of what is new: TimeGenerated of events, receipt of stored heartbeats; None: a heartbeat not stored
+    least: datetime | None
+    # of Runs, dynamic columns as JSON text; None: heartbeats came last, for which nobody reads the rest
+    row: Mapping[str, Any] | None
+    seen: datetime | None = None  # receipt of the last heartbeat, where nothing but heartbeats came
+    progress: bool = False  # whether one of them said how far the run is
 
 
 class LogReader(ABC):

@@ -21,6 +21,9 @@ MOST_BYTES = 4 << 20
 _EACH = 2000
 """Bytes that a run takes besides its texts."""
 
+_BEATEN = 300
+"""Bytes of a run of which only heartbeats came."""
+
 Runs = Mapping[str, Touched]
 
 
@@ -63,14 +66,24 @@ class NewestRuns:
         for runs in commits:
             for run, touched in runs.items():
                 known = found.get(run)
-                least = _least(known.least, touched.least) if known is not None else touched.least
-                found[run] = Touched(least=least, row=touched.row)
+                found[run] = touched if known is None else _joined(known, touched)
         return found
+
+
+def _joined(before: Touched, after: Touched) -> Touched:
+    return Touched(
+        least=_least(before.least, after.least),
+        row=after.row,
+        seen=after.seen if before.seen is not None else None,  # receipts go on, as commits do
+        progress=after.progress or before.progress,
+    )
 
 
 def _least(a: Any, b: Any) -> Any:
     return b if a is None else a if b is None else min(a, b)
 
 
-def _size(row: Mapping[str, Any]) -> int:
+def _size(row: Mapping[str, Any] | None) -> int:
+    if row is None:
+        return _BEATEN
     return _EACH + sum(len(value) for value in row.values() if isinstance(value, str))

@@ -62,6 +62,9 @@ MOVES = pa.schema(
 )
 """Positions that move."""
 
+MOVED_RUNS = pa.schema([("RunId", pa.string()), ("seen", _TIME), ("progress", pa.float64()), ("said", _TIME)])
+"""Runs of which only heartbeats came: the last one's receipt, how far one last said they are, and the receipt of that."""
+
 RUN_NAMES = pa.schema([("RunId", pa.string())])
 
 RELATIONS: Mapping[str, pa.Schema] = {
@@ -70,6 +73,7 @@ RELATIONS: Mapping[str, pa.Schema] = {
     "new_beats": BEAT_ROWS,
     "new_runs": RUN_ROWS,
     "touched_runs": RUN_NAMES,
+    "moved_runs": MOVED_RUNS,
     "moves": MOVES,
 }
 """What lies on the desk, by name."""

@@ -21,7 +21,7 @@ from tocsin.logstore.cleaning import millis
 from tocsin.logstore.dedupe import ranges
 from tocsin.logstore.desk import Desk
 from tocsin.logstore.knownruns import NEVER, KnownRuns
-from tocsin.logstore.relations import RUN_NAMES, RUN_ROWS, table_of
+from tocsin.logstore.relations import MOVED_RUNS, RUN_NAMES, RUN_ROWS, table_of
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.statuses import TERMINAL
 
@@ -74,6 +74,21 @@ def take_runs(desk: Desk, known: KnownRuns, runs: list[str]) -> dict[str, Row]:
         return {}
     with desk.laid("touched_runs", table_of(({"RunId": run} for run in runs), RUN_NAMES)) as con:
         return {r["RunId"]: r for r in rows_of(con, sql("take_runs"), since=since)}
+
+
+def move_runs(desk: Desk, known: KnownRuns, beats: Mapping[str, Row], seq: int | None) -> frozenset[str]:
+    """Move LastSeen and Progress of the runs of which ``beats`` came, rows of MOVED_RUNS by RunId; their rows are not read, which is
+    most of the work. Returns those of which there are rows.
+    """
+    since = known.since(beats)
+    if since == NEVER:
+        return frozenset()
+    with desk.laid("moved_runs", table_of(beats.values(), MOVED_RUNS)) as con:
+        ((moved,),) = con.execute(sql("move_runs"), {"since": since, "seq": seq}).fetchall()
+        if moved == len(beats):
+            return frozenset(beats)
+        some = "SELECT RunId FROM tocsin.runs WHERE CommitSeq >= $since AND RunId IN (SELECT RunId FROM moved_runs)"
+        return frozenset(run for (run,) in con.execute(some, {"since": since}).fetchall())
 
 
 def tell_runs(

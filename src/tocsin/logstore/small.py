@@ -22,8 +22,8 @@ from tocsin.logstore.incoming import Group, Incoming
 from tocsin.logstore.interface import Touched
 from tocsin.logstore.knownruns import KnownRuns
 from tocsin.logstore.reading import read_cloud_event
-from tocsin.logstore.relations import BEAT_ROWS, EVENT_ROWS, RUN_ROWS, table_of
-from tocsin.logstore.runs import take_runs, tell_runs
+from tocsin.logstore.relations import BEAT_ROWS, EVENT_ROWS, MOVED_RUNS, RUN_ROWS, table_of
+from tocsin.logstore.runs import move_runs, take_runs, tell_runs
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.event import DeadLetter, MappedEvent, RawEvents
 from tocsin.model.strictjson import ReadError
@@ -129,32 +129,46 @@ def _thin(con: duckdb.DuckDBPyConnection, small: Small) -> None:
         before[slot] = progress if progress is not None else before.get(slot)
 
 
-def take_held(desk: Desk, known: KnownRuns, small: Small) -> Mapping[str, Mapping[str, Any]]:
-    """Take what Runs holds of the runs that the commit touches out of it."""
-    names = list({row["RunId"] for row in (*small.rows, *small.beats)})
-    return take_runs(desk, known, names) if names else {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What there was of the runs of a small commit."""
+
+    held: Mapping[str, Mapping[str, Any]]  # rows that were taken out of Runs: of those that events came of
+    moved: Mapping[
+        str, Row
+    ]  # rows of MOVED_RUNS: of those that only heartbeats came of, and that have been moved in their place
 
 
-def write_small(
-    desk: Desk, small: Small, held: Mapping[str, Mapping[str, Any]], at: datetime, seq: int | None
-) -> Mapping[str, Touched]:
-    """Write rows, heartbeats and Runs, of which ``held`` was taken out. ``seq`` None: all heartbeats were thinned out.
+def find_runs(desk: Desk, known: KnownRuns, small: Small, seq: int | None) -> Found:
+    """Look up the runs that the commit touches. ``seq`` None: all heartbeats were thinned out."""
+    names = {row["RunId"] for row in small.rows}
+    held = take_runs(desk, known, list(names)) if names else {}
+    beaten: dict[str, Row] = {}
+    for beat in small.beats:
+        if beat["RunId"] not in names:
+            last = beaten.setdefault(beat["RunId"], dict.fromkeys(MOVED_RUNS.names) | {"RunId": beat["RunId"]})
+            last["seen"] = beat["received"] if last["seen"] is None else max(last["seen"], beat["received"])
+            if beat["Progress"] is not None:
+                last["progress"], last["said"] = beat["Progress"], beat["received"]
+    known_ones = move_runs(desk, known, beaten, seq) if beaten else frozenset()
+    return Found(held=held, moved={run: last for run, last in beaten.items() if run in known_ones})
 
-    Returns what it did to runs.
-    """
+
+def write_small(desk: Desk, small: Small, found: Found, at: datetime, seq: int | None) -> Mapping[str, Touched]:
+    """Write rows, heartbeats and Runs, after ``find_runs``. Returns what it did to runs."""
     if not small.rows and not small.beats:
         return {}
     stamp = at.replace(tzinfo=None)
     events: dict[str, list[Mapping[str, Any]]] = {}
     for row in small.rows:
         events.setdefault(row["RunId"], []).append(row)
-    turned = {r["RunId"]: r for r in tell_runs(desk.con, held, events, ingested=stamp, seq=seq or 0)}
+    turned = {r["RunId"]: r for r in tell_runs(desk.con, found.held, events, ingested=stamp, seq=seq or 0)}
     for beat in small.beats:
-        run = beat["RunId"]
-        if run not in turned:
-            turned[run] = dict(held[run]) if run in held else _unknown(beat, stamp)
-        _take_beat(turned[run], beat, seq)
-    desk.insert("tocsin.runs", "new_runs", table_of(turned.values(), RUN_ROWS))
+        if beat["RunId"] not in found.moved:
+            run = turned.get(beat["RunId"]) or turned.setdefault(beat["RunId"], _unknown(beat, stamp))
+            _take_beat(run, beat, seq)
+    if turned:
+        desk.insert("tocsin.runs", "new_runs", table_of(turned.values(), RUN_ROWS))
     if small.rows:
         for row in small.rows:
             finish(row, turned[row["RunId"]]["StartTime"])
@@ -168,7 +182,10 @@ def write_small(
         (b["RunId"], b["received"]) for b in small.kept
     ]:
         least[run] = min(new, least.get(run, new))
-    return {run: Touched(least=least.get(run), row=row) for run, row in turned.items()}
+    return {run: Touched(least=least.get(run), row=row) for run, row in turned.items()} | {
+        run: Touched(least=least.get(run), row=None, seen=last["seen"], progress=last["progress"] is not None)
+        for run, last in found.moved.items()
+    }
 
 
 def _take_beat(run: dict[str, Any], beat: Mapping[str, Any], seq: int | None) -> None:

@@ -29,6 +29,7 @@ BUCKET_US = 1 << 26
 """Length of a bucket, µs: 67 s."""
 _SLACK = 1000
 """Stale entries that are always borne."""
+_SILENT, _ANY = 1, 2
 _SOON = 15
 """Entries of the heap that are shown as coming soon: the first four are always among so many."""
 _NONE = -1
@@ -40,7 +41,8 @@ class Deadline(NamedTuple):
     """A run's deadline under a rule. ``due_us`` None: it has none. ``consumers``: known to be waited for.
 
     With ``or_us``, neither is more than a bound: where a deadline is set, it moves to ``due_us`` if that is earlier; else it is set
-    to ``or_us``. What has come is reckoned anew before it is judged.
+    to ``or_us``. With ``not_before`` one that is set moves to ``due_us`` if that is later; none is set. What has come is reckoned
+    anew before it is judged.
     """
 
     rule: str
@@ -49,6 +51,19 @@ class Deadline(NamedTuple):
     consumers: frozenset[str] = frozenset()
     or_us: int | None = None
     by: str = ""  # a consumer that is waited for in any case; '': none is known
+    not_before: bool = False
+
+
+class Settled(NamedTuple):
+    """What heartbeats alone can do to the deadlines of a run: nothing but to move those that are set later, where it is settled.
+
+    So a heartbeat of a settled run need not be reckoned. A run is not, where a deadline that its rules wait for is not set:
+    because it was told, or is too old to be, or because it never said how far it is.
+    """
+
+    run: str
+    silent: bool  # heartbeats that do not say how far it is
+    any: bool  # heartbeats that do
 
 
 class _Rule:
@@ -76,6 +91,7 @@ class DeadlineTable:
         self._slots: dict[str, int] = {}
         self._runs: list[str | None] = []  # by slot
         self._by = array("H")  # by slot: the number of the consumer that is waited for in any case
+        self._settled = bytearray()  # by slot
         self._free: list[int] = []
         self._consumers: list[frozenset[str]] = [frozenset()]
         self._numbers: dict[str, int] = {"": 0}  # of consumers
@@ -117,8 +133,19 @@ class DeadlineTable:
         """The latest due time among those."""
         return max((timer.due for timer in self._ripe.values()), default=None)
 
-    def take(self, changes: Iterable[Deadline]) -> None:
-        """Bring ``changes`` into force, in their order."""
+    def is_settled(self, run: str, progress: bool) -> bool:
+        """Whether a heartbeat of ``run``, with or without ``progress``, need not be reckoned, see ``Settled``."""
+        slot = self._slots.get(run)
+        return slot is not None and self._settled[slot] >= (_ANY if progress else _SILENT)
+
+    def unsettle(self) -> None:
+        """Other rules are in force: what was settled under the old ones is not."""
+        for slot, settled in enumerate(self._settled):
+            if settled:
+                self._settle(slot, 0)
+
+    def take(self, changes: Iterable[Deadline], settles: Iterable[Settled] = ()) -> None:
+        """Bring ``changes`` into force, in their order, and then ``settles``."""
         for change in changes:
             slot = self._slots.get(change.run)
             number = self._named.get(change.rule)
@@ -126,12 +153,19 @@ class DeadlineTable:
             if change.due_us is None:
                 if slot is not None and number is not None and known != _NONE:
                     self._drop(number, slot, change)
+            elif change.not_before:
+                if known != _NONE and change.due_us > known:
+                    self._put(change, change.due_us)
             elif change.or_us is None:
                 self._put(change, change.due_us)
             elif known == _NONE:
                 self._put(change, change.or_us)
             elif change.due_us < known:
                 self._put(change, change.due_us)
+        for each in settles:
+            level = _ANY if each.any else _SILENT if each.silent else 0
+            if level or each.run in self._slots:
+                self._settle(self._slot(each.run), level)
         if self._entries > 2 * len(self) + _SLACK:
             self._heap, self._far, self._buckets, self._entries = [], {}, [], 0
             for number, rule in enumerate(self._rules):
@@ -227,12 +261,17 @@ class DeadlineTable:
     def _drop(self, number: int, slot: int, change: Deadline) -> None:
         self._rules[number].put(slot, _NONE)
         self._ripe.pop((change.rule, change.run), None)
-        self._release(slot)
+        self._settle(slot, 0)
+
+    def _settle(self, slot: int, level: int) -> None:
+        self._settled[slot] = level
+        if not level:
+            self._release(slot)
 
     def _release(self, slot: int) -> None:
-        """A run of which nothing is waited for any more gives its number back."""
+        """A run of which nothing is waited for any more, and nothing known, gives its number back."""
         run = self._runs[slot]
-        if run is not None and all(rule.get(slot) == _NONE for rule in self._rules):
+        if run is not None and not self._settled[slot] and all(rule.get(slot) == _NONE for rule in self._rules):
             del self._slots[run]
             self._runs[slot] = None
             self._by[slot] = 0
@@ -248,6 +287,7 @@ class DeadlineTable:
                 slot = len(self._runs)
                 self._runs.append(run)
                 self._by.append(0)
+                self._settled.append(0)
             self._slots[run] = slot
         return slot
 

@@ -23,9 +23,10 @@ from tocsin.alerts.conditions import Look
 from tocsin.logstore.interface import CommitInfo, LogReader, Touched
 from tocsin.model.alert import ConditionState, Phase, Why
 from tocsin.model.heard import Heard
+from tocsin.model.statuses import TERMINAL
 from tocsin.rules.absence import Form
 from tocsin.rules.absence_tell import Subject, see, wait_said
-from tocsin.rules.deadlines import Deadline
+from tocsin.rules.deadlines import Deadline, Settled
 from tocsin.rules.deadlines_due import Due, When, dues, is_stale, last_signs
 from tocsin.rules.deadlines_runs import Fact, RunsAt, active_at, as_left, count_active, runs_at, touched, touches, us_of
 from tocsin.rules.families import Family, first_of
@@ -66,10 +67,60 @@ def on_commits(
         for n in range(max(map(len, seqs.values()), default=0)):
             whens = {run: When(each[n], times[each[n]]) for run, each in seqs.items() if n < len(each)}
             reckon(families, whens, {}, reader, memory, heard, trouble)
-    runs, when = iter(news), When(last.seq, last.ingested_at)
-    while some := list(islice(runs, TOGETHER)):
-        reckon(families, dict.fromkeys(some, when), news, reader, memory, heard, trouble, left)
+    when = When(last.seq, last.ingested_at)
+    whole, beaten = set(news), set[str]()
+    if left is not None:
+        beaten = {run for run, each in left.items() if each.row is None}
+        whole -= beaten
+        beaten -= _put_off(families, {run: left[run] for run in beaten if left[run].seen is not None}, memory)
+    for those, known in ((whole, left), (beaten, None)):
+        runs = iter(sorted(those))
+        while some := list(islice(runs, TOGETHER)):
+            reckon(
+                families, dict.fromkeys(some, when), news, reader, memory, heard, trouble, known, whole=those is whole
+            )
     return trouble
+
+
+def _put_off(families: Sequence[Family], beaten: Mapping[str, Touched], memory: Memory) -> set[str]:
+    """Of ``beaten``, of which only heartbeats came, those that need not be reckoned: their deadlines of silence move, and nothing
+    else. To read their rows would be most of the work that a heartbeat makes.
+    """
+    calm = {run for run, each in beaten.items() if memory.settled(run, each.progress)}
+    if calm:
+        calm -= {run for family in families for _, run in family.firing(memory, calm)}
+    for family in families:
+        silence = family.silence
+        for run in calm if silence is not None else ():
+            seen = us_of(beaten[run].seen)
+            if silence is not None and seen is not None:
+                memory.put_deadline(Deadline(family.name, run, seen + silence // _US, not_before=True))
+    return calm
+
+
+def _settle(
+    families: Sequence[Family],
+    facts: Mapping[str, Fact],
+    hits: Sequence[tuple[Rule, str]],
+    lazy: Mapping[Pair, Deadline],
+    set_: Collection[Pair],
+    memory: Memory,
+) -> None:
+    """Say of runs that were reckoned what heartbeats can do. ``hits`` are the rules that wait for them, ``lazy`` and ``set_`` those of
+    them whose deadlines are set, to a bound or as they come.
+    """
+    heed = any(family.heeds for family in families)
+    silent = {run: not heed and fact.status not in TERMINAL for run, fact in facts.items()}
+    said = dict(silent)
+    for rule, run in hits:
+        pair = (rule.name, run)
+        if pair in lazy:
+            said[run] &= lazy[pair].due_us is not None
+        elif pair not in set_ or (rule.absence is not None and rule.absence.form is Form.LONGER):
+            # what is usual may have come down, so that such a deadline comes sooner
+            silent[run] = said[run] = False
+    for run in facts:
+        memory.settle(Settled(run, silent=silent[run], any=said[run]))
 
 
 def reckon(
@@ -81,13 +132,19 @@ def reckon(
     heard: Heard,
     trouble: Trouble,
     left: Mapping[str, Touched] | None = None,
+    *,
+    whole: bool = True,
 ) -> None:
     """Deadlines of the runs in ``whens``, each as of its own instant. ``news`` has the least time of what is new of them,
-    ``left`` how they are as of those instants, where that is known.
+    ``left`` how they are as of those instants, where that is known; else their rows are read, ``whole`` where these will be asked for.
     """
-    runs = runs_at(reader, {run: when.seq for run, when in whens.items()}) if left is None else as_left(left, whens)
+    if left is None:
+        runs = runs_at(reader, {run: when.seq for run, when in whens.items()}, whole=whole)
+    else:
+        runs = as_left(left, whens)
     facts = runs.facts(reader)
-    hits = [hit for hit in hits_of(families, runs, facts, reader, trouble) if memory.follows(hit[0].name)]
+    all_hits = hits_of(families, runs, facts, reader, trouble)
+    hits = [hit for hit in all_hits if memory.follows(hit[0].name)]
     fires = {pair: state for family in families for pair, state in family.firing(memory, whens.keys()).items()}
     lazy = {
         (rule.name, run): bounds
@@ -111,6 +168,8 @@ def reckon(
             first = first_of(family.name, run, waits.get((family.name, run), ()), failed=family.name in failed)
             if first is not None:
                 memory.put_deadline(first)
+    ready = {pair for pair in found if pair not in fires} if not failed else frozenset()
+    _settle(families, facts, all_hits, lazy if not failed else {}, ready, memory)
     rules = {rule.name: rule for family in families for rule in family.rules} if over else {}
     _end([(rules[name], run, state) for (name, run), state in over.items()], whens, runs, reader, memory)
 

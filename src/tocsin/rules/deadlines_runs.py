@@ -148,7 +148,7 @@ def touched(reader: LogReader, after: int, hi: int) -> dict[str, int | None]:
 
 def as_left(news: Mapping[str, Touched], runs: Collection[str]) -> RunsAt:
     """``runs`` as the commits left them that brought ``news``; nothing is read."""
-    return _given({run: news[run].row for run in runs})
+    return _given({run: row for run in runs if (row := news[run].row) is not None})
 
 
 def _given(rows: Mapping[str, Mapping[str, Any]]) -> RunsAt:
@@ -199,19 +199,21 @@ def touches(reader: LogReader, runs: Collection[str], after: int, hi: int) -> di
     return found
 
 
-def runs_at(reader: LogReader, as_of: AsOf) -> RunsAt:
-    """The runs as of their commits; those of which nothing was known by then are left out."""
+def runs_at(reader: LogReader, as_of: AsOf, *, whole: bool = True) -> RunsAt:
+    """The runs as of their commits; those of which nothing was known by then are left out. Of a few, ``whole`` rows are read at
+    once, where they will be asked for.
+    """
     params: dict[str, object] = {"some_runs": listed(sorted(as_of)), "some_since": reader.since(as_of)}
     sql = (
         f"SELECT {_NAMES} FROM Runs"
         " WHERE CommitSeq >= $some_since AND RunId IN (SELECT unnest(($some_runs::JSON)::VARCHAR[]))"
     )
-    if len(as_of) <= FEW:
-        whole = {row["RunId"]: row for row in reader.select(sql, params).to_pylist()}
-        moved = {run: _fact(row) for run, row in whole.items() if row["CommitSeq"] > as_of[run]}
+    if whole and len(as_of) <= FEW:
+        rows = {row["RunId"]: row for row in reader.select(sql, params).to_pylist()}
+        moved = {run: _fact(row) for run, row in rows.items() if row["CommitSeq"] > as_of[run]}
         folded = _fold(reader, {run: as_of[run] for run in moved}, moved) if moved else []
         return _given(
-            {run: row for run, row in whole.items() if run not in moved} | {row["RunId"]: row for row in folded}
+            {run: row for run, row in rows.items() if run not in moved} | {row["RunId"]: row for row in folded}
         )
     known, later = dict[str, Fact](), dict[str, Fact]()
     for fact, seq in _facts(reader, sql, params):

@@ -11,7 +11,7 @@ same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -25,7 +25,7 @@ from tocsin.model.intent import IntentKind
 from tocsin.model.statuses import Kind
 from tocsin.rules import absence_judge, deadlines_judge, deadlines_reckon, recovery_timers, windows_instants
 from tocsin.rules.collapsing import forget
-from tocsin.rules.deadlines import Deadline
+from tocsin.rules.deadlines import Deadline, Settled
 from tocsin.rules.families import Family
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.memory import Measured, Memory, RuleFailure, StateView
@@ -51,6 +51,8 @@ class Evaluation:
     failures: tuple[RuleFailure, ...] = ()
     measured: tuple[Measured, ...] = ()  # values of rules that export them, in order
     deadlines: tuple[Deadline, ...] = ()  # of runs, for a ``DeadlineTable``, once the outcome is written
+
+    settles: tuple[Settled, ...] = ()  # runs, for the same
 
     @property
     def told(self) -> Mapping[tuple[str, str], int]:
@@ -81,15 +83,17 @@ def evaluate(
     heard: Heard,
     ahead: Foreseen | None = None,
     shown: Collection[str] | None = None,
+    settled: Callable[[str, bool], bool] | None = None,
 ) -> Evaluation:
     """Evaluate ``rules`` at ``instants``, given in the order of SEMANTICS.md (by T; at equal T the commit first).
 
     ``after`` is the CommitSeq up to which the row rules have been evaluated (``State.row_cursor``); the commits among
     ``instants`` are all those that follow it. Every rule must be known to the state (``lifecycle.reconcile``); unknown ones
     are left out. ``ahead`` may know what a window rule sees at some of them: then that is not read again. With ``shown`` intents of
-    row rules carry only these columns of their event, and what their alerts are made of: nobody is mailed them. Raises StoreLost and StoreError of the reader; a rule whose own query fails only lags, and is in ``failures``.
+    row rules carry only these columns of their event, and what their alerts are made of: nobody is mailed them. Of runs that are ``settled`` (``DeadlineTable.is_settled``) heartbeats are not reckoned. Raises StoreLost and
+    StoreError of the reader; a rule whose own query fails only lags, and is in ``failures``.
     """
-    memory = Memory(state, shown)
+    memory = Memory(state, shown, settled)
     index = rules.index
     cursor, timer_t = after, None
     for kind, group in groupby(instants, key=_kind):
@@ -108,6 +112,7 @@ def evaluate(
         failures=tuple(memory.failures),
         measured=tuple(memory.measured),
         deadlines=tuple(memory.deadlines),
+        settles=tuple(memory.settles.values()),
     )
 
 

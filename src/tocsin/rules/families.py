@@ -6,12 +6,15 @@ does what is asked. Only rules that a run can be about are looked at, found by t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import ConditionState, Phase, instance_key
+from tocsin.rules.absence import Form
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_runs import RunsAt
 from tocsin.rules.index import RuleIndex
@@ -21,6 +24,8 @@ from tocsin.rules.rule import Rule, told_as
 FEW = 50
 """So many rules are asked of all runs; of more, those are found first that a run can be about."""
 _FIRES = (Phase.FIRING, Phase.RECOVERING)
+_MOVED = re.compile(r"Progress|IngestedAt|CommitSeq|\b(now|ago|search|pack_all|column_ifexists)\b|\*", re.IGNORECASE)
+"""What a query may say that comes out otherwise after a heartbeat."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +44,17 @@ class Family:
     def index(self) -> RuleIndex:
         """Which of its rules a run can be about."""
         return RuleIndex(self.rules)
+
+    @cached_property
+    def heeds(self) -> bool:
+        """Whether a heartbeat may change which runs it is about: perhaps said too often, never too rarely."""
+        return any(r.absence is None or (not r.absence.anyone and _MOVED.search(r.query)) for r in self.rules)
+
+    @cached_property
+    def silence(self) -> timedelta | None:
+        """The shortest silence that its rules wait for; None where that is not what they wait for."""
+        waits = [rule.absence.length for rule in self.rules if rule.absence and rule.absence.form is Form.SILENT]
+        return min(waits, default=None)
 
     def about(self, runs: RunsAt, reader: LogReader) -> Sequence[Rule]:
         """Its rules that some of ``runs`` may be about: perhaps too many, never too few."""

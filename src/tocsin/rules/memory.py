@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -10,7 +10,7 @@ from typing import Protocol
 from tocsin.model.alert import ConditionState, Occurrence, Transition
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, RuleInfo
-from tocsin.rules.deadlines import Deadline
+from tocsin.rules.deadlines import Deadline, Settled
 from tocsin.state.interface import CatchUp, Outcome, RuleRecord
 
 Pair = tuple[str, str]
@@ -62,11 +62,15 @@ class Measured:
 class Memory:
     """Reads through to the state; keeps what is decided until ``outcome``. One evaluation, one thread.
 
-    ``shown`` are the columns of its event that an intent shows besides what its alert is made of; None: all of them.
+    ``shown`` are the columns of its event that an intent shows besides what its alert is made of; None: all of them. ``settled`` says
+    of which runs a heartbeat, with progress or without, need not be reckoned (``DeadlineTable.is_settled``).
     """
 
-    def __init__(self, state: StateView, shown: Collection[str] | None = None) -> None:
+    def __init__(
+        self, state: StateView, shown: Collection[str] | None = None, settled: Callable[[str, bool], bool] | None = None
+    ) -> None:
         self._state = state
+        self._settled = settled or (lambda run, progress: False)
         self.shown = shown
         self._known = state.rules()
         self._records: dict[str, RuleRecord] = {}  # those that changed
@@ -79,6 +83,8 @@ class Memory:
         self.intents: list[Intent] = []
         self.failures: list[RuleFailure] = []
         self.deadlines: list[Deadline] = []
+        self.settles: dict[str, Settled] = {}  # by run; they come into force after the deadlines
+        self._moved: set[str] = set()  # runs whose deadlines changed
         self.measured: list[Measured] = []
         self._infos: dict[str, RuleInfo] = {}
 
@@ -128,6 +134,10 @@ class Memory:
         """Whether instances of a rule may be remembered."""
         return rule in self._conditions or bool(self._state.conditions(rule))
 
+    def settled(self, run: str, progress: bool) -> bool:
+        """Whether a heartbeat of ``run`` need not be reckoned; what this evaluation changed is."""
+        return run not in self._moved and self._settled(run, progress)
+
     def condition(self, rule: str, key: str) -> ConditionState | None:
         """One instance remembered of a rule, by its key."""
         changed = self._conditions.get(rule, {})
@@ -167,6 +177,14 @@ class Memory:
     def put_deadline(self, deadline: Deadline) -> None:
         """Set a run's deadline, or drop it; kept in memory only, since it follows from the log."""
         self.deadlines.append(deadline)
+        self._moved.add(deadline.run)
+        if deadline.due_us is None:
+            self.settles.pop(deadline.run, None)
+
+    def settle(self, settled: Settled) -> None:
+        """What heartbeats of a run can do from now on."""
+        self.settles[settled.run] = settled
+        self._moved.add(settled.run)
 
     def put_catch_up(self, catch_up: CatchUp) -> None:
         """Begin a catch-up, or count on."""

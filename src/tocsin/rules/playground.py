@@ -140,9 +140,12 @@ class Playground:
 
     def _evaluate_new(self) -> Evaluation:
         commits = self.log.commits(self._cursor)
-        evaluation = evaluate(self.rules, commits, self._cursor, self._reader, self._view, self._heard())
+        settled = self._deadlines.is_settled
+        evaluation = evaluate(
+            self.rules, commits, self._cursor, self._reader, self._view, self._heard(), settled=settled
+        )
         self._commit(evaluation.outcome)
-        self._deadlines.take(evaluation.deadlines)
+        self._deadlines.take(evaluation.deadlines, evaluation.settles)
         return evaluation
 
     def _next_due(self) -> datetime | None:
@@ -160,7 +163,7 @@ class Playground:
             released = [replace(each, at=max(each.at, head.ingested_at)) for each in released]
         evaluation = evaluate(self.rules, released, self._cursor, self._reader, self._view, self._heard())
         self._commit(evaluation.outcome)
-        self._deadlines.take(evaluation.deadlines)
+        self._deadlines.take(evaluation.deadlines, evaluation.settles)
         return Step(at=now, timers=tuple(r.timer for r in released), evaluation=evaluation)
 
     def _commit(self, outcome: Outcome) -> None:

@@ -163,7 +163,8 @@ class Engine:
     def evaluate(self, at_once: int = 1000) -> None:
         """Evaluate the commits that wait, so many at once."""
         while commits := self.log.commits(after := self.state.row_cursor(), at_once):
-            self._done(evaluate(self.rules, commits, after, self.log, self.state, self.heard()))
+            settled = self.deadlines.is_settled
+            self._done(evaluate(self.rules, commits, after, self.log, self.state, self.heard(), settled=settled))
 
     def tick(self) -> None:
         """Evaluate what waits and then the timers that are due now."""
@@ -179,7 +180,7 @@ class Engine:
     def _done(self, evaluation: Evaluation) -> None:
         self.evaluations.append(evaluation)
         self.state.commit(evaluation.outcome, self.clock.now())
-        self.deadlines.take(evaluation.deadlines)
+        self.deadlines.take(evaluation.deadlines, evaluation.settles)
 
     def come(self, *events: Mapping[str, object]) -> int:
         """Store, evaluate, and say how much has been told in all."""
