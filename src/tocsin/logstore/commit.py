@@ -193,10 +193,12 @@ def _write_bulk(
     taken = seq if rows or stored_beats else None
     touched = _rows(desk, known.runs, rows, at, seq, counts) if rows else []
     if counts.beats:
-        con.execute(sql("beats_move_runs"), {"seq": taken})
-        con.execute(sql("beats_make_runs"), {"ingested": at, "seq": seq})
+        beaten = [run for (run,) in con.execute(f"SELECT DISTINCT RunId FROM events WHERE {_IS_BEAT}").fetchall()]
+        since = known.runs.since({*beaten} - {*touched})  # those of ``touched`` have been written by this commit
+        con.execute(sql("beats_move_runs"), {"since": min(since, seq), "seq": taken})
+        con.execute(sql("beats_make_runs"), {"since": min(since, seq), "ingested": at, "seq": seq})
         if taken is not None:
-            touched += [run for (run,) in con.execute(f"SELECT DISTINCT RunId FROM events WHERE {_IS_BEAT}").fetchall()]
+            touched += beaten
     return Outcome(
         at=at,
         seq=taken,

@@ -1,5 +1,5 @@
 -- beats_make_runs.sql: a heartbeat of an unknown run makes a row of it
--- in: events, $ingested TIMESTAMP, $seq BIGINT; out: new rows of tocsin.runs
+-- in: events, $since BIGINT (none of their runs has a smaller CommitSeq), $ingested TIMESTAMP, $seq BIGINT; out: new rows of tocsin.runs
 INSERT INTO tocsin.runs BY NAME
 SELECT RunId,
     '' AS ParentRunId, RunId AS RootRunId, RunId AS JobKey, false AS WillRetry, '' AS OriginalStatus, '' AS Reason,
@@ -11,6 +11,6 @@ SELECT RunId,
     $seq AS CommitSeq,
     arg_max(Progress, n) FILTER (WHERE Progress IS NOT NULL) AS BeatProgress,
     max(received) FILTER (WHERE Progress IS NOT NULL) AS BeatAt
-FROM events ANTI JOIN tocsin.runs USING (RunId)
+FROM events ANTI JOIN (SELECT RunId FROM tocsin.runs WHERE CommitSeq >= $since) AS r USING (RunId)
 WHERE ok AND fault = '' AND NOT is_status
 GROUP BY RunId

@@ -1,5 +1,5 @@
 -- beats_move_runs.sql: heartbeats move LastSeen and Progress of known runs
--- in: events, $seq BIGINT or null; out: rows of tocsin.runs changed
+-- in: events, $since BIGINT (none of their runs has a smaller CommitSeq), $seq BIGINT or null; out: rows of tocsin.runs changed
 UPDATE tocsin.runs AS r SET
     LastSeen = greatest(r.LastSeen, b.received),
     BeatProgress = coalesce(b.Progress, r.BeatProgress),
@@ -13,4 +13,4 @@ FROM (
     WHERE ok AND fault = '' AND NOT is_status
     GROUP BY RunId
 ) AS b
-WHERE r.RunId = b.RunId
+WHERE r.CommitSeq >= $since AND r.RunId = b.RunId
