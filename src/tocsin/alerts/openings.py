@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tocsin.clock import EPOCH
-from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Why
+from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Why, instance_key
 from tocsin.model.statuses import Severity
 
 FORGOTTEN = timedelta(days=30)
@@ -105,6 +105,11 @@ class Opened:
                 **({"sweep": list(self.sweep)} if self.sweep is not None else {}),
             },
         )
+
+    @property
+    def key(self) -> str:
+        """Under which it is kept: that of ``state``."""
+        return instance_key({**self.instance, OCCURRENCE: self.occurrence})
 
     @property
     def told(self) -> bool:

@@ -235,7 +235,9 @@ def _asked(ledger: Ledger, rule: Rule, done: Mapping[str, str]) -> set[str]:
 
 
 def _steps(log: LogReader, since: datetime, until: datetime, step_rows: int) -> tuple[int, list[tuple[int, int]]]:
-    """The CommitSeq before the range, and the steps: (last CommitSeq, rows)."""
+    """The CommitSeq before the range, and the steps: (last CommitSeq, rows). 0, as of a rule that was always there, where nothing
+    came before: then no run is asked whether it is older than the rule.
+    """
     bounds = {"since": _utc(since), "until": _utc(until)}
     inside = "IngestedAt >= $since AND IngestedAt < $until"
     (found,) = log.select(
@@ -258,7 +260,8 @@ def _steps(log: LogReader, since: datetime, until: datetime, step_rows: int) -> 
         if rows >= step_rows or end >= hi:
             steps.append((end, rows))
             rows = 0
-    return lo - 1, steps
+    older = log.select("SELECT 1 FROM RunStatusChanged WHERE CommitSeq < $lo LIMIT 1", {"lo": lo}).num_rows
+    return lo - 1 if older else min(lo - 1, 0), steps
 
 
 def _commits(log: LogReader, rule: Rule, ledger: Ledger, after: int, hi: int, tally: Tally) -> list[CommitInfo]:

@@ -30,6 +30,12 @@ _RUNS = (
     " epoch_us(greatest(LastTime, beat)) AS CommitSeq) FROM main.Runs AS r"
     " LEFT JOIN (SELECT RunId, max(ReceivedAt) AS beat FROM main.Heartbeats GROUP BY RunId) USING (RunId)"
 )
+_RUNS_WITHOUT_BEATS = (
+    "SELECT r.* REPLACE (coalesce(FirstTime, FirstSeen) AS FirstSeen, LastTime AS LastSeen, epoch_us(LastTime) AS CommitSeq)"
+    " FROM main.Runs AS r"
+)
+_TOUCHED = "CommitSeq > $lo AND CommitSeq <= $hi AND RunId IN"
+_RUN_ZONES = "LastTime > make_timestamp($lo::BIGINT) AND LastTime <= make_timestamp($hi::BIGINT) AND "
 _BEATS = "SELECT * REPLACE (epoch_us(ReceivedAt) AS CommitSeq) FROM main.Heartbeats"
 _SCOPED = 'main."RunStatusChanged"'
 _COMMIT_ROWS = history.commit_rows(0, 0)[0]
@@ -42,6 +48,7 @@ class AsIfLive(LogReader):
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
         self._next: dict[int, int | None] = {}
+        self._beats: bool | None = None  # whether there are heartbeats; None: not asked yet
 
     def select(self, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None) -> pa.Table:
         """See ``LogReader.select``."""
@@ -50,13 +57,21 @@ class AsIfLive(LogReader):
                 sql.replace(_SCOPED, f"({_EVENTS})").replace("main.Runs", f"({_RUNS})"), params, limits
             )
         plain = sql.replace(_COMMIT_ROWS, _COMMIT_ROWS + _ZONES)  # says the same, and lets old row groups be skipped
+        runs = _RUNS
+        if _TOUCHED in sql and not self._has_beats():
+            runs, plain = _RUNS_WITHOUT_BEATS, plain.replace(_TOUCHED, _RUN_ZONES + _TOUCHED)
         ours = (
-            f"WITH RunStatusChanged AS NOT MATERIALIZED ({_EVENTS}), Runs AS NOT MATERIALIZED ({_RUNS}),"
+            f"WITH RunStatusChanged AS NOT MATERIALIZED ({_EVENTS}), Runs AS NOT MATERIALIZED ({runs}),"
             f" Heartbeats AS NOT MATERIALIZED ({_BEATS})"
         )
         if plain.lstrip()[:5].upper() == "WITH ":
             return self._reader.select(f"{ours}, {plain.lstrip()[5:]}", params, limits)
         return self._reader.select(f"{ours} {plain}", params, limits)
+
+    def _has_beats(self) -> bool:
+        if self._beats is None:
+            self._beats = bool(self._reader.select("SELECT 1 FROM Heartbeats LIMIT 1").num_rows)
+        return self._beats
 
     def head(self) -> Head:
         """See ``LogReader.head``."""

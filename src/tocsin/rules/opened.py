@@ -64,12 +64,12 @@ def keep_open(opened: Opened, ending: Ending, memory: Memory) -> None:
 
 def timer_of(opened: Opened, ending: Ending) -> Timer:
     """When it is looked at again."""
-    return Timer(rule=opened.rule, kind=TimerKind.CLOSE, key=opened.state.key, due=opened.wake(ending))
+    return Timer(rule=opened.rule, kind=TimerKind.CLOSE, key=opened.key, due=opened.wake(ending))
 
 
 def drop(opened: Opened, memory: Memory) -> None:
     """It is open no longer."""
-    key = opened.state.key
+    key = opened.key
     memory.drop_condition(opened.rule, key)
     memory.drop_timer(opened.rule, TimerKind.CLOSE, key)
 

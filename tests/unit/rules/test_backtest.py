@@ -8,8 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.rules.conftest import NOON, Engine
+from tests.unit.rules.test_backtest_open import counted
 from tocsin.rules.backtest import Backtest, backtest
-from tocsin.rules.backtest_view import Ledger
+from tocsin.rules.backtest_view import AsIfLive, Ledger, over
+from tocsin.rules.history import micros
 from tocsin.state.interface import Outcome
 
 DAY = timedelta(days=1)
@@ -213,6 +215,36 @@ def test_what_is_over_is_forgotten(engine: Callable[..., Engine], monkeypatch: p
     monkeypatch.setattr(Ledger, "take", take)
     assert 20 == run(e, step_rows=3).told_count
     assert 4 >= max(remembered)
+
+
+def test_which_runs_are_over_is_the_same_beside_heartbeats(engine: Callable[..., Engine]) -> None:
+    """As if live, where no heartbeat is stored, runs are looked for by the time of their events; else by the latest of both."""
+    e = engine()
+    for i in range(6):
+        e.at(f"{i}m").store({"RunId": f"r{i}"})
+    lo, hi = (micros(NOON + timedelta(minutes=n)) for n in (1, 4))
+    runs = [f"r{i}" for i in range(6)]
+    alone = over(AsIfLive(e.log), "RootRunId", runs, lo, hi)
+    e.at("9m").store({"RunId": "other", "Status": "Running", "heartbeat": True})
+    assert 1 == e.log.select("SELECT 1 FROM Heartbeats").num_rows
+    assert ["r2", "r3", "r4"] == sorted(alone) == sorted(over(AsIfLive(e.log), "RootRunId", runs, lo, hi))
+    e.store({"RunId": "r3", "Status": "Running", "heartbeat": True})
+    assert ["r2", "r4"] == sorted(over(AsIfLive(e.log), "RootRunId", runs, lo, hi))
+
+
+@pytest.mark.parametrize("as_if_live", [False, True])
+def test_runs_are_asked_whether_they_are_older_only_where_something_is(
+    as_if_live: bool, engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    e = engine()
+    for i in range(4):
+        e.at(f"{i}m").store({"RunId": f"r{i}"})
+    e.at("5m").store({"RunId": "r0"})
+    asked = counted(e.log, monkeypatch)
+    assert 4 == run(e, as_if_live=as_if_live).told_count
+    assert [] == [sql for sql in asked if "epoch_us(FirstSeen)" in sql]
+    assert 3 == run(e, since=NOON + timedelta(seconds=30), as_if_live=as_if_live).told_count
+    assert [] != [sql for sql in asked if "epoch_us(FirstSeen)" in sql]
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
