@@ -20,7 +20,7 @@ rules:
 PLAN = """
 CREATE TABLE plan AS
 WITH runs AS (
-  SELECT r, hash(r) % 1000 AS dice, TIMESTAMP '2025-01-01' + to_microseconds((r * {gap_us})::BIGINT) AS begins
+  SELECT r, hash(r + 20000000) % 1000 AS dice, TIMESTAMP '2025-01-01' + to_microseconds((r * {gap_us})::BIGINT) AS begins
   FROM range({runs}) t(r)
 )
 SELECT r, n,

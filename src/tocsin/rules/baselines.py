@@ -126,6 +126,33 @@ class Asked:
     at_us: int  # T, µs since the epoch; what had arrived by then is seen
 
 
+def columns(usual: Baseline) -> str:
+    """SQL of the columns that make runs comparable."""
+    return ", ".join(f'"{name}"' for name in usual.of)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Like:
+    """What runs of which it is asked have in those columns, for SQL."""
+
+    unnested: str  # the columns, from parameters
+    where: str  # only such can be like one of them
+    params: Mapping[str, object]
+
+    @staticmethod
+    def of(usual: Baseline, likes: Sequence[tuple[str, ...]]) -> Like:
+        """Of runs with these values."""
+        lists = [f"unnest(($like{i}::JSON)::VARCHAR[])" for i in range(len(usual.of))]
+        return Like(
+            unnested=", ".join(f'{each} AS "{name}"' for each, name in zip(lists, usual.of, strict=True)),
+            where=" AND ".join(
+                f'"{name}" IN (SELECT unnest(($among{i}::JSON)::VARCHAR[]))' for i, name in enumerate(usual.of)
+            ),
+            params={f"like{i}": listed(like[i] for like in likes) for i in range(len(usual.of))}
+            | {f"among{i}": listed({like[i] for like in likes}) for i in range(len(usual.of))},
+        )
+
+
 def alike_sql(usual: Baseline) -> str:
     """What makes an event's run comparable, as one text."""
     return "concat_ws(chr(31), {})".format(", ".join(f'"{name}"' for name in usual.of))
@@ -139,13 +166,11 @@ def quoted(statuses: Sequence[str]) -> str:
 def ended_sql(statuses: Sequence[str], columns: str, where: str) -> str:
     """SQL of the events that say how long a run took, with ``columns``, and ``ends``: those that ended after µs ``$after``.
 
-    Asked by the columns themselves, what ended before need not be read.
+    Every event that ends a run has an EndTime. Asked by it, most of what ended before need not be read.
     """
-    words = quoted(statuses)
-    return " UNION ALL ".join(
-        f"SELECT {columns}, {ends} AS ends FROM RunStatusChanged WHERE Status IN ({words}) AND DurationMs IS NOT NULL"
-        f" AND {ends} > make_timestamp($after::BIGINT){which} AND {where}"
-        for ends, which in (("EndTime", ""), ("TimeGenerated", " AND EndTime IS NULL"))
+    return (
+        f"SELECT {columns}, EndTime AS ends FROM RunStatusChanged WHERE Status IN ({quoted(statuses)})"
+        f" AND DurationMs IS NOT NULL AND EndTime > make_timestamp($after::BIGINT) AND {where}"
     )
 
 
@@ -167,21 +192,20 @@ def usual_us(usual: Baseline, asked: Mapping[str, Asked], reader: LogReader) -> 
 
 
 def _usual_us(usual: Baseline, asked: Mapping[str, Asked], reader: LogReader) -> Mapping[str, int]:
-    names = [f'"{name}"' for name in usual.of]
-    keys = ", ".join(["t", *names])
-    like = ", ".join(f"unnest(($like{i}::JSON)::VARCHAR[]) AS {name}" for i, name in enumerate(names))
+    names, like = columns(usual), Like.of(usual, [each.like for each in asked.values()])
+    keys = f"t, {names}"
     ended = ended_sql(
         COMPLETED,
-        f"RunId, hash(RunId) AS h, epoch_us(IngestedAt) AS came, TimeGenerated, DurationMs, {', '.join(names)}",
-        "IngestedAt <= make_timestamp($until::BIGINT)",
+        f"RunId, hash(RunId) AS h, epoch_us(IngestedAt) AS came, TimeGenerated, DurationMs, {names}",
+        f"IngestedAt <= make_timestamp($until::BIGINT) AND {like.where}",
     )
     visible = (
-        f"FROM instants JOIN ended AS e USING ({', '.join(names)})"
+        f"FROM instants JOIN ended AS e USING ({names})"
         " WHERE e.came <= instants.t AND e.ends > make_timestamp(instants.t - $last::BIGINT)"
     )
     table = reader.select(
         "WITH asked AS MATERIALIZED (SELECT unnest(($runs::JSON)::VARCHAR[]) AS run, unnest(($at::JSON)::BIGINT[]) AS t,"
-        f"   {like}),"
+        f"   {like.unnested}),"
         f" instants AS (SELECT DISTINCT {keys} FROM asked),"
         f" ended AS MATERIALIZED ({ended}),"
         " often AS MATERIALIZED (SELECT h FROM ended GROUP BY h HAVING count(*) > 1),"  # said to have ended several times
@@ -194,7 +218,7 @@ def _usual_us(usual: Baseline, asked: Mapping[str, Asked], reader: LogReader) ->
         {
             "runs": listed(asked),
             "at": json.dumps([each.at_us for each in asked.values()]),
-            **{f"like{i}": listed(each.like[i] for each in asked.values()) for i in range(len(names))},
+            **like.params,
             "until": max(each.at_us for each in asked.values()),
             "after": min(each.at_us for each in asked.values()) - usual.last // timedelta(microseconds=1),
             "last": usual.last // timedelta(microseconds=1),

@@ -22,7 +22,7 @@ from datetime import timedelta
 
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
-from tocsin.rules.baselines import Baseline, Below, alike_sql, ended_sql, quoted
+from tocsin.rules.baselines import Baseline, Below, Like, columns, ended_sql, quoted
 from tocsin.rules.history import listed
 
 FEW = 200
@@ -43,7 +43,7 @@ class _Ended:
     run: str
     came: int
     ms: int
-    alike: str
+    like: tuple[str, ...]  # its values of the columns that make runs comparable
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +88,15 @@ def _candidates(
     """Events that may have: all of few, of many those below the bound."""
     one = next(iter(below))
     ended = f"FROM ({rows_sql}) WHERE Status IN ({quoted(one.statuses)}) AND DurationMs IS NOT NULL"
-    asked = f"SELECT {_ASKED}, {alike_sql(one.usual)} AS alike {ended}"
+    asked = f"SELECT {_ASKED}, {columns(one.usual)} {ended}"
     table = reader.select(f"{asked} LIMIT {few + 1}", params)
     if table.num_rows > few:
         span = reader.select(f"SELECT epoch_us(min(IngestedAt)), epoch_us(max(IngestedAt)) {ended}", params)
         first, last = (span.column(i)[0].as_py() for i in range(2))
         bounded, more = _bounded(asked, below, first, last)
         table = reader.select(bounded, {**params, **more})
-    for source, event, time, run, came, ms, alike in zip(*(c.to_pylist() for c in table.columns), strict=True):
-        yield _Ended(EventKey(source=source, event_id=event, time_us=time), run, came, ms, alike)
+    for source, event, time, run, came, ms, *like in zip(*(c.to_pylist() for c in table.columns), strict=True):
+        yield _Ended(EventKey(source=source, event_id=event, time_us=time), run, came, ms, tuple(like))
 
 
 def _bounded(asked: str, below: Collection[Below], first: int, last: int) -> tuple[str, dict[str, object]]:
@@ -106,19 +106,20 @@ def _bounded(asked: str, below: Collection[Below], first: int, last: int) -> tup
     is compared.
     """
     one = next(iter(below))
+    names = columns(one.usual)
     place = f"ceil({max(b.usual.percentile for b in below) / 100} * sum(n))::BIGINT + 2"
     past = ended_sql(
         one.statuses,
-        f"{alike_sql(one.usual)} AS alike, hash(RunId) AS h, DurationMs, IngestedAt",
+        f"{names}, hash(RunId) AS h, DurationMs, IngestedAt",
         "IngestedAt < make_timestamp($past_last::BIGINT)",
     )
     sql = (
-        f"WITH past AS ({past}), each AS (SELECT alike, max(DurationMs) AS ms, count(*) AS n, bool_or("
+        f"WITH past AS ({past}), each AS (SELECT {names}, max(DurationMs) AS ms, count(*) AS n, bool_or("
         "   IngestedAt < make_timestamp($past_first::BIGINT) AND ends > make_timestamp($past_surely::BIGINT)) AS surely"
-        "   FROM past GROUP BY alike, h),"
-        f" bounds AS (SELECT alike, list_sort(list(ms) FILTER (surely))[{place}] AS bound FROM each"
-        "   GROUP BY alike HAVING sum(n) >= $past_least)"
-        f" SELECT asked.* FROM ({asked}) AS asked JOIN bounds USING (alike)"
+        f"   FROM past GROUP BY {names}, h),"
+        f" bounds AS (SELECT {names}, list_sort(list(ms) FILTER (surely))[{place}] AS bound FROM each"
+        f"   GROUP BY {names} HAVING sum(n) >= $past_least)"
+        f" SELECT asked.* FROM ({asked}) AS asked JOIN bounds USING ({names})"
         " WHERE bound IS NULL OR DurationMs < $past_factor * bound"
     )
     return sql, {
@@ -134,20 +135,21 @@ def _bounded(asked: str, below: Collection[Below], first: int, last: int) -> tup
 def _compared(below: Collection[Below], asked: Sequence[_Ended], reader: LogReader) -> Iterator[tuple[_Ended, Sooner]]:
     """What was usual when each of ``asked`` arrived; left out where too little was known."""
     one = next(iter(below))
+    names, like = columns(one.usual), Like.of(one.usual, [each.like for each in asked])
     percentiles = sorted({b.usual.percentile for b in below})
     past = ended_sql(
         one.statuses,
-        f"{alike_sql(one.usual)} AS alike, RunId, hash(RunId) AS h, epoch_us(IngestedAt) AS came, TimeGenerated, DurationMs",
-        "IngestedAt < make_timestamp($until::BIGINT)",
+        f"{names}, RunId, hash(RunId) AS h, epoch_us(IngestedAt) AS came, TimeGenerated, DurationMs",
+        f"IngestedAt < make_timestamp($until::BIGINT) AND {like.where}",
     )
     visible = (
-        "FROM asked JOIN past USING (alike)"
+        f"FROM asked JOIN past USING ({names})"
         " WHERE past.came < t - $delay::BIGINT AND ends > make_timestamp(t - $last::BIGINT) AND RunId <> own"
     )
     table = reader.select(
         "WITH asked AS MATERIALIZED (SELECT unnest(range($n::BIGINT)) AS i, unnest(($at::JSON)::BIGINT[]) AS t,"
-        "   unnest(($own::JSON)::VARCHAR[]) AS own, unnest(($alike::JSON)::VARCHAR[]) AS alike),"
-        f" past AS MATERIALIZED (SELECT * FROM ({past}) SEMI JOIN asked USING (alike)),"
+        f"   unnest(($own::JSON)::VARCHAR[]) AS own, {like.unnested}),"
+        f" past AS MATERIALIZED ({past}),"
         " often AS MATERIALIZED (SELECT h FROM past GROUP BY h HAVING count(*) > 1),"  # said to have ended several times
         f" each AS (SELECT i, DurationMs AS ms {visible} AND h NOT IN (FROM often)"
         f"   UNION ALL SELECT i, arg_max(DurationMs, ROW(TimeGenerated, DurationMs)) AS ms {visible} AND h IN (FROM often)"
@@ -157,7 +159,7 @@ def _compared(below: Collection[Below], asked: Sequence[_Ended], reader: LogRead
             "n": len(asked),
             "at": json.dumps([each.came for each in asked]),
             "own": listed(each.run for each in asked),
-            "alike": listed(each.alike for each in asked),
+            **like.params,
             "until": asked[-1].came - DELAY_US,
             "after": asked[0].came - one.usual.last // _US,
             "delay": DELAY_US,

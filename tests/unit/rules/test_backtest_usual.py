@@ -189,7 +189,7 @@ def test_events_of_a_year_are_compared_as_each_was_when_it_came(
 slow: st.SearchStrategy[list[dict[str, object]]] = st.lists(
     st.builds(
         dict,
-        pause=st.sampled_from((0, 1, 5, 12, 30, 70, 300)),  # min
+        pause=st.sampled_from((0, 1, 5, 12, 30, 70, 70)),  # min; all of it lies before UNTIL
         run=st.integers(0, 3),
         status=st.sampled_from(("Preparing", "Running", "Running", "Completed", "Completed", "Failed")),
         late=st.sampled_from((0, 0, 0, 3, 40)),  # min
