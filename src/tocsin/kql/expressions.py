@@ -30,6 +30,11 @@ _LISTS = {"in": (False, False), "!in": (True, False), "in~": (False, True), "!in
 _HAS_LISTS = {"has_any": False, "has_all": True}
 _FUNCTIONS = frozenset(("bin", "count", "log", "pack", "range", "replace", "toscalar"))
 """Keywords that are functions before a bracket."""
+_NULLS = {
+    **{kind: kind for kind in ("long", "int", "real", "datetime", "timespan", "bool", "dynamic", "guid")},
+    "double": "real",
+}
+"""Types whose null is written ``long(null)``, as upstream calls them."""
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _PLAIN = re.compile(r"""'(?:[^'\\\r\n]|\\['"\\nrt])*'|"(?:[^"\\\r\n]|\\['"\\nrt])*\"""")
 """Strings whose every escape upstream's lexer knows."""
@@ -324,6 +329,11 @@ class Reader:
 
     def _call(self) -> Any:
         name = self.word
+        if name in _NULLS and self.joined(3) and self._tokens[self._at + 2].text == "null":
+            for _ in range(3):
+                self.step()
+            self.expect(")")
+            return ir.Literal(None, _NULLS[name])
         if name == "datetime":
             return self._instant()
         if "$" in name or (name in NO_NAMES and name not in _FUNCTIONS):

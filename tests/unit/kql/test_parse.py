@@ -47,6 +47,8 @@ READ = [
     "T | mv-expand a, b to typeof(long) | mv-expand c = d.e to typeof(string)",
     "T | parse m with 'a' x:long * 'b' y *",
     "print a = 1, b = strcat('x', 'y')",
+    "T | extend a = long(null), b = int(null), c = real(null), d = double(null), e = datetime(null), f = timespan(null)",
+    "T | where a == bool(null) or b == guid(null) or isnull(dynamic(null))",
     "T | render timechart",
     "let n = 5; let m = n * 2; T | where a > m",
     "let U = T | where a > 1; let k = 3; U | where b == k and c in (U)",
