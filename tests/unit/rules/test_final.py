@@ -81,6 +81,20 @@ def test_a_try_that_came_after_the_deadline_is_too_late(engine: Make) -> None:
     assert ["other", "r1"] == sorted(i.run_id for i in e.told())
 
 
+def test_a_run_that_goes_on_after_the_deadline_is_too_late(engine: Make) -> None:
+    """Held meanwhile, the deadline sees it; it happened later."""
+    e = engine(FINAL)
+    e.come(UNKNOWN, {**UNKNOWN, "RunId": "r2"})
+    e.watermarks = {"test": NOON}
+    e.at("15m").store({"RunId": "r2", "Status": "Running"})
+    e.at("16m").store({"Status": "Running"}, {"Status": "Completed", "EventId": "well"})
+    e.tick()
+    assert [] == e.told()
+    e.watermarks = None
+    e.tick()
+    assert ["r1"] == [i.run_id for i in e.told()]
+
+
 def test_an_absent_job_key_is_the_run(engine: Make) -> None:
     e = engine(FINAL)
     e.come(UNKNOWN, {**UNKNOWN, "RunId": "r2", "Status": "Running"})
