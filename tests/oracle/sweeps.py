@@ -6,6 +6,7 @@ It knows nothing of the engine. It looks at everything anew after each commit.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from fractions import Fraction
 
 from tests.oracle.events import TERMINAL, Event
@@ -125,15 +126,20 @@ class Line:
 
 
 def line(arrived: Mapping[Event, int], run: str) -> Line:
-    """A run that has ended goes on with a greater Attempt, or with a later word that is no end; it fails once in each life."""
+    """A run that has ended goes on with a greater Attempt, or with a later word that is no end; it fails once in each life, and once
+    more after another end that is said later than the first.
+    """
     end, life, failures, attempt, failed = "", 0, 0, -1, False
+    first: datetime | None = None  # when it first ended in this Attempt
     for event in in_order(e for e in arrived if e.run == run):
         if event.attempt > attempt >= 0 or (end and event.status not in TERMINAL):
             life += end != ""
             end, failed = "", False
+        first = first if event.attempt == attempt else None
         attempt = event.attempt
         if event.status in TERMINAL:
-            end = event.status
+            end, first = event.status, first or event.time
+            failed = failed and (event.status == "Failed" or event.time == first)
         if event.status == "Failed" and not failed:
             failures, failed = failures + 1, True
     return Line(failures, end, life)

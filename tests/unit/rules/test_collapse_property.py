@@ -10,7 +10,7 @@ from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
@@ -63,6 +63,9 @@ def seen(intent: Intent, commits: dict[int, int]) -> Told:
 
 
 @settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(  # another end between two failures parts them
+    sweeps=[([("Completed", 5, 0), ("Failed", 1, 0), ("Failed", 7, 0), ("Completed", 1, 2)], [[("Completed", 24, 0)]])], seed=1586
+)  # fmt: skip
 @given(sweeps=st.lists(sweep, min_size=1, max_size=3), seed=st.integers(0, 2**32))
 def test_a_sweep_tells_what_its_oracle_says(
     sweeps: list[tuple[list[tuple[str, int, int]], list[list[tuple[str, int, int]]]]],
