@@ -127,7 +127,9 @@ class Offline:
         from tocsin.logstore.interface import Limits
 
         bounds = self._home.settings().query
-        columns, rows = self._face.query(kql, Limits(seconds=bounds.timeout.total_seconds(), rows=bounds.max_rows, watched=True))
+        columns, rows = self._face.query(
+            kql, Limits(seconds=bounds.timeout.total_seconds(), rows=bounds.max_rows, watched=True)
+        )
         return _plain(columns), _plain(rows)
 
     def alerts(self, limit: int, rule: str, run: str) -> list[Row]:
