@@ -12,15 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from itertools import pairwise
 
 from tocsin.alerts.conditions import Terms
 from tocsin.config.document import KeyPath
 from tocsin.config.durations import in_words
+from tocsin.errors import QueryError
+from tocsin.kql.tokens import TokenKind, tokenize
 from tocsin.model.maintenance import Maintenance
 from tocsin.model.statuses import TERMINAL, Status
 from tocsin.rules.baselines import Baseline, baseline
 from tocsin.rules.schema import When
 
+_CLOCKS = frozenset({"now", "ago", "ingestion_time"})
 STANDS_STILL = "Progress"
 """The column that can stand still: heartbeats and events bring it."""
 
@@ -85,11 +89,25 @@ def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
                 f"'{word}' ends a run: nothing is waited for then",
                 "name statuses of a run under way",
             )
+    if when.where and _asks_the_time(when.where):
+        yield (
+            ("when", "where"),
+            "asks what time it is: which runs are waited for is asked when they say something, not as time goes by",
+            f"say how long in {given[0]}, and which runs by what is known of them",
+        )
     for key, said in (("in_status_for", when.in_status_for), ("silent_for", when.silent_for), ("for", when.for_)):
         if isinstance(said, str):
             yield ("when", key), "is a template: it needs a table", "add for_each: {table: …}, or write for example 45m"
         elif said is not None and said <= timedelta(0):
             yield ("when", key), "must be longer than nothing", "write for example 10m"
+
+
+def _asks_the_time(where: str) -> bool:
+    try:
+        tokens = tokenize(where)
+    except QueryError:  # told where the query is compiled
+        return False
+    return any(a.kind is TokenKind.NAME and a.text in _CLOCKS and b.text == "(" for a, b in pairwise(tokens))
 
 
 def _given(when: When) -> tuple[tuple[str, bool], ...]:

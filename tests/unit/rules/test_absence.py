@@ -316,6 +316,8 @@ def test_a_commit_that_came_after_the_instant_is_not_seen(engine: Make) -> None:
         ("{status: Running, silent_for: 5m, in_status_for: 1h}", "stands beside in_status_for"),
         ("{status: Running, silent_for: 5m, final: true}", "does not go with silent_for"),
         ("{status: Running, silent_for: 0s}", "must be longer than nothing"),
+        ('{status: Queued, in_status_for: 5m, where: "StartTime < ago(1h)"}', "asks what time it is"),
+        ('{status: Running, silent_for: 5m, where: "StartTime < now ()"}', "asks what time it is"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(load: Callable[[str], object], when: str, says: str) -> None:
@@ -324,6 +326,12 @@ def test_what_cannot_be_meant_is_refused(load: Callable[[str], object], when: st
     with pytest.raises(ContentError) as caught:
         load(f"rules:\n  - name: x\n    when: {when}\n")
     assert says in str(caught.value)
+
+
+def test_a_text_that_looks_like_a_clock_is_none(load: Callable[[str], object]) -> None:
+    load(
+        "rules:\n  - {name: x, when: {status: Queued, in_status_for: 5m, where: \"Message has 'now()' and Tags.ago == '1'\"}}\n"
+    )
 
 
 def test_a_rule_without_a_summary_has_a_subject_that_says_what_is_waited_for(engine: Make) -> None:
