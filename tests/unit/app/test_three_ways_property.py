@@ -267,12 +267,14 @@ def test_each_kind_of_rule_tells_something(kinds: Mapping[str, str], agree: Ways
 
 BUSY: list[tuple[str, Any]] = [
     ("arrive", [one("lone", "Queued"), one("a", "Running"), one("b0", "Running", experiment="rank"), one("b1", "Running")]),
+    ("arrive", [one("b2", "Running")]),
     ("arrive", [one("lone", "Running"), one("a0", "Running"), one("a1", "Running"), one("a2", "NotResponding")]),
     ("arrive", [one("lone", "Completed"), one("a2", "Running"), one("a1", "Queued")]),
     ("pass", 600),
     ("arrive", [one("a0", "Failed"), one("a1", "Failed"), one("a2", "NotResponding"), one("lone", "Running", attempt=2)]),
     ("arrive", [one("a1", "Running", attempt=2), one("a2", "Failed"), one("lone", "Failed", attempt=2, experiment="rank")]),
     ("arrive", [one("a1", "Failed", attempt=2), one("b1", "Completed"), one("b1", "Completed", attempt=2, late=1)]),
+    ("arrive", [one("b2", "Completed")]),
     ("pass", 5400),
     ("arrive", [one("b0", "Completed", experiment="rank"), one("other", "Running"), one("waits", "Queued")]),
     ("arrive", [one("other", "Completed")]),
