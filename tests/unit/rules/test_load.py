@@ -151,6 +151,7 @@ SETTINGS = {
 }  # fmt: skip
 WHENS = {
     "cron": "x", "grace": "x", "timezone": "UTC", "except": "x", "consumer": "x", "within": "6h", "by": "[RunId]",
+    "look_back": "30d",
 }  # fmt: skip
 
 
