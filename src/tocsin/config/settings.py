@@ -80,7 +80,7 @@ class StoreSettings(YamlModel):
         examples=["duckdb:/var/lib/tocsin/events.duckdb"],
     )
     memory_limit: Size = Field(
-        default=96 * MIB, ge=64 * MIB, description="Memory that DuckDB may use.", examples=["1GiB"]
+        default=80 * MIB, ge=64 * MIB, description="Memory that DuckDB may use.", examples=["1GiB"]
     )
     spill_limit: Size = Field(
         default=4096 * MIB, description="Disk that large queries may use besides.", examples=["20GiB"]

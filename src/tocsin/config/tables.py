@@ -17,7 +17,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tocsin.errors import ContentError, Problem
 from tocsin.model.columns import RUN_STATUS_CHANGED, TABLES, KqlType
@@ -135,11 +134,13 @@ def _time(text: str) -> datetime:
 
 def load_parquet(path: Path, where: str) -> pa.Table:
     """A Parquet file, its columns brought to KQL's types. Raises ContentError."""
+    from pyarrow.parquet import ParquetFile  # takes 7 MiB, for those who have such a table
+
     try:
-        meta = pq.read_metadata(path)
-        if meta.num_rows > MAX_ROWS:
-            raise ContentError([Problem(file=where, message=f"has more than {MAX_ROWS} rows")])
-        table = pq.read_table(path)
+        with ParquetFile(path) as file:
+            if file.metadata.num_rows > MAX_ROWS:
+                raise ContentError([Problem(file=where, message=f"has more than {MAX_ROWS} rows")])
+            table = file.read()
     except (OSError, pa.ArrowException) as e:
         raise ContentError([Problem(file=where, message=f"cannot be read: {str(e).splitlines()[0]}")]) from e
     problems = _header(list(table.column_names), where)

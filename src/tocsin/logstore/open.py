@@ -35,7 +35,7 @@ class Settings:
     """How the instance is configured. Sizes as DuckDB writes them, e.g. ``160MiB``."""
 
     path: Path | None  # None: in memory
-    memory_limit: str = "96MiB"
+    memory_limit: str = "80MiB"
     temp_directory: Path | None = None  # for spill; None: beside the file
     temp_limit: str = "4GiB"
     checkpoint_threshold: int = 64 << 20  # bytes of WAL
@@ -60,7 +60,7 @@ def open_instance(settings: Settings) -> Desk:
 
     Raises StoreError where the file cannot be opened: another process has it, it is no DuckDB file, or a later version's.
     """
-    _settle_pandas()
+    _settle_imports()
     try:
         return _open(settings)
     except duckdb.Error as e:
@@ -69,14 +69,17 @@ def open_instance(settings: Settings) -> Desk:
         raise StoreError(f"cannot open the event store {settings.path}: {e}") from e
 
 
-def _settle_pandas() -> None:
-    """Say once and for all that pandas is not installed.
+def _settle_imports() -> None:
+    """Say once and for all that pandas is not installed, and that nobody hands over datasets of Arrow.
 
-    DuckDB tries to import it for each parameter value, and each element of a list. Python remembers no failed import and
+    DuckDB tries to import pandas for each parameter value, and each element of a list. Python remembers no failed import and
     searches the whole path again, 80 µs each time: a list of fifty strings took 8 ms. A None in sys.modules fails at once.
+    To see whether what is registered is a dataset it imports them, with Parquet and what reads from clouds: 10 MiB.
     """
+    absent = cast("ModuleType", None)
     if importlib.util.find_spec("pandas") is None:
-        sys.modules.setdefault("pandas", cast("ModuleType", None))
+        sys.modules.setdefault("pandas", absent)
+    sys.modules.setdefault("pyarrow.dataset", absent)
 
 
 def _open(settings: Settings) -> Desk:

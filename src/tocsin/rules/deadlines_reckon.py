@@ -36,7 +36,7 @@ from tocsin.rules.rule import Rule, told_as
 from tocsin.rules.shapes import Trouble, matches
 
 _US = timedelta(microseconds=1)
-TOGETHER = 5_000
+TOGETHER = 2_000
 """Runs that are reckoned together: what is read of them is in memory meanwhile."""
 _FIRES = (Phase.FIRING, Phase.RECOVERING)
 _NEVER = 1 << 62
