@@ -4,7 +4,7 @@ glibc gives each thread that meets another one an arena of its own, each of whic
 commit's payloads are made by one thread and freed by another. A hundred thousand runs that came in at once left 120 MiB
 of nothing behind. Python's own small objects do not come from here, nor does DuckDB's memory (see ``logstore.open``).
 
-Arrow has an allocator of its own, which keeps what large commits took, 20 to 35 MiB: ``cli.main`` tells it to use malloc.
+Arrow has an allocator of its own, which keeps what large commits took, 20 to 35 MiB: the entry point (``tocsin.cli``) tells it to use malloc.
 """
 
 from __future__ import annotations

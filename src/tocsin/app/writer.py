@@ -37,14 +37,14 @@ SHARED_ROWS = 2000
 """Messages that a commit takes of each lane while both wait, at most (a single larger batch goes whole)."""
 MAX_QUEUED = 60_000
 """Messages that may wait in a lane before ``put`` blocks."""
-LARGE_ROWS = 5_000
-"""Rows of a commit after which freed memory is given back: what it took lies in pieces, and a burst of such commits adds up."""
 STREAM_BYTES = 12 << 20
 """Payload bytes of streams that may wait before ``put`` blocks."""
-REST_SECONDS = 2.0
-"""After so long without anything to write the store may put itself in order."""
 OTHER_BYTES = 12 << 20
 """Payload bytes of all others that may wait before ``put`` blocks."""
+LARGE_ROWS = 5_000
+"""Rows of a commit after which freed memory is given back: what it took lies in pieces, and a burst of such commits adds up."""
+REST_SECONDS = 2.0
+"""After so long without anything to write the store may put itself in order."""
 
 
 @dataclass(slots=True)
@@ -235,13 +235,13 @@ class Writer(Sink):
             return
         crash.point("after_log_commit")
         self._full = False
-        if commit.rows >= LARGE_ROWS:
-            give_back()
         self._metrics.observe("tocsin_store_commit_seconds", self._clock.monotonic() - began)
         self._count(items, commit)
         self._on_commit(commit)
         for item, receipt in zip(items, commit.receipts, strict=True):
             item.done.set_result(receipt)
+        if commit.rows >= LARGE_ROWS:  # by now nobody waits for it
+            give_back()
 
     def _recover(self, items: list[_Item], error: StoreLost) -> None:
         """Fail everything taken or queued (unknown until positions are read again), then reopen until it works."""

@@ -29,6 +29,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
+from tocsin.model.event import Position
+
 SHORTEST_GRACE = timedelta(minutes=2)
 LONGEST_GRACE = timedelta(hours=1)
 SHORTEST_PAUSE = timedelta(milliseconds=20)
@@ -37,6 +39,15 @@ _MOST_SAMPLES = 1000
 
 Partition = tuple[str, int]
 """Topic id and partition."""
+
+
+def move_on(stored: dict[Partition, int], positions: Iterable[Position]) -> None:
+    """Note ``positions`` that are durable. A partition that was made anew begins again; else positions only grow, also where an
+    older one is noted late.
+    """
+    for p in positions:
+        before = 0 if p.reset else stored.get((p.topic_id, p.partition), 0)
+        stored[p.topic_id, p.partition] = max(p.next, before)
 
 
 class KafkaWatermark:

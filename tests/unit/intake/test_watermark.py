@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.intake.watermark import GraceWatermark, KafkaWatermark, SilenceWatch, Wanted
+from tocsin.intake.watermark import GraceWatermark, KafkaWatermark, Partition, SilenceWatch, Wanted, move_on
+from tocsin.model.event import Position
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -125,3 +126,15 @@ def test_records_are_waited_for_no_longer_than_until_something_is_to_be_done() -
     assert ms == wanted.patience(NOON + 121 * ms, longest)
     wanted.asked(NOON + 121 * ms)
     assert longest == wanted.patience(NOON + 122 * ms, longest)
+
+
+def test_what_is_noted_late_does_not_go_back() -> None:
+    def position(upto: int, *, reset: bool = False) -> Position:
+        return Position(cluster="c", topic="t", topic_id="id", partition=0, start=0, next=upto, reset=reset)
+
+    stored: dict[Partition, int] = {}
+    for positions, upto in (([position(5)], 5), ([position(3)], 5), ([position(9), position(7)], 9)):
+        move_on(stored, positions)
+        assert stored == {("id", 0): upto}
+    move_on(stored, [position(2, reset=True)])
+    assert stored == {("id", 0): 2}

@@ -328,10 +328,14 @@ def test_what_cannot_be_meant_is_refused(load: Callable[[str], object], when: st
     assert says in str(caught.value)
 
 
-def test_a_text_that_looks_like_a_clock_is_none(load: Callable[[str], object]) -> None:
-    load(
+def test_a_text_that_looks_like_a_clock_is_none(engine: Make) -> None:
+    stuck = engine(
         "rules:\n  - {name: x, when: {status: Queued, in_status_for: 5m, where: \"Message has 'now()' and Tags.ago == '1'\"}}\n"
     )
+    stuck.come(
+        {"Status": "Queued", "Message": "it said now()", "Tags": {"ago": "1"}}, {"RunId": "r2", "Status": "Queued"}
+    )
+    assert tick(stuck, "5m") == (1, 0)
 
 
 def test_a_rule_without_a_summary_has_a_subject_that_says_what_is_waited_for(engine: Make) -> None:

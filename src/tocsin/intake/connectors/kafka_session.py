@@ -20,7 +20,7 @@ from tocsin.intake.connectors.base import Sink
 from tocsin.intake.connectors.kafka_client import Broker, GroupWatch, open_clients
 from tocsin.intake.connectors.kafka_records import Slice, decode
 from tocsin.intake.consumer import Consumer
-from tocsin.intake.watermark import KafkaWatermark, Partition, SilenceWatch, Wanted
+from tocsin.intake.watermark import KafkaWatermark, Partition, SilenceWatch, Wanted, move_on
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import Batch, Position, Receipt
 
@@ -303,9 +303,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
     def _heard_stored(self, done: Future[Receipt], positions: Iterable[Position]) -> None:
         """On the writer's thread: a deadline that waits for these records need not wait until ours looks at them again."""
         if done.exception() is None:
-            for p in positions:
-                before = 0 if p.reset else self._stored.get((p.topic_id, p.partition), 0)
-                self._stored[p.topic_id, p.partition] = max(p.next, before)
+            move_on(self._stored, positions)
             self._reached(self._watermark.stored(self._stored))
 
     def _note_stored(self, positions: Iterable[Position]) -> None:
@@ -385,7 +383,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         except KafkaError as e:
             self.connected, self.trouble = False, f"{type(e).__name__}: {e}"[:200]
             return
-        self.connected, self.trouble = True, "" if not self.connected else self.trouble
+        if not self.connected:
+            self.connected, self.trouble = True, ""
         by_id = {(self._broker.topic_id(tp.topic) or tp.topic, tp.partition): end for tp, end in ends.items()}
         self._watermark.sampled(now, by_id)
         self._reached(self._watermark.stored(self._stored))
