@@ -57,6 +57,10 @@ class QueryTimeout(QueryError):
     """A query ran into its time limit and was interrupted."""
 
 
+class QueryBusy(QueryTimeout):
+    """A query was not begun, since earlier ones take what it needs. Nothing is wrong with it: another time it will do."""
+
+
 class StoreError(TocsinError):
     """A store refused an operation; nothing of it was kept."""
 

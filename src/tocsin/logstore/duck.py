@@ -108,7 +108,9 @@ class DuckLogStore(LogStore):
     def reopen(self) -> Head:
         """See ``LogStore.reopen``."""
         with self._write:
-            self._stop()
+            if not self._stop():
+                self._lost = "a query that cannot be interrupted still holds the event store"
+                raise StoreLost(self._lost)
             self._closed = False
             self._start()
             return self._head
@@ -120,10 +122,9 @@ class DuckLogStore(LogStore):
                 self._closed = True
                 self._stop()
 
-    def _stop(self) -> None:
-        self._reader.close()
-        with contextlib.suppress(duckdb.Error):
-            self._con.close()
+    def _stop(self) -> bool:
+        """Close the instance. Returns whether it is closed: a query that cannot be interrupted keeps it until it ends."""
+        return self._reader.close()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tocsin.errors import QueryError, QueryTimeout, StoreError, TocsinError
+from tocsin.errors import QueryBusy, QueryError, QueryTimeout, StoreError, TocsinError
 from tocsin.logstore.interface import Limits
 from tocsin.web import mailview
 from tocsin.web.answers import answer, problem, rows_answer
@@ -350,6 +350,8 @@ def fault(request: Request, e: Exception) -> Response:
     """The problem that an error of ours is."""
     if isinstance(e, Busy):
         return problem(429, "Busy", str(e), headers={"Retry-After": "1"})
+    if isinstance(e, QueryBusy):
+        return problem(429, "Busy", e.message, headers={"Retry-After": "5"}, **_place(e))
     if isinstance(e, QueryTimeout):
         return problem(504, "The query took too long", e.message, **_place(e))
     if isinstance(e, QueryError):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
 
 import duckdb
 import pyarrow as pa
@@ -36,10 +37,13 @@ SELECT coalesce(sum(memory_usage_bytes), 0), coalesce(sum(memory_usage_bytes) FI
 FROM duckdb_memory()
 """
 _AT_ONCE = 2048  # rows that are fetched between two looks at how many bytes they are
+_CLOSES = 2.0  # seconds within which whatever can be interrupted has left its cursor
 
 
 class Lane:
-    """What one thread reads with: a cursor, and one where functions are held to bounds, each made when first needed."""
+    """What one thread reads with: a cursor, and one where functions are held to bounds, each made when first needed. They are closed
+    when nobody holds the lane any more.
+    """
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self._con = con
@@ -59,24 +63,24 @@ class Lane:
         if not needs.room:
             return self.plain
         if self._bounded is None:
-            self._bounded = self._con.cursor()
-            self._bounded.execute(f"SET VARIABLE {ROOM} = 0")
-            self._bounded.execute(OPERATOR)
+            cursor = self._con.cursor()
+            cursor.execute(f"SET VARIABLE {ROOM} = 0")
+            cursor.execute(OPERATOR)
+            self._bounded = cursor
         self._bounded.execute(f"SET VARIABLE {ROOM} = {needs.room}")
         for name, arities in needs.calls.items():
             made = self._made.get(name, frozenset())
             if not arities <= made:
-                self._made[name] = made | arities
-                if statement := macro(name, self._made[name]):
+                if statement := macro(name, made | arities):
                     self._bounded.execute(statement)
+                self._made[name] = made | arities
         return self._bounded
 
     def interrupt(self) -> None:
         """Interrupt what runs."""
         for cursor in (self._plain, self._bounded):
             if cursor is not None:
-                with contextlib.suppress(duckdb.Error):
-                    cursor.interrupt()
+                _interrupt(cursor)
 
     def close(self) -> None:
         """Close the cursors."""
@@ -87,17 +91,19 @@ class Lane:
 
 
 class Reader:
-    """Lanes of one DuckDB instance, one a thread, in read-only transactions. ``close`` ends all of them."""
+    """Lanes of one DuckDB instance, one a thread, in read-only transactions. ``close`` ends all of them, and the instance."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, clock: Clock) -> None:
         self._con = con
         self._watchdog = Watchdog(clock, self._held)
         self._probe: duckdb.DuckDBPyConnection | None = None
         self._local = threading.local()
-        self._lanes: list[Lane] = []
+        self._lanes: weakref.WeakSet[Lane] = weakref.WeakSet()  # threads come and go, and their lanes with them
         self._lock = threading.Lock()
         self._closed = False
-        self._workers: Workers[Lane] = Workers(self._new_lane)
+        self._closing: threading.Thread | None = None
+        # apart: what anybody asked, and does not come back, keeps no rule from being evaluated
+        self._workers: dict[bool, Workers[Lane]] = {watched: Workers(self._new_lane) for watched in (True, False)}
         found = con.execute("SELECT current_setting('memory_limit')").fetchone()
         limit = parse_size(str(found[0]) if found else "0B")
         self._most = {w: Most(UNCOUNTED[w], int(limit * PINNED[w])) for w in (True, False)}
@@ -106,20 +112,23 @@ class Reader:
         """See ``LogReader.select``."""
         needs = growth(sql)
         if limits is None:
-            return self._run(self._lane().cursor(needs), sql, params, None)
+            with _lost_on_interrupt():
+                return self._run(self._cursor(self._lane(), needs), sql, params, None)
         if limits.seconds <= 0:  # what is quick could end before it is interrupted
             raise QueryTimeout("there was no time left for the query")
         if not needs.room and not limits.watched:
             return self._limited(self._lane(), needs, sql, params, limits)
         self._lane()  # raises where the store is closed
-        return self._workers.run(lambda lane: self._limited(lane, needs, sql, params, limits), limits.seconds)
+        workers = self._workers[limits.watched]
+        return workers.run(lambda lane: self._limited(lane, needs, sql, params, limits), limits.seconds)
 
     def _limited(
         self, lane: Lane, needs: Growth, sql: str, params: Mapping[str, object] | None, limits: Limits
     ) -> pa.Table:
-        cursor = lane.cursor(needs)
+        cursor = self._cursor(lane, needs)
         most = self._most[limits.watched]
-        with self._watchdog.within(limits.seconds, most, cursor.interrupt) as watched:
+        counted = _counted(cursor).total if limits.watched else None
+        with self._watchdog.within(limits.seconds, most, lambda: _interrupt(cursor), counted) as watched:
             try:
                 return self._run(cursor, sql, params, limits)
             except duckdb.InterruptException as e:
@@ -132,29 +141,48 @@ class Reader:
 
     def rows(self, sql: str, params: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
         """Rows of a query of the store's own."""
-        cursor = self._lane().plain
-        with _read_only(cursor):
+        cursor = self._cursor(self._lane(), Growth())
+        with _lost_on_interrupt(), _read_only(cursor):
             return cursor.execute(sql, dict(params) if params else None).fetchall()
 
-    def close(self) -> None:
-        """Interrupt what runs and close every cursor; later calls raise StoreLost."""
+    def close(self) -> bool:
+        """Interrupt what runs, close every cursor, then the connection; later calls raise StoreLost.
+
+        Returns whether all is closed. A step that cannot be interrupted is waited for no longer than others take: it keeps its
+        cursor, and with it the instance, until it ends. Another call waits on.
+        """
         with self._lock:
             self._closed = True
-            lanes, self._lanes = self._lanes, []
-        self._watchdog.close()
-        self._workers.close()
+            if self._closing is None:
+                self._watchdog.close()
+                for workers in self._workers.values():
+                    workers.close()
+                lanes = list(self._lanes)
+                self._closing = threading.Thread(target=self._close, args=(lanes,), name="store-close", daemon=True)
+                self._closing.start()
+        self._closing.join(_CLOSES)
+        return not self._closing.is_alive()
+
+    def _close(self, lanes: Iterable[Lane]) -> None:
         for lane in lanes:
             lane.interrupt()
+        for lane in lanes:
             lane.close()
+        with contextlib.suppress(duckdb.Error):
+            self._con.close()
+
+    @staticmethod
+    def _cursor(lane: Lane, needs: Growth) -> duckdb.DuckDBPyConnection:
+        with _lost(duckdb.ConnectionException):
+            return lane.cursor(needs)
 
     def _held(self) -> Held:
         try:
             if self._probe is None:
                 self._probe = self._con.cursor()
-            found = self._probe.execute(_HELD).fetchone()
-        except duckdb.Error:  # the store is being closed
+            return _counted(self._probe)
+        except (duckdb.Error, StoreLost):  # it is being closed
             return Held()
-        return Held(*map(int, found)) if found else Held()
 
     def _lane(self) -> Lane:
         lane: Lane | None = getattr(self._local, "lane", None)
@@ -167,7 +195,7 @@ class Reader:
             if self._closed:
                 raise StoreLost("the store is closed")
             lane = Lane(self._con)
-            self._lanes.append(lane)
+            self._lanes.add(lane)
             return lane
 
     @staticmethod
@@ -188,6 +216,17 @@ class Reader:
                 raise QueryError("the query takes too much memory", hint=_LESS) from e
             except duckdb.Error as e:
                 raise QueryError(_plain(str(e))) from e
+
+
+def _counted(cursor: duckdb.DuckDBPyConnection) -> Held:
+    with _lost(duckdb.ConnectionException, duckdb.FatalException):
+        found = cursor.execute(_HELD).fetchone()
+    return Held(*map(int, found)) if found else Held()
+
+
+def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:
+    with contextlib.suppress(duckdb.Error):  # it has been closed
+        cursor.interrupt()
 
 
 def _first(cursor: duckdb.DuckDBPyConnection, limits: Limits) -> pa.Table:
@@ -230,12 +269,27 @@ def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextlib.contextmanager
-def _read_only(cursor: duckdb.DuckDBPyConnection):  # type: ignore[no-untyped-def]
-    try:
+def _read_only(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    with _lost(duckdb.FatalException, duckdb.InternalException, duckdb.IOException, duckdb.ConnectionException):
         cursor.execute("BEGIN TRANSACTION READ ONLY")
         try:
             yield
         finally:
             _roll_back(cursor)
-    except (duckdb.FatalException, duckdb.InternalException, duckdb.IOException, duckdb.ConnectionException) as e:
+
+
+@contextlib.contextmanager
+def _lost(*errors: type[duckdb.Error]) -> Iterator[None]:
+    try:
+        yield
+    except errors as e:
         raise StoreLost(str(e)) from e
+
+
+@contextlib.contextmanager
+def _lost_on_interrupt() -> Iterator[None]:
+    """Of what has no limit only ``close`` interrupts anything."""
+    try:
+        yield
+    except duckdb.InterruptException as e:
+        raise StoreLost("the store is being closed") from e

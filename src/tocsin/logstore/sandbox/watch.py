@@ -50,7 +50,7 @@ class Watched:
     resident: int  # bytes of the process when it began
     most: Most
     interrupt: Callable[[], None]
-    first: int = -1  # bytes that DuckDB counted at the first look
+    first: int | None = None  # bytes that DuckDB counted when it began; None: at the first look
     highest: int = 0  # and at the highest: what it gave up may take a while to leave the process
     ended: Ended = Ended.NOT
 
@@ -60,7 +60,7 @@ class Watched:
             return Ended.TIME
         if now - self.since < LOOK:
             return Ended.NOT
-        self.first = held.total if self.first < 0 else self.first
+        self.first = held.total if self.first is None else self.first
         self.highest = max(self.highest, held.total)
         uncounted = resident - self.resident - (self.highest - min(self.first, self.highest))
         much = uncounted > self.most.uncounted or held.pinned > self.most.pinned
@@ -80,10 +80,14 @@ class Watchdog:
         self._closed = False
 
     @contextlib.contextmanager
-    def within(self, seconds: float, most: Most, interrupt: Callable[[], None]) -> Iterator[Watched]:
-        """Call ``interrupt`` if the block runs longer than ``seconds`` or memory is more than ``most``."""
+    def within(
+        self, seconds: float, most: Most, interrupt: Callable[[], None], counted: int | None = None
+    ) -> Iterator[Watched]:
+        """Call ``interrupt`` if the block runs longer than ``seconds`` or memory is more than ``most``. DuckDB counts ``counted`` bytes
+        now: where that is not given, what it takes before the first look is not known to be counted.
+        """
         now = self._clock.monotonic()
-        one = Watched(now, now + seconds, resident(), most, interrupt)
+        one = Watched(now, now + seconds, resident(), most, interrupt, counted)
         with self._changed:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="query-watchdog", daemon=True)

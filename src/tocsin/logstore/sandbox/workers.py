@@ -1,22 +1,29 @@
-"""Threads for queries that may not come back: whoever asks waits for a time, and no longer."""
+"""Threads for queries that may not come back: whoever asks waits for a time, and no longer.
+
+asks ──► work ──► its result, in time
+           └─ interrupted, and not back within the grace: given up. What is left has the lowest priority, and its thread ends with it
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from tocsin.errors import QueryError, QueryTimeout
+from tocsin.errors import QueryBusy, QueryTimeout
 
 L = TypeVar("L")
 R = TypeVar("R")
 
 GRACE = 1.0
 """Seconds after its limit within which an interrupted query is waited for."""
-MOST_LEFT = 4
-"""Queries that were given up and still run; with so many, no further one is begun."""
+MOST_LEFT = 2
+"""Queries that were given up and still run; with so many, no further one is begun. Each keeps a core busy, where nobody else wants it."""
 _IDLE = 4
+_LAST = 19  # of the priorities that a thread may have, the one that all others come before
 
 
 class _Job(Generic[L]):
@@ -24,6 +31,7 @@ class _Job(Generic[L]):
         self.work = work
         self.done = threading.Event()
         self.left = False  # nobody waits for it any more
+        self.thread = 0  # as the system knows it; 0 before it is begun
         self.result: object = None
         self.fault: BaseException | None = None
 
@@ -40,12 +48,12 @@ class Workers(Generic[L]):
 
     def run(self, work: Callable[[L], R], seconds: float) -> R:
         """``work`` on a lane. Raises what it raises, QueryTimeout where it does not end within ``seconds`` and the grace, and
-        QueryError where too many such still run.
+        QueryBusy where too many such still run.
         """
         job: _Job[L] = _Job(work)
         with self._lock:
             if self._left >= MOST_LEFT:
-                raise QueryError("earlier queries that cannot be interrupted still run", hint="ask again in a while")
+                raise QueryBusy("earlier queries that cannot be interrupted still run", hint="ask again in a while")
             inbox = self._idle.pop() if self._idle else None
         if inbox is None:
             inbox = queue.SimpleQueue()
@@ -56,6 +64,7 @@ class Workers(Generic[L]):
                 if not job.done.is_set():
                     job.left = True
                     self._left += 1
+                    _come_last(job.thread)
                     raise QueryTimeout(
                         f"the query ran longer than {seconds:g} s, and one step of it cannot be interrupted",
                         hint="it is given up; let fewer rows reach it, or shorter ones",
@@ -75,6 +84,7 @@ class Workers(Generic[L]):
     def _work(self, inbox: queue.SimpleQueue[_Job[L] | None]) -> None:
         lane: L | None = None
         while (job := inbox.get()) is not None:
+            job.thread = threading.get_native_id()
             try:
                 if lane is None:
                     lane = self._lane()
@@ -83,9 +93,17 @@ class Workers(Generic[L]):
                 job.fault = fault
             with self._lock:
                 self._left -= job.left
-                keep = not self._closed and len(self._idle) < _IDLE
+                keep = not self._closed and not job.left and len(self._idle) < _IDLE
                 if keep:
                     self._idle.append(inbox)
                 job.done.set()
+            del job  # an answer may be large, and the thread idle for long
             if not keep:
                 return
+
+
+def _come_last(thread: int) -> None:
+    """The thread gets a core only where no other wants it. On Linux, where threads have priorities of their own."""
+    if thread and hasattr(os, "setpriority") and os.path.exists(f"/proc/self/task/{thread}"):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, _LAST)

@@ -1,0 +1,179 @@
+"""Readers of the store: what threads leave behind, what a query that does not come back may hold up, and what closing does to others."""
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+
+import duckdb
+import pytest
+
+from tests.servers.eventually import eventually
+from tocsin.clock import SystemClock
+from tocsin.errors import QueryBusy, QueryTimeout, StoreLost
+from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.interface import Limits
+from tocsin.logstore.sandbox.growth import growth
+from tocsin.logstore.sandbox.select import Lane
+from tocsin.logstore.sandbox.watch import LOOK, Ended, Held, Most, Watched
+from tocsin.logstore.sandbox.workers import MOST_LEFT, Workers
+
+ASKED = Limits(seconds=0.1, watched=True)
+RULES = Limits(seconds=5.0)
+GROWS = "SELECT repeat('ab', 2) AS x"
+LONG = "SELECT count(*) FROM range(100000000000) t(i) WHERE i % 7 = 3"
+
+
+@pytest.fixture
+def store() -> Iterator[DuckLogStore]:
+    """An empty store."""
+    with_nothing = DuckLogStore.open(None, clock=SystemClock())
+    yield with_nothing
+    with_nothing.close()
+
+
+def stick(store: DuckLogStore) -> None:
+    """Ask for one step that takes seconds, whatever interrupts it."""
+    con = duckdb.connect()
+    texts = con.execute("SELECT repeat('a', 45000) AS a, repeat('b', 45000) AS b").to_arrow_table().to_pylist()[0]
+    with pytest.raises(QueryTimeout, match="cannot be interrupted"):
+        store.select("SELECT levenshtein($a, $b) AS n", texts, ASKED)
+
+
+def test_threads_that_are_gone_leave_nothing_behind(store: DuckLogStore) -> None:
+    """Each tick of many window rules reads with threads of its own: their cursors are closed with them."""
+
+    def reads() -> None:
+        store.select("SELECT 1 AS one")
+        store.select(GROWS)
+
+    lanes = store._reader._lanes
+    for _ in range(5):
+        thread = threading.Thread(target=reads)
+        thread.start()
+        thread.join()
+    assert 0 == len(lanes)
+    store.select("SELECT 1 AS one")
+    assert 1 == len(lanes)
+
+
+def test_what_was_given_up_holds_up_neither_the_end_nor_a_new_start() -> None:
+    """The store is closed in time, and is not opened a second time beside itself."""
+    store = DuckLogStore.open(None, clock=SystemClock())
+    stick(store)
+    begun = time.monotonic()
+    with pytest.raises(StoreLost, match="still holds"):
+        store.reopen()
+    assert time.monotonic() - begun < 4
+    with pytest.raises(StoreLost, match="still holds"):
+        store.append([])
+    eventually(store._reader.close, within=60)
+    assert 0 == store.reopen().seq
+    assert [{"x": "abab"}] == store.select(GROWS).to_pylist()
+    store.close()
+
+
+@pytest.mark.parametrize("limits", [None, Limits(seconds=60), Limits(seconds=60, watched=True)], ids=str)
+def test_a_query_that_closing_interrupts_says_that_the_store_is_lost(limits: Limits | None) -> None:
+    """Who reads waits for the store then, as for one that was lost otherwise."""
+    store = DuckLogStore.open(None, clock=SystemClock())
+    found: list[Exception] = []
+    begun = threading.Event()
+
+    def reads() -> None:
+        store.select("SELECT 1 AS one")
+        begun.set()
+        try:
+            store.select(LONG, None, limits)
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is looked at
+            found.append(e)
+
+    thread = threading.Thread(target=reads)
+    thread.start()
+    begun.wait(10)
+    store.close()
+    thread.join(10)
+    assert [StoreLost] == [type(e) for e in found]
+
+
+class Blocked:
+    """Work that does not come back until it may."""
+
+    def __init__(self) -> None:
+        self.may, self.thread = threading.Event(), 0
+
+    def __call__(self, lane: object) -> None:
+        self.thread = threading.get_native_id()
+        self.may.wait(60)
+
+
+def test_so_many_may_be_left_and_no_more() -> None:
+    """They come last wherever somebody else wants the core, and once one has ended, another query is begun."""
+    workers = Workers(object)
+    left = [Blocked() for _ in range(MOST_LEFT)]
+    for each in left:
+        with pytest.raises(QueryTimeout, match="is given up"):
+            workers.run(each, -0.9)
+    assert [19] * MOST_LEFT == [os.getpriority(os.PRIO_PROCESS, each.thread) for each in left]
+    with pytest.raises(QueryBusy, match="earlier queries"):
+        workers.run(lambda lane: 1, 5)
+    left[0].may.set()
+
+    def again() -> bool:
+        try:
+            return workers.run(lambda lane: threading.get_native_id(), 5) not in {each.thread for each in left}
+        except QueryBusy:
+            return False
+
+    eventually(again, within=10)
+    left[1].may.set()
+    workers.close()
+
+
+def test_what_anybody_asked_keeps_no_rule_from_being_evaluated(store: DuckLogStore) -> None:
+    asked = store._reader._workers[True]
+    left = [Blocked() for _ in range(MOST_LEFT)]
+    for each in left:
+        with pytest.raises(QueryTimeout):
+            asked.run(each, -0.9)
+    with pytest.raises(QueryBusy):
+        store.select(GROWS, None, ASKED)
+    assert [{"x": "abab"}] == store.select(GROWS, None, RULES).to_pylist()
+    for each in left:
+        each.may.set()
+
+
+def test_an_idle_thread_keeps_no_answer() -> None:
+    """An answer may have 32 MiB, and nobody may ask again for hours."""
+
+    class Answer:
+        pass
+
+    workers = Workers(object)
+    kept = weakref.ref(workers.run(lambda lane: Answer(), 5))
+    eventually(lambda: kept() is None, within=5)
+    workers.close()
+
+
+def test_a_bound_that_could_not_be_set_is_set_again() -> None:
+    """Else the function would run without one."""
+    con = duckdb.connect()
+    lane, needs = Lane(con), growth("SELECT repeat('a', 1)")
+    cursor = lane.cursor(growth("SELECT lpad('a', 100, 'b')"))
+    cursor.execute("BEGIN")
+    with pytest.raises(duckdb.Error):
+        cursor.execute("SELECT error('no more in this transaction')").fetchall()
+    with pytest.raises(duckdb.Error):
+        lane.cursor(needs)
+    cursor.execute("ROLLBACK")
+    with pytest.raises(duckdb.Error, match="would make a value"):
+        lane.cursor(needs).execute("SELECT repeat('a', 100000)").fetchall()
+
+
+def test_what_is_counted_is_not_held_against_a_query_whose_first_look_comes_late() -> None:
+    """It read much, and the watchdog had no core: only what grew beside that counts."""
+    most = Most(uncounted=64 << 20, pinned=1 << 30)
+    one = Watched(0.0, 60.0, 100 << 20, most, lambda: None, 10 << 20)
+    assert Ended.NOT is one.judge(10 * LOOK, 170 << 20, Held(80 << 20, 0))
+    assert Ended.MEMORY is one.judge(11 * LOOK, 250 << 20, Held(80 << 20, 0))
