@@ -1,11 +1,14 @@
-"""What a log store's size costs: the same commits, looks and starts on two stores, one with ten times the history.
+"""What a log store's size costs: the same commits, ticks and backtests on two stores, one with ten times the history.
 
-    python -m bench.growth [--rows 5000000 50000000] [--years 1 10] [--stores DIR] [--rounds 7] [--only commits]
+    python -m bench.growth [--rows 5000000 50000000] [--years 1 10] [--stores DIR] [--rounds 7] [--only commits|ticks|backtests]
 
-Both stores hold the same rate of events (`bench.history`); commits go to them in turn, so that a busy machine hits both. Given are
-CPU of the writing thread and wall clock, medians with spread, and the median of the paired ratios. Commits are of canonical events of
-now; "again" has a tenth of them sent twice, from the store's last hour; of "stragglers" one in fifty is of a run that ended some time
-in the last week, of "ancient" ones some time in the whole history.
+Both stores hold the same rate of events (`bench.history`); work goes to them in turn, so that a busy machine hits both. Given are
+CPU and wall clock, medians with spread, and the median of the paired ratios. Commits are of canonical events of now; "again" has a
+tenth of them sent twice, from the store's last hour; of "stragglers" one in fifty is of a run that ended some time in the last week,
+of "ancient" ones some time in the whole history. Ticks are those of `bench.windows`; backtests are of each store's last year, each
+in a process of its own, whose peak memory is given too.
+
+Intake, latency and deadlines over such a store: `--store` of their benchmarks.
 """
 
 from __future__ import annotations
@@ -17,22 +20,35 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 
-from bench import history
+from bench import backtest, backtest_absence, history
 from bench.common import machine, say, spread, table
 from bench.history import AT_ONCE, GROUP, History
 from bench.payloads import events
-from tocsin.clock import SystemClock, micros
+from bench.replay import Round, play
+from bench.windows import Ticking, rule_texts
+from tocsin.clock import ManualClock, SystemClock, micros
+from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, RawEvents
+from tocsin.rules.load import load_rules
+from tocsin.state.sqlite import SqliteState
 
 SIZES = (1, 50, 1000, 20_000)
 MIXES = ("fresh", "again", "stragglers", "ancient")
+TICKS = ((10_000, 20), (1_000, 1_000))
+"""Window rules, and their shapes."""
+BACKTESTS = {
+    backtest.RULES: ("failure-rate", "run-failed"),
+    backtest_absence.RULES: ("run-stuck", "run-silent", "too-slow"),
+}
 
 
 WEEK = 7 * 86_400_000_000  # µs
@@ -107,7 +123,7 @@ def row_of(name: str, costs: list[list[Cost]]) -> tuple[str, ...]:
     return tuple(line)
 
 
-def commits(sides: Sequence[Side], rounds: int, seconds: float) -> Iterator[tuple[str, ...]]:
+def commits(sides: Sequence[Side], rounds: int) -> Iterator[tuple[str, ...]]:
     """Lines of commits of each size and mix."""
     made = {id(side): events(10**9, datetime.now(UTC), timedelta(milliseconds=10**9)) for side in sides}
     for size in SIZES:
@@ -124,6 +140,51 @@ def commits(sides: Sequence[Side], rounds: int, seconds: float) -> Iterator[tupl
             side.store.checkpoint()
 
 
+def ticks(sides: Sequence[Side], rounds: int) -> Iterator[tuple[str, ...]]:
+    """Lines of ticks of window rules, the first of which does not count."""
+    for rules, shapes in TICKS:
+        with ExitStack() as stack:
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tocsin-bench-")))
+            (home / "rules.yaml").write_text("\n".join(rule_texts(rules, shapes, history.EXPERIMENTS)))
+            loaded = load_rules([home / "rules.yaml"], schema_with())
+            ticking = {}
+            for number, side in enumerate(sides):
+                clock = ManualClock(side.history.end)
+                state = SqliteState.open(home / f"{number}.sqlite", clock=clock)
+                stack.callback(state.close)
+                ticking[id(side)] = Ticking(side.store, state, clock, loaded)
+
+            def work(side: Side, ticking: dict[int, Ticking] = ticking) -> Cost:
+                wall, cpu = ticking[id(side)].tick()
+                return Cost(cpu, wall)
+
+            line = row_of(f"tick of {rules:,} window rules of {shapes:,} shapes", in_turn(sides, work, rounds))
+        say(" | ".join(line))
+        yield line
+
+
+def backtests(paths: Sequence[Path], rounds: int) -> Iterator[tuple[str, ...]]:
+    """Lines of backtests over each store's last year."""
+    for rules, names in BACKTESTS.items():
+        for name in names:
+            costs: list[list[Cost]] = [[] for _ in paths]
+            peaks = [0.0 for _ in paths]
+            for number in range(rounds):
+                for k in range(len(paths)) if number % 2 else reversed(range(len(paths))):
+                    since = history.read(paths[k]).end - timedelta(days=365)
+                    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                        one: Round = pool.submit(
+                            play, paths[k], rules, name, False, since=since, span=timedelta(days=365)
+                        ).result()
+                    say(
+                        f"{name}: {one.events:,} events, {one.kinds}, {one.seconds:.1f} s, {one.rss:.0f} MiB {one.errors}"
+                    )
+                    costs[k].append(Cost(one.cpu, one.seconds))
+                    peaks[k] = max(peaks[k], one.rss)
+            said = " and ".join(f"{peak:.0f}" for peak in peaks)
+            yield row_of(f"backtest of {name}, peak {said} MiB", costs)
+
+
 def main(arguments: list[str]) -> None:
     """Run it and print a table."""
     parser = argparse.ArgumentParser(prog="bench.growth", description=(__doc__ or "").partition("\n")[0])
@@ -133,16 +194,24 @@ def main(arguments: list[str]) -> None:
         "--stores", type=Path, help="directory of the two files; made where they are not there, and kept"
     )
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", choices=("commits", "ticks", "backtests"))
     chosen = parser.parse_args(arguments)
+    lines: list[tuple[str, ...]] = []
     with ExitStack() as stack:
         directory = chosen.stores or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tocsin-bench-")))
-        sides = []
-        for rows, years in zip(chosen.rows, chosen.years, strict=True):
-            path = history.kept(directory, rows, years)
-            store = DuckLogStore.open(path, clock=SystemClock(), checkpoint_threshold=1 << 40, reserve=0)
-            stack.callback(store.close)
-            sides.append(Side(store, history.read(path), random.Random(1)))
-        lines = list(commits(sides, chosen.rounds, 0))
+        paths = [history.kept(directory, rows, years) for rows, years in zip(chosen.rows, chosen.years, strict=True)]
+        if chosen.only in (None, "backtests"):
+            lines += backtests(paths, min(chosen.rounds, 3))
+        if chosen.only != "backtests":
+            sides = []
+            for path in paths:
+                store = DuckLogStore.open(path, clock=SystemClock(), checkpoint_threshold=1 << 40, reserve=0)
+                stack.callback(store.close)
+                sides.append(Side(store, history.read(path), random.Random(1)))
+            if chosen.only in (None, "ticks"):
+                lines += ticks(sides, chosen.rounds)
+            if chosen.only in (None, "commits"):
+                lines += commits(sides, chosen.rounds)
     small, large = (f"{rows // 10**6} M" for rows in chosen.rows)
     print(f"{machine()}\n")
     head = ["what"]

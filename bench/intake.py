@@ -1,6 +1,6 @@
 """Kafka to deduped, durable rows, against a bare poll loop with the same consumer settings.
 
-    python -m bench.intake [--events 200000] [--horizon 5000000] [--rounds 5] [--partitions 4]
+    python -m bench.intake [--events 200000] [--horizon 5000000 | --store FILE] [--rounds 5] [--partitions 4]
 
 Ours: the Kafka connector, the writer and the log store as `tocsin up` has them, in this one process. Each round reads a
 topic of its own, so that no event is a duplicate; dedupe, `Runs`, Raw and the path of dead letters are on, and the store is
@@ -138,6 +138,11 @@ def bare(topic: str, count: int, kafka: KafkaServer, home: Mapping[str, Any]) ->
         return (count - first_size) / (time.perf_counter() - first)
 
 
+def rows_in(store: DuckLogStore) -> int:
+    """Rows of RunStatusChanged."""
+    return int(store.select("SELECT count(*) FROM RunStatusChanged").column(0)[0].as_py())
+
+
 def consumer_of(topic: str) -> Consumer:
     file = ConsumerFile.model_validate(
         {"connector": "kafka", "canonical": True, "kafka": {"topics": [topic], "group_id": f"bench-{topic}"}}
@@ -152,11 +157,16 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--horizon", type=int, default=5_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument(
+        "--store", type=Path, help="a log store's file to take in place of --horizon, see bench.history"
+    )
     chosen = parser.parse_args(arguments)
     clock = SystemClock()
     with tempfile.TemporaryDirectory(prefix="tocsin-bench-") as directory:
-        store = DuckLogStore.open(Path(directory) / "events.duckdb", clock=clock)
-        fill(store, chosen.horizon)
+        store = DuckLogStore.open(chosen.store or Path(directory) / "events.duckdb", clock=clock)
+        if chosen.store is None:
+            fill(store, chosen.horizon)
+        before = rows_in(store)
         kafka = KafkaServer(Path(directory) / "kafka", jvm=FULL_SPEED).start()
         try:
             home = KafkaSettings(bootstrap_servers=(kafka.bootstrap,)).client()
@@ -175,8 +185,7 @@ def main(arguments: list[str]) -> None:
                     lambda n: bare(topics[n], chosen.events, kafka, home),
                     chosen.rounds,
                 )
-            expected = chosen.horizon + chosen.rounds * chosen.events
-            stored = store.select("SELECT count(*) AS n FROM RunStatusChanged").column("n")[0].as_py()
+            expected, stored = before + chosen.rounds * chosen.events, rows_in(store)
             if stored != expected:
                 raise RuntimeError(f"{stored} rows are stored instead of {expected}")
         finally:
@@ -185,7 +194,7 @@ def main(arguments: list[str]) -> None:
     mean = size / (chosen.rounds * chosen.events)
     print(
         f"{chosen.rounds} interleaved rounds, each {chosen.events:,} canonical events of {mean:.0f} bytes from "
-        f"{chosen.partitions} partitions (by run) of Apache Kafka on the same machine; {chosen.horizon:,} rows stored before; "
+        f"{chosen.partitions} partitions (by run) of Apache Kafka on the same machine; {before:,} rows stored before; "
         f"{machine()}.\n"
     )
     print(

@@ -88,7 +88,7 @@ def replay(
         for name in names:
             for as_if_live in (False, True):
                 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                    one = pool.submit(_play, path, rules, name, as_if_live, ceiling).result()
+                    one = pool.submit(play, path, rules, name, as_if_live, ceiling).result()
                 rounds.append(one)
                 say(f"{name}, {one.row[1]}: {one.seconds:.1f} s, {one.kinds}, peak RSS {one.rss:.0f} MiB {one.errors}")
     header = ("rule", "history", "events", "told", "seconds", "CPU s", "× ceiling", "peak RSS, MiB")
@@ -113,8 +113,16 @@ def _names(rules: str) -> list[str]:
     return [str(rule["name"]) for rule in YAML(typ="safe").load(rules)["rules"]]
 
 
-def _play(path: Path, rules: str, name: str, as_if_live: bool, ceiling: str) -> Round:
-    """In a process of its own."""
+def play(
+    path: Path,
+    rules: str,
+    name: str,
+    as_if_live: bool,
+    ceiling: str = "",
+    since: datetime = SINCE,
+    span: timedelta = YEAR + timedelta(days=1),
+) -> Round:
+    """Take the rule called ``name`` through a span of a store's history; in a process of its own, since it says its peak memory."""
     from tocsin.kql.schema import schema_with
     from tocsin.rules.backtest import backtest
     from tocsin.rules.load import load_rules
@@ -129,7 +137,7 @@ def _play(path: Path, rules: str, name: str, as_if_live: bool, ceiling: str) -> 
         store.select(ceiling)
     took = perf_counter() - began if ceiling else 0.0
     cpu = process_time()
-    found = backtest(rule, store, SINCE, SINCE + YEAR + timedelta(days=1), clock=SystemClock(), as_if_live=as_if_live)
+    found = backtest(rule, store, since, since + span, clock=SystemClock(), as_if_live=as_if_live)
     cpu = process_time() - cpu
     store.close()
     return Round(

@@ -127,34 +127,46 @@ def run(
             groups = sum(len(each) for each in loaded.window_groups.values())
             loading = perf_counter() - began
             say(f"{rules:,} rules, {groups} queries a tick, loaded in {loading:.1f} s")
-            return loading, *_ticks(store, state, clock, loaded, ticks)
+            return loading, *_ticks(Ticking(store, state, clock, loaded), ticks)
         finally:
             store.close()
             state.close()
 
 
-def _ticks(
-    store: DuckLogStore, state: SqliteState, clock: ManualClock, rules: RuleSet, ticks: int
-) -> tuple[float, list[float], list[float], int]:
-    head = store.head().seq
-    state.commit(reconcile(rules, {}, head, now=clock.now()), clock.now())
-    view = CachedView(state)
-    took, cpu = [], []
-    for _ in range(ticks + 1):
+class Ticking:
+    """Window rules over a store that ends now, ticking once a minute."""
+
+    def __init__(self, store: DuckLogStore, state: SqliteState, clock: ManualClock, rules: RuleSet) -> None:
+        self._store, self._state, self._clock, self._rules = store, state, clock, rules
+        self._head = store.head().seq
+        state.commit(reconcile(rules, {}, self._head, now=clock.now()), clock.now())
+        self._view = CachedView(state)
+
+    def tick(self) -> tuple[float, float]:
+        """Seconds of the next tick: wall clock, CPU. Raises RuntimeError where a rule fails."""
+        clock, state = self._clock, self._state
         clock.set(clock.now() + timedelta(minutes=1))
         heard = Heard(watermarks={"bench": clock.now()}, kinds={"bench": "http"})
         began, spent = perf_counter(), process_time()
-        released = due_timers(state.timers(), clock.now(), heard, head)
-        evaluation = evaluate(rules, released, head, store, view, heard)
+        released = due_timers(state.timers(), clock.now(), heard, self._head)
+        evaluation = evaluate(self._rules, released, self._head, self._store, self._view, heard)
         state.commit(evaluation.outcome, clock.now())
-        view.written(evaluation.outcome)
-        took.append(perf_counter() - began)
-        cpu.append(process_time() - spent)
+        self._view.written(evaluation.outcome)
+        took = perf_counter() - began, process_time() - spent
         if evaluation.failures:
             raise RuntimeError(evaluation.failures[0].error)
-        say(f"tick: {took[-1]:.2f} s, {len(evaluation.outcome.conditions)} instances changed")
-    firing = sum(s.phase == "firing" for name in rules.rules for s in view.conditions(name).values())
-    return took[0], took[1:], cpu[1:], firing
+        say(f"tick: {took[0]:.2f} s, {len(evaluation.outcome.conditions)} instances changed")
+        return took
+
+    @property
+    def firing(self) -> int:
+        """Instances that fire."""
+        return sum(s.phase == "firing" for name in self._rules.rules for s in self._view.conditions(name).values())
+
+
+def _ticks(ticking: Ticking, ticks: int) -> tuple[float, list[float], list[float], int]:
+    took = [ticking.tick() for _ in range(ticks + 1)]
+    return took[0][0], [wall for wall, _ in took[1:]], [cpu for _, cpu in took[1:]], ticking.firing
 
 
 def main(arguments: list[str]) -> int:
