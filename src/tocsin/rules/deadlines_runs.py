@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from sys import intern
 from typing import Any
@@ -72,12 +72,23 @@ class Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsAt:
-    """Some runs as of a commit: a source for SQL."""
+    """Some runs, each as of a commit: those that ``Runs`` has so, and those of which the rows are known."""
 
-    sql: str  # SELECT with the columns of Runs
-    params: Mapping[str, object]
+    stored: str = ""  # SELECT of the former, with the columns of Runs; '': there are none
+    asked: Mapping[str, object] = field(default_factory=dict)  # its parameters
+    given: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the others; naive UTC, dynamic ones as JSON
     known: Mapping[str, Fact] | None = None  # of all of them, where they have been read already
-    whole: Mapping[str, Mapping[str, Any]] | None = None  # their rows, likewise: naive UTC, dynamic columns as JSON
+
+    @property
+    def sql(self) -> str:
+        """SELECT of all of them, with the columns of Runs."""
+        return " UNION ALL ".join(filter(None, (self.stored, _ANEW if self.given or not self.stored else "")))
+
+    @property
+    def params(self) -> dict[str, object]:
+        """Of ``sql``. Made only where it is asked: to write thousands of rows as JSON and to read them again takes long."""
+        rows = [{name: row[name] for name in _COLUMNS} for row in self.given.values()]
+        return {**self.asked, "anew": json.dumps(rows, default=_json)} if rows or not self.stored else dict(self.asked)
 
     @property
     def as_events(self) -> str:
@@ -89,17 +100,18 @@ class RunsAt:
         """What deadlines of the runs are reckoned from, by run."""
         if self.known is not None:
             return self.known
-        return {fact.run: fact for fact, _ in _facts(reader, self.sql, self.params)}
+        return {fact.run: fact for fact, _ in _facts(reader, self.stored, self.asked)}
 
     def rows(self, reader: LogReader, runs: Collection[str], columns: Collection[str] = ()) -> dict[str, Row]:
         """The runs as an alert carries them: JSON-able values by column, of all or of ``columns``."""
         wanted = sorted({"RunId", *columns}) if columns else _COLUMNS
-        if self.whole is not None:
-            found = [self.whole[run] for run in runs if run in self.whole]
-        else:
-            some, params = _among(runs)
+        found = [self.given[run] for run in runs if run in self.given]
+        others = [run for run in runs if run not in self.given] if self.stored else []
+        if others:
+            some, params = _among(others)
             names = ", ".join(map(_quoted, wanted))
-            found = reader.select(f"SELECT {names} FROM ({self.sql}){some}", {**self.params, **params}).to_pylist()
+            table = reader.select(f"SELECT {names} FROM ({self.stored}){some}", {**self.asked, **params})
+            found += table.to_pylist()
         return {
             str(row["RunId"]): {name: plain(row[name], dynamic=name in _DYNAMIC) for name in wanted} for row in found
         }
@@ -153,12 +165,7 @@ def as_left(news: Mapping[str, Touched], runs: Collection[str]) -> RunsAt:
 
 def _given(rows: Mapping[str, Mapping[str, Any]]) -> RunsAt:
     """Runs of which the rows are known."""
-    return RunsAt(
-        sql=_ANEW,
-        params={"anew": json.dumps([{name: row[name] for name in _COLUMNS} for row in rows.values()], default=_json)},
-        known={run: _fact(row) for run, row in rows.items()},
-        whole=rows,
-    )
+    return RunsAt(given=rows, known={run: _fact(row) for run, row in rows.items()})
 
 
 def _fact(row: Mapping[str, Any]) -> Fact:
@@ -219,21 +226,20 @@ def runs_at(reader: LogReader, as_of: AsOf, *, whole: bool = True) -> RunsAt:
     for fact, seq in _facts(reader, sql, params):
         (later if seq > as_of[fact.run] else known)[fact.run] = fact
     if not later:
-        return RunsAt(sql=sql, params=params, known=known)
-    anew = {"anew": json.dumps(_fold(reader, {run: as_of[run] for run in later}, later), default=_json)}
-    facts = {fact.run: fact for fact, _ in _facts(reader, _ANEW, anew)}
+        return RunsAt(stored=sql, asked=params, known=known)
+    told_anew = _given({row["RunId"]: row for row in _fold(reader, {run: as_of[run] for run in later}, later)})
     if not known:
-        return RunsAt(sql=_ANEW, params=anew, known=facts)
-    params = {**params, **anew, "some_runs": listed(sorted(known))}
-    return RunsAt(sql=f"{sql} UNION ALL {_ANEW}", params=params, known=known | facts)
+        return told_anew
+    asked = {**params, "some_runs": listed(sorted(known))}
+    return RunsAt(stored=sql, asked=asked, given=told_anew.given, known={**known, **told_anew.facts(reader)})
 
 
 def active_at(hi: int, part: int, parts: int) -> RunsAt:
     """Runs under way that no commit beyond ``hi`` has touched: one of so many parts of them."""
     return RunsAt(
-        sql=f"SELECT {_NAMES} FROM Runs WHERE Status NOT IN ('Completed', 'Failed', 'Canceled') AND CommitSeq <= $as_of"
+        stored=f"SELECT {_NAMES} FROM Runs WHERE Status NOT IN ('Completed', 'Failed', 'Canceled') AND CommitSeq <= $as_of"
         " AND hash(RunId) % $parts = $part",
-        params={"as_of": hi, "part": part, "parts": parts},
+        asked={"as_of": hi, "part": part, "parts": parts},
     )
 
 
