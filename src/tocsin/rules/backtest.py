@@ -42,6 +42,8 @@ __all__ = ["Backtest", "Most", "NotYet", "Told", "backtest"]
 
 STEP_ROWS = 125_000
 """Rows of one step: they, or what is told of them with its whole row, are in memory meanwhile."""
+TICKS = 50_000
+"""Ticks of a window rule in one step, however little came: so many instants are in memory."""
 BUCKETS = 20_000
 """Into so many parts the history is cut to find the steps."""
 YOUNG = 50_000
@@ -67,12 +69,13 @@ def backtest(
     progress: Progress | None = None,
     step_rows: int = STEP_ROWS,
     few: int = FEW,
+    ticks: int = TICKS,
     deaf: Deaf | None = None,
 ) -> Backtest:
     """Evaluate ``rule``, as if it had come into force at ``since``, over what arrived in [since, until).
 
     With ``as_if_live`` event times stand for arrival times, for imported history. So ``few`` instants of a window rule are
-    not read at once. ``deaf`` is when consumers are known not to have been heard; as if live nobody ever was. Only reads. Raises
+    not read at once, nor more ticks than ``ticks``. ``deaf`` is when consumers are known not to have been heard; as if live nobody ever was. Only reads. Raises
     NotYet for a rule that cannot be backtested, QueryError and StoreError of the reader.
     """
     if rule.each is not None:
@@ -93,7 +96,8 @@ def backtest(
     ledger = Ledger([RuleRecord(name=rule.name, meaning=rule.meaning, start_seq=start)])
     rules = RuleSet({rule.name: rule})
     ledger.take(reconcile(rules, ledger.rules(), start, now=since))
-    spans = _spans(log, start, steps, until)
+    longest = ticks * rule.window.every if rule.window is not None else None
+    spans = _spans(log, start, steps, since, until, longest)
     if rule.kind is Kind.WINDOW:
         played = Walk(rules, log, ledger, since, tally.take, few, tally.note).play(spans)
     else:
@@ -195,12 +199,35 @@ def _count(log: LogReader, since: datetime, until: datetime) -> int:
     return int(table.column(0)[0].as_py())
 
 
-def _spans(log: LogReader, start: int, steps: Sequence[tuple[int, int]], until: datetime) -> Iterator[Step]:
-    """The steps after commit ``start``."""
-    lo = start
+def _spans(
+    log: LogReader,
+    start: int,
+    steps: Sequence[tuple[int, int]],
+    since: datetime,
+    until: datetime,
+    longest: timedelta | None,
+) -> Iterator[Step]:
+    lo, begin = start, since
     for number, (hi, rows) in enumerate(steps, 1):
         end = until - US if number == len(steps) else _end(log, lo, hi)
-        yield Step(lo=lo, hi=hi, rows=rows, end=end, heard=_everybody(log, lo, hi, end))
+        whole = Step(lo=lo, hi=hi, rows=rows, end=end, heard=_everybody(log, lo, hi, end))
+        yield from [whole] if longest is None or end - begin <= longest else _parts(log, whole, begin, longest)
+        lo, begin = hi, end
+
+
+def _parts(log: LogReader, step: Step, begin: datetime, longest: timedelta) -> Iterator[Step]:
+    """A step after ``begin`` in which so little came that it is long, in parts that are not."""
+    rows_sql, bounds = history.commit_rows(step.lo, step.hi)
+    table = log.select(
+        "SELECT (epoch_us(IngestedAt) - $begin - 1) // $longest AS part, max(CommitSeq), count(*)"
+        f" FROM ({rows_sql}) GROUP BY part ORDER BY part",
+        {**bounds, "begin": micros(begin), "longest": longest // US},
+    )
+    came = {part: (hi, rows) for part, hi, rows in zip(*(c.to_pylist() for c in table.columns), strict=True)}
+    lo = step.lo
+    for part in range(-((begin - step.end) // longest)):
+        hi, rows = came.get(part, (lo, 0))
+        yield replace(step, lo=lo, hi=hi, rows=rows, end=min(begin + (part + 1) * longest, step.end))
         lo = hi
 
 

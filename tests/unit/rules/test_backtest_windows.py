@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.rules.conftest import NOON, Load
-from tocsin.rules.backtest import backtest
+from tocsin.rules.backtest import TICKS, backtest
+from tocsin.rules.backtest_windows import FEW
 from tocsin.rules.playground import Playground
 from tocsin.rules.ruleset import RuleSet
 
@@ -31,7 +32,9 @@ EVENTS = st.lists(
 Event = tuple[int, str, str]
 
 
-def lived(rules: RuleSet, events: list[Event]) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+def lived(
+    rules: RuleSet, events: list[Event], few: int = FEW, ticks: int = TICKS
+) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
     """What was told live over an hour, and what the backtest says of it: (T, kind, experiment, value)."""
     (rule,) = rules.rules.values()
     told: list[tuple[object, ...]] = []
@@ -57,7 +60,7 @@ def lived(rules: RuleSet, events: list[Event]) -> tuple[list[tuple[object, ...]]
                 (i.at, str(i.kind), i.instance["ExperimentName"], i.value) for i in step.evaluation.outcome.intents
             ]
         until = NOON + timedelta(hours=2, microseconds=1)
-        found = backtest(rule, playground.log, NOON, until, clock=playground.clock, step_rows=5)
+        found = backtest(rule, playground.log, NOON, until, clock=playground.clock, step_rows=5, few=few, ticks=ticks)
     assert () == found.errors
     return told, [(t.at, t.kind, t.instance["ExperimentName"], t.value) for t in found.told]
 
@@ -77,7 +80,27 @@ def test_a_story_is_told_again(load: Load, more: str) -> None:
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(events=EVENTS, more=st.sampled_from([EARLY, HELD, LATE, "for: 2 of 3"]))
-def test_whatever_happened_is_told_again(load: Load, events: list[Event], more: str) -> None:
-    told, again = lived(load(RULE % more), events)
+@given(
+    events=EVENTS, more=st.sampled_from([EARLY, HELD, LATE, "for: 2 of 3"]),
+    few=st.sampled_from([0, FEW]), ticks=st.sampled_from([1, 2, 5, TICKS]),
+)  # fmt: skip
+def test_whatever_happened_is_told_again(load: Load, events: list[Event], more: str, few: int, ticks: int) -> None:
+    told, again = lived(load(RULE % more), events, few, ticks)
     assert sorted(told, key=str) == sorted(again, key=str)
+
+
+def test_a_long_time_in_which_little_came_is_taken_in_parts(load: Load) -> None:
+    """Every tick of a step is in memory: half a million of them, of a year in which three events came, took 260 MiB."""
+    rules = load(RULE % LATE)
+    done: list[int] = []
+    with Playground(rules, NOON) as playground:
+        for n, hours in enumerate((1, 2, 30)):
+            playground.advance(NOON + timedelta(hours=hours))
+            playground.arrive([{"EventId": f"e{n}", "RunId": f"r{n}", "Status": "Failed", "ExperimentName": "churn"}])
+        until = NOON + timedelta(hours=31)
+        backtest(
+            rules.rules["many"], playground.log, NOON, until, clock=playground.clock, few=0, ticks=12,
+            progress=lambda rows, _total: done.append(rows),
+        )  # fmt: skip
+    assert 31 == len(done)
+    assert [0, 1, 2] == done[:3] and done[-1] == 3
