@@ -42,6 +42,9 @@ from tocsin.model import crash
 from tocsin.model.columns import TABLES
 from tocsin.model.event import Batch, Commit
 
+_PAUSES = (0.05, 0.1, 0.2, 0.4)
+"""Seconds between tries of a commit for which there was no memory: a query that took too much of it is ended within some hundredths."""
+
 
 class DuckLogStore(LogStore):
     """See ``LogStore``. Writes go through one connection under one lock; reads through a cursor of each thread."""
@@ -148,12 +151,16 @@ class DuckLogStore(LogStore):
             self._check_space()
             incoming = flatten(batches, self._known.positions)
             refused: dict[int, str] = {}
+            pauses = iter(_PAUSES)
             while True:
                 try:
                     written = self._commit(self._desk, incoming, refused)
                     break
                 except duckdb.OutOfMemoryException as e:
-                    raise StoreError(f"the commit does not fit into memory: {e}") from e
+                    pause = next(pauses, None)
+                    if pause is None:
+                        raise StoreError(f"the commit does not fit into memory: {e}") from e
+                    threading.Event().wait(pause)
                 except (duckdb.DataError, duckdb.InvalidInputException) as e:
                     tried, incoming.bulk = incoming.bulk, True
                     found = find_offenders(self._desk, incoming, self._known, refused)

@@ -138,7 +138,8 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """BEGIN … COMMIT, or ROLLBACK when something is raised.
 
     A fatal error of DuckDB, an I/O error, and any error of COMMIT itself come out as StoreLost: what is durable is known
-    only after the store has been opened again. Other errors of DuckDB come out as they are.
+    only after the store has been opened again. That goes for memory that COMMIT lacks too: it may be lacking for what comes after the
+    commit, or for taking it back, and then the instance is not what it says. Other errors of DuckDB come out as they are.
     """
     with lost_on_fatal():
         con.execute("BEGIN")

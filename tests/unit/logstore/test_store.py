@@ -6,6 +6,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -251,3 +252,38 @@ def test_retention_does_not_take_the_sequence_back(put: Bench, clock: ManualCloc
     clock.advance(timedelta(days=100))
     put.store.retain(clock.now(), {"RunStatusChanged": timedelta(days=1)})
     assert 2 == put(event("r2", at=100 * 86400)).seq
+
+
+# --- memory that queries take -----------------------------------------------------------------------------------------
+
+
+def _hog(store: DuckLogStore) -> duckdb.DuckDBPyConnection:
+    """A reader that holds what memory there is."""
+    cursor = store._con.cursor()
+    cursor.execute("CREATE TEMP TABLE hog (x VARCHAR)")
+    with pytest.raises(duckdb.Error, match=r"could not allocate|failed to"):
+        while True:
+            cursor.execute("INSERT INTO hog SELECT md5(i::VARCHAR) FROM range(20000) t(i)")
+    return cursor
+
+
+def test_a_commit_waits_for_memory_that_a_query_takes(clock: ManualClock) -> None:
+    """The query is ended soon; until then there was no commit, and nothing was kept twice."""
+    store = DuckLogStore.open(None, clock=clock, memory_limit="80MiB")
+    hog = _hog(store)
+    events = [event(f"r{n}", Message="m" * 500) for n in range(1000)]
+    threading.Timer(0.1, hog.execute, ["DROP TABLE hog"]).start()
+    assert 1000 == Bench(store, clock)(*events).rows
+    assert [{"n": 1000}] == store.select("SELECT count(*) AS n FROM RunStatusChanged").to_pylist()
+    store.close()
+
+
+def test_a_commit_for_which_there_is_no_memory_is_refused(clock: ManualClock) -> None:
+    store = DuckLogStore.open(None, clock=clock, memory_limit="80MiB")
+    hog = _hog(store)
+    put = Bench(store, clock)
+    with pytest.raises(StoreError, match="does not fit into memory"):
+        put(*[event(f"r{n}", Message="m" * 500) for n in range(1000)])
+    hog.execute("DROP TABLE hog")
+    assert 1 == put(event()).rows
+    store.close()
