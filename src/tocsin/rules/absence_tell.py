@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -41,6 +41,15 @@ def wait_said(rule: Rule, since_us: object, **more: object) -> dict[str, object]
     return {"waits": absence.form.value, "statuses": list(absence.named), **since, **more}
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """An instance that holds is looked at again whenever it wakes: nothing but time can change anything of it meanwhile."""
+
+    before: datetime  # not at this T or later
+    most: int  # looks
+    value: Callable[[datetime], float | None]  # of a look at T
+
+
 def see(
     rule: Rule,
     about: Subject,
@@ -49,75 +58,102 @@ def see(
     commit_seq: int,
     memory: Memory,
     remember: Mapping[str, object] | None = None,
+    again: Again | None = None,
 ) -> Step:
-    """Take ``seen`` into ``memory``. ``remember`` is kept with an instance that goes on."""
+    """Take ``seen`` into ``memory``, and what is seen ``again``. ``remember`` is kept with an instance that goes on."""
     waits = rule.absence or rule.awaited
     assert waits is not None
-    fields = {**about.fields, **rule.of_row} if rule.of_row else about.fields
-    step = look(before, seen, waits.terms, rule=rule.name, instance=about.instance)
+    teller = _Teller(rule, about, commit_seq, memory)
+    last, state = seen, before
+    step = teller.tell(state, seen, look(state, seen, waits.terms, rule=rule.name, instance=about.instance), remember)
+    for _ in range(again.most - 1 if again is not None else 0):
+        if again is None or step.state is None or step.wake is None or not last.at < step.wake < again.before:
+            break
+        state, last = step.state, replace(last, at=step.wake, value=again.value(step.wake))
+        step = teller.tell(
+            state, last, look(state, last, waits.terms, rule=rule.name, instance=about.instance), remember
+        )
     if step.state is not None:
-        kept = {**step.state.data, **(remember or {})} if step.state.data else step.state.data
-        memory.put_condition(replace(step.state, data=kept))
+        memory.put_condition(step.state)
     elif before is not None:
         memory.drop_condition(rule.name, before.key)
     if step.wake is not None:
         memory.put_timer(Timer(rule=rule.name, kind=TimerKind.CLOSE, key=about.key, due=step.wake))
     elif before is not None:
         memory.drop_timer(rule.name, TimerKind.CLOSE, about.key)
-    labels, keep = labels_of(rule, fields), {name: fields.get(name) for name in rule.keep}
-    severity = step.state.severity if step.state is not None else (before.severity if before else rule.severity)
-    if step.changed:
-        memory.transitions.append(
-            Transition(
-                rule=rule.told_as,
-                instance=about.instance,
-                occurrence="",
-                before=step.before,
-                after=step.after,
-                reason=step.why,
-                severity=severity,
-                value=seen.value,
-                labels={**keep, **labels},
-                run_id=about.run_id,
-                detail=str(about.data.get("late", "")),
-                commit_seq=commit_seq,
-                at=seen.at,
-            )
-        )
-    beyond = limits.kept(before.data.get(LIMIT)) if before is not None else False
-    if step.tell is not None:
-        root = fields.get("RootRunId")
-        beyond = limits.tell(
-            rule.name,
-            rule.limit,
-            Intent(
-                rule=rule.told_as,
-                rule_version=rule.info.version,
-                instance=about.instance,
-                occurrence=step.tell.occurrence,
-                kind=step.tell.kind,
-                ordinal=step.tell.ordinal,
-                severity=step.tell.severity,
-                why=step.tell.why,
-                labels=labels,
-                keep=keep,
-                value=seen.value,
-                run_id=about.run_id,
-                root_run_id=root if isinstance(root, str) else "",
-                event=fields,
-                data=about.data,
-                commit_seq=commit_seq,
-                at=seen.at,
-                event_time=about.event_time,
-            ),
-            rule.info,
-            memory,
-            beyond=beyond,
-        )
-        fired = step.tell.kind is IntentKind.FIRED
-        if fired and rule.limit is not None and step.state is not None:
-            kept = {k: v for k, v in {**step.state.data, **(remember or {})}.items() if k != LIMIT}
-            memory.put_condition(replace(step.state, data={**kept, LIMIT: beyond} if beyond else kept))
-        if fired and beyond and step.changed:
-            memory.transitions[-1] = replace(memory.transitions[-1], reason=Why.LIMITED)
     return step
+
+
+class _Teller:
+    """Tells what looks at one instance come to."""
+
+    def __init__(self, rule: Rule, about: Subject, commit_seq: int, memory: Memory) -> None:
+        self._rule, self._about, self._seq, self._memory = rule, about, commit_seq, memory
+        self._fields = {**about.fields, **rule.of_row} if rule.of_row else about.fields
+        self._labels = labels_of(rule, self._fields)
+        self._keep = {name: self._fields.get(name) for name in rule.keep}
+        root = self._fields.get("RootRunId")
+        self._root = root if isinstance(root, str) else ""
+
+    def tell(
+        self, before: ConditionState | None, seen: Look, step: Step, remember: Mapping[str, object] | None
+    ) -> Step:
+        """Tell it. Returns it with what is to be remembered."""
+        rule, about, memory = self._rule, self._about, self._memory
+        state = step.state
+        if state is not None and state.data and remember:
+            state = replace(state, data={**state.data, **remember})
+        beyond = limits.kept(before.data.get(LIMIT)) if before is not None else False
+        if step.tell is not None:
+            told = step.tell
+            beyond = limits.tell(
+                rule.name,
+                rule.limit,
+                Intent(
+                    rule=rule.told_as,
+                    rule_version=rule.info.version,
+                    instance=about.instance,
+                    occurrence=told.occurrence,
+                    kind=told.kind,
+                    ordinal=told.ordinal,
+                    severity=told.severity,
+                    why=told.why,
+                    labels=self._labels,
+                    keep=self._keep,
+                    value=seen.value,
+                    run_id=about.run_id,
+                    root_run_id=self._root,
+                    event=self._fields,
+                    data=about.data,
+                    commit_seq=self._seq,
+                    at=seen.at,
+                    event_time=about.event_time,
+                ),
+                rule.info,
+                memory,
+                beyond=beyond,
+            )
+        fired = step.tell is not None and step.tell.kind is IntentKind.FIRED
+        if fired and rule.limit is not None and state is not None:
+            kept = {name: value for name, value in state.data.items() if name != LIMIT}
+            state = replace(state, data={**kept, LIMIT: beyond} if beyond else kept)
+        if step.changed:
+            severity = state.severity if state is not None else (before.severity if before else rule.severity)
+            memory.transitions.append(
+                Transition(
+                    rule=rule.told_as,
+                    instance=about.instance,
+                    occurrence="",
+                    before=step.before,
+                    after=step.after,
+                    reason=Why.LIMITED if fired and beyond else step.why,
+                    severity=severity,
+                    value=seen.value,
+                    labels={**self._keep, **self._labels},
+                    run_id=about.run_id,
+                    detail=str(about.data.get("late", "")),
+                    commit_seq=self._seq,
+                    at=seen.at,
+                )
+            )
+        return step if state is step.state else replace(step, state=state)

@@ -28,7 +28,7 @@ from tocsin.rules.backtest_limits import Limited
 from tocsin.rules.backtest_view import Ledger
 from tocsin.rules.backtest_visits import Visit, visits
 from tocsin.rules.deadlines_due import When
-from tocsin.rules.deadlines_judge import Standing
+from tocsin.rules.deadlines_judge import Calm, Standing
 from tocsin.rules.deadlines_runs import AsOf
 from tocsin.rules.evaluate import Evaluation
 from tocsin.rules.families import Family, families_of
@@ -43,6 +43,8 @@ TOGETHER = 4_000
 """Runs that are taken forward together."""
 AT_ONCE = 500
 """Runs that are read together: those that began at about the same time, so little of the history is read for them."""
+TOLD_AT_ONCE = 10_000
+"""So often runs are told of once more before it is counted: all that is told is in memory meanwhile."""
 _T = TypeVar("_T")
 Take = Callable[[Evaluation], bool]
 """Takes what an evaluation decided; returns whether the rule works on."""
@@ -183,9 +185,20 @@ class _Walk:
 
     def _wake(self, released: Sequence[Released]) -> None:
         for heard, group in self.silences.alike(released):
-            memory = Memory(self.ledger)
-            deadlines_judge.on_wakes(group, {self.rule.name: self.rule}, self.log, memory, heard, self._stand)
+            memory, rules = Memory(self.ledger), {self.rule.name: self.rule}
+            until = {
+                run: self._calm_until(run) for each in group if (run := self.run_of.get(each.timer.key)) is not None
+            }
+            calm = Calm(until, max(1, TOLD_AT_ONCE // len(group)))
+            deadlines_judge.on_wakes(group, rules, self.log, memory, heard, self._stand, calm)
             self._decided(memory, Trouble(), group[-1].at, group[-1].commit_seq)
+
+    def _calm_until(self, name: str) -> datetime:
+        """Until when nothing comes of a run that wakes but that it wakes again: it is told of once more each time."""
+        run = self.runs[name]
+        ends = moment(run.visits[run.i + 1].at_us) if run.i + 1 < len(run.visits) else self.until
+        quiet = min(ends, self.silences.heard_until(run.t))
+        return quiet if run.due is None else min(quiet, run.due)
 
     def _stand(self, as_of: AsOf, log: LogReader) -> dict[str, Standing]:
         """Asked once as of each commit: a run that hangs for a year is told of thousands of times."""

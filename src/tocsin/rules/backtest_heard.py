@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from tocsin.model.heard import Heard, Span
 from tocsin.rules.timers import Released
@@ -37,6 +37,13 @@ class Silences:
         """When the first of ``consumers`` that were not heard at ``at`` was heard again; ``at`` where all were."""
         names = set(consumers)
         return min((span[1] for name, span in self._at(at) if name in names), default=at)
+
+    def heard_until(self, at: datetime) -> datetime:
+        """Until when all consumers were heard from ``at`` on: when the next one was not; ``at`` itself where one was not then."""
+        if self._at(at):
+            return at
+        following = ((spans, bisect_right(spans, at, key=lambda span: span[0])) for spans in self._deaf.values())
+        return min((spans[i][0] for spans, i in following if i < len(spans)), default=datetime.max.replace(tzinfo=UTC))
 
     def alike(self, released: Iterable[Released]) -> Iterator[tuple[Heard, list[Released]]]:
         """``released`` in groups, at the instants of each of which the same consumers were heard."""

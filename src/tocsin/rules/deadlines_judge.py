@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from tocsin.alerts.conditions import Look, LookKind
 from tocsin.logstore.interface import LogReader
@@ -22,7 +23,7 @@ from tocsin.model.heard import Heard
 from tocsin.model.instants import Timer
 from tocsin.rules import clocks
 from tocsin.rules.absence import Form
-from tocsin.rules.absence_tell import Subject, see, wait_said
+from tocsin.rules.absence_tell import Again, Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_due import Due, When, consumers_of, dues, is_stale, last_signs
 from tocsin.rules.deadlines_few import Past
@@ -233,6 +234,14 @@ def standing(as_of: AsOf, reader: LogReader) -> dict[str, Standing]:
     return {run: Standing(rows.get(run), brought.get(run, frozenset())) for run in as_of}
 
 
+@dataclass(frozen=True, slots=True)
+class Calm:
+    """Until when nothing but time passes for runs, so that they may be looked at several times at once."""
+
+    until: Mapping[str, datetime]  # T, excluded
+    looks: int  # at each, at most
+
+
 def on_wakes(
     released: Sequence[Released],
     rules: Mapping[str, Rule],
@@ -240,18 +249,18 @@ def on_wakes(
     memory: Memory,
     heard: Heard,
     stand: Callable[[AsOf, LogReader], Mapping[str, Standing]] = standing,
+    calm: Calm | None = None,
 ) -> None:
     """Firing instances are told once more, or closed by time; not before it is heard whether their runs moved on.
 
-    ``stand`` is for who knows already how runs stand.
+    ``stand`` is for who knows already how runs stand, ``calm`` for who knows what comes next of them.
     """
     for wave in _waves(released):
-        states = {each.timer.rule: memory.conditions(each.timer.rule) for each in wave}
         awake = []
         for each in wave:
             timer = each.timer
             memory.drop_timer(timer.rule, timer.kind, timer.key)
-            state = states[timer.rule].get(timer.key)
+            state = memory.condition(timer.rule, timer.key)
             if state is not None:
                 awake.append((each, rules[timer.rule], state, str(state.instance.get("RunId", ""))))
         if not awake:
@@ -262,8 +271,18 @@ def on_wakes(
                 memory.put_timer(replace(each.timer, consumers=stands[run].brought))
                 continue
             since = state.data.get("since_us")
-            waited = (micros(each.at) - since) / 1_000_000 if isinstance(since, int) else state.value
-            row, data = stands[run].row or {"RunId": run}, wait_said(rule, since)
-            about = Subject(instance=state.instance, fields=row, data=data, run_id=run)
-            seen = Look(at=each.at, holds=True, severity=state.severity, value=waited, why=Why.DEADLINE)
-            see(rule, about, state, seen, each.commit_seq, memory)
+            value = partial(_waited, since, state.value)
+            about = Subject(
+                instance=state.instance,
+                fields=stands[run].row or {"RunId": run},
+                data=wait_said(rule, since),
+                run_id=run,
+            )
+            seen = Look(at=each.at, holds=True, severity=state.severity, value=value(each.at), why=Why.DEADLINE)
+            again = Again(calm.until[run], calm.looks, value) if calm is not None and run in calm.until else None
+            see(rule, about, state, seen, each.commit_seq, memory, again=again)
+
+
+def _waited(since_us: object, otherwise: float | None, at: datetime) -> float | None:
+    """For how long at ``at``, s."""
+    return (micros(at) - since_us) / 1_000_000 if isinstance(since_us, int) else otherwise

@@ -13,6 +13,7 @@ from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.intent import IntentKind
 from tocsin.model.maintenance import Maintenance
+from tocsin.rules import backtest_absence
 from tocsin.rules.backtest import Backtest, backtest
 from tocsin.rules.clocks import under
 from tocsin.rules.playground import HEARTBEAT, Playground, Step
@@ -24,6 +25,7 @@ RULES = {
     "stuck": "when: {status: [Queued, Preparing], in_status_for: 45m}",
     "silent": "when: {status: Running, silent_for: 10m}",
     "still": "when: {status: [Running, Queued], unchanged: Progress, for: 1h}, tell_within: 2h",
+    "often": "when: {status: [Queued, Running], silent_for: 10m}, repeat_every: 7m, resolve: {after: 3h}",
     "slow": "when: {status: Running, duration: {above: 1.5 * p50, of: [ExperimentName], last: 6h, min_runs: 1}}",
     "in-churn": "when: {status: Running, in_status_for: 20m, where: \"ExperimentName == 'churn'\"}, keep: [Target]",
     "hourly": "when: {absent: {status: Completed, where: \"ExperimentName == 'churn'\"}, cron: '0 * * * *', grace: 20m}",
@@ -236,6 +238,27 @@ def test_a_story_of_many_runs(load: Load) -> None:
         ("hourly", "fired"),
         ("slow", "fired"),
     } <= kinds
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 1000])
+def test_what_hangs_is_told_again_up_to_what_comes_next(
+    load: Load, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """However many of them are told in one step: a repeat never passes a span that was not heard, nor the run's next event."""
+    monkeypatch.setattr(backtest_absence, "TOLD_AT_ONCE", at_once)
+    (one,) = load("rules: [{name: s, when: {status: Queued, in_status_for: 10m}, repeat_every: 10m}]").rules.values()
+    deaf = {"test": [(NOON + 35 * MINUTE, NOON + 52 * MINUTE)], "other": [(NOON + 65 * MINUTE, NOON + 66 * MINUTE)]}
+    with Playground(RuleSet({}), NOON) as playground:
+        for run in ("ends", "hangs"):
+            row = {"EventId": run, "RunId": run, "Status": "Queued", "TimeGenerated": NOON}
+            playground.arrive([row])
+        playground.advance(NOON + 75 * MINUTE)
+        playground.arrive(
+            [{"EventId": "x", "RunId": "ends", "Status": "Failed", "TimeGenerated": playground.clock.now()}]
+        )
+        told = found(backtest(one, playground.log, NOON, NOON + 100 * MINUTE, clock=playground.clock, deaf=deaf))
+    times = {run: [(at - NOON) // MINUTE for at, _, name in sorted(told) if name == run] for run in ("ends", "hangs")}
+    assert {"ends": [10, 20, 30, 52, 62, 72, 75], "hangs": [10, 20, 30, 52, 62, 72, 82, 92]} == times
 
 
 def test_a_run_that_hangs_for_long_is_read_a_few_times(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
