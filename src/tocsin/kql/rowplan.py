@@ -39,6 +39,9 @@ class RowPlan:
     columns: Mapping[str, str]  # fields the alert may use: event columns and computed ones -> KQL type
     computed: tuple[str, ...]  # columns that ``sql`` yields after the identity
     tables: frozenset[str]  # stored tables that it reads besides the rows: reference tables, baselines
+    reads: frozenset[
+        str
+    ]  # columns of the rows that it may read, perhaps too many; of others it knows nothing but the identity
     sql: str  # over the CTEs "rows" and "constants"; yields rule_no, the identity, computed columns
     kinds: tuple[str, ...] = field(repr=False)  # KQL types of the constants
 
@@ -95,6 +98,7 @@ def row_plan(query: str, schema: Mapping[str, Mapping[str, str]]) -> RowPlan:
         columns=compiled.built.columns,
         computed=compiled.built.computed,
         tables=compiled.built.tables,
+        reads=compiled.built.reads,
         sql=compiled.built.sql,
         kinds=compiled.kinds,
     )

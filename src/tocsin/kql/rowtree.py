@@ -38,6 +38,7 @@ class Built:
     columns: Mapping[str, str]
     computed: tuple[str, ...]
     tables: frozenset[str]
+    reads: frozenset[str]  # columns of the rows that it may read; its own IngestedAt too where it asks the clock
     usable: frozenset[int]  # sentinels that may become constants
 
 
@@ -155,7 +156,10 @@ class _Build:
         brought = [f'r."IngestedAt" AS {quoted(_NOW)}', f"k.rule_no AS {quoted(_RULE)}"]
         brought += [f"r.{quoted(name)} AS {quoted(HIDDEN + name)}" for name in IDENTITY]
         brought += [f'k."c{n}" AS "{shapes.CONSTANT}{n}"' for n in range(len(self.kinds))]
-        named = self._named(body) if source == EVENT_TABLE else [aml_columns()]
+        event = self.schema[EVENT_TABLE]
+        reads = frozenset(name for name in event if source != EVENT_TABLE or quoted(name) in body)
+        # the columns that it names, at least: binding a query costs a quarter less without the others
+        named = [f"r.{quoted(name)}" for name in event if name in reads] if source == EVENT_TABLE else [aml_columns()]
         first = f'SELECT {", ".join([*named, *brought])} FROM "rows" AS r CROSS JOIN "constants" AS k'
         listed = [f"{quoted(_RULE)} AS rule_no", *(f"{quoted(HIDDEN + name)} AS {quoted(name)}" for name in IDENTITY)]
         listed += [quoted(name) for name in computed]
@@ -164,19 +168,16 @@ class _Build:
             identity = ", ".join(quoted(HIDDEN + name) for name in ("Source", "EventId", "TimeGenerated"))
             whole += f" QUALIFY row_number() OVER (PARTITION BY {quoted(_RULE)}, {identity}) = 1"
         made = self._described(whole)
-        columns = {**self.schema[EVENT_TABLE], **{name: made[name] for name in computed}}
+        columns = {**event, **{name: made[name] for name in computed}}
         return Built(
             sql=whole,
             prefilter=tuple(prefilter),
             columns=columns,
             computed=computed,
             tables=frozenset(tables & set(self.schema)),
+            reads=reads | ({"IngestedAt"} if quoted(_NOW) in body else set()),
             usable=usable,
         )
-
-    def _named(self, body: str) -> list[str]:
-        """The columns of events that ``body`` names, at least: binding a query costs a quarter less without the others."""
-        return [f"r.{column}" for name in self.schema[EVENT_TABLE] if (column := quoted(name)) in body]
 
     def _described(self, statement: str) -> dict[str, str]:
         """Binds the plan over empty rows, so that what DuckDB cannot compare is known now."""

@@ -6,7 +6,6 @@ does what is asked. Only rules that a run can be about are looked at, found by t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,8 +23,8 @@ from tocsin.rules.rule import Rule, told_as
 FEW = 50
 """So many rules are asked of all runs; of more, those are found first that a run can be about."""
 _FIRES = (Phase.FIRING, Phase.RECOVERING)
-_MOVED = re.compile(r"Progress|IngestedAt|CommitSeq|\b(now|ago|search|pack_all|column_ifexists)\b|\*", re.IGNORECASE)
-"""What a query may say that comes out otherwise after a heartbeat."""
+_MOVED = frozenset(("Progress", "IngestedAt", "CommitSeq"))
+"""Columns of a run, looked at as an event, that a heartbeat changes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +47,7 @@ class Family:
     @cached_property
     def heeds(self) -> bool:
         """Whether a heartbeat may change which runs it is about: perhaps said too often, never too rarely."""
-        return any(r.absence is None or (not r.absence.anyone and _MOVED.search(r.query)) for r in self.rules)
+        return any(rule.plan.reads & _MOVED or rule.plan.tables - rule.reference.keys() for rule in self.rules)
 
     @cached_property
     def silence(self) -> timedelta | None:

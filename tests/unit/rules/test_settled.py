@@ -190,3 +190,34 @@ def test_longer_than_usual_is_reckoned_with_each_heartbeat(engine: Make) -> None
     slow.at("22m").come(BEAT)
     assert _tick(slow, "29m") == (0, 0)
     assert _tick(slow, "30m") == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("where", "heeds"),
+    [
+        ("Target == 'gpu' and Message has 'Progress *'", False),  # only the text says so
+        ("Tags.Progress == 'x' and not(Attempt between (2 .. 3))", False),
+        ("Progress > 0.5", True),
+        ("['Progress'] > 0.5", True),
+        ("todouble(column_ifexists('Progress', 0.0)) > 0.5", True),
+        ("CommitSeq > 7", True),
+        ("IngestedAt > StartTime + 1h", True),
+    ],
+)
+def test_heartbeats_are_heeded_where_the_query_reads_what_they_change(load: Load, where: str, heeds: bool) -> None:
+    rules = load(f'rules: [{{name: s, when: {{status: Running, silent_for: 10m, where: "{where}"}}}}]')
+    assert heeds is rules.families["s"].heeds
+
+
+def test_heartbeats_are_heeded_where_one_row_of_the_table_is_about_what_they_change(using: Make) -> None:
+    rules = """
+    rules:
+      - name: s
+        for_each: {table: limits}
+        when: {status: Running, silent_for: 10m, where: "ExperimentName == experiment and Progress > longest"}
+    """
+    silent = using(rules, [{"experiment": "churn", "longest": 0.5, "team": "ranking"}])
+    silent.come({"Status": "Running", "ExperimentName": "churn", "Progress": 0.1})
+    silent.at("5m").come({**BEAT, "Progress": 0.9})
+    assert _tick(silent, "14m") == (0, 0)
+    assert _tick(silent, "15m") == (1, 0)
