@@ -29,6 +29,10 @@ BUCKET_US = 1 << 26
 """Length of a bucket, µs: 67 s."""
 _SLACK = 1000
 """Stale entries that are always borne."""
+IDLE = 100_000
+"""Runs that are known to be settled though nothing is waited for, at most. One that never ends would be known for ever, as it is in the
+log; of one that is forgotten the next heartbeat is reckoned again.
+"""
 _SILENT, _ANY = 1, 2
 _SOON = 15
 """Entries of the heap that are shown as coming soon: the first four are always among so many."""
@@ -139,7 +143,7 @@ class DeadlineTable:
         return slot is not None and self._settled[slot] >= (_ANY if progress else _SILENT)
 
     def unsettle(self) -> None:
-        """Other rules are in force: what was settled under the old ones is not."""
+        """Forget which runs are settled: under other rules they are not."""
         for slot, settled in enumerate(self._settled):
             if settled:
                 self._settle(slot, 0)
@@ -166,6 +170,8 @@ class DeadlineTable:
             level = _ANY if each.any else _SILENT if each.silent else 0
             if level or each.run in self._slots:
                 self._settle(self._slot(each.run), level)
+        if len(self._slots) > len(self) + IDLE:
+            self.unsettle()
         if self._entries > 2 * len(self) + _SLACK:
             self._heap, self._far, self._buckets, self._entries = [], {}, [], 0
             for number, rule in enumerate(self._rules):

@@ -147,6 +147,19 @@ def test_a_table_keeps_what_is_settled_while_deadlines_are_set() -> None:
     assert not table.is_settled("run", False)
 
 
+def test_runs_that_never_end_are_forgotten_where_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their number is bounded; what is waited for stays, and of a run that is forgotten the next heartbeat is reckoned again."""
+    monkeypatch.setattr("tocsin.rules.deadlines.IDLE", 10)
+    table = DeadlineTable()
+    table.take([Deadline("rule", "run", 100)], [Settled("run", silent=True, any=True)])
+    for n in range(1, 1000):
+        table.take([], [Settled(f"r{n}", silent=True, any=True)])
+        assert table.is_settled(f"r{n}", True) is (n % 11 != 0)
+        assert len(table._slots) <= 1 + 10
+    assert len(table._runs) <= 12
+    assert [("rule", "run")] == [(rule, run) for rule, run, _ in table]
+
+
 def test_one_rule_of_a_table_that_fires_ends_with_a_heartbeat_though_another_waits(using: Make) -> None:
     rows = [
         {"experiment": "churn", "longest": 1, "team": "ranking"},
