@@ -15,7 +15,7 @@ from tocsin.errors import QueryBusy, QueryTimeout, StoreLost
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import Limits
 from tocsin.logstore.sandbox.growth import growth
-from tocsin.logstore.sandbox.select import Lane
+from tocsin.logstore.sandbox.select import Lane, most_pinned
 from tocsin.logstore.sandbox.watch import LOOK, Ended, Held, Most, Watched
 from tocsin.logstore.sandbox.workers import MOST_LEFT, Workers
 
@@ -177,3 +177,10 @@ def test_what_is_counted_is_not_held_against_a_query_whose_first_look_comes_late
     one = Watched(0.0, 60.0, 100 << 20, most, lambda: None, 10 << 20)
     assert Ended.NOT is one.judge(10 * LOOK, 170 << 20, Held(80 << 20, 0))
     assert Ended.MEMORY is one.judge(11 * LOOK, 250 << 20, Held(80 << 20, 0))
+
+
+@pytest.mark.parametrize(("mib", "asked", "rules"), [(40, 13, 15), (80, 48, 48), (160, 107, 120), (1024, 686, 768)])
+def test_commits_find_memory_beside_what_queries_take(mib: int, asked: int, rules: int) -> None:
+    """Beside what a query may take there is a step by which it may exceed that, and room for a commit."""
+    limit = mib << 20
+    assert [asked, rules] == [most_pinned(limit, watched) >> 20 for watched in (True, False)]

@@ -28,7 +28,11 @@ from tocsin.logstore.sandbox.workers import Workers
 UNCOUNTED = {True: 64 << 20, False: 1 << 30}
 """Bytes by which the process may grow besides what DuckDB counts, while a query runs: one that is watched, any other."""
 PINNED = {True: 0.67, False: 0.75}
-"""How much of DuckDB's limit a query may make such that commits find the rest."""
+"""How much of DuckDB's limit a query may take that can neither be spilled nor given up, at most."""
+STEP = 16 << 20
+"""Bytes by which DuckDB's aggregates take more, once they have much: so much more there may be before the watchdog looks."""
+FOR_COMMITS = 16 << 20
+"""Bytes of DuckDB's limit that commits find beside it. A COMMIT without memory is a store that has to be opened anew."""
 MOST_ANSWERED = 32 << 20
 """Bytes of the rows of a watched query."""
 _LESS = "let fewer rows reach make_list(), percentile() and the like, or project fewer columns before"
@@ -38,6 +42,11 @@ FROM duckdb_memory()
 """
 _AT_ONCE = 2048  # rows that are fetched between two looks at how many bytes they are
 _CLOSES = 2.0  # seconds within which whatever can be interrupted has left its cursor
+
+
+def most_pinned(limit: int, watched: bool) -> int:
+    """Bytes that a query may take so that commits find the rest, where DuckDB has ``limit`` bytes."""
+    return int(min(PINNED[watched] * limit, max(limit - STEP - FOR_COMMITS, PINNED[watched] * limit / 2)))
 
 
 class Lane:
@@ -106,7 +115,7 @@ class Reader:
         self._workers: dict[bool, Workers[Lane]] = {watched: Workers(self._new_lane) for watched in (True, False)}
         found = con.execute("SELECT current_setting('memory_limit')").fetchone()
         limit = parse_size(str(found[0]) if found else "0B")
-        self._most = {w: Most(UNCOUNTED[w], int(limit * PINNED[w])) for w in (True, False)}
+        self._most = {watched: Most(UNCOUNTED[watched], most_pinned(limit, watched)) for watched in (True, False)}
 
     def select(self, sql: str, params: Mapping[str, object] | None, limits: Limits | None) -> pa.Table:
         """See ``LogReader.select``."""
