@@ -43,7 +43,9 @@ def run(
     if not _one.acquire(blocking=False):
         raise TocsinError("a backtest runs already; ask again when it is done")
     try:
-        names = reader.select("SELECT DISTINCT Consumer FROM Runs WHERE Consumer <> ''").column(0).to_pylist()
+        names = set(reader.select("SELECT DISTINCT Consumer FROM Runs WHERE Consumer <> ''").column(0).to_pylist())
+        if rule.awaited is not None and rule.awaited.consumer:  # it may never have brought anything
+            names.add(rule.awaited.consumer)
         deaf = {name: spans for name in names if (spans := spans_of(name, notes, now))}
         found = backtest(rule, reader, begin, end, clock=clock, as_if_live=as_if_live, progress=progress, deaf=deaf)
         return as_json(found)
