@@ -98,6 +98,7 @@ SELECT run AS RunId, 'sweep-' || (r // $at_once) AS ParentRunId, 'sweep-' || (r 
     CASE WHEN NOT open THEN epoch_ms(t) - epoch_ms(started) END AS DurationMs, 1 AS Attempt, 1 AS Attempts, 0.5 AS Progress,
     begun AS FirstTime, t AS LastTime, last + 1 AS CommitSeq, t AS StateTime, md5($salt || 'event' || last) AS StateEvent,
     t AS MaxTime, NOT open AS MaxTerminal, source AS MaxSource, md5($salt || 'event' || last) AS MaxEvent,
+    md5_number(run) AS RunKey, md5_number_lower(run) AS JobHash,
     CASE WHEN open THEN []::VARCHAR[] ELSE [source] END AS Enders, [1] AS Tries, NULL AS GivenStart, started AS FirstRunning,
     NULL AS GivenEnd, NULL AS GivenMs, 0.5 AS EventProgress, t AS EventProgressAt
 FROM said

@@ -113,7 +113,7 @@ def fill(path: Path, rows: int) -> None:
             "INSERT INTO tocsin.runs BY NAME SELECT RunId, any_value(Status) AS Status, max(TimeGenerated) AS LastTime, "
             "min(TimeGenerated) AS FirstTime, max(TimeGenerated) AS StateTime, max(TimeGenerated) AS MaxTime, 0 AS Attempt, "
             "true AS MaxTerminal, 'train/eu-1' AS MaxSource, '' AS MaxEvent, []::VARCHAR[] AS Enders, [0] AS Tries, "
-            "'{}' AS Tags, '{}' AS Properties FROM RunStatusChanged GROUP BY RunId"
+            "'{}' AS Tags, '{}' AS Properties, md5_number(RunId) AS RunKey FROM RunStatusChanged GROUP BY RunId"
         )
         con.execute("CHECKPOINT")
 

@@ -37,7 +37,8 @@ SELECT RunId, any_value(ParentRunId) AS ParentRunId, any_value(RootRunId) AS Roo
   any_value(Target) AS Target, any_value(Tags) AS Tags, arg_max(Status, TimeGenerated) AS Status, max(TimeGenerated) AS StatusSince,
   min(IngestedAt) AS FirstSeen, max(IngestedAt) AS LastSeen, min(TimeGenerated) AS FirstTime, max(TimeGenerated) AS LastTime,
   max(CommitSeq) AS CommitSeq, any_value(Consumer) AS Consumer, any_value(Source) AS Source, max(StartTime) AS StartTime,
-  max(EndTime) AS EndTime, max(DurationMs) AS DurationMs, max(Progress) AS Progress
+  max(EndTime) AS EndTime, max(DurationMs) AS DurationMs, max(Progress) AS Progress,
+  md5_number(RunId) AS RunKey, md5_number_lower(any_value(JobKey)) AS JobHash
 FROM RunStatusChanged GROUP BY RunId
 """
 

@@ -33,7 +33,6 @@ _RUNS = """
 SELECT * FROM Runs WHERE ($status = '' OR Status = $status) AND ($experiment = '' OR ExperimentName = $experiment)
 ORDER BY LastSeen DESC, RunId LIMIT $limit
 """
-_RUN = "SELECT * FROM Runs WHERE CommitSeq >= $since AND RunId = $run"
 _EVENTS = """
 SELECT * EXCLUDE (Raw) FROM RunStatusChanged
 WHERE RunId = $run AND TimeGenerated BETWEEN $first AND $last ORDER BY Attempt, TimeGenerated, CommitSeq LIMIT 1000
@@ -114,7 +113,8 @@ class Reading:
 
     def run(self, id: str) -> Row | None:
         """See ``ReadFace.run``."""
-        found = self._rows(_RUN, run=id, since=self._store.since([id]))
+        runs_sql, params = self._store.runs_of([id])
+        found = self._rows(runs_sql, **params)
         if not found:
             return None
         run = found[0]

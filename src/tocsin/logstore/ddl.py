@@ -15,8 +15,12 @@ from tocsin.errors import StoreError
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.columns import DUCKDB, TABLES, Column
 
-VERSION = 2
+VERSION = 3
 """Schema version that this code writes."""
+
+
+RUN_HASHES = "md5_number(RunId) AS RunKey, md5_number_lower(JobKey) AS JobHash"
+"""The last columns of tocsin.runs, out of the others."""
 
 
 def _keep_run_keys(con: duckdb.DuckDBPyConnection) -> None:
@@ -24,7 +28,14 @@ def _keep_run_keys(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("ALTER TABLE tocsin.meta ADD COLUMN keys_upto BIGINT DEFAULT 0")
 
 
-UPGRADES: Mapping[int, Callable[[duckdb.DuckDBPyConnection], None]] = {1: _keep_run_keys}
+def _add_hashes(con: duckdb.DuckDBPyConnection) -> None:
+    # A new table is written as it is made; an UPDATE of all rows would lie in memory as a whole.
+    con.execute(f"CREATE TABLE tocsin.fresh AS SELECT *, {RUN_HASHES} FROM tocsin.runs")
+    con.execute("DROP TABLE tocsin.runs")
+    con.execute("ALTER TABLE tocsin.fresh RENAME TO runs")
+
+
+UPGRADES: Mapping[int, Callable[[duckdb.DuckDBPyConnection], None]] = {1: _keep_run_keys, 2: _add_hashes}
 """From which version → what makes the next one of it, inside the transaction that counts the version up."""
 
 VIEWS = ("Runs", "DeadLetters", "AmlRunStatusChangedEvent")

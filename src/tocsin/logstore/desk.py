@@ -50,12 +50,12 @@ class Desk:
         finally:
             relation.clear()
 
-    def insert(self, table: str, relation: str, rows: pa.Table) -> None:
-        """Insert ``rows``, laid as ``relation``, whose columns are those of ``table`` in its order."""
+    def insert(self, table: str, relation: str, rows: pa.Table, columns: str = "*") -> None:
+        """Insert ``rows``, laid as ``relation``, of which ``columns`` are those of ``table`` in its order."""
         prepared = self._inserts.get((table, relation))
         if prepared is None:
             prepared = f"insert_{len(self._inserts)}"
-            self.con.execute(f"PREPARE {prepared} AS INSERT INTO {table} FROM {relation}")
+            self.con.execute(f"PREPARE {prepared} AS INSERT INTO {table} SELECT {columns} FROM {relation}")
             self._inserts[table, relation] = prepared
         with self.laid(relation, rows):
             self.con.execute(f"EXECUTE {prepared}")

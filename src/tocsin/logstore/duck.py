@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tocsin.logstore.bisect import MAX_REFUSED, find_offenders
 from tocsin.logstore.commit import Written, write
 from tocsin.logstore.deadletters import find_dead
 from tocsin.logstore.desk import Desk
+from tocsin.logstore.finding import rows_of_jobs, rows_of_runs
 from tocsin.logstore.incoming import Incoming, flatten
 from tocsin.logstore.interface import (
     CommitInfo,
@@ -26,11 +27,12 @@ from tocsin.logstore.interface import (
     Head,
     Limits,
     LogStore,
+    Rows,
     RunSpan,
     StoredDeadLetter,
     Touched,
 )
-from tocsin.logstore.known import NewestCommits, read_known
+from tocsin.logstore.known import COMMITS, NewestCommits, commits_in, read_known
 from tocsin.logstore.mirror import append_rows
 from tocsin.logstore.news import NewestRuns
 from tocsin.logstore.open import Settings, bytes_on_disk, lost_on_fatal, open_instance, transaction
@@ -342,20 +344,7 @@ class DuckLogStore(LogStore):
         remembered = self._newest.after(after, limit)
         if remembered is not None:
             return remembered
-        table = self._reader.select(
-            "SELECT seq, ingested_at, rows, heartbeats FROM tocsin.commits WHERE seq > $after ORDER BY seq LIMIT $limit",
-            {"after": after, "limit": limit},
-            None,
-        )
-        return [
-            CommitInfo(
-                seq=r["seq"],
-                ingested_at=r["ingested_at"].replace(tzinfo=UTC),
-                rows=r["rows"],
-                heartbeats=r["heartbeats"],
-            )
-            for r in table.to_pylist()
-        ]
+        return commits_in(self._reader.select(COMMITS, {"after": after, "limit": limit}, None))
 
     def select(self, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None) -> pa.Table:
         """See ``LogReader.select``."""
@@ -366,11 +355,9 @@ class DuckLogStore(LogStore):
         ids = list(run_ids)
         if not ids:
             return {}
+        runs_sql, params = self.runs_of(ids)
         rows = self._reader.select(
-            "SELECT RunId, FirstTime, LastTime FROM tocsin.runs"
-            " WHERE CommitSeq >= $since AND RunId IN (SELECT unnest($ids::VARCHAR[])) AND FirstTime IS NOT NULL",
-            {"ids": ids, "since": self.since(ids)},
-            None,
+            f"SELECT RunId, FirstTime, LastTime FROM ({runs_sql}) WHERE FirstTime IS NOT NULL", params, None
         ).to_pylist()
         return {
             r["RunId"]: RunSpan(
@@ -379,9 +366,13 @@ class DuckLogStore(LogStore):
             for r in rows
         }
 
-    def since(self, run_ids: Iterable[str]) -> int:
-        """See ``LogReader.since``."""
-        return self._known.runs.since(run_ids)
+    def runs_of(self, run_ids: Collection[str]) -> Rows:
+        """See ``LogReader.runs_of``."""
+        return rows_of_runs(run_ids, self._known.runs.since(run_ids))
+
+    def runs_of_jobs(self, job_keys: Collection[str]) -> Rows:
+        """See ``LogReader.runs_of_jobs``."""
+        return rows_of_jobs(job_keys)
 
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         """See ``LogReader.news``."""

@@ -7,7 +7,7 @@ duplicates, insert rows, heartbeats and dead letters, update ``Runs``, move the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -90,6 +90,10 @@ class Touched:
     progress: bool = False  # whether one of them said how far the run is
 
 
+Rows = tuple[str, Mapping[str, object]]
+"""A SELECT, to be put into a FROM, and its parameters, whose names begin with ``of_``."""
+
+
 class LogReader(ABC):
     """Read side, safe from any thread: each call works on a cursor of its own inside a read-only transaction."""
 
@@ -115,8 +119,12 @@ class LogReader(ABC):
         """Spans of those of ``run_ids`` that have events."""
 
     @abstractmethod
-    def since(self, run_ids: Iterable[str]) -> int:
-        """A CommitSeq that no row of these runs in Runs lies below, so that to read a few is not to look through all."""
+    def runs_of(self, run_ids: Collection[str]) -> Rows:
+        """The rows of Runs of these runs, with its columns; to read a few is not to look through all."""
+
+    @abstractmethod
+    def runs_of_jobs(self, job_keys: Collection[str]) -> Rows:
+        """The rows of Runs with these JobKeys, with its columns."""
 
     @abstractmethod
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
@@ -236,6 +244,7 @@ __all__ = [
     "LogReader",
     "LogStore",
     "Position",
+    "Rows",
     "RunSpan",
     "StoredDeadLetter",
     "Touched",

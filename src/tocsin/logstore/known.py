@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import duckdb
+import pyarrow as pa
 
 from tocsin.clock import EPOCH
 from tocsin.logstore.deadletters import last_dead_id
@@ -42,6 +43,15 @@ def read_known(con: duckdb.DuckDBPyConnection) -> Known:
         positions={(cluster, topic_id, part): at_offset for cluster, topic_id, part, at_offset in rows},
         runs=KnownRuns(con, seq),
     )
+
+
+COMMITS = "SELECT seq, ingested_at, rows, heartbeats FROM tocsin.commits WHERE seq > $after ORDER BY seq LIMIT $limit"
+"""Commits beyond $after."""
+
+
+def commits_in(table: pa.Table) -> list[CommitInfo]:
+    """What ``COMMITS`` found."""
+    return [CommitInfo(**(row | {"ingested_at": row["ingested_at"].replace(tzinfo=UTC)})) for row in table.to_pylist()]
 
 
 class NewestCommits:

@@ -49,7 +49,7 @@ RUN_ROWS = pa.schema(
         ("BeatAt", _TIME),
     ]
 )
-"""Rows of tocsin.runs, columns in the order of the table."""
+"""Rows of tocsin.runs, columns in the order of the table, without its hashes."""
 
 MOVES = pa.schema(
     [

@@ -15,9 +15,9 @@ from datetime import datetime
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from tocsin.logstore.cleaning import millis
+from tocsin.logstore.ddl import RUN_HASHES
 from tocsin.logstore.dedupe import ranges
 from tocsin.logstore.desk import Desk
 from tocsin.logstore.knownruns import NEVER, KnownRuns
@@ -54,17 +54,22 @@ def update_runs(desk: Desk, known: KnownRuns, *, rows: int, ingested: datetime, 
         found = con.execute("SELECT DISTINCT RunId FROM live WHERE rh IN (SELECT rh FROM sums WHERE NOT plain)")
         names = [name for (name,) in found.fetchall()]
     if names:
-        desk.insert("tocsin.runs", "new_runs", _tell(con, names, ingested=at, seq=seq))
+        put_runs(desk, _tell(con, names, ingested=at, seq=seq))
     return touched
 
 
-def _tell(con: duckdb.DuckDBPyConnection, runs: list[str], *, ingested: datetime, seq: int) -> pa.Table:
+def put_runs(desk: Desk, rows: Iterable[Row]) -> None:
+    """Insert rows into tocsin.runs."""
+    desk.insert("tocsin.runs", "new_runs", table_of(rows, RUN_ROWS), f"*, {RUN_HASHES}")
+
+
+def _tell(con: duckdb.DuckDBPyConnection, runs: list[str], *, ingested: datetime, seq: int) -> list[dict[str, Any]]:
     """New rows of tocsin.runs for ``runs``."""
     held = {r["RunId"]: r for r in rows_of(con, "SELECT * FROM held WHERE RunId IN (SELECT unnest($runs))", runs=runs)}
     events: dict[str, list[Row]] = {}
     for e in rows_of(con, sql("new_of_runs"), runs=runs):
         events.setdefault(e["RunId"], []).append(e)
-    return table_of(tell_runs(con, held, events, ingested=ingested, seq=seq), RUN_ROWS)
+    return tell_runs(con, held, events, ingested=ingested, seq=seq)
 
 
 def take_runs(desk: Desk, known: KnownRuns, runs: list[str]) -> dict[str, Row]:
@@ -84,10 +89,14 @@ def move_runs(desk: Desk, known: KnownRuns, beats: Mapping[str, Row], seq: int |
     if since == NEVER:
         return frozenset()
     with desk.laid("moved_runs", table_of(beats.values(), MOVED_RUNS)) as con:
-        ((moved,),) = con.execute(sql("move_runs"), {"since": since, "seq": seq}).fetchall()
+        statement = "touch_runs" if all(beat["progress"] is None for beat in beats.values()) else "move_runs"
+        ((moved,),) = con.execute(sql(statement), {"since": since, "seq": seq}).fetchall()
         if moved == len(beats):
             return frozenset(beats)
-        some = "SELECT RunId FROM tocsin.runs WHERE CommitSeq >= $since AND RunId IN (SELECT RunId FROM moved_runs)"
+        some = (
+            "SELECT RunId FROM tocsin.runs"
+            " WHERE CommitSeq >= $since AND RunKey IN (SELECT md5_number(RunId) FROM moved_runs)"
+        )
         return frozenset(run for (run,) in con.execute(some, {"since": since}).fetchall())
 
 

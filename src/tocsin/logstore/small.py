@@ -23,7 +23,7 @@ from tocsin.logstore.interface import Touched
 from tocsin.logstore.knownruns import KnownRuns
 from tocsin.logstore.reading import read_cloud_event
 from tocsin.logstore.relations import BEAT_ROWS, EVENT_ROWS, MOVED_RUNS, RUN_ROWS, table_of
-from tocsin.logstore.runs import move_runs, take_runs, tell_runs
+from tocsin.logstore.runs import move_runs, put_runs, take_runs, tell_runs
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.event import DeadLetter, MappedEvent, RawEvents
 from tocsin.model.strictjson import ReadError
@@ -168,7 +168,7 @@ def write_small(desk: Desk, small: Small, found: Found, at: datetime, seq: int |
             run = turned.get(beat["RunId"]) or turned.setdefault(beat["RunId"], _unknown(beat, stamp))
             _take_beat(run, beat, seq)
     if turned:
-        desk.insert("tocsin.runs", "new_runs", table_of(turned.values(), RUN_ROWS))
+        put_runs(desk, turned.values())
     if small.rows:
         for row in small.rows:
             finish(row, turned[row["RunId"]]["StartTime"])

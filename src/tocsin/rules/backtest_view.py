@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import pyarrow as pa
 
-from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, RunSpan, Touched
+from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, Touched
 from tocsin.model.alert import ConditionState, Occurrence
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import history
@@ -97,9 +97,13 @@ class AsIfLive(LogReader):
         """See ``LogReader.spans``."""
         return self._reader.spans(run_ids)
 
-    def since(self, run_ids: Iterable[str]) -> int:
-        """See ``LogReader.since``. Runs are computed here: there is nothing to skip."""
-        return -(1 << 62)
+    def runs_of(self, run_ids: Collection[str]) -> Rows:
+        """See ``LogReader.runs_of``. Runs are computed here."""
+        return _among("RunId", run_ids)
+
+    def runs_of_jobs(self, job_keys: Collection[str]) -> Rows:
+        """See ``LogReader.runs_of_jobs``."""
+        return _among("JobKey", job_keys)
 
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         """See ``LogReader.news``. What is in memory has other commits."""
@@ -108,6 +112,12 @@ class AsIfLive(LogReader):
     def schema(self) -> Mapping[str, Mapping[str, str]]:
         """See ``LogReader.schema``."""
         return self._reader.schema()
+
+
+def _among(column: str, values: Collection[str]) -> Rows:
+    return f"SELECT * FROM Runs WHERE {column} IN (SELECT unnest(($of::JSON)::VARCHAR[]))", {
+        "of": history.listed(values)
+    }
 
 
 def commit(seq: int, at_us: int, rows: int) -> CommitInfo:

@@ -61,12 +61,14 @@ def run_rows(reader: LogReader, run_ids: Iterable[str], hi: int) -> tuple[str, d
     spans = reader.spans(runs)
     first = min((s.first for s in spans.values()), default=EPOCH)
     last = max((s.last for s in spans.values()), default=EPOCH)
+    among = "= $runs" if len(runs) == 1 else "IN (SELECT unnest(($runs::JSON)::VARCHAR[]))"
     sql = (
         "SELECT * FROM RunStatusChanged"
         " WHERE TimeGenerated >= make_timestamp($first::BIGINT) AND TimeGenerated <= make_timestamp($last::BIGINT)"
-        " AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[])) AND CommitSeq <= $hi"
+        f" AND RunId {among} AND CommitSeq <= $hi"
     )
-    return sql, {"first": micros(first), "last": micros(last), "runs": listed(runs), "hi": hi}
+    named = runs[0] if len(runs) == 1 else listed(runs)
+    return sql, {"first": micros(first), "last": micros(last), "runs": named, "hi": hi}
 
 
 def read(reader: LogReader, rows_sql: str, params: Mapping[str, object]) -> list[Seen]:

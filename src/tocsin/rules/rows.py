@@ -135,11 +135,8 @@ def _older_runs(pairs: Sequence[Pair], reader: LogReader, memory: Memory) -> set
         following = reader.commits(start, 1)
         begins[start] = following[0].ingested_at if following else None
     runs = {run for _, run in pairs}
-    table = reader.select(
-        "SELECT RunId, epoch_us(FirstSeen) FROM Runs"
-        " WHERE CommitSeq >= $since AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))",
-        {"runs": history.listed(runs), "since": reader.since(runs)},
-    )
+    runs_sql, params = reader.runs_of(runs)
+    table = reader.select(f"SELECT RunId, epoch_us(FirstSeen) FROM ({runs_sql})", params)
     since = dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
     older = set()
     for rule, run in pairs:

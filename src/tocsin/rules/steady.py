@@ -9,11 +9,11 @@ windows  (──────────────)                 sees a, b
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
-from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, RunSpan, Touched
+from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, Touched
 
 _SPAN = frozenset({"tocsin_lo", "tocsin_hi"})
 _INSIDE = frozenset({"tocsin_from"})
@@ -67,9 +67,13 @@ class Steady(LogReader):
         """See ``LogReader.spans``."""
         return self._reader.spans(run_ids)
 
-    def since(self, run_ids: Iterable[str]) -> int:
-        """See ``LogReader.since``."""
-        return self._reader.since(run_ids)
+    def runs_of(self, run_ids: Collection[str]) -> Rows:
+        """See ``LogReader.runs_of``."""
+        return self._reader.runs_of(run_ids)
+
+    def runs_of_jobs(self, job_keys: Collection[str]) -> Rows:
+        """See ``LogReader.runs_of_jobs``."""
+        return self._reader.runs_of_jobs(job_keys)
 
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         """See ``LogReader.news``."""

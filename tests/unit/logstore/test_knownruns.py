@@ -18,6 +18,7 @@ from tocsin.clock import ManualClock
 from tocsin.logstore import knownruns
 from tocsin.logstore.ddl import prepare
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.finding import FEW
 from tocsin.logstore.interface import CommitInfo
 from tocsin.logstore.known import NEWEST, NewestCommits
 from tocsin.logstore.knownruns import NEVER, KnownRuns, save
@@ -168,17 +169,42 @@ def test_commits_are_remembered_and_asked_for_beyond() -> None:
     assert newest.after(made[-1].seq, 5) == []
 
 
-def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    """A store without saved hashes gets them, and its runs go on."""
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_older_version_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
+    """A store without saved hashes, or without those of its rows, gets them, and its runs go on."""
     clock = ManualClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
     with closing(DuckLogStore.open(tmp_path / "old.duckdb", clock=clock, reserve=0)) as store:
-        Bench(store, clock)(event("r1", "Queued", 0))
+        Bench(store, clock)(event("r1", "Queued", 0), event("r3", "Queued", 1, JobKey="nightly"))
     with duckdb.connect(str(tmp_path / "old.duckdb")) as con:
-        con.execute("DROP TABLE tocsin.run_keys")
-        con.execute("ALTER TABLE tocsin.meta DROP COLUMN keys_upto")
-        con.execute("UPDATE tocsin.meta SET version = 1")
+        if version == 1:
+            con.execute("DROP TABLE tocsin.run_keys")
+            con.execute("ALTER TABLE tocsin.meta DROP COLUMN keys_upto")
+        for column in ("RunKey", "JobHash"):
+            con.execute(f"ALTER TABLE tocsin.runs DROP COLUMN {column}")
+        con.execute("UPDATE tocsin.meta SET version = $version", {"version": version})
     with closing(DuckLogStore.open(tmp_path / "old.duckdb", clock=clock, reserve=0)) as store:
         put = Bench(store, clock)
         put(event("r1", "Running", 60), event("r2", "Queued", 61))
-        rows = put.rows("SELECT RunId, Status FROM Runs ORDER BY RunId")
-    assert [(r["RunId"], r["Status"]) for r in rows] == [("r1", "Running"), ("r2", "Queued")]
+        clock.set(clock.now() + timedelta(seconds=5))
+        put(beat("r3"))
+        rows = put.rows("SELECT RunId, Status, LastSeen > FirstSeen AS beaten FROM Runs ORDER BY RunId")
+        told_of_job = store.select(*store.runs_of_jobs(["nightly"])).column("RunId").to_pylist()
+    assert [(r["RunId"], r["Status"]) for r in rows] == [("r1", "Running"), ("r2", "Queued"), ("r3", "Queued")]
+    assert rows[2]["beaten"]
+    assert told_of_job == ["r3"]
+
+
+@pytest.mark.parametrize("many", [1, 3, FEW, FEW + 1, 60])
+def test_runs_are_found_by_their_hashes(tmp_path: Path, many: int) -> None:
+    """As few as are written into the query, and more; whatever their names are."""
+    clock = ManualClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
+    names = [f"r{n}" for n in range(60)] + ["a'b", 'é\u2028"x', "-- x"]
+    with closing(DuckLogStore.open(None, clock=clock)) as store:
+        put = Bench(store, clock)
+        put(*(event(name, "Queued", n, JobKey=f"job of {name}") for n, name in enumerate(names)))
+        wanted = [*names[-3:], *names[: many - 1], "unknown"]
+        found = store.select(*store.runs_of(wanted)).column("RunId").to_pylist()
+        of_jobs = store.select(*store.runs_of_jobs([f"job of {name}" for name in wanted])).column("RunId").to_pylist()
+        nothing = [store.select(*rows).num_rows for rows in (store.runs_of([]), store.runs_of_jobs([]))]
+    assert set(found) == set(of_jobs) == {*wanted} - {"unknown"}
+    assert len(found) == len(wanted) - 1 and nothing == [0, 0]

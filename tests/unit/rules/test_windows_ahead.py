@@ -1,6 +1,6 @@
 """Many instants read at once tell what looks at each of them tell: of any history, rule and order of arrival."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import pyarrow as pa
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.kql.windowahead import ahead_plan
-from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, RunSpan, Touched
+from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, Touched
 from tocsin.rules.backtest import Backtest, backtest
 from tocsin.rules.rule import Rule
 from tocsin.rules.windows_seen import of
@@ -162,8 +162,11 @@ class Counting(LogReader):
     def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
         return self._log.spans(run_ids)
 
-    def since(self, run_ids: Iterable[str]) -> int:
-        return self._log.since(run_ids)
+    def runs_of(self, run_ids: Collection[str]) -> Rows:
+        return self._log.runs_of(run_ids)
+
+    def runs_of_jobs(self, job_keys: Collection[str]) -> Rows:
+        return self._log.runs_of_jobs(job_keys)
 
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         return self._log.news(after, hi)

@@ -10,7 +10,8 @@ SELECT RunId,
     arg_max(Progress, n) FILTER (WHERE Progress IS NOT NULL) AS Progress,
     $seq AS CommitSeq,
     arg_max(Progress, n) FILTER (WHERE Progress IS NOT NULL) AS BeatProgress,
-    max(received) FILTER (WHERE Progress IS NOT NULL) AS BeatAt
+    max(received) FILTER (WHERE Progress IS NOT NULL) AS BeatAt,
+    md5_number(RunId) AS RunKey, md5_number_lower(RunId) AS JobHash
 FROM events ANTI JOIN (SELECT RunId FROM tocsin.runs WHERE CommitSeq >= $since) AS r USING (RunId)
 WHERE ok AND fault = '' AND NOT is_status
 GROUP BY RunId

@@ -6,6 +6,8 @@
 --   Tries                   Attempts seen
 --   GivenStart, FirstRunning, GivenEnd, GivenMs   what StartTime, EndTime and DurationMs come from
 --   EventProgress, EventProgressAt, BeatProgress, BeatAt   what Progress comes from
+--   RunKey, JobHash         hashes of RunId and JobKey: to find a few runs by them is to compare numbers, not to unpack texts. RunKey
+--                           stands for its RunId (md5, 128 bits); of a JobHash (64 bits) the JobKey is looked at too
 --   It has no primary key: rows are deleted and inserted, which is ten times as fast.
 -- positions: the next offset to read; made orders the ids of a topic that was made anew
 -- run_keys: hashes of RunIds, sorted, with the CommitSeq of the run's row (or an older one), as of commit meta.keys_upto
@@ -33,5 +35,6 @@ CREATE TABLE tocsin.runs (
     FirstTime TIMESTAMP, LastTime TIMESTAMP, CommitSeq BIGINT,
     StateTime TIMESTAMP, StateEvent VARCHAR, MaxTime TIMESTAMP, MaxTerminal BOOLEAN, MaxSource VARCHAR, MaxEvent VARCHAR,
     Enders VARCHAR[], Tries INTEGER[], GivenStart TIMESTAMP, FirstRunning TIMESTAMP, GivenEnd TIMESTAMP, GivenMs BIGINT,
-    EventProgress DOUBLE, EventProgressAt TIMESTAMP, BeatProgress DOUBLE, BeatAt TIMESTAMP
+    EventProgress DOUBLE, EventProgressAt TIMESTAMP, BeatProgress DOUBLE, BeatAt TIMESTAMP,
+    RunKey UHUGEINT, JobHash UBIGINT
 )

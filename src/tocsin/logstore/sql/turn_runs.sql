@@ -51,5 +51,6 @@ WITH t AS (
 )
 SELECT *,
     coalesce(GivenMs, CASE WHEN MaxTerminal AND EndTime >= StartTime
-        THEN epoch_ms(EndTime) - epoch_ms(StartTime) END) AS DurationMs
+        THEN epoch_ms(EndTime) - epoch_ms(StartTime) END) AS DurationMs,
+    md5_number(RunId) AS RunKey, md5_number_lower(JobKey) AS JobHash
 FROM d
