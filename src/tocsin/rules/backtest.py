@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import gc
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -98,11 +98,12 @@ def backtest(
     ledger.take(reconcile(rules, ledger.rules(), start, now=since))
     longest = ticks * rule.window.every if rule.window is not None else None
     spans = _spans(log, start, steps, since, until, longest)
+    played: Generator[Step]
     if rule.kind is Kind.WINDOW:
         played = Walk(rules, log, ledger, since, tally.take, few, tally.note).play(spans)
     else:
         played = _rows(rules, log, ledger, tally, spans)
-    with _seldom_collecting():
+    with _seldom_collecting(), closing(played):  # where it is left early, what reads ahead ends at once
         for step in played:
             done += step.rows
             if progress:
@@ -231,7 +232,7 @@ def _parts(log: LogReader, step: Step, begin: datetime, longest: timedelta) -> I
         lo = hi
 
 
-def _rows(rules: RuleSet, log: LogReader, ledger: Ledger, tally: Tally, steps: Iterable[Step]) -> Iterator[Step]:
+def _rows(rules: RuleSet, log: LogReader, ledger: Ledger, tally: Tally, steps: Iterable[Step]) -> Generator[Step]:
     """A row rule: the commits of each step at once, then the timers."""
     (rule,) = rules.rules.values()
     done: dict[str, str] = {}

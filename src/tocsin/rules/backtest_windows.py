@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ class Walk:
         self._next = micros(after(since, self._window.every))  # the next tick, µs since the epoch
         self._goes_on = True
 
-    def play(self, steps: Iterable[Step]) -> Iterator[Step]:
+    def play(self, steps: Iterable[Step]) -> Generator[Step]:
         """Walk through ``steps``, one after the other; each is yielded when it is done. The next one is read meanwhile."""
         coming = iter(steps)
         with _quick_turns(), ThreadPoolExecutor(1, thread_name_prefix="backtest") as reading:

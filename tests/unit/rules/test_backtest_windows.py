@@ -1,5 +1,7 @@
 """Backtests of window rules tell what live operation tells, instant by instant."""
 
+import sys
+import threading
 from datetime import timedelta
 
 import pytest
@@ -104,3 +106,32 @@ def test_a_long_time_in_which_little_came_is_taken_in_parts(load: Load) -> None:
         )  # fmt: skip
     assert 31 == len(done)
     assert [0, 1, 2] == done[:3] and done[-1] == 3
+
+
+def test_one_that_is_left_early_leaves_nothing_behind(load: Load) -> None:
+    """Whoever is told of its progress may have gone: then nothing reads on, and threads take turns as before."""
+
+    class Gone(Exception):
+        pass
+
+    def gone(done: int, total: int) -> None:
+        raise Gone
+
+    usual = sys.getswitchinterval()
+    rules = load(RULE % EARLY)
+    rows = [{"EventId": f"e{n}", "RunId": f"r{n}", "Status": "Failed", "TimeGenerated": NOON} for n in range(20)]
+    with Playground(rules, NOON) as playground:
+        for row in rows:
+            playground.advance(playground.clock.now() + timedelta(minutes=1))
+            playground.arrive([row])
+        with pytest.raises(Gone) as kept:
+            (rule,) = rules.rules.values()
+            backtest(
+                rule, playground.log, NOON, NOON + timedelta(hours=1), clock=playground.clock, step_rows=5, few=0,
+                progress=gone,
+            )  # fmt: skip
+        assert (usual, []) == (
+            sys.getswitchinterval(),
+            [t.name for t in threading.enumerate() if t.name.startswith("backtest")],
+        )
+    assert kept.value.__traceback__ is not None  # whoever logs it holds all that was on its way
