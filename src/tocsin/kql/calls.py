@@ -37,6 +37,8 @@ def adapted(node: Any) -> Any:
             return ir.FunctionCall(f"{HIDDEN}strrep", (text, times))
         case "countof", (text, ir.Literal(value=str() as wanted, kind="string")) if wanted and not _overlaps(wanted):
             return ir.FunctionCall(f"{HIDDEN}countof", (text, args[1]))
+        case "countof", (text, wanted):
+            return ir.FunctionCall(f"{HIDDEN}countof_any", (text, wanted))
         case "indexof", (text, wanted, start):
             return ir.FunctionCall(f"{HIDDEN}indexof", (text, wanted, start))
         case "indexof", (_, _, _, *_):

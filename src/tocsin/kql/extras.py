@@ -36,6 +36,10 @@ MOST_VALUES, MOST_REPEATS = 1_000_000, 1024
 store's sandbox to bound.
 """
 _TOO_MANY = f"error('a range gives at most {MOST_VALUES:,} values: take a longer step')"
+MOST_COUNTED = 1024
+"""Characters of a text in which something is counted that can overlap itself, and of what is counted."""
+_TOO_LONG = f"error('countof() of what may overlap itself takes texts of up to {MOST_COUNTED:,} characters: substring() it first')"
+_APART = "CAST(coalesce((strlen({0}) - strlen(replace({0}, {1}, ''))) // strlen({1}), 0) AS BIGINT)"
 _BINNED = "CAST(floor((epoch_us({0}) - epoch_us({2})) / epoch_us({1})) * epoch_us({1}) AS BIGINT)"
 
 # Least squares over y at x = 1, 2, …; variances divide by n - 1, as the reference's example does. Nothing for fewer than two.
@@ -92,9 +96,16 @@ SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
     "__tocsin_bin_number": ("({2} + floor(({0} - {2}) / {1}) * {1})", (3,)),
     "__tocsin_bin_span": ("({2} + to_microseconds(" + _BINNED + "))", (3,)),
     "__tocsin_bin_time": ("({2} + to_microseconds(" + _BINNED + "))", (3,)),
-    # of a text that does not overlap itself; upstream's makes a list of every place in the text
-    "__tocsin_countof": (
-        "CAST(coalesce((strlen({0}) - strlen(replace({0}, {1}, ''))) // strlen({1}), 0) AS BIGINT)",
+    # of a text that does not overlap itself
+    "__tocsin_countof": (_APART, (2,)),
+    # of any; to look at every place takes time by the square of how long the text is, and cannot be interrupted
+    "__tocsin_countof_any": (
+        "CASE WHEN {1} IS NULL THEN NULL WHEN {1} = '' OR strlen({1}) > strlen(coalesce({0}, '')) THEN 0 "
+        f"WHEN length({{1}}) > {MOST_COUNTED} THEN {_TOO_LONG} "
+        "WHEN len(list_filter(range(1, length({1})), lambda _k: starts_with({1}, substr({1}, _k + 1)))) = 0 "
+        f"THEN {_APART} WHEN length({{0}}) > {MOST_COUNTED} THEN {_TOO_LONG} "
+        "ELSE CAST(len(list_filter(range(1, length({0}) - length({1}) + 2), "
+        "lambda _i: substr({0}, _i, length({1})) = {1})) AS BIGINT) END",
         (2,),
     ),
     "__tocsin_default": ("coalesce({0}, {1})", (2,)),

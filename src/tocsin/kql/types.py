@@ -64,6 +64,7 @@ _RESULT: dict[str, str] = {
             "string_size",
             "__tocsin_weeks",
             "__tocsin_countof",
+            "__tocsin_countof_any",
             "__tocsin_indexof",
         ],
         "long",

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 
 import duckdb
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.unit.kql.test_constructs import SCHEMA, answer, con
 from tocsin.errors import QueryError
@@ -111,6 +113,12 @@ def test_a_text_is_repeated_within_reason(con: duckdb.DuckDBPyConnection, expres
         ("countof('abab', 'ab')", 2),
         ("countof('ααxα', 'α')", 3),
         ("countof('', 'x')", 0),
+        ("countof('aaaa', strcat('a', 'a'))", 3),
+        ("countof('ababa', strcat('ab', 'a'))", 2),
+        ("countof('ααxα', strcat('', 'α'))", 3),
+        ("countof('a', strcat('a', 'a'))", 0),
+        ("countof('a', strcat('', ''))", 0),
+        ("countof(strrep('xy', 900), strcat('x', 'y'))", 900),
         ("strcat_array(split('a,b,c', ','), ' - ')", "a - b - c"),
         ("strcat_array(dynamic(['a', true, null, [1, 2]]), '-')", "a-true--[1,2]"),
         ("strcat_array(dynamic('abc'), '-')", "abc"),
@@ -119,6 +127,23 @@ def test_a_text_is_repeated_within_reason(con: duckdb.DuckDBPyConnection, expres
 def test_calls_of_ours_give_what_kql_gives(con: duckdb.DuckDBPyConnection, expression: str, value: object) -> None:
     """Texts that overlap themselves are counted wherever they begin."""
     assert [(value,)] == answer(con, f"print x = {expression}")[1]
+
+
+@given(st.text("ab", max_size=12), st.text("ab", min_size=1, max_size=4))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_counted_is_wherever_it_begins(con: duckdb.DuckDBPyConnection, text: str, wanted: str) -> None:
+    expected = sum(text.startswith(wanted, at) for at in range(len(text)))
+    said = [f"countof('{text}', '{wanted}')", f"countof('{text}', strcat('{wanted}', ''))"]
+    assert [(expected, expected)] == answer(con, f"print x = {said[0]}, y = {said[1]}")[1]
+
+
+@pytest.mark.parametrize("wanted", ["'aa'", "strrep('a', 2)", "strrep('a', 1023)"])
+def test_what_may_overlap_itself_is_counted_in_short_texts(con: duckdb.DuckDBPyConnection, wanted: str) -> None:
+    """Elsewhere it would take minutes that nothing interrupts."""
+    counted = f"countof(strcat(strrep('a', 1024), '%s'), {wanted})"
+    assert 2 <= answer(con, f"print x = {counted % ''}")[1][0][0]
+    with pytest.raises(duckdb.Error, match="texts of up to 1,024 characters"):
+        answer(con, f"print x = {counted % 'a'}")
 
 
 @pytest.mark.parametrize(

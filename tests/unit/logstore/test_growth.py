@@ -52,6 +52,8 @@ def test_what_stays_short_runs_as_it_is(sql: str) -> None:
         "SELECT lpad(RunId, Attempt, '0') FROM Runs",
         "SELECT lpad(RunId, 65, '0') FROM Runs",
         "SELECT array_to_string(Tries, ',') FROM Runs",
+        "SELECT str_split(LogTail, '') FROM RunStatusChanged",
+        "SELECT str_split(LogTail, Target) FROM RunStatusChanged",
         "SELECT E'\\'', repeat(RunId, 3) -- '",
         "SELECT list_reduce([RunId, RunId], lambda x, y: concat(x, y)) FROM Runs",
         f"SELECT concat(RunId, '{'x' * 5000}') FROM Runs",
