@@ -67,7 +67,16 @@ class Written:
     info: CommitInfo | None  # None where it took no CommitSeq
     runs: Mapping[str, int]  # touched ones, with the CommitSeq of their rows
     news: Mapping[str, Touched] | None = None  # the same as it left them, of a small commit
+    beats: Sequence[Mapping[str, object]] | None = None  # rows of Heartbeats, of a small commit
     unknown_status: Mapping[str, int] = field(default_factory=dict)  # by consumer
+
+    def note(self) -> None:
+        """It is durable: what is kept in memory follows."""
+        self.known.runs.note(self.runs)
+        if self.beats is not None:
+            self.known.beats.note(self.beats)
+        else:
+            self.known.beats.lose(self.commit.ingested_at.replace(tzinfo=None))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,7 +111,7 @@ def write(
     The sequencer is stamped as late as possible; its ``done`` is the caller's.
     """
     con = desk.con
-    small = None if refused else read_small(con, incoming)
+    small = None if refused else read_small(con, incoming, known.beats)
     if small is None:
         outcome = _write_bulk(desk, incoming, known, sequencer, refused)
     else:
@@ -134,9 +143,11 @@ def write(
             dead_id=known.dead_id + len(letters),
             positions=known.positions | {key: p.next for key, p in incoming.moves.items()},
             runs=known.runs,
+            beats=known.beats,
         ),
         info=info,
         runs=outcome.runs,
+        beats=small.kept if small is not None else None,
         news=outcome.news,
         unknown_status=_sums((row[2], row[3]) for row in outcome.live if row[1] == "Unknown"),
     )

@@ -96,7 +96,7 @@ class DuckLogStore(LogStore):
         desk = open_instance(self._settings)
         con = desk.con
         try:
-            self._known = read_known(con)
+            self._known = read_known(con, self._clock.now())
             ((self._pair_id, self._mirror_seq),) = con.execute("SELECT pair_id, mirror_seq FROM tocsin.meta").fetchall()
             self._references = reference_schema(con)
         except BaseException:
@@ -183,7 +183,7 @@ class DuckLogStore(LogStore):
             raise
         assert written is not None
         self._known = written.known
-        self._known.runs.note(written.runs)
+        written.note()
         if written.info is not None:
             self._news.add(written.info.seq, written.news)
             self._newest.add(written.info)

@@ -15,6 +15,7 @@ from tocsin.logstore.deadletters import last_dead_id
 from tocsin.logstore.incoming import PartitionKey
 from tocsin.logstore.interface import CommitInfo
 from tocsin.logstore.knownruns import KnownRuns
+from tocsin.logstore.newbeats import NewestBeats
 
 NEWEST = 2000
 """Commits that are remembered, so that evaluation need not ask for them."""
@@ -29,9 +30,10 @@ class Known:
     dead_id: int  # of the newest dead letter
     positions: dict[PartitionKey, int]
     runs: KnownRuns
+    beats: NewestBeats
 
 
-def read_known(con: duckdb.DuckDBPyConnection) -> Known:
+def read_known(con: duckdb.DuckDBPyConnection, now: datetime) -> Known:
     """What the tables say."""
     newest = con.execute("SELECT seq, ingested_at FROM tocsin.commits ORDER BY seq DESC LIMIT 1").fetchall()
     seq, at = (newest[0][0], newest[0][1].replace(tzinfo=UTC)) if newest else (0, EPOCH)
@@ -42,6 +44,7 @@ def read_known(con: duckdb.DuckDBPyConnection) -> Known:
         dead_id=last_dead_id(con),
         positions={(cluster, topic_id, part): at_offset for cluster, topic_id, part, at_offset in rows},
         runs=KnownRuns(con, seq),
+        beats=NewestBeats(now.astimezone(UTC).replace(tzinfo=None)),
     )
 
 

@@ -21,6 +21,7 @@ from tocsin.logstore.desk import Desk
 from tocsin.logstore.incoming import Group, Incoming
 from tocsin.logstore.interface import Touched
 from tocsin.logstore.knownruns import KnownRuns
+from tocsin.logstore.newbeats import SLOT, NewestBeats, Slot, slot_of
 from tocsin.logstore.reading import read_cloud_event
 from tocsin.logstore.relations import BEAT_ROWS, EVENT_ROWS, MOVED_RUNS, RUN_ROWS, table_of
 from tocsin.logstore.runs import move_runs, put_runs, take_runs, tell_runs
@@ -31,7 +32,7 @@ from tocsin.model.strictjson import ReadError
 MOST = 400
 """Messages of a commit up to which it counts as small."""
 
-_SLOT = timedelta(seconds=10)
+_SLOT = timedelta(seconds=SLOT)
 
 Row = dict[str, Any]
 
@@ -47,7 +48,7 @@ class Small:
     kept: list[Row] = field(default_factory=list)  # of ``beats``, those to store
 
 
-def read_small(con: duckdb.DuckDBPyConnection, incoming: Incoming) -> Small | None:
+def read_small(con: duckdb.DuckDBPyConnection, incoming: Incoming, newest: NewestBeats) -> Small | None:
     """Read and dedupe ``incoming`` inside the open transaction; None where it has to go the other way."""
     if incoming.size > MOST or incoming.bulk:
         return None
@@ -59,7 +60,7 @@ def read_small(con: duckdb.DuckDBPyConnection, incoming: Incoming) -> Small | No
         return None
     _drop_duplicates(con, small)
     if small.beats:
-        _thin(con, small)
+        _thin(con, small, newest)
     return small
 
 
@@ -115,18 +116,22 @@ def _drop_duplicates(con: duckdb.DuckDBPyConnection, small: Small) -> None:
     small.rows = list(new.values())
 
 
-def _thin(con: duckdb.DuckDBPyConnection, small: Small) -> None:
+def _thin(con: duckdb.DuckDBPyConnection, small: Small, newest: NewestBeats) -> None:
     """Keep the first heartbeat of a run in ten seconds, and each change of Progress."""
     since = min(b["received"] for b in small.beats) - _SLOT
-    runs = list({b["RunId"] for b in small.beats})
-    found = con.execute(sql("stored_beats"), {"since": since, "runs": runs}).fetchall()
-    before: dict[tuple[str, int], float | None] = {(run, slot): progress for run, slot, progress in found}
+    stored = newest.known(since)
+    if stored is None:
+        runs = list({b["RunId"] for b in small.beats})
+        found = con.execute(sql("stored_beats"), {"since": since, "runs": runs}).fetchall()
+        stored = {(run, slot): progress for run, slot, progress in found}
+    before: dict[Slot, float | None] = {}
     for b in small.beats:
-        slot = (b["RunId"], (b["received"] - datetime(1970, 1, 1)) // _SLOT)
-        progress = b["Progress"]
-        if slot not in before or (progress is not None and progress != before[slot]):
+        slot, progress = slot_of(b), b["Progress"]
+        there = slot in before or slot in stored
+        said = before[slot] if slot in before else stored.get(slot)
+        if not there or (progress is not None and progress != said):
             small.kept.append(b)
-        before[slot] = progress if progress is not None else before.get(slot)
+        before[slot] = progress if progress is not None else said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
