@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from tocsin.config.calendars import days, days_faults
-from tocsin.config.document import Document, KeyPath, suggest
-from tocsin.errors import Problem, QueryError
+from tocsin.config.document import KeyPath, suggest
+from tocsin.errors import QueryError
 from tocsin.kql.rowplan import RowPlan, row_plan
 from tocsin.model.alert import fingerprint
 from tocsin.model.calendar import Calendar
@@ -16,7 +16,6 @@ from tocsin.rules.checks import (
     DUMMY,
     MOST_ROWS,
     Faults,
-    Said,
     Schema,
     check_fields,
     check_row_only,
@@ -30,9 +29,10 @@ from tocsin.rules.checks import (
 )  # fmt: skip
 from tocsin.rules.endings import absence_terms
 from tocsin.rules.limits import limit_of
-from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
-from tocsin.rules.schema import Defaults, RuleModel, When
+from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Rule
+from tocsin.rules.schema import RuleModel, When
 from tocsin.rules.stray_keys import window_only
+from tocsin.rules.written import Written
 
 Rows = Callable[[str], Sequence[Mapping[str, object]]]
 """The rows of a reference table by its name."""
@@ -43,22 +43,12 @@ def is_awaited(model: RuleModel) -> bool:
     return model.when is not None and model.when.absent is not None
 
 
-def compile_awaited(
-    model: RuleModel,
-    defaults: Defaults,
-    schema: Schema,
-    document: Document,
-    base: KeyPath,
-    problems: list[Problem],
-    rows: Rows,
-    calendars: Mapping[str, Calendar] | None = None,
-) -> Rule | None:
+def compile_awaited(written: Written, rows: Rows, calendars: Mapping[str, Calendar] | None = None) -> Rule | None:
     """As ``compile.compile_rule``, for a rule that waits by a schedule. ``calendars`` are those with a name; None: not known."""
+    model, schema, faults, said = written.model, written.schema, written.faults, written.said
     when = model.when
     assert when is not None and when.absent is not None
-    faults = Faults(document=document, base=base, problems=problems)
-    before = len(problems)
-    said = Said(model, defaults)
+    before = len(written.problems)
     for path in window_only(model):
         faults.add(path, "belongs to a window rule", "one with `query:` and `over:`")
     for path, message, hint in awaited.faults(when):
@@ -71,7 +61,7 @@ def compile_awaited(
     columns = table_columns(table, schema, faults)
     calendar = _calendar(when, calendars, faults)
     by = tuple(model.by) or (awaited.columns_of(when, tuple(columns)) if table else ())
-    labels, annotations = checked_templates(model, defaults, columns, faults)
+    labels, annotations = checked_templates(model, written.defaults, columns, faults)
     keep = tuple(said(lambda m: m.keep, "keep"))
     check_fields(columns, by, keep, labels, faults)
     summary = checked_template(model.summary, ("summary",), None, faults)
@@ -80,14 +70,14 @@ def compile_awaited(
     check_targets(said, faults)
     reference = {table: dict(columns)} if table else {}
     check_test_tables(model.tests, reference, faults)
-    if len(problems) > before:
+    if len(written.problems) > before:
         return None
     plan, query = _plan(when, columns, schema, faults)
     found: Sequence[Mapping[str, object]] = rows(table)[:MOST_ROWS] if table else ({},)
     items, wrong = awaited.items_of(when, found, by, schema, calendar)
     for path, message, hint in wrong:
         faults.add(path, message, hint)
-    if plan is None or len(problems) > before:
+    if plan is None or len(written.problems) > before:
         return None
     severity = said(lambda m: m.severity, "severity")
     subject = (summary.source if summary else "") or awaited.subject(when, by)
@@ -118,7 +108,7 @@ def compile_awaited(
         meaning=fingerprint(Kind.ABSENCE, query, when.cron, when.grace, when.timezone, *by),
         was=model.was,
         tests=model.tests,
-        place=Place(file=document.file, line=document.line((*base, "name"))),
+        place=written.place,
         reference=reference,
     )
 

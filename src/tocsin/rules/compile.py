@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from tocsin.config.document import Document, KeyPath
+from tocsin.config.document import KeyPath
 from tocsin.errors import Problem, QueryError
 from tocsin.kql.classify import classify
 from tocsin.kql.rowplan import RowPlan, row_plan
@@ -30,35 +30,23 @@ from tocsin.rules.collapse import Collapsed, collapsed
 from tocsin.rules.collapse import faults as collapse_faults
 from tocsin.rules.endings import absence_terms, row_ending
 from tocsin.rules.limits import limit_of
-from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Place, Rule
-from tocsin.rules.schema import Defaults, RuleModel, When
+from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Rule
+from tocsin.rules.schema import RuleModel, When
 from tocsin.rules.stray_keys import stray, window_only
+from tocsin.rules.written import Written
 
 
-def compile_rule(
-    model: RuleModel,
-    defaults: Defaults,
-    schema: Schema,
-    document: Document,
-    base: KeyPath,
-    problems: list[Problem],
-    *,
-    carries: str = "",
-) -> Rule | None:
-    """The rule at ``base`` of ``document``, or None where something is wrong; then ``problems`` has grown.
-
-    ``carries`` is KQL after the query of its `when:`.
-    """
-    faults = Faults(document=document, base=base, problems=problems)
-    before = len(problems)
+def compile_rule(written: Written, *, carries: str = "") -> Rule | None:
+    """The rule, or None where something is wrong. ``carries`` is KQL after the query of its `when:`."""
+    model, schema, faults, said = written.model, written.schema, written.faults, written.said
+    before = len(written.problems)
     for path in window_only(model):
         faults.add(path, "belongs to a window rule", "one with `query:` and `over:`")
     check_tests(model.tests, faults)
-    said = Said(model, defaults)
     plan, query = _plan(model, schema, faults, carries)
     severity = said(lambda m: m.severity, "severity")
     fields = plan.columns if plan else schema.get("RunStatusChanged") if model.when else None
-    labels, annotations = checked_templates(model, defaults, fields, faults)
+    labels, annotations = checked_templates(model, written.defaults, fields, faults)
     by = ("RunId", *(name for name in model.by if name != "RunId"))
     keep = tuple(said(lambda m: m.keep, "keep"))
     check_fields(fields, by, keep, labels, faults)
@@ -72,7 +60,7 @@ def compile_rule(
     reference = reference_tables(schema, plan.tables if plan else ())
     if plan is not None:
         check_test_tables(model.tests, reference, faults)
-    if len(problems) > before or plan is None:
+    if len(written.problems) > before or plan is None:
         return None
     if not isinstance(severity, str):  # by the file's defaults, for its window rules
         severity = "warning"
@@ -110,7 +98,7 @@ def compile_rule(
         ),
         was=model.was,
         tests=model.tests,
-        place=Place(file=document.file, line=document.line((*base, "name"))),
+        place=written.place,
         reference=reference,
     )
 

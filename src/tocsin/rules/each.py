@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from tocsin.config.document import Document, KeyPath
+from tocsin.config.document import KeyPath
 from tocsin.errors import Problem, QueryError
 from tocsin.kql.sqlcheck import bare_names
 from tocsin.kql.tokens import Token, TokenKind, tokenize
@@ -29,9 +29,10 @@ from tocsin.rules.compile import compile_rule, when_query
 from tocsin.rules.each_pattern import Pattern, probes_of
 from tocsin.rules.literals import extension, literal
 from tocsin.rules.rule import Each, Rule
-from tocsin.rules.schema import Defaults, RuleModel, When
+from tocsin.rules.schema import RuleModel, When
 from tocsin.rules.sequences import by_of, compile_sequence, is_sequence, sequence_query, subject
 from tocsin.rules.windows_compile import compile_window, is_window
+from tocsin.rules.written import Written
 
 TableRow = Mapping[str, object]
 Rows = Callable[[str], Sequence[TableRow]]
@@ -41,37 +42,27 @@ NAMED = 10
 _LONGEST = 200
 
 
-def compile_each(
-    model: RuleModel,
-    defaults: Defaults,
-    schema: Schema,
-    document: Document,
-    base: KeyPath,
-    problems: list[Problem],
-    rows: Rows,
-) -> Rule | None:
+def compile_each(written: Written, rows: Rows) -> Rule | None:
     """As ``compile.compile_rule``, for a rule with ``for_each:`` that does not wait by a schedule."""
+    model, schema, faults = written.model, written.schema, written.faults
     assert model.for_each is not None
-    faults = Faults(document=document, base=base, problems=problems)
-    before = len(problems)
+    before = len(written.problems)
     table = model.for_each.table
     columns = table_columns(table, schema, faults)
     named = _named(model, columns, schema, faults)
     check_tests(model.tests, faults)
-    if len(problems) > before:
+    if len(written.problems) > before:
         return None
     naming = tuple(name for name in named if columns[name] == "string") or named
 
-    def compiled(written: RuleModel, row: TableRow, name: str, found: list[Problem]) -> Rule | None:
-        filled, carries = _filled(written, row, name, naming)
-        if is_window(written):
-            beside = _beside(columns, row) if written.sql else None
-            return compile_window(filled, defaults, schema, document, base, found, beside)
-        if is_sequence(written):
-            return compile_sequence(
-                filled, defaults, schema, document, base, found, carries=carries, naming=naming
-            )  # fmt: skip
-        return compile_rule(filled, defaults, schema, document, base, found, carries=carries)
+    def compiled(one: RuleModel, row: TableRow, name: str, found: list[Problem]) -> Rule | None:
+        filled, carries = _filled(one, row, name, naming)
+        of_row = replace(written, model=filled, problems=found)
+        if is_window(one):
+            return compile_window(of_row, _beside(columns, row) if one.sql else None)
+        if is_sequence(one):
+            return compile_sequence(of_row, carries=carries, naming=naming)
+        return compile_rule(of_row, carries=carries)
 
     def made(row: TableRow, name: str, found: list[Problem]) -> Rule | None:
         if model.when is None:
@@ -79,7 +70,7 @@ def compile_each(
         try:
             when = each_lengths.filled(model.when, row)
         except ValueError as e:
-            found.append(document.problem((*base, "for_each"), str(e)))
+            replace(faults, problems=found).add(("for_each",), str(e))
             return None
         rule = compiled(model.model_copy(update={"when": when}), row, name, found)
         return replace(rule, of_row=dict(row)) if rule is not None and rule.absence is not None else rule
@@ -90,7 +81,7 @@ def compile_each(
     probes = probes_of(columns)
     sample = {**{name: DUMMY.get(kind, "") for name, kind in columns.items()}, **probes}
     summary = model.summary or _subject(model)
-    rule = compiled(model.model_copy(update={"when": when, "summary": summary}), sample, model.name, problems)
+    rule = compiled(model.model_copy(update={"when": when, "summary": summary}), sample, model.name, written.problems)
     if rule is None:
         return None
     rule = replace(rule, was=model.was)
@@ -105,7 +96,7 @@ def compile_each(
     each, wrong = over(rows(table)[:MOST_ROWS])
     for message in wrong[:NAMED]:
         faults.add(("for_each", "table"), message)
-    if len(problems) > before:
+    if len(written.problems) > before:
         return None
     return replace(
         rule,

@@ -23,8 +23,9 @@ from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.schema import Defaults, RuleFile, RuleModel
 from tocsin.rules.sequences import compile_sequence, is_sequence
 from tocsin.rules.windows_compile import compile_window, is_window
+from tocsin.rules.written import Written
 
-Compiler = Callable[[RuleModel, Defaults, Schema, Document, KeyPath, list[Problem]], Rule | None]
+Compiler = Callable[[Written], Rule | None]
 
 
 def load_rules(
@@ -101,7 +102,10 @@ def load_documents(
             model, whole = _model(document, path, problems)
             if model is None:
                 continue
-            rule = _compiler(model, awaited, each)(model, defaults, schema, document, path, problems)
+            written = Written(
+                model=model, defaults=defaults, schema=schema, document=document, base=path, problems=problems
+            )
+            rule = _compiler(model, awaited, each)(written)
             if rule is not None and whole:
                 rules.setdefault(rule.name, rule)
     _check_renamings(rules, places, problems)

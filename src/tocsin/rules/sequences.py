@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from tocsin.config.document import Document, KeyPath
+from tocsin.config.document import KeyPath
 from tocsin.config.durations import format_duration
-from tocsin.errors import Problem, QueryError
+from tocsin.errors import QueryError
 from tocsin.kql.before import INSIDE, preceded
 from tocsin.kql.rowplan import row_plan
 from tocsin.model.alert import fingerprint
-from tocsin.rules.checks import Faults, Said, Schema
 from tocsin.rules.rule import Rule
-from tocsin.rules.schema import Defaults, RuleModel, When
+from tocsin.rules.schema import RuleModel, When
 from tocsin.rules.windows_compile import compile_window
+from tocsin.rules.written import Written
 
 WITHIN = timedelta(hours=24)
 REACH = timedelta(days=7)
@@ -97,41 +97,31 @@ def by_of(model: RuleModel) -> tuple[str, ...]:
     return tuple(model.when.by or model.by or ("RunId",))
 
 
-def compile_sequence(
-    model: RuleModel,
-    defaults: Defaults,
-    schema: Schema,
-    document: Document,
-    base: KeyPath,
-    problems: list[Problem],
-    *,
-    carries: str = "",
-    naming: tuple[str, ...] = (),
-) -> Rule | None:
+def compile_sequence(written: Written, *, carries: str = "", naming: tuple[str, ...] = ()) -> Rule | None:
     """As ``compile.compile_rule``, for a sequence. ``carries`` is KQL after its query, which gives the fields ``naming``: these name
     its instances besides its own.
     """
+    model, schema, wrong = written.model, written.schema, written.faults
     when = model.when
     assert when is not None
-    said = Faults(document=document, base=base, problems=problems)
-    before = len(problems)
+    before = len(written.problems)
     for path, message, hint in faults(when):
-        said.add(path, message, hint)
+        wrong.add(path, message, hint)
     if model.resolve not in (None, "never"):
-        said.add(("resolve",), "does not go with a sequence", "it ends when the count falls, and says nothing of that")
+        wrong.add(("resolve",), "does not go with a sequence", "it ends when the count falls, and says nothing of that")
     columns = schema["RunStatusChanged"]
     by = tuple(name for name in by_of(model) if name not in naming)
     for name in by:
         if name not in columns:
-            said.add(("when", "by"), f"'{name}' is no column of an event", "write for example by: [RunId]")
+            wrong.add(("when", "by"), f"'{name}' is no column of an event", "write for example by: [RunId]")
     if when.where:
         try:
             row_plan(f"RunStatusChanged\n| where (\n{when.where}\n)", schema)
         except QueryError as e:
-            said.add_query(("when", "where"), e, 2)
+            wrong.add_query(("when", "where"), e, 2)
     if model.kind not in (None, "window"):
-        said.add(("kind",), f"is '{model.kind}', but a sequence makes it a window rule", "write kind: window")
-    if len(problems) > before:
+        wrong.add(("kind",), f"is '{model.kind}', but a sequence makes it a window rule", "write kind: window")
+    if len(written.problems) > before:
         return None
     within = when.within if isinstance(when.within, timedelta) else WITHIN
     times = when.times or 1
@@ -144,10 +134,10 @@ def compile_sequence(
     )  # fmt: skip
     if when.after:
         schema = {**schema, "RunStatusChanged": {**columns, INSIDE: "bool"}}
-    rule = compile_window(as_window, defaults, schema, document, base, problems)
+    rule = compile_window(replace(written, model=as_window, schema=schema))
     if rule is None or rule.window is None:
         return None
-    repeat = Said(model, defaults)(lambda m: m.repeat_every, "repeat_every")
+    repeat = written.said(lambda m: m.repeat_every, "repeat_every")
     reach = (when.look_back or REACH) if when.after else timedelta(0)
     window = replace(rule.window, reach=reach, terms=replace(rule.window.terms, repeat=repeat))
     meaning = rule.meaning if reach in (REACH, timedelta(0)) else fingerprint(rule.meaning, repr(reach))

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from tocsin.alerts.conditions import ZERO, NoData, Terms
-from tocsin.config.document import Document, KeyPath, suggest
+from tocsin.config.document import KeyPath, suggest
 from tocsin.config.durations import parse_duration
-from tocsin.errors import Problem, QueryError
+from tocsin.errors import QueryError
 from tocsin.kql.sqlcheck import check_sql
 from tocsin.kql.translate import translate
 from tocsin.kql.windowplan import Row, WindowQuery, condition_fault, sql_query, window_query
@@ -33,8 +33,9 @@ from tocsin.rules.checks import (
 from tocsin.rules.compile import meaning
 from tocsin.rules.endings import closes_after, repeats
 from tocsin.rules.limits import limit_of
-from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Life, Place, Rule, Window
-from tocsin.rules.schema import Defaults, RuleModel
+from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Life, Rule, Window
+from tocsin.rules.schema import RuleModel
+from tocsin.rules.written import Written
 
 EVERY = timedelta(minutes=1)
 """How often a window is looked at where the rule does not say."""
@@ -54,19 +55,10 @@ def is_window(model: RuleModel) -> bool:
     return model.when is None and (bool(model.sql) or "over" in model.model_fields_set)
 
 
-def compile_window(
-    model: RuleModel,
-    defaults: Defaults,
-    schema: Schema,
-    document: Document,
-    base: KeyPath,
-    problems: list[Problem],
-    row: Row | None = None,
-) -> Rule | None:
+def compile_window(written: Written, row: Row | None = None) -> Rule | None:
     """As ``compile.compile_rule``, for a window rule. ``row``: the one that its SQL is about."""
-    faults = Faults(document=document, base=base, problems=problems)
-    before = len(problems)
-    said = Said(model, defaults)
+    model, schema, faults, said = written.model, written.schema, written.faults, written.said
+    before = len(written.problems)
     check_tests(model.tests, faults)
     check_row_only(model, faults)
     if model.kind not in (None, Kind.WINDOW.value):
@@ -80,7 +72,7 @@ def compile_window(
     _check_export(model, faults)
     terms = _terms(model, said, faults)
     made, severities = _conditions(model, said, faults)
-    labels, annotations = checked_templates(model, defaults, None, faults)
+    labels, annotations = checked_templates(model, written.defaults, None, faults)
     keep = tuple(said(lambda m: m.keep, "keep"))
     summary = checked_template(model.summary, ("summary",), None, faults)
     check_targets(said, faults)
@@ -91,16 +83,16 @@ def compile_window(
     carried = {*model.by, *keep, *per, *([model.value] if model.value else ())}.union(
         *(t.names for t in labels.values())
     )
-    if len(problems) == before:
+    if len(written.problems) == before:
         query = _query(model, schema, row, made, carried.union(_OFTEN, *(text.names for text in texts)))
     if query is None or not carried <= query.columns.keys() or (model.value and not _counts(query, model.value)):
         columns = _columns(model, schema, row, faults)
         for name, condition in made.items():
             _check_condition(_path_of(name), condition, columns, faults)
-        checked_templates(model, defaults, columns, faults)
+        checked_templates(model, written.defaults, columns, faults)
         check_fields(columns, model.by, keep, labels, faults)
         _check_value(model, columns, faults)
-        if len(problems) == before:
+        if len(written.problems) == before:
             query = _query(model, schema, row, made, None, faults)
     else:
         check_fields(query.columns, model.by, keep, labels, faults)
@@ -109,7 +101,7 @@ def compile_window(
     reference = reference_tables(schema, query.tables if query else ())
     if query is not None:
         check_test_tables(model.tests, reference, faults)
-    if query is None or over is None or len(problems) > before:
+    if query is None or over is None or len(written.problems) > before:
         return None
     severity = said(lambda m: m.severity, "severity")
     subject = summary.source if summary else ""
@@ -145,7 +137,7 @@ def compile_window(
         meaning=_meaning(model, text, over, every, lateness, terms, made),
         was=model.was,
         tests=model.tests,
-        place=Place(file=document.file, line=document.line((*base, "name"))),
+        place=written.place,
         reference=reference,
     )
 
