@@ -55,6 +55,8 @@ def test_what_stays_short_runs_as_it_is(sql: str) -> None:
         "SELECT str_split(LogTail, '') FROM RunStatusChanged",
         "SELECT str_split(LogTail, Target) FROM RunStatusChanged",
         "SELECT E'\\'', repeat(RunId, 3) -- '",
+        "SELECT 1 -- a comment\r, repeat(RunId, 3) FROM Runs",
+        "SELECT 1 /* /* */ , repeat(RunId, 3) */ FROM Runs",
         "SELECT list_reduce([RunId, RunId], lambda x, y: concat(x, y)) FROM Runs",
         f"SELECT concat(RunId, '{'x' * 5000}') FROM Runs",
         "WITH a AS (SELECT concat(RunId, RunId, RunId, RunId) AS b FROM Runs), c AS (SELECT concat(b, b, b, b, b) AS d FROM a)"

@@ -30,7 +30,7 @@ _PIECES = 8  # a list of one-letter texts takes 16 bytes for each
 
 _TOKEN = re.compile(
     r"""
-    --[^\n]*|/\*.*?\*/
+    --[^\n\r]*|/\*.*?\*/
     |(?P<text>[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
     |(?P<name>"(?:[^"]|"")*"|[A-Za-z_]\w*)
     |(?P<mark>[()\[\]{},])
