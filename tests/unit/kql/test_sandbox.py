@@ -245,3 +245,18 @@ def test_the_second_fence_holds_alone() -> None:
     with pytest.raises(QueryError):
         checked('WITH _s0 AS (SELECT * FROM "/etc/passwd") SELECT * FROM _s0', SCHEMA, generated=True)
     assert {"Runs"} == checked(translate("Runs | take 1", SCHEMA).sql, SCHEMA, generated=True).tables
+
+
+@pytest.mark.parametrize(
+    "joined", ["list_zip([x], [x])", "array_append([x], x)", "struct_insert({'a': x}, b := x)", "{'a': x, 'b': x}"]
+)
+def test_sql_that_doubles_again_and_again_is_refused_before_its_types_are_made(joined: str) -> None:
+    """Twenty times twice the type take gigabytes and a minute to bind, and no watchdog looks then."""
+
+    def doubled(times: int) -> str:
+        steps = ", ".join(f"t{n + 1} AS (SELECT {joined} AS x FROM t{n})" for n in range(times))
+        return f"WITH t0 AS (SELECT RunId AS x FROM Runs), {steps} SELECT x FROM t{times}"
+
+    assert check_sql(doubled(3), SCHEMA).columns
+    with pytest.raises(QueryError, match="side by side too often"):
+        check_sql(doubled(20), SCHEMA)
