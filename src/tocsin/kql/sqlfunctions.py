@@ -84,12 +84,11 @@ LONGER: dict[str, str] = {
 a number that nothing bounds.
 """
 
-JOINING: frozenset[str] = frozenset(
-    """
+_JOINING = """
     || array_append array_prepend array_push_back array_push_front array_value array_zip json_merge_patch list_append list_pack
     list_prepend list_value list_zip map map_concat row struct_concat struct_insert struct_pack struct_update
-    """.split()
-)
+"""
+JOINING: frozenset[str] = frozenset(_JOINING.split())
 """Functions that put their arguments side by side and have no macro that bounds them (the log store's sandbox has the others). With some
 the type doubles too, which takes gigabytes before anything runs.
 """
