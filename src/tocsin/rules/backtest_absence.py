@@ -1,10 +1,11 @@
 """Backtests of rules that wait for runs: the engine's own functions over many instants at once.
 
-Runs do not depend on each other, so thousands of them are taken forward together, each at its own instant:
+Runs do not depend on each other, so a thousand of them are under way together, each at its own instant. What they wait for is of three
+kinds; some hundred runs are taken on at a time, the earliest of the kind that most of them wait for:
 
-    r1   c4 reckon ── D judge ── c9 reckon, ends            round 1   reckon r1@c4, r2@c5, r3@c5
-    r2   c5 reckon ──────────── D judge ── wake ── wake     round 2   judge  r1@D1, r2@D2
-    r3   c5 reckon ── c6 reckon                             round 3   reckon r1@c9, r3@c6; wake r2
+    r1   c4 reckon ── D judge ── c9 reckon, ends            reckon   r1@c4, r2@c5, r3@c5
+    r2   c5 reckon ──────────── D judge ── wake ── wake     judge    r1@D1, r2@D2
+    r3   c5 reckon ── c6 reckon                             reckon   r3@c6, r1@c9
 
 Commits at which nothing can pass before the next one are left out (``backtest_visits``), unless the run fires.
 
@@ -14,7 +15,7 @@ down, its broker was away): there its watermark stood at the span's begin, and t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -29,6 +30,7 @@ from tocsin.rules.backtest_view import Ledger
 from tocsin.rules.backtest_visits import Visit, visits
 from tocsin.rules.deadlines_due import When
 from tocsin.rules.deadlines_judge import Calm, Standing
+from tocsin.rules.deadlines_known import Known, Span
 from tocsin.rules.deadlines_runs import AsOf
 from tocsin.rules.evaluate import Evaluation
 from tocsin.rules.families import Family, families_of
@@ -39,8 +41,8 @@ from tocsin.rules.shapes import Trouble
 from tocsin.rules.timers import Released
 from tocsin.state.interface import RuleRecord
 
-TOGETHER = 4_000
-"""Runs that are taken forward together."""
+UNDER_WAY = 1_500
+"""So many runs are on their way before more are taken in."""
 AT_ONCE = 500
 """Runs that are read together: those that began at about the same time, so little of the history is read for them."""
 TOLD_AT_ONCE = 10_000
@@ -67,14 +69,16 @@ def play(
     assert waits is not None
     limited = Limited(rule, take) if rule.limit is not None else None
     rule, take = (rule, take) if limited is None else (replace(rule, limit=None), limited)
-    waiting: dict[str, Sequence[Visit]] = {}
-    for found, share in visits(log, waits, since, until):
-        waiting.update(found)
-        while len(waiting) >= TOGETHER or (share == 1 and waiting):
-            some = {run: waiting.pop(run) for run in list(islice(waiting, TOGETHER))}
-            if not _Walk(rule, log, since, until, Silences(deaf), take).forward(some):
+    walk = _Walk(rule, log, since, until, Silences(deaf), take)
+    for found in visits(log, waits, since, until):
+        runs = iter(found.runs.items())
+        while some := dict(islice(runs, AT_ONCE)):
+            walk.take_in(some, found.begin)
+            if not walk.forward(UNDER_WAY):
                 return
-        part_done(share)
+        part_done(found.share)
+    if not walk.forward(0):
+        return
     if limited is not None:
         limited.finish()
 
@@ -109,39 +113,59 @@ class _Walk:
     take: Take
     ledger: Ledger = field(init=False)
     family: tuple[Family, ...] = field(init=False)
+    known: Known = field(init=False)
     runs: dict[str, _Run] = field(default_factory=dict)
     run_of: dict[str, str] = field(default_factory=dict)  # by instance key
+    # what runs wait for, by run: how far they are, or the timer that comes next
+    commits: dict[str, datetime] = field(default_factory=dict)
+    deadlines: dict[str, Released] = field(default_factory=dict)
+    wakes: dict[str, Released] = field(default_factory=dict)
     works: bool = True
 
     def __post_init__(self) -> None:
         self.family = families_of([self.rule])
         self.ledger = Ledger([RuleRecord(name=self.rule.name, meaning=self.rule.meaning, start_seq=0)])
+        self.known = Known(self.log)
 
-    def forward(self, found: Mapping[str, Sequence[Visit]]) -> bool:
-        """Take the runs from the begin of the range to its end. Returns whether the rule works on."""
+    def take_in(self, found: Mapping[str, Sequence[Visit]], begin: Span) -> None:
+        """Runs that began in ``begin`` set out from where the range does."""
         since_us = micros(self.since)
         for run, line in found.items():
             before = max((i for i, visit in enumerate(line) if visit.at_us < since_us), default=-1)
             first = next((i for i in range(max(before, 0), len(line)) if line[i].looks), None)
             if first is not None:
                 self.runs[run] = _Run(visits=line, i=first, t=max(self.since, moment(line[first].at_us)))
-        commits = list(self.runs)
-        while self.works and (commits or any(self.runs)):
-            self._reckon(commits)
-            commits, deadlines, wakes = [], list[Released](), list[Released]()
-            for run in list(self.runs):
-                what = self._next(run)
-                if what is None:
-                    del self.runs[run]
-                elif isinstance(what, Visit):
-                    commits.append(run)
-                elif what.timer.kind is TimerKind.DEADLINE:
-                    deadlines.append(what)
-                else:
-                    wakes.append(what)
-            self._judge(deadlines)
-            self._wake(wakes)
+                self.commits[run] = self.runs[run].t
+        self.known.read({run: found[run][-1].seq for run in found if run in self.runs}, begin)
+
+    def forward(self, under_way: int) -> bool:
+        """Take the runs on until no more than so many are not at the end of the range. Returns whether the rule works on."""
+        while self.works and len(self.runs) > under_way:
+            most = max(len(self.commits), len(self.deadlines), len(self.wakes))
+            if self.wakes and (most == len(self.wakes) or self.known.full):
+                done = self._wake(sorted(self.wakes.values(), key=_order)[:AT_ONCE])
+            elif most == len(self.commits):
+                done = self._reckon(sorted(self.commits, key=self.commits.__getitem__)[:AT_ONCE])
+            else:
+                done = self._judge(sorted(self.deadlines.values(), key=_order)[:AT_ONCE])
+            for run in done:
+                self._wait(run)
         return self.works
+
+    def _wait(self, run: str) -> None:
+        """A run waits for what comes next of it."""
+        for waiting in (self.commits, self.deadlines, self.wakes):
+            waiting.pop(run, None)
+        what = self._next(run)
+        if what is None:
+            del self.runs[run]
+            self.known.forget(run)
+        elif isinstance(what, Visit):
+            self.commits[run] = self.runs[run].t
+        elif what.timer.kind is TimerKind.DEADLINE:
+            self.deadlines[run] = what
+        else:
+            self.wakes[run] = what
 
     def _next(self, name: str) -> Released | Visit | None:
         """What comes next of a run: a timer, or a commit; None: nothing more."""
@@ -168,30 +192,41 @@ class _Walk:
         run.i, run.t, run.stands = after, moment(run.visits[after].at_us), None
         return run.visits[after]
 
-    def _reckon(self, names: Sequence[str]) -> None:
-        for some in _parts(names):
+    def _reckon(self, names: Sequence[str]) -> Sequence[str]:
+        for known, some in self._as_known(names, str):
             whens = {name: When(self.runs[name].seq, self.runs[name].t) for name in some}
             memory, trouble = Memory(self.ledger), Trouble()
             last = max(when.at for when in whens.values())
-            deadlines_reckon.reckon(self.family, whens, {}, self.log, memory, self.silences.heard(last), trouble)
+            heard = self.silences.heard(last)
+            deadlines_reckon.reckon(self.family, whens, {}, self.log, memory, heard, trouble, known=known)
             self._decided(memory, trouble, last, max(when.seq for when in whens.values()))
+        return names
 
-    def _judge(self, released: Sequence[Released]) -> None:
+    def _judge(self, released: Sequence[Released]) -> Sequence[str]:
+        families = {family.name: family for family in self.family}
         for heard, group in self.silences.alike(released):
-            for some in _parts(group):
+            for known, some in self._as_known(group, lambda each: each.timer.key):
                 memory = Memory(self.ledger)
-                trouble = deadlines_judge.on_deadlines(some, {f.name: f for f in self.family}, self.log, memory, heard)
+                trouble = deadlines_judge.on_deadlines(some, families, self.log, memory, heard, known)
                 self._decided(memory, trouble, some[-1].at, some[-1].commit_seq)
+        return [each.timer.key for each in released]
 
-    def _wake(self, released: Sequence[Released]) -> None:
+    def _wake(self, released: Sequence[Released]) -> Sequence[str]:
         for heard, group in self.silences.alike(released):
             memory, rules = Memory(self.ledger), {self.rule.name: self.rule}
-            until = {
-                run: self._calm_until(run) for each in group if (run := self.run_of.get(each.timer.key)) is not None
-            }
+            until = {run: self._calm_until(run) for run in (self.run_of[each.timer.key] for each in group)}
             calm = Calm(until, max(1, TOLD_AT_ONCE // len(group)))
             deadlines_judge.on_wakes(group, rules, self.log, memory, heard, self._stand, calm)
             self._decided(memory, Trouble(), group[-1].at, group[-1].commit_seq)
+        return [self.run_of[each.timer.key] for each in released]
+
+    def _as_known(self, each: Iterable[_T], run_of: Callable[[_T], str]) -> Iterator[tuple[Known | None, list[_T]]]:
+        """Those whose histories are known, and the others."""
+        parts: dict[bool, list[_T]] = {}
+        for one in each:
+            parts.setdefault(run_of(one) in self.known, []).append(one)
+        for known, some in parts.items():
+            yield self.known if known else None, some
 
     def _calm_until(self, name: str) -> datetime:
         """Until when nothing comes of a run that wakes but that it wakes again: it is told of once more each time."""
@@ -202,8 +237,8 @@ class _Walk:
 
     def _stand(self, as_of: AsOf, log: LogReader) -> dict[str, Standing]:
         """Asked once as of each commit: a run that hangs for a year is told of thousands of times."""
-        for unknown in _parts([run for run in as_of if self.runs[run].stands is None]):
-            for run, asked in deadlines_judge.standing({run: as_of[run] for run in unknown}, log).items():
+        for known, some in self._as_known((run for run in as_of if self.runs[run].stands is None), str):
+            for run, asked in deadlines_judge.standing({run: as_of[run] for run in some}, log, known).items():
                 self.runs[run].stands = asked
         return {run: stands for run in as_of if (stands := self.runs[run].stands) is not None}
 
@@ -232,9 +267,8 @@ class _Walk:
             self.runs[self.run_of[timer.key]].wake = timer
 
 
-def _parts(all_of_them: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for n in range(0, len(all_of_them), AT_ONCE):
-        yield all_of_them[n : n + AT_ONCE]
+def _order(released: Released) -> datetime:
+    return released.at
 
 
 def _timer(rule: Rule, name: str, run: _Run) -> Timer:

@@ -14,7 +14,7 @@ that is waited for is taken for the last.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -24,6 +24,7 @@ from tocsin.logstore.interface import LogReader
 from tocsin.rules.absence import Absence, Form
 from tocsin.rules.backtest_usual import floors
 from tocsin.rules.baselines import alike_sql
+from tocsin.rules.deadlines_known import Span
 from tocsin.rules.history import listed, micros
 
 PART = 250_000
@@ -149,12 +150,17 @@ class Visit:
     looks: bool  # whether a deadline may pass before the next one
 
 
-def visits(
-    log: LogReader, absence: Absence, since: datetime, until: datetime
-) -> Iterator[tuple[dict[str, list[Visit]], float]]:
-    """The runs of which ``absence`` can tell something in [since, until), each with all its commits before ``until``; in parts, each
-    with the share of the history that is done with it.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Runs of which something can be told, found together."""
+
+    runs: Mapping[str, Sequence[Visit]]  # each with all its commits before the range's end
+    begin: Span  # of all of them, µs: of the least TimeGenerated, or where only heartbeats came of the first receipt
+    share: float  # of the history that is done with them
+
+
+def visits(log: LogReader, absence: Absence, since: datetime, until: datetime) -> Iterator[Found]:
+    """The runs of which ``absence`` can tell something in [since, until), part by part."""
     length = absence.length // _US
     values: dict[str, object] = {"since": micros(since), "until": micros(until), "length": length}
     values["lived"] = length if absence.usual is None else 0  # a start that is given may lie before a run's first event
@@ -177,7 +183,7 @@ def visits(
         if looks:
             for run, seq, at in _rows(log, every, {**here, "runs": listed(looks)}):
                 found.setdefault(run, []).append(Visit(seq, at, seq in looks[run]))
-        yield found, number / len(parts)
+        yield Found(runs=found, begin=(part["first"], part["next"]), share=number / len(parts))
 
 
 def _looks(absence: Absence) -> str:
@@ -196,7 +202,7 @@ def _looks(absence: Absence) -> str:
     return sql.replace("$statuses", ", ".join(f"'{status}'" for status in sorted(absence.statuses)))
 
 
-def _parts(log: LogReader, values: Mapping[str, object]) -> Iterator[dict[str, object]]:
+def _parts(log: LogReader, values: Mapping[str, object]) -> Iterator[dict[str, Any]]:
     """Which runs are looked at together: short ones that began at about the same time, and some of the long ones."""
     ((rows,),) = _rows(
         log, "SELECT (SELECT count(*) FROM RunStatusChanged) + (SELECT count(*) FROM Heartbeats) AS n", values

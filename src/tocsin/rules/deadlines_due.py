@@ -19,7 +19,7 @@ from tocsin.alerts.occurrences import RunEvent, in_order
 from tocsin.logstore.interface import LogReader
 from tocsin.model.heard import Heard, Span
 from tocsin.rules import clocks, history
-from tocsin.rules.absence import Form
+from tocsin.rules.absence import Absence, Form
 from tocsin.rules.baselines import Asked, Baseline, usual_us
 from tocsin.rules.deadlines_few import Past
 from tocsin.rules.deadlines_runs import AsOf, Fact, RunsAt, beats_of, rows_of, runs_at
@@ -81,6 +81,11 @@ def dues(
             length = usual[(rule.name, run)]
         waits[(rule, run)] = (since, length)
     return _on_their_clocks(waits, facts, reader, whens, heard)
+
+
+def due_by_past(rule: Rule) -> bool:
+    """Whether a run's events or heartbeats are asked for its deadline, not only how it stands."""
+    return rule.absence is not None and (_form(rule) is Form.UNCHANGED or _spell_counts(rule.absence))
 
 
 def _form(rule: Rule) -> Form | None:
@@ -191,7 +196,7 @@ def _spells(
     wanted: dict[frozenset[str], set[str]] = defaultdict(set)
     for rule, run in pairs:
         assert rule.absence is not None
-        if rule.absence.form in (Form.IN_STATUS, Form.UNCHANGED) and len(rule.absence.statuses) > 1:
+        if _spell_counts(rule.absence):
             wanted[rule.absence.statuses].add(run)
     if not wanted:
         return {}
@@ -203,6 +208,11 @@ def _spells(
             if since is not None:
                 found[(statuses, run)] = min(since, facts[run].since_us)
     return found
+
+
+def _spell_counts(absence: Absence) -> bool:
+    """Whether it is of several statuses, so that since when a run is in one does not say since when it is in any."""
+    return absence.form in (Form.IN_STATUS, Form.UNCHANGED) and len(absence.statuses) > 1
 
 
 def _events(

@@ -8,7 +8,9 @@ of a few runs to plan a statement costs more than to answer it, so their events 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple
 
 from tocsin.alerts.occurrences import RunEvent
 from tocsin.logstore.interface import LogReader
@@ -16,39 +18,58 @@ from tocsin.model.alert import EventKey
 from tocsin.rules.deadlines_runs import AsOf, Fact, beats_of, rows_of
 
 
+class Sign(NamedTuple):
+    """An event, or a heartbeat, of which ``status`` is None and only the first three are known."""
+
+    run: str
+    us: int  # TimeGenerated, or receipt; µs since the epoch
+    progress: float | None
+    source: str = ""
+    event_id: str = ""
+    attempt: int | None = None
+    status: str | None = None
+    seq: int = 0
+    given: bool | None = None  # TimeGiven
+    consumer: str = ""
+
+
+_COLUMNS = "RunId, epoch_us(TimeGenerated), Progress, Source, EventId, Attempt, Status, CommitSeq, TimeGiven, Consumer"
+_OF_BEAT = "RunId, epoch_us(ReceivedAt), Progress, NULL, NULL, NULL, NULL, NULL, NULL, NULL"
+
+
 class Past:
     """The events, and where asked for the heartbeats, of runs up to their commits."""
 
-    def __init__(self, reader: LogReader, as_of: AsOf, facts: Mapping[str, Fact], *, beats: bool) -> None:
-        rows_sql, params = rows_of(reader, as_of, facts)
-        sql = (
-            "SELECT RunId, epoch_us(TimeGenerated), Progress, Source, EventId, Attempt, Status, CommitSeq, TimeGiven, Consumer"
-            f" FROM ({rows_sql})"
-        )
-        if beats:
-            sql += (
-                " UNION ALL SELECT RunId, epoch_us(ReceivedAt), Progress, NULL, NULL, NULL, NULL, NULL, NULL, NULL"
-                f" FROM ({beats_of(as_of, facts)[0]})"
-            )
-            params = {**params, **beats_of(as_of, facts)[1]}
-        table = reader.select(sql, params)
-        events: dict[str, list[RunEvent]] = defaultdict(list)
-        consumers: dict[str, set[str]] = defaultdict(set)
-        self._progress: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        for run, us, progress, source, event_id, attempt, status, seq, given, consumer in zip(
-            *(column.to_pylist() for column in table.columns), strict=True
-        ):
-            if progress is not None:
-                self._progress[run].append((us, progress))
-            if status is not None:
-                key = EventKey(source=source, event_id=event_id, time_us=us)
-                has_time = given is not False
-                event = RunEvent(key=key, attempt=attempt or 0, status=status, commit_seq=seq, has_time=has_time)
-                events[run].append(event)
-                consumers[run].add(consumer)
+    def __init__(self, signs: Iterable[Sign], *, beats: bool) -> None:
         self._beats = beats
-        self.events: Mapping[str, Sequence[RunEvent]] = events
-        self.consumers: Mapping[str, Collection[str]] = consumers
+        self._events: dict[str, list[Sign]] = defaultdict(list)
+        self._progress: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        for sign in signs:
+            if sign.progress is not None:
+                self._progress[sign.run].append((sign.us, sign.progress))
+            if sign.status is not None:
+                self._events[sign.run].append(sign)
+
+    @classmethod
+    def read(cls, reader: LogReader, as_of: AsOf, facts: Mapping[str, Fact], *, beats: bool) -> Past:
+        """Of the log."""
+        rows_sql, params = rows_of(reader, as_of, facts)
+        sql = f"SELECT {_COLUMNS} FROM ({rows_sql})"
+        if beats:
+            beats_sql, more = beats_of(as_of, facts)
+            sql, params = f"{sql} UNION ALL SELECT {_OF_BEAT} FROM ({beats_sql})", {**params, **more}
+        table = reader.select(sql, params)
+        return cls(map(Sign, *(column.to_pylist() for column in table.columns)), beats=beats)
+
+    @cached_property
+    def consumers(self) -> Mapping[str, Collection[str]]:
+        """Which brought the events of runs."""
+        return {run: {sign.consumer for sign in line} for run, line in self._events.items()}
+
+    @cached_property
+    def events(self) -> Mapping[str, Sequence[RunEvent]]:
+        """Those of runs, in no order."""
+        return {run: [_event(sign) for sign in line] for run, line in self._events.items()}
 
     def changes(self, runs: Collection[str]) -> dict[str, int]:
         """When the progress of ``runs`` last changed, µs since the epoch; those that never said any are left out."""
@@ -61,3 +82,14 @@ class Past:
                     found[run] = us
                 before = progress
         return found
+
+
+def _event(sign: Sign) -> RunEvent:
+    assert sign.status is not None
+    return RunEvent(
+        key=EventKey(source=sign.source, event_id=sign.event_id, time_us=sign.us),
+        attempt=sign.attempt or 0,
+        status=sign.status,
+        commit_seq=sign.seq,
+        has_time=sign.given is not False,
+    )

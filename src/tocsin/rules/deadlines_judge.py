@@ -27,6 +27,7 @@ from tocsin.rules.absence_tell import Again, Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_due import Due, When, consumers_of, dues, is_stale, last_signs
 from tocsin.rules.deadlines_few import Past
+from tocsin.rules.deadlines_known import Known
 from tocsin.rules.deadlines_reckon import hits_of
 from tocsin.rules.deadlines_runs import FEW, AsOf, Fact, RunsAt, runs_at
 from tocsin.rules.decisions import count_stale
@@ -43,12 +44,19 @@ _AGAIN = timedelta(seconds=30)
 
 
 def on_deadlines(
-    released: Sequence[Released], families: Mapping[str, Family], reader: LogReader, memory: Memory, heard: Heard
+    released: Sequence[Released],
+    families: Mapping[str, Family],
+    reader: LogReader,
+    memory: Memory,
+    heard: Heard,
+    known: Known | None = None,
 ) -> Trouble:
-    """Judge deadlines of ``families``, by name, that have come, each at its own T and as of its own commit."""
+    """Judge deadlines of ``families``, by name, that have come, each at its own T and as of its own commit. ``known`` are the histories
+    of all their runs, for who has them.
+    """
     trouble = Trouble()
     for wave in _waves(released):
-        _judge(wave, families, reader, memory, heard, trouble)
+        _judge(wave, families, reader, memory, heard, trouble, known)
     return trouble
 
 
@@ -73,6 +81,7 @@ def _judge(
     memory: Memory,
     heard: Heard,
     trouble: Trouble,
+    known: Known | None,
 ) -> None:
     whens: dict[str, When] = {}
     wanted: dict[Pair, Timer] = {}  # by family and run
@@ -86,14 +95,15 @@ def _judge(
         return
     asked = [families[name] for name in dict.fromkeys(name for name, _ in wanted)]
     told = {pair for family in asked if not family.alone for pair in family.firing(memory, whens.keys())}
-    runs = runs_at(reader, {run: when.seq for run, when in whens.items()})
+    as_of = {run: when.seq for run, when in whens.items()}
+    runs = runs_at(reader, as_of) if known is None else known.runs_at(as_of)
     facts = runs.facts(reader)
     hits = [
         (rule, run)
         for rule, run in hits_of(asked, runs, facts, reader, trouble)
         if (told_as(rule.name), run) in wanted and (rule.name, run) not in told
     ]
-    past = _past(hits, facts, reader, whens)
+    past = _past(hits, facts, reader, whens) if known is None else known.past(as_of)
     found = dues(hits, facts, reader, whens, heard, past, runs)
     late = {run: whens[run].seq for (_, run), due in found.items() if due.at_us <= micros(whens[run].at)}
     brought = consumers_of(facts, reader, late, past)
@@ -132,7 +142,7 @@ def _past(
     if not 0 < len(runs) <= FEW:
         return None
     still = any(rule.absence is not None and rule.absence.form is Form.UNCHANGED for rule, _ in hits)
-    return Past(reader, runs, facts, beats=still)
+    return Past.read(reader, runs, facts, beats=still)
 
 
 def _signs(
@@ -226,11 +236,12 @@ class Standing:
     brought: frozenset[str]  # the consumers that brought its events
 
 
-def standing(as_of: AsOf, reader: LogReader) -> dict[str, Standing]:
+def standing(as_of: AsOf, reader: LogReader, known: Known | None = None) -> dict[str, Standing]:
     """The runs as of their commits."""
-    runs = runs_at(reader, as_of)
+    runs = runs_at(reader, as_of) if known is None else known.runs_at(as_of)
     rows, facts = runs.rows(reader, as_of.keys()), runs.facts(reader)
-    brought = consumers_of(facts, reader, {run: seq for run, seq in as_of.items() if run in facts})
+    past = None if known is None else known.past(as_of)
+    brought = consumers_of(facts, reader, {run: seq for run, seq in as_of.items() if run in facts}, past)
     return {run: Standing(rows.get(run), brought.get(run, frozenset())) for run in as_of}
 
 

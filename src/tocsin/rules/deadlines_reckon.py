@@ -27,7 +27,8 @@ from tocsin.model.statuses import TERMINAL
 from tocsin.rules.absence import Form
 from tocsin.rules.absence_tell import Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline, Settled
-from tocsin.rules.deadlines_due import Due, When, dues, is_stale, last_signs
+from tocsin.rules.deadlines_due import Due, When, due_by_past, dues, is_stale, last_signs
+from tocsin.rules.deadlines_known import Known
 from tocsin.rules.deadlines_runs import Fact, RunsAt, active_at, as_left, count_active, runs_at, touched, touches, us_of
 from tocsin.rules.families import Family, first_of
 from tocsin.rules.history import listed, moment, plain
@@ -134,12 +135,17 @@ def reckon(
     left: Mapping[str, Touched] | None = None,
     *,
     whole: bool = True,
+    known: Known | None = None,
 ) -> None:
     """Deadlines of the runs in ``whens``, each as of its own instant. ``news`` has the least time of what is new of them,
-    ``left`` how they are as of those instants, where that is known; else their rows are read, ``whole`` where these will be asked for.
+    ``left`` how they are as of those instants, or ``known`` the histories of all of them, where that is known; else their rows are
+    read, ``whole`` where these will be asked for.
     """
-    if left is None:
-        runs = runs_at(reader, {run: when.seq for run, when in whens.items()}, whole=whole)
+    as_of = {run: when.seq for run, when in whens.items()}
+    if known is not None:
+        runs = known.runs_at(as_of)
+    elif left is None:
+        runs = runs_at(reader, as_of, whole=whole)
     else:
         runs = as_left(left, whens)
     facts = runs.facts(reader)
@@ -151,7 +157,8 @@ def reckon(
         for rule, run in hits
         if (rule.name, run) not in fires and (bounds := _bounds(rule, run, facts[run], news.get(run))) is not None
     }
-    found = dues([(r, run) for r, run in hits if (r.name, run) not in lazy], facts, reader, whens, heard, runs=runs)
+    past = known.past(as_of) if known is not None and any(due_by_past(rule) for rule, _ in hits) else None
+    found = dues([(r, run) for r, run in hits if (r.name, run) not in lazy], facts, reader, whens, heard, past, runs)
     failed = {told_as(name) for name in trouble.rules}
     over = {pair: state for pair, state in fires.items() if pair[0] not in trouble.rules}
     waits: dict[Pair, list[Deadline]] = defaultdict(list)  # by family and run

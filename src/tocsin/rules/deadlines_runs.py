@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from sys import intern
@@ -31,7 +31,7 @@ FEW = 50
 AsOf = Mapping[str, int]
 """Runs, each with the CommitSeq as of which it is looked at."""
 
-_OF_HISTORY = (
+OF_HISTORY = (
     "EventId, Source, Consumer, TimeGenerated, RunId, ParentRunId, RootRunId, JobKey, Attempt, WillRetry, Status,"
     " OriginalStatus, Reason, Message, ErrorCode, LogTail, ExperimentName, WorkspaceName, RunType, DisplayName, Target,"
     " TriggeringUserName, OwnerEmail, Progress, Tags, Properties, CASE WHEN NOT StartDerived THEN StartTime END AS StartTime,"
@@ -49,7 +49,7 @@ _TYPES = json.dumps({c.name: "VARCHAR" if c.type is KqlType.DYNAMIC else DUCKDB[
 _CAST = ", ".join(f'"{c.name}"::{DUCKDB[c.type]} AS "{c.name}"' for c in RUNS)
 _COLUMNS = tuple(c.name for c in RUNS)
 _DYNAMIC = frozenset(c.name for c in RUNS if c.type is KqlType.DYNAMIC)
-_NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
+NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
 _ANEW = f"SELECT {_CAST} FROM (SELECT unnest(from_json($anew::JSON, '[{_TYPES}]'), recursive := true))"
 """Runs that are given as JSON."""
 
@@ -160,11 +160,11 @@ def touched(reader: LogReader, after: int, hi: int) -> dict[str, int | None]:
 
 def as_left(news: Mapping[str, Touched], runs: Collection[str]) -> RunsAt:
     """``runs`` as the commits left them that brought ``news``; nothing is read."""
-    return _given({run: row for run in runs if (row := news[run].row) is not None})
+    return as_given({run: row for run in runs if (row := news[run].row) is not None})
 
 
-def _given(rows: Mapping[str, Mapping[str, Any]]) -> RunsAt:
-    """Runs of which the rows are known."""
+def as_given(rows: Mapping[str, Mapping[str, Any]]) -> RunsAt:
+    """Runs of which the rows are known: naive UTC, dynamic columns as JSON."""
     return RunsAt(given=rows, known={run: _fact(row) for run, row in rows.items()})
 
 
@@ -215,7 +215,7 @@ def runs_at(reader: LogReader, as_of: AsOf, *, whole: bool = True) -> RunsAt:
         rows = {row["RunId"]: row for row in reader.select(sql, params).to_pylist()}
         moved = {run: _fact(row) for run, row in rows.items() if row["CommitSeq"] > as_of[run]}
         folded = _fold(reader, {run: as_of[run] for run in moved}, moved) if moved else []
-        return _given(
+        return as_given(
             {run: row for run, row in rows.items() if run not in moved} | {row["RunId"]: row for row in folded}
         )
     known, later = dict[str, Fact](), dict[str, Fact]()
@@ -223,7 +223,7 @@ def runs_at(reader: LogReader, as_of: AsOf, *, whole: bool = True) -> RunsAt:
         (later if seq > as_of[fact.run] else known)[fact.run] = fact
     if not later:
         return RunsAt(stored=sql, asked=params, known=known)
-    told_anew = _given({row["RunId"]: row for row in _fold(reader, {run: as_of[run] for run in later}, later)})
+    told_anew = as_given({row["RunId"]: row for row in _fold(reader, {run: as_of[run] for run in later}, later)})
     if not known:
         return told_anew
     sql, params = reader.runs_of(sorted(known))
@@ -233,7 +233,7 @@ def runs_at(reader: LogReader, as_of: AsOf, *, whole: bool = True) -> RunsAt:
 def active_at(hi: int, part: int, parts: int) -> RunsAt:
     """Runs under way that no commit beyond ``hi`` has touched: one of so many parts of them."""
     return RunsAt(
-        stored=f"SELECT {_NAMES} FROM Runs WHERE Status NOT IN ('Completed', 'Failed', 'Canceled') AND CommitSeq <= $as_of"
+        stored=f"SELECT {NAMES} FROM Runs WHERE Status NOT IN ('Completed', 'Failed', 'Canceled') AND CommitSeq <= $as_of"
         " AND hash(RunId) % $parts = $part",
         asked={"as_of": hi, "part": part, "parts": parts},
     )
@@ -294,23 +294,32 @@ def _fold(reader: LogReader, as_of: AsOf, heads: Mapping[str, Fact]) -> list[dic
     """The runs as their events tell them; ``heads`` are facts of them as of a later commit."""
     rows_sql, params = rows_of(reader, as_of, heads)
     events: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for event in reader.select(f"SELECT {_OF_HISTORY} FROM ({rows_sql})", params).to_pylist():
+    for event in reader.select(f"SELECT {OF_HISTORY} FROM ({rows_sql})", params).to_pylist():
         events[event["RunId"]].append(event)
     beats: dict[str, list[tuple[datetime, float | None]]] = defaultdict(list)
     beats_sql, params = beats_of(as_of)
     found = reader.select(f"SELECT RunId, ReceivedAt, Progress FROM ({beats_sql}) ORDER BY ReceivedAt", params)
     for run, at, progress in zip(*(found.column(i).to_pylist() for i in range(3)), strict=True):
         beats[run].append((at, progress))
+    return told_of(as_of, events, beats)
+
+
+def told_of(
+    as_of: AsOf,
+    events: Mapping[str, Sequence[Mapping[str, Any]]],
+    beats: Mapping[str, Sequence[tuple[datetime, float | None]]],
+) -> list[dict[str, Any]]:
+    """The runs as their ``events`` (of ``OF_HISTORY``) and ``beats`` (receipt and progress, in order) up to their commits tell them."""
     out = []
     for run, upto in as_of.items():
-        if run in events:
-            line = events[run]
+        line, beaten = events.get(run), beats.get(run, ())
+        if line:
             state = told(None, line, anew=True, ingested=min(e["received"] for e in line), seq=upto)
-        elif run in beats:
-            state = _unknown(run, beats[run][0][0], upto)
+        elif beaten:
+            state = _unknown(run, beaten[0][0], upto)
         else:
             continue
-        for at, progress in beats[run]:
+        for at, progress in beaten:
             state["LastSeen"] = max(state["LastSeen"] or at, at)
             if progress is not None and (state["EventProgressAt"] is None or at >= state["EventProgressAt"]):
                 state["Progress"] = progress

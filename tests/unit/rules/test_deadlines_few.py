@@ -67,7 +67,7 @@ def test_both_ways_say_the_same(bench: Bench, load: Load, story: list[tuple[int,
     assert ways[0].to_pylist() == ways[1].to_pylist()
     if not facts:
         return
-    past = Past(store, dict.fromkeys(facts, hi), facts, beats=True)
+    past = Past.read(store, dict.fromkeys(facts, hi), facts, beats=True)
     whens, heard = {run: When(hi, at) for run in facts}, Heard()
     pairs = [
         (rule, run)
