@@ -5,6 +5,8 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -16,7 +18,7 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import Limits
 from tocsin.logstore.sandbox.growth import growth
 from tocsin.logstore.sandbox.select import Lane, most_pinned
-from tocsin.logstore.sandbox.watch import LOOK, Ended, Held, Most, Watched
+from tocsin.logstore.sandbox.watch import LOOK, Ended, Held, Most, Watchdog, Watched
 from tocsin.logstore.sandbox.workers import MOST_LEFT, Workers
 
 ASKED = Limits(seconds=0.1, watched=True)
@@ -184,3 +186,61 @@ def test_commits_find_memory_beside_what_queries_take(mib: int, asked: int, rule
     """Beside what a query may take there is a step by which it may exceed that, and room for a commit."""
     limit = mib << 20
     assert [asked, rules] == [most_pinned(limit, watched) >> 20 for watched in (True, False)]
+
+
+@pytest.mark.parametrize("limits", [None, Limits(seconds=30, rows=1_000_000)])
+def test_a_file_that_is_damaged_is_no_fault_of_the_query(tmp_path: Path, limits: Limits | None) -> None:
+    """It shows while rows stream, when Arrow has wrapped the error; a rule must not be taken to have failed by it."""
+    path, clock = tmp_path / "e.duckdb", SystemClock()
+    with closing(DuckLogStore.open(path, clock=clock, reserve=0)) as store:
+        store._con.execute(
+            "INSERT INTO RunStatusChanged (RunId, Message)"
+            " SELECT 'r' || i, md5('a' || i) || md5('b' || i) FROM range(130_000) t(i)"  # two row groups
+        )
+    with duckdb.connect(str(path)) as con:
+        blocks = con.execute(
+            "SELECT block_id FROM pragma_storage_info('RunStatusChanged')"
+            " WHERE column_name = 'Message' AND segment_type = 'VARCHAR' AND persistent ORDER BY row_group_id, segment_id"
+        ).fetchall()
+    with path.open("r+b") as file:
+        file.seek(3 * 4096 + blocks[-1][0] * 262_144 + 1000)
+        file.write(bytes(1000))
+    with closing(DuckLogStore.open(path, clock=clock, reserve=0)) as store, pytest.raises(StoreLost, match="Corrupt"):
+        store.select("SELECT Message FROM RunStatusChanged", {}, limits)
+
+
+MUCH = Held(90, 90)
+ASKED_FOR, OF_A_RULE = Most(uncounted=1 << 40, pinned=50), Most(uncounted=1 << 41, pinned=50)
+
+
+def test_what_anybody_asked_is_ended_for_memory_before_rules_are() -> None:
+    """Nobody knows whose memory it is. A rule is ended only where it is still too much when others have given theirs back."""
+    ended: list[str] = []
+    watchdog = Watchdog(SystemClock(), lambda: MUCH)
+    with watchdog.within(60, OF_A_RULE, lambda: ended.append("rule")) as rule:
+        with watchdog.within(60, ASKED_FOR, lambda: ended.append("asked")) as asked:
+            eventually(lambda: asked.ended is Ended.MEMORY)
+            with watchdog.within(60, ASKED_FOR, lambda: ended.append("another")) as another:
+                eventually(lambda: another.ended is Ended.MEMORY)
+        eventually(lambda: rule.ended is Ended.MEMORY)
+    assert ["asked", "another", "rule"] == ended
+    watchdog.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_watchdog_that_died_is_followed_by_another() -> None:
+    """Else no query would have a limit any more."""
+    looks = iter([SystemExit()])
+
+    def held() -> Held:
+        for fault in looks:
+            raise fault
+        return MUCH
+
+    watchdog = Watchdog(SystemClock(), held)
+    with watchdog.within(60, ASKED_FOR, lambda: None) as unseen:
+        eventually(lambda: watchdog._thread is not None and not watchdog._thread.is_alive())
+    with watchdog.within(60, ASKED_FOR, lambda: None) as seen:
+        eventually(lambda: seen.ended is Ended.MEMORY)
+    assert unseen.ended is Ended.NOT
+    watchdog.close()

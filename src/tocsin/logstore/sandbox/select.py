@@ -9,6 +9,8 @@ select ──► could it make much of little? ──no──► the thread's cu
 from __future__ import annotations
 
 import contextlib
+import re
+import sys
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,8 +42,11 @@ _HELD = """
 SELECT coalesce(sum(memory_usage_bytes), 0), coalesce(sum(memory_usage_bytes) FILTER (WHERE tag = 'ALLOCATOR'), 0)
 FROM duckdb_memory()
 """
+_BROKEN = re.compile("(IO|FATAL|INTERNAL) Error: ")
+"""How messages of errors begin after which the store must be opened again."""
 _AT_ONCE = 2048  # rows that are fetched between two looks at how many bytes they are
 _CLOSES = 2.0  # seconds within which whatever can be interrupted has left its cursor
+_LOOKS = 0.02  # seconds between two interrupts of what is to end
 
 
 def most_pinned(limit: int, watched: bool) -> int:
@@ -59,6 +64,7 @@ class Lane:
         self._plain: duckdb.DuckDBPyConnection | None = None
         self._bounded: duckdb.DuckDBPyConnection | None = None
         self._made: dict[str, frozenset[int]] = {}
+        self.busy = False  # a query runs, or is about to
 
     @property
     def plain(self) -> duckdb.DuckDBPyConnection:
@@ -111,6 +117,7 @@ class Reader:
         self._lock = threading.Lock()
         self._closed = False
         self._closing: threading.Thread | None = None
+        self._pause = threading.Event()  # never set
         # apart: what anybody asked, and does not come back, keeps no rule from being evaluated
         self._workers: dict[bool, Workers[Lane]] = {watched: Workers(self._new_lane) for watched in (True, False)}
         found = con.execute("SELECT current_setting('memory_limit')").fetchone()
@@ -121,8 +128,9 @@ class Reader:
         """See ``LogReader.select``."""
         needs = growth(sql)
         if limits is None:
-            with _lost_on_interrupt():
-                return self._run(self._cursor(self._lane(), needs), sql, params, None)
+            lane = self._lane()
+            with _lost_on_interrupt(), self._using(lane):
+                return self._run(self._cursor(lane, needs), sql, params, None)
         if limits.seconds <= 0:  # what is quick could end before it is interrupted
             raise QueryTimeout("there was no time left for the query")
         if not needs.room and not limits.watched:
@@ -134,7 +142,12 @@ class Reader:
     def _limited(
         self, lane: Lane, needs: Growth, sql: str, params: Mapping[str, object] | None, limits: Limits
     ) -> pa.Table:
-        cursor = self._cursor(lane, needs)
+        with self._using(lane):
+            return self._within(self._cursor(lane, needs), sql, params, limits)
+
+    def _within(
+        self, cursor: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, object] | None, limits: Limits
+    ) -> pa.Table:
         most = self._most[limits.watched]
         counted = _counted(cursor).total if limits.watched else None
         with self._watchdog.within(limits.seconds, most, lambda: _interrupt(cursor), counted) as watched:
@@ -150,8 +163,8 @@ class Reader:
 
     def rows(self, sql: str, params: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
         """Rows of a query of the store's own."""
-        cursor = self._cursor(self._lane(), Growth())
-        with _lost_on_interrupt(), _read_only(cursor):
+        lane = self._lane()
+        with _lost_on_interrupt(), self._using(lane), _read_only(cursor := self._cursor(lane, Growth())):
             return cursor.execute(sql, dict(params) if params else None).fetchall()
 
     def close(self) -> bool:
@@ -176,9 +189,23 @@ class Reader:
         for lane in lanes:
             lane.interrupt()
         for lane in lanes:
+            while lane.busy:  # an interrupt before its query begins is none
+                lane.interrupt()
+                self._pause.wait(_LOOKS)
             lane.close()
         with contextlib.suppress(duckdb.Error):
             self._con.close()
+
+    @contextlib.contextmanager
+    def _using(self, lane: Lane) -> Iterator[None]:
+        """Within the block the lane's thread may run a query, which closing interrupts."""
+        lane.busy = True  # before the look: who closes has said so before it looks whether a lane is busy
+        try:
+            if self._closed:
+                raise StoreLost("the store is closed")
+            yield
+        finally:
+            lane.busy = False
 
     @staticmethod
     def _cursor(lane: Lane, needs: Growth) -> duckdb.DuckDBPyConnection:
@@ -214,9 +241,7 @@ class Reader:
         with _read_only(cursor):
             try:
                 cursor.execute(sql, dict(params) if params else None)
-                if limits is None:
-                    return cursor.to_arrow_table()
-                return _first(cursor, limits)
+                return _rows(cursor, limits)
             except (duckdb.FatalException, duckdb.InternalException, duckdb.IOException, duckdb.InterruptException):
                 raise
             except duckdb.ConnectionException:
@@ -238,10 +263,12 @@ def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:
         cursor.interrupt()
 
 
-def _first(cursor: duckdb.DuckDBPyConnection, limits: Limits) -> pa.Table:
-    """The first rows; the rest is never fetched."""
-    reader = cursor.to_arrow_reader(max(1, min(limits.rows, _AT_ONCE if limits.watched else 100_000)))
-    batches, left, size = [], limits.rows, 0
+def _rows(cursor: duckdb.DuckDBPyConnection, limits: Limits | None) -> pa.Table:
+    """The rows, or the first of them; then the rest is never fetched. To have them made a table at once takes 1 ms more."""
+    watched = limits is not None and limits.watched
+    left = limits.rows if limits is not None else sys.maxsize
+    reader = cursor.to_arrow_reader(max(1, min(left, _AT_ONCE if watched else 100_000)))
+    batches, size = [], 0
     try:
         for batch in reader:
             if left <= 0:
@@ -249,7 +276,7 @@ def _first(cursor: duckdb.DuckDBPyConnection, limits: Limits) -> pa.Table:
             batches.append(batch.slice(0, left))
             left -= len(batches[-1])
             size += batch.nbytes
-            if limits.watched and size > MOST_ANSWERED:
+            if watched and size > MOST_ANSWERED:
                 raise QueryError(
                     f"the answer has more than {human_size(MOST_ANSWERED)}",
                     hint="project fewer columns, take fewer rows",
@@ -259,6 +286,8 @@ def _first(cursor: duckdb.DuckDBPyConnection, limits: Limits) -> pa.Table:
         text = str(e)
         if "INTERRUPT" in text.upper():
             raise duckdb.InterruptException(text) from e
+        if _BROKEN.match(text):
+            raise duckdb.FatalException(text) from e
         if "Out of Memory" in text:
             raise QueryError("the query takes too much memory", hint=_LESS) from e
         raise QueryError(_plain(text)) from e

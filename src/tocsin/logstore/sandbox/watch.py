@@ -89,7 +89,7 @@ class Watchdog:
         now = self._clock.monotonic()
         one = Watched(now, now + seconds, resident(), most, interrupt, counted)
         with self._changed:
-            if self._thread is None:
+            if not self._closed and (self._thread is None or not self._thread.is_alive()):  # no query goes without
                 self._thread = threading.Thread(target=self._run, name="query-watchdog", daemon=True)
                 self._thread.start()
             self._running[id(one)] = one
@@ -111,11 +111,25 @@ class Watchdog:
         while self._wait():
             held, grown = self._held(), resident()
             with self._changed:
-                now = self._clock.monotonic()
-                for one in self._running.values():
-                    if one.ended is Ended.NOT and (ended := one.judge(now, grown, held)) is not Ended.NOT:
-                        one.ended = ended
-                        one.interrupt()
+                self._judge(grown, held)
+
+    def _judge(self, grown: int, held: Held) -> None:
+        """Memory is the process's, and nobody says whose: those are ended first that may take least, and others only when these have
+        given back what they took, and it is still too much.
+        """
+        now = self._clock.monotonic()
+        running = sorted(self._running.values(), key=_bounds)
+        leaving = min((_bounds(one) for one in running if one.ended is Ended.MEMORY), default=None)
+        for one in running:
+            ended = one.judge(now, grown, held) if one.ended is Ended.NOT else Ended.NOT
+            if ended is Ended.NOT:
+                continue
+            if ended is Ended.MEMORY:
+                if leaving is not None and leaving < _bounds(one):
+                    continue
+                leaving = _bounds(one)
+            one.ended = ended
+            one.interrupt()
 
     def _wait(self) -> bool:
         """Wait until there is something to look at. False once closed."""
@@ -133,6 +147,10 @@ class Watchdog:
                 self._next = min(min(one.deadline, one.since + LOOK) for one in waiting)
                 self._changed.wait(self._next - now)
             return False
+
+
+def _bounds(one: Watched) -> tuple[int, int]:
+    return one.most.uncounted, one.most.pinned
 
 
 def resident() -> int:
