@@ -28,7 +28,7 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
-from bench import backtest, backtest_absence, history
+from bench import backtest, history
 from bench.common import machine, say, spread, table
 from bench.history import AT_ONCE, GROUP, History
 from bench.payloads import events
@@ -45,9 +45,15 @@ SIZES = (1, 50, 1000, 20_000)
 MIXES = ("fresh", "again", "stragglers", "ancient")
 TICKS = ((10_000, 20), (1_000, 1_000))
 """Window rules, and their shapes."""
+WAITS = """
+rules:
+  - {name: run-stuck, when: {status: [Queued, Preparing], in_status_for: 40m}}
+  - {name: run-silent, when: {status: Running, silent_for: 1h}}
+  - {name: too-slow, when: {status: Running, duration: {above: 1.5 * p95, of: [ExperimentName], last: 30d, min_runs: 10}}}
+"""
 BACKTESTS = {
-    backtest.RULES: ("failure-rate", "run-failed"),
-    backtest_absence.RULES: ("run-stuck", "run-silent", "too-slow"),
+    backtest.RULES: ("failure-rate", "run-failed", "sweep-failing"),
+    WAITS: ("run-stuck", "run-silent", "too-slow"),
 }
 
 
