@@ -15,6 +15,8 @@ LOOK = 0.02
 """Seconds that a query runs before its memory is looked at, and between two looks: one takes a millisecond, and a query takes at
 most some MiB in one.
 """
+AGAIN = 1.0
+"""Seconds after which a query that is still there is interrupted again: an interrupt that comes just before it begins is none."""
 
 
 class Ended(enum.Enum):
@@ -53,6 +55,12 @@ class Watched:
     first: int | None = None  # bytes that DuckDB counted when it began; None: at the first look
     highest: int = 0  # and at the highest: what it gave up may take a while to leave the process
     ended: Ended = Ended.NOT
+    interrupted: float = 0.0  # when it was, last; of Clock.monotonic
+
+    def end(self, now: float) -> None:
+        """Interrupt it."""
+        self.interrupted = now
+        self.interrupt()
 
     def judge(self, now: float, resident: int, held: Held) -> Ended:
         """Whether it is to be ended."""
@@ -121,15 +129,16 @@ class Watchdog:
         running = sorted(self._running.values(), key=_bounds)
         leaving = min((_bounds(one) for one in running if one.ended is Ended.MEMORY), default=None)
         for one in running:
-            ended = one.judge(now, grown, held) if one.ended is Ended.NOT else Ended.NOT
-            if ended is Ended.NOT:
+            if one.ended is not Ended.NOT:
+                if now - one.interrupted >= AGAIN:
+                    one.end(now)
                 continue
-            if ended is Ended.MEMORY:
-                if leaving is not None and leaving < _bounds(one):
-                    continue
-                leaving = _bounds(one)
+            ended = one.judge(now, grown, held)
+            if ended is Ended.NOT or (ended is Ended.MEMORY and leaving is not None and leaving < _bounds(one)):
+                continue
+            leaving = _bounds(one) if ended is Ended.MEMORY else leaving
             one.ended = ended
-            one.interrupt()
+            one.end(now)
 
     def _wait(self) -> bool:
         """Wait until there is something to look at. False once closed."""
@@ -138,7 +147,8 @@ class Watchdog:
                 waiting = [one for one in self._running.values() if one.ended is Ended.NOT]
                 if not waiting:
                     self._next = float("inf")
-                    self._changed.wait()
+                    if not self._changed.wait(AGAIN if self._running else None):
+                        return not self._closed  # some were ended, and may still be there
                     continue
                 now = self._clock.monotonic()
                 if any(now >= one.deadline or now - one.since >= LOOK for one in waiting):
