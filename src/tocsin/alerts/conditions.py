@@ -131,7 +131,7 @@ class _Life:
 
     def moment(self, key: str) -> datetime | None:
         us = self.data.get(key)
-        return None if us is None else EPOCH + int(str(us)) * _US
+        return None if us is None else EPOCH + timedelta(microseconds=us if isinstance(us, int) else int(str(us)))
 
     def note(self, key: str, at: datetime | None) -> None:
         if at is None:
@@ -140,7 +140,8 @@ class _Life:
             self.data[key] = (at - EPOCH) // _US
 
     def number(self, key: str) -> int:
-        return int(str(self.data.get(key, 0)))
+        number = self.data.get(key, 0)
+        return number if isinstance(number, int) else int(str(number))
 
 
 def look(state: ConditionState | None, seen: Look, terms: Terms, *, rule: str, instance: Mapping[str, object]) -> Step:
@@ -237,8 +238,8 @@ def _fire(life: _Life, seen: Look) -> tuple[Why, Tell | None]:
 def _standing(life: _Life, seen: Look, terms: Terms, holds: bool) -> tuple[Why, Tell | None]:
     """A firing or recovering instance."""
     whole = seen.kind is LookKind.TICK
-    fired = life.moment("fired") or life.since
-    if whole and life.phase is Phase.FIRING and terms.close_after is not None and seen.at - fired >= terms.close_after:
+    closes = terms.close_after if whole and life.phase is Phase.FIRING else None
+    if closes is not None and seen.at - (life.moment("fired") or life.since) >= closes:
         return _end(life, seen, terms, Why.EXPIRED, holds)
     if holds:
         return _goes_on(life, seen, terms)

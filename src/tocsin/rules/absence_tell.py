@@ -69,7 +69,8 @@ def see(
     for _ in range(again.most - 1 if again is not None else 0):
         if again is None or step.state is None or step.wake is None or not last.at < step.wake < again.before:
             break
-        state, last = step.state, replace(last, at=step.wake, value=again.value(step.wake))
+        at, kind, severity, why = step.wake, last.kind, last.severity, last.why
+        state, last = step.state, Look(at=at, kind=kind, holds=True, severity=severity, value=again.value(at), why=why)
         step = teller.tell(
             state, last, look(state, last, waits.terms, rule=rule.name, instance=about.instance), remember
         )

@@ -15,7 +15,9 @@ down, its broker was away): there its watermark stood at the span's begin, and t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -27,7 +29,7 @@ from tocsin.rules import deadlines_judge, deadlines_reckon
 from tocsin.rules.backtest_heard import Deaf, Silences
 from tocsin.rules.backtest_limits import Limited
 from tocsin.rules.backtest_view import Ledger
-from tocsin.rules.backtest_visits import Visit, visits
+from tocsin.rules.backtest_visits import Found, Visit, visits
 from tocsin.rules.deadlines_due import When
 from tocsin.rules.deadlines_judge import Calm, Standing
 from tocsin.rules.deadlines_known import Known, Span
@@ -41,10 +43,12 @@ from tocsin.rules.shapes import Trouble
 from tocsin.rules.timers import Released
 from tocsin.state.interface import RuleRecord
 
-UNDER_WAY = 1_500
+UNDER_WAY = 2_000
 """So many runs are on their way before more are taken in."""
 AT_ONCE = 500
 """Runs that are read together: those that began at about the same time, so little of the history is read for them."""
+STEP = 1_000
+"""Runs that go on together."""
 TOLD_AT_ONCE = 10_000
 """So often runs are told of once more before it is counted: all that is told is in memory meanwhile."""
 _T = TypeVar("_T")
@@ -70,17 +74,27 @@ def play(
     limited = Limited(rule, take) if rule.limit is not None else None
     rule, take = (rule, take) if limited is None else (replace(rule, limit=None), limited)
     walk = _Walk(rule, log, since, until, Silences(deaf), take)
-    for found in visits(log, waits, since, until):
-        runs = iter(found.runs.items())
-        while some := dict(islice(runs, AT_ONCE)):
-            walk.take_in(some, found.begin)
-            if not walk.forward(UNDER_WAY):
-                return
-        part_done(found.share)
+    with closing(_ahead(visits(log, waits, since, until))) as parts:
+        for found in parts:
+            runs = iter(found.runs.items())
+            while some := dict(islice(runs, AT_ONCE)):
+                walk.take_in(some, found.begin)
+                if not walk.forward(UNDER_WAY):
+                    return
+            part_done(found.share)
     if not walk.forward(0):
         return
     if limited is not None:
         limited.finish()
+
+
+def _ahead(parts: Generator[Found]) -> Generator[Found]:
+    """``parts``, the next of which is looked for while one is gone through: it is the log's work, which needs no turn of Python's."""
+    with closing(parts), ThreadPoolExecutor(1, thread_name_prefix="backtest") as reading:
+        coming = reading.submit(next, parts, None)
+        while (found := coming.result()) is not None:
+            coming = reading.submit(next, parts, None)
+            yield found
 
 
 @dataclass(slots=True)
@@ -143,11 +157,11 @@ class _Walk:
         while self.works and len(self.runs) > under_way:
             most = max(len(self.commits), len(self.deadlines), len(self.wakes))
             if self.wakes and (most == len(self.wakes) or self.known.full):
-                done = self._wake(sorted(self.wakes.values(), key=_order)[:AT_ONCE])
+                done = self._wake(sorted(self.wakes.values(), key=_order)[:STEP])
             elif most == len(self.commits):
-                done = self._reckon(sorted(self.commits, key=self.commits.__getitem__)[:AT_ONCE])
+                done = self._reckon(sorted(self.commits, key=self.commits.__getitem__)[:STEP])
             else:
-                done = self._judge(sorted(self.deadlines.values(), key=_order)[:AT_ONCE])
+                done = self._judge(sorted(self.deadlines.values(), key=_order)[:STEP])
             for run in done:
                 self._wait(run)
         return self.works

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
+
+import pyarrow as pa
 
 from tocsin.logstore.interface import LogReader
 from tocsin.rules.baselines import COMPLETED, Baseline, alike_sql, ended_sql
@@ -26,6 +29,8 @@ PARTS_OF_LAST = 8
 """A stretch is so small a part of ``last``: the smaller, the nearer is the bound."""
 MOST = 200
 """Stretches."""
+AT_ONCE = 2
+"""Stretches that are looked at together: each takes one core."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +80,15 @@ def floors(usual: Baseline, log: LogReader, since: datetime, until: datetime) ->
         f" FROM ({ended}) GROUP BY alike HAVING count(*) >= $least"
     )
     place = f"1 + greatest(0, floor({usual.percentile / 100} * (surely - 1) - 0.000001))::BIGINT"
-    for number in range(stretches):
+    asked = f"SELECT alike, ms[{place}] FROM ({sql})"
+
+    def bounds(number: int) -> pa.Table:
         begin = first + number * width
-        table = log.select(
-            f"SELECT alike, ms[{place}] FROM ({sql})",
-            {"begin": begin, "end": begin + width, "last": last, "after": begin - last, "least": usual.min_runs},
-        )
-        for name, ms in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            us.setdefault(name, [None] * stretches)[number] = int(ms * 1000 * usual.factor) - 1
+        params = {"begin": begin, "end": begin + width, "last": last, "after": begin - last, "least": usual.min_runs}
+        return log.select(asked, params)
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="usual") as pool:
+        for number, table in enumerate(pool.map(bounds, range(stretches))):
+            for name, ms in zip(*(column.to_pylist() for column in table.columns), strict=True):
+                us.setdefault(name, [None] * stretches)[number] = int(ms * 1000 * usual.factor) - 1
     return Floors(width=width, us=us)

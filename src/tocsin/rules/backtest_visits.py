@@ -14,7 +14,7 @@ that is waited for is taken for the last.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -159,7 +159,7 @@ class Found:
     share: float  # of the history that is done with them
 
 
-def visits(log: LogReader, absence: Absence, since: datetime, until: datetime) -> Iterator[Found]:
+def visits(log: LogReader, absence: Absence, since: datetime, until: datetime) -> Generator[Found]:
     """The runs of which ``absence`` can tell something in [since, until), part by part."""
     length = absence.length // _US
     values: dict[str, object] = {"since": micros(since), "until": micros(until), "length": length}

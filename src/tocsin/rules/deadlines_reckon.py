@@ -258,6 +258,8 @@ def hits_of(
         if rule.absence is not None and fact.status in rule.absence.statuses
     ]
     others = [rule for rule in rules if rule not in simple]
+    if not others:
+        return hits
     return hits + [(hit.rule, hit.run_id) for hit in matches(reader, others, runs.as_events, runs.params, trouble)]
 
 

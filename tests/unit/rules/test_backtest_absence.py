@@ -1,5 +1,6 @@
 """Backtests of rules that wait tell what live operation tells."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.intent import IntentKind
 from tocsin.model.maintenance import Maintenance
-from tocsin.rules import backtest_absence, deadlines_known
+from tocsin.rules import backtest_absence, backtest_visits, deadlines_known
 from tocsin.rules.backtest import Backtest, backtest
 from tocsin.rules.clocks import under
 from tocsin.rules.playground import HEARTBEAT, Playground, Step
@@ -270,6 +271,29 @@ def test_what_hangs_is_told_again_up_to_what_comes_next(
         told = found(backtest(one, playground.log, NOON, NOON + 100 * MINUTE, clock=playground.clock, deaf=deaf))
     times = {run: [(at - NOON) // MINUTE for at, _, name in sorted(told) if name == run] for run in ("ends", "hangs")}
     assert {"ends": [10, 20, 30, 52, 62, 72, 75], "hangs": [10, 20, 30, 52, 62, 72, 82, 92]} == times
+
+
+def test_what_looks_ahead_ends_with_the_backtest(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is left in the middle: no thread goes on reading a store that may be closed."""
+    monkeypatch.setattr(backtest_visits, "PART", 1)
+    shares: list[int] = []
+
+    def left(done: int, total: int) -> None:
+        shares.append(done)
+        if len(shares) == 2:
+            raise KeyboardInterrupt
+
+    with Playground(RuleSet({}), NOON) as playground:
+        for n in range(5):
+            row = {"EventId": f"{n}", "RunId": f"r{n}", "Status": "Queued", "TimeGenerated": playground.clock.now()}
+            playground.arrive([row])
+            playground.advance(NOON + (n + 1) * HOUR)
+        with pytest.raises(KeyboardInterrupt) as kept:  # with all frames
+            backtest(
+                rule(load, "stuck").rules["stuck"], playground.log, NOON, UNTIL, clock=playground.clock, progress=left
+            )
+    assert len(shares) == 2 and kept.tb is not None
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("backtest")]
 
 
 def test_a_run_that_hangs_for_long_is_read_a_few_times(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
