@@ -113,7 +113,7 @@ class DuckLogStore(LogStore):
     def reopen(self) -> Head:
         """See ``LogStore.reopen``."""
         with self._write:
-            if not self._stop():
+            if not self._reader.close():
                 self._lost = "a query that cannot be interrupted still holds the event store"
                 raise StoreLost(self._lost)
             self._closed = False
@@ -125,11 +125,7 @@ class DuckLogStore(LogStore):
         with self._write:
             if not self._closed:
                 self._closed = True
-                self._stop()
-
-    def _stop(self) -> bool:
-        """Close the instance. Returns whether it is closed: a query that cannot be interrupted keeps it until it ends."""
-        return self._reader.close()
+                self._reader.close()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -178,6 +174,7 @@ class DuckLogStore(LogStore):
         try:
             with transaction(desk.con):
                 written = write(desk, incoming, self._known, self._sequencer, refused)
+                self._reader.leave_room()
         except BaseException:
             self._sequencer.done()
             raise

@@ -287,3 +287,20 @@ def test_a_commit_for_which_there_is_no_memory_is_refused(clock: ManualClock) ->
     hog.execute("DROP TABLE hog")
     assert 1 == put(event()).rows
     store.close()
+
+
+def test_a_commit_waits_where_what_people_ask_leaves_it_no_room(clock: ManualClock) -> None:
+    """The rows have found theirs. A COMMIT that does not would lose the store."""
+    store = DuckLogStore.open(None, clock=clock)
+    holding: list[duckdb.DuckDBPyConnection] = []
+    for _ in range(9):  # results of eight megabytes that nobody has fetched
+        holding.append(store._con.cursor())
+        holding[-1].execute("SELECT list(i) FROM range(500000) t(i)")
+    put = Bench(store, clock)
+    with store._reader._asking(True), pytest.raises(StoreError, match=r"queries hold \d+\.\d MiB of 80\.0 MiB"):
+        put(event())
+    for cursor in holding:
+        cursor.close()
+    with store._reader._asking(True):
+        assert 1 == put(event()).rows
+    store.close()

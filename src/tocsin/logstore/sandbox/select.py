@@ -121,7 +121,8 @@ class Reader:
         # apart: what anybody asked, and does not come back, keeps no rule from being evaluated
         self._workers: dict[bool, Workers[Lane]] = {watched: Workers(self._new_lane) for watched in (True, False)}
         found = con.execute("SELECT current_setting('memory_limit')").fetchone()
-        limit = parse_size(str(found[0]) if found else "0B")
+        self._limit = limit = parse_size(str(found[0]) if found else "0B")
+        self._asked = 0  # watched queries that run
         self._most = {watched: Most(UNCOUNTED[watched], most_pinned(limit, watched)) for watched in (True, False)}
 
     def select(self, sql: str, params: Mapping[str, object] | None, limits: Limits | None) -> pa.Table:
@@ -150,7 +151,8 @@ class Reader:
     ) -> pa.Table:
         most = self._most[limits.watched]
         counted = _counted(cursor).total if limits.watched else None
-        with self._watchdog.within(limits.seconds, most, lambda: _interrupt(cursor), counted) as watched:
+        within = self._watchdog.within(limits.seconds, most, lambda: _interrupt(cursor), counted)
+        with self._asking(limits.watched), within as watched:
             try:
                 return self._run(cursor, sql, params, limits)
             except duckdb.InterruptException as e:
@@ -160,6 +162,25 @@ class Reader:
                     case Ended.MEMORY:
                         raise QueryError("the query was ended: it takes too much memory", hint=_LESS) from e
                 raise StoreLost("the store is being closed") from e
+
+    @contextlib.contextmanager
+    def _asking(self, watched: bool) -> Iterator[None]:
+        with self._lock:
+            self._asked += watched
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._asked -= watched
+
+    def leave_room(self) -> None:
+        """Raise OutOfMemoryException where queries that anybody asked leave less than a COMMIT may take: one that fails is a store that has
+        to be opened anew. One step of a query may take what there is before the watchdog looks.
+        """
+        if self._asked:
+            pinned = _counted(self._cursor(self._lane(), Growth())).pinned
+            if pinned > self._limit - FOR_COMMITS:
+                raise duckdb.OutOfMemoryException(f"queries hold {human_size(pinned)} of {human_size(self._limit)}")
 
     def rows(self, sql: str, params: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
         """Rows of a query of the store's own."""
