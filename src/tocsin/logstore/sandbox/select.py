@@ -174,12 +174,12 @@ class Reader:
                 self._asked -= watched
 
     def leave_room(self) -> None:
-        """Raise OutOfMemoryException where queries that anybody asked leave less than a COMMIT may take: one that fails is a store that has
-        to be opened anew. One step of a query may take what there is before the watchdog looks.
+        """Raise OutOfMemoryException where queries that anybody asked hold more than they may, and will be ended for: a COMMIT that finds no
+        memory is a store that has to be opened anew.
         """
         if self._asked:
             pinned = _counted(self._cursor(self._lane(), Growth())).pinned
-            if pinned > self._limit - FOR_COMMITS:
+            if pinned > self._most[True].pinned:
                 raise duckdb.OutOfMemoryException(f"queries hold {human_size(pinned)} of {human_size(self._limit)}")
 
     def rows(self, sql: str, params: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
