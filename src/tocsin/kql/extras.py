@@ -10,13 +10,17 @@ from collections.abc import Sequence
 from tocsin.errors import QueryError
 
 _ENTRIES = "map_entries(json_transform({0}, '\"MAP(VARCHAR, JSON)\"'))"
+MOST_LOOKED_UP = 100_000_000
+"""Entries of bags that are looked at for all keys of ``make_bag``: a second, in one step that cannot be interrupted."""
 # The entries of all bags, then the first value of each key.
 _BAG = (
     "list_transform([coalesce(flatten(list("
     + _ENTRIES
     + ") FILTER (WHERE json_type({0}) = 'OBJECT'%s)), [])], lambda _all: "
+    f"CASE WHEN len(_all) * list_unique(list_transform(_all, lambda _kv: _kv.key)) > {MOST_LOOKED_UP} "
+    "THEN error('make_bag() of so many keys takes too long: let fewer rows reach it') ELSE "
     "to_json(map_from_entries(list_transform(list_distinct(list_transform(_all, lambda _kv: _kv.key)), "
-    "lambda _key: {{'k': _key, 'v': list_filter(_all, lambda _kv: _kv.key = _key)[1].value}}))))[1]"
+    "lambda _key: {{'k': _key, 'v': list_filter(_all, lambda _kv: _kv.key = _key)[1].value}}))) END)[1]"
 )
 _SET = (
     "to_json(coalesce(list_distinct(flatten(list(CASE WHEN json_type(TRY_CAST({0} AS JSON)) = 'ARRAY' "
