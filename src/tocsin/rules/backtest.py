@@ -88,7 +88,8 @@ def backtest(
         waiting, total = Tally(), _count(log, since, until)
         play = backtest_absence.play if rule.absence is not None else backtest_awaited.play
         share = (lambda done: progress(round(done * total), total)) if progress else (lambda _: None)
-        play(rule, log, since, until, {} if as_if_live or not deaf else deaf, waiting.take, share)
+        with _seldom_collecting():
+            play(rule, log, since, until, {} if as_if_live or not deaf else deaf, waiting.take, share)
         return waiting.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
     start, steps = _steps(log, since, until, step_rows)
     total, done = sum(n for _, n in steps), 0
