@@ -47,7 +47,7 @@ TICKS = ((10_000, 20), (1_000, 1_000))
 """Window rules, and their shapes."""
 WAITS = """
 rules:
-  - {name: run-stuck, when: {status: [Queued, Preparing], in_status_for: 40m}}
+  - {name: run-stuck, when: {status: [Queued, Preparing], in_status_for: 1h}}
   - {name: run-silent, when: {status: Running, silent_for: 1h}}
   - {name: too-slow, when: {status: Running, duration: {above: 1.5 * p95, of: [ExperimentName], last: 30d, min_runs: 10}}}
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import cast
 
 import duckdb
 
+from tocsin.config.sizes import parse_size
 from tocsin.errors import StoreError, StoreLost
 from tocsin.logstore.ddl import prepare
 from tocsin.logstore.desk import Desk
@@ -22,6 +24,11 @@ from tocsin.logstore.sqlfiles import sql
 
 FILE_VERSION = "v1.5.0"
 """DuckDB version whose file format is written, so that a later DuckDB locks nobody out of an earlier one."""
+
+CHECKPOINT_MEMORY = 320 << 20
+"""Bytes that a checkpoint may take before anything else runs."""
+
+_BLOCK, _ROW_GROUP = 262_144, 122_880  # bytes, rows
 
 MACROS = ("macro_wire_time", "macro_is_flat", "macro_is_text", "macro_run_ms")
 
@@ -94,7 +101,7 @@ def _open(settings: Settings) -> Desk:
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         "preserve_insertion_order": True,
-        "default_block_size": 262144,
+        "default_block_size": _BLOCK,
         # What its allocator freed goes back to the system soon, or it stays ours besides the limit: up to 100 MiB.
         "allocator_background_threads": True,
         "allocator_flush_threshold": "8MiB",
@@ -114,6 +121,9 @@ def _open(settings: Settings) -> Desk:
         con.execute("SET GLOBAL TimeZone = 'UTC'")
         con.execute("SET enable_progress_bar = false")
         prepare(con)
+        limit = memory_for(con, settings)
+        _write_wal(con, settings)
+        con.execute(f"SET GLOBAL memory_limit = '{limit}B'")
         for name in MACROS:
             con.execute(sql(name))
         desk = Desk(con, RELATIONS)
@@ -124,6 +134,30 @@ def _open(settings: Settings) -> Desk:
         con.close()
         raise
     return desk
+
+
+def memory_for(con: duckdb.DuckDBPyConnection, settings: Settings) -> int:
+    """Bytes that DuckDB may count: the limit, and what it counts for the rows that were moved in ``tocsin.runs``.
+
+    It keeps two blocks for each row group with a deleted row, from when it first looks at it until the end, most of them never
+    touched: 40 MiB of ten million runs, beside which a commit would find no room.
+    """
+    ((last,),) = con.execute("SELECT coalesce(max(rowid), 0) FROM tocsin.runs").fetchall()
+    return parse_size(settings.memory_limit) + int(last) // _ROW_GROUP * 2 * _BLOCK
+
+
+def _write_wal(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Write a long WAL into the file, with more memory than there is later: a checkpoint that lacks some ends the instance, and one
+    that comes late, after a reader held it up, needs more than others. Nobody reads or writes yet.
+    """
+    try:
+        long = settings.path is not None and os.stat(f"{settings.path}.wal").st_size >= settings.checkpoint_threshold
+    except FileNotFoundError:
+        return
+    if long:
+        most = max(parse_size(settings.memory_limit), CHECKPOINT_MEMORY)
+        con.execute(f"SET GLOBAL memory_limit = '{most}B'")
+        con.execute("CHECKPOINT")
 
 
 def _make_workbench(con: duckdb.DuckDBPyConnection) -> None:
