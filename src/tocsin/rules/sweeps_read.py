@@ -94,20 +94,17 @@ Place = tuple[str, int]
 def children_of(reader: LogReader, column: str, places: Collection[Place], hi: int) -> dict[Place, Children]:
     """The children by ``column`` at each of ``places``: those of which commits from there up to ``hi`` brought something."""
     ordered = sorted(places)
-    asked = {"parents": listed(parent for parent, _ in ordered), "begins": json.dumps([begin for _, begin in ordered])}
-    span = reader.select(
-        "SELECT epoch_us(min(FirstTime)), epoch_us(max(LastTime)) FROM Runs"
-        f" WHERE CommitSeq > $begin AND {column} IN (SELECT unnest(($parents::JSON)::VARCHAR[]))",
-        {"begin": min(begin for _, begin in ordered), "parents": asked["parents"]},
-    )
-    first, last = (span.column(i).to_pylist()[0] for i in range(2))
+    rows_sql, bounds = history.commit_rows(min(begin for _, begin in ordered), hi)
     table = reader.select(
-        f"SELECT {column}, begin, min(CommitSeq), RunId FROM RunStatusChanged JOIN"
+        f"SELECT {column}, begin, min(CommitSeq), RunId FROM ({rows_sql}) AS rows JOIN"
         "  (SELECT unnest(($parents::JSON)::VARCHAR[]) AS parent, unnest(($begins::JSON)::BIGINT[]) AS begin) AS asked"
         f" ON {column} = asked.parent AND CommitSeq > asked.begin"
-        " WHERE TimeGenerated >= make_timestamp($first::BIGINT) AND TimeGenerated <= make_timestamp($last::BIGINT)"
-        f" AND CommitSeq <= $hi AND {column} <> RunId GROUP BY {column}, begin, RunId ORDER BY 1, 2, 3, 4",
-        {"first": first or 0, "last": last or 0, "hi": hi, **asked},
+        f" WHERE {column} <> RunId GROUP BY {column}, begin, RunId ORDER BY 1, 2, 3, 4",
+        {
+            **bounds,
+            "parents": listed(parent for parent, _ in ordered),
+            "begins": json.dumps([begin for _, begin in ordered]),
+        },
     )
     found: dict[Place, list[Child]] = {place: [] for place in ordered}
     for parent, begin, seq, run in zip(*(c.to_pylist() for c in table.columns), strict=True):

@@ -1,14 +1,16 @@
 """One alert for a parent instead of one for each of its children: a test for each sentence of docs/rules.md, "Sweeps"."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pyarrow as pa
 import pytest
 
-from tests.unit.rules.conftest import Engine, Load
+from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.errors import ContentError
 from tocsin.model.alert import Phase, Why
 from tocsin.model.intent import Intent, IntentKind
+from tocsin.rules.sweeps_read import children_of
 
 SWEEP = """
 rules:
@@ -375,3 +377,14 @@ def test_a_rule_that_lagged_tells_of_its_sweeps_what_it_would_have_told(engine: 
     assert ["sweep1: 2 of 6 failed", "sweep1: 3 of 6 failed", "sweep1: 4 of 9 failed, Completed"] == words(prompt)
     assert words(prompt) == words(lagging)
     assert [i.id for i in all_told(prompt)] == [i.id for i in all_told(lagging)]
+
+
+def test_who_is_whose_child_does_not_depend_on_what_came_later(engine: Make) -> None:
+    """A replay after a crash counts as of its commits: also children that name another parent since, and that alone."""
+    e = engine(SWEEP)
+    e.come(*(child(n, "Running", TimeGenerated=NOON - timedelta(hours=2)) for n in range(3)))
+    seq = e.log.head().seq
+    before = children_of(e.log, "RootRunId", [("sweep1", 0)], seq)
+    assert 3 == len(before[("sweep1", 0)].known)
+    e.come(*(child(n, "Running", TimeGenerated=NOON) | {"RootRunId": "other"} for n in range(3)))
+    assert before == children_of(e.log, "RootRunId", [("sweep1", 0)], seq)
