@@ -82,7 +82,7 @@ class StoreSettings(YamlModel):
     memory_limit: Size = Field(
         default=80 * MIB,
         ge=72 * MIB,  # a commit of 20,000 events takes 66
-        description="Memory that DuckDB may use, besides 0.5 MiB for each 123,000 runs.",
+        description="Memory that DuckDB may use, besides at most 1 MiB for each 123,000 runs.",
         examples=["1GiB"],
     )
     spill_limit: Size = Field(
