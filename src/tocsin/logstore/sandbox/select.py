@@ -143,7 +143,7 @@ class Reader:
     def _limited(
         self, lane: Lane, needs: Growth, sql: str, params: Mapping[str, object] | None, limits: Limits
     ) -> pa.Table:
-        with self._using(lane):
+        with _lost_on_interrupt(), self._using(lane):
             return self._within(self._cursor(lane, needs), sql, params, limits)
 
     def _within(
@@ -347,7 +347,7 @@ def _lost(*errors: type[duckdb.Error]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lost_on_interrupt() -> Iterator[None]:
-    """Of what has no limit only ``close`` interrupts anything."""
+    """Of what has no limit, and before a limit counts, only ``close`` interrupts anything."""
     try:
         yield
     except duckdb.InterruptException as e:
