@@ -35,7 +35,7 @@ from tocsin.logstore.interface import (
 from tocsin.logstore.known import COMMITS, NewestCommits, commits_in, read_known
 from tocsin.logstore.mirror import append_rows
 from tocsin.logstore.news import NewestRuns
-from tocsin.logstore.open import Settings, bytes_on_disk, lost_on_fatal, memory_for, open_instance, transaction
+from tocsin.logstore.open import Settings, bytes_on_disk, grew, lost_on_fatal, open_instance, row_groups, transaction
 from tocsin.logstore.sandbox.select import Reader
 from tocsin.logstore.sequencer import Sequencer
 from tocsin.logstore.tables import check_name, reference_schema, replace_table
@@ -96,7 +96,7 @@ class DuckLogStore(LogStore):
         desk = open_instance(self._settings)
         con = desk.con
         try:
-            self._memory = memory_for(con, self._settings)  # what it got; opened again it gets more where it has grown
+            self._row_groups = row_groups(con)
             self._known = read_known(con, self._clock.now())
             ((self._pair_id, self._mirror_seq),) = con.execute("SELECT pair_id, mirror_seq FROM tocsin.meta").fetchall()
             self._references = reference_schema(con)
@@ -158,8 +158,8 @@ class DuckLogStore(LogStore):
                 except duckdb.OutOfMemoryException as e:
                     pause = next(pauses, None)
                     if pause is None:
-                        grown = memory_for(self._con, self._settings) > self._memory
-                        raise (StoreLost if grown else StoreError)(f"the commit does not fit into memory: {e}") from e
+                        kind = StoreLost if grew(self._con, self._row_groups) else StoreError
+                        raise kind(f"the commit does not fit into memory: {e}") from e
                     threading.Event().wait(pause)
                 except (duckdb.DataError, duckdb.InvalidInputException) as e:
                     tried, incoming.bulk = incoming.bulk, True

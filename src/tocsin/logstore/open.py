@@ -29,7 +29,6 @@ CHECKPOINT_MEMORY = 320 << 20
 """Bytes that a checkpoint may take before anything else runs."""
 
 _BLOCK, _ROW_GROUP = 262_144, 122_880  # bytes, rows
-_DELETED = 1 << 20  # bytes of what is deleted in a row group, one number a row
 
 MACROS = ("macro_wire_time", "macro_is_flat", "macro_is_text", "macro_run_ms")
 
@@ -122,8 +121,8 @@ def _open(settings: Settings) -> Desk:
         con.execute("SET GLOBAL TimeZone = 'UTC'")
         con.execute("SET enable_progress_bar = false")
         prepare(con)
-        limit = memory_for(con, settings)
         _write_wal(con, settings)
+        limit = _memory_for(con, settings)
         con.execute(f"SET GLOBAL memory_limit = '{limit}B'")
         for name in MACROS:
             con.execute(sql(name))
@@ -137,14 +136,29 @@ def _open(settings: Settings) -> Desk:
     return desk
 
 
-def memory_for(con: duckdb.DuckDBPyConnection, settings: Settings) -> int:
+def row_groups(con: duckdb.DuckDBPyConnection) -> int:
+    """How many row groups ``tocsin.runs`` fills."""
+    ((last,),) = con.execute("SELECT coalesce(max(rowid), 0) FROM tocsin.runs").fetchall()
+    return int(last) // _ROW_GROUP
+
+
+def grew(con: duckdb.DuckDBPyConnection, groups: int) -> bool:
+    """Whether ``tocsin.runs`` has so many row groups more than these that an instance opened now gets some MiB more."""
+    return row_groups(con) >= groups + 8
+
+
+def _memory_for(con: duckdb.DuckDBPyConnection, settings: Settings) -> int:
     """Bytes that DuckDB may take: the limit, and what it takes for the rows that were moved in ``tocsin.runs``.
 
     Of each vector with a deleted row it keeps a number for each of its rows, from when it first looks at it until the end: at most 1 MiB
-    a row group, 83 MiB of ten million runs, beside which a commit would find no room.
+    a row group, 83 MiB of ten million runs, beside which a commit would find no room. Here it looks at all of them, and at nothing else.
     """
-    ((last,),) = con.execute("SELECT coalesce(max(rowid), 0) FROM tocsin.runs").fetchall()
-    return parse_size(settings.memory_limit) + int(last) // _ROW_GROUP * _DELETED
+    con.execute("SET GLOBAL memory_limit = '64GiB'")
+    held = "SELECT coalesce(sum(memory_usage_bytes), 0) FROM duckdb_memory() WHERE tag = 'BASE_TABLE'"
+    ((before,),) = con.execute(held).fetchall()
+    row_groups(con)
+    ((after,),) = con.execute(held).fetchall()
+    return parse_size(settings.memory_limit) + max(0, int(after) - int(before))
 
 
 def _write_wal(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
