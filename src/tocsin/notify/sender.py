@@ -263,12 +263,17 @@ class Sender:
         self._arrived.set()
 
     async def _connect(self, delivery: Delivery) -> Connection | None:
-        """A connection, or None: then ``delivery`` is back in the queue and this lane has waited."""
+        """A connection, or None: then ``delivery`` is back in the queue, or past its deadline and failed, and this lane has waited."""
         try:
             async with self._circuit.passage():
                 connection = await self._transport.connect()
         except Unreachable as e:
-            self._put_back(delivery)
+            if (
+                delivery.deadline <= self._clock.now()
+            ):  # in the queue it lies for a moment only, where lanes wait for it
+                await self._finish(delivery, DeliveryState.FAILED, f"not delivered in time: {e}", delivery.attempt)
+            else:
+                self._put_back(delivery)
             self._metrics.inc("tocsin_notify_attempts_total", outcome=Outcome.NETWORK.value)
             wait = self._circuit.failed(str(e), alone=self._connected == 0, spread=random.random())
             log.warning("mail_server_unreachable", error=str(e), seconds=round(wait, 1), others=self._connected)
