@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from tocsin.clock import EPOCH, Clock
+from tocsin.config.sizes import parse_size
 from tocsin.errors import StoreError, StoreFull, StoreLost
 from tocsin.logstore import retention
 from tocsin.logstore.bisect import MAX_REFUSED, find_offenders
@@ -106,7 +107,7 @@ class DuckLogStore(LogStore):
         self._desk, self._con = desk, con
         self._newest = NewestCommits(self._known.seq)
         self._news = NewestRuns(self._known.seq)
-        self._reader = Reader(con, self._clock)
+        self._reader = Reader(con, self._clock, parse_size(self._settings.memory_limit))
         self._sequencer = Sequencer(self._clock, max(self._known.ingested_at, self._fence))
         self._head = Head(seq=self._known.seq, ingested_at=self._known.ingested_at)
         self._lost = ""

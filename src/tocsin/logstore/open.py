@@ -29,6 +29,7 @@ CHECKPOINT_MEMORY = 320 << 20
 """Bytes that a checkpoint may take before anything else runs."""
 
 _BLOCK, _ROW_GROUP = 262_144, 122_880  # bytes, rows
+_DELETED = 16 << 10  # bytes that DuckDB keeps of a vector with a deleted row
 
 MACROS = ("macro_wire_time", "macro_is_flat", "macro_is_text", "macro_run_ms")
 
@@ -151,14 +152,12 @@ def _memory_for(con: duckdb.DuckDBPyConnection, settings: Settings) -> int:
     """Bytes that DuckDB may take: the limit, and what it takes for the rows that were moved in ``tocsin.runs``.
 
     Of each vector with a deleted row it keeps a number for each of its rows, from when it first looks at it until the end: at most 1 MiB
-    a row group, 83 MiB of ten million runs, beside which a commit would find no room. Here it looks at all of them, and at nothing else.
+    a row group, 83 MiB of ten million runs, beside which a commit would find no room. They are counted, since a WAL that has just been
+    read may have made it look at some already.
     """
-    con.execute("SET GLOBAL memory_limit = '64GiB'")
-    held = "SELECT coalesce(sum(memory_usage_bytes), 0) FROM duckdb_memory() WHERE tag = 'BASE_TABLE'"
-    ((before,),) = con.execute(held).fetchall()
-    row_groups(con)
-    ((after,),) = con.execute(held).fetchall()
-    return parse_size(settings.memory_limit) + max(0, int(after) - int(before))
+    con.execute("SET GLOBAL memory_limit = '64GiB'")  # to count them is to look at all of them, and at nothing else
+    ((vectors,),) = con.execute(sql("moved_vectors")).fetchall()
+    return parse_size(settings.memory_limit) + int(vectors) * _DELETED
 
 
 def _write_wal(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:

@@ -268,9 +268,8 @@ class Sender:
             async with self._circuit.passage():
                 connection = await self._transport.connect()
         except Unreachable as e:
-            if (
-                delivery.deadline <= self._clock.now()
-            ):  # in the queue it lies for a moment only, where lanes wait for it
+            # Where lanes wait for a mail it lies in the queue for a moment only, so ``_expire`` may never see it.
+            if delivery.deadline <= self._clock.now():
                 await self._finish(delivery, DeliveryState.FAILED, f"not delivered in time: {e}", delivery.attempt)
             else:
                 self._put_back(delivery)

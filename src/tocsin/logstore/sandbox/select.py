@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from tocsin.clock import Clock
-from tocsin.config.sizes import human_size, parse_size
+from tocsin.config.sizes import human_size
 from tocsin.errors import QueryError, QueryTimeout, StoreLost
 from tocsin.logstore.interface import Limits
 from tocsin.logstore.sandbox.growth import Growth, growth
@@ -108,7 +108,8 @@ class Lane:
 class Reader:
     """Lanes of one DuckDB instance, one a thread, in read-only transactions. ``close`` ends all of them, and the instance."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, clock: Clock) -> None:
+    def __init__(self, con: duckdb.DuckDBPyConnection, clock: Clock, limit: int) -> None:
+        """``limit``: bytes that queries and commits share."""
         self._con = con
         self._watchdog = Watchdog(clock, self._held)
         self._probe: duckdb.DuckDBPyConnection | None = None
@@ -120,8 +121,7 @@ class Reader:
         self._pause = threading.Event()  # never set
         # apart: what anybody asked, and does not come back, keeps no rule from being evaluated
         self._workers: dict[bool, Workers[Lane]] = {watched: Workers(self._new_lane) for watched in (True, False)}
-        found = con.execute("SELECT current_setting('memory_limit')").fetchone()
-        self._limit = limit = parse_size(str(found[0]) if found else "0B")
+        self._limit = limit
         self._asked = 0  # watched queries that run
         self._most = {watched: Most(UNCOUNTED[watched], most_pinned(limit, watched)) for watched in (True, False)}
 
