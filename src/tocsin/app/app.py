@@ -30,7 +30,7 @@ from tocsin.app.writer import Writer
 from tocsin.clock import Clock
 from tocsin.config.home import Home
 from tocsin.config.settings import Settings
-from tocsin.config.tokens import Tokens
+from tocsin.config.tokens import Tokens, lost
 from tocsin.errors import ContentError, StoreError, TocsinError
 from tocsin.intake.replay import replay
 from tocsin.metrics.registry import Metrics
@@ -187,6 +187,10 @@ class App(Reading):
     # -- reload --------------------------------------------------------------------------------------------------------
 
     def _take(self, content: Content) -> None:
+        """Bring ``content`` into force. Raises ContentError where it would open what tokens lock; then nothing changes."""
+        if self._content.tokens and not content.tokens:
+            raise ContentError([lost(content.tokens, content.settings.http.tokens_file, running=True)])
+        self._home.note_tokens(content.tokens)
         put_tables(self._log, content.tables)
         self._content = content
         self._evaluator.reload(content.rules)

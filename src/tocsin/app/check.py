@@ -25,6 +25,8 @@ def check(home: Home, with_tests: bool = False) -> list[Problem]:
                 hint="make one with: tocsin tokens new NAME",
             )
         )  # fmt: skip
+    if (lost := home.lost_tokens(content.settings, content.tokens)) is not None:
+        problems.append(lost)
     if with_tests and not any(not p.warning for p in problems):
         problems += failing_tests(home)
     return problems

@@ -49,7 +49,8 @@ class Reloader:
         """Problems of the set that was refused last; empty while the files in force are those on disk."""
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread. The files that tocsin started with count as a reload that succeeded."""
+        self._succeeded()
         self._thread.start()
 
     def stop(self) -> None:
@@ -79,14 +80,20 @@ class Reloader:
         except ContentError as e:
             self.broken = [str(p) for p in e.problems]
             self._metrics.inc("tocsin_config_reloads_total", outcome="refused")
+            self._metrics.set("tocsin_config_last_reload_successful", 0)
             self._metrics.set("tocsin_config_broken_files", len({p.file for p in e.problems}))
             log.error("files_refused", problems=self.broken[:20])
             self._refused(e)
             return
         self.broken = []
         self._metrics.inc("tocsin_config_reloads_total", outcome="taken")
+        self._succeeded()
         self._metrics.set("tocsin_config_broken_files", 0)
         log.info("files_reloaded", rules=len(content.rules.enabled), consumers=len(content.active))
+
+    def _succeeded(self) -> None:
+        self._metrics.set("tocsin_config_last_reload_successful", 1)
+        self._metrics.set("tocsin_config_last_reload_success_timestamp_seconds", self._clock.now().timestamp())
 
     def _other_days(self) -> bool:
         """Whether a calendar that is fetched says something else than before."""

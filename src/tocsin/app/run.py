@@ -22,7 +22,7 @@ from tocsin.clock import SystemClock
 from tocsin.config.home import Home, throwaway_home
 from tocsin.config.settings import LogSettings, Settings
 from tocsin.config.stderr import CURRENT_STDERR
-from tocsin.errors import TocsinError
+from tocsin.errors import ContentError, TocsinError
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +70,9 @@ def up(
                 f"http.host {settings.http.host} can be reached from outside, and there are no tokens; "
                 "make one with `tocsin tokens new NAME`, or listen on 127.0.0.1"
             )
+        if (lost := place.lost_tokens(settings, content.tokens)) is not None:
+            raise ContentError([lost])
+        place.note_tokens(content.tokens)
         for problem in place.warnings(settings):
             log.warning("settings", problem=str(problem))
         server = bind(settings.http.host, settings.http.port)

@@ -79,6 +79,9 @@ def tokens_new(
     role: Annotated[
         list[str] | None, typer.Option("--role", help="What it opens: intake, api, metrics; may be repeated.")
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before the first token locks a running project.")
+    ] = False,
     home: HomeOption = HERE,
 ) -> None:
     """Make a token, keep its digest in the tokens file, and print it once."""
@@ -89,9 +92,25 @@ def tokens_new(
         if given not in known:
             fail(f"'{given}' is no role", f"known are {', '.join(known)}", 2)
     place = open_home(home)
-    word = add_token(place.tokens_path(place.settings()), name, frozenset(Role(r) for r in role or known))
+    settings = place.settings()
+    if not yes and place.held() and not place.locked() and not place.tokens(settings):
+        _ask_before_locking()
+    word = add_token(place.tokens_path(settings), name, frozenset(Role(r) for r in role or known))
     print(word)
     say("This is the only time that it is shown; the file holds its digest.")
+
+
+def _ask_before_locking() -> None:
+    """Ask whether the first token may lock a project that runs without; ends with 1 where not, 2 where nobody can answer."""
+    import sys
+
+    say(
+        "tocsin runs here without tokens. The first one locks it: whoever posts, asks or scrapes needs a token at once."
+    )
+    if not sys.stdin.isatty():
+        fail("nobody can be asked without a terminal", "give --yes to lock it", 2)
+    if not typer.confirm("Make the first token?", err=True):
+        raise Stop(1)
 
 
 @tokens.command("list")

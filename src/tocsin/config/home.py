@@ -16,10 +16,11 @@ from tocsin.config.fields import is_loopback
 from tocsin.config.instance import HomeLock, Running, held, running
 from tocsin.config.load import FILE, load_settings
 from tocsin.config.settings import Settings
-from tocsin.config.tokens import Tokens, load_tokens
+from tocsin.config.tokens import Tokens, load_tokens, lost
 from tocsin.errors import Problem, TocsinError
 
 TABLE_SUFFIXES = (".csv", ".parquet")
+LOCKED = "tokens-in-force"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,24 @@ class Home:
     def tokens_path(self, settings: Settings) -> Path:
         """Where the tokens file is, or would be."""
         return self.path / settings.http.tokens_file
+
+    def lost_tokens(self, settings: Settings, tokens: Tokens) -> Problem | None:
+        """The fault where the tokens file gives no ``tokens``, and tokens were in force when tocsin ran last."""
+        if tokens or not tokens.absent or not self.locked():
+            return None
+        return lost(tokens, settings.http.tokens_file, running=False)
+
+    def locked(self) -> bool:
+        """Whether tokens are in force, or were when tocsin ran last."""
+        return (self.data / LOCKED).exists()
+
+    def note_tokens(self, tokens: Tokens) -> None:
+        """Keep for the next start whether tokens are in force, so that the loss of their file does not open the door."""
+        if tokens:
+            self.data.mkdir(parents=True, exist_ok=True)
+            (self.data / LOCKED).touch(mode=0o600)
+        else:
+            (self.data / LOCKED).unlink(missing_ok=True)
 
     def store_path(self, settings: Settings) -> Path:
         """The log store's file."""

@@ -38,7 +38,10 @@ class HttpSettings(YamlModel):
     )
     tokens_file: str = Field(
         default="tokens.yaml",
-        description="File of the tokens, from the home on.",
+        description=(
+            "File of the tokens, from the home on. Once tokens were in force, a file that is gone, empty or broken opens "
+            "nothing: the last good tokens stay in force, and a start is refused. `tokens: []` opens it at the next start."
+        ),
         examples=["/run/secrets/tokens.yaml"],
     )
     allowed_hosts: Words = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import stat
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from tocsin.config.document import YamlModel, load_file, parse
-from tocsin.errors import ContentError
+from tocsin.errors import ContentError, Problem
 
 SHORTEST = 16
 """Characters of the shortest token that is taken."""
@@ -87,8 +88,10 @@ class TokensFile(YamlModel):
 class Tokens:
     """Tokens in force. Comparing takes the same time whatever was presented."""
 
-    def __init__(self, tokens: tuple[Token, ...] = ()) -> None:
+    def __init__(self, tokens: tuple[Token, ...] = (), absent: str = "") -> None:
+        """``absent`` says why there are none; empty where the file says `tokens: []`, which a person wrote on purpose."""
         self._digests: tuple[tuple[bytes, Token], ...] = tuple((t.digest, t) for t in tokens)
+        self.absent = absent
 
     def __bool__(self) -> bool:
         return bool(self._digests)
@@ -118,13 +121,35 @@ class Tokens:
 
 
 def load_tokens(path: Path, name: str = "") -> Tokens:
-    """The tokens of the file at ``path``, none where there is no file. Raises ContentError."""
-    if not path.exists():
-        return Tokens()
-    document = load_file(path, name or path.name)
+    """The tokens of the file at ``path``, none where there is no file. Raises ContentError, also where it cannot be read."""
+    name = name or path.name
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return Tokens(absent="is gone")
+    except OSError as e:
+        raise ContentError([Problem(file=name, message=f"cannot be read: {e.strerror}")]) from e
+    if not stat.S_ISREG(mode):  # to open a fifo would block for ever
+        raise ContentError([Problem(file=name, message="is no file", hint="make one with `tocsin tokens new NAME`")])
+    document = load_file(path, name)
     if document.data is None:
-        return Tokens()
+        return Tokens(absent="holds no token")
     return Tokens(parse(TokensFile, document).tokens)
+
+
+def lost(tokens: Tokens, name: str, *, running: bool) -> Problem:
+    """The fault of a file called ``name`` that gives no ``tokens`` although tokens were in force before."""
+    what = tokens.absent or "holds no token"
+    if running:
+        message = f"{what}, and tokens are in force: they stay in force"
+        hint = "restore it; to open tocsin to everybody on this machine write `tokens: []` and restart"
+    else:
+        message = f"{what}, and tokens were in force before"
+        hint = (
+            "restore it, or make one with `tocsin tokens new NAME`; "
+            "to open tocsin to everybody on this machine write `tokens: []`"
+        )
+    return Problem(file=name, message=message, hint=hint)
 
 
 def new_token(name: str, roles: frozenset[Role]) -> tuple[str, Mapping[str, object]]:
@@ -143,8 +168,10 @@ def add_token(path: Path, name: str, roles: frozenset[Role]) -> str:
 
     word, entry = new_token(name, roles)
     before = path.read_text(encoding="utf-8") if path.exists() else ""
+    if not load_tokens(path):  # an empty list cannot be added to
+        before = "".join(line for line in before.splitlines(keepends=True) if line.startswith("#")) + "tokens:\n"
     listed = ", ".join(str(role) for role in sorted(roles))
-    text = before.rstrip("\n") + "\n" if before.strip() else "tokens:\n"
+    text = before.rstrip("\n") + "\n"
     text += f"  - name: {_quoted(name)}\n    sha256: {_quoted(str(entry['sha256']))}\n    roles: [{listed}]\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")

@@ -167,6 +167,12 @@ TABLE: tuple[Metric, ...] = (
     ),
     # itself
     _m("tocsin_config_reloads_total", "counter", "Reloads of files.", "outcome", bound="2 outcomes"),
+    _m(
+        "tocsin_config_last_reload_successful",
+        "gauge",
+        "1 where the files on disk are in force, 0 where they are refused.",
+    ),
+    _m("tocsin_config_last_reload_success_timestamp_seconds", "gauge", "When files last came into force."),
     _m("tocsin_config_broken_files", "gauge", "Files that are refused."),
     _m("tocsin_rules_loaded", "gauge", "Rules in force.", "kind", bound="3 kinds"),
     _m("tocsin_build_info", "gauge", "Always 1; the version is a label.", "version", bound="1"),

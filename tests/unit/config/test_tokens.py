@@ -1,6 +1,8 @@
 """Tokens: who is let in for what; files that give nobody access."""
 
 import hashlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,9 +35,47 @@ tokens:
     assert tokens.who(digest, Role.API) is None  # the digest itself is no token
 
 
-def test_no_file_or_an_empty_one_means_no_tokens(tmp_path: Path) -> None:
-    assert not load_tokens(tmp_path / "nowhere.yaml")
-    assert not load_tokens(write(tmp_path, "# none yet"))
+def test_no_file_or_an_empty_one_means_no_tokens_and_says_why(tmp_path: Path) -> None:
+    """Only an empty list was surely written on purpose."""
+    for tokens, why in (
+        (load_tokens(tmp_path / "nowhere.yaml"), "is gone"),
+        (load_tokens(write(tmp_path, "")), "holds no token"),
+        (load_tokens(write(tmp_path, "# none yet")), "holds no token"),
+        (load_tokens(write(tmp_path, "tokens: []")), ""),
+    ):
+        assert (0, why) == (len(tokens), tokens.absent)
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        (Path.mkdir, "is no file"),
+        (os.mkfifo, "is no file"),
+        (_loop, "cannot be read: Too many levels of symbolic links"),
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "cannot be read"),
+        (lambda path: path.write_text('tokens:\n  - {name: a, sha256: "9f86'), "not valid YAML"),
+        (lambda path: path.write_text("tokens:\n"), "tokens"),
+    ],
+    ids=["directory", "fifo", "loop", "no text", "half written", "half written, valid"],
+)
+def test_a_file_that_cannot_be_read_is_a_fault_never_no_tokens(
+    tmp_path: Path, make: Callable[[Path], object], fault: str
+) -> None:
+    make(tmp_path / "tokens.yaml")
+    with pytest.raises(ContentError) as caught:
+        load_tokens(tmp_path / "tokens.yaml")
+    assert fault in str(caught.value)
+
+
+def test_the_first_token_is_added_to_an_empty_list(tmp_path: Path) -> None:
+    path = write(tmp_path, "# who may come in\ntokens: []\n")
+    word = add_token(path, "one", frozenset({Role.API}))
+    assert "one" == load_tokens(path).who(word, Role.API)
+    assert path.read_text().startswith("# who may come in\n")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from tocsin.clock import ManualClock
-from tocsin.config.settings import Settings
+from tocsin.config.settings import HttpSettings, Settings
 from tocsin.config.tokens import Tokens
 from tocsin.errors import QueryError, QueryTimeout, StoreFull, StoreLost, TocsinError
 from tocsin.metrics.registry import Metrics
@@ -44,9 +44,11 @@ class Broken:
 Ask = Callable[[str, str], Awaitable[httpx.Response]]
 
 
-def answers(error: Exception, *asked: tuple[str, str]) -> list[httpx.Response]:
+def answers(error: Exception, *asked: tuple[str, str], settings: Settings | None = None) -> list[httpx.Response]:
     async def ask() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(build_asgi(cast(AppFace, Broken(error))), raise_app_exceptions=False)
+        app = Broken(error)
+        app.settings = settings or app.settings
+        transport = httpx.ASGITransport(build_asgi(cast(AppFace, app)), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return [await client.get(path, headers={"Accept": kind}) for path, kind in asked]
 
@@ -84,3 +86,16 @@ def test_a_bug_shows_nothing_is_logged_once_and_leaves_the_server_up() -> None:
     assert "secret" not in api.text + page.text
     assert "frame-ancestors 'none'" in api.headers["content-security-policy"]
     assert ["/api/v1/runs", "/runs"] == [line["path"] for line in logs if line["event"] == "web.failed"]
+
+
+def test_off_loopback_nobody_comes_in_without_tokens() -> None:
+    """Nothing lets it run so; were there a way, the door would still be locked."""
+    settings = Settings(http=HttpSettings(host="192.0.2.1"))
+    answered = answers(
+        RuntimeError("must not be asked"),
+        ("/api/v1/runs", JSON),
+        ("/intake/fine", JSON),
+        ("/metrics", JSON),
+        settings=settings,
+    )
+    assert [401, 401, 401] == [a.status_code for a in answered]
