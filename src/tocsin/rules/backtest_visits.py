@@ -34,6 +34,8 @@ SHORT = timedelta(days=2)
 _US = timedelta(microseconds=1)
 _NEVER = 253_402_300_799_000_000
 """The last second of the year 9999."""
+_LAG = "INTERVAL 1 MINUTE"
+"""A deadline ends with the commit of the last event, and Runs has only its receipt: the commit comes up to so much later."""
 _ENDED = "('Completed', 'Failed', 'Canceled')"
 
 
@@ -45,8 +47,8 @@ def _stretch(us: str) -> str:
 _RUNS = f"""
   SELECT RunId, FirstTime, coalesce(FirstTime, FirstSeen) AS begins, greatest(LastTime, LastSeen, FirstSeen) AS ends,
     least(FirstTime, FirstSeen) AS known, Status IN {_ENDED} AS ended
-  FROM Runs WHERE Status NOT IN {_ENDED} OR (greatest(LastTime, LastSeen, FirstSeen) >= make_timestamp($since::BIGINT)
-    AND greatest(LastTime, LastSeen, FirstSeen) - least(FirstTime, FirstSeen) > to_microseconds($lived::BIGINT))
+  FROM Runs WHERE Status NOT IN {_ENDED} OR (greatest(LastTime, LastSeen, FirstSeen) >= make_timestamp($since::BIGINT) - {_LAG}
+    AND greatest(LastTime, LastSeen, FirstSeen) - least(FirstTime, FirstSeen) >= to_microseconds($lived::BIGINT) - {_LAG})
 """
 """Runs of which something can be told: no deadline has passed of one that ended sooner than its length (``lived``)."""
 # seq, came: the commit and its T. t, key: when it happened, and its place among the events of its run; NULL of a heartbeat.
@@ -114,7 +116,7 @@ _CHOSEN_LONG = f"""floors AS MATERIALIZED (
 ), chosen AS MATERIALIZED (
   SELECT RunId FROM candidates JOIN lives USING (RunId)
     LEFT JOIN floors ON floors.alike = lives.alike AND stretch = {_stretch("epoch_us(known)")}
-  WHERE NOT ended OR ends - least(known, start) > to_microseconds(CASE WHEN varies THEN $least::BIGINT ELSE low END)
+  WHERE NOT ended OR ends - least(known, start) >= to_microseconds(CASE WHEN varies THEN $least::BIGINT ELSE low END) - {_LAG}
 )"""
 """Runs that took longer than is ever usual of their like from then on. A start that is given may lie before the first event."""
 _STILL = """(SELECT *, coalesce(max(CASE WHEN moves THEN t END) OVER upto, first) AS moved, bool_or(late) OVER upto AS odd FROM line

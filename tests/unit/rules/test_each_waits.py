@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
@@ -192,6 +192,7 @@ def test_maintenance_stops_the_clock_of_the_row_that_it_matches(table: Loaded, u
     assert ["c", "f"] == [i.run_id for i in e.told()]
 
 
+_EVENT: dict[str, Any] = {"run": "r1", "status": "Queued", "late": 0, "attempt": 0}
 _events: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
     st.builds(
         dict,
@@ -240,6 +241,11 @@ def test_a_run_that_comes_to_another_row_is_over_for_the_one_before(both: Both) 
 
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=_events)
+@example([
+    {**_EVENT, "experiment": "churn", "pause": 0},
+    {**_EVENT, "experiment": "churn", "pause": 5},
+    {**_EVENT, "experiment": "churn", "pause": 15, "status": "Completed"},  # just when the deadline passes
+])  # fmt: skip
 def test_the_rows_tell_what_rules_written_out_tell(events: list[dict[str, Any]], both: Both) -> None:
     """And a backtest of each row tells what live operation tells of it."""
     _told_alike(events, both)
@@ -247,7 +253,6 @@ def test_the_rows_tell_what_rules_written_out_tell(events: list[dict[str, Any]],
 
 _Said = tuple[datetime, str, str, str]
 """T, run, what, experiment of the row."""
-_EVENT = {"run": "r1", "status": "Queued", "late": 0, "attempt": 0}
 _ROWS = [{**row, "longest": longest} for row, longest in zip(LIMITS_ROWS, (2, 1), strict=True)]
 
 
