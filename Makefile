@@ -5,9 +5,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ARGS   ?=
+# Tests run in so many processes; each has its own broker.
+JOBS   ?= 2
+TIMES  ?= 20
+PYTEST  = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench docs venv servers clean
+.PHONY: help run test fuzz soak lint format bench docs venv servers clean
 
 help: ## list the targets
 	@echo "make TARGET [ARGS='…']"
@@ -18,7 +22,15 @@ run: $(READY) ## run tocsin here with a demo (tocsin up --demo)
 
 test: $(READY) ## run all tests; ARGS go to pytest, e.g. ARGS='tests/unit -k kql'
 	@$(BIN)/python -m tests.servers.fetch
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+fuzz: $(READY) ## all tests in random order, properties with random examples, TIMES=20 times as many as in `make test`
+	@$(BIN)/python -m tests.servers.fetch
+	TOCSIN_EXAMPLES_TIMES=$(TIMES) $(PYTEST) --hypothesis-profile=fuzz --randomly-seed=default --timeout=0 $(ARGS)
+
+soak: $(READY) ## long runs and series of kills
+	@$(BIN)/python -m tests.servers.fetch
+	$(PYTEST) -m soak --timeout=0 $(ARGS)
 
 lint: $(READY) ## ruff, formatting, mypy --strict, and the rooms (import-linter)
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import hypothesis
 import pytest
 
+from tests.oracle.effort import examples
 from tests.servers.kafka import KafkaServer
 from tests.servers.process import ServerMissing
 from tests.servers.process import free_port as find_free_port
@@ -15,10 +16,10 @@ from tests.servers.prometheus import PrometheusServer
 from tests.servers.smtp import SmtpServer
 from tests.servers.wheel import install_wheel
 
-# In CI hypothesis takes its own profile `ci`: the same examples each time, no deadline.
-hypothesis.settings.register_profile("home", deadline=None)
-if os.environ.get("CI") != "true":
-    hypothesis.settings.load_profile("home")
+# `test`, the default, draws the same examples each time; `make fuzz` passes --hypothesis-profile=fuzz.
+hypothesis.settings.register_profile("test", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("fuzz", max_examples=examples(100), deadline=None, print_blob=True)
+hypothesis.settings.load_profile("test")
 
 
 def _without(why: ServerMissing) -> NoReturn:

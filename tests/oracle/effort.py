@@ -1,4 +1,4 @@
-"""How many examples a property takes: few in CI, as many times more as TOCSIN_EXAMPLES_TIMES says on a night of its own."""
+"""How many examples a property takes: few in `make test`, TOCSIN_EXAMPLES_TIMES as many in `make fuzz`."""
 
 import os
 

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tocsin.clock import ManualClock
 from tocsin.intake.consumer import Consumer, Message, compile_consumer
 from tocsin.intake.files import WIRE, ConsumerFile
@@ -80,7 +81,7 @@ def rows(consumer: Consumer, payloads: list[bytes]) -> list[dict[str, Any]]:
 
 
 @settings(
-    max_examples=25,
+    max_examples=examples(25),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tocsin.config.ical import BadCalendar, days_off
 
 TODAY = date(2026, 11, 25)
@@ -116,7 +117,7 @@ _LINES = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(st.one_of(_LINES, st.text(max_size=20)), max_size=14))
 def test_whatever_stands_in_it_days_or_a_refusal_come_out(lines: list[str]) -> None:
     """No other error gets out."""

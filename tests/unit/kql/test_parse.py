@@ -9,6 +9,7 @@ from duckdb_kql._antlr.KqlParser import KqlParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tocsin.errors import QueryError
 from tocsin.kql import upstream
 from tocsin.kql.keywords import KEYWORDS
@@ -149,7 +150,7 @@ def _texts(draw: st.DrawFn) -> str:
 @example("T | where a -1 > 2")
 @example("T | where a[0] -1 > 2")
 @example("T | where a in (b)")
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_any_words_mean_what_upstream_says(text: str) -> None:
     """Where the quick reader is sure, upstream makes the same tree, and no error."""
     made = _read(text)

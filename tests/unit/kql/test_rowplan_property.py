@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tocsin.kql import RowPlan, row_plan, schema_with, translate
 from tocsin.kql.schema import KQL_TYPES, Schema
 from tocsin.logstore.sqlfiles import sql
@@ -192,7 +193,7 @@ def store() -> Store:
     return Store(SCHEMA)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(events=st.lists(rows, min_size=1, max_size=6), queries=shapes())
 @example(
     events=[{"Status": "Failed", "ExperimentName": "", "Target": "", "Message": "", "WillRetry": None, "Attempt": 0}

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.logstore.helpers import Bench, beat, event
 from tocsin.clock import ManualClock
 from tocsin.logstore import newbeats
@@ -43,7 +44,7 @@ def kept(commits: list[tuple[float, str, list[Said]]]) -> Iterator[tuple[str, da
 
 
 @pytest.mark.parametrize("most", [1, newbeats.MOST])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(commits=COMMITS)
 def test_the_same_heartbeats_are_stored_whatever_is_remembered(
     most: int, commits: list[tuple[float, str, list[Said]]]

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.logstore.helpers import Bench, event, raw
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
@@ -156,7 +157,7 @@ def trio() -> Iterator[Trio]:
 _EXAMPLES = itertools.count()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(payloads(), min_size=5, max_size=30))
 @example([event(), event().replace(b'"Running"', b'"Running","Status":"Failed"')])
 @example([event(Tags={"a": "1", "b": "2"}).replace(b'"b"', b'"a"')])

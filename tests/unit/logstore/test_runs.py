@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.logstore.helpers import Bench, Said, beat, event, expected_run, stored_run
 from tocsin.clock import ManualClock
 from tocsin.logstore import runs
@@ -63,7 +64,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Bench]:
 _EXAMPLES = itertools.count()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(histories())
 def test_state_does_not_depend_on_the_order_of_arrival(shared: Bench, history: tuple[list[Said], list[int]]) -> None:
     """Any order, any split into commits: Runs is what telling all events in event-time order gives."""

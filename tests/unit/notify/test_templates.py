@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.notify.make import BUDAPEST, HAPPENED, INFO, NOW, TEMPLATES, intent, letter, press, seen
 from tocsin.model.intent import IntentKind, RuleInfo
 from tocsin.notify import context
@@ -285,7 +286,7 @@ def test_check_names_file_and_line(tmp_path: Path) -> None:
     assert Templates([TEMPLATES]).check() == []
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     st.dictionaries(
         st.sampled_from(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Engine
 from tests.unit.rules.test_backtest_open import counted
 from tocsin.rules.backtest import Backtest, backtest
@@ -146,7 +147,7 @@ def test_progress_is_told_by_steps(engine: Callable[..., Engine]) -> None:
     assert 10 == found.told_count
 
 
-FEW = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(["r1", "r2", "r3"]),
@@ -247,7 +248,7 @@ def test_runs_are_asked_whether_they_are_older_only_where_something_is(
     assert [] != [sql for sql in asked if "epoch_us(FirstSeen)" in sql]
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     story=st.lists(
         st.tuples(

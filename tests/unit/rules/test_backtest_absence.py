@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Load
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
@@ -118,21 +119,21 @@ def lived(
     return sorted(said(steps)), sorted(found(again))
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=events, name=st.sampled_from(sorted(RULES)))
 def test_whatever_happened_is_told_again(load: Load, story: list[dict[str, object]], name: str) -> None:
     told, again = lived(rule(load, name), batches(story, live=False))
     assert told == again
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=events, name=st.sampled_from(sorted(RULES)))
 def test_as_if_live_every_event_arrives_when_it_happened(load: Load, story: list[dict[str, object]], name: str) -> None:
     told, again = lived(rule(load, name), batches(story, live=True), live=True)
     assert told == again
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     story=events,
     name=st.sampled_from(sorted(RULES)),

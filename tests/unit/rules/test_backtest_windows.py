@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Load
 from tocsin.rules.backtest import TICKS, backtest
 from tocsin.rules.backtest_windows import FEW
@@ -81,7 +82,7 @@ def test_a_story_is_told_again(load: Load, more: str) -> None:
     assert sorted(told, key=str) == sorted(again, key=str)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     events=EVENTS, more=st.sampled_from([EARLY, HELD, LATE, "for: 2 of 3"]),
     few=st.sampled_from([0, FEW]), ticks=st.sampled_from([1, 2, 5, TICKS]),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Engine
 from tocsin.config.durations import parse_duration
 from tocsin.model.alert import Phase, Why
@@ -261,7 +262,7 @@ def at_minute(minute: int) -> datetime:
     return NOON + timedelta(minutes=minute)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(sorted(FORMS)),
     PAUSES,

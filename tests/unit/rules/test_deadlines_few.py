@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.logstore.helpers import Bench
 from tests.unit.rules.conftest import Load
 from tests.unit.rules.said import Said, bench_in_memory, messages, pauses, payload
@@ -42,7 +43,7 @@ def bench() -> Iterator[Bench]:
 _numbers = iter(range(1_000_000))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=stories, back=st.integers(0, 3))
 def test_both_ways_say_the_same(bench: Bench, load: Load, story: list[tuple[int, str, list[Said]]], back: int) -> None:
     own, store = f"f{next(_numbers)}", bench.store

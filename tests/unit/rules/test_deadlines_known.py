@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.logstore.helpers import Bench, event
 from tests.unit.rules.said import Said, bench_in_memory, messages, pauses, payload
 from tocsin.clock import ManualClock
@@ -42,7 +43,7 @@ def brought(bench: Bench, own: str, story: list[tuple[int, str, list[Said]]]) ->
     return seqs
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=stories, data=st.data())
 def test_as_of_any_commit_runs_are_what_the_log_says(
     bench: Bench, story: list[tuple[int, str, list[Said]]], data: st.DataObject

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.rules.conftest import LIMITS as COLUMNS
 from tests.unit.rules.conftest import LIMITS_ROWS as ROWS
 from tests.unit.rules.conftest import Engine, Loaded
@@ -205,7 +206,7 @@ def test_what_stays_open_of_a_row_ends_under_the_one_name(using: Callable[..., E
     assert {"slow"} == {t.rule for each in e.evaluations for t in each.outcome.transitions}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     experiment=st.text(max_size=8) | st.sampled_from(['"', "\\", "a'b", "é", "\n", "%", "x" * 40]),
     longest=st.integers(-5, 2**63 - 1) | st.none(),

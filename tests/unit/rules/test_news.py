@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.logstore.helpers import Bench, event
 from tests.unit.rules.said import Said, bench_in_memory, messages, pauses, payload
 from tocsin.clock import ManualClock
@@ -28,7 +29,7 @@ def bench() -> Iterator[Bench]:
 _numbers = iter(range(1_000_000))
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(story=stories)
 def test_it_says_what_the_tables_say(bench: Bench, story: list[tuple[int, list[Said]]]) -> None:
     own, store = f"n{next(_numbers)}", bench.store

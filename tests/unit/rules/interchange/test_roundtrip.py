@@ -9,6 +9,7 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
+from tests.oracle.effort import examples
 from tests.unit.rules.interchange.helpers import SCHEMA, lost
 from tocsin.config.document import load
 from tocsin.rules.interchange.azure_out import export_rule, template_of
@@ -137,7 +138,7 @@ def test_a_shipped_rule_comes_back_or_says_why_it_cannot_go(rule: dict[str, Any]
     assert_written_the_same(rule, back)
 
 
-@settings(max_examples=60, phases=PHASES)
+@settings(max_examples=examples(60), phases=PHASES)
 @given(rule=st.one_of(WINDOW_RULES, ROW_RULES))
 @example(rule={"name": "a:b", "over": "1h", "query": FAILURE_RATE, "by": ["WorkspaceName"], "value": "rate"})
 def test_exported_and_imported_again_a_rule_is_the_same(rule: dict[str, Any]) -> None:
@@ -150,7 +151,7 @@ def test_exported_and_imported_again_a_rule_is_the_same(rule: dict[str, Any]) ->
     assert_written_the_same(rule, back)
 
 
-@settings(max_examples=40, phases=PHASES)
+@settings(max_examples=examples(40), phases=PHASES)
 @given(rule=WINDOW_RULES)
 @example(rule={"name": "ends-with:", "over": "1h", "query": FAILURE_RATE, "by": ["WorkspaceName"]})
 def test_what_azure_has_a_key_for_comes_back_without_our_notes(rule: dict[str, Any]) -> None:
