@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -246,26 +245,3 @@ def test_a_bad_configuration_says_what_prometheus_said(prometheus: Callable[[str
     """Nobody waits for a server that gave up."""
     with pytest.raises(RuntimeError, match="no_such_key"):
         prometheus("no_such_key: 1\n")
-
-
-# --- the wheel -------------------------------------------------------------------------------------
-
-
-def test_the_wheel_has_the_package_and_its_content(wheel: Path) -> None:
-    """Away from the checkout, the installed package is complete: types, SQL, and the content that ships."""
-    look = "import tocsin, pathlib; print(pathlib.Path(tocsin.__file__).parent)"
-    found = subprocess.run([wheel / "python", "-c", look], cwd=wheel, capture_output=True, text=True, check=True)
-    installed, source = Path(found.stdout.strip()), ROOT / "src" / "tocsin"
-    assert installed.is_relative_to(wheel.parent)
-
-    def files(root: Path) -> set[str]:
-        return {
-            path.relative_to(root).as_posix()
-            for path in root.rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts
-        }
-
-    expected = files(source)
-    for folder in ("consumers", "rules", "templates"):
-        expected |= {f"_content/{folder}/{name}" for name in files(ROOT / folder)}
-    assert expected == files(installed)
