@@ -26,7 +26,7 @@ test: $(READY) ## run all tests; ARGS go to pytest, e.g. ARGS='tests/unit -k kql
 
 fuzz: $(READY) ## all tests in random order, properties with random examples, TIMES=20 times as many as in `make test`
 	@$(BIN)/python -m tests.servers.fetch
-	TOCSIN_EXAMPLES_TIMES=$(TIMES) $(PYTEST) --hypothesis-profile=fuzz --randomly-seed=default --timeout=0 $(ARGS)
+	TOCSIN_EXAMPLES_TIMES=$(TIMES) $(PYTEST) --hypothesis-profile=fuzz --timeout=0 $(ARGS)
 
 soak: $(READY) ## long runs and series of kills
 	@$(BIN)/python -m tests.servers.fetch

@@ -22,6 +22,13 @@ hypothesis.settings.register_profile("fuzz", max_examples=examples(100), deadlin
 hypothesis.settings.load_profile("test")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests are mixed, but in the same order each time: pytest-randomly's seed is fixed unless one is given, or in `make fuzz`."""
+    if config.getoption("randomly_seed", None) == "default" and config.getoption("--hypothesis-profile") != "fuzz":
+        config.option.randomly_seed = 1
+
+
 def _without(why: ServerMissing) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"in CI every server must be there. {why}", pytrace=False)
