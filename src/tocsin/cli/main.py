@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tocsin import __version__
-from tocsin.cli import events, homes, look, rules, templates, up
+from tocsin.cli import events, execute, homes, look, rules, templates, up
 from tocsin.cli.common import guarded
 
 app = typer.Typer(
@@ -49,6 +49,9 @@ app.add_typer(look.runs, name="runs")
 app.add_typer(events.dead_letters, name="dead-letters")
 app.add_typer(templates.templates, name="templates")
 app.add_typer(homes.tokens, name="tokens")
+app.command("exec", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})(
+    execute.execute
+)
 app.command("doctor")(homes.doctor)
 
 

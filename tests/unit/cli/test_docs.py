@@ -30,4 +30,4 @@ def test_every_command_and_option_says_what_it_is_for() -> None:
 def test_home_is_everywhere() -> None:
     """Every command but those that make or need no home takes --home."""
     without = {name for name, c in commands() if not any("--home" in p.opts for p in c.params)}
-    assert {"tocsin init", "tocsin rules schema"} == without
+    assert {"tocsin exec", "tocsin init", "tocsin rules schema"} == without

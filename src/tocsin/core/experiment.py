@@ -1,0 +1,5 @@
+"""azureml.core.experiment: Experiment."""
+
+from tocsin.sdk.experiment import Experiment
+
+__all__ = ["Experiment"]

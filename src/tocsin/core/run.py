@@ -1,0 +1,5 @@
+"""azureml.core.run: Run."""
+
+from tocsin.sdk.run import Run
+
+__all__ = ["Run"]

@@ -1,0 +1,103 @@
+"""What ran: the snapshot and git commit of an interactive run, taken beside training."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tocsin.sdk import snapshot
+from tocsin.sdk.errors import SnapshotException
+from tocsin.sdk.text import clean, log
+
+if TYPE_CHECKING:
+    from tocsin.sdk.run import Run
+
+PATIENCE = 60.0
+"""Seconds that get_snapshot_id() waits for a snapshot under way."""
+_under_way: dict[str, threading.Thread] = {}
+
+
+def capture(run: Run, folder: Path | None) -> None:
+    """Begin to take the snapshot and note the git commit; returns at once."""
+    where = folder.absolute() if folder is not None else None
+
+    def work() -> None:
+        try:
+            _properties(run, where or Path.cwd())
+            if where is not None:
+                _snapshot(run, where)
+        except (SnapshotException, OSError, sqlite3.Error) as e:
+            log.warning("run %s has no snapshot: %s", run.id, e)
+        finally:
+            _under_way.pop(run.id, None)
+
+    thread = threading.Thread(target=work, name="tocsin-snapshot", daemon=True)
+    _under_way[run.id] = thread
+    try:
+        thread.start()
+    except RuntimeError:
+        _under_way.pop(run.id, None)
+
+
+def finished(run_id: str) -> None:
+    """Wait for a snapshot under way."""
+    if thread := _under_way.get(run_id):
+        thread.join(PATIENCE)
+
+
+def _snapshot(run: Run, folder: Path) -> None:
+    found = snapshot.listing(folder, unlimited=False)
+    if why := snapshot.too_large(found):
+        log.warning("run %s has no snapshot: %s holds %s", run.id, folder, why)
+        return
+    run._update(snapshot_id=snapshot.take(folder, run._snapshots(), found))
+
+
+def take_now(snapshots: Path, folder: Path) -> str:
+    """Take a snapshot, whatever its size, and return its id. Raises SnapshotException, OSError."""
+    found = snapshot.listing(folder.absolute(), unlimited=True)
+    if why := snapshot.too_large(found):
+        log.warning("the snapshot of %s holds %s", folder, why)
+    return snapshot.take(folder.absolute(), snapshots, found)
+
+
+def _properties(run: Run, folder: Path) -> None:
+    if found := git_properties(folder):
+        run._session.store.relabel(run.id, "p", {**found, **run.get_properties()})
+
+
+def git_properties(folder: Path) -> dict[str, str | None]:
+    """The commit that ``folder`` is on; {} where it is no git work tree, or git is slow or absent."""
+    if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
+        return {}
+    asked = {
+        "tocsin.git.commit": ["rev-parse", "HEAD"],
+        "tocsin.git.branch": ["rev-parse", "--abbrev-ref", "HEAD"],
+        "tocsin.git.repository_uri": ["config", "--get", "remote.origin.url"],
+        "tocsin.git.dirty": ["status", "--porcelain", "--untracked-files=no"],
+    }
+    out: dict[str, str | None] = {}
+    for name, arguments in asked.items():
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False,
+                stdin=subprocess.DEVNULL, env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired, ValueError):
+            return out
+        if done.returncode == 0:
+            said = done.stdout.strip()
+            out[name] = str(bool(said)) if name.endswith("dirty") else _without_password(clean(said))
+    if commit := out.get("tocsin.git.commit"):
+        out["mlflow.source.git.commit"] = commit
+    return {k: v for k, v in out.items() if v}
+
+
+def _without_password(url: str) -> str:
+    from tocsin.model.redact import redact
+
+    return redact(url)

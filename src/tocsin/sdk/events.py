@@ -1,0 +1,59 @@
+"""CloudEvents of a run, as intake's ``events`` consumer reads them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tocsin.clock import from_micros
+from tocsin.model.event import HEARTBEAT_TYPE, STATUS_TYPE
+
+UPDATE_TYPE = "tocsin.run.update"
+LARGEST = 900_000
+"""Bytes of the largest event; intake reads a mebibyte. Longer values are cut."""
+_CUT = 1_000  # characters of a value that are left where an event is too large
+
+
+def iso(us: int | None) -> str | None:
+    """Microseconds since the epoch as ISO 8601 with Z; None stays None."""
+    return None if us is None else from_micros(us).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def status_event(id: str, source: str, at_us: int, data: Mapping[str, Any], type_: str = STATUS_TYPE) -> str:
+    """One event as JSON. Values of ``data`` that are None or '' are left out; one that is too large is cut."""
+    kept = {key: value for key, value in data.items() if value not in (None, "")}
+    text = _event(id, source, at_us, kept, type_)
+    if len(text) > LARGEST:
+        text = _event(id, source, at_us, {key: _shorter(value) for key, value in kept.items()}, type_)
+    return text
+
+
+def heartbeat_event(id: str, source: str, at_us: int, run_id: str, progress: float | None = None) -> str:
+    """A sign of life."""
+    data: dict[str, Any] = {"RunId": run_id}
+    if progress is not None and math.isfinite(progress):
+        data["Progress"] = progress
+    return _event(id, source, at_us, data, HEARTBEAT_TYPE)
+
+
+def _event(id: str, source: str, at_us: int, data: Mapping[str, Any], type_: str) -> str:
+    event = {"specversion": "1.0", "type": type_, "id": id, "source": source, "time": iso(at_us), "data": data}
+    return json.dumps(event, separators=(",", ":"), default=str)
+
+
+def _shorter(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= _CUT else value[:_CUT] + "…"
+    if isinstance(value, dict):
+        out: dict[str, Any] = {}
+        room = LARGEST // 4
+        for key, one in value.items():
+            short_key, short = _shorter(str(key)), _shorter(one)
+            room -= 6 * (len(short_key) + len(str(short)))  # an escaped character takes six
+            if room < 0:
+                break
+            out[short_key] = short
+        return out
+    return value

@@ -1,0 +1,156 @@
+"""Events that wait for tocsin, durable and in order. One process at a time sends, so the order of each run stays.
+
+A status change and its event are one transaction. A kill -9 before it: neither is there. After it: the event waits here
+until any process of the workspace sends it. Between the server's 202 and the row's end: it is sent again, and the server
+takes it for the duplicate that it is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from tocsin.clock import Clock, SystemClock, micros
+from tocsin.sdk.database import Database
+from tocsin.sdk.endpoint import Answer, Endpoint, Poster
+from tocsin.sdk.text import warn_once
+
+SCHEMA = """\
+CREATE TABLE outbox (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  run_id TEXT NOT NULL,
+  beat INTEGER NOT NULL,
+  at_us INTEGER NOT NULL,
+  event TEXT NOT NULL
+);
+CREATE INDEX outbox_beats ON outbox (run_id) WHERE beat
+"""
+AT_ONCE = 200
+"""Events of one request."""
+KEPT = timedelta(days=7)
+"""How long events wait where nobody named a server: perhaps there is none."""
+
+
+class Drained(StrEnum):
+    """Why sending ended."""
+
+    EMPTY = "nothing waits"
+    BUSY = "another process sends"
+    AWAY = "the server is away"
+    REFUSED = "the server refuses"
+    TIME = "no time left"
+    DISK = "the spool cannot be read"
+
+
+def put(connection: sqlite3.Connection, run_id: str, at_us: int, event: str, beat: bool = False) -> None:
+    """Add an event inside the caller's transaction. Of heartbeats only the latest of a run waits."""
+    if beat:
+        connection.execute("DELETE FROM outbox WHERE run_id = ? AND beat", (run_id,))
+    connection.execute(
+        "INSERT INTO outbox (run_id, beat, at_us, event) VALUES (?, ?, ?, ?)", (run_id, beat, at_us, event)
+    )
+
+
+class Sender:
+    """Sends what waits in ``database`` to ``endpoint``."""
+
+    def __init__(self, database: Database, endpoint: Endpoint, lock: Path, clock: Clock | None = None) -> None:
+        self.database, self.endpoint = database, endpoint
+        self._lock = lock
+        self._clock = clock or SystemClock()
+        self._poster = Poster(endpoint)
+
+    @property
+    def said(self) -> str:
+        """Why the last request was not taken."""
+        return self._poster.said
+
+    def waiting(self) -> int:
+        """How many events wait."""
+        row = self.database.one("SELECT count(*) FROM outbox")
+        return int(row[0]) if row else 0
+
+    def drain(self, seconds: float, timeout: float = 5.0) -> Drained:
+        """Send what waits, for at most about ``seconds`` and one request's ``timeout`` more. Raises nothing."""
+        try:
+            if self.database.one("SELECT 1 FROM outbox LIMIT 1") is None:
+                return Drained.EMPTY
+            with self._alone() as mine:
+                return self._drain(seconds, timeout) if mine else Drained.BUSY
+        except (sqlite3.Error, OSError) as e:
+            warn_once("spool", "events cannot be read from %s: %s", self.database.path, e)
+            return Drained.DISK
+
+    def _drain(self, seconds: float, timeout: float) -> Drained:
+        until = self._clock.monotonic() + seconds
+        most = AT_ONCE
+        while True:
+            rows = self.database.read("SELECT seq, event FROM outbox ORDER BY seq LIMIT ?", (most,))
+            if not rows:
+                return Drained.EMPTY
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return Drained.TIME
+            body = "[" + ",".join(row[1] for row in rows) + "]"
+            answer = self._poster.post(body.encode(), min(timeout, max(left, 0.2)))
+            if answer is Answer.TAKEN or (answer is Answer.TOO_LARGE and len(rows) == 1):
+                if answer is Answer.TOO_LARGE:
+                    warn_once("large", "an event of %d bytes is too large for %s and was dropped", len(body), self.endpoint.url)  # fmt: skip
+                self._remove(int(rows[-1][0]))
+            elif answer is Answer.TOO_LARGE:
+                most = max(1, len(rows) // 2)
+            else:
+                return self._not_taken(answer)
+
+    def _not_taken(self, answer: Answer) -> Drained:
+        if not self.endpoint.named:
+            before = micros(self._clock.now() - KEPT)
+            with self.database.write() as tx:
+                tx.execute("DELETE FROM outbox WHERE at_us < ?", (before,))
+            return Drained.AWAY if answer is Answer.AWAY else Drained.REFUSED
+        if answer is Answer.AWAY:
+            warn_once(f"away:{self.endpoint.url}", "tocsin at %s is away (%s); events wait on disk and are sent later",
+                      self.endpoint.url, self.said)  # fmt: skip
+            return Drained.AWAY
+        warn_once(f"refused:{self.endpoint.url}", "tocsin at %s refuses events (%s); they wait on disk; see TOCSIN_TOKEN",
+                  self.endpoint.url, self.said)  # fmt: skip
+        return Drained.REFUSED
+
+    def _remove(self, last: int) -> None:
+        with self.database.write() as tx:
+            tx.execute("DELETE FROM outbox WHERE seq <= ?", (last,))
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Whether this process may send; a lock that the kernel drops with the process."""
+        if self.database.path == ":memory:":
+            yield True
+            return
+        file = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+            yield True
+        finally:
+            os.close(file)
+
+    def close(self) -> None:
+        """Let go of the connection to the server."""
+        self._poster.close()
+
+
+def state_folder() -> Path:
+    """Where events wait that belong to no workspace: TOCSIN_SPOOL, else the user's state folder."""
+    if given := os.environ.get("TOCSIN_SPOOL"):
+        return Path(given)
+    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return Path(base) / "tocsin"

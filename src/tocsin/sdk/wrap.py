@@ -1,0 +1,306 @@
+"""``tocsin exec -- COMMAND``: the command runs as without it; its life becomes events.
+
+The command starts before anything of tocsin's does. Whatever fails here (disk, network, our own faults) costs events, never
+the command: its exit code, output and signals are its own.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import queue
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tocsin.clock import Clock, SystemClock, micros
+from tocsin.model.redact import redact
+from tocsin.sdk.process import user_name
+from tocsin.sdk.signals import SignalRelay, end_like
+from tocsin.sdk.tail import Tail
+from tocsin.sdk.text import clean, warn_once
+
+HEARTBEAT = 30.0
+"""Seconds between heartbeats."""
+LAST_WORDS = 5.0
+"""Seconds, at most, by which the end of the command is delayed to send its last event; it is on disk before."""
+MESSAGE_LINES, TAIL_LINES = 5, 50
+LONGEST_MESSAGE, LONGEST_TAIL = 2_000, 16_000  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrapped:
+    """What is known of the run before its command starts."""
+
+    command: Sequence[str]
+    run_id: str
+    name: str
+    experiment: str = ""
+    owner: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    heartbeat: float = HEARTBEAT  # seconds
+
+
+def new_run_id(name: str, clock: Clock | None = None) -> str:
+    """A fresh run id that begins with ``name``, as azureml's do."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "-" for c in name).strip("-._")[:60] or "run"
+    return f"{safe}_{int((clock or SystemClock()).now().timestamp())}_{uuid.uuid4().hex[:8]}"
+
+
+def run(wrapped: Wrapped) -> int:
+    """Run the command and return its exit code; where a signal ended it, this process ends by the same signal."""
+    clock = SystemClock()
+    reporter = Reporter(wrapped, clock)
+    with SignalRelay() as relay:
+        tail = Tail()
+        try:
+            process = subprocess.Popen(
+                wrapped.command,
+                stdout=tail.stdout,
+                stderr=tail.stderr,
+                close_fds=False,  # what a caller handed on by number stays open
+                env={**os.environ, "TOCSIN_RUN_ID": wrapped.run_id},
+            )
+        except OSError as e:
+            tail.started()
+            print(f"tocsin exec: {wrapped.command[0]}: {e.strerror}", file=sys.stderr)
+            reporter.ended(
+                Ended(code=127 if isinstance(e, FileNotFoundError) else 126, signal=0, lines=[e.strerror or ""])
+            )
+            return 127 if isinstance(e, FileNotFoundError) else 126
+        tail.started()
+        reporter.started(process.pid)
+        usage = _watch(process, relay, tail)
+        code = process.returncode
+        still_open = tail.drain()
+        reporter.ended(
+            Ended(
+                code=code,
+                signal=-code if code < 0 else 0,
+                lines=tail.lines(TAIL_LINES),
+                interrupted=signal.SIGINT in relay.seen and code != 0,
+                usage=usage,
+            )
+        )
+    if still_open:
+        _go_on_passing(tail)
+    if code < 0:
+        end_like(-code)
+    return code if code >= 0 else 128 - code
+
+
+def _watch(process: subprocess.Popen[bytes], relay: SignalRelay, tail: Tail) -> dict[str, str]:
+    """Pass signals and output on until the command has ended."""
+    signal.signal(signal.SIGWINCH, lambda *_: tail.resize())
+    while True:
+        files: list[Any] = [relay] if tail.fileno() < 0 else [relay, tail]
+        ready, _, _ = select.select(files, [], [])
+        if tail in ready:
+            tail.pass_on()
+        for number in relay.take() if relay in ready else ():
+            try:
+                os.kill(process.pid, number)
+            except ProcessLookupError:
+                pass  # it ends just now
+        pid, state, used = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(state)
+            kib = used.ru_maxrss // (1024 if sys.platform == "darwin" else 1)
+            return {"cpu_seconds": f"{used.ru_utime + used.ru_stime:.3f}", "max_rss_mib": str(kib // 1024)}
+
+
+def _go_on_passing(tail: Tail) -> None:
+    """A daemon of the command still writes to our stderr: a process of its own serves it, as the terminal would have."""
+    if os.fork() == 0:
+        try:
+            os.setsid()
+            while tail.fileno() >= 0:
+                tail.pass_on()
+        finally:
+            os._exit(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How the command ended. ``signal`` 0: by itself, with ``code``."""
+
+    code: int
+    signal: int
+    lines: Sequence[str]
+    interrupted: bool = False
+    usage: Mapping[str, str] = field(default_factory=dict)
+
+    def data(self) -> dict[str, Any]:
+        """Columns of its event."""
+        if self.code == 0:
+            return {"Status": "Completed"}
+        word = _signal_name(self.signal) if self.signal else str(self.code)
+        why = f"killed by {word}" if self.signal else f"exit code {word}"
+        lines = "\n".join(self.lines[-MESSAGE_LINES:])
+        return {
+            "Status": "Canceled" if self.interrupted else "Failed",
+            "Reason": "user_canceled" if self.interrupted else "",
+            "ErrorCode": word,
+            "Message": redact(clean(f"{why}\n{lines}" if lines else why))[:LONGEST_MESSAGE],
+            "LogTail": redact(clean("\n".join(self.lines)))[-LONGEST_TAIL:],
+        }
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class Reporter:
+    """Turns the command's life into events, in a thread of its own: a disk that hangs does not hold the command up."""
+
+    def __init__(self, wrapped: Wrapped, clock: Clock) -> None:
+        self._wrapped, self._clock = wrapped, clock
+        self._queued_us = micros(clock.now())
+        self._started_us = self._queued_us
+        self._properties = _properties(wrapped)
+        self._todo: queue.SimpleQueue[tuple[str, int, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._written = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def started(self, pid: int) -> None:
+        """The command runs."""
+        self._started_us = micros(self._clock.now())
+        self._properties["pid"] = str(pid)
+        self._put("Queued", self._queued_us, {})
+        self._put("Running", self._started_us, {"StartTime": self._started_us})
+        self._begin()
+
+    def ended(self, how: Ended) -> None:
+        """The command has ended: write it down, then send what waits, both within LAST_WORDS."""
+        at = micros(self._clock.now())
+        if self._thread is None:
+            self._put("Queued", self._queued_us, {})
+            self._begin()
+        data = {
+            **how.data(),
+            "StartTime": self._started_us,
+            "EndTime": at,
+            "DurationMs": (at - self._started_us) // 1000,
+        }
+        exit_properties = {"exit_code": str(how.code) if not how.signal else "", "signal": _signal_name(how.signal) if how.signal else ""}  # fmt: skip
+        self._properties |= {k: v for k, v in {**exit_properties, **how.usage}.items() if v}
+        self._put(str(data["Status"]), at, data)
+        self._todo.put(None)
+        if self._thread is not None:
+            self._thread.join(LAST_WORDS)
+
+    def _put(self, status: str, at: int, data: dict[str, Any]) -> None:
+        from tocsin.sdk.events import iso
+
+        times: dict[str, Any] = {k: iso(data[k]) for k in ("StartTime", "EndTime") if k in data}
+        self._todo.put((status, at, {**data, **times, "Status": status, "Properties": dict(self._properties)}))
+
+    def _begin(self) -> None:
+        thread = threading.Thread(target=self._guarded, name="tocsin-exec", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return  # no more threads: no events
+        self._thread = thread
+
+    def _guarded(self) -> None:
+        try:
+            self._report()
+        except Exception as e:  # noqa: BLE001  # nothing here may harm the command
+            warn_once("exec", "tocsin exec could not report: %s: %s", type(e).__name__, e)
+
+    def _report(self) -> None:
+        from tocsin.sdk.database import Database
+        from tocsin.sdk.endpoint import Endpoint
+        from tocsin.sdk.spool import SCHEMA, Sender, state_folder
+
+        endpoint = Endpoint.find()
+        if endpoint is None:
+            return
+        folder = state_folder()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        database = Database(folder / "spool.sqlite", SCHEMA)
+        sender = Sender(database, endpoint, folder / "spool.lock", self._clock)
+        number, retry_in, over = 0, 0.0, False
+        while not over:
+            number, over = self._write(database, number, retry_in)
+            outcome = sender.drain(LAST_WORDS - 1 if over else 30.0, timeout=2.0 if over else 5.0)
+            retry_in = min(max(1.0, retry_in * 2), self._wrapped.heartbeat) if outcome != "nothing waits" else 0.0
+        sender.close()
+        database.close()
+
+    def _write(self, database: Any, number: int, retry_in: float) -> tuple[int, bool]:
+        """Make durable what happened, or a heartbeat where nothing did. (events so far, whether the command has ended)"""
+        from tocsin.sdk.events import heartbeat_event, status_event
+        from tocsin.sdk.spool import put
+
+        try:
+            item = self._todo.get(timeout=retry_in or self._wrapped.heartbeat)
+        except queue.Empty:
+            if not retry_in:
+                at, run_id = micros(self._clock.now()), self._wrapped.run_id
+                with database.write() as tx:
+                    put(tx, run_id, at, heartbeat_event(uuid.uuid4().hex, _source(), at, run_id), beat=True)
+            return number, False
+        while item is not None:
+            _, at, data = item
+            number += 1
+            event = status_event(f"{self._wrapped.run_id}.{number}", _source(), at, {**self._base(), **data})
+            with database.write() as tx:
+                put(tx, self._wrapped.run_id, at, event)
+            try:
+                item = self._todo.get_nowait()
+            except queue.Empty:
+                return number, False
+        return number, True
+
+    def _base(self) -> dict[str, Any]:
+        w = self._wrapped
+        parent = os.environ.get("TOCSIN_RUN_ID", "")
+        return {
+            "RunId": w.run_id, "ParentRunId": parent, "JobKey": w.name, "DisplayName": w.name,
+            "ExperimentName": w.experiment or w.name, "RunType": "exec", "Target": platform.node(),
+            "TriggeringUserName": user_name(), "OwnerEmail": w.owner, "Tags": dict(w.tags),
+            "Attempt": _attempt(),
+        }  # fmt: skip
+
+
+def _properties(wrapped: Wrapped) -> dict[str, str]:
+    out = {
+        "command": redact(clean(shlex.join(wrapped.command)))[:4000],
+        "host": platform.node(),
+        "directory": _directory(),
+    }
+    names: dict[str, Callable[[], str | None]] = {
+        "slurm.job_id": lambda: os.environ.get("SLURM_JOB_ID"),
+        "slurm.job_name": lambda: os.environ.get("SLURM_JOB_NAME"),
+        "slurm.array_task_id": lambda: os.environ.get("SLURM_ARRAY_TASK_ID"),
+    }
+    return out | {name: clean(value) for name, read in names.items() if (value := read())}
+
+
+def _directory() -> str:
+    try:
+        return clean(os.getcwd())
+    except OSError:
+        return ""  # it was removed
+
+
+def _attempt() -> int | None:
+    """Slurm counts how often it requeued a job."""
+    count = os.environ.get("SLURM_RESTART_COUNT", "")
+    return int(count) + 1 if count.isdigit() else None
+
+
+def _source() -> str:
+    return f"tocsin-exec/{platform.node()}"

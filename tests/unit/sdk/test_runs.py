@@ -1,0 +1,354 @@
+"""Interactive runs: status, labels, children, queries, as azureml's users know them."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tocsin import Experiment, Run, Workspace
+from tocsin.sdk.errors import RunEnvironmentException, ServiceException, UserErrorException
+
+
+def test_a_run_is_running_until_it_is_completed(exp: Experiment) -> None:
+    run = exp.start_logging(snapshot_directory=None)
+    assert "Running" == run.get_status()
+    run.complete()
+    details = run.get_details()
+    assert ("Completed", run.id) == (details["status"], details["runId"])
+    assert details["startTimeUtc"] < details["endTimeUtc"]
+    assert [
+        "runId", "target", "status", "startTimeUtc", "endTimeUtc", "error", "warnings", "properties", "runDefinition",
+        "inputDatasets", "outputDatasets", "logFiles", "submittedBy",
+    ] == list(details)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (None, "Completed", None),
+        (SystemExit(0), "Completed", None),
+        (SystemExit(None), "Completed", None),
+        (SystemExit(3), "Failed", "User program failed with SystemExit: 3"),
+        (KeyboardInterrupt(), "Canceled", None),
+        (ValueError("no data"), "Failed", "User program failed with ValueError: no data"),
+    ],
+)
+def test_the_end_of_a_with_block_is_the_end_of_the_run(
+    exp: Experiment, error: BaseException | None, status: str, message: str | None
+) -> None:
+    """What the block raised passes on, unlike azureml's, which swallows SystemExit."""
+    raised: BaseException | None = None
+    try:
+        with exp.start_logging(snapshot_directory=None) as run:
+            if error is not None:
+                raise error
+    except (ValueError, SystemExit, KeyboardInterrupt) as e:
+        raised = e
+    assert error is raised
+    details = run.get_details()
+    assert status == details["status"]
+    assert message == (details["error"] and details["error"]["error"]["message"])
+
+
+def test_an_exception_brings_its_traceback(exp: Experiment) -> None:
+    with pytest.raises(ZeroDivisionError), exp.start_logging(snapshot_directory=None) as run:
+        1 / 0  # noqa: B018
+    error = run.get_details()["error"]["error"]
+    assert "UserError" == error["code"]
+    assert "ZeroDivisionError: division by zero" in error["debug_stack_trace"]
+
+
+def test_fail_after_completed_is_a_failure_and_nothing_wakes_a_canceled_run(exp: Experiment) -> None:
+    run = exp.start_logging(snapshot_directory=None)
+    run.complete()
+    run.fail("the wrong script", "Wrong")
+    assert ("Failed", "Wrong") == (run.status, run.get_details()["error"]["error"]["code"])
+    run.complete()
+    assert "Failed" == run.status
+    other = exp.start_logging(snapshot_directory=None)
+    other.cancel()
+    other.complete()
+    other.fail()
+    assert "Canceled" == other.status
+
+
+def test_tags_change_and_properties_do_not(exp: Experiment) -> None:
+    """As the article has it; the error names key, old and new value."""
+    run = exp.start_logging(snapshot_directory=None)
+    run.add_properties({"author": "azureml-user"})
+    with pytest.raises(UserErrorException) as error:
+        run.add_properties({"author": "different-user"})
+    assert all(word in str(error.value) for word in ("'author'", "'azureml-user'", "'different-user'"))
+    run.add_properties({"author": "azureml-user"})
+    run.tag("quality", "great run")
+    run.tag("quality", "fantastic run")
+    run.tag("worth another look")
+    assert {"quality": "fantastic run", "worth another look": None} == run.get_tags()
+    run.set_tags({"n": 3})
+    run.remove_tags(["quality", "absent"])
+    assert {"worth another look": None, "n": "3"} == run.tags
+
+
+def test_runs_are_found_by_tags_and_properties(exp: Experiment, ws: Workspace) -> None:
+    """The article's queries; results can be gone through again, printed, and asked for the next one."""
+    run = exp.start_logging(snapshot_directory=None, tags={"quality": "fantastic run", "worth another look": None})
+    run.add_properties({"author": "azureml-user"})
+    exp.start_logging(snapshot_directory=None, tags={"quality": "poor"})
+    Experiment(ws, "other").start_logging(snapshot_directory=None, tags={"quality": "fantastic run"})
+    found = exp.get_runs(properties={"author": "azureml-user"}, tags={"quality": "fantastic run"})
+    assert [run] == list(found) == list(found)
+    assert [run] == list(exp.get_runs(properties={"author": "azureml-user"}, tags="worth another look"))
+    assert [] == list(exp.get_runs(tags={"quality": "fantastic run", "worth another look": "x"}))
+    assert run.id in repr(found)
+    assert run == next(found)
+    assert 2 == len(exp.get_runs())
+    assert run.id == Run.get(ws, run.id).id
+
+
+def test_runs_come_newest_first_and_children_only_where_asked(exp: Experiment) -> None:
+    first, second = (exp.start_logging(snapshot_directory=None) for _ in range(2))
+    child = first.child_run("a child")
+    assert [second.id, first.id] == [r.id for r in exp.get_runs()]
+    assert [child.id, second.id, first.id] == [r.id for r in exp.get_runs(include_children=True)]
+
+
+def test_children_and_grandchildren(exp: Experiment) -> None:
+    with exp.start_logging(snapshot_directory=None) as parent:
+        for c in range(5):
+            with parent.child_run() as child:
+                child.log(name="Hello from child run", value=c)
+        grandchild = child.child_run()
+        grandchild.complete()
+    assert 5 == len(parent.get_children())
+    assert 6 == len(parent.get_children(recursive=True))
+    assert {"Completed"} == {c.status for c in parent.get_children(recursive=True)}
+    assert child == grandchild.parent
+    assert parent == grandchild.root
+    assert parent.parent is None
+    metrics = parent.get_metrics(recursive=True)
+    assert {} == metrics[parent.id]
+    assert [0, 1, 2, 3, 4] == sorted(m["Hello from child run"] for m in metrics.values() if m)
+
+
+def test_many_children_at_once(exp: Experiment) -> None:
+    parent = exp.start_logging(snapshot_directory=None)
+    assert 100 == len(parent.create_children(100))
+    tagged = parent.create_children(tag_key="fruit", tag_values=["Apple", "Banana"])
+    assert ["Apple", "Banana"] == [c.tags["fruit"] for c in tagged]
+    assert {"Running"} == {c.status for c in tagged}
+    assert [tagged[1].id] == [c.id for c in parent.get_children(tags={"fruit": "Banana"})]
+    for wrong in (0, 101):
+        with pytest.raises(UserErrorException, match="1 to 100"):
+            parent.create_children(wrong)
+    with pytest.raises(UserErrorException, match="go together"):
+        parent.create_children(tag_key="fruit")
+
+
+def test_metrics_come_back_in_azuremls_shapes(exp: Experiment) -> None:
+    """One value bare, several a list; one row a dict, several a dict of lists."""
+    run = exp.start_logging(snapshot_directory=None)
+    run.log("message", "Hello from run!")
+    for i in range(3):
+        run.log("loss", 0.5 * i, step=i)
+    run.log_list("fib", [1, 1, 2])
+    run.log_row("one row", x=1, y="a")
+    for i in range(2):
+        run.log_row("rows", x=i, y=2.5)
+    run.log_table("table", {"a": [1, 2], "b": ["x", "y"]})
+    run.log_confusion_matrix("cm", {"data": {"matrix": [[1, 0], [0, 1]]}})
+    run.log_metrics({"lr": 0.1}, step=4)
+    assert {
+        "message": "Hello from run!",
+        "loss": [0.0, 0.5, 1.0],
+        "fib": [1, 1, 2],
+        "one row": {"x": 1, "y": "a"},
+        "rows": {"x": [0, 1], "y": [2.5, 2.5]},
+        "table": {"a": [1, 2], "b": ["x", "y"]},
+        "cm": {"data": {"matrix": [[1, 0], [0, 1]]}},
+        "lr": 0.1,
+    } == run.get_metrics()
+    assert {"loss": [0.0, 0.5, 1.0]} == run.get_metrics("loss")
+    assert [0, 1, 2] == [step for step, _, _ in run.get_metric_history("loss")]
+
+
+class OneItem:
+    """What numpy and torch give."""
+
+    def item(self) -> float:
+        return 2.5
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [(1, 1), (True, 1), (2**80, float(2**80)), (math.inf, math.inf), (None, ""), ("\ud800", "?"), (OneItem(), 2.5), ("a\0b", "a\0b")],
+)  # fmt: skip
+def test_any_number_or_string_can_be_logged(exp: Experiment, value: Any, stored: Any) -> None:
+    run = exp.start_logging(snapshot_directory=None)
+    run.log("it", value)
+    assert {"it": stored} == run.get_metrics()
+
+
+def test_nan_stays_nan(exp: Experiment) -> None:
+    run = exp.start_logging(snapshot_directory=None)
+    run.log("loss", math.nan)
+    run.log_row("row", loss=math.nan)
+    assert math.isnan(run.get_metrics()["loss"])
+    assert math.isnan(run.get_metrics()["row"]["loss"])
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, object()])
+def test_lists_are_no_scalars(exp: Experiment, value: Any) -> None:
+    with pytest.raises(UserErrorException, match="log_list"):
+        exp.start_logging(snapshot_directory=None).log("it", value)
+
+
+def test_parameters_become_properties(exp: Experiment) -> None:
+    run = exp.start_logging(snapshot_directory=None)
+    run.log_params({"lr": 0.1})
+    assert {"param.lr": "0.1"} == run.properties
+
+
+def test_a_run_is_resumed_by_its_id(exp: Experiment) -> None:
+    run = exp.start_logging(run_id="nightly-1", snapshot_directory=None)
+    run.log("x", 1)
+    run.complete()
+    again = exp.start_logging(run_id="nightly-1", snapshot_directory=None)
+    again.log("x", 2)
+    assert (["Running"], [1, 2]) == ([run.status], again.get_metrics()["x"])
+    again.complete()
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../up", "x" * 256, "-a", "é", "a/b"])
+def test_names_that_azureml_refuses_are_refused(ws: Workspace, name: str) -> None:
+    with pytest.raises(UserErrorException):
+        Experiment(ws, name)
+    with pytest.raises(UserErrorException):
+        Experiment(ws, "fine").start_logging(run_id=name or "/")
+
+
+def test_outside_a_submitted_run_the_context_is_offline(exp: Experiment) -> None:
+    """It takes everything and keeps it in memory."""
+    run = Run.get_context()
+    run.log("x", 1)
+    run.tag("a", "b")
+    with run.child_run() as child:
+        child.log("y", 2)
+    assert ({"x": 1}, {"a": "b"}) == (run.get_metrics(), run.tags)
+    assert run.id.startswith("OfflineRun_")
+    with pytest.raises(RunEnvironmentException):
+        Run.get_context(allow_offline=False)
+
+
+def test_in_distributed_training_only_rank_0_writes(exp: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    run = exp.start_logging()
+    run.log("x", 1)
+    run.complete()
+    assert ("Completed", {"x": 1}) == (run.status, run.get_metrics())
+    assert [] == list(exp.get_runs())
+
+
+def test_a_disk_that_fails_costs_a_warning_and_no_exception(
+    exp: Experiment, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The file is gone under it, and its folder is a file: runs are kept in memory."""
+    store = exp._session.store.database
+    store.close()
+    store.path = tmp_path / "config.json" / "runs.sqlite"
+    (tmp_path / "config.json").write_text("x")
+    with exp.start_logging(snapshot_directory=None) as run:
+        run.log("x", 1)
+        run.tag("a", "b")
+    assert ("Completed", {"x": 1}) == (run.status, run.get_metrics())
+    assert 1 == len([r for r in caplog.records if "kept in memory" in r.message])
+
+
+def test_what_cannot_be_written_waits_in_memory(exp: Experiment, caplog: pytest.LogCaptureFixture) -> None:
+    """A full disk: points stay until it has room again."""
+    run = exp.start_logging(snapshot_directory=None)
+    database = run._session.store.database
+    with database.write() as tx:
+        tx.execute("ALTER TABLE metrics RENAME TO hidden")
+    run.log("x", 1)
+    run.flush()
+    with database.write() as tx:
+        tx.execute("ALTER TABLE hidden RENAME TO metrics")
+    run.flush()
+    assert {"x": 1} == run.get_metrics()
+
+
+def test_huge_and_hostile_tags_are_kept(exp: Experiment) -> None:
+    run = exp.start_logging(snapshot_directory=None)
+    tags = {"k" * 10_000: "v" * 1_000_000, "'; DROP TABLE runs; --": "\ud800\x00\n", "": "x"}
+    with pytest.raises(UserErrorException, match="needs a key"):
+        run.set_tags(tags)
+    del tags[""]
+    run.set_tags(tags)
+    assert {"k" * 10_000: "v" * 1_000_000, "'; DROP TABLE runs; --": "?\x00\n"} == run.tags
+    assert [run.id] == [r.id for r in exp.get_runs(tags={"'; DROP TABLE runs; --": "?\x00\n"})]
+
+
+def test_an_event_of_huge_tags_is_cut_to_what_intake_reads(exp: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intake reads a mebibyte; the run keeps its tags whole."""
+    exp._session.store.sends = True
+    run = exp.start_logging(snapshot_directory=None, tags={f"k{i}": "\x01" * 50_000 for i in range(500)})
+    (event,) = exp._session.store.database.read("SELECT event FROM outbox")
+    assert len(event[0]) < 1_000_000
+    assert run.id == json.loads(event[0])["data"]["RunId"]
+    exp._session.store.sends = False
+
+
+def test_each_status_change_is_one_event_in_order(exp: Experiment) -> None:
+    exp._session.store.sends = True
+    run = exp.start_logging(snapshot_directory=None, tags={"team": "ranking"})
+    run.complete()
+    run.complete()
+    run.fail("wrong")
+    run.alert("loss is NaN", "at step 3", level="error")
+    run.alert("loss is NaN", "at step 4", level="error")
+    exp._session.store.sends = False
+    events = [json.loads(e) for (e,) in exp._session.store.database.read("SELECT event FROM outbox ORDER BY seq")]
+    assert ["Running", "Completed", "Failed", "Failed"] == [e["data"]["Status"] for e in events]
+    assert 4 == len({e["id"] for e in events})
+    assert [{"team": "ranking"}] * 4 == [e["data"]["Tags"] for e in events]
+    assert "wrong" == events[2]["data"]["Message"]
+    assert ("loss is NaN: at step 3", "error") == (
+        events[3]["data"]["Message"],
+        events[3]["data"]["Properties"]["alert.level"],
+    )
+
+
+def test_a_change_and_its_event_are_one_transaction(exp: Experiment) -> None:
+    """Where the event cannot be kept, the status does not change either."""
+    run = exp.start_logging(snapshot_directory=None)
+    store = exp._session.store
+    store.sends = True
+    with store.database.write() as tx:
+        tx.execute("ALTER TABLE outbox RENAME TO hidden")
+    with pytest.raises(sqlite3.Error):
+        store.transition(run.id, "Completed")
+    assert "Running" == run.status
+    store.sends = False
+
+
+def test_an_unknown_run_is_said_to_be_unknown(ws: Workspace, exp: Experiment) -> None:
+    with pytest.raises(ServiceException, match="no run 'nope'"):
+        ws.get_run("nope")
+    with pytest.raises(ServiceException):
+        Run(exp, "nope")
+
+
+def test_experiments_are_listed_tagged_and_archived(ws: Workspace, exp: Experiment) -> None:
+    exp.tag("a", "b")
+    Experiment(ws, "other").start_logging(snapshot_directory=None)
+    assert ["explore-runs", "other"] == [e.name for e in Experiment.list(ws)]
+    exp.archive()
+    assert ["other"] == list(ws.experiments)
+    assert ["explore-runs"] == [e.name for e in Experiment.list(ws, view_type="ArchivedOnly")]
+    assert {"a": "b"} == exp.tags
+    assert ws == exp.workspace
