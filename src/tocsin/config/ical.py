@@ -97,6 +97,38 @@ def _rules(event: Any) -> Sequence[Mapping[str, Any]]:
     return found if isinstance(found, list) else [found]
 
 
+def occurrences(raw: bytes, start: datetime, end: datetime) -> list[Any]:
+    """Events of ``raw`` that have a part in [start, end), recurring ones expanded: each an icalendar VEVENT with ``start`` and
+    ``end``. Raises BadCalendar.
+    """
+    if len(raw) > MOST_BYTES:
+        raise BadCalendar(f"is larger than {MOST_BYTES // 1024 // 1024} MiB")
+    if b"BEGIN:VCALENDAR" not in raw[:4096].upper():
+        raise BadCalendar("is no iCalendar file: it does not begin with BEGIN:VCALENDAR")
+    try:
+        return _occurrences(raw, start, end)
+    except BadCalendar:
+        raise
+    except _PARSER_FAULTS as e:
+        raise BadCalendar(f"is no iCalendar file that can be read: {str(e)[:200] or type(e).__name__}") from e
+
+
+def _occurrences(raw: bytes, start: datetime, end: datetime) -> list[Any]:
+    from icalendar import Calendar
+    from recurring_ical_events import of
+
+    found: list[Any] = []
+    for calendar in Calendar.from_ical(raw, multiple=True):
+        events = [e for e in calendar.subcomponents if e.name == "VEVENT" and "DTSTART" in e]
+        kept = [e for e in events if str(e.get("STATUS", "")).upper() != "CANCELLED"]
+        steps = len(kept) + sum(_steps(rule, event, end.date()) for event in kept for rule in _rules(event))
+        if steps > MOST_STEPS:
+            raise BadCalendar("has too many events")
+        calendar.subcomponents = [*(e for e in calendar.subcomponents if e.name == "VTIMEZONE"), *kept]
+        found += of(calendar).between(start, end)
+    return found
+
+
 def _steps(rule: Mapping[str, Any], event: Any, last: date) -> int:
     """How often an event recurs until ``last``, at most. Raises BadCalendar for what no calendar of days says."""
     often = [str(word).upper() for word in rule.get("FREQ", [])]
