@@ -118,19 +118,19 @@ def _faults(model: MaintenanceModel, labels: Collection[str] | None) -> Iterator
             if name == "severity":
                 for text in texts:
                     try:
-                        _severities(text)
+                        severities(text)
                     except ValueError as e:
                         yield (key, name), str(e), suggest(text.strip("<>= "), [s.word for s in Severity])
 
 
 def _wanted(said: Mapping[str, Sequence[str]]) -> Wanted:
     return {
-        name: frozenset().union(*map(_severities, texts)) if name == "severity" else frozenset(map(str, texts))
+        name: frozenset().union(*map(severities, texts)) if name == "severity" else frozenset(map(str, texts))
         for name, texts in said.items()
     }
 
 
-def _severities(text: str) -> frozenset[str]:
+def severities(text: str) -> frozenset[str]:
     """``>= error`` as the words that are meant. Raises ValueError."""
     compared = _COMPARED.fullmatch(text.strip())
     sign, word = (compared[1], compared[2]) if compared else ("==", text.strip())
