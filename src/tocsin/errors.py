@@ -13,19 +13,20 @@ class TocsinError(Exception):
 class Problem:
     """One thing that is wrong in a file that a person wrote.
 
-    ``line`` is 1-based, 0 where the whole file is meant. ``key`` is the dotted path of the offending key. ``hint`` says
-    what would be right.
+    ``line`` and ``column`` are 1-based, 0 where the whole file or line is meant. ``key`` is the dotted path of the
+    offending key. ``hint`` says what would be right.
     """
 
     file: str
     line: int = 0
+    column: int = 0
     key: str = ""
     message: str
     hint: str = ""
     warning: bool = False
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}" if self.line else self.file
+        where = ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
         key = f"{self.key}: " if self.key else ""
         hint = f"; {self.hint}" if self.hint else ""
         word = "warning: " if self.warning else ""
@@ -47,10 +48,6 @@ class QueryError(TocsinError):
         self.message, self.line, self.column, self.hint = message, line, column, hint
         where = f"line {line}, column {column}: " if line else ""
         super().__init__(f"{where}{message}{'; ' + hint if hint else ''}")
-
-
-class UnknownTable(QueryError):
-    """A query names a table that there is not: in a rule that is switched off that is no fault yet."""
 
 
 class QueryTimeout(QueryError):

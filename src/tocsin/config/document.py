@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,6 +47,7 @@ class Document:
     file: str
     data: Any
     lines: dict[KeyPath, int] = field(default_factory=dict)
+    text: str = ""
 
     def line(self, path: KeyPath) -> int:
         """The 1-based line of ``path``, or of its nearest parent that is known."""
@@ -54,11 +55,35 @@ class Document:
             path = path[:-1]
         return self.lines.get(path, 1)
 
+    def place(self, path: KeyPath, value: str, line: int, column: int) -> tuple[int, int]:
+        """Line and column in the file of a place (1-based) in ``value``, the text at ``path``. The column is 0 where escapes or folded
+        lines hide it.
+        """
+        listed = value.split("\n")
+        source = self.text.splitlines()
+        first = self.line(path) - 1
+        wanted = listed[line - 1]
+        before = wanted[: column - 1]
+        for number in range(first, min(first + len(listed) + 2, len(source))):
+            for escaped in _ESCAPES:
+                at = source[number].find(escaped(wanted)) if wanted.strip() else -1
+                if at >= 0 and (number > first or len(listed) == 1):
+                    return number + 1, at + len(escaped(before)) + 1
+        return first + 1 + (line if len(listed) > 1 else 0), 0
+
     def problem(self, path: KeyPath, message: str, hint: str = "", *, warning: bool = False) -> Problem:
         """A problem at ``path``."""
         return Problem(
             file=self.file, line=self.line(path), key=dotted(path), message=message, hint=hint, warning=warning
         )
+
+
+_ESCAPES: tuple[Callable[[str], str], ...] = (
+    str,
+    lambda text: text.replace("'", "''"),
+    lambda text: text.replace("\\", "\\\\").replace('"', '\\"'),
+)
+"""How a text may be written in YAML: as it is, in single quotes, in double quotes."""
 
 
 def dotted(path: Iterable[str | int]) -> str:
@@ -72,10 +97,10 @@ def dotted(path: Iterable[str | int]) -> str:
 def load(text: str, file: str) -> Document:
     """Parse YAML. Raises ContentError with file and line for what is no YAML, for duplicate keys and for aliases that explode."""
     if (quick := fastyaml.read(text, Plain, MAX_DEPTH, MAX_NODES)) is not None:
-        return Document(file, *quick)
+        return Document(file, *quick, text)
     yaml = YAML(typ="safe", pure=True)
     yaml.allow_duplicate_keys = True  # found below, with both lines
-    document = Document(file=file, data=None)
+    document = Document(file=file, data=None, text=text)
     try:
         root = yaml.compose(text)
     except MarkedYAMLError as e:

@@ -6,7 +6,6 @@ An in-memory DuckDB with empty tables of the schema; it holds no rows, sees no f
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from threading import Lock
@@ -14,8 +13,9 @@ from typing import Any
 
 import duckdb
 
-from tocsin.errors import QueryError
-from tocsin.kql.schema import KQL_TYPES, Schema, as_kql
+from tocsin.kql.schema import KQL_TYPES, Schema
+from tocsin.logstore.refusals import refusal
+from tocsin.model.columns import as_kql
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "128MiB",
@@ -27,6 +27,9 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
+_DESCRIBE = "DESCRIBE "
+
+
 class Describer:
     """DuckDB with the empty tables of one schema. Safe to share between threads."""
 
@@ -34,18 +37,21 @@ class Describer:
         self._lock = Lock()
         self._connection = duckdb.connect(":memory:", config=_CONFIG)
         self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection.execute("SET errors_as_json = true")  # with the place in the statement
         for name, columns in schema.items():
             listed = ", ".join(f"{quoted(column)} {KQL_TYPES[kind]}" for column, kind in columns.items())
             self._connection.execute(f"CREATE TABLE {quoted(name)} ({listed})")
         self._connection.execute("SET lock_configuration = true")
 
-    def columns(self, sql: str, parameters: Mapping[str, object]) -> dict[str, str]:
-        """Output columns of ``sql`` -> KQL type. Raises ``QueryError`` where it does not bind."""
+    def columns(self, sql: str, parameters: Mapping[str, object], *, own: str = "", before: int = 0) -> dict[str, str]:
+        """Output columns of ``sql`` -> KQL type. Raises ``QueryError`` where it does not bind, with its place in ``own``, the SQL that its
+        author wrote, which stands in ``sql`` behind ``before`` characters.
+        """
         with self._lock:
             try:
-                rows = self._connection.execute(f"DESCRIBE {sql}", dict(parameters)).fetchall()
+                rows = self._connection.execute(f"{_DESCRIBE}{sql}", dict(parameters)).fetchall()
             except duckdb.Error as fault:
-                raise QueryError(plain(str(fault))) from fault
+                raise refusal(str(fault), own, len(_DESCRIBE) + before) from fault
         return {str(row[0]): as_kql(str(row[1])) for row in rows}
 
     def parsed(self, sql: str) -> dict[str, Any]:
@@ -69,7 +75,7 @@ def regex_fault(pattern: str) -> str:
         try:
             _regexes().execute("SELECT regexp_matches('', $pattern)", {"pattern": pattern})
         except duckdb.Error as fault:
-            return plain(str(fault))
+            return " ".join(str(fault).partition("Error: ")[2].split("\n")[0].split())
     return ""
 
 
@@ -85,10 +91,3 @@ def quoted(name: str) -> str:
     """A name as a quoted SQL identifier."""
     escaped = name.replace('"', '""')
     return f'"{escaped}"'
-
-
-def plain(message: str) -> str:
-    """DuckDB's message without its class, the echoed SQL and its candidates."""
-    text = message.split("\n\nLINE ")[0].split("\nCandidate")[0].split("\n\tCandidate")[0].strip()
-    text = re.sub(r"^(Binder|Catalog|Parser|Conversion|Invalid Input|Not implemented) Error: ", "", text)
-    return " ".join(text.split())

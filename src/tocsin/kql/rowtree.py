@@ -14,7 +14,7 @@ from tocsin.kql.describe import describer, quoted
 from tocsin.kql.prefilter import Predicate, conjuncts, simple
 from tocsin.kql.schema import HIDDEN, KQL_TYPES, Schema
 from tocsin.kql.scope import Pass, Text
-from tocsin.kql.translate import read
+from tocsin.kql.translate import read, translate
 from tocsin.kql.types import Types
 from tocsin.kql.upstream import ir
 from tocsin.logstore.sqlfiles import sql
@@ -183,7 +183,11 @@ class _Build:
         """Binds the plan over empty rows, so that what DuckDB cannot compare is known now."""
         typed = [f"NULL::{KQL_TYPES[kind]} AS c{number}" for number, kind in enumerate(self.kinds)]
         head = f'WITH "rows" AS (SELECT * FROM {quoted(EVENT_TABLE)}), "constants" AS (SELECT {", ".join(["1 AS rule_no", *typed])})'
-        return describer(self.schema).columns(f"{head}\n{statement}", {})
+        try:
+            return describer(self.schema).columns(f"{head}\n{statement}", {})
+        except QueryError:
+            translate(self.text.text, self.schema)  # the same fault, at its place
+            raise
 
 
 def aml_columns() -> str:

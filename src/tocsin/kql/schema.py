@@ -78,27 +78,3 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
             return f"did you mean {candidate}? Names are case-sensitive"
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else otherwise
-
-
-def as_kql(duckdb_type: str) -> str:
-    """The KQL type of a DuckDB type, as users see it."""
-    name = duckdb_type.upper()
-    if name.endswith("]") or name.startswith(("STRUCT", "MAP", "UNION", "LIST")):
-        return "dynamic"
-    if name.startswith("DECIMAL"):
-        return "decimal"
-    return _FROM_DUCKDB.get(name, "string")
-
-
-_FROM_DUCKDB: Mapping[str, str] = {
-    "BOOLEAN": "bool",
-    **dict.fromkeys(("TINYINT", "UTINYINT", "SMALLINT", "USMALLINT", "INTEGER"), "int"),
-    **dict.fromkeys(("UINTEGER", "BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT"), "long"),
-    **dict.fromkeys(("FLOAT", "DOUBLE"), "real"),
-    "UUID": "guid",
-    **dict.fromkeys(
-        ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"), "datetime"
-    ),
-    **dict.fromkeys(("TIME", "INTERVAL"), "timespan"),
-    "JSON": "dynamic",
-}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tocsin.errors import QueryError, UnknownTable
+from tocsin.errors import QueryError
 from tocsin.kql import markers, upstream, windows
 from tocsin.kql.bounds import MAX_READS, check_size, check_tree, expression_size
 from tocsin.kql.calls import REGEXES, bounded
@@ -14,10 +14,12 @@ from tocsin.kql.coerce import coerced, truth
 from tocsin.kql.describe import regex_fault
 from tocsin.kql.extras import INSTEAD
 from tocsin.kql.filters import in_filter
+from tocsin.kql.locate import place_of_expression
 from tocsin.kql.schema import HIDDEN, did_you_mean
 from tocsin.kql.simplify import simplified
 from tocsin.kql.tokens import Token, place_of
 from tocsin.kql.trees import parts, walk
+from tocsin.kql.typecheck import Fault, condition_fault, fault_of
 from tocsin.kql.types import Types, type_of
 from tocsin.kql.upstream import ir
 
@@ -35,6 +37,11 @@ class Text:
         """An error about ``name``, at its first place in the text."""
         line, column = place_of(self.text, self.tokens, name) if name else (0, 0)
         return QueryError(message, line=line, column=column, hint=hint)
+
+    def fault(self, fault: Fault, node: Any) -> QueryError:
+        """An error about the expression ``node``, at its first place in the text."""
+        line, column = place_of_expression(self.text, self.tokens, node)
+        return QueryError(fault.message, line=line, column=column, hint=fault.hint)
 
 
 @dataclass(slots=True)
@@ -84,8 +91,7 @@ class Pass:
                 if database is not None or cluster is not None:
                     raise self.text.error("cluster() and database() are refused", "database", "name the table alone")
                 if name not in tables:
-                    found = self.text.error(f"there is no table {name!r}", name, self._tables_hint(name, tables))
-                    raise UnknownTable(found.message, line=found.line, column=found.column, hint=found.hint)
+                    raise self.text.error(f"there is no table {name!r}", name, self._tables_hint(name, tables))
                 self.read.add(name)
                 return source, dict(tables[name])
             case ir.WildcardTableRef(database=None):
@@ -119,7 +125,10 @@ class Pass:
         made: dict[str, str | None]
         match op:
             case ir.Where(predicate=predicate):
-                typed = truth(self._nested(predicate, columns, tables), columns)
+                nested = self._nested(predicate, columns, tables)
+                if fault := condition_fault(nested, columns, "the condition"):
+                    raise self.text.fault(fault, predicate)
+                typed = truth(nested, columns)
                 expression_size(typed)
                 return ir.Where(in_filter(typed)), columns
             case ir.Project() | ir.Extend() | ir.Distinct():
@@ -201,7 +210,10 @@ class Pass:
                     new = rebuild(value) if isinstance(value, ir.Node | tuple) else value
                     if new is not value:
                         changes[name] = new
-                made = coerced(replace(each, **changes) if changes else each, columns)
+                made = replace(each, **changes) if changes else each
+                if fault := fault_of(made, columns):
+                    raise self.text.fault(fault, each)
+                made = coerced(made, columns)
                 made = simplified(made, columns)
             memo[id(each)] = made
             return made
@@ -236,7 +248,8 @@ class Pass:
     def _check_column(self, name: str, columns: Types) -> None:
         if name not in columns:
             visible = [each for each in columns if not each.startswith(HIDDEN)]
-            listed = f"there are {', '.join(visible)}" if len(visible) <= 12 else ""
+            listed = f"there are {', '.join(visible)}" if len(visible) <= 12 else f"a text needs quotes: '{name}'"
+            listed = "write isnull(…) or isempty(…)" if name == "null" else listed
             raise self.text.error(f"there is no column {name!r} here", name, did_you_mean(name, visible, listed))
 
     def _check_regex(self, pattern: str) -> None:

@@ -83,7 +83,7 @@ def _checked_sql(sql: str, schema: Schema, row: tuple[tuple[str, str], ...]) -> 
     if others:
         raise QueryError(f"${others[0]} is no parameter", hint=f"${NOW} is the time of the evaluation")
     parameters: dict[str, object] = {NOW: datetime(2000, 1, 1)} if uses_now else {}
-    columns = _beside_row(sql, check, row, parameters) if row else describer(schema).columns(sql, parameters)
+    columns = _beside_row(sql, check, row, parameters) if row else describer(schema).columns(sql, parameters, own=sql)
     return Translation(sql=sql, uses_now=uses_now, tables=frozenset(check.tables), columns=columns)
 
 
@@ -98,12 +98,13 @@ def _beside_row(
                     raise QueryError(f"'{name}' is also the column {column} of {table}", hint="call one otherwise")
     listed = ", ".join(f"NULL::{KQL_TYPES[kind]} AS {quoted(name)}" for name, kind in row)
     try:
-        found = describer(check.schema).columns(beside(sql, f"SELECT {listed}", "tocsin_found.*"), parameters)
+        whole = beside(sql, f"SELECT {listed}", "tocsin_found.*")
+        found = describer(check.schema).columns(whole, parameters, own=sql, before=whole.index(sql))
     except QueryError as fault:
         if "orrelated" not in fault.message:
             raise
         hint = "the table's columns cannot stand there: join the table, as in FROM … JOIN … ON …"
-        raise QueryError(fault.message, hint=hint) from fault
+        raise QueryError(fault.message, line=fault.line, column=fault.column, hint=hint) from fault
     for name, _ in row:
         if name.casefold() in map(str.casefold, found):
             raise QueryError(

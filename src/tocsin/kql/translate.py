@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from tocsin.errors import QueryError
-from tocsin.kql import upstream
+from tocsin.kql import blame, slips, upstream
 from tocsin.kql.describe import describer
 from tocsin.kql.parse import quick
 from tocsin.kql.rewrite import rewritten
@@ -22,7 +22,6 @@ _NAMES = frozenset(
     ("card", "date", "first", "flags", "kind", "last", "limit", "others", "table", "time", "timeline", "title")
 )
 _SURE = frozenset(("where", "project", "extend", "summarize", "join", "union", "by", "on", "and", "or", "let"))
-_ANY_TIME = datetime(2000, 1, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +63,7 @@ def read(query: str) -> tuple[Text, Any]:
     for token in tokens:
         if token.kind is not TokenKind.PUNCT and HIDDEN in token.text:
             raise text.error(f"names with {HIDDEN} are tocsin's own", token.text)
+    slips.check(query, tokens)
     try:
         changed = rewritten(query, tokens)
         if changed is query:
@@ -132,6 +132,9 @@ def _translated(query: str, schema: Schema) -> Translation:
     with upstream.bounded():
         analysed = analyse(query, schema)
         sql, uses_now = upstream.render(analysed.tree, schema)
-    parameters: dict[str, object] = {upstream.NOW: _ANY_TIME} if uses_now else {}
-    columns = describer(schema).columns(sql, parameters)
+        parameters: dict[str, object] = {upstream.NOW: upstream.PINNED} if uses_now else {}
+        try:
+            columns = describer(schema).columns(sql, parameters)
+        except QueryError as fault:
+            raise blame.placed(fault, analysed.text, analysed.tree, schema) from fault
     return Translation(sql=sql, uses_now=uses_now, tables=analysed.tables, columns=columns)

@@ -30,7 +30,7 @@ from duckdb_kql.translate.functions import AGGREGATE_FUNCTIONS, SCALAR_FUNCTIONS
 from duckdb_kql.translate.functions import _a as _aggregate_spec
 from duckdb_kql.translate.functions import _f as _scalar_spec
 
-from tocsin.errors import QueryError, UnknownTable
+from tocsin.errors import QueryError
 from tocsin.kql import extras
 
 TESTED = ("1.1", "1.2")
@@ -65,7 +65,8 @@ AGGREGATES: frozenset[str] = frozenset(AGGREGATE_FUNCTIONS)
 
 _MARK = f"tocsin{secrets.token_hex(6)}"  # no text of a user can spell it
 _MARKED = re.compile(rf"CAST\(\${_MARK}_((?:[0-9a-f][0-9a-f])*) AS [A-Z]+\)")
-_PINNED = datetime(2000, 1, 1)  # any instant: only that now() is pinned matters, its value is bound later
+PINNED = datetime(2000, 1, 1)
+"""Any instant: only that now() is pinned matters, its value is bound later."""
 
 
 def plain_string(token: str) -> str:
@@ -101,12 +102,12 @@ def bounded() -> Iterator[None]:
 
 def lower(text: str) -> Any:
     """The tree of a query. Raises ``QueryError`` with the place of the fault."""
-    with _clock(_PINNED) as active:
+    with _clock(PINNED) as active:
         try:
             query = _lower(text)
         except (KqlError, RecursionError, ValueError, AssertionError) as fault:
             raise told(fault) from fault
-        if active.moment != _PINNED:
+        if active.moment != PINNED:
             raise QueryError("set query_now is refused", hint="tocsin pins now() itself")
     return query
 
@@ -139,7 +140,7 @@ def check_syntax(text: str) -> None:
 
 def render(query: Any, tables: Mapping[str, Iterable[str]]) -> tuple[str, bool]:
     """SQL of a tree over ``tables`` (name -> columns), and whether it reads ``$kqlnow``."""
-    with _clock(_PINNED) as active:
+    with _clock(PINNED) as active:
         try:
             sql = str(_to_sql(query, {name: list(columns) for name, columns in tables.items()}))
         except (KqlError, RecursionError, ValueError) as fault:
@@ -149,7 +150,7 @@ def render(query: Any, tables: Mapping[str, Iterable[str]]) -> tuple[str, bool]:
 
 def render_scalar(expr: Any) -> str | None:
     """SQL of an expression that stands alone, still with markers; None where it cannot be rendered alone."""
-    with _clock(_PINNED):
+    with _clock(PINNED):
         try:
             return render_expr(expr)
         except (KqlError, QueryError, RecursionError, ValueError, AssertionError):
@@ -231,7 +232,7 @@ def told(fault: Exception) -> QueryError:
         hint = "" if "wave" in hint.lower() else hint
         return QueryError(f"{what} is not supported", line=line, column=column, hint=extras.INSTEAD.get(what, hint))
     if isinstance(fault, KqlSchemaError) and (fault.hint or "").startswith("unknown table; "):
-        return UnknownTable(f"there is no table '{fault.name}'", hint="put it in tables/, or name another one")
+        return QueryError(f"there is no table '{fault.name}'", hint="put it in tables/, or name another one")
     if isinstance(fault, KqlSchemaError):
         return QueryError(f"{fault.name}: {fault.hint}" if fault.hint else f"{fault.name} is wrong here")
     if isinstance(fault, AssertionError):  # upstream met what it does not expect

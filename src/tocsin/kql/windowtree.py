@@ -255,7 +255,11 @@ class _Build(Tree):
         )
         alone = f"{listed.replace(quoted(RULE), '0', 1)} FROM ({whole})"
         uses_now = now_first or now_after or now_alone
-        made = _described(sql, self.kinds, uses_now, self.schema)
+        try:
+            made = _described(sql, self.kinds, uses_now, self.schema)
+        except QueryError:
+            translate(self.text.text, self.schema)  # the same fault, at its place
+            raise
         for condition in self.made:
             if columns[condition] not in ("bool", None):
                 raise QueryError(f"a condition is a {columns[condition]}: neither true nor false")
@@ -324,7 +328,7 @@ def _described(statement: str, kinds: Sequence[str], uses_now: bool, schema: Sch
     """Binds the plan over empty tables, so that what DuckDB cannot compare is known now."""
     typed = [f"NULL::{KQL_TYPES[kind]} AS c{number}" for number, kind in enumerate(kinds)]
     head = f'WITH "constants" AS (SELECT {", ".join(["1 AS rule_no", *typed])})'
-    parameters: dict[str, object] = {upstream.NOW: upstream._PINNED} if uses_now else {}
+    parameters: dict[str, object] = {upstream.NOW: upstream.PINNED} if uses_now else {}
     return describer(schema).columns(f"{head}\n{statement}", parameters)
 
 

@@ -212,3 +212,27 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     "DeadLetters": DEAD_LETTERS,
 }
 """Every table that KQL may name, besides the user's reference tables."""
+
+
+def as_kql(duckdb_type: str) -> str:
+    """The KQL type of a DuckDB type, as users see it."""
+    name = duckdb_type.upper()
+    if name.endswith("]") or name.startswith(("STRUCT", "MAP", "UNION", "LIST")):
+        return "dynamic"
+    if name.startswith("DECIMAL"):
+        return "decimal"
+    return _FROM_DUCKDB.get(name, "string")
+
+
+_FROM_DUCKDB: Mapping[str, str] = {
+    "BOOLEAN": "bool",
+    **dict.fromkeys(("TINYINT", "UTINYINT", "SMALLINT", "USMALLINT", "INTEGER"), "int"),
+    **dict.fromkeys(("UINTEGER", "BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT"), "long"),
+    **dict.fromkeys(("FLOAT", "DOUBLE"), "real"),
+    "UUID": "guid",
+    **dict.fromkeys(
+        ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"), "datetime"
+    ),
+    **dict.fromkeys(("TIME", "INTERVAL"), "timespan"),
+    "JSON": "dynamic",
+}

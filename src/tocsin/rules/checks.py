@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tocsin.config.document import Document, KeyPath, suggest
-from tocsin.errors import Problem, QueryError, UnknownTable
+from tocsin.errors import Problem, QueryError
 from tocsin.model.alert import fingerprint
 from tocsin.model.columns import RUN_STATUS_CHANGED, TABLES
 from tocsin.model.intent import RuleInfo
@@ -43,35 +43,29 @@ class Faults:
 
     def add(self, path: KeyPath, message: str, hint: str = "") -> None:
         """A problem at ``path`` under the rule."""
-        self.problems.append(self.document.problem((*self.base, *path), message, hint))
+        self.problems.append(self.document.problem((*self.base, *path), message, hint, warning=self._off))
 
     def add_query(self, path: KeyPath, error: QueryError, skipped: int = 0) -> None:
         """A problem of a query whose text stands at ``path``, after ``skipped`` lines of ours."""
         full = (*self.base, *path)
         line = error.line - skipped
         text = _text_at(self.document, full)
-        lines = text.count("\n") + 1
-        if not 1 <= line <= lines:
+        if not 1 <= line <= text.count("\n") + 1:
+            outside = bool(skipped and error.line)  # it stumbles over what we put after the text
             message, hint = (
                 ("is no whole KQL predicate", "are all its brackets and quotes closed?")
-                if skipped
+                if outside
                 else (error.message, error.hint)
             )
-            problem = self.document.problem(full, message, hint)
-            self.problems.append(replace(problem, warning=isinstance(error, UnknownTable) and self._off))
+            self.add(path, message, hint)
             return
-        at = self.document.line(full) + (line if "\n" in text else 0)
-        where = f" (line {line}, column {error.column})" if error.column and not skipped else ""
-        self.problems.append(
-            Problem(
-                file=self.document.file, line=at, key=self.document.problem(full, "").key,
-                message=error.message + where, hint=error.hint, warning=isinstance(error, UnknownTable) and self._off,
-            )
-        )  # fmt: skip
+        at, column = self.document.place(full, text, line, error.column)
+        problem = self.document.problem(full, error.message, error.hint, warning=self._off)
+        self.problems.append(replace(problem, line=at, column=column))
 
     @property
     def _off(self) -> bool:
-        """Whether the rule is switched off, by itself or its file: one that was imported may wait for its tables."""
+        """Whether the rule is switched off, by itself or its file: an imported one may wait for its tables, or for a translation."""
         said = _value_at(self.document, (*self.base, "enabled"))
         if said is None:
             said = _value_at(self.document, ("defaults", "enabled"))

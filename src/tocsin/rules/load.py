@@ -40,8 +40,8 @@ def load_rules(
     """All rules of ``files``, checked against ``schema`` (table → column → KQL type, reference tables included).
 
     ``names`` says what problems call a file; ``tables`` are the rows that ``for_each`` goes over, ``calendars`` those that
-    ``except`` may name (None: not known, each leaves out no day). A rule that is off and names a table that there is
-    not is left out, with a warning in ``warnings``. Raises ContentError with every problem of every file; then nothing was loaded.
+    ``except`` may name (None: not known, each leaves out no day). A rule that is off and faulty is left out,
+    with a warning in ``warnings``. Raises ContentError with every problem of every file; then nothing was loaded.
     """
     problems: list[Problem] = []
     documents: list[Document] = []

@@ -252,10 +252,13 @@ def _counts(query: WindowQuery, value: str) -> bool:
 def _check_condition(path: KeyPath, condition: str, columns: Mapping[str, str] | None, faults: Faults) -> None:
     if columns is None or condition_fault(condition):
         return
+    schema = {"tocsin_result": dict(columns)}
     try:
-        translation = translate(f"tocsin_result | project x = (\n{condition}\n)", {"tocsin_result": dict(columns)})
+        translate(f"tocsin_result | where (\n{condition}\n)", schema)
+        translation = translate(f"tocsin_result | project x = (\n{condition}\n)", schema)
     except QueryError as e:
-        faults.add(path, f"is no condition: {e.message}", e.hint or 'write for example "rate < 0.1"')
+        hint = e.hint or 'write for example "rate < 0.1"'
+        faults.add_query(path, QueryError(f"is no condition: {e.message}", line=e.line, column=e.column, hint=hint), 1)
         return
     if translation.columns.get("x") != "bool":
         faults.add(path, "is no condition: it is neither true nor false", 'write for example "rate < 0.1"')

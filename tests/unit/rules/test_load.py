@@ -59,7 +59,7 @@ def test_every_fault_at_once(load: Load) -> None:
         " did you mean 'error'?",
         "rules.yaml:7: rules[0].tests[0].events[0].Status: is missing",
         "rules.yaml:7: rules[0].tests[0].events[0].Stauts: is no column that a test event has; did you mean 'Status'?",
-        "rules.yaml:10: rules[1].when.where: there is no column 'Resaon' here; did you mean Reason?",
+        "rules.yaml:10:36: rules[1].when.where: there is no column 'Resaon' here; did you mean Reason?",
         "rules.yaml:11: rules[1].keep: 'Targt' is no field that the query gives; did you mean 'Target'?",
         "rules.yaml:12: rules[1].labels.team: uses 'Tgs', which the query does not give; did you mean 'Tags'?",
         "rules.yaml:13: rules[1].notify.to[1]: 'a b' is neither a receiver's name nor an address",
@@ -131,7 +131,7 @@ def test_a_query_that_aggregates_needs_over(load: Load) -> None:
 
 
 def test_faults_of_a_query_name_the_line_in_the_file(load: Load) -> None:
-    assert ["rules.yaml:6: rules[0].query: there is no column 'Resaon' here (line 3, column 9); did you mean Reason?"] == faults(
+    assert ["rules.yaml:6:23: rules[0].query: there is no column 'Resaon' here; did you mean Reason?"] == faults(
         load, """
         rules:
           - name: a
@@ -263,3 +263,31 @@ def test_a_rule_that_is_off_may_wait_for_its_table(tmp_path: Path, schema: Schem
     path.write_text(text.replace("enabled: false", "enabled: true"))
     with pytest.raises(ContentError):
         load_rules([path], schema)
+
+
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        ("when: {status: Failed, where: \"Status = 'x'\"}", "4:43: rules[0].when.where: '=' gives a name"),
+        ("when: {where: 'Status == ''a'' and Attempt'}", "4:20: rules[0].when.where: a side of 'and'"),
+        ("when: {absent: {status: Completed, where: \"Attempt == 'x'\"}, cron: '0 2 * * *', grace: 1h}", "4:48: rules[0].when.absent.where: '==' compares"),
+        ("when: {status: Running, silent_for: 10m, where: Attempt}", "4:53: rules[0].when.where: the condition is neither"),
+        ("when: {status: Queued, after: Running, times: 3, within: 6h, where: \"Status && true\"}", "4:81: rules[0].when.where: '&&' is no operator"),
+        ("over: 1h\n    query: |\n      Runs\n        | where Attempt == 'x'", "7:17: rules[0].query: '==' compares values"),
+        ("over: 1h\n    query: Runs | summarize n = count() by RunId\n    value: n\n    clear: n = 3", "7:14: rules[0].clear: is no condition: '=' gives a name"),
+        ("over: 1h\n    query: Runs | summarize n = count() by RunId\n    value: n\n    clear: n", "7:12: rules[0].clear: is no condition: the condition is neither"),
+        ("over: 1h\n    query: Runs | summarize n = count() by RunId\n    value: n\n    severity: {warning: \"> 'x'\"}", "7:26: rules[0].severity.warning: is no condition: '>' compares"),
+        ("over: 1h\n    sql: |\n      SELECT RunId FROM Runs\n      WHERE Status > 3", "7:20: rules[0].sql: a string cannot be compared with a long"),
+    ],
+)  # fmt: skip
+def test_a_condition_that_never_works_is_found_at_its_place(
+    load: Load, tmp_path: Path, schema: Schema, rule: str, fault: str
+) -> None:
+    """Whatever key it stands in, however YAML quotes it: file, line, column. Of a rule that is off it is a warning."""
+    text = f"rules:\n  - name: a\n    enabled: true\n    {rule}\n"
+    found = faults(load, text)
+    assert any(f.startswith(f"rules.yaml:{fault}") for f in found), found
+    path, warnings = tmp_path / "rules.yaml", list[Problem]()
+    path.write_text(text.replace("enabled: true", "enabled: false"))
+    assert {} == load_rules([path], schema, warnings=warnings).rules
+    assert warnings and all(p.warning for p in warnings)

@@ -46,9 +46,9 @@ def test_over_may_be_the_life_of_runs(load: Load) -> None:
 @pytest.mark.parametrize(
     ("more", "fault"),
     [
-        ('clear: "n < "', "rules.yaml:7: rules[0].clear: is no condition: "),
-        ("clear: n", "rules.yaml:7: rules[0].clear: is no condition: it is neither true nor false; write for"),
-        ('clear: "m < 5"', "rules.yaml:7: rules[0].clear: is no condition: there is no column 'm' here; there are"),
+        ('clear: "n < "', "rules.yaml:7: rules[0].clear: is no whole KQL predicate"),
+        ("clear: n", "rules.yaml:7:12: rules[0].clear: is no condition: the condition is neither true nor false: n is a long"),
+        ('clear: "m < 5"', "rules.yaml:7:13: rules[0].clear: is no condition: there is no column 'm' here; there are"),
         ('clear: "n < 5 | take 1"', "rules.yaml:7: rules[0].clear: '|' does not belong into a condition"),
         ("value: m", "rules.yaml:7: rules[0].value: 'm' is no field that the query gives"),
         ("value: ExperimentName", "rules.yaml:7: rules[0].value: 'ExperimentName' is a string, no number"),
@@ -81,7 +81,10 @@ def test_sql_needs_over_too(load: Load) -> None:
 
 def test_a_fault_of_the_query_names_its_line(load: Load) -> None:
     text = RULE.replace("query: RunStatusChanged | summarize", "query: |\n      RunStatusChanged\n      | sumarize")
-    assert any("rules.yaml:7: rules[0].query: " in f for f in faults(load, "", text)), faults(load, "", text)
+    assert any(
+        "rules.yaml:7:9: rules[0].query: there is no operator 'sumarize'; did you mean summarize?" in f
+        for f in faults(load, "", text)
+    ), faults(load, "", text)
 
 
 def test_words_are_no_meaning_and_what_fires_is(load: Load) -> None:

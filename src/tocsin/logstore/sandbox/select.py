@@ -22,6 +22,7 @@ from tocsin.clock import Clock
 from tocsin.config.sizes import human_size
 from tocsin.errors import QueryError, QueryTimeout, StoreLost
 from tocsin.logstore.interface import Limits
+from tocsin.logstore.refusals import refusal
 from tocsin.logstore.sandbox.growth import Growth, growth
 from tocsin.logstore.sandbox.macros import OPERATOR, ROOM, macro
 from tocsin.logstore.sandbox.watch import Ended, Held, Most, Watchdog
@@ -270,7 +271,7 @@ class Reader:
             except duckdb.OutOfMemoryException as e:
                 raise QueryError("the query takes too much memory", hint=_LESS) from e
             except duckdb.Error as e:
-                raise QueryError(_plain(str(e))) from e
+                raise refusal(str(e)) from e
 
 
 def _counted(cursor: duckdb.DuckDBPyConnection) -> Held:
@@ -311,12 +312,7 @@ def _rows(cursor: duckdb.DuckDBPyConnection, limits: Limits | None) -> pa.Table:
             raise duckdb.FatalException(text) from e
         if "Out of Memory" in text:
             raise QueryError("the query takes too much memory", hint=_LESS) from e
-        raise QueryError(_plain(text)) from e
-
-
-def _plain(text: str) -> str:
-    """DuckDB's message without its class, where it is one of ours."""
-    return text.removeprefix("Invalid Input Error: ")
+        raise refusal(text) from e
 
 
 def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:

@@ -1,0 +1,129 @@
+"""Slips: misspelt operators, and in a ``where`` what other languages write, and the parser reads as something else or stops far from.
+
+    where Status = 'Failed'     a name for a value: the condition would be the text 'Failed'
+    where Status is null        a path into Status, as in Status.is.null
+
+Of a ``where`` the tokens are looked at, those of pipelines inside it apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tocsin.errors import QueryError
+from tocsin.kql.schema import did_you_mean
+from tocsin.kql.tokens import Token, TokenKind, place
+
+_TEXT = ("contains", "has", "hasprefix", "hassuffix", "startswith", "endswith")
+_WORDS = frozenset(
+    ["and", "or", "in", "between", "matches", "regex", "has_any", "has_all", "notcontains", "notcontainscs"]
+    + [word + case for word in _TEXT for case in ("", "_cs", "cs")]
+)
+"""Words that stand between two operands."""
+_NEGATED = _WORDS - {"and", "or", "matches", "regex", "has_any", "has_all"}
+_OPAQUE = frozenset(("datetime", "date", "time", "timespan", "dynamic", "guid", "typeof"))
+"""Literals whose insides are no expressions."""
+_SOURCES = frozenset(("print", "union", "range", "datatable", "externaldata", "find", "search"))
+_WHERE = frozenset(("where", "filter"))
+_HINTS = {
+    "is": "write isnull(…), isnotnull(…), isempty(…) or isnotempty(…)",
+    "like": "write contains, startswith, endswith or matches regex",
+    "equals": "write ==",
+    "eq": "write ==",
+    "ne": "write !=",
+}
+_OTHERS = {"===": "==", "!==": "!=", "=>": ">=", "=<": "<=", "~=": "=~", "&&": "and", "||": "or", ":=": "=="}
+
+
+_LISTED = """
+    as assert-schema consume count distinct evaluate extend external_data facet filter find fork getschema graph-mark-components
+    graph-match graph-shortest-paths graph-to-table graph-where-edges graph-where-nodes invoke join limit lookup macro-expand
+    make-graph make-series mv-apply mv-expand mvapply mvexpand order parse parse-kv parse-where partition project project-away
+    project-by-names project-keep project-rename project-reorder range reduce render sample sample-distinct scan search
+    serialize sort summarize take top top-hitters top-nested union where
+"""
+_OPERATORS = frozenset(_LISTED.split())
+"""What may follow a ``|``."""
+
+
+@dataclass(slots=True)
+class _Level:
+    """Within one pair of brackets: the operator whose part this is, and whether it is a literal's inside."""
+
+    operator: str
+    opaque: bool = False
+
+
+def check(text: str, tokens: Sequence[Token]) -> None:
+    """Raises ``QueryError`` with its place for the first slip."""
+    levels = [_Level("")]
+    for index, token in enumerate(tokens):
+        here = levels[-1]
+        if here.operator in _WHERE and not here.opaque and tokens[index - 1].text != "|":
+            _check(text, tokens, index)
+        if token.kind is not TokenKind.PUNCT:
+            continue
+        following = tokens[index + 1].text if index + 1 < len(tokens) else ""
+        match token.text:
+            case "(" | "[":
+                before = tokens[index - 1] if index else token
+                opaque = here.opaque or (before.kind is TokenKind.NAME and before.text.lower() in _OPAQUE)
+                levels.append(_Level(following if following in _SOURCES else here.operator, opaque))
+            case "{":
+                levels.append(_Level("", here.opaque))
+            case ")" | "]" | "}":
+                if len(levels) > 1:
+                    levels.pop()
+            case "|":
+                here.operator = following
+                if following and tokens[index + 1].kind is TokenKind.NAME and following not in _OPERATORS:
+                    hint = did_you_mean(following, _OPERATORS)
+                    raise _slip(text, tokens[index + 1], f"there is no operator '{following}'", hint)
+            case ";":
+                here.operator = ""
+
+
+def _check(text: str, tokens: Sequence[Token], index: int) -> None:
+    """Raises where the token, which is part of a ``where``, is a slip."""
+    token, before = tokens[index], tokens[index - 1]
+    after = tokens[index + 1] if index + 1 < len(tokens) else None
+    if token.kind is TokenKind.PUNCT:
+        for first, second in ((before, token), (token, after)):
+            if second is not None and first.end == second.start and (right := _OTHERS.get(first.text + second.text)):
+                raise _slip(text, first, f"'{first.text}{second.text}' is no operator", f"write {right}")
+        if token.text in _OTHERS:
+            raise _slip(text, token, f"'{token.text}' is no operator", f"write {_OTHERS[token.text]}")
+        if token.text == "=":
+            left = before.text if before.kind is TokenKind.NAME else ""
+            message = "'=' gives a name to a value; a comparison is written '=='"
+            raise _slip(text, token, message, f"write {left} == …".replace("  ", " "))
+        negates = after is not None and (
+            after.text == "(" or (after.kind is TokenKind.NAME and after.text not in _NEGATED)
+        )
+        if token.text == "!" and negates:
+            raise _slip(text, token, "'!' negates no expression", "write not(…)")
+        return
+    if before.kind is TokenKind.NAME and before.text == "not" and token.kind is TokenKind.NAME:
+        raise _slip(text, before, "'not' is a function", f"write not({token.text} …)")
+    if before.text == "in" and before.kind is TokenKind.NAME and token.kind is not TokenKind.NAME:
+        raise _slip(text, token, "'in' takes a list", f"write in ({token.text})")
+    if token.kind is TokenKind.NAME and token.text not in _WORDS and _ends_operand(tokens, index - 1):
+        if token.text.lower() in _WORDS | {"not"}:
+            raise _slip(text, token, f"'{token.text}' is no operator", f"write {token.text.lower()}: case counts")
+        hint = _HINTS.get(token.text.lower(), "put and, or, or an operator before it")
+        raise _slip(text, token, f"'{token.text}' is no operator", hint)
+
+
+def _ends_operand(tokens: Sequence[Token], index: int) -> bool:
+    """Whether an operand ends with the token."""
+    token = tokens[index]
+    if token.kind is TokenKind.PUNCT:
+        return token.text in (")", "]")
+    begins = token.text in _WHERE and tokens[index - 1].text == "|"
+    return not begins and not (token.kind is TokenKind.NAME and token.text in _WORDS)
+
+
+def _slip(text: str, token: Token, message: str, hint: str) -> QueryError:
+    line, column = place(text, token.start)
+    return QueryError(message, line=line, column=column, hint=hint)
