@@ -61,6 +61,7 @@ class Scope:
 
     parameters: Mapping[str, Any] = field(default_factory=dict)  # values as given; names in lower case
     defaults: Mapping[str, Any] = field(default_factory=dict)  # declared parameters' own, as written; None where none
+    nullable: frozenset[str] = frozenset()  # declared parameters that are null where nothing is given
     variables: Mapping[str, Any] = field(default_factory=dict)  # as written
     functions: Mapping[str, Any] = field(default_factory=dict)  # users' own, "namespace.name"
     copies: Mapping[str, int] = field(default_factory=dict)  # loop -> index; '' is the nearest
@@ -83,6 +84,7 @@ class Scope:
         scope = cls(
             parameters={name.lower(): value for name, value in given.items()},
             defaults=declared,
+            nullable=frozenset(n.lower() for n, p in _objects(template.get("parameters")) if p.get("nullable") is True),
             functions=functions,
             budget=budget,
         )
@@ -152,6 +154,8 @@ class Scope:
         if name.lower() in self.parameters:
             return self.parameters[name.lower()]
         default = self.defaults.get(name.lower())
+        if default is None and name.lower() in self.nullable:
+            return None
         if default is None:
             missing = "has no value" if name.lower() in self.defaults else "is not declared"
             return Unknown(f"${{{name}}}", (f"parameter '{name}' {missing}",))

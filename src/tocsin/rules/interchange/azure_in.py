@@ -69,8 +69,6 @@ def import_query_rule(found: Found, file: str, stem: str, schema: Schema) -> Imp
     try:
         if found.fault:
             raise Refused(found.fault)
-        if found.condition is False:
-            raise Refused("its condition is false: it is not deployed with these parameters")
         rule = _rule(found, stem, schema, notes)
     except Refused as why:
         return Imported(**common, lost=tuple(notes.lost), why_not=str(why))
@@ -78,7 +76,7 @@ def import_query_rule(found: Found, file: str, stem: str, schema: Schema) -> Imp
 
 
 def _rule(found: Found, stem: str, schema: Schema, notes: Notes) -> dict[str, Any]:
-    p = found.body.get("properties")
+    p = known(found.body.get("properties"), "properties")
     if not isinstance(p, Mapping):
         raise Refused("it has no properties")
     old = isinstance(p.get("source"), Mapping) and isinstance(p.get("schedule"), Mapping)
@@ -91,7 +89,7 @@ def _rule(found: Found, stem: str, schema: Schema, notes: Notes) -> dict[str, An
         p["action"].get("severity") if old and is_map(p.get("action")) else p.get("severity"), notes
     )
     if isinstance(found.condition, Unknown):
-        notes.lose("condition", f"whether it is deployed: {why_unknown(found.condition)}")
+        notes.disable(f"whether it is deployed: {why_unknown(found.condition)}")
     rule |= _looks_2018(p, schema, notes) if old else _looks_2021(p, schema, notes)
     rule |= _tells(found.body, p, rule, old, notes)
     for key in p:
@@ -117,8 +115,10 @@ _READ = frozenset({
 
 def _looks_2021(p: Mapping[str, Any], schema: Schema, notes: Notes) -> dict[str, Any]:
     """Query, window and condition of API 2021-08-01 and later."""
-    criteria = p.get("criteria")
-    every_one = criteria.get("allOf") if isinstance(criteria, Mapping) else None
+    criteria = known(p.get("criteria"), "criteria")
+    every_one = known(criteria.get("allOf"), "criteria.allOf") if isinstance(criteria, Mapping) else None
+    if isinstance(every_one, list) and every_one:
+        known(every_one[0], "criteria.allOf[0]")
     if not isinstance(every_one, list) or not every_one or not is_map(every_one[0]):
         raise Refused("it has no criteria")
     if len(every_one) > 1:

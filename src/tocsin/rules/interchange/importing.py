@@ -15,13 +15,15 @@ from tocsin.errors import ContentError, Problem
 from tocsin.rules.interchange.armscope import Budget
 from tocsin.rules.interchange.azure_in import import_query_rule
 from tocsin.rules.interchange.azure_out import export_rule, template_of
-from tocsin.rules.interchange.azure_read import text_of_name
+from tocsin.rules.interchange.azure_read import text_of_name, type_of
+from tocsin.rules.interchange.emit import file_of
 from tocsin.rules.interchange.jsonc import load_jsonc, looks_like_json
 from tocsin.rules.interchange.others import import_other
 from tocsin.rules.interchange.prometheus import import_groups, import_rule_group, rule_groups
 from tocsin.rules.interchange.queries import Schema
 from tocsin.rules.interchange.report import Imported, Lost
 from tocsin.rules.interchange.resources import QUERY_RULES, Found, find, parameter_values
+from tocsin.rules.load import load_documents
 from tocsin.rules.schema import RuleModel
 
 PROMETHEUS_GROUPS = "microsoft.alertsmanagement/prometheusrulegroups"
@@ -56,7 +58,20 @@ def import_files(
             problems += e.problems
     if problems:
         raise ContentError(problems)
-    return list(_named_apart(out, set(taken)))
+    return [_passing(one, schema) for one in _named_apart(out, set(taken))]
+
+
+def _passing(one: Imported, schema: Schema) -> Imported:
+    """The rule, switched off where ``check`` would refuse it."""
+    if one.rule is None or one.rule.get("enabled") is False:
+        return one
+    problems: list[Problem] = []
+    load_documents([load(file_of([one]), one.file)], schema, problems)
+    fault = next((problem for problem in problems if not problem.warning), None)
+    if fault is None:
+        return one
+    rule = {"name": one.rule["name"], "enabled": False, **{k: v for k, v in one.rule.items() if k != "enabled"}}
+    return replace(one, rule=rule, off=f"{fault.key.partition('.')[2]}: {fault.message}")
 
 
 def import_text(
@@ -87,6 +102,10 @@ def _documents(text: str, file: str) -> Iterator[Any]:
 
 def _resource(found: Found, file: str, schema: Schema) -> Iterator[Imported]:
     kind = found.type.partition("@")[0].lower()
+    if found.condition is False:
+        why = "its condition, or that of the deployment around it, is false: it is not deployed with these parameters"
+        yield Imported(file=file, path=found.path, type=type_of(found), name=text_of_name(found), why_not=why)
+        return
     if kind == PROMETHEUS_GROUPS and not found.fault:
         yield from import_rule_group(found, file, schema)
     elif kind == QUERY_RULES:

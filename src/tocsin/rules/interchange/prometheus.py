@@ -98,9 +98,14 @@ def import_rule_group(found: Found, file: str, schema: Schema) -> Iterator[Impor
             "for": iso_duration(str(known.get("for", ""))),
             "keep_firing_for": iso_duration(str(conf.get("timeToResolve", ""))) if is_map(conf) else None,
             "severity": known.get("severity"),
-            "enabled": str(known.get("enabled", p.get("enabled", True))).lower() != "false",
+            "enabled": _enabled(rule.get("enabled", p.get("enabled", True))) and found.condition is True,
         }
         yield _one(entry, file, f"{found.path}.properties.rules[{j}]", type_of(found), schema)
+
+
+def _enabled(value: Any) -> bool:
+    """Whether a rule is on; where only Azure knows, it is not."""
+    return not isinstance(value, Unknown) and str(value).lower() != "false"
 
 
 def _one(entry: Mapping[str, Any], file: str, path: str, kind: str, schema: Schema) -> Imported:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tocsin.rules.interchange.armexpr import ExpressionError, is_expression, unescaped
@@ -107,7 +107,10 @@ class _Finder:
         try:
             scopes = list(scope.each(loop))
         except ExpressionError as e:
-            yield from (self._broken(plain, path, str(e)) if _kind(plain) in ALERT_TYPES else ())
+            if _kind(plain) in ALERT_TYPES:
+                yield from self._broken(plain, path, str(e))
+            elif _kind(plain) in DEPLOYMENTS:
+                yield from (replace(found, fault=str(e)) for found in self._deployment(plain, scope, path, level))
             return
         for i, inner in enumerate(scopes):
             yield from self._resource(plain, inner, f"{path}#{i}", level, kept)
@@ -131,7 +134,6 @@ class _Finder:
                 yield from self._copies({**child, "type": full}, scope, f"{path}.resources[{i}]", level + 1, kept)
 
     def _alert(self, resource: Mapping[str, Any], scope: Scope, path: str, kept: Mapping[str, Any]) -> Found:
-        condition = self._value(scope, resource.get("condition", True))
         name = self._value(scope, resource.get("name", ""))
         body = {key: self._value(scope, item) for key, item in resource.items() if key not in ("properties", "copy")}
         properties = resource.get("properties")
@@ -145,9 +147,14 @@ class _Finder:
             name=name if isinstance(name, Unknown) else str(name),
             body=body,
             path=path,
-            condition=condition if isinstance(condition, Unknown) else str(condition).lower() != "false",
+            condition=self._condition(resource, scope),
             kept=kept,
         )
+
+    def _condition(self, resource: Mapping[str, Any], scope: Scope) -> bool | Unknown:
+        """Whether a resource is deployed."""
+        condition = self._value(scope, resource.get("condition", True))
+        return condition if isinstance(condition, Unknown) else str(condition).lower() != "false"
 
     def _value(self, scope: Scope, raw: Any) -> Any:
         """One property, worked out; what is wrong in it hurts none of the others."""
@@ -173,15 +180,35 @@ class _Finder:
         options = _map(properties, "expressionEvaluationOptions")
         if str(options.get("scope", "")).lower() == "inner":
             inner = self._inner(template, properties, scope)
-        yield from self._template(template, inner, f"{path}.properties.template", level + 1)
+        outer = self._condition(resource, scope)
+        for found in self._template(template, inner, f"{path}.properties.template", level + 1):
+            yield replace(found, condition=_both(outer, found.condition))
 
     def _inner(self, template: Mapping[str, Any], properties: Mapping[str, Any], scope: Scope) -> Scope:
-        given = {
-            str(name): self._value(scope, entry.get("value"))
-            for name, entry in _map(properties, "parameters").items()
-            if isinstance(entry, Mapping)
-        }
+        raw = properties.get("parameters")
+        passed = self._value(scope, raw) if isinstance(raw, str) else raw
+        if isinstance(passed, Unknown):  # which are passed is not known, so no default holds for sure
+            return Scope.of(
+                template, {name: _missing(name, passed) for name in _map(template, "parameters")}, self._budget
+            )
+        given = {}
+        for name, entry in passed.items() if isinstance(passed, Mapping) else ():
+            value = self._passed(str(name), entry, scope)
+            if value is not None:  # null stands for the default
+                given[str(name)] = value
         return Scope.of(template, given, self._budget)
+
+    def _passed(self, name: str, entry: Any, scope: Scope) -> Any:
+        """What is passed for a parameter: Bicep writes ``{value: …}``, or an expression that gives such an object; None for nothing."""
+        whole = self._value(scope, entry) if isinstance(entry, str) else entry
+        if isinstance(whole, Unknown):
+            return _missing(name, whole)
+        if not isinstance(whole, Mapping):
+            return None
+        if "reference" in whole:
+            return Unknown(f"${{{name}}}", (f"parameter '{name}' is a secret of a key vault",))
+        value = whole.get("value")
+        return value if whole is not entry else self._value(scope, value)
 
     def _policy(self, resource: Mapping[str, Any], path: str, level: int, given: Mapping[str, Any]) -> Iterator[Found]:
         """A policy's deployment: its parameters are the policy's to work out, its template is Azure's."""
@@ -200,6 +227,17 @@ class _Finder:
         inside = "" if "policyRule" in resource else "properties."
         where = _join(path, f"{inside}{'.'.join(steps)}.template")
         yield from self._template(template, scope, where, level + 1)
+
+
+def _both(outer: bool | Unknown, inner: bool | Unknown) -> bool | Unknown:
+    """Whether both conditions hold: one that is false decides, whatever the other one is."""
+    if outer is False or inner is False:
+        return False
+    return outer if isinstance(outer, Unknown) else inner
+
+
+def _missing(name: str, why: Unknown) -> Unknown:
+    return Unknown(f"${{{name}}}", (f"'{name}' is passed as {why.text}", *why.why))
 
 
 def _is_template(value: Mapping[str, Any]) -> bool:

@@ -1,14 +1,17 @@
 """ARM templates are read as Azure reads them: comments, expressions, loops, deployments in deployments, policies."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.rules.interchange.helpers import imported, lost, one, query_rule, template
+from tests.unit.rules.interchange.helpers import SCHEMA, imported, lost, one, query_rule, template
 from tocsin.errors import ContentError
 from tocsin.rules.interchange.armexpr import ExpressionError
 from tocsin.rules.interchange.armscope import Budget, Scope, Unknown
+from tocsin.rules.interchange.importing import import_text
 from tocsin.rules.interchange.jsonc import load_jsonc, looks_like_json
+from tocsin.rules.interchange.report import Imported
 from tocsin.rules.interchange.resources import parameter_values
 
 
@@ -228,18 +231,57 @@ def test_resources_by_name_as_newer_bicep_writes_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("condition", "why_not", "said"),
+    ("condition", "why_not", "off"),
     [
-        (True, "", {}),
-        ("[equals(parameters('on'), 'yes')]", "its condition is false: it is not deployed with these parameters", {}),
-        ("[equals(resourceGroup().name, 'x')]", "",
-         {"condition": "whether it is deployed: resourceGroup() is known to Azure only"}),
+        (True, "", ""),
+        ("[equals(parameters('on'), 'yes')]", "its condition, or that of the deployment around it, is false", ""),
+        ("[equals(resourceGroup().name, 'x')]", "", "whether it is deployed: resourceGroup() is known to Azure only"),
     ],
-)  # fmt: skip
-def test_a_condition(condition: Any, why_not: str, said: dict[str, str]) -> None:
+)
+def test_a_condition(condition: Any, why_not: str, off: str) -> None:
     found = one(template(query_rule() | {"condition": condition}, parameters={"on": {"defaultValue": "no"}}))
-    assert why_not == found.why_not
-    assert said == lost(found)
+    assert (why_not, off) == (found.why_not.partition(":")[0], found.off)
+    assert bool(off) == (found.rule is not None and found.rule.get("enabled") is False)
+
+
+@pytest.fixture(scope="module")
+def modules() -> dict[str, Imported]:
+    """What ``bicep build`` makes of modules: a deployment each."""
+    text = (Path(__file__).parents[3] / "data" / "bicep_modules.json").read_text()
+    return {rule.path.split("resources[")[1].split("]")[0]: rule for rule in import_text(text, "main.json", SCHEMA)}
+
+
+def threshold(found: Imported) -> str:
+    assert found.rule is not None, found.why_not
+    return str(found.rule["query"]).rpartition("\n")[2]
+
+
+def test_a_module_that_is_not_deployed_is_not_imported(modules: dict[str, Imported]) -> None:
+    """Its condition stands at the deployment, not at the rule: also where the deployment lies in another one."""
+    for number in ("0", "8"):
+        assert modules[number].rule is None and "the deployment around it, is false" in modules[number].why_not
+    assert (False, "whether it is deployed: resourceGroup() is known to Azure only") == (
+        (modules["7"].rule or {}).get("enabled"), modules["7"].off,
+    )  # fmt: skip
+
+
+def test_a_parameter_that_is_passed_as_an_expression_counts(modules: dict[str, Imported]) -> None:
+    """Not the default of the module, which may be another rule: each row fires."""
+    assert "| where value > 7" == threshold(modules["1"])
+    assert "| where value > 5" == threshold(modules["2"])
+    assert "| where value > 90" == threshold(modules["3"])
+    # null is passed: then the default holds
+    assert "| where value > 0" == threshold(modules["4"])
+
+
+def test_what_is_passed_and_known_to_azure_only_is_refused_by_name(modules: dict[str, Imported]) -> None:
+    assert modules["5"].rule is None
+    assert (
+        modules["5"].why_not.startswith("threshold: 'threshold' is passed as ${if(")
+        and "resourceGroup() is known" in modules["5"].why_not
+    )
+    assert modules["6"].rule is None and "reference() is known to Azure only" in modules["6"].why_not
+    assert modules["9"].rule is None and "how many copies there are is not known" in modules["9"].why_not
 
 
 def test_a_wrong_expression_hurts_its_property_only() -> None:
