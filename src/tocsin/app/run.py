@@ -20,9 +20,10 @@ from tocsin.app.content import load_content
 from tocsin.app.demo import HttpPost, play
 from tocsin.clock import SystemClock
 from tocsin.config.home import Home, throwaway_home
-from tocsin.config.settings import LogSettings, Settings
+from tocsin.config.settings import HttpSettings, LogSettings, Settings
 from tocsin.config.stderr import CURRENT_STDERR
 from tocsin.errors import ContentError, TocsinError
+from tocsin.metrics.registry import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +35,8 @@ class WebServer(Protocol):
     def url(self) -> str:
         """Where this machine reaches it."""
 
-    async def serve(self, asgi: ASGIApp, started: Callable[[], None]) -> None:
-        """Serve until ``stop``."""
+    async def serve(self, asgi: ASGIApp, started: Callable[[], None], http: HttpSettings, metrics: Metrics) -> None:
+        """Serve until ``stop``, within the bounds of ``http``."""
 
     def stop(self) -> None:
         """Finish requests under way and end ``serve``."""
@@ -103,7 +104,7 @@ async def _serve(app: App, server: WebServer, asgi: ASGIApp, started: Callable[[
     try:
         app.start()
         quiet = asyncio.Event()
-        serving = asyncio.create_task(server.serve(asgi, begun))
+        serving = asyncio.create_task(server.serve(asgi, begun, app.settings.http, app.metrics))
         telling = asyncio.create_task(app.notify(quiet))
         stopping: asyncio.Task[object] = asyncio.create_task(stop.wait())
         await asyncio.wait([serving, telling, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -49,6 +49,25 @@ class HttpSettings(YamlModel):
         description="Further names that the server answers to, besides loopback, `host` and that of `base_url`.",
         examples=[["tocsin.example.org"]],
     )
+    head_timeout: Positive = Field(
+        default=timedelta(seconds=10),
+        description="How long the head of a request (at most 32 KiB) may take; later: 408.",
+        examples=["30s"],
+    )
+    body_timeout: Positive = Field(
+        default=timedelta(minutes=1),
+        description="How long the body of a request may take, later: 408; and how long a client may read nothing of an answer.",
+        examples=["5m"],
+    )
+    max_connections: int = Field(
+        default=1000,
+        ge=1,
+        description=(
+            "Most connections. Where more come, those that have waited longest for their client are closed; 32 more are "
+            "kept for /healthz and /readyz. One address has at most 64 connections without a whole request head."
+        ),
+        examples=[4000],
+    )
 
     @field_validator("base_url")
     @classmethod

@@ -127,6 +127,13 @@ TABLE: tuple[Metric, ...] = (
         bound="consumers",
     ),
     _m("tocsin_intake_refused_total", "counter", "HTTP requests refused.", "reason", bound="10 reasons"),
+    _m(
+        "tocsin_http_connections_closed_total",
+        "counter",
+        "Connections closed because a head or body was too slow or too large, or too many waited.",
+        "reason",
+        bound="7 reasons",
+    ),
     _m("tocsin_intake_queue_batches", "gauge", "Batches that wait to be committed."),
     # log store
     _m("tocsin_store_commit_seconds", "histogram", "Length of a log store commit.", buckets=_SECONDS),

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from tocsin.config.settings import HttpSettings
 from tocsin.errors import TocsinError
+from tocsin.metrics.registry import Metrics
+from tocsin.web.connections import HEAD, REASONS, Bounds, Connections, protocol
+
+CLOSED: Final = "tocsin_http_connections_closed_total"
+OTHER_FILES: Final = 256
+"""Open files of a process that are no connections of clients: stores, SMTP, Kafka."""
 
 
 class Server:
@@ -38,8 +49,21 @@ class Server:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
-    async def serve(self, asgi: ASGIApp, started: Callable[[], None] = lambda: None) -> None:
-        """Serve until ``stop``. Signals are the caller's."""
+    async def serve(
+        self,
+        asgi: ASGIApp,
+        started: Callable[[], None],
+        http: HttpSettings,
+        metrics: Metrics,
+        parser: str = "",
+    ) -> None:
+        """Serve until ``stop``, within the bounds of ``http``. Signals are the caller's.
+
+        ``parser`` is httptools or h11, by default the fastest there is.
+        """
+        for reason in REASONS:
+            metrics.inc(CLOSED, 0, reason=reason)
+        connections = Connections(_bounds(http), lambda reason: metrics.inc(CLOSED, reason=reason))
         config = uvicorn.Config(
             asgi,
             access_log=False,  # addresses may hold tokens
@@ -50,10 +74,13 @@ class Server:
             proxy_headers=False,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=10,
-            limit_concurrency=1000,
             backlog=1024,
+            interface="asgi3",
+            ws="none",
+            http=cast("type[asyncio.Protocol]", protocol(connections, parser)),
+            h11_max_incomplete_event_size=HEAD,
         )
-        self._server = server = _Quiet(config)
+        self._server = server = _Quiet(config, connections)
         serving = asyncio.ensure_future(server.serve(sockets=[self._socket]))
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
@@ -72,9 +99,34 @@ class Server:
 
 
 class _Quiet(uvicorn.Server):
-    """uvicorn without handlers of signals: the life of the process is the app's."""
+    """uvicorn without handlers of signals: the life of the process is the app's. With deadlines of connections."""
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called each 0.1 s."""
+        if counter % 5 == 0:
+            self._connections.sweep(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     def capture_signals(self):  # type: ignore[no-untyped-def]
         from contextlib import nullcontext
 
         return nullcontext()
+
+
+def _bounds(http: HttpSettings) -> Bounds:
+    """As settings say, but no more connections than the process may open; asks the system for more where that is allowed."""
+    bounds = Bounds(
+        head=http.head_timeout.total_seconds(), body=http.body_timeout.total_seconds(), connections=http.max_connections
+    )
+    wanted = bounds.connections + bounds.reserved + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        more = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
+            soft = more
+    return replace(bounds, connections=max(1, min(bounds.connections, soft - bounds.reserved - OTHER_FILES)))
