@@ -122,12 +122,24 @@ def hold(state: GroupState, members: Iterable[Member]) -> GroupState:
 
 
 def next_flush(state: GroupState, timing: GroupTiming, members: Iterable[Member]) -> datetime | None:
-    """When a flush may send something; None while nothing changes. A time that has passed means at once."""
-    dues = [due for each in members if (due := _due(state, timing, each)) is not None]
+    """When a flush may send something; None while nothing changes. A time that has passed means at once.
+
+    Of a large group, with which nothing else happened, it is enough to ask for the new members, and take the earlier of this and what
+    was known.
+    """
+    severest = _severest(state)
+    dues = [due for each in members if (due := _due(state, timing, each, severest)) is not None]
     return min(dues, default=None)
 
 
-def _due(state: GroupState, timing: GroupTiming, member: Member) -> datetime | None:
+def _severest(state: GroupState) -> int:
+    """The severity above which an alert does not wait: that of the severest alert that the group was notified of; before its first
+    message none.
+    """
+    return min(state.notified.values(), default=-1)
+
+
+def _due(state: GroupState, timing: GroupTiming, member: Member, severest: int) -> datetime | None:
     known = member.id in state.notified
     if member.suppressed:
         return None
@@ -135,7 +147,7 @@ def _due(state: GroupState, timing: GroupTiming, member: Member) -> datetime | N
         return _grid(state, timing, None) if known else None
     if member.id in state.held and not member.held:
         return max(state.first_flush, member.ready_at)
-    if _severer(state, member):
+    if member.severity < severest:
         return member.ready_at
     if not known:
         return _grid(state, timing, member.ready_at)
@@ -143,11 +155,6 @@ def _due(state: GroupState, timing: GroupTiming, member: Member) -> datetime | N
     if wait is None or not member.condition or member.acknowledged or state.last_notified_at is None:
         return None
     return _grid(state, timing, state.last_notified_at + wait)
-
-
-def _severer(state: GroupState, member: Member) -> bool:
-    """Whether it is severer than any alert that the group was notified of; not before its first message."""
-    return bool(state.notified) and member.severity < min(state.notified.values())
 
 
 def _grid(state: GroupState, timing: GroupTiming, at: datetime | None) -> datetime:
@@ -170,8 +177,9 @@ def flush(state: GroupState, timing: GroupTiming, members: Iterable[Member], at:
     if due is None or due > at:
         idle = Why.NOTHING_NEW if any(not m.resolved for m in members) else Why.NOTHING_FIRES
         return Flush(state=after, why=Why.NOT_DUE if due is not None else idle)
+    severest = _severest(state)
     open_ = [m for m in members if not m.suppressed and not m.resolved and m.ready_at <= at]
-    new = [m for m in open_ if m.id not in state.notified or _released(state, m) or _severer(state, m)]
+    new = [m for m in open_ if m.id not in state.notified or _released(state, m) or m.severity < severest]
     gone = [m for m in members if m.resolved and m.id in state.notified and not m.suppressed]
     why = _why(state, new, gone)
     ended = {m.id for m in members if m.resolved}
@@ -204,5 +212,6 @@ def _why(state: GroupState, new: list[Member], gone: list[Member]) -> Why:
     if new and state.last_notified_at is None:
         return Why.FIRST
     if new:
-        return Why.SEVERER if any(_severer(state, m) for m in new) else Why.NEW_ALERTS
+        severest = _severest(state)
+        return Why.SEVERER if any(m.severity < severest for m in new) else Why.NEW_ALERTS
     return Why.RESOLVED if gone else Why.REPEAT

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -86,14 +86,20 @@ def matcher(name: str, op: Op, value: str) -> Matcher:
 
 def one_of(name: str, texts: Sequence[str]) -> Matcher:
     """An entry of ``match:``: one of ``texts``; of `severity` they may be compared (``>= error``). Raises BadMatcher."""
-    source = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-    if name != SEVERITY:
-        return Matcher(name=name, op=Op.ONE_OF, among=frozenset(texts), source=source)
     try:
-        among = frozenset().union(*map(severities, texts))
+        meant = frozenset().union(*map(severities, texts)) if name == SEVERITY else frozenset(texts)
     except ValueError as e:
         raise BadMatcher(str(e)) from e
-    return Matcher(name=name, op=Op.ONE_OF, among=among, source=source)
+    return replace(among(name, meant), source=_source(texts))
+
+
+def among(name: str, texts: frozenset[str]) -> Matcher:
+    """One of ``texts`` as they are."""
+    return Matcher(name=name, op=Op.ONE_OF, among=texts, source=_source(sorted(texts)))
+
+
+def _source(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
 
 
 # -- Alertmanager's syntax ---------------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from tests.oracle.effort import examples
 from tests.oracle.oncall import utc
 from tocsin.model.calendar import Calendar
+from tocsin.model.maintenance import Maintenance as Announced
 from tocsin.model.wallclock import TimeRange, parse_range
 from tocsin.notify.routing.matchers import one_of
-from tocsin.notify.routing.mute import Interval, Maintenance, Mute, QuietHours, TimeInterval, maintained
+from tocsin.notify.routing.mute import Interval, Maintenance, Mute, QuietHours, TimeInterval, announced, maintained
 
 BUDAPEST, SYDNEY = ZoneInfo("Europe/Budapest"), ZoneInfo("Australia/Sydney")
 WEEKDAYS = frozenset(range(5))
@@ -138,6 +139,20 @@ def test_maintenance_mutes_what_it_matches_from_to_or_during() -> None:
     assert "m:2" == getattr(maintained([short, nightly], fields, at), "place", "")  # the one that ends last
     assert utc("2026-12-02T06:00") == nightly.until(at)
     assert maintained([short, nightly], fields, utc("2026-12-01T12:00")) is None
+
+
+def test_a_maintenance_of_a_file_mutes_what_it_matches_but_not_while_things_settle() -> None:
+    found = announced(
+        Announced(
+            begin=utc("2026-12-01T20:00"), end=utc("2026-12-01T23:00"), settle=timedelta(minutes=20),
+            match={"Target": frozenset({"aks-eu"})}, but={"severity": frozenset({"critical"})}, place="m:1",
+        )
+    )  # fmt: skip
+    fields = {"Target": "aks-eu", "severity": "error"}
+    assert found.holds(fields, utc("2026-12-01T20:00")) and not found.holds(fields, utc("2026-12-01T23:00"))
+    assert not found.holds({**fields, "severity": "critical"}, utc("2026-12-01T21:00"))
+    assert not found.holds({**fields, "Target": "aks-us"}, utc("2026-12-01T21:00"))
+    assert "m:1" == found.place
 
 
 def test_times_are_those_of_the_zone() -> None:

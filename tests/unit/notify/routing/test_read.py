@@ -12,7 +12,7 @@ from tocsin.config.document import Document, KeyPath, load, parse
 from tocsin.config.placed import Placed
 from tocsin.errors import ContentError, Problem
 from tocsin.model.calendar import Calendar
-from tocsin.notify.routing import models
+from tocsin.notify.routing import models, oncall_file
 from tocsin.notify.routing.groups import GroupTiming
 from tocsin.notify.routing.inhibit import InhibitRule
 from tocsin.notify.routing.mute import TimeInterval
@@ -342,7 +342,7 @@ def test_faults_of_receivers(text: str, said: str) -> None:
 
 def every_model() -> list[type[BaseModel]]:
     found: dict[str, type[BaseModel]] = {}
-    for module in (models, oncall_models):
+    for module in (models, oncall_models, oncall_file):
         for name, each in vars(module).items():
             if isinstance(each, type) and issubclass(each, BaseModel) and each.__module__ == module.__name__:
                 found[name] = each
