@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import threading
@@ -26,6 +27,9 @@ from tocsin.errors import ContentError, TocsinError
 from tocsin.metrics.registry import Metrics
 
 log = structlog.get_logger(__name__)
+
+STOP_SECONDS = 8.0
+"""Time that an orderly stop may take; service managers kill after 10 s."""
 
 
 class WebServer(Protocol):
@@ -85,15 +89,34 @@ def up(
             lock.announce(server.url)
             _say(settings, server.url, demo)
 
+        limit = threading.Timer(STOP_SECONDS, _give_up)
+        limit.daemon = True
+        stack.callback(limit.cancel)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(app, server, build_asgi(app, lock.token), started, demo))
+            runner.run(_serve(app, server, build_asgi(app, lock.token), started, demo, limit))
 
 
-async def _serve(app: App, server: WebServer, asgi: ASGIApp, started: Callable[[], None], demo: bool) -> None:
+def _give_up() -> None:
+    """End the process at once. Nothing is lost: what is taken over is durable before anybody is told so, as before a kill."""
+    log.warning("stop_cut_short", after_s=STOP_SECONDS)
+    sys.stderr.flush()
+    os._exit(0)
+
+
+async def _serve(
+    app: App, server: WebServer, asgi: ASGIApp, started: Callable[[], None], demo: bool, limit: threading.Timer
+) -> None:
+    """``limit`` is started when the process is asked to end."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        if not stop.is_set():
+            stop.set()
+            limit.start()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, asked)
     playing = threading.Event()
 
     def begun() -> None:
@@ -102,7 +125,7 @@ async def _serve(app: App, server: WebServer, asgi: ASGIApp, started: Callable[[
             threading.Thread(target=_demo, args=(app, server.url, playing), name="demo", daemon=True).start()
 
     try:
-        app.start()
+        await asyncio.to_thread(app.start)  # a signal meanwhile is heard
         quiet = asyncio.Event()
         serving = asyncio.create_task(server.serve(asgi, begun, app.settings.http, app.metrics))
         telling = asyncio.create_task(app.notify(quiet))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,8 @@ class Sources:
 
     def take(self, consumers: Mapping[str, Consumer]) -> None:
         """Bring ``consumers`` into force: start new ones, restart changed ones, stop those that are gone."""
+        most = self._settings.intake.max_messages
+        consumers = {name: replace(consumer, max_messages=most) for name, consumer in consumers.items()}
         with self._lock:
             now = self._clock.now()
             first = dict(self._first_starts)
@@ -109,7 +112,7 @@ class Sources:
                     self._graces[name] = GraceWatermark(now, info.last_alive)
                     self._hearing[name] = Hearing(name, self._notes, info.last_alive)
             self._first_starts = {n: t for n, t in first.items() if n in consumers}
-            self._consumers = dict(consumers)
+            self._consumers = consumers
             self._taken = True
             for name, consumer in consumers.items():
                 if consumer.connector == "kafka" and name not in self._kafka:

@@ -280,7 +280,7 @@ class Writer(Sink):
                 ("accepted", receipt.accepted),
                 ("duplicate", receipt.duplicate),
                 ("heartbeat", receipt.heartbeats),
-                ("dead", len(receipt.dead)),
+                ("dead", receipt.dead_messages),
                 ("skipped", receipt.skipped),
             ):
                 if n:
@@ -288,7 +288,8 @@ class Writer(Sink):
             if receipt.heartbeats:
                 m.inc("tocsin_runs_heartbeats_total", receipt.heartbeats)
             for letter in receipt.dead:
-                m.inc("tocsin_intake_dead_letters_total", consumer=letter.consumer, reason=letter.reason.value)
+                for reason, n in letter.stands_for.items():
+                    m.inc("tocsin_intake_dead_letters_total", n, consumer=letter.consumer, reason=reason.value)
 
 
 def _consumer(batch: Batch) -> str:

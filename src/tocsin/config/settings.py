@@ -280,6 +280,12 @@ class IntakeSettings(YamlModel):
         description="Largest body of one request; one event is at most 1 MiB.",
         examples=["4MiB"],
     )
+    max_messages: int = Field(
+        default=100_000,
+        ge=1,
+        description="Most events of one request (more: 413, nothing is kept) or one Kafka record (more: a dead letter).",
+        examples=[20_000],
+    )
     queue_wait: Positive = Field(
         default=timedelta(seconds=10),
         description="How long a request waits for its commit before 503.",

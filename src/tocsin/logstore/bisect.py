@@ -34,6 +34,7 @@ def find_offenders(desk: Desk, incoming: Incoming, known: Known, refused: Mappin
             size=incoming.size,
             dead=[[] for _ in incoming.dead],
             skipped=incoming.skipped,
+            dead_limits=incoming.dead_limits,
             bulk=True,
         )
         try:

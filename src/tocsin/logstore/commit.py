@@ -26,7 +26,7 @@ from tocsin.logstore.runs import update_runs
 from tocsin.logstore.sequencer import Sequencer
 from tocsin.logstore.small import Small, find_runs, read_small, write_small
 from tocsin.logstore.sqlfiles import sql
-from tocsin.model.event import Commit, DeadLetter, DeadReason, Position, Receipt
+from tocsin.model.event import Commit, DeadLetter, DeadReason, Position, Receipt, fold
 from tocsin.model.redact import WORDS, redact
 from tocsin.model.strictjson import ReadError
 
@@ -117,7 +117,7 @@ def write(
     else:
         outcome = _write_small(desk, small, known, sequencer)
     dead_of = _dead_by_batch(incoming, outcome.dead)
-    letters = [letter for batch in dead_of for letter in batch]
+    letters = [letter for kept, _ in dead_of for letter in kept]
     insert_dead(con, letters, outcome.at, known.dead_id)
     _move(desk, incoming.moves, known.positions, outcome.at)
     info: CommitInfo | None = None
@@ -311,24 +311,33 @@ def _move(desk: Desk, moves: Mapping[PartitionKey, Position], stored: Mapping[Pa
             con.execute(sql("new_positions"), {"at": at})
 
 
-def _dead_by_batch(incoming: Incoming, dead: Mapping[int, DeadLetter]) -> list[list[DeadLetter]]:
+def _dead_by_batch(
+    incoming: Incoming, dead: Mapping[int, DeadLetter]
+) -> list[tuple[list[DeadLetter], DeadLetter | None]]:
+    """The dead letters that are kept of each batch, and one for those beyond its limit."""
     found = [list(letters) for letters in incoming.dead]
     for n in sorted(dead):
         found[incoming.batch_of(n)].append(dead[n])
-    return found
+    return [
+        (letters, None) if limit is None else (letters[:limit], fold(letters[limit:]))
+        for letters, limit in zip(found, incoming.dead_limits, strict=True)
+    ]
 
 
-def _receipts(incoming: Incoming, outcome: Outcome, dead_of: Sequence[Sequence[DeadLetter]]) -> tuple[Receipt, ...]:
+def _receipts(
+    incoming: Incoming, outcome: Outcome, dead_of: Sequence[tuple[Sequence[DeadLetter], DeadLetter | None]]
+) -> tuple[Receipt, ...]:
     accepted = _sums((row[0], row[3]) for row in outcome.live)
     return tuple(
         Receipt(
             accepted=accepted.get(b, 0),
             duplicate=outcome.duplicates.get(b, 0),
             heartbeats=outcome.beats.get(b, 0),
-            dead=tuple(letters),
+            dead=tuple(kept),
+            further=further,
             skipped=incoming.skipped[b],
         )
-        for b, letters in enumerate(dead_of)
+        for b, (kept, further) in enumerate(dead_of)
     )
 
 

@@ -47,6 +47,7 @@ class Incoming:
     size: int  # messages
     dead: list[list[DeadLetter]]  # by batch
     skipped: list[int]  # by batch
+    dead_limits: Sequence[int | None]  # by batch
     moves: dict[PartitionKey, Position] = field(default_factory=dict)  # the last position of each partition
     table: pa.Table | None = None  # see inbox.py
     bulk: bool = False  # whether it has to be read from ``table``
@@ -106,6 +107,7 @@ def flatten(batches: Sequence[Batch], stored: Mapping[PartitionKey, int]) -> Inc
         size=0,
         dead=[[] for _ in batches],
         skipped=[0] * len(batches),
+        dead_limits=[batch.dead_limit for batch in batches],
     )
     next_of = dict(stored)
     for number, batch in enumerate(batches):

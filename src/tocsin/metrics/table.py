@@ -86,7 +86,7 @@ TABLE: tuple[Metric, ...] = (
         "Messages that could not be read.",
         "consumer",
         "reason",
-        bound="consumers x 13 reasons",
+        bound="consumers x 15 reasons",
     ),
     _m(
         "tocsin_intake_lateness_seconds",

@@ -73,7 +73,7 @@ class Server:
             date_header=True,
             proxy_headers=False,
             timeout_keep_alive=30,
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=3,  # of the 8 s that a stop may take
             backlog=1024,
             interface="asgi3",
             ws="none",

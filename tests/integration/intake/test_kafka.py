@@ -303,6 +303,33 @@ def test_a_mapped_consumer_reads_kafka(kafka: KafkaServer, behind: Behind, start
     assert [("no_run_id", topic, 0, 0), ("not_json", topic, 0, 1)] == letters
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_records_of_many_events_and_of_millions(kafka: KafkaServer, behind: Behind, start: Start, fails: bool) -> None:
+    """Many are stored in several commits, whole also where one of these fails; more than the bound are one dead letter."""
+    topic = kafka.new_topic(1)
+    many = {"records": [{"id": n, "run": f"r{n}", "state": "OK"} for n in range(12_000)]}
+    millions = b'{"records":[' + b"1," * 500_000 + b"1]}"
+    few = b'{"records": [{"id": "x", "run": "after", "state": "OK"}]}'
+    kafka.produce(topic, [json.dumps(many, separators=(",", ":")).encode(), millions, few])
+    append, commits = behind.store.append, [0]
+
+    def failing(batches: Sequence[Batch]) -> Any:
+        if any(b.messages for b in batches):
+            commits[0] += 1
+            if fails and commits[0] == 2:
+                raise StoreFull("below the reserve")
+        return append(batches)
+
+    behind.store.append = failing  # type: ignore[method-assign]
+    start(topic, canonical=False, format="records[]", event_id="id", mapping={"RunId": "run", "Status": "state"},
+          status_map={"ok": "Completed"})  # fmt: skip
+    eventually(lambda: positions(kafka, behind, topic) == {0: 3}, within=30)
+    assert 12_001 == behind.count() == len({row["RunId"] for row in behind.rows()})
+    (letter,) = behind.rows("DeadLetters", "Time")
+    assert ("too_many", 1) == (letter["Reason"], letter["Offset"])
+    assert commits[0] >= 3
+
+
 @pytest.mark.parametrize("error", [PositionGap("a hole"), StoreFull("below the reserve"), StoreLost("gone")])
 def test_a_refused_batch_is_read_again(kafka: KafkaServer, behind: Behind, start: Start, error: Exception) -> None:
     """From the stored positions, without leaving the group."""

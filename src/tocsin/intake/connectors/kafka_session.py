@@ -238,7 +238,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
     # --- records ---
 
     def _take(self, records: Mapping[TopicPartition, list[Any]]) -> None:
-        slices, positions = [], []
+        slices: list[Slice] = []
+        spans: dict[TopicPartition, tuple[int, int]] = {}  # where the next part starts, and where the last ends
         cluster = self._broker.cluster()
         for tp, found in records.items():
             topic_id, start = self._ids.get(tp.topic), self._at.get(tp, -1)
@@ -248,14 +249,24 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._rewind()  # not what we thought to read: nothing of it is taken, all of it comes again
                 return
             slices.append(Slice(tp.topic, topic_id, tp.partition, found))
-            positions.append(self._position(tp, topic_id, cluster, start, upto))
+            spans[tp] = start, upto
         if self._topics_changed():
             self._rewind()
             return
         now = self._clock.now()
-        decoded = decode(self._consumer, slices, cluster, now)
         self._silence.heard(now)
-        self._put(decoded.batch(positions), decoded.filtered)
+        for decoded, reached in decode(self._consumer, slices, cluster, now):
+            positions = []
+            for r in reached:
+                tp = TopicPartition(r.slice.topic, r.slice.partition)
+                start, upto = spans[tp]
+                upto = upto if r.next is None else r.next
+                positions.append(self._position(tp, r.slice.topic_id, cluster, start, upto))
+                spans[tp] = upto, spans[tp][1]
+            if not self._put(decoded.batch(positions), decoded.filtered):
+                return
+            if any(r.next is not None for r in reached) and not self._wait_stored():
+                return
 
     def _position(self, tp: TopicPartition, topic_id: str, cluster: str, start: int, upto: int) -> Position:
         return Position(
@@ -263,8 +274,22 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             reset=tp in self._fresh,
         )  # fmt: skip
 
-    def _put(self, batch: Batch, filtered: int = 0) -> None:
-        """Queue ``batch``; while the queue is full, read nothing but stay in the group."""
+    def _wait_stored(self) -> bool:
+        """Wait, staying in the group, until all that was put is durable: the next part of a record leaves no hole that the store could
+        see. False where it will be read again. Raises the StoreError of the first batch that failed.
+        """
+        generation = self._generation
+        self._client.pause(*self._client.assignment())
+        while self._pending and not self._stopping():
+            self._reap()
+            if self._pending and (self._poll() or generation != self._generation):
+                self._rewind()
+                return False
+        self._client.resume(*self._at)
+        return not self._stopping()
+
+    def _put(self, batch: Batch, filtered: int = 0) -> bool:
+        """Queue ``batch``; while the queue is full, read nothing but stay in the group. Whether it was queued."""
         generation, paused = self._generation, False
         while not self._stopping():
             try:
@@ -276,9 +301,9 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                     self._client.pause(*self._client.assignment())
                 if self._poll() or generation != self._generation:
                     self._rewind()  # another assignment: what we hold may be another member's by now
-                    return
+                    return False
         else:
-            return
+            return False
         if paused:
             self._client.resume(*self._at)
         self._pending.append((future, batch.positions, filtered))
@@ -288,6 +313,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             self._at[tp] = p.next
             self._fresh.discard(tp)
         self.progressed = True
+        return True
 
     def _reap(self) -> None:
         """Note what is durable. Raises the StoreError of the first batch that failed."""
