@@ -46,7 +46,7 @@ class Sent:
 def fired(state: CriticalState, ids: Sequence[str], at: datetime) -> Sent:
     """Critical alerts ``ids`` are to be sent to the address at ``at``; also called without any when ``next_due`` is reached."""
     recent = tuple(each for each in state.alone_at if each > at - WINDOW)
-    free = max(ALONE - len(recent), 0) if not state.waiting else 0
+    free = max(ALONE - len(recent), 0)
     alone, rest = tuple(ids[:free]), (*state.waiting, *ids[free:])
     after = replace(state, alone_at=(*recent, *(at for _ in alone)), waiting=rest)
     if not rest:

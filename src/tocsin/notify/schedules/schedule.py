@@ -72,10 +72,8 @@ class Rotation:
         """Number of the handoff at or before ``t``, from 0; negative before the start."""
         assert self.start is not None
         turn = (local(t, zone) - self.start) // self.every
-        while self.handoff(turn + 1, zone) <= t:  # near a change of clocks the estimate is off by a few
+        while self.handoff(turn + 1, zone) <= t:  # in an hour that comes again, the clock has been further already
             turn += 1
-        while self.handoff(turn, zone) > t:
-            turn -= 1
         return turn
 
     def handoff(self, turn: int, zone: ZoneInfo) -> datetime:

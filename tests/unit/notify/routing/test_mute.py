@@ -98,6 +98,23 @@ def test_until_is_the_first_minute_at_which_it_changes(
     assert found == at or (at == start + timedelta(days=8) and (found is None or found >= at))
 
 
+@pytest.mark.parametrize(
+    ("t", "until"),
+    [
+        ("2026-10-25T00:40", "2026-10-25T01:00"),  # 02:40: ends when the clock goes back to 02:00
+        ("2026-10-25T01:10", "2026-10-25T01:30"),  # 02:10 again: begins once more
+        ("2026-10-25T00:10", "2026-10-25T00:30"),
+        ("2026-10-25T01:40", "2026-10-25T04:00"),
+        ("2026-03-29T00:50", "2026-03-29T01:00"),  # 01:50: 02:30 is skipped, it begins at 03:00
+        ("2026-03-29T01:10", "2026-03-29T03:00"),
+    ],
+)
+def test_an_interval_within_the_changed_hour_holds_by_the_clock_on_the_wall(t: str, until: str) -> None:
+    """02:30 to 05:00 in Budapest."""
+    early = named("early", Interval(zone=BUDAPEST, times=(parse_range("02:30-05:00"),)))
+    assert utc(until) == early.until(utc(t))
+
+
 NIGHT = named("night", Interval(zone=BUDAPEST, times=(parse_range("22:00-07:00"),)))
 OFFICE = named("office", Interval(zone=BUDAPEST, times=(parse_range("08:00-18:00"),), weekdays=WEEKDAYS))
 LUNCH = named("lunch", Interval(zone=BUDAPEST, times=(parse_range("12:00-13:00"),)))

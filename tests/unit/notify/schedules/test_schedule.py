@@ -273,6 +273,22 @@ def built(plain: PlainSchedule) -> Schedule:
     )
 
 
+@pytest.mark.parametrize(("zone", "day"), [(zone, day) for zone, days in CHANGES.items() for day in days])
+@pytest.mark.parametrize("minutes", [30, 60])
+def test_short_turns_within_the_changed_hour_are_as_the_oracle_says(zone: str, day: str, minutes: int) -> None:
+    """In the hour that comes again nobody's turn does."""
+    first = date.fromisoformat(day)
+    start = datetime(first.year, first.month, first.day)
+    every = timedelta(minutes=minutes)
+    layer = PlainLayer(name="l", zone=zone, members=PEOPLE, every=every, start=start, hours=[(0, 1440)])
+    begin, end = start.replace(tzinfo=UTC) - timedelta(hours=16), start.replace(tzinfo=UTC) + timedelta(hours=24)
+    expected = by_minute(PlainSchedule(layers=[layer]), begin, end)
+    schedule = built(PlainSchedule(layers=[layer]))
+    assert {t: who for t, (who, _) in expected.items()} == {
+        t: tuple(a.who for a in on_call_at(schedule, t)) for t in expected
+    }
+
+
 @settings(max_examples=examples(20), deadline=None)
 @given(schedules())
 def test_every_minute_is_as_the_oracle_says_over_both_changes_of_clocks(drawn: tuple[PlainSchedule, datetime]) -> None:
