@@ -241,7 +241,7 @@ def test_a_run_that_comes_to_another_row_is_over_for_the_one_before(both: Both) 
 
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=_events)
-@example([
+@example(events=[
     {**_EVENT, "experiment": "churn", "pause": 0},
     {**_EVENT, "experiment": "churn", "pause": 5},
     {**_EVENT, "experiment": "churn", "pause": 15, "status": "Completed"},  # just when the deadline passes
