@@ -1,4 +1,4 @@
-"""kill -9 while 20,000 events flow: nothing is lost, nothing is stored twice, nothing is told twice."""
+"""kill -9 while events flow: nothing is lost, nothing is stored twice, nothing is told twice."""
 
 import random
 import threading
@@ -19,11 +19,21 @@ from tests.servers.eventually import eventually
 from tests.servers.kafka import KafkaServer
 from tests.servers.smtp import Received, SmtpServer
 
-EVENTS = 20_000
-RANDOM_KILLS = 25
 POINTS = ("after_log_commit", "after_state_commit", "in_checkpoint", "after_deliveries", "after_250", "after_sent")
-AT_EACH_POINT = 2
 CONNECTIONS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """How often it is killed while so many events flow."""
+
+    events: int
+    random_kills: int
+    at_each_point: int
+
+
+SHORT = Series(events=8_000, random_kills=8, at_each_point=1)
+LONG = Series(events=20_000, random_kills=25, at_each_point=2)
 
 
 @dataclass
@@ -114,12 +124,13 @@ class Flow:
         return answer.status == 202
 
 
-def plan(seed: int) -> list[str]:
+def plan(seed: int, series: Series) -> list[str]:
     """The kills in a random order: '' at a random moment, else at a point's n-th pass."""
     dice = random.Random(seed)
-    kills = [""] * RANDOM_KILLS
+    kills = [""] * series.random_kills
     for point in POINTS:
-        kills += [f"{point}:{dice.randint(1, 1 if point == 'in_checkpoint' else 3)}" for _ in range(AT_EACH_POINT)]
+        first = 1 if point == "in_checkpoint" else 3
+        kills += [f"{point}:{dice.randint(1, first)}" for _ in range(series.at_each_point)]
     dice.shuffle(kills)
     return kills
 
@@ -134,7 +145,7 @@ def killed_at_point(tocsin: Tocsin, flow: Flow, upto: int) -> bool:
     for more in range(20):
         if tocsin.died(within=5):
             return True
-        flow.allow(min(upto + 100 * (more + 1), EVENTS))
+        flow.allow(min(upto + 100 * (more + 1), len(flow.events)))
     return False
 
 
@@ -146,9 +157,18 @@ def repeats(mails: Sequence[Received]) -> list[tuple[float, float, str]]:
     return [(a, b, name) for name, at in times.items() for a, b in pairwise(sorted(at))]
 
 
-@pytest.mark.timeout(900)  # some 2 min on two idle cores
-def test_kill_9_while_20_000_events_flow(make_tocsin: MakeTocsin, smtp: SmtpServer, kafka: KafkaServer) -> None:
-    seed = random.SystemRandom().randrange(1_000_000)
+@pytest.mark.timeout(900)  # LONG takes some 2 min on two idle cores
+@pytest.mark.parametrize(
+    ("series", "seed"),
+    [
+        pytest.param(SHORT, 1, id="short"),
+        pytest.param(LONG, None, id="long", marks=pytest.mark.soak),  # another seed each time
+    ],
+)
+def test_kill_9_while_events_flow(
+    series: Series, seed: int | None, make_tocsin: MakeTocsin, smtp: SmtpServer, kafka: KafkaServer
+) -> None:
+    seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
     dice = random.Random(seed)
     topic = kafka.new_topic(partitions=3)
     tocsin = make_tocsin(
@@ -164,12 +184,12 @@ def test_kill_9_while_20_000_events_flow(make_tocsin: MakeTocsin, smtp: SmtpServ
     starting = time.monotonic() - began
     # What a Kafka consumer's source produced before its first start is history, so the runs begin now.
     maker, events = Histories(seed, datetime.now(UTC), failing=0.1), list[Event]()
-    while len(events) < EVENTS:
+    while len(events) < series.events:
         events += maker.run()
-    events = sorted(events[:EVENTS], key=lambda e: (e.time, e.id))
+    events = sorted(events[: series.events], key=lambda e: (e.time, e.id))
     flow = Flow(tocsin, kafka, topic, events, seed)
     try:
-        kills = plan(seed)
+        kills = plan(seed, series)
         died = Counter[str]()
         for number, kill in enumerate(kills, 1):
             point = kill.partition(":")[0]
@@ -178,7 +198,7 @@ def test_kill_9_while_20_000_events_flow(make_tocsin: MakeTocsin, smtp: SmtpServ
             elif kill:
                 tocsin.kill()
                 tocsin.begin(crash_at=kill)
-            upto = EVENTS * sum(map(share, kills[:number])) // (sum(map(share, kills)) + 1)
+            upto = series.events * sum(map(share, kills[:number])) // (sum(map(share, kills)) + 1)
             flow.allow(upto)
             if kill:
                 assert killed_at_point(tocsin, flow, upto), f"seed {seed}: {kill} was not passed\n{tocsin.said()}"
@@ -193,16 +213,16 @@ def test_kill_9_while_20_000_events_flow(make_tocsin: MakeTocsin, smtp: SmtpServ
             died[point or "at a random moment"] += 1
         print(f"\nseed {seed}; first start {starting:.2f} s; kills: {dict(sorted(died.items()))}")
         tocsin.start()
-        flow.allow(EVENTS)
+        flow.allow(series.events)
         eventually(flow.done, within=60)
     finally:
         flow.stop()
-    eventually(lambda: tocsin.count("RunStatusChanged") >= EVENTS, within=60)
+    eventually(lambda: tocsin.count("RunStatusChanged") >= series.events, within=60)
     tocsin.idle(60)
     print(f"{flow.requests} requests, {flow.retries} sent again; {time.monotonic() - began:.0f} s in all")
 
-    assert died == Counter({"at a random moment": RANDOM_KILLS, **dict.fromkeys(POINTS, AT_EACH_POINT)})
-    assert EVENTS == len(stored(events)) == tocsin.count("RunStatusChanged")
+    assert died == Counter({"at a random moment": series.random_kills, **dict.fromkeys(POINTS, series.at_each_point)})
+    assert series.events == len(stored(events)) == tocsin.count("RunStatusChanged")
     twice = "summarize n = count() by Source, EventId, TimeGenerated | where n > 1"
     assert [] == tocsin.query(f"RunStatusChanged | {twice}")
 
