@@ -128,8 +128,8 @@ def next_flush(state: GroupState, timing: GroupTiming, members: Iterable[Member]
     was known.
     """
     severest = _severest(state)
-    dues = [due for each in members if (due := _due(state, timing, each, severest)) is not None]
-    return min(dues, default=None)
+    times = [due for each in members if (due := _due(state, timing, each, severest)) is not None]
+    return min(times, default=None)
 
 
 def _severest(state: GroupState) -> int:

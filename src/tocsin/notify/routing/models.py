@@ -38,7 +38,7 @@ class FirstOf(YamlModel):
     """The first of these that gives an address which may be mailed."""
 
     first_of: Texts = Field(
-        description="Addresses, people, templates over the alert's fields, or look-ups in a table.",
+        description="Addresses, people, templates over the alert's fields, or columns of a table.",
         examples=[["{{ OwnerEmail }}", "owners.csv(ExperimentName)"]],
     )
 

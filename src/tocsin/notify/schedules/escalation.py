@@ -186,10 +186,10 @@ def next_due(escalation: Escalation, state: State) -> datetime | None:
         return state.acknowledged.until if state.acknowledged else None
     if state.phase is not Phase.RUNNING:
         return None
-    return min((due for due in _dues(escalation, state) if due is not None), default=None)
+    return min((due for due in _next_times(escalation, state) if due is not None), default=None)
 
 
-def _dues(escalation: Escalation, state: State) -> list[datetime | None]:
+def _next_times(escalation: Escalation, state: State) -> list[datetime | None]:
     """When each step is sent next; None for one that is done."""
     return [
         known.due + known.sent * step.every if known.sent <= step.repeat else None
@@ -221,7 +221,7 @@ def _run(escalation: Escalation, state: State, at: datetime, reach: Reach, becau
     to: dict[str, None] = {}
     nobody = False
     for n, step in enumerate(escalation.steps):
-        due = _dues(escalation, replace(state, steps=tuple(steps)))[n]
+        due = _next_times(escalation, replace(state, steps=tuple(steps)))[n]
         if due is None or due > at:
             continue
         found = [who for name in step.notify for who in reach(name, at)]

@@ -26,7 +26,7 @@ class FeedState(StrEnum):
 
     FRESH = "as fetched"
     RETRYING = "cannot be read; the last good copy counts"
-    STALE = "cannot be read for more than an hour; the last good copy counts"
+    FAILING = "cannot be read for more than an hour; the last good copy counts"
     NEVER_READ = "has never been read; who takes what is uncovered is on call"
 
 
@@ -36,7 +36,7 @@ def state_of(fetched_at: datetime | None, failing_since: datetime | None, now: d
         return FeedState.NEVER_READ
     if failing_since is None:
         return FeedState.FRESH
-    return FeedState.STALE if now - failing_since >= WARN_AFTER else FeedState.RETRYING
+    return FeedState.FAILING if now - failing_since >= WARN_AFTER else FeedState.RETRYING
 
 
 class PeopleBy(StrEnum):

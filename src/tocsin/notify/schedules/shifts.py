@@ -1,4 +1,4 @@
-"""Shifts over a time, and what is wrong with them: stretches that nothing covers, and that two layers cover at once."""
+"""Shifts over a time, and what is wrong with them: times that nothing covers, and that two layers cover at once."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def shift_at(schedule: Schedule, t: datetime) -> Shift:
 
 
 def gaps(schedule: Schedule, start: datetime, end: datetime) -> list[Shift]:
-    """Stretches of [start, end) that no layer, feed or override covers, with who takes them."""
+    """Parts of [start, end) that no layer, feed or override covers, with who takes them."""
     return [each for each in shifts(schedule, start, end) if each.is_gap]
 
 
@@ -97,7 +97,7 @@ def next_gap(schedule: Schedule, t: datetime) -> Shift | None:
 
 
 def overlaps(schedule: Schedule, start: datetime, end: datetime) -> list[Overlap]:
-    """Stretches of [start, end) for which layers, or entries of the feed, name different people."""
+    """Parts of [start, end) for which layers, or entries of the feed, name different people."""
     found: list[Overlap] = []
     for begin, upto in _pieces(schedule, start, end):
         names = covering(schedule, begin)
@@ -111,7 +111,7 @@ def overlaps(schedule: Schedule, start: datetime, end: datetime) -> list[Overlap
 
 
 def person_shifts(found: Iterable[Shift]) -> list[Shift]:
-    """Each person's shifts: one for each stretch in which somebody is on call for one reason, by start and name."""
+    """Each person's shifts: one for each time in which somebody is on call for one reason, by start and name."""
     open_: dict[Assignment, Shift] = {}
     done: list[Shift] = []
     for shift in found:

@@ -104,7 +104,7 @@ def test_a_feed_that_cannot_be_read_is_a_warning_after_an_hour() -> None:
     assert FeedState.NEVER_READ is state_of(None, now - hour, now)
     assert FeedState.FRESH is state_of(now - 5 * hour, None, now)
     assert FeedState.RETRYING is state_of(now - 5 * hour, now - hour + timedelta(seconds=1), now)
-    assert FeedState.STALE is state_of(now - 5 * hour, now - hour, now)
+    assert FeedState.FAILING is state_of(now - 5 * hour, now - hour, now)
 
 
 # -- export ------------------------------------------------------------------------------------------------------------
