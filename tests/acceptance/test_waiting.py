@@ -27,8 +27,8 @@ def test_a_stuck_run_is_mailed_and_its_end_too_and_an_outage_tells_nothing_false
         kafka.produce(topic, [Event(run=run, status=status, id=f"{run}-{status}", time=time, experiment=run).bytes()])
 
     event("slow", "Queued", timedelta(minutes=45) - timedelta(seconds=4))
+    event("fine", "Running", timedelta(minutes=40))  # first: between the two, "fine" would be Queued for 50 min
     event("fine", "Queued", timedelta(minutes=50))
-    event("fine", "Running", timedelta(minutes=40))
     (mail,) = smtp.wait_for(1, within=30, to="ops@example.org")
     assert "slow: Queued or Preparing for 45 min" in mail.subject
     event("slow", "Running", timedelta(0))
