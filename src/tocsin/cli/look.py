@@ -23,7 +23,6 @@ from tocsin.cli.common import (
 
 alerts = typer.Typer(no_args_is_help=True, help="Alerts: what rules told.")
 mails = typer.Typer(no_args_is_help=True, help="Mails: what went out, waits or stays here.")
-runs = typer.Typer(no_args_is_help=True, help="Runs: where each is.")
 
 _ALERT = ("Time", "Rule", "Severity", "RunId", "Instance", "From", "To", "Reason", "Occurrence")
 _RUN = {
@@ -145,7 +144,6 @@ def _written(mail: dict[str, Any]) -> Path:
     return Path(file.name)
 
 
-@runs.command("list")
 def runs_list(
     status: Annotated[str, typer.Option(help="Only in this status.")] = "",
     experiment: Annotated[str, typer.Option(help="Only of this experiment.")] = "",
@@ -161,7 +159,6 @@ def runs_list(
     show(rows, _RUN, as_json, "No runs.")
 
 
-@runs.command("show")
 def runs_show(
     id: Annotated[str, typer.Argument(metavar="RUN", help="The run.")],
     home: HomeOption = HERE,
@@ -195,4 +192,4 @@ def _facts(row: dict[str, Any]) -> None:
                 print(f"{'':<20} {line}")
 
 
-__all__ = ["alerts", "mails", "runs", "say"]
+__all__ = ["alerts", "mails", "runs_list", "runs_show", "say"]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tocsin import __version__
-from tocsin.cli import events, execute, homes, look, rules, templates, up
+from tocsin.cli import events, execute, folders, homes, look, rules, templates, up
 from tocsin.cli.common import guarded
 
 app = typer.Typer(
@@ -45,7 +45,12 @@ app.command("query")(events.query)
 app.add_typer(rules.rules, name="rules")
 app.add_typer(look.alerts, name="alerts")
 app.add_typer(look.mails, name="mails")
-app.add_typer(look.runs, name="runs")
+app.add_typer(folders.run_commands(), name="run")
+app.add_typer(folders.run_commands(), name="runs", hidden=True)
+app.add_typer(folders.experiment_commands(), name="experiment")
+app.add_typer(folders.folder_commands(), name="folder")
+app.add_typer(folders.azure_commands(), name="ml")
+app.command("login")(folders.login)
 app.add_typer(events.dead_letters, name="dead-letters")
 app.add_typer(templates.templates, name="templates")
 app.add_typer(homes.tokens, name="tokens")

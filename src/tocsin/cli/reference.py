@@ -21,6 +21,8 @@ def _below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
         yield name, command
         return
     for word, child in children.items():
+        if child.hidden:  # another name of a group
+            continue
         yield from _below(f"{name} {word}", child)
 
 

@@ -32,7 +32,10 @@ _all: weakref.WeakSet[Recorder] = weakref.WeakSet()
 class Recorder:
     """Buffers, beats and sends for one store."""
 
-    def __init__(self, store: Store, endpoint: Endpoint | None) -> None:
+    def __init__(
+        self, store: Store, endpoint: Endpoint | None, find: Callable[[], Endpoint | None] = lambda: None
+    ) -> None:
+        """``endpoint`` None: nothing is sent. ``find`` says which it is now, see Sender."""
         self.store = store
         self._points: list[metrics.Point] = []
         self._own: set[str] = set()  # ids of active runs that this process beats for
@@ -47,7 +50,7 @@ class Recorder:
         self._at_end: list[Callable[[], None]] = []
         if endpoint is not None and store.sends:
             lock = (store.folder / "spool.lock") if store.folder else store.locks
-            self.sender = Sender(store.database, endpoint, lock, store.clock)
+            self.sender = Sender(store.database, endpoint, lock, store.clock, find)
             store.on_event = self.wake
         _all.add(self)
 

@@ -36,10 +36,13 @@ class Session:
         self.place = place
         self.settings: Mapping[str, Any] = place.settings if place else {}
         self.name = place.name if place else "offline"
-        self.endpoint = Endpoint.find(self.settings, place.folder) if place else None
+        self.endpoint = self._find()
         self.store = Store(place.data if place else None, self.name, sends=self.endpoint is not None)
         self.store.owner_email = os.environ.get("TOCSIN_OWNER_EMAIL") or str(self.settings.get("owner_email") or "")
-        self.recorder = Recorder(self.store, self.endpoint)
+        self.recorder = Recorder(self.store, self.endpoint, self._find)
+
+    def _find(self) -> Endpoint | None:
+        return Endpoint.find(self.settings, self.place.folder) if self.place else None
 
     @property
     def folder(self) -> Path:
@@ -59,7 +62,7 @@ def session_of(place: Place) -> Session:
     """The one session of ``place`` in this process."""
     with _lock:
         found = _sessions.get(place.folder)
-        if found is None or found.settings != place.settings:
+        if found is None or found.settings != place.settings or found.endpoint != found._find():
             found = _sessions[place.folder] = Session(place)
         return found
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import StrEnum
@@ -60,8 +60,17 @@ def put(connection: sqlite3.Connection, run_id: str, at_us: int, event: str, bea
 class Sender:
     """Sends what waits in ``database`` to ``endpoint``."""
 
-    def __init__(self, database: Database, endpoint: Endpoint, lock: Path, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        endpoint: Endpoint,
+        lock: Path,
+        clock: Clock | None = None,
+        find: Callable[[], Endpoint | None] = lambda: None,
+    ) -> None:
+        """``find`` is asked again after a failure: a tocsin that was started anew may have another port and token."""
         self.database, self.endpoint = database, endpoint
+        self._find = find
         self._lock = lock
         self._clock = clock or SystemClock()
         self._poster = Poster(endpoint)
@@ -109,6 +118,10 @@ class Sender:
                 return self._not_taken(answer)
 
     def _not_taken(self, answer: Answer) -> Drained:
+        if (found := self._find()) is not None and found != self.endpoint:
+            self._poster.close()
+            self.endpoint, self._poster = found, Poster(found)
+            return Drained.TIME
         if not self.endpoint.named:
             before = micros(self._clock.now() - KEPT)
             with self.database.write() as tx:

@@ -230,7 +230,7 @@ class Reporter:
         folder = state_folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         database = Database(folder / "spool.sqlite", SCHEMA)
-        sender = Sender(database, endpoint, folder / "spool.lock", self._clock)
+        sender = Sender(database, endpoint, folder / "spool.lock", self._clock, Endpoint.find)
         number, retry_in, over = 0, 0.0, False
         while not over:
             number, over = self._write(database, number, retry_in)
@@ -268,7 +268,7 @@ class Reporter:
         w = self._wrapped
         parent = os.environ.get("TOCSIN_RUN_ID", "")
         return {
-            "RunId": w.run_id, "ParentRunId": parent, "JobKey": w.name, "DisplayName": w.name,
+            "RunId": w.run_id, "ParentRunId": parent, "JobKey": _job_key(), "DisplayName": w.name,
             "ExperimentName": w.experiment or w.name, "RunType": "exec", "Target": platform.node(),
             "TriggeringUserName": user_name(), "OwnerEmail": w.owner, "Tags": dict(w.tags),
             "Attempt": _attempt(),
@@ -294,6 +294,12 @@ def _directory() -> str:
         return clean(os.getcwd())
     except OSError:
         return ""  # it was removed
+
+
+def _job_key() -> str:
+    """Slurm runs a requeued job under its old number; cron's nights are jobs of their own."""
+    job = os.environ.get("SLURM_JOB_ID", "")
+    return f"slurm/{os.environ.get('SLURM_CLUSTER_NAME', '')}/{clean(job)}" if job else ""
 
 
 def _attempt() -> int | None:

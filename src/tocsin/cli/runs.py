@@ -1,0 +1,302 @@
+"""run: looking at runs. In a workspace those of the workspace; elsewhere those of a tocsin project directory."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tocsin.cli import look
+from tocsin.cli.azformat import emit
+from tocsin.cli.common import Stop, fail, say, visible
+from tocsin.cli.tracked import (
+    HERE,
+    DebugOption,
+    ExperimentOption,
+    GroupOption,
+    JsonOption,
+    OutputOption,
+    PathOption,
+    QueryOption,
+    QuietOption,
+    RunArgument,
+    RunOption,
+    Style,
+    VerboseOption,
+    WorkspaceOption,
+    errors,
+    pairs,
+    record,
+    the_run,
+    workspace,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tocsin.sdk.rows import RunRow
+    from tocsin.sdk.run import Run
+
+TagsOption = Annotated[list[str] | None, typer.Option("--tags", "--tag", metavar="KEY[=VALUE]", help="Only with this tag; may be repeated.")]  # fmt: skip
+HomeOption = Annotated[Path | None, typer.Option("--home", envvar="TOCSIN_HOME", metavar="DIR", help="A project directory: the runs that its tocsin has received.", show_default=False)]  # fmt: skip
+COLUMNS = ("RunId", "ExperimentName", "Status", "StartTime", "DurationMs", "Target", "Tags", "Message")
+
+
+def list_runs(
+    context: typer.Context,
+    path_query: Annotated[str, typer.Argument(metavar="[JMESPATH]", help="The same as --query.")] = "",
+    experiment: ExperimentOption = "",
+    last: Annotated[int, typer.Option("--last", "--limit", min=1, help="Most runs.")] = 10,
+    status: Annotated[str, typer.Option(help="Only in this status.")] = "",
+    tags: TagsOption = None,
+    parent: Annotated[str, typer.Option("--parent-run-id", "--parent", help="Only children of this run.")] = "",
+    target: Annotated[str, typer.Option("--compute-target-name", "--target", help="Only on this target.")] = "",
+    search: Annotated[str, typer.Option(help="Only with this text in id, name, description, experiment, status, submitter or tags.")] = "",
+    minimal: Annotated[bool, typer.Option("--minimal", help="Print id, experiment, status and times alone.")] = False,
+    name: WorkspaceOption = "",
+    group: GroupOption = "",
+    path: PathOption = HERE,
+    home: HomeOption = None,
+    output: OutputOption = "",
+    as_json: JsonOption = False,
+    query: QueryOption = "",
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    debug: DebugOption = False,
+) -> None:  # fmt: skip
+    """List runs, the latest first; children only with --parent-run-id."""
+    style = Style.of(context, output, as_json, query or path_query)
+    if _of_project(context, home, path, name):
+        look.runs_list(status, experiment, min(last, 1000), home or HERE, style.form == "json")
+        return
+    from tocsin.sdk.rows import Query
+
+    asked = Query(
+        experiment=experiment or None, status=status or None, parent_id=parent or None, target=target or None,
+        top_only=not parent, tags=pairs(tags, "--tags"),
+    )  # fmt: skip
+    with errors(debug):
+        rows: Iterable[RunRow] = workspace(path, name)._session.store.find(asked)
+        if search:
+            rows = (row for row in rows if _matches(row, search.casefold()))
+        found = [record(row, style, not minimal) for row in islice(rows, last)]
+    style.show(found, COLUMNS[:5] if minimal else COLUMNS, "No runs.")
+
+
+def _matches(row: RunRow, text: str) -> bool:
+    parts = (row.run_id, row.display_name, row.description, row.experiment, row.status, row.submitted_by, row.tags)
+    return any(text in part.casefold() for part in parts)
+
+
+def _of_project(context: typer.Context, home: Path | None, path: Path, name: str) -> bool:
+    """Whether runs of a project directory are meant: --home says so, or no workspace is here and nothing asks for one."""
+    if " ml " in f" {context.command_path} " or path != HERE or name:
+        return False
+    if home is not None:
+        return True
+    from tocsin.sdk import config
+    from tocsin.sdk.errors import WorkspaceException
+
+    try:
+        config.find(path)
+    except WorkspaceException as e:
+        if (HERE / "tocsin.yaml").exists() or (HERE / "data").is_dir():
+            return True
+        if "no workspace is in" in str(e):
+            return True
+    return False
+
+
+def show(
+    context: typer.Context,
+    run: RunArgument = "",
+    run_option: RunOption = "",
+    experiment: ExperimentOption = "",
+    name: WorkspaceOption = "",
+    group: GroupOption = "",
+    path: PathOption = HERE,
+    home: HomeOption = None,
+    output: OutputOption = "",
+    as_json: JsonOption = False,
+    query: QueryOption = "",
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show one run: its state, metrics and files; of a project directory its events and alerts."""
+    style = Style.of(context, output, as_json, query)
+    if _of_project(context, home, path, name):
+        look.runs_show(run or run_option, home or HERE, style.form == "json")
+        return
+    with errors(debug):
+        found = the_run(workspace(path, name), run, run_option, experiment)
+        shown = record(found._row(), style)
+        key = "metrics" if style.azure else "Metrics"
+        shown[key] = {k: _last(v) for k, v in found.get_metrics().items()}
+        shown["files" if style.azure else "Files"] = found.get_file_names()
+        if style.azure:
+            shown["run_definition"] = found.get_details()["runDefinition"]
+    if style.form == "table" and not style.query and not style.azure:
+        look._facts({k: v for k, v in shown.items() if v not in (None, "", [], {})})
+        return
+    style.show(shown)
+
+
+def _last(value: Any) -> Any:
+    """Of a long series the last value: the whole is get_metrics()'s."""
+    return value[-1] if isinstance(value, list) and len(value) > 20 else value
+
+
+def children(
+    context: typer.Context,
+    run: RunArgument = "",
+    run_option: RunOption = "",
+    recursive: Annotated[bool, typer.Option("--recursive", help="Their children too.")] = False,
+    status: Annotated[str, typer.Option(help="Only in this status.")] = "",
+    tags: TagsOption = None,
+    name: WorkspaceOption = "",
+    path: PathOption = HERE,
+    output: OutputOption = "",
+    as_json: JsonOption = False,
+    query: QueryOption = "",
+) -> None:
+    """List the children of a run, the latest first."""
+    style = Style.of(context, output, as_json, query)
+    with errors():
+        parent = the_run(workspace(path, name), run, run_option)
+        found = parent.get_children(recursive=recursive, status=status or None, tags=pairs(tags, "--tags") or None)
+        rows = [record(child._first, style) for child in found]
+    style.show(rows, COLUMNS, "No children.")
+
+
+def logs(
+    context: typer.Context,
+    run: RunArgument = "",
+    run_option: RunOption = "",
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run has ended.")] = False,
+    experiment: ExperimentOption = "",
+    name: WorkspaceOption = "",
+    group: GroupOption = "",
+    path: PathOption = HERE,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Print a submitted run's output; `ml run monitor-logs` goes on until it has ended."""
+    import threading
+
+    from tocsin.sdk import waiting
+
+    with errors(debug):
+        found = the_run(workspace(path, name), run, run_option, experiment)
+        if follow or context.info_name == "monitor-logs":
+            waiting.follow(found, threading.Event())
+            return
+        log = found._files / waiting.LOG
+        if not log.is_file():
+            fail(f"run {found.id} has no output", "an interactive run keeps none; see its files: tocsin run show")
+        for line in _lines(log):
+            print(line, end="")
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            yield visible(line)
+
+
+def download(
+    context: typer.Context,
+    run: RunArgument = "",
+    run_option: RunOption = "",
+    directory: Annotated[
+        Path | None, typer.Option("-d", "--output-dir", metavar="DIR", help="Where to; a folder named like the run.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="Only files whose names begin so.")] = "",
+    experiment: ExperimentOption = "",
+    name: WorkspaceOption = "",
+    group: GroupOption = "",
+    path: PathOption = HERE,
+    output: OutputOption = "",
+    query: QueryOption = "",
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Copy a run's files here; `ml run download-logs` copies its logs alone."""
+    style = Style.of(context, output, False, query)
+    with errors(debug):
+        found = the_run(workspace(path, name), run, run_option, experiment)
+        target = directory or Path(found.id)
+        if context.info_name == "download-logs":
+            got = found.get_all_logs(target)
+        else:
+            found.download_files(prefix=prefix, output_directory=target)
+            got = [str(target / n) for n in found.get_file_names() if n.startswith(prefix)]
+    if style.azure:
+        style.show(got)
+        return
+    for file in got:
+        print(file)
+    say(f"{len(got)} files" if len(got) != 1 else "1 file")
+
+
+def watch(
+    run: RunArgument = "",
+    run_option: RunOption = "",
+    name: WorkspaceOption = "",
+    path: PathOption = HERE,
+) -> None:
+    """Print a run's output until it has ended; ends with 0 where it is Completed, with 1 where it is not."""
+    with errors():
+        status = follow(the_run(workspace(path, name), run, run_option))
+    if status != "Completed":
+        raise Stop(1)
+
+
+def follow(run: Run) -> str:
+    """Print what a run writes until it has ended, and how it ended; Ctrl-C leaves the run alone."""
+    import threading
+
+    from tocsin.sdk import waiting
+
+    try:
+        waiting.follow(run, threading.Event())
+    except KeyboardInterrupt:
+        say(f"\nrun {run.id} goes on; see: tocsin run watch {run.id}")
+        raise Stop(130) from None
+    details = run.get_details()
+    error = (details["error"] or {}).get("error", {}).get("message", "")
+    say(f"{run.id}: {details['status']}" + (f": {visible(error)}" if error else ""))
+    return str(details["status"])
+
+
+def experiments(
+    context: typer.Context,
+    name: WorkspaceOption = "",
+    group: GroupOption = "",
+    path: PathOption = HERE,
+    output: OutputOption = "",
+    as_json: JsonOption = False,
+    query: QueryOption = "",
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """List the experiments of a workspace."""
+    from tocsin.sdk.events import iso
+
+    style = Style.of(context, output, as_json, query)
+    with errors(debug):
+        rows = workspace(path, name)._session.store.database.read(
+            "SELECT name, id, created_us, runs, tags FROM experiments WHERE NOT archived ORDER BY name"
+        )
+    keys = ("name", "id", "created_time_utc", "runs", "tags") if style.azure else ("ExperimentName", "Id", "Created", "Runs", "Tags")  # fmt: skip
+    found = [dict(zip(keys, (n, id, iso(at), runs, json.loads(tags)), strict=True)) for n, id, at, runs, tags in rows]
+    style.show(found, ("ExperimentName", "Runs", "Created"), "No experiments.")
+
+
+__all__ = ["children", "download", "emit", "experiments", "follow", "list_runs", "logs", "show", "watch"]

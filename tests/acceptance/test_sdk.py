@@ -1,0 +1,129 @@
+"""Runs of the SDK and of `tocsin exec` reach a real tocsin: in order, each once, none lost while it is away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import MakeTocsin
+from tests.acceptance.harness import Tocsin
+from tests.servers.smtp import SmtpServer
+
+RUNS = """
+import sys
+from tocsin import Experiment, Workspace
+exp = Experiment(Workspace.from_config(), "churn")
+for n in range(int(sys.argv[1])):
+    run = exp.start_logging(snapshot_directory=None, tags={"n": str(n)})
+    child = run.child_run()
+    child.complete()
+    run.complete() if n % 2 else run.fail("disk full")
+"""
+
+
+def variables(tocsin: Tocsin, tmp_path: Path, url: str | None = None) -> dict[str, str]:
+    return {**os.environ, "TOCSIN_URL": url or tocsin.url, "TOCSIN_SPOOL": str(tmp_path / "spool")}
+
+
+def in_workspace(tocsin: Tocsin, tmp_path: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    folder = tmp_path / "ws"
+    (folder / ".tocsin").mkdir(parents=True, exist_ok=True)
+    (folder / ".tocsin" / "config.json").write_text('{"workspace_name": "lab"}')
+    env = {**variables(tocsin, tmp_path), **more}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def statuses(tocsin: Tocsin) -> dict[str, list[str]]:
+    """The statuses of each run in the order in which they were stored."""
+    out = defaultdict(list)
+    for row in tocsin.query(
+        "RunStatusChanged | project RunId, Status, CommitSeq, TimeGenerated | order by CommitSeq asc, TimeGenerated asc"
+    ):
+        out[row["RunId"]].append(row["Status"])
+    return dict(out)
+
+
+@pytest.mark.timeout(300)
+def test_a_failure_in_training_becomes_a_mail(
+    make_tocsin: MakeTocsin, smtp: SmtpServer, tmp_path: Path, wheel: Path
+) -> None:
+    """From the SDK's run to the mail, and from a wrapped command too."""
+    tocsin = make_tocsin(smtp=smtp).start()
+    python = str(wheel / "python")
+    done = in_workspace(tocsin, tmp_path, python, "-c", RUNS, "1")
+    assert 0 == done.returncode, done.stderr
+    done = in_workspace(
+        tocsin,
+        tmp_path,
+        str(wheel / "tocsin"),
+        "exec",
+        "--name",
+        "nightly",
+        "--",
+        "sh",
+        "-c",
+        "echo no space >&2; exit 2",
+    )
+    assert 2 == done.returncode
+    mails = smtp.wait_for(2)
+    text = " ".join(m.subject for m in mails)
+    assert "disk full" in text
+    assert "exit code 2" in text
+    assert [["Running", "Completed"], ["Running", "Failed"], ["Queued", "Running", "Failed"]] == sorted(
+        statuses(tocsin).values(), key=lambda s: (len(s), s[-1])
+    )
+
+
+@pytest.mark.timeout(400)
+def test_nothing_is_lost_while_tocsin_is_away(make_tocsin: MakeTocsin, tmp_path: Path, wheel: Path) -> None:
+    """Events wait in the workspace and beside exec; a kill -9 of the server in between repeats none."""
+    tocsin = make_tocsin().start()
+    python, program = str(wheel / "python"), str(wheel / "tocsin")
+    assert 0 == in_workspace(tocsin, tmp_path, python, "-c", RUNS, "20").returncode
+    tocsin.kill()
+    away = in_workspace(tocsin, tmp_path, python, "-c", RUNS, "20")
+    assert (0, 1) == (away.returncode, away.stderr.count("is away")), away.stderr
+    for _ in range(3):
+        assert 0 == in_workspace(tocsin, tmp_path, program, "exec", "--", "true").returncode
+    tocsin.start()
+    done = in_workspace(tocsin, tmp_path, program, "run", "sync")
+    assert 0 == done.returncode, done.stderr
+    found = statuses(tocsin)
+    assert 80 + 3 == len(found)
+    assert {("Running", "Completed"), ("Running", "Failed"), ("Queued", "Running", "Completed")} == {
+        tuple(s) for s in found.values()
+    }
+    assert 0 == tocsin.count("DeadLetters")
+    assert 20 == tocsin.count("Runs | where Status == 'Failed' and Tags.n != ''")
+
+
+@pytest.mark.timeout(300)
+def test_a_token_that_is_missing_loses_nothing(make_tocsin: MakeTocsin, tmp_path: Path, wheel: Path) -> None:
+    """Refused events wait; with a token they go. The token stands in no message."""
+    tocsin = make_tocsin()
+    token = tocsin.run("tokens", "new", "trainer", "--role", "intake").stdout.strip()
+    assert token
+    tocsin.start()
+    program, python = str(wheel / "tocsin"), str(wheel / "python")
+    done = in_workspace(tocsin, tmp_path, python, "-c", RUNS, "2")
+    assert 0 == done.returncode
+    assert 1 == done.stderr.count("refuses events"), done.stderr
+    done = in_workspace(tocsin, tmp_path, program, "run", "sync")
+    assert 1 == done.returncode
+    done = in_workspace(tocsin, tmp_path, program, "run", "sync", TOCSIN_TOKEN=token)
+    assert 0 == done.returncode, done.stderr
+    assert "8 sent" in done.stderr
+    assert token not in done.stderr
+
+
+def test_the_sdk_comes_with_the_wheel(wheel: Path) -> None:
+    """Its names are there, and typed."""
+    code = "import tocsin.core; from tocsin import Run; print(tocsin.core.VERSION)"
+    done = subprocess.run([wheel / "python", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip()
+    assert sys.version_info >= (3, 11)
