@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -12,6 +13,7 @@ import pytest
 
 from tests.acceptance.conftest import MakeTocsin
 from tests.acceptance.harness import Tocsin
+from tests.servers.eventually import eventually
 from tests.servers.smtp import SmtpServer
 
 RUNS = """
@@ -119,6 +121,35 @@ def test_a_token_that_is_missing_loses_nothing(make_tocsin: MakeTocsin, tmp_path
     assert 0 == done.returncode, done.stderr
     assert "8 sent" in done.stderr
     assert token not in done.stderr
+
+
+ALERTS = """
+from tocsin import Experiment, Workspace
+with Experiment(Workspace.from_config(), "churn").start_logging(snapshot_directory=None) as run:
+    for title in ("loss is NaN", "loss is NaN", "disk is full"):
+        run.alert(title, "at step 300", level="error")
+"""
+
+
+@pytest.mark.timeout(300)
+def test_an_alert_from_a_script_becomes_a_mail(
+    make_tocsin: MakeTocsin, smtp: SmtpServer, tmp_path: Path, wheel: Path
+) -> None:
+    """By the rule of docs/sdk.md; the same title again within a minute is left out."""
+    page = (Path(__file__).parents[2] / "docs" / "sdk.md").read_text()
+    (rule,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    tocsin = make_tocsin(smtp=smtp, rules=rule).start()
+    done = in_workspace(tocsin, tmp_path, str(wheel / "python"), "-c", ALERTS)
+    assert 0 == done.returncode, done.stderr
+
+    def said() -> bool:
+        text = "\n".join(mail.subject + mail.text for mail in smtp.messages())
+        assert "disk is full" in text
+        assert "loss is NaN: at step 300" in text, text
+        return True
+
+    eventually(said, within=90)
+    eventually(lambda: 2 == tocsin.count("Alerts | where Rule == 'run-alert' and To == 'firing'"))
 
 
 def test_the_sdk_comes_with_the_wheel(wheel: Path) -> None:

@@ -43,6 +43,7 @@ def attach(
     experiment: Annotated[str, typer.Option("-e", "--experiment-name", help="The experiment of runs that name none; the folder's name where absent.")] = "",
     subscription: Annotated[str, typer.Option("-s", "--subscription-id", help="As in az; tocsin has no use for it.")] = "",
     url: Annotated[str | None, typer.Option(help="The tocsin that gets the events; '' for none.", show_default=False)] = None,
+    examples: Annotated[bool, typer.Option("--examples", help="Write three example scripts too: hello.py and others.")] = False,
     path: PathOption = HERE,
     output: OutputOption = "",
     query: QueryOption = "",
@@ -67,12 +68,23 @@ def attach(
             RunConfiguration().save(folder, "local")
         if not (place.data / "sklearn.runconfig").exists():
             (place.data / "sklearn.runconfig").write_text(_EXAMPLE, encoding="utf-8")
+        if examples:
+            _write_examples(folder)
     if style.azure:
         style.show(
             {"workspace_name": place.name, "experiment_name": place.settings["experiment"], "path": str(place.folder)}
         )
         return
     say(f"{place.folder} is the workspace {place.name}; its runs are kept in {place.data}")
+
+
+def _write_examples(folder: Path) -> None:
+    """Those of the docs; files that are there stay."""
+    from tocsin.config.content import packaged
+
+    for script in sorted((packaged() / "docs" / "examples").glob("*.py")):
+        if not (folder / script.name).exists():
+            (folder / script.name).write_bytes(script.read_bytes())
 
 
 def login(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -250,6 +249,8 @@ def _number(text: str) -> Any:
 
 def sync(name: WorkspaceOption = "", path: PathOption = HERE) -> None:
     """Send the events that wait on this machine: of the workspace here, and of `tocsin exec`."""
+    import threading
+
     from tocsin.sdk.database import Database
     from tocsin.sdk.endpoint import Endpoint
     from tocsin.sdk.errors import WorkspaceException
@@ -265,14 +266,19 @@ def sync(name: WorkspaceOption = "", path: PathOption = HERE) -> None:
     endpoint, folder = Endpoint.find(), state_folder()
     if endpoint is not None and (folder / "spool.sqlite").exists():
         senders.append(("exec", Sender(Database(folder / "spool.sqlite", SCHEMA), endpoint, folder / "spool.lock")))
-    left = 0
+    left, pause = 0, threading.Event()
     with errors():
         for what, sender in senders:
             before = sender.waiting()
             outcome = sender.drain(600)
+            for _ in range(100):
+                if outcome is not Drained.BUSY:
+                    break
+                pause.wait(0.1)
+                outcome = sender.drain(600)
             waiting = sender.waiting()
             left += waiting
-            why = "" if outcome is Drained.EMPTY else f"; {waiting} wait: {outcome}, {sender.said or os.strerror(0)}"
+            why = "" if outcome is Drained.EMPTY else f"; {waiting} wait: {outcome}, {sender.said}"
             say(f"{what}: {before - waiting} sent to {sender.endpoint.url}{why}")
     if not senders:
         say("Nothing waits.")

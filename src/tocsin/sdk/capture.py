@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tocsin.sdk import snapshot
 from tocsin.sdk.errors import SnapshotException
-from tocsin.sdk.text import clean, log
+from tocsin.sdk.text import clean, warn
 
 if TYPE_CHECKING:
     from tocsin.sdk.run import Run
@@ -31,7 +31,7 @@ def capture(run: Run, folder: Path | None) -> None:
             if where is not None:
                 _snapshot(run, where)
         except (SnapshotException, OSError, sqlite3.Error) as e:
-            log.warning("run %s has no snapshot: %s", run.id, e)
+            warn("run %s has no snapshot: %s", run.id, e)
         finally:
             _under_way.pop(run.id, None)
 
@@ -52,7 +52,7 @@ def finished(run_id: str) -> None:
 def _snapshot(run: Run, folder: Path) -> None:
     found = snapshot.listing(folder, unlimited=False)
     if why := snapshot.too_large(found):
-        log.warning("run %s has no snapshot: %s holds %s", run.id, folder, why)
+        warn("run %s has no snapshot: %s holds %s", run.id, folder, why)
         return
     run._update(snapshot_id=snapshot.take(folder, run._snapshots(), found))
 
@@ -61,7 +61,7 @@ def take_now(snapshots: Path, folder: Path) -> str:
     """Take a snapshot, whatever its size, and return its id. Raises SnapshotException, OSError."""
     found = snapshot.listing(folder.absolute(), unlimited=True)
     if why := snapshot.too_large(found):
-        log.warning("the snapshot of %s holds %s", folder, why)
+        warn("the snapshot of %s holds %s", folder, why)
     return snapshot.take(folder.absolute(), snapshots, found)
 
 

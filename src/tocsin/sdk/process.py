@@ -6,17 +6,15 @@ import fcntl
 import functools
 import json
 import os
-import platform
 import uuid
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 GONE_AFTER = 120.0
 """Seconds without a heartbeat after which a run of this host's previous boot counts as gone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessId:
+class ProcessId(NamedTuple):
     """One process for ever: a pid alone is used again."""
 
     host: str
@@ -28,7 +26,7 @@ class ProcessId:
 
     def dump(self) -> str:
         """As text for the store."""
-        return json.dumps(asdict(self))
+        return json.dumps(self._asdict())
 
     @classmethod
     def load(cls, text: str) -> ProcessId | None:
@@ -41,7 +39,7 @@ class ProcessId:
 
 def identify(pid: int, lock: str = "") -> ProcessId:
     """The process that has ``pid`` now."""
-    return ProcessId(host=platform.node(), boot=_boot(), space=_space(), pid=pid, start=start_of(pid), lock=lock)
+    return ProcessId(host=os.uname().nodename, boot=_boot(), space=_space(), pid=pid, start=start_of(pid), lock=lock)
 
 
 def start_of(pid: int) -> str:
@@ -87,7 +85,7 @@ def runs_here(process: ProcessId) -> bool:
 
 
 def _same_kernel(process: ProcessId) -> bool:
-    return process.boot == _boot() and (bool(process.boot) or process.host == platform.node())
+    return process.boot == _boot() and (bool(process.boot) or process.host == os.uname().nodename)
 
 
 def _alive(process: ProcessId) -> bool:
@@ -104,7 +102,7 @@ def is_gone(process: ProcessId, locks: Path, silent_for: float) -> bool:
         if process.space == _space():
             return not _alive(process)
         return _lock_is_free(process, locks) is True
-    if process.host != platform.node():
+    if process.host != os.uname().nodename:
         return False
     return silent_for > GONE_AFTER and _lock_is_free(process, locks) is not False
 

@@ -20,7 +20,7 @@ from tocsin.sdk.rows import New, Query, RunRow, labels_asked
 from tocsin.sdk.runs import Runs
 from tocsin.sdk.session import Session, memory_session, session_of, usable
 from tocsin.sdk.store import make_error
-from tocsin.sdk.text import clean, log, run_id_of, string_value, warn_once
+from tocsin.sdk.text import clean, run_id_of, string_value, warn, warn_once
 
 if TYPE_CHECKING:
     from tocsin.sdk.experiment import Experiment
@@ -142,7 +142,7 @@ class Run(Labelled, LogsMetrics):
             return
         row = self._row()
         if row.status in TERMINAL:
-            log.warning("run %s is %s already: there is nothing to cancel", self.id, row.status)
+            warn("run %s is %s already: there is nothing to cancel", self.id, row.status)
             return
         to = "CancelRequested" if row.type == SCRIPT else "Canceled"
         self._change(to, facts={"Reason": "user_canceled"})

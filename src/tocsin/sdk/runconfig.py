@@ -9,7 +9,7 @@ from typing import Any
 
 from tocsin.sdk.config import replace_file
 from tocsin.sdk.errors import ExperimentExecutionException, UserErrorException
-from tocsin.sdk.text import log
+from tocsin.sdk.text import warn
 
 LONGEST_RUN = 2_592_000
 """Seconds: thirty days, azureml's default."""
@@ -125,7 +125,7 @@ class RunConfiguration:
         import yaml  # type: ignore[import-untyped]
 
         if separate_environment_yaml:
-            log.warning("separate_environment_yaml: the environment stays in the .runconfig file")
+            warn("separate_environment_yaml: the environment stays in the .runconfig file")
         where = Path(path or ".")
         file = where if where.suffix == ".runconfig" else where / ".tocsin" / f"{name or self.target_name}.runconfig"
         file.parent.mkdir(parents=True, exist_ok=True)

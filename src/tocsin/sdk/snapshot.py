@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tocsin.sdk.errors import SnapshotException
-from tocsin.sdk.text import log
+from tocsin.sdk.text import warn
 
 MOST_BYTES = 300 << 20
 MOST_FILES = 2_000
@@ -45,7 +45,7 @@ def listing(folder: Path, *, unlimited: bool) -> Listing:
             if _stays_inside(folder, name, target):
                 links.append((name, target))
             else:
-                log.warning("the snapshot of %s leaves out the link %s: it leads out of the folder", folder, name)
+                warn("the snapshot of %s leaves out the link %s: it leads out of the folder", folder, name)
         elif stat.S_ISREG(found.st_mode):
             files.append(name)
             size += found.st_size

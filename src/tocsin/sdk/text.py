@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -11,7 +10,6 @@ from typing import Any
 
 from tocsin.sdk.errors import UserErrorException
 
-log = logging.getLogger("tocsin.sdk")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,254}", re.ASCII)
 _EXPERIMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,254}", re.ASCII)
 _warned: set[str] = set()
@@ -21,7 +19,14 @@ def warn_once(key: str, message: str, *args: object) -> None:
     """One warning a process for each ``key``, by logging, which never raises into training."""
     if key not in _warned:
         _warned.add(key)
-        log.warning(message, *args)
+        warn(message, *args)
+
+
+def warn(message: str, *args: object) -> None:
+    """A warning of the logger ``tocsin.sdk``, which never raises into training."""
+    import logging
+
+    logging.getLogger("tocsin.sdk").warning(message, *args)
 
 
 def clean(text: object) -> str:

@@ -58,7 +58,13 @@ class Workspace:
         settings = {"workspace_name": clean(name), "resource_group": resource_group, "subscription_id": subscription_id}
         return cls._of(session_of(config.attach(Path(path), settings, exist_ok=exist_ok)))
 
-    get = from_config
+    @classmethod
+    def get(
+        cls, name: str, auth: Any = None, subscription_id: str | None = None, resource_group: str | None = None,
+        path: str | Path | None = None, **_kwargs: Any,
+    ) -> Self:  # fmt: skip
+        """The workspace called ``name`` at ``path`` or above it. Raises WorkspaceException where it is called otherwise."""
+        return cls(workspace_name=name, path=path)
 
     @property
     def name(self) -> str:

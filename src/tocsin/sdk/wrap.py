@@ -7,7 +7,6 @@ the command: its exit code, output and signals are its own.
 from __future__ import annotations
 
 import os
-import platform
 import queue
 import select
 import shlex
@@ -269,7 +268,7 @@ class Reporter:
         parent = os.environ.get("TOCSIN_RUN_ID", "")
         return {
             "RunId": w.run_id, "ParentRunId": parent, "JobKey": _job_key(), "DisplayName": w.name,
-            "ExperimentName": w.experiment or w.name, "RunType": "exec", "Target": platform.node(),
+            "ExperimentName": w.experiment or w.name, "RunType": "exec", "Target": os.uname().nodename,
             "TriggeringUserName": user_name(), "OwnerEmail": w.owner, "Tags": dict(w.tags),
             "Attempt": _attempt(),
         }  # fmt: skip
@@ -278,7 +277,7 @@ class Reporter:
 def _properties(wrapped: Wrapped) -> dict[str, str]:
     out = {
         "command": redact(clean(shlex.join(wrapped.command)))[:4000],
-        "host": platform.node(),
+        "host": os.uname().nodename,
         "directory": _directory(),
     }
     names: dict[str, Callable[[], str | None]] = {
@@ -309,4 +308,4 @@ def _attempt() -> int | None:
 
 
 def _source() -> str:
-    return f"tocsin-exec/{platform.node()}"
+    return f"tocsin-exec/{os.uname().nodename}"

@@ -185,6 +185,14 @@ def test_a_second_attach_changes_what_it_is_told_and_keeps_the_rest(
     assert "script: mine.py\n" == (tmp_path / ".tocsin" / "local.runconfig").read_text()
 
 
+def test_the_examples_of_the_docs_run(tocsin: Callable[..., Done], tmp_path: Path) -> None:
+    """A file that is there stays."""
+    (tmp_path / "hello.py").write_text("# mine\n")
+    tocsin("folder", "attach", "--examples")
+    assert "# mine\n" == (tmp_path / "hello.py").read_text()
+    assert "made 5 children" in tocsin("run", "submit-script", "hello_with_children.py").stdout
+
+
 def test_events_that_wait_are_sent_by_hand(tocsin: Callable[..., Done]) -> None:
     assert "Nothing waits." in tocsin("run", "sync").stderr
     tocsin("run", "start", TOCSIN_URL="http://127.0.0.1:9")

@@ -328,6 +328,20 @@ def test_a_forked_worker_neither_repeats_nor_ends_the_parents_run(ws: Workspace)
 
 
 @pytest.mark.timeout(300)
+def test_a_million_points_in_one_run(exp: Experiment) -> None:
+    """All are kept, in order, in bounded memory."""
+    with exp.start_logging(snapshot_directory=None) as run:
+        most = 0
+        for i in range(1_000_000):
+            run.log("loss", i, step=i)
+            if i % 10_000 == 0:
+                most = max(most, len(run._session.recorder._points))
+        assert most < 100_000
+    points = run.get_metrics("loss")["loss"]
+    assert (1_000_000, True) == (len(points), points == list(range(1_000_000)))
+
+
+@pytest.mark.timeout(300)
 def test_fifty_processes_log_to_one_workspace(ws: Workspace, exp: Experiment) -> None:
     """Every point, run and child is there, and nobody saw an error."""
     shared = exp.start_logging(run_id="shared", snapshot_directory=None)

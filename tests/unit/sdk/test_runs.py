@@ -352,3 +352,11 @@ def test_experiments_are_listed_tagged_and_archived(ws: Workspace, exp: Experime
     assert ["explore-runs"] == [e.name for e in Experiment.list(ws, view_type="ArchivedOnly")]
     assert {"a": "b"} == exp.tags
     assert ws == exp.workspace
+
+
+def test_event_types_are_the_models() -> None:
+    """They stand in the SDK twice so that a training script need not load the model's other values."""
+    from tocsin.model import event
+    from tocsin.sdk import events
+
+    assert (event.STATUS_TYPE, event.HEARTBEAT_TYPE) == (events.STATUS_TYPE, events.HEARTBEAT_TYPE)
