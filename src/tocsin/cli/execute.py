@@ -27,8 +27,9 @@ def execute(
     tocsin on this machine; while it is away they wait on disk, and the next `tocsin exec` sends them.
     """
     from tocsin.sdk.errors import UserErrorException
+    from tocsin.sdk.journal import Wrapped
     from tocsin.sdk.text import clean, run_id_of
-    from tocsin.sdk.wrap import Wrapped, new_run_id, run
+    from tocsin.sdk.wrap import new_run_id, run
 
     tags = {}
     for pair in tag or ():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import os
 import sqlite3
+import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
@@ -290,13 +291,23 @@ def _load(folder: str | None, run_id: str, inside: bool) -> Run:
         return _offline()
     try:
         session = session_of(config.find(folder))
-        row = session.store.get(run_id)
+        row = _awaited(session, run_id)
     except (UserErrorException, sqlite3.Error, OSError) as e:
         warn_once("context", "run %s cannot be read (%s); this process logs to nowhere", run_id, e)
         return _offline()
     if row is None or usable(session) is not session:
         return _offline()
     return Run._of(session, row, inside)
+
+
+def _awaited(session: Session, run_id: str) -> RunRow | None:
+    """`tocsin exec` starts its command first and writes its run down beside it: the script may be a little quicker."""
+    pause = threading.Event()
+    for _ in range(250):
+        if row := session.store.get(run_id):
+            return row
+        pause.wait(0.02)
+    return None
 
 
 def _offline() -> Run:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 from tocsin.model.redact import redact
 from tocsin.model.statuses import TERMINAL
 from tocsin.sdk import config, snapshot
+from tocsin.sdk.metrics import Kind
 from tocsin.sdk.process import identify
 from tocsin.sdk.rows import RunRow
 from tocsin.sdk.runconfig import targets
@@ -48,7 +50,7 @@ class Runner:
 
     def __init__(self, session: Session, row: RunRow) -> None:
         self.session, self.store = session, session.store
-        self.run_id = row.run_id
+        self.run_id, self.num = row.run_id, row.num
         self.definition: dict[str, Any] = json.loads(row.definition or "{}")
         self.root = row.root_id
         self.parent = row.parent_id
@@ -127,7 +129,9 @@ class Runner:
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         limit = float(self.definition.get("maxRunDurationSeconds") or 0)
         until = self.store.clock.monotonic() + limit if limit else None
+        sample = self._sampling(process.pid)
         while not self._ended(process):
+            sample()
             status = self.status()
             if status in TERMINAL or status == "CancelRequested" or self.stopped_by:
                 self._stop(process)
@@ -145,6 +149,26 @@ class Runner:
             self._wait_for_group(process, 2.0)
             signal_group(process.pid, signal.SIGKILL)
         self._exited(process.returncode)
+
+    def _sampling(self, group: int) -> Callable[[], None]:
+        """Takes a sample of the script's processes where ``system_metrics`` seconds have passed since the last."""
+        every = float(self.session.settings.get("system_metrics") or 0)
+        if every <= 0:
+            return lambda: None
+        from tocsin.sdk.sampling import Sampler
+
+        clock = self.store.clock
+        sampler = Sampler(group, clock.monotonic)
+        next_at = clock.monotonic()
+
+        def sample() -> None:
+            nonlocal next_at
+            if clock.monotonic() >= next_at:
+                next_at = clock.monotonic() + every
+                for name, value in sampler.sample().items():
+                    self.session.recorder.log((self.num, name, int(Kind.VALUE), None, self.store.now(), value, None))
+
+        return sample
 
     def _ended(self, process: subprocess.Popen[bytes]) -> bool:
         """Wait a little for the script's end."""

@@ -46,10 +46,10 @@ class Store:
 
     # --- making ---
 
-    def create(self, runs: Sequence[New]) -> list[RunRow]:
-        """Make runs, all or none. Raises sqlite3.IntegrityError where an id is taken."""
+    def create(self, runs: Sequence[New], at: int | None = None) -> list[RunRow]:
+        """Make runs, all or none, ``at`` a time or now. Raises sqlite3.IntegrityError where an id is taken."""
         made = []
-        at = self.now()
+        at = self.now() if at is None else at
         with self.database.write() as tx:
             for new in runs:
                 number = self._count_in(tx, new.experiment, at)
@@ -94,12 +94,14 @@ class Store:
         error: Mapping[str, Any] | None = None,
         facts: Mapping[str, Any] | None = None,
         owner: str | None = None,
+        at: int | None = None,
     ) -> RunRow | None:
         """Give a run the status ``to``, with its event; None where it is in one of ``unless``, or unknown.
 
-        ``error`` is kept as the run's error; ``facts`` are further columns of the event; ``owner`` takes the run over.
+        ``error`` is kept as the run's error; ``facts`` are further columns of the event; ``owner`` takes the run over; ``at``: when, in µs
+        since the epoch; now where absent.
         """
-        at = self.now()
+        at = self.now() if at is None else at
         with self.database.write() as tx:
             row = self._row(tx, run_id)
             if row is None or row.status in unless or row.status == to:
@@ -295,6 +297,8 @@ class Store:
         to = "Canceled" if row.status == "CancelRequested" else "Failed"
         error = make_error("ProcessGone", f"process gone: process {owner.pid} on {owner.host} ended without a word")
         self.transition(row.run_id, to, error=None if to == "Canceled" else error)
+        if owner.lock and "/" not in owner.lock:
+            (self.locks / owner.lock).unlink(missing_ok=True)
         return True
 
 

@@ -17,34 +17,24 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from tocsin.clock import Clock, SystemClock, micros
 from tocsin.model.redact import redact
-from tocsin.sdk.process import user_name
+from tocsin.sdk.journal import Wrapped
 from tocsin.sdk.signals import SignalRelay, end_like
 from tocsin.sdk.tail import Tail
 from tocsin.sdk.text import clean, warn_once
 
-HEARTBEAT = 30.0
-"""Seconds between heartbeats."""
+if TYPE_CHECKING:
+    from tocsin.sdk.config import Place
+    from tocsin.sdk.spool import Sender
+
 LAST_WORDS = 5.0
 """Seconds, at most, by which the end of the command is delayed to send its last event; it is on disk before."""
 MESSAGE_LINES, TAIL_LINES = 5, 50
 LONGEST_MESSAGE, LONGEST_TAIL = 2_000, 16_000  # characters
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wrapped:
-    """What is known of the run before its command starts."""
-
-    command: Sequence[str]
-    run_id: str
-    name: str
-    experiment: str = ""
-    owner: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    heartbeat: float = HEARTBEAT  # seconds
 
 
 def new_run_id(name: str, clock: Clock | None = None) -> str:
@@ -56,7 +46,11 @@ def new_run_id(name: str, clock: Clock | None = None) -> str:
 def run(wrapped: Wrapped) -> int:
     """Run the command and return its exit code; where a signal ended it, this process ends by the same signal."""
     clock = SystemClock()
-    reporter = Reporter(wrapped, clock)
+    place = _workspace()
+    reporter = Reporter(wrapped, place, clock)
+    environment = {**os.environ, "TOCSIN_RUN_ID": wrapped.run_id}
+    if place is not None:
+        environment["TOCSIN_WORKSPACE"] = str(place.folder)
     with SignalRelay() as relay:
         tail = Tail()
         try:
@@ -65,7 +59,7 @@ def run(wrapped: Wrapped) -> int:
                 stdout=tail.stdout,
                 stderr=tail.stderr,
                 close_fds=False,  # what a caller handed on by number stays open
-                env={**os.environ, "TOCSIN_RUN_ID": wrapped.run_id},
+                env=environment,
             )
         except OSError as e:
             tail.started()
@@ -162,14 +156,14 @@ def _signal_name(number: int) -> str:
 class Reporter:
     """Turns the command's life into events, in a thread of its own: a disk that hangs does not hold the command up."""
 
-    def __init__(self, wrapped: Wrapped, clock: Clock) -> None:
-        self._wrapped, self._clock = wrapped, clock
+    def __init__(self, wrapped: Wrapped, place: Place | None, clock: Clock) -> None:
+        self._wrapped, self._place, self._clock = wrapped, place, clock
         self._queued_us = micros(clock.now())
         self._started_us = self._queued_us
         self._properties = _properties(wrapped)
         self._todo: queue.SimpleQueue[tuple[str, int, dict[str, Any]] | None] = queue.SimpleQueue()
-        self._written = threading.Event()
         self._thread: threading.Thread | None = None
+        self._wake, self._over, self._sent = threading.Event(), threading.Event(), threading.Event()
 
     def started(self, pid: int) -> None:
         """The command runs."""
@@ -196,82 +190,81 @@ class Reporter:
         self._put(str(data["Status"]), at, data)
         self._todo.put(None)
         if self._thread is not None:
+            until = self._clock.monotonic() + LAST_WORDS
             self._thread.join(LAST_WORDS)
+            self._sent.wait(max(0.0, until - self._clock.monotonic()))
 
     def _put(self, status: str, at: int, data: dict[str, Any]) -> None:
-        from tocsin.sdk.events import iso
-
-        times: dict[str, Any] = {k: iso(data[k]) for k in ("StartTime", "EndTime") if k in data}
-        self._todo.put((status, at, {**data, **times, "Status": status, "Properties": dict(self._properties)}))
+        self._todo.put((status, at, {**data, "Properties": dict(self._properties)}))
 
     def _begin(self) -> None:
-        thread = threading.Thread(target=self._guarded, name="tocsin-exec", daemon=True)
+        thread = threading.Thread(target=self._guarded, args=(self._write,), name="tocsin-exec", daemon=True)
         try:
             thread.start()
         except RuntimeError:
             return  # no more threads: no events
         self._thread = thread
 
-    def _guarded(self) -> None:
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
-            self._report()
+            work()
         except Exception as e:  # noqa: BLE001  # nothing here may harm the command
+            self._sent.set()
             warn_once("exec", "tocsin exec could not report: %s: %s", type(e).__name__, e)
 
-    def _report(self) -> None:
-        from tocsin.sdk.database import Database
-        from tocsin.sdk.endpoint import Endpoint
-        from tocsin.sdk.spool import SCHEMA, Sender, state_folder
+    def _write(self) -> None:
+        """The first thread: makes durable what happens, whether or not anything can be sent."""
+        from tocsin.sdk.journal import open_journal
 
-        endpoint = Endpoint.find()
-        if endpoint is None:
-            return
-        folder = state_folder()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        database = Database(folder / "spool.sqlite", SCHEMA)
-        sender = Sender(database, endpoint, folder / "spool.lock", self._clock, Endpoint.find)
-        number, retry_in, over = 0, 0.0, False
-        while not over:
-            number, over = self._write(database, number, retry_in)
-            outcome = sender.drain(LAST_WORDS - 1 if over else 30.0, timeout=2.0 if over else 5.0)
-            retry_in = min(max(1.0, retry_in * 2), self._wrapped.heartbeat) if outcome != "nothing waits" else 0.0
-        sender.close()
-        database.close()
-
-    def _write(self, database: Any, number: int, retry_in: float) -> tuple[int, bool]:
-        """Make durable what happened, or a heartbeat where nothing did. (events so far, whether the command has ended)"""
-        from tocsin.sdk.events import heartbeat_event, status_event
-        from tocsin.sdk.spool import put
-
-        try:
-            item = self._todo.get(timeout=retry_in or self._wrapped.heartbeat)
-        except queue.Empty:
-            if not retry_in:
-                at, run_id = micros(self._clock.now()), self._wrapped.run_id
-                with database.write() as tx:
-                    put(tx, run_id, at, heartbeat_event(uuid.uuid4().hex, _source(), at, run_id), beat=True)
-            return number, False
-        while item is not None:
-            _, at, data = item
-            number += 1
-            event = status_event(f"{self._wrapped.run_id}.{number}", _source(), at, {**self._base(), **data})
-            with database.write() as tx:
-                put(tx, self._wrapped.run_id, at, event)
+        journal = open_journal(self._wrapped, self._place, self._clock)
+        if journal is None or journal.sender is None:
+            self._sent.set()
+        else:
+            send = partial(self._send, journal.sender)
+            threading.Thread(target=self._guarded, args=(send,), name="tocsin-exec-send", daemon=True).start()
+        while True:
             try:
-                item = self._todo.get_nowait()
+                item = self._todo.get(timeout=self._wrapped.heartbeat)
             except queue.Empty:
-                return number, False
-        return number, True
+                if journal is not None:
+                    journal.beat()
+                self._wake.set()
+                continue
+            if item is None:
+                break
+            if journal is not None:
+                journal.status(*item)
+            self._wake.set()
+        self._over.set()
+        self._wake.set()
+        self._sent.wait(LAST_WORDS)
+        if journal is not None:
+            journal.close()
 
-    def _base(self) -> dict[str, Any]:
-        w = self._wrapped
-        parent = os.environ.get("TOCSIN_RUN_ID", "")
-        return {
-            "RunId": w.run_id, "ParentRunId": parent, "JobKey": _job_key(), "DisplayName": w.name,
-            "ExperimentName": w.experiment or w.name, "RunType": "exec", "Target": os.uname().nodename,
-            "TriggeringUserName": user_name(), "OwnerEmail": w.owner, "Tags": dict(w.tags),
-            "Attempt": _attempt(),
-        }  # fmt: skip
+    def _send(self, sender: Sender) -> None:
+        """The second thread: sends what is written; it may hang as long as the network does."""
+        retry_in = 0.0
+        while True:
+            self._wake.wait(retry_in or None)
+            self._wake.clear()
+            over = self._over.is_set()
+            outcome = sender.drain(LAST_WORDS - 1 if over else 30.0, timeout=2.0 if over else 5.0)
+            if over and (outcome != "another process sends" or self._sent.is_set()):
+                self._sent.set()
+                sender.close()
+                return
+            retry_in = 0.1 if over else 0.0 if outcome == "nothing waits" else min(max(1.0, 2 * retry_in), 60.0)
+
+
+def _workspace() -> Place | None:
+    """The workspace that the command is called in, or the one whose run it is part of."""
+    from tocsin.sdk.config import find
+    from tocsin.sdk.errors import WorkspaceException
+
+    try:
+        return find(os.environ.get("TOCSIN_WORKSPACE") or None)
+    except (WorkspaceException, OSError):
+        return None
 
 
 def _properties(wrapped: Wrapped) -> dict[str, str]:
@@ -293,19 +286,3 @@ def _directory() -> str:
         return clean(os.getcwd())
     except OSError:
         return ""  # it was removed
-
-
-def _job_key() -> str:
-    """Slurm runs a requeued job under its old number; cron's nights are jobs of their own."""
-    job = os.environ.get("SLURM_JOB_ID", "")
-    return f"slurm/{os.environ.get('SLURM_CLUSTER_NAME', '')}/{clean(job)}" if job else ""
-
-
-def _attempt() -> int | None:
-    """Slurm counts how often it requeued a job."""
-    count = os.environ.get("SLURM_RESTART_COUNT", "")
-    return int(count) + 1 if count.isdigit() else None
-
-
-def _source() -> str:
-    return f"tocsin-exec/{os.uname().nodename}"

@@ -6,9 +6,11 @@ import json
 import os
 import pty
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import pytest
 
 from tests.servers.eventually import eventually
 from tests.servers.process import free_port
+from tocsin import Experiment, Workspace
 
 COUNTING = """
 import os, signal, sys
@@ -190,3 +193,44 @@ def test_secrets_are_not_reported(env: dict[str, str], spool: Path) -> None:
     text = json.dumps(events(spool))
     assert "hunter2secret" not in text
     assert "abcdef0123456789" not in text
+
+
+def test_in_a_workspace_the_command_is_a_run_of_it(env: dict[str, str], ws: Workspace, tmp_path: Path) -> None:
+    """Its script finds it by Run.get_context(), a shell by TOCSIN_RUN_ID; the exit code sets the status."""
+    script = "from tocsin import Run\nrun = Run.get_context(allow_offline=False)\nrun.log('x', 1)\nrun.complete()\nraise SystemExit(4)"
+    (tmp_path / "train.py").write_text(script)
+    command = f"{sys.executable} -m tocsin run log y=2.5; exec {sys.executable} train.py"
+    done = subprocess.run(
+        wrapped("sh", "-c", command, options=["--name", "nightly", "--tag", "a=b"]), env={**env, "TOCSIN_URL": ""}, cwd=tmp_path,
+        capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert 4 == done.returncode, done.stderr
+    (run,) = Experiment(ws, "nightly").get_runs()
+    assert ("Failed", {"x": 1, "y": 2.5}, {"a": "b"}) == (run.status, run.get_metrics(), run.tags)
+    assert ("4", "4") == (run.get_details()["error"]["error"]["code"], run.properties["exit_code"])
+
+
+def test_a_killed_wrapper_in_a_workspace_leaves_no_running_run(
+    env: dict[str, str], ws: Workspace, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        wrapped("sh", "-c", "echo ready; exec sleep 600", options=["--name", "nightly"]), env={**env, "TOCSIN_URL": ""}, cwd=tmp_path,
+        stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    _ready(process)
+    run = eventually(lambda: list(Experiment(ws, "nightly").get_runs()))[0]
+    eventually(lambda: run.status == "Running")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert "Failed" == run.status
+
+
+def test_a_server_that_hangs_delays_the_end_and_loses_nothing(env: dict[str, str], spool: Path) -> None:
+    """It takes connections and never answers: the last event is on disk all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        began = time.monotonic()
+        done = sh("exit 5", {**env, "TOCSIN_URL": url})
+        assert time.monotonic() - began < 30
+    assert 5 == done.returncode
+    assert ["Queued", "Running", "Failed"] == [e["data"]["Status"] for e in events(spool)]

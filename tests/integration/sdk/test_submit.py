@@ -327,6 +327,17 @@ def test_a_forked_worker_neither_repeats_nor_ends_the_parents_run(ws: Workspace)
     }
 
 
+def test_a_scripts_processes_are_sampled(ws: Workspace, code: Path) -> None:
+    """CPU and memory of the whole group."""
+    exp = settings(ws, system_metrics=0.05)
+    text = "import subprocess, sys\nx = bytearray(64 << 20)\nsubprocess.run([sys.executable, '-c', 'for i in range(20_000_000): pass'])"
+    run = exp.submit(script(code, text))
+    run.wait_for_completion()
+    metrics = run.get_metrics()
+    assert max(metrics["system/memory_mib"]) > 64
+    assert max(metrics["system/cpu_percent"]) > 5
+
+
 @pytest.mark.timeout(300)
 def test_a_million_points_in_one_run(exp: Experiment) -> None:
     """All are kept, in order, in bounded memory."""
