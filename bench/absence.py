@@ -2,9 +2,12 @@
 
     python -m bench.absence [--runs 100000] [--due 1000] [--seconds 60] [--beats 150]
 
-`tocsin up` runs with `smtp.cap: none` and the rules run-stuck, run-silent and no-progress. Runs come by Kafka and by HTTP, half of
-those that fall due by each. Every run has a deadline under run-silent, hours away; of `--due` runs one of run-stuck or no-progress
-falls at a random instant inside a minute. Meanwhile the others send heartbeats by Kafka. The due time stands in the RunId, that of
+`tocsin up` runs with `smtp.cap: none` and the rules run-stuck, run-silent and no-progress. Runs come by Kafka and by
+HTTP, half of
+those that fall due by each. Every run has a deadline under run-silent, hours away; of `--due` runs one of run-stuck
+or no-progress
+falls at a random instant inside a minute. Meanwhile the others send heartbeats by Kafka. The due time stands in the
+RunId, that of
 acceptance is the SMTP server's, which is a process of its own.
 """
 
@@ -37,7 +40,7 @@ rules:
 """
 LENGTHS = {"Queued": 45 * 60.0, "Running": 60 * 60.0}
 GRACE = 125
-"""Seconds after a start in which nobody knows what HTTP senders still hold; nothing is judged of their runs."""
+"""Seconds after a start in which nobody knows what HTTP senders still hold; nothing is evaluated of their runs."""
 BEAT_SECONDS = 0.1
 POST = 2000
 
@@ -170,9 +173,9 @@ def measure(chosen: argparse.Namespace, made: Stand) -> None:
     print(table(("due → mail, ms", "mails", "p50", "p90", "p99", "worst"), *rows))
     seen = tocsin.metrics()
     for kind in ("commit", "timer"):
-        count = seen.get(f'tocsin_evaluate_seconds_count{{kind="{kind}"}}', 0.0)
+        count = seen.get(f'tocsin_rule_evaluation_duration_seconds_count{{kind="{kind}"}}', 0.0)
         if count:
-            mean = seen[f'tocsin_evaluate_seconds_sum{{kind="{kind}"}}'] / count * 1000
+            mean = seen[f'tocsin_rule_evaluation_duration_seconds_sum{{kind="{kind}"}}'] / count * 1000
             print(f"\n{count:,.0f} evaluations of {kind}s, {mean:.0f} ms in the mean.")
     print(f"\nPeak memory of tocsin {peak_rss(tocsin.pid):,.0f} MiB, {before:,.0f} before anything fell due.")
 

@@ -1,7 +1,9 @@
-"""Backtests over a year of 10 M events, stored as they came and taken as if live. Target: 10 s for the failure-rate rule,
+"""Backtests over a year of 10 M events, stored as they came and taken as if live. Target: 10 s for the failure-rate
+rule,
 60 s for each of the others, 400 MiB of memory.
 
-The ceiling is one plain aggregation of the same rows: what DuckDB needs to read them once, by the tick in which they come.
+The ceiling is one plain aggregation of the same rows: what DuckDB needs to read them once, by the tick in which they
+come.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from bench.replay import YEAR, replay
 
 RULES = """
 rules:
-  - {name: run-failed, when: {status: Failed, final: true}, keep: [ExperimentName, Target, Reason, OwnerEmail]}
+  - {name: run-failed, when: {status: Failed, final: true}, fields: [ExperimentName, Target, Reason, OwnerEmail]}
   - name: one-experiment-failed
     when: {status: [Failed, NotResponding], where: "ExperimentName == 'exp-7' and Reason != 'user_canceled'"}
   - name: says-out-of-memory
@@ -28,10 +30,10 @@ rules:
       | where Status in ('Completed', 'Failed')
       | summarize failed = countif(Status == 'Failed'), finished = count() by ExperimentName
       | extend rate = todouble(failed) / finished
-      | where finished >= 5 and rate > 0.2
+    condition: "finished >= 5 and rate > 0.2"
     by: [ExperimentName]
     value: rate
-    clear: "rate < 0.1"
+    resolve: {when: "rate < 0.1"}
     for: 2 of 3
     keep_firing_for: 10m
     lateness: 2m
@@ -76,7 +78,8 @@ FROM (
 
 
 def fill(con: duckdb.DuckDBPyConnection, events: int, each: int) -> None:
-    """A year of runs of five events each, fifty a sweep: 8 % fail, one in 200 is preempted again and again, one in a thousand is
+    """A year of runs of five events each, fifty a sweep: 8 % fail, one in 200 is preempted again and again, one in a
+    thousand is
     done in five seconds; ``each`` events a commit.
     """
     gap_us = YEAR // timedelta(microseconds=1) // events

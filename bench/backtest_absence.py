@@ -1,4 +1,4 @@
-"""Backtest of rules that wait over a year: 10 M events, some of whose runs hang. Target: 60 s each, 400 MiB of memory."""
+"""Backtest of absence rules over a year: 10 M events, some of whose runs hang. Target: 60 s each, 400 MiB of memory."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ FROM plan
 
 
 def fill(con: duckdb.DuckDBPyConnection, events: int, each: int) -> None:
-    """A year of runs of five events, one in a thousand of which is stuck, silent or stands still for hours, some for ever; one event
+    """A year of runs of five events, one in a thousand of which is stuck, silent or stands still for hours, some for
+    ever; one event
     in a hundred arrives minutes late. ``each`` events a commit.
     """
     con.execute("SET preserve_insertion_order = true")

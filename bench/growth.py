@@ -1,11 +1,16 @@
 """What a log store's size costs: the same commits, ticks and backtests on two stores, one with ten times the history.
 
-    python -m bench.growth [--rows 5000000 50000000] [--years 1 10] [--stores DIR] [--rounds 7] [--only commits|ticks|backtests]
+    python -m bench.growth [--rows 5000000 50000000] [--years 1 10] [--stores DIR] [--rounds 7] [--only
+commits|ticks|backtests]
 
-Both stores hold the same rate of events (`bench.history`); work goes to them in turn, so that a busy machine hits both. Given are
-CPU and wall clock, medians with spread, and the median of the paired ratios. Commits are of canonical events of now; "again" has a
-tenth of them sent twice, from the store's last hour; of "stragglers" one in fifty is of a run that ended some time in the last week,
-of "ancient" ones some time in the whole history. Ticks are those of `bench.windows`; backtests are of each store's last year, each
+Both stores hold the same rate of events (`bench.history`); work goes to them in turn, so that a busy machine hits
+both. Given are
+CPU and wall clock, medians with spread, and the median of the paired ratios. Commits are of canonical events of now;
+"again" has a
+tenth of them sent twice, from the store's last hour; of "stragglers" one in fifty is of a run that ended some time
+in the last week,
+of "ancient" ones some time in the whole history. Ticks are those of `bench.windows`; backtests are of each store's
+last year, each
 in a process of its own, whose peak memory is given too.
 
 Intake, latency and deadlines over such a store: `--store` of their benchmarks.
@@ -95,7 +100,7 @@ def mixed(fresh: list[bytes], mix: str, side: Side) -> list[bytes]:
             oldest = ended // GROUP if mix == "ancient" else round(WEEK / side.history.step) // GROUP
             group = ended // GROUP - 1 - side.dice.randrange(oldest)
             fresh[k] = side.history.event(group * GROUP + 4 * AT_ONCE + side.dice.randrange(AT_ONCE))
-            # The same happening told again by another producer: no duplicate, and its run's history is read.
+            # The same happening notified again by another producer: no duplicate, and its run's history is read.
             fresh[k] = fresh[k].replace(b'"source":"trainer', b'"source":"gateway')
     return fresh
 

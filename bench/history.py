@@ -1,8 +1,11 @@
 """A log store's file as it lies after years of events, written by DuckDB itself: fifty million rows in minutes.
 
-Runs of five events each (Queued, Preparing, Running, Finalizing, and Completed or one in twenty Failed), two hundred at once, spread
-evenly over the span that ends `end`; the last two hundred have not ended. One event a commit, as at such a rate. Rows, `Runs` and
-commits are what the store would have written, which a test holds. EventIds and RunIds are hashes, so as good as random, and an event
+Runs of five events each (Queued, Preparing, Running, Finalizing, and Completed or one in twenty Failed), two hundred
+at once, spread
+evenly over the span that ends `end`; the last two hundred have not ended. One event a commit, as at such a rate.
+Rows, `Runs` and
+commits are what the store would have written, which a test holds. EventIds and RunIds are hashes, so as good as
+random, and an event
 can be sent again (`event`).
 
     python -m bench.history FILE --rows 50000000 --years 10
@@ -99,7 +102,7 @@ SELECT run AS RunId, 'sweep-' || (r // $at_once) AS ParentRunId, 'sweep-' || (r 
     begun AS FirstTime, t AS LastTime, last + 1 AS CommitSeq, t AS StateTime, md5($salt || 'event' || last) AS StateEvent,
     t AS MaxTime, NOT open AS MaxTerminal, source AS MaxSource, md5($salt || 'event' || last) AS MaxEvent,
     md5_number(run) AS RunKey, md5_number_lower(run) AS JobHash,
-    CASE WHEN open THEN []::VARCHAR[] ELSE [source] END AS Enders, [1] AS Tries, NULL AS GivenStart, started AS FirstRunning,
+    CASE WHEN open THEN []::VARCHAR[] ELSE [source] END AS EndedBy, [1] AS AttemptNumbers, NULL AS GivenStart, started AS FirstRunning,
     NULL AS GivenEnd, NULL AS GivenMs, 0.5 AS EventProgress, t AS EventProgressAt
 FROM said
 """

@@ -3,7 +3,8 @@
     python -m bench.ingest_store [--before 5000000] [--rounds 7] [--events 20000]
 
 Canonical events of about 700 bytes with every column filled, in realistic lives of runs, go into a store that holds
-`--before` rows of random ids over the days before. What is given is CPU time of the writing thread (DuckDB with one thread), so
+`--before` rows of random ids over the days before. What is given is CPU time of the writing thread (DuckDB with one
+thread), so
 that a busy machine distorts it less, and the wall clock beside it.
 """
 
@@ -91,7 +92,9 @@ def payload(run: str, status: str, at: int, event_id: str) -> bytes:
 
 
 def fill(path: Path, rows: int) -> None:
-    """Put ``rows`` rows of random ids into the file, over the thirty days before T0, and a run for every five of them."""
+    """Put ``rows`` rows of random ids into the file, over the thirty days before T0, and a run for every five of
+    them.
+    """
     DuckLogStore.open(path, clock=SystemClock()).close()
     columns = {
         c.name: "''" if c.type == "string" else "'{}'" if c.type == "dynamic" else "NULL" for c in RUN_STATUS_CHANGED
@@ -112,7 +115,7 @@ def fill(path: Path, rows: int) -> None:
         con.execute(
             "INSERT INTO tocsin.runs BY NAME SELECT RunId, any_value(Status) AS Status, max(TimeGenerated) AS LastTime, "
             "min(TimeGenerated) AS FirstTime, max(TimeGenerated) AS StateTime, max(TimeGenerated) AS MaxTime, 0 AS Attempt, "
-            "true AS MaxTerminal, 'train/eu-1' AS MaxSource, '' AS MaxEvent, []::VARCHAR[] AS Enders, [0] AS Tries, "
+            "true AS MaxTerminal, 'train/eu-1' AS MaxSource, '' AS MaxEvent, []::VARCHAR[] AS EndedBy, [0] AS AttemptNumbers, "
             "'{}' AS Tags, '{}' AS Properties, md5_number(RunId) AS RunKey FROM RunStatusChanged GROUP BY RunId"
         )
         con.execute("CHECKPOINT")

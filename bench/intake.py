@@ -3,8 +3,10 @@
     python -m bench.intake [--events 200000] [--horizon 5000000 | --store FILE] [--rounds 5] [--partitions 4]
 
 Ours: the Kafka connector, the writer and the log store as `tocsin up` has them, in this one process. Each round reads a
-topic of its own, so that no event is a duplicate; dedupe, `Runs`, Raw and the path of dead letters are on, and the store is
-filled beforehand with rows of random ids, by way of the store itself. Both clocks run from the return of the first poll,
+topic of its own, so that no event is a duplicate; dedupe, `Runs`, Raw and the path of dead letters are on, and the
+store is
+filled beforehand with rows of random ids, by way of the store itself. Both clocks run from the return of the first
+poll,
 whose records do not count, until the last record is read (ceiling) or durable (ours).
 """
 

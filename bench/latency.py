@@ -2,9 +2,11 @@
 
     python -m bench.latency [--seconds 60] [--rate 1000] [--by-http 0.25] [--rules 1000] [--store FILE] [--queries]
 
-`tocsin up` runs with `smtp.cap: none` and 1,000 row rules of 20 shapes. A process of its own sends: single events by HTTP on
+`tocsin up` runs with `smtp.cap: none` and 1,000 event rules of 20 shapes. A process of its own sends: single events
+by HTTP on
 64 connections at their due times, the rest as a batch to Kafka every 100 ms. 2 % of the events match one, two or three
-rules. The SMTP server is a third process. The time of sending stands in the RunId, that of acceptance is the server's: an
+rules. The SMTP server is a third process. The time of sending stands in the RunId, that of acceptance is the
+server's: an
 event that waits for a free connection, or for its batch's acknowledgement, waits on our account.
 """
 
@@ -161,10 +163,10 @@ class Wal:
 
     def __init__(self, file: Path) -> None:
         self.checkpoints, self._file, self._stop = 0, file, threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._evaluate, daemon=True)
         self._thread.start()
 
-    def _look(self) -> None:
+    def _evaluate(self) -> None:
         before = 0
         while not self._stop.wait(0.1):
             size = self._file.stat().st_size if self._file.exists() else 0
@@ -253,7 +255,7 @@ def measure(chosen: argparse.Namespace, made: Stand) -> None:
         took[way].append((mail.accepted_at - int(us) / 1e6) * 1000)
     print(
         f"{chosen.rate:,.0f} events/s for {chosen.seconds:.0f} s, {chosen.by_http:.0%} of them singles by HTTP, the others in "
-        f"batches each {BATCH_SECONDS * 1000:.0f} ms by Kafka; {chosen.rules:,} row rules of 20 shapes; {len(mails):,} mails of "
+        f"batches each {BATCH_SECONDS * 1000:.0f} ms by Kafka; {chosen.rules:,} event rules of 20 shapes; {len(mails):,} mails of "
         f"events that matched 1-3 rules; {checkpoints} checkpoints inside; everything on one machine: {machine()}.\n"
     )
     rows = [(way, len(ms), *(f"{percentile(ms, p):,.0f}" for p in (0.5, 0.9, 0.99, 1.0))) for way, ms in took.items()]
@@ -263,7 +265,7 @@ def measure(chosen: argparse.Namespace, made: Stand) -> None:
     seen = tocsin.metrics()
     for name, words in (
         ("tocsin_store_commit_seconds", "commit"),
-        ('tocsin_evaluate_seconds{kind="row"}', "evaluation"),
+        ('tocsin_rule_evaluation_duration_seconds{kind="event"}', "evaluation"),
     ):
         head, _, labels = name.partition("{")
         tail = "{" + labels if labels else ""

@@ -1,7 +1,9 @@
 """A burst of 1,000 mails: tocsin's outbox against a bare pooled loop that builds and sends the same messages.
 
-tocsin's side starts with 1,000 intents durable in the state (a SQLite file, every commit on the disk) and ends when the last
-mail is durably marked as sent: routing, grouping, facts out of a log store, three templates a mail, the message, the outbox,
+tocsin's side starts with 1,000 intents durable in the state (a SQLite file, every commit on the disk) and ends when
+the last
+mail is durably marked as sent: routing, grouping, facts out of a log store, three templates a mail, the message, the
+outbox,
 SMTP. The bare side has the finished texts: it builds each message with the standard library and sends it over as many
 aiosmtplib connections; it stores nothing. Both talk to the same SMTP server in another process. Rounds are interleaved.
 
@@ -59,7 +61,7 @@ class SameFacts:
             Change(status=s, at=at + timedelta(minutes=n), attempt=1)
             for n, s in enumerate(("Queued", "Running", "Failed"))
         )
-        one = RunFacts(history=history, tries_known=1, last_success=at, nearby=Nearby(target=3, everywhere=14))
+        one = RunFacts(history=history, attempts_known=1, last_success=at, nearby=Nearby(target=3, everywhere=14))
         return {i.id: one for i in intents}
 
 
@@ -137,7 +139,7 @@ async def bare(server: SmtpServer, parts: Sequence[Parts], connections: int) -> 
     """Seconds for the bare loop."""
     waiting = list(reversed(parts))
 
-    async def lane() -> None:
+    async def worker() -> None:
         client = aiosmtplib.SMTP(hostname=server.host, port=server.port, local_hostname="localhost")
         await client.connect()
         while waiting:
@@ -146,7 +148,7 @@ async def bare(server: SmtpServer, parts: Sequence[Parts], connections: int) -> 
 
     gc.collect()
     began = time.perf_counter()
-    await asyncio.gather(*(lane() for _ in range(connections)))
+    await asyncio.gather(*(worker() for _ in range(connections)))
     return time.perf_counter() - began
 
 

@@ -1,7 +1,10 @@
-"""A reload of many rules: first as at a start, then with ten rules broken in ten ways, then with these mended and one edited.
+"""A reload of many rules: first as at a start, then with ten rules broken in ten ways, then with these mended and
+one edited.
 
-The mix: 70 % row rules of 20 shapes, 20 % window rules of 20 shapes, 10 % absence rules of 5; a hundred files. A start has every
-shape to plan; a reload knows most of them. Each of the ten faults must be named with its file and line. Target: 5 s a reload of
+The mix: 70 % event rules of 20 shapes, 20 % window rules of 20 shapes, 10 % absence rules of 5; a hundred files. A
+start has every
+shape to plan; a reload knows most of them. Each of the ten faults must be named with its file and line. Target: 5 s
+a reload of
 10,000 rules.
 
     python -m bench reload --rules 10000
@@ -18,7 +21,7 @@ from time import perf_counter, process_time
 
 from bench.common import machine, say, table
 from bench.windows import rule_texts
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 from tocsin.kql.schema import Schema, schema_with
 from tocsin.rules.load import load_rules
 from tocsin.rules.ruleset import RuleSet
@@ -38,7 +41,7 @@ BROKEN = (
     "{name: broken-1, when: {status: Failed, where: \"Experiment == 'a'\"}}",
     "{name: broken-2, when: {status: Failed, where: \"Message has ('a'\"}}",
     "{name: broken-3, when: {status: Failed}, severity: eror}",
-    "{name: broken-4, when: {status: Failed}, keep: [Ownr]}",
+    "{name: broken-4, when: {status: Failed}, fields: [Ownr]}",
     "{name: broken-5, when: {status: Running, silent_for: soon}}",
     "{name: broken-6, query: RunStatusChanged | summarize n = count() by Target | where n > 1, by: [Target]}",
     '{name: broken-7, when: {status: Failed}, summary: "{{ RunId "}',
@@ -97,7 +100,7 @@ def loaded(paths: Sequence[Path], schema: Schema) -> RuleSet:
     return rules
 
 
-def named(error: ContentError, places: dict[str, Path]) -> set[str]:
+def named(error: ConfigurationError, places: dict[str, Path]) -> set[str]:
     """Which of ``places`` are named by a fault."""
     return places.keys() & {f"{p.file}:{p.line}" for p in error.problems}
 
@@ -125,7 +128,7 @@ def main(arguments: list[str]) -> int:
         def broken() -> str:
             try:
                 loaded(paths, schema)
-            except ContentError as e:
+            except ConfigurationError as e:
                 return f"{len(named(e, places))} of {len(BROKEN)} named, {len(e.problems)} faults in all"
             return "nothing was refused"
 

@@ -50,8 +50,8 @@ class Round:
     rule: str
     as_if_live: bool
     events: int
-    kinds: str  # what was told, by kind
-    told: int
+    kinds: str  # what was notified, by kind
+    notified: int
     seconds: float
     cpu: float  # seconds of both cores
     ceiling: float  # seconds that the plain query took; 0 where there is none
@@ -64,14 +64,16 @@ class Round:
         mode = "as if live" if self.as_if_live else "as stored"
         ratio = f"{self.seconds / self.ceiling:.1f}" if self.ceiling else ""
         return (
-            self.rule, mode, f"{self.events:,}", f"{self.told:,}", f"{self.seconds:.1f}", f"{self.cpu:.1f}", ratio, f"{self.rss:.0f}",
+            self.rule, mode, f"{self.events:,}", f"{self.notified:,}", f"{self.seconds:.1f}", f"{self.cpu:.1f}", ratio, f"{self.rss:.0f}",
         )  # fmt: skip
 
 
 def replay(
     about: str | None, rules: str, fill: Fill, *, ceiling: str = "", arguments: Sequence[str] | None = None
 ) -> None:
-    """Fill a store, or take one that is there, and backtest each rule both ways. ``ceiling`` is a query that is timed beside."""
+    """Fill a store, or take one that is there, and backtest each rule both ways. ``ceiling`` is a query that is
+    timed beside.
+    """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--each", type=int, default=3, help="events a commit")
@@ -92,7 +94,7 @@ def replay(
                     one = pool.submit(play, path, rules, name, as_if_live, ceiling).result()
                 rounds.append(one)
                 say(f"{name}, {one.row[1]}: {one.seconds:.1f} s, {one.kinds}, peak RSS {one.rss:.0f} MiB {one.errors}")
-    header = ("rule", "history", "events", "told", "seconds", "CPU s", "× ceiling", "peak RSS, MiB")
+    header = ("rule", "history", "events", "notified", "seconds", "CPU s", "× ceiling", "peak RSS, MiB")
     print(table(header, *(one.row for one in rounds)))
     print(f"\n{machine()}")
 
@@ -123,7 +125,9 @@ def play(
     since: datetime = SINCE,
     span: timedelta = YEAR + timedelta(days=1),
 ) -> Round:
-    """Take the rule called ``name`` through a span of a store's history; in a process of its own, since it says its peak memory."""
+    """Take the rule called ``name`` through a span of a store's history; in a process of its own, since it says its
+    peak memory.
+    """
     from tocsin.kql.schema import schema_with
     from tocsin.rules.backtest import backtest
     from tocsin.rules.load import load_rules
@@ -146,7 +150,7 @@ def play(
         as_if_live=as_if_live,
         events=found.events,
         kinds=", ".join(f"{kind} {n:,}" for kind, n in found.by_kind.items()),
-        told=found.told_count,
+        notified=found.notified_count,
         seconds=found.seconds,
         cpu=cpu,
         ceiling=took,

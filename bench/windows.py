@@ -1,7 +1,9 @@
 """One tick of window rules: many rules of few shapes, and as many shapes as rules, over a year of stored rows.
 
-Rows are spread evenly over a year (or several) before the tick, 200 experiments, one event in five a failure; each shape looks back between
-10 minutes and a day. A tick is everything: queries, life cycles, the state transaction. Ticks follow each other a minute
+Rows are spread evenly over a year (or several) before the tick, 200 experiments, one event in five a failure; each
+shape looks back between
+10 minutes and a day. A tick is everything: queries, life cycles, the state transaction. Ticks follow each other a
+minute
 apart; the first one, which plans queries and makes what fires, is shown apart.
 
     python -m bench.windows --rows 5000000 --rules 10000 --shapes 20
@@ -23,7 +25,7 @@ from tocsin.clock import ManualClock
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.rules.evaluate import evaluate
 from tocsin.rules.lifecycle import reconcile
 from tocsin.rules.load import load_rules
@@ -97,10 +99,10 @@ def rule_texts(rules: int, shapes: int, experiments: Sequence[str]) -> Iterator[
       | where ExperimentName == '{experiments[n // shapes % len(experiments)]}'
       | summarize {measure} by {key}
       | extend rate_{shape} = todouble(failed) / finished
-      | where finished >= {3 + n % 5} and rate_{shape} > 0.{30 + n % 50}
+    condition: "finished >= {3 + n % 5} and rate_{shape} > 0.{30 + n % 50}"
     by: [{key}]
     value: rate_{shape}
-    clear: "rate_{shape} < 0.{1 + n % 2}"
+    resolve: {{when: "rate_{shape} < 0.{1 + n % 2}"}}
     for: 2 of 3
 """
 
@@ -108,7 +110,9 @@ def rule_texts(rules: int, shapes: int, experiments: Sequence[str]) -> Iterator[
 def run(
     rows: int, years: int, rules: int, shapes: int, ticks: int, kept: Path | None
 ) -> tuple[float, float, list[float], list[float], int]:
-    """(seconds to load the rules, first tick, the others, their CPU, instances that fire). ``kept`` is a store that is used again."""
+    """(seconds to load the rules, first tick, the others, their CPU, instances that fire). ``kept`` is a store that
+    is used again.
+    """
     past = history.read(kept) if kept is not None and history.is_made(kept) else None
     experiments = EXPERIMENTS if past is None else history.EXPERIMENTS
     clock = ManualClock(NOW if past is None else past.end)
@@ -146,10 +150,10 @@ class Ticking:
         """Seconds of the next tick: wall clock, CPU. Raises RuntimeError where a rule fails."""
         clock, state = self._clock, self._state
         clock.set(clock.now() + timedelta(minutes=1))
-        heard = Heard(watermarks={"bench": clock.now()}, kinds={"bench": "http"})
+        source_progress = SourceProgress(watermarks={"bench": clock.now()}, kinds={"bench": "http"})
         began, spent = perf_counter(), process_time()
-        released = due_timers(state.timers(), clock.now(), heard, self._head)
-        evaluation = evaluate(self._rules, released, self._head, self._store, self._view, heard)
+        released = due_timers(state.timers(), clock.now(), source_progress, self._head)
+        evaluation = evaluate(self._rules, released, self._head, self._store, self._view, source_progress)
         state.commit(evaluation.outcome, clock.now())
         self._view.written(evaluation.outcome)
         took = perf_counter() - began, process_time() - spent

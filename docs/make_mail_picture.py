@@ -16,10 +16,10 @@ from tocsin.config.content import packaged
 from tocsin.model.alert import Why
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
-from tocsin.notify.context import Change, Nearby, Try
+from tocsin.notify.context import Change, Nearby, RunAttempt
 from tocsin.notify.templates import Templates
-from tocsin.notify.values import Letter, Recipient, RunFacts
-from tocsin.notify.views import Look, mail
+from tocsin.notify.values import NotificationDraft, Recipient, RunFacts
+from tocsin.notify.views import Presentation, mail
 
 PICTURE = Path(__file__).parent / "images" / "mail.png"
 WIDTH, HEIGHT, SCALE = 360, 900, 2
@@ -55,20 +55,24 @@ def example() -> str:
             Change(status=s, at=FAILED - timedelta(minutes=m), attempt=3)
             for s, m in (("Queued", 374), ("Running", 372), ("Failed", 0))
         ),
-        tries=tuple(
-            Try(run="sweep-42", attempt=n + 1, status="Failed", started=starts[n], ended=ends[n]) for n in range(3)
+        attempts=tuple(
+            RunAttempt(run="sweep-42", attempt=n + 1, status="Failed", started=starts[n], ended=ends[n])
+            for n in range(3)
         ),
-        tries_known=3,
+        attempts_known=3,
         last_success=FAILED - timedelta(hours=29),
         nearby=Nearby(target=0, everywhere=0),
     )
     reader = Recipient(
-        address="agnes@example.org", receiver="owner", because="tells the run’s owner", zone=ZoneInfo("Europe/Budapest")
+        address="agnes@example.org",
+        receiver="owner",
+        because="notifies the run’s owner",
+        zone=ZoneInfo("Europe/Budapest"),
     )
     info = RuleInfo(name="run-failed", version="1", summary="", final=True, runbook="https://wiki.example.org/training")
     templates = Templates([packaged() / "templates"])
-    look = Look(base_url="https://tocsin.example.org")
-    seen = mail(Letter(recipient=reader, told=((intent, info),)), facts, look, FAILED, templates.words)
+    look = Presentation(base_url="https://tocsin.example.org")
+    seen = mail(NotificationDraft(recipient=reader, notified=((intent, info),)), facts, look, FAILED, templates.words)
     return templates.render("", seen).html
 
 

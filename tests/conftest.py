@@ -24,7 +24,9 @@ hypothesis.settings.load_profile("test")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests are mixed, but in the same order each time: pytest-randomly's seed is fixed unless one is given, or in `make fuzz`."""
+    """Tests are mixed, but in the same order each time: pytest-randomly's seed is fixed unless one is given, or in
+    `make fuzz`.
+    """
     if config.getoption("randomly_seed", None) == "default" and config.getoption("--hypothesis-profile") != "fuzz":
         config.option.randomly_seed = 1
 

@@ -1,6 +1,7 @@
 """tocsin rings when a run goes wrong: run-status events in, KQL rules over them, one mail to the right person.
 
-The SDK's names (``from tocsin import Workspace, Experiment, Run, ScriptRunConfig``) are loaded when they are first used, and
+The SDK's names (``from tocsin import Workspace, Experiment, Run, ScriptRunConfig``) are loaded when they are first
+used, and
 load nothing of the pipeline.
 """
 

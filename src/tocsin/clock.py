@@ -11,7 +11,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(ABC):
-    """Tells UTC time. Every ``datetime`` inside tocsin is timezone-aware UTC, cut to microseconds."""
+    """Notifies UTC time. Every ``datetime`` inside tocsin is timezone-aware UTC, cut to microseconds."""
 
     @abstractmethod
     def now(self) -> datetime:

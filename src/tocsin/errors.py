@@ -33,7 +33,7 @@ class Problem:
         return f"{where}: {word}{key}{self.message}{hint}"
 
 
-class ContentError(TocsinError):
+class ConfigurationError(TocsinError):
     """Files of a home (settings, rules, consumers, templates) are broken; ``problems`` lists all faults at once."""
 
     def __init__(self, problems: list[Problem]) -> None:
@@ -55,7 +55,9 @@ class QueryTimeout(QueryError):
 
 
 class QueryBusy(QueryTimeout):
-    """A query was not begun, since earlier ones take what it needs. Nothing is wrong with it: another time it will do."""
+    """A query was not begun, since earlier ones take what it needs. Nothing is wrong with it: another time it will
+    do.
+    """
 
 
 class StoreError(TocsinError):
@@ -63,7 +65,9 @@ class StoreError(TocsinError):
 
 
 class StoreLost(StoreError):
-    """The store's instance is dead (full disk, I/O error). Whether the last commit is durable is unknown until reopened."""
+    """The store's instance is dead (full disk, I/O error). Whether the last commit is durable is unknown until
+    reopened.
+    """
 
 
 class StoreFull(StoreError):

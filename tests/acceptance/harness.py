@@ -27,7 +27,7 @@ rules:
     severity: error
     notify: {to: [ops@example.org], only: true}
 """
-"""The everyday rule, told to an address of its own."""
+"""The everyday rule, notified to an address of its own."""
 
 
 WAITING = (
@@ -38,8 +38,8 @@ WAITING = (
 )
 """Gauges that are 0 where nothing waits."""
 MOVING = (
-    "tocsin_alerts_told_total",
-    "tocsin_alerts_stale_total",
+    "tocsin_alerts_fired_total",
+    "tocsin_alerts_expired_total",
     "tocsin_notify_mails_total",
     "tocsin_store_commit_seq",
 )
@@ -102,8 +102,9 @@ class Tocsin:
     def begin(self, *options: str, crash_at: str = "", clock: timedelta | None = None, home: bool = True) -> Self:
         """Start `tocsin up` and return at once.
 
-        `crash_at` is a point of model/crash.py; `clock` sets the clock it sees off against the machine's; without `home`
-        it is told of none, as in the demo.
+        `crash_at` is a point of model/crash.py; `clock` sets the clock it sees off against the machine's; without
+        `home`
+        it is notified of none, as in the demo.
         """
         if self.running:
             raise RuntimeError("it runs already")
@@ -258,13 +259,15 @@ class Tocsin:
 
     # --- what it did ---
 
-    def told(self, rule: str = "run-failed") -> list[str]:
-        """The run of each occurrence told, as the history in the store has it; an occurrence told twice is there twice."""
-        return self._transitions(rule, "told")
+    def notified(self, rule: str = "run-failed") -> list[str]:
+        """The run of each occurrence notified, as the history in the store has it; an occurrence notified twice is
+        there twice.
+        """
+        return self._transitions(rule, "fired")
 
-    def stale(self, rule: str = "run-failed") -> list[str]:
-        """The run of each occurrence that was too old to tell."""
-        return self._transitions(rule, "stale")
+    def expired(self, rule: str = "run-failed") -> list[str]:
+        """The run of each occurrence that was expired."""
+        return self._transitions(rule, "expired")
 
     def _transitions(self, rule: str, to: str) -> list[str]:
         rows = self.query(f"Alerts | where Rule == '{rule}' and To == '{to}' | project RunId")
@@ -272,7 +275,9 @@ class Tocsin:
         return [str(row["RunId"]) for row in rows]
 
     def idle(self, within: float = 60) -> None:
-        """Wait until everything stored has been evaluated and everything told has been mailed, and it stays so for 1 s."""
+        """Wait until everything stored has been evaluated and everything notified has been mailed, and it stays so
+        for 1 s.
+        """
         quiet: list[tuple[float, dict[str, float]]] = []
 
         def nothing_waits_or_moves() -> bool:

@@ -1,4 +1,4 @@
-"""However events arrive, the same occurrences are told: the oracle says which."""
+"""However events arrive, the same occurrences are notified: the oracle says which."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -34,12 +34,12 @@ MATCHES = {
 
 
 def check(tocsin: Tocsin, sent: Sequence[Event]) -> None:
-    """Everything sent is stored once, and each rule has told each stretch once."""
+    """Everything sent is stored once, and each rule has notified each segment once."""
     rows = len(stored(sent))
     eventually(lambda: tocsin.count("RunStatusChanged") >= rows, within=60)
     assert rows == tocsin.count("RunStatusChanged")
     tocsin.idle()
-    wrong = {rule: differences(occurrences(sent, m), tocsin.told(rule)) for rule, m in MATCHES.items()}
+    wrong = {rule: differences(occurrences(sent, m), tocsin.notified(rule)) for rule, m in MATCHES.items()}
     assert not any(wrong.values()), wrong
 
 
@@ -61,7 +61,7 @@ def test_duplicates_any_order_and_any_split(
 
 
 def test_in_order_one_by_one(make_tocsin: MakeTocsin, smtp: SmtpServer) -> None:
-    """The same history as it happened, an event a request: the same is told, and each run has mails of its own."""
+    """The same history as it happened, an event a request: the same is notified, and each run has mails of its own."""
     tocsin = make_tocsin(smtp=smtp, rules=RULES).start()
     history = Histories(0, datetime.now(UTC)).runs(40)
     for event in history:

@@ -1,4 +1,4 @@
-"""What is too old to tell: a topic that holds a year, a new rule, an hour down."""
+"""What is expired: a topic that holds a year, a new rule, an hour down."""
 
 import json
 from collections import Counter
@@ -32,7 +32,9 @@ def failed(run: str, time: datetime, number: int = 0) -> Event:
 
 
 def test_a_topic_that_holds_a_year(make_tocsin: MakeTocsin, smtp: SmtpServer, kafka: KafkaServer) -> None:
-    """First start on it: one summary mail a rule. Then it lives on: a fresh failure is told, a new rule tells nothing old."""
+    """First start on it: one summary mail a rule. Then it lives on: a fresh failure is notified, a new rule notifies
+    nothing old.
+    """
     topic = kafka.new_topic(partitions=2)
     now = datetime.now(UTC)
     year = [
@@ -52,8 +54,8 @@ def test_a_topic_that_holds_a_year(make_tocsin: MakeTocsin, smtp: SmtpServer, ka
         "not-responding": occurrences(year, status_is("NotResponding")),
     }
     for rule, expected in old.items():
-        assert [] == differences(expected, tocsin.stale(rule)), rule
-        assert [] == tocsin.told(rule)
+        assert [] == differences(expected, tocsin.expired(rule)), rule
+        assert [] == tocsin.notified(rule)
     summaries = {str(mail.message["X-Tocsin-Rule"]): mail for mail in smtp.messages()}
     assert sorted(old) == sorted(summaries)
     assert {"ops@example.org": 1, "silent@example.org": 1} == Counter(a for m in smtp.messages() for a in m.rcpt_tos)
@@ -66,7 +68,7 @@ def test_a_topic_that_holds_a_year(make_tocsin: MakeTocsin, smtp: SmtpServer, ka
     kafka.produce(topic, [fresh.bytes()])
     smtp.wait_for(3)
     tocsin.idle()
-    assert ["fresh"] == tocsin.told()
+    assert ["fresh"] == tocsin.notified()
 
     tocsin.write("rules/alerts/rules.yaml", TWO_RULES + A_THIRD)
     eventually(lambda: "any-end" in {rule["name"] for rule in tocsin.get("/api/v1/rules").body["rules"]}, within=15)
@@ -74,14 +76,14 @@ def test_a_topic_that_holds_a_year(make_tocsin: MakeTocsin, smtp: SmtpServer, ka
     (mail,) = smtp.wait_for(1, to="new@example.org")
     assert "newer" == mail.message["X-Tocsin-Run"]
     tocsin.idle()
-    assert ["newer"] == tocsin.told("any-end")
-    assert [] == tocsin.stale("any-end")
-    assert ["fresh", "newer"] == sorted(tocsin.told())
+    assert ["newer"] == tocsin.notified("any-end")
+    assert [] == tocsin.expired("any-end")
+    assert ["fresh", "newer"] == sorted(tocsin.notified())
     assert 5 == len(smtp.messages()), [mail.subject for mail in smtp.messages()]
 
 
 def test_an_hour_down_then_an_hour_of_events(make_tocsin: MakeTocsin, smtp: SmtpServer, kafka: KafkaServer) -> None:
-    """What is due within `tell_within` is told once, and says that it is late; what is older is not."""
+    """What is due within `max_event_age` is notified once, and says that it is late; what is older is not."""
     topic = kafka.new_topic(partitions=2)
     tocsin = make_tocsin(smtp=smtp, kafka=kafka, topic=topic)
     hour = timedelta(hours=1)
@@ -104,8 +106,10 @@ def test_an_hour_down_then_an_hour_of_events(make_tocsin: MakeTocsin, smtp: Smtp
     eventually(lambda: tocsin.count("RunStatusChanged") == len(stored([before, *waiting, just_now, ancient])))
     tocsin.idle()
 
-    assert [] == differences(occurrences([before, *waiting, just_now], status_is("Failed", final=True)), tocsin.told())
-    assert ["ancient"] == tocsin.stale()
+    assert [] == differences(
+        occurrences([before, *waiting, just_now], status_is("Failed", final=True)), tocsin.notified()
+    )
+    assert ["ancient"] == tocsin.expired()
     mails = {str(mail.message["X-Tocsin-Run"]): mail for mail in smtp.messages("ops@example.org")}
     assert 16 == len(mails) == len(smtp.messages("ops@example.org"))
     late = {run for run, mail in mails.items() if "min late)" in mail.text}

@@ -38,7 +38,9 @@ def package() -> set[str]:
 
 
 def test_the_program_is_the_wheels(wheel: Path) -> None:
-    """`tocsin` runs on the environment's own Python and imports the package that lies there, which came from a wheel file."""
+    """`tocsin` runs on the environment's own Python and imports the package that lies there, which came from a wheel
+    file.
+    """
     ask = (
         "import json, tocsin, importlib.metadata as m; d = m.distribution('tocsin')\n"
         "print(json.dumps([tocsin.__file__, d.version, json.loads(d.read_text('direct_url.json'))['url']]))"

@@ -1,4 +1,4 @@
-"""Kafka as it really behaves: rebalances, brokers that go away, topics made anew, a consumer killed."""
+"""Kafka as it really behaves: rebalances, brokers that go away, topics recreated, a consumer killed."""
 
 import time
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def produce(kafka: KafkaServer, topic: str, events: list[Event]) -> None:
 
 
 def check(tocsin: Tocsin, sent: list[Event], within: float = 60) -> None:
-    """All of it is stored once and told once."""
+    """All of it is stored once and notified once."""
     rows = len(stored(sent))
 
     def all_stored() -> bool:
@@ -49,7 +49,7 @@ def check(tocsin: Tocsin, sent: list[Event], within: float = 60) -> None:
     eventually(all_stored, within)
     tocsin.idle()
     assert rows == tocsin.count("RunStatusChanged")
-    assert [] == differences(occurrences(sent, status_is("Failed", final=True)), tocsin.told())
+    assert [] == differences(occurrences(sent, status_is("Failed", final=True)), tocsin.notified())
 
 
 def test_a_foreign_consumer_joins_commits_nothing_and_leaves(tocsin: Tocsin, kafka: KafkaServer, topic: str) -> None:
@@ -85,7 +85,7 @@ def test_a_broker_that_stops_and_starts(tocsin: Tocsin, kafka: KafkaServer, topi
     check(tocsin, [*first, *second, *third], within=40)
 
 
-def test_a_topic_made_anew(tocsin: Tocsin, kafka: KafkaServer, topic: str) -> None:
+def test_a_topic_recreated(tocsin: Tocsin, kafka: KafkaServer, topic: str) -> None:
     """Another topic of that name is read from its start, and counted."""
     first, second = pieces(2)
     produce(kafka, topic, first)

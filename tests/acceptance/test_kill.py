@@ -1,4 +1,4 @@
-"""kill -9 while events flow: nothing is lost, nothing is stored twice, nothing is told twice."""
+"""kill -9 while events flow: nothing is lost, nothing is stored twice, nobody is notified twice."""
 
 import random
 import threading
@@ -38,7 +38,7 @@ LONG = Series(events=20_000, random_kills=25, at_each_point=2)
 
 @dataclass
 class Flow:
-    """Two senders that may send events up to a mark: one produces to Kafka, one posts until it is told 202."""
+    """Two senders that may send events up to a mark: one produces to Kafka, one posts until it is answered 202."""
 
     tocsin: Tocsin
     kafka: KafkaServer
@@ -227,7 +227,7 @@ def test_kill_9_while_events_flow(
     assert [] == tocsin.query(f"RunStatusChanged | {twice}")
 
     expected = occurrences(events, status_is("Failed", final=True))
-    assert [] == differences(expected, tocsin.told()), f"seed {seed}"
+    assert [] == differences(expected, tocsin.notified()), f"seed {seed}"
     assert [] == tocsin.query("Alerts | summarize n = count() by Rule, RunId, Occurrence, To | where n > 1")
 
     mails = smtp.messages("ops@example.org")

@@ -88,7 +88,7 @@ def test_prometheus_scrapes_what_the_store_says(
     stored = {str(row["Status"]): float(row["n"]) for row in rows}
     rows = tocsin.query("Runs | where Status !in ('Completed', 'Failed', 'Canceled') | summarize n = count() by Status")
     active = {str(row["Status"]): float(row["n"]) for row in rows}
-    told = float(tocsin.count("Alerts | where To == 'told' and Rule == 'run-failed'"))
+    notified = float(tocsin.count("Alerts | where To == 'fired' and Rule == 'run-failed'"))
     mails = float(tocsin.count("Notifications | where State == 'sent'"))
     assert sum(stored.values()) == len(history)
 
@@ -98,9 +98,9 @@ def test_prometheus_scrapes_what_the_store_says(
     def equal() -> bool:
         assert stored == by_status("tocsin_runs_status_changes_total")
         assert active == by_status("tocsin_runs_active")
-        assert told == server.value('tocsin_alerts_told_total{rule="run-failed"}')
+        assert notified == server.value('tocsin_alerts_fired_total{rule="run-failed"}')
         assert mails == server.value('tocsin_notify_mails_total{state="sent"}')
-        assert mails == server.value("tocsin_notify_event_to_mail_seconds_count")
+        assert mails == server.value("tocsin_notification_latency_seconds_count")
         assert len(history) == server.value('sum(tocsin_intake_messages_total{consumer="events",outcome="accepted"})')
         return True
 
@@ -138,5 +138,5 @@ def test_a_full_disk(make_tocsin: MakeTocsin, smtp: SmtpServer) -> None:
         eventually(lambda index=index: attempt(tocsin, index) == 202, within=20)  # type: ignore[misc]
     assert len(history) == tocsin.count("RunStatusChanged")
     tocsin.idle()
-    assert [] == differences(occurrences(history, status_is("Failed", final=True)), tocsin.told())
+    assert [] == differences(occurrences(history, status_is("Failed", final=True)), tocsin.notified())
     assert "tocsin_store_reopened_total" in tocsin.metrics()

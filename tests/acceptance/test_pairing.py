@@ -1,4 +1,4 @@
-"""Two stores that do not belong together: tocsin stops and says what to do, and does it when told."""
+"""Two stores that do not belong together: tocsin stops and says what to do, and does it when notified."""
 
 import shutil
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def restore(name: str) -> Callable[[Path, Path], None]:
 def test_it_stops_says_what_to_do_and_does_it(
     make_tocsin: MakeTocsin, smtp: SmtpServer, tmp_path: Path, lose: Callable[[Path, Path], None]
 ) -> None:
-    """It neither stays silent for ever nor tells everything again."""
+    """It neither stays silent for ever nor notifies everything again."""
     tocsin = make_tocsin(smtp=smtp)
     data, copy = tocsin.home / "data", tmp_path / "copy"
     tocsin.start()
@@ -82,8 +82,12 @@ def test_it_stops_says_what_to_do_and_does_it(
     tocsin.post([failed("new")])
     smtp.wait_for(4)
     tocsin.idle()
-    told = [str(mail.message["X-Tocsin-Run"]) for mail in smtp.messages()]
-    assert ["old1", "old2", "old3", "new"] == [told[0], *sorted(told[1:3]), *told[3:]]  # two connections send at once
+    notified = [str(mail.message["X-Tocsin-Run"]) for mail in smtp.messages()]
+    assert ["old1", "old2", "old3", "new"] == [
+        notified[0],
+        *sorted(notified[1:3]),
+        *notified[3:],
+    ]  # two connections send at once
     assert 0 == tocsin.stop()
 
     tocsin.start()  # once adopted they belong together
@@ -94,7 +98,9 @@ def test_it_stops_says_what_to_do_and_does_it(
 
 
 def test_stores_restored_together_go_on(make_tocsin: MakeTocsin, smtp: SmtpServer, tmp_path: Path) -> None:
-    """Both from one copy: nothing to adopt. What came since is gone from the stores, and told again when it comes again."""
+    """Both from one copy: nothing to adopt. What came since is gone from the stores, and notified again when it
+    comes again.
+    """
     tocsin = make_tocsin(smtp=smtp)
     data, copy = tocsin.home / "data", tmp_path / "copy"
     old, since = failed("old"), failed("since")

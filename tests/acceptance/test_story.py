@@ -12,13 +12,15 @@ def test_one_mail_for_a_failed_run_none_for_its_duplicate_or_a_late_running(time
     t.expect("0s..3s").mails("ops@example.org", 1, subject="churn failed: CUDA out of memory")
     t.expect("0s..3s").rows("RunStatusChanged | where RunId == 'r1'", 3)
     t.expect("0s..3s").rows("Runs | where RunId == 'r1' and Status == 'Failed'", 1)
-    t.expect("0s..3s").rows("Alerts | where Rule == 'run-failed' and To == 'told'", 1)
+    t.expect("0s..3s").rows("Alerts | where Rule == 'run-failed' and To == 'fired'", 1)
     t.expect("0s..3s").rows("Notifications | where State == 'sent'", 1)
     t.run()
 
 
 def test_killed_between_an_event_and_the_next(timeline: Timeline) -> None:
-    """What was accepted before a kill -9 is told once, before it or after it; the next failure of another run too."""
+    """What was accepted before a kill -9 is notified once, before it or after it; the next failure of another run
+    too.
+    """
     t = timeline
     t.at("0s").post(RunId="r1", Status="Failed", EventId="e1")
     t.at("0s").kill()

@@ -1,4 +1,6 @@
-"""A sweep, from a webhook to its mails: one for all of its runs, again as it gets worse, and in full; over kill -9s in between."""
+"""A sweep, from a webhook to its mails: one for all of its runs, again as it gets worse, and in full; over kill -9s
+in between.
+"""
 
 import json
 from datetime import UTC, datetime
@@ -63,7 +65,7 @@ def test_a_sweep_is_mailed_as_one_and_a_kill_neither_loses_nor_repeats(
     } == {mail.subject.strip() for mail in mails}
     assert any("https://ml.example.org/t4" in mail.text for mail in mails)
     alerts = tocsin.query("Alerts | summarize n = count() by To, RunId | order by RunId asc, To asc")
-    assert [("told", "lone"), ("closed", "sweep"), ("collapsed", "sweep"), ("told", "sweep")] == [
+    assert [("fired", "lone"), ("closed", "sweep"), ("collapsed", "sweep"), ("fired", "sweep")] == [
         (row["To"], row["RunId"]) for row in alerts if not row["RunId"].startswith("t")
     ]
     assert ["collapsed"] * 5 == [row["To"] for row in alerts if row["RunId"].startswith("t")]

@@ -1,4 +1,6 @@
-"""Rules that wait, from a topic to a mail: told when the time is up, over when the run moves on, never falsely after an outage."""
+"""Absence rules, from a topic to a mail: notified when the time is up, over when the run moves on, never falsely
+after an outage.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +18,7 @@ rules:
 """
 
 
-def test_a_stuck_run_is_mailed_and_its_end_too_and_an_outage_tells_nothing_false(
+def test_a_stuck_run_is_mailed_and_its_end_too_and_an_outage_notifies_nothing_false(
     make_tocsin: MakeTocsin, smtp: SmtpServer, kafka: KafkaServer
 ) -> None:
     topic = kafka.new_topic()

@@ -1,4 +1,5 @@
-"""A running tocsin with a little history, for tests of what can be seen of it: two failed runs with hostile texts, one that
+"""A running tocsin with a little history, for tests of what can be seen of it: two failed runs with hostile texts,
+one that
 is fine, a message that could not be read, the mails of both failures."""
 
 import json
@@ -45,12 +46,12 @@ def live(home: Path) -> Tocsin:
     assert 202 == answer.status, answer
     assert (5, 1) == (answer.body["accepted"], answer.body["dead"]), answer
 
-    def told() -> bool:
+    def notified() -> bool:
         mails = tocsin.get("/api/v1/mails").body["mails"]
         assert 2 == len([m for m in mails if m["State"] == "sent"]), mails
         alerts = tocsin.get("/api/v1/alerts").body["alerts"]
         assert 2 == len(alerts), alerts
         return True
 
-    eventually(told, within=30, every=0.1)
+    eventually(notified, within=30, every=0.1)
     return tocsin

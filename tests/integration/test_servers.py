@@ -77,7 +77,7 @@ def test_a_restarted_broker_keeps_its_port_and_data(kafka: KafkaServer) -> None:
     assert [b"before", b"between", b"after"] == [record.value for record in kafka.consume(topic, 3)]
 
 
-def test_a_topic_made_anew_has_another_id(kafka: KafkaServer) -> None:
+def test_a_topic_recreated_has_another_id(kafka: KafkaServer) -> None:
     """Deleting a topic frees its name; the next one of that name starts empty under a new id."""
     topic = kafka.new_topic()
     kafka.produce(topic, [b"old"] * 3)
@@ -155,7 +155,7 @@ def test_a_connection_dropped_around_the_250(smtp: SmtpServer) -> None:
             send(smtp, mail("ops@example.org"))
         assert accepted == len(smtp.messages())
     send(smtp, mail("ops@example.org"))
-    assert [False, True] == [got.told for got in smtp.wait_for(2)]
+    assert [False, True] == [got.notified for got in smtp.wait_for(2)]
 
 
 def test_a_slow_reply_runs_into_the_clients_timeout(smtp: SmtpServer) -> None:

@@ -1,1 +1,1 @@
-"""What must be told, worked out from the semantics alone. Nothing here may import tocsin."""
+"""What must be notified, worked out from the semantics alone. Nothing here may import tocsin."""

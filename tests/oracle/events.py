@@ -1,4 +1,6 @@
-"""Events as a producer makes them, with their form on the wire, and histories of runs with everything that goes wrong."""
+"""Events as a producer makes them, with their form on the wire, and histories of runs with everything that goes
+wrong.
+"""
 
 import json
 import random
@@ -58,13 +60,14 @@ class Event:
 class Histories:
     """Makes whole lives of runs, the same for the same seed.
 
-    The trainer tells of each try: queued, running, perhaps not responding for a while, then its end. Some ends are told
+    The trainer notifies of each attempt: queued, running, perhaps not responding for a while, then its end. Some
+    ends are notified
     twice under two ids, some runs are restarted by hand after their end under the same number, and a watcher that never
     ends a run mixes in what it believes.
     """
 
     def __init__(self, seed: int, start: datetime, prefix: str = "r", *, failing: float = 0.3) -> None:
-        """`failing` is the share of runs whose last try fails."""
+        """`failing` is the share of runs whose last attempt fails."""
         self._random = random.Random(seed)
         self._start = start
         self._prefix = prefix
@@ -79,7 +82,7 @@ class Histories:
         now = self._start + timedelta(milliseconds=dice.randrange(60_000))
         events: list[Event] = []
 
-        def tell(status: str, source: str = "/trainer", **more: Any) -> None:
+        def notify(status: str, source: str = "/trainer", **more: Any) -> None:
             nonlocal now
             now += timedelta(milliseconds=dice.randrange(1, 5000))
             events.append(Event(run=name, status=status, id=f"{name}-{len(events)}", time=now, source=source, **more))
@@ -91,21 +94,21 @@ class Histories:
             last = number == tries
             for life in range(2 if last and dice.random() < 0.2 else 1):
                 if life == 0:
-                    tell("Queued", attempt=attempt)
-                tell("Running", attempt=attempt)
+                    notify("Queued", attempt=attempt)
+                notify("Running", attempt=attempt)
                 for _ in range(dice.choice([0, 0, 0, 1, 2])):
-                    tell("NotResponding", attempt=attempt)
-                    tell("Running", attempt=attempt)
+                    notify("NotResponding", attempt=attempt)
+                    notify("Running", attempt=attempt)
                 if not last:
-                    tell("Failed", attempt=attempt, will_retry=True, message="node lost")
+                    notify("Failed", attempt=attempt, will_retry=True, message="node lost")
                 elif ends_badly:
-                    tell("Failed", attempt=attempt, message="CUDA out of memory")
+                    notify("Failed", attempt=attempt, message="CUDA out of memory")
                     if dice.random() < 0.3:
-                        tell("Failed", attempt=attempt, message="CUDA out of memory, again")
+                        notify("Failed", attempt=attempt, message="CUDA out of memory, again")
                 else:
-                    tell(dice.choice(["Completed", "Completed", "Canceled"]), attempt=attempt)
+                    notify(dice.choice(["Completed", "Completed", "Canceled"]), attempt=attempt)
                 if dice.random() < 0.3:
-                    tell(dice.choice(["Running", "NotResponding"]), source="/watcher", attempt=attempt)
+                    notify(dice.choice(["Running", "NotResponding"]), source="/watcher", attempt=attempt)
         return events
 
     def runs(self, count: int) -> list[Event]:

@@ -1,6 +1,7 @@
 """On-call schedules minute by minute, written from the semantics, as slow and plain as can be.
 
-A time on the wall means the first minute at which the wall clock has reached it: one that is skipped is reached when the clocks
+A time on the wall means the first minute at which the wall clock has reached it: one that is skipped is reached when
+the clocks
 change, one that comes twice the first time.
 """
 

@@ -1,4 +1,4 @@
-"""The oracle: what a rule about single events must tell, from the sentences of the semantics, slow and obvious.
+"""The oracle: what a rule about single events must notify, from the sentences of the semantics, slow and obvious.
 
 It knows nothing of the engine. Where the semantics leave a case open it refuses to answer instead of guessing.
 """
@@ -14,11 +14,11 @@ Matches = Callable[[Event], bool]
 
 
 class Open(Exception):
-    """The semantics do not say what must be told of such a history."""
+    """The semantics do not say what must be notified of such a history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class EventOccurrence:
     """One occurrence: events of one run that match with one status and have nothing between them that breaks it."""
 
     run: str
@@ -27,7 +27,7 @@ class Stretch:
 
 
 def status_is(*statuses: str, final: bool = False) -> Matches:
-    """The rule `when: {status: …, final: …}`, for producers that know whether another try follows."""
+    """The rule `when: {status: …, final: …}`, for producers that know whether another attempt follows."""
     return lambda event: event.status in statuses and not (final and event.will_retry)
 
 
@@ -45,7 +45,8 @@ def in_order(sent: Iterable[Event]) -> list[Event]:
 def reopening(ordered: Sequence[Event]) -> set[int]:
     """Which positions of a run's ordered events reopen it.
 
-    A run that has ended reopens on a greater Attempt, or on a strictly later time from the Source that ended it, be it with
+    A run that has ended reopens on a greater Attempt, or on a strictly later time from the Source that ended it, be
+    it with
     another end. (What is later than any end is later than the first.)
     Raises Open where two sources ended the same run: then it is open which of them counts.
     """
@@ -65,8 +66,8 @@ def reopening(ordered: Sequence[Event]) -> set[int]:
     return found
 
 
-def stretches(sent: Iterable[Event], matches: Matches) -> list[Stretch]:
-    """The stretches of one run's events, in order of their first events."""
+def occurrences_of(sent: Iterable[Event], matches: Matches) -> list[EventOccurrence]:
+    """The occurrences of one run's events, in order of their first events."""
     ordered = in_order(sent)
     reopeners = reopening(ordered)
     found: list[list[int]] = []
@@ -82,7 +83,7 @@ def stretches(sent: Iterable[Event], matches: Matches) -> list[Stretch]:
                 groups.append([position])
         found += groups
     return [
-        Stretch(
+        EventOccurrence(
             run=ordered[group[0]].run,
             status=ordered[group[0]].status,
             events=tuple(ordered[n] for n in group),
@@ -91,41 +92,45 @@ def stretches(sent: Iterable[Event], matches: Matches) -> list[Stretch]:
     ]
 
 
-def occurrences(sent: Iterable[Event], matches: Matches) -> dict[str, list[Stretch]]:
-    """Run → its stretches, for runs that have any."""
+def occurrences(sent: Iterable[Event], matches: Matches) -> dict[str, list[EventOccurrence]]:
+    """Run → its occurrences, for runs that have any."""
     runs: dict[str, list[Event]] = defaultdict(list)
     for event in sent:
         runs[event.run].append(event)
-    answer = {run: stretches(events, matches) for run, events in runs.items()}
+    answer = {run: occurrences_of(events, matches) for run, events in runs.items()}
     return {run: found for run, found in answer.items() if found}
 
 
-def recovered(stretch: Stretch, sent: Iterable[Event], statuses: Sequence[str], same: Callable[[Event], str]) -> bool:
-    """The rule's `resolve: {when: {status: …, same: …}}`: whether any event, of any run, that has one of `statuses` and the
-    same value happened later than one of the stretch's. A value that is absent is the same as none.
+def recovered(
+    occurrence: EventOccurrence, sent: Iterable[Event], statuses: Sequence[str], same: Callable[[Event], str]
+) -> bool:
+    """The rule's `resolve: {when: {status: …, same: …}}`: whether any event, of any run, that has one of `statuses`
+    and the
+    same value happened later than one of the occurrence's. A value that is absent is the same as none.
     """
     return any(
         same(event) and same(event) == same(other) and other.status in statuses and other.time > event.time
-        for event in stretch.events
+        for event in occurrence.events
         for other in sent
     )
 
 
-def is_stale(stretch: Stretch, at: datetime, tell_within: timedelta = timedelta(hours=24)) -> bool:
-    """Whether all of a stretch was too old to tell at `at`."""
-    return all(at - event.time > tell_within for event in stretch.events)
+def is_expired(occurrence: EventOccurrence, at: datetime, max_event_age: timedelta = timedelta(hours=24)) -> bool:
+    """Whether all of an occurrence was expired at `at`."""
+    return all(at - event.time > max_event_age for event in occurrence.events)
 
 
-def differences(expected: Mapping[str, Sequence[Stretch]], told: Iterable[str]) -> list[str]:
-    """What is wrong with what was told: a line for each run told too often or too seldom. `told` names a run each time.
+def differences(expected: Mapping[str, Sequence[EventOccurrence]], notified: Iterable[str]) -> list[str]:
+    """What is wrong with what was notified: a line for each run notified too often or too seldom. `notified` names a
+    run each time.
 
-    Compares numbers of stretches, not names: which event of a stretch names it depends on the order of arrival.
+    Compares numbers of occurrences, not names: which event of an occurrence names it depends on the order of arrival.
     """
-    counted = Counter(told)
+    counted = Counter(notified)
     wrong = []
     for run in sorted(expected.keys() | counted.keys()):
         due, seen = expected.get(run, []), counted[run]
         if len(due) != seen:
             lives = "; ".join(f"{s.status} {', '.join(e.id for e in s.events)}" for s in due)
-            wrong.append(f"{run}: told {seen} times instead of {len(due)} ({lives or 'nothing to tell'})")
+            wrong.append(f"{run}: notified {seen} times instead of {len(due)} ({lives or 'nothing to notify'})")
     return wrong

@@ -1,4 +1,6 @@
-"""The oracle of sequences: which instances hold at an instant, from the sentences of docs/waiting.md, slow and obvious."""
+"""The oracle of sequences: which instances hold at an instant, from the sentences of docs/waiting.md, slow and
+obvious.
+"""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -52,8 +54,8 @@ def holding(rule: Rule, events: Sequence[Event], at: datetime) -> set[str]:
     return {group for group, n in counted.items() if n >= rule.times}
 
 
-def told(rule: Rule, events: Sequence[Event], ticks: Sequence[datetime]) -> list[tuple[datetime, str]]:
-    """What is told at which tick: a group once it holds, and again only after it did not."""
+def notified(rule: Rule, events: Sequence[Event], ticks: Sequence[datetime]) -> list[tuple[datetime, str]]:
+    """What is notified at which tick: a group once it holds, and again only after it did not."""
     out: list[tuple[datetime, str]] = []
     held: set[str] = set()
     for at in ticks:

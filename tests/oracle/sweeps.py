@@ -1,6 +1,7 @@
-"""The oracle of `collapse`: what a sweep must tell, commit after commit, from the sentences of docs/rules.md, slow and obvious.
+"""The oracle of `collapse`: what a sweep must notify, commit after commit, from the sentences of docs/rules.md, slow
+and obvious.
 
-It knows nothing of the engine. It looks at everything anew after each commit.
+It knows nothing of the engine. It looks at everything again after each commit.
 """
 
 from collections import defaultdict
@@ -14,8 +15,8 @@ from tests.oracle.oracle import in_order
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Told:
-    """One telling. A run that is told by itself has no children."""
+class Notified:
+    """One notifying. A run that is notified by itself has no children."""
 
     commit: int
     run: str
@@ -26,11 +27,11 @@ class Told:
 
 @dataclass(slots=True)
 class Memory:
-    """What has been told of a sweep: of one parent and try."""
+    """What has been notified of a sweep: of one parent and try."""
 
     times: int = 0
-    greatest: Fraction = Fraction(0)  # share that was told
-    ends: set[int] = field(default_factory=set)  # lives of the parent whose end was told
+    greatest: Fraction = Fraction(0)  # share that was notified
+    ends: set[int] = field(default_factory=set)  # lives of the parent whose end was notified
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +44,11 @@ class Terms:
     at_end: bool = False
 
 
-def told(commits: Sequence[Sequence[Event]], parents: Mapping[str, str], terms: Terms) -> list[Told]:
+def notified(commits: Sequence[Sequence[Event]], parents: Mapping[str, str], terms: Terms) -> list[Notified]:
     """All tellings, in order. ``parents`` names the parent of each run that has one."""
-    answer: list[Told] = []
+    answer: list[Notified] = []
     memories: dict[tuple[str, int], Memory] = defaultdict(Memory)
-    matched_at: dict[str, list[int]] = defaultdict(list)  # run → commits at which the rule would have told it
+    matched_at: dict[str, list[int]] = defaultdict(list)  # run → commits at which the rule would have notified it
     for number in range(len(commits)):
         arrived = first_arrivals(commits[: number + 1])
         lines = {run: line(arrived, run) for run in {e.run for e in arrived} | set(parents.values())}
@@ -63,8 +64,8 @@ def told(commits: Sequence[Sequence[Event]], parents: Mapping[str, str], terms: 
             matched = {run for run in children if any(at >= first for at in matched_at[run])}
             memory = memories[(parent, first)]
             touched = any(e.run == parent or parents.get(e.run) == parent for e in new(commits, number))
-            if touched and is_told(memory, terms, len(matched), len(children), end, life):
-                answer.append(Told(number, parent, len(matched), len(children), end))
+            if touched and is_notified(memory, terms, len(matched), len(children), end, life):
+                answer.append(Notified(number, parent, len(matched), len(children), end))
                 memory.times += 1
                 memory.greatest = max(memory.greatest, Fraction(len(matched), len(children)))
                 if end:
@@ -74,12 +75,12 @@ def told(commits: Sequence[Sequence[Event]], parents: Mapping[str, str], terms: 
                 continue
             end, life = lines[run].end, lines[run].life
             if not (end and life in memories[(run, beginning(arrived, run))].ends):
-                answer += [Told(number, run)] * matched_at[run].count(number)
+                answer += [Notified(number, run)] * matched_at[run].count(number)
     return answer
 
 
-def is_told(memory: Memory, terms: Terms, matched: int, children: int, end: str, life: int) -> bool:
-    """Whether the one alert is told now, for the first time or again."""
+def is_notified(memory: Memory, terms: Terms, matched: int, children: int, end: str, life: int) -> bool:
+    """Whether the one alert is notified now, for the first time or again."""
     if not matched:
         return False
     share = Fraction(matched, children)
@@ -106,7 +107,9 @@ def new(commits: Sequence[Sequence[Event]], number: int) -> set[Event]:
 
 
 def beginning(arrived: Mapping[Event, int], run: str) -> int:
-    """The first commit of the run's newest try: that which brought a greater attempt than was known; else the first of all."""
+    """The first commit of the run's newest attempt: that which brought a greater attempt than was known; else the
+    first of all.
+    """
     first, known = 0, -1
     for number in sorted({at for e, at in arrived.items() if e.run == run}):
         attempt = max(e.attempt for e, at in arrived.items() if e.run == run and at == number)
@@ -120,13 +123,14 @@ def beginning(arrived: Mapping[Event, int], run: str) -> int:
 class Line:
     """How the events of a run stand, all of one source."""
 
-    failures: int  # how often a rule about Failed would tell of it
+    failures: int  # how often a rule about Failed would notify of it
     end: str  # with which status it has ended; '' while it goes on
     life: int  # how often it has gone on after an end
 
 
 def line(arrived: Mapping[Event, int], run: str) -> Line:
-    """A run that has ended goes on with a greater Attempt, or with a later word that is no end; it fails once in each life, and once
+    """A run that has ended goes on with a greater Attempt, or with a later word that is no end; it fails once in
+    each life, and once
     more after another end that is said later than the first.
     """
     end, life, failures, attempt, failed = "", 0, 0, -1, False

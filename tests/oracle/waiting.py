@@ -1,6 +1,8 @@
-"""The oracle of rules that wait: what must be told of histories of runs, from the sentences of the semantics, slow and obvious.
+"""The oracle of absence rules: what must be notified of histories of runs, from the sentences of the semantics, slow
+and obvious.
 
-It knows nothing of the engine: no heap, no deadline that is set and moved. At each moment everything is worked out anew from all
+It knows nothing of the engine: no heap, no deadline that is set and moved. At each moment everything is worked out
+again from all
 that has arrived by then.
 """
 
@@ -37,10 +39,10 @@ class Waits:
     statuses: frozenset[str]
     length: timedelta
     experiment: str = ""  # '' for any
-    tell_within: timedelta = timedelta(hours=24)
+    max_event_age: timedelta = timedelta(hours=24)
     repeat: timedelta = REPEAT
     closes: timedelta | None = None  # `resolve: {after: …}`
-    tells_end: bool = True  # False: `resolve: never`
+    send_resolved: bool = True  # False: `send_resolved: false`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +54,15 @@ class Expected:
     statuses: frozenset[str]
     experiment: str
     consumer: str = ""  # '' for any
-    tell_within: timedelta = timedelta(hours=24)
+    max_event_age: timedelta = timedelta(hours=24)
     repeat: timedelta = REPEAT
     closes: timedelta | None = None
-    tells_end: bool = True
+    send_resolved: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """A maintenance with `clocks: pause`."""
+    """A maintenance with `deadlines: pause`."""
 
     begin: datetime
     until: datetime  # with its `settle`
@@ -72,18 +74,18 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class SourceProgress:
     """What is known of the consumers at a moment."""
 
     upto: Mapping[str, datetime | None]
-    deaf: Mapping[str, Sequence[Span]] = field(default_factory=dict)
+    outages: Mapping[str, Sequence[Span]] = field(default_factory=dict)
 
     def has(self, at: datetime, names: Iterable[str]) -> bool:
-        """Whether all that these had to say up to `at` has been heard."""
+        """Whether all that these had to say up to `at` has been reached."""
         return all(name not in self.upto or ((mark := self.upto[name]) is not None and mark >= at) for name in names)
 
 
-Told = tuple[str, str, str, datetime]
+Notified = tuple[str, str, str, datetime]
 """What (fired, resolved, repeated, closed), rule, run or '', T."""
 
 
@@ -91,16 +93,16 @@ Told = tuple[str, str, str, datetime]
 class Firing:
     """What fires."""
 
-    told_at: datetime
+    last_notified_at: datetime
     began: datetime
     changed: bool = False
     closed: bool = False  # by time: silent until the run moves on
-    since: datetime | None = None  # of a schedule: what comes after this is what was awaited
+    since: datetime | None = None  # of a schedule: what comes after this is what was expected
     scheduled: datetime | None = None
 
 
 class Waiting:
-    """Rules that wait, taken through moments in their order."""
+    """Absence rules, taken through moments in their order."""
 
     def __init__(self, rules: Mapping[str, Waits], expected: Mapping[str, Expected], start: datetime) -> None:
         self._rules = dict(rules)
@@ -109,11 +111,11 @@ class Waiting:
         self._arrived: list[tuple[datetime, Sign]] = []
         self._firing: dict[tuple[str, str], Firing] = {}
         self._pauses: list[Pause] = []
-        self.told: list[Told] = []
+        self.notified: list[Notified] = []
 
     # -- moments -------------------------------------------------------------------------------------------------------
 
-    def commit(self, at: datetime, received: datetime, signs: Iterable[Sign], heard: Heard) -> None:
+    def commit(self, at: datetime, received: datetime, signs: Iterable[Sign], source_progress: SourceProgress) -> None:
         """A commit stamped `at`."""
         known = {sign.event.key for _, sign in self._arrived if not sign.beats}
         new = []
@@ -124,61 +126,72 @@ class Waiting:
             new.append(sign)
         self._arrived += [(received, sign) for sign in new]
         for run in sorted({sign.event.run for sign in new}):
-            self._settle(run, at, heard)
+            self._settle(run, at, source_progress)
         for name, e in self._expected.items():
             firing = self._firing.get((name, ""))
             if (
                 firing is not None
                 and not firing.closed
                 and any(
-                    firing.since is not None and sign.event.time > firing.since for sign in new if _awaited(e, sign)
+                    firing.since is not None and sign.event.time > firing.since
+                    for sign in new
+                    if _scheduled_cases(e, sign)
                 )
             ):
                 self._ends(name, "", at)
 
-    def look(self, at: datetime, heard: Heard) -> None:
-        """Everything that was stored is evaluated; now what is due by then is judged."""
+    def evaluate(self, at: datetime, source_progress: SourceProgress) -> None:
+        """Everything that was stored is evaluated; now what is due by then is evaluated."""
         for name, run in sorted(self._firing):
             if name in self._rules:
-                self._wakes(name, run, at, heard, at)
+                self._wakes(name, run, at, source_progress, at)
         for name, rule in self._rules.items():
             for run in self._runs():
-                ends = self._due(name, rule, run, heard)
-                if ends is None or ends > at or (name, run) in self._firing or not heard.has(ends, self._brought(run)):
+                ends = self._due(name, rule, run, source_progress)
+                if (
+                    ends is None
+                    or ends > at
+                    or (name, run) in self._firing
+                    or not source_progress.has(ends, self._brought(run))
+                ):
                     continue
-                free = self._due(name, rule, run, heard, ())
+                free = self._due(name, rule, run, source_progress, ())
                 assert free is not None
-                if at - self._last_sign(run) <= rule.tell_within + rule.length + (ends - free):
+                if at - self._last_sign(run) <= rule.max_event_age + rule.length + (ends - free):
                     self._fires(name, run, at)
         for name, e in self._expected.items():
-            while (due := self._over(name, e, self._next[name])) <= at and heard.has(due, self._bring(name, heard)):
-                self._wakes(name, "", at, heard, due)  # in the order in which they are due
+            while (due := self._over(name, e, self._next[name])) <= at and source_progress.has(
+                due, self._bring(name, source_progress)
+            ):
+                self._wakes(name, "", at, source_progress, due)  # in the order in which they are due
                 self._scheduled(name, e, at)
-            self._wakes(name, "", at, heard, at)
+            self._wakes(name, "", at, source_progress, at)
 
-    def _wakes(self, name: str, run: str, at: datetime, heard: Heard, until: datetime) -> None:
-        """What fires is told again, or closed by time, if that is due `until` then."""
+    def _wakes(self, name: str, run: str, at: datetime, source_progress: SourceProgress, until: datetime) -> None:
+        """What fires is notified again, or closed by time, if that is due `until` then."""
         firing = self._firing.get((name, run))
         if firing is None or firing.closed:
             return
         rule: Waits | Expected = self._rules.get(name) or self._expected[name]
         end = datetime.max.replace(tzinfo=at.tzinfo) if rule.closes is None else firing.began + rule.closes
-        wake = min(end, firing.told_at + rule.repeat)
-        if wake > until or not heard.has(wake, self._brought(run) if name in self._rules else self._bring(name, heard)):
+        wake = min(end, firing.last_notified_at + rule.repeat)
+        if wake > until or not source_progress.has(
+            wake, self._brought(run) if name in self._rules else self._bring(name, source_progress)
+        ):
             return
         if end <= at:
             firing.closed = True
-            self.told.append(("closed", name, run, at))
+            self.notified.append(("closed", name, run, at))
         else:
-            firing.told_at = at
-            self.told.append(("repeated", name, run, at))
+            firing.last_notified_at = at
+            self.notified.append(("repeated", name, run, at))
 
     def reload(
         self,
         at: datetime,
         rules: Mapping[str, Waits],
         expected: Mapping[str, Expected],
-        heard: Heard,
+        source_progress: SourceProgress,
         later: Collection[str],
     ) -> None:
         """Rules change. What fires goes on if it still fires, else it ends quietly; what is pending is dropped.
@@ -199,7 +212,7 @@ class Waiting:
         for run in sorted({run for name, run in self._firing if name in rules} - set(later)):
             for name in self._rules:
                 if (name, run) in self._firing and self._firing[(name, run)].changed:
-                    self._settle(run, at, heard, only=name)
+                    self._settle(run, at, source_progress, only=name)
         for name, e in expected.items():
             before, self._expected[name] = self._expected[name], e
             if not differ(e, before):
@@ -208,14 +221,14 @@ class Waiting:
             if (name, "") in self._firing:
                 self._still_missing(name, e, self._firing[(name, "")], at)
 
-    def maintenance(self, at: datetime, pauses: Iterable[Pause], heard: Heard) -> None:
-        """Other maintenances are announced. What fires, and would not have fired yet, ends quietly, and waits anew."""
+    def maintenance(self, at: datetime, pauses: Iterable[Pause], source_progress: SourceProgress) -> None:
+        """Other maintenances are announced. What fires, and would not have fired yet, ends quietly, and waits again."""
         self._pauses = list(pauses)
         for (name, run), firing in sorted(self._firing.items()):
             if firing.closed:
                 continue
             if name in self._rules:
-                due = self._due(name, self._rules[name], run, heard)
+                due = self._due(name, self._rules[name], run, source_progress)
                 assert due is not None
             else:
                 assert firing.scheduled is not None
@@ -228,12 +241,12 @@ class Waiting:
 
     # -- what happens --------------------------------------------------------------------------------------------------
 
-    def _settle(self, run: str, at: datetime, heard: Heard, only: str = "") -> None:
+    def _settle(self, run: str, at: datetime, source_progress: SourceProgress, only: str = "") -> None:
         """What fires of a run goes on if it holds at `at`."""
         for name, rule in self._rules.items():
             if (name, run) not in self._firing or (only and name != only):
                 continue
-            due = self._due(name, rule, run, heard)
+            due = self._due(name, rule, run, source_progress)
             if due is not None and due <= at:
                 self._firing[(name, run)].changed = False
             else:
@@ -244,7 +257,7 @@ class Waiting:
         this = firing.scheduled
         if this in e.times and this is not None and self._over(name, e, this) <= at:
             before = max(t for t in e.times if t < this)
-            if not any(before < sign.event.time <= at for _, sign in self._arrived if _awaited(e, sign)):
+            if not any(before < sign.event.time <= at for _, sign in self._arrived if _scheduled_cases(e, sign)):
                 firing.changed, firing.since = False, before
                 return
         self._ends(name, "", at)
@@ -257,26 +270,26 @@ class Waiting:
         this = self._next[name]
         before = max(t for t in e.times if t < this)
         self._next[name] = min(t for t in e.times if t > this)
-        if any(before < sign.event.time <= at for _, sign in self._arrived if _awaited(e, sign)):
+        if any(before < sign.event.time <= at for _, sign in self._arrived if _scheduled_cases(e, sign)):
             if (name, "") in self._firing:
                 self._ends(name, "", at)
-        elif self._awaits(name) and at - self._over(name, e, this) <= e.tell_within:
+        elif self._waits_for(name) and at - self._over(name, e, this) <= e.max_event_age:
             self._fires(name, "", at)
             self._firing[(name, "")].since, self._firing[(name, "")].scheduled = before, this
 
-    def _awaits(self, name: str) -> bool:
+    def _waits_for(self, name: str) -> bool:
         return (name, "") not in self._firing or self._firing[(name, "")].closed
 
     def _fires(self, name: str, run: str, at: datetime) -> None:
-        self._firing[(name, run)] = Firing(told_at=at, began=at)
-        self.told.append(("fired", name, run, at))
+        self._firing[(name, run)] = Firing(last_notified_at=at, began=at)
+        self.notified.append(("fired", name, run, at))
 
     def _ends(self, name: str, run: str, at: datetime) -> None:
         firing = self._firing.pop((name, run))
         rule: Waits | Expected = self._rules.get(name) or self._expected[name]
         quietly = firing.changed or (rule.closes is not None and at - firing.began >= rule.closes)
-        if not firing.closed and (quietly or rule.tells_end):
-            self.told.append(("closed" if quietly else "resolved", name, run, at))
+        if not firing.closed and (quietly or rule.send_resolved):
+            self.notified.append(("closed" if quietly else "resolved", name, run, at))
 
     # -- what is known of a run ----------------------------------------------------------------------------------------
 
@@ -289,15 +302,15 @@ class Waiting:
     def _brought(self, run: str) -> set[str]:
         return {sign.consumer for _, sign in self._arrived if sign.event.run == run and not sign.beats}
 
-    def _bring(self, name: str, heard: Heard) -> set[str]:
+    def _bring(self, name: str, source_progress: SourceProgress) -> set[str]:
         e = self._expected[name]
-        return {e.consumer} if e.consumer else set(heard.upto)
+        return {e.consumer} if e.consumer else set(source_progress.upto)
 
     def _last_sign(self, run: str) -> datetime:
         return max(received if s.beats else s.event.time for received, s in self._arrived if s.event.run == run)
 
     def _due(
-        self, name: str, rule: Waits, run: str, heard: Heard, pauses: Sequence[Pause] | None = None
+        self, name: str, rule: Waits, run: str, source_progress: SourceProgress, pauses: Sequence[Pause] | None = None
     ) -> datetime | None:
         """When its time is up, as things stand; None where the run is not waited for."""
         still = [(p.begin, p.until) for p in (self._pauses if pauses is None else pauses) if p.stops(name, run)]
@@ -309,8 +322,8 @@ class Waiting:
             return when_passed(since, rule.length, still)
         if rule.form == "silent_for":
             seen = max(received for received, sign in self._arrived if sign.event.run == run)
-            deaf = [span for name in self._brought(run) for span in heard.deaf.get(name, ())]
-            return when_passed(seen, rule.length, [*deaf, *still])
+            outages = [span for name in self._brought(run) for span in source_progress.outages.get(name, ())]
+            return when_passed(seen, rule.length, [*outages, *still])
         said = sorted(
             (received if s.beats else s.event.time, s.progress)
             for received, s in self._arrived
@@ -321,12 +334,12 @@ class Waiting:
 
 
 def differ(one: Waits | Expected, other: Waits | Expected) -> bool:
-    """Whether an edit changes what fires: how often it is told and how it ends is no part of that."""
+    """Whether an edit changes what fires: how often it is notified and how it ends is no part of that."""
     return plain(one) != plain(other)
 
 
 def plain(rule: Waits | Expected) -> Waits | Expected:
-    return replace(rule, repeat=REPEAT, closes=None, tells_end=True)
+    return replace(rule, repeat=REPEAT, closes=None, send_resolved=True)
 
 
 def counting(events: Iterable[Event]) -> list[Event]:
@@ -342,7 +355,7 @@ def counting(events: Iterable[Event]) -> list[Event]:
 
 
 def begin(line: Sequence[Event], statuses: Collection[str]) -> datetime:
-    """Since when the run is in `statuses`, in which it is; a new try counts anew."""
+    """Since when the run is in `statuses`, in which it is; a new try counts again."""
     since = line[-1].time
     for event in reversed(line):
         if event.status not in statuses or event.attempt != line[-1].attempt:
@@ -365,7 +378,7 @@ def when_passed(since: datetime, length: timedelta, still: Iterable[Span]) -> da
     return at + left
 
 
-def _awaited(e: Expected, sign: Sign) -> bool:
+def _scheduled_cases(e: Expected, sign: Sign) -> bool:
     return not sign.beats and sign.event.status in e.statuses and sign.event.experiment == e.experiment
 
 

@@ -1,4 +1,4 @@
-"""Rules that wait, in their own words and as the oracle knows them, before and after a reload of each kind."""
+"""Absence rules, in their own words and as the oracle knows them, before and after a reload of each kind."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,19 +14,19 @@ rules:
   - {name: stuck, when: {status: [Queued, Preparing], in_status_for: 45m}}
   - {name: alone, when: {status: Queued, in_status_for: 20m}}
   - {name: silent, when: {status: Running, silent_for: 10m}}
-  - {name: still, when: {status: [Running, Queued], unchanged: Progress, for: 1h}, tell_within: 2h}
+  - {name: still, when: {status: [Running, Queued], unchanged: Progress, for: 1h}, max_event_age: 2h}
   - {name: in-churn, when: {status: [Queued, Preparing, Running], in_status_for: 25m, where: "ExperimentName == 'churn'"}}
   - {name: churn-silent, when: {status: [Running, Queued], silent_for: 25m, where: "ExperimentName == 'churn'"}}
   - name: hourly
     when: {absent: {status: Completed, where: "ExperimentName == 'nightly'"}, cron: "0 */2 * * *", grace: 20m}
   - name: from-b
     when: {absent: {status: [Running, Completed], where: "ExperimentName == 'nightly'"}, consumer: b, cron: "30 * * * *", grace: 5m}
-    tell_within: 1h
-  - {name: long, when: {status: Running, in_status_for: 30m}, resolve: never, repeat_every: 50m}
-  - {name: shut, when: {status: [Running, Queued], silent_for: 15m}, resolve: {after: 2h}, repeat_every: 45m}
+    max_event_age: 1h
+  - {name: long, when: {status: Running, in_status_for: 30m}, send_resolved: false, repeat_every: 50m}
+  - {name: shut, when: {status: [Running, Queued], silent_for: 15m}, auto_close: 2h, repeat_every: 45m}
   - name: shut-too
     when: {absent: {status: Failed, where: "ExperimentName == 'churn'"}, cron: "15 */3 * * *", grace: 10m}
-    resolve: {after: 100m}
+    auto_close: 100m
     repeat_every: 30m
 """
 OTHER: dict[str, Callable[[str], str]] = {
@@ -36,7 +36,7 @@ OTHER: dict[str, Callable[[str], str]] = {
     "other word": lambda text: text.replace("absent: {status: Completed", "absent: {status: Failed").replace(
         "in_status_for: 25m, where: \"ExperimentName == 'churn'", "in_status_for: 25m, where: \"ExperimentName == 'nightly'"
     ),
-    "more grace": lambda text: text.replace("grace: 20m", "grace: 50m").replace("resolve: {after: 2h}", "resolve: {after: 3h}"),
+    "more grace": lambda text: text.replace("grace: 20m", "grace: 50m").replace("auto_close: 2h", "auto_close: 3h"),
     "other times": lambda text: text.replace('"0 */2 * * *"', '"0 */4 * * *"').replace("silent_for: 15m", "silent_for: 25m"),
     "as it was": lambda text: text,
 }  # fmt: skip
@@ -49,7 +49,7 @@ def oracles(kind: str) -> dict[str, Waits]:
         "alone": Waits(form="in_status_for", statuses=frozenset({"Queued"}), length=20 * MINUTE),
         "silent": Waits(form="silent_for", statuses=frozenset({"Running"}), length=10 * MINUTE),
         "still": Waits(
-            form="unchanged", statuses=frozenset({"Running", "Queued"}), length=HOUR, tell_within=2 * HOUR
+            form="unchanged", statuses=frozenset({"Running", "Queued"}), length=HOUR, max_event_age=2 * HOUR
         ),
         "in-churn": Waits(
             form="in_status_for", statuses=frozenset({"Queued", "Preparing", "Running"}), length=25 * MINUTE,
@@ -59,7 +59,7 @@ def oracles(kind: str) -> dict[str, Waits]:
             form="silent_for", statuses=frozenset({"Running", "Queued"}), length=25 * MINUTE, experiment="churn"
         ),
         "long": Waits(
-            form="in_status_for", statuses=frozenset({"Running"}), length=30 * MINUTE, repeat=50 * MINUTE, tells_end=False
+            form="in_status_for", statuses=frozenset({"Running"}), length=30 * MINUTE, repeat=50 * MINUTE, send_resolved=False
         ),
         "shut": Waits(
             form="silent_for", statuses=frozenset({"Running", "Queued"}), length=15 * MINUTE, repeat=45 * MINUTE,
@@ -94,7 +94,7 @@ EXPECTED = {
         statuses=frozenset({"Running", "Completed"}),
         experiment="nightly",
         consumer="b",
-        tell_within=HOUR,
+        max_event_age=HOUR,
     ),
     "shut-too": Expected(
         times=[NOON + n * 3 * HOUR + 15 * MINUTE for n in range(-2, 60)],
@@ -108,7 +108,7 @@ EXPECTED = {
 
 
 def schedules(kind: str) -> dict[str, Expected]:
-    """The rules that wait by a schedule after a reload."""
+    """The absence rules by a schedule after a reload."""
     rules = dict(EXPECTED)
     if kind == "other word":
         rules["hourly"] = replace(rules["hourly"], statuses=frozenset({"Failed"}))

@@ -1,6 +1,7 @@
-"""The oracle of window rules: what must be told instant after instant, from the sentences of the semantics, slow and obvious.
+"""The oracle of window rules: what must be notified instant after instant, from the sentences of the semantics, slow
+and obvious.
 
-It knows nothing of the engine. At each instant it counts anew all rows that had arrived by then.
+It knows nothing of the engine. At each instant it counts again all rows that had arrived by then.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -30,17 +31,17 @@ class Terms:
     every: timedelta
     lateness: timedelta = timedelta(0)
     least: int = 2
-    clear_below: int | None = None  # `clear: "n < …"`
+    clear_below: int | None = None  # `resolve: {when: "n < …"}`
     hold: timedelta | None = None  # `for: 5m`
     of_ticks: tuple[int, int] | None = None  # `for: 2 of 3`
     keep_firing: timedelta = timedelta(0)
     no_data: str = "keep"
     repeat: timedelta = 4 * HOUR
     levels: tuple[int, ...] = ()  # from these counts on it gets worse
-    tells_end: bool = True  # False: `resolve: never`
+    send_resolved: bool = True  # False: `send_resolved: false`
 
 
-Told = tuple[datetime, str, str]
+Notified = tuple[datetime, str, str]
 """T, what (fired, worse, repeated, resolved, closed), group."""
 Marks = Mapping[str, datetime | None]
 
@@ -51,7 +52,7 @@ class Instance:
 
     phase: str = ""  # '', pending, firing, recovering
     since: datetime = EPOCH
-    told_at: datetime = EPOCH
+    last_notified_at: datetime = EPOCH
     level: int = 0
     ticks: list[bool] = field(default_factory=list)  # whether it held, since it last ended
     silent_since: datetime | None = None
@@ -64,7 +65,7 @@ class Windows:
 
     def __init__(self, terms: Terms, start: datetime) -> None:
         self.terms = terms
-        self.told: list[Told] = []
+        self.notified: list[Notified] = []
         self.instances: dict[str, Instance] = {}
         self._rows: dict[tuple[str, datetime], Row] = {}
         self._tick = next_tick(start, terms.every)
@@ -75,7 +76,9 @@ class Windows:
         return {group: one.phase for group, one in self.instances.items() if one.phase}
 
     def reload(self, terms: Terms) -> None:
-        """An edit of meaning: what fires is closed by its next tick unless it still fires; what is pending is dropped."""
+        """An edit of meaning: what fires is closed by its next tick unless it still fires; what is pending is
+        dropped.
+        """
         before, self.terms = self.terms, terms
         if fires_by(terms) == fires_by(before):
             return
@@ -110,13 +113,13 @@ class Windows:
                 self._commit(at, waiting.pop(0)[1])
             elif what == "tick":
                 self._tick += self.terms.every
-                self._look(at, self._groups(at), marks, counted=True)
+                self._evaluate(at, self._groups(at), marks, counted=True)
             elif what == "for":
                 assert self.terms.hold is not None
                 mine = [
                     g for g, one in self.instances.items() if waits_for_end(one) and one.since + self.terms.hold == at
                 ]
-                self._look(at, mine, marks, counted=False)
+                self._evaluate(at, mine, marks, counted=False)
             else:
                 released = True
                 self._release(at, marks)
@@ -124,7 +127,9 @@ class Windows:
     # -- looks ---------------------------------------------------------------------------------------------------------
 
     def _commit(self, at: datetime, rows: Sequence[Row]) -> None:
-        """Rows that are there already are no rows. It evaluates early where there is no lateness: that begins, and ends nothing."""
+        """Rows that are there already are no rows. It evaluates early where there is no lateness: that begins, and
+        ends nothing.
+        """
         new = [row for row in rows if (row.id, row.time) not in self._rows]
         self._rows.update({(row.id, row.time): row for row in new})
         if not new or self.terms.lateness or self.terms.of_ticks is not None:
@@ -138,8 +143,10 @@ class Windows:
             if word == "holds":
                 self._holds(group, one, at, early=True)
 
-    def _look(self, at: datetime, groups: Collection[str], marks: Marks, *, counted: bool) -> None:
-        """A tick or the end of a `for`. What would end, or has no data, waits for the consumers that are not heard up to it."""
+    def _evaluate(self, at: datetime, groups: Collection[str], marks: Marks, *, counted: bool) -> None:
+        """A tick or the end of a `for`. What would end, or has no data, waits for the consumers that are not reached
+        up to it.
+        """
         absent = unheard(at, marks.keys(), marks)
         for group in groups:
             one = self.instances.setdefault(group, Instance())
@@ -149,28 +156,30 @@ class Windows:
                     one.held, self._held_due, self._held_for = True, at, absent
                 continue
             one.held = False
-            self._judge(group, one, word, at, tick=counted)
+            self._evaluate_rule(group, one, word, at, tick=counted)
 
     def _release(self, at: datetime, marks: Marks) -> None:
-        """What waited is judged by all that is stored. What is heard may end before T: it must be the same at both."""
-        heard = min([at, *(mark for name in self._held_for if (mark := marks.get(name)) is not None)])
+        """What waited is evaluated by all that is stored. What has arrived may end before T: it must be the same at
+        both.
+        """
+        source_progress = min([at, *(mark for name in self._held_for if (mark := marks.get(name)) is not None)])
         due, self._held_due = self._held_due, None
         assert due is not None
         for group, one in self.instances.items():
             if not one.held:
                 continue
             word = self._word(group, at)
-            if self._must_wait(group, one, word) and self._word(group, heard) != word:
+            if self._must_wait(group, one, word) and self._word(group, source_progress) != word:
                 self._held_due = at
                 continue
             one.held = False
-            self._judge(group, one, word, at, tick=True)
+            self._evaluate_rule(group, one, word, at, tick=True)
 
     def _must_wait(self, group: str, one: Instance, word: str) -> bool:
         known = bool(one.phase) or bool(one.ticks) or (self.terms.no_data == "alert" and one.since is not EPOCH)
         return (one.phase in ("firing", "recovering") and word != "holds") or (word == "no data" and known)
 
-    def _judge(self, group: str, one: Instance, word: str, at: datetime, *, tick: bool) -> None:
+    def _evaluate_rule(self, group: str, one: Instance, word: str, at: datetime, *, tick: bool) -> None:
         terms = self.terms
         if word != "no data":
             one.silent_since = None
@@ -218,27 +227,27 @@ class Windows:
                 n, m = terms.of_ticks
                 enough = sum(one.ticks[-m:]) >= n
             if enough:
-                one.phase, one.since, one.told_at, one.level = "firing", at, at, level
-                self.told.append((at, "fired", group))
+                one.phase, one.since, one.last_notified_at, one.level = "firing", at, at, level
+                self.notified.append((at, "fired", group))
             return
         one.changed = False
         again, one.phase = one.phase == "recovering", "firing"
         if again:
             one.since = at
         if level > one.level:
-            one.level, one.told_at = level, at
-            self.told.append((at, "worse", group))
+            one.level, one.last_notified_at = level, at
+            self.notified.append((at, "worse", group))
         elif not early and not again:
             self._repeat(group, one, at)
 
     def _repeat(self, group: str, one: Instance, at: datetime) -> None:
-        if at - one.told_at >= self.terms.repeat:
-            one.told_at = at
-            self.told.append((at, "repeated", group))
+        if at - one.last_notified_at >= self.terms.repeat:
+            one.last_notified_at = at
+            self.notified.append((at, "repeated", group))
 
     def _ends(self, group: str, at: datetime, word: str) -> None:
         self.instances[group] = Instance(since=self.instances[group].since if self.terms.no_data == "alert" else EPOCH)
-        self.told.append((at, word if self.terms.tells_end else "closed", group))
+        self.notified.append((at, word if self.terms.send_resolved else "closed", group))
 
     # -- what is in a window -------------------------------------------------------------------------------------------
 
@@ -264,8 +273,8 @@ class Windows:
 
 
 def fires_by(terms: Terms) -> Terms:
-    """What decides which instances fire: how often they are told and whether their end is, is no part of it."""
-    return replace(terms, repeat=4 * HOUR, tells_end=True)
+    """What decides which instances fire: how often they are notified and whether their end is, is no part of it."""
+    return replace(terms, repeat=4 * HOUR, send_resolved=True)
 
 
 def waits_for_end(one: Instance) -> bool:
@@ -279,5 +288,5 @@ def next_tick(at: datetime, every: timedelta) -> datetime:
 
 
 def unheard(at: datetime, names: Collection[str], marks: Marks) -> frozenset[str]:
-    """Which of these are not heard up to `at`."""
+    """Which of these are not reached up to `at`."""
     return frozenset(name for name in names if (mark := marks[name]) is None or mark < at)

@@ -1,4 +1,6 @@
-"""`python -m tests.servers.fetch`: get what the test servers need before pytest's timeouts run, and say what is missing."""
+"""`python -m tests.servers.fetch`: get what the test servers need before pytest's timeouts run, and say what is
+missing.
+"""
 
 import os
 import sys

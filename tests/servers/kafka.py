@@ -258,7 +258,9 @@ class KafkaServer:
         return KafkaConsumer(*topics, **(defaults | settings))
 
     def consume(self, topic: str, count: int, within: float = 10) -> list[Any]:
-        """Return the first `count` records of a topic, by partition and offset. Raises AssertionError after `within` s."""
+        """Return the first `count` records of a topic, by partition and offset. Raises AssertionError after `within`
+        s.
+        """
         records: list[Any] = []
         deadline = time.monotonic() + within
         with closing(self.consumer()) as consumer:

@@ -35,7 +35,7 @@ class Received:
     connection: int  # counts the server's connections that got as far as a message or a refusal
     tls: bool
     user: str  # who logged in, or ''
-    told: bool  # False where a script dropped the connection instead of the 250
+    notified: bool  # False where a script dropped the connection instead of the 250
 
     @property
     def message(self) -> EmailMessage:

@@ -2,7 +2,7 @@
 
 Run by tests/servers/smtp.py as `python -m tests.servers.smtp_server SETTINGS`, a process of its own, so that killing
 tocsin does not touch it. SETTINGS is JSON, the fields of `Settings`. It ends on SIGTERM, or when its standard input
-does. It reads `control.json` in its directory, a list of `Script`s, anew whenever that file changed.
+does. It reads `control.json` in its directory, a list of `Script`s, again whenever that file changed.
 """
 
 import asyncio
@@ -174,7 +174,7 @@ class Handler:
             connection=self._number(session),
             tls=self.tls or session.ssl is not None,
             user=getattr(session, "tocsin_user", ""),
-            told=not (script is not None and script.drop),
+            notified=not (script is not None and script.drop),
         )
         if script is not None:
             answer = await self._follow(script, server)
@@ -209,7 +209,7 @@ class Handler:
         if script.drop:
             if server.transport is not None:
                 server.transport.abort()  # type: ignore[attr-defined]
-            return "421 4.4.2 dropped"  # nobody hears it
+            return "421 4.4.2 dropped"  # nobody receives it
         return script.reply or None
 
 

@@ -1,6 +1,7 @@
 """tocsin as its users have it: the wheel, installed into an environment of its own.
 
-`python -m tests.servers.wheel DIRECTORY [PYTHON]` prints the bin folder of one in which the dependencies are what pip resolves
+`python -m tests.servers.wheel DIRECTORY [PYTHON]` prints the bin folder of one in which the dependencies are what
+pip resolves
 today, without uv.lock. CI hands it to the tests as TOCSIN_BIN.
 """
 
@@ -14,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 def install_wheel(directory: Path, *, python: str = sys.executable, locked: bool = True) -> Path:
     """Build sdist and wheel, install the wheel under `directory` and return the environment's bin folder.
 
-    The wheel is built from the sdist, and both stay in `directory`. Takes some 3 s once `make venv` has filled uv's cache.
+    The wheel is built from the sdist, and both stay in `directory`. Takes some 3 s once `make venv` has filled uv's
+    cache.
     Raises RuntimeError with uv's own words.
     """
     directory = directory.absolute()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "tocsin"
-LONGEST = 400  # lines; past that, two rooms
+LONGEST = 500  # lines; past that, two ideas
 
 # Modules that may be longer, with the reason. Empty is how it should stay.
 LONG_WITH_REASON: dict[str, str] = {}
@@ -49,7 +49,7 @@ def test_every_room_is_under_contract() -> None:
 
 
 def test_no_module_is_too_long() -> None:
-    """Past 400 lines a module is two."""
+    """Past 500 lines a module is two."""
     lengths = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in modules()}
     too_long = {name: lines for name, lines in lengths.items() if lines > LONGEST}
     assert sorted(LONG_WITH_REASON) == sorted(too_long), too_long

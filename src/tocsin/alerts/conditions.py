@@ -1,12 +1,16 @@
-"""The life of a condition: what one look at one instance of a window or absence rule changes. Pure; time is an argument.
+"""The life of a condition: what one evaluation at one instance of a window or absence rule changes. Pure; time is an
+argument.
 
-    (none) ── holds ──► pending ── long enough ──► firing ── holds no longer, clear ──► recovering ── quiet for ──► resolved
+    (none) ── holds ──► pending ── long enough ──► firing ── holds no longer, clear ──► recovering ── quiet for ──►
+resolved
        ▲                   │                        │  ▲                                    │        keep_firing_for
        └── holds no longer ┘                        │  └──────────── holds again ───────────┘
                                                     └── without keep_firing_for ─► resolved
 
-Three kinds of looks. A *tick* is whole: it counts for ``N of M``, may end things and judges missing data. An *early* look (a
-commit brought rows) may begin and fire, nothing else. A *deadline* (the end of a ``for``) may fire, or drop what does not hold.
+Three kinds of looks. A *tick* is whole: it counts for ``N of M``, may end things and evaluates missing data. An
+*early* look (a
+commit brought rows) may begin and fire, nothing else. A *deadline* (the end of a ``for``) may fire, or drop what
+does not hold.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from tocsin.alerts.openings import opened_of
+from tocsin.alerts.openings import active_alert_of
 from tocsin.clock import EPOCH
 from tocsin.model.alert import ConditionState, Phase, Transition, Why
 from tocsin.model.intent import IntentKind
@@ -24,11 +28,11 @@ from tocsin.model.statuses import Severity
 
 ZERO = timedelta(0)
 NO_DATA_CLOSES = timedelta(hours=24)
-"""How long a firing instance of which nothing is heard stays, where no data means keep."""
+"""How long a firing instance of which nothing has reported stays, where no data means keep."""
 REPEAT = timedelta(hours=4)
-"""How often a firing instance is told again, where neither rule nor route says."""
+"""How often a firing instance is notified again, where neither rule nor route says."""
 _US = timedelta(microseconds=1)
-EVENTS = frozenset({Phase.NONE, Phase.TOLD, Phase.CLOSED})
+EVENTS = frozenset({Phase.NONE, Phase.FIRED, Phase.CLOSED})
 """Phases of what an event rule remembers as an instance: the children of a parent."""
 LIVE = frozenset({Phase.PENDING, Phase.FIRING, Phase.RECOVERING})
 """Phases of an instance that is under way."""
@@ -36,11 +40,11 @@ _ENDS = {
     Phase.PENDING: Phase.NONE,
     Phase.FIRING: Phase.RESOLVED,
     Phase.RECOVERING: Phase.RESOLVED,
-    Phase.TOLD: Phase.CLOSED,
+    Phase.FIRED: Phase.CLOSED,
 }
 """What becomes of an instance whose rule is no more."""
-_QUIET = frozenset({Why.MAINTENANCE, Why.NO_DATA, Why.RULE_CHANGED, Why.RULE_GONE, Why.EXPIRED})
-"""Endings that are recorded, not told."""
+_QUIET = frozenset({Why.MAINTENANCE, Why.NO_DATA, Why.RULE_CHANGED, Why.RULE_GONE, Why.AUTO_CLOSED})
+"""Endings that are recorded, not notified."""
 
 
 class NoData(StrEnum):
@@ -51,8 +55,8 @@ class NoData(StrEnum):
     ALERT = "alert"  # it holds
 
 
-class LookKind(StrEnum):
-    """What a look may do; see above."""
+class EvaluationKind(StrEnum):
+    """What an evaluation may do; see above."""
 
     TICK = "tick"
     EARLY = "early"
@@ -67,10 +71,10 @@ class Terms:
     n_of_m: tuple[int, int] | None = None  # `for: 2 of 3`; ticks
     keep_firing: timedelta = ZERO
     no_data: NoData = NoData.KEEP
-    repeat: timedelta | None = REPEAT  # None: never told again
-    close_after: timedelta | None = None  # `resolve: {after: 1h}`, counted from the first time it was told
-    tells_end: bool = True  # False: `resolve: never`
-    climbs: bool = False  # severity by thresholds: told again when it gets worse than ever told
+    repeat: timedelta | None = REPEAT  # None: never notified again
+    close_after: timedelta | None = None  # `auto_close: 1h`, counted from the first time it was notified
+    send_resolved: bool = True  # False: `send_resolved: false`
+    climbs: bool = False  # severity by thresholds: notified again when it gets worse than ever notified
 
     def __post_init__(self) -> None:
         if self.n_of_m is not None and (self.hold or not 1 <= self.n_of_m[0] <= self.n_of_m[1]):
@@ -78,11 +82,11 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Evaluation:
     """What an evaluation saw of one instance."""
 
     at: datetime  # T; UTC
-    kind: LookKind = LookKind.TICK
+    kind: EvaluationKind = EvaluationKind.TICK
     holds: bool
     clear: bool = True  # of one that does not hold: whether it may end (the rule's `clear`, True without one)
     data: bool = True  # whether there was data about it
@@ -92,8 +96,8 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tell:
-    """What is to be told of an instance. With the instance, ``occurrence`` and ``ordinal`` name it for ever."""
+class Notify:
+    """What is to be notified of an instance. With the instance, ``occurrence`` and ``ordinal`` name it for ever."""
 
     kind: IntentKind  # FIRED, REPEATED or RESOLVED
     occurrence: str  # one firing: from when on, ISO
@@ -104,13 +108,13 @@ class Tell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What a look came to. ``state`` None: there is nothing (more) to remember."""
+    """What an evaluation came to. ``state`` None: there is nothing (more) to remember."""
 
     state: ConditionState | None
     before: Phase
     after: Phase
     why: Why  # of the change, or of there being none
-    tell: Tell | None = None
+    notify: Notify | None = None
     wake: datetime | None = None  # look again then at the latest: the end of its `for`, a repeat, an end by time
 
     @property
@@ -144,11 +148,13 @@ class _Life:
         return number if isinstance(number, int) else int(str(number))
 
 
-def look(state: ConditionState | None, seen: Look, terms: Terms, *, rule: str, instance: Mapping[str, object]) -> Step:
+def evaluate(
+    state: ConditionState | None, seen: Evaluation, terms: Terms, *, rule: str, instance: Mapping[str, object]
+) -> Step:
     """What ``seen`` changes in ``state`` (None: nothing is remembered of the instance)."""
     life = _Life(phase=Phase.NONE, since=seen.at, severity=seen.severity, value=None) if state is None else _life(state)
     before = Phase.NONE if life.phase is Phase.RESOLVED else life.phase
-    why, tell = _decide(life, seen, terms)
+    why, notify = _decide(life, seen, terms)
     after = Phase.NONE if life.phase is Phase.RESOLVED and before is Phase.NONE else life.phase
     if life.phase is Phase.RESOLVED and "closed" not in life.data:
         life.phase = Phase.NONE
@@ -169,20 +175,20 @@ def look(state: ConditionState | None, seen: Look, terms: Terms, *, rule: str, i
         before=before,
         after=after,
         why=why,
-        tell=tell,
+        notify=notify,
         wake=_wake(life, terms) if keeps else None,
     )
 
 
-def _decide(life: _Life, seen: Look, terms: Terms) -> tuple[Why, Tell | None]:
-    holds = seen.holds if seen.data else terms.no_data is NoData.ALERT and seen.kind is not LookKind.EARLY
-    if seen.kind is LookKind.EARLY and (terms.n_of_m or not holds):
+def _decide(life: _Life, seen: Evaluation, terms: Terms) -> tuple[Why, Notify | None]:
+    holds = seen.holds if seen.data else terms.no_data is NoData.ALERT and seen.kind is not EvaluationKind.EARLY
+    if seen.kind is EvaluationKind.EARLY and (terms.n_of_m or not holds):
         return Why.NOTHING_NEW, None
     if seen.data:
         life.note("silent", None)
         life.value = seen.value
     if "closed" in life.data:  # it was closed by time while it held: silent until it holds no longer
-        if seen.kind is LookKind.TICK and not holds:
+        if seen.kind is EvaluationKind.TICK and not holds:
             life.data.clear()
             life.phase = Phase.NONE
         return Why.NOTHING_NEW, None
@@ -192,13 +198,13 @@ def _decide(life: _Life, seen: Look, terms: Terms) -> tuple[Why, Tell | None]:
     return _standing(life, seen, terms, holds)
 
 
-def _count(life: _Life, seen: Look, terms: Terms, holds: bool) -> bool:
+def _count(life: _Life, seen: Evaluation, terms: Terms, holds: bool) -> bool:
     """Whether it held on enough ticks, this one included. The ticks are remembered as a text of 0 and 1."""
     if terms.n_of_m is None:
         return True
     n, m = terms.n_of_m
     ticks = str(life.data.get("ticks", ""))
-    if seen.kind is LookKind.TICK:
+    if seen.kind is EvaluationKind.TICK:
         ticks = (ticks + ("1" if holds else "0"))[-m:]
         life.data["ticks"] = ticks
         if "1" not in ticks:
@@ -206,7 +212,7 @@ def _count(life: _Life, seen: Look, terms: Terms, holds: bool) -> bool:
     return ticks.count("1") >= n
 
 
-def _rising(life: _Life, seen: Look, terms: Terms, holds: bool, enough: bool) -> tuple[Why, Tell | None]:
+def _rising(life: _Life, seen: Evaluation, terms: Terms, holds: bool, enough: bool) -> tuple[Why, Notify | None]:
     waits = terms.n_of_m is not None and "ticks" in life.data
     if not holds and not waits:
         fell = life.phase is Phase.PENDING
@@ -223,24 +229,24 @@ def _rising(life: _Life, seen: Look, terms: Terms, holds: bool, enough: bool) ->
     return (Why.MUST_HOLD_LONGER if began else Why.NOTHING_NEW), None
 
 
-def _fire(life: _Life, seen: Look) -> tuple[Why, Tell | None]:
+def _fire(life: _Life, seen: Evaluation) -> tuple[Why, Notify | None]:
     life.phase, life.since = Phase.FIRING, seen.at
     life.data.pop("changed", None)
     life.note("fired", seen.at)
-    life.note("told_at", seen.at)
-    life.data["told"] = 0
+    life.note("last_notified_at", seen.at)
+    life.data["notified"] = 0
     life.data["repeats"] = 0
     life.data["worst"] = int(seen.severity)
     why = seen.why if seen.data else Why.NO_DATA
-    return why, _tell(life, IntentKind.FIRED, 0, why)
+    return why, _notify(life, IntentKind.FIRED, 0, why)
 
 
-def _standing(life: _Life, seen: Look, terms: Terms, holds: bool) -> tuple[Why, Tell | None]:
+def _standing(life: _Life, seen: Evaluation, terms: Terms, holds: bool) -> tuple[Why, Notify | None]:
     """A firing or recovering instance."""
-    whole = seen.kind is LookKind.TICK
+    whole = seen.kind is EvaluationKind.TICK
     closes = terms.close_after if whole and life.phase is Phase.FIRING else None
     if closes is not None and seen.at - (life.moment("fired") or life.since) >= closes:
-        return _end(life, seen, terms, Why.EXPIRED, holds)
+        return _end(life, seen, terms, Why.AUTO_CLOSED, holds)
     if holds:
         return _goes_on(life, seen, terms)
     if not whole:
@@ -259,7 +265,7 @@ def _standing(life: _Life, seen: Look, terms: Terms, holds: bool) -> tuple[Why, 
             return _end(life, seen, terms, Why.NO_DATA, False)
         return Why.NOTHING_NEW, None
     if seen.data and not seen.clear:
-        return _repeat(life, seen, terms, Why.NOT_CLEAR)
+        return _repeat(life, seen, terms, Why.NOT_RESOLVED_YET)
     if not seen.data:
         return _end(life, seen, terms, Why.NO_DATA, False)
     if terms.keep_firing:
@@ -268,7 +274,7 @@ def _standing(life: _Life, seen: Look, terms: Terms, holds: bool) -> tuple[Why, 
     return _end(life, seen, terms, Why.RECOVERED, False)
 
 
-def _goes_on(life: _Life, seen: Look, terms: Terms) -> tuple[Why, Tell | None]:
+def _goes_on(life: _Life, seen: Evaluation, terms: Terms) -> tuple[Why, Notify | None]:
     again = life.phase is Phase.RECOVERING
     if again:
         life.phase, life.since = Phase.FIRING, seen.at
@@ -277,35 +283,35 @@ def _goes_on(life: _Life, seen: Look, terms: Terms) -> tuple[Why, Tell | None]:
         life.severity = seen.severity
     if terms.climbs and seen.data and int(seen.severity) < life.number("worst"):
         life.data["worst"] = int(seen.severity)
-        life.data["told"] = life.number("told") + 1
-        life.note("told_at", seen.at)
-        return Why.WORSE, _tell(life, IntentKind.FIRED, life.number("told"), Why.WORSE)
+        life.data["notified"] = life.number("notified") + 1
+        life.note("last_notified_at", seen.at)
+        return Why.WORSE, _notify(life, IntentKind.FIRED, life.number("notified"), Why.WORSE)
     if again:
         return Why.HOLDS_AGAIN, None
     return _repeat(life, seen, terms, Why.NOTHING_NEW)
 
 
-def _repeat(life: _Life, seen: Look, terms: Terms, otherwise: Why) -> tuple[Why, Tell | None]:
-    told = life.moment("told_at") or life.since
-    if seen.kind is LookKind.EARLY or terms.repeat is None or seen.at - told < terms.repeat:
+def _repeat(life: _Life, seen: Evaluation, terms: Terms, otherwise: Why) -> tuple[Why, Notify | None]:
+    notified = life.moment("last_notified_at") or life.since
+    if seen.kind is EvaluationKind.EARLY or terms.repeat is None or seen.at - notified < terms.repeat:
         return otherwise, None
-    life.note("told_at", seen.at)
+    life.note("last_notified_at", seen.at)
     life.data["repeats"] = life.number("repeats") + 1
-    return Why.STILL_FIRING, _tell(life, IntentKind.REPEATED, life.number("repeats"), Why.STILL_FIRING)
+    return Why.STILL_FIRING, _notify(life, IntentKind.REPEATED, life.number("repeats"), Why.STILL_FIRING)
 
 
-def _end(life: _Life, seen: Look, terms: Terms, why: Why, holds: bool) -> tuple[Why, Tell | None]:
-    tell = _tell(life, IntentKind.RESOLVED, 0, why) if terms.tells_end and why not in _QUIET else None
+def _end(life: _Life, seen: Evaluation, terms: Terms, why: Why, holds: bool) -> tuple[Why, Notify | None]:
+    notify = _notify(life, IntentKind.RESOLVED, 0, why) if terms.send_resolved and why not in _QUIET else None
     life.phase, life.since = Phase.RESOLVED, seen.at
     life.data.clear()
     if holds:
         life.note("closed", seen.at)
-    return why, tell
+    return why, notify
 
 
-def _tell(life: _Life, kind: IntentKind, ordinal: int, why: Why) -> Tell:
+def _notify(life: _Life, kind: IntentKind, ordinal: int, why: Why) -> Notify:
     fired = life.moment("fired") or life.since
-    return Tell(
+    return Notify(
         kind=kind,
         occurrence=fired.isoformat().replace("+00:00", "Z"),
         ordinal=ordinal,
@@ -315,7 +321,9 @@ def _tell(life: _Life, kind: IntentKind, ordinal: int, why: Why) -> Tell:
 
 
 def wakes(state: ConditionState, terms: Terms, at: datetime) -> datetime | None:
-    """When a look may change ``state`` that sees what the one at ``at`` saw, which changed nothing; None for never."""
+    """When an evaluation may change ``state`` that sees what the one at ``at`` saw, which changed nothing; None for
+    never.
+    """
     return min((end for end in _ends(_life(state), terms) if end > at), default=None)
 
 
@@ -336,8 +344,12 @@ def _ends(life: _Life, terms: Terms) -> list[datetime]:
     ends: list[datetime] = []
     if life.phase is Phase.RECOVERING:
         ends.append(life.since + terms.keep_firing)
-    if life.phase is Phase.FIRING and terms.repeat is not None and (told := life.moment("told_at")) is not None:
-        ends.append(told + terms.repeat)
+    if (
+        life.phase is Phase.FIRING
+        and terms.repeat is not None
+        and (notified := life.moment("last_notified_at")) is not None
+    ):
+        ends.append(notified + terms.repeat)
     if life.phase is Phase.FIRING and (silent := life.moment("silent")) is not None:
         ends.append(silent + NO_DATA_CLOSES)
     if life.phase is Phase.FIRING and terms.close_after is not None:
@@ -346,7 +358,7 @@ def _ends(life: _Life, terms: Terms) -> list[datetime]:
 
 
 def matters(before: ConditionState | None, after: ConditionState | None) -> bool:
-    """Whether the change must be remembered: of anything but the value, which the next look sees again anyway."""
+    """Whether the change must be remembered: of anything but the value, which the next evaluation sees again anyway."""
     if before is None or after is None:
         return before is not after
     return (before.phase, before.since, before.severity, before.data) != (
@@ -358,26 +370,27 @@ def matters(before: ConditionState | None, after: ConditionState | None) -> bool
 
 
 def changed(state: ConditionState) -> ConditionState | None:
-    """What a rule whose meaning changed remembers of an instance: None of a pending one; a firing one is closed quietly by
-    its next tick unless it still holds; what an event rule counts or has told stays.
+    """What a rule whose meaning changed remembers of an instance: None of a pending one; a firing one is closed
+    quietly by
+    its next tick unless it still holds; what an event rule counts or has notified stays.
     """
-    if state.phase in EVENTS and opened_of(state) is None:
+    if state.phase in EVENTS and active_alert_of(state) is None:
         return state
-    if state.phase not in (Phase.FIRING, Phase.RECOVERING, Phase.TOLD):
+    if state.phase not in (Phase.FIRING, Phase.RECOVERING, Phase.FIRED):
         return None
     return replace(state, data={**state.data, "changed": True})
 
 
 def gone(state: ConditionState, why: Why, *, at: datetime, commit_seq: int) -> Transition | None:
     """The quiet end of an instance whose rule is no more, or means something else; None where nobody saw it begin."""
-    opened = opened_of(state)  # of a row rule: it has an occurrence and a run of its own
-    if state.phase not in LIVE and opened is None:
+    active = active_alert_of(state)  # of an event rule: it has an occurrence and a run of its own
+    if state.phase not in LIVE and active is None:
         return None
     return Transition(
         rule=state.rule,
-        instance=state.instance if opened is None else opened.instance,
-        occurrence="" if opened is None else opened.occurrence,
-        run_id="" if opened is None else opened.run_id,
+        instance=state.instance if active is None else active.instance,
+        occurrence="" if active is None else active.occurrence,
+        run_id="" if active is None else active.run_id,
         before=state.phase,
         after=_ENDS[state.phase],
         reason=why,

@@ -1,21 +1,28 @@
-"""Stretches: which events of a run are one occurrence of a row rule.
+"""Occurrences: which events of a run are one occurrence of an event rule.
 
 Order of a run's events: Attempt, TimeGenerated, non-terminal before terminal, Source, EventId. In that order
 
     Running(a)  Failed(a)  Failed(b)  Running(b)  Failed(a)      the letter is the Source
                 \\__________________/  ^           \\_______/
-                one stretch           reopens      another one
+                one occurrence           reopens      another one
 
-A *restart* is what reopens an ended run: the first event of a greater Attempt, or a non-terminal event of a Source that has
-ended the run before (earlier in the order, in the same Attempt; by the order that is a strictly later time). "The Source that
-ended it" is read as *any* source that has said a terminal status before, not only as the one that said it first or last: with
-either of those, an event that comes late can take back that another one was a restart, two stretches of which both were told
-become one, and the number told depends on the order of arrival. Read this way restarts are only ever added as events come in:
-stretches may split, they never merge, and telling each stretch of which nothing has been told tells exactly their number.
+A *restart* is what reopens an ended run: the first event of a greater Attempt, or a non-terminal event of a Source
+that has
+ended the run before (earlier in the order, in the same Attempt; by the order that is a strictly later time). "The
+Source that
+ended it" is read as *any* source that has said a terminal status before, not only as the one that said it first or
+last: with
+either of those, an event that comes late can take back that another one was a restart, two occurrences of which both
+were notified
+become one, and the number notified depends on the order of arrival. Read this way restarts are only ever added as
+events come in:
+occurrences may split, they never merge, and notifying each occurrence of which nothing has been notified notifies
+exactly their number.
 
-A terminal event cannot leave a run open, but one that its ender says later does end it anew, and parts stretches as a restart does:
+A terminal event cannot leave a run open, but one that its resolving event says later does end it again, and parts
+occurrences as a restart does:
 
-    Failed  Completed  Failed                                    one Source, no word between: two stretches of Failed
+    Failed  Completed  Failed                                    one Source, no word between: two occurrences of Failed
     Failed  Failed                                               a repetition: one
 """
 
@@ -50,7 +57,7 @@ class RunEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class EventOccurrence:
     """One occurrence: events that match and have the same status, in the order of the run."""
 
     status: str
@@ -70,16 +77,16 @@ def in_order(events: Iterable[RunEvent]) -> list[RunEvent]:
 def restarts(events: Iterable[RunEvent]) -> frozenset[EventKey]:
     """Which events of one run reopen it."""
     found: set[EventKey] = set()
-    enders: set[str] = set()  # sources that said a terminal status in this Attempt
+    resolving_events: set[str] = set()  # sources that said a terminal status in this Attempt
     attempt: int | None = None
     for event in in_order(events):
         if attempt is not None and event.attempt > attempt:
             found.add(event.key)
-            enders.clear()
+            resolving_events.clear()
         attempt = event.attempt
         if event.terminal:
-            enders.add(event.key.source)
-        elif event.has_time and event.key.source in enders:
+            resolving_events.add(event.key.source)
+        elif event.has_time and event.key.source in resolving_events:
             found.add(event.key)
     return frozenset(found)
 
@@ -96,26 +103,28 @@ def ends_anew(events: Iterable[RunEvent]) -> frozenset[EventKey]:
     return frozenset(found)
 
 
-def stretches(events: Iterable[RunEvent], matching: Collection[EventKey]) -> list[Stretch]:
-    """The stretches of one run's ``events`` for a rule that ``matching`` of them satisfy, in order of their first events.
+def occurrences_of(events: Iterable[RunEvent], matching: Collection[EventKey]) -> list[EventOccurrence]:
+    """The occurrences of one run's ``events`` for a rule that ``matching`` of them satisfy, in order of their first
+    events.
 
-    A stretch of a non-terminal status ends with the next event of another status or that does not match; a stretch of a
-    terminal status only with a restart, or with an event of the Source that ended the run which ends it anew.
+    An occurrence of a non-terminal status ends with the next event of another status or that does not match; an
+    occurrence of a
+    terminal status only with a restart, or with an event of the Source that ended the run which ends it again.
     """
     ordered = list(events)
     alone = [e for e in ordered if e.key in matching]
     if len(alone) <= 1:
-        return [Stretch(status=e.status, events=(e,)) for e in alone]
+        return [EventOccurrence(status=e.status, events=(e,)) for e in alone]
     ordered = in_order(ordered)
     reopening, anew = restarts(ordered), ends_anew(ordered)
     found: list[tuple[str, list[RunEvent]]] = []
-    ended: dict[str, list[RunEvent]] = {}  # terminal status → its stretch, until the run reopens
-    passing: list[RunEvent] = []  # the stretch of a non-terminal status that the last event belongs to
+    ended: dict[str, list[RunEvent]] = {}  # terminal status → its occurrence, until the run reopens
+    passing: list[RunEvent] = []  # the occurrence of a non-terminal status that the last event belongs to
     for event in ordered:
         if event.key in reopening:
             ended.clear()
         matches = event.key in matching
-        if event.key in anew:  # a match goes on with the stretch of its own status, if nothing else has parted it
+        if event.key in anew:  # a match goes on with the occurrence of its own status, if nothing else has parted it
             ended = {s: e for s, e in ended.items() if matches and s == event.status}
         if event.terminal:
             passing = []
@@ -133,4 +142,4 @@ def stretches(events: Iterable[RunEvent], matching: Collection[EventKey]) -> lis
         else:
             passing = [event]
             found.append((event.status, passing))
-    return [Stretch(status=status, events=tuple(members)) for status, members in found]
+    return [EventOccurrence(status=status, events=tuple(members)) for status, members in found]

@@ -1,13 +1,16 @@
-"""The alert of a row rule that stays open after it was told: until another event ends it, or time does. Pure.
+"""The alert of an event rule that stays open after it was notified: until another event ends it, or time does. Pure.
 
-    told ──► open ── an event that ends it ──────► recovered, told
-               │  └─ each `repeat_every` ────────► told again
-               └──── after its time ─────────────► closed, without a word
+    notified ──► open ── an event that ends it ──────► recovered, notified
+               │  └─ each `repeat_every` ────────► notified again
+               └──── after its time ─────────────► closed, without a notification
 
-An occurrence is a stretch of events, and stretches split as late events come in (``occurrences``). Whether one has recovered is
-a matter of its events: an event is over once an ending event of the same columns is known that happened later, and a stretch
-has recovered when one of its events is over. That only ever becomes true, so it is told of the same number of stretches
-whatever comes when: of each stretch in which no event has been counted as ended before.
+An occurrence is an occurrence of events, and occurrences split as late events come in (``occurrences``). Whether one
+has recovered is
+a matter of its events: an event is over once an ending event of the same columns is known that happened later, and
+an occurrence
+has recovered when one of its events is over. That only ever becomes true, so it is notified of the same number of
+occurrences
+whatever comes when: of each occurrence in which no event has been counted as ended before.
 """
 
 from __future__ import annotations
@@ -30,17 +33,17 @@ _KEY, _CARRIED = "key", "alert"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """What a row rule says of how its alerts end and how often they are told."""
+class ResolvePolicy:
+    """What an event rule says of how its alerts end and how often they are notified."""
 
-    after: timedelta  # closed quietly, counted from when it was told
+    after: timedelta  # closed quietly, counted from when it was notified
     repeat: timedelta | None = None
     statuses: frozenset[str] = frozenset()  # of events that end it; none: only time does
     same: tuple[str, ...] = ()  # columns that they have in common with it
 
     @property
     def recovers(self) -> bool:
-        """Whether an event can end it, so that its end is told."""
+        """Whether an event can end it, so that its end is notified."""
         return bool(self.statuses)
 
     @property
@@ -49,16 +52,16 @@ class Ending:
         return f"{'|'.join(sorted(self.statuses))} of the same {', '.join(self.same)}" if self.statuses else ""
 
 
-class Swept(NamedTuple):
-    """The sweep of an open alert, as it was last told."""
+class GroupCounts(NamedTuple):
+    """The parent group of an open alert, as it was last notified."""
 
-    begin: int  # as ``Sweep.begin``
+    begin: int  # as ``ParentGroup.begin``
     matched: int
     children: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class ActiveAlert:
     """An open alert, as it is remembered."""
 
     rule: str
@@ -66,20 +69,24 @@ class Opened:
     occurrence: str
     run_id: str
     root_run_id: str
-    event: EventKey  # that it was told of
+    event: EventKey  # that it was notified of
     commit_seq: int  # of that event
     consumer: str  # that brought it
     severity: Severity
-    at: datetime  # when it was told; UTC
-    told_at: datetime  # when it was last told
+    at: datetime  # when it was notified; UTC
+    last_notified_at: datetime  # when it was last notified
     repeats: int
     labels: Mapping[str, object]
-    keep: Mapping[str, object]
+    fields: Mapping[str, object]
     same: tuple[tuple[str, ...], ...] = ()  # values of `same` that its events have
     recovers: bool = False
-    beyond: Mapping[str, object] | bool = False  # the rule's limit: in a digest, of which it tells, or dropped (True)
+    beyond: Mapping[str, object] | bool = (
+        False  # the rule's limit: in a digest, of which it notifies, or dropped (True)
+    )
     changed: bool = False  # the rule means something else now, and has not looked yet
-    sweep: Swept | None = None  # of a sweep: ``run_id`` is its parent, ``event`` what made it be told
+    parent_group: GroupCounts | None = (
+        None  # of a parent group: ``run_id`` is its parent, ``event`` what made it be notified
+    )
 
     @property
     def state(self) -> ConditionState:
@@ -87,7 +94,7 @@ class Opened:
         return ConditionState(
             rule=self.rule,
             instance={**self.instance, OCCURRENCE: self.occurrence},
-            phase=Phase.FIRING if self.recovers else Phase.TOLD,
+            phase=Phase.FIRING if self.recovers else Phase.FIRED,
             since=self.at,
             severity=self.severity,
             data={
@@ -96,13 +103,13 @@ class Opened:
                 _KEY: [self.event.source, self.event.event_id, self.event.time_us],
                 "seq": self.commit_seq,
                 "consumer": self.consumer,
-                "told_us": (self.told_at - EPOCH) // _US,
+                "notified_us": (self.last_notified_at - EPOCH) // _US,
                 "repeats": self.repeats,
-                _CARRIED: {"labels": dict(self.labels), "keep": dict(self.keep)},
+                _CARRIED: {"labels": dict(self.labels), "fields": dict(self.fields)},
                 "same": [list(values) for values in self.same],
                 **({"beyond": self.beyond} if self.beyond else {}),
                 **({"changed": True} if self.changed else {}),
-                **({"sweep": list(self.sweep)} if self.sweep is not None else {}),
+                **({"sweep": list(self.parent_group)} if self.parent_group is not None else {}),
             },
         )
 
@@ -112,33 +119,39 @@ class Opened:
         return instance_key({**self.instance, OCCURRENCE: self.occurrence})
 
     @property
-    def told(self) -> bool:
-        """Whether it was told by itself."""
+    def notified(self) -> bool:
+        """Whether it was notified by itself."""
         return not self.beyond
 
-    def wake(self, ending: Ending) -> datetime:
-        """When it is to be looked at again by ``ending``."""
-        end = self.at + ending.after
-        return end if ending.repeat is None or not self.told else min(end, self.told_at + ending.repeat)
+    def wake(self, resolve_policy: ResolvePolicy) -> datetime:
+        """When it is to be looked at again by ``resolve_policy``."""
+        end = self.at + resolve_policy.after
+        return (
+            end
+            if resolve_policy.repeat is None or not self.notified
+            else min(end, self.last_notified_at + resolve_policy.repeat)
+        )
 
-    def woken(self, ending: Ending, at: datetime) -> tuple[Why, Opened]:
-        """What is to be done at ``at``: EXPIRED, STILL_FIRING (it is told again) or NOTHING_NEW, and how it goes on."""
-        if at - self.at >= ending.after:
-            return Why.EXPIRED, self
-        if ending.repeat is not None and self.told and at - self.told_at >= ending.repeat:
-            return Why.STILL_FIRING, replace(self, told_at=at, repeats=self.repeats + 1)
+    def woken(self, resolve_policy: ResolvePolicy, at: datetime) -> tuple[Why, ActiveAlert]:
+        """What is to be done at ``at``: EXPIRED, STILL_FIRING (it is notified again) or NOTHING_NEW, and how it goes
+        on.
+        """
+        if at - self.at >= resolve_policy.after:
+            return Why.AUTO_CLOSED, self
+        if resolve_policy.repeat is not None and self.notified and at - self.last_notified_at >= resolve_policy.repeat:
+            return Why.STILL_FIRING, replace(self, last_notified_at=at, repeats=self.repeats + 1)
         return Why.NOTHING_NEW, self
 
 
-def opened_of(state: ConditionState) -> Opened | None:
+def active_alert_of(state: ConditionState) -> ActiveAlert | None:
     """The open alert that is kept as ``state``; None where it is something else."""
     data = state.data
     if _KEY not in data or OCCURRENCE not in state.instance:
         return None
     source, event_id, time_us = _list(data[_KEY])
     carried, beyond = data.get(_CARRIED), data.get("beyond")
-    labels, keep = (carried.get("labels"), carried.get("keep")) if isinstance(carried, Mapping) else ({}, {})
-    return Opened(
+    labels, keep = (carried.get("labels"), carried.get("fields")) if isinstance(carried, Mapping) else ({}, {})
+    return ActiveAlert(
         rule=state.rule,
         instance={name: value for name, value in state.instance.items() if name != OCCURRENCE},
         occurrence=str(state.instance[OCCURRENCE]),
@@ -149,15 +162,15 @@ def opened_of(state: ConditionState) -> Opened | None:
         consumer=str(data["consumer"]),
         severity=state.severity,
         at=state.since,
-        told_at=EPOCH + int(str(data["told_us"])) * _US,
+        last_notified_at=EPOCH + int(str(data["notified_us"])) * _US,
         repeats=int(str(data["repeats"])),
         labels=labels if isinstance(labels, Mapping) else {},
-        keep=keep if isinstance(keep, Mapping) else {},
+        fields=keep if isinstance(keep, Mapping) else {},
         same=tuple(tuple(map(str, _list(values))) for values in _list(data["same"])),
         recovers=state.phase is Phase.FIRING,
-        beyond=beyond if isinstance(beyond, Mapping) else bool(beyond) or data.get("told") is False,
+        beyond=beyond if isinstance(beyond, Mapping) else bool(beyond) or data.get("notified") is False,
         changed=bool(data.get("changed")),
-        sweep=Swept(*map(_whole, _list(data["sweep"]))) if "sweep" in data else None,
+        parent_group=GroupCounts(*map(_whole, _list(data["sweep"]))) if "sweep" in data else None,
     )
 
 
@@ -171,9 +184,9 @@ def _list(value: object) -> list[object]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
-    """What is remembered of a run's events: of which something was told, and of which an end was counted."""
+    """What is remembered of a run's events: of which something was notified, and of which an end was counted."""
 
-    told: frozenset[EventKey]
+    notified: frozenset[EventKey]
     ended: frozenset[EventKey]
 
 
@@ -181,18 +194,18 @@ def marks(occurrences: Iterable[Occurrence], commit_seq: int) -> Marks:
     """What was remembered as of ``commit_seq``."""
     seen = [o for o in occurrences if o.commit_seq <= commit_seq]
     return Marks(
-        told=frozenset(o.event for o in seen if o.phase in (Phase.TOLD, Phase.CLOSED)),
+        notified=frozenset(o.event for o in seen if o.phase in (Phase.FIRED, Phase.CLOSED)),
         ended=frozenset(o.event for o in seen if o.phase in (Phase.CLOSED, Phase.RESOLVED)),
     )
 
 
 def phases(occurrences: Iterable[Occurrence]) -> dict[EventKey, Phase]:
-    """What decides whether a stretch is told: TOLD or not of each event, whatever became of it since."""
+    """What decides whether an occurrence is notified: notified or not of each event, whatever became of it since."""
     found: dict[EventKey, Phase] = {}
     for one in occurrences:
         if one.phase is Phase.RESOLVED:
             continue
-        phase = Phase.TOLD if one.phase is Phase.CLOSED else one.phase
-        if found.get(one.event) is not Phase.TOLD:
+        phase = Phase.FIRED if one.phase is Phase.CLOSED else one.phase
+        if found.get(one.event) is not Phase.FIRED:
             found[one.event] = phase
     return found

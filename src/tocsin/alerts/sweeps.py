@@ -1,10 +1,11 @@
-"""Sweeps: the children of one parent under a rule with ``collapse:``, and when the one alert that stands for them is told.
+"""Parent groups: the children of one parent under a rule with ``collapse:``, and when the one alert that stands for
+them is notified.
 
     children known     4      12     40     40     40     40
     of them failed     3       5      9     12     20     20
     share             75 %   42 %   23 %   30 %   50 %   50 %
     {failed: 20%, at_least: 10}, update: [50%, end]
-    told                                    1st    2nd    3rd (the parent ended)
+    notified                                    1st    2nd    3rd (the parent ended)
 
 Shares are compared as fractions: 7 of 100 are 7 %, whatever a float makes of it.
 """
@@ -26,28 +27,28 @@ NONE = Fraction(0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """When a sweep is told."""
+    """When a parent group is notified."""
 
     share: Fraction  # of the children known, 0 < share <= 1
     at_least: int  # and at least so many, >= 1
-    updates: tuple[Fraction, ...] = ()  # told again from these shares on, ascending, each above ``share``
+    updates: tuple[Fraction, ...] = ()  # notified again from these shares on, ascending, each above ``share``
     at_end: bool = False  # and when the parent ends
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1 or self.at_least < 1 or any(u <= self.share for u in self.updates):
-            raise ValueError(f"no terms of a sweep: {self}")
+            raise ValueError(f"no terms of a parent group: {self}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class ResolvePolicy:
     """How things stand with a parent, as of some instant."""
 
     event: RunEvent | None = None  # the terminal event that ended it; None: it goes on, as far as is known
     life: int = 0  # how often it has gone on after an end
-    begin: int = 0  # what a greater CommitSeq brought belongs to its newest try
+    begin: int = 0  # what a greater CommitSeq brought belongs to its newest attempt
 
 
-def ending(events: Iterable[RunEvent]) -> Ending:
+def resolve_policy(events: Iterable[RunEvent]) -> ResolvePolicy:
     """How a run of these events stands."""
     ordered = in_order(events)
     reopening = restarts(ordered)
@@ -59,11 +60,13 @@ def ending(events: Iterable[RunEvent]) -> Ending:
             last = None
         if event.terminal:
             last = event
-    return Ending(event=last, life=life, begin=_begin(ordered))
+    return ResolvePolicy(event=last, life=life, begin=_begin(ordered))
 
 
 def _begin(events: Iterable[RunEvent]) -> int:
-    """The CommitSeq before the one that brought a greater Attempt than was known; 0 where none did. No Attempt is the first."""
+    """The CommitSeq before the one that brought a greater Attempt than was known; 0 where none did. No Attempt is
+    the first.
+    """
     greatest: dict[int, int] = {}
     for event in events:
         greatest[event.commit_seq] = max(greatest.get(event.commit_seq, 0), event.attempt)
@@ -77,20 +80,22 @@ def _begin(events: Iterable[RunEvent]) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
-    """What a rule remembers of one parent and try of it."""
+class ParentGroup:
+    """What a rule remembers of one parent and attempt of it."""
 
     parent: str
     begin: int = 0  # CommitSeq: only what came later counts
     matched: int = 0  # children with an occurrence, each once
     children: int = 0  # known when they were last counted
-    told: int = 0  # how often; the next ordinal
-    passed: Fraction = NONE  # the greatest share that was told
-    closed: int | None = None  # the life of the parent whose end was told, or was too old to tell
-    instance: Mapping[str, object] = field(default_factory=dict)  # as it was first told
+    notified: int = 0  # how often; the next ordinal
+    passed: Fraction = NONE  # the greatest share that was notified
+    closed: int | None = None  # the life of the parent whose end was notified, or was expired
+    instance: Mapping[str, object] = field(default_factory=dict)  # as it was first notified
     computed: Mapping[str, object] = field(default_factory=dict)  # what the query made of its first child, JSON-able
-    beyond: Mapping[str, object] | bool = False  # the rule's limit, see ``Opened.beyond``: no update of it is told
-    recovered: bool = False  # its alert has ended: nobody is told more of it
+    beyond: Mapping[str, object] | bool = (
+        False  # the rule's limit, see ``ActiveAlert.beyond``: no update of it is notified
+    )
+    recovered: bool = False  # its alert has ended: nobody is notified more of it
 
     @property
     def share(self) -> Fraction:
@@ -101,71 +106,77 @@ class Sweep:
         """Name of the one alert."""
         return fingerprint(rule, "collapse", self.parent, str(self.begin))
 
-    def heard(self, now: Ending) -> Sweep:
-        """The sweep of the parent as it stands: a greater Attempt begins a new one with what its commit brings."""
-        return self if now.begin == self.begin else Sweep(parent=self.parent, begin=now.begin)
+    def source_progress(self, now: ResolvePolicy) -> ParentGroup:
+        """The parent group of the parent as it stands: a greater Attempt begins a new one with what its commit
+        brings.
+        """
+        return self if now.begin == self.begin else ParentGroup(parent=self.parent, begin=now.begin)
 
-    def counted(self, children: int) -> Sweep:
+    def counted(self, children: int) -> ParentGroup:
         """With the number of children known. A child that matched is known, whatever the log has forgotten since."""
         return replace(self, children=max(children, self.matched))
 
-    def after(self, now: Ending, instance: Mapping[str, object]) -> Sweep:
-        """Once it has been told as it is."""
-        told = replace(
-            self, told=self.told + 1, passed=max(self.passed, self.share), instance=self.instance or instance
+    def after(self, now: ResolvePolicy, instance: Mapping[str, object]) -> ParentGroup:
+        """Once it has been notified as it is."""
+        notified = replace(
+            self, notified=self.notified + 1, passed=max(self.passed, self.share), instance=self.instance or instance
         )
-        return told.ended(now) if now.event is not None else told
+        return notified.ended(now) if now.event is not None else notified
 
-    def repeated(self) -> Sweep:
-        """Once it has been told again as it is, because time has passed."""
-        return replace(self, told=self.told + 1, passed=max(self.passed, self.share))
+    def repeated(self) -> ParentGroup:
+        """Once it has been notified again as it is, because time has passed."""
+        return replace(self, notified=self.notified + 1, passed=max(self.passed, self.share))
 
-    def ended(self, now: Ending) -> Sweep:
-        """Once the end of its parent has been told, or was too old to tell."""
+    def ended(self, now: ResolvePolicy) -> ParentGroup:
+        """Once the end of its parent has been notified, or was expired."""
         return replace(self, closed=now.life)
 
-    def over(self, now: Ending) -> bool:
-        """Whether the end with which the parent stands has been told."""
+    def over(self, now: ResolvePolicy) -> bool:
+        """Whether the end with which the parent stands has been notified."""
         return now.event is not None and self.closed == now.life
 
 
-def may_tell(sweep: Sweep, terms: Terms, now: Ending) -> bool:
+def may_notify(parent_group: ParentGroup, terms: Terms, now: ResolvePolicy) -> bool:
     """Whether counting the children can come to anything: there are never fewer than there were."""
-    if sweep.recovered:
+    if parent_group.recovered:
         return False
     ended = now.event is not None
-    if sweep.told and ended and terms.at_end and not sweep.over(now):
+    if parent_group.notified and ended and terms.at_end and not parent_group.over(now):
         return True
-    least = terms.share if not sweep.told else next((u for u in terms.updates if u > sweep.passed), None)
-    if least is None or not sweep.matched:
+    least = (
+        terms.share if not parent_group.notified else next((u for u in terms.updates if u > parent_group.passed), None)
+    )
+    if least is None or not parent_group.matched:
         return False
-    enough = sweep.told > 0 or ended or sweep.matched >= terms.at_least
-    return enough and sweep.matched >= least * sweep.children
+    enough = parent_group.notified > 0 or ended or parent_group.matched >= terms.at_least
+    return enough and parent_group.matched >= least * parent_group.children
 
 
-def why_tell(sweep: Sweep, terms: Terms, now: Ending) -> Why:
-    """Whether a sweep whose children are counted is told now: ENOUGH_CHILDREN, MORE_CHILDREN, PARENT_ENDED, else why not.
+def why_notify(parent_group: ParentGroup, terms: Terms, now: ResolvePolicy) -> Why:
+    """Whether a parent group whose children are counted is notified now: ENOUGH_CHILDREN, MORE_CHILDREN,
+    PARENT_ENDED, else why not.
 
-    ``at_least`` keeps a sweep from ringing while few of its children are known. Once the parent has ended, no more will
-    come: where there are fewer than that, it is told when all of them match.
+    ``at_least`` keeps a parent group from ringing while few of its children are known. Once the parent has ended, no
+    more will
+    come: where there are fewer than that, it is notified when all of them match.
     """
     ended = now.event is not None
-    if not sweep.told:
-        needed = min(terms.at_least, sweep.children) if ended else terms.at_least
-        enough = 0 < sweep.matched >= needed and sweep.share >= terms.share
+    if not parent_group.notified:
+        needed = min(terms.at_least, parent_group.children) if ended else terms.at_least
+        enough = 0 < parent_group.matched >= needed and parent_group.share >= terms.share
         return Why.ENOUGH_CHILDREN if enough else Why.TOO_FEW_CHILDREN
-    if ended and terms.at_end and not sweep.over(now):
+    if ended and terms.at_end and not parent_group.over(now):
         return Why.PARENT_ENDED
-    if any(sweep.passed < update <= sweep.share for update in terms.updates):
+    if any(parent_group.passed < update <= parent_group.share for update in terms.updates):
         return Why.MORE_CHILDREN
-    return Why.ALREADY_TOLD
+    return Why.ALREADY_FIRED
 
 
 # -- as it is kept -----------------------------------------------------------------------------------------------------
 
 
 def key_of(parent: str) -> str:
-    """Name under which a rule remembers the sweep of ``parent``."""
+    """Name under which a rule remembers the parent group of ``parent``."""
     return instance_key(_named(parent))
 
 
@@ -173,39 +184,39 @@ def _named(parent: str) -> Mapping[str, object]:
     return {"RunId": parent}
 
 
-def state_of(sweep: Sweep, rule: str, severity: Severity, at: datetime) -> ConditionState:
-    """What is stored of a sweep."""
+def state_of(parent_group: ParentGroup, rule: str, severity: Severity, at: datetime) -> ConditionState:
+    """What is stored of a parent group."""
     return ConditionState(
         rule=rule,
-        instance=_named(sweep.parent),
-        phase=Phase.CLOSED if sweep.closed is not None else Phase.TOLD if sweep.told else Phase.NONE,
+        instance=_named(parent_group.parent),
+        phase=Phase.CLOSED if parent_group.closed is not None else Phase.FIRED if parent_group.notified else Phase.NONE,
         since=at,
         severity=severity,
-        value=float(sweep.share),
+        value=float(parent_group.share),
         data={
-            "begin": sweep.begin,
-            "matched": sweep.matched,
-            "children": sweep.children,
-            "told": sweep.told,
-            "passed": [sweep.passed.numerator, sweep.passed.denominator],
-            "closed": sweep.closed,
-            "instance": dict(sweep.instance),
-            "computed": dict(sweep.computed),
-            **({"beyond": sweep.beyond} if sweep.beyond else {}),
-            **({"recovered": True} if sweep.recovered else {}),
+            "begin": parent_group.begin,
+            "matched": parent_group.matched,
+            "children": parent_group.children,
+            "notified": parent_group.notified,
+            "passed": [parent_group.passed.numerator, parent_group.passed.denominator],
+            "closed": parent_group.closed,
+            "instance": dict(parent_group.instance),
+            "computed": dict(parent_group.computed),
+            **({"beyond": parent_group.beyond} if parent_group.beyond else {}),
+            **({"recovered": True} if parent_group.recovered else {}),
         },
     )
 
 
-def sweep_of(state: ConditionState) -> Sweep:
-    """The sweep that was stored."""
+def parent_group_of(state: ConditionState) -> ParentGroup:
+    """The parent group that was stored."""
     data: Mapping[str, Any] = state.data
-    return Sweep(
+    return ParentGroup(
         parent=str(state.instance["RunId"]),
         begin=data["begin"],
         matched=data["matched"],
         children=data["children"],
-        told=data["told"],
+        notified=data["notified"],
         passed=Fraction(*data["passed"]),
         closed=data["closed"],
         instance=data["instance"],

@@ -1,6 +1,7 @@
 """The running tocsin: wires the stations by values of ``model`` and owns their life cycle.
 
-Start, from the bottom up: stores, pairing, rules (a reload is an instant), evaluator, writer, mirror, sources; notify and the web
+Start, from the bottom up: stores, pairing, rules (a reload is an instant), evaluator, writer, mirror, sources;
+notify and the web
 server run in the caller's event loop. Stop, from the top down, so that what was taken is committed, evaluated and kept.
 """
 
@@ -31,7 +32,7 @@ from tocsin.clock import Clock
 from tocsin.config.home import Home
 from tocsin.config.settings import Settings
 from tocsin.config.tokens import Tokens, lost
-from tocsin.errors import ContentError, StoreError, TocsinError
+from tocsin.errors import ConfigurationError, StoreError, TocsinError
 from tocsin.intake.replay import replay
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import Commit
@@ -97,17 +98,17 @@ class App(Reading):
             clock,
             self._log.pair_id[:16],
             self._state_store,
-            self._heard_more,
+            self._watermarks_moved,
         )
         self._evaluator = Evaluator(
             self._log,
             self._state_store,
             metrics,
             clock,
-            heard=self._sources.heard,
+            source_progress=self._sources.source_progress,
             silences=self._sources.silences,
             expect=self._sources.expect,
-            told=self.notifier.wake,
+            notified=self.notifier.wake,
         )
         self._mirror = Mirror(self._state_store, self._log, metrics, clock, settings.retention.alerts)
         self._housekeeping = Housekeeping(
@@ -157,7 +158,7 @@ class App(Reading):
         )
 
     async def notify(self, stop: asyncio.Event) -> None:
-        """Tell until ``stop`` is set."""
+        """Notify until ``stop`` is set."""
         await self.notifier.run(stop)
 
     def stop_intake(self) -> None:
@@ -177,8 +178,8 @@ class App(Reading):
         self._log.close()
         log.info("stopped")
 
-    def _heard_more(self) -> None:
-        self._evaluator.heard_more()
+    def _watermarks_moved(self) -> None:
+        self._evaluator.watermarks_moved()
 
     def _committed(self, commit: Commit) -> None:
         if commit.seq is not None:
@@ -187,9 +188,11 @@ class App(Reading):
     # -- reload --------------------------------------------------------------------------------------------------------
 
     def _take(self, content: Content) -> None:
-        """Bring ``content`` into force. Raises ContentError where it would open what tokens lock; then nothing changes."""
+        """Bring ``content`` into force. Raises ContentError where it would open what tokens lock; then nothing
+        changes.
+        """
         if self._content.tokens and not content.tokens:
-            raise ContentError([lost(content.tokens, content.settings.http.tokens_file, running=True)])
+            raise ConfigurationError([lost(content.tokens, content.settings.http.tokens_file, running=True)])
         self._home.note_tokens(content.tokens)
         put_tables(self._log, content.tables)
         self._content = content
@@ -197,8 +200,8 @@ class App(Reading):
         self._sources.take(content.active)
         set_apart()  # rules that are replaced, where they refer to themselves, go at the next call
 
-    def _refused(self, error: ContentError) -> None:
-        """Tell ``admin_email`` that files were refused; the last good ones stay in force."""
+    def _refused(self, error: ConfigurationError) -> None:
+        """Notify ``admin_email`` that files were refused; the last good ones stay in force."""
         detail = "\n".join(str(p) for p in error.problems[:50])
         now = self._clock.now()
         intent = admin_intent("changed files are refused", detail, now, self._log.head().seq)
@@ -248,7 +251,7 @@ class App(Reading):
             state = "ok"
         except StoreError as e:
             outbox, state = {}, str(e)
-        store = self._writer.trouble or "ok"
+        store = self._writer.failures or "ok"
         detail = {
             "store": store,
             "state": state,
@@ -257,16 +260,16 @@ class App(Reading):
             "evaluation": {"lag_commits": self._evaluator.lag},
             "consumers": self._sources.status(),
             "outbox": dict(outbox),
-            "trouble": self._sources.trouble(),
+            "trouble": self._sources.failures(),
         }
         return store == "ok" and state == "ok", detail
 
     def replay_dead_letters(self, ids: Sequence[int] = (), consumer: str = "") -> Mapping[str, Any]:
         """Send dead letters through again."""
-        letters = self._log.dead_letters(consumer=consumer, ids=list(ids), unreplayed=not ids)
-        if ids and (unknown := set(ids) - {d.id for d in letters}):
+        drafts = self._log.dead_letters(consumer=consumer, ids=list(ids), unreplayed=not ids)
+        if ids and (unknown := set(ids) - {d.id for d in drafts}):
             raise TocsinError(f"there is no dead letter {', '.join(map(str, sorted(unknown)))}")
-        done = replay(letters, self._sources.consumers, self._writer)
+        done = replay(drafts, self._sources.consumers, self._writer)
         self._log.mark_replayed(done.ids, self._clock.now())
         counts = asdict(done)
         return {"replayed": len(counts.pop("ids")), **counts}

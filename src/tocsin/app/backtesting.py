@@ -31,8 +31,9 @@ def run(
 ) -> dict[str, Any]:
     """The backtest of ``rule``, as ``backtest_report.as_json`` gives it.
 
-    ``since`` and ``until`` are moments (``moment_of``); the whole history where they are ''. ``notes`` know when consumers could not
-    be heard. One at a time in a process.
+    ``since`` and ``until`` are moments (``moment_of``); the whole history where they are ''. ``notes`` know when
+    consumers could not
+    be reached. One at a time in a process.
     Raises NotYet, QueryError, StoreError, and TocsinError for what is no range or where one runs already.
     """
     now = clock.now()
@@ -44,17 +45,21 @@ def run(
         raise TocsinError("a backtest runs already; ask again when it is done")
     try:
         names = set(reader.select("SELECT DISTINCT Consumer FROM Runs WHERE Consumer <> ''").column(0).to_pylist())
-        if rule.awaited is not None and rule.awaited.consumer:  # it may never have brought anything
-            names.add(rule.awaited.consumer)
-        deaf = {name: spans for name in names if (spans := spans_of(name, notes, now))}
-        found = backtest(rule, reader, begin, end, clock=clock, as_if_live=as_if_live, progress=progress, deaf=deaf)
+        if rule.scheduled is not None and rule.scheduled.consumer:  # it may never have brought anything
+            names.add(rule.scheduled.consumer)
+        outages = {name: spans for name in names if (spans := spans_of(name, notes, now))}
+        found = backtest(
+            rule, reader, begin, end, clock=clock, as_if_live=as_if_live, progress=progress, outages=outages
+        )
         return as_json(found)
     finally:
         _one.release()
 
 
 def moment_of(text: str, now: datetime) -> datetime:
-    """``2026-01-05``, ``2026-01-05T12:00Z``, or how long ago: ``30d``. UTC where no zone is given. Raises TocsinError."""
+    """``2026-01-05``, ``2026-01-05T12:00Z``, or how long ago: ``30d``. UTC where no zone is given. Raises
+    TocsinError.
+    """
     try:
         return now - parse_duration(text)
     except (ValueError, OverflowError):

@@ -29,5 +29,5 @@ def with_maintenance(rules: RuleSet, oncall: OnCall, problems: list[Problem]) ->
 
 
 def refresh_calendars(oncall: OnCall, home: Home, clock: Clock) -> bool:
-    """Fetch calendars anew whose copies are older than a day; whether one says something else now."""
+    """Fetch calendars again whose copies are older than a day; whether one says something else now."""
     return refresh(oncall.calendars, home.calendar_cache, clock.now())

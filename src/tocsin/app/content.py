@@ -14,7 +14,7 @@ from tocsin.config.home import Home
 from tocsin.config.settings import Settings
 from tocsin.config.tables import load_tables
 from tocsin.config.tokens import Tokens
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 from tocsin.intake.consumer import Consumer, active, load_consumers
 from tocsin.model.columns import TABLES, KqlType
 from tocsin.notify.oncall import OnCall, load_oncall
@@ -46,7 +46,7 @@ def load_content(home: Home, settings: Settings | None = None) -> Content:
     problems: list[Problem] = []
     content = gather(home, problems, settings)
     if content is None or any(not p.warning for p in problems):
-        raise ContentError([p for p in problems if not p.warning])
+        raise ConfigurationError([p for p in problems if not p.warning])
     for problem in problems:
         log.warning("content", problem=str(problem))
     return content
@@ -57,27 +57,27 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
     if settings is None:
         try:
             settings = home.settings()
-        except ContentError as e:
+        except ConfigurationError as e:
             problems += e.problems
     tokens, consumers, oncall, rules = Tokens(), None, None, None
     tables: Mapping[str, pa.Table] = {}
     if settings is not None:
         try:
             tokens = home.tokens(settings)
-        except ContentError as e:
+        except ConfigurationError as e:
             problems += e.problems
     try:
         tables = load_tables(home.table_files(), home.shown)
-    except ContentError as e:
+    except ConfigurationError as e:
         problems += e.problems
     try:
         files = home.consumer_files()
         consumers = load_consumers(files, {f: home.shown(f) for f in files})
-    except ContentError as e:
+    except ConfigurationError as e:
         problems += e.problems
     try:
         oncall = load_oncall(home.oncall_files(), home.path)
-    except ContentError as e:
+    except ConfigurationError as e:
         problems += e.problems
     try:
         files = home.alert_files()
@@ -85,7 +85,7 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
             files, schema_with(tables), names={f: home.shown(f) for f in files}, tables=tables,
             calendars=None if oncall is None else calendars_of(oncall, home, problems), warnings=problems,
         )  # fmt: skip
-    except ContentError as e:
+    except ConfigurationError as e:
         problems += e.problems
     if rules is not None and oncall is not None:
         rules = with_maintenance(rules, oncall, problems)
@@ -101,7 +101,9 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
 
 
 def rules_of(home: Home, files: Sequence[Path] | None = None) -> RuleSet:
-    """The rules of ``files``, or of ``home``, whatever else is wrong there. Raises ContentError with every fault of theirs."""
+    """The rules of ``files``, or of ``home``, whatever else is wrong there. Raises ContentError with every fault of
+    theirs.
+    """
     tables = load_tables(home.table_files(), home.shown)
     chosen = files if files else home.alert_files()
     names = {path: home.shown(path.absolute()) for path in chosen}
@@ -109,8 +111,8 @@ def rules_of(home: Home, files: Sequence[Path] | None = None) -> RuleSet:
     try:
         oncall = load_oncall(home.oncall_files(), home.path)
         calendars = calendars_of(oncall, home, [])
-    except ContentError:
-        pass  # who asks for rules is told of them alone
+    except ConfigurationError:
+        pass  # who asks for rules is notified of them alone
     rules = load_rules(chosen, schema_with(tables), names=names, tables=tables, calendars=calendars)
     return rules if oncall is None else with_maintenance(rules, oncall, [])
 

@@ -19,7 +19,8 @@ from tocsin.errors import TocsinError
 from tocsin.model.event import HEARTBEAT_TYPE
 
 Post = Callable[[list[bytes]], None]
-"""Posts payloads, one line of JSON each. Raises ConnectionError where it must be done again, TocsinError where never."""
+"""Posts payloads, one line of JSON each. Raises ConnectionError where it must be done again, TocsinError where never.
+"""
 
 BATCH = 500
 """Payloads of one request of the day."""
@@ -82,7 +83,9 @@ class Live:
         self._runs: list[_LiveRun] = []
 
     def step(self, at: datetime) -> list[bytes]:
-        """What happens at ``at``: a run begins, goes on or ends, and one of the day's still running gives a sign of life."""
+        """What happens at ``at``: a run begins, goes on or ends, and one of the day's still running gives a sign of
+        life.
+        """
         self._steps += 1
         said = [self._beat(at)] if self._day.running else []
         # A run of three advances, in turn; a new one begins where there is room.
@@ -135,7 +138,8 @@ def play(
 ) -> None:
     """Post the day that ended at ``now``, call ``played``, then live activity ``every`` so often until ``stop`` is set.
 
-    For a thread of its own. An intake that is away or busy is tried again until ``stop``: nothing of the day is left out.
+    For a thread of its own. An intake that is away or busy is tried again until ``stop``: nothing of the day is left
+    out.
     Raises TocsinError where the intake refuses the demo for good.
     """
     day = make_day(now, seed)
@@ -152,15 +156,15 @@ def play(
 
 def _posted(post: Post, payloads: list[bytes], stop: Event) -> bool:
     """Post, again and again where need be; False where ``stop`` came first."""
-    tries = 0
+    attempts = 0
     while not stop.is_set():
         try:
             post(payloads)
         except ConnectionError as error:
-            wait = _AGAIN[min(tries, len(_AGAIN) - 1)]
-            if tries == 0:
+            wait = _AGAIN[min(attempts, len(_AGAIN) - 1)]
+            if attempts == 0:
                 _log.warning("demo_waits", reason=str(error))
-            tries += 1
+            attempts += 1
             if stop.wait(wait):
                 return False
         else:

@@ -1,6 +1,7 @@
 """A made-up day of training on made-up machines: the same for the same end and seed, as canonical CloudEvents.
 
-Eight experiments of seven people; sweeps with children, several tries, failures with log tails, cancellations, one run that
+Eight experiments of seven people; parent groups with children, several tries, failures with log tails,
+cancellations, one run that
 goes silent, duplicates, events that come late, words that nobody knows and payloads that nobody can read.
 """
 
@@ -18,7 +19,7 @@ from tocsin.model.event import HEARTBEAT_TYPE, STATUS_TYPE
 
 SEED = 7
 LENGTH = timedelta(hours=23, minutes=30)
-"""From the first event to the last: all of it lies within ``tell_within``."""
+"""From the first event to the last: all of it lies within ``max_event_age``."""
 SILENT_RUN = "ranker-v3-silent"
 """The run whose heartbeats stop while it says that it is running."""
 SECRET = "n0t-a-real-passw0rd"
@@ -50,9 +51,9 @@ class Experiment:
     run_type: str
     runs: int  # top-level runs that end well or are canceled, in a day
     minutes: float  # length of a typical run
-    tries: int = 1
-    children: int = 0  # trials, where a run is a sweep
-    own_run_per_try: bool = False  # each try has a RunId of its own, with the JobKey in common
+    attempts: int = 1
+    children: int = 0  # trials, where a run is a parent group
+    own_run_per_try: bool = False  # each attempt has a RunId of its own, with the JobKey in common
     failures: tuple[str, ...]
 
 
@@ -139,19 +140,19 @@ FAILURES: Mapping[str, Failure] = {
 # fmt: off
 EXPERIMENTS: Mapping[str, Experiment] = {e.name: e for e in (
     Experiment(name="churn", owner="Ágnes", email="agnes@example.org", workspace="growth", target="aks-eu",
-               run_type="sweep", runs=4, minutes=110, children=9, tries=3, failures=("oom", "key")),
+               run_type="sweep", runs=4, minutes=110, children=9, attempts=3, failures=("oom", "key")),
     Experiment(name="ranker-v3", owner="Béla", email="bela@example.org", workspace="search", target="dgx-a100",
-               run_type="training", runs=22, minutes=150, tries=2, failures=("nan", "nccl")),
+               run_type="training", runs=22, minutes=150, attempts=2, failures=("nan", "nccl")),
     Experiment(name="ocr-hu", owner="Zsófia", email="zsofia@example.org", workspace="documents", target="gpu-spot-eu",
-               run_type="training", runs=60, minutes=45, tries=4, own_run_per_try=True, failures=("preempted", "disk")),
+               run_type="training", runs=60, minutes=45, attempts=4, own_run_per_try=True, failures=("preempted", "disk")),
     Experiment(name="demand-forecast", owner="Lucía", email="lucia@example.org", workspace="supply", target="cpu-pool",
-               run_type="pipeline", runs=46, minutes=14, tries=2, failures=("image", "key")),
+               run_type="pipeline", runs=46, minutes=14, attempts=2, failures=("image", "key")),
     Experiment(name="speech-tts", owner="Mei", email="mei@example.org", workspace="voice", target="dgx-a100",
                run_type="training", runs=18, minutes=190, failures=("nan", "limit")),
     Experiment(name="fraud-gnn", owner="Noor", email="noor@example.org", workspace="risk", target="aks-us",
-               run_type="sweep", runs=3, minutes=130, children=10, tries=2, failures=("key", "oom")),
+               run_type="sweep", runs=3, minutes=130, children=10, attempts=2, failures=("key", "oom")),
     Experiment(name="llm-distill", owner="Jürgen", email="jurgen@example.org", workspace="language", target="h100-cluster",
-               run_type="training", runs=12, minutes=230, tries=3, failures=("nccl", "preempted")),
+               run_type="training", runs=12, minutes=230, attempts=3, failures=("nccl", "preempted")),
     Experiment(name="embeddings", owner="Béla", email="bela@example.org", workspace="search", target="cpu-pool",
                run_type="pipeline", runs=70, minutes=6, failures=("image",)),
 )}
@@ -328,7 +329,7 @@ class _Making:
             self.one(run, start, start + length * _MINUTE, outcome, will_retry=n < len(outcomes) - 1)
             start += (length + 1) * _MINUTE
 
-    def sweep(self, e: Experiment, name: str, start: datetime) -> None:
+    def parent_group(self, e: Experiment, name: str, start: datetime) -> None:
         """A parent that runs as long as its trials do, two at a time."""
         parent = run_of(e, name)
         end = start
@@ -351,9 +352,9 @@ def make_day(now: datetime, seed: int = SEED) -> Day:
             at = first + (now + 0.7 * e.minutes * _MINUTE - first) * ((n + rng.random() * 0.8 + 0.1) / e.runs)
             if e.children:
                 start = now - timedelta(minutes=60) - LENGTH * ((e.runs - 1 - n) / (e.runs + 0.5))
-                making.sweep(e, f"{e.name}-sweep-{n + 41}", start)
+                making.parent_group(e, f"{e.name}-sweep-{n + 41}", start)
             else:
-                retried = e.tries > 1 and rng.random() < 0.12
+                retried = e.attempts > 1 and rng.random() < 0.12
                 outcomes = (
                     [e.failures[0], "Completed"] if retried else ["Canceled" if rng.random() < 0.05 else "Completed"]
                 )
@@ -361,8 +362,8 @@ def make_day(now: datetime, seed: int = SEED) -> Day:
     for n, (name, key, before) in enumerate(FINAL_FAILURES):
         e = EXPERIMENTS[name]
         end = now - before * _MINUTE
-        tries = 1 if e.minutes * e.tries > (LENGTH - before * _MINUTE) / _MINUTE else e.tries
-        making.work(e, f"{name}-{n + 901}", [key] * tries, end, last=_LAST_TRY.get((name, key), 0))
+        attempts = 1 if e.minutes * e.attempts > (LENGTH - before * _MINUTE) / _MINUTE else e.attempts
+        making.work(e, f"{name}-{n + 901}", [key] * attempts, end, last=_LAST_TRY.get((name, key), 0))
     silent = _oddities(making)
     for at, _, payload in rng.sample(making.posted, len(making.posted) // 80):
         making.put(min(at + timedelta(seconds=rng.randint(1, 300)), now), payload)
@@ -372,7 +373,9 @@ def make_day(now: datetime, seed: int = SEED) -> Day:
 
 
 def _oddities(making: _Making) -> Run:
-    """A run that goes silent, one that is paused, words that nobody knows, what nobody can read. Returns the silent run."""
+    """A run that goes silent, one that is paused, words that nobody knows, what nobody can read. Returns the silent
+    run.
+    """
     now, ranker, forecast = making.now, EXPERIMENTS["ranker-v3"], EXPERIMENTS["demand-forecast"]
     silent, paused = run_of(ranker, SILENT_RUN), run_of(ranker, "ranker-v3-paused")
     begun = now - timedelta(minutes=190)

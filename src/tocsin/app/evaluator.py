@@ -1,11 +1,14 @@
-"""The thread that evaluates rules: commits and timers become instants, in the order of SEMANTICS.md, and outcomes durable.
+"""The thread that evaluates rules: commits and timers become instants, in the order of SEMANTICS.md, and outcomes
+durable.
 
     commits   c7(10.001)   c8(10.020)            c9(10.031)
     timers                        D(10.025)
     order     c7, c8, D, c9       each at its T; at equal T the commit first
 
-Before a timer is evaluated the log store is fenced at its T, so that no later commit can be stamped before it. One state
-transaction writes what a step decided together with its cursor: after a kill -9 the step is done again with the same result.
+Before a timer is evaluated the log store is fenced at its T, so that no later commit can be stamped before it. One
+state
+transaction writes what a step decided together with its cursor: after a kill -9 the step is done again with the same
+result.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from tocsin.alerts.openings import OCCURRENCE
 from tocsin.app import silence
 from tocsin.app.exporting import Exporter
 from tocsin.app.instants import Instants, until_tick
@@ -27,15 +31,15 @@ from tocsin.errors import StoreError
 from tocsin.logstore.interface import CommitInfo, LogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model import crash
-from tocsin.model.alert import Phase, Why, fingerprint
-from tocsin.model.heard import Heard
+from tocsin.model.alert import ConditionState, Phase, Why, fingerprint
+from tocsin.model.heard import SourceProgress
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
-from tocsin.model.statuses import Severity
+from tocsin.model.statuses import Kind, Severity
 from tocsin.rules import clocks
 from tocsin.rules.deadlines import DeadlineTable
-from tocsin.rules.evaluate import Evaluation, arm_deadlines, evaluate
+from tocsin.rules.evaluate import Evaluation, evaluate, schedule_deadlines
 from tocsin.rules.lifecycle import reconcile
-from tocsin.rules.rule import told_as
+from tocsin.rules.rule import public_name
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.timers import Released, due_timers
 from tocsin.state.cached import CachedView
@@ -47,12 +51,14 @@ STEP_COMMITS = 1000
 """Commits of one step, at most."""
 STEP_ROWS = 20_000
 """Rows of one step, at most (a single larger commit is still one step)."""
-HELD_LOOK = 0.25
+WAITING_POLL = 0.25
 """Seconds between looks at timers that wait for a watermark."""
-IDLE_LOOK = 1.0
+IDLE_POLL = 1.0
 """Seconds between looks when nothing is due."""
 SAVE_SECONDS = 1.0
-"""How long the cursor may lag in the state behind commits about which nothing was decided: evaluated again, they say the same."""
+"""How long the cursor may lag in the state behind commits about which nothing was decided: evaluated again, they say
+the same.
+"""
 LATE = timedelta(seconds=5)
 """A timer evaluated later than this after its due time counts as late."""
 
@@ -86,29 +92,31 @@ class Evaluator:
         metrics: Metrics,
         clock: Clock,
         *,
-        heard: Callable[[], Heard],
-        told: Callable[[], None],
-        silences: Callable[[], Mapping[str, silence.Silence]] = dict,
+        source_progress: Callable[[], SourceProgress],
+        notified: Callable[[], None],
+        silences: Callable[[], Mapping[str, silence.SourceState]] = dict,
         expect: Callable[[Sequence[datetime]], None] = lambda _: None,
     ) -> None:
-        """``expect`` is told for which times watermarks are waited for, or will be next."""
+        """``expect`` is notified for which times watermarks are waited for, or will be next."""
         self._expect = expect
         self._store, self._state, self._metrics, self._clock = store, state, metrics, clock
-        self._heard, self._told, self._silences = heard, told, silences
+        self._source_progress, self._notified, self._silences = source_progress, notified, silences
         self._rules = RuleSet({})
         self._pending: RuleSet | None = None
         self._view = CachedView(state)
         self._timers = TimerTable(state.timers())
         self._deadlines = DeadlineTable()
-        self._armed: dict[str, str] = {}  # absence rules in that table → the meaning they were reckoned with
-        self._armed_for: RuleSet | None = None
+        self._scheduled: dict[str, str] = {}  # absence rules in that table → the meaning they were computed with
+        self._scheduled_for: RuleSet | None = None
         self._cursor = self._saved = state.row_cursor()
         self._save_by: float | None = None  # monotonic; None: the state has the cursor
         self._floor = state.timer_t() or EPOCH
         self.errors: dict[str, str] = {}
-        self._firing: dict[str, Counter[str]] = {}  # rule → how many instances fire, by severity
+        self._active: dict[str, Counter[tuple[str, str]]] = {}  # rule → its active alerts by severity and kind
         self._exporter = Exporter(metrics.exports)
-        self._fire: Counter[tuple[str, str]] = Counter()  # the same by the rule's name as written: what the gauge says
+        self._gauge: Counter[tuple[str, str, str]] = (
+            Counter()
+        )  # the same by the rule's name as written: what the gauge says
         self._wake = threading.Event()
         self._holds = False  # whether anything waits for a watermark
         self._stop = threading.Event()
@@ -136,7 +144,7 @@ class Evaluator:
         """There is something new."""
         self._wake.set()
 
-    def heard_more(self) -> None:
+    def watermarks_moved(self) -> None:
         """A watermark has moved on."""
         if self._holds:
             self._wake.set()
@@ -192,30 +200,31 @@ class Evaluator:
 
     def _patience(self) -> float:
         held = self._timers.held + self._deadlines.held
-        self._metrics.set("tocsin_evaluate_held_timers", held)
+        self._metrics.set("tocsin_timers_waiting", held)
         self._metrics.set("tocsin_evaluate_timers", len(self._timers) + len(self._deadlines))
         self._metrics.set("tocsin_evaluate_cursor_lag_commits", self.lag)
-        due = self._look_ahead()
-        until = IDLE_LOOK if due is None else max(0.0, (due - self._clock.now()).total_seconds())
-        return min(until, HELD_LOOK if held else IDLE_LOOK)
+        due = self._evaluate_ahead()
+        until = IDLE_POLL if due is None else max(0.0, (due - self._clock.now()).total_seconds())
+        return min(until, WAITING_POLL if held else IDLE_POLL)
 
-    def _look_ahead(self) -> datetime | None:
-        """When something comes due next. Sources are told of it, and of what is held."""
+    def _evaluate_ahead(self) -> datetime | None:
+        """When something comes due next. Sources are notified of it, and of what is held."""
         self._holds = self._timers.held + self._deadlines.held > 0
         due = min(filter(None, (self._timers.next_due(), self._deadlines.next_due())), default=None)
-        held = max(filter(None, (self._timers.last_held(), self._deadlines.last_held())), default=None)
-        # More than the next one: what comes while this thread evaluates, or waits for a commit, is asked about in time too.
+        held = max(filter(None, (self._timers.last_waiting(), self._deadlines.last_waiting())), default=None)
+        # More than the next one: what comes while this thread evaluates, or waits for a commit, is asked about in time
+        # too.
         self._expect([*(at for at in (held, due) if at is not None), *self._deadlines.soon()])
         return due
 
     def step(self) -> bool:
         """Evaluate what is there now; whether there was something."""
-        self._look_ahead()
+        self._evaluate_ahead()
         now = self._clock.now()
-        self._arm()
+        self._schedule_deadlines()
         self._watch_sources(now)
-        heard = self._heard()
-        released = due_timers([*self._timers.past(now), *self._deadlines.past(now)], now, heard, self._cursor)
+        source_progress = self._source_progress()
+        released = due_timers([*self._timers.past(now), *self._deadlines.past(now)], now, source_progress, self._cursor)
         fenced = self._store.fence(max(max(r.at for r in released), self._floor)) if released else None
         commits = self._commits()
         if fenced is not None and commits and commits[-1].seq < fenced.seq:
@@ -228,12 +237,14 @@ class Evaluator:
         released = [instant for instant in instants if isinstance(instant, Released)]
         began = self._clock.monotonic()
         settled = self._deadlines.is_settled
-        evaluation = evaluate(self._rules, instants, self._cursor, self._store, self._view, heard, settled=settled)
+        evaluation = evaluate(
+            self._rules, instants, self._cursor, self._store, self._view, source_progress, settled=settled
+        )
         self._write(evaluation.outcome, evaluation)
         last = instants[-1]
         self._floor = max(self._floor, last.at if isinstance(last, Released) else last.ingested_at)
         kind = "commit" if len(released) < len(instants) else "timer"
-        self._metrics.observe("tocsin_evaluate_seconds", self._clock.monotonic() - began, kind=kind)
+        self._metrics.observe("tocsin_rule_evaluation_duration_seconds", self._clock.monotonic() - began, kind=kind)
         if skipped := sum(r.skipped for r in released):
             self._metrics.inc("tocsin_evaluate_coalesced_ticks_total", skipped)
             log.warning("ticks_coalesced", ticks=skipped)
@@ -268,49 +279,53 @@ class Evaluator:
         self._rules = rules
         self._exporter.use(rules, self._view.conditions)
         for rule in (*rules.windows, *rules.opening, *rules.absences, *rules.awaiting):
-            self._count_firing(Outcome(conditions=tuple(self._view.conditions(rule.name).values())))
-        self._arm()
+            self._count_active(Outcome(conditions=tuple(self._view.conditions(rule.name).values())))
+        self._schedule_deadlines()
         self.errors = {name: text for name, text in self.errors.items() if name in rules.enabled}
-        for kind in ("row", "window", "absence"):
+        for kind in ("event", "window", "absence"):
             n = sum(r.kind.value == kind for r in rules.enabled.values())
             self._metrics.set("tocsin_rules_loaded", n, kind=kind)
 
     def _watch_sources(self, now: datetime) -> None:
-        """Hold sources to their word: the one alert ``source-silent``."""
-        outcome = silence.judge(self._silences(), self._view.conditions(silence.RULE), now, self._cursor)
+        """Hold sources to their word: the one alert ``source-stalled``."""
+        outcome = silence.evaluate_sources(self._silences(), self._view.conditions(silence.RULE), now, self._cursor)
         if outcome is not None:
             self._write(outcome)
 
-    def _arm(self) -> None:
-        """Reckon the deadlines of absence rules that are new or mean something else; forget those of rules that are gone."""
-        if self._armed_for is self._rules:
+    def _schedule_deadlines(self) -> None:
+        """Compute the deadlines of absence rules that are new or mean something else; forget those of rules that are
+        gone.
+        """
+        if self._scheduled_for is self._rules:
             return
         wanted = {
-            family.name: " ".join(f"{rule.name} {rule.meaning} {clocks.fingerprint_of(rule)}" for rule in family.rules)
-            for family in self._rules.families.values()
+            generated.name: " ".join(
+                f"{rule.name} {rule.meaning} {clocks.fingerprint_of(rule)}" for rule in generated.rules
+            )
+            for generated in self._rules.generated_rules.values()
         }
-        # a table's rows may have changed under the same meaning: what is awaited is compared anew after each reload
+        # a table's rows may have changed under the same meaning: what is expected is compared again after each reload
         wanted |= {rule.name: f"{rule.meaning} {id(self._rules)}" for rule in self._rules.awaiting}
-        wanted |= {rule.name: f"{rule.meaning} {rule.ending}" for rule in self._rules.opening}
-        for name in [name for name, meaning in self._armed.items() if wanted.get(name) != meaning]:
+        wanted |= {rule.name: f"{rule.meaning} {rule.resolve_policy}" for rule in self._rules.opening}
+        for name in [name for name, meaning in self._scheduled.items() if wanted.get(name) != meaning]:
             self._deadlines.forget(name)
-            del self._armed[name]
-        fresh = wanted.keys() - self._armed.keys()
+            del self._scheduled[name]
+        fresh = wanted.keys() - self._scheduled.keys()
         if not fresh:
-            self._armed_for = self._rules
+            self._scheduled_for = self._rules
             return
         self._deadlines.unsettle()
         at = max(self._clock.now(), self._floor)
-        evaluation = arm_deadlines(
-            self._rules, fresh, at, self._cursor, self._store, self._view, self._heard(), list(self._timers)
+        evaluation = schedule_deadlines(
+            self._rules, fresh, at, self._cursor, self._store, self._view, self._source_progress(), list(self._timers)
         )
         self._write(evaluation.outcome, evaluation)
-        self._armed |= {name: wanted[name] for name in fresh}
-        self._armed_for = self._rules
+        self._scheduled |= {name: wanted[name] for name in fresh}
+        self._scheduled_for = self._rules
 
     def _write(self, outcome: Outcome, evaluation: Evaluation | None = None) -> None:
         fresh = [f for f in evaluation.failures if f.rule not in self.errors] if evaluation else []
-        if fresh:  # the first failure of a rule is told to the admins, in the transaction that keeps its state
+        if fresh:  # the first failure of a rule is notified to the admins, in the transaction that keeps its state
             intents, info = _admin_intents([(f.rule, f.error, f.at, f.commit_seq) for f in fresh])
             outcome = replace(outcome, intents=(*outcome.intents, *intents), infos=(*outcome.infos, info))
         if outcome.row_cursor is not None and outcome == Outcome(row_cursor=outcome.row_cursor):
@@ -319,13 +334,13 @@ class Evaluator:
         else:
             self._commit(outcome)
         self._view.written(outcome)
-        self._count_firing(outcome)
+        self._count_active(outcome)
         for timer in outcome.timers:
             self._timers.put(timer)
         for gone in outcome.timers_gone:
             self._timers.drop((gone[0], str(gone[1]), gone[2]))
         if outcome.intents:
-            self._told()
+            self._notified()
         if evaluation is not None:
             self._deadlines.take(evaluation.deadlines, evaluation.settles)
             self._exporter.take(evaluation.measured)
@@ -345,35 +360,42 @@ class Evaluator:
         if self._cursor != self._saved:
             self._commit(Outcome())
 
-    def _count_firing(self, outcome: Outcome) -> None:
-        """Keep the gauge of instances that fire in step."""
+    def _count_active(self, outcome: Outcome) -> None:
+        """Update the gauge of active alerts."""
         changed = {c.rule for c in outcome.conditions} | {rule for rule, _ in outcome.conditions_gone}
         for rule in changed | {*outcome.rules_gone} | {name for pair in outcome.rules_renamed for name in pair}:
-            firing = Counter(s.severity.word for s in self._view.conditions(rule).values() if s.phase in FIRES)
-            before, family = self._firing.pop(rule, Counter()), told_as(rule)
-            for severity in before | firing:
-                self._fire[(family, severity)] += firing[severity] - before[severity]
-                self._metrics.set(
-                    "tocsin_alerts_firing", self._fire[(family, severity)], rule=family, severity=severity
-                )
-            if firing:
-                self._firing[rule] = firing
+            known = self._rules.enabled.get(rule)
+            kind = known.kind.value if known is not None else Kind.ABSENCE.value  # of a source that is stalled
+            states = self._view.conditions(rule).values()
+            active = Counter((state.severity.word, kind) for state in states if _is_active(state))
+            before, written = self._active.pop(rule, Counter()), public_name(rule)
+            for severity, kind in before | active:
+                key = (written, severity, kind)
+                self._gauge[key] += active[severity, kind] - before[severity, kind]
+                self._metrics.set("tocsin_alerts_active", self._gauge[key], rule=written, severity=severity, kind=kind)
+            if active:
+                self._active[rule] = active
 
     def _count(self, evaluation: Evaluation) -> None:
-        for (rule, severity), n in evaluation.told.items():
-            self._metrics.inc("tocsin_alerts_told_total", n, rule=rule, severity=severity)
-        for rule, n in evaluation.stale.items():
-            self._metrics.inc("tocsin_alerts_stale_total", n, rule=rule)
+        for (rule, severity), n in evaluation.notified.items():
+            self._metrics.inc("tocsin_alerts_fired_total", n, rule=rule, severity=severity)
+        for rule, n in evaluation.expired.items():
+            self._metrics.inc("tocsin_alerts_expired_total", n, rule=rule)
         for rule, n in evaluation.limited.items():
-            self._metrics.inc("tocsin_alerts_limited_total", n, rule=rule)
+            self._metrics.inc("tocsin_alerts_rate_limited_total", n, rule=rule)
         for failure in evaluation.failures:
-            self._metrics.inc("tocsin_alerts_rule_errors_total", rule=told_as(failure.rule))
+            self._metrics.inc("tocsin_rule_evaluation_failures_total", rule=public_name(failure.rule))
             self.errors[failure.rule] = failure.error
             log.warning("rule_failed", rule=failure.rule, error=failure.error)
 
 
+def _is_active(state: ConditionState) -> bool:
+    """Whether it is an alert that is active: a condition that fires, or an event alert that is open."""
+    return state.phase in FIRES or (state.phase is Phase.FIRED and OCCURRENCE in state.instance)
+
+
 ADMIN = RuleInfo(name="tocsin", version="tocsin-admin", summary="", template="admin")
-"""What tocsin says of itself is told as a rule of this name."""
+"""What tocsin says of itself is notified as a rule of this name."""
 
 
 def _admin_intents(failures: Sequence[tuple[str, str, datetime, int]]) -> tuple[list[Intent], RuleInfo]:
@@ -385,7 +407,7 @@ def _admin_intents(failures: Sequence[tuple[str, str, datetime, int]]) -> tuple[
 def admin_intent(
     title: str, detail: str, at: datetime, commit_seq: int, data: Mapping[str, object] | None = None
 ) -> Intent:
-    """tocsin's own trouble, to be told to ``admin_email``."""
+    """tocsin's own trouble, to be notified to ``admin_email``."""
     return Intent(
         rule=ADMIN.name,
         rule_version=ADMIN.version,

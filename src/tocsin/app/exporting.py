@@ -31,7 +31,7 @@ class Exporter:
             metric = rule.window.export
             if not metric:
                 continue
-            about = rule.info.description or f"Value of rule {rule.told_as}."
+            about = rule.info.description or f"Value of rule {rule.public_name}."
             families[metric] = Family(name=metric, help=about, labels=rule.by)
             measured += [
                 Measured(metric=metric, instance=state.instance, value=state.value)

@@ -1,10 +1,11 @@
-"""When consumers could not be heard: a run is not silent while its source has no way to reach us.
+"""When consumers could not be reached: a run is not silent while its source has no way to reach us.
 
     up          ───────────┐ down ┌── grace ──┐────────────
     watermark   now        │      │  unknown  │ now
-    deaf                   [──────────────────)
+    unreachable                   [──────────────────)
 
-A consumer is deaf from its last watermark (at a start: from when intake was last up) until its watermark is near again.
+A consumer is unreachable from its last watermark (at a start: from when intake was last up) until its watermark is
+near again.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Protocol
 from tocsin.clock import from_micros, micros
 from tocsin.model.heard import Span
 
-DEAF = timedelta(seconds=30)
-"""A watermark that is further behind hears nothing."""
+OUTAGE = timedelta(seconds=30)
+"""A watermark that is further behind receives nothing."""
 KEEP = timedelta(days=400)
 MOST = 2000
-"""Spans that are remembered, at most: a backtest over stored history knows by them when nobody was heard."""
+"""Spans that are remembered, at most: a backtest over stored history knows by them when nobody reported."""
 RECENT = timedelta(days=8)
 """Spans that ended longer ago matter to no rule any more."""
 
@@ -36,12 +37,12 @@ class Notes(Protocol):
         """Keep a small named value."""
 
 
-class Hearing:
+class SourceOutages:
     """Of one consumer. One thread."""
 
     def __init__(self, name: str, notes: Notes, last_alive: datetime) -> None:
-        """``last_alive`` is when intake was last known to be up for it: since then nothing was heard."""
-        self._key, self._notes = f"deaf/{name}", notes
+        """``last_alive`` is when intake was last known to be up for it: since then nothing reported."""
+        self._key, self._notes = f"unreachable/{name}", notes
         self._since: datetime | None = last_alive
         self._spans: tuple[Span, ...] = ()
         self._spans, since = _read(name, notes)
@@ -51,14 +52,14 @@ class Hearing:
 
     @property
     def spans(self) -> Sequence[Span]:
-        """When it could not be heard of late, in order; what lasts still is left out: its watermark tells."""
+        """When it could not be reached of late, in order; what lasts still is left out: its watermark notifies."""
         return self._recent
 
     def note(self, now: datetime, mark: datetime | None) -> None:
         """Its watermark is ``mark`` at ``now``. What changes is durable when this returns."""
-        if mark is None or now - mark > DEAF:
+        if mark is None or now - mark > OUTAGE:
             if self._since is None:
-                self._since = now - DEAF if mark is None else mark
+                self._since = now - OUTAGE if mark is None else mark
                 self._keep(now)
         elif self._since is not None:
             if now > self._since:
@@ -79,14 +80,14 @@ class Hearing:
 
 
 def spans_of(name: str, notes: Notes, now: datetime) -> Sequence[Span]:
-    """When a consumer is known not to have been heard, as far back as is remembered; in order, up to ``now``."""
+    """When a consumer is known not to have been reached, as far back as is remembered; in order, up to ``now``."""
     spans, since = _read(name, notes)
     return spans if since is None or since >= now else (*spans, (since, now))
 
 
 def _read(name: str, notes: Notes) -> tuple[tuple[Span, ...], datetime | None]:
-    """The spans that are kept, and since when it is not heard now."""
-    text = notes.get(f"deaf/{name}")
+    """The spans that are kept, and since when it is not reached now."""
+    text = notes.get(f"unreachable/{name}")
     if not text:
         return (), None
     found = json.loads(text)

@@ -101,7 +101,7 @@ class Housekeeping:
     def measure(self) -> None:
         """Set the gauges that are read off the stores."""
         m = self._metrics
-        m.set("tocsin_store_bytes", self._store.size())
+        m.set("tocsin_store_size_bytes", self._store.size())
         active = {r["Status"]: r["n"] for r in self._store.select(_ACTIVE).to_pylist()}
         m.clear("tocsin_runs_active")
         for status, n in active.items():

@@ -57,7 +57,7 @@ class Mirror:
         while True:
             last = self._stop.wait(EVERY)
             try:
-                # What comes meanwhile waits for the next look: each mirror commit holds up one with events.
+                # What comes meanwhile waits for the next evaluation: each mirror commit holds up one with events.
                 while mirror_once(self._state, self._store) == CHUNK:
                     pass
                 self._metrics.set("tocsin_store_mirror_lag_rows", self._state.mirror_seq() - self._store.mirror_seq)

@@ -128,7 +128,7 @@ class Reading:
     def backtest(
         self, rule: str, since: str = "", until: str = "", as_if_live: bool = False, progress: Progress | None = None
     ) -> Row | None:
-        """See ``ReadFace.backtest``. ``progress`` is told after each step."""
+        """See ``ReadFace.backtest``. ``progress`` is notified after each step."""
         chosen = self._rules_now().called(rule)
         if chosen is None:
             return None
@@ -139,14 +139,14 @@ class Reading:
 
     def dead_letters(self, consumer: str = "", limit: int = 100, unreplayed: bool = True) -> list[Row]:
         """See ``ReadFace.dead_letters``."""
-        letters = self._store.dead_letters(consumer=consumer, unreplayed=unreplayed, limit=min(limit, MAX_ROWS))
+        drafts = self._store.dead_letters(consumer=consumer, unreplayed=unreplayed, limit=min(limit, MAX_ROWS))
         return [
             {
                 "Id": d.id, "Time": d.time, "Consumer": d.consumer, "Topic": d.topic, "Partition": d.partition,
                 "Offset": d.offset, "Reason": d.reason, "Detail": d.detail, "Whole": d.whole,
                 "Payload": d.payload.decode("utf-8", "replace"),
             }
-            for d in letters
+            for d in drafts
         ]  # fmt: skip
 
     def _rows(self, sql: str, **params: object) -> list[Row]:
@@ -154,7 +154,9 @@ class Reading:
 
 
 def run_query(reader: LogReader, kql: str, limits: Limits, now: datetime) -> tuple[list[Any], list[Row]]:
-    """A user's KQL inside the sandbox: its columns with KQL types, its rows. Raises QueryError, QueryTimeout, StoreLost."""
+    """A user's KQL inside the sandbox: its columns with KQL types, its rows. Raises QueryError, QueryTimeout,
+    StoreLost.
+    """
     translation = user_query(kql, reader.schema())
     table = reader.select(translation.sql, translation.parameters(now), limits)
     columns = [{"name": name, "type": type_} for name, type_ in translation.columns.items()]

@@ -1,4 +1,6 @@
-"""Watches the home's files. A changed good set comes into force; a broken one is refused as a whole, with the reason told."""
+"""Watches the home's files. A changed good set comes into force; a broken one is refused as a whole, with the reason
+notified.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,13 @@ from tocsin.clock import Clock
 from tocsin.config.home import Home
 from tocsin.config.settings import Settings
 from tocsin.config.watch import Watch
-from tocsin.errors import ContentError, TocsinError
+from tocsin.errors import ConfigurationError, TocsinError
 from tocsin.metrics.registry import Metrics
 
 log = structlog.get_logger(__name__)
 
 EVERY = 0.5
-"""Seconds between looks; a change counts once it has stood still from one look to the next."""
+"""Seconds between looks; a change counts once it has stood still from one evaluation to the next."""
 FETCH = 3600.0
 """Seconds between looks at calendars that are fetched; copies of today are not fetched again."""
 
@@ -36,7 +38,7 @@ class Reloader:
         clock: Clock,
         content: Callable[[], Content],
         take: Callable[[Content], None],
-        refused: Callable[[ContentError], None],
+        refused: Callable[[ConfigurationError], None],
     ) -> None:
         """``content`` is what is in force."""
         self._home, self._settings, self._metrics, self._clock = home, settings, metrics, clock
@@ -62,13 +64,13 @@ class Reloader:
     def _run(self) -> None:
         while not self._stop.wait(EVERY):
             try:
-                self._look()
+                self._evaluate()
             except TocsinError as e:
                 log.warning("reload_failed", error=str(e))
             except Exception:  # watching must go on whatever a file provokes
                 log.exception("reload_failed")
 
-    def _look(self) -> None:
+    def _evaluate(self) -> None:
         changed = self._watch.poll()
         if not changed and not self._other_days():
             return
@@ -77,7 +79,7 @@ class Reloader:
         try:
             content = load_content(self._home, self._settings)
             self._take(content)
-        except ContentError as e:
+        except ConfigurationError as e:
             self.broken = [str(p) for p in e.problems]
             self._metrics.inc("tocsin_config_reloads_total", outcome="refused")
             self._metrics.set("tocsin_config_last_reload_successful", 0)

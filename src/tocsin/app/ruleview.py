@@ -21,8 +21,8 @@ from tocsin.state.interface import RuleRecord, State
 Row = dict[str, Any]
 
 MOST_INSTANCES = 100
-_TOLD = """
-SELECT Rule, count(*) FILTER ("To" IN ('told', 'firing')) AS told, max("Time") FILTER ("To" IN ('told', 'firing')) AS last_told
+_NOTIFIED = """
+SELECT Rule, count(*) FILTER ("To" IN ('fired', 'firing')) AS notified, max("Time") FILTER ("To" IN ('fired', 'firing')) AS last_notified
 FROM Alerts WHERE ($rule = '' OR Rule = $rule) GROUP BY Rule
 """
 _ORDER = {phase: i for i, phase in enumerate((Phase.FIRING, Phase.RECOVERING, Phase.PENDING))}
@@ -37,16 +37,16 @@ class RuleView:
 
     def status(self, rules: RuleSet, errors: Mapping[str, str], only: str = "") -> list[Row]:
         """A row a rule (``only`` that one, where given); ``errors`` are texts by rule."""
-        table = self._store.select(_TOLD, {"rule": only})
-        told = {r["Rule"]: r for r in table.to_pylist()}
-        records, looks, phases = self._state.rules(), self._next_looks(), self._state.phases()
+        table = self._store.select(_NOTIFIED, {"rule": only})
+        notified = {r["Rule"]: r for r in table.to_pylist()}
+        records, evaluations, phases = self._state.rules(), self._next_evaluations(), self._state.phases()
         return [
             {
                 "name": rule.name, "kind": rule.kind.value, "severity": rule.severity.word, "enabled": rule.enabled,
-                "file": str(rule.place), "told": told.get(rule.name, {}).get("told", 0),
-                "last_told": told.get(rule.name, {}).get("last_told"),
+                "file": str(rule.place), "notified": notified.get(rule.name, {}).get("notified", 0),
+                "last_notified": notified.get(rule.name, {}).get("last_notified"),
                 **_phases(rule, [phases.get(name, {}) for name in rule.evaluated]),
-                "next_look": _next_look(rule, looks),
+                "next_evaluation": _next_evaluation(rule, evaluations),
                 "since_commit": record.start_seq if (record := _record(rule, records)) else None,
                 "behind_since": record.cursor.at if record and record.cursor else None,
                 "error": next((errors[name] for name in rule.evaluated if name in errors), ""),
@@ -58,7 +58,7 @@ class RuleView:
 
     def whole(self, rule: Rule, rules: RuleSet, errors: Mapping[str, str], at: datetime) -> Row:
         """What ``rule`` is made of, how it fares, what fires now, and what it sees at ``at``."""
-        look = last_rows(rule, self._store, at)
+        evaluate = last_rows(rule, self._store, at)
         found = (state for name in rule.evaluated for state in self._state.conditions(name).values())
         states = sorted(found, key=lambda s: (_ORDER.get(s.phase, 9), s.since))
         return {
@@ -71,12 +71,12 @@ class RuleView:
                 {"instance": dict(s.instance), "phase": s.phase.value, "since": s.since, "value": s.value}
                 for s in states[:MOST_INSTANCES]
             ],
-            "last_rows": list(look.rows),
-            "last_rows_of": look.of,
-            "last_rows_error": look.error,
+            "last_rows": list(evaluate.rows),
+            "last_rows_of": evaluate.of,
+            "last_rows_error": evaluate.error,
         }
 
-    def _next_looks(self) -> dict[str, datetime]:
+    def _next_evaluations(self) -> dict[str, datetime]:
         """When something is due next: by rule, and by the key of a tick that rules share."""
         found: dict[str, datetime] = {}
         for timer in self._state.timers():
@@ -95,7 +95,7 @@ def _record(rule: Rule, records: Mapping[str, RuleRecord]) -> RuleRecord | None:
 
 def _phases(rule: Rule, counts: Sequence[Mapping[Phase, int]]) -> Row:
     """How many instances fire and pend; None for a rule that remembers none."""
-    if not rule.enabled or rule.kind is Kind.ROW:
+    if not rule.enabled or rule.kind is Kind.EVENT:
         return {"firing": None, "pending": None}
     of: Counter[Phase] = Counter()
     for each in counts:
@@ -103,6 +103,6 @@ def _phases(rule: Rule, counts: Sequence[Mapping[Phase, int]]) -> Row:
     return {"firing": of[Phase.FIRING] + of[Phase.RECOVERING], "pending": of[Phase.PENDING]}
 
 
-def _next_look(rule: Rule, looks: Mapping[str, datetime]) -> datetime | None:
-    tick = looks.get(tick_key(rule.window.every)) if rule.window is not None and rule.enabled else None
-    return min((at for at in (looks.get(rule.name), tick) if at is not None), default=None)
+def _next_evaluation(rule: Rule, evaluations: Mapping[str, datetime]) -> datetime | None:
+    tick = evaluations.get(tick_key(rule.window.every)) if rule.window is not None and rule.enabled else None
+    return min((at for at in (evaluations.get(rule.name), tick) if at is not None), default=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 import threading
@@ -23,13 +22,10 @@ from tocsin.clock import SystemClock
 from tocsin.config.home import Home, throwaway_home
 from tocsin.config.settings import HttpSettings, LogSettings, Settings
 from tocsin.config.stderr import CURRENT_STDERR
-from tocsin.errors import ContentError, TocsinError
+from tocsin.errors import ConfigurationError, TocsinError
 from tocsin.metrics.registry import Metrics
 
 log = structlog.get_logger(__name__)
-
-STOP_SECONDS = 8.0
-"""Time that an orderly stop may take; service managers kill after 10 s."""
 
 
 class WebServer(Protocol):
@@ -76,7 +72,7 @@ def up(
                 "make one with `tocsin tokens new NAME`, or listen on 127.0.0.1"
             )
         if (lost := place.lost_tokens(settings, content.tokens)) is not None:
-            raise ContentError([lost])
+            raise ConfigurationError([lost])
         place.note_tokens(content.tokens)
         for problem in place.warnings(settings):
             log.warning("settings", problem=str(problem))
@@ -89,34 +85,15 @@ def up(
             lock.announce(server.url)
             _say(settings, server.url, demo)
 
-        limit = threading.Timer(STOP_SECONDS, _give_up)
-        limit.daemon = True
-        stack.callback(limit.cancel)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(app, server, build_asgi(app, lock.token), started, demo, limit))
+            runner.run(_serve(app, server, build_asgi(app, lock.token), started, demo))
 
 
-def _give_up() -> None:
-    """End the process at once. Nothing is lost: what is taken over is durable before anybody is told so, as before a kill."""
-    log.warning("stop_cut_short", after_s=STOP_SECONDS)
-    sys.stderr.flush()
-    os._exit(0)
-
-
-async def _serve(
-    app: App, server: WebServer, asgi: ASGIApp, started: Callable[[], None], demo: bool, limit: threading.Timer
-) -> None:
-    """``limit`` is started when the process is asked to end."""
+async def _serve(app: App, server: WebServer, asgi: ASGIApp, started: Callable[[], None], demo: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-
-    def asked() -> None:
-        if not stop.is_set():
-            stop.set()
-            limit.start()
-
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, asked)
+        loop.add_signal_handler(number, stop.set)
     playing = threading.Event()
 
     def begun() -> None:
@@ -125,18 +102,18 @@ async def _serve(
             threading.Thread(target=_demo, args=(app, server.url, playing), name="demo", daemon=True).start()
 
     try:
-        await asyncio.to_thread(app.start)  # a signal meanwhile is heard
+        app.start()
         quiet = asyncio.Event()
         serving = asyncio.create_task(server.serve(asgi, begun, app.settings.http, app.metrics))
-        telling = asyncio.create_task(app.notify(quiet))
+        notification = asyncio.create_task(app.notify(quiet))
         stopping: asyncio.Task[object] = asyncio.create_task(stop.wait())
-        await asyncio.wait([serving, telling, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([serving, notification, stopping], return_when=asyncio.FIRST_COMPLETED)
         playing.set()
         server.stop()
         await asyncio.gather(serving, return_exceptions=True)
         await asyncio.to_thread(app.stop_intake)
         quiet.set()
-        results = await asyncio.gather(telling, return_exceptions=True)
+        results = await asyncio.gather(notification, return_exceptions=True)
         stopping.cancel()
         for result in results:
             if isinstance(result, BaseException):

@@ -1,4 +1,4 @@
-"""The one alert ``source-silent``: a consumer with ``expect: {event_every: …}`` hears nothing for longer than that.
+"""The one alert ``source-stalled``: a consumer with ``expect: {event_every: …}`` receives nothing for longer than that.
 
 Its watermark stands still meanwhile, so no rule takes the source's silence for its runs': one mail instead of a storm.
 """
@@ -9,37 +9,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from tocsin.alerts.conditions import Look, Terms, look
+from tocsin.alerts.conditions import Evaluation, Terms, evaluate
 from tocsin.config.durations import format_duration
 from tocsin.model.alert import ConditionState, Phase, Transition, Why, instance_key
 from tocsin.model.intent import Intent, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.state.interface import Outcome
 
-RULE = "source-silent"
+RULE = "source-stalled"
 INFO = RuleInfo(
     name=RULE,
-    version="tocsin-source-silent-1",
-    summary="{{ Consumer }} is silent: nothing since {{ LastHeard }}",
-    description="The source promised an event at least every {{ Every }}. Rules that wait for its runs wait until it speaks.",
+    version="tocsin-source-stalled-1",
+    summary="{{ Consumer }} is silent: nothing since {{ LastEvent }}",
+    description="The source promised an event at least every {{ Every }}. Absence rules for its runs wait until it speaks.",
 )
 _TERMS = Terms()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Silence:
+class SourceState:
     """How a source keeps its word."""
 
     silent: bool
     spoke: bool  # since our start
-    last_heard: datetime
+    last_event: datetime
     every: timedelta
 
 
-def judge(
-    sources: Mapping[str, Silence], known: Mapping[str, ConditionState], at: datetime, commit_seq: int
+def evaluate_sources(
+    sources: Mapping[str, SourceState], known: Mapping[str, ConditionState], at: datetime, commit_seq: int
 ) -> Outcome | None:
-    """What the ``sources`` that promised something change at ``at``; None: nothing. ``known`` are the states by instance key."""
+    """What the ``sources`` that promised something change at ``at``; None: nothing. ``known`` are the states by
+    instance key.
+    """
     seen = {instance_key({"Consumer": name}): (name, source) for name, source in sources.items()}
     put: list[ConditionState] = []
     gone: list[tuple[str, str]] = []
@@ -56,18 +58,18 @@ def judge(
             state = replace(state, data={**state.data, "changed": True})
         if state is None and not holds:
             continue
-        quiet = (at - source.last_heard).total_seconds() if source else None
+        quiet = (at - source.last_event).total_seconds() if source else None
         instance = {"Consumer": name}
-        step = look(
+        step = evaluate(
             state,
-            Look(at=at, holds=holds, severity=Severity.ERROR, value=quiet, why=Why.DEADLINE),
+            Evaluation(at=at, holds=holds, severity=Severity.ERROR, value=quiet, why=Why.DEADLINE),
             _TERMS,
             rule=RULE,
             instance=instance,
         )
         if step.state is None:
             gone += [(RULE, key)] if state is not None else []
-        elif step.changed or step.tell is not None:
+        elif step.changed or step.notify is not None:
             put.append(step.state)
         if step.changed:
             transitions.append(
@@ -76,13 +78,13 @@ def judge(
                     severity=Severity.ERROR, value=quiet, commit_seq=commit_seq, at=at,
                 )
             )  # fmt: skip
-        if step.tell is not None:
+        if step.notify is not None:
             said = _words(source) if source else {}
             intents.append(
                 Intent(
-                    rule=RULE, rule_version=INFO.version, instance=instance, occurrence=step.tell.occurrence,
-                    kind=step.tell.kind, ordinal=step.tell.ordinal, severity=Severity.ERROR, why=step.tell.why,
-                    keep=said, value=quiet, commit_seq=commit_seq, at=at,
+                    rule=RULE, rule_version=INFO.version, instance=instance, occurrence=step.notify.occurrence,
+                    kind=step.notify.kind, ordinal=step.notify.ordinal, severity=Severity.ERROR, why=step.notify.why,
+                    fields=said, value=quiet, commit_seq=commit_seq, at=at,
                 )
             )  # fmt: skip
     if not (put or gone or transitions or intents):
@@ -101,8 +103,8 @@ def firing(known: Mapping[str, ConditionState]) -> int:
     return sum(state.phase is Phase.FIRING for state in known.values())
 
 
-def _words(source: Silence) -> dict[str, object]:
+def _words(source: SourceState) -> dict[str, object]:
     return {
-        "LastHeard": source.last_heard.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "LastEvent": source.last_event.strftime("%Y-%m-%d %H:%M:%S UTC"),
         "Every": format_duration(source.every),
     }

@@ -1,17 +1,16 @@
-"""Runs the connectors: a thread for each Kafka consumer, the web server's endpoint for HTTP ones; tells what was heard."""
+"""Runs the connectors: a thread for each Kafka consumer, the web server's endpoint for HTTP ones; says what reported."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
-from tocsin.app.hearing import Hearing, Notes
-from tocsin.app.silence import Silence
+from tocsin.app.hearing import Notes, SourceOutages
+from tocsin.app.silence import SourceState
 from tocsin.clock import Clock
 from tocsin.config.settings import Settings
 from tocsin.intake.connectors.base import Sink
@@ -20,7 +19,7 @@ from tocsin.intake.consumer import Consumer
 from tocsin.intake.watermark import GraceWatermark
 from tocsin.logstore.interface import LogStore
 from tocsin.metrics.registry import Metrics
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 
 if TYPE_CHECKING:
     from tocsin.intake.connectors.kafka import KafkaConnector
@@ -60,12 +59,13 @@ class Sources:
         notes: Notes,
         moved: Callable[[], None] = lambda: None,
     ) -> None:
-        """``instance`` is a stable name of this home for Kafka's static membership; ``notes`` keeps when nobody was heard. ``moved``
+        """``instance`` is a stable name of this home for Kafka's static membership; ``notes`` keeps when nobody
+        reported. ``moved``
         is called, on any thread, when a watermark has moved on.
         """
         self._moved = moved
         self._notes = notes
-        self._hearing: dict[str, Hearing] = {}
+        self._source_outages: dict[str, SourceOutages] = {}
         self._noting = threading.Lock()
         self._taken = False
         self._settings, self._store, self._sink, self._metrics, self._clock = settings, store, sink, metrics, clock
@@ -93,8 +93,6 @@ class Sources:
 
     def take(self, consumers: Mapping[str, Consumer]) -> None:
         """Bring ``consumers`` into force: start new ones, restart changed ones, stop those that are gone."""
-        most = self._settings.intake.max_messages
-        consumers = {name: replace(consumer, max_messages=most) for name, consumer in consumers.items()}
         with self._lock:
             now = self._clock.now()
             first = dict(self._first_starts)
@@ -110,9 +108,9 @@ class Sources:
                     info = self._store.start_consumer(name, now)
                     first[name] = info.first_start
                     self._graces[name] = GraceWatermark(now, info.last_alive)
-                    self._hearing[name] = Hearing(name, self._notes, info.last_alive)
+                    self._source_outages[name] = SourceOutages(name, self._notes, info.last_alive)
             self._first_starts = {n: t for n, t in first.items() if n in consumers}
-            self._consumers = consumers
+            self._consumers = dict(consumers)
             self._taken = True
             for name, consumer in consumers.items():
                 if consumer.connector == "kafka" and name not in self._kafka:
@@ -142,7 +140,7 @@ class Sources:
                 running.join()
             self._kafka.clear()
 
-    def heard(self) -> Heard:
+    def source_progress(self) -> SourceProgress:
         """What is known of the consumers now."""
         consumers = self._consumers
         marks = {}
@@ -152,25 +150,27 @@ class Sources:
                 marks[name] = running.connector.watermark() if running else None
             else:
                 marks[name] = self.http.watermark(name, self._graces[name])
-        now, deaf = self._clock.now(), {}
+        now, outages = self._clock.now(), {}
         with self._noting:
             for name, mark in marks.items():
-                self._hearing[name].note(now, mark)
-                deaf[name] = self._hearing[name].spans
-        return Heard(
+                self._source_outages[name].note(now, mark)
+                outages[name] = self._source_outages[name].spans
+        return SourceProgress(
             watermarks=marks,
-            deaf=deaf,
+            outages=outages,
             complete=self._taken,
             first_starts=self._first_starts,
             kinds={name: c.connector for name, c in consumers.items()},
         )
 
     def expect(self, times: Sequence[datetime]) -> None:
-        """For these times watermarks are waited for, or will be: Kafka is asked when they come, not at the next second."""
+        """For these times watermarks are waited for, or will be: Kafka is asked when they come, not at the next
+        second.
+        """
         for running in list(self._kafka.values()):
             running.connector.wanted.expect(times)
 
-    def silences(self) -> Mapping[str, Silence]:
+    def silences(self) -> Mapping[str, SourceState]:
         """How the sources that promised ``event_every`` keep their word."""
         now = self._clock.now()
         found = {}
@@ -179,15 +179,15 @@ class Sources:
                 continue
             running = self._kafka.get(name)
             watch = running.connector.silence if running else self.http.silence(name)
-            found[name] = Silence(
-                silent=watch.silent(now), spoke=watch.spoke, last_heard=watch.last_heard, every=consumer.event_every
+            found[name] = SourceState(
+                silent=watch.silent(now), spoke=watch.spoke, last_event=watch.last_event, every=consumer.event_every
             )
         return found
 
     def measure(self) -> None:
         """Set the gauges of the consumers."""
         now = self._clock.now()
-        for name, mark in self.heard().watermarks.items():
+        for name, mark in self.source_progress().watermarks.items():
             if mark is not None:
                 self._metrics.set(
                     "tocsin_intake_watermark_lag_seconds", max(0.0, (now - mark).total_seconds()), consumer=name
@@ -203,7 +203,7 @@ class Sources:
             )
         return out
 
-    def trouble(self) -> list[str]:
+    def failures(self) -> list[str]:
         """Consumers that are not connected."""
         return [
             f"{name}: {running.connector.status()['last_error'] or 'not connected yet'}"

@@ -70,6 +70,6 @@ class TimerTable:
         """How many are past due and wait."""
         return len(self._past)
 
-    def last_held(self) -> datetime | None:
+    def last_waiting(self) -> datetime | None:
         """The latest due time among those."""
         return max((timer.due for timer in self._past.values()), default=None)

@@ -1,8 +1,11 @@
 """The one thread that writes events: queued batches become commits of the log store.
 
-Group commit comes by itself: while one commit is written, batches queue up, and the next commit takes all of them. A lone
-batch is committed at once. Streams (batches with positions, that is Kafka) have a lane of their own, so that a backlog of
-theirs neither fills the queue for whoever waits for an answer nor stands before him: while both wait, a commit takes a little
+Group commit comes by itself: while one commit is written, batches queue up, and the next commit takes all of them. A
+lone
+batch is committed at once. Streams (batches with positions, that is Kafka) have a lane of their own, so that a
+backlog of
+theirs neither fills the queue for whoever waits for an answer nor stands before him: while both wait, a commit takes
+a little
 of each and is short.
 
     streams ──put──► [ lane, bounded ] ─┐
@@ -42,7 +45,9 @@ STREAM_BYTES = 12 << 20
 OTHER_BYTES = 12 << 20
 """Payload bytes of all others that may wait before ``put`` blocks."""
 LARGE_ROWS = 5_000
-"""Rows of a commit after which freed memory is given back: what it took lies in pieces, and a burst of such commits adds up."""
+"""Rows of a commit after which freed memory is given back: what it took lies in pieces, and a burst of such commits
+adds up.
+"""
 REST_SECONDS = 2.0
 """After so long without anything to write the store may put itself in order."""
 
@@ -55,7 +60,7 @@ class _Item:
     done: Future[Receipt]
 
 
-class _Lane:
+class _Queue:
     """Batches that wait, in order; used under the writer's lock."""
 
     def __init__(self, most_bytes: int) -> None:
@@ -103,7 +108,9 @@ def _size(batch: Batch) -> int:
 
 
 class Writer(Sink):
-    """Sink of all connectors. ``on_commit`` is called on the writer thread after each commit, before futures are done."""
+    """Sink of all connectors. ``on_commit`` is called on the writer thread after each commit, before futures are
+    done.
+    """
 
     def __init__(
         self,
@@ -119,7 +126,7 @@ class Writer(Sink):
         self._clock = clock
         self._on_commit = on_commit
         self._max_rows = max_rows
-        self._streams, self._others = _Lane(STREAM_BYTES), _Lane(OTHER_BYTES)
+        self._streams, self._others = _Queue(STREAM_BYTES), _Queue(OTHER_BYTES)
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._drained = threading.Condition(self._lock)
@@ -142,7 +149,7 @@ class Writer(Sink):
             self._thread.join()
 
     @property
-    def trouble(self) -> str:
+    def failures(self) -> str:
         """Why intake cannot go on now; '' while it can."""
         if self._lost:
             return "the log store is lost and being reopened"
@@ -151,15 +158,15 @@ class Writer(Sink):
     def put(self, batch: Batch, timeout: float | None = None) -> Future[Receipt]:
         """See ``Sink.put``."""
         item = _Item(batch, batch.messages, _size(batch), Future())
-        lane = self._streams if batch.positions else self._others
+        queue = self._streams if batch.positions else self._others
         with self._lock:
-            if not self._drained.wait_for(lambda: self._closing or self._lost or lane.has_room, timeout):
+            if not self._drained.wait_for(lambda: self._closing or self._lost or queue.has_room, timeout):
                 raise TimeoutError("intake queue is full")
             if self._closing:
                 raise StoreError("tocsin is stopping")
             if self._lost:
-                raise StoreLost(self.trouble)
-            lane.put(item)
+                raise StoreLost(self.failures)
+            queue.put(item)
             self._filled.notify()
         return item.done
 
@@ -280,16 +287,15 @@ class Writer(Sink):
                 ("accepted", receipt.accepted),
                 ("duplicate", receipt.duplicate),
                 ("heartbeat", receipt.heartbeats),
-                ("dead", receipt.dead_messages),
+                ("dead", len(receipt.dead)),
                 ("skipped", receipt.skipped),
             ):
                 if n:
                     m.inc("tocsin_intake_messages_total", n, consumer=consumer, outcome=outcome)
             if receipt.heartbeats:
                 m.inc("tocsin_runs_heartbeats_total", receipt.heartbeats)
-            for letter in receipt.dead:
-                for reason, n in letter.stands_for.items():
-                    m.inc("tocsin_intake_dead_letters_total", n, consumer=letter.consumer, reason=reason.value)
+            for draft in receipt.dead:
+                m.inc("tocsin_intake_dead_letters_total", consumer=draft.consumer, reason=draft.reason.value)
 
 
 def _consumer(batch: Batch) -> str:

@@ -1,4 +1,6 @@
-"""Asks a home: over HTTP where a tocsin runs on it (it owns the file), else by opening the file. Both give the same rows."""
+"""Asks a home: over HTTP where a tocsin runs on it (it owns the file), else by opening the file. Both give the same
+rows.
+"""
 
 from __future__ import annotations
 
@@ -120,48 +122,48 @@ class Remote:
 class Offline:
     """A home whose files this process opened."""
 
-    def __init__(self, face: ReadFace, home: Home) -> None:
-        self._face, self._home = face, home
+    def __init__(self, ports: ReadFace, home: Home) -> None:
+        self._ports, self._home = ports, home
 
     def query(self, kql: str) -> tuple[list[Row], list[Row]]:
         from tocsin.logstore.interface import Limits
 
         bounds = self._home.settings().query
-        columns, rows = self._face.query(
+        columns, rows = self._ports.query(
             kql, Limits(seconds=bounds.timeout.total_seconds(), rows=bounds.max_rows, watched=True)
         )
         return _plain(columns), _plain(rows)
 
     def alerts(self, limit: int, rule: str, run: str) -> list[Row]:
-        return _plain(self._face.alerts(limit, rule, run))
+        return _plain(self._ports.alerts(limit, rule, run))
 
     def mails(self, limit: int, address: str, state: str) -> list[Row]:
         from tocsin.web import mailview
 
-        return _plain([mailview.row(m) for m in self._face.mails(limit, address, state)])
+        return _plain([mailview.row(m) for m in self._ports.mails(limit, address, state)])
 
     def mail(self, id: str) -> Row | None:
         from tocsin.web import mailview
 
-        found = self._face.mail(id)
+        found = self._ports.mail(id)
         return None if found is None else _plain([mailview.whole(found)])[0]
 
     def rules(self) -> list[Row]:
-        return _plain(self._face.rules_status())
+        return _plain(self._ports.rules_status())
 
     def rule(self, name: str) -> Row | None:
-        found = self._face.rule(name)
+        found = self._ports.rule(name)
         return None if found is None else _plain([found])[0]
 
     def runs(self, limit: int, status: str, experiment: str) -> list[Row]:
-        return _plain(self._face.runs(limit, status, experiment))
+        return _plain(self._ports.runs(limit, status, experiment))
 
     def run(self, id: str) -> Row | None:
-        found = self._face.run(id)
+        found = self._ports.run(id)
         return None if found is None else _plain([found])[0]
 
     def dead_letters(self, consumer: str, limit: int, everything: bool) -> list[Row]:
-        return _plain(self._face.dead_letters(consumer, limit, not everything))
+        return _plain(self._ports.dead_letters(consumer, limit, not everything))
 
 
 def remote(home: Home) -> Remote | None:
@@ -194,8 +196,8 @@ def asking(home: Home) -> Iterator[Asked]:
         return
     from tocsin.app.offline import open_offline
 
-    with home.lock(), open_offline(home) as face:
-        yield Offline(face, home)
+    with home.lock(), open_offline(home) as ports:
+        yield Offline(ports, home)
 
 
 def _refused(answer: httpx.Response) -> TocsinError:

@@ -1,4 +1,4 @@
-"""rules backtest: what a rule would have told over stored history."""
+"""rules backtest: what a rule would have notified over stored history."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rules_backtest(
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a rule would have told over stored history. Nothing is told, nothing is written."""
+    """Show what a rule would have notified over stored history. Nobody is notified, nothing is written."""
     found = _ask(open_home(home), name, since, until, as_if_live)
     if html is not None:
         from tocsin.rules.backtest_html import page
@@ -74,8 +74,8 @@ def _ask(place: Home, name: str, since: str, until: str, as_if_live: bool) -> di
     rules = load_content(place).rules
     if rules.called(name) is None:
         _unknown(name, list(rules.rules))
-    with place.lock(), open_offline(place) as face, _bar(name) as progress:
-        got = face.backtest(name, since, until, as_if_live, progress)
+    with place.lock(), open_offline(place) as ports, _bar(name) as progress:
+        got = ports.backtest(name, since, until, as_if_live, progress)
     assert got is not None
     return got
 
@@ -124,7 +124,7 @@ def _show(found: dict[str, Any], limit: int) -> None:
     print(f"{found['rule']} {visible(found['headline'])}")
     print(f"{_time(found['from'])} to {_time(found['to'])} UTC, {found['events']:,} events, {found['seconds']:.1f} s")
     line = timeline_of(found)
-    if found["told"]:
+    if found["notified"]:
         bars = spark_of(found)
         print(f"\n{bars}  by the {line.unit}, at most {line.peak:,}")
         first, last = (b.begins.strftime("%Y-%m-%d") for b in (line.bars[0], line.bars[-1]))
@@ -136,7 +136,7 @@ def _show(found: dict[str, Any], limit: int) -> None:
         ]  # fmt: skip
         if rows:
             table(["when", "", "what", "run", "why"], rows)
-    left = found["told"] - min(limit, len(found["alerts"]))
+    left = found["notified"] - min(limit, len(found["alerts"]))
     if left > 0:
         say(f"… and {left:,} more; --limit shows more, --json and --html all that are kept")
     for note in found["notes"]:

@@ -47,7 +47,9 @@ def open_home(path: Path) -> Home:
 
 
 def structlog_alone() -> Any:
-    """structlog without rich, which it imports where it can, to draw tracebacks: a sixth of a start. Ours are plain text."""
+    """structlog without rich, which it imports where it can, to draw tracebacks: a sixth of a start. Ours are plain
+    text.
+    """
     if "structlog" in sys.modules:
         return sys.modules["structlog"]
     rich = sys.modules.get("rich")
@@ -61,7 +63,7 @@ def structlog_alone() -> Any:
 
 
 def say(text: str) -> None:
-    """Tell a person something beside the data."""
+    """Notify a person something beside the data."""
     print(text, file=sys.stderr)
 
 
@@ -82,7 +84,9 @@ def print_json(value: Any) -> None:
 def show(
     rows: Sequence[Mapping[str, Any]], columns: Iterable[str] | Mapping[str, str], as_json: bool, none: str
 ) -> None:
-    """Rows as a table of ``columns`` (key, or key → heading), or all of them as JSON; ``none`` is said where there are none."""
+    """Rows as a table of ``columns`` (key, or key → heading), or all of them as JSON; ``none`` is said where there
+    are none.
+    """
     if as_json:
         print_json(list(rows))
         return

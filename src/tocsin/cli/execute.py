@@ -23,7 +23,8 @@ def execute(
 ) -> None:
     """Run COMMAND and report its life: Queued, Running, heartbeats, Completed or Failed.
 
-    The command's exit code, output and signals stay its own, whatever happens to tocsin. Events go to TOCSIN_URL, else to a
+    The command's exit code, output and signals stay its own, whatever happens to tocsin. Events go to TOCSIN_URL,
+    else to a
     tocsin on this machine; while it is away they wait on disk, and the next `tocsin exec` sends them.
     """
     from tocsin.sdk.errors import UserErrorException

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tocsin.config.home import Home
     from tocsin.rules.rule import Rule
 
-_LIVE = ("next_look", "told", "last_told", "firing", "pending", "error", "instances", "last_rows", "last_rows_of", "last_rows_error")  # fmt: skip
+_LIVE = ("next_evaluation", "notified", "last_notified", "firing", "pending", "error", "instances", "last_rows", "last_rows_of", "last_rows_error")  # fmt: skip
 
 
 def rules_explain(
@@ -42,8 +42,11 @@ def rules_explain(
     if seen is None:
         _fact("seen", "nothing yet: no tocsin has run here")
         return
-    _fact("next look", text(seen["next_look"]) or ("with each commit" if rule.enabled else "never: it is not enabled"))
-    _fact("told", f"{seen['told']}, last {text(seen['last_told'])}" if seen["told"] else "never")
+    _fact(
+        "next evaluation",
+        text(seen["next_evaluation"]) or ("with each commit" if rule.enabled else "never: it is not enabled"),
+    )
+    _fact("notified", f"{seen['notified']}, last {text(seen['last_notified'])}" if seen["notified"] else "never")
     if seen["error"]:
         _fact("error", seen["error"])
     if seen["instances"]:

@@ -101,7 +101,9 @@ def tokens_new(
 
 
 def _ask_before_locking() -> None:
-    """Ask whether the first token may lock a project that runs without; ends with 1 where not, 2 where nobody can answer."""
+    """Ask whether the first token may lock a project that runs without; ends with 1 where not, 2 where nobody can
+    answer.
+    """
     import sys
 
     say(
@@ -158,7 +160,7 @@ def _facts(place: Home) -> dict[str, Any]:
     from tocsin.cli.asking import remote
     from tocsin.config.content import packaged
     from tocsin.config.sizes import human_size
-    from tocsin.errors import ContentError
+    from tocsin.errors import ConfigurationError
 
     facts: dict[str, Any] = {
         "tocsin": __version__,
@@ -179,7 +181,7 @@ def _facts(place: Home) -> dict[str, Any]:
             f"go to {settings.smtp.host}:{settings.smtp.port}" if settings.smtp.host else "stay on this machine"
         )
         facts["kafka"] = ", ".join(settings.kafka.bootstrap_servers) if settings.kafka else "none"
-    except ContentError:
+    except ConfigurationError:
         pass  # counted above
     running = remote(place)
     facts["running"] = running.url if running else "no"

@@ -21,7 +21,7 @@ from tocsin.cli.common import (
     visible,
 )
 
-alerts = typer.Typer(no_args_is_help=True, help="Alerts: what rules told.")
+alerts = typer.Typer(no_args_is_help=True, help="Alerts of rules.")
 mails = typer.Typer(no_args_is_help=True, help="Mails: what went out, waits or stays here.")
 
 _ALERT = ("Time", "Rule", "Severity", "RunId", "Instance", "From", "To", "Reason", "Occurrence")

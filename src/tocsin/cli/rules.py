@@ -1,4 +1,4 @@
-"""rules: what alert rules are, do, and tell."""
+"""rules: what alert rules are, do, and notify."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def rules_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
 
 @rules.command("status")
 def rules_status(home: HomeOption = HERE, as_json: AsJson = False) -> None:
-    """Show how rules fare: what each told, and when, and its errors."""
+    """Show the status of rules: notifications, times and errors."""
     from tocsin.cli.asking import asking
 
     with asking(open_home(home)) as asked:
@@ -46,7 +46,18 @@ def rules_status(home: HomeOption = HERE, as_json: AsJson = False) -> None:
             row["state"] = (
                 "error" if row["error"] else "behind" if row.get("behind_since") else "on" if row["enabled"] else "off"
             )
-    columns = ("name", "kind", "severity", "state", "told", "last_told", "firing", "pending", "next_look", "error")
+    columns = (
+        "name",
+        "kind",
+        "severity",
+        "state",
+        "notified",
+        "last_notified",
+        "firing",
+        "pending",
+        "next_evaluation",
+        "error",
+    )
     show(rows, columns, as_json, "No rules.")
 
 

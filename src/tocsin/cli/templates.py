@@ -45,7 +45,7 @@ def templates_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
 def templates_preview(
     name: Annotated[str, typer.Argument(help="The template, or '' for the default one.")] = "",
     html: Annotated[bool, typer.Option("--html", help="Print the HTML instead of the text.")] = False,
-    run: Annotated[str, typer.Option(help="The run to tell of; the last failed one where absent.")] = "",
+    run: Annotated[str, typer.Option(help="The run that the mail is about; default the last failed one.")] = "",
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -77,8 +77,8 @@ def _rendered(place: Home, name: str, run: str) -> Rendered:
     from tocsin.notify.context import Change
     from tocsin.notify.templates import Templates
     from tocsin.notify.text import moment
-    from tocsin.notify.values import Letter, Recipient, RunFacts
-    from tocsin.notify.views import Look, mail
+    from tocsin.notify.values import NotificationDraft, Recipient, RunFacts
+    from tocsin.notify.views import Presentation, mail
 
     settings = place.settings()
     now = SystemClock().now()
@@ -99,14 +99,20 @@ def _rendered(place: Home, name: str, run: str) -> Rendered:
         for e in events
         if (when := moment(e.get("TimeGenerated"))) is not None
     )
-    look = Look(base_url=settings.http.url, zone=ZoneInfo(settings.timezone))
+    look = Presentation(base_url=settings.http.url, zone=ZoneInfo(settings.timezone))
     made = Templates(place.template_dirs())
-    seen = mail(Letter(recipient=reader, told=((intent, info),)), RunFacts(history=history), look, now, made.words)
+    seen = mail(
+        NotificationDraft(recipient=reader, notified=((intent, info),)),
+        RunFacts(history=history),
+        look,
+        now,
+        made.words,
+    )
     return made.render(name, seen)
 
 
 def _stored(place: Home, run: str) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """The event to tell of and the events of its run."""
+    """The event to notify of and the events of its run."""
     from tocsin.cli.asking import asking
 
     with asking(place) as asked:

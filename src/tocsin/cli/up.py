@@ -15,7 +15,7 @@ def up(
     ] = False,
     adopt: Annotated[
         bool,
-        typer.Option("--adopt", help="Take stores that do not belong together: what is stored counts as told."),
+        typer.Option("--adopt", help="Take stores that do not belong together: what is stored counts as notified."),
     ] = False,
     host: Annotated[str, typer.Option(help="Listen on this address instead of http.host.")] = "",
     port: Annotated[

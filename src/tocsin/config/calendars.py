@@ -1,4 +1,5 @@
-"""Calendars with a name, as on-call files declare them: public holidays, dates, or an iCalendar file of the home or of a URL.
+"""Calendars with a name, as on-call files declare them: public holidays, dates, or an iCalendar file of the home or
+of a URL.
 
 calendars:
   hu-holidays: {country: HU}
@@ -96,7 +97,8 @@ def days(model: DaysModel, more: frozenset[date] = frozenset()) -> Calendar:
 def read_calendars(
     declared: Mapping[str, Declared], home: Path, cache: Path, now: datetime, problems: list[Problem]
 ) -> dict[str, Calendar]:
-    """The calendars by name. What is wrong goes to ``problems``: a URL that does not answer is a warning, its last good copy under
+    """The calendars by name. What is wrong goes to ``problems``: a URL that does not answer is a warning, its last
+    good copy under
     ``cache`` counts on, and without one the calendar is what else it says.
     """
     found: dict[str, Calendar] = {}
@@ -115,7 +117,7 @@ def _days_of(each: Declared, home: Path, cache: Path, now: datetime, problems: l
     if is_url(where):
         fetched = get(where, cache, now, lambda raw: days_off(raw, now.date()), MOST_BYTES)
         if fetched.fault:
-            problems.append(each.problem(("ical",), *_told(fetched), warning=True))
+            problems.append(each.problem(("ical",), *_notified(fetched), warning=True))
         return days_off(fetched.content, now.date()) if fetched.content else frozenset()
     if "://" in where:
         problems.append(each.problem(("ical",), f"'{where.split('://')[0]}' cannot be fetched", "use http or https"))
@@ -137,14 +139,14 @@ def _days_of(each: Declared, home: Path, cache: Path, now: datetime, problems: l
     return frozenset()
 
 
-def _told(fetched: Fetched) -> tuple[str, str]:
+def _notified(fetched: Fetched) -> tuple[str, str]:
     if fetched.at is None:
         return fetched.fault, "until it answers, no day of it is left out"
     return fetched.fault, f"the copy of {fetched.at:%Y-%m-%d %H:%M} UTC counts on"
 
 
 def refresh(declared: Mapping[str, Declared], cache: Path, now: datetime) -> bool:
-    """Fetch anew the copies of URLs that are older than a day; whether one of them says something else now."""
+    """Fetch again the copies of URLs that are older than a day; whether one of them says something else now."""
     found = [
         get(each.model.ical, cache, now, lambda raw: days_off(raw, now.date()), MOST_BYTES)
         for each in declared.values()

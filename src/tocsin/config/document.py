@@ -1,7 +1,9 @@
 """YAML with line numbers and source text, validated by pydantic models; all faults of a file come at once.
 
-Plain (unquoted) scalars arrive as ``Plain``, a ``str`` of the source text, so that a RunId ``1e5`` or ``007`` stays what was
-written; pydantic's lax mode turns it into numbers and bools where a model asks for them, ``resolved`` does where none does.
+Plain (unquoted) scalars arrive as ``Plain``, a ``str`` of the source text, so that a RunId ``1e5`` or ``007`` stays
+what was
+written; pydantic's lax mode turns it into numbers and bools where a model asks for them, ``resolved`` does where
+none does.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
@@ -19,7 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from tocsin.config import fastyaml
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 
 KeyPath = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
@@ -32,6 +34,9 @@ class YamlModel(BaseModel):
     """Base of every model of a file that people write."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    FORMER: ClassVar[Mapping[str, str]] = {}
+    """Words that users of other systems, or of an earlier version, write for a key: word -> key."""
 
 
 class Plain(str):
@@ -56,17 +61,19 @@ class Document:
         return self.lines.get(path, 1)
 
     def place(self, path: KeyPath, value: str, line: int, column: int) -> tuple[int, int]:
-        """Line and column in the file of a place (1-based) in ``value``, the text at ``path``. The column is 0 where escapes or folded
-        lines hide it.
+        """Line and column in the file of a place (1-based) in ``value``, the text at ``path``. The column is 0 where
+        escapes or folded lines hide it.
         """
         listed = value.split("\n")
         source = self.text.splitlines()
         first = self.line(path) - 1
         wanted = listed[line - 1]
         before = wanted[: column - 1]
+        key = f"{path[-1]}:" if path else ""
         for number in range(first, min(first + len(listed) + 2, len(source))):
+            start = source[number].find(key) + len(key) if number == first and key in source[number] else 0
             for escaped in _ESCAPES:
-                at = source[number].find(escaped(wanted)) if wanted.strip() else -1
+                at = source[number].find(escaped(wanted), start) if wanted.strip() else -1
                 if at >= 0 and (number > first or len(listed) == 1):
                     return number + 1, at + len(escaped(before)) + 1
         return first + 1 + (line if len(listed) > 1 else 0), 0
@@ -95,7 +102,9 @@ def dotted(path: Iterable[str | int]) -> str:
 
 
 def load(text: str, file: str) -> Document:
-    """Parse YAML. Raises ContentError with file and line for what is no YAML, for duplicate keys and for aliases that explode."""
+    """Parse YAML. Raises ContentError with file and line for what is no YAML, for duplicate keys and for aliases
+    that explode.
+    """
     if (quick := fastyaml.read(text, Plain, MAX_DEPTH, MAX_NODES)) is not None:
         return Document(file, *quick, text)
     yaml = YAML(typ="safe", pure=True)
@@ -106,16 +115,16 @@ def load(text: str, file: str) -> Document:
     except MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         what = " ".join(str(p) for p in (e.context, e.problem) if p)
-        raise ContentError(
+        raise ConfigurationError(
             [Problem(file=file, line=mark.line + 1 if mark else 0, message=f"not valid YAML: {what}")]
         ) from e
     except (YAMLError, ValueError, RecursionError) as e:
-        raise ContentError([Problem(file=file, message=f"not valid YAML: {e}")]) from e
+        raise ConfigurationError([Problem(file=file, message=f"not valid YAML: {e}")]) from e
     problems: list[Problem] = []
     if root is not None:
         document.data = _build(root, (), document, problems, [0])
     if problems:
-        raise ContentError(problems)
+        raise ConfigurationError(problems)
     return document
 
 
@@ -125,14 +134,14 @@ def load_file(path: Path, name: str | None = None) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
-        raise ContentError([Problem(file=shown, message=f"cannot be read: {e}")]) from e
+        raise ConfigurationError([Problem(file=shown, message=f"cannot be read: {e}")]) from e
     return load(text, shown)
 
 
 def _build(node: Node, path: KeyPath, document: Document, problems: list[Problem], count: list[int]) -> Any:
     count[0] += 1
     if count[0] > MAX_NODES or len(path) > MAX_DEPTH:
-        raise ContentError(
+        raise ConfigurationError(
             [Problem(file=document.file, line=node.start_mark.line + 1, message="too large or too deeply nested")]
         )
     document.lines.setdefault(path, node.start_mark.line + 1)
@@ -185,14 +194,16 @@ def resolved(value: Any) -> Any:
 
 
 def parse(model: type[M], document: Document, path: KeyPath = ()) -> M:
-    """Validate what stands at ``path``. Raises ContentError with every fault, each with its line and what would be right."""
+    """Validate what stands at ``path``. Raises ContentError with every fault, each with its line and what would be
+    right.
+    """
     data = document.data
     for part in path:
         data = data[part]
     try:
         return model.model_validate(data)
     except ValidationError as e:
-        raise ContentError([_problem(document, path, error, model) for error in e.errors()]) from e
+        raise ConfigurationError([_problem(document, path, error, model) for error in e.errors()]) from e
 
 
 def _problem(document: Document, base: KeyPath, error: Any, model: type[BaseModel]) -> Problem:
@@ -200,7 +211,9 @@ def _problem(document: Document, base: KeyPath, error: Any, model: type[BaseMode
     message, hint = str(error["msg"]).removeprefix("Value error, "), ""
     if error["type"] == "extra_forbidden":
         message = "is not a key that is known here"
-        hint = suggest(str(path[-1]), _keys_at(model, error["loc"][:-1]))
+        owner = _model_at(model, error["loc"][:-1])
+        former = getattr(owner, "FORMER", {}).get(str(path[-1]))
+        hint = f"did you mean '{former}'?" if former else suggest(str(path[-1]), _keys(owner))
     elif error["type"] in ("enum", "literal_error"):
         expected = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
         message = f"{error['input']!r} is none of {', '.join(expected)}"
@@ -215,7 +228,9 @@ def _problem(document: Document, base: KeyPath, error: Any, model: type[BaseMode
 
 
 def _in_plain_words(error: Any) -> str | None:
-    """What pydantic says, with the bad value and in the words of a file. Secrets are text, of which no value is shown."""
+    """What pydantic says, with the bad value and in the words of a file. Secrets are text, of which no value is
+    shown.
+    """
     kind, bounds = str(error["type"]), error.get("ctx", {})
     given = f"'{error['input']}'" if isinstance(error["input"], str | int | float) else "this"
     words = {
@@ -260,7 +275,7 @@ def _real(document: Document, base: KeyPath, loc: Iterable[str | int]) -> KeyPat
     return tuple(out)
 
 
-def _keys_at(model: type[BaseModel], loc: Iterable[str | int]) -> list[str]:
+def _model_at(model: type[BaseModel], loc: Iterable[str | int]) -> Any:
     current: Any = model
     for part in loc:
         if isinstance(part, int):
@@ -270,7 +285,11 @@ def _keys_at(model: type[BaseModel], loc: Iterable[str | int]) -> list[str]:
         if match is None:
             continue
         current = _model_in(match.annotation) or current
-    return [f.alias or n for n, f in getattr(current, "model_fields", {}).items()]
+    return current
+
+
+def _keys(model: Any) -> list[str]:
+    return [f.alias or n for n, f in getattr(model, "model_fields", {}).items()]
 
 
 def _model_in(annotation: Any) -> Any:

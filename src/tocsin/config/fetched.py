@@ -44,7 +44,8 @@ def is_url(text: str) -> bool:
 
 
 def get(url: str, cache: Path, now: datetime, check: Callable[[bytes], object], most: int) -> Fetched:
-    """The content at ``url``, from ``cache`` where that is fresh at ``now``. ``check`` raises ValueError for what is not good;
+    """The content at ``url``, from ``cache`` where that is fresh at ``now``. ``check`` raises ValueError for what is
+    not good;
     ``most`` bytes are taken. Never raises for what a server does, nor where the cache cannot be written.
     """
     path = cache / fingerprint(url)

@@ -1,4 +1,6 @@
-"""A home: tocsin.yaml, consumers/, rules/, templates/, tables/, calendars/ and data/, each optional but the directory itself."""
+"""A home: tocsin.yaml, consumers/, rules/, templates/, tables/, calendars/ and data/, each optional but the
+directory itself.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ class Home:
 
     # -- content -------------------------------------------------------------------------------------------------------
     def consumer_files(self) -> list[Path]:
-        """Consumer files in force: the packaged ones, each replaced by the home's of the same name, and the home's others."""
+        """Consumer files in force: the packaged ones, each replaced by the home's of the same name, and the home's
+        others.
+        """
         chosen = {p.stem: p for p in files_in(packaged() / "consumers")}
         chosen.update({p.stem: p for p in files_in(self.path / "consumers")})
         return [chosen[name] for name in sorted(chosen)]

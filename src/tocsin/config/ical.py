@@ -1,6 +1,7 @@
 """Days off out of an iCalendar file: those that an event covers from midnight to midnight, in the event's own zone.
 
-A meeting leaves no day out, a weekend away from Friday evening to Monday morning two. What such a file says is hostile: events are
+A meeting leaves no day out, a weekend away from Friday evening to Monday morning two. What such a file says is
+hostile: events are
 expanded within a few years only, and a file whose recurrences would take long is refused.
 """
 
@@ -70,7 +71,9 @@ def _days(raw: bytes, first: date, last: date) -> Iterator[date]:
 
 
 def _alone(calendar: Any, last: date) -> list[Any]:
-    """Take the events out of ``calendar`` that can cover a day and do not recur; what stays are those that do, within bounds."""
+    """Take the events out of ``calendar`` that can cover a day and do not recur; what stays are those that do,
+    within bounds.
+    """
     alone: list[Any] = []
     kept: list[Any] = []
     steps = 0
@@ -98,7 +101,8 @@ def _rules(event: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def occurrences(raw: bytes, start: datetime, end: datetime) -> list[Any]:
-    """Events of ``raw`` that have a part in [start, end), recurring ones expanded: each an icalendar VEVENT with ``start`` and
+    """Events of ``raw`` that have a part in [start, end), recurring ones expanded: each an icalendar VEVENT with
+    ``start`` and
     ``end``. Raises BadCalendar.
     """
     if len(raw) > MOST_BYTES:

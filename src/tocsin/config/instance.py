@@ -50,7 +50,9 @@ class HomeLock:
         """For ``web.build_asgi``: commands on this machine read it beside the URL."""
 
     def __enter__(self) -> Self:
-        """Take the lock. Raises HomeBusy when another holds it for longer than a second (a probe holds it for an instant)."""
+        """Take the lock. Raises HomeBusy when another holds it for longer than a second (a probe holds it for an
+        instant).
+        """
         self._data.mkdir(parents=True, exist_ok=True)
         file = (self._data / LOCK).open("a+", encoding="utf-8")
         pause = threading.Event()
@@ -68,7 +70,7 @@ class HomeLock:
         return self
 
     def announce(self, url: str) -> None:
-        """Tell commands on this machine where to ask."""
+        """Notify commands on this machine where to ask."""
         fresh = self._data / f".{RUNNING}.new"
         fresh.unlink(missing_ok=True)
         text = json.dumps({"url": url.rstrip("/"), "pid": os.getpid(), "token": self.token})

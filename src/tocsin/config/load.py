@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from tocsin.config.document import Document, KeyPath, Plain, _model_in, load, load_file, parse, suggest
 from tocsin.config.kafka import KafkaSettings
 from tocsin.config.settings import Settings
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 
 PREFIX = "TOCSIN_"
 NOT_SETTINGS = frozenset({"TOCSIN_HOME", "TOCSIN_TOKEN", "TOCSIN_URL"})
@@ -36,7 +36,7 @@ def load_settings(
     if document.data is None:
         document.data = {}
     if not isinstance(document.data, dict):
-        raise ContentError([document.problem((), "must be keys and values", "see docs/settings.md")])
+        raise ConfigurationError([document.problem((), "must be keys and values", "see docs/settings.md")])
     origins: dict[KeyPath, str] = {}
     problems: list[Problem] = []
     for name, value in sorted((env or {}).items()):
@@ -49,10 +49,10 @@ def load_settings(
     settings: Settings | None = None
     try:
         settings = parse(Settings, document)
-    except ContentError as e:
+    except ConfigurationError as e:
         problems += [_placed(problem, origins) for problem in e.problems]
     if problems or settings is None:
-        raise ContentError(problems)
+        raise ConfigurationError(problems)
     return _with_password(settings, home, document)
 
 
@@ -77,7 +77,7 @@ def _from_env(name: str, value: str, document: Document, origins: dict[KeyPath, 
     origins[keys] = f"environment variable {name}"
     try:
         _put(document.data, keys, _read(name, value, field))
-    except ContentError as e:
+    except ConfigurationError as e:
         problems += [replace(p, line=0) for p in e.problems]
 
 
@@ -126,7 +126,7 @@ def _with_password(settings: Settings, home: Path, document: Document) -> Settin
     try:
         word = (home / file).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as e:
-        raise ContentError([document.problem(("smtp", "password_file"), f"cannot be read: {e}")]) from e
+        raise ConfigurationError([document.problem(("smtp", "password_file"), f"cannot be read: {e}")]) from e
     smtp = settings.smtp.model_copy(update={"password": SecretStr(word), "password_file": None})
     return settings.model_copy(update={"smtp": smtp})
 

@@ -1,7 +1,7 @@
 """Maintenance as on-call files announce it.
 
 maintenance:
-  - {from: 2026-12-01T20:00Z, to: 2026-12-01T23:00Z, match: {Target: aks-eu}, clocks: pause, settle: 20m,
+  - {from: 2026-12-01T20:00Z, to: 2026-12-01T23:00Z, match: {Target: aks-eu}, deadlines: pause, settle: 20m,
      except: {severity: ">= critical"}}
 """
 
@@ -56,8 +56,8 @@ class MaintenanceModel(YamlModel):
         description="What it is about: columns of the run, labels, rule, severity; everything where absent.",
         examples=[{"Target": "aks-eu"}],
     )
-    clocks: Literal["pause"] | None = Field(
-        default=None, description="Clocks of rules that wait stand still.", examples=["pause"]
+    deadlines: Literal["pause"] | None = Field(
+        default=None, description="Deadlines of absence rules are paused.", examples=["pause"]
     )
     settle: Duration = Field(default=timedelta(0), description="They stand still so much longer.", examples=["20m"])
     except_: dict[str, Texts] = Field(
@@ -80,7 +80,9 @@ class Announced:
 def read_maintenance(
     announced: Sequence[Announced], labels: Collection[str] | None, problems: list[Problem]
 ) -> tuple[Maintenance, ...]:
-    """The maintenances; what is wrong goes to ``problems``. ``labels`` are those of all rules, None where they are not known."""
+    """The maintenances; what is wrong goes to ``problems``. ``labels`` are those of all rules, None where they are
+    not known.
+    """
     found: list[Maintenance] = []
     for each in announced:
         model, document = each.model, each.document
@@ -106,8 +108,8 @@ def _faults(model: MaintenanceModel, labels: Collection[str] | None) -> Iterator
         yield ("to",), "does not come after `from`", ""
     elif model.to - model.from_ > LONGEST:
         yield ("to",), "is more than a year after `from`", "announce a maintenance, or switch the rule off"
-    if model.clocks is None:
-        yield (), "does nothing: muting alerts in it is not supported yet", "write clocks: pause"
+    if model.deadlines is None:
+        yield (), "does nothing: muting alerts in it is not supported yet", "write deadlines: pause"
     for key, said in (("match", model.match), ("except", model.except_)):
         for name, texts in said.items():
             if labels is not None and name not in FIELDS and name not in labels:

@@ -253,7 +253,7 @@ class SmtpSettings(YamlModel):
 
 
 class DefaultReceiver(YamlModel):
-    """Who is told when nobody else is."""
+    """Who is notified when nobody else is."""
 
     email: Addresses = Field(description="Addresses.", examples=[["ops@example.org"]], min_length=1)
 
@@ -279,12 +279,6 @@ class IntakeSettings(YamlModel):
         ge=1024,
         description="Largest body of one request; one event is at most 1 MiB.",
         examples=["4MiB"],
-    )
-    max_messages: int = Field(
-        default=100_000,
-        ge=1,
-        description="Most events of one request (more: 413, nothing is kept) or one Kafka record (more: a dead letter).",
-        examples=[20_000],
     )
     queue_wait: Positive = Field(
         default=timedelta(seconds=10),
@@ -339,12 +333,12 @@ class Settings(YamlModel):
     )
     admin_email: Addresses = Field(
         default=(),
-        description="Who is told about broken files, rule errors and tocsin's own trouble.",
+        description="Who is notified about broken files, rule errors and tocsin's own trouble.",
         examples=[["ops@example.org"]],
     )
     default_receiver: DefaultReceiver | None = Field(
         default=None,
-        description="Who is told when nobody else is; without an SMTP server `you@localhost`.",
+        description="Who is notified when nobody else is; without an SMTP server `you@localhost`.",
         examples=[{"email": ["ops@example.org"]}],
     )
     timezone: str = Field(
@@ -385,7 +379,7 @@ class Settings(YamlModel):
 
     @property
     def admins(self) -> tuple[str, ...]:
-        """Who is told about tocsin's own trouble; never empty."""
+        """Who is notified about tocsin's own trouble; never empty."""
         return self.admin_email or self.fallback
 
     def keep(self) -> Mapping[str, timedelta]:

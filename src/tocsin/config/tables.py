@@ -1,6 +1,7 @@
 """Reference tables of a user: tables/*.csv and *.parquet as Arrow tables of KQL's types.
 
-A CSV says nothing of types, so each column is read as the narrowest type that loses nothing: ``007`` and ``1e5`` stay text.
+A CSV says nothing of types, so each column is read as the narrowest type that loses nothing: ``007`` and ``1e5``
+stay text.
 A column called like one of ``RunStatusChanged`` (RunId, OwnerEmail, …) has its type, so that a lookup on it can match.
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 from tocsin.model.columns import RUN_STATUS_CHANGED, TABLES, KqlType
 
 MAX_ROWS = 1_000_000
@@ -50,10 +51,10 @@ def load_tables(files: Sequence[Path], shown: Callable[[Path], str] = str) -> di
         taken[name.lower()] = where
         try:
             tables[name] = load_csv(path, where) if path.suffix == ".csv" else load_parquet(path, where)
-        except ContentError as e:
+        except ConfigurationError as e:
             problems += e.problems
     if problems:
-        raise ContentError(problems)
+        raise ConfigurationError(problems)
     return tables
 
 
@@ -62,7 +63,7 @@ def load_csv(path: Path, where: str) -> pa.Table:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
-        raise ContentError([Problem(file=where, message=f"cannot be read: {e}", hint="save it as UTF-8")]) from e
+        raise ConfigurationError([Problem(file=where, message=f"cannot be read: {e}", hint="save it as UTF-8")]) from e
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -90,7 +91,7 @@ def load_csv(path: Path, where: str) -> pa.Table:
     except csv.Error as e:
         problems.append(Problem(file=where, line=reader.line_num, message=f"is no CSV: {e}"))
     if problems:
-        raise ContentError(problems)
+        raise ConfigurationError(problems)
     return pa.table([_typed(name, cells) for name, cells in zip(header, columns, strict=True)], names=header)
 
 
@@ -139,17 +140,17 @@ def load_parquet(path: Path, where: str) -> pa.Table:
     try:
         with ParquetFile(path) as file:
             if file.metadata.num_rows > MAX_ROWS:
-                raise ContentError([Problem(file=where, message=f"has more than {MAX_ROWS} rows")])
+                raise ConfigurationError([Problem(file=where, message=f"has more than {MAX_ROWS} rows")])
             table = file.read()
     except (OSError, pa.ArrowException) as e:
-        raise ContentError([Problem(file=where, message=f"cannot be read: {str(e).splitlines()[0]}")]) from e
+        raise ConfigurationError([Problem(file=where, message=f"cannot be read: {str(e).splitlines()[0]}")]) from e
     problems = _header(list(table.column_names), where)
     if problems:
-        raise ContentError(problems)
+        raise ConfigurationError(problems)
     try:
         return pa.table([_kql(table.column(i)) for i in range(table.num_columns)], names=table.column_names)
     except pa.ArrowException as e:
-        raise ContentError([Problem(file=where, message=f"holds what KQL cannot: {e}")]) from e
+        raise ConfigurationError([Problem(file=where, message=f"holds what KQL cannot: {e}")]) from e
 
 
 def _kql(column: pa.ChunkedArray) -> pa.ChunkedArray:

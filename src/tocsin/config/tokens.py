@@ -14,7 +14,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from tocsin.config.document import YamlModel, load_file, parse
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 
 SHORTEST = 16
 """Characters of the shortest token that is taken."""
@@ -89,7 +89,9 @@ class Tokens:
     """Tokens in force. Comparing takes the same time whatever was presented."""
 
     def __init__(self, tokens: tuple[Token, ...] = (), absent: str = "") -> None:
-        """``absent`` says why there are none; empty where the file says `tokens: []`, which a person wrote on purpose."""
+        """``absent`` says why there are none; empty where the file says `tokens: []`, which a person wrote on
+        purpose.
+        """
         self._digests: tuple[tuple[bytes, Token], ...] = tuple((t.digest, t) for t in tokens)
         self.absent = absent
 
@@ -121,16 +123,20 @@ class Tokens:
 
 
 def load_tokens(path: Path, name: str = "") -> Tokens:
-    """The tokens of the file at ``path``, none where there is no file. Raises ContentError, also where it cannot be read."""
+    """The tokens of the file at ``path``, none where there is no file. Raises ContentError, also where it cannot be
+    read.
+    """
     name = name or path.name
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return Tokens(absent="is gone")
     except OSError as e:
-        raise ContentError([Problem(file=name, message=f"cannot be read: {e.strerror}")]) from e
+        raise ConfigurationError([Problem(file=name, message=f"cannot be read: {e.strerror}")]) from e
     if not stat.S_ISREG(mode):  # to open a fifo would block for ever
-        raise ContentError([Problem(file=name, message="is no file", hint="make one with `tocsin tokens new NAME`")])
+        raise ConfigurationError(
+            [Problem(file=name, message="is no file", hint="make one with `tocsin tokens new NAME`")]
+        )
     document = load_file(path, name)
     if document.data is None:
         return Tokens(absent="holds no token")
@@ -184,7 +190,7 @@ def add_token(path: Path, name: str, roles: frozenset[Role]) -> str:
             os.fsync(file.fileno())
         load_tokens(fresh, path.name)
         os.replace(fresh, path)
-    except (ContentError, OSError):
+    except (ConfigurationError, OSError):
         fresh.unlink(missing_ok=True)
         raise
     return word

@@ -1,4 +1,4 @@
-"""Tells which files of a home changed. Polled: works on network mounts, in containers and with Kubernetes' symlinks."""
+"""Says which files of a home changed. Polled: works on network mounts, in containers and with Kubernetes' symlinks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tocsin.config.home import Home
 from tocsin.config.load import FILE
 
 Mark = tuple[int, int, int, int]
-"""What tells that a file is another: mtime and ctime in ns, size, inode. ctime sees a copy that keeps its mtime."""
+"""What notifies that a file is another: mtime and ctime in ns, size, inode. ctime sees a copy that keeps its mtime."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

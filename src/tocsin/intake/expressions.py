@@ -1,6 +1,7 @@
 """JMESPath over payloads: plain paths become generated code, the interpreter does what is left.
 
-Besides JMESPath's own functions there are some for payloads. None of these raises: where they cannot answer, they say null.
+Besides JMESPath's own functions there are some for payloads. None of these raises: where they cannot answer, they
+say null.
 
 =====================  =================================================================================
 ``lower(x)``           a string in lower case
@@ -130,7 +131,8 @@ def _check(node: Any) -> None:
 def compile_getter(texts: Sequence[str], *, ignore_case: bool = False) -> Getter:
     """A function from a payload to the values of all ``texts``, in order.
 
-    Plain paths (``data.runId``) share their lookups in generated code. With ``ignore_case`` a field that is not there as
+    Plain paths (``data.runId``) share their lookups in generated code. With ``ignore_case`` a field that is not
+    there as
     written is looked for in any case. The function raises ExpressionFailed. Raises ValueError for what is no JMESPath.
     """
     code = _Code(ignore_case)

@@ -115,7 +115,7 @@ class Expect(YamlModel):
 
     event_every: Duration = Field(
         gt=timedelta(0),
-        description="Longest silence that is normal; after it the watermark stands still and `source-silent` fires.",
+        description="Longest silence that is normal; after it the watermark stands still and `source-stalled` fires.",
         examples=["15m"],
     )
 
@@ -213,7 +213,7 @@ class ConsumerFile(YamlModel):
     )
     retries: Literal["known", "unknown"] = Field(
         default="known",
-        description="unknown: the producer cannot say whether another try follows, so `final` waits `final_after`.",
+        description="unknown: the producer cannot say whether another attempt follows, so `final` waits `final_after`.",
         examples=["unknown"],
     )
     expect: Expect | None = Field(default=None, description="What the source promises.")

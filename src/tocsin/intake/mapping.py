@@ -1,6 +1,8 @@
-"""A consumer's mapping, compiled: from one event's value to a MappedEvent, a dead letter's reason, or nothing (filtered).
+"""A consumer's mapping, compiled: from one event's value to a MappedEvent, a dead letter's reason, or nothing
+(filtered).
 
-An event is dead without RunId or Status, or with a time that is none. Any other value that its column cannot take is left
+An event is dead without RunId or Status, or with a time that is none. Any other value that its column cannot take is
+left
 out, as in the canonical form: one odd field is no reason to lose a failure.
 """
 
@@ -43,7 +45,8 @@ class Mapper:
 def compile_mapping(name: str, file: ConsumerFile) -> Mapper:
     """Compile what ``file`` (of consumer ``name``) says.
 
-    ``Mapper.read(value, raw, origin, time)`` gives the event, or None where the filter drops it; ``time`` stands in where
+    ``Mapper.read(value, raw, origin, time)`` gives the event, or None where the filter drops it; ``time`` stands in
+    where
     the payload has none. It raises Dead.
     """
     texts = {

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from tocsin.intake.connectors.base import Sink
-from tocsin.intake.consumer import PART_ROWS, Consumer, Decoded, Message, joined
+from tocsin.intake.consumer import Consumer, Decoded, Message
 from tocsin.logstore.interface import StoredDeadLetter
-from tocsin.model.event import Origin, Receipt
+from tocsin.model.event import Batch, Origin, Receipt
 
 _AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """What became of a replay. ``ids`` are the letters that were sent through and are durable by now, dead again or not."""
+    """What became of a replay. ``ids`` are the letters that were sent through and are durable by now, dead again or
+    not.
+    """
 
     ids: tuple[int, ...] = ()
     accepted: int = 0
@@ -35,30 +38,35 @@ def replay(letters: Iterable[StoredDeadLetter], consumers: Mapping[str, Consumer
     raise; then nothing is known of the letters in flight, and sending them again does no harm.
     """
     done = Replayed()
+    waiting = iter(letters)
+    while chunk := list(islice(waiting, _AT_ONCE)):
+        done = _replay(chunk, consumers, sink, done)
+    return done
+
+
+def _replay(
+    letters: Sequence[StoredDeadLetter], consumers: Mapping[str, Consumer], sink: Sink, before: Replayed
+) -> Replayed:
     parts: list[Decoded] = []
     ids: list[int] = []
-    messages = 0
+    cut = orphaned = 0
     for letter in letters:
         consumer = consumers.get(letter.consumer)
         if not letter.whole:
-            done = replace(done, cut=done.cut + 1)
+            cut += 1
         elif consumer is None:
-            done = replace(done, orphaned=done.orphaned + 1)
+            orphaned += 1
         else:
             parts.append(decode_again(consumer, letter))
             ids.append(letter.id)
-            messages += parts[-1].batch().messages
-            if len(parts) >= _AT_ONCE or messages >= PART_ROWS:
-                done = _put(parts, ids, sink, done)
-                parts, ids, messages = [], [], 0
-    return _put(parts, ids, sink, done)
-
-
-def _put(parts: list[Decoded], ids: list[int], sink: Sink, before: Replayed) -> Replayed:
-    decoded = joined(parts)
+    batch = Batch(
+        raw=tuple(r for p in parts for r in p.raw),
+        mapped=tuple(m for p in parts for m in p.mapped),
+        dead=tuple(d for p in parts for d in p.dead),
+    )
     receipt = Receipt(accepted=0, duplicate=0, heartbeats=0)
-    if not decoded.is_empty:
-        future: Future[Receipt] = sink.put(decoded.batch())
+    if batch.messages:
+        future: Future[Receipt] = sink.put(batch)
         receipt = future.result()
     return replace(
         before,
@@ -66,8 +74,10 @@ def _put(parts: list[Decoded], ids: list[int], sink: Sink, before: Replayed) -> 
         accepted=before.accepted + receipt.accepted,
         duplicate=before.duplicate + receipt.duplicate,
         heartbeats=before.heartbeats + receipt.heartbeats,
-        dead=before.dead + receipt.dead_messages,
-        filtered=before.filtered + decoded.filtered,
+        dead=before.dead + len(receipt.dead),
+        filtered=before.filtered + sum(p.filtered for p in parts),
+        cut=before.cut + cut,
+        orphaned=before.orphaned + orphaned,
     )
 
 

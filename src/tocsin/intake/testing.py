@@ -64,7 +64,7 @@ def run_consumer_tests(files: Iterable[Path], shown: Mapping[Path, str] | None =
 
 
 class _Bench:
-    """A log store in memory, made anew where a test's events are those of an earlier one."""
+    """A log store in memory, recreated where a test's events are those of an earlier one."""
 
     def __init__(self) -> None:
         self._store: DuckLogStore | None = None

@@ -1,16 +1,19 @@
-"""Up to when all that a source had to say has been heard. Pure: every time and offset is an argument.
+"""Up to when all that a source had to say has been reached. Pure: every time and offset is an argument.
 
-Kafka. The end offset is asked for at D; everything produced up to D lies below it. Once the stored position has reached it,
+Kafka. The end offset is asked for at D; everything produced up to D lies below it. Once the stored position has
+reached it,
 everything produced up to D is stored, and a deadline at D may be judged::
 
     clock      D                          R
     broker     ── end offset is 40 ──►    (41, 42 come later: they do not count)
     store         position 31 … 36 … 40 ──► watermark = D
 
-Samples are taken one after another, and the newest one that is reached counts. A broker that is away gives no samples, so
+Samples are taken one after another, and the newest one that is reached counts. A broker that is away gives no
+samples, so
 the watermark stands still, as it must: nobody knows what waits there.
 
-HTTP, file, poll. Nobody can say what a sender still holds, but senders retry with backoff. So after our own outage we wait
+HTTP, file, poll. Nobody can say what a sender still holds, but senders retry with backoff. So after our own outage
+we wait
 a grace, and from then on what was to come has come::
 
     down ├──────── 40 min ────────┤ up ├──────── grace: 40 min ────────┤
@@ -18,7 +21,8 @@ a grace, and from then on what was to come has come::
 
 The grace is the larger of 2 min and the outage, at most 1 h.
 
-A source that promised ``event_every: 15m`` and is silent longer has probably died: its watermark stands at its last word
+A source that promised ``event_every: 15m`` and is silent longer has probably died: its watermark stands at its last
+word
 until it speaks again, so that no rule mistakes its silence for its runs' silence.
 """
 
@@ -42,7 +46,8 @@ Partition = tuple[str, int]
 
 
 def move_on(stored: dict[Partition, int], positions: Iterable[Position]) -> None:
-    """Note ``positions`` that are durable. A partition that was made anew begins again; else positions only grow, also where an
+    """Note ``positions`` that are durable. A partition that was recreated begins again; else positions only grow,
+    also where an
     older one is noted late.
     """
     for p in positions:
@@ -136,7 +141,7 @@ def grace(outage: timedelta) -> timedelta:
     return min(max(outage, SHORTEST_GRACE), LONGEST_GRACE)
 
 
-class SilenceWatch:
+class StallWatch:
     """Holds a source to ``expect: {event_every: …}``."""
 
     def __init__(self, every: timedelta | None, started: datetime) -> None:
@@ -144,9 +149,9 @@ class SilenceWatch:
         self._every = every
         self._last = started
         self.spoke = False
-        """Whether it was heard since our start."""
+        """Whether it reported since our start."""
 
-    def heard(self, at: datetime) -> None:
+    def source_progress(self, at: datetime) -> None:
         """An event of the source was received at ``at``."""
         self._last = max(self._last, at)
         self.spoke = True
@@ -157,7 +162,7 @@ class SilenceWatch:
         return self._every
 
     @property
-    def last_heard(self) -> datetime:
+    def last_event(self) -> datetime:
         """When the source last spoke (or our start)."""
         return self._last
 

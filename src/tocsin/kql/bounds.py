@@ -1,7 +1,8 @@
-"""How large a query becomes as SQL, told before it is rendered.
+"""How large a query becomes as SQL, notified before it is rendered.
 
 The renderer repeats operands where KQL's rules need it (``tobool(x)`` reads x seven times), so a query of a hundred
-characters could become gigabytes. The factor of each form is measured once, by rendering it with a marker for each operand.
+characters could become gigabytes. The factor of each form is measured once, by rendering it with a marker for each
+operand.
 """
 
 from __future__ import annotations
@@ -122,6 +123,6 @@ def _measured(node: Any) -> tuple[int, tuple[int, ...]]:
     """Characters of a form by itself, and how often it repeats each operand."""
     operands = _operands(node)
     sql = upstream.finish(upstream.render_scalar(node) or "")
-    if not sql:  # cannot stand alone (an aggregate, a wrong call): it is told elsewhere what is wrong with it
+    if not sql:  # cannot stand alone (an aggregate, a wrong call): it is notified elsewhere what is wrong with it
         return 8 * _OWN, (2,) * len(operands)
     return len(sql), tuple(max(1, sql.count(_MARKER % number)) for number in range(len(operands)))

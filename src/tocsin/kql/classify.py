@@ -1,4 +1,4 @@
-"""Is a query a row rule or a window rule? The answer comes with its reason, in a sentence for ``rules explain``."""
+"""Is a query an event rule or a window rule? The answer comes with its reason, in a sentence for ``rules explain``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tocsin.model.columns import TABLES
 from tocsin.model.statuses import Kind
 
 EVENTS = ("RunStatusChanged", "AmlRunStatusChangedEvent")
-"""Tables of which a row is an event: only their rows can be told one by one."""
+"""Tables of which a row is an event: only their rows can be notified one by one."""
 
 _DECIDES = (ir.Where, ir.Extend, ir.Parse, ir.Lookup)
 _SHAPES = (ir.Project, ir.ProjectAway, ir.ProjectRename)
@@ -25,7 +25,7 @@ _WHY: Mapping[str, str] = {
     "Summarize": "summarize puts several events into one row",
     "Count": "count puts all events into one row",
     "Distinct": "distinct puts several events into one row",
-    "Join": "join brings events together with other rows; lookup of a reference table would keep a row rule",
+    "Join": "join brings events together with other rows; lookup of a reference table would keep an event rule",
     "Union": "union multiplies rows",
     "MvExpand": "mv-expand multiplies rows",
     "Sort": "sort orders rows",
@@ -46,7 +46,9 @@ class Classified:
 
 
 def classify(query: str, schema: Mapping[str, Mapping[str, str]]) -> Classified:
-    """ROW where each event is decided alone and keeps its identity, else WINDOW. Raises ``QueryError`` like translate."""
+    """ROW where each event is decided alone and keeps its identity, else WINDOW. Raises ``QueryError`` like
+    translate.
+    """
     with upstream.bounded():
         _, tree = read(query)
         return classified(tree, Schema.of(schema))
@@ -62,7 +64,7 @@ def classified(tree: Any, schema: Schema) -> Classified:
     if reason:
         return Classified(kind=Kind.WINDOW, reason=reason, tables=tables, source=source)
     return Classified(
-        kind=Kind.ROW,
+        kind=Kind.EVENT,
         reason=f"each event of {source} is decided alone and keeps its identity",
         tables=tables,
         source=source,
@@ -99,7 +101,7 @@ def tables_of(tree: Any) -> set[str]:
 def _window_reason(flat: Any, source: str, lets: set[str]) -> str:
     if source not in EVENTS:
         whose = f"{source} holds states, not events" if source in TABLES else "its rows are no events"
-        return f"{whose}: only rows of {' or '.join(EVENTS)} can be told one by one"
+        return f"{whose}: only rows of {' or '.join(EVENTS)} can be notified one by one"
     for op in flat.operators:
         name = type(op).__name__
         if marker(op) in ("serialize", "distinct"):
@@ -110,7 +112,9 @@ def _window_reason(flat: Any, source: str, lets: set[str]) -> str:
             direct = tables_of(replace_lets(nested)) - lets
             events = sorted(direct & set(TABLES))
             if events:
-                return f"it compares events with rows of {events[0]}; name such a baseline with let to keep a row rule"
+                return (
+                    f"it compares events with rows of {events[0]}; name such a baseline with let to keep an event rule"
+                )
     return ""
 
 
@@ -121,5 +125,5 @@ def replace_lets(query: Any) -> Any:
 
 def must_be_row(query: Classified) -> None:
     """Raises ``QueryError`` for a window query."""
-    if query.kind is not Kind.ROW:
-        raise QueryError(f"this is no row query: {query.reason}", hint="a window rule needs over:")
+    if query.kind is not Kind.EVENT:
+        raise QueryError(f"this is no event query: {query.reason}", hint="a window rule needs over:")

@@ -44,7 +44,8 @@ class Describer:
         self._connection.execute("SET lock_configuration = true")
 
     def columns(self, sql: str, parameters: Mapping[str, object], *, own: str = "", before: int = 0) -> dict[str, str]:
-        """Output columns of ``sql`` -> KQL type. Raises ``QueryError`` where it does not bind, with its place in ``own``, the SQL that its
+        """Output columns of ``sql`` -> KQL type. Raises ``QueryError`` where it does not bind, with its place in
+        ``own``, the SQL that its
         author wrote, which stands in ``sql`` behind ``before`` characters.
         """
         with self._lock:
@@ -55,7 +56,7 @@ class Describer:
         return {str(row[0]): as_kql(str(row[1])) for row in rows}
 
     def parsed(self, sql: str) -> dict[str, Any]:
-        """DuckDB's own parse tree of ``sql``; key ``error`` tells whether it is one it serializes (SELECT only)."""
+        """DuckDB's own parse tree of ``sql``; key ``error`` says whether it is one it serializes (SELECT only)."""
         with self._lock:
             row = self._connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
         tree = json.loads(row[0]) if row else {}

@@ -36,7 +36,8 @@ _INDEX = (
     "CASE strpos(substr({0}, _at + 1), {1}) WHEN 0 THEN -1 ELSE strpos(substr({0}, _at + 1), {1}) - 1 + _at END)[1]"
 )
 MOST_VALUES, MOST_REPEATS = 1_000_000, 1024
-"""What a query may make out of nothing: values of a range, repeats of a text (as in KQL). How long values become is for the log
+"""What a query may make out of nothing: values of a range, repeats of a text (as in KQL). How long values become is
+for the log
 store's sandbox to bound.
 """
 _TOO_MANY = f"error('a range gives at most {MOST_VALUES:,} values: take a longer step')"
@@ -46,7 +47,8 @@ _TOO_LONG = f"error('countof() of what may overlap itself takes texts of up to {
 _APART = "CAST(coalesce((strlen({0}) - strlen(replace({0}, {1}, ''))) // strlen({1}), 0) AS BIGINT)"
 _BINNED = "CAST(floor((epoch_us({0}) - epoch_us({2})) / epoch_us({1})) * epoch_us({1}) AS BIGINT)"
 
-# Least squares over y at x = 1, 2, …; variances divide by n - 1, as the reference's example does. Nothing for fewer than two.
+# Least squares over y at x = 1, 2, …; variances divide by n - 1, as the reference's example does. Nothing for fewer
+# than two.
 _FIT = (
     "list_transform([CASE WHEN json_type(to_json({0})) = 'ARRAY' THEN TRY_CAST(to_json({0}) AS DOUBLE[]) END], lambda _y: "
     "list_transform([{{'y': _y, 'n': len(_y), 'mean': list_avg(_y), 'mid': (len(_y) + 1) / 2.0}}], lambda _m: "
@@ -117,7 +119,8 @@ SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
     "__tocsin_number": ("row_number() OVER ()", (0,)),
     "__tocsin_rank_asc": ("row_number() OVER (PARTITION BY {0} ORDER BY {1} ASC NULLS FIRST)", (2,)),
     "__tocsin_rank_desc": ("row_number() OVER (PARTITION BY {0} ORDER BY {1} DESC NULLS LAST)", (2,)),
-    # With a fixed delimiter as it is: DuckDB wants a constant, which upstream's CASE over its type is not on every cursor.
+    # With a fixed delimiter as it is: DuckDB wants a constant, which upstream's CASE over its type is not on every
+    # cursor.
     "__tocsin_strcat_array": (
         "CASE WHEN json_type(to_json({0})) = 'ARRAY' THEN array_to_string("
         "list_transform(TRY_CAST(to_json({0}) AS JSON[]), lambda _sa: coalesce(_sa ->> '$', '')), {1}) "

@@ -1,6 +1,7 @@
 """Upstream without its parser, which is loaded when a query needs it.
 
-The parser is 28,000 lines that a grammar was turned into: 0.4 s of CPU at every start, for queries that ``parse`` mostly reads
+The parser is 28,000 lines that a grammar was turned into: 0.4 s of CPU at every start, for queries that ``parse``
+mostly reads
 by itself. Upstream names two classes of it, and only to make one of each for a query.
 """
 
@@ -16,7 +17,9 @@ _CLASSES = ("KqlLexer", "KqlParser")
 
 
 def without_parser() -> None:
-    """Import upstream so that its lexer and parser are loaded when first called. Does nothing where it is imported already."""
+    """Import upstream so that its lexer and parser are loaded when first called. Does nothing where it is imported
+    already.
+    """
     if "duckdb_kql" in sys.modules:
         return
     names = {f"duckdb_kql._antlr.{name}": name for name in _CLASSES}

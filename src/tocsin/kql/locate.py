@@ -14,7 +14,9 @@ _BLANK = frozenset("()[],.~!")
 
 
 def place_of_expression(text: str, tokens: Sequence[Token], node: Any) -> tuple[int, int]:
-    """1-based line and column of the first place that reads as ``node``, or as much of it as the text holds; else (0, 0)."""
+    """1-based line and column of the first place that reads as ``node``, or as much of it as the text holds; else
+    (0, 0).
+    """
     written = [(word, token.start) for token in tokens for word in _of_token(token)]
     wanted = list(_words(node))
     spans = [(0, end) for end in range(len(wanted), 0, -1)] + [(start, len(wanted)) for start in range(1, len(wanted))]

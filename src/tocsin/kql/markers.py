@@ -1,4 +1,6 @@
-"""Operators that need to know their input's columns: what ``rewrite`` left as ``where __tocsin_…(…)`` becomes an operator."""
+"""Operators that need to know their input's columns: what ``rewrite`` left as ``where __tocsin_…(…)`` becomes an
+operator.
+"""
 
 from __future__ import annotations
 

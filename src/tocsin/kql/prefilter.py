@@ -33,7 +33,8 @@ class Predicate:
     values: tuple[object, ...]
 
     def key(self, row: Mapping[str, Any]) -> object:
-        """What of ``row`` is compared with ``values``; ``ANY`` where that cannot be told, and the row must be tried.
+        """What of ``row`` is compared with ``values``; ``ANY`` where that cannot be notified, and the row must be
+        tried.
 
         A dynamic column is its JSON text, or the value read from it.
         """
@@ -66,7 +67,9 @@ ANY = _Any()
 
 
 def refilled(predicate: Predicate, values: Mapping[object, object]) -> Predicate | None:
-    """``predicate`` with those of its values that are keys of ``values`` replaced; None where it would promise too much."""
+    """``predicate`` with those of its values that are keys of ``values`` replaced; None where it would promise too
+    much.
+    """
     if not any(value in values for value in predicate.values):
         return predicate
     new = [values.get(value, value) for value in predicate.values]

@@ -214,7 +214,9 @@ def _leading_search(query: str, stage: Stage) -> str:
 
 
 def _declared(query: str, stage: Stage) -> str:
-    """``declare query_parameters(name: type = value, …)`` as lets: a rule is asked for by nobody who could give values."""
+    """``declare query_parameters(name: type = value, …)`` as lets: a rule is asked for by nobody who could give
+    values.
+    """
     words = stage.words[1:]
     if len(words) < 4 or words[0].text != "query_parameters" or words[1].text != "(":
         raise stage.error(

@@ -31,7 +31,7 @@ _DUCKDB = {"string": "VARCHAR", "long": "BIGINT", "real": "DOUBLE"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowPlan:
-    """How to find the rows that a row query matches."""
+    """How to find the rows that an event query matches."""
 
     shape: str  # rules with the same shape share one SQL; constants differ
     constants: tuple[object, ...]  # this rule's literals, in the order of the shape's placeholders
@@ -65,7 +65,8 @@ class RowPlan:
 
 
 def with_values(plan: RowPlan, values: Mapping[object, object]) -> RowPlan:
-    """``plan`` with other constants: those that are keys of ``values`` replaced. The new ones must be plain literals of the kind
+    """``plan`` with other constants: those that are keys of ``values`` replaced. The new ones must be plain literals
+    of the kind
     of the old ones: then it is the plan of the query with them in it.
     """
     prefilter = tuple(p for each in plan.prefilter if (p := refilled(each, values)) is not None)
@@ -80,7 +81,7 @@ class _Compiled:
 
 
 def row_plan(query: str, schema: Mapping[str, Mapping[str, str]]) -> RowPlan:
-    """The plan of a row query. Raises ``QueryError`` with its place where it is wrong or no row query.
+    """The plan of an event query. Raises ``QueryError`` with its place where it is wrong or no event query.
 
     Costs some milliseconds for the first query of a shape, some ten microseconds for each further one.
     """
@@ -134,7 +135,9 @@ def _constant_places(words: _Words, schema: Schema) -> tuple[int, ...]:
 
 
 def _usable(words: _Words, chosen: tuple[int, ...], schema: Schema) -> tuple[int, ...] | None:
-    """Which of the ``chosen`` literals may become constants; None where the query is no more one with sentinels in it."""
+    """Which of the ``chosen`` literals may become constants; None where the query is no more one with sentinels in
+    it.
+    """
     try:
         built = _built(*_with_sentinels(words, chosen), schema)
     except QueryError:

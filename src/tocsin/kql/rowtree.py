@@ -1,4 +1,4 @@
-"""The tree of a row query, made into SQL over ``rows`` and ``constants``."""
+"""The tree of an event query, made into SQL over ``rows`` and ``constants``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tocsin.logstore.sqlfiles import sql
 
 EVENT_TABLE = "RunStatusChanged"
 IDENTITY = ("Source", "EventId", "TimeGenerated", "CommitSeq", "RunId")
-"""Columns by which a matching event is told from every other."""
+"""Columns by which a matching event is notified from every other."""
 
 _SOURCE = f"{HIDDEN}source"
 _RULE = f"{HIDDEN}rule"
@@ -31,7 +31,7 @@ _RESERVED = ("rows", "constants")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """A row query as SQL."""
+    """A event query as SQL."""
 
     sql: str
     prefilter: tuple[Predicate, ...]  # with sentinels where the query had them
@@ -45,7 +45,7 @@ class Built:
 def build(query: str, schema: Schema, kinds: Sequence[str] = ()) -> Built:
     """``query`` (with sentinels, where ``kinds`` are the types of its constants) as SQL.
 
-    Raises ``QueryError`` where it is wrong or no row query.
+    Raises ``QueryError`` where it is wrong or no event query.
     """
     with upstream.bounded():
         text, tree = read(query)
@@ -54,7 +54,7 @@ def build(query: str, schema: Schema, kinds: Sequence[str] = ()) -> Built:
             must_be_row(kind)
         for name in _RESERVED:
             if name in kind.tables:
-                raise text.error(f"a row query cannot read a table called {name}", name, "rename the table")
+                raise text.error(f"an event query cannot read a table called {name}", name, "rename the table")
         return _Build(text, schema, kinds).run(inlined(tree), kind.source)
 
 
@@ -152,7 +152,7 @@ class _Build:
     ) -> Built:
         body, read_constants = shapes.as_columns(body)
         if self.kinds and (shapes.left_over(body) or not read_constants <= set(range(len(self.kinds)))):
-            raise QueryError("a literal stands where tocsin cannot tell rules of one shape apart")
+            raise QueryError("a literal stands where tocsin cannot know rules of one shape apart")
         brought = [f'r."IngestedAt" AS {quoted(_NOW)}', f"k.rule_no AS {quoted(_RULE)}"]
         brought += [f"r.{quoted(name)} AS {quoted(HIDDEN + name)}" for name in IDENTITY]
         brought += [f'k."c{n}" AS "{shapes.CONSTANT}{n}"' for n in range(len(self.kinds))]
@@ -164,7 +164,7 @@ class _Build:
         listed = [f"{quoted(_RULE)} AS rule_no", *(f"{quoted(HIDDEN + name)} AS {quoted(name)}" for name in IDENTITY)]
         listed += [quoted(name) for name in computed]
         whole = f"SELECT {', '.join(listed)} FROM (WITH {quoted(_SOURCE)} AS ({first})\n SELECT * FROM ({body}))"
-        if looked_up:  # a key that a reference table has twice must not tell an event twice
+        if looked_up:  # a key that a reference table has twice must not notify an event twice
             identity = ", ".join(quoted(HIDDEN + name) for name in ("Source", "EventId", "TimeGenerated"))
             whole += f" QUALIFY row_number() OVER (PARTITION BY {quoted(_RULE)}, {identity}) = 1"
         made = self._described(whole)

@@ -1,4 +1,6 @@
-"""One pass over a query's tree: are its names known, which types do its columns have, and the same tree with types in it."""
+"""One pass over a query's tree: are its names known, which types do its columns have, and the same tree with types
+in it.
+"""
 
 from __future__ import annotations
 
@@ -164,7 +166,7 @@ class Pass:
         return self._nested(op, columns, tables), {name: columns.get(name) for name in names}
 
     def _named(self, op: Any, key: str, names: Sequence[str], columns: Types, tables: Tables) -> Any:
-        """``op`` with every target under its explicit name: a typed column no longer tells its own."""
+        """``op`` with every target under its explicit name: a typed column no longer notifies its own."""
         targets = tuple(
             ir.NamedExpr(self._nested(each.expr, columns, tables), name)
             for each, name in zip(getattr(op, key), names, strict=True)
@@ -188,7 +190,9 @@ class Pass:
         return replace(op, aggregates=tuple(rebuilt), by=by), {name: kinds.get(name) for name in names}
 
     def _nested(self, node: Any, columns: Types, tables: Tables) -> Any:
-        """``node`` with its column references typed, and the queries inside it gone through. Shared nodes stay shared."""
+        """``node`` with its column references typed, and the queries inside it gone through. Shared nodes stay
+        shared.
+        """
         memo: dict[int, Any] = {}
 
         def rebuild(each: Any) -> Any:

@@ -124,7 +124,8 @@ def _series(query: str, stage: Stage, words: Sequence[Token]) -> tuple[str, str,
 def mv_apply(query: str, stage: Stage, source: str) -> tuple[list[tuple[str, str]], str]:
     """Lets, and the pipeline over them, of ``mv-apply x = array on ( … )``.
 
-    The rows are numbered and expanded; the inner query runs over all of them at once, its summarize by the row's number.
+    The rows are numbered and expanded; the inner query runs over all of them at once, its summarize by the row's
+    number.
     """
     words = stage.words[1:]
     on = find(words, "on")

@@ -1,4 +1,5 @@
-"""Slips: misspelt operators, and in a ``where`` what other languages write, and the parser reads as something else or stops far from.
+"""Slips: misspelt operators, and in a ``where`` what other languages write, and the parser reads as something else
+or stops far from.
 
     where Status = 'Failed'     a name for a value: the condition would be the text 'Failed'
     where Status is null        a path into Status, as in Status.is.null

@@ -58,15 +58,19 @@ _SESSION = frozenset(("user", "current_user", "session_user", "current_role", "c
 def check_sql(sql: str, schema: Mapping[str, Mapping[str, str]], row: Mapping[str, str] | None = None) -> Translation:
     """A ``sql:`` query, found harmless: one SELECT over tables of ``schema`` with functions of the allow-list.
 
-    It may bind ``$kqlnow`` (TIMESTAMP, UTC), the time of the evaluation. ``row`` (column -> KQL type) are further names that it
-    may use: they stand for one row's values, and are columns of its result; see ``beside``. Raises ``QueryError`` where it is
+    It may bind ``$kqlnow`` (TIMESTAMP, UTC), the time of the evaluation. ``row`` (column -> KQL type) are further
+    names that it
+    may use: they stand for one row's values, and are columns of its result; see ``beside``. Raises ``QueryError``
+    where it is
     refused or does not bind.
     """
     return _checked_sql(sql, Schema.of(schema), tuple((row or {}).items()))
 
 
 def bare_names(sql: str, schema: Mapping[str, Mapping[str, str]]) -> frozenset[str]:
-    """Names of columns in a query that no table's name stands before, folded. Raises as ``check_sql``, but binds nothing."""
+    """Names of columns in a query that no table's name stands before, folded. Raises as ``check_sql``, but binds
+    nothing.
+    """
     return frozenset(checked(sql, Schema.of(schema)).bare)
 
 
@@ -239,7 +243,9 @@ class Check:
             self._bounded(name, node)
 
     def _bounded(self, name: str, node: dict[str, Any]) -> None:
-        """Refuses what makes values of any length: DuckDB ends no function within one value, and counts none of its memory."""
+        """Refuses what makes values of any length: DuckDB ends no function within one value, and counts none of its
+        memory.
+        """
         if name in LONGER and id(node) not in self.sources:
             raise self._refused(
                 f"the function {name}() is refused: its result may be of any length", node, LONGER[name]

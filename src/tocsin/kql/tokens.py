@@ -1,4 +1,4 @@
-"""KQL text as tokens with places: for naming where an error is, bounding hostile text, and telling literals apart.
+"""KQL text as tokens with places: for naming where an error is, bounding hostile text, and distinguishing literals.
 
 The tokens are read apart from the parser on purpose: they cost microseconds, and they exist for text that the parser
 would refuse or choke on.

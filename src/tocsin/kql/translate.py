@@ -80,7 +80,8 @@ def read(query: str) -> tuple[Text, Any]:
 
 
 def _tree(text: str) -> Any:
-    """The tree of ``text``. A word that stops the parser may be a name that it takes for a keyword (``time``, ``last``):
+    """The tree of ``text``. A word that stops the parser may be a name that it takes for a keyword (``time``,
+    ``last``):
     bracketed it is one, and where the whole then parses, that was meant."""
     if (tree := quick(text, tokenize(text))) is not None:
         return tree
@@ -102,7 +103,7 @@ def _tree(text: str) -> Any:
 
 
 def _lowered(text: str, query: str) -> Any:
-    """The tree of a rewritten query. What is wrong is told at its place in what was written, or without a place."""
+    """The tree of a rewritten query. What is wrong is notified at its place in what was written, or without a place."""
     try:
         return _tree(text)
     except QueryError as fault:

@@ -1,4 +1,5 @@
-"""Do the types of an expression fit, as KQL asks for it? Only what is certain is refused; an unknown type fits everywhere.
+"""Do the types of an expression fit, as KQL asks for it? Only what is certain is refused; an unknown type fits
+everywhere.
 
 DuckDB converts where KQL does not: ``Attempt == 'x'`` binds, and fails at the first row, or never holds.
 """

@@ -1,4 +1,6 @@
-"""KQL types of expressions, as far as they are certain. None means unknown, which costs a run-time guard, never a wrong row."""
+"""KQL types of expressions, as far as they are certain. None means unknown, which costs a run-time guard, never a
+wrong row.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Everything that tocsin takes from duckdb-kql: the one module to look at when it is upgraded.
 
-Taken are its parser, its tree (``ir``), its renderer, and what it knows of names. Its tree carries no types; ours go in as
+Taken are its parser, its tree (``ir``), its renderer, and what it knows of names. Its tree carries no types; ours go
+in as
 ``typed`` columns, which its renderer reads as declared parameters of a known kind, so that every decision it makes by
 static type (string context, dynamic or not, real division) is made right, and no run-time type guard is emitted.
 ``finish`` turns these markers into the columns that they stand for.
@@ -55,7 +56,7 @@ _SPECIAL_FORMS.setdefault("format_timespan", _format_timespan)
 
 
 class SyntaxFault(QueryError):
-    """A query that does not parse: what stands around the place may tell more."""
+    """A query that does not parse: what stands around the place may notify more."""
 
 
 SCALARS: frozenset[str] = (frozenset(SCALAR_FUNCTIONS) | frozenset(_SPECIAL_FORMS)) - frozenset(AGGREGATE_FUNCTIONS)
@@ -75,7 +76,7 @@ def plain_string(token: str) -> str:
 
 
 def typed(name: str, kind: str) -> Any:
-    """The column ``name`` of KQL type ``kind``, as the renderer is told of it."""
+    """The column ``name`` of KQL type ``kind``, as the renderer is notified of it."""
     return ir.Parameter(name, kind, f"{_MARK}_{name.encode().hex()}")
 
 
@@ -91,7 +92,7 @@ def finish(sql: str) -> str:
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Tells a query that is nested deeper than Python recurses as an error of the query."""
+    """Notifies a query that is nested deeper than Python recurses as an error of the query."""
     try:
         yield
     except RecursionError as fault:
@@ -106,7 +107,7 @@ def lower(text: str) -> Any:
         try:
             query = _lower(text)
         except (KqlError, RecursionError, ValueError, AssertionError) as fault:
-            raise told(fault) from fault
+            raise notified(fault) from fault
         if active.moment != PINNED:
             raise QueryError("set query_now is refused", hint="tocsin pins now() itself")
     return query
@@ -135,7 +136,7 @@ def check_syntax(text: str) -> None:
     try:
         _parse(text)
     except (KqlError, RecursionError, ValueError) as fault:
-        raise told(fault) from fault
+        raise notified(fault) from fault
 
 
 def render(query: Any, tables: Mapping[str, Iterable[str]]) -> tuple[str, bool]:
@@ -144,7 +145,7 @@ def render(query: Any, tables: Mapping[str, Iterable[str]]) -> tuple[str, bool]:
         try:
             sql = str(_to_sql(query, {name: list(columns) for name, columns in tables.items()}))
         except (KqlError, RecursionError, ValueError) as fault:
-            raise told(fault) from fault
+            raise notified(fault) from fault
         return finish(sql), active.used
 
 
@@ -162,7 +163,7 @@ def operator_columns(op: Any, columns: Sequence[str], tables: Mapping[str, Itera
     try:
         return list(_schema._operator_columns(op, list(columns), _lists(tables)))
     except KqlError as fault:
-        raise told(fault) from fault
+        raise notified(fault) from fault
 
 
 def source_columns(source: Any, tables: Mapping[str, Iterable[str]]) -> list[str]:
@@ -170,7 +171,7 @@ def source_columns(source: Any, tables: Mapping[str, Iterable[str]]) -> list[str
     try:
         return list(_schema._source_columns(source, _lists(tables)))
     except KqlError as fault:
-        raise told(fault) from fault
+        raise notified(fault) from fault
 
 
 def wildcard_tables(source: Any, tables: Mapping[str, Iterable[str]]) -> list[str]:
@@ -178,7 +179,7 @@ def wildcard_tables(source: Any, tables: Mapping[str, Iterable[str]]) -> list[st
     try:
         return list(_schema.match_wildcard(source, _lists(tables)))
     except KqlError as fault:
-        raise told(fault) from fault
+        raise notified(fault) from fault
 
 
 def target_names(op: Any, columns: Sequence[str]) -> list[str]:
@@ -190,7 +191,7 @@ def target_names(op: Any, columns: Sequence[str]) -> list[str]:
             return list(naming.extend_names(op.expressions, list(columns)))
         return list(naming.distinct_names(op.expressions))
     except KqlError as fault:
-        raise told(fault) from fault
+        raise notified(fault) from fault
 
 
 def summarize_names(op: Any, columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
@@ -198,7 +199,7 @@ def summarize_names(op: Any, columns: Sequence[str]) -> tuple[list[str], list[li
     try:
         keys, aggregates = _summarize_names(op, list(columns))
     except KqlError as fault:
-        raise told(fault) from fault
+        raise notified(fault) from fault
     return list(keys), [list(names) for names in aggregates]
 
 
@@ -209,14 +210,14 @@ def resolve_lets(node: Any, columns: Sequence[str]) -> Any:
             return _schema.resolve_let_refs(node, list(columns))
         return _schema.resolve_source_let_refs(node)
     except KqlError as fault:
-        raise told(fault) from fault
+        raise notified(fault) from fault
 
 
 def _lists(tables: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
     return {name: list(columns) for name, columns in tables.items()}
 
 
-def told(fault: Exception) -> QueryError:
+def notified(fault: Exception) -> QueryError:
     """Upstream's error as ours: with 1-based line and column, without its internals."""
     if isinstance(fault, RecursionError):
         return QueryError("the query is nested too deep")

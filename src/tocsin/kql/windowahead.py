@@ -4,7 +4,8 @@
     rows   ── by what ``summarize`` groups by ──► groups; at each instant at which a row of a group comes or goes:
     group  ── the other operators ──►             what it says from that instant on, until the next one
 
-The number of an instant travels through the query as the number of a rule does in ``windowplan``. Groups are told apart where
+The number of an instant travels through the query as the number of a rule does in ``windowplan``. Groups are
+distinguished where
 ``summarize`` is the only operator that brings rows together; otherwise all rows are one group.
 """
 
@@ -39,7 +40,7 @@ class AheadPlan:
     """How to ask one query at many instants."""
 
     rows: str  # over RunStatusChanged; with the hidden columns of time, commit and group
-    groups: tuple[str, ...]  # columns of ``rows`` that tell groups apart
+    groups: tuple[str, ...]  # columns of ``rows`` that distinguishes groups
     carried: tuple[str, ...]  # columns of ``rows`` that the rest reads
     rest: str  # over the rows of each instant; yields what a WindowPlan does, and grp
     columns: Mapping[str, str]  # visible ones -> KQL type
@@ -56,14 +57,16 @@ class AheadPlan:
         every: bool = False,
         reach: int = 0,
     ) -> tuple[str, dict[str, object]]:
-        """The SQL and its parameters. ``times`` are the ends of the windows, ``over`` their length, in µs; ``seqs`` the last
+        """The SQL and its parameters. ``times`` are the ends of the windows, ``over`` their length, in µs; ``seqs``
+        the last
         commit that each sees; both ascending. ``reach``: so much older events are seen as what came before others.
 
         A row is what a group says from instant ``nth`` on; one of nulls: nothing. Left out are keys that hold at no
-        instant and are not ``known``, unless ``every``, and what a group says before it first holds. In order of ``nth``.
+        instant and are not ``known``, unless ``every``, and what a group says before it first holds. In order of
+        ``nth``.
         """
         n = len(times)
-        # Rows meet the instants of a stretch, not all of them: about as many as see a row.
+        # Rows meet the instants of a segment, not all of them: about as many as see a row.
         width = max(1, n * over // max(1, times[-1] - times[0] + over) // 2)
         same = " AND ".join(f"r.{quoted(g)} IS NOT DISTINCT FROM g.{quoted(g)}" for g in self.groups)
         numbered = (
@@ -84,16 +87,16 @@ class AheadPlan:
 {_A}changes AS MATERIALIZED (SELECT DISTINCT grp, nth FROM (
     SELECT grp, enter AS nth FROM {_A}numbered UNION ALL SELECT grp, leave FROM {_A}numbered WHERE leave < {n})),
 {SOURCE} AS NOT MATERIALIZED (SELECT {carried}c.nth AS {RULE}, c.grp AS {_GROUP}
-    FROM (SELECT *, unnest(range(enter // {width}, (leave - 1) // {width} + 1)) AS stretch FROM {_A}numbered) AS s
-    JOIN {_A}changes AS c ON s.grp = c.grp AND s.stretch = c.nth // {width} AND c.nth >= s.enter AND c.nth < s.leave),
+    FROM (SELECT *, unnest(range(enter // {width}, (leave - 1) // {width} + 1)) AS segment FROM {_A}numbered) AS s
+    JOIN {_A}changes AS c ON s.grp = c.grp AND s.segment = c.nth // {width} AND c.nth >= s.enter AND c.nth < s.leave),
 {_A}said AS MATERIALIZED ({self.rest}),
 {_A}known AS MATERIALIZED (SELECT unnest($tocsin_known::JSON::VARCHAR[]) AS key),
 {_A}keys AS MATERIALIZED (SELECT key, count(DISTINCT grp) > 1 OR key IN (SELECT key FROM {_A}known) AS whole
     FROM {_A}said GROUP BY key HAVING {wanted} OR key IN (SELECT key FROM {_A}known)),
-{_A}telling AS (SELECT s.grp, CASE WHEN bool_or(k.whole) THEN 0 ELSE min(CASE WHEN {begins} THEN s.rule_no END) END AS since
+{_A}notifying AS (SELECT s.grp, CASE WHEN bool_or(k.whole) THEN 0 ELSE min(CASE WHEN {begins} THEN s.rule_no END) END AS since
     FROM {_A}said AS s JOIN {_A}keys AS k ON s.key = k.key GROUP BY s.grp)
 SELECT c.nth, c.grp, t.* EXCLUDE (rule_no, grp)
-FROM {_A}changes AS c JOIN {_A}telling AS g ON c.grp = g.grp AND c.nth >= g.since
+FROM {_A}changes AS c JOIN {_A}notifying AS g ON c.grp = g.grp AND c.nth >= g.since
 LEFT JOIN (SELECT * FROM {_A}said WHERE key IN (SELECT key FROM {_A}keys)) AS t ON t.rule_no = c.nth AND t.grp = c.grp
 ORDER BY c.nth, c.grp""",
             {
@@ -127,7 +130,8 @@ ORDER BY c.nth, c.grp""",
 
 
 def ahead_plan(query: WindowQuery) -> AheadPlan | None:
-    """The plan of ``query`` for many instants; None where it can be asked at one alone: it reads more than one log, means
+    """The plan of ``query`` for many instants; None where it can be asked at one alone: it reads more than one log,
+    means
     the instant itself by now(), or puts rows in an order of its own (what ``before.preceded`` writes is known).
     """
     if query.raw_sql or query.tables & (TABLES.keys() - {EVENTS}) or EVENTS not in query.tables:

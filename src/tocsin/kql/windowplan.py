@@ -1,13 +1,16 @@
 """Window queries as plans: one SQL for all rules of a shape, over tables cut to the window, and a table of constants.
 
-    tables (cut)  ── operators that all rules share ──►  × constants (rule_no, c0, …)  ── the others ──►  rows, each with
+    tables (cut)  ── operators that all rules share ──►  × constants (rule_no, c0, …)  ── the others ──►  rows, each
+with
                                                                                      holds, clear, severity, key
 
-Literals that are the same for all rules of a group stay literals, and the constants join as late as they can: rules that
+Literals that are the same for all rules of a group stay literals, and the constants join as late as they can: rules
+that
 differ in a threshold aggregate once. Aggregates after that go by rule.
 
-The ``where``s that end a query say what fires. They become a column, ``holds``, so that an instance that does not fire is
-still seen: whether it is clear, and that there is data about it. The ``where``s that begin a query choose its data.
+A rule's condition, and the ``where``s that end its query, become a column, ``holds``. So an instance that does not
+fire is
+still seen: whether it may resolve, and that there is data about it. The ``where``s that begin a query choose its data.
 """
 
 from __future__ import annotations
@@ -24,10 +27,11 @@ from tocsin.kql.describe import quoted
 from tocsin.kql.prefilter import Op, Predicate, refilled
 from tocsin.kql.schema import Schema
 from tocsin.kql.tokens import Token, TokenKind, tokenize
-from tocsin.kql.windowtree import AML, EVENTS, LOGS, Built, Wants, build, build_sql, scoped_view
+from tocsin.kql.windowtree import AML, CONDITION, EVENTS, LOGS, Built, Wants, build, build_sql, scoped_view
 
 __all__ = [
     "AML",
+    "CONDITION",
     "EVENTS",
     "LOGS",
     "Row",
@@ -96,7 +100,8 @@ class WindowPlan:
     ) -> tuple[str, dict[str, object]]:
         """The whole SQL and its parameters (``$kqlnow`` not among them), for the queries of these numbers.
 
-        ``scopes`` gives for each table the SELECT that stands for it, over ``main.…``. Rows come back that hold, and those
+        ``scopes`` gives for each table the SELECT that stands for it, over ``main.…``. Rows come back that hold, and
+        those
         of ``known`` (number of the query, key); all where ``every``.
         """
         head = [f"{quoted(name)} AS NOT MATERIALIZED ({sql})" for name, sql in scopes.items()]
@@ -192,7 +197,8 @@ def sql_query(
 
 
 def with_values(query: WindowQuery, values: Mapping[object, object], text: str) -> WindowQuery:
-    """``query`` with other constants: those that are keys of ``values`` replaced, as they are in ``text``. The new ones must be
+    """``query`` with other constants: those that are keys of ``values`` replaced, as they are in ``text``. The new
+    ones must be
     plain literals of the kind of the old ones.
     """
     return replace(

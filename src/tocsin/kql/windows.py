@@ -15,7 +15,7 @@ from tocsin.kql.types import Types
 from tocsin.kql.upstream import ir
 
 Order = tuple[tuple[str, str], ...] | None
-"""Columns and directions of the last sort; () for rows in an order that no column tells, None for rows in none."""
+"""Columns and directions of the last sort; () for rows in an order that no column notifies, None for rows in none."""
 
 FUNCTIONS = frozenset(("prev", "next", "row_number", "row_cumsum"))
 

@@ -25,8 +25,12 @@ from tocsin.kql.upstream import ir
 
 EVENTS, AML = "RunStatusChanged", "AmlRunStatusChangedEvent"
 LOGS = (EVENTS, AML, "Heartbeats", "Alerts", "Notifications", "DeadLetters")
-"""Tables of which a window takes a part of time. In the others a row is there or not: a missing one is no missing data."""
+"""Tables of which a window takes a part of time. In the others a row is there or not: a missing one is no missing
+data.
+"""
 
+CONDITION = "tocsin_condition"
+"""The column made of a rule's condition."""
 SOURCE, RULE, _HOLDS = f"{HIDDEN}source", f"{HIDDEN}rule", f"{HIDDEN}holds"
 _KEEPS_ROWS = (ir.Where, ir.Sort, ir.Extend, ir.Project, ir.ProjectAway, ir.ProjectRename)
 _BY_RULE = (*_KEEPS_ROWS, ir.Summarize, ir.Distinct, ir.Parse, ir.Lookup, ir.Join, ir.MvExpand)
@@ -109,7 +113,9 @@ class Tree:
     def typed(
         self, op: Any, columns: dict[str, str | None], known: Mapping[str, Types], order: windows.Order, *, lift: bool
     ) -> tuple[Any, dict[str, str | None]]:
-        """``op`` with types in it, and the columns after it. A ``where`` to be lifted becomes a column that says whether it holds."""
+        """``op`` with types in it, and the columns after it. A ``where`` to be lifted becomes a column that says
+        whether it holds.
+        """
         op = windows.windowed(op, columns, order)
         typed, after = self.each.operator(op, columns, known)
         if not lift:
@@ -119,7 +125,7 @@ class Tree:
         return ir.Extend((ir.NamedExpr(typed.predicate, name),)), {**columns, name: "bool"}
 
     def apart(self, op: Any) -> Any:
-        """``op`` that tells rows with other hidden columns apart. Raises where it would mix them."""
+        """``op`` that notifies rows with other hidden columns apart. Raises where it would mix them."""
         if not isinstance(op, _BY_RULE):
             raise QueryError(f"{type(op).__name__} mixes rules")
         names = {n.name.lower() for n in walk(op) if isinstance(n, ir.FunctionCall)}
@@ -241,10 +247,10 @@ class _Build(Tree):
             plain = [*before, *(self.together(op) for op in after)]
             whole, now_alone = upstream.render(ir.Query(source, plain, lets), known)
         if shapes.left_over(first):
-            raise QueryError("a literal stands where tocsin cannot tell rules of one shape apart")
+            raise QueryError("a literal stands where tocsin cannot know rules of one shape apart")
         body, read_constants = shapes.as_columns(body)
         if self.kinds and (shapes.left_over(body) or not read_constants <= set(range(len(self.kinds)))):
-            raise QueryError("a literal stands where tocsin cannot tell rules of one shape apart")
+            raise QueryError("a literal stands where tocsin cannot know rules of one shape apart")
         joined = [f"k.rule_no AS {quoted(RULE)}"]
         joined += [f'k."c{n}" AS "{shapes.CONSTANT}{n}"' for n in range(len(self.kinds))]
         visible = [c for c in columns if not c.startswith(HIDDEN) and c not in self.made]
@@ -277,7 +283,9 @@ class _Build(Tree):
 
 @lru_cache(maxsize=512)
 def build_sql(text: str, made: tuple[str, ...], by: tuple[str, ...], schema: Schema) -> Built:
-    """The same for SQL, what extends its output, and the columns of the row that it is about, as a JSON list of the three."""
+    """The same for SQL, what extends its output, and the columns of the row that it is about, as a JSON list of the
+    three.
+    """
     sql, extends, row = json.loads(text)
     checked = check_sql(sql, schema, row)
     result = f"{HIDDEN}result"
@@ -315,9 +323,12 @@ def output(
     by: Sequence[str],
     columns: Mapping[str, str | None],
 ) -> str:
-    """What is selected of a query's rows: ``rule_no``, ``key``, ``holds``, then the conditions ``made`` and what is ``visible``."""
+    """What is selected of a query's rows: ``rule_no``, ``key``, ``holds``, then the conditions ``made`` and what is
+    ``visible``.
+    """
     key = f" || {_UNIT} || ".join(f"coalesce(CAST({quoted(name)} AS VARCHAR), '')" for name in by if name in columns)
-    truth = " AND ".join(f"coalesce({quoted(name)}, FALSE)" for name in holds) or "TRUE"
+    conditions = (*holds, *(name for name in made if name == CONDITION))
+    truth = " AND ".join(f"coalesce({quoted(name)}, FALSE)" for name in conditions) or "TRUE"
     listed = [f"{quoted(RULE)} AS rule_no", f"{key or chr(39) * 2} AS key", f"({truth}) AS holds"]
     listed += [f"coalesce({quoted(name)}, FALSE) AS {quoted(name)}" for name in made]
     listed += [quoted(name) for name in visible]

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 
 from tocsin.clock import EPOCH
 from tocsin.logstore.commit import write
-from tocsin.logstore.desk import Desk
+from tocsin.logstore.desk import Staging
 from tocsin.logstore.inbox import inbox
-from tocsin.logstore.incoming import Incoming
-from tocsin.logstore.known import Known
+from tocsin.logstore.incoming import AppendBatch
+from tocsin.logstore.known import RecentState
 from tocsin.logstore.open import transaction
 from tocsin.logstore.sequencer import Sequencer
 
@@ -22,24 +22,25 @@ MAX_REFUSED = 64
 """How many messages of one commit may be found before the commit is given up."""
 
 
-def find_offenders(desk: Desk, incoming: Incoming, known: Known, refused: Mapping[int, str]) -> dict[int, str]:
-    """Which rows the store refuses one by one, found by halving, with what it said; nothing is kept of the tries."""
-    unstamped, whole = _Unstamped(), inbox(incoming)
+def find_offenders(
+    staging: Staging, append_batch: AppendBatch, known: RecentState, refused: Mapping[int, str]
+) -> dict[int, str]:
+    """Which rows the store refuses one by one, found by halving, with what it said; nothing is kept of the attempts."""
+    unstamped, whole = _Unstamped(), inbox(append_batch)
 
     def why_not(rows: list[int]) -> str:
         table = whole.filter(pc.is_in(whole["n"], value_set=pa.array(rows, pa.int32())))
-        part = Incoming(
+        part = AppendBatch(
             table=table,
-            groups=incoming.groups,
-            size=incoming.size,
-            dead=[[] for _ in incoming.dead],
-            skipped=incoming.skipped,
-            dead_limits=incoming.dead_limits,
+            groups=append_batch.groups,
+            size=append_batch.size,
+            dead=[[] for _ in append_batch.dead],
+            skipped=append_batch.skipped,
             bulk=True,
         )
         try:
-            with transaction(desk.con):
-                write(desk, part, known, unstamped, {})
+            with transaction(staging.con):
+                write(staging, part, known, unstamped, {})
                 raise _TriedOut
         except _TriedOut:
             return ""

@@ -43,7 +43,8 @@ def row_of(
 ) -> dict[str, Any]:
     """The row of ``event``: columns of RunStatusChanged but for IngestedAt and CommitSeq, and is_status, received.
 
-    ``time_us`` stands where the event has no time. Times are naive UTC, as DuckDB has them. Raises ReadError for an event
+    ``time_us`` stands where the event has no time. Times are naive UTC, as DuckDB has them. Raises ReadError for an
+    event
     without a run or a status, Undecided where it has something that DuckDB reads in a way of its own.
     """
     given = {name: _text(value) for name, value in event.columns.items() if name not in ("Tags", "Properties")}

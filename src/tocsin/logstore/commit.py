@@ -14,19 +14,19 @@ import pyarrow.compute as pc
 
 from tocsin.logstore.deadletters import insert_dead
 from tocsin.logstore.dedupe import find_timed, find_untimed
-from tocsin.logstore.desk import Desk
+from tocsin.logstore.desk import Staging
 from tocsin.logstore.inbox import inbox, reread
-from tocsin.logstore.incoming import Incoming, PartitionKey
+from tocsin.logstore.incoming import AppendBatch, PartitionKey
 from tocsin.logstore.interface import CommitInfo, Touched
-from tocsin.logstore.known import Known
-from tocsin.logstore.knownruns import KnownRuns
+from tocsin.logstore.known import RecentState
+from tocsin.logstore.knownruns import RunLocator
 from tocsin.logstore.reading import plain_text, read_cloud_event
 from tocsin.logstore.relations import MOVES, table_of
 from tocsin.logstore.runs import update_runs
 from tocsin.logstore.sequencer import Sequencer
 from tocsin.logstore.small import Small, find_runs, read_small, write_small
 from tocsin.logstore.sqlfiles import sql
-from tocsin.model.event import Commit, DeadLetter, DeadReason, Position, Receipt, fold
+from tocsin.model.event import Commit, DeadLetter, DeadReason, Position, Receipt
 from tocsin.model.redact import WORDS, redact
 from tocsin.model.strictjson import ReadError
 
@@ -63,7 +63,7 @@ class Written:
     """A commit as written, before it is durable."""
 
     commit: Commit
-    known: Known
+    known: RecentState
     info: CommitInfo | None  # None where it took no CommitSeq
     runs: Mapping[str, int]  # touched ones, with the CommitSeq of their rows
     news: Mapping[str, Touched] | None = None  # the same as it left them, of a small commit
@@ -100,26 +100,26 @@ class Outcome:
 
 
 def write(
-    desk: Desk,
-    incoming: Incoming,
-    known: Known,
+    staging: Staging,
+    append_batch: AppendBatch,
+    known: RecentState,
     sequencer: Sequencer,
     refused: Mapping[int, str],
 ) -> Written:
-    """Write ``incoming`` inside the open transaction, without the ``refused`` messages, which become dead letters.
+    """Write ``append_batch`` inside the open transaction, without the ``refused`` messages, which become dead letters.
 
     The sequencer is stamped as late as possible; its ``done`` is the caller's.
     """
-    con = desk.con
-    small = None if refused else read_small(con, incoming, known.beats)
+    con = staging.con
+    small = None if refused else read_small(con, append_batch, known.beats)
     if small is None:
-        outcome = _write_bulk(desk, incoming, known, sequencer, refused)
+        outcome = _write_bulk(staging, append_batch, known, sequencer, refused)
     else:
-        outcome = _write_small(desk, small, known, sequencer)
-    dead_of = _dead_by_batch(incoming, outcome.dead)
-    letters = [letter for kept, _ in dead_of for letter in kept]
+        outcome = _write_small(staging, small, known, sequencer)
+    dead_of = _dead_by_batch(append_batch, outcome.dead)
+    letters = [letter for batch in dead_of for letter in batch]
     insert_dead(con, letters, outcome.at, known.dead_id)
-    _move(desk, incoming.moves, known.positions, outcome.at)
+    _move(staging, append_batch.moves, known.positions, outcome.at)
     info: CommitInfo | None = None
     if outcome.seq is not None:
         info = CommitInfo(seq=outcome.seq, ingested_at=outcome.at, rows=outcome.rows, heartbeats=outcome.stored_beats)
@@ -131,17 +131,17 @@ def write(
         seq=outcome.seq,
         ingested_at=outcome.at,
         rows=outcome.rows,
-        receipts=_receipts(incoming, outcome, dead_of),
+        receipts=_receipts(append_batch, outcome, dead_of),
         consumers=frozenset(row[2] for row in outcome.live),
         statuses=_sums((row[1], row[3]) for row in outcome.live),
     )
     return Written(
         commit=commit,
-        known=Known(
+        known=RecentState(
             seq=known.seq if outcome.seq is None else outcome.seq,
             ingested_at=known.ingested_at if outcome.seq is None else outcome.at,
             dead_id=known.dead_id + len(letters),
-            positions=known.positions | {key: p.next for key, p in incoming.moves.items()},
+            positions=known.positions | {key: p.next for key, p in append_batch.moves.items()},
             runs=known.runs,
             beats=known.beats,
         ),
@@ -153,11 +153,11 @@ def write(
     )
 
 
-def _write_small(desk: Desk, small: Small, known: Known, sequencer: Sequencer) -> Outcome:
+def _write_small(staging: Staging, small: Small, known: RecentState, sequencer: Sequencer) -> Outcome:
     taken = known.seq + 1 if small.rows or small.kept else None
-    found = find_runs(desk, known.runs, small, taken)
+    found = find_runs(staging, known.runs, small, taken)
     at = sequencer.stamp()  # evaluation waits for what is stamped, so not before the runs have been looked up
-    news = write_small(desk, small, found, at, taken)
+    news = write_small(staging, small, found, at, taken)
     live = Counter((row["b"], row["Status"], row["Consumer"]) for row in small.rows)
     return Outcome(
         at=at,
@@ -173,26 +173,30 @@ def _write_small(desk: Desk, small: Small, known: Known, sequencer: Sequencer) -
 
 
 def _written_by(news: Mapping[str, Touched], seq: int | None) -> dict[str, int]:
-    """The runs with the CommitSeq of their rows; what it is of one that was moved without a CommitSeq nobody has looked up."""
+    """The runs with the CommitSeq of their rows; what it is of one that was moved without a CommitSeq nobody has
+    looked up.
+    """
     found = {run: each.row["CommitSeq"] or 0 if each.row is not None else seq for run, each in news.items()}
     return {run: of for run, of in found.items() if of is not None}
 
 
 def _write_bulk(
-    desk: Desk, incoming: Incoming, known: Known, sequencer: Sequencer, refused: Mapping[int, str]
+    staging: Staging, append_batch: AppendBatch, known: RecentState, sequencer: Sequencer, refused: Mapping[int, str]
 ) -> Outcome:
-    con, seq = desk.con, known.seq + 1
-    dead = {n: incoming.dead_letter(n, ReadError(DeadReason.STORE_REFUSED, why[:300])) for n, why in refused.items()}
-    table = inbox(incoming)
+    con, seq = staging.con, known.seq + 1
+    dead = {
+        n: append_batch.dead_letter(n, ReadError(DeadReason.STORE_REFUSED, why[:300])) for n, why in refused.items()
+    }
+    table = inbox(append_batch)
     if refused:
         table = table.filter(pc.invert(pc.is_in(table["n"], value_set=pa.array(list(refused), pa.int32()))))
-    read_events(desk, incoming, table, dead)
+    read_events(staging, append_batch, table, dead)
     counts = _count(con)
     if counts.secret:
         _redact(con)
     if counts.faulty:
         for n, fault in con.execute("SELECT n, fault FROM events WHERE fault <> ''").fetchall():
-            dead[n] = incoming.dead_letter(n, ReadError(*_DETAILS[fault]))
+            dead[n] = append_batch.dead_letter(n, ReadError(*_DETAILS[fault]))
     duplicates = _drop_duplicates(con, counts)
     live = con.execute("SELECT b, Status, Consumer, count(*) FROM live GROUP BY ALL").fetchall()
     rows = sum(row[3] for row in live)
@@ -202,7 +206,7 @@ def _write_bulk(
     at = sequencer.stamp()
     stored_beats = _beats(con, seq, counts.received or at) if counts.beats else 0
     taken = seq if rows or stored_beats else None
-    touched = _rows(desk, known.runs, rows, at, seq, counts) if rows else []
+    touched = _rows(staging, known.runs, rows, at, seq, counts) if rows else []
     if counts.beats:
         beaten = [run for (run,) in con.execute(f"SELECT DISTINCT RunId FROM events WHERE {_IS_BEAT}").fetchall()]
         since = known.runs.since({*beaten} - {*touched})  # those of ``touched`` have been written by this commit
@@ -222,9 +226,9 @@ def _write_bulk(
     )
 
 
-def read_events(desk: Desk, incoming: Incoming, table: pa.Table, dead: dict[int, DeadLetter]) -> None:
-    """Read ``table`` into ``events``; what the fast reading cannot tell goes through the slow one, or to ``dead``."""
-    with desk.laid("incoming", table) as con:
+def read_events(staging: Staging, append_batch: AppendBatch, table: pa.Table, dead: dict[int, DeadLetter]) -> None:
+    """Read ``table`` into ``events``; what the fast reading cannot know goes through the slow one, or to ``dead``."""
+    with staging.registered("incoming", table) as con:
         con.execute("CREATE OR REPLACE TEMP TABLE events AS " + sql("read_events"))
     again = [n for (n,) in con.execute("SELECT n FROM events WHERE NOT ok").fetchall()]
     if not again:
@@ -232,12 +236,12 @@ def read_events(desk: Desk, incoming: Incoming, table: pa.Table, dead: dict[int,
     texts: dict[int, str] = {}
     for n in again:
         try:
-            texts[n] = plain_text(read_cloud_event(incoming.payload(n)))
+            texts[n] = plain_text(read_cloud_event(append_batch.payload(n)))
         except ReadError as e:
-            dead[n] = incoming.dead_letter(n, e)
+            dead[n] = append_batch.dead_letter(n, e)
     con.execute("DELETE FROM events WHERE NOT ok")
     if texts:
-        with desk.laid("incoming", reread(incoming, table, texts)):
+        with staging.registered("incoming", reread(append_batch, table, texts)):
             con.execute("INSERT INTO events BY NAME " + sql("read_events"))
         # Rows are stored in the order in which they came.
         con.execute("CREATE OR REPLACE TEMP TABLE events AS FROM events ORDER BY n")
@@ -267,10 +271,10 @@ def _redact(con: duckdb.DuckDBPyConnection) -> None:
         con.unregister("redacted")
 
 
-def _rows(desk: Desk, known: KnownRuns, rows: int, at: datetime, seq: int, counts: Counts) -> list[str]:
+def _rows(staging: Staging, known: RunLocator, rows: int, at: datetime, seq: int, counts: Counts) -> list[str]:
     """Write Runs and the rows; returns the runs that were touched."""
-    con = desk.con
-    touched = update_runs(desk, known, rows=rows, ingested=at, seq=seq)
+    con = staging.con
+    touched = update_runs(staging, known, rows=rows, ingested=at, seq=seq)
     if counts.bare:
         con.execute(sql("derive_starts"), {"seq": seq})
     con.execute(sql("insert_rows"), {"ingested": at, "seq": seq})
@@ -297,7 +301,9 @@ def _beats(con: duckdb.DuckDBPyConnection, seq: int, since: datetime) -> int:
     return int(stored[0])
 
 
-def _move(desk: Desk, moves: Mapping[PartitionKey, Position], stored: Mapping[PartitionKey, int], at: datetime) -> None:
+def _move(
+    staging: Staging, moves: Mapping[PartitionKey, Position], stored: Mapping[PartitionKey, int], at: datetime
+) -> None:
     moved = [
         {"cluster": p.cluster, "topic_id": p.topic_id, "topic": p.topic, "partition": p.partition, "next": p.next}
         for key, p in moves.items()
@@ -305,27 +311,21 @@ def _move(desk: Desk, moves: Mapping[PartitionKey, Position], stored: Mapping[Pa
     ]
     if not moved:
         return
-    with desk.laid("moves", table_of(moved, MOVES)) as con:
+    with staging.registered("moves", table_of(moved, MOVES)) as con:
         con.execute(sql("move_positions"))
         if moves.keys() - stored.keys():
             con.execute(sql("new_positions"), {"at": at})
 
 
-def _dead_by_batch(
-    incoming: Incoming, dead: Mapping[int, DeadLetter]
-) -> list[tuple[list[DeadLetter], DeadLetter | None]]:
-    """The dead letters that are kept of each batch, and one for those beyond its limit."""
-    found = [list(letters) for letters in incoming.dead]
+def _dead_by_batch(append_batch: AppendBatch, dead: Mapping[int, DeadLetter]) -> list[list[DeadLetter]]:
+    found = [list(letters) for letters in append_batch.dead]
     for n in sorted(dead):
-        found[incoming.batch_of(n)].append(dead[n])
-    return [
-        (letters, None) if limit is None else (letters[:limit], fold(letters[limit:]))
-        for letters, limit in zip(found, incoming.dead_limits, strict=True)
-    ]
+        found[append_batch.batch_of(n)].append(dead[n])
+    return found
 
 
 def _receipts(
-    incoming: Incoming, outcome: Outcome, dead_of: Sequence[tuple[Sequence[DeadLetter], DeadLetter | None]]
+    append_batch: AppendBatch, outcome: Outcome, dead_of: Sequence[Sequence[DeadLetter]]
 ) -> tuple[Receipt, ...]:
     accepted = _sums((row[0], row[3]) for row in outcome.live)
     return tuple(
@@ -333,11 +333,10 @@ def _receipts(
             accepted=accepted.get(b, 0),
             duplicate=outcome.duplicates.get(b, 0),
             heartbeats=outcome.beats.get(b, 0),
-            dead=tuple(kept),
-            further=further,
-            skipped=incoming.skipped[b],
+            dead=tuple(letters),
+            skipped=append_batch.skipped[b],
         )
-        for b, (kept, further) in enumerate(dead_of)
+        for b, letters in enumerate(dead_of)
     )
 
 

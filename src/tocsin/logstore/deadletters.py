@@ -57,8 +57,7 @@ def _row(letter: DeadLetter, at: datetime, number: int) -> dict[str, object]:
         "PayloadHash": hashlib.sha256(letter.payload).hexdigest(),
         "ReplayedAt": None,
         "bytes": kept,
-        "whole": len(kept) == len(letter.payload)
-        and not letter.counts,  # it holds one of several: no replay brings all
+        "whole": len(kept) == len(letter.payload),
     }
 
 

@@ -21,7 +21,8 @@ Range = tuple[datetime, datetime]
 
 
 def ranges(buckets: list[Range]) -> list[Range]:
-    """The stretches of time that ``buckets`` (in order of their begins) fill: neighbours become one, and so do the nearest where
+    """The segments of time that ``buckets`` (in order of their begins) fill: neighbours become one, and so do the
+    nearest where
     there are too many. Each is looked at by one probe, so that a straggler does not widen the look of all others.
     """
     found: list[Range] = []

@@ -2,7 +2,8 @@
 
     rows ──► [ relation, registered once ] ──► prepared INSERT ──► table
 
-To register rows anew for each statement costs as much as the statement: a view is made, and every plan over it is made again.
+To register rows again for each statement costs as much as the statement: a view is made, and every plan over it is
+made again.
 Only inserts are prepared: DuckDB keeps a join's plan as it was best when the tables were empty (docs/decisions/0003).
 """
 
@@ -30,7 +31,7 @@ class Relation:
         return self.rows.__arrow_c_stream__(requested_schema)
 
 
-class Desk:
+class Staging:
     """One a writer, used under its lock."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, relations: Mapping[str, pa.Schema]) -> None:
@@ -41,7 +42,7 @@ class Desk:
             con.register(name, relation)
 
     @contextmanager
-    def laid(self, name: str, rows: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
+    def registered(self, name: str, rows: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
         """Within the block, relation ``name`` holds ``rows``, which are of its schema. Yields the connection."""
         relation = self._relations[name]
         relation.rows = rows
@@ -57,5 +58,5 @@ class Desk:
             prepared = f"insert_{len(self._inserts)}"
             self.con.execute(f"PREPARE {prepared} AS INSERT INTO {table} SELECT {columns} FROM {relation}")
             self._inserts[table, relation] = prepared
-        with self.laid(relation, rows):
+        with self.registered(relation, rows):
             self.con.execute(f"EXECUTE {prepared}")

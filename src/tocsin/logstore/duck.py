@@ -19,9 +19,9 @@ from tocsin.logstore import retention
 from tocsin.logstore.bisect import MAX_REFUSED, find_offenders
 from tocsin.logstore.commit import Written, write
 from tocsin.logstore.deadletters import find_dead
-from tocsin.logstore.desk import Desk
+from tocsin.logstore.desk import Staging
 from tocsin.logstore.finding import rows_of_jobs, rows_of_runs
-from tocsin.logstore.incoming import Incoming, flatten
+from tocsin.logstore.incoming import AppendBatch, flatten
 from tocsin.logstore.interface import (
     CommitInfo,
     ConsumerInfo,
@@ -46,7 +46,9 @@ from tocsin.model.columns import TABLES
 from tocsin.model.event import Batch, Commit
 
 _PAUSES = (0.05, 0.1, 0.2, 0.4)
-"""Seconds between tries of a commit for which there was no memory: a query that took too much of it is ended within some hundredths."""
+"""Seconds between attempts of a commit for which there was no memory: a query that took too much of it is ended
+within some hundredths.
+"""
 
 
 class DuckLogStore(LogStore):
@@ -94,8 +96,8 @@ class DuckLogStore(LogStore):
         return cls(settings, clock=clock, reserve=reserve, metrics=metrics)
 
     def _start(self) -> None:
-        desk = open_instance(self._settings)
-        con = desk.con
+        staging = open_instance(self._settings)
+        con = staging.con
         try:
             self._row_groups = row_groups(con)
             self._known = read_known(con, self._clock.now())
@@ -104,7 +106,7 @@ class DuckLogStore(LogStore):
         except BaseException:
             con.close()
             raise
-        self._desk, self._con = desk, con
+        self._staging, self._con = staging, con
         self._newest = NewestCommits(self._known.seq)
         self._news = NewestRuns(self._known.seq)
         self._reader = Reader(con, self._clock, parse_size(self._settings.memory_limit))
@@ -149,12 +151,12 @@ class DuckLogStore(LogStore):
         """See ``LogStore.append``."""
         with self._writing():
             self._check_space()
-            incoming = flatten(batches, self._known.positions)
+            append_batch = flatten(batches, self._known.positions)
             refused: dict[int, str] = {}
             pauses = iter(_PAUSES)
             while True:
                 try:
-                    written = self._commit(self._desk, incoming, refused)
+                    written = self._commit(self._staging, append_batch, refused)
                     break
                 except duckdb.OutOfMemoryException as e:
                     pause = next(pauses, None)
@@ -163,8 +165,8 @@ class DuckLogStore(LogStore):
                         raise kind(f"the commit does not fit into memory: {e}") from e
                     threading.Event().wait(pause)
                 except (duckdb.DataError, duckdb.InvalidInputException) as e:
-                    tried, incoming.bulk = incoming.bulk, True
-                    found = find_offenders(self._desk, incoming, self._known, refused)
+                    tried, append_batch.bulk = append_batch.bulk, True
+                    found = find_offenders(self._staging, append_batch, self._known, refused)
                     if (tried and not found) or len(refused) + len(found) > MAX_REFUSED:
                         raise StoreError(f"the store refused the commit: {e}") from e
                     refused |= found
@@ -172,11 +174,11 @@ class DuckLogStore(LogStore):
         self._checkpoint_at(self._settings.checkpoint_threshold)
         return written.commit
 
-    def _commit(self, desk: Desk, incoming: Incoming, refused: Mapping[int, str]) -> Written:
+    def _commit(self, staging: Staging, append_batch: AppendBatch, refused: Mapping[int, str]) -> Written:
         written: Written | None = None
         try:
-            with transaction(desk.con):
-                written = write(desk, incoming, self._known, self._sequencer, refused)
+            with transaction(staging.con):
+                written = write(staging, append_batch, self._known, self._sequencer, refused)
                 self._reader.leave_room()
         except BaseException:
             self._sequencer.done()

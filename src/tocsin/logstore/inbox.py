@@ -9,7 +9,7 @@ from itertools import accumulate, repeat
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tocsin.logstore.incoming import Group, Incoming
+from tocsin.logstore.incoming import AppendBatch, Group
 from tocsin.model.event import MAX_PAYLOAD
 
 JSON = pa.json_(pa.string())
@@ -43,15 +43,15 @@ _ODD = (
 )
 
 
-def inbox(incoming: Incoming) -> pa.Table:
+def inbox(append_batch: AppendBatch) -> pa.Table:
     """One row a message, of ``SCHEMA``; made once."""
-    if incoming.table is None:
-        parts = [_table(group) for group in incoming.groups]
-        incoming.table = pa.concat_tables(parts) if parts else SCHEMA.empty_table()
-        if incoming.size > CHUNK:
-            starts = range(0, incoming.size, CHUNK)
-            incoming.table = pa.concat_tables([incoming.table.slice(at, CHUNK) for at in starts])
-    return incoming.table
+    if append_batch.table is None:
+        parts = [_table(group) for group in append_batch.groups]
+        append_batch.table = pa.concat_tables(parts) if parts else SCHEMA.empty_table()
+        if append_batch.size > CHUNK:
+            starts = range(0, append_batch.size, CHUNK)
+            append_batch.table = pa.concat_tables([append_batch.table.slice(at, CHUNK) for at in starts])
+    return append_batch.table
 
 
 def _table(group: Group) -> pa.Table:
@@ -81,11 +81,11 @@ def _table(group: Group) -> pa.Table:
     )
 
 
-def reread(incoming: Incoming, table: pa.Table, read: Mapping[int, str]) -> pa.Table:
+def reread(append_batch: AppendBatch, table: pa.Table, read: Mapping[int, str]) -> pa.Table:
     """The rows of ``table`` that the slow reading has ``read``, with the plain texts that it made of them."""
     rows = table.filter(pc.is_in(table["n"], value_set=pa.array(list(read), pa.int32())))
     kept = rows["n"].to_pylist()
-    raws = [incoming.payload(n).decode("utf-8").removeprefix("\ufeff") for n in kept]
+    raws = [append_batch.payload(n).decode("utf-8").removeprefix("\ufeff") for n in kept]
     count = len(kept)
     for name, values in (
         ("p", _json(pa.array([read[n] for n in kept], pa.string()))),
@@ -98,7 +98,9 @@ def reread(incoming: Incoming, table: pa.Table, read: Mapping[int, str]) -> pa.T
 
 
 def _texts(payloads: Sequence[bytes]) -> tuple[pa.Array, pa.Array]:
-    """The payloads as one Arrow column, and which of them are odd. What is no UTF-8 or too large is odd and left empty."""
+    """The payloads as one Arrow column, and which of them are odd. What is no UTF-8 or too large is odd and left
+    empty.
+    """
     if not payloads:
         return pa.array([], pa.string()), pa.array([], pa.bool_())
     broken: set[int] = set()

@@ -1,4 +1,6 @@
-"""What an append has to write, numbered message by message, and the way back from a number to batch, origin and bytes."""
+"""What an append has to write, numbered message by message, and the way back from a number to batch, origin and
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +42,13 @@ class Group:
 
 
 @dataclass(slots=True, kw_only=True)
-class Incoming:
+class AppendBatch:
     """What one append has to write."""
 
     groups: list[Group]
     size: int  # messages
     dead: list[list[DeadLetter]]  # by batch
     skipped: list[int]  # by batch
-    dead_limits: Sequence[int | None]  # by batch
     moves: dict[PartitionKey, Position] = field(default_factory=dict)  # the last position of each partition
     table: pa.Table | None = None  # see inbox.py
     bulk: bool = False  # whether it has to be read from ``table``
@@ -97,17 +98,17 @@ class Incoming:
         return self.groups[low]
 
 
-def flatten(batches: Sequence[Batch], stored: Mapping[PartitionKey, int]) -> Incoming:
+def flatten(batches: Sequence[Batch], stored: Mapping[PartitionKey, int]) -> AppendBatch:
     """What ``batches`` bring, without the records that lie below the ``stored`` positions.
 
-    Raises PositionGap where a batch starts beyond the stored position of its partition and does not say that this is meant.
+    Raises PositionGap where a batch starts beyond the stored position of its partition and does not say that this is
+    meant.
     """
-    out = Incoming(
+    out = AppendBatch(
         groups=[],
         size=0,
         dead=[[] for _ in batches],
         skipped=[0] * len(batches),
-        dead_limits=[batch.dead_limit for batch in batches],
     )
     next_of = dict(stored)
     for number, batch in enumerate(batches):
@@ -129,7 +130,7 @@ def flatten(batches: Sequence[Batch], stored: Mapping[PartitionKey, int]) -> Inc
     return out
 
 
-def _add(out: Incoming, group: Group) -> None:
+def _add(out: AppendBatch, group: Group) -> None:
     if group.payloads:
         out.groups.append(group)
         out.size += len(group.payloads)
@@ -162,7 +163,7 @@ def _is_below(below: Mapping[PartitionKey, int], names: Mapping[tuple[str, int],
     return key is not None and origin.offset < below.get(key, 0)
 
 
-def _raw(raw: RawEvents, number: int, below: Mapping[PartitionKey, int], out: Incoming) -> Group:
+def _raw(raw: RawEvents, number: int, below: Mapping[PartitionKey, int], out: AppendBatch) -> Group:
     payloads, times, taken = raw.payloads, raw.times_us, None
     if below and raw.partitions is not None and raw.offsets is not None:
         floor = {
@@ -185,7 +186,7 @@ def _raw(raw: RawEvents, number: int, below: Mapping[PartitionKey, int], out: In
     )
 
 
-def _mapped(mapped: MappedEvents, number: int, below: Mapping[PartitionKey, int], out: Incoming) -> Group:
+def _mapped(mapped: MappedEvents, number: int, below: Mapping[PartitionKey, int], out: AppendBatch) -> Group:
     floor = {
         part: at
         for (cluster, topic, part), at in below.items()

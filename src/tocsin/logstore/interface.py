@@ -1,7 +1,8 @@
 """The log store's contract: append-only analytics tables, one sequencer, exactly-once commits, sandboxed queries.
 
 Order of what a commit does, in one transaction: drop records below the stored positions, read the raw payloads, drop
-duplicates, insert rows, heartbeats and dead letters, update ``Runs``, move the positions, stamp CommitSeq and IngestedAt.
+duplicates, insert rows, heartbeats and dead letters, update ``Runs``, move the positions, stamp CommitSeq and
+IngestedAt.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class ConsumerInfo:
     """What is known of a consumer over all starts."""
 
     name: str
-    first_start: datetime  # what was produced before is stale, for Kafka and file consumers
+    first_start: datetime  # what was produced before is expired, for Kafka and file consumers
     last_alive: datetime  # last time that intake was known to be up for it
 
 
@@ -110,7 +111,8 @@ class LogReader(ABC):
         """Run one SELECT that tocsin compiled, values as ``$name``.
 
         Every table of model.columns and every reference table is visible by name; internal ones are not needed.
-        Raises QueryTimeout after ``limits.seconds`` (interrupted), QueryError where DuckDB refuses it, StoreLost. At most
+        Raises QueryTimeout after ``limits.seconds`` (interrupted), QueryError where DuckDB refuses it, StoreLost. At
+        most
         ``limits.rows`` rows come back where limits are given.
         """
 
@@ -128,7 +130,9 @@ class LogReader(ABC):
 
     @abstractmethod
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
-        """Runs that commits in (``after``, ``hi``] touched, by RunId, where memory still knows all of them; else None."""
+        """Runs that commits in (``after``, ``hi``] touched, by RunId, where memory still knows all of them; else
+        None.
+        """
 
     @abstractmethod
     def schema(self) -> Mapping[str, Mapping[str, str]]:
@@ -151,7 +155,8 @@ class LogStore(LogReader):
     def append(self, batches: Sequence[Batch]) -> Commit:
         """Make ``batches`` durable in one commit. When it returns, they survive a kill -9 and a power cut.
 
-        Receipts come in the order of ``batches``. Raises PositionGap (a batch starts beyond its stored position: nothing
+        Receipts come in the order of ``batches``. Raises PositionGap (a batch starts beyond its stored position:
+        nothing
         was kept), StoreFull (below the reserve: nothing was kept), StoreLost (unknown until ``reopen``).
         """
 
@@ -161,7 +166,7 @@ class LogStore(LogReader):
 
     @abstractmethod
     def reopen(self) -> Head:
-        """Close and open again after StoreLost; read positions and head anew, return the head."""
+        """Close and open again after StoreLost; read positions and head again, return the head."""
 
     @abstractmethod
     def positions(self, cluster: str, topic_id: str) -> Mapping[int, int]:
@@ -221,7 +226,8 @@ class LogStore(LogReader):
 
     @abstractmethod
     def rest(self) -> None:
-        """Nothing waits to be written: write the WAL into the file if it has grown by a quarter of what is borne, so that it need not be
+        """Nothing waits to be written: write the WAL into the file if it has grown by a quarter of what is borne, so
+        that it need not be
         done when somebody waits. Raises StoreLost, StoreError.
         """
 

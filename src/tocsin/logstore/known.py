@@ -14,7 +14,7 @@ from tocsin.clock import EPOCH
 from tocsin.logstore.deadletters import last_dead_id
 from tocsin.logstore.incoming import PartitionKey
 from tocsin.logstore.interface import CommitInfo
-from tocsin.logstore.knownruns import KnownRuns
+from tocsin.logstore.knownruns import RunLocator
 from tocsin.logstore.newbeats import NewestBeats
 
 NEWEST = 2000
@@ -22,28 +22,28 @@ NEWEST = 2000
 
 
 @dataclass(slots=True, kw_only=True)
-class Known:
+class RecentState:
     """As of the last commit."""
 
     seq: int
     ingested_at: datetime
     dead_id: int  # of the newest dead letter
     positions: dict[PartitionKey, int]
-    runs: KnownRuns
+    runs: RunLocator
     beats: NewestBeats
 
 
-def read_known(con: duckdb.DuckDBPyConnection, now: datetime) -> Known:
+def read_known(con: duckdb.DuckDBPyConnection, now: datetime) -> RecentState:
     """What the tables say."""
     newest = con.execute("SELECT seq, ingested_at FROM tocsin.commits ORDER BY seq DESC LIMIT 1").fetchall()
     seq, at = (newest[0][0], newest[0][1].replace(tzinfo=UTC)) if newest else (0, EPOCH)
     rows = con.execute('SELECT cluster, topic_id, "partition", next FROM tocsin.positions').fetchall()
-    return Known(
+    return RecentState(
         seq=seq,
         ingested_at=at,
         dead_id=last_dead_id(con),
         positions={(cluster, topic_id, part): at_offset for cluster, topic_id, part, at_offset in rows},
-        runs=KnownRuns(con, seq),
+        runs=RunLocator(con, seq),
         beats=NewestBeats(now.astimezone(UTC).replace(tzinfo=None)),
     )
 

@@ -1,11 +1,15 @@
-"""Which runs ``tocsin.runs`` may hold, and since which commit, so that nobody who asks for a few looks through all of them.
+"""Which runs ``tocsin.runs`` may hold, and since which commit, so that nobody who asks for a few looks through all
+of them.
 
-RunIds are in no order: to find fifty among a million means to read the whole column, 80 ms with the rows. Nearly every run of
-a commit is either new or was active a moment ago. A new one is told by its hash, of which all are kept (`runkeys`);
-of an active one the last commit is known, of any other a stretch of commits, and rows lie in the order of commits, so that
+RunIds are in no order: to find fifty among a million means to read the whole column, 80 ms with the rows. Nearly
+every run of
+a commit is either new or was active a moment ago. A new one is notified by its hash, of which all are kept (`runkeys`);
+of an active one the last commit is known, of any other a segment of commits, and rows lie in the order of commits,
+so that
 zone maps leave little to read.
 
-The hashes lie in the store too, sorted, as of some commit (`tocsin.run_keys`): a start reads them, and computes only those of
+The hashes lie in the store too, sorted, as of some commit (`tocsin.run_keys`): a start reads them, and computes only
+those of
 runs that moved since.
 """
 
@@ -19,25 +23,27 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tocsin.logstore.runkeys import HASH_SQL, STRETCHES, GrowingKeys, PackedKeys, hash_of
+from tocsin.logstore.runkeys import HASH_SQL, SEGMENTS, GrowingKeys, PackedKeys, hash_of
 
 RECENT = 20_000
 """Runs whose last commit is remembered."""
 UNSAVED = 100_000
-"""Runs that moved since the hashes were saved; when there are more, and more than a tenth of all, a start saves them again."""
+"""Runs that moved since the hashes were saved; when there are more, and more than a tenth of all, a start saves them
+again.
+"""
 NEVER = 1 << 62
 """A CommitSeq that no row has."""
 _SAVED = "SELECT hash, seq FROM tocsin.run_keys"
 _SPARE = 55
-"""Stretches that are left for commits to come."""
+"""Segments that are left for commits to come."""
 
 
-class KnownRuns:
+class RunLocator:
     """Follows what is durable: ``note`` comes after the commit. Safe from any thread."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, head: int = 0) -> None:
         """``head``: the newest commit."""
-        self._width = head // (STRETCHES - _SPARE) + 1
+        self._width = head // (SEGMENTS - _SPARE) + 1
         self._keys = GrowingKeys(self._stored(con))
         self._recent: dict[str, int] = {}  # run → a commit that is not after its row's CommitSeq; oldest noted first
         self._lock = threading.Lock()
@@ -49,10 +55,10 @@ class KnownRuns:
             for run in runs:
                 seq = self._recent.get(run)
                 if seq is None:
-                    stretch = self._keys.stretch(hash_of(run))
-                    if stretch is None:
+                    segment = self._keys.segment(hash_of(run))
+                    if segment is None:
                         continue
-                    seq = stretch * self._width
+                    seq = segment * self._width
                 lowest = min(lowest, seq)
         return lowest
 
@@ -65,10 +71,10 @@ class KnownRuns:
                 recent[run] = seq
             while len(recent) > RECENT:
                 run = next(iter(recent))
-                self._keys.add(hash_of(run), self._stretch(recent.pop(run)))
+                self._keys.add(hash_of(run), self._segment(recent.pop(run)))
 
-    def _stretch(self, seq: int) -> int:
-        return min(seq // self._width, STRETCHES - 1)
+    def _segment(self, seq: int) -> int:
+        return min(seq // self._width, SEGMENTS - 1)
 
     def _stored(self, con: duckdb.DuckDBPyConnection) -> Iterator[PackedKeys]:
         """The keys of all runs of the store."""
@@ -87,9 +93,9 @@ class KnownRuns:
     def _keys_of(self, con: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.Array]:
         """(hash, seq) in order → keys."""
         for batch in con.execute(sql).to_arrow_reader(100_000):
-            stretches = pc.min_element_wise(pc.divide(batch.column(1), self._width), STRETCHES - 1)
+            segments = pc.min_element_wise(pc.divide(batch.column(1), self._width), SEGMENTS - 1)
             hashes = pc.shift_left(batch.column(0), pa.scalar(8, pa.uint64()))
-            yield pc.bit_wise_or(hashes, pc.cast(stretches, pa.uint64()))
+            yield pc.bit_wise_or(hashes, pc.cast(segments, pa.uint64()))
 
 
 def save(con: duckdb.DuckDBPyConnection) -> None:

@@ -1,4 +1,4 @@
-"""Alerts and Notifications: the mirror of what the state has told."""
+"""Alerts and Notifications: the mirror of what the state has notified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The heartbeats that were stored last, so that a small commit need not ask the table which of its own are the first of their ten
+"""The heartbeats that were stored last, so that a small commit need not ask the table which of its own are the first
+of their ten
 seconds: 2 ms of CPU, a fifth of a commit of heartbeats.
 
     stored       before the start   c7 (2 runs)   c8 (bulk)   c9 (1 run)
@@ -36,7 +37,9 @@ class NewestBeats:
         self._said: dict[Slot, float | None] = {}  # slots with a stored heartbeat → the last Progress that is stored
 
     def known(self, since: datetime) -> Mapping[Slot, float | None] | None:
-        """Slots that begin after ``since`` and have a stored heartbeat, with the last Progress stored; None where not all are known."""
+        """Slots that begin after ``since`` and have a stored heartbeat, with the last Progress stored; None where
+        not all are known.
+        """
         return self._said if since >= self._after else None
 
     def note(self, beats: Iterable[Mapping[str, Any]]) -> None:

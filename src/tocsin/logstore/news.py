@@ -51,7 +51,9 @@ class NewestRuns:
             self._bytes -= self._commits.popleft()[1]
 
     def between(self, after: int, hi: int) -> Runs | None:
-        """Runs that commits in (``after``, ``hi``] touched, as the last of these left them; None where not all is known."""
+        """Runs that commits in (``after``, ``hi``] touched, as the last of these left them; None where not all is
+        known.
+        """
         while True:
             try:
                 commits = [runs for seq, _, runs in self._commits if after < seq <= hi]

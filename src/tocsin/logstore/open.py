@@ -18,7 +18,7 @@ import duckdb
 from tocsin.config.sizes import parse_size
 from tocsin.errors import StoreError, StoreLost
 from tocsin.logstore.ddl import prepare
-from tocsin.logstore.desk import Desk
+from tocsin.logstore.desk import Staging
 from tocsin.logstore.relations import RELATIONS
 from tocsin.logstore.sqlfiles import sql
 
@@ -63,10 +63,11 @@ def bytes_on_disk(settings: Settings) -> int:
     return total
 
 
-def open_instance(settings: Settings) -> Desk:
+def open_instance(settings: Settings) -> Staging:
     """The instance's first connection, which writes: tables made or brought up to date, settings locked.
 
-    Raises StoreError where the file cannot be opened: another process has it, it is no DuckDB file, or a later version's.
+    Raises StoreError where the file cannot be opened: another process has it, it is no DuckDB file, or a later
+    version's.
     """
     _settle_imports()
     try:
@@ -80,8 +81,10 @@ def open_instance(settings: Settings) -> Desk:
 def _settle_imports() -> None:
     """Say once and for all that pandas is not installed, and that nobody hands over datasets of Arrow.
 
-    DuckDB tries to import pandas for each parameter value, and each element of a list. Python remembers no failed import and
-    searches the whole path again, 80 µs each time: a list of fifty strings took 8 ms. A None in sys.modules fails at once.
+    DuckDB tries to import pandas for each parameter value, and each element of a list. Python remembers no failed
+    import and
+    searches the whole path again, 80 µs each time: a list of fifty strings took 8 ms. A None in sys.modules fails at
+    once.
     To see whether what is registered is a dataset it imports them, with Parquet and what reads from clouds: 10 MiB.
     """
     absent = cast("ModuleType", None)
@@ -90,7 +93,7 @@ def _settle_imports() -> None:
     sys.modules.setdefault("pyarrow.dataset", absent)
 
 
-def _open(settings: Settings) -> Desk:
+def _open(settings: Settings) -> Staging:
     path = settings.path
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": settings.memory_limit,
@@ -127,14 +130,14 @@ def _open(settings: Settings) -> Desk:
         con.execute(f"SET GLOBAL memory_limit = '{limit}B'")
         for name in MACROS:
             con.execute(sql(name))
-        desk = Desk(con, RELATIONS)
+        staging = Staging(con, RELATIONS)
         _make_workbench(con)
         con.execute("SET GLOBAL enable_external_access = false")
         con.execute("SET GLOBAL lock_configuration = true")
     except BaseException:
         con.close()
         raise
-    return desk
+    return staging
 
 
 def row_groups(con: duckdb.DuckDBPyConnection) -> int:
@@ -151,8 +154,10 @@ def grew(con: duckdb.DuckDBPyConnection, groups: int) -> bool:
 def _memory_for(con: duckdb.DuckDBPyConnection, settings: Settings) -> int:
     """Bytes that DuckDB may take: the limit, and what it takes for the rows that were moved in ``tocsin.runs``.
 
-    Of each vector with a deleted row it keeps a number for each of its rows, from when it first looks at it until the end: at most 1 MiB
-    a row group, 83 MiB of ten million runs, beside which a commit would find no room. They are counted, since a WAL that has just been
+    Of each vector with a deleted row it keeps a number for each of its rows, from when it first looks at it until
+    the end: at most 1 MiB
+    a row group, 83 MiB of ten million runs, beside which a commit would find no room. They are counted, since a WAL
+    that has just been
     read may have made it look at some already.
     """
     con.execute("SET GLOBAL memory_limit = '64GiB'")  # to count them is to look at all of them, and at nothing else
@@ -161,7 +166,8 @@ def _memory_for(con: duckdb.DuckDBPyConnection, settings: Settings) -> int:
 
 
 def _write_wal(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Write a long WAL into the file, with more memory than there is later: a checkpoint that lacks some ends the instance, and one
+    """Write a long WAL into the file, with more memory than there is later: a checkpoint that lacks some ends the
+    instance, and one
     that comes late, after a reader held it up, needs more than others. Nobody reads or writes yet.
     """
     try:
@@ -185,9 +191,12 @@ def _make_workbench(con: duckdb.DuckDBPyConnection) -> None:
 def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """BEGIN … COMMIT, or ROLLBACK when something is raised.
 
-    A fatal error of DuckDB, an I/O error, and any error of COMMIT itself come out as StoreLost: what is durable is known
-    only after the store has been opened again. That goes for memory that COMMIT lacks too: it may be lacking for what comes after the
-    commit, or for taking it back, and then the instance is not what it says. Other errors of DuckDB come out as they are.
+    A fatal error of DuckDB, an I/O error, and any error of COMMIT itself come out as StoreLost: what is durable is
+    known
+    only after the store has been opened again. That goes for memory that COMMIT lacks too: it may be lacking for
+    what comes after the
+    commit, or for taking it back, and then the instance is not what it says. Other errors of DuckDB come out as they
+    are.
     """
     with lost_on_fatal():
         con.execute("BEGIN")

@@ -1,4 +1,6 @@
-"""DuckDB's refusals in our words: a query's author knows KQL's types, not the casts and overloads of the SQL it becomes."""
+"""DuckDB's refusals in our words: a query's author knows KQL's types, not the casts and overloads of the SQL it
+becomes.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ _Made = Callable[[re.Match[str]], tuple[str, str]]
 
 
 def refusal(message: str, sql: str = "", skipped: int = 0) -> QueryError:
-    """What DuckDB's ``message`` says of a query. ``sql``: the author's own, where it is SQL, after ``skipped`` characters of ours: then
-    names of functions are the author's, and the place is told.
+    """What DuckDB's ``message`` says of a query. ``sql``: the author's own, where it is SQL, after ``skipped``
+    characters of ours: then
+    names of functions are the author's, and the place is notified.
     """
     said, offset = _said(message)
     line, column = (0, 0)
@@ -39,7 +42,9 @@ def refusal(message: str, sql: str = "", skipped: int = 0) -> QueryError:
 
 
 def _said(message: str) -> tuple[str, int]:
-    """DuckDB's message without its class, the echoed SQL and its candidates; and the place in the SQL, -1 where none is said."""
+    """DuckDB's message without its class, the echoed SQL and its candidates; and the place in the SQL, -1 where none
+    is said.
+    """
     text = _CLASS.sub("", message.strip())
     offset = -1
     if text.startswith("{"):

@@ -1,4 +1,4 @@
-"""What commits hand to DuckDB as Arrow: the relations of the writer's ``Desk``, and how rows become one."""
+"""What commits hand to DuckDB as Arrow: the relations of the writer's ``Staging``, and how rows become one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from tocsin.logstore.inbox import JSON
-from tocsin.logstore.inbox import SCHEMA as INCOMING
+from tocsin.logstore.inbox import SCHEMA as APPEND_BATCH
 from tocsin.logstore.mirror import ARROW
 from tocsin.model.columns import RUN_STATUS_CHANGED, RUNS, Column, KqlType
 
@@ -37,8 +37,8 @@ RUN_ROWS = pa.schema(
         ("MaxTerminal", pa.bool_()),
         ("MaxSource", pa.string()),
         ("MaxEvent", pa.string()),
-        ("Enders", pa.list_(pa.string())),
-        ("Tries", pa.list_(pa.int32())),
+        ("EndedBy", pa.list_(pa.string())),
+        ("AttemptNumbers", pa.list_(pa.int32())),
         ("GivenStart", _TIME),
         ("FirstRunning", _TIME),
         ("GivenEnd", _TIME),
@@ -63,12 +63,14 @@ MOVES = pa.schema(
 """Positions that move."""
 
 MOVED_RUNS = pa.schema([("RunId", pa.string()), ("seen", _TIME), ("progress", pa.float64()), ("said", _TIME)])
-"""Runs of which only heartbeats came: the last one's receipt, how far one last said they are, and the receipt of that."""
+"""Runs of which only heartbeats came: the last one's receipt, how far one last said they are, and the receipt of
+that.
+"""
 
 RUN_NAMES = pa.schema([("RunId", pa.string())])
 
 RELATIONS: Mapping[str, pa.Schema] = {
-    "incoming": INCOMING,
+    "incoming": APPEND_BATCH,
     "new_events": EVENT_ROWS,
     "new_beats": BEAT_ROWS,
     "new_runs": RUN_ROWS,

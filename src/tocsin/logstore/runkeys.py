@@ -1,9 +1,10 @@
-"""Many runs in little memory: of each forty bits of hash, and in which of 256 stretches of commits its row lies.
+"""Many runs in little memory: of each forty bits of hash, and in which of 256 segments of commits its row lies.
 
-    key:  16 bits bucket │ 16 bits middle │ 8 bits tail │ 8 bits stretch
+    key:  16 bits bucket │ 16 bits middle │ 8 bits tail │ 8 bits segment
           (an offset)      an array         bytes         bytes
 
-Four bytes a run. Of ten million runs, one in a hundred thousand new ones looks as if it were known; that costs a look, no more.
+Four bytes a run. Of ten million runs, one in a hundred thousand new ones looks as if it were known; that costs an
+evaluation, no more.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 HASH_BITS = 40
-STRETCHES = 256
+SEGMENTS = 256
 _BUCKETS = 1 << 16
 
 HASH_SQL = f"(md5_number_lower(RunId) & {(1 << HASH_BITS) - 1})::UBIGINT"
@@ -31,7 +32,7 @@ def hash_of(run_id: str) -> int:
 
 
 def first_of_each(keys: pa.Array) -> pa.Array:
-    """Of sorted keys the first of each hash, which has the lowest stretch."""
+    """Of sorted keys the first of each hash, which has the lowest segment."""
     if len(keys) < 2:
         return keys
     hashes = pc.shift_right(keys, pa.scalar(8, pa.uint64()))
@@ -43,8 +44,10 @@ class PackedKeys:
     """Keys that do not change any more."""
 
     def __init__(self, keys: Iterable[pa.Array]) -> None:
-        """``keys``: uint64, sorted, in pieces, so that they need not lie in memory as a whole. Raises ValueError if unsorted."""
-        self._middles, self._tails, self._stretches = array("H"), bytearray(), bytearray()
+        """``keys``: uint64, sorted, in pieces, so that they need not lie in memory as a whole. Raises ValueError if
+        unsorted.
+        """
+        self._middles, self._tails, self._segments = array("H"), bytearray(), bytearray()
         counts, before = array("I", bytes(4 * _BUCKETS)), -1
         for piece in keys:
             if not len(piece):
@@ -54,7 +57,7 @@ class PackedKeys:
             before = piece[-1].as_py()
             self._middles.frombytes(_low_bits(piece, 16, pa.uint16()))
             self._tails += _low_bits(piece, 8, pa.uint8())
-            self._stretches += _low_bits(piece, 0, pa.uint8())
+            self._segments += _low_bits(piece, 0, pa.uint8())
             for entry in pc.value_counts(pc.shift_right(piece, pa.scalar(32, pa.uint64()))).to_pylist():
                 counts[entry["values"]] += entry["counts"]
         self._offsets = array("I", accumulate(counts, initial=0))
@@ -62,14 +65,14 @@ class PackedKeys:
     def __len__(self) -> int:
         return len(self._middles)
 
-    def stretch(self, run_hash: int) -> int | None:
-        """The lowest stretch of the runs of this hash; None where there is none."""
+    def segment(self, run_hash: int) -> int | None:
+        """The lowest segment of the runs of this hash; None where there is none."""
         bucket, middle, tail = run_hash >> 24, run_hash >> 8 & 0xFFFF, run_hash & 0xFF
         end = self._offsets[bucket + 1]
         at = bisect_left(self._middles, middle, self._offsets[bucket], end)
         while at < end and self._middles[at] == middle:
             if self._tails[at] == tail:
-                return self._stretches[at]
+                return self._segments[at]
             at += 1
         return None
 
@@ -87,15 +90,15 @@ class GrowingKeys:
         self._young = array("Q")
         self._fresh: dict[int, int] = {}
 
-    def add(self, run_hash: int, stretch: int) -> None:
-        """A run of this hash has its row in ``stretch``, or in a later one."""
-        self._fresh[run_hash] = min(stretch, self._fresh.get(run_hash, stretch))
+    def add(self, run_hash: int, segment: int) -> None:
+        """A run of this hash has its row in ``segment``, or in a later one."""
+        self._fresh[run_hash] = min(segment, self._fresh.get(run_hash, segment))
         if len(self._fresh) > self.FRESH:
             self._sort_in()
 
-    def stretch(self, run_hash: int) -> int | None:
-        """The lowest stretch of the runs of this hash; None where there is none."""
-        found = [s for p in self._packed if (s := p.stretch(run_hash)) is not None]
+    def segment(self, run_hash: int) -> int | None:
+        """The lowest segment of the runs of this hash; None where there is none."""
+        found = [s for p in self._packed if (s := p.segment(run_hash)) is not None]
         if (fresh := self._fresh.get(run_hash)) is not None:
             found.append(fresh)
         at = bisect_left(self._young, run_hash << 8)
@@ -104,7 +107,7 @@ class GrowingKeys:
         return min(found, default=None)
 
     def _sort_in(self) -> None:
-        fresh = array("Q", (run_hash << 8 | stretch for run_hash, stretch in self._fresh.items()))
+        fresh = array("Q", (run_hash << 8 | segment for run_hash, segment in self._fresh.items()))
         both = pa.concat_arrays([_arrow(self._young), _arrow(fresh)])
         keys = first_of_each(both.take(pc.array_sort_indices(both)))
         self._fresh.clear()
@@ -136,4 +139,4 @@ def _is_sorted(keys: pa.Array) -> bool:
     return pc.all(ordered).as_py() is not False
 
 
-__all__ = ["HASH_SQL", "STRETCHES", "GrowingKeys", "PackedKeys", "hash_of"]
+__all__ = ["HASH_SQL", "SEGMENTS", "GrowingKeys", "PackedKeys", "hash_of"]

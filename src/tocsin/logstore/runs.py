@@ -1,11 +1,14 @@
 """Keeping ``Runs`` in the commit that brings its events (SEMANTICS.md, A retried run).
 
-Most runs of a large commit are plain: their new events come after all that is known of them, and nothing ended reopens. SQL
-moves those in bulk. The others, and all runs of a small commit, are told event by event by ``told``, which is the
-specification; where an event came late, the run is told anew from its history. So no order of arrival changes the result.
+Most runs of a large commit are plain: their new events come after all that is known of them, and nothing ended
+reopens. SQL
+moves those in bulk. The others, and all runs of a small commit, are notified event by event by ``notified``, which
+is the
+specification; where an event came late, the run is notified again from its history. So no order of arrival changes
+the result.
 
     live ─► held ─► sums ─── plain ────► tocsin.runs
-                      └─ others ─► told ─┘
+                      └─ others ─► notified ─┘
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ import duckdb
 from tocsin.logstore.cleaning import millis
 from tocsin.logstore.ddl import RUN_HASHES
 from tocsin.logstore.dedupe import ranges
-from tocsin.logstore.desk import Desk
-from tocsin.logstore.knownruns import NEVER, KnownRuns
+from tocsin.logstore.desk import Staging
+from tocsin.logstore.knownruns import NEVER, RunLocator
 from tocsin.logstore.relations import MOVED_RUNS, RUN_NAMES, RUN_ROWS, table_of
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.statuses import TERMINAL
@@ -37,9 +40,9 @@ _CARRIED = (
 )  # fmt: skip
 
 
-def update_runs(desk: Desk, known: KnownRuns, *, rows: int, ingested: datetime, seq: int) -> list[str]:
+def update_runs(staging: Staging, known: RunLocator, *, rows: int, ingested: datetime, seq: int) -> list[str]:
     """Bring tocsin.runs up to date with ``live`` (``rows`` events); returns the runs that it touched."""
-    con = desk.con
+    con = staging.con
     touched: list[str] = con.execute("SELECT DISTINCT RunId FROM live").to_arrow_table().column(0).to_pylist()
     since = known.since(touched)
     con.execute(sql("hold_runs"), {"since": since})
@@ -54,41 +57,42 @@ def update_runs(desk: Desk, known: KnownRuns, *, rows: int, ingested: datetime, 
         found = con.execute("SELECT DISTINCT RunId FROM live WHERE rh IN (SELECT rh FROM sums WHERE NOT plain)")
         names = [name for (name,) in found.fetchall()]
     if names:
-        put_runs(desk, _tell(con, names, ingested=at, seq=seq))
+        put_runs(staging, _notify(con, names, ingested=at, seq=seq))
     return touched
 
 
-def put_runs(desk: Desk, rows: Iterable[Row]) -> None:
+def put_runs(staging: Staging, rows: Iterable[Row]) -> None:
     """Insert rows into tocsin.runs."""
-    desk.insert("tocsin.runs", "new_runs", table_of(rows, RUN_ROWS), f"*, {RUN_HASHES}")
+    staging.insert("tocsin.runs", "new_runs", table_of(rows, RUN_ROWS), f"*, {RUN_HASHES}")
 
 
-def _tell(con: duckdb.DuckDBPyConnection, runs: list[str], *, ingested: datetime, seq: int) -> list[dict[str, Any]]:
+def _notify(con: duckdb.DuckDBPyConnection, runs: list[str], *, ingested: datetime, seq: int) -> list[dict[str, Any]]:
     """New rows of tocsin.runs for ``runs``."""
     held = {r["RunId"]: r for r in rows_of(con, "SELECT * FROM held WHERE RunId IN (SELECT unnest($runs))", runs=runs)}
     events: dict[str, list[Row]] = {}
     for e in rows_of(con, sql("new_of_runs"), runs=runs):
         events.setdefault(e["RunId"], []).append(e)
-    return tell_runs(con, held, events, ingested=ingested, seq=seq)
+    return notify_runs(con, held, events, ingested=ingested, seq=seq)
 
 
-def take_runs(desk: Desk, known: KnownRuns, runs: list[str]) -> dict[str, Row]:
+def take_runs(staging: Staging, known: RunLocator, runs: list[str]) -> dict[str, Row]:
     """Take what tocsin.runs holds of ``runs`` out of it."""
     since = known.since(runs)
     if since == NEVER:
         return {}
-    with desk.laid("touched_runs", table_of(({"RunId": run} for run in runs), RUN_NAMES)) as con:
+    with staging.registered("touched_runs", table_of(({"RunId": run} for run in runs), RUN_NAMES)) as con:
         return {r["RunId"]: r for r in rows_of(con, sql("take_runs"), since=since)}
 
 
-def move_runs(desk: Desk, known: KnownRuns, beats: Mapping[str, Row], seq: int | None) -> frozenset[str]:
-    """Move LastSeen and Progress of the runs of which ``beats`` came, rows of MOVED_RUNS by RunId; their rows are not read, which is
+def move_runs(staging: Staging, known: RunLocator, beats: Mapping[str, Row], seq: int | None) -> frozenset[str]:
+    """Move LastSeen and Progress of the runs of which ``beats`` came, rows of MOVED_RUNS by RunId; their rows are
+    not read, which is
     most of the work. Returns those of which there are rows.
     """
     since = known.since(beats)
     if since == NEVER:
         return frozenset()
-    with desk.laid("moved_runs", table_of(beats.values(), MOVED_RUNS)) as con:
+    with staging.registered("moved_runs", table_of(beats.values(), MOVED_RUNS)) as con:
         statement = "touch_runs" if all(beat["progress"] is None for beat in beats.values()) else "move_runs"
         ((moved,),) = con.execute(sql(statement), {"since": since, "seq": seq}).fetchall()
         if moved == len(beats):
@@ -100,7 +104,7 @@ def move_runs(desk: Desk, known: KnownRuns, beats: Mapping[str, Row], seq: int |
         return frozenset(run for (run,) in con.execute(some, {"since": since}).fetchall())
 
 
-def tell_runs(
+def notify_runs(
     con: duckdb.DuckDBPyConnection,
     held: Mapping[str, Row],
     events: dict[str, list[Row]],
@@ -122,7 +126,7 @@ def tell_runs(
             for e in rows_of(con, sql("history"), runs=late, lo=lo, hi=hi):
                 events[e["RunId"]].append(e)
     anew = frozenset(late)
-    return [told(held.get(run), new, anew=run in anew, ingested=ingested, seq=seq) for run, new in events.items()]
+    return [notified(held.get(run), new, anew=run in anew, ingested=ingested, seq=seq) for run, new in events.items()]
 
 
 def rows_of(con: duckdb.DuckDBPyConnection, statement: str, **params: object) -> list[dict[str, Any]]:
@@ -139,21 +143,23 @@ def order(event: Row) -> tuple[int, datetime, bool, str, str]:
     )  # fmt: skip
 
 
-def told(held: Row | None, events: Iterable[Row], *, anew: bool, ingested: datetime, seq: int) -> dict[str, Any]:
-    """What Runs holds of a run after ``events``: the state goes on from ``held``, or begins ``anew`` with all its events.
+def notified(held: Row | None, events: Iterable[Row], *, anew: bool, ingested: datetime, seq: int) -> dict[str, Any]:
+    """What Runs holds of a run after ``events``: the state goes on from ``held``, or begins ``anew`` with all its
+    events.
 
-    Of a run that has ended, a non-terminal event changes nothing, unless its Source has ended the run before in the same
+    Of a run that has ended, a non-terminal event changes nothing, unless its Source has ended the run before in the
+    same
     try (then it is later, by the order) and gives times, or it belongs to a later try.
     """
     goes_on = held is not None and held["StateTime"] is not None and not anew
     run: dict[str, Any] = dict(held) if goes_on and held is not None else _fresh(held)
-    enders: set[str] = set(run["Enders"])
-    tries: set[int] = set(run["Tries"])
+    enders: set[str] = set(run["EndedBy"])
+    attempts: set[int] = set(run["AttemptNumbers"])
     line = sorted(events, key=order)
     for e in line:
         attempt, status, at = e["Attempt"], e["Status"], e["TimeGenerated"]
         run["RunId"] = e["RunId"]
-        tries.add(attempt)
+        attempts.add(attempt)
         run["FirstTime"], run["LastTime"] = _least(run["FirstTime"], at), _greatest(run["LastTime"], at)
         if status == "Running":
             run["FirstRunning"] = _least(run["FirstRunning"], at)
@@ -177,9 +183,9 @@ def told(held: Row | None, events: Iterable[Row], *, anew: bool, ingested: datet
         "MaxTerminal": last["Status"] in TERMINAL,
         "MaxSource": last["Source"],
         "MaxEvent": last["EventId"],
-        "Enders": sorted(enders),
-        "Tries": sorted(tries),
-        "Attempts": max(len(tries - {0}), 1),
+        "EndedBy": sorted(enders),
+        "AttemptNumbers": sorted(attempts),
+        "Attempts": max(len(attempts - {0}), 1),
         "CommitSeq": seq,
         "FirstSeen": run["FirstSeen"] or ingested,
     }
@@ -189,7 +195,7 @@ def told(held: Row | None, events: Iterable[Row], *, anew: bool, ingested: datet
 
 def _fresh(held: Row | None) -> dict[str, Any]:
     run: dict[str, Any] = dict.fromkeys(RUN_ROWS.names)
-    run |= dict.fromkeys(_CARRIED, "") | {"Tags": "{}", "Properties": "{}", "Enders": [], "Tries": []}
+    run |= dict.fromkeys(_CARRIED, "") | {"Tags": "{}", "Properties": "{}", "EndedBy": [], "AttemptNumbers": []}
     if held is not None:
         run |= {k: held[k] for k in ("FirstSeen", "LastSeen", "BeatProgress", "BeatAt")}
     return run

@@ -1,6 +1,8 @@
-"""A small commit, done in Python around a few small statements: planning the bulk statements would cost more than it saves.
+"""A small commit, done in Python around a few small statements: planning the bulk statements would cost more than it
+saves.
 
-It does what ``commit.write`` does, to the same result; where it cannot be sure of that (``Undecided``) it leaves the commit to
+It does what ``commit.write`` does, to the same result; where it cannot be sure of that (``Undecided``) it leaves the
+commit to
 the other, before anything is written.
 """
 
@@ -17,14 +19,14 @@ import pyarrow as pa
 
 from tocsin.logstore.cleaning import Undecided, check_raw, finish, row_of
 from tocsin.logstore.dedupe import GAP, ranges
-from tocsin.logstore.desk import Desk
-from tocsin.logstore.incoming import Group, Incoming
+from tocsin.logstore.desk import Staging
+from tocsin.logstore.incoming import AppendBatch, Group
 from tocsin.logstore.interface import Touched
-from tocsin.logstore.knownruns import KnownRuns
+from tocsin.logstore.knownruns import RunLocator
 from tocsin.logstore.newbeats import SLOT, NewestBeats, Slot, slot_of
 from tocsin.logstore.reading import read_cloud_event
 from tocsin.logstore.relations import BEAT_ROWS, EVENT_ROWS, MOVED_RUNS, RUN_ROWS, table_of
-from tocsin.logstore.runs import move_runs, put_runs, take_runs, tell_runs
+from tocsin.logstore.runs import move_runs, notify_runs, put_runs, take_runs
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.event import DeadLetter, MappedEvent, RawEvents
 from tocsin.model.strictjson import ReadError
@@ -48,14 +50,14 @@ class Small:
     kept: list[Row] = field(default_factory=list)  # of ``beats``, those to store
 
 
-def read_small(con: duckdb.DuckDBPyConnection, incoming: Incoming, newest: NewestBeats) -> Small | None:
-    """Read and dedupe ``incoming`` inside the open transaction; None where it has to go the other way."""
-    if incoming.size > MOST or incoming.bulk:
+def read_small(con: duckdb.DuckDBPyConnection, append_batch: AppendBatch, newest: NewestBeats) -> Small | None:
+    """Read and dedupe ``append_batch`` inside the open transaction; None where it has to go the other way."""
+    if append_batch.size > MOST or append_batch.bulk:
         return None
     small = Small()
     try:
-        for group in incoming.groups:
-            _read_group(group, incoming, small)
+        for group in append_batch.groups:
+            _read_group(group, append_batch, small)
     except Undecided:
         return None
     _drop_duplicates(con, small)
@@ -64,7 +66,7 @@ def read_small(con: duckdb.DuckDBPyConnection, incoming: Incoming, newest: Newes
     return small
 
 
-def _read_group(group: Group, incoming: Incoming, small: Small) -> None:
+def _read_group(group: Group, append_batch: AppendBatch, small: Small) -> None:
     for i, payload in enumerate(group.payloads):
         n = group.first + i
         try:
@@ -77,7 +79,7 @@ def _read_group(group: Group, incoming: Incoming, small: Small) -> None:
                 retries_unknown=group.retries_unknown,
             )
         except ReadError as e:
-            small.dead[n] = incoming.dead_letter(n, e)
+            small.dead[n] = append_batch.dead_letter(n, e)
             continue
         row["n"], row["b"] = n, group.batch
         if not row["is_status"]:
@@ -144,10 +146,10 @@ class Found:
     ]  # rows of MOVED_RUNS: of those that only heartbeats came of, and that have been moved in their place
 
 
-def find_runs(desk: Desk, known: KnownRuns, small: Small, seq: int | None) -> Found:
+def find_runs(staging: Staging, known: RunLocator, small: Small, seq: int | None) -> Found:
     """Look up the runs that the commit touches. ``seq`` None: all heartbeats were thinned out."""
     names = {row["RunId"] for row in small.rows}
-    held = take_runs(desk, known, list(names)) if names else {}
+    held = take_runs(staging, known, list(names)) if names else {}
     beaten: dict[str, Row] = {}
     for beat in small.beats:
         if beat["RunId"] not in names:
@@ -155,11 +157,11 @@ def find_runs(desk: Desk, known: KnownRuns, small: Small, seq: int | None) -> Fo
             last["seen"] = beat["received"] if last["seen"] is None else max(last["seen"], beat["received"])
             if beat["Progress"] is not None:
                 last["progress"], last["said"] = beat["Progress"], beat["received"]
-    known_ones = move_runs(desk, known, beaten, seq) if beaten else frozenset()
+    known_ones = move_runs(staging, known, beaten, seq) if beaten else frozenset()
     return Found(held=held, moved={run: last for run, last in beaten.items() if run in known_ones})
 
 
-def write_small(desk: Desk, small: Small, found: Found, at: datetime, seq: int | None) -> Mapping[str, Touched]:
+def write_small(staging: Staging, small: Small, found: Found, at: datetime, seq: int | None) -> Mapping[str, Touched]:
     """Write rows, heartbeats and Runs, after ``find_runs``. Returns what it did to runs."""
     if not small.rows and not small.beats:
         return {}
@@ -167,21 +169,21 @@ def write_small(desk: Desk, small: Small, found: Found, at: datetime, seq: int |
     events: dict[str, list[Mapping[str, Any]]] = {}
     for row in small.rows:
         events.setdefault(row["RunId"], []).append(row)
-    turned = {r["RunId"]: r for r in tell_runs(desk.con, found.held, events, ingested=stamp, seq=seq or 0)}
+    turned = {r["RunId"]: r for r in notify_runs(staging.con, found.held, events, ingested=stamp, seq=seq or 0)}
     for beat in small.beats:
         if beat["RunId"] not in found.moved:
             run = turned.get(beat["RunId"]) or turned.setdefault(beat["RunId"], _unknown(beat, stamp))
             _take_beat(run, beat, seq)
     if turned:
-        put_runs(desk, turned.values())
+        put_runs(staging, turned.values())
     if small.rows:
         for row in small.rows:
             finish(row, turned[row["RunId"]]["StartTime"])
             row["IngestedAt"], row["CommitSeq"] = stamp, seq
-        desk.insert("RunStatusChanged", "new_events", table_of(small.rows, EVENT_ROWS))
+        staging.insert("RunStatusChanged", "new_events", table_of(small.rows, EVENT_ROWS))
     if small.kept:
         rows = [b | {"ReceivedAt": b["received"], "CommitSeq": seq} for b in small.kept]
-        desk.insert("Heartbeats", "new_beats", table_of(rows, BEAT_ROWS))
+        staging.insert("Heartbeats", "new_beats", table_of(rows, BEAT_ROWS))
     least: dict[str, datetime] = {}
     for run, new in [(r["RunId"], r["TimeGenerated"]) for r in small.rows] + [
         (b["RunId"], b["received"]) for b in small.kept

@@ -1,4 +1,6 @@
-"""The one table of metric names: type, labels, bound of their cardinality, meaning. Docs and the registry are made from it."""
+"""The one table of metric names: type, labels, bound of their cardinality, meaning. Docs and the registry are made
+from it.
+"""
 
 from __future__ import annotations
 
@@ -40,30 +42,37 @@ TABLE: tuple[Metric, ...] = (
     _m("tocsin_runs_heartbeats_total", "counter", "Heartbeats received."),
     # alerts
     _m(
-        "tocsin_alerts_told_total",
+        "tocsin_alerts_fired_total",
         "counter",
-        "Occurrences and firings told.",
+        "Alerts that fired.",
         "rule",
         "severity",
         bound="rules x 5 severities",
     ),
     _m(
-        "tocsin_alerts_firing",
+        "tocsin_alerts_active",
         "gauge",
-        "Instances of window and absence rules that fire, those that recover included.",
+        "Active alerts: conditions that fire or recover, and open event alerts.",
         "rule",
         "severity",
+        "kind",
         bound="rules x 5 severities",
     ),
-    _m("tocsin_alerts_stale_total", "counter", "Occurrences too old to tell.", "rule", bound="rules"),
     _m(
-        "tocsin_alerts_limited_total",
+        "tocsin_alerts_expired_total",
         "counter",
-        "Alerts beyond their rule's `limit`: told by a digest, or dropped.",
+        "Occurrences older than `max_event_age`: recorded, not notified.",
         "rule",
         bound="rules",
     ),
-    _m("tocsin_alerts_rule_errors_total", "counter", "Evaluations of a rule that failed.", "rule", bound="rules"),
+    _m(
+        "tocsin_alerts_rate_limited_total",
+        "counter",
+        "Rate limited alerts: listed in a digest, or dropped.",
+        "rule",
+        bound="rules",
+    ),
+    _m("tocsin_rule_evaluation_failures_total", "counter", "Evaluations of a rule that failed.", "rule", bound="rules"),
     # intake
     _m(
         "tocsin_intake_messages_total",
@@ -86,7 +95,7 @@ TABLE: tuple[Metric, ...] = (
         "Messages that could not be read.",
         "consumer",
         "reason",
-        bound="consumers x 15 reasons",
+        bound="consumers x 13 reasons",
     ),
     _m(
         "tocsin_intake_lateness_seconds",
@@ -122,7 +131,7 @@ TABLE: tuple[Metric, ...] = (
     _m(
         "tocsin_intake_kafka_topic_resets_total",
         "counter",
-        "Topics made anew and read from their start.",
+        "Topics recreated and read from their start.",
         "consumer",
         bound="consumers",
     ),
@@ -144,13 +153,20 @@ TABLE: tuple[Metric, ...] = (
         buckets=(1, 10, 100, 1000, 5000, 20000, 50000),
     ),
     _m("tocsin_store_commit_seq", "gauge", "CommitSeq of the newest commit."),
-    _m("tocsin_store_bytes", "gauge", "Bytes on disk."),
+    _m("tocsin_store_size_bytes", "gauge", "Bytes on disk."),
     _m("tocsin_store_reopened_total", "counter", "Times that the store was lost and opened again."),
     _m("tocsin_store_mirror_lag_rows", "gauge", "Rows of Alerts and Notifications not mirrored yet."),
     # evaluation
-    _m("tocsin_evaluate_seconds", "histogram", "Length of an evaluation.", "kind", bound="3 kinds", buckets=_SECONDS),
+    _m(
+        "tocsin_rule_evaluation_duration_seconds",
+        "histogram",
+        "Length of an evaluation.",
+        "kind",
+        bound="3 kinds",
+        buckets=_SECONDS,
+    ),
     _m("tocsin_evaluate_cursor_lag_commits", "gauge", "Commits not evaluated yet."),
-    _m("tocsin_evaluate_held_timers", "gauge", "Timers past due that wait for a watermark."),
+    _m("tocsin_timers_waiting", "gauge", "Timers past due that wait for a watermark."),
     _m(
         "tocsin_evaluate_coalesced_ticks_total",
         "counter",
@@ -167,7 +183,7 @@ TABLE: tuple[Metric, ...] = (
     _m("tocsin_notify_template_errors_total", "counter", "Templates that failed and fell back to the built-in one."),
     _m("tocsin_notify_send_seconds", "histogram", "Length of one SMTP attempt.", buckets=_SECONDS),
     _m(
-        "tocsin_notify_event_to_mail_seconds",
+        "tocsin_notification_latency_seconds",
         "histogram",
         "From the commit of an event to the server's 250.",
         buckets=_SECONDS,

@@ -1,4 +1,4 @@
-"""Alerts: what rules remember of what they told, and the transitions that they write."""
+"""Alerts: what rules remember of what they notified, and the transitions that they write."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from tocsin.model.statuses import Severity
 
 
 class Phase(StrEnum):
-    """Where an alert is in its life. Event alerts: none → told | collapsed | stale → closed. Conditions: the others."""
+    """Where an alert is in its life. Event alerts: none → notified | collapsed | expired → closed. Conditions: the
+    others.
+    """
 
     NONE = ""
-    TOLD = "told"
-    COLLAPSED = "collapsed"  # told by its parent's alert, or held for it
-    STALE = "stale"
+    FIRED = "fired"
+    COLLAPSED = "collapsed"  # notified by its parent's alert, or held for it
+    EXPIRED = "expired"
     CLOSED = "closed"
     PENDING = "pending"
     FIRING = "firing"
@@ -28,21 +30,21 @@ class Phase(StrEnum):
 
 
 class Why(StrEnum):
-    """Why something was told or not; mails, history and logs show the text."""
+    """Why something was notified or not; mails, history and logs show the text."""
 
     FIRST = "first occurrence"
-    ALREADY_TOLD = "already told"
-    NOT_FINAL = "another try follows"
-    AWAITING_TRY = "waits whether another try comes"
-    NEWER_TRY = "a newer try came"
-    NO_TRY_CAME = "no other try came in time"
+    ALREADY_FIRED = "already fired"
+    NOT_FINAL = "another attempt follows"
+    AWAITING_ATTEMPT = "waits for another attempt"
+    NEWER_ATTEMPT = "a newer attempt came"
+    NO_ATTEMPT_CAME = "no other attempt came in time"
     BEFORE_START = "older than the rule"
-    TOO_OLD = "older than tell_within"
+    TOO_OLD = "older than max_event_age"
     BEFORE_CONSUMER = "produced before the consumer's first start"
-    CATCH_UP_OVER = "catch-up is over"
+    BACKFILL_OVER = "backfill is over"
     RULE_CHANGED = "rule changed"
     RULE_GONE = "rule removed"
-    MAINTENANCE = "maintenance stops its clock"
+    MAINTENANCE = "maintenance pauses its deadline"
     THRESHOLD = "condition holds"
     MUST_HOLD_LONGER = "holds, but not long enough yet"
     HELD_TOO_SHORT = "did not hold long enough"
@@ -50,13 +52,13 @@ class Why(StrEnum):
     STILL_FIRING = "still firing"
     HOLDS_NO_LONGER = "holds no longer"
     HOLDS_AGAIN = "holds again"
-    NOT_CLEAR = "holds no longer, but is not clear yet"
+    NOT_RESOLVED_YET = "holds no longer, but `resolve.when` does not hold yet"
     NOTHING_NEW = "nothing new"
-    EXPIRED = "closed after its time"
+    AUTO_CLOSED = "auto-closed"
     RECOVERED = "recovered"
     NO_DATA = "no data"
     DEADLINE = "deadline passed"
-    LIMITED = "limited"
+    RATE_LIMITED = "rate limited"
     COLLAPSED = "counts for its parent's alert"
     ENOUGH_CHILDREN = "enough of its runs match"
     TOO_FEW_CHILDREN = "too few of its runs match"
@@ -65,7 +67,9 @@ class Why(StrEnum):
 
 
 class EventKey(NamedTuple):
-    """Identity of an event in a run's history: the dedupe key and the producer's time. A tuple, since there are millions, as keys."""
+    """Identity of an event in a run's history: the dedupe key and the producer's time. A tuple, since there are
+    millions, as keys.
+    """
 
     source: str
     event_id: str
@@ -74,12 +78,12 @@ class EventKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occurrence:
-    """One occurrence of a row rule: the stretch that was first told (or found stale) of ``event``."""
+    """One occurrence of an event rule: the occurrence that was first notified (or found expired) of ``event``."""
 
     rule: str
     run_id: str
     event: EventKey
-    phase: Phase  # TOLD, COLLAPSED, STALE; CLOSED: told, and its end counted; RESOLVED: an end counted, told of another event
+    phase: Phase  # notified, COLLAPSED, expired; CLOSED: notified, and its end counted; RESOLVED: an end counted, notified of another event
     at: datetime  # T of the evaluation; UTC
     commit_seq: int
 

@@ -1,4 +1,6 @@
-"""Days that do not count: a country's public holidays, and dates. A plain value; what reads one is in ``config.calendars``."""
+"""Days that do not count: a country's public holidays, and dates. A plain value; what reads one is in
+``config.calendars``.
+"""
 
 from __future__ import annotations
 

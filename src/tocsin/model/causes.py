@@ -42,7 +42,7 @@ def cut(text: str, length: int) -> str:
 
 
 def cause(message: str, reason: str = "", code: str = "") -> str:
-    """What went wrong, in one line: the telling line of a message, else the reason's words, else the code, else ''."""
+    """What went wrong, in one line: the notifying line of a message, else the reason's words, else the code, else ''."""
     lines = [line for line in (one_line(raw, 300) for raw in message[:20_000].splitlines()) if line]
     if lines:
         traceback = any(line.startswith("Traceback (most recent call last)") for line in lines)

@@ -1,9 +1,9 @@
-"""Named points at which a test may kill the process, to show that nothing is lost or told twice there.
+"""Named points at which a test may kill the process, to show that nothing is lost or notified twice there.
 
 ``TOCSIN_CRASH_AT=after_250`` kills at the first pass, ``after_250:3`` at the third, with SIGKILL: nothing is flushed,
-no handler runs. Without the variable a point costs one look at a module constant. The points are:
+no handler runs. Without the variable a point costs one evaluation at a module constant. The points are:
 
-``after_log_commit``    the log store's commit is durable, nobody has been told of it
+``after_log_commit``    the log store's commit is durable, nobody has been notified of it
 ``after_state_commit``  an evaluation's outcome is durable, notify has not been woken
 ``in_checkpoint``       inside a checkpoint of the log store
 ``after_deliveries``    new deliveries are durable, none has been tried

@@ -18,8 +18,8 @@ class DeliveryState(StrEnum):
     HELD = "held"  # beyond a cap; waits until `next_at` to be listed in a summary, then is DROPPED
 
 
-class Told(NamedTuple):
-    """A mail that told of an alert that fires: the one that ends it goes to the same address, and answers it."""
+class Notified(NamedTuple):
+    """A mail that notified of an alert that fires: the one that ends it goes to the same address, and answers it."""
 
     address: str
     receiver: str
@@ -42,13 +42,13 @@ class Delivery:
     message_id: str
     message: bytes  # RFC 5322, CRLF; of one that was HELD its line of the summary, JSON
     state: DeliveryState
-    attempt: int = 0  # tries so far
+    attempt: int = 0  # attempts so far
     created_at: datetime  # UTC
     next_at: datetime  # UTC; when the next attempt is due
     deadline: datetime  # UTC; when retrying ends
     reply: str = ""  # the server's last words
     run_id: str = ""
-    event_time: datetime | None = None  # of the event that it tells, for latency
+    event_time: datetime | None = None  # of the event that it notifies, for latency
     ingested_at: datetime | None = None
-    covers: int = 1  # how many intents it tells of
+    covers: int = 1  # how many intents it notifies of
     intents: tuple[str, ...] = ()  # their ids: whom a resolved mail goes to is found by them

@@ -1,19 +1,16 @@
-"""What comes in: payloads as received, mapped events, heartbeats, dead letters, positions; one commit takes a list of them."""
+"""What comes in: payloads as received, mapped events, heartbeats, dead letters, positions; one commit takes a list
+of them.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 MAX_PAYLOAD = 1 << 20
 """Bytes of the largest payload that is read; beyond it is a dead letter."""
-MAX_MESSAGES = 100_000
-"""Events of one message, at most, where `intake.max_messages` does not say otherwise."""
-LISTED_DEAD = 100
-"""Dead letters that one message may have for itself; what is dead beyond is one more, with their count."""
 MAX_NESTING = 64
 """Depth of the deepest JSON that is read."""
 DEAD_PAYLOAD = 256 << 10
@@ -38,8 +35,6 @@ class DeadReason(StrEnum):
     BAD_TIME = "bad_time"
     BAD_FIELD = "bad_field"  # a field of a type that cannot be read
     MAPPING_FAILED = "mapping_failed"
-    TOO_MANY = "too_many"  # events in one message
-    FURTHER = "further"  # stands for all that are dead beyond the first hundred of a message
     STORE_REFUSED = "store_refused"  # the bulk statement threw on it, found by bisecting
 
 
@@ -61,32 +56,6 @@ class DeadLetter:
     reason: DeadReason
     detail: str
     payload: bytes  # whole; the store cuts it
-    counts: Mapping[DeadReason, int] = field(
-        default_factory=dict
-    )  # of one that stands for several: how many, by reason
-
-    @property
-    def stands_for(self) -> Mapping[DeadReason, int]:
-        """How many messages it stands for, by reason."""
-        return self.counts or {self.reason: 1}
-
-
-def fold(letters: Iterable[DeadLetter]) -> DeadLetter | None:
-    """One dead letter for all of ``letters``, with their count; None where there are none. It holds the payload of the first."""
-    first: DeadLetter | None = None
-    counts: Counter[DeadReason] = Counter()
-    for letter in letters:
-        first = first or letter
-        counts.update(letter.stands_for)
-    if first is None:
-        return None
-    listed = ", ".join(f"{n:,} {reason}" for reason, n in counts.most_common())
-    return replace(
-        first,
-        reason=DeadReason.FURTHER,
-        detail=f"{counts.total():,} more of this message could not be read: {listed}; here is one of them",
-        counts=counts,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +68,7 @@ class Position:
     partition: int
     start: int  # the position from which the batch was taken
     next: int  # the next offset to read, past control records and compacted gaps
-    reset: bool = False  # the topic was made anew or offsets were lost: `start` need not equal the stored position
+    reset: bool = False  # the topic was recreated or offsets were lost: `start` need not equal the stored position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +76,8 @@ class RawEvents:
     """Canonical CloudEvents, unread: the fast path. The lists run in parallel.
 
     ``times_us`` holds each record's CreateTime, or the receipt, in microseconds since the epoch: it is the event's time
-    where the payload has none. ``own_time`` says whether that is a producer's time (Kafka CreateTime) or only the receipt.
+    where the payload has none. ``own_time`` says whether that is a producer's time (Kafka CreateTime) or only the
+    receipt.
     """
 
     consumer: str
@@ -160,7 +130,6 @@ class Batch:
     mapped: tuple[MappedEvents, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
     positions: tuple[Position, ...] = ()
-    dead_limit: int | None = None  # most dead letters that the store keeps of it, those of ``dead`` included; None: all
 
     @property
     def messages(self) -> int:
@@ -175,14 +144,8 @@ class Receipt:
     accepted: int
     duplicate: int
     heartbeats: int
-    dead: tuple[DeadLetter, ...] = ()  # those that are kept
-    further: DeadLetter | None = None  # one for those beyond the batch's ``dead_limit``; it is not stored
+    dead: tuple[DeadLetter, ...] = ()
     skipped: int = 0  # Kafka records below the stored position
-
-    @property
-    def dead_messages(self) -> int:
-        """Messages that ``dead`` stands for."""
-        return sum(sum(letter.stands_for.values()) for letter in self.dead)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What is known of the consumers when rules look: up to when each was heard, since when it exists, what it is."""
+"""What is known of the consumers when rules look: up to when each reported, since when it exists, what it is."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ Span = tuple[datetime, datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class SourceProgress:
     """Plain values about consumers, by name. A consumer that is in no map is gone: nobody waits for it."""
 
-    watermarks: Mapping[str, datetime | None] = field(default_factory=dict)  # UTC; None: nothing heard since the start
+    watermarks: Mapping[str, datetime | None] = field(
+        default_factory=dict
+    )  # UTC; None: nothing received since the start
     first_starts: Mapping[str, datetime] = field(default_factory=dict)  # UTC; when its intake was first started
     kinds: Mapping[str, str] = field(default_factory=dict)  # kafka | http | file | poll
-    deaf: Mapping[str, Sequence[Span]] = field(default_factory=dict)  # when it could not be heard; ended, in order
+    outages: Mapping[str, Sequence[Span]] = field(default_factory=dict)  # when it could not be reached; ended, in order
 
-    complete: bool = True  # False: which consumers there are is not known yet, so nobody is heard
+    complete: bool = True  # False: which consumers there are is not known yet, so nobody has reported
 
     def has_reached(self, due: datetime, consumers: Iterable[str]) -> bool:
-        """Whether all that ``consumers`` had to say up to ``due`` has been heard."""
+        """Whether all that ``consumers`` had to say up to ``due`` has been reached."""
         for name in consumers:
             if not self.complete:
                 return False
@@ -35,6 +37,6 @@ class Heard:
                     return False
         return True
 
-    def stale_before(self, consumer: str) -> datetime | None:
+    def expired_before(self, consumer: str) -> datetime | None:
         """What the consumer's source produced before this is history; None where its kind keeps none."""
         return self.first_starts.get(consumer) if self.kinds.get(consumer) in KEEPS_HISTORY else None

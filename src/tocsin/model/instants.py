@@ -12,7 +12,8 @@ from enum import StrEnum
 class Instant:
     """An evaluation instant. Order: by T; at equal T the commit first.
 
-    ``timer`` False: the commit ``commit_seq`` at its IngestedAt. True: a timer at its due time or release, seeing commits
+    ``timer`` False: the commit ``commit_seq`` at its IngestedAt. True: a timer at its due time or release, seeing
+    commits
     up to ``commit_seq``.
     """
 
@@ -24,8 +25,8 @@ class Instant:
 class TimerKind(StrEnum):
     """What a timer is for."""
 
-    FINAL_AFTER = "final_after"  # no newer try came
-    CATCH_UP = "catch_up"  # a catch-up's summary
+    FINAL_AFTER = "final_after"  # no newer attempt came
+    BACKFILL = "backfill"  # a backfill's summary
     TICK = "tick"  # a window's tick
     FOR = "for"  # the end of a `for`
     DEADLINE = "deadline"  # an absence rule's deadline

@@ -1,4 +1,4 @@
-"""What shall be told: intents, written with the evaluation that decided them."""
+"""What shall be notified: intents, written with the evaluation that decided them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ class IntentKind(StrEnum):
     REPEATED = "repeated"
     RESOLVED = "resolved"
     ESCALATED = "escalated"
-    SUMMARY = "summary"  # of a catch-up: how many were too old to tell
+    SUMMARY = "summary"  # of a backfill: how many were expired
     ADMIN = "admin"  # tocsin's own trouble, to admin_email
 
 
 LIMIT = "limit"
-"""Key of an intent's data: it is beyond its rule's limit, and waits to be a line of a digest: {until, per, told, seconds}."""
+"""Key of an intent's data: it is beyond its rule's limit, and waits to be a line of a digest: {until, per, notified,
+seconds}.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,7 @@ class RuleInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """One thing to tell. ``id`` follows from what it says, so that an evaluation replayed writes the same one."""
+    """One thing to notify. ``id`` follows from what it says, so that an evaluation replayed writes the same one."""
 
     rule: str
     rule_version: str
@@ -56,20 +58,20 @@ class Intent:
     severity: Severity
     why: Why
     labels: Mapping[str, object] = field(default_factory=dict)
-    keep: Mapping[str, object] = field(default_factory=dict)
+    fields: Mapping[str, object] = field(default_factory=dict)
     value: float | None = None
     run_id: str = ""
     root_run_id: str = ""
     event: Mapping[str, object] = field(default_factory=dict)  # the row that fired, JSON-able, Raw left out
     rows: tuple[Mapping[str, object], ...] = ()  # the first rows of a window rule, JSON-able
-    data: Mapping[str, object] = field(default_factory=dict)  # e.g. {"stale": 1234, "oldest": …} of a summary
+    data: Mapping[str, object] = field(default_factory=dict)  # e.g. {"expired": 1234, "oldest": …} of a summary
     commit_seq: int
     at: datetime  # T of the evaluation; UTC
     event_time: datetime | None = None  # TimeGenerated of the event; UTC
 
     @property
     def limited(self) -> bool:
-        """Whether it is only told by a digest."""
+        """Whether it is only notified by a digest."""
         return LIMIT in self.data
 
     @property

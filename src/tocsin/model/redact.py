@@ -1,6 +1,7 @@
 """Secrets out of free text (messages, log tails), by their shape or by the name before them.
 
-Every repetition is bounded and each pattern runs only where one of its words occurs, so that hostile text costs linear time.
+Every repetition is bounded and each pattern runs only where one of its words occurs, so that hostile text costs
+linear time.
 Better a harmless word hidden than a secret mailed; but ``max_tokens=4096`` and ``PWD=/home/me`` are no secrets.
 """
 
@@ -98,7 +99,7 @@ WORDS: frozenset[str] = frozenset(word for pattern in _PATTERNS for word in patt
 
 
 def redact(text: str) -> str:
-    """``text`` with every secret that can be told by shape or name replaced by ``[redacted]``.
+    """``text`` with every secret that can be notified by shape or name replaced by ``[redacted]``.
 
     Applying it twice changes nothing more.
     """

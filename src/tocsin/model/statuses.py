@@ -67,6 +67,6 @@ class Severity(IntEnum):
 class Kind(StrEnum):
     """What a rule looks at."""
 
-    ROW = "row"
+    EVENT = "event"
     WINDOW = "window"
     ABSENCE = "absence"

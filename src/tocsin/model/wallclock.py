@@ -22,7 +22,9 @@ _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)|(24):(00)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeRange:
-    """Minutes of a day on a wall clock, the end not included. Where the end is not after the start it lies on the next day."""
+    """Minutes of a day on a wall clock, the end not included. Where the end is not after the start it lies on the
+    next day.
+    """
 
     start: int  # minutes after midnight, below 1440
     end: int  # minutes after midnight, at most 1440
@@ -53,7 +55,9 @@ def at_minute(day: date, minute: int, zone: ZoneInfo) -> datetime:
 
 
 def instant(wall: datetime, zone: ZoneInfo) -> datetime:
-    """The UTC instant of ``wall``, a naive time in ``zone``: skipped means the instant of the change, twice the first."""
+    """The UTC instant of ``wall``, a naive time in ``zone``: skipped means the instant of the change, twice the
+    first.
+    """
     found = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
     if local(found, zone) == wall.replace(fold=0):
         return found
@@ -101,7 +105,9 @@ def zone_named(name: str) -> ZoneInfo:
 
 
 def parse_clock(text: str) -> int:
-    """``08:30`` as minutes after midnight; ``24:00`` is the end of the day. Raises ValueError that says what would be right."""
+    """``08:30`` as minutes after midnight; ``24:00`` is the end of the day. Raises ValueError that says what would
+    be right.
+    """
     if (found := _TIME.fullmatch(text.strip())) is None:
         raise ValueError(f"'{text}' is not a time of the day; write 08:00, in quotes")
     return int(found[1] or found[3]) * 60 + int(found[2] or found[4])
@@ -136,7 +142,9 @@ _LONG = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "su
 
 
 def parse_weekdays(text: str) -> frozenset[int]:
-    """``sat``, or ``mon-fri`` and Alertmanager's ``monday:friday`` with both ends. Raises ValueError that says what would be right."""
+    """``sat``, or ``mon-fri`` and Alertmanager's ``monday:friday`` with both ends. Raises ValueError that says what
+    would be right.
+    """
     first, colon, last = text.replace("-", ":").partition(":")
     start = parse_weekday(first)
     end = parse_weekday(last) if colon else start

@@ -10,9 +10,9 @@ from datetime import datetime
 
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.notify.digests import is_limited
-from tocsin.notify.pipeline import Book, cap
-from tocsin.notify.render import Press, by_cap, hold, sum_up
-from tocsin.notify.values import Capped, CapRule, Letter
+from tocsin.notify.pipeline import RecipientResolver, cap
+from tocsin.notify.render import MailRenderer, by_cap, hold, sum_up
+from tocsin.notify.values import Capped, CapRule, NotificationDraft
 from tocsin.state.interface import State
 
 _MOST = 20_000
@@ -23,8 +23,8 @@ _ALL = 200_000
 class Caps:
     """Holds back what is beyond the cap. Held mails lie in the state; here is only until when."""
 
-    def __init__(self, rule: CapRule | None, state: State, press: Press) -> None:
-        self._rule, self._state, self._press = rule, state, press
+    def __init__(self, rule: CapRule | None, state: State, renderer: MailRenderer) -> None:
+        self._rule, self._state, self._renderer = rule, state, renderer
         self._holding: dict[str, datetime] = {}
 
     def load(self) -> None:
@@ -40,14 +40,14 @@ class Caps:
         """When the next summary is due."""
         return min(self._holding.values(), default=None)
 
-    def cap(self, letters: Sequence[Letter], now: datetime) -> Capped:
-        """Which of ``letters`` may go. Raises StoreError."""
+    def cap(self, drafts: Sequence[NotificationDraft], now: datetime) -> Capped:
+        """Which of ``drafts`` may go. Raises StoreError."""
         if self._rule is None:
-            return cap(letters, None, {}, self._holding, lambda _: now)
-        wanted = Counter(letter.recipient.address for letter in letters)
+            return cap(drafts, None, {}, self._holding, lambda _: now)
+        wanted = Counter(draft.recipient.address for draft in drafts)
         sent = self._state.sent_counts(wanted, now - self._rule.window)
         full = {a: self._window_end(a, now) for a, n in wanted.items() if sent.get(a, 0) + n > self._rule.mails}
-        return cap(letters, self._rule, sent, self._holding, lambda address: full[address])
+        return cap(drafts, self._rule, sent, self._holding, lambda address: full[address])
 
     def cap_made(self, made: Sequence[Delivery], now: datetime) -> list[Delivery]:
         """``made``, those that are beyond the cap HELD. Raises StoreError."""
@@ -72,16 +72,17 @@ class Caps:
         inside = [d.created_at for d in last if d.created_at > now - self._rule.window]
         return (inside[-1] if len(inside) >= self._rule.mails else now) + self._rule.window
 
-    def hold(self, held: Sequence[tuple[Letter, datetime]], now: datetime) -> list[Delivery]:
+    def hold(self, held: Sequence[tuple[NotificationDraft, datetime]], now: datetime) -> list[Delivery]:
         """Deliveries that wait; remembers until when."""
-        for letter, until in held:
-            self._holding.setdefault(letter.recipient.address, until)
-        return [hold(letter, until, self._press, now) for letter, until in held]
+        for draft, until in held:
+            self._holding.setdefault(draft.recipient.address, until)
+        return [hold(draft, until, self._renderer, now) for draft, until in held]
 
-    def due(self, now: datetime, book: Book) -> list[tuple[Delivery, list[str]]]:
+    def due(self, now: datetime, resolver: RecipientResolver) -> list[tuple[Delivery, list[str]]]:
         """Summaries whose time has come, each with the ids that it lists. Raises StoreError.
 
-        An address is forgotten here when its summary is handed out; if that is then not written, ``load`` finds it again.
+        An address is forgotten here when its summary is handed out; if that is then not written, ``load`` finds it
+        again.
         """
         made: list[tuple[Delivery, list[str]]] = []
         for address, until in list(self._holding.items()):
@@ -98,7 +99,7 @@ class Caps:
             else:
                 del self._holding[address]
             if ripe:
-                recipient = book.written(address, ripe[0].receiver, "is capped")
+                recipient = resolver.written(address, ripe[0].receiver, "is capped")
                 rule = self._rule or CapRule(mails=0, window=now - now)
-                made.append((sum_up(ripe, recipient, by_cap(rule), self._press, now), [d.id for d in ripe]))
+                made.append((sum_up(ripe, recipient, by_cap(rule), self._renderer, now), [d.id for d in ripe]))
         return made

@@ -29,7 +29,7 @@ class Circuit:
         self._backoff = backoff
         self._failures = 0
         self._until = 0.0
-        self._knocking = asyncio.Lock()
+        self._probing = asyncio.Lock()
         self.why = ""
 
     @property
@@ -43,7 +43,7 @@ class Circuit:
         if self._failures == 0:
             yield
             return
-        async with self._knocking:
+        async with self._probing:
             if self._failures and (wait := self._until - asyncio.get_running_loop().time()) > 0:
                 await asyncio.sleep(wait)
             yield

@@ -1,6 +1,7 @@
 """What a mail template sees. Every name here is documented in docs/notify.md; a test holds the two together.
 
-All texts have secrets and control characters removed and are cut to a sane length; times are UTC (the filters ``when`` and
+All texts have secrets and control characters removed and are cut to a sane length; times are UTC (the filters
+``when`` and
 ``time`` show the reader's zone); '' and None stand for what is not known.
 """
 
@@ -14,18 +15,18 @@ from zoneinfo import ZoneInfo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """What is told."""
+    """What is notified."""
 
     rule: str
     kind: str  # fired, repeated, resolved, escalated, summary, admin
     severity: str  # critical, error, warning, informational, verbose
     title: str  # the rule's summary, or what was made instead: one line
     cause: str  # what went wrong, one line; '' where nobody said
-    why: str  # why it is told now
+    why: str  # why it is notified now
     value: float | None
     at: datetime  # when it was decided
     happened: datetime | None  # when it happened
-    late: timedelta | None  # how late it is told, where that is more than 5 min
+    late: timedelta | None  # how late it is notified, where that is more than 5 min
     labels: Mapping[str, object]
     fields: Mapping[str, object]  # those that the rule keeps
     instance: Mapping[str, object]  # what names it: the values of `by`
@@ -42,7 +43,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Try:
+class RunAttempt:
     """One try of the same piece of work."""
 
     run: str
@@ -73,15 +74,15 @@ class Run:
     owner: str  # who started it
     owner_email: str
     status: str
-    said: str  # the producer's own word for the status
+    said: str  # the producer's original status for the status
     reason: str  # in words: out of memory, preempted
     message: str
     code: str
     log: tuple[str, ...]  # its last lines
     url: str
     attempt: int  # 0 where unknown
-    tries_known: int  # how many tries there were; 0 where unknown
-    retry: bool  # another try follows
+    attempts_known: int  # how many tries there were; 0 where unknown
+    retry: bool  # another attempt follows
     started: datetime | None
     ended: datetime | None
     ran: timedelta | None
@@ -89,14 +90,14 @@ class Run:
     properties: Mapping[str, object]
     history: tuple[Change, ...]  # of this run, oldest first, at most 12
     more_history: int  # how many changes are left out before these
-    tries: tuple[Try, ...]  # of the same work, oldest first; () where there was only one
+    attempts: tuple[RunAttempt, ...]  # of the same work, oldest first; () where there was only one
     last_success: datetime | None  # of its experiment
     nearby: Nearby | None  # None where it could not be found out in time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """The rule that tells."""
+    """The rule that notifies."""
 
     name: str
     description: str
@@ -132,7 +133,7 @@ class Reader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Other:
-    """Another rule that tells of the same run at the same time."""
+    """Another rule that notifies of the same run at the same time."""
 
     rule: str
     severity: str
@@ -163,9 +164,9 @@ class Bunch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Many told as one: beyond a cap, or too old to tell each."""
+    """Many notified as one: beyond a cap, or expired each."""
 
-    kind: str  # cap, limit, catch-up
+    kind: str  # cap, limit, backfill
     count: int
     experiments: int  # 0 where unknown
     since: datetime | None
@@ -178,8 +179,8 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
-    """Runs of a parent that match, told as one."""
+class ParentGroup:
+    """Runs of a parent that match, notified as one."""
 
     matched: int
     children: int  # known by then
@@ -199,10 +200,10 @@ class Says:
     where: str  # Ágnes · aks-eu
     nearby: str  # 14 others failed on aks-eu in the last 30 min
     last_success: str  # last success yesterday 02:14
-    late: str  # told 2 h 05 late
-    waited: str = ""  # of a rule that waits: nothing heard for 25 min, since 21:10 (Budapest)
-    heard: str = ""  # of a rule that waits: last event 19:02 (Running) · last heard 21:10 · progress 42 %
-    ended: str = ""  # of its end: heard again after 1 h 08; started 38 min late; by run r2, Completed at …
+    late: str  # notified 2 h 05 late
+    waited: str = ""  # of an absence rule: nothing received for 25 min, since 21:10 (Budapest)
+    last_event: str = ""  # of an absence rule: last event 19:02 (Running) · last received 21:10 · progress 42 %
+    ended: str = ""  # of its end: received again after 1 h 08; started 38 min late; by run r2, Completed at …
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,8 +219,8 @@ class Mail:
     more_rows: int
     others: tuple[Other, ...]
     summary: Summary | None
-    sweep: Sweep | None = None  # of a rule that collapses, where something is known of the run's children
-    tells_sweep: bool = False  # it is told of the sweep; else of the run itself
+    parent_group: ParentGroup | None = None  # of a rule that collapses, where something is known of the run's children
+    whole_group: bool = False  # it is notified of the parent group; else of the run itself
     links: Links
     reader: Reader
     says: Says
@@ -236,6 +237,6 @@ NAMES: tuple[str, ...] = tuple(Mail.__dataclass_fields__)
 """Variables of every template."""
 
 VALUES: frozenset[type] = frozenset(
-    {Alert, Run, Rule, Change, Try, Nearby, Links, Reader, Other, Line, Bunch, Summary, Sweep, Says}
+    {Alert, Run, Rule, Change, RunAttempt, Nearby, Links, Reader, Other, Line, Bunch, Summary, ParentGroup, Says}
 )
 """Types of what a template sees: frozen, without methods."""

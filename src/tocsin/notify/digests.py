@@ -1,7 +1,8 @@
 """What is beyond a rule's `limit` waits here to be one mail at the end of its window: one for each address and limit.
 
-As with the cap, what waits are HELD deliveries of the state: a restart finds them again, and a rule that is gone meanwhile leaves
-them to be told all the same.
+As with the cap, what waits are HELD deliveries of the state: a restart finds them again, and a rule that is gone
+meanwhile leaves
+them to be notified all the same.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from tocsin.model.alert import fingerprint, instance_key
 from tocsin.model.causes import one_line
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import LIMIT
-from tocsin.notify.pipeline import Book
-from tocsin.notify.render import Press, Reason, hold, sum_up
+from tocsin.notify.pipeline import RecipientResolver
+from tocsin.notify.render import MailRenderer, Reason, hold, sum_up
 from tocsin.notify.text import moment
-from tocsin.notify.values import Letter
+from tocsin.notify.values import NotificationDraft
 from tocsin.state.interface import State
 
 PREFIX = "limit/"
@@ -36,8 +37,8 @@ def is_limited(delivery: Delivery) -> bool:
 class Digests:
     """Until when what is beyond which limit waits, by address and group."""
 
-    def __init__(self, state: State, press: Press) -> None:
-        self._state, self._press = state, press
+    def __init__(self, state: State, renderer: MailRenderer) -> None:
+        self._state, self._renderer = state, renderer
         self._waiting: dict[tuple[str, str], datetime] = {}
 
     def load(self) -> None:
@@ -55,21 +56,21 @@ class Digests:
         """When the next digest is due."""
         return min(self._waiting.values(), default=None)
 
-    def hold(self, letters: Sequence[Letter], now: datetime) -> list[Delivery]:
+    def hold(self, drafts: Sequence[NotificationDraft], now: datetime) -> list[Delivery]:
         """Deliveries that wait, of letters that are beyond their limit."""
         made = []
-        for letter in letters:
-            said = letter.intent.data[LIMIT]
+        for draft in drafts:
+            said = draft.intent.data[LIMIT]
             assert isinstance(said, dict)
-            group = PREFIX + fingerprint(letter.intent.rule, instance_key(said["per"]), str(said["until"]))
-            held = hold(letter, moment(said["until"]) or now, self._press, now)
-            line = {**json.loads(held.message), LIMIT: {name: said[name] for name in ("per", "told", "seconds")}}
+            group = PREFIX + fingerprint(draft.intent.rule, instance_key(said["per"]), str(said["until"]))
+            held = hold(draft, moment(said["until"]) or now, self._renderer, now)
+            line = {**json.loads(held.message), LIMIT: {name: said[name] for name in ("per", "notified", "seconds")}}
             held = replace(held, group=group, message=json.dumps(line, ensure_ascii=False).encode())
             self._note(held)
             made.append(held)
         return made
 
-    def due(self, now: datetime, book: Book) -> list[tuple[Delivery, list[str]]]:
+    def due(self, now: datetime, resolver: RecipientResolver) -> list[tuple[Delivery, list[str]]]:
         """Digests whose time has come, each with the ids that it lists. Raises StoreError.
 
         One is forgotten here when it is handed out; if it is then not written, ``load`` finds it again.
@@ -83,8 +84,8 @@ class Digests:
             if len(held) < _MOST:  # else there may be more of it: looked at again at once
                 del self._waiting[(address, group)]
             if ripe:
-                recipient = book.written(address, ripe[0].receiver, "is told of it")
-                made.append((sum_up(ripe, recipient, _reason(ripe[0]), self._press, now), [d.id for d in ripe]))
+                recipient = resolver.written(address, ripe[0].receiver, "is notified of it")
+                made.append((sum_up(ripe, recipient, _reason(ripe[0]), self._renderer, now), [d.id for d in ripe]))
         return made
 
 
@@ -92,8 +93,8 @@ def _reason(held: Delivery) -> Reason:
     said = json.loads(held.message).get(LIMIT, {})
     rule = held.rules[0] if held.rules else ""
     per = ", ".join(f"{one_line(str(k), 60)} {one_line(str(v), 80)}" for k, v in said.get("per", {}).items())
-    told = int(said.get("told", 0))
+    notified = int(said.get("notified", 0))
     return Reason(
-        kind="limit", window=timedelta(seconds=float(said.get("seconds", 0))), mails=told, rule=rule, per=per,
-        because=f"You get this because rule {rule} tells no more than {told} of {per} one by one.",
+        kind="limit", window=timedelta(seconds=float(said.get("seconds", 0))), mails=notified, rule=rule, per=per,
+        because=f"You get this because rule {rule} notifies no more than {notified} of {per} one by one.",
     )  # fmt: skip

@@ -11,7 +11,7 @@ from tocsin.clock import Clock, SystemClock
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.intent import Intent
 from tocsin.model.statuses import TERMINAL
-from tocsin.notify.context import Change, Nearby, Try
+from tocsin.notify.context import Change, Nearby, RunAttempt
 from tocsin.notify.text import moment
 from tocsin.notify.values import Facts, RunFacts
 
@@ -20,7 +20,7 @@ LONG_AGO = timedelta(days=30)
 KEEP_SUCCESS = 60.0
 """Seconds for which an experiment's last success is not asked for again."""
 HISTORY = 12
-TRIES = 10
+ATTEMPTS = 10
 _MOMENTS = 60
 _STEP = timedelta(seconds=60)
 
@@ -29,7 +29,9 @@ class FactsReader(Protocol):
     """Looks up what mails say besides the event."""
 
     def facts(self, intents: Sequence[Intent], seconds: float) -> Facts:
-        """Facts by intent id, found in about ``seconds``; what could not be found out is left out. Raises StoreError, QueryError."""
+        """Facts by intent id, found in about ``seconds``; what could not be found out is left out. Raises
+        StoreError, QueryError.
+        """
 
 
 class NoFacts:
@@ -72,7 +74,9 @@ SELECT t, Target, count(DISTINCT RunId) AS n FROM failed GROUP BY t, Target
 
 
 class StoreFacts:
-    """Facts out of the log store. Tries and successes older than 30 days are not looked for; successes are kept a minute."""
+    """Facts out of the log store. Tries and successes older than 30 days are not looked for; successes are kept a
+    minute.
+    """
 
     def __init__(self, log: LogReader, clock: Clock | None = None) -> None:
         self._log, self._clock = log, clock or SystemClock()
@@ -152,7 +156,7 @@ def _time_of(intent: Intent) -> datetime:
 
 
 def _minute(t: datetime) -> datetime:
-    """The next full minute: alerts of one burst share a look at what failed nearby."""
+    """The next full minute: alerts of one burst share an evaluation at what failed nearby."""
     cut = t.astimezone(UTC).replace(second=0, microsecond=0)
     return cut if cut == t else cut + _STEP
 
@@ -171,18 +175,18 @@ def _of(
             target=max(known.get(target, 0) - own, 0) if target else 0, everywhere=max(sum(known.values()) - own, 0)
         )
     changes = _changes(history)
-    attempts = {c.attempt for c in history if c.attempt} | {r["Attempt"] for r in job if r["Attempt"]}
-    tries = [
-        Try(
+    numbers = {c.attempt for c in history if c.attempt} | {r["Attempt"] for r in job if r["Attempt"]}
+    attempts = [
+        RunAttempt(
             run=r["RunId"], attempt=r["Attempt"] or n, status=r["Status"],
             started=moment(r["StartTime"]), ended=moment(r["EndTime"]),
         )
         for n, r in enumerate(job, 1)
-    ] if len(job) > 1 else _tries_in(intent.run_id, history)  # fmt: skip
+    ] if len(job) > 1 else _attempts_in(intent.run_id, history)  # fmt: skip
     return RunFacts(
         history=tuple(changes[-HISTORY:]), more_history=max(len(changes) - HISTORY, 0),
-        tries=tuple(tries[-TRIES:]) if len(tries) > 1 else (),
-        tries_known=max([len(job) if len(job) > 1 else 0, *attempts], default=0),
+        attempts=tuple(attempts[-ATTEMPTS:]) if len(attempts) > 1 else (),
+        attempts_known=max([len(job) if len(job) > 1 else 0, *numbers], default=0),
         last_success=success.get(str(event.get("ExperimentName") or "")), nearby=near,
     )  # fmt: skip
 
@@ -196,15 +200,17 @@ def _changes(history: Sequence[Change]) -> list[Change]:
     return out
 
 
-def _tries_in(run_id: str, history: Sequence[Change]) -> list[Try]:
-    """Tries that share one run id, told apart by their number."""
+def _attempts_in(run_id: str, history: Sequence[Change]) -> list[RunAttempt]:
+    """Tries that share one run id, distinguished by their number."""
     found: dict[int, list[Change]] = defaultdict(list)
     for change in history:
         if change.attempt:
             found[change.attempt].append(change)
-    tries = []
+    attempts = []
     for attempt, changes in sorted(found.items()):
         started = next((c.at for c in changes if c.status == "Running"), changes[0].at)
         ended = next((c.at for c in reversed(changes) if c.status in TERMINAL), None)
-        tries.append(Try(run=run_id, attempt=attempt, status=changes[-1].status, started=started, ended=ended))
-    return tries
+        attempts.append(
+            RunAttempt(run=run_id, attempt=attempt, status=changes[-1].status, started=started, ended=ended)
+        )
+    return attempts

@@ -25,21 +25,21 @@ from tocsin.notify.circuit import Backoff
 from tocsin.notify.digests import Digests, is_limited
 from tocsin.notify.facts import FactsReader
 from tocsin.notify.oncall import OnCall
-from tocsin.notify.pipeline import DEFAULT, Book, group, route
+from tocsin.notify.pipeline import DEFAULT, RecipientResolver, group, route
 from tocsin.notify.reading import Reading
-from tocsin.notify.render import NOTICE, Press, deliver, emergency, notice
-from tocsin.notify.sender import FIRST_KNOCK, FIRST_RETRY, Retry, Sender
+from tocsin.notify.render import NOTICE, MailRenderer, deliver, emergency, notice
+from tocsin.notify.sender import FIRST_PROBE, FIRST_RETRY, Retry, Sender
 from tocsin.notify.templates import Templates
 from tocsin.notify.transport import Transport
-from tocsin.notify.values import NO_FACTS, CapRule, Facts, Letter, Recipient, RunFacts
-from tocsin.notify.views import Look
+from tocsin.notify.values import NO_FACTS, CapRule, Facts, NotificationDraft, Recipient, RunFacts
+from tocsin.notify.views import Presentation
 from tocsin.state.interface import State
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 UTC = ZoneInfo("UTC")
-USUAL_CAP = CapRule(mails=30, window=timedelta(minutes=10))
+BASELINE_CAP = CapRule(mails=30, window=timedelta(minutes=10))
 BATCH = 120
 """Intents of one pass: sending the first begins before the last is rendered."""
 GRACE = 5.0
@@ -56,15 +56,15 @@ class NotifyOptions:
     zone: ZoneInfo = UTC
     default_receiver: tuple[str, ...] = ("you@localhost",)
     admin_email: tuple[str, ...] = ("you@localhost",)
-    cap: CapRule | None = USUAL_CAP
+    cap: CapRule | None = BASELINE_CAP
     keep_trying: timedelta = timedelta(hours=24)
     facts_seconds: float = 0.5  # how long a mail waits for what the log store knows
     retry: Retry = FIRST_RETRY
-    circuit: Backoff = FIRST_KNOCK
+    circuit: Backoff = FIRST_PROBE
 
 
 class Notifier:
-    """Tells. ``oncall`` is called for each batch, so a reload takes effect with the next one."""
+    """Notifies. ``oncall`` is called for each batch, so a reload takes effect with the next one."""
 
     def __init__(
         self,
@@ -83,16 +83,16 @@ class Notifier:
         self._options, self._state, self._oncall, self._templates = options, state, oncall, templates
         self._facts, self._transport, self._metrics, self._clock = facts, transport, metrics, clock
         self._allows: Allows = (lambda _: True) if transport.local else allows
-        self._press = Press(
-            templates=templates, look=Look(base_url=options.base_url, zone=options.zone), sender=options.sender,
+        self._renderer = MailRenderer(
+            templates=templates, look=Presentation(base_url=options.base_url, zone=options.zone), sender=options.sender,
             keep_trying=options.keep_trying,
         )  # fmt: skip
-        self._caps = Caps(options.cap, state, self._press)
-        self._digests = Digests(state, self._press)
+        self._caps = Caps(options.cap, state, self._renderer)
+        self._digests = Digests(state, self._renderer)
         self._infos: dict[str, RuleInfo] = {}
         self._threads = ThreadPoolExecutor(2, "tocsin-notify")
-        self._looking: asyncio.Future[Facts] | None = None
-        self._looker = ThreadPoolExecutor(1, "tocsin-facts")
+        self._polling: asyncio.Future[Facts] | None = None
+        self._poller = ThreadPoolExecutor(1, "tocsin-facts")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
         self._capping = asyncio.Lock()  # from counting what an address got to writing what it gets
@@ -115,7 +115,7 @@ class Notifier:
     # -- life --------------------------------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Tell until ``stop`` is set; what is under way then is finished first where the server answers in time."""
+        """Notify until ``stop`` is set; what is under way then is finished first where the server answers in time."""
         sending = asyncio.create_task(self._renew().run())
         self._loop = asyncio.get_running_loop()
         grouping = asyncio.create_task(self._group_all(stop))
@@ -166,7 +166,7 @@ class Notifier:
         """Let the threads go."""
         self._sender.close()
         self._threads.shutdown(wait=False)
-        self._looker.shutdown(wait=False)
+        self._poller.shutdown(wait=False)
 
     def refresh_metrics(self) -> None:
         """Set the gauges of the outbox. Safe from any thread. Raises StoreError."""
@@ -212,39 +212,39 @@ class Notifier:
         now, due = self._clock.now(), self._next_due()
         summed = due is not None and due <= now
         if summed:
-            book = self._book()
+            resolver = self._resolver()
             for summary, listed in await self._call(
-                lambda: [*self._caps.due(now, book), *self._digests.due(now, book)]
+                lambda: [*self._caps.due(now, resolver), *self._digests.due(now, resolver)]
             ):
                 await self._put([summary], [], listed)
         intents, more = await self._call(self._read)
         if intents:
             try:
-                await self._tell(intents)
+                await self._notify(intents)
             except StoreError:
                 raise
             except Exception as e:
-                log.exception("batch_not_told", intents=len(intents), kind=type(e).__name__)
-                await self._tell_each(intents)
+                log.exception("batch_not_notified", intents=len(intents), kind=type(e).__name__)
+                await self._notify_each(intents)
         return more or summed
 
-    async def _tell_each(self, intents: Sequence[Intent]) -> None:
-        """One by one; one that cannot be told as it should be goes to the default receiver in a few plain words."""
+    async def _notify_each(self, intents: Sequence[Intent]) -> None:
+        """One by one; one that cannot be notified as it should be goes to the default receiver in a few plain words."""
         for intent in intents:
             try:
-                await self._tell([intent])
+                await self._notify([intent])
             except StoreError:
                 raise
             except Exception as e:
-                log.exception("intent_not_told", rule=intent.rule, kind=type(e).__name__)
+                log.exception("intent_not_notified", rule=intent.rule, kind=type(e).__name__)
                 await self._put(self._plainly(intent, type(e).__name__), [intent.id])
 
     def _plainly(self, intent: Intent, problem: str) -> list[Delivery]:
         info = RuleInfo(name=intent.rule, version=intent.rule_version, summary="")
         return [
             emergency(
-                Letter(recipient=Recipient(address=a, receiver=DEFAULT, because="is told"), told=((intent, info),)),
-                problem, self._press, self._clock.now(),
+                NotificationDraft(recipient=Recipient(address=a, receiver=DEFAULT, because="is notified"), notified=((intent, info),)),
+                problem, self._renderer, self._clock.now(),
             )
             for a in self._options.default_receiver
         ]  # fmt: skip
@@ -262,32 +262,34 @@ class Notifier:
                 return whole or found, True
             limit *= 10  # one evaluation alone fills the batch
 
-    async def _tell(self, intents: Sequence[Intent]) -> None:
+    async def _notify(self, intents: Sequence[Intent]) -> None:
         asked = asyncio.create_task(self._known(intents))
         try:
-            await self._tell_with(intents, asked)
+            await self._notify_with(intents, asked)
         finally:
             asked.cancel()
 
-    async def _tell_with(self, intents: Sequence[Intent], asked: asyncio.Task[Facts]) -> None:
+    async def _notify_with(self, intents: Sequence[Intent], asked: asyncio.Task[Facts]) -> None:
         reading = Reading(self._state, self._infos)
-        infos, told = await self._call(lambda: reading.of(intents))
-        letters = group(route([(i, infos[i.id]) for i in intents], self._book(), lambda i: told.get(i.id, ())))
+        infos, notified = await self._call(lambda: reading.of(intents))
+        drafts = group(route([(i, infos[i.id]) for i in intents], self._resolver(), lambda i: notified.get(i.id, ())))
         async with self._capping:
-            await self._write(intents, letters, asked)
+            await self._write(intents, drafts, asked)
 
-    async def _write(self, intents: Sequence[Intent], letters: Sequence[Letter], asked: asyncio.Task[Facts]) -> None:
+    async def _write(
+        self, intents: Sequence[Intent], drafts: Sequence[NotificationDraft], asked: asyncio.Task[Facts]
+    ) -> None:
         now = self._clock.now()
-        beyond = [letter for letter in letters if letter.limited]
-        capped = await self._call(lambda: self._caps.cap([one for one in letters if not one.limited], now))
-        groups = {(letter.recipient.address, letter.group) for letter in capped.through}
+        beyond = [draft for draft in drafts if draft.limited]
+        capped = await self._call(lambda: self._caps.cap([one for one in drafts if not one.limited], now))
+        groups = {(draft.recipient.address, draft.group) for draft in capped.through}
         threads = dict(await self._call(lambda: self._state.threads(groups)))
         facts = await asked
         made: list[Delivery] = []
-        for letter in capped.through:
-            group_key = (letter.recipient.address, letter.group)
+        for draft in capped.through:
+            group_key = (draft.recipient.address, draft.group)
             thread = threads.get(group_key)
-            delivery, problem = self._deliver(letter, facts.get(letter.intent.id, NO_FACTS), thread, now)
+            delivery, problem = self._deliver(draft, facts.get(draft.intent.id, NO_FACTS), thread, now)
             threads.setdefault(group_key, (delivery.message_id, delivery.subject))
             if problem:
                 self._metrics.inc("tocsin_notify_template_errors_total")
@@ -297,13 +299,13 @@ class Notifier:
         await self._put(made, [i.id for i in intents])
 
     def _deliver(
-        self, letter: Letter, facts: RunFacts, thread: tuple[str, str] | None, now: datetime
+        self, draft: NotificationDraft, facts: RunFacts, thread: tuple[str, str] | None, now: datetime
     ) -> tuple[Delivery, str]:
         try:
-            return deliver(letter, facts, thread, self._press, now)
+            return deliver(draft, facts, thread, self._renderer, now)
         except Exception as e:
-            log.exception("mail_not_made", rule=letter.intent.rule, kind=type(e).__name__)
-            return emergency(letter, f"{type(e).__name__} while it was made", self._press, now), type(e).__name__
+            log.exception("mail_not_made", rule=draft.intent.rule, kind=type(e).__name__)
+            return emergency(draft, f"{type(e).__name__} while it was made", self._renderer, now), type(e).__name__
 
     async def _put(self, made: Sequence[Delivery], consumed: Sequence[str], listed: Sequence[str] = ()) -> None:
         now = self._clock.now()
@@ -314,19 +316,19 @@ class Notifier:
             self._metrics.inc("tocsin_notify_capped_total", held)
         self._sender.offer([d for d in made if d.state is DeliveryState.READY])
 
-    def _book(self) -> Book:
-        return Book(
+    def _resolver(self) -> RecipientResolver:
+        return RecipientResolver(
             oncall=self._oncall(), default=self._options.default_receiver, admins=self._options.admin_email,
             allows=self._allows,
         )  # fmt: skip
 
     async def _known(self, intents: Sequence[Intent]) -> Facts:
         """Facts, or none where they take too long or fail: a mail goes out without them rather than late."""
-        if self._looking is not None and not self._looking.done():
+        if self._polling is not None and not self._polling.done():
             return {}
         seconds = self._options.facts_seconds
-        work = asyncio.get_running_loop().run_in_executor(self._looker, self._facts.facts, list(intents), seconds)
-        self._looking = work
+        work = asyncio.get_running_loop().run_in_executor(self._poller, self._facts.facts, list(intents), seconds)
+        self._polling = work
         try:
             async with asyncio.timeout(seconds):
                 return await asyncio.shield(work)
@@ -340,14 +342,14 @@ class Notifier:
     # -- mails that could not be delivered ----------------------------------------------------------------------------
 
     async def _not_delivered(self, failed: Delivery, reply: str) -> None:
-        """Before ``failed`` is marked: tell its fallback, once, and never about such a notice."""
+        """Before ``failed`` is marked: notify its fallback, once, and never about such a notice."""
         log.error("mail_not_delivered", delivery=failed.id, receiver=failed.receiver, reply=reply)
         if failed.receiver == NOTICE:
             return
         now = self._clock.now()
         try:
-            instead = self._book().instead_of(failed.receiver, failed.address)
-            notices = [notice(failed, reply, r, self._press, now) for r in instead]
+            instead = self._resolver().instead_of(failed.receiver, failed.address)
+            notices = [notice(failed, reply, r, self._renderer, now) for r in instead]
             async with self._capping:
                 capped = await self._call(lambda: self._caps.cap_made(notices, now))
                 await self._put(capped, [])

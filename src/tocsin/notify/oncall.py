@@ -16,7 +16,7 @@ from tocsin.config.calendars import CalendarModel, Declared
 from tocsin.config.document import Document, KeyPath, YamlModel, load_file, parse, suggest
 from tocsin.config.durations import Duration
 from tocsin.config.maintenance import Announced, MaintenanceModel
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 from tocsin.notify.addresses import BadAddress, parse_address
 from tocsin.notify.sandbox import words
 
@@ -39,7 +39,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s@,;{}]+
 
 
 class PersonModel(YamlModel):
-    """Somebody who can be told."""
+    """Somebody who can be notified."""
 
     name: Name = Field(description="How receivers and rules call her.", examples=["anna"])
     email: str = Field(description="Her address.", examples=["anna@example.org"])
@@ -75,7 +75,7 @@ class FirstOf(YamlModel):
 
 
 class FallbackModel(YamlModel):
-    """Who is told instead, where a receiver comes to nobody or an address is refused."""
+    """Who is notified instead, where a receiver comes to nobody or an address is refused."""
 
     receiver: str = Field(description="A receiver, a person or an address.", examples=["ml-leads"])
     digest: NotYet = Field(default=None, description="Gather and send so often.")
@@ -83,7 +83,7 @@ class FallbackModel(YamlModel):
 
 
 class ReceiverModel(YamlModel):
-    """A name under which somebody is told."""
+    """A name under which somebody is notified."""
 
     name: Name = Field(description="How routes and rules call it.", examples=["ml-leads"])
     email: FirstOf | Words | None = Field(
@@ -91,21 +91,21 @@ class ReceiverModel(YamlModel):
         description="Addresses, people or templates, all of them; or `first_of`.",
         examples=[["ml-leads@example.org"]],
     )
-    fallback: FallbackModel | None = Field(default=None, description="Who is told where that comes to nobody.")
+    fallback: FallbackModel | None = Field(default=None, description="Who is notified where that comes to nobody.")
     webhook: NotYet = Field(default=None, description="Post to a URL.")
     schedule: NotYet = Field(default=None, description="Whoever is on call.")
-    how: NotYet = Field(default=None, description="Ways to tell who is on call.")
+    how: NotYet = Field(default=None, description="Ways to notify who is on call.")
 
 
 class RouteModel(YamlModel):
-    """Who is told of what."""
+    """Who is notified of what."""
 
-    receiver: str | None = Field(default=None, description="Told of every alert.", examples=["ml-leads"])
-    always: Words = Field(default=(), description="Told in any case.", examples=[["owner"]])
+    receiver: str | None = Field(default=None, description="Notified of every alert.", examples=["ml-leads"])
+    always: Words = Field(default=(), description="Notified in any case.", examples=[["owner"]])
     group_wait: Duration | None = Field(default=None, description="How long a group's first mail waits: 0s.")
     group_by: NotYet = Field(default=None, description="Fields that make a group.")
     group_interval: NotYet = Field(default=None, description="Least time between two mails of a group.")
-    repeat_interval: NotYet = Field(default=None, description="When a condition is told again.")
+    repeat_interval: NotYet = Field(default=None, description="When a condition is notified again.")
     routes: NotYet = Field(default=None, description="The tree.")
 
     @field_validator("group_wait")
@@ -119,9 +119,9 @@ class RouteModel(YamlModel):
 class OnCallFile(YamlModel):
     """A file under rules/oncall/."""
 
-    people: tuple[PersonModel, ...] = Field(default=(), description="Who can be told.")
-    receivers: tuple[ReceiverModel, ...] = Field(default=(), description="Names under which people are told.")
-    route: RouteModel | None = Field(default=None, description="Who is told of what; in one of the files.")
+    people: tuple[PersonModel, ...] = Field(default=(), description="Who can be notified.")
+    receivers: tuple[ReceiverModel, ...] = Field(default=(), description="Names under which people are notified.")
+    route: RouteModel | None = Field(default=None, description="Who is notified of what; in one of the files.")
     inhibit: NotYet = Field(default=None, description="Alerts that make others needless.")
     calendars: dict[Name, CalendarModel] = Field(
         default_factory=dict,
@@ -133,14 +133,14 @@ class OnCallFile(YamlModel):
         default=(), description="Times in which work is known to stand still."
     )
     schedules: NotYet = Field(default=None, description="Who is on call when.")
-    escalations: NotYet = Field(default=None, description="Whom to tell next.")
-    silences: NotYet = Field(default=None, description="Alerts not to tell.")
-    tests: NotYet = Field(default=None, description="Who must be told of what.")
+    escalations: NotYet = Field(default=None, description="Whom to notify next.")
+    silences: NotYet = Field(default=None, description="Alerts not to notify.")
+    tests: NotYet = Field(default=None, description="Who must be notified of what.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Somebody who can be told."""
+    """Somebody who can be notified."""
 
     name: str
     email: str
@@ -149,7 +149,9 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receiver:
-    """A name under which somebody is told. ``emails`` are addresses, names of people, or templates (``{{`` in them)."""
+    """A name under which somebody is notified. ``emails`` are addresses, names of people, or templates (``{{`` in
+    them).
+    """
 
     name: str
     emails: tuple[str, ...]
@@ -206,7 +208,9 @@ class OnCall:
 
 
 def load_oncall(files: Iterable[Path], root: Path | None = None) -> OnCall:
-    """Read all files into one. Problems name them relative to ``root``. Raises ContentError with every fault of every file."""
+    """Read all files into one. Problems name them relative to ``root``. Raises ContentError with every fault of
+    every file.
+    """
     problems: list[Problem] = []
     read: list[tuple[Document, OnCallFile]] = []
     for path in files:
@@ -215,14 +219,14 @@ def load_oncall(files: Iterable[Path], root: Path | None = None) -> OnCall:
             document = load_file(path, name)
             if document.data is not None:
                 read.append((document, parse(OnCallFile, document)))
-        except ContentError as e:
+        except ConfigurationError as e:
             problems += e.problems
     oncall = _merge(read, problems)
     if not problems:
         for document, model in read:
             _check(document, model, oncall, problems)
     if problems:
-        raise ContentError(problems)
+        raise ConfigurationError(problems)
     return oncall
 
 
@@ -255,7 +259,7 @@ def _merge(read: list[tuple[Document, OnCallFile]], problems: list[Problem]) -> 
             once(document, ("receivers", i), r.name)
             if r.email is None:
                 problems.append(
-                    document.problem(("receivers", i), "has no way to tell anybody", "add email: [ops@example.org]")
+                    document.problem(("receivers", i), "has no way to notify anybody", "add email: [ops@example.org]")
                 )
                 continue
             first_of = isinstance(r.email, FirstOf)
@@ -291,7 +295,7 @@ def _check(document: Document, model: OnCallFile, oncall: OnCall, problems: list
         for j, entry in enumerate(emails):
             where: KeyPath = ("receivers", i, *path, j)
             if _LOOKUP.fullmatch(entry):
-                problems.append(document.problem(where, f"'{entry}': a look-up in a table is not supported yet"))
+                problems.append(document.problem(where, f"'{entry}': an evaluation-up in a table is not supported yet"))
             elif "{{" in entry or "{%" in entry:
                 try:
                     words().compile(entry)
@@ -320,7 +324,7 @@ def _circle(document: Document, i: int, start: str, oncall: OnCall) -> list[Prob
             text = " → ".join([*seen, start])
             return [document.problem(("receivers", i, "fallback"), f"goes in a circle: {text}")]
         if at.fallback in seen:
-            return []  # told where that circle begins
+            return []  # notified where that circle begins
         seen.append(at.fallback)
         at = oncall.receivers.get(at.fallback)
     return []

@@ -2,8 +2,10 @@
 
     intents ──route──► Routed ──group──► Letter ──cap──► Capped ──(render)──► Delivery ──► outbox
 
-``route`` names receivers, turns them into addresses, and holds addresses out of payloads to what may be mailed. ``group``
-makes one letter a run, evaluation and address. ``cap`` bounds what one address gets. Rendering is in render.py, the outbox
+``route`` names receivers, turns them into addresses, and holds addresses out of payloads to what may be mailed.
+``group``
+makes one letter a run, evaluation and address. ``cap`` bounds what one address gets. Rendering is in render.py, the
+outbox
 in sender.py.
 """
 
@@ -17,19 +19,19 @@ from datetime import datetime
 from jinja2 import TemplateError
 
 from tocsin.model.causes import one_line
-from tocsin.model.delivery import Told
+from tocsin.model.delivery import Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.notify.addresses import Allows, BadAddress, parse_address
 from tocsin.notify.oncall import OWNER, OnCall, Receiver
 from tocsin.notify.sandbox import TooMuch, words
-from tocsin.notify.values import ALONE, Capped, CapRule, Letter, Recipient, Routed
+from tocsin.notify.values import ALONE, Capped, CapRule, NotificationDraft, Recipient, Routed
 
 DEFAULT = "default_receiver"
 ADMIN = "admin_email"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Book:
+class RecipientResolver:
     """Whom the settings and the on-call files name."""
 
     oncall: OnCall
@@ -50,7 +52,9 @@ class Book:
         )  # fmt: skip
 
     def instead_of(self, name: str, address: str) -> tuple[Recipient, ...]:
-        """Who is told that mail for ``address`` of receiver ``name`` could not be delivered: never that address itself."""
+        """Who is notified that mail for ``address`` of receiver ``name`` could not be delivered: never that address
+        itself.
+        """
         receiver = self.oncall.receiver_called(name)
         seen: set[str] = set()
         while receiver is not None and receiver.fallback and receiver.fallback not in seen:
@@ -71,58 +75,69 @@ class Book:
 # -- route -------------------------------------------------------------------------------------------------------------
 
 
-Tellings = Callable[[Intent], Sequence[Told]]
+Notifications = Callable[[Intent], Sequence[Notified]]
 """Who got the firing mail of a resolved intent, and by which mail."""
 
 
-def route(intents: Iterable[tuple[Intent, RuleInfo]], book: Book, told: Tellings) -> list[Routed]:
-    """Find who is told of each intent: never nobody."""
-    return [Routed(intent=i, info=info, recipients=_recipients(i, info, book, told)) for i, info in intents]
+def route(
+    intents: Iterable[tuple[Intent, RuleInfo]], resolver: RecipientResolver, notified: Notifications
+) -> list[Routed]:
+    """Find who is notified of each intent: never nobody."""
+    return [Routed(intent=i, info=info, recipients=_recipients(i, info, resolver, notified)) for i, info in intents]
 
 
-def _recipients(intent: Intent, info: RuleInfo, book: Book, told: Tellings) -> tuple[Recipient, ...]:
+def _recipients(
+    intent: Intent, info: RuleInfo, resolver: RecipientResolver, notified: Notifications
+) -> tuple[Recipient, ...]:
     if intent.kind is IntentKind.ADMIN:
-        return tuple(book.written(a, ADMIN, "goes to admin_email") for a in book.admins)
-    if intent.kind is IntentKind.RESOLVED and (got := told(intent)):
-        return tuple(replace(book.written(t.address, t.receiver, "told you before that it fires"), told=t) for t in got)
-    names = _names(info, book, summary=intent.kind is IntentKind.SUMMARY)
+        return tuple(resolver.written(a, ADMIN, "goes to admin_email") for a in resolver.admins)
+    if intent.kind is IntentKind.RESOLVED and (got := notified(intent)):
+        return tuple(
+            replace(resolver.written(t.address, t.receiver, "notified you before that it fires"), notified=t)
+            for t in got
+        )
+    names = _names(info, resolver, summary=intent.kind is IntentKind.SUMMARY)
     found: dict[str, Recipient] = {}
     notes: list[str] = []
     for name in names:
-        for recipient in _resolve(name, intent, info, book, notes):
+        for recipient in _resolve(name, intent, info, resolver, notes):
             found.setdefault(recipient.address.lower(), recipient)
     if not found:
-        because = "names nobody else who can be told"
-        found = {r.address.lower(): r for r in book.to_default(because, " ".join(notes))}
-    before = {t.address.lower(): t for t in told(intent)} if intent.kind is IntentKind.REPEATED else {}
-    return tuple(replace(r, told=before.get(address)) for address, r in found.items())
+        because = "names nobody else who can be notified"
+        found = {r.address.lower(): r for r in resolver.to_default(because, " ".join(notes))}
+    before = {t.address.lower(): t for t in notified(intent)} if intent.kind is IntentKind.REPEATED else {}
+    return tuple(replace(r, notified=before.get(address)) for address, r in found.items())
 
 
-def _names(info: RuleInfo, book: Book, *, summary: bool) -> list[str]:
-    """Receivers of a rule, in the order of telling; a catch-up's summary leaves out the owner."""
-    of_route = () if info.notify_only else (*book.oncall.always, *filter(None, [book.oncall.receiver]))
+def _names(info: RuleInfo, resolver: RecipientResolver, *, summary: bool) -> list[str]:
+    """Receivers of a rule, in the order of notifying; a backfill's summary leaves out the owner."""
+    of_route = () if info.notify_only else (*resolver.oncall.always, *filter(None, [resolver.oncall.receiver]))
     names = dict.fromkeys([*info.notify_to, *of_route])
-    return [n for n in names if not (summary and _is_owner(n, book))]
+    return [n for n in names if not (summary and _is_owner(n, resolver))]
 
 
-def _is_owner(name: str, book: Book) -> bool:
-    receiver = book.oncall.receiver_called(name)
+def _is_owner(name: str, resolver: RecipientResolver) -> bool:
+    receiver = resolver.oncall.receiver_called(name)
     return name == OWNER or (receiver is not None and any("{" in e for e in receiver.emails))
 
 
-def _resolve(name: str, intent: Intent, info: RuleInfo, book: Book, notes: list[str]) -> Sequence[Recipient]:
-    """Addresses of the receiver called ``name``, or of its fallback. What kept others from being told goes to ``notes``."""
+def _resolve(
+    name: str, intent: Intent, info: RuleInfo, resolver: RecipientResolver, notes: list[str]
+) -> Sequence[Recipient]:
+    """Addresses of the receiver called ``name``, or of its fallback. What kept others from being notified goes to
+    ``notes``.
+    """
     note, seen, first = "", set[str](), name
     while name and name not in seen:
         seen.add(name)
-        receiver = book.oncall.receiver_called(name)
+        receiver = resolver.oncall.receiver_called(name)
         if receiver is None:
             notes.append(f"The rule names a receiver '{name}', which does not exist.")
             return ()
         whom = "the run’s owner" if first == OWNER else first
-        because = f"would tell {whom}" if note else f"tells {whom}"
+        because = f"would notify {whom}" if note else f"notifies {whom}"
         refused: list[str] = []
-        found = _addresses(receiver, intent, info, book, refused, because)
+        found = _addresses(receiver, intent, info, resolver, refused, because)
         note = " ".join([note, *refused]).strip()
         if found:
             return [replace(r, note=note) if note and not r.note else r for r in found]
@@ -133,17 +148,17 @@ def _resolve(name: str, intent: Intent, info: RuleInfo, book: Book, notes: list[
 
 
 def _addresses(
-    receiver: Receiver, intent: Intent, info: RuleInfo, book: Book, refused: list[str], because: str
+    receiver: Receiver, intent: Intent, info: RuleInfo, resolver: RecipientResolver, refused: list[str], because: str
 ) -> list[Recipient]:
     found: list[Recipient] = []
     for entry in receiver.emails:
-        if (person := book.oncall.people.get(entry)) is not None:
-            found.append(book.written(person.email, receiver.name, because))
+        if (person := resolver.oncall.people.get(entry)) is not None:
+            found.append(resolver.written(person.email, receiver.name, because))
         elif "{" in entry:
-            found += _from_payload(entry, receiver, intent, info, book, refused, because)
+            found += _from_payload(entry, receiver, intent, info, resolver, refused, because)
         else:
             try:
-                found.append(book.written(parse_address(entry), receiver.name, because))
+                found.append(resolver.written(parse_address(entry), receiver.name, because))
             except BadAddress as e:
                 refused.append(f"The address '{one_line(entry, 80)}' of {receiver.name} {e}.")
         if found and receiver.first_of:
@@ -152,7 +167,13 @@ def _addresses(
 
 
 def _from_payload(
-    source: str, receiver: Receiver, intent: Intent, info: RuleInfo, book: Book, refused: list[str], because: str
+    source: str,
+    receiver: Receiver,
+    intent: Intent,
+    info: RuleInfo,
+    resolver: RecipientResolver,
+    refused: list[str],
+    because: str,
 ) -> list[Recipient]:
     """An address out of the event: it must be exactly one, and allowed."""
     try:
@@ -169,46 +190,46 @@ def _from_payload(
     except BadAddress as e:
         refused.append(f"{whose} {quoted}, which {e}.")
         return []
-    if not book.allows(address):
+    if not resolver.allows(address):
         refused.append(f"{whose} {quoted}, whom smtp.allowed_recipients does not allow to be mailed.")
         return []
-    return [book.written(address, receiver.name, because)]
+    return [resolver.written(address, receiver.name, because)]
 
 
 def fields_of(intent: Intent) -> Mapping[str, object]:
     """Fields by which an alert can be addressed: the event's columns, then `by`, `keep` and `labels`."""
     base: dict[str, object] = {"Tags": {}, "Properties": {}}
-    maps: list[Mapping[str, object]] = [intent.event, intent.instance, intent.keep, intent.labels, base]
+    maps: list[Mapping[str, object]] = [intent.event, intent.instance, intent.fields, intent.labels, base]
     return ChainMap(*(dict(m) for m in maps))
 
 
 # -- group -------------------------------------------------------------------------------------------------------------
 
 
-def group(routed: Iterable[Routed]) -> list[Letter]:
+def group(routed: Iterable[Routed]) -> list[NotificationDraft]:
     """One letter a run, evaluation and address: the severest rule's, naming the others; the rest one each."""
-    letters: dict[tuple[object, ...], Letter] = {}
+    drafts: dict[tuple[object, ...], NotificationDraft] = {}
     for item in routed:
         intent = item.intent
         alone = intent.kind in ALONE or not intent.run_id
         what = (intent.id,) if alone else (intent.run_id, intent.at, intent.commit_seq)
         for recipient in item.recipients:
             key = (recipient.address.lower(), *what)
-            known = letters.get(key)
-            told = (*(known.told if known else ()), (intent, item.info))
-            told = tuple(
-                sorted(told, key=lambda t: (t[0].limited, t[0].severity))
+            known = drafts.get(key)
+            notified = (*(known.notified if known else ()), (intent, item.info))
+            notified = tuple(
+                sorted(notified, key=lambda t: (t[0].limited, t[0].severity))
             )  # stable: of equals the first stays first
-            severest = recipient if known is None or told[0][0] is intent else known.recipient
-            letters[key] = Letter(recipient=severest, told=told)
-    return list(letters.values())
+            severest = recipient if known is None or notified[0][0] is intent else known.recipient
+            drafts[key] = NotificationDraft(recipient=severest, notified=notified)
+    return list(drafts.values())
 
 
 # -- cap ---------------------------------------------------------------------------------------------------------------
 
 
 def cap(
-    letters: Sequence[Letter],
+    drafts: Sequence[NotificationDraft],
     rule: CapRule | None,
     sent: Mapping[str, int],
     holding: Mapping[str, datetime],
@@ -221,17 +242,17 @@ def cap(
     overtakes.
     """
     if rule is None:
-        return Capped(through=tuple(letters), held=())
-    through: list[Letter] = []
-    held: list[tuple[Letter, datetime]] = []
+        return Capped(through=tuple(drafts), held=())
+    through: list[NotificationDraft] = []
+    held: list[tuple[NotificationDraft, datetime]] = []
     counts, until = dict(sent), dict(holding)
-    for letter in letters:
-        address = letter.recipient.address
+    for draft in drafts:
+        address = draft.recipient.address
         if address not in until and counts.get(address, 0) >= rule.mails:
             until[address] = window_end(address)
         if address in until:
-            held.append((letter, until[address]))
+            held.append((draft, until[address]))
         else:
             counts[address] = counts.get(address, 0) + 1
-            through.append(letter)
+            through.append(draft)
     return Capped(through=tuple(through), held=tuple(held))

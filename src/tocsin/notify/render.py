@@ -19,11 +19,11 @@ from tocsin.notify.addresses import needs_smtputf8
 from tocsin.notify.links import web_link
 from tocsin.notify.message import Envelope, build, message_id
 from tocsin.notify.pipeline import DEFAULT
-from tocsin.notify.sweeps import tells_sweep
+from tocsin.notify.sweeps import whole_group
 from tocsin.notify.templates import Rendered, Templates
 from tocsin.notify.text import moment
-from tocsin.notify.values import CapRule, Letter, Recipient, RunFacts
-from tocsin.notify.views import Look, links, mail, run_name, title
+from tocsin.notify.values import CapRule, NotificationDraft, Recipient, RunFacts
+from tocsin.notify.views import Presentation, links, mail, run_name, title
 
 RECOVERED = "recovered"
 """How the subject of an end begins, and what stands for its cause in a summary."""
@@ -32,37 +32,37 @@ NOTICE = "undeliverable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Press:
+class MailRenderer:
     """What making messages needs besides the letters."""
 
     templates: Templates
-    look: Look
+    look: Presentation
     sender: str
     keep_trying: timedelta  # from the making of a mail to its deadline
 
 
 def deliver(
-    letter: Letter, facts: RunFacts, thread: tuple[str, str] | None, press: Press, now: datetime
+    draft: NotificationDraft, facts: RunFacts, thread: tuple[str, str] | None, renderer: MailRenderer, now: datetime
 ) -> tuple[Delivery, str]:
     """(the delivery of one letter, why its template was replaced or '')."""
-    intent = letter.intent
-    seen = mail(letter, facts, press.look, now, press.templates.words)
-    name = {IntentKind.SUMMARY: "summary", IntentKind.ADMIN: "admin"}.get(intent.kind, letter.info.template)
-    made = press.templates.render(name, seen)
-    if (told := letter.recipient.told) is not None:
-        thread = (told.message_id, told.subject)
-    subject = _subject(letter, made.subject)
+    intent = draft.intent
+    seen = mail(draft, facts, renderer.look, now, renderer.templates.words)
+    name = {IntentKind.SUMMARY: "summary", IntentKind.ADMIN: "admin"}.get(intent.kind, draft.info.template)
+    made = renderer.templates.render(name, seen)
+    if (notified := draft.recipient.notified) is not None:
+        thread = (notified.message_id, notified.subject)
+    subject = _subject(draft, made.subject)
     delivery = replace(
-        _plain(letter, one_line(subject), press, now), event_time=intent.event_time, ingested_at=_ingested(letter)
+        _plain(draft, one_line(subject), renderer, now), event_time=intent.event_time, ingested_at=_ingested(draft)
     )
-    return _written(delivery, replace(made, subject=subject), letter.recipient, thread, press), made.problem
+    return _written(delivery, replace(made, subject=subject), draft.recipient, thread, renderer), made.problem
 
 
-def _subject(letter: Letter, own: str) -> str:
-    """The subject of a mail: one that answers another keeps its words, if it told of the same rule first."""
-    intent, told = letter.intent, letter.recipient.told
-    if told is not None and told.rule == intent.rule and not (tells_sweep(intent) or intent.limited):
-        own = told.subject
+def _subject(draft: NotificationDraft, own: str) -> str:
+    """The subject of a mail: one that answers another keeps its words, if it notified of the same rule first."""
+    intent, notified = draft.intent, draft.recipient.notified
+    if notified is not None and notified.rule == intent.rule and not (whole_group(intent) or intent.limited):
+        own = notified.subject
     return _ended(intent, own)
 
 
@@ -74,40 +74,40 @@ def _ended(intent: Intent, subject: str) -> str:
     return f"{RECOVERED}, {late}: {subject}" if late else f"{RECOVERED}: {subject}"
 
 
-def emergency(letter: Letter, problem: str, press: Press, now: datetime) -> Delivery:
+def emergency(draft: NotificationDraft, problem: str, renderer: MailRenderer, now: datetime) -> Delivery:
     """A mail of the little that cannot fail, where making the real one did."""
-    intent = letter.intent
+    intent = draft.intent
     subject = one_line(f"{intent.rule}: {intent.run_id}" if intent.run_id else intent.rule)
-    delivery = _plain(letter, subject, press, now)
+    delivery = _plain(draft, subject, renderer, now)
     text = "\n".join(
         [subject, "", one_line(str(intent.event.get("Message") or "")), "", f"(The mail itself failed: {problem}.)"]
     )
-    return _written(delivery, Rendered(subject=subject, text=text + "\n", html=""), letter.recipient, None, press)
+    return _written(delivery, Rendered(subject=subject, text=text + "\n", html=""), draft.recipient, None, renderer)
 
 
-def _ingested(letter: Letter) -> datetime | None:
-    """When what it tells came in; None of what is told of it later."""
-    if letter.intent.kind is not IntentKind.FIRED:
+def _ingested(draft: NotificationDraft) -> datetime | None:
+    """When what it notifies came in; None of what is notified of it later."""
+    if draft.intent.kind is not IntentKind.FIRED:
         return None
-    return moment(letter.intent.event.get("IngestedAt")) or letter.intent.at
+    return moment(draft.intent.event.get("IngestedAt")) or draft.intent.at
 
 
-def _plain(letter: Letter, subject: str, press: Press, now: datetime) -> Delivery:
+def _plain(draft: NotificationDraft, subject: str, renderer: MailRenderer, now: datetime) -> Delivery:
     return Delivery(
-        id=letter.id, address=letter.recipient.address, receiver=letter.recipient.receiver, group=letter.group,
-        rules=tuple(dict.fromkeys(i.rule for i, _ in letter.told)), severity=letter.intent.severity.word,
-        subject=subject, message_id=message_id(letter.id, press.sender), message=b"", state=DeliveryState.READY,
-        created_at=now, next_at=now, deadline=now + press.keep_trying, run_id=letter.intent.run_id,
-        covers=len(letter.told), intents=tuple(i.id for i, _ in letter.told),
+        id=draft.id, address=draft.recipient.address, receiver=draft.recipient.receiver, group=draft.group,
+        rules=tuple(dict.fromkeys(i.rule for i, _ in draft.notified)), severity=draft.intent.severity.word,
+        subject=subject, message_id=message_id(draft.id, renderer.sender), message=b"", state=DeliveryState.READY,
+        created_at=now, next_at=now, deadline=now + renderer.keep_trying, run_id=draft.intent.run_id,
+        covers=len(draft.notified), intents=tuple(i.id for i, _ in draft.notified),
     )  # fmt: skip
 
 
 def _written(
-    delivery: Delivery, made: Rendered, recipient: Recipient, thread: tuple[str, str] | None, press: Press
+    delivery: Delivery, made: Rendered, recipient: Recipient, thread: tuple[str, str] | None, renderer: MailRenderer
 ) -> Delivery:
     """``delivery`` with its message."""
     envelope = Envelope(
-        id=delivery.id, sender=press.sender, to=delivery.address, to_name=recipient.name, date=delivery.created_at,
+        id=delivery.id, sender=renderer.sender, to=delivery.address, to_name=recipient.name, date=delivery.created_at,
         references=(thread[0],) if thread is not None and thread[0] != delivery.message_id else (),
         extra=(
             ("X-Tocsin-Rule", ", ".join(delivery.rules)),
@@ -121,11 +121,11 @@ def _written(
 # -- beyond the cap ----------------------------------------------------------------------------------------------------
 
 
-def hold(letter: Letter, until: datetime, press: Press, now: datetime) -> Delivery:
+def hold(draft: NotificationDraft, until: datetime, renderer: MailRenderer, now: datetime) -> Delivery:
     """The delivery that waits until ``until`` to be a line of a summary."""
-    intent = letter.intent
+    intent = draft.intent
     why = cause_of(intent.event)
-    subject, _ = title(intent, letter.info, press.templates.words, why)
+    subject, _ = title(intent, draft.info, renderer.templates.words, why)
     line = {
         "title": _ended(intent, subject),
         "name": run_name(intent.event),
@@ -133,10 +133,10 @@ def hold(letter: Letter, until: datetime, press: Press, now: datetime) -> Delive
         "severity": intent.severity.word,
         "rule": intent.rule,
         "experiment": one_line(str(intent.event.get("ExperimentName") or ""), 200),
-        "url": links(intent, press.look).run,
+        "url": links(intent, renderer.look).run,
         "at": (intent.event_time or intent.at).isoformat(),
     }
-    held = _plain(letter, subject, press, now)
+    held = _plain(draft, subject, renderer, now)
     return replace(held, state=DeliveryState.HELD, next_at=until, message=json.dumps(line, ensure_ascii=False).encode())
 
 
@@ -158,7 +158,9 @@ def by_cap(cap: CapRule) -> Reason:
     return Reason(kind="cap", window=cap.window, mails=cap.mails, because=because)
 
 
-def sum_up(held: Sequence[Delivery], recipient: Recipient, why: Reason, press: Press, now: datetime) -> Delivery:
+def sum_up(
+    held: Sequence[Delivery], recipient: Recipient, why: Reason, renderer: MailRenderer, now: datetime
+) -> Delivery:
     """One mail in place of ``held``, all of one address."""
     found = [_line(d) for d in held]
     lines = [line for line, _ in found]
@@ -177,16 +179,16 @@ def sum_up(held: Sequence[Delivery], recipient: Recipient, why: Reason, press: P
     subject = _numbers(len(held) - ended, runs, len(experiments), causes, ended)
     if why.kind == "limit":
         subject = one_line(f"{why.rule}: {subject}")
-    seen = _mail_of(summary, subject, worst, recipient, why.because, press, now, rule=why.rule)
-    made = press.templates.render("summary", seen)
+    seen = _mail_of(summary, subject, worst, recipient, why.because, renderer, now, rule=why.rule)
+    made = renderer.templates.render("summary", seen)
     delivery = Delivery(
         id=id, address=held[0].address, receiver=held[0].receiver, group=f"summary/{id}",
         rules=tuple(dict.fromkeys(rule for d in held for rule in d.rules))[:50], severity=worst.word,
-        subject=made.subject, message_id=message_id(id, press.sender), message=b"", state=DeliveryState.READY,
-        created_at=now, next_at=now, deadline=now + press.keep_trying, covers=sum(d.covers for d in held),
+        subject=made.subject, message_id=message_id(id, renderer.sender), message=b"", state=DeliveryState.READY,
+        created_at=now, next_at=now, deadline=now + renderer.keep_trying, covers=sum(d.covers for d in held),
         intents=tuple(i for d in held for i in d.intents),
     )  # fmt: skip
-    return _written(delivery, made, recipient, None, press)
+    return _written(delivery, made, recipient, None, renderer)
 
 
 def _numbers(count: int, runs: int, experiments: int, bunches: Sequence[c.Bunch], ended: int) -> str:
@@ -225,11 +227,11 @@ def _bunches(lines: Sequence[c.Line]) -> tuple[tuple[c.Bunch, ...], int]:
 
 
 def _mail_of(
-    summary: c.Summary | None, subject: str, severity: Severity, recipient: Recipient, because: str, press: Press,
+    summary: c.Summary | None, subject: str, severity: Severity, recipient: Recipient, because: str, renderer: MailRenderer,
     now: datetime, *, rule: str = "tocsin", lines: tuple[str, ...] = (), text: str = "", note: str = "",
 ) -> c.Mail:  # fmt: skip
     """A mail that is about no single alert."""
-    base = press.look.base_url
+    base = renderer.look.base_url
     return c.Mail(
         alert=c.Alert(
             rule=rule, kind="summary" if summary else "admin", severity=severity.word, title=subject, cause="", why="",
@@ -240,7 +242,7 @@ def _mail_of(
         links=c.Links(mails=f"{base}/mails", tocsin=f"{base}/") if base else c.Links(),
         reader=c.Reader(
             address=recipient.address, name=recipient.name, receiver=recipient.receiver,
-            zone=recipient.zone or press.look.zone, because=because,
+            zone=recipient.zone or renderer.look.zone, because=because,
         ),
         says=c.Says(preheader=text, happened="", attempt="", where="", nearby="", last_success="", late=""),
         notes=(note,) if note else (), now=now, lines=lines,
@@ -250,24 +252,24 @@ def _mail_of(
 # -- could not be delivered --------------------------------------------------------------------------------------------
 
 
-def notice(failed: Delivery, reply: str, recipient: Recipient, press: Press, now: datetime) -> Delivery:
-    """Tells ``recipient`` that somebody else's mail could not be delivered, and what it said."""
+def notice(failed: Delivery, reply: str, recipient: Recipient, renderer: MailRenderer, now: datetime) -> Delivery:
+    """Notifies ``recipient`` that somebody else's mail could not be delivered, and what it said."""
     id = fingerprint(NOTICE, failed.id, recipient.address.lower())
     address = one_line(failed.address, 80)
     subject = one_line(f"not delivered to {address}: {failed.subject}")
     severity = Severity.of(failed.severity)
     text = f"The mail below could not be delivered to {address}: {one_line(reply, 300)}"
-    because = "You get this because the one who should have been told could not be."
+    because = "You get this because the one who should have been notified could not be."
     seen = _mail_of(
-        None, subject, severity, recipient, because, press, now, lines=tuple(body_lines(failed.message)), text=text
+        None, subject, severity, recipient, because, renderer, now, lines=tuple(body_lines(failed.message)), text=text
     )
-    made = press.templates.render("admin", seen)
+    made = renderer.templates.render("admin", seen)
     delivery = replace(
         failed, id=id, address=recipient.address, receiver=NOTICE, group=f"{NOTICE}/{failed.group}", subject=subject,
-        message_id=message_id(id, press.sender), message=b"", state=DeliveryState.READY, attempt=0, created_at=now,
-        next_at=now, deadline=now + press.keep_trying, reply="",
+        message_id=message_id(id, renderer.sender), message=b"", state=DeliveryState.READY, attempt=0, created_at=now,
+        next_at=now, deadline=now + renderer.keep_trying, reply="",
     )  # fmt: skip
-    return _written(delivery, replace(made, subject=subject), recipient, None, press)
+    return _written(delivery, replace(made, subject=subject), recipient, None, renderer)
 
 
 def body_lines(message: bytes) -> list[str]:
@@ -278,4 +280,4 @@ def body_lines(message: bytes) -> list[str]:
     return str(part.get_content()).splitlines()[:50] if part is not None else []
 
 
-__all__ = ["DEFAULT", "NOTICE", "Press", "body_lines", "deliver", "hold", "needs_smtputf8", "notice", "sum_up"]
+__all__ = ["DEFAULT", "NOTICE", "MailRenderer", "body_lines", "deliver", "hold", "needs_smtputf8", "notice", "sum_up"]

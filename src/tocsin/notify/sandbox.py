@@ -1,4 +1,6 @@
-"""Jinja2 as tocsin lets templates use it: sandboxed, and bounded in steps and in size, whatever a template or its data says."""
+"""Jinja2 as tocsin lets templates use it: sandboxed, and bounded in steps and in size, whatever a template or its
+data says.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,7 @@ class Sandbox(SandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Refuse methods of strings that stretch."""
+        """Refuse methods of strings that segment."""
         return not (isinstance(obj, str) and attr in _STRETCHING) and super().is_safe_attribute(obj, attr, value)
 
     def getattr(self, obj: Any, attribute: str) -> Any:

@@ -1,6 +1,7 @@
 """The outbox's far end: takes what is due, sends it over a few connections, and writes down what came of it.
 
-A connection takes its next mail only after the mark of the last one is durable, so a crash can repeat at most one mail a
+A connection takes its next mail only after the mark of the last one is durable, so a crash can repeat at most one
+mail a
 connection, and that one byte for byte:
 
     lane 1   take A ── send ── 250 ──┐ mark A ┐
@@ -57,10 +58,10 @@ class Retry:
         return wait * (0.8 + 0.4 * spread)
 
 
-FIRST_RETRY, FIRST_KNOCK = Retry(), Backoff()
+FIRST_RETRY, FIRST_PROBE = Retry(), Backoff()
 
 Failed = Callable[[Delivery, str], Awaitable[None]]
-"""Told before a mail is marked as failed."""
+"""Notified before a mail is marked as failed."""
 
 
 class Sender:
@@ -68,7 +69,7 @@ class Sender:
 
     def __init__(
         self, transport: Transport, state: State, metrics: Metrics, clock: Clock, failed: Failed,
-        retry: Retry = FIRST_RETRY, circuit: Backoff = FIRST_KNOCK,
+        retry: Retry = FIRST_RETRY, circuit: Backoff = FIRST_PROBE,
     ) -> None:  # fmt: skip
         self._transport, self._state, self._metrics, self._clock = transport, state, metrics, clock
         self._failed, self._retry = failed, retry
@@ -94,8 +95,8 @@ class Sender:
         """Send until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._feed())
-            for _ in range(self._transport.lanes):
-                tasks.create_task(self._lane())
+            for _ in range(self._transport.workers):
+                tasks.create_task(self._worker())
 
     def offer(self, deliveries: Sequence[Delivery]) -> None:
         """Take new mails that the state holds already; from the loop's thread."""
@@ -199,7 +200,7 @@ class Sender:
 
     # -- lanes -------------------------------------------------------------------------------------------------------
 
-    async def _lane(self) -> None:
+    async def _worker(self) -> None:
         connection: Connection | None = None
         try:
             while not self._ending:
@@ -263,7 +264,9 @@ class Sender:
         self._arrived.set()
 
     async def _connect(self, delivery: Delivery) -> Connection | None:
-        """A connection, or None: then ``delivery`` is back in the queue, or past its deadline and failed, and this lane has waited."""
+        """A connection, or None: then ``delivery`` is back in the queue, or past its deadline and failed, and this
+        lane has waited.
+        """
         try:
             async with self._circuit.passage():
                 connection = await self._transport.connect()
@@ -304,7 +307,7 @@ class Sender:
             point("after_250")
             if delivery.ingested_at is not None:
                 took = (self._clock.now() - delivery.ingested_at).total_seconds()
-                self._metrics.observe("tocsin_notify_event_to_mail_seconds", max(took, 0))
+                self._metrics.observe("tocsin_notification_latency_seconds", max(took, 0))
             await self._finish(delivery, DeliveryState.SENT, reply.text, attempt)
             point("after_sent")
             return

@@ -62,7 +62,7 @@ class SmtpTransport(Transport):
         self._hostname = name if re.fullmatch(r"[A-Za-z0-9.-]{1,253}", name) else "localhost"
 
     @property
-    def lanes(self) -> int:
+    def workers(self) -> int:
         """As settings say."""
         return self._options.connections
 

@@ -1,4 +1,6 @@
-"""What a mail says of a sweep: how many of a parent's runs match, and why. Everything that came from outside is cleaned here."""
+"""What a mail says of a parent group: how many of a parent's runs match, and why. Everything that came from outside
+is cleaned here.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +20,25 @@ from tocsin.notify.text import day_time, did, middle, zone_name
 
 IN_SUBJECT = 3
 """So many causes a subject names."""
-_TELLS_SWEEP = frozenset({Why.ENOUGH_CHILDREN, Why.MORE_CHILDREN, Why.PARENT_ENDED})
+_WHOLE_GROUP = frozenset({Why.ENOUGH_CHILDREN, Why.MORE_CHILDREN, Why.PARENT_ENDED})
 CAUSE_FROM = 45
 """Characters after which the first cause has begun, where the parent's name allows it."""
 
 
-def tells_sweep(intent: Intent) -> bool:
-    """Whether it is told of the sweep, not of the parent's own occurrence."""
+def whole_group(intent: Intent) -> bool:
+    """Whether it is notified of the parent group, not of the parent's own occurrence."""
     said = intent.data.get("sweep")
-    return isinstance(said, Mapping) and (bool(said.get("alert")) or intent.why in _TELLS_SWEEP)
+    return isinstance(said, Mapping) and (bool(said.get("alert")) or intent.why in _WHOLE_GROUP)
 
 
-def sweep_of(intent: Intent, base_url: str = "") -> c.Sweep | None:
-    """What an intent says of its run's children; None where that is nothing. ``base_url`` is that of tocsin's pages, '' for none."""
+def parent_group_of(intent: Intent, base_url: str = "") -> c.ParentGroup | None:
+    """What an intent says of its run's children; None where that is nothing. ``base_url`` is that of tocsin's pages,
+    '' for none.
+    """
     said = intent.data.get("sweep")
     if not isinstance(said, Mapping):
         return None
-    return c.Sweep(
+    return c.ParentGroup(
         matched=_whole(said, "matched"),
         children=_whole(said, "children"),
         did=one_line(str(said.get("did") or ""), 100),
@@ -64,18 +68,20 @@ def _bunch(intent: Intent, said: Mapping[str, Any], base_url: str) -> c.Bunch:
     )
 
 
-def subject(sweep: c.Sweep, name: str) -> str:
-    """``sweep churn: 24 of 100 runs failed: CUDA out of memory (18), timeout (6)``; ``name`` is the parent's."""
-    end = f" {sweep.ended}" if sweep.ended else ""
-    said = f"{end}: {sweep.matched} of {sweep.children} runs {sweep.did}"
+def subject(parent_group: c.ParentGroup, name: str) -> str:
+    """``parent_group churn: 24 of 100 runs failed: CUDA out of memory (18), timeout (6)``; ``name`` is the parent's."""
+    end = f" {parent_group.ended}" if parent_group.ended else ""
+    said = f"{end}: {parent_group.matched} of {parent_group.children} runs {parent_group.did}"
     room = CAUSE_FROM - len("sweep ") - len(said) - len(": ")
-    why = causes(sweep)
+    why = causes(parent_group)
     return one_line(f"sweep {middle(name, max(room, 16))}{said}{f': {why}' if why else ''}")
 
 
-def says(sweep: c.Sweep, of_run: c.Says, happened: datetime, zone: ZoneInfo, now: datetime) -> c.Says:
-    """The phrases of a mail that tells of a sweep, made of those about its parent."""
-    most = " · ".join(f"{bunch.count} × {bunch.cause or 'no reason given'}" for bunch in sweep.bunches[:IN_SUBJECT])
+def says(parent_group: c.ParentGroup, of_run: c.Says, happened: datetime, zone: ZoneInfo, now: datetime) -> c.Says:
+    """The phrases of a mail that notifies of a parent group, made of those about its parent."""
+    most = " · ".join(
+        f"{bunch.count} × {bunch.cause or 'no reason given'}" for bunch in parent_group.bunches[:IN_SUBJECT]
+    )
     return replace(
         of_run,
         preheader=" · ".join(filter(None, [of_run.late, most])),
@@ -85,18 +91,23 @@ def says(sweep: c.Sweep, of_run: c.Says, happened: datetime, zone: ZoneInfo, now
     )
 
 
-def causes(sweep: c.Sweep) -> str:
+def causes(parent_group: c.ParentGroup) -> str:
     """The most frequent causes with counts, in one line; '' where nobody said any."""
-    said = [f"{cut(bunch.cause, 60)} ({bunch.count})" for bunch in sweep.bunches if bunch.cause]
+    said = [f"{cut(bunch.cause, 60)} ({bunch.count})" for bunch in parent_group.bunches if bunch.cause]
     return ", ".join(said[:IN_SUBJECT])
 
 
-def fields(sweep: c.Sweep | None) -> dict[str, object]:
-    """Variables of a rule's `summary` about a sweep; '' where it is about none."""
-    if sweep is None:
+def fields(parent_group: c.ParentGroup | None) -> dict[str, object]:
+    """Variables of a rule's `summary` about a parent group; '' where it is about none."""
+    if parent_group is None:
         return dict.fromkeys(("Count", "Children", "Share", "Causes"), "")
-    share = f"{100 * sweep.matched / sweep.children:.0f}%" if sweep.children else ""
-    return {"Count": sweep.matched, "Children": sweep.children, "Share": share, "Causes": causes(sweep)}
+    share = f"{100 * parent_group.matched / parent_group.children:.0f}%" if parent_group.children else ""
+    return {
+        "Count": parent_group.matched,
+        "Children": parent_group.children,
+        "Share": share,
+        "Causes": causes(parent_group),
+    }
 
 
 def _listed(value: object) -> Sequence[Mapping[str, Any]]:

@@ -1,6 +1,7 @@
 """Mail templates: found over several directories, compiled once, rendered within bounds; one that fails is replaced.
 
-``NAME.subject.txt.j2``, ``NAME.txt.j2``, ``NAME.html.j2``. A file of the home wins over the packaged one of the same name.
+``NAME.subject.txt.j2``, ``NAME.txt.j2``, ``NAME.html.j2``. A file of the home wins over the packaged one of the same
+name.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Rendered:
 
 
 class _Files(BaseLoader):
-    """Templates over directories, the first wins. A template is compiled anew when what it is made of changed."""
+    """Templates over directories, the first wins. A template is compiled again when what it is made of changed."""
 
     def __init__(self, directories: Sequence[Path]) -> None:
         self._directories = tuple(directories)

@@ -28,7 +28,9 @@ def middle(text: str, length: int) -> str:
 
 
 def shown(text: str, length: int = 2000) -> str:
-    """``text`` for a body: terminal colours, controls and bidi controls off, line breaks as ``\\n``, cut at ``length``."""
+    """``text`` for a body: terminal colours, controls and bidi controls off, line breaks as ``\\n``, cut at
+    ``length``.
+    """
     text = text[: length * 4].replace("\r\n", "\n").replace("\r", "\n")
     return cut(_CONTROL.sub("", ANSI.sub("", text)), length)
 
@@ -61,7 +63,9 @@ def clock_time(t: datetime, zone: tzinfo) -> str:
 
 
 def day_time(t: datetime, now: datetime, zone: tzinfo) -> str:
-    """``08:15``, ``yesterday 02:14``, ``Mon 02:14`` within a week, else ``2026-01-05 02:14``; days are those of ``zone``."""
+    """``08:15``, ``yesterday 02:14``, ``Mon 02:14`` within a week, else ``2026-01-05 02:14``; days are those of
+    ``zone``.
+    """
     there, today = t.astimezone(zone), now.astimezone(zone).date()
     days = (today - there.date()).days
     if days == 0:

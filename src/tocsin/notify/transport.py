@@ -55,7 +55,7 @@ class Transport(ABC):
 
     @property
     @abstractmethod
-    def lanes(self) -> int:
+    def workers(self) -> int:
         """How many connections to keep."""
 
     @property
@@ -74,7 +74,7 @@ class LocalTransport(Transport):
     REPLY = "kept in the local outbox"
 
     @property
-    def lanes(self) -> int:
+    def workers(self) -> int:
         """Several, so that their marks are written together."""
         return 16
 

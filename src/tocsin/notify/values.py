@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from tocsin.model.alert import fingerprint, instance_key
-from tocsin.model.delivery import Told
+from tocsin.model.delivery import Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
-from tocsin.notify.context import Change, Nearby, Try
+from tocsin.notify.context import Change, Nearby, RunAttempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,16 +19,18 @@ class Recipient:
 
     address: str
     receiver: str
-    because: str  # why this address, e.g. "tells the run's owner"
+    because: str  # why this address, e.g. "notifies the run's owner"
     name: str = ""
     zone: ZoneInfo | None = None
     note: str = ""  # why somebody else does not get it
-    told: Told | None = None  # of one who is told that it still fires, or is over: the mail that told of it first
+    notified: Notified | None = (
+        None  # of one who is notified that it still fires, or is over: the mail that notified of it first
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routed:
-    """An intent with everybody who is to be told."""
+    """An intent with everybody who is to be notified."""
 
     intent: Intent
     info: RuleInfo
@@ -36,26 +38,26 @@ class Routed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class NotificationDraft:
     """One mail to be: one recipient, one or more intents of one run and evaluation, the severest first."""
 
     recipient: Recipient
-    told: tuple[tuple[Intent, RuleInfo], ...]
+    notified: tuple[tuple[Intent, RuleInfo], ...]
 
     @property
     def intent(self) -> Intent:
         """The one that it is about."""
-        return self.told[0][0]
+        return self.notified[0][0]
 
     @property
     def info(self) -> RuleInfo:
         """The rule of that."""
-        return self.told[0][1]
+        return self.notified[0][1]
 
     @property
     def limited(self) -> bool:
-        """Whether all that it tells is beyond the limits of its rules: then it waits for a digest."""
-        return all(intent.limited for intent, _ in self.told)
+        """Whether all that it notifies is beyond the limits of its rules: then it waits for a digest."""
+        return all(intent.limited for intent, _ in self.notified)
 
     @property
     def group(self) -> str:
@@ -65,7 +67,7 @@ class Letter:
     @property
     def id(self) -> str:
         """Name of the delivery. Intents are consumed with all their letters at once, so they name a letter for good."""
-        return fingerprint("letter", self.recipient.address.lower(), *sorted(i.id for i, _ in self.told))
+        return fingerprint("letter", self.recipient.address.lower(), *sorted(i.id for i, _ in self.notified))
 
 
 ALONE = frozenset({IntentKind.RESOLVED, IntentKind.SUMMARY, IntentKind.ADMIN})
@@ -76,7 +78,7 @@ def group_of(intent: Intent) -> str:
     """What threads mails about ``intent``."""
     if intent.kind is IntentKind.ADMIN:
         return f"tocsin/{intent.rule}"
-    if intent.run_id and intent.data.get("waits") != "absent":  # what was awaited brings a run, and answers the alert
+    if intent.run_id and intent.data.get("waits") != "absent":  # what was expected brings a run, and answers the alert
         return f"run/{intent.run_id}"
     return f"alert/{intent.rule}/{instance_key(intent.instance)}"
 
@@ -93,8 +95,8 @@ class CapRule:
 class Capped:
     """What a cap let through and what it holds until when."""
 
-    through: tuple[Letter, ...]
-    held: tuple[tuple[Letter, datetime], ...]
+    through: tuple[NotificationDraft, ...]
+    held: tuple[tuple[NotificationDraft, datetime], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +105,8 @@ class RunFacts:
 
     history: tuple[Change, ...] = ()
     more_history: int = 0
-    tries: tuple[Try, ...] = ()
-    tries_known: int = 0
+    attempts: tuple[RunAttempt, ...] = ()
+    attempts_known: int = 0
     last_success: datetime | None = None
     nearby: Nearby | None = None
 

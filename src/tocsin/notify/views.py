@@ -1,4 +1,6 @@
-"""From a letter and what is known of its run to what a template sees. Everything that came from outside is cleaned here."""
+"""From a letter and what is known of its run to what a template sees. Everything that came from outside is cleaned
+here.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from tocsin.notify.links import rule_page, run_page, web_link
 from tocsin.notify.pipeline import fields_of
 from tocsin.notify.sandbox import TooMuch, Words
 from tocsin.notify.text import day_time, default_subject, did, isolate, length, moment, shown, zone_name
-from tocsin.notify.values import Letter, RunFacts
+from tocsin.notify.values import NotificationDraft, RunFacts
 
 LATE = timedelta(minutes=5)
 ROWS = 10
@@ -40,7 +42,7 @@ _UTC = ZoneInfo("UTC")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Presentation:
     """What settings say of every mail."""
 
     base_url: str = ""  # '' makes no link of tocsin's own
@@ -104,7 +106,7 @@ def summary_fields(intent: Intent, why: str) -> dict[str, object]:
     fields.setdefault("Rule", intent.rule)
     fields.setdefault("Severity", intent.severity.word)
     fields.setdefault("Value", intent.value)
-    for name, value in {**sweeps.fields(sweeps.sweep_of(intent)), **waiting.fields(intent)}.items():
+    for name, value in {**sweeps.fields(sweeps.parent_group_of(intent)), **waiting.fields(intent)}.items():
         fields.setdefault(name, value)
     return fields
 
@@ -115,8 +117,10 @@ def title(intent: Intent, info: RuleInfo, words: Words, why: str) -> tuple[str, 
     if intent.kind is IntentKind.ADMIN:
         return one_line(str(intent.data.get("title") or intent.rule)), ""
     if intent.kind is IntentKind.SUMMARY:
-        count = _whole(intent.data.get("stale"))
-        return one_line(f"{intent.rule}: {count} older {'alert' if count == 1 else 'alerts'} not told one by one"), ""
+        count = _whole(intent.data.get("expired"))
+        return one_line(
+            f"{intent.rule}: {count} older {'alert' if count == 1 else 'alerts'} not notified one by one"
+        ), ""
     if info.summary:
         try:
             made = one_line(words.render(info.summary, summary_fields(intent, why)))
@@ -129,7 +133,7 @@ def title(intent: Intent, info: RuleInfo, words: Words, why: str) -> tuple[str, 
     if not event:
         named = ", ".join(one_line(str(v), 60) for v in intent.instance.values())
         return one_line(f"{intent.rule}: {named}" if named else intent.rule), problem
-    swept = sweeps.sweep_of(intent) if sweeps.tells_sweep(intent) else None
+    swept = sweeps.parent_group_of(intent) if sweeps.whole_group(intent) else None
     if swept is not None:
         return sweeps.subject(swept, run_name(event)), problem
     subject = default_subject(
@@ -162,10 +166,10 @@ def _run(intent: Intent, facts: RunFacts) -> c.Run | None:
         status=_text(event, "Status"), said=_text(event, "OriginalStatus"),
         reason="" if reason == "unknown" else reason.replace("_", " "), message=_body(event, "Message", 1500),
         code=_text(event, "ErrorCode"), log=_tail(event), url=web_link(event.get("Url")),
-        attempt=attempt, tries_known=max(attempt, facts.tries_known), retry=event.get("WillRetry") is True,
+        attempt=attempt, attempts_known=max(attempt, facts.attempts_known), retry=event.get("WillRetry") is True,
         started=moment(event.get("StartTime")), ended=moment(event.get("EndTime")), ran=ran(event),
         tags=_mapping(event.get("Tags")), properties=_mapping(event.get("Properties")),
-        history=facts.history, more_history=facts.more_history, tries=facts.tries, last_success=facts.last_success,
+        history=facts.history, more_history=facts.more_history, attempts=facts.attempts, last_success=facts.last_success,
         nearby=facts.nearby,
     )  # fmt: skip
 
@@ -184,17 +188,17 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _catch_up(intent: Intent) -> c.Summary | None:
+def _backfill(intent: Intent) -> c.Summary | None:
     if intent.kind is not IntentKind.SUMMARY:
         return None
     data = intent.data
     return c.Summary(
-        kind="catch-up", count=_whole(data.get("stale")), experiments=0, since=moment(data.get("oldest")),
+        kind="backfill", count=_whole(data.get("expired")), experiments=0, since=moment(data.get("oldest")),
         until=moment(data.get("newest")), window=None, mails=0, bunches=(), more=0,
     )  # fmt: skip
 
 
-def links(intent: Intent, look: Look) -> c.Links:
+def links(intent: Intent, look: Presentation) -> c.Links:
     """Links of a mail: the run's own, and tocsin's pages."""
     base, history = look.base_url, run_page(look.base_url, intent.run_id)
     own = {"mails": f"{base}/mails", "tocsin": f"{base}/"} if base else {}
@@ -204,7 +208,7 @@ def links(intent: Intent, look: Look) -> c.Links:
 
 
 def late_by(intent: Intent) -> timedelta | None:
-    """How late it is told, where that is more than 5 min."""
+    """How late it is notified, where that is more than 5 min."""
     if intent.kind is not IntentKind.FIRED:
         return None
     since = intent.event_time
@@ -218,35 +222,35 @@ def says(
     run: c.Run | None, final: bool, late: timedelta | None, happened: datetime | None, zone: ZoneInfo, now: datetime
 ) -> c.Says:
     """What a mail says of its run in phrases."""
-    told_late = f"told {length(late)} late" if late else ""
+    notified_late = f"notified {length(late)} late" if late else ""
     at = "" if happened is None else f"at {day_time(happened, now, zone)} ({zone_name(zone)})"
     if run is None:
         return c.Says(
-            preheader=" · ".join(filter(None, [at and f"seen {at}", told_late])), happened=f"seen {at}" if at else "",
-            attempt="", where="", nearby="", last_success="", late=told_late,
+            preheader=" · ".join(filter(None, [at and f"seen {at}", notified_late])), happened=f"seen {at}" if at else "",
+            attempt="", where="", nearby="", last_success="", late=notified_late,
         )  # fmt: skip
     after = f" after {length(run.ran)}" if run.ran is not None and run.status in TERMINAL else ""
-    told = f"{did(run.status)}{f' {at}' if at else ''}{after}" if run.status else ""
-    tries = _tries(run, final)
+    notified = f"{did(run.status)}{f' {at}' if at else ''}{after}" if run.status else ""
+    attempts = _attempts(run, final)
     where = " · ".join(isolate(x) for x in (run.owner or run.owner_email, run.target, run.workspace) if x)
     last = f"last success {day_time(run.last_success, now, zone)}" if run.last_success else ""
     nearby = _nearby(run)
     short = _only(run)
     on = f"on {isolate(run.target)}" if run.target else ""
     return c.Says(
-        preheader=" · ".join(filter(None, [told_late, tries, on, last, short])), happened=told, attempt=tries,
-        where=where, nearby=nearby, last_success=last, late=told_late,
+        preheader=" · ".join(filter(None, [notified_late, attempts, on, last, short])), happened=notified, attempt=attempts,
+        where=where, nearby=nearby, last_success=last, late=notified_late,
     )  # fmt: skip
 
 
-def _tries(run: c.Run, final: bool) -> str:
-    if run.attempt <= 0 or (run.attempt == 1 and run.tries_known <= 1 and not run.retry):
+def _attempts(run: c.Run, final: bool) -> str:
+    if run.attempt <= 0 or (run.attempt == 1 and run.attempts_known <= 1 and not run.retry):
         return ""
     if run.retry:
         return f"try {run.attempt}, another one follows"
-    if run.attempt == run.tries_known and run.status == "Failed" and (final or run.attempt > 1):
-        return f"{run.attempt} of {run.tries_known} tries failed"
-    return f"try {run.attempt} of {run.tries_known}"
+    if run.attempt == run.attempts_known and run.status == "Failed" and (final or run.attempt > 1):
+        return f"{run.attempt} of {run.attempts_known} tries failed"
+    return f"try {run.attempt} of {run.attempts_known}"
 
 
 def _only(run: c.Run) -> str:
@@ -271,9 +275,9 @@ def _nearby(run: c.Run) -> str:
     return f"{other}, none on {isolate(run.target)}" if run.target else other
 
 
-def mail(letter: Letter, facts: RunFacts, look: Look, now: datetime, words: Words) -> c.Mail:
+def mail(draft: NotificationDraft, facts: RunFacts, look: Presentation, now: datetime, words: Words) -> c.Mail:
     """Everything that the letter's template sees."""
-    intent, info, reader = letter.intent, letter.info, letter.recipient
+    intent, info, reader = draft.intent, draft.info, draft.recipient
     why = cause_of(intent.event)
     subject, problem = title(intent, info, words, why)
     notes = [reader.note] if reader.note else []
@@ -286,9 +290,9 @@ def mail(letter: Letter, facts: RunFacts, look: Look, now: datetime, words: Word
     )  # fmt: skip
     columns, rows, more = _rows(intent)
     run, zone = _run(intent, facts), reader.zone or look.zone
-    swept = sweeps.sweep_of(intent, look.base_url)
+    swept = sweeps.parent_group_of(intent, look.base_url)
     spoken = says(run, info.final, late, intent.event_time or intent.at, zone, now)
-    if swept is not None and sweeps.tells_sweep(intent):
+    if swept is not None and sweeps.whole_group(intent):
         spoken = sweeps.says(swept, spoken, intent.event_time or intent.at, zone, now)
     if waiting.form_of(intent):
         spoken = waiting.says(intent, run, spoken, zone, now)
@@ -298,16 +302,16 @@ def mail(letter: Letter, facts: RunFacts, look: Look, now: datetime, words: Word
         alert=c.Alert(
             rule=intent.rule, kind=intent.kind.value, severity=intent.severity.word, title=subject,
             cause=why, why=intent.why.value, value=intent.value, at=intent.at,
-            happened=intent.event_time, late=late, labels=intent.labels, fields=intent.keep, instance=intent.instance,
+            happened=intent.event_time, late=late, labels=intent.labels, fields=intent.fields, instance=intent.instance,
             data=intent.data,
         ),
         run=run, rule=rule, event=intent.event, columns=columns, rows=rows, more_rows=more,
-        others=_others(letter.told[1:], words), summary=_catch_up(intent), links=links(intent, look),
+        others=_others(draft.notified[1:], words), summary=_backfill(intent), links=links(intent, look),
         reader=c.Reader(
             address=reader.address, name=reader.name, receiver=reader.receiver, zone=zone,
-            because=because(letter),
+            because=because(draft),
         ),
-        says=spoken, sweep=swept, tells_sweep=sweeps.tells_sweep(intent),
+        says=spoken, parent_group=swept, whole_group=sweeps.whole_group(intent),
         notes=tuple(notes), now=now, lines=_lines(intent),
     )  # fmt: skip
 
@@ -324,16 +328,16 @@ def _lines(intent: Intent) -> tuple[str, ...]:
     return tuple(shown(redact(str(line)), 1000) for line in lines[:50])
 
 
-def _others(told: Sequence[tuple[Intent, RuleInfo]], words: Words) -> tuple[c.Other, ...]:
+def _others(notified: Sequence[tuple[Intent, RuleInfo]], words: Words) -> tuple[c.Other, ...]:
     return tuple(
         c.Other(rule=i.rule, severity=i.severity.word, title=title(i, info, words, cause_of(i.event))[0])
-        for i, info in told
+        for i, info in notified
     )
 
 
-def because(letter: Letter) -> str:
+def because(draft: NotificationDraft) -> str:
     """Why the reader gets it, one sentence."""
-    intent, how = letter.intent, letter.recipient.because
+    intent, how = draft.intent, draft.recipient.because
     if intent.kind is IntentKind.ADMIN:
         return f"You get this because tocsin's own trouble {how}."
     return f"You get this because rule {intent.rule} {how}."

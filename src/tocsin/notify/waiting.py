@@ -1,4 +1,4 @@
-"""What a mail says of something that did not happen: for how long, since when, what was heard last, and how it ended."""
+"""What a mail says of something that did not happen: for how long, since when, what reported last, and how it ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tocsin.notify.text import clock_time, day_time, did, isolate, length, momen
 IN_STATUS, SILENT, UNCHANGED, LONGER, ABSENT = "in_status_for", "silent_for", "unchanged", "duration", "absent"
 """What can be waited for, as the rule's key calls it."""
 TOGETHER = timedelta(minutes=1)
-"""What was heard so soon after the last event was that event."""
+"""What reported so soon after the last event was that event."""
 
 
 def form_of(intent: Intent) -> str:
@@ -25,7 +25,7 @@ def form_of(intent: Intent) -> str:
 
 
 def lateness(intent: Intent) -> str:
-    """``started 38 min late``, where what was awaited came after all; else ''."""
+    """``started 38 min late``, where what was expected came after all; else ''."""
     return one_line(str(intent.data.get("late") or ""), 60)
 
 
@@ -35,7 +35,9 @@ def due_of(intent: Intent) -> datetime | None:
 
 
 def fields(intent: Intent) -> dict[str, object]:
-    """Variables of a rule's `summary` about a wait; '' where it is about none. Times are those of the schedule's zone."""
+    """Variables of a rule's `summary` about a wait; '' where it is about none. Times are those of the schedule's
+    zone.
+    """
     due, scheduled, zone = due_of(intent), moment(intent.data.get("scheduled")), _zone(intent)
     form = form_of(intent)
     return {
@@ -49,14 +51,16 @@ def cause(intent: Intent) -> str:
     """What is wrong, in a few words that many alerts share; '' where the rule waits for nothing."""
     statuses = _statuses(intent)
     words = {
-        IN_STATUS: f"still {statuses}", SILENT: "nothing heard", UNCHANGED: "no progress",
-        LONGER: "running longer than usual", ABSENT: f"not {statuses}" if statuses else "nothing came",
+        IN_STATUS: f"still {statuses}", SILENT: "nothing received", UNCHANGED: "no progress",
+        LONGER: "running longer than its baseline", ABSENT: f"not {statuses}" if statuses else "nothing came",
     }  # fmt: skip
     return words.get(form_of(intent), "")
 
 
 def _day_clock(t: datetime, now: datetime, zone: ZoneInfo) -> str:
-    """``06:00`` of these days; another day with its date. A subject stays as it is, so it says nothing like yesterday."""
+    """``06:00`` of these days; another day with its date. A subject stays as it is, so it says nothing like
+    yesterday.
+    """
     far = abs(now - t) > timedelta(hours=20)
     return f"{t.astimezone(zone):%Y-%m-%d %H:%M}" if far else clock_time(t, zone)
 
@@ -76,26 +80,26 @@ def _lasted(intent: Intent) -> timedelta | None:
 
 
 def says(intent: Intent, run: c.Run | None, spoken: c.Says, zone: ZoneInfo, now: datetime) -> c.Says:
-    """The phrases of a mail of a rule that waits, made of those about its run."""
+    """The phrases of a mail of an absence rule, made of those about its run."""
     over = intent.kind is IntentKind.RESOLVED
-    awaited = form_of(intent) == ABSENT
-    waited = _expected(intent, zone, now) if awaited else _waited(intent, zone, now)
+    by_schedule = form_of(intent) == ABSENT
+    waited = _expected(intent, zone, now) if by_schedule else _waited(intent, zone, now)
     stood = intent.data.get("stood")
     if isinstance(stood, int | float) and stood > 0:
         waited += f"; {length(stood)} of maintenance not counted"
-    heard = "" if over and awaited else _heard(intent, zone, now)
+    last_event = "" if over and by_schedule else _last_event(intent, zone, now)
     ended = _ended(intent, run) if over else ""
     others = spoken.nearby if run is not None and run.nearby is not None and run.nearby.everywhere and not over else ""
     on = f"on {isolate(run.target)}" if run is not None and run.target else ""
-    shown = [spoken.late, ended, waited if awaited else "", heard, on, others]
+    shown = [spoken.late, ended, waited if by_schedule else "", last_event, on, others]
     return replace(
         spoken,
         preheader=" · ".join(filter(None, shown)),
-        happened=spoken.happened if over and awaited else "",
+        happened=spoken.happened if over and by_schedule else "",
         nearby=others,
-        last_success="" if over and awaited else spoken.last_success,
+        last_success="" if over and by_schedule else spoken.last_success,
         waited=waited,
-        heard=heard,
+        last_event=last_event,
         ended=ended,
     )
 
@@ -104,14 +108,14 @@ def _waited(intent: Intent, zone: ZoneInfo, now: datetime) -> str:
     since, lasted, ended = moment(intent.data.get("since")), _lasted(intent), moment(intent.data.get("ended"))
     if since is None or lasted is None:
         return ""
-    words = {IN_STATUS: _statuses(intent), SILENT: "nothing heard", UNCHANGED: "no progress", LONGER: "running"}
+    words = {IN_STATUS: _statuses(intent), SILENT: "nothing received", UNCHANGED: "no progress", LONGER: "running"}
     span = f"since {day_time(since, now, zone)}"
     if ended is not None:
         span = f"from {day_time(since, now, zone)} to {day_time(ended, now, zone)}"
-    usual = ""
+    baseline = ""
     if form_of(intent) == LONGER and (due := due_of(intent)) is not None:
-        usual = f"; {length(due - since)} is usual at most"
-    return f"{words.get(form_of(intent), 'waiting')} for {length(lasted)}, {span} ({zone_name(zone)}){usual}"
+        baseline = f"; {length(due - since)} is its baseline"
+    return f"{words.get(form_of(intent), 'waiting')} for {length(lasted)}, {span} ({zone_name(zone)}){baseline}"
 
 
 def _statuses(intent: Intent) -> str:
@@ -130,8 +134,10 @@ def _expected(intent: Intent, zone: ZoneInfo, now: datetime) -> str:
     return f"{text} ({zone_name(zone)})"
 
 
-def _heard(intent: Intent, zone: ZoneInfo, now: datetime) -> str:
-    """The last signs of life as of the decision: the last event by the producer's clock, what was heard since by its receipt."""
+def _last_event(intent: Intent, zone: ZoneInfo, now: datetime) -> str:
+    """The last signs of life as of the decision: the last event by the producer's clock, what reported since by its
+    receipt.
+    """
     row: Mapping[str, object] = intent.event
     last, seen = moment(row.get("LastTime")), moment(row.get("LastSeen"))
     parts = []
@@ -139,7 +145,7 @@ def _heard(intent: Intent, zone: ZoneInfo, now: datetime) -> str:
         status = one_line(str(row.get("Status") or ""), 40)
         parts.append(f"last event {day_time(last, now, zone)}{f' ({status})' if status else ''}")
     if seen is not None and form_of(intent) != SILENT and (last is None or seen - last > TOGETHER):
-        parts.append(f"last heard {day_time(seen, now, zone)}")
+        parts.append(f"last received {day_time(seen, now, zone)}")
     progress = row.get("Progress")
     if isinstance(progress, int | float):
         parts.append(f"progress {100 * progress:.0f} %" if 0 <= progress <= 1 else f"progress {progress:.4g}")
@@ -154,5 +160,5 @@ def _ended(intent: Intent, run: c.Run | None) -> str:
     after = f" after {lasted}" if lasted else ""
     if status in TERMINAL:
         return f"{did(status)}{after}"
-    words = {IN_STATUS: status, SILENT: "heard again", UNCHANGED: "it moves again", LONGER: status}
+    words = {IN_STATUS: status, SILENT: "received again", UNCHANGED: "it moves again", LONGER: status}
     return f"{words.get(form_of(intent), '')}{after}"

@@ -1,4 +1,5 @@
-"""Absence rules: what one waits for, as a value. Their deadlines are reckoned in ``deadlines_reckon``, judged in ``deadlines_judge``.
+"""Absence rules: what one waits for, as a value. Their deadlines are computed in ``deadlines_compute``, evaluated in
+``deadlines_evaluate``.
 
 when: {status: [Queued, Preparing], in_status_for: 45m}      since it came into these statuses (event time)
 when: {status: Running, silent_for: 10m}                     since its last event or heartbeat was received
@@ -50,7 +51,7 @@ class Absence:
     statuses: frozenset[str]  # in which the clock runs
     named: tuple[str, ...] = ()  # the same, as the rule names them
     anyone: bool = False  # whether it is about every run in these statuses
-    usual: Baseline | None = None  # of LONGER, whose length it gives
+    baseline: Baseline | None = None  # of LONGER, whose length it gives
     terms: Terms = field(default_factory=Terms)
     pauses: tuple[Maintenance, ...] = ()  # that may stop its clocks
 
@@ -105,7 +106,7 @@ def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
 def _asks_the_time(where: str) -> bool:
     try:
         tokens = tokenize(where)
-    except QueryError:  # told where the query is compiled
+    except QueryError:  # notified where the query is compiled
         return False
     return any(a.kind is TokenKind.NAME and a.text in _CLOCKS and b.text == "(" for a, b in pairwise(tokens))
 
@@ -128,15 +129,15 @@ def _length(when: When) -> timedelta | None:
 def absence_of(when: When, terms: Terms) -> Absence | None:
     """The absence form of a ``when`` without faults; None where it has none."""
     form, length = form_of(when), _length(when)
-    usual = baseline(when.duration) if form is Form.LONGER and when.duration else None
-    if form is None or (length is None and usual is None):
+    past = baseline(when.duration) if form is Form.LONGER and when.duration else None
+    if form is None or (length is None and past is None):
         return None
     return Absence(
         form=form,
         length=length or timedelta(0),
         statuses=frozenset(watched(when)),
         named=watched(when),
-        usual=usual,
+        baseline=past,
         anyone=not when.where,
         terms=terms,
     )
@@ -148,7 +149,9 @@ def watched(when: When) -> tuple[str, ...]:
 
 
 def subject(when: When, length: timedelta | None) -> str:
-    """The mail's subject where the rule has none: ``ranking: Queued or Preparing for 45 min``. ``length`` None: it differs."""
+    """The mail's subject where the rule has none: ``ranking: Queued or Preparing for 45 min``. ``length`` None: it
+    differs.
+    """
     what = "{{ ExperimentName or DisplayName or RunId }}"
     lasted, statuses = in_words(length) if length is not None else "{{ Waited }}", watched(when)
     in_them = f"{' or '.join(statuses)} for" if len(statuses) < 3 else "still {{ Status }} after"
@@ -158,10 +161,10 @@ def subject(when: When, length: timedelta | None) -> str:
         Form.IN_STATUS: f"{what}: {in_them} {lasted}",
         Form.SILENT: f"{what}: silent for {lasted}",
         Form.UNCHANGED: f"{what}: no progress for {lasted}",
-        Form.LONGER: f"{what}: runs longer than usual",
+        Form.LONGER: f"{what}: runs longer than its baseline",
     }[form]
 
 
 def words(absence: Absence) -> str:
     """What is waited for, for a rule's meaning."""
-    return f"{absence.form} {absence.length} {absence.usual or ''}".strip()
+    return f"{absence.form} {absence.length} {absence.baseline or ''}".strip()

@@ -30,7 +30,7 @@ TableRow = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One thing that is awaited."""
+    """One thing that is expected."""
 
     instance: Mapping[str, object]
     fields: Mapping[str, object]  # of the table's row: what its alerts may carry
@@ -45,13 +45,13 @@ class Item:
 
     @property
     def meaning(self) -> str:
-        """Hash of what is awaited when. Days that do not count are no part of it: they move a deadline, and no more."""
+        """Hash of what is expected when. Days that do not count are no part of it: they move a deadline, and no more."""
         s = self.schedule
         return fingerprint(self.query, s.cron, str(s.grace), s.zone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Awaited:
+class Scheduled:
     """What makes a rule one that waits by a schedule."""
 
     when: When
@@ -69,7 +69,7 @@ class Awaited:
         return self.when.consumer
 
     def over(self, rows: Sequence[TableRow]) -> tuple[Item, ...]:
-        """What is awaited for other rows of the table. Raises ValueError that says what is wrong with them."""
+        """What is expected for other rows of the table. Raises ValueError that says what is wrong with them."""
         items, faults = items_of(self.when, rows, self.by, self.schema, self.calendar)
         if faults:
             raise ValueError("; ".join(f"{message}" for _, message, _ in faults))
@@ -83,7 +83,7 @@ def items_of(
     schema: Mapping[str, Mapping[str, str]],
     calendar: Calendar,
 ) -> tuple[tuple[Item, ...], list[Fault]]:
-    """What is awaited for each of ``rows`` ({} alone where there is no table), and what is wrong."""
+    """What is expected for each of ``rows`` ({} alone where there is no table), and what is wrong."""
     faults: list[Fault] = []
     items: dict[str, Item] = {}
     for number, row in enumerate(rows, 1):
@@ -124,7 +124,7 @@ def _item(
     except ValueError as e:
         faults.append((("when", "timezone" if "time zone" in str(e) else "cron"), f"{said}{e}", ""))
         return None
-    query, _ = awaited_query(when, row)
+    query, _ = schedule_query(when, row)
     try:
         plan = row_plan(query, schema)
     except QueryError as e:
@@ -135,8 +135,8 @@ def _item(
     )
 
 
-def awaited_query(when: When, row: TableRow) -> tuple[str, int]:
-    """The awaited events as KQL, and the line on which the text of ``where:`` begins."""
+def schedule_query(when: When, row: TableRow) -> tuple[str, int]:
+    """The expected events as KQL, and the line on which the text of ``where:`` begins."""
     lines = ["RunStatusChanged"]
     if row:
         lines.append(extension(row).strip())
@@ -176,10 +176,10 @@ def faults(when: When) -> Iterator[Fault]:
         ("by", when.by is not None),
     ):  # fmt: skip
         if said:
-            yield ("when", key), "stands beside absent", "what is awaited stands under absent"
+            yield ("when", key), "stands beside absent", "what is expected stands under absent"
     assert when.absent is not None
     if not when.absent.status and not when.absent.where:
-        yield ("when", "absent"), "says nothing of what is awaited", "say which status: or where:"
+        yield ("when", "absent"), "says nothing of what is expected", "say which status: or where:"
     if not when.cron:
         yield ("when", "absent"), "does not say when it ought to come", 'write for example cron: "0 2 * * *"'
 

@@ -1,4 +1,4 @@
-"""Rules that wait by a schedule, from what a file says."""
+"""Absence rules by a schedule, from what a file says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tocsin.kql.rowplan import RowPlan, row_plan
 from tocsin.model.alert import fingerprint
 from tocsin.model.calendar import Calendar
 from tocsin.model.statuses import Kind, Severity
-from tocsin.rules import absence_awaited as awaited
+from tocsin.rules import absence_awaited as schedules
 from tocsin.rules.checks import (
     DUMMY,
     MOST_ROWS,
@@ -29,7 +29,7 @@ from tocsin.rules.checks import (
 )  # fmt: skip
 from tocsin.rules.endings import absence_terms
 from tocsin.rules.limits import limit_of
-from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Rule
+from tocsin.rules.rule import FINAL_AFTER, MAX_EVENT_AGE, Rule
 from tocsin.rules.schema import RuleModel, When
 from tocsin.rules.stray_keys import window_only
 from tocsin.rules.written import Written
@@ -38,20 +38,22 @@ Rows = Callable[[str], Sequence[Mapping[str, object]]]
 """The rows of a reference table by its name."""
 
 
-def is_awaited(model: RuleModel) -> bool:
+def is_schedule(model: RuleModel) -> bool:
     """Whether the rule waits by a schedule."""
     return model.when is not None and model.when.absent is not None
 
 
-def compile_awaited(written: Written, rows: Rows, calendars: Mapping[str, Calendar] | None = None) -> Rule | None:
-    """As ``compile.compile_rule``, for a rule that waits by a schedule. ``calendars`` are those with a name; None: not known."""
+def compile_schedule(written: Written, rows: Rows, calendars: Mapping[str, Calendar] | None = None) -> Rule | None:
+    """As ``compile.compile_rule``, for an absence rule by a schedule. ``calendars`` are those with a name; None: not
+    known.
+    """
     model, schema, faults, said = written.model, written.schema, written.faults, written.said
     when = model.when
     assert when is not None and when.absent is not None
     before = len(written.problems)
     for path in window_only(model):
         faults.add(path, "belongs to a window rule", "one with `query:` and `over:`")
-    for path, message, hint in awaited.faults(when):
+    for path, message, hint in schedules.faults(when):
         faults.add(path, message, hint)
     if model.kind not in (None, Kind.ABSENCE.value):
         faults.add(("kind",), f"is '{model.kind}', but `absent` makes it an absence rule", "write kind: absence")
@@ -60,9 +62,9 @@ def compile_awaited(written: Written, rows: Rows, calendars: Mapping[str, Calend
     table = model.for_each.table if model.for_each else ""
     columns = table_columns(table, schema, faults)
     calendar = _calendar(when, calendars, faults)
-    by = tuple(model.by) or (awaited.columns_of(when, tuple(columns)) if table else ())
+    by = tuple(model.by) or (schedules.columns_of(when, tuple(columns)) if table else ())
     labels, annotations = checked_templates(model, written.defaults, columns, faults)
-    keep = tuple(said(lambda m: m.keep, "keep"))
+    keep = tuple(said(lambda m: m.fields, "fields"))
     check_fields(columns, by, keep, labels, faults)
     summary = checked_template(model.summary, ("summary",), None, faults)
     terms = absence_terms(model, said, faults)
@@ -74,13 +76,13 @@ def compile_awaited(written: Written, rows: Rows, calendars: Mapping[str, Calend
         return None
     plan, query = _plan(when, columns, schema, faults)
     found: Sequence[Mapping[str, object]] = rows(table)[:MOST_ROWS] if table else ({},)
-    items, wrong = awaited.items_of(when, found, by, schema, calendar)
+    items, wrong = schedules.items_of(when, found, by, schema, calendar)
     for path, message, hint in wrong:
         faults.add(path, message, hint)
     if plan is None or len(written.problems) > before:
         return None
     severity = said(lambda m: m.severity, "severity")
-    subject = (summary.source if summary else "") or awaited.subject(when, by)
+    subject = (summary.source if summary else "") or schedules.subject(when, by)
     return Rule(
         name=str(model.name),
         kind=Kind.ABSENCE,
@@ -88,7 +90,7 @@ def compile_awaited(written: Written, rows: Rows, calendars: Mapping[str, Calend
         severity=Severity.of(severity if isinstance(severity, str) else "warning"),
         query=query,
         row_plan=plan,
-        awaited=awaited.Awaited(
+        scheduled=schedules.Scheduled(
             when=when,
             by=by,
             table=table,
@@ -100,13 +102,13 @@ def compile_awaited(written: Written, rows: Rows, calendars: Mapping[str, Calend
         limit=limit,
         final=False,
         final_after=FINAL_AFTER,
-        tell_within=said(lambda m: m.tell_within, "tell_within") or TELL_WITHIN,
+        max_event_age=said(lambda m: m.max_event_age, "max_event_age") or MAX_EVENT_AGE,
         by=by,
-        keep=keep,
+        fields=keep,
         labels=labels,
         info=rule_info(model, said, subject, annotations),
         meaning=fingerprint(Kind.ABSENCE, query, when.cron, when.grace, when.timezone, *by),
-        was=model.was,
+        renamed_from=model.renamed_from,
         tests=model.tests,
         place=written.place,
         reference=reference,
@@ -115,7 +117,7 @@ def compile_awaited(written: Written, rows: Rows, calendars: Mapping[str, Calend
 
 def _plan(when: When, columns: Mapping[str, str], schema: Schema, faults: Faults) -> tuple[RowPlan | None, str]:
     """The plan as such, also where the table has no row yet."""
-    query, begins = awaited.awaited_query(when, {name: DUMMY.get(kind, "") for name, kind in columns.items()})
+    query, begins = schedules.schedule_query(when, {name: DUMMY.get(kind, "") for name, kind in columns.items()})
     try:
         return row_plan(query, schema), query
     except QueryError as e:
@@ -125,7 +127,9 @@ def _plan(when: When, columns: Mapping[str, str], schema: Schema, faults: Faults
 
 
 def _calendar(when: When, calendars: Mapping[str, Calendar] | None, faults: Faults) -> Calendar:
-    """The days that do not count. They are no part of a rule's meaning: next year's holidays change nothing that fires today."""
+    """The days that do not count. They are no part of a rule's meaning: next year's holidays change nothing that
+    fires today.
+    """
     said = when.except_
     if isinstance(said, str):
         if said and calendars is not None and said not in calendars:

@@ -1,8 +1,8 @@
-"""Rules that wait by a schedule, over deadlines and commits.
+"""Absence rules by a schedule, over deadlines and commits.
 
 schedule      S0                       S                        S2
-awaited       (S0 ──────────────────── S ──── grace ──── D]
-                                                         judged when all consumers are heard up to D
+expected       (S0 ──────────────────── S ──── grace ──── D]
+                                                         evaluated when all consumers have reported up to D
 came          at D + 8m: it ends as "38 min late", counted from S
 """
 
@@ -12,20 +12,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from tocsin.alerts.conditions import Look
+from tocsin.alerts.conditions import Evaluation
 from tocsin.config.durations import in_words
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import ConditionState, Phase, Why
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.statuses import TERMINAL
 from tocsin.rules import clocks
-from tocsin.rules.absence_awaited import Awaited, Item
+from tocsin.rules.absence_awaited import Item, Scheduled
 from tocsin.rules.absence_tell import Subject, see
 from tocsin.rules.history import Row, commit_rows, micros, moment, plain, whole_rows
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule
-from tocsin.rules.shapes import Hit, Trouble, matches
+from tocsin.rules.shapes import Failures, Hit, matches
 from tocsin.rules.timers import Released
 
 AGAIN = timedelta(seconds=30)
@@ -34,14 +34,16 @@ EVERYBODY = frozenset({"*"})
 """Held until it is known who is to be waited for."""
 
 
-def of(rule: Rule) -> Awaited:
+def of(rule: Rule) -> Scheduled:
     """What a rule waits for by a schedule."""
-    assert rule.awaited is not None
-    return rule.awaited
+    assert rule.scheduled is not None
+    return rule.scheduled
 
 
-def arm(rules: Iterable[Rule], timers: Collection[Timer], memory: Memory, at: datetime, commit_seq: int) -> None:
-    """Set the deadlines of ``rules`` that are new or mean something else; end quietly what is awaited no more.
+def schedule_deadlines(
+    rules: Iterable[Rule], timers: Collection[Timer], memory: Memory, at: datetime, commit_seq: int
+) -> None:
+    """Set the deadlines of ``rules`` that are new or mean something else; end quietly what is expected no more.
 
     ``timers`` are those that are set. A new schedule begins with its first time after ``at``.
     """
@@ -65,11 +67,12 @@ def arm(rules: Iterable[Rule], timers: Collection[Timer], memory: Memory, at: da
                 _wait(rule, items[key], again, memory)
 
 
-def still_missing(rules: Iterable[Rule], reader: LogReader, memory: Memory, at: datetime, commit_seq: int) -> Trouble:
-    """What fires of ``rules`` that mean something else now goes on where it is missing by what they mean now: a scheduled time
+def still_missing(rules: Iterable[Rule], reader: LogReader, memory: Memory, at: datetime, commit_seq: int) -> Failures:
+    """What fires of ``rules`` that mean something else now goes on where it is missing by what they mean now: a
+    scheduled time
     of theirs whose grace is over, and nothing came. Else it ends quietly.
     """
-    trouble = Trouble()
+    failures = Failures()
     cases: list[tuple[_Case, ConditionState]] = []
     for rule in rules:
         for item in of(rule).items:
@@ -84,14 +87,14 @@ def still_missing(rules: Iterable[Rule], reader: LogReader, memory: Memory, at: 
             timer = deadline(rule, item, scheduled)
             from_us, scheduled_us = int(str(timer.data["from_us"])), micros(scheduled)
             cases.append((_Case(rule, item, timer, at, from_us, scheduled_us, micros(due)), state))
-    came = _came([case for case, _ in cases], reader, commit_seq, trouble) if cases else {}
+    came = _came([case for case, _ in cases], reader, commit_seq, failures) if cases else {}
     for number, (case, state) in enumerate(cases):
         if number in came:
             _quietly(case.rule, state, at, commit_seq, memory)
-        elif case.rule.name not in trouble.rules:
+        elif case.rule.name not in failures.rules:
             data = {name: value for name, value in state.data.items() if name != "changed"}
             memory.put_condition(replace(state, data={**data, "from_us": case.from_us}))
-    return trouble
+    return failures
 
 
 def _waits_again(rule: Rule, item: Item, state: ConditionState, at: datetime) -> datetime | None:
@@ -115,7 +118,8 @@ def _due(rule: Rule, item: Item, scheduled: datetime) -> datetime:
 
 
 def _moved(timer: Timer, item: Item, at: datetime) -> bool:
-    """Whether the calendar says something else of what lies ahead. What was scheduled before ``at`` is judged by its grace,
+    """Whether the calendar says something else of what lies ahead. What was scheduled before ``at`` is evaluated by
+    its grace,
     unless its day counts no more.
     """
     scheduled = _scheduled(timer)
@@ -136,7 +140,7 @@ def _quietly(
 ) -> None:
     changed = replace(state, data={**state.data, "changed": why})
     about = Subject(instance=state.instance, fields={})
-    see(rule, about, changed, Look(at=at, holds=False, severity=state.severity), commit_seq, memory)
+    see(rule, about, changed, Evaluation(at=at, holds=False, severity=state.severity), commit_seq, memory)
 
 
 def _next(rule: Rule, item: Item, after: datetime, memory: Memory) -> None:
@@ -152,7 +156,7 @@ def _wait(rule: Rule, item: Item, scheduled: datetime, memory: Memory) -> None:
 
 
 def deadline(rule: Rule, item: Item, scheduled: datetime) -> Timer:
-    """The timer that judges whether what is ``scheduled`` came."""
+    """The timer that evaluates whether what is ``scheduled`` came."""
     consumer = of(rule).consumer
     return Timer(
         rule=rule.name,
@@ -182,10 +186,14 @@ class _Case:
 
 
 def on_deadlines(
-    released: Sequence[Released], rules: Mapping[str, Rule], reader: LogReader, memory: Memory, heard: Heard
-) -> Trouble:
-    """Judge deadlines that have come, and set the next ones."""
-    trouble = Trouble()
+    released: Sequence[Released],
+    rules: Mapping[str, Rule],
+    reader: LogReader,
+    memory: Memory,
+    source_progress: SourceProgress,
+) -> Failures:
+    """Evaluate deadlines that have come, and set the next ones."""
+    failures = Failures()
     cases: list[_Case] = []
     for each in released:
         timer = each.timer
@@ -198,7 +206,7 @@ def on_deadlines(
         if moment(due_us) > each.at:
             memory.put_timer(replace(timer, due=moment(due_us)))
             continue
-        if not heard.has_reached(moment(due_us), waits_for := _waits_for(rule, heard)):
+        if not source_progress.has_reached(moment(due_us), waits_for := _waits_for(rule, source_progress)):
             memory.put_timer(replace(timer, consumers=waits_for))
             continue
         cases.append(
@@ -207,11 +215,11 @@ def on_deadlines(
             )
         )  # fmt: skip
     if not cases:
-        return trouble
+        return failures
     seq = max(each.commit_seq for each in released)
-    came = _came(cases, reader, seq, trouble)
+    came = _came(cases, reader, seq, failures)
     for number, case in enumerate(cases):
-        if case.rule.name in trouble.rules:
+        if case.rule.name in failures.rules:
             memory.put_timer(replace(case.timer, due=case.at + AGAIN))
             continue
         state = memory.conditions(case.rule.name).get(case.item.key)
@@ -219,20 +227,20 @@ def on_deadlines(
         if number in came:
             if state is not None:
                 _arrived(case.rule, state, came[number], case.item.fields, case.at, seq, reader, memory)
-        elif not fires(state) and case.at - moment(case.due_us) <= case.rule.tell_within:
+        elif not fires(state) and case.at - moment(case.due_us) <= case.rule.max_event_age:
             _missing(case, state, seq, memory)
-    return trouble
+    return failures
 
 
 def fires(state: ConditionState | None) -> bool:
-    """Whether an earlier miss is still told; one more changes nothing of it, and repeats have their own time."""
+    """Whether an earlier miss is still notified; one more changes nothing of it, and repeats have their own time."""
     return state is not None and state.phase in (Phase.FIRING, Phase.RECOVERING)
 
 
-def _waits_for(rule: Rule, heard: Heard) -> frozenset[str]:
-    """Consumers that may bring what is awaited."""
+def _waits_for(rule: Rule, source_progress: SourceProgress) -> frozenset[str]:
+    """Consumers that may bring what is expected."""
     consumer = of(rule).consumer
-    return frozenset({consumer}) if consumer else frozenset(heard.watermarks) or EVERYBODY
+    return frozenset({consumer}) if consumer else frozenset(source_progress.watermarks) or EVERYBODY
 
 
 def micros_of(length: timedelta) -> int:
@@ -240,8 +248,8 @@ def micros_of(length: timedelta) -> int:
     return length // timedelta(microseconds=1)
 
 
-def _came(cases: Sequence[_Case], reader: LogReader, seq: int, trouble: Trouble) -> dict[int, Hit]:
-    """The first event that came, in time or late, but before anybody was told; by the case's number."""
+def _came(cases: Sequence[_Case], reader: LogReader, seq: int, failures: Failures) -> dict[int, Hit]:
+    """The first event that came, in time or late, but before anybody was notified; by the case's number."""
     standing = [replace(case.rule, row_plan=case.item.plan) for case in cases]
     numbers = {id(rule): n for n, rule in enumerate(standing)}
     sql = (
@@ -250,7 +258,7 @@ def _came(cases: Sequence[_Case], reader: LogReader, seq: int, trouble: Trouble)
     )
     params = {"first": min(c.from_us for c in cases), "last": max(micros(c.at) for c in cases), "seq": seq}
     found: dict[int, Hit] = {}
-    for hit in matches(reader, standing, sql, params, trouble):
+    for hit in matches(reader, standing, sql, params, failures):
         n = numbers[id(hit.rule)]
         first = n not in found or hit.key.time_us < found[n].key.time_us
         if first and cases[n].from_us < hit.key.time_us <= micros(cases[n].at):
@@ -259,10 +267,10 @@ def _came(cases: Sequence[_Case], reader: LogReader, seq: int, trouble: Trouble)
 
 
 def _said(rule: Rule, item: Item | None, scheduled_us: int) -> dict[str, object]:
-    """What an intent says of what it awaits."""
+    """What an intent says of what it waits for."""
     when = of(rule).when
-    awaited = {"waits": "absent", "statuses": list((when.absent and when.absent.status) or ())}
-    data = {**awaited, "scheduled": plain(moment(scheduled_us))}
+    scheduled = {"waits": "absent", "statuses": list((when.absent and when.absent.status) or ())}
+    data = {**scheduled, "scheduled": plain(moment(scheduled_us))}
     if item is None:
         return data
     due = _due(rule, item, moment(scheduled_us))
@@ -281,15 +289,15 @@ def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory
         state = None  # an earlier miss was closed by time; this is another one
     fires = state is None or state.phase is not Phase.FIRING
     remember = {"from_us": case.from_us, "scheduled_us": case.scheduled_us} if fires else {}
-    seen = Look(at=case.at, holds=True, severity=case.rule.severity, value=late, why=Why.DEADLINE)
+    seen = Evaluation(at=case.at, holds=True, severity=case.rule.severity, value=late, why=Why.DEADLINE)
     see(case.rule, about, state, seen, seq, memory, remember)
 
 
 def on_commits(
     rules: Sequence[Rule], commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory
-) -> Trouble:
-    """End what fires where the awaited has come after all."""
-    trouble = Trouble()
+) -> Failures:
+    """End what fires where the expected has come after all."""
+    failures = Failures()
     firing: list[tuple[Rule, ConditionState]] = []
     for rule in rules:
         states = memory.conditions(rule.name)
@@ -298,11 +306,11 @@ def on_commits(
             if key in items and state.phase in (Phase.FIRING, Phase.RECOVERING):
                 firing.append((replace(rule, row_plan=items[key].plan), state))
     if not firing or not any(c.rows for c in commits):
-        return trouble
+        return failures
     hi = commits[-1].seq
     sql, params = commit_rows(after, hi)
     first: dict[int, Hit] = {}
-    for hit in matches(reader, [rule for rule, _ in firing], sql, params, trouble):
+    for hit in matches(reader, [rule for rule, _ in firing], sql, params, failures):
         known = first.get(id(hit.rule))
         if known is None or (hit.commit_seq, hit.key.time_us) < (known.commit_seq, known.key.time_us):
             state = next(s for r, s in firing if r is hit.rule)
@@ -313,7 +321,7 @@ def on_commits(
         if (found := first.get(id(rule))) is not None:
             at = times.get(found.commit_seq, commits[-1].ingested_at)
             _arrived(rule, state, found, _fields(rule, state), at, found.commit_seq, reader, memory)
-    return trouble
+    return failures
 
 
 def _arrived(
@@ -326,7 +334,7 @@ def _arrived(
     reader: LogReader,
     memory: Memory,
 ) -> None:
-    """The awaited came after all: the alert ends, and says how late it was."""
+    """The expected came after all: the alert ends, and says how late it was."""
     row = whole_rows(reader, [(hit.key, hit.commit_seq)]).get(hit.key, {})
     scheduled = int(str(state.data.get("scheduled_us", micros(at))))
     about = Subject(
@@ -337,7 +345,7 @@ def _arrived(
         event_time=moment(hit.key.time_us),
     )
     late = (hit.key.time_us - scheduled) / 1_000_000
-    see(rule, about, state, Look(at=at, holds=False, severity=state.severity, value=late), seq, memory)
+    see(rule, about, state, Evaluation(at=at, holds=False, severity=state.severity, value=late), seq, memory)
 
 
 def _fields(rule: Rule, state: ConditionState) -> Mapping[str, object]:
@@ -361,19 +369,21 @@ def late_text(row: Row, time_us: int, scheduled_us: int) -> str:
     return f"{word} {in_words(timedelta(microseconds=us - scheduled_us))} late"
 
 
-def on_wake(each: Released, rule: Rule, memory: Memory, heard: Heard) -> None:
-    """A firing instance is told once more, or closed by time; not before it is heard whether the awaited has come."""
+def on_wake(each: Released, rule: Rule, memory: Memory, source_progress: SourceProgress) -> None:
+    """A firing instance is notified once more, or closed by time; not before it has reported whether the expected
+    has come.
+    """
     timer = each.timer
     memory.drop_timer(timer.rule, timer.kind, timer.key)
     state = memory.conditions(rule.name).get(timer.key)
     if state is None:
         return
-    if not heard.has_reached(timer.due, waits_for := _waits_for(rule, heard)):
+    if not source_progress.has_reached(timer.due, waits_for := _waits_for(rule, source_progress)):
         memory.put_timer(replace(timer, consumers=waits_for))
         return
     scheduled = int(str(state.data.get("scheduled_us", micros(each.at))))
     data = _said(rule, _item(rule, state), scheduled)
     about = Subject(instance=state.instance, fields=_fields(rule, state), data=data)
     late = (micros(each.at) - scheduled) / 1_000_000
-    seen = Look(at=each.at, holds=True, severity=state.severity, value=late, why=Why.DEADLINE)
+    seen = Evaluation(at=each.at, holds=True, severity=state.severity, value=late, why=Why.DEADLINE)
     see(rule, about, state, seen, each.commit_seq, memory)

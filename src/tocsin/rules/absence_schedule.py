@@ -1,4 +1,4 @@
-"""Schedules of what is awaited: cron in a time zone, less the days that do not count.
+"""Schedules of what is expected: cron in a time zone, less the days that do not count.
 
 An hour that the clock skips means the next instant, one that comes twice means the first:
 
@@ -19,12 +19,12 @@ from cronsim import CronSim, CronSimError
 from tocsin.model.calendar import Calendar
 
 MOST_SKIPPED = 1000
-"""Scheduled times in a row that a calendar may leave out; beyond it nothing is awaited any more."""
+"""Scheduled times in a row that a calendar may leave out; beyond it nothing is expected any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """When something is awaited. Raises ValueError for a cron or a zone that cannot be read."""
+    """When something is expected. Raises ValueError for a cron or a zone that cannot be read."""
 
     cron: str
     grace: timedelta

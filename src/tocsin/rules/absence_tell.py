@@ -1,4 +1,4 @@
-"""From a look at an instance of an absence rule to what is remembered and told of it."""
+"""From an evaluation at an instance of an absence rule to what is remembered and notified of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from tocsin.alerts.conditions import Look, Step, look
+from tocsin.alerts.conditions import Evaluation, Step, evaluate
 from tocsin.model.alert import ConditionState, Transition, Why, instance_key
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import LIMIT, Intent, IntentKind
@@ -43,36 +43,43 @@ def wait_said(rule: Rule, since_us: object, **more: object) -> dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """An instance that holds is looked at again whenever it wakes: nothing but time can change anything of it meanwhile."""
+    """An instance that holds is evaluated again whenever it wakes: nothing but time can change anything of it
+    meanwhile.
+    """
 
     before: datetime  # not at this T or later
     most: int  # looks
-    value: Callable[[datetime], float | None]  # of a look at T
+    value: Callable[[datetime], float | None]  # of an evaluation at T
 
 
 def see(
     rule: Rule,
     about: Subject,
     before: ConditionState | None,
-    seen: Look,
+    seen: Evaluation,
     commit_seq: int,
     memory: Memory,
     remember: Mapping[str, object] | None = None,
     again: Again | None = None,
 ) -> Step:
     """Take ``seen`` into ``memory``, and what is seen ``again``. ``remember`` is kept with an instance that goes on."""
-    waits = rule.absence or rule.awaited
+    waits = rule.absence or rule.scheduled
     assert waits is not None
-    teller = _Teller(rule, about, commit_seq, memory)
+    notifier = _Notifier(rule, about, commit_seq, memory)
     last, state = seen, before
-    step = teller.tell(state, seen, look(state, seen, waits.terms, rule=rule.name, instance=about.instance), remember)
+    step = notifier.notify(
+        state, seen, evaluate(state, seen, waits.terms, rule=rule.name, instance=about.instance), remember
+    )
     for _ in range(again.most - 1 if again is not None else 0):
         if again is None or step.state is None or step.wake is None or not last.at < step.wake < again.before:
             break
         at, kind, severity, why = step.wake, last.kind, last.severity, last.why
-        state, last = step.state, Look(at=at, kind=kind, holds=True, severity=severity, value=again.value(at), why=why)
-        step = teller.tell(
-            state, last, look(state, last, waits.terms, rule=rule.name, instance=about.instance), remember
+        state, last = (
+            step.state,
+            Evaluation(at=at, kind=kind, holds=True, severity=severity, value=again.value(at), why=why),
+        )
+        step = notifier.notify(
+            state, last, evaluate(state, last, waits.terms, rule=rule.name, instance=about.instance), remember
         )
     if step.state is not None:
         memory.put_condition(step.state)
@@ -85,42 +92,42 @@ def see(
     return step
 
 
-class _Teller:
-    """Tells what looks at one instance come to."""
+class _Notifier:
+    """Says what looks at one instance come to."""
 
     def __init__(self, rule: Rule, about: Subject, commit_seq: int, memory: Memory) -> None:
         self._rule, self._about, self._seq, self._memory = rule, about, commit_seq, memory
         self._fields = {**about.fields, **rule.of_row} if rule.of_row else about.fields
         self._labels = labels_of(rule, self._fields)
-        self._keep = {name: self._fields.get(name) for name in rule.keep}
+        self._keep = {name: self._fields.get(name) for name in rule.fields}
         root = self._fields.get("RootRunId")
         self._root = root if isinstance(root, str) else ""
 
-    def tell(
-        self, before: ConditionState | None, seen: Look, step: Step, remember: Mapping[str, object] | None
+    def notify(
+        self, before: ConditionState | None, seen: Evaluation, step: Step, remember: Mapping[str, object] | None
     ) -> Step:
-        """Tell it. Returns it with what is to be remembered."""
+        """Notify it. Returns it with what is to be remembered."""
         rule, about, memory = self._rule, self._about, self._memory
         state = step.state
         if state is not None and state.data and remember:
             state = replace(state, data={**state.data, **remember})
         beyond = limits.kept(before.data.get(LIMIT)) if before is not None else False
-        if step.tell is not None:
-            told = step.tell
-            beyond = limits.tell(
+        if step.notify is not None:
+            notified = step.notify
+            beyond = limits.notify(
                 rule.name,
                 rule.limit,
                 Intent(
-                    rule=rule.told_as,
+                    rule=rule.public_name,
                     rule_version=rule.info.version,
                     instance=about.instance,
-                    occurrence=told.occurrence,
-                    kind=told.kind,
-                    ordinal=told.ordinal,
-                    severity=told.severity,
-                    why=told.why,
+                    occurrence=notified.occurrence,
+                    kind=notified.kind,
+                    ordinal=notified.ordinal,
+                    severity=notified.severity,
+                    why=notified.why,
                     labels=self._labels,
-                    keep=self._keep,
+                    fields=self._keep,
                     value=seen.value,
                     run_id=about.run_id,
                     root_run_id=self._root,
@@ -134,7 +141,7 @@ class _Teller:
                 memory,
                 beyond=beyond,
             )
-        fired = step.tell is not None and step.tell.kind is IntentKind.FIRED
+        fired = step.notify is not None and step.notify.kind is IntentKind.FIRED
         if fired and rule.limit is not None and state is not None:
             kept = {name: value for name, value in state.data.items() if name != LIMIT}
             state = replace(state, data={**kept, LIMIT: beyond} if beyond else kept)
@@ -142,12 +149,12 @@ class _Teller:
             severity = state.severity if state is not None else (before.severity if before else rule.severity)
             memory.transitions.append(
                 Transition(
-                    rule=rule.told_as,
+                    rule=rule.public_name,
                     instance=about.instance,
                     occurrence="",
                     before=step.before,
                     after=step.after,
-                    reason=Why.LIMITED if fired and beyond else step.why,
+                    reason=Why.RATE_LIMITED if fired and beyond else step.why,
                     severity=severity,
                     value=seen.value,
                     labels={**self._keep, **self._labels},

@@ -1,10 +1,12 @@
-"""What a rule would have told over stored history, by the engine that runs it live.
+"""What a rule would have notified over stored history, by the engine that runs it live.
 
     history   |-- step --|-- step --|-- step --|       steps of so many rows; their commits are evaluated together
-    timers          D1 D2      D3                      judged in order, after the commits of their step
+    timers          D1 D2      D3                      evaluated in order, after the commits of their step
 
-Only commits that can matter to the rule are handed over: those with rows of runs of which it matches a row, or remembers
-something. The others would be read and left. A deadline of `final_after` is judged with all that its step has brought; it still counts
+Only commits that can matter to the rule are handed over: those with rows of runs of which it matches a row, or
+remembers
+something. The others would be read and left. A deadline of `final_after` is evaluated with all that its step has
+brought; it still counts
 only tries up to its own time.
 """
 
@@ -20,14 +22,14 @@ from datetime import datetime, timedelta
 from tocsin.clock import EPOCH, Clock
 from tocsin.errors import QueryError, TocsinError
 from tocsin.logstore.interface import CommitInfo, LogReader
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.model.instants import Timer
 from tocsin.model.statuses import Kind
 from tocsin.rules import backtest_absence, backtest_awaited, history
-from tocsin.rules.backtest_heard import Deaf
-from tocsin.rules.backtest_tally import SHOWN, Backtest, Most, Tally, Told
-from tocsin.rules.backtest_view import AsIfLive, Ledger, commit, over
-from tocsin.rules.backtest_windows import FEW, Step, Walk
+from tocsin.rules.backtest_heard import Outages
+from tocsin.rules.backtest_tally import SHOWN, Backtest, Most, Notified, Result
+from tocsin.rules.backtest_view import AsIfLive, Recorder, commit, over
+from tocsin.rules.backtest_windows import FEW, Replay, Step
 from tocsin.rules.collapsing import KEPT
 from tocsin.rules.evaluate import Evaluation, evaluate
 from tocsin.rules.history import micros, moment
@@ -38,10 +40,10 @@ from tocsin.rules.shapes import narrowed
 from tocsin.rules.timers import Released
 from tocsin.state.interface import RuleRecord
 
-__all__ = ["Backtest", "Most", "NotYet", "Told", "backtest"]
+__all__ = ["Backtest", "Most", "NotYet", "Notified", "backtest"]
 
 STEP_ROWS = 125_000
-"""Rows of one step: they, or what is told of them with its whole row, are in memory meanwhile."""
+"""Rows of one step: they, or what is notified of them with its whole row, are in memory meanwhile."""
 TICKS = 50_000
 """Ticks of a window rule in one step, however little came: so many instants are in memory."""
 BUCKETS = 20_000
@@ -51,7 +53,7 @@ YOUNG = 50_000
 US = timedelta(microseconds=1)
 
 Progress = Callable[[int, int], None]
-"""Told after each step: rows done, rows in all."""
+"""Notified after each step: rows done, rows in all."""
 
 
 class NotYet(TocsinError):
@@ -70,12 +72,14 @@ def backtest(
     step_rows: int = STEP_ROWS,
     few: int = FEW,
     ticks: int = TICKS,
-    deaf: Deaf | None = None,
+    outages: Outages | None = None,
 ) -> Backtest:
     """Evaluate ``rule``, as if it had come into force at ``since``, over what arrived in [since, until).
 
-    With ``as_if_live`` event times stand for arrival times, for imported history. So ``few`` instants of a window rule are
-    not read at once, nor more ticks than ``ticks``. ``deaf`` is when consumers are known not to have been heard; as if live nobody ever was. Only reads. Raises
+    With ``as_if_live`` event times stand for arrival times, for imported history. So ``few`` instants of a window
+    rule are
+    not read at once, nor more ticks than ``ticks``. ``outages`` is when consumers are known not to have been
+    reached; as if live nobody ever was. Only reads. Raises
     NotYet for a rule that cannot be backtested, QueryError and StoreError of the reader.
     """
     if rule.each is not None:
@@ -85,38 +89,39 @@ def backtest(
     rule = replace(rule, enabled=True)
     log = AsIfLive(reader) if as_if_live else reader
     if rule.kind is Kind.ABSENCE:
-        waiting, total = Tally(), _count(log, since, until)
+        waiting, total = Result(), _count(log, since, until)
         play = backtest_absence.play if rule.absence is not None else backtest_awaited.play
         share = (lambda done: progress(round(done * total), total)) if progress else (lambda _: None)
         with _seldom_collecting():
-            play(rule, log, since, until, {} if as_if_live or not deaf else deaf, waiting.take, share)
+            play(rule, log, since, until, {} if as_if_live or not outages else outages, waiting.take, share)
         return waiting.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
     start, steps = _steps(log, since, until, step_rows)
     total, done = sum(n for _, n in steps), 0
-    tally = Tally()
-    ledger = Ledger([RuleRecord(name=rule.name, meaning=rule.meaning, start_seq=start)])
+    result = Result()
+    recorder = Recorder([RuleRecord(name=rule.name, meaning=rule.meaning, start_seq=start)])
     rules = RuleSet({rule.name: rule})
-    ledger.take(reconcile(rules, ledger.rules(), start, now=since))
+    recorder.take(reconcile(rules, recorder.rules(), start, now=since))
     longest = ticks * rule.window.every if rule.window is not None else None
     spans = _spans(log, start, steps, since, until, longest)
     played: Generator[Step]
     if rule.kind is Kind.WINDOW:
-        played = Walk(rules, log, ledger, since, tally.take, few, tally.note).play(spans)
+        played = Replay(rules, log, recorder, since, result.take, few, result.note).play(spans)
     else:
-        played = _rows(rules, log, ledger, tally, spans)
+        played = _rows(rules, log, recorder, result, spans)
     with _seldom_collecting(), closing(played):  # where it is left early, what reads ahead ends at once
         for step in played:
             done += step.rows
             if progress:
                 progress(done, total)
-            if tally.broken:
+            if result.broken:
                 break
-    return tally.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
+    return result.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
 
 
 @contextmanager
 def _seldom_collecting() -> Iterator[None]:
-    """Python's collector of garbage looks only through what is new: what a step reads is a million objects without a cycle, and to
+    """Python's collector of garbage looks only through what is new: what a step reads is a million objects without a
+    cycle, and to
     look through all of them again and again took a quarter of the time.
     """
     before = gc.get_threshold()
@@ -133,57 +138,60 @@ class _Playing:
 
     rules: RuleSet
     log: LogReader
-    ledger: Ledger
-    heard: Heard
-    tally: Tally
+    recorder: Recorder
+    source_progress: SourceProgress
+    result: Result
     end: datetime  # timers due later belong to the next step
     touched: Collection[str] | None = None  # parents that may be forgotten and that it brings something of; None: any
 
     def rows(self, commits: Sequence[CommitInfo], after: int) -> None:
-        """Row rules: all commits at once, then the timers; where a timer may decide about what comes later, those before the next
+        """Event rules: all commits at once, then the timers; where a timer may decide about what comes later, those
+        before the next
         such timer, and so on.
         """
         (rule,) = self.rules.rules.values()
         lasts, i = _lasts(rule), 0
         if commits:  # what came due since the step before this one ended
             self._timers(commits[0].ingested_at - US, after)
-        while i < len(commits) and not self.tally.broken:
+        while i < len(commits) and not self.result.broken:
             last = len(commits)
             if lasts is not None:
-                quiet = self.ledger.quiet_until(commits[i].ingested_at, lasts, self._matters)
+                quiet = self.recorder.quiet_until(commits[i].ingested_at, lasts, self._matters)
                 last = max(i + 1, bisect_right(commits, quiet, key=lambda commit: commit.ingested_at))
             self._evaluate(commits[i:last], after)
             after, i = commits[last - 1].seq, last
             self._timers(commits[i].ingested_at - US if i < len(commits) else self.end, after)
 
     def _matters(self, timer: Timer) -> bool:
-        """Whether what comes after it may be told otherwise by what it does."""
+        """Whether what comes after it may be notified otherwise by what it does."""
         if "sweep" in timer.data:  # the parent is forgotten
             return self.touched is None or timer.data["sweep"] in self.touched
         return _ends_matter(self.rules.rules[timer.rule])
 
     def _timers(self, until: datetime, seq: int) -> None:
-        while not self.tally.broken and (due := self.ledger.due(until)):
+        while not self.result.broken and (due := self.recorder.due(until)):
             self._evaluate([Released(timer=t, at=_released(t), commit_seq=seq) for t in due], seq)
 
     def _evaluate(self, instants: Sequence[CommitInfo | Released], after: int) -> None:
-        self._take(evaluate(self.rules, instants, after, self.log, self.ledger, self.heard, shown=SHOWN))
+        self._take(evaluate(self.rules, instants, after, self.log, self.recorder, self.source_progress, shown=SHOWN))
 
     def _take(self, evaluation: Evaluation) -> None:
-        self.ledger.take(evaluation.outcome)
-        self.tally.take(evaluation)
+        self.recorder.take(evaluation.outcome)
+        self.result.take(evaluation)
 
 
 def _ends_matter(rule: Rule) -> bool:
-    """Whether what comes later depends on what became of open alerts meanwhile: not where they are only told again, and closed."""
-    return rule.ending is not None and (rule.ending.recovers or rule.collapse is not None)
+    """Whether what comes later depends on what became of open alerts meanwhile: not where they are only notified
+    again, and closed.
+    """
+    return rule.resolve_policy is not None and (rule.resolve_policy.recovers or rule.collapse is not None)
 
 
 def _lasts(rule: Rule) -> timedelta | None:
     """How soon after a commit the first timer comes that matters and that it sets; None where none does."""
     found = [KEPT] if rule.collapse is not None else []
-    if rule.ending is not None and _ends_matter(rule):
-        found += [rule.ending.after, rule.ending.repeat or rule.ending.after]
+    if rule.resolve_policy is not None and _ends_matter(rule):
+        found += [rule.resolve_policy.after, rule.resolve_policy.repeat or rule.resolve_policy.after]
     return min(found, default=None)
 
 
@@ -212,7 +220,7 @@ def _spans(
     lo, begin = start, since
     for number, (hi, rows) in enumerate(steps, 1):
         end = until - US if number == len(steps) else _end(log, lo, hi)
-        whole = Step(lo=lo, hi=hi, rows=rows, end=end, heard=_everybody(log, lo, hi, end))
+        whole = Step(lo=lo, hi=hi, rows=rows, end=end, source_progress=_everybody(log, lo, hi, end))
         yield from [whole] if longest is None or end - begin <= longest else _parts(log, whole, begin, longest)
         lo, begin = hi, end
 
@@ -233,38 +241,46 @@ def _parts(log: LogReader, step: Step, begin: datetime, longest: timedelta) -> I
         lo = hi
 
 
-def _rows(rules: RuleSet, log: LogReader, ledger: Ledger, tally: Tally, steps: Iterable[Step]) -> Generator[Step]:
-    """A row rule: the commits of each step at once, then the timers."""
+def _rows(rules: RuleSet, log: LogReader, recorder: Recorder, result: Result, steps: Iterable[Step]) -> Generator[Step]:
+    """An event rule: the commits of each step at once, then the timers."""
     (rule,) = rules.rules.values()
     done: dict[str, str] = {}
     for step in steps:
-        commits = _commits(log, rule, ledger, step.lo, step.hi, tally)
-        touched = _touched(log, rule, ledger, commits, step)
+        commits = _commits(log, rule, recorder, step.lo, step.hi, result)
+        touched = _touched(log, rule, recorder, commits, step)
         _Playing(
-            rules=rules, log=log, ledger=ledger, heard=step.heard, tally=tally, end=step.end, touched=touched
+            rules=rules,
+            log=log,
+            recorder=recorder,
+            source_progress=step.source_progress,
+            result=result,
+            end=step.end,
+            touched=touched,
         ).rows(commits, step.lo)
         done |= over(
-            log, rule.collapse.column if rule.collapse else "RunId", ledger.runs - done.keys(), step.lo, step.hi
+            log, rule.collapse.column if rule.collapse else "RunId", recorder.runs - done.keys(), step.lo, step.hi
         )
-        unneeded = done.keys() - _asked(ledger, rule, done)
-        ledger.forget(unneeded)
+        unneeded = done.keys() - _asked(recorder, rule, done)
+        recorder.forget(unneeded)
         for run in unneeded:
             del done[run]
         yield step
 
 
-def _asked(ledger: Ledger, rule: Rule, done: Mapping[str, str]) -> set[str]:
-    """Runs among those that are ``done`` of which it is still asked what was told: alerts of them are open, or their parents' sweeps
+def _asked(recorder: Recorder, rule: Rule, done: Mapping[str, str]) -> set[str]:
+    """Runs among those that are ``done`` of which it is still asked what was notified: alerts of them are open, or
+    their parents' parent groups
     are remembered. ``done`` gives the parent of each.
     """
-    states = ledger.conditions(rule.name).values()
+    states = recorder.conditions(rule.name).values()
     open_ = {str(state.data.get("run")) for state in states}
     parents = {str(state.instance.get("RunId")) for state in states} if rule.collapse is not None else set()
     return {run for run, parent in done.items() if run in open_ or parent in parents}
 
 
 def _steps(log: LogReader, since: datetime, until: datetime, step_rows: int) -> tuple[int, list[tuple[int, int]]]:
-    """The CommitSeq before the range, and the steps: (last CommitSeq, rows). 0, as of a rule that was always there, where nothing
+    """The CommitSeq before the range, and the steps: (last CommitSeq, rows). 0, as of a rule that was always there,
+    where nothing
     came before: then no run is asked whether it is older than the rule.
     """
     bounds = {"since": _utc(since), "until": _utc(until)}
@@ -293,19 +309,21 @@ def _steps(log: LogReader, since: datetime, until: datetime, step_rows: int) -> 
     return lo - 1 if older else min(lo - 1, 0), steps
 
 
-def _commits(log: LogReader, rule: Rule, ledger: Ledger, after: int, hi: int, tally: Tally) -> list[CommitInfo]:
+def _commits(log: LogReader, rule: Rule, recorder: Recorder, after: int, hi: int, result: Result) -> list[CommitInfo]:
     """The commits in (after, hi] that can matter to the rule; the last of the step in any case."""
     runs: set[str] | None = None
     broken: QueryError | None = None
     try:
         runs = _matching_runs(log, rule, after, hi)
-    except QueryError as e:  # the engine finds the rows that cannot be judged
+    except QueryError as e:  # the engine finds the rows that cannot be evaluated
         broken = e
-    ends = rule.ending.statuses if rule.ending is not None else frozenset[str]()  # of events that end alerts of any run
+    ends = (
+        rule.resolve_policy.statuses if rule.resolve_policy is not None else frozenset[str]()
+    )  # of events that end alerts of any run
     listed, params = "", dict[str, object]()
     if runs is not None:
         listed = " AND (RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[])) OR list_contains(($ends::JSON)::VARCHAR[], Status))"
-        params = {"runs": history.listed(runs | ledger.runs), "ends": history.listed(ends)}
+        params = {"runs": history.listed(runs | recorder.runs), "ends": history.listed(ends)}
     rows_sql, bounds = history.commit_rows(after, hi)
     table = log.select(
         f"SELECT CommitSeq, epoch_us(min(IngestedAt)), count(*) FROM ({rows_sql}{listed})"
@@ -314,7 +332,7 @@ def _commits(log: LogReader, rule: Rule, ledger: Ledger, after: int, hi: int, ta
     )
     commits = [commit(seq, us, n) for seq, us, n in zip(*(c.to_pylist() for c in table.columns), strict=True)]
     if broken is not None:
-        tally.note(str(broken), len(commits))
+        result.note(str(broken), len(commits))
     if not commits or commits[-1].seq < hi:
         commits.append(commit(hi, micros(_end(log, after, hi)), 1))
     return commits
@@ -327,7 +345,7 @@ def _end(log: LogReader, after: int, hi: int) -> datetime:
 
 
 def _matching_runs(log: LogReader, rule: Rule, after: int, hi: int) -> set[str]:
-    """Runs of which the rule matches a row in (after, hi]. Raises QueryError where that cannot be told at once."""
+    """Runs of which the rule matches a row in (after, hi]. Raises QueryError where that cannot be notified at once."""
     rows_sql, bounds = history.commit_rows(after, hi)
     if rule.below is not None:
         rows_sql, bounds, _ = narrowed(log, [rule], rows_sql, bounds)
@@ -348,16 +366,17 @@ def _parents(log: LogReader, column: str, runs: Collection[str], after: int, hi:
 
 
 def _touched(
-    log: LogReader, rule: Rule, ledger: Ledger, commits: Sequence[CommitInfo], step: Step
+    log: LogReader, rule: Rule, recorder: Recorder, commits: Sequence[CommitInfo], step: Step
 ) -> Collection[str] | None:
-    """Parents of which something would be forgotten in the step, and of which it brings something; None where it is so long
+    """Parents of which something would be forgotten in the step, and of which it brings something; None where it is
+    so long
     that what it begins may be forgotten in it.
     """
     if rule.collapse is None:
         return ()
     if commits and step.end - commits[0].ingested_at >= KEPT:
         return None
-    parents = ledger.forgets(step.end)
+    parents = recorder.forgets(step.end)
     if not parents:
         return ()
     rows_sql, bounds = history.commit_rows(step.lo, step.hi)
@@ -370,11 +389,11 @@ def _touched(
     return parents & set(table.column(0).to_pylist())
 
 
-def _everybody(log: LogReader, after: int, hi: int, until: datetime) -> Heard:
-    """Every consumer is heard up to the end of the step."""
+def _everybody(log: LogReader, after: int, hi: int, until: datetime) -> SourceProgress:
+    """Every consumer has reported up to the end of the step."""
     rows_sql, bounds = history.commit_rows(after, hi)
     names = log.select(f"SELECT DISTINCT Consumer FROM ({rows_sql})", bounds).column(0).to_pylist()
-    return Heard(watermarks=dict.fromkeys(names, until), kinds=dict.fromkeys(names, "http"))
+    return SourceProgress(watermarks=dict.fromkeys(names, until), kinds=dict.fromkeys(names, "http"))
 
 
 def _utc(t: datetime) -> datetime:

@@ -1,15 +1,17 @@
-"""Backtests of rules that wait for runs: the engine's own functions over many instants at once.
+"""Backtests of absence rules for runs: the engine's own functions over many instants at once.
 
-Runs do not depend on each other, so a thousand of them are under way together, each at its own instant. What they wait for is of three
+Runs do not depend on each other, so a thousand of them are under way together, each at its own instant. What they
+wait for is of three
 kinds; some hundred runs are taken on at a time, the earliest of the kind that most of them wait for:
 
-    r1   c4 reckon ── D judge ── c9 reckon, ends            reckon   r1@c4, r2@c5, r3@c5
-    r2   c5 reckon ──────────── D judge ── wake ── wake     judge    r1@D1, r2@D2
-    r3   c5 reckon ── c6 reckon                             reckon   r3@c6, r1@c9
+    r1   c4 compute ── D evaluate ── c9 compute, ends            compute   r1@c4, r2@c5, r3@c5
+    r2   c5 compute ──────────── D evaluate ── wake ── wake     evaluate    r1@D1, r2@D2
+    r3   c5 compute ── c6 compute                             compute   r3@c6, r1@c9
 
 Commits at which nothing can pass before the next one are left out (``backtest_visits``), unless the run fires.
 
-**Heard.** A timer is released at its due time, except inside a span in which a consumer is known not to have been heard (tocsin was
+**Reached.** A timer is released at its due time, except inside a span in which a consumer is known not to have been
+reached (tocsin was
 down, its broker was away): there its watermark stood at the span's begin, and the timer is held until its end.
 """
 
@@ -26,20 +28,20 @@ from typing import TypeVar
 from tocsin.logstore.interface import LogReader
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import deadlines_judge, deadlines_reckon
-from tocsin.rules.backtest_heard import Deaf, Silences
-from tocsin.rules.backtest_limits import Limited
-from tocsin.rules.backtest_view import Ledger
-from tocsin.rules.backtest_visits import Found, Visit, visits
+from tocsin.rules.backtest_heard import OutageCalendar, Outages
+from tocsin.rules.backtest_limits import RateLimited
+from tocsin.rules.backtest_view import Recorder
+from tocsin.rules.backtest_visits import Candidate, Found, visits
 from tocsin.rules.deadlines_due import When
 from tocsin.rules.deadlines_judge import Calm, Standing
 from tocsin.rules.deadlines_known import Known, Span
 from tocsin.rules.deadlines_runs import AsOf
 from tocsin.rules.evaluate import Evaluation
-from tocsin.rules.families import Family, families_of
+from tocsin.rules.families import GeneratedRules, generated_rules_of
 from tocsin.rules.history import micros, moment
 from tocsin.rules.memory import Memory, RuleFailure
 from tocsin.rules.rule import Rule
-from tocsin.rules.shapes import Trouble
+from tocsin.rules.shapes import Failures
 from tocsin.rules.timers import Released
 from tocsin.state.interface import RuleRecord
 
@@ -49,8 +51,8 @@ AT_ONCE = 500
 """Runs that are read together: those that began at about the same time, so little of the history is read for them."""
 STEP = 1_000
 """Runs that go on together."""
-TOLD_AT_ONCE = 10_000
-"""So often runs are told of once more before it is counted: all that is told is in memory meanwhile."""
+NOTIFIED_AT_ONCE = 10_000
+"""So often runs are notified of once more before it is counted: all that is notified is in memory meanwhile."""
 _T = TypeVar("_T")
 Take = Callable[[Evaluation], bool]
 """Takes what an evaluation decided; returns whether the rule works on."""
@@ -61,19 +63,19 @@ def play(
     log: LogReader,
     since: datetime,
     until: datetime,
-    deaf: Deaf,
+    outages: Outages,
     take: Take,
     part_done: Callable[[float], None],
 ) -> None:
     """Evaluate ``rule``, as if it had come into force at ``since``, over what arrived before ``until``.
 
-    ``part_done`` is told which share is done. Raises QueryError and StoreError of the reader.
+    ``part_done`` is notified which share is done. Raises QueryError and StoreError of the reader.
     """
     waits = rule.absence
     assert waits is not None
-    limited = Limited(rule, take) if rule.limit is not None else None
+    limited = RateLimited(rule, take) if rule.limit is not None else None
     rule, take = (rule, take) if limited is None else (replace(rule, limit=None), limited)
-    walk = _Walk(rule, log, since, until, Silences(deaf), take)
+    walk = _Replay(rule, log, since, until, OutageCalendar(outages), take)
     with closing(_ahead(visits(log, waits, since, until))) as parts:
         for found in parts:
             runs = iter(found.runs.items())
@@ -89,7 +91,9 @@ def play(
 
 
 def _ahead(parts: Generator[Found]) -> Generator[Found]:
-    """``parts``, the next of which is looked for while one is gone through: it is the log's work, which needs no turn of Python's."""
+    """``parts``, the next of which is looked for while one is gone through: it is the log's work, which needs no
+    turn of Python's.
+    """
     with closing(parts), ThreadPoolExecutor(1, thread_name_prefix="backtest") as reading:
         coming = reading.submit(next, parts, None)
         while (found := coming.result()) is not None:
@@ -101,7 +105,7 @@ def _ahead(parts: Generator[Found]) -> Generator[Found]:
 class _Run:
     """A run on its way."""
 
-    visits: Sequence[Visit]
+    visits: Sequence[Candidate]
     i: int  # of the commit as of which it is seen
     t: datetime  # T of what it did last
     due: datetime | None = None  # its deadline
@@ -116,17 +120,17 @@ class _Run:
 
 
 @dataclass(slots=True)
-class _Walk:
+class _Replay:
     """Some runs, taken through the history."""
 
     rule: Rule
     log: LogReader
     since: datetime
     until: datetime
-    silences: Silences
+    silences: OutageCalendar
     take: Take
-    ledger: Ledger = field(init=False)
-    family: tuple[Family, ...] = field(init=False)
+    recorder: Recorder = field(init=False)
+    generated: tuple[GeneratedRules, ...] = field(init=False)
     known: Known = field(init=False)
     runs: dict[str, _Run] = field(default_factory=dict)
     run_of: dict[str, str] = field(default_factory=dict)  # by instance key
@@ -137,31 +141,33 @@ class _Walk:
     works: bool = True
 
     def __post_init__(self) -> None:
-        self.family = families_of([self.rule])
-        self.ledger = Ledger([RuleRecord(name=self.rule.name, meaning=self.rule.meaning, start_seq=0)])
+        self.generated = generated_rules_of([self.rule])
+        self.recorder = Recorder([RuleRecord(name=self.rule.name, meaning=self.rule.meaning, start_seq=0)])
         self.known = Known(self.log)
 
-    def take_in(self, found: Mapping[str, Sequence[Visit]], begin: Span) -> None:
+    def take_in(self, found: Mapping[str, Sequence[Candidate]], begin: Span) -> None:
         """Runs that began in ``begin`` set out from where the range does."""
         since_us = micros(self.since)
         for run, line in found.items():
-            before = max((i for i, visit in enumerate(line) if visit.at_us < since_us), default=-1)
-            first = next((i for i in range(max(before, 0), len(line)) if line[i].looks), None)
+            before = max((i for i, candidate in enumerate(line) if candidate.at_us < since_us), default=-1)
+            first = next((i for i in range(max(before, 0), len(line)) if line[i].evaluations), None)
             if first is not None:
                 self.runs[run] = _Run(visits=line, i=first, t=max(self.since, moment(line[first].at_us)))
                 self.commits[run] = self.runs[run].t
         self.known.read({run: found[run][-1].seq for run in found if run in self.runs}, begin)
 
     def forward(self, under_way: int) -> bool:
-        """Take the runs on until no more than so many are not at the end of the range. Returns whether the rule works on."""
+        """Take the runs on until no more than so many are not at the end of the range. Returns whether the rule
+        works on.
+        """
         while self.works and len(self.runs) > under_way:
             most = max(len(self.commits), len(self.deadlines), len(self.wakes))
             if self.wakes and (most == len(self.wakes) or self.known.full):
                 done = self._wake(sorted(self.wakes.values(), key=_order)[:STEP])
             elif most == len(self.commits):
-                done = self._reckon(sorted(self.commits, key=self.commits.__getitem__)[:STEP])
+                done = self._compute(sorted(self.commits, key=self.commits.__getitem__)[:STEP])
             else:
-                done = self._judge(sorted(self.deadlines.values(), key=_order)[:STEP])
+                done = self._evaluate_rule(sorted(self.deadlines.values(), key=_order)[:STEP])
             for run in done:
                 self._wait(run)
         return self.works
@@ -174,14 +180,14 @@ class _Walk:
         if what is None:
             del self.runs[run]
             self.known.forget(run)
-        elif isinstance(what, Visit):
+        elif isinstance(what, Candidate):
             self.commits[run] = self.runs[run].t
         elif what.timer.kind is TimerKind.DEADLINE:
             self.deadlines[run] = what
         else:
             self.wakes[run] = what
 
-    def _next(self, name: str) -> Released | Visit | None:
+    def _next(self, name: str) -> Released | Candidate | None:
         """What comes next of a run: a timer, or a commit; None: nothing more."""
         run = self.runs[name]
         after = run.i + 1
@@ -199,39 +205,41 @@ class _Walk:
             run.t = at
             return Released(timer=timer, at=at, commit_seq=run.seq)
         seen = run.fires or run.wake is not None
-        while after < len(run.visits) and not seen and not run.visits[after].looks:
+        while after < len(run.visits) and not seen and not run.visits[after].evaluations:
             after += 1
         if after >= len(run.visits):
             return None
         run.i, run.t, run.stands = after, moment(run.visits[after].at_us), None
         return run.visits[after]
 
-    def _reckon(self, names: Sequence[str]) -> Sequence[str]:
+    def _compute(self, names: Sequence[str]) -> Sequence[str]:
         for known, some in self._as_known(names, str):
             whens = {name: When(self.runs[name].seq, self.runs[name].t) for name in some}
-            memory, trouble = Memory(self.ledger), Trouble()
+            memory, failures = Memory(self.recorder), Failures()
             last = max(when.at for when in whens.values())
-            heard = self.silences.heard(last)
-            deadlines_reckon.reckon(self.family, whens, {}, self.log, memory, heard, trouble, known=known)
-            self._decided(memory, trouble, last, max(when.seq for when in whens.values()))
+            source_progress = self.silences.source_progress(last)
+            deadlines_reckon.compute(
+                self.generated, whens, {}, self.log, memory, source_progress, failures, known=known
+            )
+            self._decided(memory, failures, last, max(when.seq for when in whens.values()))
         return names
 
-    def _judge(self, released: Sequence[Released]) -> Sequence[str]:
-        families = {family.name: family for family in self.family}
-        for heard, group in self.silences.alike(released):
+    def _evaluate_rule(self, released: Sequence[Released]) -> Sequence[str]:
+        generated_rules = {generated.name: generated for generated in self.generated}
+        for source_progress, group in self.silences.alike(released):
             for known, some in self._as_known(group, lambda each: each.timer.key):
-                memory = Memory(self.ledger)
-                trouble = deadlines_judge.on_deadlines(some, families, self.log, memory, heard, known)
-                self._decided(memory, trouble, some[-1].at, some[-1].commit_seq)
+                memory = Memory(self.recorder)
+                failures = deadlines_judge.on_deadlines(some, generated_rules, self.log, memory, source_progress, known)
+                self._decided(memory, failures, some[-1].at, some[-1].commit_seq)
         return [each.timer.key for each in released]
 
     def _wake(self, released: Sequence[Released]) -> Sequence[str]:
-        for heard, group in self.silences.alike(released):
-            memory, rules = Memory(self.ledger), {self.rule.name: self.rule}
+        for source_progress, group in self.silences.alike(released):
+            memory, rules = Memory(self.recorder), {self.rule.name: self.rule}
             until = {run: self._calm_until(run) for run in (self.run_of[each.timer.key] for each in group)}
-            calm = Calm(until, max(1, TOLD_AT_ONCE // len(group)))
-            deadlines_judge.on_wakes(group, rules, self.log, memory, heard, self._stand, calm)
-            self._decided(memory, Trouble(), group[-1].at, group[-1].commit_seq)
+            calm = Calm(until, max(1, NOTIFIED_AT_ONCE // len(group)))
+            deadlines_judge.on_wakes(group, rules, self.log, memory, source_progress, self._stand, calm)
+            self._decided(memory, Failures(), group[-1].at, group[-1].commit_seq)
         return [self.run_of[each.timer.key] for each in released]
 
     def _as_known(self, each: Iterable[_T], run_of: Callable[[_T], str]) -> Iterator[tuple[Known | None, list[_T]]]:
@@ -243,27 +251,29 @@ class _Walk:
             yield self.known if known else None, some
 
     def _calm_until(self, name: str) -> datetime:
-        """Until when nothing comes of a run that wakes but that it wakes again: it is told of once more each time."""
+        """Until when nothing comes of a run that wakes but that it wakes again: it is notified of once more each
+        time.
+        """
         run = self.runs[name]
         ends = moment(run.visits[run.i + 1].at_us) if run.i + 1 < len(run.visits) else self.until
-        quiet = min(ends, self.silences.heard_until(run.t))
+        quiet = min(ends, self.silences.watermark_until(run.t))
         return quiet if run.due is None else min(quiet, run.due)
 
     def _stand(self, as_of: AsOf, log: LogReader) -> dict[str, Standing]:
-        """Asked once as of each commit: a run that hangs for a year is told of thousands of times."""
+        """Asked once as of each commit: a run that hangs for a year is notified of thousands of times."""
         for known, some in self._as_known((run for run in as_of if self.runs[run].stands is None), str):
             for run, asked in deadlines_judge.standing({run: as_of[run] for run in some}, log, known).items():
                 self.runs[run].stands = asked
         return {run: stands for run in as_of if (stands := self.runs[run].stands) is not None}
 
-    def _decided(self, memory: Memory, trouble: Trouble, at: datetime, seq: int) -> None:
-        for name, error in trouble.rules.items():
+    def _decided(self, memory: Memory, failures: Failures, at: datetime, seq: int) -> None:
+        for name, error in failures.rules.items():
             memory.failures.append(RuleFailure(rule=name, error=str(error), at=at, commit_seq=seq))
-        for name, (error, events) in trouble.events.items():
+        for name, (error, events) in failures.events.items():
             failure = RuleFailure(rule=name, error=str(error), at=at, commit_seq=seq, events=tuple(events))
             memory.failures.append(failure)
         outcome = memory.outcome()
-        self.ledger.take(outcome)
+        self.recorder.take(outcome)
         self.works = self.take(Evaluation(outcome=outcome, failures=tuple(memory.failures))) and self.works
         for each in memory.deadlines:
             run = self.runs[each.run]

@@ -1,10 +1,12 @@
-"""Backtests of rules that wait by a schedule: deadlines by which nothing had come, in the order of their instants.
+"""Backtests of absence rules by a schedule: deadlines by which nothing had come, in the order of their instants.
 
     scheduled   S1            S2            S3
-    came           x                           x          (S1, D2]: nothing, so D2 is judged by the engine; x after D3 ends it
-    judged              -            D2            -      a deadline by which something had come is passed over
+    came           x                           x          (S1, D2]: nothing, so D2 is evaluated by the engine; x
+after D3 ends it
+    evaluated              -            D2            -      a deadline by which something had come is passed over
 
-What is awaited is looked up once for a part of the history. A deadline by which nothing had come, the commits that bring what a firing
+What is expected is looked up once for a part of the history. A deadline by which nothing had come, the commits that
+bring what a firing
 instance waits for, and its repeats are evaluated one after the other by the engine.
 """
 
@@ -19,24 +21,24 @@ from tocsin.model.alert import Phase
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import absence_judge
 from tocsin.rules.absence_awaited import Item
-from tocsin.rules.backtest_heard import Deaf, Silences
-from tocsin.rules.backtest_view import Ledger, commit
+from tocsin.rules.backtest_heard import OutageCalendar, Outages
+from tocsin.rules.backtest_view import Recorder, commit
 from tocsin.rules.evaluate import Evaluation
 from tocsin.rules.history import listed, micros, moment
 from tocsin.rules.memory import Memory, RuleFailure
 from tocsin.rules.rule import Rule
-from tocsin.rules.shapes import Trouble, matches
+from tocsin.rules.shapes import Failures, matches
 from tocsin.rules.timers import Released
 from tocsin.state.interface import RuleRecord
 
 PART = 500_000
-"""Rows of the history that are looked at together, about."""
+"""Rows of the history that are evaluated together, about."""
 _US = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Came:
-    """An event that was awaited."""
+    """An event that was expected."""
 
     at_us: int  # when it arrived
     seq: int
@@ -45,7 +47,7 @@ class _Came:
 
 @dataclass(slots=True)
 class _Line:
-    """One thing that is awaited, on its way."""
+    """One thing that is expected, on its way."""
 
     item: Item
     deadline: Timer | None  # the next one
@@ -57,17 +59,17 @@ def play(
     log: LogReader,
     since: datetime,
     until: datetime,
-    deaf: Deaf,
+    outages: Outages,
     take: Callable[[Evaluation], bool],
     part_done: Callable[[float], None],
 ) -> None:
-    """As ``backtest_absence.play``, for a rule that waits by a schedule."""
-    story = _Story(rule, log, Silences(deaf), take, until)
+    """As ``backtest_absence.play``, for an absence rule by a schedule."""
+    timeline = _Timeline(rule, log, OutageCalendar(outages), take, until)
     parts = list(_parts(log, since, until))
-    story.begin(since)
+    timeline.begin(since)
     for number, (begin, end) in enumerate(parts, 1):
-        story.bring(begin, end)
-        if not story.go_on(end):
+        timeline.bring(begin, end)
+        if not timeline.go_on(end):
             return
         part_done(number / len(parts))
 
@@ -83,19 +85,19 @@ def _parts(log: LogReader, since: datetime, until: datetime) -> Iterator[tuple[d
         yield since + n * (until - since) / parts, since + (n + 1) * (until - since) / parts
 
 
-class _Story:
-    """All that a rule awaits, in the order of instants."""
+class _Timeline:
+    """All that a rule waits for, in the order of instants."""
 
     def __init__(
         self,
         rule: Rule,
         log: LogReader,
-        silences: Silences,
+        silences: OutageCalendar,
         take: Callable[[Evaluation], bool],
         until: datetime,
     ) -> None:
         self._rule, self._log, self._silences, self._take, self._until = rule, log, silences, take, until
-        self._ledger = Ledger([RuleRecord(name=rule.name, meaning=rule.meaning, start_seq=0)])
+        self._recorder = Recorder([RuleRecord(name=rule.name, meaning=rule.meaning, start_seq=0)])
         self._lines: dict[str, _Line] = {}
         self._coming: list[tuple[_Came, str]] = []  # of this part, with the key of its item; in order
         self._at_us = 0  # where this part begins
@@ -138,7 +140,7 @@ class _Story:
 
     def _next_timer(self) -> tuple[Timer | None, datetime | None]:
         timers = [line.deadline for line in self._lines.values() if line.deadline is not None]
-        timers += [t for t in self._ledger.due(self._until) if t.kind is not TimerKind.DEADLINE]
+        timers += [t for t in self._recorder.due(self._until) if t.kind is not TimerKind.DEADLINE]
         found = [(self._release(timer), timer.kind.value, timer.key) for timer in timers]
         if not found:
             return None, None
@@ -146,7 +148,7 @@ class _Story:
         return next(t for t in timers if (t.kind.value, t.key) == (kind, key)), at
 
     def _release(self, timer: Timer) -> datetime:
-        """When everybody was heard up to its due time."""
+        """When everybody reported up to its due time."""
         consumer = absence_judge.of(self._rule).consumer
         at, held = timer.due, None
         while at != held:
@@ -156,36 +158,36 @@ class _Story:
     def _arrives(self, came: _Came, key: str) -> None:
         line = self._lines[key]
         line.came.append(came)
-        state = self._ledger.conditions(self._rule.name).get(key)
+        state = self._recorder.conditions(self._rule.name).get(key)
         if state is None or state.phase not in (Phase.FIRING, Phase.RECOVERING):
             return
         if came.time_us <= int(str(state.data.get("from_us", 0))):
             return
-        memory = Memory(self._ledger)
-        trouble = absence_judge.on_commits(
+        memory = Memory(self._recorder)
+        failures = absence_judge.on_commits(
             [self._rule], [commit(came.seq, came.at_us, 1)], came.seq - 1, self._log, memory
         )
-        self._decided(memory, trouble, moment(came.at_us), came.seq)
+        self._decided(memory, failures, moment(came.at_us), came.seq)
 
     def _comes_due(self, timer: Timer, at: datetime) -> None:
         line = self._lines[timer.key]
-        state = self._ledger.conditions(self._rule.name).get(timer.key)
+        state = self._recorder.conditions(self._rule.name).get(timer.key)
         if timer.kind is not TimerKind.DEADLINE:
-            memory, seq = Memory(self._ledger), self._as_of(at)
+            memory, seq = Memory(self._recorder), self._as_of(at)
             absence_judge.on_wake(
-                Released(timer=timer, at=at, commit_seq=seq), self._rule, memory, self._silences.heard(at)
+                Released(timer=timer, at=at, commit_seq=seq), self._rule, memory, self._silences.source_progress(at)
             )
-            self._decided(memory, Trouble(), at, seq)
+            self._decided(memory, Failures(), at, seq)
             return
         scheduled, start = int(str(timer.data["at_us"])), int(str(timer.data["from_us"]))
         came = any(start < c.time_us <= micros(at) for c in line.came)
         if state is not None if came else not absence_judge.fires(state):  # it ends, or it begins
-            memory, seq = Memory(self._ledger), self._as_of(at)
+            memory, seq = Memory(self._recorder), self._as_of(at)
             each = Released(timer=timer, at=at, commit_seq=seq)
-            trouble = absence_judge.on_deadlines(
-                [each], {self._rule.name: self._rule}, self._log, memory, self._silences.heard(at)
+            failures = absence_judge.on_deadlines(
+                [each], {self._rule.name: self._rule}, self._log, memory, self._silences.source_progress(at)
             )
-            self._decided(memory, trouble, at, seq)
+            self._decided(memory, failures, at, seq)
         line.deadline = self._after(line.item, moment(scheduled))
         if line.deadline is not None:
             start = int(str(line.deadline.data["from_us"]))
@@ -195,11 +197,11 @@ class _Story:
         scheduled = item.schedule.after(at)
         return None if scheduled is None else absence_judge.deadline(self._rule, item, scheduled)
 
-    def _decided(self, memory: Memory, trouble: Trouble, at: datetime, seq: int) -> None:
-        for name, error in trouble.rules.items():
+    def _decided(self, memory: Memory, failures: Failures, at: datetime, seq: int) -> None:
+        for name, error in failures.rules.items():
             memory.failures.append(RuleFailure(rule=name, error=str(error), at=at, commit_seq=seq))
         outcome = memory.outcome()
-        self._ledger.take(outcome)
+        self._recorder.take(outcome)
         self._works = self._take(Evaluation(outcome=outcome, failures=tuple(memory.failures))) and self._works
 
     def _as_of(self, at: datetime) -> int:
@@ -219,12 +221,12 @@ class _Story:
         return int(found or 0)
 
     def _found(self, where: str, params: dict[str, object]) -> list[tuple[_Came, str]]:
-        """What is awaited of the events that ``where`` says, in order of arrival."""
+        """What is expected of the events that ``where`` says, in order of arrival."""
         standing = [replace(self._rule, row_plan=line.item.plan) for line in self._lines.values()]
         keys = dict(zip(map(id, standing), self._lines, strict=True))
-        trouble = Trouble()
-        hits = matches(self._log, standing, f"SELECT * FROM RunStatusChanged WHERE {where}", params, trouble)
-        for error in trouble.rules.values():
+        failures = Failures()
+        hits = matches(self._log, standing, f"SELECT * FROM RunStatusChanged WHERE {where}", params, failures)
+        for error in failures.rules.values():
             raise error
         stamps = self._log.select(
             f"SELECT CommitSeq, epoch_us(min(IngestedAt)) FROM RunStatusChanged WHERE {where}"

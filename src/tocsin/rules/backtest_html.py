@@ -1,4 +1,6 @@
-"""A backtest as one HTML page: a plot in inline SVG, no scripts, nothing loaded, light or dark as the reader's screen is."""
+"""A backtest as one HTML page: a plot in inline SVG, no scripts, nothing loaded, light or dark as the reader's
+screen is.
+"""
 
 from __future__ import annotations
 
@@ -45,13 +47,13 @@ def page(answer: Answer) -> str:
     mode = "event times taken for arrival times" if answer["as_if_live"] else "by arrival"
     span = f"{_day(answer['from'])} – {_day(answer['to'])} UTC, {mode}"
     facts = [
-        (f"{answer['told']:,}", "told"),
+        (f"{answer['notified']:,}", "notified"),
         (f"{answer['events']:,}", "events looked at"),
         (f"{line.peak:,}", f"most in one {line.unit}"),
-        (f"{sum(not b.count for b in line.bars):,} of {len(line.bars):,}", f"{line.unit}s without a word"),
+        (f"{sum(not b.count for b in line.bars):,} of {len(line.bars):,}", f"{line.unit}s without a notification"),
     ]
-    if answer["stale"]:
-        facts.append((f"{answer['stale']:,}", "too old to tell"))
+    if answer["expired"]:
+        facts.append((f"{answer['expired']:,}", "expired"))
     cards = "".join(f"<div><b>{escape(number)}</b><span>{escape(what)}</span></div>" for number, what in facts)
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in answer["notes"])
     return f"""<!doctype html>
@@ -71,7 +73,7 @@ def page(answer: Answer) -> str:
 {notes}
 <section class="card facts">{cards}</section>
 <section class="card scroll">{plot(line.bars, line.unit)}</section>
-{_list(answer["alerts"], int(answer["told"]))}
+{_list(answer["alerts"], int(answer["notified"]))}
 </main>
 </body>
 </html>
@@ -85,7 +87,7 @@ def plot(bars: Sequence[Bar], unit: str) -> str:
     wide, high = W - LEFT - RIGHT, H - TOP - BOTTOM
     slot = wide / max(1, len(bars))
     out = [
-        f'<svg viewBox="0 0 {W} {H}" role="img" aria-label="told by the {unit}, at most {peak}" xmlns="http://www.w3.org/2000/svg">'
+        f'<svg viewBox="0 0 {W} {H}" role="img" aria-label="notified by the {unit}, at most {peak}" xmlns="http://www.w3.org/2000/svg">'
     ]
     for value in _ticks(top):
         y = TOP + high * (1 - value / top)
@@ -94,7 +96,7 @@ def plot(bars: Sequence[Bar], unit: str) -> str:
     gap = min(3.0, slot * 0.2)
     for i, bar in enumerate(bars):
         x, tall = LEFT + i * slot, high * bar.count / top
-        shown = f"{_stamp(bar.begins, unit)}: {bar.count:,} told"
+        shown = f"{_stamp(bar.begins, unit)}: {bar.count:,} notified"
         drawn = [f'<rect class="slot" x="{x:.2f}" y="{TOP}" width="{slot:.2f}" height="{high}"/>']
         if bar.count:
             tall = max(tall, 1.5)
@@ -139,7 +141,7 @@ def _stamp(begins: datetime, unit: str) -> str:
     return f"{begins:%a %Y-%m-%d}" if unit == "day" else f"{begins:%Y-%m-%d} to {last:%Y-%m-%d}"
 
 
-def _list(alerts: Sequence[Mapping[str, Any]], told: int) -> str:
+def _list(alerts: Sequence[Mapping[str, Any]], notified: int) -> str:
     if not alerts:
         return ""
     rows = "".join(
@@ -147,7 +149,7 @@ def _list(alerts: Sequence[Mapping[str, Any]], told: int) -> str:
         f'<td class="r">{escape(str(a["run"]))}</td><td class="m">{escape(str(a["message"])[:200])}</td></tr>'
         for a in alerts[:LISTED]
     )
-    more = f'<p class="dim">The first {LISTED:,} of {told:,}.</p>' if told > LISTED else ""
+    more = f'<p class="dim">The first {LISTED:,} of {notified:,}.</p>' if notified > LISTED else ""
     return (
         '<section class="card scroll"><table><thead><tr><th>When (UTC)</th><th></th><th>What</th><th>Run</th><th>Why</th>'
         f"</tr></thead><tbody>{rows}</tbody></table>{more}</section>"

@@ -1,4 +1,6 @@
-"""A rule's limit over what a backtest found of runs that were taken forward apart: alerts count in the order in which they were told."""
+"""A rule's limit over what a backtest found of runs that were taken forward apart: alerts count in the order in
+which they were notified.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from tocsin.model.alert import Phase, Transition, Why, instance_key
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules import limits
 from tocsin.rules.backtest_tally import SHOWN
-from tocsin.rules.backtest_view import Ledger
+from tocsin.rules.backtest_view import Recorder
 from tocsin.rules.evaluate import Evaluation
 from tocsin.rules.memory import Memory
 from tocsin.rules.rule import Rule
@@ -18,8 +20,10 @@ from tocsin.state.interface import Outcome
 
 
 @dataclass(slots=True)
-class Limited:
-    """Takes what evaluations of a rule without its limit decided, in any order; hands it on, as its limit lets it, by ``finish``."""
+class RateLimited:
+    """Takes what evaluations of a rule without its limit decided, in any order; hands it on, as its limit lets it,
+    by ``finish``.
+    """
 
     rule: Rule
     take: Callable[[Evaluation], bool]
@@ -36,11 +40,11 @@ class Limited:
 
     def finish(self) -> None:
         """All runs have been taken forward."""
-        memory = Memory(Ledger([]))
-        beyond: dict[tuple[str, str], limits.Beyond] = {}
+        memory = Memory(Recorder([]))
+        beyond: dict[tuple[str, str], limits.RateLimit] = {}
         for intent in sorted(self.found, key=_order):
             alert = (instance_key(intent.instance), intent.occurrence)
-            held = limits.tell(
+            held = limits.notify(
                 self.rule.name, self.rule.limit, intent, self.rule.info, memory, beyond=beyond.get(alert, False)
             )
             if intent.kind is IntentKind.FIRED:
@@ -51,7 +55,7 @@ class Limited:
 
 
 def _order(intent: Intent) -> tuple[datetime, datetime, str, int]:
-    """As ``deadlines_judge`` has it: what was held until the same instant counts in the order in which it was due."""
+    """As ``deadlines_evaluate`` has it: what was held until the same instant counts in the order in which it was due."""
     due = intent.data.get("due") if intent.kind is IntentKind.FIRED else None
     return (
         intent.at,
@@ -64,5 +68,5 @@ def _order(intent: Intent) -> tuple[datetime, datetime, str, int]:
 def _limited(intent: Intent) -> Transition:
     return Transition(
         rule=intent.rule, instance=intent.instance, occurrence=intent.occurrence, before=Phase.NONE, after=Phase.FIRING,
-        reason=Why.LIMITED, severity=intent.severity, run_id=intent.run_id, commit_seq=intent.commit_seq, at=intent.at,
+        reason=Why.RATE_LIMITED, severity=intent.severity, run_id=intent.run_id, commit_seq=intent.commit_seq, at=intent.at,
     )  # fmt: skip

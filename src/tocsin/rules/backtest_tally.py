@@ -14,7 +14,7 @@ from tocsin.rules.evaluate import Evaluation
 from tocsin.rules.rule import Rule
 
 KEPT = 10_000
-"""So many of what was told are kept whole; the counts are of all."""
+"""So many of what was notified are kept whole; the counts are of all."""
 SHOWN = ("ExperimentName", "Message")
 """What is shown of an event besides what its alert carries."""
 APART = 5
@@ -24,8 +24,8 @@ ROOM = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """Something that would have been told."""
+class Notified:
+    """Something that would have been notified."""
 
     at: datetime  # T; UTC
     event_time: datetime  # UTC
@@ -41,7 +41,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Most:
-    """The most frequent value of a field among what was told."""
+    """The most frequent value of a field among what was notified."""
 
     field: str
     value: str
@@ -58,12 +58,12 @@ class Backtest:
     until: datetime  # UTC, excluded
     as_if_live: bool
     events: int  # rows that lay in between
-    told_count: int
-    told: tuple[Told, ...]  # the first ones, in order of T
-    hours: Mapping[datetime, int]  # how many were told, by the hour of T; hours without any are left out
+    notified_count: int
+    notified: tuple[Notified, ...]  # the first ones, in order of T
+    hours: Mapping[datetime, int]  # how many were notified, by the hour of T; hours without any are left out
     by_kind: Mapping[str, int]
     most: Most | None
-    stale: int  # older than `tell_within` when they came: recorded, not told
+    expired: int  # older than `max_event_age` when they came: recorded, not notified
     limited: int  # beyond the rule's limit: in digests, or dropped
     errors: tuple[str, ...]
     apart: Mapping[str, int]  # why so many commits or instants were not evaluated together, as most are
@@ -71,16 +71,16 @@ class Backtest:
 
 
 @dataclass(slots=True)
-class Tally:
+class Result:
     """Counts what evaluations decided."""
 
-    told: list[Told] = field(default_factory=list)
+    notified: list[Notified] = field(default_factory=list)
     last: datetime | None = None  # later ones are not among the first
     count: int = 0
     hours: Counter[datetime] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     values: dict[str, Counter[str]] = field(default_factory=dict)
-    stale: int = 0
+    expired: int = 0
     limited: int = 0
     errors: list[str] = field(default_factory=list)
     apart: Counter[str] = field(default_factory=Counter)
@@ -88,8 +88,8 @@ class Tally:
 
     def take(self, evaluation: Evaluation) -> bool:
         """Count it. Returns whether the rule works on."""
-        self.stale += sum(t.after is Phase.STALE for t in evaluation.outcome.transitions)
-        self.limited += sum(t.reason is Why.LIMITED for t in evaluation.outcome.transitions)
+        self.expired += sum(t.after is Phase.EXPIRED for t in evaluation.outcome.transitions)
+        self.limited += sum(t.reason is Why.RATE_LIMITED for t in evaluation.outcome.transitions)
         for failure in evaluation.failures:
             self.errors.append(f"{failure.error} (at {failure.at:%Y-%m-%d %H:%M:%S})")
             self.broken |= not failure.events
@@ -99,28 +99,28 @@ class Tally:
             self.count += 1
             self.kinds[str(intent.kind)] += 1
             self.hours[intent.at.replace(minute=0, second=0, microsecond=0)] += 1
-            shared = {**intent.instance, **intent.keep, **intent.labels}
+            shared = {**intent.instance, **intent.fields, **intent.labels}
             shared.setdefault("ExperimentName", intent.event.get("ExperimentName"))
             for name, value in shared.items():
                 if name not in _OWN and value not in (None, "", {}, []):
                     self.values.setdefault(name, Counter())[str(value)] += 1
             if self.last is None or intent.at <= self.last:
-                self.told.append(_told(intent))
-        if len(self.told) > KEPT + ROOM:
-            self.told = self._first()
-            self.last = self.told[-1].at
+                self.notified.append(_notified(intent))
+        if len(self.notified) > KEPT + ROOM:
+            self.notified = self._first()
+            self.last = self.notified[-1].at
         return not self.broken
 
     def note(self, reason: str, number: int) -> None:
         """So many commits or instants were not evaluated together, for ``reason``."""
         self.apart[reason] += number
 
-    def _first(self) -> list[Told]:
+    def _first(self) -> list[Notified]:
         """The first ones in order of T, whichever run they are of."""
-        return sorted(self.told, key=lambda t: (t.at, t.event_time, t.run_id))[:KEPT]
+        return sorted(self.notified, key=lambda t: (t.at, t.event_time, t.run_id))[:KEPT]
 
     def most(self) -> Most | None:
-        """The field and value that most of what was told shares."""
+        """The field and value that most of what was notified shares."""
         best: Most | None = None
         for name, counted in self.values.items():
             ((value, n),) = counted.most_common(1)
@@ -140,12 +140,12 @@ class Tally:
             until=until,
             as_if_live=as_if_live,
             events=events,
-            told_count=self.count,
-            told=tuple(self._first()),
+            notified_count=self.count,
+            notified=tuple(self._first()),
             hours=dict(sorted(self.hours.items())),
             by_kind=dict(self.kinds),
             most=self.most(),
-            stale=self.stale,
+            expired=self.expired,
             limited=self.limited,
             errors=tuple(dict.fromkeys(self.errors)),
             apart=dict(self.apart.most_common(APART)),
@@ -157,8 +157,8 @@ _OWN = frozenset({"RunId", "RootRunId", "ParentRunId", "EventId", "Message", "Lo
 """Fields that say which run it is: what they have in common says nothing."""
 
 
-def _told(intent: Intent) -> Told:
-    return Told(
+def _notified(intent: Intent) -> Notified:
+    return Notified(
         at=intent.at,
         event_time=intent.event_time or intent.at,
         kind=str(intent.kind),
@@ -167,7 +167,7 @@ def _told(intent: Intent) -> Told:
         instance=dict(intent.instance),
         carried={
             "ExperimentName": intent.event.get("ExperimentName", ""),
-            **{k: v for k, v in {**intent.keep, **intent.labels}.items() if v not in (None, "")},
+            **{k: v for k, v in {**intent.fields, **intent.labels}.items() if v not in (None, "")},
         },
         message=str(intent.event.get("Message") or "")[:500],
         why=str(intent.why),

@@ -1,9 +1,10 @@
 """What a backtest reads and remembers: history as it lies, or as if each event had arrived when it happened.
 
     stored      CommitSeq 1 2 3 …               IngestedAt as stamped then
-    as if live  CommitSeq = µs of TimeGenerated IngestedAt = TimeGenerated: every event a commit of its own, in event order
+    as if live  CommitSeq = µs of TimeGenerated IngestedAt = TimeGenerated: every event a commit of its own, in event
+order
 
-Nothing is written: what the rule decides stays in a ``Ledger`` in memory.
+Nothing is written: what the rule decides stays in a ``Recorder`` in memory.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import history
 from tocsin.rules.history import moment
 from tocsin.rules.memory import Pair
-from tocsin.state.interface import CatchUp, Outcome, RuleRecord
+from tocsin.state.interface import Backfill, Outcome, RuleRecord
 
 _EVENTS = (
     "SELECT * REPLACE (epoch_us(TimeGenerated) AS CommitSeq, TimeGenerated AS IngestedAt) FROM main.RunStatusChanged"
@@ -125,28 +126,28 @@ def commit(seq: int, at_us: int, rows: int) -> CommitInfo:
     return CommitInfo(seq=seq, ingested_at=moment(at_us), rows=rows, heartbeats=0)
 
 
-class Ledger:
+class Recorder:
     """The state of one backtest: a ``StateView`` that lives in dicts, and its timers."""
 
     def __init__(self, records: Iterable[RuleRecord]) -> None:
         self._rules = {r.name: r for r in records}
-        self._told: dict[Pair, list[Occurrence]] = {}
+        self._notified: dict[Pair, list[Occurrence]] = {}
         self._rules_of: dict[str, frozenset[str]] = {}  # by run
-        self._alone: dict[str, frozenset[str]] = {}  # one set for all runs of which a rule alone has told
+        self._alone: dict[str, frozenset[str]] = {}  # one set for all runs of which a rule alone has notified
         self._conditions: dict[str, dict[str, ConditionState]] = defaultdict(dict)
-        self._catch_ups: dict[tuple[str, str], CatchUp] = {}
+        self._backfills: dict[tuple[str, str], Backfill] = {}
         self._timers: dict[tuple[str, str, str], Timer] = {}
 
     def rules(self) -> Mapping[str, RuleRecord]:
         """As ``State.rules``."""
         return self._rules
 
-    def told(self, pairs: Iterable[Pair]) -> Mapping[Pair, Sequence[Occurrence]]:
-        """As ``State.told``."""
-        return {pair: self._told[pair] for pair in pairs if pair in self._told}
+    def notified(self, pairs: Iterable[Pair]) -> Mapping[Pair, Sequence[Occurrence]]:
+        """As ``State.notified``."""
+        return {pair: self._notified[pair] for pair in pairs if pair in self._notified}
 
-    def rules_told_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
-        """As ``State.rules_told_of``."""
+    def rules_notified_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """As ``State.rules_notified_of``."""
         return {run: self._rules_of[run] for run in self._rules_of.keys() & set(run_ids)}
 
     @property
@@ -156,23 +157,25 @@ class Ledger:
         return set(self._rules_of).union(parent for parent in parents if isinstance(parent, str))
 
     def forget(self, runs: Iterable[str]) -> None:
-        """What was told of ``runs`` is asked for no more; those that a timer is about are kept."""
+        """What was notified of ``runs`` is asked for no more; those that a timer is about are kept."""
         waiting = {timer.data.get("run") for timer in self._timers.values()}
         for run in runs:
             if run not in waiting:
                 for rule in self._rules_of.pop(run, ()):
-                    self._told.pop((rule, run), None)
+                    self._notified.pop((rule, run), None)
 
     def conditions(self, rule: str) -> Mapping[str, ConditionState]:
         """As ``State.conditions``."""
         return self._conditions[rule]
 
-    def catch_ups(self) -> Sequence[CatchUp]:
-        """As ``State.catch_ups``."""
-        return list(self._catch_ups.values())
+    def backfills(self) -> Sequence[Backfill]:
+        """As ``State.backfills``."""
+        return list(self._backfills.values())
 
     def due(self, until: datetime) -> list[Timer]:
-        """Timers due at or before ``until``, in order; not the ends of catch-ups, which only sum up, nor ticks that rules share."""
+        """Timers due at or before ``until``, in order; not the ends of backfills, which only sum up, nor ticks that
+        rules share.
+        """
         due = [t for t in self._timers.values() if t.due <= until and _counts(t)]
         return sorted(due, key=lambda t: (t.due, t.rule, t.kind, t.key))
 
@@ -181,7 +184,9 @@ class Ledger:
         return min((t.due for t in self._timers.values() if _counts(t)), default=None)
 
     def quiet_until(self, first: datetime, lasts: timedelta, matters: Callable[[Timer], bool]) -> datetime:
-        """Until when no timer that matters comes from ``first`` on: none that is set, and none of what begins then and ``lasts``."""
+        """Until when no timer that matters comes from ``first`` on: none that is set, and none of what begins then
+        and ``lasts``.
+        """
         return min([first + lasts, *(t.due for t in self._timers.values() if _counts(t) and matters(t))])
 
     def forgets(self, until: datetime) -> set[str]:
@@ -192,7 +197,7 @@ class Ledger:
         """What an evaluation decided is remembered."""
         self._rules.update({r.name: r for r in outcome.rules})
         for one in outcome.occurrences:
-            self._told.setdefault((one.rule, one.run_id), []).append(one)
+            self._notified.setdefault((one.rule, one.run_id), []).append(one)
             known = self._rules_of.get(one.run_id)
             if known is None or one.rule not in known:
                 alone = self._alone.setdefault(one.rule, frozenset((one.rule,)))
@@ -201,9 +206,9 @@ class Ledger:
             self._conditions[state.rule][state.key] = state
         for rule, key in outcome.conditions_gone:
             self._conditions[rule].pop(key, None)
-        for gone in outcome.catch_ups_gone:
-            self._catch_ups.pop(gone, None)
-        self._catch_ups.update({(c.rule, c.consumer): c for c in outcome.catch_ups})
+        for gone in outcome.backfills_gone:
+            self._backfills.pop(gone, None)
+        self._backfills.update({(c.rule, c.consumer): c for c in outcome.backfills})
         for name, kind, key in outcome.timers_gone:
             self._timers.pop((name, str(kind), key), None)
         self._timers.update({(t.rule, str(t.kind), t.key): t for t in outcome.timers})
@@ -220,4 +225,4 @@ def over(log: LogReader, column: str, runs: Collection[str], lo: int, hi: int) -
 
 
 def _counts(timer: Timer) -> bool:
-    return timer.kind is not TimerKind.CATCH_UP and not (timer.kind is TimerKind.TICK and not timer.rule)
+    return timer.kind is not TimerKind.BACKFILL and not (timer.kind is TimerKind.TICK and not timer.rule)

@@ -1,13 +1,16 @@
-"""Which runs of the history a waiting rule can tell of at all, and at which commits it has to look.
+"""Which runs of the history a waiting rule can say of at all, and at which commits it has to look.
 
-Between two commits that bring something of a run nothing of it changes but time. So a deadline can only pass where so much time lies
+Between two commits that bring something of a run nothing of it changes but time. So a deadline can only pass where
+so much time lies
 before the next one:
 
     commits of a run    Queued ── 5m ── Preparing ── 2h ──────────── Running
     in_status_for 45m                        ^ looked at: 45m after Queued lies before Running
 
-A statement finds these places for so many runs at a time. It may find too many (the engine judges them), never too few: time counts
-from the last event of another status, or from the first of these where a later try has earlier times. Of events of the same time one
+A statement finds these places for so many runs at a time. It may find too many (the engine evaluates them), never
+too few: time counts
+from the last event of another status, or from the first of these where a later try has earlier times. Of events of
+the same time one
 that is waited for is taken for the last.
 """
 
@@ -28,19 +31,21 @@ from tocsin.rules.deadlines_known import Span
 from tocsin.rules.history import listed, micros
 
 PART = 250_000
-"""Rows of the history that are looked at together."""
+"""Rows of the history that are evaluated together."""
 SHORT = timedelta(days=2)
-"""Runs that took no longer are looked at with those that began at about the same time."""
+"""Runs that took no longer are evaluated with those that began at about the same time."""
 _US = timedelta(microseconds=1)
 _NEVER = 253_402_300_799_000_000
 """The last second of the year 9999."""
 _LAG = "INTERVAL 1 MINUTE"
-"""A deadline ends with the commit of the last event, and Runs has only its receipt: the commit comes up to so much later."""
+"""A deadline ends with the commit of the last event, and Runs has only its receipt: the commit comes up to so much
+later.
+"""
 _ENDED = "('Completed', 'Failed', 'Canceled')"
 
 
-def _stretch(us: str) -> str:
-    """SQL of the stretch of time in which ``us`` lies, see ``backtest_usual``."""
+def _occurrence(us: str) -> str:
+    """SQL of the occurrence of time in which ``us`` lies, see ``backtest_baseline``."""
     return f"(greatest({us}, $since::BIGINT) - $since::BIGINT) // $width::BIGINT"
 
 
@@ -50,8 +55,11 @@ _RUNS = f"""
   FROM Runs WHERE Status NOT IN {_ENDED} OR (greatest(LastTime, LastSeen, FirstSeen) >= make_timestamp($since::BIGINT) - {_LAG}
     AND greatest(LastTime, LastSeen, FirstSeen) - least(FirstTime, FirstSeen) >= to_microseconds($lived::BIGINT) - {_LAG})
 """
-"""Runs of which something can be told: no deadline has passed of one that ended sooner than its length (``lived``)."""
-# seq, came: the commit and its T. t, key: when it happened, and its place among the events of its run; NULL of a heartbeat.
+"""Runs of which something can be notified: no deadline has passed of one that ended sooner than its length
+(``lived``).
+"""
+# seq, came: the commit and its T. t, key: when it happened, and its place among the events of its run; NULL of a
+# heartbeat.
 _SIGNS = f"""
   SELECT RunId, CommitSeq AS seq, epoch_us(IngestedAt) AS came, epoch_us(TimeGenerated) AS t, Status AS s, Progress AS p,
     epoch_us(StartTime) AS began, $like AS alike,
@@ -88,7 +96,7 @@ _TRIES = """
 SELECT min(coalesce(Attempt, 0)), max(coalesce(Attempt, 0)) FROM RunStatusChanged
 WHERE TimeGenerated BETWEEN make_timestamp($first::BIGINT) AND make_timestamp($last::BIGINT)
 """
-_LOOKS = f"""
+_EVALUATIONS = f"""
 WITH $chosen, signs AS ({_SIGNS}), line AS (
   SELECT RunId, seq, came, t, p,
     lead(seq) OVER w IS DISTINCT FROM seq AS last,
@@ -106,7 +114,7 @@ WHERE last AND next > $since::BIGINT AND status IN ($statuses) AND $from + $for 
 """
 _CHOSEN = f"chosen AS ({_SOME})"
 _CHOSEN_LONG = f"""floors AS MATERIALIZED (
-  SELECT unnest(($alike::JSON)::VARCHAR[]) AS alike, unnest(($stretches::JSON)::BIGINT[]) AS stretch,
+  SELECT unnest(($alike::JSON)::VARCHAR[]) AS alike, unnest(($occurrences::JSON)::BIGINT[]) AS occurrence,
     unnest(($floors::JSON)::BIGINT[]) AS us, unnest(($lows::JSON)::BIGINT[]) AS low
 ), candidates AS MATERIALIZED ({_SOME}), lives AS (
   SELECT RunId, min(StartTime) AS start, min(alike) AS alike, max(alike) IS DISTINCT FROM min(alike) AS varies
@@ -115,10 +123,12 @@ _CHOSEN_LONG = f"""floors AS MATERIALIZED (
   GROUP BY RunId
 ), chosen AS MATERIALIZED (
   SELECT RunId FROM candidates JOIN lives USING (RunId)
-    LEFT JOIN floors ON floors.alike = lives.alike AND stretch = {_stretch("epoch_us(known)")}
+    LEFT JOIN floors ON floors.alike = lives.alike AND occurrence = {_occurrence("epoch_us(known)")}
   WHERE NOT ended OR ends - least(known, start) >= to_microseconds(CASE WHEN varies THEN $least::BIGINT ELSE low END) - {_LAG}
 )"""
-"""Runs that took longer than is ever usual of their like from then on. A start that is given may lie before the first event."""
+"""Runs that took longer than is ever usual of their peers from then on. A start that is given may lie before the
+first event.
+"""
 _STILL = """(SELECT *, coalesce(max(CASE WHEN moves THEN t END) OVER upto, first) AS moved, bool_or(late) OVER upto AS odd FROM line
   WINDOW upto AS (PARTITION BY RunId ORDER BY seq, t ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW))"""
 _MOVES = """,
@@ -127,8 +137,8 @@ _MOVES = """,
 _LONG = """,
     coalesce(least(min(began) OVER upto, min(CASE WHEN s = 'Running' THEN t END) OVER upto), min(t) OVER upto) AS begun,
     min(alike) OVER upto AS alike, max(alike) OVER upto IS DISTINCT FROM min(alike) OVER upto AS varies"""
-_USUAL = f"""(SELECT line.*, CASE WHEN varies THEN $least::BIGINT ELSE floors.us END AS usual
-  FROM line LEFT JOIN floors ON floors.alike = line.alike AND floors.stretch = {_stretch("came")})"""
+_BASELINE = f"""(SELECT line.*, CASE WHEN varies THEN $least::BIGINT ELSE floors.us END AS usual
+  FROM line LEFT JOIN floors ON floors.alike = line.alike AND floors.occurrence = {_occurrence("came")})"""
 _OTHER = "CASE WHEN list_contains(($back::JSON)::VARCHAR[], RunId) THEN first ELSE other END"
 _FROM = {
     Form.IN_STATUS: _OTHER,
@@ -144,58 +154,60 @@ SELECT RunId, seq, min(came) FROM signs GROUP BY RunId, seq ORDER BY RunId, seq
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class Candidate:
     """A commit that brought something of a run."""
 
     seq: int
     at_us: int
-    looks: bool  # whether a deadline may pass before the next one
+    evaluations: bool  # whether a deadline may pass before the next one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Runs of which something can be told, found together."""
+    """Runs of which something can be notified, found together."""
 
-    runs: Mapping[str, Sequence[Visit]]  # each with all its commits before the range's end
+    runs: Mapping[str, Sequence[Candidate]]  # each with all its commits before the range's end
     begin: Span  # of all of them, µs: of the least TimeGenerated, or where only heartbeats came of the first receipt
     share: float  # of the history that is done with them
 
 
 def visits(log: LogReader, absence: Absence, since: datetime, until: datetime) -> Generator[Found]:
-    """The runs of which ``absence`` can tell something in [since, until), part by part."""
+    """The runs of which ``absence`` can say something in [since, until), part by part."""
     length = absence.length // _US
     values: dict[str, object] = {"since": micros(since), "until": micros(until), "length": length}
-    values["lived"] = length if absence.usual is None else 0  # a start that is given may lie before a run's first event
-    if absence.usual is not None:
-        usually = floors(absence.usual, log, since, until)
+    values["lived"] = (
+        length if absence.baseline is None else 0
+    )  # a start that is given may lie before a run's first event
+    if absence.baseline is not None:
+        usually = floors(absence.baseline, log, since, until)
         if usually.least is None:
             return
         values |= usually.params
-    like = alike_sql(absence.usual) if absence.usual is not None else "NULL"
-    sql, every = _looks(absence).replace("$like", like), _ALL.replace("$like", like)
+    like = alike_sql(absence.baseline) if absence.baseline is not None else "NULL"
+    sql, every = _evaluations(absence).replace("$like", like), _ALL.replace("$like", like)
     parts = list(_parts(log, values))
     for number, part in enumerate(parts, 1):
         here = {**values, **part}
         if "$back" in sql:
             here["back"] = listed(_column(log, _BACK, here) if _retried(log, here) else ())
-        looks: dict[str, set[int]] = {}
+        evaluations: dict[str, set[int]] = {}
         for run, seq in _rows(log, sql, here):
-            looks.setdefault(run, set()).add(seq)
-        found: dict[str, list[Visit]] = {}
-        if looks:
-            for run, seq, at in _rows(log, every, {**here, "runs": listed(looks)}):
-                found.setdefault(run, []).append(Visit(seq, at, seq in looks[run]))
+            evaluations.setdefault(run, set()).add(seq)
+        found: dict[str, list[Candidate]] = {}
+        if evaluations:
+            for run, seq, at in _rows(log, every, {**here, "runs": listed(evaluations)}):
+                found.setdefault(run, []).append(Candidate(seq, at, seq in evaluations[run]))
         yield Found(runs=found, begin=(part["first"], part["next"]), share=number / len(parts))
 
 
-def _looks(absence: Absence) -> str:
+def _evaluations(absence: Absence) -> str:
     """Which statement finds where a deadline can pass."""
     form = absence.form
-    more, line = {Form.UNCHANGED: (_MOVES, _STILL), Form.LONGER: (_LONG, _USUAL)}.get(form, ("", "line"))
+    more, line = {Form.UNCHANGED: (_MOVES, _STILL), Form.LONGER: (_LONG, _BASELINE)}.get(form, ("", "line"))
     length = "usual" if form is Form.LONGER else "$length::BIGINT"
     chosen = _CHOSEN_LONG if form is Form.LONGER else _CHOSEN
     sql = (
-        _LOOKS.replace("$chosen", chosen)
+        _EVALUATIONS.replace("$chosen", chosen)
         .replace("$more", more)
         .replace("$line", line)
         .replace("$from", _FROM[form])
@@ -205,7 +217,7 @@ def _looks(absence: Absence) -> str:
 
 
 def _parts(log: LogReader, values: Mapping[str, object]) -> Iterator[dict[str, Any]]:
-    """Which runs are looked at together: short ones that began at about the same time, and some of the long ones."""
+    """Which runs are evaluated together: short ones that began at about the same time, and some of the long ones."""
     ((rows,),) = _rows(
         log, "SELECT (SELECT count(*) FROM RunStatusChanged) + (SELECT count(*) FROM Heartbeats) AS n", values
     )

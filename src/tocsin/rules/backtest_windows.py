@@ -1,11 +1,12 @@
 """A window rule on its way through the history: its looks, in the order of their instants.
 
-    ticks      |    |    |    |    |    |          all of them, and commits at which it looks early
+    ticks      |    |    |    |    |    |          all of them, and commits at which it evaluates early
     holds                 ███                      what is read at once says where something holds
     looks                 |    |    |    |         from there on, until nothing is remembered of it any more
 
-A look at which nothing holds and nothing is remembered changes nothing, so it is left out. Ends of a ``for`` come in between;
-they are looked at by themselves.
+An evaluation at which nothing holds and nothing is remembered changes nothing, so it is left out. Ends of a ``for``
+come in between;
+they are evaluated by themselves.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from tocsin.kql.prefilter import Op
 from tocsin.kql.windowahead import AheadPlan, ahead_plan
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import ConditionState
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.rules import history
-from tocsin.rules.backtest_view import Ledger, commit
+from tocsin.rules.backtest_view import Recorder, commit
 from tocsin.rules.evaluate import Evaluation, evaluate
 from tocsin.rules.history import micros, moment
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.timers import Released
-from tocsin.rules.windows import looks_early, stands_for_others
+from tocsin.rules.windows import evaluates_early, stands_for_others
 from tocsin.rules.windows_ahead import Ahead, Foreseen, Moments
 from tocsin.rules.windows_seen import of, row_key
 from tocsin.rules.windows_ticks import after, tick
@@ -75,7 +76,7 @@ class Step:
     hi: int
     rows: int
     end: datetime  # UTC
-    heard: Heard
+    source_progress: SourceProgress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,24 +89,24 @@ class _Read:
     failed: bool = False  # and smaller parts of it may be
 
 
-class Walk:
+class Replay:
     """Evaluates one window rule. ``take`` is given each evaluation, and says whether to go on."""
 
     def __init__(
         self,
         rules: RuleSet,
         log: LogReader,
-        ledger: Ledger,
+        recorder: Recorder,
         since: datetime,
         take: Callable[[Evaluation], bool],
         few: int = FEW,
-        apart: Callable[[str, int], None] = lambda _reason, _looks: None,
+        apart: Callable[[str, int], None] = lambda _reason, _evaluations: None,
     ) -> None:
-        """``few`` instants are not read at once; ``apart`` is told why others were not, and how many."""
+        """``few`` instants are not read at once; ``apart`` is notified why others were not, and how many."""
         (self._rule,) = rules.rules.values()
         self._apart = apart
         self._window = of(self._rule)
-        self._rules, self._log, self._ledger, self._take, self._few = rules, log, ledger, take, few
+        self._rules, self._log, self._recorder, self._take, self._few = rules, log, recorder, take, few
         self._plan: AheadPlan | None = None
         if isinstance(self._window.over, timedelta):
             self._plan = ahead_plan(self._window.query)
@@ -113,7 +114,9 @@ class Walk:
         self._goes_on = True
 
     def play(self, steps: Iterable[Step]) -> Generator[Step]:
-        """Walk through ``steps``, one after the other; each is yielded when it is done. The next one is read meanwhile."""
+        """Walk through ``steps``, one after the other; each is yielded when it is done. The next one is read
+        meanwhile.
+        """
         coming = iter(steps)
         with _quick_turns(), ThreadPoolExecutor(1, thread_name_prefix="backtest") as reading:
             now = next(coming, None)
@@ -151,62 +154,71 @@ class Walk:
     def _walk(self, step: Step, read: _Read) -> None:
         instants = read.instants
         if read.failed:
-            self._halves(instants, step.lo, step.rows, step.heard, read.why)
+            self._halves(instants, step.lo, step.rows, step.source_progress, read.why)
         else:
             if read.why:
                 self._apart(read.why, len(instants))
-            self._look(instants, step.lo, read.ahead, step.heard)
-        self._deadlines(micros(step.end) + 1, instants.seqs[-1] if len(instants) else step.lo, step.heard)
+            self._evaluate_range(instants, step.lo, read.ahead, step.source_progress)
+        self._deadlines(micros(step.end) + 1, instants.seqs[-1] if len(instants) else step.lo, step.source_progress)
 
     @property
     def _states(self) -> Iterable[ConditionState]:
-        return self._ledger.conditions(self._rule.name).values()
+        return self._recorder.conditions(self._rule.name).values()
 
-    def _halves(self, instants: _Instants, lo: int, rows: int, heard: Heard, why: str) -> None:
-        """What cannot be read at once, and ``why``: too much, or a row that cannot be judged. The looks themselves find out which."""
+    def _halves(self, instants: _Instants, lo: int, rows: int, source_progress: SourceProgress, why: str) -> None:
+        """What cannot be read at once, and ``why``: too much, or a row that cannot be evaluated. The evaluations
+        themselves find out which.
+        """
         half = len(instants) // 2
         for part in (instants.part(0, half), instants.part(half, len(instants))):
             try:
                 ahead, wide = self._ahead(part, rows // 2, {row_key(state) for state in self._states})
             except QueryError as e:
-                self._halves(part, lo, rows // 2, heard, str(e))
+                self._halves(part, lo, rows // 2, source_progress, str(e))
             else:
                 if ahead is None:
                     self._apart(wide or why, len(part))
-                self._look(part, lo, ahead, heard)
+                self._evaluate_range(part, lo, ahead, source_progress)
             lo = part.seqs[-1]
 
-    def _look(self, instants: _Instants, lo: int, ahead: Ahead | None, heard: Heard) -> None:
+    def _evaluate_range(
+        self, instants: _Instants, lo: int, ahead: Ahead | None, source_progress: SourceProgress
+    ) -> None:
         if ahead is not None:
             ahead.unfold()
         if ahead is None or ahead.crowded or any(stands_for_others(state) for state in self._states):
-            self._look_always(instants, lo, ahead, heard)
+            self._evaluate_always(instants, lo, ahead, source_progress)
         else:
-            self._look_where_needed(instants, lo, ahead, heard)
+            self._evaluate_where_needed(instants, lo, ahead, source_progress)
 
     def _wide(self, instants: _Instants, rows: int) -> bool:
         assert isinstance(self._window.over, timedelta)
         span = max(1, instants.times[-1] - instants.times[0])
         return rows * (self._window.over // _US) // span > WIDE
 
-    def _look_always(self, instants: _Instants, lo: int, ahead: Ahead | None, heard: Heard) -> None:
-        at_once = 1 if self._window.terms.hold else AT_ONCE  # the end of a `for` may come before the next look
+    def _evaluate_always(
+        self, instants: _Instants, lo: int, ahead: Ahead | None, source_progress: SourceProgress
+    ) -> None:
+        at_once = 1 if self._window.terms.hold else AT_ONCE  # the end of a `for` may come before the next evaluation
         foreseen = None if ahead is None else Foreseen(ahead=ahead)
         for number in range(0, len(instants), at_once):
             seen = instants.seqs[number - 1] if number else lo
-            self._deadlines(instants.times[number], seen, heard)
+            self._deadlines(instants.times[number], seen, source_progress)
             if not self._goes_on:
                 return
-            self._evaluate(instants.part(number, number + at_once), seen, heard, foreseen)
+            self._evaluate(instants.part(number, number + at_once), seen, source_progress, foreseen)
 
-    def _look_where_needed(self, instants: _Instants, lo: int, ahead: Ahead, heard: Heard) -> None:
-        """Leaves out the looks that would change nothing.
+    def _evaluate_where_needed(
+        self, instants: _Instants, lo: int, ahead: Ahead, source_progress: SourceProgress
+    ) -> None:
+        """Leaves out the evaluations that would change nothing.
 
-        A key is looked at where it begins to hold, and then, as long as something is remembered of it, until a tick changes
+        A key is evaluated where it begins to hold, and then, as long as something is remembered of it, until a tick
+        changes
         nothing; from there on where it says something new, or at a time that the rule waits for.
         """
         known = {row_key(state): state for state in self._states}
-        needs = dict.fromkeys(known, 0)  # row key → its next look
+        needs = dict.fromkeys(known, 0)  # row key → its next evaluation
         number = 0
         while self._goes_on:
             begin, keys = ahead.begins(number)
@@ -214,15 +226,15 @@ class Walk:
             if number == len(instants):
                 return
             seen = instants.seqs[number - 1] if number else lo
-            if self._deadlines(instants.times[number], seen, heard):
+            if self._deadlines(instants.times[number], seen, source_progress):
                 known = {row_key(state): state for state in self._states}
                 needs = dict.fromkeys(known, number)
                 continue
             wanted = {key for key, when in needs.items() if when <= number} | (keys if begin == number else set())
-            looked = Foreseen(
+            evaluated = Foreseen(
                 ahead=ahead, keys=wanted, names=frozenset(known[key].key for key in wanted if key in known)
             )
-            outcome = self._evaluate(instants.part(number, number + 1), seen, heard, looked)
+            outcome = self._evaluate(instants.part(number, number + 1), seen, source_progress, evaluated)
             gone = {name for _, name in outcome.conditions_gone}
             changed = {row_key(state): state for state in outcome.conditions}
             known.update(changed)
@@ -241,57 +253,71 @@ class Walk:
         wake = wakes(state, self._window.terms, moment(instants.times[number]))
         return len(instants) if wake is None else bisect_left(instants.times, micros(wake))
 
-    def _deadlines(self, before: int, seen: int, heard: Heard) -> bool:
+    def _deadlines(self, before: int, seen: int, source_progress: SourceProgress) -> bool:
         """What is due by itself before T = ``before``; the commits up to ``seen`` were there at the last instant.
 
         Returns whether there was any.
         """
         any_due = False
-        while self._goes_on and (due := self._ledger.next_due()) is not None and micros(due) < before:
+        while self._goes_on and (due := self._recorder.next_due()) is not None and micros(due) < before:
             found = self._log.select(
                 "SELECT max(CommitSeq) FROM RunStatusChanged WHERE CommitSeq > $seen AND IngestedAt <= $due",
                 {"seen": seen, "due": due.replace(tzinfo=None)},
             )
             seen = found.column(0)[0].as_py() or seen
-            self._done([Released(timer=t, at=t.due, commit_seq=seen) for t in self._ledger.due(due)], seen, heard, None)
+            self._done(
+                [Released(timer=t, at=t.due, commit_seq=seen) for t in self._recorder.due(due)],
+                seen,
+                source_progress,
+                None,
+            )
             any_due = True
         return any_due
 
-    def _evaluate(self, looks: _Instants, seen: int, heard: Heard, ahead: Foreseen | None) -> Outcome:
+    def _evaluate(
+        self, evaluations: _Instants, seen: int, source_progress: SourceProgress, ahead: Foreseen | None
+    ) -> Outcome:
         instants: list[CommitInfo | Released] = []
-        for us, seq, rows in zip(looks.times, looks.seqs, looks.rows, strict=True):
+        for us, seq, rows in zip(evaluations.times, evaluations.seqs, evaluations.rows, strict=True):
             at = moment(us)
             if rows:
                 instants.append(commit(seq, us, rows))
             else:
                 instants.append(Released(timer=tick(self._window.every, at), at=at, commit_seq=seq))
-        first = looks.seqs[0] - 1 if looks.rows[0] else seen
-        return self._done(instants, first, heard, ahead)
+        first = evaluations.seqs[0] - 1 if evaluations.rows[0] else seen
+        return self._done(instants, first, source_progress, ahead)
 
     def _done(
-        self, instants: Sequence[CommitInfo | Released], seen: int, heard: Heard, ahead: Foreseen | None
+        self,
+        instants: Sequence[CommitInfo | Released],
+        seen: int,
+        source_progress: SourceProgress,
+        ahead: Foreseen | None,
     ) -> Outcome:
-        evaluation = evaluate(self._rules, instants, seen, self._log, self._ledger, heard, ahead)
-        self._ledger.take(evaluation.outcome)
+        evaluation = evaluate(self._rules, instants, seen, self._log, self._recorder, source_progress, ahead)
+        self._recorder.take(evaluation.outcome)
         self._goes_on = self._take(evaluation)
         return evaluation.outcome
 
 
 @contextmanager
 def _quick_turns() -> Iterator[None]:
-    """Lets a thread that reads have the interpreter soon: DuckDB asks for it after each piece of a query, thousands of times, and
+    """Lets a thread that reads have the interpreter soon: DuckDB asks for it after each piece of a query, thousands
+    of times, and
     would wait for the usual 5 ms each time, so that reading and walking took turns instead of two cores.
     """
-    usual = sys.getswitchinterval()
+    baseline = sys.getswitchinterval()
     sys.setswitchinterval(TURN)
     try:
         yield
     finally:
-        sys.setswitchinterval(usual)
+        sys.setswitchinterval(baseline)
 
 
 def _instants(log: LogReader, rule: Rule, lo: int, hi: int, first: int, end: int) -> _Instants:
-    """Ticks from ``first`` to ``end`` (µs since the epoch) and the commits in (lo, hi] at which the rule looks early."""
+    """Ticks from ``first`` to ``end`` (µs since the epoch) and the commits in (lo, hi] at which the rule evaluates
+    early.
+    """
     rows_sql, bounds = history.commit_rows(lo, hi)
     every = of(rule).every // _US
     ticks = range(first, end + 1, every)
@@ -305,16 +331,16 @@ def _instants(log: LogReader, rule: Rule, lo: int, hi: int, first: int, end: int
         if nth < len(seqs):
             seqs[nth] = seq
     seen = accumulate(seqs, max)
-    looks = [(t, 1, seq, 0) for t, seq in zip(ticks, seen, strict=True)]
-    if looks_early(of(rule)):
+    evaluations = [(t, 1, seq, 0) for t, seq in zip(ticks, seen, strict=True)]
+    if evaluates_early(of(rule)):
         where, values = _prefilter(rule)
         table = log.select(
             f"SELECT epoch_us(min(IngestedAt)), 0, CommitSeq, count(*) FROM ({rows_sql}) WHERE {where} GROUP BY CommitSeq",
             {**bounds, **values},
         )
-        looks += zip(*(c.to_pylist() for c in table.columns), strict=True)
-        looks.sort()
-    times, _, seqs_, rows = zip(*looks, strict=True) if looks else ((), (), (), ())
+        evaluations += zip(*(c.to_pylist() for c in table.columns), strict=True)
+        evaluations.sort()
+    times, _, seqs_, rows = zip(*evaluations, strict=True) if evaluations else ((), (), (), ())
     return _Instants(times=times, seqs=seqs_, rows=rows)
 
 

@@ -1,7 +1,9 @@
-"""A run's length against those of the past: ``duration: {above: 1.5 * p95, of: [ExperimentName], last: 30d, min_runs: 10}``.
+"""A run's length against those of the past: ``duration: {above: 1.5 * p95, of: [ExperimentName], last: 30d,
+min_runs: 10}``.
 
-``above`` is a deadline of a run under way: its start, and so many times what was usual. ``below`` is a row rule of a run
-that has ended. What was usual are runs that Completed in ``last``, alike in ``of``; fewer than ``min_runs`` say nothing.
+``above`` is a deadline of a run under way: its start, and so many times the baseline. ``below`` is an event rule of
+a run
+that has ended. The baseline are runs that Completed in ``last``, alike in ``of``; fewer than ``min_runs`` say nothing.
 """
 
 from __future__ import annotations
@@ -24,12 +26,12 @@ _SAID = re.compile(r"(?:(\d+(?:\.\d+)?)\s*\*\s*)?p(\d{1,2})")
 _ALIKE = {c.name for c in RUNS if c.type is KqlType.STRING}
 """Columns that can make runs comparable."""
 COMPLETED = ("Completed",)
-"""Of runs under way, those that ended so are what is usual."""
+"""Of runs under way, those that ended so are the baseline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What is usual."""
+    """The baseline."""
 
     factor: float
     percentile: int  # 1 to 99
@@ -42,13 +44,13 @@ class Baseline:
 class Below:
     """What an event of a run that ended is compared with."""
 
-    usual: Baseline
+    baseline: Baseline
     statuses: tuple[str, ...]  # that such an event has, and those which were usual
 
     @property
     def past(self) -> tuple[object, ...]:
         """Those that have the same are compared together."""
-        return self.usual.of, self.usual.last, self.statuses
+        return self.baseline.of, self.baseline.last, self.statuses
 
 
 def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
@@ -92,28 +94,29 @@ def below(when: When) -> Below | None:
     """What a rule that has ``below`` compares with."""
     if when.duration is None or not when.duration.below:
         return None
-    return Below(usual=baseline(when.duration), statuses=tuple(when.status or ()))
+    return Below(baseline=baseline(when.duration), statuses=tuple(when.status or ()))
 
 
-UNCOMPARED = ("| where isnotnull(DurationMs)", "| extend usual_ms = long(null), usual_runs = long(null)")
-"""Lines of KQL after the events of a ``below`` rule: those that ``sooner`` compares, and the fields that it makes."""
+UNCOMPARED = ("| where isnotnull(DurationMs)", "| extend baseline_ms = long(null), baseline_runs = long(null)")
+"""Lines of KQL after the events of a ``below`` rule: those that ``shorter`` compares, and the fields that it makes."""
 
 
 def below_query(when: When, statuses: str) -> tuple[list[str], list[str]]:
-    """Lines of KQL before and after the events of a ``below`` rule, for people to read: they say what ``sooner`` does, of one event
+    """Lines of KQL before and after the events of a ``below`` rule, for people to read: they say what ``shorter``
+    does, of one event
     that arrives now.
     """
     assert when.duration is not None
-    usual = baseline(when.duration)
-    by = ", ".join(usual.of)
-    days = f"{usual.last // timedelta(seconds=1)}s"
+    past = baseline(when.duration)
+    by = ", ".join(past.of)
+    days = f"{past.last // timedelta(seconds=1)}s"
     before = [
         f"let usual = Runs | where {statuses} and EndTime > ago({days}) and LastSeen < ago(1m) and isnotnull(DurationMs)"
-        f" | summarize usual_ms = percentile(DurationMs, {usual.percentile}), usual_runs = count() by {by};"
+        f" | summarize baseline_ms = percentile(DurationMs, {past.percentile}), baseline_runs = count() by {by};"
     ]
     after = [
         f"| lookup usual on {by}",
-        f"| where usual_runs >= {usual.min_runs} and DurationMs < {usual.factor} * usual_ms",
+        f"| where baseline_runs >= {past.min_runs} and DurationMs < {past.factor} * baseline_ms",
     ]
     return before, after
 
@@ -126,9 +129,9 @@ class Asked:
     at_us: int  # T, µs since the epoch; what had arrived by then is seen
 
 
-def columns(usual: Baseline) -> str:
+def columns(baseline: Baseline) -> str:
     """SQL of the columns that make runs comparable."""
-    return ", ".join(f'"{name}"' for name in usual.of)
+    return ", ".join(f'"{name}"' for name in baseline.of)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,22 +143,22 @@ class Like:
     params: Mapping[str, object]
 
     @staticmethod
-    def of(usual: Baseline, likes: Sequence[tuple[str, ...]]) -> Like:
+    def of(baseline: Baseline, likes: Sequence[tuple[str, ...]]) -> Like:
         """Of runs with these values."""
-        lists = [f"unnest(($like{i}::JSON)::VARCHAR[])" for i in range(len(usual.of))]
+        lists = [f"unnest(($like{i}::JSON)::VARCHAR[])" for i in range(len(baseline.of))]
         return Like(
-            unnested=", ".join(f'{each} AS "{name}"' for each, name in zip(lists, usual.of, strict=True)),
+            unnested=", ".join(f'{each} AS "{name}"' for each, name in zip(lists, baseline.of, strict=True)),
             where=" AND ".join(
-                f'"{name}" IN (SELECT unnest(($among{i}::JSON)::VARCHAR[]))' for i, name in enumerate(usual.of)
+                f'"{name}" IN (SELECT unnest(($among{i}::JSON)::VARCHAR[]))' for i, name in enumerate(baseline.of)
             ),
-            params={f"like{i}": listed(like[i] for like in likes) for i in range(len(usual.of))}
-            | {f"among{i}": listed({like[i] for like in likes}) for i in range(len(usual.of))},
+            params={f"like{i}": listed(like[i] for like in likes) for i in range(len(baseline.of))}
+            | {f"among{i}": listed({like[i] for like in likes}) for i in range(len(baseline.of))},
         )
 
 
-def alike_sql(usual: Baseline) -> str:
+def alike_sql(baseline: Baseline) -> str:
     """What makes an event's run comparable, as one text."""
-    return "concat_ws(chr(31), {})".format(", ".join(f'"{name}"' for name in usual.of))
+    return "concat_ws(chr(31), {})".format(", ".join(f'"{name}"' for name in baseline.of))
 
 
 def quoted(statuses: Sequence[str]) -> str:
@@ -164,7 +167,8 @@ def quoted(statuses: Sequence[str]) -> str:
 
 
 def ended_sql(statuses: Sequence[str], columns: str, where: str) -> str:
-    """SQL of the events that say how long a run took, with ``columns``, and ``ends``: those that ended after µs ``$after``.
+    """SQL of the events that say how long a run took, with ``columns``, and ``ends``: those that ended after µs
+    ``$after``.
 
     Every event that ends a run has an EndTime. Asked by it, most of what ended before need not be read.
     """
@@ -174,25 +178,27 @@ def ended_sql(statuses: Sequence[str], columns: str, where: str) -> str:
     )
 
 
-def usual_us(usual: Baseline, asked: Mapping[str, Asked], reader: LogReader) -> Mapping[str, int]:
-    """How long each of the runs ``asked`` may take, in µs: a multiple of what was usual; left out where too little is known.
+def baseline_us(baseline: Baseline, asked: Mapping[str, Asked], reader: LogReader) -> Mapping[str, int]:
+    """How long each of the runs ``asked`` may take, in µs: a multiple of the baseline; left out where too little is
+    known.
 
-    Each is compared with what had arrived by its own T. The events themselves are read, not ``Runs``, which says how things
+    Each is compared with what had arrived by its own T. The events themselves are read, not ``Runs``, which says how
+    things
     are at the head: so the answer is the same whenever it is asked, and whatever happened to those runs later.
     """
     found: dict[str, int] = {}
-    last = usual.last // timedelta(microseconds=1)
+    last = baseline.last // timedelta(microseconds=1)
     line = sorted(asked, key=lambda run: asked[run].at_us)
     while line:
         until = asked[line[0]].at_us + last  # those asked together share most of their past
         some = {run: asked[run] for run in line[: bisect_right(line, until, key=lambda run: asked[run].at_us)]}
         line = line[len(some) :]
-        found |= _usual_us(usual, some, reader)
+        found |= _baseline_us(baseline, some, reader)
     return found
 
 
-def _usual_us(usual: Baseline, asked: Mapping[str, Asked], reader: LogReader) -> Mapping[str, int]:
-    names, like = columns(usual), Like.of(usual, [each.like for each in asked.values()])
+def _baseline_us(baseline: Baseline, asked: Mapping[str, Asked], reader: LogReader) -> Mapping[str, int]:
+    names, like = columns(baseline), Like.of(baseline, [each.like for each in asked.values()])
     keys = f"t, {names}"
     ended = ended_sql(
         COMPLETED,
@@ -212,7 +218,7 @@ def _usual_us(usual: Baseline, asked: Mapping[str, Asked], reader: LogReader) ->
         f" past AS (SELECT {keys}, DurationMs AS ms {visible} AND h NOT IN (FROM often)"
         f"   UNION ALL SELECT {keys}, arg_max(DurationMs, ROW(TimeGenerated, DurationMs)) AS ms {visible} AND h IN (FROM often)"
         f"   GROUP BY {keys}, RunId),"
-        f" usual AS (SELECT {keys}, quantile_cont(ms, {usual.percentile / 100}) AS ms FROM past"
+        f" usual AS (SELECT {keys}, quantile_cont(ms, {baseline.percentile / 100}) AS ms FROM past"
         f"   GROUP BY {keys} HAVING count(*) >= $least)"
         f" SELECT run, ms FROM asked JOIN usual USING ({keys})",
         {
@@ -220,12 +226,12 @@ def _usual_us(usual: Baseline, asked: Mapping[str, Asked], reader: LogReader) ->
             "at": json.dumps([each.at_us for each in asked.values()]),
             **like.params,
             "until": max(each.at_us for each in asked.values()),
-            "after": min(each.at_us for each in asked.values()) - usual.last // timedelta(microseconds=1),
-            "last": usual.last // timedelta(microseconds=1),
-            "least": usual.min_runs,
+            "after": min(each.at_us for each in asked.values()) - baseline.last // timedelta(microseconds=1),
+            "last": baseline.last // timedelta(microseconds=1),
+            "least": baseline.min_runs,
         },
     )
     return {
-        run: round(ms * 1000 * usual.factor)
+        run: round(ms * 1000 * baseline.factor)
         for run, ms in zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True)
     }

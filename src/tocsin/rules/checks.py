@@ -1,4 +1,6 @@
-"""What rules of every kind say in the same way: who is told, in which words, with which fields. Every fault with its place."""
+"""What rules of every kind say in the same way: who is notified, in which words, with which fields. Every fault with
+its place.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ class Faults:
 
     @property
     def _off(self) -> bool:
-        """Whether the rule is switched off, by itself or its file: an imported one may wait for its tables, or for a translation."""
+        """Whether the rule is switched off, by itself or its file: an imported one may wait for its tables, or for a
+        translation.
+        """
         said = _value_at(self.document, (*self.base, "enabled"))
         if said is None:
             said = _value_at(self.document, ("defaults", "enabled"))
@@ -141,7 +145,7 @@ def check_fields(fields: Fields, by: Sequence[str], keep: Sequence[str], labels:
     """Whether the rule's rows have what it names."""
     if fields is None:
         return
-    for key, listed in (("by", by), ("keep", keep)):
+    for key, listed in (("by", by), ("fields", keep)):
         for name in listed:
             if name in EVENT_OUT:
                 faults.add((key,), f"'{name}' is too large to be carried", "take what you need with extend")
@@ -150,7 +154,7 @@ def check_fields(fields: Fields, by: Sequence[str], keep: Sequence[str], labels:
     for name in labels:
         if name in keep or name in by:
             faults.add(
-                ("labels", name), f"is also a field under {'keep' if name in keep else 'by'}", "call it otherwise"
+                ("labels", name), f"is also a field under {'fields' if name in keep else 'by'}", "call it otherwise"
             )
 
 

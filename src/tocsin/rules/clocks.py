@@ -1,9 +1,10 @@
-"""Clocks of rules that wait: when they stand still, and when a length has passed on them.
+"""Clocks of absence rules: when they stand still, and when a length has passed on them.
 
-    wall         since ───────── [ maintenance ── settle ] ── [ deaf ] ────── D
+    wall         since ───────── [ maintenance ── settle ] ── [ unreachable ] ────── D
     clock        10 min counted  |   stands still         |5|  stands  | 30 more: 45m is over
 
-A maintenance with `clocks: pause` stops the clocks of what it matches from its begin until `settle` after its end. Time that several
+A maintenance with `deadlines: pause` stops the clocks of what it matches from its begin until `settle` after its
+end. Time that several
 stop is counted once. A deadline moves by exactly the time that its clock stood still between its begin and itself.
 """
 
@@ -40,8 +41,8 @@ def _under(rule: Rule, maintenance: Sequence[Maintenance]) -> Rule:
         rule = replace(rule, each=replace(rule.each, rules=rows))
     if rule.absence is not None and rule.absence.pauses != mine:
         return replace(rule, absence=replace(rule.absence, pauses=mine))
-    if rule.awaited is not None and rule.awaited.pauses != mine:
-        return replace(rule, awaited=replace(rule.awaited, pauses=mine))
+    if rule.scheduled is not None and rule.scheduled.pauses != mine:
+        return replace(rule, scheduled=replace(rule.scheduled, pauses=mine))
     return rule
 
 
@@ -57,17 +58,17 @@ def _may(rule: Rule, maintenance: Maintenance) -> bool:
 
 
 def _fixed(rule: Rule) -> dict[str, str]:
-    return {"rule": rule.told_as, "severity": rule.severity.word}
+    return {"rule": rule.public_name, "severity": rule.severity.word}
 
 
 def pauses_of(rule: Rule) -> tuple[Maintenance, ...]:
     """Maintenances that may be about alerts of ``rule``."""
-    waits = rule.absence or rule.awaited
+    waits = rule.absence or rule.scheduled
     return waits.pauses if waits is not None else ()
 
 
 def fingerprint_of(rule: Rule) -> str:
-    """What tells that the maintenances of ``rule`` are others; '' where there are none."""
+    """What notifies that the maintenances of ``rule`` are others; '' where there are none."""
     said = [
         repr((m.begin, m.until, *[sorted((n, *sorted(t)) for n, t in each.items()) for each in (m.match, m.but)]))
         for m in pauses_of(rule)
@@ -76,7 +77,7 @@ def fingerprint_of(rule: Rule) -> str:
 
 
 def columns_of(rule: Rule) -> frozenset[str]:
-    """Columns of a run that tell which maintenances of ``rule`` are about it."""
+    """Columns of a run that say which maintenances of ``rule`` are about it."""
     names = {name for m in pauses_of(rule) for each in (m.match, m.but) for name in each}
     labels = (rule.labels[name].names for name in names if name in rule.labels)
     return frozenset(names).union(*labels) & _COLUMNS
@@ -103,7 +104,7 @@ def _valued(rule: Rule, fields: Fields) -> Callable[[str], str | None]:
             try:
                 return rule.labels[name].render(fields)
             except TemplateFault:
-                return None  # it is told as '' in the alert; a clock is stopped by what is known only
+                return None  # it is notified as '' in the alert; a clock is stopped by what is known only
         found = fields.get(name)
         return None if found is None else str(found)
 
@@ -126,9 +127,11 @@ def together(several: Iterable[Sequence[Span]]) -> list[Span]:
 
 
 def runs_out(since: int, length: int, still: Sequence[Span]) -> int:
-    """When ``length`` has passed since ``since`` on a clock that stands still in ``still``, which are in order and apart.
+    """When ``length`` has passed since ``since`` on a clock that stands still in ``still``, which are in order and
+    apart.
 
-    Times are µs since the epoch. Where it begins in such a span, it has not passed before the span's end, however short it is.
+    Times are µs since the epoch. Where it begins in such a span, it has not passed before the span's end, however
+    short it is.
     """
     at = since + length
     for begin, end in still[bisect_right(still, since, key=lambda span: micros(span[1])) :]:

@@ -47,7 +47,7 @@ def faults(said: Collapse) -> Iterator[tuple[KeyPath, str, str]]:
         elif update is not None and share is not None and update <= share:
             yield (
                 path,
-                f"{word} is not above `failed: {said.when.failed}`, where it is told first",
+                f"{word} is not above `failed: {said.when.failed}`, where it is notified first",
                 "name a greater share",
             )
         seen.add(word)

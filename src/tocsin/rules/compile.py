@@ -28,9 +28,9 @@ from tocsin.rules.checks import (
 )  # fmt: skip
 from tocsin.rules.collapse import Collapsed, collapsed
 from tocsin.rules.collapse import faults as collapse_faults
-from tocsin.rules.endings import absence_terms, row_ending
+from tocsin.rules.endings import absence_terms, event_resolve_policy
 from tocsin.rules.limits import limit_of
-from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Rule
+from tocsin.rules.rule import FINAL_AFTER, MAX_EVENT_AGE, Rule
 from tocsin.rules.schema import RuleModel, When
 from tocsin.rules.stray_keys import stray, window_only
 from tocsin.rules.written import Written
@@ -48,12 +48,12 @@ def compile_rule(written: Written, *, carries: str = "") -> Rule | None:
     fields = plan.columns if plan else schema.get("RunStatusChanged") if model.when else None
     labels, annotations = checked_templates(model, written.defaults, fields, faults)
     by = ("RunId", *(name for name in model.by if name != "RunId"))
-    keep = tuple(said(lambda m: m.keep, "keep"))
+    keep = tuple(said(lambda m: m.fields, "fields"))
     check_fields(fields, by, keep, labels, faults)
     summary = checked_template(model.summary, ("summary",), None, faults)
     waits = _absence(model, said, faults)
     collapse = _collapse(model, faults)
-    ending = None if waits else row_ending(model, said, plan, faults)
+    resolve_policy = None if waits else event_resolve_policy(model, said, plan, faults)
     names = None if fields is None else {*fields, *labels}
     limit = limit_of(model, said, names, faults)
     check_targets(said, faults)
@@ -64,7 +64,7 @@ def compile_rule(written: Written, *, carries: str = "") -> Rule | None:
         return None
     if not isinstance(severity, str):  # by the file's defaults, for its window rules
         severity = "warning"
-    kind = Kind.ABSENCE if waits else Kind.ROW
+    kind = Kind.ABSENCE if waits else Kind.EVENT
     final = bool(model.when and model.when.final)
     final_after = said(lambda m: m.final_after, "final_after") or FINAL_AFTER
     subject = (summary.source if summary else "") or (
@@ -80,13 +80,13 @@ def compile_rule(written: Written, *, carries: str = "") -> Rule | None:
         absence=waits,
         below=baselines.below(model.when) if model.when else None,
         collapse=collapse,
-        ending=ending,
+        resolve_policy=resolve_policy,
         limit=limit,
         final=final,
         final_after=final_after,
-        tell_within=said(lambda m: m.tell_within, "tell_within") or TELL_WITHIN,
+        max_event_age=said(lambda m: m.max_event_age, "max_event_age") or MAX_EVENT_AGE,
         by=by,
-        keep=keep,
+        fields=keep,
         labels=labels,
         info=rule_info(model, said, subject, annotations, final=final),
         meaning=meaning(
@@ -94,9 +94,11 @@ def compile_rule(written: Written, *, carries: str = "") -> Rule | None:
             query,
             by,
             final=absence.words(waits) if waits else f"{final_after}" if final else "",
-            more=" ".join(filter(None, [collapse.words if collapse else "", ending.words if ending else ""])),
+            more=" ".join(
+                filter(None, [collapse.words if collapse else "", resolve_policy.words if resolve_policy else ""])
+            ),
         ),
-        was=model.was,
+        renamed_from=model.renamed_from,
         tests=model.tests,
         place=written.place,
         reference=reference,
@@ -104,7 +106,7 @@ def compile_rule(written: Written, *, carries: str = "") -> Rule | None:
 
 
 def _absence(model: RuleModel, said: Said, faults: Faults) -> absence.Absence | None:
-    """What the rule waits for; None for a row rule."""
+    """What the rule waits for; None for an event rule."""
     if model.when is None or absence.form_of(model.when) is None:
         return None
     return absence.absence_of(model.when, absence_terms(model, said, faults))
@@ -130,7 +132,8 @@ def meaning(kind: Kind, query: str, by: Sequence[str], *, final: str, more: str 
 
 
 def when_query(when: When, *, compared: bool = True) -> tuple[str, int]:
-    """``when:`` as KQL, and the line on which the text of ``where:`` begins. Without what runs are compared with, where that is to be
+    """``when:`` as KQL, and the line on which the text of ``where:`` begins. Without what runs are compared with,
+    where that is to be
     done for many at once (``sooner``).
     """
     lines = ["RunStatusChanged"]
@@ -192,7 +195,7 @@ def _plan(model: RuleModel, schema: Schema, faults: Faults, carries: str) -> tup
     except QueryError as error:
         _explain_query(model, asked, error, schema, path, begins - 1, faults)
         return None, query
-    kind = Kind.ABSENCE if model.when and absence.form_of(model.when) else Kind.ROW
+    kind = Kind.ABSENCE if model.when and absence.form_of(model.when) else Kind.EVENT
     if model.kind not in (None, kind.value):
         faults.add(
             ("kind",), f"is '{model.kind}', but what the rule says makes it {'an' if kind is Kind.ABSENCE else 'a'} {kind} rule",
@@ -204,17 +207,17 @@ def _plan(model: RuleModel, schema: Schema, faults: Faults, carries: str) -> tup
 def _explain_query(
     model: RuleModel, query: str, error: QueryError, schema: Schema, path: KeyPath, skipped: int, faults: Faults
 ) -> None:
-    """Say of a query that is no row query whether it is a window rule in want of ``over:`` or just wrong."""
+    """Say of a query that is no event query whether it is a window rule in want of ``over:`` or just wrong."""
     try:
         found = classify(query, schema)
     except QueryError as e:
         faults.add_query(path, e, skipped)
         return
-    if found.kind is Kind.ROW or path != ("query",):
+    if found.kind is Kind.EVENT or path != ("query",):
         faults.add_query(path, error, skipped)
-    elif model.kind == Kind.ROW.value:
+    elif model.kind == Kind.EVENT.value:
         faults.add(
-            ("kind",), f"is 'row', but the query is no row query: {found.reason}", "write kind: window, with over:"
+            ("kind",), f"is 'event', but the query is no event query: {found.reason}", "write kind: window, with over:"
         )
     else:
         faults.add(
@@ -223,7 +226,9 @@ def _explain_query(
 
 
 def once(problems: Iterable[Problem]) -> Iterator[Problem]:
-    """Without what pydantic says twice: the second fault of one key, and of a list the faults of whose items are named."""
+    """Without what pydantic says twice: the second fault of one key, and of a list the faults of whose items are
+    named.
+    """
     seen: set[tuple[int, str]] = set()
     listed = list(problems)
     deeper = {(p.line, p.key) for p in listed}

@@ -1,14 +1,19 @@
-"""Deadlines of runs in memory: one for each run that an absence rule waits for, in a heap, so that nothing is polled for.
+"""Deadlines of runs in memory: one for each run that an absence rule waits for, in a heap, so that nothing is polled
+for.
 
-They follow from the log, so they are not stored: after a start they are reckoned anew (``deadlines_reckon.arm``), and only what
-a deadline changed is in the state. A deadline that moves later, as each heartbeat moves it, is not pushed again: when the
-old one comes up it is found to be stale and goes back with its new time.
+They follow from the log, so they are not stored: after a start they are computed again
+(``deadlines_compute.schedule_deadlines``), and only what
+a deadline changed is in the state. A deadline that moves later, as each heartbeat moves it, is not pushed again:
+when the
+old one comes up it is found to be expired and goes back with its new time.
 
     put(r1, 10:00)   put(r1, 10:07)              past(10:00)             past(10:07)
     heap: 10:00      heap: 10:00 (due: 10:07)    heap: 10:07             ripe: r1
 
-A hundred thousand runs have several deadlines each, so a run has a number (its slot), and a rule an array of due times by slot.
-An entry of the heap is one number: due time, rule, slot. Only what comes next is in the heap; the rest lies in buckets of a
+A hundred thousand runs have several deadlines each, so a run has a number (its slot), and a rule an array of due
+times by slot.
+An entry of the heap is one number: due time, rule, slot. Only what comes next is in the heap; the rest lies in
+buckets of a
 minute, eight bytes each, until its minute comes:
 
     heap: 10:00:12  10:00:40        10:01: [ … ]   10:07: [ … ]   16:00: [ … ]
@@ -28,10 +33,11 @@ from tocsin.rules.history import micros, moment
 BUCKET_US = 1 << 26
 """Length of a bucket, µs: 67 s."""
 _SLACK = 1000
-"""Stale entries that are always borne."""
+"""Expired entries that are always borne."""
 IDLE = 100_000
-"""Runs that are known to be settled though nothing is waited for, at most. One that never ends would be known for ever, as it is in the
-log; of one that is forgotten the next heartbeat is reckoned again.
+"""Runs that are known to be settled though nothing is waited for, at most. One that never ends would be known for
+ever, as it is in the
+log; of one that is forgotten the next heartbeat is computed again.
 """
 _SILENT, _ANY = 1, 2
 _SOON = 15
@@ -44,9 +50,11 @@ _RULES, _SLOTS = 16, 32
 class Deadline(NamedTuple):
     """A run's deadline under a rule. ``due_us`` None: it has none. ``consumers``: known to be waited for.
 
-    With ``or_us``, neither is more than a bound: where a deadline is set, it moves to ``due_us`` if that is earlier; else it is set
-    to ``or_us``. With ``not_before`` one that is set moves to ``due_us`` if that is later; none is set. What has come is reckoned
-    anew before it is judged.
+    With ``or_us``, neither is more than a bound: where a deadline is set, it moves to ``due_us`` if that is earlier;
+    else it is set
+    to ``or_us``. With ``not_before`` one that is set moves to ``due_us`` if that is later; none is set. What has
+    come is computed
+    again before it is evaluated.
     """
 
     rule: str
@@ -59,10 +67,12 @@ class Deadline(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What heartbeats alone can do to the deadlines of a run: nothing but to move those that are set later, where it is settled.
+    """What heartbeats alone can do to the deadlines of a run: nothing but to move those that are set later, where it
+    is settled.
 
-    So a heartbeat of a settled run need not be reckoned. A run is not, where a deadline that its rules wait for is not set:
-    because it was told, or is too old to be, or because it never said how far it is.
+    So a heartbeat of a settled run need not be computed. A run is not, where a deadline that its rules wait for is
+    not set:
+    because it was notified, or is too old to be, or because it never said how far it is.
     """
 
     run: str
@@ -133,12 +143,12 @@ class DeadlineTable:
         """How many are past due and wait for a watermark."""
         return len(self._ripe)
 
-    def last_held(self) -> datetime | None:
+    def last_waiting(self) -> datetime | None:
         """The latest due time among those."""
         return max((timer.due for timer in self._ripe.values()), default=None)
 
     def is_settled(self, run: str, progress: bool) -> bool:
-        """Whether a heartbeat of ``run``, with or without ``progress``, need not be reckoned, see ``Settled``."""
+        """Whether a heartbeat of ``run``, with or without ``progress``, need not be computed, see ``Settled``."""
         slot = self._slots.get(run)
         return slot is not None and self._settled[slot] >= (_ANY if progress else _SILENT)
 
@@ -209,7 +219,7 @@ class DeadlineTable:
         return list(self._ripe.values())
 
     def next_due(self) -> datetime | None:
-        """Not before this time does another one come; it may turn out to be stale, or to come a minute later."""
+        """Not before this time does another one come; it may turn out to be expired, or to come a minute later."""
         while self._heap:
             due, number, slot = _parts(self._heap[0])
             rule = self._rules[number]
@@ -222,7 +232,7 @@ class DeadlineTable:
         return moment(self._buckets[0] * BUCKET_US) if self._buckets else None
 
     def soon(self) -> list[datetime]:
-        """Due times of some of those that come next, the first few among them, in no order; stale ones may be too."""
+        """Due times of some of those that come next, the first few among them, in no order; expired ones may be too."""
         return [moment(entry >> (_RULES + _SLOTS)) for entry in self._heap[:_SOON]]
 
     def _draw_near(self) -> None:

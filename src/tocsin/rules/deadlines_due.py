@@ -1,9 +1,10 @@
 """When a run's deadline is, by what its rule waits for (SEMANTICS.md, Absence rules).
 
 in_status_for   since the run came into the set of statuses, event time: moving inside the set counts on
-silent_for      since the receipt of its last event or heartbeat; time in which one of its consumers was deaf is left out
+silent_for      since the receipt of its last event or heartbeat; time in which one of its consumers was unreachable
+is left out
 unchanged       since its progress last changed, not before it came into the set of statuses
-duration        since the run's start; the length is what is usual of its like
+duration        since the run's start; the length is the baseline of its peers
 
 Time in which maintenance stops their clocks is left out of all of them, see ``clocks``.
 """
@@ -17,10 +18,10 @@ from datetime import datetime, timedelta
 
 from tocsin.alerts.occurrences import RunEvent, in_order
 from tocsin.logstore.interface import LogReader
-from tocsin.model.heard import Heard, Span
+from tocsin.model.heard import SourceProgress, Span
 from tocsin.rules import clocks, history
 from tocsin.rules.absence import Absence, Form
-from tocsin.rules.baselines import Asked, Baseline, usual_us
+from tocsin.rules.baselines import Asked, Baseline, baseline_us
 from tocsin.rules.deadlines_few import Past
 from tocsin.rules.deadlines_runs import AsOf, Fact, RunsAt, beats_of, rows_of, runs_at
 from tocsin.rules.rule import Rule
@@ -39,34 +40,35 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """As of which commit a run is looked at, and at which T."""
+    """As of which commit a run is evaluated, and at which T."""
 
     seq: int
     at: datetime
 
 
-def dues(
+def due_deadlines(
     pairs: Iterable[tuple[Rule, str]],
     facts: Mapping[str, Fact],
     reader: LogReader,
     whens: Mapping[str, When],
-    heard: Heard,
+    source_progress: SourceProgress,
     past: Past | None = None,
     runs: RunsAt | None = None,
 ) -> dict[tuple[str, str], Due]:
-    """The deadline of each (rule, run), each run as of its own instant; left out where nothing is waited for. ``past`` of the runs
+    """The deadline of each (rule, run), each run as of its own instant; left out where nothing is waited for.
+    ``past`` of the runs
     and the ``runs`` as of these instants are not read again, where given.
     """
     wanted = [(rule, run) for rule, run in pairs if run in facts and rule.absence is not None]
-    spells = _spells(wanted, facts, reader, whens, past)
+    times_in_status = _times_in_status(wanted, facts, reader, whens, past)
     moving = {run: whens[run].seq for rule, run in wanted if _form(rule) is Form.UNCHANGED}
     still = past.changes(moving) if past is not None else _changes(moving, facts, reader)
-    usual = _usual(wanted, whens, reader, runs)
+    baseline = _baseline(wanted, whens, reader, runs)
     waits: dict[tuple[Rule, str], tuple[int, int]] = {}  # since when, how long
     for rule, run in wanted:
         assert rule.absence is not None
         fact = facts[run]
-        since = spells.get((rule.absence.statuses, run), fact.since_us)
+        since = times_in_status.get((rule.absence.statuses, run), fact.since_us)
         length = rule.absence.length // _US
         if rule.absence.form is Form.SILENT:
             since = fact.seen_us
@@ -75,43 +77,43 @@ def dues(
                 continue  # it never said how far it is: nothing stands still
             since = max(since, still[run])
         elif rule.absence.form is Form.LONGER:
-            if (rule.name, run) not in usual:
-                continue  # too little is known of its like
+            if (rule.name, run) not in baseline:
+                continue  # too little is known of its peers
             since = fact.start_us if fact.start_us is not None else since
-            length = usual[(rule.name, run)]
+            length = baseline[(rule.name, run)]
         waits[(rule, run)] = (since, length)
-    return _on_their_clocks(waits, facts, reader, whens, heard)
+    return _on_their_clocks(waits, facts, reader, whens, source_progress)
 
 
 def due_by_past(rule: Rule) -> bool:
     """Whether a run's events or heartbeats are asked for its deadline, not only how it stands."""
-    return rule.absence is not None and (_form(rule) is Form.UNCHANGED or _spell_counts(rule.absence))
+    return rule.absence is not None and (_form(rule) is Form.UNCHANGED or _time_in_status_counts(rule.absence))
 
 
 def _form(rule: Rule) -> Form | None:
     return rule.absence.form if rule.absence else None
 
 
-def _usual(
+def _baseline(
     pairs: Sequence[tuple[Rule, str]], whens: Mapping[str, When], reader: LogReader, runs: RunsAt | None
 ) -> dict[tuple[str, str], int]:
     """How long runs may take, in µs. Rules that compare alike ask once."""
     alike: dict[Baseline, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for rule, run in pairs:
-        if rule.absence is not None and rule.absence.usual is not None:
-            alike[rule.absence.usual][rule.name].add(run)
+        if rule.absence is not None and rule.absence.baseline is not None:
+            alike[rule.absence.baseline][rule.name].add(run)
     found: dict[tuple[str, str], int] = {}
-    for usual, by_rule in alike.items():
+    for baseline, by_rule in alike.items():
         as_of = {run: whens[run].seq for run in set().union(*by_rule.values())}
-        rows = (runs or runs_at(reader, as_of)).rows(reader, as_of.keys(), usual.of)
+        rows = (runs or runs_at(reader, as_of)).rows(reader, as_of.keys(), baseline.of)
         asked = {
             run: Asked(
-                like=tuple(str(row[name] or "") for name in usual.of),
+                like=tuple(str(row[name] or "") for name in baseline.of),
                 at_us=history.micros(whens[run].at),
             )
             for run, row in rows.items()
         }
-        lengths = usual_us(usual, asked, reader) if asked else {}
+        lengths = baseline_us(baseline, asked, reader) if asked else {}
         found |= {(name, run): lengths[run] for name, some in by_rule.items() for run in some if run in lengths}
     return found
 
@@ -121,10 +123,10 @@ def _on_their_clocks(
     facts: Mapping[str, Fact],
     reader: LogReader,
     whens: Mapping[str, When],
-    heard: Heard,
+    source_progress: SourceProgress,
 ) -> dict[tuple[str, str], Due]:
     """When so much time has passed on the clocks of runs. What stopped them is only asked where something may have."""
-    anybody = clocks.together(heard.deaf.values())
+    anybody = clocks.together(source_progress.outages.values())
     may: dict[Rule, Sequence[Span]] = {}
     found: dict[tuple[str, str], Due] = {}
     stopped: list[tuple[Rule, str]] = []
@@ -136,33 +138,39 @@ def _on_their_clocks(
             stopped.append((rule, run))
     if not stopped:
         return found
-    deaf = _deaf({run for rule, run in stopped if _form(rule) is Form.SILENT}, facts, reader, whens, heard)
+    outages = _outages(
+        {run for rule, run in stopped if _form(rule) is Form.SILENT}, facts, reader, whens, source_progress
+    )
     rows = _rows({run for rule, run in stopped if clocks.pauses_of(rule)}, [r for r, _ in stopped], reader, whens)
     for rule, run in stopped:
         since, length = waits[(rule, run)]
-        unheard = deaf[run] if _form(rule) is Form.SILENT else ()
-        heard_at = clocks.runs_out(since, length, unheard)
+        unheard = outages[run] if _form(rule) is Form.SILENT else ()
+        watermark_at = clocks.runs_out(since, length, unheard)
         pauses = clocks.spans_of(rule, rows.get(run, {}))
-        at = clocks.runs_out(since, length, clocks.together([unheard, pauses])) if pauses else heard_at
-        found[(rule.name, run)] = Due(at, since, at - heard_at)
+        at = clocks.runs_out(since, length, clocks.together([unheard, pauses])) if pauses else watermark_at
+        found[(rule.name, run)] = Due(at, since, at - watermark_at)
     return found
 
 
-def _deaf(
-    runs: Collection[str], facts: Mapping[str, Fact], reader: LogReader, whens: Mapping[str, When], heard: Heard
+def _outages(
+    runs: Collection[str],
+    facts: Mapping[str, Fact],
+    reader: LogReader,
+    whens: Mapping[str, When],
+    source_progress: SourceProgress,
 ) -> dict[str, Sequence[Span]]:
-    """When runs could not be heard."""
+    """When runs could not be reached."""
     spans: dict[frozenset[str], Sequence[Span]] = {}
     brought = consumers_of(facts, reader, {run: whens[run].seq for run in runs})
     for names in set(brought.values()):
-        spans[names] = clocks.together(heard.deaf.get(name, ()) for name in names)
+        spans[names] = clocks.together(source_progress.outages.get(name, ()) for name in names)
     return {run: spans[names] for run, names in brought.items()}
 
 
 def _rows(
     runs: Collection[str], rules: Sequence[Rule], reader: LogReader, whens: Mapping[str, When]
 ) -> Mapping[str, history.Row]:
-    """What tells which maintenances are about runs."""
+    """What says which maintenances are about runs."""
     names = frozenset().union(*(clocks.columns_of(rule) for rule in rules))
     if not runs or not names:
         return {}
@@ -185,7 +193,7 @@ def consumers_of(
     return {run: frozenset(names) for run, names in found.items()}
 
 
-def _spells(
+def _times_in_status(
     pairs: Sequence[tuple[Rule, str]],
     facts: Mapping[str, Fact],
     reader: LogReader,
@@ -196,7 +204,7 @@ def _spells(
     wanted: dict[frozenset[str], set[str]] = defaultdict(set)
     for rule, run in pairs:
         assert rule.absence is not None
-        if _spell_counts(rule.absence):
+        if _time_in_status_counts(rule.absence):
             wanted[rule.absence.statuses].add(run)
     if not wanted:
         return {}
@@ -204,13 +212,13 @@ def _spells(
     found: dict[tuple[frozenset[str], str], int] = {}
     for statuses, runs in wanted.items():
         for run in runs:
-            since = spell(events.get(run, ()), statuses)
+            since = time_in_status(events.get(run, ()), statuses)
             if since is not None:
                 found[(statuses, run)] = min(since, facts[run].since_us)
     return found
 
 
-def _spell_counts(absence: Absence) -> bool:
+def _time_in_status_counts(absence: Absence) -> bool:
     """Whether it is of several statuses, so that since when a run is in one does not say since when it is in any."""
     return absence.form in (Form.IN_STATUS, Form.UNCHANGED) and len(absence.statuses) > 1
 
@@ -225,22 +233,22 @@ def _events(
     return events
 
 
-def spell(events: Iterable[RunEvent], statuses: Collection[str]) -> int | None:
-    """Since when the run, as it stands, is in ``statuses``, µs; None where it is not. A new try begins anew.
+def time_in_status(events: Iterable[RunEvent], statuses: Collection[str]) -> int | None:
+    """Since when the run, as it stands, is in ``statuses``, µs; None where it is not. A new try begins again.
 
-    An event that does not reopen an ended run changes nothing, as in ``logstore.runs.told``.
+    An event that does not reopen an ended run changes nothing, as in ``logstore.runs.notified``.
     """
     since: int | None = None
     before: RunEvent | None = None  # the last one that changed something
-    enders: set[str] = set()
+    resolving_events: set[str] = set()
     for event in in_order(events):
         if before is None or event.attempt > before.attempt:
             since, before = None, None
-            enders.clear()
-        elif before.terminal and not event.terminal and not (event.has_time and event.key.source in enders):
+            resolving_events.clear()
+        elif before.terminal and not event.terminal and not (event.has_time and event.key.source in resolving_events):
             continue
         if event.terminal:
-            enders.add(event.key.source)
+            resolving_events.add(event.key.source)
         if event.status not in statuses:
             since = None
         elif since is None:
@@ -277,9 +285,9 @@ def last_signs(as_of: AsOf, facts: Mapping[str, Fact], reader: LogReader) -> dic
     return {run: history.moment(us) for run, us in signs.items()}
 
 
-def is_stale(rule: Rule, sign: datetime, due: Due, at: datetime) -> bool:
-    """Whether the run belongs to a past that nobody is told of."""
+def is_expired(rule: Rule, sign: datetime, due: Due, at: datetime) -> bool:
+    """Whether the run belongs to a past that nobody is notified of."""
     assert rule.absence is not None
     own = rule.absence.length
     length = own + due.stood_us * _US if own else (due.at_us - due.since_us) * _US
-    return at - sign > rule.tell_within + length
+    return at - sign > rule.max_event_age + length

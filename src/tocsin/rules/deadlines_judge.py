@@ -2,11 +2,13 @@
 
     deadline     D passes
                     |
-                 held until the watermarks of all consumers that brought the run's events reach D; then the run is read as of
+                 held until the watermarks of all consumers that brought the run's events reach D; then the run is
+read as of
                  this instant, and only what still holds fires
 
-A deadline is judged when everything that was stored by then has been evaluated, so an hour of healthy events that waited
-during an outage moves it before anybody is told. What commits do to deadlines is in ``deadlines_reckon``.
+A deadline is evaluated when everything that was stored by then has been evaluated, so an hour of healthy events that
+waited
+during an outage moves it before anybody is notified. What commits do to deadlines is in ``deadlines_compute``.
 """
 
 from __future__ import annotations
@@ -16,52 +18,53 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from tocsin.alerts.conditions import Look, LookKind
+from tocsin.alerts.conditions import Evaluation, EvaluationKind
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import Phase, Transition, Why
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.model.instants import Timer
 from tocsin.rules import clocks
 from tocsin.rules.absence import Form
 from tocsin.rules.absence_tell import Again, Subject, see, wait_said
 from tocsin.rules.deadlines import Deadline
-from tocsin.rules.deadlines_due import Due, When, consumers_of, dues, is_stale, last_signs
+from tocsin.rules.deadlines_due import Due, When, consumers_of, due_deadlines, is_expired, last_signs
 from tocsin.rules.deadlines_few import Past
 from tocsin.rules.deadlines_known import Known
 from tocsin.rules.deadlines_reckon import hits_of
 from tocsin.rules.deadlines_runs import FEW, AsOf, Fact, RunsAt, runs_at
-from tocsin.rules.decisions import count_stale
-from tocsin.rules.families import Family, first_of
+from tocsin.rules.decisions import count_expired
+from tocsin.rules.families import GeneratedRules, first_of
 from tocsin.rules.history import Row, micros, moment, plain
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory, Pair
-from tocsin.rules.rule import Rule, told_as
-from tocsin.rules.shapes import Trouble
+from tocsin.rules.rule import Rule, public_name
+from tocsin.rules.shapes import Failures
 from tocsin.rules.timers import Released
 
 _AGAIN = timedelta(seconds=30)
-"""How long after a failure a deadline is looked at again."""
+"""How long after a failure a deadline is evaluated again."""
 
 
 def on_deadlines(
     released: Sequence[Released],
-    families: Mapping[str, Family],
+    generated_rules: Mapping[str, GeneratedRules],
     reader: LogReader,
     memory: Memory,
-    heard: Heard,
+    source_progress: SourceProgress,
     known: Known | None = None,
-) -> Trouble:
-    """Judge deadlines of ``families``, by name, that have come, each at its own T and as of its own commit. ``known`` are the histories
+) -> Failures:
+    """Evaluate deadlines of ``generated_rules``, by name, that have come, each at its own T and as of its own
+    commit. ``known`` are the histories
     of all their runs, for who has them.
     """
-    trouble = Trouble()
+    failures = Failures()
     for wave in _waves(released):
-        _judge(wave, families, reader, memory, heard, trouble, known)
-    return trouble
+        _evaluate_rule(wave, generated_rules, reader, memory, source_progress, failures, known)
+    return failures
 
 
 def _waves(released: Sequence[Released]) -> Iterator[list[Released]]:
-    """Released timers in parts, in their order, in each of which a run is looked at as of one instant."""
+    """Released timers in parts, in their order, in each of which a run is evaluated as of one instant."""
     whens: dict[str, When] = {}
     wave: list[Released] = []
     for each in released:
@@ -74,63 +77,63 @@ def _waves(released: Sequence[Released]) -> Iterator[list[Released]]:
         yield wave
 
 
-def _judge(
+def _evaluate_rule(
     released: Sequence[Released],
-    families: Mapping[str, Family],
+    generated_rules: Mapping[str, GeneratedRules],
     reader: LogReader,
     memory: Memory,
-    heard: Heard,
-    trouble: Trouble,
+    source_progress: SourceProgress,
+    failures: Failures,
     known: Known | None,
 ) -> None:
     whens: dict[str, When] = {}
     wanted: dict[Pair, Timer] = {}  # by family and run
     for each in released:
-        family, run = told_as(each.timer.rule), each.timer.key
-        if family not in families:
-            memory.put_deadline(Deadline(family, run, None))
+        generated, run = public_name(each.timer.rule), each.timer.key
+        if generated not in generated_rules:
+            memory.put_deadline(Deadline(generated, run, None))
         else:
-            whens[run], wanted[(family, run)] = When(each.commit_seq, each.at), each.timer
+            whens[run], wanted[(generated, run)] = When(each.commit_seq, each.at), each.timer
     if not wanted:
         return
-    asked = [families[name] for name in dict.fromkeys(name for name, _ in wanted)]
-    told = {pair for family in asked if not family.alone for pair in family.firing(memory, whens.keys())}
+    asked = [generated_rules[name] for name in dict.fromkeys(name for name, _ in wanted)]
+    notified = {pair for generated in asked if not generated.alone for pair in generated.firing(memory, whens.keys())}
     as_of = {run: when.seq for run, when in whens.items()}
     runs = runs_at(reader, as_of) if known is None else known.runs_at(as_of)
     facts = runs.facts(reader)
     hits = [
         (rule, run)
-        for rule, run in hits_of(asked, runs, facts, reader, trouble)
-        if (told_as(rule.name), run) in wanted and (rule.name, run) not in told
+        for rule, run in hits_of(asked, runs, facts, reader, failures)
+        if (public_name(rule.name), run) in wanted and (rule.name, run) not in notified
     ]
     past = _past(hits, facts, reader, whens) if known is None else known.past(as_of)
-    found = dues(hits, facts, reader, whens, heard, past, runs)
+    found = due_deadlines(hits, facts, reader, whens, source_progress, past, runs)
     late = {run: whens[run].seq for (_, run), due in found.items() if due.at_us <= micros(whens[run].at)}
     brought = consumers_of(facts, reader, late, past)
     signs = _signs(hits, late, found, facts, reader, whens)
     fires: list[_Case] = []
-    stale: list[_Case] = []
+    expired: list[_Case] = []
     waits: dict[Pair, list[Deadline]] = {pair: [] for pair in wanted}
-    failed = {told_as(name) for name in trouble.rules}
+    failed = {public_name(name) for name in failures.rules}
     for name, run in wanted:
         if name in failed:
             waits[(name, run)].append(Deadline(name, run, micros(whens[run].at + _AGAIN)))
     for rule, run in hits:
-        pair, at, due = (told_as(rule.name), run), whens[run].at, found.get((rule.name, run))
+        pair, at, due = (public_name(rule.name), run), whens[run].at, found.get((rule.name, run))
         if due is None:
             continue
         if due.at_us > micros(at):
             waits[pair].append(Deadline(pair[0], run, due.at_us))
-        elif not heard.has_reached(moment(due.at_us), brought[run]):
+        elif not source_progress.has_reached(moment(due.at_us), brought[run]):
             waits[pair].append(Deadline(pair[0], run, due.at_us, brought[run]))
-        elif not is_stale(rule, signs[run], due, at):
+        elif not is_expired(rule, signs[run], due, at):
             fires.append((rule, run, due))
-        elif families[pair[0]].alone or moment(due.at_us) >= wanted[pair].due:  # else it was passed over before
-            stale.append((rule, run, due))
+        elif generated_rules[pair[0]].alone or moment(due.at_us) >= wanted[pair].due:  # else it was passed over before
+            expired.append((rule, run, due))
     for (name, run), of in waits.items():
         again = [each for each in of if not each.consumers] if name in failed else of
         memory.put_deadline(first_of(name, run, again) or Deadline(name, run, None))
-    _pass_over(stale, runs, facts, whens, reader, memory, heard)
+    _pass_over(expired, runs, facts, whens, reader, memory, source_progress)
     _fire(fires, runs, facts, whens, reader, memory)
 
 
@@ -153,14 +156,14 @@ def _signs(
     reader: LogReader,
     whens: Mapping[str, When],
 ) -> dict[str, datetime]:
-    """The last sign of life of runs. Heartbeats are only asked for where the events are too old to tell."""
+    """The last sign of life of runs. Heartbeats are only asked for where the events are expired."""
     signs = {run: moment(facts[run].last_us or 0) for run in late}
     doubtful = {
         run: late[run]
         for rule, run in hits
         if run in late
         and (due := found.get((rule.name, run))) is not None
-        and is_stale(rule, signs[run], due, whens[run].at)
+        and is_expired(rule, signs[run], due, whens[run].at)
     }
     return signs | last_signs(doubtful, facts, reader)
 
@@ -170,35 +173,35 @@ _Case = tuple[Rule, str, Due]
 
 
 def _pass_over(
-    stale: Sequence[_Case],
+    expired: Sequence[_Case],
     runs: RunsAt,
     facts: Mapping[str, Fact],
     whens: Mapping[str, When],
     reader: LogReader,
     memory: Memory,
-    heard: Heard,
+    source_progress: SourceProgress,
 ) -> None:
-    """What is too old to tell is recorded, and counted for the one word about all of it."""
-    rows = runs.rows(reader, {run for _, run, _ in stale}) if stale else {}
-    for rule, run, due in stale:
+    """What is expired is recorded, and counted for the one word about all of it."""
+    rows = runs.rows(reader, {run for _, run, _ in expired}) if expired else {}
+    for rule, run, due in expired:
         row, when = {**rows[run], **rule.of_row}, whens[run]
         memory.transitions.append(
             Transition(
-                rule=rule.told_as,
+                rule=rule.public_name,
                 instance={name: row.get(name) for name in rule.by},
                 occurrence="",
                 before=Phase.NONE,
-                after=Phase.STALE,
+                after=Phase.EXPIRED,
                 reason=Why.TOO_OLD,
                 severity=rule.severity,
                 value=(micros(when.at) - due.since_us) / 1_000_000,
-                labels={**{name: row.get(name) for name in rule.keep}, **labels_of(rule, row)},
+                labels={**{name: row.get(name) for name in rule.fields}, **labels_of(rule, row)},
                 run_id=run,
                 commit_seq=when.seq,
                 at=when.at,
             )
         )
-        count_stale(rule, facts[run].consumer, moment(due.at_us), when.at, memory, heard)
+        count_expired(rule, facts[run].consumer, moment(due.at_us), when.at, memory, source_progress)
 
 
 def _fire(
@@ -224,7 +227,9 @@ def _fire(
         )
         before = memory.condition(rule.name, about.key)
         waited = (micros(when.at) - due.since_us) / 1_000_000
-        seen = Look(at=when.at, kind=LookKind.TICK, holds=True, severity=rule.severity, value=waited, why=Why.DEADLINE)
+        seen = Evaluation(
+            at=when.at, kind=EvaluationKind.TICK, holds=True, severity=rule.severity, value=waited, why=Why.DEADLINE
+        )
         see(rule, about, before, seen, when.seq, memory, {"since_us": due.since_us})
 
 
@@ -250,7 +255,7 @@ class Calm:
     """Until when nothing but time passes for runs, so that they may be looked at several times at once."""
 
     until: Mapping[str, datetime]  # T, excluded
-    looks: int  # at each, at most
+    evaluations: int  # at each, at most
 
 
 def on_wakes(
@@ -258,11 +263,12 @@ def on_wakes(
     rules: Mapping[str, Rule],
     reader: LogReader,
     memory: Memory,
-    heard: Heard,
+    source_progress: SourceProgress,
     stand: Callable[[AsOf, LogReader], Mapping[str, Standing]] = standing,
     calm: Calm | None = None,
 ) -> None:
-    """Firing instances are told once more, or closed by time; not before it is heard whether their runs moved on.
+    """Firing instances are notified once more, or closed by time; not before it has reported whether their runs
+    moved on.
 
     ``stand`` is for who knows already how runs stand, ``calm`` for who knows what comes next of them.
     """
@@ -278,7 +284,7 @@ def on_wakes(
             continue
         stands = stand({run: each.commit_seq for each, _, _, run in awake}, reader)
         for each, rule, state, run in awake:
-            if not heard.has_reached(each.timer.due, stands[run].brought):
+            if not source_progress.has_reached(each.timer.due, stands[run].brought):
                 memory.put_timer(replace(each.timer, consumers=stands[run].brought))
                 continue
             since = state.data.get("since_us")
@@ -289,8 +295,8 @@ def on_wakes(
                 data=wait_said(rule, since),
                 run_id=run,
             )
-            seen = Look(at=each.at, holds=True, severity=state.severity, value=value(each.at), why=Why.DEADLINE)
-            again = Again(calm.until[run], calm.looks, value) if calm is not None and run in calm.until else None
+            seen = Evaluation(at=each.at, holds=True, severity=state.severity, value=value(each.at), why=Why.DEADLINE)
+            again = Again(calm.until[run], calm.evaluations, value) if calm is not None and run in calm.until else None
             see(rule, about, state, seen, each.commit_seq, memory, again=again)
 
 

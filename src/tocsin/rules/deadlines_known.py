@@ -1,10 +1,13 @@
-"""The histories of runs that are looked at as of many commits, read once, as a backtest needs them.
+"""The histories of runs that are evaluated as of many commits, read once, as a backtest needs them.
 
-    c2 reckoned    c2 judged at its deadline    c2 told again    c5 ended        one history: told up to c2, and as Runs has it at c5
+    c2 computed    c2 evaluated at its deadline    c2 notified again    c5 ended        one history: notified up to
+c2, and as Runs has it at c5
 
-What ``deadlines_runs`` would read of a run as of a commit is made of its history in memory: its row in ``Runs``, where nothing touched
-it since, else its events and heartbeats up to there. They are kept as columns, of some hundred runs together, as long as one of these
-is looked at. Runs of which there is too much to be kept are not known here: they are read each time.
+What ``deadlines_runs`` would read of a run as of a commit is made of its history in memory: its row in ``Runs``,
+where nothing touched
+it since, else its events and heartbeats up to there. They are kept as columns, of some hundred runs together, as
+long as one of these
+is evaluated. Runs of which there is too much to be kept are not known here: they are read each time.
 """
 
 from __future__ import annotations
@@ -26,8 +29,8 @@ from tocsin.rules.deadlines_runs import (
     RunsAt,
     as_given,
     beats_of,
+    notified_of,
     rows_of,
-    told_of,
     us_of,
 )
 
@@ -56,7 +59,7 @@ class _Part:
 
     heads: pa.Table  # their rows in Runs
     events: pa.Table
-    looked_at: int  # how many of them still are
+    evaluated_at: int  # how many of them still are
     size: int  # bytes
 
 
@@ -128,11 +131,11 @@ class Known:
         return self._reader.select(f"{sql} LIMIT {max(rows, 0) + 1}", params)
 
     def forget(self, run: str) -> None:
-        """It is looked at no more."""
+        """It is evaluated no more."""
         known = self._runs.pop(run, None)
         if known is not None:
-            known.part.looked_at -= 1
-            self._size -= 0 if known.part.looked_at else known.part.size
+            known.part.evaluated_at -= 1
+            self._size -= 0 if known.part.evaluated_at else known.part.size
 
     def runs_at(self, as_of: AsOf) -> RunsAt:
         """As ``deadlines_runs.runs_at``, of runs that are known."""
@@ -144,7 +147,7 @@ class Known:
         for event in _taken("events", ((asked[run].part, asked[run].events_upto(seq)) for run, seq in moved.items())):
             events[event["RunId"]].append(event)
         beats = {run: asked[run].beats_upto(seq) for run, seq in moved.items()}
-        return as_given(rows | {row["RunId"]: row for row in told_of(moved, events, beats)})
+        return as_given(rows | {row["RunId"]: row for row in notified_of(moved, events, beats)})
 
     def past(self, as_of: AsOf) -> Past:
         """The events and heartbeats of runs that are known."""

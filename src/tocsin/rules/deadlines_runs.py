@@ -1,10 +1,12 @@
-"""Runs as of commits. ``Runs`` holds them at the head: a run that a later commit touched is told anew from its history.
+"""Runs as of commits. ``Runs`` holds them at the head: a run that a later commit touched is notified again from its
+history.
 
           c7         c8 (as of)     c9
 r1      Queued                                   Runs has it as of c7: the same at c8
-r2      Queued                    Running        Runs has it as of c9: told from its events up to c8
+r2      Queued                    Running        Runs has it as of c9: notified from its events up to c8
 
-Each run may be looked at as of a commit of its own: runs do not depend on each other, so a backtest looks at thousands at once.
+Each run may be looked at as of a commit of its own: runs do not depend on each other, so a backtest looks at
+thousands at once.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from sys import intern
 from typing import Any
 
 from tocsin.logstore.interface import LogReader, Touched
-from tocsin.logstore.runs import told
+from tocsin.logstore.runs import notified
 from tocsin.model.columns import DUCKDB, RUN_STATUS_CHANGED, RUNS, KqlType
 from tocsin.rules.history import Row, listed, micros, plain
 
@@ -29,7 +31,7 @@ FEW = 50
 """So many runs are read whole at once: to plan a second statement costs more than to fetch more columns."""
 
 AsOf = Mapping[str, int]
-"""Runs, each with the CommitSeq as of which it is looked at."""
+"""Runs, each with the CommitSeq as of which it is evaluated."""
 
 OF_HISTORY = (
     "EventId, Source, Consumer, TimeGenerated, RunId, ParentRunId, RootRunId, JobKey, Attempt, WillRetry, Status,"
@@ -50,13 +52,13 @@ _CAST = ", ".join(f'"{c.name}"::{DUCKDB[c.type]} AS "{c.name}"' for c in RUNS)
 _COLUMNS = tuple(c.name for c in RUNS)
 _DYNAMIC = frozenset(c.name for c in RUNS if c.type is KqlType.DYNAMIC)
 NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
-_ANEW = f"SELECT {_CAST} FROM (SELECT unnest(from_json($anew::JSON, '[{_TYPES}]'), recursive := true))"
+_ANEW = f"SELECT {_CAST} FROM (SELECT unnest(from_json($again::JSON, '[{_TYPES}]'), recursive := true))"
 """Runs that are given as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """What deadlines are reckoned from. Times are µs since the epoch."""
+    """What deadlines are computed from. Times are µs since the epoch."""
 
     run: str
     status: str
@@ -86,18 +88,20 @@ class RunsAt:
 
     @property
     def params(self) -> dict[str, object]:
-        """Of ``sql``. Made only where it is asked: to write thousands of rows as JSON and to read them again takes long."""
+        """Of ``sql``. Made only where it is asked: to write thousands of rows as JSON and to read them again takes
+        long.
+        """
         rows = [{name: row[name] for name in _COLUMNS} for row in self.given.values()]
-        return {**self.asked, "anew": json.dumps(rows, default=_json)} if rows or not self.stored else dict(self.asked)
+        return {**self.asked, "again": json.dumps(rows, default=_json)} if rows or not self.stored else dict(self.asked)
 
     @property
     def as_events(self) -> str:
-        """SELECT with the columns of RunStatusChanged, one row a run: what a row query can judge."""
+        """SELECT with the columns of RunStatusChanged, one row a run: what an event query can evaluate."""
         columns = ", ".join(f'{_AS_EVENT.get(c.name, _quoted(c.name))} AS "{c.name}"' for c in RUN_STATUS_CHANGED)
         return f"SELECT {columns} FROM ({self.sql})"
 
     def facts(self, reader: LogReader) -> Mapping[str, Fact]:
-        """What deadlines of the runs are reckoned from, by run."""
+        """What deadlines of the runs are computed from, by run."""
         if self.known is not None:
             return self.known
         return {fact.run: fact for fact, _ in _facts(reader, self.stored, self.asked)}
@@ -144,7 +148,8 @@ def _facts(reader: LogReader, sql: str, params: Mapping[str, object]) -> Iterato
 
 
 def touched(reader: LogReader, after: int, hi: int) -> dict[str, int | None]:
-    """Runs of which commits in (``after``, ``hi``] brought an event or a heartbeat, each with the least time of what is new, µs:
+    """Runs of which commits in (``after``, ``hi``] brought an event or a heartbeat, each with the least time of what
+    is new, µs:
     an event's TimeGenerated, a heartbeat's receipt. None: a heartbeat that said nothing new.
     """
     table = reader.select(
@@ -207,7 +212,8 @@ def touches(reader: LogReader, runs: Collection[str], after: int, hi: int) -> di
 
 
 def runs_at(reader: LogReader, as_of: AsOf, *, whole: bool = True) -> RunsAt:
-    """The runs as of their commits; those of which nothing was known by then are left out. Of a few, ``whole`` rows are read at
+    """The runs as of their commits; those of which nothing was known by then are left out. Of a few, ``whole`` rows
+    are read at
     once, where they will be asked for.
     """
     sql, params = reader.runs_of(sorted(as_of))
@@ -223,11 +229,11 @@ def runs_at(reader: LogReader, as_of: AsOf, *, whole: bool = True) -> RunsAt:
         (later if seq > as_of[fact.run] else known)[fact.run] = fact
     if not later:
         return RunsAt(stored=sql, asked=params, known=known)
-    told_anew = as_given({row["RunId"]: row for row in _fold(reader, {run: as_of[run] for run in later}, later)})
+    notified_anew = as_given({row["RunId"]: row for row in _fold(reader, {run: as_of[run] for run in later}, later)})
     if not known:
-        return told_anew
+        return notified_anew
     sql, params = reader.runs_of(sorted(known))
-    return RunsAt(stored=sql, asked=params, given=told_anew.given, known={**known, **told_anew.facts(reader)})
+    return RunsAt(stored=sql, asked=params, given=notified_anew.given, known={**known, **notified_anew.facts(reader)})
 
 
 def active_at(hi: int, part: int, parts: int) -> RunsAt:
@@ -246,7 +252,8 @@ def count_active(reader: LogReader, hi: int) -> int:
 
 
 def rows_of(reader: LogReader, as_of: AsOf, facts: Mapping[str, Fact] | None = None) -> tuple[str, dict[str, object]]:
-    """As ``history.run_rows``, also for a hundred thousand runs: SQL of all their rows up to their commits, and its parameters.
+    """As ``history.run_rows``, also for a hundred thousand runs: SQL of all their rows up to their commits, and its
+    parameters.
 
     ``facts`` of all of them, where known, say between which times the rows lie.
     """
@@ -269,18 +276,21 @@ def rows_of(reader: LogReader, as_of: AsOf, facts: Mapping[str, Fact] | None = N
 def beats_of(as_of: AsOf, facts: Mapping[str, Fact] | None = None) -> tuple[str, dict[str, object]]:
     """SQL of the stored heartbeats of runs up to their commits, and its parameters, which go with those of ``rows_of``.
 
-    ``facts`` of all of them, where known, say before when there are none: a month of all runs' heartbeats is not looked through.
+    ``facts`` of all of them, where known, say before when there are none: a month of all runs' heartbeats is not
+    looked through.
     """
     asked, params = _asked(as_of)
     sql = f"SELECT e.* FROM Heartbeats AS e{asked}"
     if facts is None or not as_of:
         return sql, params
-    heard = min(facts[run].known_us for run in as_of) - _IN_QUEUE
-    return f"{sql} AND ReceivedAt >= make_timestamp($heard::BIGINT)", {**params, "heard": heard}
+    source_progress = min(facts[run].known_us for run in as_of) - _IN_QUEUE
+    return f"{sql} AND ReceivedAt >= make_timestamp($reached::BIGINT)", {**params, "source_progress": source_progress}
 
 
 def _asked(as_of: AsOf) -> tuple[str, dict[str, object]]:
-    """What comes after ``FROM … AS e``, and goes on with AND. A constant reaches the scan; to plan a join costs 1 ms more."""
+    """What comes after ``FROM … AS e``, and goes on with AND. A constant reaches the scan; to plan a join costs 1 ms
+    more.
+    """
     if len(as_of) == 1:
         ((run, upto),) = as_of.items()
         return " WHERE e.RunId = $run AND e.CommitSeq <= $upto", {"run": run, "upto": upto}
@@ -291,7 +301,7 @@ def _asked(as_of: AsOf) -> tuple[str, dict[str, object]]:
 
 
 def _fold(reader: LogReader, as_of: AsOf, heads: Mapping[str, Fact]) -> list[dict[str, Any]]:
-    """The runs as their events tell them; ``heads`` are facts of them as of a later commit."""
+    """The runs as their events notify them; ``heads`` are facts of them as of a later commit."""
     rows_sql, params = rows_of(reader, as_of, heads)
     events: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for event in reader.select(f"SELECT {OF_HISTORY} FROM ({rows_sql})", params).to_pylist():
@@ -301,20 +311,22 @@ def _fold(reader: LogReader, as_of: AsOf, heads: Mapping[str, Fact]) -> list[dic
     found = reader.select(f"SELECT RunId, ReceivedAt, Progress FROM ({beats_sql}) ORDER BY ReceivedAt", params)
     for run, at, progress in zip(*(found.column(i).to_pylist() for i in range(3)), strict=True):
         beats[run].append((at, progress))
-    return told_of(as_of, events, beats)
+    return notified_of(as_of, events, beats)
 
 
-def told_of(
+def notified_of(
     as_of: AsOf,
     events: Mapping[str, Sequence[Mapping[str, Any]]],
     beats: Mapping[str, Sequence[tuple[datetime, float | None]]],
 ) -> list[dict[str, Any]]:
-    """The runs as their ``events`` (of ``OF_HISTORY``) and ``beats`` (receipt and progress, in order) up to their commits tell them."""
+    """The runs as their ``events`` (of ``OF_HISTORY``) and ``beats`` (receipt and progress, in order) up to their
+    commits notify them.
+    """
     out = []
     for run, upto in as_of.items():
         line, beaten = events.get(run), beats.get(run, ())
         if line:
-            state = told(None, line, anew=True, ingested=min(e["received"] for e in line), seq=upto)
+            state = notified(None, line, anew=True, ingested=min(e["received"] for e in line), seq=upto)
         elif beaten:
             state = _unknown(run, beaten[0][0], upto)
         else:

@@ -1,4 +1,5 @@
-"""``for_each: {table: …}``: one rule for each row of a reference table, all of one shape. (Schedules: ``absence_awaited``.)
+"""``for_each: {table: …}``: one rule for each row of a reference table, all of one shape. (Schedules:
+``absence_awaited``.)
 
     tables/limits.csv              where: "ExperimentName == experiment and DurationMs > longest * 3600000"
     experiment,longest,team
@@ -7,8 +8,10 @@
 
 What is no query is a template: ``in_status_for: "{{ minutes }}m"`` (``each_lengths``).
 
-Each is a rule of its own to the engine: it starts when its row comes, keeps its state while its row stays, ends when its row
-goes. To people it is the one rule: mails, history, metrics and routes have the rule's name, and the row's columns as fields.
+Each is a rule of its own to the engine: it starts when its row comes, keeps its state while its row stays, ends when
+its row
+goes. To people it is the one rule: mails, history, metrics and routes have the rule's name, and the row's columns as
+fields.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from tocsin.rules.checks import DUMMY, MOST_ROWS, Faults, Schema, check_test_tab
 from tocsin.rules.compile import compile_rule, when_query
 from tocsin.rules.each_pattern import Pattern, probes_of
 from tocsin.rules.literals import extension, literal
-from tocsin.rules.rule import Each, Rule
+from tocsin.rules.rule import ForEachRule, Rule
 from tocsin.rules.schema import RuleModel, When
 from tocsin.rules.sequences import by_of, compile_sequence, is_sequence, sequence_query, subject
 from tocsin.rules.windows_compile import compile_window, is_window
@@ -42,7 +45,7 @@ NAMED = 10
 _LONGEST = 200
 
 
-def compile_each(written: Written, rows: Rows) -> Rule | None:
+def compile_for_each(written: Written, rows: Rows) -> Rule | None:
     """As ``compile.compile_rule``, for a rule with ``for_each:`` that does not wait by a schedule."""
     model, schema, faults = written.model, written.schema, written.faults
     assert model.for_each is not None
@@ -84,7 +87,7 @@ def compile_each(written: Written, rows: Rows) -> Rule | None:
     rule = compiled(model.model_copy(update={"when": when, "summary": summary}), sample, model.name, written.problems)
     if rule is None:
         return None
-    rule = replace(rule, was=model.was)
+    rule = replace(rule, renamed_from=model.renamed_from)
     check_test_tables(model.tests, {**rule.reference, table: columns}, faults)
     pattern = Pattern.of(rule, columns, probes, model.when)
     used = [name for name in columns if name in named or (templates and name in each_lengths.columns_of(model.when))]
@@ -103,7 +106,7 @@ def compile_each(written: Written, rows: Rows) -> Rule | None:
         query=_as_written(model, when),
         tests=model.tests,
         reference={**rule.reference, table: dict(columns)},
-        each=Each(table=table, rules=each, make=over),
+        each=ForEachRule(table=table, rules=each, make=over),
     )
 
 
@@ -190,7 +193,7 @@ def _filled(model: RuleModel, row: TableRow, name: str, naming: Sequence[str]) -
     """The rule of one row, and what is put after the query of its `when:`."""
     counts = {"times"} if is_sequence(model) else set()  # a column of that name: the count is what its alerts carry
     carries = extension({column: value for column, value in row.items() if column not in counts})
-    changes: dict[str, object] = {"name": name, "was": "", "for_each": None, "tests": ()}
+    changes: dict[str, object] = {"name": name, "renamed_from": "", "for_each": None, "tests": ()}
     if not is_sequence(model):  # it counts for its own, see ``compile_sequence``
         changes["by"] = (*naming, *(column for column in model.by if column not in naming))
     if model.sql:
@@ -227,6 +230,6 @@ def _each(
                 wrong.append(f"row {number} of the table: {problems[0].message if problems else 'makes no rule'}")
                 continue
         meaning = fingerprint(base.meaning, *(literal(row.get(column)) for column in used))
-        was = f"{base.was}[{key}]" if base.was else ""
-        found[full] = replace(rule, name=full, info=base.info, meaning=meaning, was=was)
+        was = f"{base.renamed_from}[{key}]" if base.renamed_from else ""
+        found[full] = replace(rule, name=full, info=base.info, meaning=meaning, renamed_from=was)
     return tuple(found.values()), wrong

@@ -1,7 +1,9 @@
 """Rules of many rows by filling one that was compiled: only their constants differ, so only these are exchanged.
 
-A rule is compiled once with a probe in place of each column, a value that nobody writes; where all probes have become constants
-of its shape, a row's rule is that one with the row's values in their place. A value that is no plain literal of its kind (a
+A rule is compiled once with a probe in place of each column, a value that nobody writes; where all probes have
+become constants
+of its shape, a row's rule is that one with the row's values in their place. A value that is no plain literal of its
+kind (a
 negative number, a bool) makes a query of other words: such a row is compiled by itself.
 """
 
@@ -24,7 +26,9 @@ _REAL = re.compile(r"\d{1,15}\.\d{1,15}")
 
 
 def probes_of(columns: Mapping[str, str]) -> dict[str, object]:
-    """A probe for each column that can have one. They are the same at every start: a rule's meaning is hashed with them."""
+    """A probe for each column that can have one. They are the same at every start: a rule's meaning is hashed with
+    them.
+    """
     found: dict[str, object] = {}
     for i, (name, kind) in enumerate(columns.items()):
         if kind == "string":
@@ -48,7 +52,9 @@ class Pattern:
     def of(
         rule: Rule, columns: Mapping[str, str], probes: Mapping[str, object], when: When | None = None
     ) -> Pattern | None:
-        """The pattern of a rule compiled with ``probes``; None where a probe, or what is a template, is part of its shape."""
+        """The pattern of a rule compiled with ``probes``; None where a probe, or what is a template, is part of its
+        shape.
+        """
         if when is not None and rule.absence is None and each_lengths.templates_of(when):
             return None
         if rule.window is not None and rule.window.query.raw_sql:

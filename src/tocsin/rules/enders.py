@@ -1,4 +1,5 @@
-"""Events that end the alerts of row rules (`resolve: {when: …}`), as far as it matters: of each status and each set of
+"""Events that end the alerts of event rules (`resolve: {when: …}`), as far as it matters: of each status and each
+set of
 columns that alerts have in common with them, the latest one, after each commit.
 
 An event is over once one of them happened later, so of all that came up to a commit only the latest counts.
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tocsin.alerts.openings import Ending
+from tocsin.alerts.openings import ResolvePolicy
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
 from tocsin.rules.history import commit_rows, listed
@@ -25,7 +26,7 @@ Key = tuple[Values, str, Values]
 """(columns, status, values)"""
 
 
-class Ender(NamedTuple):
+class ResolvingEvent(NamedTuple):
     """An event that ends something. Compared by time first."""
 
     time_us: int  # TimeGenerated, µs since the epoch
@@ -34,12 +35,13 @@ class Ender(NamedTuple):
 
 
 class Line(NamedTuple):
-    """Enders of one key, in order of CommitSeq: of each commit that brought one later than all before, the latest. Columns, since
+    """Resolving events of one key, in order of CommitSeq: of each commit that brought one later than all before, the
+    latest. Columns, since
     there are as many as a day of a year of 10 million events brings.
     """
 
     seqs: list[int]
-    times: list[int]  # as ``Ender.time_us``
+    times: list[int]  # as ``ResolvingEvent.time_us``
     runs: list[str]
 
     def add(self, seq: int, time_us: int, run: str) -> None:
@@ -52,12 +54,12 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Enders:
+class ResolvingEvents:
     """The latest ones, by commit. One that happened before another one that was known already ends nothing more."""
 
     _found: Mapping[Key, Line] = field(default_factory=dict)
 
-    def and_then(self, later: Enders) -> Enders:
+    def and_then(self, later: ResolvingEvents) -> ResolvingEvents:
         """These, and those of ``later`` commits."""
         found = dict(later._found)
         for key, line in self._found.items():
@@ -65,30 +67,32 @@ class Enders:
             for seq, time_us, run in zip(*later._found.get(key, ((), (), ())), strict=True):
                 both.add(seq, time_us, run)
             found[key] = both
-        return Enders(found)
+        return ResolvingEvents(found)
 
-    def later(self, ending: Ending, values: Values, time_us: int, commit_seq: int) -> Ender | None:
+    def later(
+        self, resolve_policy: ResolvePolicy, values: Values, time_us: int, commit_seq: int
+    ) -> ResolvingEvent | None:
         """The latest one known as of ``commit_seq`` that happened later than ``time_us``."""
-        best: Ender | None = None
-        for status, line in self._lines(ending, values):
+        best: ResolvingEvent | None = None
+        for status, line in self._lines(resolve_policy, values):
             last = bisect_right(line.seqs, commit_seq) - 1
             if last >= 0 and line.times[last] > time_us:
-                ender = Ender(line.times[last], line.runs[last], status)
-                best = ender if best is None else max(best, ender)
+                resolving_event = ResolvingEvent(line.times[last], line.runs[last], status)
+                best = resolving_event if best is None else max(best, resolving_event)
         return best
 
-    def first(self, ending: Ending, values: Values, time_us: int) -> int | None:
+    def first(self, resolve_policy: ResolvePolicy, values: Values, time_us: int) -> int | None:
         """The commit as of which one is known that happened later than ``time_us``."""
         found = (
             line.seqs[i]
-            for _, line in self._lines(ending, values)
+            for _, line in self._lines(resolve_policy, values)
             if (i := bisect_right(line.times, time_us)) < len(line.seqs)
         )
         return min(found, default=None)
 
-    def _lines(self, ending: Ending, values: Values) -> Iterator[tuple[str, Line]]:
-        for status in ending.statuses:
-            if line := self._found.get((ending.same, status, values)):
+    def _lines(self, resolve_policy: ResolvePolicy, values: Values) -> Iterator[tuple[str, Line]]:
+        for status in resolve_policy.statuses:
+            if line := self._found.get((resolve_policy.same, status, values)):
                 yield status, line
 
 
@@ -96,48 +100,48 @@ class Enders:
 class Now:
     """What some commits brought."""
 
-    enders: Enders
+    resolving_events: ResolvingEvents
     waiting: frozenset[Pair] = frozenset()  # runs with open alerts that may be over by them
 
 
-def ending_now(rules: Iterable[Rule], after: int, hi: int, reader: LogReader, memory: Memory) -> Now:
+def resolving_now(rules: Iterable[Rule], after: int, hi: int, reader: LogReader, memory: Memory) -> Now:
     """What the commits in (``after``, ``hi``] brought that ends alerts of ``rules``."""
     by_columns: dict[Values, list[Rule]] = defaultdict(list)
     for rule in rules:
-        assert rule.ending is not None
-        by_columns[rule.ending.same].append(rule)
+        assert rule.resolve_policy is not None
+        by_columns[rule.resolve_policy.same].append(rule)
     found: dict[Key, Line] = {}
     for same, alike in by_columns.items():
-        statuses = {status for rule in alike if rule.ending for status in rule.ending.statuses}
+        statuses = {status for rule in alike if rule.resolve_policy for status in rule.resolve_policy.statuses}
         rows_sql, params = commit_rows(after, hi)
         found |= _read(
             reader, same, f"SELECT CommitSeq AS seq, {columns_sql(same, rows_sql)} WHERE true", params, statuses
         )
     if not found:
-        return Now(enders=Enders())
+        return Now(resolving_events=ResolvingEvents())
     by_values: dict[tuple[Values, Values], set[str]] = defaultdict(set)
     for same, status, values in found:
         by_values[(same, values)].add(status)
     waiting: set[Pair] = set()
     for rule in rules:
-        assert rule.ending is not None
+        assert rule.resolve_policy is not None
         for state in memory.conditions(rule.name).values():
             listed_values = state.data.get("same")
             for values in listed_values if isinstance(listed_values, list) else ():
-                if by_values.get((rule.ending.same, tuple(values)), set()) & rule.ending.statuses:
+                if by_values.get((rule.resolve_policy.same, tuple(values)), set()) & rule.resolve_policy.statuses:
                     waiting.add((rule.name, str(state.data.get("run"))))
-    return Now(enders=Enders(found), waiting=frozenset(waiting))
+    return Now(resolving_events=ResolvingEvents(found), waiting=frozenset(waiting))
 
 
-def enders_of(
+def resolving_events_of(
     asked: Iterable[tuple[Rule, Sequence[tuple[int, Values]]]], hi: int, reader: LogReader
-) -> Enders:  # fmt: skip
+) -> ResolvingEvents:  # fmt: skip
     """What commits up to ``hi`` brought that ends events, of each rule given by (time, values)."""
     by_columns: dict[Values, tuple[set[str], set[Values], list[int]]] = {}
     for rule, events in asked:
-        assert rule.ending is not None
-        statuses, values, times = by_columns.setdefault(rule.ending.same, (set(), set(), []))
-        statuses |= rule.ending.statuses
+        assert rule.resolve_policy is not None
+        statuses, values, times = by_columns.setdefault(rule.resolve_policy.same, (set(), set(), []))
+        statuses |= rule.resolve_policy.statuses
         values |= {each for _, each in events if each}
         times += [time for time, each in events if each]
     found: dict[Key, Line] = {}
@@ -150,13 +154,15 @@ def enders_of(
             first = {each[0] for each in values}
             params = {"hi": hi, "first": min(times), "values": listed(sorted(first))}
             found |= _read(reader, same, sql, params, statuses)
-    return Enders(found)
+    return ResolvingEvents(found)
 
 
 def values_of(
     reader: LogReader, columns: Iterable[str], keys: Iterable[EventKey], rows_sql: str, params: Mapping[str, object]
 ) -> dict[tuple[str, EventKey], dict[str, str]]:
-    """What those events of ``rows_sql`` that have one of ``keys`` have in ``columns``, as text; '' where one is absent."""
+    """What those events of ``rows_sql`` that have one of ``keys`` have in ``columns``, as text; '' where one is
+    absent.
+    """
     names = tuple(sorted(columns))
     table = reader.select(
         f"SELECT RunId, Source, EventId, epoch_us(TimeGenerated), {', '.join(map(column_sql, names))} FROM ({rows_sql})"

@@ -1,7 +1,8 @@
 """The one engine: rules over instants, for live operation, ``rules test`` and ``rules backtest``.
 
 Pure: what it knows are its arguments; what it reads, it reads through the log's reader and the state's view; what it
-decides is the Outcome that it returns, to be written in one transaction. An evaluation repeated after a crash decides the
+decides is the Outcome that it returns, to be written in one transaction. An evaluation repeated after a crash
+decides the
 same.
 
     commits:   c7   c8   c9         timers:   D (held until its watermark, sees c9)
@@ -19,21 +20,21 @@ from itertools import groupby
 from tocsin.errors import QueryError
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import Phase, Why
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.model.instants import Instant, Timer, TimerKind
 from tocsin.model.intent import IntentKind
 from tocsin.model.statuses import Kind
 from tocsin.rules import absence_judge, deadlines_judge, deadlines_reckon, recovery_timers, windows_instants
 from tocsin.rules.collapsing import forget
 from tocsin.rules.deadlines import Deadline, Settled
-from tocsin.rules.families import Family
+from tocsin.rules.families import GeneratedRules
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.memory import Measured, Memory, RuleFailure, StateView
 from tocsin.rules.rows import evaluate_commits
-from tocsin.rules.rule import Rule, told_as
+from tocsin.rules.rule import Rule, public_name
 from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.shapes import Trouble
-from tocsin.rules.timers import Released, end_catch_up, judge_deadlines
+from tocsin.rules.shapes import Failures
+from tocsin.rules.timers import Released, end_backfill, evaluate_deadlines
 from tocsin.rules.windows_ahead import Foreseen
 from tocsin.state.interface import Outcome
 
@@ -55,8 +56,8 @@ class Evaluation:
     settles: tuple[Settled, ...] = ()  # runs, for the same
 
     @property
-    def told(self) -> Mapping[tuple[str, str], int]:
-        """How much was told, by rule and severity's word; summaries do not count."""
+    def notified(self) -> Mapping[tuple[str, str], int]:
+        """How much was notified, by rule and severity's word; summaries do not count."""
         return Counter(
             (i.rule, i.severity.word)
             for i in self.outcome.intents
@@ -66,12 +67,12 @@ class Evaluation:
     @property
     def limited(self) -> Mapping[str, int]:
         """How many alerts were beyond their rule's limit, by rule."""
-        return Counter(t.rule for t in self.outcome.transitions if t.reason is Why.LIMITED)
+        return Counter(t.rule for t in self.outcome.transitions if t.reason is Why.RATE_LIMITED)
 
     @property
-    def stale(self) -> Mapping[str, int]:
-        """How many occurrences were too old to tell, by rule."""
-        return Counter(t.rule for t in self.outcome.transitions if t.after is Phase.STALE)
+    def expired(self) -> Mapping[str, int]:
+        """How many occurrences were expired, by rule."""
+        return Counter(t.rule for t in self.outcome.transitions if t.after is Phase.EXPIRED)
 
 
 def evaluate(
@@ -80,17 +81,20 @@ def evaluate(
     after: int,
     reader: LogReader,
     state: StateView,
-    heard: Heard,
+    source_progress: SourceProgress,
     ahead: Foreseen | None = None,
     shown: Collection[str] | None = None,
     settled: Callable[[str, bool], bool] | None = None,
 ) -> Evaluation:
     """Evaluate ``rules`` at ``instants``, given in the order of SEMANTICS.md (by T; at equal T the commit first).
 
-    ``after`` is the CommitSeq up to which the row rules have been evaluated (``State.row_cursor``); the commits among
-    ``instants`` are all those that follow it. Every rule must be known to the state (``lifecycle.reconcile``); unknown ones
-    are left out. ``ahead`` may know what a window rule sees at some of them: then that is not read again. With ``shown`` intents of
-    row rules carry only these columns of their event, and what their alerts are made of: nobody is mailed them. Of runs that are ``settled`` (``DeadlineTable.is_settled``) heartbeats are not reckoned. Raises StoreLost and
+    ``after`` is the CommitSeq up to which the event rules have been evaluated (``State.row_cursor``); the commits among
+    ``instants`` are all those that follow it. Every rule must be known to the state (``lifecycle.reconcile``);
+    unknown ones
+    are left out. ``ahead`` may know what a window rule sees at some of them: then that is not read again. With
+    ``shown`` intents of
+    event rules carry only these columns of their event, and what their alerts are made of: nobody is mailed them. Of
+    runs that are ``settled`` (``DeadlineTable.is_settled``) heartbeats are not computed. Raises StoreLost and
     StoreError of the reader; a rule whose own query fails only lags, and is in ``failures``.
     """
     memory = Memory(state, shown, settled)
@@ -99,13 +103,13 @@ def evaluate(
     for kind, group in groupby(instants, key=_kind):
         if kind is None:
             commits = [c for c in group if isinstance(c, CommitInfo)]
-            _commits(index, commits, cursor, reader, memory, heard)
+            _commits(index, commits, cursor, reader, memory, source_progress)
             _lag(windows_instants.on_commits(rules, commits, cursor, reader, memory, ahead), memory)
-            _absences(rules, commits, cursor, reader, memory, heard)
+            _absences(rules, commits, cursor, reader, memory, source_progress)
             cursor = commits[-1].seq
             continue
         released = [r for r in group if isinstance(r, Released)]
-        _timers(rules, kind, released, reader, memory, heard, ahead)
+        _timers(rules, kind, released, reader, memory, source_progress, ahead)
         timer_t = released[-1].at
     return Evaluation(
         outcome=memory.outcome(row_cursor=cursor if cursor != after else None, timer_t=timer_t),
@@ -116,29 +120,35 @@ def evaluate(
     )
 
 
-def arm_deadlines(
+def schedule_deadlines(
     rules: RuleSet,
     names: Collection[str],
     at: datetime,
     commit_seq: int,
     reader: LogReader,
     state: StateView,
-    heard: Heard,
+    source_progress: SourceProgress,
     timers: Collection[Timer] = (),
 ) -> Evaluation:
-    """Reckon the deadlines of every run under way for the rules called ``names``, as of commit ``commit_seq``: at a start, and
+    """Compute the deadlines of every run under way for the rules called ``names``, as of commit ``commit_seq``: at a
+    start, and
     after a reload for rules that are new or mean something else. ``timers`` are those that are set: a schedule goes on.
-    What is open of row rules is brought in line with them.
+    What is open of event rules is brought in line with them.
     """
     memory = Memory(state)
-    wanted = {told_as(name) for name in names}
-    chosen = [family for family in _following(rules, memory) if family.name in wanted]
+    wanted = {public_name(name) for name in names}
+    chosen = [generated for generated in _following(rules, memory) if generated.name in wanted]
     awaiting = [rule for rule in rules.awaiting if rule.name in names and memory.follows(rule.name)]
-    absence_judge.arm(awaiting, timers, memory, at, commit_seq)
+    absence_judge.schedule_deadlines(awaiting, timers, memory, at, commit_seq)
     _fail(absence_judge.still_missing(awaiting, reader, memory, at, commit_seq), at, commit_seq, memory)
-    _fail(deadlines_reckon.arm(chosen, reader, memory, heard, at, commit_seq), at, commit_seq, memory)
+    _fail(
+        deadlines_reckon.schedule_deadlines(chosen, reader, memory, source_progress, at, commit_seq),
+        at,
+        commit_seq,
+        memory,
+    )
     opening = [rule for rule in rules.opening if rule.name in names and memory.follows(rule.name)]
-    _fail(recovery_timers.arm(opening, at, commit_seq, reader, memory), at, commit_seq, memory)
+    _fail(recovery_timers.schedule_deadlines(opening, at, commit_seq, reader, memory), at, commit_seq, memory)
     return Evaluation(
         outcome=memory.outcome(), failures=tuple(memory.failures), deadlines=tuple(memory.deadlines)
     )  # fmt: skip
@@ -149,14 +159,19 @@ def _kind(instant: CommitInfo | Released) -> TimerKind | None:
 
 
 def _commits(
-    index: RuleIndex, commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory, heard: Heard
+    index: RuleIndex,
+    commits: Sequence[CommitInfo],
+    after: int,
+    reader: LogReader,
+    memory: Memory,
+    source_progress: SourceProgress,
 ) -> None:
     if not any(c.rows for c in commits) or not index.rules:
         return
-    trouble = evaluate_commits(index, commits, after, reader, memory, heard, memory.follows)
+    failures = evaluate_commits(index, commits, after, reader, memory, source_progress, memory.follows)
     first, last = commits[0], commits[-1]
-    _note_events(trouble, last.ingested_at, last.seq, memory)
-    for name, error in trouble.rules.items():
+    _note_events(failures, last.ingested_at, last.seq, memory)
+    for name, error in failures.rules.items():
         record = memory.record(name)
         lagging = Instant(at=first.ingested_at, timer=False, commit_seq=after)
         memory.put_record(replace(record, cursor=lagging))
@@ -164,26 +179,31 @@ def _commits(
 
 
 def _absences(
-    rules: RuleSet, commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory, heard: Heard
+    rules: RuleSet,
+    commits: Sequence[CommitInfo],
+    after: int,
+    reader: LogReader,
+    memory: Memory,
+    source_progress: SourceProgress,
 ) -> None:
     waiting = _following(rules, memory)
     awaiting = [rule for rule in rules.awaiting if memory.follows(rule.name)]
     if awaiting:
-        trouble = absence_judge.on_commits(awaiting, commits, after, reader, memory)
-        _fail(trouble, commits[-1].ingested_at, commits[-1].seq, memory)
+        failures = absence_judge.on_commits(awaiting, commits, after, reader, memory)
+        _fail(failures, commits[-1].ingested_at, commits[-1].seq, memory)
     if waiting:
-        trouble = deadlines_reckon.on_commits(waiting, commits, after, reader, memory, heard)
-        _fail(trouble, commits[-1].ingested_at, commits[-1].seq, memory)
+        failures = deadlines_reckon.on_commits(waiting, commits, after, reader, memory, source_progress)
+        _fail(failures, commits[-1].ingested_at, commits[-1].seq, memory)
 
 
-def _following(rules: RuleSet, memory: Memory) -> list[Family]:
-    """Rules that wait for runs and are known; of those of a table's rows each is looked at when it comes to it."""
-    return [f for f in rules.families.values() if not f.alone or memory.follows(f.rules[0].name)]
+def _following(rules: RuleSet, memory: Memory) -> list[GeneratedRules]:
+    """Absence rules for runs and are known; of those of a table's rows each is evaluated when it comes to it."""
+    return [f for f in rules.generated_rules.values() if not f.alone or memory.follows(f.rules[0].name)]
 
 
-def _fail(trouble: Trouble, at: datetime, commit_seq: int, memory: Memory) -> None:
-    _note_events(trouble, at, commit_seq, memory)
-    for name, error in trouble.rules.items():
+def _fail(failures: Failures, at: datetime, commit_seq: int, memory: Memory) -> None:
+    _note_events(failures, at, commit_seq, memory)
+    for name, error in failures.rules.items():
         memory.failures.append(RuleFailure(rule=name, error=str(error), at=at, commit_seq=commit_seq))
 
 
@@ -201,55 +221,57 @@ def _timers(
     released: Sequence[Released],
     reader: LogReader,
     memory: Memory,
-    heard: Heard,
+    source_progress: SourceProgress,
     ahead: Foreseen | None,
 ) -> None:
     if kind is TimerKind.FINAL_AFTER:
         for group in _alike(released):
-            trouble = judge_deadlines(group, rules, reader, memory, heard)
+            failures = evaluate_deadlines(group, rules, reader, memory, source_progress)
             at, seq = group[-1].at, group[-1].commit_seq
-            _note_events(trouble, at, seq, memory)
-            for name, error in trouble.rules.items():
+            _note_events(failures, at, seq, memory)
+            for name, error in failures.rules.items():
                 memory.failures.append(RuleFailure(rule=name, error=str(error), at=at, commit_seq=seq))
         return
     if kind is TimerKind.DEADLINE:
         awaiting = {rule.name: rule for rule in rules.awaiting}
         scheduled = [r for r in released if "at_us" in r.timer.data]
         of_runs = [r for r in released if "at_us" not in r.timer.data]
-        for trouble in (
-            absence_judge.on_deadlines(scheduled, awaiting, reader, memory, heard),
-            deadlines_judge.on_deadlines(of_runs, rules.families, reader, memory, heard),
+        for failures in (
+            absence_judge.on_deadlines(scheduled, awaiting, reader, memory, source_progress),
+            deadlines_judge.on_deadlines(of_runs, rules.generated_rules, reader, memory, source_progress),
         ):
-            _fail(trouble, released[-1].at, released[-1].commit_seq, memory)
+            _fail(failures, released[-1].at, released[-1].commit_seq, memory)
         return
     if kind in (TimerKind.TICK, TimerKind.FOR):
-        _lag(windows_instants.on_timers(rules, released, reader, memory, heard, ahead), memory)
+        _lag(windows_instants.on_timers(rules, released, reader, memory, source_progress, ahead), memory)
         return
     if kind is TimerKind.CLOSE:
         waiting = {r.timer.rule: rule for r in released if (rule := rules.enabled.get(r.timer.rule)) and rule.absence}
-        deadlines_judge.on_wakes([r for r in released if r.timer.rule in waiting], waiting, reader, memory, heard)
+        deadlines_judge.on_wakes(
+            [r for r in released if r.timer.rule in waiting], waiting, reader, memory, source_progress
+        )
         open_, others = list[Released](), list[Released]()
         rows: dict[str, Rule] = {}
         for each in released:
             rule = rules.enabled.get(each.timer.rule)
             # one with "sweep" is of what a rule has counted of a parent, not of an alert
-            if rule is not None and rule.kind is Kind.ROW and "sweep" not in each.timer.data:
+            if rule is not None and rule.kind is Kind.EVENT and "sweep" not in each.timer.data:
                 rows[rule.name] = rule
                 open_.append(each)
             elif each.timer.rule not in waiting:
                 others.append(each)
-        recovery_timers.on_wakes(open_, rows, reader, memory, heard)
+        recovery_timers.on_wakes(open_, rows, reader, memory, source_progress)
         released = others
     for each in released:
         rule = rules.enabled.get(each.timer.rule)
-        if kind is TimerKind.CLOSE and rule is not None and rule.awaited is not None:
-            absence_judge.on_wake(each, rule, memory, heard)
-        elif kind is TimerKind.CLOSE and rule is not None and rule.kind is Kind.ROW:
+        if kind is TimerKind.CLOSE and rule is not None and rule.scheduled is not None:
+            absence_judge.on_wake(each, rule, memory, source_progress)
+        elif kind is TimerKind.CLOSE and rule is not None and rule.kind is Kind.EVENT:
             forget(each.timer, memory)
-        elif kind is TimerKind.CATCH_UP:
-            end_catch_up(each, rules, memory)
+        elif kind is TimerKind.BACKFILL:
+            end_backfill(each, rules, memory)
         elif kind is TimerKind.RETRY:
-            _retry(each, rules, reader, memory, heard)
+            _retry(each, rules, reader, memory, source_progress)
 
 
 def _alike(released: Sequence[Released]) -> Iterator[list[Released]]:
@@ -258,7 +280,7 @@ def _alike(released: Sequence[Released]) -> Iterator[list[Released]]:
         yield list(group)
 
 
-def _retry(each: Released, rules: RuleSet, reader: LogReader, memory: Memory, heard: Heard) -> None:
+def _retry(each: Released, rules: RuleSet, reader: LogReader, memory: Memory, source_progress: SourceProgress) -> None:
     """Try a rule that lags again, from its own cursor on."""
     timer = each.timer
     memory.drop_timer(timer.rule, timer.kind, timer.key)
@@ -268,18 +290,23 @@ def _retry(each: Released, rules: RuleSet, reader: LogReader, memory: Memory, he
     record = memory.record(rule.name)
     if rule.window is not None:
         memory.put_record(replace(record, cursor=None))
-        failed = windows_instants.again(rules, rule, each, reader, memory, heard)
-        _lag(failed, memory, int(str(timer.data.get("tries", 0))))
+        failed = windows_instants.again(rules, rule, each, reader, memory, source_progress)
+        _lag(failed, memory, int(str(timer.data.get("attempts", 0))))
         return
     assert record.cursor is not None
     after = record.cursor.commit_seq
     commits = [c for c in reader.commits(after, COMMITS_AT_ONCE) if c.seq <= each.commit_seq]
     if commits:
-        trouble = evaluate_commits(RuleIndex((rule,)), commits, after, reader, memory, heard)
-        _note_events(trouble, each.at, each.commit_seq, memory)
-        if trouble.rules:
+        failures = evaluate_commits(RuleIndex((rule,)), commits, after, reader, memory, source_progress)
+        _note_events(failures, each.at, each.commit_seq, memory)
+        if failures.rules:
             _again(
-                rule, trouble.rules[rule.name], int(str(timer.data.get("tries", 0))), each.at, each.commit_seq, memory
+                rule,
+                failures.rules[rule.name],
+                int(str(timer.data.get("attempts", 0))),
+                each.at,
+                each.commit_seq,
+                memory,
             )
             return
     if len(commits) < COMMITS_AT_ONCE:
@@ -291,8 +318,8 @@ def _retry(each: Released, rules: RuleSet, reader: LogReader, memory: Memory, he
     memory.put_timer(Timer(rule=rule.name, kind=TimerKind.RETRY, key="", due=each.at))
 
 
-def _note_events(trouble: Trouble, at: datetime, commit_seq: int, memory: Memory) -> None:
-    for name, (error, events) in trouble.events.items():
+def _note_events(failures: Failures, at: datetime, commit_seq: int, memory: Memory) -> None:
+    for name, (error, events) in failures.events.items():
         memory.failures.append(
             RuleFailure(rule=name, error=str(error), at=at, commit_seq=commit_seq, events=tuple(events))
         )
@@ -301,4 +328,4 @@ def _note_events(trouble: Trouble, at: datetime, commit_seq: int, memory: Memory
 def _again(rule: Rule, error: QueryError, tries: int, at: datetime, commit_seq: int, memory: Memory) -> None:
     memory.failures.append(RuleFailure(rule=rule.name, error=str(error), at=at, commit_seq=commit_seq))
     wait = min(FIRST_RETRY * 2 ** min(tries, 16), LAST_RETRY)
-    memory.put_timer(Timer(rule=rule.name, kind=TimerKind.RETRY, key="", due=at + wait, data={"tries": tries + 1}))
+    memory.put_timer(Timer(rule=rule.name, kind=TimerKind.RETRY, key="", due=at + wait, data={"attempts": tries + 1}))

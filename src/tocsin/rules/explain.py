@@ -12,7 +12,7 @@ from tocsin.kql.windowplan import window_plan
 from tocsin.model.calendar import Calendar
 from tocsin.rules import clocks
 from tocsin.rules.rule import Life, Rule, Window
-from tocsin.rules.windows import looks_early
+from tocsin.rules.windows import evaluates_early
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +29,10 @@ class Explanation:
     final: str
     for_each: str  # the table of which each row is a rule, and how many they are; '' for one rule
     collapse: str  # which runs stand for others, and from when on; '' where each stands for itself
-    ends: str  # what ends an alert, and after how long it is closed; '' where it is told and done with
-    repeats: str  # how often it is told again meanwhile
-    limit: str  # how many are told one by one; '' for all
-    tell_within: str
+    ends: str  # what ends an alert, and after how long it is closed; '' where it is notified and done with
+    repeats: str  # how often it is notified again meanwhile
+    limit: str  # how many are notified one by one; '' for all
+    max_event_age: str
     prefilter: tuple[str, ...]  # what every matching row satisfies; without one, it looks at every commit
     tables: tuple[str, ...]  # reference tables that it reads
     shape: str
@@ -67,7 +67,7 @@ def explain(rule: Rule) -> Explanation:
         ends=_ends(rule),
         repeats=_repeats(rule),
         limit=rule.limit.words if rule.limit else "",
-        tell_within=format_duration(rule.tell_within),
+        max_event_age=format_duration(rule.max_event_age),
         prefilter=tuple(in_words(p) for p in rule.prefilter),
         tables=tuple(sorted(reads)),
         shape=shape,
@@ -81,24 +81,26 @@ def explain(rule: Rule) -> Explanation:
 
 def _terms(rule: Rule) -> Terms | None:
     """The life of what a rule fires; None for a rule about single events."""
-    conditions = rule.window or rule.absence or rule.awaited
+    conditions = rule.window or rule.absence or rule.scheduled
     return conditions.terms if conditions is not None else None
 
 
 def _ends(rule: Rule) -> str:
-    terms, ending = _terms(rule), rule.ending
-    if ending is not None:
-        by_event = f"by {ending.words}" if ending.recovers else ""
-        return "; ".join(filter(None, [by_event, f"closed after {format_duration(ending.after)}"]))
+    terms, resolve_policy = _terms(rule), rule.resolve_policy
+    if resolve_policy is not None:
+        by_event = f"by {resolve_policy.words}" if resolve_policy.recovers else ""
+        return "; ".join(filter(None, [by_event, f"closed after {format_duration(resolve_policy.after)}"]))
     if terms is None:
         return ""
-    told = "when it holds no longer" + ("" if terms.tells_end else ", which is not told")
-    return told if terms.close_after is None else f"{told}; closed after {format_duration(terms.close_after)}"
+    notified = "when it holds no longer" + ("" if terms.send_resolved else ", which is not notified")
+    return notified if terms.close_after is None else f"{notified}; closed after {format_duration(terms.close_after)}"
 
 
 def _repeats(rule: Rule) -> str:
     terms = _terms(rule)
-    repeat = rule.ending.repeat if rule.ending is not None else terms.repeat if terms is not None else None
+    repeat = (
+        rule.resolve_policy.repeat if rule.resolve_policy is not None else terms.repeat if terms is not None else None
+    )
     return format_duration(repeat) if repeat is not None else "never"
 
 
@@ -114,7 +116,7 @@ def _window(window: Window) -> dict[str, str]:
         "keep_firing_for": format_duration(terms.keep_firing),
         "no_data": terms.no_data.value,
         "repeat_every": format_duration(terms.repeat) if terms.repeat is not None else "never",
-        "early": "yes" if looks_early(window) else "no",
+        "early": "yes" if evaluates_early(window) else "no",
         **({"looks_back": f"{format_duration(window.reach)} more, for what came just before"} if window.reach else {}),
     }
 
@@ -123,17 +125,17 @@ def _waits(rule: Rule) -> dict[str, str]:
     """What an absence rule waits for; what does not apply is left out."""
     said: dict[str, str] = {}
     if (absence := rule.absence) is not None:
-        length = "than usual" if absence.usual is not None else format_duration(absence.length)
+        length = "than usual" if absence.baseline is not None else format_duration(absence.length)
         said = {"waits_for": f"{absence.form} {length}", "in": ", ".join(absence.named)}
-    elif (awaited := rule.awaited) is not None:
-        when = awaited.when
+    elif (scheduled := rule.scheduled) is not None:
+        when = scheduled.when
         said = {
             "cron": when.cron,
             "timezone": when.timezone,
             "grace": when.grace or "none",
-            "rows": f"{len(awaited.items)} of table {awaited.table}" if awaited.table else "",
+            "rows": f"{len(scheduled.items)} of table {scheduled.table}" if scheduled.table else "",
             "consumer": when.consumer,
-            "except": _days(when.except_ if isinstance(when.except_, str) else "", awaited.calendar),
+            "except": _days(when.except_ if isinstance(when.except_, str) else "", scheduled.calendar),
         }
     pauses = [
         f"{m.begin:%Y-%m-%d %H:%M} to {m.until:%Y-%m-%d %H:%M} UTC ({m.place})"

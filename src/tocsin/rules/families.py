@@ -1,7 +1,8 @@
-"""Rules that wait for runs, by what is written: a rule alone, or those of the rows of its table.
+"""Absence rules for runs, by what is written: a rule alone, or those of the rows of its table.
 
-A family has one deadline for a run, the first of those of its rules: what is kept for a run does not grow with the rows, and neither
-does what is asked. Only rules that a run can be about are looked at, found by the values of its columns.
+A family has one deadline for a run, the first of those of its rules: what is kept for a run does not grow with the
+rows, and neither
+does what is asked. Only rules that a run can be about are evaluated, found by the values of its columns.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tocsin.rules.deadlines import Deadline
 from tocsin.rules.deadlines_runs import RunsAt
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.memory import Memory, Pair
-from tocsin.rules.rule import Rule, told_as
+from tocsin.rules.rule import Rule, public_name
 
 FEW = 50
 """So many rules are asked of all runs; of more, those are found first that a run can be about."""
@@ -28,7 +29,7 @@ _MOVED = frozenset(("Progress", "IngestedAt", "CommitSeq"))
 
 
 @dataclass(frozen=True, eq=False)
-class Family:
+class GeneratedRules:
     """Rules that share their deadlines. ``name`` is that of the rule as it is written."""
 
     name: str
@@ -83,26 +84,27 @@ def _instances(rule: Rule, memory: Memory, runs: Collection[str] | None) -> Iter
     return [state for state in each if state is not None]
 
 
-def families_of(rules: Iterable[Rule]) -> tuple[Family, ...]:
+def generated_rules_of(rules: Iterable[Rule]) -> tuple[GeneratedRules, ...]:
     """``rules`` by what is written."""
     found: dict[str, list[Rule]] = {}
     for rule in rules:
-        found.setdefault(told_as(rule.name), []).append(rule)
-    return tuple(Family(name, tuple(of)) for name, of in found.items())
+        found.setdefault(public_name(rule.name), []).append(rule)
+    return tuple(GeneratedRules(name, tuple(of)) for name, of in found.items())
 
 
-def first_of(family: str, run: str, waits: Collection[Deadline], *, failed: bool = False) -> Deadline | None:
-    """The family's deadline of ``run``, of those of its rules; where one of them ``failed`` the one that is set stays, if it is
+def first_of(generated: str, run: str, waits: Collection[Deadline], *, failed: bool = False) -> Deadline | None:
+    """The family's deadline of ``run``, of those of its rules; where one of them ``failed`` the one that is set
+    stays, if it is
     earlier. None: it stays as it is.
     """
     if not failed and len(waits) == 1:
         (only,) = waits
-        return only if only.rule == family else only._replace(rule=family)
+        return only if only.rule == generated else only._replace(rule=generated)
     some = [each for each in waits if each.due_us is not None]
     if not some:
-        return None if failed else Deadline(family, run, None)
+        return None if failed else Deadline(generated, run, None)
     first = min(some, key=lambda each: (each.due_us, each.or_us is None))
     if not failed and all(each.or_us is None for each in some):
-        return first._replace(rule=family)
+        return first._replace(rule=generated)
     bound = min(each.due_us if each.or_us is None else each.or_us for each in some if each.due_us is not None)
-    return Deadline(family, run, first.due_us, or_us=bound, by=first.by)
+    return Deadline(generated, run, first.due_us, or_us=bound, by=first.by)

@@ -1,4 +1,6 @@
-"""Events of runs as rules read them again: what decides about occurrences, and the whole rows of those that are told."""
+"""Events of runs as rules read them again: what decides about occurrences, and the whole rows of those that are
+notified.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def listed(values: Iterable[str]) -> str:
 
 
 def run_rows(reader: LogReader, run_ids: Iterable[str], hi: int) -> tuple[str, dict[str, object]]:
-    """SQL of all rows of these runs up to commit ``hi``: between their first and last times, so old history is not read."""
+    """SQL of all rows of these runs up to commit ``hi``: between their first and last times, so old history is not
+    read.
+    """
     runs = sorted(set(run_ids))
     spans = reader.spans(runs)
     first = min((s.first for s in spans.values()), default=EPOCH)

@@ -1,11 +1,14 @@
 """Which rules can a commit touch? A hash index over prefilters, so that cost follows activity, not the number of rules.
 
 Each rule is filed under one of its simple predicates, the one whose values the fewest other rules share: under
-``ExperimentName == 'churn'`` rather than under ``Status == 'Failed'``. A commit is reduced to the rows with a status that
-some rule waits for, and these to their distinct values of the columns that predicates name. Each of them finds the rules
+``ExperimentName == 'churn'`` rather than under ``Status == 'Failed'``. A commit is reduced to the rows with a status
+that
+some rule waits for, and these to their distinct values of the columns that predicates name. Each of them finds the
+rules
 filed under its values, and those whose other predicates hold for it too are touched.
 
-A predicate that cannot be judged outside DuckDB (a number inside a dynamic column, letters beyond ASCII under ``=~``)
+A predicate that cannot be evaluated outside DuckDB (a number inside a dynamic column, letters beyond ASCII under
+``=~``)
 counts as holding: the index may name a rule too many, never one too few.
 """
 
@@ -57,7 +60,7 @@ class _Check:
 
 @dataclass(frozen=True)
 class RuleIndex:
-    """An index over row rules; their numbers are places in ``rules``."""
+    """An index over event rules; their numbers are places in ``rules``."""
 
     rules: Sequence[Rule]
     fields: tuple[Field, ...] = field(init=False)
@@ -101,7 +104,7 @@ class RuleIndex:
     @cached_property
     def recovering(self) -> tuple[Rule, ...]:
         """Its rules whose alerts another event ends."""
-        return tuple(rule for rule in self.rules if rule.ending is not None and rule.ending.recovers)
+        return tuple(rule for rule in self.rules if rule.resolve_policy is not None and rule.resolve_policy.recovers)
 
     @cached_property
     def statuses(self) -> frozenset[str] | None:
@@ -120,7 +123,7 @@ class RuleIndex:
 
     @cached_property
     def _unfiled(self) -> dict[tuple[int, bool], list[int]]:
-        """Rules by the field that they are filed under: all of them are tried where its value cannot be judged."""
+        """Rules by the field that they are filed under: all of them are tried where its value cannot be evaluated."""
         found: dict[tuple[int, bool], list[int]] = {}
         for (number, folded, _), rules in self._filed.items():
             found.setdefault((number, folded), []).extend(rules)
@@ -155,9 +158,11 @@ class RuleIndex:
         for row in zip(*columns, strict=True):
             for number, folded in self._by_field:
                 key, low = row[number]
-                judged = low if folded else key
+                evaluated = low if folded else key
                 candidates = (
-                    self._unfiled[(number, folded)] if judged is None else self._filed.get((number, folded, judged), ())
+                    self._unfiled[(number, folded)]
+                    if evaluated is None
+                    else self._filed.get((number, folded, evaluated), ())
                 )
                 for rule in candidates:
                     if rule not in found and all(c.holds(*row[c.number]) for c in self._checks[rule]):
@@ -170,7 +175,7 @@ def _check(predicate: Predicate, number: int) -> _Check:
 
 
 def _key(value: object, from_path: bool) -> tuple[object, object]:
-    """What ``==`` and ``=~`` compare with; None where that cannot be told."""
+    """What ``==`` and ``=~`` compare with; None where that cannot be notified."""
     if from_path and isinstance(value, str):
         value = json.loads(value)
         if value is not None and not isinstance(value, str):

@@ -8,11 +8,11 @@ from datetime import datetime
 
 from tocsin.alerts.conditions import changed
 from tocsin.alerts.conditions import gone as ended_by
-from tocsin.alerts.openings import opened_of
+from tocsin.alerts.openings import active_alert_of
 from tocsin.model.alert import ConditionState, Transition, Why
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules.limits import kept_as
-from tocsin.rules.rule import told_as
+from tocsin.rules.rule import public_name
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.windows_ticks import first_ticks
 from tocsin.state.interface import Outcome, RuleRecord
@@ -29,12 +29,16 @@ def reconcile(
 ) -> Outcome:
     """What ``rules`` coming into force changes in what is remembered.
 
-    A new rule starts at ``head_seq``: it tells only what comes later. One whose meaning changed goes on where it was, and
-    what it told stays told. ``was:`` moves all that the former name remembers. What is gone or disabled is forgotten.
-    Deadlines of a changed rule stay: they are judged by what the rule means when they come.
+    A new rule starts at ``head_seq``: it notifies only what comes later. One whose meaning changed goes on where it
+    was, and
+    what it notified stays notified. ``was:`` moves all that the former name remembers. What is gone or disabled is
+    forgotten.
+    Deadlines of a changed rule stay: they are evaluated by what the rule means when they come.
 
-    With ``now`` (later than every instant evaluated), the ``timers`` and ``conditions`` there are: each `every` of a window
-    rule has its tick; instances of a changed rule are marked, so that the next tick closes quietly what does not fire any
+    With ``now`` (later than every instant evaluated), the ``timers`` and ``conditions`` there are: each `every` of a
+    window
+    rule has its tick; instances of a changed rule are marked, so that the next tick closes quietly what does not
+    fire any
     more, and pending ones are dropped; those of a rule that is gone end quietly.
     """
     put: list[RuleRecord] = []
@@ -43,11 +47,15 @@ def reconcile(
     again: list[Timer] = []
     for name, rule in rules.enabled.items():
         record = records.get(name)
-        if record is None and rule.was in records and told_as(rule.was) not in rules.rules:
-            families = (told_as(rule.was), told_as(name))
-            renamed += [(rule.was, name), families, (kept_as(families[0]), kept_as(families[1]))]
-            kept.add(rule.was)
-            record = replace(records[rule.was], name=name)
+        if record is None and rule.renamed_from in records and public_name(rule.renamed_from) not in rules.rules:
+            generated_rules = (public_name(rule.renamed_from), public_name(name))
+            renamed += [
+                (rule.renamed_from, name),
+                generated_rules,
+                (kept_as(generated_rules[0]), kept_as(generated_rules[1])),
+            ]
+            kept.add(rule.renamed_from)
+            record = replace(records[rule.renamed_from], name=name)
             put.append(replace(record, meaning=rule.meaning))
         elif record is None:
             put.append(RuleRecord(name=name, meaning=rule.meaning, start_seq=head_seq))
@@ -90,20 +98,20 @@ def _instances(
     for record in put:
         if record.name not in records:
             continue
-        ending = rules.enabled[record.name].ending
+        resolve_policy = rules.enabled[record.name].resolve_policy
         for state in conditions(record.name).values():
-            after = None if ending is None and opened_of(state) is not None else changed(state)
+            after = None if resolve_policy is None and active_alert_of(state) is not None else changed(state)
             if after is not None:
                 marked.append(after)
                 continue
             dropped.append(state)
             if (end := ended_by(state, Why.RULE_CHANGED, at=now, commit_seq=head_seq)) is not None:
-                ended.append(replace(end, rule=told_as(end.rule)))
-    families = {told_as(name) for name in rules.enabled}
-    for name in {told_as(name) for name in gone} - families:
+                ended.append(replace(end, rule=public_name(end.rule)))
+    generated_rules = {public_name(name) for name in rules.enabled}
+    for name in {public_name(name) for name in gone} - generated_rules:
         dropped += conditions(kept_as(name)).values()
     for name in gone:
         for state in conditions(name).values():
             if (end := ended_by(state, Why.RULE_GONE, at=now, commit_seq=head_seq)) is not None:
-                ended.append(replace(end, rule=told_as(end.rule)))
+                ended.append(replace(end, rule=public_name(end.rule)))
     return marked, dropped, ended

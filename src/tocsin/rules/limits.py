@@ -1,14 +1,18 @@
-"""`limit: {per: ExperimentName, told: 3, in: 1d, then: digest}`: the first are told singly, the others by one mail at the end.
+"""`limit: {per: ExperimentName, max: 3, window: 1d, then: digest}`: the first are notified singly, the others by one
+mail at the end.
 
-    told singly   1   2   3
+    notified singly   1   2   3
     beyond                    4   5   6                    one digest: 4, 5, 6
-                  |------------------ in: 1d --------------|
+                  |-------------- window: 1d --------------|
                   opened                                    the next one opens another window
 
-Only the count is kept here, with the rule's state. What is beyond is an intent like any other that says until when it waits, so
-the outbox holds it, and neither a crash nor a reload loses it. Of a rule for each row of a table the rows count together.
+Only the count is kept here, with the rule's state. What is beyond is an intent like any other that says until when
+it waits, so
+the outbox holds it, and neither a crash nor a reload loses it. Of a rule for each row of a table the rows count
+together.
 
-The end of an alert that is in a digest goes to those who got that, and is told by a digest too: by the same one while it waits, else
+The end of an alert that is in a digest goes to those who got that, and is notified by a digest too: by the same one
+while it waits, else
 at the end of the span in which it comes, counted on from there.
 """
 
@@ -27,20 +31,20 @@ from tocsin.model.statuses import Severity
 from tocsin.rules.checks import Faults, Said
 from tocsin.rules.history import plain
 from tocsin.rules.memory import Memory
-from tocsin.rules.names import told_as
+from tocsin.rules.names import public_name
 from tocsin.rules.schema import RuleModel
 
 _STATE = "{} limit"
 """What a rule's windows are kept as: no rule has such a name."""
-_TELLS = frozenset({IntentKind.FIRED, IntentKind.REPEATED, IntentKind.RESOLVED})
+_NOTIFIES = frozenset({IntentKind.FIRED, IntentKind.REPEATED, IntentKind.RESOLVED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """At most ``told`` alerts singly in ``span`` for each value of ``per``."""
+    """At most ``most`` alerts singly in ``span`` for each value of ``per``."""
 
     per: tuple[str, ...]
-    told: int
+    most: int
     span: timedelta
     digest: bool  # False: what is beyond is dropped
 
@@ -48,7 +52,7 @@ class Limit:
     def words(self) -> str:
         """For people."""
         then = "one digest of the others" if self.digest else "the others are dropped"
-        return f"{self.told} in {format_duration(self.span)} per {', '.join(self.per)}, then {then}"
+        return f"{self.most} in {format_duration(self.span)} per {', '.join(self.per)}, then {then}"
 
 
 def limit_of(model: RuleModel, said: Said, fields: Collection[str] | None, faults: Faults) -> Limit | None:
@@ -62,9 +66,9 @@ def limit_of(model: RuleModel, said: Said, fields: Collection[str] | None, fault
     for name in limit.per if fields is not None else ():
         if name not in (fields or ()):
             faults.add((*at, "per"), f"'{name}' is no field of the rule's alerts", suggest(name, fields or ()))
-    if limit.in_ <= ZERO:
-        faults.add((*at, "in"), "must be longer than nothing", "write for example in: 1d")
-    return Limit(per=limit.per, told=limit.told, span=limit.in_, digest=limit.then == "digest")
+    if limit.window <= ZERO:
+        faults.add((*at, "window"), "must be longer than nothing", "write for example window: 1d")
+    return Limit(per=limit.per, most=limit.max, span=limit.window, digest=limit.then == "digest")
 
 
 def kept_as(rule: str) -> str:
@@ -72,59 +76,64 @@ def kept_as(rule: str) -> str:
     return _STATE.format(rule)
 
 
-Beyond = Mapping[str, object] | bool
-"""What is kept of an alert: False, it was told singly; True, nobody was told; else what its intent says of its digest."""
+RateLimit = Mapping[str, object] | bool
+"""What is kept of an alert: False, it was notified singly; True, nobody was notified; else what its intent says of
+its digest.
+"""
 
 
-def tell(
-    rule: str, limit: Limit | None, intent: Intent, info: RuleInfo, memory: Memory, *, beyond: Beyond = False
-) -> Beyond:
-    """Tell, as far as the limit of ``rule`` allows; returns what is to be kept of the alert.
+def notify(
+    rule: str, limit: Limit | None, intent: Intent, info: RuleInfo, memory: Memory, *, beyond: RateLimit = False
+) -> RateLimit:
+    """Notify, as far as the limit of ``rule`` allows; returns what is to be kept of the alert.
 
-    ``beyond`` is what was kept of the alert that a repeat or an end is about: nobody hears of a repeat of what was not told singly,
+    ``beyond`` is what was kept of the alert that a repeat or an end is about: nobody receives of a repeat of what
+    was not notified singly,
     and of its end by a digest.
     """
-    name = told_as(rule)
-    if intent.kind is not IntentKind.FIRED and intent.kind in _TELLS and beyond:
+    name = public_name(rule)
+    if intent.kind is not IntentKind.FIRED and intent.kind in _NOTIFIES and beyond:
         if intent.kind is IntentKind.RESOLVED and isinstance(beyond, Mapping):
-            memory.tell(replace(intent, data={**intent.data, LIMIT: _of_end(beyond, intent.at)}), info)
+            memory.notify(replace(intent, data={**intent.data, LIMIT: _of_end(beyond, intent.at)}), info)
         return beyond
     if limit is None or intent.kind is not IntentKind.FIRED:
-        memory.tell(intent, info)
+        memory.notify(intent, info)
         return False
-    fields = {**intent.event, **intent.instance, **intent.keep, **intent.labels}
+    fields = {**intent.event, **intent.instance, **intent.fields, **intent.labels}
     per = {column: plain(fields.get(column)) for column in limit.per}
-    opened, told = _window(name, per, limit, intent.at, memory)
-    if told < limit.told:
-        memory.put_condition(_state(name, per, opened, told + 1))
-        memory.tell(intent, info)
+    began, notified = _window(name, per, limit, intent.at, memory)
+    if notified < limit.most:
+        memory.put_condition(_state(name, per, began, notified + 1))
+        memory.notify(intent, info)
         return False
     if limit.digest:
         until: Mapping[str, object] = {
-            "until": plain(opened + limit.span),
+            "until": plain(began + limit.span),
             "per": per,
-            "told": limit.told,
+            "notified": limit.most,
             "seconds": limit.span.total_seconds(),
         }
-        memory.tell(replace(intent, data={**intent.data, LIMIT: until}), info)
+        memory.notify(replace(intent, data={**intent.data, LIMIT: until}), info)
         return until
     return True
 
 
-def kept(said: object) -> Beyond:
+def kept(said: object) -> RateLimit:
     """What was kept of an alert, as it is found in its state."""
     return said if isinstance(said, Mapping) else bool(said)
 
 
 def _of_end(digest: Mapping[str, object], at: datetime) -> Mapping[str, object]:
-    """Which digest tells the end at ``at`` of an alert that is in ``digest``."""
+    """Which digest notifies the end at ``at`` of an alert that is in ``digest``."""
     until = datetime.fromisoformat(str(digest["until"]))
     span = timedelta(seconds=float(str(digest["seconds"])))
     return digest if at < until else {**digest, "until": plain(until + ((at - until) // span + 1) * span)}
 
 
 def _window(name: str, per: Mapping[str, object], limit: Limit, at: datetime, memory: Memory) -> tuple[datetime, int]:
-    """When the window of ``per`` opened, and how many were told singly in it; windows that are over are forgotten."""
+    """When the window of ``per`` opened, and how many were notified singly in it; windows that are over are
+    forgotten.
+    """
     states = memory.conditions(kept_as(name))
     for key, state in states.items():
         if state.since + limit.span <= at:
@@ -135,7 +144,7 @@ def _window(name: str, per: Mapping[str, object], limit: Limit, at: datetime, me
     return mine.since, int(mine.value or 0)
 
 
-def _state(name: str, per: Mapping[str, object], opened: datetime, told: int) -> ConditionState:
+def _state(name: str, per: Mapping[str, object], began: datetime, notified: int) -> ConditionState:
     return ConditionState(
-        rule=kept_as(name), instance=per, phase=Phase.TOLD, since=opened, severity=Severity.WARNING, value=float(told)
+        rule=kept_as(name), instance=per, phase=Phase.FIRED, since=began, severity=Severity.WARNING, value=float(notified)
     )  # fmt: skip

@@ -1,4 +1,6 @@
-"""What is right by the letter and most likely wrong: rules that never match, always fire, say the same, name too much."""
+"""What is right by the letter and most likely wrong: rules that never match, always fire, say the same, name too
+much.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ UNBOUNDED = frozenset({
 _ENDS = frozenset({"Failed", "Canceled", "Completed", "NotResponding"})
 
 Nobody = Callable[[str], bool]
-"""Whether nobody behind a receiver's name can be mailed, so that always its fallback is told."""
+"""Whether nobody behind a receiver's name can be mailed, so that always its fallback is notified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ def lint(rules: RuleSet, nobody: Nobody = lambda _: False) -> list[Problem]:
         for fault in _of(rule, nobody):
             found.append(_problem(rule, fault))
     found += _duplicates(rules)
-    found += _told_besides(rules)
+    found += _notified_besides(rules)
     return sorted(found, key=lambda p: (p.file, p.line))
 
 
@@ -52,7 +54,7 @@ def _problem(rule: Rule, fault: _Fault) -> Problem:
 def _of(rule: Rule, nobody: Nobody) -> Iterator[_Fault]:
     if rule.query:
         try:
-            seen = findings(rule.query)
+            seen = findings(rule.whole_query)
         except QueryError:  # `check` has said so
             return
         words = list(_words(seen.compared))
@@ -67,7 +69,7 @@ def _of(rule: Rule, nobody: Nobody) -> Iterator[_Fault]:
         if nobody(target):
             yield _Fault(
                 "notify.to",
-                f"nobody behind '{target}' may be mailed, since only events name them: always the fallback is told",
+                f"nobody behind '{target}' may be mailed, since only events name them: always the fallback is notified",
                 "say who may be in smtp.allowed_recipients",
             )
 
@@ -92,10 +94,12 @@ def _words(compared: tuple[Word, ...]) -> Iterator[_Fault]:
 
 
 def _always(rule: Rule, seen: Findings) -> Iterator[_Fault]:
-    if seen.always and rule.kind is Kind.ROW:
+    if seen.always and rule.kind is Kind.EVENT:
         yield _Fault("", "fires for every event: no condition keeps any out", "say which with where")
     elif seen.always and rule.kind is Kind.WINDOW:
-        yield _Fault("", "fires whenever there is any event: nothing is compared", "add for example | where failed > 3")
+        yield _Fault(
+            "", "fires whenever there is any event: nothing is compared", "add for example condition: failed > 3"
+        )
 
 
 def _texts(compared: tuple[Word, ...]) -> Iterator[_Fault]:
@@ -123,15 +127,15 @@ def _names(rule: Rule) -> Iterator[_Fault]:
             yield _Fault(
                 "by",
                 f"{name} has another value in nearly every event, so each one is an instance of its own",
-                f"take {name} out of `by`, and carry it with keep" if name != "Raw" else "",
+                f"take {name} out of `by`, and carry it with fields" if name != "Raw" else "",
             )
 
 
 def _final(rule: Rule) -> Iterator[_Fault]:
-    said = [p for p in rule.prefilter if p.column == "Status" and not p.path] if rule.kind is Kind.ROW else []
+    said = [p for p in rule.prefilter if p.column == "Status" and not p.path] if rule.kind is Kind.EVENT else []
     if rule.final and said and not any({str(v) for v in p.values} & _ENDS for p in said):
         words = ", ".join(str(v) for v in said[0].values)
-        yield _Fault("when.final", f"says nothing of {words}: only what ends can be followed by another try")
+        yield _Fault("when.final", f"says nothing of {words}: only what ends can be followed by another attempt")
 
 
 def _duplicates(rules: RuleSet) -> Iterator[Problem]:
@@ -151,9 +155,9 @@ def _duplicates(rules: RuleSet) -> Iterator[Problem]:
             )
 
 
-def _told_besides(rules: RuleSet) -> Iterator[Problem]:
-    """Enabled rules that tell each run of what another one collapses."""
-    single = {_sense(rule): rule for rule in rules.enabled.values() if rule.kind is Kind.ROW and not rule.collapse}
+def _notified_besides(rules: RuleSet) -> Iterator[Problem]:
+    """Enabled rules that notify each run of what another one collapses."""
+    single = {_sense(rule): rule for rule in rules.enabled.values() if rule.kind is Kind.EVENT and not rule.collapse}
     for rule in rules.enabled.values():
         other = single.get(_sense(replace(rule, collapse=None))) if rule.collapse else None
         if other is not None:
@@ -161,14 +165,14 @@ def _told_besides(rules: RuleSet) -> Iterator[Problem]:
                 rule,
                 _Fault(
                     "collapse",
-                    f"saves no mail: {other.name} at {other.place} tells of each run",
+                    f"saves no mail: {other.name} at {other.place} notifies of each run",
                     "disable one of the two",
                 ),
             )
 
 
 def _sense(rule: Rule) -> tuple[object, ...]:
-    if rule.kind is Kind.ROW:
+    if rule.kind is Kind.EVENT:
         collapse = rule.collapse.words if rule.collapse else ""
         return (rule.kind, rule.plan.shape, rule.plan.constants, rule.final, collapse)
     return (rule.kind, tuple(t.text for t in tokenize(rule.query)), rule.meaning)

@@ -94,7 +94,7 @@ def findings(query: str) -> Findings:
     left: dict[str, _Left] = {}
     never, conditions, aggregated = False, 0, False
     ours = isinstance(tree.source, ir.TableRef) and tree.source.name in EVENT_TABLES
-    made: set[str] = set()  # columns that the query made or made anew
+    made: set[str] = set()  # columns that the query made or recreated
     for op in tree.operators:
         if isinstance(op, ir.Where):
             for conjunct in _conjuncts(op.predicate):

@@ -12,12 +12,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from tocsin.config.document import Document, KeyPath, load_file, parse, suggest
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 from tocsin.model.calendar import Calendar
-from tocsin.rules.absence_compile import compile_awaited, is_awaited
+from tocsin.rules.absence_compile import compile_schedule, is_schedule
 from tocsin.rules.checks import Schema
 from tocsin.rules.compile import compile_rule, once
-from tocsin.rules.each import compile_each
+from tocsin.rules.each import compile_for_each
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.schema import Defaults, RuleFile, RuleModel
@@ -39,7 +39,8 @@ def load_rules(
 ) -> RuleSet:
     """All rules of ``files``, checked against ``schema`` (table → column → KQL type, reference tables included).
 
-    ``names`` says what problems call a file; ``tables`` are the rows that ``for_each`` goes over, ``calendars`` those that
+    ``names`` says what problems call a file; ``tables`` are the rows that ``for_each`` goes over, ``calendars``
+    those that
     ``except`` may name (None: not known, each leaves out no day). A rule that is off and faulty is left out,
     with a warning in ``warnings``. Raises ContentError with every problem of every file; then nothing was loaded.
     """
@@ -49,11 +50,11 @@ def load_rules(
         for path in files:
             try:
                 documents.append(load_file(path, (names or {}).get(path)))
-            except ContentError as e:
+            except ConfigurationError as e:
                 problems += e.problems
         rules = load_documents(documents, schema, problems, tables, calendars)
     if any(not p.warning for p in problems):
-        raise ContentError(problems)
+        raise ConfigurationError(problems)
     if warnings is not None:
         warnings += problems
     return rules
@@ -86,8 +87,8 @@ def load_documents(
         table = (tables or {}).get(name)
         return table.to_pylist() if table is not None else ()
 
-    awaited = partial(compile_awaited, rows=rows, calendars=calendars)
-    each = partial(compile_each, rows=rows)
+    scheduled = partial(compile_schedule, rows=rows, calendars=calendars)
+    each = partial(compile_for_each, rows=rows)
     for document in documents:
         defaults = _defaults(document, problems)
         for i, data in enumerate(_entries(document, problems)):
@@ -105,7 +106,7 @@ def load_documents(
             written = Written(
                 model=model, defaults=defaults, schema=schema, document=document, base=path, problems=problems
             )
-            rule = _compiler(model, awaited, each)(written)
+            rule = _compiler(model, scheduled, each)(written)
             if rule is not None and whole:
                 rules.setdefault(rule.name, rule)
     _check_renamings(rules, places, problems)
@@ -113,10 +114,10 @@ def load_documents(
     return RuleSet(rules)
 
 
-def _compiler(model: RuleModel, awaited: Compiler, each: Compiler) -> Compiler:
+def _compiler(model: RuleModel, scheduled: Compiler, each: Compiler) -> Compiler:
     """What makes a rule of what is written."""
-    if is_awaited(model):
-        return awaited
+    if is_schedule(model):
+        return scheduled
     if model.for_each is not None:
         return each
     if is_window(model):
@@ -125,10 +126,12 @@ def _compiler(model: RuleModel, awaited: Compiler, each: Compiler) -> Compiler:
 
 
 def _model(document: Document, path: KeyPath, problems: list[Problem]) -> tuple[RuleModel | None, bool]:
-    """The rule at ``path`` as written, and whether it is whole: without keys that are wrong, so that others are still checked."""
+    """The rule at ``path`` as written, and whether it is whole: without keys that are wrong, so that others are
+    still checked.
+    """
     try:
         return parse(RuleModel, document, path), True
-    except ContentError as e:
+    except ConfigurationError as e:
         problems += once(e.problems)
         index = path[-1]
         data = document.data["rules"][index]
@@ -139,7 +142,7 @@ def _model(document: Document, path: KeyPath, problems: list[Problem]) -> tuple[
     rest[int(index)] = {key: value for key, value in data.items() if key not in wrong}
     try:
         return parse(RuleModel, replace(document, data={"rules": rest}), path), False
-    except ContentError:
+    except ConfigurationError:
         return None, False
 
 
@@ -148,7 +151,7 @@ def _defaults(document: Document, problems: list[Problem]) -> Defaults:
         return Defaults()
     try:
         defaults = parse(Defaults, document, ("defaults",))
-    except ContentError as e:
+    except ConfigurationError as e:
         problems += once(e.problems)
         return Defaults()
     return defaults
@@ -191,13 +194,13 @@ def _check_exports(rules: Mapping[str, Rule], problems: list[Problem]) -> None:
 def _check_renamings(rules: Mapping[str, Rule], places: Mapping[str, str], problems: list[Problem]) -> None:
     heirs: dict[str, Rule] = {}
     for rule in rules.values():
-        if not rule.was:
+        if not rule.renamed_from:
             continue
-        if rule.was in places:
-            fault = f"'{rule.was}' is still the name of the rule at {places[rule.was]}"
-        elif rule.was in heirs:
-            fault = f"'{rule.was}' was also the name of the rule at {heirs[rule.was].place}"
+        if rule.renamed_from in places:
+            fault = f"'{rule.renamed_from}' is still the name of the rule at {places[rule.renamed_from]}"
+        elif rule.renamed_from in heirs:
+            fault = f"'{rule.renamed_from}' was also the name of the rule at {heirs[rule.renamed_from].place}"
         else:
-            heirs[rule.was] = rule
+            heirs[rule.renamed_from] = rule
             continue
-        problems.append(Problem(file=rule.place.file, line=rule.place.line, key="was", message=fault))
+        problems.append(Problem(file=rule.place.file, line=rule.place.line, key="renamed_from", message=fault))

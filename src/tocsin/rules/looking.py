@@ -11,11 +11,13 @@ from tocsin.kql.windowplan import window_plan
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.rules import history
 from tocsin.rules.rule import Rule, Window
-from tocsin.rules.shapes import Trouble, matches
+from tocsin.rules.shapes import Failures, matches
 from tocsin.rules.windows_scope import scope
 
 MOST_EVENTS = 20_000
-"""How far back, in events, the last matches of a row rule are looked for: a look costs the same in any store."""
+"""How far back, in events, the last matches of an event rule are looked for: an evaluation costs the same in any
+store.
+"""
 SHOWN = 5
 _LIMITS = Limits(seconds=10.0, rows=1000)
 _SINCE = f"SELECT CommitSeq FROM RunStatusChanged ORDER BY CommitSeq DESC LIMIT 1 OFFSET {MOST_EVENTS - 1}"
@@ -25,7 +27,7 @@ Row = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Evaluation:
     """What was seen."""
 
     rows: Sequence[Row] = ()  # at most SHOWN; of events the newest first
@@ -33,17 +35,17 @@ class Look:
     error: str = ""  # why nothing could be seen
 
 
-def last_rows(rule: Rule, reader: LogReader, at: datetime) -> Look:
+def last_rows(rule: Rule, reader: LogReader, at: datetime) -> Evaluation:
     """The last rows of ``rule``: of a window what its query gives now, else the newest events that it matches.
 
     Raises StoreLost; a query that fails says so in the answer.
     """
     try:
         if rule.window is not None:
-            return Look(rows=_of_window(rule, rule.window, reader, at), of="the window as it would be seen now")
-        return Look(rows=_of_events(rule, reader), of=f"the newest {MOST_EVENTS:,} events")
+            return Evaluation(rows=_of_window(rule, rule.window, reader, at), of="the window as it would be seen now")
+        return Evaluation(rows=_of_events(rule, reader), of=f"the newest {MOST_EVENTS:,} events")
     except QueryError as e:
-        return Look(error=str(e))
+        return Evaluation(error=str(e))
 
 
 def _of_window(rule: Rule, window: Window, reader: LogReader, at: datetime) -> list[Row]:
@@ -63,10 +65,10 @@ def _of_window(rule: Rule, window: Window, reader: LogReader, at: datetime) -> l
 def _of_events(rule: Rule, reader: LogReader) -> list[Row]:
     found = reader.select(_SINCE).column(0).to_pylist()
     rows_sql, params = history.commit_rows(found[0] if found else 0, reader.head().seq)
-    trouble = Trouble()
-    hits = matches(reader, [rule], rows_sql, params, trouble)
-    if rule.name in trouble.rules:
-        raise trouble.rules[rule.name]
+    failures = Failures()
+    hits = matches(reader, [rule], rows_sql, params, failures)
+    if rule.name in failures.rules:
+        raise failures.rules[rule.name]
     newest = sorted(hits, key=lambda hit: (hit.key.time_us, hit.commit_seq), reverse=True)[:SHOWN]
     carried = [name for name in rule.carries if name not in _OF_AN_EVENT]
     whole = history.whole_rows(reader, ((hit.key, hit.commit_seq) for hit in newest))

@@ -11,7 +11,7 @@ from tocsin.model.alert import ConditionState, Occurrence, Transition
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, RuleInfo
 from tocsin.rules.deadlines import Deadline, Settled
-from tocsin.state.interface import CatchUp, Outcome, RuleRecord
+from tocsin.state.interface import Backfill, Outcome, RuleRecord
 
 Pair = tuple[str, str]
 """(rule, run)."""
@@ -23,14 +23,14 @@ class StateView(Protocol):
     def rules(self) -> Mapping[str, RuleRecord]:
         """As ``State.rules``."""
 
-    def told(self, pairs: Iterable[Pair]) -> Mapping[Pair, Sequence[Occurrence]]:
-        """As ``State.told``."""
+    def notified(self, pairs: Iterable[Pair]) -> Mapping[Pair, Sequence[Occurrence]]:
+        """As ``State.notified``."""
 
-    def rules_told_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
-        """As ``State.rules_told_of``."""
+    def rules_notified_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """As ``State.rules_notified_of``."""
 
-    def catch_ups(self) -> Sequence[CatchUp]:
-        """As ``State.catch_ups``."""
+    def backfills(self) -> Sequence[Backfill]:
+        """As ``State.backfills``."""
 
     def conditions(self, rule: str) -> Mapping[str, ConditionState]:
         """As ``State.conditions``."""
@@ -40,7 +40,7 @@ class StateView(Protocol):
 class RuleFailure:
     """An evaluation of a rule that failed. Its state is kept; it is tried again.
 
-    Or, where there are ``events``: it could not judge these, and went on without them.
+    Or, where there are ``events``: it could not evaluate these, and went on without them.
     """
 
     rule: str
@@ -62,8 +62,9 @@ class Measured:
 class Memory:
     """Reads through to the state; keeps what is decided until ``outcome``. One evaluation, one thread.
 
-    ``shown`` are the columns of its event that an intent shows besides what its alert is made of; None: all of them. ``settled`` says
-    of which runs a heartbeat, with progress or without, need not be reckoned (``DeadlineTable.is_settled``).
+    ``shown`` are the columns of its event that an intent shows besides what its alert is made of; None: all of them.
+    ``settled`` says
+    of which runs a heartbeat, with progress or without, need not be computed (``DeadlineTable.is_settled``).
     """
 
     def __init__(
@@ -74,10 +75,10 @@ class Memory:
         self.shown = shown
         self._known = state.rules()
         self._records: dict[str, RuleRecord] = {}  # those that changed
-        self._catch_ups = {(c.rule, c.consumer): c for c in state.catch_ups()}
-        self._told: dict[Pair, list[Occurrence]] = {}
+        self._backfills = {(c.rule, c.consumer): c for c in state.backfills()}
+        self._notified: dict[Pair, list[Occurrence]] = {}
         self._timers: dict[tuple[str, str, str], Timer | None] = {}
-        self._changed_catch_ups: set[tuple[str, str]] = set()
+        self._changed_backfills: set[tuple[str, str]] = set()
         self._conditions: dict[str, dict[str, ConditionState | None]] = {}  # by rule; those that changed; None: gone
         self.transitions: list[Transition] = []
         self.intents: list[Intent] = []
@@ -99,26 +100,26 @@ class Memory:
         record = self._records.get(rule) or self._known.get(rule)
         return record is not None and record.cursor is None
 
-    def told(self, pairs: Iterable[Pair]) -> dict[Pair, list[Occurrence]]:
+    def notified(self, pairs: Iterable[Pair]) -> dict[Pair, list[Occurrence]]:
         """Occurrences remembered for these pairs; pairs without any are left out."""
         wanted = set(pairs)
-        found = {pair: list(seen) for pair, seen in self._state.told(wanted).items()}
-        for pair in wanted & self._told.keys():
-            found.setdefault(pair, []).extend(self._told[pair])
+        found = {pair: list(seen) for pair, seen in self._state.notified(wanted).items()}
+        for pair in wanted & self._notified.keys():
+            found.setdefault(pair, []).extend(self._notified[pair])
         return found
 
-    def rules_told_of(self, run_ids: Iterable[str]) -> dict[str, set[str]]:
+    def rules_notified_of(self, run_ids: Iterable[str]) -> dict[str, set[str]]:
         """run → rules that remember an occurrence of it."""
         runs = set(run_ids)
-        found = {run: set(rules) for run, rules in self._state.rules_told_of(runs).items()}
-        for rule, run in self._told:
+        found = {run: set(rules) for run, rules in self._state.rules_notified_of(runs).items()}
+        for rule, run in self._notified:
             if run in runs:
                 found.setdefault(run, set()).add(rule)
         return found
 
-    def catch_up(self, rule: str, consumer: str) -> CatchUp | None:
-        """The rule's catch-up of a consumer."""
-        return self._catch_ups.get((rule, consumer))
+    def backfill(self, rule: str, consumer: str) -> Backfill | None:
+        """The rule's backfill of a consumer."""
+        return self._backfills.get((rule, consumer))
 
     def conditions(self, rule: str) -> dict[str, ConditionState]:
         """Instances remembered of a rule, by instance key."""
@@ -135,7 +136,7 @@ class Memory:
         return rule in self._conditions or bool(self._state.conditions(rule))
 
     def settled(self, run: str, progress: bool) -> bool:
-        """Whether a heartbeat of ``run`` need not be reckoned; what this evaluation changed is."""
+        """Whether a heartbeat of ``run`` need not be computed; what this evaluation changed is."""
         return run not in self._moved and self._settled(run, progress)
 
     def condition(self, rule: str, key: str) -> ConditionState | None:
@@ -146,16 +147,16 @@ class Memory:
     # -- deciding ----------------------------------------------------------------------------------------------------
 
     def remember(self, occurrence: Occurrence) -> None:
-        """An occurrence was told or found stale."""
-        self._told.setdefault((occurrence.rule, occurrence.run_id), []).append(occurrence)
+        """An occurrence was notified or found expired."""
+        self._notified.setdefault((occurrence.rule, occurrence.run_id), []).append(occurrence)
 
-    def tell(self, intent: Intent, info: RuleInfo) -> None:
-        """Something is to be told."""
+    def notify(self, intent: Intent, info: RuleInfo) -> None:
+        """Something is to be notified."""
         self.intents.append(intent)
         self._infos[info.version] = info
 
     def put_record(self, record: RuleRecord) -> None:
-        """Remember a rule anew."""
+        """Remember a rule again."""
         self._records[record.name] = record
 
     def put_timer(self, timer: Timer) -> None:
@@ -167,7 +168,7 @@ class Memory:
         self._timers[(rule, kind, key)] = None
 
     def put_condition(self, state: ConditionState) -> None:
-        """Remember an instance anew."""
+        """Remember an instance again."""
         self._conditions.setdefault(state.rule, {})[state.key] = state
 
     def drop_condition(self, rule: str, key: str) -> None:
@@ -186,30 +187,30 @@ class Memory:
         self.settles[settled.run] = settled
         self._moved.add(settled.run)
 
-    def put_catch_up(self, catch_up: CatchUp) -> None:
-        """Begin a catch-up, or count on."""
-        self._catch_ups[(catch_up.rule, catch_up.consumer)] = catch_up
-        self._changed_catch_ups.add((catch_up.rule, catch_up.consumer))
+    def put_backfill(self, backfill: Backfill) -> None:
+        """Begin a backfill, or count on."""
+        self._backfills[(backfill.rule, backfill.consumer)] = backfill
+        self._changed_backfills.add((backfill.rule, backfill.consumer))
 
-    def drop_catch_up(self, rule: str, consumer: str) -> None:
-        """End a catch-up."""
-        self._catch_ups.pop((rule, consumer), None)
-        self._changed_catch_ups.add((rule, consumer))
+    def drop_backfill(self, rule: str, consumer: str) -> None:
+        """End a backfill."""
+        self._backfills.pop((rule, consumer), None)
+        self._changed_backfills.add((rule, consumer))
 
     def outcome(self, *, row_cursor: int | None = None, timer_t: datetime | None = None) -> Outcome:
         """All that was decided."""
         return Outcome(
             row_cursor=row_cursor,
             rules=tuple(self._records[name] for name in sorted(self._records)),
-            occurrences=tuple(o for seen in self._told.values() for o in {one.event: one for one in seen}.values()),
+            occurrences=tuple(o for seen in self._notified.values() for o in {one.event: one for one in seen}.values()),
             conditions=tuple(c for each in self._conditions.values() for c in each.values() if c is not None),
             conditions_gone=tuple(
                 (rule, key) for rule, each in self._conditions.items() for key, c in each.items() if c is None
             ),
             timers=tuple(t for t in self._timers.values() if t is not None),
             timers_gone=tuple(key for key, t in self._timers.items() if t is None),
-            catch_ups=tuple(self._catch_ups[k] for k in sorted(self._changed_catch_ups) if k in self._catch_ups),
-            catch_ups_gone=tuple(k for k in sorted(self._changed_catch_ups) if k not in self._catch_ups),
+            backfills=tuple(self._backfills[k] for k in sorted(self._changed_backfills) if k in self._backfills),
+            backfills_gone=tuple(k for k in sorted(self._changed_backfills) if k not in self._backfills),
             transitions=tuple(self.transitions),
             intents=tuple(self.intents),
             infos=tuple(self._infos.values()),

@@ -1,42 +1,44 @@
-"""What is kept, recorded and told of the open alert of a row rule."""
+"""What is kept, recorded and notified of the open alert of an event rule."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from tocsin.alerts.openings import Ending, Opened
+from tocsin.alerts.openings import ActiveAlert, ResolvePolicy
 from tocsin.model.alert import EventKey, Occurrence, Phase, Transition, Why
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules.history import Row, moment, plain
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
-from tocsin.rules.rule import Rule, told_as
+from tocsin.rules.rule import Rule, public_name
 
 _NEEDED = frozenset({"RunId", "RootRunId", "Consumer", "CommitSeq"})
 
 
 def columns_for(rules: Iterable[Rule], memory: Memory) -> frozenset[str] | None:
-    """Columns that are read of events that alerts of ``rules`` are told of; None: all of them."""
+    """Columns that are read of events that alerts of ``rules`` are notified of; None: all of them."""
     if memory.shown is None:
         return None
     found = _NEEDED.union(memory.shown)
     for rule in rules:
-        found |= rule.reads.union(rule.limit.per if rule.limit else (), rule.ending.same if rule.ending else ())
+        found |= rule.reads.union(
+            rule.limit.per if rule.limit else (), rule.resolve_policy.same if rule.resolve_policy else ()
+        )
     return found
 
 
-def ending_of(rule: Rule) -> Ending:
+def resolve_policy_of(rule: Rule) -> ResolvePolicy:
     """How the alerts of a rule end that stay open."""
-    assert rule.ending is not None
-    return rule.ending
+    assert rule.resolve_policy is not None
+    return rule.resolve_policy
 
 
-def opened_alert(rule: Rule, occurrence: Occurrence, fields: Row, at: datetime) -> Opened:
-    """The alert of ``occurrence``, told at ``at`` of the event whose row is ``fields``."""
+def active_alert(rule: Rule, occurrence: Occurrence, fields: Row, at: datetime) -> ActiveAlert:
+    """The alert of ``occurrence``, notified at ``at`` of the event whose row is ``fields``."""
     root, consumer, seq = fields.get("RootRunId"), fields.get("Consumer"), fields.get("CommitSeq")
-    return Opened(
+    return ActiveAlert(
         rule=rule.name,
         instance={name: fields.get(name) for name in rule.by},
         occurrence=occurrence.name,
@@ -47,50 +49,50 @@ def opened_alert(rule: Rule, occurrence: Occurrence, fields: Row, at: datetime) 
         consumer=consumer if isinstance(consumer, str) else "",
         severity=rule.severity,
         at=at,
-        told_at=at,
+        last_notified_at=at,
         repeats=0,
         labels=labels_of(rule, fields),
-        keep={name: fields.get(name) for name in rule.keep},
-        recovers=ending_of(rule).recovers,
+        fields={name: fields.get(name) for name in rule.fields},
+        recovers=resolve_policy_of(rule).recovers,
     )
 
 
-def keep_open(opened: Opened, ending: Ending, memory: Memory) -> None:
-    """It was told, and stays open."""
-    state = opened.state
+def keep_open(active: ActiveAlert, resolve_policy: ResolvePolicy, memory: Memory) -> None:
+    """It was notified, and stays open."""
+    state = active.state
     memory.put_condition(state)
-    memory.put_timer(Timer(rule=opened.rule, kind=TimerKind.CLOSE, key=state.key, due=opened.wake(ending)))
+    memory.put_timer(Timer(rule=active.rule, kind=TimerKind.CLOSE, key=state.key, due=active.wake(resolve_policy)))
 
 
-def timer_of(opened: Opened, ending: Ending) -> Timer:
-    """When it is looked at again."""
-    return Timer(rule=opened.rule, kind=TimerKind.CLOSE, key=opened.key, due=opened.wake(ending))
+def timer_of(active: ActiveAlert, resolve_policy: ResolvePolicy) -> Timer:
+    """When it is evaluated again."""
+    return Timer(rule=active.rule, kind=TimerKind.CLOSE, key=active.key, due=active.wake(resolve_policy))
 
 
-def drop(opened: Opened, memory: Memory) -> None:
+def drop(active: ActiveAlert, memory: Memory) -> None:
     """It is open no longer."""
-    key = opened.key
-    memory.drop_condition(opened.rule, key)
-    memory.drop_timer(opened.rule, TimerKind.CLOSE, key)
+    key = active.key
+    memory.drop_condition(active.rule, key)
+    memory.drop_timer(active.rule, TimerKind.CLOSE, key)
 
 
-def settle(opened: Opened, why: Why, at: datetime, commit_seq: int, memory: Memory) -> None:
-    """It ends without a word."""
-    drop(opened, memory)
-    before, after = (Phase.FIRING, Phase.RESOLVED) if opened.recovers else (Phase.TOLD, Phase.CLOSED)
-    memory.transitions.append(transition_of(opened, before, after, why, at, commit_seq))
+def settle(active: ActiveAlert, why: Why, at: datetime, commit_seq: int, memory: Memory) -> None:
+    """It ends without a notification."""
+    drop(active, memory)
+    before, after = (Phase.FIRING, Phase.RESOLVED) if active.recovers else (Phase.FIRED, Phase.CLOSED)
+    memory.transitions.append(transition_of(active, before, after, why, at, commit_seq))
 
 
-def fields_of(opened: Opened, row: Row, computed: Mapping[str, object]) -> dict[str, object]:
+def fields_of(active: ActiveAlert, row: Row, computed: Mapping[str, object]) -> dict[str, object]:
     """The event as its alert carries it; what is still known of it where its row is gone."""
     if not row:
-        return {**opened.keep, **opened.instance}
+        return {**active.fields, **active.instance}
     return {**row, **{name: plain(value) for name, value in computed.items()}}
 
 
 def intent_of(
     rule: Rule,
-    opened: Opened,
+    active: ActiveAlert,
     fields: Mapping[str, object],
     kind: IntentKind,
     why: Why,
@@ -99,43 +101,43 @@ def intent_of(
     at: datetime,
     commit_seq: int,
 ) -> Intent:
-    """What is told of it again, or of its end."""
+    """What is notified of it again, or of its end."""
     root = fields.get("RootRunId")
     return Intent(
-        rule=rule.told_as,
+        rule=rule.public_name,
         rule_version=rule.info.version,
-        instance=opened.instance,
-        occurrence=opened.occurrence,
+        instance=active.instance,
+        occurrence=active.occurrence,
         kind=kind,
         ordinal=ordinal,
-        severity=opened.severity,
+        severity=active.severity,
         why=why,
-        labels=opened.labels,
-        keep=opened.keep,
-        run_id=opened.run_id,
-        root_run_id=root if isinstance(root, str) else opened.root_run_id,
+        labels=active.labels,
+        fields=active.fields,
+        run_id=active.run_id,
+        root_run_id=root if isinstance(root, str) else active.root_run_id,
         event=fields,
         data=data,
         commit_seq=commit_seq,
         at=at,
-        event_time=moment(opened.event.time_us),
+        event_time=moment(active.event.time_us),
     )
 
 
 def transition_of(
-    opened: Opened, before: Phase, after: Phase, why: Why, at: datetime, commit_seq: int
+    active: ActiveAlert, before: Phase, after: Phase, why: Why, at: datetime, commit_seq: int
 ) -> Transition:  # fmt: skip
     """The row of ``Alerts``."""
     return Transition(
-        rule=told_as(opened.rule),
-        instance=opened.instance,
-        occurrence=opened.occurrence,
+        rule=public_name(active.rule),
+        instance=active.instance,
+        occurrence=active.occurrence,
         before=before,
         after=after,
         reason=why,
-        severity=opened.severity,
-        labels={**opened.keep, **opened.labels},
-        run_id=opened.run_id,
+        severity=active.severity,
+        labels={**active.fields, **active.labels},
+        run_id=active.run_id,
         commit_seq=commit_seq,
         at=at,
     )
@@ -144,7 +146,9 @@ def transition_of(
 def mark(
     rule: Rule, run: str, event: EventKey, phase: Phase, at: datetime, commit_seq: int, memory: Memory
 ) -> Occurrence:
-    """Remember that an end was counted for ``event``: CLOSED where it was told of it, RESOLVED where of another one."""
+    """Remember that an end was counted for ``event``: CLOSED where it was notified of it, RESOLVED where of another
+    one.
+    """
     occurrence = Occurrence(rule=rule.name, run_id=run, event=event, phase=phase, at=at, commit_seq=commit_seq)
     memory.remember(occurrence)
     return occurrence

@@ -11,11 +11,11 @@ from types import TracebackType
 from tocsin.clock import EPOCH, ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, Commit, MappedEvent, MappedEvents
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.model.instants import Timer
 from tocsin.rules import testtables
 from tocsin.rules.deadlines import DeadlineTable
-from tocsin.rules.evaluate import Evaluation, arm_deadlines, evaluate
+from tocsin.rules.evaluate import Evaluation, evaluate, schedule_deadlines
 from tocsin.rules.lifecycle import reconcile
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.steady import Steady
@@ -39,8 +39,8 @@ class Step:
     evaluation: Evaluation
 
 
-class Playground:
-    """Real stores in memory and a clock that stands until it is moved. Everybody is always heard."""
+class Simulator:
+    """Real stores in memory and a clock that stands until it is moved. Everybody is always reached."""
 
     def __init__(
         self,
@@ -73,11 +73,13 @@ class Playground:
         self._deadlines = DeadlineTable()
         self._commit(reconcile(rules, {}, self.log.head().seq, now=start))
         names = [rule.name for rule in (*rules.absences, *rules.awaiting, *rules.opening)]
-        armed = arm_deadlines(rules, names, start, self.log.head().seq, self._reader, self._view, self._heard())
-        self._commit(armed.outcome)
-        self._deadlines.take(armed.deadlines)
+        scheduled = schedule_deadlines(
+            rules, names, start, self.log.head().seq, self._reader, self._view, self._source_progress()
+        )
+        self._commit(scheduled.outcome)
+        self._deadlines.take(scheduled.deadlines)
 
-    def __enter__(self) -> Playground:
+    def __enter__(self) -> Simulator:
         return self
 
     def __exit__(
@@ -134,34 +136,36 @@ class Playground:
             )
         )
 
-    def _heard(self) -> Heard:
+    def _source_progress(self) -> SourceProgress:
         now = self.clock.now()
-        return Heard(watermarks=dict.fromkeys(self.consumers, now), kinds=dict.fromkeys(self.consumers, "http"))
+        return SourceProgress(
+            watermarks=dict.fromkeys(self.consumers, now), kinds=dict.fromkeys(self.consumers, "http")
+        )
 
     def _evaluate_new(self) -> Evaluation:
         commits = self.log.commits(self._cursor)
         settled = self._deadlines.is_settled
         evaluation = evaluate(
-            self.rules, commits, self._cursor, self._reader, self._view, self._heard(), settled=settled
+            self.rules, commits, self._cursor, self._reader, self._view, self._source_progress(), settled=settled
         )
         self._commit(evaluation.outcome)
         self._deadlines.take(evaluation.deadlines, evaluation.settles)
         return evaluation
 
     def _next_due(self) -> datetime | None:
-        dues = [t.due for t in self._timers_set.values()]
+        due_deadlines = [t.due for t in self._timers_set.values()]
         if (deadline := self._deadlines.next_due()) is not None:
-            dues.append(deadline)
-        return min(dues, default=None)
+            due_deadlines.append(deadline)
+        return min(due_deadlines, default=None)
 
     def _timers(self) -> Step:
         now = self.clock.now()
         head = self.log.fence(now)
         waiting = [*self._timers_set.values(), *self._deadlines.past(now)]
-        released = due_timers(waiting, now, self._heard(), head.seq)
+        released = due_timers(waiting, now, self._source_progress(), head.seq)
         if head.ingested_at > now:  # commits are stamped one after the other while the clock stands
             released = [replace(each, at=max(each.at, head.ingested_at)) for each in released]
-        evaluation = evaluate(self.rules, released, self._cursor, self._reader, self._view, self._heard())
+        evaluation = evaluate(self.rules, released, self._cursor, self._reader, self._view, self._source_progress())
         self._commit(evaluation.outcome)
         self._deadlines.take(evaluation.deadlines, evaluation.settles)
         return Step(at=now, timers=tuple(r.timer for r in released), evaluation=evaluation)
@@ -186,7 +190,7 @@ class Playground:
 
 
 def _forget(state: SqliteState) -> None:
-    """Nothing of an earlier story may count. What it told stays in the outbox, which nobody reads here."""
+    """Nothing of an earlier story may count. What it notified stays in the outbox, which nobody reads here."""
     timers = tuple((t.rule, str(t.kind), t.key) for t in state.timers())
     state.commit(Outcome(row_cursor=0, rules_gone=tuple(state.rules()), timers_gone=timers), EPOCH)
 
@@ -195,11 +199,11 @@ def _with_rows(rules: RuleSet, tables: Mapping[str, Sequence[Mapping[str, object
     """Rules for each row of a table, over the rows that the test gives. Raises ValueError where these are wrong."""
     found = dict(rules.rules)
     for name, rule in rules.rules.items():
-        awaited = rule.awaited
-        if awaited is not None and awaited.table:
-            columns = rule.reference[awaited.table]
-            rows = testtables.table(tables.get(awaited.table, ()), columns).to_pylist()
-            found[name] = replace(rule, awaited=replace(awaited, items=awaited.over(rows)))
+        scheduled = rule.scheduled
+        if scheduled is not None and scheduled.table:
+            columns = rule.reference[scheduled.table]
+            rows = testtables.table(tables.get(scheduled.table, ()), columns).to_pylist()
+            found[name] = replace(rule, scheduled=replace(scheduled, items=scheduled.over(rows)))
         if rule.each is not None:
             rows = testtables.table(tables.get(rule.each.table, ()), rule.reference[rule.each.table]).to_pylist()
             found[name] = replace(rule, each=rule.each.over(rows))

@@ -1,13 +1,16 @@
-"""Row rules whose alerts stay open: told again while they do, ended by a later event of the same columns, or by time.
+"""Event rules whose alerts stay open: notified again while they do, ended by a later event of the same columns, or
+by time.
 
     commits     Failed churn      Completed churn        (event times: the one that ends it is later)
                    |                    |
-    told        fired               recovered
-                   └── each `repeat_every`: again ──┘ └─ or, after its time: closed, without a word
+    notified        fired               recovered
+                   └── each `repeat_every`: again ──┘ └─ or, after its time: closed, without a notification
 
-After each commit that brought events of a run that was told, or events that can end something, the stretches of those runs
-are gone through by ``alerts.openings``. Several commits at once come to the same as one after the other. Of a run whose first and
-only match they brought nothing is read again: that event is a stretch by itself, whatever else the run said.
+After each commit that brought events of a run that was notified, or events that can end something, the occurrences
+of those runs
+are gone through by ``alerts.openings``. Several commits at once come to the same as one after the other. Of a run
+whose first and
+only match they brought nothing is read again: that event is an occurrence by itself, whatever else the run said.
 """
 
 from __future__ import annotations
@@ -17,42 +20,42 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from tocsin.alerts.occurrences import RunEvent, Stretch, stretches
-from tocsin.alerts.openings import Ending, Opened, marks, opened_of
+from tocsin.alerts.occurrences import EventOccurrence, RunEvent, occurrences_of
+from tocsin.alerts.openings import ActiveAlert, ResolvePolicy, active_alert_of, marks
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Occurrence, Phase, Why
 from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
 from tocsin.model.intent import IntentKind
 from tocsin.rules import history, limits
-from tocsin.rules.enders import Ender, Enders, enders_of, ending_now, values_of
+from tocsin.rules.enders import ResolvingEvent, ResolvingEvents, resolving_events_of, resolving_now, values_of
 from tocsin.rules.history import Row, moment, plain, whole_rows
 from tocsin.rules.memory import Memory, Pair
 from tocsin.rules.opened import (
+    active_alert,
     columns_for,
     drop,
-    ending_of,
     fields_of,
     intent_of,
     keep_open,
     mark,
-    opened_alert,
+    resolve_policy_of,
     settle,
     transition_of,
 )
 from tocsin.rules.rule import Rule
-from tocsin.rules.shapes import Hit, Trouble, matches
+from tocsin.rules.shapes import Failures, Hit, matches
 
 _TEXTS = frozenset(c.name for c in RUN_STATUS_CHANGED if c.type is KqlType.STRING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Look:
+class _Evaluation:
     """What is known of the runs to be gone through; those that are read."""
 
     events: Mapping[str, Sequence[RunEvent]]  # by run
     hits: Mapping[Pair, Mapping[EventKey, Hit]]
     values: Mapping[tuple[str, EventKey], Mapping[str, str]]  # columns of `same`, by run and event
-    enders: Enders
+    resolving_events: ResolvingEvents
 
 
 def on_commits(
@@ -63,84 +66,95 @@ def on_commits(
     after: int,
     reader: LogReader,
     memory: Memory,
-    trouble: Trouble,
+    failures: Failures,
     rows: Mapping[EventKey, Row],
 ) -> None:
     """End what the commits of ``times`` (CommitSeq → T), which follow commit ``after``, are the end of.
 
-    ``pairs`` are the runs that they brought events of and that were told of, or may have been, but for those in ``alone``: of these
+    ``pairs`` are the runs that they brought events of and that were notified of, or may have been, but for those in
+    ``alone``: of these
     they brought the first match, and no other. ``rows`` are some that are known already. A rule that fails is added to
-    ``trouble``; then nothing was decided of it.
+    ``failures``; then nothing was decided of it.
     """
-    recovering = {rule.name: rule for rule in rules if rule.ending is not None and rule.ending.recovers}
-    recovering = {name: rule for name, rule in recovering.items() if name not in trouble.rules}
+    recovering = {rule.name: rule for rule in rules if rule.resolve_policy is not None and rule.resolve_policy.recovers}
+    recovering = {name: rule for name, rule in recovering.items() if name not in failures.rules}
     if not recovering:
         return
     ones = _ones(recovering, alone, after, reader, memory, rows)
     touched = {pair for pair in (*pairs, *alone) if pair[0] in recovering and pair not in ones}
-    now = ending_now(recovering.values(), after, max(times), reader, memory)
+    now = resolving_now(recovering.values(), after, max(times), reader, memory)
     waiting = now.waiting - touched - ones.keys()
-    _judge_all(recovering, ones, touched, waiting, now.enders, times, after, reader, memory, trouble, rows)
+    _evaluate_all(
+        recovering, ones, touched, waiting, now.resolving_events, times, after, reader, memory, failures, rows
+    )
 
 
 def at_instant(
     rules: Iterable[Rule], pairs: Iterable[Pair], at: datetime, commit_seq: int, reader: LogReader, memory: Memory
-) -> Trouble:
-    """End what was told at a timer's instant, or is judged anew, where its end is known already."""
-    recovering = {rule.name: rule for rule in rules if rule.ending is not None and rule.ending.recovers}
+) -> Failures:
+    """End what was notified at a timer's instant, or is evaluated again, where its end is known already."""
+    recovering = {rule.name: rule for rule in rules if rule.resolve_policy is not None and rule.resolve_policy.recovers}
     touched = {pair for pair in pairs if pair[0] in recovering}
-    trouble = Trouble()
+    failures = Failures()
     if touched:
         times = {commit_seq: at}
-        _judge_all(recovering, {}, touched, frozenset(), Enders(), times, commit_seq, reader, memory, trouble, {})
-    return trouble
+        _evaluate_all(
+            recovering, {}, touched, frozenset(), ResolvingEvents(), times, commit_seq, reader, memory, failures, {}
+        )
+    return failures
 
 
-def _judge_all(
+def _evaluate_all(
     rules: Mapping[str, Rule],
     ones: Mapping[Pair, _One],
     touched: set[Pair],
     waiting: frozenset[Pair],
-    enders: Enders,
+    resolving_events: ResolvingEvents,
     times: Mapping[int, datetime],
     after: int,
     reader: LogReader,
     memory: Memory,
-    trouble: Trouble,
+    failures: Failures,
     known: Mapping[EventKey, Row],
 ) -> None:
-    told = memory.told(touched | waiting)
-    if not told and not ones:
+    notified = memory.notified(touched | waiting)
+    if not notified and not ones:
         return
-    look = _look(rules, touched & told.keys(), told.keys(), ones, enders, after, max(times), reader, trouble)
+    evaluate = _evaluate(
+        rules, touched & notified.keys(), notified.keys(), ones, resolving_events, after, max(times), reader, failures
+    )
     ends: list[_End] = []
-    open_ = _open(told.keys() | ones.keys(), memory)
-    for pair in sorted(told.keys() | ones.keys()):
-        if pair[0] in trouble.rules:
+    open_ = _open(notified.keys() | ones.keys(), memory)
+    for pair in sorted(notified.keys() | ones.keys()):
+        if pair[0] in failures.rules:
             continue
         if pair in ones:
-            ends += _judge_one(rules[pair[0]], ones[pair], open_[pair], look.enders, times, memory)
+            ends += _evaluate_one_rule(
+                rules[pair[0]], ones[pair], open_[pair], evaluate.resolving_events, times, memory
+            )
         else:
-            ends += _judge(rules[pair[0]], pair[1], told[pair], open_[pair], look, times, reader, memory)
-    unread = {e.opened.event: e.opened.commit_seq for e in ends if e.opened.event not in known}
+            ends += _evaluate_rule(
+                rules[pair[0]], pair[1], notified[pair], open_[pair], evaluate, times, reader, memory
+            )
+    unread = {e.active.event: e.active.commit_seq for e in ends if e.active.event not in known}
     rows = {**known, **whole_rows(reader, unread.items(), columns_for({e.rule for e in ends}, memory))}
-    for end in sorted(ends, key=lambda e: (e.at, e.commit_seq, e.opened.rule, e.opened.run_id, e.opened.occurrence)):
-        _tell_end(end, rows.get(end.opened.event, {}), memory)
+    for end in sorted(ends, key=lambda e: (e.at, e.commit_seq, e.active.rule, e.active.run_id, e.active.occurrence)):
+        _notify_end(end, rows.get(end.active.event, {}), memory)
 
 
-def _open(pairs: Collection[Pair], memory: Memory) -> dict[Pair, dict[EventKey, Opened]]:
+def _open(pairs: Collection[Pair], memory: Memory) -> dict[Pair, dict[EventKey, ActiveAlert]]:
     """What is open of ``pairs``: gone through once, since thousands may be open."""
-    found: dict[Pair, dict[EventKey, Opened]] = defaultdict(dict)
+    found: dict[Pair, dict[EventKey, ActiveAlert]] = defaultdict(dict)
     for rule in {name for name, _ in pairs}:
         for state in memory.conditions(rule).values():
-            if (rule, state.data.get("run")) in pairs and (opened := opened_of(state)):
-                found[(rule, opened.run_id)][opened.event] = opened
+            if (rule, state.data.get("run")) in pairs and (active := active_alert_of(state)):
+                found[(rule, active.run_id)][active.event] = active
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class _One:
-    """The first and only match of a run, told by these commits."""
+    """The first and only match of a run, notified by these commits."""
 
     hit: Hit
     same: tuple[str, ...]  # what it has in the columns of `same`; () where one of them is absent
@@ -154,37 +168,40 @@ def _ones(
     memory: Memory,
     rows: Mapping[EventKey, Row],
 ) -> dict[Pair, _One]:
-    """Those of ``alone`` that were told, and are known to be alone: nothing is remembered of an earlier match that waits whether
-    another try follows.
+    """Those of ``alone`` that were notified, and are known to be alone: nothing is remembered of an earlier match
+    that waits whether
+    another attempt follows.
     """
-    plain_ = {name: rule for name, rule in rules.items() if _TEXTS.issuperset(ending_of(rule).same)}
+    plain_ = {name: rule for name, rule in rules.items() if _TEXTS.issuperset(resolve_policy_of(rule).same)}
     asked = {pair: hit for pair, hit in alone.items() if pair[0] in plain_ and hit.key in rows}
     if any(plain_[name].final for name, _ in asked):
         waits = "SELECT 1 FROM RunStatusChanged WHERE WillRetry IS NULL AND CommitSeq <= $after LIMIT 1"
         if reader.select(waits, {"after": after}).num_rows:
             asked = {pair: hit for pair, hit in asked.items() if not plain_[pair[0]].final}
-    told = memory.told(asked)
+    notified = memory.notified(asked)
     found: dict[Pair, _One] = {}
     for pair, hit in asked.items():
-        if any(o.phase is Phase.TOLD for o in told.get(pair, ())):
-            row, same = rows[hit.key], ending_of(plain_[pair[0]]).same
+        if any(o.phase is Phase.FIRED for o in notified.get(pair, ())):
+            row, same = rows[hit.key], resolve_policy_of(plain_[pair[0]]).same
             values = tuple(str(row.get(name) or (name == "JobKey" and hit.run_id) or "") for name in same)
             found[pair] = _One(hit, values if all(values) else ())
     return found
 
 
-def _look(
+def _evaluate(
     rules: Mapping[str, Rule],
     touched: set[Pair],
     pairs: Collection[Pair],
     ones: Mapping[Pair, _One],
-    enders: Enders,
+    resolving_events: ResolvingEvents,
     after: int,
     hi: int,
     reader: LogReader,
-    trouble: Trouble,
-) -> _Look:
-    """Read the runs of ``pairs``, and what ended events of those that were touched, and of ``ones``, before commit ``after``."""
+    failures: Failures,
+) -> _Evaluation:
+    """Read the runs of ``pairs``, and what ended events of those that were touched, and of ``ones``, before commit
+    ``after``.
+    """
     events: dict[str, list[RunEvent]] = defaultdict(list)
     hits: dict[Pair, dict[EventKey, Hit]] = defaultdict(dict)
     values: Mapping[tuple[str, EventKey], Mapping[str, str]] = {}
@@ -193,27 +210,27 @@ def _look(
         rows_sql, params = history.run_rows(reader, (run for _, run in pairs), hi)
         for seen in history.read(reader, rows_sql, params):
             events[seen.run_id].append(seen.event)
-        for hit in matches(reader, asking, rows_sql, params, trouble):
+        for hit in matches(reader, asking, rows_sql, params, failures):
             if (hit.rule.name, hit.run_id) in pairs:
                 hits[(hit.rule.name, hit.run_id)][hit.key] = hit
-        columns = {name for rule in asking for name in ending_of(rule).same}
+        columns = {name for rule in asking for name in resolve_policy_of(rule).same}
         values = values_of(reader, columns, {key for found in hits.values() for key in found}, rows_sql, params)
     since: dict[str, list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
     for (rule, _), one in ones.items():
         since[rule].append((one.hit.key.time_us, one.same))
     for rule, run in touched:
         for key in hits[(rule, run)]:
-            since[rule].append((key.time_us, _same(ending_of(rules[rule]), values, run, key)))
-    before = enders_of([(rules[name], asked) for name, asked in since.items()], after, reader)
-    return _Look(events=events, hits=hits, values=values, enders=before.and_then(enders))
+            since[rule].append((key.time_us, _same(resolve_policy_of(rules[rule]), values, run, key)))
+    before = resolving_events_of([(rules[name], asked) for name, asked in since.items()], after, reader)
+    return _Evaluation(events=events, hits=hits, values=values, resolving_events=before.and_then(resolving_events))
 
 
 def _same(
-    ending: Ending, values: Mapping[tuple[str, EventKey], Mapping[str, str]], run: str, key: EventKey
+    resolve_policy: ResolvePolicy, values: Mapping[tuple[str, EventKey], Mapping[str, str]], run: str, key: EventKey
 ) -> tuple[str, ...]:
     """What an event has in the columns of `same`; () where one of them is absent: then nothing is equal to it."""
     found = values.get((run, key), {})
-    mine = tuple(found.get(name, "") for name in ending.same)
+    mine = tuple(found.get(name, "") for name in resolve_policy.same)
     return mine if all(mine) else ()
 
 
@@ -222,61 +239,67 @@ class _End:
     """An alert that recovered."""
 
     rule: Rule
-    opened: Opened
-    ender: Ender
+    active: ActiveAlert
+    resolving_event: ResolvingEvent
     ordinal: int
     computed: Mapping[str, object]
     at: datetime
     commit_seq: int
 
 
-def _judge_one(
+def _evaluate_one_rule(
     rule: Rule,
     one: _One,
-    open_: Mapping[EventKey, Opened],
-    enders: Enders,
+    open_: Mapping[EventKey, ActiveAlert],
+    resolving_events: ResolvingEvents,
     times: Mapping[int, datetime],
     memory: Memory,
 ) -> list[_End]:
-    """As ``_judge``, of a run with one match: a stretch that nothing splits, over by the first event that ends it."""
-    hit, ending = one.hit, ending_of(rule)
-    opened = open_.get(hit.key)
-    if opened is None:
+    """As ``_evaluate_rule``, of a run with one match: an occurrence that nothing splits, over by the first event
+    that ends it.
+    """
+    hit, resolve_policy = one.hit, resolve_policy_of(rule)
+    active = open_.get(hit.key)
+    if active is None:
         return []
-    opened = replace(opened, same=(one.same,) if one.same else ())
-    first = enders.first(ending, one.same, hit.key.time_us) if one.same else None
+    active = replace(active, same=(one.same,) if one.same else ())
+    first = resolving_events.first(resolve_policy, one.same, hit.key.time_us) if one.same else None
     seq = max(first, hit.commit_seq) if first is not None else -1
-    ender = enders.later(ending, one.same, hit.key.time_us, seq) if seq in times else None
-    if ender is None:
-        keep_open(opened, ending, memory)
+    resolving_event = resolving_events.later(resolve_policy, one.same, hit.key.time_us, seq) if seq in times else None
+    if resolving_event is None:
+        keep_open(active, resolve_policy, memory)
         return []
-    drop(opened, memory)
+    drop(active, memory)
     mark(rule, hit.run_id, hit.key, Phase.CLOSED, times[seq], seq, memory)
     return [
         _End(
-            rule=rule, opened=opened, ender=ender, ordinal=0, computed=hit.computed, at=times[seq], commit_seq=seq,
+            rule=rule, active=active, resolving_event=resolving_event, ordinal=0, computed=hit.computed, at=times[seq], commit_seq=seq,
         )
     ]  # fmt: skip
 
 
-def _judge(
+def _evaluate_rule(
     rule: Rule,
     run: str,
-    told: Sequence[Occurrence],
-    open_: dict[EventKey, Opened],
-    look: _Look,
+    notified: Sequence[Occurrence],
+    open_: dict[EventKey, ActiveAlert],
+    evaluate: _Evaluation,
     times: Mapping[int, datetime],
     reader: LogReader,
     memory: Memory,
 ) -> list[_End]:
-    """Go through a run's stretches after each commit that can have changed something; ``open_`` are its alerts."""
-    ending, hits, events = ending_of(rule), look.hits.get((rule.name, run), {}), look.events.get(run, ())
-    same = {key: _same(ending, look.values, run, key) for key in hits}
-    seen = list(told)
+    """Go through a run's occurrences after each commit that can have changed something; ``open_`` are its alerts."""
+    resolve_policy, hits, events = (
+        resolve_policy_of(rule),
+        evaluate.hits.get((rule.name, run), {}),
+        evaluate.events.get(run, ()),
+    )
+    same = {key: _same(resolve_policy, evaluate.values, run, key) for key in hits}
+    seen = list(notified)
     ends: list[_End] = []
     kept: set[EventKey] = set()  # what is open otherwise than it is remembered
     # of each event, the commit as of which it is over: others that end it change nothing more
-    firsts = (look.enders.first(ending, same[key], key.time_us) for key in hits if same[key])
+    firsts = (evaluate.resolving_events.first(resolve_policy, same[key], key.time_us) for key in hits if same[key])
     matched = [e for e in events if e.key in hits]
     begins = min((e.commit_seq for e in matched), default=0)
     relevant = {e.commit_seq for e in events if e.commit_seq >= begins} | {seq for seq in firsts if seq is not None}
@@ -285,60 +308,67 @@ def _judge(
         if not matching:
             continue
         visible = [e for e in events if e.commit_seq <= seq]
-        for stretch in stretches(visible, matching):
+        for occurrence in occurrences_of(visible, matching):
             known = marks(seen, seq)
-            event = next((e for e in stretch.events if e.key in known.told), None)
+            event = next((e for e in occurrence.events if e.key in known.notified), None)
             if event is None:
                 continue
-            opened = open_.get(event.key)
-            if stretch.keys & known.ended:
-                if opened is not None:  # an earlier part of it was told later, and its end before
+            active = open_.get(event.key)
+            if occurrence.keys & known.ended:
+                if active is not None:  # an earlier part of it was notified later, and its end before
                     del open_[event.key]
                     kept.discard(event.key)
-                    settle(opened, Why.RECOVERED, times[seq], seq, memory)
+                    settle(active, Why.RECOVERED, times[seq], seq, memory)
                 last = next(o.phase for o in reversed(seen) if o.event == event.key)
                 if event.key in known.ended and last is not Phase.CLOSED:  # its end was counted first: both are kept
                     seen.append(mark(rule, run, event.key, Phase.CLOSED, times[seq], seq, memory))
                 continue
-            if opened is None:
+            if active is None:
                 if not known.ended:
-                    continue  # told before the rule had an end to wait for, or closed since by time
-                opened = _reopened(rule, run, event, hits[event.key], times[seq], seq, reader, memory)
-            equal = tuple(sorted({same[e.key] for e in stretch.events if same[e.key]}))
-            opened = opened if opened.same == equal else replace(opened, same=equal)
-            over = _first_over(stretch, event.key, same, look.enders, ending, seq)
+                    continue  # notified before the rule had an end to wait for, or closed since by time
+                active = _reopened(rule, run, event, hits[event.key], times[seq], seq, reader, memory)
+            equal = tuple(sorted({same[e.key] for e in occurrence.events if same[e.key]}))
+            active = active if active.same == equal else replace(active, same=equal)
+            over = _first_over(occurrence, event.key, same, evaluate.resolving_events, resolve_policy, seq)
             if over is None:
-                if opened != open_.get(event.key):
-                    open_[event.key] = opened
+                if active != open_.get(event.key):
+                    open_[event.key] = active
                     kept.add(event.key)
                 continue
-            ended, ender = over
+            ended, resolving_event = over
             open_.pop(event.key, None)
             kept.discard(event.key)
-            drop(opened, memory)
+            drop(active, memory)
             phase = Phase.CLOSED if ended == event.key else Phase.RESOLVED
             seen.append(mark(rule, run, ended, phase, times[seq], seq, memory))
             ends.append(
                 _End(
-                    rule=rule, opened=opened, ender=ender, ordinal=len(known.ended), computed=hits[event.key].computed,
+                    rule=rule, active=active, resolving_event=resolving_event, ordinal=len(known.ended), computed=hits[event.key].computed,
                     at=times[seq], commit_seq=seq,
                 )
             )  # fmt: skip
-    for key, opened in open_.items():
+    for key, active in open_.items():
         if key in kept:
-            keep_open(opened, ending, memory)
+            keep_open(active, resolve_policy, memory)
     return ends
 
 
 def _first_over(
-    stretch: Stretch, told: EventKey, same: Mapping[EventKey, tuple[str, ...]], enders: Enders, ending: Ending, seq: int
-) -> tuple[EventKey, Ender] | None:
-    """The event of a stretch that is over as of commit ``seq``, the one that was told first of all, and what ended it."""
-    keys = sorted((e.key for e in stretch.events), key=lambda k: k != told)
+    occurrence: EventOccurrence,
+    notified: EventKey,
+    same: Mapping[EventKey, tuple[str, ...]],
+    resolving_events: ResolvingEvents,
+    resolve_policy: ResolvePolicy,
+    seq: int,
+) -> tuple[EventKey, ResolvingEvent] | None:
+    """The event of an occurrence that is over as of commit ``seq``, the one that was notified first of all, and what
+    ended it.
+    """
+    keys = sorted((e.key for e in occurrence.events), key=lambda k: k != notified)
     for key in keys:
-        ender = enders.later(ending, same[key], key.time_us, seq) if same[key] else None
-        if ender is not None:
-            return key, ender
+        resolving_event = resolving_events.later(resolve_policy, same[key], key.time_us, seq) if same[key] else None
+        if resolving_event is not None:
+            return key, resolving_event
     return None
 
 
@@ -351,31 +381,33 @@ def _reopened(
     commit_seq: int,
     reader: LogReader,
     memory: Memory,
-) -> Opened:
-    """What was told and ended as a part of another stretch stands alone now: late events split it. It is open again."""
+) -> ActiveAlert:
+    """What was notified and ended as a part of another occurrence stands alone now: late events split it. It is open
+    again.
+    """
     row = whole_rows(reader, [(event.key, event.commit_seq)]).get(event.key, {})
     occurrence = Occurrence(
-        rule=rule.name, run_id=run, event=event.key, phase=Phase.TOLD, at=at, commit_seq=event.commit_seq
+        rule=rule.name, run_id=run, event=event.key, phase=Phase.FIRED, at=at, commit_seq=event.commit_seq
     )  # fmt: skip
-    opened = opened_alert(rule, occurrence, {**row, **{name: plain(value) for name, value in hit.computed.items()}}, at)
-    memory.transitions.append(transition_of(opened, Phase.RESOLVED, Phase.FIRING, Why.HOLDS_AGAIN, at, commit_seq))
-    return opened
+    active = active_alert(rule, occurrence, {**row, **{name: plain(value) for name, value in hit.computed.items()}}, at)
+    memory.transitions.append(transition_of(active, Phase.RESOLVED, Phase.FIRING, Why.HOLDS_AGAIN, at, commit_seq))
+    return active
 
 
-def _tell_end(end: _End, row: Row, memory: Memory) -> None:
-    opened = end.opened
+def _notify_end(end: _End, row: Row, memory: Memory) -> None:
+    active = end.active
     memory.transitions.append(
-        transition_of(opened, Phase.FIRING, Phase.RESOLVED, Why.RECOVERED, end.at, end.commit_seq)
+        transition_of(active, Phase.FIRING, Phase.RESOLVED, Why.RECOVERED, end.at, end.commit_seq)
     )  # fmt: skip
-    time = moment(end.ender.time_us)
+    time = moment(end.resolving_event.time_us)
     data = {
-        "recovered_by": end.ender.run_id,
-        "status": end.ender.status,
+        "recovered_by": end.resolving_event.run_id,
+        "status": end.resolving_event.status,
         "time": plain(time),
-        "text": f"by run {end.ender.run_id}, {end.ender.status} at {time:%Y-%m-%d %H:%M} UTC",
+        "text": f"by run {end.resolving_event.run_id}, {end.resolving_event.status} at {time:%Y-%m-%d %H:%M} UTC",
     }
-    fields = fields_of(opened, row, end.computed)
+    fields = fields_of(active, row, end.computed)
     intent = intent_of(
-        end.rule, opened, fields, IntentKind.RESOLVED, Why.RECOVERED, end.ordinal, data, end.at, end.commit_seq
+        end.rule, active, fields, IntentKind.RESOLVED, Why.RECOVERED, end.ordinal, data, end.at, end.commit_seq
     )
-    limits.tell(end.rule.name, end.rule.limit, intent, end.rule.info, memory, beyond=opened.beyond)
+    limits.notify(end.rule.name, end.rule.limit, intent, end.rule.info, memory, beyond=active.beyond)

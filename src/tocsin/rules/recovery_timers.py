@@ -1,4 +1,4 @@
-"""Open alerts of row rules over time: told again, closed, and brought in line with rules that were changed."""
+"""Open alerts of event rules over time: notified again, closed, and brought in line with rules that were changed."""
 
 from __future__ import annotations
 
@@ -6,114 +6,127 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from tocsin.alerts.openings import Opened, opened_of
+from tocsin.alerts.openings import ActiveAlert, active_alert_of
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Phase, Why
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.model.intent import IntentKind
 from tocsin.rules import collapsing, history
 from tocsin.rules.history import plain, whole_rows
 from tocsin.rules.memory import Memory, Pair
-from tocsin.rules.opened import columns_for, ending_of, fields_of, intent_of, keep_open, mark, settle, timer_of
+from tocsin.rules.opened import columns_for, fields_of, intent_of, keep_open, mark, resolve_policy_of, settle, timer_of
 from tocsin.rules.recovery import at_instant
 from tocsin.rules.rule import Rule
-from tocsin.rules.shapes import Trouble, matches
+from tocsin.rules.shapes import Failures, matches
 from tocsin.rules.timers import Released
 
 
 def on_wakes(
-    released: Sequence[Released], rules: Mapping[str, Rule], reader: LogReader, memory: Memory, heard: Heard
+    released: Sequence[Released],
+    rules: Mapping[str, Rule],
+    reader: LogReader,
+    memory: Memory,
+    source_progress: SourceProgress,
 ) -> None:
-    """Open alerts are told once more, or closed by time; not before their consumer has been heard up to then."""
-    again: list[tuple[Rule, Opened, Released]] = []
+    """Open alerts are notified once more, or closed by time; not before their consumer has been reached up to then."""
+    again: list[tuple[Rule, ActiveAlert, Released]] = []
     for each in released:
         timer, rule = each.timer, rules[each.timer.rule]
         memory.drop_timer(timer.rule, timer.kind, timer.key)
         state = memory.condition(rule.name, timer.key)
-        opened = opened_of(state) if state is not None else None
-        if opened is None:
+        active = active_alert_of(state) if state is not None else None
+        if active is None:
             continue
-        if rule.ending is None:
-            settle(opened, Why.RULE_CHANGED, each.at, each.commit_seq, memory)
+        if rule.resolve_policy is None:
+            settle(active, Why.RULE_CHANGED, each.at, each.commit_seq, memory)
             continue
-        consumers = frozenset({opened.consumer}) if opened.consumer and rule.ending.recovers else frozenset[str]()
-        if not heard.has_reached(timer.due, consumers):
+        consumers = (
+            frozenset({active.consumer}) if active.consumer and rule.resolve_policy.recovers else frozenset[str]()
+        )
+        if not source_progress.has_reached(timer.due, consumers):
             memory.put_timer(replace(timer, consumers=consumers))
             continue
-        why, after = opened.woken(rule.ending, each.at)
-        if why is Why.EXPIRED:
-            settle(opened, why, each.at, each.commit_seq, memory)
-            if rule.ending.recovers and opened.sweep is None:
-                mark(rule, opened.run_id, opened.event, Phase.CLOSED, each.at, each.commit_seq, memory)
+        why, after = active.woken(rule.resolve_policy, each.at)
+        if why is Why.AUTO_CLOSED:
+            settle(active, why, each.at, each.commit_seq, memory)
+            if rule.resolve_policy.recovers and active.parent_group is None:
+                mark(rule, active.run_id, active.event, Phase.CLOSED, each.at, each.commit_seq, memory)
             continue
-        keep_open(after, rule.ending, memory)
+        keep_open(after, rule.resolve_policy, memory)
         if why is Why.STILL_FIRING:
             again.append((rule, after, each))
     if not again:
         return
     only = columns_for({rule for rule, _, _ in again}, memory)
-    rows = whole_rows(reader, [(opened.event, opened.commit_seq) for _, opened, _ in again], only)
-    computed = _computed([(rule, opened) for rule, opened, _ in again], max(r.commit_seq for _, _, r in again), reader)
-    for rule, opened, each in again:
-        if opened.sweep is not None:
-            collapsing.again(rule, opened, each.at, each.commit_seq, reader, memory)
+    rows = whole_rows(reader, [(active.event, active.commit_seq) for _, active, _ in again], only)
+    computed = _computed([(rule, active) for rule, active, _ in again], max(r.commit_seq for _, _, r in again), reader)
+    for rule, active, each in again:
+        if active.parent_group is not None:
+            collapsing.again(rule, active, each.at, each.commit_seq, reader, memory)
             continue
-        key = (rule.name, opened.event)
-        fields = fields_of(opened, rows.get(opened.event, {}), computed.get(key, {}))
-        since = {"since": plain(opened.at)}
+        key = (rule.name, active.event)
+        fields = fields_of(active, rows.get(active.event, {}), computed.get(key, {}))
+        since = {"since": plain(active.at)}
         intent = intent_of(
-            rule, opened, fields, IntentKind.REPEATED, Why.STILL_FIRING, opened.repeats, since, each.at, each.commit_seq
+            rule, active, fields, IntentKind.REPEATED, Why.STILL_FIRING, active.repeats, since, each.at, each.commit_seq
         )
-        memory.tell(intent, rule.info)
+        memory.notify(intent, rule.info)
 
 
 def _computed(
-    wanted: Sequence[tuple[Rule, Opened]], hi: int, reader: LogReader
+    wanted: Sequence[tuple[Rule, ActiveAlert]], hi: int, reader: LogReader
 ) -> dict[tuple[str, EventKey], Mapping[str, object]]:
-    """What the rules' queries make of the events that were told."""
-    making = [(rule, opened) for rule, opened in wanted if rule.plan.computed]
+    """What the rules' queries make of the events that were notified."""
+    making = [(rule, active) for rule, active in wanted if rule.plan.computed]
     if not making:
         return {}
-    rows_sql, params = history.run_rows(reader, (opened.run_id for _, opened in making), hi)
+    rows_sql, params = history.run_rows(reader, (active.run_id for _, active in making), hi)
     rules = {rule.name: rule for rule, _ in making}
-    return {(h.rule.name, h.key): h.computed for h in matches(reader, rules.values(), rows_sql, params, Trouble())}
+    return {(h.rule.name, h.key): h.computed for h in matches(reader, rules.values(), rows_sql, params, Failures())}
 
 
-def arm(rules: Iterable[Rule], at: datetime, commit_seq: int, reader: LogReader, memory: Memory) -> Trouble:
-    """At a start and after a reload: timers by what the rules say now; of one that means something else, alerts whose event
+def schedule_deadlines(
+    rules: Iterable[Rule], at: datetime, commit_seq: int, reader: LogReader, memory: Memory
+) -> Failures:
+    """At a start and after a reload: timers by what the rules say now; of one that means something else, alerts
+    whose event
     does not match any more are closed quietly.
     """
-    trouble = Trouble()
-    changed: list[tuple[Rule, Opened]] = []
+    failures = Failures()
+    changed: list[tuple[Rule, ActiveAlert]] = []
     for rule in rules:
         for state in memory.conditions(rule.name).values():
-            opened = opened_of(state)
-            if opened is None:
+            active = active_alert_of(state)
+            if active is None:
                 continue
-            if opened.changed:
-                changed.append((rule, opened))
-            memory.put_timer(timer_of(opened, ending_of(rule)))
+            if active.changed:
+                changed.append((rule, active))
+            memory.put_timer(timer_of(active, resolve_policy_of(rule)))
     if not changed:
-        return trouble
-    rows_sql, params = history.run_rows(reader, (opened.run_id for _, opened in changed), commit_seq)
+        return failures
+    rows_sql, params = history.run_rows(reader, (active.run_id for _, active in changed), commit_seq)
     still = {
         (hit.rule.name, hit.key)
-        for hit in matches(reader, {r.name: r for r, _ in changed}.values(), rows_sql, params, trouble)
+        for hit in matches(reader, {r.name: r for r, _ in changed}.values(), rows_sql, params, failures)
     }
     kept: set[Pair] = set()
-    for rule, opened in changed:
-        if rule.name in trouble.rules:
+    for rule, active in changed:
+        if rule.name in failures.rules:
             continue
-        if opened.sweep is not None and rule.collapse is not None and opened.recovers == ending_of(rule).recovers:
-            memory.put_condition(replace(opened, changed=False).state)
+        if (
+            active.parent_group is not None
+            and rule.collapse is not None
+            and active.recovers == resolve_policy_of(rule).recovers
+        ):
+            memory.put_condition(replace(active, changed=False).state)
             continue
-        if (rule.name, opened.event) not in still or opened.recovers != ending_of(rule).recovers:
-            settle(opened, Why.RULE_CHANGED, at, commit_seq, memory)
-            if opened.recovers and opened.sweep is None:
-                mark(rule, opened.run_id, opened.event, Phase.CLOSED, at, commit_seq, memory)
+        if (rule.name, active.event) not in still or active.recovers != resolve_policy_of(rule).recovers:
+            settle(active, Why.RULE_CHANGED, at, commit_seq, memory)
+            if active.recovers and active.parent_group is None:
+                mark(rule, active.run_id, active.event, Phase.CLOSED, at, commit_seq, memory)
             continue
-        memory.put_condition(replace(opened, changed=False).state)
-        kept.add((rule.name, opened.run_id))
+        memory.put_condition(replace(active, changed=False).state)
+        kept.add((rule.name, active.run_id))
     found = at_instant([rule for rule, _ in changed], kept, at, commit_seq, reader, memory)
-    trouble.take(found)
-    return trouble
+    failures.take(found)
+    return failures

@@ -1,13 +1,15 @@
-"""Row rules over commits.
+"""Event rules over commits.
 
     commits      c1      c2      c3          T of each: its IngestedAt
     rows        Failed  Running Failed       one run
                   |        |       |
     decided     after c1, after c2, after c3, each time over the run's events up to there
 
-Several commits at once are read together and decided one by one, so that they tell what they would have told one by one.
-A rule meets a run's history only where one of several things may be one occurrence: it has told something of the run
-already, matched twice, or the run is older than the rule. A run's first match is told without reading.
+Several commits at once are read together and decided one by one, so that they say what they would have notified one
+by one.
+A rule meets a run's history only where one of several things may be one occurrence: it has notified something of the
+run
+already, matched twice, or the run is older than the rule. A run's first match is notified without reading.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tocsin.alerts.decisions import judge, why_stale
-from tocsin.alerts.occurrences import stretches
+from tocsin.alerts.decisions import evaluate, why_expired
+from tocsin.alerts.occurrences import occurrences_of
 from tocsin.alerts.openings import phases
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import EventKey, Occurrence, Why, fingerprint
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import history, recovery
 from tocsin.rules.collapsing import collapse, remembered_parents
@@ -34,10 +36,10 @@ from tocsin.rules.history import Row, Seen, moment
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.memory import Memory, Pair
 from tocsin.rules.rule import Rule
-from tocsin.rules.shapes import Hit, Trouble, matches
+from tocsin.rules.shapes import Failures, Hit, matches
 
 FEW = 256
-"""Up to so many matching events are read whole at once, since most of them will be told."""
+"""Up to so many matching events are read whole at once, since most of them will be notified."""
 
 
 @dataclass(slots=True)
@@ -49,9 +51,9 @@ class _Work:
     runs: pa.ChunkedArray | None = None  # RunIds of the commits
     rows: Mapping[EventKey, Row] = field(default_factory=dict)  # whole rows, where they are few
     seen: dict[str, dict[EventKey, Seen]] = field(default_factory=lambda: defaultdict(dict))  # by run
-    told: Mapping[Pair, Sequence[Occurrence]] = field(default_factory=dict)
+    notified: Mapping[Pair, Sequence[Occurrence]] = field(default_factory=dict)
     again: set[Pair] = field(default_factory=set)  # pairs whose history is read
-    trouble: Trouble = field(default_factory=Trouble)
+    failures: Failures = field(default_factory=Failures)
 
 
 def evaluate_commits(
@@ -60,10 +62,11 @@ def evaluate_commits(
     after: int,
     reader: LogReader,
     memory: Memory,
-    heard: Heard,
+    source_progress: SourceProgress,
     takes: Callable[[str], bool] = lambda _: True,
-) -> Trouble:
-    """Decide what rules of ``index`` tell of ``commits``, which follow commit ``after``; into ``memory``. ``takes`` says
+) -> Failures:
+    """Decide what rules of ``index`` notify of ``commits``, which follow commit ``after``; into ``memory``.
+    ``takes`` says
     of a rule by name whether it takes part.
 
     Returns what failed; of a rule that did, nothing was decided.
@@ -78,20 +81,20 @@ def evaluate_commits(
     decisions: list[Decision] = []
     times = {c.seq: c.ingested_at for c in commits}
     for pair in sorted(work.hits.keys() | work.again):
-        if pair[0] not in work.trouble.rules:
-            decisions += _decide(rules[pair[0]], pair, times, memory, heard, work)
-    collapsing = [rule for rule in index.collapsing if takes(rule.name) and rule.name not in work.trouble.rules]
+        if pair[0] not in work.failures.rules:
+            decisions += _decide(rules[pair[0]], pair, times, memory, source_progress, work)
+    collapsing = [rule for rule in index.collapsing if takes(rule.name) and rule.name not in work.failures.rules]
     if collapsing:
         runs = pc.unique(work.runs).to_pylist()
         decisions = collapse(
-            decisions, reader, memory, heard, hi,
+            decisions, reader, memory, source_progress, hi,
             times=times, rules={r.name: r for r in collapsing}, parents={r.name: remembered_parents(r, runs, memory) for r in collapsing},
         )  # fmt: skip
-    rows = write(decisions, memory, reader, heard, work.rows)
+    rows = write(decisions, memory, reader, source_progress, work.rows)
     taking = [rule for rule in index.recovering if takes(rule.name)]
     alone = {pair: hit for pair, hits in work.hits.items() if pair not in work.again for hit in hits.values()}
-    recovery.on_commits(taking, work.again, alone, times, after, reader, memory, work.trouble, rows)
-    return work.trouble
+    recovery.on_commits(taking, work.again, alone, times, after, reader, memory, work.failures, rows)
+    return work.failures
 
 
 def _match(index: RuleIndex, rows_sql: str, params: Mapping[str, object], reader: LogReader, work: _Work) -> None:
@@ -99,7 +102,7 @@ def _match(index: RuleIndex, rows_sql: str, params: Mapping[str, object], reader
     keys = reader.select(index.keys_sql(rows_sql), params)
     work.runs = keys.column(0)
     rules = [rule for i in index.touched(keys) if work.takes((rule := index.rules[i]).name)]
-    found = matches(reader, rules, rows_sql, params, work.trouble)
+    found = matches(reader, rules, rows_sql, params, work.failures)
     if not found:
         return
     if len(found) <= FEW:
@@ -116,9 +119,9 @@ def _match(index: RuleIndex, rows_sql: str, params: Mapping[str, object], reader
 def _wake(rules: Mapping[str, Rule], reader: LogReader, memory: Memory, work: _Work) -> None:
     """Find the pairs whose history decides."""
     ids = pc.unique(work.runs).to_pylist()
-    told_of = memory.rules_told_of(ids)
+    notified_of = memory.rules_notified_of(ids)
     work.again |= {
-        (name, run) for run, names in told_of.items() for name in names if name in rules and work.takes(name)
+        (name, run) for run, names in notified_of.items() for name in names if name in rules and work.takes(name)
     }
     work.again |= {pair for pair, hits in work.hits.items() if len(hits) > 1}
     first = [pair for pair in work.hits if pair not in work.again]
@@ -150,23 +153,23 @@ def _read_again(rules: Mapping[str, Rule], hi: int, reader: LogReader, memory: M
     """Read the history of the pairs that need it, and what the rules match there."""
     if not work.again:
         return
-    work.told = memory.told(work.again)
+    work.notified = memory.notified(work.again)
     rows_sql, params = history.run_rows(reader, (run for _, run in work.again), hi)
     for seen in history.read(reader, rows_sql, params):
         work.seen[seen.run_id][seen.event.key] = seen
     again = [rules[name] for name in sorted({name for name, _ in work.again})]
-    for hit in matches(reader, again, rows_sql, params, work.trouble):
+    for hit in matches(reader, again, rows_sql, params, work.failures):
         pair = (hit.rule.name, hit.run_id)
         if pair in work.again:
             work.hits[pair][hit.key] = hit
 
 
 def _decide(
-    rule: Rule, pair: Pair, times: Mapping[int, datetime], memory: Memory, heard: Heard, work: _Work
+    rule: Rule, pair: Pair, times: Mapping[int, datetime], memory: Memory, source_progress: SourceProgress, work: _Work
 ) -> list[Decision]:
     """Decide for one rule and run after each commit that brought something."""
     hits, seen = work.hits.get(pair, {}), work.seen[pair[1]]
-    remembered = phases(work.told.get(pair, ()))
+    remembered = phases(work.notified.get(pair, ()))
     start = memory.record(rule.name).start_seq
     events = [s.event for s in seen.values()] if pair in work.again else [seen[key].event for key in hits]
     decisions: list[Decision] = []
@@ -175,13 +178,13 @@ def _decide(
             continue
         visible = [e for e in events if e.commit_seq <= seq]
         matching = {e.key for e in visible if e.key in hits}
-        for stretch in stretches(visible, matching):
-            verdict = judge(
-                stretch,
+        for occurrence in occurrences_of(visible, matching):
+            verdict = evaluate(
+                occurrence,
                 remembered,
                 start,
-                stale=lambda e: staleness(rule, seen[e.key], times[seq], heard),  # noqa: B023 (called at once)
-                waits=lambda e: awaits(rule, seen[e.key]),
+                expired=lambda e: staleness(rule, seen[e.key], times[seq], source_progress),  # noqa: B023 (called at once)
+                waits=lambda e: waits_for(rule, seen[e.key]),
             )
             for event in verdict.waiting:
                 consumers = frozenset(s.consumer for s in seen.values())
@@ -203,19 +206,23 @@ def _decide(
     return decisions
 
 
-def awaits(rule: Rule, seen: Seen) -> bool:
-    """Whether it has to be waited until it is known that no other try follows."""
+def waits_for(rule: Rule, seen: Seen) -> bool:
+    """Whether it has to be waited until it is known that no other attempt follows."""
     return rule.final and seen.will_retry is None
 
 
-def staleness(rule: Rule, seen: Seen, at: datetime, heard: Heard) -> Why | None:
-    """Why the event is too old for the rule to tell at ``at``."""
-    within = rule.tell_within + (rule.final_after if awaits(rule, seen) else timedelta(0))
-    return why_stale(moment(seen.event.key.time_us), at, within=within, first_start=heard.stale_before(seen.consumer))
+def staleness(rule: Rule, seen: Seen, at: datetime, source_progress: SourceProgress) -> Why | None:
+    """Why the event is too old for the rule to notify at ``at``."""
+    within = rule.max_event_age + (rule.final_after if waits_for(rule, seen) else timedelta(0))
+    return why_expired(
+        moment(seen.event.key.time_us), at, within=within, first_start=source_progress.expired_before(seen.consumer)
+    )
 
 
 def deadline(rule: Rule, seen: Seen, consumers: frozenset[str], came: datetime | None) -> Timer:
-    """When it is known that no other try came. The event may have come later than that: ``came``, where it is among these commits."""
+    """When it is known that no other attempt came. The event may have come later than that: ``came``, where it is
+    among these commits.
+    """
     key = seen.event.key
     due = moment(key.time_us) + rule.final_after
     late = {"came_us": history.micros(came)} if came is not None and came > due else {}

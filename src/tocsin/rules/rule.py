@@ -8,22 +8,22 @@ from datetime import timedelta
 from enum import StrEnum
 
 from tocsin.alerts.conditions import Terms
-from tocsin.alerts.openings import Ending
+from tocsin.alerts.openings import ResolvePolicy
 from tocsin.kql.prefilter import Predicate
 from tocsin.kql.rowplan import RowPlan
 from tocsin.kql.windowplan import WindowQuery
 from tocsin.model.intent import RuleInfo
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules.absence import Absence
-from tocsin.rules.absence_awaited import Awaited
+from tocsin.rules.absence_awaited import Scheduled
 from tocsin.rules.baselines import Below
 from tocsin.rules.collapse import Collapsed
 from tocsin.rules.limits import Limit
-from tocsin.rules.names import told_as as told_as
+from tocsin.rules.names import public_name as public_name
 from tocsin.rules.schema import InlineTest
 from tocsin.rules.templates import TemplateText
 
-TELL_WITHIN = timedelta(hours=24)
+MAX_EVENT_AGE = timedelta(hours=24)
 FINAL_AFTER = timedelta(minutes=15)
 
 
@@ -56,6 +56,7 @@ class Window:
     lateness: timedelta
     terms: Terms
     severities: tuple[tuple[Severity, str], ...]  # worst first, each with the column that says whether it is reached
+    condition: str = ""  # KQL over the query's columns: when a row fires; '' where each does
     clear: str  # the column that says whether a firing instance may end; '' where any may
     value: str  # '' for none
     export: str  # name of the gauge of its value; '' for none
@@ -64,14 +65,14 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Each:
+class ForEachRule:
     """What makes a rule one for each row of a table."""
 
     table: str
     rules: tuple[Rule, ...]  # of the rows
     make: Callable[[Sequence[Mapping[str, object]]], tuple[tuple[Rule, ...], list[str]]] = field(repr=False)
 
-    def over(self, rows: Sequence[Mapping[str, object]]) -> Each:
+    def over(self, rows: Sequence[Mapping[str, object]]) -> ForEachRule:
         """The same over other rows. Raises ValueError that says what is wrong with them."""
         rules, wrong = self.make(rows)
         if wrong:
@@ -88,33 +89,40 @@ class Rule:
     enabled: bool
     severity: Severity
     query: str  # KQL, also where the file says `when:`
-    row_plan: RowPlan | None  # of a row rule; of an absence rule: which runs it waits for
+    row_plan: RowPlan | None  # of an event rule; of an absence rule: which runs it waits for
     window: Window | None = None  # of a window rule
     absence: Absence | None = None  # of an absence rule about single runs
-    below: Below | None = None  # of a row rule: matches only events of runs that ended sooner than usual
-    awaited: Awaited | None = None  # of an absence rule with a schedule
-    collapse: Collapsed | None = None  # of a row rule: one alert for a parent
-    ending: Ending | None = None  # of a row rule whose alerts stay open
-    limit: Limit | None = None  # how many are told singly
-    final: bool  # events of which another try follows are passed over; unknown ones wait for `final_after`
+    below: Below | None = None  # of an event rule: matches only events of runs that ended shorter than its baseline
+    scheduled: Scheduled | None = None  # of an absence rule with a schedule
+    collapse: Collapsed | None = None  # of an event rule: one alert for a parent
+    resolve_policy: ResolvePolicy | None = None  # of an event rule whose alerts stay open
+    limit: Limit | None = None  # how many are notified singly
+    final: bool  # events of which another attempt follows are passed over; unknown ones wait for `final_after`
     final_after: timedelta
-    tell_within: timedelta
+    max_event_age: timedelta
     by: tuple[str, ...]  # RunId first
-    keep: tuple[str, ...]
+    fields: tuple[str, ...]
     labels: Mapping[str, TemplateText]
     info: RuleInfo
     meaning: str  # hash of what carries meaning
-    was: str
+    renamed_from: str
     tests: tuple[InlineTest, ...]
     place: Place
     reference: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # tables of the user's that it reads
-    each: Each | None = None  # it stands for one rule a row of a table, which are evaluated
+    each: ForEachRule | None = None  # it stands for one rule a row of a table, which are evaluated
     of_row: Mapping[str, object] = field(default_factory=dict)  # of a rule of a row that waits for runs: the row
 
     @property
-    def told_as(self) -> str:
+    def whole_query(self) -> str:
+        """The query with the condition after it: the rows that fire."""
+        if self.window is None or not self.window.condition:
+            return self.query
+        return f"{self.query.rstrip().removesuffix(';')}\n| where (\n{self.window.condition}\n)"
+
+    @property
+    def public_name(self) -> str:
         """Its name to people: in mails, history, metrics, routes."""
-        return told_as(self.name)
+        return public_name(self.name)
 
     @property
     def evaluated(self) -> tuple[str, ...]:
@@ -123,7 +131,7 @@ class Rule:
 
     @property
     def plan(self) -> RowPlan:
-        """How a row rule matches, or which runs an absence rule waits for. Raises TypeError for another one."""
+        """How an event rule matches, or which runs an absence rule waits for. Raises TypeError for another one."""
         if self.row_plan is None:
             raise TypeError(f"{self.name} is a {self.kind} rule: it has no row plan")
         return self.row_plan
@@ -136,17 +144,17 @@ class Rule:
     @property
     def carries(self) -> tuple[str, ...]:
         """Fields that its alerts have."""
-        return tuple(dict.fromkeys((*self.by, *self.keep, *self.labels)))
+        return tuple(dict.fromkeys((*self.by, *self.fields, *self.labels)))
 
     @property
     def reads(self) -> frozenset[str]:
         """Fields of the row that its alerts are made of."""
-        return frozenset((*self.by, *self.keep)).union(*(text.names for text in self.labels.values()))
+        return frozenset((*self.by, *self.fields)).union(*(text.names for text in self.labels.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A receiver's name or an address that a rule tells."""
+    """A receiver's name or an address that a rule notifies."""
 
     name: str
     rule: str

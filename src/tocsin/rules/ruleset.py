@@ -8,10 +8,10 @@ from datetime import timedelta
 from functools import cached_property
 
 from tocsin.model.statuses import Kind
-from tocsin.rules.families import Family, families_of
+from tocsin.rules.families import GeneratedRules, generated_rules_of
 from tocsin.rules.index import RuleIndex
-from tocsin.rules.rule import Rule, Target, told_as
-from tocsin.rules.windows import Group, grouped, looks_early
+from tocsin.rules.rule import Rule, Target, public_name
+from tocsin.rules.windows import Group, evaluates_early, grouped
 from tocsin.rules.windows_seen import of
 
 
@@ -32,35 +32,35 @@ class RuleSet:
 
     def called(self, name: str) -> Rule | None:
         """The rule of that name, as it is written or of a row of its table."""
-        base = self.rules.get(told_as(name))
+        base = self.rules.get(public_name(name))
         if base is None or base.name == name:
             return base
         return next((rule for rule in base.each.rules if rule.name == name), None) if base.each else None
 
     @cached_property
     def rows(self) -> tuple[Rule, ...]:
-        """Enabled row rules; a rule's place in it is its number in SQL."""
-        return tuple(rule for rule in self.enabled.values() if rule.kind is Kind.ROW)
+        """Enabled event rules; a rule's place in it is its number in SQL."""
+        return tuple(rule for rule in self.enabled.values() if rule.kind is Kind.EVENT)
 
     @cached_property
     def absences(self) -> tuple[Rule, ...]:
-        """Enabled rules that wait for single runs."""
+        """Enabled absence rules for single runs."""
         return tuple(rule for rule in self.enabled.values() if rule.absence is not None)
 
     @cached_property
-    def families(self) -> Mapping[str, Family]:
+    def generated_rules(self) -> Mapping[str, GeneratedRules]:
         """``absences`` by the rule as it is written."""
-        return {family.name: family for family in families_of(self.absences)}
+        return {generated.name: generated for generated in generated_rules_of(self.absences)}
 
     @cached_property
     def opening(self) -> tuple[Rule, ...]:
-        """Enabled row rules whose alerts stay open."""
-        return tuple(rule for rule in self.rows if rule.ending is not None)
+        """Enabled event rules whose alerts stay open."""
+        return tuple(rule for rule in self.rows if rule.resolve_policy is not None)
 
     @cached_property
     def awaiting(self) -> tuple[Rule, ...]:
-        """Enabled rules that wait by a schedule."""
-        return tuple(rule for rule in self.enabled.values() if rule.awaited is not None)
+        """Enabled absence rules by a schedule."""
+        return tuple(rule for rule in self.enabled.values() if rule.scheduled is not None)
 
     @cached_property
     def index(self) -> RuleIndex:
@@ -88,17 +88,17 @@ class RuleSet:
     @cached_property
     def early(self) -> RuleIndex:
         """Which of ``windows`` look when rows come."""
-        return RuleIndex([rule for rule in self.windows if looks_early(of(rule))])
+        return RuleIndex([rule for rule in self.windows if evaluates_early(of(rule))])
 
     @cached_property
     def shortest_for(self) -> timedelta | None:
         """The shortest ``for`` that a commit can begin; None where there is none."""
-        holds = (of(rule).terms.hold for rule in self.windows if looks_early(of(rule)))
+        holds = (of(rule).terms.hold for rule in self.windows if evaluates_early(of(rule)))
         return min((hold for hold in holds if hold), default=None)
 
     @cached_property
     def notify_targets(self) -> tuple[Target, ...]:
-        """Every receiver or address that a rule tells, with the place that says so."""
+        """Every receiver or address that a rule notifies, with the place that says so."""
         return tuple(
             Target(name=to, rule=rule.name, place=rule.place)
             for rule in self.rules.values()

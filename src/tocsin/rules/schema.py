@@ -1,13 +1,16 @@
-"""Models of rule files: every key of the language, with its type, meaning and an example. The JSON Schema is made from them.
+"""Models of rule files: every key of the language, with its type, meaning and an example. The JSON Schema is made
+from them.
 
-Keys of another kind of rule are known everywhere: ``compile`` refuses them by name instead of ignoring them.
+Every kind of rule accepts the keys of all kinds here: ``compile`` refuses a key of another kind by name instead of
+ignoring it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
@@ -16,6 +19,7 @@ from tocsin.config.document import YamlModel
 from tocsin.config.durations import Duration, parse_duration
 from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
 from tocsin.model.statuses import Status
+from tocsin.rules import former_keys
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.:-]*"
 SEVERITIES = ("critical", "error", "warning", "informational", "verbose")
@@ -81,7 +85,7 @@ Wait = Annotated[
     BeforeValidator(_wait),
     WithJsonSchema({"type": "string", "examples": ["45m", "{{ minutes }}m"]}),
 ]
-"""How long is waited: a duration, or with `for_each` a template of one over the table's columns."""
+"""A duration, or with `for_each` a template of one over the table's columns."""
 
 
 def _times(value: Any) -> Any:
@@ -101,20 +105,22 @@ Times = Annotated[
 
 
 class Match(YamlModel):
-    """Which events are meant."""
+    """Which events match."""
 
     status: Statuses | None = Field(None, description="one status or several", examples=["Completed"])
     where: str = Field("", description="a KQL predicate over the event's columns", examples=["Tags.env =~ 'prod'"])
 
 
 class Past(YamlModel):
-    """A run's length against those of the past."""
+    """A run's duration against its baseline."""
 
-    above: str = Field("", description="fires above it", examples=["1.5 * p95"])
-    below: str = Field("", description="fires below it", examples=["0.2 * p05"])
-    of: Columns = Field(("ExperimentName",), description="what makes runs comparable", examples=[["ExperimentName"]])
-    last: Duration = Field(description="how far back it looks", examples=["30d"])
-    min_runs: int = Field(10, ge=1, description="says nothing with fewer runs than these", examples=[10])
+    above: str = Field("", description="fires above this threshold", examples=["1.5 * p95"])
+    below: str = Field("", description="fires below this threshold", examples=["0.2 * p05"])
+    of: Columns = Field(
+        ("ExperimentName",), description="runs with equal values share a baseline", examples=[["ExperimentName"]]
+    )
+    last: Duration = Field(description="the baseline's range of time", examples=["30d"])
+    min_runs: int = Field(10, ge=1, description="fires only with at least so many earlier runs", examples=[10])
 
 
 class Except(DaysModel):
@@ -122,18 +128,16 @@ class Except(DaysModel):
 
 
 class When(Match):
-    """What a rule waits for, without KQL."""
+    """What a rule fires for, without KQL."""
 
-    final: bool = Field(False, description="only when no other try follows (WillRetry is false)", examples=[True])
-    in_status_for: Wait | None = Field(None, description="spent that long in these statuses", examples=["45m"])
-    silent_for: Wait | None = Field(None, description="neither event nor heartbeat for that long", examples=["10m"])
-    unchanged: str = Field("", description="a column that stands still, with `for`", examples=["Progress"])
-    for_: Wait | None = Field(None, alias="for", description="for how long it stands still", examples=["1h"])
-    absent: Match | None = Field(
-        None, description="an event that ought to have come", examples=[{"status": "Completed"}]
-    )
-    cron: str = Field("", description="when it ought to have come", examples=["0 2 * * *"])
-    grace: str = Field("", description="how late it may be", examples=["30m"])
+    final: bool = Field(False, description="only when no other attempt follows (WillRetry is false)", examples=[True])
+    in_status_for: Wait | None = Field(None, description="time spent in these statuses", examples=["45m"])
+    silent_for: Wait | None = Field(None, description="neither event nor heartbeat for so long", examples=["10m"])
+    unchanged: str = Field("", description="a column that does not change, with `for`", examples=["Progress"])
+    for_: Wait | None = Field(None, alias="for", description="how long the column does not change", examples=["1h"])
+    absent: Match | None = Field(None, description="an event that should have come", examples=[{"status": "Completed"}])
+    cron: str = Field("", description="when the event is due", examples=["0 2 * * *"])
+    grace: str = Field("", description="how late the event may be", examples=["30m"])
     timezone: str = Field("UTC", description="of `cron`", examples=["Europe/Budapest"])
     except_: str | Except = Field(
         "",
@@ -141,24 +145,24 @@ class When(Match):
         description="days that do not count: a calendar's name, or these",
         examples=["hu-holidays", {"country": "HU"}],
     )
-    consumer: str = Field("", description="the consumer that would bring it; all where absent", examples=["airflow"])
-    duration: Past | None = Field(None, description="a run's length against the past")
-    after: Statuses | None = Field(None, description="the status that came just before", examples=["Running"])
+    consumer: str = Field("", description="the consumer that would bring the event; default all", examples=["airflow"])
+    duration: Past | None = Field(None, description="a run's duration against its baseline")
+    after: Statuses | None = Field(None, description="the status just before", examples=["Running"])
     times: Times | None = Field(None, description="how often", examples=[3])
-    within: Wait | None = Field(None, description="in how much time", examples=["6h"])
+    within: Wait | None = Field(None, description="range of time", examples=["6h"])
     by: Columns | None = Field(None, description="counted for each of these", examples=[["RunId"]])
     look_back: Duration | None = Field(
-        None, description="what came just before may be so much older than `within`; 7d where absent", examples=["30d"]
+        None, description="how much older than `within` the status just before may be (default 7d)", examples=["30d"]
     )
 
 
 class Notify(YamlModel):
-    """Who is told besides those that the route finds."""
+    """Who is notified besides the receivers of the route."""
 
     to: Annotated[tuple[Address, ...], BeforeValidator(_one_or_many)] = Field(
         description="receivers or addresses", examples=[["owner", "ml-leads@example.org"]]
     )
-    only: bool = Field(False, description="these instead of those that the route finds", examples=[True])
+    only: bool = Field(False, description="these instead of the receivers of the route", examples=[True])
 
 
 class CollapseWhen(YamlModel):
@@ -171,38 +175,46 @@ class CollapseWhen(YamlModel):
 class Collapse(YamlModel):
     """One alert for a parent instead of one for each child."""
 
-    to: Literal["root", "parent"] = Field(description="what stands for its children", examples=["root"])
-    when: CollapseWhen = Field(description="from when on")
-    update: tuple[str, ...] = Field((), description="when it is told again", examples=[["50%", "end"]])
+    to: Literal["root", "parent"] = Field(description="which run the alert is about", examples=["root"])
+    when: CollapseWhen = Field(description="when the alert fires")
+    update: tuple[str, ...] = Field((), description="when a further notification is sent", examples=[["50%", "end"]])
 
 
 class ForEach(YamlModel):
-    """One rule for each row of a reference table."""
+    """One generated rule for each row of a reference table."""
 
     table: str = Field(description="a file of tables/, without its ending", examples=["nightlies"])
 
 
 class ResolveWhen(YamlModel):
-    """What ends an alert of a row rule."""
+    """The event that resolves an alert of an event rule."""
 
     status: Statuses = Field(description="one status or several", examples=["Completed"])
     same: Columns = Field(description="columns that must be equal", examples=["ExperimentName"])
 
 
 class Resolve(YamlModel):
-    """How an alert ends."""
+    """How an alert resolves."""
 
-    after: Duration | None = Field(None, description="closed after that long", examples=["1h"])
-    when: ResolveWhen | None = Field(None, description="recovered by an event")
+    FORMER: ClassVar[Mapping[str, str]] = former_keys.RESOLVE
+
+    when: str | ResolveWhen = Field(
+        description="window rules: a firing instance resolves only when this holds; event rules: the resolving event",
+        examples=["rate < 0.1", {"status": "Completed", "same": "ExperimentName"}],
+    )
 
 
 class Limit(YamlModel):
-    """At most so many mails."""
+    """A rate limit for notifications."""
 
-    per: Columns = Field(description="counted for each of these", examples=["ExperimentName"])
-    told: int = Field(ge=1, description="how many are told", examples=[3])
-    in_: Duration = Field(alias="in", description="in how much time", examples=["1d"])
-    then: Literal["digest", "drop"] = Field("digest", description="what becomes of the others", examples=["digest"])
+    FORMER: ClassVar[Mapping[str, str]] = former_keys.LIMIT
+
+    per: Columns = Field(description="counted for each value of these", examples=["ExperimentName"])
+    max: int = Field(ge=1, description="alerts notified one by one", examples=[3])
+    window: Duration = Field(description="range of time", examples=["1d"])
+    then: Literal["digest", "drop"] = Field(
+        "digest", description="what happens to the other alerts", examples=["digest"]
+    )
 
 
 class Export(YamlModel):
@@ -241,17 +253,19 @@ class TestEvent(YamlModel):
     model_config = ConfigDict(extra="allow", json_schema_extra=_closed)
 
     at: Duration = Field(description="when it arrives, from the test's start", examples=["5m"])
-    heartbeat: bool = Field(False, description="a sign of life, no status change", examples=[True])
+    heartbeat: bool = Field(False, description="a heartbeat, no status change", examples=[True])
 
 
 class Expect(YamlModel):
-    """What must be at a time, after everything due has been evaluated."""
+    """What must be true at a time, after everything due has been evaluated."""
+
+    FORMER: ClassVar[Mapping[str, str]] = former_keys.EXPECT
 
     at: Duration = Field(description="from the test's start", examples=["30m"])
-    told: int | None = Field(
-        None, ge=0, description="how often the rule has told something since the start", examples=[1]
+    notifications: int | None = Field(
+        None, ge=0, description="firing notifications since the start, before grouping and routing", examples=[1]
     )
-    resolved_told: int | None = Field(None, ge=0, description="how many endings it has told", examples=[0])
+    resolved: int | None = Field(None, ge=0, description="resolved notifications since the start", examples=[0])
     firing: tuple[dict[str, Any], ...] | None = Field(
         None, description="exactly these instances fire", examples=[[{"ExperimentName": "churn"}]]
     )
@@ -261,11 +275,11 @@ class Expect(YamlModel):
 
 
 class InlineTest(YamlModel):
-    """A story with its ending, run by the production engine."""
+    """Events and what is expected of them, run by the production engine."""
 
     name: str = Field(description="what it shows", examples=["one for a failed run, none for a duplicate"])
     start: datetime | None = Field(
-        None, description="the test's start; a Monday noon UTC where absent", examples=["2026-01-05T12:00:00Z"]
+        None, description="the test's start (default a Monday noon UTC)", examples=["2026-01-05T12:00:00Z"]
     )
     events: tuple[TestEvent, ...] = Field((), description="what arrives")
     tables: dict[str, tuple[dict[str, Any], ...]] = Field(
@@ -273,7 +287,7 @@ class InlineTest(YamlModel):
         description="rows of reference tables",
         examples=[{"prices": [{"Target": "gpu", "usd": 3}]}],
     )
-    expect: tuple[Expect, ...] = Field(min_length=1, description="what must be when")
+    expect: tuple[Expect, ...] = Field(min_length=1, description="what must be true when")
 
     @field_validator("start", mode="before")
     @classmethod
@@ -289,9 +303,11 @@ class InlineTest(YamlModel):
 class Common(YamlModel):
     """Keys that `defaults:` may set for a file's rules."""
 
+    FORMER: ClassVar[Mapping[str, str]] = former_keys.COMMON
+
     enabled: bool = Field(True, description="false: checked, but never evaluated", examples=[False])
     description: str = Field("", description="what it means, for people", examples=["A run failed for good."])
-    owner: str = Field("", description="who looks after the rule", examples=["ml-platform"])
+    owner: str = Field("", description="who maintains the rule", examples=["ml-platform"])
     runbook: str = Field("", description="what to do; a link", examples=["https://wiki.example.org/runbooks/training"])
     annotations: dict[str, str] = Field(
         default_factory=dict, description="further texts of the mail; templates", examples=[{"hint": "see {{ Url }}"}]
@@ -305,64 +321,74 @@ class Common(YamlModel):
         default_factory=dict, description="fields made by templates, to route and group by",
         examples=[{"team": "{{ Tags.team | lower }}"}],
     )  # fmt: skip
-    keep: Columns = Field(
-        (), description="fields of the row that the alert carries", examples=[["Target", "OwnerEmail"]]
+    fields: Columns = Field(
+        (), description="columns of the row that the alert carries", examples=[["Target", "OwnerEmail"]]
     )
-    notify: Notify | None = Field(None, description="who is told", examples=[{"to": ["owner", "ml-leads"]}])
+    notify: Notify | None = Field(None, description="who is notified", examples=[{"to": ["owner", "ml-leads"]}])
     template: str = Field("", description="base name of a mail template", examples=["run"])
     final_after: Duration | None = Field(
         None,
-        description="how long another try is waited for where the producer cannot say (default 15m)",
+        description="how long the rule waits for another attempt where the producer cannot say (default 15m)",
         examples=["15m"],
     )
-    tell_within: Duration | None = Field(
-        None, description="what is older (event time) is recorded, not told (default 24h)", examples=["24h"]
+    max_event_age: Duration | None = Field(
+        None, description="older events (event time) are recorded, not notified (default 24h)", examples=["24h"]
     )
     no_data: Literal["keep", "ok", "alert"] | None = Field(
         None, description="what no data means for an instance", examples=["keep"]
     )
-    repeat_every: Duration | None = Field(None, description="told again while it is open", examples=["4h"])
-    limit: Limit | None = Field(None, description="at most so many mails")
-    max_instances: int | None = Field(None, ge=1, description="past it, one alert sums up", examples=[200])
+    repeat_every: Duration | None = Field(None, description="notified again while the alert is active", examples=["4h"])
+    limit: Limit | None = Field(None, description="a rate limit for notifications")
+    max_instances: int | None = Field(None, ge=1, description="beyond it, one alert sums up", examples=[200])
 
 
 class RuleModel(Common):
     """An alert rule."""
 
+    FORMER: ClassVar[Mapping[str, str]] = former_keys.RULE
+
     name: str = Field(pattern=f"^{NAME}$", max_length=128, description="unique over all files", examples=["run-failed"])
-    was: str = Field(
-        "", description="its former name: keeps what it remembers over a renaming", examples=["failed-run"]
+    renamed_from: str = Field(
+        "", description="the rule's former name: keeps its state over a renaming", examples=["failed-run"]
     )
-    kind: Literal["row", "window", "absence"] | None = Field(
-        None, description="what it looks at; checked against what the rule says", examples=["row"]
+    kind: Literal["event", "window", "absence"] | None = Field(
+        None, description="the kind that the author means; `check` refuses another one", examples=["event"]
     )
-    when: When | None = Field(None, description="what it waits for, without KQL", examples=[{"status": "Failed"}])
+    when: When | None = Field(None, description="what the rule fires for, without KQL", examples=[{"status": "Failed"}])
     query: str = Field(
-        "", description="what it waits for, in KQL", examples=["RunStatusChanged | where Status == 'Failed'"]
+        "", description="what the rule fires for, in KQL", examples=["RunStatusChanged | where Status == 'Failed'"]
     )
-    sql: str = Field("", description="what it waits for, in SQL", examples=["SELECT * FROM Runs"])
+    sql: str = Field("", description="what the rule fires for, in SQL", examples=["SELECT * FROM Runs"])
+    condition: str = Field(
+        "",
+        description="when a row of the query fires; without it each row does",
+        examples=["finished >= 5 and rate > 0.2"],
+    )
     summary: str = Field(
         "", description="the mail's subject; a template", examples=["{{ ExperimentName }} failed: {{ Message }}"]
     )
-    by: Columns = Field((), description="what names an instance; a row rule's has RunId", examples=[["ExperimentName"]])
-    over: str = Field("", description="the window: a duration, `run` or `root`", examples=["1h"])
-    every: Duration | None = Field(None, description="how often a window is looked at", examples=["1m"])
-    value: str = Field("", description="the field whose number mails and metrics show", examples=["rate"])
-    clear: str = Field("", description="a firing instance ends only when this holds", examples=["rate < 0.1"])
-    for_: For = Field(None, alias="for", description="how long it must hold, or how many ticks of how many")
-    keep_firing_for: Duration | None = Field(None, description="how long it fires on", examples=["10m"])
-    lateness: Duration | None = Field(None, description="how late events may come", examples=["2m"])
-    resolve: Literal["never"] | Resolve | None = Field(
-        None, description="how it ends", examples=["never", {"after": "1h"}]
+    by: Columns = Field(
+        (), description="what names an instance; RunId is added for an event rule", examples=[["ExperimentName"]]
     )
-    export: Export | None = Field(None, description="a metric made of its value")
+    over: str = Field("", description="the window: a duration, `run` or `root`", examples=["1h"])
+    every: Duration | None = Field(None, description="how often a window is evaluated", examples=["1m"])
+    value: str = Field("", description="the field whose number mails and metrics show", examples=["rate"])
+    for_: For = Field(None, alias="for", description="how long the condition must hold, or how many ticks of how many")
+    keep_firing_for: Duration | None = Field(
+        None, description="how long the alert keeps firing after its condition ended", examples=["10m"]
+    )
+    lateness: Duration | None = Field(None, description="how late events may come", examples=["2m"])
+    resolve: Resolve | None = Field(None, description="what resolves an alert", examples=[{"when": "rate < 0.1"}])
+    send_resolved: bool = Field(True, description="false: nobody is notified of the end", examples=[False])
+    auto_close: Duration | None = Field(None, description="an alert is closed after so long", examples=["1h"])
+    export: Export | None = Field(None, description="a metric of the rule's value")
     collapse: Collapse | None = Field(None, description="one alert for a parent")
-    for_each: ForEach | None = Field(None, description="one rule for each row of a table")
-    tests: tuple[InlineTest, ...] = Field((), description="stories that must come true")
+    for_each: ForEach | None = Field(None, description="one generated rule for each row of a table")
+    tests: tuple[InlineTest, ...] = Field((), description="inline tests")
 
 
 class Defaults(Common):
-    """What the rules of a file say unless they say otherwise; `labels` and `annotations` are merged."""
+    """Values for the rules of a file that do not give their own; `labels` and `annotations` are merged."""
 
 
 class RuleFile(YamlModel):

@@ -4,7 +4,8 @@
                1                2                  no               3      fires
 
 What came just before is the run's event before it, in event-time order (SEMANTICS.md), be it up to
-``look_back`` older than the window. It fires once until the count falls below ``times`` again, and says nothing of that.
+``look_back`` older than the window. It fires once until the count falls below ``times`` again, and says nothing of
+that.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from tocsin.rules.written import Written
 
 WITHIN = timedelta(hours=24)
 REACH = timedelta(days=7)
-"""What came just before an event that counts may be so much older than ``within``, where the rule does not say: a run may run for
+"""What came just before an event that counts may be so much older than ``within``, where the rule does not say: a
+run may run for
 days. It has an end, since each tick reads that far back.
 """
 LATENESS = timedelta(seconds=1)
-"""It is looked at on ticks: a commit does not read hours of events again."""
+"""It is evaluated on ticks: a commit does not read hours of events again."""
 _CARRIED = ("ExperimentName", "DisplayName", "WorkspaceName", "Target", "RunType", "OwnerEmail", "TriggeringUserName")
 _KEYS = ("after", "times", "within", "by")
 
@@ -67,7 +69,9 @@ def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
 
 
 def sequence_query(when: When, by: tuple[str, ...], *, inside: bool = False) -> str:
-    """The sequence as KQL, for a window that sees older events too where ``inside``. ``where`` comes only after the order is known, so rules that differ in it share all up to there."""
+    """The sequence as KQL, for a window that sees older events too where ``inside``. ``where`` comes only after the
+    order is known, so rules that differ in it share all up to there.
+    """
     quoted = ", ".join(f"'{status}'" for status in when.status or ())
     times = when.times or 1
     carried = ", ".join(
@@ -98,7 +102,8 @@ def by_of(model: RuleModel) -> tuple[str, ...]:
 
 
 def compile_sequence(written: Written, *, carries: str = "", naming: tuple[str, ...] = ()) -> Rule | None:
-    """As ``compile.compile_rule``, for a sequence. ``carries`` is KQL after its query, which gives the fields ``naming``: these name
+    """As ``compile.compile_rule``, for a sequence. ``carries`` is KQL after its query, which gives the fields
+    ``naming``: these name
     its instances besides its own.
     """
     model, schema, wrong = written.model, written.schema, written.faults
@@ -107,8 +112,14 @@ def compile_sequence(written: Written, *, carries: str = "", naming: tuple[str, 
     before = len(written.problems)
     for path, message, hint in faults(when):
         wrong.add(path, message, hint)
-    if model.resolve not in (None, "never"):
-        wrong.add(("resolve",), "does not go with a sequence", "it ends when the count falls, and says nothing of that")
+    if model.resolve is not None:
+        wrong.add(
+            ("resolve",),
+            "does not go with a sequence",
+            "its alert ends when the count falls; nobody is notified of that",
+        )
+    if model.auto_close is not None:
+        wrong.add(("auto_close",), "does not go with a sequence", "its alert ends when the count falls")
     columns = schema["RunStatusChanged"]
     by = tuple(name for name in by_of(model) if name not in naming)
     for name in by:
@@ -128,7 +139,7 @@ def compile_sequence(written: Written, *, carries: str = "", naming: tuple[str, 
     as_window = model.model_copy(
         update={
             "when": None, "kind": None, "query": sequence_query(when, by, inside=bool(when.after)) + carries, "by": (*naming, *by), "over": format_duration(within),
-            "lateness": LATENESS, "value": "times", "resolve": "never",
+            "lateness": LATENESS, "value": "times", "send_resolved": False,
             "summary": model.summary or subject(when, f"{times} times in {format_duration(within)}"),
         }
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Runs row queries: one SQL for all rules of a shape. What fails is found by halving: first the rule, then the rows.
 
-A rule whose query cannot run at all (a reference table is gone, it takes too long) is in ``Trouble.rules``. One that runs but
+A rule whose query cannot run at all (a reference table is gone, it takes too long) is in ``Failures.rules``. One
+that runs but
 for a few rows (a sum that overflows) goes on without them: an alert of every other run must not wait for them.
 """
 
@@ -15,7 +16,7 @@ from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.alert import EventKey
 from tocsin.rules.history import listed
 from tocsin.rules.rule import Rule
-from tocsin.rules.sooner import Sooner, sooner
+from tocsin.rules.sooner import Shorter, shorter
 
 LIMITS = Limits(seconds=30.0, rows=10_000_000)
 TRIES = 64
@@ -34,76 +35,78 @@ class Hit:
 
 
 @dataclass(slots=True)
-class Trouble:
-    """What failed: whole rules by name; and ids of events that a rule could not judge and went on without."""
+class Failures:
+    """What failed: whole rules by name; and ids of events that a rule could not evaluate and went on without."""
 
     rules: dict[str, QueryError] = field(default_factory=dict)
     events: dict[str, tuple[QueryError, list[str]]] = field(default_factory=dict)  # by rule
 
-    def take(self, other: Trouble) -> None:
+    def take(self, other: Failures) -> None:
         """Add what else failed."""
         self.rules.update(other.rules)
         self.events.update(other.events)
 
 
 def matches(
-    reader: LogReader, rules: Iterable[Rule], rows_sql: str, params: Mapping[str, object], trouble: Trouble
+    reader: LogReader, rules: Iterable[Rule], rows_sql: str, params: Mapping[str, object], failures: Failures
 ) -> list[Hit]:
-    """What ``rules`` match among ``rows_sql``. A rule that fails has no hits, and is in ``trouble``."""
+    """What ``rules`` match among ``rows_sql``. A rule that fails has no hits, and is in ``failures``."""
     by_shape: dict[tuple[object, ...], list[Rule]] = {}
     for rule in rules:
         by_shape.setdefault((rule.plan.shape, *(rule.below.past if rule.below else ())), []).append(rule)
     hits: list[Hit] = []
     for alike in by_shape.values():
         if any(rule.below for rule in alike):
-            hits += _sooner(reader, alike, rows_sql, params, trouble)
+            hits += _shorter(reader, alike, rows_sql, params, failures)
         else:
-            hits += _run(reader, alike, rows_sql, params, trouble)
+            hits += _run(reader, alike, rows_sql, params, failures)
     return hits
 
 
 def narrowed(
     reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object]
-) -> tuple[str, dict[str, object], Mapping[EventKey, Sooner]]:
-    """Those of ``rows_sql`` that ended sooner than usual by one of ``rules``, which compare with the same past. Raises QueryError."""
-    found = sooner([rule.below for rule in rules if rule.below], rows_sql, params, reader)
+) -> tuple[str, dict[str, object], Mapping[EventKey, Shorter]]:
+    """Those of ``rows_sql`` that ended shorter than its baseline by one of ``rules``, which compare with the same
+    past. Raises QueryError.
+    """
+    found = shorter([rule.below for rule in rules if rule.below], rows_sql, params, reader)
     some = f"SELECT * FROM ({rows_sql}) WHERE EventId IN (SELECT unnest(($sooner::JSON)::VARCHAR[]))"
     return some, {**params, "sooner": listed({key.event_id for key in found})}, found
 
 
-def _sooner(
-    reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object], trouble: Trouble
+def _shorter(
+    reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object], failures: Failures
 ) -> list[Hit]:
     try:
         some, more, found = narrowed(reader, rules, rows_sql, params)
     except QueryError as e:
-        trouble.rules.update({rule.name: e for rule in rules})
+        failures.rules.update({rule.name: e for rule in rules})
         return []
     if not found:
         return []
     hits: list[Hit] = []
-    for hit in _run(reader, rules, some, more, trouble):
+    for hit in _run(reader, rules, some, more, failures):
         below, said = hit.rule.below, found.get(hit.key)
-        if below is not None and said is not None and said.than(below.usual):
-            hits.append(replace(hit, computed={**hit.computed, **said.computed(below.usual)}))
+        if below is not None and said is not None and said.than(below.baseline):
+            hits.append(replace(hit, computed={**hit.computed, **said.computed(below.baseline)}))
     return hits
 
 
 def _run(
-    reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object], trouble: Trouble
+    reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object], failures: Failures
 ) -> list[Hit]:
     try:
         return _select(reader, rules, rows_sql, params)
     except QueryTimeout as e:
         if len(rules) == 1:
-            trouble.rules[rules[0].name] = e
+            failures.rules[rules[0].name] = e
             return []
     except QueryError as e:
         if len(rules) == 1:
-            return _without_culprits(reader, rules[0], rows_sql, params, e, trouble)
+            return _without_culprits(reader, rules[0], rows_sql, params, e, failures)
     half = len(rules) // 2
-    first = _run(reader, rules[:half], rows_sql, params, trouble)
-    return first + _run(reader, rules[half:], rows_sql, params, trouble)
+    first = _run(reader, rules[:half], rows_sql, params, failures)
+    return first + _run(reader, rules[half:], rows_sql, params, failures)
 
 
 def _select(reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object]) -> list[Hit]:
@@ -134,9 +137,9 @@ def _select(reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Map
 
 
 def _without_culprits(
-    reader: LogReader, rule: Rule, rows_sql: str, params: Mapping[str, object], error: QueryError, trouble: Trouble
+    reader: LogReader, rule: Rule, rows_sql: str, params: Mapping[str, object], error: QueryError, failures: Failures
 ) -> list[Hit]:
-    """The rule's hits among the rows that it can judge; where it can judge none, it fails as a whole."""
+    """The rule's hits among the rows that it can evaluate; where it can evaluate none, it fails as a whole."""
     spent = 0
 
     def hits_of(ids: Sequence[str]) -> list[Hit] | None:
@@ -166,10 +169,10 @@ def _without_culprits(
             else:
                 waiting += [part[: len(part) // 2], part[len(part) // 2 :]]
     except QueryTimeout as e:
-        trouble.rules[rule.name] = e
+        failures.rules[rule.name] = e
         return []
     if not works or waiting:
-        trouble.rules[rule.name] = error
+        failures.rules[rule.name] = error
         return []
-    trouble.events[rule.name] = (error, culprits)
+    failures.events[rule.name] = (error, culprits)
     return hits

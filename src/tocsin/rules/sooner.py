@@ -1,14 +1,18 @@
-"""Events of runs that ended sooner than usual, ``duration: {below: 0.2 * p05, …}``: as many as there are, at once.
+"""Events of runs that ended shorter than its baseline, ``duration: {below: 0.2 * p05, …}``: as many as there are, at
+once.
 
-Each is compared with the other runs like it of which it had arrived, a minute before it did, that they ended within ``last``:
+Each is compared with the other runs like it of which it had arrived, a minute before it did, that they ended within
+``last``:
 
     last          |────────────────────────────────────────|─ 1m ─|
-    ends             r1    r2       r3     (told of later: r4)    r5 arrives: r1, r2, r3 count
+    ends             r1    r2       r3     (notified of later: r4)    r5 arrives: r1, r2, r3 count
 
-The events themselves are read, not ``Runs``, which says how things are at the head: so the answer is the same whenever it is asked,
+The events themselves are read, not ``Runs``, which says how things are at the head: so the answer is the same
+whenever it is asked,
 of one event or of a year.
 
-Of many, most took longer than can be sooner than usual. For a span of time a percentile is bounded from above: the n-th of those that count
+Of many, most took longer than can be shorter than its baseline. For a span of time a percentile is bounded from
+above: the n-th of those that count
 whenever it is asked is never less than the n-th of them and others.
 """
 
@@ -30,7 +34,7 @@ FEW = 200
 AT_ONCE = 2_000
 """So many are compared by one query."""
 DELAY_US = 60_000_000
-"""What arrived within the last minute is not what was usual, µs."""
+"""What arrived within the last minute is not the baseline, µs."""
 _US = timedelta(microseconds=1)
 _ASKED = "Source, EventId, epoch_us(TimeGenerated) AS time, RunId, epoch_us(IngestedAt) AS came, DurationMs"
 
@@ -47,36 +51,37 @@ class _Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Sooner:
-    """How long the event's run took, and what was usual, in ms by percentile, of how many runs."""
+class Shorter:
+    """How long the event's run took, and the baseline, in ms by percentile, of how many runs."""
 
     ms: int
-    usual_ms: Mapping[int, int]
+    baseline_ms: Mapping[int, int]
     runs: int
 
-    def than(self, usual: Baseline) -> bool:
-        """Whether it ended sooner than ``usual``."""
-        return self.runs >= usual.min_runs and self.ms < usual.factor * self.usual_ms[usual.percentile]
+    def than(self, baseline: Baseline) -> bool:
+        """Whether it ended sooner than ``baseline``."""
+        return self.runs >= baseline.min_runs and self.ms < baseline.factor * self.baseline_ms[baseline.percentile]
 
-    def computed(self, usual: Baseline) -> dict[str, object]:
+    def computed(self, baseline: Baseline) -> dict[str, object]:
         """What an alert can carry of it."""
-        return {"usual_ms": self.usual_ms[usual.percentile], "usual_runs": self.runs}
+        return {"baseline_ms": self.baseline_ms[baseline.percentile], "baseline_runs": self.runs}
 
 
-def sooner(
+def shorter(
     below: Collection[Below], rows_sql: str, params: Mapping[str, object], reader: LogReader, few: int = FEW
-) -> dict[EventKey, Sooner]:
-    """Those events of ``rows_sql`` that ended sooner than usual by one of ``below``, which have the same ``past``. So ``few`` are
+) -> dict[EventKey, Shorter]:
+    """Those events of ``rows_sql`` that ended shorter than its baseline by one of ``below``, which have the same
+    ``past``. So ``few`` are
     compared without a bound.
     """
     candidates = sorted(_candidates(below, rows_sql, params, reader, few), key=lambda each: each.came)
-    one = next(iter(below)).usual
-    found: dict[EventKey, Sooner] = {}
+    one = next(iter(below)).baseline
+    found: dict[EventKey, Shorter] = {}
     while candidates:
         until = candidates[0].came + one.last // _US  # those compared together share most of their past
         n = min(AT_ONCE, bisect_right(candidates, until, key=lambda each: each.came))
         for each, said in _compared(below, candidates[:n], reader):
-            if any(said.than(b.usual) for b in below):
+            if any(said.than(b.baseline) for b in below):
                 found[each.key] = said
         del candidates[:n]
     return found
@@ -88,7 +93,7 @@ def _candidates(
     """Events that may have: all of few, of many those below the bound."""
     one = next(iter(below))
     ended = f"FROM ({rows_sql}) WHERE Status IN ({quoted(one.statuses)}) AND DurationMs IS NOT NULL"
-    asked = f"SELECT {_ASKED}, {columns(one.usual)} {ended}"
+    asked = f"SELECT {_ASKED}, {columns(one.baseline)} {ended}"
     table = reader.select(f"{asked} LIMIT {few + 1}", params)
     if table.num_rows > few:
         span = reader.select(f"SELECT epoch_us(min(IngestedAt)), epoch_us(max(IngestedAt)) {ended}", params)
@@ -100,14 +105,16 @@ def _candidates(
 
 
 def _bounded(asked: str, below: Collection[Below], first: int, last: int) -> tuple[str, dict[str, object]]:
-    """SQL of those that ``asked`` gives which may have ended sooner, and its parameters; they arrived from ``first`` to ``last``, µs.
+    """SQL of those that ``asked`` gives which may have ended sooner, and its parameters; they arrived from ``first``
+    to ``last``, µs.
 
-    Of a run that is said to have ended several times, the longest counts. One place more is for the run itself, which is left out when it
+    Of a run that is said to have ended several times, the longest counts. One place more is for the run itself,
+    which is left out when it
     is compared.
     """
     one = next(iter(below))
-    names = columns(one.usual)
-    place = f"ceil({max(b.usual.percentile for b in below) / 100} * sum(n))::BIGINT + 2"
+    names = columns(one.baseline)
+    place = f"ceil({max(b.baseline.percentile for b in below) / 100} * sum(n))::BIGINT + 2"
     past = ended_sql(
         one.statuses,
         f"{names}, hash(RunId) AS h, DurationMs, IngestedAt",
@@ -125,18 +132,18 @@ def _bounded(asked: str, below: Collection[Below], first: int, last: int) -> tup
     return sql, {
         "past_first": first - DELAY_US,
         "past_last": last - DELAY_US,
-        "past_surely": last - one.usual.last // _US,
-        "past_least": min(b.usual.min_runs for b in below),
-        "past_factor": max(b.usual.factor for b in below),
-        "after": first - one.usual.last // _US,
+        "past_surely": last - one.baseline.last // _US,
+        "past_least": min(b.baseline.min_runs for b in below),
+        "past_factor": max(b.baseline.factor for b in below),
+        "after": first - one.baseline.last // _US,
     }
 
 
-def _compared(below: Collection[Below], asked: Sequence[_Ended], reader: LogReader) -> Iterator[tuple[_Ended, Sooner]]:
-    """What was usual when each of ``asked`` arrived; left out where too little was known."""
+def _compared(below: Collection[Below], asked: Sequence[_Ended], reader: LogReader) -> Iterator[tuple[_Ended, Shorter]]:
+    """The baseline when each of ``asked`` arrived; left out where too little was known."""
     one = next(iter(below))
-    names, like = columns(one.usual), Like.of(one.usual, [each.like for each in asked])
-    percentiles = sorted({b.usual.percentile for b in below})
+    names, like = columns(one.baseline), Like.of(one.baseline, [each.like for each in asked])
+    percentiles = sorted({b.baseline.percentile for b in below})
     past = ended_sql(
         one.statuses,
         f"{names}, RunId, hash(RunId) AS h, epoch_us(IngestedAt) AS came, TimeGenerated, DurationMs",
@@ -161,11 +168,11 @@ def _compared(below: Collection[Below], asked: Sequence[_Ended], reader: LogRead
             "own": listed(each.run for each in asked),
             **like.params,
             "until": asked[-1].came - DELAY_US,
-            "after": asked[0].came - one.usual.last // _US,
+            "after": asked[0].came - one.baseline.last // _US,
             "delay": DELAY_US,
-            "last": one.usual.last // _US,
-            "least": min(b.usual.min_runs for b in below),
+            "last": one.baseline.last // _US,
+            "least": min(b.baseline.min_runs for b in below),
         },
     )
     for i, ms, runs in zip(*(column.to_pylist() for column in table.columns), strict=True):
-        yield asked[i], Sooner(asked[i].ms, dict(zip(percentiles, ms, strict=True)), runs)
+        yield asked[i], Shorter(asked[i].ms, dict(zip(percentiles, ms, strict=True)), runs)

@@ -28,7 +28,9 @@ _TIMES = (
 
 
 class Steady(LogReader):
-    """``reader``, with the answers about windows remembered until ``turned``. For small logs: it knows all their times."""
+    """``reader``, with the answers about windows remembered until ``turned``. For small logs: it knows all their
+    times.
+    """
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader

@@ -13,12 +13,12 @@ from tocsin.rules.schema import RuleModel, When
 ROW_ONLY = frozenset({"collapse"})
 """Keys of rules about single events."""
 WINDOW_ONLY = frozenset({
-    "sql", "over", "every", "value", "clear", "for", "keep_firing_for", "lateness", "no_data", "max_instances",
+    "sql", "over", "every", "value", "condition", "for", "keep_firing_for", "lateness", "no_data", "max_instances",
     "export",
 })  # fmt: skip
 """Keys of window rules."""
-AWAITED = frozenset({"cron", "grace", "timezone", "except", "consumer"})
-"""Keys of a rule that waits by a schedule."""
+SCHEDULE_KEYS = frozenset({"cron", "grace", "timezone", "except", "consumer"})
+"""Keys of an absence rule by a schedule."""
 SEQUENCE = frozenset({"within", "by", "look_back"})
 """Keys of a sequence."""
 
@@ -37,7 +37,7 @@ def row_only(model: RuleModel) -> Iterator[KeyPath]:
 
 def stray(when: When) -> Iterator[tuple[KeyPath, str]]:
     """(path, what it goes with) of what only rules of another form can have."""
-    yield from ((("when", *path), "absent") for path in _given(when, AWAITED))
+    yield from ((("when", *path), "absent") for path in _given(when, SCHEDULE_KEYS))
     yield from ((("when", *path), "after and times") for path in _given(when, SEQUENCE))
 
 

@@ -1,12 +1,14 @@
-"""Alerts of sweeps that stay open (`resolve`, `repeat_every`): told again while they do, ended by a later run, or by time.
+"""Alerts of parent groups that stay open (`resolve`, `repeat_every`): notified again while they do, ended by a later
+run, or by time.
 
     commits     c12 of 40 fails      25th fails        Completed churn, a run of its own
                    |                    |                 |
-    told        the sweep           again: 50%        recovered; nothing more of this sweep
+    notified        the parent group           again: 50%        recovered; nothing more of this sweep
                    └── each `repeat_every`: again ────────┘
 
-What ends a sweep's alert is an event of a run that stands for itself: by the rule's `to` it has no parent. Neither the sweep's own
-children end it, most of which complete, nor its parent as long as it is the same try: `update: [end]` tells of that.
+What ends a parent group's alert is an event of a run that stands for itself: by the rule's `to` it has no parent.
+Neither the parent group's own
+children end it, most of which complete, nor its parent as long as it is the same try: `update: [end]` notifies of that.
 """
 
 from __future__ import annotations
@@ -15,20 +17,20 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from tocsin.alerts.openings import Opened, Swept, opened_of
-from tocsin.alerts.sweeps import Sweep, key_of, sweep_of
+from tocsin.alerts.openings import ActiveAlert, GroupCounts, active_alert_of
+from tocsin.alerts.sweeps import ParentGroup, key_of, parent_group_of
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
 from tocsin.rules.collapse import Collapsed
 from tocsin.rules.enders import Values, columns_sql
 from tocsin.rules.history import Row, listed
 from tocsin.rules.memory import Memory
-from tocsin.rules.opened import ending_of
+from tocsin.rules.opened import resolve_policy_of
 from tocsin.rules.rule import Rule
 
 
 class End(NamedTuple):
-    """An event that may end the alert of a sweep."""
+    """An event that may end the alert of a parent group."""
 
     time_us: int  # TimeGenerated, µs since the epoch
     run_id: str
@@ -38,34 +40,36 @@ class End(NamedTuple):
 
 
 def recovers(rule: Rule) -> bool:
-    """Whether the alerts of the rule's sweeps are ended by a later event."""
-    return rule.collapse is not None and rule.ending is not None and rule.ending.recovers
+    """Whether the alerts of the rule's parent groups are ended by a later event."""
+    return rule.collapse is not None and rule.resolve_policy is not None and rule.resolve_policy.recovers
 
 
-def open_sweeps(rule: Rule, memory: Memory) -> list[Opened]:
-    """Alerts of sweeps that are open, in the order of their parents."""
-    found = (opened_of(state) for state in memory.conditions(rule.name).values())
-    return sorted((o for o in found if o is not None and o.sweep is not None), key=lambda o: (o.run_id, o.occurrence))
+def open_parent_groups(rule: Rule, memory: Memory) -> list[ActiveAlert]:
+    """Alerts of parent groups that are open, in the order of their parents."""
+    found = (active_alert_of(state) for state in memory.conditions(rule.name).values())
+    return sorted(
+        (o for o in found if o is not None and o.parent_group is not None), key=lambda o: (o.run_id, o.occurrence)
+    )
 
 
-def ends_of(rule: Rule, opened: Sequence[Opened], reader: LogReader, after: int, hi: int) -> list[End]:
-    """What commits in (``after``, ``hi``] brought that may end alerts of ``opened``."""
-    collapsed, ending = rule.collapse, ending_of(rule)
-    first = {values[0] for one in opened for values in one.same}
+def ends_of(rule: Rule, active: Sequence[ActiveAlert], reader: LogReader, after: int, hi: int) -> list[End]:
+    """What commits in (``after``, ``hi``] brought that may end alerts of ``active``."""
+    collapsed, resolve_policy = rule.collapse, resolve_policy_of(rule)
+    first = {values[0] for one in active for values in one.same}
     if not isinstance(collapsed, Collapsed) or not first:
         return []
-    names = [f"s{i}" for i in range(len(ending.same))]
+    names = [f"s{i}" for i in range(len(resolve_policy.same))]
     table = reader.select(
         f"SELECT epoch_us(TimeGenerated), RunId, CommitSeq, Status, {', '.join(names)} FROM"
-        f" (SELECT CommitSeq, {collapsed.column} AS parent, {columns_sql(ending.same)}"
+        f" (SELECT CommitSeq, {collapsed.column} AS parent, {columns_sql(resolve_policy.same)}"
         "  WHERE CommitSeq > $after AND CommitSeq <= $hi AND TimeGenerated > make_timestamp($first::BIGINT)"
         "  AND Status IN (SELECT unnest(($statuses::JSON)::VARCHAR[])))"
         " WHERE parent IN ('', RunId) AND s0 IN (SELECT unnest(($values::JSON)::VARCHAR[]))",
         {
             "after": after,
             "hi": hi,
-            "first": min(one.event.time_us for one in opened),
-            "statuses": listed(sorted(ending.statuses)),
+            "first": min(one.event.time_us for one in active),
+            "statuses": listed(sorted(resolve_policy.statuses)),
             "values": listed(sorted(first)),
         },
     )
@@ -73,64 +77,68 @@ def ends_of(rule: Rule, opened: Sequence[Opened], reader: LogReader, after: int,
     return [End(t, run, seq, status, tuple(values)) for t, run, seq, status, *values in zip(*columns, strict=True)]
 
 
-def end_of(opened: Opened, ends: Sequence[End], seq: int, memory: Memory) -> End | None:
+def end_of(active: ActiveAlert, ends: Sequence[End], seq: int, memory: Memory) -> End | None:
     """What ends the alert, as far as is known as of commit ``seq``; None where nothing does."""
-    sweep = current(opened, memory)
-    another_try = None if sweep is None or opened.sweep is None or sweep.begin == opened.sweep.begin else sweep.begin
+    parent_group = current(active, memory)
+    another_try = (
+        None
+        if parent_group is None or active.parent_group is None or parent_group.begin == active.parent_group.begin
+        else parent_group.begin
+    )
 
     def may(end: End) -> bool:
-        own = end.run_id == opened.run_id
+        own = end.run_id == active.run_id
         return (
             end.seq <= seq
-            and end.time_us > opened.event.time_us
-            and end.values in opened.same
+            and end.time_us > active.event.time_us
+            and end.values in active.same
             and (not own or (another_try is not None and end.seq > another_try))
         )
 
     return max((end for end in ends if may(end)), default=None)
 
 
-def current(opened: Opened, memory: Memory) -> Sweep | None:
-    """What is remembered of the parent: perhaps of a later try of it."""
-    state = memory.condition(opened.rule, key_of(opened.run_id))
-    return None if state is None else sweep_of(state)
+def current(active: ActiveAlert, memory: Memory) -> ParentGroup | None:
+    """What is remembered of the parent: perhaps of a later attempt of it."""
+    state = memory.condition(active.rule, key_of(active.run_id))
+    return None if state is None else parent_group_of(state)
 
 
-def opened_sweep(
+def active_parent_group(
     rule: Rule,
-    sweep: Sweep,
+    parent_group: ParentGroup,
     event: Row,
     *,
     labels: Row,
-    keep: Row,
+    fields: Row,
     caused_by: EventKey,
     consumer: str,
     at: datetime,
     commit_seq: int,
     beyond: Mapping[str, object] | bool,
-) -> Opened:
-    """The alert of a sweep that is told at ``at``; ``event`` is its parent as a row."""
-    ending, root = ending_of(rule), event.get("RootRunId")
-    same = tuple(_text(name, event) for name in ending.same)
-    return Opened(
+) -> ActiveAlert:
+    """The alert of a parent group that is notified at ``at``; ``event`` is its parent as a row."""
+    resolve_policy, root = resolve_policy_of(rule), event.get("RootRunId")
+    same = tuple(_text(name, event) for name in resolve_policy.same)
+    return ActiveAlert(
         rule=rule.name,
-        instance=sweep.instance,
-        occurrence=sweep.occurrence(rule.name),
-        run_id=sweep.parent,
+        instance=parent_group.instance,
+        occurrence=parent_group.occurrence(rule.name),
+        run_id=parent_group.parent,
         root_run_id=root if isinstance(root, str) else "",
         event=caused_by,
         commit_seq=commit_seq,
         consumer=consumer,
         severity=rule.severity,
         at=at,
-        told_at=at,
+        last_notified_at=at,
         repeats=0,
         labels=labels,
-        keep=keep,
+        fields=fields,
         same=(same,) if same and all(same) else (),
-        recovers=ending.recovers,
+        recovers=resolve_policy.recovers,
         beyond=beyond,
-        sweep=Swept(sweep.begin, sweep.matched, sweep.children),
+        parent_group=GroupCounts(parent_group.begin, parent_group.matched, parent_group.children),
     )
 
 

@@ -1,6 +1,7 @@
 """What rules with ``collapse:`` read of the log: who is whose child, how many children there are, why they match.
 
-Everything is read as of a commit, from the events: what is counted does not change when it is counted again after a crash.
+Everything is read as of a commit, from the events: what is counted does not change when it is counted again after a
+crash.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tocsin.rules.memory import Pair
 
 _MESSAGE = "CASE WHEN length(Message) > 4000 THEN left(Message, 2000) || chr(10) || right(Message, 2000) ELSE Message END AS Message"
 
-COUNTS = frozenset({Phase.TOLD, Phase.COLLAPSED})
+COUNTS = frozenset({Phase.FIRED, Phase.COLLAPSED})
 """Occurrences of children that count."""
 DESCRIBES = (
     "ExperimentName", "WorkspaceName", "RunType", "Target", "TriggeringUserName", "OwnerEmail", "Tags",
@@ -92,7 +93,9 @@ Place = tuple[str, int]
 
 
 def children_of(reader: LogReader, column: str, places: Collection[Place], hi: int) -> dict[Place, Children]:
-    """The children by ``column`` at each of ``places``: those of which commits from there up to ``hi`` brought something."""
+    """The children by ``column`` at each of ``places``: those of which commits from there up to ``hi`` brought
+    something.
+    """
     ordered = sorted(places)
     rows_sql, bounds = history.commit_rows(min(begin for _, begin in ordered), hi)
     table = reader.select(
@@ -150,18 +153,18 @@ def matched_of(reader: LogReader, wanted: Set[Match], hi: int) -> dict[Match, Ma
     return found
 
 
-def newest_of(told: Mapping[Pair, Sequence[Occurrence]], begin: int, seq: int) -> dict[str, EventKey]:
+def newest_of(notified: Mapping[Pair, Sequence[Occurrence]], begin: int, seq: int) -> dict[str, EventKey]:
     """The newest occurrence that counts of each run, among those of commits in (``begin``, ``seq``]."""
     return {
         run: max(counting, key=lambda key: (key.time_us, key.source, key.event_id))
-        for (_, run), seen in told.items()
+        for (_, run), seen in notified.items()
         if (counting := [o.event for o in seen if o.phase in COUNTS and begin < o.commit_seq <= seq])
     }
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A sweep that is about to be told."""
+    """A parent group that is about to be notified."""
 
     parent: str
     seq: int  # as of which commit
@@ -170,7 +173,9 @@ class Expected:
 
 @dataclass(slots=True)
 class Rows:
-    """What sweeps are told with. Each row is read once, and at once with all others that are expected to be needed."""
+    """What parent groups are notified with. Each row is read once, and at once with all others that are expected to
+    be needed.
+    """
 
     reader: LogReader
     hi: int  # the last commit that anything sees
@@ -179,12 +184,12 @@ class Rows:
     _parents: dict[tuple[str, int], Row] = field(default_factory=dict)
     _children: dict[EventKey, Row] = field(default_factory=dict)
 
-    def expect(self, sweeps: Sequence[Expected]) -> None:
-        """Read what these are told with."""
-        self._read_matched({match for sweep in sweeps for match in sweep.newest.items()})
-        last = (matched[-1] for sweep in sweeps if (matched := self.matched(sweep.newest)))
+    def expect(self, parent_groups: Sequence[Expected]) -> None:
+        """Read what these are notified with."""
+        self._read_matched({match for parent_group in parent_groups for match in parent_group.newest.items()})
+        last = (matched[-1] for parent_group in parent_groups if (matched := self.matched(parent_group.newest)))
         self._read_children({one.key: one.commit_seq for one in last})
-        waiting = sorted({(sweep.parent, sweep.seq) for sweep in sweeps})
+        waiting = sorted({(parent_group.parent, parent_group.seq) for parent_group in parent_groups})
         while waiting:  # a run as of one commit each time
             as_of = dict(reversed(waiting))
             self._read_parents(as_of)

@@ -56,7 +56,9 @@ class TemplateText:
 
 @lru_cache(maxsize=20_000)
 def checked(source: str) -> tuple[TemplateText, frozenset[str]]:
-    """The template and the names that it takes from its context. Raises TemplateFault for bad syntax or unknown filters."""
+    """The template and the names that it takes from its context. Raises TemplateFault for bad syntax or unknown
+    filters.
+    """
     text = TemplateText(source)
     if text.constant:
         return text, frozenset()

@@ -1,4 +1,6 @@
-"""Inline tests: each tells its events to the production engine and compares what it told with what was expected."""
+"""Inline tests: each notifies its events to the production engine and compares what it notified with what was
+expected.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from tocsin.model.alert import ConditionState, Phase
 from tocsin.model.instants import TimerKind
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules import clocks, testevents
-from tocsin.rules.playground import HEARTBEAT, Playground, Step
+from tocsin.rules.playground import HEARTBEAT, Simulator, Step
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.schema import Expect, InlineTest
@@ -72,29 +74,29 @@ def run_test(rule: Rule, test: InlineTest, state: SqliteState | None = None) -> 
     clock = SystemClock()
     began = clock.monotonic()
     start = test.start or START
-    story: list[str] = []
+    timeline: list[str] = []
     faults: list[str] = []
-    told: list[Intent] = []
-    with Playground(
+    notified: list[Intent] = []
+    with Simulator(
         RuleSet({rule.name: clocks.under_none(replace(rule, enabled=True))}), start, test.tables, state
-    ) as playground:
+    ) as simulator:
         for at, events, expected in _stops(test):
-            for step in playground.advance(start + at):
-                _note(step, start, story, told)
+            for step in simulator.advance(start + at):
+                _note(step, start, timeline, notified)
             if events:
-                for step in playground.arrive(_rows(test, events, start)):
-                    _note(step, start, story, told)
+                for step in simulator.arrive(_rows(test, events, start)):
+                    _note(step, start, timeline, notified)
             for expect in expected:
-                faults += _compare(expect, told)
-                names = playground.rules.enabled
-                states = [state for name in names for state in playground.state.conditions(name).values()]
+                faults += _compare(expect, notified)
+                names = simulator.rules.enabled
+                states = [state for name in names for state in simulator.state.conditions(name).values()]
                 faults += _compare_instances(expect, states)
     return TestResult(
         rule=rule.name,
         name=test.name,
         passed=not faults,
         faults=tuple(faults),
-        timeline="\n".join(story) or "  nothing happened",
+        timeline="\n".join(timeline) or "  nothing happened",
         seconds=clock.monotonic() - began,
         file=rule.place.file,
         line=rule.place.line,
@@ -118,48 +120,48 @@ def _rows(test: InlineTest, numbers: Sequence[int], start: datetime) -> list[dic
     return rows
 
 
-def _note(step: Step, start: datetime, story: list[str], told: list[Intent]) -> None:
+def _note(step: Step, start: datetime, timeline: list[str], notified: list[Intent]) -> None:
     after = format_duration(step.at - start)
     when = f"  +{after:<8}" + (" " if len(after) >= 8 else "")
     if step.commit is not None:
         for receipt in step.commit.receipts:
             for letter in receipt.dead:
-                story.append(f"{when}a dead letter: {letter.reason}: {letter.detail}")
+                timeline.append(f"{when}a dead letter: {letter.reason}: {letter.detail}")
         stored = ", ".join(f"{status} × {n}" for status, n in sorted(step.commit.statuses.items()))
         duplicates = sum(r.duplicate for r in step.commit.receipts)
         again = f"{duplicates} known already" if duplicates else ""
-        story.append(f"{when}arrived: {'; '.join(filter(None, (stored, again))) or 'nothing'}")
+        timeline.append(f"{when}arrived: {'; '.join(filter(None, (stored, again))) or 'nothing'}")
     for timer in step.timers:
         if timer.kind is TimerKind.TICK or "sweep" in timer.data:
             continue
-        story.append(f"{when}{timer.kind.replace('_', ' ')} came for {timer.data.get('run', timer.key)}")
+        timeline.append(f"{when}{timer.kind.replace('_', ' ')} came for {timer.data.get('run', timer.key)}")
     for transition in step.evaluation.outcome.transitions:
         instance = ", ".join(f"{k}={v}" for k, v in transition.instance.items())
         detail = f", {transition.detail}" if transition.detail else ""
-        story.append(f"{when}{transition.after} {instance}: {transition.reason}{detail}")
+        timeline.append(f"{when}{transition.after} {instance}: {transition.reason}{detail}")
     for intent in step.evaluation.outcome.intents:
-        told.append(intent)
+        notified.append(intent)
         if intent.limited:
-            story.append(f"{when}beyond the limit: waits to be a line of a digest")
+            timeline.append(f"{when}beyond the limit: waits to be a line of a digest")
         if intent.kind is IntentKind.REPEATED:
-            story.append(f"{when}told again: {intent.why}")
+            timeline.append(f"{when}notified again: {intent.why}")
         if intent.kind is IntentKind.SUMMARY:
-            story.append(f"{when}summary: {intent.data.get('stale')} were too old to tell")
+            timeline.append(f"{when}summary: {intent.data.get('expired')} were expired")
     for timer in step.evaluation.outcome.timers:
         if timer.kind is TimerKind.TICK or "sweep" in timer.data:
             continue
-        story.append(f"{when}waits for {timer.kind.replace('_', ' ')} at +{format_duration(timer.due - start)}")
+        timeline.append(f"{when}waits for {timer.kind.replace('_', ' ')} at +{format_duration(timer.due - start)}")
     for failure in step.evaluation.failures:
-        story.append(f"{when}the rule failed: {failure.error}")
+        timeline.append(f"{when}the rule failed: {failure.error}")
 
 
-def _compare(expect: Expect, told: Sequence[Intent]) -> Iterator[str]:
+def _compare(expect: Expect, notified: Sequence[Intent]) -> Iterator[str]:
     at = format_duration(expect.at)
     for word, wanted, kinds in (
-        ("told", expect.told, {IntentKind.FIRED, IntentKind.REPEATED}),
-        ("resolved_told", expect.resolved_told, {IntentKind.RESOLVED}),
+        ("notifications", expect.notifications, {IntentKind.FIRED, IntentKind.REPEATED}),
+        ("resolved", expect.resolved, {IntentKind.RESOLVED}),
     ):
-        got = sum(i.kind in kinds and not i.limited for i in told)
+        got = sum(i.kind in kinds and not i.limited for i in notified)
         if wanted is not None and got != wanted:
             yield f"  at {at}: {word} should be {wanted}, is {got}"
 
@@ -189,7 +191,7 @@ def _fields(state: ConditionState) -> Mapping[str, object]:
     carried: dict[str, object] = {}
     for part in state.data.values():
         if isinstance(part, Mapping):
-            for key in ("keep", "labels"):
+            for key in ("fields", "labels"):
                 if isinstance(fields := part.get(key), Mapping):
                     carried |= fields
     return {"severity": state.severity.word, **carried, **state.instance}

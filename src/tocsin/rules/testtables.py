@@ -26,7 +26,9 @@ _ARROW: Mapping[str, pa.DataType] = {
 def faults(
     tables: Mapping[str, Sequence[Mapping[str, Any]]], known: Mapping[str, Columns]
 ) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
-    """(path below ``tables``, what is wrong, what would be right); ``known`` are the reference tables that the rule reads."""
+    """(path below ``tables``, what is wrong, what would be right); ``known`` are the reference tables that the rule
+    reads.
+    """
     for name, rows in tables.items():
         if name not in known:
             yield (name,), "is no reference table that the rule reads", suggest(name, known)

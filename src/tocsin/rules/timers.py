@@ -1,8 +1,8 @@
-"""Timers of row rules: which are due, and what is decided when one is released.
+"""Timers of event rules: which are due, and what is decided when one is released.
 
 Failed (t)            t + final_after = D         watermarks reach D
   |----------------------|- - - - held - - - - - - - -|
-                                                      T: is there a newer try up to D?
+                                                      T: is there a newer attempt up to D?
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from tocsin.alerts.decisions import Try, judge, newer_try, why_stale
-from tocsin.alerts.occurrences import ends_anew, in_order, restarts, stretches
+from tocsin.alerts.decisions import RunAttempt, evaluate, newer_try, why_expired
+from tocsin.alerts.occurrences import ends_anew, in_order, occurrences_of, restarts
 from tocsin.alerts.openings import phases
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Phase, Why
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import history, recovery
 from tocsin.rules.collapsing import collapse
 from tocsin.rules.decisions import Decision, summary, write
 from tocsin.rules.history import Seen, moment
 from tocsin.rules.memory import Memory
-from tocsin.rules.rows import awaits
+from tocsin.rules.rows import waits_for
 from tocsin.rules.rule import Rule
 from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.shapes import Hit, Trouble, matches
+from tocsin.rules.shapes import Failures, Hit, matches
 from tocsin.rules.windows_ticks import coalesced
 
 AGAIN = timedelta(seconds=30)
-"""How long after a failure a deadline is looked at again."""
+"""How long after a failure a deadline is evaluated again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +45,21 @@ class Released:
     skipped: int = 0  # ticks that it stands for besides itself
 
 
-def due_timers(timers: Iterable[Timer], now: datetime, heard: Heard, commit_seq: int) -> list[Released]:
-    """Timers to evaluate at ``now``, in the order of their instants: due, and heard up to it.
+def due_timers(
+    timers: Iterable[Timer], now: datetime, source_progress: SourceProgress, commit_seq: int
+) -> list[Released]:
+    """Timers to evaluate at ``now``, in the order of their instants: due, and reached up to it.
 
-    T is the due time, or ``now`` for a timer that waits for watermarks, for a run's deadline and for a repeat or an end by
-    time: after an outage what is due several times is told once. The caller has fenced the log at ``now``, evaluates
+    T is the due time, or ``now`` for a timer that waits for watermarks, for a run's deadline and for a repeat or an
+    end by
+    time: after an outage what is due several times is notified once. The caller has fenced the log at ``now``,
+    evaluates
     the commits up to ``commit_seq`` before, and gives just that one.
     """
     released = [
         Released(timer=t, at=now if _waits(t) else min(now, t.due), commit_seq=commit_seq, skipped=skipped)
         for t, skipped in (coalesced(t, now) for t in timers)
-        if t.due <= now and heard.has_reached(t.due, t.consumers)
+        if t.due <= now and source_progress.has_reached(t.due, t.consumers)
     ]
     return sorted(released, key=lambda r: (r.at, r.timer.due, r.timer.rule, r.timer.kind, r.timer.key))
 
@@ -65,25 +69,25 @@ def _waits(timer: Timer) -> bool:
     return bool(timer.consumers) or timer.kind in (TimerKind.DEADLINE, TimerKind.CLOSE)
 
 
-def held_timers(timers: Iterable[Timer], now: datetime, heard: Heard) -> list[Timer]:
+def waiting_timers(timers: Iterable[Timer], now: datetime, source_progress: SourceProgress) -> list[Timer]:
     """Timers past due that wait for a watermark."""
-    return [t for t in timers if t.due <= now and not heard.has_reached(t.due, t.consumers)]
+    return [t for t in timers if t.due <= now and not source_progress.has_reached(t.due, t.consumers)]
 
 
-def end_catch_up(released: Released, rules: RuleSet, memory: Memory) -> None:
-    """A catch-up is over: one summary."""
+def end_backfill(released: Released, rules: RuleSet, memory: Memory) -> None:
+    """A backfill is over: one summary."""
     timer = released.timer
     memory.drop_timer(timer.rule, timer.kind, timer.key)
-    rule, catch_up = rules.called(timer.rule), memory.catch_up(timer.rule, timer.key)
-    if catch_up is None:
+    rule, backfill = rules.called(timer.rule), memory.backfill(timer.rule, timer.key)
+    if backfill is None:
         return
-    memory.drop_catch_up(timer.rule, timer.key)
+    memory.drop_backfill(timer.rule, timer.key)
     if rule is not None and rule.enabled:
-        memory.tell(summary(rule, catch_up, released.at, released.commit_seq), rule.info)
+        memory.notify(summary(rule, backfill, released.at, released.commit_seq), rule.info)
 
 
 @dataclass(slots=True)
-class _Looked:
+class _Evaluated:
     """What the log says of the runs and jobs that deadlines are about."""
 
     seen: Mapping[str, Mapping[EventKey, Seen]]  # by run
@@ -92,10 +96,11 @@ class _Looked:
     began: Mapping[str, datetime]  # by run
 
 
-def judge_deadlines(
-    released: Sequence[Released], rules: RuleSet, reader: LogReader, memory: Memory, heard: Heard
-) -> Trouble:
-    """Decide whether no other try came, for deadlines of one instant. Returns what failed; deadlines of a rule that did are
+def evaluate_deadlines(
+    released: Sequence[Released], rules: RuleSet, reader: LogReader, memory: Memory, source_progress: SourceProgress
+) -> Failures:
+    """Decide whether no other attempt came, for deadlines of one instant. Returns what failed; deadlines of a rule
+    that did are
     looked at again later.
     """
     wanted: list[tuple[Released, Rule, str, EventKey]] = []
@@ -108,31 +113,35 @@ def judge_deadlines(
         key = EventKey(source=str(data["source"]), event_id=str(data["event"]), time_us=int(str(data["time_us"])))
         wanted.append((each, rule, str(data["run"]), key))
     if not wanted:
-        return Trouble()
-    trouble = Trouble()
-    looked = _look(wanted, reader, trouble)
-    told = memory.told({(rule.name, run) for _, rule, run, _ in wanted})
+        return Failures()
+    failures = Failures()
+    evaluated = _evaluate(wanted, reader, failures)
+    notified = memory.notified({(rule.name, run) for _, rule, run, _ in wanted})
     decisions: list[Decision] = []
-    remembered = {pair: phases(seen) for pair, seen in told.items()}
+    remembered = {pair: phases(seen) for pair, seen in notified.items()}
     for each, rule, run, key in wanted:
-        if rule.name in trouble.rules:
+        if rule.name in failures.rules:
             memory.put_timer(replace(each.timer, due=each.at + AGAIN))
             continue
         memory.drop_timer(each.timer.rule, each.timer.kind, each.timer.key)
         known = remembered.setdefault((rule.name, run), {})
-        decision = _judge(each, rule, run, key, looked, known, memory.record(rule.name).start_seq, heard)
+        decision = _evaluate_rule(
+            each, rule, run, key, evaluated, known, memory.record(rule.name).start_seq, source_progress
+        )
         if decision is not None:
             decisions.append(decision)
             known[decision.event.key] = decision.occurrence.phase
     hi = max(each.commit_seq for each, _, _, _ in wanted)
-    write(collapse(decisions, reader, memory, heard, hi), memory, reader, heard, {})
+    write(collapse(decisions, reader, memory, source_progress, hi), memory, reader, source_progress, {})
     for (at, seq), group in groupby(sorted(decisions, key=lambda d: d.order), key=lambda d: (d.at, d.commit_seq)):
-        told_now = {(d.rule.name, d.run_id): d.rule for d in group}
-        trouble.take(recovery.at_instant(told_now.values(), told_now.keys(), at, seq, reader, memory))
-    return trouble
+        notified_now = {(d.rule.name, d.run_id): d.rule for d in group}
+        failures.take(recovery.at_instant(notified_now.values(), notified_now.keys(), at, seq, reader, memory))
+    return failures
 
 
-def _look(wanted: Sequence[tuple[Released, Rule, str, EventKey]], reader: LogReader, trouble: Trouble) -> _Looked:
+def _evaluate(
+    wanted: Sequence[tuple[Released, Rule, str, EventKey]], reader: LogReader, failures: Failures
+) -> _Evaluated:
     hi = max(each.commit_seq for each, _, _, _ in wanted)
     rows_sql, params = history.run_rows(reader, (run for _, _, run, _ in wanted), hi)
     seen: dict[str, dict[EventKey, Seen]] = defaultdict(dict)
@@ -141,12 +150,12 @@ def _look(wanted: Sequence[tuple[Released, Rule, str, EventKey]], reader: LogRea
     hits: dict[tuple[str, str], dict[EventKey, Hit]] = defaultdict(dict)
     rules = {rule.name: rule for _, rule, _, _ in wanted}
 
-    for hit in matches(reader, rules.values(), rows_sql, params, trouble):
+    for hit in matches(reader, rules.values(), rows_sql, params, failures):
         hits[(hit.rule.name, hit.run_id)][hit.key] = hit
     jobs = _jobs(reader, wanted, seen, hi)
     others = {s.run_id for tries in jobs.values() for s in tries}
     began = {run: span.first for run, span in reader.spans(others | seen.keys()).items()}
-    return _Looked(seen=seen, hits=hits, jobs=jobs, began=began)
+    return _Evaluated(seen=seen, hits=hits, jobs=jobs, began=began)
 
 
 def _jobs(
@@ -177,34 +186,34 @@ def _jobs(
     return found
 
 
-def _judge(
+def _evaluate_rule(
     each: Released,
     rule: Rule,
     run: str,
     key: EventKey,
-    looked: _Looked,
+    evaluated: _Evaluated,
     remembered: Mapping[EventKey, Phase],
     start_seq: int,
-    heard: Heard,
+    source_progress: SourceProgress,
 ) -> Decision | None:
-    """What a deadline that has come decides; None where nothing is to be told or remembered."""
-    seen, hits = looked.seen.get(run, {}), looked.hits.get((rule.name, run), {})
+    """What a deadline that has come decides; None where nothing is to be notified or remembered."""
+    seen, hits = evaluated.seen.get(run, {}), evaluated.hits.get((rule.name, run), {})
     failed = seen.get(key)
     if failed is None or key not in hits:
         return None  # deleted meanwhile, or the rule means something else now
-    stretch = next(s for s in stretches((s.event for s in seen.values()), hits.keys()) if key in s.keys)
-    verdict = judge(
-        stretch,
+    occurrence = next(s for s in occurrences_of((s.event for s in seen.values()), hits.keys()) if key in s.keys)
+    verdict = evaluate(
+        occurrence,
         remembered,
         start_seq,
-        stale=lambda e: _stale(rule, seen[e.key], each.at, heard),
-        waits=lambda e: awaits(rule, seen[e.key]),
+        expired=lambda e: _expired(rule, seen[e.key], each.at, source_progress),
+        waits=lambda e: waits_for(rule, seen[e.key]),
     )
     why, event = verdict.why, verdict.event
-    if why is Why.AWAITING_TRY:
-        if tried_again(failed, seen.values(), looked.jobs.get(failed.job, ()), looked.began, _due(each.timer)):
+    if why is Why.AWAITING_ATTEMPT:
+        if tried_again(failed, seen.values(), evaluated.jobs.get(failed.job, ()), evaluated.began, _due(each.timer)):
             return None
-        why, event = Why.NO_TRY_CAME, failed.event
+        why, event = Why.NO_ATTEMPT_CAME, failed.event
     if event is None:
         return None
     return Decision(
@@ -225,19 +234,20 @@ def _due(timer: Timer) -> datetime:
     return moment(int(str(timer.data["due_us"])))
 
 
-def _stale(rule: Rule, seen: Seen, at: datetime, heard: Heard) -> Why | None:
-    return why_stale(
+def _expired(rule: Rule, seen: Seen, at: datetime, source_progress: SourceProgress) -> Why | None:
+    return why_expired(
         moment(seen.event.key.time_us),
         at,
-        within=rule.tell_within + rule.final_after,
-        first_start=heard.stale_before(seen.consumer),
+        within=rule.max_event_age + rule.final_after,
+        first_start=source_progress.expired_before(seen.consumer),
     )
 
 
 def tried_again(
     failed: Seen, run: Iterable[Seen], job: Iterable[Seen], began: Mapping[str, datetime], due: datetime
 ) -> bool:
-    """Whether a newer try than ``failed`` was under way by ``due``: the run went on, or another run of its job came.
+    """Whether a newer attempt than ``failed`` was under way by ``due``: the run went on, or another run of its job
+    came.
 
     A run goes on also where its source says another end later: what it says last is not that it failed.
     """
@@ -247,9 +257,9 @@ def tried_again(
     later = [e for e in ordered if e.order > failed.event.order]
     if any(e.key in reopening or (e.key in anew and e.status != failed.event.status) for e in later):
         return True
-    here = Try(run_id=failed.run_id, attempt=failed.event.attempt, began=began[failed.run_id])
+    here = RunAttempt(run_id=failed.run_id, attempt=failed.event.attempt, began=began[failed.run_id])
     others = [
-        Try(run_id=s.run_id, attempt=s.event.attempt, began=began[s.run_id])
+        RunAttempt(run_id=s.run_id, attempt=s.event.attempt, began=began[s.run_id])
         for s in job
         if s.event.key.time_us <= until and s.run_id in began
     ]

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from tocsin.alerts.conditions import LIVE, Look, LookKind, NoData, Step, look, matters
+from tocsin.alerts.conditions import LIVE, Evaluation, EvaluationKind, NoData, Step, evaluate, matters
 from tocsin.errors import QueryError
 from tocsin.kql.windowplan import AML, EVENTS, WindowPlan, window_plan
 from tocsin.logstore.interface import Limits, LogReader
@@ -26,7 +26,7 @@ from tocsin.rules.history import micros
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Measured, Memory
 from tocsin.rules.rule import Rule, Window
-from tocsin.rules.shapes import Trouble
+from tocsin.rules.shapes import Failures
 from tocsin.rules.templates import checked
 from tocsin.rules.windows_ahead import Foreseen
 from tocsin.rules.windows_scope import scope
@@ -38,7 +38,7 @@ LIMITS = Limits(seconds=60.0, rows=1_000_000)
 FEW, AT_ONCE = 8, 2
 """From so many queries on, so many are made at once."""
 HELD = "held"
-"""Key of the timer of a rule that waits for watermarks to end something."""
+"""Key of the timer of an absence rule for watermarks to end something."""
 MORE = "*"
 """Stands for the instances beyond ``max_instances``."""
 
@@ -56,7 +56,7 @@ def stands_for_others(state: ConditionState) -> bool:
     return bool(state.instance) and all(value == MORE for value in state.instance.values())
 
 
-def looks_early(window: Window) -> bool:
+def evaluates_early(window: Window) -> bool:
     """Whether new rows can begin something before the next tick."""
     terms, query = window.terms, window.query
     return not window.lateness and terms.n_of_m is None and query.events and bool(query.tables & {EVENTS, AML})
@@ -79,13 +79,13 @@ def grouped(rules: Iterable[Rule]) -> list[Group]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instant:
-    """When windows are looked at."""
+    """When windows are evaluated."""
 
     at: datetime  # T; UTC
     commit_seq: int
-    kind: LookKind
-    waits_for: frozenset[str] = frozenset()  # consumers that are not heard up to T yet: until then nothing ends
-    heard_to: datetime | None = None  # of what waited: all is heard up to then; it ends if it was over then, too
+    kind: EvaluationKind
+    waits_for: frozenset[str] = frozenset()  # consumers that are not reached up to T yet: until then nothing ends
+    watermark: datetime | None = None  # of what waited: all has reported up to then; it ends if it was over then, too
 
 
 def evaluate_windows(
@@ -97,12 +97,13 @@ def evaluate_windows(
     only: frozenset[str] | None = None,
     instances: Mapping[str, frozenset[str]] | None = None,
     ahead: Foreseen | None = None,
-) -> Trouble:
+) -> Failures:
     """Look at the rules of ``groups`` (``only`` those, where given; of each ``instances`` alone, by rule, where given).
 
-    What ``ahead`` knows of a rule at this instant is not read again. Decides into ``memory``; returns what failed: nothing was decided of a rule that did.
+    What ``ahead`` knows of a rule at this instant is not read again. Decides into ``memory``; returns what failed:
+    nothing was decided of a rule that did.
     """
-    trouble = Trouble()
+    failures = Failures()
     asked: list[_Asked] = []
     for group in groups:
         numbers = [
@@ -111,11 +112,11 @@ def evaluate_windows(
         if numbers:
             states = {n: memory.conditions(group.rules[n].name) for n in numbers}
             if ahead is not None and group.rules == (ahead.rule,):
-                states[0] = ahead.looked_at(states[0])
+                states[0] = ahead.evaluated_at(states[0])
             asked.append(_Asked(group=group, numbers=numbers, states=states))
     for one, seen in zip(asked, _select_all(asked, when, reader, ahead), strict=True):
-        _look(one, seen, when, reader, memory, instances, trouble)
-    return trouble
+        _evaluate(one, seen, when, reader, memory, instances, failures)
+    return failures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,35 +151,37 @@ def _answer(one: _Asked, when: Instant, reader: LogReader, ahead: Foreseen | Non
         return e
 
 
-def _look(
+def _evaluate(
     one: _Asked,
     seen: Answer,
     when: Instant,
     reader: LogReader,
     memory: Memory,
     instances: Mapping[str, frozenset[str]] | None,
-    trouble: Trouble,
+    failures: Failures,
 ) -> None:
     group, numbers = one.group, one.numbers
     then: Answer = {}
-    if when.heard_to is not None and not isinstance(seen, QueryError):
-        then = _answer(one, replace(when, at=when.heard_to), reader)
+    if when.watermark is not None and not isinstance(seen, QueryError):
+        then = _answer(one, replace(when, at=when.watermark), reader)
         seen = then if isinstance(then, QueryError) else seen
     if isinstance(seen, QueryError):  # the rule on which it fails is found by halving
         if len(numbers) == 1:
-            trouble.rules[group.rules[numbers[0]].name] = seen
+            failures.rules[group.rules[numbers[0]].name] = seen
             return
         half = len(numbers) // 2
         for part in (numbers[:half], numbers[half:]):
             less = replace(one, numbers=part)
-            _look(less, _answer(less, when, reader), when, reader, memory, instances, trouble)
+            _evaluate(less, _answer(less, when, reader), when, reader, memory, instances, failures)
         return
     for n in numbers:
         rule = group.rules[n]
         found, states = seen.get(n, {}), one.states[n]
         if found or states:
-            sooner = {} if isinstance(then, QueryError) else then.get(n, {})
-            _judge(rule, found, sooner, states, when, memory, None if instances is None else instances.get(rule.name))
+            earlier = {} if isinstance(then, QueryError) else then.get(n, {})
+            _evaluate_rule(
+                rule, found, earlier, states, when, memory, None if instances is None else instances.get(rule.name)
+            )
 
 
 def _select(
@@ -208,7 +211,7 @@ def _select(
     return found
 
 
-def _judge(
+def _evaluate_rule(
     rule: Rule,
     found: Mapping[str, Seen],
     then: Mapping[str, Seen],
@@ -217,17 +220,18 @@ def _judge(
     memory: Memory,
     instances: frozenset[str] | None,
 ) -> None:
-    """Every instance of a rule that was seen or is remembered; of ``instances`` alone, where given. ``then`` is what was seen
-    as of ``when.heard_to``.
+    """Every instance of a rule that was seen or is remembered; of ``instances`` alone, where given. ``then`` is what
+    was seen
+    as of ``when.watermark``.
     """
     by_key = _at_most(rule, _by_key(rule, found), states)
-    sooner = _at_most(rule, _by_key(rule, then), states)
+    earlier = _at_most(rule, _by_key(rule, then), states)
     for name in sorted(by_key.keys() | states.keys()):
         if instances is not None and name not in instances:
             continue
         state = states.get(name)
         instance, row_key, seen = by_key.get(name, (dict(state.instance) if state else {}, "", None))
-        before = sooner[name][2] if name in sooner else None
+        before = earlier[name][2] if name in earlier else None
         _decide(rule, name, instance, row_key, seen, before, state, when, memory)
 
 
@@ -280,46 +284,50 @@ def _decide(
     memory: Memory,
 ) -> None:
     window = of(rule)
-    looked = _looked(rule, instance, seen, state, when)
+    evaluated = _evaluated(rule, instance, seen, state, when)
     ours = ours_of(state)
-    if _must_wait(looked, state, when, None if when.heard_to is None else _looked(rule, instance, then, state, when)):
+    if _must_wait(
+        evaluated, state, when, None if when.watermark is None else _evaluated(rule, instance, then, state, when)
+    ):
         _hold(rule, state, ours, when, memory)
         return
     before = None if state is None else replace(state, data={k: v for k, v in state.data.items() if k != OURS})
-    step = look(before, looked, window.terms, rule=rule.name, instance=instance)
-    if when.kind is not LookKind.EARLY:
+    step = evaluate(before, evaluated, window.terms, rule=rule.name, instance=instance)
+    if when.kind is not EvaluationKind.EARLY:
         ours.pop(HELD, None)
     fields = seen.first if seen is not None else {}
-    if seen is not None and (step.tell is not None or "key" not in ours):
+    if seen is not None and (step.notify is not None or "key" not in ours):
         ours["labels"] = labels_of(rule, fields)
-        ours["keep"] = {name: fields.get(name) for name in rule.keep}
+        ours["fields"] = {name: fields.get(name) for name in rule.fields}
         ours["said"] = {name: fields.get(name) for name in checked(rule.info.summary)[1] if name in fields}
         ours["key"] = row_key
     if step.changed:
-        memory.transitions.append(transition(rule, instance, step, looked, ours, when.at, when.commit_seq))
-    if step.tell is not None:
-        told = intent(rule, instance, step, looked, ours, seen, when.at, when.commit_seq)
-        beyond = limits.tell(rule.name, rule.limit, told, rule.info, memory, beyond=limits.kept(ours.get(LIMIT)))
-        if step.tell.kind is IntentKind.FIRED:
+        memory.transitions.append(transition(rule, instance, step, evaluated, ours, when.at, when.commit_seq))
+    if step.notify is not None:
+        notified = intent(rule, instance, step, evaluated, ours, seen, when.at, when.commit_seq)
+        beyond = limits.notify(rule.name, rule.limit, notified, rule.info, memory, beyond=limits.kept(ours.get(LIMIT)))
+        if step.notify.kind is IntentKind.FIRED:
             ours.pop(LIMIT, None)
             if beyond:
                 ours[LIMIT] = beyond
                 if step.changed:
-                    memory.transitions[-1] = replace(memory.transitions[-1], reason=Why.LIMITED)
+                    memory.transitions[-1] = replace(memory.transitions[-1], reason=Why.RATE_LIMITED)
     if window.export:
         live = step.state is not None and step.state.phase in LIVE
-        memory.measured.append(Measured(metric=window.export, instance=instance, value=looked.value if live else None))
+        memory.measured.append(
+            Measured(metric=window.export, instance=instance, value=evaluated.value if live else None)
+        )
     _remember(rule, key, state, step, ours, memory)
     _set_for(rule, key, step, memory)
 
 
-def _looked(
+def _evaluated(
     rule: Rule, instance: Mapping[str, object], seen: Seen | None, state: ConditionState | None, when: Instant
-) -> Look:
+) -> Evaluation:
     data = seen is not None or not (of(rule).query.events and rule.by)
     if seen is None and instance and all(value == MORE for value in instance.values()):
         data = True  # nothing is beyond the limit any more
-    return Look(
+    return Evaluation(
         at=when.at,
         kind=when.kind,
         holds=seen is not None and seen.holds,
@@ -330,29 +338,31 @@ def _looked(
     )
 
 
-def _must_wait(looked: Look, state: ConditionState | None, when: Instant, then: Look | None) -> bool:
-    """A tick that would end something, or judge that there is no data, waits for the watermarks; so does the end of a ``for``.
+def _must_wait(evaluated: Evaluation, state: ConditionState | None, when: Instant, then: Evaluation | None) -> bool:
+    """A tick that would end something, or evaluate that there is no data, waits for the watermarks; so does the end
+    of a ``for``.
 
-    One that waited is judged at its release, but a watermark is never quite at T, and after an outage well behind it: what is
-    missing since could make an end that is none. So it must have looked the same ``then``, when all was heard.
+    One that waited is evaluated at its release, but a watermark is never quite at T, and after an outage well behind
+    it: what is
+    missing since could make an end that is none. So it must have looked the same ``then``, when all reported.
     """
-    if not when.waits_for or when.kind is LookKind.EARLY or state is None:
+    if not when.waits_for or when.kind is EvaluationKind.EARLY or state is None:
         return False
-    ends = (state.phase in (Phase.FIRING, Phase.RECOVERING) and not looked.holds) or not looked.data
-    return ends and (then is None or _word(then) != _word(looked))
+    ends = (state.phase in (Phase.FIRING, Phase.RECOVERING) and not evaluated.holds) or not evaluated.data
+    return ends and (then is None or _word(then) != _word(evaluated))
 
 
-def _word(looked: Look) -> tuple[bool, bool, bool]:
-    return (looked.holds, looked.clear, looked.data)
+def _word(evaluated: Evaluation) -> tuple[bool, bool, bool]:
+    return (evaluated.holds, evaluated.clear, evaluated.data)
 
 
-def held_of(states: Mapping[str, ConditionState]) -> frozenset[str]:
+def waiting_of(states: Mapping[str, ConditionState]) -> frozenset[str]:
     """Which instances wait for watermarks, by key."""
     return frozenset(key for key, state in states.items() if HELD in ours_of(state))
 
 
 def _hold(rule: Rule, state: ConditionState | None, ours: dict[str, object], when: Instant, memory: Memory) -> None:
-    if state is None or (HELD in ours and when.heard_to is None):
+    if state is None or (HELD in ours and when.watermark is None):
         return
     memory.put_condition(replace(state, data={**state.data, OURS: {**ours, HELD: micros(when.at)}}))
     memory.put_timer(Timer(rule=rule.name, kind=TimerKind.TICK, key=HELD, due=when.at, consumers=when.waits_for))

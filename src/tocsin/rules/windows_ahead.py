@@ -1,4 +1,6 @@
-"""What a window rule sees at many instants, read at once: the answers that its looks at each of them would have got."""
+"""What a window rule sees at many instants, read at once: the answers that its evaluations at each of them would
+have got.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ class Moments:
 
 
 @dataclass(slots=True)
-class _Story:
+class _Timeline:
     """What rows say of one key as time goes on."""
 
     since: list[int] = field(default_factory=list)  # moments at which its rows change
@@ -84,7 +86,7 @@ class Ahead:
         self._table = reader.select(sql, parameters, LIMITS)
         if self._table.num_rows >= LIMITS.rows:
             raise QueryError("there are too many rows to be read at once")
-        self._stories: dict[str, _Story] = {}
+        self._timelines: dict[str, _Timeline] = {}
         self._begins: list[tuple[int, str]] = []
         self._most = 0  # keys that hold at one moment
 
@@ -106,7 +108,8 @@ class Ahead:
     def seen(
         self, at: datetime, commit_seq: int, states: Iterable[ConditionState], only: Collection[str] | None = None
     ) -> dict[str, Seen] | None:
-        """By row key what a look at this instant sees, with ``states`` remembered; ``only`` these keys, where given.
+        """By row key what an evaluation at this instant sees, with ``states`` remembered; ``only`` these keys, where
+        given.
 
         None where it is none of the moments.
         """
@@ -115,10 +118,10 @@ class Ahead:
             return None
         known = {row_key(state) for state in states}
         found: dict[str, Seen] = {}
-        for key in self._stories if only is None else only:
-            story = self._stories.get(key)
+        for key in self._timelines if only is None else only:
+            timeline = self._timelines.get(key)
             whole = self._every or key in known
-            for i in story.rows_at(number) if story is not None else ():
+            for i in timeline.rows_at(number) if timeline is not None else ():
                 if whole or self._passed[i]:
                     self._rows.add(self.rule, i, found.setdefault(key, Seen(clear=True)))
         return found
@@ -129,7 +132,9 @@ class Ahead:
         return self._most > of(self.rule).max_instances
 
     def begins(self, number: int) -> tuple[int, set[str]]:
-        """The first moment from ``number`` on at which something begins to hold, and the keys that do; the end without."""
+        """The first moment from ``number`` on at which something begins to hold, and the keys that do; the end
+        without.
+        """
         place = bisect_left(self._begins, (number, ""))
         if place == len(self._begins):
             return len(self.moments), set()
@@ -138,10 +143,12 @@ class Ahead:
         return first, {key for _, key in self._begins[place:last]}
 
     def news(self, key: str, number: int) -> int:
-        """The first moment after ``number`` at which a look at ``key`` may see something else; the end without."""
-        story = self._stories.get(key)
-        place = bisect_right(story.news, number) if story is not None else 0
-        return story.news[place] if story is not None and place < len(story.news) else len(self.moments)
+        """The first moment after ``number`` at which an evaluation at ``key`` may see something else; the end
+        without.
+        """
+        timeline = self._timelines.get(key)
+        place = bisect_right(timeline.news, number) if timeline is not None else 0
+        return timeline.news[place] if timeline is not None and place < len(timeline.news) else len(self.moments)
 
     def _read(self, since: Sequence[int], groups: Sequence[int], keys: Sequence[str | None]) -> None:
         """The stories of all keys: each moment's groups replace what they said before."""
@@ -169,14 +176,14 @@ class Ahead:
 
     def _turn(self, key: str, number: int, rows: tuple[int, ...]) -> int:
         """A key has these rows from a moment on. Returns by how much that changes the number of those that hold."""
-        story = self._stories.setdefault(key, _Story())
-        story.since.append(number)
-        story.rows.append(rows)
-        before, view = story.view, self._view(rows)
+        timeline = self._timelines.setdefault(key, _Timeline())
+        timeline.since.append(number)
+        timeline.rows.append(rows)
+        before, view = timeline.view, self._view(rows)
         if view == before:
             return 0
-        story.view = view
-        story.news.append(number)
+        timeline.view = view
+        timeline.news.append(number)
         held, holds = before is not None and before[0], view is not None and view[0]
         if (holds and not held) or (self._every and before is None):
             self._begins.append((number, key))
@@ -192,7 +199,8 @@ class Ahead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreseen:
-    """What an evaluation is given of an ``Ahead``: all of it, or what it says of a few keys, because a look at the others
+    """What an evaluation is given of an ``Ahead``: all of it, or what it says of a few keys, because an evaluation
+    at the others
     would change nothing.
     """
 
@@ -205,8 +213,8 @@ class Foreseen:
         """The rule that it is about."""
         return self.ahead.rule
 
-    def looked_at(self, states: Mapping[str, ConditionState]) -> dict[str, ConditionState]:
-        """Those of ``states`` that are looked at."""
+    def evaluated_at(self, states: Mapping[str, ConditionState]) -> dict[str, ConditionState]:
+        """Those of ``states`` that are evaluated."""
         return dict(states) if self.keys is None else {name: states[name] for name in self.names if name in states}
 
     def seen(self, at: datetime, commit_seq: int, states: Iterable[ConditionState]) -> dict[str, Seen] | None:

@@ -12,7 +12,7 @@ from tocsin.config.durations import parse_duration
 from tocsin.errors import QueryError
 from tocsin.kql.sqlcheck import check_sql
 from tocsin.kql.translate import translate
-from tocsin.kql.windowplan import Row, WindowQuery, condition_fault, sql_query, window_query
+from tocsin.kql.windowplan import CONDITION, Row, WindowQuery, condition_fault, sql_query, window_query
 from tocsin.metrics.exports import label_fault, name_fault
 from tocsin.model.alert import fingerprint
 from tocsin.model.statuses import Kind, Severity
@@ -31,14 +31,14 @@ from tocsin.rules.checks import (
     rule_info,
 )  # fmt: skip
 from tocsin.rules.compile import meaning
-from tocsin.rules.endings import closes_after, repeats
+from tocsin.rules.endings import closes_after, repeats, resolves_when
 from tocsin.rules.limits import limit_of
-from tocsin.rules.rule import FINAL_AFTER, TELL_WITHIN, Life, Rule, Window
+from tocsin.rules.rule import FINAL_AFTER, MAX_EVENT_AGE, Life, Rule, Window
 from tocsin.rules.schema import RuleModel
 from tocsin.rules.written import Written
 
 EVERY = timedelta(minutes=1)
-"""How often a window is looked at where the rule does not say."""
+"""How often a window is evaluated where the rule does not say."""
 MOST_INSTANCES = 1000
 LONGEST_OVER = timedelta(days=400)
 
@@ -64,7 +64,7 @@ def compile_window(written: Written, row: Row | None = None) -> Rule | None:
     if model.kind not in (None, Kind.WINDOW.value):
         faults.add(("kind",), f"is '{model.kind}', but `over:` makes it a window rule", "write kind: window")
     if "final_after" in model.model_fields_set:
-        faults.add(("final_after",), "belongs to a row rule", "leave it out")
+        faults.add(("final_after",), "belongs to an event rule", "leave it out")
     over, every = _over(model, faults), model.every or EVERY
     if every < timedelta(seconds=1):
         faults.add(("every",), "is shorter than a second", "write for example every: 1m")
@@ -73,7 +73,7 @@ def compile_window(written: Written, row: Row | None = None) -> Rule | None:
     terms = _terms(model, said, faults)
     made, severities = _conditions(model, said, faults)
     labels, annotations = checked_templates(model, written.defaults, None, faults)
-    keep = tuple(said(lambda m: m.keep, "keep"))
+    keep = tuple(said(lambda m: m.fields, "fields"))
     summary = checked_template(model.summary, ("summary",), None, faults)
     check_targets(said, faults)
     query: WindowQuery | None = None
@@ -120,7 +120,8 @@ def compile_window(written: Written, row: Row | None = None) -> Rule | None:
             lateness=lateness,
             terms=terms,
             severities=severities,
-            clear=CLEAR if model.clear else "",
+            clear=CLEAR if CLEAR in made else "",
+            condition=model.condition,
             value=model.value,
             export=model.export.metric if model.export else "",
             beside=frozenset(_OFTEN) - {*model.by, *keep, model.value},
@@ -129,13 +130,13 @@ def compile_window(written: Written, row: Row | None = None) -> Rule | None:
         limit=limit,
         final=False,
         final_after=FINAL_AFTER,
-        tell_within=said(lambda m: m.tell_within, "tell_within") or TELL_WITHIN,
+        max_event_age=said(lambda m: m.max_event_age, "max_event_age") or MAX_EVENT_AGE,
         by=tuple(model.by),
-        keep=keep,
+        fields=keep,
         labels=labels,
         info=rule_info(model, said, subject, annotations),
         meaning=_meaning(model, text, over, every, lateness, terms, made),
-        was=model.was,
+        renamed_from=model.renamed_from,
         tests=model.tests,
         place=written.place,
         reference=reference,
@@ -151,7 +152,7 @@ def _meaning(
     terms: Terms,
     made: Mapping[str, str],
 ) -> str:
-    """Hash of what decides which instances fire. How often they are told, and by which words, does not count."""
+    """Hash of what decides which instances fire. How often they are notified, and by which words, does not count."""
     lives = (terms.hold, terms.n_of_m, terms.keep_firing, terms.no_data)
     if model.sql:
         return fingerprint(Kind.WINDOW, text, "\0".join(model.by), repr((over, every, lateness, lives, dict(made))))
@@ -176,10 +177,7 @@ def _over(model: RuleModel, faults: Faults) -> timedelta | Life | None:
 
 
 def _terms(model: RuleModel, said: Said, faults: Faults) -> Terms:
-    close, repeat = (
-        closes_after(model, faults, "a window rule ends by itself; see `clear:`"),
-        repeats(model, said, faults),
-    )
+    close, repeat = closes_after(model, faults), repeats(model, said, faults)
     severity = said(lambda m: m.severity, "severity")
     return Terms(
         hold=model.for_ if isinstance(model.for_, timedelta) else ZERO,
@@ -188,7 +186,7 @@ def _terms(model: RuleModel, said: Said, faults: Faults) -> Terms:
         no_data=NoData(said(lambda m: m.no_data, "no_data") or NoData.KEEP),
         repeat=repeat,
         close_after=close,
-        tells_end=model.resolve != "never",
+        send_resolved=model.send_resolved,
         climbs=not isinstance(severity, str),
     )
 
@@ -213,9 +211,12 @@ def _conditions(
 ) -> tuple[dict[str, str], tuple[tuple[Severity, str], ...]]:
     """Conditions over the output: column name → KQL; and those of the severities, worst first."""
     made: dict[str, str] = {}
-    if model.clear:
-        made[CLEAR] = model.clear
-        _check_form(("clear",), model.clear, faults)
+    if model.condition:
+        made[CONDITION] = model.condition
+        _check_form(("condition",), model.condition, faults)
+    if clear := resolves_when(model, faults):
+        made[CLEAR] = clear
+        _check_form(("resolve", "when"), clear, faults)
     severity = said(lambda m: m.severity, "severity")
     levels: list[tuple[Severity, str]] = []
     if not isinstance(severity, str):
@@ -242,7 +243,9 @@ def _check_form(path: KeyPath, condition: str, faults: Faults) -> None:
 
 def _path_of(name: str) -> KeyPath:
     """Where the condition that became the column ``name`` stands."""
-    return ("clear",) if name == CLEAR else ("severity", Severity(int(name.rpartition("_")[2])).word)
+    if name == CONDITION:
+        return ("condition",)
+    return ("resolve", "when") if name == CLEAR else ("severity", Severity(int(name.rpartition("_")[2])).word)
 
 
 def _counts(query: WindowQuery, value: str) -> bool:
@@ -294,7 +297,7 @@ def _query(
     needs: Collection[str] | None,
     faults: Faults | None = None,
 ) -> WindowQuery | None:
-    """The compiled query; None where it is wrong, which ``faults``, where given, are told."""
+    """The compiled query; None where it is wrong, which ``faults``, where given, are notified."""
     try:
         if model.sql:
             return sql_query(model.sql, schema, by=model.by, made=made, row=row)

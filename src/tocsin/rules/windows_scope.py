@@ -51,7 +51,8 @@ def scope(
     own: Iterable[str] = (),
     reach: timedelta = NOTHING,
 ) -> Scope:
-    """What a window at ``at`` that saw commits up to ``commit_seq`` reads of ``tables``; of Alerts not those of ``own`` rules.
+    """What a window at ``at`` that saw commits up to ``commit_seq`` reads of ``tables``; of Alerts not those of
+    ``own`` rules.
 
     With a ``reach`` it sees so much older events too, and the column INSIDE says of each whether it is in the window.
     """

@@ -54,11 +54,14 @@ class Rows:
         self._columns, self._shown = columns, shown
 
     def severity(self, rule: Rule, i: int) -> int | None:
-        """The worst severity that row ``i`` reaches; None where it reaches none."""
+        """The worst severity that row ``i`` reaches: the least severe where a condition decides; None where none is
+        reached.
+        """
         thresholds = of(rule).severities
         if not thresholds:
             return int(rule.severity)
-        return next((int(severity) for severity, column in thresholds if self._columns[column][i]), None)
+        least = int(thresholds[-1][0]) if of(rule).condition else None  # of a row for which the condition holds
+        return next((int(severity) for severity, column in thresholds if self._columns[column][i]), least)
 
     def add(self, rule: Rule, i: int, seen: Seen) -> None:
         """Row ``i`` is one more of an instance."""

@@ -1,11 +1,11 @@
-"""What a step of an instance records and tells."""
+"""What a step of an instance records and notifies."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
 
-from tocsin.alerts.conditions import Look, Step
+from tocsin.alerts.conditions import Evaluation, Step
 from tocsin.model.alert import Transition
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules.rule import Rule
@@ -16,7 +16,7 @@ def transition(
     rule: Rule,
     instance: Mapping[str, object],
     step: Step,
-    looked: Look,
+    evaluated: Evaluation,
     ours: Mapping[str, object],
     at: datetime,
     commit_seq: int,
@@ -24,15 +24,15 @@ def transition(
     """The row of ``Alerts`` for a step."""
     run = instance.get("RunId")
     return Transition(
-        rule=rule.told_as,
+        rule=rule.public_name,
         instance=instance,
         occurrence="",
         before=step.before,
         after=step.after,
         reason=step.why,
-        severity=looked.severity if step.state is None else step.state.severity,
-        value=looked.value,
-        labels={**mapping(ours, "keep"), **mapping(ours, "labels")},
+        severity=evaluated.severity if step.state is None else step.state.severity,
+        value=evaluated.value,
+        labels={**mapping(ours, "fields"), **mapping(ours, "labels")},
         run_id=run if isinstance(run, str) else "",
         commit_seq=commit_seq,
         at=at,
@@ -43,33 +43,33 @@ def intent(
     rule: Rule,
     instance: Mapping[str, object],
     step: Step,
-    looked: Look,
+    evaluated: Evaluation,
     ours: Mapping[str, object],
     seen: Seen | None,
     at: datetime,
     commit_seq: int,
 ) -> Intent:
-    """What a step tells."""
-    assert step.tell is not None
-    fields = seen.first if seen is not None else {**mapping(ours, "said"), **mapping(ours, "keep"), **instance}
+    """What a step notifies."""
+    assert step.notify is not None
+    fields = seen.first if seen is not None else {**mapping(ours, "said"), **mapping(ours, "fields"), **instance}
     run, root = fields.get("RunId"), fields.get("RootRunId")
     return Intent(
-        rule=rule.told_as,
+        rule=rule.public_name,
         rule_version=rule.info.version,
         instance=instance,
-        occurrence=step.tell.occurrence,
-        kind=step.tell.kind,
-        ordinal=step.tell.ordinal,
-        severity=step.tell.severity,
-        why=step.tell.why,
+        occurrence=step.notify.occurrence,
+        kind=step.notify.kind,
+        ordinal=step.notify.ordinal,
+        severity=step.notify.severity,
+        why=step.notify.why,
         labels=mapping(ours, "labels"),
-        keep=mapping(ours, "keep"),
-        value=looked.value,
+        fields=mapping(ours, "fields"),
+        value=evaluated.value,
         run_id=run if isinstance(run, str) else "",
         root_run_id=root if isinstance(root, str) else "",
         event=fields,
         data={"rows": seen.count} if seen is not None and seen.count > 1 else {},
-        rows=tuple(seen.rows) if seen is not None and step.tell.kind is not IntentKind.RESOLVED else (),
+        rows=tuple(seen.rows) if seen is not None and step.notify.kind is not IntentKind.RESOLVED else (),
         commit_seq=commit_seq,
         at=at,
     )

@@ -10,7 +10,7 @@ from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules.history import micros
 from tocsin.rules.rule import Rule
 
-CATCH_UP = timedelta(hours=1)
+BACKFILL = timedelta(hours=1)
 """Ticks of the last hour are made up for one by one, older ones by one that stands for all of them."""
 
 
@@ -45,8 +45,8 @@ def after(at: datetime, every: timedelta) -> datetime:
 
 def coalesced(timer: Timer, now: datetime) -> tuple[Timer, int]:
     """A shared tick that is long overdue, as the last one before the last hour, and how many that leaves out."""
-    if timer.kind is not TimerKind.TICK or timer.rule or timer.due >= now - CATCH_UP:
+    if timer.kind is not TimerKind.TICK or timer.rule or timer.due >= now - BACKFILL:
         return timer, 0
     every = every_of(timer)
-    left_out = (now - CATCH_UP - timer.due) // every
+    left_out = (now - BACKFILL - timer.due) // every
     return replace(timer, due=timer.due + left_out * every), left_out

@@ -13,7 +13,9 @@ from tocsin.rules.schema import Defaults, RuleModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A rule, where it stands, and what it is checked against. Compilers give None for one that is wrong; then ``problems`` has grown."""
+    """A rule, where it stands, and what it is checked against. Compilers give None for one that is wrong; then
+    ``problems`` has grown.
+    """
 
     model: RuleModel
     defaults: Defaults  # of its file

@@ -1,1 +1,1 @@
-"""The truth about what was told."""
+"""The truth about what was notified."""

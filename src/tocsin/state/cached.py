@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from tocsin.model.alert import ConditionState, Occurrence
-from tocsin.state.interface import CatchUp, Outcome, RuleRecord, State
+from tocsin.state.interface import Backfill, Outcome, RuleRecord, State
 
 
 class CachedView:
-    """A ``StateView``: rules and catch-ups from memory, occurrences from the state. Only the evaluator writes them."""
+    """A ``StateView``: rules and backfills from memory, occurrences from the state. Only the evaluator writes them."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._rules = dict(state.rules())
-        self._catch_ups = {(c.rule, c.consumer): c for c in state.catch_ups()}
+        self._backfills = {(c.rule, c.consumer): c for c in state.backfills()}
         self._conditions: dict[str, dict[str, ConditionState]] = {}  # by rule, read when first asked for
         self._holding = set(state.phases())  # rules that may have some: of ten thousand rows of a table few do
 
@@ -22,9 +22,9 @@ class CachedView:
         """As ``State.rules``."""
         return self._rules
 
-    def catch_ups(self) -> Sequence[CatchUp]:
-        """As ``State.catch_ups``."""
-        return list(self._catch_ups.values())
+    def backfills(self) -> Sequence[Backfill]:
+        """As ``State.backfills``."""
+        return list(self._backfills.values())
 
     def conditions(self, rule: str) -> Mapping[str, ConditionState]:
         """As ``State.conditions``."""
@@ -32,13 +32,13 @@ class CachedView:
             self._conditions[rule] = dict(self._state.conditions(rule)) if rule in self._holding else {}
         return self._conditions[rule]
 
-    def told(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[Occurrence]]:
-        """As ``State.told``."""
-        return self._state.told(pairs)
+    def notified(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[Occurrence]]:
+        """As ``State.notified``."""
+        return self._state.notified(pairs)
 
-    def rules_told_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
-        """As ``State.rules_told_of``."""
-        return self._state.rules_told_of(run_ids)
+    def rules_notified_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """As ``State.rules_notified_of``."""
+        return self._state.rules_notified_of(run_ids)
 
     def written(self, outcome: Outcome) -> None:
         """``outcome`` is durable now."""
@@ -46,9 +46,9 @@ class CachedView:
             self.__init__(self._state)  # type: ignore[misc]
             return
         self._rules.update({r.name: r for r in outcome.rules})
-        self._catch_ups.update({(c.rule, c.consumer): c for c in outcome.catch_ups})
-        for gone in outcome.catch_ups_gone:
-            self._catch_ups.pop(gone, None)
+        self._backfills.update({(c.rule, c.consumer): c for c in outcome.backfills})
+        for gone in outcome.backfills_gone:
+            self._backfills.pop(gone, None)
         for state in outcome.conditions:
             self._holding.add(state.rule)
             if state.rule in self._conditions:

@@ -15,7 +15,7 @@ from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.instants import Instant, Timer, TimerKind
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
-from tocsin.state.interface import Attempted, CatchUp, MirrorRow, RuleRecord
+from tocsin.state.interface import Attempted, Backfill, MirrorRow, RuleRecord
 from tocsin.state.tables import clean
 
 AnyRow = Row[*tuple[Any, ...]]
@@ -126,8 +126,8 @@ def timer_of(row: AnyRow) -> Timer:
     )
 
 
-def catch_up_row(c: CatchUp) -> dict[str, object]:
-    """A row of ``catch_ups``."""
+def backfill_row(c: Backfill) -> dict[str, object]:
+    """A row of ``backfills``."""
     return {
         "rule": c.rule,
         "consumer": c.consumer,
@@ -138,10 +138,10 @@ def catch_up_row(c: CatchUp) -> dict[str, object]:
     }
 
 
-def catch_up_of(row: AnyRow) -> CatchUp:
-    """The value of a row of ``catch_ups``."""
+def backfill_of(row: AnyRow) -> Backfill:
+    """The value of a row of ``backfills``."""
     # Not row.count: a row is a tuple, and tuples have a method of that name.
-    return CatchUp(**row._mapping)
+    return Backfill(**row._mapping)
 
 
 # -- notify ------------------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def intent_row(i: Intent) -> dict[str, object]:
         "at": i.at,
         "event_time": i.event_time,
         "labels": i.labels,
-        "keep": i.keep,
+        "fields": i.fields,
         "event": i.event,
         "rows": i.rows,
         "data": i.data,
@@ -195,7 +195,7 @@ def intent_of(row: AnyRow) -> Intent:
         severity=Severity(row.severity),
         why=Why(row.why),
         labels=row.labels,
-        keep=row.keep,
+        fields=row.fields,
         value=row.value,
         run_id=row.run_id,
         root_run_id=row.root_run_id,
@@ -303,7 +303,7 @@ def _notification(d: Any, group: str, a: Attempted) -> dict[str, object]:
         "Rules": d.rules,
         "State": a.state.value,
         "Attempt": a.attempt,
-        "SmtpReply": clean(a.reply),
+        "Reply": clean(a.reply),
         "Subject": d.subject,
         "MessageId": d.message_id,
     }

@@ -1,4 +1,4 @@
-"""What evaluations remember and decide: rules, occurrences, conditions, timers, catch-ups, intents, and the cursors."""
+"""What evaluations remember and decide: rules, occurrences, conditions, timers, backfills, intents, and the cursors."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tocsin.model.instants import Timer
 from tocsin.state import codecs
 from tocsin.state.bulk import Bulk
 from tocsin.state.dialects import SqlDialect
-from tocsin.state.interface import CatchUp, Outcome, RuleRecord
+from tocsin.state.interface import Backfill, Outcome, RuleRecord
 from tocsin.state.mirrorlog import ALERTS, MirrorLog
-from tocsin.state.tables import catch_ups, conditions, intents, marks, occurrences, rule_infos, rules, timers
+from tocsin.state.tables import backfills, conditions, intents, marks, occurrences, rule_infos, rules, timers
 
 _T = bindparam("t", type_=marks.c.timer_t.type)
 _SET_CURSOR = update(marks).values(row_cursor=bindparam("cursor"))
@@ -25,13 +25,13 @@ _RULES = select(rules)
 _CONDITIONS = select(conditions).where(conditions.c.rule == bindparam("of"))
 _PHASES = select(conditions.c.rule, conditions.c.phase, func.count()).group_by(conditions.c.rule, conditions.c.phase)
 _TIMERS = select(timers).order_by(timers.c.due, timers.c.rule, timers.c.kind, timers.c.key)
-_CATCH_UPS = select(catch_ups).order_by(catch_ups.c.rule, catch_ups.c.consumer)
+_BACKFILLS = select(backfills).order_by(backfills.c.rule, backfills.c.consumer)
 _MAX_CURSOR = select(
     select(marks.c.row_cursor).scalar_subquery().label("rows"),
     select(func.coalesce(func.max(rules.c.cursor_seq), 0)).scalar_subquery().label("cursors"),
     select(func.coalesce(func.max(rules.c.start_seq), 0)).scalar_subquery().label("starts"),
 )
-_OF_A_RULE = ((rules, "name"), (occurrences, "rule"), (conditions, "rule"), (timers, "rule"), (catch_ups, "rule"))
+_OF_A_RULE = ((rules, "name"), (occurrences, "rule"), (conditions, "rule"), (timers, "rule"), (backfills, "rule"))
 
 
 def _gone(dialect: SqlDialect, table: Table, *key: str) -> Bulk:
@@ -49,20 +49,20 @@ class Evaluation:
         )
         self._put_condition = dialect.upsert(conditions, ["rule", "instance"])
         self._put_timer = dialect.upsert(timers, ["rule", "kind", "key"])
-        self._put_catch_up = dialect.upsert(catch_ups, ["rule", "consumer"])
+        self._put_backfill = dialect.upsert(backfills, ["rule", "consumer"])
         self._put_info = dialect.insert_new(rule_infos, ["version"])
         self._put_intent = dialect.insert_new(intents, ["id"], without=["seq", "consumed_at"])
         self._condition_gone = _gone(dialect, conditions, "rule", "instance")
         self._timer_gone = _gone(dialect, timers, "rule", "kind", "key")
-        self._catch_up_gone = _gone(dialect, catch_ups, "rule", "consumer")
+        self._backfill_gone = _gone(dialect, backfills, "rule", "consumer")
         runs = dialect.texts("runs")
         of_runs = runs.join(occurrences, occurrences.c.run_id == runs.c.value)
-        self._told = (
+        self._notified = (
             select(occurrences)
             .select_from(of_runs)
             .order_by(occurrences.c.time_us, occurrences.c.source, occurrences.c.event_id)
         )
-        self._rules_told_of = select(occurrences.c.run_id, occurrences.c.rule).select_from(of_runs)
+        self._rules_notified_of = select(occurrences.c.run_id, occurrences.c.rule).select_from(of_runs)
 
     # -- what is remembered ------------------------------------------------------------------------------------------
 
@@ -70,24 +70,24 @@ class Evaluation:
         """All rules by name."""
         return {row.name: codecs.rule_of(row) for row in tx.execute(_RULES)}
 
-    def told(self, tx: Connection, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[Occurrence]]:
+    def notified(self, tx: Connection, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[Occurrence]]:
         """Occurrences by (rule, run), in event-time order; pairs without any are left out."""
         wanted = set(pairs)
         found: dict[tuple[str, str], list[Occurrence]] = {}
         if wanted:
             runs = self._dialect.pack(sorted({run for _, run in wanted}))
-            for row in tx.execute(self._told, {"runs": runs}):
+            for row in tx.execute(self._notified, {"runs": runs}):
                 if (row.rule, row.run_id) in wanted:
                     found.setdefault((row.rule, row.run_id), []).append(codecs.occurrence_of(row))
         return found
 
-    def rules_told_of(self, tx: Connection, run_ids: Iterable[str]) -> dict[str, frozenset[str]]:
+    def rules_notified_of(self, tx: Connection, run_ids: Iterable[str]) -> dict[str, frozenset[str]]:
         """Rules by run."""
         runs = list(run_ids)
         alone: dict[str, frozenset[str]] = {}  # most runs have one rule: one set serves all of them
         found: dict[str, frozenset[str]] = {}
         if runs:
-            for run, rule in tx.execute(self._rules_told_of, {"runs": self._dialect.pack(runs)}):
+            for run, rule in tx.execute(self._rules_notified_of, {"runs": self._dialect.pack(runs)}):
                 only = alone.get(rule) or alone.setdefault(rule, frozenset((rule,)))
                 known = found.get(run)
                 found[run] = only if known is None else known | only
@@ -108,9 +108,9 @@ class Evaluation:
         """All timers by due."""
         return [codecs.timer_of(row) for row in tx.execute(_TIMERS)]
 
-    def catch_ups(self, tx: Connection) -> list[CatchUp]:
-        """All catch-ups."""
-        return [codecs.catch_up_of(row) for row in tx.execute(_CATCH_UPS)]
+    def backfills(self, tx: Connection) -> list[Backfill]:
+        """All backfills."""
+        return [codecs.backfill_of(row) for row in tx.execute(_BACKFILLS)]
 
     def max_cursor(self, tx: Connection) -> int:
         """The greatest CommitSeq of any cursor or rule start."""
@@ -128,12 +128,12 @@ class Evaluation:
             self._forget_rule(tx, name)
         self._condition_gone.run(tx, [{"rule": r, "instance": i} for r, i in o.conditions_gone])
         self._timer_gone.run(tx, [{"rule": r, "kind": str(k), "key": key} for r, k, key in o.timers_gone])
-        self._catch_up_gone.run(tx, [{"rule": r, "consumer": c} for r, c in o.catch_ups_gone])
+        self._backfill_gone.run(tx, [{"rule": r, "consumer": c} for r, c in o.backfills_gone])
         self._put_rule.run(tx, [codecs.rule_row(r) for r in o.rules])
         self._put_occurrence.run(tx, [codecs.occurrence_row(x) for x in o.occurrences])
         self._put_condition.run(tx, [codecs.condition_row(c) for c in o.conditions])
         self._put_timer.run(tx, [codecs.timer_row(t) for t in o.timers])
-        self._put_catch_up.run(tx, [codecs.catch_up_row(c) for c in o.catch_ups])
+        self._put_backfill.run(tx, [codecs.backfill_row(c) for c in o.backfills])
         self._put_info.run(tx, [codecs.info_row(i) for i in o.infos])
         self._put_intent.run(tx, [codecs.intent_row(i) for i in o.intents])
         self._mirror.log(tx, ALERTS, [codecs.alert_row(t, now) for t in o.transitions])
@@ -143,12 +143,12 @@ class Evaluation:
             tx.execute(_SET_TIMER_T, {"t": o.timer_t})
 
     def adopt(self, tx: Connection, head_seq: int) -> None:
-        """Move cursors and rule starts to ``head_seq``; drop timers and catch-ups."""
+        """Move cursors and rule starts to ``head_seq``; drop timers and backfills."""
         tx.execute(_SET_CURSOR, {"cursor": head_seq})
         tx.execute(update(rules).values(start_seq=head_seq))
         tx.execute(update(rules).where(rules.c.cursor_seq.is_not(None)).values(cursor_seq=head_seq))
         tx.execute(delete(timers))
-        tx.execute(delete(catch_ups))
+        tx.execute(delete(backfills))
 
     def _forget_rule(self, tx: Connection, name: str) -> None:
         for table, column in _OF_A_RULE:

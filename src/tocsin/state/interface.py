@@ -1,6 +1,7 @@
-"""The state store's contract: small, transactional, the truth about what was told.
+"""The state store's contract: small, transactional, the truth about what was notified.
 
-Each method is one transaction. What an evaluation decided is written by one ``commit``: transitions, intents, occurrences,
+Each method is one transaction. What an evaluation decided is written by one ``commit``: transitions, intents,
+occurrences,
 timers and the cursor together, so that a crash replays the evaluation with the same result.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition
-from tocsin.model.delivery import Delivery, DeliveryState, Told
+from tocsin.model.delivery import Delivery, DeliveryState, Notified
 from tocsin.model.instants import Instant, Timer
 from tocsin.model.intent import Intent, RuleInfo
 
@@ -23,37 +24,37 @@ class RuleRecord:
 
     name: str
     meaning: str  # hash of the fields that carry meaning
-    start_seq: int  # tells only what has a greater CommitSeq
-    cursor: Instant | None = None  # last instant finished, for window and absence rules and lagging row rules
+    start_seq: int  # notifies only what has a greater CommitSeq
+    cursor: Instant | None = None  # last instant finished, for window and absence rules and lagging event rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CatchUp:
-    """A rule's catch-up of one consumer: stale occurrences are counted until ``due`` is heard."""
+class Backfill:
+    """A rule's backfill of one consumer: expired occurrences are counted until ``due`` has reported."""
 
     rule: str
     consumer: str
     count: int
     oldest: datetime
     newest: datetime
-    began: datetime  # T of the first stale event
+    began: datetime  # T of the first expired event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """Everything that evaluating one or more instants decided; written at once."""
 
-    row_cursor: int | None = None  # new shared cursor of the row rules, None: unchanged
+    row_cursor: int | None = None  # new shared cursor of the event rules, None: unchanged
     rules: tuple[RuleRecord, ...] = ()  # put
     rules_renamed: tuple[tuple[str, str], ...] = ()  # (old, new), first of all: record, alerts and timers move along
-    rules_gone: tuple[str, ...] = ()  # forgotten with their occurrences, conditions, timers and catch-ups
+    rules_gone: tuple[str, ...] = ()  # forgotten with their occurrences, conditions, timers and backfills
     occurrences: tuple[Occurrence, ...] = ()  # put; of one that is there only the phase changes
     conditions: tuple[ConditionState, ...] = ()  # put
     conditions_gone: tuple[tuple[str, str], ...] = ()  # (rule, instance key)
     timers: tuple[Timer, ...] = ()  # put
     timers_gone: tuple[tuple[str, str, str], ...] = ()  # (rule, kind, key)
-    catch_ups: tuple[CatchUp, ...] = ()  # put
-    catch_ups_gone: tuple[tuple[str, str], ...] = ()  # (rule, consumer)
+    backfills: tuple[Backfill, ...] = ()  # put
+    backfills_gone: tuple[tuple[str, str], ...] = ()  # (rule, consumer)
     transitions: tuple[Transition, ...] = ()
     intents: tuple[Intent, ...] = ()
     infos: tuple[RuleInfo, ...] = ()  # those that the intents name; known ones are skipped
@@ -96,7 +97,7 @@ class State(ABC):
 
     @abstractmethod
     def adopt(self, head_seq: int, mirror_seq: int, pair_id: str | None = None) -> None:
-        """Move every cursor and rule start to ``head_seq``, drop timers and catch-ups, raise the mirror sequence to at
+        """Move every cursor and rule start to ``head_seq``, drop timers and backfills, raise the mirror sequence to at
         least ``mirror_seq``, and take over ``pair_id`` where one is given. What waits in the outbox stays there.
         """
 
@@ -107,7 +108,7 @@ class State(ABC):
     # -- evaluation ----------------------------------------------------------------------------------------------------
     @abstractmethod
     def row_cursor(self) -> int:
-        """Shared cursor of the row rules; 0 at first."""
+        """Shared cursor of the event rules; 0 at first."""
 
     @abstractmethod
     def timer_t(self) -> datetime | None:
@@ -118,11 +119,11 @@ class State(ABC):
         """All rules remembered, by name."""
 
     @abstractmethod
-    def told(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[Occurrence]]:
+    def notified(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[Occurrence]]:
         """Occurrences remembered for these (rule, run), in event-time order; pairs without any are left out."""
 
     @abstractmethod
-    def rules_told_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
+    def rules_notified_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
         """run → rules that remember an occurrence of it; runs without any are left out. Fast for 20,000 ids."""
 
     @abstractmethod
@@ -138,8 +139,8 @@ class State(ABC):
         """All timers, in order of due."""
 
     @abstractmethod
-    def catch_ups(self) -> Sequence[CatchUp]:
-        """All catch-ups under way."""
+    def backfills(self) -> Sequence[Backfill]:
+        """All backfills under way."""
 
     @abstractmethod
     def commit(self, outcome: Outcome, now: datetime) -> None:
@@ -161,10 +162,12 @@ class State(ABC):
     def put_deliveries(
         self, deliveries: Sequence[Delivery], consumed: Sequence[str], now: datetime, listed: Sequence[str] = ()
     ) -> None:
-        """Store new deliveries and mark the intents ``consumed``, at once; mirror rows too. Known ids are left as they are.
+        """Store new deliveries and mark the intents ``consumed``, at once; mirror rows too. Known ids are left as
+        they are.
 
-        ``Delivery.intents`` must name what it tells of: ``told_addresses`` answers from it.
-        A mail held back by a cap is a HELD delivery; its summary is another. ``listed`` names the HELD deliveries that a
+        ``Delivery.intents`` must name what it notifies of: ``notified_addresses`` answers from it.
+        A mail held back by a cap is a HELD delivery; its summary is another. ``listed`` names the HELD deliveries
+        that a
         summary among ``deliveries`` lists: they become DROPPED in the same transaction.
         """
 
@@ -192,7 +195,9 @@ class State(ABC):
 
     @abstractmethod
     def sent_since(self, address: str, since: datetime) -> int:
-        """How many deliveries to ``address`` were created since ``since`` (for the cap): summaries too, HELD and DROPPED not."""
+        """How many deliveries to ``address`` were created since ``since`` (for the cap): summaries too, HELD and
+        DROPPED not.
+        """
 
     @abstractmethod
     def thread(self, address: str, group: str) -> tuple[str, str] | None:
@@ -208,19 +213,22 @@ class State(ABC):
         return {address: self.sent_since(address, since) for address in set(addresses)}
 
     @abstractmethod
-    def told_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[Told]:
-        """Who got or will get the FIRED intent of an alert, and by which mail: its resolved mail goes there and answers that.
+    def notified_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[Notified]:
+        """Who got or will get the FIRED intent of an alert, and by which mail: its resolved mail goes there and
+        answers that.
 
         Failed and dropped deliveries do not count. ``instance`` is an instance key.
         """
 
     @abstractmethod
     def outbox_stats(self) -> Mapping[str, float]:
-        """Counts ``ready``, ``sent``, ``failed``, ``dropped``, ``intents`` (not consumed), and ``oldest``: epoch seconds of
+        """Counts ``ready``, ``sent``, ``failed``, ``dropped``, ``intents`` (not consumed), and ``oldest``: epoch
+        seconds of
         the oldest ready delivery's ``created_at`` (its age is the caller's), 0 where none is ready.
         """
 
-    # -- values of one process or command -------------------------------------------------------------------------------
+    # -- values of one process or command
+    # -------------------------------------------------------------------------------
     @abstractmethod
     def get(self, key: str) -> str | None:
         """A small named value."""
@@ -247,4 +255,4 @@ class State(ABC):
         """Close; a second call does nothing."""
 
 
-__all__ = ["Attempted", "CatchUp", "EventKey", "MirrorRow", "Outcome", "RuleRecord", "State"]
+__all__ = ["Attempted", "Backfill", "EventKey", "MirrorRow", "Outcome", "RuleRecord", "State"]

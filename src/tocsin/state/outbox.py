@@ -19,7 +19,7 @@ from sqlalchemy import (
     update,
 )
 
-from tocsin.model.delivery import Delivery, DeliveryState, Told
+from tocsin.model.delivery import Delivery, DeliveryState, Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.state import codecs
 from tocsin.state.dialects import SqlDialect
@@ -67,7 +67,7 @@ _THREAD = (
     .order_by(_D.created_at, _D.seq)
     .limit(1)
 )
-_TOLD_ADDRESSES = (
+_NOTIFIED_ADDRESSES = (
     select(_D.address, _D.receiver, _D.message_id, _D.subject, _D.rules)
     .join(delivery_intents, delivery_intents.c.delivery == _D.id)
     .join(intents, intents.c.id == delivery_intents.c.intent)
@@ -216,13 +216,13 @@ class Outbox:
         row = tx.execute(_THREAD, {"of": group, "to": address}).one_or_none()
         return None if row is None else (row.message_id, row.subject)
 
-    def told_addresses(self, tx: Connection, rule: str, instance: str, occurrence: str) -> list[Told]:
+    def notified_addresses(self, tx: Connection, rule: str, instance: str, occurrence: str) -> list[Notified]:
         """An alert's firing mails, the first to each receiver at each address, in the order of their writing."""
-        found: dict[tuple[str, str], Told] = {}
-        for row in tx.execute(_TOLD_ADDRESSES, {"rule": rule, "instance": instance, "occurrence": occurrence}):
+        found: dict[tuple[str, str], Notified] = {}
+        for row in tx.execute(_NOTIFIED_ADDRESSES, {"rule": rule, "instance": instance, "occurrence": occurrence}):
             about = row.rules[0] if row.rules else ""
-            told = Told(row.address, row.receiver, row.message_id, row.subject, about)
-            found.setdefault((row.address, row.receiver), told)
+            notified = Notified(row.address, row.receiver, row.message_id, row.subject, about)
+            found.setdefault((row.address, row.receiver), notified)
         return list(found.values())
 
     def stats(self, tx: Connection) -> Mapping[str, float]:

@@ -1,7 +1,8 @@
 """Do the log store and the state belong together?
 
 Log store first, then state: at every commit the state's cursors are at or behind the log, and the log's mirror is at or
-behind the state. A restored backup or a deleted file breaks one of these, and evaluating on would either tell everything
+behind the state. A restored backup or a deleted file breaks one of these, and evaluating on would either notify
+everything
 again or nothing for ever. So tocsin stops, and ``tocsin up --adopt`` is the way out: cursors move to the head.
 """
 
@@ -19,9 +20,9 @@ class Pairing(StrEnum):
     """What is the matter with two stores; the text says it to a person."""
 
     PAIRED = "they belong together"
-    NEW = "nothing is told yet: the state takes over the log store's pair id"
+    NEW = "nobody is notified yet: the state takes over the log store's pair id"
     STATE_MISSING = "the log store holds events, but the state has just been made"
-    LOG_MISSING = "the state remembers what it told, but the log store has just been made"
+    LOG_MISSING = "the state remembers what it notified, but the log store has just been made"
     DIFFERENT = "they come from different homes or backups"
     LOG_OLDER = "the log store is older than the state, as after restoring only it from a backup"
     STATE_OLDER = "the state is older than the log store, as after restoring only it from a backup"
@@ -102,7 +103,7 @@ def _verdict(reason: Pairing, seen: str) -> PairingVerdict:
         return PairingVerdict(reason=reason, text=reason.value)
     text = (
         f"log store and state do not belong together: {reason.value} ({seen}). Either {_WAYS_OUT[reason]}, "
-        "or start once with `tocsin up --adopt`: it moves all cursors to the newest event, so that nothing old is told "
+        "or start once with `tocsin up --adopt`: it moves all cursors to the newest event, so that nothing old is notified "
         "and what comes from then on is."
     )
     return PairingVerdict(reason=reason, text=text)

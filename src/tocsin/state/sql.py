@@ -12,13 +12,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin.errors import StoreError
 from tocsin.model.alert import ConditionState, Occurrence, Phase
-from tocsin.model.delivery import Delivery, DeliveryState, Told
+from tocsin.model.delivery import Delivery, DeliveryState, Notified
 from tocsin.model.instants import Timer
 from tocsin.model.intent import Intent, RuleInfo
 from tocsin.state import schema
 from tocsin.state.dialects import SqlDialect
 from tocsin.state.evaluation import Evaluation
-from tocsin.state.interface import Attempted, CatchUp, MirrorRow, Outcome, RuleRecord, State
+from tocsin.state.interface import Attempted, Backfill, MirrorRow, Outcome, RuleRecord, State
 from tocsin.state.mirrorlog import MirrorLog
 from tocsin.state.outbox import Outbox
 from tocsin.state.tables import marks, small_values
@@ -116,13 +116,13 @@ class SqlState(State):
         with self._read() as tx:
             return self._evaluation.rules(tx)
 
-    def told(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[Occurrence]]:
+    def notified(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[Occurrence]]:
         with self._read() as tx:
-            return self._evaluation.told(tx, pairs)
+            return self._evaluation.notified(tx, pairs)
 
-    def rules_told_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
+    def rules_notified_of(self, run_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
         with self._read() as tx:
-            return self._evaluation.rules_told_of(tx, run_ids)
+            return self._evaluation.rules_notified_of(tx, run_ids)
 
     def conditions(self, rule: str) -> Mapping[str, ConditionState]:
         with self._read() as tx:
@@ -136,9 +136,9 @@ class SqlState(State):
         with self._read() as tx:
             return self._evaluation.timers(tx)
 
-    def catch_ups(self) -> Sequence[CatchUp]:
+    def backfills(self) -> Sequence[Backfill]:
         with self._read() as tx:
-            return self._evaluation.catch_ups(tx)
+            return self._evaluation.backfills(tx)
 
     def commit(self, outcome: Outcome, now: datetime) -> None:
         with self._write() as tx:
@@ -198,15 +198,16 @@ class SqlState(State):
         with self._read() as tx:
             return self._outbox.thread(tx, address, group)
 
-    def told_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[Told]:
+    def notified_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[Notified]:
         with self._read() as tx:
-            return self._outbox.told_addresses(tx, rule, instance, occurrence)
+            return self._outbox.notified_addresses(tx, rule, instance, occurrence)
 
     def outbox_stats(self) -> Mapping[str, float]:
         with self._read() as tx:
             return self._outbox.stats(tx)
 
-    # -- values of one process or command -------------------------------------------------------------------------------
+    # -- values of one process or command
+    # -------------------------------------------------------------------------------
 
     def get(self, key: str) -> str | None:
         with self._read() as tx:

@@ -68,7 +68,7 @@ def _engine(path: Path | None, busy: timedelta) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(c: Connection) -> None:
-        # A reader that turns writer may find the lock taken and its snapshot stale: writers lock first.
+        # A reader that turns writer may find the lock taken and its snapshot expired: writers lock first.
         c.exec_driver_sql("BEGIN IMMEDIATE" if c.get_execution_options().get(WRITES) else "BEGIN")
 
     return engine

@@ -152,7 +152,7 @@ occurrences = Table(
     PrimaryKeyConstraint("run_id", "rule", "source", "event_id", "time_us"),
     sqlite_with_rowid=False,
 )
-"""What row rules told. The key begins with the run: both questions about it are asked by run."""
+"""What event rules notified. The key begins with the run: both questions about it are asked by run."""
 
 conditions = Table(
     "conditions",
@@ -181,8 +181,8 @@ timers = Table(
     sqlite_with_rowid=False,
 )
 
-catch_ups = Table(
-    "catch_ups",
+backfills = Table(
+    "backfills",
     metadata,
     _text("rule"),
     _text("consumer"),
@@ -217,7 +217,7 @@ intents = Table(
     _time("event_time", nullable=True),
     _time("consumed_at", nullable=True),
     _json("labels"),
-    _json("keep"),
+    _json("fields"),
     _json("event"),
     _json("rows"),
     _json("data"),
@@ -275,7 +275,7 @@ delivery_intents = Table(
     Index("delivery_intents_by_delivery", "delivery"),
     sqlite_with_rowid=False,
 )
-"""Which delivery tells of which intent: a resolved mail goes to those who got the firing one."""
+"""Which delivery notifies of which intent: a resolved mail goes to those who got the firing one."""
 
 mirror = Table(
     "mirror",

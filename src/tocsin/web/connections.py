@@ -315,7 +315,7 @@ if HttpToolsProtocol is not None:
             return self._held
 
         def feed(self, data: bytes) -> None:
-            """Count first: callbacks start the count anew."""
+            """Count first: callbacks start the count again."""
             self._held += len(data)
             super().feed(data)
 

@@ -42,19 +42,25 @@ class ReadFace(Protocol):
         """One delivery."""
 
     def rules_status(self) -> list[Row]:
-        """A row a rule: ``name kind severity enabled`` and what else is known of it (``file told last_told error``)."""
+        """A row a rule: ``name kind severity enabled`` and what else is known of it (``file notified last_notified
+        error``).
+        """
 
     def rule(self, name: str) -> Row | None:
-        """One rule whole: its row of ``rules_status``, and ``explanation tests instances last_rows`` and why there are none."""
+        """One rule whole: its row of ``rules_status``, and ``explanation tests instances last_rows`` and why there
+        are none.
+        """
 
     def runs(self, limit: int = 100, status: str = "", experiment: str = "") -> list[Row]:
         """Rows of ``Runs``, the latest seen first."""
 
     def run(self, id: str) -> Row | None:
-        """``{"run": row of Runs, "events": rows without Raw, "alerts": rows of Alerts}``, oldest first; None: unknown."""
+        """``{"run": row of Runs, "events": rows without Raw, "alerts": rows of Alerts}``, oldest first; None:
+        unknown.
+        """
 
     def backtest(self, rule: str, since: str = "", until: str = "", as_if_live: bool = False) -> Row | None:
-        """What a rule would have told (``rules.backtest_report.as_json``); None: there is no such rule.
+        """What a rule would have notified (``rules.backtest_report.as_json``); None: there is no such rule.
 
         Raises QueryError, StoreError, and TocsinError for what is no range or cannot be backtested.
         """

@@ -26,7 +26,7 @@ COOKIE: Final = "tocsin_token"
 MAX_BODY: Final = 1 << 20
 """Bytes of the largest body outside /intake/."""
 OPEN: Final = frozenset({"/healthz", "/readyz", "/login", "/assets/tocsin.css"})
-"""Paths that need no token. /readyz tells details only to who has one."""
+"""Paths that need no token. /readyz notifies details only to who has one."""
 
 PAGE_POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; frame-src 'self'; form-action 'self'; "

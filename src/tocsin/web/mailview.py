@@ -31,7 +31,7 @@ def row(mail: Delivery) -> dict[str, Any]:
         "State": mail.state.value,
         "Attempt": mail.attempt,
         "NextAt": mail.next_at if mail.state is DeliveryState.READY else None,
-        "SmtpReply": mail.reply,
+        "Reply": mail.reply,
         "MessageId": mail.message_id,
         "RunId": mail.run_id,
         "Covers": mail.covers,
@@ -53,7 +53,7 @@ def parsed(mail: Delivery) -> EmailMessage:
 def text(mail: Delivery) -> str:
     """The text body."""
     if not _written(mail):
-        return f"{mail.subject}\n\nBeyond the cap: told as one line of a summary, not as a mail of its own.\n"
+        return f"{mail.subject}\n\nBeyond the cap: notified as one line of a summary, not as a mail of its own.\n"
     return _body(parsed(mail), "plain")
 
 

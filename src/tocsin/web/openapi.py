@@ -80,16 +80,16 @@ _MAIL: Mapping[str, Schema] = {
     "Address": {**_TEXT, "description": "to whom"},
     "Receiver": {**_TEXT, "description": "by which receiver"},
     "Group": {**_TEXT, "description": "what threads it"},
-    "Rules": {"type": "array", "items": _TEXT, "description": "rules that it tells of"},
+    "Rules": {"type": "array", "items": _TEXT, "description": "rules that it notifies of"},
     "Severity": {**_TEXT, "description": "the severest of them"},
     "Subject": _TEXT,
     "State": {"type": "string", "enum": STATES},
-    "Attempt": {**_COUNT, "description": "tries so far"},
+    "Attempt": {**_COUNT, "description": "attempts so far"},
     "NextAt": {**_MAYBE_TIME, "description": "when the next try is due, while it is ready"},
-    "SmtpReply": {**_TEXT, "description": "the server's last words"},
+    "Reply": {**_TEXT, "description": "the server's last words"},
     "MessageId": _TEXT,
     "RunId": _TEXT,
-    "Covers": {**_COUNT, "description": "how many alerts it tells of"},
+    "Covers": {**_COUNT, "description": "how many alerts it notifies of"},
 }
 
 SCHEMAS: Mapping[str, Schema] = {
@@ -120,7 +120,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "Rule": _object(
         {
             "name": _TEXT,
-            "kind": {"type": "string", "enum": ["row", "window", "absence"]},
+            "kind": {"type": "string", "enum": ["event", "window", "absence"]},
             "severity": _TEXT,
             "enabled": {"type": "boolean"},
         },
@@ -130,10 +130,10 @@ SCHEMAS: Mapping[str, Schema] = {
     "RuleWhole": _object(
         {
             "name": _TEXT,
-            "kind": {"type": "string", "enum": ["row", "window", "absence"]},
+            "kind": {"type": "string", "enum": ["event", "window", "absence"]},
             "severity": _TEXT,
             "enabled": {"type": "boolean"},
-            "next_look": {**_MAYBE_TIME, "description": "when it is evaluated next, where a clock decides"},
+            "next_evaluation": {**_MAYBE_TIME, "description": "when it is evaluated next, where a clock decides"},
             "explanation": {"type": "object", "description": "what it compiles to, as `tocsin rules explain`"},
             "tests": {"type": "array", "items": _TEXT, "description": "names of its inline tests"},
             "instances": {
@@ -209,18 +209,21 @@ SCHEMAS: Mapping[str, Schema] = {
             "to": _TIME,
             "as_if_live": {"type": "boolean"},
             "events": {**_COUNT, "description": "events in this range"},
-            "told": {**_COUNT, "description": "how often it would have told something, before grouping and limits"},
+            "notified": {
+                **_COUNT,
+                "description": "how often it would have notified something, before grouping and limits",
+            },
             "headline": {**_TEXT, "description": "it all in a sentence"},
             "notes": {"type": "array", "items": _TEXT},
             "by_kind": {"type": "object", "additionalProperties": _COUNT},
             "most": {"type": ["object", "null"], "description": "the most frequent value: field, value, count"},
-            "stale": {**_COUNT, "description": "too old to tell when they arrived"},
+            "expired": {**_COUNT, "description": "expired when they arrived"},
             "errors": {"type": "array", "items": _TEXT},
             "seconds": {"type": "number", "description": "what it took"},
             "unit": {"type": "string", "enum": ["hour", "day", "week"], "description": "of the timeline"},
             "timeline": {
                 "type": "array",
-                "items": _object({"from": _TIME, "told": _COUNT}),
+                "items": _object({"from": _TIME, "notified": _COUNT}),
             },
             "alerts": {"type": "array", "items": {"type": "object"}, "description": "the first 10,000"},
         }

@@ -246,7 +246,7 @@ def _flat(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 _WORDS = {
     "by": "By", "carries": "Carries", "for_each": "For each row of", "collapse": "Collapses into", "final": "Final only",
-    "tell_within": "Tells within", "tables": "Tables",
+    "max_event_age": "Max event age", "tables": "Tables",
 }  # fmt: skip
 """Of an explanation, what is shown beside the query, and how it is called."""
 
@@ -256,7 +256,7 @@ def _facts(explanation: Mapping[str, Any]) -> list[tuple[str, str]]:
     shown = [(word, explanation[key]) for key, word in _WORDS.items()]
     of_kind = {**explanation["window"], **explanation["waits"]}
     shown += [(key.replace("_", " ").capitalize(), value) for key, value in of_kind.items()]
-    shown.append(("Looks only at", explanation["prefilter"]))
+    shown.append(("Prefilter", explanation["prefilter"]))
     return [(word, _said(value)) for word, value in shown if value not in ("", "no", (), [])]
 
 

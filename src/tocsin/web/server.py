@@ -73,7 +73,7 @@ class Server:
             date_header=True,
             proxy_headers=False,
             timeout_keep_alive=30,
-            timeout_graceful_shutdown=3,  # of the 8 s that a stop may take
+            timeout_graceful_shutdown=10,
             backlog=1024,
             interface="asgi3",
             ws="none",
@@ -118,7 +118,9 @@ class _Quiet(uvicorn.Server):
 
 
 def _bounds(http: HttpSettings) -> Bounds:
-    """As settings say, but no more connections than the process may open; asks the system for more where that is allowed."""
+    """As settings say, but no more connections than the process may open; asks the system for more where that is
+    allowed.
+    """
     bounds = Bounds(
         head=http.head_timeout.total_seconds(), body=http.body_timeout.total_seconds(), connections=http.max_connections
     )

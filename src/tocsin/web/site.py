@@ -37,5 +37,5 @@ def build(app: AppFace, local_token: str = "") -> ASGIApp:
         routes=[*app.intake_routes(), *Api(ask).routes(), *pages.routes()],
         exception_handlers={HTTPException: failed, TocsinError: failed, Exception: failed},
     )
-    inner.router.redirect_slashes = False  # a program that asks for /runs/ is told so, not sent elsewhere
+    inner.router.redirect_slashes = False  # a program that asks for /runs/ is notified so, not sent elsewhere
     return Guard(inner, app, local_token)

@@ -1,4 +1,5 @@
-"""Python runs this at its start where PYTHONPATH names the folder: tocsin then sees a clock that is off by CLOCK_OFF_BY s.
+"""Python runs this at its start where PYTHONPATH names the folder: tocsin then sees a clock that is off by
+CLOCK_OFF_BY s.
 
 So an hour's outage does not take an hour. The one place that reads the wall clock is the one that is changed.
 """

@@ -43,7 +43,7 @@ def test_a_resting_home_is_looked_through(run: Run, history: Path) -> None:
     done = run("rules", "backtest", "run-failed", "--from", "2026-11-01", "--to", "2026-11-21T00:00Z")
     assert 0 == done.returncode, done.stderr
     lines = done.stdout.splitlines()
-    assert "run-failed would have told 14 times, 11 of them the same ExperimentName: churn" == lines[0]
+    assert "run-failed would have notified 14 times, 11 of them the same ExperimentName: churn" == lines[0]
     assert lines[1].startswith("2026-11-01 00:00 to 2026-11-21 00:00 UTC, 40 events")
     assert re.fullmatch(r"[·▁▂▃▄▅▆▇█]+  by the day, at most 1", lines[3])
     assert "\x1b" not in done.stdout
@@ -60,9 +60,9 @@ def test_json_and_a_page(run: Run, history: Path, tmp_path: Path) -> None:
     """The page stands alone: no scripts, nothing loaded, texts escaped, every tag closed."""
     done = run("rules", "backtest", "run-failed", "--json", "--html", tmp_path / "out.html")
     found = json.loads(done.stdout)
-    assert (14, 40, "2026-11-01T00:00:00Z") == (found["told"], found["events"], found["from"])
+    assert (14, 40, "2026-11-01T00:00:00Z") == (found["notified"], found["events"], found["from"])
     assert {"field": "ExperimentName", "value": "churn", "count": 11} == found["most"]
-    assert 14 == len(found["alerts"]) == sum(bar["told"] for bar in found["timeline"])
+    assert 14 == len(found["alerts"]) == sum(bar["notified"] for bar in found["timeline"])
     text = (tmp_path / "out.html").read_text()
     assert "&lt;b&gt;out of memory" in text
     assert 14 == text.count('class="bar"')
@@ -107,7 +107,7 @@ def test_what_is_asked_wrongly_is_said(run: Run, history: Path, arguments: list[
 
 def test_nothing_in_the_range_is_said(run: Run, history: Path) -> None:
     done = run("rules", "backtest", "run-failed", "--from", "2020-01-01", "--to", "2020-02-01")
-    assert "would have told nothing" in done.stdout
+    assert "would have notified nothing" in done.stdout
     assert "note: no event lies in this range of arrival times" in done.stderr
 
 
@@ -115,8 +115,8 @@ def test_a_running_home_is_asked(run: Run, lived: Tocsin) -> None:
     done = run("rules", "backtest", "run-failed", "--json", "--home", lived.home)
     assert 0 == done.returncode, done.stderr
     found = json.loads(done.stdout)
-    assert (2, 5) == (found["told"], found["events"])
+    assert (2, 5) == (found["notified"], found["events"])
     again = json.loads(run("rules", "backtest", "run-failed", "--json", "--as-if-live", "--home", lived.home).stdout)
-    assert (2, True) == (again["told"], again["as_if_live"])
+    assert (2, True) == (again["notified"], again["as_if_live"])
     missing = run("rules", "backtest", "run-faild", "--home", lived.home)
     assert (2, True) == (missing.returncode, "did you mean 'run-failed'?" in missing.stderr)

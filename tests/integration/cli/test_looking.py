@@ -170,7 +170,7 @@ def test_events_are_sent_from_a_file_or_stdin(open_one: Tocsin, run: Run, tmp_pa
 
 
 def test_a_dead_letter_is_a_problem_and_can_be_sent_again(open_one: Tocsin, run: Run) -> None:
-    """It tells where to look; once the consumer file is mended, replay brings it in."""
+    """It says where to look; once the consumer file is mended, replay brings it in."""
     open_one.write(
         "consumers/odd.yaml", "connector: http\nmapping: {RunId: job, Status: state}\nstatus_map: {broken: Failed}\n"
     )

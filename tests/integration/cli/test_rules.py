@@ -15,15 +15,15 @@ rules:
   - name: one
     when: {status: Failed, where: "ExperimentName == 'churn'"}
     tests:
-      - name: told once
+      - name: notified once
         events: [{at: 0s, RunId: r1, Status: Failed, ExperimentName: churn}]
-        expect: [{at: 1m, told: %s}]
+        expect: [{at: 1m, notified: %s}]
 """
 
 
-def write(tmp_path: Path, told: str = "1") -> None:
+def write(tmp_path: Path, notified: str = "1") -> None:
     (tmp_path / "rules/alerts").mkdir(parents=True, exist_ok=True)
-    (tmp_path / "rules/alerts/mine.yaml").write_text(RULES % told)
+    (tmp_path / "rules/alerts/mine.yaml").write_text(RULES % notified)
 
 
 def test_rules_are_listed_with_their_place(run: Run, tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_rules_are_listed_with_their_place(run: Run, tmp_path: Path) -> None:
     assert [
         {
             "name": "one",
-            "kind": "row",
+            "kind": "event",
             "severity": "warning",
             "enabled": True,
             "tests": 1,
@@ -47,21 +47,21 @@ def test_the_shipped_rules_pass_their_tests(run: Run) -> None:
     assert " 0 failed" in done.stderr
 
 
-def test_a_failing_test_tells_what_happened(run: Run, tmp_path: Path) -> None:
-    write(tmp_path, told="2")
+def test_a_failing_test_says_what_happened(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, notified="2")
     done = run("rules", "test")
     assert 1 == done.returncode
-    assert "FAIL one: told once" in done.stdout
+    assert "FAIL one: notified once" in done.stdout
     assert "r1" in done.stdout
     assert "0 passed, 1 failed" in done.stderr
     (result,) = json.loads(run("rules", "test", "rules/alerts/mine.yaml", "--json").stdout)
-    assert ("one", "told once", False) == (result["rule"], result["test"], result["passed"])
+    assert ("one", "notified once", False) == (result["rule"], result["test"], result["passed"])
 
 
 def test_a_rule_is_explained(run: Run, tmp_path: Path) -> None:
     write(tmp_path)
     facts = json.loads(run("rules", "explain", "one", "--json").stdout)
-    assert ("row", "rules/alerts/mine.yaml:3") == (facts["kind"], facts["place"])
+    assert ("event", "rules/alerts/mine.yaml:3") == (facts["kind"], facts["place"])
     assert {"Status == 'Failed'", "ExperimentName == 'churn'"} == set(facts["prefilter"])
     assert "SELECT" in facts["sql"]
     assert facts["seen"] is None
@@ -99,12 +99,12 @@ rules:
   - name: one
     when: {status: Failed}
     tests:
-      - {name: told once, events: [{at: 0s, RunId: r1, Status: Failed}], expect: [{at: 1m, told: 1}]}
-      - {name: told twice, events: [{at: 0s, RunId: r1, Status: Failed}], expect: [{at: 1m, told: 2}]}
+      - {name: notified once, events: [{at: 0s, RunId: r1, Status: Failed}], expect: [{at: 1m, notifications: 1}]}
+      - {name: notified twice, events: [{at: 0s, RunId: r1, Status: Failed}], expect: [{at: 1m, notifications: 2}]}
   - name: other
     when: {status: Completed}
     tests:
-      - {name: told once, events: [{at: 0s, RunId: "r\\e1", Status: Completed}], expect: [{at: 1m, told: 1}]}
+      - {name: notified once, events: [{at: 0s, RunId: "r\\e1", Status: Completed}], expect: [{at: 1m, notifications: 1}]}
 """
 
 
@@ -119,11 +119,11 @@ def two(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "code", "ran"),
     [
-        ([], 1, ["one: told once", "one: told twice", "other: told once"]),
-        (["other"], 0, ["other: told once"]),
-        (["rules/alerts/mine.yaml", "other"], 0, ["other: told once"]),
-        (["-k", "ONCE one"], 0, ["one: told once"]),
-        (["one", "-k", "twice"], 1, ["one: told twice"]),
+        ([], 1, ["one: notified once", "one: notified twice", "other: notified once"]),
+        (["other"], 0, ["other: notified once"]),
+        (["rules/alerts/mine.yaml", "other"], 0, ["other: notified once"]),
+        (["-k", "ONCE one"], 0, ["one: notified once"]),
+        (["one", "-k", "twice"], 1, ["one: notified twice"]),
         (["-k", "nothing"], 2, []),
         (["oter"], 2, []),
     ],
@@ -139,13 +139,13 @@ def test_tests_are_chosen_by_file_name_and_words(
 def test_a_failure_says_what_was_expected_and_what_happened(run: Run, two: Path) -> None:
     lines = [line.strip() for line in run("rules", "test", "-k", "twice").stdout.splitlines()]
     assert [
-        "FAIL one: told twice",
+        "FAIL one: notified twice",
         "rules/alerts/mine.yaml:3",
         "what was expected and is not so:",
-        "at 1m: told should be 2, is 1",
+        "at 1m: notified should be 2, is 1",
         "what happened:",
     ] == lines[:5]
-    assert "told RunId=r1: first occurrence" in lines[6]
+    assert "notified RunId=r1: first occurrence" in lines[6]
 
 
 def test_junit_is_read_by_others(run: Run, two: Path, tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_junit_is_read_by_others(run: Run, two: Path, tmp_path: Path) -> None:
         (s.get("name"), s.get("tests"), s.get("failures")) for s in root.iter("testsuite")
     ]
     (failure,) = root.iter("failure")
-    assert "at 1m: told should be 2, is 1" == failure.get("message")
-    assert "told RunId=r1: first occurrence" in (failure.text or "")
+    assert "at 1m: notified should be 2, is 1" == failure.get("message")
+    assert "notified RunId=r1: first occurrence" in (failure.text or "")
     assert {("one", "rules/alerts/mine.yaml", "3")} == {
         (c.get("classname"), c.get("file"), c.get("line")) for c in root.iter("testcase") if c.get("classname") == "one"
     }
@@ -195,25 +195,25 @@ def test_status_says_how_rules_fare(run: Run, lived: Tocsin) -> None:
     """The same rows of a running home and of its page."""
     rows = {r["name"]: r for r in json.loads(run("rules", "status", "--json", "--home", lived.home).stdout)}
     failed = rows["run-failed"]
-    assert (2, True, "", None) == (failed["told"], failed["enabled"], failed["error"], failed["behind_since"])
-    assert failed["last_told"]
+    assert (2, True, "", None) == (failed["notified"], failed["enabled"], failed["error"], failed["behind_since"])
+    assert failed["last_notified"]
     table = run("rules", "status", "--home", lived.home).stdout.splitlines()
-    assert ["name", "kind", "severity", "state", "told"] == table[0].split()[:5]
-    assert any(line.split()[:5] == ["run-failed", "row", "error", "on", "2"] for line in table)
+    assert ["name", "kind", "severity", "state", "notified"] == table[0].split()[:5]
+    assert any(line.split()[:5] == ["run-failed", "event", "error", "on", "2"] for line in table)
 
 
-def test_status_of_a_resting_home_knows_the_next_look(run: Run, tmp_path: Path) -> None:
+def test_status_of_a_resting_home_knows_the_next_evaluation(run: Run, tmp_path: Path) -> None:
     (tmp_path / "rules/alerts").mkdir(parents=True)
     (tmp_path / "rules/alerts/mine.yaml").write_text(
         "rules:\n  - name: many\n    over: 1h\n    every: 5m\n    by: [ExperimentName]\n"
         "    query: RunStatusChanged | summarize n = count() by ExperimentName | where n > 3\n"
     )
     (row,) = json.loads(run("rules", "status", "--json").stdout)
-    assert (0, 0, None) == (row["firing"], row["pending"], row["next_look"])
+    assert (0, 0, None) == (row["firing"], row["pending"], row["next_evaluation"])
     tocsin = Tocsin(program=PROGRAM, home=tmp_path).start(within=60)
     try:
         (row,) = json.loads(run("rules", "status", "--json").stdout)
         assert "on" in run("rules", "status").stdout
     finally:
         tocsin.kill()
-    assert row["next_look"][14:19] in {f"{m:02}:00" for m in range(0, 60, 5)}
+    assert row["next_evaluation"][14:19] in {f"{m:02}:00" for m in range(0, 60, 5)}

@@ -22,7 +22,7 @@ BEAT = b'{"type": "tocsin.run.heartbeat", "source": "s", "data": {"RunId": "r1",
 
 
 class ConnectorContract:
-    """Fixture ``deliver`` hands messages over as a sender would, and again where it is told to."""
+    """Fixture ``deliver`` hands messages over as a sender would, and again where it is notified to."""
 
     def test_a_message_is_a_row_once(self, behind: Behind, deliver: Deliver) -> None:
         """Delivered twice it is still one."""
@@ -68,5 +68,5 @@ class ConnectorContract:
 
         behind.store.append = failing  # type: ignore[method-assign]
         deliver([event(f"r{n}") for n in range(20)])
-        eventually(lambda: not troubles and not behind.writer.trouble and behind.count() == 20, 30)
+        eventually(lambda: not troubles and not behind.writer.failures and behind.count() == 20, 30)
         assert sorted(f"r{n}" for n in range(20)) == [row["RunId"] for row in behind.rows("RunStatusChanged", "RunId")]

@@ -158,9 +158,9 @@ def test_event_grid_is_validated_in_either_schema_and_any_case(ask: Ask, payload
 
 def test_text_that_names_the_validation_event_is_an_event(behind: Behind, ask: Ask) -> None:
     """Only the first event's type counts."""
-    told = event()
-    told["data"]["Message"] = "Microsoft.EventGrid.SubscriptionValidationEvent"
-    assert (202, 1, 0, 0, 0) == counts(ask("POST", "events", json=told))
+    notified = event()
+    notified["data"]["Message"] = "Microsoft.EventGrid.SubscriptionValidationEvent"
+    assert (202, 1, 0, 0, 0) == counts(ask("POST", "events", json=notified))
 
 
 def test_cloudevents_handshake_is_answered(ask: Ask) -> None:
@@ -175,16 +175,16 @@ def test_cloudevents_handshake_is_answered(ask: Ask) -> None:
 class Stubborn(Sink):
     """A sink that fails in a given way, as the writer does when its store is in trouble."""
 
-    def __init__(self, trouble: BaseException | None, *, at_put: bool = False) -> None:
-        self.trouble, self.at_put = trouble, at_put
+    def __init__(self, failures: BaseException | None, *, at_put: bool = False) -> None:
+        self.failures, self.at_put = failures, at_put
         self.futures: list[Future[Receipt]] = []
 
     def put(self, batch: Batch, timeout: float | None = None) -> Future[Receipt]:
-        if self.trouble is not None and self.at_put:
-            raise self.trouble
+        if self.failures is not None and self.at_put:
+            raise self.failures
         future: Future[Receipt] = Future()
-        if self.trouble is not None:
-            future.set_exception(self.trouble)
+        if self.failures is not None:
+            future.set_exception(self.failures)
         self.futures.append(future)
         return future
 
@@ -261,7 +261,7 @@ def test_watermark_is_the_grace_and_the_sources_word(tmp_path: Path, behind: Beh
     found = intake.watermark("mine", up)
     assert found is not None and found >= now
     asker(intake)("POST", "mine", json={"run": "r", "state": "Failed"})
-    assert intake.silence("mine").last_heard > now
+    assert intake.silence("mine").last_event > now
 
 
 def test_a_stop_does_not_wait_for_answers(behind: Behind) -> None:

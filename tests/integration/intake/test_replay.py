@@ -31,7 +31,9 @@ def loaded(path: Path, text: str) -> dict[str, Consumer]:
 def test_letters_become_rows_and_stay_dead_where_they_must(
     behind: Behind, tmp_path: Path, form: str, body: bytes
 ) -> None:
-    """Whatever the format: letters hold single events. Their time is when they were first received; again, they are duplicates."""
+    """Whatever the format: letters hold single events. Their time is when they were first received; again, they are
+    duplicates.
+    """
     path = tmp_path / "mine.yaml"
     consumers = loaded(path, BROKEN.format(format=form))
     asker(HttpIntake(lambda: consumers, behind.writer, behind.metrics, behind.clock))("POST", "mine", content=body)

@@ -40,7 +40,9 @@ def test_the_rules_name_only_metrics_that_exist() -> None:
 
 
 def test_the_rules_ring_when_they_should(tmp_path: Path) -> None:
-    """A unit test of the rules themselves, by promtool: mails that wait, and rules that lag, but not ones that catch up."""
+    """A unit test of the rules themselves, by promtool: mails that wait, and rules that lag, but not ones that catch
+    up.
+    """
     (tmp_path / "test.yml").write_text(f"""
 rule_files: [{DEPLOY / "tocsin.rules.yml"}]
 evaluation_interval: 1m

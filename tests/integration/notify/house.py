@@ -1,6 +1,6 @@
 """A notifier over a state in a file and a real SMTP server; also a program, to be killed.
 
-python -m tests.integration.notify.house STATE HOST PORT     tells all that is in the state, and ends
+python -m tests.integration.notify.house STATE HOST PORT     notifies all that is in the state, and ends
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.unit.notify.make import press
+from tests.unit.notify.make import renderer
 from tocsin.clock import Clock, SystemClock
 from tocsin.metrics.registry import Metrics
 from tocsin.notify.circuit import Backoff
@@ -38,7 +38,7 @@ def notifier(state: State, clock: Clock, metrics: Metrics | None = None, **smtp:
         ),
         state=state,
         oncall=OnCall,
-        templates=press().templates,
+        templates=renderer().templates,
         facts=NoFacts(),
         transport=SmtpTransport(SmtpOptions(**values)),
         allows=lambda _: True,
@@ -47,7 +47,7 @@ def notifier(state: State, clock: Clock, metrics: Metrics | None = None, **smtp:
     )
 
 
-def tell(made: Notifier, until: Callable[[], object], within: float = 30) -> None:
+def notify(made: Notifier, until: Callable[[], object], within: float = 30) -> None:
     """Run it until ``until()`` is true."""
 
     async def running() -> None:
@@ -70,7 +70,7 @@ def tell(made: Notifier, until: Callable[[], object], within: float = 30) -> Non
 
 
 def main(path: Path, host: str, port: int) -> None:
-    """Tell everything."""
+    """Notify everything."""
     clock = SystemClock()
     state = SqliteState.open(path, clock=clock)
     made = notifier(state, clock, host=host, port=port)

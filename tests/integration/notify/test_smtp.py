@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.notify.house import notifier, tell
+from tests.integration.notify.house import notifier, notify
 from tests.servers.smtp import Received, Script, SmtpServer
 from tests.unit.notify.make import INFO, intent
 from tocsin.clock import SystemClock
@@ -24,7 +24,7 @@ from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState
 
 ROOT = Path(__file__).parents[3]
-LANES = 4
+WORKERS = 4
 
 
 class Box:
@@ -45,8 +45,8 @@ class Box:
     def the(self, address: str) -> Delivery:
         return self.state.deliveries(address=address, limit=1)[0]
 
-    def tell(self, server: SmtpServer, until: Callable[[], object], **smtp: Any) -> None:
-        tell(notifier(self.state, self.clock, self.metrics, host=server.host, port=server.port, **smtp), until)
+    def notify(self, server: SmtpServer, until: Callable[[], object], **smtp: Any) -> None:
+        notify(notifier(self.state, self.clock, self.metrics, host=server.host, port=server.port, **smtp), until)
 
     def all_in(self, state: str, count: int) -> Callable[[], bool]:
         return lambda: self.by_state()[state] >= count
@@ -61,7 +61,7 @@ def box(tmp_path: Path) -> Iterator[Box]:
 
 def test_a_mail_arrives_as_it_was_stored(box: Box, smtp: SmtpServer) -> None:
     box.put(intent(Message="elfogyott: őrült űrlény"))
-    box.tell(smtp, box.all_in("sent", 1))
+    box.notify(smtp, box.all_in("sent", 1))
     (got,) = smtp.messages()
     stored = box.the("agnes@example.org")
     assert got.content == stored.message
@@ -77,7 +77,7 @@ def test_secured_and_logged_in(box: Box, smtp_server: Callable[..., SmtpServer],
     server = smtp_server(security=security, auth=("tocsin", "pass word"))
     assert server.certificate is not None
     box.put(intent())
-    box.tell(
+    box.notify(
         server, box.all_in("sent", 1), security=security, username="tocsin", password="pass word",
         ca_file=str(server.certificate.certificate),
     )  # fmt: skip
@@ -87,7 +87,7 @@ def test_secured_and_logged_in(box: Box, smtp_server: Callable[..., SmtpServer],
 
 def test_a_server_without_starttls_gets_nothing_in_clear(box: Box, smtp: SmtpServer) -> None:
     box.put(intent())
-    box.tell(
+    box.notify(
         smtp,
         lambda: box.metrics.registry.get_sample_value("tocsin_notify_attempts_total", {"outcome": "network"}),
         security="starttls",
@@ -99,7 +99,7 @@ def test_a_server_without_starttls_gets_nothing_in_clear(box: Box, smtp: SmtpSer
 def test_a_certificate_that_nobody_vouches_for_is_refused(box: Box, smtp_server: Callable[..., SmtpServer]) -> None:
     server = smtp_server(security="tls")
     box.put(intent())
-    box.tell(
+    box.notify(
         server,
         lambda: box.metrics.registry.get_sample_value("tocsin_notify_attempts_total", {"outcome": "network"}),
         security="tls",
@@ -112,17 +112,17 @@ def test_a_wrong_password_costs_no_mail(box: Box, smtp_server: Callable[..., Smt
     server = smtp_server(auth=("tocsin", "right"))
     box.put(intent())
     refused = lambda: box.metrics.registry.get_sample_value("tocsin_notify_attempts_total", {"outcome": "network"})  # noqa: E731
-    box.tell(server, refused, username="tocsin", password="wrong")
+    box.notify(server, refused, username="tocsin", password="wrong")
     assert [(d.state, d.attempt) for d in box.state.deliveries()] == [(DeliveryState.READY, 0)]
-    box.tell(server, box.all_in("sent", 1), username="tocsin", password="right")
+    box.notify(server, box.all_in("sent", 1), username="tocsin", password="right")
     assert len(server.messages()) == 1
 
 
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "data"])
-def test_refused_at_any_stage_fails_and_tells_the_fallback(box: Box, smtp: SmtpServer, stage: Any) -> None:
+def test_refused_at_any_stage_fails_and_notifies_the_fallback(box: Box, smtp: SmtpServer, stage: Any) -> None:
     smtp.control(Script(at=stage, reply="550 5.1.1 no such user", times=1))
     box.put(intent())
-    box.tell(smtp, lambda: box.by_state() == {"failed": 1, "sent": 1})
+    box.notify(smtp, lambda: box.by_state() == {"failed": 1, "sent": 1})
     assert box.the("agnes@example.org").reply == "550 5.1.1 no such user"
     (notice,) = smtp.messages()
     assert notice.rcpt_tos == ("ops@example.org",)
@@ -133,7 +133,7 @@ def test_refused_at_any_stage_fails_and_tells_the_fallback(box: Box, smtp: SmtpS
 def test_deferred_at_any_stage_arrives_once(box: Box, smtp: SmtpServer, stage: Any) -> None:
     smtp.control(Script(at=stage, reply="451 4.3.0 try later", times=2))
     box.put(intent())
-    box.tell(smtp, box.all_in("sent", 1))
+    box.notify(smtp, box.all_in("sent", 1))
     assert len(smtp.messages()) == 1
     assert box.the("agnes@example.org").attempt == 3
 
@@ -142,7 +142,7 @@ def test_deferred_at_any_stage_arrives_once(box: Box, smtp: SmtpServer, stage: A
 def test_a_dropped_connection_arrives_once(box: Box, smtp: SmtpServer, stage: Any) -> None:
     smtp.control(Script(at=stage, drop=True, times=1))
     box.put(*(intent(run=f"r{n}") for n in range(8)))
-    box.tell(smtp, box.all_in("sent", 8))
+    box.notify(smtp, box.all_in("sent", 8))
     assert Counter(m.rcpt_tos for m in smtp.messages()) == {("agnes@example.org",): 8}
 
 
@@ -150,9 +150,9 @@ def test_a_lost_250_repeats_the_same_bytes(box: Box, smtp: SmtpServer) -> None:
     """The one window that SMTP leaves open: the reader's client sees one Message-ID."""
     smtp.control(Script(at="reply", drop=True, times=1))
     box.put(intent())
-    box.tell(smtp, box.all_in("sent", 1))
+    box.notify(smtp, box.all_in("sent", 1))
     first, second = smtp.messages()
-    assert (first.told, second.told) == (False, True)
+    assert (first.notified, second.notified) == (False, True)
     assert first.content == second.content
 
 
@@ -160,13 +160,13 @@ def test_an_address_beyond_ascii_needs_a_server_that_can(
     box: Box, smtp: SmtpServer, smtp_server: Callable[..., SmtpServer]
 ) -> None:
     box.put(intent(run="a", OwnerEmail="ágnes@example.org"))
-    box.tell(smtp, box.all_in("sent", 1))
+    box.notify(smtp, box.all_in("sent", 1))
     (got,) = smtp.messages()
     assert got.rcpt_tos == ("ágnes@example.org",)
     assert "SMTPUTF8" in got.mail_options
     plain = smtp_server(smtputf8=False)
     box.put(intent(run="b", OwnerEmail="ágnes@example.org"))
-    box.tell(plain, box.all_in("failed", 1))
+    box.notify(plain, box.all_in("failed", 1))
     assert "SMTPUTF8" in box.the("ágnes@example.org").reply
 
 
@@ -174,7 +174,7 @@ def test_a_slow_recipient_keeps_nobody_else_waiting(box: Box, smtp: SmtpServer) 
     """One lane waits for it, the others go on; after the timeout it is tried again."""
     smtp.control(Script(at="rcpt", to="slow@example.org", delay=60, times=1))
     box.put(intent(run="slow", OwnerEmail="slow@example.org"), *(intent(run=f"r{n}") for n in range(30)))
-    box.tell(smtp, box.all_in("sent", 31), timeout=2.0)
+    box.notify(smtp, box.all_in("sent", 31), timeout=2.0)
     order = [m.rcpt_tos[0] for m in smtp.messages()]
     assert order[-1] == "slow@example.org"
     assert box.the("slow@example.org").attempt == 2
@@ -192,7 +192,7 @@ def test_a_server_that_is_down_and_comes_back(box: Box, smtp_server: Callable[..
             server.start()
         return box.by_state()["sent"] == 20
 
-    box.tell(server, step)
+    box.notify(server, step)
     assert len(server.messages()) == 20
     assert {d.attempt for d in box.state.deliveries()} == {1}
 
@@ -210,8 +210,8 @@ def test_a_server_killed_in_the_middle(box: Box, smtp_server: Callable[..., Smtp
             killed.append(True)
         return box.by_state()["sent"] == 150
 
-    box.tell(server, step)
-    check_once(server.messages(), 150, LANES)
+    box.notify(server, step)
+    check_once(server.messages(), 150, WORKERS)
 
 
 def check_once(got: list[Received], wanted: int, repeats: int) -> None:
@@ -237,7 +237,7 @@ def test_killed_at_a_named_point_each_mail_arrives_once(box: Box, smtp: SmtpServ
     box.state = SqliteState.open(box.path, clock=box.clock)
     assert box.by_state() == {"sent": 60}
     assert before < 60
-    check_once(smtp.messages(), 60, LANES if "250" in place or "sent" in place else 0)
+    check_once(smtp.messages(), 60, WORKERS if "250" in place or "sent" in place else 0)
 
 
 def test_a_crash_point_is_named_rightly_or_refused() -> None:
@@ -266,6 +266,6 @@ def test_an_idle_connection_that_the_server_closed_costs_nothing(
             steps.append(box.clock.now())
         return sent == 2
 
-    tell(made, step)
+    notify(made, step)
     assert [d.attempt for d in box.state.deliveries()] == [1, 1]
     assert box.state.deliveries()[0].created_at - steps[0] < timedelta(seconds=5)

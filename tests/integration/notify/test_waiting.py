@@ -1,4 +1,4 @@
-"""Mails of rules that wait, from events to a real SMTP server: what a reader sees on a phone."""
+"""Mails of absence rules, from events to a real SMTP server: what a reader sees on a phone."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.notify.house import notifier, tell
+from tests.integration.notify.house import notifier, notify
 from tests.servers.smtp import Received, SmtpServer
 from tocsin.clock import EPOCH, ManualClock
 from tocsin.config.document import load
@@ -16,7 +16,7 @@ from tocsin.kql.schema import schema_with
 from tocsin.model.maintenance import Maintenance
 from tocsin.rules.clocks import under
 from tocsin.rules.load import load_documents
-from tocsin.rules.playground import Playground
+from tocsin.rules.playground import Simulator
 from tocsin.state.sqlite import SqliteState
 
 EVENING = datetime(2026, 11, 24, 18, tzinfo=UTC)
@@ -45,11 +45,13 @@ class Night:
         self.clock, self.server = ManualClock(EPOCH), server
         self.state = SqliteState.open(path, clock=self.clock)
 
-    def tell(self, text: str, events: Sequence[tuple[int, Event]], until: int, *pauses: Maintenance) -> list[Received]:
+    def notify(
+        self, text: str, events: Sequence[tuple[int, Event]], until: int, *pauses: Maintenance
+    ) -> list[Received]:
         problems: list[Problem] = []
         rules = under(load_documents([load(text, "rules.yaml")], SCHEMA, problems), pauses)
         assert [] == problems
-        with Playground(rules, EVENING, {"nightlies": ROWS} if "for_each" in text else {}, self.state) as night:
+        with Simulator(rules, EVENING, {"nightlies": ROWS} if "for_each" in text else {}, self.state) as night:
             for n, (minute, event) in enumerate(events):
                 at = EVENING + timedelta(minutes=minute)
                 night.advance(at)
@@ -57,7 +59,7 @@ class Night:
             night.advance(EVENING + timedelta(minutes=until))
             self.clock.set(night.clock.now())
         made = notifier(self.state, self.clock, host=self.server.host, port=self.server.port)
-        tell(made, lambda: not self.state.outbox_stats()["intents"] and not self.state.outbox_stats()["ready"])
+        notify(made, lambda: not self.state.outbox_stats()["intents"] and not self.state.outbox_stats()["ready"])
         return self.server.messages()
 
 
@@ -80,9 +82,9 @@ def facts(mail: Received) -> list[str]:
 
 
 def test_what_came_late_says_how_late_in_subject_and_body(night: Night) -> None:
-    """Each row of the table by its name; the end answers the mail that told of it, though it brings a run."""
+    """Each row of the table by its name; the end answers the mail that notified of it, though it brings a run."""
     start = EVENING + timedelta(hours=7, minutes=38)
-    mails = night.tell(
+    mails = night.notify(
         NIGHTLIES,
         [
             (9 * 60, {"RunId": "a", "Status": "Completed", "ExperimentName": "ranking"}),
@@ -102,8 +104,8 @@ def test_what_came_late_says_how_late_in_subject_and_body(night: Night) -> None:
 
 
 def test_a_miss_that_ends_by_itself_names_its_row(night: Night) -> None:
-    """Two rows that are missing are two mails, told apart by their subjects."""
-    mails = night.tell(NIGHTLIES, [], 12 * 60)
+    """Two rows that are missing are two mails, distinguished by their subjects."""
+    mails = night.notify(NIGHTLIES, [], 12 * 60)
     assert {"churn: not Completed by 06:00", "ranking: not Completed by 06:00"} == {m.subject for m in mails}
 
 
@@ -123,9 +125,9 @@ FORMS: dict[str, tuple[str, Sequence[tuple[int, Event]], list[str], list[str]]] 
             (30, {"heartbeat": True, "Progress": 0.5}),
             (31, {"Status": "Completed", **RUN}),
         ],
-        ["ranking: silent for 10 min", "nothing heard for 10 min, since 18:08 (UTC)", "last event 18:00 (Running)",
+        ["ranking: silent for 10 min", "nothing received for 10 min, since 18:08 (UTC)", "last event 18:00 (Running)",
          "progress 40 %"],
-        ["Recovered: heard again after 22 min", "from 18:08 to 18:30"],
+        ["Recovered: received again after 22 min", "from 18:08 to 18:30"],
     ),
     "still": (
         "{status: Running, unchanged: Progress, for: 1h}",
@@ -135,17 +137,17 @@ FORMS: dict[str, tuple[str, Sequence[tuple[int, Event]], list[str], list[str]]] 
             (70, {"heartbeat": True, "Progress": 0.2}),
             (90, {"Status": "Failed", **RUN}),
         ],
-        ["ranking: no progress for 1 h", "no progress for 1 h, since 18:20", "last heard 19:10", "progress 20 %"],
+        ["ranking: no progress for 1 h", "no progress for 1 h, since 18:20", "last received 19:10", "progress 20 %"],
         ["Recovered: failed after 1 h 10", "from 18:20 to 19:30"],
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_wait_says_how_long_since_when_and_what_was_heard_last(night: Night, form: str) -> None:
+def test_a_wait_says_how_long_since_when_and_what_reported_last(night: Night, form: str) -> None:
     """On the first screen, with the link; and its end says after how long."""
     when, events, fires, ends = FORMS[form]
-    mails = night.tell(f"rules:\n  - name: waits\n    when: {when}\n", events, 100)
+    mails = night.notify(f"rules:\n  - name: waits\n    when: {when}\n", events, 100)
     fired, ended = of(mails, "ranking"), of(mails, "recovered")
     assert fires[0] == fired.subject
     assert f"recovered: {fired.subject}" == ended.subject
@@ -159,27 +161,27 @@ def test_a_wait_says_how_long_since_when_and_what_was_heard_last(night: Night, f
         assert "https://ml.example.org/r1" in mail.html
         assert "no reason was given" not in mail.text + mail.html
         assert "value" not in mail.text
-        assert "told " not in mail.text.split("You get this")[0]
+        assert "notified " not in mail.text.split("You get this")[0]
 
 
 def test_maintenance_is_said_to_be_left_out(night: Night) -> None:
     """Else the reader counts and wonders."""
     pause = Maintenance(begin=EVENING + timedelta(minutes=5), end=EVENING + timedelta(hours=3))
     text = "rules:\n  - {name: waits, when: {status: Running, silent_for: 10m}}\n"
-    (mail,) = night.tell(text, [(0, {"Status": "Running", **RUN})], 200, pause)
-    assert "nothing heard for 3 h 05, since 18:00 (UTC); 2 h 55 of maintenance not counted" in " ".join(
+    (mail,) = night.notify(text, [(0, {"Status": "Running", **RUN})], 200, pause)
+    assert "nothing received for 3 h 05, since 18:00 (UTC); 2 h 55 of maintenance not counted" in " ".join(
         mail.text.split()
     )
 
 
-def test_what_is_told_again_has_the_words_of_the_first(night: Night) -> None:
-    """Also where another rule told of the run before."""
+def test_what_is_notified_again_has_the_words_of_the_first(night: Night) -> None:
+    """Also where another rule notified of the run before."""
     text = """
 rules:
   - {name: queued, when: {status: Queued, in_status_for: 5m}}
   - {name: waits, when: {status: Running, silent_for: 10m}}
 """
-    mails = night.tell(text, [(0, {"Status": "Queued", **RUN}), (7, {"Status": "Running", **RUN})], 300)
+    mails = night.notify(text, [(0, {"Status": "Queued", **RUN}), (7, {"Status": "Running", **RUN})], 300)
     subjects = [m.subject for m in mails]
     assert {
         "ranking: Queued for 5 min": 1,
@@ -187,12 +189,12 @@ rules:
         "ranking: silent for 10 min": 2,
     } == {subject: subjects.count(subject) for subject in subjects}
     again = [m for m in mails if m.subject == "ranking: silent for 10 min"][1]
-    assert any("nothing heard for 4 h 10" in line for line in facts(again)), again.text
+    assert any("nothing received for 4 h 10" in line for line in facts(again)), again.text
 
 
 def test_the_history_says_how_late(night: Night) -> None:
     """`alerts list` and the page show the reason of an end."""
-    night.tell(
+    night.notify(
         NIGHTLIES,
         [
             (9 * 60, {"RunId": "a", "Status": "Completed", "ExperimentName": "ranking"}),

@@ -1,6 +1,7 @@
 """A process that commits outcomes until it is killed: `python -m tests.integration.state.committer PATH`.
 
-The outcome n brings WIDTH occurrences, intents and transitions, a delivery for each intent of the one before it, and the
+The outcome n brings WIDTH occurrences, intents and transitions, a delivery for each intent of the one before it, and
+the
 row cursor n. After each commit the number is printed, and at first the one found.
 """
 

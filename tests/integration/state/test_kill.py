@@ -38,7 +38,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
 
 
 def _let_it_work(thousands: int) -> None:
-    """Let a random stretch of time pass, some milliseconds, by counting."""
+    """Let a random segment of time pass, some milliseconds, by counting."""
     for _ in range(thousands * 20_000):
         pass
 
@@ -49,7 +49,7 @@ def _check(path: Path, said: int) -> None:
         n = state.row_cursor()
         assert n >= said
         runs = {f"r{k}-{i}" for k in range(1, n + 1) for i in range(WIDTH)}
-        assert runs == set(state.rules_told_of(runs))
+        assert runs == set(state.rules_notified_of(runs))
         mirrored = state.mirror_after(0, limit=10**6)
         alerts = [m.row["RunId"] for m in mirrored if m.table == "Alerts"]
         assert len(runs) == len(alerts) and runs == set(alerts)

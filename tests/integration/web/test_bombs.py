@@ -1,4 +1,5 @@
-"""Queries made to take all memory or never to end, asked of a tocsin that runs: each ends in time with an error that says why,
+"""Queries made to take all memory or never to end, asked of a tocsin that runs: each ends in time with an error that
+says why,
 the process stays small, and events are taken meanwhile.
 """
 
@@ -130,7 +131,7 @@ def bombed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
 
 @pytest.mark.timeout(180)
 def test_bombs(bombed: Tocsin) -> None:
-    """All that went wrong with any of them is told at once."""
+    """All that went wrong with any of them is notified at once."""
     feeding, watching, wrong = Feeding(bombed), Watching(bombed.pid), []
     with httpx.Client(base_url=f"http://127.0.0.1:{bombed.port}", timeout=60, trust_env=False) as client:
         client.post("/api/v1/query", json={"query": "RunStatusChanged | count"})

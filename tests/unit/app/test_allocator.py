@@ -1,4 +1,4 @@
-"""What malloc is told, seen from a process of its own."""
+"""What malloc is notified, seen from a process of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def resident():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
 
-said = keep_little() if sys.argv[1] == "told" else None
+said = keep_little() if sys.argv[1] == "little" else None
 blocks = [bytes(4000) for _ in range(20_000)]
 last = blocks[-1]  # stays at the heap's top, so that nothing below it goes by itself
 full = resident()
@@ -38,7 +38,7 @@ def _probe(word: str) -> dict[str, object]:
 
 @glibc
 def test_free_memory_below_what_is_in_use_goes_back_to_the_system() -> None:
-    seen = _probe("untold")
+    seen = _probe("without a notification")
     full, kept, left = (int(str(seen[name])) for name in ("full", "kept", "left"))
     assert seen["gave"] is True
     assert kept > full - 10_000, "kB; malloc kept what was freed below a block in use"
@@ -47,7 +47,7 @@ def test_free_memory_below_what_is_in_use_goes_back_to_the_system() -> None:
 
 @glibc
 def test_malloc_takes_the_switches() -> None:
-    assert _probe("told")["said"] is True
+    assert _probe("little")["said"] is True
 
 
 def test_arrow_has_no_allocator_of_its_own() -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tocsin.app import backtesting
-from tocsin.app.hearing import Hearing
+from tocsin.app.hearing import SourceOutages
 from tocsin.clock import ManualClock
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
@@ -16,13 +16,13 @@ HOUR = timedelta(hours=1)
 
 
 def test_what_is_known_of_a_consumer_that_never_brought_anything_counts(tmp_path: Path) -> None:
-    """What it alone may bring is missing only after it could be heard, as live."""
+    """What it alone may bring is missing only after it could be reached, as live."""
     path = tmp_path / "rules.yaml"
     path.write_text("rules: [{name: r, when: {absent: {status: Running}, cron: '0 * * * *', consumer: nightly}}]")
     clock = ManualClock(NOON + 5 * HOUR)
     notes = SqliteState.open(None, clock=clock)
-    hearing = Hearing("nightly", notes, NOON)
-    hearing.note(NOON + 3 * HOUR, NOON + 3 * HOUR)
+    source_outages = SourceOutages("nightly", notes, NOON)
+    source_outages.note(NOON + 3 * HOUR, NOON + 3 * HOUR)
     found = backtesting.run(
         DuckLogStore.open(None, clock=clock),
         load_rules([path], schema_with({}), names={path: "rules.yaml"}).rules["r"],

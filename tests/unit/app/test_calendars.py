@@ -32,8 +32,8 @@ DAYS = """
 calendars:
   company: {ical: calendars/company.ics, dates: [2026-12-24]}
 maintenance:
-  - {from: 2026-12-01T20:00Z, to: 2026-12-01T23:00Z, match: {team: ranking}, clocks: pause}
-  - {from: 2026-12-02T20:00Z, to: 2026-12-02T23:00Z, match: {rule: other}, clocks: pause}
+  - {from: 2026-12-01T20:00Z, to: 2026-12-01T23:00Z, match: {team: ranking}, deadlines: pause}
+  - {from: 2026-12-02T20:00Z, to: 2026-12-02T23:00Z, match: {rule: other}, deadlines: pause}
 """
 ICS = (
     "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTART;VALUE=DATE:20261231\r\n"
@@ -64,11 +64,11 @@ def test_rules_know_the_days_and_the_times(home: Home) -> None:
     assert ([], True) == (problems, content is not None)
     assert content is not None
     nightly, stuck = content.rules.rules["nightly"], content.rules.rules["stuck"]
-    assert nightly.awaited is not None
-    assert [True, True, False] == [date(2026, 12, d) in nightly.awaited.calendar for d in (24, 31, 30)]
+    assert nightly.scheduled is not None
+    assert [True, True, False] == [date(2026, 12, d) in nightly.scheduled.calendar for d in (24, 31, 30)]
     assert ["rules/oncall/days.yaml:5"] == [m.place for m in pauses_of(stuck)]
-    assert nightly.awaited.calendar == next(
-        r.awaited.calendar for r in rules_of(home).rules.values() if r.awaited is not None
+    assert nightly.scheduled.calendar == next(
+        r.scheduled.calendar for r in rules_of(home).rules.values() if r.scheduled is not None
     )
 
 
@@ -129,5 +129,5 @@ def test_a_running_tocsin_takes_other_days_of_a_url_into_force(home: Home, serve
     finally:
         reloader.stop()
     nightly = taken[-1].rules.rules["nightly"]
-    assert nightly.awaited is not None
-    assert [False, True] == [date(2026, 12, d) in nightly.awaited.calendar for d in (31, 30)]
+    assert nightly.scheduled is not None
+    assert [False, True] == [date(2026, 12, d) in nightly.scheduled.calendar for d in (31, 30)]

@@ -1,4 +1,4 @@
-"""The evaluator's own thread of things: deadlines are armed at a start, held, judged, and go on after a restart."""
+"""The evaluator's own thread of things: deadlines are armed at a start, held, evaluated, and go on after a restart."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,14 +9,14 @@ import pytest
 from tests.servers.eventually import eventually
 from tocsin.app.evaluator import Evaluator
 from tocsin.app.ruleview import RuleView
-from tocsin.app.silence import Silence
+from tocsin.app.silence import SourceState
 from tocsin.clock import EPOCH, ManualClock
 from tocsin.errors import StoreError
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.model.intent import IntentKind
 from tocsin.rules.load import load_rules
 from tocsin.rules.ruleset import RuleSet
@@ -42,7 +42,7 @@ class Home:
         self.metrics = Metrics()
         self.mark: datetime | None = None  # None: now
         self.complete = True
-        self.silences: dict[str, Silence] = {}
+        self.silences: dict[str, SourceState] = {}
         self.rules = rules
         self.number = 0
         self.start()
@@ -51,13 +51,15 @@ class Home:
         """As after a start of the process."""
         self.evaluator = Evaluator(
             self.log, self.state, self.metrics, self.clock,
-            heard=self.heard, told=lambda: None, silences=lambda: self.silences,
+            source_progress=self.source_progress, notified=lambda: None, silences=lambda: self.silences,
         )  # fmt: skip
         self.evaluator._reload(self.rules)
 
-    def heard(self) -> Heard:
+    def source_progress(self) -> SourceProgress:
         mark = self.clock.now() if self.mark is None else self.mark
-        return Heard(watermarks={"c": mark} if self.complete else {}, kinds={"c": "kafka"}, complete=self.complete)
+        return SourceProgress(
+            watermarks={"c": mark} if self.complete else {}, kinds={"c": "kafka"}, complete=self.complete
+        )
 
     def come(self, run: str, status: str) -> None:
         self.number += 1
@@ -72,7 +74,7 @@ class Home:
         self.log.append([Batch(mapped=(MappedEvents(consumer="c", events=[event], received_us=received),))])
 
     def at(self, minutes: int) -> list[tuple[str, str]]:
-        """What has been told by then."""
+        """What has been notified by then."""
         self.clock.set(NOON + minutes * MIN)
         while self.evaluator.step():
             pass
@@ -111,13 +113,13 @@ def test_it_is_held_for_its_consumer_and_counted(home: Home) -> None:
     home.at(1)
     home.mark = NOON + 44 * MIN
     assert home.at(50) == []
-    assert home.metric("tocsin_evaluate_held_timers") == 1
+    assert home.metric("tocsin_timers_waiting") == 1
     home.mark = NOON + 45 * MIN
     assert home.at(51) == [FIRED]
-    assert home.metric("tocsin_evaluate_held_timers") == 0
+    assert home.metric("tocsin_timers_waiting") == 0
 
 
-def test_a_restart_arms_them_again_and_judges_nobody_before_the_consumers_are_known(home: Home) -> None:
+def test_a_restart_arms_them_again_and_evaluates_nobody_before_the_consumers_are_known(home: Home) -> None:
     home.come("r1", "Queued")
     home.come("r2", "Queued")
     home.at(1)
@@ -134,11 +136,11 @@ def test_a_restart_arms_them_again_and_judges_nobody_before_the_consumers_are_kn
     assert home.at(162) == [FIRED]
 
 
-def test_a_source_that_is_silent_is_told(home: Home) -> None:
-    home.silences = {"c": Silence(silent=True, spoke=True, last_heard=NOON, every=MIN)}
-    assert home.at(5) == [("source-silent", "fired")]
-    home.silences = {"c": Silence(silent=False, spoke=True, last_heard=NOON + 5 * MIN, every=MIN)}
-    assert home.at(6) == [("source-silent", "fired"), ("source-silent", "resolved")]
+def test_a_source_that_is_silent_is_notified(home: Home) -> None:
+    home.silences = {"c": SourceState(silent=True, spoke=True, last_event=NOON, every=MIN)}
+    assert home.at(5) == [("source-stalled", "fired")]
+    home.silences = {"c": SourceState(silent=False, spoke=True, last_event=NOON + 5 * MIN, every=MIN)}
+    assert home.at(6) == [("source-stalled", "fired"), ("source-stalled", "resolved")]
 
 
 def test_the_next_deadline_of_a_rule_is_known(home: Home) -> None:
@@ -150,11 +152,11 @@ def test_the_next_deadline_of_a_rule_is_known(home: Home) -> None:
     home.at(6)
     assert home.evaluator.next_deadlines == {"stuck": NOON + 45 * MIN}
     view = RuleView(home.log, home.state, lambda: home.evaluator.next_deadlines)
-    looks = {row["name"]: row["next_look"] for row in view.status(home.rules, {})}
-    assert looks == {"stuck": NOON + 45 * MIN, "nightly": NOON + 150 * MIN}
+    evaluations = {row["name"]: row["next_evaluation"] for row in view.status(home.rules, {})}
+    assert evaluations == {"stuck": NOON + 45 * MIN, "nightly": NOON + 150 * MIN}
 
 
-def test_sources_are_told_for_what_watermarks_are_waited_for(home: Home) -> None:
+def test_sources_are_notified_for_what_watermarks_are_waited_for(home: Home) -> None:
     """What comes next, and what is held; a watermark that moves wakes the rules only where something is held."""
     times: list[datetime] = []
 
@@ -165,15 +167,15 @@ def test_sources_are_told_for_what_watermarks_are_waited_for(home: Home) -> None
     home.come("r1", "Queued")
     home.mark = NOON
     home.at(5)
-    (next_look,) = times
-    assert NOON + 43 * MIN < next_look <= NOON + 45 * MIN  # the minute in which it falls due, until that comes
+    (next_evaluation,) = times
+    assert NOON + 43 * MIN < next_evaluation <= NOON + 45 * MIN  # the minute in which it falls due, until that comes
     home.evaluator._wake.clear()
-    home.evaluator.heard_more()
+    home.evaluator.watermarks_moved()
     assert not home.evaluator._wake.is_set()
     home.at(44)
     home.at(45)
     assert times == [NOON + 45 * MIN, NOON + 150 * MIN]
-    home.evaluator.heard_more()
+    home.evaluator.watermarks_moved()
     assert home.evaluator._wake.is_set()
 
 
@@ -185,7 +187,7 @@ def test_commits_about_which_nothing_is_decided_are_not_written_one_by_one(home:
     assert home.evaluator.lag == 0
     assert home.state.row_cursor() == started
     assert home.at(46) == [FIRED] * 3
-    assert home.state.row_cursor() == started + 3  # in the transaction that tells
+    assert home.state.row_cursor() == started + 3  # in the transaction that notifies
 
 
 def test_after_a_kill_they_are_evaluated_again_and_say_the_same(home: Home) -> None:

@@ -148,7 +148,7 @@ def answering() -> Iterator[ThreadingHTTPServer]:
     ("status", "error"),
     [(202, None), (429, ConnectionError), (503, ConnectionError), (401, TocsinError), (400, TocsinError)],
 )
-def test_the_poster_tells_busy_from_refused(
+def test_the_poster_notifies_busy_from_refused(
     answering: ThreadingHTTPServer, status: int, error: type[Exception] | None
 ) -> None:
     """A batch is one body of lines, with the token where there is one."""

@@ -75,7 +75,7 @@ def test_events_are_canonical(events: list[Event]) -> None:
 
 
 def test_the_day_ends_now_and_lies_within_a_day(events: list[Event], statuses: list[Event]) -> None:
-    """Nothing of the future; every failure young enough to be told; 300 to 400 runs."""
+    """Nothing of the future; every failure young enough to be notified; 300 to 400 runs."""
     assert NOW - timedelta(minutes=2) < max(map(time_of, events)) <= NOW
     failures = [time_of(e) for e in statuses if e["data"]["Status"] == "Failed"]
     assert min(failures) > NOW - LENGTH
@@ -131,18 +131,18 @@ def test_failures_say_why(statuses: list[Event]) -> None:
 
 
 def test_a_secret_waits_to_be_redacted(statuses: list[Event]) -> None:
-    """In the log of a failure that is told within minutes; nothing of it is left by redaction."""
+    """In the log of a failure that is notified within minutes; nothing of it is left by redaction."""
     fresh = [e["data"] for e in statuses if SECRET in e["data"].get("LogTail", "")]
     assert fresh
     for data in fresh:
         assert SECRET not in redact(data["LogTail"])
         assert "trainer" in redact(data["LogTail"])
-    told = [e for e in statuses if SECRET in e["data"].get("LogTail", "") and not e["data"]["WillRetry"]]
-    assert max(map(time_of, told)) > NOW - timedelta(minutes=5)
+    notified = [e for e in statuses if SECRET in e["data"].get("LogTail", "") and not e["data"]["WillRetry"]]
+    assert max(map(time_of, notified)) > NOW - timedelta(minutes=5)
 
 
 def test_work_is_tried_again(statuses: list[Event]) -> None:
-    """In the same run and in runs of their own; the last try fails or ends well; attempts count up."""
+    """In the same run and in runs of their own; the last attempt fails or ends well; attempts count up."""
     tries: dict[str, dict[int, Event]] = {}
     for e in statuses:
         if e["data"]["Status"] in ("Failed", "Completed"):

@@ -1,4 +1,6 @@
-"""Rules that wait for runs, one for each row of a table, in the evaluator: restarts, reloads of the table, what is shown of them."""
+"""Absence rules for runs, one for each row of a table, in the evaluator: restarts, reloads of the table, what is
+shown of them.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ rules:
   - name: stuck
     for_each: {table: waits}
     when: {status: Queued, in_status_for: "{{ minutes }}m", where: "RunId startswith prefix"}
-    limit: {per: prefix, told: 1, in: 1d}
+    limit: {per: prefix, max: 1, window: 1d}
 """
 
 
@@ -51,13 +53,13 @@ def fired(home: Home) -> list[str]:
     return [i.run_id for i in home.state.intents() if i.kind.value == "fired"]
 
 
-def test_each_row_is_judged_at_its_own_time_also_after_a_restart(home: Home) -> None:
+def test_each_row_is_evaluated_at_its_own_time_also_after_a_restart(home: Home) -> None:
     home.come("a1", "Queued")
     home.come("b1", "Queued")
     home.at(1)
     assert home.evaluator.next_deadlines == {"stuck": NOON + 10 * MIN}
-    looks = RuleView(home.log, home.state, lambda: home.evaluator.next_deadlines).status(home.rules, {})
-    assert [NOON + 10 * MIN] == [row["next_look"] for row in looks]
+    evaluations = RuleView(home.log, home.state, lambda: home.evaluator.next_deadlines).status(home.rules, {})
+    assert [NOON + 10 * MIN] == [row["next_evaluation"] for row in evaluations]
     home.at(10)
     home.start()
     home.at(29)
@@ -66,7 +68,9 @@ def test_each_row_is_judged_at_its_own_time_also_after_a_restart(home: Home) -> 
     home.start()
     home.at(31)
     assert ["b1", "a1"] == fired(home)
-    gauge = home.metrics.registry.get_sample_value("tocsin_alerts_firing", {"rule": "stuck", "severity": "warning"})
+    gauge = home.metrics.registry.get_sample_value(
+        "tocsin_alerts_active", {"rule": "stuck", "severity": "warning", "kind": "absence"}
+    )
     assert 2 == gauge
 
 
@@ -90,4 +94,4 @@ def test_alerts_beyond_the_limit_are_counted_under_the_rules_name(home: Home) ->
     for run in ("b1", "b2", "b3"):
         home.come(run, "Queued")
     home.at(10)
-    assert 2 == home.metrics.registry.get_sample_value("tocsin_alerts_limited_total", {"rule": "stuck"})
+    assert 2 == home.metrics.registry.get_sample_value("tocsin_alerts_rate_limited_total", {"rule": "stuck"})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.app.test_windows import Station
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 from tocsin.kql.schema import schema_with
 from tocsin.metrics.exports import LABEL_LENGTH, SERIES, Exports, Family
 from tocsin.rules.load import load_rules
@@ -108,7 +108,7 @@ def test_the_number_of_series_is_bounded() -> None:
     ("old", "new", "fault"),
     [
         ("tocsin_rule_failures", "9lives", "'9lives' is no name of a metric"),
-        ("tocsin_rule_failures", "tocsin_alerts_firing", "is a name of tocsin's own"),
+        ("tocsin_rule_failures", "tocsin_alerts_active", "is a name of tocsin's own"),
         ("tocsin_rule_failures", "tocsin_failures", "is a name of tocsin's own"),
         ("tocsin_rule_failures", "failures_total", "ends like another kind of metric"),
         ("    value: n\n", "", "there is no `value:` to export"),
@@ -125,6 +125,6 @@ def test_the_number_of_series_is_bounded() -> None:
     ],
 )
 def test_what_is_wrong_has_its_place(load: Load, old: str, new: str, fault: str) -> None:
-    with pytest.raises(ContentError) as error:
+    with pytest.raises(ConfigurationError) as error:
         load(RULES.replace(old, new))
     assert fault in str(error.value)

@@ -1,6 +1,8 @@
-"""One engine three ways: over any history, the evaluator, an inline test and a backtest tell the same of every kind of rule.
+"""One engine three ways: over any history, the evaluator, an inline test and a backtest notify the same of every
+kind of rule.
 
-The live one is ended, crashes, gets rules with other names and other words meanwhile; commits come to it one by one or several at once.
+The live one is ended, crashes, gets rules with other names and other words meanwhile; commits come to it one by one
+or several at once.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +31,7 @@ WINDOWS = {
     "late": f"{COUNTED}over: 20m\nevery: 4m\nlateness: 3m\nfor: 2 of 3\nclear: 'n < 1'",
     "nodata": f"{COUNTED}over: 15m\nevery: 5m\nno_data: alert\nrepeat_every: 20m",
     "levels": f"{COUNTED}over: 40m\nevery: 5m\nno_data: ok\nseverity: {{warning: '>= 2', critical: '>= 3'}}",
-    "limited": f"{COUNTED}over: 15m\nevery: 5m\nlimit: {{per: ExperimentName, told: 1, in: 2h, then: drop}}",
+    "limited": f"{COUNTED}over: 15m\nevery: 5m\nlimit: {{per: ExperimentName, max: 1, window: 2h, then: drop}}",
     "most": """
 query: |
   RunStatusChanged | where Status == 'Failed' | summarize n = count() by RunId
@@ -54,7 +56,7 @@ by: [RootRunId]
 over: root
 every: 5m
 lateness: 2m
-resolve: never
+send_resolved: false
 """,
     "cost": """
 query: |
@@ -83,23 +85,23 @@ when: {status: Failed, times: "{{ times }}", within: "{{ minutes }}m", where: "E
 """,
 }
 ROWS = {
-    "failed": f"{FAILED}tell_within: 20m",
+    "failed": f"{FAILED}max_event_age: 20m",
     "final": "when: {status: Failed, final: true}\nfinal_after: 12m",
-    "digest": f"{FAILED}limit: {{per: ExperimentName, told: 1, in: 1h}}",
+    "digest": f"{FAILED}limit: {{per: ExperimentName, max: 1, window: 1h}}",
     "sweep": f"{FAILED}collapse: {{to: root, when: {{failed: 30%, at_least: 2}}, update: [60%, end]}}",
     "each-row": "for_each: {table: limits}\nwhen: {status: Failed, where: 'ExperimentName == experiment and Attempt < times'}",
     "faster": "when: {status: Completed, duration: {below: 0.8 * p50, of: [ExperimentName], last: 1d, min_runs: 1}}",
 }
 OPEN = {
     "recovers": f"{FAILED}resolve: {{when: {{status: Completed, same: ExperimentName}}}}\nrepeat_every: 25m",
-    "closes": f"{FAILED}resolve: {{after: 35m}}\nrepeat_every: 15m",
+    "closes": f"{FAILED}auto_close: 35m\nrepeat_every: 15m",
     "sweep-recovers": (
         f"{FAILED}collapse: {{to: root, when: {{failed: 30%}}, update: [end]}}\n"
         "resolve: {when: {status: Completed, same: ExperimentName}}\nrepeat_every: 40m"
     ),
     "digest-recovers": (
         f"{FAILED}resolve: {{when: {{status: [Completed, Running], same: RunId}}}}\n"
-        "limit: {per: ExperimentName, told: 1, in: 30m, then: drop}"
+        "limit: {per: ExperimentName, max: 1, window: 30m, then: drop}"
     ),
 }
 WAITING = {
@@ -107,7 +109,7 @@ WAITING = {
     "silent": "when: {status: [Running, Queued], silent_for: 15m}\nkeep: [Target]\nrepeat_every: 1h",
     "still": "when: {status: Running, unchanged: Progress, for: 20m}\ntell_within: 10m",
     "slower": "when: {status: Running, duration: {above: 1.5 * p50, of: [ExperimentName], last: 1d, min_runs: 1}}",
-    "limited-silent": "when: {status: Running, silent_for: 12m}\nlimit: {per: ExperimentName, told: 1, in: 2h, then: drop}",
+    "limited-silent": "when: {status: Running, silent_for: 12m}\nlimit: {per: ExperimentName, max: 1, window: 2h, then: drop}",
     "each-stuck": """
 for_each: {table: limits}
 when: {status: [Queued, Running], in_status_for: "{{ minutes }}m", where: "ExperimentName == experiment"}
@@ -124,13 +126,15 @@ repeat_every: 50m
     "each-nightly": """
 for_each: {table: nightlies}
 when: {absent: {status: [Completed, Running], where: "ExperimentName == experiment"}, cron: "{{ cron }}", grace: "{{ grace }}"}
-resolve: {after: 40m}
+auto_close: 40m
 """,
 }
 RULES: Mapping[str, str] = {**WINDOWS, **ROWS, **OPEN, **WAITING}
 BY_ROWS_ALONE = {*WINDOWS, "failed", "digest", "sweep", "each-row"}
-"""Rules whose timers, if they have any, see what was there when they were due: commits that wait for one another change nothing."""
-DEFAULTS = ("", "{severity: error, labels: {team: ranking}, tell_within: 3h}")
+"""Rules whose timers, if they have any, see what was there when they were due: commits that wait for one another
+change nothing.
+"""
+DEFAULTS = ("", "{severity: error, labels: {team: ranking}, max_event_age: 3h}")
 
 said = st.fixed_dictionaries({
     "run": st.sampled_from(("a0", "a1", "a2", "b0", "b1", "a", "lone", "lone")),
@@ -183,7 +187,7 @@ FIRST: tuple[str, Any] = ("arrive", [one("first", "Completed"), one("second", "C
 """A backtest knows the consumers that have ever brought something."""
 
 
-def played(live: Live, story: Sequence[tuple[str, Any]], waits: bool) -> tuple[list[Arrival], int]:
+def played(live: Live, timeline: Sequence[tuple[str, Any]], waits: bool) -> tuple[list[Arrival], int]:
     """What came to ``live`` of a story, and when it ends. ``waits``: whether commits may wait for one another."""
     arrivals: list[Arrival] = []
     sent: list[dict[str, Any]] = []
@@ -194,7 +198,7 @@ def played(live: Live, story: Sequence[tuple[str, Any]], waits: bool) -> tuple[l
         live.store(events)
         arrivals.append(Arrival(at, events))
 
-    for what, with_ in [FIRST, *story]:
+    for what, with_ in [FIRST, *timeline]:
         at += 61
         if what != "several":
             live.advance(START + timedelta(seconds=at))
@@ -238,20 +242,22 @@ def played(live: Live, story: Sequence[tuple[str, Any]], waits: bool) -> tuple[l
 
 
 Ways = Callable[[Sequence[str], Sequence[tuple[str, Any]], str, int], Mapping[str, int]]
-"""How much was told by each rule."""
+"""How much was notified by each rule."""
 
 
 @pytest.fixture
 def agree(tmp_path: Path) -> Iterator[Ways]:
-    def agreed(names: Sequence[str], story: Sequence[tuple[str, Any]], defaults: str, step_rows: int) -> dict[str, int]:
+    def agreed(
+        names: Sequence[str], timeline: Sequence[tuple[str, Any]], defaults: str, step_rows: int
+    ) -> dict[str, int]:
         live = Live({name: RULES[name] for name in names}, tmp_path / "state.sqlite", defaults)
         try:
-            arrivals, end = played(live, story, waits=set(names) <= BY_ROWS_ALONE)
+            arrivals, end = played(live, timeline, waits=set(names) <= BY_ROWS_ALONE)
             until = START + timedelta(seconds=end, microseconds=1)
             for name in names:
-                assert live.told(name) == as_backtest(live, name, until, step_rows), name
+                assert live.notified(name) == as_backtest(live, name, until, step_rows), name
                 assert [] == as_inline_test(live, name, arrivals)
-            return {name: len(live.told(name)) for name in names}
+            return {name: len(live.notified(name)) for name in names}
         finally:
             live.close()
 
@@ -259,10 +265,10 @@ def agree(tmp_path: Path) -> Iterator[Ways]:
 
 
 @pytest.mark.parametrize("kinds", [WINDOWS, {**ROWS, **OPEN}, WAITING], ids=["windows", "rows", "waiting"])
-def test_each_kind_of_rule_tells_something(kinds: Mapping[str, str], agree: Ways) -> None:
+def test_each_kind_of_rule_notifies_something(kinds: Mapping[str, str], agree: Ways) -> None:
     """So that what they agree on is not silence; many rules at once."""
-    told = agree(sorted(kinds), BUSY, "", 3)
-    assert [] == [name for name in kinds if not told[name]]
+    notified = agree(sorted(kinds), BUSY, "", 3)
+    assert [] == [name for name in kinds if not notified[name]]
 
 
 BUSY: list[tuple[str, Any]] = [
@@ -287,9 +293,9 @@ BUSY: list[tuple[str, Any]] = [
 )  # fmt: skip
 @given(
     names=st.lists(st.sampled_from(sorted(RULES)), min_size=1, max_size=3, unique=True),
-    story=moments, defaults=st.sampled_from(DEFAULTS), step_rows=st.sampled_from((1, 3, 10, 1000)),
+    timeline=moments, defaults=st.sampled_from(DEFAULTS), step_rows=st.sampled_from((1, 3, 10, 1000)),
 )  # fmt: skip
-def test_the_three_tell_the_same(
-    names: list[str], story: list[tuple[str, Any]], defaults: str, step_rows: int, agree: Ways
+def test_the_three_notify_the_same(
+    names: list[str], timeline: list[tuple[str, Any]], defaults: str, step_rows: int, agree: Ways
 ) -> None:
-    agree(names, story, defaults, step_rows)
+    agree(names, timeline, defaults, step_rows)

@@ -12,7 +12,7 @@ from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.model.intent import IntentKind
 from tocsin.model.statuses import Kind
 from tocsin.rules.load import load_rules
@@ -34,7 +34,7 @@ rules:
 
 
 class Station:
-    """Stores in memory and an evaluator whose steps are taken by hand; everybody is heard up to now."""
+    """Stores in memory and an evaluator whose steps are taken by hand; everybody has reported up to now."""
 
     def __init__(self, rules: RuleSet) -> None:
         self.behind = timedelta(0)  # how far watermarks are behind the clock
@@ -49,7 +49,7 @@ class Station:
         self.metrics = Metrics()
         self.evaluator = Evaluator(
             self.log, self.state, self.metrics, self.clock,
-            heard=lambda: Heard(watermarks={"c": self.clock.now() - self.behind}, kinds={"c": "kafka"}), told=lambda: None,
+            source_progress=lambda: SourceProgress(watermarks={"c": self.clock.now() - self.behind}, kinds={"c": "kafka"}), notified=lambda: None,
         )  # fmt: skip
         self.evaluator._reload(self.rules)
 
@@ -71,11 +71,13 @@ class Station:
         ]  # fmt: skip
         self.log.append([Batch(mapped=(MappedEvents(consumer="c", events=events, received_us=0),))])
 
-    def told(self) -> list[IntentKind]:
+    def notified(self) -> list[IntentKind]:
         return [i.kind for i in self.state.intents()]
 
     def firing(self) -> float | None:
-        return self.metrics.registry.get_sample_value("tocsin_alerts_firing", {"rule": "many", "severity": "error"})
+        return self.metrics.registry.get_sample_value(
+            "tocsin_alerts_active", {"rule": "many", "severity": "error", "kind": "window"}
+        )
 
 
 @pytest.fixture
@@ -91,16 +93,16 @@ def station(tmp_path: Path) -> Iterator[Station]:
 def test_ticks_come_by_themselves_and_the_gauge_keeps_up(station: Station) -> None:
     station.arrive("Failed", "Failed")
     station.steps(timedelta(seconds=90))
-    assert ([IntentKind.FIRED], 1.0) == (station.told(), station.firing())
+    assert ([IntentKind.FIRED], 1.0) == (station.notified(), station.firing())
     station.start()
     assert 1.0 == station.firing()
     station.clock.set(NOON + timedelta(minutes=9))
     station.arrive("Completed")
     station.steps(timedelta(minutes=5))
-    assert ([IntentKind.FIRED, IntentKind.RESOLVED], 0.0) == (station.told(), station.firing())
+    assert ([IntentKind.FIRED, IntentKind.RESOLVED], 0.0) == (station.notified(), station.firing())
 
 
-def test_after_an_outage_the_last_hour_is_looked_at_tick_by_tick(station: Station) -> None:
+def test_after_an_outage_the_last_hour_is_evaluated_tick_by_tick(station: Station) -> None:
     """Three hours away: the two older ones by one tick, counted."""
     station.steps(timedelta(minutes=1))
     steps = station.steps(timedelta(hours=3))
@@ -117,7 +119,7 @@ def test_a_rule_that_goes_takes_its_gauge_along(station: Station) -> None:
     assert 0.0 == station.firing()
     assert all(rule.kind is Kind.WINDOW for rule in station.rules.rules.values())
     station.steps(timedelta(minutes=2))
-    assert [IntentKind.FIRED] == station.told()
+    assert [IntentKind.FIRED] == station.notified()
 
 
 def test_a_watermark_that_is_never_quite_now_lets_alerts_end(station: Station) -> None:
@@ -128,13 +130,15 @@ def test_a_watermark_that_is_never_quite_now_lets_alerts_end(station: Station) -
     station.clock.set(NOON + timedelta(minutes=9))
     station.arrive("Completed")
     station.steps(timedelta(minutes=2))
-    assert [IntentKind.FIRED] == station.told()
+    assert [IntentKind.FIRED] == station.notified()
     station.steps(timedelta(seconds=2))
-    assert [IntentKind.FIRED, IntentKind.RESOLVED] == station.told()
+    assert [IntentKind.FIRED, IntentKind.RESOLVED] == station.notified()
 
 
-def test_what_waited_does_not_end_by_what_is_missing_since_it_was_heard(station: Station) -> None:
-    """A source that catches up has brought what it said up to 19:00, not yet the failures of since: at 27:00 it looks well."""
+def test_what_waited_does_not_end_by_what_is_missing_since_it_reported(station: Station) -> None:
+    """A source that catches up has brought what it said up to 19:00, not yet the failures of since: at 27:00 it
+    looks well.
+    """
     station.arrive("Failed", "Failed")
     station.steps(timedelta(seconds=90))
     for _ in range(25):  # an outage, of which it knows as it passes
@@ -148,18 +152,18 @@ def test_what_waited_does_not_end_by_what_is_missing_since_it_was_heard(station:
     station.arrive("Failed", "Failed", late=timedelta(minutes=2))
     station.behind = timedelta(0)
     station.steps(timedelta(minutes=1))
-    assert ([IntentKind.FIRED], 1.0) == (station.told(), station.firing())
+    assert ([IntentKind.FIRED], 1.0) == (station.notified(), station.firing())
 
 
 def test_ticks_of_a_backlog_are_not_overtaken_by_later_commits(station: Station) -> None:
-    """What is evaluated late is told as it would have been in time: by T, whatever a step takes at once."""
+    """What is evaluated late is notified as it would have been in time: by T, whatever a step takes at once."""
     for minute in (0, 12, 24):
         station.clock.set(NOON + timedelta(minutes=minute))
         station.arrive("Failed", "Failed")
         station.clock.set(NOON + timedelta(minutes=minute + 9))
         station.arrive("Completed")
     station.steps(timedelta(minutes=3))
-    assert [IntentKind.FIRED, IntentKind.RESOLVED] * 3 == station.told()
+    assert [IntentKind.FIRED, IntentKind.RESOLVED] * 3 == station.notified()
     ats = [(i.at - NOON) // timedelta(minutes=1) for i in station.state.intents()]
     assert [1, 11, 13, 23, 25, 35] == ats
 

@@ -1,4 +1,5 @@
-"""Window rules over any history, taken by the evaluator's own steps: late and repeated events, outages, backlogs, restarts, crashes,
+"""Window rules over any history, taken by the evaluator's own steps: late and repeated events, outages, backlogs,
+restarts, crashes,
 reloads.
 
 The oracle is tests/oracle/windows.py, written from the semantics alone. The stores are the real ones.
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
-from tests.oracle.windows import Row, Terms, Told, Windows
+from tests.oracle.windows import Notified, Row, Terms, Windows
 from tocsin.app.evaluator import Evaluator
 from tocsin.clock import ManualClock
 from tocsin.kql.schema import schema_with
@@ -24,7 +25,7 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model.alert import Phase, Why
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.model.intent import IntentKind
 from tocsin.rules.load import load_rules
 from tocsin.rules.ruleset import RuleSet
@@ -50,12 +51,12 @@ ENDS: dict[str, Terms] = {
     "no_data: alert": replace(PLAIN, no_data="alert"),
     "no_data: alert\nfor: 10m": replace(PLAIN, no_data="alert", hold=10 * MINUTE),
     "repeat_every: 35m": replace(PLAIN, repeat=35 * MINUTE),
-    'clear: "n < 1"': replace(PLAIN, clear_below=1),
-    'clear: "n < 1"\nkeep_firing_for: 10m\nrepeat_every: 25m': replace(
+    'resolve: {when: "n < 1"}': replace(PLAIN, clear_below=1),
+    'resolve: {when: "n < 1"}\nkeep_firing_for: 10m\nrepeat_every: 25m': replace(
         PLAIN, clear_below=1, keep_firing=10 * MINUTE, repeat=25 * MINUTE
     ),
     'severity: {warning: ">= 1", error: ">= 3", critical: ">= 4"}\nvalue: n': replace(PLAIN, levels=(1, 3, 4)),
-    "resolve: never": replace(PLAIN, tells_end=False),
+    "send_resolved: false": replace(PLAIN, send_resolved=False),
 }
 SPANS = [(50, 300, 0), (15, 300, 0), (15, 300, 450), (20, 600, 0), (25, 1500, 150)]
 """Over (min), every and lateness (s)."""
@@ -81,7 +82,7 @@ class Kind:
         lines = [
             f"- name: {name}", f"  over: {over}m", f"  every: {every}s", f"  lateness: {lateness}s", "  query: |",
             "    RunStatusChanged", "    | where Status in ('Completed', 'Failed')",
-            "    | summarize n = countif(Status == 'Failed') by ExperimentName", f"    | where n >= {self.least}",
+            "    | summarize n = countif(Status == 'Failed') by ExperimentName", f"  condition: n >= {self.least}",
             "  by: [ExperimentName]", *(f"  {line}" for line in self.more.split("\n") if line),
         ]  # fmt: skip
         return "\n".join(lines) + "\n"
@@ -107,7 +108,7 @@ moments = st.lists(
         st.tuples(st.just("crash"), st.integers(0, 3)),
         st.tuples(st.just("reload"), st.tuples(st.integers(0, 2), st.sampled_from(sorted(ENDS)), st.integers(1, 3))),
         st.tuples(st.just("outage"), st.sampled_from(CONSUMERS)),
-        st.tuples(st.just("heard"), st.sampled_from(CONSUMERS)),
+        st.tuples(st.just("source_progress"), st.sampled_from(CONSUMERS)),
         st.tuples(st.just("nearer"), st.tuples(st.sampled_from(CONSUMERS), st.sampled_from((30, 290, 400, 1000)))),
     ),
     min_size=4,
@@ -120,7 +121,7 @@ class Crash(Exception):
 
 
 @dataclass
-class Story:
+class Timeline:
     """The same moments for the evaluator and an oracle a rule."""
 
     clock: ManualClock
@@ -129,7 +130,7 @@ class Story:
     kinds: list[Kind]
     lag: timedelta
     prefix: str
-    told: list[tuple[str, Told]] = field(default_factory=list)
+    notified: list[tuple[str, Notified]] = field(default_factory=list)
     sent: list[tuple[str, MappedEvent]] = field(default_factory=list)
     stored: set[tuple[str, datetime]] = field(default_factory=set)
     commits: list[tuple[datetime, list[Row]]] = field(default_factory=list)  # not evaluated yet
@@ -168,12 +169,12 @@ class Story:
                 raise Crash
             self.crashes -= 1
             write(outcome, now)
-            self.told += words(outcome)
+            self.notified += words(outcome)
 
         setattr(self.state, "commit", commit)  # noqa: B010 - it writes as ever, but for a crash
         self.evaluator = Evaluator(
-            self.log, self.state, Metrics(), self.clock, told=lambda: None,
-            heard=lambda: Heard(watermarks=self.marks(), kinds=dict.fromkeys(CONSUMERS, "kafka")),
+            self.log, self.state, Metrics(), self.clock, notified=lambda: None,
+            source_progress=lambda: SourceProgress(watermarks=self.marks(), kinds=dict.fromkeys(CONSUMERS, "kafka")),
         )  # fmt: skip
         self.evaluator._reload(self.rules())
 
@@ -200,7 +201,7 @@ class Story:
     def passes(self, seconds: int) -> None:
         self.clock.advance(seconds * SECOND)
 
-    def look(self, seconds: int) -> None:
+    def look_at(self, seconds: int) -> None:
         self.clock.advance(seconds * SECOND)
         self.evaluate()
 
@@ -231,19 +232,19 @@ class Story:
         self.oracles[f"r{number}"].reload(self.kinds[number].terms)
 
     def outage(self, name: str) -> None:
-        """Its watermark stands still until it is heard again; what comes meanwhile waits."""
+        """Its watermark stands still until it is received again; what comes meanwhile waits."""
         self.evaluate()
         self.down.setdefault(name, self.now)
 
-    def heard(self, name: str) -> None:
+    def source_progress(self, name: str) -> None:
         if name in self.down:
             self.nearer((name, 1))
-            self.look(1)
+            self.look_at(1)
             self._store([(name, event) for _, event in self.waiting.pop(name, [])])
             del self.down[name]
 
     def nearer(self, which: tuple[str, int]) -> None:
-        """What it said in the next so many seconds has come; its watermark says so."""
+        """Error in the next so many seconds has come; its watermark says so."""
         name, seconds = which
         if name in self.down:
             mark = self.down[name] = min(self.down[name] + seconds * SECOND, self.now)
@@ -278,19 +279,21 @@ class Story:
             self.commits.append((commit.ingested_at, rows))
 
 
-def words(outcome: Outcome) -> list[tuple[str, Told]]:
-    """What an outcome tells, and what it closes without a word."""
+def words(outcome: Outcome) -> list[tuple[str, Notified]]:
+    """What an outcome notifies, and what it closes without a notification."""
     kinds = {IntentKind.FIRED: "fired", IntentKind.REPEATED: "repeated", IntentKind.RESOLVED: "resolved"}
     out = [
         (i.rule, (i.at, "worse" if i.why is Why.WORSE else kinds[i.kind], str(i.instance["ExperimentName"])))
         for i in outcome.intents
         if i.kind in kinds
     ]
-    told = {(i.rule, str(i.instance["ExperimentName"]), i.at) for i in outcome.intents if i.kind is IntentKind.RESOLVED}
+    notified = {
+        (i.rule, str(i.instance["ExperimentName"]), i.at) for i in outcome.intents if i.kind is IntentKind.RESOLVED
+    }
     out += [
         (t.rule, (t.at, "closed", str(t.instance["ExperimentName"])))
         for t in outcome.transitions
-        if t.after is Phase.RESOLVED and (t.rule, str(t.instance["ExperimentName"]), t.at) not in told
+        if t.after is Phase.RESOLVED and (t.rule, str(t.instance["ExperimentName"]), t.at) not in notified
     ]
     return out
 
@@ -322,21 +325,21 @@ Run = Callable[[list[Kind], int, list[tuple[str, Any]]], None]
 
 @pytest.fixture
 def run(world: World, tmp_path: Path) -> Run:
-    def ran(several: list[Kind], lag: int, story: list[tuple[str, Any]]) -> None:
+    def ran(several: list[Kind], lag: int, timeline: list[tuple[str, Any]]) -> None:
         clock, log = world
         clock.set((clock.now() + timedelta(days=3)).replace(hour=12, minute=0, second=0, microsecond=0))
         path = tmp_path / "state.sqlite"
         path.unlink(missing_ok=True)
-        one = Story(
+        one = Timeline(
             clock=clock, log=log, path=path, kinds=list(several), lag=lag * SECOND, prefix=f"{log.head().seq}-"
         )  # fmt: skip
         start = clock.now()
         try:
-            for what, with_ in [*story, ("look", 1)]:
+            for what, with_ in [*timeline, ("look", 1)]:
                 clock.advance(SECOND)
                 getattr(one, what)(with_)
-            expected = sorted((name, told) for name, oracle in one.oracles.items() for told in oracle.told)
-            assert shown(expected, start) == shown(sorted(one.told), start)
+            expected = sorted((name, notified) for name, oracle in one.oracles.items() for notified in oracle.notified)
+            assert shown(expected, start) == shown(sorted(one.notified), start)
             assert one.state is not None
             for name, oracle in one.oracles.items():
                 states = one.state.conditions(name).values()
@@ -348,16 +351,16 @@ def run(world: World, tmp_path: Path) -> Run:
     return ran
 
 
-def shown(told: Sequence[tuple[str, Told]], start: datetime) -> list[str]:
-    return [f"{name} {group} {word} at {at - start}" for name, (at, word, group) in told]
+def shown(notified: Sequence[tuple[str, Notified]], start: datetime) -> list[str]:
+    return [f"{name} {group} {word} at {at - start}" for name, (at, word, group) in notified]
 
 
 @settings(
     max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     print_blob=False,
 )  # fmt: skip
-@given(several=st.lists(kinds, min_size=1, max_size=2), lag=st.sampled_from((0, 0, 1, 25)), story=moments)
-def test_what_windows_tell_is_what_the_semantics_say(
-    several: list[Kind], lag: int, story: list[tuple[str, Any]], run: Run
+@given(several=st.lists(kinds, min_size=1, max_size=2), lag=st.sampled_from((0, 0, 1, 25)), timeline=moments)
+def test_what_windows_notify_is_what_the_semantics_say(
+    several: list[Kind], lag: int, timeline: list[tuple[str, Any]], run: Run
 ) -> None:
-    run(several, lag, story)
+    run(several, lag, timeline)

@@ -1,4 +1,4 @@
-"""The one thread that writes: who is told what became of a batch, over the real store."""
+"""The one thread that writes: who is notified what became of a batch, over the real store."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ def test_batches_that_queue_up_become_one_commit(store: Gate, writer: Writer) ->
 
 
 def test_a_backlog_of_a_stream_does_not_stand_before_others(store: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a full lane of Kafka batches waiting, one without positions is taken at once and goes with the next commit, which
+    """With a full lane of Kafka batches waiting, one without positions is taken at once and goes with the next
+    commit, which
     is short; the stream goes on in its order."""
     monkeypatch.setattr("tocsin.app.writer.SHARED_ROWS", 20)
     monkeypatch.setattr("tocsin.app.writer.MAX_QUEUED", 90)
@@ -134,13 +135,13 @@ def test_a_full_store_refuses_and_says_so_until_there_is_room(store: Gate, write
     store.gate.set()
     with pytest.raises(StoreFull):
         writer.put(events("a")).result(10)
-    assert "below the reserve" in writer.trouble
+    assert "below the reserve" in writer.failures
     assert 1 == writer.put(events("a")).result(10).accepted
-    assert "" == writer.trouble
+    assert "" == writer.failures
 
 
 def test_a_lost_store_fails_all_that_waits_and_is_opened_again(store: Gate, writer: Writer) -> None:
-    """Nobody is told that a batch is durable when that is unknown."""
+    """Nobody is notified that a batch is durable when that is unknown."""
     store.ends.append(StoreLost("disk gone"))
     done = [writer.put(events(str(i))) for i in range(3)]
     store.gate.set()

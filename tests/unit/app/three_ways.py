@@ -1,4 +1,6 @@
-"""One story told three ways: live by the evaluator, as an inline test, and by a backtest of what the live one stored."""
+"""One story notified three ways: live by the evaluator, as an inline test, and by a backtest of what the live one
+stored.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,14 @@ import pyarrow as pa
 from tocsin.app.evaluator import Evaluator
 from tocsin.clock import EPOCH, ManualClock
 from tocsin.config.document import load
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model.alert import Phase
 from tocsin.model.calendar import Calendar
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules.backtest import backtest
 from tocsin.rules.load import load_documents
@@ -62,10 +64,10 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What is expected at a time: how often something was told up to it, how many ends, and what fires."""
+    """What is expected at a time: how often something was notified up to it, how many ends, and what fires."""
 
     at: int
-    told: int
+    notified: int
     resolved: int
     firing: Sequence[Mapping[str, object]]
 
@@ -87,13 +89,15 @@ def rules_of(bodies: Mapping[str, str], defaults: str = "", tests: Sequence[Mapp
     document = load("\n".join(lines) + "\n", "rules.yaml")
     found = load_documents([document], schema_with(COLUMNS), problems, tables, CALENDARS)
     if problems:
-        raise ContentError(problems)
+        raise ConfigurationError(problems)
     return found
 
 
 @dataclass
 class Live:
-    """The evaluator over real stores, looked after at each time at which something is due; it may end, crash and be changed."""
+    """The evaluator over real stores, looked after at each time at which something is due; it may end, crash and be
+    changed.
+    """
 
     bodies: Mapping[str, str]
     path: Path
@@ -139,7 +143,7 @@ class Live:
 
         setattr(self.state, "commit", commit)  # noqa: B010 - it writes as ever, but for a crash
         self.evaluator = Evaluator(
-            self.log, self.state, Metrics(), self.clock, told=lambda: None, heard=self._heard
+            self.log, self.state, Metrics(), self.clock, notified=lambda: None, source_progress=self._source_progress
         )  # fmt: skip
         self.evaluator._reload(self._rules())
 
@@ -154,8 +158,8 @@ class Live:
         self.evaluator._reload(self._rules())
 
     def advance(self, to: datetime) -> None:
-        """Whatever is due up to ``to`` is looked at when it is due."""
-        while (due := self.evaluator._look_ahead()) is not None and due <= to:
+        """Whatever is due up to ``to`` is evaluated when it is due."""
+        while (due := self.evaluator._evaluate_ahead()) is not None and due <= to:
             self.clock.set(max(due, self.clock.now()))
             self.evaluate()
         self.clock.set(max(to, self.clock.now()))
@@ -184,7 +188,7 @@ class Live:
             self.moments.setdefault(name, []).append(
                 Moment(
                     at=at,
-                    told=sum(i.kind in (IntentKind.FIRED, IntentKind.REPEATED) for i in said),
+                    notified=sum(i.kind in (IntentKind.FIRED, IntentKind.REPEATED) for i in said),
                     resolved=sum(i.kind is IntentKind.RESOLVED for i in said),
                     firing=[
                         {k: v for k, v in s.instance.items() if k != "Occurrence"}
@@ -194,15 +198,17 @@ class Live:
                 )
             )
 
-    def told(self, name: str) -> list[Said]:
+    def notified(self, name: str) -> list[Said]:
         return sorted(
             _said(i.at, str(i.kind), i.instance, i.run_id, i.value)
             for i in self.intents
             if _plain(i.rule) == name and not i.limited and i.kind is not IntentKind.SUMMARY
         )
 
-    def _heard(self) -> Heard:
-        return Heard(watermarks=dict.fromkeys(CONSUMERS, self.clock.now()), kinds=dict.fromkeys(CONSUMERS, "http"))
+    def _source_progress(self) -> SourceProgress:
+        return SourceProgress(
+            watermarks=dict.fromkeys(CONSUMERS, self.clock.now()), kinds=dict.fromkeys(CONSUMERS, "http")
+        )
 
     def _named(self, name: str, generation: int | None = None) -> str:
         generation = self.generation if generation is None else generation
@@ -224,8 +230,8 @@ class Live:
         return self._in_force
 
 
-def as_inline_test(live: Live, name: str, story: Sequence[Arrival]) -> list[str]:
-    """What `rules test` finds wrong with a test that expects what the live one told."""
+def as_inline_test(live: Live, name: str, timeline: Sequence[Arrival]) -> list[str]:
+    """What `rules test` finds wrong with a test that expects what the live one notified."""
     test = {
         "name": "as it was live",
         "start": START.isoformat(),
@@ -235,11 +241,11 @@ def as_inline_test(live: Live, name: str, story: Sequence[Arrival]) -> list[str]
                 "at": f"{arrival.at}s",
                 **{name: _written(name, value) for name, value in event.items() if name in _said_of(event)},
             }
-            for arrival in story
+            for arrival in timeline
             for event in arrival.events
         ],
         "expect": [
-            {"at": f"{m.at}s", "told": m.told, "resolved_told": m.resolved, "firing": list(m.firing)}
+            {"at": f"{m.at}s", "notifications": m.notified, "resolved": m.resolved, "firing": list(m.firing)}
             for m in live.moments[name]
         ],
     }
@@ -248,14 +254,14 @@ def as_inline_test(live: Live, name: str, story: Sequence[Arrival]) -> list[str]
 
 
 def as_backtest(live: Live, name: str, until: datetime, step_rows: int) -> list[Said]:
-    """What a backtest tells of what the live one stored; each row of a table has its own."""
+    """What a backtest notifies of what the live one stored; each row of a table has its own."""
     rule = rules_of({name: live.bodies[name]}, live.defaults).rules[name]
     each: Sequence[Rule] = rule.each.rules if rule.each is not None else [rule]
     found: list[Said] = []
     for one in each:
         result = backtest(one, live.log, START, until, clock=live.clock, step_rows=step_rows)
         assert result.errors == ()
-        found += [_said(t.at, t.kind, t.instance, t.run_id, t.value) for t in result.told]
+        found += [_said(t.at, t.kind, t.instance, t.run_id, t.value) for t in result.notified]
     return sorted(found)
 
 

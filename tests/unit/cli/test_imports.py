@@ -26,7 +26,9 @@ def _loaded(statement: str) -> set[str]:
     ],
 )
 def test_what_is_not_needed_is_not_imported(statement: str, absent: tuple[str, ...]) -> None:
-    """A help text needs none of the libraries, a check no state, a log line no colours, common KQL no generated parser."""
+    """A help text needs none of the libraries, a check no state, a log line no colours, common KQL no generated
+    parser.
+    """
     assert set() == _loaded(statement) & set(absent)
 
 

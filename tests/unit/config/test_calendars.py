@@ -173,7 +173,7 @@ def test_the_last_good_copy_counts_on_and_a_warning_says_so(
 
 
 def test_what_was_never_fetched_leaves_no_day_out_and_says_so(tmp_path: Path, server: Answers) -> None:
-    """Too much is told rather than too little."""
+    """Too much is notified rather than too little."""
     server.give(b"", 503)
     found, problems = read(f"calendars:\n  bank: {{ical: '{server.url}'}}\n", tmp_path)
     assert not found["bank"]
@@ -205,7 +205,7 @@ def test_refresh_says_whether_something_changed(tmp_path: Path, server: Answers)
     assert refresh(calendars, cache, NOW + 2 * FRESH)
 
 
-def test_a_copy_that_was_spoilt_is_fetched_anew(tmp_path: Path, server: Answers) -> None:
+def test_a_copy_that_was_spoilt_is_fetched_again(tmp_path: Path, server: Answers) -> None:
     """What lies in data/ is held to the same as what comes."""
     server.give(event("20261224"))
     text = f"calendars:\n  bank: {{ical: '{server.url}'}}\n"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tocsin.config import fastyaml
 from tocsin.config.document import MAX_DEPTH, MAX_NODES, Document, Plain, load
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted([*ROOT.glob("rules/**/*.yaml"), *ROOT.glob("consumers/*.yaml")])
@@ -81,7 +81,7 @@ def test_whatever_is_written_is_read_the_same(value: object) -> None:
     with pytest.MonkeyPatch.context() as patch:
         try:
             expected = slow(out.getvalue(), patch)
-        except ContentError:  # ruamel writes what it does not read, e.g. a: {a: :>}
+        except ConfigurationError:  # ruamel writes what it does not read, e.g. a: {a: :>}
             assert read is None
             return
     assert read is None or (typed(expected.data), expected.lines) == (typed(read[0]), read[1])

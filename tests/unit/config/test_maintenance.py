@@ -6,10 +6,10 @@ import pytest
 
 from tocsin.config.document import load, parse
 from tocsin.config.maintenance import Announced, MaintenanceModel, read_maintenance
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 from tocsin.model.maintenance import Maintenance
 
-GOOD = "from: 2026-12-01T20:00Z, to: 2026-12-01T23:00Z, clocks: pause"
+GOOD = "from: 2026-12-01T20:00Z, to: 2026-12-01T23:00Z, deadlines: pause"
 
 
 def read(entry: str, labels: frozenset[str] | None = frozenset({"team"})) -> tuple[tuple[Maintenance, ...], list[str]]:
@@ -17,7 +17,7 @@ def read(entry: str, labels: frozenset[str] | None = frozenset({"team"})) -> tup
     path = ("maintenance", 0)
     try:
         model = parse(MaintenanceModel, document, path)
-    except ContentError as e:
+    except ConfigurationError as e:
         return (), [str(p) for p in e.problems]
     problems: list[Problem] = []
     found = read_maintenance([Announced(model=model, document=document, path=path)], labels, problems)
@@ -69,7 +69,7 @@ def test_severities_compare_as_people_do(said: str, words: str) -> None:
         (GOOD.replace("from: 2026-12-01T20:00Z", "from: soon"), "'soon' is no time; write for example"),
         (GOOD.replace("T23", "T19"), "maintenance[0].to: does not come after `from`"),
         (GOOD.replace("to: 2026", "to: 2028"), "more than a year"),
-        (GOOD.replace(", clocks: pause", ""), "does nothing: muting alerts in it is not supported yet; write clocks: pause"),
+        (GOOD.replace(", deadlines: pause", ""), "does nothing: muting alerts in it is not supported yet; write deadlines: pause"),
         (f"{GOOD}, match: {{Tragte: x}}", "maintenance[0].match.Tragte: 'Tragte' is no column of a run that can be matched"),
         (f"{GOOD}, match: {{Traget: x}}", "did you mean 'Target'?"),
         (f"{GOOD}, match: {{Tags: x}}", "'Tags' is no column of a run that can be matched"),
@@ -78,12 +78,12 @@ def test_severities_compare_as_people_do(said: str, words: str) -> None:
         (f"{GOOD}, mach: {{Target: x}}", "did you mean 'match'?"),
         (f"{GOOD}, clocks: stop", "maintenance[0].clocks"),
         (f"{GOOD}, then: digest", "maintenance[0].then: is not a key that is known here"),
-        ("clocks: pause", "maintenance[0].from: is missing"),
+        ("deadlines: pause", "maintenance[0].from: is missing"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_at_its_line(entry: str, says: str) -> None:
     """Also what is known and not built: muting."""
-    entry = entry.replace(", clocks: pause, clocks: stop", ", clocks: stop")
+    entry = entry.replace(", deadlines: pause, clocks: stop", ", clocks: stop")
     _, problems = read(entry)
     assert any(p.startswith("oncall.yaml:2: ") and says in p for p in problems), problems
 

@@ -14,7 +14,7 @@ from tocsin.config.home import Home
 from tocsin.config.load import load_settings
 from tocsin.config.reference import settings_file, walk
 from tocsin.config.settings import Settings
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def written(home: Home, text: str, env: dict[str, str] | None = None, **override
 
 
 def faults(home: Home, text: str, env: dict[str, str] | None = None, **overrides: Any) -> list[str]:
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         written(home, text, env, **overrides)
     return [str(p) for p in caught.value.problems]
 
@@ -224,7 +224,7 @@ def test_loopback_is_only_this_machine(host: str, loopback: bool) -> None:
     assert loopback == is_loopback(host)
 
 
-def test_warnings_tell_what_will_surprise(home: Home) -> None:
+def test_warnings_say_what_will_surprise(home: Home) -> None:
     settings = written(home, "admin_email: a@b.example\nsmtp: {host: h, username: u, password: p}")
     assert ["http.base_url", "smtp.sender", "smtp.security"] == [w.key for w in home.warnings(settings)]
     assert all(w.warning for w in home.warnings(settings))

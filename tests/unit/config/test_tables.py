@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tocsin.config.tables import load_tables
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 
 
 def csv(tmp_path: Path, text: str, name: str = "t", encoding: str = "utf-8") -> pa.Table:
@@ -19,7 +19,7 @@ def csv(tmp_path: Path, text: str, name: str = "t", encoding: str = "utf-8") -> 
 
 
 def faults(*paths: Path) -> list[str]:
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load_tables(paths, lambda p: p.name)
     return [str(p) for p in caught.value.problems]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tocsin.config.tokens import Role, add_token, load_tokens
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 
 LONG = "a-token-of-enough-length"
 
@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_read_is_a_fault_never_no_tokens(
     tmp_path: Path, make: Callable[[Path], object], fault: str
 ) -> None:
     make(tmp_path / "tokens.yaml")
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load_tokens(tmp_path / "tokens.yaml")
     assert fault in str(caught.value)
 
@@ -90,7 +90,7 @@ def test_the_first_token_is_added_to_an_empty_list(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_broken_files_say_what_is_wrong_and_show_no_token(tmp_path: Path, text: str, fault: str) -> None:
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load_tokens(write(tmp_path, text))
     assert fault in str(caught.value)
     assert LONG not in str(caught.value)
@@ -112,7 +112,7 @@ def test_a_name_that_is_taken_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "tokens.yaml"
     add_token(path, "one", frozenset({Role.INTAKE}))
     before = path.read_text()
-    with pytest.raises(ContentError, match="two tokens are called 'one'"):
+    with pytest.raises(ConfigurationError, match="two tokens are called 'one'"):
         add_token(path, "one", frozenset({Role.API}))
     assert before == path.read_text()
     assert [path] == list(tmp_path.iterdir())

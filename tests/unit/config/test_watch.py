@@ -18,13 +18,13 @@ def home(tmp_path: Path) -> Home:
 
 
 def seen(watch: Watch) -> ChangeSet:
-    """What two polls tell: the second finds that nothing moved meanwhile."""
+    """What two polls notify: the second finds that nothing moved meanwhile."""
     first = watch.poll()
     assert not first
     return watch.poll()
 
 
-def test_nothing_changed_tells_nothing(home: Home) -> None:
+def test_nothing_changed_notifies_nothing(home: Home) -> None:
     watch = Watch(home)
     assert not seen(watch)
 
@@ -95,7 +95,7 @@ def test_a_symlinked_directory_swapped_as_kubernetes_does_is_seen(tmp_path: Path
     assert frozenset({tmp_path / "rules/alerts/a.yaml"}) == seen(watch).alerts
 
 
-def test_a_change_undone_before_it_was_told_tells_nothing(home: Home) -> None:
+def test_a_change_undone_before_it_was_notified_notifies_nothing(home: Home) -> None:
     watch = Watch(home)
     path = home.path / "consumers/mine.yaml"
     path.write_text("x")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 from tocsin.intake.consumer import active, load_consumers
 from tocsin.intake.testing import run_consumer_tests
 
@@ -29,7 +29,7 @@ def write(directory: Path, **files: str) -> list[Path]:
 def problems(paths: list[Path]) -> list[str]:
     try:
         load_consumers(paths, {p: p.name for p in paths})
-    except ContentError as e:
+    except ConfigurationError as e:
         return [str(p) for p in e.problems]
     return []
 

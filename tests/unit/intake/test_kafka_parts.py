@@ -1,6 +1,5 @@
 """What the Kafka connector decides without a broker."""
 
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +11,6 @@ from tocsin.intake.connectors.kafka_client import Broker, GroupWatch
 from tocsin.intake.connectors.kafka_records import Slice, decode
 from tocsin.intake.consumer import Consumer, compile_consumer
 from tocsin.intake.files import ConsumerFile, KafkaPart
-from tocsin.model.event import DeadReason
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -33,8 +31,7 @@ def test_canonical_records_become_parallel_columns() -> None:
         Slice("t", "id", 2, [record(0, b"c", 7, 2)]),
         Slice("u", "other", 0, [record(1, b"d", 8)]),
     ]
-    ((decoded, reached),) = decode(consumer(canonical=True), slices, "k", NOON)
-    assert [(s, None) for s in slices] == [(r.slice, r.next) for r in reached]
+    decoded = decode(consumer(canonical=True), slices, "k", NOON)
     found = [(r.topic, r.topic_id, r.payloads, r.times_us, r.partitions, r.offsets, r.own_time) for r in decoded.raw]
     assert [
         ("t", "id", [b"a", b"b", b"c"], [5000, 6000, 7000], [0, 0, 2], [3, 9, 0], True),
@@ -46,8 +43,7 @@ def test_canonical_records_become_parallel_columns() -> None:
 def test_records_without_a_time_have_the_receipts() -> None:
     """Apart from the others, since their time is no producer's."""
     slices = [Slice("t", "id", 0, [record(0, b"a", 5), record(1, b"b", -1), record(2, b"c", None)])]
-    ((decoded, _),) = decode(consumer(canonical=True), slices, "k", NOON)
-    own, without = sorted(decoded.raw, key=lambda r: not r.own_time)
+    own, without = sorted(decode(consumer(canonical=True), slices, "k", NOON).raw, key=lambda r: not r.own_time)
     assert ([b"a"], [5000], True) == (own.payloads, own.times_us, own.own_time)
     assert ([b"b", b"c"], [micros(NOON)] * 2, False) == (without.payloads, without.times_us, without.own_time)
 
@@ -56,52 +52,13 @@ def test_mapped_records_keep_their_origin() -> None:
     """Topic, partition and offset go with events and dead letters; CreateTime stands in."""
     mapped = consumer(mapping={"RunId": "run", "Status": "state"})
     slices = [Slice("t", "id", 1, [record(7, b'{"run": "r", "state": "Failed"}', 5), record(8, b"{"), record(9, None)])]
-    ((decoded, _),) = decode(mapped, slices, "k", NOON)
+    decoded = decode(mapped, slices, "k", NOON)
     (events,) = decoded.mapped
     (event,) = events.events
     assert ("k", "id", 7, EPOCH + timedelta(milliseconds=5)) == (
         events.cluster, events.topic_id, event.origin.offset, event.time,
     )  # fmt: skip
     assert ([8], 1) == ([d.origin.offset for d in decoded.dead], decoded.filtered)
-
-
-def test_many_events_of_few_records_come_in_parts() -> None:
-    """A part that ends inside a record says where to read again; the last says that all is read."""
-    mapped = consumer(format="records[]", mapping={"RunId": "r", "Status": "s"})
-    value = json.dumps({"records": [{"r": str(n), "s": "Failed"} for n in range(6000)]}).encode()
-    few = b'{"records": [{"r": "x", "s": "Failed"}]}'
-    slices = [
-        Slice("t", "id", 0, [record(3, few), record(4, None), record(5, value), record(9, few)]),
-        Slice("t", "id", 1, [record(0, few, partition=1)]),
-    ]
-    found = [
-        (sum(len(m.events) for m in decoded.mapped), decoded.filtered, [(r.slice.partition, r.next) for r in reached])
-        for decoded, reached in decode(mapped, slices, "k", NOON)
-    ]
-    assert [(5000, 1, [(0, 5)]), (1003, 0, [(0, None), (1, None)])] == found
-
-
-def test_a_record_of_millions_is_one_dead_letter() -> None:
-    """Whole, and its neighbours are read."""
-    mapped = consumer(format="records[]", mapping={"RunId": "r", "Status": "s"})
-    value = b'{"records":[' + b"1," * 200_000 + b"1]}"
-    few = b'{"records": [{"r": "x", "s": "Failed"}]}'
-    ((decoded, _),) = decode(mapped, [Slice("t", "id", 0, [record(3, value), record(4, few)])], "k", NOON)
-    assert [(DeadReason.TOO_MANY, 3, value)] == [(d.reason, d.origin.offset, d.payload) for d in decoded.dead]
-    assert 1 == len(decoded.mapped[0].events)
-
-
-def test_the_dead_of_each_record_beyond_a_hundred_are_one() -> None:
-    """The count is in the last; the good ones are kept."""
-    mapped = consumer(format="records[]", mapping={"RunId": "r", "Status": "s"})
-    value = json.dumps({"records": [1] * 90 + [{"r": "x", "s": "Failed"}] + [{"r": "y"}] * 5000}).encode()
-    ((decoded, _),) = decode(mapped, [Slice("t", "id", 0, [record(3, value), record(4, value)])], "k", NOON)
-    assert 2 == len(decoded.mapped[0].events)
-    assert 202 == len(decoded.dead)
-    last = decoded.dead[100]
-    assert (DeadReason.FURTHER, {DeadReason.NO_STATUS: 4990}) == (last.reason, last.counts)
-    assert b'{"r":"y"}' == last.payload
-    assert (DeadReason.NOT_AN_EVENT, 4) == (decoded.dead[101].reason, decoded.dead[101].origin.offset)
 
 
 def test_settings_are_layered_and_what_must_be_stays() -> None:

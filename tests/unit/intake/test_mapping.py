@@ -66,7 +66,9 @@ BASE = {"RunId": "r1", "Status": "Failed"}
     ],
 )
 def test_every_type_takes_what_it_can(column: str, given: object, expected: object) -> None:
-    """What a column cannot take is left out: one odd field is no reason to lose a failure. Numbers are read by the store."""
+    """What a column cannot take is left out: one odd field is no reason to lose a failure. Numbers are read by the
+    store.
+    """
     assert expected == event({**BASE, column: given}).columns.get(column)
 
 

@@ -1,4 +1,4 @@
-"""Watermarks: up to when a source has been heard."""
+"""Watermarks: up to when a source has been reached."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.intake.watermark import GraceWatermark, KafkaWatermark, Partition, SilenceWatch, Wanted, move_on
+from tocsin.intake.watermark import GraceWatermark, KafkaWatermark, Partition, StallWatch, Wanted, move_on
 from tocsin.model.event import Position
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -75,19 +75,19 @@ def test_grace_is_the_outage_within_bounds(outage: float, wait: float) -> None:
 
 def test_a_source_that_breaks_its_word_stands_still() -> None:
     """At its last word, until it speaks again; to the minute it promised it is believed."""
-    watch = SilenceWatch(timedelta(minutes=15), at(0))
-    watch.heard(at(5))
+    watch = StallWatch(timedelta(minutes=15), at(0))
+    watch.source_progress(at(5))
     assert (False, at(20)) == (watch.silent(at(20)), watch.hold(at(20), at(20)))
     assert (True, at(5)) == (watch.silent(at(21)), watch.hold(at(21), at(21)))
     assert at(3) == watch.hold(at(3), at(21))
     assert None is watch.hold(None, at(21))
-    watch.heard(at(22))
+    watch.source_progress(at(22))
     assert at(23) == watch.hold(at(23), at(23))
 
 
 def test_a_source_that_promises_nothing_is_never_silent() -> None:
     """No expectation, no judgement."""
-    watch = SilenceWatch(None, at(0))
+    watch = StallWatch(None, at(0))
     assert (None, False) == (watch.breaks_at(), watch.silent(at(9999)))
 
 

@@ -184,7 +184,9 @@ def test_what_is_refused_says_so_before_it_runs(query: str, message: str) -> Non
 
 
 def test_a_bag_of_very_many_keys_is_an_error(con: duckdb.DuckDBPyConnection) -> None:
-    """Each key is looked for among all entries: 60,000 of them took minutes that nothing interrupts. Of few keys any number will do."""
+    """Each key is looked for among all entries: 60,000 of them took minutes that nothing interrupts. Of few keys any
+    number will do.
+    """
     bag = "range i from 1 to 40000 step 1 | summarize b = make_bag(bag_pack(tostring(%s), i)) | project n = array_length(bag_keys(b))"
     assert [(100,)] == answer(con, bag % "i % 100")[1]
     with pytest.raises(duckdb.Error, match="so many keys"):

@@ -28,7 +28,7 @@ BASELINE = "let usual = RunStatusChanged | summarize p95 = percentile(DurationMs
     ],
 )
 def test_row_queries(query: str) -> None:
-    assert (Kind.ROW, True) == (classify(query, SCHEMA).kind, row_plan(query, SCHEMA).sql != "")
+    assert (Kind.EVENT, True) == (classify(query, SCHEMA).kind, row_plan(query, SCHEMA).sql != "")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_window_queries_say_why(query: str, because: str) -> None:
     found = classify(query, SCHEMA)
     assert Kind.WINDOW is found.kind
     assert because in found.reason
-    with pytest.raises(QueryError, match="no row query"):
+    with pytest.raises(QueryError, match="no event query"):
         row_plan(query, SCHEMA)
 
 

@@ -273,15 +273,15 @@ def test_a_fault_in_a_rewritten_query_has_the_place_in_what_was_written() -> Non
 @pytest.mark.parametrize(
     ("query", "kind"),
     [
-        ("RunStatusChanged | where * has 'x'", Kind.ROW),
-        ("RunStatusChanged | search 'x' | project-keep RunId, Status", Kind.ROW),
+        ("RunStatusChanged | where * has 'x'", Kind.EVENT),
+        ("RunStatusChanged | search 'x' | project-keep RunId, Status", Kind.EVENT),
         (
             "RunStatusChanged | where notempty(Target) | extend a = column_ifexists('Nope', 1), b = bag_keys(Tags)",
-            Kind.ROW,
+            Kind.EVENT,
         ),
-        ("RunStatusChanged | where Status == 'x' | as A", Kind.ROW),
-        ("RunStatusChanged | extend b = bin_at(TimeGenerated, 1h, ingestion_time())", Kind.ROW),
-        ("RunStatusChanged | where Status == 'x' | project-reorder RunId", Kind.ROW),
+        ("RunStatusChanged | where Status == 'x' | as A", Kind.EVENT),
+        ("RunStatusChanged | extend b = bin_at(TimeGenerated, 1h, ingestion_time())", Kind.EVENT),
+        ("RunStatusChanged | where Status == 'x' | project-reorder RunId", Kind.EVENT),
         ("RunStatusChanged | serialize", Kind.WINDOW),
         ("RunStatusChanged | distinct *", Kind.WINDOW),
         ("RunStatusChanged | make-series count() on TimeGenerated from ago(1h) to now() step 1m", Kind.WINDOW),
@@ -290,5 +290,5 @@ def test_a_fault_in_a_rewritten_query_has_the_place_in_what_was_written() -> Non
 )
 def test_rewritten_queries_are_rows_or_windows(query: str, kind: Kind) -> None:
     assert kind is classify(query, SCHEMA).kind
-    if kind is Kind.ROW:
+    if kind is Kind.EVENT:
         assert row_plan(query, SCHEMA).sql

@@ -25,8 +25,8 @@ def test_each_example_does_what_the_page_says(said: str, query: str) -> None:
         return
     assert user_query(query, SCHEMA).columns
     kind = classify(query, SCHEMA).kind
-    assert kind is (Kind.WINDOW if said == "window" else Kind.ROW)
-    if kind is Kind.ROW:
+    assert kind is (Kind.WINDOW if said == "window" else Kind.EVENT)
+    if kind is Kind.EVENT:
         assert row_plan(query, SCHEMA).sql
 
 

@@ -1,4 +1,4 @@
-"""KQL becomes SQL over the schema; what is wrong is told with its place."""
+"""KQL becomes SQL over the schema; what is wrong is notified with its place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOW = datetime(2026, 3, 2, 12)
 
 
 def test_the_installed_duckdb_kql_is_one_that_was_tested() -> None:
-    """Everything in upstream.py was tried with these versions; another one needs a look and this line."""
+    """Everything in upstream.py was tried with these versions; another one needs an evaluation and this line."""
     first, below = (tuple(map(int, each.split("."))) for each in TESTED)
     assert first <= tuple(map(int, version("duckdb-kql").split(".")[:2])) < below
 
@@ -132,7 +132,7 @@ def test_a_filter_on_status_is_pushed_into_the_scan() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMA))
-def test_types_told_are_types_made(name: str) -> None:
+def test_types_notified_are_types_made(name: str) -> None:
     """The types that the typing pass is certain of are those that DuckDB makes: a wrong one would drop a guard."""
     from tocsin.kql.translate import analyse
 

@@ -1,4 +1,6 @@
-"""Plans of window queries: what fires becomes a column, and rules of a shape share one SQL that tells what each tells alone."""
+"""Plans of window queries: what fires becomes a column, and rules of a shape share one SQL that says what each
+notifies alone.
+"""
 
 from datetime import datetime, timedelta
 

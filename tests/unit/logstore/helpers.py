@@ -19,7 +19,9 @@ T0 = 1_772_366_400_000_000  # 2026-03-01T12:00:00Z, µs
 def event(
     run: str = "r1", status: str = "Running", at: int | None = 0, *, id: str = "", source: str = "a", **data: Any
 ) -> bytes:
-    """A canonical event ``at`` seconds after T0 (None: without a time); its id follows from what it says if not given."""
+    """A canonical event ``at`` seconds after T0 (None: without a time); its id follows from what it says if not
+    given.
+    """
     body: dict[str, Any] = {"RunId": run, "Status": status} | data
     wire: dict[str, Any] = {"specversion": "1.0", "id": id or f"{run}/{status}/{at}/{source}", "source": source}
     wire |= {"type": STATUS_TYPE, "data": body}
@@ -96,7 +98,7 @@ class Said:
 
 
 def expected_run(events: Sequence[Said]) -> dict[str, Any]:
-    """What Runs must hold of one run, told event by event in event-time order."""
+    """What Runs must hold of one run, notified event by event in event-time order."""
     state: Said | None = None
     since = attempt = 0
     enders: set[str] = set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -24,7 +23,6 @@ from tocsin.model.event import (
     Origin,
     Position,
     RawEvents,
-    fold,
 )
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -97,31 +95,6 @@ def test_records_below_the_position_are_skipped(put: Bench) -> None:
     assert ["r1", "r2", "r3"] == [e["RunId"] for e in put.events()]
 
 
-def test_past_the_limit_of_a_batch_the_dead_are_counted_and_not_kept(put: Bench) -> None:
-    """Of each batch for itself, small and large commits alike; the good ones are kept."""
-    for n, many in enumerate((20, 1000)):
-        dead = [DeadLetter(consumer="k", reason=DeadReason.NOT_JSON, detail="", payload=b"?")] * 2
-        mixed = kafka(0, *[b"1"] * many, event(f"good{n}"))
-        raw = replace(mixed.raw[0], partitions=None, offsets=None)
-        bounded = Batch(raw=(raw,), dead=tuple(dead), dead_limit=5)
-        first, second = put.store.append([bounded, Batch(raw=(raw,))]).receipts
-        assert (5, many + 1) == (len(first.dead), len(second.dead) + second.accepted + second.duplicate)
-        assert first.further is not None
-        assert {DeadReason.NOT_AN_EVENT: many - 3} == first.further.counts
-        assert second.further is None
-    assert ["good0", "good1"] == [e["RunId"] for e in put.events()]
-    assert 2 * 5 + 20 + 1000 == len(put.store.dead_letters(limit=2000))
-
-
-def test_one_letter_that_stands_for_several_is_not_replayed(put: Bench) -> None:
-    """It holds the payload of one of them."""
-    letter = fold([DeadLetter(consumer="k", reason=DeadReason.NOT_JSON, detail="", payload=b"?")] * 3)
-    assert letter is not None
-    put.store.append([Batch(dead=(letter,))])
-    (found,) = put.store.dead_letters()
-    assert ("further", False) == (found.reason, found.whole)
-
-
 def test_a_gap_is_refused_and_nothing_kept(put: Bench) -> None:
     put.store.append([kafka(0, event("r1"))])
     with pytest.raises(PositionGap, match="starts at 5, stored is 2"):
@@ -135,7 +108,7 @@ def test_a_reset_begins_anywhere(put: Bench) -> None:
     assert {0: 51} == put.store.positions("c1", "t1")
 
 
-def test_a_topic_made_anew_has_positions_of_its_own(put: Bench, clock: ManualClock) -> None:
+def test_a_topic_recreated_has_positions_of_its_own(put: Bench, clock: ManualClock) -> None:
     put.store.append([kafka(0, event("r1"))])
     clock.advance(timedelta(seconds=1))
     put.store.append([kafka(0, event("r2"), topic_id="t2")])

@@ -26,15 +26,15 @@ def test_history_is_what_the_store_writes(tmp_path: Path, monkeypatch: pytest.Mo
     write(tmp_path / "made.duckdb", history)
     assert read(tmp_path / "made.duckdb") == history
     clock = ManualClock(history.end - timedelta(days=1))
-    with closing(DuckLogStore.open(tmp_path / "told.duckdb", clock=clock, reserve=0)) as told:
+    with closing(DuckLogStore.open(tmp_path / "notified.duckdb", clock=clock, reserve=0)) as notified:
         for number in range(history.rows - AT_ONCE):
             us = history.first + number * history.step
             clock.set(from_micros(us))
             raw = RawEvents(
                 consumer="bench", payloads=[history.event(number)], times_us=[us], own_time=True, received_us=us
             )
-            told.append([Batch(raw=(raw,))])
-    made, said = (rows_of(tmp_path / name) for name in ("made.duckdb", "told.duckdb"))
+            notified.append([Batch(raw=(raw,))])
+    made, said = (rows_of(tmp_path / name) for name in ("made.duckdb", "notified.duckdb"))
     assert [len(rows) for rows in made] == [14 * AT_ONCE, 3 * AT_ONCE, 14 * AT_ONCE]
     assert made == said
 

@@ -20,7 +20,7 @@ def batch(number: int) -> Batch:
     return Batch(raw=(RawEvents(consumer="c", payloads=[payload], times_us=[us], own_time=False, received_us=us),))
 
 
-def test_a_commit_is_told_although_another_transaction_writes(tmp_path: Path) -> None:
+def test_a_commit_is_notified_although_another_transaction_writes(tmp_path: Path) -> None:
     """With another write transaction open DuckDB refuses CHECKPOINT; the rows are there, and it comes later."""
     wal = tmp_path / "events.duckdb.wal"
     store = DuckLogStore.open(

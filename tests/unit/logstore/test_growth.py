@@ -1,4 +1,6 @@
-"""Queries that make much of little: which are held to a bound, that the bound holds, and that functions stay what they are."""
+"""Queries that make much of little: which are held to a bound, that the bound holds, and that functions stay what
+they are.
+"""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from tocsin.errors import QueryError, QueryTimeout
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import Limits
 from tocsin.logstore.sandbox.growth import MOST_GROWN, growth
-from tocsin.logstore.sandbox.select import Lane
+from tocsin.logstore.sandbox.select import ReadCursor
 
 ASKED = Limits(seconds=5.0, rows=100, watched=True)
 LONG = "repeat(RunId, 2000)"
@@ -51,7 +53,7 @@ def test_what_stays_short_runs_as_it_is(sql: str) -> None:
         "SELECT replace(Message, 'a', RunId) FROM Runs",
         "SELECT lpad(RunId, Attempt, '0') FROM Runs",
         "SELECT lpad(RunId, 65, '0') FROM Runs",
-        "SELECT array_to_string(Tries, ',') FROM Runs",
+        "SELECT array_to_string(AttemptNumbers, ',') FROM Runs",
         "SELECT str_split(LogTail, '') FROM RunStatusChanged",
         "SELECT str_split(LogTail, Target) FROM RunStatusChanged",
         "SELECT E'\\'', repeat(RunId, 3) -- '",
@@ -102,7 +104,7 @@ def test_a_bound_function_gives_what_it_gave(call: str) -> None:
     """Value and type, where there is room."""
     con = duckdb.connect()
     sql = f"SELECT {call} AS a, typeof({call}) AS b"
-    bound = Lane(con).cursor(growth(f"{sql}, repeat('a', 1)"))
+    bound = ReadCursor(con).cursor(growth(f"{sql}, repeat('a', 1)"))
     assert con.execute(sql).fetchall() == bound.execute(sql).fetchall()
 
 
@@ -168,7 +170,8 @@ def test_a_large_answer_is_an_error(store: DuckLogStore) -> None:
 
 
 def test_what_cannot_be_interrupted_is_given_up() -> None:
-    """One comparison of two long texts takes seconds and looks at no clock. Who asked is told in time, and others are
+    """One comparison of two long texts takes seconds and looks at no clock. Who asked is notified in time, and
+    others are
     answered meanwhile.
     """
     store = DuckLogStore.open(None, clock=SystemClock())

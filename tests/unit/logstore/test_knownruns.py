@@ -21,7 +21,7 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.finding import FEW
 from tocsin.logstore.interface import CommitInfo
 from tocsin.logstore.known import NEWEST, NewestCommits
-from tocsin.logstore.knownruns import NEVER, KnownRuns, save
+from tocsin.logstore.knownruns import NEVER, RunLocator, save
 from tocsin.logstore.runkeys import GrowingKeys, PackedKeys, hash_of
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
@@ -53,7 +53,7 @@ def test_stored_runs_are_known_by_their_hash(
     """SQL and Python hash alike: a stored run is looked for from little before its commit on; others hardly ever."""
     put_runs(con, runs)
     head = max(runs.values(), default=0)
-    known = KnownRuns(con, head)
+    known = RunLocator(con, head)
     for run, seq in runs.items():
         since = known.since([run])
         assert since != NEVER
@@ -77,7 +77,7 @@ def test_saved_hashes_are_completed_by_what_moved_since(
     for run, seq in after.items():
         con.execute("DELETE FROM tocsin.runs WHERE RunId = $run", {"run": run})
         con.execute("INSERT INTO tocsin.runs (RunId, CommitSeq) VALUES ($run, $seq)", {"run": run, "seq": seq})
-    known = KnownRuns(con, 900)
+    known = RunLocator(con, 900)
     for run, seq in {**before, **after}.items():
         since = known.since([run])
         assert since != NEVER
@@ -91,13 +91,13 @@ def test_many_runs_that_moved_are_saved_by_a_start(
     """A start saves the hashes when many are new, so that the next need not compute them."""
     monkeypatch.setattr(knownruns, "UNSAVED", 2)
     put_runs(con, {"a": 1, "b": 2})
-    KnownRuns(con, 2)
+    RunLocator(con, 2)
     assert con.execute("SELECT count(*) FROM tocsin.run_keys").fetchall() == [(0,)]
     put_runs(con, {"a": 1, "b": 2, "c": 7})
-    KnownRuns(con, 7)
+    RunLocator(con, 7)
     saved = con.execute("SELECT seq FROM tocsin.run_keys ORDER BY seq").fetchall()
     assert (saved, con.execute("SELECT keys_upto FROM tocsin.meta").fetchall()) == ([(1,), (2,), (7,)], [(7,)])
-    assert [KnownRuns(con, 7).since([run]) for run in "abcd"] == [1, 2, 7, NEVER]
+    assert [RunLocator(con, 7).since([run]) for run in "abcd"] == [1, 2, 7, NEVER]
 
 
 @given(
@@ -114,7 +114,7 @@ def test_runs_are_known_however_many_were_noted(
         monkeypatch.setattr(GrowingKeys, "FRESH", fresh)
         monkeypatch.setattr(GrowingKeys, "YOUNG", young)
         put_runs(con, {})
-        known = KnownRuns(con, 0)
+        known = RunLocator(con, 0)
         least: dict[str, int] = {}
         for number, seq in noted:
             known.note({f"run-{number}": seq})
@@ -188,10 +188,10 @@ def test_a_file_of_an_older_version_is_brought_up_to_date(tmp_path: Path, versio
         clock.set(clock.now() + timedelta(seconds=5))
         put(beat("r3"))
         rows = put.rows("SELECT RunId, Status, LastSeen > FirstSeen AS beaten FROM Runs ORDER BY RunId")
-        told_of_job = store.select(*store.runs_of_jobs(["nightly"])).column("RunId").to_pylist()
+        notified_of_job = store.select(*store.runs_of_jobs(["nightly"])).column("RunId").to_pylist()
     assert [(r["RunId"], r["Status"]) for r in rows] == [("r1", "Running"), ("r2", "Queued"), ("r3", "Queued")]
     assert rows[2]["beaten"]
-    assert told_of_job == ["r3"]
+    assert notified_of_job == ["r3"]
 
 
 @pytest.mark.parametrize("many", [1, 3, FEW, FEW + 1, 60])

@@ -1,4 +1,4 @@
-"""Runs of which something comes late are worked out anew; their rows are still stored once."""
+"""Runs of which something comes late are worked out again; their rows are still stored once."""
 
 import json
 import random

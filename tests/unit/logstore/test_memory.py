@@ -21,7 +21,8 @@ GROUPS = 33
 
 @pytest.mark.parametrize("written", [True, False], ids=["in the file", "in the WAL"])
 def test_a_large_commit_finds_memory_beside_many_runs_that_moved(tmp_path: Path, written: bool) -> None:
-    """DuckDB keeps 16 KiB for each 2048 rows of which one is deleted; of ten million runs that took half of the memory that it may have,
+    """DuckDB keeps 16 KiB for each 2048 rows of which one is deleted; of ten million runs that took half of the
+    memory that it may have,
     and no commit of 20,000 events went through any more.
     """
     path, clock = tmp_path / "e.duckdb", ManualClock(NOON)
@@ -44,7 +45,9 @@ def test_a_large_commit_finds_memory_beside_many_runs_that_moved(tmp_path: Path,
 
 @pytest.mark.parametrize(("threshold", "written"), [(1 << 40, False), (1, True)])
 def test_a_long_wal_is_written_before_anything_else(tmp_path: Path, threshold: int, written: bool) -> None:
-    """After a kill. With the memory of later a checkpoint of it might fail, each time anew. A short one stays: it costs a start time."""
+    """After a kill. With the memory of later a checkpoint of it might fail, each time again. A short one stays: it
+    costs a start time.
+    """
     path, killed, clock = tmp_path / "e.duckdb", tmp_path / "killed.duckdb", ManualClock(NOON)
     with closing(DuckLogStore.open(path, clock=clock, reserve=0)) as store:
         Bench(store, clock)(event("r1"), event("r2"))

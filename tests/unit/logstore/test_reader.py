@@ -1,4 +1,6 @@
-"""Readers of the store: what threads leave behind, what a query that does not come back may hold up, and what closing does to others."""
+"""Readers of the store: what threads leave behind, what a query that does not come back may hold up, and what
+closing does to others.
+"""
 
 import os
 import threading
@@ -16,7 +18,7 @@ from tocsin.errors import QueryBusy, QueryTimeout, StoreLost
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import Limits
 from tocsin.logstore.sandbox.growth import growth
-from tocsin.logstore.sandbox.select import Lane, most_pinned
+from tocsin.logstore.sandbox.select import ReadCursor, most_pinned
 from tocsin.logstore.sandbox.watch import LOOK, Ended, Held, Most, Watchdog, Watched
 from tocsin.logstore.sandbox.workers import MOST_LEFT, Workers
 
@@ -49,14 +51,14 @@ def test_threads_that_are_gone_leave_nothing_behind(store: DuckLogStore) -> None
         store.select("SELECT 1 AS one")
         store.select(GROWS)
 
-    lanes = store._reader._lanes
+    read_cursors = store._reader._read_cursors
     for _ in range(5):
         thread = threading.Thread(target=reads)
         thread.start()
         thread.join()
-    assert 0 == len(lanes)
+    assert 0 == len(read_cursors)
     store.select("SELECT 1 AS one")
-    assert 1 == len(lanes)
+    assert 1 == len(read_cursors)
 
 
 def test_what_was_given_up_holds_up_neither_the_end_nor_a_new_start() -> None:
@@ -103,7 +105,7 @@ class Blocked:
     def __init__(self) -> None:
         self.may, self.thread = threading.Event(), 0
 
-    def __call__(self, lane: object) -> None:
+    def __call__(self, read_cursor: object) -> None:
         self.thread = threading.get_native_id()
         self.may.wait(60)
 
@@ -117,12 +119,12 @@ def test_so_many_may_be_left_and_no_more() -> None:
             workers.run(each, -0.9)
     assert [19] * MOST_LEFT == [os.getpriority(os.PRIO_PROCESS, each.thread) for each in left]
     with pytest.raises(QueryBusy, match="earlier queries"):
-        workers.run(lambda lane: 1, 5)
+        workers.run(lambda read_cursor: 1, 5)
     left[0].may.set()
 
     def again() -> bool:
         try:
-            return workers.run(lambda lane: threading.get_native_id(), 5) not in {each.thread for each in left}
+            return workers.run(lambda read_cursor: threading.get_native_id(), 5) not in {each.thread for each in left}
         except QueryBusy:
             return False
 
@@ -151,7 +153,7 @@ def test_an_idle_thread_keeps_no_answer() -> None:
         pass
 
     workers = Workers(object)
-    kept = weakref.ref(workers.run(lambda lane: Answer(), 5))
+    kept = weakref.ref(workers.run(lambda read_cursor: Answer(), 5))
     eventually(lambda: kept() is None, within=5)
     workers.close()
 
@@ -159,16 +161,16 @@ def test_an_idle_thread_keeps_no_answer() -> None:
 def test_a_bound_that_could_not_be_set_is_set_again() -> None:
     """Else the function would run without one."""
     con = duckdb.connect()
-    lane, needs = Lane(con), growth("SELECT repeat('a', 1)")
-    cursor = lane.cursor(growth("SELECT lpad('a', 100, 'b')"))
+    read_cursor, needs = ReadCursor(con), growth("SELECT repeat('a', 1)")
+    cursor = read_cursor.cursor(growth("SELECT lpad('a', 100, 'b')"))
     cursor.execute("BEGIN")
     with pytest.raises(duckdb.Error):
         cursor.execute("SELECT error('no more in this transaction')").fetchall()
     with pytest.raises(duckdb.Error):
-        lane.cursor(needs)
+        read_cursor.cursor(needs)
     cursor.execute("ROLLBACK")
     with pytest.raises(duckdb.Error, match="would make a value"):
-        lane.cursor(needs).execute("SELECT repeat('a', 100000)").fetchall()
+        read_cursor.cursor(needs).execute("SELECT repeat('a', 100000)").fetchall()
 
 
 def test_what_is_counted_is_not_held_against_a_query_whose_first_look_comes_late() -> None:
@@ -212,7 +214,9 @@ ASKED_FOR, OF_A_RULE = Most(uncounted=1 << 40, pinned=50), Most(uncounted=1 << 4
 
 
 def test_what_anybody_asked_is_ended_for_memory_before_rules_are() -> None:
-    """Nobody knows whose memory it is. A rule is ended only where it is still too much when others have given theirs back."""
+    """Nobody knows whose memory it is. A rule is ended only where it is still too much when others have given theirs
+    back.
+    """
     ended: list[str] = []
     watchdog = Watchdog(SystemClock(), lambda: MUCH)
     with watchdog.within(60, OF_A_RULE, lambda: ended.append("rule")) as rule:

@@ -46,7 +46,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Said], list[int]]:
     return said, sizes
 
 
-@pytest.fixture(scope="module", params=["small", "told", "in bulk"])
+@pytest.fixture(scope="module", params=["small", "notified", "in bulk"])
 def shared(request: pytest.FixtureRequest) -> Iterator[Bench]:
     """One store for all examples; each takes names of its own. Each way of keeping Runs."""
     patch = pytest.MonkeyPatch()
@@ -67,7 +67,7 @@ _EXAMPLES = itertools.count()
 @settings(max_examples=examples(40), deadline=None)
 @given(histories())
 def test_state_does_not_depend_on_the_order_of_arrival(shared: Bench, history: tuple[list[Said], list[int]]) -> None:
-    """Any order, any split into commits: Runs is what telling all events in event-time order gives."""
+    """Any order, any split into commits: Runs is what notifying all events in event-time order gives."""
     prefix = f"{next(_EXAMPLES)}-"
     said = [replace(e, run=prefix + e.run, source=prefix + e.source) for e in history[0]]
     rest = list(said)

@@ -161,7 +161,7 @@ def test_the_mirror_is_idempotent(put: Bench) -> None:
         "Rule": "r",
         "Instance": {"RunId": "r1"},
         "From": "",
-        "To": "told",
+        "To": "fired",
         "Value": 1.0,
         "CommitSeq": 1,
     }
@@ -170,7 +170,7 @@ def test_the_mirror_is_idempotent(put: Bench) -> None:
         put.store.append_mirror(5, [alert], [note])
     assert (5, 0) == (put.store.mirror_seq, put.store.head().seq)
     (row,) = put.rows('SELECT Rule, Instance, "To", Occurrence, T FROM Alerts')
-    assert ("r", '{"RunId": "r1"}', "told", "", None) == tuple(row.values())
+    assert ("r", '{"RunId": "r1"}', "fired", "", None) == tuple(row.values())
     assert [('["r"]', "")] == [tuple(r.values()) for r in put.rows("SELECT Rules, Subject FROM Notifications")]
 
 

@@ -108,7 +108,7 @@ def test_an_offset_and_digits_beyond_micros_change_nothing(local: datetime, minu
 
 
 @given(times)
-def test_micros_and_nanos_are_told_apart(local: datetime) -> None:
+def test_micros_and_nanos_are_distinguished(local: datetime) -> None:
     """An epoch number of either unit, as number or as text, is the same instant."""
     instant = local.replace(tzinfo=UTC)
     us = micros(instant)

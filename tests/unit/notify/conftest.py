@@ -7,7 +7,7 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from tests.unit.notify.make import INFO, NOW, press
+from tests.unit.notify.make import INFO, NOW, renderer
 from tocsin.clock import ManualClock
 from tocsin.metrics.registry import Metrics
 from tocsin.model.delivery import Delivery, DeliveryState
@@ -31,14 +31,14 @@ CUT = Reply(outcome=Outcome.NETWORK, text="connection lost", closed=True)
 class Wire(Transport):
     """A transport whose other side is the test: what it answers, and when it can be reached."""
 
-    def __init__(self, answer: Callable[[Delivery], Reply] = lambda _: OK, *, lanes: int = 2, down: int = 0) -> None:
-        self.answer, self._lanes, self.down = answer, lanes, down
+    def __init__(self, answer: Callable[[Delivery], Reply] = lambda _: OK, *, workers: int = 2, down: int = 0) -> None:
+        self.answer, self._workers, self.down = answer, workers, down
         self.sent: list[Delivery] = []
         self.connects = 0
 
     @property
-    def lanes(self) -> int:
-        return self._lanes
+    def workers(self) -> int:
+        return self._workers
 
     @property
     def local(self) -> bool:
@@ -99,7 +99,7 @@ class House:
             ),
             state=self.state,
             oncall=lambda: self.oncall,
-            templates=press().templates,
+            templates=renderer().templates,
             facts=facts or NoFacts(),
             transport=transport,
             allows=lambda a: a.endswith("@example.org"),
@@ -107,7 +107,7 @@ class House:
             clock=self.clock,
         )
 
-    def tell(self, *intents: Intent, infos: Sequence[RuleInfo] = (INFO,)) -> None:
+    def notify(self, *intents: Intent, infos: Sequence[RuleInfo] = (INFO,)) -> None:
         self.state.commit(Evaluated(intents=intents, infos=tuple(infos)), self.clock.now())
 
     def drain(self) -> None:

@@ -10,10 +10,10 @@ from tocsin.model.alert import Why
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.notify.context import Mail
-from tocsin.notify.render import Press
+from tocsin.notify.render import MailRenderer
 from tocsin.notify.templates import Templates
-from tocsin.notify.values import NO_FACTS, Letter, Recipient, RunFacts
-from tocsin.notify.views import Look, mail
+from tocsin.notify.values import NO_FACTS, NotificationDraft, Recipient, RunFacts
+from tocsin.notify.views import Presentation, mail
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 NOW = datetime(2026, 11, 24, 7, 15, 3, tzinfo=UTC)
@@ -88,27 +88,27 @@ def intent(
 
 def recipient(address: str = "agnes@example.org", **more: object) -> Recipient:
     """Somebody in Budapest."""
-    values: dict[str, object] = {"receiver": "owner", "because": "tells the run’s owner", "zone": BUDAPEST, **more}
+    values: dict[str, object] = {"receiver": "owner", "because": "notifies the run’s owner", "zone": BUDAPEST, **more}
     return Recipient(address=address, **values)  # type: ignore[arg-type]
 
 
-def letter(*told: Intent, to: str = "agnes@example.org", info: RuleInfo = INFO) -> Letter:
+def draft(*notified: Intent, to: str = "agnes@example.org", info: RuleInfo = INFO) -> NotificationDraft:
     """A letter about these intents."""
-    return Letter(recipient=recipient(to), told=tuple((i, info) for i in told or (intent(),)))
+    return NotificationDraft(recipient=recipient(to), notified=tuple((i, info) for i in notified or (intent(),)))
 
 
 @lru_cache
-def press(*directories: Path) -> Press:
+def renderer(*directories: Path) -> MailRenderer:
     """The packaged templates, after these directories."""
-    return Press(
+    return MailRenderer(
         templates=Templates([*directories, TEMPLATES]),
-        look=Look(base_url="https://tocsin.example.org"),
+        look=Presentation(base_url="https://tocsin.example.org"),
         sender="tocsin <tocsin@example.org>",
         keep_trying=timedelta(hours=24),
     )
 
 
-def seen(told: Intent | None = None, facts: RunFacts = NO_FACTS, info: RuleInfo = INFO) -> Mail:
-    """What a template sees of ``told``."""
-    made = press()
-    return mail(letter(told or intent(), info=info), facts, made.look, NOW, made.templates.words)
+def seen(notified: Intent | None = None, facts: RunFacts = NO_FACTS, info: RuleInfo = INFO) -> Mail:
+    """What a template sees of ``notified``."""
+    made = renderer()
+    return mail(draft(notified or intent(), info=info), facts, made.look, NOW, made.templates.words)

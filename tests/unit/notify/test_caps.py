@@ -14,7 +14,7 @@ CAP = CapRule(mails=3, window=timedelta(minutes=10))
 def test_what_is_beyond_the_cap_comes_as_one_summary(house: Make) -> None:
     wire = Wire()
     here = house(wire, cap=CAP)
-    here.tell(*(intent(run=f"r{n:02}", ExperimentName=f"e{n % 2}", severity=Severity(n % 3)) for n in range(20)))
+    here.notify(*(intent(run=f"r{n:02}", ExperimentName=f"e{n % 2}", severity=Severity(n % 3)) for n in range(20)))
     here.drain()
     assert len(wire.sent) == 3
     assert len(here.mails(DeliveryState.HELD)) == 17
@@ -36,11 +36,11 @@ def test_what_is_beyond_the_cap_comes_as_one_summary(house: Make) -> None:
 
 def test_a_held_mail_outlives_a_restart(house: Make) -> None:
     here = house(Wire(), cap=CAP)
-    here.tell(*(intent(run=f"r{n}") for n in range(5)))
+    here.notify(*(intent(run=f"r{n}") for n in range(5)))
     here.drain()
     wire = Wire()
     after = house(wire, cap=CAP, state=here.state, clock=here.clock)
-    here.tell(intent(run="another"))
+    here.notify(intent(run="another"))
     after.drain()
     assert wire.sent == []  # held with the others, so that none overtakes
     here.clock.advance(timedelta(minutes=10))
@@ -51,14 +51,14 @@ def test_a_held_mail_outlives_a_restart(house: Make) -> None:
 def test_none_is_no_cap(house: Make) -> None:
     wire = Wire()
     here = house(wire, cap=None)
-    here.tell(*(intent(run=f"r{n}") for n in range(50)))
+    here.notify(*(intent(run=f"r{n}") for n in range(50)))
     here.drain()
     assert len(wire.sent) == 50
 
 
 def test_a_cap_taken_away_still_frees_what_was_held(house: Make) -> None:
     here = house(Wire(), cap=CAP)
-    here.tell(*(intent(run=f"r{n}") for n in range(5)))
+    here.notify(*(intent(run=f"r{n}") for n in range(5)))
     here.drain()
     wire = Wire()
     here.clock.advance(timedelta(minutes=11))

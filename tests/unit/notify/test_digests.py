@@ -16,7 +16,7 @@ DAY = timedelta(days=1)
 
 def beyond(number: int, experiment: str = "churn", **columns: str) -> Intent:
     said: Mapping[str, object] = {
-        "until": (NOW + DAY).isoformat(), "per": {"ExperimentName": experiment}, "told": 3, "seconds": DAY.total_seconds()
+        "until": (NOW + DAY).isoformat(), "per": {"ExperimentName": experiment}, "notified": 3, "seconds": DAY.total_seconds()
     }  # fmt: skip
     made = intent(run=f"r{number}", data={"limit": said}, ExperimentName=experiment, seq=number + 10)
     return replace(made, event={**made.event, **columns})
@@ -25,7 +25,7 @@ def beyond(number: int, experiment: str = "churn", **columns: str) -> Intent:
 def test_it_comes_as_one_mail_at_the_end_that_lists_the_runs_and_their_causes(house: Make) -> None:
     wire = Wire()
     here = house(wire)
-    here.tell(*(beyond(n, Url=f"https://ml.example.org/r{n}") for n in range(4)), beyond(7, Message="disk full"))
+    here.notify(*(beyond(n, Url=f"https://ml.example.org/r{n}") for n in range(4)), beyond(7, Message="disk full"))
     here.drain()
     here.clock.advance(DAY - timedelta(seconds=1))
     here.drain()
@@ -36,7 +36,7 @@ def test_it_comes_as_one_mail_at_the_end_that_lists_the_runs_and_their_causes(ho
     (digest,) = wire.sent
     text = text_of(digest)
     assert digest.subject.startswith("run-failed: 5 alerts of 5 runs")
-    assert "Rule run-failed told 3 of ExperimentName churn one by one within 1 d; these 5 came together" in text
+    assert "Rule run-failed fired 3 of ExperimentName churn one by one within 1 d; these 5 came together" in text
     assert "4 × CUDA out of memory" in text and "1 × disk full" in text and "https://ml.example.org/r0" in text
     assert (5, 5) == (len(here.mails(DeliveryState.DROPPED)), len(digest.intents))
 
@@ -44,7 +44,7 @@ def test_it_comes_as_one_mail_at_the_end_that_lists_the_runs_and_their_causes(ho
 def test_each_address_and_each_limit_has_its_own(house: Make) -> None:
     wire = Wire()
     here = house(wire)
-    here.tell(beyond(1), beyond(2), beyond(3, "ranking"), beyond(4, OwnerEmail="bela@example.org"))
+    here.notify(beyond(1), beyond(2), beyond(3, "ranking"), beyond(4, OwnerEmail="bela@example.org"))
     here.drain()
     here.clock.advance(DAY)
     here.drain()
@@ -55,7 +55,7 @@ def test_each_address_and_each_limit_has_its_own(house: Make) -> None:
 
 def test_it_outlives_a_restart(house: Make) -> None:
     here = house(Wire())
-    here.tell(beyond(1), beyond(2))
+    here.notify(beyond(1), beyond(2))
     here.drain()
     wire = Wire()
     after = house(wire, state=here.state, clock=here.clock)
@@ -68,9 +68,9 @@ def test_the_cap_holds_nothing_back_for_it_and_sums_up_none_of_it(house: Make) -
     """What waits for a digest is no mail, so other mails go on; and the cap's summary leaves it alone."""
     wire = Wire()
     here = house(wire, cap=CapRule(mails=1, window=timedelta(minutes=10)))
-    here.tell(beyond(1), beyond(2))
+    here.notify(beyond(1), beyond(2))
     here.drain()
-    here.tell(intent(run="a", seq=50), intent(run="b", seq=51))
+    here.notify(intent(run="a", seq=50), intent(run="b", seq=51))
     here.drain()
     assert [("a", 1)] == [(d.run_id, d.covers) for d in wire.sent]
     here.clock.advance(timedelta(minutes=10))
@@ -81,10 +81,10 @@ def test_the_cap_holds_nothing_back_for_it_and_sums_up_none_of_it(house: Make) -
     assert [1, 1, 2] == [d.covers for d in wire.sent]
 
 
-def test_with_another_rule_that_tells_of_the_run_it_is_named_at_once(house: Make) -> None:
+def test_with_another_rule_that_notifies_of_the_run_it_is_named_at_once(house: Make) -> None:
     wire = Wire()
     here = house(wire)
-    here.tell(beyond(1), intent("other", run="r1", seq=11))
+    here.notify(beyond(1), intent("other", run="r1", seq=11))
     here.drain()
     (mail,) = wire.sent
     assert ("other", "run-failed") == mail.rules
@@ -100,9 +100,9 @@ def ended(number: int, **data: object) -> Intent:
 def test_an_end_in_the_same_digest_is_a_line_of_it(house: Make) -> None:
     wire = Wire()
     here = house(wire)
-    here.tell(*(beyond(n) for n in range(3)))
+    here.notify(*(beyond(n) for n in range(3)))
     here.drain()
-    here.tell(ended(0))
+    here.notify(ended(0))
     here.drain()
     here.clock.advance(DAY)
     here.drain()
@@ -115,13 +115,13 @@ def test_an_end_goes_to_those_who_got_the_digest_by_one_of_its_own(house: Make) 
     """Also where routes have changed meanwhile."""
     wire = Wire()
     here = house(wire)
-    here.tell(beyond(1), beyond(2))
+    here.notify(beyond(1), beyond(2))
     here.drain()
     here.clock.advance(DAY)
     here.drain()
     later = (NOW + 2 * DAY).isoformat()
     ends = [ended(n, until=later) for n in (1, 2)]
-    here.tell(*(replace(e, event={**e.event, "OwnerEmail": "bela@example.org"}) for e in ends))
+    here.notify(*(replace(e, event={**e.event, "OwnerEmail": "bela@example.org"}) for e in ends))
     here.drain()
     assert 1 == len(wire.sent)
     here.clock.advance(DAY)
@@ -130,13 +130,13 @@ def test_an_end_goes_to_those_who_got_the_digest_by_one_of_its_own(house: Make) 
     assert (digest.address, "run-failed: 2 recovered of 2 runs") == (over.address, over.subject)
 
 
-def test_alerts_of_a_rule_that_waits_say_what_for(house: Make) -> None:
+def test_alerts_of_an_absence_rule_say_what_for(house: Make) -> None:
     """Nobody gave a reason for what did not happen."""
     wire = Wire()
     here = house(wire)
     made = replace(beyond(1, Message="", Reason=""), why=Why.DEADLINE)
     waits = {**made.data, "waits": "in_status_for", "statuses": ["Queued", "Preparing"], "since": NOW.isoformat()}
-    here.tell(replace(made, data=waits))
+    here.notify(replace(made, data=waits))
     here.drain()
     here.clock.advance(DAY)
     here.drain()

@@ -13,7 +13,7 @@ from tocsin.errors import QueryTimeout
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
 from tocsin.model.intent import Intent
-from tocsin.notify.context import Change, Nearby, Try
+from tocsin.notify.context import Change, Nearby, RunAttempt
 from tocsin.notify.facts import StoreFacts
 from tocsin.notify.values import NO_FACTS
 
@@ -61,7 +61,9 @@ def failed(run: str, at: float, **columns: Any) -> Intent:
 
 
 def test_history_last_success_and_neighbours(log: Log) -> None:
-    """This run's words in order; its experiment's last success; who else failed in the half hour before, here and in all."""
+    """This run's words in order; its experiment's last success; who else failed in the half hour before, here and in
+    all.
+    """
     same = {"ExperimentName": "churn", "Target": "aks-eu"}
     log.add(-500, "old", "Running", **same)
     log.add(-400, "old", "Completed", **same)
@@ -83,33 +85,34 @@ def test_history_last_success_and_neighbours(log: Log) -> None:
     )
     assert facts.last_success == minutes(-400)
     assert facts.nearby == Nearby(target=1, everywhere=2)
-    assert (facts.tries, facts.tries_known) == ((), 0)
+    assert (facts.attempts, facts.attempts_known) == ((), 0)
 
 
-def test_tries_of_one_job_in_several_runs(log: Log) -> None:
+def test_attempts_of_one_job_in_several_runs(log: Log) -> None:
     for n, run in enumerate(("a", "b", "c"), 1):
         log.add(n * 100, run, "Running", JobKey="job", Attempt=n)
         log.add(n * 100 + 50, run, "Failed", JobKey="job", Attempt=n)
     one = failed("c", 350, JobKey="job", Attempt=3)
     facts = StoreFacts(log.store).facts([one], 5)[one.id]
-    assert facts.tries == tuple(
-        Try(run=run, attempt=n, status="Failed", started=minutes(n * 100), ended=minutes(n * 100 + 50))
+    assert facts.attempts == tuple(
+        RunAttempt(run=run, attempt=n, status="Failed", started=minutes(n * 100), ended=minutes(n * 100 + 50))
         for n, run in enumerate(("a", "b", "c"), 1)
     )
-    assert facts.tries_known == 3
+    assert facts.attempts_known == 3
     assert [c.at for c in facts.history] == [minutes(300), minutes(350)]
 
 
-def test_tries_of_one_run_are_told_apart_by_their_number(log: Log) -> None:
+def test_attempts_of_one_run_are_distinguished_by_their_number(log: Log) -> None:
     for n in (1, 2):
         log.add(n * 100, "r", "Running", Attempt=n)
         log.add(n * 100 + 50, "r", "Failed", Attempt=n)
     one = failed("r", 250, Attempt=2)
     facts = StoreFacts(log.store).facts([one], 5)[one.id]
-    assert facts.tries == tuple(
-        Try(run="r", attempt=n, status="Failed", started=minutes(n * 100), ended=minutes(n * 100 + 50)) for n in (1, 2)
+    assert facts.attempts == tuple(
+        RunAttempt(run="r", attempt=n, status="Failed", started=minutes(n * 100), ended=minutes(n * 100 + 50))
+        for n in (1, 2)
     )
-    assert facts.tries_known == 2
+    assert facts.attempts_known == 2
 
 
 def test_a_long_history_shows_its_end(log: Log) -> None:

@@ -16,30 +16,30 @@ from tocsin.notify.facts import FactsReader
 from tocsin.notify.oncall import OnCall
 from tocsin.notify.pipeline import group
 from tocsin.notify.transport import Connection, LocalTransport, Reply
-from tocsin.notify.values import Facts, Letter, Routed
+from tocsin.notify.values import Facts, NotificationDraft, Routed
 
 # -- the usual way
 
 
-def test_an_intent_becomes_one_mail_and_is_told_once(house: Make) -> None:
+def test_an_intent_becomes_one_mail_and_is_notified_once(house: Make) -> None:
     wire = Wire()
     here = house(wire)
-    here.tell(intent())
+    here.notify(intent())
     here.drain()
-    here.tell(intent())  # the evaluation replayed
+    here.notify(intent())  # the evaluation replayed
     here.drain()
     assert [(d.address, d.subject) for d in wire.sent] == [
         ("agnes@example.org", "churn failed after 6 h 12: CUDA out of memory")
     ]
     assert [(d.state, d.attempt, d.reply) for d in here.mails()] == [(DeliveryState.SENT, 1, "250 ok")]
     assert here.count("tocsin_notify_mails_total", state="sent") == 1
-    assert here.count("tocsin_notify_event_to_mail_seconds_count") == 1
+    assert here.count("tocsin_notification_latency_seconds_count") == 1
 
 
 def test_without_a_server_mails_stay_here_whatever_the_address(house: Make) -> None:
     """Nothing leaves, so every address is allowed."""
     here = house(LocalTransport())
-    here.tell(intent(OwnerEmail="eve@evil.example"))
+    here.notify(intent(OwnerEmail="eve@evil.example"))
     here.drain()
     assert [(d.address, d.state, d.reply) for d in here.mails()] == [
         ("eve@evil.example", DeliveryState.SENT, LocalTransport.REPLY)
@@ -48,7 +48,7 @@ def test_without_a_server_mails_stay_here_whatever_the_address(house: Make) -> N
 
 def test_with_a_server_a_foreign_owner_goes_to_the_default_receiver(house: Make) -> None:
     here = house(Wire())
-    here.tell(intent(OwnerEmail="eve@evil.example"))
+    here.notify(intent(OwnerEmail="eve@evil.example"))
     here.drain()
     (mail,) = here.mails()
     assert (mail.address, mail.receiver) == ("ops@example.org", "default_receiver")
@@ -56,10 +56,10 @@ def test_with_a_server_a_foreign_owner_goes_to_the_default_receiver(house: Make)
 
 
 def test_many_go_out_oldest_first(house: Make) -> None:
-    wire = Wire(lanes=1)
+    wire = Wire(workers=1)
     here = house(wire)
     for n in range(5):
-        here.tell(*(intent(run=f"r{n}-{k}", at=NOW + timedelta(seconds=n), seq=n) for k in range(60)))
+        here.notify(*(intent(run=f"r{n}-{k}", at=NOW + timedelta(seconds=n), seq=n) for k in range(60)))
     here.drain()
     assert len(wire.sent) == 300
     assert [d.created_at for d in wire.sent] == sorted(d.created_at for d in wire.sent)
@@ -69,7 +69,7 @@ def test_one_large_evaluation_is_grouped_whole(house: Make) -> None:
     """A batch never cuts an evaluation: two rules of one run stay one mail, wherever the batch ends."""
     here = house(LocalTransport())
     rules = [intent(rule, run=f"r{n}") for rule in ("a", "b") for n in range(150)]
-    here.tell(*rules)
+    here.notify(*rules)
     here.drain()
     assert len(here.mails()) == 150
     assert {d.rules for d in here.mails()} == {("a", "b")}
@@ -78,10 +78,10 @@ def test_one_large_evaluation_is_grouped_whole(house: Make) -> None:
 def test_an_oncall_file_takes_effect_with_the_next_mail(house: Make) -> None:
     wire = Wire()
     here = house(wire)
-    here.tell(intent(run="a"))
+    here.notify(intent(run="a"))
     here.drain()
     here.oncall = OnCall(always=(), receiver="boss@elsewhere.example")
-    here.tell(intent(run="b"))
+    here.notify(intent(run="b"))
     here.drain()
     assert [d.address for d in wire.sent] == ["agnes@example.org", "boss@elsewhere.example"]
 
@@ -90,11 +90,11 @@ def test_mails_of_one_run_are_a_thread(house: Make) -> None:
     """The second answers the first; a recovery keeps its subject."""
     wire = Wire()
     here = house(wire)
-    here.tell(intent("a"))
+    here.notify(intent("a"))
     here.drain()
-    here.tell(intent("b", seq=9, Message="disk full"))
+    here.notify(intent("b", seq=9, Message="disk full"))
     here.drain()
-    here.tell(intent("a", kind=IntentKind.RESOLVED, seq=12, OwnerEmail="new@example.org"))
+    here.notify(intent("a", kind=IntentKind.RESOLVED, seq=12, OwnerEmail="new@example.org"))
     here.drain()
     first, second, third = (message_from_bytes(d.message, policy=policy.default) for d in wire.sent)
     assert [d.address for d in wire.sent] == ["agnes@example.org"] * 3
@@ -105,9 +105,9 @@ def test_mails_of_one_run_are_a_thread(house: Make) -> None:
 
 
 def test_two_mails_of_one_batch_are_a_thread_too(house: Make) -> None:
-    wire = Wire(lanes=1)
+    wire = Wire(workers=1)
     here = house(wire)
-    here.tell(intent("a"), intent("b", seq=9, at=NOW + timedelta(seconds=1)))
+    here.notify(intent("a"), intent("b", seq=9, at=NOW + timedelta(seconds=1)))
     here.drain()
     first, second = (message_from_bytes(d.message, policy=policy.default) for d in wire.sent)
     assert first["In-Reply-To"] is None
@@ -120,7 +120,7 @@ def test_a_failing_facts_reader_does_not_keep_a_mail_back(house: Make) -> None:
             raise StoreError("the disk is full")
 
     here = house(Wire(), facts=Broken())
-    here.tell(intent())
+    here.notify(intent())
     here.drain()
     assert [d.state for d in here.mails()] == [DeliveryState.SENT]
 
@@ -131,7 +131,7 @@ def test_an_event_of_nonsense_does_not_stop_the_mails_behind_it(house: Make) -> 
             return {intents[0].id: None}  # type: ignore[dict-item]
 
     here = house(Wire(), facts=Odd())
-    here.tell(intent(run="a"), intent(run="b"))
+    here.notify(intent(run="a"), intent(run="b"))
     here.drain()
     mails = here.mails()
     assert [d.state for d in mails] == [DeliveryState.SENT] * 2
@@ -142,7 +142,7 @@ def test_an_event_of_nonsense_does_not_stop_the_mails_behind_it(house: Make) -> 
 # -- running
 
 
-def test_run_tells_when_it_is_woken_from_another_thread(house: Make) -> None:
+def test_run_says_when_it_is_woken_from_another_thread(house: Make) -> None:
     wire = Wire()
     here = house(wire)
 
@@ -150,7 +150,7 @@ def test_run_tells_when_it_is_woken_from_another_thread(house: Make) -> None:
         stop = asyncio.Event()
         task = asyncio.create_task(here.notifier.run(stop))
         await asyncio.sleep(0.05)
-        here.tell(intent())
+        here.notify(intent())
         await asyncio.to_thread(here.notifier.wake)
         async with asyncio.timeout(10):
             while not here.mails(DeliveryState.SENT):
@@ -166,9 +166,9 @@ def test_run_tells_when_it_is_woken_from_another_thread(house: Make) -> None:
 def test_run_goes_on_where_a_dead_process_stopped(house: Make) -> None:
     """Intents without a delivery and deliveries without an answer: each goes out once."""
     here = house(Wire(lambda _: LATER))
-    here.tell(intent(run="a"))
+    here.notify(intent(run="a"))
     here.drain()  # a delivery, deferred
-    here.tell(intent(run="b"))  # an intent, not grouped
+    here.notify(intent(run="b"))  # an intent, not grouped
     here.clock.advance(timedelta(minutes=1))
     wire = Wire()
     after = house(wire, state=here.state, clock=here.clock)
@@ -186,21 +186,21 @@ def test_run_goes_on_where_a_dead_process_stopped(house: Make) -> None:
     assert sorted(d.run_id for d in wire.sent) == ["a", "b"]
 
 
-def test_an_intent_that_cannot_be_told_as_it_should_is_told_plainly(
+def test_an_intent_that_cannot_be_notified_as_it_should_is_notified_plainly(
     house: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fault of ours costs its mail the form, and the mails beside it nothing."""
     wire = Wire()
     here = house(wire)
-    told = group
+    notified = group
 
-    def broken(routed: Sequence[Routed]) -> list[Letter]:
+    def broken(routed: Sequence[Routed]) -> list[NotificationDraft]:
         if any(r.intent.run_id == "b" for r in routed):
             raise RuntimeError("bug")
-        return told(routed)
+        return notified(routed)
 
     monkeypatch.setattr("tocsin.notify.notifier.group", broken)
-    here.tell(intent(run="a"), intent(run="b"), intent(run="c"))
+    here.notify(intent(run="a"), intent(run="b"), intent(run="c"))
     here.drain()
     assert sorted((d.run_id, d.address) for d in wire.sent) == [
         ("a", "agnes@example.org"), ("b", "ops@example.org"), ("c", "agnes@example.org"),
@@ -222,9 +222,9 @@ def test_stopping_lets_a_mail_under_way_get_its_mark(house: Make) -> None:
             await let_go.wait()
             return await super().send(delivery)
 
-    wire = Slow(lanes=1)
+    wire = Slow(workers=1)
     here = house(wire)
-    here.tell(intent(run="a"), intent(run="b"))
+    here.notify(intent(run="a"), intent(run="b"))
 
     async def running() -> None:
         stop = asyncio.Event()
@@ -244,7 +244,7 @@ def test_stopping_lets_a_mail_under_way_get_its_mark(house: Make) -> None:
 
 def test_gauges_of_the_outbox(house: Make) -> None:
     here = house(Wire(lambda _: LATER))
-    here.tell(intent())
+    here.notify(intent())
     here.drain()
     here.clock.advance(timedelta(seconds=7))
     here.notifier.refresh_metrics()

@@ -1,4 +1,4 @@
-"""What becomes of mails by what the server answers: tried again, failed, told to another, or not known."""
+"""What becomes of mails by what the server answers: tried again, failed, notified to another, or not known."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from tocsin.notify.render import NOTICE
 def test_a_deferred_mail_is_tried_again_byte_for_byte(house: Make) -> None:
     wire = Wire(lambda _: LATER)
     here = house(wire)
-    here.tell(intent())
+    here.notify(intent())
     here.drain()
     (mail,) = here.mails()
     assert (mail.state, mail.attempt, mail.reply) == (DeliveryState.READY, 1, "451 later")
@@ -35,7 +35,7 @@ def test_a_deferred_mail_is_tried_again_byte_for_byte(house: Make) -> None:
 def test_the_waits_grow_until_the_deadline_then_the_mail_has_failed(house: Make) -> None:
     wire = Wire(lambda d: LATER if d.receiver != NOTICE else OK)
     here = house(wire)
-    here.tell(intent())
+    here.notify(intent())
     waits = []
     for _ in range(200):
         here.drain()
@@ -50,10 +50,10 @@ def test_the_waits_grow_until_the_deadline_then_the_mail_has_failed(house: Make)
     assert here.clock.now() <= first.deadline
 
 
-def test_a_refused_mail_fails_visibly_and_tells_the_fallback_once(house: Make) -> None:
+def test_a_refused_mail_fails_visibly_and_notifies_the_fallback_once(house: Make) -> None:
     wire = Wire(lambda d: NEVER if d.address == "agnes@example.org" else OK)
     here = house(wire)
-    here.tell(intent())
+    here.notify(intent())
     here.drain()
     here.drain()
     failed, notice = here.mails()
@@ -67,16 +67,16 @@ def test_a_refused_mail_fails_visibly_and_tells_the_fallback_once(house: Make) -
 
 def test_a_notice_that_is_refused_makes_no_other(house: Make) -> None:
     here = house(Wire(lambda _: NEVER))
-    here.tell(intent())
+    here.notify(intent())
     here.drain()
     assert [(d.receiver, d.state) for d in here.mails()] == [
         ("owner", DeliveryState.FAILED), (NOTICE, DeliveryState.FAILED),
     ]  # fmt: skip
 
 
-def test_the_default_receiver_is_not_told_of_itself(house: Make) -> None:
+def test_the_default_receiver_is_not_notified_of_itself(house: Make) -> None:
     here = house(Wire(lambda _: NEVER))
-    here.tell(intent(OwnerEmail=""))
+    here.notify(intent(OwnerEmail=""))
     here.drain()
     assert [(d.address, d.state) for d in here.mails()] == [("ops@example.org", DeliveryState.FAILED)]
 
@@ -84,7 +84,7 @@ def test_the_default_receiver_is_not_told_of_itself(house: Make) -> None:
 def test_many_refused_mails_are_capped_as_any_others(house: Make) -> None:
     wire = Wire(lambda d: NEVER if d.receiver == "owner" else OK)
     here = house(wire, cap=CAP)
-    here.tell(*(intent(run=f"r{n}", OwnerEmail=f"gone-{n}@example.org") for n in range(10)))
+    here.notify(*(intent(run=f"r{n}", OwnerEmail=f"gone-{n}@example.org") for n in range(10)))
     here.drain()
     assert len([d for d in wire.sent if d.receiver == NOTICE]) == 3
     assert len(here.mails(DeliveryState.HELD)) == 7
@@ -96,27 +96,27 @@ def test_many_refused_mails_are_capped_as_any_others(house: Make) -> None:
 
 def test_a_server_that_hung_up_between_two_mails_costs_no_attempt(house: Make) -> None:
     answers = iter([OK, CUT, OK, OK])
-    wire = Wire(lambda _: next(answers), lanes=1)
+    wire = Wire(lambda _: next(answers), workers=1)
     here = house(wire)
-    here.tell(intent(run="a"), intent(run="b"))
+    here.notify(intent(run="a"), intent(run="b"))
     here.drain()
     assert [(d.state, d.attempt) for d in here.mails()] == [(DeliveryState.SENT, 1)] * 2
     assert wire.connects == 2
 
 
 def test_a_fresh_connection_that_breaks_is_an_attempt(house: Make) -> None:
-    wire = Wire(lambda _: CUT, lanes=1)
+    wire = Wire(lambda _: CUT, workers=1)
     here = house(wire)
-    here.tell(intent())
+    here.notify(intent())
     here.drain()
     assert [(d.state, d.attempt, d.reply) for d in here.mails()] == [(DeliveryState.READY, 1, "connection lost")]
 
 
 def test_a_server_that_cannot_be_reached_costs_no_attempt(house: Make) -> None:
     """Everything waits, one lane knocks; then all go."""
-    wire = Wire(lanes=4, down=5)
+    wire = Wire(workers=4, down=5)
     here = house(wire)
-    here.tell(*(intent(run=f"r{n}") for n in range(20)))
+    here.notify(*(intent(run=f"r{n}") for n in range(20)))
     here.drain()
     assert [(d.state, d.attempt) for d in here.mails()] == [(DeliveryState.SENT, 1)] * 20
     assert here.count("tocsin_notify_attempts_total", outcome="network") == 5
@@ -125,7 +125,7 @@ def test_a_server_that_cannot_be_reached_costs_no_attempt(house: Make) -> None:
 def test_mails_past_their_deadline_fail_while_nobody_can_be_reached(house: Make) -> None:
     wire = Wire(down=10**9)
     here = house(wire)
-    here.tell(intent())
+    here.notify(intent())
 
     async def until_failed() -> None:
         stop = asyncio.Event()
@@ -150,7 +150,7 @@ def test_a_mark_that_cannot_be_written_is_written_later_not_sent_again(
     """The server has the mail; nothing but the mark is repeated."""
     wire = Wire()
     here = house(wire)
-    here.tell(intent())
+    here.notify(intent())
     attempted, broken = here.state.attempted, iter([True, True])
 
     def sometimes(results: Sequence[object]) -> None:

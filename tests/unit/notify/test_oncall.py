@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 from tocsin.notify.oncall import OnCall, OnCallFile, Receiver, load_oncall
 
 SHIPPED = Path(__file__).parents[3] / "rules" / "oncall"
@@ -20,7 +20,7 @@ def load(tmp_path: Path, **files: str) -> OnCall:
 
 
 def problems(tmp_path: Path, **files: str) -> list[str]:
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load(tmp_path, **files)
     return [str(p) for p in caught.value.problems]
 
@@ -46,7 +46,7 @@ route: {receiver: leads, always: [owner], group_wait: 0s}
     assert str(oncall.zone_of("ANNA@example.org")) == "Europe/Budapest"
 
 
-def test_the_shipped_file_tells_the_owner() -> None:
+def test_the_shipped_file_notifies_the_owner() -> None:
     oncall = load_oncall(sorted(SHIPPED.glob("*.yaml")))
     owner = oncall.receiver_called("owner")
     assert owner is not None and owner.first_of

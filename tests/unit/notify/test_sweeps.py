@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from tests.unit.notify.make import HAPPENED, INFO, NOW, intent, letter, press, seen
+from tests.unit.notify.make import HAPPENED, INFO, NOW, draft, intent, renderer, seen
 from tocsin.model.alert import Why
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.notify.render import deliver
@@ -31,8 +31,8 @@ def swept(
     why: Why = Why.ENOUGH_CHILDREN, *, kind: IntentKind = IntentKind.FIRED, ended: str = "", **said: Any
 ) -> Intent:
     about = {"matched": 24, "children": 100, "did": "failed", "ended": ended, "causes": CAUSES, "more": 0, **said}
-    told = intent("sweep-failing", kind=kind, data={"sweep": about}, Status="Running", Message="", Reason="")
-    return replace(told, why=why)
+    notified = intent("sweep-failing", kind=kind, data={"sweep": about}, Status="Running", Message="", Reason="")
+    return replace(notified, why=why)
 
 
 def test_the_subject_says_how_many_and_why() -> None:
@@ -47,7 +47,7 @@ def test_the_end_says_how_the_parent_ended() -> None:
 
 
 def test_the_body_has_causes_with_counts_and_some_runs_with_links() -> None:
-    made = press().templates.render("", seen(swept()))
+    made = renderer().templates.render("", seen(swept()))
     order = [
         "24 of 100 runs failed", "as of 08:15 (Budapest)", "18 × CUDA out of memory", "08:15  trial 1",
         "https://ml.example.org/t1", "trial 2", "https://tocsin.example.org/runs/id-trial%202", "and 15 more", "6 × timeout",
@@ -63,10 +63,10 @@ def test_a_phone_shows_the_causes_next() -> None:
     assert seen(swept()).says.preheader == "18 × CUDA out of memory · 6 × timeout"
 
 
-def test_what_was_told_again_says_its_new_numbers_in_the_subject() -> None:
+def test_what_was_notified_again_says_its_new_numbers_in_the_subject() -> None:
     """Elsewhere a repetition has the subject of its thread."""
-    told = swept(Why.MORE_CHILDREN, kind=IntentKind.REPEATED, matched=60)
-    delivery, _ = deliver(letter(told), NO_FACTS, ("<first@example.org>", "sweep churn: 24 of 100"), press(), NOW)
+    notified = swept(Why.MORE_CHILDREN, kind=IntentKind.REPEATED, matched=60)
+    delivery, _ = deliver(draft(notified), NO_FACTS, ("<first@example.org>", "sweep churn: 24 of 100"), renderer(), NOW)
     assert delivery.subject.startswith("sweep churn: 60 of 100 runs failed")
     assert b"References: <first@example.org>" in delivery.message
 
@@ -80,20 +80,22 @@ def test_a_summary_may_name_the_numbers() -> None:
 def test_the_parents_own_failure_says_what_is_known_of_its_children() -> None:
     """Its subject is that of any failed run."""
     about = swept().data["sweep"]
-    told = intent(data={"sweep": about})
-    made = press().templates.render("", seen(told))
-    assert seen(told).alert.title.startswith("churn failed")
+    notified = intent(data={"sweep": about})
+    made = renderer().templates.render("", seen(notified))
+    assert seen(notified).alert.title.startswith("churn failed")
     assert "24 of its 100 runs failed" in made.text and "18 × CUDA out of memory" in made.text
 
 
 def test_hostile_links_and_texts_are_harmless() -> None:
     said = [cause("<script>alert(1)</script>", 1, run("<b>\r\nBcc: x", "javascript:alert(1)"))]
-    made = press().templates.render("", seen(swept(causes=said)))
+    made = renderer().templates.render("", seen(swept(causes=said)))
     assert "<script>" not in made.html and "javascript:" not in made.html + made.text
     assert "\n" not in made.subject
 
 
 def test_what_the_data_does_not_hold_makes_no_mail_fail() -> None:
-    told = replace(swept(), data={"sweep": {"causes": "?", "matched": None}}, event_time=HAPPENED - timedelta(days=1))
-    made = press().templates.render("", seen(told))
+    notified = replace(
+        swept(), data={"sweep": {"causes": "?", "matched": None}}, event_time=HAPPENED - timedelta(days=1)
+    )
+    made = renderer().templates.render("", seen(notified))
     assert made.problem == "" and "None" not in made.text

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
-from tests.unit.notify.make import BUDAPEST, HAPPENED, INFO, NOW, TEMPLATES, intent, letter, press, seen
+from tests.unit.notify.make import BUDAPEST, HAPPENED, INFO, NOW, TEMPLATES, draft, intent, renderer, seen
 from tocsin.model.intent import IntentKind, RuleInfo
 from tocsin.notify import context
-from tocsin.notify.context import Change, Mail, Nearby, Try
+from tocsin.notify.context import Change, Mail, Nearby, RunAttempt
 from tocsin.notify.inline import inline_styles
 from tocsin.notify.templates import FILTERS, HTML_LIMIT, Templates
 from tocsin.notify.values import RunFacts
@@ -28,17 +28,17 @@ FACTS = RunFacts(
         Change(status="Queued", at=HAPPENED - timedelta(hours=7), attempt=3),
         Change(status="Failed", at=HAPPENED, attempt=3),
     ),
-    tries=(
-        Try(
+    attempts=(
+        RunAttempt(
             run="a",
             attempt=2,
             status="Failed",
             started=HAPPENED - timedelta(days=1),
             ended=HAPPENED - timedelta(hours=9),
         ),
-        Try(run="b", attempt=3, status="Failed", started=HAPPENED - timedelta(hours=6), ended=HAPPENED),
+        RunAttempt(run="b", attempt=3, status="Failed", started=HAPPENED - timedelta(hours=6), ended=HAPPENED),
     ),
-    tries_known=3,
+    attempts_known=3,
     last_success=HAPPENED - timedelta(hours=29),
     nearby=Nearby(target=14, everywhere=20),
 )
@@ -49,9 +49,9 @@ FACTS = RunFacts(
 
 def test_a_run_mail_says_it_in_order() -> None:
     """What and why, whose and where, since when, which try, alone or not, what to do, proof, why you got it."""
-    told = intent(Attempt=3, Message="CUDA out of memory. Tried 2 GiB")
-    made = press().templates.render(
-        "", seen(told, FACTS, replace(INFO, final=True, runbook="https://wiki.example.org/r"))
+    notified = intent(Attempt=3, Message="CUDA out of memory. Tried 2 GiB")
+    made = renderer().templates.render(
+        "", seen(notified, FACTS, replace(INFO, final=True, runbook="https://wiki.example.org/r"))
     )
     assert made.problem == ""
     assert made.subject == "churn failed after 6 h 12: CUDA out of memory"
@@ -59,9 +59,9 @@ def test_a_run_mail_says_it_in_order() -> None:
         "ERROR", "churn / sweep-42", "CUDA out of memory", "failed at 08:15 (Budapest) after 6 h 12",
         "3 of 3 tries failed · Ágnes · aks-eu", "14 others failed on aks-eu in the last 30 min, 20 in all",
         "last success yesterday 03:15", "Open run: https://ml.example.org/runs/sweep-42",
-        "Runbook: https://wiki.example.org/r", "What it said:", "Tried 2 GiB", "Last 2 log lines:", "epoch 18",
-        "What happened:", "Queued (try 3)", "Tries:", "2. Failed after 15 h",
-        "You get this because rule run-failed tells the run’s owner.",
+        "Runbook: https://wiki.example.org/r", "Error:", "Tried 2 GiB", "Last 2 log lines:", "epoch 18",
+        "Timeline:", "Queued (attempt 3)", "Attempts:", "2. Failed after 15 h",
+        "You get this because rule run-failed notifies the run’s owner.",
     ]  # fmt: skip
     places = [made.text.find(words) for words in order]
     assert -1 not in places, dict(zip(order, places, strict=True))
@@ -76,7 +76,7 @@ def test_the_preheader_says_what_a_phone_shows_next() -> None:
 
 @pytest.mark.parametrize("columns", [{}, {"Message": "", "Reason": "", "LogTail": "", "Url": "", "Target": ""}])
 def test_a_run_mail_without_facts_or_reason_is_whole(columns: dict[str, Any]) -> None:
-    made = press().templates.render("", seen(intent(**columns)))
+    made = renderer().templates.render("", seen(intent(**columns)))
     assert made.problem == ""
     assert "None" not in made.text + made.html
 
@@ -84,7 +84,7 @@ def test_a_run_mail_without_facts_or_reason_is_whole(columns: dict[str, Any]) ->
 def test_html_is_small_and_holds_nothing_remote() -> None:
     """Below what Gmail cuts, no pictures, no scripts, styles inlined, one block for what cannot be."""
     long = intent(Message="m" * 3000, LogTail="\n".join("l" * 500 for _ in range(60)), ExperimentName="e" * 400)
-    html = press().templates.render("", seen(long, FACTS)).html
+    html = renderer().templates.render("", seen(long, FACTS)).html
     assert 5_000 < len(html) < HTML_LIMIT
     assert not re.search(r"<(img|script|link|iframe|svg)\b|url\(|@import|@font-face", html)
     assert html.count("<style>") == 1
@@ -97,7 +97,7 @@ def test_values_are_escaped() -> None:
     columns: dict[str, Any] = dict.fromkeys(
         ("Message", "LogTail", "ExperimentName", "DisplayName", "Target", "TriggeringUserName"), evil
     )
-    html = press().templates.render("", seen(intent(**columns))).html
+    html = renderer().templates.render("", seen(intent(**columns))).html
     assert "<script" not in html and "<img" not in html
     assert "&lt;script&gt;" in html
 
@@ -107,9 +107,11 @@ def test_values_are_escaped() -> None:
 )
 def test_only_web_links_become_links(url: str) -> None:
     """Anything else is left out, and the run's page in tocsin takes its place."""
-    told = intent(Url=url, run="a/b c")
-    assert (seen(told).links.run, seen(told).links.history) == ("https://tocsin.example.org/runs/a%2Fb%20c",) * 2
-    made = press().templates.render("", seen(told))
+    notified = intent(Url=url, run="a/b c")
+    assert (seen(notified).links.run, seen(notified).links.history) == (
+        "https://tocsin.example.org/runs/a%2Fb%20c",
+    ) * 2
+    made = renderer().templates.render("", seen(notified))
     assert "javascript" not in made.text + made.html and "onclick" not in made.text + made.html
 
 
@@ -119,13 +121,13 @@ def test_secrets_do_not_leave() -> None:
         "Message": "login failed: password=hunter2hunter2",
         "LogTail": "export API_KEY=abcdef0123456789abcdef",
     }
-    made = press().templates.render("", seen(intent(**columns)))
+    made = renderer().templates.render("", seen(intent(**columns)))
     everything = made.subject + made.text + made.html
     assert "hunter2" not in everything and "abcdef0123456789" not in everything
 
 
 def test_bidi_controls_are_gone_and_right_to_left_is_isolated() -> None:
-    made = press().templates.render(
+    made = renderer().templates.render(
         "", seen(intent(Message="a\u202eb", TriggeringUserName="ليلى", ExperimentName="x\u2067y"))
     )
     assert not set("\u202e\u2067") & set(made.subject + made.text + made.html)
@@ -134,15 +136,15 @@ def test_bidi_controls_are_gone_and_right_to_left_is_isolated() -> None:
 
 def test_a_late_mail_says_so() -> None:
     mail = seen(intent(event_time=NOW - timedelta(hours=2, minutes=5)))
-    assert mail.says.late == "told 2 h 05 late"
-    made = press().templates.render("", mail)
-    assert "(told 2 h 05 late)" in made.text and "(told 2 h 05 late)" in made.html
+    assert mail.says.late == "notified 2 h 05 late"
+    made = renderer().templates.render("", mail)
+    assert "(notified 2 h 05 late)" in made.text and "(notified 2 h 05 late)" in made.html
 
 
 def test_a_window_rules_mail_shows_its_rows() -> None:
     rows = tuple({"ExperimentName": f"e{n}", "rate": n / 7} for n in range(13))
-    told = replace(intent("failure-rate", run=""), rows=rows, value=0.25, data={"rows": 41})
-    made = press().templates.render("", seen(told))
+    notified = replace(intent("failure-rate", run=""), rows=rows, value=0.25, data={"rows": 41})
+    made = renderer().templates.render("", seen(notified))
     assert made.problem == ""
     assert "value 0.25" in made.text
     assert "ExperimentName  rate" in made.text
@@ -151,27 +153,27 @@ def test_a_window_rules_mail_shows_its_rows() -> None:
 
 
 def test_other_rules_of_the_run_are_named() -> None:
-    both = letter(intent("severe"), intent("mild", Message=""))
-    made = press()
+    both = draft(intent("severe"), intent("mild", Message=""))
+    made = renderer()
     rendered = made.templates.render("", mail(both, FACTS, made.look, NOW, made.templates.words))
-    assert "Also told by:\n- ERROR mild" in rendered.text
+    assert "Other rules that fired:\n- ERROR mild" in rendered.text
     assert "mild" in rendered.html
 
 
 def test_own_trouble_has_a_template() -> None:
     data = {"title": "3 files are broken", "text": "The last good set stays in force.", "lines": ["a.yaml:3: no <key>"]}
-    made = press().templates.render("admin", seen(intent("tocsin", kind=IntentKind.ADMIN, run="", data=data)))
+    made = renderer().templates.render("admin", seen(intent("tocsin", kind=IntentKind.ADMIN, run="", data=data)))
     assert made.problem == ""
     assert made.subject == "tocsin: 3 files are broken"
     assert "  a.yaml:3: no <key>" in made.text and "a.yaml:3: no &lt;key&gt;" in made.html
 
 
 def test_a_catch_up_has_a_summary() -> None:
-    data = {"stale": 1234, "oldest": "2026-01-05T10:00:00Z", "newest": "2026-11-20T10:00:00Z"}
-    made = press().templates.render("summary", seen(intent(kind=IntentKind.SUMMARY, run="", data=data)))
+    data = {"expired": 1234, "oldest": "2026-01-05T10:00:00Z", "newest": "2026-11-20T10:00:00Z"}
+    made = renderer().templates.render("summary", seen(intent(kind=IntentKind.SUMMARY, run="", data=data)))
     assert made.problem == ""
-    assert made.subject == "run-failed: 1234 older alerts not told one by one"
-    assert "1234 alerts of rule run-failed happened too long ago" in made.text
+    assert made.subject == "run-failed: 1234 older alerts not notified one by one"
+    assert "1234 alerts of rule run-failed expired" in made.text
     assert "between 2026-01-05 11:00 and Fri 11:00 (Budapest)" in made.text
 
 
@@ -181,7 +183,7 @@ def test_a_catch_up_has_a_summary() -> None:
 def test_a_rules_summary_is_the_subject() -> None:
     info = RuleInfo(name="r", version="v", summary="{{ ExperimentName }} broke after {{ Duration }}:\n{{ Message }}")
     mail = seen(intent(Message="a\u202eb\nc"), info=info)
-    assert press().templates.render("", mail).subject == "churn broke after 6 h 12: ab c"
+    assert renderer().templates.render("", mail).subject == "churn broke after 6 h 12: ab c"
 
 
 @pytest.mark.parametrize("summary", ["{{ Experiment }}", "{{ 1 / 0 }}", "{{ Message.", "{{ ''.__class__ }}", " "])
@@ -297,7 +299,7 @@ def test_check_names_file_and_line(tmp_path: Path) -> None:
     )
 )  # fmt: skip
 def test_whatever_an_event_holds_the_shipped_template_renders(columns: dict[str, Any]) -> None:
-    made = press().templates.render("", seen(intent(**columns), FACTS))
+    made = renderer().templates.render("", seen(intent(**columns), FACTS))
     assert made.problem == ""
     assert made.subject and "\n" not in made.subject
 
@@ -314,10 +316,10 @@ def test_every_name_is_documented_and_every_documented_name_is_there() -> None:
     parts = {
         "alert": context.Alert, "run": context.Run, "rule": context.Rule, "links": context.Links,
         "reader": context.Reader, "summary": context.Summary, "says": context.Says,
-        "sweep": context.Sweep,
+        "parent_group": context.ParentGroup,
     }  # fmt: skip
     items = {
-        "change": context.Change, "try": context.Try, "nearby": context.Nearby, "other": context.Other,
+        "change": context.Change, "attempt": context.RunAttempt, "nearby": context.Nearby, "other": context.Other,
         "bunch": context.Bunch, "line": context.Line,
     }  # fmt: skip
     there = _names(Mail) - set(parts)
@@ -351,12 +353,12 @@ def test_times_of_a_mail_are_its_readers() -> None:
 
 def test_a_recovery_says_what_ended_it() -> None:
     """In both forms, escaped and without secrets, and never that it was late: its event happened long before."""
-    told = intent(
+    notified = intent(
         kind=IntentKind.RESOLVED,
         at=NOW + timedelta(hours=9),
         data={"text": "by run <b>r2</b>\npassword=hunter2secret, Completed at 2026-11-24 16:15 UTC"},
     )
-    made = press().templates.render("", seen(told))
+    made = renderer().templates.render("", seen(notified))
     assert "Completed at 2026-11-24 16:15 UTC" in " ".join(made.text.split())
     assert "&lt;b&gt;r2&lt;/b&gt;" in made.html
     assert not any(word in part for word in ("hunter2secret", "late") for part in (made.text, made.html))

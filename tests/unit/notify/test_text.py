@@ -42,7 +42,7 @@ def test_times_are_the_readers() -> None:
         ("", "out of memory"),
     ],
 )  # fmt: skip
-def test_the_cause_is_the_telling_line(message: str, cause: str) -> None:
+def test_the_cause_is_the_notifying_line(message: str, cause: str) -> None:
     """A traceback's last line, an exception without its module, one sentence."""
     assert cause == causes.cause(message, "out_of_memory", "E1")
 

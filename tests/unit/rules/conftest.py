@@ -1,4 +1,4 @@
-"""Rules from text, and a small tocsin in memory that tells what they tell."""
+"""Rules from text, and a small tocsin in memory that says what they notify."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,14 +16,14 @@ from tocsin.config.durations import parse_duration
 from tocsin.kql.schema import Schema, schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules.deadlines import DeadlineTable
-from tocsin.rules.evaluate import Evaluation, arm_deadlines, evaluate
+from tocsin.rules.evaluate import Evaluation, evaluate, schedule_deadlines
 from tocsin.rules.lifecycle import reconcile
 from tocsin.rules.load import load_rules
 from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.timers import due_timers, held_timers
+from tocsin.rules.timers import due_timers, waiting_timers
 from tocsin.state.sqlite import SqliteState
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -87,10 +87,10 @@ class Engine:
     rules: RuleSet
     kinds: dict[str, str] = field(default_factory=lambda: {"test": "http"})
     first_starts: dict[str, datetime] = field(default_factory=dict)
-    watermarks: dict[str, datetime | None] | None = None  # None: everybody is heard up to now
+    watermarks: dict[str, datetime | None] | None = None  # None: everybody has reported up to now
     evaluations: list[Evaluation] = field(default_factory=list)
     number: int = 0
-    deaf: dict[str, list[tuple[datetime, datetime]]] = field(default_factory=dict)
+    outages: dict[str, list[tuple[datetime, datetime]]] = field(default_factory=dict)
     deadlines: DeadlineTable = field(default_factory=DeadlineTable)
 
     def use(self, rules: RuleSet) -> None:
@@ -108,19 +108,21 @@ class Engine:
         self.restart()
 
     def restart(self) -> None:
-        """As after a start: what is kept in memory is made anew."""
+        """As after a start: what is kept in memory is recreated."""
         self.deadlines = DeadlineTable()
         names = [rule.name for rule in (*self.rules.absences, *self.rules.awaiting, *self.rules.opening)]
         if not names:
             return
         now, cursor = self.clock.now(), self.state.row_cursor()
         self._done(
-            arm_deadlines(self.rules, names, now, cursor, self.log, self.state, self.heard(), self.state.timers())
+            schedule_deadlines(
+                self.rules, names, now, cursor, self.log, self.state, self.source_progress(), self.state.timers()
+            )
         )
 
-    def heard(self) -> Heard:
+    def source_progress(self) -> SourceProgress:
         marks = self.watermarks if self.watermarks is not None else dict.fromkeys(self.kinds, self.clock.now())
-        return Heard(watermarks=marks, first_starts=self.first_starts, kinds=self.kinds, deaf=self.deaf)
+        return SourceProgress(watermarks=marks, first_starts=self.first_starts, kinds=self.kinds, outages=self.outages)
 
     def at(self, text: str) -> "Engine":
         """Move the clock; nothing is evaluated on the way."""
@@ -164,18 +166,22 @@ class Engine:
         """Evaluate the commits that wait, so many at once."""
         while commits := self.log.commits(after := self.state.row_cursor(), at_once):
             settled = self.deadlines.is_settled
-            self._done(evaluate(self.rules, commits, after, self.log, self.state, self.heard(), settled=settled))
+            self._done(
+                evaluate(self.rules, commits, after, self.log, self.state, self.source_progress(), settled=settled)
+            )
 
     def tick(self) -> None:
         """Evaluate what waits and then the timers that are due now."""
         self.evaluate()
         now = self.clock.now()
         head = self.log.fence(now)
-        released = due_timers([*self.state.timers(), *self.deadlines.past(now)], now, self.heard(), head.seq)
-        self._done(evaluate(self.rules, released, self.state.row_cursor(), self.log, self.state, self.heard()))
+        released = due_timers([*self.state.timers(), *self.deadlines.past(now)], now, self.source_progress(), head.seq)
+        self._done(
+            evaluate(self.rules, released, self.state.row_cursor(), self.log, self.state, self.source_progress())
+        )
 
     def held(self) -> int:
-        return len(held_timers(self.state.timers(), self.clock.now(), self.heard()))
+        return len(waiting_timers(self.state.timers(), self.clock.now(), self.source_progress()))
 
     def _done(self, evaluation: Evaluation) -> None:
         self.evaluations.append(evaluation)
@@ -183,15 +189,15 @@ class Engine:
         self.deadlines.take(evaluation.deadlines, evaluation.settles)
 
     def come(self, *events: Mapping[str, object]) -> int:
-        """Store, evaluate, and say how much has been told in all."""
+        """Store, evaluate, and say how much has been notified in all."""
         self.store(*events)
         self.evaluate()
-        return len(self.told())
+        return len(self.notified())
 
     def intents(self, kind: IntentKind) -> list[Intent]:
         return [i for e in self.evaluations for i in e.outcome.intents if i.kind is kind]
 
-    def told(self) -> list[Intent]:
+    def notified(self) -> list[Intent]:
         return self.intents(IntentKind.FIRED)
 
     def resolved(self) -> list[Intent]:

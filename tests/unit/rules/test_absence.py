@@ -1,4 +1,4 @@
-"""Deadlines of runs: when they fire, what moves them, what is never told."""
+"""Deadlines of runs: when they fire, what moves them, what is never notified."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -24,28 +24,28 @@ Make = Callable[..., Engine]
 
 
 def tick(engine: Engine, at: str) -> tuple[int, int]:
-    """What has been told and ended by then."""
+    """What has been notified and ended by then."""
     engine.at(at).tick()
     engine.tick()
-    return len(engine.told()), len(engine.resolved())
+    return len(engine.notified()), len(engine.resolved())
 
 
-def test_a_run_that_stays_in_its_status_is_told_once_when_the_time_is_up(engine: Make) -> None:
+def test_a_run_that_stays_in_its_status_is_notified_once_when_the_time_is_up(engine: Make) -> None:
     """At its deadline, not one µs before; and not again while it stays."""
     stuck = engine(STUCK)
     stuck.come({"Status": "Queued"})
     stuck.clock.set(NOON + timedelta(minutes=45) - timedelta(microseconds=1))
     stuck.tick()
-    assert stuck.told() == []
+    assert stuck.notified() == []
     assert tick(stuck, "45m") == (1, 0)
     assert tick(stuck, "3h") == (1, 0)
-    (told,) = stuck.told()
-    assert (told.why, told.run_id, told.instance) == (Why.DEADLINE, "r1", {"RunId": "r1"})
-    assert told.event["Status"] == "Queued"
-    assert told.data["due"] == "2026-01-05T12:45:00Z"
+    (notified,) = stuck.notified()
+    assert (notified.why, notified.run_id, notified.instance) == (Why.DEADLINE, "r1", {"RunId": "r1"})
+    assert notified.event["Status"] == "Queued"
+    assert notified.data["due"] == "2026-01-05T12:45:00Z"
 
 
-def test_a_run_that_moves_on_in_time_is_not_told(engine: Make) -> None:
+def test_a_run_that_moves_on_in_time_is_not_notified(engine: Make) -> None:
     stuck = engine(STUCK)
     stuck.come({"Status": "Queued"})
     stuck.at("44m").come({"Status": "Running"})
@@ -62,7 +62,7 @@ def test_moving_inside_the_set_counts_on(engine: Make) -> None:
     assert tick(stuck, "45m") == (1, 0)
 
 
-def test_another_try_counts_anew(engine: Make) -> None:
+def test_another_attempt_counts_again(engine: Make) -> None:
     stuck = engine(STUCK)
     stuck.come({"Status": "Queued", "Attempt": 1})
     stuck.at("30m").come({"Status": "Queued", "Attempt": 2})
@@ -79,12 +79,12 @@ def test_it_ends_when_the_run_moves_on_and_may_come_again(engine: Make) -> None:
     stuck.at("1h").come({"Status": "Queued"})
     assert tick(stuck, "104m") == (1, 1)
     assert tick(stuck, "105m") == (2, 1)
-    first, second = stuck.told()
+    first, second = stuck.notified()
     assert first.id != second.id
 
 
 def test_the_clock_is_the_producers(engine: Make) -> None:
-    """It counts from TimeGenerated, so an event that comes late is told earlier."""
+    """It counts from TimeGenerated, so an event that comes late is notified earlier."""
     stuck = engine(STUCK)
     stuck.at("40m").come({"Status": "Queued", "TimeGenerated": "0s"})
     assert tick(stuck, "44m") == (0, 0)
@@ -99,7 +99,7 @@ def test_a_late_event_that_shows_an_earlier_beginning_ends_nothing(engine: Make)
     assert tick(stuck, "56m") == (1, 0)
 
 
-def test_what_waits_is_told_again_every_four_hours(engine: Make) -> None:
+def test_what_waits_is_notified_again_every_four_hours(engine: Make) -> None:
     from tocsin.model.intent import IntentKind
 
     stuck = engine(STUCK)
@@ -135,7 +135,7 @@ def test_silence_counts_from_the_receipt(engine: Make) -> None:
 def test_time_in_which_nobody_could_hear_is_no_silence(engine: Make) -> None:
     silent = engine(SILENT)
     silent.come({"Status": "Running"})
-    silent.deaf = {"test": [(NOON + timedelta(minutes=4), NOON + timedelta(minutes=64))]}
+    silent.outages = {"test": [(NOON + timedelta(minutes=4), NOON + timedelta(minutes=64))]}
     assert tick(silent, "65m") == (0, 0)
     assert tick(silent, "69m") == (0, 0)
     assert tick(silent, "70m") == (1, 0)
@@ -165,22 +165,22 @@ def test_only_what_the_rule_is_about(engine: Make) -> None:
     """`where` sees the run as it stands, also what earlier events said of it."""
     stuck = engine("""
     rules:
-      - {name: stuck, when: {status: Queued, in_status_for: 45m, where: "Tags.env == 'prod'"}, keep: [ExperimentName]}
+      - {name: stuck, when: {status: Queued, in_status_for: 45m, where: "Tags.env == 'prod'"}, fields: [ExperimentName]}
     """)
     stuck.come({"Status": "Starting", "Tags": {"env": "prod"}, "ExperimentName": "churn"})
     stuck.come({"Status": "Queued"}, {"RunId": "r2", "Status": "Queued", "Tags": {"env": "dev"}})
     assert tick(stuck, "45m") == (1, 0)
-    assert stuck.told()[0].keep == {"ExperimentName": "churn"}
+    assert stuck.notified()[0].fields == {"ExperimentName": "churn"}
 
 
 @pytest.mark.parametrize("text", [STUCK, SILENT])
-def test_an_hour_of_healthy_events_behind_an_outage_tells_nothing_false(engine: Make, text: str) -> None:
-    """Down from 12:05 to 13:05. What waits is read in parts; until the end is reached nobody is judged."""
+def test_an_hour_of_healthy_events_behind_an_outage_notifies_nothing_false(engine: Make, text: str) -> None:
+    """Down from 12:05 to 13:05. What waits is read in parts; until the end is reached nobody is evaluated."""
     one = engine(text)
     one.watermarks = {"test": NOON + timedelta(minutes=5)}
     one.come(*({"RunId": f"r{i}", "Status": "Queued" if text == STUCK else "Running"} for i in range(5)))
     one.at("65m").restart()
-    one.deaf = {}
+    one.outages = {}
     assert tick(one, "66m") == (0, 0)
     assert tick(one, "67m") == (0, 0)
     for i in range(5):
@@ -191,7 +191,7 @@ def test_an_hour_of_healthy_events_behind_an_outage_tells_nothing_false(engine: 
     assert tick(one, "73m") == (0, 0)
 
 
-def test_what_is_held_is_told_when_its_consumers_are_heard(engine: Make) -> None:
+def test_what_is_held_is_notified_when_its_consumers_have_reported(engine: Make) -> None:
     """Those that brought the run's events; others are not waited for."""
     stuck = engine(STUCK)
     stuck.kinds = {"a": "kafka", "b": "http", "c": "kafka"}
@@ -201,41 +201,41 @@ def test_what_is_held_is_told_when_its_consumers_are_heard(engine: Make) -> None
     assert stuck.deadlines.held == 1
     stuck.watermarks |= {"a": NOON + timedelta(minutes=45)}
     assert tick(stuck, "51m") == (1, 0)
-    assert stuck.told()[0].at == NOON + timedelta(minutes=51)
-    assert stuck.told()[0].data["due"] == "2026-01-05T12:45:00Z"
+    assert stuck.notified()[0].at == NOON + timedelta(minutes=51)
+    assert stuck.notified()[0].data["due"] == "2026-01-05T12:45:00Z"
     assert stuck.deadlines.held == 0
 
 
-def test_old_runs_are_stale(engine: Make) -> None:
-    """A topic that holds a year of runs that nobody ended tells nothing."""
+def test_old_runs_are_expired(engine: Make) -> None:
+    """A topic that holds a year of runs that nobody ended notifies nothing."""
     stuck = engine(STUCK)
     stuck.come(*({"RunId": f"r{i}", "Status": "Queued", "TimeGenerated": f"-{30 * i + 26}h"} for i in range(20)))
     stuck.come({"RunId": "young", "Status": "Queued", "TimeGenerated": "-24h"})
     assert tick(stuck, "5m") == (1, 0)
-    assert stuck.told()[0].run_id == "young"
+    assert stuck.notified()[0].run_id == "young"
 
 
-def stale(engine: Engine) -> list[str]:
-    """Runs of which a stale deadline is recorded."""
-    found = (t for e in engine.evaluations for t in e.outcome.transitions if t.after is Phase.STALE)
+def expired(engine: Engine) -> list[str]:
+    """Runs of which an expired deadline is recorded."""
+    found = (t for e in engine.evaluations for t in e.outcome.transitions if t.after is Phase.EXPIRED)
     return sorted(t.run_id for t in found if t.reason is Why.TOO_OLD)
 
 
-def test_a_stale_deadline_is_recorded_once_and_one_word_sums_up(engine: Make) -> None:
+def test_an_expired_deadline_is_recorded_once_and_one_word_sums_up(engine: Make) -> None:
     """Not again after a restart, nor of runs that were old when the rule came."""
     stuck = engine(STUCK)
     stuck.come(*({"RunId": f"r{i}", "Status": "Queued", "TimeGenerated": f"-{30 * i + 26}h"} for i in range(3)))
     tick(stuck, "5m")
     stuck.restart()
     tick(stuck, "6m")
-    assert stale(stuck) == ["r0", "r1", "r2"]
+    assert expired(stuck) == ["r0", "r1", "r2"]
     tick(stuck, "10m")
     (summary,) = stuck.summaries()
-    assert (summary.data["stale"], summary.data["consumer"]) == (3, "test")
+    assert (summary.data["expired"], summary.data["consumer"]) == (3, "test")
     later = engine()
     later.come({"Status": "Queued", "TimeGenerated": "-26h"})
     later.at("1m").use(engine(STUCK).rules)
-    assert (tick(later, "2m"), stale(later)) == ((0, 0), [])
+    assert (tick(later, "2m"), expired(later)) == ((0, 0), [])
 
 
 def test_a_run_of_days_that_beats_is_not_old(engine: Make) -> None:
@@ -246,7 +246,7 @@ def test_a_run_of_days_that_beats_is_not_old(engine: Make) -> None:
     assert tick(silent, "4330m") == (1, 0)
 
 
-def test_after_a_restart_nothing_is_forgotten_or_told_twice(engine: Make) -> None:
+def test_after_a_restart_nothing_is_forgotten_or_notified_twice(engine: Make) -> None:
     stuck = engine(STUCK)
     stuck.come({"Status": "Queued"}, {"RunId": "r2", "Status": "Queued", "TimeGenerated": "5m"})
     assert tick(stuck, "45m") == (1, 0)
@@ -278,7 +278,7 @@ def test_a_rule_that_means_something_else_closes_quietly_what_it_no_longer_holds
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 1000])
-def test_many_commits_at_once_tell_what_one_by_one_tells(engine: Make, at_once: int) -> None:
+def test_many_commits_at_once_say_what_one_by_one_notifies(engine: Make, at_once: int) -> None:
     stuck = engine(STUCK)
     stuck.store({"Status": "Queued"}, {"RunId": "r2", "Status": "Queued"})
     for minute, status in ((10, "Running"), (20, "Queued"), (30, "Preparing"), (40, "Queued")):
@@ -287,7 +287,7 @@ def test_many_commits_at_once_tell_what_one_by_one_tells(engine: Make, at_once: 
     assert tick(stuck, "45m") == (1, 0)
     assert tick(stuck, "64m") == (1, 0)
     assert tick(stuck, "65m") == (2, 0)
-    assert [i.run_id for i in stuck.told()] == ["r1", "r2"]
+    assert [i.run_id for i in stuck.notified()] == ["r1", "r2"]
 
 
 def test_a_commit_that_came_after_the_instant_is_not_seen(engine: Make) -> None:
@@ -321,9 +321,9 @@ def test_a_commit_that_came_after_the_instant_is_not_seen(engine: Make) -> None:
     ],
 )
 def test_what_cannot_be_meant_is_refused(load: Callable[[str], object], when: str, says: str) -> None:
-    from tocsin.errors import ContentError
+    from tocsin.errors import ConfigurationError
 
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load(f"rules:\n  - name: x\n    when: {when}\n")
     assert says in str(caught.value)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.rules.conftest import NOON, Engine
 from tocsin.config.document import load
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 from tocsin.kql.schema import schema_with
 from tocsin.model.alert import Why
 from tocsin.model.calendar import Calendar
@@ -42,7 +42,7 @@ COLUMNS = {"nightlies": {"experiment": "string", "cron": "string", "grace": "str
 def tick(engine: Engine, at: str) -> tuple[int, int]:
     engine.at(at).tick()
     engine.tick()
-    return len(engine.told()), len(engine.resolved())
+    return len(engine.notified()), len(engine.resolved())
 
 
 def of_table(rows: list[dict[str, str]], text: str = TABLE) -> RuleSet:
@@ -51,7 +51,7 @@ def of_table(rows: list[dict[str, str]], text: str = TABLE) -> RuleSet:
         [load(text, "rules.yaml")], schema_with(COLUMNS), problems, {"nightlies": pa.Table.from_pylist(rows)}
     )
     if problems:
-        raise ContentError(problems)
+        raise ConfigurationError(problems)
     return rules
 
 
@@ -108,8 +108,8 @@ def test_nothing_came_by_its_time_and_grace(engine: Make) -> None:
     nightly.at("130m").come({"Status": "Failed", "ExperimentName": "n"})
     assert tick(nightly, "149m") == (0, 0)
     assert tick(nightly, "150m") == (1, 0)
-    (told,) = nightly.told()
-    assert (told.why, told.instance, told.data["scheduled"]) == (Why.DEADLINE, {}, "2026-01-05T14:00:00Z")
+    (notified,) = nightly.notified()
+    assert (notified.why, notified.instance, notified.data["scheduled"]) == (Why.DEADLINE, {}, "2026-01-05T14:00:00Z")
     assert tick(nightly, "20h") == (1, 0)
 
 
@@ -143,12 +143,12 @@ def test_an_edit_of_meaning_keeps_what_is_missing_still_and_ends_the_others_quie
     assert [Why.RECOVERED] * (key in FIRES_ON) == [i.why for i in one.resolved()]
 
 
-@pytest.mark.parametrize(("at", "told"), [("-22h", 1), ("-1h", 0), ("149m", 0), ("151m", 1)])
-def test_it_must_come_after_the_previous_time_and_by_this_one(engine: Make, at: str, told: int) -> None:
+@pytest.mark.parametrize(("at", "notified"), [("-22h", 1), ("-1h", 0), ("149m", 0), ("151m", 1)])
+def test_it_must_come_after_the_previous_time_and_by_this_one(engine: Make, at: str, notified: int) -> None:
     """Whenever it arrives, the producer's time counts."""
     nightly = engine(NIGHTLY)
     nightly.at("149m").come({"Status": "Completed", "ExperimentName": "n", "TimeGenerated": at})
-    assert tick(nightly, "150m") == (told, 0)
+    assert tick(nightly, "150m") == (notified, 0)
 
 
 def test_what_comes_late_ends_it_and_says_how_late(engine: Make) -> None:
@@ -169,7 +169,7 @@ def test_a_late_start_is_called_one(engine: Make) -> None:
     assert nightly.resolved()[0].data["late"] == "started 38 min late"
 
 
-def test_an_outage_tells_nothing_false(engine: Make) -> None:
+def test_an_outage_notifies_nothing_false(engine: Make) -> None:
     """Down over the deadline; what came meanwhile waits in the topic."""
     nightly = engine(NIGHTLY)
     nightly.watermarks = {"test": NOON + timedelta(minutes=100)}
@@ -210,19 +210,19 @@ def test_one_rule_for_each_row_of_a_table(engine: Make) -> None:
     nightly = engine()
     rules = of_table(ROWS)
     nightly.use(rules)
-    awaited = rules.rules["nightly"].awaited
-    assert awaited is not None
-    assert len({item.plan.shape for item in awaited.items}) == 1
+    scheduled = rules.rules["nightly"].scheduled
+    assert scheduled is not None
+    assert len({item.plan.shape for item in scheduled.items}) == 1
     nightly.at("145m").come({"Status": "Completed", "ExperimentName": "b"})
     assert tick(nightly, "150m") == (1, 0)
     assert tick(nightly, "239m") == (1, 0)
     assert tick(nightly, "240m") == (1, 0)
-    assert [i.instance for i in nightly.told()] == [{"experiment": "a"}]
+    assert [i.instance for i in nightly.notified()] == [{"experiment": "a"}]
     nightly.at("250m").come({"Status": "Completed", "ExperimentName": "a"})
     assert [i.instance for i in nightly.resolved()] == [{"experiment": "a"}]
 
 
-def test_a_row_that_is_taken_out_is_awaited_no_more(engine: Make) -> None:
+def test_a_row_that_is_taken_out_is_expected_no_more(engine: Make) -> None:
     nightly = engine()
     nightly.use(of_table(ROWS))
     assert tick(nightly, "150m") == (1, 0)
@@ -256,13 +256,13 @@ def test_a_schedule_that_changes_counts_from_then(engine: Make) -> None:
     ],
 )
 def test_what_is_wrong_is_said(text: str, says: str) -> None:
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         of_table(ROWS, text)
     assert says in str(caught.value)
 
 
 def test_what_is_wrong_in_a_row_names_the_row() -> None:
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         of_table([ROWS[0], {**ROWS[1], "cron": "never"}])
     assert "row 2 of the table: 'never' is no cron" in str(caught.value)
 
@@ -282,7 +282,7 @@ def test_an_inline_test_gives_the_rows(engine: Make) -> None:
         events:
           - {at: 1h, RunId: r1, Status: Completed, ExperimentName: y}
         expect:
-          - {at: 150m, told: 1, firing: [{experiment: x}]}
+          - {at: 150m, notifications: 1, firing: [{experiment: x}]}
 """
     )
     (result,) = run_tests(of_table(ROWS, text))
@@ -290,6 +290,6 @@ def test_an_inline_test_gives_the_rows(engine: Make) -> None:
 
 
 def test_what_goes_with_absent_says_so() -> None:
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         of_table([], 'rules:\n  - name: x\n    when: {status: Failed, cron: "0 2 * * *"}\n')
     assert "when.cron: goes with absent" in str(caught.value)

@@ -1,4 +1,4 @@
-"""Backtests of rules that wait tell what live operation tells."""
+"""Backtests of absence rules say what live operation notifies."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from tocsin.model.maintenance import Maintenance
 from tocsin.rules import backtest_absence, backtest_visits, deadlines_known
 from tocsin.rules.backtest import Backtest, backtest
 from tocsin.rules.clocks import under
-from tocsin.rules.playground import HEARTBEAT, Playground, Step
+from tocsin.rules.playground import HEARTBEAT, Simulator, Step
 from tocsin.rules.ruleset import RuleSet
 
 MINUTE, HOUR, US = timedelta(minutes=1), timedelta(hours=1), timedelta(microseconds=1)
@@ -26,14 +26,14 @@ UNTIL = NOON + timedelta(hours=30)
 RULES = {
     "stuck": "when: {status: [Queued, Preparing], in_status_for: 45m}",
     "silent": "when: {status: Running, silent_for: 10m}",
-    "still": "when: {status: [Running, Queued], unchanged: Progress, for: 1h}, tell_within: 2h",
-    "often": "when: {status: [Queued, Running], silent_for: 10m}, repeat_every: 7m, resolve: {after: 3h}",
+    "still": "when: {status: [Running, Queued], unchanged: Progress, for: 1h}, max_event_age: 2h",
+    "often": "when: {status: [Queued, Running], silent_for: 10m}, repeat_every: 7m, auto_close: 3h",
     "slow": "when: {status: Running, duration: {above: 1.5 * p50, of: [ExperimentName], last: 6h, min_runs: 1}}",
-    "in-churn": "when: {status: Running, in_status_for: 20m, where: \"ExperimentName == 'churn'\"}, keep: [Target]",
+    "in-churn": "when: {status: Running, in_status_for: 20m, where: \"ExperimentName == 'churn'\"}, fields: [Target]",
     "hourly": "when: {absent: {status: Completed, where: \"ExperimentName == 'churn'\"}, cron: '0 * * * *', grace: 20m}",
     "shut": (
         "when: {absent: {status: Running, where: \"ExperimentName == 'rank'\"}, cron: '*/30 * * * *', grace: 5m},"
-        " resolve: {after: 20m}, repeat_every: 7m"
+        " auto_close: 20m, repeat_every: 7m"
     ),
 }
 Event = Mapping[str, object]
@@ -72,17 +72,17 @@ def said(steps: Sequence[Step]) -> list[Said]:
 
 def found(one: Backtest) -> list[Said]:
     assert one.errors == ()
-    return [(t.at, t.kind, str(t.instance.get("RunId", ""))) for t in one.told]
+    return [(t.at, t.kind, str(t.instance.get("RunId", ""))) for t in one.notified]
 
 
-def batches(story: Sequence[Mapping[str, object]], *, live: bool) -> list[tuple[datetime, list[Event]]]:
+def batches(timeline: Sequence[Mapping[str, object]], *, live: bool) -> list[tuple[datetime, list[Event]]]:
     """What arrives when. ``live``: everything arrives when it happens, which is never twice at once.
 
     Of a run's heartbeats within ten seconds the first one is stored, so a backtest cannot know of more.
     """
     at, beaten = NOON, dict[object, datetime]()
     out: list[tuple[datetime, list[Event]]] = []
-    for n, each in enumerate(story):
+    for n, each in enumerate(timeline):
         at += int(str(each["pause"])) * MINUTE
         now = at + timedelta(seconds=1 + n)
         time = now if live else now - int(str(each["late"])) * MINUTE
@@ -105,127 +105,133 @@ def batches(story: Sequence[Mapping[str, object]], *, live: bool) -> list[tuple[
 
 
 def lived(
-    rules: RuleSet, story: Sequence[tuple[datetime, list[Event]]], *, live: bool = False
+    rules: RuleSet, timeline: Sequence[tuple[datetime, list[Event]]], *, live: bool = False
 ) -> tuple[list[Said], list[Said]]:
-    """What was told live, and what the backtest says of it."""
+    """What was notified live, and what the backtest says of it."""
     (one,) = rules.rules.values()
-    with Playground(rules, NOON) as playground:
+    with Simulator(rules, NOON) as simulator:
         steps: list[Step] = []
-        for at, rows in story:
-            steps += playground.advance(at)
-            steps += playground.arrive(rows)
-        steps += playground.advance(UNTIL - US)
-        again = backtest(one, playground.log, NOON, UNTIL, clock=playground.clock, as_if_live=live)
+        for at, rows in timeline:
+            steps += simulator.advance(at)
+            steps += simulator.arrive(rows)
+        steps += simulator.advance(UNTIL - US)
+        again = backtest(one, simulator.log, NOON, UNTIL, clock=simulator.clock, as_if_live=live)
     return sorted(said(steps)), sorted(found(again))
 
 
 @settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(story=events, name=st.sampled_from(sorted(RULES)))
-def test_whatever_happened_is_told_again(load: Load, story: list[dict[str, object]], name: str) -> None:
-    told, again = lived(rule(load, name), batches(story, live=False))
-    assert told == again
+@given(timeline=events, name=st.sampled_from(sorted(RULES)))
+def test_whatever_happened_is_notified_again(load: Load, timeline: list[dict[str, object]], name: str) -> None:
+    notified, again = lived(rule(load, name), batches(timeline, live=False))
+    assert notified == again
 
 
 @settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(story=events, name=st.sampled_from(sorted(RULES)))
-def test_as_if_live_every_event_arrives_when_it_happened(load: Load, story: list[dict[str, object]], name: str) -> None:
-    told, again = lived(rule(load, name), batches(story, live=True), live=True)
-    assert told == again
+@given(timeline=events, name=st.sampled_from(sorted(RULES)))
+def test_as_if_live_every_event_arrives_when_it_happened(
+    load: Load, timeline: list[dict[str, object]], name: str
+) -> None:
+    notified, again = lived(rule(load, name), batches(timeline, live=True), live=True)
+    assert notified == again
 
 
 @settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    story=events,
+    timeline=events,
     name=st.sampled_from(sorted(RULES)),
     pauses=st.lists(st.tuples(st.integers(-30, 300), st.integers(1, 120), st.integers(0, 20)), min_size=1, max_size=3),
 )
 def test_what_was_under_maintenance_is_so_again(
-    load: Load, story: list[dict[str, object]], name: str, pauses: list[tuple[int, int, int]]
+    load: Load, timeline: list[dict[str, object]], name: str, pauses: list[tuple[int, int, int]]
 ) -> None:
     """A backtest knows the maintenances that are announced; deadlines move there as they do live."""
     announced = [
         Maintenance(begin=NOON + b * MINUTE, end=NOON + (b + n) * MINUTE, settle=s * MINUTE) for b, n, s in pauses
     ]
-    told, again = lived(under(rule(load, name), announced), batches(story, live=False))
-    assert told == again
+    notified, again = lived(under(rule(load, name), announced), batches(timeline, live=False))
+    assert notified == again
 
 
 def test_what_time_has_closed_is_missed_again(load: Load) -> None:
     """At 13:20 and, since that was closed at 13:50, at 14:20."""
-    rules = load(f"rules:\n  - {{name: hourly, {RULES['hourly']}, resolve: {{after: 30m}}}}\n")
+    rules = load(f"rules:\n  - {{name: hourly, {RULES['hourly']}, auto_close: 30m\n")
     row = {"EventId": "e", "RunId": "r", "Status": "Running", "TimeGenerated": NOON}
-    told, again = lived(rules, [(NOON, [row])])
-    assert told == again
-    assert [NOON + n * HOUR + 20 * MINUTE for n in (1, 2, 3)] == [at for at, kind, _ in told if kind == "fired"][:3]
+    notified, again = lived(rules, [(NOON, [row])])
+    assert notified == again
+    assert [NOON + n * HOUR + 20 * MINUTE for n in (1, 2, 3)] == [at for at, kind, _ in notified if kind == "fired"][:3]
 
 
 @pytest.mark.parametrize("ids", ["ab", "ba"])
 def test_of_what_happened_at_once_the_last_by_its_id_counts(load: Load, ids: str) -> None:
     """Not the one that came first."""
-    story: list[tuple[datetime, list[Event]]] = [
+    timeline: list[tuple[datetime, list[Event]]] = [
         (NOON + n * MINUTE, [{"EventId": name, "RunId": "r1", "TimeGenerated": NOON, "Status": status}])
         for n, (name, status) in enumerate(zip(ids, ("Running", "Queued"), strict=True), 1)
     ]
-    told, again = lived(rule(load, "stuck"), story)
-    assert told == again
-    assert ([(NOON + 45 * MINUTE, "fired", "r1")] if ids == "ab" else []) == told[:1]
+    notified, again = lived(rule(load, "stuck"), timeline)
+    assert notified == again
+    assert ([(NOON + 45 * MINUTE, "fired", "r1")] if ids == "ab" else []) == notified[:1]
 
 
 def test_a_rule_comes_into_force_at_the_begin_of_the_range(load: Load) -> None:
     """What is stuck then is stuck; what ended before is over."""
     stuck = rule(load, "stuck")
     row = {"Status": "Queued", "ExperimentName": "churn"}
-    with Playground(RuleSet({}), NOON) as playground:
+    with Simulator(RuleSet({}), NOON) as simulator:
         for n, run in enumerate(("waits", "left", "begins")):
-            playground.advance(NOON + n * 30 * MINUTE)
-            playground.arrive([{**row, "EventId": run, "RunId": run, "TimeGenerated": playground.clock.now()}])
-        playground.advance(NOON + 70 * MINUTE)
-        playground.arrive(
-            [{"EventId": "x", "RunId": "left", "Status": "Running", "TimeGenerated": playground.clock.now()}]
+            simulator.advance(NOON + n * 30 * MINUTE)
+            simulator.arrive([{**row, "EventId": run, "RunId": run, "TimeGenerated": simulator.clock.now()}])
+        simulator.advance(NOON + 70 * MINUTE)
+        simulator.arrive(
+            [{"EventId": "x", "RunId": "left", "Status": "Running", "TimeGenerated": simulator.clock.now()}]
         )
         begin = NOON + 80 * MINUTE
-        again = backtest(stuck.rules["stuck"], playground.log, begin, NOON + 3 * 60 * MINUTE, clock=playground.clock)
+        again = backtest(stuck.rules["stuck"], simulator.log, begin, NOON + 3 * 60 * MINUTE, clock=simulator.clock)
     assert found(again) == [(begin, "fired", "waits"), (NOON + 105 * MINUTE, "fired", "begins")]
 
 
 @pytest.mark.parametrize(("name", "at"), [("stuck", 80), ("silent", 90), ("hourly", 120)])
-def test_nobody_is_judged_while_it_could_not_be_heard(load: Load, name: str, at: int) -> None:
-    """Down from 12:00:30 to 13:20: what is due meanwhile is told at the end, and silence does not count."""
-    deaf = {"test": [(NOON + MINUTE / 2, NOON + at * MINUTE)]}
-    with Playground(RuleSet({}), NOON) as playground:
+def test_nobody_is_evaluated_while_it_could_not_be_reached(load: Load, name: str, at: int) -> None:
+    """Down from 12:00:30 to 13:20: what is due meanwhile is notified at the end, and silence does not count."""
+    outages = {"test": [(NOON + MINUTE / 2, NOON + at * MINUTE)]}
+    with Simulator(RuleSet({}), NOON) as simulator:
         status = "Running" if name == "silent" else "Queued"
-        playground.advance(NOON + MINUTE / 4)
-        playground.arrive([{"EventId": "e", "RunId": "r", "Status": status, "TimeGenerated": playground.clock.now()}])
+        simulator.advance(NOON + MINUTE / 4)
+        simulator.arrive([{"EventId": "e", "RunId": "r", "Status": status, "TimeGenerated": simulator.clock.now()}])
         until = NOON + 3 * 60 * MINUTE
-        again = backtest(rule(load, name).rules[name], playground.log, NOON, until, clock=playground.clock, deaf=deaf)
+        again = backtest(
+            rule(load, name).rules[name], simulator.log, NOON, until, clock=simulator.clock, outages=outages
+        )
     listened = MINUTE / 4 if name == "silent" else timedelta(0)
     expected = NOON + at * MINUTE + (10 * MINUTE - listened if name == "silent" else timedelta(0))
     assert found(again)[0] == (expected, "fired", "" if name == "hourly" else "r")
 
 
-def test_what_arrives_behind_an_outage_is_heard_before_anybody_is_judged(load: Load) -> None:
-    """Down for an hour and a half, with the run's healthy events waiting: nothing false is told."""
+def test_what_arrives_behind_an_outage_has_reported_before_anybody_is_evaluated(load: Load) -> None:
+    """Down for an hour and a half, with the run's healthy events waiting: nothing false is notified."""
     end = NOON + 90 * MINUTE
-    with Playground(RuleSet({}), NOON) as playground:
-        playground.advance(NOON + MINUTE)
-        playground.arrive([{"EventId": "e", "RunId": "r", "Status": "Queued", "TimeGenerated": playground.clock.now()}])
-        playground.advance(end - MINUTE)
-        playground.arrive([{"EventId": "f", "RunId": "r", "Status": "Running", "TimeGenerated": NOON + 5 * MINUTE}])
+    with Simulator(RuleSet({}), NOON) as simulator:
+        simulator.advance(NOON + MINUTE)
+        simulator.arrive([{"EventId": "e", "RunId": "r", "Status": "Queued", "TimeGenerated": simulator.clock.now()}])
+        simulator.advance(end - MINUTE)
+        simulator.arrive([{"EventId": "f", "RunId": "r", "Status": "Running", "TimeGenerated": NOON + 5 * MINUTE}])
         one = rule(load, "stuck").rules["stuck"]
-        options = {"clock": playground.clock, "until": UNTIL, "since": NOON}
-        heard = backtest(one, playground.log, deaf={"test": [(NOON + 2 * MINUTE, end)]}, **options)  # type: ignore[arg-type]
-        deaf = backtest(one, playground.log, **options)  # type: ignore[arg-type]
-    assert (found(heard), [kind for _, kind, _ in found(deaf)]) == ([], ["fired", "resolved"])
+        options = {"clock": simulator.clock, "until": UNTIL, "since": NOON}
+        source_progress = backtest(one, simulator.log, outages={"test": [(NOON + 2 * MINUTE, end)]}, **options)  # type: ignore[arg-type]
+        outages = backtest(one, simulator.log, **options)  # type: ignore[arg-type]
+    assert (found(source_progress), [kind for _, kind, _ in found(outages)]) == ([], ["fired", "resolved"])
 
 
 @pytest.mark.parametrize("most", [0, 20, 50_000])
 def test_a_story_of_many_runs(load: Load, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    """Not by chance: every kind is told, and told again; however many runs are under way together, and are known."""
+    """Not by chance: every kind is notified, and notified again; however many runs are under way together, and are
+    known.
+    """
     monkeypatch.setattr(deadlines_known, "MOST_ROWS", most)
     if most < 50_000:
         monkeypatch.setattr(backtest_absence, "UNDER_WAY", 9)
         monkeypatch.setattr(backtest_absence, "AT_ONCE", 4)
-    story: list[tuple[datetime, list[Event]]] = []
+    timeline: list[tuple[datetime, list[Event]]] = []
     for n in range(40):
         at = NOON + n * 7 * MINUTE
         for k, status in enumerate(("Queued", "Preparing", "Running", "Completed")):
@@ -237,13 +243,13 @@ def test_a_story_of_many_runs(load: Load, monkeypatch: pytest.MonkeyPatch, most:
                 "ExperimentName": ("churn", "rank")[n % 2],
             }
             when = at + after * MINUTE + timedelta(seconds=n)
-            story.append((when, [{**row, "TimeGenerated": when, "Progress": 0.5 if k > 1 else None}]))
-    story.sort(key=lambda each: each[0])
+            timeline.append((when, [{**row, "TimeGenerated": when, "Progress": 0.5 if k > 1 else None}]))
+    timeline.sort(key=lambda each: each[0])
     kinds = set()
     for name in RULES:
-        told, again = lived(rule(load, name), story)
-        assert told == again
-        kinds |= {(name, kind) for _, kind, _ in told}
+        notified, again = lived(rule(load, name), timeline)
+        assert notified == again
+        kinds |= {(name, kind) for _, kind, _ in notified}
     assert {
         ("stuck", "fired"),
         ("stuck", "resolved"),
@@ -254,23 +260,29 @@ def test_a_story_of_many_runs(load: Load, monkeypatch: pytest.MonkeyPatch, most:
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 1000])
-def test_what_hangs_is_told_again_up_to_what_comes_next(
+def test_what_hangs_is_notified_again_up_to_what_comes_next(
     load: Load, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    """However many of them are told in one step: a repeat never passes a span that was not heard, nor the run's next event."""
-    monkeypatch.setattr(backtest_absence, "TOLD_AT_ONCE", at_once)
+    """However many of them are notified in one step: a repeat never passes a span that was not reached, nor the
+    run's next event.
+    """
+    monkeypatch.setattr(backtest_absence, "NOTIFIED_AT_ONCE", at_once)
     (one,) = load("rules: [{name: s, when: {status: Queued, in_status_for: 10m}, repeat_every: 10m}]").rules.values()
-    deaf = {"test": [(NOON + 35 * MINUTE, NOON + 52 * MINUTE)], "other": [(NOON + 65 * MINUTE, NOON + 66 * MINUTE)]}
-    with Playground(RuleSet({}), NOON) as playground:
+    outages = {"test": [(NOON + 35 * MINUTE, NOON + 52 * MINUTE)], "other": [(NOON + 65 * MINUTE, NOON + 66 * MINUTE)]}
+    with Simulator(RuleSet({}), NOON) as simulator:
         for run in ("ends", "hangs"):
             row = {"EventId": run, "RunId": run, "Status": "Queued", "TimeGenerated": NOON}
-            playground.arrive([row])
-        playground.advance(NOON + 75 * MINUTE)
-        playground.arrive(
-            [{"EventId": "x", "RunId": "ends", "Status": "Failed", "TimeGenerated": playground.clock.now()}]
+            simulator.arrive([row])
+        simulator.advance(NOON + 75 * MINUTE)
+        simulator.arrive(
+            [{"EventId": "x", "RunId": "ends", "Status": "Failed", "TimeGenerated": simulator.clock.now()}]
         )
-        told = found(backtest(one, playground.log, NOON, NOON + 100 * MINUTE, clock=playground.clock, deaf=deaf))
-    times = {run: [(at - NOON) // MINUTE for at, _, name in sorted(told) if name == run] for run in ("ends", "hangs")}
+        notified = found(
+            backtest(one, simulator.log, NOON, NOON + 100 * MINUTE, clock=simulator.clock, outages=outages)
+        )
+    times = {
+        run: [(at - NOON) // MINUTE for at, _, name in sorted(notified) if name == run] for run in ("ends", "hangs")
+    }
     assert {"ends": [10, 20, 30, 52, 62, 72, 75], "hangs": [10, 20, 30, 52, 62, 72, 82, 92]} == times
 
 
@@ -284,21 +296,23 @@ def test_what_looks_ahead_ends_with_the_backtest(load: Load, monkeypatch: pytest
         if len(shares) == 2:
             raise KeyboardInterrupt
 
-    with Playground(RuleSet({}), NOON) as playground:
+    with Simulator(RuleSet({}), NOON) as simulator:
         for n in range(5):
-            row = {"EventId": f"{n}", "RunId": f"r{n}", "Status": "Queued", "TimeGenerated": playground.clock.now()}
-            playground.arrive([row])
-            playground.advance(NOON + (n + 1) * HOUR)
+            row = {"EventId": f"{n}", "RunId": f"r{n}", "Status": "Queued", "TimeGenerated": simulator.clock.now()}
+            simulator.arrive([row])
+            simulator.advance(NOON + (n + 1) * HOUR)
         with pytest.raises(KeyboardInterrupt) as kept:  # with all frames
             backtest(
-                rule(load, "stuck").rules["stuck"], playground.log, NOON, UNTIL, clock=playground.clock, progress=left
+                rule(load, "stuck").rules["stuck"], simulator.log, NOON, UNTIL, clock=simulator.clock, progress=left
             )
     assert len(shares) == 2 and kept.tb is not None
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("backtest")]
 
 
 def test_a_run_that_hangs_for_long_is_read_a_few_times(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told of again every few hours, each time as of the same commit: the log answers that once, not once each time."""
+    """It is notified of again every few hours, each time as of the same commit: the log answers that once, not once
+    each time.
+    """
     asked: list[str] = []
 
     def counted(log: DuckLogStore, sql: str, *more: Any) -> Any:
@@ -306,29 +320,29 @@ def test_a_run_that_hangs_for_long_is_read_a_few_times(load: Load, monkeypatch: 
         return select(log, sql, *more)
 
     select = DuckLogStore.select
-    with Playground(RuleSet({}), NOON) as playground:
-        playground.arrive([{"EventId": "1", "RunId": "hangs", "Status": "Running", "TimeGenerated": NOON}])
+    with Simulator(RuleSet({}), NOON) as simulator:
+        simulator.arrive([{"EventId": "1", "RunId": "hangs", "Status": "Running", "TimeGenerated": NOON}])
         monkeypatch.setattr(DuckLogStore, "select", counted)
-        told = []
+        notified = []
         for days in (20, 200):
             asked.clear()
             until = NOON + timedelta(days=days)
-            one = backtest(rule(load, "silent").rules["silent"], playground.log, NOON, until, clock=ManualClock(until))
-            told.append((len(found(one)), len(asked)))
-    (few, short), (many, long) = told
+            one = backtest(rule(load, "silent").rules["silent"], simulator.log, NOON, until, clock=ManualClock(until))
+            notified.append((len(found(one)), len(asked)))
+    (few, short), (many, long) = notified
     assert many > 5 * few > 50
     assert long < short + 20
 
 
-def test_what_was_usual_then_counts_whatever_became_of_it(load: Load) -> None:
-    """A run of ten minutes is what is usual when another one takes longer, though it is tried again an hour later."""
-    story: list[tuple[datetime, list[Event]]] = []
+def test_the_baseline_then_counts_whatever_became_of_it(load: Load) -> None:
+    """A run of ten minutes is the baseline when another one takes longer, though it is tried again an hour later."""
+    timeline: list[tuple[datetime, list[Event]]] = []
     for n, (at, run, status, attempt) in enumerate(
         ((0, "a", "Running", 0), (10, "a", "Completed", 0), (20, "b", "Running", 0), (60, "a", "Running", 1), (90, "b", "Completed", 0))
     ):  # fmt: skip
         when = NOON + at * MINUTE + timedelta(seconds=1)
         row = {"EventId": f"e{n}", "RunId": run, "Status": status, "Attempt": attempt, "ExperimentName": "churn"}
-        story.append((when, [{**row, "TimeGenerated": when}]))
-    told, again = lived(rule(load, "slow"), story)
-    assert told == again
-    assert (NOON + 35 * MINUTE + timedelta(seconds=1), "fired", "b") in told
+        timeline.append((when, [{**row, "TimeGenerated": when}]))
+    notified, again = lived(rule(load, "slow"), timeline)
+    assert notified == again
+    assert (NOON + 35 * MINUTE + timedelta(seconds=1), "fired", "b") in notified

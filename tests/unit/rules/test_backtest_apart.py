@@ -1,4 +1,4 @@
-"""A backtest says where it took long because it could not read at once, and why; what it tells is the same."""
+"""A backtest says where it took long because it could not read at once, and why; what it notifies is the same."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -39,27 +39,27 @@ def failures(e: Engine) -> Engine:
 
 def test_nothing_is_said_of_what_is_read_at_once(engine: Make) -> None:
     found = played(failures(engine(WINDOW)))
-    assert (True, {}, []) == (found.told_count > 0, found.apart, notes(found))
+    assert (True, {}, []) == (found.notified_count > 0, found.apart, notes(found))
 
 
 def test_what_is_too_much_to_be_read_at_once_is_said(engine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     e = failures(engine(WINDOW))
-    usual = played(e)
+    baseline = played(e)
     monkeypatch.setattr(windows_ahead, "LIMITS", Limits(rows=2))
     found = played(e)
-    assert (usual.told, usual.by_kind) == (found.told, found.by_kind)
-    ((reason, looks),) = found.apart.items()
+    assert (baseline.notified, baseline.by_kind) == (found.notified, found.by_kind)
+    ((reason, evaluations),) = found.apart.items()
     assert "there are too many rows to be read at once" == reason
-    assert f"{looks:,} looks were taken one after the other: {reason}" in notes(found)
-    assert 0 < looks <= 4 * 60
+    assert f"{evaluations:,} looks were taken one after the other: {reason}" in notes(found)
+    assert 0 < evaluations <= 4 * 60
 
 
 def test_a_window_of_many_rows_is_said(engine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     e = failures(engine(WINDOW))
-    usual = played(e)
+    baseline = played(e)
     monkeypatch.setattr(backtest_windows, "WIDE", 0)
     found = played(e)
-    assert usual.told == found.told
+    assert baseline.notified == found.notified
     assert ["its window holds more than 50,000 rows"] == list(found.apart)
 
 
@@ -72,14 +72,14 @@ def test_a_rule_that_depends_on_more_than_its_rows_is_said(before: str, more: st
     assert 4 * 60 - 1 == sum(found.apart.values())
 
 
-def test_rows_that_cannot_be_judged_at_once_are_said(engine: Make) -> None:
-    """Of a row rule too: then all commits of the step are gone through."""
+def test_rows_that_cannot_be_evaluated_at_once_are_said(engine: Make) -> None:
+    """Of an event rule too: then all commits of the step are gone through."""
     e = engine("""
         rules:
           - {name: big, query: "RunStatusChanged | where Attempt * 4611686018427387904 > 0"}
     """)
     found = played(failures(e), step_rows=3)
-    assert found.told_count
+    assert found.notified_count
     assert 12 >= sum(found.apart.values()) > 0
     assert all("overflow" in reason.lower() for reason in found.apart)
     assert found.errors

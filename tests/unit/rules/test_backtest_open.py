@@ -1,4 +1,6 @@
-"""Backtests of rules whose alerts collapse or stay open tell what live operation tells, in whatever steps; and read for many at once."""
+"""Backtests of rules whose alerts collapse or stay open say what live operation notifies, in whatever steps; and
+read for many at once.
+"""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -16,22 +18,22 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import Limits
 from tocsin.model.intent import Intent
 from tocsin.rules import rows
-from tocsin.rules.backtest import Told, backtest
+from tocsin.rules.backtest import Notified, backtest
 from tocsin.rules.ruleset import RuleSet
 from tocsin.state.sqlite import SqliteState
 
 RULES = {
-    "sweep": "collapse: {to: root, when: {failed: 20%, at_least: 2}, update: [50%, 80%, end]}, keep: [Target]",
+    "sweep": "collapse: {to: root, when: {failed: 20%, at_least: 2}, update: [50%, 80%, end]}, fields: [Target]",
     "sweep-recovers": (
         "collapse: {to: root, when: {failed: 20%, at_least: 2}, update: [50%, end]},"
         " resolve: {when: {status: Completed, same: ExperimentName}}"
     ),
-    "limited": "collapse: {to: root, when: {failed: 20%}}, limit: {per: ExperimentName, told: 1, in: 1d, then: drop}",
-    "recovers": "resolve: {when: {status: Completed, same: ExperimentName}}, keep: [Target]",
+    "limited": "collapse: {to: root, when: {failed: 20%}}, limit: {per: ExperimentName, max: 1, window: 1d, then: drop}",
+    "recovers": "resolve: {when: {status: Completed, same: ExperimentName}}, fields: [Target]",
     "by-run": "resolve: {when: {status: [Running, Completed], same: [RunId, ExperimentName]}}",
 }
 Said = tuple[datetime, datetime, str, str, str, str]
-Story = list[tuple[str, str, str, int, int, bool]]
+Timeline = list[tuple[str, str, str, int, int, bool]]
 
 
 class Rules(dict[str, RuleSet]):
@@ -52,11 +54,11 @@ def of_live(intent: Intent) -> Said:
     return intent.at, time, str(intent.kind), str(intent.why), intent.run_id, message
 
 
-def of_backtest(told: Told) -> Said:
-    return told.at, told.event_time, told.kind, told.why, told.run_id, told.message
+def of_backtest(notified: Notified) -> Said:
+    return notified.at, notified.event_time, notified.kind, notified.why, notified.run_id, notified.message
 
 
-stories: st.SearchStrategy[Story] = st.lists(
+timelines: st.SearchStrategy[Timeline] = st.lists(
     st.tuples(
         st.sampled_from(("a0", "a1", "a2", "a3", "b0", "b1", "a", "b", "lone", "other")),
         st.sampled_from(("Failed", "Failed", "Running", "Completed")),
@@ -71,32 +73,34 @@ stories: st.SearchStrategy[Story] = st.lists(
 
 
 @settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(story=stories, which=st.sampled_from(sorted(RULES)), step_rows=st.sampled_from((1, 3, 7, 1000)))
+@given(timeline=timelines, which=st.sampled_from(sorted(RULES)), step_rows=st.sampled_from((1, 3, 7, 1000)))
 @example(  # ended by the last but one of three that come at once with what they end
-    story=[
+    timeline=[
         ("lone", "Failed", "churn", 0, 0, True), ("other", "Completed", "churn", 3, 0, False),
         ("a", "Completed", "churn", 9, 0, False), ("b", "Completed", "churn", 0, 0, True), ("a1", "Completed", "churn", 0, 0, False),
         ("lone", "Running", "churn", 0, 0, False), ("lone", "Failed", "churn", 0, 0, False), ("other", "Completed", "rank", 0, 0, False),
     ],
     which="recovers", step_rows=1000,
 )  # fmt: skip
-@example(  # a limit counted the sweep before the parent's own failure, which was told earlier
-    story=[("a", "Failed", "churn", 0, 0, False), ("a0", "Failed", "churn", 0, 0, False)],
+@example(  # a limit counted the sweep before the parent's own failure, which was notified earlier
+    timeline=[("a", "Failed", "churn", 0, 0, False), ("a0", "Failed", "churn", 0, 0, False)],
     which="limited", step_rows=1000,
 )  # fmt: skip
-def test_in_whatever_steps_it_tells_what_live_told(story: Story, which: str, step_rows: int, rules: Rules) -> None:
+def test_in_whatever_steps_it_says_what_live_notified(
+    timeline: Timeline, which: str, step_rows: int, rules: Rules
+) -> None:
     clock = ManualClock(NOON)
     log, state = DuckLogStore.open(None, clock=clock, threads=1), SqliteState.open(None, clock=clock)
     e = Engine(clock=clock, log=log, state=state, rules=RuleSet())
     e.use(rules[which])
     waiting: list[Mapping[str, object]] = []
-    for i, (run, status, experiment, late, attempt, more) in enumerate(story, 10):
+    for i, (run, status, experiment, late, attempt, more) in enumerate(timeline, 10):
         waiting.append({
             "RunId": run, "RootRunId": run[0] if run[1:].isdigit() else run, "Status": status, "Attempt": attempt,
             "ExperimentName": experiment, "Target": f"gpu-{i}", "Message": f"said {i}",
             "TimeGenerated": NOON + timedelta(minutes=i - late, microseconds=i),
         })  # fmt: skip
-        if not more or i == len(story) + 9:
+        if not more or i == len(timeline) + 9:
             e.at(f"{i}m").come(*waiting)
             waiting = []
     live = [of_live(i) for x in e.evaluations for i in x.outcome.intents if not i.limited]
@@ -105,7 +109,7 @@ def test_in_whatever_steps_it_tells_what_live_told(story: Story, which: str, ste
     log.close()
     state.close()
     assert () == found.errors
-    assert sorted(live) == sorted(of_backtest(told) for told in found.told)
+    assert sorted(live) == sorted(of_backtest(notified) for notified in found.notified)
 
 
 def counted(log: DuckLogStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -124,10 +128,10 @@ def counted(log: DuckLogStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("which", ["sweep", "recovers"])
-def test_more_that_is_told_at_once_takes_no_more_queries(
+def test_more_that_is_notified_at_once_takes_no_more_queries(
     which: str, engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of sweeps that are told three times each; of their runs, each by itself, which recover."""
+    """Of sweeps that are notified three times each; of their runs, each by itself, which recover."""
     asked: list[int] = []
     for n in (60, 120):
         e = engine(f"rules:\n  - {{name: {which}, when: {{status: Failed}}, {RULES[which]}}}\n")
@@ -150,10 +154,10 @@ def test_more_that_is_told_at_once_takes_no_more_queries(
 
 
 @pytest.mark.parametrize("step_rows", [1, 1000])
-def test_what_is_due_between_two_steps_is_looked_at_before_the_second(
+def test_what_is_due_between_two_steps_is_evaluated_before_the_second(
     step_rows: int, engine: Callable[..., Engine]
 ) -> None:
-    """Told again three times, and then ended by the first commit of another step."""
+    """Notified again three times, and then ended by the first commit of another step."""
     e = engine(
         "rules:\n  - {name: open, when: {status: Failed}, repeat_every: 20m,"
         " resolve: {when: {status: Completed, same: ExperimentName}}}\n"
@@ -163,7 +167,9 @@ def test_what_is_due_between_two_steps_is_looked_at_before_the_second(
     (rule,) = e.rules.rules.values()
     found = backtest(rule, e.log, NOON, NOON + timedelta(days=1), clock=e.clock, step_rows=step_rows)
     at = [("fired", 1), ("repeated", 21), ("repeated", 41), ("repeated", 61), ("resolved", 70)]
-    assert [(told.kind, told.at) for told in found.told] == [(kind, NOON + timedelta(minutes=n)) for kind, n in at]
+    assert [(notified.kind, notified.at) for notified in found.notified] == [
+        (kind, NOON + timedelta(minutes=n)) for kind, n in at
+    ]
 
 
 def test_of_its_events_a_backtest_reads_what_it_shows_and_alerts_are_made_of(
@@ -173,9 +179,9 @@ def test_of_its_events_a_backtest_reads_what_it_shows_and_alerts_are_made_of(
         rules:
           - name: open
             when: {status: Failed}
-            keep: [Target, DurationMs]
+            fields: [Target, DurationMs]
             labels: {owner: "{{ OwnerEmail | lower }}", env: "{{ Tags.env }}"}
-            limit: {per: DisplayName, told: 1, in: 1d, then: drop}
+            limit: {per: DisplayName, max: 1, window: 1d, then: drop}
             repeat_every: 30m
             resolve: {when: {status: Completed, same: JobKey}}
     """)
@@ -187,7 +193,7 @@ def test_of_its_events_a_backtest_reads_what_it_shows_and_alerts_are_made_of(
     e.at("40m").tick()
     e.at("50m").come(*({"RunId": f"s{i}", "Status": "Completed", "JobKey": f"j{i}"} for i in range(3)))
     live = [
-        (of_live(i), {"ExperimentName": "churn", **i.keep, **i.labels})
+        (of_live(i), {"ExperimentName": "churn", **i.fields, **i.labels})
         for x in e.evaluations
         for i in x.outcome.intents
     ]
@@ -197,10 +203,10 @@ def test_of_its_events_a_backtest_reads_what_it_shows_and_alerts_are_made_of(
     found = backtest(rule, e.log, NOON, NOON + timedelta(minutes=51), clock=e.clock, step_rows=1)
     assert ({"fired": 2, "repeated": 2, "resolved": 2}, 1) == (found.by_kind, found.limited)
     assert {(kind, why, run, message) for (_, _, kind, why, run, message), _ in live} == {
-        (told.kind, told.why, told.run_id, told.message) for told in found.told
+        (notified.kind, notified.why, notified.run_id, notified.message) for notified in found.notified
     }
     assert {(run, str(sorted(carried.items()))) for (_, _, _, _, run, _), carried in live} == {
-        (told.run_id, str(sorted(told.carried.items()))) for told in found.told
+        (notified.run_id, str(sorted(notified.carried.items()))) for notified in found.notified
     }
     assert [] == [sql for sql in asked if "LogTail" in sql or "RunType" in sql]
 
@@ -230,7 +236,7 @@ def test_what_comes_after_a_parent_was_forgotten_is_a_new_sweep(
     ]
     (rule,) = e.rules.rules.values()
     found = backtest(rule, e.log, NOON, NOON + timedelta(days=90), clock=e.clock, step_rows=step_rows)
-    assert sorted(live) == sorted(of_backtest(told) for told in found.told)
+    assert sorted(live) == sorted(of_backtest(notified) for notified in found.notified)
 
 
 @pytest.mark.parametrize("more", ["", RECOVERS])
@@ -259,14 +265,14 @@ def test_alerts_that_only_time_closes_cost_no_queries(
 ) -> None:
     asked = []
     for n in (2, 12):
-        e = engine("rules:\n  - {name: open, when: {status: Failed}, resolve: {after: 1h}, repeat_every: 40m}\n")
+        e = engine("rules:\n  - {name: open, when: {status: Failed}, auto_close: 1h, repeat_every: 40m}\n")
         for i in range(n):
             e.at(f"{20 * (i + 1)}m").store({"RunId": f"r{i}"})
         (rule,) = e.rules.rules.values()
         log = counted(e.log, monkeypatch)
         found = backtest(rule, e.log, NOON, NOON + timedelta(days=1), clock=e.clock)
         assert {"fired": n, "repeated": n} == found.by_kind
-        assert found.told == tuple(sorted(found.told, key=lambda t: (t.at, t.event_time, t.run_id)))
+        assert found.notified == tuple(sorted(found.notified, key=lambda t: (t.at, t.event_time, t.run_id)))
         asked.append(len(log))
         monkeypatch.undo()
     assert asked[1] - asked[0] < 3 * 12

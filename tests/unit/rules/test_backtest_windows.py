@@ -1,4 +1,4 @@
-"""Backtests of window rules tell what live operation tells, instant by instant."""
+"""Backtests of window rules say what live operation notifies, instant by instant."""
 
 import sys
 import threading
@@ -12,7 +12,7 @@ from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Load
 from tocsin.rules.backtest import TICKS, backtest
 from tocsin.rules.backtest_windows import FEW
-from tocsin.rules.playground import Playground
+from tocsin.rules.playground import Simulator
 from tocsin.rules.ruleset import RuleSet
 
 RULE = """
@@ -38,15 +38,15 @@ Event = tuple[int, str, str]
 def lived(
     rules: RuleSet, events: list[Event], few: int = FEW, ticks: int = TICKS
 ) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
-    """What was told live over an hour, and what the backtest says of it: (T, kind, experiment, value)."""
+    """What was notified live over an hour, and what the backtest says of it: (T, kind, experiment, value)."""
     (rule,) = rules.rules.values()
-    told: list[tuple[object, ...]] = []
-    with Playground(rules, NOON) as playground:
+    notified: list[tuple[object, ...]] = []
+    with Simulator(rules, NOON) as simulator:
         minute = 1
         for n, (pause, status, experiment) in enumerate(events):
             minute += pause
             at = NOON + timedelta(minutes=minute, seconds=n)
-            steps = playground.advance(at)
+            steps = simulator.advance(at)
             row = {
                 "EventId": f"e{n}",
                 "RunId": f"r{n}",
@@ -54,22 +54,22 @@ def lived(
                 "ExperimentName": experiment,
                 "TimeGenerated": at,
             }
-            for step in [*steps, *playground.arrive([row])]:
-                told += [
+            for step in [*steps, *simulator.arrive([row])]:
+                notified += [
                     (i.at, str(i.kind), i.instance["ExperimentName"], i.value) for i in step.evaluation.outcome.intents
                 ]
-        for step in playground.advance(NOON + timedelta(hours=2)):
-            told += [
+        for step in simulator.advance(NOON + timedelta(hours=2)):
+            notified += [
                 (i.at, str(i.kind), i.instance["ExperimentName"], i.value) for i in step.evaluation.outcome.intents
             ]
         until = NOON + timedelta(hours=2, microseconds=1)
-        found = backtest(rule, playground.log, NOON, until, clock=playground.clock, step_rows=5, few=few, ticks=ticks)
+        found = backtest(rule, simulator.log, NOON, until, clock=simulator.clock, step_rows=5, few=few, ticks=ticks)
     assert () == found.errors
-    return told, [(t.at, t.kind, t.instance["ExperimentName"], t.value) for t in found.told]
+    return notified, [(t.at, t.kind, t.instance["ExperimentName"], t.value) for t in found.notified]
 
 
 @pytest.mark.parametrize("more", [EARLY, HELD, LATE])
-def test_a_story_is_told_again(load: Load, more: str) -> None:
+def test_a_story_is_notified_again(load: Load, more: str) -> None:
     events = [
         (0, "Failed", "churn"),
         (1, "Failed", "churn"),
@@ -77,9 +77,9 @@ def test_a_story_is_told_again(load: Load, more: str) -> None:
         (2, "Completed", "churn"),
         (6, "Failed", "churn"),
     ]
-    told, again = lived(load(RULE % more), events)
-    assert told
-    assert sorted(told, key=str) == sorted(again, key=str)
+    notified, again = lived(load(RULE % more), events)
+    assert notified
+    assert sorted(notified, key=str) == sorted(again, key=str)
 
 
 @settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -87,22 +87,22 @@ def test_a_story_is_told_again(load: Load, more: str) -> None:
     events=EVENTS, more=st.sampled_from([EARLY, HELD, LATE, "for: 2 of 3"]),
     few=st.sampled_from([0, FEW]), ticks=st.sampled_from([1, 2, 5, TICKS]),
 )  # fmt: skip
-def test_whatever_happened_is_told_again(load: Load, events: list[Event], more: str, few: int, ticks: int) -> None:
-    told, again = lived(load(RULE % more), events, few, ticks)
-    assert sorted(told, key=str) == sorted(again, key=str)
+def test_whatever_happened_is_notified_again(load: Load, events: list[Event], more: str, few: int, ticks: int) -> None:
+    notified, again = lived(load(RULE % more), events, few, ticks)
+    assert sorted(notified, key=str) == sorted(again, key=str)
 
 
 def test_a_long_time_in_which_little_came_is_taken_in_parts(load: Load) -> None:
     """Every tick of a step is in memory: half a million of them, of a year in which three events came, took 260 MiB."""
     rules = load(RULE % LATE)
     done: list[int] = []
-    with Playground(rules, NOON) as playground:
+    with Simulator(rules, NOON) as simulator:
         for n, hours in enumerate((1, 2, 30)):
-            playground.advance(NOON + timedelta(hours=hours))
-            playground.arrive([{"EventId": f"e{n}", "RunId": f"r{n}", "Status": "Failed", "ExperimentName": "churn"}])
+            simulator.advance(NOON + timedelta(hours=hours))
+            simulator.arrive([{"EventId": f"e{n}", "RunId": f"r{n}", "Status": "Failed", "ExperimentName": "churn"}])
         until = NOON + timedelta(hours=31)
         backtest(
-            rules.rules["many"], playground.log, NOON, until, clock=playground.clock, few=0, ticks=12,
+            rules.rules["many"], simulator.log, NOON, until, clock=simulator.clock, few=0, ticks=12,
             progress=lambda rows, _total: done.append(rows),
         )  # fmt: skip
     assert 31 == len(done)
@@ -110,7 +110,7 @@ def test_a_long_time_in_which_little_came_is_taken_in_parts(load: Load) -> None:
 
 
 def test_one_that_is_left_early_leaves_nothing_behind(load: Load) -> None:
-    """Whoever is told of its progress may have gone: then nothing reads on, and threads take turns as before."""
+    """Whoever is notified of its progress may have gone: then nothing reads on, and threads take turns as before."""
 
     class Gone(Exception):
         pass
@@ -118,20 +118,20 @@ def test_one_that_is_left_early_leaves_nothing_behind(load: Load) -> None:
     def gone(done: int, total: int) -> None:
         raise Gone
 
-    usual = sys.getswitchinterval()
+    baseline = sys.getswitchinterval()
     rules = load(RULE % EARLY)
     rows = [{"EventId": f"e{n}", "RunId": f"r{n}", "Status": "Failed", "TimeGenerated": NOON} for n in range(20)]
-    with Playground(rules, NOON) as playground:
+    with Simulator(rules, NOON) as simulator:
         for row in rows:
-            playground.advance(playground.clock.now() + timedelta(minutes=1))
-            playground.arrive([row])
+            simulator.advance(simulator.clock.now() + timedelta(minutes=1))
+            simulator.arrive([row])
         with pytest.raises(Gone) as kept:
             (rule,) = rules.rules.values()
             backtest(
-                rule, playground.log, NOON, NOON + timedelta(hours=1), clock=playground.clock, step_rows=5, few=0,
+                rule, simulator.log, NOON, NOON + timedelta(hours=1), clock=simulator.clock, step_rows=5, few=0,
                 progress=gone,
             )  # fmt: skip
-        assert (usual, []) == (
+        assert (baseline, []) == (
             sys.getswitchinterval(),
             [t.name for t in threading.enumerate() if t.name.startswith("backtest")],
         )

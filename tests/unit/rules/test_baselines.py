@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.rules.conftest import Engine
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 
 Make = Callable[..., Engine]
 SLOW = """
@@ -19,7 +19,7 @@ rules:
 
 
 def past(engine: Engine, n: int, minutes: int, experiment: str = "churn", at: str = "0s") -> None:
-    """Runs of the past, told of at ``at``."""
+    """Runs of the past, notified of at ``at``."""
     engine.at(at).store(*(
         {"RunId": f"{experiment}{at}{i}", "Status": "Completed", "ExperimentName": experiment, "DurationMs": minutes * 60_000}
         for i in range(n)
@@ -30,10 +30,10 @@ def past(engine: Engine, n: int, minutes: int, experiment: str = "churn", at: st
 def tick(engine: Engine, at: str) -> tuple[int, int]:
     engine.at(at).tick()
     engine.tick()
-    return len(engine.told()), len(engine.resolved())
+    return len(engine.notified()), len(engine.resolved())
 
 
-def test_longer_than_usual_is_told_while_it_runs(engine: Make) -> None:
+def test_longer_than_its_baseline_is_notified_while_it_runs(engine: Make) -> None:
     slow = engine(SLOW)
     past(slow, 3, 60)
     slow.at("1h").come({"Status": "Running", "ExperimentName": "churn"})
@@ -51,8 +51,8 @@ def test_fewer_than_min_runs_say_nothing(engine: Make) -> None:
     assert tick(slow, "23h") == (0, 0)
 
 
-def test_what_is_usual_is_looked_up_again_when_the_deadline_comes(engine: Make) -> None:
-    """Meanwhile its like took longer: it is not told yet."""
+def test_the_baseline_is_looked_up_again_when_the_deadline_comes(engine: Make) -> None:
+    """Meanwhile its peers took longer: it is not notified yet."""
     slow = engine(SLOW)
     past(slow, 3, 60)
     slow.at("1h").come({"Status": "Running", "ExperimentName": "churn"})
@@ -69,17 +69,17 @@ def test_what_is_too_long_ago_does_not_count(engine: Make) -> None:
     assert tick(slow, "10h") == (0, 0)
 
 
-def test_faster_than_usual_is_told_when_it_ends(engine: Make) -> None:
-    """The run itself is no part of what is usual."""
+def test_faster_than_its_baseline_is_notified_when_it_ends(engine: Make) -> None:
+    """The run itself is no part of the baseline."""
     fast = engine(FAST)
     past(fast, 3, 60)
     done = {"Status": "Completed", "ExperimentName": "churn"}
     fast.at("1h").come({"RunId": "a", "DurationMs": 12 * 60_000, **done})
-    assert len(fast.told()) == 0
+    assert len(fast.notified()) == 0
     fast.at("2h").come({"RunId": "b", "DurationMs": 12 * 60_000 - 1, **done})
-    assert [i.run_id for i in fast.told()] == []  # by now a's 12 minutes are among what is usual
+    assert [i.run_id for i in fast.notified()] == []  # by now a's 12 minutes are among the baseline
     fast.at("3h").come({"RunId": "c", "DurationMs": 60_000, **done})
-    assert [i.run_id for i in fast.told()] == ["c"]
+    assert [i.run_id for i in fast.notified()] == ["c"]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,6 @@ def test_faster_than_usual_is_told_when_it_ends(engine: Make) -> None:
     ],
 )
 def test_what_cannot_be_meant_is_refused(load: Callable[[str], object], when: str, says: str) -> None:
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load(f"rules:\n  - name: x\n    when: {when}\n")
     assert says in str(caught.value)

@@ -1,4 +1,4 @@
-"""Calendars with a name in rules that wait by a schedule: which days count is no part of a rule's meaning."""
+"""Calendars with a name in absence rules by a schedule: which days count is no part of a rule's meaning."""
 
 from collections.abc import Callable
 from datetime import date
@@ -37,17 +37,17 @@ def awaiting(engine: Make, *days: date) -> Engine:
     return made
 
 
-def told(engine: Engine, at: str) -> tuple[int, int]:
+def notified(engine: Engine, at: str) -> tuple[int, int]:
     engine.at(at).tick()
     engine.tick()
-    return len(engine.told()), len(engine.resolved())
+    return len(engine.notified()), len(engine.resolved())
 
 
 def test_days_of_a_named_calendar_do_not_count(engine: Make) -> None:
     """Monday is left out, Tuesday rings."""
     nightly = awaiting(engine, MONDAY)
-    assert (0, 0) == told(nightly, "150m")
-    assert (1, 0) == told(nightly, "1590m")
+    assert (0, 0) == notified(nightly, "150m")
+    assert (1, 0) == notified(nightly, "1590m")
 
 
 @pytest.mark.parametrize(
@@ -72,48 +72,48 @@ def test_a_changed_calendar_is_no_other_meaning() -> None:
     assert rules(MONDAY)[0].rules["nightly"].meaning == rules(TUESDAY)[0].rules["nightly"].meaning
 
 
-def test_a_day_that_is_taken_out_is_awaited_no_more(engine: Make) -> None:
+def test_a_day_that_is_taken_out_is_expected_no_more(engine: Make) -> None:
     """Also where its time has passed and its grace runs: what was announced in time is heeded."""
     for at in ("1h", "140m"):
         nightly = awaiting(engine)
         nightly.at(at).use(rules(MONDAY)[0])
-        assert (0, 0) == told(nightly, "150m")
-        assert (1, 0) == told(nightly, "1590m")
+        assert (0, 0) == notified(nightly, "150m")
+        assert (1, 0) == notified(nightly, "1590m")
 
 
-def test_a_day_that_counts_again_is_awaited(engine: Make) -> None:
+def test_a_day_that_counts_again_is_expected(engine: Make) -> None:
     """Tuesday's was next; it is Monday's now."""
     nightly = awaiting(engine, MONDAY)
     nightly.at("1h").use(rules()[0])
-    assert (1, 0) == told(nightly, "150m")
+    assert (1, 0) == notified(nightly, "150m")
 
 
 def test_another_calendar_leaves_a_grace_that_runs_alone(engine: Make) -> None:
     """Monday's is still missing."""
     nightly = awaiting(engine)
     nightly.at("140m").use(rules(WEDNESDAY)[0])
-    assert (1, 0) == told(nightly, "150m")
+    assert (1, 0) == notified(nightly, "150m")
 
 
 def test_what_fires_about_a_day_that_is_taken_out_ends_quietly(engine: Make) -> None:
     """No recovered mail: nothing came. What fires about another day goes on."""
     nightly = awaiting(engine)
-    assert (1, 0) == told(nightly, "150m")
+    assert (1, 0) == notified(nightly, "150m")
     nightly.at("160m").use(rules(TUESDAY)[0])
     assert [Phase.FIRING] == [s.phase for s in nightly.state.conditions("nightly").values()]
     nightly.at("170m").use(rules(MONDAY)[0])
     assert [] == [s.phase for s in nightly.state.conditions("nightly").values()]
-    assert (1, 0) == told(nightly, "171m")
-    assert (2, 0) == told(nightly, "1590m")
+    assert (1, 0) == notified(nightly, "171m")
+    assert (2, 0) == notified(nightly, "1590m")
 
 
 def test_since_when_it_may_come_follows_the_calendar(engine: Make) -> None:
     """Monday is taken out on Monday evening: what came on Sunday evening is Tuesday's then."""
     nightly = awaiting(engine)
     nightly.at("1h").come({"Status": "Completed", "TimeGenerated": "-14h"})
-    assert (0, 0) == told(nightly, "150m")
+    assert (0, 0) == notified(nightly, "150m")
     nightly.at("7h").use(rules(MONDAY)[0])
-    assert (0, 0) == told(nightly, "1590m")
+    assert (0, 0) == notified(nightly, "1590m")
 
 
 def test_explain_says_which_days_do_not_count() -> None:

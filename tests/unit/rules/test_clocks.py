@@ -1,4 +1,6 @@
-"""Clocks that maintenance stops: a deadline moves by exactly the time that its clock stood still, and what is announced late holds too."""
+"""Clocks that maintenance stops: a deadline moves by exactly the time that its clock stood still, and what is
+announced late holds too.
+"""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -47,11 +49,11 @@ def at(text: str) -> datetime:
     return NOON + sign * parse_duration(text.removeprefix("-"))
 
 
-def told(engine: Engine, when: datetime) -> int:
+def notified(engine: Engine, when: datetime) -> int:
     engine.clock.set(when)
     engine.tick()
     engine.tick()
-    return len(engine.told())
+    return len(engine.notified())
 
 
 US = timedelta(microseconds=1)
@@ -90,11 +92,11 @@ def test_the_deadline_moves_by_the_time_that_the_clock_stood_still(
 ) -> None:
     """Not one µs before, and over a restart."""
     waits = begun(engine, form, *pauses)
-    assert 0 == told(waits, at(due) - US)
+    assert 0 == notified(waits, at(due) - US)
     waits.restart()
-    assert 1 == told(waits, at(due))
+    assert 1 == notified(waits, at(due))
     stood = parse_duration(due) - timedelta(minutes=45)
-    assert [stood.total_seconds() or None] == [i.data.get("stood") for i in waits.told()]
+    assert [stood.total_seconds() or None] == [i.data.get("stood") for i in waits.notified()]
 
 
 @pytest.mark.parametrize(
@@ -120,58 +122,60 @@ def test_only_what_it_matches_stands_still(
 ) -> None:
     """Columns of the run, labels, rule and severity; all of `match`, and not all of `except`."""
     waits = begun(engine, "in_status_for", pause("10m", "30m", match=match, but=but))
-    assert (0 if stops else 1) == told(waits, at("45m"))
-    assert 1 == told(waits, at("65m"))
+    assert (0 if stops else 1) == notified(waits, at("45m"))
+    assert 1 == notified(waits, at("65m"))
 
 
 def test_each_run_has_its_own_clock(engine: Make) -> None:
     """The cluster next door goes on."""
     waits = begun(engine, "silent_for", pause("10m", "30m", match={"Target": frozenset({"aks-eu"})}))
     waits.come({"RunId": "r2", "Status": "Running", "Target": "aks-us"})
-    assert 1 == told(waits, at("45m"))
-    assert ["r2"] == [i.run_id for i in waits.told()]
-    assert 2 == told(waits, at("65m"))
+    assert 1 == notified(waits, at("45m"))
+    assert ["r2"] == [i.run_id for i in waits.notified()]
+    assert 2 == notified(waits, at("65m"))
 
 
 def test_a_schedule_is_matched_by_its_table_and_labels(engine: Make, load: Load) -> None:
     """It has no run."""
     waits = begun(engine, "absent", pause("10m", "30m", match={"Target": frozenset({"aks-eu"})}))
-    assert 1 == told(waits, at("45m"))
+    assert 1 == notified(waits, at("45m"))
     waits = begun(engine, "absent", pause("10m", "30m", match={"team": frozenset({"ranking"})}))
-    assert 0 == told(waits, at("45m"))
+    assert 0 == notified(waits, at("45m"))
 
 
-def test_what_cannot_be_heard_and_what_stands_still_count_once(engine: Make) -> None:
-    """Deaf 5..20, paused 10..30: 25 minutes, of which the maintenance makes 10."""
+def test_what_cannot_be_reached_and_what_stands_still_count_once(engine: Make) -> None:
+    """Unreachable 5..20, paused 10..30: 25 minutes, of which the maintenance makes 10."""
     waits = begun(engine, "silent_for", pause("10m", "30m"))
-    waits.deaf = {"test": [(at("5m"), at("20m"))]}
-    assert 0 == told(waits, at("70m") - US)
-    assert 1 == told(waits, at("70m"))
-    assert [600.0] == [i.data["stood"] for i in waits.told()]
+    waits.outages = {"test": [(at("5m"), at("20m"))]}
+    assert 0 == notified(waits, at("70m") - US)
+    assert 1 == notified(waits, at("70m"))
+    assert [600.0] == [i.data["stood"] for i in waits.notified()]
 
 
 def test_a_grace_of_nothing_does_not_ring_inside(engine: Make) -> None:
-    """What is scheduled within a maintenance is awaited at its end."""
+    """What is scheduled within a maintenance is expected at its end."""
     waits = engine((TEXT % FORMS["absent"]).replace(", grace: 45m", ""))
     waits.clock.set(at("-10m"))
     announce(waits, pause("-5m", "30m"))
-    assert 0 == told(waits, at("30m") - US)
-    assert 1 == told(waits, at("30m"))
+    assert 0 == notified(waits, at("30m") - US)
+    assert 1 == notified(waits, at("30m"))
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_announced_late_ends_quietly_what_it_stops(engine: Make, form: str) -> None:
-    """They pulled the plug at ten past and wrote it down at fifty past: no recovered mail, and it is told anew in its time."""
+    """They pulled the plug at ten past and wrote it down at fifty past: no recovered mail, and it is notified again
+    in its time.
+    """
     waits = begun(engine, form)
-    assert 1 == told(waits, at("45m"))
+    assert 1 == notified(waits, at("45m"))
     waits.at("50m")
     announce(waits, pause("10m", "60m"))
     assert [] == [s for s in waits.state.conditions("waits").values() if s.phase is Phase.FIRING]
     assert [Why.MAINTENANCE] == [
         t.reason for e in waits.evaluations for t in e.outcome.transitions if t.after is Phase.RESOLVED
     ]
-    assert 1 == told(waits, at("95m") - US)
-    assert 2 == told(waits, at("95m"))
+    assert 1 == notified(waits, at("95m") - US)
+    assert 2 == notified(waits, at("95m"))
     assert [] == waits.resolved()
 
 
@@ -179,33 +183,33 @@ def test_what_is_announced_late_ends_quietly_what_it_stops(engine: Make, form: s
 def test_what_fired_before_goes_on(engine: Make, form: str) -> None:
     """A maintenance that begins after the deadline stops nothing of it; it ends when the run moves on."""
     waits = begun(engine, form)
-    assert 1 == told(waits, at("45m"))
+    assert 1 == notified(waits, at("45m"))
     waits.at("50m")
     announce(waits, pause("46m", "60m"))
-    assert 1 == told(waits, at("2h"))
+    assert 1 == notified(waits, at("2h"))
     waits.at("3h").come({"Status": "Completed"})
     assert 1 == len(waits.resolved())
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_taken_back_lets_clocks_go_on(engine: Make, form: str) -> None:
-    """The deadline is where it would have been; one that has passed by now is told now."""
+    """The deadline is where it would have been; one that has passed by now is notified now."""
     waits = begun(engine, form, pause("10m", "2h"))
     waits.at("30m")
     announce(waits)
-    assert 0 == told(waits, at("45m") - US)
-    assert 1 == told(waits, at("45m"))
+    assert 0 == notified(waits, at("45m") - US)
+    assert 1 == notified(waits, at("45m"))
     waits = begun(engine, form, pause("10m", "2h"))
-    assert 0 == told(waits, at("50m"))
+    assert 0 == notified(waits, at("50m"))
     announce(waits)
-    assert 1 == told(waits, at("50m"))
+    assert 1 == notified(waits, at("50m"))
 
 
-def test_a_long_maintenance_makes_no_run_too_old_to_tell(engine: Make) -> None:
-    """Two days without a sign of life were announced; `tell_within` is a day."""
+def test_a_long_maintenance_makes_no_run_expired(engine: Make) -> None:
+    """Two days without a sign of life were announced; `max_event_age` is a day."""
     waits = begun(engine, "silent_for", pause("10m", "2d"))
-    assert 0 == told(waits, at("2d") + timedelta(minutes=34))
-    assert 1 == told(waits, at("2d") + timedelta(minutes=35))
+    assert 0 == notified(waits, at("2d") + timedelta(minutes=34))
+    assert 1 == notified(waits, at("2d") + timedelta(minutes=35))
 
 
 def test_inline_tests_know_no_maintenance(load: Load) -> None:
@@ -214,9 +218,9 @@ def test_inline_tests_know_no_maintenance(load: Load) -> None:
         TEXT % FORMS["in_status_for"]
         + """
     tests:
-      - name: told
+      - name: notified
         events: [{at: 0s, RunId: r1, Status: Running}]
-        expect: [{at: 45m, told: 1}]
+        expect: [{at: 45m, notifications: 1}]
 """
     )
     rules = under(load(text), [pause("-1d", "1d")])
@@ -271,10 +275,12 @@ def at_minute(minute: int) -> datetime:
     ),
     st.integers(0, 4),
 )
-def test_over_restarts_and_reloads_it_is_told_once_and_when_the_oracle_says(
+def test_over_restarts_and_reloads_it_is_notified_once_and_when_the_oracle_says(
     engine: Make, form: str, pauses: list[tuple[int, int, int]], doings: list[tuple[int, str]], late: int
 ) -> None:
-    """Pauses may be announced later and taken back: what counts is what is announced at last, if nothing was told before."""
+    """Pauses may be announced later and taken back: what counts is what is announced at last, if nothing was
+    notified before.
+    """
     made = [Maintenance(begin=at_minute(b), end=at_minute(b + n), settle=timedelta(minutes=s)) for b, n, s in pauses]
     waits = begun(engine, form, *made)
     held = list(pauses)
@@ -282,7 +288,7 @@ def test_over_restarts_and_reloads_it_is_told_once_and_when_the_oracle_says(
     for minute, what in sorted(doings):
         if minute >= due or minute > 1400:
             break
-        assert 0 == told(waits, at_minute(minute))
+        assert 0 == notified(waits, at_minute(minute))
         if what == "restart":
             waits.restart()
         elif what == "reload":
@@ -298,6 +304,6 @@ def test_over_restarts_and_reloads_it_is_told_once_and_when_the_oracle_says(
             announce(waits, *made)
         now, due = minute, max(oracle(0, 45, held), minute)
     if due > now:
-        assert 0 == told(waits, at_minute(due) - US)
-    assert 1 == told(waits, at_minute(due))
-    assert 1 == told(waits, at_minute(due + 100))
+        assert 0 == notified(waits, at_minute(due) - US)
+    assert 1 == notified(waits, at_minute(due))
+    assert 1 == notified(waits, at_minute(due + 100))

@@ -1,7 +1,8 @@
-"""Whatever the order, duplicates, commits and restarts: a sweep tells what its oracle says, commit by commit.
+"""Whatever the order, duplicates, commits and restarts: a sweep says what its oracle says, commit by commit.
 
-The oracle is tests/oracle/sweeps.py, written from docs/rules.md alone. The engine runs on the real stores; a restart opens the state
-file anew.
+The oracle is tests/oracle/sweeps.py, written from docs/rules.md alone. The engine runs on the real stores; a restart
+opens the state
+file again.
 """
 
 import random
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.oracle.events import Event, parts, sent_twice, shuffled
-from tests.oracle.sweeps import Terms, Told, told
+from tests.oracle.sweeps import Notified, Terms, notified
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
@@ -46,7 +47,7 @@ sweep = st.tuples(
 
 
 def life(run: str, words: list[tuple[str, int, int]]) -> list[Event]:
-    """A try begins with a word that is no end: the oracle knows no other histories."""
+    """An attempt begins with a word that is no end: the oracle knows no other histories."""
     said = [(f"{run}-{attempt}", "Running", 0, attempt) for attempt in sorted({attempt for _, _, attempt in words})]
     said += [(f"{run}.{n}", status, second + 1, attempt) for n, (status, second, attempt) in enumerate(words)]
     return [
@@ -55,20 +56,20 @@ def life(run: str, words: list[tuple[str, int, int]]) -> list[Event]:
     ]
 
 
-def seen(intent: Intent, commits: dict[int, int]) -> Told:
+def seen(intent: Intent, commits: dict[int, int]) -> Notified:
     number, about = commits[intent.commit_seq], intent.data.get("sweep")
     if intent.why.name == "FIRST" or not isinstance(about, dict):
-        return Told(number, intent.run_id)
-    return Told(number, intent.run_id, about["matched"], about["children"], about["ended"])
+        return Notified(number, intent.run_id)
+    return Notified(number, intent.run_id, about["matched"], about["children"], about["ended"])
 
 
 @settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(  # another end between two failures parts them
-    sweeps=[([("Completed", 5, 0), ("Failed", 1, 0), ("Failed", 7, 0), ("Completed", 1, 2)], [[("Completed", 24, 0)]])], seed=1586
+    parent_groups=[([("Completed", 5, 0), ("Failed", 1, 0), ("Failed", 7, 0), ("Completed", 1, 2)], [[("Completed", 24, 0)]])], seed=1586
 )  # fmt: skip
-@given(sweeps=st.lists(sweep, min_size=1, max_size=3), seed=st.integers(0, 2**32))
-def test_a_sweep_tells_what_its_oracle_says(
-    sweeps: list[tuple[list[tuple[str, int, int]], list[list[tuple[str, int, int]]]]],
+@given(parent_groups=st.lists(sweep, min_size=1, max_size=3), seed=st.integers(0, 2**32))
+def test_a_sweep_says_what_its_oracle_says(
+    parent_groups: list[tuple[list[tuple[str, int, int]], list[list[tuple[str, int, int]]]]],
     seed: int,
     load: Load,
     log: DuckLogStore,
@@ -79,7 +80,7 @@ def test_a_sweep_tells_what_its_oracle_says(
     before = log.head().seq
     prefix, sent = f"{before}-", list[Event]()
     parents: dict[str, str] = {}
-    for number, (own, children) in enumerate(sweeps):
+    for number, (own, children) in enumerate(parent_groups):
         parent = f"{prefix}s{number}"
         sent += life(parent, own)
         for n, words in enumerate(children):
@@ -106,11 +107,11 @@ def test_a_sweep_tells_what_its_oracle_says(
             engine.state = SqliteState.open(path, clock=clock)
             engine.use(engine.rules)
     engine.evaluate()
-    intents = [*engine.told(), *engine.intents(IntentKind.REPEATED)]
+    intents = [*engine.notified(), *engine.intents(IntentKind.REPEATED)]
     engine.state.close()
     for name, (_, terms) in RULES.items():
         got = sorted(seen(i, commits) for i in intents if i.rule == name)
-        assert sorted(told(arrived, parents, terms)) == got, name
+        assert sorted(notified(arrived, parents, terms)) == got, name
     assert [] == [i for i, n in Counter(i.id for i in intents).items() if n > 1]
 
 

@@ -36,18 +36,18 @@ def short_buckets() -> Iterator[None]:
         yield
 
 
-@given(story=st.lists(changes, max_size=60), slack=st.sampled_from((0, 1000)))
-def test_it_gives_what_has_come(story: list[tuple[str, str, str, int]], slack: int) -> None:
+@given(timeline=st.lists(changes, max_size=60), slack=st.sampled_from((0, 1000)))
+def test_it_gives_what_has_come(timeline: list[tuple[str, str, str, int]], slack: int) -> None:
     """Against a dict that is looked through whole."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deadlines, "_SLACK", slack)
-        _tell(story)
+        _notify(timeline)
 
 
-def _tell(story: list[tuple[str, str, str, int]]) -> None:
+def _notify(timeline: list[tuple[str, str, str, int]]) -> None:
     table = DeadlineTable()
     known: dict[tuple[str, str], int] = {}
-    for what, rule, run, us in story:
+    for what, rule, run, us in timeline:
         key = (rule, run)
         if what == "put":
             table.take([Deadline(rule, run, us, by="x")])
@@ -73,7 +73,7 @@ def _tell(story: list[tuple[str, str, str, int]]) -> None:
         assert len(table) == len(known)
     waiting = [us for key, us in known.items() if key not in {(t.rule, t.key) for t in table.past(EPOCH - US)}]
     first = min(map(moment, waiting), default=None)
-    for _ in range(30):  # a look may find nothing, but none comes too late, and there is an end of looks
+    for _ in range(30):  # an evaluation may find nothing, but none comes too late, and there is an end of looks
         following = table.next_due()
         if following == first:
             return

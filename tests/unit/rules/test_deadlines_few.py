@@ -14,9 +14,9 @@ from tests.unit.logstore.helpers import Bench
 from tests.unit.rules.conftest import Load
 from tests.unit.rules.said import Said, bench_in_memory, messages, pauses, payload
 from tocsin.clock import ManualClock
-from tocsin.model.heard import Heard
+from tocsin.model.heard import SourceProgress
 from tocsin.rules import deadlines_runs
-from tocsin.rules.deadlines_due import When, consumers_of, dues
+from tocsin.rules.deadlines_due import When, consumers_of, due_deadlines
 from tocsin.rules.deadlines_few import Past
 from tocsin.rules.deadlines_runs import runs_at
 
@@ -27,7 +27,7 @@ rules:
   - {name: still, when: {status: [Running, Queued], unchanged: Progress, for: 1h}}
 """
 
-stories = st.lists(
+timelines = st.lists(
     st.tuples(pauses, st.sampled_from("cd"), st.lists(messages, min_size=1, max_size=4)),
     min_size=1,
     max_size=8,
@@ -44,12 +44,14 @@ _numbers = iter(range(1_000_000))
 
 
 @settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(story=stories, back=st.integers(0, 3))
-def test_both_ways_say_the_same(bench: Bench, load: Load, story: list[tuple[int, str, list[Said]]], back: int) -> None:
+@given(timeline=timelines, back=st.integers(0, 3))
+def test_both_ways_say_the_same(
+    bench: Bench, load: Load, timeline: list[tuple[int, str, list[Said]]], back: int
+) -> None:
     own, store = f"f{next(_numbers)}", bench.store
     assert isinstance(bench.clock, ManualClock)
     seqs = []
-    for seconds, consumer, said in story:
+    for seconds, consumer, said in timeline:
         bench.clock.advance(timedelta(seconds=seconds))
         bench(*(payload(own, each) for each in said), consumer=consumer)
         seqs.append(store.head().seq)
@@ -69,13 +71,15 @@ def test_both_ways_say_the_same(bench: Bench, load: Load, story: list[tuple[int,
     if not facts:
         return
     past = Past.read(store, dict.fromkeys(facts, hi), facts, beats=True)
-    whens, heard = {run: When(hi, at) for run in facts}, Heard()
+    whens, source_progress = {run: When(hi, at) for run in facts}, SourceProgress()
     pairs = [
         (rule, run)
         for rule in load(RULES).enabled.values()
         for run, fact in facts.items()
         if rule.absence is not None and fact.status in rule.absence.statuses
     ]
-    assert dues(pairs, facts, store, whens, heard, past) == dues(pairs, facts, store, whens, heard)
+    assert due_deadlines(pairs, facts, store, whens, source_progress, past) == due_deadlines(
+        pairs, facts, store, whens, source_progress
+    )
     as_of = dict.fromkeys(facts, hi)
     assert consumers_of(facts, store, as_of, past) == consumers_of(facts, store, as_of)

@@ -20,7 +20,7 @@ from tocsin.rules.deadlines_known import Known, Span
 from tocsin.rules.deadlines_runs import runs_at
 
 EVER: Span = (0, 1 << 60)
-stories = st.lists(
+timelines = st.lists(
     st.tuples(pauses, st.sampled_from("cd"), st.lists(messages, min_size=1, max_size=4)), min_size=1, max_size=8
 )
 _numbers = iter(range(1_000_000))
@@ -32,11 +32,11 @@ def bench() -> Iterator[Bench]:
         yield one
 
 
-def brought(bench: Bench, own: str, story: list[tuple[int, str, list[Said]]]) -> list[int]:
+def brought(bench: Bench, own: str, timeline: list[tuple[int, str, list[Said]]]) -> list[int]:
     """The commits of a story, of runs that begin with ``own``."""
     assert isinstance(bench.clock, ManualClock)
     seqs = []
-    for seconds, consumer, said in story:
+    for seconds, consumer, said in timeline:
         bench.clock.advance(timedelta(seconds=seconds))
         bench(*(payload(own, each) for each in said), consumer=consumer)
         seqs.append(bench.store.head().seq)
@@ -44,12 +44,12 @@ def brought(bench: Bench, own: str, story: list[tuple[int, str, list[Said]]]) ->
 
 
 @settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(story=stories, data=st.data())
+@given(timeline=timelines, data=st.data())
 def test_as_of_any_commit_runs_are_what_the_log_says(
-    bench: Bench, story: list[tuple[int, str, list[Said]]], data: st.DataObject
+    bench: Bench, timeline: list[tuple[int, str, list[Said]]], data: st.DataObject
 ) -> None:
     own = f"k{next(_numbers)}"
-    seqs, store = brought(bench, own, story), bench.store
+    seqs, store = brought(bench, own, timeline), bench.store
     names = [f"{own}-{n}" for n in range(3)]
     known = Known(store)
     known.read(dict.fromkeys(names, seqs[-1]), EVER)

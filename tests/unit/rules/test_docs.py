@@ -22,5 +22,5 @@ def test_examples_load_and_their_tests_pass(text: str, load: Load) -> None:
 
 def test_the_table_of_keys_is_whole() -> None:
     """Both ways: each key is there, and none besides."""
-    told = {key for row in re.findall(r"^\| (`[^|]+) \|", PAGE, re.M) for key in re.findall(r"`([a-z_]+)`", row)}
-    assert {info.alias or name for name, info in RuleModel.model_fields.items()} == told
+    notified = {key for row in re.findall(r"^\| (`[^|]+) \|", PAGE, re.M) for key in re.findall(r"`([a-z_]+)`", row)}
+    assert {info.alias or name for name, info in RuleModel.model_fields.items()} == notified

@@ -13,7 +13,7 @@ from tests.oracle.effort import examples
 from tests.unit.rules.conftest import LIMITS as COLUMNS
 from tests.unit.rules.conftest import LIMITS_ROWS as ROWS
 from tests.unit.rules.conftest import Engine, Loaded
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Why
 from tocsin.rules.each_pattern import Pattern
 from tocsin.rules.explain import explain
@@ -25,7 +25,7 @@ rules:
     for_each: {table: limits}
     when: {status: Completed, where: "ExperimentName == experiment and DurationMs > longest * 1000"}
     labels: {team: "{{ team }}"}
-    keep: [longest]
+    fields: [longest]
 """
 OFTEN = """
 rules:
@@ -40,7 +40,7 @@ rules:
       | where failed >= longest
     by: [ExperimentName]
     value: failed
-    keep: [team]
+    fields: [team]
 """
 OFTEN_SQL = """
 rules:
@@ -56,7 +56,7 @@ rules:
       HAVING count(*) >= longest -- the table's
     by: [ExperimentName]
     value: failed
-    keep: [team]
+    fields: [team]
 """
 
 
@@ -68,9 +68,9 @@ def test_each_row_is_a_rule_of_its_own(using: Callable[..., Engine]) -> None:
     """Its columns are names in `where:`, and fields of the alert."""
     e = using(SLOW)
     e.come(done("r1", "churn", 5), done("r2", "churn", 7), done("r3", "fraud", 3), done("r4", "other", 99))
-    told = sorted(e.told(), key=lambda i: i.run_id)
+    notified = sorted(e.notified(), key=lambda i: i.run_id)
     assert [("r2", {"team": "ranking"}, {"longest": 6}), ("r3", {"team": "risk"}, {"longest": 2})] == [
-        (i.run_id, i.labels, i.keep) for i in told
+        (i.run_id, i.labels, i.fields) for i in notified
     ]
 
 
@@ -78,8 +78,8 @@ def test_to_people_it_is_the_one_rule(using: Callable[..., Engine]) -> None:
     """Mails and history have its name; the text columns that the rule names say which row."""
     e = using(SLOW)
     e.come(done("r2", "churn", 7))
-    (told,) = e.told()
-    assert ("slow", {"RunId": "r2", "experiment": "churn"}) == (told.rule, told.instance)
+    (notified,) = e.notified()
+    assert ("slow", {"RunId": "r2", "experiment": "churn"}) == (notified.rule, notified.instance)
     assert {"slow"} == {t.rule for each in e.evaluations for t in each.outcome.transitions}
     assert ["slow[churn]", "slow[fraud]"] == sorted(e.state.rules())
 
@@ -91,7 +91,7 @@ def test_what_is_too_old_is_summed_up_once_for_all_rows(using: Callable[..., Eng
     )
     e.at("3d").tick()
     (summary,) = e.summaries()
-    assert ("slow", 2) == (summary.rule, summary.data["stale"])
+    assert ("slow", 2) == (summary.rule, summary.data["expired"])
 
 
 def test_all_rows_share_one_query(table: Loaded) -> None:
@@ -110,9 +110,9 @@ def test_a_window_rule_for_each_row(using: Callable[..., Engine]) -> None:
     e = using(OFTEN)
     for n in range(3):
         e.come({"RunId": f"c{n}", "ExperimentName": "churn"}, {"RunId": f"f{n}", "ExperimentName": "fraud"})
-    (told,) = e.told()
-    assert ("often", {"experiment": "fraud", "ExperimentName": "fraud"}) == (told.rule, told.instance)
-    assert ({"team": "risk"}, 2.0) == (told.keep, told.value)
+    (notified,) = e.notified()
+    assert ("often", {"experiment": "fraud", "ExperimentName": "fraud"}) == (notified.rule, notified.instance)
+    assert ({"team": "risk"}, 2.0) == (notified.fields, notified.value)
 
 
 def test_sql_for_each_row(using: Callable[..., Engine]) -> None:
@@ -121,12 +121,12 @@ def test_sql_for_each_row(using: Callable[..., Engine]) -> None:
     for n in range(3):
         e.come({"RunId": f"c{n}", "ExperimentName": "churn"}, {"RunId": f"f{n}", "ExperimentName": "fraud"})
     e.at("1m").tick()
-    (told,) = e.told()
-    assert ("often", {"experiment": "fraud", "ExperimentName": "fraud"}) == (told.rule, told.instance)
-    assert ({"team": "risk"}, 3.0) == (told.keep, told.value)
+    (notified,) = e.notified()
+    assert ("often", {"experiment": "fraud", "ExperimentName": "fraud"}) == (notified.rule, notified.instance)
+    assert ({"team": "risk"}, 3.0) == (notified.fields, notified.value)
     e.come(*({"RunId": f"d{n}", "ExperimentName": "churn"} for n in range(4)))
     e.at("2m").tick()
-    assert ["churn", "fraud"] == sorted(str(i.instance["experiment"]) for i in e.told())
+    assert ["churn", "fraud"] == sorted(str(i.instance["experiment"]) for i in e.notified())
 
 
 def test_sql_of_many_rows_is_one_query(table: Loaded) -> None:
@@ -146,10 +146,16 @@ def test_values_in_sql_are_only_values(engine: Callable[..., Engine], table: Loa
     text = OFTEN_SQL.replace("= experiment\n", "= experiment AND NOT off AND coalesce(TimeGenerated > since, true)\n")
     columns = {**COLUMNS, "since": "datetime", "off": "bool"}
     e = engine("rules: []")
-    e.use(table(text + "    clear: \"failed < longest and team == '$x'\"\n", rows, columns))
+    e.use(
+        table(
+            text + "    condition: failed >= 0\n    resolve: {when: \"failed < longest and team == '$x'\"}\n",
+            rows,
+            columns,
+        )
+    )
     e.come(*({"RunId": f"{name}1", "ExperimentName": name} for name in (evil, "churn", "fraud")))
     e.at("1m").tick()
-    assert [(evil, "$x")] == [(i.instance["experiment"], i.keep["team"]) for i in e.told()]
+    assert [(evil, "$x")] == [(i.instance["experiment"], i.fields["team"]) for i in e.notified()]
 
 
 def test_a_row_that_goes_ends_quietly_and_one_that_comes_starts_then(
@@ -158,7 +164,7 @@ def test_a_row_that_goes_ends_quietly_and_one_that_comes_starts_then(
     """The others go on."""
     e = using(OFTEN)
     e.come(*({"RunId": f"f{n}", "ExperimentName": "fraud"} for n in range(3)))
-    assert 1 == len(e.told())
+    assert 1 == len(e.notified())
     rows = [ROWS[0], {"experiment": "new", "longest": 1, "team": "x"}]
     outcomes = len(e.evaluations)
     e.use(table(OFTEN, rows))
@@ -176,7 +182,7 @@ def test_a_number_that_changes_keeps_what_the_row_remembers(using: Callable[...,
     e.come(*({"RunId": f"f{n}", "ExperimentName": "fraud"} for n in range(4)))
     e.use(table(OFTEN, [ROWS[0], {**ROWS[1], "longest": 3}]))
     e.at("1m").tick()
-    assert 1 == len(e.told())
+    assert 1 == len(e.notified())
     assert [] == e.resolved()
 
 
@@ -191,7 +197,7 @@ def test_inline_tests_give_the_rows(table: Loaded) -> None:
           - {at: 1m, RunId: r1, Status: Completed, ExperimentName: a, DurationMs: 5000}
           - {at: 1m, RunId: r2, Status: Completed, ExperimentName: b, DurationMs: 5000}
         expect:
-          - {at: 1m, told: 1}
+          - {at: 1m, notifications: 1}
 """
     )
     assert [] == [str(r) for r in run_tests(table(text)) if not r.passed]
@@ -201,7 +207,7 @@ def test_what_stays_open_of_a_row_ends_under_the_one_name(using: Callable[..., E
     e = using(SLOW + "    resolve: {when: {status: Completed, same: ExperimentName}}\n".replace("Completed", "Running"))
     e.at("1m").come(done("r1", "fraud", 9))
     e.at("2m").come({"RunId": "r2", "Status": "Running", "ExperimentName": "fraud"})
-    (fired,), (ended,) = e.told(), e.resolved()
+    (fired,), (ended,) = e.notified(), e.resolved()
     assert (fired.rule, fired.instance, fired.occurrence) == (ended.rule, ended.instance, ended.occurrence)
     assert {"slow"} == {t.rule for each in e.evaluations for t in each.outcome.transitions}
 
@@ -233,7 +239,7 @@ def test_what_is_filled_is_what_is_compiled(
 def _meant(table: Loaded, text: str, row: dict[str, Any], columns: dict[str, str]) -> object:
     try:
         (rule,) = table(text, [row], columns).enabled.values()
-    except ContentError as error:
+    except ConfigurationError as error:
         return str(error)
     if rule.window is None:
         return rule.query, rule.name, rule.meaning, rule.plan
@@ -245,7 +251,7 @@ def test_values_are_only_values(using: Callable[..., Engine]) -> None:
     evil = "\" or true // \\ '"
     e = using(SLOW, [{"experiment": evil, "longest": 1, "team": "{{ 7 * 7 }}"}])
     e.come(done("r1", "churn", 9), done("r2", evil, 9))
-    assert [("r2", {"team": "{{ 7 * 7 }}"})] == [(i.run_id, i.labels) for i in e.told()]
+    assert [("r2", {"team": "{{ 7 * 7 }}"})] == [(i.run_id, i.labels) for i in e.notified()]
 
 
 @pytest.mark.parametrize(
@@ -267,19 +273,19 @@ def test_values_are_only_values(using: Callable[..., Engine]) -> None:
     ],
 )  # fmt: skip
 def test_what_is_wrong_has_its_place(table: Loaded, rule: str, fault: str) -> None:
-    with pytest.raises(ContentError) as error:
+    with pytest.raises(ConfigurationError) as error:
         table(f"rules:\n  - {rule}\n")
     assert fault in str(error.value)
 
 
 def test_rows_that_are_alike_are_named(table: Loaded) -> None:
     with pytest.raises(
-        ContentError, match="row 2 of the table: is a second one for churn; experiment must be different"
+        ConfigurationError, match="row 2 of the table: is a second one for churn; experiment must be different"
     ):
         table(SLOW, [ROWS[0], {**ROWS[0], "longest": 9}])
 
 
-def test_a_table_without_rows_tells_nothing(using: Callable[..., Engine]) -> None:
+def test_a_table_without_rows_notifies_nothing(using: Callable[..., Engine]) -> None:
     e = using(SLOW, [])
     assert 0 == e.come(done("r1", "", 5))
 

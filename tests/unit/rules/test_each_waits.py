@@ -1,4 +1,4 @@
-"""`for_each` of rules that wait for runs, and of sequences: lengths out of a table, one deadline for a run."""
+"""`for_each` of absence rules for runs, and of sequences: lengths out of a table, one deadline for a run."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from tests.oracle.effort import examples
 from tests.unit.rules.conftest import LIMITS_ROWS, NOON, Engine, Load, Loaded
 from tocsin.config.durations import parse_duration
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Phase, Why
 from tocsin.model.maintenance import Maintenance
 from tocsin.rules.backtest import backtest
 from tocsin.rules.clocks import under
 from tocsin.rules.explain import explain
 from tocsin.rules.families import FEW
-from tocsin.rules.playground import Playground, Step
+from tocsin.rules.playground import Simulator, Step
 from tocsin.rules.ruleset import RuleSet
 from tocsin.rules.testing import run_tests
 
@@ -28,7 +28,7 @@ rules:
     for_each: {table: limits}
     when: {status: [Queued, Preparing], in_status_for: "{{ longest * 10 }}m", where: "ExperimentName == experiment"}
     labels: {team: "{{ team }}"}
-    keep: [longest]
+    fields: [longest]
 """
 FORMS = {
     "stuck": "status: Running, in_status_for: '{{ longest }}h'",
@@ -40,7 +40,7 @@ rules:
   - name: again
     for_each: {table: limits}
     when: {status: Queued, after: Running, times: "{{ longest }}", within: "{{ longest }}h", where: "ExperimentName == experiment"}
-    keep: [team]
+    fields: [team]
 """
 
 
@@ -53,17 +53,17 @@ def test_each_row_waits_for_its_own_time(using: Callable[..., Engine]) -> None:
     e = using(STUCK)
     e.come(run("c", "churn"), run("f", "fraud"), run("o", "other"))
     e.at("19m").tick()
-    assert [] == e.told()
+    assert [] == e.notified()
     e.at("20m").tick()
-    (told,) = e.told()
-    assert ("stuck", {"RunId": "f", "experiment": "fraud"}) == (told.rule, told.instance)
-    assert ({"team": "risk"}, {"longest": 2}) == (told.labels, told.keep)
+    (notified,) = e.notified()
+    assert ("stuck", {"RunId": "f", "experiment": "fraud"}) == (notified.rule, notified.instance)
+    assert ({"team": "risk"}, {"longest": 2}) == (notified.labels, notified.fields)
     e.at("60m").tick()
-    assert ["f", "c"] == [i.run_id for i in e.told()]
+    assert ["f", "c"] == [i.run_id for i in e.notified()]
     e.come(run("f", "fraud", "Running"))
     (over,) = e.resolved()
-    assert (told.rule, told.instance, told.occurrence, told.keep) == (
-        over.rule, over.instance, over.occurrence, over.keep
+    assert (notified.rule, notified.instance, notified.occurrence, notified.fields) == (
+        over.rule, over.instance, over.occurrence, over.fields
     )  # fmt: skip
     assert {"stuck"} == {t.rule for each in e.evaluations for t in each.outcome.transitions}
 
@@ -75,11 +75,11 @@ def test_it_goes_with_every_form(form: str, using: Callable[..., Engine]) -> Non
     )
     e.come(run("c", "churn", "Running", Progress=0.1), run("f", "fraud", "Running", Progress=0.1))
     e.at("119m").tick()
-    assert [] == e.told()
+    assert [] == e.notified()
     e.at("2h").tick()
-    assert ["f"] == [i.run_id for i in e.told()]
+    assert ["f"] == [i.run_id for i in e.notified()]
     e.at("6h").tick()
-    assert ["f", "c"] == [i.run_id for i in e.told()]
+    assert ["f", "c"] == [i.run_id for i in e.notified()]
 
 
 def test_a_run_out_of_line_with_its_past_by_its_rows_factor(using: Callable[..., Engine]) -> None:
@@ -99,27 +99,27 @@ def test_a_run_out_of_line_with_its_past_by_its_rows_factor(using: Callable[...,
             e.store(run(name, experiment, "Completed", TimeGenerated="-1h"))
     e.come(run("c", "churn", "Running"), run("f", "fraud", "Running"))
     e.at("119m").tick()
-    assert [] == e.told()
+    assert [] == e.notified()
     e.at("2h").tick()
-    assert ["f"] == [i.run_id for i in e.told()]
+    assert ["f"] == [i.run_id for i in e.notified()]
     e.at("6h").tick()
-    assert ["f", "c"] == [i.run_id for i in e.told()]
+    assert ["f", "c"] == [i.run_id for i in e.notified()]
 
 
 def test_a_run_has_one_deadline_however_many_rows_are_about_it(using: Callable[..., Engine]) -> None:
-    """The first of them; once that row has told, the next one's. Each ends for itself."""
+    """The first of them; once that row has notified, the next one's. Each ends for itself."""
     rows = [{"experiment": name, "longest": n, "team": name} for n, name in ((3, "a"), (1, "b"), (2, "c"))]
     e = using(STUCK.replace("ExperimentName == experiment", "DisplayName contains experiment"), rows)
     e.come(run("r1", "x", DisplayName="abc"), run("r2", "x", DisplayName="c"))
     assert [("stuck", "r1"), ("stuck", "r2")] == sorted((rule, name) for rule, name, _ in e.deadlines)
     for minute, expected in (("10m", ["r1 b"]), ("20m", ["r1 c", "r2 c"]), ("30m", ["r1 a"])):
         e.at(minute).tick()
-        now = [f"{i.run_id} {i.labels['team']}" for i in e.told() if i.at == e.clock.now()]
+        now = [f"{i.run_id} {i.labels['team']}" for i in e.notified() if i.at == e.clock.now()]
         assert expected == sorted(now)
     assert 0 == len(e.deadlines)
     e.restart()
     e.at("40m").tick()
-    assert 4 == len(e.told())
+    assert 4 == len(e.notified())
     e.come(run("r1", "x", "Running", DisplayName="abc"))
     assert ["a", "b", "c"] == sorted(str(i.labels["team"]) for i in e.resolved())
 
@@ -130,8 +130,10 @@ def test_what_is_too_old_for_several_rows_is_passed_over_once_for_each(using: Ca
     e.at("3d").come(run("r1", "x", DisplayName="ab", TimeGenerated="0s"))
     e.tick()
     e.at("4d").tick()
-    stale = [t.instance["experiment"] for x in e.evaluations for t in x.outcome.transitions if t.after is Phase.STALE]
-    assert (["a", "b"], 0) == (sorted(map(str, stale)), len(e.told()))
+    expired = [
+        t.instance["experiment"] for x in e.evaluations for t in x.outcome.transitions if t.after is Phase.EXPIRED
+    ]
+    assert (["a", "b"], 0) == (sorted(map(str, expired)), len(e.notified()))
 
 
 def test_of_many_rows_only_those_are_asked_that_a_run_can_be_about(table: Loaded, using: Callable[..., Engine]) -> None:
@@ -140,10 +142,10 @@ def test_of_many_rows_only_those_are_asked_that_a_run_can_be_about(table: Loaded
     e.come(run("r1", "e0"), run("r2", "e7"), run("r3", "none"))
     e.at("10m").tick()
     e.at("80m").tick()
-    assert [("r1", "e0"), ("r2", "e7")] == [(i.run_id, i.instance["experiment"]) for i in e.told()]
-    (family,) = table(STUCK, rows).families.values()
-    assert 1 == len({rule.plan.shape for rule in family.rules})
-    assert len(rows) == len(family.rules)
+    assert [("r1", "e0"), ("r2", "e7")] == [(i.run_id, i.instance["experiment"]) for i in e.notified()]
+    (generated,) = table(STUCK, rows).generated_rules.values()
+    assert 1 == len({rule.plan.shape for rule in generated.rules})
+    assert len(rows) == len(generated.rules)
 
 
 def test_a_row_that_goes_ends_quietly_one_that_comes_waits_for_what_is_there(
@@ -157,7 +159,7 @@ def test_a_row_that_goes_ends_quietly_one_that_comes_waits_for_what_is_there(
     gone = [row.row for row in e.state.mirror_after(0) if row.row["Reason"] == Why.RULE_GONE.value]
     assert (["stuck"], []) == ([row["Rule"] for row in gone], e.resolved())
     e.at("30m").tick()
-    assert ["f", "n"] == [i.run_id for i in e.told()]
+    assert ["f", "n"] == [i.run_id for i in e.notified()]
 
 
 def test_another_number_moves_the_deadline(using: Callable[..., Engine], table: Loaded) -> None:
@@ -167,11 +169,11 @@ def test_another_number_moves_the_deadline(using: Callable[..., Engine], table: 
     e.at("20m").tick()
     e.use(table(STUCK, [{**LIMITS_ROWS[0], "longest": 4}, {**LIMITS_ROWS[1], "longest": 3}]))
     e.at("21m").tick()
-    assert ["f"] == [i.run_id for i in e.told()]
+    assert ["f"] == [i.run_id for i in e.notified()]
     assert {} == e.state.conditions("stuck[fraud]")
     e.at("30m").tick()
     e.at("40m").tick()
-    assert ["f", "f", "c"] == [i.run_id for i in e.told()]
+    assert ["f", "f", "c"] == [i.run_id for i in e.notified()]
 
 
 def test_another_template_is_another_meaning(table: Loaded) -> None:
@@ -187,9 +189,9 @@ def test_maintenance_stops_the_clock_of_the_row_that_it_matches(table: Loaded, u
     e.use(under(table(STUCK), [hour]))
     e.come(run("c", "churn"), run("f", "fraud"))
     e.at("60m").tick()
-    assert ["c"] == [i.run_id for i in e.told()]
+    assert ["c"] == [i.run_id for i in e.notified()]
     e.at("80m").tick()
-    assert ["c", "f"] == [i.run_id for i in e.told()]
+    assert ["c", "f"] == [i.run_id for i in e.notified()]
 
 
 _EVENT: dict[str, Any] = {"run": "r1", "status": "Queued", "late": 0, "attempt": 0}
@@ -227,16 +229,16 @@ def both(table: Loaded, load: Load) -> Both:
 
 
 def test_a_run_that_comes_to_another_row_is_over_for_the_one_before(both: Both) -> None:
-    """What it waited for counts for the new row; nobody is judged before the commit that is seen then."""
+    """What it waited for counts for the new row; nobody is evaluated before the commit that is seen then."""
     names = (("fraud", 0), ("churn", 15), ("fraud", 5))
-    told = _told_alike([{**_EVENT, "experiment": name, "pause": pause} for name, pause in names], both)
+    notified = _notified_alike([{**_EVENT, "experiment": name, "pause": pause} for name, pause in names], both)
     assert [
         (timedelta(minutes=10), "fired", "fraud"),
         (timedelta(minutes=15), "resolved", "fraud"),
         (timedelta(minutes=20), "fired", "churn"),
         (timedelta(minutes=20, microseconds=1), "fired", "fraud"),
         (timedelta(minutes=20, microseconds=1), "resolved", "churn"),
-    ] == [(at - NOON, kind, row) for at, _, kind, row in told]
+    ] == [(at - NOON, kind, row) for at, _, kind, row in notified]
 
 
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -246,9 +248,9 @@ def test_a_run_that_comes_to_another_row_is_over_for_the_one_before(both: Both) 
     {**_EVENT, "experiment": "churn", "pause": 5},
     {**_EVENT, "experiment": "churn", "pause": 15, "status": "Completed"},  # just when the deadline passes
 ])  # fmt: skip
-def test_the_rows_tell_what_rules_written_out_tell(events: list[dict[str, Any]], both: Both) -> None:
-    """And a backtest of each row tells what live operation tells of it."""
-    _told_alike(events, both)
+def test_the_rows_say_what_rules_written_out_notify(events: list[dict[str, Any]], both: Both) -> None:
+    """And a backtest of each row says what live operation notifies of it."""
+    _notified_alike(events, both)
 
 
 _Said = tuple[datetime, str, str, str]
@@ -256,31 +258,33 @@ _Said = tuple[datetime, str, str, str]
 _ROWS = [{**row, "longest": longest} for row, longest in zip(LIMITS_ROWS, (2, 1), strict=True)]
 
 
-def _told_alike(events: list[dict[str, Any]], rules: RuleSet) -> list[_Said]:
-    """What is told by the rows, which is what the rules written out tell, and backtests of the rows."""
+def _notified_alike(events: list[dict[str, Any]], rules: RuleSet) -> list[_Said]:
+    """What is notified by the rows, which is what the rules written out notify, and backtests of the rows."""
     steps, at = list[Step](), NOON
-    with Playground(rules, NOON, {"limits": _ROWS}) as playground:
+    with Simulator(rules, NOON, {"limits": _ROWS}) as simulator:
         for number, event in enumerate(events):
             at += parse_duration(f"{event['pause']}m")
-            steps += playground.advance(at)
-            steps += playground.arrive([{
+            steps += simulator.advance(at)
+            steps += simulator.arrive([{
                 "EventId": f"e{number}", "TimeGenerated": at - parse_duration(f"{event['late']}m"), "RunId": event["run"],
                 "Status": event["status"], "ExperimentName": event["experiment"], "Attempt": event["attempt"],
             }])  # fmt: skip
-        steps += playground.advance(at + parse_duration("1h"))
-        until = playground.clock.now() + parse_duration("1s")
+        steps += simulator.advance(at + parse_duration("1h"))
+        until = simulator.clock.now() + parse_duration("1s")
         again = [
             (t.at, t.run_id, t.kind, str(t.instance["experiment"]))
             for name, rule in rules.enabled.items()
             if name.startswith("stuck[")
-            for t in backtest(rule, playground.log, NOON, until, clock=playground.clock).told
+            for t in backtest(rule, simulator.log, NOON, until, clock=simulator.clock).notified
         ]
     intents = [i for step in steps for i in step.evaluation.outcome.intents]
-    told = sorted((i.at, i.run_id, str(i.kind), str(i.instance["experiment"])) for i in intents if i.rule == "stuck")
+    notified = sorted(
+        (i.at, i.run_id, str(i.kind), str(i.instance["experiment"])) for i in intents if i.rule == "stuck"
+    )
     written = sorted((i.at, i.run_id, str(i.kind), i.rule) for i in intents if i.rule != "stuck")
-    assert written == told
-    assert told == sorted(again)
-    return told
+    assert written == notified
+    assert notified == sorted(again)
+    return notified
 
 
 def test_sequences_by_their_rows_number_and_span(using: Callable[..., Engine]) -> None:
@@ -289,9 +293,9 @@ def test_sequences_by_their_rows_number_and_span(using: Callable[..., Engine]) -
         status = "Running" if minute % 2 == 0 else "Queued"
         e.at(f"{minute}m").come(run("f", "fraud", status), run("c", "churn", status))
         e.tick()
-    (told,) = e.told()
-    assert ("again", {"experiment": "fraud", "RunId": "f"}) == (told.rule, told.instance)
-    assert ({"team": "risk"}, 2.0) == (told.keep, told.value)
+    (notified,) = e.notified()
+    assert ("again", {"experiment": "fraud", "RunId": "f"}) == (notified.rule, notified.instance)
+    assert ({"team": "risk"}, 2.0) == (notified.fields, notified.value)
     assert 2 == len({rule.name for rule in e.rules.windows})
 
 
@@ -323,8 +327,8 @@ def test_inline_tests_and_explain(table: Loaded) -> None:
           - {at: 0m, RunId: r1, Status: Queued, ExperimentName: a}
           - {at: 0m, RunId: r2, Status: Queued, ExperimentName: b}
         expect:
-          - {at: 9m, told: 0}
-          - {at: 10m, told: 1, firing: [{RunId: r2, experiment: b}]}
+          - {at: 9m, notifications: 0}
+          - {at: 10m, notifications: 1, firing: [{RunId: r2, experiment: b}]}
 """
     )
     assert [] == [str(r) for r in run_tests(table(text)) if not r.passed]
@@ -351,7 +355,7 @@ def test_inline_tests_and_explain(table: Loaded) -> None:
     ],
 )  # fmt: skip
 def test_what_is_wrong_has_its_place(table: Loaded, when: str, fault: str) -> None:
-    with pytest.raises(ContentError) as error:
+    with pytest.raises(ConfigurationError) as error:
         table(f"rules:\n  - {{name: a, for_each: {{table: limits}}, when: {when}}}\n")
     assert fault in str(error.value)
 
@@ -362,7 +366,7 @@ def test_what_is_wrong_has_its_place(table: Loaded, when: str, fault: str) -> No
      "status: Queued, after: Running, within: '{{ n }}h'", "status: Running, silent_for: '{{ n }}h'"],
 )  # fmt: skip
 def test_a_template_needs_a_table(load: Load, when: str) -> None:
-    with pytest.raises(ContentError, match="is a template: it needs a table"):
+    with pytest.raises(ConfigurationError, match="is a template: it needs a table"):
         load(f"rules:\n  - {{name: a, when: {{{when}}}}}\n")
 
 
@@ -373,4 +377,4 @@ def test_a_value_of_a_row_is_only_a_value(using: Callable[..., Engine]) -> None:
     e = using(STUCK, [row])
     e.come(run("c", "churn"), run("x", evil))
     e.at("10m").tick()
-    assert [("x", {"team": "{{ 7 * 7 }}"})] == [(i.run_id, i.labels) for i in e.told()]
+    assert [("x", {"team": "{{ 7 * 7 }}"})] == [(i.run_id, i.labels) for i in e.notified()]

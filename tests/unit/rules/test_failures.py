@@ -26,7 +26,7 @@ def test_a_rule_that_fails_does_not_take_others_down(engine: Make) -> None:
     assert 1 == e.come({"ExperimentName": "churn"})
     (failure,) = e.evaluations[0].failures
     assert "theirs" == failure.rule and "owners" in failure.error
-    assert ["fine"] == [i.rule for i in e.told()]
+    assert ["fine"] == [i.rule for i in e.notified()]
 
 
 def test_a_rule_that_failed_lags_and_catches_up(engine: Make) -> None:
@@ -41,7 +41,7 @@ def test_a_rule_that_failed_lags_and_catches_up(engine: Make) -> None:
     assert 3 == sum(len(v.failures) for v in e.evaluations)
     e.log.set_table("owners", OWNERS)
     e.at("211s").tick()
-    assert [("theirs", "a"), ("theirs", "b")] == [(i.rule, i.run_id) for i in e.told() if i.rule == "theirs"]
+    assert [("theirs", "a"), ("theirs", "b")] == [(i.rule, i.run_id) for i in e.notified() if i.rule == "theirs"]
     assert None is _cursor(e) and [] == list(e.state.timers())
     assert 5 == e.at("4m").come({"RunId": "c", "ExperimentName": "churn"}) - 1
 
@@ -62,7 +62,7 @@ def test_a_rule_that_was_put_right_is_tried_at_once(engine: Make, load: Load) ->
         """)
     )
     e.at("2s").tick()
-    assert ["fine", "theirs"] == sorted(i.rule for i in e.told())
+    assert ["fine", "theirs"] == sorted(i.rule for i in e.notified())
 
 
 OVERFLOWS = """
@@ -74,29 +74,29 @@ rules:
 """
 
 
-def test_a_row_that_cannot_be_judged_is_passed_over(engine: Make) -> None:
+def test_a_row_that_cannot_be_evaluated_is_passed_over(engine: Make) -> None:
     """Rules of one shape share a query; the one whose constant overflows goes on without the row that makes it so."""
     e = engine(OVERFLOWS)
     e.come(*({"RunId": f"r{n}", "EventId": f"x{n}", "DurationMs": 10**9 if n == 7 else 1} for n in range(20)))
     (failure,) = e.evaluations[0].failures
     assert ("overflows", ("x7",)) == (failure.rule, failure.events)
-    assert 20 == sum(i.rule == "twin" for i in e.told())
-    assert {f"r{n}" for n in range(20)} - {"r7"} == {i.run_id for i in e.told() if i.rule == "overflows"}
+    assert 20 == sum(i.rule == "twin" for i in e.notified())
+    assert {f"r{n}" for n in range(20)} - {"r7"} == {i.run_id for i in e.notified() if i.rule == "overflows"}
     assert [] == list(e.state.timers())
 
 
-def test_a_rule_that_can_judge_nothing_fails_as_a_whole(engine: Make) -> None:
+def test_a_rule_that_can_evaluate_nothing_fails_as_a_whole(engine: Make) -> None:
     """Looking for the culprits has a bound."""
     e = engine(OVERFLOWS)
     e.come(*({"RunId": f"r{n}", "DurationMs": 10**9} for n in range(200)))
     (failure,) = e.evaluations[0].failures
     assert ("overflows", ()) == (failure.rule, failure.events)
-    assert 200 == len(e.told())
+    assert 200 == len(e.notified())
     assert ["overflows"] == [t.rule for t in e.state.timers()]
 
 
-def test_a_deadline_whose_rule_fails_is_looked_at_again(engine: Make, load: Load) -> None:
-    """It waits, and is judged by its own time when the rule can run again."""
+def test_a_deadline_whose_rule_fails_is_evaluated_again(engine: Make, load: Load) -> None:
+    """It waits, and is evaluated by its own time when the rule can run again."""
     e = engine("""
         rules:
           - {name: final, when: {status: Failed, final: true, where: "DurationMs * 1000000000000 > 0"}}
@@ -107,8 +107,8 @@ def test_a_deadline_whose_rule_fails_is_looked_at_again(engine: Make, load: Load
     e.at("15m").tick()
     assert {("final", ())} == {(f.rule, f.events) for f in e.evaluations[-1].failures}
     waiting = [t for t in e.state.timers() if t.kind is TimerKind.FINAL_AFTER]
-    assert [] == e.told() and [NOON + timedelta(minutes=15, seconds=30)] * 2 == [t.due for t in waiting]
+    assert [] == e.notified() and [NOON + timedelta(minutes=15, seconds=30)] * 2 == [t.due for t in waiting]
     e.use(load("rules: [{name: final, when: {status: Failed, final: true}}]"))
     e.at("16m").tick()
-    assert {("r1", Why.FIRST), ("r2", Why.NO_TRY_CAME)} == {(i.run_id, i.why) for i in e.told()}
-    assert ["2026-01-05T12:15:00Z"] == [i.data["due"] for i in e.told() if i.run_id == "r2"]
+    assert {("r1", Why.FIRST), ("r2", Why.NO_ATTEMPT_CAME)} == {(i.run_id, i.why) for i in e.notified()}
+    assert ["2026-01-05T12:15:00Z"] == [i.data["due"] for i in e.notified() if i.run_id == "r2"]

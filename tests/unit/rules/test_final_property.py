@@ -1,4 +1,4 @@
-"""Failures of which nobody says whether another try follows, in any order, with repetitions, outages and restarts.
+"""Failures of which nobody says whether another attempt follows, in any order, with repetitions, outages and restarts.
 
 The oracle is tests/oracle/tries.py, written from the semantics alone. The engine runs on the real stores.
 """
@@ -28,7 +28,7 @@ Word = tuple[int, str, bool | None, int, int]
 word = st.tuples(
     st.sampled_from((0, 0, 1, 1, 2, 3)),  # run; all but the last are of one job
     st.sampled_from(("Queued", "Running", "Failed", "Failed", "Failed", "Completed")),
-    st.sampled_from((None, None, None, False, True)),  # whether another try follows
+    st.sampled_from((None, None, None, False, True)),  # whether another attempt follows
     st.sampled_from((0, 0, 1, 5, 14, 15, 16, 40)),  # min late
     st.sampled_from((0, 0, 1, 2)),  # attempt
 )
@@ -39,7 +39,7 @@ moments = st.lists(
         st.tuples(st.just("look"), st.sampled_from((0, 1, 5, 14, 15, 30))),
         st.tuples(st.just("restart"), st.just(0)),
         st.tuples(st.just("outage"), st.just(0)),
-        st.tuples(st.just("heard"), st.just(0)),
+        st.tuples(st.just("source_progress"), st.just(0)),
     ),
     min_size=3,
     max_size=20,
@@ -47,9 +47,9 @@ moments = st.lists(
 
 
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(story=moments, at_once=st.sampled_from((1, 2, 1000)))
+@given(timeline=moments, at_once=st.sampled_from((1, 2, 1000)))
 def test_what_is_final_is_what_the_semantics_say(
-    story: list[tuple[str, Any]], at_once: int, load: Load, log: DuckLogStore, clock: ManualClock, tmp_path: Path
+    timeline: list[tuple[str, Any]], at_once: int, load: Load, log: DuckLogStore, clock: ManualClock, tmp_path: Path
 ) -> None:
     clock.advance(timedelta(days=3))
     prefix, path = f"{log.head().seq}-", tmp_path / "state.sqlite"
@@ -67,7 +67,7 @@ def test_what_is_final_is_what_the_semantics_say(
         engine.store(*(columns(event, unsure) for event, unsure in events))
         waiting.append((clock.now(), events))
 
-    def look(minutes: int) -> None:
+    def evaluate(minutes: int) -> None:
         nonlocal waiting
         clock.advance(minutes * MINUTE)
         engine.watermarks = {"test": down or clock.now()}
@@ -76,9 +76,9 @@ def test_what_is_final_is_what_the_semantics_say(
         for at, events in waiting:
             oracle.commit(at, [event for event, _ in events], {event.id for event, unsure in events if unsure})
         waiting = []
-        oracle.look(clock.now(), down or clock.now())
+        oracle.evaluate(clock.now(), down or clock.now())
 
-    for what, with_ in [*story, ("look", 15), ("heard", 0), ("look", 30)]:
+    for what, with_ in [*timeline, ("look", 15), ("source_progress", 0), ("look", 30)]:
         clock.advance(MINUTE)
         if what == "arrive":
             new: list[tuple[Event, bool]] = []
@@ -93,23 +93,23 @@ def test_what_is_final_is_what_the_semantics_say(
         elif what == "again" and sent:
             store([sent[with_ % len(sent)]])
         elif what == "look":
-            look(with_)
+            evaluate(with_)
         elif what == "restart":
             engine.state.close()
             engine.state = SqliteState.open(path, clock=clock)
             engine.use(engine.rules)
         elif what == "outage":
-            look(0)
+            evaluate(0)
             down = down or clock.now()
-        elif what == "heard":
+        elif what == "source_progress":
             down = None
-    told = [(i.at, i.run_id) for i in engine.intents(IntentKind.FIRED)]
+    notified = [(i.at, i.run_id) for i in engine.intents(IntentKind.FIRED)]
     engine.state.close()
-    assert sorted(oracle.told) == sorted(told)
+    assert sorted(oracle.notified) == sorted(notified)
 
 
 def begun(words: list[Word], tries: set[tuple[int, int]]) -> list[Word]:
-    """A try begins with a word that is no end: the oracle of stretches knows no other histories."""
+    """An attempt begins with a word that is no end: the oracle of occurrences knows no other histories."""
     fresh = dict.fromkeys((run, attempt) for run, _, _, _, attempt in words if (run, attempt) not in tries)
     tries |= set(fresh)
     return [*((run, "Running", None, 50, attempt) for run, attempt in fresh), *words]

@@ -73,14 +73,14 @@ def test_filed_under_the_predicate_that_the_fewest_share(load: Load) -> None:
     assert [] == touched(index, {"ExperimentName": "e7", "Status": "Running"}, {"ExperimentName": "none"})
 
 
-def test_predicates_are_judged_row_by_row(load: Load) -> None:
+def test_predicates_are_evaluated_row_by_row(load: Load) -> None:
     """Not each column by itself: the experiment of one row and the target of another are no match."""
     index = wheres(load, "ExperimentName == 'a' and Target == 'gpu'")
     assert [] == touched(index, {"ExperimentName": "a", "Target": "cpu"}, {"ExperimentName": "b", "Target": "gpu"})
     assert ["r0"] == touched(index, {"ExperimentName": "a", "Target": "gpu"})
 
 
-def test_what_cannot_be_judged_counts_as_holding(load: Load) -> None:
+def test_what_cannot_be_evaluated_counts_as_holding(load: Load) -> None:
     """Letters beyond ASCII without regard to case, numbers inside a dynamic column."""
     index = wheres(load, "ExperimentName =~ 'churn'", "Tags.env == 'prod'")
     assert ["r0"] == touched(index, {"ExperimentName": "CHURN"})

@@ -1,4 +1,4 @@
-"""Rules come, change, are renamed and go: SEMANTICS.md, "Reload" and "What is too old to tell"."""
+"""Rules come, change, are renamed and go: SEMANTICS.md, "Reload" and "What is expired"."""
 
 from collections.abc import Callable
 
@@ -23,22 +23,24 @@ def test_nothing_changes_where_nothing_changed(load: Load) -> None:
     """Presentation is none of its meaning."""
     first = load(ONE)
     known = {"a": RuleRecord(name="a", meaning=first.rules["a"].meaning, start_seq=3)}
-    cosmetic = load("rules: [{name: a, when: {status: Failed}, severity: critical, keep: Url, notify: {to: x}}]")
+    cosmetic = load("rules: [{name: a, when: {status: Failed}, severity: critical, fields: Url, notify: {to: x}}]")
     assert Outcome() == reconcile(first, known, 9) == reconcile(cosmetic, known, 9)
 
 
 def test_a_changed_rule_goes_on_where_it_was(engine: Make, load: Load) -> None:
-    """What it told stays told; what it passed over before the change is not told; what was not evaluated yet is."""
+    """What it notified stays notified; what it passed over before the change is not notified; what was not evaluated
+    yet is.
+    """
     e = engine(ONE)
-    e.come({"RunId": "told"}, {"RunId": "passed", "Status": "Canceled"})
+    e.come({"RunId": "notified"}, {"RunId": "passed", "Status": "Canceled"})
     e.store({"RunId": "waiting", "Status": "Canceled"})
     e.use(load(CHANGED))
     e.evaluate()
-    assert 2 == e.at("1m").come({"RunId": "told"})
-    assert ["told", "waiting"] == [i.run_id for i in e.told()]
+    assert 2 == e.at("1m").come({"RunId": "notified"})
+    assert ["notified", "waiting"] == [i.run_id for i in e.notified()]
 
 
-def test_was_keeps_what_the_former_name_told(engine: Make, load: Load) -> None:
+def test_was_keeps_what_the_former_name_notified(engine: Make, load: Load) -> None:
     """Also its deadlines; and `was:` may stay in the file."""
     final = "rules: [{{name: {}, was: '{}', when: {{status: Failed, final: true}}}}]"
     e = engine(final.format("old", ""))
@@ -48,11 +50,11 @@ def test_was_keeps_what_the_former_name_told(engine: Make, load: Load) -> None:
     assert ["new"] == list(e.state.rules())
     assert 1 == e.at("1m").come({"RunId": "r1"})
     e.at("15m").tick()
-    assert [("old", "r1"), ("new", "r2")] == [(i.rule, i.run_id) for i in e.told()]
+    assert [("old", "r1"), ("new", "r2")] == [(i.rule, i.run_id) for i in e.notified()]
 
 
 def test_a_removed_or_disabled_rule_is_forgotten(engine: Make, load: Load) -> None:
-    """It comes back as a new one, and tells nothing twice."""
+    """It comes back as a new one, and notifies nothing twice."""
     for away in ("rules: []", "rules: [{name: a, enabled: false, when: {status: Failed}}]"):
         e = engine(ONE)
         e.come({"RunId": "r1"})
@@ -79,7 +81,7 @@ rules:
   - name: {}
     was: '{}'
     when: {{status: Failed}}
-    limit: {{per: RunId, told: 1, in: 1d}}
+    limit: {{per: RunId, max: 1, window: 1d}}
 """
 EACH = """
 rules:
@@ -95,7 +97,7 @@ def test_a_limit_counts_on_under_another_name(engine: Make, load: Load) -> None:
     e.come({"RunId": "r1"})
     e.use(load(LIMITED.format("new", "old")))
     e.at("1m").come({"RunId": "r1", "Status": "Running"}, {"RunId": "r1", "TimeGenerated": "2m"})
-    assert [False, True] == [i.limited for i in e.told()]
+    assert [False, True] == [i.limited for i in e.notified()]
 
 
 def test_rules_of_a_tables_rows_keep_what_fires_under_another_name(
@@ -106,7 +108,7 @@ def test_rules_of_a_tables_rows_keep_what_fires_under_another_name(
     e.at("20m").tick()
     e.use(table(EACH.format("new", "old")))
     e.at("21m").tick()
-    assert ["old"] == [i.rule for i in e.told()]
+    assert ["old"] == [i.rule for i in e.notified()]
     assert ["new[churn]", "new[fraud]"] == sorted(e.state.rules())
     e.come({"RunId": "c", "Status": "Completed", "ExperimentName": "churn"})
     assert ["new"] == [i.rule for i in e.resolved()]

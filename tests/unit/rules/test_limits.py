@@ -1,4 +1,4 @@
-"""`limit`: the first are told singly, the others wait for one digest, and all are recorded."""
+"""`limit`: the first are notified singly, the others wait for one digest, and all are recorded."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -7,14 +7,14 @@ import pytest
 
 from tests.unit.rules.conftest import NOON, Engine, Load, Loaded
 from tocsin.config.durations import parse_duration
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Phase, Why
 from tocsin.model.intent import IntentKind
 from tocsin.rules.backtest import backtest
 from tocsin.rules.testing import run_tests
 
 Make = Callable[..., Engine]
-LIMIT = "limit: {per: ExperimentName, told: 2, in: 1h}"
+LIMIT = "limit: {per: ExperimentName, max: 2, window: 1h}"
 ROW = f"""
 rules:
   - name: failed
@@ -28,41 +28,41 @@ def fail(number: int, experiment: str = "churn") -> dict[str, object]:
 
 
 def singly(engine: Engine) -> int:
-    return sum(not i.limited for i in engine.told())
+    return sum(not i.limited for i in engine.notified())
 
 
 def reasons(engine: Engine) -> list[Why]:
     return [t.reason for e in engine.evaluations for t in e.outcome.transitions if t.before is Phase.NONE]
 
 
-def test_the_first_are_told_singly_the_others_wait_for_the_windows_end(engine: Make) -> None:
+def test_the_first_are_notified_singly_the_others_wait_for_the_windows_end(engine: Make) -> None:
     one = engine(ROW)
     for n in range(5):
         one.at(f"{n * 10}m").come(fail(n))
     one.come(fail(9, "ranking"))
-    assert (6, 3) == (len(one.told()), singly(one))
-    waits = {"until": "2026-01-05T13:00:00Z", "per": {"ExperimentName": "churn"}, "told": 2, "seconds": 3600.0}
-    assert [waits] * 3 == [i.data["limit"] for i in one.told() if i.limited]
-    assert {Why.FIRST: 3, Why.LIMITED: 3} == {why: reasons(one).count(why) for why in set(reasons(one))}
+    assert (6, 3) == (len(one.notified()), singly(one))
+    waits = {"until": "2026-01-05T13:00:00Z", "per": {"ExperimentName": "churn"}, "notifications": 2, "seconds": 3600.0}
+    assert [waits] * 3 == [i.data["limit"] for i in one.notified() if i.limited]
+    assert {Why.FIRST: 3, Why.RATE_LIMITED: 3} == {why: reasons(one).count(why) for why in set(reasons(one))}
 
 
-def test_a_window_opens_with_the_first_told_and_the_next_one_after_its_end(engine: Make) -> None:
+def test_a_window_opens_with_the_first_notified_and_the_next_one_after_its_end(engine: Make) -> None:
     one = engine(ROW)
     for n, at in enumerate(("0m", "59m", "59m", "60m", "61m", "62m")):
         one.at(at).come(fail(n))
-    assert [False, False, True, False, False, True] == [i.limited for i in one.told()]
+    assert [False, False, True, False, False, True] == [i.limited for i in one.notified()]
 
 
 def test_many_commits_at_once_come_to_the_same(engine: Make) -> None:
-    told = []
+    notified = []
     for at_once in (1, 1000):
         one = engine(ROW)
         for n in range(8):
             one.at(f"{n * 15}m").store(fail(n))
         one.evaluate(at_once)
-        told.append([(i.run_id, i.limited) for i in one.told()])
-    assert told[0] == told[1]
-    assert 4 == sum(limited for _, limited in told[0])
+        notified.append([(i.run_id, i.limited) for i in one.notified()])
+    assert notified[0] == notified[1]
+    assert 4 == sum(limited for _, limited in notified[0])
 
 
 def test_a_restart_and_a_reload_count_on(engine: Make, load: Load) -> None:
@@ -70,21 +70,21 @@ def test_a_restart_and_a_reload_count_on(engine: Make, load: Load) -> None:
     one.come(fail(1))
     one.use(load(ROW.replace("failed\n", "failed\n    description: other words\n", 1)))
     one.come(fail(2), fail(3))
-    assert (3, 2) == (len(one.told()), singly(one))
+    assert (3, 2) == (len(one.notified()), singly(one))
 
 
 def test_what_is_dropped_is_recorded_all_the_same(engine: Make) -> None:
     one = engine(ROW.replace("in: 1h}", "in: 1h, then: drop}"))
     one.come(*(fail(n) for n in range(5)))
-    assert (2, 2) == (len(one.told()), singly(one))
-    assert 3 == reasons(one).count(Why.LIMITED)
+    assert (2, 2) == (len(one.notified()), singly(one))
+    assert 3 == reasons(one).count(Why.RATE_LIMITED)
 
 
 RESOLVES = ROW.rstrip() + "\n    resolve: {when: {status: Completed, same: ExperimentName}}\n    repeat_every: 10m\n"
 
 
 def until(engine: Engine) -> list[object]:
-    """Until when ends wait, in the order of their telling; None for one that is told singly."""
+    """Until when ends wait, in the order of their notifying; None for one that is notified singly."""
     return [i.data["limit"]["until"] if i.limited else None for i in engine.resolved()]  # type: ignore[index]
 
 
@@ -92,7 +92,7 @@ def well(experiment: str = "churn") -> dict[str, object]:
     return {"RunId": "x", "Status": "Completed", "ExperimentName": experiment}
 
 
-def test_of_what_is_in_a_digest_no_repeat_is_told_and_the_end_by_the_same_digest(engine: Make) -> None:
+def test_of_what_is_in_a_digest_no_repeat_is_notified_and_the_end_by_the_same_digest(engine: Make) -> None:
     """While it waits; so whoever gets it reads of both."""
     one = engine(RESOLVES)
     one.come(*(fail(n) for n in range(4)))
@@ -100,7 +100,7 @@ def test_of_what_is_in_a_digest_no_repeat_is_told_and_the_end_by_the_same_digest
     assert 2 == len(one.intents(IntentKind.REPEATED))
     one.at("11m").come(well())
     assert [None, None, "2026-01-05T13:00:00Z", "2026-01-05T13:00:00Z"] == until(one)
-    fired = [i for i in one.told() if i.limited]
+    fired = [i for i in one.notified() if i.limited]
     ended = [i for i in one.resolved() if i.limited]
     assert [(i.instance, i.occurrence, i.data["limit"]) for i in fired] == [
         (i.instance, i.occurrence, i.data["limit"]) for i in ended
@@ -108,16 +108,20 @@ def test_of_what_is_in_a_digest_no_repeat_is_told_and_the_end_by_the_same_digest
     assert {} == one.state.conditions("failed")
 
 
-@pytest.mark.parametrize(("at", "told"), [("59m", "13"), ("60m", "14"), ("119m", "14"), ("120m", "15"), ("5h", "18")])
-def test_once_the_digest_is_out_ends_come_together_at_the_end_of_their_span(engine: Make, at: str, told: str) -> None:
-    one = engine(RESOLVES.replace("told: 2", "told: 1"))
+@pytest.mark.parametrize(
+    ("at", "notified"), [("59m", "13"), ("60m", "14"), ("119m", "14"), ("120m", "15"), ("5h", "18")]
+)
+def test_once_the_digest_is_out_ends_come_together_at_the_end_of_their_span(
+    engine: Make, at: str, notified: str
+) -> None:
+    one = engine(RESOLVES.replace("notifications: 2", "notifications: 1"))
     one.come(fail(1))
     one.come(fail(2))
     one.at(at).come(well())
-    assert [None, f"2026-01-05T{told}:00:00Z"] == until(one)
+    assert [None, f"2026-01-05T{notified}:00:00Z"] == until(one)
 
 
-def test_of_what_was_dropped_nobody_hears_the_end(engine: Make) -> None:
+def test_of_what_was_dropped_nobody_receives_the_end(engine: Make) -> None:
     one = engine(RESOLVES.replace("in: 1h}", "in: 1h, then: drop}"))
     one.come(*(fail(n) for n in range(4)))
     one.at("11m").come(well())
@@ -125,7 +129,7 @@ def test_of_what_was_dropped_nobody_hears_the_end(engine: Make) -> None:
 
 
 def test_a_restart_and_a_limit_that_is_taken_away_change_no_end(engine: Make, load: Load) -> None:
-    """It was a digest that told of it."""
+    """It was a digest that notified of it."""
     one = engine(RESOLVES)
     one.come(*(fail(n) for n in range(3)))
     one.use(load(RESOLVES.replace(LIMIT, "")))
@@ -140,17 +144,17 @@ rules:
   - name: slow
     for_each: {table: limits}
     when: {status: Failed, where: "ExperimentName == experiment"}
-    limit: {per: team, told: 2, in: 1h}
+    limit: {per: team, max: 2, window: 1h}
 """
     rows = [{"experiment": f"e{n}", "longest": 1, "team": "a" if n < 3 else "b"} for n in range(4)]
     one = using(text, rows)
     one.come(*(fail(1, f"e{n}") for n in range(4)))
     assert [("e0", False), ("e1", False), ("e2", True), ("e3", False)] == [
-        (i.instance["experiment"], i.limited) for i in one.told()
+        (i.instance["experiment"], i.limited) for i in one.notified()
     ]
     one.use(table(text, rows[1:]))
     one.come(fail(2, "e1"))
-    assert (5, True) == (len(one.told()), one.told()[-1].limited)
+    assert (5, True) == (len(one.notified()), one.notified()[-1].limited)
     assert 2 == len(one.state.conditions("slow limit"))
     one.use(table("rules: []"))
     assert {} == one.state.conditions("slow limit")
@@ -162,12 +166,12 @@ def test_alerts_beyond_a_limit_are_counted_by_rule(engine: Make) -> None:
     assert {"failed": 3} == one.evaluations[-1].limited
 
 
-def test_a_rule_that_waits_is_limited_too(engine: Make) -> None:
+def test_an_absence_rule_is_limited_too(engine: Make) -> None:
     one = engine(f"rules:\n  - {{name: stuck, when: {{status: Queued, in_status_for: 5m}}, {LIMIT}}}\n")
     one.come(*({**fail(n), "Status": "Queued"} for n in range(4)))
     one.at("5m").tick()
-    assert (4, 2) == (len(one.told()), singly(one))
-    assert [Why.DEADLINE, Why.DEADLINE, Why.LIMITED, Why.LIMITED] == [
+    assert (4, 2) == (len(one.notified()), singly(one))
+    assert [Why.DEADLINE, Why.DEADLINE, Why.RATE_LIMITED, Why.RATE_LIMITED] == [
         t.reason for e in one.evaluations for t in e.outcome.transitions
     ]
     one.at("6m").come(*({**fail(n), "Status": "Running"} for n in range(4)))
@@ -175,20 +179,20 @@ def test_a_rule_that_waits_is_limited_too(engine: Make) -> None:
 
 
 def test_what_was_held_counts_in_the_order_in_which_it_was_due(engine: Make) -> None:
-    """Nobody was heard from 4:30 to 20:00; a backtest counts as live did, whatever the runs are called."""
+    """Nobody reported from 4:30 to 20:00; a backtest counts as live did, whatever the runs are called."""
     one = engine(f"rules:\n  - {{name: stuck, when: {{status: Queued, in_status_for: 5m}}, {LIMIT}}}\n")
     for at, n in enumerate((9, 5, 7, 5.5, 1), 1):
         one.at(f"{min(at, 4)}m").come({"RunId": f"churn-{n}", "ExperimentName": "churn", "Status": "Queued"})
     one.watermarks = {"test": NOON + parse_duration("270s")}
     one.at("19m").tick()
-    assert [] == one.told()
+    assert [] == one.notified()
     one.watermarks = None
     one.at("20m").tick()
-    assert (["churn-9", "churn-5"], 3) == ([i.run_id for i in one.told() if not i.limited], len(one.told()) - 2)
+    assert (["churn-9", "churn-5"], 3) == ([i.run_id for i in one.notified() if not i.limited], len(one.notified()) - 2)
     (rule,) = one.rules.rules.values()
-    deaf = {"test": [(NOON + parse_duration("270s"), NOON + parse_duration("20m"))]}
-    again = backtest(rule, one.log, NOON, NOON + parse_duration("1h"), clock=one.clock, deaf=deaf)
-    assert (["churn-9", "churn-5"], 3) == ([told.run_id for told in again.told], again.limited)
+    outages = {"test": [(NOON + parse_duration("270s"), NOON + parse_duration("20m"))]}
+    again = backtest(rule, one.log, NOON, NOON + parse_duration("1h"), clock=one.clock, outages=outages)
+    assert (["churn-9", "churn-5"], 3) == ([notified.run_id for notified in again.notified], again.limited)
 
 
 def test_what_is_due_at_once_counts_by_run(engine: Make) -> None:
@@ -198,7 +202,11 @@ def test_what_is_due_at_once_counts_by_run(engine: Make) -> None:
     one.at("5m").tick()
     (rule,) = one.rules.rules.values()
     again = backtest(rule, one.log, NOON, NOON + parse_duration("1h"), clock=one.clock)
-    assert ["churn-1", "churn-3"] == [i.run_id for i in one.told() if not i.limited] == [t.run_id for t in again.told]
+    assert (
+        ["churn-1", "churn-3"]
+        == [i.run_id for i in one.notified() if not i.limited]
+        == [t.run_id for t in again.notified]
+    )
 
 
 WINDOW = """
@@ -210,24 +218,24 @@ rules:
       | summarize arg_max(TimeGenerated, Status) by RunId, ExperimentName
       | where Status == 'Failed'
     by: [RunId]
-    limit: {per: ExperimentName, told: 2, in: 1h}
+    limit: {per: ExperimentName, max: 2, window: 1h}
 """
 
 
 def test_a_window_rule_is_limited_too(engine: Make) -> None:
     one = engine(WINDOW)
     one.come(*(fail(n) for n in range(4)))
-    assert (4, 2) == (len(one.told()), singly(one))
-    assert 2 == reasons(one).count(Why.LIMITED)
+    assert (4, 2) == (len(one.notified()), singly(one))
+    assert 2 == reasons(one).count(Why.RATE_LIMITED)
     one.at("1m").store(*({**fail(n), "Status": "Completed"} for n in range(4)))
     one.tick()
     assert [None, None, "2026-01-05T13:00:00Z", "2026-01-05T13:00:00Z"] == until(one)
 
 
-def test_inline_tests_count_what_is_told_singly(load: Load) -> None:
+def test_inline_tests_count_what_is_notified_singly(load: Load) -> None:
     rules = load(
         """
-        defaults: {limit: {per: ExperimentName, told: 1, in: 1d}}
+        defaults: {limit: {per: ExperimentName, max: 1, window: 1d}}
         rules:
           - name: failed
             when: {status: Failed}
@@ -236,7 +244,7 @@ def test_inline_tests_count_what_is_told_singly(load: Load) -> None:
                 events:
                   - {at: 0m, RunId: r1, Status: Failed, ExperimentName: churn}
                   - {at: 1m, RunId: r2, Status: Failed, ExperimentName: churn}
-                expect: [{at: 2m, told: 1}]
+                expect: [{at: 2m, notifications: 1}]
         """
     )
     (result,) = run_tests(rules)
@@ -247,17 +255,17 @@ def test_inline_tests_count_what_is_told_singly(load: Load) -> None:
 @pytest.mark.parametrize(
     ("limit", "says"),
     [
-        ("{per: Experiment, told: 1, in: 1d}", "limit.per: 'Experiment' is no field of the rule's alerts"),
-        ("{per: [], told: 1, in: 1d}", "limit.per: names no field"),
-        ("{per: RunId, told: 1, in: 0s}", "limit.in: must be longer than nothing"),
+        ("{per: Experiment, max: 1, window: 1d}", "limit.per: 'Experiment' is no field of the rule's alerts"),
+        ("{per: [], max: 1, window: 1d}", "limit.per: names no field"),
+        ("{per: RunId, max: 1, window: 0s}", "limit.in: must be longer than nothing"),
     ],
 )
 def test_what_is_wrong_is_said(load: Load, limit: str, says: str) -> None:
     for text in (
         f"rules:\n  - {{name: a, when: {{status: Failed}},\n     limit: {limit}}}\n",
-        WINDOW.replace("{per: ExperimentName, told: 2, in: 1h}", limit),
+        WINDOW.replace("{per: ExperimentName, max: 2, window: 1h}", limit),
     ):
-        with pytest.raises(ContentError) as caught:
+        with pytest.raises(ConfigurationError) as caught:
             load(text)
         assert says in str(caught.value)
 
@@ -267,7 +275,7 @@ WAITS = f"rules:\n  - {{name: stuck, when: {{status: Queued, in_status_for: 5m}}
 
 @pytest.mark.parametrize("text", [WAITS, WAITS.replace("in: 1h", "in: 1h, then: drop"), RESOLVES, WINDOW])
 def test_a_backtest_counts_as_live_operation_does(text: str, engine: Make) -> None:
-    """Alerts count in the order in which they are told, whatever of the history is looked at together."""
+    """Alerts count in the order in which they are notified, whatever of the history is evaluated together."""
     one = engine(text)
     for n in range(7):
         one.at(f"{n * 11}m").store({**fail(n % 5), "Status": "Queued" if text.startswith(WAITS[:40]) else "Failed"})
@@ -279,4 +287,4 @@ def test_a_backtest_counts_as_live_operation_does(text: str, engine: Make) -> No
     (rule,) = one.rules.rules.values()
     found = backtest(rule, one.log, NOON, NOON + parse_duration("79m"), clock=one.clock)
     assert Counter(str(i.kind) for i in said) == Counter(found.by_kind)
-    assert sum(t.reason is Why.LIMITED for e in one.evaluations for t in e.outcome.transitions) == found.limited
+    assert sum(t.reason is Why.RATE_LIMITED for e in one.evaluations for t in e.outcome.transitions) == found.limited

@@ -103,7 +103,7 @@ def test_what_always_fires(query: str, always: bool) -> None:
     assert always == findings(query).always
 
 
-def test_a_rule_that_always_fires_is_told(load: Load) -> None:
+def test_a_rule_that_always_fires_is_notified(load: Load) -> None:
     assert ["fires for every event: no condition keeps any out; say which with where"] == said(load, "RunStatusChanged")
 
 
@@ -172,7 +172,7 @@ def test_a_receiver_of_whom_nobody_may_be_mailed(load: Load) -> None:
     assert str(warning).startswith("rules.yaml:2: warning: a: notify.to: nobody behind 'void' may be mailed")
 
 
-def test_a_rule_that_tells_each_run_of_what_another_collapses(load: Load) -> None:
+def test_a_rule_that_notifies_each_run_of_what_another_collapses(load: Load) -> None:
     text = """
         rules:
           - {name: run-failed, when: {status: Failed}}
@@ -181,4 +181,4 @@ def test_a_rule_that_tells_each_run_of_what_another_collapses(load: Load) -> Non
         """
     (found,) = lint(load(text))
     assert found.key == "sweep-failing: collapse"
-    assert found.message == "saves no mail: run-failed at rules.yaml:3 tells of each run"
+    assert found.message == "saves no mail: run-failed at rules.yaml:3 notifies of each run"

@@ -5,39 +5,39 @@ from pathlib import Path
 import pytest
 
 from tests.unit.rules.conftest import Load
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 from tocsin.kql.schema import Schema
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules.explain import explain
 from tocsin.rules.load import load_rules
 from tocsin.rules.schema import RuleModel, When, rules_json_schema
-from tocsin.rules.stray_keys import AWAITED, SEQUENCE, WINDOW_ONLY
+from tocsin.rules.stray_keys import SCHEDULE_KEYS, SEQUENCE, WINDOW_ONLY
 
 
 def faults(load: Load, text: str) -> list[str]:
-    with pytest.raises(ContentError) as raised:
+    with pytest.raises(ConfigurationError) as raised:
         load(text)
     return [str(p) for p in raised.value.problems]
 
 
 def test_defaults_are_merged(load: Load) -> None:
-    """A rule's own word wins; labels and annotations are merged."""
+    """A rule's original status wins; labels and annotations are merged."""
     rules = load("""
         defaults:
           severity: error
           labels: {team: ranking, tier: "1"}
           annotations: {hint: look}
-          keep: [Target]
+          fields: [Target]
           notify: {to: ops}
           runbook: "https://wiki.example.org"
         rules:
           - {name: a, when: {status: Failed}}
-          - {name: b, when: {status: Failed}, severity: warning, labels: {tier: "2"}, keep: Url, notify: {to: [x], only: true}}
+          - {name: b, when: {status: Failed}, severity: warning, labels: {tier: "2"}, fields: Url, notify: {to: [x], only: true}}
         """).rules
     a, b = rules["a"], rules["b"]
     assert (Severity.ERROR, Severity.WARNING) == (a.severity, b.severity)
     assert {"team": "ranking", "tier": "2"} == {name: text.source for name, text in b.labels.items()}
-    assert (("Target",), ("Url",)) == (a.keep, b.keep)
+    assert (("Target",), ("Url",)) == (a.fields, b.fields)
     assert (("ops",), False, ("x",), True) == (
         a.info.notify_to, a.info.notify_only, b.info.notify_to, b.info.notify_only,
     )  # fmt: skip
@@ -50,7 +50,7 @@ def test_by_contains_run_id(load: Load) -> None:
         "rules: [{name: a, when: {status: Failed}}, {name: b, when: {status: Failed}, by: [Target, RunId]}]"
     ).rules
     assert (("RunId",), ("RunId", "Target")) == (rules["a"].by, rules["b"].by)
-    assert Kind.ROW is rules["a"].kind
+    assert Kind.EVENT is rules["a"].kind
 
 
 def test_every_fault_at_once(load: Load) -> None:
@@ -60,7 +60,7 @@ def test_every_fault_at_once(load: Load) -> None:
         "rules.yaml:7: rules[0].tests[0].events[0].Status: is missing",
         "rules.yaml:7: rules[0].tests[0].events[0].Stauts: is no column that a test event has; did you mean 'Status'?",
         "rules.yaml:10:36: rules[1].when.where: there is no column 'Resaon' here; did you mean Reason?",
-        "rules.yaml:11: rules[1].keep: 'Targt' is no field that the query gives; did you mean 'Target'?",
+        "rules.yaml:11: rules[1].fields: 'Targt' is no field that the query gives; did you mean 'Target'?",
         "rules.yaml:12: rules[1].labels.team: uses 'Tgs', which the query does not give; did you mean 'Tags'?",
         "rules.yaml:13: rules[1].notify.to[1]: 'a b' is neither a receiver's name nor an address",
         "rules.yaml:14: rules[2].name: 'b' is also the name of the rule at rules.yaml:9",
@@ -75,11 +75,11 @@ def test_every_fault_at_once(load: Load) -> None:
             severity: eror
             when: {status: Failed}
             tests:
-              - {name: t, events: [{at: 0s, RunId: r, Stauts: Failed}], expect: [{at: 0s, told: 1}]}
+              - {name: t, events: [{at: 0s, RunId: r, Stauts: Failed}], expect: [{at: 0s, notifications: 1}]}
 
           - name: b
             when: {status: Failed, where: "Resaon == 'x'"}
-            keep: [Targt]
+            fields: [Targt]
             labels: {team: "{{ Tgs.team }}"}
             notify: {to: [owner, a b]}
           - {name: b, when: {status: Faild}}
@@ -103,16 +103,16 @@ def _by_place(found: list[str]) -> list[str]:
         ("{name: a b, when: {status: Failed}}", "rules[0].name: "),
         ("{name: a, when: {status: Failed}, query: x}", "rules[0].query: has when and query; a rule has one of them"),
         ("{name: a, when: {status: Failed}, kind: window}", "rules[0].kind: is 'window', but what the rule says makes it"),
-        ("{name: a, when: {status: Failed}, keep: [Raw]}", "rules[0].keep: 'Raw' is too large to be carried"),
+        ("{name: a, when: {status: Failed}, fields: [Raw]}", "rules[0].fields: 'Raw' is too large to be carried"),
         ("{name: a, when: {status: Failed}, labels: {x-y: z}}", "rules[0].labels.x-y: is no name for a label"),
-        ("{name: a, when: {status: Failed}, keep: [Url], labels: {Url: z}}", "rules[0].labels.Url: is also a field under keep"),
+        ("{name: a, when: {status: Failed}, fields: [Url], labels: {Url: z}}", "rules[0].labels.Url: is also a field under fields"),
         ("{name: a, when: {status: Failed}, summary: '{{ x'}", "rules[0].summary: is no template: "),
         ("{name: a, when: {status: Failed}, summary: '{{ x | nope }}'}", "rules[0].summary: is no template: no filter is"),
-        ("{name: a, when: {status: Failed}, tell_within: 1 day}", "rules[0].tell_within: '1 day' is not a duration"),
+        ("{name: a, when: {status: Failed}, max_event_age: 1 day}", "rules[0].max_event_age: '1 day' is not a duration"),
         ("{name: a, when: {where: \"Status == 'x' and\"}}", "rules[0].when.where: is no whole KQL predicate; are all its brackets"),
         ("{name: a, when: {where: \"Status == 'x'\\n | take 5\"}}", "rules[0].when.where: "),
         ("{name: a, when: {status: Failed}, notify: {to: []}}", "rules[0].notify.to: names nobody"),
-        ("{name: a, was: b, when: {status: Failed}}\n  - {name: b, when: {status: Failed}}", "was: 'b' is still the name of"),
+        ("{name: a, renamed_from: b, when: {status: Failed}}\n  - {name: b, when: {status: Failed}}", "renamed_from: 'b' is still the name of"),
         ("{name: a, query: Nope}", "rules[0].query: "),
         ("5", "rules[0]: "),
     ],
@@ -126,8 +126,8 @@ def test_a_query_that_aggregates_needs_over(load: Load) -> None:
     text = "rules:\n  - name: a\n{}    query: RunStatusChanged | summarize count() by RunId\n"
     (fault,) = faults(load, text.format(""))
     assert "rules.yaml:3: rules[0].query: this is a window rule, and it needs `over:`: summarize puts" in fault
-    (fault,) = faults(load, text.format("    kind: row\n"))
-    assert "rules.yaml:3: rules[0].kind: is 'row', but the query is no row query: summarize puts" in fault
+    (fault,) = faults(load, text.format("    kind: event\n"))
+    assert "rules.yaml:3: rules[0].kind: is 'event', but the query is no event query: summarize puts" in fault
 
 
 def test_faults_of_a_query_name_the_line_in_the_file(load: Load) -> None:
@@ -144,10 +144,10 @@ def test_faults_of_a_query_name_the_line_in_the_file(load: Load) -> None:
 
 
 SETTINGS = {
-    "sql": "x", "over": "1h", "every": "1m", "value": "x", "clear": "x", "for": "5m", "keep_firing_for": "1m",
-    "lateness": "1m", "no_data": "ok", "repeat_every": "1h", "limit": "{per: RunId, told: 1, in: 1d}", "max_instances": "5",
+    "sql": "x", "over": "1h", "every": "1m", "value": "x", "condition": "x", "for": "5m", "keep_firing_for": "1m",
+    "lateness": "1m", "no_data": "ok", "repeat_every": "1h", "limit": "{per: RunId, max: 1, window: 1d}", "max_instances": "5",
     "export": "{metric: x}",
-    "severity": '{warning: "> 5"}', "resolve": "{after: 1h}",
+    "severity": '{warning: "> 5"}',
 }  # fmt: skip
 WHENS = {
     "cron": "x", "grace": "x", "timezone": "UTC", "except": "x", "consumer": "x", "within": "6h", "by": "[RunId]",
@@ -156,20 +156,20 @@ WHENS = {
 
 
 @pytest.mark.parametrize("key", sorted((WINDOW_ONLY - {"sql"}) | {"severity"}))
-def test_keys_of_window_rules_are_refused_in_a_row_rule(load: Load, key: str) -> None:
+def test_keys_of_window_rules_are_refused_in_an_event_rule(load: Load, key: str) -> None:
     found = faults(load, f"rules:\n  - name: a\n    when: {{status: Failed}}\n    {key}: {SETTINGS[key]}\n")
     assert f"rules.yaml:4: rules[0].{key}: belongs to a window rule; one with `query:` and `over:`" in found
 
 
-@pytest.mark.parametrize("key", sorted(AWAITED | SEQUENCE))
+@pytest.mark.parametrize("key", sorted(SCHEDULE_KEYS | SEQUENCE))
 def test_keys_of_another_form_of_when_are_refused(load: Load, key: str) -> None:
     found = faults(load, f"rules:\n  - name: a\n    when:\n      status: Failed\n      {key}: {WHENS[key]}\n")
-    beside = "absent" if key in AWAITED else "after and times"
+    beside = "absent" if key in SCHEDULE_KEYS else "after and times"
     assert [f"rules.yaml:5: rules[0].when.{key}: goes with {beside}; leave it out"] == found
 
 
 def test_defaults_are_checked_too(load: Load) -> None:
-    text = "defaults: {limit: {per: Nope, told: 1, in: 1d}}\nrules: [{name: a, when: {status: Failed}}]\n"
+    text = "defaults: {limit: {per: Nope, max: 1, window: 1d}}\nrules: [{name: a, when: {status: Failed}}]\n"
     assert "'Nope' is no field of the rule's alerts" in "".join(faults(load, text))
 
 
@@ -187,17 +187,17 @@ def test_names_are_unique_over_files(tmp_path: Path, schema: Schema) -> None:
     paths = [tmp_path / "a.yaml", tmp_path / "b.yaml", tmp_path / "c.yaml"]
     for path in paths[:2]:
         path.write_text("rules: [{name: same, when: {status: Failed}}]")
-    with pytest.raises(ContentError) as raised:
+    with pytest.raises(ConfigurationError) as raised:
         load_rules(paths, schema, names={p: p.name for p in paths})
     first, second = map(str, raised.value.problems)
     assert "c.yaml: cannot be read" in first
     assert "b.yaml:1: rules[0].name: 'same' is also the name of the rule at a.yaml:1" == second
 
 
-def test_who_is_told_and_what_alerts_carry(load: Load) -> None:
+def test_who_is_notified_and_what_alerts_carry(load: Load) -> None:
     rules = load("""
         rules:
-          - {name: a, when: {status: Failed}, notify: {to: [owner, x@example.org]}, keep: Target}
+          - {name: a, when: {status: Failed}, notify: {to: [owner, x@example.org]}, fields: Target}
           - {name: b, enabled: false, when: {status: Failed}, labels: {team: x}}
         """)
     assert [("owner", "a", 3), ("x@example.org", "a", 3)] == [
@@ -226,10 +226,10 @@ def test_meaning_is_what_decides_which_alerts_there_are(load: Load) -> None:
 
 def test_explain(load: Load) -> None:
     rule = load(
-        "rules: [{name: a, when: {status: [Failed, Canceled], final: true, where: \"Tags.env =~ 'prod'\"}, keep: Url}]"
+        "rules: [{name: a, when: {status: [Failed, Canceled], final: true, where: \"Tags.env =~ 'prod'\"}, fields: Url}]"
     )
     found = explain(rule.rules["a"])
-    assert ("a", "rules.yaml:1", "row", ("RunId", "Url")) == (found.name, found.place, found.kind, found.carries)
+    assert ("a", "rules.yaml:1", "event", ("RunId", "Url")) == (found.name, found.place, found.kind, found.carries)
     assert ("Status in ('Failed', 'Canceled')", "Tags.env =~ 'prod'") == found.prefilter
     assert "yes; where it is not known, after 15m" == found.final
     assert "rule_no" in found.sql and "RunStatusChanged" in found.query
@@ -261,7 +261,7 @@ def test_a_rule_that_is_off_may_wait_for_its_table(tmp_path: Path, schema: Schem
     assert (["b"], [True]) == (list(rules.rules), [p.warning for p in warnings])
     assert "there is no table 'Perf'" in str(warnings[0]) and "rules.yaml:" in str(warnings[0])
     path.write_text(text.replace("enabled: false", "enabled: true"))
-    with pytest.raises(ContentError):
+    with pytest.raises(ConfigurationError):
         load_rules([path], schema)
 
 
@@ -274,8 +274,9 @@ def test_a_rule_that_is_off_may_wait_for_its_table(tmp_path: Path, schema: Schem
         ("when: {status: Running, silent_for: 10m, where: Attempt}", "4:53: rules[0].when.where: the condition is neither"),
         ("when: {status: Queued, after: Running, times: 3, within: 6h, where: \"Status && true\"}", "4:81: rules[0].when.where: '&&' is no operator"),
         ("over: 1h\n    query: |\n      Runs\n        | where Attempt == 'x'", "7:17: rules[0].query: '==' compares values"),
-        ("over: 1h\n    query: Runs | summarize n = count() by RunId\n    value: n\n    clear: n = 3", "7:14: rules[0].clear: is no condition: '=' gives a name"),
-        ("over: 1h\n    query: Runs | summarize n = count() by RunId\n    value: n\n    clear: n", "7:12: rules[0].clear: is no condition: the condition is neither"),
+        ("over: 1h\n    query: Runs | summarize n = count() by RunId\n    condition: n > 3\n    resolve: {when: n = 3}", "7:23: rules[0].resolve.when: is no condition: '=' gives a name"),
+        ("over: 1h\n    query: Runs | summarize n = count() by RunId\n    condition: n > 3\n    resolve: {when: n}", "7:21: rules[0].resolve.when: is no condition: the condition is neither"),
+        ("over: 1h\n    query: Runs | summarize n = count() by RunId\n    condition: n = 3", "6:18: rules[0].condition: is no condition: '=' gives"),
         ("over: 1h\n    query: Runs | summarize n = count() by RunId\n    value: n\n    severity: {warning: \"> 'x'\"}", "7:26: rules[0].severity.warning: is no condition: '>' compares"),
         ("over: 1h\n    sql: |\n      SELECT RunId FROM Runs\n      WHERE Status > 3", "7:20: rules[0].sql: a string cannot be compared with a long"),
     ],

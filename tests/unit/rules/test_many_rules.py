@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 from tocsin.kql.schema import Schema
 from tocsin.rules.load import load_rules
 
@@ -21,7 +21,7 @@ BROKEN = {
     "{name: broken, when: {status: Failed, where: \"Experiment == 'a'\"}}": ("when.where", "ExperimentName"),
     "{name: broken, when: {status: Failed, where: \"Message has ('a'\"}}": ("when.where", "brackets"),
     "{name: broken, when: {status: Failed}, severity: eror}": ("severity", "error"),
-    "{name: broken, when: {status: Failed}, keep: [OwnrEmail]}": ("keep", "OwnerEmail"),
+    "{name: broken, when: {status: Failed}, fields: [OwnrEmail]}": ("keep", "OwnerEmail"),
     "{name: broken, when: {status: Running, silent_for: soon}}": ("silent_for", "soon"),
     "{name: broken, query: RunStatusChanged | summarize n = count() by Target | where n > 1, by: [Target]}": (
         "",
@@ -60,14 +60,14 @@ def test_ten_broken_rules_among_many_are_all_named_and_nothing_else_is(files: li
         lines.insert(at - 1, f"  - {text.replace('name: broken', f'name: broken-{number}')}")
         path.write_text("\n".join(lines) + "\n")
         places[(path.name, at)] = said
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load_rules(files, schema, names={path: path.name for path in files})
     found = {(p.file, p.line): p for p in caught.value.problems}
     assert places.keys() == found.keys()
     for place, (key, says) in places.items():
-        told = f"{found[place]}"
+        notified = f"{found[place]}"
         assert key in found[place].key
-        assert says in told
+        assert says in notified
 
 
 def test_without_them_all_are_loaded(files: list[Path], schema: Schema) -> None:

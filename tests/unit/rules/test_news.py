@@ -17,7 +17,7 @@ from tocsin.clock import ManualClock
 from tocsin.logstore import news
 from tocsin.rules.deadlines_runs import as_left, runs_at, touched, us_of
 
-stories = st.lists(st.tuples(pauses, st.lists(messages, min_size=1, max_size=4)), max_size=8)
+timelines = st.lists(st.tuples(pauses, st.lists(messages, min_size=1, max_size=4)), max_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,12 @@ _numbers = iter(range(1_000_000))
 
 
 @settings(max_examples=examples(150))
-@given(story=stories)
-def test_it_says_what_the_tables_say(bench: Bench, story: list[tuple[int, list[Said]]]) -> None:
+@given(timeline=timelines)
+def test_it_says_what_the_tables_say(bench: Bench, timeline: list[tuple[int, list[Said]]]) -> None:
     own, store = f"n{next(_numbers)}", bench.store
     assert isinstance(bench.clock, ManualClock)
     before = [store.head().seq]
-    for seconds, said in story:
+    for seconds, said in timeline:
         bench.clock.advance(timedelta(seconds=seconds))
         bench(*(payload(own, each) for each in said))
         hi = store.head().seq

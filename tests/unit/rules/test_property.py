@@ -1,7 +1,8 @@
-"""Whatever the order, duplicates, commits and restarts: as many are told as there are stretches.
+"""Whatever the order, duplicates, commits and restarts: as many are notified as there are occurrences.
 
-The oracle is tests/oracle, written from the semantics alone. The engine runs on the real stores; a restart opens the state
-file anew.
+The oracle is tests/oracle, written from the semantics alone. The engine runs on the real stores; a restart opens the
+state
+file again.
 """
 
 import random
@@ -45,7 +46,7 @@ def columns(event: Event) -> dict[str, object]:
     }  # fmt: skip
 
 
-def tell(engine: Engine, pieces: list[list[Event]], dice: random.Random, restart: Path | None) -> None:
+def notify(engine: Engine, pieces: list[list[Event]], dice: random.Random, restart: Path | None) -> None:
     """Commit the pieces; evaluate now and then, several at once; restart now and then."""
     for piece in pieces:
         engine.clock.advance(timedelta(milliseconds=dice.randrange(1, 900)))
@@ -63,9 +64,9 @@ def tell(engine: Engine, pieces: list[list[Event]], dice: random.Random, restart
 def check(engine: Engine, sent: list[Event]) -> None:
     runs = {event.run for event in sent}
     for rule, matches in ORACLES.items():
-        told = [i.run_id for i in engine.told() if i.rule == rule and i.run_id in runs]
-        assert [] == differences(occurrences(sent, matches), told), rule
-    ids = Counter(i.id for i in engine.told())
+        notified = [i.run_id for i in engine.notified() if i.rule == rule and i.run_id in runs]
+        assert [] == differences(occurrences(sent, matches), notified), rule
+    ids = Counter(i.id for i in engine.notified())
     assert [] == [i for i, n in ids.items() if n > 1]
 
 
@@ -77,9 +78,9 @@ def test_histories_in_any_order(seed: int, load: Load, log: DuckLogStore, clock:
     engine = Engine(clock=clock, log=log, state=SqliteState.open(path, clock=clock), rules=RuleSet())
     engine.use(load(RULES))
     sent = Histories(seed, NOON).runs(60)
-    tell(engine, parts(shuffled(sent_twice(sent, seed), seed), seed, 60), dice, path)
+    notify(engine, parts(shuffled(sent_twice(sent, seed), seed), seed, 60), dice, path)
     check(engine, sent)
-    assert {"final", "failed", "silent", "any-end"} == {i.rule for i in engine.told()}
+    assert {"final", "failed", "silent", "any-end"} == {i.rule for i in engine.notified()}
     engine.state.close()
 
 
@@ -101,9 +102,9 @@ lives = st.lists(
 def test_small_lives_in_any_order(
     several: list[list[tuple[str, int, int, bool, bool]]], seed: int, load: Load, log: DuckLogStore, clock: ManualClock
 ) -> None:
-    """Any few events; hypothesis finds the smallest life that is told too often or too seldom.
+    """Any few events; hypothesis finds the smallest life that is notified too often or too seldom.
 
-    The watcher never ends a run, and a try begins with a word that is no end: the oracle refuses other histories.
+    The watcher never ends a run, and an attempt begins with a word that is no end: the oracle refuses other histories.
     """
     prefix = f"{log.head().seq}-"
     sent = []
@@ -123,6 +124,6 @@ def test_small_lives_in_any_order(
     engine = Engine(clock=clock, log=log, state=SqliteState.open(None, clock=clock), rules=RuleSet())
     engine.state.commit(Outcome(row_cursor=log.head().seq), clock.now())
     engine.use(load(RULES))
-    tell(engine, parts(shuffled(sent_twice(sent, seed), seed), seed, 16), random.Random(seed), None)
+    notify(engine, parts(shuffled(sent_twice(sent, seed), seed), seed, 16), random.Random(seed), None)
     check(engine, sent)
     engine.state.close()

@@ -1,11 +1,11 @@
-"""Row rules whose alerts stay open: what ends them, what is told again, what is closed without a word."""
+"""Event rules whose alerts stay open: what ends them, what is notified again, what is closed without a notification."""
 
 from collections.abc import Callable
 
 import pytest
 
 from tests.unit.rules.conftest import Engine, Load
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Phase, Transition, Why, instance_key
 from tocsin.model.intent import IntentKind
 from tocsin.rules.explain import explain
@@ -16,14 +16,14 @@ rules:
   - name: failed
     when: {status: Failed}
     resolve: {when: {status: Completed, same: ExperimentName}}
-    keep: [Target]
+    fields: [Target]
     labels: {team: "{{ ExperimentName | upper }}"}
 """
 CLOSED = """
 rules:
   - name: failed
     when: {status: Failed}
-    resolve: {after: 2h}
+    auto_close: 2h
     repeat_every: 30m
 """
 
@@ -37,8 +37,8 @@ def transitions(engine: Engine) -> list[Transition]:
 
 
 def counts(engine: Engine) -> tuple[int, int, int]:
-    """Told first, again, and as recovered."""
-    return len(engine.told()), len(engine.intents(IntentKind.REPEATED)), len(engine.resolved())
+    """Notified first, again, and as recovered."""
+    return len(engine.notified()), len(engine.intents(IntentKind.REPEATED)), len(engine.resolved())
 
 
 def fail(run: str, experiment: str = "churn", **more: object) -> dict[str, object]:
@@ -57,10 +57,10 @@ def test_a_later_event_of_the_same_columns_ends_it(engine: Make) -> None:
     one.at("2m").come(complete("r3"))
     one.at("3m").come(complete("r4"))
     assert (1, 0, 1) == counts(one)
-    (told,), (ended,) = one.told(), one.resolved()
-    assert (told.instance, told.occurrence, told.run_id) == (ended.instance, ended.occurrence, ended.run_id)
+    (notified,), (ended,) = one.notified(), one.resolved()
+    assert (notified.instance, notified.occurrence, notified.run_id) == (ended.instance, ended.occurrence, ended.run_id)
     assert (Why.RECOVERED, "r1", {"team": "CHURN"}, {"Target": "gpu"}) == (
-        ended.why, ended.event["RunId"], ended.labels, ended.keep
+        ended.why, ended.event["RunId"], ended.labels, ended.fields
     )  # fmt: skip
     assert "by run r3, Completed at 2026-01-05 12:02 UTC" == ended.data["text"]
     assert [(Phase.NONE, Phase.FIRING, Why.FIRST), (Phase.FIRING, Phase.RESOLVED, Why.RECOVERED)] == changes(one)
@@ -68,12 +68,12 @@ def test_a_later_event_of_the_same_columns_ends_it(engine: Make) -> None:
 
 
 def test_its_end_goes_to_those_who_got_the_firing_one(engine: Make) -> None:
-    """The intents name one alert, so that the outbox finds who was told."""
+    """The intents name one alert, so that the outbox finds who was notified."""
     one = engine(FAILED)
     one.come(fail("r1"))
     one.at("1m").come(complete("r2"))
-    (told,), (ended,) = one.told(), one.resolved()
-    key = (told.rule, instance_key(told.instance), told.occurrence)
+    (notified,), (ended,) = one.notified(), one.resolved()
+    key = (notified.rule, instance_key(notified.instance), notified.occurrence)
     assert key == (ended.rule, instance_key(ended.instance), ended.occurrence)
 
 
@@ -85,7 +85,7 @@ def test_an_event_that_happened_before_ends_nothing_though_it_comes_later(engine
 
 
 def test_one_that_came_first_and_happened_later_ends_it_at_once(engine: Make) -> None:
-    """A late Failed is told, and so is that it is over: as if it had come in time."""
+    """A late Failed is notified, and so is that it is over: as if it had come in time."""
     one = engine(FAILED)
     one.at("5m").come(complete("r2"))
     one.at("6m").come(fail("r1", TimeGenerated="4m"))
@@ -116,7 +116,7 @@ def test_an_absent_job_key_is_the_run(engine: Make) -> None:
     assert (1, 0, 1) == counts(one)
 
 
-def test_a_run_that_fails_again_is_told_again_and_ends_again(engine: Make) -> None:
+def test_a_run_that_fails_again_is_notified_again_and_ends_again(engine: Make) -> None:
     one = engine(FAILED)
     one.come(fail("r1"))
     one.at("1m").come(complete("r2"))
@@ -169,12 +169,12 @@ def test_what_nothing_ends_is_closed_after_thirty_days(engine: Make) -> None:
     one = engine(FAILED)
     one.come(fail("r1"))
     one.at("30d").tick()
-    assert (Phase.FIRING, Phase.RESOLVED, Why.EXPIRED) == changes(one)[-1]
+    assert (Phase.FIRING, Phase.RESOLVED, Why.AUTO_CLOSED) == changes(one)[-1]
     one.come(complete("r2"))
     assert (1, 0, 0) == counts(one)
 
 
-def test_it_is_told_again_and_closed_by_time(engine: Make) -> None:
+def test_it_is_notified_again_and_closed_by_time(engine: Make) -> None:
     one = engine(CLOSED)
     one.come(fail("r1"))
     found = []
@@ -182,7 +182,7 @@ def test_it_is_told_again_and_closed_by_time(engine: Make) -> None:
         one.at(at).tick()
         found.append(counts(one))
     assert [(1, n, 0) for n in (0, 1, 2, 3, 3, 3)] == found
-    assert [(Phase.NONE, Phase.TOLD, Why.FIRST), (Phase.TOLD, Phase.CLOSED, Why.EXPIRED)] == changes(one)
+    assert [(Phase.NONE, Phase.FIRED, Why.FIRST), (Phase.FIRED, Phase.CLOSED, Why.AUTO_CLOSED)] == changes(one)
     again = one.intents(IntentKind.REPEATED)
     assert 3 == len({i.id for i in again})
     assert (Why.STILL_FIRING, "Failed", "2026-01-05T12:00:00Z") == (
@@ -190,7 +190,7 @@ def test_it_is_told_again_and_closed_by_time(engine: Make) -> None:
     )  # fmt: skip
 
 
-def test_after_an_outage_it_is_told_again_once(engine: Make) -> None:
+def test_after_an_outage_it_is_notified_again_once(engine: Make) -> None:
     one = engine(CLOSED)
     one.come(fail("r1"))
     one.at("95m")
@@ -201,8 +201,8 @@ def test_after_an_outage_it_is_told_again_once(engine: Make) -> None:
     assert (1, 1, 0) == counts(one)
 
 
-def test_a_repeat_waits_until_it_is_heard_that_nothing_has_ended_it(engine: Make) -> None:
-    """After an outage with the good news waiting in the topic, the end is told and no repeat."""
+def test_a_repeat_waits_until_it_has_reported_that_nothing_has_ended_it(engine: Make) -> None:
+    """After an outage with the good news waiting in the topic, the end is notified and no repeat."""
     one = engine(FAILED + "    repeat_every: 30m\n")
     one.come(fail("r1"))
     one.watermarks = {"test": one.clock.now()}
@@ -223,7 +223,7 @@ def test_a_final_failure_that_waited_ends_by_what_came_meanwhile(engine: Make) -
     assert (1, 0, 1) == counts(one)
 
 
-def test_what_is_too_old_to_tell_is_not_open(engine: Make) -> None:
+def test_what_is_expired_is_not_open(engine: Make) -> None:
     one = engine(FAILED)
     one.come(fail("r1", TimeGenerated="-30h"))
     one.at("1m").come(complete("r2"))
@@ -234,11 +234,12 @@ def test_what_is_too_old_to_tell_is_not_open(engine: Make) -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ("repeat_every: 1h", "repeat_every: would go on for ever: nothing ends this alert; add resolve: {after: 1d}"),
-        ("repeat_every: 1h\n    resolve: never", "repeat_every: would go on for ever"),
-        ("resolve: {}", "resolve: says nothing"),
-        ("resolve: {after: 0s}", "resolve.after: must be longer than nothing"),
-        ("repeat_every: 2h\n    resolve: {after: 1h}", "repeat_every: never comes: the alert is closed after 1h"),
+        ("repeat_every: 1h", "repeat_every: would go on for ever: nothing ends this alert; add auto_close: 1d"),
+        ("repeat_every: 1h\n    send_resolved: false", "repeat_every: would go on for ever"),
+        ("resolve: {}", "resolve.when: is missing"),
+        ("resolve: {when: n < 1}", "resolve.when: is a condition, and an event rule resolves by an event"),
+        ("auto_close: 0s", "auto_close: must be longer than nothing"),
+        ("repeat_every: 2h\n    auto_close: 1h", "repeat_every: never comes: the alert is closed after 1h"),
         ("resolve: {when: {status: Failed, same: RunId}}", "resolve.when.status: 'Failed' is also what the rule waits"),
         ("resolve: {when: {status: Completed, same: Experiment}}", "'Experiment' is no column of an event"),
         ("resolve: {when: {status: Completed, same: [RunId, Tags]}}", "resolve.when.same[1]: 'Tags' is an object"),
@@ -246,7 +247,7 @@ def test_what_is_too_old_to_tell_is_not_open(engine: Make) -> None:
     ],
 )
 def test_what_does_not_go_together_is_said(load: Load, more: str, says: str) -> None:
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load(f"rules:\n  - name: a\n    when: {{status: Failed}}\n    {more}\n")
     assert says in str(caught.value)
     assert "rules.yaml:4: " in str(caught.value) or "rules.yaml:5: " in str(caught.value)
@@ -259,16 +260,16 @@ def test_a_files_repeat_holds_where_something_ends(load: Load) -> None:
         defaults: {repeat_every: 1h}
         rules:
           - {name: a, when: {status: Failed}}
-          - {name: b, when: {status: Failed}, resolve: {after: 5h}}
+          - {name: b, when: {status: Failed}, auto_close: 5h
         """
     ).rules
-    assert None is rules["a"].ending
-    assert rules["b"].ending is not None
-    assert 3600 == rules["b"].ending.repeat.total_seconds() if rules["b"].ending.repeat else False
+    assert None is rules["a"].resolve_policy
+    assert rules["b"].resolve_policy is not None
+    assert 3600 == rules["b"].resolve_policy.repeat.total_seconds() if rules["b"].resolve_policy.repeat else False
 
 
-def test_explain_says_how_it_ends_and_how_often_it_is_told(load: Load) -> None:
-    rules = load(FAILED + "    repeat_every: 4h\n    limit: {per: ExperimentName, told: 3, in: 1d}\n").rules
+def test_explain_says_how_it_ends_and_how_often_it_is_notified(load: Load) -> None:
+    rules = load(FAILED + "    repeat_every: 4h\n    limit: {per: ExperimentName, max: 3, window: 1d}\n").rules
     found = explain(rules["failed"])
     assert ("by Completed of the same ExperimentName; closed after 30d", "4h") == (found.ends, found.repeats)
     assert "3 in 1d per ExperimentName, then one digest of the others" == found.limit

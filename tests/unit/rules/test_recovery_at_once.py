@@ -1,4 +1,6 @@
-"""Commits that are evaluated together end alerts as they would have one by one, whether a run's history is read for it or not."""
+"""Commits that are evaluated together end alerts as they would have one by one, whether a run's history is read for
+it or not.
+"""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,13 +20,13 @@ from tocsin.state.sqlite import SqliteState
 
 RULES = """
 rules:
-  - {name: final, when: {status: Failed, final: true}, resolve: {when: {status: Completed, same: ExperimentName}}, keep: [Target]}
+  - {name: final, when: {status: Failed, final: true}, resolve: {when: {status: Completed, same: ExperimentName}}, fields: [Target]}
   - {name: job, when: {status: Failed}, resolve: {when: {status: [Running, Completed], same: [JobKey, ExperimentName]}}}
   - {name: try, when: {status: Failed}, resolve: {when: {status: Completed, same: [Attempt, ExperimentName]}}}
-  - {name: soon, when: {status: Failed}, tell_within: 3s, resolve: {when: {status: Completed, same: ExperimentName}}}
+  - {name: soon, when: {status: Failed}, max_event_age: 3s, resolve: {when: {status: Completed, same: ExperimentName}}}
 """
-Story = list[tuple[str, str, str, int, str, bool | None, str]]
-stories: st.SearchStrategy[Story] = st.lists(
+Timeline = list[tuple[str, str, str, int, str, bool | None, str]]
+timelines: st.SearchStrategy[Timeline] = st.lists(
     st.tuples(
         st.sampled_from(("a", "b", "c")),
         st.sampled_from(("Failed", "Failed", "Running", "Completed")),
@@ -41,23 +43,34 @@ stories: st.SearchStrategy[Story] = st.lists(
 
 def said(engine: Engine) -> list[tuple[object, ...]]:
     return sorted(
-        (i.rule, i.at, i.kind, i.run_id, i.occurrence, i.ordinal, i.commit_seq, str(i.event), str(i.keep), str(i.data))
+        (
+            i.rule,
+            i.at,
+            i.kind,
+            i.run_id,
+            i.occurrence,
+            i.ordinal,
+            i.commit_seq,
+            str(i.event),
+            str(i.fields),
+            str(i.data),
+        )
         for evaluation in engine.evaluations
         for i in evaluation.outcome.intents
     )
 
 
 @settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(story=stories, at_once=st.sampled_from((2, 3, 1000)))
-@example(  # the end of an event that waits whether another try follows is that of one that comes later and does not
-    story=[
+@given(timeline=timelines, at_once=st.sampled_from((2, 3, 1000)))
+@example(  # the end of an event that waits whether another attempt follows is that of one that comes later and does not
+    timeline=[
         ("a", "Failed", "churn", 0, "trainer", None, ""),
         ("b", "Completed", "churn", 0, "trainer", None, ""),
         ("a", "Failed", "churn", 0, "watcher", False, ""),
     ],
     at_once=1000,
 )
-def test_many_commits_at_once_tell_what_one_by_one_tells(story: Story, at_once: int, load: Load) -> None:
+def test_many_commits_at_once_say_what_one_by_one_notifies(timeline: Timeline, at_once: int, load: Load) -> None:
     clock = ManualClock(NOON)
     log = DuckLogStore.open(None, clock=clock, threads=1)
     rules = load(RULES)
@@ -66,7 +79,7 @@ def test_many_commits_at_once_tell_what_one_by_one_tells(story: Story, at_once: 
         e = Engine(clock=clock, log=log, state=SqliteState.open(None, clock=clock), rules=RuleSet())
         e.use(rules)
         both.append(e)
-    for i, (run, status, experiment, late, source, retry, job) in enumerate(story, 10):
+    for i, (run, status, experiment, late, source, retry, job) in enumerate(timeline, 10):
         e.at(f"{i}s").store({
             "RunId": run, "Status": status, "ExperimentName": experiment, "Source": source, "WillRetry": retry, "JobKey": job,
             "Target": f"gpu-{i}", "TimeGenerated": NOON + timedelta(seconds=i - late),

@@ -1,4 +1,5 @@
-"""Whatever the order, duplicates, commits, restarts and reloads: as many ends are told as there are stretches that recovered.
+"""Whatever the order, duplicates, commits, restarts and reloads: as many ends are notified as there are occurrences
+that recovered.
 
 The oracle is tests/oracle, written from the semantics alone.
 """
@@ -44,7 +45,7 @@ def columns(event: Event) -> dict[str, object]:
     }  # fmt: skip
 
 
-def tell(
+def notify(
     engine: Engine, pieces: list[list[Event]], dice: random.Random, state: Path | None, words: list[RuleSet]
 ) -> None:
     """Commit the pieces; evaluate now and then, several at once; restart and reload now and then."""
@@ -66,16 +67,16 @@ def check(engine: Engine, sent: list[Event]) -> None:
     runs = {event.run for event in sent}
     wrong = []
     for rule, (statuses, ends, same) in CASES.items():
-        told = occurrences(sent, status_is(*statuses))
-        over = {run: [s for s in found if recovered(s, sent, ends, same)] for run, found in told.items()}
-        for word, expected, intents in (("told", told, engine.told()), ("ended", over, engine.resolved())):
+        notified = occurrences(sent, status_is(*statuses))
+        over = {run: [s for s in found if recovered(s, sent, ends, same)] for run, found in notified.items()}
+        for word, expected, intents in (("notified", notified, engine.notified()), ("ended", over, engine.resolved())):
             seen = [i.run_id for i in intents if i.rule == rule and i.run_id in runs]
             wrong += [f"{rule} {word}: {line}" for line in differences(expected, seen)]
         still = Counter(str(s.instance["RunId"]) for s in engine.state.conditions(rule).values())
-        left = {run: len(found) - len(over[run]) for run, found in told.items()}
+        left = {run: len(found) - len(over[run]) for run, found in notified.items()}
         wrong += [f"{rule}: {run} is open {still[run]} times, not {n}" for run, n in left.items() if still[run] != n]
     assert [] == wrong
-    ids = Counter(i.id for i in [*engine.told(), *engine.resolved()])
+    ids = Counter(i.id for i in [*engine.notified(), *engine.resolved()])
     assert [] == [i for i, n in ids.items() if n > 1]
 
 
@@ -86,7 +87,9 @@ def reworded(load: Load) -> list[RuleSet]:
 
 @pytest.mark.parametrize("seed", range(2))
 def test_histories_in_any_order(seed: int, load: Load, log: DuckLogStore, clock: ManualClock, tmp_path: Path) -> None:
-    """Sixty lives of four experiments, sent twice here and there, shuffled, cut into commits, with restarts between them."""
+    """Sixty lives of four experiments, sent twice here and there, shuffled, cut into commits, with restarts between
+    them.
+    """
     dice = random.Random(seed)
     path = tmp_path / "state.sqlite"
     engine = Engine(clock=clock, log=log, state=SqliteState.open(path, clock=clock), rules=RuleSet())
@@ -96,7 +99,7 @@ def test_histories_in_any_order(seed: int, load: Load, log: DuckLogStore, clock:
     for experiment in ("churn", "ranking", "llm", ""):
         made = Histories(seed, NOON, prefix=f"{experiment}-").runs(15)
         sent += [Event(**{**{n: getattr(e, n) for n in e.__slots__}, "experiment": experiment}) for e in made]
-    tell(engine, parts(shuffled(sent_twice(sent, seed), seed), seed, 40), dice, path, words)
+    notify(engine, parts(shuffled(sent_twice(sent, seed), seed), seed, 40), dice, path, words)
     check(engine, sent)
     assert set(CASES) == {i.rule for i in engine.resolved()}
     engine.state.close()
@@ -124,7 +127,7 @@ lives = st.lists(
 def test_small_lives_in_any_order(
     several: list[Life], seed: int, load: Load, log: DuckLogStore, clock: ManualClock
 ) -> None:
-    """Any few events; hypothesis finds the smallest life of which too many or too few ends are told."""
+    """Any few events; hypothesis finds the smallest life of which too many or too few ends are notified."""
     prefix = f"{log.head().seq}-"
     sent: list[Event] = []
     for number, life in enumerate(several):
@@ -143,6 +146,6 @@ def test_small_lives_in_any_order(
     engine.state.commit(Outcome(row_cursor=log.head().seq), clock.now())
     words = reworded(load)
     engine.use(words[0])
-    tell(engine, parts(shuffled(sent_twice(sent, seed), seed), seed, 12), random.Random(seed), None, words)
+    notify(engine, parts(shuffled(sent_twice(sent, seed), seed), seed, 12), random.Random(seed), None, words)
     check(engine, sent)
     engine.state.close()

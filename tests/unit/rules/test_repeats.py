@@ -1,11 +1,11 @@
-"""How often what waits is told again, and how it ends by time."""
+"""How often what waits is notified again, and how it ends by time."""
 
 from collections.abc import Callable
 
 import pytest
 
 from tests.unit.rules.conftest import NOON, Engine, Load
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Why
 from tocsin.model.intent import IntentKind
 
@@ -19,15 +19,15 @@ rules:
   - name: nightly
     when: {absent: {status: Completed, where: "ExperimentName == 'n'"}, cron: "0 14 * * *", grace: 30m}
     repeat_every: 3h
-    resolve: {after: 12h}
+    auto_close: 12h
 """
 
 
 def seen(engine: Engine, at: str) -> tuple[int, int, int]:
-    """What was told by then for the first time, again, and as ended."""
+    """What was notified by then for the first time, again, and as ended."""
     engine.at(at).tick()
     engine.tick()
-    return len(engine.told()), len(engine.intents(IntentKind.REPEATED)), len(engine.resolved())
+    return len(engine.notified()), len(engine.intents(IntentKind.REPEATED)), len(engine.resolved())
 
 
 def closings(engine: Engine) -> list[Why]:
@@ -36,13 +36,13 @@ def closings(engine: Engine) -> list[Why]:
     ]  # fmt: skip
 
 
-def test_what_waits_is_told_again_as_often_as_the_rule_says(engine: Make) -> None:
+def test_what_waits_is_notified_again_as_often_as_the_rule_says(engine: Make) -> None:
     stuck = engine(STUCK % "")
     stuck.come({"Status": "Queued"})
     assert [(1, 0, 0), (1, 0, 0), (1, 1, 0), (1, 2, 0)] == [seen(stuck, at) for at in ("45m", "104m", "105m", "165m")]
 
 
-def test_after_an_outage_it_is_told_again_once(engine: Make) -> None:
+def test_after_an_outage_it_is_notified_again_once(engine: Make) -> None:
     """However many repeats would have been due; the next one comes a whole time later."""
     stuck = engine(STUCK % "")
     stuck.come({"Status": "Queued"})
@@ -54,8 +54,8 @@ def test_after_an_outage_it_is_told_again_once(engine: Make) -> None:
     assert [(1, 1, 0), (1, 2, 0)] == [seen(stuck, "659m"), seen(stuck, "11h")]
 
 
-def test_a_repeat_waits_until_it_is_heard_that_the_run_has_not_moved_on(engine: Make) -> None:
-    """An outage with the good news waiting in the topic: nothing is told again, its end is."""
+def test_a_repeat_waits_until_it_has_reported_that_the_run_has_not_moved_on(engine: Make) -> None:
+    """An outage with the good news waiting in the topic: nothing is notified again, its end is."""
     stuck = engine(STUCK % "")
     stuck.come({"Status": "Queued"})
     assert (1, 0, 0) == seen(stuck, "45m")
@@ -67,7 +67,7 @@ def test_a_repeat_waits_until_it_is_heard_that_the_run_has_not_moved_on(engine: 
     assert (1, 0, 1) == seen(stuck, "181m")
 
 
-def test_a_repeat_that_waited_is_told_once_it_is_heard(engine: Make) -> None:
+def test_a_repeat_that_waited_is_notified_once_it_has_reported(engine: Make) -> None:
     stuck = engine(STUCK % "")
     stuck.come({"Status": "Queued"})
     seen(stuck, "45m")
@@ -77,13 +77,13 @@ def test_a_repeat_that_waited_is_told_once_it_is_heard(engine: Make) -> None:
     assert (1, 1, 0) == seen(stuck, "181m")
 
 
-def test_it_is_closed_by_time_without_a_word_and_silent_until_the_run_moves_on(engine: Make) -> None:
-    stuck = engine(STUCK % ", resolve: {after: 90m}")
+def test_it_is_closed_by_time_without_a_notification_and_silent_until_the_run_moves_on(engine: Make) -> None:
+    stuck = engine(STUCK % ", auto_close: 90m")
     stuck.come({"Status": "Queued"})
     assert [(1, 0, 0), (1, 1, 0), (1, 1, 0), (1, 1, 0)] == [
         seen(stuck, at) for at in ("45m", "105m", "135m", "9h")
     ]  # fmt: skip
-    assert [Why.EXPIRED] == closings(stuck)
+    assert [Why.AUTO_CLOSED] == closings(stuck)
     stuck.come({"Status": "Running"})
     stuck.at("10h").come({"Status": "Queued"})
     assert (2, 1, 0) == seen(stuck, "645m")
@@ -97,12 +97,12 @@ def test_repeats_survive_a_restart(engine: Make) -> None:
     assert [(1, 0, 0), (1, 1, 0)] == [seen(stuck, "104m"), seen(stuck, "105m")]
 
 
-def test_each_time_that_is_missed_is_told_though_the_last_one_was_closed(engine: Make) -> None:
+def test_each_time_that_is_missed_is_notified_though_the_last_one_was_closed(engine: Make) -> None:
     """The schedule's next miss is another one: it is not the same that goes on."""
     nightly = engine(NIGHTLY)
     found = [seen(nightly, at) for at in ("150m", "330m", "870m", "26h", "1590m")]
     assert [(1, 0, 0), (1, 1, 0)] == found[:2]
-    assert [Why.EXPIRED] == closings(nightly)
+    assert [Why.AUTO_CLOSED] == closings(nightly)
     assert 2 == found[-1][0]
 
 
@@ -111,19 +111,19 @@ def test_each_time_that_is_missed_is_told_though_the_last_one_was_closed(engine:
     [
         (
             ", resolve: {when: {status: Running, same: RunId}}",
-            "resolve.when: belongs to a row rule; an absence rule ends",
+            "resolve.when: belongs to an event rule; an absence rule ends",
         ),
-        (", resolve: {}", "resolve: says nothing; write resolve: never, or resolve: {after: 1h}"),
+        (", resolve: {}", "resolve: says nothing; write send_resolved: false, or auto_close: 1h"),
     ],
 )
 def test_what_does_not_go_together_is_said(load: Load, more: str, says: str) -> None:
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load(STUCK % more)
     assert f"rules.yaml:3: rules[0].{says}" in str(caught.value)
 
 
 def test_no_time_is_no_repeat(load: Load) -> None:
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load(STUCK.replace("1h", "0s") % "")
     assert "repeat_every must be longer than nothing" in str(caught.value)
 
@@ -134,18 +134,18 @@ rules:
 """
 
 
-def test_a_sequence_is_told_again_only_where_the_rule_says(engine: Make) -> None:
-    def told(more: str) -> list[int]:
+def test_a_sequence_is_notified_again_only_where_the_rule_says(engine: Make) -> None:
+    def notified(more: str) -> list[int]:
         one = engine(SEQUENCE % more)
         for run in ("r1", "r2"):
             one.at("1m").come({"RunId": run, "JobKey": "j"})
         return [seen(one, f"{minute}m")[1] for minute in range(2, 64)]
 
-    assert [0] * 62 == told("")
-    assert [0] * 60 + [1, 1] == told(", repeat_every: 1h")
+    assert [0] * 62 == notified("")
+    assert [0] * 60 + [1, 1] == notified(", repeat_every: 1h")
 
 
-def test_a_sequence_has_no_end_that_could_be_told(load: Load) -> None:
-    with pytest.raises(ContentError) as caught:
-        load(SEQUENCE % ", resolve: {after: 1h}")
+def test_a_sequence_has_no_end_that_could_be_notified(load: Load) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(SEQUENCE % ", auto_close: 1h")
     assert "rules.yaml:3: rules[0].resolve: does not go with a sequence" in str(caught.value)

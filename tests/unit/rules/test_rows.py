@@ -1,4 +1,4 @@
-"""Row rules over commits: SEMANTICS.md, "Occurrences of row rules", on the real stores in memory."""
+"""Event rules over commits: SEMANTICS.md, "Occurrences of event rules", on the real stores in memory."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,8 +12,10 @@ from tocsin.model.statuses import Severity
 Make = Callable[..., Engine]
 
 
-def test_a_failed_run_is_told_once(engine: Make) -> None:
-    """A duplicate is no row, a repetition with another id or time belongs to the stretch, a late Running reopens nothing."""
+def test_a_failed_run_is_notified_once(engine: Make) -> None:
+    """A duplicate is no row, a repetition with another id or time belongs to the occurrence, a late Running reopens
+    nothing.
+    """
     e = engine()
     assert 0 == e.come({"Status": "Running"})
     assert 1 == e.at("5m").come({"EventId": "x", "TimeGenerated": "5m"})
@@ -32,17 +34,17 @@ def test_what_an_alert_carries(engine: Make) -> None:
               | extend minutes = DurationMs / 60000
             by: [ExperimentName]
             labels: {team: "{{ Tags.team | lower }}", where: here, none: "{{ Tags.a.b.c }}"}
-            keep: [Target, minutes, Tags]
+            fields: [Target, minutes, Tags]
             severity: critical
             summary: "{{ ExperimentName }} failed"
             notify: {to: [owner, ml-leads@example.org], only: true}
         """)
     tags = {"env": "PROD", "team": "Ranking"}
     e.come({"Tags": tags, "ExperimentName": "churn", "Target": "gpu", "DurationMs": 180_000, "RootRunId": "root"})
-    (intent,) = e.told()
+    (intent,) = e.notified()
     assert {"RunId": "r1", "ExperimentName": "churn"} == intent.instance
     assert {"team": "ranking", "where": "here", "none": ""} == intent.labels
-    assert {"Target": "gpu", "minutes": 3, "Tags": tags} == intent.keep
+    assert {"Target": "gpu", "minutes": 3, "Tags": tags} == intent.fields
     assert (Severity.CRITICAL, Why.FIRST, "r1", "root") == (
         intent.severity, intent.why, intent.run_id, intent.root_run_id,
     )  # fmt: skip
@@ -55,7 +57,7 @@ def test_what_an_alert_carries(engine: Make) -> None:
         info.notify_to, info.notify_only, info.summary,
     )  # fmt: skip
     (transition,) = [t for v in e.evaluations for t in v.outcome.transitions]
-    assert (Phase.NONE, Phase.TOLD, Why.FIRST) == (transition.before, transition.after, transition.reason)
+    assert (Phase.NONE, Phase.FIRED, Why.FIRST) == (transition.before, transition.after, transition.reason)
     assert {
         "team": "ranking",
         "where": "here",
@@ -64,21 +66,21 @@ def test_what_an_alert_carries(engine: Make) -> None:
         "minutes": 3,
         "Tags": tags,
     } == transition.labels
-    assert {("failed", "critical"): 1} == dict(e.evaluations[0].told)
+    assert {("failed", "critical"): 1} == dict(e.evaluations[0].notified)
 
 
-def test_a_late_event_that_splits_a_stretch_tells_its_other_half(engine: Make) -> None:
-    """The rule wakes for a row that it does not match, because it has told something of the run."""
+def test_a_late_event_that_splits_an_occurrence_notifies_its_other_half(engine: Make) -> None:
+    """The rule wakes for a row that it does not match, because it has notified something of the run."""
     e = engine()
     assert 1 == e.at("9m").come({"TimeGenerated": "1m"}, {"TimeGenerated": "9m"})
     assert 2 == e.at("10m").come({"Status": "Running", "TimeGenerated": "5m"})
     assert ["1m", "9m"] == sorted(
-        f"{(i.event_time - NOON).seconds // 60}m" for i in e.told() if i.event_time is not None
+        f"{(i.event_time - NOON).seconds // 60}m" for i in e.notified() if i.event_time is not None
     )
 
 
-def test_two_stretches_in_one_commit_around_a_restart_of_an_earlier_one(engine: Make) -> None:
-    """A first match is told without reading; two of one run are not taken for one."""
+def test_two_occurrences_in_one_commit_around_a_restart_of_an_earlier_one(engine: Make) -> None:
+    """A first match is notified without reading; two of one run are not taken for one."""
     e = engine()
     assert 0 == e.at("9m").come({"Status": "Running", "TimeGenerated": "5m"})
     assert 2 == e.come({"TimeGenerated": "1m"}, {"TimeGenerated": "9m"})
@@ -94,7 +96,7 @@ def test_each_rule_and_run_is_on_its_own(engine: Make) -> None:
         """)
     e.come({"RunId": "a"}, {"RunId": "b", "Tags": {"env": "prod"}}, {"RunId": "c", "Status": "Canceled"})
     assert [("ended", "a"), ("ended", "b"), ("ended", "c"), ("failed", "a"), ("failed", "b"), ("prod", "b")] == sorted(
-        (i.rule, i.run_id) for i in e.told()
+        (i.rule, i.run_id) for i in e.notified()
     )
 
 
@@ -105,21 +107,21 @@ def test_two_statuses_of_one_rule_are_two_occurrences(engine: Make) -> None:
     assert 2 == e.at("2m").come({"Status": "NotResponding", "TimeGenerated": "0m", "EventId": "z"})
 
 
-def test_many_commits_at_once_tell_what_one_by_one_tells(engine: Make) -> None:
+def test_many_commits_at_once_say_what_one_by_one_notifies(engine: Make) -> None:
     """Also with the same names, reasons and times of evaluation."""
     history: list[dict[str, object]] = [
         {"TimeGenerated": "1m"}, {"TimeGenerated": "9m"}, {"Status": "Running", "TimeGenerated": "5m"},
         {"RunId": "r2", "TimeGenerated": "-25h"}, {"RunId": "r2", "TimeGenerated": "8m"}, {"TimeGenerated": "3m"},
     ]  # fmt: skip
-    told = []
+    notified = []
     for at_once in (1, 2, 6):
         e = engine()
         for minute, event in enumerate(history):
             e.at(f"{10 + minute}m").store({"EventId": f"x{minute}", **event})
         e.evaluate(at_once)
-        told.append([(i.id, i.why, i.at, i.commit_seq) for i in e.told()])
-    assert 3 == len(told[0])
-    assert told[0] == told[1] == told[2]
+        notified.append([(i.id, i.why, i.at, i.commit_seq) for i in e.notified()])
+    assert 3 == len(notified[0])
+    assert notified[0] == notified[1] == notified[2]
 
 
 def test_an_evaluation_repeated_after_a_crash_decides_the_same(engine: Make) -> None:
@@ -130,8 +132,8 @@ def test_an_evaluation_repeated_after_a_crash_decides_the_same(engine: Make) -> 
     again = engine()
     again.log = e.log
     again.evaluate()
-    assert 2 == len(e.told())
-    assert e.told() == again.told()
+    assert 2 == len(e.notified())
+    assert e.notified() == again.notified()
 
 
 def test_a_commit_that_nobody_waits_for_moves_the_cursor(engine: Make) -> None:
@@ -140,17 +142,17 @@ def test_a_commit_that_nobody_waits_for_moves_the_cursor(engine: Make) -> None:
     assert e.log.head().seq == e.state.row_cursor()
 
 
-def test_the_order_of_what_is_told_is_that_of_events(engine: Make) -> None:
+def test_the_order_of_what_is_notified_is_that_of_events(engine: Make) -> None:
     e = engine()
     e.at("9m").come(
         {"RunId": "c", "TimeGenerated": "3m"},
         {"RunId": "a", "TimeGenerated": "2m"},
         {"RunId": "b", "TimeGenerated": "1m"},
     )
-    assert ["b", "a", "c"] == [i.run_id for i in e.told()]
+    assert ["b", "a", "c"] == [i.run_id for i in e.notified()]
 
 
-def test_a_row_rules_now_is_the_rows_own_ingestion(engine: Make) -> None:
+def test_a_event_rules_now_is_the_rows_own_ingestion(engine: Make) -> None:
     e = engine("""
         rules:
           - name: late
@@ -159,7 +161,7 @@ def test_a_row_rules_now_is_the_rows_own_ingestion(engine: Make) -> None:
     e.at("30m").store({"TimeGenerated": "19m"})
     e.at("31m").store({"RunId": "r2", "TimeGenerated": "25m"})
     e.at("5h").evaluate()
-    assert ["r1"] == [i.run_id for i in e.told()]
+    assert ["r1"] == [i.run_id for i in e.notified()]
 
 
 def test_a_lookup_of_a_reference_table(engine: Make) -> None:
@@ -167,16 +169,16 @@ def test_a_lookup_of_a_reference_table(engine: Make) -> None:
         rules:
           - name: theirs
             query: RunStatusChanged | where Status == 'Failed' | lookup owners on ExperimentName | where team == 'ranking'
-            keep: [team]
+            fields: [team]
         """)
     e.log.set_table("owners", pa.table({"ExperimentName": ["churn", "spam"], "team": ["ranking", "mail"]}))
     e.come({"RunId": "a", "ExperimentName": "churn"}, {"RunId": "b", "ExperimentName": "spam"}, {"RunId": "c"})
-    assert [("a", {"team": "ranking"})] == [(i.run_id, i.keep) for i in e.told()]
+    assert [("a", {"team": "ranking"})] == [(i.run_id, i.fields) for i in e.notified()]
 
 
-def test_late_but_within_tell_within_is_told(engine: Make) -> None:
+def test_late_but_within_notify_within_is_notified(engine: Make) -> None:
     """After our own outage."""
     e = engine()
     assert 1 == e.at("23h").come({"TimeGenerated": "0m"})
-    (intent,) = e.told()
+    (intent,) = e.notified()
     assert intent.event_time is not None and timedelta(hours=23) == intent.at - intent.event_time

@@ -1,4 +1,6 @@
-"""Backtests of sequences, many ticks read at once, tell what looks at each tick tell: of any history and order of arrival."""
+"""Backtests of sequences, many ticks read at once, say what evaluations at each tick notify: of any history and
+order of arrival.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from tests.oracle import sequences as oracle
 from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Engine, Load
-from tests.unit.rules.test_windows_ahead import Counting, lines, told
+from tests.unit.rules.test_windows_ahead import Counting, lines, notified
 from tocsin.config.durations import parse_duration
 from tocsin.errors import QueryError
 from tocsin.kql.windowahead import ahead_plan
@@ -39,7 +41,7 @@ AFTER = {
     "": [],
 }
 AFTERWARDS = timedelta(minutes=90)
-"""So long after the last event a history is looked at."""
+"""So long after the last event a history is evaluated."""
 STATUSES = ["Queued", "Running", "Queued", "Running", "Preparing", "Completed"]
 Event = tuple[int, int, int, str, str, int]
 """Minutes since the last commit (0: the same commit), minutes that it is late, run, status, experiment, try."""
@@ -100,7 +102,7 @@ def loaded(load: Load, **words: object) -> RuleSet:
     as_if_live=st.booleans(),
     rows=st.sampled_from([3, 1000]),
 )
-def test_many_ticks_at_once_tell_what_one_after_the_other_tells(
+def test_many_ticks_at_once_say_what_one_after_the_other_notifies(
     engine: MakeEngine, load: Load, events: list[Event], as_if_live: bool, rows: int, **words: object
 ) -> None:
     one = engine("rules: []")
@@ -108,7 +110,9 @@ def test_many_ticks_at_once_tell_what_one_after_the_other_tells(
     stored(one, events)
     found = _same(rule, one, as_if_live=as_if_live, rows=rows)
     if words["more"] == "":
-        assert [(t.at, str(t.instance[str(words["by"])])) for t in found.told] == _by_the_oracle(one, as_if_live, words)
+        assert [(t.at, str(t.instance[str(words["by"])])) for t in found.notified] == _by_the_oracle(
+            one, as_if_live, words
+        )
 
 
 def _by_the_oracle(engine: Engine, as_if_live: bool, words: Mapping[str, object]) -> list[tuple[datetime, str]]:
@@ -134,7 +138,7 @@ def _by_the_oracle(engine: Engine, as_if_live: bool, words: Mapping[str, object]
     )
     end = engine.clock.now() + AFTERWARDS
     ticks = [NOON + n * every for n in range(1, (end - NOON) // every + 1) if NOON + n * every < end]
-    return oracle.told(rule, events, ticks)
+    return oracle.notified(rule, events, ticks)
 
 
 def _utc(t: datetime) -> datetime:
@@ -142,7 +146,9 @@ def _utc(t: datetime) -> datetime:
 
 
 class Sound(Counting):
-    """A log in which nothing may fail: a query for many ticks that does is asked tick by tick, and nobody would see it."""
+    """A log in which nothing may fail: a query for many ticks that does is asked tick by tick, and nobody would see
+    it.
+    """
 
     def select(self, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None) -> pa.Table:
         try:
@@ -157,7 +163,7 @@ def _same(rule: Rule, engine: Engine, *, as_if_live: bool, rows: int) -> Backtes
     at_once = backtest(
         rule, Sound(engine.log), NOON, until, clock=engine.clock, as_if_live=as_if_live, step_rows=rows, few=0
     )
-    in_turn = told(rule, engine, as_if_live=as_if_live, at_once=False, rows=rows)
+    in_turn = notified(rule, engine, as_if_live=as_if_live, at_once=False, rows=rows)
     assert lines(in_turn) == lines(at_once)
     assert in_turn.by_kind == at_once.by_kind
     assert in_turn.errors == at_once.errors == ()
@@ -168,14 +174,14 @@ CHURNING = [(1, 0, n % 3, status, ("churn", "rank")[n % 2], 0) for n in range(9)
 
 
 @pytest.mark.parametrize("as_if_live", [False, True])
-def test_each_rule_of_a_table_tells_the_same_either_way(engine: MakeEngine, load: Load, as_if_live: bool) -> None:
+def test_each_rule_of_a_table_notifies_the_same_either_way(engine: MakeEngine, load: Load, as_if_live: bool) -> None:
     one = engine("rules: []")
     words = {"where": ', where: "ExperimentName == experiment"', "each": "for_each: {table: limits}", "within": "2h"}
     rule = loaded(load, **words).rules["rule"]
     assert rule.each is not None
     rows = [{"experiment": name, "longest": 1, "team": "t"} for name in ("churn", "rank", "nothing")]
     stored(one, CHURNING)
-    found = [_same(each, one, as_if_live=as_if_live, rows=1000).told_count for each in rule.each.over(rows).rules]
+    found = [_same(each, one, as_if_live=as_if_live, rows=1000).notified_count for each in rule.each.over(rows).rules]
     assert found == [2, 1, 0]
 
 
@@ -187,7 +193,7 @@ def test_ticks_of_a_step_are_read_at_once(engine: MakeEngine, load: Load, after:
     stored(one, CHURNING)
     log = Counting(one.log)
     found = backtest(rule, log, NOON, NOON + timedelta(hours=3), clock=one.clock, as_if_live=as_if_live)
-    assert found.told_count == 3
+    assert found.notified_count == 3
     assert log.selects < 12  # for 180 ticks
 
 
@@ -199,7 +205,7 @@ def test_what_comes_late_stands_between_what_had_come(engine: MakeEngine, load: 
     events: list[Event] = [(1, 0, 0, "Running", "churn", 0), (3, 0, 0, "Queued", "churn", 0)]
     between: Event = (5, 7, 0, "Preparing", "churn", 0) if late else (5, 0, 0, "Preparing", "churn", 0)
     stored(one, [*events, between, (40, 0, 1, "Completed", "churn", 0)])
-    count = _same(rule, one, as_if_live=False, rows=1000).told_count
+    count = _same(rule, one, as_if_live=False, rows=1000).notified_count
     assert count == 2 if late else count > 10
 
 
@@ -221,4 +227,4 @@ def test_what_came_before_may_be_older_than_the_window(
         found = backtest(
             rule, one.log, begin - timedelta(minutes=5), until, clock=one.clock, as_if_live=as_if_live, few=few
         )
-        assert found.told_count == count
+        assert found.notified_count == count

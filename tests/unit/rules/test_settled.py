@@ -1,4 +1,6 @@
-"""Heartbeats of runs whose deadlines are set: nothing is read for them, and nothing is told otherwise than if it were."""
+"""Heartbeats of runs whose deadlines are set: nothing is read for them, and nobody is notified otherwise than if it
+were.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ class Counted:
 
 def _tick(engine: Engine, at: str) -> tuple[int, int]:
     engine.at(at).tick()
-    return len(engine.told()), len(engine.resolved())
+    return len(engine.notified()), len(engine.resolved())
 
 
 def test_a_heartbeat_of_a_run_that_is_waited_for_reads_nothing(engine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,12 +62,12 @@ def test_so_does_one_of_a_run_that_nothing_waits_for(engine: Make, monkeypatch: 
     assert _tick(silent, "50m") == (0, 0)
 
 
-def test_what_was_told_ends_with_a_heartbeat(engine: Make) -> None:
+def test_what_was_notified_ends_with_a_heartbeat(engine: Make) -> None:
     silent = engine(SILENT)
     silent.come({"Status": "Running"})
     assert _tick(silent, "10m") == (1, 0)
     silent.at("30m").come(BEAT)
-    assert (len(silent.told()), len(silent.resolved())) == (1, 1)
+    assert (len(silent.notified()), len(silent.resolved())) == (1, 1)
     silent.at("35m").come(BEAT)
     assert _tick(silent, "44m") == (1, 1)
     assert _tick(silent, "45m") == (2, 1)
@@ -91,11 +93,11 @@ def test_a_rule_about_progress_heeds_heartbeats(engine: Make) -> None:
     assert _tick(silent, "15m") == (1, 0)
 
 
-def test_a_run_too_old_to_be_told_of_is_waited_for_again_when_it_beats(engine: Make) -> None:
+def test_a_run_expired_of_is_waited_for_again_when_it_beats(engine: Make) -> None:
     silent = engine(SILENT)
     silent.store({"Status": "Running", "TimeGenerated": "-48h"})
     silent.at("48h").evaluate()
-    assert _tick(silent, "49h") == (0, 0)  # found stale
+    assert _tick(silent, "49h") == (0, 0)  # found expired
     silent.come(BEAT)
     assert _tick(silent, "2949m") == (0, 0)
     assert _tick(silent, "2950m") == (1, 0)
@@ -128,7 +130,7 @@ def test_a_rule_that_is_new_waits_for_runs_that_were_settled(engine: Make, load:
         silent.at(f"{minute}m").come({**BEAT, "Progress": 0.1})
     assert _tick(silent, "59m") == (0, 0)
     silent.at("60m").tick()
-    assert [i.rule for i in silent.told()] == ["no-progress"]
+    assert [i.rule for i in silent.notified()] == ["no-progress"]
 
 
 def test_a_table_keeps_what_is_settled_while_deadlines_are_set() -> None:
@@ -148,7 +150,9 @@ def test_a_table_keeps_what_is_settled_while_deadlines_are_set() -> None:
 
 
 def test_runs_that_never_end_are_forgotten_where_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their number is bounded; what is waited for stays, and of a run that is forgotten the next heartbeat is reckoned again."""
+    """Their number is bounded; what is waited for stays, and of a run that is forgotten the next heartbeat is
+    computed again.
+    """
     monkeypatch.setattr("tocsin.rules.deadlines.IDLE", 10)
     table = DeadlineTable()
     table.take([Deadline("rule", "run", 100)], [Settled("run", silent=True, any=True)])
@@ -189,12 +193,12 @@ def test_what_an_evaluation_changed_is_settled_only_after_it(engine: Make) -> No
     assert not memory.settled("run", False)
     memory.settle(Settled("other", silent=True, any=True))
     memory.settle(Settled("run", silent=True, any=True))
-    memory.put_deadline(Deadline("run-silent", "run", None))  # it was told
+    memory.put_deadline(Deadline("run-silent", "run", None))  # it was notified
     assert (memory.settled("other", False), list(memory.settles)) == (False, ["other"])
 
 
-def test_longer_than_usual_is_reckoned_with_each_heartbeat(engine: Make) -> None:
-    """What is usual may be known only by then, or may have come down."""
+def test_longer_than_its_baseline_is_computed_with_each_heartbeat(engine: Make) -> None:
+    """The baseline may be known only by then, or may have come down."""
     slow = engine("rules: [{name: slow, when: {status: Running, duration: {above: 2 * p50, last: 30d, min_runs: 1}}}]")
     slow.come({"Status": "Running"})
     slow.at("10m").come({"RunId": "r2", "Status": "Completed", "DurationMs": 1_200_000})
@@ -219,7 +223,7 @@ def test_longer_than_usual_is_reckoned_with_each_heartbeat(engine: Make) -> None
 )
 def test_heartbeats_are_heeded_where_the_query_reads_what_they_change(load: Load, where: str, heeds: bool) -> None:
     rules = load(f'rules: [{{name: s, when: {{status: Running, silent_for: 10m, where: "{where}"}}}}]')
-    assert heeds is rules.families["s"].heeds
+    assert heeds is rules.generated_rules["s"].heeds
 
 
 def test_heartbeats_are_heeded_where_one_row_of_the_table_is_about_what_they_change(using: Make) -> None:

@@ -1,4 +1,5 @@
-"""What ships: each rule is off but one, has tests of what it tells and of what it leaves alone, and docs/shipped-rules.md says when
+"""What ships: each rule is off but one, has tests of what it notifies and of what it leaves alone, and
+docs/shipped-rules.md says when
 it helps and when it is noise. Page and files are held together both ways.
 """
 
@@ -32,17 +33,17 @@ def test_each_says_when_it_helps_and_when_it_is_noise(row: tuple[str, str, str, 
     assert all(len(text.split()) >= 4 for text in row[1:])
 
 
-def test_only_final_failures_are_told_without_being_asked() -> None:
+def test_only_final_failures_are_notified_without_being_asked() -> None:
     assert ["run-failed"] == [rule.name for rule in shipped().values() if rule.enabled]
 
 
 @pytest.mark.parametrize("name", [row[0] for row in ROWS])
-def test_each_is_tested_for_what_it_tells_and_for_what_it_leaves_alone(name: str) -> None:
+def test_each_is_tested_for_what_it_notifies_and_for_what_it_leaves_alone(name: str) -> None:
     rule = shipped()[name]
     assert rule.info.description
-    told = {max(expect.told or 0 for expect in test.expect) > 0 for test in rule.tests}
-    quiet = any((expect.told == 0) for test in rule.tests for expect in test.expect)
-    assert (True, True) == (True in told, quiet)
+    notified = {max(expect.notifications or 0 for expect in test.expect) > 0 for test in rule.tests}
+    quiet = any((expect.notifications == 0) for test in rule.tests for expect in test.expect)
+    assert (True, True) == (True in notified, quiet)
     assert len(rule.tests) >= 2
 
 

@@ -65,7 +65,7 @@ def _seen(reader: Steady, minute: float, **more: object) -> int:
 
 
 def test_the_answers_are_those_of_the_log(log: DuckLogStore) -> None:
-    """At every minute a remembered answer is what a look would have seen, at both ends of the window too."""
+    """At every minute a remembered answer is what an evaluation would have seen, at both ends of the window too."""
     reader = Steady(log)
     minutes = [m / 2 for m in range(-2, 60)]
     assert [_seen(Steady(log), m) for m in minutes] == [_seen(reader, m) for m in minutes]
@@ -89,7 +89,7 @@ def test_what_comes_is_seen(log: DuckLogStore) -> None:
     assert 3 == _seen(reader, 12)
 
 
-def test_now_is_another_one_at_each_look(log: DuckLogStore) -> None:
+def test_now_is_another_one_at_each_evaluation(log: DuckLogStore) -> None:
     """A query that means the instant itself is always asked."""
     reader = Steady(log)
     ages = [

@@ -39,30 +39,30 @@ def test_a_failing_test_reads_as_a_story(load: Load) -> None:
                   - {at: 7m, RunId: r2, Status: Failed, WillRetry: null}
                   - {at: 8m, RunId: r3, Status: Failed, TimeGenerated: -2d}
                 expect:
-                  - {at: 5m, told: 2}
-                  - {at: 30m, told: 2, resolved_told: 1}
+                  - {at: 5m, notifications: 2}
+                  - {at: 30m, notifications: 2, resolved: 1}
               - name: right
                 events: [{at: 0s, RunId: 007, Status: Failed}]
-                expect: [{at: 0s, told: 1}]
+                expect: [{at: 0s, notifications: 1}]
         """)
     wrong, right = run_tests(rules)
     assert (False, True) == (wrong.passed, right.passed)
-    assert ("  at 5m: told should be 2, is 1", "  at 30m: resolved_told should be 1, is 0") == wrong.faults
+    assert ("  at 5m: notified should be 2, is 1", "  at 30m: resolved should be 1, is 0") == wrong.faults
     assert (
         """\
   +0s      arrived: Running × 1
   +5m      arrived: Failed × 1
-  +5m      told RunId=r1: first occurrence
+  +5m      notified RunId=r1: first occurrence
   +6m      arrived: 1 known already
   +7m      arrived: Failed × 1
   +7m      waits for final after at +22m
   +8m      arrived: Failed × 1
-  +8m      stale RunId=r3: older than tell_within
+  +8m      expired RunId=r3: older than max_event_age
   +8m      waits for catch up at +9m
   +9m      catch up came for test
-  +9m      summary: 1 were too old to tell
+  +9m      summary: 1 were expired
   +22m     final after came for r2
-  +22m     told RunId=r2: no other try came in time"""
+  +22m     notified RunId=r2: no other attempt came in time"""
         == wrong.timeline
     )
     assert str(wrong).startswith("rules.yaml:3: failed: wrong: FAILED\n  at 5m")
@@ -70,7 +70,7 @@ def test_a_failing_test_reads_as_a_story(load: Load) -> None:
 
 
 def test_a_disabled_rule_is_tested_too_and_only_the_chosen(load: Load) -> None:
-    text = "  - {{name: {}, enabled: false, when: {{status: Failed}}, tests: [{{name: t, expect: [{{at: 0s, told: 0}}]}}]}}\n"
+    text = "  - {{name: {}, enabled: false, when: {{status: Failed}}, tests: [{{name: t, expect: [{{at: 0s, notifications: 0}}]}}]}}\n"
     rules = load("rules:\n" + text.format("a") + text.format("b"))
     assert ["b"] == [r.rule for r in run_tests(rules, only=["b"])]
     with pytest.raises(KeyError):
@@ -87,7 +87,7 @@ def test_texts_of_a_test_stay_texts(load: Load) -> None:
             tests:
               - name: t
                 events: [{at: 0s, RunId: 007, Status: Failed, Attempt: 2, Progress: 0.5, Tags: {n: 5, s: x}}]
-                expect: [{at: 0s, told: 1}]
+                expect: [{at: 0s, notifications: 1}]
         """)
     )
     assert result.passed, str(result)

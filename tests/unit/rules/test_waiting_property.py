@@ -1,4 +1,4 @@
-"""Rules that wait, over any history: late and repeated events, outages, restarts, reloads, many commits at once.
+"""Absence rules, over any history: late and repeated events, outages, restarts, reloads, many commits at once.
 
 The oracle is tests/oracle/waiting.py, written from the semantics alone. The engine runs on the real stores.
 """
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.oracle.events import Event
-from tests.oracle.waiting import HEARTBEAT, Heard, Pause, Sign, Told, Waiting, received_at
+from tests.oracle.waiting import HEARTBEAT, Notified, Pause, Sign, SourceProgress, Waiting, received_at
 from tests.oracle.waiting_rules import EXPECTED, OTHER, RULES, oracles, schedules
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.clock import ManualClock
@@ -79,7 +79,7 @@ moments = st.lists(
         st.tuples(st.just("reload"), st.sampled_from(sorted(OTHER))),
         st.tuples(st.just("maintain"), pauses),
         st.tuples(st.just("outage"), st.tuples(st.sampled_from(("a", "b")), st.sampled_from((1, 12, 90)))),
-        st.tuples(st.just("heard"), st.sampled_from(("a", "b"))),
+        st.tuples(st.just("source_progress"), st.sampled_from(("a", "b"))),
     ),
     min_size=8,
     max_size=25,
@@ -87,7 +87,7 @@ moments = st.lists(
 
 
 @dataclass
-class Story:
+class Timeline:
     """The same moments for the engine and the oracle."""
 
     engine: Engine
@@ -107,10 +107,10 @@ class Story:
     def now(self) -> datetime:
         return self.engine.clock.now()
 
-    def heard(self) -> Heard:
+    def source_progress(self) -> SourceProgress:
         marks = {name: self.down.get(name, self.now) for name in ("a", "b")}
         self.engine.watermarks = dict(marks)
-        return Heard(upto=marks, deaf={name: list(spans) for name, spans in self.engine.deaf.items()})
+        return SourceProgress(upto=marks, outages={name: list(spans) for name, spans in self.engine.outages.items()})
 
     def go(self, what: str, with_: object) -> None:
         self.engine.clock.advance(MINUTE)
@@ -121,7 +121,7 @@ class Story:
 
     def moves(self, several: list[dict[str, object]]) -> None:
         """Time passes, and then come several commits, evaluated at once or one by one."""
-        self.look(46)
+        self.evaluate(46)
         for each in several:
             self.engine.clock.advance(MINUTE)
             self.arrive([each])
@@ -130,64 +130,64 @@ class Story:
         if self.sent:
             self._store([self.sent[number % len(self.sent)]])
 
-    def look(self, minutes: int) -> None:
+    def evaluate(self, minutes: int) -> None:
         self.engine.clock.advance(minutes * MINUTE)
         self._evaluate()
-        heard = self.heard()
+        source_progress = self.source_progress()
         for _ in range(2):
             self.engine.tick()
-        while [t for t in self.engine.state.timers() if t.due <= self.now and heard.has(t.due, t.consumers)]:
+        while [t for t in self.engine.state.timers() if t.due <= self.now and source_progress.has(t.due, t.consumers)]:
             self.engine.tick()
-        self.oracle.look(self.now, heard)
+        self.oracle.evaluate(self.now, source_progress)
 
     def restart(self, _: object) -> None:
-        self.heard()
+        self.source_progress()
         self.engine.state.close()
         self.engine.state = SqliteState.open(self.path, clock=self.engine.clock)
         self.engine.use(self.engine.rules)
 
     def reload(self, kind: str) -> None:
-        heard = self.heard()
+        source_progress = self.source_progress()
         later = {sign.event.run for _, signs in self.unevaluated for sign in signs}
         self.kind = kind
         self.engine.use(under(self.rules[kind], self.maintenance))
-        self.oracle.reload(self.now, oracles(kind), schedules(kind), heard, later)
+        self.oracle.reload(self.now, oracles(kind), schedules(kind), source_progress, later)
 
     def maintain(self, several: list[dict[str, Any]]) -> None:
         """These are announced, and others taken back."""
         self._evaluate()
-        heard = self.heard()
-        self.maintenance, told = [], []
+        source_progress = self.source_progress()
+        self.maintenance, notified = [], []
         for each in several:
             begin = self.now + each["begin"] * MINUTE
             end, settle = begin + each["lasts"] * MINUTE, each["settle"] * MINUTE
             match = {name: frozenset({each[key]}) for name, key in (("rule", "rule"), ("RunId", "run")) if each[key]}
             self.maintenance.append(Maintenance(begin=begin, end=end, settle=settle, match=match))
-            told.append(Pause(begin=begin, until=end + settle, rule=each["rule"], run=each["run"]))
+            notified.append(Pause(begin=begin, until=end + settle, rule=each["rule"], run=each["run"]))
         self.engine.use(under(self.rules[self.kind], self.maintenance))
-        self.oracle.maintenance(self.now, told, heard)
+        self.oracle.maintenance(self.now, notified, source_progress)
 
     def outage(self, which: tuple[str, int]) -> None:
-        """Its watermark stands still until it is heard again; what comes meanwhile waits."""
+        """Its watermark stands still until it is received again; what comes meanwhile waits."""
         name, minutes = which
         self._evaluate()
         self.down.setdefault(name, self.now)
         self.engine.clock.advance(minutes * MINUTE)
 
-    def heard_again(self, name: str) -> None:
+    def source_back(self, name: str) -> None:
         """What waited comes in two parts; with the second one its watermark moves on."""
         if name not in self.down:
             return
         waiting = self.waiting.pop(name, [])
         half = len(waiting) // 2
         self._commit(waiting[:half])
-        self.look(1)
+        self.evaluate(1)
         self.engine.clock.advance(MINUTE)
         self._commit(waiting[half:])
         self._evaluate()
         begin = self.down.pop(name)
         if begin < self.now:
-            self.engine.deaf.setdefault(name, []).append((begin, self.now))
+            self.engine.outages.setdefault(name, []).append((begin, self.now))
 
     def _sign(self, d: dict[str, object]) -> Sign:
         number = len(self.sent) + 1
@@ -228,11 +228,11 @@ class Story:
             self.unevaluated.append((self.now, new))
 
     def _evaluate(self) -> None:
-        heard = self.heard()
+        source_progress = self.source_progress()
         step = self.at_once[len(self.sent) % len(self.at_once)]
         self.engine.evaluate(step)
         for at, signs in self.unevaluated:
-            self.oracle.commit(at, at, signs, heard)
+            self.oracle.commit(at, at, signs, source_progress)
         self.unevaluated = []
 
 
@@ -246,8 +246,8 @@ def columns(sign: Sign) -> dict[str, object]:
     }  # fmt: skip
 
 
-def what_was_told(engine: Engine) -> list[Told]:
-    """Of intents what was told, of transitions what was closed quietly."""
+def what_was_notified(engine: Engine) -> list[Notified]:
+    """Of intents what was notified, of transitions what was closed quietly."""
     words = {IntentKind.FIRED: "fired", IntentKind.RESOLVED: "resolved", IntentKind.REPEATED: "repeated"}
     out = [
         (words[i.kind], i.rule, str(i.instance.get("RunId", "")), i.at)
@@ -259,15 +259,15 @@ def what_was_told(engine: Engine) -> list[Told]:
         ("closed", t.rule, str(t.instance.get("RunId", "")), t.at)
         for e in engine.evaluations
         for t in e.outcome.transitions
-        if t.after is Phase.RESOLVED and t.reason in (Why.RULE_CHANGED, Why.MAINTENANCE, Why.EXPIRED)
+        if t.after is Phase.RESOLVED and t.reason in (Why.RULE_CHANGED, Why.MAINTENANCE, Why.AUTO_CLOSED)
     ]
     return sorted(out, key=_in_order)
 
 
-def tell(
-    story: Sequence[tuple[str, object]], at_once: Sequence[int], rules: Mapping[str, RuleSet], path: Path
-) -> tuple[list[Told], list[Told]]:
-    """What must be told of a story, and what is."""
+def notify(
+    timeline: Sequence[tuple[str, object]], at_once: Sequence[int], rules: Mapping[str, RuleSet], path: Path
+) -> tuple[list[Notified], list[Notified]]:
+    """What must be notified of a story, and what is."""
     with ExitStack() as stack:
         clock = ManualClock(NOON + MINUTE)
         log = DuckLogStore.open(None, clock=clock, threads=1)
@@ -278,11 +278,11 @@ def tell(
         engine.kinds = {"a": "kafka", "b": "http"}
         engine.use(rules["as it was"])
         oracle = Waiting(oracles("as it was"), EXPECTED, clock.now())
-        one = Story(engine=engine, oracle=oracle, rules=rules, at_once=at_once, path=path)
-        for what, with_ in story:
-            one.go("heard_again" if what == "heard" else what, with_)
-        one.look(0)
-        return sorted(oracle.told, key=_in_order), what_was_told(engine)
+        one = Timeline(engine=engine, oracle=oracle, rules=rules, at_once=at_once, path=path)
+        for what, with_ in timeline:
+            one.go("source_back" if what == "source_progress" else what, with_)
+        one.evaluate(0)
+        return sorted(oracle.notified, key=_in_order), what_was_notified(engine)
 
 
 def one(run: int, status: str, consumer: str, late: int = 0) -> tuple[str, object]:
@@ -291,21 +291,21 @@ def one(run: int, status: str, consumer: str, late: int = 0) -> tuple[str, objec
     return "moves", [{**event, "watcher": True, "experiment": "nightly"}]
 
 
-MISSED_AGAIN = [  # a deadline that is missed while an earlier miss is told was taken for the time to repeat it
+MISSED_AGAIN = [  # a deadline that is missed while an earlier miss is notified was taken for the time to repeat it
     one(0, "Running", "a", late=40), ("look", 130), ("outage", ("b", 90)), ("look", 15), one(1, "Running", "b", late=7),
-    ("outage", ("a", 90)), ("heard", "b"),
+    ("outage", ("a", 90)), ("source_progress", "b"),
 ]  # fmt: skip
 
 
-def _in_order(told: Told) -> tuple[object, ...]:
-    return (told[3], *told[1:3], told[0])
+def _in_order(notified: Notified) -> tuple[object, ...]:
+    return (notified[3], *notified[1:3], notified[0])
 
 
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
-@example(story=MISSED_AGAIN, at_once=[1])
-@given(story=moments, at_once=st.lists(st.sampled_from((1, 2, 1000)), min_size=1, max_size=3))
-def test_what_is_told_is_what_the_semantics_say(
-    story: list[tuple[str, object]], at_once: list[int], rules: Kinds, tmp_path: Path
+@example(timeline=MISSED_AGAIN, at_once=[1])
+@given(timeline=moments, at_once=st.lists(st.sampled_from((1, 2, 1000)), min_size=1, max_size=3))
+def test_what_is_notified_is_what_the_semantics_say(
+    timeline: list[tuple[str, object]], at_once: list[int], rules: Kinds, tmp_path: Path
 ) -> None:
-    expected, told = tell(story, at_once, rules, tmp_path / "state.sqlite")
-    assert expected == told
+    expected, notified = notify(timeline, at_once, rules, tmp_path / "state.sqlite")
+    assert expected == notified

@@ -1,4 +1,4 @@
-"""Window rules over real stores: what is in a window, when it looks, and what it tells."""
+"""Window rules over real stores: what is in a window, when it looks, and what it notifies."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,26 +19,30 @@ def test_a_window_begins_after_its_start_and_ends_with_its_end(engine: MakeEngin
     one = engine(many(lateness="1m"))
     one.store(*failed(2, TimeGenerated="1m"))
     one.evaluate()
-    assert [] == until(one, "1m").told()
-    (told,) = until(one, "2m").told()
-    assert (NOON + timedelta(minutes=2), 2.0, {"ExperimentName": "churn"}) == (told.at, told.value, told.instance)
+    assert [] == until(one, "1m").notified()
+    (notified,) = until(one, "2m").notified()
+    assert (NOON + timedelta(minutes=2), 2.0, {"ExperimentName": "churn"}) == (
+        notified.at,
+        notified.value,
+        notified.instance,
+    )
     other = engine(many(lateness="1m"))
     other.clock.set(NOON + timedelta(seconds=30))
     other.store(*failed(2, "in", TimeGenerated="-9m59s"), *failed(2, "out", TimeGenerated="-10m"))
     other.evaluate()
-    assert ["in"] == [i.instance["ExperimentName"] for i in until(other, "1m").told()]
+    assert ["in"] == [i.instance["ExperimentName"] for i in until(other, "1m").notified()]
 
 
-def test_rows_look_early_without_lateness_only(engine: MakeEngine) -> None:
+def test_rows_evaluate_early_without_lateness_only(engine: MakeEngine) -> None:
     early, late = engine(many()), engine(many(lateness="1m"))
     for one in (early, late):
         one.at("10s")
         one.come(*failed(2))
-    assert [NOON + timedelta(seconds=10)] == [i.at for i in early.told()]
-    assert [] == late.told()
+    assert [NOON + timedelta(seconds=10)] == [i.at for i in early.notified()]
+    assert [] == late.notified()
 
 
-def test_an_early_look_ends_nothing(engine: MakeEngine) -> None:
+def test_an_eager_evaluation_ends_nothing(engine: MakeEngine) -> None:
     one = engine(many())
     one.come(*failed(2))
     one.at("11m")
@@ -54,26 +58,26 @@ def test_it_ends_when_it_holds_no_longer_and_keeps_while_there_is_no_data(engine
     assert {"silent": Phase.FIRING} == phases(one)
     (ended,) = one.resolved()
     assert (Why.RECOVERED, {"ExperimentName": "churn"}, 1.0) == (ended.why, ended.instance, ended.value)
-    assert ended.occurrence == next(i.occurrence for i in one.told() if i.instance == ended.instance)
+    assert ended.occurrence == next(i.occurrence for i in one.notified() if i.instance == ended.instance)
 
 
-def test_the_end_of_a_for_is_looked_at_between_ticks(engine: MakeEngine) -> None:
+def test_the_end_of_a_for_is_evaluated_between_ticks(engine: MakeEngine) -> None:
     text = many(more="for: 90s").replace("every: 1m", "every: 10m")
     one = engine(text)
     one.at("10s")
     one.come(*failed(2))
     assert {"churn": Phase.PENDING} == phases(one)
     until(one, "1m39s")
-    assert [] == one.told()
-    assert [NOON + timedelta(seconds=100)] == [i.at for i in until(one, "1m40s").told()]
+    assert [] == one.notified()
+    assert [NOON + timedelta(seconds=100)] == [i.at for i in until(one, "1m40s").notified()]
 
 
 def test_n_of_m_counts_ticks_alone(engine: MakeEngine) -> None:
     one = engine(many(more="for: 2 of 3"))
     one.come(*failed(2))
-    assert [] == one.told()
-    assert [] == until(one, "1m").told()
-    assert 1 == len(until(one, "2m").told())
+    assert [] == one.notified()
+    assert [] == until(one, "1m").notified()
+    assert 1 == len(until(one, "2m").notified())
 
 
 def test_the_last_hour_is_made_up_for_tick_by_tick_and_what_is_older_at_once(engine: MakeEngine) -> None:
@@ -82,9 +86,12 @@ def test_the_last_hour_is_made_up_for_tick_by_tick_and_what_is_older_at_once(eng
     one.tick()
     (first,) = [r for r in one.state.timers() if r.rule == ""]
     assert NOON + timedelta(hours=2, minutes=1) == first.due
-    released = due_timers([first], one.clock.now(), one.heard(), 0)
+    released = due_timers([first], one.clock.now(), one.source_progress(), 0)
     assert (0, first.due) == (released[0].skipped, released[0].at)
-    assert 119 == due_timers([_due(first, NOON + timedelta(minutes=1))], one.clock.now(), one.heard(), 0)[0].skipped
+    assert (
+        119
+        == due_timers([_due(first, NOON + timedelta(minutes=1))], one.clock.now(), one.source_progress(), 0)[0].skipped
+    )
 
 
 def _due(timer: Timer, due: datetime) -> Timer:
@@ -104,15 +111,15 @@ def test_rules_of_one_every_share_one_timer(engine: MakeEngine) -> None:
     assert 1 == len(engine(text).state.timers())
 
 
-def test_a_severity_that_climbs_is_told_again_only_when_it_gets_worse(engine: MakeEngine) -> None:
+def test_a_severity_that_climbs_is_notified_again_only_when_it_gets_worse(engine: MakeEngine) -> None:
     one = engine(many(more='severity: {warning: ">= 2", critical: ">= 4"}'))
     for at, n in (("0s", 2), ("10s", 1), ("20s", 1), ("30s", 2)):
         one.at(at).come(*failed(n))
-    assert [("warning", 0), ("critical", 1)] == [(i.severity.word, i.ordinal) for i in one.told()]
+    assert [("warning", 0), ("critical", 1)] == [(i.severity.word, i.ordinal) for i in one.notified()]
 
 
 def test_clear_decides_when_it_ends(engine: MakeEngine) -> None:
-    text = many(more='clear: "n < 2"').replace("n >= 2", "n >= 3")
+    text = many(more='resolve: {when: "n < 2"}').replace("n >= 2", "n >= 3")
     one = engine(text)
     one.come(*failed(2))
     one.at("5m").come(*failed(1), *failed(1))
@@ -126,12 +133,14 @@ def test_clear_decides_when_it_ends(engine: MakeEngine) -> None:
 def test_more_instances_than_allowed_are_one(engine: MakeEngine) -> None:
     one = engine(many(more="max_instances: 2"))
     one.come(*(event for name in "abcde" for event in failed(2, name)))
-    assert [("*", 3.0), ("a", 2.0), ("b", 2.0)] == sorted((i.instance["ExperimentName"], i.value) for i in one.told())
+    assert [("*", 3.0), ("a", 2.0), ("b", 2.0)] == sorted(
+        (i.instance["ExperimentName"], i.value) for i in one.notified()
+    )
     one.come(*failed(2, "f"))
-    assert 3 == len(one.told())
+    assert 3 == len(one.notified())
 
 
-def test_it_is_told_again_by_its_own_interval(engine: MakeEngine) -> None:
+def test_it_is_notified_again_by_its_own_interval(engine: MakeEngine) -> None:
     one = engine(many(more="repeat_every: 2m"))
     one.come(*failed(2))
     until(one, "7m")
@@ -152,7 +161,7 @@ def test_a_rule_reads_alerts_but_not_its_own(engine: MakeEngine) -> None:
         for rule in ("many", "many", "noisy", "noisy")
     ]
     one.log.append_mirror(4, rows, [])
-    assert [{"Rule": "many"}] == [i.instance for i in until(one, "1m").told()]
+    assert [{"Rule": "many"}] == [i.instance for i in until(one, "1m").notified()]
 
 
 def test_sql_may_stand_in_place_of_a_query(engine: MakeEngine) -> None:
@@ -167,8 +176,8 @@ def test_sql_may_stand_in_place_of_a_query(engine: MakeEngine) -> None:
             severity: {error: "n >= 2"}
         """)
     one.come(*failed(2), *failed(1, "other"))
-    (told,) = until(one, "1m").told()
-    assert ("churn", 2.0, "error") == (told.instance["ExperimentName"], told.value, told.severity.word)
+    (notified,) = until(one, "1m").notified()
+    assert ("churn", 2.0, "error") == (notified.instance["ExperimentName"], notified.value, notified.severity.word)
 
 
 def test_now_is_the_end_of_the_window(engine: MakeEngine) -> None:
@@ -187,4 +196,40 @@ def test_now_is_the_end_of_the_window(engine: MakeEngine) -> None:
             value: age
         """)
     one.at("3m45s").come({"RunId": "a"})
-    assert [(NOON + timedelta(minutes=6), 15.0)] == [(i.at, i.value) for i in until(one, "9m").told()]
+    assert [(NOON + timedelta(minutes=6), 15.0)] == [(i.at, i.value) for i in until(one, "9m").notified()]
+
+
+def test_a_query_without_a_condition_fires_for_each_row(engine: MakeEngine) -> None:
+    one = engine(many().replace("    condition: n >= 2\n", ""))
+    one.come(*failed(1), *failed(3, "rank"))
+    assert {"churn": Phase.FIRING, "rank": Phase.FIRING} == phases(one)
+
+
+def test_a_condition_with_thresholds_has_the_least_severity_where_none_is_reached(engine: MakeEngine) -> None:
+    one = engine(many(more='severity: {informational: "> 3", error: "> 5"}'))
+    one.come(*failed(2))
+    assert ["informational"] == [i.severity.word for i in one.notified()]
+
+
+def test_thresholds_without_a_condition_are_one(engine: MakeEngine) -> None:
+    """That of the least severe level decides what fires."""
+    one = engine(many(more='severity: {warning: "> 3", error: "> 5"}').replace("    condition: n >= 2\n", ""))
+    one.come(*failed(2))
+    assert [] == one.notified()
+    one.at("10s").come(*failed(5, "rank"))
+    assert [("rank", "warning")] == [(i.instance["ExperimentName"], i.severity.word) for i in one.notified()]
+
+
+def test_sql_has_a_condition_too(engine: MakeEngine) -> None:
+    one = engine("""
+        rules:
+          - name: many
+            over: 10m
+            every: 1m
+            sql: SELECT ExperimentName, count(*) AS n FROM RunStatusChanged WHERE Status = 'Failed' GROUP BY ExperimentName
+            condition: n >= 2
+            by: [ExperimentName]
+        """)
+    one.come(*failed(1), *failed(2, "rank"))
+    until(one, "1m")
+    assert {"rank": Phase.FIRING} == phases(one)

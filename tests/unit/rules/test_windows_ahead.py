@@ -1,4 +1,4 @@
-"""Many instants read at once tell what looks at each of them tell: of any history, rule and order of arrival."""
+"""Many instants read at once say what evaluations at each of them notify: of any history, rule and order of arrival."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -41,11 +41,11 @@ SUMMED = {
     "owned": "| lookup owners on ExperimentName | summarize n = count() by ExperimentName, team",
 }
 ENDS = ["", "for: 2 of 3", "for: 3m", "keep_firing_for: 4m", "no_data: ok", "no_data: alert", "repeat_every: 7m",
-        "max_instances: 1", 'clear: "n < 2"', "{clear: 'n < 1', for: 2 of 4, keep_firing_for: 2m}"]  # fmt: skip
+        "max_instances: 1", 'resolve: {when: "n < 2"}', "{resolve: {when: 'n < 1'}, for: 2 of 4, keep_firing_for: 2m}"]  # fmt: skip
 
 
 def rule_text(query: str, over: str, every: str, lateness: str, more: str, least: int) -> str:
-    lines = ["RunStatusChanged", *query.split("\n"), f"| where n >= {least}"]
+    lines = ["RunStatusChanged", *query.split("\n")]
     if more.startswith("{"):
         more = more.strip("{}").replace("', ", "'\n    ").replace(", ", "\n    ")
     return RULE.format(
@@ -54,7 +54,7 @@ def rule_text(query: str, over: str, every: str, lateness: str, more: str, least
         lateness=lateness,
         query="\n".join(f"      {line}" for line in lines),
         by="ExperimentName",
-        more="value: n\n    " + more,
+        more=f"value: n\n    condition: n >= {least}\n    {more}",
     )
 
 
@@ -96,14 +96,14 @@ def stored(engine: Engine, events: Sequence[Event]) -> None:
     engine.store(*waiting)
 
 
-def told(rule: Rule, engine: Engine, *, as_if_live: bool, at_once: bool, rows: int) -> Backtest:
+def notified(rule: Rule, engine: Engine, *, as_if_live: bool, at_once: bool, rows: int) -> Backtest:
     until = engine.clock.now() + timedelta(minutes=90)
     few = 0 if at_once else 1_000_000
     return backtest(rule, engine.log, NOON, until, clock=engine.clock, as_if_live=as_if_live, step_rows=rows, few=few)
 
 
 def lines(found: Backtest) -> list[tuple[object, ...]]:
-    return [(t.at, t.kind, tuple(t.instance.items()), t.value, t.why, t.severity) for t in found.told]
+    return [(t.at, t.kind, tuple(t.instance.items()), t.value, t.why, t.severity) for t in found.notified]
 
 
 @settings(
@@ -122,7 +122,7 @@ def lines(found: Backtest) -> list[tuple[object, ...]]:
     as_if_live=st.booleans(),
     rows=st.sampled_from([3, 1000]),
 )
-def test_many_instants_at_once_tell_what_one_after_the_other_tells(
+def test_many_instants_at_once_say_what_one_after_the_other_notifies(
     engine: MakeEngine,
     load: Load,
     events: list[Event],
@@ -140,8 +140,8 @@ def test_many_instants_at_once_tell_what_one_after_the_other_tells(
     assert ahead_plan(of(rule).query) is not None
     one.log.set_table("owners", pa.table({"ExperimentName": ["churn"], "team": ["ranking"]}))
     stored(one, events)
-    at_once = told(rule, one, as_if_live=as_if_live, at_once=True, rows=rows)
-    in_turn = told(rule, one, as_if_live=as_if_live, at_once=False, rows=rows)
+    at_once = notified(rule, one, as_if_live=as_if_live, at_once=True, rows=rows)
+    in_turn = notified(rule, one, as_if_live=as_if_live, at_once=False, rows=rows)
     assert lines(in_turn) == lines(at_once)
     assert (in_turn.errors, in_turn.by_kind) == (at_once.errors, at_once.by_kind)
 
@@ -189,7 +189,7 @@ def test_instants_of_a_step_are_read_at_once(engine: MakeEngine, load: Load, que
     log = Counting(one.log)
     until = NOON + timedelta(hours=3)
     found = backtest(rule, log, NOON, until, clock=one.clock, as_if_live=as_if_live)
-    assert found.told_count
+    assert found.notified_count
     assert log.selects < 12  # for 180 ticks
 
 

@@ -1,4 +1,6 @@
-"""Window rules of which many look at once, and at many instants at once: they tell what each tells alone, one by one."""
+"""Window rules of which many look at once, and at many instants at once: they say what each notifies alone, one by
+one.
+"""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -29,7 +31,7 @@ def test_a_tick_sees_no_commit_beyond_its_own(engine: MakeEngine) -> None:
     commits = one.log.commits(0)
     timers = list(one.state.timers())
     tick = Released(timer=timers[0], at=timers[0].due, commit_seq=commits[0].seq)
-    found = evaluate(one.rules, [commits[0], tick, commits[1]], 0, one.log, one.state, one.heard())
+    found = evaluate(one.rules, [commits[0], tick, commits[1]], 0, one.log, one.state, one.source_progress())
     assert () == found.outcome.intents
 
 
@@ -48,7 +50,7 @@ def test_states_are_those_of_the_instant(engine: MakeEngine) -> None:
     commits = one.log.commits(0)
     timers = list(one.state.timers())
     tick = Released(timer=timers[0], at=timers[0].due, commit_seq=commits[0].seq)
-    found = evaluate(one.rules, [commits[0], tick], 0, one.log, one.state, one.heard())
+    found = evaluate(one.rules, [commits[0], tick], 0, one.log, one.state, one.source_progress())
     assert ["a", "b"] == sorted(i.run_id for i in found.outcome.intents)
     one.evaluate()
     until(one, "5m")
@@ -56,7 +58,7 @@ def test_states_are_those_of_the_instant(engine: MakeEngine) -> None:
 
 
 @pytest.mark.parametrize("shared", ["n >= {}", "n >= 1 | where ExperimentName != 'x{}'"])
-def test_rules_of_one_shape_tell_what_each_tells_alone(engine: MakeEngine, load: Load, shared: str) -> None:
+def test_rules_of_one_shape_say_what_each_notifies_alone(engine: MakeEngine, load: Load, shared: str) -> None:
     def rules(numbers: range) -> str:
         return "rules:\n" + "".join(
             many()
@@ -72,9 +74,9 @@ def test_rules_of_one_shape_tell_what_each_tells_alone(engine: MakeEngine, load:
     apart = [engine(rules(range(n, n + 1))) for n in range(1, 5)]
     for one in (together, *apart):
         one.come(*(event for n in range(6) for event in failed(n, f"e{n}")))
-    told = sorted((i.rule, str(i.instance), i.value) for i in together.told())
-    assert told == sorted((i.rule, str(i.instance), i.value) for one in apart for i in one.told())
-    assert told
+    notified = sorted((i.rule, str(i.instance), i.value) for i in together.notified())
+    assert notified == sorted((i.rule, str(i.instance), i.value) for one in apart for i in one.notified())
+    assert notified
 
 
 Event = tuple[int, int, int, bool]
@@ -84,15 +86,15 @@ EVENTS = st.lists(st.tuples(st.integers(0, 240), st.integers(0, 150), st.integer
 
 @settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(EVENTS, st.sampled_from(["for: 2 of 3", "for: 45s", "keep_firing_for: 1m", "no_data: ok"]), st.integers(1, 9))
-def test_many_instants_at_once_tell_what_one_by_one_tells(
+def test_many_instants_at_once_say_what_one_by_one_notifies(
     load: Load, events: list[Event], more: str, at_once: int
 ) -> None:
     rules = load(many(more=more).replace("over: 10m", "over: 1m").replace("every: 1m", "every: 20s"))
-    assert _story(rules, events, 1) == _story(rules, events, at_once)
+    assert _timeline(rules, events, 1) == _timeline(rules, events, at_once)
 
 
-def _story(rules: RuleSet, events: list[Event], at_once: int) -> list[tuple[object, ...]]:
-    """What is told and how phases change, with so many instants in one evaluation."""
+def _timeline(rules: RuleSet, events: list[Event], at_once: int) -> list[tuple[object, ...]]:
+    """What is notified and how phases change, with so many instants in one evaluation."""
     clock = ManualClock(NOON)
     log, state = DuckLogStore.open(None, clock=clock, threads=1), SqliteState.open(None, clock=clock)
     try:
@@ -111,7 +113,7 @@ def _story(rules: RuleSet, events: list[Event], at_once: int) -> list[tuple[obje
         log.fence(clock.now())
         while (instants := _next(one, commits, at_once)) is not None:
             after = state.row_cursor()
-            one._done(evaluate(rules, instants, after, log, state, one.heard()))
+            one._done(evaluate(rules, instants, after, log, state, one.source_progress()))
         return [
             (t.rule, str(t.instance), t.before, t.after, t.reason, t.at, t.value)
             for e in one.evaluations

@@ -1,4 +1,4 @@
-"""Window rules that wait for watermarks, are edited, go, or fail."""
+"""Window absence rules for watermarks, are edited, go, or fail."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -32,7 +32,7 @@ def test_what_fires_waits_for_nobody(engine: MakeEngine) -> None:
     one.store(*failed(2))
     one.evaluate()
     one.watermarks = {"test": None}
-    assert 1 == len(until(one, "2m").told())
+    assert 1 == len(until(one, "2m").notified())
 
 
 def test_a_release_is_no_tick_for_others(engine: MakeEngine) -> None:
@@ -47,13 +47,13 @@ def test_a_release_is_no_tick_for_others(engine: MakeEngine) -> None:
     one = until(one, "18m")
     one.at("18m30s").watermarks = None
     one.tick()
-    assert ["churn"] == [i.instance["ExperimentName"] for i in one.told()]
+    assert ["churn"] == [i.instance["ExperimentName"] for i in one.notified()]
     assert 0 == one.held()
-    assert [NOON + timedelta(minutes=19)] == [i.at for i in until(one, "20m").told()[1:]]
+    assert [NOON + timedelta(minutes=19)] == [i.at for i in until(one, "20m").notified()[1:]]
 
 
 def test_a_late_event_that_comes_while_it_waits_keeps_it(engine: MakeEngine) -> None:
-    """After an outage nothing false is told: neither an end nor a second beginning."""
+    """After an outage nothing false is notified: neither an end nor a second beginning."""
     one = engine(many())
     one.come(*failed(2))
     one.watermarks = {"test": NOON + timedelta(minutes=9)}
@@ -62,7 +62,7 @@ def test_a_late_event_that_comes_while_it_waits_keeps_it(engine: MakeEngine) -> 
     one.watermarks = None
     until(one, "13m")
     assert {"churn": Phase.FIRING} == phases(one)
-    assert (1, 0) == (len(one.told()), len(one.resolved()))
+    assert (1, 0) == (len(one.notified()), len(one.resolved()))
 
 
 def test_the_end_of_a_for_waits_until_no_data_is_none(engine: MakeEngine) -> None:
@@ -71,11 +71,11 @@ def test_the_end_of_a_for_waits_until_no_data_is_none(engine: MakeEngine) -> Non
     one.come(*failed(2))
     one.watermarks = {"test": NOON + timedelta(minutes=1)}
     until(one, "12m")
-    assert ({"churn": Phase.PENDING}, []) == (phases(one), one.told())
+    assert ({"churn": Phase.PENDING}, []) == (phases(one), one.notified())
     one.come(*failed(1, TimeGenerated="11m"))
     one.watermarks = None
     until(one, "13m")
-    assert ({"churn": Phase.NONE}, []) == (phases(one), one.told())
+    assert ({"churn": Phase.NONE}, []) == (phases(one), one.notified())
 
 
 def test_an_edit_of_meaning_keeps_what_still_fires_and_closes_the_others_quietly(
@@ -89,7 +89,7 @@ def test_an_edit_of_meaning_keeps_what_still_fires_and_closes_the_others_quietly
     assert [] == one.resolved()
     changes = [(t.after, t.reason) for e in one.evaluations for t in e.outcome.transitions]
     assert (Phase.RESOLVED, Why.RULE_CHANGED) in changes
-    assert 2 == len(one.told())
+    assert 2 == len(one.notified())
 
 
 def test_an_edit_of_meaning_drops_what_is_pending_and_words_change_nothing(engine: MakeEngine, load: Load) -> None:
@@ -110,13 +110,13 @@ def test_the_end_of_a_for_is_dropped_with_what_was_pending(engine: MakeEngine, l
     assert {"churn": Phase.PENDING} == phases(one)
     one.use(load(longer.replace("for: 90m", "")))
     until(one, "3h")
-    assert [NOON + timedelta(hours=2)] == [i.at for i in one.told()]
+    assert [NOON + timedelta(hours=2)] == [i.at for i in one.notified()]
     other = engine(longer.replace("90m", "30m"))
     other.come(*failed(2))
     until(other, "1h")
     other.use(load(longer.replace("for: 90m", "")))
     until(other, "3h")
-    assert [NOON + timedelta(hours=2)] == [i.at for i in other.told()]
+    assert [NOON + timedelta(hours=2)] == [i.at for i in other.notified()]
 
 
 def test_a_rule_that_goes_takes_its_instances_along(engine: MakeEngine) -> None:

@@ -14,7 +14,7 @@ rules:
       RunStatusChanged
       | where Status == 'Failed'
       | summarize n = count() by ExperimentName
-      | where n >= 2
+    condition: n >= 2
     by: [ExperimentName]
     value: n
     {more}
@@ -29,11 +29,13 @@ def until(engine: Engine, text: str) -> Engine:
     """Let time pass, evaluating each thing when it is due; what is held stays."""
     end = NOON + parse_duration(text)
     while True:
-        heard = engine.heard()
-        dues = [t.due for t in engine.state.timers() if t.due <= end and heard.has_reached(t.due, t.consumers)]
-        if not dues:
+        source_progress = engine.source_progress()
+        due_deadlines = [
+            t.due for t in engine.state.timers() if t.due <= end and source_progress.has_reached(t.due, t.consumers)
+        ]
+        if not due_deadlines:
             break
-        engine.clock.set(max(min(dues), engine.clock.now()))
+        engine.clock.set(max(min(due_deadlines), engine.clock.now()))
         engine.tick()
     engine.clock.set(max(end, engine.clock.now()))
     return engine

@@ -8,7 +8,7 @@ from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Severity
-from tocsin.state.interface import Attempted, CatchUp, RuleRecord, State
+from tocsin.state.interface import Attempted, Backfill, RuleRecord, State
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -19,7 +19,7 @@ ANNA, BELA = "anna@example.org", "bela@example.org"
 
 def occurrence(run: str, rule: str = "run-failed", n: int = 0, **fields: Any) -> Occurrence:
     key = EventKey(source="trainer", event_id=f"{run}-{n}", time_us=1_700_000_000_000_000 + n)
-    values: dict[str, Any] = {"phase": Phase.TOLD, "at": NOW, "commit_seq": 7} | fields
+    values: dict[str, Any] = {"phase": Phase.FIRED, "at": NOW, "commit_seq": 7} | fields
     return Occurrence(rule=rule, run_id=run, event=key, **values)
 
 
@@ -28,7 +28,7 @@ def transition(run: str, rule: str = "run-failed", **fields: Any) -> Transition:
         "instance": {"RunId": run},
         "occurrence": f"o-{run}",
         "before": Phase.NONE,
-        "after": Phase.TOLD,
+        "after": Phase.FIRED,
         "reason": Why.FIRST,
         "severity": Severity.ERROR,
         "run_id": run,
@@ -85,8 +85,8 @@ def timer(key: str, due: datetime = NOW, rule: str = "run-failed", kind: TimerKi
     return Timer(rule=rule, kind=kind, key=key, due=due, consumers=frozenset({"kafka", "http"}), data={"try": 2})
 
 
-def catch_up(consumer: str, count: int = 3, rule: str = "run-failed") -> CatchUp:
-    return CatchUp(rule=rule, consumer=consumer, count=count, oldest=NOW - MINUTE, newest=NOW, began=NOW)
+def backfill(consumer: str, count: int = 3, rule: str = "run-failed") -> Backfill:
+    return Backfill(rule=rule, consumer=consumer, count=count, oldest=NOW - MINUTE, newest=NOW, began=NOW)
 
 
 def record(name: str, **fields: object) -> RuleRecord:

@@ -1,4 +1,6 @@
-"""What every state store must do. A store's test supplies the fixture ``state``: a store just made, closed afterwards."""
+"""What every state store must do. A store's test supplies the fixture ``state``: a store just made, closed
+afterwards.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -54,7 +56,7 @@ class MirrorContract:
             "Instance": {"RunId": "r1"},
             "Occurrence": "o-r1",
             "From": "",
-            "To": "told",
+            "To": "fired",
             "Reason": "first occurrence",
             "Severity": "error",
             "Value": 2.5,
@@ -71,7 +73,7 @@ class MirrorContract:
             "Rules": ["run-failed"],
             "State": "ready",
             "Attempt": 0,
-            "SmtpReply": "",
+            "Reply": "",
             "Subject": "subject of d1",
             "MessageId": "<d1@tocsin>",
         } == note
@@ -99,7 +101,7 @@ class MirrorContract:
         assert [] == state.mirror_after(0)
         state.prune(mirrored=0, now=NOW + timedelta(days=400, seconds=2), keep=timedelta(days=400))
         assert {"waits", "held"} == {d.id for d in state.deliveries()}
-        assert [] == state.told_addresses("run-failed", instance_key(intent("r1").instance), "o-r1")
+        assert [] == state.notified_addresses("run-failed", instance_key(intent("r1").instance), "o-r1")
         assert ["r2"] == [i.run_id for i in state.intents()]
         assert state.info("v1") is not None
         state.commit(Outcome(transitions=(transition("r4"),)), NOW)
@@ -118,7 +120,12 @@ class StateContract(EvaluationContract, OutboxContract, MirrorContract):
                 Outcome(row_cursor=2, occurrences=(occurrence("r1"),), intents=(intent("r1"),), transitions=(broken,)),
                 NOW,
             )
-        assert (1, [], {}, 0) == (state.row_cursor(), state.intents(), state.rules_told_of(["r1"]), state.mirror_seq())
+        assert (1, [], {}, 0) == (
+            state.row_cursor(),
+            state.intents(),
+            state.rules_notified_of(["r1"]),
+            state.mirror_seq(),
+        )
         state.commit(Outcome(row_cursor=2), NOW)
         assert 2 == state.row_cursor()
 

@@ -7,7 +7,7 @@ from tests.unit.state.builders import (
     ANNA,
     LATER,
     NOW,
-    catch_up,
+    backfill,
     condition,
     intent,
     occurrence,
@@ -28,13 +28,13 @@ class EvaluationContract:
         """Every question has an answer before anything was written."""
         assert state.pair_id == ""
         assert (0, None, 0, 0) == (state.row_cursor(), state.timer_t(), state.max_cursor(), state.mirror_seq())
-        assert ({}, {}, [], []) == (state.rules(), state.conditions("r"), state.timers(), state.catch_ups())
+        assert ({}, {}, [], []) == (state.rules(), state.conditions("r"), state.timers(), state.backfills())
         assert ([], None, [], None) == (state.intents(), state.next_due(), state.due(NOW), state.delivery("d"))
         assert ([], 0, None, []) == (
             state.deliveries(),
             state.sent_since(ANNA, NOW),
             state.thread(ANNA, "g"),
-            state.told_addresses("r", "{}", ""),
+            state.notified_addresses("r", "{}", ""),
         )
 
     def test_an_outcome_reads_back(self, state: State) -> None:
@@ -56,7 +56,7 @@ class EvaluationContract:
                 occurrences=(occurrence("r1"),),
                 conditions=(seen,),
                 timers=(timer("b", LATER), timer("a")),
-                catch_ups=(catch_up("kafka"),),
+                backfills=(backfill("kafka"),),
                 transitions=(transition("r1"),),
                 intents=(intent("r1"),),
                 infos=(info,),
@@ -66,10 +66,10 @@ class EvaluationContract:
         )
         assert 9 == state.row_cursor()
         assert {"run-failed": rule, "cost": record("cost")} == state.rules()
-        assert {("run-failed", "r1"): [occurrence("r1")]} == state.told([("run-failed", "r1"), ("cost", "r1")])
+        assert {("run-failed", "r1"): [occurrence("r1")]} == state.notified([("run-failed", "r1"), ("cost", "r1")])
         assert {seen.key: seen} == state.conditions("cost")
         assert [timer("a"), timer("b", LATER)] == state.timers()
-        assert [catch_up("kafka")] == state.catch_ups()
+        assert [backfill("kafka")] == state.backfills()
         assert [intent("r1")] == state.intents()
         assert info == state.info("v1")
         assert state.info("v2") is None
@@ -89,28 +89,28 @@ class EvaluationContract:
         assert (4, NOW, 1, 1) == (state.row_cursor(), state.timer_t(), len(state.rules()), len(state.timers()))
 
     def test_put_replaces(self, state: State) -> None:
-        """Rules, conditions, timers and catch-ups are replaced by their key."""
+        """Rules, conditions, timers and backfills are replaced by their key."""
         for phase, due, count in ((Phase.PENDING, NOW, 1), (Phase.FIRING, LATER, 2)):
             state.commit(
                 Outcome(
                     rules=(record("run-failed", start_seq=count),),
                     conditions=(condition({"Team": "ml"}, phase=phase),),
                     timers=(timer("k", due),),
-                    catch_ups=(catch_up("kafka", count),),
+                    backfills=(backfill("kafka", count),),
                 ),
                 NOW,
             )
         assert [2] == [r.start_seq for r in state.rules().values()]
         assert [Phase.FIRING] == [c.phase for c in state.conditions("cost").values()]
         assert [LATER] == [t.due for t in state.timers()]
-        assert [2] == [c.count for c in state.catch_ups()]
+        assert [2] == [c.count for c in state.backfills()]
 
     def test_what_is_gone_is_forgotten(self, state: State) -> None:
         """Only what is named goes."""
         ml, ops = condition({"Team": "ml"}), condition({"Team": "ops"})
         state.commit(
             Outcome(
-                conditions=(ml, ops), timers=(timer("a"), timer("b")), catch_ups=(catch_up("kafka"), catch_up("http"))
+                conditions=(ml, ops), timers=(timer("a"), timer("b")), backfills=(backfill("kafka"), backfill("http"))
             ),
             NOW,
         )
@@ -118,22 +118,22 @@ class EvaluationContract:
             Outcome(
                 conditions_gone=(("cost", ml.key),),
                 timers_gone=(("run-failed", "final_after", "a"), ("run-failed", "for", "b")),
-                catch_ups_gone=(("run-failed", "kafka"),),
+                backfills_gone=(("run-failed", "kafka"),),
             ),
             NOW,
         )
         assert [ops.key] == list(state.conditions("cost"))
         assert ["b"] == [t.key for t in state.timers()]
-        assert ["http"] == [c.consumer for c in state.catch_ups()]
+        assert ["http"] == [c.consumer for c in state.backfills()]
 
     def test_a_removed_rule_leaves_nothing_but_its_intents(self, state: State) -> None:
-        """What it told stays told: an intent written is still delivered."""
+        """What it notified stays notified: an intent written is still delivered."""
         state.commit(
             Outcome(
                 rules=(record("run-failed"), record("kept")),
                 occurrences=(occurrence("r1"), occurrence("r1", "kept")),
                 timers=(timer("k"), timer("k", rule="kept")),
-                catch_ups=(catch_up("kafka"),),
+                backfills=(backfill("kafka"),),
                 conditions=(condition({}, "run-failed"),),
                 intents=(intent("r1"),),
             ),
@@ -141,12 +141,12 @@ class EvaluationContract:
         )
         state.commit(Outcome(rules_gone=("run-failed",)), NOW)
         assert ["kept"] == list(state.rules())
-        assert {"r1": frozenset({"kept"})} == state.rules_told_of(["r1"])
+        assert {"r1": frozenset({"kept"})} == state.rules_notified_of(["r1"])
         assert ["kept"] == [t.rule for t in state.timers()]
-        assert ({}, []) == (state.conditions("run-failed"), state.catch_ups())
+        assert ({}, []) == (state.conditions("run-failed"), state.backfills())
         assert ["run-failed"] == [i.rule for i in state.intents()]
 
-    def test_a_renamed_rule_keeps_what_it_told(self, state: State) -> None:
+    def test_a_renamed_rule_keeps_what_it_notified(self, state: State) -> None:
         """`was: old-name` keeps cursor and state, and a put in the same outcome is of the new name."""
         seen = condition({"Team": "ml"}, "old", phase=Phase.FIRING)
         state.commit(
@@ -163,38 +163,38 @@ class EvaluationContract:
             Outcome(rules_renamed=(("old", "new"),), conditions=(replace(seen, rule="new", since=LATER),)), LATER
         )
         assert {"new": record("new", start_seq=5)} == state.rules()
-        assert {"r1": frozenset({"new"})} == state.rules_told_of(["r1"])
+        assert {"r1": frozenset({"new"})} == state.rules_notified_of(["r1"])
         assert [replace(seen, rule="new", since=LATER)] == list(state.conditions("new").values())
         assert [timer("k", rule="new")] == state.timers()
 
-    def test_an_occurrence_is_remembered_as_first_told(self, state: State) -> None:
+    def test_an_occurrence_is_remembered_as_first_notified(self, state: State) -> None:
         """A replayed evaluation does not move it."""
         state.commit(Outcome(occurrences=(occurrence("r1"),)), NOW)
         state.commit(Outcome(occurrences=(occurrence("r1", at=LATER, commit_seq=99),)), LATER)
-        assert [occurrence("r1")] == state.told([("run-failed", "r1")])[("run-failed", "r1")]
+        assert [occurrence("r1")] == state.notified([("run-failed", "r1")])[("run-failed", "r1")]
 
     def test_an_end_that_was_counted_is_remembered_with_it(self, state: State) -> None:
         state.commit(Outcome(occurrences=(occurrence("r1"),)), NOW)
         closed = occurrence("r1", phase=Phase.CLOSED)
         state.commit(Outcome(occurrences=(replace(closed, at=LATER, commit_seq=99),)), LATER)
-        assert [closed] == state.told([("run-failed", "r1")])[("run-failed", "r1")]
+        assert [closed] == state.notified([("run-failed", "r1")])[("run-failed", "r1")]
 
     def test_occurrences_of_a_run_come_in_event_time_order(self, state: State) -> None:
-        """Told and stale alike, whatever the order of writing."""
-        stale = occurrence("r1", n=1, phase=Phase.STALE)
-        state.commit(Outcome(occurrences=(occurrence("r1", n=2), stale, occurrence("r1", n=0))), NOW)
-        told = state.told([("run-failed", "r1")])[("run-failed", "r1")]
-        assert [occurrence("r1", n=0), stale, occurrence("r1", n=2)] == told
+        """Notified and expired alike, whatever the order of writing."""
+        expired = occurrence("r1", n=1, phase=Phase.EXPIRED)
+        state.commit(Outcome(occurrences=(occurrence("r1", n=2), expired, occurrence("r1", n=0))), NOW)
+        notified = state.notified([("run-failed", "r1")])[("run-failed", "r1")]
+        assert [occurrence("r1", n=0), expired, occurrence("r1", n=2)] == notified
 
-    def test_rules_told_of_answers_for_thousands(self, state: State) -> None:
+    def test_rules_notified_of_answers_for_thousands(self, state: State) -> None:
         """By run; runs without any are left out; hostile ids are only text."""
         ids = ["r'1", 'r"2', "r,3", "r\\4", "ő5", "", "[6]", "7"]
         state.commit(Outcome(occurrences=tuple(occurrence(i, r) for i in ids for r in ("a", "b"))), NOW)
         asked = [*ids, *(f"unknown-{i}" for i in range(20_000)), *ids]
-        assert dict.fromkeys(ids, frozenset({"a", "b"})) == state.rules_told_of(asked)
-        assert {} == state.rules_told_of([])
-        assert {} == state.told([])
-        assert set(ids) == {run for _, run in state.told([("a", i) for i in asked])}
+        assert dict.fromkeys(ids, frozenset({"a", "b"})) == state.rules_notified_of(asked)
+        assert {} == state.rules_notified_of([])
+        assert {} == state.notified([])
+        assert set(ids) == {run for _, run in state.notified([("a", i) for i in asked])}
 
     def test_an_intent_replayed_is_left_as_it_is(self, state: State) -> None:
         """Same id: the first one stays, also when a delivery has consumed it."""
@@ -206,7 +206,7 @@ class EvaluationContract:
         assert ["r2"] == [i.run_id for i in state.intents()]
 
     def test_an_intent_keeps_its_id(self, state: State) -> None:
-        """Whatever its instance is made of: the grouper consumes by an id computed anew."""
+        """Whatever its instance is made of: the grouper consumes by an id computed again."""
         instances: list[dict[str, object]] = [
             {"Team": "Ågnes", "n": 1, "x": 1.0, "none": None, "yes": True},
             {"At": datetime(2026, 1, 1, tzinfo=UTC), "deep": {"b": [1], "a": 2}},
@@ -252,14 +252,14 @@ class EvaluationContract:
         assert 12 == state.max_cursor()
 
     def test_adopting_moves_all_to_the_head(self, state: State) -> None:
-        """Nothing old is told; what was told stays told; mirror rows go on beyond the log's."""
+        """Nothing old is notified; what was notified stays notified; mirror rows go on beyond the log's."""
         lagging = record("a", start_seq=90, cursor=Instant(at=NOW, timer=True, commit_seq=80))
         state.commit(
             Outcome(
                 row_cursor=100,
                 rules=(lagging, record("b", start_seq=1)),
                 timers=(timer("k"),),
-                catch_ups=(catch_up("kafka"),),
+                backfills=(backfill("kafka"),),
                 occurrences=(occurrence("r1"),),
                 transitions=(transition("r1"),),
             ),
@@ -269,8 +269,8 @@ class EvaluationContract:
         assert (50, 50, "pair") == (state.row_cursor(), state.max_cursor(), state.pair_id)
         assert {"a": 50, "b": 50} == {r.name: r.start_seq for r in state.rules().values()}
         assert Instant(at=NOW, timer=True, commit_seq=50) == state.rules()["a"].cursor
-        assert ([], []) == (state.timers(), state.catch_ups())
-        assert ["r1"] == list(state.rules_told_of(["r1"]))
+        assert ([], []) == (state.timers(), state.backfills())
+        assert ["r1"] == list(state.rules_notified_of(["r1"]))
         state.commit(Outcome(transitions=(transition("r2"),)), NOW)
         assert [41] == [m.seq for m in state.mirror_after(40)]
         state.adopt(50, 2)

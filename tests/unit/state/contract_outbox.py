@@ -13,7 +13,7 @@ from tests.unit.state.builders import (
     states_of,
 )
 from tocsin.model.alert import instance_key
-from tocsin.model.delivery import DeliveryState, Told
+from tocsin.model.delivery import DeliveryState, Notified
 from tocsin.model.intent import IntentKind
 from tocsin.state.interface import Outcome, State
 
@@ -108,7 +108,7 @@ class OutboxContract:
         found = state.delivery("d1")
         assert found is not None
         assert "250 ?\ufffdok" == found.reply
-        assert "250 ?\ufffdok" == state.mirror_after(0)[-1].row["SmtpReply"]
+        assert "250 ?\ufffdok" == state.mirror_after(0)[-1].row["Reply"]
 
     def test_held_mails_are_dropped_with_their_summary(self, state: State) -> None:
         """One transaction; what is no longer held is left alone."""
@@ -160,15 +160,15 @@ class OutboxContract:
         """By the intents that deliveries name, once for each address; failed and held ones got nothing."""
         fired, resolved = intent("r1"), intent("r1", kind=IntentKind.RESOLVED)
         state.commit(Outcome(intents=(fired, resolved, intent("r2"))), NOW)
-        told = {"intents": (fired.id, intent("r2").id)}
+        notified = {"intents": (fired.id, intent("r2").id)}
         state.put_deliveries(
             [
-                delivery("d1", address=BELA, **told),
-                delivery("d2", address=BELA, **told),
-                delivery("d3", address=ANNA, receiver="ml", **told),
-                delivery("d4", address="c@example.org", state=DeliveryState.HELD, **told),
+                delivery("d1", address=BELA, **notified),
+                delivery("d2", address=BELA, **notified),
+                delivery("d3", address=ANNA, receiver="ml", **notified),
+                delivery("d4", address="c@example.org", state=DeliveryState.HELD, **notified),
                 delivery("d5", address="d@example.org", intents=(resolved.id,)),
-                delivery("d6", address="e@example.org", **told),
+                delivery("d6", address="e@example.org", **notified),
             ],
             [fired.id],
             NOW,
@@ -176,11 +176,11 @@ class OutboxContract:
         state.attempted([attempted("d1"), attempted("d6", DeliveryState.FAILED)])
         key = instance_key(fired.instance)
         assert [
-            Told(BELA, "owner", "<d1@tocsin>", "subject of d1", "run-failed"),
-            Told(ANNA, "ml", "<d3@tocsin>", "subject of d3", "run-failed"),
-        ] == state.told_addresses("run-failed", key, fired.occurrence)
-        assert [] == state.told_addresses("run-failed", key, "another")
-        assert [] == state.told_addresses("other", key, fired.occurrence)
+            Notified(BELA, "owner", "<d1@tocsin>", "subject of d1", "run-failed"),
+            Notified(ANNA, "ml", "<d3@tocsin>", "subject of d3", "run-failed"),
+        ] == state.notified_addresses("run-failed", key, fired.occurrence)
+        assert [] == state.notified_addresses("run-failed", key, "another")
+        assert [] == state.notified_addresses("other", key, fired.occurrence)
 
     def test_stats_say_how_full_the_outbox_is(self, state: State) -> None:
         """Counts by state, and since when the oldest waits."""

@@ -38,7 +38,7 @@ NEW_STATE: dict[str, Any] = {"state_pair": "", "state_max_cursor": 0, "state_mir
         ({"log_head_seq": 0, "log_mirror_seq": 0, "state_max_cursor": 0}, Pairing.PAIRED),
         ({**NEW_LOG, **NEW_STATE}, Pairing.NEW),
         ({**NEW_LOG, "log_pair": "p", "state_max_cursor": 0, "state_mirror_seq": 0}, Pairing.PAIRED),
-        # A crash between making the two, or the log made anew before anything was told.
+        # A crash between making the two, or the log recreated before anything was notified.
         ({**NEW_LOG, "state_max_cursor": 0, "state_mirror_seq": 0}, Pairing.NEW),
         (NEW_STATE, Pairing.STATE_MISSING),
         ({**NEW_STATE, "log_mirror_seq": 0}, Pairing.STATE_MISSING),
@@ -110,7 +110,7 @@ def test_adopting_is_the_way_out() -> None:
 
 
 def test_adopting_what_belongs_together_changes_nothing() -> None:
-    """`--adopt` left on a command line does not skip what is still to be told."""
+    """`--adopt` left on a command line does not skip what is still to be notified."""
     state = SqliteState.open(None, clock=ManualClock(NOW))
     log = Log("p", seq=9)
     state.set_pair_id("p")

@@ -179,7 +179,7 @@ def test_a_file_locked_by_another_program_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_keeps_nothing_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
-    """SQLite's own word for a full disk; the outcome is not half there."""
+    """SQLite's original status for a full disk; the outcome is not half there."""
     state = open_(tmp_path / "state.sqlite")
     state.commit(Outcome(row_cursor=1), NOW)
     with state._engine.connect() as c:
@@ -196,7 +196,7 @@ def test_a_full_disk_keeps_nothing_and_goes_on_when_there_is_room(tmp_path: Path
     state.close()
 
 
-@pytest.mark.parametrize("question", ["due", "thread", "sent", "told", "intents", "runs"])
+@pytest.mark.parametrize("question", ["due", "thread", "sent", "notified", "intents", "runs"])
 def test_questions_are_answered_from_an_index(question: str) -> None:
     """No question of the running program reads a whole table."""
     state = open_(None)
@@ -210,9 +210,9 @@ def test_questions_are_answered_from_an_index(question: str) -> None:
         "due": lambda: state.due(NOW),
         "thread": lambda: state.thread("a", "g"),
         "sent": lambda: state.sent_since("a", NOW),
-        "told": lambda: state.told_addresses("r", "{}", ""),
+        "notified": lambda: state.notified_addresses("r", "{}", ""),
         "intents": lambda: state.intents(),
-        "runs": lambda: (state.rules_told_of(["r"]), state.told([("r", "r")])),
+        "runs": lambda: (state.rules_notified_of(["r"]), state.notified([("r", "r")])),
     }
     questions[question]()
     selects = [sql for sql in asked if sql.startswith("SELECT")]

@@ -20,7 +20,7 @@ from tocsin.web import AppFace, build_asgi
 
 
 class Broken:
-    """An app of which every question fails as told."""
+    """An app of which every question fails as notified."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -25,27 +25,18 @@ from tocsin.clock import Clock
 from tocsin.config.document import suggest
 from tocsin.errors import StoreError, StoreFull
 from tocsin.intake.connectors.base import Sink
-from tocsin.intake.connectors.http_body import (
-    LARGE,
-    Bodies,
-    Refused,
-    check_kind,
-    event_of_headers,
-    received,
-    unpacked,
-    validation_code,
-)
-from tocsin.intake.consumer import Consumer, DeadRoom, Decoded, Message
-from tocsin.intake.formats import TooMuch, is_json
-from tocsin.intake.watermark import GraceWatermark, SilenceWatch
+from tocsin.intake.connectors.http_body import Refused, event_of_headers, read_body, validation_code
+from tocsin.intake.consumer import Consumer, Decoded, Message
+from tocsin.intake.formats import is_json
+from tocsin.intake.watermark import GraceWatermark, StallWatch
 from tocsin.metrics.registry import Metrics
-from tocsin.model.event import Batch, DeadLetter, Receipt
+from tocsin.model.event import Receipt
 
 log = structlog.get_logger(__name__)
 
-Run = Callable[[Callable[[], Decoded | None]], Awaitable[Decoded | None]]
-"""Runs what decodes: here, or on a thread of its own."""
-TOLD = 10
+LARGE = 64 << 10
+"""Bytes of a body that is decoded on a thread of its own, so that others need not wait for it."""
+FIRED = 10
 """Dead letters that an answer describes."""
 
 
@@ -58,27 +49,8 @@ class HttpLimits:
     commit_wait: timedelta = timedelta(seconds=10)  # how long to wait for the commit before 503
 
 
-@dataclass(slots=True)
-class _Taken:
-    """What became of one body so far; ``dead`` are some of its dead letters, to be shown."""
-
-    accepted: int = 0
-    duplicate: int = 0
-    heartbeats: int = 0
-    filtered: int = 0
-    dead_messages: int = 0
-    dead: list[DeadLetter] = field(default_factory=list)
-
-    def add(self, receipt: Receipt) -> None:
-        self.accepted += receipt.accepted
-        self.duplicate += receipt.duplicate
-        self.heartbeats += receipt.heartbeats
-        self.dead_messages += receipt.dead_messages
-        self.dead += receipt.dead[: TOLD - len(self.dead)]
-
-
 class HttpIntake:
-    """The intake of all HTTP consumers: their endpoint, and when each was heard."""
+    """The intake of all HTTP consumers: their endpoint, and when each reported."""
 
     def __init__(
         self,
@@ -91,23 +63,22 @@ class HttpIntake:
         """``consumers`` and ``limits`` are asked at each request, so that a reload counts at once."""
         self._consumers, self._sink, self._metrics, self._clock, self._limits = consumers, sink, metrics, clock, limits
         self._started = clock.now()
-        self._heard: dict[str, datetime] = {}
-        self._bodies = Bodies()
+        self._source_progress: dict[str, datetime] = {}
 
     def routes(self) -> list[BaseRoute]:
         """``/intake/<consumer>``."""
         return [Route("/intake/{consumer}", self)]
 
-    def silence(self, name: str) -> SilenceWatch:
+    def silence(self, name: str) -> StallWatch:
         """How the source of consumer ``name`` keeps its word."""
         consumer = self._consumers().get(name)
-        watch = SilenceWatch(consumer.event_every if consumer else None, self._started)
-        if name in self._heard:
-            watch.heard(self._heard[name])
+        watch = StallWatch(consumer.event_every if consumer else None, self._started)
+        if name in self._source_progress:
+            watch.source_progress(self._source_progress[name])
         return watch
 
     def watermark(self, name: str, grace: GraceWatermark) -> datetime | None:
-        """Up to when all is heard that the source of consumer ``name`` had to say; None: unknown."""
+        """Up to when all has reported that the source of consumer ``name`` had to say; None: unknown."""
         now = self._clock.now()
         return self.silence(name).hold(grace.at(now), now)
 
@@ -132,19 +103,17 @@ class HttpIntake:
                 405, "method", "Events are sent by POST", f"this was {scope['method']}", {"Allow": "POST, OPTIONS"}
             )
         limits = self._limits()
-        check_kind(headers)
-        with self._bodies.holding(limits.max_body) as take:
-            body = await received(receive, limits.max_body, take)
-            try:
-                small = unpacked(headers, body, min(LARGE, limits.max_body))
-            except Refused as e:
-                if e.status != 413 or limits.max_body <= LARGE:
-                    raise
-            else:
-                return await self._take(consumer, headers, small, limits, _at_once)
-            async with self._bodies.turn(limits.commit_wait):
-                large = await run_in_threadpool(unpacked, headers, body, limits.max_body)
-                return await self._take(consumer, headers, large, limits, run_in_threadpool)
+        body = await read_body(headers, receive, limits.max_body)
+        if headers.get("ce-specversion"):
+            body = event_of_headers(headers, body)
+        code = validation_code(body)
+        if code is not None:
+            log.info("event_grid_validated", consumer=consumer.name)
+            return _json(200, {"validationResponse": code})
+        decoded = await self._decode(consumer, body)
+        if not decoded.raw and not decoded.mapped and not decoded.dead:
+            return self._accepted(consumer, decoded, Receipt(accepted=0, duplicate=0, heartbeats=0))
+        return self._accepted(consumer, decoded, await self._commit(decoded, limits))
 
     def _find(self, name: str) -> Consumer:
         consumers = {n: c for n, c in self._consumers().items() if c.connector == "http" and c.file.enabled}
@@ -155,42 +124,27 @@ class HttpIntake:
             )
         return consumers[name]
 
-    async def _take(self, consumer: Consumer, headers: Headers, body: bytes, limits: HttpLimits, do: Run) -> Response:
-        """Decode and store ``body`` part by part. What is stored stays, also where a later part is refused."""
-        if headers.get("ce-specversion"):
-            body = event_of_headers(headers, body)
-        code = validation_code(body)
-        if code is not None:
-            log.info("event_grid_validated", consumer=consumer.name)
-            return _json(200, {"validationResponse": code})
-        now, room, taken = self._clock.now(), DeadRoom(), _Taken()
-        parts = _parts(consumer, body, now, room)
-        begun = False
-        while (part := await do(lambda: next(parts, None))) is not None:
-            self._heard[consumer.name] = now
-            taken.filtered += part.filtered
-            if not part.is_empty:
-                receipt = await self._commit(part.batch(dead_limit=len(part.dead) + room.left), limits, begun=begun)
-                begun = True
-                room.left -= len(receipt.dead) - len(part.dead)
-                if receipt.further is not None:
-                    room.count(receipt.further)
-                taken.add(receipt)
-        further = room.further
-        if further is not None:
-            taken.add(await self._commit(Batch(dead=(further,)), limits, begun=begun))
-        return self._accepted(consumer, taken)
+    async def _decode(self, consumer: Consumer, body: bytes) -> Decoded:
+        now = self._clock.now()
 
-    async def _commit(self, batch: Batch, limits: HttpLimits, *, begun: bool) -> Receipt:
-        """Put it and wait until it is durable. Raises Refused; with 503 it may have been stored.
+        def decode() -> Decoded:
+            decoded = consumer.decode([Message(payload=body)], now)
+            if decoded.no_json and not is_json(body):
+                raise Refused(
+                    400, "no_json", "The body is no JSON", "send one event, an array of events, or one a line"
+                )
+            return decoded
 
-        ``begun``: parts of the same body are stored, so the rest is waited for as long as it takes rather than asked for again.
-        """
+        decoded = await run_in_threadpool(decode) if len(body) > LARGE else decode()
+        self._source_progress[consumer.name] = now
+        return decoded
+
+    async def _commit(self, decoded: Decoded, limits: HttpLimits) -> Receipt:
+        """Put it and wait until it is durable. Raises Refused; with 503 it may have been stored."""
+        batch = decoded.batch()
         try:
-            future = await self._when_room(
-                lambda: self._sink.put(batch, timeout=0), None if begun else limits.full_wait
-            )
-            receipt = await _durable(future, None if begun else limits.commit_wait)
+            future = await self._when_room(lambda: self._sink.put(batch, timeout=0), limits.full_wait)
+            receipt = await _durable(future, limits.commit_wait)
         except StoreFull as e:
             raise Refused(503, "store_full", "The store is full", str(e), {"Retry-After": "30"}) from e
         except StoreError as e:
@@ -202,8 +156,8 @@ class HttpIntake:
             )  # fmt: skip
         return receipt
 
-    async def _when_room(self, put: Callable[[], Future[Receipt]], wait: timedelta | None) -> Future[Receipt]:
-        pause, left = 0.01, wait.total_seconds() if wait is not None else float("inf")
+    async def _when_room(self, put: Callable[[], Future[Receipt]], wait: timedelta) -> Future[Receipt]:
+        pause, left = 0.01, wait.total_seconds()
         while True:
             try:
                 return put()
@@ -218,40 +172,23 @@ class HttpIntake:
                     ) from None
             await asyncio.sleep(min(pause, left))
             left -= pause
-            pause = min(pause * 2, 0.5)
+            pause *= 2
 
-    def _accepted(self, consumer: Consumer, taken: _Taken) -> Response:
-        if taken.filtered:
+    def _accepted(self, consumer: Consumer, decoded: Decoded, receipt: Receipt) -> Response:
+        if decoded.filtered:
             self._metrics.inc(
-                "tocsin_intake_messages_total", taken.filtered, consumer=consumer.name, outcome="filtered"
+                "tocsin_intake_messages_total", decoded.filtered, consumer=consumer.name, outcome="filtered"
             )
         answer: dict[str, object] = {
-            "accepted": taken.accepted,
-            "duplicate": taken.duplicate,
-            "heartbeats": taken.heartbeats,
-            "dead": taken.dead_messages,
-            "filtered": taken.filtered,
+            "accepted": receipt.accepted,
+            "duplicate": receipt.duplicate,
+            "heartbeats": receipt.heartbeats,
+            "dead": len(receipt.dead),
+            "filtered": decoded.filtered,
         }
-        if taken.dead:
-            answer["dead_letters"] = [{"reason": d.reason, "detail": d.detail} for d in taken.dead]
+        if receipt.dead:
+            answer["dead_letters"] = [{"reason": d.reason, "detail": d.detail} for d in receipt.dead[:FIRED]]
         return _json(202, answer)
-
-
-def _parts(consumer: Consumer, body: bytes, now: datetime, room: DeadRoom) -> Iterator[Decoded]:
-    """``body``, decoded part by part. Raises Refused before the first part: what holds too much, or is no JSON at all."""
-    parts = consumer.parts([Message(payload=body)], now, room=room)
-    try:
-        first = next(parts)
-    except TooMuch as e:
-        raise Refused(413, "messages", "The body holds too much", f"{e}; send it in several requests") from e
-    if first.no_json and not is_json(body):
-        raise Refused(400, "no_json", "The body is no JSON", "send one event, an array of events, or one a line")
-    yield first
-    yield from parts
-
-
-async def _at_once(do: Callable[[], Decoded | None]) -> Decoded | None:
-    return do()
 
 
 def intake_routes(
@@ -265,8 +202,8 @@ def intake_routes(
     return HttpIntake(consumers, sink, metrics, clock, limits).routes()
 
 
-def _durable(future: Future[Receipt], wait: timedelta | None) -> Awaitable[Receipt | None]:
-    """The receipt, or None after ``wait`` (None: it is waited for). The writer's future is only watched: nothing here can cancel it."""
+def _durable(future: Future[Receipt], wait: timedelta) -> Awaitable[Receipt | None]:
+    """The receipt, or None after ``wait``. The writer's future is only watched: nothing here can cancel it."""
     loop = asyncio.get_running_loop()
     ours: asyncio.Future[Receipt | None] = loop.create_future()
 
@@ -283,9 +220,8 @@ def _durable(future: Future[Receipt], wait: timedelta | None) -> Awaitable[Recei
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle)
 
-    if wait is not None:
-        timer = loop.call_later(wait.total_seconds(), settle)
-        ours.add_done_callback(lambda _: timer.cancel())
+    timer = loop.call_later(wait.total_seconds(), settle)
+    ours.add_done_callback(lambda _: timer.cancel())
     future.add_done_callback(done)
     return ours
 

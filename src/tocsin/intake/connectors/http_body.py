@@ -1,16 +1,10 @@
-"""A request's body: within limits, decompressed, with CloudEvents' headers put back into it.
-
-What many large bodies take at once is bounded too: their bytes while they come in, and how many are read at the same time.
-"""
+"""A request's body: within limits, decompressed, with CloudEvents' headers put back into it."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
+from collections.abc import Mapping
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers
@@ -20,7 +14,6 @@ from starlette.types import Receive
 from tocsin.errors import TocsinError
 from tocsin.intake.expressions import any_case
 from tocsin.intake.formats import write
-from tocsin.model.event import MAX_PAYLOAD
 from tocsin.model.strictjson import ReadError, read_json
 
 TYPES = frozenset({
@@ -32,11 +25,6 @@ TYPES = frozenset({
 VALIDATION = "microsoft.eventgrid.subscriptionvalidationevent"
 _VALIDATION = re.compile(VALIDATION.replace(".", r"\.").encode(), re.IGNORECASE)
 _LARGEST_VALIDATION = 64 << 10
-LARGE = 64 << 10
-"""Bytes of a body, unpacked, beyond which it takes its turn among others of its kind and is decoded on a thread of its own, so
-that small ones need not wait for it."""
-_BODIES = 4  # times the largest body: what may be held of large bodies while they come in
-_AT_ONCE = 2  # large bodies that are decoded and stored at the same time
 _MEMBERS = 64  # of a gzip body; the rest is copied for each of them
 
 
@@ -50,55 +38,8 @@ class Refused(TocsinError):
         super().__init__(f"{title}: {detail}")
 
 
-class Bodies:
-    """The large bodies that are under way."""
-
-    def __init__(self) -> None:
-        self._held = 0
-        self._turns = asyncio.Semaphore(_AT_ONCE)
-
-    @contextmanager
-    def holding(self, limit: int) -> Iterator[Callable[[int], None]]:
-        """Gives what is to be called with the number of each bytes of one body that came. It raises Refused (429) where they and those of
-        other large bodies are too many; ``limit`` is that of one body.
-        """
-        mine = 0
-
-        def take(size: int) -> None:
-            nonlocal mine
-            before = max(mine - LARGE, 0)
-            mine += size
-            self._held += max(mine - LARGE, 0) - before
-            if self._held > _BODIES * limit and mine > LARGE:
-                raise _too_busy()
-
-        try:
-            yield take
-        finally:
-            self._held -= max(mine - LARGE, 0)
-
-    @asynccontextmanager
-    async def turn(self, wait: timedelta) -> AsyncIterator[None]:
-        """While a large body is decoded and stored. Raises Refused (429) where its turn does not come in ``wait``."""
-        try:
-            await asyncio.wait_for(self._turns.acquire(), wait.total_seconds())
-        except TimeoutError:
-            raise _too_busy() from None
-        try:
-            yield
-        finally:
-            self._turns.release()
-
-
-def _too_busy() -> Refused:
-    return Refused(
-        429, "bodies", "Too many large bodies at once", "send it again later, or in smaller ones",
-        {"Retry-After": "5", "Connection": "close"},
-    )  # fmt: skip
-
-
-def check_kind(headers: Headers) -> None:
-    """Raises Refused (415) for a type or an encoding that is not taken."""
+async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
+    """The body, decompressed. Raises Refused: 415 for another type or encoding, 413 past ``limit``, 400 where empty."""
     kind, _, parameters = headers.get("content-type", "").partition(";")
     kind = kind.strip().lower()
     if kind not in TYPES and not kind.endswith("+json"):
@@ -106,7 +47,7 @@ def check_kind(headers: Headers) -> None:
     charset = re.search(r'charset="?([^";\s]+)', parameters, re.IGNORECASE)
     if charset and charset[1].lower() not in ("utf-8", "utf8", "us-ascii"):
         raise Refused(415, "type", "The body's charset is not known", f"'{charset[1][:40]}' is not utf-8")
-    encoding = _encoding(headers)
+    encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", ""):
         raise Refused(
             415,
@@ -115,14 +56,15 @@ def check_kind(headers: Headers) -> None:
             f"'{encoding[:40]}' is not gzip",
             {"Accept-Encoding": "gzip"},
         )
+    body = await _received(receive, limit)
+    if encoding == "gzip":
+        body = _unzipped(body, limit)
+    if not body.strip():
+        raise Refused(400, "no_json", "The body is empty", "send one event, an array of events, or one a line")
+    return body
 
 
-def _encoding(headers: Headers) -> str:
-    return headers.get("content-encoding", "identity").strip().lower()
-
-
-async def received(receive: Receive, limit: int, take: Callable[[int], None]) -> bytes:
-    """The body as it came; ``take`` is called with the size of each part. Raises Refused: 413 past ``limit``."""
+async def _received(receive: Receive, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
@@ -133,41 +75,27 @@ async def received(receive: Receive, limit: int, take: Callable[[int], None]) ->
         size += len(part)
         if size > limit:
             raise _too_large(limit)
-        take(len(part))
         parts.append(part)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def unpacked(headers: Headers, body: bytes, limit: int) -> bytes:
-    """The body, decompressed. Raises Refused: 413 past ``limit``, 400 where it is empty or no gzip."""
-    if _encoding(headers) == "gzip":
-        body = _unzipped(body, limit)
-    elif len(body) > limit:
-        raise _too_large(limit)
-    if not body or body.isspace():
-        raise Refused(400, "no_json", "The body is empty", "send one event, an array of events, or one a line")
-    return body
-
-
 def _unzipped(body: bytes, limit: int) -> bytes:
     """Every member of a gzip body; a bomb goes no further than ``limit``."""
-    out: list[bytes] = []
-    left = limit
+    out = b""
     for _ in range(_MEMBERS):
         inflate = zlib.decompressobj(wbits=31)
         try:
-            out.append(inflate.decompress(body, left + 1))
+            out += inflate.decompress(body, limit + 1 - len(out))
         except zlib.error as e:
             raise Refused(400, "no_json", "The body is no gzip", str(e)) from e
-        left -= len(out[-1])
-        if left < 0:
+        if len(out) > limit:
             raise _too_large(limit)
         if not inflate.eof:
             raise Refused(400, "no_json", "The body is no gzip", "it ends too early")
         body = inflate.unused_data
         if not body:
-            return out[0] if len(out) == 1 else b"".join(out)
+            return out
     raise Refused(400, "no_json", "The body is no gzip", f"it has more than {_MEMBERS} members")
 
 
@@ -176,12 +104,7 @@ def _too_large(limit: int) -> Refused:
 
 
 def event_of_headers(headers: Headers, body: bytes) -> bytes:
-    """CloudEvents' binary mode: the event whose attributes are in ``ce-`` headers and whose data is the body.
-
-    Raises Refused: 413 past the size of one event, which is never built.
-    """
-    if len(body) > MAX_PAYLOAD:
-        raise _too_large(MAX_PAYLOAD)
+    """CloudEvents' binary mode: the event whose attributes are in ``ce-`` headers and whose data is the body."""
     event: dict[str, object] = {
         name[3:]: unquote(value) for name, value in headers.items() if name.startswith("ce-") and len(name) > 3
     }

@@ -1,6 +1,7 @@
 """Kafka: one thread polls, positions live in the log store, the group only knows them for lag tools.
 
-What may be lost or doubled, and why it is not. A batch carries the range [start, next) of each partition; the store moves
+What may be lost or doubled, and why it is not. A batch carries the range [start, next) of each partition; the store
+moves
 its position in the same commit, skips what lies below it and refuses what starts beyond it::
 
     poll ── records 10..14 ──► put(start 10, next 15) ──┐ queue │ ──► commit: rows and position 15 together
@@ -8,7 +9,8 @@ its position in the same commit, skips what lies below it and refuses what start
                                                         kill -9 here: the position is 15; the next start seeks there
     commit of 10..14 fails: the batch from 15 would leave a hole, so it is refused (PositionGap); both are read again
 
-On every assignment, and whenever a batch fails, the client is sent back to the stored positions: reading twice is harmless.
+On every assignment, and whenever a batch fails, the client is sent back to the stored positions: reading twice is
+harmless.
 The rebalance listener runs on the client's own thread, but only while the poll thread waits inside ``poll``.
 """
 
@@ -29,7 +31,7 @@ from tocsin.errors import TocsinError
 from tocsin.intake.connectors.base import Connector, Sink
 from tocsin.intake.connectors.kafka_session import Session
 from tocsin.intake.consumer import Consumer
-from tocsin.intake.watermark import KafkaWatermark, SilenceWatch, Wanted
+from tocsin.intake.watermark import KafkaWatermark, StallWatch, Wanted
 from tocsin.metrics.registry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -41,7 +43,7 @@ _LOOK = 0.1  # seconds between looks at ``stopping``
 DEFAULTS: Mapping[str, Any] = {
     "client_id": "tocsin",
     "max_poll_records": 5000,
-    "metadata_max_age_ms": 5000,  # how soon a topic made anew or a new partition is noticed
+    "metadata_max_age_ms": 5000,  # how soon a topic recreated or a new partition is noticed
     "reconnect_backoff_max_ms": 1000,
     "bootstrap_timeout_ms": 5000,
     "metrics_enabled": False,  # kafka-python's own, which nobody reads
@@ -57,7 +59,8 @@ FIXED: Mapping[str, Any] = {
 def client_settings(consumer: Consumer, home: Mapping[str, Any], instance: str) -> dict[str, Any]:
     """Arguments of KafkaConsumer: tocsin.yaml's section under the consumer file's, under what must be so.
 
-    ``instance`` names this installation and stays the same over restarts: a restarted member takes its partitions back at
+    ``instance`` names this installation and stays the same over restarts: a restarted member takes its partitions
+    back at
     once, where a new one would wait for the session of the killed one to end.
     """
     part = consumer.file.kafka
@@ -79,7 +82,8 @@ class KafkaConnector(Connector):
         clock: Clock,
         moved: Callable[[], None] = lambda: None,
     ) -> None:
-        """``home`` are tocsin.yaml's settings as kafka-python takes them (``KafkaSettings.client()``); ``moved`` is called when the
+        """``home`` are tocsin.yaml's settings as kafka-python takes them (``KafkaSettings.client()``); ``moved`` is
+        called when the
         watermark has moved on.
         """
         self._consumer = consumer
@@ -92,7 +96,7 @@ class KafkaConnector(Connector):
         self._watermark = KafkaWatermark()
         self.wanted = Wanted()
         self._moved = moved
-        self._silence = SilenceWatch(consumer.event_every, clock.now())
+        self._silence = StallWatch(consumer.event_every, clock.now())
         self._reached: datetime | None = None
         self._marking = threading.Lock()
         self._session: Session | None = None
@@ -158,7 +162,7 @@ class KafkaConnector(Connector):
         return self._silence.hold(self._reached, self._clock.now())
 
     @property
-    def silence(self) -> SilenceWatch:
+    def silence(self) -> StallWatch:
         """How the source keeps its word."""
         return self._silence
 

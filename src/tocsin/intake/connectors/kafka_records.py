@@ -1,15 +1,17 @@
-"""Kafka records as parts of a batch. Each line here runs once a record or avoids to: the poll thread is the bottleneck."""
+"""Kafka records as parts of a batch. Each line here runs once a record or avoids to: the poll thread is the
+bottleneck.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
 from tocsin.clock import EPOCH, micros
-from tocsin.intake.consumer import PART_ROWS, Consumer, Decoded, Message, joined
+from tocsin.intake.consumer import Consumer, Decoded, Message
 from tocsin.model.event import Origin, RawEvents
 
 # Places in kafka-python's ConsumerRecord, a named tuple; by number they cost half.
@@ -37,50 +39,26 @@ class _Columns:
     offsets: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """How far a part reads a slice. ``next`` is the offset of the first record that it does not read to its end; None: all is read."""
-
-    slice: Slice
-    next: int | None = None
-
-
-def decode(
-    consumer: Consumer, slices: Sequence[Slice], cluster: str, received: datetime
-) -> Iterator[tuple[Decoded, Sequence[Reached]]]:
-    """What ``slices`` hold, in parts that are put one after the other. Tombstones (records without a value) are counted as filtered.
-
-    A record may hold a hundred thousand events, so a part may end inside a record: then ``next`` is that record's offset, and
-    the part must be durable before the next is put. After a kill the record is read again, and what is stored is recognised.
-    """
+def decode(consumer: Consumer, slices: Iterable[Slice], cluster: str, received: datetime) -> Decoded:
+    """What ``slices`` hold. Tombstones (records without a value) are counted as filtered."""
     if consumer.mapper is None:
-        yield _canonical(consumer, slices, cluster, received), [Reached(s) for s in slices]
-        return
-    parts: list[Decoded] = []
-    reached: list[Reached] = []
-    for s in slices:
-        records = [r for r in s.records if _VALUE(r) is not None]
-        parts.append(Decoded(filtered=len(s.records) - len(records)))
-        for part in consumer.parts(_messages(s, records), received, cluster=cluster, topic_id=s.topic_id):
-            parts.append(part)
-            whole = part.through == len(records)
-            reached.append(Reached(s, None if whole else _OFFSET(records[part.through])))
-            if not whole or sum(p.batch().messages for p in parts) >= PART_ROWS:
-                yield joined(parts), reached
-                parts, reached = [], []
-    if reached:
-        yield joined(parts), reached
+        return _canonical(consumer, slices, cluster, received)
+    parts = [consumer.decode(_messages(s), received, cluster=cluster, topic_id=s.topic_id) for s in slices if s.records]
+    return Decoded(
+        mapped=tuple(m for p in parts for m in p.mapped),
+        dead=tuple(d for p in parts for d in p.dead),
+        filtered=sum(p.filtered for p in parts) + sum(1 for s in slices for r in s.records if _VALUE(r) is None),
+    )
 
 
-def _messages(s: Slice, records: Iterable[Any]) -> Iterable[Message]:
-    for record in records:
-        stamp = _TIMESTAMP(record)
-        time = EPOCH + stamp * _MILLISECOND if stamp is not None and stamp >= 0 else None
-        yield Message(
-            payload=_VALUE(record),
-            origin=Origin(topic=s.topic, partition=s.partition, offset=_OFFSET(record)),
-            time=time,
-        )
+def _messages(s: Slice) -> Iterable[Message]:
+    for record in s.records:
+        value, stamp = _VALUE(record), _TIMESTAMP(record)
+        if value is not None:
+            time = EPOCH + stamp * _MILLISECOND if stamp is not None and stamp >= 0 else None
+            yield Message(
+                payload=value, origin=Origin(topic=s.topic, partition=s.partition, offset=_OFFSET(record)), time=time
+            )
 
 
 def _canonical(consumer: Consumer, slices: Iterable[Slice], cluster: str, received: datetime) -> Decoded:

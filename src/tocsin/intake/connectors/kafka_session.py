@@ -20,7 +20,7 @@ from tocsin.intake.connectors.base import Sink
 from tocsin.intake.connectors.kafka_client import Broker, GroupWatch, open_clients
 from tocsin.intake.connectors.kafka_records import Slice, decode
 from tocsin.intake.consumer import Consumer
-from tocsin.intake.watermark import KafkaWatermark, Partition, SilenceWatch, Wanted, move_on
+from tocsin.intake.watermark import KafkaWatermark, Partition, StallWatch, Wanted, move_on
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import Batch, Position, Receipt
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 MS, POLL = timedelta(milliseconds=1), timedelta(milliseconds=200)
 """Longest wait for records, so that a stop is noticed soon."""
 TEND_SECONDS = 1.0
-"""How often end offsets, idle partitions and topic ids are looked at and the group hears of positions."""
+"""How often end offsets, idle partitions and topic ids are looked at and the group receives of positions."""
 REQUEST_MS = 1000
 """Longest wait for an answer about offsets."""
 GAP_SECONDS, FULL_SECONDS = 0.2, 2.0
@@ -54,7 +54,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         reached: Callable[[datetime | None], None],
         watermark: KafkaWatermark,
         wanted: Wanted,
-        silence: SilenceWatch,
+        silence: StallWatch,
         announced: set[str],
         from_end: bool,
         stopping: Callable[[], bool],
@@ -121,7 +121,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         return records
 
     def close(self) -> None:
-        """Tell the group what is stored by now and leave the partitions for our next start."""
+        """Notify the group what is stored by now and leave the partitions for our next start."""
         try:
             while self._pending and self._pending[0][0].done() and not self._pending[0][0].exception():
                 self._note_stored(self._pending.popleft()[1])
@@ -150,7 +150,9 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             self._suspend(assigned)
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Nothing is owed to the group: what was put will be stored, what was not will be read again by its next owner."""
+        """Nothing is owed to the group: what was put will be stored, what was not will be read again by its next
+        owner.
+        """
         self._generation += 1
         self._forget_all()
 
@@ -208,8 +210,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._metrics.inc("tocsin_intake_kafka_topic_resets_total", consumer=self._consumer.name)
 
     def _out_of_range(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """The broker has nothing at these positions: a topic made anew, or records lost to retention."""
-        self._client.topics()  # asks for the topics' ids anew
+        """The broker has nothing at these positions: a topic recreated, or records lost to retention."""
+        self._client.topics()  # asks for the topics' ids again
         if self._topics_changed():
             self._rewind()
             return
@@ -238,8 +240,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
     # --- records ---
 
     def _take(self, records: Mapping[TopicPartition, list[Any]]) -> None:
-        slices: list[Slice] = []
-        spans: dict[TopicPartition, tuple[int, int]] = {}  # where the next part starts, and where the last ends
+        slices, positions = [], []
         cluster = self._broker.cluster()
         for tp, found in records.items():
             topic_id, start = self._ids.get(tp.topic), self._at.get(tp, -1)
@@ -249,24 +250,14 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._rewind()  # not what we thought to read: nothing of it is taken, all of it comes again
                 return
             slices.append(Slice(tp.topic, topic_id, tp.partition, found))
-            spans[tp] = start, upto
+            positions.append(self._position(tp, topic_id, cluster, start, upto))
         if self._topics_changed():
             self._rewind()
             return
         now = self._clock.now()
-        self._silence.heard(now)
-        for decoded, reached in decode(self._consumer, slices, cluster, now):
-            positions = []
-            for r in reached:
-                tp = TopicPartition(r.slice.topic, r.slice.partition)
-                start, upto = spans[tp]
-                upto = upto if r.next is None else r.next
-                positions.append(self._position(tp, r.slice.topic_id, cluster, start, upto))
-                spans[tp] = upto, spans[tp][1]
-            if not self._put(decoded.batch(positions), decoded.filtered):
-                return
-            if any(r.next is not None for r in reached) and not self._wait_stored():
-                return
+        decoded = decode(self._consumer, slices, cluster, now)
+        self._silence.source_progress(now)
+        self._put(decoded.batch(positions), decoded.filtered)
 
     def _position(self, tp: TopicPartition, topic_id: str, cluster: str, start: int, upto: int) -> Position:
         return Position(
@@ -274,22 +265,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             reset=tp in self._fresh,
         )  # fmt: skip
 
-    def _wait_stored(self) -> bool:
-        """Wait, staying in the group, until all that was put is durable: the next part of a record leaves no hole that the store could
-        see. False where it will be read again. Raises the StoreError of the first batch that failed.
-        """
-        generation = self._generation
-        self._client.pause(*self._client.assignment())
-        while self._pending and not self._stopping():
-            self._reap()
-            if self._pending and (self._poll() or generation != self._generation):
-                self._rewind()
-                return False
-        self._client.resume(*self._at)
-        return not self._stopping()
-
-    def _put(self, batch: Batch, filtered: int = 0) -> bool:
-        """Queue ``batch``; while the queue is full, read nothing but stay in the group. Whether it was queued."""
+    def _put(self, batch: Batch, filtered: int = 0) -> None:
+        """Queue ``batch``; while the queue is full, read nothing but stay in the group."""
         generation, paused = self._generation, False
         while not self._stopping():
             try:
@@ -301,9 +278,9 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                     self._client.pause(*self._client.assignment())
                 if self._poll() or generation != self._generation:
                     self._rewind()  # another assignment: what we hold may be another member's by now
-                    return False
+                    return
         else:
-            return False
+            return
         if paused:
             self._client.resume(*self._at)
         self._pending.append((future, batch.positions, filtered))
@@ -313,7 +290,6 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             self._at[tp] = p.next
             self._fresh.discard(tp)
         self.progressed = True
-        return True
 
     def _reap(self) -> None:
         """Note what is durable. Raises the StoreError of the first batch that failed."""
@@ -327,7 +303,9 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._metrics.inc(_MESSAGES, filtered, consumer=self._consumer.name, outcome="filtered")
 
     def _heard_stored(self, done: Future[Receipt], positions: Iterable[Position]) -> None:
-        """On the writer's thread: a deadline that waits for these records need not wait until ours looks at them again."""
+        """On the writer's thread: a deadline that waits for these records need not wait until ours looks at them
+        again.
+        """
         if done.exception() is None:
             move_on(self._stored, positions)
             self._reached(self._watermark.stored(self._stored))

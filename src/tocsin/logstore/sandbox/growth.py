@@ -1,7 +1,9 @@
 """How much longer a query may make its texts, read off its SQL.
 
-DuckDB neither counts nor interrupts what one function makes of one vector: 2,048 rows of ``repeat(x, 1000000)`` are eight
-gigabytes that neither its limit of memory nor a time limit ends. So a query that could make much out of little runs on a
+DuckDB neither counts nor interrupts what one function makes of one vector: 2,048 rows of ``repeat(x, 1000000)`` are
+eight
+gigabytes that neither its limit of memory nor a time limit ends. So a query that could make much out of little runs
+on a
 cursor where such functions refuse (``macros``), and one that could not runs as it is written.
 """
 
@@ -17,7 +19,8 @@ from tocsin.logstore.sandbox.macros import ADDING, GUARDED, MATCHING, SPLITTING,
 MOST_TIMES = 256
 """How many times its longest input a text may become before functions are held to a bound."""
 MOST_GROWN = 8192
-"""Bytes by which a value may become longer, shared by all calls of a query that do so. 2,048 rows make a vector, and DuckDB
+"""Bytes by which a value may become longer, shared by all calls of a query that do so. 2,048 rows make a vector, and
+DuckDB
 holds three copies of it at times: 50 MiB.
 """
 MOST_CALLS = 64
@@ -42,7 +45,8 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """``room``: bytes that one call may add to a value; 0 where nothing is held to a bound. ``calls``: the guarded functions
+    """``room``: bytes that one call may add to a value; 0 where nothing is held to a bound. ``calls``: the guarded
+    functions
     that the query names -> with how many arguments.
     """
 

@@ -29,13 +29,18 @@ from tocsin.logstore.sandbox.watch import Ended, Held, Most, Watchdog
 from tocsin.logstore.sandbox.workers import Workers
 
 UNCOUNTED = {True: 64 << 20, False: 1 << 30}
-"""Bytes by which the process may grow besides what DuckDB counts, while a query runs: one that is watched, any other."""
+"""Bytes by which the process may grow besides what DuckDB counts, while a query runs: one that is watched, any other.
+"""
 PINNED = {True: 0.67, False: 0.75}
 """How much of DuckDB's limit a query may take that can neither be spilled nor given up, at most."""
 STEP = 16 << 20
-"""Bytes by which DuckDB's aggregates take more, once they have much: so much more there may be before the watchdog looks."""
+"""Bytes by which DuckDB's aggregates take more, once they have much: so much more there may be before the watchdog
+looks.
+"""
 FOR_COMMITS = 16 << 20
-"""Bytes of DuckDB's limit that commits find beside it. A COMMIT without memory is a store that has to be opened anew."""
+"""Bytes of DuckDB's limit that commits find beside it. A COMMIT without memory is a store that has to be opened
+again.
+"""
 MOST_ANSWERED = 32 << 20
 """Bytes of the rows of a watched query."""
 _LESS = "let fewer rows reach make_list(), percentile() and the like, or project fewer columns before"
@@ -55,8 +60,9 @@ def most_pinned(limit: int, watched: bool) -> int:
     return int(min(PINNED[watched] * limit, max(limit - STEP - FOR_COMMITS, PINNED[watched] * limit / 2)))
 
 
-class Lane:
-    """What one thread reads with: a cursor, and one where functions are held to bounds, each made when first needed. They are closed
+class ReadCursor:
+    """What one thread reads with: a cursor, and one where functions are held to bounds, each made when first needed.
+    They are closed
     when nobody holds the lane any more.
     """
 
@@ -107,7 +113,9 @@ class Lane:
 
 
 class Reader:
-    """Lanes of one DuckDB instance, one a thread, in read-only transactions. ``close`` ends all of them, and the instance."""
+    """Lanes of one DuckDB instance, one a thread, in read-only transactions. ``close`` ends all of them, and the
+    instance.
+    """
 
     def __init__(self, con: duckdb.DuckDBPyConnection, clock: Clock, limit: int) -> None:
         """``limit``: bytes that queries and commits share."""
@@ -115,13 +123,17 @@ class Reader:
         self._watchdog = Watchdog(clock, self._held)
         self._probe: duckdb.DuckDBPyConnection | None = None
         self._local = threading.local()
-        self._lanes: weakref.WeakSet[Lane] = weakref.WeakSet()  # threads come and go, and their lanes with them
+        self._read_cursors: weakref.WeakSet[ReadCursor] = (
+            weakref.WeakSet()
+        )  # threads come and go, and their lanes with them
         self._lock = threading.Lock()
         self._closed = False
         self._closing: threading.Thread | None = None
         self._pause = threading.Event()  # never set
         # apart: what anybody asked, and does not come back, keeps no rule from being evaluated
-        self._workers: dict[bool, Workers[Lane]] = {watched: Workers(self._new_lane) for watched in (True, False)}
+        self._workers: dict[bool, Workers[ReadCursor]] = {
+            watched: Workers(self._new_read_cursor) for watched in (True, False)
+        }
         self._limit = limit
         self._asked = 0  # watched queries that run
         self._most = {watched: Most(UNCOUNTED[watched], most_pinned(limit, watched)) for watched in (True, False)}
@@ -130,22 +142,22 @@ class Reader:
         """See ``LogReader.select``."""
         needs = growth(sql)
         if limits is None:
-            lane = self._lane()
-            with _lost_on_interrupt(), self._using(lane):
-                return self._run(self._cursor(lane, needs), sql, params, None)
+            read_cursor = self._read_cursor()
+            with _lost_on_interrupt(), self._using(read_cursor):
+                return self._run(self._cursor(read_cursor, needs), sql, params, None)
         if limits.seconds <= 0:  # what is quick could end before it is interrupted
             raise QueryTimeout("there was no time left for the query")
         if not needs.room and not limits.watched:
-            return self._limited(self._lane(), needs, sql, params, limits)
-        self._lane()  # raises where the store is closed
+            return self._limited(self._read_cursor(), needs, sql, params, limits)
+        self._read_cursor()  # raises where the store is closed
         workers = self._workers[limits.watched]
-        return workers.run(lambda lane: self._limited(lane, needs, sql, params, limits), limits.seconds)
+        return workers.run(lambda read_cursor: self._limited(read_cursor, needs, sql, params, limits), limits.seconds)
 
     def _limited(
-        self, lane: Lane, needs: Growth, sql: str, params: Mapping[str, object] | None, limits: Limits
+        self, read_cursor: ReadCursor, needs: Growth, sql: str, params: Mapping[str, object] | None, limits: Limits
     ) -> pa.Table:
-        with _lost_on_interrupt(), self._using(lane):
-            return self._within(self._cursor(lane, needs), sql, params, limits)
+        with _lost_on_interrupt(), self._using(read_cursor):
+            return self._within(self._cursor(read_cursor, needs), sql, params, limits)
 
     def _within(
         self, cursor: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, object] | None, limits: Limits
@@ -175,24 +187,26 @@ class Reader:
                 self._asked -= watched
 
     def leave_room(self) -> None:
-        """Raise OutOfMemoryException where queries that anybody asked hold more than they may, and will be ended for: a COMMIT that finds no
-        memory is a store that has to be opened anew.
+        """Raise OutOfMemoryException where queries that anybody asked hold more than they may, and will be ended
+        for: a COMMIT that finds no
+        memory is a store that has to be opened again.
         """
         if self._asked:
-            pinned = _counted(self._cursor(self._lane(), Growth())).pinned
+            pinned = _counted(self._cursor(self._read_cursor(), Growth())).pinned
             if pinned > self._most[True].pinned:
                 raise duckdb.OutOfMemoryException(f"queries hold {human_size(pinned)} of {human_size(self._limit)}")
 
     def rows(self, sql: str, params: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
         """Rows of a query of the store's own."""
-        lane = self._lane()
-        with _lost_on_interrupt(), self._using(lane), _read_only(cursor := self._cursor(lane, Growth())):
+        read_cursor = self._read_cursor()
+        with _lost_on_interrupt(), self._using(read_cursor), _read_only(cursor := self._cursor(read_cursor, Growth())):
             return cursor.execute(sql, dict(params) if params else None).fetchall()
 
     def close(self) -> bool:
         """Interrupt what runs, close every cursor, then the connection; later calls raise StoreLost.
 
-        Returns whether all is closed. A step that cannot be interrupted is waited for no longer than others take: it keeps its
+        Returns whether all is closed. A step that cannot be interrupted is waited for no longer than others take: it
+        keeps its
         cursor, and with it the instance, until it ends. Another call waits on.
         """
         with self._lock:
@@ -201,38 +215,40 @@ class Reader:
                 self._watchdog.close()
                 for workers in self._workers.values():
                     workers.close()
-                lanes = list(self._lanes)
-                self._closing = threading.Thread(target=self._close, args=(lanes,), name="store-close", daemon=True)
+                read_cursors = list(self._read_cursors)
+                self._closing = threading.Thread(
+                    target=self._close, args=(read_cursors,), name="store-close", daemon=True
+                )
                 self._closing.start()
         self._closing.join(_CLOSES)
         return not self._closing.is_alive()
 
-    def _close(self, lanes: Iterable[Lane]) -> None:
-        for lane in lanes:
-            lane.interrupt()
-        for lane in lanes:
-            while lane.busy:  # an interrupt before its query begins is none
-                lane.interrupt()
+    def _close(self, read_cursors: Iterable[ReadCursor]) -> None:
+        for read_cursor in read_cursors:
+            read_cursor.interrupt()
+        for read_cursor in read_cursors:
+            while read_cursor.busy:  # an interrupt before its query begins is none
+                read_cursor.interrupt()
                 self._pause.wait(_LOOKS)
-            lane.close()
+            read_cursor.close()
         with contextlib.suppress(duckdb.Error):
             self._con.close()
 
     @contextlib.contextmanager
-    def _using(self, lane: Lane) -> Iterator[None]:
+    def _using(self, read_cursor: ReadCursor) -> Iterator[None]:
         """Within the block the lane's thread may run a query, which closing interrupts."""
-        lane.busy = True  # before the look: who closes has said so before it looks whether a lane is busy
+        read_cursor.busy = True  # before the look: who closes has said so before it looks whether a lane is busy
         try:
             if self._closed:
                 raise StoreLost("the store is closed")
             yield
         finally:
-            lane.busy = False
+            read_cursor.busy = False
 
     @staticmethod
-    def _cursor(lane: Lane, needs: Growth) -> duckdb.DuckDBPyConnection:
+    def _cursor(read_cursor: ReadCursor, needs: Growth) -> duckdb.DuckDBPyConnection:
         with _lost(duckdb.ConnectionException):
-            return lane.cursor(needs)
+            return read_cursor.cursor(needs)
 
     def _held(self) -> Held:
         try:
@@ -242,19 +258,19 @@ class Reader:
         except (duckdb.Error, StoreLost):  # it is being closed
             return Held()
 
-    def _lane(self) -> Lane:
-        lane: Lane | None = getattr(self._local, "lane", None)
-        if lane is None or self._closed:
-            lane = self._local.lane = self._new_lane()
-        return lane
+    def _read_cursor(self) -> ReadCursor:
+        read_cursor: ReadCursor | None = getattr(self._local, "lane", None)
+        if read_cursor is None or self._closed:
+            read_cursor = self._local.read_cursor = self._new_read_cursor()
+        return read_cursor
 
-    def _new_lane(self) -> Lane:
+    def _new_read_cursor(self) -> ReadCursor:
         with self._lock:
             if self._closed:
                 raise StoreLost("the store is closed")
-            lane = Lane(self._con)
-            self._lanes.add(lane)
-            return lane
+            read_cursor = ReadCursor(self._con)
+            self._read_cursors.add(read_cursor)
+            return read_cursor
 
     @staticmethod
     def _run(
@@ -286,7 +302,9 @@ def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection, limits: Limits | None) -> pa.Table:
-    """The rows, or the first of them; then the rest is never fetched. To have them made a table at once takes 1 ms more."""
+    """The rows, or the first of them; then the rest is never fetched. To have them made a table at once takes 1 ms
+    more.
+    """
     watched = limits is not None and limits.watched
     left = limits.rows if limits is not None else sys.maxsize
     reader = cursor.to_arrow_reader(max(1, min(left, _AT_ONCE if watched else 100_000)))

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from tocsin.clock import Clock
 
 LOOK = 0.02
-"""Seconds that a query runs before its memory is looked at, and between two looks: one takes a millisecond, and a query takes at
+"""Seconds that a query runs before its memory is looked at, and between two looks: one takes a millisecond, and a
+query takes at
 most some MiB in one.
 """
 AGAIN = 1.0
-"""Seconds after which a query that is still there is interrupted again: an interrupt that comes just before it begins is none."""
+"""Seconds after which a query that is still there is interrupted again: an interrupt that comes just before it
+begins is none.
+"""
 
 
 class Ended(enum.Enum):
@@ -91,7 +94,8 @@ class Watchdog:
     def within(
         self, seconds: float, most: Most, interrupt: Callable[[], None], counted: int | None = None
     ) -> Iterator[Watched]:
-        """Call ``interrupt`` if the block runs longer than ``seconds`` or memory is more than ``most``. DuckDB counts ``counted`` bytes
+        """Call ``interrupt`` if the block runs longer than ``seconds`` or memory is more than ``most``. DuckDB
+        counts ``counted`` bytes
         now: where that is not given, what it takes before the first look is not known to be counted.
         """
         now = self._clock.monotonic()
@@ -119,10 +123,11 @@ class Watchdog:
         while self._wait():
             held, grown = self._held(), resident()
             with self._changed:
-                self._judge(grown, held)
+                self._evaluate_rule(grown, held)
 
-    def _judge(self, grown: int, held: Held) -> None:
-        """Memory is the process's, and nobody says whose: those are ended first that may take least, and others only when these have
+    def _evaluate_rule(self, grown: int, held: Held) -> None:
+        """Memory is the process's, and nobody says whose: those are ended first that may take least, and others only
+        when these have
         given back what they took, and it is still too much.
         """
         now = self._clock.monotonic()
@@ -164,7 +169,7 @@ def _bounds(one: Watched) -> tuple[int, int]:
 
 
 def resident() -> int:
-    """Bytes of this process in memory; 0 where the system does not tell."""
+    """Bytes of this process in memory; 0 where the system does not notify."""
     try:
         with open("/proc/self/statm", "rb", buffering=0) as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

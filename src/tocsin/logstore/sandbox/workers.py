@@ -1,7 +1,8 @@
 """Threads for queries that may not come back: whoever asks waits for a time, and no longer.
 
 asks ──► work ──► its result, in time
-           └─ interrupted, and not back within the grace: given up. What is left has the lowest priority, and its thread ends with it
+           └─ interrupted, and not back within the grace: given up. What is left has the lowest priority, and its
+thread ends with it
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ R = TypeVar("R")
 GRACE = 1.0
 """Seconds after its limit within which an interrupted query is waited for."""
 MOST_LEFT = 2
-"""Queries that were given up and still run; with so many, no further one is begun. Each keeps a core busy, where nobody else wants it."""
+"""Queries that were given up and still run; with so many, no further one is begun. Each keeps a core busy, where
+nobody else wants it.
+"""
 _IDLE = 4
 _LAST = 19  # of the priorities that a thread may have, the one that all others come before
 
@@ -39,26 +42,27 @@ class _Job(Generic[L]):
 class Workers(Generic[L]):
     """Daemon threads, each with a lane of its own (what it works on), made when needed and a few kept."""
 
-    def __init__(self, lane: Callable[[], L]) -> None:
-        self._lane = lane
+    def __init__(self, read_cursor: Callable[[], L]) -> None:
+        self._read_cursor = read_cursor
         self._lock = threading.Lock()
         self._idle: list[queue.SimpleQueue[_Job[L] | None]] = []
         self._left = 0
         self._closed = False
 
     def run(self, work: Callable[[L], R], seconds: float) -> R:
-        """``work`` on a lane. Raises what it raises, QueryTimeout where it does not end within ``seconds`` and the grace, and
+        """``work`` on a lane. Raises what it raises, QueryTimeout where it does not end within ``seconds`` and the
+        grace, and
         QueryBusy where too many such still run.
         """
         job: _Job[L] = _Job(work)
         with self._lock:
             if self._left >= MOST_LEFT:
                 raise QueryBusy("earlier queries that cannot be interrupted still run", hint="ask again in a while")
-            inbox = self._idle.pop() if self._idle else None
-        if inbox is None:
-            inbox = queue.SimpleQueue()
-            threading.Thread(target=self._work, args=(inbox,), name="query", daemon=True).start()
-        inbox.put(job)
+            jobs = self._idle.pop() if self._idle else None
+        if jobs is None:
+            jobs = queue.SimpleQueue()
+            threading.Thread(target=self._work, args=(jobs,), name="query", daemon=True).start()
+        jobs.put(job)
         if not job.done.wait(seconds + GRACE):
             with self._lock:
                 if not job.done.is_set():
@@ -78,24 +82,24 @@ class Workers(Generic[L]):
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-        for inbox in idle:
-            inbox.put(None)
+        for jobs in idle:
+            jobs.put(None)
 
-    def _work(self, inbox: queue.SimpleQueue[_Job[L] | None]) -> None:
-        lane: L | None = None
-        while (job := inbox.get()) is not None:
+    def _work(self, jobs: queue.SimpleQueue[_Job[L] | None]) -> None:
+        read_cursor: L | None = None
+        while (job := jobs.get()) is not None:
             job.thread = threading.get_native_id()
             try:
-                if lane is None:
-                    lane = self._lane()
-                job.result = job.work(lane)
-            except BaseException as fault:  # noqa: BLE001 - told to who waits
+                if read_cursor is None:
+                    read_cursor = self._read_cursor()
+                job.result = job.work(read_cursor)
+            except BaseException as fault:  # noqa: BLE001 - notified to who waits
                 job.fault = fault
             with self._lock:
                 self._left -= job.left
                 keep = not self._closed and not job.left and len(self._idle) < _IDLE
                 if keep:
-                    self._idle.append(inbox)
+                    self._idle.append(jobs)
                 job.done.set()
             del job  # an answer may be large, and the thread idle for long
             if not keep:

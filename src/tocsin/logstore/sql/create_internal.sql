@@ -2,14 +2,14 @@
 -- runs: the columns of `Runs`, then what the next event of a run needs so that its history need not be read:
 --   StateTime, StateEvent   the event that the state comes from; null while only heartbeats came
 --   MaxTime … MaxEvent      with Attempt the greatest event in event-time order: what comes after it needs no history
---   Enders                  sources that said a terminal status in the current Attempt
---   Tries                   Attempts seen
+--   EndedBy                  sources that said a terminal status in the current Attempt
+--   AttemptNumbers                   Attempts seen
 --   GivenStart, FirstRunning, GivenEnd, GivenMs   what StartTime, EndTime and DurationMs come from
 --   EventProgress, EventProgressAt, BeatProgress, BeatAt   what Progress comes from
 --   RunKey, JobHash         hashes of RunId and JobKey: to find a few runs by them is to compare numbers, not to unpack texts. RunKey
 --                           stands for its RunId (md5, 128 bits); of a JobHash (64 bits) the JobKey is looked at too
 --   It has no primary key: rows are deleted and inserted, which is ten times as fast.
--- positions: the next offset to read; made orders the ids of a topic that was made anew
+-- positions: the next offset to read; made orders the ids of a topic that was recreated
 -- run_keys: hashes of RunIds, sorted, with the CommitSeq of the run's row (or an older one), as of commit meta.keys_upto
 -- recent: keys of events without a producer time
 CREATE SCHEMA tocsin;
@@ -34,7 +34,7 @@ CREATE TABLE tocsin.runs (
     StartTime TIMESTAMP, EndTime TIMESTAMP, DurationMs BIGINT, Attempt INTEGER, Attempts INTEGER, Progress DOUBLE,
     FirstTime TIMESTAMP, LastTime TIMESTAMP, CommitSeq BIGINT,
     StateTime TIMESTAMP, StateEvent VARCHAR, MaxTime TIMESTAMP, MaxTerminal BOOLEAN, MaxSource VARCHAR, MaxEvent VARCHAR,
-    Enders VARCHAR[], Tries INTEGER[], GivenStart TIMESTAMP, FirstRunning TIMESTAMP, GivenEnd TIMESTAMP, GivenMs BIGINT,
+    EndedBy VARCHAR[], AttemptNumbers INTEGER[], GivenStart TIMESTAMP, FirstRunning TIMESTAMP, GivenEnd TIMESTAMP, GivenMs BIGINT,
     EventProgress DOUBLE, EventProgressAt TIMESTAMP, BeatProgress DOUBLE, BeatAt TIMESTAMP,
     RunKey UHUGEINT, JobHash UBIGINT
 )

@@ -1,6 +1,6 @@
--- read_events.sql: reads the payloads of `incoming` into `events`, one row each, typed and with every default in place.
+-- read_events.sql: reads the payloads of `append_batch` into `events`, one row each, typed and with every default in place.
 -- in: incoming (see incoming.py); macros wire_time, is_flat, is_text
--- out: n, b (batch), ok (false: only the slow reading can tell), fault ('' or a DeadReason), is_status, TimeGiven (a producer's time), named
+-- out: n, b (batch), ok (false: only the slow reading can say), fault ('' or a DeadReason), is_status, TimeGiven (a producer's time), named
 --      (a producer's id), the columns of RunStatusChanged but for IngestedAt and CommitSeq, received TIMESTAMP, h (hash of the
 --      dedupe key), rh (hash of RunId), ended, bare (ended, with neither start nor length), code (of Status), filled (which of the
 --      describing columns say something)

@@ -1,7 +1,7 @@
 -- sum_runs.sql: of each touched run what its new events say together, and whether that is enough to know its new state
 -- in: live, held; out: sums(RunId, last_n, plain, …)
 -- A run is plain where its new events come after all that Runs knows of it, in one try, in an order without ties, with at most
--- one end and that at last, and where the last of them says all that the others say. Others are told event by event.
+-- one end and that at last, and where the last of them says all that the others say. Others are notified event by event.
 CREATE OR REPLACE TEMP TABLE sums AS
 WITH line AS (
     SELECT rh, RunId, n, Attempt, TimeGenerated, ended, filled, code, StartTime, Progress, received,
@@ -36,6 +36,6 @@ WITH line AS (
 SELECT s.* REPLACE (
     s.plain AND (h.RunId IS NULL OR (
         h.StateTime IS NOT NULL AND h.Attempt = s.Attempt AND s.FirstTime > h.MaxTime
-        AND h.Status NOT IN ('Completed', 'Failed', 'Canceled') AND len(h.Enders) = 0
+        AND h.Status NOT IN ('Completed', 'Failed', 'Canceled') AND len(h.EndedBy) = 0
     ) ) AS plain)
 FROM s LEFT JOIN held AS h ON h.RunId = s.RunId

@@ -44,7 +44,9 @@ class Sent:
 
 
 def fired(state: CriticalState, ids: Sequence[str], at: datetime) -> Sent:
-    """Critical alerts ``ids`` are to be sent to the address at ``at``; also called without any when ``next_due`` is reached."""
+    """Critical alerts ``ids`` are to be sent to the address at ``at``; also called without any when ``next_due`` is
+    reached.
+    """
     recent = tuple(each for each in state.alone_at if each > at - WINDOW)
     free = max(ALONE - len(recent), 0)
     alone, rest = tuple(ids[:free]), (*state.waiting, *ids[free:])

@@ -32,7 +32,9 @@ class GroupTiming:
     repeat_max: timedelta | None = None  # but no longer than this
 
     def repeat_after(self, repeats: int) -> timedelta | None:
-        """How long after the last message the next repeat is due, ``repeats`` having been sent already; None for never."""
+        """How long after the last message the next repeat is due, ``repeats`` having been sent already; None for
+        never.
+        """
         if self.repeat is None:
             return None
         most = max(self.repeat_max, self.repeat) if self.repeat_max is not None else None
@@ -98,7 +100,8 @@ class Flush:
 
 
 def group_key(receiver: str, values: Mapping[str, str], alone: str = "") -> str:
-    """The identity of a group: its receiver and what it is grouped by, never the route's place in the tree. ``alone`` is an
+    """The identity of a group: its receiver and what it is grouped by, never the route's place in the tree.
+    ``alone`` is an
     alert's id where alerts are not grouped.
     """
     return fingerprint("group", receiver, *(f"{len(name)}:{name}={values[name]}" for name in sorted(values)), alone)
@@ -110,7 +113,8 @@ def opened(timing: GroupTiming, at: datetime) -> GroupState:
 
 
 def hold(state: GroupState, members: Iterable[Member]) -> GroupState:
-    """Remember who is suppressed or acknowledged, and forget who has ended: to be called when one of these changes. When it is
+    """Remember who is suppressed or acknowledged, and forget who has ended: to be called when one of these changes.
+    When it is
     over and the alert still fires, its group is notified of it once more.
     """
     members = list(members)
@@ -124,7 +128,8 @@ def hold(state: GroupState, members: Iterable[Member]) -> GroupState:
 def next_flush(state: GroupState, timing: GroupTiming, members: Iterable[Member]) -> datetime | None:
     """When a flush may send something; None while nothing changes. A time that has passed means at once.
 
-    Of a large group, with which nothing else happened, it is enough to ask for the new members, and take the earlier of this and what
+    Of a large group, with which nothing else happened, it is enough to ask for the new members, and take the earlier
+    of this and what
     was known.
     """
     severest = _severest(state)
@@ -133,7 +138,8 @@ def next_flush(state: GroupState, timing: GroupTiming, members: Iterable[Member]
 
 
 def _severest(state: GroupState) -> int:
-    """The severity above which an alert does not wait: that of the severest alert that the group was notified of; before its first
+    """The severity above which an alert does not wait: that of the severest alert that the group was notified of;
+    before its first
     message none.
     """
     return min(state.notified.values(), default=-1)
@@ -170,7 +176,9 @@ def _grid(state: GroupState, timing: GroupTiming, at: datetime | None) -> dateti
 
 
 def flush(state: GroupState, timing: GroupTiming, members: Iterable[Member], at: datetime) -> Flush:
-    """What a group sends at ``at``. Suppressed alerts are left out: their messages, resolved ones too, are not sent to people."""
+    """What a group sends at ``at``. Suppressed alerts are left out: their messages, resolved ones too, are not sent
+    to people.
+    """
     members = list(members)
     due = next_flush(state, timing, members)
     after = hold(state, members)

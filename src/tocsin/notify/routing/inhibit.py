@@ -1,6 +1,7 @@
 """Inhibition: while a source is active, its targets are not notified of.
 
-A source is a firing condition or an active event alert; acknowledged or silenced it still inhibits. Unlike Alertmanager's,
+A source is a firing condition or an active event alert; acknowledged or silenced it still inhibits. Unlike
+Alertmanager's,
 an empty value equals nothing: two alerts without a Target are not on the same one.
 """
 
@@ -41,7 +42,9 @@ class Inhibited:
 
 
 class Inhibitor:
-    """Active alerts that can be sources, found by the values that must be equal: an alert costs the number of rules, not of alerts."""
+    """Active alerts that can be sources, found by the values that must be equal: an alert costs the number of rules,
+    not of alerts.
+    """
 
     def __init__(self, rules: Sequence[InhibitRule]) -> None:
         self._rules = tuple(rules)
@@ -72,7 +75,8 @@ class Inhibitor:
                 del self._sources[n][values]
 
     def inhibited(self, fields: Fields) -> Inhibited | None:
-        """By what an alert of ``fields`` is inhibited; None where it is not. One that matches both sides of a rule is not
+        """By what an alert of ``fields`` is inhibited; None where it is not. One that matches both sides of a rule
+        is not
         inhibited by one that does too.
         """
         for n, rule in enumerate(self._rules):

@@ -118,7 +118,8 @@ _CLASSIC = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!=|!~|=)\s*((?s:"?.*"?
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
     """``{a="b", c=~"d"}``, braces optional, one trailing comma permitted. Raises BadMatcher.
 
-    Read as Alertmanager 0.27 and later do: by the UTF-8 grammar, else by the classic one (``a=``, an unquoted value with reserved characters).
+    Read as Alertmanager 0.27 and later do: by the UTF-8 grammar, else by the classic one (``a=``, an unquoted value
+    with reserved characters).
     """
     try:
         return _utf8(text)

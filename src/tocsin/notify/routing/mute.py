@@ -1,6 +1,7 @@
 """Time intervals, and what is muted in them: routes, people's quiet hours, maintenance.
 
-An interval holds by the clock on the wall of its zone, as Alertmanager's do: where an hour comes twice, it holds in both.
+An interval holds by the clock on the wall of its zone, as Alertmanager's do: where an hour comes twice, it holds in
+both.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _UTC = ZoneInfo("UTC")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """One specification: all of its fields hold. Empty ones say nothing. Times past midnight belong to the day on which they begin."""
+    """One specification: all of its fields hold. Empty ones say nothing. Times past midnight belong to the day on
+    which they begin.
+    """
 
     zone: ZoneInfo = _UTC
     times: tuple[TimeRange, ...] = ()
@@ -89,7 +92,9 @@ class TimeInterval:
         return any(each.holds(t) for each in self.any_of)
 
     def until(self, t: datetime) -> datetime | None:
-        """When it ends, of one that holds at ``t``; when it begins, of one that does not. None beyond ``FARTHEST``. UTC."""
+        """When it ends, of one that holds at ``t``; when it begins, of one that does not. None beyond ``FARTHEST``.
+        UTC.
+        """
         now, at, step = self.holds(t), t, timedelta(days=9)
         while at < t + FARTHEST:
             edges = sorted({edge for each in self.any_of for edge in each.edges(at, at + step)})
@@ -149,7 +154,9 @@ class QuietHours:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maintenance:
-    """Alerts of known work: what ``match`` matches is muted, but for what ``but`` matches. From and to, or an interval."""
+    """Alerts of known work: what ``match`` matches is muted, but for what ``but`` matches. From and to, or an
+    interval.
+    """
 
     start: datetime | None = None  # UTC
     end: datetime | None = None  # UTC, not included

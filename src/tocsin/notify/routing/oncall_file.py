@@ -105,7 +105,8 @@ class OnCallRules:
     quiet: Mapping[str, QuietHours] = field(default_factory=dict)  # by person
 
     def reach(self, name: str, at: datetime) -> tuple[str, ...]:
-        """Whom the receiver, person or address ``name`` comes to at ``at``: of a schedule who is on call; a receiver with other channels
+        """Whom the receiver, person or address ``name`` comes to at ``at``: of a schedule who is on call; a receiver
+        with other channels
         stands for itself. Empty for nobody. An escalation's ``Reach``.
         """
         receiver = self.receivers.get(name)

@@ -206,7 +206,9 @@ def read_inhibit(placed: Placed[InhibitModel], known: Known, problems: list[Prob
 
 
 def read_silence(placed: Placed[SilenceModel], known: Known, problems: list[Problem]) -> Silence | None:
-    """The silence, with an id that follows from what it says; None where something is wrong, which goes to ``problems``."""
+    """The silence, with an id that follows from what it says; None where something is wrong, which goes to
+    ``problems``.
+    """
     before, model = len(problems), placed.model
     reading = _Reading(placed=placed, known=known, problems=problems)
     matchers = (*reading.match(("match",), model.match), *reading.matchers(("matchers",), model.matchers))
@@ -220,7 +222,8 @@ def read_silence(placed: Placed[SilenceModel], known: Known, problems: list[Prob
     return Silence(id=id_, matchers=matchers, start=model.from_, end=model.to, by=model.by, comment=model.comment)
 
 
-# -- times ---------------------------------------------------------------------------------------------------------------
+# -- times
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def read_interval(
@@ -363,7 +366,8 @@ def quiet_hours(placed: Placed[PersonModel], problems: list[Problem]) -> QuietHo
 def run_route_test(
     test: RouteTestModel, root: Route, always: Sequence[str], reached: Callable[[Taken], Sequence[str]]
 ) -> str:
-    """What is wrong: who is notified instead, each with why; '' where the test passes. ``reached`` names a receiver as itself, of a
+    """What is wrong: who is notified instead, each with why; '' where the test passes. ``reached`` names a receiver
+    as itself, of a
     schedule or an escalation's first step the people at the test's time.
     """
     taken = route(root, always, {name: str(value) for name, value in test.alert.items()})

@@ -1,6 +1,7 @@
 """The route tree: which receivers and escalations an alert goes to, each with why.
 
-Alertmanager's: the first child that matches takes the alert, with those after it where it says ``continue``; a node whose
+Alertmanager's: the first child that matches takes the alert, with those after it where it says ``continue``; a node
+whose
 children all pass takes it itself. Ours besides: ``always`` of the root, and what the rule names in ``notify``.
 """
 
@@ -125,7 +126,8 @@ def walk(root: Route) -> Iterator[Route]:
         yield from walk(child)
 
 
-# -- one message a channel -------------------------------------------------------------------------------------------------
+# -- one message a channel
+# -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

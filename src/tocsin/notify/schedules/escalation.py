@@ -1,12 +1,15 @@
-"""Escalations: who is notified next while nobody has acknowledged. A state machine without a clock, a store or a channel.
+"""Escalations: who is notified next while nobody has acknowledged. A state machine without a clock, a store or a
+channel.
 
                  due                  due                 acknowledge
-    started ──► step 1 ──► waits ──► step 2 ──► waits ──────► acknowledged ──► (ack_timeout, severity rises) ──► started again
+    started ──► step 1 ──► waits ──► step 2 ──► waits ──────► acknowledged ──► (ack_timeout, severity rises) ──►
+started again
                   │ reaches nobody,                  │ resolved, silenced, superseded, closed
                   └► or all deliveries failed:       └► ended ──► (fires again within `resume`) ──► goes on where it was
                      step 2 at once
 
-Each function takes the state and the instant, and returns the next state, why, and at most one message to send. A caller writes
+Each function takes the state and the instant, and returns the next state, why, and at most one message to send. A
+caller writes
 state and message in one transaction: a kill -9 before it runs the same transition again, one after it finds it done.
 """
 
@@ -161,7 +164,7 @@ def _fresh(escalation: Escalation, at: datetime) -> tuple[StepState, ...]:
 
 
 def _again(escalation: Escalation, state: State, at: datetime) -> State:
-    """The escalation started anew, at ``at``, after an acknowledgement that holds no longer."""
+    """The escalation started again, at ``at``, after an acknowledgement that holds no longer."""
     return replace(state, phase=Phase.RUNNING, acknowledged=None, started_at=at, steps=_fresh(escalation, at))
 
 
@@ -291,7 +294,9 @@ def deliveries_failed(
 def acknowledge(
     escalation: Escalation, state: State, by: str, at: datetime, severity: int, *, until: datetime | None = None
 ) -> Transition:
-    """``by`` takes the alert. ``until`` is a snooze. The second gets ALREADY_ACKNOWLEDGED, and the state says who was first."""
+    """``by`` takes the alert. ``until`` is a snooze. The second gets ALREADY_ACKNOWLEDGED, and the state says who
+    was first.
+    """
     if state.phase is Phase.ACKNOWLEDGED:
         return Transition(state=state, why=Why.ALREADY_ACKNOWLEDGED)
     if state.phase is Phase.ENDED:
@@ -303,7 +308,9 @@ def acknowledge(
 
 
 def severity_rose(escalation: Escalation, state: State, at: datetime, severity: int) -> Transition:
-    """The alert's severity is now ``severity``: an acknowledgement of a less severe one ends, and the escalation starts again."""
+    """The alert's severity is now ``severity``: an acknowledgement of a less severe one ends, and the escalation
+    starts again.
+    """
     if state.phase is not Phase.ACKNOWLEDGED or state.acknowledged is None:
         return Transition(state=state, why=Why.NOT_ACKNOWLEDGED)
     if severity >= state.acknowledged.severity:
@@ -312,7 +319,9 @@ def severity_rose(escalation: Escalation, state: State, at: datetime, severity: 
 
 
 def end(state: State, why: Why, at: datetime) -> Transition:
-    """The alert ended, by one of ``ENDS``: whom a step reached is notified once, unless an acknowledgement said so already."""
+    """The alert ended, by one of ``ENDS``: whom a step reached is notified once, unless an acknowledgement said so
+    already.
+    """
     if why not in ENDS:
         raise ValueError(f"'{why}' does not end an escalation")
     if state.phase is Phase.ENDED:

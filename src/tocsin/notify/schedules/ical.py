@@ -13,7 +13,8 @@ from tocsin.notify.schedules.shifts import Shift, person_shifts, shift_at, shift
 def export(
     schedule: Schedule, start: datetime, end: datetime, stamp: datetime, *, who: str = "", addresses: Mapping[str, str]
 ) -> bytes:
-    """Shifts that have a part in [start, end), whole, of all or of ``who``; ``addresses`` by name. ``stamp`` is DTSTAMP, UTC.
+    """Shifts that have a part in [start, end), whole, of all or of ``who``; ``addresses`` by name. ``stamp`` is
+    DTSTAMP, UTC.
 
     A shift has the same UID in every export, so that calendars update it and never show it twice.
     """

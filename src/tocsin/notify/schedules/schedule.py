@@ -93,7 +93,9 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """A rotation within hours. Days of ``skips`` and weekdays beside ``weekdays`` are left out, with the windows that begin on them."""
+    """A rotation within hours. Days of ``skips`` and weekdays beside ``weekdays`` are left out, with the windows
+    that begin on them.
+    """
 
     name: str
     zone: ZoneInfo

@@ -55,7 +55,7 @@ NO_PLACE: Mapping[str, str] = {
     "publicNetworkAccess": "it is about Azure's network",
     "scopes": "tocsin's queries read its own store",
     "skipQueryValidation": "tocsin checks every query",
-    "targetResourceTypes": "the query says what is looked at",
+    "targetResourceTypes": "the query says what is evaluated",
 }
 """Properties without a counterpart, and why they need none."""
 MOST_PERIODS = 6
@@ -91,7 +91,7 @@ def _rule(found: Found, stem: str, schema: Schema, notes: Notes) -> dict[str, An
     if isinstance(found.condition, Unknown):
         notes.disable(f"whether it is deployed: {why_unknown(found.condition)}")
     rule |= _looks_2018(p, schema, notes) if old else _looks_2021(p, schema, notes)
-    rule |= _tells(found.body, p, rule, old, notes)
+    rule |= _notifies(found.body, p, rule, old, notes)
     for key in p:
         if key in NO_PLACE:
             notes.lose(key, NO_PLACE[key])
@@ -136,9 +136,9 @@ def _looks_2021(p: Mapping[str, Any], schema: Schema, notes: Notes) -> dict[str,
     n, of = _periods(c.get("failingPeriods"))
     every, over = duration(p, "evaluationFrequency"), duration(p, "windowSize")
     kind = kind_of(measured, schema)
-    if kind is Kind.ROW and condition.any_row and "RunId" in by and of == 1:
-        notes.lose("windowSize", "a row rule tells each run at once, without a window")
-        notes.lose("evaluationFrequency", "a row rule looks at each event when it comes")
+    if kind is Kind.EVENT and condition.any_row and "RunId" in by and of == 1:
+        notes.lose("windowSize", "an event rule notifies each run at once, without a window")
+        notes.lose("evaluationFrequency", "an event rule evaluations at each event when it comes")
         return {"query": measured, "by": by}
     rule = {"over": format_duration(over), "every": format_duration(every)}
     notes.keep("windowSize", p["windowSize"], f"over: {rule['over']}")
@@ -150,7 +150,7 @@ def _looks_2021(p: Mapping[str, Any], schema: Schema, notes: Notes) -> dict[str,
         notes.keep("failingPeriods", f"{n} of {of}", f"for: {n} of {of}")
         if every != over:
             counted = f"Azure counts windows of {format_duration(over)}"
-            notes.lose("failingPeriods", f"{counted}; `for` counts looks, {rule['every']} apart")
+            notes.lose("failingPeriods", f"{counted}; `for` counts evaluations, {rule['every']} apart")
     if is_map(conf := p.get("ruleResolveConfiguration", p.get("resolveConfiguration"))):
         rule |= _resolve_after(conf, notes)
     return rule
@@ -163,8 +163,8 @@ def _conditioned(query: str, condition: Condition, kind: Kind | None, notes: Not
     if condition.any_row and kind is Kind.WINDOW:
         notes.keep("criteria", said, "each row of the query fires")
         return {"query": query, **by}
-    notes.keep("criteria", said, "the query's last two lines")
-    return {"query": condition.after(query), **by, "value": condition.value()}
+    notes.keep("criteria", said, "the query's last line, and condition")
+    return {"query": condition.measured(query), "condition": condition.text, **by, "value": condition.value()}
 
 
 def _condition_2021(c: Mapping[str, Any], by: tuple[str, ...], notes: Notes) -> Condition:
@@ -223,7 +223,7 @@ def _looks_2018(p: Mapping[str, Any], schema: Schema, notes: Notes) -> dict[str,
     return rule | _conditioned(query, condition, kind_of(query, schema), notes)
 
 
-def _tells(
+def _notifies(
     body: Mapping[str, Any], p: Mapping[str, Any], rule: Mapping[str, Any], old: bool, notes: Notes
 ) -> dict[str, Any]:
     """How it ends, repeats, is titled and labelled."""
@@ -247,10 +247,12 @@ def _tells(
             else iso_duration(p["evaluationFrequency"])
         )
         repeat = max(quiet or timedelta(0), every or timedelta(0))
-        out |= {"resolve": "never", "repeat_every": format_duration(repeat)}
-        notes.keep("autoMitigate", False, f"resolve: never, repeat_every: {out['repeat_every']}, as Azure tells it")
+        out |= {"send_resolved": False, "repeat_every": format_duration(repeat)}
+        notes.keep(
+            "autoMitigate", False, f"send_resolved: false, repeat_every: {out['repeat_every']}, as Azure notifies it"
+        )
     if quiet and (ends or row):
-        notes.lose(key, "an alert is told once while it fires, so there is nothing to mute")
+        notes.lose(key, "an alert is notified once while it fires, so there is nothing to mute")
     display = text(p.get("displayName"), "displayName", notes)
     notify = action.get("aznsAction") if old else p.get("actions")
     groups: Any = ()

@@ -31,27 +31,27 @@ ANY_ROW = Condition(f="count", measure="", by=(), op=">", threshold="0")
 
 NO_PLACE: Mapping[str, str] = {
     "annotations": "Azure's custom properties are no templates",
-    "clear": "Azure ends an alert when its condition does not hold",
-    "collapse": "Azure tells each run",
+    "auto_close": "Azure does not close an alert after a time",
+    "collapse": "Azure notifies each run",
     "export": "Azure makes no metric of it",
-    "final_after": "Azure's table does not say whether another try follows",
-    "keep": "Azure's alerts link to the query's rows",
+    "final_after": "Azure's table does not say whether another attempt follows",
+    "fields": "Azure's alerts link to the query's rows",
     "keep_firing_for": "this API has no time to resolve",
     "kind": "Azure has one kind",
     "labels": "Azure's tags are no templates",
     "lateness": "Azure waits for late data in its own way",
-    "limit": "Azure tells every alert",
+    "limit": "Azure notifies every alert",
     "max_instances": "Azure has its own limits",
     "no_data": "Azure ends an alert that has no data",
     "notify": "give action groups with the parameter actionGroups",
     "owner": "Azure has no key for it",
     "runbook": "Azure has no key for it",
     "summary": "Azure writes the subject",
-    "tell_within": "Azure tells what its window holds",
+    "max_event_age": "Azure says what its window holds",
     "template": "Azure writes the mail",
     "tests": "Azure runs none",
     "value": "Azure shows the number of its condition",
-    "was": "Azure knows no former name",
+    "renamed_from": "Azure knows no former name",
 }
 """Keys of ours without a counterpart, and what Azure does instead."""
 
@@ -77,7 +77,7 @@ def template_of(rules: Sequence[Exported]) -> dict[str, Any]:
             "actionGroups": {
                 "type": "array",
                 "defaultValue": [],
-                "metadata": {"description": "Resource ids of the action groups that are told."},
+                "metadata": {"description": "Resource ids of the action groups that are notified."},
             },
         },
         "resources": [_escape_all(r.resource) for r in done],
@@ -101,17 +101,17 @@ def export_rule(rule: Mapping[str, Any], schema: Schema) -> Exported:
 def _resource(model: RuleModel, schema: Schema, lost: list[Lost]) -> dict[str, Any]:
     query = _query(model)
     kind = _kind(query, schema)
-    by = tuple(model.by) if kind is not Kind.ROW else ("RunId", *(c for c in model.by if c != "RunId"))
+    by = tuple(model.by) if kind is not Kind.EVENT else ("RunId", *(c for c in model.by if c != "RunId"))
     condition, base = ANY_ROW, query
-    if (split := split_condition(query, by)) is not None and kind is not Kind.ROW:
+    if (split := split_condition(query, by)) is not None and kind is not Kind.EVENT:
         base, condition = split
     on = _enabled(model, query, lost)
     if len(by) > MOST_DIMENSIONS:
         raise Refused(f"Azure splits an alert by {MOST_DIMENSIONS} columns at most, not by {len(by)}")
-    every, over = (timedelta(minutes=5),) * 2 if kind is Kind.ROW else _window(model, lost)
-    if kind is Kind.ROW:
+    every, over = (timedelta(minutes=5),) * 2 if kind is Kind.EVENT else _window(model, lost)
+    if kind is Kind.EVENT:
         lost.append(
-            Lost(key="row rule", why="Azure looks every 5 minutes at what came; it may tell a run again, and late")
+            Lost(key="event rule", why="Azure looks every 5 minutes at what came; it may notify a run again, and late")
         )
     criterion: dict[str, Any] = {"query": prelude(base) + base, "timeAggregation": AZURE_AGGREGATES[condition.f]}
     if condition.f != "count":
@@ -132,7 +132,7 @@ def _resource(model: RuleModel, schema: Schema, lost: list[Lost]) -> dict[str, A
         "windowSize": as_iso(over),
         "scopes": ["[parameters('workspaceId')]"],
         "criteria": {"allOf": [criterion]},
-        **_ending(model, kind is Kind.ROW, every, lost),
+        **_resolve_policy(model, kind is Kind.EVENT, every, lost),
         "actions": {"actionGroups": "[parameters('actionGroups')]", **_custom(model)},
     }
     _say_lost(model, condition, lost)
@@ -155,7 +155,8 @@ def _query(model: RuleModel) -> str:
     if model.when is None:
         if not model.query.strip():
             raise Refused("it has neither when: nor query:")
-        return model.query.strip()
+        query = model.query.strip()
+        return f"{query.removesuffix(';')}\n| where {model.condition}" if model.condition else query
     for key, what in _WHEN_REFUSED.items():
         if key in model.when.model_fields_set:
             raise Refused(f"when.{key}: {what} is no query over a window")
@@ -184,7 +185,10 @@ def _enabled(model: RuleModel, query: str, lost: list[Lost]) -> bool:
         )
     if model.when is not None and model.when.final:
         lost.append(
-            Lost(key="when.final", why="Azure's table does not say whether another try follows: every try is told")
+            Lost(
+                key="when.final",
+                why="Azure's table does not say whether another attempt follows: every try is notified",
+            )
         )
     return model.enabled and not asked
 
@@ -224,7 +228,7 @@ def _periods(model: RuleModel, every: timedelta, over: timedelta, lost: list[Los
         if of > MOST_PERIODS:
             raise Refused(f"for: {n} of {of}: Azure counts {MOST_PERIODS} periods at most")
         if of > 1 and every != over:
-            lost.append(Lost(key="for", why=f"Azure counts windows of {format_duration(over)}, not looks {format_duration(every)} apart"))  # fmt: skip
+            lost.append(Lost(key="for", why=f"Azure counts windows of {format_duration(over)}, not evaluations {format_duration(every)} apart"))  # fmt: skip
         return n, of
     needed = -(-model.for_ // over) + 1 if model.for_ else 1
     of = min(needed, MOST_PERIODS)
@@ -240,20 +244,22 @@ def _severity(model: RuleModel, lost: list[Lost]) -> int:
     return mildest
 
 
-def _ending(model: RuleModel, row: bool, every: timedelta, lost: list[Lost]) -> dict[str, Any]:
-    if not row and model.resolve not in (None, "never"):
+def _resolve_policy(model: RuleModel, row: bool, every: timedelta, lost: list[Lost]) -> dict[str, Any]:
+    if not row and model.resolve is not None:
         lost.append(Lost(key="resolve", why="Azure ends an alert when its condition does not hold"))
-    if not row and model.resolve != "never":
+    if not row and model.send_resolved:
         if model.repeat_every is not None:
-            lost.append(Lost(key="repeat_every", why="Azure tells an alert that ends by itself once"))
+            lost.append(Lost(key="repeat_every", why="Azure notifies an alert that ends by itself once"))
         return {"autoMitigate": True}
-    if row and model.resolve not in (None, "never"):
+    if row and model.resolve is not None:
         lost.append(Lost(key="resolve", why="Azure's rule does not end by another event"))
     if model.repeat_every is None or row:
         if model.repeat_every is not None:
-            lost.append(Lost(key="repeat_every", why="Azure tells what is new in its window"))
+            lost.append(Lost(key="repeat_every", why="Azure says what is new in its window"))
         elif not row:
-            lost.append(Lost(key="resolve", why=f"Azure tells again every {format_duration(every)} while it holds"))
+            lost.append(
+                Lost(key="send_resolved", why=f"Azure notifies again every {format_duration(every)} while it holds")
+            )
         return {"autoMitigate": False}
     return {
         "autoMitigate": False,

@@ -13,9 +13,9 @@ WIDTH = 116
 _ORDER = {
     name: i
     for i, name in enumerate([
-        "name", "enabled", "description", "over", "every", "when", "query", "sql", "by", "value", "clear", "for",
-        "keep_firing_for", "lateness", "severity", "summary", "labels", "keep", "notify", "annotations", "resolve",
-        "repeat_every",
+        "name", "enabled", "description", "over", "every", "when", "query", "sql", "condition", "by", "value", "for",
+        "keep_firing_for", "lateness", "severity", "summary", "labels", "fields", "notify", "annotations", "resolve",
+        "send_resolved", "auto_close", "repeat_every",
     ])
 }  # fmt: skip
 _PLAIN = re.compile(r"[A-Za-z0-9_./$][A-Za-z0-9_./@$%+\-]*(?: [A-Za-z0-9_./@$%+*(),;!?'=<>-]+)*")

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tocsin.config.document import load
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 from tocsin.rules.interchange.armscope import Budget
 from tocsin.rules.interchange.azure_in import import_query_rule
 from tocsin.rules.interchange.azure_out import export_rule, template_of
@@ -42,22 +42,22 @@ def import_files(
     if parameters is not None:
         try:
             given = parameter_values(load_jsonc(_read(parameters), str(parameters)))
-        except ContentError as e:
+        except ConfigurationError as e:
             problems += e.problems
     out: list[Imported] = []
     for path in files:
         try:
             found = list(import_text(_read(path), str(path), schema, parameters=given))
             if not found:
-                raise ContentError([Problem(
+                raise ConfigurationError([Problem(
                     file=str(path), message="has no alert rule in it",
                     hint="ARM templates, policies and bodies of rules, and Prometheus rule files are read",
                 )])  # fmt: skip
             out += found
-        except ContentError as e:
+        except ConfigurationError as e:
             problems += e.problems
     if problems:
-        raise ContentError(problems)
+        raise ConfigurationError(problems)
     return [_passing(one, schema) for one in _named_apart(out, set(taken))]
 
 
@@ -83,7 +83,7 @@ def import_text(
             yield from _resource(found, file, schema)
         return
     if file.endswith((".bicep", ".bicepparam")) or _BICEP.search(text):
-        raise ContentError([Problem(
+        raise ConfigurationError([Problem(
             file=file, message="is Bicep, which is not read", hint="import what `bicep build` makes of it",
         )])  # fmt: skip
     for document in _documents(text, file):
@@ -152,6 +152,10 @@ def three_way(
             rule.pop(key, None)
     if "query" in changed:
         rule.pop("when", None)
+        if "condition" not in after:
+            rule.pop("condition", None)
+    elif "condition" in changed:
+        rule["query"] = after["query"]  # ours may hold the old condition as its last where
     return rule, changed
 
 
@@ -176,7 +180,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
-        raise ContentError([Problem(file=str(path), message=f"cannot be read: {e}")]) from e
+        raise ConfigurationError([Problem(file=str(path), message=f"cannot be read: {e}")]) from e
 
 
 def _stem(file: str) -> str:

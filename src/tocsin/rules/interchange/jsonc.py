@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from tocsin.config.document import MAX_DEPTH
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 
 MAX_BYTES = 16 * 1024 * 1024
 """Largest file that is read; Azure takes templates of 4 MiB."""
@@ -19,16 +19,16 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 def load_jsonc(text: str, file: str) -> Any:
     """The value that ``text`` holds. Raises ContentError with the line where it is no JSON, or is nested too deep."""
     if len(text) > MAX_BYTES:
-        raise ContentError([Problem(file=file, message=f"is larger than {MAX_BYTES // 1024 // 1024} MiB")])
+        raise ConfigurationError([Problem(file=file, message=f"is larger than {MAX_BYTES // 1024 // 1024} MiB")])
     plain = _plain(text.removeprefix("\ufeff"))
     try:
         value = json.loads(plain, strict=False, parse_constant=_no_constant)
     except json.JSONDecodeError as e:
-        raise ContentError([Problem(file=file, line=e.lineno, message=f"is no JSON: {e.msg}")]) from e
+        raise ConfigurationError([Problem(file=file, line=e.lineno, message=f"is no JSON: {e.msg}")]) from e
     except (RecursionError, ValueError) as e:
-        raise ContentError([Problem(file=file, message=f"is no JSON: {e}")]) from e
+        raise ConfigurationError([Problem(file=file, message=f"is no JSON: {e}")]) from e
     if _deeper(value, MAX_DEPTH):
-        raise ContentError([Problem(file=file, message=f"is nested deeper than {MAX_DEPTH} levels")])
+        raise ConfigurationError([Problem(file=file, message=f"is nested deeper than {MAX_DEPTH} levels")])
     return value
 
 

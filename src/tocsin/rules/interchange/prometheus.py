@@ -12,7 +12,7 @@ from typing import Any
 
 from tocsin.config.document import Document, resolved
 from tocsin.config.durations import format_duration
-from tocsin.errors import ContentError
+from tocsin.errors import ConfigurationError
 from tocsin.rules.interchange.armscope import Unknown
 from tocsin.rules.interchange.azure_read import is_map, text_of_name, type_of
 from tocsin.rules.interchange.promql import Counted, counted, seconds_of, why_not
@@ -37,10 +37,12 @@ _EVERY = timedelta(minutes=1)
 
 
 def rule_groups(document: Document) -> list[Group]:
-    """The groups of a rule file, of a PrometheusRule object, or of a list of them. Raises ContentError for what is neither."""
+    """The groups of a rule file, of a PrometheusRule object, or of a list of them. Raises ContentError for what is
+    neither.
+    """
     out = list(_groups(document.data, ""))
     if not out:
-        raise ContentError([document.problem(
+        raise ConfigurationError([document.problem(
             (), "has no alert rule in it", "Prometheus rule files have groups: with rules: in them",
         )])  # fmt: skip
     return out
@@ -133,7 +135,7 @@ def _one(entry: Mapping[str, Any], file: str, path: str, kind: str, schema: Sche
     off = fault_of(str(rule["query"]), found.by, schema)
     if off:
         rule = {"name": rule["name"], "enabled": False, **rule}
-    kept = [f"expr {' '.join(expr.split())} -> query, over: {rule['over']}"]
+    kept = [f"expr {' '.join(expr.split())} -> query, condition, over: {rule['over']}"]
     kept += [f"{key} -> {key}: {rule[key]}" for key in ("every", "for", "keep_firing_for", "severity") if key in rule]
     kept += [f"{key} -> {key}" for key in ("summary", "description", "labels", "annotations") if key in rule]
     if entry.get("limit"):
@@ -152,7 +154,12 @@ def _rule(entry: Mapping[str, Any], alert: str, found: Counted | None, lost: lis
     if entry.get("enabled") is False:
         rule["enabled"] = False
     if found is not None:
-        rule |= {"over": format_duration(timedelta(seconds=found.seconds)), "query": found.query, "value": found.value}
+        rule |= {
+            "over": format_duration(timedelta(seconds=found.seconds)),
+            "query": found.query,
+            "condition": found.condition,
+        }
+        rule["value"] = found.value
         rule["every"] = format_duration(entry.get("every") or _EVERY)
         rule |= {"by": list(found.by)} if found.by else {}
     for key in ("for", "keep_firing_for"):

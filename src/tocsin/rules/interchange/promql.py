@@ -1,4 +1,4 @@
-"""As much of PromQL as tells which metrics an expression reads, and the few forms over tocsin's own that are queries.
+"""As much of PromQL as says which metrics an expression reads, and the few forms over tocsin's own that are queries.
 
 Grammar: prometheus.io/docs/prometheus/latest/querying/basics.
 """
@@ -47,6 +47,7 @@ class Counted:
     """A comparison of a count of rows, as a query over a window."""
 
     query: str
+    condition: str
     by: tuple[str, ...]
     value: str
     seconds: float
@@ -89,7 +90,7 @@ def why_not(expr: str) -> str:
         return f"it reads {listed}, which Prometheus scrapes and tocsin does not get{absent}; leave it in Prometheus"
     listed = ", ".join(metrics[:3])
     if absent:
-        return f"it asks whether Prometheus has {listed}, tocsin's own: when tocsin is gone, only Prometheus can tell"
+        return f"it asks whether Prometheus has {listed}, tocsin's own: when tocsin is gone, only Prometheus can say"
     if all(m in _TABLES for m in metrics):
         return f"of {listed}, only increase() or rate() over a range, perhaps in sum(), against a number is a query"
     return f"it reads {listed}, tocsin's own figure of the pipeline, of which no table has the rows; leave it in Prometheus"
@@ -124,8 +125,8 @@ def counted(expr: str) -> Counted | None:
         raise Refused("a threshold with != is not mapped")
     threshold = float(outer["number"]) * (seconds if inner["f"] == "rate" else 1)
     lines = [table, *filters, f"| summarize value = count(){' by ' + ', '.join(by) if by else ''}"]
-    lines.append(f"| where value {outer['op']} {number_text(threshold)}")
-    return Counted(query="\n".join(lines), by=by, value="value", seconds=seconds)
+    condition = f"value {outer['op']} {number_text(threshold)}"
+    return Counted(query="\n".join(lines), condition=condition, by=by, value="value", seconds=seconds)
 
 
 def _filters(text: str, columns: Mapping[str, str]) -> tuple[list[str], set[str]]:

@@ -1,4 +1,4 @@
-"""Queries between two systems: made readable, with a condition after them, told apart from it again."""
+"""Queries between two systems: made readable, with a condition after them, distinguished from it again."""
 
 from __future__ import annotations
 
@@ -45,11 +45,19 @@ class Condition:
         """A name for the aggregate that no column of ``by`` has."""
         return next(n for n in ("value", "aggregate", "value_", "value__") if n not in self.by)
 
+    def measured(self, query: str) -> str:
+        """``query`` and the aggregate: one row for each instance."""
+        by = ", ".join(column(c) for c in self.by)
+        return f"{query}\n| summarize {self.value()} = {self.f}({self.measure}){f' by {by}' if by else ''}"
+
+    @property
+    def text(self) -> str:
+        """When such a row fires."""
+        return f"{self.value()} {self.op} {self.threshold}"
+
     def after(self, query: str) -> str:
-        """``query`` and the condition: each row that is left is an instance that fires."""
-        name, by = self.value(), ", ".join(column(c) for c in self.by)
-        grouped = f" by {by}" if by else ""
-        return f"{query}\n| summarize {name} = {self.f}({self.measure}){grouped}\n| where {name} {self.op} {self.threshold}"
+        """``query`` and the condition in one: each row that is left fires."""
+        return f"{self.measured(query)}\n| where {self.text}"
 
 
 def split_condition(query: str, by: Sequence[str]) -> tuple[str, Condition] | None:

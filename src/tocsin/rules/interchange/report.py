@@ -50,4 +50,4 @@ class Exported:
 
 
 class Refused(Exception):
-    """Why one rule is not imported or exported; caught where the next one is looked at."""
+    """Why one rule is not imported or exported; caught where the next one is evaluated."""

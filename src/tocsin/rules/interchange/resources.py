@@ -199,7 +199,9 @@ class _Finder:
         return Scope.of(template, given, self._budget)
 
     def _passed(self, name: str, entry: Any, scope: Scope) -> Any:
-        """What is passed for a parameter: Bicep writes ``{value: …}``, or an expression that gives such an object; None for nothing."""
+        """What is passed for a parameter: Bicep writes ``{value: …}``, or an expression that gives such an object;
+        None for nothing.
+        """
         whole = self._value(scope, entry) if isinstance(entry, str) else entry
         if isinstance(whole, Unknown):
             return _missing(name, whole)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.config.document import Document, load_file, parse, resolved
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 from tocsin.rules.schema import Defaults, RuleModel
 
 LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -23,10 +23,10 @@ def rules_of_files(files: Sequence[Path], names: Mapping[Path, str]) -> list[dic
     for path in files:
         try:
             out += rules_of_document(load_file(path, names.get(path)))
-        except ContentError as e:
+        except ConfigurationError as e:
             problems += e.problems
     if problems:
-        raise ContentError(problems)
+        raise ConfigurationError(problems)
     return out
 
 

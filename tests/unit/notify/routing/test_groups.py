@@ -279,7 +279,8 @@ CHANGES = st.lists(
 def test_whatever_happens_nothing_is_sent_for_nothing_and_what_fires_is_sent(
     changes: Iterable[tuple[int, str, dict[str, object]]], wait: int
 ) -> None:
-    """No message without something new, resolved or due to repeat; who still fires unsuppressed at the end was notified of; who
+    """No message without something new, resolved or due to repeat; who still fires unsuppressed at the end was
+    notified of; who
     was not is not resolved to anybody.
     """
     t = Timeline(GroupTiming(wait=wait * M, repeat=None))

@@ -41,7 +41,8 @@ def named(name: str, *parts: Interval) -> TimeInterval:
         (Interval(days_of_month=((-31, -30),)), ["2026-01-01T12:00"], ["2026-02-01T12:00"]),
         (Interval(months=frozenset({1, 2, 3, 12})), ["2026-03-31T23:59", "2026-12-01T00:00"], ["2026-04-01T00:00"]),
         (Interval(years=((2020, 2022), (2030, 2030))), ["2022-12-31T23:59", "2030-01-01T00:00"], ["2023-01-01T00:00"]),
-        # "any time that fell between the hours of 9:00AM and 5:00PM, between Monday and Friday, using the local time in Sydney"
+        # "any time that fell between the hours of 9:00AM and 5:00PM, between Monday and Friday, using the local time
+        # in Sydney"
         (
             Interval(zone=SYDNEY, times=(parse_range("09:00-17:00"),), weekdays=WEEKDAYS),
             ["2026-11-29T22:00", "2026-12-04T05:59"],

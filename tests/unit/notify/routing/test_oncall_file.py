@@ -4,7 +4,7 @@ import pytest
 
 from tests.oracle.oncall import utc
 from tocsin.config.document import Document, load, parse
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 from tocsin.model.calendar import Calendar
 from tocsin.notify.routing.oncall_file import Context, OnCallFile, OnCallRules, check_files, read_files
 from tocsin.notify.routing.tree import RuleNames, Why, route
@@ -178,6 +178,6 @@ def test_a_route_on_a_field_that_no_rule_has_is_refused() -> None:
 
 def test_an_unknown_key_is_refused_with_the_nearest() -> None:
     with pytest.raises(
-        ContentError, match=r"0.yaml:1: shedules: is not a key that is known here; did you mean 'schedules'"
+        ConfigurationError, match=r"0.yaml:1: shedules: is not a key that is known here; did you mean 'schedules'"
     ):
         read("shedules: []")

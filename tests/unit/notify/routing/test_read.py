@@ -1,4 +1,6 @@
-"""Routes, inhibition, intervals and silences out of YAML: read whole, or refused with file, line and what would be right."""
+"""Routes, inhibition, intervals and silences out of YAML: read whole, or refused with file, line and what would be
+right.
+"""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -10,7 +12,7 @@ from pydantic import BaseModel
 from tests.oracle.oncall import utc
 from tocsin.config.document import Document, KeyPath, load, parse
 from tocsin.config.placed import Placed
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 from tocsin.model.calendar import Calendar
 from tocsin.notify.routing import models, oncall_file
 from tocsin.notify.routing.groups import GroupTiming
@@ -44,7 +46,7 @@ def read(model: type[M], text: str, how: Callable[[Placed[M], list[Problem]], T]
     document = load(text, "o.yaml")
     try:
         placed = Placed(model=parse(model, document), document=document, path=())
-    except ContentError as e:
+    except ConfigurationError as e:
         return None, [str(p) for p in e.problems]
     problems: list[Problem] = []
     return how(placed, problems), [str(p) for p in problems]

@@ -269,7 +269,9 @@ def test_an_acknowledgement_ends_when_the_severity_rises() -> None:
 
 
 def test_an_alert_that_fires_again_within_resume_goes_on_where_it_was() -> None:
-    """Resolved at 16, again at 26: 4 of the 15 minutes to the third step are left. Who was notified of the end is notified of this."""
+    """Resolved at 16, again at 26: 4 of the 15 minutes to the third step are left. Who was notified of the end is
+    notified of this.
+    """
     t = Timeline()
     t.fire()
     t.run(0, 16)
@@ -279,7 +281,7 @@ def test_an_alert_that_fires_again_within_resume_goes_on_where_it_was() -> None:
     assert [(26, ("on-call", "ml-leads"), Why.RESUMED), (40, ("head",), Why.STEP_DUE)] == t.said[3:]
 
 
-def test_after_resume_it_starts_anew() -> None:
+def test_after_resume_it_starts_again() -> None:
     t = Timeline()
     t.fire()
     t.run(0, 16)
@@ -342,7 +344,8 @@ STEPS = st.lists(
 def test_nobody_who_can_be_reached_is_left_out_whenever_it_is_run(
     steps: tuple[Step, ...], unreachable: set[str], instants: list[int]
 ) -> None:
-    """Run at any instants, then at the end: each step is done, its person was reached unless nobody can; ordinals count the messages;
+    """Run at any instants, then at the end: each step is done, its person was reached unless nobody can; ordinals
+    count the messages;
     the same instant twice sends nothing the second time, as after a kill -9 that came behind the commit.
     """
     escalation, reach = Escalation(name="e", steps=steps), without(*unreachable)

@@ -8,7 +8,7 @@ import pytest
 from tests.oracle.oncall import utc
 from tocsin.config.document import load, parse
 from tocsin.config.placed import Placed
-from tocsin.errors import ContentError, Problem
+from tocsin.errors import ConfigurationError, Problem
 from tocsin.model.calendar import Calendar
 from tocsin.notify.schedules.escalation import Escalation, Step
 from tocsin.notify.schedules.models import EscalationModel, PersonModel, ScheduleModel
@@ -44,7 +44,7 @@ def read(text: str) -> tuple[Schedule | None, list[str]]:
     problems: list[Problem] = []
     try:
         found = read_schedule(placed(text), KNOWN, problems)
-    except ContentError as e:
+    except ConfigurationError as e:
         return None, [str(p) for p in e.problems]
     return found, [str(p) for p in problems]
 
@@ -175,7 +175,7 @@ def test_what_a_person_says_is_read_and_a_page_without_an_address_refused() -> N
         "name: anna\nemail: anna@Example.org\nhow: {critical: [page, email], default: email}\nquiet: {hours: '22:00-07:00'}",
         "p.yaml",
     )
-    with pytest.raises(ContentError, match=r"names page, but there is no page: address; write page: ntfy://…"):
+    with pytest.raises(ConfigurationError, match=r"names page, but there is no page: address; write page: ntfy://…"):
         parse(PersonModel, document)
     document = load(
         "name: anna\nemail: anna@Example.org\npage: ntfy://h/t\nhow: {critical: [page, email], default: email}",
@@ -194,7 +194,7 @@ def escalation(text: str) -> tuple[Escalation | None, list[str]]:
     document = load(dedent(text), "oncall.yaml")
     try:
         model = parse(EscalationModel, document)
-    except ContentError as e:
+    except ConfigurationError as e:
         return None, [str(p) for p in e.problems]
     placed_ = Placed(model=model, document=document, path=())
     return read_escalation(placed_, ["on-call", "ml-leads"], problems), [str(p) for p in problems]

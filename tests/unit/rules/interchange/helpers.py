@@ -1,6 +1,7 @@
 """What these tests share."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from tocsin.config.document import load, parse
@@ -27,6 +28,11 @@ def one(value: Any, **parameters: Any) -> Imported:
 def lost(rule: Imported) -> dict[str, str]:
     """What was not kept, and why."""
     return {entry.key: entry.why for entry in rule.lost}
+
+
+def whole_query(rule: Mapping[str, Any]) -> str:
+    """The query with the condition after it."""
+    return f"{rule['query']}\n| where {rule['condition']}" if "condition" in rule else str(rule["query"])
 
 
 def models(rules: list[Imported]) -> list[RuleModel]:

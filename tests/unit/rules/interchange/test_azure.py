@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.rules.interchange.helpers import imported, lost, one, query_rule
+from tests.unit.rules.interchange.helpers import imported, lost, one, query_rule, whole_query
 
 SUMMED = "AmlRunStatusChangedEvent | summarize n = count() by WorkspaceName"
 
@@ -29,14 +29,14 @@ def test_a_whole_rule() -> None:
     assert {
         "name": "failures", "description": "many failures", "severity": "critical", "over": "6h", "every": "15m",
         "query": f"{SUMMED}\n| where tostring(WorkspaceName) !in ('test', 'it\\'s')"
-                 "\n| summarize value = max(n) by WorkspaceName\n| where value >= 2.5",
-        "by": ["WorkspaceName"], "value": "value", "for": "2 of 3", "resolve": "never", "repeat_every": "1h",
+                 "\n| summarize value = max(n) by WorkspaceName",
+        "condition": "value >= 2.5", "by": ["WorkspaceName"], "value": "value", "for": "2 of 3", "send_resolved": False, "repeat_every": "1h",
         "summary": "Many failures", "annotations": {"wiki": "see {{ '{{' }}x}}"}, "labels": {"team": "ranking"},
     } == found.rule  # fmt: skip
     assert "" == found.off
     assert {
         "overrideQueryTimeRange": "`over` is 6h, in which the condition is measured too, not in the last 1h",
-        "failingPeriods": "Azure counts windows of 1h; `for` counts looks, 15m apart",
+        "failingPeriods": "Azure counts windows of 1h; `for` counts evaluations, 15m apart",
         "actionGroups": "name receivers for ml-leads: notify: {to: […]}, or in the route",
         "tags.cost center": "is no name for a label",
         "tags.n": "is no text",
@@ -63,7 +63,7 @@ def test_a_severity_that_is_none_is_taken_for_warning(severity: Any) -> None:
      ("Equal", "==")],
 )  # fmt: skip
 def test_operators(operator: str, sign: str) -> None:
-    assert rule_of(criterion={"operator": operator})["query"].endswith(f"| where value {sign} 3")
+    assert f"value {sign} 3" == rule_of(criterion={"operator": operator})["condition"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_operators(operator: str, sign: str) -> None:
 )
 def test_aggregates(word: str, function: str) -> None:
     made = rule_of(query=SUMMED, criterion={"timeAggregation": word, "metricMeasureColumn": "n"})
-    assert f"| summarize value = {function}\n" in made["query"]
+    assert made["query"].endswith(f"| summarize value = {function}")
 
 
 def test_a_query_whose_rows_are_enough_is_left_alone() -> None:
@@ -83,10 +83,10 @@ def test_a_query_whose_rows_are_enough_is_left_alone() -> None:
 
 def test_events_that_are_counted_are_a_window() -> None:
     found = rule_of(criterion={"threshold": 0})
-    assert found["query"].endswith("\n| summarize value = count()\n| where value > 0")
+    assert whole_query(found).endswith("\n| summarize value = count()\n| where value > 0")
 
 
-def test_one_row_for_each_run_is_a_row_rule() -> None:
+def test_one_row_for_each_run_is_an_event_rule() -> None:
     found = one(query_rule(criterion={"threshold": 0, "dimensions": [{"name": "RunId", "values": ["*"]}]}))
     assert {
         "name": "failures", "severity": "warning", "by": ["RunId"],
@@ -103,7 +103,9 @@ def test_names_that_kql_must_bracket() -> None:
             "dimensions": [{"name": "my col", "values": ["*"]}, {"name": "value", "values": ["*"]}],
         },
     )  # fmt: skip
-    assert found["query"].endswith("\n| summarize aggregate = sum(['a b']) by ['my col'], value\n| where aggregate > 3")
+    assert whole_query(found).endswith(
+        "\n| summarize aggregate = sum(['a b']) by ['my col'], value\n| where aggregate > 3"
+    )
     assert ("aggregate", ["my col", "value"]) == (found["value"], found["by"])
 
 
@@ -119,7 +121,7 @@ def test_names_that_kql_must_bracket() -> None:
     ],
 )  # fmt: skip
 def test_queries_are_made_readable(query: str, written: str) -> None:
-    assert rule_of(query=query)["query"] == f"{written}\n| summarize value = count()\n| where value > 3"
+    assert whole_query(rule_of(query=query)) == f"{written}\n| summarize value = count()\n| where value > 3"
 
 
 @pytest.mark.parametrize(
@@ -180,8 +182,8 @@ def test_enabled(value: Any, enabled: bool) -> None:
     [
         ({}, {}),
         ({"autoMitigate": True}, {}),
-        ({"autoMitigate": False}, {"resolve": "never", "repeat_every": "5m"}),
-        ({"autoMitigate": "false", "muteActionsDuration": "PT2H"}, {"resolve": "never", "repeat_every": "2h"}),
+        ({"autoMitigate": False}, {"send_resolved": False, "repeat_every": "5m"}),
+        ({"autoMitigate": "false", "muteActionsDuration": "PT2H"}, {"send_resolved": False, "repeat_every": "2h"}),
         ({"ruleResolveConfiguration": {"autoResolved": True, "timeToResolve": "PT10M"}}, {"keep_firing_for": "10m"}),
         ({"resolveConfiguration": {"autoResolved": "true", "timeToResolve": "PT1H"}}, {"keep_firing_for": "1h"}),
         ({"resolveConfiguration": {"autoResolved": False, "timeToResolve": "PT1H"}}, {}),
@@ -189,7 +191,7 @@ def test_enabled(value: Any, enabled: bool) -> None:
 )  # fmt: skip
 def test_how_it_ends(properties: dict[str, Any], keys: dict[str, str]) -> None:
     made = rule_of(**properties)
-    assert keys == {k: v for k, v in made.items() if k in ("resolve", "repeat_every", "keep_firing_for")}
+    assert keys == {k: v for k, v in made.items() if k in ("send_resolved", "repeat_every", "keep_firing_for")}
 
 
 def old_rule(trigger: dict[str, Any], action: dict[str, Any] | None = None, **properties: Any) -> dict[str, Any]:
@@ -214,8 +216,8 @@ def test_a_count_of_2018() -> None:
     ))  # fmt: skip
     assert {
         "name": "old-rule", "severity": "error", "over": "1h", "every": "5m", "value": "value",
-        "query": "AmlRunStatusChangedEvent\n| summarize value = count()\n| where value > 10", "summary": "Runs",
-        "resolve": "never", "repeat_every": "2h",
+        "query": "AmlRunStatusChangedEvent\n| summarize value = count()", "condition": "value > 10", "summary": "Runs",
+        "send_resolved": False, "repeat_every": "2h",
     } == found.rule  # fmt: skip
     assert {"name", "source.dataSourceId", "actionGroups"} == set(lost(found))
 
@@ -229,11 +231,11 @@ def test_a_measurement_of_2018(kind: str, said: bool) -> None:
         },
     }, autoMitigate=True))  # fmt: skip
     assert found.rule is not None
-    assert found.rule["query"] == (
+    assert whole_query(found.rule) == (
         "AmlRunStatusChangedEvent\n| where AggregatedValue < 2\n| summarize value = count() by RunId, Status\n| where value > 3"
     )
     assert (["RunId", "Status"], said) == (found.rule["by"], "metricTriggerType" in lost(found))
-    assert "resolve" not in found.rule
+    assert "send_resolved" not in found.rule
 
 
 def test_a_metric_of_2018_alerts_nobody() -> None:
@@ -242,7 +244,9 @@ def test_a_metric_of_2018_alerts_nobody() -> None:
 
 
 def test_names() -> None:
-    """The display name where it can be a name, else the resource's made one, else the file's; a name twice gets a number."""
+    """The display name where it can be a name, else the resource's made one, else the file's; a name twice gets a
+    number.
+    """
     assert "a.b:c" == rule_of(displayName="a.b:c")["name"]
     assert "Many-failures-here" == one(query_rule() | {"name": "Many failures (here)"}).rule["name"]  # type: ignore[index]
     assert "alerts" == one(query_rule() | {"name": "§§"}).rule["name"]  # type: ignore[index]

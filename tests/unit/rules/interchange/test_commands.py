@@ -14,7 +14,7 @@ from tocsin.rules.schema import RuleFile
 
 RULES = """
 rules:
-  - {name: run-failed, when: {status: Failed}, severity: error, keep: [OwnerEmail], tests: [{name: t, expect: [{at: 1m, told: 0}]}]}
+  - {name: run-failed, when: {status: Failed}, severity: error, fields: [OwnerEmail], tests: [{name: t, expect: [{at: 1m, notifications: 0}]}]}
   - {name: failed-or-canceled, when: {status: [Failed, Canceled]}}
 """
 
@@ -72,7 +72,7 @@ def test_what_is_exported_is_imported_again(home: Path) -> None:
     code, done = call(home, "export", "--azure")
     assert 0 == code
     assert "exported: run-failed" in done.stderr
-    assert "not in Azure: keep: Azure's alerts link to the query's rows" in done.stderr
+    assert "not in Azure: fields: Azure's alerts link to the query's rows" in done.stderr
     (home / "exported.json").write_text(done.stdout)
     code, done = call(home, "import", home / "exported.json", "--output", home / "again.yaml")
     assert 0 == code

@@ -29,7 +29,7 @@ def lost(rule: dict[str, Any]) -> dict[str, str]:
 def test_a_window_rule() -> None:
     rule = {
         **WINDOW, "description": "many", "severity": "critical", "enabled": False, "for": "2 of 3", "over": "5m",
-        "resolve": "never", "repeat_every": "30m", "labels": {"team": "ranking"}, "annotations": {"wiki": "here"},
+        "send_resolved": False, "repeat_every": "30m", "labels": {"team": "ranking"}, "annotations": {"wiki": "here"},
     }  # fmt: skip
     exported = export_rule(rule, SCHEMA)
     assert () == exported.lost
@@ -66,14 +66,20 @@ def test_a_window_rule() -> None:
 def test_a_condition_at_the_end_of_a_query_becomes_azures() -> None:
     base = "RunStatusChanged\n| where Status == 'Failed'"
     rule = {**WINDOW, "query": f"{base}\n| summarize value = max(DurationMs) by WorkspaceName\n| where value >= 2.5"}
+    split = {
+        **WINDOW,
+        "query": f"{base}\n| summarize value = max(DurationMs) by WorkspaceName",
+        "condition": "value >= 2.5",
+    }
     [criterion] = properties(rule)["criteria"]["allOf"]
+    assert [criterion] == properties(split)["criteria"]["allOf"]
     assert ("Maximum", "DurationMs", "GreaterThanOrEqual", 2.5) == (
         criterion["timeAggregation"], criterion["metricMeasureColumn"], criterion["operator"], criterion["threshold"]
     )  # fmt: skip
     assert criterion["query"].endswith(base)
 
 
-def test_a_row_rule_asks_azures_table() -> None:
+def test_an_event_rule_asks_azures_table() -> None:
     exported = export_rule({"name": "r", "when": {"status": "Failed", "final": "true"}}, SCHEMA)
     assert exported.resource is not None
     [criterion] = exported.resource["properties"]["criteria"]["allOf"]
@@ -83,7 +89,7 @@ def test_a_row_rule_asks_azures_table() -> None:
     ) == criterion["query"]
     assert ["RunId"] == [d["name"] for d in criterion["dimensions"]]
     assert exported.resource["properties"]["enabled"] is True
-    assert {"when.final", "row rule"} == {entry.key for entry in exported.lost}
+    assert {"when.final", "event rule"} == {entry.key for entry in exported.lost}
 
 
 def test_columns_that_azure_does_not_have_turn_the_rule_off() -> None:
@@ -141,12 +147,13 @@ def test_what_has_no_counterpart_says_why(rule: dict[str, Any], why: str) -> Non
         ({"over": "7h"}, "over", "Azure does not take 7h; rounded up to 1d"),
         ({"every": "90s"}, "every", "Azure does not take 1m30s; rounded up to 5m"),
         ({"over": "1m"}, "over", "Azure's window is no shorter than its frequency: 5m"),
-        ({"for": "2 of 3"}, "for", "Azure counts windows of 1h, not looks 5m apart"),
+        ({"for": "2 of 3"}, "for", "Azure counts windows of 1h, not evaluations 5m apart"),
         ({"for": "2h"}, "for", "Azure counts windows, not time: 3 of 3"),
         ({"severity": {"warning": "> 5", "critical": "> 9"}}, "severity", "Azure's does not climb; exported as warning"),
-        ({"resolve": {"after": "1h"}}, "resolve", "Azure ends an alert when its condition does not hold"),
-        ({"resolve": "never"}, "resolve", "Azure tells again every 5m while it holds"),
-        ({"repeat_every": "1h"}, "repeat_every", "Azure tells an alert that ends by itself once"),
+        ({"condition": "n > 2", "resolve": {"when": "n < 1"}}, "resolve",
+         "Azure ends an alert when its condition does not hold"),
+        ({"send_resolved": False}, "send_resolved", "Azure notifies again every 5m while it holds"),
+        ({"repeat_every": "1h"}, "repeat_every", "Azure notifies an alert that ends by itself once"),
         ({"labels": {"team": "{{ Tags.team }}"}}, "labels", NO_PLACE["labels"]),
         ({"annotations": {"x": "{{ RunId }}"}}, "annotations", NO_PLACE["annotations"]),
     ],
@@ -156,11 +163,11 @@ def test_what_is_kept_only_nearly_is_said(keys: dict[str, Any], key: str, why: s
 
 
 MEANINGLESS_TO_AZURE: dict[str, Any] = {
-    "clear": "n < 1", "collapse": {"to": "root", "when": {"failed": "20%"}}, "export": {"metric": "tocsin_rule_x"},
-    "final_after": "15m", "keep": ["n"], "keep_firing_for": "10m", "kind": "window", "lateness": "2m",
-    "limit": {"per": "WorkspaceName", "told": 3, "in": "1d"}, "max_instances": 7, "no_data": "ok",
-    "notify": {"to": "owner"}, "owner": "ml", "runbook": "here", "summary": "s", "tell_within": "1h", "template": "run",
-    "tests": [{"name": "t", "expect": [{"at": "1h", "told": "0"}]}], "value": "n", "was": "old",
+    "auto_close": "1h", "collapse": {"to": "root", "when": {"failed": "20%"}}, "export": {"metric": "tocsin_rule_x"},
+    "final_after": "15m", "fields": ["n"], "keep_firing_for": "10m", "kind": "window", "lateness": "2m",
+    "limit": {"per": "WorkspaceName", "max": 3, "window": "1d"}, "max_instances": 7, "no_data": "ok",
+    "notify": {"to": "owner"}, "owner": "ml", "runbook": "here", "summary": "s", "max_event_age": "1h", "template": "run",
+    "tests": [{"name": "t", "expect": [{"at": "1h", "notifications": "0"}]}], "value": "n", "renamed_from": "old",
 }  # fmt: skip
 
 
@@ -171,8 +178,8 @@ def test_a_key_that_azure_does_not_have_is_said(key: str) -> None:
 
 def test_no_key_of_the_language_is_forgotten() -> None:
     """Each has a place in Azure, or is said to have none, or refuses the rule."""
-    placed = {"name", "enabled", "description", "severity", "when", "query", "by", "over", "every", "for", "resolve",
-              "repeat_every"}  # fmt: skip
+    placed = {"name", "enabled", "description", "severity", "when", "query", "condition", "by", "over", "every", "for", "resolve",
+              "send_resolved", "repeat_every"}  # fmt: skip
     refused = {"sql", "for_each"}
     assert {f.alias or n for n, f in RuleModel.model_fields.items()} == placed | refused | set(NO_PLACE)
 
@@ -189,7 +196,7 @@ def test_a_files_defaults_belong_to_its_rules() -> None:
     text = """
     defaults: {severity: error, labels: {team: a, x: "1"}}
     rules:
-      - {name: a, when: {status: Failed}, labels: {team: b}, tests: [{name: t, events: [{at: 1m, RunId: 007, Attempt: 2}], expect: [{at: 2m, told: 1}]}]}
+      - {name: a, when: {status: Failed}, labels: {team: b}, tests: [{name: t, events: [{at: 1m, RunId: 007, Attempt: 2}], expect: [{at: 2m, notifications: 1}]}]}
       - {name: b, when: {status: Failed}, severity: warning}
     """
     a, b = rules_of_document(load(text, "f"))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.unit.rules.interchange.helpers import SCHEMA, lost, models, one
-from tocsin.errors import ContentError
+from tests.unit.rules.interchange.helpers import SCHEMA, lost, models, one, whole_query
+from tocsin.errors import ConfigurationError
 from tocsin.metrics.table import TABLE
 from tocsin.rules.interchange.emit import file_of
 from tocsin.rules.interchange.importing import import_text
@@ -41,8 +41,8 @@ def test_a_whole_alert() -> None:
     assert {
         "name": "ManyFailures", "over": "1h", "every": "30s", "value": "value", "by": ["Status"],
         "query": "RunStatusChanged\n| where Status in ('Failed', 'NotResponding')\n| summarize value = count() by Status"
-                 "\n| where value > 5",
-        "for": "5m", "keep_firing_for": "1h30m", "severity": "critical", "labels": {"team": "ranking"},
+                 "",
+        "condition": "value > 5", "for": "5m", "keep_firing_for": "1h30m", "severity": "critical", "labels": {"team": "ranking"},
         "summary": "{{ Status }}: {{ value }} runs", "runbook": "https://wiki.example.org/failures",
         "annotations": {"hint": "{{ '{{' }} with query \"up\" }}x{{ '{{' }} end }}"},
     } == found.rule  # fmt: skip
@@ -65,7 +65,7 @@ def test_a_whole_alert() -> None:
 def test_counts_of_status_changes_are_queries(expr: str, query: str, over: str) -> None:
     found = alert(expr)
     assert found.rule is not None, found.why_not
-    assert (query, over) == (found.rule["query"], found.rule["over"])
+    assert (query, over) == (whole_query(found.rule), found.rule["over"])
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_counts_of_status_changes_are_queries(expr: str, query: str, over: str) 
         ("up == 0", "it reads up, which Prometheus scrapes and tocsin does not get; leave it in Prometheus"),
         ("vector(1)", "its expression reads no metric, only constants, so it says nothing of runs"),
         ("absent(tocsin_build_info)",
-         "it asks whether Prometheus has tocsin_build_info, tocsin's own: when tocsin is gone, only Prometheus can tell"),
+         "it asks whether Prometheus has tocsin_build_info, tocsin's own: when tocsin is gone, only Prometheus can say"),
         ("tocsin_notify_outbox_mails > 100",
          "it reads tocsin_notify_outbox_mails, tocsin's own figure of the pipeline, of which no table has the rows; leave "
          "it in Prometheus"),
@@ -141,7 +141,7 @@ def test_azures_managed_prometheus_rules() -> None:
         "every": "1m",
         "for": "5m",
         "keep_firing_for": "10m",
-    } == {k: v for k, v in found.rule.items() if k not in ("query", "over", "value")}
+    } == {k: v for k, v in found.rule.items() if k not in ("query", "condition", "over", "value")}
 
 
 @pytest.mark.parametrize(
@@ -154,5 +154,5 @@ def test_azures_managed_prometheus_rules() -> None:
     ],
 )
 def test_a_file_without_rules_says_so(text: str, problem: str) -> None:
-    with pytest.raises(ContentError, match=problem):
+    with pytest.raises(ConfigurationError, match=problem):
         prometheus(text)

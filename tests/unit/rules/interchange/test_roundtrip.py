@@ -10,7 +10,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
-from tests.unit.rules.interchange.helpers import SCHEMA, lost
+from tests.unit.rules.interchange.helpers import SCHEMA, lost, whole_query
 from tocsin.config.document import load
 from tocsin.rules.interchange.azure_out import export_rule, template_of
 from tocsin.rules.interchange.emit import file_of
@@ -36,7 +36,9 @@ def again(template: Any) -> Imported:
 
 
 def assert_written_the_same(rule: dict[str, Any], back: Imported) -> None:
-    """The file that is written of ``back`` says ``rule``. What stands in tests has no type of its own: it is compared as data."""
+    """The file that is written of ``back`` says ``rule``. What stands in tests has no type of its own: it is
+    compared as data.
+    """
     text = file_of([back])
     [written] = rules_of_document(load(text, "imported.yaml"))
     assert rule.get("tests") == written.pop("tests", None)
@@ -84,13 +86,13 @@ COMMON = st.fixed_dictionaries(
         "labels": st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True), texts(), max_size=3),
         "annotations": st.dictionaries(texts(), texts(), max_size=3),
         "notify": st.builds(lambda to: {"to": to}, st.lists(st.text("abc@.", min_size=1), min_size=1, max_size=2)),
-        "keep": st.just(["RunId"]),
-        "tell_within": DURATIONS,
-        "was": NAMES,
+        "fields": st.just(["RunId"]),
+        "max_event_age": DURATIONS,
+        "renamed_from": NAMES,
         "tests": st.just([{
             "name": "t",
             "events": [{"at": "5m", "RunId": "007", "Attempt": 2, "Status": "Failed", "WillRetry": None}],
-            "expect": [{"at": "1h", "told": "1"}],
+            "expect": [{"at": "1h", "notifications": "1"}],
         }]),
     },
 )  # fmt: skip
@@ -104,12 +106,14 @@ WINDOW_RULES = st.builds(
         optional={
             "every": st.sampled_from(["30s", "1m", "7m", "1h"]),
             "value": st.sampled_from(["rate", "value", "n"]),
-            "clear": texts(),
+            "condition": st.sampled_from(["rate > 1", "n > 2 and rate < 5"]),
             "for": st.sampled_from(["2 of 3", "1 of 1", "6 of 6", "5m", "90s"]),
             "keep_firing_for": DURATIONS,
             "lateness": DURATIONS,
             "no_data": st.sampled_from(["keep", "ok", "alert"]),
-            "resolve": st.sampled_from(["never", {"after": "1h"}]),
+            "resolve": st.just({"when": "rate < 0.1"}),
+            "send_resolved": st.booleans(),
+            "auto_close": DURATIONS,
             "repeat_every": DURATIONS,
             "severity": st.just({"warning": "> 1", "critical": "> 9"}),
         },
@@ -155,7 +159,9 @@ def test_exported_and_imported_again_a_rule_is_the_same(rule: dict[str, Any]) ->
 @given(rule=WINDOW_RULES)
 @example(rule={"name": "ends-with:", "over": "1h", "query": FAILURE_RATE, "by": ["WorkspaceName"]})
 def test_what_azure_has_a_key_for_comes_back_without_our_notes(rule: dict[str, Any]) -> None:
-    """The template's metadata is lost where it goes through Azure; name, query, window, severity and description are not."""
+    """The template's metadata is lost where it goes through Azure; name, query, window, severity and description are
+    not.
+    """
     exported = export_rule(rule, SCHEMA)
     assert exported.resource is not None, exported.why_not
     rounded = {entry.key for entry in exported.lost}
@@ -168,7 +174,7 @@ def test_what_azure_has_a_key_for_comes_back_without_our_notes(rule: dict[str, A
         model, given_back = RuleModel.model_validate(expected), RuleModel.model_validate(back)
         field = {"for": "for_"}.get(key, key)
         assert getattr(model, field) == getattr(given_back, field), key
-    assert re.sub(r"\s", "", rule["query"]) == re.sub(r"\s", "", str(back["query"]))
+    assert re.sub(r"\s", "", whole_query(rule)) == re.sub(r"\s", "", whole_query(back))
 
 
 def edited(rule: dict[str, Any], **properties: Any) -> Imported:
@@ -181,7 +187,7 @@ def edited(rule: dict[str, Any], **properties: Any) -> Imported:
 
 WHOLE = {
     "name": "failure-rate", "over": "1h", "every": "1m", "query": FAILURE_RATE, "by": ["WorkspaceName"], "value": "rate",
-    "clear": "rate < 0.1", "for": "2 of 3", "keep_firing_for": "10m", "lateness": "2m", "severity": "error",
+    "resolve": {"when": "rate < 0.1"}, "for": "2 of 3", "keep_firing_for": "10m", "lateness": "2m", "severity": "error",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.rules.interchange.helpers import SCHEMA, lost, models
+from tests.unit.rules.interchange.helpers import SCHEMA, lost, models, whole_query
 from tocsin.rules.interchange.armscope import Unknown
 from tocsin.rules.interchange.azure_out import export_rule, template_of
 from tocsin.rules.interchange.emit import file_of
@@ -52,7 +52,7 @@ WINDOW = {"over": "15m", "every": "5m", "value": "value", "labels": LABELS}
 AZURE: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "aksbaseline-arm-cluster-stamp-2018-04-16.jsonc": (
         "PodFailedScheduledQuery",
-        {"over": "10m", "every": "5m", "value": "value", "severity": "informational", "resolve": "never",
+        {"over": "10m", "every": "5m", "value": "value", "severity": "informational", "send_resolved": False,
          "repeat_every": "5m"},
         "",
         "\n| where AggregatedValue > 3\n| summarize value = count()\n| where value > 2",
@@ -109,7 +109,7 @@ AZURE: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "restapispecs-sqr-2018-04-16-alertingaction.json": (
         "",
         {"over": "15m", "every": "15m", "by": ["Computer"], "value": "value", "severity": "error",
-         "summary": "Email Header", "resolve": "never", "repeat_every": "15m"},
+         "summary": "Email Header", "send_resolved": False, "repeat_every": "15m"},
         "Heartbeat",
         "\n| where AggregatedValue > 3\n| summarize value = count() by Computer\n| where value > 5",
     ),
@@ -142,7 +142,9 @@ def test_a_query_rule_of_azure_is_imported(file: str) -> None:
     [found] = [r for r in of(file) if r.rule is not None]
     assert found.rule is not None
     rule = dict(found.rule)
-    query, description = rule.pop("query"), rule.pop("description")
+    query, description = whole_query(rule), rule.pop("description")
+    del rule["query"]
+    rule.pop("condition", None)
     assert {"name": name or Path(file).name.split(".")[0], "enabled": False, **keys} == rule
     assert description in set(sources(load_jsonc((SAMPLES / file).read_text(), file)))
     assert query.endswith(after)
@@ -156,7 +158,7 @@ def test_a_query_stays_what_it_was(file: str) -> None:
     [found] = of(file)
     assert found.rule is not None
     after = AZURE[file][3]
-    query = squeezed(found.rule["query"].removesuffix(after))
+    query = squeezed(whole_query(found.rule).removesuffix(after))
     assert query in {squeezed(text) for text in sources(load_jsonc((SAMPLES / file).read_text(), file))}
 
 
@@ -213,8 +215,8 @@ def test_a_module_needs_its_parameters() -> None:
     )  # fmt: skip
     assert {
         "name": "failed-runs", "severity": "error", "over": "1h", "every": "5m",
-        "query": "AmlRunStatusChangedEvent | where Status == 'Failed'\n| summarize value = count()\n| where value > 4",
-        "value": "value", "resolve": "never", "repeat_every": "30m", "labels": {"team": "ranking"},
+        "query": "AmlRunStatusChangedEvent | where Status == 'Failed'\n| summarize value = count()",
+        "condition": "value > 4", "value": "value", "send_resolved": False, "repeat_every": "30m", "labels": {"team": "ranking"},
     } == given.rule  # fmt: skip
     assert "" == given.off
     assert "name receivers for ml: notify: {to: […]}, or in the route" == lost(given)["actionGroups"]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.rules.interchange.helpers import SCHEMA, imported, lost, one, query_rule, template
-from tocsin.errors import ContentError
+from tests.unit.rules.interchange.helpers import SCHEMA, imported, lost, one, query_rule, template, whole_query
+from tocsin.errors import ConfigurationError
 from tocsin.rules.interchange.armexpr import ExpressionError
 from tocsin.rules.interchange.armscope import Budget, Scope, Unknown
 from tocsin.rules.interchange.importing import import_text
@@ -36,18 +36,18 @@ def test_json_with_comments(text: str, value: Any) -> None:
 
 
 def test_what_is_no_json_is_named_by_its_line() -> None:
-    with pytest.raises(ContentError, match=r"^f:4: is no JSON"):
+    with pytest.raises(ConfigurationError, match=r"^f:4: is no JSON"):
         load_jsonc('{\n/* one\n two */\n"a" 1}', "f")
-    with pytest.raises(ContentError, match="nested deeper than 64"):
+    with pytest.raises(ConfigurationError, match="nested deeper than 64"):
         load_jsonc("[" * 70 + "]" * 70, "f")
-    with pytest.raises(ContentError, match="is no JSON"):
+    with pytest.raises(ConfigurationError, match="is no JSON"):
         load_jsonc("[" * 100_000, "f")
 
 
 @pytest.mark.parametrize("text", ['{"a": 1' + ",/*" * 200_000, "[" + "," * 300_000 + "]", '["' + "\\" * 300_000])
 def test_hostile_text_is_read_in_one_pass(text: str) -> None:
     """Comments, commas and strings without an end take no time that grows with their square."""
-    with pytest.raises(ContentError, match="is no JSON"):
+    with pytest.raises(ConfigurationError, match="is no JSON"):
         load_jsonc(text, "f")
 
 
@@ -253,7 +253,7 @@ def modules() -> dict[str, Imported]:
 
 def threshold(found: Imported) -> str:
     assert found.rule is not None, found.why_not
-    return str(found.rule["query"]).rpartition("\n")[2]
+    return whole_query(found.rule).rpartition("\n")[2]
 
 
 def test_a_module_that_is_not_deployed_is_not_imported(modules: dict[str, Imported]) -> None:

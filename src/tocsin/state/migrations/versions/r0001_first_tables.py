@@ -95,7 +95,7 @@ def _evaluation_tables() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
-        "catch_ups",
+        "backfills",
         _text("rule"),
         _text("consumer"),
         _number("count"),
@@ -129,7 +129,7 @@ def _intent_tables() -> None:
         _number("event_time", nullable=True),
         _number("consumed_at", nullable=True),
         _text("labels"),
-        _text("keep"),
+        _text("fields"),
         _text("event"),
         _text("rows"),
         _text("data"),
