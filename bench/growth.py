@@ -43,7 +43,7 @@ from tocsin.clock import ManualClock, SystemClock, micros
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, RawEvents
-from tocsin.rules.load import load_rules
+from tocsin.rules.compile.load import load_rules
 from tocsin.state.sqlite import SqliteState
 
 SIZES = (1, 50, 1000, 20_000)

@@ -32,7 +32,7 @@ from kafka import KafkaConsumer
 from bench.common import machine, paired, peak_rss, say, spread, table
 from bench.payloads import events
 from tests.servers.kafka import FULL_SPEED, KafkaServer
-from tocsin.app.writer import Writer
+from tocsin.app.engine.writer import Writer
 from tocsin.clock import SystemClock, micros
 from tocsin.config.kafka import KafkaSettings
 from tocsin.intake.connectors.base import Sink

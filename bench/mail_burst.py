@@ -35,11 +35,11 @@ from tocsin.model.alert import Why
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
+from tocsin.notify.channels.smtp import SmtpOptions, SmtpTransport
 from tocsin.notify.context import Change, Nearby
 from tocsin.notify.notifier import Notifier, NotifyOptions
-from tocsin.notify.oncall import OnCall
-from tocsin.notify.smtp import SmtpOptions, SmtpTransport
-from tocsin.notify.templates import Templates
+from tocsin.notify.render.templates import Templates
+from tocsin.notify.routing.files import OnCall
 from tocsin.notify.values import Facts, RunFacts
 from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState

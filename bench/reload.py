@@ -23,8 +23,8 @@ from bench.common import machine, say, table
 from bench.windows import rule_texts
 from tocsin.errors import ConfigurationError
 from tocsin.kql.schema import Schema, schema_with
-from tocsin.rules.load import load_rules
-from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.compile.load import load_rules
+from tocsin.rules.kinds.ruleset import RuleSet
 
 FILES = 100
 COLUMNS = ("ExperimentName", "WorkspaceName", "Target", "RunType", "OwnerEmail")

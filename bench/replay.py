@@ -129,8 +129,8 @@ def play(
     peak memory.
     """
     from tocsin.kql.schema import schema_with
-    from tocsin.rules.backtest import backtest
-    from tocsin.rules.load import load_rules
+    from tocsin.rules.backtest.run import backtest
+    from tocsin.rules.compile.load import load_rules
 
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "rules.yaml"

@@ -25,12 +25,12 @@ from tocsin.clock import ManualClock
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.model.heard import SourceProgress
-from tocsin.rules.evaluate import evaluate
-from tocsin.rules.lifecycle import reconcile
-from tocsin.rules.load import load_rules
-from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.timers import due_timers
+from tocsin.model.watermarks import SourceProgress
+from tocsin.rules.compile.load import load_rules
+from tocsin.rules.driver.evaluate import evaluate
+from tocsin.rules.driver.lifecycle import reconcile
+from tocsin.rules.kinds.event.timers import due_timers
+from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.cached import CachedView
 from tocsin.state.sqlite import SqliteState
 

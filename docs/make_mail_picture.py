@@ -17,9 +17,9 @@ from tocsin.model.alert import Why
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.notify.context import Change, Nearby, RunAttempt
-from tocsin.notify.templates import Templates
+from tocsin.notify.render.templates import Templates
+from tocsin.notify.render.views import Presentation, mail
 from tocsin.notify.values import NotificationDraft, Recipient, RunFacts
-from tocsin.notify.views import Presentation, mail
 
 PICTURE = Path(__file__).parent / "images" / "mail.png"
 WIDTH, HEIGHT, SCALE = 360, 900, 2

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from tocsin.alerts.openings import active_alert_of
+from tocsin.alerts.active import active_alert_of
 from tocsin.clock import EPOCH
 from tocsin.model.alert import ConditionState, Phase, Transition, Why
 from tocsin.model.intent import IntentKind

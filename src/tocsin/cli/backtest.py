@@ -13,8 +13,8 @@ import typer
 from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, print_json, say, table, visible
 
 if TYPE_CHECKING:
-    from tocsin.config.home import Home
-    from tocsin.rules.backtest import Progress
+    from tocsin.config.project.home import Home
+    from tocsin.rules.backtest.run import Progress
 
 
 def register(rules: typer.Typer) -> None:
@@ -40,7 +40,7 @@ def rules_backtest(
     """Show what a rule would have notified over stored history. Nobody is notified, nothing is written."""
     found = _ask(open_home(home), name, since, until, as_if_live)
     if html is not None:
-        from tocsin.rules.backtest_html import page
+        from tocsin.rules.backtest.html import page
 
         try:
             html.write_text(page(found), encoding="utf-8")
@@ -57,7 +57,7 @@ def rules_backtest(
 
 def _ask(place: Home, name: str, since: str, until: str, as_if_live: bool) -> dict[str, Any]:
     """From the tocsin that runs on the home, else from its files."""
-    from tocsin.cli.asking import remote
+    from tocsin.cli.client import remote
 
     running = remote(place)
     if running is not None:
@@ -68,8 +68,8 @@ def _ask(place: Home, name: str, since: str, until: str, as_if_live: bool) -> di
             _unknown(name, [str(row["name"]) for row in _rules_of(place)])
         found: dict[str, Any] = answer.json()
         return found
-    from tocsin.app.content import load_content
-    from tocsin.app.offline import open_offline
+    from tocsin.app.project.content import load_content
+    from tocsin.app.views.offline import open_offline
 
     rules = load_content(place).rules
     if rules.called(name) is None:
@@ -81,14 +81,14 @@ def _ask(place: Home, name: str, since: str, until: str, as_if_live: bool) -> di
 
 
 def _rules_of(place: Home) -> list[dict[str, Any]]:
-    from tocsin.cli.asking import asking
+    from tocsin.cli.client import asking
 
     with asking(place) as asked:
         return asked.rules()
 
 
 def _unknown(name: str, names: list[str]) -> None:
-    from tocsin.config.document import suggest
+    from tocsin.config.yaml.document import suggest
 
     fail(f"there is no rule '{name}'", suggest(name, names), 2)
 
@@ -119,7 +119,7 @@ def _spinner(name: str) -> Iterator[None]:
 
 
 def _show(found: dict[str, Any], limit: int) -> None:
-    from tocsin.rules.backtest_report import spark_of, timeline_of
+    from tocsin.rules.backtest.report import spark_of, timeline_of
 
     print(f"{found['rule']} {visible(found['headline'])}")
     print(f"{_time(found['from'])} to {_time(found['to'])} UTC, {found['events']:,} events, {found['seconds']:.1f} s")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from tocsin.config.home import Home
+    from tocsin.config.project.home import Home
 
 HomeOption = Annotated[
     Path, typer.Option("--home", envvar="TOCSIN_HOME", metavar="DIR", help="The home to work on.", show_default="here")
@@ -36,7 +36,7 @@ def open_home(path: Path) -> Home:
     import logging
 
     structlog = structlog_alone()
-    from tocsin.config.home import open_home as opened
+    from tocsin.config.project.home import open_home as opened
     from tocsin.config.stderr import CURRENT_STDERR
 
     structlog.configure(

@@ -36,7 +36,7 @@ def send(
     as_json: AsJson = False,
 ) -> None:
     """Send an event to the running tocsin, from options or as JSON."""
-    from tocsin.cli.asking import must_run
+    from tocsin.cli.client import must_run
 
     if (file is None) == (not run and not status):
         fail(
@@ -104,7 +104,7 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Run a KQL query over the stored events."""
-    from tocsin.cli.asking import asking
+    from tocsin.cli.client import asking
 
     if kql == "-":
         kql = sys.stdin.read()
@@ -126,7 +126,7 @@ def dead_letters_list(
     as_json: AsJson = False,
 ) -> None:
     """List messages that could not be read, with the reason."""
-    from tocsin.cli.asking import asking
+    from tocsin.cli.client import asking
 
     with asking(open_home(home)) as asked:
         rows = asked.dead_letters(consumer, limit, everything)
@@ -146,7 +146,7 @@ def dead_letters_replay(
     as_json: AsJson = False,
 ) -> None:
     """Send messages through again, after their consumer file was mended."""
-    from tocsin.cli.asking import must_run
+    from tocsin.cli.client import must_run
 
     remote = must_run(open_home(home))
     with remote.client:

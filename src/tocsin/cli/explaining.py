@@ -11,8 +11,8 @@ import typer
 from tocsin.cli.common import HERE, AsJson, HomeOption, fail, open_home, print_json, table, text, visible
 
 if TYPE_CHECKING:
-    from tocsin.config.home import Home
-    from tocsin.rules.rule import Rule
+    from tocsin.config.project.home import Home
+    from tocsin.rules.spec.rule import Rule
 
 _LIVE = ("next_evaluation", "notified", "last_notified", "firing", "pending", "error", "instances", "last_rows", "last_rows_of", "last_rows_error")  # fmt: skip
 
@@ -21,14 +21,14 @@ def rules_explain(
     name: Annotated[str, typer.Argument(help="The rule.")], home: HomeOption = HERE, as_json: AsJson = False
 ) -> None:
     """Show what a rule compiles to: kind, fields, prefilter, shape, query, SQL; when it looks next, what it saw last."""
-    from tocsin.app.content import rules_of
-    from tocsin.rules.explain import explain
+    from tocsin.app.project.content import rules_of
+    from tocsin.rules.inspect.explain import explain
 
     place = open_home(home)
     loaded = rules_of(place)
     rule = loaded.rules.get(name)
     if rule is None:
-        from tocsin.config.document import suggest
+        from tocsin.config.yaml.document import suggest
 
         fail(f"there is no rule '{name}'", suggest(name, loaded.rules), 2)
     seen = _seen(place, rule)
@@ -59,7 +59,7 @@ def rules_explain(
 
 def _seen(place: Home, rule: Rule) -> Mapping[str, Any] | None:
     """What the stores know of the rule; None where there are none yet."""
-    from tocsin.cli.asking import asking, remote
+    from tocsin.cli.client import asking, remote
 
     if remote(place) is None and not place.store_path(place.settings()).exists():
         return None

@@ -13,7 +13,7 @@ from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, p
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tocsin.config.home import Home
+    from tocsin.config.project.home import Home
     from tocsin.errors import Problem
 
 tokens = typer.Typer(no_args_is_help=True, help="Tokens: who may post events, ask, scrape.")
@@ -24,7 +24,7 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Make a home in DIR: settings, consumers, rules and templates to edit."""
-    from tocsin.config.home import init_home
+    from tocsin.config.project.home import init_home
 
     made = init_home(directory.absolute())
     if as_json:
@@ -42,7 +42,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Find everything that is wrong in the home's files, all at once."""
-    from tocsin.app.check import check as found_in
+    from tocsin.app.views.check import check as found_in
 
     place = open_home(home)
     report([replace(p, file=place.shown(Path(p.file))) for p in found_in(place, with_tests=tests)], as_json)
@@ -85,7 +85,7 @@ def tokens_new(
     home: HomeOption = HERE,
 ) -> None:
     """Make a token, keep its digest in the tokens file, and print it once."""
-    from tocsin.config.tokens import Role, add_token
+    from tocsin.config.project.tokens import Role, add_token
 
     known = [r.value for r in Role]
     for given in role or ():
@@ -156,10 +156,10 @@ def _facts(place: Home) -> dict[str, Any]:
     from importlib.metadata import version
 
     from tocsin import __version__
-    from tocsin.app.check import check as found_in
-    from tocsin.cli.asking import remote
+    from tocsin.app.views.check import check as found_in
+    from tocsin.cli.client import remote
     from tocsin.config.content import packaged
-    from tocsin.config.sizes import human_size
+    from tocsin.config.yaml.sizes import human_size
     from tocsin.errors import ConfigurationError
 
     facts: dict[str, Any] = {
@@ -195,8 +195,8 @@ def _facts(place: Home) -> dict[str, Any]:
 
 
 def _compact(place: Home) -> None:
-    from tocsin.app.offline import compact
-    from tocsin.config.sizes import human_size
+    from tocsin.app.views.offline import compact
+    from tocsin.config.yaml.sizes import human_size
 
     if place.held():
         fail("a tocsin runs on this home and owns the file", "stop it first")

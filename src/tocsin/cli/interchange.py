@@ -11,8 +11,8 @@ import typer
 from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, print_json, say, visible
 
 if TYPE_CHECKING:
-    from tocsin.config.home import Home
-    from tocsin.rules.interchange.report import Exported, Imported
+    from tocsin.config.project.home import Home
+    from tocsin.interchange.report import Exported, Imported
 
 
 def register(rules: typer.Typer) -> None:
@@ -36,8 +36,8 @@ def rules_import(
     as_json: AsJson = False,
 ) -> None:
     """Make rules of Azure's scheduled query rules and of Prometheus's alerts, and say what could not be kept."""
-    from tocsin.rules.interchange.emit import file_of
-    from tocsin.rules.interchange.importing import import_files
+    from tocsin.interchange.emit import file_of
+    from tocsin.interchange.importing import import_files
 
     found = import_files(files, _schema(open_home(home)), parameters=parameters)
     text = file_of(found)
@@ -60,9 +60,9 @@ def rules_export(
     as_json: AsJson = False,
 ) -> None:
     """Print rules as an ARM template (scheduled query rules, API 2021-08-01), and say what could not be kept."""
-    from tocsin.config.document import suggest
-    from tocsin.rules.interchange.azure_out import export_rule, template_of
-    from tocsin.rules.interchange.rulesdata import rules_of_files
+    from tocsin.config.yaml.document import suggest
+    from tocsin.interchange.azure.write import export_rule, template_of
+    from tocsin.interchange.data import rules_of_files
 
     if not azure:
         fail("in which form?", "tocsin rules export --azure", 2)
@@ -118,8 +118,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _schema(place: Home) -> dict[str, dict[str, str]]:
-    from tocsin.app.content import schema_with
-    from tocsin.config.tables import load_tables
+    from tocsin.app.project.content import schema_with
+    from tocsin.config.project.tables import load_tables
 
     return schema_with(load_tables(place.table_files(), place.shown))
 

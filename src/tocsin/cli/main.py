@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from tocsin import __version__
-from tocsin.cli import events, execute, folders, homes, look, rules, templates, up
+from tocsin.cli import events, execute, folders, homes, rules, templates, up
+from tocsin.cli import show as look
 from tocsin.cli.common import guarded
 
 app = typer.Typer(

@@ -11,9 +11,9 @@ from tocsin.cli import backtest, explaining, interchange
 from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, print_json, say, show, visible
 
 if TYPE_CHECKING:
-    from tocsin.config.home import Home
-    from tocsin.rules.ruleset import RuleSet
-    from tocsin.rules.testing import TestResult
+    from tocsin.config.project.home import Home
+    from tocsin.rules.kinds.ruleset import RuleSet
+    from tocsin.rules.testing.run import TestResult
 
 rules = typer.Typer(no_args_is_help=True, help="Alert rules.")
 interchange.register(rules)
@@ -37,7 +37,7 @@ def rules_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
 @rules.command("status")
 def rules_status(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     """Show the status of rules: notifications, times and errors."""
-    from tocsin.cli.asking import asking
+    from tocsin.cli.client import asking
 
     with asking(open_home(home)) as asked:
         rows = asked.rules()
@@ -78,7 +78,7 @@ def rules_test(
     as_json: AsJson = False,
 ) -> None:
     """Run the inline tests of rules with the engine that runs them live. Ends with 1 where one fails."""
-    from tocsin.rules.testing import each_test
+    from tocsin.rules.testing.run import each_test
 
     loaded, names = _chosen(open_home(home), chosen or [])
     wanted = [w.lower() for w in words.split()]
@@ -92,7 +92,7 @@ def rules_test(
             _print_test(result)
     failed = [r for r in results if not r.passed]
     if junit is not None:
-        from tocsin.rules.junit import junit as xml
+        from tocsin.rules.testing.junit import junit as xml
 
         try:
             junit.write_text(xml(results), encoding="utf-8")
@@ -135,8 +135,8 @@ def rules_lint(
     as_json: AsJson = False,
 ) -> None:
     """Find rules that are right by the letter and most likely wrong."""
-    from tocsin.app.content import load_content
-    from tocsin.app.linting import lint_content
+    from tocsin.app.project.content import load_content
+    from tocsin.app.views.lint import lint_content
 
     place = open_home(home)
     content = load_content(place)
@@ -155,7 +155,7 @@ def rules_lint(
 @rules.command("schema")
 def rules_schema() -> None:
     """Print the JSON Schema of rule files, for editors."""
-    from tocsin.rules.schema import rules_json_schema
+    from tocsin.rules.language.schema import rules_json_schema
 
     print_json(rules_json_schema())
 
@@ -167,7 +167,7 @@ def _chosen(place: Home, chosen: list[str]) -> tuple[RuleSet, list[str]]:
     loaded = _load(place, files or None)
     for name in names:
         if name not in loaded.rules:
-            from tocsin.config.document import suggest
+            from tocsin.config.yaml.document import suggest
 
             fail(f"there is no rule '{name}'", suggest(name, loaded.rules), 2)
     return loaded, names or list(loaded.rules)
@@ -175,7 +175,7 @@ def _chosen(place: Home, chosen: list[str]) -> tuple[RuleSet, list[str]]:
 
 def _load(place: Home, files: list[Path] | None = None) -> RuleSet:
     """The rules of ``files``, or of the home."""
-    from tocsin.app.content import rules_of
+    from tocsin.app.project.content import rules_of
 
     for path in files or []:
         if not path.is_file():

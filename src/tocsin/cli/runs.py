@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tocsin.cli import look
+from tocsin.cli import show as look
 from tocsin.cli.azformat import emit
 from tocsin.cli.common import Stop, fail, say, visible
 from tocsin.cli.tracked import (

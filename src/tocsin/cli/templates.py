@@ -9,8 +9,8 @@ import typer
 from tocsin.cli.common import HERE, AsJson, HomeOption, fail, open_home, print_json, say, show, visible
 
 if TYPE_CHECKING:
-    from tocsin.config.home import Home
-    from tocsin.notify.templates import Rendered
+    from tocsin.config.project.home import Home
+    from tocsin.notify.render.templates import Rendered
 
 templates = typer.Typer(no_args_is_help=True, help="Mail templates.")
 
@@ -28,7 +28,7 @@ EXAMPLE: dict[str, Any] = {
 @templates.command("list")
 def templates_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     """List templates and where each comes from."""
-    from tocsin.notify.templates import Templates
+    from tocsin.notify.render.templates import Templates
 
     place = open_home(home)
     directories = place.template_dirs()
@@ -51,7 +51,7 @@ def templates_preview(
 ) -> None:
     """Render a template with a real stored run."""
     place = open_home(home)
-    from tocsin.notify.templates import Templates
+    from tocsin.notify.render.templates import Templates
 
     known = Templates(place.template_dirs()).names()
     if name and name not in known:
@@ -75,10 +75,10 @@ def _rendered(place: Home, name: str, run: str) -> Rendered:
     from tocsin.model.intent import Intent, IntentKind, RuleInfo
     from tocsin.model.statuses import Severity
     from tocsin.notify.context import Change
-    from tocsin.notify.templates import Templates
+    from tocsin.notify.render.templates import Templates
+    from tocsin.notify.render.views import Presentation, mail
     from tocsin.notify.text import moment
     from tocsin.notify.values import NotificationDraft, Recipient, RunFacts
-    from tocsin.notify.views import Presentation, mail
 
     settings = place.settings()
     now = SystemClock().now()
@@ -113,7 +113,7 @@ def _rendered(place: Home, name: str, run: str) -> Rendered:
 
 def _stored(place: Home, run: str) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """The event to notify of and the events of its run."""
-    from tocsin.cli.asking import asking
+    from tocsin.cli.client import asking
 
     with asking(place) as asked:
         if not run:

@@ -25,7 +25,7 @@ def up(
 ) -> None:
     """Run tocsin: take events, evaluate rules, send mails, serve pages and metrics. Ends on Ctrl-C."""
     structlog_alone()
-    from tocsin.app.run import up as run
+    from tocsin.app.run.up import up as run
     from tocsin.web import build_asgi
     from tocsin.web.server import Server
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from tocsin.config.document import YamlModel, suggest
+from tocsin.config.yaml.document import YamlModel, suggest
 
 OURS: Mapping[str, str] = {
     "enable_auto_commit": "offsets live in the log store, and are committed to the group by tocsin",

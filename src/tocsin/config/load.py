@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from tocsin.config.document import Document, KeyPath, Plain, _model_in, load, load_file, parse, suggest
 from tocsin.config.kafka import KafkaSettings
 from tocsin.config.settings import Settings
+from tocsin.config.yaml.document import Document, KeyPath, Plain, _model_in, load, load_file, parse, suggest
 from tocsin.errors import ConfigurationError, Problem
 
 PREFIX = "TOCSIN_"

@@ -10,10 +10,10 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from tocsin.config.document import _model_in
-from tocsin.config.durations import format_duration
 from tocsin.config.settings import Settings
-from tocsin.config.sizes import format_size
+from tocsin.config.yaml.document import _model_in
+from tocsin.config.yaml.durations import format_duration
+from tocsin.config.yaml.sizes import format_size
 
 REQUIRED = "required"
 

@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from tocsin.config.document import YamlModel, suggest
-from tocsin.config.fields import Addresses, Positive, Words, bare_address, is_loopback
 from tocsin.config.kafka import KafkaSettings
-from tocsin.config.sizes import Size
+from tocsin.config.yaml.document import YamlModel, suggest
+from tocsin.config.yaml.fields import Addresses, Positive, Words, bare_address, is_loopback
+from tocsin.config.yaml.sizes import Size
 
 MIB = 1 << 20
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from tocsin.clock import micros
-from tocsin.config.document import Document, load_file, parse
+from tocsin.config.yaml.document import Document, load_file, parse
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.intake.files import ConsumerFile
 from tocsin.intake.formats import Piece, Splitter, splitter

@@ -25,7 +25,7 @@ import jmespath.functions
 import jmespath.parser
 import jmespath.visitor
 
-from tocsin.config.document import suggest
+from tocsin.config.yaml.document import suggest
 from tocsin.errors import TocsinError
 from tocsin.model.strictjson import ReadError, read_json
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from tocsin.config.document import YamlModel, suggest
-from tocsin.config.durations import Duration
 from tocsin.config.kafka import OURS, KafkaSettings
+from tocsin.config.yaml.document import YamlModel, suggest
+from tocsin.config.yaml.durations import Duration
 from tocsin.intake import expressions
 from tocsin.intake.formats import WORDS
 from tocsin.model.columns import HEARTBEATS, RUN_STATUS_CHANGED

@@ -15,12 +15,12 @@ from datetime import datetime
 from tocsin.intake.expressions import ExpressionFailed, any_case, compile_getter, is_true, plain_path
 from tocsin.intake.files import WIRE, ConsumerFile
 from tocsin.intake.formats import write
+from tocsin.model.calendars.times import read_time
 from tocsin.model.columns import KqlType
 from tocsin.model.event import DeadReason, MappedEvent, Origin
 from tocsin.model.redact import redact
 from tocsin.model.statuses import STATUS_WORDS, Reason, Status
 from tocsin.model.strictjson import ReadError, read_json
-from tocsin.model.times import read_time
 
 _NAMES = frozenset({"RunId", "Status"})  # of words and numbers only: an object would name nothing
 _REDACTED = ("Message", "LogTail")  # free text

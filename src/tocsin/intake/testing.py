@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.clock import ManualClock
-from tocsin.config.document import load_file, parse, resolved
+from tocsin.config.yaml.document import load_file, parse, resolved
 from tocsin.intake.consumer import Consumer, Message, compile_consumer
 from tocsin.intake.files import ConsumerFile, ConsumerTest
 from tocsin.intake.formats import write
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.model.calendars.times import read_time
 from tocsin.model.columns import HEARTBEATS, RUN_STATUS_CHANGED, Column, KqlType
 from tocsin.model.event import Batch, Receipt
-from tocsin.model.times import read_time
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 """When the payloads of tests are received."""

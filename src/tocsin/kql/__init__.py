@@ -1,13 +1,12 @@
 """KQL: the only room that knows duckdb_kql."""
 
-from tocsin.kql import late as late  # first: it imports upstream in its own way
-from tocsin.kql.classify import EVENTS, Classified, classify
-from tocsin.kql.prefilter import ANY
-from tocsin.kql.rowplan import IDENTITY, Op, Predicate, RowPlan, row_plan
-from tocsin.kql.sandbox import user_query
+from tocsin.kql.bind.sqlcheck import check_sql
+from tocsin.kql.bind.translate import Translation, translate
+from tocsin.kql.plan.classify import EVENTS, Classified, classify
+from tocsin.kql.plan.prefilter import ANY
+from tocsin.kql.plan.query import user_query
+from tocsin.kql.plan.rowplan import IDENTITY, Op, Predicate, RowPlan, row_plan
 from tocsin.kql.schema import Schema, did_you_mean, schema_with
-from tocsin.kql.sqlcheck import check_sql
-from tocsin.kql.translate import Translation, translate
 
 __all__ = [
     "ANY",

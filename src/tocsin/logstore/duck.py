@@ -13,15 +13,25 @@ import duckdb
 import pyarrow as pa
 
 from tocsin.clock import EPOCH, Clock
-from tocsin.config.sizes import parse_size
+from tocsin.config.yaml.sizes import parse_size
 from tocsin.errors import StoreError, StoreFull, StoreLost
-from tocsin.logstore import retention
-from tocsin.logstore.bisect import MAX_REFUSED, find_offenders
-from tocsin.logstore.commit import Written, write
-from tocsin.logstore.deadletters import find_dead
-from tocsin.logstore.desk import Staging
-from tocsin.logstore.finding import rows_of_jobs, rows_of_runs
-from tocsin.logstore.incoming import AppendBatch, flatten
+from tocsin.logstore.admin import retention
+from tocsin.logstore.dead_letters import find_dead
+from tocsin.logstore.ingest.batch import AppendBatch, flatten
+from tocsin.logstore.ingest.bisect import MAX_REFUSED, find_offenders
+from tocsin.logstore.ingest.commit import Written, write
+from tocsin.logstore.ingest.durable import COMMITS, NewestCommits, commits_in, read_known
+from tocsin.logstore.ingest.open import (
+    Settings,
+    bytes_on_disk,
+    grew,
+    lost_on_fatal,
+    open_instance,
+    row_groups,
+    transaction,
+)
+from tocsin.logstore.ingest.sequencer import Sequencer
+from tocsin.logstore.ingest.staging import Staging
 from tocsin.logstore.interface import (
     CommitInfo,
     ConsumerInfo,
@@ -33,13 +43,11 @@ from tocsin.logstore.interface import (
     StoredDeadLetter,
     Touched,
 )
-from tocsin.logstore.known import COMMITS, NewestCommits, commits_in, read_known
 from tocsin.logstore.mirror import append_rows
-from tocsin.logstore.news import NewestRuns
-from tocsin.logstore.open import Settings, bytes_on_disk, grew, lost_on_fatal, open_instance, row_groups, transaction
-from tocsin.logstore.sandbox.select import Reader
-from tocsin.logstore.sequencer import Sequencer
-from tocsin.logstore.tables import check_name, reference_schema, replace_table
+from tocsin.logstore.query.finding import rows_of_jobs, rows_of_runs
+from tocsin.logstore.query.select import Reader
+from tocsin.logstore.query.tables import check_name, reference_schema, replace_table
+from tocsin.logstore.recent.changes import NewestRuns
 from tocsin.metrics.registry import Metrics
 from tocsin.model import crash
 from tocsin.model.columns import TABLES

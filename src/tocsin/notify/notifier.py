@@ -20,19 +20,19 @@ from tocsin.model.crash import point
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, RuleInfo
 from tocsin.notify.addresses import Allows
-from tocsin.notify.caps import Caps
-from tocsin.notify.circuit import Backoff
-from tocsin.notify.digests import Digests, is_limited
-from tocsin.notify.facts import FactsReader
-from tocsin.notify.oncall import OnCall
-from tocsin.notify.pipeline import DEFAULT, RecipientResolver, group, route
-from tocsin.notify.reading import Reading
-from tocsin.notify.render import NOTICE, MailRenderer, deliver, emergency, notice
-from tocsin.notify.sender import FIRST_PROBE, FIRST_RETRY, Retry, Sender
-from tocsin.notify.templates import Templates
-from tocsin.notify.transport import Transport
+from tocsin.notify.channels.base import Transport
+from tocsin.notify.delivery.caps import Caps
+from tocsin.notify.delivery.circuit import Backoff
+from tocsin.notify.delivery.digests import Digests, is_limited
+from tocsin.notify.delivery.read import Reading
+from tocsin.notify.delivery.sender import FIRST_PROBE, FIRST_RETRY, Retry, Sender
+from tocsin.notify.render.facts import FactsReader
+from tocsin.notify.render.mail import NOTICE, MailRenderer, deliver, emergency, notice
+from tocsin.notify.render.templates import Templates
+from tocsin.notify.render.views import Presentation
+from tocsin.notify.routing.files import OnCall
+from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, group, route
 from tocsin.notify.values import NO_FACTS, CapRule, Facts, NotificationDraft, Recipient, RunFacts
-from tocsin.notify.views import Presentation
 from tocsin.state.interface import State
 
 log = structlog.get_logger(__name__)

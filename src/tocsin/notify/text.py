@@ -6,7 +6,7 @@ import re
 import textwrap
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from tocsin.config.durations import in_words
+from tocsin.config.yaml.durations import in_words
 from tocsin.model.causes import ANSI, BIDI, cut, one_line
 
 CAUSE_WITHIN = 45

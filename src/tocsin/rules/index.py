@@ -23,8 +23,8 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tocsin.kql.prefilter import Op, Predicate
-from tocsin.rules.rule import Rule
+from tocsin.kql.plan.prefilter import Op, Predicate
+from tocsin.rules.spec.rule import Rule
 
 STATUS = "Status"
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import structlog
 
-from tocsin.rules.rule import Rule
-from tocsin.rules.templates import TemplateFault
+from tocsin.rules.language.templates import TemplateFault
+from tocsin.rules.spec.rule import Rule
 
 _log = structlog.get_logger(__name__)
 

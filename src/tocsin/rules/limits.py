@@ -23,16 +23,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tocsin.alerts.conditions import ZERO
-from tocsin.config.document import suggest
-from tocsin.config.durations import format_duration
+from tocsin.config.yaml.document import suggest
+from tocsin.config.yaml.durations import format_duration
 from tocsin.model.alert import ConditionState, Phase
 from tocsin.model.intent import LIMIT, Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
-from tocsin.rules.checks import Faults, Said
 from tocsin.rules.history import plain
+from tocsin.rules.language.checks import Faults, Said
+from tocsin.rules.language.names import public_name
+from tocsin.rules.language.schema import RuleModel
 from tocsin.rules.memory import Memory
-from tocsin.rules.names import public_name
-from tocsin.rules.schema import RuleModel
 
 _STATE = "{} limit"
 """What a rule's windows are kept as: no rule has such a name."""

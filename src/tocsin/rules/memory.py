@@ -10,7 +10,7 @@ from typing import Protocol
 from tocsin.model.alert import ConditionState, Occurrence, Transition
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, RuleInfo
-from tocsin.rules.deadlines import Deadline, Settled
+from tocsin.rules.deadline_table import Deadline, Settled
 from tocsin.state.interface import Backfill, Outcome, RuleRecord
 
 Pair = tuple[str, str]

@@ -18,11 +18,11 @@ from tocsin.model.intent import Intent, RuleInfo
 from tocsin.state import schema
 from tocsin.state.dialects import SqlDialect
 from tocsin.state.evaluation import Evaluation
+from tocsin.state.health import explain
 from tocsin.state.interface import Attempted, Backfill, MirrorRow, Outcome, RuleRecord, State
 from tocsin.state.mirrorlog import MirrorLog
 from tocsin.state.outbox import Outbox
 from tocsin.state.tables import marks, small_values
-from tocsin.state.trouble import explain
 
 WRITES = "tocsin_writes"
 """Execution option of connections that are about to write: SQLite takes its write lock at BEGIN for them."""

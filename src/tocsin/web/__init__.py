@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp
 
-from tocsin.web.face import AppFace, ReadFace
+from tocsin.web.ports import AppFace, ReadFace
 
 
 def build_asgi(app: AppFace, local_token: str = "") -> ASGIApp:

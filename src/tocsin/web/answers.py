@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
-from tocsin.web.face import ColumnInfo, Row
+from tocsin.web.ports import ColumnInfo, Row
 
 _CHUNK = 200
 """Rows encoded at once: a large answer never stands whole in memory as text."""

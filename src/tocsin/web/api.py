@@ -17,8 +17,8 @@ from tocsin.errors import QueryBusy, QueryError, QueryTimeout, StoreError, Tocsi
 from tocsin.logstore.interface import Limits
 from tocsin.web import mailview
 from tocsin.web.answers import answer, problem, rows_answer
-from tocsin.web.face import AppFace, ColumnInfo, Row
 from tocsin.web.openapi import STATES, Operation, Parameter, document
+from tocsin.web.ports import AppFace, ColumnInfo, Row
 
 T = TypeVar("T")
 MOST = 1000

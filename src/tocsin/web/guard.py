@@ -15,10 +15,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tocsin.config.fields import is_loopback
-from tocsin.config.tokens import Role
+from tocsin.config.project.tokens import Role
+from tocsin.config.yaml.fields import is_loopback
 from tocsin.web.answers import problem
-from tocsin.web.face import AppFace
+from tocsin.web.ports import AppFace
 
 log = structlog.get_logger(__name__)
 

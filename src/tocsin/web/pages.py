@@ -17,15 +17,15 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tocsin import __version__
-from tocsin.config.tokens import Role
+from tocsin.config.project.tokens import Role
 from tocsin.errors import QueryError
 from tocsin.model.statuses import STATUS_WORDS
 from tocsin.web import mailview
 from tocsin.web.answers import plain, timespan
 from tocsin.web.api import Asker, find_mail, find_rule, limit, mail_state
-from tocsin.web.face import Row
 from tocsin.web.guard import COOKIE
 from tocsin.web.openapi import STATES
+from tocsin.web.ports import Row
 
 _COUNTS = "Runs | summarize N = count() by Status | order by N desc"
 _EXAMPLE = "RunStatusChanged\n| where Status == 'Failed'\n| summarize failed = count() by ExperimentName\n| order by failed desc"

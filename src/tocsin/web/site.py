@@ -10,9 +10,9 @@ from starlette.types import ASGIApp
 
 from tocsin.errors import TocsinError
 from tocsin.web.api import Api, Asker, fault
-from tocsin.web.face import AppFace
 from tocsin.web.guard import Guard
 from tocsin.web.pages import Pages
+from tocsin.web.ports import AppFace
 
 
 def build(app: AppFace, local_token: str = "") -> ASGIApp:

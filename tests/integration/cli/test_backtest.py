@@ -11,9 +11,9 @@ import pytest
 
 from tests.acceptance.harness import Tocsin
 from tests.integration.cli.conftest import Run
-from tocsin.app.stores import open_log
+from tocsin.app.project.stores import open_log
 from tocsin.clock import ManualClock
-from tocsin.config.home import open_home
+from tocsin.config.project.home import open_home
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

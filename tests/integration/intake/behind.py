@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from tocsin.app.writer import Writer
+from tocsin.app.engine.writer import Writer
 from tocsin.clock import SystemClock
 from tocsin.intake.connectors.http import HttpIntake
 from tocsin.logstore.duck import DuckLogStore

@@ -335,7 +335,7 @@ def test_a_full_queue_holds_the_reading_not_the_membership(
         return append(batches)
 
     behind.store.append = slow  # type: ignore[method-assign]
-    monkeypatch.setattr("tocsin.app.writer.MAX_QUEUED", 10)
+    monkeypatch.setattr("tocsin.app.engine.writer.MAX_QUEUED", 10)
     for chunk in range(5):
         kafka.produce(topic, events(range(chunk * 20, chunk * 20 + 20)))
     running = start(topic, settings={"session_timeout_ms": 1500, "max_poll_records": 20})

@@ -13,12 +13,12 @@ from typing import Any
 from tests.unit.notify.make import renderer
 from tocsin.clock import Clock, SystemClock
 from tocsin.metrics.registry import Metrics
-from tocsin.notify.circuit import Backoff
-from tocsin.notify.facts import NoFacts
+from tocsin.notify.channels.smtp import SmtpOptions, SmtpTransport
+from tocsin.notify.delivery.circuit import Backoff
+from tocsin.notify.delivery.sender import Retry
 from tocsin.notify.notifier import Notifier, NotifyOptions
-from tocsin.notify.oncall import OnCall
-from tocsin.notify.sender import Retry
-from tocsin.notify.smtp import SmtpOptions, SmtpTransport
+from tocsin.notify.render.facts import NoFacts
+from tocsin.notify.routing.files import OnCall
 from tocsin.state.interface import State
 from tocsin.state.sqlite import SqliteState
 

@@ -10,13 +10,13 @@ import pytest
 from tests.integration.notify.house import notifier, notify
 from tests.servers.smtp import Received, SmtpServer
 from tocsin.clock import EPOCH, ManualClock
-from tocsin.config.document import load
+from tocsin.config.yaml.document import load
 from tocsin.errors import Problem
 from tocsin.kql.schema import schema_with
-from tocsin.model.maintenance import Maintenance
-from tocsin.rules.clocks import under
-from tocsin.rules.load import load_documents
-from tocsin.rules.playground import Simulator
+from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.rules.compile.load import load_documents
+from tocsin.rules.kinds.deadline.clocks import under
+from tocsin.rules.testing.simulator import Simulator
 from tocsin.state.sqlite import SqliteState
 
 EVENING = datetime(2026, 11, 24, 18, tzinfo=UTC)

@@ -3,12 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tocsin.app import backtesting
-from tocsin.app.hearing import SourceOutages
+from tocsin.app.engine.watermarks import SourceOutages
+from tocsin.app.views import backtest as backtesting
 from tocsin.clock import ManualClock
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
-from tocsin.rules.load import load_rules
+from tocsin.rules.compile.load import load_rules
 from tocsin.state.sqlite import SqliteState
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)

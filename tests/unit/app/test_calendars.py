@@ -7,16 +7,16 @@ import pytest
 
 from tests.servers.eventually import eventually
 from tests.unit.config.test_calendars import Answers, server
-from tocsin.app.calendars import refresh_calendars
-from tocsin.app.content import Content, gather, load_content, rules_of
-from tocsin.app.reloading import Reloader
+from tocsin.app.project.calendars import refresh_calendars
+from tocsin.app.project.content import Content, gather, load_content, rules_of
+from tocsin.app.run.reload import Reloader
 from tocsin.clock import ManualClock, SystemClock
-from tocsin.config.home import Home
-from tocsin.config.watch import Watch
+from tocsin.config.project.home import Home
+from tocsin.config.project.watch import Watch
 from tocsin.errors import Problem
 from tocsin.metrics.registry import Metrics
-from tocsin.notify.oncall import OnCall
-from tocsin.rules.clocks import pauses_of
+from tocsin.notify.routing.files import OnCall
+from tocsin.rules.kinds.deadline.clocks import pauses_of
 
 __all__ = ["server"]  # a fixture
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tocsin.app.collecting import set_apart
+from tocsin.app.run.collector import set_apart
 
 
 class Ring:

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from tests.servers.eventually import eventually
-from tocsin.app.evaluator import Evaluator
-from tocsin.app.ruleview import RuleView
-from tocsin.app.silence import SourceState
+from tocsin.app.engine.evaluator import Evaluator
+from tocsin.app.engine.stalled import SourceState
+from tocsin.app.views.rules import RuleView
 from tocsin.clock import EPOCH, ManualClock
 from tocsin.errors import StoreError
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.model.heard import SourceProgress
 from tocsin.model.intent import IntentKind
-from tocsin.rules.load import load_rules
-from tocsin.rules.ruleset import RuleSet
+from tocsin.model.watermarks import SourceProgress
+from tocsin.rules.compile.load import load_rules
+from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState
 

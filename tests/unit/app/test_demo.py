@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tocsin.app import demo
-from tocsin.app.demo import BATCH, HttpPost, Live, play
-from tocsin.app.demo_day import make_day
 from tocsin.clock import ManualClock
+from tocsin.demo import play as demo
+from tocsin.demo.day import make_day
+from tocsin.demo.play import BATCH, HttpPost, Live, play
 from tocsin.errors import TocsinError
 from tocsin.model.event import HEARTBEAT_TYPE, STATUS_TYPE
 

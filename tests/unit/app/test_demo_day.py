@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tocsin.app.demo_day import EXPERIMENTS, FAILURES, FINAL_FAILURES, LENGTH, SECRET, SILENT_RUN, Day, make_day
+from tocsin.demo.day import EXPERIMENTS, FAILURES, FINAL_FAILURES, LENGTH, SECRET, SILENT_RUN, Day, make_day
 from tocsin.model.columns import RUN_STATUS_CHANGED
 from tocsin.model.event import HEARTBEAT_TYPE, STATUS_TYPE
 from tocsin.model.redact import redact

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from tests.unit.app.test_deadlines import MIN, NOON, Home
-from tocsin.app.ruleview import RuleView
+from tocsin.app.views.rules import RuleView
 from tocsin.kql.schema import schema_with
-from tocsin.rules.load import load_rules
-from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.compile.load import load_rules
+from tocsin.rules.kinds.ruleset import RuleSet
 
 RULES = """
 rules:

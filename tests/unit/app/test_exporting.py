@@ -10,8 +10,8 @@ from tests.unit.app.test_windows import Station
 from tocsin.errors import ConfigurationError
 from tocsin.kql.schema import schema_with
 from tocsin.metrics.exports import LABEL_LENGTH, SERIES, Exports, Family
-from tocsin.rules.load import load_rules
-from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.compile.load import load_rules
+from tocsin.rules.kinds.ruleset import RuleSet
 
 RULES = """
 rules:

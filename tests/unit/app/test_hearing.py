@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 from tocsin.alerts.conditions import REPEAT
-from tocsin.app import silence
-from tocsin.app.hearing import SourceOutages, spans_of
-from tocsin.app.silence import SourceState
+from tocsin.app.engine import stalled as silence
+from tocsin.app.engine.stalled import SourceState
+from tocsin.app.engine.watermarks import SourceOutages, spans_of
 from tocsin.clock import ManualClock
 from tocsin.model.alert import Why
 from tocsin.model.intent import IntentKind

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.unit.app.three_ways import START, Arrival, Live, as_backtest, as_inline_test
-from tocsin.rules.playground import HEARTBEAT
+from tocsin.rules.testing.simulator import HEARTBEAT
 
 COUNTED = """
 query: |

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.app.evaluator import Evaluator
+from tocsin.app.engine.evaluator import Evaluator
 from tocsin.clock import ManualClock
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.model.heard import SourceProgress
 from tocsin.model.intent import IntentKind
 from tocsin.model.statuses import Kind
-from tocsin.rules.load import load_rules
-from tocsin.rules.ruleset import RuleSet
+from tocsin.model.watermarks import SourceProgress
+from tocsin.rules.compile.load import load_rules
+from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.sqlite import SqliteState
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)

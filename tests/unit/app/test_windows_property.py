@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.oracle.windows import Notified, Row, Terms, Windows
-from tocsin.app.evaluator import Evaluator
+from tocsin.app.engine.evaluator import Evaluator
 from tocsin.clock import ManualClock
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model.alert import Phase, Why
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.model.heard import SourceProgress
 from tocsin.model.intent import IntentKind
-from tocsin.rules.load import load_rules
-from tocsin.rules.ruleset import RuleSet
+from tocsin.model.watermarks import SourceProgress
+from tocsin.rules.compile.load import load_rules
+from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.servers.eventually import eventually
-from tocsin.app.writer import Writer
+from tocsin.app.engine.writer import Writer
 from tocsin.clock import ManualClock, micros
 from tocsin.errors import PositionGap, StoreError, StoreFull, StoreLost
 from tocsin.logstore.duck import DuckLogStore
@@ -97,8 +97,8 @@ def test_a_backlog_of_a_stream_does_not_stand_before_others(store: Gate, monkeyp
     """With a full lane of Kafka batches waiting, one without positions is taken at once and goes with the next
     commit, which
     is short; the stream goes on in its order."""
-    monkeypatch.setattr("tocsin.app.writer.SHARED_ROWS", 20)
-    monkeypatch.setattr("tocsin.app.writer.MAX_QUEUED", 90)
+    monkeypatch.setattr("tocsin.app.engine.writer.SHARED_ROWS", 20)
+    monkeypatch.setattr("tocsin.app.engine.writer.MAX_QUEUED", 90)
     writer = Writer(store, Metrics(), ManualClock(NOW), lambda _: None)
     ids = [f"k{i}" for i in range(100)]
     backlog = [writer.put(events(*ids[at : at + 10], start=at)) for at in range(0, 90, 10)]
@@ -170,7 +170,7 @@ def _put_when_back(writer: Writer, put: Callable[[], object]) -> int:
 
 def test_a_full_queue_makes_put_wait_and_time_out(store: Gate) -> None:
     """Back-pressure: nothing is taken, nothing is lost."""
-    from tocsin.app import writer as module
+    from tocsin.app.engine import writer as module
 
     writer = Writer(store, Metrics(), ManualClock(NOW), lambda _: None)  # not started: nothing is taken off
     big = events(*[str(i) for i in range(module.MAX_QUEUED)])
@@ -199,7 +199,7 @@ def _put(writer: Writer, event_id: str) -> int:
 def test_the_store_rests_once_after_each_burst_and_outlives_what_happens_then(
     store: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tocsin.app.writer.REST_SECONDS", 0.02)
+    monkeypatch.setattr("tocsin.app.engine.writer.REST_SECONDS", 0.02)
     writer = Writer(store, Metrics(), ManualClock(NOW), lambda _: None)
     store.gate.set()
     writer.start()

@@ -13,24 +13,24 @@ from typing import Any
 
 import pyarrow as pa
 
-from tocsin.app.evaluator import Evaluator
+from tocsin.app.engine.evaluator import Evaluator
 from tocsin.clock import EPOCH, ManualClock
-from tocsin.config.document import load
+from tocsin.config.yaml.document import load
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model.alert import Phase
-from tocsin.model.calendar import Calendar
+from tocsin.model.calendars.calendar import Calendar
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.model.heard import SourceProgress
 from tocsin.model.intent import Intent, IntentKind
-from tocsin.rules.backtest import backtest
-from tocsin.rules.load import load_documents
-from tocsin.rules.playground import CONSUMER, HEARTBEAT
-from tocsin.rules.rule import Rule
-from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.testing import run_tests
+from tocsin.model.watermarks import SourceProgress
+from tocsin.rules.backtest.run import backtest
+from tocsin.rules.compile.load import load_documents
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.spec.rule import Rule
+from tocsin.rules.testing.run import run_tests
+from tocsin.rules.testing.simulator import CONSUMER, HEARTBEAT
 from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState
 

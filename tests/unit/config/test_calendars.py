@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.config.calendars import CalendarModel, Declared, read_calendars, refresh
-from tocsin.config.document import load, parse
-from tocsin.config.fetched import FRESH
+from tocsin.config.calendars.fetch import FRESH
+from tocsin.config.calendars.named import CalendarModel, Declared, read_calendars, refresh
+from tocsin.config.yaml.document import load, parse
 from tocsin.errors import Problem
-from tocsin.model.calendar import Calendar
+from tocsin.model.calendars.calendar import Calendar
 
 NOW = datetime(2026, 11, 25, 10, tzinfo=UTC)
 

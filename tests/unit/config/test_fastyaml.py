@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.config import fastyaml
-from tocsin.config.document import MAX_DEPTH, MAX_NODES, Document, Plain, load
+from tocsin.config.yaml import fast as fastyaml
+from tocsin.config.yaml.document import MAX_DEPTH, MAX_NODES, Document, Plain, load
 from tocsin.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[3]
@@ -20,7 +20,7 @@ def quick(text: str) -> tuple[object, dict[tuple[str | int, ...], int]] | None:
 
 def slow(text: str, monkeypatch: pytest.MonkeyPatch) -> Document:
     with monkeypatch.context() as patch:
-        patch.setattr("tocsin.config.fastyaml.read", lambda *_: None)
+        patch.setattr("tocsin.config.yaml.fast.read", lambda *_: None)
         return load(text, "f.yaml")
 
 

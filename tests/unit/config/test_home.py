@@ -10,8 +10,8 @@ import pytest
 
 from tests.servers.eventually import eventually
 from tocsin.config.content import packaged
-from tocsin.config.home import Home, init_home, open_home, throwaway_home
-from tocsin.config.instance import HomeBusy
+from tocsin.config.project.home import Home, init_home, open_home, throwaway_home
+from tocsin.config.project.instance import HomeBusy
 from tocsin.errors import TocsinError
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
-from tocsin.config.ical import BadCalendar, days_off
+from tocsin.config.calendars.ical import BadCalendar, days_off
 
 TODAY = date(2026, 11, 25)
 

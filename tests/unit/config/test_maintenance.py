@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tocsin.config.document import load, parse
-from tocsin.config.maintenance import Announced, MaintenanceModel, read_maintenance
+from tocsin.config.calendars.maintenance import Announced, MaintenanceModel, read_maintenance
+from tocsin.config.yaml.document import load, parse
 from tocsin.errors import ConfigurationError, Problem
-from tocsin.model.maintenance import Maintenance
+from tocsin.model.calendars.maintenance import Maintenance
 
 GOOD = "from: 2026-12-01T20:00Z, to: 2026-12-01T23:00Z, deadlines: pause"
 

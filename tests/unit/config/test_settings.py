@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from tocsin.config.document import load
-from tocsin.config.fields import is_loopback
-from tocsin.config.home import Home
 from tocsin.config.load import load_settings
+from tocsin.config.project.home import Home
 from tocsin.config.reference import settings_file, walk
 from tocsin.config.settings import Settings
+from tocsin.config.yaml.document import load
+from tocsin.config.yaml.fields import is_loopback
 from tocsin.errors import ConfigurationError
 
 

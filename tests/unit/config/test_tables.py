@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tocsin.config.tables import load_tables
+from tocsin.config.project.tables import load_tables
 from tocsin.errors import ConfigurationError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.config.tokens import Role, add_token, load_tokens
+from tocsin.config.project.tokens import Role, add_token, load_tokens
 from tocsin.errors import ConfigurationError
 
 LONG = "a-token-of-enough-length"

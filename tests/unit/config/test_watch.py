@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.config.home import Home
-from tocsin.config.watch import ChangeSet, Watch
+from tocsin.config.project.home import Home
+from tocsin.config.project.watch import ChangeSet, Watch
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tocsin.errors import QueryError
-from tocsin.kql import classify, row_plan, schema_with, upstream, user_query
-from tocsin.kql.rewrite import REFUSED, RENAMED
+from tocsin.kql import classify, row_plan, schema_with, user_query
+from tocsin.kql.parse.rewrite import REFUSED, RENAMED
+from tocsin.kql.sandbox import upstream
 from tocsin.model.statuses import Kind
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "kql.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 
 from tocsin.errors import QueryError
 from tocsin.kql import check_sql, classify, row_plan, schema_with, translate, user_query
-from tocsin.kql.sqlcheck import checked
+from tocsin.kql.bind.sqlcheck import checked
 
 SCHEMA = schema_with({"prices": {"Target": "string", "usd": "real"}})
 

@@ -10,8 +10,8 @@ import pytest
 
 from tocsin.errors import QueryError
 from tocsin.kql import schema_with, translate
+from tocsin.kql.sandbox.upstream import TESTED
 from tocsin.kql.schema import KQL_TYPES
-from tocsin.kql.upstream import TESTED
 
 SCHEMA = schema_with({"prices": {"Target": "string", "usd": "real"}})
 NOW = datetime(2026, 3, 2, 12)
@@ -134,7 +134,7 @@ def test_a_filter_on_status_is_pushed_into_the_scan() -> None:
 @pytest.mark.parametrize("name", sorted(SCHEMA))
 def test_types_notified_are_types_made(name: str) -> None:
     """The types that the typing pass is certain of are those that DuckDB makes: a wrong one would drop a guard."""
-    from tocsin.kql.translate import analyse
+    from tocsin.kql.bind.translate import analyse
 
     columns = SCHEMA[name]
     text = [c for c, kind in columns.items() if kind == "string"]

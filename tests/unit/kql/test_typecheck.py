@@ -5,7 +5,7 @@ import pytest
 
 from tocsin.errors import QueryError
 from tocsin.kql import check_sql, row_plan, schema_with, translate
-from tocsin.logstore.refusals import refusal
+from tocsin.logstore.query.refusals import refusal
 
 SCHEMA = schema_with({"prices": {"Target": "string", "usd": "real"}})
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.kql.describe import quoted
+from tocsin.kql.plan.windowplan import WindowPlan, condition_fault, sql_query, window_plan, window_query
+from tocsin.kql.sandbox.describe import quoted
 from tocsin.kql.schema import KQL_TYPES, Schema, schema_with
-from tocsin.kql.windowplan import WindowPlan, condition_fault, sql_query, window_plan, window_query
 
 SCHEMA = schema_with({"prices": {"Target": "string", "usd": "real"}})
 NOW = datetime(2026, 1, 5, 12)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tocsin.clock import Clock, from_micros, micros
 from tocsin.logstore.duck import DuckLogStore
-from tocsin.logstore.reading import iso
+from tocsin.logstore.ingest.read import iso
 from tocsin.model.event import HEARTBEAT_TYPE, STATUS_TYPE, Batch, Commit, RawEvents
 
 T0 = 1_772_366_400_000_000  # 2026-03-01T12:00:00Z, µs

@@ -10,8 +10,8 @@ import pytest
 from tests.unit.logstore.helpers import Bench, beat, event, raw
 from tocsin.clock import ManualClock, from_micros, micros
 from tocsin.errors import PositionGap, StoreFull
-from tocsin.logstore import dedupe
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.ingest import dedupe
 from tocsin.logstore.interface import CommitInfo, Head
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.event import (
@@ -32,7 +32,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test runs both ways."""
     if request.param == "bulk":
-        monkeypatch.setattr("tocsin.logstore.small.MOST", 0)
+        monkeypatch.setattr("tocsin.logstore.ingest.small.MOST", 0)
 
 
 def kafka(
@@ -325,8 +325,8 @@ def test_a_payload_that_the_store_refuses_leaves_its_neighbours(put: Bench, monk
             )
         return text
 
-    monkeypatch.setattr("tocsin.logstore.commit.sql", throws)
-    monkeypatch.setattr("tocsin.logstore.small.MOST", 0)
+    monkeypatch.setattr("tocsin.logstore.ingest.commit.sql", throws)
+    monkeypatch.setattr("tocsin.logstore.ingest.small.MOST", 0)
     commit = put(*(event(f"r{i}") for i in range(5)), event("bad"), *(event(f"r{i}") for i in range(5, 9)))
     (letter,) = commit.receipts[0].dead
     assert ("store_refused", event("bad"), 9) == (letter.reason.value, letter.payload, commit.rows)

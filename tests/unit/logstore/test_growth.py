@@ -12,8 +12,8 @@ from tocsin.clock import SystemClock
 from tocsin.errors import QueryError, QueryTimeout
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import Limits
-from tocsin.logstore.sandbox.growth import MOST_GROWN, growth
-from tocsin.logstore.sandbox.select import ReadCursor
+from tocsin.logstore.query.growth import MOST_GROWN, growth
+from tocsin.logstore.query.select import ReadCursor
 
 ASKED = Limits(seconds=5.0, rows=100, watched=True)
 LONG = "repeat(RunId, 2000)"

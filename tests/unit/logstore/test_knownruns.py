@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from tests.unit.logstore.helpers import Bench, beat, event
 from tocsin.clock import ManualClock
-from tocsin.logstore import knownruns
 from tocsin.logstore.ddl import prepare
 from tocsin.logstore.duck import DuckLogStore
-from tocsin.logstore.finding import FEW
+from tocsin.logstore.ingest.durable import NEWEST, NewestCommits
 from tocsin.logstore.interface import CommitInfo
-from tocsin.logstore.known import NEWEST, NewestCommits
-from tocsin.logstore.knownruns import NEVER, RunLocator, save
-from tocsin.logstore.runkeys import GrowingKeys, PackedKeys, hash_of
+from tocsin.logstore.query.finding import FEW
+from tocsin.logstore.recent import run_locator as knownruns
+from tocsin.logstore.recent.run_key_index import GrowingKeys, PackedKeys, hash_of
+from tocsin.logstore.recent.run_locator import NEVER, RunLocator, save
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.oracle.effort import examples
 from tests.unit.logstore.helpers import Bench, beat, event
 from tocsin.clock import ManualClock
-from tocsin.logstore import newbeats
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.recent import heartbeats as newbeats
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 Said = tuple[str, float | None]

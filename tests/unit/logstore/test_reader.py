@@ -17,10 +17,10 @@ from tocsin.clock import SystemClock
 from tocsin.errors import QueryBusy, QueryTimeout, StoreLost
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import Limits
-from tocsin.logstore.sandbox.growth import growth
-from tocsin.logstore.sandbox.select import ReadCursor, most_pinned
-from tocsin.logstore.sandbox.watch import LOOK, Ended, Held, Most, Watchdog, Watched
-from tocsin.logstore.sandbox.workers import MOST_LEFT, Workers
+from tocsin.logstore.query.growth import growth
+from tocsin.logstore.query.select import ReadCursor, most_pinned
+from tocsin.logstore.query.watch import LOOK, Ended, Held, Most, Watchdog, Watched
+from tocsin.logstore.query.workers import MOST_LEFT, Workers
 
 ASKED = Limits(seconds=0.1, watched=True)
 RULES = Limits(seconds=5.0)

@@ -17,7 +17,7 @@ from tests.oracle.effort import examples
 from tests.unit.logstore.helpers import Bench, event, raw
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
-from tocsin.logstore.reading import WIRE, read_cloud_event
+from tocsin.logstore.ingest.read import WIRE, read_cloud_event
 from tocsin.model.event import Batch, Commit, DeadReason, MappedEvent, MappedEvents
 from tocsin.model.strictjson import ReadError
 
@@ -125,7 +125,7 @@ class Trio:
                 dead.append(e.reason)
         us = raw([], received=NOW).received_us
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tocsin.logstore.small.MOST", 0)
+            patch.setattr("tocsin.logstore.ingest.small.MOST", 0)
             slow = self.slow.append([Batch(mapped=(MappedEvents(consumer="c", events=read, received_us=us),))])
             fast = self.fast.append([Batch(raw=(raw(payloads, received=NOW),))])
         # One by one, since a single hostile payload sends its commit the other way.

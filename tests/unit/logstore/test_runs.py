@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.oracle.effort import examples
 from tests.unit.logstore.helpers import Bench, Said, beat, event, expected_run, stored_run
 from tocsin.clock import ManualClock
-from tocsin.logstore import runs
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.ingest import runs
 
 STATUSES = ("Queued", "Running", "Paused", "Completed", "Failed")
 
@@ -51,7 +51,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Bench]:
     """One store for all examples; each takes names of its own. Each way of keeping Runs."""
     patch = pytest.MonkeyPatch()
     if request.param != "small":
-        patch.setattr("tocsin.logstore.small.MOST", 0)
+        patch.setattr("tocsin.logstore.ingest.small.MOST", 0)
     if request.param == "in bulk":
         patch.setattr(runs, "SMALL", 0)
     clock = ManualClock(datetime(2026, 3, 1, 13, tzinfo=UTC))

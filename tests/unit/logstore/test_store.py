@@ -15,8 +15,8 @@ from tocsin.clock import ManualClock, SystemClock
 from tocsin.errors import QueryError, QueryTimeout, StoreError, StoreLost
 from tocsin.logstore.ddl import VERSION
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.ingest.read import WIRE
 from tocsin.logstore.interface import Limits
-from tocsin.logstore.reading import WIRE
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.columns import DUCKDB, TABLES
 

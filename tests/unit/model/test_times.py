@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin.clock import micros
-from tocsin.model.times import read_time
+from tocsin.model.calendars.times import read_time
 
 
 def t(*parts: int) -> datetime:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.oracle.oncall import Walls
-from tocsin.model.wallclock import TimeRange, changes, instant, parse_range, parse_weekdays
+from tocsin.model.calendars.wallclock import TimeRange, changes, instant, parse_range, parse_weekdays
 
 BUDAPEST = ZoneInfo("Europe/Budapest")
 CHANGES = [

@@ -12,12 +12,12 @@ from tocsin.clock import ManualClock
 from tocsin.metrics.registry import Metrics
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, RuleInfo
-from tocsin.notify.circuit import Backoff
-from tocsin.notify.facts import FactsReader, NoFacts
+from tocsin.notify.channels.base import Connection, Outcome, Reply, Transport, Unreachable
+from tocsin.notify.delivery.circuit import Backoff
+from tocsin.notify.delivery.sender import Retry
 from tocsin.notify.notifier import Notifier, NotifyOptions
-from tocsin.notify.oncall import OnCall
-from tocsin.notify.sender import Retry
-from tocsin.notify.transport import Connection, Outcome, Reply, Transport, Unreachable
+from tocsin.notify.render.facts import FactsReader, NoFacts
+from tocsin.notify.routing.files import OnCall
 from tocsin.notify.values import CapRule
 from tocsin.state.interface import Outcome as Evaluated
 from tocsin.state.sqlite import SqliteState

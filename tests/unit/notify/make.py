@@ -10,10 +10,10 @@ from tocsin.model.alert import Why
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.notify.context import Mail
-from tocsin.notify.render import MailRenderer
-from tocsin.notify.templates import Templates
+from tocsin.notify.render.mail import MailRenderer
+from tocsin.notify.render.templates import Templates
+from tocsin.notify.render.views import Presentation, mail
 from tocsin.notify.values import NO_FACTS, NotificationDraft, Recipient, RunFacts
-from tocsin.notify.views import Presentation, mail
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 NOW = datetime(2026, 11, 24, 7, 15, 3, tzinfo=UTC)

@@ -14,7 +14,7 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
 from tocsin.model.intent import Intent
 from tocsin.notify.context import Change, Nearby, RunAttempt
-from tocsin.notify.facts import StoreFacts
+from tocsin.notify.render.facts import StoreFacts
 from tocsin.notify.values import NO_FACTS
 
 T0 = datetime(2026, 1, 5, 12, tzinfo=UTC)

@@ -12,10 +12,10 @@ from tests.unit.notify.make import EVENT, NOW, intent
 from tocsin.errors import StoreError
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, IntentKind
-from tocsin.notify.facts import FactsReader
-from tocsin.notify.oncall import OnCall
-from tocsin.notify.pipeline import group
-from tocsin.notify.transport import Connection, LocalTransport, Reply
+from tocsin.notify.channels.base import Connection, LocalTransport, Reply
+from tocsin.notify.render.facts import FactsReader
+from tocsin.notify.routing.files import OnCall
+from tocsin.notify.routing.pipeline import group
 from tocsin.notify.values import Facts, NotificationDraft, Routed
 
 # -- the usual way

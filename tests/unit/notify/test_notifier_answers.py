@@ -12,7 +12,7 @@ from tests.unit.notify.make import NOW, intent
 from tests.unit.notify.test_caps import CAP
 from tocsin.errors import StoreError
 from tocsin.model.delivery import DeliveryState
-from tocsin.notify.render import NOTICE
+from tocsin.notify.render.mail import NOTICE
 
 
 def test_a_deferred_mail_is_tried_again_byte_for_byte(house: Make) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tocsin.errors import ConfigurationError
-from tocsin.notify.oncall import OnCall, OnCallFile, Receiver, load_oncall
+from tocsin.notify.routing.files import OnCall, OnCallFile, Receiver, load_oncall
 
 SHIPPED = Path(__file__).parents[3] / "rules" / "oncall"
 

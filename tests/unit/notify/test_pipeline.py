@@ -10,8 +10,8 @@ from tests.unit.notify.make import HAPPENED, INFO, NOW, draft, intent
 from tocsin.model.delivery import Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
-from tocsin.notify.oncall import OnCall, Person, Receiver
-from tocsin.notify.pipeline import RecipientResolver, cap, group, route
+from tocsin.notify.routing.files import OnCall, Person, Receiver
+from tocsin.notify.routing.pipeline import RecipientResolver, cap, group, route
 from tocsin.notify.values import CapRule, Routed
 
 LEADS = Receiver(name="leads", emails=("ml-leads@example.org",))

@@ -7,7 +7,7 @@ from typing import Any
 from tests.unit.notify.make import HAPPENED, INFO, NOW, draft, intent, renderer, seen
 from tocsin.model.alert import Why
 from tocsin.model.intent import Intent, IntentKind
-from tocsin.notify.render import deliver
+from tocsin.notify.render.mail import deliver
 from tocsin.notify.values import NO_FACTS
 
 US = 1_000_000

@@ -16,10 +16,10 @@ from tests.unit.notify.make import BUDAPEST, HAPPENED, INFO, NOW, TEMPLATES, dra
 from tocsin.model.intent import IntentKind, RuleInfo
 from tocsin.notify import context
 from tocsin.notify.context import Change, Mail, Nearby, RunAttempt
-from tocsin.notify.inline import inline_styles
-from tocsin.notify.templates import FILTERS, HTML_LIMIT, Templates
+from tocsin.notify.render.inline import inline_styles
+from tocsin.notify.render.templates import FILTERS, HTML_LIMIT, Templates
+from tocsin.notify.render.views import mail
 from tocsin.notify.values import RunFacts
-from tocsin.notify.views import mail
 
 DOCS = Path(__file__).parents[3] / "docs" / "notify.md"
 

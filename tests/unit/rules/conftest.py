@@ -12,18 +12,18 @@ import pyarrow as pa
 import pytest
 
 from tocsin.clock import EPOCH, ManualClock
-from tocsin.config.durations import parse_duration
+from tocsin.config.yaml.durations import parse_duration
 from tocsin.kql.schema import Schema, schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.model.heard import SourceProgress
 from tocsin.model.intent import Intent, IntentKind
-from tocsin.rules.deadlines import DeadlineTable
-from tocsin.rules.evaluate import Evaluation, evaluate, schedule_deadlines
-from tocsin.rules.lifecycle import reconcile
-from tocsin.rules.load import load_rules
-from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.timers import due_timers, waiting_timers
+from tocsin.model.watermarks import SourceProgress
+from tocsin.rules.compile.load import load_rules
+from tocsin.rules.deadline_table import DeadlineTable
+from tocsin.rules.driver.evaluate import Evaluation, evaluate, schedule_deadlines
+from tocsin.rules.driver.lifecycle import reconcile
+from tocsin.rules.kinds.event.timers import due_timers, waiting_timers
+from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.sqlite import SqliteState
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)

@@ -292,7 +292,7 @@ def test_many_commits_at_once_say_what_one_by_one_notifies(engine: Make, at_once
 
 def test_a_commit_that_came_after_the_instant_is_not_seen(engine: Make) -> None:
     """A run that a later commit touched is read as of the instant."""
-    from tocsin.rules.deadlines_runs import runs_at
+    from tocsin.rules.kinds.deadline.runs import runs_at
 
     stuck = engine(STUCK)
     stuck.come({"Status": "Queued", "ExperimentName": "churn", "Tags": {"a": 1}})

@@ -7,9 +7,9 @@ import pytest
 
 from tests.unit.rules.conftest import LIMITS
 from tocsin.kql.schema import schema_with
-from tocsin.notify.oncall import OnCall, load_oncall
-from tocsin.rules.load import load_rules
-from tocsin.rules.testing import run_tests
+from tocsin.notify.routing.files import OnCall, load_oncall
+from tocsin.rules.compile.load import load_rules
+from tocsin.rules.testing.run import run_tests
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "waiting.md").read_text(encoding="utf-8")

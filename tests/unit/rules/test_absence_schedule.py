@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 
 from tests.unit.rules.conftest import NOON, Engine
-from tocsin.config.document import load
+from tocsin.config.yaml.document import load
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.kql.schema import schema_with
 from tocsin.model.alert import Why
-from tocsin.model.calendar import Calendar
-from tocsin.rules.absence_schedule import Schedule
-from tocsin.rules.load import load_documents
-from tocsin.rules.ruleset import RuleSet
+from tocsin.model.calendars.calendar import Calendar
+from tocsin.rules.compile.load import load_documents
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.spec.cron import Schedule
 
 Make = Callable[..., Engine]
 NIGHTLY = """
@@ -268,7 +268,7 @@ def test_what_is_wrong_in_a_row_names_the_row() -> None:
 
 
 def test_an_inline_test_gives_the_rows(engine: Make) -> None:
-    from tocsin.rules.testing import run_tests
+    from tocsin.rules.testing.run import run_tests
 
     text = (
         TABLE

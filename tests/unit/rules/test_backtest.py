@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Engine
 from tests.unit.rules.test_backtest_open import counted
-from tocsin.rules.backtest import Backtest, backtest
-from tocsin.rules.backtest_view import AsIfLive, Recorder, over
+from tocsin.rules.backtest.run import Backtest, backtest
+from tocsin.rules.backtest.view import AsIfLive, Recorder, over
 from tocsin.rules.history import micros
 from tocsin.state.interface import Outcome
 

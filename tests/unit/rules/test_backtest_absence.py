@@ -13,13 +13,15 @@ from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Load
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.model.intent import IntentKind
-from tocsin.model.maintenance import Maintenance
-from tocsin.rules import backtest_absence, backtest_visits, deadlines_known
-from tocsin.rules.backtest import Backtest, backtest
-from tocsin.rules.clocks import under
-from tocsin.rules.playground import HEARTBEAT, Simulator, Step
-from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.backtest import candidates as backtest_visits
+from tocsin.rules.backtest import deadlines as backtest_absence
+from tocsin.rules.backtest.run import Backtest, backtest
+from tocsin.rules.kinds.deadline import histories as deadlines_known
+from tocsin.rules.kinds.deadline.clocks import under
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.testing.simulator import HEARTBEAT, Simulator, Step
 
 MINUTE, HOUR, US = timedelta(minutes=1), timedelta(hours=1), timedelta(microseconds=1)
 UNTIL = NOON + timedelta(hours=30)

@@ -7,9 +7,10 @@ import pytest
 
 from tests.unit.rules.conftest import NOON, Engine
 from tocsin.logstore.interface import Limits
-from tocsin.rules import backtest_windows, windows_ahead
-from tocsin.rules.backtest import Backtest, backtest
-from tocsin.rules.backtest_report import notes
+from tocsin.rules.backtest import windows as backtest_windows
+from tocsin.rules.backtest.report import notes
+from tocsin.rules.backtest.run import Backtest, backtest
+from tocsin.rules.kinds.window import ahead as windows_ahead
 
 Make = Callable[..., Engine]
 RATE = """

@@ -8,7 +8,7 @@ import typer
 
 from tests.unit.rules.conftest import Load
 from tocsin.cli.main import app
-from tocsin.rules.lint import lint
+from tocsin.rules.inspect.lint import lint
 
 PAGE = (Path(__file__).parents[3] / "docs" / "backtest.md").read_text(encoding="utf-8")
 

@@ -17,9 +17,9 @@ from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import Limits
 from tocsin.model.intent import Intent
-from tocsin.rules import rows
-from tocsin.rules.backtest import Notified, backtest
-from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.backtest.run import Notified, backtest
+from tocsin.rules.kinds.event import commits as rows
+from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.sqlite import SqliteState
 
 RULES = {

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Load
 from tests.unit.rules.test_backtest_absence import lived, rule
-from tocsin.rules.backtest_usual import floors
-from tocsin.rules.baselines import Asked, Baseline, Below, baseline_us
+from tocsin.rules.backtest.baselines import floors
 from tocsin.rules.history import micros
-from tocsin.rules.playground import Simulator
-from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.sooner import shorter
+from tocsin.rules.kinds.event.shorter import shorter
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.spec.baseline import Asked, Baseline, Below, baseline_us
+from tocsin.rules.testing.simulator import Simulator
 
 MINUTE, US = timedelta(minutes=1), timedelta(microseconds=1)
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Load
-from tocsin.rules.backtest import TICKS, backtest
-from tocsin.rules.backtest_windows import FEW
-from tocsin.rules.playground import Simulator
-from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.backtest.run import TICKS, backtest
+from tocsin.rules.backtest.windows import FEW
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.testing.simulator import Simulator
 
 RULE = """
 rules:

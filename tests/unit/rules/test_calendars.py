@@ -6,14 +6,14 @@ from datetime import date
 import pytest
 
 from tests.unit.rules.conftest import Engine
-from tocsin.config.document import load
+from tocsin.config.yaml.document import load
 from tocsin.errors import Problem
 from tocsin.kql.schema import schema_with
 from tocsin.model.alert import Phase
-from tocsin.model.calendar import Calendar
-from tocsin.rules.explain import explain
-from tocsin.rules.load import load_documents
-from tocsin.rules.ruleset import RuleSet
+from tocsin.model.calendars.calendar import Calendar
+from tocsin.rules.compile.load import load_documents
+from tocsin.rules.inspect.explain import explain
+from tocsin.rules.kinds.ruleset import RuleSet
 
 Make = Callable[..., Engine]
 TEXT = """

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Engine
-from tocsin.config.durations import parse_duration
+from tocsin.config.yaml.durations import parse_duration
 from tocsin.model.alert import Phase, Why
-from tocsin.model.maintenance import Maintenance
-from tocsin.rules.clocks import runs_out, together, under, under_none
-from tocsin.rules.explain import explain
+from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.rules.history import micros, moment
-from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.testing import run_tests
+from tocsin.rules.inspect.explain import explain
+from tocsin.rules.kinds.deadline.clocks import runs_out, together, under, under_none
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.testing.run import run_tests
 
 Make = Callable[..., Engine]
 Load = Callable[[str], RuleSet]

@@ -12,7 +12,7 @@ from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Phase, Why
 from tocsin.model.intent import Intent, IntentKind
-from tocsin.rules.sweeps_read import children_of
+from tocsin.rules.kinds.event.parents.read import children_of
 
 SWEEP = """
 rules:

@@ -15,14 +15,14 @@ from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tests.unit.rules.test_collapse import all_notified, child, parent, words
 from tocsin.clock import ManualClock
-from tocsin.config.durations import parse_duration
+from tocsin.config.yaml.durations import parse_duration
 from tocsin.errors import ConfigurationError
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.alert import Phase, Why
 from tocsin.model.intent import IntentKind
-from tocsin.rules.backtest import backtest
-from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.testing import run_tests
+from tocsin.rules.backtest.run import backtest
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.testing.run import run_tests
 from tocsin.state.sqlite import SqliteState
 
 Make = Callable[..., Engine]

@@ -21,7 +21,7 @@ from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.intent import Intent, IntentKind
-from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin.clock import EPOCH
-from tocsin.rules import deadlines
-from tocsin.rules.deadlines import Deadline, DeadlineTable
+from tocsin.rules import deadline_table as deadlines
+from tocsin.rules.deadline_table import Deadline, DeadlineTable
 from tocsin.rules.history import moment
 
 RULES, RUNS = ("a", "b", "c"), tuple(f"r{n}" for n in range(4))

@@ -14,11 +14,11 @@ from tests.unit.logstore.helpers import Bench
 from tests.unit.rules.conftest import Load
 from tests.unit.rules.said import Said, bench_in_memory, messages, pauses, payload
 from tocsin.clock import ManualClock
-from tocsin.model.heard import SourceProgress
-from tocsin.rules import deadlines_runs
-from tocsin.rules.deadlines_due import When, consumers_of, due_deadlines
-from tocsin.rules.deadlines_few import Past
-from tocsin.rules.deadlines_runs import runs_at
+from tocsin.model.watermarks import SourceProgress
+from tocsin.rules.kinds.deadline import runs as deadlines_runs
+from tocsin.rules.kinds.deadline.due import When, consumers_of, due_deadlines
+from tocsin.rules.kinds.deadline.few import Past
+from tocsin.rules.kinds.deadline.runs import runs_at
 
 RULES = """
 rules:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.rules.conftest import Load
-from tocsin.rules.schema import RuleModel
-from tocsin.rules.testing import run_tests
+from tocsin.rules.language.schema import RuleModel
+from tocsin.rules.testing.run import run_tests
 
 PAGE = (Path(__file__).parents[3] / "docs" / "rules.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)

@@ -15,9 +15,9 @@ from tests.unit.rules.conftest import LIMITS_ROWS as ROWS
 from tests.unit.rules.conftest import Engine, Loaded
 from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Why
-from tocsin.rules.each_pattern import Pattern
-from tocsin.rules.explain import explain
-from tocsin.rules.testing import run_tests
+from tocsin.rules.compile.pattern import Pattern
+from tocsin.rules.inspect.explain import explain
+from tocsin.rules.testing.run import run_tests
 
 SLOW = """
 rules:

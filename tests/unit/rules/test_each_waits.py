@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.unit.rules.conftest import LIMITS_ROWS, NOON, Engine, Load, Loaded
-from tocsin.config.durations import parse_duration
+from tocsin.config.yaml.durations import parse_duration
 from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Phase, Why
-from tocsin.model.maintenance import Maintenance
-from tocsin.rules.backtest import backtest
-from tocsin.rules.clocks import under
-from tocsin.rules.explain import explain
-from tocsin.rules.families import FEW
-from tocsin.rules.playground import Simulator, Step
-from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.testing import run_tests
+from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.rules.backtest.run import backtest
+from tocsin.rules.inspect.explain import explain
+from tocsin.rules.kinds.deadline.clocks import under
+from tocsin.rules.kinds.deadline.families import FEW
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.testing.run import run_tests
+from tocsin.rules.testing.simulator import Simulator, Step
 
 STUCK = """
 rules:

@@ -17,7 +17,7 @@ from tests.unit.rules.conftest import Engine, Load
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.intent import IntentKind
-from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState
 

@@ -126,9 +126,9 @@ def test_it_never_names_one_rule_too_few(
     rows_schema: tuple[DuckLogStore, Schema], pieces: list[list[str]], row: dict[str, object]
 ) -> None:
     """Whatever DuckDB matches, the index names: predicates of every kind over rows of every kind."""
-    from tocsin.config.document import Document
+    from tocsin.config.yaml.document import Document
     from tocsin.errors import Problem
-    from tocsin.rules.load import load_documents
+    from tocsin.rules.compile.load import load_documents
 
     store, schema = rows_schema
     data = [{"name": f"r{i}", "when": {"status": "Failed", "where": " and ".join(p)}} for i, p in enumerate(pieces)]

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from tests.unit.rules.conftest import Engine, Load
 from tocsin.model.instants import TimerKind
-from tocsin.rules.lifecycle import reconcile
-from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.driver.lifecycle import reconcile
+from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.interface import Outcome, RuleRecord
 
 Make = Callable[..., Engine]

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.rules.conftest import NOON, Engine, Load, Loaded
-from tocsin.config.durations import parse_duration
+from tocsin.config.yaml.durations import parse_duration
 from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Phase, Why
 from tocsin.model.intent import IntentKind
-from tocsin.rules.backtest import backtest
-from tocsin.rules.testing import run_tests
+from tocsin.rules.backtest.run import backtest
+from tocsin.rules.testing.run import run_tests
 
 Make = Callable[..., Engine]
 LIMIT = "limit: {per: ExperimentName, max: 2, window: 1h}"

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.unit.rules.conftest import Load
-from tocsin.rules.lint import lint
-from tocsin.rules.lint_query import findings
+from tocsin.rules.inspect.lint import lint
+from tocsin.rules.inspect.lint_query import findings
 
 
 def said(load: Load, query: str, more: str = "") -> list[str]:

@@ -8,10 +8,10 @@ from tests.unit.rules.conftest import Load
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.kql.schema import Schema
 from tocsin.model.statuses import Kind, Severity
-from tocsin.rules.explain import explain
-from tocsin.rules.load import load_rules
-from tocsin.rules.schema import RuleModel, When, rules_json_schema
-from tocsin.rules.stray_keys import SCHEDULE_KEYS, SEQUENCE, WINDOW_ONLY
+from tocsin.rules.compile.load import load_rules
+from tocsin.rules.inspect.explain import explain
+from tocsin.rules.language.schema import RuleModel, When, rules_json_schema
+from tocsin.rules.language.stray_keys import SCHEDULE_KEYS, SEQUENCE, WINDOW_ONLY
 
 
 def faults(load: Load, text: str) -> list[str]:

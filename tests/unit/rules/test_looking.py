@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from tests.unit.rules.conftest import Engine
-from tocsin.rules import looking
-from tocsin.rules.looking import Evaluation, last_rows
+from tocsin.rules.inspect import preview as looking
+from tocsin.rules.inspect.preview import Evaluation, last_rows
 
 MakeEngine = Callable[..., Engine]
 

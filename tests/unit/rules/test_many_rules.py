@@ -6,7 +6,7 @@ import pytest
 
 from tocsin.errors import ConfigurationError
 from tocsin.kql.schema import Schema
-from tocsin.rules.load import load_rules
+from tocsin.rules.compile.load import load_rules
 
 FILES, EACH = 10, 30
 ROW = "{{name: row-{n}, when: {{status: Failed, where: \"ExperimentName == 'e{n}' and Attempt > {m}\"}}}}"

@@ -14,8 +14,8 @@ from tests.oracle.effort import examples
 from tests.unit.logstore.helpers import Bench, event
 from tests.unit.rules.said import Said, bench_in_memory, messages, pauses, payload
 from tocsin.clock import ManualClock
-from tocsin.logstore import news
-from tocsin.rules.deadlines_runs import as_left, runs_at, touched, us_of
+from tocsin.logstore.recent import changes as news
+from tocsin.rules.kinds.deadline.runs import as_left, runs_at, touched, us_of
 
 timelines = st.lists(st.tuples(pauses, st.lists(messages, min_size=1, max_size=4)), max_size=8)
 

@@ -20,7 +20,7 @@ from tests.oracle.oracle import differences, occurrences, status_is
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
-from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState
 

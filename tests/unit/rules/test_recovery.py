@@ -8,7 +8,7 @@ from tests.unit.rules.conftest import Engine, Load
 from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Phase, Transition, Why, instance_key
 from tocsin.model.intent import IntentKind
-from tocsin.rules.explain import explain
+from tocsin.rules.inspect.explain import explain
 
 Make = Callable[..., Engine]
 FAILED = """

@@ -15,7 +15,7 @@ from tests.unit.rules.test_backtest_open import counted
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.rules.history import run_rows
-from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.sqlite import SqliteState
 
 RULES = """

@@ -7,10 +7,10 @@ import pytest
 
 from tests.unit.rules.conftest import NOON
 from tocsin.errors import ConfigurationError
-from tocsin.rules.backtest import backtest
-from tocsin.rules.explain import explain
-from tocsin.rules.playground import Simulator
-from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.backtest.run import backtest
+from tocsin.rules.inspect.explain import explain
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.testing.simulator import Simulator
 
 Load = Callable[[str], RuleSet]
 SECOND = timedelta(seconds=1)

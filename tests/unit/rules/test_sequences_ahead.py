@@ -14,14 +14,14 @@ from tests.oracle import sequences as oracle
 from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tests.unit.rules.test_windows_ahead import Counting, lines, notified
-from tocsin.config.durations import parse_duration
+from tocsin.config.yaml.durations import parse_duration
 from tocsin.errors import QueryError
-from tocsin.kql.windowahead import ahead_plan
+from tocsin.kql.plan.windowahead import ahead_plan
 from tocsin.logstore.interface import Limits
-from tocsin.rules.backtest import Backtest, backtest
-from tocsin.rules.rule import Rule
-from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.windows_seen import of
+from tocsin.rules.backtest.run import Backtest, backtest
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.kinds.window.seen import of
+from tocsin.rules.spec.rule import Rule
 
 MakeEngine = Callable[..., Engine]
 

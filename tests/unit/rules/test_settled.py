@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.rules.conftest import Engine, Load
-from tocsin.rules.deadlines import Deadline, DeadlineTable, Settled
+from tocsin.rules.deadline_table import Deadline, DeadlineTable, Settled
 from tocsin.rules.memory import Memory
 
 Make = Callable[..., Engine]
@@ -153,7 +153,7 @@ def test_runs_that_never_end_are_forgotten_where_nothing_is_waited_for(monkeypat
     """Their number is bounded; what is waited for stays, and of a run that is forgotten the next heartbeat is
     computed again.
     """
-    monkeypatch.setattr("tocsin.rules.deadlines.IDLE", 10)
+    monkeypatch.setattr("tocsin.rules.deadline_table.IDLE", 10)
     table = DeadlineTable()
     table.take([Deadline("rule", "run", 100)], [Settled("run", silent=True, any=True)])
     for n in range(1, 1000):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tocsin.kql.schema import schema_with
-from tocsin.rules.load import load_rules
-from tocsin.rules.rule import Rule
-from tocsin.rules.testing import run_tests
+from tocsin.rules.compile.load import load_rules
+from tocsin.rules.spec.rule import Rule
+from tocsin.rules.testing.run import run_tests
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "shipped-rules.md").read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ import pytest
 
 from tocsin.alerts.occurrences import RunEvent
 from tocsin.model.alert import EventKey
-from tocsin.rules.deadlines_due import time_in_status
+from tocsin.rules.kinds.deadline.due import time_in_status
 
 WAITS = ("Queued", "Preparing", "Running")
 Word = tuple[int, str, str, int]

@@ -12,7 +12,7 @@ from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import Limits
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.rules.steady import Steady
+from tocsin.rules.kinds.window.steady import Steady
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 COUNT = (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tocsin.rules.templates import LONGEST, TemplateFault, checked
+from tocsin.rules.language.templates import LONGEST, TemplateFault, checked
 
 
 def render(source: str, **row: object) -> str:

@@ -6,8 +6,8 @@ import pytest
 
 from tests.unit.rules.conftest import Load
 from tocsin.kql.schema import Schema
-from tocsin.rules.load import load_rules
-from tocsin.rules.testing import run_tests
+from tocsin.rules.compile.load import load_rules
+from tocsin.rules.testing.run import run_tests
 
 SHIPPED = sorted((Path(__file__).parents[3] / "rules" / "alerts").glob("*.yaml"))
 

@@ -1,7 +1,7 @@
 """Inline tests share one state: nothing of one story counts in the next."""
 
 from tests.unit.rules.conftest import Load
-from tocsin.rules.testing import each_test, run_test
+from tocsin.rules.testing.run import each_test, run_test
 
 TIMELINES = """
 rules:

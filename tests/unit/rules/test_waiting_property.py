@@ -22,10 +22,10 @@ from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.alert import Phase, Why
+from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.model.intent import IntentKind
-from tocsin.model.maintenance import Maintenance
-from tocsin.rules.clocks import under
-from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.kinds.deadline.clocks import under
+from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.sqlite import SqliteState
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Engine, Load
-from tocsin.kql.windowahead import ahead_plan
+from tocsin.kql.plan.windowahead import ahead_plan
 from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, Touched
-from tocsin.rules.backtest import Backtest, backtest
-from tocsin.rules.rule import Rule
-from tocsin.rules.windows_seen import of
+from tocsin.rules.backtest.run import Backtest, backtest
+from tocsin.rules.kinds.window.seen import of
+from tocsin.rules.spec.rule import Rule
 
 MakeEngine = Callable[..., Engine]
 

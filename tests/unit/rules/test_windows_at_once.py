@@ -16,9 +16,9 @@ from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import CommitInfo
 from tocsin.model.alert import Phase
-from tocsin.rules.evaluate import evaluate
-from tocsin.rules.ruleset import RuleSet
-from tocsin.rules.timers import Released
+from tocsin.rules.driver.evaluate import evaluate
+from tocsin.rules.kinds.event.timers import Released
+from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.sqlite import SqliteState
 
 MakeEngine = Callable[..., Engine]

@@ -6,9 +6,9 @@ from tests.unit.rules.conftest import Load
 from tocsin.alerts.conditions import REPEAT, NoData
 from tocsin.errors import ConfigurationError
 from tocsin.model.statuses import Kind, Severity
-from tocsin.rules.explain import explain
-from tocsin.rules.rule import Life
-from tocsin.rules.testing import run_tests
+from tocsin.rules.inspect.explain import explain
+from tocsin.rules.spec.rule import Life
+from tocsin.rules.testing.run import run_tests
 
 RULE = """
 rules:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tests.unit.rules.windows import failed, many, phases, until
 from tocsin.model.alert import Phase, Why
-from tocsin.rules.ruleset import RuleSet
+from tocsin.rules.kinds.ruleset import RuleSet
 
 MakeEngine = Callable[..., Engine]
 

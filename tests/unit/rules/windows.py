@@ -1,7 +1,7 @@
 """A rule that counts failures, and how time passes for it."""
 
 from tests.unit.rules.conftest import NOON, Engine
-from tocsin.config.durations import parse_duration
+from tocsin.config.yaml.durations import parse_duration
 from tocsin.model.alert import Phase
 
 MANY = """

@@ -11,7 +11,7 @@ import pytest
 from starlette.types import Message
 
 from tocsin.web.answers import encode, problem, rows_answer, timespan
-from tocsin.web.face import ColumnInfo
+from tocsin.web.ports import ColumnInfo
 
 
 @pytest.mark.parametrize(

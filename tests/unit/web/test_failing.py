@@ -12,8 +12,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from tocsin.clock import ManualClock
+from tocsin.config.project.tokens import Tokens
 from tocsin.config.settings import HttpSettings, Settings
-from tocsin.config.tokens import Tokens
 from tocsin.errors import QueryError, QueryTimeout, StoreFull, StoreLost, TocsinError
 from tocsin.metrics.registry import Metrics
 from tocsin.web import AppFace, build_asgi

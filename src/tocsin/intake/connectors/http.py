@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from tocsin.clock import Clock
-from tocsin.config.document import suggest
+from tocsin.config.yaml.document import suggest
 from tocsin.errors import StoreError, StoreFull
 from tocsin.intake.connectors.base import Sink
 from tocsin.intake.connectors.http_body import Refused, event_of_headers, read_body, validation_code

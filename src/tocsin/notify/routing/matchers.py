@@ -17,7 +17,7 @@ from typing import Any
 
 import re2
 
-from tocsin.config.maintenance import severities
+from tocsin.config.calendars.maintenance import severities
 
 Fields = Mapping[str, str]
 """What an alert can be matched by: ``rule``, ``severity``, its ``by``, ``labels`` and ``fields``, as texts."""

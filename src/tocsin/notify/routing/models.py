@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from tocsin.config.document import YamlModel
-from tocsin.config.durations import Duration
-from tocsin.config.maintenance import Moment
-from tocsin.model.wallclock import parse_clock
+from tocsin.config.calendars.maintenance import Moment
+from tocsin.config.yaml.document import YamlModel
+from tocsin.config.yaml.durations import Duration
+from tocsin.model.calendars.wallclock import parse_clock
+from tocsin.notify.oncall.models import Bys, Match, Name, Ranges, Texts, Weekdays, Words, Zone, listed
 from tocsin.notify.routing.mute import Then
-from tocsin.notify.schedules.models import Bys, Match, Name, Ranges, Texts, Weekdays, Words, Zone, listed
 
 CHANNELS = ("email", "webhook", "alertmanager", "pagerduty", "slack", "teams", "ntfy", "apprise", "schedule")
 """Keys of a receiver of which it needs at least one."""

@@ -13,8 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from tocsin.model.maintenance import Maintenance as Announced
-from tocsin.model.wallclock import DAY, TimeRange, changes, local
+from tocsin.model.calendars.maintenance import Maintenance as Announced
+from tocsin.model.calendars.wallclock import DAY, TimeRange, changes, local
 from tocsin.notify.routing.matchers import Fields, Matcher, among, matches
 
 FARTHEST = timedelta(days=400)

@@ -10,13 +10,17 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from tocsin.config.calendars import CalendarModel
-from tocsin.config.document import Document, KeyPath, YamlModel, suggest
-from tocsin.config.maintenance import MaintenanceModel
-from tocsin.config.placed import Placed
+from tocsin.config.calendars.maintenance import MaintenanceModel
+from tocsin.config.calendars.named import CalendarModel
+from tocsin.config.yaml.document import Document, KeyPath, YamlModel, suggest
+from tocsin.config.yaml.placed import Placed
 from tocsin.errors import Problem
-from tocsin.model.calendar import Calendar
+from tocsin.model.calendars.calendar import Calendar
 from tocsin.notify.addresses import BadAddress, parse_address
+from tocsin.notify.oncall import read as read_schedules
+from tocsin.notify.oncall.escalation import Escalation
+from tocsin.notify.oncall.models import EscalationModel, Name, PersonModel, ScheduleModel
+from tocsin.notify.oncall.schedule import Schedule, on_call_at
 from tocsin.notify.routing import read
 from tocsin.notify.routing.inhibit import InhibitRule
 from tocsin.notify.routing.models import (
@@ -32,10 +36,6 @@ from tocsin.notify.routing.models import (
 from tocsin.notify.routing.mute import QuietHours, TimeInterval
 from tocsin.notify.routing.silence import Silence
 from tocsin.notify.routing.tree import Route, Taken
-from tocsin.notify.schedules import read as read_schedules
-from tocsin.notify.schedules.escalation import Escalation
-from tocsin.notify.schedules.models import EscalationModel, Name, PersonModel, ScheduleModel
-from tocsin.notify.schedules.schedule import Schedule, on_call_at
 
 OWNER = "owner"
 """The receiver that exists without being declared: the run's owner."""

@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from tocsin.config.document import KeyPath, suggest
-from tocsin.config.placed import Placed
+from tocsin.config.yaml.document import KeyPath, suggest
+from tocsin.config.yaml.placed import Placed
 from tocsin.errors import Problem
 from tocsin.model.alert import fingerprint
-from tocsin.model.calendar import Calendar
-from tocsin.model.wallclock import parse_range, parse_weekdays, zone_named
+from tocsin.model.calendars.calendar import Calendar
+from tocsin.model.calendars.wallclock import parse_range, parse_weekdays, zone_named
+from tocsin.notify.oncall.models import Match, PersonModel
 from tocsin.notify.routing.groups import GroupTiming
 from tocsin.notify.routing.inhibit import InhibitRule
 from tocsin.notify.routing.matchers import BadMatcher, Matcher, matches, one_of, parse_matchers
@@ -28,7 +29,6 @@ from tocsin.notify.routing.models import (
 from tocsin.notify.routing.mute import Interval, Mute, QuietHours, TimeInterval
 from tocsin.notify.routing.silence import Silence
 from tocsin.notify.routing.tree import Route, Taken, route
-from tocsin.notify.schedules.models import Match, PersonModel
 
 MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.oracle.oncall import utc
-from tocsin.model.wallclock import parse_range
+from tocsin.model.calendars.wallclock import parse_range
 from tocsin.notify.routing.critical import CriticalState, fired, next_due
 from tocsin.notify.routing.critical import Why as CriticalWhy
 from tocsin.notify.routing.decide import SENT, After, Alert, PersonalMute, Recipient, Rules, Verdict, Why, decide

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from tests.oracle.oncall import utc
+from tocsin.notify.oncall.escalation import Escalation, State, Step, acknowledge, advance, end, start
+from tocsin.notify.oncall.escalation import Why as End
 from tocsin.notify.routing.critical import CriticalState
 from tocsin.notify.routing.groups import GroupState
-from tocsin.notify.schedules.escalation import Escalation, State, Step, acknowledge, advance, end, start
-from tocsin.notify.schedules.escalation import Why as End
 
 AT = utc("2026-12-01T00:00:00.000001")
 MINUTE = timedelta(minutes=1)

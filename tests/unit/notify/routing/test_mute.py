@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.oracle.oncall import utc
-from tocsin.model.calendar import Calendar
-from tocsin.model.maintenance import Maintenance as Announced
-from tocsin.model.wallclock import TimeRange, parse_range
+from tocsin.model.calendars.calendar import Calendar
+from tocsin.model.calendars.maintenance import Maintenance as Announced
+from tocsin.model.calendars.wallclock import TimeRange, parse_range
 from tocsin.notify.routing.matchers import one_of
 from tocsin.notify.routing.mute import Interval, Maintenance, Mute, QuietHours, TimeInterval, announced, maintained
 

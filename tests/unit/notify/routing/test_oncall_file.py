@@ -3,12 +3,12 @@
 import pytest
 
 from tests.oracle.oncall import utc
-from tocsin.config.document import Document, load, parse
+from tocsin.config.yaml.document import Document, load, parse
 from tocsin.errors import ConfigurationError, Problem
-from tocsin.model.calendar import Calendar
+from tocsin.model.calendars.calendar import Calendar
+from tocsin.notify.oncall.escalation import advance, start
 from tocsin.notify.routing.oncall_file import Context, OnCallFile, OnCallRules, check_files, read_files
 from tocsin.notify.routing.tree import RuleNames, Why, route
-from tocsin.notify.schedules.escalation import advance, start
 
 NOW = utc("2026-12-01T12:00")
 

@@ -10,10 +10,12 @@ import pytest
 from pydantic import BaseModel
 
 from tests.oracle.oncall import utc
-from tocsin.config.document import Document, KeyPath, load, parse
-from tocsin.config.placed import Placed
+from tocsin.config.yaml.document import Document, KeyPath, load, parse
+from tocsin.config.yaml.placed import Placed
 from tocsin.errors import ConfigurationError, Problem
-from tocsin.model.calendar import Calendar
+from tocsin.model.calendars.calendar import Calendar
+from tocsin.notify.oncall import models as oncall_models
+from tocsin.notify.oncall.models import PersonModel
 from tocsin.notify.routing import models, oncall_file
 from tocsin.notify.routing.groups import GroupTiming
 from tocsin.notify.routing.inhibit import InhibitRule
@@ -29,8 +31,6 @@ from tocsin.notify.routing.read import (
 )
 from tocsin.notify.routing.silence import Silence
 from tocsin.notify.routing.tree import Route, Taken, route
-from tocsin.notify.schedules import models as oncall_models
-from tocsin.notify.schedules.models import PersonModel
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")

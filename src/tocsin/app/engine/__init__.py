@@ -1,0 +1,1 @@
+"""Threads that join the stations: sources, writer, evaluator, mirror."""

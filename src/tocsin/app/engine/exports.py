@@ -1,0 +1,54 @@
+"""What rules export: gauges of their values, in step with evaluations and reloads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+
+from tocsin.alerts.conditions import LIVE
+from tocsin.metrics.exports import SERIES, Exports, Family
+from tocsin.model.alert import ConditionState
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.memory import Measured
+
+log = structlog.get_logger(__name__)
+
+
+class Exporter:
+    """Keeps ``exports`` in step. One thread."""
+
+    def __init__(self, exports: Exports) -> None:
+        self._exports = exports
+        self._full: set[str] = set()  # families of which it was logged that they are full
+
+    def use(self, rules: RuleSet, conditions: Callable[[str], Mapping[str, ConditionState]]) -> None:
+        """``rules`` have come into force: their gauges show what is remembered, until each looks again."""
+        families: dict[str, Family] = {}
+        measured: list[Measured] = []
+        for rule in rules.windows:
+            assert rule.window is not None
+            metric = rule.window.export
+            if not metric:
+                continue
+            about = rule.info.description or f"Value of rule {rule.public_name}."
+            families[metric] = Family(name=metric, help=about, labels=rule.by)
+            measured += [
+                Measured(metric=metric, instance=state.instance, value=state.value)
+                for state in conditions(rule.name).values()
+                if state.phase in LIVE
+            ]
+        self._exports.declare(list(families.values()))
+        for metric in families:
+            self._exports.clear(metric)
+        self._full &= families.keys()
+        self.take(measured)
+
+    def take(self, measured: Iterable[Measured]) -> None:
+        """What an evaluation saw."""
+        for one in measured:
+            if one.value is None:
+                self._exports.drop(one.metric, one.instance)
+            elif not self._exports.put(one.metric, one.instance, one.value) and one.metric not in self._full:
+                self._full.add(one.metric)
+                log.warning("export_is_full", metric=one.metric, series=SERIES)

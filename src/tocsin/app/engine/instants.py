@@ -1,0 +1,32 @@
+"""Which instants go in one step of the evaluator."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from tocsin.logstore.interface import CommitInfo
+from tocsin.model.instants import TimerKind
+from tocsin.rules.kinds.event.timers import Released
+
+Instants = Sequence[CommitInfo | Released]
+
+SETS_MORE = frozenset({TimerKind.TICK, TimerKind.RETRY})
+"""Timers that are evaluated as of their due time and set others, which may be due already."""
+
+
+def until_tick(instants: Instants, shortest_for: timedelta | None) -> Instants:
+    """Those of ``instants`` that go in one step, so that no later one overtakes a timer that they set.
+
+    A tick sets the next one; a commit may begin what a ``for`` ends, ``shortest_for`` later at the soonest. A step
+    after an
+    outage or a slow query would else look at the ticks of an hour after all the commits of that hour.
+    """
+    last = None
+    for n, instant in enumerate(instants):
+        at = instant.at if isinstance(instant, Released) else instant.ingested_at
+        if last is None and shortest_for is not None:
+            last = at + shortest_for
+        if last is not None and at > last:
+            return instants[:n]
+        if isinstance(instant, Released) and instant.timer.kind in SETS_MORE:
+            last = at
+    return instants

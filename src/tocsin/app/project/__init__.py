@@ -1,0 +1,1 @@
+"""A project directory's files and stores, opened and checked."""

@@ -1,0 +1,139 @@
+"""The files of a home, read and checked together: one broken file refuses the whole set, and all faults come at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import structlog
+
+from tocsin.app.project.calendars import calendars_of, with_maintenance
+from tocsin.config.project.home import Home
+from tocsin.config.project.tables import load_tables
+from tocsin.config.project.tokens import Tokens
+from tocsin.config.settings import Settings
+from tocsin.errors import ConfigurationError, Problem
+from tocsin.intake.consumer import Consumer, active, load_consumers
+from tocsin.model.columns import TABLES, KqlType
+from tocsin.notify.routing.files import OnCall, load_oncall
+from tocsin.rules.compile.load import load_rules
+from tocsin.rules.kinds.ruleset import RuleSet
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """One good set of files."""
+
+    settings: Settings
+    tokens: Tokens
+    consumers: Mapping[str, Consumer]  # all, also those that are at rest
+    rules: RuleSet
+    oncall: OnCall
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+
+    @property
+    def active(self) -> dict[str, Consumer]:
+        """Consumers that are to run."""
+        return active(self.consumers, kafka=self.settings.kafka is not None)
+
+
+def load_content(home: Home, settings: Settings | None = None) -> Content:
+    """Read everything. Raises ContentError with every fault of every file."""
+    problems: list[Problem] = []
+    content = gather(home, problems, settings)
+    if content is None or any(not p.warning for p in problems):
+        raise ConfigurationError([p for p in problems if not p.warning])
+    for problem in problems:
+        log.warning("content", problem=str(problem))
+    return content
+
+
+def gather(home: Home, problems: list[Problem], settings: Settings | None = None) -> Content | None:
+    """As ``load_content``, but faults are added to ``problems``; None where so much is wrong that there is no set."""
+    if settings is None:
+        try:
+            settings = home.settings()
+        except ConfigurationError as e:
+            problems += e.problems
+    tokens, consumers, oncall, rules = Tokens(), None, None, None
+    tables: Mapping[str, pa.Table] = {}
+    if settings is not None:
+        try:
+            tokens = home.tokens(settings)
+        except ConfigurationError as e:
+            problems += e.problems
+    try:
+        tables = load_tables(home.table_files(), home.shown)
+    except ConfigurationError as e:
+        problems += e.problems
+    try:
+        files = home.consumer_files()
+        consumers = load_consumers(files, {f: home.shown(f) for f in files})
+    except ConfigurationError as e:
+        problems += e.problems
+    try:
+        oncall = load_oncall(home.oncall_files(), home.path)
+    except ConfigurationError as e:
+        problems += e.problems
+    try:
+        files = home.alert_files()
+        rules = load_rules(
+            files, schema_with(tables), names={f: home.shown(f) for f in files}, tables=tables,
+            calendars=None if oncall is None else calendars_of(oncall, home, problems), warnings=problems,
+        )  # fmt: skip
+    except ConfigurationError as e:
+        problems += e.problems
+    if rules is not None and oncall is not None:
+        rules = with_maintenance(rules, oncall, problems)
+        for target in rules.notify_targets:
+            if (wrong := oncall.wrong(target.name)) is not None:
+                message, hint = wrong
+                problems.append(
+                    Problem(file=target.place.file, line=target.place.line, key="notify.to", message=message, hint=hint)
+                )
+    if settings is None or consumers is None or oncall is None or rules is None:
+        return None
+    return Content(settings=settings, tokens=tokens, consumers=consumers, rules=rules, oncall=oncall, tables=tables)
+
+
+def rules_of(home: Home, files: Sequence[Path] | None = None) -> RuleSet:
+    """The rules of ``files``, or of ``home``, whatever else is wrong there. Raises ContentError with every fault of
+    theirs.
+    """
+    tables = load_tables(home.table_files(), home.shown)
+    chosen = files if files else home.alert_files()
+    names = {path: home.shown(path.absolute()) for path in chosen}
+    oncall, calendars = None, None
+    try:
+        oncall = load_oncall(home.oncall_files(), home.path)
+        calendars = calendars_of(oncall, home, [])
+    except ConfigurationError:
+        pass  # who asks for rules is notified of them alone
+    rules = load_rules(chosen, schema_with(tables), names=names, tables=tables, calendars=calendars)
+    return rules if oncall is None else with_maintenance(rules, oncall, [])
+
+
+def schema_with(tables: Mapping[str, pa.Table]) -> dict[str, dict[str, str]]:
+    """What KQL may name: our tables and these reference tables."""
+    schema: dict[str, dict[str, str]] = {name: {c.name: c.type.value for c in cols} for name, cols in TABLES.items()}
+    for name, table in tables.items():
+        schema[name] = {field.name: kql_type(field.type).value for field in table.schema}
+    return schema
+
+
+def kql_type(arrow: pa.DataType) -> KqlType:
+    """The KQL type of a reference table's column."""
+    types = pa.types
+    if types.is_boolean(arrow):
+        return KqlType.BOOL
+    if types.is_integer(arrow):
+        return KqlType.INT if arrow.bit_width <= 32 else KqlType.LONG
+    if types.is_floating(arrow) or types.is_decimal(arrow):
+        return KqlType.REAL
+    if types.is_temporal(arrow):
+        return KqlType.DATETIME
+    return KqlType.DYNAMIC if types.is_nested(arrow) else KqlType.STRING

@@ -1,0 +1,1 @@
+"""The running tocsin: life cycle and reload."""

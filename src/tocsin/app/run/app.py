@@ -1,0 +1,311 @@
+"""The running tocsin: wires the stations by values of ``model`` and owns their life cycle.
+
+Start, from the bottom up: stores, pairing, rules (a reload is an instant), evaluator, writer, mirror, sources;
+notify and the web
+server run in the caller's event loop. Stop, from the top down, so that what was taken is committed, evaluated and kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import structlog
+from starlette.routing import BaseRoute
+
+from tocsin import __version__
+from tocsin.app.engine.evaluator import ADMIN, Evaluator, admin_intent
+from tocsin.app.engine.mirror import Mirror
+from tocsin.app.engine.sources import Sources
+from tocsin.app.engine.writer import Writer
+from tocsin.app.project.content import Content
+from tocsin.app.project.stores import open_log, open_state, put_tables
+from tocsin.app.run.collector import set_apart
+from tocsin.app.run.housekeeping import Housekeeping
+from tocsin.app.run.reload import Reloader
+from tocsin.app.views.read import Reading
+from tocsin.clock import Clock
+from tocsin.config.project.home import Home
+from tocsin.config.project.tokens import Tokens, lost
+from tocsin.config.settings import Settings
+from tocsin.errors import ConfigurationError, StoreError, TocsinError
+from tocsin.intake.replay import replay
+from tocsin.metrics.registry import Metrics
+from tocsin.model.event import Commit
+from tocsin.notify.channels.base import LocalTransport, Transport
+from tocsin.notify.channels.smtp import SmtpOptions, SmtpTransport
+from tocsin.notify.notifier import Notifier, NotifyOptions
+from tocsin.notify.render.facts import StoreFacts
+from tocsin.notify.render.templates import Templates
+from tocsin.notify.values import CapRule
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.state.interface import Outcome
+from tocsin.state.pairing import pair
+
+log = structlog.get_logger(__name__)
+
+
+class App(Reading):
+    """One home, running. ``start``, then ``notifier.run`` and the web server in a loop, then ``stop``."""
+
+    def __init__(self, home: Home, content: Content, *, clock: Clock, url: str = "", adopt: bool = False) -> None:
+        """Open and pair the stores. ``url`` is where the server is reached, for links in mails.
+
+        Raises StoreError, PairingError; then nothing is left open.
+        """
+        self._home, self._content, self._clock = home, content, clock
+        self._metrics = Metrics()
+        settings = content.settings
+        self._log = open_log(home, settings, clock, self._metrics)
+        try:
+            self._state_store = open_state(home, settings, clock)
+            try:
+                verdict = pair(self._log, self._state_store, adopt=adopt)
+                if not verdict.ok:
+                    log.warning("stores_adopted", reason=verdict.reason.value)
+                self._wire(url or settings.http.url)
+            except BaseException:
+                self._state_store.close()
+                raise
+        except BaseException:
+            self._log.close()
+            raise
+
+    def _wire(self, url: str) -> None:
+        settings, clock, metrics = self._content.settings, self._clock, self._metrics
+        put_tables(self._log, self._content.tables)
+        self.notifier = Notifier(
+            options=_options(settings, url),
+            state=self._state_store,
+            oncall=lambda: self._content.oncall,
+            templates=Templates(self._home.template_dirs()),
+            facts=StoreFacts(self._log),
+            transport=_transport(settings),
+            allows=settings.smtp.allows,
+            metrics=metrics,
+            clock=clock,
+        )
+        self._writer = Writer(self._log, metrics, clock, self._committed, max_rows=settings.commit.max_rows)
+        self._sources = Sources(
+            settings,
+            self._log,
+            self._writer,
+            metrics,
+            clock,
+            self._log.pair_id[:16],
+            self._state_store,
+            self._watermarks_moved,
+        )
+        self._evaluator = Evaluator(
+            self._log,
+            self._state_store,
+            metrics,
+            clock,
+            source_progress=self._sources.source_progress,
+            silences=self._sources.silences,
+            expect=self._sources.expect,
+            notified=self.notifier.wake,
+        )
+        self._mirror = Mirror(self._state_store, self._log, metrics, clock, settings.retention.alerts)
+        self._housekeeping = Housekeeping(
+            self._log,
+            self._state_store,
+            metrics,
+            clock,
+            consumers=lambda: self._sources.names,
+            keep=settings.keep(),
+            extra=self._sources.measure,
+        )
+        self._reloader = Reloader(
+            self._home,
+            settings,
+            metrics,
+            clock=clock,
+            content=lambda: self._content,
+            take=self._take,
+            refused=self._refused,
+        )
+        Reading.__init__(
+            self,
+            self._log,
+            self._state_store,
+            clock,
+            lambda: self._content.rules,
+            lambda: self._evaluator.errors,
+            lambda: self._evaluator.next_deadlines,
+        )
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start every station but the two that live in the event loop."""
+        self._evaluator.start(self._content.rules)
+        self._writer.start()
+        self._mirror.start()
+        self._sources.take(self._content.active)
+        self._housekeeping.start()
+        self._reloader.start()
+        set_apart()
+        log.info(
+            "started",
+            version=__version__,
+            rules=len(self._content.rules.enabled),
+            consumers=sorted(self._sources.names),
+        )
+
+    async def notify(self, stop: asyncio.Event) -> None:
+        """Notify until ``stop`` is set."""
+        await self.notifier.run(stop)
+
+    def stop_intake(self) -> None:
+        """Take nothing more; what was taken is committed and evaluated."""
+        self._reloader.stop()
+        self._sources.stop()
+        self._writer.stop()
+        self._evaluator.stop()
+
+    def stop(self) -> None:
+        """Stop everything and close the stores. Call it after ``notify`` has ended."""
+        self.stop_intake()
+        self._housekeeping.stop()
+        self._mirror.stop()
+        self.notifier.close()
+        self._state_store.close()
+        self._log.close()
+        log.info("stopped")
+
+    def _watermarks_moved(self) -> None:
+        self._evaluator.watermarks_moved()
+
+    def _committed(self, commit: Commit) -> None:
+        if commit.seq is not None:
+            self._evaluator.wake()
+
+    # -- reload --------------------------------------------------------------------------------------------------------
+
+    def _take(self, content: Content) -> None:
+        """Bring ``content`` into force. Raises ContentError where it would open what tokens lock; then nothing
+        changes.
+        """
+        if self._content.tokens and not content.tokens:
+            raise ConfigurationError([lost(content.tokens, content.settings.http.tokens_file, running=True)])
+        self._home.note_tokens(content.tokens)
+        put_tables(self._log, content.tables)
+        self._content = content
+        self._evaluator.reload(content.rules)
+        self._sources.take(content.active)
+        set_apart()  # rules that are replaced, where they refer to themselves, go at the next call
+
+    def _refused(self, error: ConfigurationError) -> None:
+        """Notify ``admin_email`` that files were refused; the last good ones stay in force."""
+        detail = "\n".join(str(p) for p in error.problems[:50])
+        now = self._clock.now()
+        intent = admin_intent("changed files are refused", detail, now, self._log.head().seq)
+        self._state_store.commit(Outcome(intents=(intent,), infos=(ADMIN,)), now)
+        self.notifier.wake()
+
+    # -- what web and cli ask ------------------------------------------------------------------------------------------
+
+    @property
+    def metrics(self) -> Metrics:
+        """The process's metrics."""
+        return self._metrics
+
+    @property
+    def clock(self) -> Clock:
+        """The clock."""
+        return self._clock
+
+    @property
+    def settings(self) -> Settings:
+        """Settings in force."""
+        return self._content.settings
+
+    @property
+    def tokens(self) -> Tokens:
+        """Tokens in force."""
+        return self._content.tokens
+
+    @property
+    def rules(self) -> RuleSet:
+        """Rules in force."""
+        return self._content.rules
+
+    def intake_routes(self) -> list[BaseRoute]:
+        """Routes below ``/intake/``."""
+        return self._sources.http.routes()
+
+    def health(self) -> Mapping[str, Any]:
+        """Facts about a living process."""
+        head = self._log.head()
+        return {"version": __version__, "commit_seq": head.seq, "ingested_at": _shown(head.ingested_at)}
+
+    def ready(self) -> tuple[bool, Mapping[str, Any]]:
+        """Whether it does its job: intake can be made durable. Further trouble is in the detail."""
+        try:
+            outbox: Mapping[str, Any] = self._state_store.outbox_stats()
+            state = "ok"
+        except StoreError as e:
+            outbox, state = {}, str(e)
+        store = self._writer.failures or "ok"
+        detail = {
+            "store": store,
+            "state": state,
+            "files": self._reloader.broken or "ok",
+            "rules": {"loaded": len(self._content.rules.enabled), "errors": dict(self._evaluator.errors)},
+            "evaluation": {"lag_commits": self._evaluator.lag},
+            "consumers": self._sources.status(),
+            "outbox": dict(outbox),
+            "trouble": self._sources.failures(),
+        }
+        return store == "ok" and state == "ok", detail
+
+    def replay_dead_letters(self, ids: Sequence[int] = (), consumer: str = "") -> Mapping[str, Any]:
+        """Send dead letters through again."""
+        drafts = self._log.dead_letters(consumer=consumer, ids=list(ids), unreplayed=not ids)
+        if ids and (unknown := set(ids) - {d.id for d in drafts}):
+            raise TocsinError(f"there is no dead letter {', '.join(map(str, sorted(unknown)))}")
+        done = replay(drafts, self._sources.consumers, self._writer)
+        self._log.mark_replayed(done.ids, self._clock.now())
+        counts = asdict(done)
+        return {"replayed": len(counts.pop("ids")), **counts}
+
+
+def _shown(t: datetime) -> str:
+    return t.isoformat().replace("+00:00", "Z")
+
+
+def _options(settings: Settings, url: str) -> NotifyOptions:
+    cap = settings.smtp.cap
+    return NotifyOptions(
+        sender=settings.smtp.sender,
+        base_url=url,
+        zone=ZoneInfo(settings.timezone),
+        default_receiver=tuple(settings.fallback),
+        admin_email=tuple(settings.admins),
+        cap=CapRule(mails=cap.mails, window=cap.in_) if cap else None,
+        keep_trying=settings.smtp.deadline,
+    )
+
+
+def _transport(settings: Settings) -> Transport:
+    smtp = settings.smtp
+    if smtp.host is None:
+        return LocalTransport()
+    return SmtpTransport(
+        SmtpOptions(
+            host=smtp.host,
+            port=smtp.port,
+            security=smtp.security,
+            username=smtp.username or "",
+            password=smtp.password.get_secret_value() if smtp.password else "",
+            ca_file=smtp.ca_file or "",
+            sender=smtp.sender,
+            timeout=smtp.timeout.total_seconds(),
+            connections=smtp.connections,
+        )
+    )

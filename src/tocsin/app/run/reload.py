@@ -1,0 +1,106 @@
+"""Watches the home's files. A changed good set comes into force; a broken one is refused as a whole, with the reason
+notified.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from tocsin.app.project.calendars import refresh_calendars
+from tocsin.app.project.content import Content, load_content
+from tocsin.clock import Clock
+from tocsin.config.project.home import Home
+from tocsin.config.project.watch import Watch
+from tocsin.config.settings import Settings
+from tocsin.errors import ConfigurationError, TocsinError
+from tocsin.metrics.registry import Metrics
+
+log = structlog.get_logger(__name__)
+
+EVERY = 0.5
+"""Seconds between looks; a change counts once it has stood still from one evaluation to the next."""
+FETCH = 3600.0
+"""Seconds between looks at calendars that are fetched; copies of today are not fetched again."""
+
+
+class Reloader:
+    """The thread that watches."""
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        clock: Clock,
+        content: Callable[[], Content],
+        take: Callable[[Content], None],
+        refused: Callable[[ConfigurationError], None],
+    ) -> None:
+        """``content`` is what is in force."""
+        self._home, self._settings, self._metrics, self._clock = home, settings, metrics, clock
+        self._content, self._take, self._refused = content, take, refused
+        self._fetched = clock.monotonic()
+        self._watch = Watch(home, home.tokens_path(settings))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
+        self.broken: list[str] = []
+        """Problems of the set that was refused last; empty while the files in force are those on disk."""
+
+    def start(self) -> None:
+        """Start the thread. The files that tocsin started with count as a reload that succeeded."""
+        self._succeeded()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(EVERY):
+            try:
+                self._evaluate()
+            except TocsinError as e:
+                log.warning("reload_failed", error=str(e))
+            except Exception:  # watching must go on whatever a file provokes
+                log.exception("reload_failed")
+
+    def _evaluate(self) -> None:
+        changed = self._watch.poll()
+        if not changed and not self._other_days():
+            return
+        if changed.settings:
+            log.warning("settings_changed", hint="tocsin.yaml comes into force at the next start")
+        try:
+            content = load_content(self._home, self._settings)
+            self._take(content)
+        except ConfigurationError as e:
+            self.broken = [str(p) for p in e.problems]
+            self._metrics.inc("tocsin_config_reloads_total", outcome="refused")
+            self._metrics.set("tocsin_config_last_reload_successful", 0)
+            self._metrics.set("tocsin_config_broken_files", len({p.file for p in e.problems}))
+            log.error("files_refused", problems=self.broken[:20])
+            self._refused(e)
+            return
+        self.broken = []
+        self._metrics.inc("tocsin_config_reloads_total", outcome="taken")
+        self._succeeded()
+        self._metrics.set("tocsin_config_broken_files", 0)
+        log.info("files_reloaded", rules=len(content.rules.enabled), consumers=len(content.active))
+
+    def _succeeded(self) -> None:
+        self._metrics.set("tocsin_config_last_reload_successful", 1)
+        self._metrics.set("tocsin_config_last_reload_success_timestamp_seconds", self._clock.now().timestamp())
+
+    def _other_days(self) -> bool:
+        """Whether a calendar that is fetched says something else than before."""
+        now = self._clock.monotonic()
+        if now - self._fetched < FETCH:
+            return False
+        self._fetched = now
+        return refresh_calendars(self._content().oncall, self._home, self._clock)

@@ -1,0 +1,58 @@
+"""``tocsin check``: everything that can be wrong in a home, all at once."""
+
+from __future__ import annotations
+
+from tocsin.app.project.content import gather
+from tocsin.config.project.home import Home
+from tocsin.errors import Problem, TocsinError
+from tocsin.intake.testing import run_consumer_tests
+from tocsin.notify.render.templates import Templates
+
+
+def check(home: Home, with_tests: bool = False) -> list[Problem]:
+    """Every problem and warning of the home's files; with their inline tests where ``with_tests``."""
+    problems: list[Problem] = []
+    content = gather(home, problems)
+    problems += Templates(home.template_dirs()).check()
+    if content is None:
+        return problems
+    problems += home.warnings(content.settings)
+    if not content.settings.http.loopback and not content.tokens:
+        problems.append(
+            Problem(
+                file="tocsin.yaml", key="http.host",
+                message=f"{content.settings.http.host} can be reached from outside, and there are no tokens",
+                hint="make one with: tocsin tokens new NAME",
+            )
+        )  # fmt: skip
+    if (lost := home.lost_tokens(content.settings, content.tokens)) is not None:
+        problems.append(lost)
+    if with_tests and not any(not p.warning for p in problems):
+        problems += failing_tests(home)
+    return problems
+
+
+def failing_tests(home: Home) -> list[Problem]:
+    """A problem for each inline test of rules and consumers that fails."""
+    from tocsin.rules.testing.run import run_tests  # it imports stores, half the time of a check
+
+    problems: list[Problem] = []
+    files = home.consumer_files()
+    for result in run_consumer_tests(files, {f: home.shown(f) for f in files}):
+        if not result.passed:
+            problems.append(
+                Problem(file=result.file, line=result.line, key=result.name, message=f"test fails: {result.text}")
+            )
+    try:
+        content = gather(home, [])
+        assert content is not None
+        results = run_tests(content.rules)
+    except TocsinError as e:
+        return [*problems, Problem(file="rules", message=str(e))]
+    for r in results:
+        if not r.passed:
+            text = "\n".join([*r.faults, r.timeline])
+            problems.append(
+                Problem(file=r.file, line=r.line, key=f"{r.rule}: {r.name}", message=f"test fails:\n{text}")
+            )
+    return problems

@@ -1,0 +1,164 @@
+"""What can be asked of a home, running or not: runs, alerts, mails, rules, dead letters, KQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from tocsin.app.views import backtest as backtesting
+from tocsin.app.views.rules import RuleView
+from tocsin.clock import Clock
+from tocsin.kql.plan.query import user_query
+from tocsin.logstore.interface import Limits, LogReader, LogStore
+from tocsin.model.columns import TABLES, KqlType
+from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.rules.backtest.run import Progress
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.state.interface import State
+
+Row = dict[str, Any]
+
+MAX_ROWS = 1000
+"""Most rows of one list."""
+
+_ALERTS = """
+SELECT * FROM Alerts WHERE ($rule = '' OR Rule = $rule) AND ($run = '' OR RunId = $run)
+ORDER BY "Time" DESC, CommitSeq DESC LIMIT $limit
+"""
+_RUNS = """
+SELECT * FROM Runs WHERE ($status = '' OR Status = $status) AND ($experiment = '' OR ExperimentName = $experiment)
+ORDER BY LastSeen DESC, RunId LIMIT $limit
+"""
+_EVENTS = """
+SELECT * EXCLUDE (Raw) FROM RunStatusChanged
+WHERE RunId = $run AND TimeGenerated BETWEEN $first AND $last ORDER BY Attempt, TimeGenerated, CommitSeq LIMIT 1000
+"""
+_ALERTS_OF_RUN = 'SELECT * FROM Alerts WHERE RunId = $run ORDER BY "Time" LIMIT 1000'
+
+_DYNAMIC = {t: frozenset(c.name for c in cs if c.type is KqlType.DYNAMIC) for t, cs in TABLES.items()}
+_ANY_DYNAMIC = frozenset().union(*_DYNAMIC.values())
+
+
+def rows_of(table: pa.Table, dynamic: frozenset[str] = _ANY_DYNAMIC) -> list[Row]:
+    """Rows as dicts: times aware UTC, dynamic columns as values."""
+    rows: list[Row] = table.to_pylist()
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, datetime) and value.tzinfo is None:
+                row[name] = value.replace(tzinfo=UTC)
+            elif name in dynamic and isinstance(value, str):
+                row[name] = parsed(value)
+    return rows
+
+
+def parsed(text: str) -> Any:
+    """A dynamic value; text that is no JSON stays text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+class Reading:
+    """Implements the web's ``ReadFace`` over both stores."""
+
+    def __init__(
+        self,
+        store: LogStore,
+        state: State,
+        clock: Clock,
+        rules: Callable[[], RuleSet],
+        errors: Callable[[], Mapping[str, str]] = dict,
+        deadlines: Callable[[], Mapping[str, datetime]] = dict,
+    ) -> None:
+        """``deadlines`` says when the next deadline of a run comes, by rule, where that is known: by who evaluates."""
+        self._store, self._state, self._read_clock = store, state, clock
+        self._rules_now, self._rule_errors = rules, errors
+        self._seen = RuleView(store, state, deadlines)
+
+    def query(self, kql: str, limits: Limits) -> tuple[list[Any], list[Row]]:
+        """See ``ReadFace.query``."""
+        return run_query(self._store, kql, limits, self._read_clock.now())
+
+    def alerts(self, limit: int = 100, rule: str = "", run: str = "") -> list[Row]:
+        """See ``ReadFace.alerts``."""
+        return self._rows(_ALERTS, limit=min(limit, MAX_ROWS), rule=rule, run=run)
+
+    def mails(self, limit: int = 100, address: str = "", state: str = "") -> Sequence[Delivery]:
+        """See ``ReadFace.mails``."""
+        wanted = DeliveryState(state) if state else None
+        return self._state.deliveries(state=wanted, address=address, limit=min(limit, MAX_ROWS))
+
+    def mail(self, id: str) -> Delivery | None:
+        """See ``ReadFace.mail``."""
+        return self._state.delivery(id)
+
+    def rules_status(self) -> list[Row]:
+        """See ``ReadFace.rules_status``."""
+        return self._seen.status(self._rules_now(), self._rule_errors())
+
+    def rule(self, name: str) -> Row | None:
+        """See ``ReadFace.rule``."""
+        rules = self._rules_now()
+        rule = rules.rules.get(name)
+        return None if rule is None else self._seen.whole(rule, rules, self._rule_errors(), self._read_clock.now())
+
+    def runs(self, limit: int = 100, status: str = "", experiment: str = "") -> list[Row]:
+        """See ``ReadFace.runs``."""
+        return self._rows(_RUNS, limit=min(limit, MAX_ROWS), status=status, experiment=experiment)
+
+    def run(self, id: str) -> Row | None:
+        """See ``ReadFace.run``."""
+        runs_sql, params = self._store.runs_of([id])
+        found = self._rows(runs_sql, **params)
+        if not found:
+            return None
+        run = found[0]
+        events: list[Row] = []
+        if run["FirstTime"] is not None:
+            events = self._rows(
+                _EVENTS, run=id, first=run["FirstTime"].replace(tzinfo=None), last=run["LastTime"].replace(tzinfo=None)
+            )
+        return {"run": run, "events": events, "alerts": self._rows(_ALERTS_OF_RUN, run=id)}
+
+    def backtest(
+        self, rule: str, since: str = "", until: str = "", as_if_live: bool = False, progress: Progress | None = None
+    ) -> Row | None:
+        """See ``ReadFace.backtest``. ``progress`` is notified after each step."""
+        chosen = self._rules_now().called(rule)
+        if chosen is None:
+            return None
+        return backtesting.run(
+            self._store, chosen, self._read_clock, self._state, since=since, until=until, as_if_live=as_if_live,
+            progress=progress,
+        )  # fmt: skip
+
+    def dead_letters(self, consumer: str = "", limit: int = 100, unreplayed: bool = True) -> list[Row]:
+        """See ``ReadFace.dead_letters``."""
+        drafts = self._store.dead_letters(consumer=consumer, unreplayed=unreplayed, limit=min(limit, MAX_ROWS))
+        return [
+            {
+                "Id": d.id, "Time": d.time, "Consumer": d.consumer, "Topic": d.topic, "Partition": d.partition,
+                "Offset": d.offset, "Reason": d.reason, "Detail": d.detail, "Whole": d.whole,
+                "Payload": d.payload.decode("utf-8", "replace"),
+            }
+            for d in drafts
+        ]  # fmt: skip
+
+    def _rows(self, sql: str, **params: object) -> list[Row]:
+        return rows_of(self._store.select(sql, params))
+
+
+def run_query(reader: LogReader, kql: str, limits: Limits, now: datetime) -> tuple[list[Any], list[Row]]:
+    """A user's KQL inside the sandbox: its columns with KQL types, its rows. Raises QueryError, QueryTimeout,
+    StoreLost.
+    """
+    translation = user_query(kql, reader.schema())
+    table = reader.select(translation.sql, translation.parameters(now), limits)
+    columns = [{"name": name, "type": type_} for name, type_ in translation.columns.items()]
+    dynamic = frozenset(name for name, type_ in translation.columns.items() if type_ == KqlType.DYNAMIC)
+    return columns, rows_of(table, dynamic)

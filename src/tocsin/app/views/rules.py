@@ -1,0 +1,108 @@
+"""How rules fare: a row a rule, and one rule whole. Reads both stores, changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from tocsin.logstore.interface import LogStore
+from tocsin.model.alert import Phase
+from tocsin.model.statuses import Kind
+from tocsin.rules.inspect.explain import explain
+from tocsin.rules.inspect.preview import last_rows
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.kinds.window.ticks import tick_key
+from tocsin.rules.spec.rule import Rule
+from tocsin.state.interface import RuleRecord, State
+
+Row = dict[str, Any]
+
+MOST_INSTANCES = 100
+_NOTIFIED = """
+SELECT Rule, count(*) FILTER ("To" IN ('fired', 'firing')) AS notified, max("Time") FILTER ("To" IN ('fired', 'firing')) AS last_notified
+FROM Alerts WHERE ($rule = '' OR Rule = $rule) GROUP BY Rule
+"""
+_ORDER = {phase: i for i, phase in enumerate((Phase.FIRING, Phase.RECOVERING, Phase.PENDING))}
+
+
+class RuleView:
+    """Rules as the two stores know them."""
+
+    def __init__(self, store: LogStore, state: State, deadlines: Callable[[], Mapping[str, datetime]] = dict) -> None:
+        """``deadlines`` says when the next deadline of a run comes, by rule."""
+        self._store, self._state, self._deadlines = store, state, deadlines
+
+    def status(self, rules: RuleSet, errors: Mapping[str, str], only: str = "") -> list[Row]:
+        """A row a rule (``only`` that one, where given); ``errors`` are texts by rule."""
+        table = self._store.select(_NOTIFIED, {"rule": only})
+        notified = {r["Rule"]: r for r in table.to_pylist()}
+        records, evaluations, phases = self._state.rules(), self._next_evaluations(), self._state.phases()
+        return [
+            {
+                "name": rule.name, "kind": rule.kind.value, "severity": rule.severity.word, "enabled": rule.enabled,
+                "file": str(rule.place), "notified": notified.get(rule.name, {}).get("notified", 0),
+                "last_notified": notified.get(rule.name, {}).get("last_notified"),
+                **_phases(rule, [phases.get(name, {}) for name in rule.evaluated]),
+                "next_evaluation": _next_evaluation(rule, evaluations),
+                "since_commit": record.start_seq if (record := _record(rule, records)) else None,
+                "behind_since": record.cursor.at if record and record.cursor else None,
+                "error": next((errors[name] for name in rule.evaluated if name in errors), ""),
+                "description": rule.info.description,
+            }
+            for rule in rules.rules.values()
+            if only in ("", rule.name)
+        ]  # fmt: skip
+
+    def whole(self, rule: Rule, rules: RuleSet, errors: Mapping[str, str], at: datetime) -> Row:
+        """What ``rule`` is made of, how it fares, what fires now, and what it sees at ``at``."""
+        evaluate = last_rows(rule, self._store, at)
+        found = (state for name in rule.evaluated for state in self._state.conditions(name).values())
+        states = sorted(found, key=lambda s: (_ORDER.get(s.phase, 9), s.since))
+        return {
+            **self.status(rules, errors, rule.name)[0],
+            "runbook": rule.info.runbook,
+            "owner": rule.info.owner,
+            "explanation": asdict(explain(rule)),
+            "tests": [test.name for test in rule.tests],
+            "instances": [
+                {"instance": dict(s.instance), "phase": s.phase.value, "since": s.since, "value": s.value}
+                for s in states[:MOST_INSTANCES]
+            ],
+            "last_rows": list(evaluate.rows),
+            "last_rows_of": evaluate.of,
+            "last_rows_error": evaluate.error,
+        }
+
+    def _next_evaluations(self) -> dict[str, datetime]:
+        """When something is due next: by rule, and by the key of a tick that rules share."""
+        found: dict[str, datetime] = {}
+        for timer in self._state.timers():
+            found.setdefault(timer.rule or timer.key, timer.due)
+        for rule, due in self._deadlines().items():
+            found[rule] = min(due, found.get(rule, due))
+        return found
+
+
+def _record(rule: Rule, records: Mapping[str, RuleRecord]) -> RuleRecord | None:
+    """What is remembered of a rule; of one for each row of a table, of the row that is behind most, else the oldest."""
+    found = [records[name] for name in rule.evaluated if name in records]
+    behind = [record for record in found if record.cursor is not None]
+    return min(behind or found, key=lambda r: r.cursor.commit_seq if r.cursor else r.start_seq, default=None)
+
+
+def _phases(rule: Rule, counts: Sequence[Mapping[Phase, int]]) -> Row:
+    """How many instances fire and pend; None for a rule that remembers none."""
+    if not rule.enabled or rule.kind is Kind.EVENT:
+        return {"firing": None, "pending": None}
+    of: Counter[Phase] = Counter()
+    for each in counts:
+        of.update(each)
+    return {"firing": of[Phase.FIRING] + of[Phase.RECOVERING], "pending": of[Phase.PENDING]}
+
+
+def _next_evaluation(rule: Rule, evaluations: Mapping[str, datetime]) -> datetime | None:
+    tick = evaluations.get(tick_key(rule.window.every)) if rule.window is not None and rule.enabled else None
+    return min((at for at in (evaluations.get(rule.name), tick) if at is not None), default=None)

@@ -1,0 +1,228 @@
+"""Asks a home: over HTTP where a tocsin runs on it (it owns the file), else by opening the file. Both give the same
+rows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tocsin.cli.common import fail
+from tocsin.errors import QueryError, TocsinError
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tocsin.config.project.home import Home
+    from tocsin.web.ports import ReadFace
+
+Row = dict[str, Any]
+
+
+class Asked(Protocol):
+    """What commands ask. Rows are of JSON's types, times ISO with Z."""
+
+    def query(self, kql: str) -> tuple[list[Row], list[Row]]:
+        """(columns, rows)."""
+
+    def alerts(self, limit: int, rule: str, run: str) -> list[Row]:
+        """Transitions, newest first."""
+
+    def mails(self, limit: int, address: str, state: str) -> list[Row]:
+        """Mails, newest first."""
+
+    def mail(self, id: str) -> Row | None:
+        """A mail with its bodies."""
+
+    def rules(self) -> list[Row]:
+        """Rules and how they fare."""
+
+    def rule(self, name: str) -> Row | None:
+        """One rule whole."""
+
+    def runs(self, limit: int, status: str, experiment: str) -> list[Row]:
+        """Runs, the latest seen first."""
+
+    def run(self, id: str) -> Row | None:
+        """A run with its events and alerts."""
+
+    def dead_letters(self, consumer: str, limit: int, everything: bool) -> list[Row]:
+        """Dead letters, oldest first."""
+
+
+class Remote:
+    """A tocsin that runs."""
+
+    def __init__(self, url: str, token: str) -> None:
+        import httpx
+
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.url = url
+        self.client: httpx.Client = httpx.Client(
+            base_url=url,
+            headers=headers,
+            timeout=120,
+            trust_env=False,
+            verify=not url.startswith("http:"),  # else it reads a bundle of certificates that nobody asks for
+        )
+
+    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """One request. Raises TocsinError for what is refused, but 404."""
+        import httpx
+
+        try:
+            answer = self.client.request(method, path, **more)
+        except httpx.HTTPError as e:
+            raise TocsinError(f"the tocsin at {self.url} does not answer: {str(e) or type(e).__name__}") from e
+        if answer.is_success or answer.status_code == 404:
+            return answer
+        raise _refused(answer)
+
+    def _get(self, path: str, **params: Any) -> Any:
+        given = {k: v for k, v in params.items() if v not in ("", False)}
+        answer = self.ask("GET", path, params=given)
+        return None if answer.status_code == 404 else answer.json()
+
+    def query(self, kql: str) -> tuple[list[Row], list[Row]]:
+        found = self.ask("POST", "/api/v1/query", json={"query": kql}).json()
+        return found["columns"], found["rows"]
+
+    def alerts(self, limit: int, rule: str, run: str) -> list[Row]:
+        return list(self._get("/api/v1/alerts", limit=limit, rule=rule, run=run)["alerts"])
+
+    def mails(self, limit: int, address: str, state: str) -> list[Row]:
+        return list(self._get("/api/v1/mails", limit=limit, address=address, state=state)["mails"])
+
+    def mail(self, id: str) -> Row | None:
+        found: Row | None = self._get(f"/api/v1/mails/{_quoted(id)}")
+        return found
+
+    def rules(self) -> list[Row]:
+        return list(self._get("/api/v1/rules")["rules"])
+
+    def rule(self, name: str) -> Row | None:
+        found: Row | None = self._get(f"/api/v1/rules/{_quoted(name)}")
+        return found
+
+    def runs(self, limit: int, status: str, experiment: str) -> list[Row]:
+        return list(self._get("/api/v1/runs", limit=limit, status=status, experiment=experiment)["runs"])
+
+    def run(self, id: str) -> Row | None:
+        found: Row | None = self._get(f"/api/v1/runs/{_quoted(id)}")
+        return found
+
+    def dead_letters(self, consumer: str, limit: int, everything: bool) -> list[Row]:
+        more = {"all": "true"} if everything else {}
+        return list(self._get("/api/v1/dead-letters", consumer=consumer, limit=limit, **more)["dead_letters"])
+
+
+class Offline:
+    """A home whose files this process opened."""
+
+    def __init__(self, ports: ReadFace, home: Home) -> None:
+        self._ports, self._home = ports, home
+
+    def query(self, kql: str) -> tuple[list[Row], list[Row]]:
+        from tocsin.logstore.interface import Limits
+
+        bounds = self._home.settings().query
+        columns, rows = self._ports.query(
+            kql, Limits(seconds=bounds.timeout.total_seconds(), rows=bounds.max_rows, watched=True)
+        )
+        return _plain(columns), _plain(rows)
+
+    def alerts(self, limit: int, rule: str, run: str) -> list[Row]:
+        return _plain(self._ports.alerts(limit, rule, run))
+
+    def mails(self, limit: int, address: str, state: str) -> list[Row]:
+        from tocsin.web import mailview
+
+        return _plain([mailview.row(m) for m in self._ports.mails(limit, address, state)])
+
+    def mail(self, id: str) -> Row | None:
+        from tocsin.web import mailview
+
+        found = self._ports.mail(id)
+        return None if found is None else _plain([mailview.whole(found)])[0]
+
+    def rules(self) -> list[Row]:
+        return _plain(self._ports.rules_status())
+
+    def rule(self, name: str) -> Row | None:
+        found = self._ports.rule(name)
+        return None if found is None else _plain([found])[0]
+
+    def runs(self, limit: int, status: str, experiment: str) -> list[Row]:
+        return _plain(self._ports.runs(limit, status, experiment))
+
+    def run(self, id: str) -> Row | None:
+        found = self._ports.run(id)
+        return None if found is None else _plain([found])[0]
+
+    def dead_letters(self, consumer: str, limit: int, everything: bool) -> list[Row]:
+        return _plain(self._ports.dead_letters(consumer, limit, not everything))
+
+
+def remote(home: Home) -> Remote | None:
+    """The tocsin that runs on ``home``, or the one that TOCSIN_URL names; None where none runs."""
+    if url := os.environ.get("TOCSIN_URL"):
+        return Remote(url.rstrip("/"), os.environ.get("TOCSIN_TOKEN", ""))
+    running = home.running()
+    if running is None:
+        if home.held():
+            fail("a tocsin starts on this home just now, or hangs", "try again in a moment")
+        return None
+    return Remote(running.url, os.environ.get("TOCSIN_TOKEN") or running.token)
+
+
+def must_run(home: Home) -> Remote:
+    """The tocsin that runs on ``home``; an error with what to do where none does."""
+    found = remote(home)
+    if found is None:
+        fail(f"no tocsin runs on {home.path}", f"start one with: tocsin up --home {home.path}")
+    return found
+
+
+@contextmanager
+def asking(home: Home) -> Iterator[Asked]:
+    """Ask ``home``, running or not."""
+    found = remote(home)
+    if found is not None:
+        with found.client:
+            yield found
+        return
+    from tocsin.app.views.offline import open_offline
+
+    with home.lock(), open_offline(home) as ports:
+        yield Offline(ports, home)
+
+
+def _refused(answer: httpx.Response) -> TocsinError:
+    try:
+        body: Mapping[str, Any] = answer.json()
+    except json.JSONDecodeError:
+        body = {}
+    detail = str(body.get("detail") or body.get("title") or f"answered {answer.status_code}")
+    if answer.status_code == 401:
+        return TocsinError(f"{detail}; set TOCSIN_TOKEN")
+    if answer.status_code in (400, 504) and answer.request.url.path.endswith("/query"):
+        return QueryError(
+            detail, line=int(body.get("line", 0)), column=int(body.get("column", 0)), hint=str(body.get("hint", ""))
+        )
+    return TocsinError(detail)
+
+
+def _quoted(id: str) -> str:
+    from urllib.parse import quote
+
+    return quote(id, safe="")
+
+
+def _plain(rows: Any) -> list[Row]:
+    from tocsin.web.answers import encode
+
+    out: list[Row] = json.loads(encode(list(rows)))
+    return out

@@ -1,0 +1,195 @@
+"""alerts, mails, runs: looking at what happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tocsin.cli.common import (
+    HERE,
+    AsJson,
+    HomeOption,
+    LimitOption,
+    fail,
+    open_home,
+    print_json,
+    say,
+    show,
+    text,
+    visible,
+)
+
+alerts = typer.Typer(no_args_is_help=True, help="Alerts of rules.")
+mails = typer.Typer(no_args_is_help=True, help="Mails: what went out, waits or stays here.")
+
+_ALERT = ("Time", "Rule", "Severity", "RunId", "Instance", "From", "To", "Reason", "Occurrence")
+_RUN = {
+    "RunId": "RunId", "ExperimentName": "Experiment", "Status": "Status", "StatusSince": "Since", "Attempt": "Try",
+    "OwnerEmail": "Owner", "Message": "Message",
+}  # fmt: skip
+
+
+@alerts.command("list")
+def alerts_list(
+    rule: Annotated[str, typer.Option(help="Only of this rule.")] = "",
+    run: Annotated[str, typer.Option(help="Only of this run.")] = "",
+    limit: LimitOption = 100,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """List transitions of alerts, newest first."""
+    from tocsin.cli.client import asking
+
+    with asking(open_home(home)) as asked:
+        rows = asked.alerts(limit, rule, run)
+    show(rows, _ALERT[:-1], as_json, "No alerts.")
+
+
+@alerts.command("show")
+def alerts_show(
+    occurrence: Annotated[str, typer.Argument(help="Its occurrence (or the beginning), or the run that it is about.")],
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show everything about one alert, or about the alerts of one run."""
+    from tocsin.cli.client import asking
+
+    with asking(open_home(home)) as asked:
+        rows = asked.alerts(1000, "", occurrence) or [
+            row for row in asked.alerts(1000, "", "") if row["Occurrence"] and row["Occurrence"].startswith(occurrence)
+        ]
+    if not rows:
+        fail(f"no alert is called '{occurrence}' or is about a run of that name", "tocsin alerts list --json")
+    if as_json:
+        print_json(rows)
+        return
+    for i, row in enumerate(rows):
+        if i:
+            print()
+        _facts(row)
+
+
+@mails.command("list")
+def mails_list(
+    to: Annotated[str, typer.Option(help="Only to this address.")] = "",
+    state: Annotated[str, typer.Option(help="Only in this state: ready, held, sent, failed, dropped.")] = "",
+    limit: LimitOption = 100,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """List mails, newest first."""
+    from tocsin.cli.client import asking
+    from tocsin.model.delivery import DeliveryState
+
+    known = [s.value for s in DeliveryState]
+    if state and state not in known:
+        fail(f"'{state}' is no state of a mail", ", ".join(known), 2)
+    with asking(open_home(home)) as asked:
+        rows = asked.mails(limit, to, state)
+    show([{**r, "Id": r["Delivery"]} for r in rows] if not as_json else rows,
+         {"Time": "Time", "Address": "To", "State": "State", "Subject": "Subject", "Id": "Id"}, as_json, "No mails.")  # fmt: skip
+
+
+@mails.command("show")
+def mails_show(
+    id: Annotated[str, typer.Argument(metavar="ID", help="Which one (the beginning is enough); `last` is the newest.")],
+    html: Annotated[bool, typer.Option("--html", help="Write the HTML to a file and print its path.")] = False,
+    browser: Annotated[bool, typer.Option("--open", help="With --html: open it in the browser.")] = False,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show one mail as it went out."""
+    from tocsin.cli.client import asking
+
+    if not id:
+        fail("ID is empty", "tocsin mails list", 2)
+    with asking(open_home(home)) as asked:
+        found = None if id == "last" else asked.mail(id)
+        if found is None:
+            names = [row["Delivery"] for row in asked.mails(1000, "", "")]
+            names = names[:1] if id == "last" else [n for n in names if n.startswith(id)]
+            if len(names) > 1:
+                fail(f"{len(names)} mails begin with '{id}'", "write more of it", 2)
+            found = asked.mail(names[0]) if names else None
+    if found is None:
+        fail("there is no mail yet" if id == "last" else f"there is no mail '{id}'", "tocsin mails list")
+    if as_json:
+        print_json(found)
+        return
+    if html:
+        path = _written(found)
+        print(path)
+        if browser:
+            import webbrowser
+
+            webbrowser.open(path.as_uri())
+        return
+    for name, value in found["Headers"].items():
+        if not name.lower().startswith(("content-", "mime-")):
+            print(f"{name}: {visible(value)}")
+    print(f"\n{visible(found['Text'])}")
+
+
+def _written(mail: dict[str, Any]) -> Path:
+    import tempfile
+
+    if not mail["Html"]:
+        fail("this mail has no HTML")
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="tocsin-mail-", suffix=".html", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(mail["Html"])
+    return Path(file.name)
+
+
+def runs_list(
+    status: Annotated[str, typer.Option(help="Only in this status.")] = "",
+    experiment: Annotated[str, typer.Option(help="Only of this experiment.")] = "",
+    limit: LimitOption = 100,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """List runs, the latest seen first."""
+    from tocsin.cli.client import asking
+
+    with asking(open_home(home)) as asked:
+        rows = asked.runs(limit, status, experiment)
+    show(rows, _RUN, as_json, "No runs.")
+
+
+def runs_show(
+    id: Annotated[str, typer.Argument(metavar="RUN", help="The run.")],
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show one run: its state, what happened to it, its alerts."""
+    from tocsin.cli.client import asking
+
+    with asking(open_home(home)) as asked:
+        found = asked.run(id)
+    if found is None:
+        fail(f"there is no run '{id}'", "tocsin runs list")
+    if as_json:
+        print_json(found)
+        return
+    _facts(found["run"])
+    print()
+    show(found["events"], ("TimeGenerated", "Status", "OriginalStatus", "Attempt", "Message"), False, "No events.")
+    if found["alerts"]:
+        print()
+        show(found["alerts"], ("Time", "Rule", "Severity", "To", "Reason"), False, "")
+
+
+def _facts(row: dict[str, Any]) -> None:
+    for key, value in row.items():
+        shown = visible(text(value))
+        if shown and shown != "{}":
+            first, *rest = shown.splitlines()
+            print(f"{key:<20} {first}")
+            for line in rest:
+                print(f"{'':<20} {line}")
+
+
+__all__ = ["alerts", "mails", "runs_list", "runs_show", "say"]

@@ -1,0 +1,1 @@
+"""Project directories: files, tokens, tables, the lock."""

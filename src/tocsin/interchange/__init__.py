@@ -1,0 +1,1 @@
+"""Rules of other systems, in and out."""

@@ -1,0 +1,1 @@
+"""Azure Monitor's alert rule resources."""

@@ -1,0 +1,1 @@
+"""Names and types of a query's tree, and its SQL."""

@@ -1,0 +1,143 @@
+"""KQL to DuckDB SQL, checked against a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from tocsin.errors import QueryError
+from tocsin.kql.bind import blame
+from tocsin.kql.bind.scope import Pass, Text
+from tocsin.kql.parse import slips
+from tocsin.kql.parse.read import quick
+from tocsin.kql.parse.rewrite import rewritten
+from tocsin.kql.sandbox import upstream
+from tocsin.kql.sandbox.describe import describer
+from tocsin.kql.schema import HIDDEN, Schema
+from tocsin.kql.tokens import TokenKind, place, tokenize, unclosed
+
+MAX_REPAIRS = 10
+_NAMES = frozenset(
+    ("card", "date", "first", "flags", "kind", "last", "limit", "others", "table", "time", "timeline", "title")
+)
+_SURE = frozenset(("where", "project", "extend", "summarize", "join", "union", "by", "on", "and", "or", "let"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translation:
+    """A query as SQL. It binds ``$kqlnow`` (TIMESTAMP, UTC) where ``uses_now``."""
+
+    sql: str
+    uses_now: bool
+    tables: frozenset[str]  # of the schema, that it reads
+    columns: Mapping[str, str]  # output columns in order -> KQL type
+
+    def parameters(self, now: datetime) -> dict[str, object]:
+        """What to bind when now() shall mean ``now`` (UTC, naive or aware)."""
+        if not self.uses_now:
+            return {}
+        return {upstream.NOW: now.replace(tzinfo=None)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysed:
+    """A query's tree with types in it, before it becomes SQL."""
+
+    text: Text
+    tree: Any
+    tables: frozenset[str]
+    columns: Mapping[str, str | None]
+
+
+def read(query: str) -> tuple[Text, Any]:
+    """A query's tokens and its tree as written. Raises ``QueryError`` where it does not parse or is refused outright."""
+    tokens = tokenize(query)
+    text = Text(text=query, tokens=tokens)
+    if not tokens:
+        raise QueryError("the query is empty", hint="start with a table, e.g. RunStatusChanged | take 10")
+    first = tokens[0]
+    if first.text.startswith("."):
+        line, column = place(query, first.start)
+        raise QueryError("management commands are refused", line=line, column=column, hint="write a query")
+    for token in tokens:
+        if token.kind is not TokenKind.PUNCT and HIDDEN in token.text:
+            raise text.error(f"names with {HIDDEN} are tocsin's own", token.text)
+    slips.check(query, tokens)
+    try:
+        changed = rewritten(query, tokens)
+        if changed is query:
+            return text, _tree(query)
+        return text, _lowered(changed, query)
+    except upstream.SyntaxFault as fault:
+        bracket = unclosed(tokens)
+        if bracket is None:
+            raise
+        line, column = place(query, bracket.start)
+        closes = bracket.text in ")]}"
+        what = "closes nothing" if closes else "is never closed"
+        raise QueryError(f"{bracket.text!r} {what}", line=line, column=column) from fault
+
+
+def _tree(text: str) -> Any:
+    """The tree of ``text``. A word that stops the parser may be a name that it takes for a keyword (``time``,
+    ``last``):
+    bracketed it is one, and where the whole then parses, that was meant."""
+    if (tree := quick(text, tokenize(text))) is not None:
+        return tree
+    first: QueryError | None = None
+    for _ in range(MAX_REPAIRS):
+        try:
+            return upstream.lower(text)
+        except upstream.SyntaxFault as fault:
+            first = first or fault
+            at = (fault.line, fault.column)
+            words = [t for t in tokenize(text) if t.kind is TokenKind.NAME]
+            word = next((t for t in words if place(text, t.start) == at), None)
+            if word is None or word.text in _SURE:  # the parser may stop long before the name that it stumbles over
+                word = next((t for t in words if t.text in _NAMES and place(text, t.start) > at), None)
+            if word is None:
+                break
+            text = f"{text[: word.start]}['{word.text}']{text[word.end :]}"
+    raise first or QueryError("the query does not parse")
+
+
+def _lowered(text: str, query: str) -> Any:
+    """The tree of a rewritten query. What is wrong is notified at its place in what was written, or without a place."""
+    try:
+        return _tree(text)
+    except QueryError as fault:
+        upstream.check_syntax(query)
+        raise QueryError(fault.message, hint=fault.hint) from fault
+
+
+def analyse(query: str, schema: Schema) -> Analysed:
+    """Parse, check names against the schema, and type a query."""
+    text, tree = read(query)
+    each = Pass(text)
+    typed, columns = each.query(tree, schema)
+    return Analysed(text=text, tree=typed, tables=frozenset(each.read & set(schema)), columns=columns)
+
+
+def translate(query: str, schema: Mapping[str, Mapping[str, str]]) -> Translation:
+    """DuckDB SQL of a KQL query over ``schema`` (table -> column -> KQL type).
+
+    Raises ``QueryError`` with line and column where it does not parse, names what is not there, uses what cannot be
+    translated, or compares what has no comparison.
+    """
+    return _translated(query, Schema.of(schema))
+
+
+@lru_cache(maxsize=2048)
+def _translated(query: str, schema: Schema) -> Translation:
+    with upstream.bounded():
+        analysed = analyse(query, schema)
+        sql, uses_now = upstream.render(analysed.tree, schema)
+        parameters: dict[str, object] = {upstream.NOW: upstream.PINNED} if uses_now else {}
+        try:
+            columns = describer(schema).columns(sql, parameters)
+        except QueryError as fault:
+            raise blame.placed(fault, analysed.text, analysed.tree, schema) from fault
+    return Translation(sql=sql, uses_now=uses_now, tables=analysed.tables, columns=columns)

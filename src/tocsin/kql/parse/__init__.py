@@ -1,0 +1,1 @@
+"""KQL text to a tree."""

@@ -1,0 +1,336 @@
+"""KQL that the translator lacks, written in KQL that it has: text in, text out, before parsing.
+
+A stage that becomes a query over what came before it is hoisted: ``P | make-series … | R`` becomes
+``let __tocsin_1 = P; … | R``. What depends on the input's columns becomes a marker, ``where __tocsin_…(…)``, that
+``markers`` resolves once the columns are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tocsin.errors import QueryError
+from tocsin.kql.parse import series
+from tocsin.kql.parse.stages import Stage, find, find_mark, split, stages, written
+from tocsin.kql.schema import HIDDEN
+from tocsin.kql.tokens import Token, TokenKind, tokenize
+
+MAX_REWRITES = 40
+
+RENAMED = {
+    "notempty": "isnotempty",
+    "makelist": "make_list",
+    "makeset": "make_set",
+    "argmax": "arg_max",
+    "argmin": "arg_min",
+    "columnifexists": "column_ifexists",
+    "strcat_array_delim": "strcat_array",
+}
+"""Old names of functions -> the ones of today."""
+
+_STAR_OPERATORS = (
+    "has",
+    "has_cs",
+    "contains",
+    "contains_cs",
+    "startswith",
+    "endswith",
+    "hasprefix",
+    "hassuffix",
+    "matches",
+)
+
+REFUSED = {
+    "externaldata": ("externaldata is refused", "put the file into tables/ of the home and name it as a table"),
+    "evaluate": ("only evaluate bag_unpack and pivot work", "summarize, extend and mv-expand do most of the others"),
+    "reduce": ("reduce is not supported", "extend a pattern with replace_regex() and summarize by it"),
+    "scan": ("scan is not supported", "sort, then prev() and row_cumsum(), or a rule with after: and times:"),
+    "partition": ("partition is not supported", "summarize by the key, or top-nested"),
+    "facet": ("facet is not supported", "write one query for each"),
+    "fork": ("fork is not supported", "write one query for each"),
+    "find": ("find is not supported", "name the table, then search or where * has"),
+    "invoke": ("invoke is not supported", "write the function's body"),
+    "top-hitters": ("top-hitters is not supported", "summarize n = count() by x | top 10 by n"),
+    "parse-kv": ("parse-kv is not supported", "extract() or parse with"),
+    "make-graph": ("graph operators are refused", "use join"),
+    "macro-expand": ("macro-expand is refused", "name the tables"),
+    "consume": ("consume is not supported", "use count"),
+}
+"""Operators that are refused: why, and what to write instead."""
+
+
+def rewritten(query: str, tokens: tuple[Token, ...]) -> str:
+    """The query in the translator's KQL; the same text where there is nothing to rewrite."""
+    text = _renamed(query, tokens)
+    for number in range(1, MAX_REWRITES + 1):
+        words = tokens if text is query else tokenize(text)
+        change = _first_change(text, words, number)
+        if change is None:
+            return text
+        text = change
+    raise QueryError("the query has too many operators that need rewriting")
+
+
+def _first_change(query: str, tokens: tuple[Token, ...], number: int) -> str | None:
+    for stage in stages(tokens):
+        word = stage.words[0].text
+        if stage.words[0].kind is not TokenKind.NAME:
+            continue
+        if stage.leads and len(stage.words) > 1 and stage.words[1].text != "(" and word == "search":
+            return _leading_search(query, stage)
+        if stage.leads and word == "declare":
+            return _declared(query, stage)
+        rewrite = _STAGES.get(word)
+        if rewrite is not None and not stage.leads:
+            made = rewrite(query, stage, number)
+            if made is not None:
+                return made
+        elif word in REFUSED and (not stage.leads or word in ("externaldata", "find", "macro-expand")):
+            message, hint = REFUSED[word]
+            raise stage.error(query, message, hint)
+    return _starred(query, tokens)
+
+
+def _renamed(query: str, tokens: Sequence[Token]) -> str:
+    parts, at = [], 0
+    for index, token in enumerate(tokens[:-1]):
+        if token.kind is TokenKind.NAME and token.text in RENAMED and tokens[index + 1].text == "(":
+            parts += [query[at : token.start], RENAMED[token.text]]
+            at = token.end
+    return "".join([*parts, query[at:]]) if parts else query
+
+
+def _starred(query: str, tokens: Sequence[Token]) -> str | None:
+    """``* has 'x'``: the star becomes a column that stands for all string columns."""
+    for index, token in enumerate(tokens[:-1]):
+        follows = tokens[index + 1]
+        if token.text == "*" and follows.kind is TokenKind.NAME and follows.text in _STAR_OPERATORS:
+            return f"{query[: token.start]}{HIDDEN}any {query[token.end :]}"
+    return None
+
+
+def _replaced(query: str, stage: Stage, made: str) -> str:
+    return f"{query[: stage.start]}{made} {query[stage.end :]}"
+
+
+def hoisted(query: str, stage: Stage, number: int, lets: Sequence[tuple[str, str]], made: str) -> str:
+    """The pipeline up to ``stage`` as a let, further ``lets`` after it, and ``made`` in its place."""
+    first = (f"{HIDDEN}{number}", query[stage.pipeline : stage.start])
+    written_lets = "".join(f"let {name} = {body}; " for name, body in (first, *lets))
+    return (
+        f"{query[: stage.statement]}{written_lets}{query[stage.statement : stage.pipeline]}{made} {query[stage.end :]}"
+    )
+
+
+def _sample(query: str, stage: Stage, number: int) -> str:
+    return _replaced(query, stage, f"| take {stage.text(query)}")
+
+
+def _sample_distinct(query: str, stage: Stage, number: int) -> str:
+    of = find(stage.words, "of")
+    if of < 0:
+        raise stage.error(query, "sample-distinct needs of", "sample-distinct 5 of RunId")
+    return _replaced(query, stage, f"| distinct {stage.text(query, of + 1)} | take {stage.text(query, 1, of)}")
+
+
+def _as(query: str, stage: Stage, number: int) -> str:
+    name = stage.words[-1].text
+    body = query[stage.pipeline : stage.start]
+    rest = query[stage.end :]
+    return f"{query[: stage.statement]}let {name} = {body}; {query[stage.statement : stage.pipeline]}{name} {rest}"
+
+
+def _serialize(query: str, stage: Stage, number: int) -> str:
+    given = stage.text(query)
+    return _replaced(query, stage, f"| where {HIDDEN}serialize()" + (f" | extend {given}" if given else ""))
+
+
+def _columns(marker: str) -> Callable[[str, Stage, int], str]:
+    def rewrite(query: str, stage: Stage, number: int) -> str:
+        names = [written(query, part).replace(" ", "") for part in split(stage.words[1:])]
+        listed = ", ".join("'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'" for name in names)
+        return _replaced(query, stage, f"| where {HIDDEN}{marker}({listed})")
+
+    return rewrite
+
+
+def _distinct(query: str, stage: Stage, number: int) -> str | None:
+    if [word.text for word in stage.words[1:]] != ["*"]:
+        return None
+    return _replaced(query, stage, f"| where {HIDDEN}distinct()")
+
+
+def _mv_expand(query: str, stage: Stage, number: int) -> str | None:
+    words = stage.words[1:]
+    while len(words) > 2 and words[1].text == "=" and words[0].text in ("bagexpansion", "kind", "with_itemindex"):
+        words = words[3:]  # parameters keep their place in front
+    head = query[stage.words[0].start : words[0].start] if words else ""
+    tail = find(words, "limit")
+    targets = split(words[: tail if tail >= 0 else None])
+    named = [_target(query, target) for target in targets]
+    if all(new == written(query, old) for new, old in zip(named, targets, strict=True)):
+        return None
+    limit = f" {written(query, words[tail:])}" if tail >= 0 else ""
+    return _replaced(query, stage, f"| {head}{', '.join(named)}{limit}")
+
+
+def _target(query: str, words: Sequence[Token]) -> str:
+    """A target of mv-expand with a name: that of a path is its parts, that of ``parse_json(x)`` is x."""
+    text = written(query, words)
+    value = words[: find(words, "to")] if find(words, "to") >= 0 else words
+    if len(value) < 2 or value[1].text == "=" or (value[0].text == "[" and len(value) == 3):
+        return text
+    names = [word.text for word in value if word.kind is TokenKind.NAME]
+    if value[1].text == "(":
+        inner = [word for word in value[2:-1] if word.kind is TokenKind.NAME]
+        plain = value[0].text in ("parse_json", "todynamic", "split", "extract_json") and inner
+        return f"{inner[0].text if plain else 'Column1'} = {text}"
+    if all(word.kind is TokenKind.NAME or word.text == "." for word in value):
+        return f"{'_'.join(names)} = {text}"
+    keys = [word.text.strip("'\"") if word.kind is TokenKind.STRING else word.text for word in value]
+    return f"{'_'.join(key for key in keys if key.isidentifier())} = {text}"
+
+
+def _search(query: str, stage: Stage, number: int) -> str:
+    return _replaced(query, stage, f"| where {_searched(query, stage, stage.words[1:])}")
+
+
+def _leading_search(query: str, stage: Stage) -> str:
+    """``search in (A, B) 'x'``; without tables it would read all that there is."""
+    words = stage.words[1:]
+    at = find(words, "in")
+    if at < 0 or at + 1 >= len(words) or words[at + 1].text != "(":
+        raise stage.error(query, "search must name its tables", "search in (RunStatusChanged) 'text'")
+    depth, close = 0, at + 1
+    for index in range(at + 1, len(words)):
+        depth += words[index].text == "("
+        depth -= words[index].text == ")"
+        if depth == 0:
+            close = index
+            break
+    tables = written(query, words[at + 2 : close])
+    source = f"union {tables}" if "," in tables else tables
+    return f"{query[: stage.start]}{source} | where {_searched(query, stage, words[close + 1 :])} {query[stage.end :]}"
+
+
+def _declared(query: str, stage: Stage) -> str:
+    """``declare query_parameters(name: type = value, …)`` as lets: a rule is asked for by nobody who could give
+    values.
+    """
+    words = stage.words[1:]
+    if len(words) < 4 or words[0].text != "query_parameters" or words[1].text != "(":
+        raise stage.error(
+            query, "only query_parameters can be declared", "declare query_parameters(status: string = 'Failed')"
+        )
+    lets = []
+    for part in split(words[2:-1]):
+        equals = find_mark(part, "=")
+        if equals < 0:
+            name = part[0].text if part else "a parameter"
+            raise stage.error(
+                query, f"{name} has no value", f"give it one: declare query_parameters({name}: string = 'x')"
+            )
+        lets.append(f"let {part[0].text} = {written(query, part[equals + 1 :])}")
+    return f"{query[: stage.start]}{'; '.join(lets)}{query[stage.end :]}"
+
+
+def _searched(query: str, stage: Stage, words: Sequence[Token]) -> str:
+    """A search predicate: a bare text is looked for in all string columns, ``column: text`` in one."""
+    while len(words) > 2 and words[1].text == "=" and words[0].text in ("kind",):
+        words = words[3:]
+    made: list[str] = []
+    for index, word in enumerate(words):
+        before = words[index - 1].text if index else "and"
+        if word.text == ":" and word.kind is TokenKind.PUNCT:
+            made.append("has")
+        elif word.kind is TokenKind.STRING and before in ("and", "or", "(", "not"):
+            made.append(f"{HIDDEN}any {_needle(word.text)}")
+        else:
+            made.append(word.text)
+    if not made:
+        raise stage.error(query, "search needs a text", "search 'text'")
+    return " ".join(made)
+
+
+def _needle(text: str) -> str:
+    inner, quote = text[1:-1], text[0]
+    if inner.startswith("*") and inner.endswith("*") and len(inner) > 2:
+        return f"contains {quote}{inner[1:-1]}{quote}"
+    if inner.endswith("*"):
+        return f"hasprefix {quote}{inner[:-1]}{quote}"
+    if inner.startswith("*"):
+        return f"hassuffix {quote}{inner[1:]}{quote}"
+    return f"has {text}"
+
+
+def _top_nested(query: str, stage: Stage, number: int) -> str:
+    words = stage.words[1:]
+    of, by = find(words, "of"), find(words, "by")
+    if of < 1 or by < 0 or len(split(words)) > 1 or find(words, "with") >= 0:
+        raise stage.error(query, "only top-nested N of X by A works, one level", "summarize by all levels, then top")
+    count, key, aggregate = written(query, words[:of]), words[of + 1 : by], words[by + 1 :]
+    order = "desc"
+    if aggregate and aggregate[-1].text in ("asc", "desc"):
+        order, aggregate = aggregate[-1].text, aggregate[:-1]
+    made = written(query, aggregate)
+    named = len(aggregate) > 2 and aggregate[1].text == "="
+    name = aggregate[0].text if named else f"aggregated_{key[0].text}"
+    value = made if named else f"{name} = {made}"
+    return _replaced(query, stage, f"| summarize {value} by {written(query, key)} | top {count} by {name} {order}")
+
+
+def _evaluate(query: str, stage: Stage, number: int) -> str:
+    words = stage.words[1:]
+    if not words or words[0].text not in ("bag_unpack", "pivot"):
+        message, hint = REFUSED["evaluate"]
+        raise stage.error(query, message, hint)
+    colon = next((i for i, w in enumerate(words) if w.text == ":" and w.kind is TokenKind.PUNCT), -1)
+    name = words[0].text
+    if colon < 0:
+        example = "(env: string, n: long)" if name == "bag_unpack" else "(Target: string, Failed: long)"
+        hint = f"say which columns come out: evaluate {name}(…) : {example}"
+        raise stage.error(query, f"the columns of {name} depend on the data", hint)
+    arguments = split(words[2 : colon - 1])
+    schema = split(words[colon + 2 : -1])
+    listed = [
+        "'" + written(query, part).replace(" ", "").replace("'", "").replace("[", "").replace("]", "") + "'"
+        for part in schema
+    ]
+    if name == "pivot":
+        return _replaced(query, stage, series.pivot(query, stage, arguments, schema))
+    bag = written(query, arguments[0])
+    prefix = written(query, arguments[1]) if len(arguments) > 1 else "''"
+    return _replaced(query, stage, f"| where {HIDDEN}unpack({bag}, {prefix}, {', '.join(listed)})")
+
+
+def _make_series(query: str, stage: Stage, number: int) -> str:
+    lets, made = series.make_series(query, stage, f"{HIDDEN}{number}")
+    return hoisted(query, stage, number, lets, made)
+
+
+def _extend(query: str, stage: Stage, number: int) -> str | None:
+    made = series.fit_line(query, stage, number)
+    return None if made is None else _replaced(query, stage, made)
+
+
+def _mv_apply(query: str, stage: Stage, number: int) -> str:
+    lets, made = series.mv_apply(query, stage, f"{HIDDEN}{number}")
+    return hoisted(query, stage, number, lets, made)
+
+
+_STAGES: dict[str, Callable[[str, Stage, int], str | None]] = {
+    "as": _as,
+    "distinct": _distinct,
+    "evaluate": _evaluate,
+    "extend": _extend,
+    "make-series": _make_series,
+    "mv-apply": _mv_apply,
+    "mv-expand": _mv_expand,
+    "project-keep": _columns("keep"),
+    "project-reorder": _columns("reorder"),
+    "sample": _sample,
+    "sample-distinct": _sample_distinct,
+    "search": _search,
+    "serialize": _serialize,
+    "top-nested": _top_nested,
+}

@@ -1,0 +1,1 @@
+"""Queries as plans that many rules share."""

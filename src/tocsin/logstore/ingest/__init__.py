@@ -1,0 +1,1 @@
+"""Commits: payloads become rows, in one transaction each."""

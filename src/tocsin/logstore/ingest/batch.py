@@ -1,0 +1,221 @@
+"""What an append has to write, numbered message by message, and the way back from a number to batch, origin and
+bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from tocsin.errors import PositionGap
+from tocsin.logstore.ingest.read import plain_text
+from tocsin.model.event import (
+    Batch,
+    DeadLetter,
+    MappedEvents,
+    Origin,
+    Position,
+    RawEvents,
+)
+from tocsin.model.strictjson import ReadError
+
+PartitionKey = tuple[str, str, int]  # cluster, topic id, partition
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """Messages that came together: numbers ``first`` to ``first + len(payloads) - 1``."""
+
+    batch: int
+    consumer: str
+    first: int
+    payloads: Sequence[bytes]
+    origin: RawEvents | MappedEvents
+    taken: Sequence[int] | None = None  # which messages of ``origin`` these are; None: all
+    texts: Sequence[str] | None = None  # of mapped events: what SQL reads
+    times: Sequence[int] | None = None  # µs since the epoch where the payload has no time; None: the receipt
+    own_time: bool = False  # whether ``times`` are the producer's
+    received_us: int
+    retries_unknown: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class AppendBatch:
+    """What one append has to write."""
+
+    groups: list[Group]
+    size: int  # messages
+    dead: list[list[DeadLetter]]  # by batch
+    skipped: list[int]  # by batch
+    moves: dict[PartitionKey, Position] = field(default_factory=dict)  # the last position of each partition
+    table: pa.Table | None = None  # see inbox.py
+    bulk: bool = False  # whether it has to be read from ``table``
+
+    def batch_of(self, n: int) -> int:
+        """Number of the batch that message ``n`` came with."""
+        return self._group(n).batch
+
+    def payload(self, n: int) -> bytes:
+        """The bytes of message ``n`` as received."""
+        group = self._group(n)
+        return group.payloads[n - group.first]
+
+    def origin(self, n: int) -> Origin:
+        """Where message ``n`` came from."""
+        group = self._group(n)
+        at = n - group.first
+        if group.taken is not None:
+            at = group.taken[at]
+        source = group.origin
+        if isinstance(source, MappedEvents):
+            return source.events[at].origin
+        return Origin(
+            topic=source.topic,
+            partition=source.partitions[at] if source.partitions is not None else None,
+            offset=source.offsets[at] if source.offsets is not None else None,
+        )
+
+    def dead_letter(self, n: int, error: ReadError) -> DeadLetter:
+        """The dead letter that message ``n`` becomes."""
+        return DeadLetter(
+            consumer=self._group(n).consumer,
+            origin=self.origin(n),
+            reason=error.reason,
+            detail=error.detail,
+            payload=self.payload(n),
+        )
+
+    def _group(self, n: int) -> Group:
+        low, high = 0, len(self.groups)
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.groups[middle].first <= n:
+                low = middle
+            else:
+                high = middle
+        return self.groups[low]
+
+
+def flatten(batches: Sequence[Batch], stored: Mapping[PartitionKey, int]) -> AppendBatch:
+    """What ``batches`` bring, without the records that lie below the ``stored`` positions.
+
+    Raises PositionGap where a batch starts beyond the stored position of its partition and does not say that this is
+    meant.
+    """
+    out = AppendBatch(
+        groups=[],
+        size=0,
+        dead=[[] for _ in batches],
+        skipped=[0] * len(batches),
+    )
+    next_of = dict(stored)
+    for number, batch in enumerate(batches):
+        below = _floors(batch, next_of)
+        for dead in batch.dead:
+            if _is_below(below, _names(batch), dead.origin):
+                out.skipped[number] += 1
+            else:
+                out.dead[number].append(dead)
+        for raw in batch.raw:
+            _add(out, _raw(raw, number, below, out))
+        for mapped in batch.mapped:
+            _add(out, _mapped(mapped, number, below, out))
+        for p in batch.positions:
+            key = (p.cluster, p.topic_id, p.partition)
+            if p.reset or p.next >= next_of.get(key, p.next):
+                next_of[key] = p.next
+                out.moves[key] = p
+    return out
+
+
+def _add(out: AppendBatch, group: Group) -> None:
+    if group.payloads:
+        out.groups.append(group)
+        out.size += len(group.payloads)
+
+
+def _floors(batch: Batch, next_of: Mapping[PartitionKey, int]) -> dict[PartitionKey, int]:
+    """Below which offsets records of ``batch`` are stored already, for the partitions where some are."""
+    below: dict[PartitionKey, int] = {}
+    for p in batch.positions:
+        key = (p.cluster, p.topic_id, p.partition)
+        at = next_of.get(key)
+        if at is None or p.reset:
+            continue
+        if p.start > at:
+            raise PositionGap(f"{p.topic}/{p.partition}: the batch starts at {p.start}, stored is {at}")
+        if p.start < at:
+            below[key] = at
+    return below
+
+
+def _names(batch: Batch) -> dict[tuple[str, int], PartitionKey]:
+    """(Topic, partition) → key, for dead letters, which know no topic id."""
+    return {(p.topic, p.partition): (p.cluster, p.topic_id, p.partition) for p in batch.positions}
+
+
+def _is_below(below: Mapping[PartitionKey, int], names: Mapping[tuple[str, int], PartitionKey], origin: Origin) -> bool:
+    if not below or origin.partition is None or origin.offset is None:
+        return False
+    key = names.get((origin.topic, origin.partition))
+    return key is not None and origin.offset < below.get(key, 0)
+
+
+def _raw(raw: RawEvents, number: int, below: Mapping[PartitionKey, int], out: AppendBatch) -> Group:
+    payloads, times, taken = raw.payloads, raw.times_us, None
+    if below and raw.partitions is not None and raw.offsets is not None:
+        floor = {
+            part: at for (cluster, topic, part), at in below.items() if (cluster, topic) == (raw.cluster, raw.topic_id)
+        }
+        taken = [i for i, (p, o) in enumerate(zip(raw.partitions, raw.offsets, strict=True)) if o >= floor.get(p, 0)]
+        out.skipped[number] += len(payloads) - len(taken)
+        payloads, times = [payloads[i] for i in taken], [times[i] for i in taken]
+    return Group(
+        batch=number,
+        consumer=raw.consumer,
+        first=out.size,
+        payloads=payloads,
+        origin=raw,
+        taken=taken,
+        times=times,
+        own_time=raw.own_time,
+        received_us=raw.received_us,
+        retries_unknown=raw.retries_unknown,
+    )
+
+
+def _mapped(mapped: MappedEvents, number: int, below: Mapping[PartitionKey, int], out: AppendBatch) -> Group:
+    floor = {
+        part: at
+        for (cluster, topic, part), at in below.items()
+        if (cluster, topic) == (mapped.cluster, mapped.topic_id)
+    }
+    taken: list[int] = []
+    texts: list[str] = []
+    for i, event in enumerate(mapped.events):
+        partition, offset = event.origin.partition, event.origin.offset
+        if floor and partition is not None and offset is not None and offset < floor.get(partition, 0):
+            out.skipped[number] += 1
+            continue
+        try:
+            texts.append(plain_text(event))
+        except ReadError as e:
+            letter = DeadLetter(
+                consumer=mapped.consumer, origin=event.origin, reason=e.reason, detail=e.detail, payload=event.raw
+            )
+            out.dead[number].append(letter)
+            continue
+        taken.append(i)
+    return Group(
+        batch=number,
+        consumer=mapped.consumer,
+        first=out.size,
+        payloads=[mapped.events[i].raw for i in taken],
+        origin=mapped,
+        taken=taken,
+        texts=texts,
+        received_us=mapped.received_us,
+        retries_unknown=mapped.retries_unknown,
+    )

@@ -1,0 +1,99 @@
+"""What commits hand to DuckDB as Arrow: the relations of the writer's ``Staging``, and how rows become one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from operator import itemgetter
+from typing import Any
+
+import pyarrow as pa
+
+from tocsin.logstore.ingest.bulk import JSON
+from tocsin.logstore.ingest.bulk import SCHEMA as APPEND_BATCH
+from tocsin.logstore.mirror import ARROW
+from tocsin.model.columns import RUN_STATUS_CHANGED, RUNS, Column, KqlType
+
+_TIME = pa.timestamp("us")
+
+
+def _fields(columns: Iterable[Column]) -> list[tuple[str, pa.DataType]]:
+    return [(c.name, JSON if c.type is KqlType.DYNAMIC else ARROW[c.type]) for c in columns]
+
+
+EVENT_ROWS = pa.schema(_fields(RUN_STATUS_CHANGED))
+"""Rows of RunStatusChanged."""
+
+BEAT_ROWS = pa.schema(
+    [("RunId", pa.string()), ("ReceivedAt", _TIME), ("Progress", pa.float64()), ("CommitSeq", pa.int64())]
+)
+"""Rows of Heartbeats."""
+
+RUN_ROWS = pa.schema(
+    [
+        *_fields(RUNS),
+        ("StateTime", _TIME),
+        ("StateEvent", pa.string()),
+        ("MaxTime", _TIME),
+        ("MaxTerminal", pa.bool_()),
+        ("MaxSource", pa.string()),
+        ("MaxEvent", pa.string()),
+        ("EndedBy", pa.list_(pa.string())),
+        ("AttemptNumbers", pa.list_(pa.int32())),
+        ("GivenStart", _TIME),
+        ("FirstRunning", _TIME),
+        ("GivenEnd", _TIME),
+        ("GivenMs", pa.int64()),
+        ("EventProgress", pa.float64()),
+        ("EventProgressAt", _TIME),
+        ("BeatProgress", pa.float64()),
+        ("BeatAt", _TIME),
+    ]
+)
+"""Rows of tocsin.runs, columns in the order of the table, without its hashes."""
+
+MOVES = pa.schema(
+    [
+        ("cluster", pa.string()),
+        ("topic_id", pa.string()),
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("next", pa.int64()),
+    ]
+)
+"""Positions that move."""
+
+MOVED_RUNS = pa.schema([("RunId", pa.string()), ("seen", _TIME), ("progress", pa.float64()), ("said", _TIME)])
+"""Runs of which only heartbeats came: the last one's receipt, how far one last said they are, and the receipt of
+that.
+"""
+
+RUN_NAMES = pa.schema([("RunId", pa.string())])
+
+RELATIONS: Mapping[str, pa.Schema] = {
+    "incoming": APPEND_BATCH,
+    "new_events": EVENT_ROWS,
+    "new_beats": BEAT_ROWS,
+    "new_runs": RUN_ROWS,
+    "touched_runs": RUN_NAMES,
+    "moved_runs": MOVED_RUNS,
+    "moves": MOVES,
+}
+"""What lies on the desk, by name."""
+
+
+def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """``rows`` as a table of ``schema``; what else they hold is left out. JSON is taken as text that is JSON."""
+    names = schema.names
+    if len(names) == 1:
+        columns = [tuple(row[names[0]] for row in rows)]
+    else:
+        columns = list(zip(*map(itemgetter(*names), rows), strict=True))
+    if not columns:
+        return schema.empty_table()
+    return pa.Table.from_arrays([_column(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+
+
+def _column(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
+    if kind == JSON:
+        return pa.ExtensionArray.from_storage(JSON, pa.array(values, pa.string()))
+    return pa.array(values, kind)

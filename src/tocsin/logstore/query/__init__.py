@@ -1,0 +1,1 @@
+"""Reading: sandboxed queries with limits."""

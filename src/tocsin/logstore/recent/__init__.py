@@ -1,0 +1,1 @@
+"""What the store remembers of recent commits, so that small commits ask no table."""

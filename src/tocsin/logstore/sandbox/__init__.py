@@ -1,1 +1,0 @@
-"""Where queries run: read-only, with a time limit."""

@@ -1,0 +1,1 @@
+"""Times, wall clocks, calendars and maintenance windows as values."""

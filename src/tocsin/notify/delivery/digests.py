@@ -1,0 +1,100 @@
+"""What is beyond a rule's `limit` waits here to be one mail at the end of its window: one for each address and limit.
+
+As with the cap, what waits are HELD deliveries of the state: a restart finds them again, and a rule that is gone
+meanwhile leaves
+them to be notified all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from tocsin.model.alert import fingerprint, instance_key
+from tocsin.model.causes import one_line
+from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.intent import LIMIT
+from tocsin.notify.render.mail import MailRenderer, Reason, hold, sum_up
+from tocsin.notify.routing.pipeline import RecipientResolver
+from tocsin.notify.text import moment
+from tocsin.notify.values import NotificationDraft
+from tocsin.state.interface import State
+
+PREFIX = "limit/"
+"""With which the group of a delivery begins that waits for a digest."""
+_MOST = 20_000
+"""Held mails of one digest; more make another."""
+_ALL = 200_000
+
+
+def is_limited(delivery: Delivery) -> bool:
+    """Whether a held delivery waits for a digest, not for the cap."""
+    return delivery.group.startswith(PREFIX)
+
+
+class Digests:
+    """Until when what is beyond which limit waits, by address and group."""
+
+    def __init__(self, state: State, renderer: MailRenderer) -> None:
+        self._state, self._renderer = state, renderer
+        self._waiting: dict[tuple[str, str], datetime] = {}
+
+    def load(self) -> None:
+        """Find out what waits. Raises StoreError."""
+        self._waiting = {}
+        for held in self._state.deliveries(state=DeliveryState.HELD, limit=_ALL):
+            if is_limited(held):
+                self._note(held)
+
+    def _note(self, held: Delivery) -> None:
+        key = (held.address, held.group)
+        self._waiting[key] = min(self._waiting.get(key, held.next_at), held.next_at)
+
+    def next_due(self) -> datetime | None:
+        """When the next digest is due."""
+        return min(self._waiting.values(), default=None)
+
+    def hold(self, drafts: Sequence[NotificationDraft], now: datetime) -> list[Delivery]:
+        """Deliveries that wait, of letters that are beyond their limit."""
+        made = []
+        for draft in drafts:
+            said = draft.intent.data[LIMIT]
+            assert isinstance(said, dict)
+            group = PREFIX + fingerprint(draft.intent.rule, instance_key(said["per"]), str(said["until"]))
+            held = hold(draft, moment(said["until"]) or now, self._renderer, now)
+            line = {**json.loads(held.message), LIMIT: {name: said[name] for name in ("per", "notified", "seconds")}}
+            held = replace(held, group=group, message=json.dumps(line, ensure_ascii=False).encode())
+            self._note(held)
+            made.append(held)
+        return made
+
+    def due(self, now: datetime, resolver: RecipientResolver) -> list[tuple[Delivery, list[str]]]:
+        """Digests whose time has come, each with the ids that it lists. Raises StoreError.
+
+        One is forgotten here when it is handed out; if it is then not written, ``load`` finds it again.
+        """
+        made: list[tuple[Delivery, list[str]]] = []
+        for (address, group), until in list(self._waiting.items()):
+            if until > now:
+                continue
+            held = self._state.deliveries(state=DeliveryState.HELD, address=address, limit=_MOST)
+            ripe = sorted((d for d in held if d.group == group), key=lambda d: (d.created_at, d.id))
+            if len(held) < _MOST:  # else there may be more of it: looked at again at once
+                del self._waiting[(address, group)]
+            if ripe:
+                recipient = resolver.written(address, ripe[0].receiver, "is notified of it")
+                made.append((sum_up(ripe, recipient, _reason(ripe[0]), self._renderer, now), [d.id for d in ripe]))
+        return made
+
+
+def _reason(held: Delivery) -> Reason:
+    said = json.loads(held.message).get(LIMIT, {})
+    rule = held.rules[0] if held.rules else ""
+    per = ", ".join(f"{one_line(str(k), 60)} {one_line(str(v), 80)}" for k, v in said.get("per", {}).items())
+    notified = int(said.get("notified", 0))
+    return Reason(
+        kind="limit", window=timedelta(seconds=float(said.get("seconds", 0))), mails=notified, rule=rule, per=per,
+        because=f"You get this because rule {rule} notifies no more than {notified} of {per} one by one.",
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""On-call schedules and escalations: pure, and they say why."""

@@ -1,0 +1,283 @@
+"""The last pure stage: from letters to deliveries, each a whole message."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from tocsin.model.alert import fingerprint
+from tocsin.model.causes import cause_of, one_line
+from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.statuses import Severity
+from tocsin.notify import context as c
+from tocsin.notify.addresses import needs_smtputf8
+from tocsin.notify.render import absence as waiting
+from tocsin.notify.render.links import web_link
+from tocsin.notify.render.message import Envelope, build, message_id
+from tocsin.notify.render.parents import whole_group
+from tocsin.notify.render.templates import Rendered, Templates
+from tocsin.notify.render.views import Presentation, links, mail, run_name, title
+from tocsin.notify.routing.pipeline import DEFAULT
+from tocsin.notify.text import moment
+from tocsin.notify.values import CapRule, NotificationDraft, Recipient, RunFacts
+
+RECOVERED = "recovered"
+"""How the subject of an end begins, and what stands for its cause in a summary."""
+NOTICE = "undeliverable"
+"""Receiver of the notices that a mail could not be delivered; such a notice makes no other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailRenderer:
+    """What making messages needs besides the letters."""
+
+    templates: Templates
+    look: Presentation
+    sender: str
+    keep_trying: timedelta  # from the making of a mail to its deadline
+
+
+def deliver(
+    draft: NotificationDraft, facts: RunFacts, thread: tuple[str, str] | None, renderer: MailRenderer, now: datetime
+) -> tuple[Delivery, str]:
+    """(the delivery of one letter, why its template was replaced or '')."""
+    intent = draft.intent
+    seen = mail(draft, facts, renderer.look, now, renderer.templates.words)
+    name = {IntentKind.SUMMARY: "summary", IntentKind.ADMIN: "admin"}.get(intent.kind, draft.info.template)
+    made = renderer.templates.render(name, seen)
+    if (notified := draft.recipient.notified) is not None:
+        thread = (notified.message_id, notified.subject)
+    subject = _subject(draft, made.subject)
+    delivery = replace(
+        _plain(draft, one_line(subject), renderer, now), event_time=intent.event_time, ingested_at=_ingested(draft)
+    )
+    return _written(delivery, replace(made, subject=subject), draft.recipient, thread, renderer), made.problem
+
+
+def _subject(draft: NotificationDraft, own: str) -> str:
+    """The subject of a mail: one that answers another keeps its words, if it notified of the same rule first."""
+    intent, notified = draft.intent, draft.recipient.notified
+    if notified is not None and notified.rule == intent.rule and not (whole_group(intent) or intent.limited):
+        own = notified.subject
+    return _ended(intent, own)
+
+
+def _ended(intent: Intent, subject: str) -> str:
+    """``subject``, which says so where it is about an end."""
+    if intent.kind is not IntentKind.RESOLVED:
+        return subject
+    late = waiting.lateness(intent)
+    return f"{RECOVERED}, {late}: {subject}" if late else f"{RECOVERED}: {subject}"
+
+
+def emergency(draft: NotificationDraft, problem: str, renderer: MailRenderer, now: datetime) -> Delivery:
+    """A mail of the little that cannot fail, where making the real one did."""
+    intent = draft.intent
+    subject = one_line(f"{intent.rule}: {intent.run_id}" if intent.run_id else intent.rule)
+    delivery = _plain(draft, subject, renderer, now)
+    text = "\n".join(
+        [subject, "", one_line(str(intent.event.get("Message") or "")), "", f"(The mail itself failed: {problem}.)"]
+    )
+    return _written(delivery, Rendered(subject=subject, text=text + "\n", html=""), draft.recipient, None, renderer)
+
+
+def _ingested(draft: NotificationDraft) -> datetime | None:
+    """When what it notifies came in; None of what is notified of it later."""
+    if draft.intent.kind is not IntentKind.FIRED:
+        return None
+    return moment(draft.intent.event.get("IngestedAt")) or draft.intent.at
+
+
+def _plain(draft: NotificationDraft, subject: str, renderer: MailRenderer, now: datetime) -> Delivery:
+    return Delivery(
+        id=draft.id, address=draft.recipient.address, receiver=draft.recipient.receiver, group=draft.group,
+        rules=tuple(dict.fromkeys(i.rule for i, _ in draft.notified)), severity=draft.intent.severity.word,
+        subject=subject, message_id=message_id(draft.id, renderer.sender), message=b"", state=DeliveryState.READY,
+        created_at=now, next_at=now, deadline=now + renderer.keep_trying, run_id=draft.intent.run_id,
+        covers=len(draft.notified), intents=tuple(i.id for i, _ in draft.notified),
+    )  # fmt: skip
+
+
+def _written(
+    delivery: Delivery, made: Rendered, recipient: Recipient, thread: tuple[str, str] | None, renderer: MailRenderer
+) -> Delivery:
+    """``delivery`` with its message."""
+    envelope = Envelope(
+        id=delivery.id, sender=renderer.sender, to=delivery.address, to_name=recipient.name, date=delivery.created_at,
+        references=(thread[0],) if thread is not None and thread[0] != delivery.message_id else (),
+        extra=(
+            ("X-Tocsin-Rule", ", ".join(delivery.rules)),
+            ("X-Tocsin-Run", delivery.run_id),
+            ("X-Tocsin-Severity", delivery.severity),
+        ),
+    )  # fmt: skip
+    return replace(delivery, message=build(envelope, made.subject, made.text, made.html))
+
+
+# -- beyond the cap ----------------------------------------------------------------------------------------------------
+
+
+def hold(draft: NotificationDraft, until: datetime, renderer: MailRenderer, now: datetime) -> Delivery:
+    """The delivery that waits until ``until`` to be a line of a summary."""
+    intent = draft.intent
+    why = cause_of(intent.event)
+    subject, _ = title(intent, draft.info, renderer.templates.words, why)
+    line = {
+        "title": _ended(intent, subject),
+        "name": run_name(intent.event),
+        "cause": RECOVERED if intent.kind is IntentKind.RESOLVED else why or waiting.cause(intent),
+        "severity": intent.severity.word,
+        "rule": intent.rule,
+        "experiment": one_line(str(intent.event.get("ExperimentName") or ""), 200),
+        "url": links(intent, renderer.look).run,
+        "at": (intent.event_time or intent.at).isoformat(),
+    }
+    held = _plain(draft, subject, renderer, now)
+    return replace(held, state=DeliveryState.HELD, next_at=until, message=json.dumps(line, ensure_ascii=False).encode())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why mails come together."""
+
+    kind: str  # cap, limit
+    window: timedelta
+    mails: int  # that come one by one
+    because: str  # why the reader gets it, a sentence
+    rule: str = "tocsin"  # whose limit it is
+    per: str = ""  # of a limit: what it counts apart, in words
+
+
+def by_cap(cap: CapRule) -> Reason:
+    """That there were too many for an address."""
+    because = f"You get this because more than {cap.mails} mails were due to you within the window of smtp.cap."
+    return Reason(kind="cap", window=cap.window, mails=cap.mails, because=because)
+
+
+def sum_up(
+    held: Sequence[Delivery], recipient: Recipient, why: Reason, renderer: MailRenderer, now: datetime
+) -> Delivery:
+    """One mail in place of ``held``, all of one address."""
+    found = [_line(d) for d in held]
+    lines = [line for line, _ in found]
+    experiments = {experiment for _, experiment in found if experiment}
+    worst = min((Severity.of(line.severity) for line in lines), default=Severity.WARNING)
+    runs = len({d.run_id for d in held if d.run_id})
+    bunches, more = _bunches(lines)
+    ended = sum(line.cause == RECOVERED for line in lines)
+    id = fingerprint("summary", held[0].address.lower(), *sorted(d.id for d in held))
+    summary = c.Summary(
+        kind=why.kind, count=len(held), experiments=len(experiments), since=min(line.at for line in lines),
+        until=max(line.at for line in lines), window=why.window, mails=why.mails, bunches=bunches, more=more,
+        per=why.per,
+    )  # fmt: skip
+    causes = [bunch for bunch in bunches if bunch.cause != RECOVERED]
+    subject = _numbers(len(held) - ended, runs, len(experiments), causes, ended)
+    if why.kind == "limit":
+        subject = one_line(f"{why.rule}: {subject}")
+    seen = _mail_of(summary, subject, worst, recipient, why.because, renderer, now, rule=why.rule)
+    made = renderer.templates.render("summary", seen)
+    delivery = Delivery(
+        id=id, address=held[0].address, receiver=held[0].receiver, group=f"summary/{id}",
+        rules=tuple(dict.fromkeys(rule for d in held for rule in d.rules))[:50], severity=worst.word,
+        subject=made.subject, message_id=message_id(id, renderer.sender), message=b"", state=DeliveryState.READY,
+        created_at=now, next_at=now, deadline=now + renderer.keep_trying, covers=sum(d.covers for d in held),
+        intents=tuple(i for d in held for i in d.intents),
+    )  # fmt: skip
+    return _written(delivery, made, recipient, None, renderer)
+
+
+def _numbers(count: int, runs: int, experiments: int, bunches: Sequence[c.Bunch], ended: int) -> str:
+    """Numbers first: ``41 alerts of 41 runs in 12 experiments, 38 with the same cause; 3 recovered``."""
+    text = f"{count} alerts" if count != 1 else "1 alert"
+    if ended and not count:
+        text, bunches = f"{ended} recovered", ()
+    if runs > 1:
+        text += f" of {runs} runs"
+    if experiments > 1:
+        text += f" in {experiments} experiments"
+    if bunches and bunches[0].cause and bunches[0].count > 1:
+        top = bunches[0]
+        text += f": {top.cause}" if top.count == count else f", {top.count} with {top.cause}"
+    return one_line(f"{text}; {ended} {RECOVERED}" if ended and count else text)
+
+
+def _line(held: Delivery) -> tuple[c.Line, str]:
+    known: Mapping[str, str] = json.loads(held.message) if held.message else {}
+    line = c.Line(
+        title=one_line(known.get("title") or held.subject), name=one_line(known.get("name", "")),
+        cause=one_line(known.get("cause", ""), 120), severity=held.severity, rule=held.rules[0] if held.rules else "",
+        url=web_link(known.get("url")), at=moment(known.get("at")) or held.created_at,
+    )  # fmt: skip
+    return line, known.get("experiment", "")
+
+
+def _bunches(lines: Sequence[c.Line]) -> tuple[tuple[c.Bunch, ...], int]:
+    counts = Counter(line.cause for line in lines)
+    top = counts.most_common(10)
+    bunches = tuple(
+        c.Bunch(cause=cause, count=n, examples=tuple([line for line in lines if line.cause == cause][:3]))
+        for cause, n in top
+    )
+    return bunches, len(lines) - sum(n for _, n in top)
+
+
+def _mail_of(
+    summary: c.Summary | None, subject: str, severity: Severity, recipient: Recipient, because: str, renderer: MailRenderer,
+    now: datetime, *, rule: str = "tocsin", lines: tuple[str, ...] = (), text: str = "", note: str = "",
+) -> c.Mail:  # fmt: skip
+    """A mail that is about no single alert."""
+    base = renderer.look.base_url
+    return c.Mail(
+        alert=c.Alert(
+            rule=rule, kind="summary" if summary else "admin", severity=severity.word, title=subject, cause="", why="",
+            value=None, at=now, happened=None, late=None, labels={}, fields={}, instance={}, data={"text": text},
+        ),
+        run=None, rule=c.Rule(name=rule, description="", runbook="", owner="", annotations={}), event={},
+        columns=(), rows=(), more_rows=0, others=(), summary=summary,
+        links=c.Links(mails=f"{base}/mails", tocsin=f"{base}/") if base else c.Links(),
+        reader=c.Reader(
+            address=recipient.address, name=recipient.name, receiver=recipient.receiver,
+            zone=recipient.zone or renderer.look.zone, because=because,
+        ),
+        says=c.Says(preheader=text, happened="", attempt="", where="", nearby="", last_success="", late=""),
+        notes=(note,) if note else (), now=now, lines=lines,
+    )  # fmt: skip
+
+
+# -- could not be delivered --------------------------------------------------------------------------------------------
+
+
+def notice(failed: Delivery, reply: str, recipient: Recipient, renderer: MailRenderer, now: datetime) -> Delivery:
+    """Notifies ``recipient`` that somebody else's mail could not be delivered, and what it said."""
+    id = fingerprint(NOTICE, failed.id, recipient.address.lower())
+    address = one_line(failed.address, 80)
+    subject = one_line(f"not delivered to {address}: {failed.subject}")
+    severity = Severity.of(failed.severity)
+    text = f"The mail below could not be delivered to {address}: {one_line(reply, 300)}"
+    because = "You get this because the one who should have been notified could not be."
+    seen = _mail_of(
+        None, subject, severity, recipient, because, renderer, now, lines=tuple(body_lines(failed.message)), text=text
+    )
+    made = renderer.templates.render("admin", seen)
+    delivery = replace(
+        failed, id=id, address=recipient.address, receiver=NOTICE, group=f"{NOTICE}/{failed.group}", subject=subject,
+        message_id=message_id(id, renderer.sender), message=b"", state=DeliveryState.READY, attempt=0, created_at=now,
+        next_at=now, deadline=now + renderer.keep_trying, reply="",
+    )  # fmt: skip
+    return _written(delivery, replace(made, subject=subject), recipient, None, renderer)
+
+
+def body_lines(message: bytes) -> list[str]:
+    """The text part of a message of ours, in lines."""
+    from email import message_from_bytes, policy
+
+    part = message_from_bytes(message, policy=policy.default).get_body(preferencelist=("plain",))
+    return str(part.get_content()).splitlines()[:50] if part is not None else []
+
+
+__all__ = ["DEFAULT", "NOTICE", "MailRenderer", "body_lines", "deliver", "hold", "needs_smtputf8", "notice", "sum_up"]

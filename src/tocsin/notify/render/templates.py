@@ -1,0 +1,270 @@
+"""Mail templates: found over several directories, compiled once, rendered within bounds; one that fails is replaced.
+
+``NAME.subject.txt.j2``, ``NAME.txt.j2``, ``NAME.html.j2``. A file of the home wins over the packaged one of the same
+name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+from jinja2 import (
+    BaseLoader,
+    Environment,
+    StrictUndefined,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    meta,
+    nodes,
+    pass_context,
+)
+from jinja2.runtime import Context
+
+from tocsin.config.yaml.document import suggest
+from tocsin.errors import Problem
+from tocsin.model.causes import cut, one_line
+from tocsin.notify.context import NAMES, VALUES, Mail, Reader
+from tocsin.notify.render.inline import inline_styles
+from tocsin.notify.render.views import TEMPLATE_FAULTS
+from tocsin.notify.sandbox import Sandbox, Words, render, strict_words
+from tocsin.notify.text import (
+    clock_time,
+    day_time,
+    isolate,
+    length,
+    middle,
+    right_to_left,
+    wrap,
+    zone_name,
+)
+
+log = structlog.get_logger(__name__)
+
+DEFAULT = "run"
+HTML_LIMIT = 60_000
+"""Characters of the longest HTML part; Gmail cuts beyond 102 KB."""
+TEXT_LIMIT = 100_000
+CSS = "mail.css"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """The parts of a mail. ``problem`` says why the template that was wanted is not the one that was used."""
+
+    subject: str
+    text: str
+    html: str  # '' for a mail of text only
+    problem: str = ""
+
+
+class _Files(BaseLoader):
+    """Templates over directories, the first wins. A template is compiled again when what it is made of changed."""
+
+    def __init__(self, directories: Sequence[Path]) -> None:
+        self._directories = tuple(directories)
+
+    def _stamp(self, name: str) -> tuple[Path, int, int] | None:
+        for directory in self._directories:
+            path = directory / name
+            try:
+                found = path.stat()
+            except OSError:
+                continue
+            return path, found.st_mtime_ns, found.st_size
+        return None
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        """Jinja's hook."""
+        stamp = self._stamp(template)
+        if stamp is None or "/" in template or "\\" in template or template.startswith("."):
+            raise TemplateNotFound(template)
+        source = stamp[0].read_text(encoding="utf-8")
+        css: tuple[Path, int, int] | None = None
+        if template.endswith(".html.j2"):
+            css = self._stamp(CSS)
+            source = inline_styles(source, css[0].read_text(encoding="utf-8") if css else "")
+
+        def uptodate() -> bool:
+            return stamp == self._stamp(template) and (css is None or css == self._stamp(CSS))
+
+        return source, str(stamp[0]), uptodate
+
+
+class Templates:
+    """Renders mails. Safe from any thread."""
+
+    def __init__(self, directories: Sequence[Path]) -> None:
+        """``directories`` in order of precedence; the last holds the built-in ones."""
+        self._all = _environment(directories)
+        self._built_in = self._all if len(directories) == 1 else _environment(directories[-1:])
+        self.words: Words = strict_words(FILTERS)
+
+    def render(self, name: str, mail: Mail) -> Rendered:
+        """Render ``mail`` by template ``name`` ('' for the default); never raises for what a template does."""
+        wanted = name or DEFAULT
+        try:
+            return self._with(self._all, wanted, mail)
+        except TEMPLATE_FAULTS as e:
+            problem = f"template '{wanted}' failed ({fault(e)}); this is the built-in one"
+        log.warning("template_failed", template=wanted, problem=problem)
+        noted = replace(mail, notes=(*mail.notes, f"{problem[0].upper()}{problem[1:]}."))
+        for built_in in dict.fromkeys((wanted, DEFAULT)):
+            try:
+                return replace(self._with(self._built_in, built_in, noted), problem=problem)
+            except TEMPLATE_FAULTS as e:
+                log.error("built_in_template_failed", template=built_in, problem=fault(e))
+        return replace(bare(noted), problem=problem)
+
+    def _with(self, environment: Sandbox, name: str, mail: Mail) -> Rendered:
+        names = mail.names()
+        text = render(environment.get_template(f"{name}.txt.j2"), names, TEXT_LIMIT)
+        try:
+            subject = one_line(render(environment.get_template(f"{name}.subject.txt.j2"), names, 4000))
+        except TemplateNotFound:
+            subject = ""
+        try:
+            html = render(environment.get_template(f"{name}.html.j2"), names, HTML_LIMIT)
+        except TemplateNotFound:
+            html = ""
+        return Rendered(subject=subject or mail.alert.title, text=text.strip("\n") + "\n", html=html)
+
+    def names(self) -> list[str]:
+        """Base names of all templates that can be found."""
+        found: set[str] = set()
+        for directory in self._files._directories:
+            found |= {p.name.removesuffix(".txt.j2") for p in directory.glob("*.txt.j2")}
+        return sorted(n for n in found if not n.startswith("_") and not n.endswith(".subject"))
+
+    @property
+    def _files(self) -> _Files:
+        loader = self._all.loader
+        assert isinstance(loader, _Files)
+        return loader
+
+    def check(self) -> list[Problem]:
+        """What does not compile, and, as warnings, names that no template has."""
+        problems = []
+        for directory in self._files._directories:
+            for path in sorted(directory.glob("*.j2")):
+                try:
+                    tree = self._all.parse(path.read_text(encoding="utf-8"), path.name, str(path))
+                    own = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
+                    unknown = meta.find_undeclared_variables(tree) - set(NAMES) - set(self._all.globals) - own
+                    problems += [
+                        Problem(
+                            file=str(path), line=_line(tree, name), message=f"'{name}' is no name that templates have",
+                            hint=suggest(name, NAMES), warning=True,
+                        )
+                        for name in sorted(unknown)
+                    ]  # fmt: skip
+                except TemplateSyntaxError as e:
+                    problems.append(Problem(file=str(path), line=e.lineno, message=e.message or "is no template"))
+                except (OSError, UnicodeDecodeError) as e:
+                    problems.append(Problem(file=str(path), message=f"cannot be read: {e}"))
+        return problems
+
+
+def _line(tree: nodes.Template, name: str) -> int:
+    return next((found.lineno for found in tree.find_all(nodes.Name) if found.name == name), 0)
+
+
+def fault(error: BaseException) -> str:
+    """What a template raised, in one line, with its line."""
+    line = getattr(error, "lineno", None)
+    trace = error.__traceback__
+    while line is None and trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if name.endswith(".j2"):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    text = one_line(str(error), 160) or type(error).__name__
+    return f"line {line}: {text}" if line else text
+
+
+def bare(mail: Mail) -> Rendered:
+    """A mail without any template: what is left when even the built-in ones fail."""
+    lines = [mail.alert.title, "", f"rule {mail.alert.rule}, {mail.alert.severity}"]
+    if mail.run is not None:
+        lines += [f"run {mail.run.id}", mail.run.message, mail.run.url]
+    text = "\n".join(
+        [*(wrap(line) for line in lines), "", *(wrap(n) for n in mail.notes), "", wrap(mail.reader.because)]
+    )
+    return Rendered(subject=mail.alert.title, text=text + "\n", html="")
+
+
+# -- filters -----------------------------------------------------------------------------------------------------------
+
+
+def _reader(context: Context) -> Reader:
+    reader = context["reader"]
+    assert isinstance(reader, Reader)
+    return reader
+
+
+@pass_context
+def _when(context: Context, t: datetime | None) -> str:
+    return "" if t is None else day_time(t, context["now"], _reader(context).zone)
+
+
+@pass_context
+def _time(context: Context, t: datetime | None) -> str:
+    return "" if t is None else clock_time(t, _reader(context).zone)
+
+
+def _stamp(t: datetime | None) -> str:
+    return "" if t is None else f"{t.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _duration(d: timedelta | float | None) -> str:
+    return length(d)
+
+
+def _table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> str:
+    """Aligned columns for the text part, cut to 72."""
+    lines = [columns, *rows]
+    room = max(72 // max(len(columns), 1) - 2, 6)
+    widths = [min(max((len(line[i]) for line in lines), default=0), room) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(cut(cell, w).ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _plural(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "when": _when,
+    "time": _time,
+    "stamp": _stamp,
+    "duration": _duration,
+    "table": _table,
+    "plural": _plural,
+    "wrap": wrap,
+    "cut": cut,
+    "middle": middle,
+    "isolate": isolate,
+    "rtl": right_to_left,
+    "zone": zone_name,
+}
+"""Filters of ours, by the name under which templates use them."""
+
+
+def _environment(directories: Sequence[Path]) -> Sandbox:
+    environment = Sandbox(
+        loader=_Files(directories),
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        cache_size=200,
+    )
+    environment.filters.update(FILTERS)
+    environment.plain = VALUES
+    return environment

@@ -1,0 +1,258 @@
+"""The stages, in the order in which an intent passes them. Each is a function of what it is given.
+
+    intents ──route──► Routed ──group──► Letter ──cap──► Capped ──(render)──► Delivery ──► outbox
+
+``route`` names receivers, turns them into addresses, and holds addresses out of payloads to what may be mailed.
+``group``
+makes one letter a run, evaluation and address. ``cap`` bounds what one address gets. Rendering is in render.py, the
+outbox
+in sender.py.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from jinja2 import TemplateError
+
+from tocsin.model.causes import one_line
+from tocsin.model.delivery import Notified
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.notify.addresses import Allows, BadAddress, parse_address
+from tocsin.notify.routing.files import OWNER, OnCall, Receiver
+from tocsin.notify.sandbox import TooMuch, words
+from tocsin.notify.values import ALONE, Capped, CapRule, NotificationDraft, Recipient, Routed
+
+DEFAULT = "default_receiver"
+ADMIN = "admin_email"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientResolver:
+    """Whom the settings and the on-call files name."""
+
+    oncall: OnCall
+    default: tuple[str, ...]  # addresses of default_receiver
+    admins: tuple[str, ...]
+    allows: Allows  # of addresses out of payloads
+
+    def to_default(self, because: str, note: str = "") -> tuple[Recipient, ...]:
+        """Everybody of the default receiver."""
+        return tuple(self.written(a, DEFAULT, because, note) for a in self.default)
+
+    def written(self, address: str, receiver: str, because: str, note: str = "") -> Recipient:
+        """The recipient at an address that stands in a file."""
+        person = next((p for p in self.oncall.people.values() if p.email.lower() == address.lower()), None)
+        return Recipient(
+            address=address, receiver=receiver, because=because, note=note,
+            name=person.name if person else "", zone=person.zone if person else None,
+        )  # fmt: skip
+
+    def instead_of(self, name: str, address: str) -> tuple[Recipient, ...]:
+        """Who is notified that mail for ``address`` of receiver ``name`` could not be delivered: never that address
+        itself.
+        """
+        receiver = self.oncall.receiver_called(name)
+        seen: set[str] = set()
+        while receiver is not None and receiver.fallback and receiver.fallback not in seen:
+            seen.add(receiver.fallback)
+            receiver = self.oncall.receiver_called(receiver.fallback)
+            found = self._fixed(receiver, address) if receiver is not None else ()
+            if found:
+                return found
+        return tuple(r for r in self.to_default("takes its place") if r.address.lower() != address.lower())
+
+    def _fixed(self, receiver: Receiver, but: str) -> tuple[Recipient, ...]:
+        """Addresses of ``receiver`` that stand in files."""
+        people = self.oncall.people
+        addresses = [people[e].email if e in people else e for e in receiver.emails if "{" not in e]
+        return tuple(self.written(a, receiver.name, "takes its place") for a in addresses if a.lower() != but.lower())
+
+
+# -- route -------------------------------------------------------------------------------------------------------------
+
+
+Notifications = Callable[[Intent], Sequence[Notified]]
+"""Who got the firing mail of a resolved intent, and by which mail."""
+
+
+def route(
+    intents: Iterable[tuple[Intent, RuleInfo]], resolver: RecipientResolver, notified: Notifications
+) -> list[Routed]:
+    """Find who is notified of each intent: never nobody."""
+    return [Routed(intent=i, info=info, recipients=_recipients(i, info, resolver, notified)) for i, info in intents]
+
+
+def _recipients(
+    intent: Intent, info: RuleInfo, resolver: RecipientResolver, notified: Notifications
+) -> tuple[Recipient, ...]:
+    if intent.kind is IntentKind.ADMIN:
+        return tuple(resolver.written(a, ADMIN, "goes to admin_email") for a in resolver.admins)
+    if intent.kind is IntentKind.RESOLVED and (got := notified(intent)):
+        return tuple(
+            replace(resolver.written(t.address, t.receiver, "notified you before that it fires"), notified=t)
+            for t in got
+        )
+    names = _names(info, resolver, summary=intent.kind is IntentKind.SUMMARY)
+    found: dict[str, Recipient] = {}
+    notes: list[str] = []
+    for name in names:
+        for recipient in _resolve(name, intent, info, resolver, notes):
+            found.setdefault(recipient.address.lower(), recipient)
+    if not found:
+        because = "names nobody else who can be notified"
+        found = {r.address.lower(): r for r in resolver.to_default(because, " ".join(notes))}
+    before = {t.address.lower(): t for t in notified(intent)} if intent.kind is IntentKind.REPEATED else {}
+    return tuple(replace(r, notified=before.get(address)) for address, r in found.items())
+
+
+def _names(info: RuleInfo, resolver: RecipientResolver, *, summary: bool) -> list[str]:
+    """Receivers of a rule, in the order of notifying; a backfill's summary leaves out the owner."""
+    of_route = () if info.notify_only else (*resolver.oncall.always, *filter(None, [resolver.oncall.receiver]))
+    names = dict.fromkeys([*info.notify_to, *of_route])
+    return [n for n in names if not (summary and _is_owner(n, resolver))]
+
+
+def _is_owner(name: str, resolver: RecipientResolver) -> bool:
+    receiver = resolver.oncall.receiver_called(name)
+    return name == OWNER or (receiver is not None and any("{" in e for e in receiver.emails))
+
+
+def _resolve(
+    name: str, intent: Intent, info: RuleInfo, resolver: RecipientResolver, notes: list[str]
+) -> Sequence[Recipient]:
+    """Addresses of the receiver called ``name``, or of its fallback. What kept others from being notified goes to
+    ``notes``.
+    """
+    note, seen, first = "", set[str](), name
+    while name and name not in seen:
+        seen.add(name)
+        receiver = resolver.oncall.receiver_called(name)
+        if receiver is None:
+            notes.append(f"The rule names a receiver '{name}', which does not exist.")
+            return ()
+        whom = "the run’s owner" if first == OWNER else first
+        because = f"would notify {whom}" if note else f"notifies {whom}"
+        refused: list[str] = []
+        found = _addresses(receiver, intent, info, resolver, refused, because)
+        note = " ".join([note, *refused]).strip()
+        if found:
+            return [replace(r, note=note) if note and not r.note else r for r in found]
+        name = receiver.fallback
+    if note:
+        notes.append(note)
+    return ()
+
+
+def _addresses(
+    receiver: Receiver, intent: Intent, info: RuleInfo, resolver: RecipientResolver, refused: list[str], because: str
+) -> list[Recipient]:
+    found: list[Recipient] = []
+    for entry in receiver.emails:
+        if (person := resolver.oncall.people.get(entry)) is not None:
+            found.append(resolver.written(person.email, receiver.name, because))
+        elif "{" in entry:
+            found += _from_payload(entry, receiver, intent, info, resolver, refused, because)
+        else:
+            try:
+                found.append(resolver.written(parse_address(entry), receiver.name, because))
+            except BadAddress as e:
+                refused.append(f"The address '{one_line(entry, 80)}' of {receiver.name} {e}.")
+        if found and receiver.first_of:
+            break
+    return found
+
+
+def _from_payload(
+    source: str,
+    receiver: Receiver,
+    intent: Intent,
+    info: RuleInfo,
+    resolver: RecipientResolver,
+    refused: list[str],
+    because: str,
+) -> list[Recipient]:
+    """An address out of the event: it must be exactly one, and allowed."""
+    try:
+        text = words().render(source, fields_of(intent)).strip()
+    except (TemplateError, TooMuch, TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as e:
+        refused.append(f"The address of {receiver.name} could not be made: {one_line(str(e), 120)}.")
+        return []
+    if not text:
+        return []
+    quoted = f"'{one_line(text, 80)}'"
+    whose = "The run's owner is given as" if receiver.name == OWNER else f"{receiver.name} comes to"
+    try:
+        address = parse_address(text)
+    except BadAddress as e:
+        refused.append(f"{whose} {quoted}, which {e}.")
+        return []
+    if not resolver.allows(address):
+        refused.append(f"{whose} {quoted}, whom smtp.allowed_recipients does not allow to be mailed.")
+        return []
+    return [resolver.written(address, receiver.name, because)]
+
+
+def fields_of(intent: Intent) -> Mapping[str, object]:
+    """Fields by which an alert can be addressed: the event's columns, then `by`, `keep` and `labels`."""
+    base: dict[str, object] = {"Tags": {}, "Properties": {}}
+    maps: list[Mapping[str, object]] = [intent.event, intent.instance, intent.fields, intent.labels, base]
+    return ChainMap(*(dict(m) for m in maps))
+
+
+# -- group -------------------------------------------------------------------------------------------------------------
+
+
+def group(routed: Iterable[Routed]) -> list[NotificationDraft]:
+    """One letter a run, evaluation and address: the severest rule's, naming the others; the rest one each."""
+    drafts: dict[tuple[object, ...], NotificationDraft] = {}
+    for item in routed:
+        intent = item.intent
+        alone = intent.kind in ALONE or not intent.run_id
+        what = (intent.id,) if alone else (intent.run_id, intent.at, intent.commit_seq)
+        for recipient in item.recipients:
+            key = (recipient.address.lower(), *what)
+            known = drafts.get(key)
+            notified = (*(known.notified if known else ()), (intent, item.info))
+            notified = tuple(
+                sorted(notified, key=lambda t: (t[0].limited, t[0].severity))
+            )  # stable: of equals the first stays first
+            severest = recipient if known is None or notified[0][0] is intent else known.recipient
+            drafts[key] = NotificationDraft(recipient=severest, notified=notified)
+    return list(drafts.values())
+
+
+# -- cap ---------------------------------------------------------------------------------------------------------------
+
+
+def cap(
+    drafts: Sequence[NotificationDraft],
+    rule: CapRule | None,
+    sent: Mapping[str, int],
+    holding: Mapping[str, datetime],
+    window_end: Callable[[str], datetime],
+) -> Capped:
+    """Let through what each address may still get.
+
+    ``sent`` counts what it got within the window up to now; ``holding`` says until when an address is held already, and
+    ``window_end`` until when one that is full now shall be. While an address is held, all its letters are, so that none
+    overtakes.
+    """
+    if rule is None:
+        return Capped(through=tuple(drafts), held=())
+    through: list[NotificationDraft] = []
+    held: list[tuple[NotificationDraft, datetime]] = []
+    counts, until = dict(sent), dict(holding)
+    for draft in drafts:
+        address = draft.recipient.address
+        if address not in until and counts.get(address, 0) >= rule.mails:
+            until[address] = window_end(address)
+        if address in until:
+            held.append((draft, until[address]))
+        else:
+            counts[address] = counts.get(address, 0) + 1
+            through.append(draft)
+    return Capped(through=tuple(through), held=tuple(held))

@@ -1,0 +1,1 @@
+"""Backtests: what a rule would have sent over stored history."""

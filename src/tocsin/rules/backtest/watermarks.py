@@ -1,0 +1,70 @@
+"""What a backtest takes for reached: everything up to T, except where a consumer is known not to have been reached.
+
+known unreachable              [───────────)             tocsin was down, or its broker away
+watermark   T           begin        T            stands still inside, as it did
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+from tocsin.model.watermarks import SourceProgress, Span
+from tocsin.rules.kinds.event.timers import Released
+
+Outages = Mapping[str, Sequence[Span]]
+"""When consumers could not be reached, by name; in order, apart from each other."""
+
+
+class OutageCalendar:
+    """When which consumers could not be reached."""
+
+    def __init__(self, outages: Outages) -> None:
+        self._outages = outages
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The consumers of which it is known."""
+        return frozenset(self._outages)
+
+    def source_progress(self, at: datetime) -> SourceProgress:
+        """What was known of the consumers at ``at``."""
+        marks: dict[str, datetime | None] = dict.fromkeys(self._outages, at)
+        return SourceProgress(watermarks=marks | {name: span[0] for name, span in self._at(at)}, outages=self._outages)
+
+    def hold(self, at: datetime, consumers: Iterable[str]) -> datetime:
+        """When the first of ``consumers`` that were not reached at ``at`` was received again; ``at`` where all were."""
+        names = set(consumers)
+        return min((span[1] for name, span in self._at(at) if name in names), default=at)
+
+    def watermark_until(self, at: datetime) -> datetime:
+        """Until when all consumers reported from ``at`` on: when the next one was not; ``at`` itself where one was
+        not then.
+        """
+        if self._at(at):
+            return at
+        following = ((spans, bisect_right(spans, at, key=lambda span: span[0])) for spans in self._outages.values())
+        return min((spans[i][0] for spans, i in following if i < len(spans)), default=datetime.max.replace(tzinfo=UTC))
+
+    def alike(self, released: Iterable[Released]) -> Iterator[tuple[SourceProgress, list[Released]]]:
+        """``released`` in groups, at the instants of each of which the same consumers reported."""
+        groups: dict[tuple[tuple[str, datetime], ...], list[Released]] = {}
+        for each in released:
+            groups.setdefault(tuple((name, span[0]) for name, span in self._at(each.at)), []).append(each)
+        for outages, group in groups.items():
+            last = max(each.at for each in group)  # what is asked for is due by each one's T
+            yield (
+                SourceProgress(
+                    watermarks={**dict.fromkeys(self._outages, last), **dict(outages)}, outages=self._outages
+                ),
+                group,
+            )
+
+    def _at(self, at: datetime) -> list[tuple[str, Span]]:
+        found = []
+        for name, spans in self._outages.items():
+            last = bisect_right(spans, at, key=lambda span: span[0]) - 1
+            if last >= 0 and at < spans[last][1]:
+                found.append((name, spans[last]))
+        return found

@@ -1,0 +1,1 @@
+"""Evaluates rules at instants."""

@@ -1,0 +1,1 @@
+"""What a rule is and does, for people: explain, lint, preview."""

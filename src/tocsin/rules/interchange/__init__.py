@@ -1,1 +1,0 @@
-"""Rules from and to other systems: Azure Monitor's scheduled query rules, Prometheus's rule files."""

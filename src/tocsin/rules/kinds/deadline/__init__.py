@@ -1,0 +1,1 @@
+"""Absence rules about single runs: timeouts and heartbeats."""

@@ -1,0 +1,167 @@
+"""From an evaluation at an instance of an absence rule to what is remembered and notified of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from tocsin.alerts.conditions import Evaluation, Step, evaluate
+from tocsin.model.alert import ConditionState, Transition, Why, instance_key
+from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.intent import LIMIT, Intent, IntentKind
+from tocsin.rules import limits
+from tocsin.rules.history import moment, plain
+from tocsin.rules.labels import labels_of
+from tocsin.rules.memory import Memory
+from tocsin.rules.spec.rule import Rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What an instance is about."""
+
+    instance: Mapping[str, object]  # values of `by`
+    fields: Mapping[str, object]  # what its alert carries: the run as it stands, JSON-able
+    data: Mapping[str, object] = field(default_factory=dict)  # of the intent: due, since, …
+    run_id: str = ""
+    event_time: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the instance within its rule."""
+        return instance_key(self.instance)
+
+
+def wait_said(rule: Rule, since_us: object, **more: object) -> dict[str, object]:
+    """What an intent says of a wait: its form, what was waited in, and since when; ``more`` besides."""
+    absence = rule.absence
+    assert absence is not None
+    since = {"since": plain(moment(since_us))} if isinstance(since_us, int) else {}
+    return {"waits": absence.form.value, "statuses": list(absence.named), **since, **more}
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """An instance that holds is evaluated again whenever it wakes: nothing but time can change anything of it
+    meanwhile.
+    """
+
+    before: datetime  # not at this T or later
+    most: int  # looks
+    value: Callable[[datetime], float | None]  # of an evaluation at T
+
+
+def see(
+    rule: Rule,
+    about: Subject,
+    before: ConditionState | None,
+    seen: Evaluation,
+    commit_seq: int,
+    memory: Memory,
+    remember: Mapping[str, object] | None = None,
+    again: Again | None = None,
+) -> Step:
+    """Take ``seen`` into ``memory``, and what is seen ``again``. ``remember`` is kept with an instance that goes on."""
+    waits = rule.absence or rule.scheduled
+    assert waits is not None
+    notifier = _Notifier(rule, about, commit_seq, memory)
+    last, state = seen, before
+    step = notifier.notify(
+        state, seen, evaluate(state, seen, waits.terms, rule=rule.name, instance=about.instance), remember
+    )
+    for _ in range(again.most - 1 if again is not None else 0):
+        if again is None or step.state is None or step.wake is None or not last.at < step.wake < again.before:
+            break
+        at, kind, severity, why = step.wake, last.kind, last.severity, last.why
+        state, last = (
+            step.state,
+            Evaluation(at=at, kind=kind, holds=True, severity=severity, value=again.value(at), why=why),
+        )
+        step = notifier.notify(
+            state, last, evaluate(state, last, waits.terms, rule=rule.name, instance=about.instance), remember
+        )
+    if step.state is not None:
+        memory.put_condition(step.state)
+    elif before is not None:
+        memory.drop_condition(rule.name, before.key)
+    if step.wake is not None:
+        memory.put_timer(Timer(rule=rule.name, kind=TimerKind.CLOSE, key=about.key, due=step.wake))
+    elif before is not None:
+        memory.drop_timer(rule.name, TimerKind.CLOSE, about.key)
+    return step
+
+
+class _Notifier:
+    """Says what looks at one instance come to."""
+
+    def __init__(self, rule: Rule, about: Subject, commit_seq: int, memory: Memory) -> None:
+        self._rule, self._about, self._seq, self._memory = rule, about, commit_seq, memory
+        self._fields = {**about.fields, **rule.of_row} if rule.of_row else about.fields
+        self._labels = labels_of(rule, self._fields)
+        self._keep = {name: self._fields.get(name) for name in rule.fields}
+        root = self._fields.get("RootRunId")
+        self._root = root if isinstance(root, str) else ""
+
+    def notify(
+        self, before: ConditionState | None, seen: Evaluation, step: Step, remember: Mapping[str, object] | None
+    ) -> Step:
+        """Notify it. Returns it with what is to be remembered."""
+        rule, about, memory = self._rule, self._about, self._memory
+        state = step.state
+        if state is not None and state.data and remember:
+            state = replace(state, data={**state.data, **remember})
+        beyond = limits.kept(before.data.get(LIMIT)) if before is not None else False
+        if step.notify is not None:
+            notified = step.notify
+            beyond = limits.notify(
+                rule.name,
+                rule.limit,
+                Intent(
+                    rule=rule.public_name,
+                    rule_version=rule.info.version,
+                    instance=about.instance,
+                    occurrence=notified.occurrence,
+                    kind=notified.kind,
+                    ordinal=notified.ordinal,
+                    severity=notified.severity,
+                    why=notified.why,
+                    labels=self._labels,
+                    fields=self._keep,
+                    value=seen.value,
+                    run_id=about.run_id,
+                    root_run_id=self._root,
+                    event=self._fields,
+                    data=about.data,
+                    commit_seq=self._seq,
+                    at=seen.at,
+                    event_time=about.event_time,
+                ),
+                rule.info,
+                memory,
+                beyond=beyond,
+            )
+        fired = step.notify is not None and step.notify.kind is IntentKind.FIRED
+        if fired and rule.limit is not None and state is not None:
+            kept = {name: value for name, value in state.data.items() if name != LIMIT}
+            state = replace(state, data={**kept, LIMIT: beyond} if beyond else kept)
+        if step.changed:
+            severity = state.severity if state is not None else (before.severity if before else rule.severity)
+            memory.transitions.append(
+                Transition(
+                    rule=rule.public_name,
+                    instance=about.instance,
+                    occurrence="",
+                    before=step.before,
+                    after=step.after,
+                    reason=Why.RATE_LIMITED if fired and beyond else step.why,
+                    severity=severity,
+                    value=seen.value,
+                    labels={**self._keep, **self._labels},
+                    run_id=about.run_id,
+                    detail=str(about.data.get("late", "")),
+                    commit_seq=self._seq,
+                    at=seen.at,
+                )
+            )
+        return step if state is step.state else replace(step, state=state)

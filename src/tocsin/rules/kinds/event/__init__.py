@@ -1,0 +1,1 @@
+"""Event rules: one alert for each occurrence of a run."""

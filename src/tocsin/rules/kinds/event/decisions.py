@@ -1,0 +1,241 @@
+"""From verdicts to what is remembered and notified: occurrences, transitions, intents, backfills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from tocsin.alerts.occurrences import RunEvent
+from tocsin.logstore.interface import LogReader
+from tocsin.model.alert import EventKey, Occurrence, Phase, Transition, Why
+from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.watermarks import SourceProgress
+from tocsin.rules import limits
+from tocsin.rules.history import Row, moment, plain, whole_rows
+from tocsin.rules.kinds.event.resolve.active import active_alert, columns_for, keep_open
+from tocsin.rules.labels import labels_of
+from tocsin.rules.memory import Memory
+from tocsin.rules.spec.rule import Rule
+from tocsin.state.interface import Backfill
+
+QUIET = timedelta(minutes=1)
+"""A backfill of a consumer that has no end to reach is over after so long without an expired event."""
+
+NOTIFIES = frozenset({Why.FIRST, Why.NO_ATTEMPT_CAME})
+EXPIRED = frozenset({Why.TOO_OLD, Why.BEFORE_CONSUMER})
+COLLAPSED = frozenset({Why.COLLAPSED})
+_PHASES = {**dict.fromkeys(NOTIFIES, Phase.FIRED), **dict.fromkeys(COLLAPSED, Phase.COLLAPSED)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """An occurrence to be notified, or to be remembered without a notification."""
+
+    rule: Rule
+    run_id: str
+    event: RunEvent  # names the occurrence
+    consumer: str
+    why: Why
+    at: datetime  # T; UTC
+    commit_seq: int
+    computed: Mapping[str, object] = field(default_factory=dict)
+    due: datetime | None = None  # of the deadline that decided it
+    about: Mapping[str, object] = field(default_factory=dict)  # more for the intent's data, JSON-able
+
+    @property
+    def occurrence(self) -> Occurrence:
+        """What is remembered."""
+        return Occurrence(
+            rule=self.rule.name,
+            run_id=self.run_id,
+            event=self.event.key,
+            phase=_PHASES.get(self.why, Phase.EXPIRED),
+            at=self.at,
+            commit_seq=self.commit_seq,
+        )
+
+    @property
+    def order(self) -> tuple[datetime, int, int, str, str, str, str]:
+        """Decisions are written in this order, whichever came to be known first."""
+        key = self.event.key
+        return (self.at, self.commit_seq, key.time_us, self.rule.name, self.run_id, key.source, key.event_id)
+
+
+def write(
+    decisions: Sequence[Decision],
+    memory: Memory,
+    reader: LogReader,
+    source_progress: SourceProgress,
+    rows: Mapping[EventKey, Row],
+) -> Mapping[EventKey, Row]:
+    """Turn ``decisions`` into occurrences, transitions, intents and backfills of ``memory``. ``rows`` are known
+    already.
+
+    Returns the rows of what is notified.
+    """
+    notified: Mapping[EventKey, Row] = {}
+    ordered = sorted(decisions, key=lambda d: d.order)
+    for whys in (NOTIFIES, EXPIRED, COLLAPSED):
+        wanted = [d for d in ordered if d.why in whys]
+        unread = [(d.event.key, d.event.commit_seq) for d in wanted if d.event.key not in rows]
+        rules = {d.rule for d in wanted}
+        only = columns_for(rules, memory) if whys is NOTIFIES else frozenset().union(*(rule.reads for rule in rules))
+        read = {**rows, **whole_rows(reader, unread, only)} if unread else rows
+        notified = read if whys is NOTIFIES else notified
+        for decision in wanted:
+            row = read.get(decision.event.key, {})
+            if whys is NOTIFIES:
+                _notify(decision, row, memory)
+                continue
+            _record(decision, row, memory)
+            if whys is EXPIRED:
+                _backfill(decision, memory, source_progress)
+    for decision in ordered:
+        if decision.why not in NOTIFIES | EXPIRED | COLLAPSED:  # before the rule's start: nobody's business but ours
+            memory.remember(decision.occurrence)
+    return notified
+
+
+def write_limited(
+    decisions: Sequence[Decision],
+    memory: Memory,
+    reader: LogReader,
+    source_progress: SourceProgress,
+    rows: Mapping[EventKey, Row],
+) -> list[Decision]:
+    """Write those of ``decisions``, of one instant, that a limit counts: what is notified of a parent group at a
+    later one counts after them.
+
+    Returns the others.
+    """
+    counted = [d for d in decisions if d.rule.limit is not None and d.why in NOTIFIES]
+    if counted:
+        write(counted, memory, reader, source_progress, rows)
+    return [d for d in decisions if d.rule.limit is None or d.why not in NOTIFIES]
+
+
+def _notify(decision: Decision, row: Mapping[str, object], memory: Memory) -> None:
+    rule, occurrence = decision.rule, decision.occurrence
+    fields = {**row, **{name: plain(value) for name, value in decision.computed.items()}}
+    instance = {name: fields.get(name) for name in rule.by}
+    labels = labels_of(rule, fields)
+    keep = {name: fields.get(name) for name in rule.fields}
+    memory.remember(occurrence)
+    root, name = fields.get("RootRunId"), occurrence.name
+    beyond = limits.notify(
+        rule.name,
+        rule.limit,
+        Intent(
+            rule=rule.public_name,
+            rule_version=rule.info.version,
+            instance=instance,
+            occurrence=name,
+            kind=IntentKind.FIRED,
+            severity=rule.severity,
+            why=decision.why,
+            labels=labels,
+            fields=keep,
+            run_id=decision.run_id,
+            root_run_id=root if isinstance(root, str) else "",
+            event=fields,
+            data={**({} if decision.due is None else {"due": plain(decision.due)}), **decision.about},
+            commit_seq=decision.commit_seq,
+            at=decision.at,
+            event_time=moment(decision.event.key.time_us),
+        ),
+        rule.info,
+        memory,
+    )
+    why = Why.RATE_LIMITED if beyond else decision.why
+    memory.transitions.append(_transition(decision, occurrence.phase, name, instance, {**keep, **labels}, why))
+    if rule.resolve_policy is not None:
+        active = active_alert(rule, occurrence, fields, decision.at)
+        keep_open(replace(active, beyond=beyond) if beyond else active, rule.resolve_policy, memory)
+
+
+def _record(decision: Decision, row: Mapping[str, object], memory: Memory) -> None:
+    """An occurrence that nobody is notified of by itself."""
+    rule, occurrence = decision.rule, decision.occurrence
+    fields = {**row, **{name: plain(value) for name, value in decision.computed.items()}}
+    instance = {name: fields.get(name) for name in rule.by}
+    carried = {**{name: fields.get(name) for name in rule.fields}, **labels_of(rule, fields)}
+    memory.remember(occurrence)
+    memory.transitions.append(_transition(decision, occurrence.phase, occurrence.name, instance, carried))
+
+
+def _backfill(decision: Decision, memory: Memory, source_progress: SourceProgress) -> None:
+    count_expired(
+        decision.rule, decision.consumer, moment(decision.event.key.time_us), decision.at, memory, source_progress
+    )
+
+
+def count_expired(
+    rule: Rule, consumer: str, time: datetime, at: datetime, memory: Memory, source_progress: SourceProgress
+) -> None:
+    """Something of ``time`` was expired: the backfill of its consumer goes on, or begins."""
+    known = memory.backfill(rule.public_name, consumer)
+    if known is None:
+        backfill = Backfill(rule=rule.public_name, consumer=consumer, count=1, oldest=time, newest=time, began=at)
+    else:
+        backfill = replace(known, count=known.count + 1, oldest=min(known.oldest, time), newest=max(known.newest, time))
+    memory.put_backfill(backfill)
+    memory.put_timer(_end_of(backfill, at, source_progress))
+
+
+def _end_of(backfill: Backfill, at: datetime, source_progress: SourceProgress) -> Timer:
+    """When a backfill is over: its consumer has reached what was there at its first expired event, or is quiet."""
+    reaches = source_progress.kinds.get(backfill.consumer) == "kafka"
+    return Timer(
+        rule=backfill.rule,
+        kind=TimerKind.BACKFILL,
+        key=backfill.consumer,
+        due=backfill.began if reaches else at + QUIET,
+        consumers=frozenset({backfill.consumer}) if reaches else frozenset(),
+    )
+
+
+def summary(rule: Rule, backfill: Backfill, at: datetime, commit_seq: int) -> Intent:
+    """The one word about everything that was expired."""
+    return Intent(
+        rule=rule.public_name,
+        rule_version=rule.info.version,
+        instance={"Consumer": backfill.consumer},
+        occurrence=str(plain(backfill.began)),
+        kind=IntentKind.SUMMARY,
+        severity=rule.severity,
+        why=Why.BACKFILL_OVER,
+        data={
+            "expired": backfill.count,
+            "oldest": plain(backfill.oldest),
+            "newest": plain(backfill.newest),
+            "consumer": backfill.consumer,
+        },
+        commit_seq=commit_seq,
+        at=at,
+    )
+
+
+def _transition(
+    decision: Decision,
+    phase: Phase,
+    occurrence: str,
+    instance: Mapping[str, object],
+    carried: Mapping[str, object],
+    why: Why | None = None,
+) -> Transition:
+    recovers = decision.rule.resolve_policy is not None and decision.rule.resolve_policy.recovers
+    return Transition(
+        rule=decision.rule.public_name,
+        instance=instance,
+        occurrence=occurrence,
+        before=Phase.NONE,
+        after=Phase.FIRING if recovers and phase is Phase.FIRED else phase,
+        reason=why or decision.why,
+        severity=decision.rule.severity,
+        labels=carried,
+        run_id=decision.run_id,
+        commit_seq=decision.commit_seq,
+        at=decision.at,
+    )

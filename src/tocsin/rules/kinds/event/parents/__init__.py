@@ -1,0 +1,1 @@
+"""Event rules with `collapse`: one alert for a parent."""

@@ -1,0 +1,171 @@
+"""From a parent group that is notified to its intent and its row of ``Alerts``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tocsin.alerts.parents import ParentGroup
+from tocsin.model.alert import Phase, Transition, Why
+from tocsin.model.intent import Intent, IntentKind
+from tocsin.rules import limits
+from tocsin.rules.kinds.event.parents.read import DESCRIBES, Matched, Rows
+from tocsin.rules.labels import labels_of
+from tocsin.rules.memory import Memory
+from tocsin.rules.spec.collapse import Collapsed
+from tocsin.rules.spec.rule import Rule
+
+CAUSES = 10
+"""So many causes are named, the most frequent ones."""
+EXAMPLES = 3
+"""So many runs of each."""
+
+_DID = {
+    "Failed": "failed",
+    "Canceled": "were canceled",
+    "Completed": "completed",
+    "NotResponding": "stopped responding",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """A parent group at the instant at which it is notified."""
+
+    parent_group: ParentGroup  # its children counted, not yet notified
+    why: Why
+    matched: Sequence[Matched]  # children, in the order in which it happened
+    ended: str  # the status with which the parent ended; '' while it goes on
+    at: datetime  # T; UTC
+    commit_seq: int
+    event_time: datetime  # of what made it be notified; UTC
+    computed: Mapping[str, object] = field(default_factory=dict)  # by the rule's query
+    said: Mapping[str, object] = field(default_factory=dict)  # more for the intent's data, JSON-able
+
+    @property
+    def kind(self) -> IntentKind:
+        """What is notified."""
+        if self.why is Why.RECOVERED:
+            return IntentKind.RESOLVED
+        return IntentKind.REPEATED if self.parent_group.notified else IntentKind.FIRED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notified:
+    """What a parent group's alert was notified with."""
+
+    instance: Mapping[str, object]
+    event: Mapping[str, object]  # the parent as a row
+    labels: Mapping[str, object]
+    fields: Mapping[str, object]
+    beyond: limits.RateLimit  # the rule's limit
+
+
+def notify(rule: Rule, notification: Notification, rows: Rows, memory: Memory) -> Notified:
+    """Notify of a parent group."""
+    parent_group = notification.parent_group
+    event = _event(notification, rows)
+    fields = {**notification.computed, **event}
+    instance = parent_group.instance or {name: fields.get(name) for name in rule.by}
+    labels, keep = labels_of(rule, fields), {name: fields.get(name) for name in rule.fields}
+    about = {**summed_up(rule, parent_group, notification.matched, notification.ended), "alert": True}
+    occurrence, root = parent_group.occurrence(rule.name), event.get("RootRunId")
+    beyond = limits.notify(
+        rule.name,
+        rule.limit,
+        Intent(
+            rule=rule.public_name,
+            rule_version=rule.info.version,
+            instance=instance,
+            occurrence=occurrence,
+            kind=notification.kind,
+            ordinal=0 if notification.kind is IntentKind.RESOLVED else parent_group.notified,
+            severity=rule.severity,
+            why=notification.why,
+            labels=labels,
+            fields=keep,
+            run_id=parent_group.parent,
+            root_run_id=root if isinstance(root, str) else "",
+            event=event,
+            data={**notification.said, "sweep": about},
+            commit_seq=notification.commit_seq,
+            at=notification.at,
+            event_time=notification.event_time,
+        ),
+        rule.info,
+        memory,
+        beyond=parent_group.beyond,
+    )
+    before, after = _phases(rule, notification)
+    if notification.why is not Why.STILL_FIRING:
+        first = notification.kind is IntentKind.FIRED
+        memory.transitions.append(
+            Transition(
+                rule=rule.public_name,
+                instance=instance,
+                occurrence=occurrence,
+                before=before,
+                after=after,
+                reason=Why.RATE_LIMITED if first and beyond else notification.why,
+                severity=rule.severity,
+                value=float(parent_group.share),
+                labels={**keep, **labels, "sweep": about},
+                run_id=parent_group.parent,
+                commit_seq=notification.commit_seq,
+                at=notification.at,
+            )
+        )
+    return Notified(instance=instance, event=event, labels=labels, fields=keep, beyond=beyond)
+
+
+def _phases(rule: Rule, notification: Notification) -> tuple[Phase, Phase]:
+    """Of the alert, before and after. One that is ended by a later event fires until then, whatever becomes of its
+    parent.
+    """
+    open_ = Phase.FIRING if rule.resolve_policy is not None and rule.resolve_policy.recovers else Phase.FIRED
+    before = open_ if notification.parent_group.notified or notification.why is Why.RECOVERED else Phase.NONE
+    if notification.why is Why.RECOVERED:
+        return before, Phase.RESOLVED
+    return before, Phase.CLOSED if notification.ended and open_ is Phase.FIRED else open_
+
+
+def _event(notification: Notification, rows: Rows) -> dict[str, object]:
+    """The parent as it stands, as a row: described by a child where it does not describe itself."""
+    parent = notification.parent_group.parent
+    own = rows.parent(parent, notification.commit_seq)
+    child = rows.child(notification.matched[-1]) if notification.matched else {}
+    event: dict[str, object] = {name: child.get(name, "") for name in DESCRIBES}
+    said = {name: value for name, value in own.items() if value not in (None, "", {}) or name not in event}
+    root = child.get("RootRunId") or parent
+    return {**event, "RunId": parent, "RootRunId": root, **said}
+
+
+def summed_up(rule: Rule, parent_group: ParentGroup, matched: Sequence[Matched], ended: str) -> dict[str, object]:
+    """How many children match, and why; JSON-able."""
+    collapsed = rule.collapse
+    assert isinstance(collapsed, Collapsed)
+    by_cause: dict[str, list[Matched]] = defaultdict(list)
+    for one in matched:
+        by_cause[one.cause].append(one)
+    most = sorted(by_cause.items(), key=lambda item: (-len(item[1]), item[0]))
+    statuses = sorted({one.status for one in matched})
+    return {
+        "to": collapsed.column,
+        "matched": parent_group.matched,
+        "children": parent_group.children,
+        "did": " or ".join(_DID.get(status, f"are {status}") for status in statuses),
+        "ended": ended,
+        "causes": [
+            {
+                "cause": cause,
+                "count": len(runs),
+                "runs": [
+                    {"run": one.run, "name": one.name, "url": one.url, "us": one.key.time_us} for one in runs[:EXAMPLES]
+                ],
+            }
+            for cause, runs in most[:CAUSES]
+        ],
+        "more": sum(len(runs) for _, runs in most[CAUSES:]),
+    }

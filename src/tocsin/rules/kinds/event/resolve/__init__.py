@@ -1,0 +1,1 @@
+"""Active event alerts: what resolves, repeats and closes them."""

@@ -1,0 +1,1 @@
+"""Absence rules with a schedule."""

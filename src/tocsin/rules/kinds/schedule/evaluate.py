@@ -1,0 +1,389 @@
+"""Absence rules by a schedule, over deadlines and commits.
+
+schedule      S0                       S                        S2
+expected       (S0 ──────────────────── S ──── grace ──── D]
+                                                         evaluated when all consumers have reported up to D
+came          at D + 8m: it ends as "38 min late", counted from S
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from tocsin.alerts.conditions import Evaluation
+from tocsin.config.yaml.durations import in_words
+from tocsin.logstore.interface import CommitInfo, LogReader
+from tocsin.model.alert import ConditionState, Phase, Why
+from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.statuses import TERMINAL
+from tocsin.model.watermarks import SourceProgress
+from tocsin.rules.history import Row, commit_rows, micros, moment, plain, whole_rows
+from tocsin.rules.kinds.deadline import clocks
+from tocsin.rules.kinds.deadline.emit import Subject, see
+from tocsin.rules.kinds.event.timers import Released
+from tocsin.rules.memory import Memory
+from tocsin.rules.queries import Failures, Hit, matches
+from tocsin.rules.spec.rule import Rule
+from tocsin.rules.spec.schedule import Item, Scheduled
+
+AGAIN = timedelta(seconds=30)
+_US = timedelta(microseconds=1)
+EVERYBODY = frozenset({"*"})
+"""Held until it is known who is to be waited for."""
+
+
+def of(rule: Rule) -> Scheduled:
+    """What a rule waits for by a schedule."""
+    assert rule.scheduled is not None
+    return rule.scheduled
+
+
+def schedule_deadlines(
+    rules: Iterable[Rule], timers: Collection[Timer], memory: Memory, at: datetime, commit_seq: int
+) -> None:
+    """Set the deadlines of ``rules`` that are new or mean something else; end quietly what is expected no more.
+
+    ``timers`` are those that are set. A new schedule begins with its first time after ``at``.
+    """
+    known = {(t.rule, t.key): t for t in timers if t.kind is TimerKind.DEADLINE}
+    for rule in rules:
+        items = {item.key: item for item in of(rule).items}
+        for (name, key), timer in known.items():
+            if name == rule.name and key not in items:
+                memory.drop_timer(timer.rule, timer.kind, timer.key)
+        for key, item in items.items():
+            at_work = known.get((rule.name, key))
+            if at_work is None or at_work.data.get("meaning") != item.meaning or _moved(at_work, item, at):
+                _next(rule, item, at, memory)
+            elif (due := _due(rule, item, _scheduled(at_work))) != at_work.due:
+                memory.put_timer(replace(at_work, due=due))
+        for key, state in memory.conditions(rule.name).items():
+            if key not in items or _left_out(state, items[key]):
+                _quietly(rule, state, at, commit_seq, memory)
+            elif (again := _waits_again(rule, items[key], state, at)) is not None:
+                _quietly(rule, state, at, commit_seq, memory, Why.MAINTENANCE.value)
+                _wait(rule, items[key], again, memory)
+
+
+def still_missing(rules: Iterable[Rule], reader: LogReader, memory: Memory, at: datetime, commit_seq: int) -> Failures:
+    """What fires of ``rules`` that mean something else now goes on where it is missing by what they mean now: a
+    scheduled time
+    of theirs whose grace is over, and nothing came. Else it ends quietly.
+    """
+    failures = Failures()
+    cases: list[tuple[_Case, ConditionState]] = []
+    for rule in rules:
+        for item in of(rule).items:
+            state = memory.condition(rule.name, item.key)
+            if state is None or state.data.get("changed") is not True:
+                continue
+            scheduled = moment(int(str(state.data["scheduled_us"])))
+            due = _due(rule, item, scheduled)
+            if item.schedule.after(scheduled - _US) != scheduled or due > at:
+                _quietly(rule, state, at, commit_seq, memory)
+                continue
+            timer = deadline(rule, item, scheduled)
+            from_us, scheduled_us = int(str(timer.data["from_us"])), micros(scheduled)
+            cases.append((_Case(rule, item, timer, at, from_us, scheduled_us, micros(due)), state))
+    came = _came([case for case, _ in cases], reader, commit_seq, failures) if cases else {}
+    for number, (case, state) in enumerate(cases):
+        if number in came:
+            _quietly(case.rule, state, at, commit_seq, memory)
+        elif case.rule.name not in failures.rules:
+            data = {name: value for name, value in state.data.items() if name != "changed"}
+            memory.put_condition(replace(state, data={**data, "from_us": case.from_us}))
+    return failures
+
+
+def _waits_again(rule: Rule, item: Item, state: ConditionState, at: datetime) -> datetime | None:
+    """The scheduled time that an instance fires about, where a maintenance that was announced since stops its clock."""
+    us = state.data.get("scheduled_us")
+    if state.phase not in (Phase.FIRING, Phase.RECOVERING) or not isinstance(us, int):
+        return None
+    scheduled = moment(us)
+    return scheduled if scheduled + item.schedule.grace <= at < _due(rule, item, scheduled) else None
+
+
+def _scheduled(timer: Timer) -> datetime:
+    """The scheduled time that a deadline is about."""
+    return moment(int(str(timer.data["at_us"])))
+
+
+def _due(rule: Rule, item: Item, scheduled: datetime) -> datetime:
+    """When the grace of a scheduled time is over; maintenance stops its clock."""
+    still = clocks.spans_of(rule, item.fields)
+    return moment(clocks.runs_out(micros(scheduled), micros_of(item.schedule.grace), still))
+
+
+def _moved(timer: Timer, item: Item, at: datetime) -> bool:
+    """Whether the calendar says something else of what lies ahead. What was scheduled before ``at`` is evaluated by
+    its grace,
+    unless its day counts no more.
+    """
+    scheduled = _scheduled(timer)
+    if scheduled <= at:
+        return not item.schedule.counts(scheduled)
+    before = item.schedule.before(scheduled)
+    return item.schedule.after(at) != scheduled or (before is not None and micros(before) != timer.data["from_us"])
+
+
+def _left_out(state: ConditionState, item: Item) -> bool:
+    """Whether what fires is about a day that counts no more."""
+    scheduled = state.data.get("scheduled_us")
+    return isinstance(scheduled, int) and not item.schedule.counts(moment(scheduled))
+
+
+def _quietly(
+    rule: Rule, state: ConditionState, at: datetime, commit_seq: int, memory: Memory, why: str | bool = True
+) -> None:
+    changed = replace(state, data={**state.data, "changed": why})
+    about = Subject(instance=state.instance, fields={})
+    see(rule, about, changed, Evaluation(at=at, holds=False, severity=state.severity), commit_seq, memory)
+
+
+def _next(rule: Rule, item: Item, after: datetime, memory: Memory) -> None:
+    scheduled = item.schedule.after(after)
+    if scheduled is None:
+        memory.drop_timer(rule.name, TimerKind.DEADLINE, item.key)
+    else:
+        _wait(rule, item, scheduled, memory)
+
+
+def _wait(rule: Rule, item: Item, scheduled: datetime, memory: Memory) -> None:
+    memory.put_timer(deadline(rule, item, scheduled))
+
+
+def deadline(rule: Rule, item: Item, scheduled: datetime) -> Timer:
+    """The timer that evaluates whether what is ``scheduled`` came."""
+    consumer = of(rule).consumer
+    return Timer(
+        rule=rule.name,
+        kind=TimerKind.DEADLINE,
+        key=item.key,
+        due=_due(rule, item, scheduled),
+        consumers=frozenset({consumer}) if consumer else frozenset(),
+        data={
+            "at_us": micros(scheduled),
+            "from_us": micros(item.schedule.before(scheduled) or scheduled - timedelta(days=1)),
+            "meaning": item.meaning,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A deadline that has come."""
+
+    rule: Rule
+    item: Item
+    timer: Timer
+    at: datetime
+    from_us: int
+    scheduled_us: int
+    due_us: int
+
+
+def on_deadlines(
+    released: Sequence[Released],
+    rules: Mapping[str, Rule],
+    reader: LogReader,
+    memory: Memory,
+    source_progress: SourceProgress,
+) -> Failures:
+    """Evaluate deadlines that have come, and set the next ones."""
+    failures = Failures()
+    cases: list[_Case] = []
+    for each in released:
+        timer = each.timer
+        rule = rules.get(timer.rule)
+        item = next((i for i in of(rule).items if i.key == timer.key), None) if rule else None
+        if rule is None or item is None:
+            memory.drop_timer(timer.rule, timer.kind, timer.key)
+            continue
+        due_us = micros(_due(rule, item, _scheduled(timer)))
+        if moment(due_us) > each.at:
+            memory.put_timer(replace(timer, due=moment(due_us)))
+            continue
+        if not source_progress.has_reached(moment(due_us), waits_for := _waits_for(rule, source_progress)):
+            memory.put_timer(replace(timer, consumers=waits_for))
+            continue
+        cases.append(
+            _Case(
+                rule, item, timer, each.at, int(str(timer.data["from_us"])), int(str(timer.data["at_us"])), due_us
+            )
+        )  # fmt: skip
+    if not cases:
+        return failures
+    seq = max(each.commit_seq for each in released)
+    came = _came(cases, reader, seq, failures)
+    for number, case in enumerate(cases):
+        if case.rule.name in failures.rules:
+            memory.put_timer(replace(case.timer, due=case.at + AGAIN))
+            continue
+        state = memory.conditions(case.rule.name).get(case.item.key)
+        _next(case.rule, case.item, moment(case.scheduled_us), memory)
+        if number in came:
+            if state is not None:
+                _arrived(case.rule, state, came[number], case.item.fields, case.at, seq, reader, memory)
+        elif not fires(state) and case.at - moment(case.due_us) <= case.rule.max_event_age:
+            _missing(case, state, seq, memory)
+    return failures
+
+
+def fires(state: ConditionState | None) -> bool:
+    """Whether an earlier miss is still notified; one more changes nothing of it, and repeats have their own time."""
+    return state is not None and state.phase in (Phase.FIRING, Phase.RECOVERING)
+
+
+def _waits_for(rule: Rule, source_progress: SourceProgress) -> frozenset[str]:
+    """Consumers that may bring what is expected."""
+    consumer = of(rule).consumer
+    return frozenset({consumer}) if consumer else frozenset(source_progress.watermarks) or EVERYBODY
+
+
+def micros_of(length: timedelta) -> int:
+    """``length`` in µs."""
+    return length // timedelta(microseconds=1)
+
+
+def _came(cases: Sequence[_Case], reader: LogReader, seq: int, failures: Failures) -> dict[int, Hit]:
+    """The first event that came, in time or late, but before anybody was notified; by the case's number."""
+    standing = [replace(case.rule, row_plan=case.item.plan) for case in cases]
+    numbers = {id(rule): n for n, rule in enumerate(standing)}
+    sql = (
+        "SELECT * FROM RunStatusChanged WHERE TimeGenerated > make_timestamp($first::BIGINT)"
+        " AND TimeGenerated <= make_timestamp($last::BIGINT) AND CommitSeq <= $seq"
+    )
+    params = {"first": min(c.from_us for c in cases), "last": max(micros(c.at) for c in cases), "seq": seq}
+    found: dict[int, Hit] = {}
+    for hit in matches(reader, standing, sql, params, failures):
+        n = numbers[id(hit.rule)]
+        first = n not in found or hit.key.time_us < found[n].key.time_us
+        if first and cases[n].from_us < hit.key.time_us <= micros(cases[n].at):
+            found[n] = hit
+    return found
+
+
+def _said(rule: Rule, item: Item | None, scheduled_us: int) -> dict[str, object]:
+    """What an intent says of what it waits for."""
+    when = of(rule).when
+    scheduled = {"waits": "absent", "statuses": list((when.absent and when.absent.status) or ())}
+    data = {**scheduled, "scheduled": plain(moment(scheduled_us))}
+    if item is None:
+        return data
+    due = _due(rule, item, moment(scheduled_us))
+    stood = micros(due) - scheduled_us - micros_of(item.schedule.grace)
+    return {**data, "due": plain(due), "zone": item.schedule.zone, **clocks.said(stood)}
+
+
+def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory) -> None:
+    late = (micros(case.at) - case.scheduled_us) / 1_000_000
+    about = Subject(
+        instance=case.item.instance,
+        fields=case.item.fields,
+        data=_said(case.rule, case.item, case.scheduled_us),
+    )
+    if state is not None and state.phase is Phase.RESOLVED:
+        state = None  # an earlier miss was closed by time; this is another one
+    fires = state is None or state.phase is not Phase.FIRING
+    remember = {"from_us": case.from_us, "scheduled_us": case.scheduled_us} if fires else {}
+    seen = Evaluation(at=case.at, holds=True, severity=case.rule.severity, value=late, why=Why.DEADLINE)
+    see(case.rule, about, state, seen, seq, memory, remember)
+
+
+def on_commits(
+    rules: Sequence[Rule], commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory
+) -> Failures:
+    """End what fires where the expected has come after all."""
+    failures = Failures()
+    firing: list[tuple[Rule, ConditionState]] = []
+    for rule in rules:
+        states = memory.conditions(rule.name)
+        items = {item.key: item for item in of(rule).items} if states else {}
+        for key, state in states.items():
+            if key in items and state.phase in (Phase.FIRING, Phase.RECOVERING):
+                firing.append((replace(rule, row_plan=items[key].plan), state))
+    if not firing or not any(c.rows for c in commits):
+        return failures
+    hi = commits[-1].seq
+    sql, params = commit_rows(after, hi)
+    first: dict[int, Hit] = {}
+    for hit in matches(reader, [rule for rule, _ in firing], sql, params, failures):
+        known = first.get(id(hit.rule))
+        if known is None or (hit.commit_seq, hit.key.time_us) < (known.commit_seq, known.key.time_us):
+            state = next(s for r, s in firing if r is hit.rule)
+            if hit.key.time_us > int(str(state.data.get("from_us", 0))):
+                first[id(hit.rule)] = hit
+    times = {c.seq: c.ingested_at for c in commits}
+    for rule, state in firing:
+        if (found := first.get(id(rule))) is not None:
+            at = times.get(found.commit_seq, commits[-1].ingested_at)
+            _arrived(rule, state, found, _fields(rule, state), at, found.commit_seq, reader, memory)
+    return failures
+
+
+def _arrived(
+    rule: Rule,
+    state: ConditionState,
+    hit: Hit,
+    fields: Mapping[str, object],
+    at: datetime,
+    seq: int,
+    reader: LogReader,
+    memory: Memory,
+) -> None:
+    """The expected came after all: the alert ends, and says how late it was."""
+    row = whole_rows(reader, [(hit.key, hit.commit_seq)]).get(hit.key, {})
+    scheduled = int(str(state.data.get("scheduled_us", micros(at))))
+    about = Subject(
+        instance=state.instance,
+        fields={**row, **fields},
+        data={**_said(rule, _item(rule, state), scheduled), "late": late_text(row, hit.key.time_us, scheduled)},
+        run_id=hit.run_id,
+        event_time=moment(hit.key.time_us),
+    )
+    late = (hit.key.time_us - scheduled) / 1_000_000
+    see(rule, about, state, Evaluation(at=at, holds=False, severity=state.severity, value=late), seq, memory)
+
+
+def _fields(rule: Rule, state: ConditionState) -> Mapping[str, object]:
+    """What the alert of an instance may carry."""
+    item = _item(rule, state)
+    return item.fields if item is not None else state.instance
+
+
+def _item(rule: Rule, state: ConditionState) -> Item | None:
+    return next((item for item in of(rule).items if item.key == state.key), None)
+
+
+def late_text(row: Row, time_us: int, scheduled_us: int) -> str:
+    """``started 38 min late``: by the run's start where the event ends it and knows when it began, else by the event."""
+    start = row.get("StartTime")
+    word, us = "came", time_us
+    if row.get("Status") not in TERMINAL:
+        word = "started"
+    elif isinstance(start, str) and micros(datetime.fromisoformat(start)) > scheduled_us:
+        word, us = "started", micros(datetime.fromisoformat(start))
+    return f"{word} {in_words(timedelta(microseconds=us - scheduled_us))} late"
+
+
+def on_wake(each: Released, rule: Rule, memory: Memory, source_progress: SourceProgress) -> None:
+    """A firing instance is notified once more, or closed by time; not before it has reported whether the expected
+    has come.
+    """
+    timer = each.timer
+    memory.drop_timer(timer.rule, timer.kind, timer.key)
+    state = memory.conditions(rule.name).get(timer.key)
+    if state is None:
+        return
+    if not source_progress.has_reached(timer.due, waits_for := _waits_for(rule, source_progress)):
+        memory.put_timer(replace(timer, consumers=waits_for))
+        return
+    scheduled = int(str(state.data.get("scheduled_us", micros(each.at))))
+    data = _said(rule, _item(rule, state), scheduled)
+    about = Subject(instance=state.instance, fields=_fields(rule, state), data=data)
+    late = (micros(each.at) - scheduled) / 1_000_000
+    seen = Evaluation(at=each.at, holds=True, severity=state.severity, value=late, why=Why.DEADLINE)
+    see(rule, about, state, seen, each.commit_seq, memory)

@@ -1,0 +1,1 @@
+"""Window rules: queries over a span of time."""

@@ -1,0 +1,222 @@
+"""What a window rule sees at many instants, read at once: the answers that its evaluations at each of them would
+have got.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from tocsin.alerts.conditions import NoData
+from tocsin.errors import QueryError
+from tocsin.kql.plan.windowahead import AheadPlan
+from tocsin.logstore.interface import Limits, LogReader
+from tocsin.model.alert import ConditionState
+from tocsin.rules.history import micros
+from tocsin.rules.kinds.window.seen import Rows, Seen, of, row_key
+from tocsin.rules.spec.rule import Rule
+
+LIMITS = Limits(seconds=60.0, rows=2_000_000)
+_US = timedelta(microseconds=1)
+_View = tuple[bool, bool, int | None] | None
+"""What decides about an instance: whether it holds, is clear, and how severe it is; None without data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moments:
+    """Instants in their order: T in µs since the epoch, and the last commit that each sees."""
+
+    times: Sequence[int]
+    seqs: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def find(self, at: datetime, commit_seq: int) -> int | None:
+        """The number of an instant."""
+        us = micros(at)
+        number = bisect_left(self.times, us)
+        while number < len(self.times) and self.times[number] == us:
+            if self.seqs[number] == commit_seq:
+                return number
+            number += 1
+        return None
+
+
+@dataclass(slots=True)
+class _Timeline:
+    """What rows say of one key as time goes on."""
+
+    since: list[int] = field(default_factory=list)  # moments at which its rows change
+    rows: list[tuple[int, ...]] = field(default_factory=list)  # from then on
+    news: list[int] = field(default_factory=list)  # moments at which its view changes
+    view: _View = None  # the last one
+
+    def rows_at(self, number: int) -> tuple[int, ...]:
+        place = bisect_right(self.since, number) - 1
+        return self.rows[place] if place >= 0 else ()
+
+
+class Ahead:
+    """What rows say of one rule at each of ``moments``."""
+
+    def __init__(
+        self, rule: Rule, plan: AheadPlan, moments: Moments, known: Collection[str], reader: LogReader
+    ) -> None:
+        """Reads. ``known`` are the keys of rows that are remembered before the first of ``moments``.
+
+        Raises QueryError and StoreLost of the reader, and QueryError where it is too much to be read at once.
+        """
+        window = of(rule)
+        assert isinstance(window.over, timedelta)
+        self.rule, self.moments, self._shown = rule, moments, plan.columns
+        self._every = window.terms.no_data is NoData.ALERT
+        lateness = window.lateness // _US
+        sql, parameters = plan.bind(
+            [t - lateness for t in moments.times],
+            moments.seqs,
+            window.over // _US,
+            list(known),
+            every=self._every,
+            reach=window.reach // _US,
+        )
+        self._table = reader.select(sql, parameters, LIMITS)
+        if self._table.num_rows >= LIMITS.rows:
+            raise QueryError("there are too many rows to be read at once")
+        self._timelines: dict[str, _Timeline] = {}
+        self._begins: list[tuple[int, str]] = []
+        self._most = 0  # keys that hold at one moment
+
+    @property
+    def may_hold(self) -> set[str]:
+        """Keys of which something may be remembered that was not before. May be asked before ``unfold``."""
+        held = self._table if self._every else self._table.filter(self._table.column("holds"))
+        return set(held.column("key").drop_null().unique().to_pylist())
+
+    def unfold(self) -> None:
+        """Make the answers of what was read: work apart from reading, so that more can be read meanwhile."""
+        window = of(self.rule)
+        columns = {name: self._table.column(name).to_pylist() for name in self._table.column_names}
+        self._rows = Rows(columns, self._shown)
+        self._passed: list[bool | None] = columns["holds"]
+        self._clear: list[bool | None] | None = columns[window.clear] if window.clear else None
+        self._read(columns["nth"], columns["grp"], columns["key"])
+
+    def seen(
+        self, at: datetime, commit_seq: int, states: Iterable[ConditionState], only: Collection[str] | None = None
+    ) -> dict[str, Seen] | None:
+        """By row key what an evaluation at this instant sees, with ``states`` remembered; ``only`` these keys, where
+        given.
+
+        None where it is none of the moments.
+        """
+        number = self.moments.find(at, commit_seq)
+        if number is None:
+            return None
+        known = {row_key(state) for state in states}
+        found: dict[str, Seen] = {}
+        for key in self._timelines if only is None else only:
+            timeline = self._timelines.get(key)
+            whole = self._every or key in known
+            for i in timeline.rows_at(number) if timeline is not None else ():
+                if whole or self._passed[i]:
+                    self._rows.add(self.rule, i, found.setdefault(key, Seen(clear=True)))
+        return found
+
+    @property
+    def crowded(self) -> bool:
+        """Whether at some moment more instances hold than the rule may have: then one looks at all of them, always."""
+        return self._most > of(self.rule).max_instances
+
+    def begins(self, number: int) -> tuple[int, set[str]]:
+        """The first moment from ``number`` on at which something begins to hold, and the keys that do; the end
+        without.
+        """
+        place = bisect_left(self._begins, (number, ""))
+        if place == len(self._begins):
+            return len(self.moments), set()
+        first = self._begins[place][0]
+        last = bisect_left(self._begins, (first + 1, ""))
+        return first, {key for _, key in self._begins[place:last]}
+
+    def news(self, key: str, number: int) -> int:
+        """The first moment after ``number`` at which an evaluation at ``key`` may see something else; the end
+        without.
+        """
+        timeline = self._timelines.get(key)
+        place = bisect_right(timeline.news, number) if timeline is not None else 0
+        return timeline.news[place] if timeline is not None and place < len(timeline.news) else len(self.moments)
+
+    def _read(self, since: Sequence[int], groups: Sequence[int], keys: Sequence[str | None]) -> None:
+        """The stories of all keys: each moment's groups replace what they said before."""
+        said: dict[int, dict[str, tuple[int, ...]]] = {}  # group → key → rows
+        parts: dict[str, dict[int, tuple[int, ...]]] = {}  # key → group → rows
+        holding = 0
+        for number, changed in groupby(range(len(since)), key=since.__getitem__):
+            touched: set[str] = set()
+            for group, rows in groupby(changed, key=groups.__getitem__):
+                for key in said.pop(group, ()):
+                    del parts[key][group]
+                    touched.add(key)
+                now: dict[str, tuple[int, ...]] = {}
+                for i in rows:
+                    if (key_ := keys[i]) is not None:
+                        now[key_] = (*now.get(key_, ()), i)
+                for key, mine in now.items():
+                    parts.setdefault(key, {})[group] = mine
+                touched |= now.keys()
+                said[group] = now
+            for key in touched:
+                holding += self._turn(key, number, tuple(i for mine in parts[key].values() for i in mine))
+            self._most = max(self._most, holding)
+        self._begins.sort()
+
+    def _turn(self, key: str, number: int, rows: tuple[int, ...]) -> int:
+        """A key has these rows from a moment on. Returns by how much that changes the number of those that hold."""
+        timeline = self._timelines.setdefault(key, _Timeline())
+        timeline.since.append(number)
+        timeline.rows.append(rows)
+        before, view = timeline.view, self._view(rows)
+        if view == before:
+            return 0
+        timeline.view = view
+        timeline.news.append(number)
+        held, holds = before is not None and before[0], view is not None and view[0]
+        if (holds and not held) or (self._every and before is None):
+            self._begins.append((number, key))
+        return holds - held
+
+    def _view(self, rows: tuple[int, ...]) -> _View:
+        if not rows:
+            return None
+        severities = [s for i in rows if self._passed[i] and (s := self._rows.severity(self.rule, i)) is not None]
+        clear = self._clear is None or all(self._clear[i] for i in rows)
+        return bool(severities), clear, min(severities, default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreseen:
+    """What an evaluation is given of an ``Ahead``: all of it, or what it says of a few keys, because an evaluation
+    at the others
+    would change nothing.
+    """
+
+    ahead: Ahead
+    keys: Collection[str] | None = None  # of rows
+    names: Collection[str] = ()  # of the instances among those remembered that these keys are about
+
+    @property
+    def rule(self) -> Rule:
+        """The rule that it is about."""
+        return self.ahead.rule
+
+    def evaluated_at(self, states: Mapping[str, ConditionState]) -> dict[str, ConditionState]:
+        """Those of ``states`` that are evaluated."""
+        return dict(states) if self.keys is None else {name: states[name] for name in self.names if name in states}
+
+    def seen(self, at: datetime, commit_seq: int, states: Iterable[ConditionState]) -> dict[str, Seen] | None:
+        """As ``Ahead.seen``."""
+        return self.ahead.seen(at, commit_seq, states, self.keys)

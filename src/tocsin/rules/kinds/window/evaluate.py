@@ -1,0 +1,389 @@
+"""Window rules over instants: rules of a shape look in one query, and each instance lives by ``alerts.conditions``.
+
+tick (T)        all rules of an ``every``: may begin, fire and end; what would end waits for the watermarks
+early (commit)  rules without lateness that its rows can be about: may begin and fire
+deadline        the end of a ``for``: its instance alone
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from tocsin.alerts.conditions import LIVE, Evaluation, EvaluationKind, NoData, Step, evaluate, matters
+from tocsin.errors import QueryError
+from tocsin.kql.plan.windowplan import AML, EVENTS, WindowPlan, window_plan
+from tocsin.logstore.interface import Limits, LogReader
+from tocsin.model.alert import ConditionState, Phase, Why, instance_key
+from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.intent import LIMIT, IntentKind
+from tocsin.model.statuses import Severity
+from tocsin.rules import limits
+from tocsin.rules.history import micros
+from tocsin.rules.kinds.window.ahead import Foreseen
+from tocsin.rules.kinds.window.emit import intent, transition
+from tocsin.rules.kinds.window.scope import scope
+from tocsin.rules.kinds.window.seen import OURS, SHOWN, Rows, Seen, of, row_key
+from tocsin.rules.kinds.window.seen import ours as ours_of
+from tocsin.rules.labels import labels_of
+from tocsin.rules.language.templates import checked
+from tocsin.rules.memory import Measured, Memory
+from tocsin.rules.queries import Failures
+from tocsin.rules.spec.rule import Rule, Window
+
+LIMITS = Limits(seconds=60.0, rows=1_000_000)
+FEW, AT_ONCE = 8, 2
+"""From so many queries on, so many are made at once."""
+HELD = "held"
+"""Key of the timer of an absence rule for watermarks to end something."""
+MORE = "*"
+"""Stands for the instances beyond ``max_instances``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Group:
+    """Rules that look in one query; a rule's place is its number."""
+
+    rules: tuple[Rule, ...]
+    plan: WindowPlan
+
+
+def stands_for_others(state: ConditionState) -> bool:
+    """Whether it is the one instance that stands for those beyond ``max_instances``."""
+    return bool(state.instance) and all(value == MORE for value in state.instance.values())
+
+
+def evaluates_early(window: Window) -> bool:
+    """Whether new rows can begin something before the next tick."""
+    terms, query = window.terms, window.query
+    return not window.lateness and terms.n_of_m is None and query.events and bool(query.tables & {EVENTS, AML})
+
+
+def grouped(rules: Iterable[Rule]) -> list[Group]:
+    """Groups of ``rules`` by shape and span. Rules that cannot share a plan look alone."""
+    alike: dict[tuple[object, ...], list[Rule]] = defaultdict(list)
+    for rule in rules:
+        window = of(rule)
+        alike[(window.query.shape, window.over, window.reach, window.lateness, window.every)].append(rule)
+    groups: list[Group] = []
+    for each in alike.values():
+        try:
+            groups.append(Group(rules=tuple(each), plan=window_plan([of(r).query for r in each])))
+        except QueryError:
+            groups += [Group(rules=(r,), plan=window_plan([of(r).query])) for r in each]
+    return groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instant:
+    """When windows are evaluated."""
+
+    at: datetime  # T; UTC
+    commit_seq: int
+    kind: EvaluationKind
+    waits_for: frozenset[str] = frozenset()  # consumers that are not reached up to T yet: until then nothing ends
+    watermark: datetime | None = None  # of what waited: all has reported up to then; it ends if it was over then, too
+
+
+def evaluate_windows(
+    groups: Iterable[Group],
+    when: Instant,
+    reader: LogReader,
+    memory: Memory,
+    *,
+    only: frozenset[str] | None = None,
+    instances: Mapping[str, frozenset[str]] | None = None,
+    ahead: Foreseen | None = None,
+) -> Failures:
+    """Look at the rules of ``groups`` (``only`` those, where given; of each ``instances`` alone, by rule, where given).
+
+    What ``ahead`` knows of a rule at this instant is not read again. Decides into ``memory``; returns what failed:
+    nothing was decided of a rule that did.
+    """
+    failures = Failures()
+    asked: list[_Asked] = []
+    for group in groups:
+        numbers = [
+            n for n, rule in enumerate(group.rules) if (only is None or rule.name in only) and memory.follows(rule.name)
+        ]
+        if numbers:
+            states = {n: memory.conditions(group.rules[n].name) for n in numbers}
+            if ahead is not None and group.rules == (ahead.rule,):
+                states[0] = ahead.evaluated_at(states[0])
+            asked.append(_Asked(group=group, numbers=numbers, states=states))
+    for one, seen in zip(asked, _select_all(asked, when, reader, ahead), strict=True):
+        _evaluate(one, seen, when, reader, memory, instances, failures)
+    return failures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A query to be made: rules of a group by number, and what is remembered of each."""
+
+    group: Group
+    numbers: Sequence[int]
+    states: Mapping[int, Mapping[str, ConditionState]]
+
+
+Answer = dict[int, dict[str, Seen]] | QueryError
+"""number → row key → what was seen of it; or why nothing was."""
+
+
+def _select_all(asked: Sequence[_Asked], when: Instant, reader: LogReader, ahead: Foreseen | None) -> list[Answer]:
+    """The answers, in order. Many short queries are mostly planned: two at once use two cores."""
+    if len(asked) < FEW:
+        return [_answer(one, when, reader, ahead) for one in asked]
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="windows") as pool:
+        return list(pool.map(lambda one: _answer(one, when, reader), asked))
+
+
+def _answer(one: _Asked, when: Instant, reader: LogReader, ahead: Foreseen | None = None) -> Answer:
+    if ahead is not None and one.group.rules == (ahead.rule,):
+        seen = ahead.seen(when.at, when.commit_seq, one.states[0].values())
+        if seen is not None:
+            return {0: seen}
+    try:
+        return _select(one.group, one.numbers, one.states, when, reader)
+    except QueryError as e:
+        return e
+
+
+def _evaluate(
+    one: _Asked,
+    seen: Answer,
+    when: Instant,
+    reader: LogReader,
+    memory: Memory,
+    instances: Mapping[str, frozenset[str]] | None,
+    failures: Failures,
+) -> None:
+    group, numbers = one.group, one.numbers
+    then: Answer = {}
+    if when.watermark is not None and not isinstance(seen, QueryError):
+        then = _answer(one, replace(when, at=when.watermark), reader)
+        seen = then if isinstance(then, QueryError) else seen
+    if isinstance(seen, QueryError):  # the rule on which it fails is found by halving
+        if len(numbers) == 1:
+            failures.rules[group.rules[numbers[0]].name] = seen
+            return
+        half = len(numbers) // 2
+        for part in (numbers[:half], numbers[half:]):
+            less = replace(one, numbers=part)
+            _evaluate(less, _answer(less, when, reader), when, reader, memory, instances, failures)
+        return
+    for n in numbers:
+        rule = group.rules[n]
+        found, states = seen.get(n, {}), one.states[n]
+        if found or states:
+            earlier = {} if isinstance(then, QueryError) else then.get(n, {})
+            _evaluate_rule(
+                rule, found, earlier, states, when, memory, None if instances is None else instances.get(rule.name)
+            )
+
+
+def _select(
+    group: Group,
+    numbers: Sequence[int],
+    states: Mapping[int, Mapping[str, ConditionState]],
+    when: Instant,
+    reader: LogReader,
+) -> dict[int, dict[str, Seen]]:
+    """number → row key → what was seen of it."""
+    window, plan = of(group.rules[0]), group.plan
+    names = [group.rules[n].name for n in numbers]
+    cut = scope(plan.built.tables, window.over, window.lateness, when.at, when.commit_seq, reader, names, window.reach)
+    known = [(n, row_key(s)) for n in numbers for s in states[n].values()]
+    every = any(of(group.rules[n]).terms.no_data is NoData.ALERT for n in numbers)
+    sql, parameters = plan.bind(numbers, cut.tables, known, every=every)
+    if plan.built.uses_now:
+        parameters["kqlnow"] = cut.hi.replace(tzinfo=None)
+    table = reader.select(sql, {**parameters, **cut.parameters}, LIMITS)
+    found: dict[int, dict[str, Seen]] = defaultdict(dict)
+    if table.num_rows == 0:
+        return found
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    rows = Rows(columns, plan.built.columns)
+    for i, (number, key) in enumerate(zip(columns["rule_no"], columns["key"], strict=True)):
+        rows.add(group.rules[number], i, found[number].setdefault(key, Seen(clear=True)))
+    return found
+
+
+def _evaluate_rule(
+    rule: Rule,
+    found: Mapping[str, Seen],
+    then: Mapping[str, Seen],
+    states: Mapping[str, ConditionState],
+    when: Instant,
+    memory: Memory,
+    instances: frozenset[str] | None,
+) -> None:
+    """Every instance of a rule that was seen or is remembered; of ``instances`` alone, where given. ``then`` is what
+    was seen
+    as of ``when.watermark``.
+    """
+    by_key = _at_most(rule, _by_key(rule, found), states)
+    earlier = _at_most(rule, _by_key(rule, then), states)
+    for name in sorted(by_key.keys() | states.keys()):
+        if instances is not None and name not in instances:
+            continue
+        state = states.get(name)
+        instance, row_key, seen = by_key.get(name, (dict(state.instance) if state else {}, "", None))
+        before = earlier[name][2] if name in earlier else None
+        _decide(rule, name, instance, row_key, seen, before, state, when, memory)
+
+
+def _by_key(rule: Rule, found: Mapping[str, Seen]) -> dict[str, tuple[dict[str, object], str, Seen]]:
+    by_key: dict[str, tuple[dict[str, object], str, Seen]] = {}
+    for key, one in found.items():
+        instance = {name: one.first.get(name) for name in rule.by}
+        by_key[instance_key(instance)] = (instance, key, one)
+    return by_key
+
+
+def _at_most(
+    rule: Rule,
+    by_key: dict[str, tuple[dict[str, object], str, Seen]],
+    states: Mapping[str, ConditionState],
+) -> dict[str, tuple[dict[str, object], str, Seen]]:
+    """No more instances than ``max_instances``: those that live already, then by key; one stands for all others."""
+    most = of(rule).max_instances
+    holding = [key for key, (_, _, one) in by_key.items() if one.holds]
+    if len(holding) <= most:
+        return by_key
+    living = {key for key, state in states.items() if state.phase in LIVE}
+    stay = set(sorted(holding, key=lambda k: (k not in living, k))[:most])
+    beyond = [key for key in holding if key not in stay]
+    kept = {key: each for key, each in by_key.items() if key in stay or key not in holding}
+    instance: dict[str, object] = dict.fromkeys(rule.by, MORE)
+    worst = min(by_key[key][2].severity for key in beyond)
+    rows = [by_key[key][2].first for key in sorted(beyond)[:SHOWN]]
+    more = Seen(
+        rows=rows,
+        holds=True,
+        severity=worst,
+        value=float(len(beyond)),
+        first={**rows[0], **instance, "instances": len(beyond)},
+        count=len(beyond),
+    )
+    kept[instance_key(instance)] = (instance, "", more)
+    return kept
+
+
+def _decide(
+    rule: Rule,
+    key: str,
+    instance: Mapping[str, object],
+    row_key: str,
+    seen: Seen | None,
+    then: Seen | None,
+    state: ConditionState | None,
+    when: Instant,
+    memory: Memory,
+) -> None:
+    window = of(rule)
+    evaluated = _evaluated(rule, instance, seen, state, when)
+    ours = ours_of(state)
+    if _must_wait(
+        evaluated, state, when, None if when.watermark is None else _evaluated(rule, instance, then, state, when)
+    ):
+        _hold(rule, state, ours, when, memory)
+        return
+    before = None if state is None else replace(state, data={k: v for k, v in state.data.items() if k != OURS})
+    step = evaluate(before, evaluated, window.terms, rule=rule.name, instance=instance)
+    if when.kind is not EvaluationKind.EARLY:
+        ours.pop(HELD, None)
+    fields = seen.first if seen is not None else {}
+    if seen is not None and (step.notify is not None or "key" not in ours):
+        ours["labels"] = labels_of(rule, fields)
+        ours["fields"] = {name: fields.get(name) for name in rule.fields}
+        ours["said"] = {name: fields.get(name) for name in checked(rule.info.summary)[1] if name in fields}
+        ours["key"] = row_key
+    if step.changed:
+        memory.transitions.append(transition(rule, instance, step, evaluated, ours, when.at, when.commit_seq))
+    if step.notify is not None:
+        notified = intent(rule, instance, step, evaluated, ours, seen, when.at, when.commit_seq)
+        beyond = limits.notify(rule.name, rule.limit, notified, rule.info, memory, beyond=limits.kept(ours.get(LIMIT)))
+        if step.notify.kind is IntentKind.FIRED:
+            ours.pop(LIMIT, None)
+            if beyond:
+                ours[LIMIT] = beyond
+                if step.changed:
+                    memory.transitions[-1] = replace(memory.transitions[-1], reason=Why.RATE_LIMITED)
+    if window.export:
+        live = step.state is not None and step.state.phase in LIVE
+        memory.measured.append(
+            Measured(metric=window.export, instance=instance, value=evaluated.value if live else None)
+        )
+    _remember(rule, key, state, step, ours, memory)
+    _set_for(rule, key, step, memory)
+
+
+def _evaluated(
+    rule: Rule, instance: Mapping[str, object], seen: Seen | None, state: ConditionState | None, when: Instant
+) -> Evaluation:
+    data = seen is not None or not (of(rule).query.events and rule.by)
+    if seen is None and instance and all(value == MORE for value in instance.values()):
+        data = True  # nothing is beyond the limit any more
+    return Evaluation(
+        at=when.at,
+        kind=when.kind,
+        holds=seen is not None and seen.holds,
+        clear=seen is None or seen.clear,
+        data=data,
+        severity=rule.severity if seen is None or seen.severity > 4 else Severity(seen.severity),
+        value=seen.value if seen is not None else (state.value if state else None),
+    )
+
+
+def _must_wait(evaluated: Evaluation, state: ConditionState | None, when: Instant, then: Evaluation | None) -> bool:
+    """A tick that would end something, or evaluate that there is no data, waits for the watermarks; so does the end
+    of a ``for``.
+
+    One that waited is evaluated at its release, but a watermark is never quite at T, and after an outage well behind
+    it: what is
+    missing since could make an end that is none. So it must have looked the same ``then``, when all reported.
+    """
+    if not when.waits_for or when.kind is EvaluationKind.EARLY or state is None:
+        return False
+    ends = (state.phase in (Phase.FIRING, Phase.RECOVERING) and not evaluated.holds) or not evaluated.data
+    return ends and (then is None or _word(then) != _word(evaluated))
+
+
+def _word(evaluated: Evaluation) -> tuple[bool, bool, bool]:
+    return (evaluated.holds, evaluated.clear, evaluated.data)
+
+
+def waiting_of(states: Mapping[str, ConditionState]) -> frozenset[str]:
+    """Which instances wait for watermarks, by key."""
+    return frozenset(key for key, state in states.items() if HELD in ours_of(state))
+
+
+def _hold(rule: Rule, state: ConditionState | None, ours: dict[str, object], when: Instant, memory: Memory) -> None:
+    if state is None or (HELD in ours and when.watermark is None):
+        return
+    memory.put_condition(replace(state, data={**state.data, OURS: {**ours, HELD: micros(when.at)}}))
+    memory.put_timer(Timer(rule=rule.name, kind=TimerKind.TICK, key=HELD, due=when.at, consumers=when.waits_for))
+
+
+def _remember(
+    rule: Rule, key: str, state: ConditionState | None, step: Step, ours: Mapping[str, object], memory: Memory
+) -> None:
+    if step.state is None:
+        if state is not None:
+            memory.drop_condition(rule.name, key)
+        return
+    after = replace(step.state, data={**step.state.data, OURS: dict(ours)})
+    if matters(state, after):
+        memory.put_condition(after)
+
+
+def _set_for(rule: Rule, key: str, step: Step, memory: Memory) -> None:
+    if not of(rule).terms.hold:
+        return
+    if step.after is Phase.PENDING and step.before is not Phase.PENDING and step.wake is not None:
+        memory.put_timer(Timer(rule=rule.name, kind=TimerKind.FOR, key=key, due=step.wake))
+    elif step.before is Phase.PENDING and step.after is not Phase.PENDING:
+        memory.drop_timer(rule.name, TimerKind.FOR, key)

@@ -1,0 +1,95 @@
+"""What was seen of the instances of a window rule: rows of an answer, by key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tocsin.model.alert import ConditionState
+from tocsin.rules.history import plain
+from tocsin.rules.spec.rule import Rule, Window
+
+SHOWN = 10
+"""Rows that an alert shows, at most."""
+OURS = "window"
+"""Key of what window rules keep beside the life of an instance."""
+_NONE = 98  # ranks behind every severity
+
+
+@dataclass(slots=True)
+class Seen:
+    """Rows of one instance."""
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+    holds: bool = False
+    clear: bool = False
+    severity: int = 99
+    value: float | None = None
+    first: dict[str, object] = field(default_factory=dict)  # the row that stands for it
+    count: int = 0
+
+
+def of(rule: Rule) -> Window:
+    """The window of a window rule."""
+    assert rule.window is not None
+    return rule.window
+
+
+def ours(state: ConditionState | None) -> dict[str, object]:
+    """What window rules keep of an instance."""
+    kept = state.data.get(OURS) if state is not None else None
+    return dict(kept) if isinstance(kept, Mapping) else {}
+
+
+def row_key(state: ConditionState) -> str:
+    """The key under which rows of an instance come; '' where none ever came."""
+    return str(ours(state).get("key", ""))
+
+
+class Rows:
+    """Rows of an answer: its columns, those that a query shows by name and KQL type."""
+
+    def __init__(self, columns: Mapping[str, Sequence[object]], shown: Mapping[str, str]) -> None:
+        self._columns, self._shown = columns, shown
+
+    def severity(self, rule: Rule, i: int) -> int | None:
+        """The worst severity that row ``i`` reaches: the least severe where a condition decides; None where none is
+        reached.
+        """
+        thresholds = of(rule).severities
+        if not thresholds:
+            return int(rule.severity)
+        least = int(thresholds[-1][0]) if of(rule).condition else None  # of a row for which the condition holds
+        return next((int(severity) for severity, column in thresholds if self._columns[column][i]), least)
+
+    def add(self, rule: Rule, i: int, seen: Seen) -> None:
+        """Row ``i`` is one more of an instance."""
+        own, columns = of(rule), self._columns
+        row = {name: plain_of(columns[name][i], dynamic=kind == "dynamic") for name, kind in self._shown.items()}
+        severity = self.severity(rule, i)
+        holds = bool(columns["holds"][i]) and severity is not None
+        value = _number(row.get(own.value)) if own.value else None
+        seen.count += 1
+        rank = _NONE if severity is None else severity
+        better = not seen.first or (holds, -rank, value or 0.0) > (seen.holds, -seen.severity, seen.value or 0.0)
+        if better:
+            seen.first, seen.value, seen.severity = row, value, rank
+        seen.holds = seen.holds or holds
+        seen.clear = seen.clear and (not own.clear or bool(columns[own.clear][i]))
+        if len(seen.rows) < SHOWN:
+            seen.rows.append({name: value for name, value in row.items() if name not in own.beside})
+
+
+def plain_of(value: object, *, dynamic: bool) -> object:
+    """A value of a row as JSON takes it; a dynamic one that is no JSON text stays text."""
+    try:
+        return plain(value, dynamic=dynamic)
+    except ValueError:
+        return value
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""What rule files say: models, templates and checks that every kind shares."""

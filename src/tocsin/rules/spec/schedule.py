@@ -1,0 +1,191 @@
+"""What ought to come by a schedule: a rule of it, or one for each row of a reference table, all of one shape.
+
+    for_each: {table: nightlies}                        experiment, cron, grace
+    when: {absent: {status: Completed, where: "ExperimentName == experiment"}, cron: "{{ cron }}", grace: "{{ grace }}"}
+
+A row's columns are constants in the predicate, and fill the templates of ``cron``, ``grace`` and ``timezone``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tocsin.alerts.conditions import Terms
+from tocsin.config.yaml.document import KeyPath
+from tocsin.config.yaml.durations import parse_duration
+from tocsin.errors import QueryError
+from tocsin.kql.plan.rowplan import RowPlan, row_plan
+from tocsin.model.alert import fingerprint, instance_key
+from tocsin.model.calendars.calendar import Calendar
+from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.rules.language.literals import extension
+from tocsin.rules.language.schema import When
+from tocsin.rules.language.templates import TemplateFault, TemplateText, checked
+from tocsin.rules.spec.cron import Schedule
+
+Fault = tuple[KeyPath, str, str]
+TableRow = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One thing that is expected."""
+
+    instance: Mapping[str, object]
+    fields: Mapping[str, object]  # of the table's row: what its alerts may carry
+    schedule: Schedule
+    plan: RowPlan
+    query: str
+
+    @property
+    def key(self) -> str:
+        """Name of the instance within its rule."""
+        return instance_key(self.instance)
+
+    @property
+    def meaning(self) -> str:
+        """Hash of what is expected when. Days that do not count are no part of it: they move a deadline, and no more."""
+        s = self.schedule
+        return fingerprint(self.query, s.cron, str(s.grace), s.zone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scheduled:
+    """What makes a rule one that waits by a schedule."""
+
+    when: When
+    by: tuple[str, ...]
+    table: str  # '' where it is not for each row of one
+    schema: Mapping[str, Mapping[str, str]] = field(repr=False)
+    calendar: Calendar
+    items: tuple[Item, ...]
+    terms: Terms = field(default_factory=Terms)
+    pauses: tuple[Maintenance, ...] = ()  # that may stop its clocks
+
+    @property
+    def consumer(self) -> str:
+        """The one consumer that would bring it; '': any."""
+        return self.when.consumer
+
+    def over(self, rows: Sequence[TableRow]) -> tuple[Item, ...]:
+        """What is expected for other rows of the table. Raises ValueError that says what is wrong with them."""
+        items, faults = items_of(self.when, rows, self.by, self.schema, self.calendar)
+        if faults:
+            raise ValueError("; ".join(f"{message}" for _, message, _ in faults))
+        return items
+
+
+def items_of(
+    when: When,
+    rows: Sequence[TableRow],
+    by: Sequence[str],
+    schema: Mapping[str, Mapping[str, str]],
+    calendar: Calendar,
+) -> tuple[tuple[Item, ...], list[Fault]]:
+    """What is expected for each of ``rows`` ({} alone where there is no table), and what is wrong."""
+    faults: list[Fault] = []
+    items: dict[str, Item] = {}
+    for number, row in enumerate(rows, 1):
+        said = f"row {number} of the table: " if row else ""
+        found = _item(when, row, by, schema, calendar, said, faults)
+        if found is None:
+            continue
+        if found.key in items:
+            faults.append((("for_each",), f"{said}is a second one for {found.key}", "its columns name the instance"))
+        items[found.key] = found
+    return tuple(items.values()), faults
+
+
+def _item(
+    when: When,
+    row: TableRow,
+    by: Sequence[str],
+    schema: Mapping[str, Mapping[str, str]],
+    calendar: Calendar,
+    said: str,
+    faults: list[Fault],
+) -> Item | None:
+    texts: dict[str, str] = {}
+    for key in ("cron", "grace", "timezone"):
+        try:
+            texts[key] = checked(getattr(when, key))[0].render(row).strip()
+        except TemplateFault as e:
+            faults.append((("when", key), f"{said}is no template: {e}", "write for example {{ cron }}"))
+    if len(texts) < 3:
+        return None
+    try:
+        grace = parse_duration(texts["grace"] or "0")
+    except ValueError as e:
+        faults.append((("when", "grace"), f"{said}{e}", ""))
+        return None
+    try:
+        schedule = Schedule(cron=texts["cron"], grace=grace, zone=texts["timezone"] or "UTC", skip=calendar)
+    except ValueError as e:
+        faults.append((("when", "timezone" if "time zone" in str(e) else "cron"), f"{said}{e}", ""))
+        return None
+    query, _ = schedule_query(when, row)
+    try:
+        plan = row_plan(query, schema)
+    except QueryError as e:
+        faults.append((("when", "absent", "where"), f"{said}{e.message}", e.hint))
+        return None
+    return Item(
+        instance={name: row.get(name) for name in by}, fields=dict(row), schedule=schedule, plan=plan, query=query
+    )
+
+
+def schedule_query(when: When, row: TableRow) -> tuple[str, int]:
+    """The expected events as KQL, and the line on which the text of ``where:`` begins."""
+    lines = ["RunStatusChanged"]
+    if row:
+        lines.append(extension(row).strip())
+    absent = when.absent
+    assert absent is not None
+    if absent.status:
+        lines.append("| where Status in (" + ", ".join(f"'{status}'" for status in absent.status) + ")")
+    begins = len(lines) + 2
+    if absent.where:
+        lines += ["| where (", absent.where, ")"]
+    return "\n".join(lines), begins
+
+
+def columns_of(when: When, columns: Sequence[str]) -> tuple[str, ...]:
+    """Columns of the table that name an instance: all but those that only fill the schedule's templates."""
+    filled: set[str] = set()
+    for text in _templates(when):
+        filled |= text.names
+    return tuple(name for name in columns if name not in filled) or tuple(columns)
+
+
+def _templates(when: When) -> Iterator[TemplateText]:
+    for source in (when.cron, when.grace, when.timezone):
+        try:
+            yield checked(source)[0]
+        except TemplateFault:
+            continue
+
+
+def faults(when: When) -> Iterator[Fault]:
+    """What is wrong with a schedule's rule as such."""
+    for key, said in (
+        ("status", bool(when.status)), ("where", bool(when.where)), ("final", when.final), ("for", when.for_ is not None),
+        ("in_status_for", when.in_status_for is not None), ("silent_for", when.silent_for is not None),
+        ("unchanged", bool(when.unchanged)), ("duration", when.duration is not None),
+        ("after", when.after is not None), ("times", when.times is not None), ("within", when.within is not None),
+        ("by", when.by is not None),
+    ):  # fmt: skip
+        if said:
+            yield ("when", key), "stands beside absent", "what is expected stands under absent"
+    assert when.absent is not None
+    if not when.absent.status and not when.absent.where:
+        yield ("when", "absent"), "says nothing of what is expected", "say which status: or where:"
+    if not when.cron:
+        yield ("when", "absent"), "does not say when it ought to come", 'write for example cron: "0 2 * * *"'
+
+
+def subject(when: When, by: Sequence[str]) -> str:
+    """The mail's subject where the rule has none: ``churn: not Completed by 06:00``."""
+    named = " ".join(f"{{{{ {name} }}}}" for name in by) or "{{ Rule }}"
+    statuses = " or ".join((when.absent and when.absent.status) or ())
+    return f"{named}: {f'not {statuses}' if statuses else 'nothing came'} by {{{{ Due }}}}"

@@ -1,0 +1,1 @@
+"""Inline tests: the engine with a clock moved by hand."""

@@ -1,0 +1,206 @@
+"""Inline tests: each notifies its events to the production engine and compares what it notified with what was
+expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from tocsin.clock import SystemClock
+from tocsin.config.yaml.document import resolved
+from tocsin.config.yaml.durations import format_duration
+from tocsin.model.alert import ConditionState, Phase
+from tocsin.model.instants import TimerKind
+from tocsin.model.intent import Intent, IntentKind
+from tocsin.rules.kinds.deadline import clocks
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.language import test_events as testevents
+from tocsin.rules.language.schema import Expect, InlineTest
+from tocsin.rules.spec.rule import Rule
+from tocsin.rules.testing.simulator import HEARTBEAT, Simulator, Step
+from tocsin.state.sqlite import SqliteState
+
+START = datetime(2026, 1, 5, 12, tzinfo=UTC)
+"""A Monday noon: when a test starts that does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestResult:
+    """How an inline test went."""
+
+    __test__ = False
+
+    rule: str
+    name: str
+    passed: bool
+    faults: tuple[str, ...]  # what was expected and did not come true, in words
+    timeline: str  # what happened, one line each
+    seconds: float
+    file: str
+    line: int  # of the rule
+
+    def __str__(self) -> str:
+        if self.passed:
+            return f"{self.rule}: {self.name}: passed"
+        return "\n".join([f"{self.file}:{self.line}: {self.rule}: {self.name}: FAILED", *self.faults, self.timeline])
+
+
+def run_tests(rules: RuleSet, only: Sequence[str] = ()) -> list[TestResult]:
+    """Run the inline tests of ``rules``, disabled ones too; ``only`` names rules, all where empty.
+
+    Raises KeyError for a rule in ``only`` that there is not.
+    """
+    return list(each_test([rules.rules[name] for name in only] if only else rules.rules.values()))
+
+
+def each_test(
+    rules: Iterable[Rule], wants: Callable[[Rule, InlineTest], bool] = lambda _, __: True
+) -> Iterator[TestResult]:
+    """Run the inline tests of ``rules`` that ``wants`` takes, one after the other, with one state emptied for each.
+
+    A state of its own for each would cost as much as the test: its statements would be compiled again.
+    """
+    with closing(SqliteState.open(None, clock=SystemClock())) as state:
+        for rule in rules:
+            for test in rule.tests:
+                if wants(rule, test):
+                    yield run_test(rule, test, state)
+
+
+def run_test(rule: Rule, test: InlineTest, state: SqliteState | None = None) -> TestResult:
+    """Run one test of one rule, alone in stores of its own, or in ``state``, of which everything is forgotten first."""
+    clock = SystemClock()
+    began = clock.monotonic()
+    start = test.start or START
+    timeline: list[str] = []
+    faults: list[str] = []
+    notified: list[Intent] = []
+    with Simulator(
+        RuleSet({rule.name: clocks.under_none(replace(rule, enabled=True))}), start, test.tables, state
+    ) as simulator:
+        for at, events, expected in _stops(test):
+            for step in simulator.advance(start + at):
+                _note(step, start, timeline, notified)
+            if events:
+                for step in simulator.arrive(_rows(test, events, start)):
+                    _note(step, start, timeline, notified)
+            for expect in expected:
+                faults += _compare(expect, notified)
+                names = simulator.rules.enabled
+                states = [state for name in names for state in simulator.state.conditions(name).values()]
+                faults += _compare_instances(expect, states)
+    return TestResult(
+        rule=rule.name,
+        name=test.name,
+        passed=not faults,
+        faults=tuple(faults),
+        timeline="\n".join(timeline) or "  nothing happened",
+        seconds=clock.monotonic() - began,
+        file=rule.place.file,
+        line=rule.place.line,
+    )
+
+
+def _stops(test: InlineTest) -> Iterator[tuple[timedelta, list[int], list[Expect]]]:
+    """The times at which something arrives or is expected, with the numbers of the events."""
+    for at in sorted({e.at for e in test.events} | {e.at for e in test.expect}):
+        yield at, [i for i, e in enumerate(test.events) if e.at == at], [e for e in test.expect if e.at == at]
+
+
+def _rows(test: InlineTest, numbers: Sequence[int], start: datetime) -> list[dict[str, object]]:
+    rows = []
+    for number in numbers:
+        event = test.events[number]
+        row: dict[str, object] = {"EventId": f"event-{number + 1}", "TimeGenerated": start + event.at}
+        if event.heartbeat:
+            row[HEARTBEAT] = True
+        rows.append(row | testevents.columns(event, start))
+    return rows
+
+
+def _note(step: Step, start: datetime, timeline: list[str], notified: list[Intent]) -> None:
+    after = format_duration(step.at - start)
+    when = f"  +{after:<8}" + (" " if len(after) >= 8 else "")
+    if step.commit is not None:
+        for receipt in step.commit.receipts:
+            for letter in receipt.dead:
+                timeline.append(f"{when}a dead letter: {letter.reason}: {letter.detail}")
+        stored = ", ".join(f"{status} × {n}" for status, n in sorted(step.commit.statuses.items()))
+        duplicates = sum(r.duplicate for r in step.commit.receipts)
+        again = f"{duplicates} known already" if duplicates else ""
+        timeline.append(f"{when}arrived: {'; '.join(filter(None, (stored, again))) or 'nothing'}")
+    for timer in step.timers:
+        if timer.kind is TimerKind.TICK or "sweep" in timer.data:
+            continue
+        timeline.append(f"{when}{timer.kind.replace('_', ' ')} came for {timer.data.get('run', timer.key)}")
+    for transition in step.evaluation.outcome.transitions:
+        instance = ", ".join(f"{k}={v}" for k, v in transition.instance.items())
+        detail = f", {transition.detail}" if transition.detail else ""
+        timeline.append(f"{when}{transition.after} {instance}: {transition.reason}{detail}")
+    for intent in step.evaluation.outcome.intents:
+        notified.append(intent)
+        if intent.limited:
+            timeline.append(f"{when}beyond the limit: waits to be a line of a digest")
+        if intent.kind is IntentKind.REPEATED:
+            timeline.append(f"{when}notified again: {intent.why}")
+        if intent.kind is IntentKind.SUMMARY:
+            timeline.append(f"{when}summary: {intent.data.get('expired')} were expired")
+    for timer in step.evaluation.outcome.timers:
+        if timer.kind is TimerKind.TICK or "sweep" in timer.data:
+            continue
+        timeline.append(f"{when}waits for {timer.kind.replace('_', ' ')} at +{format_duration(timer.due - start)}")
+    for failure in step.evaluation.failures:
+        timeline.append(f"{when}the rule failed: {failure.error}")
+
+
+def _compare(expect: Expect, notified: Sequence[Intent]) -> Iterator[str]:
+    at = format_duration(expect.at)
+    for word, wanted, kinds in (
+        ("notifications", expect.notifications, {IntentKind.FIRED, IntentKind.REPEATED}),
+        ("resolved", expect.resolved, {IntentKind.RESOLVED}),
+    ):
+        got = sum(i.kind in kinds and not i.limited for i in notified)
+        if wanted is not None and got != wanted:
+            yield f"  at {at}: {word} should be {wanted}, is {got}"
+
+
+_PHASES = {"firing": frozenset({Phase.FIRING, Phase.RECOVERING}), "pending": frozenset({Phase.PENDING})}
+
+
+def _compare_instances(expect: Expect, states: Sequence[ConditionState]) -> Iterator[str]:
+    for word, wanted in (("firing", expect.firing), ("pending", expect.pending)):
+        if wanted is None:
+            continue
+        left = [_fields(state) for state in states if state.phase in _PHASES[word]]
+        there = _in_words(left)
+        missing = []
+        for one in sorted(wanted, key=len, reverse=True):
+            match = next((fields for fields in left if _fits(one, fields)), None)
+            if match is None:
+                missing.append(one)
+            else:
+                left.remove(match)
+        if missing or left:
+            yield f"  at {format_duration(expect.at)}: {word} should be {_in_words(wanted)}, is {there}"
+
+
+def _fields(state: ConditionState) -> Mapping[str, object]:
+    """What an expectation may name: the instance, labels and kept fields, `severity`."""
+    carried: dict[str, object] = {}
+    for part in state.data.values():
+        if isinstance(part, Mapping):
+            for key in ("fields", "labels"):
+                if isinstance(fields := part.get(key), Mapping):
+                    carried |= fields
+    return {"severity": state.severity.word, **carried, **state.instance}
+
+
+def _fits(wanted: Mapping[str, object], fields: Mapping[str, object]) -> bool:
+    return all(name in fields and str(resolved(value)) == str(fields[name]) for name, value in wanted.items())
+
+
+def _in_words(instances: Iterable[Mapping[str, object]]) -> str:
+    return "; ".join(", ".join(f"{name}={value}" for name, value in one.items()) for one in instances) or "none"

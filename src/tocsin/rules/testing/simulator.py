@@ -1,0 +1,213 @@
+"""A small tocsin in memory, moved through time by hand: the production engine for inline tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import TracebackType
+
+from tocsin.clock import EPOCH, ManualClock
+from tocsin.logstore.duck import DuckLogStore
+from tocsin.model.event import Batch, Commit, MappedEvent, MappedEvents
+from tocsin.model.instants import Timer
+from tocsin.model.watermarks import SourceProgress
+from tocsin.rules.deadline_table import DeadlineTable
+from tocsin.rules.driver.evaluate import Evaluation, evaluate, schedule_deadlines
+from tocsin.rules.driver.lifecycle import reconcile
+from tocsin.rules.kinds.event.timers import due_timers
+from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.kinds.window.steady import Steady
+from tocsin.rules.language import test_tables as testtables
+from tocsin.state.cached import CachedView
+from tocsin.state.interface import Outcome
+from tocsin.state.sqlite import SqliteState
+
+CONSUMER = "test"
+HEARTBEAT = "heartbeat"
+"""An event that has it is a heartbeat."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What happened at one instant."""
+
+    at: datetime
+    commit: Commit | None = None
+    timers: tuple[Timer, ...] = ()
+    evaluation: Evaluation
+
+
+class Simulator:
+    """Real stores in memory and a clock that stands until it is moved. Everybody is always reached."""
+
+    def __init__(
+        self,
+        rules: RuleSet,
+        start: datetime,
+        tables: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
+        state: SqliteState | None = None,
+    ) -> None:
+        """``state`` is one to be used again: what it remembers is forgotten first; it stays open."""
+        self.clock = ManualClock(start)
+        self._stack = ExitStack()
+        self.log = DuckLogStore.open(None, clock=self.clock, threads=1)
+        self._stack.callback(self.log.close)
+        if state is None:
+            self._state = SqliteState.open(None, clock=self.clock)
+            self._stack.callback(self._state.close)
+        else:
+            self._state = state
+            _forget(state)
+        self.rules = rules = _with_rows(rules, tables or {})
+        for rule in rules.rules.values():
+            for name, columns in rule.reference.items():
+                self.log.set_table(name, testtables.table((tables or {}).get(name, ()), columns))
+        self.consumers: set[str] = {CONSUMER}
+        # What thousands of ticks read is kept in memory, and in step with what is written.
+        self._reader, self._view = Steady(self.log), CachedView(self._state)
+        self._timers_set: dict[tuple[str, str, str], Timer] = {}
+        self._unwritten: dict[tuple[str, str, str], Timer] = {}
+        self._cursor = self._state.row_cursor()
+        self._deadlines = DeadlineTable()
+        self._commit(reconcile(rules, {}, self.log.head().seq, now=start))
+        names = [rule.name for rule in (*rules.absences, *rules.awaiting, *rules.opening)]
+        scheduled = schedule_deadlines(
+            rules, names, start, self.log.head().seq, self._reader, self._view, self._source_progress()
+        )
+        self._commit(scheduled.outcome)
+        self._deadlines.take(scheduled.deadlines)
+
+    def __enter__(self) -> Simulator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def state(self) -> SqliteState:
+        """The state as it is now."""
+        if self._unwritten:
+            self._write(Outcome())
+        return self._state
+
+    def advance(self, to: datetime) -> list[Step]:
+        """Move the clock to ``to``, evaluating what falls due on the way and then."""
+        steps: list[Step] = []
+        while (due := self._next_due()) is not None and due <= to:
+            self.clock.set(max(due, self.clock.now()))
+            steps.append(self._timers())
+        self.clock.set(max(to, self.clock.now()))
+        return steps
+
+    def arrive(self, events: Sequence[Mapping[str, object]]) -> list[Step]:
+        """Commit ``events`` (columns by name, EventId among them) now, and evaluate them and what is due then."""
+        commit = self.log.append([self._batch(events)])
+        self._reader.turned()
+        evaluation = self._evaluate_new()
+        return [Step(at=self.clock.now(), commit=commit, evaluation=evaluation), *self.advance(self.clock.now())]
+
+    def _batch(self, events: Sequence[Mapping[str, object]]) -> Batch:
+        groups: dict[tuple[str, bool], list[MappedEvent]] = {}
+        for event in events:
+            columns = {name: value for name, value in event.items() if name not in _APART and value is not None}
+            time = event.get("TimeGenerated")
+            unknown = "WillRetry" in event and event["WillRetry"] is None
+            consumer = str(event.get("Consumer", CONSUMER))
+            groups.setdefault((consumer, unknown), []).append(
+                MappedEvent(
+                    source=str(event.get("Source", CONSUMER)),
+                    event_id=str(event["EventId"]),
+                    time=time if isinstance(time, datetime) else None,
+                    columns=columns,
+                    raw=b"{}",
+                    heartbeat=bool(event.get(HEARTBEAT)),
+                )
+            )
+        self.consumers |= {consumer for consumer, _ in groups}
+        received = (self.clock.now() - EPOCH).total_seconds() * 1_000_000
+        return Batch(
+            mapped=tuple(
+                MappedEvents(consumer=consumer, events=found, received_us=round(received), retries_unknown=unknown)
+                for (consumer, unknown), found in groups.items()
+            )
+        )
+
+    def _source_progress(self) -> SourceProgress:
+        now = self.clock.now()
+        return SourceProgress(
+            watermarks=dict.fromkeys(self.consumers, now), kinds=dict.fromkeys(self.consumers, "http")
+        )
+
+    def _evaluate_new(self) -> Evaluation:
+        commits = self.log.commits(self._cursor)
+        settled = self._deadlines.is_settled
+        evaluation = evaluate(
+            self.rules, commits, self._cursor, self._reader, self._view, self._source_progress(), settled=settled
+        )
+        self._commit(evaluation.outcome)
+        self._deadlines.take(evaluation.deadlines, evaluation.settles)
+        return evaluation
+
+    def _next_due(self) -> datetime | None:
+        due_deadlines = [t.due for t in self._timers_set.values()]
+        if (deadline := self._deadlines.next_due()) is not None:
+            due_deadlines.append(deadline)
+        return min(due_deadlines, default=None)
+
+    def _timers(self) -> Step:
+        now = self.clock.now()
+        head = self.log.fence(now)
+        waiting = [*self._timers_set.values(), *self._deadlines.past(now)]
+        released = due_timers(waiting, now, self._source_progress(), head.seq)
+        if head.ingested_at > now:  # commits are stamped one after the other while the clock stands
+            released = [replace(each, at=max(each.at, head.ingested_at)) for each in released]
+        evaluation = evaluate(self.rules, released, self._cursor, self._reader, self._view, self._source_progress())
+        self._commit(evaluation.outcome)
+        self._deadlines.take(evaluation.deadlines, evaluation.settles)
+        return Step(at=now, timers=tuple(r.timer for r in released), evaluation=evaluation)
+
+    def _commit(self, outcome: Outcome) -> None:
+        set_now = {(t.rule, str(t.kind), t.key): t for t in outcome.timers}
+        for rule, kind, key in outcome.timers_gone:
+            self._timers_set.pop((rule, str(kind), key), None)
+        self._timers_set.update(set_now)
+        if outcome.row_cursor is not None:
+            self._cursor = outcome.row_cursor
+        if replace(outcome, timers=(), timer_t=None) == Outcome():  # a tick that changed nothing: when the next one is
+            self._unwritten.update(set_now)
+        else:
+            self._write(outcome)
+        self._view.written(outcome)
+
+    def _write(self, outcome: Outcome) -> None:
+        late = {key: timer for key, timer in self._unwritten.items() if self._timers_set.get(key) == timer}
+        self._unwritten = {}
+        self._state.commit(replace(outcome, timers=(*late.values(), *outcome.timers)), self.clock.now())
+
+
+def _forget(state: SqliteState) -> None:
+    """Nothing of an earlier story may count. What it notified stays in the outbox, which nobody reads here."""
+    timers = tuple((t.rule, str(t.kind), t.key) for t in state.timers())
+    state.commit(Outcome(row_cursor=0, rules_gone=tuple(state.rules()), timers_gone=timers), EPOCH)
+
+
+def _with_rows(rules: RuleSet, tables: Mapping[str, Sequence[Mapping[str, object]]]) -> RuleSet:
+    """Rules for each row of a table, over the rows that the test gives. Raises ValueError where these are wrong."""
+    found = dict(rules.rules)
+    for name, rule in rules.rules.items():
+        scheduled = rule.scheduled
+        if scheduled is not None and scheduled.table:
+            columns = rule.reference[scheduled.table]
+            rows = testtables.table(tables.get(scheduled.table, ()), columns).to_pylist()
+            found[name] = replace(rule, scheduled=replace(scheduled, items=scheduled.over(rows)))
+        if rule.each is not None:
+            rows = testtables.table(tables.get(rule.each.table, ()), rule.reference[rule.each.table]).to_pylist()
+            found[name] = replace(rule, each=rule.each.over(rows))
+    return RuleSet(found)
+
+
+_APART = frozenset({HEARTBEAT, "Source", "EventId", "TimeGenerated", "Consumer", "TimeGiven"})

@@ -1,0 +1,101 @@
+"""What web and cli need of the app. ``tocsin.app.App`` and what ``open_offline`` gives both have it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypedDict
+
+from starlette.routing import BaseRoute
+
+from tocsin.clock import Clock
+from tocsin.config.project.tokens import Tokens
+from tocsin.config.settings import Settings
+from tocsin.logstore.interface import Limits
+from tocsin.metrics.registry import Metrics
+from tocsin.model.delivery import Delivery
+
+
+class ColumnInfo(TypedDict):
+    """A column of an answer: its name and KQL type."""
+
+    name: str
+    type: str
+
+
+Row = dict[str, Any]
+"""A row by column. Times are datetimes in UTC (naive ones count as UTC), dynamic columns plain JSON values."""
+
+
+class ReadFace(Protocol):
+    """What can be asked of a home, running or not. Every method blocks, and is safe from any thread."""
+
+    def query(self, kql: str, limits: Limits) -> tuple[list[ColumnInfo], list[Row]]:
+        """Run a user's KQL. Raises QueryError, QueryTimeout, StoreLost."""
+
+    def alerts(self, limit: int = 100, rule: str = "", run: str = "") -> list[Row]:
+        """Rows of ``Alerts``, newest first."""
+
+    def mails(self, limit: int = 100, address: str = "", state: str = "") -> Sequence[Delivery]:
+        """Deliveries, newest first."""
+
+    def mail(self, id: str) -> Delivery | None:
+        """One delivery."""
+
+    def rules_status(self) -> list[Row]:
+        """A row a rule: ``name kind severity enabled`` and what else is known of it (``file notified last_notified
+        error``).
+        """
+
+    def rule(self, name: str) -> Row | None:
+        """One rule whole: its row of ``rules_status``, and ``explanation tests instances last_rows`` and why there
+        are none.
+        """
+
+    def runs(self, limit: int = 100, status: str = "", experiment: str = "") -> list[Row]:
+        """Rows of ``Runs``, the latest seen first."""
+
+    def run(self, id: str) -> Row | None:
+        """``{"run": row of Runs, "events": rows without Raw, "alerts": rows of Alerts}``, oldest first; None:
+        unknown.
+        """
+
+    def backtest(self, rule: str, since: str = "", until: str = "", as_if_live: bool = False) -> Row | None:
+        """What a rule would have notified (``rules.backtest_report.as_json``); None: there is no such rule.
+
+        Raises QueryError, StoreError, and TocsinError for what is no range or cannot be backtested.
+        """
+
+    def dead_letters(self, consumer: str = "", limit: int = 100, unreplayed: bool = True) -> list[Row]:
+        """Rows of ``DeadLetters`` with their ``Id``, oldest first."""
+
+
+class AppFace(ReadFace, Protocol):
+    """A running app."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """The process's metrics."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock."""
+
+    @property
+    def settings(self) -> Settings:
+        """Settings in force."""
+
+    @property
+    def tokens(self) -> Tokens:
+        """Tokens in force; asked at each request, so that a changed file counts at once."""
+
+    def replay_dead_letters(self, ids: Sequence[int] = (), consumer: str = "") -> Mapping[str, Any]:
+        """Send dead letters through again; counts of what became of them."""
+
+    def health(self) -> Mapping[str, Any]:
+        """Facts about a living process."""
+
+    def ready(self) -> tuple[bool, Mapping[str, Any]]:
+        """Whether it does its job, and the state of each part."""
+
+    def intake_routes(self) -> list[BaseRoute]:
+        """Routes below ``/intake/``."""
