@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -20,6 +19,7 @@ def execute(
     owner: Annotated[str, typer.Option(help="OwnerEmail: whose it is.")] = "",
     tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag; may be repeated.")] = None,
     heartbeat: Annotated[float, typer.Option(min=0.1, help="Seconds between heartbeats.")] = 30.0,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say on stderr what tocsin could not do.")] = False,
 ) -> None:
     """Run COMMAND and report its life: Queued, Running, heartbeats, Completed or Failed.
 
@@ -27,24 +27,12 @@ def execute(
     else to a
     tocsin on this machine; while it is away they wait on disk, and the next `tocsin exec` sends them.
     """
-    from tocsin.sdk.errors import UserErrorException
-    from tocsin.sdk.journal import Wrapped
-    from tocsin.sdk.text import clean, run_id_of
-    from tocsin.sdk.wrap import new_run_id, run
+    from tocsin.sdk.wrap import wrap
 
-    tags = {}
-    for pair in tag or ():
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            fail(f"--tag {pair!r} is not KEY=VALUE", code=2)
-        tags[clean(key)] = clean(value)
-    job = clean(name or os.path.basename(command[0]))
-    try:
-        id = run_id_of(run_id) if run_id else new_run_id(job)
-    except UserErrorException as e:
-        fail(str(e), code=2)
-    wrapped = Wrapped(
-        command=command, run_id=id, name=job, experiment=clean(experiment), owner=clean(owner), tags=tags,
-        heartbeat=heartbeat,
+    problem, code = wrap(
+        command, name=name, experiment=experiment, run_id=run_id, owner=owner, tags=tag or [], heartbeat=heartbeat,
+        verbose=verbose,
     )  # fmt: skip
-    raise Stop(run(wrapped))
+    if problem:
+        fail(problem, code=2)
+    raise Stop(code)

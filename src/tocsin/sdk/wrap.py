@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tocsin.clock import Clock, SystemClock, micros
 from tocsin.model.redact import redact
-from tocsin.sdk.journal import Wrapped
+from tocsin.sdk.journal import HEARTBEAT, Wrapped
 from tocsin.sdk.signals import SignalRelay, end_like
 from tocsin.sdk.tail import Tail
 from tocsin.sdk.text import clean, warn_once
@@ -41,6 +41,54 @@ def new_run_id(name: str, clock: Clock | None = None) -> str:
     """A fresh run id that begins with ``name``, as azureml's do."""
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "-" for c in name).strip("-._")[:60] or "run"
     return f"{safe}_{int((clock or SystemClock()).now().timestamp())}_{uuid.uuid4().hex[:8]}"
+
+
+def wrap(
+    command: Sequence[str],
+    *,
+    name: str = "",
+    experiment: str = "",
+    run_id: str = "",
+    owner: str = "",
+    tags: Sequence[str] = (),
+    heartbeat: float = HEARTBEAT,
+    verbose: bool = False,
+) -> tuple[str, int]:
+    """Run ``command``; (what is wrong with the options, '' where nothing is; its exit code). ``tags``: KEY=VALUE each."""
+    from tocsin.sdk.errors import UserErrorException
+    from tocsin.sdk.text import run_id_of
+
+    pairs = {}
+    for pair in tags:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            return f"--tag {pair!r} is not KEY=VALUE", 2
+        pairs[clean(key)] = clean(value)
+    job = clean(name or os.path.basename(command[0]))
+    try:
+        id = run_id_of(run_id) if run_id else new_run_id(job)
+    except UserErrorException as e:
+        return str(e), 2
+    if not verbose:
+        _silence()
+    wrapped = Wrapped(
+        command=command,
+        run_id=id,
+        name=job,
+        experiment=clean(experiment),
+        owner=clean(owner),
+        tags=pairs,
+        heartbeat=heartbeat,
+    )
+    return "", run(wrapped)
+
+
+def _silence() -> None:
+    """Not even a warning of ours stands in the command's output: cron would mail it."""
+    import logging
+
+    logging.getLogger("tocsin.sdk").addHandler(logging.NullHandler())
+    logging.getLogger("tocsin.sdk").propagate = False
 
 
 def run(wrapped: Wrapped) -> int:
