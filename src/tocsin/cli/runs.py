@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tocsin.cli import show as look
+from tocsin.cli import show as received
 from tocsin.cli.azformat import emit
 from tocsin.cli.common import Stop, fail, say, visible
 from tocsin.cli.tracked import (
@@ -70,7 +71,7 @@ def list_runs(
     """List runs, the latest first; children only with --parent-run-id."""
     style = Style.of(context, output, as_json, query or path_query)
     if _of_project(context, home, path, name):
-        look.runs_list(status, experiment, min(last, 1000), home or HERE, style.form == "json")
+        received.runs_list(status, experiment, min(last, 1000), home or HERE, style.form == "json")
         return
     from tocsin.sdk.rows import Query
 
@@ -92,7 +93,7 @@ def _matches(row: RunRow, text: str) -> bool:
 
 
 def _of_project(context: typer.Context, home: Path | None, path: Path, name: str) -> bool:
-    """Whether runs of a project directory are meant: --home says so, or no workspace is here and nothing asks for one."""
+    """Whether runs of a project directory are meant: --home says so, or one is here, or a TOCSIN_URL, and no workspace."""
     if " ml " in f" {context.command_path} " or path != HERE or name:
         return False
     if home is not None:
@@ -102,11 +103,8 @@ def _of_project(context: typer.Context, home: Path | None, path: Path, name: str
 
     try:
         config.find(path)
-    except WorkspaceException as e:
-        if (HERE / "tocsin.yaml").exists() or (HERE / "data").is_dir():
-            return True
-        if "no workspace is in" in str(e):
-            return True
+    except WorkspaceException:
+        return bool(os.environ.get("TOCSIN_URL")) or (HERE / "tocsin.yaml").exists() or (HERE / "data").is_dir()
     return False
 
 
@@ -129,7 +127,7 @@ def show(
     """Show one run: its state, metrics and files; of a project directory its events and alerts."""
     style = Style.of(context, output, as_json, query)
     if _of_project(context, home, path, name):
-        look.runs_show(run or run_option, home or HERE, style.form == "json")
+        received.runs_show(run or run_option, home or HERE, style.form == "json")
         return
     with errors(debug):
         found = the_run(workspace(path, name), run, run_option, experiment)
@@ -140,7 +138,7 @@ def show(
         if style.azure:
             shown["run_definition"] = found.get_details()["runDefinition"]
     if style.form == "table" and not style.query and not style.azure:
-        look._facts({k: v for k, v in shown.items() if v not in (None, "", [], {})})
+        received._facts({k: v for k, v in shown.items() if v not in (None, "", [], {})})
         return
     style.show(shown)
 

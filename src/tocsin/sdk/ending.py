@@ -25,7 +25,7 @@ def watch(session: Session) -> None:
 
 
 def _note_exit_codes() -> None:
-    """sys.exit() goes on as it was; only its code is remembered: atexit is not told it."""
+    """sys.exit() goes on as it was; only its code is remembered: atexit handlers do not get it."""
     before = sys.exit
     if getattr(before, "_tocsin", False):
         return

@@ -96,7 +96,7 @@ def _alive(process: ProcessId) -> bool:
 def is_gone(process: ProcessId, locks: Path, silent_for: float) -> bool:
     """Whether ``process`` is surely gone. ``silent_for``: seconds since its last heartbeat.
 
-    In doubt it is alive: a process of another machine, or of another container whose lock cannot be seen, is not judged.
+    In doubt it is alive: a process of another machine, or of another container whose lock cannot be seen, counts as alive.
     """
     if _same_kernel(process):
         if process.space == _space():

@@ -36,7 +36,7 @@ from tocsin.sdk.text import clean
 
 LOG = "user_logs/std_log.txt"
 """The script's stdout and stderr, among the run's files."""
-LOOK_EVERY = 0.2
+POLL_EVERY = 0.2
 """Seconds after which a cancel is seen."""
 GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -76,7 +76,7 @@ class Runner:
             self._watch(process)
 
     def _may_wait(self) -> bool:
-        self._pause.wait(LOOK_EVERY)
+        self._pause.wait(POLL_EVERY)
         return not self.stopped_by and self.status() not in {*TERMINAL, "CancelRequested"}
 
     def _never_started(self) -> None:
@@ -178,12 +178,12 @@ class Runner:
             except OSError:
                 return process.poll() is not None
             try:
-                select.select([file], [], [], LOOK_EVERY)
+                select.select([file], [], [], POLL_EVERY)
             finally:
                 os.close(file)
             return process.poll() is not None
         try:
-            process.wait(LOOK_EVERY)
+            process.wait(POLL_EVERY)
         except subprocess.TimeoutExpired:
             return False
         return True

@@ -16,7 +16,7 @@ from tocsin.sdk.store import Store
 from tocsin.sdk.text import warn_once
 
 RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
-"""Variables that tell a process of distributed training its rank."""
+"""Variables with the rank of a process of distributed training."""
 _sessions: dict[Path, Session] = {}
 _lock = threading.Lock()
 

@@ -1,7 +1,7 @@
 """Passing signals on to a child exactly once.
 
 A signal to the whole process group (Ctrl-C, Ctrl-\\, kill -- -PGID) reaches the child by itself; one to this process alone
-does not. A sentinel in the same group tells them apart: the kernel signals all members of a group in one call, so a signal
+does not. A sentinel in the same group shows which it was: the kernel signals all members of a group in one call, so a signal
 that the sentinel got too was for the group.
 """
 
@@ -88,22 +88,22 @@ class SignalRelay:
         return True
 
     def _start_sentinel(self) -> None:
-        tell, self._lifeline = os.pipe()
-        self._from_sentinel, say = os.pipe()
+        alive, self._lifeline = os.pipe()
+        self._from_sentinel, report = os.pipe()
         try:
             self._sentinel = os.fork()
         except OSError:  # no more processes: every signal is passed on
-            for file in (tell, say, self._lifeline, self._from_sentinel):
+            for file in (alive, report, self._lifeline, self._from_sentinel):
                 os.close(file)
             self._from_sentinel = self._lifeline = -1
             return
         if self._sentinel == 0:
             try:
-                self._watch(tell, say)
+                self._watch(alive, report)
             finally:
                 os._exit(0)
-        os.close(tell)
-        os.close(say)
+        os.close(alive)
+        os.close(report)
 
     def _watch(self, lifeline: int, say: int) -> None:
         """The sentinel: writes each signal's number, ends with its parent, and holds none of the job's files open."""

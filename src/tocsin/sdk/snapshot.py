@@ -32,7 +32,7 @@ class Listing:
 
 
 def listing(folder: Path, *, unlimited: bool) -> Listing:
-    """Look through ``folder``, by ``.amlignore`` else ``.gitignore``. Raises SnapshotException where it cannot be read."""
+    """List ``folder``, by ``.amlignore`` else ``.gitignore``. Raises SnapshotException where it cannot be read."""
     if not folder.is_dir():
         raise SnapshotException(f"{folder} is no folder")
     ignored = _ignored(folder)

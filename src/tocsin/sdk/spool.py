@@ -68,7 +68,7 @@ class Sender:
         clock: Clock | None = None,
         find: Callable[[], Endpoint | None] = lambda: None,
     ) -> None:
-        """``find`` is asked again after a failure: a tocsin that was started anew may have another port and token."""
+        """``find`` is asked again after a failure: a tocsin that was started again may have another port and token."""
         self.database, self.endpoint = database, endpoint
         self._find = find
         self._lock = lock

@@ -10,7 +10,7 @@ from tocsin.sdk.process import ProcessId, runs_here
 
 
 def group_lives(group: int) -> bool:
-    """Whether a process of ``group`` is still there; zombies do not count where /proc tells."""
+    """Whether a process of ``group`` is still there; zombies do not count where there is /proc."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

@@ -295,7 +295,7 @@ class Store:
 
             kill_left_over(row.script)
         to = "Canceled" if row.status == "CancelRequested" else "Failed"
-        error = make_error("ProcessGone", f"process gone: process {owner.pid} on {owner.host} ended without a word")
+        error = make_error("ProcessGone", f"process gone: process {owner.pid} on {owner.host} ended without saying how")
         self.transition(row.run_id, to, error=None if to == "Canceled" else error)
         if owner.lock and "/" not in owner.lock:
             (self.locks / owner.lock).unlink(missing_ok=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tocsin.sdk.run import Run
 
 LOG = "user_logs/std_log.txt"
-LOOK_EVERY = 0.1
+POLL_EVERY = 0.1
 
 
 def wait(run: Run, show_output: bool, raise_on_error: bool) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def wait(run: Run, show_output: bool, raise_on_error: bool) -> dict[str, Any]:
 
 def _until_ended(run: Run, pause: threading.Event) -> None:
     while run.get_status() not in TERMINAL:
-        pause.wait(LOOK_EVERY)
+        pause.wait(POLL_EVERY)
 
 
 def _take_back(run: Run, me: str, pause: threading.Event) -> None:
@@ -53,7 +53,7 @@ def _take_back(run: Run, me: str, pause: threading.Event) -> None:
     target = targets(run._session.settings).get(row.target)
 
     def go_on() -> bool:
-        pause.wait(LOOK_EVERY)
+        pause.wait(POLL_EVERY)
         found = store.get(me)
         return found is not None and found.status not in TERMINAL
 
@@ -74,7 +74,7 @@ def follow(run: Run, pause: threading.Event) -> None:
                 sys.stdout.flush()
             if over:
                 return
-            pause.wait(LOOK_EVERY)
+            pause.wait(POLL_EVERY)
     finally:
         if file is not None:
             file.close()

@@ -149,6 +149,16 @@ def test_what_is_wrong_is_said(tocsin: Callable[..., Done], words: list[str], co
     assert said in tocsin(*words, code=code).stderr
 
 
+def test_where_there_are_no_runs_it_is_said_what_to_do(run: Run, tmp_path: Path) -> None:
+    """Neither a workspace nor a project directory is here, and none is made."""
+    done = run("run", "list", TOCSIN_URL="")
+    assert (1, "") == (done.returncode, done.stdout)
+    assert "tocsin folder attach" in done.stderr
+    assert [] == list(tmp_path.iterdir())
+    (tmp_path / "tocsin.yaml").write_text("")
+    assert "No runs." in run("run", "list", TOCSIN_URL="").stderr
+
+
 def test_a_script_that_fails_ends_the_command_with_1(tocsin: Callable[..., Done], tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("raise ValueError('no data')\n")
     done = tocsin("run", "submit-script", "-t", "meta.json", "bad.py", code=1)

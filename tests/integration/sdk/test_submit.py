@@ -310,7 +310,7 @@ def test_a_killed_script_is_failed(exp: Experiment, code: Path) -> None:
 
 
 def test_a_forked_worker_neither_repeats_nor_ends_the_parents_run(ws: Workspace) -> None:
-    """As PyTorch's data loaders do; a worker that logs is heard too."""
+    """As PyTorch's data loaders do; what a worker logs is kept too."""
     text = (
         "import multiprocessing as mp\nrun = exp.start_logging(snapshot_directory=None)\nrun.log('x', 1)\n"
         "def work(n):\n    run.log('worker', n)\n"

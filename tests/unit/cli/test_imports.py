@@ -20,8 +20,8 @@ def _loaded(statement: str) -> set[str]:
     ("statement", "absent"),
     [
         ("import tocsin.cli.main", HEAVY),
-        ("import tocsin.cli.asking", HEAVY),
-        ("import tocsin.app.check", ("sqlalchemy", "uvicorn", "duckdb_kql._antlr.KqlParser")),
+        ("import tocsin.cli.client", HEAVY),
+        ("import tocsin.app.views.check", ("sqlalchemy", "uvicorn", "duckdb_kql._antlr.KqlParser")),
         ("from tocsin.cli.common import structlog_alone; structlog_alone()", ("rich", "pygments")),
     ],
 )
