@@ -29,6 +29,7 @@ from tocsin.sdk.text import clean, warn_once
 
 if TYPE_CHECKING:
     from tocsin.sdk.config import Place
+    from tocsin.sdk.journal import Journal
     from tocsin.sdk.spool import Sender
 
 LAST_WORDS = 5.0
@@ -262,9 +263,7 @@ class Reporter:
 
     def _write(self) -> None:
         """The first thread: makes durable what happens, whether or not anything can be sent."""
-        from tocsin.sdk.journal import open_journal
-
-        journal = open_journal(self._wrapped, self._place, self._clock)
+        journal = self._begun()
         if journal is None or journal.sender is None:
             self._sent.set()
         else:
@@ -288,6 +287,29 @@ class Reporter:
         self._sent.wait(LAST_WORDS)
         if journal is not None:
             journal.close()
+
+    def _begun(self) -> Journal | None:
+        """The journal with its first entry; the spool where the workspace cannot be written."""
+        import sqlite3
+
+        from tocsin.sdk.journal import open_journal
+
+        first = self._todo.get()
+        assert first is not None
+        places = [self._place, None] if self._place is not None else [None]
+        for place in places:
+            try:
+                journal = open_journal(self._wrapped, place, self._clock)
+                if journal is not None:
+                    journal.status(*first)
+                return journal
+            except (sqlite3.Error, OSError) as e:
+                if place is None:
+                    raise
+                warn_once(
+                    "exec", "the run cannot be kept in the workspace %s: %s; it is reported alone", place.folder, e
+                )
+        return None
 
     def _send(self, sender: Sender) -> None:
         """The second thread: sends what is written; it may hang as long as the network does."""

@@ -212,6 +212,18 @@ def test_in_a_workspace_the_command_is_a_run_of_it(env: dict[str, str], ws: Work
     assert ("4", "4") == (run.get_details()["error"]["error"]["code"], run.properties["exit_code"])
 
 
+def test_a_workspace_that_cannot_be_written_costs_no_event(
+    env: dict[str, str], spool: Path, ws: Workspace, tmp_path: Path
+) -> None:
+    """The user's spool takes them."""
+    (tmp_path / ".tocsin" / "runs.sqlite").mkdir()
+    done = subprocess.run(
+        wrapped("sh", "-c", "exit 6"), env=env, cwd=tmp_path, capture_output=True, check=False, timeout=60
+    )
+    assert (6, b"") == (done.returncode, done.stderr)
+    assert ["Queued", "Running", "Failed"] == [e["data"]["Status"] for e in events(spool)]
+
+
 def test_a_killed_wrapper_in_a_workspace_leaves_no_running_run(
     env: dict[str, str], ws: Workspace, tmp_path: Path
 ) -> None:
