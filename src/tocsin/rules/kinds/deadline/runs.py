@@ -284,7 +284,10 @@ def beats_of(as_of: AsOf, facts: Mapping[str, Fact] | None = None) -> tuple[str,
     if facts is None or not as_of:
         return sql, params
     source_progress = min(facts[run].known_us for run in as_of) - _IN_QUEUE
-    return f"{sql} AND ReceivedAt >= make_timestamp($reached::BIGINT)", {**params, "source_progress": source_progress}
+    return f"{sql} AND ReceivedAt >= make_timestamp($source_progress::BIGINT)", {
+        **params,
+        "source_progress": source_progress,
+    }
 
 
 def _asked(as_of: AsOf) -> tuple[str, dict[str, object]]:
