@@ -39,7 +39,7 @@ from tocsin.notify.channels.smtp import SmtpOptions, SmtpTransport
 from tocsin.notify.context import Change, Nearby
 from tocsin.notify.notifier import Notifier, NotifyOptions
 from tocsin.notify.render.templates import Templates
-from tocsin.notify.routing.files import OnCall
+from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.values import Facts, RunFacts
 from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState
@@ -93,7 +93,7 @@ async def ours(server: SmtpServer, directory: Path, count: int, connections: int
     now = clock.now()
     state.commit(Outcome(intents=intents(count, now), infos=(INFO,)), now)
     notifier = Notifier(
-        options=NotifyOptions(sender=SENDER, cap=None), state=state, oncall=lambda: OnCall(),
+        options=NotifyOptions(sender=SENDER, cap=None), state=state, oncall=OnCallRules,
         templates=Templates([TEMPLATES]), facts=SameFacts(), allows=lambda _: True, metrics=Metrics(), clock=clock,
         transport=SmtpTransport(SmtpOptions(host=server.host, port=server.port, sender=SENDER, connections=connections)),
     )  # fmt: skip

@@ -30,7 +30,7 @@ from tocsin.notify.render.facts import FactsReader
 from tocsin.notify.render.mail import NOTICE, MailRenderer, deliver, emergency, notice
 from tocsin.notify.render.templates import Templates
 from tocsin.notify.render.views import Presentation
-from tocsin.notify.routing.files import OnCall
+from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, group, route
 from tocsin.notify.values import NO_FACTS, CapRule, Facts, NotificationDraft, Recipient, RunFacts
 from tocsin.state.interface import State
@@ -71,7 +71,7 @@ class Notifier:
         *,
         options: NotifyOptions,
         state: State,
-        oncall: Callable[[], OnCall],
+        oncall: Callable[[], OnCallRules],
         templates: Templates,
         facts: FactsReader,
         transport: Transport,
@@ -319,7 +319,7 @@ class Notifier:
     def _resolver(self) -> RecipientResolver:
         return RecipientResolver(
             oncall=self._oncall(), default=self._options.default_receiver, admins=self._options.admin_email,
-            allows=self._allows,
+            allows=self._allows, at=self._clock.now(),
         )  # fmt: skip
 
     async def _known(self, intents: Sequence[Intent]) -> Facts:

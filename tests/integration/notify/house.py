@@ -18,7 +18,7 @@ from tocsin.notify.delivery.circuit import Backoff
 from tocsin.notify.delivery.sender import Retry
 from tocsin.notify.notifier import Notifier, NotifyOptions
 from tocsin.notify.render.facts import NoFacts
-from tocsin.notify.routing.files import OnCall
+from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.state.interface import State
 from tocsin.state.sqlite import SqliteState
 
@@ -37,7 +37,7 @@ def notifier(state: State, clock: Clock, metrics: Metrics | None = None, **smtp:
             circuit=Backoff(first=timedelta(milliseconds=20), longest=timedelta(milliseconds=100)),
         ),
         state=state,
-        oncall=OnCall,
+        oncall=OnCallRules,
         templates=renderer().templates,
         facts=NoFacts(),
         transport=SmtpTransport(SmtpOptions(**values)),

@@ -15,7 +15,7 @@ from tocsin.config.project.home import Home
 from tocsin.config.project.watch import Watch
 from tocsin.errors import Problem
 from tocsin.metrics.registry import Metrics
-from tocsin.notify.routing.files import OnCall
+from tocsin.notify.routing.files import OnCallFiles
 from tocsin.rules.kinds.deadline.clocks import pauses_of
 
 __all__ = ["server"]  # a fixture
@@ -100,7 +100,7 @@ def test_a_changed_calendar_file_is_seen(home: Home) -> None:
 def test_nothing_is_fetched_where_there_is_no_url(home: Home) -> None:
     """Asked each hour."""
     clock = ManualClock(datetime(2026, 11, 25, tzinfo=UTC) + timedelta(hours=1))
-    assert not refresh_calendars(OnCall(), home, clock)
+    assert not refresh_calendars(OnCallFiles(), home, clock)
 
 
 def test_a_running_tocsin_takes_other_days_of_a_url_into_force(home: Home, server: Answers) -> None:

@@ -69,7 +69,9 @@ def test_severities_compare_as_people_do(said: str, words: str) -> None:
         (GOOD.replace("from: 2026-12-01T20:00Z", "from: soon"), "'soon' is no time; write for example"),
         (GOOD.replace("T23", "T19"), "maintenance[0].to: does not come after `from`"),
         (GOOD.replace("to: 2026", "to: 2028"), "more than a year"),
-        (GOOD.replace(", deadlines: pause", ""), "does nothing: muting alerts in it is not supported yet; write deadlines: pause"),
+        (GOOD.replace("from: 2026-12-01T20:00Z, ", ""), "maintenance[0].from: is missing"),
+        (f"{GOOD}, during: weekends", "maintenance[0].during: stands beside from: and to:"),
+        ("deadlines: pause, during: weekends", "maintenance[0].deadlines: pauses only between from: and to:"),
         (f"{GOOD}, match: {{Tragte: x}}", "maintenance[0].match.Tragte: 'Tragte' is no column of a run that can be matched"),
         (f"{GOOD}, match: {{Traget: x}}", "did you mean 'Target'?"),
         (f"{GOOD}, match: {{Tags: x}}", "'Tags' is no column of a run that can be matched"),
@@ -77,12 +79,11 @@ def test_severities_compare_as_people_do(said: str, words: str) -> None:
         (f"{GOOD}, except: {{severity: '>= eror'}}", "'eror' is not a severity; did you mean 'error'?"),
         (f"{GOOD}, mach: {{Target: x}}", "did you mean 'match'?"),
         (f"{GOOD}, clocks: stop", "maintenance[0].clocks"),
-        (f"{GOOD}, then: digest", "maintenance[0].then: is not a key that is known here"),
-        ("deadlines: pause", "maintenance[0].from: is missing"),
+        (f"{GOOD}, then: later", "maintenance[0].then"),
+        ("deadlines: pause", "maintenance[0]: says no time; write from: and to:, or during:"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_at_its_line(entry: str, says: str) -> None:
-    """Also what is known and not built: muting."""
     entry = entry.replace(", deadlines: pause, clocks: stop", ", clocks: stop")
     _, problems = read(entry)
     assert any(p.startswith("oncall.yaml:2: ") and says in p for p in problems), problems
@@ -91,3 +92,9 @@ def test_what_is_wrong_is_said_at_its_line(entry: str, says: str) -> None:
 def test_labels_that_are_not_known_are_no_fault() -> None:
     """Where the rules are broken, what they label cannot be checked."""
     assert [] == read(f"{GOOD}, match: {{whatever: x}}", None)[1]
+
+
+def test_one_that_only_mutes_pauses_no_deadline() -> None:
+    """Muting is notify's."""
+    assert ((), []) == read(GOOD.replace(", deadlines: pause", ""))
+    assert ((), []) == read("during: weekends")

@@ -17,7 +17,7 @@ from tocsin.notify.delivery.circuit import Backoff
 from tocsin.notify.delivery.sender import Retry
 from tocsin.notify.notifier import Notifier, NotifyOptions
 from tocsin.notify.render.facts import FactsReader, NoFacts
-from tocsin.notify.routing.files import OnCall
+from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.values import CapRule
 from tocsin.state.interface import Outcome as Evaluated
 from tocsin.state.sqlite import SqliteState
@@ -82,12 +82,12 @@ class House:
         facts: FactsReader | None = None,
         state: SqliteState | None = None,
         clock: ManualClock | None = None,
-        oncall: OnCall | None = None,
+        oncall: OnCallRules | None = None,
     ) -> None:
         self.clock = clock or ManualClock(NOW)
         self.state = state or SqliteState.open(None, clock=self.clock)
         self.metrics = Metrics()
-        self.oncall = oncall or OnCall()
+        self.oncall = oncall or OnCallRules()
         self.notifier = Notifier(
             options=NotifyOptions(
                 default_receiver=("ops@example.org",),

@@ -6,6 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from tocsin.config.yaml.document import load, parse
+from tocsin.errors import Problem
 from tocsin.model.alert import Why
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
@@ -13,6 +15,7 @@ from tocsin.notify.context import Mail
 from tocsin.notify.render.mail import MailRenderer
 from tocsin.notify.render.templates import Templates
 from tocsin.notify.render.views import Presentation, mail
+from tocsin.notify.routing.oncall_file import Context, OnCallFile, OnCallRules, read_files
 from tocsin.notify.values import NO_FACTS, NotificationDraft, Recipient, RunFacts
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
@@ -50,6 +53,16 @@ EVENT: Mapping[str, object] = {
     "DurationMs": 22_320_000,
     "Url": "https://ml.example.org/runs/sweep-42",
 }
+
+
+def oncall(text: str = "", context: Context = Context()) -> OnCallRules:  # noqa: B008 - it is frozen
+    """What an on-call file of this text says, at which nothing may be wrong."""
+    document = load(text, "oncall.yaml")
+    problems: list[Problem] = []
+    files = [(document, parse(OnCallFile, document))] if document.data is not None else []
+    found = read_files(files, context, problems)
+    assert found is not None, [str(p) for p in problems]
+    return found
 
 
 def intent(

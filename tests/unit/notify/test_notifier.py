@@ -8,13 +8,12 @@ from email import message_from_bytes, policy
 import pytest
 
 from tests.unit.notify.conftest import LATER, Line, Make, Wire, text_of
-from tests.unit.notify.make import EVENT, NOW, intent
+from tests.unit.notify.make import EVENT, NOW, intent, oncall
 from tocsin.errors import StoreError
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.notify.channels.base import Connection, LocalTransport, Reply
 from tocsin.notify.render.facts import FactsReader
-from tocsin.notify.routing.files import OnCall
 from tocsin.notify.routing.pipeline import group
 from tocsin.notify.values import Facts, NotificationDraft, Routed
 
@@ -80,7 +79,7 @@ def test_an_oncall_file_takes_effect_with_the_next_mail(house: Make) -> None:
     here = house(wire)
     here.notify(intent(run="a"))
     here.drain()
-    here.oncall = OnCall(always=(), receiver="boss@elsewhere.example")
+    here.oncall = oncall("route: {receiver: boss@elsewhere.example}")
     here.notify(intent(run="b"))
     here.drain()
     assert [d.address for d in wire.sent] == ["agnes@example.org", "boss@elsewhere.example"]

@@ -7,17 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.notify.make import HAPPENED, INFO, NOW, draft, intent
+from tests.unit.notify.make import oncall as make_oncall
 from tocsin.model.delivery import Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
-from tocsin.notify.routing.files import OnCall, Person, Receiver
+from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.routing.pipeline import RecipientResolver, cap, group, route
 from tocsin.notify.values import CapRule, Routed
 
-LEADS = Receiver(name="leads", emails=("ml-leads@example.org",))
-OWNER = Receiver(
-    name="owner", emails=("{{ Tags['tocsin.mail'] }}", "{{ OwnerEmail }}"), first_of=True, fallback="leads"
-)
+LEADS = "receivers:\n- {name: leads, email: ml-leads@example.org}\n"
+OWNER = """- name: owner
+  email: {first_of: ["{{ Tags['tocsin.mail'] }}", "{{ OwnerEmail }}"]}
+  fallback: {receiver: leads}
+"""
+ALWAYS = "route: {always: owner}\n"
 
 
 def nobody(_: Intent) -> Sequence[Notified]:
@@ -28,13 +31,17 @@ def inside(address: str) -> bool:
     return address.endswith("@example.org")
 
 
-def resolver(oncall: OnCall | None = None) -> RecipientResolver:
+def resolver(oncall: OnCallRules | None = None) -> RecipientResolver:
     return RecipientResolver(
-        oncall=oncall or OnCall(), default=("ops@example.org",), admins=("admin@example.org",), allows=inside
+        oncall=oncall or OnCallRules(),
+        default=("ops@example.org",),
+        admins=("admin@example.org",),
+        allows=inside,
+        at=NOW,
     )
 
 
-def notified(one: Intent, info: RuleInfo = INFO, oncall: OnCall | None = None) -> Routed:
+def notified(one: Intent, info: RuleInfo = INFO, oncall: OnCallRules | None = None) -> Routed:
     return route([(one, info)], resolver(oncall), nobody)[0]
 
 
@@ -67,7 +74,7 @@ def test_an_owner_beyond_the_allowed_goes_to_the_default_receiver_and_says_why()
 
 
 def test_an_owner_beyond_the_allowed_goes_to_its_fallback_where_it_has_one() -> None:
-    oncall = OnCall(receivers={"leads": LEADS, "owner": OWNER})
+    oncall = make_oncall(LEADS + OWNER + ALWAYS)
     routed = notified(intent(OwnerEmail="eve@evil.example"), oncall=oncall)
     assert addresses(routed) == [("ml-leads@example.org", "leads")]
     assert "eve@evil.example" in routed.recipients[0].note
@@ -99,8 +106,8 @@ def test_an_address_in_a_file_is_always_allowed() -> None:
 
 def test_a_rules_receivers_come_besides_the_routes() -> None:
     info = RuleInfo(name="r", version="v", summary="", notify_to=("leads", "anna"))
-    people = {"anna": Person(name="anna", email="anna@example.org")}
-    oncall = OnCall(receivers={"leads": LEADS}, people=people, receiver="bela@example.org")
+    people = "people: [{name: anna, email: anna@example.org}]\n"
+    oncall = make_oncall(LEADS + people + "route: {always: owner, receiver: bela@example.org}")
     assert [a for a, _ in addresses(notified(intent(), info, oncall))] == [
         "ml-leads@example.org", "anna@example.org", "agnes@example.org", "bela@example.org",
     ]  # fmt: skip
@@ -108,7 +115,7 @@ def test_a_rules_receivers_come_besides_the_routes() -> None:
 
 def test_only_leaves_the_route_out() -> None:
     info = RuleInfo(name="r", version="v", summary="", notify_to=("leads",), notify_only=True)
-    oncall = OnCall(receivers={"leads": LEADS}, receiver="bela@example.org")
+    oncall = make_oncall(LEADS + "route: {always: owner, receiver: bela@example.org}")
     assert addresses(notified(intent(), info, oncall)) == [("ml-leads@example.org", "leads")]
 
 
@@ -129,9 +136,7 @@ def test_a_catch_ups_summary_leaves_the_owner_out() -> None:
     summary = intent(kind=IntentKind.SUMMARY, run="", data={"expired": 7})
     assert addresses(notified(summary)) == [("ops@example.org", "default_receiver")]
     info = RuleInfo(name="r", version="v", summary="", notify_to=("leads", "owner"))
-    assert [a for a, _ in addresses(notified(summary, info, OnCall(receivers={"leads": LEADS})))] == [
-        "ml-leads@example.org"
-    ]
+    assert [a for a, _ in addresses(notified(summary, info, make_oncall(LEADS)))] == ["ml-leads@example.org"]
 
 
 def test_own_trouble_goes_to_the_admins() -> None:
@@ -147,7 +152,7 @@ def test_a_resolved_mail_goes_to_those_who_got_the_firing_one() -> None:
 
 
 def test_an_undeliverable_mail_goes_to_the_fallback_never_back() -> None:
-    oncall = OnCall(receivers={"leads": LEADS, "owner": OWNER})
+    oncall = make_oncall(LEADS + OWNER + ALWAYS)
     asked = [("owner", "agnes@example.org"), ("owner", "ml-leads@example.org"), ("x", "ops@example.org")]
     assert [[r.address for r in resolver(oncall).instead_of(*a)] for a in asked] == [
         ["ml-leads@example.org"], ["ops@example.org"], [],

@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.rules.conftest import LIMITS
 from tocsin.kql.schema import schema_with
-from tocsin.notify.routing.files import OnCall, load_oncall
+from tocsin.notify.routing.files import OnCallFiles, read_oncall_files
 from tocsin.rules.compile.load import load_rules
 from tocsin.rules.testing.run import run_tests
 
@@ -33,4 +33,4 @@ def test_examples_load_and_their_tests_pass(text: str, tmp_path: Path) -> None:
 def test_examples_of_oncall_files_load(text: str, tmp_path: Path) -> None:
     path = tmp_path / "oncall.yaml"
     path.write_text(text)
-    assert load_oncall([path]) != OnCall()
+    assert read_oncall_files([path]) != OnCallFiles()

@@ -10,14 +10,18 @@ import pyarrow as pa
 import structlog
 
 from tocsin.app.project.calendars import calendars_of, with_maintenance
+from tocsin.app.project.oncall import Around, read_oncall
+from tocsin.clock import SystemClock
 from tocsin.config.project.home import Home
 from tocsin.config.project.tables import load_tables
 from tocsin.config.project.tokens import Tokens
 from tocsin.config.settings import Settings
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.intake.consumer import Consumer, active, load_consumers
+from tocsin.model.calendars.calendar import Calendar
 from tocsin.model.columns import TABLES, KqlType
-from tocsin.notify.routing.files import OnCall, load_oncall
+from tocsin.notify.routing.files import OnCallFiles, read_oncall_files
+from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.rules.compile.load import load_rules
 from tocsin.rules.kinds.ruleset import RuleSet
 
@@ -32,7 +36,8 @@ class Content:
     tokens: Tokens
     consumers: Mapping[str, Consumer]  # all, also those that are at rest
     rules: RuleSet
-    oncall: OnCall
+    oncall: OnCallRules
+    oncall_files: OnCallFiles  # as they are written
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
 
     @property
@@ -59,7 +64,8 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
             settings = home.settings()
         except ConfigurationError as e:
             problems += e.problems
-    tokens, consumers, oncall, rules = Tokens(), None, None, None
+    tokens, consumers, files, rules = Tokens(), None, None, None
+    calendars: Mapping[str, Calendar] | None = None
     tables: Mapping[str, pa.Table] = {}
     if settings is not None:
         try:
@@ -71,33 +77,45 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
     except ConfigurationError as e:
         problems += e.problems
     try:
-        files = home.consumer_files()
-        consumers = load_consumers(files, {f: home.shown(f) for f in files})
+        paths = home.consumer_files()
+        consumers = load_consumers(paths, {f: home.shown(f) for f in paths})
     except ConfigurationError as e:
         problems += e.problems
     try:
-        oncall = load_oncall(home.oncall_files(), home.path)
+        files = read_oncall_files(home.oncall_files(), home.path)
+        calendars = calendars_of(files, home, problems)
     except ConfigurationError as e:
         problems += e.problems
     try:
-        files = home.alert_files()
+        paths = home.alert_files()
         rules = load_rules(
-            files, schema_with(tables), names={f: home.shown(f) for f in files}, tables=tables,
-            calendars=None if oncall is None else calendars_of(oncall, home, problems), warnings=problems,
+            paths, schema_with(tables), names={f: home.shown(f) for f in paths}, tables=tables,
+            calendars=calendars, warnings=problems,
         )  # fmt: skip
     except ConfigurationError as e:
         problems += e.problems
-    if rules is not None and oncall is not None:
-        rules = with_maintenance(rules, oncall, problems)
-        for target in rules.notify_targets:
-            if (wrong := oncall.wrong(target.name)) is not None:
-                message, hint = wrong
-                problems.append(
-                    Problem(file=target.place.file, line=target.place.line, key="notify.to", message=message, hint=hint)
-                )
-    if settings is None or consumers is None or oncall is None or rules is None:
+    oncall = None
+    if files is not None:
+        around = Around(home=home, calendars=calendars or {}, now=SystemClock().now())
+        oncall = read_oncall(files, around, rules, problems)
+    if rules is not None and files is not None:
+        rules = with_maintenance(rules, files, problems)
+    if settings is None or consumers is None or files is None or oncall is None or rules is None:
         return None
-    return Content(settings=settings, tokens=tokens, consumers=consumers, rules=rules, oncall=oncall, tables=tables)
+    problems += _unknown_targets(rules, oncall)
+    return Content(
+        settings=settings, tokens=tokens, consumers=consumers, rules=rules, oncall=oncall, oncall_files=files,
+        tables=tables,
+    )  # fmt: skip
+
+
+def _unknown_targets(rules: RuleSet, oncall: OnCallRules) -> list[Problem]:
+    """Names that rules notify and nobody declares."""
+    return [
+        Problem(file=target.place.file, line=target.place.line, key="notify.to", message=wrong[0], hint=wrong[1])
+        for target in rules.notify_targets
+        if (wrong := oncall.wrong(target.name)) is not None
+    ]
 
 
 def rules_of(home: Home, files: Sequence[Path] | None = None) -> RuleSet:
@@ -109,7 +127,7 @@ def rules_of(home: Home, files: Sequence[Path] | None = None) -> RuleSet:
     names = {path: home.shown(path.absolute()) for path in chosen}
     oncall, calendars = None, None
     try:
-        oncall = load_oncall(home.oncall_files(), home.path)
+        oncall = read_oncall_files(home.oncall_files(), home.path)
         calendars = calendars_of(oncall, home, [])
     except ConfigurationError:
         pass  # who asks for rules is notified of them alone

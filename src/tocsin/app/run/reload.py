@@ -11,6 +11,7 @@ import structlog
 
 from tocsin.app.project.calendars import refresh_calendars
 from tocsin.app.project.content import Content, load_content
+from tocsin.app.project.oncall import refresh_feeds
 from tocsin.clock import Clock
 from tocsin.config.project.home import Home
 from tocsin.config.project.watch import Watch
@@ -22,8 +23,8 @@ log = structlog.get_logger(__name__)
 
 EVERY = 0.5
 """Seconds between looks; a change counts once it has stood still from one evaluation to the next."""
-FETCH = 3600.0
-"""Seconds between looks at calendars that are fetched; copies of today are not fetched again."""
+FETCH = 600.0
+"""Seconds between questions after calendars and feeds that are fetched; fresh copies are not fetched again."""
 
 
 class Reloader:
@@ -103,4 +104,6 @@ class Reloader:
         if now - self._fetched < FETCH:
             return False
         self._fetched = now
-        return refresh_calendars(self._content().oncall, self._home, self._clock)
+        files = self._content().oncall_files
+        days = refresh_calendars(files, self._home, self._clock)
+        return refresh_feeds(files, self._home, self._clock.now()) or days

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from tocsin.app.project.content import gather
+from tocsin.clock import SystemClock
 from tocsin.config.project.home import Home
 from tocsin.errors import Problem, TocsinError
 from tocsin.intake.testing import run_consumer_tests
 from tocsin.notify.render.templates import Templates
+from tocsin.notify.routing.oncall_file import check_files
 
 
 def check(home: Home, with_tests: bool = False) -> list[Problem]:
@@ -17,6 +19,7 @@ def check(home: Home, with_tests: bool = False) -> list[Problem]:
     if content is None:
         return problems
     problems += home.warnings(content.settings)
+    problems += check_files(content.oncall_files.files, content.oncall, SystemClock().now())
     if not content.settings.http.loopback and not content.tokens:
         problems.append(
             Problem(

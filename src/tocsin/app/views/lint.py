@@ -17,6 +17,6 @@ def lint_content(content: Content, rules: RuleSet | None = None) -> list[Problem
         receiver = oncall.receiver_called(name)
         if receiver is None or settings.smtp.host is None or settings.smtp.allowed_recipients:
             return False
-        return all("{{" in address for address in receiver.emails)
+        return receiver.emails != () and all("{{" in address for address in receiver.emails)
 
     return lint(content.rules if rules is None else rules, nobody)

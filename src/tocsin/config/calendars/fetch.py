@@ -43,14 +43,15 @@ def is_url(text: str) -> bool:
     return text.startswith(("http://", "https://"))
 
 
-def get(url: str, cache: Path, now: datetime, check: Callable[[bytes], object], most: int) -> Fetched:
-    """The content at ``url``, from ``cache`` where that is fresh at ``now``. ``check`` raises ValueError for what is
-    not good;
-    ``most`` bytes are taken. Never raises for what a server does, nor where the cache cannot be written.
+def get(
+    url: str, cache: Path, now: datetime, check: Callable[[bytes], object], most: int, fresh: timedelta = FRESH
+) -> Fetched:
+    """The content at ``url``, from ``cache`` where that is younger than ``fresh`` at ``now``. ``check`` raises
+    ValueError for what is not good; ``most`` bytes are taken. Never raises for what a server does, nor where the cache cannot be written.
     """
     path = cache / fingerprint(url)
     known, at = _kept(path, check)
-    if at is not None and timedelta(0) <= now - at < FRESH:
+    if at is not None and timedelta(0) <= now - at < fresh:
         return Fetched(content=known, at=at)
     host = urlsplit(url).hostname or "it"
     try:

@@ -3,6 +3,9 @@
 maintenance:
   - {from: 2026-12-01T20:00Z, to: 2026-12-01T23:00Z, match: {Target: aks-eu}, deadlines: pause, settle: 20m,
      except: {severity: ">= critical"}}
+  - {during: weekends, match: {team: ranking}, then: drop}
+
+It mutes what it matches, which is notify's; with `deadlines: pause` it also stops the deadlines of absence rules.
 """
 
 from __future__ import annotations
@@ -49,8 +52,13 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_texts), Field(min_length=1)]
 class MaintenanceModel(YamlModel):
     """A time in which work is known to stand still."""
 
-    from_: Moment = Field(alias="from", description="When it begins, with its zone.", examples=["2026-12-01T20:00Z"])
-    to: Moment = Field(description="When it ends, with its zone.", examples=["2026-12-01T23:00Z"])
+    from_: Moment | None = Field(
+        default=None, alias="from", description="When it begins, with its zone.", examples=["2026-12-01T20:00Z"]
+    )
+    to: Moment | None = Field(default=None, description="When it ends, with its zone.", examples=["2026-12-01T23:00Z"])
+    during: Texts | None = Field(
+        default=None, description="Instead of from and to: time intervals.", examples=["weekends"]
+    )
     match: dict[str, Texts] = Field(
         default_factory=dict,
         description="What it is about: columns of the run, labels, rule, severity; everything where absent.",
@@ -66,6 +74,9 @@ class MaintenanceModel(YamlModel):
         description="What goes on all the same.",
         examples=[{"severity": ">= critical"}],
     )
+    then: Literal["digest", "drop"] = Field(
+        default="digest", description="What becomes of event alerts that it mutes.", examples=["drop"]
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +91,8 @@ class Announced:
 def read_maintenance(
     announced: Sequence[Announced], labels: Collection[str] | None, problems: list[Problem]
 ) -> tuple[Maintenance, ...]:
-    """The maintenances; what is wrong goes to ``problems``. ``labels`` are those of all rules, None where they are
-    not known.
+    """The maintenances that pause deadlines; what is wrong with any goes to ``problems``. ``labels`` are those of all
+    rules, None where they are not known.
     """
     found: list[Maintenance] = []
     for each in announced:
@@ -89,7 +100,7 @@ def read_maintenance(
         before = len(problems)
         for path, message, hint in _faults(model, labels):
             problems.append(document.problem((*each.path, *path), message, hint))
-        if len(problems) == before:
+        if len(problems) == before and model.deadlines and model.from_ is not None and model.to is not None:
             found.append(
                 Maintenance(
                     begin=model.from_,
@@ -104,12 +115,20 @@ def read_maintenance(
 
 
 def _faults(model: MaintenanceModel, labels: Collection[str] | None) -> Iterator[tuple[KeyPath, str, str]]:
-    if model.to <= model.from_:
-        yield ("to",), "does not come after `from`", ""
-    elif model.to - model.from_ > LONGEST:
-        yield ("to",), "is more than a year after `from`", "announce a maintenance, or switch the rule off"
-    if model.deadlines is None:
-        yield (), "does nothing: muting alerts in it is not supported yet", "write deadlines: pause"
+    if model.from_ is not None and model.to is not None:
+        if model.to <= model.from_:
+            yield ("to",), "does not come after `from`", ""
+        elif model.to - model.from_ > LONGEST:
+            yield ("to",), "is more than a year after `from`", "announce a maintenance, or switch the rule off"
+        if model.during is not None:
+            yield ("during",), "stands beside from: and to:", "write one of them"
+    elif model.from_ is not None or model.to is not None:
+        missing = "to" if model.to is None else "from"
+        yield (missing,), "is missing", f"write {missing}: 2026-12-01T23:00Z beside the other"
+    elif model.during is None:
+        yield (), "says no time", "write from: and to:, or during: with a time interval"
+    elif model.deadlines is not None:
+        yield ("deadlines",), "pauses only between from: and to:", "leave deadlines: out, or write from: and to:"
     for key, said in (("match", model.match), ("except", model.except_)):
         for name, texts in said.items():
             if labels is not None and name not in FIELDS and name not in labels:

@@ -8,7 +8,7 @@ Asked at each flush, in this order; the first that holds is the recorded reason:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -50,6 +50,7 @@ class Alert:
     fields: Fields
     condition: bool
     critical: bool
+    columns: Fields = field(default_factory=dict)  # of its run: maintenance may match these besides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ def _inhibited(alert: Alert, rules: Rules) -> Verdict | None:
 
 
 def _maintained(alert: Alert, rules: Rules, at: datetime) -> Verdict | None:
-    if (found := maintained(rules.maintenances, alert.fields, at)) is None:
+    if (found := maintained(rules.maintenances, {**alert.columns, **alert.fields}, at)) is None:
         return None
     return Verdict(why=Why.MAINTENANCE, by=found.place, until=found.until(at), after=_after(alert, found.then))
 

@@ -166,6 +166,21 @@ class ReceiverModel(YamlModel):
         default=None, description="Who is notified where that comes to nobody.", examples=[{"receiver": "ml-leads"}]
     )
 
+    @property
+    def emails(self) -> tuple[str, ...]:
+        """Addresses, people, templates and look-ups of ``email``."""
+        return self.email.first_of if isinstance(self.email, FirstOf) else self.email or ()
+
+    @property
+    def takes_first(self) -> bool:
+        """Whether only the first of ``emails`` that gives an address is notified."""
+        return isinstance(self.email, FirstOf)
+
+    @classmethod
+    def of_address(cls, name: str) -> ReceiverModel:
+        """The receiver that a person or an address is without being declared as one."""
+        return cls.model_construct(name=name, email=(name,))
+
     @model_validator(mode="after")
     def _way(self) -> ReceiverModel:
         if not any(getattr(self, channel) for channel in CHANNELS):

@@ -13,9 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from tocsin.model.calendars.maintenance import Maintenance as Announced
 from tocsin.model.calendars.wallclock import DAY, TimeRange, changes, local
-from tocsin.notify.routing.matchers import Fields, Matcher, among, matches
+from tocsin.notify.routing.matchers import Fields, Matcher, matches
 
 FARTHEST = timedelta(days=400)
 """How far the end of an interval is searched for."""
@@ -178,17 +177,6 @@ class Maintenance:
         """When one that holds at ``t`` ends; UTC, None for not in sight."""
         ends = [self.end, self.during.until(t) if self.during is not None else None]
         return min((at for at in ends if at is not None), default=None)
-
-
-def announced(maintenance: Announced) -> Maintenance:
-    """What a maintenance of a file mutes: the same that its deadlines stand still for, without the time to settle."""
-    return Maintenance(
-        start=maintenance.begin,
-        end=maintenance.end,
-        match=tuple(among(name, texts) for name, texts in maintenance.match.items()),
-        but=tuple(among(name, texts) for name, texts in maintenance.but.items()),
-        place=maintenance.place,
-    )
 
 
 def maintained(maintenances: Iterable[Maintenance], fields: Fields, t: datetime) -> Maintenance | None:

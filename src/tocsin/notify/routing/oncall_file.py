@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
@@ -33,12 +34,13 @@ from tocsin.notify.routing.models import (
     SilenceModel,
     TimeIntervalModel,
 )
-from tocsin.notify.routing.mute import QuietHours, TimeInterval
+from tocsin.notify.routing.mute import Maintenance, QuietHours, TimeInterval
 from tocsin.notify.routing.silence import Silence
 from tocsin.notify.routing.tree import Route, Taken
 
 OWNER = "owner"
 """The receiver that exists without being declared: the run's owner."""
+_BUILT_IN_OWNER = ReceiverModel(name=OWNER, email=FirstOf(first_of=("{{ Tags['tocsin.mail'] }}", "{{ OwnerEmail }}")))
 
 T = TypeVar("T")
 
@@ -103,6 +105,38 @@ class OnCallRules:
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     escalations: Mapping[str, Escalation] = field(default_factory=dict)
     quiet: Mapping[str, QuietHours] = field(default_factory=dict)  # by person
+    maintenances: tuple[Maintenance, ...] = ()
+
+    def receiver_called(self, name: str) -> ReceiverModel | None:
+        """The receiver, person or address ``name`` as a receiver; None for a word that nobody declared."""
+        if (found := self.receivers.get(name)) is not None:
+            return found
+        if name in self.people or "@" in name:
+            return ReceiverModel.of_address(name)
+        return _BUILT_IN_OWNER if name == OWNER else None
+
+    def wrong(self, name: str) -> tuple[str, str] | None:
+        """(what is wrong with ``name`` as a receiver, what would be right), or None. For ``notify.to`` of rules."""
+        if "@" in name and name not in self.receivers:
+            try:
+                parse_address(name)
+            except BadAddress as e:
+                return f"'{name}' {e}", "write ops@example.org"
+            return None
+        if self.receiver_called(name) is None:
+            known = [*self.receivers, *self.people, OWNER]
+            return f"'{name}' is no receiver, person or address", suggest(name, known)
+        return None
+
+    def person_at(self, address: str) -> PersonModel | None:
+        """Whose address it is."""
+        wanted = address.lower()
+        return next((p for p in self.people.values() if p.email.lower() == wanted), None)
+
+    def zone_of(self, address: str) -> ZoneInfo | None:
+        """The time zone of the person with this address."""
+        person = self.person_at(address)
+        return ZoneInfo(person.timezone) if person is not None and person.timezone else None
 
     def reach(self, name: str, at: datetime) -> tuple[str, ...]:
         """Whom the receiver, person or address ``name`` comes to at ``at``: of a schedule who is on call; a receiver
@@ -112,9 +146,13 @@ class OnCallRules:
         receiver = self.receivers.get(name)
         if receiver is None or not receiver.schedule:
             return (name,)
-        schedule = self.schedules.get(receiver.schedule)
-        on_call = tuple(each.who for each in on_call_at(schedule, at)) if schedule is not None else ()
+        on_call = self.on_call(receiver.schedule, at)
         return (*on_call, name) if _others(receiver) else on_call
+
+    def on_call(self, schedule: str, at: datetime) -> tuple[str, ...]:
+        """Who is on call by ``schedule`` at ``at``; nobody where there is no such schedule."""
+        found = self.schedules.get(schedule)
+        return tuple(each.who for each in on_call_at(found, at)) if found is not None else ()
 
     def reached(self, taken: Taken, at: datetime) -> tuple[str, ...]:
         """The same of what a route takes; of an escalation, its first step's."""
@@ -195,6 +233,11 @@ class _Merge:
         quiet = {name: read.quiet_hours(p, self._problems) for name, p in people.items()}
         inhibit = (read.read_inhibit(p, known, self._problems) for p in self.placed("inhibit", InhibitModel))
         silences = (read.read_silence(p, known, self._problems) for p in self.placed("silences", SilenceModel))
+        maintenances = (
+            each
+            for p in self.placed("maintenance", MaintenanceModel)
+            for each in read.read_maintenance(p, known.intervals, self._problems)
+        )
         root, always = self._route(known)
         return OnCallRules(
             people={name: p.model for name, p in people.items()},
@@ -207,6 +250,7 @@ class _Merge:
             schedules={name: each for name, each in schedules.items() if each is not None},
             escalations={name: each for name, each in escalations.items() if each is not None},
             quiet={name: each for name, each in quiet.items() if each is not None},
+            maintenances=tuple(maintenances),
         )
 
     def _route(self, known: read.Known) -> tuple[Route, tuple[str, ...]]:
@@ -235,10 +279,8 @@ class _Merge:
 
         if model.schedule and model.schedule not in schedules:
             wrong(("schedule",), f"'{model.schedule}' is no schedule", suggest(model.schedule, schedules))
-        first_of = isinstance(model.email, FirstOf)
-        entries = model.email.first_of if isinstance(model.email, FirstOf) else model.email or ()
-        for j, entry in enumerate(entries):
-            path: KeyPath = ("email", "first_of", j) if first_of else ("email", j)
+        for j, entry in enumerate(model.emails):
+            path: KeyPath = ("email", "first_of", j) if model.takes_first else ("email", j)
             if fault := self._entry(entry, people):
                 wrong(path, *fault)
         if model.fallback is not None:

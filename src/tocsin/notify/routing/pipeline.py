@@ -22,7 +22,10 @@ from tocsin.model.causes import one_line
 from tocsin.model.delivery import Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.notify.addresses import Allows, BadAddress, parse_address
-from tocsin.notify.routing.files import OWNER, OnCall, Receiver
+from tocsin.notify.routing.models import ReceiverModel
+from tocsin.notify.routing.oncall_file import OWNER, OnCallRules
+from tocsin.notify.routing.tree import RuleNames
+from tocsin.notify.routing.tree import route as take
 from tocsin.notify.sandbox import TooMuch, words
 from tocsin.notify.values import ALONE, Capped, CapRule, NotificationDraft, Recipient, Routed
 
@@ -34,10 +37,11 @@ ADMIN = "admin_email"
 class RecipientResolver:
     """Whom the settings and the on-call files name."""
 
-    oncall: OnCall
+    oncall: OnCallRules
     default: tuple[str, ...]  # addresses of default_receiver
     admins: tuple[str, ...]
     allows: Allows  # of addresses out of payloads
+    at: datetime  # who is on call is asked for this instant; UTC
 
     def to_default(self, because: str, note: str = "") -> tuple[Recipient, ...]:
         """Everybody of the default receiver."""
@@ -45,11 +49,17 @@ class RecipientResolver:
 
     def written(self, address: str, receiver: str, because: str, note: str = "") -> Recipient:
         """The recipient at an address that stands in a file."""
-        person = next((p for p in self.oncall.people.values() if p.email.lower() == address.lower()), None)
+        person = self.oncall.person_at(address)
         return Recipient(
             address=address, receiver=receiver, because=because, note=note,
-            name=person.name if person else "", zone=person.zone if person else None,
+            name=person.name if person else "", zone=self.oncall.zone_of(address),
         )  # fmt: skip
+
+    def entries(self, receiver: ReceiverModel) -> tuple[str, ...]:
+        """People, addresses and templates of ``receiver``; of one with a schedule who is on call now, first."""
+        if not receiver.schedule:
+            return receiver.emails
+        return (*self.oncall.on_call(receiver.schedule, self.at), *receiver.emails)
 
     def instead_of(self, name: str, address: str) -> tuple[Recipient, ...]:
         """Who is notified that mail for ``address`` of receiver ``name`` could not be delivered: never that address
@@ -57,18 +67,18 @@ class RecipientResolver:
         """
         receiver = self.oncall.receiver_called(name)
         seen: set[str] = set()
-        while receiver is not None and receiver.fallback and receiver.fallback not in seen:
-            seen.add(receiver.fallback)
-            receiver = self.oncall.receiver_called(receiver.fallback)
+        while receiver is not None and receiver.fallback and receiver.fallback.receiver not in seen:
+            seen.add(receiver.fallback.receiver)
+            receiver = self.oncall.receiver_called(receiver.fallback.receiver)
             found = self._fixed(receiver, address) if receiver is not None else ()
             if found:
                 return found
         return tuple(r for r in self.to_default("takes its place") if r.address.lower() != address.lower())
 
-    def _fixed(self, receiver: Receiver, but: str) -> tuple[Recipient, ...]:
+    def _fixed(self, receiver: ReceiverModel, but: str) -> tuple[Recipient, ...]:
         """Addresses of ``receiver`` that stand in files."""
-        people = self.oncall.people
-        addresses = [people[e].email if e in people else e for e in receiver.emails if "{" not in e]
+        fixed = [e for e in self.entries(receiver) if "{" not in e]
+        addresses = [self.oncall.people[e].email if e in self.oncall.people else e for e in fixed]
         return tuple(self.written(a, receiver.name, "takes its place") for a in addresses if a.lower() != but.lower())
 
 
@@ -96,7 +106,7 @@ def _recipients(
             replace(resolver.written(t.address, t.receiver, "notified you before that it fires"), notified=t)
             for t in got
         )
-    names = _names(info, resolver, summary=intent.kind is IntentKind.SUMMARY)
+    names = _names(intent, info, resolver)
     found: dict[str, Recipient] = {}
     notes: list[str] = []
     for name in names:
@@ -109,11 +119,30 @@ def _recipients(
     return tuple(replace(r, notified=before.get(address)) for address, r in found.items())
 
 
-def _names(info: RuleInfo, resolver: RecipientResolver, *, summary: bool) -> list[str]:
-    """Receivers of a rule, in the order of notifying; a backfill's summary leaves out the owner."""
-    of_route = () if info.notify_only else (*resolver.oncall.always, *filter(None, [resolver.oncall.receiver]))
-    names = dict.fromkeys([*info.notify_to, *of_route])
-    return [n for n in names if not (summary and _is_owner(n, resolver))]
+def _names(intent: Intent, info: RuleInfo, resolver: RecipientResolver) -> list[str]:
+    """Receivers of an alert, in the order of notifying; a backfill's summary leaves out the owner."""
+    taken = take(
+        resolver.oncall.root,
+        resolver.oncall.always,
+        matched_by(intent),
+        RuleNames(to=info.notify_to, only=info.notify_only),
+    )
+    names = dict.fromkeys(name for each in taken for name in resolver.oncall.reached(each, resolver.at))
+    summary = intent.kind is IntentKind.SUMMARY
+    return [n for n in names if n != DEFAULT and not (summary and _is_owner(n, resolver))]
+
+
+def matched_by(intent: Intent) -> dict[str, str]:
+    """What an alert can be matched and grouped by: `rule`, `severity`, its `by`, `fields` and `labels`, as texts."""
+    carried = {**intent.fields, **intent.instance, **intent.labels}
+    texts = {name: _text(value) for name, value in carried.items()}
+    return {**texts, "rule": intent.rule, "severity": intent.severity.word}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
 
 
 def _is_owner(name: str, resolver: RecipientResolver) -> bool:
@@ -141,17 +170,22 @@ def _resolve(
         note = " ".join([note, *refused]).strip()
         if found:
             return [replace(r, note=note) if note and not r.note else r for r in found]
-        name = receiver.fallback
+        name = receiver.fallback.receiver if receiver.fallback is not None else ""
     if note:
         notes.append(note)
     return ()
 
 
 def _addresses(
-    receiver: Receiver, intent: Intent, info: RuleInfo, resolver: RecipientResolver, refused: list[str], because: str
+    receiver: ReceiverModel,
+    intent: Intent,
+    info: RuleInfo,
+    resolver: RecipientResolver,
+    refused: list[str],
+    because: str,
 ) -> list[Recipient]:
     found: list[Recipient] = []
-    for entry in receiver.emails:
+    for entry in resolver.entries(receiver):
         if (person := resolver.oncall.people.get(entry)) is not None:
             found.append(resolver.written(person.email, receiver.name, because))
         elif "{" in entry:
@@ -161,14 +195,14 @@ def _addresses(
                 found.append(resolver.written(parse_address(entry), receiver.name, because))
             except BadAddress as e:
                 refused.append(f"The address '{one_line(entry, 80)}' of {receiver.name} {e}.")
-        if found and receiver.first_of:
+        if found and receiver.takes_first:
             break
     return found
 
 
 def _from_payload(
     source: str,
-    receiver: Receiver,
+    receiver: ReceiverModel,
     intent: Intent,
     info: RuleInfo,
     resolver: RecipientResolver,

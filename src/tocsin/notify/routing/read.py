@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from tocsin.config.calendars.maintenance import MaintenanceModel
 from tocsin.config.yaml.document import KeyPath, suggest
 from tocsin.config.yaml.placed import Placed
 from tocsin.errors import Problem
@@ -26,7 +27,7 @@ from tocsin.notify.routing.models import (
     SilenceModel,
     TimeIntervalModel,
 )
-from tocsin.notify.routing.mute import Interval, Mute, QuietHours, TimeInterval
+from tocsin.notify.routing.mute import Interval, Maintenance, Mute, QuietHours, Then, TimeInterval
 from tocsin.notify.routing.silence import Silence
 from tocsin.notify.routing.tree import Route, Taken, route
 
@@ -220,6 +221,33 @@ def read_silence(placed: Placed[SilenceModel], known: Known, problems: list[Prob
         return None
     id_ = fingerprint("silence", *map(str, matchers), model.from_.isoformat(), model.to.isoformat())
     return Silence(id=id_, matchers=matchers, start=model.from_, end=model.to, by=model.by, comment=model.comment)
+
+
+def read_maintenance(
+    placed: Placed[MaintenanceModel], intervals: Mapping[str, TimeInterval], problems: list[Problem]
+) -> tuple[Maintenance, ...]:
+    """What a maintenance mutes, one for each of its time intervals; names of none go to ``problems``. What else is
+    wrong with it is found where rules are made to pause (`config.calendars.maintenance`): then it mutes nothing.
+    """
+    model = placed.model
+    try:
+        match, but = (
+            tuple(one_of(name, tuple(map(str, texts))) for name, texts in said.items())
+            for said in (model.match, model.except_)
+        )
+    except BadMatcher:
+        return ()
+    unknown = [name for name in model.during or () if name not in intervals]
+    for name in unknown:
+        problems.append(placed.problem(("during",), f"'{name}' is no time interval", suggest(name, intervals)))
+    whens = [intervals[name] for name in model.during or () if name in intervals] if model.during else [None]
+    return tuple(
+        Maintenance(
+            start=model.from_, end=model.to, during=during, match=match, but=but, then=Then(model.then),
+            place=placed.place,
+        )
+        for during in whens
+    )  # fmt: skip
 
 
 # -- times

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.oracle.oncall import utc
+from tests.unit.notify.make import oncall
 from tocsin.model.calendars.calendar import Calendar
-from tocsin.model.calendars.maintenance import Maintenance as Announced
 from tocsin.model.calendars.wallclock import TimeRange, parse_range
 from tocsin.notify.routing.matchers import one_of
-from tocsin.notify.routing.mute import Interval, Maintenance, Mute, QuietHours, TimeInterval, announced, maintained
+from tocsin.notify.routing.mute import Interval, Maintenance, Mute, QuietHours, Then, TimeInterval, maintained
 
 BUDAPEST, SYDNEY = ZoneInfo("Europe/Budapest"), ZoneInfo("Australia/Sydney")
 WEEKDAYS = frozenset(range(5))
@@ -160,17 +160,25 @@ def test_maintenance_mutes_what_it_matches_from_to_or_during() -> None:
 
 
 def test_a_maintenance_of_a_file_mutes_what_it_matches_but_not_while_things_settle() -> None:
-    found = announced(
-        Announced(
-            begin=utc("2026-12-01T20:00"), end=utc("2026-12-01T23:00"), settle=timedelta(minutes=20),
-            match={"Target": frozenset({"aks-eu"})}, but={"severity": frozenset({"critical"})}, place="m:1",
-        )
-    )  # fmt: skip
+    (found,) = oncall(
+        "maintenance: [{from: 2026-12-01T20:00Z, to: 2026-12-01T23:00Z, settle: 20m, match: {Target: aks-eu},"
+        " except: {severity: '>= critical'}}]"
+    ).maintenances
     fields = {"Target": "aks-eu", "severity": "error"}
     assert found.holds(fields, utc("2026-12-01T20:00")) and not found.holds(fields, utc("2026-12-01T23:00"))
     assert not found.holds({**fields, "severity": "critical"}, utc("2026-12-01T21:00"))
     assert not found.holds({**fields, "Target": "aks-us"}, utc("2026-12-01T21:00"))
-    assert "m:1" == found.place
+    assert ("oncall.yaml:1", Then.DIGEST) == (found.place, found.then)
+
+
+def test_a_maintenance_during_a_time_interval_comes_again() -> None:
+    (found,) = oncall(
+        "maintenance: [{during: weekends, match: {team: ranking}, then: drop}]\n"
+        "time_intervals: [{name: weekends, weekdays: [sat, sun]}]"
+    ).maintenances
+    fields = {"team": "ranking"}
+    held = [found.holds(fields, utc(f"2026-12-{day:02}T12:00")) for day in (4, 5, 6, 7, 12)]
+    assert ([False, True, True, False, True], Then.DROP) == (held, found.then)
 
 
 def test_times_are_those_of_the_zone() -> None:

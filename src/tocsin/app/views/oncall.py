@@ -1,0 +1,171 @@
+"""Who is on call, and who is notified of an alert and why: answered from the files alone, whether tocsin runs or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tocsin.app.project.calendars import calendars_of
+from tocsin.app.project.content import rules_of
+from tocsin.app.project.oncall import Around, read_oncall
+from tocsin.clock import SystemClock
+from tocsin.config.project.home import Home
+from tocsin.errors import ConfigurationError, Problem, TocsinError
+from tocsin.notify.oncall.ical import export
+from tocsin.notify.oncall.schedule import NOBODY, Schedule
+from tocsin.notify.oncall.shifts import person_shifts, shift_at, shifts, span_text
+from tocsin.notify.routing.files import OnCallFiles, read_oncall_files
+from tocsin.notify.routing.matchers import text_of
+from tocsin.notify.routing.oncall_file import OnCallRules, check_files
+from tocsin.notify.routing.tree import Route, RuleNames, Taken, group_values, route
+from tocsin.rules.kinds.ruleset import RuleSet
+
+UTC = ZoneInfo("UTC")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnCallView:
+    """The on-call files of a project directory at an instant."""
+
+    files: OnCallFiles
+    rules: OnCallRules
+    at: datetime  # UTC
+    alerts: RuleSet | None  # None where no alert rules were read
+    warnings: tuple[Problem, ...] = ()
+
+    # -- who is on call ------------------------------------------------------------------------------------------------
+
+    def now(self) -> list[Row]:
+        """A row for each schedule: who is on call, why, until when, and who is next."""
+        return [self._now(schedule) for schedule in self.rules.schedules.values()]
+
+    def _now(self, schedule: Schedule) -> Row:
+        shift = shift_at(schedule, self.at)
+        following = shift_at(schedule, shift.end)
+        return {
+            "schedule": schedule.name,
+            "on_call": list(shift.who),
+            "why": "; ".join(each.text for each in shift.on_call) or NOBODY,
+            "since": _iso(shift.start),
+            "until": _iso(shift.end),
+            "shift": span_text(shift.start, shift.end, schedule.zone or UTC),
+            "next": list(following.who),
+        }
+
+    def shifts(self, name: str, weeks: int) -> list[Row]:
+        """Each person's shifts of a schedule in the next weeks. Raises TocsinError for an unknown schedule."""
+        schedule = self._schedule(name)
+        found = shifts(schedule, self.at, self.at + timedelta(weeks=weeks))
+        gaps = [
+            {"who": "", "why": NOBODY, "from": _iso(each.start), "to": _iso(each.end),
+             "shift": span_text(each.start, each.end, schedule.zone or UTC)}
+            for each in found
+            if not each.on_call
+        ]  # fmt: skip
+        rows = [
+            {"who": each.on_call[0].who, "why": each.on_call[0].text, "from": _iso(each.start), "to": _iso(each.end),
+             "shift": span_text(each.start, each.end, schedule.zone or UTC)}
+            for each in person_shifts(found)
+        ]  # fmt: skip
+        return sorted([*rows, *gaps], key=lambda row: (row["from"], row["who"]))
+
+    def ical(self, name: str, weeks: int) -> bytes:
+        """The same as an iCalendar file."""
+        addresses = {who: person.email for who, person in self.rules.people.items()}
+        until = self.at + timedelta(weeks=weeks)
+        return export(self._schedule(name), self.at, until, self.at, addresses=addresses)
+
+    def _schedule(self, name: str) -> Schedule:
+        if (found := self.rules.schedules.get(name)) is None:
+            known = ", ".join(self.rules.schedules) or "there is none"
+            raise TocsinError(f"'{name}' is no schedule; known are {known}")
+        return found
+
+    def check(self) -> list[Problem]:
+        """Inline tests that fail; as warnings gaps and overlaps."""
+        return check_files(self.files.files, self.rules, self.at)
+
+    @property
+    def tests(self) -> int:
+        """How many inline tests there are."""
+        return sum(len(file.tests) + sum(len(s.tests) for s in file.schedules) for _, file in self.files.files)
+
+    # -- who is notified -----------------------------------------------------------------------------------------------
+
+    def route(self, alert: Mapping[str, str]) -> list[Row]:
+        """Who is notified of an alert with these fields, and why; what it does not say of its rule is the rule's."""
+        named, fields = self._of_rule(alert)
+        taken = route(self.rules.root, self.rules.always, fields, named)
+        return [self._taken(each, fields) for each in taken]
+
+    def _of_rule(self, alert: Mapping[str, str]) -> tuple[RuleNames, dict[str, str]]:
+        fields = {"severity": "warning", **alert}
+        rule = self.alerts.rules.get(alert.get("rule", "")) if self.alerts is not None else None
+        if rule is None:
+            return RuleNames(), fields
+        names = RuleNames(to=rule.info.notify_to, only=rule.info.notify_only)
+        return names, {"severity": rule.severity.word, **alert}
+
+    def _taken(self, taken: Taken, fields: Mapping[str, str]) -> Row:
+        node = taken.route
+        muted = node.mute.holds(self.at) if node is not None and node.mute is not None else ""
+        return {
+            "notifies": taken.name,
+            "escalation": bool(taken.escalation),
+            "reaches": list(self.rules.reached(taken, self.at)),
+            "why": taken.text.partition(": ")[2],
+            "group": dict(group_values(node, fields)) if node is not None else {},
+            "muted": muted,
+        }
+
+    def tree(self) -> list[Row]:
+        """The nodes of the tree, a parent before its children, each with its depth."""
+        return list(_nodes(self.rules.root, 0))
+
+
+def _nodes(node: Route, depth: int) -> Iterator[Row]:
+    timing = node.timing
+    yield {
+        "depth": depth,
+        "matches": text_of(node.matchers),
+        "receivers": list(node.receivers),
+        "escalation": node.escalation,
+        "continue": node.goes_on,
+        "group_by": list(node.group_by),
+        "group_wait": timing.wait.total_seconds(),
+        "group_interval": timing.interval.total_seconds(),
+        "repeat_interval": timing.repeat.total_seconds() if timing.repeat is not None else None,
+        "place": node.place,
+    }
+    for child in node.routes:
+        yield from _nodes(child, depth + 1)
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def view_oncall(home: Home, at: datetime | None = None, *, with_rules: bool = False) -> OnCallView:
+    """The on-call files of ``home`` at ``at`` (None: now). With ``with_rules`` also its alert rules; where those are
+    broken, a warning says so. Raises ConfigurationError with every fault of the on-call files.
+    """
+    now = SystemClock().now()
+    problems: list[Problem] = []
+    files = read_oncall_files(home.oncall_files(), home.path)
+    calendars = calendars_of(files, home, problems)
+    alerts = None
+    if with_rules:
+        try:
+            alerts = rules_of(home)
+        except ConfigurationError as e:
+            first = e.problems[0]
+            message = f"what rules say of receivers is left out: {first.message}"
+            problems.append(Problem(file=first.file, line=first.line, message=message, warning=True))
+    rules = read_oncall(files, Around(home=home, calendars=calendars, now=now, at=at), alerts, problems)
+    if rules is None:
+        raise ConfigurationError([p for p in problems if not p.warning])
+    return OnCallView(files=files, rules=rules, at=at or now, alerts=alerts, warnings=tuple(problems))
