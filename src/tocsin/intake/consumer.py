@@ -10,6 +10,7 @@ from pathlib import Path
 from tocsin.clock import micros
 from tocsin.config.yaml.document import Document, load_file, parse
 from tocsin.errors import ConfigurationError, Problem
+from tocsin.intake.cloudevents import plain, put_data
 from tocsin.intake.files import ConsumerFile
 from tocsin.intake.formats import Piece, Splitter, splitter
 from tocsin.intake.mapping import Dead, Mapper, compile_mapping
@@ -113,6 +114,7 @@ class Consumer:
                 if piece.dead is not None:
                     dead.append(self._letter(piece, message.origin, piece.dead, piece.detail))
                     continue
+                put_data(piece.value)
                 try:
                     event = read(piece.value, piece.raw, message.origin, message.time)
                 except Dead as e:
@@ -123,7 +125,12 @@ class Consumer:
                 else:
                     events.append(event)
         mapped = MappedEvents(
-            consumer=self.name, events=events, received_us=micros(received), cluster=cluster, topic_id=topic_id
+            consumer=self.name,
+            events=events,
+            received_us=micros(received),
+            cluster=cluster,
+            topic_id=topic_id,
+            retries_unknown=self.retries_unknown,
         )
         return Decoded(
             mapped=(mapped,) if events else (), dead=tuple(dead), filtered=filtered, no_json=no_json and bool(dead)
@@ -139,7 +146,7 @@ class Consumer:
             for piece in self.split(message.payload):
                 no_json = no_json and piece.dead in _NO_JSON
                 if piece.dead is None:
-                    payloads.append(piece.raw)
+                    payloads.append(plain(piece.raw))
                 else:
                     dead.append(self._letter(piece, message.origin, piece.dead, piece.detail))
         raw = RawEvents(

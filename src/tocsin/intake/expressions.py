@@ -1,22 +1,26 @@
 """JMESPath over payloads: plain paths become generated code, the interpreter does what is left.
 
-Besides JMESPath's own functions there are some for payloads. None of these raises: where they cannot answer, they
-say null.
+Besides JMESPath's own functions there are some for payloads. Every function is null-safe: a null that it cannot take
+makes its value null, where JMESPath would fail. Ours say null for whatever else they cannot answer, too.
 
-=====================  =================================================================================
-``lower(x)``           a string in lower case
-``upper(x)``           a string in upper case
-``split(x, sep)``      the parts of a string
-``segment(x, name)``   what follows ``name`` in a path, any case: ``segment('/a/Runs/7', 'runs')`` is ``'7'``
-``from_json(x)``       what a string of JSON holds
-``url(form, x, …)``    ``form`` with each ``{}`` replaced by the next value, percent-encoded; null if one is null
-=====================  =================================================================================
+======================  ================================================================================
+``lower(x)``            a string in lower case
+``upper(x)``            a string in upper case
+``split(x, sep)``       the parts of a string
+``segment(x, name)``    what follows ``name`` in a path, any case: ``segment('/a/Runs/7', 'runs')`` is ``'7'``
+``coalesce(x, …)``      the first value that is neither null nor an empty string; false and 0 are values
+``parse_json(x)``       what a string of JSON holds
+``base64_decode(x)``    the text that a string of base64 (the URL's alphabet, too) holds
+``format(form, x, …)``  ``form`` with each ``{}`` replaced by the next value; null if one is null or empty
+``url(form, x, …)``     the same, each value percent-encoded
+======================  ================================================================================
 """
 
 from __future__ import annotations
 
+import base64
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -66,18 +70,61 @@ class _Functions(jmespath.functions.Functions):
         return next((after for part, after in itertools.pairwise(parts) if part.lower() == wanted), None)
 
     @_signature(_ANY)  # type: ignore[untyped-decorator]
-    def _func_from_json(self, value: object) -> object:
+    def _func_parse_json(self, value: object) -> object:
         try:
             return read_json(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else None
         except ReadError:
             return None
 
+    @_signature(_ANY)  # type: ignore[untyped-decorator]
+    def _func_base64_decode(self, value: object) -> object:
+        data = base64_bytes(value)
+        try:
+            return data.decode("utf-8") if data is not None else None
+        except UnicodeDecodeError:
+            return None
+
+    @_signature({"types": [], "variadic": True})  # type: ignore[untyped-decorator]
+    def _func_coalesce(self, *values: object) -> object:
+        return next((v for v in values if v is not None and v != ""), None)
+
+    @_signature({"types": ["string"]}, {"types": [], "variadic": True})  # type: ignore[untyped-decorator]
+    def _func_format(self, form: str, *values: object) -> object:
+        return _filled(form, values, str)
+
     @_signature({"types": ["string"]}, {"types": [], "variadic": True})  # type: ignore[untyped-decorator]
     def _func_url(self, form: str, *values: object) -> object:
-        pieces = form.split("{}")
-        if len(pieces) != len(values) + 1 or any(not isinstance(v, str | int) or v == "" for v in values):
-            return None
-        return pieces[0] + "".join(quote(str(v), safe="") + piece for v, piece in zip(values, pieces[1:], strict=True))
+        return _filled(form, values, lambda v: quote(str(v), safe=""))
+
+    def call_function(self, function_name: str, resolved_args: Iterable[Any]) -> Any:
+        """A null that a function does not take gives null: a field that is absent is no fault of the mapping."""
+        try:
+            return super().call_function(function_name, resolved_args)
+        except jmespath.exceptions.JMESPathTypeError:
+            if any(a is None or (isinstance(a, list) and None in a) for a in resolved_args):
+                return None
+            raise
+
+
+def _filled(form: str, values: Sequence[object], shown: Callable[[object], str]) -> object:
+    pieces = form.split("{}")
+    if len(pieces) != len(values) + 1 or any(not isinstance(v, str | int) or v == "" for v in values):
+        return None
+    return pieces[0] + "".join(shown(v) + piece for v, piece in zip(values, pieces[1:], strict=True))
+
+
+def base64_bytes(value: object) -> bytes | None:
+    """What a string of base64 holds, in either alphabet, with or without its padding; None for anything else."""
+    if not isinstance(value, str):
+        return None
+    text = "".join(value.split()).translate(_URL_ALPHABET).rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        return None
+
+
+_URL_ALPHABET = str.maketrans("-_", "+/")
 
 
 class _AnyCase(jmespath.visitor.TreeInterpreter):
@@ -124,8 +171,20 @@ def _check(node: Any) -> None:
         return
     if node.get("type") == "function_expression" and node["value"] not in _Functions.FUNCTION_TABLE:
         raise ValueError(f"there is no function {node['value']}(); {suggest(node['value'], _Functions.FUNCTION_TABLE)}")
+    if node.get("type") == "function_expression":
+        _check_arity(node["value"], len(node["children"]))
     for child in node.get("children", ()):
         _check(child)
+
+
+def _check_arity(name: str, given: int) -> None:
+    wanted = _Functions.FUNCTION_TABLE[name]["signature"]
+    least = len(wanted)
+    if given != least and not (given > least and wanted and wanted[-1].get("variadic")):
+        more = " or more" if wanted and wanted[-1].get("variadic") else ""
+        raise ValueError(
+            f"{name}() takes {least}{more} value{'' if least == 1 and not more else 's'}, here are {given}"
+        )
 
 
 def compile_getter(texts: Sequence[str], *, ignore_case: bool = False) -> Getter:

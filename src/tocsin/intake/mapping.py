@@ -8,11 +8,11 @@ out, as in the canonical form: one odd field is no reason to lose a failure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from tocsin.intake.expressions import ExpressionFailed, any_case, compile_getter, is_true, plain_path
+from tocsin.intake.expressions import ExpressionFailed, Getter, any_case, compile_getter, is_true, plain_path
 from tocsin.intake.files import WIRE, ConsumerFile
 from tocsin.intake.formats import write
 from tocsin.model.calendars.times import read_time
@@ -24,6 +24,7 @@ from tocsin.model.strictjson import ReadError, read_json
 
 _NAMES = frozenset({"RunId", "Status"})  # of words and numbers only: an object would name nothing
 _REDACTED = ("Message", "LogTail")  # free text
+_SHOWN_FIELDS = 8  # of an event, in a dead letter's detail
 _REASONS = frozenset(r.value for r in Reason)
 
 
@@ -50,7 +51,6 @@ def compile_mapping(name: str, file: ConsumerFile) -> Mapper:
     the payload has none. It raises Dead.
     """
     texts = {
-        "filter": file.filter,
         "heartbeat": file.heartbeat,
         "source": file.source,
         "event_id": file.event_id,
@@ -60,7 +60,8 @@ def compile_mapping(name: str, file: ConsumerFile) -> Mapper:
     labels = [label for label, text in texts.items() if text is not None]
     getter = compile_getter([text for text in texts.values() if text is not None], ignore_case=file.ignore_case)
     at = {label: i for i, label in enumerate(labels)}
-    i_filter, i_heartbeat = at.get("filter"), at.get("heartbeat")
+    wanted = compile_getter([file.filter], ignore_case=file.ignore_case) if file.filter is not None else None
+    i_heartbeat = at.get("heartbeat")
     i_source, i_id, i_time = at.get("source"), at.get("event_id"), at.get("time")
     i_status = at.get("mapping.Status")
     statuses = {word.lower(): word for word in STATUS_WORDS} | {w.lower(): s for w, s in file.status_map.items()}
@@ -72,12 +73,10 @@ def compile_mapping(name: str, file: ConsumerFile) -> Mapper:
             raise Dead(DeadReason.NOT_AN_EVENT, f"{_kind(value)} is no event")
         for path in embedded:
             _embed(value, path, ignore_case=file.ignore_case)
-        try:
-            found = getter(value)
-        except ExpressionFailed as e:
-            raise Dead(DeadReason.MAPPING_FAILED, f"{labels[e.index]}: {e.why}") from e
-        if i_filter is not None and not is_true(found[i_filter]):
+        # The filter is evaluated first and alone: the rest need not make sense for an event that nobody wants.
+        if wanted is not None and not is_true(_evaluated(wanted, value, ("filter",))[0]):
             return None
+        found = _evaluated(getter, value, labels)
         heartbeat = i_heartbeat is not None and is_true(found[i_heartbeat])
         out: dict[str, object] = {}
         for column, index, reader, strict in columns:
@@ -89,9 +88,13 @@ def compile_mapping(name: str, file: ConsumerFile) -> Mapper:
             if (read_value := reader(column, given)) is not None:
                 out[column] = read_value
         if out.get("RunId") is None or not str(out["RunId"]).strip():
-            raise Dead(DeadReason.NO_RUN_ID, "the mapping finds no RunId in it")
+            raise Dead(DeadReason.NO_RUN_ID, _nothing_found("RunId", file, value))
         if not heartbeat:
-            _put_status(out, None if i_status is None else found[i_status], statuses)
+            word = "" if i_status is None or found[i_status] is False else _word("Status", found[i_status])
+            if not word.strip():
+                raise Dead(DeadReason.NO_STATUS, _nothing_found("Status", file, value))
+            out["Status"] = statuses.get(word.strip().lower(), Status.UNKNOWN.value)
+            out.setdefault("OriginalStatus", word)
         return MappedEvent(
             source=_word("source", found[i_source]) if i_source is not None else name,
             event_id=_word("event_id", found[i_id]) if i_id is not None else "",
@@ -105,12 +108,19 @@ def compile_mapping(name: str, file: ConsumerFile) -> Mapper:
     return Mapper(read=read)
 
 
-def _put_status(out: dict[str, object], given: object, statuses: Mapping[str, str]) -> None:
-    word = "" if given is None or given is False else _word("Status", given)
-    if not word.strip():
-        raise Dead(DeadReason.NO_STATUS, "the mapping finds no Status in it")
-    out["Status"] = statuses.get(word.strip().lower(), Status.UNKNOWN.value)
-    out.setdefault("OriginalStatus", word)
+def _evaluated(getter: Getter, value: object, labels: Sequence[str]) -> tuple[object, ...]:
+    try:
+        return getter(value)
+    except ExpressionFailed as e:
+        raise Dead(DeadReason.MAPPING_FAILED, f"{labels[e.index]}: {e.why}") from e
+
+
+def _nothing_found(column: str, file: ConsumerFile, value: Mapping[str, object]) -> str:
+    """What a person needs to mend the mapping: the expression, and what the event has instead."""
+    fields = [f"{key[:40]} ({_kind(v)})" for key, v in list(value.items())[:_SHOWN_FIELDS]]
+    more = ", …" if len(value) > _SHOWN_FIELDS else ""
+    has = f"the event has {', '.join(fields)}{more}" if fields else "the event has no field"
+    return f"{column}: `{' '.join(file.mapping.get(column, '').split())[:100]}` finds nothing; {has}"
 
 
 def _embed(value: dict[str, object], path: tuple[str, ...], *, ignore_case: bool) -> None:

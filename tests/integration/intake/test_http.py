@@ -1,6 +1,7 @@
 """Webhooks: 202 only when durable, every refusal says what would be right."""
 
 import asyncio
+import base64
 import gzip
 import json
 import threading
@@ -10,6 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -71,7 +73,9 @@ def test_an_answer_describes_its_dead_letters(ask: Ask) -> None:
     answer = ask(
         "POST", "event-grid", json=[{"eventType": "Microsoft.MachineLearningServices.RunStatusChanged", "topic": "t"}]
     )
-    assert [{"reason": "no_run_id", "detail": "the mapping finds no RunId in it"}] == answer.json()["dead_letters"]
+    (letter,) = answer.json()["dead_letters"]
+    assert "no_run_id" == letter["reason"]
+    assert letter["detail"].endswith("finds nothing; the event has eventType (a string), topic (a string)")
 
 
 def test_a_gzip_body_is_read(behind: Behind, ask: Ask) -> None:
@@ -95,6 +99,55 @@ def test_cloudevents_binary_mode_is_read(behind: Behind, ask: Ask) -> None:
         row["Status"],
         row["TimeGiven"],
     )
+
+
+def test_data_in_base64_is_read(behind: Behind, ask: Ask) -> None:
+    """By the fast path; Raw keeps it as it was received, beside the data."""
+    packed = base64.b64encode(json.dumps({"RunId": "r9", "Status": "Failed"}).encode()).decode()
+    answer = ask("POST", "events", json={"specversion": "1.0", "type": "tocsin.run.status", "id": "1", "source": "s",
+                                         "data_base64": packed})  # fmt: skip
+    assert (202, 1, 0, 0, 0) == counts(answer)
+    (row,) = behind.rows()
+    assert ("r9", packed) == (row["RunId"], json.loads(row["Raw"])["data_base64"])
+
+
+def test_a_subscription_of_sns_waits_for_a_person(behind: Behind, ask: Ask) -> None:
+    """It is kept with its SubscribeURL, which tocsin does not fetch."""
+    payload = {
+        "Type": "SubscriptionConfirmation",
+        "SubscribeURL": "https://sns.example.org/?Action=ConfirmSubscription",
+    }
+    headers = {"x-amz-sns-message-type": "SubscriptionConfirmation", "content-type": "text/plain; charset=UTF-8"}
+    answer = ask("POST", "event-grid", content=json.dumps(payload), headers=headers)
+    assert (202, 0, 0, 0, 1) == counts(answer)
+    (letter,) = behind.rows("DeadLetters", order="Time")
+    assert "confirm its subscription" in letter["Detail"]
+    assert payload == json.loads(letter["Payload"])
+
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+def test_a_form_is_its_payload_or_its_fields(tmp_path: Path, behind: Behind) -> None:
+    """GitHub and Slack send JSON in the field `payload`; others send the fields themselves. What curl -d calls a form
+    stays JSON.
+    """
+    file = tmp_path / "form.yaml"
+    file.write_text("connector: http\nmapping: {RunId: run, Status: state, Message: note}\n")
+    loaded = load_consumers([file])
+    ask = asker(HttpIntake(lambda: loaded, behind.writer, behind.metrics, behind.clock))
+    payload = json.dumps({"run": "a=b", "state": "Failed"})
+    for content in (
+        urlencode({"payload": payload}),
+        "run=two&state=Failed&note=not+so%2C+good",
+        payload.replace("a=b", "c=d"),
+    ):
+        assert (202, 1, 0, 0, 0) == counts(ask("POST", "form", content=content, headers=FORM))
+    assert [("a=b", ""), ("c=d", ""), ("two", "not so, good")] == sorted(
+        (r["RunId"], r["Message"]) for r in behind.rows()
+    )
+    assert 400 == ask("POST", "form", content="&".join(f"f{i}=1" for i in range(2000)), headers=FORM).status_code
+    assert 400 == ask("POST", "form", content="nonsense", headers=FORM).status_code
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ tests:
         "row 1, Status: expected 'Completed', got 'Failed'",
         "row 2 did not come: {'RunId': 'r3'}",
         "dead letters: expected none, got ['no_run_id']",
-        "  no_run_id: the mapping finds no RunId in it",
+        "  no_run_id: RunId: `run` finds nothing; the event has state (a string)",
     ] == wrong.text.split("\n")
 
 

@@ -42,7 +42,7 @@ def pieces(form: str, message: bytes, **limits: int) -> list[object]:
         ("records[]", b'{"records": [{"a": 1}, {"a": 2}]}', [{"a": 1}, {"a": 2}]),
         ("records[]", b'{"other": 1}', [DeadReason.NOT_AN_EVENT]),
         ("detail", b'{"detail": {"a": 1}}', [{"a": 1}]),
-        ("Records[].from_json(body)", b'{"Records": [{"body": "{\\"a\\": 1}"}]}', [{"a": 1}]),
+        ("Records[].parse_json(body)", b'{"Records": [{"body": "{\\"a\\": 1}"}]}', [{"a": 1}]),
         ("abs(x)", b'{"x": "y"}', [DeadReason.MAPPING_FAILED]),
         ("records[]", b"nonsense", [DeadReason.NOT_JSON]),
     ],

@@ -1,5 +1,7 @@
 """What the Kafka connector decides without a broker."""
 
+import base64
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,8 +17,14 @@ from tocsin.intake.files import ConsumerFile, KafkaPart
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-def record(offset: int, value: bytes | None, stamp: int | None = 1000, partition: int = 0) -> ConsumerRecord:
-    return ConsumerRecord("t", partition, 0, offset, stamp, 0, None, value, [], None, -1, 0, -1)
+def record(
+    offset: int,
+    value: bytes | None,
+    stamp: int | None = 1000,
+    partition: int = 0,
+    headers: list[tuple[str, bytes | None]] | None = None,
+) -> ConsumerRecord:
+    return ConsumerRecord("t", partition, 0, offset, stamp, 0, None, value, headers or [], None, -1, 0, -1)
 
 
 def consumer(**keys: object) -> Consumer:
@@ -46,6 +54,36 @@ def test_records_without_a_time_have_the_receipts() -> None:
     own, without = sorted(decode(consumer(canonical=True), slices, "k", NOON).raw, key=lambda r: not r.own_time)
     assert ([b"a"], [5000], True) == (own.payloads, own.times_us, own.own_time)
     assert ([b"b", b"c"], [micros(NOON)] * 2, False) == (without.payloads, without.times_us, without.own_time)
+
+
+BINARY: list[tuple[str, bytes | None]] = [
+    ("ce_specversion", b"1.0"), ("ce_type", b"tocsin.run.status"), ("ce_id", "é1".encode()), ("ce_source", b"s"),
+    ("content-type", b"application/json"), ("trace", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("stamp", [5, -1])
+def test_binary_mode_is_an_event(stamp: int) -> None:
+    """CloudEvents' attributes are in ce_ headers, the data is the value; other headers mean nothing."""
+    value = b'{"RunId": "r", "Status": "Failed"}'
+    slices = [
+        Slice("t", "id", 0, [record(0, value, stamp, headers=BINARY), record(1, value, stamp, headers=BINARY[4:])])
+    ]
+    (raw,) = decode(consumer(canonical=True), slices, "k", NOON).raw
+    event = {"specversion": "1.0", "type": "tocsin.run.status", "id": "é1", "source": "s", "data": json.loads(value)}
+    assert [event, json.loads(value)] == [json.loads(payload) for payload in raw.payloads]
+    mapped = consumer(mapping={"RunId": "data.RunId", "Status": "data.Status"}, event_id="id")
+    (found,) = decode(mapped, slices, "k", NOON).mapped[0].events
+    assert ("é1", "r") == (found.event_id, found.columns["RunId"])
+
+
+def test_data_in_base64_is_decoded() -> None:
+    """For the canonical form too; the rest of the event stays."""
+    event = {"type": "tocsin.run.status", "id": "1", "data_base64": base64.b64encode(b'{"RunId": "r"}').decode()}
+    (raw,) = decode(
+        consumer(canonical=True), [Slice("t", "id", 0, [record(0, json.dumps(event).encode())])], "k", NOON
+    ).raw
+    assert {**event, "data": {"RunId": "r"}} == json.loads(raw.payloads[0])
 
 
 def test_mapped_records_keep_their_origin() -> None:

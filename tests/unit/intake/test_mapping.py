@@ -1,5 +1,6 @@
 """From a payload to an event, or to the reason why it is none."""
 
+import base64
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -141,6 +142,44 @@ def test_filter_drops_and_counts() -> None:
     """Filtered events are neither rows nor dead letters, even where they could not be mapped."""
     decoded = decode([{**BASE, "kind": "run"}, {"kind": "other"}, {}], filter="kind == 'run'")
     assert (1, (), 2) == (len(decoded.mapped[0].events), decoded.dead, decoded.filtered)
+
+
+def test_filter_runs_first_and_alone() -> None:
+    """An event that nobody wants is dropped, though the rest of the mapping would fail on it."""
+    keys: dict[str, Any] = {
+        "filter": "kind == 'run'", "mapping": {"RunId": "abs(run)", "Status": "s"}, "time": "abs(at)",
+    }  # fmt: skip
+    decoded = decode([{"kind": "other", "run": "x", "at": "y"}, {"kind": "run", "run": "x"}], **keys)
+    assert 1 == decoded.filtered
+    assert ["mapping.RunId"] == [letter.detail.split(":")[0] for letter in decoded.dead]
+
+
+def test_a_filter_that_fails_is_said_to_be_the_filter() -> None:
+    """Not dropped: nobody knows whether it was wanted. A field that is absent is no failure."""
+    decoded = decode([{"kind": 17}, {}], filter="starts_with(kind, 'run')")
+    assert 1 == decoded.filtered
+    (letter,) = decoded.dead
+    assert (DeadReason.MAPPING_FAILED, True) == (letter.reason, letter.detail.startswith("filter: "))
+
+
+def test_what_is_not_found_is_named_with_what_is_there() -> None:
+    """The expression, and the event's fields with their kinds."""
+    (letter,) = decode({"id": 1, "data": True}, mapping={"RunId": "data.run", "Status": "data.state"}).dead
+    assert "RunId: `data.run` finds nothing; the event has id (a number), data (a boolean)" == letter.detail
+
+
+def test_retries_unknown_reaches_the_store() -> None:
+    """Of mapped events as of canonical ones."""
+    assert [True, False] == [decode(BASE, retries=word).mapped[0].retries_unknown for word in ("unknown", "known")]
+
+
+def test_data_in_base64_is_the_data() -> None:
+    """CloudEvents' data_base64 holds JSON or text; where data stands beside it, data counts."""
+    keys: dict[str, Any] = {"mapping": {"RunId": "data.run", "Status": "data.state", "Message": "data"}}
+    packed = base64.b64encode(b'{"run": "r", "state": "Failed"}').decode()
+    assert "r" == event({"specversion": "1.0", "data_base64": packed}, **keys).columns["RunId"]
+    assert "x" == event({"data_base64": packed, "data": {"run": "x", "state": "Failed"}}, **keys).columns["RunId"]
+    assert DeadReason.NO_RUN_ID is decode({"data_base64": "no base64!"}, **keys).dead[0].reason
 
 
 def test_heartbeats_need_no_status() -> None:

@@ -30,7 +30,7 @@ from tocsin.intake.consumer import Consumer, Decoded, Message
 from tocsin.intake.formats import is_json
 from tocsin.intake.watermark import GraceWatermark, StallWatch
 from tocsin.metrics.registry import Metrics
-from tocsin.model.event import Receipt
+from tocsin.model.event import DeadLetter, DeadReason, Receipt
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +110,10 @@ class HttpIntake:
         if code is not None:
             log.info("event_grid_validated", consumer=consumer.name)
             return _json(200, {"validationResponse": code})
-        decoded = await self._decode(consumer, body)
+        if headers.get("x-amz-sns-message-type") == "SubscriptionConfirmation":
+            decoded = Decoded(dead=(_unconfirmed(consumer.name, body),))
+        else:
+            decoded = await self._decode(consumer, body)
         if not decoded.raw and not decoded.mapped and not decoded.dead:
             return self._accepted(consumer, decoded, Receipt(accepted=0, duplicate=0, heartbeats=0))
         return self._accepted(consumer, decoded, await self._commit(decoded, limits))
@@ -200,6 +203,16 @@ def intake_routes(
 ) -> list[BaseRoute]:
     """Routes of the HTTP intake, for who needs nothing else of it."""
     return HttpIntake(consumers, sink, metrics, clock, limits).routes()
+
+
+def _unconfirmed(consumer: str, body: bytes) -> DeadLetter:
+    """Kept for a person to confirm: fetching an address that a request names is what an intake must not do."""
+    return DeadLetter(
+        consumer=consumer,
+        reason=DeadReason.NOT_AN_EVENT,
+        detail="Amazon SNS asks to confirm its subscription: open the SubscribeURL of this payload once",
+        payload=body,
+    )
 
 
 def _durable(future: Future[Receipt], wait: timedelta) -> Awaitable[Receipt | None]:

@@ -5,26 +5,30 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from tocsin.errors import TocsinError
+from tocsin.intake.cloudevents import event_of_attributes
 from tocsin.intake.expressions import any_case
 from tocsin.intake.formats import write
 from tocsin.model.strictjson import ReadError, read_json
 
+FORM = "application/x-www-form-urlencoded"
+"""A webhook's form, or what ``curl -d`` says of everything."""
 TYPES = frozenset({
     "", "application/json", "application/cloudevents+json", "application/cloudevents-batch+json", "application/x-ndjson",
     "application/ndjson", "application/jsonl", "application/json-lines", "application/jsonlines", "text/json", "text/plain",
-    "application/x-www-form-urlencoded",  # what curl -d says of everything
+    FORM,
 })  # fmt: skip
 """Content types that may hold JSON; any other that ends in +json is taken too."""
 VALIDATION = "microsoft.eventgrid.subscriptionvalidationevent"
 _VALIDATION = re.compile(VALIDATION.replace(".", r"\.").encode(), re.IGNORECASE)
 _LARGEST_VALIDATION = 64 << 10
+_FIELDS = 1000  # of a form
 _MEMBERS = 64  # of a gzip body; the rest is copied for each of them
 
 
@@ -39,7 +43,7 @@ class Refused(TocsinError):
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
-    """The body, decompressed. Raises Refused: 415 for another type or encoding, 413 past ``limit``, 400 where empty."""
+    """The body, decompressed, a form as JSON. Raises Refused: 415 for another type or encoding, 413 past ``limit``, 400 where empty."""
     kind, _, parameters = headers.get("content-type", "").partition(";")
     kind = kind.strip().lower()
     if kind not in TYPES and not kind.endswith("+json"):
@@ -61,7 +65,7 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
         body = _unzipped(body, limit)
     if not body.strip():
         raise Refused(400, "no_json", "The body is empty", "send one event, an array of events, or one a line")
-    return body
+    return event_of_form(body) if kind == FORM else body
 
 
 async def _received(receive: Receive, limit: int) -> bytes:
@@ -105,14 +109,27 @@ def _too_large(limit: int) -> Refused:
 
 def event_of_headers(headers: Headers, body: bytes) -> bytes:
     """CloudEvents' binary mode: the event whose attributes are in ``ce-`` headers and whose data is the body."""
-    event: dict[str, object] = {
-        name[3:]: unquote(value) for name, value in headers.items() if name.startswith("ce-") and len(name) > 3
-    }
+    return event_of_attributes(
+        ((name[3:], unquote(value)) for name, value in headers.items() if name.startswith("ce-") and len(name) > 3),
+        body,
+    )
+
+
+def event_of_form(body: bytes) -> bytes:
+    """The JSON of a form's field ``payload`` (GitHub and Slack send it so), else its fields as one object.
+
+    A body that is JSON stays as it is: ``curl -d`` calls everything a form. Raises Refused for what is no form.
+    """
+    if body.lstrip()[:1] in (b"{", b"[", b'"') or b"=" not in body:
+        return body
     try:
-        event["data"] = read_json(body, limit=len(body))
-    except ReadError:
-        return body  # goes the way of every body that cannot be read
-    return write(event)
+        fields = parse_qs(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=_FIELDS)
+    except ValueError as e:  # not UTF-8, or too many fields
+        raise Refused(400, "no_json", "The form cannot be read", str(e)[:200]) from e
+    payload = fields.get("payload", [""])[0]
+    if payload.lstrip()[:1] in ("{", "["):
+        return payload.encode("utf-8")
+    return write({name: values[0] if len(values) == 1 else values for name, values in fields.items()})
 
 
 def validation_code(body: bytes) -> str | None:

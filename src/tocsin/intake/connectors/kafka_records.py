@@ -11,11 +11,12 @@ from operator import itemgetter
 from typing import Any
 
 from tocsin.clock import EPOCH, micros
+from tocsin.intake.cloudevents import BASE64_FIELD, event_of_attributes, plain
 from tocsin.intake.consumer import Consumer, Decoded, Message
 from tocsin.model.event import Origin, RawEvents
 
 # Places in kafka-python's ConsumerRecord, a named tuple; by number they cost half.
-_OFFSET, _TIMESTAMP, _VALUE = itemgetter(3), itemgetter(4), itemgetter(7)
+_OFFSET, _TIMESTAMP, _VALUE, _HEADERS = itemgetter(3), itemgetter(4), itemgetter(7), itemgetter(8)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -57,8 +58,18 @@ def _messages(s: Slice) -> Iterable[Message]:
         if value is not None:
             time = EPOCH + stamp * _MILLISECOND if stamp is not None and stamp >= 0 else None
             yield Message(
-                payload=value, origin=Origin(topic=s.topic, partition=s.partition, offset=_OFFSET(record)), time=time
+                payload=_event(record) if _HEADERS(record) else value,
+                origin=Origin(topic=s.topic, partition=s.partition, offset=_OFFSET(record)),
+                time=time,
             )
+
+
+def _event(record: Any) -> bytes:
+    """CloudEvents' binary mode: attributes in ``ce_`` headers, data in the value. Any other record is its value."""
+    attributes = {name[3:]: (given or b"").decode("utf-8", "replace") for name, given in _HEADERS(record)
+                  if name.startswith("ce_")}  # fmt: skip
+    value: bytes = _VALUE(record)
+    return event_of_attributes(attributes.items(), value) if "specversion" in attributes else value
 
 
 def _canonical(consumer: Consumer, slices: Iterable[Slice], cluster: str, received: datetime) -> Decoded:
@@ -75,6 +86,9 @@ def _canonical(consumer: Consumer, slices: Iterable[Slice], cluster: str, receiv
             values, stamps = list(map(_VALUE, records)), list(map(_TIMESTAMP, records))
         if not records:
             continue
+        if any(map(_HEADERS, records)):
+            values = [_event(r) if _HEADERS(r) else _VALUE(r) for r in records]
+        values = [plain(v) if BASE64_FIELD in v else v for v in values]
         if None not in stamps and min(stamps) >= 0:
             into = columns.setdefault((s.topic, s.topic_id, True), _Columns())
             into.payloads += values
@@ -82,11 +96,13 @@ def _canonical(consumer: Consumer, slices: Iterable[Slice], cluster: str, receiv
             into.offsets += map(_OFFSET, records)
             into.partitions += [s.partition] * len(values)
             continue
-        for record in records:  # from producers of before 2016, or with a clock before 1970
+        for record, value in zip(
+            records, values, strict=True
+        ):  # from producers of before 2016, or with a clock before 1970
             stamp = _TIMESTAMP(record)
             own = stamp is not None and stamp >= 0
             into = columns.setdefault((s.topic, s.topic_id, own), _Columns())
-            into.payloads.append(_VALUE(record))
+            into.payloads.append(value)
             into.times_us.append(stamp * 1000 if own else received_us)
             into.offsets.append(_OFFSET(record))
             into.partitions.append(s.partition)
