@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
+import jmespath.functions
+
 from tocsin.intake.consumer import load_consumers
+from tocsin.intake.expressions import _Functions
 from tocsin.intake.files import ConsumerFile
 from tocsin.intake.testing import run_consumer_tests
 from tocsin.model.event import DeadReason
@@ -31,7 +34,13 @@ def test_every_reason_of_a_dead_letter_is_documented() -> None:
 
 def test_every_shipped_consumer_is_documented() -> None:
     """Both ways."""
-    assert {p.name for p in (ROOT / "consumers").glob("*.yaml")} == first_column("Three come along")
+    assert {p.name for p in (ROOT / "consumers").glob("*.yaml")} == first_column("These come along")
+
+
+def test_every_function_is_documented_and_no_other() -> None:
+    """Both ways; JMESPath's own have their page."""
+    ours = {name for name in _Functions.FUNCTION_TABLE if name not in jmespath.functions.Functions.FUNCTION_TABLE}
+    assert ours == {call.split("(")[0] for call in first_column("these for payloads")}
 
 
 def test_examples_are_consumers(tmp_path: Path) -> None:
