@@ -11,7 +11,7 @@ import pytest
 
 _PROBE = """
 import json, sys
-from tocsin.app.allocator import give_back, keep_little
+from tocsin.app.engine.allocator import give_back, keep_little
 
 def resident():
     with open("/proc/self/status") as status:

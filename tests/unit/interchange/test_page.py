@@ -7,7 +7,7 @@ from tocsin.cli.reference import commands
 from tocsin.interchange.azure.resources import ALERT_TYPES
 from tocsin.interchange.azure.write import NO_PLACE
 
-PAGE = (Path(__file__).parents[4] / "docs" / "import.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "import.md").read_text()
 
 
 def test_every_key_without_a_place_in_azure_is_named() -> None:

@@ -20,7 +20,7 @@ from tocsin.interchange.report import Imported
 from tocsin.rules.language.schema import SEVERITIES, RuleModel
 
 PHASES = (Phase.explicit, Phase.generate)
-SHIPPED = sorted((Path(__file__).parents[4] / "rules" / "alerts").glob("*.yaml"))
+SHIPPED = sorted((Path(__file__).parents[3] / "rules" / "alerts").glob("*.yaml"))
 
 FAILURE_RATE = """RunStatusChanged
 | where Status in ('Completed', 'Failed')

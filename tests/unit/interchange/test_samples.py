@@ -18,7 +18,7 @@ from tocsin.interchange.importing import import_files, import_text
 from tocsin.interchange.report import Imported
 from tocsin.rules.language.schema import RuleModel
 
-SAMPLES = Path(os.environ.get("TOCSIN_SAMPLES", Path(__file__).parents[5] / "shared" / "samples"))
+SAMPLES = Path(os.environ.get("TOCSIN_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
 PATTERNS = ("arm*", "amba*", "restapispecs-sqr*", "resourcemodules*", "aksbaseline*", "prometheus-*", "awesomeprom*")
 LABELS = {"_deployed_by_amba": "true"}
 NO_TABLE = r"the query does not run here: line \d+, column \d+: there is no (table '{}'|function {}\(\)).*"

@@ -247,7 +247,7 @@ def test_a_condition(condition: Any, why_not: str, off: str) -> None:
 @pytest.fixture(scope="module")
 def modules() -> dict[str, Imported]:
     """What ``bicep build`` makes of modules: a deployment each."""
-    text = (Path(__file__).parents[3] / "data" / "bicep_modules.json").read_text()
+    text = (Path(__file__).parents[2] / "data" / "bicep_modules.json").read_text()
     return {rule.path.split("resources[")[1].split("]")[0]: rule for rule in import_text(text, "main.json", SCHEMA)}
 
 
