@@ -21,14 +21,15 @@ from tocsin.rules.testing.simulator import HEARTBEAT
 COUNTED = """
 query: |
   RunStatusChanged | where Status in ('Failed', 'Completed')
-  | summarize n = countif(Status == 'Failed') by ExperimentName | where n >= 2
+  | summarize n = countif(Status == 'Failed') by ExperimentName
+condition: n >= 2
 by: [ExperimentName]
 value: n
 """
 FAILED = "when: {status: Failed}\n"
 WINDOWS = {
     "for": f"{COUNTED}over: 30m\nevery: 5m\nfor: 7m\nkeep_firing_for: 10m",
-    "late": f"{COUNTED}over: 20m\nevery: 4m\nlateness: 3m\nfor: 2 of 3\nclear: 'n < 1'",
+    "late": f"{COUNTED}over: 20m\nevery: 4m\nlateness: 3m\nfor: 2 of 3\nresolve: {{when: 'n < 1'}}",
     "nodata": f"{COUNTED}over: 15m\nevery: 5m\nno_data: alert\nrepeat_every: 20m",
     "levels": f"{COUNTED}over: 40m\nevery: 5m\nno_data: ok\nseverity: {{warning: '>= 2', critical: '>= 3'}}",
     "limited": f"{COUNTED}over: 15m\nevery: 5m\nlimit: {{per: ExperimentName, max: 1, window: 2h, then: drop}}",
@@ -105,9 +106,9 @@ OPEN = {
     ),
 }
 WAITING = {
-    "stuck": "when: {status: [Queued, Preparing], in_status_for: 20m}\nresolve: {after: 1h}\nrepeat_every: 25m",
-    "silent": "when: {status: [Running, Queued], silent_for: 15m}\nkeep: [Target]\nrepeat_every: 1h",
-    "still": "when: {status: Running, unchanged: Progress, for: 20m}\ntell_within: 10m",
+    "stuck": "when: {status: [Queued, Preparing], in_status_for: 20m}\nauto_close: 1h\nrepeat_every: 25m",
+    "silent": "when: {status: [Running, Queued], silent_for: 15m}\nfields: [Target]\nrepeat_every: 1h",
+    "still": "when: {status: Running, unchanged: Progress, for: 20m}\nmax_event_age: 10m",
     "slower": "when: {status: Running, duration: {above: 1.5 * p50, of: [ExperimentName], last: 1d, min_runs: 1}}",
     "limited-silent": "when: {status: Running, silent_for: 12m}\nlimit: {per: ExperimentName, max: 1, window: 2h, then: drop}",
     "each-stuck": """

@@ -20,7 +20,7 @@ _Made = Callable[[re.Match[str]], tuple[str, str]]
 def refusal(message: str, sql: str = "", skipped: int = 0) -> QueryError:
     """What DuckDB's ``message`` says of a query. ``sql``: the author's own, where it is SQL, after ``skipped``
     characters of ours: then
-    names of functions are the author's, and the place is notified.
+    names of functions are the author's, and the place is known.
     """
     said, offset = _said(message)
     line, column = (0, 0)
@@ -101,6 +101,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], _Made], ...] = tuple(
         (r"Malformed JSON", lambda m: ("a text is no JSON", "tolong(), tostring() and parse_json() take any text")),
         (r"Overflow|out of range|Out of Range", lambda m: ("a number becomes too large", "todouble(…) holds larger ones")),
         (r"[Dd]ivision by zero", lambda m: ("a division by zero", "divide where the divisor is not 0: iff(n != 0, a / n, 0)")),
+        (r"Table with name (?P<c>\S+) does not exist", lambda m: (f"there is no table '{m['c']}'", "")),
         (
             r"Referenced column \"(?P<c>.+?)\" not found",
             lambda m: (f"there is no column '{m['c']}' here", ""),
