@@ -34,7 +34,7 @@ class Problem:
 
 
 class ConfigurationError(TocsinError):
-    """Files of a home (settings, rules, consumers, templates) are broken; ``problems`` lists all faults at once."""
+    """Files of a project directory (settings, rules, consumers, templates) are broken; ``problems`` lists all faults at once."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems

@@ -15,7 +15,7 @@ MakeTocsin = Callable[..., Tocsin]
 
 @pytest.fixture
 def make_tocsin(wheel: Path, tmp_path: Path) -> Iterator[MakeTocsin]:
-    """Make homes with a tocsin.yaml and rules, not started yet: make_tocsin(smtp=smtp, kafka=kafka, topic=topic)."""
+    """Make project directories with a tocsin.yaml and rules, not started yet: make_tocsin(smtp=smtp, kafka=kafka, topic=topic)."""
     made: list[Tocsin] = []
 
     def make(

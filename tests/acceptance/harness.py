@@ -72,7 +72,7 @@ class Tocsin:
     # --- home ---
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file of the home, replacing it at once as editors do."""
+        """Write a file of the project directory, replacing it at once as editors do."""
         target = self.home / name
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(f".{target.name}.new")
@@ -186,7 +186,7 @@ class Tocsin:
         return tail(self.log, lines)
 
     def run(self, *arguments: str, within: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run another tocsin command on this home."""
+        """Run another tocsin command on this project directory."""
         return subprocess.run(
             [str(self.program), *arguments, "--home", str(self.home)],
             capture_output=True,

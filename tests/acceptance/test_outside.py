@@ -49,7 +49,7 @@ def test_the_demo_mails_within_seconds(make_tocsin: MakeTocsin, monkeypatch: pyt
 
 
 def test_the_readme_s_curl_line(make_tocsin: MakeTocsin) -> None:
-    """An event of one's own, as README sends it, is a row and a mail in the local outbox of a home without any file."""
+    """An event of one's own, as README sends it, is a row and a mail in the local outbox of a project directory without any file."""
     blocks = re.findall(r"```\w*\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     (block,) = [block for block in blocks if "curl " in block and "/intake/" in block]
     tocsin = make_tocsin(rules="")

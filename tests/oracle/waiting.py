@@ -41,7 +41,7 @@ class Waits:
     experiment: str = ""  # '' for any
     max_event_age: timedelta = timedelta(hours=24)
     repeat: timedelta = REPEAT
-    closes: timedelta | None = None  # `resolve: {after: …}`
+    closes: timedelta | None = None  # `auto_close: …`
     send_resolved: bool = True  # False: `send_resolved: false`
 
 

@@ -88,7 +88,7 @@ class Evaluation:
     at: datetime  # T; UTC
     kind: EvaluationKind = EvaluationKind.TICK
     holds: bool
-    clear: bool = True  # of one that does not hold: whether it may end (the rule's `clear`, True without one)
+    clear: bool = True  # of one that does not hold: whether it may end (the rule's `resolve.when`, True without one)
     data: bool = True  # whether there was data about it
     severity: Severity = Severity.WARNING  # while it holds
     value: float | None = None

@@ -56,7 +56,7 @@ def rules_backtest(
 
 
 def _ask(place: Home, name: str, since: str, until: str, as_if_live: bool) -> dict[str, Any]:
-    """From the tocsin that runs on the home, else from its files."""
+    """From the tocsin that runs on the project directory, else from its files."""
     from tocsin.cli.client import remote
 
     running = remote(place)

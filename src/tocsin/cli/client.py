@@ -1,4 +1,4 @@
-"""Asks a home: over HTTP where a tocsin runs on it (it owns the file), else by opening the file. Both give the same
+"""Asks a project directory: over HTTP where a tocsin runs on it (it owns the file), else by opening the file. Both give the same
 rows.
 """
 
@@ -38,7 +38,7 @@ class Asked(Protocol):
         """A mail with its bodies."""
 
     def rules(self) -> list[Row]:
-        """Rules and how they fare."""
+        """Rules and their status."""
 
     def rule(self, name: str) -> Row | None:
         """One rule whole."""
@@ -120,7 +120,7 @@ class Remote:
 
 
 class Offline:
-    """A home whose files this process opened."""
+    """A project directory whose files this process opened."""
 
     def __init__(self, ports: ReadFace, home: Home) -> None:
         self._ports, self._home = ports, home
@@ -173,7 +173,7 @@ def remote(home: Home) -> Remote | None:
     running = home.running()
     if running is None:
         if home.held():
-            fail("a tocsin starts on this home just now, or hangs", "try again in a moment")
+            fail("a tocsin starts on this project directory just now, or hangs", "try again in a moment")
         return None
     return Remote(running.url, os.environ.get("TOCSIN_TOKEN") or running.token)
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from tocsin.config.project.home import Home
 
 HomeOption = Annotated[
-    Path, typer.Option("--home", envvar="TOCSIN_HOME", metavar="DIR", help="The home to work on.", show_default="here")
+    Path,
+    typer.Option(
+        "--home", envvar="TOCSIN_HOME", metavar="DIR", help="The project directory to work on.", show_default="here"
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=1000, help="Most rows.")]
@@ -32,7 +35,7 @@ class Stop(Exception):
 
 
 def open_home(path: Path) -> Home:
-    """The home, or an error that says what to do. From here on logs go to stderr, and only what is worth a warning."""
+    """The project directory, or an error that says what to do. From here on logs go to stderr, and only what is worth a warning."""
     import logging
 
     structlog = structlog_alone()

@@ -145,7 +145,7 @@ def dead_letters_replay(
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Send messages through again, after their consumer file was mended."""
+    """Send messages through again, after their consumer file was fixed."""
     from tocsin.cli.client import must_run
 
     remote = must_run(open_home(home))

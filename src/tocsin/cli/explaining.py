@@ -1,4 +1,4 @@
-"""rules explain: what a rule compiles to, and, where the home has been used, what it sees."""
+"""rules explain: what a rule compiles to, and, where the project directory has been used, what it sees."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LIVE = ("next_evaluation", "notified", "last_notified", "firing", "pending", "e
 def rules_explain(
     name: Annotated[str, typer.Argument(help="The rule.")], home: HomeOption = HERE, as_json: AsJson = False
 ) -> None:
-    """Show what a rule compiles to: kind, fields, prefilter, shape, query, SQL; when it looks next, what it saw last."""
+    """Show what a rule compiles to: kind, fields, prefilter, shape, query, SQL; when it is evaluated next, what it matched last."""
     from tocsin.app.project.content import rules_of
     from tocsin.rules.inspect.explain import explain
 

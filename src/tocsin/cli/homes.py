@@ -1,4 +1,4 @@
-"""init, check, doctor, tokens: the home itself."""
+"""init, check, doctor, tokens: the project directory itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory; made where it is not there.")],
     as_json: AsJson = False,
 ) -> None:
-    """Make a home in DIR: settings, consumers, rules and templates to edit."""
+    """Make a project directory in DIR: settings, consumers, rules and templates to edit."""
     from tocsin.config.project.home import init_home
 
     made = init_home(directory.absolute())
@@ -41,7 +41,7 @@ def check(
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Find everything that is wrong in the home's files, all at once."""
+    """Find everything that is wrong in the project directory's files, all at once."""
     from tocsin.app.views.check import check as found_in
 
     place = open_home(home)
@@ -130,7 +130,7 @@ def doctor(
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Say how this home is: settings, files, stores, the running tocsin."""
+    """Say how this project directory is: settings, files, stores, the running tocsin."""
     place = open_home(home)
     if compact:
         _compact(place)
@@ -199,7 +199,7 @@ def _compact(place: Home) -> None:
     from tocsin.config.yaml.sizes import human_size
 
     if place.held():
-        fail("a tocsin runs on this home and owns the file", "stop it first")
+        fail("a tocsin runs on this project directory and owns the file", "stop it first")
     with place.lock():
         before, after = compact(place)
     say(f"{human_size(before)} became {human_size(after)}.")

@@ -47,11 +47,11 @@ def cli_reference() -> str:
         "",
         "<!-- Made by `make docs` from src/tocsin/cli; a test holds both equal. -->",
         "",
-        "Every command works on a home: `--home DIR`, else `TOCSIN_HOME`, else the current directory.",
+        "Every command works on a project directory: `--home DIR`, else `TOCSIN_HOME`, else the current directory.",
         "Data goes to stdout, everything else to stderr; `--json` prints JSON for programs.",
         "The exit code is 0 where all is fine, 1 where problems were found, 2 for misuse.",
         "A running `tocsin up` owns the stores, so commands ask it over HTTP; where none runs, they open the files.",
-        "They find it, and a token for it, in the home's `data/`; `TOCSIN_URL` and `TOCSIN_TOKEN` name another one.",
+        "They find it, and a token for it, in the project directory's `data/`; `TOCSIN_URL` and `TOCSIN_TOKEN` name another one.",
         "",
     ]
     for name, command in commands():

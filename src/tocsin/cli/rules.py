@@ -68,7 +68,9 @@ rules.command("explain")(explaining.rules_explain)
 def rules_test(
     chosen: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE|NAME]...", help="Rule files, or names of rules; all of the home where absent."),
+        typer.Argument(
+            metavar="[FILE|NAME]...", help="Rule files, or names of rules; all of the project directory where absent."
+        ),
     ] = None,
     words: Annotated[
         str, typer.Option("-k", metavar="WORDS", help="Only tests whose rule or name has all of these words.")
@@ -128,7 +130,8 @@ def _print_test(result: TestResult) -> None:
 @rules.command("lint")
 def rules_lint(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Rule files; those of the home where absent.")
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="Rule files; those of the project directory where absent."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End with 1 where there is a warning.")] = False,
     home: HomeOption = HERE,
@@ -174,7 +177,7 @@ def _chosen(place: Home, chosen: list[str]) -> tuple[RuleSet, list[str]]:
 
 
 def _load(place: Home, files: list[Path] | None = None) -> RuleSet:
-    """The rules of ``files``, or of the home."""
+    """The rules of ``files``, or of the project directory."""
     from tocsin.app.project.content import rules_of
 
     for path in files or []:

@@ -22,7 +22,7 @@ EXAMPLE: dict[str, Any] = {
     "OwnerEmail": "anna@example.org", "Tags": {"team": "ranking"}, "Properties": {}, "DurationMs": 22_320_000,
     "Url": "https://runs.example.org/churn-2041", "Source": "example", "EventId": "example", "Consumer": "events",
 }  # fmt: skip
-"""The run of a preview where the home has none."""
+"""The run of a preview where the project directory has none."""
 
 
 @templates.command("list")

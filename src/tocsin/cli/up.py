@@ -11,11 +11,12 @@ from tocsin.cli.common import HERE, HomeOption, open_home, structlog_alone
 
 def up(
     demo: Annotated[
-        bool, typer.Option("--demo", help="In a throw-away home, play a day of training runs that ends now.")
+        bool,
+        typer.Option("--demo", help="In a throw-away project directory, play a day of training runs that ends now."),
     ] = False,
     adopt: Annotated[
         bool,
-        typer.Option("--adopt", help="Take stores that do not belong together: what is stored counts as notified."),
+        typer.Option("--adopt", help="Take stores that do not belong together: what is stored counts as evaluated."),
     ] = False,
     host: Annotated[str, typer.Option(help="Listen on this address instead of http.host.")] = "",
     port: Annotated[

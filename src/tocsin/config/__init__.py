@@ -1,1 +1,1 @@
-"""tocsin.yaml, homes and packaged content."""
+"""tocsin.yaml, project directories and packaged content."""

@@ -110,7 +110,7 @@ class KafkaSettings(YamlModel):
 
 @functools.cache
 def _defaults() -> Mapping[str, Any]:
-    from kafka import KafkaConsumer  # takes a while; only homes that use Kafka pay for it
+    from kafka import KafkaConsumer  # takes a while; only project directories that use Kafka pay for it
 
     return dict(KafkaConsumer.DEFAULT_CONFIG)
 

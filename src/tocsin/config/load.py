@@ -29,7 +29,7 @@ def load_settings(
 ) -> Settings:
     """The settings of ``home``; ``overrides`` are by dotted key. Raises ContentError with every fault and its place.
 
-    A relative ``password_file`` is read from the home on, its content becomes ``smtp.password``.
+    A relative ``password_file`` is read from the project directory on, its content becomes ``smtp.password``.
     """
     path = home / FILE
     document = load_file(path, FILE) if path.exists() else Document(file=FILE, data=None)

@@ -25,7 +25,7 @@ def settings_reference() -> str:
         "",
         "<!-- Made by `make docs` from src/tocsin/config/settings.py; a test holds both equal. -->",
         "",
-        "Settings stand in `tocsin.yaml` of the home, and every one has a default: an empty file is fine.",
+        "Settings stand in `tocsin.yaml` of the project directory, and every one has a default: an empty file is fine.",
         "An environment variable wins over the file, an option of the command line over both.",
         "A variable's name is `TOCSIN_` and the setting's path in capitals, joined by `__`.",
         "Lists may be written with commas, objects as YAML (`{mails: 30, in: 10m}`).",
@@ -49,7 +49,7 @@ def settings_reference() -> str:
         "Those that tocsin sets itself (`enable_auto_commit`, `key_deserializer`, `value_deserializer`, "
         "`consumer_timeout_ms`) are refused.",
         "",
-        "Commands also read `TOCSIN_HOME` (the home, by default the current directory) and `TOCSIN_TOKEN` "
+        "Commands also read `TOCSIN_HOME` (the project directory, by default the current directory) and `TOCSIN_TOKEN` "
         "(the token with which a running tocsin is asked).",
         "",
     ]
@@ -59,7 +59,7 @@ def settings_reference() -> str:
 def settings_file() -> str:
     """A tocsin.yaml in which every setting stands as a comment: with its default, else with an example."""
     out = [
-        "# tocsin.yaml: settings of this home. Everything has a default; take away the # before what you change.",
+        "# tocsin.yaml: settings of this project directory. Everything has a default; take away the # before what you change.",
         "# An environment variable wins over this file: TOCSIN_SMTP__HOST=smtp.example.org",
         "",
     ]

@@ -39,7 +39,7 @@ class HttpSettings(YamlModel):
     tokens_file: str = Field(
         default="tokens.yaml",
         description=(
-            "File of the tokens, from the home on. Once tokens were in force, a file that is gone, empty or broken opens "
+            "File of the tokens, from the project directory on. Once tokens were in force, a file that is gone, empty or broken opens "
             "nothing: the last good tokens stay in force, and a start is refused. `tokens: []` opens it at the next start."
         ),
         examples=["/run/secrets/tokens.yaml"],
@@ -98,7 +98,7 @@ class StoreSettings(YamlModel):
 
     url: str = Field(
         default="duckdb:data/events.duckdb",
-        description="Where events lie: `duckdb:` and a path, from the home on.",
+        description="Where events lie: `duckdb:` and a path, from the project directory on.",
         examples=["duckdb:/var/lib/tocsin/events.duckdb"],
     )
     memory_limit: Size = Field(
@@ -126,7 +126,7 @@ class StoreSettings(YamlModel):
 
     @property
     def path(self) -> str:
-        """The file's path, from the home on."""
+        """The file's path, from the project directory on."""
         return self.url.removeprefix("duckdb:")
 
 
@@ -135,7 +135,7 @@ class StateSettings(YamlModel):
 
     url: str = Field(
         default="sqlite:data/state.sqlite",
-        description="Where state lies: `sqlite:` and a path, from the home on.",
+        description="Where state lies: `sqlite:` and a path, from the project directory on.",
         examples=["sqlite:/var/lib/tocsin/state.sqlite"],
     )
 
@@ -148,7 +148,7 @@ class StateSettings(YamlModel):
 
     @property
     def path(self) -> str:
-        """The file's path, from the home on."""
+        """The file's path, from the project directory on."""
         return self.url.removeprefix("sqlite:")
 
 

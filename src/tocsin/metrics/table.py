@@ -77,7 +77,7 @@ TABLE: tuple[Metric, ...] = (
     _m(
         "tocsin_intake_messages_total",
         "counter",
-        "Messages taken.",
+        "Messages received.",
         "consumer",
         "outcome",
         bound="consumers x 6 outcomes",
@@ -170,12 +170,12 @@ TABLE: tuple[Metric, ...] = (
     _m(
         "tocsin_evaluate_coalesced_ticks_total",
         "counter",
-        "Ticks of windows that were long overdue, made up for by another.",
+        "Overdue window ticks that were coalesced into one.",
     ),
     _m("tocsin_evaluate_late_timers_total", "counter", "Timers evaluated more than 5 s after their due time."),
     _m("tocsin_evaluate_timers", "gauge", "Timers set."),
     # notify
-    _m("tocsin_notify_mails_total", "counter", "Deliveries by what became of them.", "state", bound="5 states"),
+    _m("tocsin_notify_mails_total", "counter", "Deliveries by state.", "state", bound="5 states"),
     _m("tocsin_notify_attempts_total", "counter", "Attempts to send, by outcome.", "outcome", bound="5 outcomes"),
     _m("tocsin_notify_outbox_mails", "gauge", "Deliveries that wait to be sent."),
     _m("tocsin_notify_outbox_age_seconds", "gauge", "Age of the oldest delivery that waits."),

@@ -23,7 +23,7 @@ class Pairing(StrEnum):
     NEW = "nobody is notified yet: the state takes over the log store's pair id"
     STATE_MISSING = "the log store holds events, but the state has just been made"
     LOG_MISSING = "the state remembers what it notified, but the log store has just been made"
-    DIFFERENT = "they come from different homes or backups"
+    DIFFERENT = "they come from different project directories or backups"
     LOG_OLDER = "the log store is older than the state, as after restoring only it from a backup"
     STATE_OLDER = "the state is older than the log store, as after restoring only it from a backup"
 

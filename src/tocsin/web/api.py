@@ -86,7 +86,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     _get("/api/v1/mails/{id}/html", "mailHtml", "Its HTML body", "text/html", _404="there is no such mail"),
     _get("/api/v1/mails/{id}/text", "mailText", "Its text body", "text/plain", _404="there is no such mail"),
-    _get("/api/v1/rules", "rules", "Rules and how they fare", "Rules"),
+    _get("/api/v1/rules", "rules", "Rules and their status", "Rules"),
     _get(
         "/api/v1/rules/{name}",
         "rule",

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 
 class ReadFace(Protocol):
-    """What can be asked of a home, running or not. Every method blocks, and is safe from any thread."""
+    """What can be asked of a project directory, running or not. Every method blocks, and is safe from any thread."""
 
     def query(self, kql: str, limits: Limits) -> tuple[list[ColumnInfo], list[Row]]:
         """Run a user's KQL. Raises QueryError, QueryTimeout, StoreLost."""

@@ -1,4 +1,4 @@
-"""rules backtest on a resting and on a running home."""
+"""rules backtest on a resting and on a running project."""
 
 import json
 import re
@@ -21,7 +21,7 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 @pytest.fixture
 def history(tmp_path: Path) -> Iterator[Path]:
-    """A home that holds three weeks of runs, 14 of which failed, 11 of them churn."""
+    """A project directory that holds three weeks of runs, 14 of which failed, 11 of them churn."""
     home = open_home(tmp_path)
     clock = ManualClock(NOW)
     store = open_log(home, home.settings(), clock)

@@ -54,7 +54,10 @@ def test_misuse_ends_with_2_and_prints_no_data(run: Run, arguments: list[str]) -
 def test_a_missing_home_says_what_to_do(run: Run, tmp_path: Path, command: str) -> None:
     done = run(*command.split(), "--home", tmp_path / "nowhere")
     assert (1, "") == (done.returncode, done.stdout)
-    assert f"there is no home at {tmp_path}/nowhere; make one with: tocsin init {tmp_path}/nowhere" in done.stderr
+    assert (
+        f"there is no project directory at {tmp_path}/nowhere; make one with: tocsin init {tmp_path}/nowhere"
+        in done.stderr
+    )
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -120,7 +123,7 @@ def test_a_token_is_shown_once(run: Run, tmp_path: Path) -> None:
 
 
 def test_doctor_says_how_the_home_is(run: Run, lived: Tocsin, tmp_path: Path) -> None:
-    """Running or not; a broken home ends with 1."""
+    """Running or not; a broken project directory ends with 1."""
     facts = json.loads(run("doctor", "--json", "--home", lived.home).stdout)
     assert (0, lived.url, True) == (facts["problems"], facts["running"], facts["ready"])
     resting = run("doctor")

@@ -1,4 +1,4 @@
-"""query, alerts, mails, runs, dead-letters, send: the same whether a tocsin runs on the home or not."""
+"""query, alerts, mails, runs, dead-letters, send: the same whether a tocsin runs on the project directory or not."""
 
 import json
 import shlex
@@ -31,7 +31,7 @@ READS = [
 
 @pytest.fixture(scope="module")
 def asleep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tocsin, list[Any]]]:
-    """A home on which nobody runs any more, and what each of READS answered while somebody did."""
+    """A project directory on which nobody runs any more, and what each of READS answered while somebody did."""
     tocsin = live(tmp_path_factory.mktemp("asleep") / "home")
     answers = [json.loads(tocsin.run(*command, "--json").stdout) for command in READS]
     assert 0 == tocsin.stop()

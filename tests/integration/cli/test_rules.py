@@ -17,7 +17,7 @@ rules:
     tests:
       - name: notified once
         events: [{at: 0s, RunId: r1, Status: Failed, ExperimentName: churn}]
-        expect: [{at: 1m, notified: %s}]
+        expect: [{at: 1m, notifications: %s}]
 """
 
 
@@ -142,10 +142,10 @@ def test_a_failure_says_what_was_expected_and_what_happened(run: Run, two: Path)
         "FAIL one: notified twice",
         "rules/alerts/mine.yaml:3",
         "what was expected and is not so:",
-        "at 1m: notified should be 2, is 1",
+        "at 1m: notifications should be 2, is 1",
         "what happened:",
     ] == lines[:5]
-    assert "notified RunId=r1: first occurrence" in lines[6]
+    assert "fired RunId=r1: first occurrence" in lines[6]
 
 
 def test_junit_is_read_by_others(run: Run, two: Path, tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_junit_is_read_by_others(run: Run, two: Path, tmp_path: Path) -> None:
         (s.get("name"), s.get("tests"), s.get("failures")) for s in root.iter("testsuite")
     ]
     (failure,) = root.iter("failure")
-    assert "at 1m: notified should be 2, is 1" == failure.get("message")
-    assert "notified RunId=r1: first occurrence" in (failure.text or "")
+    assert "at 1m: notifications should be 2, is 1" == failure.get("message")
+    assert "fired RunId=r1: first occurrence" in (failure.text or "")
     assert {("one", "rules/alerts/mine.yaml", "3")} == {
         (c.get("classname"), c.get("file"), c.get("line")) for c in root.iter("testcase") if c.get("classname") == "one"
     }
@@ -192,7 +192,7 @@ def test_lint_knows_who_reaches_nobody(run: Run, two: Path, tmp_path: Path) -> N
 
 
 def test_status_says_how_rules_fare(run: Run, lived: Tocsin) -> None:
-    """The same rows of a running home and of its page."""
+    """The same rows of a running project and of its page."""
     rows = {r["name"]: r for r in json.loads(run("rules", "status", "--json", "--home", lived.home).stdout)}
     failed = rows["run-failed"]
     assert (2, True, "", None) == (failed["notified"], failed["enabled"], failed["error"], failed["behind_since"])

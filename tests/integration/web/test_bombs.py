@@ -17,7 +17,7 @@ from tests.acceptance.harness import Answer, Gone, Tocsin
 from tests.integration.lived import PROGRAM, event
 
 TIMEOUT = 3.0
-"""Seconds that a query may run, by the settings of the home."""
+"""Seconds that a query may run, by the settings of the project directory."""
 GROWTH = 200 << 20
 EVENTS = 10_000  # five vectors: DuckDB works on 2,048 rows at a time
 LINE = "CUDA out of memory, tried to allocate 20 MiB on device 3. "

@@ -1,4 +1,4 @@
-"""Backtests over the stores of a home."""
+"""Backtests over the stores of a project directory."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

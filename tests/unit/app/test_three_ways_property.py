@@ -29,7 +29,7 @@ value: n
 FAILED = "when: {status: Failed}\n"
 WINDOWS = {
     "for": f"{COUNTED}over: 30m\nevery: 5m\nfor: 7m\nkeep_firing_for: 10m",
-    "late": f"{COUNTED}over: 20m\nevery: 4m\nlateness: 3m\nfor: 2 of 3\nresolve: {{when: 'n < 1'}}",
+    "late": f"{COUNTED}over: 20m\nevery: 4m\nlateness: 3m\nfor: 2 of 3\nresolve: {{when: n < 1}}",
     "nodata": f"{COUNTED}over: 15m\nevery: 5m\nno_data: alert\nrepeat_every: 20m",
     "levels": f"{COUNTED}over: 40m\nevery: 5m\nno_data: ok\nseverity: {{warning: '>= 2', critical: '>= 3'}}",
     "limited": f"{COUNTED}over: 15m\nevery: 5m\nlimit: {{per: ExperimentName, max: 1, window: 2h, then: drop}}",

@@ -222,7 +222,7 @@ class Live:
             for name, body in self.bodies.items():
                 more = [body.strip()]
                 if self.generation:
-                    more.append(f"was: {self._named(name, self.generation - 1)}")
+                    more.append(f"renamed_from: {self._named(name, self.generation - 1)}")
                 if self.words:
                     more.append(f"description: said in other words, {self.words}")
                 written[self._named(name)] = "\n".join(more)

@@ -90,7 +90,7 @@ def suppressed() -> Iterator[None]:
 
 
 def test_days_come_from_all_that_a_calendar_says(tmp_path: Path) -> None:
-    """A country, dates and a file of the home, together."""
+    """A country, dates and a file of the project directory, together."""
     (tmp_path / "calendars").mkdir()
     (tmp_path / "calendars" / "company.ics").write_bytes(event("20261230"))
     found, problems = read(

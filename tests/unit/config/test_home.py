@@ -92,7 +92,7 @@ def test_init_leaves_what_is_there(tmp_path: Path) -> None:
 
 def test_init_on_a_file_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(TocsinError, match="cannot be made a home"):
+    with pytest.raises(TocsinError, match="cannot be made a project directory"):
         init_home(tmp_path / "file")
 
 
@@ -109,7 +109,7 @@ def test_a_throwaway_home_is_gone_afterwards() -> None:
     assert not home.path.exists()
 
 
-# -- one tocsin a home -------------------------------------------------------------------------------------------------
+# -- one tocsin a project directory -------------------------------------------------------------------------------------------------
 
 
 def test_a_home_is_held_by_one(home: Home) -> None:
@@ -150,7 +150,7 @@ def _hold(path: Path, ready: Connection) -> None:
 
 
 def test_a_killed_instance_lets_go(home: Home) -> None:
-    """kill -9 leaves running.json behind; nobody believes it, and the home can be taken."""
+    """kill -9 leaves running.json behind; nobody believes it, and the project directory can be taken."""
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_hold, args=(home.path, there))
     process.start()

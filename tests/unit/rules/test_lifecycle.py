@@ -40,9 +40,9 @@ def test_a_changed_rule_goes_on_where_it_was(engine: Make, load: Load) -> None:
     assert ["notified", "waiting"] == [i.run_id for i in e.notified()]
 
 
-def test_was_keeps_what_the_former_name_notified(engine: Make, load: Load) -> None:
-    """Also its deadlines; and `was:` may stay in the file."""
-    final = "rules: [{{name: {}, was: '{}', when: {{status: Failed, final: true}}}}]"
+def test_renamed_from_keeps_what_the_former_name_notified(engine: Make, load: Load) -> None:
+    """Also its deadlines; and `renamed_from:` may stay in the file."""
+    final = "rules: [{{name: {}, renamed_from: '{}', when: {{status: Failed, final: true}}}}]"
     e = engine(final.format("old", ""))
     e.come({"RunId": "r1"}, {"RunId": "r2", "WillRetry": None})
     for _ in range(2):
@@ -79,14 +79,14 @@ def test_a_lagging_rule_whose_meaning_changed_is_tried_at_once(load: Load) -> No
 LIMITED = """
 rules:
   - name: {}
-    was: '{}'
+    renamed_from: '{}'
     when: {{status: Failed}}
     limit: {{per: RunId, max: 1, window: 1d}}
 """
 EACH = """
 rules:
   - name: {}
-    was: '{}'
+    renamed_from: '{}'
     for_each: {{table: limits}}
     when: {{status: Running, in_status_for: 20m, where: "ExperimentName == experiment"}}
 """

@@ -21,7 +21,7 @@ BROKEN = {
     "{name: broken, when: {status: Failed, where: \"Experiment == 'a'\"}}": ("when.where", "ExperimentName"),
     "{name: broken, when: {status: Failed, where: \"Message has ('a'\"}}": ("when.where", "brackets"),
     "{name: broken, when: {status: Failed}, severity: eror}": ("severity", "error"),
-    "{name: broken, when: {status: Failed}, fields: [OwnrEmail]}": ("keep", "OwnerEmail"),
+    "{name: broken, when: {status: Failed}, fields: [OwnrEmail]}": ("fields", "OwnerEmail"),
     "{name: broken, when: {status: Running, silent_for: soon}}": ("silent_for", "soon"),
     "{name: broken, query: RunStatusChanged | summarize n = count() by Target | where n > 1, by: [Target]}": (
         "",

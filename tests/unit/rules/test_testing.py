@@ -47,22 +47,22 @@ def test_a_failing_test_reads_as_a_story(load: Load) -> None:
         """)
     wrong, right = run_tests(rules)
     assert (False, True) == (wrong.passed, right.passed)
-    assert ("  at 5m: notified should be 2, is 1", "  at 30m: resolved should be 1, is 0") == wrong.faults
+    assert ("  at 5m: notifications should be 2, is 1", "  at 30m: resolved should be 1, is 0") == wrong.faults
     assert (
         """\
   +0s      arrived: Running × 1
   +5m      arrived: Failed × 1
-  +5m      notified RunId=r1: first occurrence
+  +5m      fired RunId=r1: first occurrence
   +6m      arrived: 1 known already
   +7m      arrived: Failed × 1
   +7m      waits for final after at +22m
   +8m      arrived: Failed × 1
   +8m      expired RunId=r3: older than max_event_age
-  +8m      waits for catch up at +9m
-  +9m      catch up came for test
+  +8m      waits for backfill at +9m
+  +9m      backfill came for test
   +9m      summary: 1 were expired
   +22m     final after came for r2
-  +22m     notified RunId=r2: no other attempt came in time"""
+  +22m     fired RunId=r2: no other attempt came in time"""
         == wrong.timeline
     )
     assert str(wrong).startswith("rules.yaml:3: failed: wrong: FAILED\n  at 5m")

@@ -59,7 +59,7 @@ class Sources:
         notes: Notes,
         moved: Callable[[], None] = lambda: None,
     ) -> None:
-        """``instance`` is a stable name of this home for Kafka's static membership; ``notes`` keeps when nobody
+        """``instance`` is a stable name of this project directory for Kafka's static membership; ``notes`` keeps when nobody
         reported. ``moved``
         is called, on any thread, when a watermark has moved on.
         """
@@ -118,7 +118,9 @@ class Sources:
                     log.info("consumer_started", consumer=name)
 
     def _connector(self, consumer: Consumer) -> KafkaConnector:
-        from tocsin.intake.connectors.kafka import KafkaConnector  # only homes that use Kafka pay for its client
+        from tocsin.intake.connectors.kafka import (
+            KafkaConnector,
+        )  # only project directories that use Kafka pay for its client
 
         kafka = self._settings.kafka
         assert kafka is not None

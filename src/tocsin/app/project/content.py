@@ -1,4 +1,4 @@
-"""The files of a home, read and checked together: one broken file refuses the whole set, and all faults come at once."""
+"""The files of a project directory, read and checked together: one broken file refuses the whole set, and all faults come at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens both stores of a home."""
+"""Opens both stores of a project directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tocsin.state.sqlite import SqliteState
 
 
 def open_log(home: Home, settings: Settings, clock: Clock, metrics: Metrics | None = None) -> DuckLogStore:
-    """The home's log store, made if absent. Raises StoreError."""
+    """The project directory's log store, made if absent. Raises StoreError."""
     path = home.store_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     return DuckLogStore.open(
@@ -33,7 +33,7 @@ def open_log(home: Home, settings: Settings, clock: Clock, metrics: Metrics | No
 
 
 def open_state(home: Home, settings: Settings, clock: Clock) -> State:
-    """The home's state, made if absent. Raises StoreError."""
+    """The project directory's state, made if absent. Raises StoreError."""
     path = home.state_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     return SqliteState.open(path, clock=clock)

@@ -1,4 +1,4 @@
-"""Watches the home's files. A changed good set comes into force; a broken one is refused as a whole, with the reason
+"""Watches the project directory's files. A changed good set comes into force; a broken one is refused as a whole, with the reason
 notified.
 """
 

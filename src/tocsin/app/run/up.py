@@ -1,4 +1,4 @@
-"""``tocsin up``: a home from its lock to its last mail."""
+"""``tocsin up``: a project directory from its lock to its last mail."""
 
 from __future__ import annotations
 

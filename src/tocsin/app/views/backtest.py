@@ -1,4 +1,4 @@
-"""``rules backtest``: over the log store of a home, running or not."""
+"""``rules backtest``: over the log store of a project directory, running or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``tocsin check``: everything that can be wrong in a home, all at once."""
+"""``tocsin check``: everything that can be wrong in a project directory, all at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tocsin.notify.routing.oncall_file import check_files
 
 
 def check(home: Home, with_tests: bool = False) -> list[Problem]:
-    """Every problem and warning of the home's files; with their inline tests where ``with_tests``."""
+    """Every problem and warning of the project directory's files; with their inline tests where ``with_tests``."""
     problems: list[Problem] = []
     content = gather(home, problems)
     problems += Templates(home.template_dirs()).check()

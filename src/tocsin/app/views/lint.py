@@ -1,4 +1,4 @@
-"""``rules lint``: what is right by the letter and most likely wrong, with what the home says of receivers."""
+"""``rules lint``: what is right by the letter and most likely wrong, with what the project directory says of receivers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A home asked while nobody runs it: this process opens the files itself."""
+"""A project directory asked while nobody runs it: this process opens the files itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tocsin.rules.kinds.ruleset import RuleSet
 
 @contextmanager
 def open_offline(home: Home) -> Iterator[Reading]:
-    """What can be asked of ``home``. The caller holds the home's lock. Raises ContentError (settings), StoreError."""
+    """What can be asked of ``home``. The caller holds the project directory's lock. Raises ContentError (settings), StoreError."""
     settings = home.settings()
     clock = SystemClock()
     store = open_log(home, settings, clock)
@@ -32,7 +32,7 @@ def open_offline(home: Home) -> Iterator[Reading]:
 
 
 def compact(home: Home) -> tuple[int, int]:
-    """Rewrite the log store's file without its holes; bytes before and after. The caller holds the home's lock."""
+    """Rewrite the log store's file without its holes; bytes before and after. The caller holds the project directory's lock."""
     from tocsin.logstore.admin.compact import compact_file
 
     return compact_file(home.store_path(home.settings()))

@@ -1,4 +1,4 @@
-"""What can be asked of a home, running or not: runs, alerts, mails, rules, dead letters, KQL."""
+"""What can be asked of a project directory, running or not: runs, alerts, mails, rules, dead letters, KQL."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def _keep(path: Path, raw: bytes, now: datetime) -> None:
 
 def _fetch(url: str, most: int, clock: Clock) -> bytes:
     """The body of a 200 answer. Raises OSError with what happened instead, without the URL."""
-    import httpx  # takes a while; only a home with such a URL pays for it
+    import httpx  # takes a while; only a project directory with such a URL pays for it
 
     until = clock.monotonic() + SECONDS
     found = bytearray()

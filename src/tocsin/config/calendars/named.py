@@ -1,4 +1,4 @@
-"""Calendars with a name, as on-call files declare them: public holidays, dates, or an iCalendar file of the home or
+"""Calendars with a name, as on-call files declare them: public holidays, dates, or an iCalendar file of the project directory or
 of a URL.
 
 calendars:
@@ -40,7 +40,7 @@ class CalendarModel(DaysModel):
 
     ical: str = Field(
         "",
-        description="an iCalendar file, from the home on, or its URL: days that an event covers whole",
+        description="an iCalendar file, from the project directory on, or its URL: days that an event covers whole",
         examples=["calendars/company.ics", "https://example.org/bank.ics"],
     )
 

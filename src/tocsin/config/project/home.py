@@ -1,4 +1,4 @@
-"""A home: tocsin.yaml, consumers/, rules/, templates/, tables/, calendars/ and data/, each optional but the
+"""A project directory: tocsin.yaml, consumers/, rules/, templates/, tables/, calendars/ and data/, each optional but the
 directory itself.
 """
 
@@ -27,7 +27,7 @@ LOCKED = "tokens-in-force"
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The home at ``path``. Reading it is cheap and always fresh: nothing is kept."""
+    """The project directory at ``path``. Reading it is cheap and always fresh: nothing is kept."""
 
     path: Path
 
@@ -75,7 +75,7 @@ class Home:
 
     # -- content -------------------------------------------------------------------------------------------------------
     def consumer_files(self) -> list[Path]:
-        """Consumer files in force: the packaged ones, each replaced by the home's of the same name, and the home's
+        """Consumer files in force: the packaged ones, each replaced by the project directory's of the same name, and the project directory's
         others.
         """
         chosen = {p.stem: p for p in files_in(packaged() / "consumers")}
@@ -83,18 +83,18 @@ class Home:
         return [chosen[name] for name in sorted(chosen)]
 
     def alert_files(self) -> list[Path]:
-        """Files of alert rules: the home's, or the packaged ones where it has none."""
+        """Files of alert rules: the project directory's, or the packaged ones where it has none."""
         return self._all_or_packaged("rules/alerts")
 
     def oncall_files(self) -> list[Path]:
-        """On-call files: the home's, or the packaged ones where it has none."""
+        """On-call files: the project directory's, or the packaged ones where it has none."""
         return self._all_or_packaged("rules/oncall")
 
     def _all_or_packaged(self, directory: str) -> list[Path]:
         return files_in(self.path / directory) or files_in(packaged() / directory)
 
     def template_dirs(self) -> list[Path]:
-        """Where to look for a template: the home's directory first, then the packaged one."""
+        """Where to look for a template: the project directory's directory first, then the packaged one."""
         return [d for d in (self.path / "templates", packaged() / "templates") if d.is_dir()]
 
     def table_files(self) -> list[Path]:
@@ -106,7 +106,7 @@ class Home:
         return files_in(self.path / "calendars", (".ics",))
 
     def shown(self, path: Path) -> str:
-        """``path`` as people know it: from the home on; packaged files as ``(packaged) rules/alerts/runs.yaml``."""
+        """``path`` as people know it: from the project directory on; packaged files as ``(packaged) rules/alerts/runs.yaml``."""
         for base, prefix in ((self.path, ""), (packaged(), "(packaged) ")):
             try:
                 return prefix + path.relative_to(base).as_posix()
@@ -157,13 +157,13 @@ class Home:
 
 
 def open_home(path: Path) -> Home:
-    """The home at ``path``. Raises TocsinError that says what to do where there is no such directory."""
+    """The project directory at ``path``. Raises TocsinError that says what to do where there is no such directory."""
     path = path.absolute()
     if path.is_dir():
         return Home(path)
     if path.exists():
-        raise TocsinError(f"{path} is a file, and a home is a directory; make one with: tocsin init DIR")
-    raise TocsinError(f"there is no home at {path}; make one with: tocsin init {path}")
+        raise TocsinError(f"{path} is a file, and a project directory is a directory; make one with: tocsin init DIR")
+    raise TocsinError(f"there is no project directory at {path}; make one with: tocsin init {path}")
 
 
 @contextmanager
@@ -177,9 +177,9 @@ def throwaway_home(prefix: str = "tocsin-demo-") -> Iterator[Home]:
 
 
 def init_home(path: Path) -> list[Path]:
-    """Make a home at ``path`` with the packaged content to edit; returns the files made, from the home on.
+    """Make a project directory at ``path`` with the packaged content to edit; returns the files made, from the project directory on.
 
-    What is already there stays as it is. Raises TocsinError where ``path`` cannot be a home.
+    What is already there stays as it is. Raises TocsinError where ``path`` cannot be a project directory.
     """
     from tocsin.config.reference import settings_file
 
@@ -208,5 +208,5 @@ def init_home(path: Path) -> list[Path]:
                 shutil.copyfile(file, path / name)
                 made.append(name)
     except (FileExistsError, NotADirectoryError, PermissionError) as e:
-        raise TocsinError(f"{path} cannot be made a home: {e.strerror}: {e.filename}") from e
+        raise TocsinError(f"{path} cannot be made a project directory: {e.strerror}: {e.filename}") from e
     return made

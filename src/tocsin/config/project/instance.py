@@ -1,4 +1,4 @@
-"""One `tocsin up` a home: an flock that a kill -9 releases, and where the running one answers."""
+"""One `tocsin up` a project directory: an flock that a kill -9 releases, and where the running one answers."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ RUNNING = "running.json"
 
 
 class HomeBusy(TocsinError):
-    """Another tocsin runs on this home."""
+    """Another tocsin runs on this project directory."""
 
     def __init__(self, home: Path, running: Running | None) -> None:
         self.running = running
         at = f" at {running.url} (process {running.pid})" if running else ""
-        super().__init__(f"another tocsin runs on {home}{at}: stop it first, or give this one a home of its own")
+        super().__init__(
+            f"another tocsin runs on {home}{at}: stop it first, or give this one a project directory of its own"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """The tocsin that runs on a home."""
+    """The tocsin that runs on a project directory."""
 
     url: str  # where it answers, no slash at the end
     pid: int
@@ -37,7 +39,7 @@ class Running:
 
 
 class HomeLock:
-    """Holds a home for this process. Use as a context manager.
+    """Holds a project directory for this process. Use as a context manager.
 
     The kernel lets go of the lock when the process ends, however it ends; a stale ``running.json`` is never believed
     without it.
@@ -88,12 +90,12 @@ class HomeLock:
 
 
 def running(data: Path) -> Running | None:
-    """The tocsin that runs on the home of ``data`` and has announced itself, else None."""
+    """The tocsin that runs on the project directory of ``data`` and has announced itself, else None."""
     return _read(data) if held(data) else None
 
 
 def held(data: Path) -> bool:
-    """Whether some process holds the home of ``data``, announced or still starting."""
+    """Whether some process holds the project directory of ``data``, announced or still starting."""
     try:
         file = (data / LOCK).open("r", encoding="utf-8")
     except OSError:

@@ -1,4 +1,4 @@
-"""Says which files of a home changed. Polled: works on network mounts, in containers and with Kubernetes' symlinks."""
+"""Says which files of a project directory changed. Polled: works on network mounts, in containers and with Kubernetes' symlinks."""
 
 from __future__ import annotations
 

@@ -41,7 +41,10 @@ _STAR_OPERATORS = (
 )
 
 REFUSED = {
-    "externaldata": ("externaldata is refused", "put the file into tables/ of the home and name it as a table"),
+    "externaldata": (
+        "externaldata is refused",
+        "put the file into tables/ of the project directory and name it as a table",
+    ),
     "evaluate": ("only evaluate bag_unpack and pivot work", "summarize, extend and mv-expand do most of the others"),
     "reduce": ("reduce is not supported", "extend a pattern with replace_regex() and summarize by it"),
     "scan": ("scan is not supported", "sort, then prev() and row_cumsum(), or a rule with after: and times:"),

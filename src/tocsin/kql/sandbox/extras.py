@@ -77,7 +77,7 @@ INSTEAD = {
     "hll": "dcount()",
     "percentiles_array": "pack_array(percentile(x, 5), percentile(x, 50))",
     "materialized_view": "name the table",
-    "external_table": "put the file into tables/ of the home and name it as a table",
+    "external_table": "put the file into tables/ of the project directory and name it as a table",
 }
 """Functions that are refused -> what to write instead, or why."""
 

@@ -1,6 +1,6 @@
 """Mail templates: found over several directories, compiled once, rendered within bounds; one that fails is replaced.
 
-``NAME.subject.txt.j2``, ``NAME.txt.j2``, ``NAME.html.j2``. A file of the home wins over the packaged one of the same
+``NAME.subject.txt.j2``, ``NAME.txt.j2``, ``NAME.html.j2``. A file of the project directory wins over the packaged one of the same
 name.
 """
 
