@@ -41,7 +41,7 @@ def test_the_first_are_notified_singly_the_others_wait_for_the_windows_end(engin
         one.at(f"{n * 10}m").come(fail(n))
     one.come(fail(9, "ranking"))
     assert (6, 3) == (len(one.notified()), singly(one))
-    waits = {"until": "2026-01-05T13:00:00Z", "per": {"ExperimentName": "churn"}, "notifications": 2, "seconds": 3600.0}
+    waits = {"until": "2026-01-05T13:00:00Z", "per": {"ExperimentName": "churn"}, "notified": 2, "seconds": 3600.0}
     assert [waits] * 3 == [i.data["limit"] for i in one.notified() if i.limited]
     assert {Why.FIRST: 3, Why.RATE_LIMITED: 3} == {why: reasons(one).count(why) for why in set(reasons(one))}
 
@@ -74,7 +74,7 @@ def test_a_restart_and_a_reload_count_on(engine: Make, load: Load) -> None:
 
 
 def test_what_is_dropped_is_recorded_all_the_same(engine: Make) -> None:
-    one = engine(ROW.replace("in: 1h}", "in: 1h, then: drop}"))
+    one = engine(ROW.replace("window: 1h}", "window: 1h, then: drop}"))
     one.come(*(fail(n) for n in range(5)))
     assert (2, 2) == (len(one.notified()), singly(one))
     assert 3 == reasons(one).count(Why.RATE_LIMITED)
@@ -114,7 +114,7 @@ def test_of_what_is_in_a_digest_no_repeat_is_notified_and_the_end_by_the_same_di
 def test_once_the_digest_is_out_ends_come_together_at_the_end_of_their_span(
     engine: Make, at: str, notified: str
 ) -> None:
-    one = engine(RESOLVES.replace("notifications: 2", "notifications: 1"))
+    one = engine(RESOLVES.replace("max: 2", "max: 1"))
     one.come(fail(1))
     one.come(fail(2))
     one.at(at).come(well())
@@ -122,7 +122,7 @@ def test_once_the_digest_is_out_ends_come_together_at_the_end_of_their_span(
 
 
 def test_of_what_was_dropped_nobody_receives_the_end(engine: Make) -> None:
-    one = engine(RESOLVES.replace("in: 1h}", "in: 1h, then: drop}"))
+    one = engine(RESOLVES.replace("window: 1h}", "window: 1h, then: drop}"))
     one.come(*(fail(n) for n in range(4)))
     one.at("11m").come(well())
     assert [None, None] == until(one)
@@ -257,7 +257,7 @@ def test_inline_tests_count_what_is_notified_singly(load: Load) -> None:
     [
         ("{per: Experiment, max: 1, window: 1d}", "limit.per: 'Experiment' is no field of the rule's alerts"),
         ("{per: [], max: 1, window: 1d}", "limit.per: names no field"),
-        ("{per: RunId, max: 1, window: 0s}", "limit.in: must be longer than nothing"),
+        ("{per: RunId, max: 1, window: 0s}", "limit.window: must be longer than nothing"),
     ],
 )
 def test_what_is_wrong_is_said(load: Load, limit: str, says: str) -> None:
@@ -273,7 +273,7 @@ def test_what_is_wrong_is_said(load: Load, limit: str, says: str) -> None:
 WAITS = f"rules:\n  - {{name: stuck, when: {{status: Queued, in_status_for: 5m}}, {LIMIT}, repeat_every: 20m}}\n"
 
 
-@pytest.mark.parametrize("text", [WAITS, WAITS.replace("in: 1h", "in: 1h, then: drop"), RESOLVES, WINDOW])
+@pytest.mark.parametrize("text", [WAITS, WAITS.replace("window: 1h", "window: 1h, then: drop"), RESOLVES, WINDOW])
 def test_a_backtest_counts_as_live_operation_does(text: str, engine: Make) -> None:
     """Alerts count in the order in which they are notified, whatever of the history is evaluated together."""
     one = engine(text)

@@ -260,7 +260,7 @@ def test_a_files_repeat_holds_where_something_ends(load: Load) -> None:
         defaults: {repeat_every: 1h}
         rules:
           - {name: a, when: {status: Failed}}
-          - {name: b, when: {status: Failed}, auto_close: 5h
+          - {name: b, when: {status: Failed}, auto_close: 5h}
         """
     ).rules
     assert None is rules["a"].resolve_policy

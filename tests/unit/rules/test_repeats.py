@@ -111,9 +111,9 @@ def test_each_time_that_is_missed_is_notified_though_the_last_one_was_closed(eng
     [
         (
             ", resolve: {when: {status: Running, same: RunId}}",
-            "resolve.when: belongs to an event rule; an absence rule ends",
+            "resolve: does not go with an absence rule; its alert resolves when what is absent comes",
         ),
-        (", resolve: {}", "resolve: says nothing; write send_resolved: false, or auto_close: 1h"),
+        (", resolve: {}", "resolve.when: is missing"),
     ],
 )
 def test_what_does_not_go_together_is_said(load: Load, more: str, says: str) -> None:
@@ -148,4 +148,4 @@ def test_a_sequence_is_notified_again_only_where_the_rule_says(engine: Make) -> 
 def test_a_sequence_has_no_end_that_could_be_notified(load: Load) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(SEQUENCE % ", auto_close: 1h")
-    assert "rules.yaml:3: rules[0].resolve: does not go with a sequence" in str(caught.value)
+    assert "rules.yaml:3: rules[0].auto_close: does not go with a sequence" in str(caught.value)

@@ -73,8 +73,8 @@ moments = st.lists(
         st.tuples(st.just("arrive"), st.lists(said, min_size=1, max_size=1)),
         st.tuples(st.just("moves"), st.lists(said, min_size=2, max_size=4)),
         st.tuples(st.just("again"), st.integers(0, 30)),
-        st.tuples(st.just("look"), st.sampled_from((0, 3, 10, 11, 20, 44, 45, 61, 130, 250, 1500))),
-        st.tuples(st.just("look"), st.sampled_from((1, 9, 10, 15, 25))),
+        st.tuples(st.just("evaluate"), st.sampled_from((0, 3, 10, 11, 20, 44, 45, 61, 130, 250, 1500))),
+        st.tuples(st.just("evaluate"), st.sampled_from((1, 9, 10, 15, 25))),
         st.tuples(st.just("restart"), st.just(0)),
         st.tuples(st.just("reload"), st.sampled_from(sorted(OTHER))),
         st.tuples(st.just("maintain"), pauses),
@@ -292,7 +292,7 @@ def one(run: int, status: str, consumer: str, late: int = 0) -> tuple[str, objec
 
 
 MISSED_AGAIN = [  # a deadline that is missed while an earlier miss is notified was taken for the time to repeat it
-    one(0, "Running", "a", late=40), ("look", 130), ("outage", ("b", 90)), ("look", 15), one(1, "Running", "b", late=7),
+    one(0, "Running", "a", late=40), ("evaluate", 130), ("outage", ("b", 90)), ("evaluate", 15), one(1, "Running", "b", late=7),
     ("outage", ("a", 90)), ("source_progress", "b"),
 ]  # fmt: skip
 

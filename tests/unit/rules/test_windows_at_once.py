@@ -57,7 +57,7 @@ def test_states_are_those_of_the_instant(engine: MakeEngine) -> None:
     assert [{"RunId": "b"}] == [s.instance for s in one.state.conditions("running").values() if s.phase is Phase.FIRING]
 
 
-@pytest.mark.parametrize("shared", ["n >= {}", "n >= 1 | where ExperimentName != 'x{}'"])
+@pytest.mark.parametrize("shared", ["n >= {}", "n >= 1 and ExperimentName != 'x{}'"])
 def test_rules_of_one_shape_say_what_each_notifies_alone(engine: MakeEngine, load: Load, shared: str) -> None:
     def rules(numbers: range) -> str:
         return "rules:\n" + "".join(
