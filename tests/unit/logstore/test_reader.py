@@ -61,6 +61,14 @@ def test_threads_that_are_gone_leave_nothing_behind(store: DuckLogStore) -> None
     assert 1 == len(read_cursors)
 
 
+def test_a_thread_reads_with_one_cursor(store: DuckLogStore) -> None:
+    """It is kept from one query to the next: to make one again costs each query."""
+    store.select("SELECT 1")
+    first = store._reader._read_cursor()
+    store.select("SELECT 1")
+    assert first is store._reader._read_cursor()
+
+
 def test_what_was_given_up_holds_up_neither_the_end_nor_a_new_start() -> None:
     """The store is closed in time, and is not opened a second time beside itself."""
     store = DuckLogStore.open(None, clock=SystemClock())
