@@ -69,6 +69,18 @@ def test_a_run_mail_says_it_in_order() -> None:
     assert max(map(len, made.text.splitlines())) <= 72
 
 
+def test_a_late_failure_says_that_the_run_has_completed_since() -> None:
+    """A Failed that arrives after the Completed of its run; the other way round nothing is said."""
+    completed = Change(status="Completed", at=HAPPENED + timedelta(minutes=10), attempt=3)
+    late = replace(FACTS, history=(*FACTS.history, completed))
+    made = renderer().templates.render("", seen(intent(Attempt=3), late))
+    assert "The run has completed since, at 08:25 (Budapest)." in " ".join(made.text.split())
+    assert "completed since" in " ".join(made.html.split())
+    before = replace(FACTS, history=(replace(completed, at=HAPPENED - timedelta(minutes=10)),))
+    for facts in (FACTS, before):
+        assert "since, at" not in renderer().templates.render("", seen(intent(Attempt=3), facts)).text
+
+
 def test_the_preheader_says_what_a_phone_shows_next() -> None:
     mail = seen(intent(Attempt=3), FACTS)
     assert mail.says.preheader == "3 of 3 tries failed · on aks-eu · last success yesterday 03:15 · 14 others there"

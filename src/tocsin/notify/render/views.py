@@ -291,6 +291,7 @@ def mail(draft: NotificationDraft, facts: RunFacts, look: Presentation, now: dat
     )  # fmt: skip
     columns, rows, more = _rows(intent)
     run, zone = _run(intent, facts), reader.zone or look.zone
+    notes += _ended_since(intent, facts, zone, now)
     swept = sweeps.parent_group_of(intent, look.base_url)
     spoken = says(run, info.final, late, intent.event_time or intent.at, zone, now)
     if swept is not None and sweeps.whole_group(intent):
@@ -321,6 +322,18 @@ def _ended(intent: Intent) -> str:
     """How the alert about an event ended, where another event ended it."""
     text = intent.data.get("text")
     return one_line(redact(text), 300) if intent.kind is IntentKind.RESOLVED and isinstance(text, str) else ""
+
+
+def _ended_since(intent: Intent, facts: RunFacts, zone: ZoneInfo, now: datetime) -> list[str]:
+    """That the run has ended otherwise since the event of which a late notification is: a Failed can arrive after the
+    run's Completed.
+    """
+    if intent.kind is not IntentKind.FIRED or intent.event_time is None or not facts.history:
+        return []
+    last = facts.history[-1]
+    if last.status not in TERMINAL or last.status == _text(intent.event, "Status") or last.at <= intent.event_time:
+        return []
+    return [f"The run has {did(last.status)} since, at {day_time(last.at, now, zone)} ({zone_name(zone)})."]
 
 
 def _lines(intent: Intent) -> tuple[str, ...]:
