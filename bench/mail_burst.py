@@ -35,7 +35,9 @@ from tocsin.model.alert import Why
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
-from tocsin.notify.channels.smtp import SmtpOptions, SmtpTransport
+from tocsin.notify.channels.base import Setting
+from tocsin.notify.channels.registry import Channels
+from tocsin.notify.channels.smtp import SmtpChannel, SmtpOptions
 from tocsin.notify.context import Change, Nearby
 from tocsin.notify.notifier import Notifier, NotifyOptions
 from tocsin.notify.render.templates import Templates
@@ -95,7 +97,11 @@ async def ours(server: SmtpServer, directory: Path, count: int, connections: int
     notifier = Notifier(
         options=NotifyOptions(sender=SENDER, cap=None), state=state, oncall=OnCallRules,
         templates=Templates([TEMPLATES]), facts=SameFacts(), allows=lambda _: True, metrics=Metrics(), clock=clock,
-        transport=SmtpTransport(SmtpOptions(host=server.host, port=server.port, sender=SENDER, connections=connections)),
+        channels=Channels(
+            SmtpChannel(SmtpOptions(host=server.host, port=server.port, sender=SENDER, connections=connections)),
+            dict,
+            Setting(),
+        ),
     )  # fmt: skip
     gc.collect()
     began = time.perf_counter()

@@ -177,6 +177,13 @@ TABLE: tuple[Metric, ...] = (
     # notify
     _m("tocsin_notify_mails_total", "counter", "Deliveries by state.", "state", bound="5 states"),
     _m("tocsin_notify_attempts_total", "counter", "Attempts to send, by outcome.", "outcome", bound="5 outcomes"),
+    _m(
+        "tocsin_channel_up",
+        "gauge",
+        "1 while a receiver's other side can be reached; `email` is the SMTP server.",
+        "receiver",
+        bound="one a receiver and channel in use",
+    ),
     _m("tocsin_notify_outbox_mails", "gauge", "Deliveries that wait to be sent."),
     _m("tocsin_notify_outbox_age_seconds", "gauge", "Age of the oldest delivery that waits."),
     _m("tocsin_notify_capped_total", "counter", "Mails listed in a cap's summary instead of sent."),

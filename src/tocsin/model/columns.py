@@ -148,15 +148,16 @@ ALERTS: tuple[Column, ...] = (
 NOTIFICATIONS: tuple[Column, ...] = (
     _c("Time", _T, "when it was written"),
     _s("Delivery", "the delivery"),
-    _s("Address", "to whom"),
+    _s("Channel", "email, webhook, slack …"),
+    _s("Address", "to whom; of channels without addresses channel:receiver"),
     _s("Receiver", "by which receiver"),
     _s("Group", "the group"),
     _c("Rules", _D, "names of its rules"),
     _s("State", "ready, sent, failed, held, dropped"),
     _c("Attempt", KqlType.INT, "number of attempts so far"),
     _s("Reply", "the server's last words"),
-    _s("Subject", "subject of the mail"),
-    _s("MessageId", "Message-ID of the mail"),
+    _s("Subject", "subject of the message"),
+    _s("MessageId", "Message-ID of the mail; names any message"),
 )
 
 DEAD_LETTERS: tuple[Column, ...] = (

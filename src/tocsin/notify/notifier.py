@@ -20,14 +20,16 @@ from tocsin.model.crash import point
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, RuleInfo
 from tocsin.notify.addresses import Allows
-from tocsin.notify.channels.base import Transport
+from tocsin.notify.channels.base import Notification
+from tocsin.notify.channels.registry import Channels
 from tocsin.notify.delivery.caps import Caps
 from tocsin.notify.delivery.circuit import Backoff
 from tocsin.notify.delivery.digests import Digests, is_limited
+from tocsin.notify.delivery.endpoint import FIRST_PROBE, FIRST_RETRY, Retry
 from tocsin.notify.delivery.read import Reading
-from tocsin.notify.delivery.sender import FIRST_PROBE, FIRST_RETRY, Retry, Sender
+from tocsin.notify.delivery.sender import Sender
 from tocsin.notify.render.facts import FactsReader
-from tocsin.notify.render.mail import NOTICE, MailRenderer, deliver, emergency, notice
+from tocsin.notify.render.mail import NOTICE, MailRenderer, emergency, notice, notification_of, write
 from tocsin.notify.render.templates import Templates
 from tocsin.notify.render.views import Presentation
 from tocsin.notify.routing.oncall_file import OnCallRules
@@ -74,21 +76,21 @@ class Notifier:
         oncall: Callable[[], OnCallRules],
         templates: Templates,
         facts: FactsReader,
-        transport: Transport,
+        channels: Channels,
         allows: Allows,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        """``allows`` says whether an address out of a payload may be mailed; a local transport allows all."""
+        """``allows`` says whether an address out of a payload may be mailed; a local channel allows all."""
         self._options, self._state, self._oncall, self._templates = options, state, oncall, templates
-        self._facts, self._transport, self._metrics, self._clock = facts, transport, metrics, clock
-        self._allows: Allows = (lambda _: True) if transport.local else allows
+        self._facts, self._channels, self._metrics, self._clock = facts, channels, metrics, clock
+        self._allows: Allows = (lambda _: True) if channels.mail.local else allows
         self._renderer = MailRenderer(
             templates=templates, look=Presentation(base_url=options.base_url, zone=options.zone), sender=options.sender,
             keep_trying=options.keep_trying,
         )  # fmt: skip
-        self._caps = Caps(options.cap, state, self._renderer)
-        self._digests = Digests(state, self._renderer)
+        self._caps = Caps(options.cap, state, self._renderer, self._message)
+        self._digests = Digests(state, self._renderer, self._message)
         self._infos: dict[str, RuleInfo] = {}
         self._threads = ThreadPoolExecutor(2, "tocsin-notify")
         self._polling: asyncio.Future[Facts] | None = None
@@ -108,7 +110,7 @@ class Notifier:
 
     def _new_sender(self) -> Sender:
         return Sender(
-            self._transport, self._state, self._metrics, self._clock, self._not_delivered,
+            self._channels, self._state, self._metrics, self._clock, self._not_delivered,
             retry=self._options.retry, circuit=self._options.circuit,
         )  # fmt: skip
 
@@ -242,10 +244,10 @@ class Notifier:
     def _plainly(self, intent: Intent, problem: str) -> list[Delivery]:
         info = RuleInfo(name=intent.rule, version=intent.rule_version, summary="")
         return [
-            emergency(
+            self._message(emergency(
                 NotificationDraft(recipient=Recipient(address=a, receiver=DEFAULT, because="is notified"), notified=((intent, info),)),
                 problem, self._renderer, self._clock.now(),
-            )
+            ))
             for a in self._options.default_receiver
         ]  # fmt: skip
 
@@ -289,10 +291,8 @@ class Notifier:
         for draft in capped.through:
             group_key = (draft.recipient.address, draft.group)
             thread = threads.get(group_key)
-            delivery, problem = self._deliver(draft, facts.get(draft.intent.id, NO_FACTS), thread, now)
+            delivery = self._deliver(draft, facts.get(draft.intent.id, NO_FACTS), thread, now)
             threads.setdefault(group_key, (delivery.message_id, delivery.subject))
-            if problem:
-                self._metrics.inc("tocsin_notify_template_errors_total")
             made.append(delivery)
             await asyncio.sleep(0)  # lanes go on sending
         made += self._caps.hold(capped.held, now) + self._digests.hold(beyond, now)
@@ -300,12 +300,20 @@ class Notifier:
 
     def _deliver(
         self, draft: NotificationDraft, facts: RunFacts, thread: tuple[str, str] | None, now: datetime
-    ) -> tuple[Delivery, str]:
+    ) -> Delivery:
         try:
-            return deliver(draft, facts, thread, self._renderer, now)
+            return self._message(notification_of(draft, facts, thread, self._renderer, now))
         except Exception as e:
-            log.exception("mail_not_made", rule=draft.intent.rule, kind=type(e).__name__)
-            return emergency(draft, f"{type(e).__name__} while it was made", self._renderer, now), type(e).__name__
+            log.exception("message_not_made", rule=draft.intent.rule, kind=type(e).__name__)
+            self._metrics.inc("tocsin_notify_template_errors_total")
+            return self._message(emergency(draft, f"{type(e).__name__} while it was made", self._renderer, now))
+
+    def _message(self, notification: Notification) -> Delivery:
+        """The delivery with the message that its channel makes."""
+        delivery, problem = write(notification, self._channels(notification.delivery.endpoint))
+        if problem:
+            self._metrics.inc("tocsin_notify_template_errors_total")
+        return delivery
 
     async def _put(self, made: Sequence[Delivery], consumed: Sequence[str], listed: Sequence[str] = ()) -> None:
         now = self._clock.now()
@@ -349,7 +357,7 @@ class Notifier:
         now = self._clock.now()
         try:
             instead = self._resolver().instead_of(failed.receiver, failed.address)
-            notices = [notice(failed, reply, r, self._renderer, now) for r in instead]
+            notices = [self._message(notice(failed, reply, r, self._renderer, now)) for r in instead]
             async with self._capping:
                 capped = await self._call(lambda: self._caps.cap_made(notices, now))
                 await self._put(capped, [])

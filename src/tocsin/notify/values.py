@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from tocsin.model.alert import fingerprint, instance_key
-from tocsin.model.delivery import Notified
+from tocsin.model.delivery import EMAIL, Endpoint, Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.notify.channels.registry import for_each
 from tocsin.notify.context import Change, Nearby, RunAttempt
 
 
@@ -17,15 +18,21 @@ from tocsin.notify.context import Change, Nearby, RunAttempt
 class Recipient:
     """One address and how it was found."""
 
-    address: str
+    channel: str = EMAIL
+    address: str  # of channels without addresses "channel:receiver"
     receiver: str
     because: str  # why this address, e.g. "notifies the run's owner"
     name: str = ""
     zone: ZoneInfo | None = None
     note: str = ""  # why somebody else does not get it
     notified: Notified | None = (
-        None  # of one who is notified that it still fires, or is over: the mail that notified of it first
+        None  # of one who is notified that it still fires, or is over: the message that notified of it first
     )
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The other side that takes messages to it."""
+        return Endpoint(self.channel, "" if self.channel == EMAIL else self.receiver)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +68,11 @@ class NotificationDraft:
 
     @property
     def group(self) -> str:
-        """What threads it: the run, else the alert."""
-        return group_of(self.intent)
+        """What threads it: the run, else the alert; for channels with a state for each alert its episode."""
+        intent = self.intent
+        if for_each(self.recipient.channel):
+            return f"alert/{intent.rule}/{instance_key(intent.instance)}/{intent.occurrence}"
+        return group_of(intent)
 
     @property
     def id(self) -> str:

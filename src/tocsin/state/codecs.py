@@ -212,6 +212,7 @@ def delivery_row(d: Delivery, now: datetime) -> dict[str, object]:
     """A row of ``deliveries``."""
     return {
         "id": d.id,
+        "channel": d.channel,
         "address": d.address,
         "receiver": d.receiver,
         "group_key": d.group,
@@ -226,6 +227,7 @@ def delivery_row(d: Delivery, now: datetime) -> dict[str, object]:
         "deadline": d.deadline,
         "changed_at": now,
         "reply": clean(d.reply),
+        "handle": clean(d.handle),
         "run_id": d.run_id,
         "event_time": d.event_time,
         "ingested_at": d.ingested_at,
@@ -237,6 +239,7 @@ def delivery_of(row: AnyRow, intents: tuple[str, ...]) -> Delivery:
     """The value of a row of ``deliveries`` and the intents linked with it."""
     return Delivery(
         id=row.id,
+        channel=row.channel,
         address=row.address,
         receiver=row.receiver,
         group=row.group_key,
@@ -251,6 +254,7 @@ def delivery_of(row: AnyRow, intents: tuple[str, ...]) -> Delivery:
         next_at=row.next_at,
         deadline=row.deadline,
         reply=row.reply,
+        handle=row.handle,
         run_id=row.run_id,
         event_time=row.event_time,
         ingested_at=row.ingested_at,
@@ -297,6 +301,7 @@ def _notification(d: Any, group: str, a: Attempted) -> dict[str, object]:
     return {
         "Time": iso(a.at),
         "Delivery": d.id,
+        "Channel": d.channel,
         "Address": d.address,
         "Receiver": d.receiver,
         "Group": group,

@@ -8,12 +8,12 @@ timers and the cursor together, so that a crash replays the evaluation with the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition
-from tocsin.model.delivery import Delivery, DeliveryState, Notified
+from tocsin.model.delivery import EMAIL, Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Instant, Timer
 from tocsin.model.intent import Intent, RuleInfo
 
@@ -80,6 +80,10 @@ class Attempted:
     reply: str
     next_at: datetime
     at: datetime
+    handle: str = ""  # what the other side calls the message
+
+
+MAILS = Endpoint(EMAIL, "")
 
 
 class State(ABC):
@@ -172,12 +176,20 @@ class State(ABC):
         """
 
     @abstractmethod
-    def due(self, now: datetime, limit: int = 100, exclude: Iterable[str] = ()) -> Sequence[Delivery]:
-        """READY deliveries with ``next_at <= now``, oldest first, but those under way (``exclude``: ids)."""
+    def endpoints(self) -> Collection[Endpoint]:
+        """Those of READY deliveries."""
 
     @abstractmethod
-    def next_due(self, exclude: Iterable[str] = ()) -> datetime | None:
-        """When the next READY delivery is due, leaving out those under way (``exclude``: ids)."""
+    def due(
+        self, now: datetime, limit: int = 100, exclude: Iterable[str] = (), *, to: Endpoint = MAILS
+    ) -> Sequence[Delivery]:
+        """READY deliveries to one endpoint with ``next_at <= now``, oldest first, but those under way (``exclude``:
+        ids).
+        """
+
+    @abstractmethod
+    def next_due(self, exclude: Iterable[str] = (), *, to: Endpoint = MAILS) -> datetime | None:
+        """When the next READY delivery to one endpoint is due, leaving out those under way (``exclude``: ids)."""
 
     @abstractmethod
     def attempted(self, results: Sequence[Attempted]) -> None:
@@ -186,6 +198,10 @@ class State(ABC):
     @abstractmethod
     def delivery(self, id: str) -> Delivery | None:
         """One delivery."""
+
+    @abstractmethod
+    def ready_with(self, id: str) -> Sequence[Delivery]:
+        """READY deliveries to the address and of the group of this one, itself among them, in the order of writing."""
 
     @abstractmethod
     def deliveries(

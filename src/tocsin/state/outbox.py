@@ -11,6 +11,7 @@ from sqlalchemy import (
     Connection,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -19,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from tocsin.model.delivery import Delivery, DeliveryState, Notified
+from tocsin.model.delivery import EMAIL, Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.state import codecs
 from tocsin.state.dialects import SqlDialect
@@ -37,13 +38,25 @@ _NOT_MAILED = _D.state.in_([DeliveryState.HELD.value, DeliveryState.DROPPED.valu
 _WAITING = select(intents).where(_OPEN).order_by(intents.c.seq).limit(bindparam("most"))
 _INFO = select(rule_infos.c.body).where(rule_infos.c.version == bindparam("v"))
 _WHOLE = select(deliveries, messages.c.message).join(messages, messages.c.delivery == _D.id)
+_BY_CHANNEL = _D.channel == bindparam("channel")
 _DUE = (
-    _WHOLE.where(_READY, _D.next_at <= bindparam("now", type_=Micros))
+    _WHOLE.where(_READY, _BY_CHANNEL, _D.next_at <= bindparam("now", type_=Micros))
     .order_by(_D.next_at, _D.seq)
     .limit(bindparam("most"))
 )
-_NEXT = select(_D.id, _D.next_at).where(_READY).order_by(_D.next_at, _D.seq).limit(bindparam("most"))
+_NEXT = select(_D.id, _D.next_at).where(_READY, _BY_CHANNEL).order_by(_D.next_at, _D.seq).limit(bindparam("most"))
+_BY_RECEIVER = _D.receiver == bindparam("receiver")
+_DUE_BY_RECEIVER, _NEXT_BY_RECEIVER = _DUE.where(_BY_RECEIVER), _NEXT.where(_BY_RECEIVER)
+_ENDPOINTS = (
+    select(_D.channel, case((_D.channel == EMAIL, ""), else_=_D.receiver).label("receiver")).where(_READY).distinct()
+)
 _ONE = _WHOLE.where(_D.id == bindparam("one"))
+_THIS = deliveries.alias("this")
+_READY_WITH = (
+    _WHOLE.join(_THIS, and_(_THIS.c.group_key == _D.group_key, _THIS.c.address == _D.address))
+    .where(_THIS.c.id == bindparam("one"), _READY)
+    .order_by(_D.seq)
+)
 _ATTEMPTED = (
     update(deliveries)
     .where(_D.id == bindparam("k_id"))
@@ -51,6 +64,7 @@ _ATTEMPTED = (
         state=bindparam("b_state"),
         attempt=bindparam("b_attempt"),
         reply=bindparam("b_reply"),
+        handle=bindparam("b_handle"),
         next_at=bindparam("b_next"),
         changed_at=bindparam("b_at"),
     )
@@ -68,7 +82,7 @@ _THREAD = (
     .limit(1)
 )
 _NOTIFIED_ADDRESSES = (
-    select(_D.address, _D.receiver, _D.message_id, _D.subject, _D.rules)
+    select(_D.channel, _D.address, _D.receiver, _D.message_id, _D.subject, _D.rules)
     .join(delivery_intents, delivery_intents.c.delivery == _D.id)
     .join(intents, intents.c.id == delivery_intents.c.intent)
     .where(
@@ -91,6 +105,11 @@ _PRUNE: tuple[Any, ...] = (
 _PRUNE_INFOS = delete(rule_infos).where(rule_infos.c.version.not_in(select(intents.c.rule_version)))
 
 
+def _to(endpoint: Endpoint) -> dict[str, str]:
+    """Parameters that name it."""
+    return endpoint._asdict() if endpoint.receiver else {"channel": endpoint.channel}
+
+
 class Outbox:
     """Statements of notify, each on the caller's transaction."""
 
@@ -99,12 +118,23 @@ class Outbox:
         self._put = dialect.insert_new(deliveries, ["id"], without=["seq"])
         self._put_message = dialect.bulk(insert(messages), ["delivery", "message"])
         self._link = dialect.insert_new(delivery_intents, ["intent", "delivery"])
-        self._attempted = dialect.bulk(_ATTEMPTED, ["k_id", "b_state", "b_attempt", "b_reply", "b_next", "b_at"])
+        self._attempted = dialect.bulk(
+            _ATTEMPTED, ["k_id", "b_state", "b_attempt", "b_reply", "b_handle", "b_next", "b_at"]
+        )
         self._consume = dialect.bulk(_CONSUME, ["k_id", "b_at"])
         ids = select(dialect.texts("ids").c.value)
         self._known = select(_D.id).where(_D.id.in_(ids))
         self._headers = select(
-            _D.id, _D.address, _D.receiver, _D.group_key, _D.rules, _D.subject, _D.message_id, _D.state, _D.attempt
+            _D.id,
+            _D.channel,
+            _D.address,
+            _D.receiver,
+            _D.group_key,
+            _D.rules,
+            _D.subject,
+            _D.message_id,
+            _D.state,
+            _D.attempt,
         ).where(_D.id.in_(ids))
         self._links = (
             select(delivery_intents.c.delivery, delivery_intents.c.intent)
@@ -168,6 +198,7 @@ class Outbox:
                     "b_state": a.state.value,
                     "b_attempt": a.attempt,
                     "b_reply": clean(a.reply),
+                    "b_handle": clean(a.handle),
                     "b_next": a.next_at,
                     "b_at": a.at,
                 }
@@ -178,20 +209,29 @@ class Outbox:
         self._attempted.run(tx, changes)
         self._mirror.log(tx, NOTIFICATIONS, notes)
 
-    def due(self, tx: Connection, now: datetime, limit: int, exclude: frozenset[str]) -> list[Delivery]:
+    def endpoints(self, tx: Connection) -> set[Endpoint]:
+        """Those of what is READY."""
+        return {Endpoint(channel, receiver) for channel, receiver in tx.execute(_ENDPOINTS)}
+
+    def due(self, tx: Connection, now: datetime, limit: int, exclude: frozenset[str], to: Endpoint) -> list[Delivery]:
         """READY and due, oldest first."""
-        rows = tx.execute(_DUE, {"now": now, "most": limit + len(exclude)}).all()
+        statement = _DUE_BY_RECEIVER if to.receiver else _DUE
+        rows = tx.execute(statement, {"now": now, "most": limit + len(exclude), **_to(to)}).all()
         return self._whole(tx, [row for row in rows if row.id not in exclude][:limit])
 
-    def next_due(self, tx: Connection, exclude: frozenset[str]) -> datetime | None:
+    def next_due(self, tx: Connection, exclude: frozenset[str], to: Endpoint) -> datetime | None:
         """When the next is due."""
-        rows = tx.execute(_NEXT, {"most": len(exclude) + 1})
+        rows = tx.execute(_NEXT_BY_RECEIVER if to.receiver else _NEXT, {"most": len(exclude) + 1, **_to(to)})
         return next((at for id_, at in rows if id_ not in exclude), None)
 
     def one(self, tx: Connection, id: str) -> Delivery | None:
         """One delivery."""
         found = self._whole(tx, tx.execute(_ONE, {"one": id}).all())
         return found[0] if found else None
+
+    def ready_with(self, tx: Connection, id: str) -> list[Delivery]:
+        """READY ones of its group and address, in the order of writing."""
+        return self._whole(tx, tx.execute(_READY_WITH, {"one": id}).all())
 
     def newest(
         self, tx: Connection, state: DeliveryState | None, address: str, limit: int, before: datetime | None
@@ -218,11 +258,11 @@ class Outbox:
 
     def notified_addresses(self, tx: Connection, rule: str, instance: str, occurrence: str) -> list[Notified]:
         """An alert's firing mails, the first to each receiver at each address, in the order of their writing."""
-        found: dict[tuple[str, str], Notified] = {}
+        found: dict[tuple[str, str, str], Notified] = {}
         for row in tx.execute(_NOTIFIED_ADDRESSES, {"rule": rule, "instance": instance, "occurrence": occurrence}):
             about = row.rules[0] if row.rules else ""
-            notified = Notified(row.address, row.receiver, row.message_id, row.subject, about)
-            found.setdefault((row.address, row.receiver), notified)
+            notified = Notified(row.address, row.receiver, row.message_id, row.subject, about, row.channel)
+            found.setdefault((row.channel, row.address, row.receiver), notified)
         return list(found.values())
 
     def stats(self, tx: Connection) -> Mapping[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta
 from threading import Lock
@@ -12,14 +12,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin.errors import StoreError
 from tocsin.model.alert import ConditionState, Occurrence, Phase
-from tocsin.model.delivery import Delivery, DeliveryState, Notified
+from tocsin.model.delivery import Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Timer
 from tocsin.model.intent import Intent, RuleInfo
 from tocsin.state import schema
 from tocsin.state.dialects import SqlDialect
 from tocsin.state.evaluation import Evaluation
 from tocsin.state.health import explain
-from tocsin.state.interface import Attempted, Backfill, MirrorRow, Outcome, RuleRecord, State
+from tocsin.state.interface import MAILS, Attempted, Backfill, MirrorRow, Outcome, RuleRecord, State
 from tocsin.state.mirrorlog import MirrorLog
 from tocsin.state.outbox import Outbox
 from tocsin.state.tables import marks, small_values
@@ -167,13 +167,19 @@ class SqlState(State):
         with self._write() as tx:
             self._outbox.put(tx, deliveries, consumed, listed, now)
 
-    def due(self, now: datetime, limit: int = 100, exclude: Iterable[str] = ()) -> Sequence[Delivery]:
+    def endpoints(self) -> Collection[Endpoint]:
         with self._read() as tx:
-            return self._outbox.due(tx, now, limit, frozenset(exclude))
+            return self._outbox.endpoints(tx)
 
-    def next_due(self, exclude: Iterable[str] = ()) -> datetime | None:
+    def due(
+        self, now: datetime, limit: int = 100, exclude: Iterable[str] = (), *, to: Endpoint = MAILS
+    ) -> Sequence[Delivery]:
         with self._read() as tx:
-            return self._outbox.next_due(tx, frozenset(exclude))
+            return self._outbox.due(tx, now, limit, frozenset(exclude), to)
+
+    def next_due(self, exclude: Iterable[str] = (), *, to: Endpoint = MAILS) -> datetime | None:
+        with self._read() as tx:
+            return self._outbox.next_due(tx, frozenset(exclude), to)
 
     def attempted(self, results: Sequence[Attempted]) -> None:
         if results:
@@ -183,6 +189,10 @@ class SqlState(State):
     def delivery(self, id: str) -> Delivery | None:
         with self._read() as tx:
             return self._outbox.one(tx, id)
+
+    def ready_with(self, id: str) -> Sequence[Delivery]:
+        with self._read() as tx:
+            return self._outbox.ready_with(tx, id)
 
     def deliveries(
         self, *, state: DeliveryState | None = None, address: str = "", limit: int = 100, before: datetime | None = None

@@ -232,6 +232,7 @@ deliveries = Table(
     metadata,
     Column("seq", _SEQ, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
+    _text("channel"),
     _text("address"),
     _text("receiver"),
     _text("group_key"),
@@ -246,13 +247,14 @@ deliveries = Table(
     _time("deadline"),
     _time("changed_at"),
     _text("reply"),
+    _text("handle"),
     _text("run_id"),
     _time("event_time", nullable=True),
     _time("ingested_at", nullable=True),
     Column("covers", Integer, nullable=False),
     sqlite_autoincrement=True,
 )
-Index("deliveries_due", deliveries.c.state, deliveries.c.next_at)
+Index("deliveries_due", deliveries.c.state, deliveries.c.channel, deliveries.c.next_at)
 Index("deliveries_newest", deliveries.c.created_at)
 Index("deliveries_by_state", deliveries.c.state, deliveries.c.created_at)
 Index("deliveries_by_address", deliveries.c.address, deliveries.c.created_at)

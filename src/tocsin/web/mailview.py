@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import email
+import json
 import re
 from email.message import EmailMessage
 from email.policy import default
 from typing import Any
 
-from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.delivery import EMAIL, Delivery, DeliveryState
 
 MAIL_POLICY = (
     "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -22,6 +23,7 @@ def row(mail: Delivery) -> dict[str, Any]:
     return {
         "Delivery": mail.id,
         "Time": mail.created_at,
+        "Channel": mail.channel,
         "Address": mail.address,
         "Receiver": mail.receiver,
         "Group": mail.group,
@@ -52,6 +54,8 @@ def parsed(mail: Delivery) -> EmailMessage:
 
 def text(mail: Delivery) -> str:
     """The text body."""
+    if mail.channel != EMAIL:
+        return _pretty(mail.message)
     if not _written(mail):
         return f"{mail.subject}\n\nBeyond the cap: notified as one line of a summary, not as a mail of its own.\n"
     return _body(parsed(mail), "plain")
@@ -64,7 +68,15 @@ def html(mail: Delivery) -> str:
 
 def _written(mail: Delivery) -> bool:
     """A mail beyond the cap holds its line of the summary, as JSON, instead of a message."""
-    return not mail.message.startswith(b"{")
+    return mail.channel == EMAIL and not mail.message.startswith(b"{")
+
+
+def _pretty(message: bytes) -> str:
+    """What another channel sends, indented where it is JSON."""
+    try:
+        return json.dumps(json.loads(message), indent=2, ensure_ascii=False)
+    except ValueError:
+        return message.decode("utf-8", "replace")
 
 
 def _body(message: EmailMessage, kind: str) -> str:

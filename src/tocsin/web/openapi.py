@@ -77,7 +77,8 @@ _MAYBE_TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
 _MAIL: Mapping[str, Schema] = {
     "Delivery": {**_TEXT, "description": "names it"},
     "Time": {**_TIME, "description": "when it was written"},
-    "Address": {**_TEXT, "description": "to whom"},
+    "Channel": {**_TEXT, "description": "email, webhook, slack …"},
+    "Address": {**_TEXT, "description": "to whom; of channels without addresses channel:receiver"},
     "Receiver": {**_TEXT, "description": "by which receiver"},
     "Group": {**_TEXT, "description": "what threads it"},
     "Rules": {"type": "array", "items": _TEXT, "description": "rules that it notifies of"},

@@ -13,9 +13,11 @@ from typing import Any
 from tests.unit.notify.make import renderer
 from tocsin.clock import Clock, SystemClock
 from tocsin.metrics.registry import Metrics
-from tocsin.notify.channels.smtp import SmtpOptions, SmtpTransport
+from tocsin.notify.channels.base import Setting
+from tocsin.notify.channels.registry import Channels
+from tocsin.notify.channels.smtp import SmtpChannel, SmtpOptions
 from tocsin.notify.delivery.circuit import Backoff
-from tocsin.notify.delivery.sender import Retry
+from tocsin.notify.delivery.endpoint import Retry
 from tocsin.notify.notifier import Notifier, NotifyOptions
 from tocsin.notify.render.facts import NoFacts
 from tocsin.notify.routing.oncall_file import OnCallRules
@@ -40,7 +42,7 @@ def notifier(state: State, clock: Clock, metrics: Metrics | None = None, **smtp:
         oncall=OnCallRules,
         templates=renderer().templates,
         facts=NoFacts(),
-        transport=SmtpTransport(SmtpOptions(**values)),
+        channels=Channels(SmtpChannel(SmtpOptions(**values)), dict, Setting()),
         allows=lambda _: True,
         metrics=metrics or Metrics(),
         clock=clock,

@@ -1,4 +1,4 @@
-"""A house for notify: a state in memory, a clock that stands, and a transport whose other side is the test."""
+"""A house for notify: a state in memory, a clock that stands, and a channel of mails whose other side is the test."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +12,12 @@ from tocsin.clock import ManualClock
 from tocsin.metrics.registry import Metrics
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, RuleInfo
-from tocsin.notify.channels.base import Connection, Outcome, Reply, Transport, Unreachable
+from tocsin.notify.channels.base import Channel, Connection, Outcome, Reply, Setting, Unreachable
+from tocsin.notify.channels.mail import MailChannel
+from tocsin.notify.channels.registry import Channels
 from tocsin.notify.delivery.circuit import Backoff
-from tocsin.notify.delivery.sender import Retry
+from tocsin.notify.delivery.endpoint import Retry
+from tocsin.notify.delivery.read import with_outbox
 from tocsin.notify.notifier import Notifier, NotifyOptions
 from tocsin.notify.render.facts import FactsReader, NoFacts
 from tocsin.notify.routing.oncall_file import OnCallRules
@@ -23,13 +26,13 @@ from tocsin.state.interface import Outcome as Evaluated
 from tocsin.state.sqlite import SqliteState
 
 OK = Reply(outcome=Outcome.ACCEPTED, text="250 ok")
-LATER = Reply(outcome=Outcome.DEFERRED, text="451 later")
-NEVER = Reply(outcome=Outcome.REFUSED, text="550 no such user")
+LATER = Reply(outcome=Outcome.LATER, text="451 later")
+NEVER = Reply(outcome=Outcome.NEVER, text="550 no such user")
 CUT = Reply(outcome=Outcome.NETWORK, text="connection lost", closed=True)
 
 
-class Wire(Transport):
-    """A transport whose other side is the test: what it answers, and when it can be reached."""
+class Wire(MailChannel):
+    """A channel whose other side is the test: what it answers, and when it can be reached."""
 
     def __init__(self, answer: Callable[[Delivery], Reply] = lambda _: OK, *, workers: int = 2, down: int = 0) -> None:
         self.answer, self._workers, self.down = answer, workers, down
@@ -39,10 +42,6 @@ class Wire(Transport):
     @property
     def workers(self) -> int:
         return self._workers
-
-    @property
-    def local(self) -> bool:
-        return False
 
     async def connect(self) -> Connection:
         self.connects += 1
@@ -76,13 +75,14 @@ class House:
 
     def __init__(
         self,
-        transport: Transport,
+        mail: Channel,
         *,
         cap: CapRule | None = None,
         facts: FactsReader | None = None,
         state: SqliteState | None = None,
         clock: ManualClock | None = None,
         oncall: OnCallRules | None = None,
+        setting: Setting | None = None,
     ) -> None:
         self.clock = clock or ManualClock(NOW)
         self.state = state or SqliteState.open(None, clock=self.clock)
@@ -101,7 +101,9 @@ class House:
             oncall=lambda: self.oncall,
             templates=renderer().templates,
             facts=facts or NoFacts(),
-            transport=transport,
+            channels=Channels(
+                mail, lambda: self.oncall.channels, with_outbox(setting or Setting(), self.state, self.clock)
+            ),
             allows=lambda a: a.endswith("@example.org"),
             metrics=self.metrics,
             clock=self.clock,
@@ -127,8 +129,8 @@ Make = Callable[..., House]
 def house() -> Iterator[Make]:
     made: list[House] = []
 
-    def make(transport: Transport, **more: object) -> House:
-        made.append(House(transport, **more))  # type: ignore[arg-type]
+    def make(mail: Channel, **more: object) -> House:
+        made.append(House(mail, **more))  # type: ignore[arg-type]
         return made[-1]
 
     yield make

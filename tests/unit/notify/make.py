@@ -15,7 +15,9 @@ from tocsin.notify.context import Mail
 from tocsin.notify.render.mail import MailRenderer
 from tocsin.notify.render.templates import Templates
 from tocsin.notify.render.views import Presentation, mail
+from tocsin.notify.routing.models import ReceiverModel
 from tocsin.notify.routing.oncall_file import Context, OnCallFile, OnCallRules, read_files
+from tocsin.notify.routing.tree import Route
 from tocsin.notify.values import NO_FACTS, NotificationDraft, Recipient, RunFacts
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
@@ -63,6 +65,13 @@ def oncall(text: str = "", context: Context = Context()) -> OnCallRules:  # noqa
     found = read_files(files, context, problems)
     assert found is not None, [str(p) for p in problems]
     return found
+
+
+def routed(
+    receiver: str, *, always: tuple[str, ...] = (), receivers: Mapping[str, ReceiverModel] | None = None
+) -> OnCallRules:
+    """Rules whose route is one receiver, and whom it always notifies."""
+    return OnCallRules(root=Route(receivers=(receiver,)), always=always, receivers=receivers or {})
 
 
 def intent(

@@ -12,7 +12,8 @@ from tests.unit.notify.make import EVENT, NOW, intent, oncall
 from tocsin.errors import StoreError
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, IntentKind
-from tocsin.notify.channels.base import Connection, LocalTransport, Reply
+from tocsin.notify.channels.base import Connection, Reply
+from tocsin.notify.channels.local import LocalChannel
 from tocsin.notify.render.facts import FactsReader
 from tocsin.notify.routing.pipeline import group
 from tocsin.notify.values import Facts, NotificationDraft, Routed
@@ -37,11 +38,11 @@ def test_an_intent_becomes_one_mail_and_is_notified_once(house: Make) -> None:
 
 def test_without_a_server_mails_stay_here_whatever_the_address(house: Make) -> None:
     """Nothing leaves, so every address is allowed."""
-    here = house(LocalTransport())
+    here = house(LocalChannel())
     here.notify(intent(OwnerEmail="eve@evil.example"))
     here.drain()
     assert [(d.address, d.state, d.reply) for d in here.mails()] == [
-        ("eve@evil.example", DeliveryState.SENT, LocalTransport.REPLY)
+        ("eve@evil.example", DeliveryState.SENT, LocalChannel.REPLY)
     ]
 
 
@@ -66,7 +67,7 @@ def test_many_go_out_oldest_first(house: Make) -> None:
 
 def test_one_large_evaluation_is_grouped_whole(house: Make) -> None:
     """A batch never cuts an evaluation: two rules of one run stay one mail, wherever the batch ends."""
-    here = house(LocalTransport())
+    here = house(LocalChannel())
     rules = [intent(rule, run=f"r{n}") for rule in ("a", "b") for n in range(150)]
     here.notify(*rules)
     here.drain()

@@ -62,7 +62,7 @@ def test_a_refused_mail_fails_visibly_and_notifies_the_fallback_once(house: Make
     assert notice.subject == f"not delivered to agnes@example.org: {failed.subject}"
     assert "550 no such user" in text_of(notice) and "CUDA out of memory" in text_of(notice)
     assert here.count("tocsin_notify_mails_total", state="failed") == 1
-    assert here.count("tocsin_notify_attempts_total", outcome="refused") == 1
+    assert here.count("tocsin_notify_attempts_total", outcome="never") == 1
 
 
 def test_a_notice_that_is_refused_makes_no_other(house: Make) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from tests.unit.notify.make import HAPPENED, INFO, NOW, draft, intent, renderer, seen
 from tocsin.model.alert import Why
 from tocsin.model.intent import Intent, IntentKind
-from tocsin.notify.render.mail import deliver
+from tocsin.notify.channels.local import LocalChannel
+from tocsin.notify.render.mail import notification_of, write
 from tocsin.notify.values import NO_FACTS
 
 US = 1_000_000
@@ -66,7 +67,8 @@ def test_a_phone_shows_the_causes_next() -> None:
 def test_what_was_notified_again_says_its_new_numbers_in_the_subject() -> None:
     """Elsewhere a repetition has the subject of its thread."""
     notified = swept(Why.MORE_CHILDREN, kind=IntentKind.REPEATED, matched=60)
-    delivery, _ = deliver(draft(notified), NO_FACTS, ("<first@example.org>", "sweep churn: 24 of 100"), renderer(), NOW)
+    thread = ("<first@example.org>", "sweep churn: 24 of 100")
+    delivery, _ = write(notification_of(draft(notified), NO_FACTS, thread, renderer(), NOW), LocalChannel())
     assert delivery.subject.startswith("sweep churn: 60 of 100 runs failed")
     assert b"References: <first@example.org>" in delivery.message
 

@@ -67,6 +67,7 @@ class MirrorContract:
         assert {
             "Time": "2026-03-01T13:00:00.123456Z",
             "Delivery": "d1",
+            "Channel": "email",
             "Address": ANNA,
             "Receiver": "owner",
             "Group": "run:r1",

@@ -13,7 +13,7 @@ from tests.unit.state.builders import (
     states_of,
 )
 from tocsin.model.alert import instance_key
-from tocsin.model.delivery import DeliveryState, Notified
+from tocsin.model.delivery import DeliveryState, Endpoint, Notified
 from tocsin.model.intent import IntentKind
 from tocsin.state.interface import Outcome, State
 
@@ -191,3 +191,37 @@ class OutboxContract:
         assert (NOW + 2 * SECOND).timestamp() == stats["oldest"]
         state.attempted([attempted("d2"), attempted("d3")])
         assert 0 == state.outbox_stats()["oldest"]
+
+    def test_each_endpoint_has_its_own(self, state: State) -> None:
+        """Mails of all receivers are one, any other channel is one a receiver."""
+        state.put_deliveries(
+            [
+                delivery("m1"),
+                delivery("m2", receiver="ops"),
+                delivery("w1", channel="webhook", receiver="chat", next_at=NOW - SECOND),
+                delivery("w2", channel="webhook", receiver="other", next_at=NOW + SECOND),
+                delivery("s1", channel="slack", receiver="chat", state=DeliveryState.SENT),
+            ],
+            [],
+            NOW,
+        )
+        chat, other = Endpoint("webhook", "chat"), Endpoint("webhook", "other")
+        assert {Endpoint("email", ""), chat, other} == state.endpoints()
+        assert ["m1", "m2"] == [d.id for d in state.due(NOW)]
+        assert ["w1"] == [d.id for d in state.due(NOW, to=chat)]
+        assert ([], NOW + SECOND) == (state.due(NOW, to=other), state.next_due(to=other))
+
+    def test_what_is_ready_of_a_group_is_found(self, state: State) -> None:
+        """Only what is ready, to the same address, in the order of writing."""
+        state.put_deliveries(
+            [
+                delivery("sent", state=DeliveryState.SENT),
+                delivery("elsewhere", address=BELA),
+                delivery("first"),
+                delivery("second"),
+                delivery("third"),
+            ],
+            [],
+            NOW,
+        )
+        assert ["first", "second", "third"] == [d.id for d in state.ready_with("second")]

@@ -22,6 +22,7 @@ from tocsin.app.engine.evaluator import ADMIN, Evaluator, admin_intent
 from tocsin.app.engine.mirror import Mirror
 from tocsin.app.engine.sources import Sources
 from tocsin.app.engine.writer import Writer
+from tocsin.app.project.channels import mail_channel
 from tocsin.app.project.content import Content
 from tocsin.app.project.stores import open_log, open_state, put_tables
 from tocsin.app.run.collector import set_apart
@@ -36,8 +37,9 @@ from tocsin.errors import ConfigurationError, StoreError, TocsinError
 from tocsin.intake.replay import replay
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import Commit
-from tocsin.notify.channels.base import LocalTransport, Transport
-from tocsin.notify.channels.smtp import SmtpOptions, SmtpTransport
+from tocsin.notify.channels.base import Setting
+from tocsin.notify.channels.registry import Channels
+from tocsin.notify.delivery.read import with_outbox
 from tocsin.notify.notifier import Notifier, NotifyOptions
 from tocsin.notify.render.facts import StoreFacts
 from tocsin.notify.render.templates import Templates
@@ -84,7 +86,11 @@ class App(Reading):
             oncall=lambda: self._content.oncall,
             templates=Templates(self._home.template_dirs()),
             facts=StoreFacts(self._log),
-            transport=_transport(settings),
+            channels=Channels(
+                mail_channel(settings),
+                lambda: self._content.oncall.channels,
+                with_outbox(Setting(directory=self._home.path, base_url=url), self._state_store, clock),
+            ),
             allows=settings.smtp.allows,
             metrics=metrics,
             clock=clock,
@@ -289,23 +295,4 @@ def _options(settings: Settings, url: str) -> NotifyOptions:
         admin_email=tuple(settings.admins),
         cap=CapRule(mails=cap.mails, window=cap.in_) if cap else None,
         keep_trying=settings.smtp.deadline,
-    )
-
-
-def _transport(settings: Settings) -> Transport:
-    smtp = settings.smtp
-    if smtp.host is None:
-        return LocalTransport()
-    return SmtpTransport(
-        SmtpOptions(
-            host=smtp.host,
-            port=smtp.port,
-            security=smtp.security,
-            username=smtp.username or "",
-            password=smtp.password.get_secret_value() if smtp.password else "",
-            ca_file=smtp.ca_file or "",
-            sender=smtp.sender,
-            timeout=smtp.timeout.total_seconds(),
-            connections=smtp.connections,
-        )
     )

@@ -1,44 +1,123 @@
-"""How mails leave: the contract of a transport, and the one that keeps them here."""
+"""What a channel is: it makes a message of a notification, hands it over, and says what the answer means."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
+from tocsin.clock import Clock, SystemClock
 from tocsin.errors import TocsinError
 from tocsin.model.delivery import Delivery
+from tocsin.model.intent import Intent, RuleInfo
+from tocsin.notify.context import Mail
 
 
 class Outcome(StrEnum):
     """What one attempt came to."""
 
     ACCEPTED = "accepted"  # the other side has it
-    DEFERRED = "deferred"  # not now: SMTP 4xx
-    REFUSED = "refused"  # never: SMTP 5xx
+    LATER = "later"  # not now: SMTP 4xx, HTTP 429 and 5xx
+    NEVER = "never"  # SMTP 5xx, HTTP 4xx
     NETWORK = "network"  # the connection broke; whether it has it is unknown
     TIMEOUT = "timeout"  # it did not answer in time; unknown too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """The other side's answer. ``closed``: the connection cannot be used again."""
+    """The other side's answer."""
 
     outcome: Outcome
     text: str
-    closed: bool = False
+    closed: bool = False  # the connection cannot be used again
+    after: timedelta | None = None  # of LATER: how long the other side asks to wait
+    handle: str = ""  # of ACCEPTED: what the other side calls the message
 
 
 class Unreachable(TocsinError):
-    """No connection, or it lets nobody in. Says nothing about any mail: all wait, and it is tried again."""
+    """No connection, or it lets nobody in. Says nothing about any message: all wait, and it is tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What a channel made of a notification."""
+
+    body: bytes  # the same in every attempt
+    subject: str  # one line, for lists
+    problem: str = ""  # why a template of the user's was replaced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """What a channel makes a message of."""
+
+    delivery: Delivery  # all of it but the message; its subject is what the message should be called
+    seen: Mail  # what templates see: everything ready to be shown
+    mails: Mails  # who makes mails of it
+    alerts: tuple[tuple[Intent, RuleInfo], ...] = ()  # those it is about, the severest first; none of summaries
+    thread: tuple[str, str] | None = None  # (Message-ID, subject) of the message that it answers
+    template: str = ""  # of mails; '' for the default
+    subject: str = ""  # of mails; '' for the template's
+    prefix: str = ""  # before that: "recovered: "
+    plain: str = ""  # of mails: the text, instead of a template
+    to_name: str = ""
+
+    @property
+    def at(self) -> datetime:
+        """When it is made; UTC."""
+        return self.delivery.created_at
+
+
+class Mails(Protocol):
+    """Writes mails."""
+
+    def message(self, notification: Notification) -> Message:
+        """The notification as RFC 5322."""
+
+
+async def _no_handle(delivery: str) -> str:
+    return ""
+
+
+async def _no_past(address: str) -> Sequence[Delivery]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Where a channel finds itself."""
+
+    receiver: str = ""
+    directory: Path = Path()  # the project directory: `*_file` lie relative to it
+    base_url: str = ""  # of tocsin's own pages; '' where there are none
+    clock: Clock = field(default_factory=SystemClock)
+    handle: Callable[[str], Awaitable[str]] = _no_handle  # what the other side calls the message of a delivery
+    past: Callable[[str], Awaitable[Sequence[Delivery]]] = _no_past  # deliveries to an address, newest first
+
+    def now(self) -> datetime:
+        """UTC."""
+        return self.clock.now()
+
+    def secret(self, file: str) -> str:
+        """The content of a `*_file`, its trailing newline cut. Raises Unreachable."""
+        try:
+            return (self.directory / file).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as e:
+            raise Unreachable(f"{file} cannot be read: {getattr(e, 'strerror', None) or e}") from e
 
 
 class Connection(ABC):
-    """One connection; one mail at a time."""
+    """One connection; one message at a time."""
 
     @abstractmethod
     async def send(self, delivery: Delivery) -> Reply:
-        """Hand over one mail. Does not raise for anything that the other side says or does."""
+        """Hand over one message. Raises Unreachable where nothing was handed over, and for nothing else that the other
+        side says or does.
+        """
 
     @property
     @abstractmethod
@@ -50,47 +129,71 @@ class Connection(ABC):
         """Say goodbye and close; never raises for the network."""
 
 
-class Transport(ABC):
-    """Makes connections."""
+class Channel(ABC):
+    """One way out, to one endpoint."""
+
+    key: ClassVar[str]
+    """Key of a receiver in rules/oncall/*.yaml, and channel of its deliveries."""
+    Options: ClassVar[Any]
+    """Type of what stands below that key, for pydantic; its docstring says what the channel does."""
+    example: ClassVar[object] = None
+    """What may stand there."""
+    people: ClassVar[bool] = True
+    """Whether people read its messages one by one: then there is a cap. Programs get every one."""
+    each: ClassVar[bool] = False
+    """Whether it keeps a state an alert, so that each alert is a message of its own, and summaries are none."""
+    mirror: ClassVar[bool] = False
+    """Whether ``tend`` is called each minute, also where nothing is to be sent."""
+
+    def __init__(self, options: Any, setting: Setting) -> None:
+        """Connects to nothing yet."""
+        self.setting = setting
 
     @property
-    @abstractmethod
     def workers(self) -> int:
-        """How many connections to keep."""
+        """How many connections to keep: so many messages are on their way at once."""
+        return 2
 
     @property
-    @abstractmethod
     def local(self) -> bool:
-        """Whether mails stay on this machine: then any address is allowed."""
+        """Whether messages stay on this machine: then any address is allowed."""
+        return False
+
+    @abstractmethod
+    def render(self, notification: Notification) -> Message:
+        """Make the message: the same notification gives the same bytes. May raise for a fault of ours only."""
 
     @abstractmethod
     async def connect(self) -> Connection:
         """Connect and log in. Raises Unreachable; then nothing is open."""
 
+    def ends(self, delivery: Delivery) -> bool:
+        """Of channels with a state for each alert: whether it only ends what an earlier one began."""
+        return False
 
-class LocalTransport(Transport):
-    """The local outbox: a mail has arrived when it is stored. The page /mails and ``tocsin mails`` show it."""
+    async def tend(self) -> None:
+        """What a mirror does each minute. Raises nothing for what the other side does."""
+        return None
 
-    REPLY = "kept in the local outbox"
 
-    @property
-    def workers(self) -> int:
-        """Several, so that their marks are written together."""
-        return 16
+class DirectChannel(Channel):
+    """A channel that keeps no connection between messages."""
 
-    @property
-    def local(self) -> bool:
-        """Nothing leaves."""
-        return True
+    @abstractmethod
+    async def send(self, delivery: Delivery) -> Reply:
+        """As ``Connection.send``."""
 
     async def connect(self) -> Connection:
         """Always works."""
-        return _Here()
+        return _Direct(self)
 
 
-class _Here(Connection):
+class _Direct(Connection):
+    def __init__(self, channel: DirectChannel) -> None:
+        self._channel = channel
+
     async def send(self, delivery: Delivery) -> Reply:
-        return Reply(outcome=Outcome.ACCEPTED, text=LocalTransport.REPLY)
+        return await self._channel.send(delivery)
 
     @property
     def alive(self) -> bool:

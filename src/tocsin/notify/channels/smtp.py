@@ -22,7 +22,8 @@ from aiosmtplib.errors import (
 from tocsin.model.causes import one_line
 from tocsin.model.delivery import Delivery
 from tocsin.notify.addresses import needs_smtputf8
-from tocsin.notify.channels.base import Connection, Outcome, Reply, Transport, Unreachable
+from tocsin.notify.channels.base import Connection, Outcome, Reply, Unreachable
+from tocsin.notify.channels.mail import MailChannel
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +49,7 @@ class SmtpOptions:
         return f"SmtpOptions({self.host}:{self.port}, {self.security})"
 
 
-class SmtpTransport(Transport):
+class SmtpChannel(MailChannel):
     """Connections to one server."""
 
     def __init__(self, options: SmtpOptions) -> None:
@@ -65,11 +66,6 @@ class SmtpTransport(Transport):
     def workers(self) -> int:
         """As settings say."""
         return self._options.connections
-
-    @property
-    def local(self) -> bool:
-        """They leave."""
-        return False
 
     async def connect(self) -> Connection:
         """Connect, secure, log in."""
@@ -136,14 +132,14 @@ def classify(error: Exception) -> Reply:
         error = error.recipients[0]  # one message has one recipient
     if isinstance(error, SMTPResponseException):
         if 400 <= error.code < 500:
-            return Reply(outcome=Outcome.DEFERRED, text=text, closed=error.code == 421)
+            return Reply(outcome=Outcome.LATER, text=text, closed=error.code == 421)
         if 500 <= error.code < 600:
-            return Reply(outcome=Outcome.REFUSED, text=text)
+            return Reply(outcome=Outcome.NEVER, text=text)
         return Reply(outcome=Outcome.NETWORK, text=text, closed=True)  # no SMTP at all
     if isinstance(error, SMTPNotSupported):
-        return Reply(outcome=Outcome.REFUSED, text="the server takes no address beyond ASCII (it has no SMTPUTF8)")
+        return Reply(outcome=Outcome.NEVER, text="the server takes no address beyond ASCII (it has no SMTPUTF8)")
     if isinstance(error, ValueError):
-        return Reply(outcome=Outcome.REFUSED, text=f"not sent: {text}")
+        return Reply(outcome=Outcome.NEVER, text=f"not sent: {text}")
     if isinstance(error, SMTPTimeoutError | TimeoutError):
         return Reply(outcome=Outcome.TIMEOUT, text=text, closed=True)
     return Reply(outcome=Outcome.NETWORK, text=text, closed=True)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from tocsin.model.delivery import Delivery, DeliveryState
-from tocsin.notify.delivery.digests import is_limited
+from tocsin.notify.channels.registry import for_people
+from tocsin.notify.delivery.digests import Write, is_limited
 from tocsin.notify.render.mail import MailRenderer, by_cap, hold, sum_up
 from tocsin.notify.routing.pipeline import RecipientResolver, cap
 from tocsin.notify.values import Capped, CapRule, NotificationDraft
@@ -23,8 +24,8 @@ _ALL = 200_000
 class Caps:
     """Holds back what is beyond the cap. Held mails lie in the state; here is only until when."""
 
-    def __init__(self, rule: CapRule | None, state: State, renderer: MailRenderer) -> None:
-        self._rule, self._state, self._renderer = rule, state, renderer
+    def __init__(self, rule: CapRule | None, state: State, renderer: MailRenderer, write: Write) -> None:
+        self._rule, self._state, self._renderer, self._write = rule, state, renderer, write
         self._holding: dict[str, datetime] = {}
 
     def load(self) -> None:
@@ -44,10 +45,13 @@ class Caps:
         """Which of ``drafts`` may go. Raises StoreError."""
         if self._rule is None:
             return cap(drafts, None, {}, self._holding, lambda _: now)
+        programs = [draft for draft in drafts if not for_people(draft.recipient.channel)]
+        drafts = [draft for draft in drafts if for_people(draft.recipient.channel)]
         wanted = Counter(draft.recipient.address for draft in drafts)
         sent = self._state.sent_counts(wanted, now - self._rule.window)
         full = {a: self._window_end(a, now) for a, n in wanted.items() if sent.get(a, 0) + n > self._rule.mails}
-        return cap(drafts, self._rule, sent, self._holding, lambda address: full[address])
+        capped = cap(drafts, self._rule, sent, self._holding, lambda address: full[address])
+        return replace(capped, through=(*capped.through, *programs))
 
     def cap_made(self, made: Sequence[Delivery], now: datetime) -> list[Delivery]:
         """``made``, those that are beyond the cap HELD. Raises StoreError."""
@@ -101,5 +105,6 @@ class Caps:
             if ripe:
                 recipient = resolver.written(address, ripe[0].receiver, "is capped")
                 rule = self._rule or CapRule(mails=0, window=now - now)
-                made.append((sum_up(ripe, recipient, by_cap(rule), self._renderer, now), [d.id for d in ripe]))
+                summary = self._write(sum_up(ripe, recipient, by_cap(rule), self._renderer, now))
+                made.append((summary, [d.id for d in ripe]))
         return made

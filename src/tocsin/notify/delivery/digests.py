@@ -8,7 +8,7 @@ them to be notified all the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -16,6 +16,7 @@ from tocsin.model.alert import fingerprint, instance_key
 from tocsin.model.causes import one_line
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import LIMIT
+from tocsin.notify.channels.base import Notification
 from tocsin.notify.render.mail import MailRenderer, Reason, hold, sum_up
 from tocsin.notify.routing.pipeline import RecipientResolver
 from tocsin.notify.text import moment
@@ -24,6 +25,8 @@ from tocsin.state.interface import State
 
 PREFIX = "limit/"
 """With which the group of a delivery begins that waits for a digest."""
+Write = Callable[[Notification], Delivery]
+"""Makes the message, by the channel of the delivery."""
 _MOST = 20_000
 """Held mails of one digest; more make another."""
 _ALL = 200_000
@@ -37,8 +40,8 @@ def is_limited(delivery: Delivery) -> bool:
 class Digests:
     """Until when what is beyond which limit waits, by address and group."""
 
-    def __init__(self, state: State, renderer: MailRenderer) -> None:
-        self._state, self._renderer = state, renderer
+    def __init__(self, state: State, renderer: MailRenderer, write: Write) -> None:
+        self._state, self._renderer, self._write = state, renderer, write
         self._waiting: dict[tuple[str, str], datetime] = {}
 
     def load(self) -> None:
@@ -85,7 +88,8 @@ class Digests:
                 del self._waiting[(address, group)]
             if ripe:
                 recipient = resolver.written(address, ripe[0].receiver, "is notified of it")
-                made.append((sum_up(ripe, recipient, _reason(ripe[0]), self._renderer, now), [d.id for d in ripe]))
+                summary = self._write(sum_up(ripe, recipient, _reason(ripe[0]), self._renderer, now))
+                made.append((summary, [d.id for d in ripe]))
         return made
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from tocsin.clock import Clock
 from tocsin.model.alert import instance_key
-from tocsin.model.delivery import Notified
+from tocsin.model.delivery import Delivery, Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.notify.channels.base import Setting
 from tocsin.state.interface import State
 
 _KEEP = 20_000
@@ -38,3 +42,20 @@ class Reading:
                 self._infos.clear()
             self._infos[version] = found
         return self._infos[version]
+
+
+_MIRRORED = 200_000
+"""Deliveries of a mirror that are read at a start."""
+
+
+def with_outbox(setting: Setting, state: State, clock: Clock) -> Setting:
+    """``setting`` for channels that ask what was sent before."""
+
+    async def handle(delivery: str) -> str:
+        found = await asyncio.to_thread(state.delivery, delivery)
+        return found.handle if found is not None else ""
+
+    async def past(address: str) -> Sequence[Delivery]:
+        return await asyncio.to_thread(lambda: state.deliveries(address=address, limit=_MIRRORED))
+
+    return replace(setting, clock=clock, handle=handle, past=past)

@@ -10,18 +10,17 @@ from datetime import datetime, timedelta
 
 from tocsin.model.alert import fingerprint
 from tocsin.model.causes import cause_of, one_line
-from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.delivery import EMAIL, Delivery, DeliveryState
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Severity
 from tocsin.notify import context as c
-from tocsin.notify.addresses import needs_smtputf8
+from tocsin.notify.channels.base import Channel, Message, Notification
 from tocsin.notify.render import absence as waiting
 from tocsin.notify.render.links import web_link
 from tocsin.notify.render.message import Envelope, build, message_id
 from tocsin.notify.render.parents import whole_group
 from tocsin.notify.render.templates import Rendered, Templates
 from tocsin.notify.render.views import Presentation, links, mail, run_name, title
-from tocsin.notify.routing.pipeline import DEFAULT
 from tocsin.notify.text import moment
 from tocsin.notify.values import CapRule, NotificationDraft, Recipient, RunFacts
 
@@ -33,37 +32,65 @@ NOTICE = "undeliverable"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailRenderer:
-    """What making messages needs besides the letters."""
+    """What making messages needs besides the drafts. Writes mails."""
 
     templates: Templates
     look: Presentation
     sender: str
-    keep_trying: timedelta  # from the making of a mail to its deadline
+    keep_trying: timedelta  # from the making of a message to its deadline
+
+    def message(self, notification: Notification) -> Message:
+        """The notification as RFC 5322."""
+        if notification.plain:
+            made = Rendered(subject=notification.subject, text=notification.plain, html="")
+        else:
+            made = self.templates.render(notification.template, notification.seen)
+        subject = one_line(notification.prefix + (notification.subject or made.subject))
+        delivery, thread = notification.delivery, notification.thread
+        envelope = Envelope(
+            id=delivery.id, sender=self.sender, to=delivery.address, to_name=notification.to_name,
+            date=delivery.created_at,
+            references=(thread[0],) if thread is not None and thread[0] != delivery.message_id else (),
+            extra=(
+                ("X-Tocsin-Rule", ", ".join(delivery.rules)),
+                ("X-Tocsin-Run", delivery.run_id),
+                ("X-Tocsin-Severity", delivery.severity),
+            ),
+        )  # fmt: skip
+        return Message(body=build(envelope, subject, made.text, made.html), subject=subject, problem=made.problem)
 
 
-def deliver(
+def write(notification: Notification, channel: Channel | None) -> tuple[Delivery, str]:
+    """(the delivery of a notification, why its template was replaced or ''). Without a channel it has no message: the
+    sender finds that its receiver is gone, and notifies the fallback.
+    """
+    if channel is None:
+        return notification.delivery, ""
+    made = channel.render(notification)
+    return replace(notification.delivery, subject=made.subject, message=made.body), made.problem
+
+
+def notification_of(
     draft: NotificationDraft, facts: RunFacts, thread: tuple[str, str] | None, renderer: MailRenderer, now: datetime
-) -> tuple[Delivery, str]:
-    """(the delivery of one letter, why its template was replaced or '')."""
-    intent = draft.intent
-    seen = mail(draft, facts, renderer.look, now, renderer.templates.words)
-    name = {IntentKind.SUMMARY: "summary", IntentKind.ADMIN: "admin"}.get(intent.kind, draft.info.template)
-    made = renderer.templates.render(name, seen)
-    if (notified := draft.recipient.notified) is not None:
-        thread = (notified.message_id, notified.subject)
-    subject = _subject(draft, made.subject)
-    delivery = replace(
-        _plain(draft, one_line(subject), renderer, now), event_time=intent.event_time, ingested_at=_ingested(draft)
-    )
-    return _written(delivery, replace(made, subject=subject), draft.recipient, thread, renderer), made.problem
-
-
-def _subject(draft: NotificationDraft, own: str) -> str:
-    """The subject of a mail: one that answers another keeps its words, if it notified of the same rule first."""
+) -> Notification:
+    """What a channel makes the message of one draft of."""
     intent, notified = draft.intent, draft.recipient.notified
-    if notified is not None and notified.rule == intent.rule and not (whole_group(intent) or intent.limited):
-        own = notified.subject
-    return _ended(intent, own)
+    seen = mail(draft, facts, renderer.look, now, renderer.templates.words)
+    prefix, own = _ended(intent, ""), ""
+    if notified is not None:
+        thread = (notified.message_id, notified.subject)
+        # One that answers another keeps its words, if it notified of the same rule first.
+        if notified.rule == intent.rule and not (whole_group(intent) or intent.limited):
+            own = notified.subject
+    delivery = replace(
+        _plain(draft, one_line(prefix + (own or seen.alert.title)), renderer, now),
+        event_time=intent.event_time, ingested_at=_ingested(draft),
+    )  # fmt: skip
+    return Notification(
+        delivery=delivery, seen=seen, mails=renderer, alerts=draft.notified, thread=thread,
+        template={IntentKind.SUMMARY: "summary", IntentKind.ADMIN: "admin"}.get(intent.kind, draft.info.template),
+        subject=own, prefix=prefix, to_name=draft.recipient.name,
+    )  # fmt: skip
 
 
 def _ended(intent: Intent, subject: str) -> str:
@@ -74,15 +101,20 @@ def _ended(intent: Intent, subject: str) -> str:
     return f"{RECOVERED}, {late}: {subject}" if late else f"{RECOVERED}: {subject}"
 
 
-def emergency(draft: NotificationDraft, problem: str, renderer: MailRenderer, now: datetime) -> Delivery:
-    """A mail of the little that cannot fail, where making the real one did."""
+def emergency(draft: NotificationDraft, problem: str, renderer: MailRenderer, now: datetime) -> Notification:
+    """A message of the little that cannot fail, where making the real one did."""
     intent = draft.intent
     subject = one_line(f"{intent.rule}: {intent.run_id}" if intent.run_id else intent.rule)
-    delivery = _plain(draft, subject, renderer, now)
-    text = "\n".join(
-        [subject, "", one_line(str(intent.event.get("Message") or "")), "", f"(The mail itself failed: {problem}.)"]
-    )
-    return _written(delivery, Rendered(subject=subject, text=text + "\n", html=""), draft.recipient, None, renderer)
+    said = one_line(str(intent.event.get("Message") or ""))
+    text = "\n".join([subject, "", said, "", f"(The mail itself failed: {problem}.)"])
+    seen = _mail_of(
+        None, subject, intent.severity, draft.recipient, "", renderer, now, rule=intent.rule, text=said,
+        note=f"The message itself failed: {problem}.",
+    )  # fmt: skip
+    return Notification(
+        delivery=_plain(draft, subject, renderer, now), seen=seen, mails=renderer, alerts=draft.notified,
+        subject=subject, plain=text + "\n", to_name=draft.recipient.name,
+    )  # fmt: skip
 
 
 def _ingested(draft: NotificationDraft) -> datetime | None:
@@ -94,28 +126,12 @@ def _ingested(draft: NotificationDraft) -> datetime | None:
 
 def _plain(draft: NotificationDraft, subject: str, renderer: MailRenderer, now: datetime) -> Delivery:
     return Delivery(
-        id=draft.id, address=draft.recipient.address, receiver=draft.recipient.receiver, group=draft.group,
+        id=draft.id, channel=draft.recipient.channel, address=draft.recipient.address, receiver=draft.recipient.receiver, group=draft.group,
         rules=tuple(dict.fromkeys(i.rule for i, _ in draft.notified)), severity=draft.intent.severity.word,
         subject=subject, message_id=message_id(draft.id, renderer.sender), message=b"", state=DeliveryState.READY,
         created_at=now, next_at=now, deadline=now + renderer.keep_trying, run_id=draft.intent.run_id,
         covers=len(draft.notified), intents=tuple(i.id for i, _ in draft.notified),
     )  # fmt: skip
-
-
-def _written(
-    delivery: Delivery, made: Rendered, recipient: Recipient, thread: tuple[str, str] | None, renderer: MailRenderer
-) -> Delivery:
-    """``delivery`` with its message."""
-    envelope = Envelope(
-        id=delivery.id, sender=renderer.sender, to=delivery.address, to_name=recipient.name, date=delivery.created_at,
-        references=(thread[0],) if thread is not None and thread[0] != delivery.message_id else (),
-        extra=(
-            ("X-Tocsin-Rule", ", ".join(delivery.rules)),
-            ("X-Tocsin-Run", delivery.run_id),
-            ("X-Tocsin-Severity", delivery.severity),
-        ),
-    )  # fmt: skip
-    return replace(delivery, message=build(envelope, made.subject, made.text, made.html))
 
 
 # -- beyond the cap ----------------------------------------------------------------------------------------------------
@@ -160,8 +176,8 @@ def by_cap(cap: CapRule) -> Reason:
 
 def sum_up(
     held: Sequence[Delivery], recipient: Recipient, why: Reason, renderer: MailRenderer, now: datetime
-) -> Delivery:
-    """One mail in place of ``held``, all of one address."""
+) -> Notification:
+    """One message in place of ``held``, all of one address."""
     found = [_line(d) for d in held]
     lines = [line for line, _ in found]
     experiments = {experiment for _, experiment in found if experiment}
@@ -180,15 +196,14 @@ def sum_up(
     if why.kind == "limit":
         subject = one_line(f"{why.rule}: {subject}")
     seen = _mail_of(summary, subject, worst, recipient, why.because, renderer, now, rule=why.rule)
-    made = renderer.templates.render("summary", seen)
     delivery = Delivery(
-        id=id, address=held[0].address, receiver=held[0].receiver, group=f"summary/{id}",
+        id=id, channel=held[0].channel, address=held[0].address, receiver=held[0].receiver, group=f"summary/{id}",
         rules=tuple(dict.fromkeys(rule for d in held for rule in d.rules))[:50], severity=worst.word,
-        subject=made.subject, message_id=message_id(id, renderer.sender), message=b"", state=DeliveryState.READY,
+        subject=subject, message_id=message_id(id, renderer.sender), message=b"", state=DeliveryState.READY,
         created_at=now, next_at=now, deadline=now + renderer.keep_trying, covers=sum(d.covers for d in held),
         intents=tuple(i for d in held for i in d.intents),
     )  # fmt: skip
-    return _written(delivery, made, recipient, None, renderer)
+    return Notification(delivery=delivery, seen=seen, mails=renderer, template="summary", to_name=recipient.name)
 
 
 def _numbers(count: int, runs: int, experiments: int, bunches: Sequence[c.Bunch], ended: int) -> str:
@@ -252,7 +267,7 @@ def _mail_of(
 # -- could not be delivered --------------------------------------------------------------------------------------------
 
 
-def notice(failed: Delivery, reply: str, recipient: Recipient, renderer: MailRenderer, now: datetime) -> Delivery:
+def notice(failed: Delivery, reply: str, recipient: Recipient, renderer: MailRenderer, now: datetime) -> Notification:
     """Notifies ``recipient`` that somebody else's mail could not be delivered, and what it said."""
     id = fingerprint(NOTICE, failed.id, recipient.address.lower())
     address = one_line(failed.address, 80)
@@ -261,23 +276,23 @@ def notice(failed: Delivery, reply: str, recipient: Recipient, renderer: MailRen
     text = f"The mail below could not be delivered to {address}: {one_line(reply, 300)}"
     because = "You get this because the one who should have been notified could not be."
     seen = _mail_of(
-        None, subject, severity, recipient, because, renderer, now, lines=tuple(body_lines(failed.message)), text=text
+        None, subject, severity, recipient, because, renderer, now, lines=tuple(body_lines(failed)), text=text
     )
-    made = renderer.templates.render("admin", seen)
     delivery = replace(
-        failed, id=id, address=recipient.address, receiver=NOTICE, group=f"{NOTICE}/{failed.group}", subject=subject,
+        failed, id=id, channel=recipient.channel, handle="", address=recipient.address, receiver=NOTICE, group=f"{NOTICE}/{failed.group}", subject=subject,
         message_id=message_id(id, renderer.sender), message=b"", state=DeliveryState.READY, attempt=0, created_at=now,
         next_at=now, deadline=now + renderer.keep_trying, reply="",
     )  # fmt: skip
-    return _written(delivery, replace(made, subject=subject), recipient, None, renderer)
+    return Notification(
+        delivery=delivery, seen=seen, mails=renderer, template="admin", subject=subject, to_name=recipient.name
+    )
 
 
-def body_lines(message: bytes) -> list[str]:
-    """The text part of a message of ours, in lines."""
+def body_lines(delivery: Delivery) -> list[str]:
+    """The text of a message of ours, in lines."""
     from email import message_from_bytes, policy
 
-    part = message_from_bytes(message, policy=policy.default).get_body(preferencelist=("plain",))
+    if delivery.channel != EMAIL:
+        return delivery.message.decode("utf-8", "replace").splitlines()[:50]
+    part = message_from_bytes(delivery.message, policy=policy.default).get_body(preferencelist=("plain",))
     return str(part.get_content()).splitlines()[:50] if part is not None else []
-
-
-__all__ = ["DEFAULT", "NOTICE", "MailRenderer", "body_lines", "deliver", "hold", "needs_smtputf8", "notice", "sum_up"]

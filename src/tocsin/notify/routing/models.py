@@ -11,27 +11,14 @@ from tocsin.config.calendars.maintenance import Moment
 from tocsin.config.yaml.document import YamlModel
 from tocsin.config.yaml.durations import Duration
 from tocsin.model.calendars.wallclock import parse_clock
-from tocsin.notify.oncall.models import Bys, Match, Name, Ranges, Texts, Weekdays, Words, Zone, listed
+from tocsin.notify.channels.keys import ChannelsModel
+from tocsin.notify.oncall.models import Bys, Match, Name, Ranges, Texts, Weekdays, Words, Zone
 from tocsin.notify.routing.mute import Then
-
-CHANNELS = ("email", "webhook", "alertmanager", "pagerduty", "slack", "teams", "ntfy", "apprise", "schedule")
-"""Keys of a receiver of which it needs at least one."""
 
 
 def _clock(value: str) -> str:
     parse_clock(value)
     return value
-
-
-def _url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError(f"'{value}' is no URL; write https://…")
-    return value
-
-
-Url = Annotated[str, AfterValidator(_url)]
-File = Annotated[str, Field(min_length=1)]
-"""Relative to the project directory; a trailing newline of its content is cut."""
 
 
 class FirstOf(YamlModel):
@@ -59,86 +46,7 @@ class FallbackModel(YamlModel):
         return self
 
 
-class WebhookModel(YamlModel):
-    """Posts JSON to a URL."""
-
-    url: Url = Field(description="Where to.", examples=["https://example.org/hook"])
-    format: Literal["plain", "common-alert-schema", "alertmanager"] = Field(
-        default="plain", description="Shape of the body.", examples=["common-alert-schema"]
-    )
-    secret_file: File | None = Field(
-        default=None, description="Key of the signature X-Tocsin-Signature.", examples=["chat.secret"]
-    )
-    allow_private: bool = Field(
-        default=False, description="Whether it may be a private or loopback address.", examples=[True]
-    )
-
-
-class AlertmanagerModel(YamlModel):
-    """Mirrors active alerts to Alertmanagers."""
-
-    urls: Annotated[tuple[Url, ...], BeforeValidator(listed), Field(min_length=1)] = Field(
-        description="Every member of the cluster.", examples=[["http://127.0.0.1:9093"]]
-    )
-    allow_private: bool = Field(
-        default=True, description="Whether they may be private or loopback addresses.", examples=[False]
-    )
-
-
-class PagerDutyModel(YamlModel):
-    """Events API v2."""
-
-    routing_key_file: File = Field(description="File of the integration key.", examples=["pd.key"])
-    url: Url = Field(
-        default="https://events.pagerduty.com/v2/enqueue",
-        description="Where to; EU accounts have another.",
-        examples=["https://events.eu.pagerduty.com/v2/enqueue"],
-    )
-    group: bool = Field(default=False, description="One incident a group, not one an alert.", examples=[True])
-
-
-class SlackModel(YamlModel):
-    """A bot's token, which can thread and edit, or an incoming webhook, which cannot."""
-
-    token_file: File | None = Field(default=None, description="File of the bot's token.", examples=["slack.token"])
-    channel: str = Field(default="", description="Channel of the token form.", examples=["#training"])
-    url_file: File | None = Field(
-        default=None, description="File of the incoming webhook's URL, which is a secret.", examples=["slack.url"]
-    )
-
-    @model_validator(mode="after")
-    def _one(self) -> SlackModel:
-        if (self.token_file is None) == (self.url_file is None):
-            raise ValueError("needs token_file: with channel:, or url_file:; write one of them")
-        if self.token_file is not None and not self.channel:
-            raise ValueError("token_file: stands without channel:; write channel: '#training' beside it")
-        return self
-
-
-class TeamsModel(YamlModel):
-    """A Workflows URL."""
-
-    url_file: File = Field(description="File of the URL, which is a secret.", examples=["teams.url"])
-
-
-class NtfyModel(YamlModel):
-    """A topic of an ntfy server."""
-
-    url: Url = Field(default="https://ntfy.sh", description="The server.", examples=["https://ntfy.example.org"])
-    topic_file: File | None = Field(
-        default=None, description="File of the topic, which is the password.", examples=["ntfy.topic"]
-    )
-    topic: str = Field(default="", description="The topic, where the server is yours.", examples=["training"])
-    token_file: File | None = Field(default=None, description="File of an access token.", examples=["ntfy.token"])
-
-    @model_validator(mode="after")
-    def _one(self) -> NtfyModel:
-        if bool(self.topic) == bool(self.topic_file):
-            raise ValueError("needs topic: or topic_file:; write one of them")
-        return self
-
-
-class ReceiverModel(YamlModel):
+class ReceiverModel(ChannelsModel):
     """A name under which people, chats and pagers are notified."""
 
     name: Name = Field(description="How routes and rules call it.", examples=["ml-leads"])
@@ -147,17 +55,6 @@ class ReceiverModel(YamlModel):
         description="Addresses, people or templates, all of them; or `first_of`.",
         examples=[["ml-leads@example.org"]],
     )
-    webhook: WebhookModel | None = Field(default=None, description="JSON to a URL.", examples=[{"url": "https://…"}])
-    alertmanager: AlertmanagerModel | None = Field(
-        default=None, description="A mirror of active alerts.", examples=[{"urls": ["http://127.0.0.1:9093"]}]
-    )
-    pagerduty: PagerDutyModel | None = Field(
-        default=None, description="A pager.", examples=[{"routing_key_file": "pd.key"}]
-    )
-    slack: SlackModel | None = Field(default=None, description="A chat.", examples=[{"url_file": "slack.url"}])
-    teams: TeamsModel | None = Field(default=None, description="A chat.", examples=[{"url_file": "teams.url"}])
-    ntfy: NtfyModel | None = Field(default=None, description="A phone.", examples=[{"topic_file": "ntfy.topic"}])
-    apprise: Words = Field(default=(), description="Any address of apprise.", examples=["gotify://example.org/token"])
     schedule: str = Field(default="", description="Whoever is on call by it.", examples=["primary"])
     how: Bys = Field(
         default=("email",), description="Ways to who is on call, besides their own.", examples=[["email", "page"]]
@@ -183,7 +80,7 @@ class ReceiverModel(YamlModel):
 
     @model_validator(mode="after")
     def _way(self) -> ReceiverModel:
-        if not any(getattr(self, channel) for channel in CHANNELS):
+        if not (self.email or self.schedule or self.channels):
             raise ValueError("has no way to notify anybody; add email: [ops@example.org]")
         if "how" in self.model_fields_set and not self.schedule:
             raise ValueError("how: stands without schedule:; people say theirs themselves")

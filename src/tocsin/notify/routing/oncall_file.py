@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
@@ -25,7 +25,6 @@ from tocsin.notify.oncall.schedule import Schedule, on_call_at
 from tocsin.notify.routing import read
 from tocsin.notify.routing.inhibit import InhibitRule
 from tocsin.notify.routing.models import (
-    CHANNELS,
     FirstOf,
     InhibitModel,
     ReceiverModel,
@@ -107,6 +106,11 @@ class OnCallRules:
     quiet: Mapping[str, QuietHours] = field(default_factory=dict)  # by person
     maintenances: tuple[Maintenance, ...] = ()
 
+    @property
+    def channels(self) -> Mapping[str, Mapping[str, Any]]:
+        """What each receiver has besides mail, by key."""
+        return {name: found for name, receiver in self.receivers.items() if (found := receiver.channels)}
+
     def receiver_called(self, name: str) -> ReceiverModel | None:
         """The receiver, person or address ``name`` as a receiver; None for a word that nobody declared."""
         if (found := self.receivers.get(name)) is not None:
@@ -165,7 +169,7 @@ class OnCallRules:
 
 def _others(receiver: ReceiverModel) -> bool:
     """Whether it has channels besides its schedule."""
-    return any(getattr(receiver, channel) for channel in CHANNELS if channel != "schedule")
+    return bool(receiver.email or receiver.channels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

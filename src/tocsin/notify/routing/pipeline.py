@@ -22,6 +22,7 @@ from tocsin.model.causes import one_line
 from tocsin.model.delivery import Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.notify.addresses import Allows, BadAddress, parse_address
+from tocsin.notify.channels.registry import for_each
 from tocsin.notify.routing.models import ReceiverModel
 from tocsin.notify.routing.oncall_file import OWNER, OnCallRules
 from tocsin.notify.routing.tree import RuleNames
@@ -103,7 +104,11 @@ def _recipients(
         return tuple(resolver.written(a, ADMIN, "goes to admin_email") for a in resolver.admins)
     if intent.kind is IntentKind.RESOLVED and (got := notified(intent)):
         return tuple(
-            replace(resolver.written(t.address, t.receiver, "notified you before that it fires"), notified=t)
+            replace(
+                resolver.written(t.address, t.receiver, "notified you before that it fires"),
+                channel=t.channel,
+                notified=t,
+            )
             for t in got
         )
     names = _names(intent, info, resolver)
@@ -184,7 +189,12 @@ def _addresses(
     refused: list[str],
     because: str,
 ) -> list[Recipient]:
-    found: list[Recipient] = []
+    found = [
+        Recipient(channel=key, address=f"{key}:{receiver.name}", receiver=receiver.name, because=because)
+        for key in receiver.channels
+        if not (for_each(key) and intent.kind in (IntentKind.SUMMARY, IntentKind.ADMIN))
+    ]
+    mails = len(found)
     for entry in resolver.entries(receiver):
         if (person := resolver.oncall.people.get(entry)) is not None:
             found.append(resolver.written(person.email, receiver.name, because))
@@ -195,7 +205,7 @@ def _addresses(
                 found.append(resolver.written(parse_address(entry), receiver.name, because))
             except BadAddress as e:
                 refused.append(f"The address '{one_line(entry, 80)}' of {receiver.name} {e}.")
-        if found and receiver.takes_first:
+        if len(found) > mails and receiver.takes_first:
             break
     return found
 
@@ -248,7 +258,7 @@ def group(routed: Iterable[Routed]) -> list[NotificationDraft]:
         alone = intent.kind in ALONE or not intent.run_id
         what = (intent.id,) if alone else (intent.run_id, intent.at, intent.commit_seq)
         for recipient in item.recipients:
-            key = (recipient.address.lower(), *what)
+            key = (recipient.address.lower(), *((intent.id,) if for_each(recipient.channel) else what))
             known = drafts.get(key)
             notified = (*(known.notified if known else ()), (intent, item.info))
             notified = tuple(

@@ -125,7 +125,9 @@ def test_an_escalation_reaches_who_is_on_call_when_a_step_is_due() -> None:
 
 def test_a_receiver_with_a_schedule_and_a_chat_comes_to_both() -> None:
     both = rules(
-        EXAMPLE.replace("{name: on-call, schedule: primary,", "{name: on-call, schedule: primary, apprise: 'x://y',")
+        EXAMPLE.replace(
+            "{name: on-call, schedule: primary,", "{name: on-call, schedule: primary, apprise: 'gotify://h/t',"
+        )
     )
     assert ("bela", "on-call") == both.reach("on-call", utc("2026-12-24T10:00"))
     assert ("ml-leads",) == both.reach("ml-leads", utc("2026-12-24T10:00"))

@@ -318,7 +318,7 @@ def test_quiet_hours_are_in_the_persons_zone() -> None:
         "{name: r, slack: {token_file: t, channel: '#x'}}",
         "{name: r, teams: {url_file: t}}",
         "{name: r, ntfy: {topic: x}}",
-        "{name: r, apprise: 'any://address'}",
+        "{name: r, apprise: 'gotify://host/token'}",
         "{name: r, schedule: primary, how: [email, page]}",
     ],
 )

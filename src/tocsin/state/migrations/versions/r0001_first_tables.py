@@ -145,6 +145,7 @@ def _delivery_tables() -> None:
         "deliveries",
         sa.Column("seq", _SEQ, primary_key=True, autoincrement=True),
         sa.Column("id", sa.Text, nullable=False, unique=True),
+        _text("channel"),
         _text("address"),
         _text("receiver"),
         _text("group_key"),
@@ -159,13 +160,14 @@ def _delivery_tables() -> None:
         _number("deadline"),
         _number("changed_at"),
         _text("reply"),
+        _text("handle"),
         _text("run_id"),
         _number("event_time", nullable=True),
         _number("ingested_at", nullable=True),
         sa.Column("covers", sa.Integer, nullable=False),
         sqlite_autoincrement=True,
     )
-    op.create_index("deliveries_due", "deliveries", ["state", "next_at"])
+    op.create_index("deliveries_due", "deliveries", ["state", "channel", "next_at"])
     op.create_index("deliveries_newest", "deliveries", ["created_at"])
     op.create_index("deliveries_by_state", "deliveries", ["state", "created_at"])
     op.create_index("deliveries_by_address", "deliveries", ["address", "created_at"])
