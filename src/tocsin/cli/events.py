@@ -113,8 +113,21 @@ def query(
     if as_json:
         print_json({"columns": columns, "rows": rows})
         return
-    table([c["name"] for c in columns], [[text(row[c["name"]]) for c in columns] for row in rows])
+    table(
+        [c["name"] for c in columns],
+        [[_span(row[c["name"]]) if c["type"] == "timespan" else text(row[c["name"]]) for c in columns] for row in rows],
+    )
     say(f"{len(rows)} rows")
+
+
+def _span(value: Any) -> str:
+    """A timespan for people; it comes as KQL's text from a running tocsin, as a length from the store itself."""
+    from datetime import timedelta
+
+    from tocsin.model.timespans import read_kql_text, spoken
+
+    length = value if isinstance(value, timedelta) else read_kql_text(str(value))
+    return spoken(length) if length is not None else text(value)
 
 
 @dead_letters.command("list")

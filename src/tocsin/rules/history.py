@@ -17,6 +17,7 @@ from tocsin.clock import EPOCH
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
 from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
+from tocsin.model.timespans import kql_text
 
 _DYNAMIC = frozenset(c.name for c in RUN_STATUS_CHANGED if c.type is KqlType.DYNAMIC)
 _CARRIED = tuple(c.name for c in RUN_STATUS_CHANGED if c.name != "Raw")
@@ -189,7 +190,7 @@ def plain(value: object, *, dynamic: bool = False) -> object:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, timedelta):
-        return value.total_seconds()
+        return kql_text(value)
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
+from tocsin.model.timespans import kql_text
 from tocsin.web.ports import ColumnInfo, Row
 
 _CHUNK = 200
@@ -28,7 +29,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(v) for v in value]
     if isinstance(value, timedelta):
-        return timespan(value)
+        return kql_text(value)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Decimal):
@@ -36,15 +37,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes | bytearray):
         return base64.b64encode(value).decode()
     return str(value)
-
-
-def timespan(d: timedelta) -> str:
-    """KQL's text of a timespan, e.g. ``1.02:03:04.5000000``."""
-    sign, us = ("-", -d // timedelta(microseconds=1)) if d < timedelta(0) else ("", d // timedelta(microseconds=1))
-    seconds, rest = divmod(us, 1_000_000)
-    days, seconds = divmod(seconds, 86_400)
-    text = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-    return sign + (f"{days}." if days else "") + text + (f".{rest:06}0" if rest else "")
 
 
 def encode(value: Any) -> bytes:

@@ -20,8 +20,9 @@ from tocsin import __version__
 from tocsin.config.project.tokens import Role
 from tocsin.errors import QueryError
 from tocsin.model.statuses import STATUS_WORDS
+from tocsin.model.timespans import spoken
 from tocsin.web import mailview
-from tocsin.web.answers import plain, timespan
+from tocsin.web.answers import plain
 from tocsin.web.api import Asker, find_mail, find_rule, limit, mail_state
 from tocsin.web.guard import COOKIE
 from tocsin.web.openapi import STATES
@@ -213,7 +214,7 @@ def cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, timedelta):
-        return timespan(value)
+        return spoken(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

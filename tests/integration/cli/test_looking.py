@@ -15,6 +15,7 @@ from tests.integration.lived import ODD_RUN, PROGRAM, live
 from tests.servers.eventually import eventually
 
 READS = [
+    ["query", "print a = 9m + 50s, b = 1d/4 + 2d"],
     ["query", "RunStatusChanged | project RunId, TimeGenerated, IngestedAt, Tags, Progress, DurationMs | order by RunId asc, TimeGenerated asc"],
     ["alerts", "list"],
     ["alerts", "show", "r1"],
@@ -45,6 +46,16 @@ def test_a_resting_home_answers_as_a_running_one(run: Run, asleep: tuple[Tocsin,
     assert 0 == done.returncode, done.stderr
     assert answers[number]
     assert answers[number] == json.loads(done.stdout)
+
+
+def test_timespans_are_kqls_in_json_and_words_for_people(
+    run: Run, lived: Tocsin, asleep: tuple[Tocsin, list[Any]]
+) -> None:
+    """Whether a tocsin runs or not."""
+    for home in (lived.home, asleep[0].home):
+        answer = json.loads(run(*READS[0], "--json", "--home", home).stdout)
+        assert [{"a": "00:09:50", "b": "2.06:00:00"}] == answer["rows"]
+        assert "9 min 50 s  2 d 6 h" in run(*READS[0], "--home", home).stdout
 
 
 @pytest.mark.parametrize("command", READS, ids=lambda c: " ".join(c[:2]))

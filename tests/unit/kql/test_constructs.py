@@ -83,6 +83,13 @@ SORTED = "T | where isnotempty(k) | sort by n asc | "
         # bin_at: multiples of the size counted from a fixed point
         ("print bin_at(6.5, 2.5, 7)", {"print_0": "real"}, [(4.5,)]),
         ("print a = bin_at(1h, 1d, 12h)", {"a": "timespan"}, [(timedelta(hours=-12),)]),
+        # a timespan over and times a number, and the rest
+        ("print a = 1d/4, b = 24h/2, c = 1h/1.5, d = 1h/0", dict.fromkeys("abcd", "timespan"),
+         [(6 * H, 12 * H, H / 1.5, None)]),
+        ("print a = 2*1h, b = 1h*1.5, c = 1d/1h", {"a": "timespan", "b": "timespan", "c": "real"}, [(2 * H, 1.5 * H, 24.0)]),
+        ("print a = 1h % 7m, b = -1h % 7m", dict.fromkeys("ab", "timespan"), [(H / 15, H / 20)]),
+        ("T | where n == 1 | project a = (now() - t)/2, b = now() - t > 1d/48", {"a": "timespan", "b": "bool"},
+         [((NOW - (NOW - 3 * H)) / 2, True)]),
         ("print a = bin_at(datetime(2017-05-15 10:20:00.0), 1d, datetime(1970-01-01 12:00:00.0))", {"a": "datetime"},
          [(datetime(2017, 5, 14, 12),)]),
         ("T | where n == 1 | extend b = bin_at(t, 2h, now()) | project b", {"b": "datetime"}, [(NOW - 4 * H,)]),

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from starlette.types import Message
 
-from tocsin.web.answers import encode, problem, rows_answer, timespan
+from tocsin.web.answers import encode, problem, rows_answer
 from tocsin.web.ports import ColumnInfo
 
 
@@ -33,19 +33,6 @@ from tocsin.web.ports import ColumnInfo
 )
 def test_values_are_json_of_one_form(value: Any, text: str) -> None:
     assert text == encode(value).decode()
-
-
-@pytest.mark.parametrize(
-    ("d", "text"),
-    [
-        (timedelta(0), "00:00:00"),
-        (timedelta(days=1, hours=2, minutes=3, seconds=4, milliseconds=500), "1.02:03:04.5000000"),
-        (timedelta(seconds=-90), "-00:01:30"),
-        (timedelta(days=-1, microseconds=-1), "-1.00:00:00.0000010"),
-    ],
-)
-def test_timespans_are_kqls(d: timedelta, text: str) -> None:
-    assert text == timespan(d)
 
 
 def sent(response: Any) -> tuple[list[bytes], Message]:

@@ -109,6 +109,17 @@ def _percentiles(op: Any) -> Any:
     return replace(op, aggregates=tuple(made))
 
 
+def _span(operator: str, left: Any, right: Any, columns: Types) -> Any:
+    """A timespan times or over a number, and the rest of one by another; None for any other product or quotient."""
+    kinds = type_of(left, columns), type_of(right, columns)
+    if operator == "*" and kinds[1] == "timespan":
+        left, right, kinds = right, left, (kinds[1], kinds[0])
+    if kinds[0] != "timespan" or kinds[1] not in (("timespan",) if operator == "%" else ("int", "long", "real")):
+        return None
+    name = {"*": "span_times", "/": "span_over", "%": "span_rest"}[operator]
+    return ir.FunctionCall(HIDDEN + name, (left, right))
+
+
 def by_columns(op: Any, columns: Types) -> Any:
     """column_ifexists() and ``* has`` decided by the columns that there are."""
 
@@ -122,6 +133,8 @@ def by_columns(op: Any, columns: Types) -> Any:
                 return ir.FunctionCall(_BIN_AT.get(type_of(value, columns) or "", f"{HIDDEN}bin_number"), node.args)
             case ir.FunctionCall(name=name, args=()) if name.lower() == "ingestion_time" and "IngestedAt" in columns:
                 return ir.ColumnRef("IngestedAt")
+            case ir.BinaryOp(op="*" | "/" | "%" as operator, left=left, right=right):
+                return _span(operator, left, right, columns) or node
             case ir.BinaryOp(op=operator, left=ir.ColumnRef(name=name), right=right) if name == ANY:
                 texts = [c for c, kind in columns.items() if kind == "string" and not c.startswith(HIDDEN)]
                 if not texts:

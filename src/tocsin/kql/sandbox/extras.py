@@ -102,6 +102,14 @@ SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
     "__tocsin_bin_number": ("({2} + floor(({0} - {2}) / {1}) * {1})", (3,)),
     "__tocsin_bin_span": ("({2} + to_microseconds(" + _BINNED + "))", (3,)),
     "__tocsin_bin_time": ("({2} + to_microseconds(" + _BINNED + "))", (3,)),
+    # DuckDB's intervals have days apart from hours, and no quotient by a number
+    "__tocsin_span_over": ("to_microseconds(CAST(round(epoch_us({0}) / NULLIF({1}, 0)) AS BIGINT))", (2,)),
+    "__tocsin_span_rest": (
+        "to_microseconds(((epoch_us({0}) % NULLIF(epoch_us({1}), 0)) + abs(epoch_us({1}))) "
+        "% NULLIF(abs(epoch_us({1})), 0))",
+        (2,),
+    ),
+    "__tocsin_span_times": ("to_microseconds(CAST(round(epoch_us({0}) * {1}) AS BIGINT))", (2,)),
     # of a text that does not overlap itself
     "__tocsin_countof": (_APART, (2,)),
     # of any; to look at every place takes time by the square of how long the text is, and cannot be interrupted

@@ -153,6 +153,10 @@ _RESULT: dict[str, str] = {
         "dynamic",
     ),
 }
+_OURS = {
+    "__tocsin_bin_time": "datetime",
+    **dict.fromkeys([f"__tocsin_{name}" for name in ("bin_span", "span_times", "span_over", "span_rest")], "timespan"),
+}
 _OF_FIRST = frozenset(["min", "max", "any", "take_any", "percentile", "minif", "maxif"])
 _COMPARISONS = frozenset(
     ["==", "!=", "<>", "<", "<=", ">", ">=", "=~", "!~", "and", "or", "matches regex"]
@@ -202,8 +206,8 @@ def _arithmetic(op: str, left: str | None, right: str | None) -> str | None:
     if pair in (("datetime", "timespan"), ("timespan", "datetime")):
         return "datetime"
     if pair == ("timespan", "timespan"):
-        return "real" if op == "/" else "timespan" if op in ("+", "-") else None
-    if "timespan" in pair and op == "*":
+        return "real" if op == "/" else "timespan" if op in ("+", "-", "%") else None
+    if ((op == "*" and "timespan" in pair) or (op == "/" and left == "timespan")) and {left, right} & set(_NUMBERS):
         return "timespan"
     return None
 
@@ -221,9 +225,7 @@ def _call(name: str, args: list[str | None]) -> str | None:
     if name in ("bin", "floor", "abs") and args:
         return "long" if args[0] == "int" else args[0] if args[0] in ("datetime", "timespan", "long", "real") else None
     if name.startswith("__tocsin_") and args:
-        return {"__tocsin_bin_time": "datetime", "__tocsin_bin_span": "timespan"}.get(
-            name, args[0] if name == "__tocsin_default" else None
-        )
+        return _OURS.get(name, args[0] if name == "__tocsin_default" else None)
     if name == "sum" and args and args[0] in _NUMBERS:
         return "real" if args[0] == "real" else "long"
     if name in _OF_FIRST and args:

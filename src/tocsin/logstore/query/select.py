@@ -14,6 +14,8 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -50,6 +52,7 @@ FROM duckdb_memory()
 """
 _BROKEN = re.compile("(IO|FATAL|INTERNAL) Error: ")
 """How messages of errors begin after which the store must be opened again."""
+_INTERVAL = pa.month_day_nano_interval()
 _AT_ONCE = 2048  # rows that are fetched between two looks at how many bytes they are
 _CLOSES = 2.0  # seconds within which whatever can be interrupted has left its cursor
 _LOOKS = 0.02  # seconds between two interrupts of what is to end
@@ -301,6 +304,20 @@ def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:
         cursor.interrupt()
 
 
+def with_durations(table: pa.Table) -> pa.Table:
+    """DuckDB's intervals (months, days, nanoseconds) as durations: a timespan is one length."""
+    for i, field in enumerate(table.schema):
+        if field.type == _INTERVAL:
+            spans = [None if v is None else _length(v) for v in table.column(i).to_pylist()]
+            table = table.set_column(i, field.name, pa.array(spans, pa.duration("us")))
+    return table
+
+
+def _length(value: Any) -> timedelta:
+    months, days, nanoseconds = value
+    return timedelta(days=30 * months + days, microseconds=nanoseconds // 1000)
+
+
 def _rows(cursor: duckdb.DuckDBPyConnection, limits: Limits | None) -> pa.Table:
     """The rows, or the first of them; then the rest is never fetched. To have them made a table at once takes 1 ms
     more.
@@ -321,7 +338,7 @@ def _rows(cursor: duckdb.DuckDBPyConnection, limits: Limits | None) -> pa.Table:
                     f"the answer has more than {human_size(MOST_ANSWERED)}",
                     hint="project fewer columns, take fewer rows",
                 )
-        return pa.Table.from_batches(batches, reader.schema)
+        return with_durations(pa.Table.from_batches(batches, reader.schema))
     except (pa.ArrowException, OSError) as e:  # DuckDB's errors while rows stream come wrapped in Arrow's
         text = str(e)
         if "INTERRUPT" in text.upper():

@@ -12,9 +12,11 @@ from zoneinfo import ZoneInfo
 from jinja2 import TemplateError
 
 from tocsin.model.causes import cause_of, cut, one_line
+from tocsin.model.columns import RUN_STATUS_CHANGED
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.redact import redact
 from tocsin.model.statuses import TERMINAL
+from tocsin.model.timespans import read_kql_text, spoken
 from tocsin.notify import context as c
 from tocsin.notify.render import absence as waiting
 from tocsin.notify.render import parents as sweeps
@@ -40,6 +42,8 @@ TEMPLATE_FAULTS = (
 """What a template of a user can raise."""
 
 _UTC = ZoneInfo("UTC")
+_COLUMNS = frozenset(column.name for column in RUN_STATUS_CHANGED)
+"""What events say is shown as they say it; only what a query computed is put in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +102,7 @@ def run_name(event: Mapping[str, object]) -> str:
 
 def summary_fields(intent: Intent, why: str) -> dict[str, object]:
     """Variables of a rule's `summary` and `annotations`: columns, `by`, `keep`, `labels`, and a few in words."""
-    fields: dict[str, object] = dict(fields_of(intent))
+    fields = {n: v if n in _COLUMNS else _said(v) for n, v in fields_of(intent).items()}
     for name in ("Message", "LogTail"):
         if isinstance(fields.get(name), str):
             fields[name] = redact(str(fields[name])[:20_000])
@@ -186,7 +190,13 @@ def _rows(intent: Intent) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...],
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(_said(value))
+
+
+def _said(value: object) -> object:
+    """A timespan of a query in words; it is stored as KQL's text."""
+    length = read_kql_text(value) if isinstance(value, str) else None
+    return spoken(length) if length is not None else value
 
 
 def _backfill(intent: Intent) -> c.Summary | None:
