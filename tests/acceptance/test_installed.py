@@ -18,7 +18,7 @@ from tests.servers.eventually import eventually
 from tests.servers.process import end, free_port, spawn, tail
 
 ROOT = Path(__file__).parents[2]
-CONTENT = ("consumers", "rules", "templates")
+CONTENT = ("consumers", "docs/examples", "rules", "templates")
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 

@@ -138,10 +138,10 @@ receivers:
 
 def test_the_exercise_is_one_line_also_in_yaml(tmp_path: Path) -> None:
     """A program that registers one channel more and is tocsin otherwise."""
-    home = project(tmp_path / "home", "receivers:\n  - {name: log, jsonlines: {file: out.jsonl}}\n")
+    home = project(tmp_path / "home", "receivers:\n  - {name: hook, jsonlines: {file: out.jsonl}}\n")
     line = "from tocsin.notify.channels.registry import register; register(JsonLines)"
     program = f"from tests.unit.notify.channels.jsonlines import JsonLines; {line}; from tocsin.cli import main; main()"
-    command = [sys.executable, "-c", program, "notify", "test", "log", "--home", str(home)]
+    command = [sys.executable, "-c", program, "notify", "test", "hook", "--home", str(home)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert json.loads((home / "out.jsonl").read_text()) == {"subject": "TEST: a message from tocsin to log"}
+    assert json.loads((home / "out.jsonl").read_text()) == {"subject": "TEST: a message from tocsin to hook"}

@@ -100,8 +100,8 @@ moments = st.lists(
         st.tuples(st.just("arrive"), st.lists(said, min_size=1, max_size=3)),
         st.tuples(st.just("arrive"), st.lists(said, min_size=2, max_size=5)),
         st.tuples(st.just("evaluate"), st.just(0)),
-        st.tuples(st.just("look"), st.sampled_from((1, 60, 150, 300, 300, 301, 595, 900, 1500))),
-        st.tuples(st.just("look"), st.sampled_from((300, 600, 3000, 7500, 100_000))),
+        st.tuples(st.just("look_at"), st.sampled_from((1, 60, 150, 300, 300, 301, 595, 900, 1500))),
+        st.tuples(st.just("look_at"), st.sampled_from((300, 600, 3000, 7500, 100_000))),
         st.tuples(st.just("passes"), st.sampled_from((1, 100, 300, 500, 2000))),
         st.tuples(st.just("again"), st.integers(0, 30)),
         st.tuples(st.just("restart"), st.just(0)),
@@ -335,7 +335,7 @@ def run(world: World, tmp_path: Path) -> Run:
         )  # fmt: skip
         start = clock.now()
         try:
-            for what, with_ in [*timeline, ("look", 1)]:
+            for what, with_ in [*timeline, ("look_at", 1)]:
                 clock.advance(SECOND)
                 getattr(one, what)(with_)
             expected = sorted((name, notified) for name, oracle in one.oracles.items() for notified in oracle.notified)

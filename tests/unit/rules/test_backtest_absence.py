@@ -156,7 +156,7 @@ def test_what_was_under_maintenance_is_so_again(
 
 def test_what_time_has_closed_is_missed_again(load: Load) -> None:
     """At 13:20 and, since that was closed at 13:50, at 14:20."""
-    rules = load(f"rules:\n  - {{name: hourly, {RULES['hourly']}, auto_close: 30m\n")
+    rules = load(f"rules:\n  - {{name: hourly, {RULES['hourly']}, auto_close: 30m}}\n")
     row = {"EventId": "e", "RunId": "r", "Status": "Running", "TimeGenerated": NOON}
     notified, again = lived(rules, [(NOON, [row])])
     assert notified == again
