@@ -42,7 +42,7 @@ def imported(*folders: str) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add((node.module or "").split(".")[0])
-    ours = {"tocsin", "tests", "bench", "docs"}
+    ours = {"tocsin", "tests", "bench", "docs", "deploy"}
     return {canonical(d) for name in names - sys.stdlib_module_names - ours for d in distributions[name]}
 
 

@@ -18,6 +18,7 @@ from tocsin.config.yaml.fields import Addresses, Positive, Words, bare_address, 
 from tocsin.config.yaml.sizes import Size
 
 MIB = 1 << 20
+RUN_LABELS = ("experiment", "workspace", "target")
 
 
 class HttpSettings(YamlModel):
@@ -306,6 +307,31 @@ class QuerySettings(YamlModel):
     concurrent: int = Field(default=2, ge=1, description="Queries that run at once; others get 429.", examples=[4])
 
 
+class MetricsSettings(YamlModel):
+    """What /metrics shows of runs."""
+
+    run_labels: Words = Field(
+        default=(),
+        description="Labels that the metrics of runs get: `experiment`, `workspace`, `target`. Each combination is a series.",
+        examples=[["experiment"]],
+    )
+    run_series: int = Field(
+        default=100,
+        ge=1,
+        le=2000,
+        description="Most combinations of `run_labels`: the ones with the most runs. All others count as `other`.",
+        examples=[500],
+    )
+
+    @field_validator("run_labels")
+    @classmethod
+    def _known_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        for label in labels:
+            if label not in RUN_LABELS:
+                raise ValueError(f"'{label}' is no label of runs; {suggest(label, RUN_LABELS)}")
+        return tuple(dict.fromkeys(labels))
+
+
 class LogSettings(YamlModel):
     """What tocsin says of itself, on stderr."""
 
@@ -348,6 +374,7 @@ class Settings(YamlModel):
     intake: IntakeSettings = Field(default=IntakeSettings(), description="Bounds of what is taken in.")
     commit: CommitSettings = Field(default=CommitSettings(), description="How rows are gathered into one commit.")
     query: QuerySettings = Field(default=QuerySettings(), description="Bounds of one query of a user.")
+    metrics: MetricsSettings = Field(default=MetricsSettings(), description="What /metrics shows of runs.")
     log: LogSettings = Field(default=LogSettings(), description="What tocsin says of itself, on stderr.")
 
     @field_validator("timezone")

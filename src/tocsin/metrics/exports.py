@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client.core import GaugeMetricFamily
@@ -19,6 +19,7 @@ SERIES = 1000
 LABEL_LENGTH = 200
 """Characters of the longest label value; what is longer is cut."""
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _SUFFIXES = ("_total", "_bucket", "_count", "_sum", "_created", "_info")
 
@@ -35,9 +36,17 @@ def name_fault(name: str) -> tuple[str, str]:
     return "", ""
 
 
-def label_fault(name: str) -> str:
-    """What is wrong with a field as a label; '' for a good one."""
-    return "" if _LABEL.fullmatch(name) else f"'{name}' cannot be a label"
+def label_of(field: str) -> str:
+    """The label of a field: ``ExperimentName`` is ``experiment_name``."""
+    return _WORDS.sub("_", field).lower()
+
+
+def label_fault(name: str, others: Collection[str] = ()) -> str:
+    """What is wrong with a field as a label beside those of ``others``; '' for a good one."""
+    if not _LABEL.fullmatch(label_of(name)):
+        return f"'{name}' cannot be a label"
+    twin = next((other for other in others if other != name and label_of(other) == label_of(name)), "")
+    return f"'{name}' and '{twin}' would be the same label '{label_of(name)}'" if twin else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +55,7 @@ class Family:
 
     name: str
     help: str
-    labels: tuple[str, ...]
+    labels: tuple[str, ...]  # fields; `label_of` gives their labels
 
 
 class Exports(Collector):
@@ -78,6 +87,15 @@ class Exports(Collector):
             series[key] = value
             return True
 
+    def replace(self, name: str, series: Sequence[tuple[Mapping[str, object], float]]) -> bool:
+        """Have exactly these series; whether there was room for all. Nothing happens for a family that is not declared."""
+        with self._lock:
+            if name not in self._families:
+                return True
+            found = {self._key(name, labels): value for labels, value in series}
+            self._values[name] = dict(list(found.items())[:SERIES])
+            return len(found) <= SERIES
+
     def drop(self, name: str, labels: Mapping[str, object]) -> None:
         """Forget a series; nothing happens where it does not exist."""
         with self._lock:
@@ -94,7 +112,7 @@ class Exports(Collector):
         with self._lock:
             found = [(family, dict(self._values[name])) for name, family in self._families.items()]
         for family, series in found:
-            gauge = GaugeMetricFamily(family.name, family.help, labels=family.labels)
+            gauge = GaugeMetricFamily(family.name, family.help, labels=[label_of(field) for field in family.labels])
             for values, value in series.items():
                 gauge.add_metric(values, value)
             yield gauge

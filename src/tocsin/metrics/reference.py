@@ -9,8 +9,10 @@ _FAMILIES = (
     ("tocsin_alerts_", "Alerts"),
     ("tocsin_intake_", "Intake"),
     ("tocsin_store_", "Log store"),
+    ("tocsin_http_", "HTTP"),
     ("tocsin_evaluate_", "Evaluation"),
-    ("tocsin_notify_", "Mails"),
+    ("tocsin_rule_", "Rules"),
+    ("tocsin_not", "Notifications"),
     ("tocsin_", "tocsin itself"),
 )
 
@@ -23,8 +25,13 @@ def metrics_reference() -> str:
         "<!-- Made by `make docs` from src/tocsin/metrics/table.py; a test holds both, and what is exported, equal. -->",
         "",
         "`GET /metrics` gives these in Prometheus's text format; each process has its own.",
+        "A scraper that asks for OpenMetrics gets OpenMetrics.",
         "Where there are tokens, one with the role `metrics` or `api` is needed.",
         "Counters end in `_total`, lengths are in seconds, sizes in bytes.",
+        "Series whose labels are known when files are loaded exist with 0 from then on, so that `increase()` sees the first failure.",
+        "Metrics marked with * get the labels of runs that `metrics.run_labels` in tocsin.yaml names: `experiment`, `workspace`, `target`.",
+        "Of their combinations the busiest `metrics.run_series` have series of their own. Others count as `other`.",
+        "Besides there are prometheus-client's `process_*` and `python_*`.",
         "A series bound says what keeps the number of series finite: no label's values come from events unbounded.",
         "Rules may add gauges of their values: `export`, in [rules.md](rules.md).",
         "`deploy/prometheus/` has a scrape file and alerting rules that use them.",
@@ -48,4 +55,5 @@ def metrics_reference() -> str:
 
 def _line(m: Metric) -> str:
     labels = ", ".join(f"`{label}`" for label in m.labels)
-    return f"| `{m.name}` | {m.type} | {labels} | {m.bound} | {m.help} |"
+    star = " *" if m.of_runs else ""
+    return f"| `{m.name}`{star} | {m.type} | {labels} | {m.bound} | {m.help} |"

@@ -3,34 +3,70 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
+from itertools import product
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
 
 from tocsin import __version__
 from tocsin.metrics.exports import Exports
 from tocsin.metrics.table import TABLE
 
+KNOWN = {m.name: m.known for m in TABLE}
+
 
 class Metrics:
     """All metric families of ``metrics.table``, by name; and those that rules export."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_labels: Sequence[str] = ()) -> None:
+        """``run_labels`` are the labels that the metrics of runs get beside their own."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which no dashboard asks for
         self.registry = CollectorRegistry()
+        self.run_labels = tuple(run_labels)
+        self._families: dict[str, Counter | Gauge | Histogram] = {}
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
         for m in TABLE:
+            labels = m.with_labels_of_runs(self.run_labels)
             if m.type == "counter":
-                self._counters[m.name] = Counter(m.name, m.help, m.labels, registry=self.registry)
-            elif m.type == "gauge":
-                self._gauges[m.name] = Gauge(m.name, m.help, m.labels, registry=self.registry)
-            else:
-                self._histograms[m.name] = Histogram(
-                    m.name, m.help, m.labels, registry=self.registry, buckets=m.buckets or Histogram.DEFAULT_BUCKETS
+                self._families[m.name] = self._counters[m.name] = Counter(
+                    m.name, m.help, labels, registry=self.registry
                 )
+            elif m.type == "gauge":
+                self._families[m.name] = self._gauges[m.name] = Gauge(m.name, m.help, labels, registry=self.registry)
+            else:
+                self._families[m.name] = self._histograms[m.name] = Histogram(
+                    m.name, m.help, labels, registry=self.registry, buckets=m.buckets or Histogram.DEFAULT_BUCKETS
+                )
+            if labels and m.known.keys() == set(labels):
+                self.present(m.name)
         self.exports = Exports()
         self.registry.register(self.exports)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
         self.set("tocsin_build_info", 1, version=__version__)
+
+    def present(self, name: str, **values: Sequence[str]) -> None:
+        """Have the series of a metric with 0, for each combination of ``values`` and of those that the table knows.
+
+        Without it ``increase()`` misses the first failure. Series that exist keep their value.
+        """
+        family = self._families[name]
+        everything = {**KNOWN[name], **values}
+        for each in product(*(everything[label] for label in family._labelnames)):
+            family.labels(*each)
 
     def inc(self, name: str, by: float = 1, **labels: str) -> None:
         """Add ``by`` to a counter. Raises KeyError for a name that is not in the table."""
@@ -66,6 +102,20 @@ class Metrics:
                 child._buckets[i].inc(times)
                 break
 
-    def exposition(self) -> bytes:
-        """The text format that Prometheus scrapes."""
-        return generate_latest(self.registry)
+    def forget(self, name: str, **labels: str) -> None:
+        """Remove every series of a metric whose labels have these values."""
+        family = self._families[name]
+        with family._lock:
+            found = [
+                values
+                for values in family._metrics
+                if labels.items() <= dict(zip(family._labelnames, values, strict=True)).items()
+            ]
+        for values in found:
+            with contextlib.suppress(KeyError):
+                family.remove(*values)
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """What Prometheus scrapes, and its content type: OpenMetrics where ``accept`` asks for it, else the text format."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type

@@ -4,7 +4,12 @@ from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tocsin.model.delivery import DeliveryState
+from tocsin.model.event import DeadReason
+from tocsin.model.statuses import STATUS_WORDS, TERMINAL, Kind, Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,20 +22,108 @@ class Metric:
     bound: str = "1"
     help: str
     buckets: tuple[float, ...] = ()
+    known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """All values of labels that have the same ones everywhere. Where every label is here, each series exists with 0 from
+    the start; the values of other labels are known when files are loaded.
+    """
+    of_runs: bool = False
+    """Whether the labels of ``metrics.run_labels`` are added."""
 
+    def with_labels_of_runs(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """All its labels, where ``names`` are the labels of runs that the settings ask for."""
+        return (*self.labels, *names) if self.of_runs else self.labels
+
+
+ENDS = tuple(sorted(TERMINAL))
+ALIVE = tuple(sorted(STATUS_WORDS - TERMINAL))
+HANDLERS = ("intake", "query", "api", "pages", "metrics", "health")
+CODES = ("2xx", "3xx", "4xx", "5xx")
+KINDS = tuple(kind.value for kind in Kind)
+SEND_OUTCOMES = ("accepted", "later", "never", "network", "timeout")
+FINISHED = (DeliveryState.SENT.value, DeliveryState.FAILED.value, DeliveryState.DROPPED.value)
+FAILURES = ("refused", "expired", "no_channel")
+EVALUATIONS = ("commit", "timer")
+CLOSINGS = (
+    "head_size",
+    "head_timeout",
+    "body_timeout",
+    "unread",
+    "pipelined",
+    "address_limit",
+    "connection_limit",
+)
+REFUSALS = (
+    "host",
+    "origin",
+    "token",
+    "size",
+    "type",
+    "method",
+    "no_json",
+    "queue_full",
+    "slow_commit",
+    "store_full",
+    "store_lost",
+    "unknown_consumer",
+)
+INTAKE_OUTCOMES = ("accepted", "duplicate", "heartbeat", "dead", "skipped", "filtered")
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_HTTP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_QUEUE_SECONDS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 _RUN_SECONDS = (60, 300, 900, 1800, 3600, 7200, 14400, 28800, 57600, 86400, 172800, 604800)
 
 
-def _m(name: str, type_: str, help_: str, *labels: str, bound: str = "1", buckets: tuple[float, ...] = ()) -> Metric:
-    return Metric(name=name, type=type_, labels=labels, bound=bound, help=help_, buckets=buckets)
+def _m(
+    name: str,
+    type_: str,
+    help_: str,
+    *labels: str,
+    bound: str = "1",
+    buckets: tuple[float, ...] = (),
+    known: Mapping[str, tuple[str, ...]] | None = None,
+    of_runs: bool = False,
+) -> Metric:
+    return Metric(
+        name=name,
+        type=type_,
+        labels=labels,
+        bound=bound,
+        help=help_,
+        buckets=buckets,
+        known=known or {},
+        of_runs=of_runs,
+    )
 
 
 TABLE: tuple[Metric, ...] = (
     # runs
-    _m("tocsin_runs_status_changes_total", "counter", "Status changes stored.", "status", bound="14 statuses"),
-    _m("tocsin_runs_active", "gauge", "Runs that have not ended, by latest status.", "status", bound="14 statuses"),
+    _m(
+        "tocsin_runs_status_changes_total",
+        "counter",
+        "Status changes stored.",
+        "status",
+        bound="14 statuses",
+        known={"status": tuple(sorted(STATUS_WORDS))},
+    ),
+    _m(
+        "tocsin_runs_active",
+        "gauge",
+        "Runs that have not ended, by latest status.",
+        "status",
+        bound="11 statuses",
+        known={"status": ALIVE},
+    ),
+    _m(
+        "tocsin_runs_ended_total",
+        "counter",
+        "Runs that ended. The reason is empty where none was given.",
+        "status",
+        "reason",
+        bound="3 terminal statuses x 9 reasons",
+        known={"status": ENDS, "reason": tuple(reason.value for reason in Reason)},
+        of_runs=True,
+    ),
     _m(
         "tocsin_runs_duration_seconds",
         "histogram",
@@ -38,6 +131,22 @@ TABLE: tuple[Metric, ...] = (
         "status",
         bound="3 terminal statuses",
         buckets=_RUN_SECONDS,
+        known={"status": ENDS},
+        of_runs=True,
+    ),
+    _m(
+        "tocsin_runs_queue_seconds",
+        "histogram",
+        "From the first event of a run to its start.",
+        buckets=_QUEUE_SECONDS,
+        of_runs=True,
+    ),
+    _m(
+        "tocsin_runs_last_success_timestamp_seconds",
+        "gauge",
+        "When a run last completed; 0 before the first.",
+        bound="1",
+        of_runs=True,
     ),
     _m("tocsin_runs_heartbeats_total", "counter", "Heartbeats received."),
     # alerts
@@ -81,6 +190,7 @@ TABLE: tuple[Metric, ...] = (
         "consumer",
         "outcome",
         bound="consumers x 6 outcomes",
+        known={"outcome": INTAKE_OUTCOMES},
     ),
     _m(
         "tocsin_intake_unknown_status_total",
@@ -96,6 +206,7 @@ TABLE: tuple[Metric, ...] = (
         "consumer",
         "reason",
         bound="consumers x 13 reasons",
+        known={"reason": tuple(reason.value for reason in DeadReason)},
     ),
     _m(
         "tocsin_intake_lateness_seconds",
@@ -135,13 +246,39 @@ TABLE: tuple[Metric, ...] = (
         "consumer",
         bound="consumers",
     ),
-    _m("tocsin_intake_refused_total", "counter", "HTTP requests refused.", "reason", bound="10 reasons"),
+    _m(
+        "tocsin_intake_refused_total",
+        "counter",
+        "HTTP requests refused.",
+        "reason",
+        bound="12 reasons",
+        known={"reason": REFUSALS},
+    ),
+    _m(
+        "tocsin_http_requests_total",
+        "counter",
+        "Answers to HTTP requests, by the first digit of their status.",
+        "handler",
+        "code",
+        bound="6 handlers x 4 codes",
+        known={"handler": HANDLERS, "code": CODES},
+    ),
+    _m(
+        "tocsin_http_request_duration_seconds",
+        "histogram",
+        "From the head of a request to the end of its answer.",
+        "handler",
+        bound="6 handlers",
+        buckets=_HTTP_SECONDS,
+        known={"handler": HANDLERS},
+    ),
     _m(
         "tocsin_http_connections_closed_total",
         "counter",
         "Connections closed because a head or body was too slow or too large, or too many waited.",
         "reason",
         bound="7 reasons",
+        known={"reason": CLOSINGS},
     ),
     _m("tocsin_intake_queue_batches", "gauge", "Batches that wait to be committed."),
     # log store
@@ -154,6 +291,7 @@ TABLE: tuple[Metric, ...] = (
     ),
     _m("tocsin_store_commit_seq", "gauge", "CommitSeq of the newest commit."),
     _m("tocsin_store_size_bytes", "gauge", "Bytes on disk."),
+    _m("tocsin_store_disk_free_bytes", "gauge", "Free bytes of the disk that holds the log store."),
     _m("tocsin_store_reopened_total", "counter", "Times that the store was lost and opened again."),
     _m("tocsin_store_mirror_lag_rows", "gauge", "Rows of Alerts and Notifications not mirrored yet."),
     # evaluation
@@ -162,8 +300,17 @@ TABLE: tuple[Metric, ...] = (
         "histogram",
         "Length of an evaluation.",
         "kind",
-        bound="3 kinds",
+        bound="2 kinds",
         buckets=_SECONDS,
+        known={"kind": EVALUATIONS},
+    ),
+    _m(
+        "tocsin_rule_last_evaluation_timestamp_seconds",
+        "gauge",
+        "When rules were last evaluated; 0 before the first time.",
+        "kind",
+        bound="2 kinds",
+        known={"kind": EVALUATIONS},
     ),
     _m("tocsin_evaluate_cursor_lag_commits", "gauge", "Commits not evaluated yet."),
     _m("tocsin_timers_waiting", "gauge", "Timers past due that wait for a watermark."),
@@ -175,8 +322,38 @@ TABLE: tuple[Metric, ...] = (
     _m("tocsin_evaluate_late_timers_total", "counter", "Timers evaluated more than 5 s after their due time."),
     _m("tocsin_evaluate_timers", "gauge", "Timers set."),
     # notify
-    _m("tocsin_notify_mails_total", "counter", "Deliveries by state.", "state", bound="5 states"),
-    _m("tocsin_notify_attempts_total", "counter", "Attempts to send, by outcome.", "outcome", bound="5 outcomes"),
+    _m(
+        "tocsin_notify_mails_total",
+        "counter",
+        "Deliveries by what became of them.",
+        "state",
+        bound="3 states",
+        known={"state": FINISHED},
+    ),
+    _m(
+        "tocsin_notifications_total",
+        "counter",
+        "Notifications that a channel accepted.",
+        "channel",
+        bound="channels in use",
+    ),
+    _m(
+        "tocsin_notifications_failed_total",
+        "counter",
+        "Notifications that were given up.",
+        "channel",
+        "reason",
+        bound="channels in use x 3 reasons",
+        known={"reason": FAILURES},
+    ),
+    _m(
+        "tocsin_notify_attempts_total",
+        "counter",
+        "Attempts to send, by outcome.",
+        "outcome",
+        bound="5 outcomes",
+        known={"outcome": SEND_OUTCOMES},
+    ),
     _m(
         "tocsin_channel_up",
         "gauge",
@@ -196,7 +373,14 @@ TABLE: tuple[Metric, ...] = (
         buckets=_SECONDS,
     ),
     # itself
-    _m("tocsin_config_reloads_total", "counter", "Reloads of files.", "outcome", bound="2 outcomes"),
+    _m(
+        "tocsin_config_reloads_total",
+        "counter",
+        "Reloads of files.",
+        "outcome",
+        bound="2 outcomes",
+        known={"outcome": ("taken", "refused")},
+    ),
     _m(
         "tocsin_config_last_reload_successful",
         "gauge",
@@ -204,7 +388,7 @@ TABLE: tuple[Metric, ...] = (
     ),
     _m("tocsin_config_last_reload_success_timestamp_seconds", "gauge", "When files last came into force."),
     _m("tocsin_config_broken_files", "gauge", "Files that are refused."),
-    _m("tocsin_rules_loaded", "gauge", "Rules in force.", "kind", bound="3 kinds"),
+    _m("tocsin_rules_loaded", "gauge", "Rules in force.", "kind", bound="3 kinds", known={"kind": KINDS}),
     _m("tocsin_build_info", "gauge", "Always 1; the version is a label.", "version", bound="1"),
 )
 """Counters end in ``_total``; lengths are in seconds, sizes in bytes."""

@@ -52,11 +52,11 @@ class RuleFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """The value of an instance of a rule that exports it. None: it is over, or has no value."""
+    """The values of a rule that exports them, of each instance that an evaluation saw. None: over, or without a value."""
 
     metric: str
-    instance: Mapping[str, object]
-    value: float | None
+    values: tuple[tuple[Mapping[str, object], float | None], ...]
+    whole: bool = False  # no other instance has a value: a tick sees all of them
 
 
 class Memory:

@@ -39,6 +39,14 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def in_seconds(rows: Sequence[Row]) -> list[Row]:
+    """``rows`` with timespans as seconds."""
+    return [
+        {name: value.total_seconds() if isinstance(value, timedelta) else value for name, value in row.items()}
+        for row in rows
+    ]
+
+
 def encode(value: Any) -> bytes:
     """JSON text of anything ``plain`` takes."""
     return msgspec.json.encode(plain(value))

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
-from anyio import CapacityLimiter, to_thread
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from anyio import CapacityLimiter, move_on_after, to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,11 +15,16 @@ from starlette.routing import BaseRoute, Route
 from tocsin.errors import QueryBusy, QueryError, QueryTimeout, StoreError, TocsinError
 from tocsin.logstore.interface import Limits
 from tocsin.web import mailview
-from tocsin.web.answers import answer, problem, rows_answer
-from tocsin.web.openapi import STATES, Operation, Parameter, document
+from tocsin.web.answers import answer, in_seconds, problem, rows_answer
+from tocsin.web.asked import asked
+from tocsin.web.openapi import STATES, TIMESPANS, Operation, Parameter, document
 from tocsin.web.ports import AppFace, ColumnInfo, Row
 
 T = TypeVar("T")
+QUEUE = 100
+"""Queries that may wait for a place."""
+PATIENCE = 10.0
+"""Seconds for which a query waits for one."""
 MOST = 1000
 """Rows of the longest list."""
 
@@ -50,10 +54,20 @@ OPERATIONS: tuple[Operation, ...] = (
         id="query",
         summary="Run a KQL query",
         body="Query",
+        body_as_text="KQL",
+        parameters=(
+            _by("from", "`_startTime` in the query: a time, milliseconds since the epoch, or how long ago"),
+            _by("to", "`_endTime` in the query, written like `from`"),
+            Parameter(
+                name="timespan",
+                doc="timespans as text (1.02:03:04) or as seconds",
+                schema={"type": "string", "enum": list(TIMESPANS), "default": TIMESPANS[0]},
+            ),
+        ),
         answer="QueryAnswer",
         problems={
             400: "the query is wrong, with line and column where known",
-            429: "too many queries run already",
+            429: "too many queries run already, and none ended within 10 s",
             503: "the store is away",
             504: "the query took too long",
         },
@@ -161,18 +175,29 @@ class Asker:
         return await to_thread.run_sync(method, *args)
 
     async def query(self, kql: str) -> tuple[list[ColumnInfo], list[Row]]:
-        """A user's query. Raises QueryError, and Busy where too many run."""
+        """A user's query. Waits for a place: the panels of a dashboard ask at once. Raises QueryError, and Busy where
+        none was free in time.
+        """
         bounds = self.app.settings.query
         if self._queries is None:
             self._queries = CapacityLimiter(bounds.concurrent)
-        if self._waiting >= 2 * bounds.concurrent:
+            self._queries_run = CapacityLimiter(bounds.concurrent)
+        if self._waiting >= QUEUE:
             raise Busy
         limits = Limits(seconds=bounds.timeout.total_seconds(), rows=bounds.max_rows, watched=True)
         self._waiting += 1
+        me = object()
         try:
-            return await to_thread.run_sync(self.app.query, kql, limits, limiter=self._queries)
+            with move_on_after(PATIENCE) as patience:
+                await self._queries.acquire_on_behalf_of(me)
+            if patience.cancelled_caught:
+                raise Busy
         finally:
             self._waiting -= 1
+        try:
+            return await to_thread.run_sync(self.app.query, kql, limits, limiter=self._queries_run)
+        finally:
+            self._queries.release_on_behalf_of(me)
 
 
 class Busy(TocsinError):
@@ -180,10 +205,6 @@ class Busy(TocsinError):
 
     def __init__(self) -> None:
         super().__init__("too many queries run already; ask again in a moment")
-
-
-class _Query(msgspec.Struct, forbid_unknown_fields=True):
-    query: str
 
 
 class _Replay(msgspec.Struct, forbid_unknown_fields=True):
@@ -223,9 +244,12 @@ class Api:
         return handle
 
     async def _query(self, request: Request) -> Response:
-        asked = await _body(request, _Query)
-        columns, rows = await self._ask.query(asked.query)
-        return rows_answer(columns, rows)
+        query = await asked(request, self._app.clock.now())
+        try:
+            columns, rows = await self._ask.query(query.kql)
+        except QueryError as e:
+            raise query.placed(e) from None
+        return rows_answer(columns, in_seconds(rows) if query.seconds else rows)
 
     async def _alerts(self, request: Request) -> Response:
         q = request.query_params
@@ -282,14 +306,14 @@ class Api:
         return answer({"dead_letters": rows})
 
     async def _replay(self, request: Request) -> Response:
-        asked = await _body(request, _Replay)
-        return answer(await self._ask(self._app.replay_dead_letters, asked.ids, asked.consumer))
+        wanted = await _body(request, _Replay)
+        return answer(await self._ask(self._app.replay_dead_letters, wanted.ids, wanted.consumer))
 
     async def _backtest(self, request: Request) -> Response:
-        asked = await _body(request, _Backtest)
-        found = await self._ask(self._app.backtest, asked.rule, asked.since, asked.until, asked.as_if_live)
+        wanted = await _body(request, _Backtest)
+        found = await self._ask(self._app.backtest, wanted.rule, wanted.since, wanted.until, wanted.as_if_live)
         if found is None:
-            raise HTTPException(404, f"there is no rule '{asked.rule[:128]}'")
+            raise HTTPException(404, f"there is no rule '{wanted.rule[:128]}'")
         return answer(found)
 
     async def _openapi(self, request: Request) -> Response:
@@ -303,8 +327,8 @@ class Api:
         return answer({"ready": ready, **(detail if request.scope["tocsin.who"] else {})}, 200 if ready else 503)
 
     async def _metrics(self, request: Request) -> Response:
-        text = await self._ask(self._app.metrics.exposition)
-        return Response(text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+        text, content_type = await self._ask(self._app.metrics.exposition, request.headers.get("accept", ""))
+        return Response(text, headers={"Content-Type": content_type})
 
 
 def limit(request: Request) -> int:

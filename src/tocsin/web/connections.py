@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from tocsin.metrics.table import CLOSINGS
 from tocsin.web.answers import problem
 
 try:
@@ -41,15 +42,7 @@ ROOM: Final = 16
 """Connections that are closed at once where there is no room."""
 HEALTH: Final = frozenset({"/healthz", "/readyz"})
 
-REASONS: Final = (
-    "head_size",
-    "head_timeout",
-    "body_timeout",
-    "unread",
-    "pipelined",
-    "address_limit",
-    "connection_limit",
-)
+REASONS: Final = CLOSINGS
 """Why a connection is closed by these bounds."""
 
 

@@ -64,12 +64,12 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        started = False
+        started, began, code = False, self._app.clock.monotonic(), 500
 
         async def sending(message: Message) -> None:
-            nonlocal started
+            nonlocal started, code
             if message["type"] == "http.response.start":
-                started = True
+                started, code = True, message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
@@ -88,6 +88,13 @@ class Guard:
             if not started:
                 sorry = problem(500, "Something broke inside tocsin", "its log says what")
                 await sorry(scope, receive, sending)
+        finally:
+            self._answered(scope["path"], code, self._app.clock.monotonic() - began)
+
+    def _answered(self, path: str, code: int, seconds: float) -> None:
+        handler, metrics = _handler(path), self._app.metrics
+        metrics.inc("tocsin_http_requests_total", handler=handler, code=f"{code // 100}xx")
+        metrics.observe("tocsin_http_request_duration_seconds", seconds, handler=handler)
 
     # -- decisions -----------------------------------------------------------------------------------------------------
     def _refusal(self, scope: Scope) -> Response | None:
@@ -187,6 +194,17 @@ class Guard:
     def _count(self, path: str, reason: str) -> None:
         if path.startswith("/intake/"):
             self._app.metrics.inc("tocsin_intake_refused_total", reason=reason)
+
+
+def _handler(path: str) -> str:
+    """The part of tocsin that answers ``path``: a label of few values."""
+    if path.startswith("/intake/"):
+        return "intake"
+    if path == "/api/v1/query":
+        return "query"
+    if path.startswith("/api/"):
+        return "api"
+    return {"/metrics": "metrics", "/healthz": "health", "/readyz": "health"}.get(path, "pages")
 
 
 def _presented(scope: Scope, headers: Headers, role: Role) -> str:

@@ -14,6 +14,8 @@ from tocsin.model.delivery import DeliveryState
 Schema = dict[str, Any]
 STATES = [state.value for state in DeliveryState]
 """Words for where a mail is."""
+TIMESPANS = ("text", "seconds")
+"""Forms of a timespan in JSON."""
 
 _TYPES: Mapping[KqlType, Schema] = {
     KqlType.STRING: {"type": "string"},
@@ -46,7 +48,12 @@ class Operation:
     answer: str  # name of a schema below, or a media type
     parameters: Sequence[Parameter] = ()
     body: str = ""  # name of a schema below
+    body_as_text: str = ""  # what a text/plain body holds instead
     problems: Mapping[int, str] = field(default_factory=dict)
+
+
+def _text(what: str) -> Schema:
+    return {"text/plain": {"schema": {"type": "string", "description": what}}} if what else {}
 
 
 def table(columns: Sequence[Column], **more: Schema) -> Schema:
@@ -268,7 +275,7 @@ def _operation(op: Operation) -> Schema:
         "responses": {"200": {"description": "as asked", "content": _content(op.answer)}},
     }
     if op.body:
-        out["requestBody"] = {"required": True, "content": _content(op.body)}
+        out["requestBody"] = {"required": True, "content": {**_content(op.body), **_text(op.body_as_text)}}
     for status, what in sorted({**op.problems, 401: "a token is needed"}.items()):
         out["responses"][str(status)] = {
             "description": what,

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from tocsin.config.settings import HttpSettings
 from tocsin.errors import TocsinError
 from tocsin.metrics.registry import Metrics
-from tocsin.web.connections import HEAD, REASONS, Bounds, Connections, protocol
+from tocsin.web.connections import HEAD, Bounds, Connections, protocol
 
 CLOSED: Final = "tocsin_http_connections_closed_total"
 OTHER_FILES: Final = 256
@@ -61,8 +61,6 @@ class Server:
 
         ``parser`` is httptools or h11, by default the fastest there is.
         """
-        for reason in REASONS:
-            metrics.inc(CLOSED, 0, reason=reason)
         connections = Connections(_bounds(http), lambda reason: metrics.inc(CLOSED, reason=reason))
         config = uvicorn.Config(
             asgi,

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
+
 from tests.conftest import _without
 from tests.servers.process import ServerMissing
 from tests.servers.prometheus import promtool
@@ -11,6 +13,8 @@ from tests.unit.metrics.test_table import touched
 from tocsin.metrics.table import TABLE
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "prometheus"
+RULES = (DEPLOY / "tocsin.rules.yml", DEPLOY / "tocsin.slo.rules.yml")
+TESTS = DEPLOY / "tocsin.rules.test.yml"
 
 
 def checked(*arguments: Any, stdin: str = "") -> str:
@@ -24,46 +28,52 @@ def checked(*arguments: Any, stdin: str = "") -> str:
 
 
 def test_the_exposition_follows_prometheuss_habits() -> None:
-    assert "" == checked("check", "metrics", stdin=touched().exposition().decode())
+    assert "" == checked("check", "metrics", stdin=touched().exposition()[0].decode())
 
 
-def test_the_scrape_file_and_the_rules_are_valid() -> None:
+def test_the_scrape_files_and_the_rules_are_valid() -> None:
     assert "SUCCESS" in checked("check", "config", DEPLOY / "prometheus.yml")
-    assert "SUCCESS" in checked("check", "rules", DEPLOY / "tocsin.rules.yml")
+    assert "SUCCESS" in checked("check", "config", "--syntax-only", DEPLOY / "discovery.yml")
+    for rules in RULES:
+        assert "SUCCESS" in checked("check", "rules", rules)
 
 
 def test_the_rules_name_only_metrics_that_exist() -> None:
     known = {m.name for m in TABLE}
-    used = set(re.findall(r"tocsin_[a-z_]+", (DEPLOY / "tocsin.rules.yml").read_text()))
-    assert used
-    assert set() == used - known
+    for rules in RULES:
+        used = set(re.findall(r"\btocsin_[a-z_]+", rules.read_text()))
+        assert used
+        assert set() == {re.sub(r"_(bucket|count|sum)$", "", name) for name in used} - known
 
 
-def test_the_rules_ring_when_they_should(tmp_path: Path) -> None:
-    """A unit test of the rules themselves, by promtool: mails that wait, and rules that lag, but not ones that catch
-    up.
-    """
-    (tmp_path / "test.yml").write_text(f"""
-rule_files: [{DEPLOY / "tocsin.rules.yml"}]
-evaluation_interval: 1m
-tests:
-  - interval: 1m
-    input_series:
-      - {{series: tocsin_notify_outbox_age_seconds, values: "0 200 400 500 600 0 0"}}
-      - {{series: 'tocsin_evaluate_cursor_lag_commits{{instance="stuck"}}', values: "7x20"}}
-      - {{series: 'tocsin_evaluate_cursor_lag_commits{{instance="busy"}}', values: "0 9 0 8 0 5 0 4 0 3 0 2 0 1 0 1 0"}}
-    alert_rule_test:
-      - {{eval_time: 2m, alertname: TocsinMailsWait, exp_alerts: []}}
-      - eval_time: 4m
-        alertname: TocsinMailsWait
-        exp_alerts:
-          - exp_labels: {{severity: critical}}
-            exp_annotations:
-              summary: "The oldest mail has waited for 10m 0s: the SMTP server refuses or is away"
-      - eval_time: 15m
-        alertname: TocsinEvaluationLags
-        exp_alerts:
-          - exp_labels: {{severity: critical, instance: stuck}}
-            exp_annotations: {{summary: "Rules do not keep up with what comes in: 7 commits wait"}}
-""")  # fmt: skip
-    checked("test", "rules", tmp_path / "test.yml")
+def test_the_rules_fire_when_they_should() -> None:
+    """Their unit tests, by promtool."""
+    assert "SUCCESS" in checked("test", "rules", TESTS)
+
+
+def test_every_alert_has_a_test_that_it_fires() -> None:
+    alerts = {
+        rule["alert"]
+        for rules in RULES
+        for group in yaml.safe_load(rules.read_text())["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    fires = {
+        case["alertname"]
+        for test in yaml.safe_load(TESTS.read_text())["tests"]
+        for case in test["alert_rule_test"]
+        if case.get("exp_alerts")
+    }
+    assert alerts == fires
+
+
+def test_a_rule_that_misses_the_first_failure_is_found(tmp_path: Path) -> None:
+    """The unit tests see it where a new series does not start at 0."""
+    for rules in RULES:
+        text = re.sub(r" or \(.* unless .*\)", "", rules.read_text())
+        (tmp_path / rules.name).write_text(text)
+    (tmp_path / TESTS.name).write_text(TESTS.read_text())
+    done = promtool("test", "rules", str(tmp_path / TESTS.name))
+    assert 0 != done.returncode
+    assert "TocsinRuleErrors" in done.stdout + done.stderr

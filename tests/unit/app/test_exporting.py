@@ -20,7 +20,8 @@ rules:
     over: 10m
     every: 1m
     lateness: 1s
-    query: RunStatusChanged | summarize n = countif(Status == 'Failed') by ExperimentName | where n >= 2
+    query: RunStatusChanged | summarize n = countif(Status == 'Failed') by ExperimentName
+    condition: n >= 2
     by: [ExperimentName]
     value: n
     export: {metric: tocsin_rule_failures}
@@ -48,19 +49,22 @@ def station(load: Load) -> Iterator[Station]:
 
 
 def series(station: Station, metric: str = "tocsin_rule_failures") -> list[str]:
-    lines = station.metrics.exposition().decode().splitlines()
+    lines = station.metrics.exposition()[0].decode().splitlines()
     return [line for line in lines if line.startswith(metric)]
 
 
 def test_it_shows_what_the_last_look_saw(station: Station) -> None:
-    """Of what fires, pends or recovers; with the fields of `by` as labels."""
-    station.arrive("Failed", "Failed", "Failed", "Running")
+    """As a recording rule: whether or not it fires; with the fields of `by` as labels."""
+    station.arrive("Failed", "Running")
     station.steps(MINUTE)
-    assert ['tocsin_rule_failures{ExperimentName="churn"} 3.0'] == series(station)
+    assert ['tocsin_rule_failures{experiment_name="churn"} 1.0'] == series(station)
     station.arrive("Failed", "Failed")
     station.steps(MINUTE)
-    assert ['tocsin_rule_failures{ExperimentName="churn"} 5.0'] == series(station)
-    assert "# HELP tocsin_rule_failures Failures of the last minutes." in station.metrics.exposition().decode()
+    assert ['tocsin_rule_failures{experiment_name="churn"} 3.0'] == series(station)
+    station.arrive("Failed", "Failed")
+    station.steps(MINUTE)
+    assert ['tocsin_rule_failures{experiment_name="churn"} 5.0'] == series(station)
+    assert "# HELP tocsin_rule_failures Failures of the last minutes." in station.metrics.exposition()[0].decode()
 
 
 def test_it_goes_when_the_instance_ends(station: Station) -> None:
@@ -69,6 +73,8 @@ def test_it_goes_when_the_instance_ends(station: Station) -> None:
     assert 1 == len(series(station))
     station.arrive("Completed")
     station.steps(5 * MINUTE)
+    assert ['tocsin_rule_failures{experiment_name="churn"} 0.0'] == series(station)
+    station.steps(10 * MINUTE)
     assert [] == series(station)
 
 
@@ -77,7 +83,7 @@ def test_after_a_start_it_shows_what_is_remembered(station: Station) -> None:
     station.steps(MINUTE)
     station.evaluator.stop()
     station.start()
-    assert ['tocsin_rule_failures{ExperimentName="churn"} 3.0'] == series(station)
+    assert ['tocsin_rule_failures{experiment_name="churn"} 3.0'] == series(station)
 
 
 def test_a_reload_takes_what_no_rule_exports(station: Station, load: Load) -> None:
@@ -85,7 +91,7 @@ def test_a_reload_takes_what_no_rule_exports(station: Station, load: Load) -> No
     station.steps(MINUTE)
     station.evaluator._reload(load(RULES.replace("tocsin_rule_failures", "churn_failures")))
     assert [] == series(station)
-    assert ['churn_failures{ExperimentName="churn"} 3.0'] == series(station, "churn_failures")
+    assert ['churn_failures{experiment_name="churn"} 3.0'] == series(station, "churn_failures")
     station.evaluator._reload(load("rules: []"))
     assert [] == series(station, "churn_failures")
 

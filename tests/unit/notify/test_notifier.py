@@ -33,6 +33,7 @@ def test_an_intent_becomes_one_mail_and_is_notified_once(house: Make) -> None:
     ]
     assert [(d.state, d.attempt, d.reply) for d in here.mails()] == [(DeliveryState.SENT, 1, "250 ok")]
     assert here.count("tocsin_notify_mails_total", state="sent") == 1
+    assert here.count("tocsin_notifications_total", channel="email") == 1
     assert here.count("tocsin_notification_latency_seconds_count") == 1
 
 

@@ -62,6 +62,7 @@ def test_a_refused_mail_fails_visibly_and_notifies_the_fallback_once(house: Make
     assert notice.subject == f"not delivered to agnes@example.org: {failed.subject}"
     assert "550 no such user" in text_of(notice) and "CUDA out of memory" in text_of(notice)
     assert here.count("tocsin_notify_mails_total", state="failed") == 1
+    assert here.count("tocsin_notifications_failed_total", channel="email", reason="refused") == 1
     assert here.count("tocsin_notify_attempts_total", outcome="never") == 1
 
 
@@ -142,6 +143,7 @@ def test_mails_past_their_deadline_fail_while_nobody_can_be_reached(house: Make)
     asyncio.run(until_failed())
     failed = here.mails()[0]
     assert (failed.state, failed.reply) == (DeliveryState.FAILED, "not delivered in time: nobody listens")
+    assert here.count("tocsin_notifications_failed_total", channel="email", reason="expired") == 1
 
 
 def test_a_mark_that_cannot_be_written_is_written_later_not_sent_again(

@@ -25,6 +25,7 @@ from tocsin.alerts.active import OCCURRENCE
 from tocsin.app.engine import stalled as silence
 from tocsin.app.engine.exports import Exporter
 from tocsin.app.engine.instants import Instants, until_tick
+from tocsin.app.engine.known_series import present_rules
 from tocsin.app.engine.timers import TimerTable
 from tocsin.clock import EPOCH, Clock
 from tocsin.errors import StoreError
@@ -245,6 +246,7 @@ class Evaluator:
         self._floor = max(self._floor, last.at if isinstance(last, Released) else last.ingested_at)
         kind = "commit" if len(released) < len(instants) else "timer"
         self._metrics.observe("tocsin_rule_evaluation_duration_seconds", self._clock.monotonic() - began, kind=kind)
+        self._metrics.set("tocsin_rule_last_evaluation_timestamp_seconds", self._clock.now().timestamp(), kind=kind)
         if skipped := sum(r.skipped for r in released):
             self._metrics.inc("tocsin_evaluate_coalesced_ticks_total", skipped)
             log.warning("ticks_coalesced", ticks=skipped)
@@ -282,6 +284,7 @@ class Evaluator:
             self._count_active(Outcome(conditions=tuple(self._view.conditions(rule.name).values())))
         self._schedule_deadlines()
         self.errors = {name: text for name, text in self.errors.items() if name in rules.enabled}
+        present_rules(self._metrics, rules)
         for kind in ("event", "window", "absence"):
             n = sum(r.kind.value == kind for r in rules.enabled.values())
             self._metrics.set("tocsin_rules_loaded", n, kind=kind)

@@ -33,11 +33,8 @@ class Exporter:
                 continue
             about = rule.info.description or f"Value of rule {rule.public_name}."
             families[metric] = Family(name=metric, help=about, labels=rule.by)
-            measured += [
-                Measured(metric=metric, instance=state.instance, value=state.value)
-                for state in conditions(rule.name).values()
-                if state.phase in LIVE
-            ]
+            live = (state for state in conditions(rule.name).values() if state.phase in LIVE)
+            measured.append(Measured(metric=metric, values=tuple((state.instance, state.value) for state in live)))
         self._exports.declare(list(families.values()))
         for metric in families:
             self._exports.clear(metric)
@@ -47,8 +44,18 @@ class Exporter:
     def take(self, measured: Iterable[Measured]) -> None:
         """What an evaluation saw."""
         for one in measured:
-            if one.value is None:
-                self._exports.drop(one.metric, one.instance)
-            elif not self._exports.put(one.metric, one.instance, one.value) and one.metric not in self._full:
+            if one.whole:
+                room = self._exports.replace(one.metric, [(i, value) for i, value in one.values if value is not None])
+            else:
+                room = True
+                for instance, value in one.values:
+                    room = self._take_one(one.metric, instance, value) and room
+            if not room and one.metric not in self._full:
                 self._full.add(one.metric)
                 log.warning("export_is_full", metric=one.metric, series=SERIES)
+
+    def _take_one(self, metric: str, instance: Mapping[str, object], value: float | None) -> bool:
+        if value is None:
+            self._exports.drop(metric, instance)
+            return True
+        return self._exports.put(metric, instance, value)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from tocsin.app.engine.known_series import present_consumers
 from tocsin.app.engine.stalled import SourceState
 from tocsin.app.engine.watermarks import Notes, SourceOutages
 from tocsin.clock import Clock
@@ -109,6 +110,7 @@ class Sources:
                     first[name] = info.first_start
                     self._graces[name] = GraceWatermark(now, info.last_alive)
                     self._source_outages[name] = SourceOutages(name, self._notes, info.last_alive)
+            present_consumers(self._metrics, consumers)
             self._first_starts = {n: t for n, t in first.items() if n in consumers}
             self._consumers = dict(consumers)
             self._taken = True

@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute
 
 from tocsin import __version__
 from tocsin.app.engine.evaluator import ADMIN, Evaluator, admin_intent
+from tocsin.app.engine.known_series import present_channels
 from tocsin.app.engine.mirror import Mirror
 from tocsin.app.engine.sources import Sources
 from tocsin.app.engine.writer import Writer
@@ -27,6 +28,7 @@ from tocsin.app.project.content import Content
 from tocsin.app.project.stores import open_log, open_state, put_tables
 from tocsin.app.run.collector import set_apart
 from tocsin.app.run.housekeeping import Housekeeping
+from tocsin.app.run.measuring import Measuring
 from tocsin.app.run.reload import Reloader
 from tocsin.app.views.read import Reading
 from tocsin.clock import Clock
@@ -60,8 +62,8 @@ class App(Reading):
         Raises StoreError, PairingError; then nothing is left open.
         """
         self._home, self._content, self._clock = home, content, clock
-        self._metrics = Metrics()
         settings = content.settings
+        self._metrics = Metrics(settings.metrics.run_labels)
         self._log = open_log(home, settings, clock, self._metrics)
         try:
             self._state_store = open_state(home, settings, clock)
@@ -119,8 +121,14 @@ class App(Reading):
         self._mirror = Mirror(self._state_store, self._log, metrics, clock, settings.retention.alerts)
         self._housekeeping = Housekeeping(
             self._log,
-            self._state_store,
-            metrics,
+            Measuring(
+                self._log,
+                self._state_store,
+                metrics,
+                clock,
+                directory=self._home.store_path(settings).parent,
+                most=settings.metrics.run_series,
+            ),
             clock,
             consumers=lambda: self._sources.names,
             keep=settings.keep(),
@@ -149,6 +157,7 @@ class App(Reading):
 
     def start(self) -> None:
         """Start every station but the two that live in the event loop."""
+        present_channels(self._metrics, self._content.oncall.channels)
         self._evaluator.start(self._content.rules)
         self._writer.start()
         self._mirror.start()
@@ -202,6 +211,7 @@ class App(Reading):
         self._home.note_tokens(content.tokens)
         put_tables(self._log, content.tables)
         self._content = content
+        present_channels(self._metrics, content.oncall.channels)
         self._evaluator.reload(content.rules)
         self._sources.take(content.active)
         set_apart()  # rules that are replaced, where they refer to themselves, go at the next call

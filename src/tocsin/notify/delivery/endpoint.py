@@ -225,7 +225,7 @@ class EndpointSender:
             self._queue = [entry for entry in self._queue if entry[2].id not in gone]
             heapq.heapify(self._queue)
             for d in late:
-                await self._finish(d, DeliveryState.FAILED, f"not delivered in time: {self._circuit.why}", d.attempt)
+                await self._failed(d, f"not delivered in time: {self._circuit.why}", d.attempt, "expired")
 
     async def _tend(self) -> None:
         """What a mirror does each minute."""
@@ -252,7 +252,7 @@ class EndpointSender:
                 channel = self._outbox.channels(self._endpoint)
                 if channel is None:
                     gone = f"receiver {self._endpoint.receiver} has no {self._endpoint.channel} any more"
-                    await self._finish(delivery, DeliveryState.FAILED, gone, delivery.attempt)
+                    await self._failed(delivery, gone, delivery.attempt, "no_channel")
                     continue
                 if channel.each and await self._waits(delivery, channel):
                     continue
@@ -385,7 +385,7 @@ class EndpointSender:
         """Nothing was handed over: ``delivery`` waits, or fails where it is past its deadline; so does this worker."""
         # Where workers wait for a message it lies in the queue for a moment only, so ``_expire`` may never see it.
         if delivery.deadline <= self._clock.now():
-            await self._finish(delivery, DeliveryState.FAILED, f"not delivered in time: {why}", delivery.attempt)
+            await self._failed(delivery, f"not delivered in time: {why}", delivery.attempt, "expired")
         else:
             self._put_back(delivery)
         self._metrics.inc("tocsin_notify_attempts_total", outcome=Outcome.NETWORK.value)
@@ -430,6 +430,7 @@ class EndpointSender:
                 took = (self._clock.now() - delivery.ingested_at).total_seconds()
                 self._metrics.observe("tocsin_notification_latency_seconds", max(took, 0))
             await self._finish(delivery, DeliveryState.SENT, reply.text, attempt, reply.handle)
+            self._metrics.inc("tocsin_notifications_total", channel=self._endpoint.channel)
             point("after_sent")
             return
         now = self._clock.now()
@@ -438,10 +439,10 @@ class EndpointSender:
             self._rest_until = asyncio.get_running_loop().time() + reply.after.total_seconds()
         if reply.outcome is Outcome.NEVER:
             log.warning("delivery_refused", delivery=delivery.id, reply=reply.text)
-            await self._finish(delivery, DeliveryState.FAILED, reply.text, attempt)
+            await self._failed(delivery, reply.text, attempt, "refused")
         elif again > delivery.deadline:
             log.warning("delivery_expired", delivery=delivery.id, reply=reply.text)
-            await self._finish(delivery, DeliveryState.FAILED, f"not delivered in time: {reply.text}", attempt)
+            await self._failed(delivery, f"not delivered in time: {reply.text}", attempt, "expired")
         else:
             log.info("delivery_deferred", delivery=delivery.id, attempt=attempt, reply=reply.text)
             await self._outbox.marks.put(
@@ -452,11 +453,15 @@ class EndpointSender:
             self._forget(delivery)
             self._wake.set()
 
+    async def _failed(self, delivery: Delivery, why: str, attempt: int, reason: str) -> None:
+        """Give it up; ``reason`` is one of the table's of ``tocsin_notifications_failed_total``."""
+        await self._outbox.failed(replace(delivery, attempt=attempt), why)
+        await self._finish(delivery, DeliveryState.FAILED, why, attempt)
+        self._metrics.inc("tocsin_notifications_failed_total", channel=self._endpoint.channel, reason=reason)
+
     async def _finish(
         self, delivery: Delivery, state: DeliveryState, reply: str, attempt: int, handle: str = ""
     ) -> None:
-        if state is DeliveryState.FAILED:
-            await self._outbox.failed(replace(delivery, attempt=attempt), reply)
         now = self._clock.now()
         await self._outbox.marks.put(
             Attempted(id=delivery.id, state=state, attempt=attempt, reply=reply, next_at=now, at=now, handle=handle)

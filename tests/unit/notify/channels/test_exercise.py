@@ -113,6 +113,7 @@ def test_a_receiver_that_lost_its_channel_fails_what_waits_for_it(house: Make, t
     here.clock.advance(timedelta(minutes=1))
     here.drain()
     assert [d.reply for d in here.mails(DeliveryState.FAILED)] == ["receiver log has no jsonlines any more"]
+    assert here.count("tocsin_notifications_failed_total", channel="jsonlines", reason="no_channel") == 1
     assert [d.address for d in wire.sent] == ["ops@example.org"]
 
 

@@ -285,7 +285,7 @@ def _check_export(model: RuleModel, faults: Faults) -> None:
     if not model.value:
         faults.add(("export",), "there is no `value:` to export", "name it: value: …")
     for name in model.by:
-        if fault := label_fault(name):
+        if fault := label_fault(name, model.by):
             faults.add(("by",), f"{fault} of the metric", "give it another name with extend")
 
 

@@ -177,7 +177,7 @@ def _evaluate(
     for n in numbers:
         rule = group.rules[n]
         found, states = seen.get(n, {}), one.states[n]
-        if found or states:
+        if found or states or of(rule).export:
             earlier = {} if isinstance(then, QueryError) else then.get(n, {})
             _evaluate_rule(
                 rule, found, earlier, states, when, memory, None if instances is None else instances.get(rule.name)
@@ -196,7 +196,8 @@ def _select(
     names = [group.rules[n].name for n in numbers]
     cut = scope(plan.built.tables, window.over, window.lateness, when.at, when.commit_seq, reader, names, window.reach)
     known = [(n, row_key(s)) for n in numbers for s in states[n].values()]
-    every = any(of(group.rules[n]).terms.no_data is NoData.ALERT for n in numbers)
+    windows = [of(group.rules[n]) for n in numbers]
+    every = any(each.terms.no_data is NoData.ALERT or each.export for each in windows)
     sql, parameters = plan.bind(numbers, cut.tables, known, every=every)
     if plan.built.uses_now:
         parameters["kqlnow"] = cut.hi.replace(tzinfo=None)
@@ -233,6 +234,28 @@ def _evaluate_rule(
         instance, row_key, seen = by_key.get(name, (dict(state.instance) if state else {}, "", None))
         before = earlier[name][2] if name in earlier else None
         _decide(rule, name, instance, row_key, seen, before, state, when, memory)
+    if of(rule).export:
+        whole = instances is None and when.kind is EvaluationKind.TICK
+        memory.measured.append(_measured(rule, by_key, memory.conditions(rule.name), whole=whole))
+
+
+def _measured(
+    rule: Rule,
+    by_key: Mapping[str, tuple[dict[str, object], str, Seen]],
+    states: Mapping[str, ConditionState],
+    *,
+    whole: bool,
+) -> Measured:
+    """What a rule exports: the value of each instance seen, whether or not it fires; of one that is not seen any more,
+    the last value while it lives.
+    """
+    values: list[tuple[Mapping[str, object], float | None]] = [
+        (instance, seen.value) for instance, _, seen in by_key.values()
+    ]
+    for name, state in states.items():
+        if name not in by_key:
+            values.append((state.instance, state.value if state.phase in LIVE else None))
+    return Measured(metric=of(rule).export, values=tuple(values), whole=whole)
 
 
 def _by_key(rule: Rule, found: Mapping[str, Seen]) -> dict[str, tuple[dict[str, object], str, Seen]]:
@@ -312,11 +335,6 @@ def _decide(
                 ours[LIMIT] = beyond
                 if step.changed:
                     memory.transitions[-1] = replace(memory.transitions[-1], reason=Why.RATE_LIMITED)
-    if window.export:
-        live = step.state is not None and step.state.phase in LIVE
-        memory.measured.append(
-            Measured(metric=window.export, instance=instance, value=evaluated.value if live else None)
-        )
     _remember(rule, key, state, step, ours, memory)
     _set_for(rule, key, step, memory)
 
