@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, Dialect
@@ -12,25 +13,29 @@ Convert = Callable[[Any], Any] | None
 
 
 class Bulk:
-    """One INSERT, UPDATE or DELETE, compiled once, executed for a list of rows.
+    """One INSERT, UPDATE or DELETE, compiled once, when it is first needed; executed for a list of rows.
 
     ``names`` are the parameters that every row brings.
     """
 
     def __init__(self, statement: UpdateBase, names: Sequence[str], dialect: Dialect) -> None:
-        compiled: Any = statement.compile(dialect=dialect, column_keys=names)
-        self._sql = str(compiled)
+        self._statement, self._names, self._dialect = statement, names, dialect
+
+    @cached_property
+    def _compiled(self) -> tuple[str, bool, list[tuple[str, Convert]]]:
+        """The text, whether its parameters are positional, and what each row's values become."""
+        compiled: Any = self._statement.compile(dialect=self._dialect, column_keys=self._names)
         order: Sequence[str] = compiled.positiontup or list(compiled.binds)
-        self._positional = compiled.positiontup is not None
-        self._plan: list[tuple[str, Convert]] = [(n, compiled.binds[n].type.bind_processor(dialect)) for n in order]
+        plan = [(n, compiled.binds[n].type.bind_processor(self._dialect)) for n in order]
+        return str(compiled), compiled.positiontup is not None, plan
 
     def run(self, tx: Connection, rows: Sequence[Mapping[str, object]]) -> None:
         """Execute for each of ``rows``; nothing where there is none."""
         if not rows:
             return
-        plan = self._plan
-        if self._positional:
+        sql, positional, plan = self._compiled
+        if positional:
             ready: list[Any] = [tuple([f(row[n]) if f else row[n] for n, f in plan]) for row in rows]
         else:
             ready = [{n: f(row[n]) if f else row[n] for n, f in plan} for row in rows]
-        tx.exec_driver_sql(self._sql, ready)
+        tx.exec_driver_sql(sql, ready)

@@ -334,8 +334,9 @@ def test_a_scripts_processes_are_sampled(ws: Workspace, code: Path) -> None:
     run = exp.submit(script(code, text))
     run.wait_for_completion()
     metrics = run.get_metrics()
-    assert max(metrics["system/memory_mib"]) > 64
-    assert max(metrics["system/cpu_percent"]) > 5
+    for name, least in {"system/memory_mib": 64, "system/cpu_percent": 5}.items():
+        values = metrics[name]
+        assert max(values if isinstance(values, list) else [values]) > least  # a busy machine may take but one
 
 
 @pytest.mark.timeout(300)

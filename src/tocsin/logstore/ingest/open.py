@@ -17,7 +17,7 @@ import duckdb
 
 from tocsin.config.yaml.sizes import parse_size
 from tocsin.errors import StoreError, StoreLost
-from tocsin.logstore.ddl import prepare
+from tocsin.logstore.ddl import prepare, quoted
 from tocsin.logstore.ingest.relations import RELATIONS
 from tocsin.logstore.ingest.staging import Staging
 from tocsin.logstore.sqlfiles import sql
@@ -30,6 +30,8 @@ CHECKPOINT_MEMORY = 320 << 20
 
 _BLOCK, _ROW_GROUP = 262_144, 122_880  # bytes, rows
 _DELETED = 16 << 10  # bytes that DuckDB keeps of a vector with a deleted row
+
+_events_columns: list[tuple[str, str]] = []  # name and type, as the first instance of the process found them
 
 MACROS = ("macro_wire_time", "macro_is_flat", "macro_is_text", "macro_run_ms")
 
@@ -182,7 +184,11 @@ def _write_wal(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
 
 def _make_workbench(con: duckdb.DuckDBPyConnection) -> None:
     """The writer's temporary tables, so that the view over them need not be made in every commit."""
-    con.execute("CREATE TEMP TABLE events AS " + sql("read_events"))
+    if not _events_columns:
+        con.execute("CREATE TEMP TABLE events AS " + sql("read_events"))
+        _events_columns.extend((row[0], row[1]) for row in con.execute("DESCRIBE events").fetchall())
+    else:  # planning the reading, which comes with the first commit, takes 20 ms
+        con.execute(f"CREATE TEMP TABLE events ({', '.join(f'{quoted(n)} {kind}' for n, kind in _events_columns)})")
     con.execute("CREATE TEMP TABLE dups (n INTEGER)")
     con.execute(sql("view_live"))
 

@@ -53,6 +53,11 @@ def replace_table(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) ->
 def reference_schema(con: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
     """Reference tables: name → column → KQL type. What KQL has no type for counts as dynamic."""
     found: dict[str, dict[str, str]] = {}
+    tables = con.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main' AND NOT internal AND NOT temporary"
+    ).fetchall()
+    if all(name.lower() in _OURS for (name,) in tables):
+        return found  # as in most projects: to list all columns takes five times as long
     rows = con.execute(
         """
         SELECT table_name, column_name, data_type FROM duckdb_columns()
