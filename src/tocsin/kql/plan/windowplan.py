@@ -134,9 +134,11 @@ def window_query(
     by: Sequence[str] = (),
     made: Mapping[str, str] | None = None,
     needs: Iterable[str] | None = None,
+    shared: bool = True,
 ) -> WindowQuery:
     """Check a window query. ``made`` are conditions over its output (name -> KQL), computed beside its columns;
     ``needs`` the output columns that somebody reads: others of a wide table may be left out (None: all are read).
+    Not ``shared``: queries that differ in a constant need share no plan. To find which may differ takes five plans.
 
     Raises ``QueryError`` with its place where the query is wrong; of a condition without place: check those apart.
     """
@@ -146,7 +148,7 @@ def window_query(
     tokens = tokenize(text)
     possible = tuple(shapes.candidates(tokens))
     words = _Words(shapes.pattern(tokens, possible), text, tokens)
-    places = _places(words, wants, known)
+    places = _places(words, wants, known) if shared else ()
     words = _Words(shapes.pattern(tokens, places), text, tokens)
     built = _compiled(words, places, wants, known)
     constants = _constants(tokens, places)

@@ -302,7 +302,9 @@ def _query(
         if model.sql:
             return sql_query(model.sql, schema, by=model.by, made=made, row=row)
         if model.query:
-            return window_query(model.query, schema, by=model.by, made=made, needs=needs)
+            # A rule that is off shares with nobody; those of a table are filled in as constants.
+            shared = model.enabled or row is not None
+            return window_query(model.query, schema, by=model.by, made=made, needs=needs, shared=shared)
     except QueryError as e:
         if faults is not None:
             faults.add_query(("sql",) if model.sql else ("query",), e)
