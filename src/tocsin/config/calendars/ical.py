@@ -19,6 +19,8 @@ BACK, AHEAD = 2, 5
 """Years before and after the present one that are looked at."""
 
 _DAY = timedelta(days=1)
+_PROBE = 5_000
+"""Steps that the search for a first day counts as, when there is none."""
 _LENGTHS = {"DAILY": 1, "WEEKLY": 7, "MONTHLY": 28, "YEARLY": 365}
 _RARE = ("BYMONTH", "BYMONTHDAY", "BYYEARDAY", "BYWEEKNO", "BYSETPOS")
 _OFTEN = ("BYHOUR", "BYMINUTE", "BYSECOND")
@@ -147,14 +149,32 @@ def _steps(rule: Mapping[str, Any], event: Any, last: date) -> int:
             "has an event that recurs daily or weekly, only in some months or days, and a number of times"
         )
     start = event.start.date() if isinstance(event.start, datetime) else event.start
+    if often[0] in ("DAILY", "WEEKLY") and any(key in rule for key in _RARE) and _never(rule, start):
+        del event["RRULE"]
+        return _PROBE
     times = max((last - start).days, 0) // _LENGTHS[often[0]] + 1
     for key, values in rule.items():
         if key.upper().startswith("BY"):
             times *= max(len(values), 1)
     if "UNTIL" not in rule and "COUNT" not in rule:
         until = datetime.combine(last, time(23, 59), event.start.tzinfo) if isinstance(event.start, datetime) else last
-        event["RRULE"]["UNTIL"] = [until]  # else an impossible one is searched up to the year 9999
+        event["RRULE"]["UNTIL"] = [until]
     return times
+
+
+def _never(rule: Mapping[str, Any], start: date) -> bool:
+    """Whether the rule has no day at all, as each 30 February.
+
+    It is searched up to the year 9999, whatever its end: 4 s from today. Days of the calendar repeat every 400 years,
+    so the search begins as late as that allows.
+    """
+    from dateutil.rrule import rrulestr
+    from icalendar import vRecur
+
+    late = start.replace(year=start.year + (9999 - 140 - start.year) // 400 * 400)
+    endless: Any = vRecur({key: values for key, values in rule.items() if key.upper() != "UNTIL"})
+    days = iter(rrulestr(endless.to_ical().decode(), dtstart=datetime.combine(late, time())))
+    return next(days, None) is None
 
 
 def _covered(start: date, end: date, first: date, last: date, most: int = 4000) -> Iterable[date]:
