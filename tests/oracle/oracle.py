@@ -13,10 +13,6 @@ from tests.oracle.events import TERMINAL, Event
 Matches = Callable[[Event], bool]
 
 
-class Open(Exception):
-    """The semantics do not say what must be notified of such a history."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventOccurrence:
     """One occurrence: events of one run that match with one status and have nothing between them that breaks it."""
@@ -42,41 +38,51 @@ def in_order(sent: Iterable[Event]) -> list[Event]:
     return sorted(once, key=lambda e: (e.attempt, e.time, e.status in TERMINAL, e.source, e.id))
 
 
-def reopening(ordered: Sequence[Event]) -> set[int]:
-    """Which positions of a run's ordered events reopen it.
+def has_ended(ordered: Sequence[Event], position: int) -> bool:
+    """Whether the Source of this event has said an end of the run before, in this Attempt, at a strictly earlier time."""
+    event = ordered[position]
+    return any(
+        before.status in TERMINAL
+        and (before.source, before.attempt) == (event.source, event.attempt)
+        and before.time < event.time
+        for before in ordered[:position]
+    )
 
-    A run that has ended reopens on a greater Attempt, or on a strictly later time from the Source that ended it, be
-    it with
-    another end. (What is later than any end is later than the first.)
-    Raises Open where two sources ended the same run: then it is open which of them counts.
+
+def reopening(ordered: Sequence[Event]) -> set[int]:
+    """Which positions of a run's ordered events reopen it: the first of a greater Attempt, and a non-terminal event at a
+    strictly later time than an end that its Source has said in this Attempt.
     """
-    found: set[int] = set()
-    ended: Event | None = None
-    for position, event in enumerate(ordered):
-        if ended is not None:
-            reopens = event.attempt > ended.attempt or (event.source == ended.source and event.time > ended.time)
-            if event.status in TERMINAL and event.source != ended.source:
-                raise Open(f"run {event.run} was ended by {ended.source} and by {event.source}")
-            if reopens:
-                found.add(position)
-            if event.attempt > ended.attempt:
-                ended = None
-        if event.status in TERMINAL and ended is None:
-            ended = event
-    return found
+    return {
+        n
+        for n, event in enumerate(ordered)
+        if n > 0
+        and (event.attempt > ordered[n - 1].attempt or (event.status not in TERMINAL and has_ended(ordered, n)))
+    }
+
+
+def parts(ordered: Sequence[Event], position: int, status: str) -> bool:
+    """Whether an event parts occurrences of a terminal status: it reopens the run, or a Source that has ended the run
+    ends it again, later and with another status.
+    """
+    event = ordered[position]
+    ends_again = event.status in TERMINAL and event.status != status and has_ended(ordered, position)
+    return position in reopening(ordered) or ends_again
 
 
 def occurrences_of(sent: Iterable[Event], matches: Matches) -> list[EventOccurrence]:
     """The occurrences of one run's events, in order of their first events."""
     ordered = in_order(sent)
-    reopeners = reopening(ordered)
     found: list[list[int]] = []
     for status in sorted({event.status for event in ordered}):
         mine = [n for n, event in enumerate(ordered) if event.status == status and matches(event)]
         groups: list[list[int]] = []
         for position in mine:
-            between = range(groups[-1][-1] + 1, position) if groups else range(0)
-            breakers = [n for n in between if status not in TERMINAL or n in reopeners]
+            after = groups[-1][-1] + 1 if groups else position
+            if status in TERMINAL:
+                breakers = [n for n in range(after, position + 1) if parts(ordered, n, status)]
+            else:
+                breakers = list(range(after, position))
             if groups and not breakers:
                 groups[-1].append(position)
             else:

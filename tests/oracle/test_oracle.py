@@ -5,10 +5,8 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from tests.oracle.events import Event, Histories, moved, parts, sent_twice, shuffled
-from tests.oracle.oracle import Open, differences, is_expired, occurrences, occurrences_of, status_is, stored
+from tests.oracle.oracle import differences, is_expired, occurrences, occurrences_of, status_is, stored
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 FINAL = status_is("Failed", final=True)
@@ -99,9 +97,20 @@ def test_two_statuses_are_two_occurrences() -> None:
     assert [["a"], ["b"]] == notified([event("NotResponding", 1, "a"), event("Failed", 2, "b")], rule)
 
 
-def test_two_sources_that_end_a_run_are_refused() -> None:
-    with pytest.raises(Open):
-        notified([event("Failed", 1), event("Failed", 2, source="/watcher")])
+def test_any_source_that_has_ended_the_run_reopens_it() -> None:
+    """Whether it was the first or the last to end it does not matter; a source that has not ended it reopens nothing."""
+    ends = [event("Failed", 1, "a"), event("Failed", 2, "w", source="/watcher")]
+    for source in ("/trainer", "/watcher"):
+        assert [["a", "w"], ["b"]] == notified([*ends, event("Running", 3, source=source), event("Failed", 4, "b")])
+    assert [["a", "w", "b"]] == notified([*ends, event("Running", 3, source="/other"), event("Failed", 4, "b")])
+
+
+def test_a_source_that_ends_it_again_with_another_status_parts() -> None:
+    """Failed, Completed, Failed of one source are two failures; of two sources they are one, and so is a repetition."""
+    first, last = event("Failed", 1, "a"), event("Failed", 3, "b")
+    assert [["a"], ["b"]] == notified([first, event("Completed", 2), last])
+    assert [["a", "b"]] == notified([first, event("Completed", 2, source="/watcher"), last])
+    assert [["a", "b"]] == notified([first, event("Failed", 2, "other", will_retry=True), last])
 
 
 def test_order_and_duplicates_do_not_matter() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from tests.oracle.events import Event
-from tests.oracle.oracle import EventOccurrence, in_order, occurrences_of, reopening, status_is
+from tests.oracle.oracle import EventOccurrence, in_order, occurrences_of, parts, status_is
 
 FINAL = status_is("Failed", final=True)
 
@@ -62,7 +62,7 @@ class Tries:
         """
         by_then = [event for event in self._arrived.values() if event.time <= due]
         own = in_order(event for event in by_then if event.run == failed.run)
-        if any(position > own.index(failed) for position in reopening(own) if own[position].status != failed.status):
+        if any(parts(own, position, failed.status) for position in range(own.index(failed) + 1, len(own))):
             return True
         for other in by_then:
             if other.run == failed.run or other.experiment != failed.experiment:

@@ -6,24 +6,14 @@ Order of a run's events: Attempt, TimeGenerated, non-terminal before terminal, S
                 \\__________________/  ^           \\_______/
                 one occurrence           reopens      another one
 
-A *restart* is what reopens an ended run: the first event of a greater Attempt, or a non-terminal event of a Source
-that has
-ended the run before (earlier in the order, in the same Attempt; by the order that is a strictly later time). "The
-Source that
-ended it" is read as *any* source that has said a terminal status before, not only as the one that said it first or
-last: with
-either of those, an event that comes late can take back that another one was a restart, two occurrences of which both
-were notified
-become one, and the number notified depends on the order of arrival. Read this way restarts are only ever added as
-events come in:
-occurrences may split, they never merge, and notifying each occurrence of which nothing has been notified notifies
-exactly their number.
+What reopens an ended run, ``model.run_life`` says. A terminal event cannot leave a run open, but a later one of a Source
+that has ended the run ends it again, and parts occurrences of other statuses as a restart does:
 
-A terminal event cannot leave a run open, but one that its resolving event says later does end it again, and parts
-occurrences as a restart does:
+    Failed  Completed  Failed        one Source, no other event between: two occurrences of Failed
+    Failed  Failed                   a repetition: one
 
-    Failed  Completed  Failed                                    one Source, no word between: two occurrences of Failed
-    Failed  Failed                                               a repetition: one
+Events that reopen or part are only ever added as events arrive. So occurrences may split, they never merge, and firing
+each occurrence of which nothing has fired fires exactly their number, whatever the order of arrival.
 """
 
 from __future__ import annotations
@@ -32,7 +22,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from tocsin.model.alert import EventKey
+from tocsin.model.run_life import Life, Turn
 from tocsin.model.statuses import TERMINAL
+
+REOPENING = (Turn.NEWER_ATTEMPT, Turn.REOPENS)
+"""Turns that begin other occurrences of all statuses that end a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,33 +68,31 @@ def in_order(events: Iterable[RunEvent]) -> list[RunEvent]:
     return sorted(events, key=lambda e: e.order)
 
 
+def turns(ordered: Iterable[RunEvent]) -> list[Turn]:
+    """What each event of one run does to it; they come in event-time order."""
+    life = Life()
+    return [
+        life.take(
+            attempt=event.attempt,
+            source=event.key.source,
+            at=event.key.time_us,
+            terminal=event.terminal,
+            has_time=event.has_time,
+        )
+        for event in ordered
+    ]
+
+
 def restarts(events: Iterable[RunEvent]) -> frozenset[EventKey]:
     """Which events of one run reopen it."""
-    found: set[EventKey] = set()
-    resolving_events: set[str] = set()  # sources that said a terminal status in this Attempt
-    attempt: int | None = None
-    for event in in_order(events):
-        if attempt is not None and event.attempt > attempt:
-            found.add(event.key)
-            resolving_events.clear()
-        attempt = event.attempt
-        if event.terminal:
-            resolving_events.add(event.key.source)
-        elif event.has_time and event.key.source in resolving_events:
-            found.add(event.key)
-    return frozenset(found)
+    ordered = in_order(events)
+    return frozenset(event.key for event, turn in zip(ordered, turns(ordered), strict=True) if turn in REOPENING)
 
 
 def ends_anew(events: Iterable[RunEvent]) -> frozenset[EventKey]:
     """Terminal events at a strictly later time than an end that their Source had said in the same Attempt."""
-    found: set[EventKey] = set()
-    first: dict[tuple[int, str], int] = {}  # (attempt, source) → time of its first end
-    for event in in_order(events):
-        if event.terminal:
-            before = first.setdefault((event.attempt, event.key.source), event.key.time_us)
-            if event.has_time and before < event.key.time_us:
-                found.add(event.key)
-    return frozenset(found)
+    ordered = in_order(events)
+    return frozenset(event.key for event, turn in zip(ordered, turns(ordered), strict=True) if turn is Turn.ENDS_AGAIN)
 
 
 def occurrences_of(events: Iterable[RunEvent], matching: Collection[EventKey]) -> list[EventOccurrence]:
@@ -116,16 +108,15 @@ def occurrences_of(events: Iterable[RunEvent], matching: Collection[EventKey]) -
     if len(alone) <= 1:
         return [EventOccurrence(status=e.status, events=(e,)) for e in alone]
     ordered = in_order(ordered)
-    reopening, anew = restarts(ordered), ends_anew(ordered)
     found: list[tuple[str, list[RunEvent]]] = []
     ended: dict[str, list[RunEvent]] = {}  # terminal status → its occurrence, until the run reopens
     passing: list[RunEvent] = []  # the occurrence of a non-terminal status that the last event belongs to
-    for event in ordered:
-        if event.key in reopening:
+    for event, turn in zip(ordered, turns(ordered), strict=True):
+        if turn in REOPENING:
             ended.clear()
+        elif turn is Turn.ENDS_AGAIN:  # with another status it parts, with the same it is a repetition
+            ended = {s: e for s, e in ended.items() if s == event.status}
         matches = event.key in matching
-        if event.key in anew:  # a match goes on with the occurrence of its own status, if nothing else has parted it
-            ended = {s: e for s, e in ended.items() if matches and s == event.status}
         if event.terminal:
             passing = []
             if not matches:

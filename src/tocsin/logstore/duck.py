@@ -44,6 +44,7 @@ from tocsin.logstore.interface import (
     Touched,
 )
 from tocsin.logstore.mirror import append_rows
+from tocsin.logstore.query.as_of import runs_as_of
 from tocsin.logstore.query.finding import rows_of_jobs, rows_of_runs
 from tocsin.logstore.query.select import Reader
 from tocsin.logstore.query.tables import check_name, reference_schema, replace_table
@@ -383,6 +384,10 @@ class DuckLogStore(LogStore):
     def runs_of_jobs(self, job_keys: Collection[str]) -> Rows:
         """See ``LogReader.runs_of_jobs``."""
         return rows_of_jobs(job_keys)
+
+    def runs_as_of(self, seq: int) -> Rows:
+        """See ``LogReader.runs_as_of``."""
+        return runs_as_of(seq, head=self._head.seq)
 
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         """See ``LogReader.news``."""

@@ -129,6 +129,12 @@ class LogReader(ABC):
         """The rows of Runs with these JobKeys, with its columns."""
 
     @abstractmethod
+    def runs_as_of(self, seq: int) -> Rows:
+        """All rows of Runs as of commit ``seq``, with its columns. Of a heartbeat that was not stored nothing is known; of
+        runs of which only heartbeats had come, Source is ''.
+        """
+
+    @abstractmethod
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         """Runs that commits in (``after``, ``hi``] touched, by RunId, where memory still knows all of them; else
         None.

@@ -117,7 +117,7 @@ RUNS: tuple[Column, ...] = (
     _s("Status", "its latest status in event-time order, reopening considered"),
     _c("StatusSince", _T, "since when it has that status (event time)"),
     _c("FirstSeen", _T, "IngestedAt of the first event or heartbeat"),
-    _c("LastSeen", _T, "receipt of the last event or heartbeat"),
+    _c("LastSeen", _T, "IngestedAt of the last event, or the receipt of a later heartbeat"),
     _c("StartTime", _T, "as given, else time of the first Running event, else null"),
     _c("EndTime", _T, "as given, else time of the terminal event while ended, else null"),
     _c("DurationMs", _L, "as given, else EndTime - StartTime while ended, else null"),

@@ -110,6 +110,12 @@ def test_an_end_that_is_said_again_is_one() -> None:
     assert [["Failed1a0", "Failed2a0", "Failed3a0"]] == notified([event("Failed", n) for n in (1, 2, 3)], "Failed")
 
 
+def test_the_same_end_that_does_not_match_parts_nothing() -> None:
+    """It is said again with other words; only another status ends the run again."""
+    events = [event("Failed", n) for n in (1, 2, 3)]
+    assert 1 == len(occurrences_of(events, {events[0].key, events[2].key}))
+
+
 def test_an_end_of_an_earlier_attempt_gives_no_right_to_reopen() -> None:
     events = [event("Failed", 1, attempt=1), event("Failed", 2, "b", attempt=2), event("Running", 3, attempt=2)]
     assert {events[1].key} == restarts(events)
@@ -141,7 +147,8 @@ def same_occurrence(x: RunEvent, y: RunEvent, events: Sequence[RunEvent]) -> boo
     if y.attempt > x.attempt or any(e.attempt > x.attempt for e in between):
         return False
     return not any(
-        any(
+        e.status != x.status  # the same again is a repetition, whether or not it matches
+        and any(
             t.terminal and (t.key.source, t.attempt) == (e.key.source, e.attempt) and t.key.time_us < e.key.time_us
             for t in events
         )

@@ -1,83 +1,11 @@
-"""Runs: latest state by event-time order, reopening, and that no order of arrival changes it."""
+"""Runs: latest state by event-time order, and reopening. ``test_fold.py`` holds it to the oracle."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from tests.oracle.effort import examples
-from tests.unit.logstore.helpers import Bench, Said, beat, event, expected_run, stored_run
+from tests.unit.logstore.helpers import Bench, beat, event
 from tocsin.clock import ManualClock
-from tocsin.logstore.duck import DuckLogStore
-from tocsin.logstore.ingest import runs
-
-STATUSES = ("Queued", "Running", "Paused", "Completed", "Failed")
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> tuple[list[Said], list[int]]:
-    """Events of a few runs in some order of arrival, and how many come in each commit."""
-    said = draw(
-        st.lists(
-            st.builds(
-                Said,
-                run=st.sampled_from(("r1", "r2")),
-                status=st.sampled_from(STATUSES),
-                at=st.integers(0, 6),
-                source=st.sampled_from(("a", "b")),
-                id=st.sampled_from(("1", "2", "3")),
-                attempt=st.integers(0, 2),
-                experiment=st.sampled_from(("", "x", "y")),
-                progress=st.sampled_from((None, 0.25, 0.5)),
-                start=st.sampled_from((None, 0, 1)),
-            ),
-            min_size=1,
-            max_size=14,
-            unique_by=lambda e: (e.source, e.id, e.at),
-        )
-    )
-    sizes = draw(st.lists(st.integers(1, 6), min_size=len(said), max_size=len(said)))
-    return said, sizes
-
-
-@pytest.fixture(scope="module", params=["small", "notified", "in bulk"])
-def shared(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """One store for all examples; each takes names of its own. Each way of keeping Runs."""
-    patch = pytest.MonkeyPatch()
-    if request.param != "small":
-        patch.setattr("tocsin.logstore.ingest.small.MOST", 0)
-    if request.param == "in bulk":
-        patch.setattr(runs, "SMALL", 0)
-    clock = ManualClock(datetime(2026, 3, 1, 13, tzinfo=UTC))
-    store = DuckLogStore.open(None, clock=clock, threads=1)
-    yield Bench(store, clock)
-    store.close()
-    patch.undo()
-
-
-_EXAMPLES = itertools.count()
-
-
-@settings(max_examples=examples(40), deadline=None)
-@given(histories())
-def test_state_does_not_depend_on_the_order_of_arrival(shared: Bench, history: tuple[list[Said], list[int]]) -> None:
-    """Any order, any split into commits: Runs is what notifying all events in event-time order gives."""
-    prefix = f"{next(_EXAMPLES)}-"
-    said = [replace(e, run=prefix + e.run, source=prefix + e.source) for e in history[0]]
-    rest = list(said)
-    for size in history[1]:
-        if rest:
-            shared(*(e.payload() for e in rest[:size]))
-            rest = rest[size:]
-    found = shared.rows("SELECT * FROM Runs WHERE starts_with(RunId, $prefix)", prefix=prefix)
-    expected = {run: expected_run([e for e in said if e.run == run]) for run in {e.run for e in said}}
-    assert expected == {row["RunId"]: stored_run(row) for row in found}
 
 
 def test_terminal_wins_at_equal_times(put: Bench) -> None:

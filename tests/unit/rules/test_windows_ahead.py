@@ -172,6 +172,9 @@ class Counting(LogReader):
     def runs_of_jobs(self, job_keys: Collection[str]) -> Rows:
         return self._log.runs_of_jobs(job_keys)
 
+    def runs_as_of(self, seq: int) -> Rows:
+        return self._log.runs_as_of(seq)
+
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         return self._log.news(after, hi)
 

@@ -13,6 +13,7 @@ from tocsin.clock import from_micros
 from tocsin.logstore.ingest.read import time_or_none
 from tocsin.model.event import DeadReason, MappedEvent
 from tocsin.model.redact import redact
+from tocsin.model.run_state import duration_ms
 from tocsin.model.statuses import STATUS_WORDS, TERMINAL, Reason, Status
 from tocsin.model.strictjson import ReadError, read_json
 
@@ -99,14 +100,8 @@ def finish(row: dict[str, Any], run_start: datetime | None) -> None:
     if row["StartTime"] is None and row["DurationMs"] is None and run_start is not None and run_start <= end:
         row["StartTime"], row["StartDerived"] = run_start, True
     row["EndTime"] = end
-    if row["DurationMs"] is None and row["StartTime"] is not None and end >= row["StartTime"]:
-        row["DurationMs"] = millis(end) - millis(row["StartTime"])
-
-
-def millis(at: datetime) -> int:
-    """Milliseconds since the epoch of a naive UTC time, as DuckDB cuts them."""
-    span = at - datetime(1970, 1, 1)
-    return (span.days * 86_400_000_000 + span.seconds * 1_000_000 + span.microseconds) // 1000
+    if row["DurationMs"] is None:
+        row["DurationMs"] = duration_ms(True, row["StartTime"], end)
 
 
 def _text(value: object) -> str:

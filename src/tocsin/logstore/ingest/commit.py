@@ -19,7 +19,7 @@ from tocsin.logstore.ingest.dedupe import find_timed, find_untimed
 from tocsin.logstore.ingest.durable import RecentState
 from tocsin.logstore.ingest.read import plain_text, read_cloud_event
 from tocsin.logstore.ingest.relations import MOVES, table_of
-from tocsin.logstore.ingest.runs import update_runs
+from tocsin.logstore.ingest.runs import beat_runs, update_runs
 from tocsin.logstore.ingest.sequencer import Sequencer
 from tocsin.logstore.ingest.small import Small, find_runs, read_small, write_small
 from tocsin.logstore.ingest.staging import Staging
@@ -208,10 +208,8 @@ def _write_bulk(
     taken = seq if rows or stored_beats else None
     touched = _rows(staging, known.runs, rows, at, seq, counts) if rows else []
     if counts.beats:
-        beaten = [run for (run,) in con.execute(f"SELECT DISTINCT RunId FROM events WHERE {_IS_BEAT}").fetchall()]
-        since = known.runs.since({*beaten} - {*touched})  # those of ``touched`` have been written by this commit
-        con.execute(sql("beats_move_runs"), {"since": min(since, seq), "seq": taken})
-        con.execute(sql("beats_make_runs"), {"since": min(since, seq), "ingested": at, "seq": seq})
+        stamp = at.replace(tzinfo=None)
+        beaten = beat_runs(staging, known.runs, touched, ingested=stamp, seq=seq, stored=taken is not None)
         if taken is not None:
             touched += beaten
     return Outcome(

@@ -1,87 +1,82 @@
 """Keeping ``Runs`` in the commit that brings its events (SEMANTICS.md, A retried run).
 
-Most runs of a large commit are plain: their new events come after all that is known of them, and nothing ended
-reopens. SQL
-moves those in bulk. The others, and all runs of a small commit, are notified event by event by ``notified``, which
-is the
-specification; where an event came late, the run is notified again from its history. So no order of arrival changes
-the result.
+    new events ─┬─ after all that Runs knows of their run ── held state ──────────┐
+                └─ late: the run is folded again ─────────── its stored events ───┴─► fold ─► tocsin.runs
 
-    live ─► held ─► sums ─── plain ────► tocsin.runs
-                      └─ others ─► notified ─┘
+The fold is ``model.run_state`` for the runs of a small commit, ``sql/fold_runs.sql`` for those of a large one.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from tocsin.logstore.ddl import RUN_HASHES
-from tocsin.logstore.ingest.cleaning import millis
 from tocsin.logstore.ingest.dedupe import ranges
 from tocsin.logstore.ingest.relations import MOVED_RUNS, RUN_NAMES, RUN_ROWS, table_of
 from tocsin.logstore.ingest.staging import Staging
 from tocsin.logstore.recent.run_locator import NEVER, RunLocator
-from tocsin.logstore.sqlfiles import sql
-from tocsin.model.statuses import TERMINAL
+from tocsin.logstore.sqlfiles import fold_sql, sql
+from tocsin.model.run_life import order
+from tocsin.model.run_state import RunState, fold, forgotten, state_of
 
 SMALL = 400
-"""Events of a commit up to which Python alone is faster than planning the bulk statements."""
+"""Events of a commit up to which Python is faster than planning the bulk statement."""
+
+MOST_RUNS = 8_000
+"""Runs that are folded by one statement: more take more memory than a store with a small limit has."""
 
 Row = Mapping[str, Any]
+Events = Mapping[str, list[Row]]
+"""Rows of RunStatusChanged by run."""
 
-_OF_STATE = ("WillRetry", "OriginalStatus", "Reason", "Message", "ErrorCode", "LogTail", "Source", "Consumer", "Status")
-_CARRIED = (
-    "ParentRunId", "ExperimentName", "WorkspaceName", "RunType", "DisplayName", "Target", "TriggeringUserName",
-    "OwnerEmail", "Url",
-)  # fmt: skip
+_PAST = (
+    f"SELECT {sql('stored_columns')} FROM RunStatusChanged"
+    " WHERE TimeGenerated BETWEEN $lo AND $hi AND RunId IN (SELECT unnest($runs::VARCHAR[]))"
+)
 
 
 def update_runs(staging: Staging, known: RunLocator, *, rows: int, ingested: datetime, seq: int) -> list[str]:
     """Bring tocsin.runs up to date with ``live`` (``rows`` events); returns the runs that it touched."""
-    con = staging.con
+    con, stamps = staging.con, {"ingested": ingested.replace(tzinfo=None), "seq": seq}
     touched: list[str] = con.execute("SELECT DISTINCT RunId FROM live").to_arrow_table().column(0).to_pylist()
     since = known.since(touched)
     con.execute(sql("hold_runs"), {"since": since})
     if since != NEVER:
         con.execute("DELETE FROM tocsin.runs WHERE rowid IN (SELECT row_id FROM held)")
-    at = ingested.replace(tzinfo=None)
     if rows <= SMALL:
-        names = touched
+        held = {row["RunId"]: state_of(row) for row in rows_of(con, "FROM held")}
+        events: dict[str, list[Row]] = defaultdict(list)
+        for event in rows_of(con, sql("new_events"), **stamps):
+            events[event["RunId"]].append(event)
+        put_runs(staging, fold_events(con, held, events).values())
     else:
-        con.execute(sql("sum_runs"))
-        con.execute(sql("turn_runs"), {"ingested": at, "seq": seq})
-        found = con.execute("SELECT DISTINCT RunId FROM live WHERE rh IN (SELECT rh FROM sums WHERE NOT plain)")
-        names = [name for (name,) in found.fetchall()]
-    if names:
-        put_runs(staging, _notify(con, names, ingested=at, seq=seq))
+        late = con.execute(sql("late_runs")).fetchall() if since != NEVER else []
+        if late:
+            _read_past(con, late)
+        parts = -(-len(touched) // MOST_RUNS)
+        for part in range(parts):
+            _fold_part(con, late=bool(late), part=part, parts=parts, stamps=stamps)
     return touched
 
 
-def put_runs(staging: Staging, rows: Iterable[Row]) -> None:
+def put_runs(staging: Staging, states: Iterable[RunState]) -> None:
     """Insert rows into tocsin.runs."""
-    staging.insert("tocsin.runs", "new_runs", table_of(rows, RUN_ROWS), f"*, {RUN_HASHES}")
+    staging.insert("tocsin.runs", "new_runs", table_of((s.row() for s in states), RUN_ROWS), f"*, {RUN_HASHES}")
 
 
-def _notify(con: duckdb.DuckDBPyConnection, runs: list[str], *, ingested: datetime, seq: int) -> list[dict[str, Any]]:
-    """New rows of tocsin.runs for ``runs``."""
-    held = {r["RunId"]: r for r in rows_of(con, "SELECT * FROM held WHERE RunId IN (SELECT unnest($runs))", runs=runs)}
-    events: dict[str, list[Row]] = {}
-    for e in rows_of(con, sql("new_of_runs"), runs=runs):
-        events.setdefault(e["RunId"], []).append(e)
-    return notify_runs(con, held, events, ingested=ingested, seq=seq)
-
-
-def take_runs(staging: Staging, known: RunLocator, runs: list[str]) -> dict[str, Row]:
+def take_runs(staging: Staging, known: RunLocator, runs: list[str]) -> dict[str, RunState]:
     """Take what tocsin.runs holds of ``runs`` out of it."""
     since = known.since(runs)
     if since == NEVER:
         return {}
     with staging.registered("touched_runs", table_of(({"RunId": run} for run in runs), RUN_NAMES)) as con:
-        return {r["RunId"]: r for r in rows_of(con, sql("take_runs"), since=since)}
+        return {row["RunId"]: state_of(row) for row in rows_of(con, sql("take_runs"), since=since)}
 
 
 def move_runs(staging: Staging, known: RunLocator, beats: Mapping[str, Row], seq: int | None) -> frozenset[str]:
@@ -104,29 +99,43 @@ def move_runs(staging: Staging, known: RunLocator, beats: Mapping[str, Row], seq
         return frozenset(run for (run,) in con.execute(some, {"since": since}).fetchall())
 
 
-def notify_runs(
-    con: duckdb.DuckDBPyConnection,
-    held: Mapping[str, Row],
-    events: dict[str, list[Row]],
-    *,
-    ingested: datetime,
-    seq: int,
-) -> list[dict[str, Any]]:
-    """New rows of tocsin.runs after ``events`` (by run), read again from history where one came late."""
+def beat_runs(
+    staging: Staging, known: RunLocator, touched: Iterable[str], *, ingested: datetime, seq: int, stored: bool
+) -> list[str]:
+    """The same for all heartbeats of a large commit, after its events, which ``touched`` runs; ``stored``: it takes
+    ``seq``. A heartbeat of an unknown run makes a row of it. Returns their runs.
+    """
+    con = staging.con
+    con.execute(sql("beats_of_commit"), {"seq": seq})
+    moved: pa.Table = con.execute("SELECT RunId, LastSeen, BeatProgress, BeatAt FROM beaten").to_arrow_table()
+    beaten: list[str] = moved.column(0).to_pylist()
+    since = min(known.since({*beaten} - {*touched}), seq)  # those of ``touched`` have been written by this commit
+    with staging.registered("moved_runs", moved.rename_columns(MOVED_RUNS.names).cast(MOVED_RUNS)):
+        con.execute(sql("move_runs"), {"since": since, "seq": seq if stored else None})
+    con.execute(
+        f"INSERT INTO tocsin.runs BY NAME SELECT *, {RUN_HASHES} FROM ({sql('beats_make_runs')} {sql('unknown_runs')})",
+        {"since": since, "ingested": ingested, "seq": seq},
+    )
+    return beaten
+
+
+def fold_events(con: duckdb.DuckDBPyConnection, held: Mapping[str, RunState], events: Events) -> dict[str, RunState]:
+    """The states of runs after their new ``events``; where one came late, all events of its run are read."""
     late = [
-        run
+        (run, state.first_time, state.last_time)
         for run, new in events.items()
-        if (known := held.get(run)) is not None
-        and known["StateTime"] is not None
-        and min(map(order, new))
-        <= (known["Attempt"], *(known[k] for k in ("MaxTime", "MaxTerminal", "MaxSource", "MaxEvent")))
+        if (state := held.get(run)) is not None
+        and (greatest := state.greatest) is not None
+        and min(map(order, new)) <= greatest
     ]
-    if late:
-        for lo, hi in ranges(sorted((held[r]["FirstTime"], held[r]["LastTime"]) for r in late)):
-            for e in rows_of(con, sql("history"), runs=late, lo=lo, hi=hi):
-                events[e["RunId"]].append(e)
-    anew = frozenset(late)
-    return [notified(held.get(run), new, anew=run in anew, ingested=ingested, seq=seq) for run, new in events.items()]
+    if not late:
+        return {run: fold(held.get(run), new) for run, new in events.items()}
+    again = {run: forgotten(held[run]) for run, _, _ in late}
+    past: dict[str, list[Row]] = defaultdict(list)
+    for lo, hi in ranges(sorted((first, last) for _, first, last in late if first is not None and last is not None)):
+        for event in rows_of(con, _PAST, runs=[*again], lo=lo, hi=hi):
+            past[event["RunId"]].append(event)
+    return {run: fold(again.get(run, held.get(run)), [*new, *past.get(run, ())]) for run, new in events.items()}
 
 
 def rows_of(con: duckdb.DuckDBPyConnection, statement: str, **params: object) -> list[dict[str, Any]]:
@@ -136,114 +145,31 @@ def rows_of(con: duckdb.DuckDBPyConnection, statement: str, **params: object) ->
     return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
-def order(event: Row) -> tuple[int, datetime, bool, str, str]:
-    """Event-time order of a run."""
-    return (
-        event["Attempt"], event["TimeGenerated"], event["Status"] in TERMINAL, event["Source"], event["EventId"],
-    )  # fmt: skip
-
-
-def notified(held: Row | None, events: Iterable[Row], *, anew: bool, ingested: datetime, seq: int) -> dict[str, Any]:
-    """What Runs holds of a run after ``events``: the state goes on from ``held``, or begins ``anew`` with all its
-    events.
-
-    Of a run that has ended, a non-terminal event changes nothing, unless its Source has ended the run before in the
-    same
-    try (then it is later, by the order) and gives times, or it belongs to a later try.
-    """
-    goes_on = held is not None and held["StateTime"] is not None and not anew
-    run: dict[str, Any] = dict(held) if goes_on and held is not None else _fresh(held)
-    enders: set[str] = set(run["EndedBy"])
-    attempts: set[int] = set(run["AttemptNumbers"])
-    line = sorted(events, key=order)
-    for e in line:
-        attempt, status, at = e["Attempt"], e["Status"], e["TimeGenerated"]
-        run["RunId"] = e["RunId"]
-        attempts.add(attempt)
-        run["FirstTime"], run["LastTime"] = _least(run["FirstTime"], at), _greatest(run["LastTime"], at)
-        if status == "Running":
-            run["FirstRunning"] = _least(run["FirstRunning"], at)
-        if e.get("received") is not None:
-            run["LastSeen"] = _greatest(run["LastSeen"], e["received"])
-        terminal, first = status in TERMINAL, run["StateTime"] is None
-        newer = not first and attempt > run["Attempt"]
-        if newer:
-            enders.clear()
-        ended = not first and not newer and run["Status"] in TERMINAL
-        if ended and not terminal and not (e["TimeGiven"] and e["Source"] in enders):
-            continue
-        if first or newer or run["Status"] != status:
-            run["StatusSince"] = at
-        if terminal:
-            enders.add(e["Source"])
-        _take_state(run, e)
-    last = line[-1]
-    run |= {
-        "MaxTime": last["TimeGenerated"],
-        "MaxTerminal": last["Status"] in TERMINAL,
-        "MaxSource": last["Source"],
-        "MaxEvent": last["EventId"],
-        "EndedBy": sorted(enders),
-        "AttemptNumbers": sorted(attempts),
-        "Attempts": max(len(attempts - {0}), 1),
-        "CommitSeq": seq,
-        "FirstSeen": run["FirstSeen"] or ingested,
-    }
-    run.pop("row_id", None)
-    return _derive(run)
-
-
-def _fresh(held: Row | None) -> dict[str, Any]:
-    run: dict[str, Any] = dict.fromkeys(RUN_ROWS.names)
-    run |= dict.fromkeys(_CARRIED, "") | {"Tags": "{}", "Properties": "{}", "EndedBy": [], "AttemptNumbers": []}
-    if held is not None:
-        run |= {k: held[k] for k in ("FirstSeen", "LastSeen", "BeatProgress", "BeatAt")}
-    return run
-
-
-def _take_state(run: dict[str, Any], e: Row) -> None:
-    run |= {k: e[k] for k in _OF_STATE}
-    run |= {k: e[k] for k in _CARRIED if e[k]}
-    for k in ("Tags", "Properties"):
-        if e[k] != "{}":
-            run[k] = e[k]
-    for k in ("RootRunId", "JobKey"):
-        if e[k] != e["RunId"] or not run[k]:
-            run[k] = e[k]
-    run |= {
-        "Attempt": e["Attempt"],
-        "StateTime": e["TimeGenerated"],
-        "StateEvent": e["EventId"],
-        # A stored terminal event has the end that was derived for it, which is the one derived here.
-        "GivenEnd": e["EndTime"],
-        "GivenMs": e["DurationMs"],
-        "GivenStart": e["StartTime"] or run["GivenStart"],
-    }
-    if e["Progress"] is not None:
-        run |= {"EventProgress": e["Progress"], "EventProgressAt": e["TimeGenerated"]}
-
-
-def _derive(run: dict[str, Any]) -> dict[str, Any]:
-    ended = run["Status"] in TERMINAL
-    start = run["GivenStart"] or run["FirstRunning"]
-    end = run["GivenEnd"] or (run["StateTime"] if ended else None)
-    length = run["GivenMs"]
-    if length is None and ended and start is not None and end is not None and end >= start:
-        length = millis(end) - millis(start)
-    beats = run["BeatProgress"] is not None and (
-        run["EventProgressAt"] is None or run["BeatAt"] >= run["EventProgressAt"]
+def _fold_part(
+    con: duckdb.DuckDBPyConnection, *, late: bool, part: int, parts: int, stamps: Mapping[str, object]
+) -> None:
+    """Write the runs of the commit that are in part ``part`` of ``parts``; ``late``: ``past`` holds events."""
+    line = sql("new_events")
+    if parts > 1:
+        line += f" WHERE rh % {parts} = {part}"
+    if late:
+        line += " UNION ALL BY NAME SELECT -1 - rowid AS n, * FROM past"
+        if parts > 1:
+            line += f" WHERE hash(RunId) % {parts} = {part}"
+    line = f"WITH line AS NOT MATERIALIZED ({line})"
+    con.execute(f"CREATE OR REPLACE TEMP TABLE placed AS {line} {sql('place_events')}", stamps)
+    ((ended, sparse),) = con.execute(sql("odd_events")).fetchall()
+    con.execute(
+        f"INSERT INTO tocsin.runs BY NAME SELECT *, {RUN_HASHES} FROM ("
+        f"{line}, base AS NOT MATERIALIZED (FROM held), {fold_sql(ended=ended, sparse=sparse)})",
+        stamps,
     )
-    return run | {
-        "StartTime": start,
-        "EndTime": end,
-        "DurationMs": length,
-        "Progress": run["BeatProgress"] if beats else run["EventProgress"],
-    }
 
 
-def _least(a: datetime | None, b: datetime) -> datetime:
-    return b if a is None or b < a else a
-
-
-def _greatest(a: datetime | None, b: datetime) -> datetime:
-    return b if a is None or b > a else a
+def _read_past(con: duckdb.DuckDBPyConnection, late: list[tuple[str, datetime, datetime]]) -> None:
+    """Put the stored events of ``late`` runs (with their first and last times) into ``past``; ``held`` forgets them."""
+    runs = [run for run, _, _ in late]
+    con.execute(f"CREATE OR REPLACE TEMP TABLE past AS SELECT {sql('stored_columns')} FROM RunStatusChanged LIMIT 0")
+    for lo, hi in ranges(sorted((first, last) for _, first, last in late)):
+        con.execute(f"INSERT INTO past {_PAST}", {"runs": runs, "lo": lo, "hi": hi})
+    con.execute(sql("forget_events"), {"runs": runs})

@@ -8,27 +8,27 @@ the other, before anything is written.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from tocsin.logstore.ingest.batch import AppendBatch, Group
 from tocsin.logstore.ingest.cleaning import Undecided, check_raw, finish, row_of
 from tocsin.logstore.ingest.dedupe import GAP, ranges
 from tocsin.logstore.ingest.read import read_cloud_event
-from tocsin.logstore.ingest.relations import BEAT_ROWS, EVENT_ROWS, MOVED_RUNS, RUN_ROWS, table_of
-from tocsin.logstore.ingest.runs import move_runs, notify_runs, put_runs, take_runs
+from tocsin.logstore.ingest.relations import BEAT_ROWS, EVENT_ROWS, MOVED_RUNS, table_of
+from tocsin.logstore.ingest.runs import fold_events, move_runs, put_runs, take_runs
 from tocsin.logstore.ingest.staging import Staging
 from tocsin.logstore.interface import Touched
 from tocsin.logstore.recent.heartbeats import SLOT, NewestBeats, Slot, slot_of
 from tocsin.logstore.recent.run_locator import RunLocator
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.event import DeadLetter, MappedEvent, RawEvents
+from tocsin.model.run_state import RunState, unknown
 from tocsin.model.strictjson import ReadError
 
 MOST = 400
@@ -81,7 +81,7 @@ def _read_group(group: Group, append_batch: AppendBatch, small: Small) -> None:
         except ReadError as e:
             small.dead[n] = append_batch.dead_letter(n, e)
             continue
-        row["n"], row["b"] = n, group.batch
+        row["n"], row["b"], row["kept"] = n, group.batch, False
         if not row["is_status"]:
             small.beats.append(row)
         elif row["TimeGiven"]:
@@ -132,6 +132,7 @@ def _thin(con: duckdb.DuckDBPyConnection, small: Small, newest: NewestBeats) -> 
         there = slot in before or slot in stored
         said = before[slot] if slot in before else stored.get(slot)
         if not there or (progress is not None and progress != said):
+            b["kept"] = True
             small.kept.append(b)
         before[slot] = progress if progress is not None else said
 
@@ -140,7 +141,7 @@ def _thin(con: duckdb.DuckDBPyConnection, small: Small, newest: NewestBeats) -> 
 class Found:
     """What there was of the runs of a small commit."""
 
-    held: Mapping[str, Mapping[str, Any]]  # rows that were taken out of Runs: of those that events came of
+    held: Mapping[str, RunState]  # rows that were taken out of Runs: of those that events came of
     moved: Mapping[
         str, Row
     ]  # rows of MOVED_RUNS: of those that only heartbeats came of, and that have been moved in their place
@@ -155,8 +156,9 @@ def find_runs(staging: Staging, known: RunLocator, small: Small, seq: int | None
         if beat["RunId"] not in names:
             last = beaten.setdefault(beat["RunId"], dict.fromkeys(MOVED_RUNS.names) | {"RunId": beat["RunId"]})
             last["seen"] = beat["received"] if last["seen"] is None else max(last["seen"], beat["received"])
-            if beat["Progress"] is not None:
-                last["progress"], last["said"] = beat["Progress"], beat["received"]
+            progress = beat["Progress"] if beat["kept"] else None
+            if progress is not None and (last["said"] is None or beat["received"] >= last["said"]):
+                last["progress"], last["said"] = progress, beat["received"]
     known_ones = move_runs(staging, known, beaten, seq) if beaten else frozenset()
     return Found(held=held, moved={run: last for run, last in beaten.items() if run in known_ones})
 
@@ -166,20 +168,21 @@ def write_small(staging: Staging, small: Small, found: Found, at: datetime, seq:
     if not small.rows and not small.beats:
         return {}
     stamp = at.replace(tzinfo=None)
-    events: dict[str, list[Mapping[str, Any]]] = {}
+    events: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in small.rows:
-        events.setdefault(row["RunId"], []).append(row)
-    turned = {r["RunId"]: r for r in notify_runs(staging.con, found.held, events, ingested=stamp, seq=seq or 0)}
+        row["IngestedAt"], row["CommitSeq"] = stamp, seq
+        events[row["RunId"]].append(row)
+    states = fold_events(staging.con, found.held, events)
     for beat in small.beats:
-        if beat["RunId"] not in found.moved:
-            run = turned.get(beat["RunId"]) or turned.setdefault(beat["RunId"], _unknown(beat, stamp))
-            _take_beat(run, beat, seq)
-    if turned:
-        put_runs(staging, turned.values())
+        run = beat["RunId"]
+        if run not in found.moved:
+            state = states.get(run) or _unknown(beat, stamp, seq)
+            states[run] = state.beaten(beat["received"], beat["Progress"] if beat["kept"] else None, seq)
+    if states:
+        put_runs(staging, states.values())
     if small.rows:
         for row in small.rows:
-            finish(row, turned[row["RunId"]]["StartTime"])
-            row["IngestedAt"], row["CommitSeq"] = stamp, seq
+            finish(row, states[row["RunId"]].start_time)
         staging.insert("RunStatusChanged", "new_events", table_of(small.rows, EVENT_ROWS))
     if small.kept:
         rows = [b | {"ReceivedAt": b["received"], "CommitSeq": seq} for b in small.kept]
@@ -189,39 +192,19 @@ def write_small(staging: Staging, small: Small, found: Found, at: datetime, seq:
         (b["RunId"], b["received"]) for b in small.kept
     ]:
         least[run] = min(new, least.get(run, new))
-    return {run: Touched(least=least.get(run), row=row) for run, row in turned.items()} | {
+    return {run: Touched(least=least.get(run), row=state.row()) for run, state in states.items()} | {
         run: Touched(least=least.get(run), row=None, seen=last["seen"], progress=last["progress"] is not None)
         for run, last in found.moved.items()
     }
 
 
-def _take_beat(run: dict[str, Any], beat: Mapping[str, Any], seq: int | None) -> None:
-    received, progress = beat["received"], beat["Progress"]
-    run["LastSeen"] = received if run["LastSeen"] is None else max(run["LastSeen"], received)
-    if progress is not None:
-        run["BeatProgress"], run["BeatAt"] = progress, received
-        if run["EventProgressAt"] is None or received >= run["EventProgressAt"]:
-            run["Progress"] = progress
-    if seq is not None:
-        run["CommitSeq"] = seq
-
-
-def _unknown(beat: Mapping[str, Any], stamp: datetime) -> dict[str, Any]:
-    """The row of a run of which only heartbeats came."""
-    texts = {c: "" for c in RUN_ROWS.names if RUN_ROWS.field(c).type == pa.string()}
-    run: dict[str, Any] = dict.fromkeys(RUN_ROWS.names) | texts
-    return run | {
-        "RunId": beat["RunId"],
-        "RootRunId": beat["RunId"],
-        "JobKey": beat["RunId"],
-        "WillRetry": False,
-        "Tags": "{}",
-        "Properties": "{}",
-        "Source": beat["Source"],
-        "Consumer": beat["Consumer"],
-        "Status": "Unknown",
-        "StatusSince": beat["received"],
-        "FirstSeen": stamp,
-        "Attempt": 0,
-        "Attempts": 0,
-    }
+def _unknown(beat: Mapping[str, Any], stamp: datetime, seq: int | None) -> RunState:
+    """The run of which ``beat`` is the first that came."""
+    return unknown(
+        beat["RunId"],
+        beat["received"],
+        first_seen=stamp,
+        source=beat["Source"],
+        consumer=beat["Consumer"],
+        seq=seq or 0,
+    )

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 
 from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, Touched
+from tocsin.logstore.query.as_of import runs_as_of
 from tocsin.model.alert import ConditionState, Occurrence
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import history
@@ -39,6 +40,7 @@ _TOUCHED = "CommitSeq > $lo AND CommitSeq <= $hi AND RunId IN"
 _RUN_ZONES = "LastTime > make_timestamp($lo::BIGINT) AND LastTime <= make_timestamp($hi::BIGINT) AND "
 _BEATS = "SELECT * REPLACE (epoch_us(ReceivedAt) AS CommitSeq) FROM main.Heartbeats"
 _SCOPED = 'main."RunStatusChanged"'
+_SCOPED_BEATS = 'main."Heartbeats"'
 _COMMIT_ROWS = history.commit_rows(0, 0)[0]
 _ZONES = " AND TimeGenerated > make_timestamp($lo::BIGINT) AND TimeGenerated <= make_timestamp($hi::BIGINT)"
 
@@ -55,7 +57,11 @@ class AsIfLive(LogReader):
         """See ``LogReader.select``."""
         if _SCOPED in sql or "main.Runs" in sql:  # of a window, which cuts the tables itself
             return self._reader.select(
-                sql.replace(_SCOPED, f"({_EVENTS})").replace("main.Runs", f"({_RUNS})"), params, limits
+                sql.replace(_SCOPED, f"({_EVENTS})")
+                .replace(_SCOPED_BEATS, f"({_BEATS})")
+                .replace("main.Runs", f"({_RUNS})"),
+                params,
+                limits,
             )
         plain = sql.replace(_COMMIT_ROWS, _COMMIT_ROWS + _ZONES)  # says the same, and lets old row groups be skipped
         runs = _RUNS
@@ -105,6 +111,10 @@ class AsIfLive(LogReader):
     def runs_of_jobs(self, job_keys: Collection[str]) -> Rows:
         """See ``LogReader.runs_of_jobs``."""
         return _among("JobKey", job_keys)
+
+    def runs_as_of(self, seq: int) -> Rows:
+        """See ``LogReader.runs_as_of``. Runs are computed here."""
+        return runs_as_of(seq, head=self.head().seq)
 
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         """See ``LogReader.news``. What is in memory has other commits."""

@@ -16,8 +16,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tocsin.alerts.occurrences import RunEvent, in_order
+from tocsin.alerts.occurrences import RunEvent, in_order, turns
 from tocsin.logstore.interface import LogReader
+from tocsin.model.run_life import Turn
 from tocsin.model.watermarks import SourceProgress, Span
 from tocsin.rules import history
 from tocsin.rules.kinds.deadline import clocks
@@ -235,26 +236,18 @@ def _events(
 
 
 def time_in_status(events: Iterable[RunEvent], statuses: Collection[str]) -> int | None:
-    """Since when the run, as it stands, is in ``statuses``, µs; None where it is not. A new try begins again.
-
-    An event that does not reopen an ended run changes nothing, as in ``logstore.runs.notified``.
+    """Since when the run, as it stands, is in ``statuses``, µs; None where it is not. A newer Attempt begins
+    again.
     """
+    ordered = in_order(events)
     since: int | None = None
-    before: RunEvent | None = None  # the last one that changed something
-    resolving_events: set[str] = set()
-    for event in in_order(events):
-        if before is None or event.attempt > before.attempt:
-            since, before = None, None
-            resolving_events.clear()
-        elif before.terminal and not event.terminal and not (event.has_time and event.key.source in resolving_events):
+    for event, turn in zip(ordered, turns(ordered), strict=True):
+        if turn is Turn.IGNORED:
             continue
-        if event.terminal:
-            resolving_events.add(event.key.source)
-        if event.status not in statuses:
+        if turn is Turn.NEWER_ATTEMPT or event.status not in statuses:
             since = None
-        elif since is None:
+        if since is None and event.status in statuses:
             since = event.key.time_us
-        before = event
     return since
 
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
 from tocsin.logstore.interface import LogReader
+from tocsin.model.run_state import Beat
 from tocsin.rules.kinds.deadline.few import Past, Sign
 from tocsin.rules.kinds.deadline.runs import (
     NAMES,
@@ -29,7 +29,7 @@ from tocsin.rules.kinds.deadline.runs import (
     RunsAt,
     as_given,
     beats_of,
-    notified_of,
+    fold_runs,
     rows_of,
     us_of,
 )
@@ -71,15 +71,13 @@ class _Run:
     head: int  # row of ``heads``
     head_seq: int  # the commit that touched it last
     events: list[tuple[int, int]] = field(default_factory=list)  # CommitSeq, row of ``events``
-    beats: list[tuple[int, datetime, float | None]] = field(
-        default_factory=list
-    )  # CommitSeq, receipt, progress; in order
+    beats: list[Beat] = field(default_factory=list)  # in order
 
     def events_upto(self, seq: int) -> list[int]:
         return [row for commit, row in self.events if commit <= seq]
 
-    def beats_upto(self, seq: int) -> list[tuple[datetime, float | None]]:
-        return [(at, progress) for commit, at, progress in self.beats if commit <= seq]
+    def beats_upto(self, seq: int) -> list[Beat]:
+        return [beat for beat in self.beats if beat[0] <= seq]
 
 
 class Known:
@@ -110,7 +108,7 @@ class Known:
         facts = as_given({row["RunId"]: row for row in heads.to_pylist()}).facts(self._reader)
         some = {run: seq for run, seq in upto.items() if run in facts}
         events_sql, params = rows_of(self._reader, some, facts)
-        events = self._at_most(f"SELECT {OF_HISTORY}, CommitSeq FROM ({events_sql})", params, MOST_ROWS)
+        events = self._at_most(f"SELECT {OF_HISTORY} FROM ({events_sql})", params, MOST_ROWS)
         beats_sql, params = beats_of(some, facts)
         ordered = f"SELECT {', '.join(_BEAT)} FROM ({beats_sql}) ORDER BY ReceivedAt"
         beats = self._at_most(ordered, params, MOST_ROWS - events.num_rows)
@@ -140,14 +138,15 @@ class Known:
     def runs_at(self, as_of: AsOf) -> RunsAt:
         """As ``kinds.deadline.runs.runs_at``, of runs that are known."""
         asked = {run: self._runs[run] for run in as_of}
-        still = [(known.part, [known.head]) for run, known in asked.items() if known.head_seq <= as_of[run]]
-        rows = {row["RunId"]: row for row in _taken("heads", still)}
-        moved = {run: seq for run, seq in as_of.items() if run not in rows}
+        heads = {row["RunId"]: row for row in _taken("heads", ((known.part, [known.head]) for known in asked.values()))}
+        rows = {run: row for run, row in heads.items() if row["CommitSeq"] <= as_of[run]}
+        moved = as_given({run: row for run, row in heads.items() if run not in rows}).facts(self._reader)
         events: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for event in _taken("events", ((asked[run].part, asked[run].events_upto(seq)) for run, seq in moved.items())):
+        lines = ((asked[run].part, asked[run].events_upto(as_of[run])) for run in moved)
+        for event in _taken("events", lines):
             events[event["RunId"]].append(event)
-        beats = {run: asked[run].beats_upto(seq) for run, seq in moved.items()}
-        return as_given(rows | {row["RunId"]: row for row in notified_of(moved, events, beats)})
+        beats = {run: asked[run].beats_upto(as_of[run]) for run in moved}
+        return as_given(rows | {row["RunId"]: row for row in fold_runs(moved, events, beats)})
 
     def past(self, as_of: AsOf) -> Past:
         """The events and heartbeats of runs that are known."""
@@ -158,7 +157,7 @@ class Known:
             for run, at, *more in (row.values() for row in _taken("events", lines, _SIGN))
         ]
         for run, known in asked.items():
-            signs += (Sign(run, us_of(at) or 0, progress) for at, progress in known.beats_upto(as_of[run]))
+            signs += (Sign(run, us_of(at) or 0, progress) for _, at, progress in known.beats_upto(as_of[run]))
         return Past(signs, beats=True)
 
 

@@ -19,10 +19,11 @@ from datetime import UTC, datetime
 from sys import intern
 from typing import Any
 
-from tocsin.logstore.ingest.runs import notified
 from tocsin.logstore.interface import LogReader, Touched
+from tocsin.logstore.sqlfiles import sql
 from tocsin.model.columns import DUCKDB, RUN_STATUS_CHANGED, RUNS, KqlType
-from tocsin.rules.history import Row, listed, micros, plain
+from tocsin.model.run_state import Beat, fold_all
+from tocsin.rules.history import Row, listed, micros, moment, plain
 
 _IN_QUEUE = 3_600_000_000
 """A heartbeat is stored at most so long after its receipt, µs: what waits longer is received again."""
@@ -33,12 +34,7 @@ FEW = 50
 AsOf = Mapping[str, int]
 """Runs, each with the CommitSeq as of which it is evaluated."""
 
-OF_HISTORY = (
-    "EventId, Source, Consumer, TimeGenerated, RunId, ParentRunId, RootRunId, JobKey, Attempt, WillRetry, Status,"
-    " OriginalStatus, Reason, Message, ErrorCode, LogTail, ExperimentName, WorkspaceName, RunType, DisplayName, Target,"
-    " TriggeringUserName, OwnerEmail, Progress, Tags, Properties, CASE WHEN NOT StartDerived THEN StartTime END AS StartTime,"
-    " EndTime, CASE WHEN NOT StartDerived THEN DurationMs END AS DurationMs, Url, TimeGiven, IngestedAt AS received"
-)
+OF_HISTORY = sql("stored_columns")
 _AS_EVENT = {
     "EventId": "''",
     "TimeGenerated": "coalesce(StatusSince, FirstSeen)",
@@ -309,47 +305,32 @@ def _fold(reader: LogReader, as_of: AsOf, heads: Mapping[str, Fact]) -> list[dic
     events: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for event in reader.select(f"SELECT {OF_HISTORY} FROM ({rows_sql})", params).to_pylist():
         events[event["RunId"]].append(event)
-    beats: dict[str, list[tuple[datetime, float | None]]] = defaultdict(list)
+    beats: dict[str, list[Beat]] = defaultdict(list)
     beats_sql, params = beats_of(as_of)
-    found = reader.select(f"SELECT RunId, ReceivedAt, Progress FROM ({beats_sql}) ORDER BY ReceivedAt", params)
-    for run, at, progress in zip(*(found.column(i).to_pylist() for i in range(3)), strict=True):
-        beats[run].append((at, progress))
-    return notified_of(as_of, events, beats)
+    found = reader.select(
+        f"SELECT RunId, CommitSeq, ReceivedAt, Progress FROM ({beats_sql}) ORDER BY ReceivedAt", params
+    )
+    for run, *beat in zip(*(found.column(i).to_pylist() for i in range(4)), strict=True):
+        beats[run].append((beat[0], beat[1], beat[2]))
+    return fold_runs(heads, events, beats)
 
 
-def notified_of(
-    as_of: AsOf,
-    events: Mapping[str, Sequence[Mapping[str, Any]]],
-    beats: Mapping[str, Sequence[tuple[datetime, float | None]]],
+def fold_runs(
+    heads: Mapping[str, Fact], events: Mapping[str, Sequence[Mapping[str, Any]]], beats: Mapping[str, Sequence[Beat]]
 ) -> list[dict[str, Any]]:
-    """The runs as their ``events`` (of ``OF_HISTORY``) and ``beats`` (receipt and progress, in order) up to their
-    commits notify them.
+    """The runs after their ``events`` (of ``OF_HISTORY``) and ``beats`` (in order) up to a commit each. ``heads`` are
+    facts of them as of a later one.
     """
-    out = []
-    for run, upto in as_of.items():
-        line, beaten = events.get(run), beats.get(run, ())
-        if line:
-            state = notified(None, line, anew=True, ingested=min(e["received"] for e in line), seq=upto)
-        elif beaten:
-            state = _unknown(run, beaten[0][0], upto)
-        else:
-            continue
-        for at, progress in beaten:
-            state["LastSeen"] = max(state["LastSeen"] or at, at)
-            if progress is not None and (state["EventProgressAt"] is None or at >= state["EventProgressAt"]):
-                state["Progress"] = progress
-        out.append({c.name: state[c.name] for c in RUNS})
-    return out
+    states = (
+        fold_all(run, events.get(run, ()), beats.get(run, ()), first_seen=naive(head.known_us), consumer=head.consumer)
+        for run, head in heads.items()
+    )
+    return [state.row() for state in states if state is not None]
 
 
-def _unknown(run: str, at: datetime, seq: int) -> dict[str, Any]:
-    """A run of which only heartbeats came."""
-    state: dict[str, Any] = {c.name: "" if c.type is KqlType.STRING else None for c in RUNS}
-    return state | {
-        "RunId": run, "RootRunId": run, "JobKey": run, "Status": "Unknown", "StatusSince": at, "FirstSeen": at,
-        "LastSeen": at, "Attempt": 0, "Attempts": 0, "Tags": "{}", "Properties": "{}", "CommitSeq": seq,
-        "WillRetry": False, "EventProgressAt": None,
-    }  # fmt: skip
+def naive(us: int) -> datetime:
+    """The time that is ``us`` µs after the epoch, naive UTC."""
+    return moment(us).replace(tzinfo=None)
 
 
 def _among(runs: Collection[str]) -> tuple[str, dict[str, object]]:

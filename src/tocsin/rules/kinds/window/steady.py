@@ -77,6 +77,10 @@ class Steady(LogReader):
         """See ``LogReader.runs_of_jobs``."""
         return self._reader.runs_of_jobs(job_keys)
 
+    def runs_as_of(self, seq: int) -> Rows:
+        """See ``LogReader.runs_as_of``."""
+        return self._reader.runs_as_of(seq)
+
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         """See ``LogReader.news``."""
         return self._reader.news(after, hi)

@@ -1,0 +1,57 @@
+"""SQL of ``Runs`` as of a commit: the table where no later commit touched a run, else its events and heartbeats folded.
+
+      c7         c8 (as of)     c9
+r1  Queued                                 Runs has it as of c7: the same at c8
+r2  Queued                    Running      folded from what came up to c8
+r3                            Queued       not known at c8
+"""
+
+from __future__ import annotations
+
+from tocsin.logstore.ddl import names_sql
+from tocsin.logstore.interface import Rows
+from tocsin.logstore.sqlfiles import fold_sql, sql
+from tocsin.model.columns import TABLES
+
+_NAMES = names_sql(TABLES["Runs"])
+_LATER = f"""
+SELECT {_NAMES} FROM main.Runs WHERE CommitSeq <= $of_seq
+UNION ALL SELECT {_NAMES} FROM (
+WITH moved AS MATERIALIZED (
+    SELECT RunId, Consumer, FirstSeen, FirstTime, LastTime FROM main.Runs WHERE CommitSeq > $of_seq
+), line AS MATERIALIZED (
+    SELECT row_number() OVER () AS n, * FROM (
+        SELECT {sql("stored_columns")} FROM main."RunStatusChanged"
+        WHERE CommitSeq <= $of_seq AND RunId IN (SELECT RunId FROM moved)
+            AND TimeGenerated >= (SELECT min(FirstTime) FROM moved) AND TimeGenerated <= (SELECT max(LastTime) FROM moved)
+    )
+), beats AS (
+    SELECT RunId, min(ReceivedAt) AS began, max(ReceivedAt) AS LastSeen,
+        last(Progress ORDER BY ReceivedAt) FILTER (WHERE Progress IS NOT NULL) AS BeatProgress,
+        max(ReceivedAt) FILTER (WHERE Progress IS NOT NULL) AS BeatAt, max(CommitSeq) AS CommitSeq
+    FROM main."Heartbeats"
+    WHERE CommitSeq <= $of_seq AND RunId IN (SELECT RunId FROM moved)
+    GROUP BY RunId
+), base AS MATERIALIZED (
+    FROM (FROM tocsin.runs LIMIT 0)
+    UNION ALL BY NAME
+    SELECT RunId, m.FirstSeen, b.LastSeen, b.BeatProgress, b.BeatAt, b.CommitSeq FROM moved AS m LEFT JOIN beats AS b USING (RunId)
+), beaten AS (
+    SELECT b.*, '' AS Source, m.Consumer, m.FirstSeen
+    FROM beats AS b JOIN moved AS m USING (RunId) ANTI JOIN line USING (RunId)
+), folded AS (
+    WITH placed AS MATERIALIZED ({sql("place_events")}), {fold_sql()}
+)
+SELECT {_NAMES} FROM folded
+UNION ALL
+SELECT {_NAMES} FROM (SELECT *, NULL::TIMESTAMP AS StartTime, NULL::TIMESTAMP AS EndTime, NULL::BIGINT AS DurationMs,
+    NULL::TIMESTAMP AS FirstTime, NULL::TIMESTAMP AS LastTime FROM ({sql("unknown_runs")}))
+)
+"""
+
+
+def runs_as_of(seq: int, *, head: int) -> Rows:
+    """Runs as of commit ``seq``, where ``head`` is the newest. FirstSeen never changes, so it is the table's."""
+    if head <= seq:
+        return f"SELECT {_NAMES} FROM main.Runs", {}
+    return _LATER, {"of_seq": seq}
