@@ -1,7 +1,8 @@
 """However events arrive, the same occurrences are notified: the oracle says which."""
 
+import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 
 import pytest
@@ -86,3 +87,20 @@ def test_the_latest_first(make_tocsin: MakeTocsin, smtp: SmtpServer) -> None:
     for piece in parts(sent, 11, most=7):
         tocsin.post(piece)
     check(tocsin, sent)
+
+
+def test_a_clock_far_ahead(make_tocsin: MakeTocsin) -> None:
+    """A Running stamped in two years does not hide the Failed that follows: its time is its receipt."""
+    tocsin = make_tocsin(intake={"max_clock_skew": "1h"}).start()
+    now = datetime.now(UTC)
+    for number, (run, status, at) in enumerate((
+        ("r1", "Running", now + timedelta(days=730)), ("r1", "Failed", now), ("r2", "Running", now + timedelta(minutes=50)),
+    )):  # fmt: skip
+        event = {"specversion": "1.0", "id": str(number), "source": "s", "type": "tocsin.run.status"}
+        event |= {"time": at.isoformat(), "data": {"RunId": run, "Status": status}}
+        assert 202 == tocsin.send(json.dumps(event).encode()).status
+    assert ["Failed", "Running"] == [row["Status"] for row in tocsin.query("Runs | order by RunId asc")]
+    (kept,) = tocsin.query("RunStatusChanged | where isnotnull(GivenTime) | project RunId, TimeGenerated, GivenTime")
+    assert ("r1", (now + timedelta(days=730)).date().isoformat()) == (kept["RunId"], kept["GivenTime"][:10])
+    assert timedelta(minutes=1) > datetime.fromisoformat(kept["TimeGenerated"]) - now
+    assert 1 == tocsin.metrics()['tocsin_intake_clock_skew_total{consumer="events"}']

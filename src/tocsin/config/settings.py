@@ -16,6 +16,7 @@ from tocsin.config.kafka import KafkaSettings
 from tocsin.config.yaml.document import YamlModel, suggest
 from tocsin.config.yaml.fields import Addresses, Positive, Words, bare_address, is_loopback
 from tocsin.config.yaml.sizes import Size
+from tocsin.model.event import MAX_CLOCK_SKEW
 
 MIB = 1 << 20
 RUN_LABELS = ("experiment", "workspace", "target")
@@ -285,6 +286,14 @@ class IntakeSettings(YamlModel):
         default=timedelta(seconds=10),
         description="How long a request waits for its commit before 503.",
         examples=["30s"],
+    )
+    max_clock_skew: Positive = Field(
+        default=MAX_CLOCK_SKEW,
+        description=(
+            "How far the time of an event may lie after its receipt. Beyond that the receipt is taken, as if the producer "
+            "had given no time; the given one is kept in GivenTime."
+        ),
+        examples=["1h"],
     )
 
 

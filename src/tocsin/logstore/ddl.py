@@ -15,7 +15,7 @@ from tocsin.errors import StoreError
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.columns import DUCKDB, TABLES, Column
 
-VERSION = 3
+VERSION = 4
 """Schema version that this code writes."""
 
 
@@ -35,7 +35,15 @@ def _add_hashes(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("ALTER TABLE tocsin.fresh RENAME TO runs")
 
 
-UPGRADES: Mapping[int, Callable[[duckdb.DuckDBPyConnection], None]] = {1: _keep_run_keys, 2: _add_hashes}
+def _keep_given_times(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("ALTER TABLE RunStatusChanged ADD COLUMN GivenTime TIMESTAMP")
+
+
+UPGRADES: Mapping[int, Callable[[duckdb.DuckDBPyConnection], None]] = {
+    1: _keep_run_keys,
+    2: _add_hashes,
+    3: _keep_given_times,
+}
 """From which version → what makes the next one of it, inside the transaction that counts the version up."""
 
 VIEWS = ("Runs", "DeadLetters", "AmlRunStatusChangedEvent")

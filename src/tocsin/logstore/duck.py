@@ -22,6 +22,7 @@ from tocsin.logstore.ingest.bisect import MAX_REFUSED, find_offenders
 from tocsin.logstore.ingest.commit import Written, write
 from tocsin.logstore.ingest.durable import COMMITS, NewestCommits, commits_in, read_known
 from tocsin.logstore.ingest.open import (
+    NO_BOUND,
     Settings,
     bytes_on_disk,
     grew,
@@ -85,12 +86,13 @@ class DuckLogStore(LogStore):
         temp_directory: Path | None = None,
         temp_limit: str = "4GiB",
         threads: int = 1,
+        max_clock_skew: timedelta = NO_BOUND,
         metrics: Metrics | None = None,
     ) -> DuckLogStore:
         """Open the file at ``path``, made if absent; None: in memory.
 
         ``checkpoint_threshold`` and ``reserve`` are bytes; the reserve of free disk space is the larger of 256 MiB and
-        twice the threshold where not given. Raises StoreError where the file cannot be opened.
+        twice the threshold where not given; ``max_clock_skew`` is the setting of that name. Raises StoreError where the file cannot be opened.
         """
         settings = Settings(
             path=path,
@@ -99,6 +101,7 @@ class DuckLogStore(LogStore):
             temp_limit=temp_limit,
             checkpoint_threshold=checkpoint_threshold,
             threads=threads,
+            max_clock_skew=max_clock_skew,
         )
         if reserve is None:
             reserve = max(256 << 20, 2 * checkpoint_threshold)
@@ -160,7 +163,7 @@ class DuckLogStore(LogStore):
         """See ``LogStore.append``."""
         with self._writing():
             self._check_space()
-            append_batch = flatten(batches, self._known.positions)
+            append_batch = flatten(batches, self._known.positions, self._settings.max_clock_skew)
             refused: dict[int, str] = {}
             pauses = iter(_PAUSES)
             while True:
@@ -216,6 +219,8 @@ class DuckLogStore(LogStore):
         if self._metrics is not None:
             for consumer, n in written.unknown_status.items():
                 self._metrics.inc("tocsin_intake_unknown_status_total", n, consumer=consumer)
+            for consumer, n in written.ahead.items():
+                self._metrics.inc("tocsin_intake_clock_skew_total", n, consumer=consumer)
 
     def _checkpoint_at(self, size: int) -> None:
         path = self._settings.path

@@ -200,6 +200,13 @@ TABLE: tuple[Metric, ...] = (
         bound="consumers",
     ),
     _m(
+        "tocsin_intake_clock_skew_total",
+        "counter",
+        "Events stamped more than `intake.max_clock_skew` after their receipt, which was taken instead.",
+        "consumer",
+        bound="consumers",
+    ),
+    _m(
         "tocsin_intake_dead_letters_total",
         "counter",
         "Messages that could not be read.",

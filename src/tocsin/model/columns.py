@@ -96,6 +96,12 @@ RUN_STATUS_CHANGED: tuple[Column, ...] = (
         "whether StartTime comes from the run's earlier events, not from its producer",
         wire=False,
     ),
+    _c(
+        "GivenTime",
+        _T,
+        "the producer's time where it lay more than `intake.max_clock_skew` after the receipt, else null",
+        wire=False,
+    ),
 )
 
 HEARTBEATS: tuple[Column, ...] = (

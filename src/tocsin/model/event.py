@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 MAX_PAYLOAD = 1 << 20
@@ -15,6 +15,9 @@ MAX_NESTING = 64
 """Depth of the deepest JSON that is read."""
 DEAD_PAYLOAD = 256 << 10
 """Bytes of a dead letter's payload that are kept."""
+
+MAX_CLOCK_SKEW = timedelta(minutes=10)
+"""How far a producer's time may lie after the receipt, where nothing else is set (``intake.max_clock_skew``)."""
 
 STATUS_TYPE = "tocsin.run.status"
 HEARTBEAT_TYPE = "tocsin.run.heartbeat"

@@ -64,6 +64,42 @@ def kafka(
     return Batch(raw=(records,), positions=(position,))
 
 
+# --- clocks -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_time_far_ahead_counts_as_none(clock: ManualClock) -> None:
+    """Beyond `intake.max_clock_skew` the receipt is taken and the given time kept; retries of the event are duplicates."""
+    store = DuckLogStore.open(None, clock=clock, threads=1, max_clock_skew=timedelta(minutes=10))
+    put = Bench(store, clock)
+    put(event("r1", "Running", 86_400 * 700), event("r2", "Running", 600))
+    put(event("r1", "Failed", 1))
+    assert 1 == put(event("r1", "Running", 86_400 * 700), event("r3", "Running", 601)).receipts[0].duplicate
+    at = {row["EventId"].partition("/")[0] + row["Status"]: row for row in put.events()}
+    noon, second = datetime(2026, 3, 1, 12), timedelta(seconds=1)
+    assert {
+        "r1Running": (noon, noon + timedelta(days=700), False),
+        "r1Failed": (noon + second, None, True),
+        "r2Running": (noon + 600 * second, None, True),
+        "r3Running": (noon, noon + 601 * second, False),
+    } == {name: (row["TimeGenerated"], row["GivenTime"], row["TimeGiven"]) for name, row in at.items()}
+    assert "Failed" == put.run("r1")["Status"]
+    store.close()
+
+
+def test_a_record_s_time_far_ahead_counts_as_none(clock: ManualClock) -> None:
+    """CreateTime of Kafka comes from the producer's clock as well."""
+    store = DuckLogStore.open(None, clock=clock, threads=1, max_clock_skew=timedelta(minutes=10))
+    us = micros(NOW)
+    records = RawEvents(
+        consumer="k", payloads=[event("r1", at=None)], times_us=[us + 3_600_000_000], own_time=True, received_us=us
+    )
+    store.append([Batch(raw=(records,))])
+    (row,) = store.select("SELECT TimeGenerated, GivenTime, TimeGiven FROM RunStatusChanged").to_pylist()
+    noon = datetime(2026, 3, 1, 12)
+    assert {"TimeGenerated": noon, "GivenTime": noon + timedelta(hours=1), "TimeGiven": False} == row
+    store.close()
+
+
 # --- positions --------------------------------------------------------------------------------------------------------
 
 

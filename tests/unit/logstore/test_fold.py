@@ -64,7 +64,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Bench]:
     patch.undo()
 
 
-class Arrivals:
+class Told:
     """What came of the runs of one example."""
 
     def __init__(self, bench: Bench, prefix: str) -> None:
@@ -97,11 +97,11 @@ class Arrivals:
             payloads += [payload(change, said["at"])] * (2 if said["again"] else 1)
             came.append(change)
         done = self.bench(*payloads)
-        seq, at = done.seq or 0, done.ingested_at
+        stamp = {"seq": done.seq or 0, "committed": done.ingested_at}
         for change in came:
-            self.changes.setdefault(change.run, []).append(replace(change, seq=seq, committed=at))
+            self.changes.setdefault(change.run, []).append(replace(change, **stamp))
         for run, one in beaten:
-            self.beats.setdefault(run, []).append(replace(one, seq=seq, committed=at))
+            self.beats.setdefault(run, []).append(replace(one, **stamp))
         return self.bench.store.head().seq
 
     def expected(self, seq: int) -> dict[str, dict[str, Any]]:
@@ -148,24 +148,24 @@ _EXAMPLES = itertools.count()
 def test_a_run_is_what_its_events_say(shared: Bench, timeline: list[tuple[int, list[Said]]]) -> None:
     """Any order of arrival, any split into commits: Runs is the oracle's at the head, and as of each commit."""
     assert isinstance(shared.clock, ManualClock)
-    arrived = Arrivals(shared, f"{next(_EXAMPLES)}-")
+    told = Told(shared, f"{next(_EXAMPLES)}-")
     seqs = []
     for seconds, said in timeline:
         shared.clock.advance(timedelta(seconds=seconds))
-        seqs.append(arrived.commit(said))
-        expected = arrived.expected(seqs[-1])
-        rows = shared.rows("SELECT * FROM Runs WHERE starts_with(RunId, $prefix)", prefix=arrived.prefix)
+        seqs.append(told.commit(said))
+        expected = told.expected(seqs[-1])
+        rows = shared.rows("SELECT * FROM Runs WHERE starts_with(RunId, $prefix)", prefix=told.prefix)
         assert expected.keys() == {row["RunId"] for row in rows}
         for row in rows:
             compare(expected[row["RunId"]], row, as_of=False)
     for seq in seqs:
-        expected = arrived.expected(seq)
+        expected = told.expected(seq)
         sql, params = shared.store.runs_as_of(seq)
-        found = shared.rows(f"SELECT * FROM ({sql}) WHERE starts_with(RunId, $prefix)", prefix=arrived.prefix, **params)
+        found = shared.rows(f"SELECT * FROM ({sql}) WHERE starts_with(RunId, $prefix)", prefix=told.prefix, **params)
         assert expected.keys() == {row["RunId"] for row in found}
         for row in found:
             compare(expected[row["RunId"]], row, as_of=True)
-        in_python = runs_at(shared.store, dict.fromkeys(arrived.expected(seqs[-1]), seq))
+        in_python = runs_at(shared.store, dict.fromkeys(told.expected(seqs[-1]), seq))
         assert expected.keys() == in_python.given.keys()
-        for run, given_row in in_python.given.items():
-            compare(expected[run], dict(given_row), as_of=True)
+        for run, row in in_python.given.items():
+            compare(expected[run], dict(row), as_of=True)

@@ -28,6 +28,7 @@ def open_log(home: Home, settings: Settings, clock: Clock, metrics: Metrics | No
         checkpoint_threshold=settings.store.checkpoint_threshold,
         temp_directory=path.parent / "spill",
         temp_limit=f"{settings.store.spill_limit // (1 << 20)}MiB",
+        max_clock_skew=settings.intake.max_clock_skew,
         metrics=metrics,
     )
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pyarrow as pa
 
@@ -51,6 +52,7 @@ class AppendBatch:
     skipped: list[int]  # by batch
     moves: dict[PartitionKey, Position] = field(default_factory=dict)  # the last position of each partition
     table: pa.Table | None = None  # see inbox.py
+    skew_us: int  # µs that a producer's time may lie after the receipt
     bulk: bool = False  # whether it has to be read from ``table``
 
     def batch_of(self, n: int) -> int:
@@ -98,8 +100,9 @@ class AppendBatch:
         return self.groups[low]
 
 
-def flatten(batches: Sequence[Batch], stored: Mapping[PartitionKey, int]) -> AppendBatch:
-    """What ``batches`` bring, without the records that lie below the ``stored`` positions.
+def flatten(batches: Sequence[Batch], stored: Mapping[PartitionKey, int], skew: timedelta) -> AppendBatch:
+    """What ``batches`` bring, without the records that lie below the ``stored`` positions; ``skew`` is the setting
+    ``intake.max_clock_skew``.
 
     Raises PositionGap where a batch starts beyond the stored position of its partition and does not say that this is
     meant.
@@ -109,6 +112,7 @@ def flatten(batches: Sequence[Batch], stored: Mapping[PartitionKey, int]) -> App
         size=0,
         dead=[[] for _ in batches],
         skipped=[0] * len(batches),
+        skew_us=skew // timedelta(microseconds=1),
     )
     next_of = dict(stored)
     for number, batch in enumerate(batches):

@@ -36,6 +36,7 @@ def find_offenders(
             size=append_batch.size,
             dead=[[] for _ in append_batch.dead],
             skipped=append_batch.skipped,
+            skew_us=append_batch.skew_us,
             bulk=True,
         )
         try:

@@ -41,10 +41,11 @@ def row_of(
     own_time: bool,
     received_us: int,
     retries_unknown: bool,
+    skew_us: int,
 ) -> dict[str, Any]:
     """The row of ``event``: columns of RunStatusChanged but for IngestedAt and CommitSeq, and is_status, received.
 
-    ``time_us`` stands where the event has no time. Times are naive UTC, as DuckDB has them. Raises ReadError for an
+    ``time_us`` stands where the event has no time; one more than ``skew_us`` after the receipt counts as none. Times are naive UTC, as DuckDB has them. Raises ReadError for an
     event
     without a run or a status, Undecided where it has something that DuckDB reads in a way of its own.
     """
@@ -59,6 +60,8 @@ def row_of(
     event_id = _without_nul(event.event_id)
     content = "\0".join((consumer, run, word, raw))
     at = from_micros(time_us) if event.time is None else event.time
+    timed = event.time is not None or own_time
+    ahead = timed and _naive(at) > _naive(from_micros(received_us + skew_us))
     reason = get("Reason", "").lower()
     parent = get("ParentRunId", "")
     row: dict[str, Any] = {name: get(name, "") for name in _TEXTS}
@@ -69,7 +72,7 @@ def row_of(
         "EventId": event_id or "sha256:" + hashlib.sha256(content.encode()).hexdigest(),
         "Source": _without_nul(event.source),
         "Consumer": consumer,
-        "TimeGenerated": _naive(at),
+        "TimeGenerated": _naive(from_micros(received_us) if ahead else at),
         "RunId": run,
         "RootRunId": get("RootRunId") or parent or run,
         "JobKey": get("JobKey") or run,
@@ -87,8 +90,9 @@ def row_of(
         "EndTime": _time(event.columns.get("EndTime")),
         "DurationMs": _long(get("DurationMs")),
         "Raw": raw,
-        "TimeGiven": event.time is not None or own_time,
+        "TimeGiven": timed and not ahead,
         "StartDerived": False,
+        "GivenTime": _naive(at) if ahead else None,
     }
 
 

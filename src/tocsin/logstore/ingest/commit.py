@@ -56,6 +56,7 @@ class Counts:
     first: datetime | None  # producer times
     last: datetime | None
     received: datetime | None
+    ahead: int  # status events whose producer time lay too far ahead
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,6 +70,7 @@ class Written:
     news: Mapping[str, Touched] | None = None  # the same as it left them, of a small commit
     beats: Sequence[Mapping[str, object]] | None = None  # rows of Heartbeats, of a small commit
     unknown_status: Mapping[str, int] = field(default_factory=dict)  # by consumer
+    ahead: Mapping[str, int] = field(default_factory=dict)  # events stamped too far ahead, by consumer
 
     def note(self) -> None:
         """It is durable: what is kept in memory follows."""
@@ -92,6 +94,7 @@ class Outcome:
     beats: Mapping[int, int]  # by batch, thinned ones too
     duplicates: Mapping[int, int]  # by batch
     dead: Mapping[int, DeadLetter]  # by number of the message
+    ahead: Mapping[str, int] = field(default_factory=dict)  # by consumer
 
     @property
     def rows(self) -> int:
@@ -150,6 +153,7 @@ def write(
         beats=small.kept if small is not None else None,
         news=outcome.news,
         unknown_status=_sums((row[2], row[3]) for row in outcome.live if row[1] == "Unknown"),
+        ahead=outcome.ahead,
     )
 
 
@@ -200,6 +204,9 @@ def _write_bulk(
     duplicates = _drop_duplicates(con, counts)
     live = con.execute("SELECT b, Status, Consumer, count(*) FROM live GROUP BY ALL").fetchall()
     rows = sum(row[3] for row in live)
+    ahead: Mapping[str, int] = {}
+    if counts.ahead:
+        ahead = dict(con.execute("SELECT Consumer, count(GivenTime) FROM live GROUP BY ALL").fetchall())
     beats: Mapping[int, int] = {}
     if counts.beats:
         beats = _sums(con.execute(f"SELECT b, count(*) FROM events WHERE {_IS_BEAT} GROUP BY b").fetchall())
@@ -221,13 +228,14 @@ def _write_bulk(
         beats=beats,
         duplicates=duplicates,
         dead=dead,
+        ahead=ahead,
     )
 
 
 def read_events(staging: Staging, append_batch: AppendBatch, table: pa.Table, dead: dict[int, DeadLetter]) -> None:
     """Read ``table`` into ``events``; what the fast reading cannot know goes through the slow one, or to ``dead``."""
     with staging.registered("incoming", table) as con:
-        con.execute("CREATE OR REPLACE TEMP TABLE events AS " + sql("read_events"))
+        con.execute("CREATE OR REPLACE TEMP TABLE events AS " + sql("read_events"), {"skew": append_batch.skew_us})
     again = [n for (n,) in con.execute("SELECT n FROM events WHERE NOT ok").fetchall()]
     if not again:
         return
@@ -240,7 +248,7 @@ def read_events(staging: Staging, append_batch: AppendBatch, table: pa.Table, de
     con.execute("DELETE FROM events WHERE NOT ok")
     if texts:
         with staging.registered("incoming", reread(append_batch, table, texts)):
-            con.execute("INSERT INTO events BY NAME " + sql("read_events"))
+            con.execute("INSERT INTO events BY NAME " + sql("read_events"), {"skew": append_batch.skew_us})
         # Rows are stored in the order in which they came.
         con.execute("CREATE OR REPLACE TEMP TABLE events AS FROM events ORDER BY n")
 

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -32,6 +33,7 @@ _BLOCK, _ROW_GROUP = 262_144, 122_880  # bytes, rows
 _DELETED = 16 << 10  # bytes that DuckDB keeps of a vector with a deleted row
 
 _events_columns: list[tuple[str, str]] = []  # name and type, as the first instance of the process found them
+NO_BOUND = timedelta(days=36_500)
 
 MACROS = ("macro_wire_time", "macro_is_flat", "macro_is_text", "macro_run_ms")
 
@@ -50,6 +52,7 @@ class Settings:
     temp_limit: str = "4GiB"
     checkpoint_threshold: int = 64 << 20  # bytes of WAL
     threads: int = 1
+    max_clock_skew: timedelta = NO_BOUND  # how far a producer's time may lie after the receipt
 
 
 def bytes_on_disk(settings: Settings) -> int:
@@ -185,7 +188,7 @@ def _write_wal(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
 def _make_workbench(con: duckdb.DuckDBPyConnection) -> None:
     """The writer's temporary tables, so that the view over them need not be made in every commit."""
     if not _events_columns:
-        con.execute("CREATE TEMP TABLE events AS " + sql("read_events"))
+        con.execute("CREATE TEMP TABLE events AS " + sql("read_events"), {"skew": 0})
         _events_columns.extend((row[0], row[1]) for row in con.execute("DESCRIBE events").fetchall())
     else:  # planning the reading, which comes with the first commit, takes 20 ms
         con.execute(f"CREATE TEMP TABLE events ({', '.join(f'{quoted(n)} {kind}' for n, kind in _events_columns)})")

@@ -77,6 +77,7 @@ def _read_group(group: Group, append_batch: AppendBatch, small: Small) -> None:
                 own_time=group.own_time,
                 received_us=group.received_us,
                 retries_unknown=group.retries_unknown,
+                skew_us=append_batch.skew_us,
             )
         except ReadError as e:
             small.dead[n] = append_batch.dead_letter(n, e)

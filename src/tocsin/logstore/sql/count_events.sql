@@ -13,5 +13,6 @@ SELECT
     count(h) FILTER (WHERE is_status AND fault = '' AND TimeGiven) - count(DISTINCT h) FILTER (WHERE is_status AND fault = '' AND TimeGiven),
     min(TimeGenerated) FILTER (WHERE is_status AND fault = '' AND TimeGiven),
     max(TimeGenerated) FILTER (WHERE is_status AND fault = '' AND TimeGiven),
-    min(received)
+    min(received),
+    count(*) FILTER (WHERE is_status AND fault = '' AND GivenTime IS NOT NULL)
 FROM events

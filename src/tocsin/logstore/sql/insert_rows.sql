@@ -5,5 +5,5 @@ SELECT
     EventId, Source, Consumer, TimeGenerated, $ingested AS IngestedAt, $seq AS CommitSeq, RunId, ParentRunId,
     RootRunId, JobKey, Attempt, WillRetry, Status, OriginalStatus, Reason, Message, ErrorCode, LogTail,
     ExperimentName, WorkspaceName, RunType, DisplayName, Target, TriggeringUserName, OwnerEmail, Progress, Tags,
-    Properties, StartTime, coalesce(EndTime, CASE WHEN ended THEN TimeGenerated END) AS EndTime, coalesce(DurationMs, run_ms(ended, StartTime, coalesce(EndTime, TimeGenerated))) AS DurationMs, Url, Raw, TimeGiven, StartDerived
+    Properties, StartTime, coalesce(EndTime, CASE WHEN ended THEN TimeGenerated END) AS EndTime, coalesce(DurationMs, run_ms(ended, StartTime, coalesce(EndTime, TimeGenerated))) AS DurationMs, Url, Raw, TimeGiven, StartDerived, GivenTime
 FROM live

@@ -1,5 +1,5 @@
 -- read_events.sql: reads the payloads of `append_batch` into `events`, one row each, typed and with every default in place.
--- in: incoming (see incoming.py); macros wire_time, is_flat, is_text
+-- in: incoming (see bulk.py), $skew BIGINT (µs that a producer's time may lie after the receipt); macros wire_time, is_flat, is_text
 -- out: n, b (batch), ok (false: only the slow reading can say), fault ('' or a DeadReason), is_status, TimeGiven (a producer's time), named
 --      (a producer's id), the columns of RunStatusChanged but for IngestedAt and CommitSeq, received TIMESTAMP, h (hash of the
 --      dedupe key), rh (hash of RunId), ended, bare (ended, with neither start nor length), code (of Status), filled (which of the
@@ -72,6 +72,8 @@ WITH parsed AS (
             is_text(e.id) AND is_text(e.source)
         ) AS ok,
         type = 'tocsin.run.status' AS is_status,
+        coalesce(happened, CASE WHEN own THEN fallback END) AS given,
+        make_timestamp(received + $skew) < coalesce(happened, CASE WHEN own THEN fallback END) IS TRUE AS ahead,
         coalesce(e.id, '') AS id,
         coalesce(e.source, '') AS Source,
         coalesce(e.data.RunId, '') AS RunId,
@@ -81,13 +83,14 @@ WITH parsed AS (
 ), clean AS (
     SELECT n, b, ok, is_status,
         CASE WHEN trim(RunId) = '' THEN 'no_run_id' WHEN is_status AND trim(word) = '' THEN 'no_status' ELSE '' END AS fault,
-        happened IS NOT NULL OR own AS TimeGiven,
+        (happened IS NOT NULL OR own) AND NOT ahead AS TimeGiven,
         id <> '' AS named,
         CASE WHEN id <> '' THEN id ELSE
             'sha256:' || sha256(concat_ws(chr(0), consumer, RunId, word, coalesce(raw, p)))
         END AS EventId,
         Source, consumer AS Consumer,
-        coalesce(happened, fallback) AS TimeGenerated,
+        CASE WHEN ahead THEN make_timestamp(received) ELSE coalesce(happened, fallback) END AS TimeGenerated,
+        CASE WHEN ahead THEN given END AS GivenTime,
         RunId,
         CASE WHEN coalesce(e.data.RootRunId, '') <> '' THEN e.data.RootRunId
             WHEN coalesce(e.data.ParentRunId, '') <> '' THEN e.data.ParentRunId ELSE RunId END AS RootRunId,

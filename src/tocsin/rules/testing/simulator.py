@@ -10,7 +10,7 @@ from types import TracebackType
 
 from tocsin.clock import EPOCH, ManualClock
 from tocsin.logstore.duck import DuckLogStore
-from tocsin.model.event import Batch, Commit, MappedEvent, MappedEvents
+from tocsin.model.event import MAX_CLOCK_SKEW, Batch, Commit, MappedEvent, MappedEvents
 from tocsin.model.instants import Timer
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.deadline_table import DeadlineTable
@@ -52,7 +52,7 @@ class Simulator:
         """``state`` is one to be used again: what it remembers is forgotten first; it stays open."""
         self.clock = ManualClock(start)
         self._stack = ExitStack()
-        self.log = DuckLogStore.open(None, clock=self.clock, threads=1)
+        self.log = DuckLogStore.open(None, clock=self.clock, threads=1, max_clock_skew=MAX_CLOCK_SKEW)
         self._stack.callback(self.log.close)
         if state is None:
             self._state = SqliteState.open(None, clock=self.clock)
