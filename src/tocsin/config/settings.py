@@ -265,6 +265,7 @@ class RetentionSettings(YamlModel):
 
     events: Positive = Field(default=timedelta(days=400), description="Status changes.", examples=["30d"])
     heartbeats: Positive = Field(default=timedelta(days=30), description="Heartbeats.", examples=["7d"])
+    metrics: Positive = Field(default=timedelta(days=90), description="Metrics of runs.", examples=["400d"])
     alerts: Positive = Field(
         default=timedelta(days=400), description="History of alerts and mails, finished outbox.", examples=["90d"]
     )
@@ -424,6 +425,7 @@ class Settings(YamlModel):
         return {
             "RunStatusChanged": r.events,
             "Heartbeats": r.heartbeats,
+            "RunMetrics": r.metrics,
             "Alerts": r.alerts,
             "Notifications": r.alerts,
             "DeadLetters": r.dead_letters,

@@ -15,7 +15,7 @@ from tocsin.errors import StoreError
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.columns import DUCKDB, TABLES, Column
 
-VERSION = 4
+VERSION = 5
 """Schema version that this code writes."""
 
 
@@ -39,10 +39,15 @@ def _keep_given_times(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("ALTER TABLE RunStatusChanged ADD COLUMN GivenTime TIMESTAMP")
 
 
+def _keep_metrics(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(f"CREATE TABLE RunMetrics ({columns_sql(TABLES['RunMetrics'])})")
+
+
 UPGRADES: Mapping[int, Callable[[duckdb.DuckDBPyConnection], None]] = {
     1: _keep_run_keys,
     2: _add_hashes,
     3: _keep_given_times,
+    4: _keep_metrics,
 }
 """From which version → what makes the next one of it, inside the transaction that counts the version up."""
 

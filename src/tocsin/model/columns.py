@@ -111,6 +111,18 @@ HEARTBEATS: tuple[Column, ...] = (
     _c("CommitSeq", _L, "number of the store commit that brought it"),
 )
 
+RUN_METRICS: tuple[Column, ...] = (
+    _c("Time", _T, "when it was logged"),
+    _s("RunId", "the run"),
+    _s("ExperimentName", "its experiment, '' where the producer does not say"),
+    _s("Name", "the metric's name"),
+    _c("Step", _L, "the step that the run gave, else null"),
+    _c("Value", KqlType.REAL, "the number, NaN and infinities too; null where it is text or a row"),
+    _s("Text", "the text, '' where it is a number or a row"),
+    _c("Columns", _D, "a row of a table, or a larger object, by column; {} where it is a single value"),
+    _c("CommitSeq", _L, "number of the store commit that brought it"),
+)
+
 _DESCRIPTIVE = (
     "RunId", "ParentRunId", "RootRunId", "JobKey", "WillRetry", "OriginalStatus", "Reason", "Message", "ErrorCode",
     "LogTail", "ExperimentName", "WorkspaceName", "RunType", "DisplayName", "Target", "TriggeringUserName", "OwnerEmail",
@@ -212,6 +224,7 @@ AML_RUN_STATUS_CHANGED: tuple[Column, ...] = (
 TABLES: Mapping[str, tuple[Column, ...]] = {
     "RunStatusChanged": RUN_STATUS_CHANGED,
     "Heartbeats": HEARTBEATS,
+    "RunMetrics": RUN_METRICS,
     "AmlRunStatusChangedEvent": AML_RUN_STATUS_CHANGED,
     "Runs": RUNS,
     "Alerts": ALERTS,

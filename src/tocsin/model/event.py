@@ -21,6 +21,7 @@ MAX_CLOCK_SKEW = timedelta(minutes=10)
 
 STATUS_TYPE = "tocsin.run.status"
 HEARTBEAT_TYPE = "tocsin.run.heartbeat"
+METRICS_TYPE = "tocsin.run.metrics"
 
 
 class DeadReason(StrEnum):
@@ -97,11 +98,23 @@ class RawEvents:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricPoint:
+    """A value that a run has logged. ``time`` None: that of its event."""
+
+    name: str
+    value: float | str | None  # as text also NaN, Infinity and -Infinity, which JSON does not have
+    step: int | None = None
+    time: datetime | None = None
+    columns: Mapping[str, object] = field(default_factory=dict)  # a row of a table, a confusion matrix …
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MappedEvent:
     """An event read by a mapping: values of wire columns by name (absent ones omitted), times as datetime.
 
     ``time`` None means that the producer gave no time: the receipt is used, and dedupe falls back to recent ids.
     ``event_id`` '' means that the id is derived from content and consumer. ``heartbeat`` events need RunId only.
+    With ``metrics`` it brings these and no status.
     """
 
     source: str
@@ -111,6 +124,7 @@ class MappedEvent:
     raw: bytes
     heartbeat: bool = False
     origin: Origin = Origin()
+    metrics: tuple[MetricPoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

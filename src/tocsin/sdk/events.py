@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tocsin.clock import from_micros
 
-STATUS_TYPE, HEARTBEAT_TYPE = "tocsin.run.status", "tocsin.run.heartbeat"
+STATUS_TYPE, HEARTBEAT_TYPE, METRICS_TYPE = "tocsin.run.status", "tocsin.run.heartbeat", "tocsin.run.metrics"
 """As in model.event, whose other values take long to load; a test holds them equal."""
 LARGEST = 900_000
 """Bytes of the largest event; intake reads a mebibyte. Longer values are cut."""
+_LARGEST_ROW = 20_000  # characters of a row of a table, or a larger object, that is sent
 _CUT = 1_000  # characters of a value that are left where an event is too large
 
 
@@ -36,6 +37,28 @@ def heartbeat_event(id: str, source: str, at_us: int, run_id: str, progress: flo
     if progress is not None and math.isfinite(progress):
         data["Progress"] = progress
     return _event(id, source, at_us, data, HEARTBEAT_TYPE)
+
+
+def metrics_event(
+    id: str, source: str, run_id: str, experiment: str, points: Sequence[tuple[str, int | None, int, Any, str | None]]
+) -> str:
+    """Values that a run logged: (name, step, time in µs, number or text or None for NaN, a row as JSON) each."""
+    data = {"RunId": run_id, "ExperimentName": experiment, "Metrics": [_point(*point) for point in points]}
+    return _event(id, source, points[-1][2], data, METRICS_TYPE)
+
+
+def _point(name: str, step: int | None, at_us: int, value: Any, columns: str | None) -> dict[str, Any]:
+    point: dict[str, Any] = {"Name": name[:_CUT], "Time": iso(at_us)}
+    if step is not None:
+        point["Step"] = step
+    if columns is not None:
+        row = json.loads(columns, parse_constant=str) if len(columns) <= _LARGEST_ROW else None
+        point["Columns"] = row if isinstance(row, dict) else {}
+    elif isinstance(value, str):
+        point["Value"] = value[:_CUT]
+    else:
+        point["Value"] = "NaN" if value is None else value if math.isfinite(value) else str(value)
+    return point
 
 
 def _event(id: str, source: str, at_us: int, data: Mapping[str, Any], type_: str) -> str:

@@ -78,10 +78,9 @@ def table_rows(name: str, table: Mapping[str, Sequence[Any]]) -> list[dict[str, 
     return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
 
-def write(database: Database, points: Sequence[Point]) -> None:
-    """Store points in one transaction. Raises sqlite3.Error; then none is stored."""
-    with database.write() as tx:
-        tx.executemany(_INSERT, points)
+def write(tx: sqlite3.Connection, points: Sequence[Point]) -> None:
+    """Store points inside the caller's transaction. Raises sqlite3.Error."""
+    tx.executemany(_INSERT, points)
 
 
 def read(database: Database, run: int, name: str | None = None) -> dict[str, Any]:

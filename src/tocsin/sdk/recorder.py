@@ -73,12 +73,17 @@ class Recorder:
             if not points:
                 return
             try:
-                metrics.write(self.store.database, points)
+                self.store.log(points, send=self._sends_metrics())
                 del self._points[: len(points)]
+                self._wake.set()
             except sqlite3.Error as e:
                 warn_once(f"metrics:{self.store.database.path}", "metrics cannot be written to %s: %s; they wait in memory",
                           self.store.database.path, e)  # fmt: skip
                 del self._points[:-MOST_KEPT]
+
+    def _sends_metrics(self) -> bool:
+        """Whether logged values are sent: to a tocsin that was named, or one that took what was sent last."""
+        return self.sender is not None and (self.sender.endpoint.named or not self._retry_in)
 
     def own(self, *run_ids: str) -> None:
         """Beat for these runs until they are disowned."""

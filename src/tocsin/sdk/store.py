@@ -11,13 +11,16 @@ from typing import Any
 
 from tocsin.clock import Clock, SystemClock, micros
 from tocsin.model.statuses import TERMINAL
+from tocsin.sdk import metrics
 from tocsin.sdk.database import Database
-from tocsin.sdk.events import heartbeat_event, iso, status_event
+from tocsin.sdk.events import heartbeat_event, iso, metrics_event, status_event
 from tocsin.sdk.process import Presence, ProcessId, is_gone, user_name
 from tocsin.sdk.rows import COLUMNS, New, Query, RunRow, encoded
 from tocsin.sdk.spool import put
 from tocsin.sdk.tables import SCHEMA
 
+POINTS = 200
+"""Logged values of one event."""
 PAGE = 500
 """Runs that are read at once."""
 FEW = 20_000
@@ -165,6 +168,25 @@ class Store:
                 tx.execute("UPDATE runs SET heartbeat_us = ? WHERE run_id = ?", (at, run_id))
                 if self.sends:
                     put(tx, run_id, at, heartbeat_event(uuid.uuid4().hex, self.source, at, run_id), beat=True)
+
+    def log(self, points: Sequence[metrics.Point], send: bool) -> None:
+        """Store logged values, and ``send`` them, in one transaction. Raises sqlite3.Error; then none is stored."""
+        with self.database.write() as tx:
+            metrics.write(tx, points)
+            if send and self.sends:
+                of_run: dict[int, list[metrics.Point]] = {}
+                for point in points:
+                    of_run.setdefault(point[0], []).append(point)
+                for num, mine in of_run.items():
+                    self._send_metrics(tx, num, mine)
+
+    def _send_metrics(self, tx: sqlite3.Connection, num: int, points: Sequence[metrics.Point]) -> None:
+        found = tx.execute("SELECT run_id, experiment FROM runs WHERE num = ?", (num,)).fetchone()
+        if found is None:
+            return
+        for first in range(0, len(points), POINTS):
+            some = [(name, step, at, value, row) for _, name, _, step, at, value, row in points[first : first + POINTS]]
+            put(tx, found[0], some[-1][2], metrics_event(uuid.uuid4().hex, self.source, found[0], found[1], some))
 
     def update(self, run_id: str, **columns: Any) -> None:
         """Set columns of ``runs`` that are no status and no labels."""

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from tocsin import Experiment, Run, Workspace
+from tocsin.clock import micros
+from tocsin.logstore.duck import DuckLogStore
+from tocsin.model.event import Batch, RawEvents
 from tocsin.sdk.errors import RunEnvironmentException, ServiceException, UserErrorException
 
 
@@ -321,6 +324,33 @@ def test_each_status_change_is_one_event_in_order(exp: Experiment) -> None:
         events[3]["data"]["Message"],
         events[3]["data"]["Properties"]["alert.level"],
     )
+
+
+def test_logged_values_become_rows_of_RunMetrics(exp: Experiment) -> None:
+    """What the spool holds is read by the log store as it was logged; NaN and rows of tables too."""
+    session = exp._session
+    session.store.sends = True
+    run = exp.start_logging(snapshot_directory=None)
+    run.log("loss", 0.5, step=1)
+    run.log("loss", float("nan"), step=2)
+    run.log("loss", float("-inf"), step=3)
+    run.log("note", "warm")
+    run.log_row("table", a=1, b=float("nan"))
+    session.store.log(session.recorder._points, send=True)
+    session.recorder._points.clear()
+    session.store.sends = False
+    events = [text.encode() for (text,) in session.store.database.read("SELECT event FROM outbox ORDER BY seq")]
+    now = session.store.clock.now()
+    store = DuckLogStore.open(None, clock=session.store.clock, threads=1)
+    raw = RawEvents(consumer="events", payloads=events, times_us=[0] * 2, own_time=False, received_us=micros(now))
+    assert 2 == store.append([Batch(raw=(raw,))]).receipts[0].accepted
+    rows = store.select("SELECT RunId, ExperimentName, Name, Step, Value, Text, Columns FROM RunMetrics").to_pylist()
+    assert {(run.id, exp.name)} == {(row["RunId"], row["ExperimentName"]) for row in rows}
+    assert [
+        ("loss", 1, "0.5", "", "{}"), ("loss", 2, "nan", "", "{}"), ("loss", 3, "-inf", "", "{}"),
+        ("note", None, "None", "warm", "{}"), ("table", None, "None", "", '{"a":1,"b":"NaN"}'),
+    ] == [(r["Name"], r["Step"], str(r["Value"]), r["Text"], r["Columns"]) for r in rows]  # fmt: skip
+    store.close()
 
 
 def test_a_change_and_its_event_are_one_transaction(exp: Experiment) -> None:

@@ -17,6 +17,7 @@ DEAD_BYTES = 1 << 30
 _COLUMN = {
     "RunStatusChanged": "TimeGenerated",
     "Heartbeats": "ReceivedAt",
+    "RunMetrics": "Time",
     "Alerts": "Time",
     "Notifications": "Time",
     "DeadLetters": "Time",

@@ -11,6 +11,7 @@ from datetime import timedelta
 import pyarrow as pa
 
 from tocsin.errors import PositionGap
+from tocsin.logstore.ingest.logged import MARK, Logged, read_metrics
 from tocsin.logstore.ingest.read import plain_text
 from tocsin.model.event import (
     Batch,
@@ -50,6 +51,7 @@ class AppendBatch:
     size: int  # messages
     dead: list[list[DeadLetter]]  # by batch
     skipped: list[int]  # by batch
+    logged: list[Logged] = field(default_factory=list)  # metrics, which are no messages of ``groups``
     moves: dict[PartitionKey, Position] = field(default_factory=dict)  # the last position of each partition
     table: pa.Table | None = None  # see inbox.py
     skew_us: int  # µs that a producer's time may lie after the receipt
@@ -73,11 +75,7 @@ class AppendBatch:
         source = group.origin
         if isinstance(source, MappedEvents):
             return source.events[at].origin
-        return Origin(
-            topic=source.topic,
-            partition=source.partitions[at] if source.partitions is not None else None,
-            offset=source.offsets[at] if source.offsets is not None else None,
-        )
+        return _origin(source, at)
 
     def dead_letter(self, n: int, error: ReadError) -> DeadLetter:
         """The dead letter that message ``n`` becomes."""
@@ -176,6 +174,9 @@ def _raw(raw: RawEvents, number: int, below: Mapping[PartitionKey, int], out: Ap
         taken = [i for i, (p, o) in enumerate(zip(raw.partitions, raw.offsets, strict=True)) if o >= floor.get(p, 0)]
         out.skipped[number] += len(payloads) - len(taken)
         payloads, times = [payloads[i] for i in taken], [times[i] for i in taken]
+    if any(MARK in payload for payload in payloads):
+        taken = [i for i in (range(len(payloads)) if taken is None else taken) if not _is_logged(raw, i, number, out)]
+        payloads, times = [raw.payloads[i] for i in taken], [raw.times_us[i] for i in taken]
     return Group(
         batch=number,
         consumer=raw.consumer,
@@ -187,6 +188,32 @@ def _raw(raw: RawEvents, number: int, below: Mapping[PartitionKey, int], out: Ap
         own_time=raw.own_time,
         received_us=raw.received_us,
         retries_unknown=raw.retries_unknown,
+    )
+
+
+def _is_logged(raw: RawEvents, i: int, number: int, out: AppendBatch) -> bool:
+    """Whether payload ``i`` brings metrics; then ``out`` has them, or a dead letter."""
+    payload = raw.payloads[i]
+    if MARK not in payload:
+        return False
+    origin = _origin(raw, i)
+    try:
+        event = read_metrics(payload, origin)
+    except ReadError as e:
+        letter = DeadLetter(consumer=raw.consumer, origin=origin, reason=e.reason, detail=e.detail, payload=payload)
+        out.dead[number].append(letter)
+        return True
+    if event is None:
+        return False
+    out.logged.append(Logged(batch=number, event=event, received_us=raw.received_us))
+    return True
+
+
+def _origin(raw: RawEvents, i: int) -> Origin:
+    return Origin(
+        topic=raw.topic,
+        partition=raw.partitions[i] if raw.partitions is not None else None,
+        offset=raw.offsets[i] if raw.offsets is not None else None,
     )
 
 
@@ -202,6 +229,9 @@ def _mapped(mapped: MappedEvents, number: int, below: Mapping[PartitionKey, int]
         partition, offset = event.origin.partition, event.origin.offset
         if floor and partition is not None and offset is not None and offset < floor.get(partition, 0):
             out.skipped[number] += 1
+            continue
+        if event.metrics:
+            out.logged.append(Logged(batch=number, event=event, received_us=mapped.received_us))
             continue
         try:
             texts.append(plain_text(event))

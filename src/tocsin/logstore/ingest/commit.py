@@ -17,8 +17,9 @@ from tocsin.logstore.ingest.batch import AppendBatch, PartitionKey
 from tocsin.logstore.ingest.bulk import inbox, reread
 from tocsin.logstore.ingest.dedupe import find_timed, find_untimed
 from tocsin.logstore.ingest.durable import RecentState
+from tocsin.logstore.ingest.logged import Logged, drop_duplicates, rows_of
 from tocsin.logstore.ingest.read import plain_text, read_cloud_event
-from tocsin.logstore.ingest.relations import MOVES, table_of
+from tocsin.logstore.ingest.relations import METRIC_ROWS, MOVES, table_of
 from tocsin.logstore.ingest.runs import beat_runs, update_runs
 from tocsin.logstore.ingest.sequencer import Sequencer
 from tocsin.logstore.ingest.small import Small, find_runs, read_small, write_small
@@ -114,11 +115,15 @@ def write(
     The sequencer is stamped as late as possible; its ``done`` is the caller's.
     """
     con = staging.con
+    logged, known_logged = drop_duplicates(con, append_batch.logged)
     small = None if refused else read_small(con, append_batch, known.beats)
     if small is None:
         outcome = _write_bulk(staging, append_batch, known, sequencer, refused)
     else:
         outcome = _write_small(staging, small, known, sequencer)
+    if logged:
+        outcome.seq = known.seq + 1  # a commit of metrics alone takes one too
+        _insert_logged(staging, logged, at=outcome.at, seq=outcome.seq, skew_us=append_batch.skew_us)
     dead_of = _dead_by_batch(append_batch, outcome.dead)
     letters = [letter for batch in dead_of for letter in batch]
     insert_dead(con, letters, outcome.at, known.dead_id)
@@ -134,7 +139,7 @@ def write(
         seq=outcome.seq,
         ingested_at=outcome.at,
         rows=outcome.rows,
-        receipts=_receipts(append_batch, outcome, dead_of),
+        receipts=_receipts(append_batch, outcome, dead_of, (Counter(one.batch for one in logged), known_logged)),
         consumers=frozenset(row[2] for row in outcome.live),
         statuses=_sums((row[1], row[3]) for row in outcome.live),
     )
@@ -323,6 +328,16 @@ def _move(
             con.execute(sql("new_positions"), {"at": at})
 
 
+def _insert_logged(staging: Staging, logged: Sequence[Logged], *, at: datetime, seq: int, skew_us: int) -> None:
+    """Write the points of new events of metrics, and remember their ids."""
+    rows = rows_of(logged, seq=seq, skew_us=skew_us)
+    staging.insert("RunMetrics", "new_metrics", table_of(rows, METRIC_ROWS))
+    sources, ids = zip(*(one.key for one in logged), strict=True)
+    staging.con.execute(
+        sql("remember_keys"), {"sources": list(sources), "ids": list(ids), "ingested": at.replace(tzinfo=None)}
+    )
+
+
 def _dead_by_batch(append_batch: AppendBatch, dead: Mapping[int, DeadLetter]) -> list[list[DeadLetter]]:
     found = [list(letters) for letters in append_batch.dead]
     for n in sorted(dead):
@@ -331,13 +346,17 @@ def _dead_by_batch(append_batch: AppendBatch, dead: Mapping[int, DeadLetter]) ->
 
 
 def _receipts(
-    append_batch: AppendBatch, outcome: Outcome, dead_of: Sequence[Sequence[DeadLetter]]
+    append_batch: AppendBatch,
+    outcome: Outcome,
+    dead_of: Sequence[Sequence[DeadLetter]],
+    logged: tuple[Mapping[int, int], Mapping[int, int]],
 ) -> tuple[Receipt, ...]:
+    """By batch; ``logged``: events of metrics that are new, and that are not."""
     accepted = _sums((row[0], row[3]) for row in outcome.live)
     return tuple(
         Receipt(
-            accepted=accepted.get(b, 0),
-            duplicate=outcome.duplicates.get(b, 0),
+            accepted=accepted.get(b, 0) + logged[0].get(b, 0),
+            duplicate=outcome.duplicates.get(b, 0) + logged[1].get(b, 0),
             heartbeats=outcome.beats.get(b, 0),
             dead=tuple(letters),
             skipped=append_batch.skipped[b],

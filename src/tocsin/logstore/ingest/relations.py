@@ -11,7 +11,7 @@ import pyarrow as pa
 from tocsin.logstore.ingest.bulk import JSON
 from tocsin.logstore.ingest.bulk import SCHEMA as APPEND_BATCH
 from tocsin.logstore.mirror import ARROW
-from tocsin.model.columns import RUN_STATUS_CHANGED, RUNS, Column, KqlType
+from tocsin.model.columns import RUN_METRICS, RUN_STATUS_CHANGED, RUNS, Column, KqlType
 
 _TIME = pa.timestamp("us")
 
@@ -27,6 +27,9 @@ BEAT_ROWS = pa.schema(
     [("RunId", pa.string()), ("ReceivedAt", _TIME), ("Progress", pa.float64()), ("CommitSeq", pa.int64())]
 )
 """Rows of Heartbeats."""
+
+METRIC_ROWS = pa.schema(_fields(RUN_METRICS))
+"""Rows of RunMetrics."""
 
 RUN_ROWS = pa.schema(
     [
@@ -73,6 +76,7 @@ RELATIONS: Mapping[str, pa.Schema] = {
     "incoming": APPEND_BATCH,
     "new_events": EVENT_ROWS,
     "new_beats": BEAT_ROWS,
+    "new_metrics": METRIC_ROWS,
     "new_runs": RUN_ROWS,
     "touched_runs": RUN_NAMES,
     "moved_runs": MOVED_RUNS,

@@ -254,6 +254,9 @@ class TestEvent(YamlModel):
 
     at: Duration = Field(description="when it arrives, from the test's start", examples=["5m"])
     heartbeat: bool = Field(False, description="a heartbeat, no status change", examples=[True])
+    metrics: dict[str, Any] = Field(
+        default_factory=dict, description="values that the run logs, no status change", examples=[{"loss": 0.5}]
+    )
 
 
 class Expect(YamlModel):

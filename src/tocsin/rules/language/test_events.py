@@ -15,17 +15,22 @@ from tocsin.rules.language.schema import EVENT_COLUMNS, TestEvent
 TYPES: Mapping[str, KqlType] = {c.name: c.type for c in RUN_STATUS_CHANGED if c.name in EVENT_COLUMNS}
 OF_HEARTBEAT = ("RunId", "Progress", "Source", "Consumer")
 """Columns that a heartbeat may set."""
+OF_METRICS = ("RunId", "ExperimentName", "TimeGenerated", "Source", "Consumer")
+"""Columns that an event with metrics may set."""
 
 
 def faults(event: TestEvent) -> Iterator[tuple[str, str, str]]:
     """(column, what is wrong, what would be right) of an event."""
     extra = event.model_extra or {}
-    for name in ("RunId",) if event.heartbeat else ("RunId", "Status"):
+    for name in ("RunId",) if event.heartbeat or event.metrics else ("RunId", "Status"):
         if name not in extra:
             yield name, "is missing", ""
     for name, value in extra.items():
         if event.heartbeat and name not in OF_HEARTBEAT:
             yield name, "is not what a heartbeat brings", f"it brings {', '.join(OF_HEARTBEAT)}"
+            continue
+        if event.metrics and name not in OF_METRICS:
+            yield name, "does not come with metrics", f"what comes with them is {', '.join(OF_METRICS)}"
             continue
         if name not in TYPES:
             yield name, "is no column that a test event has", suggest(name, TYPES)
@@ -34,6 +39,9 @@ def faults(event: TestEvent) -> Iterator[tuple[str, str, str]]:
             column_value(name, value, datetime(2026, 1, 5, tzinfo=UTC))
         except ValueError as e:
             yield name, str(e), ""
+    for name, value in event.metrics.items():
+        if isinstance(value, (Mapping, list)):
+            yield "metrics", f"{name} is neither a number nor text", "write {loss: 0.5} or {loss: NaN}"
     status = extra.get("Status")
     if status is not None and status not in STATUS_WORDS:
         yield "Status", f"'{status}' is no status", suggest(str(status), STATUS_WORDS)

@@ -20,7 +20,7 @@ from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.language import test_events as testevents
 from tocsin.rules.language.schema import Expect, InlineTest
 from tocsin.rules.spec.rule import Rule
-from tocsin.rules.testing.simulator import HEARTBEAT, Simulator, Step
+from tocsin.rules.testing.simulator import HEARTBEAT, METRICS, Simulator, Step
 from tocsin.state.sqlite import SqliteState
 
 START = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -117,6 +117,8 @@ def _rows(test: InlineTest, numbers: Sequence[int], start: datetime) -> list[dic
         row: dict[str, object] = {"EventId": f"event-{number + 1}", "TimeGenerated": start + event.at}
         if event.heartbeat:
             row[HEARTBEAT] = True
+        if event.metrics:
+            row[METRICS] = resolved(event.metrics)
         rows.append(row | testevents.columns(event, start))
     return rows
 

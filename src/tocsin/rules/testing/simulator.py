@@ -10,7 +10,7 @@ from types import TracebackType
 
 from tocsin.clock import EPOCH, ManualClock
 from tocsin.logstore.duck import DuckLogStore
-from tocsin.model.event import MAX_CLOCK_SKEW, Batch, Commit, MappedEvent, MappedEvents
+from tocsin.model.event import MAX_CLOCK_SKEW, Batch, Commit, MappedEvent, MappedEvents, MetricPoint
 from tocsin.model.instants import Timer
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.deadline_table import DeadlineTable
@@ -27,6 +27,8 @@ from tocsin.state.sqlite import SqliteState
 CONSUMER = "test"
 HEARTBEAT = "heartbeat"
 """An event that has it is a heartbeat."""
+METRICS = "metrics"
+"""An event that has it brings these values, by name, and no status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,7 @@ class Simulator:
                     columns=columns,
                     raw=b"{}",
                     heartbeat=bool(event.get(HEARTBEAT)),
+                    metrics=_points(event.get(METRICS)),
                 )
             )
         self.consumers |= {consumer for consumer, _ in groups}
@@ -210,4 +213,13 @@ def _with_rows(rules: RuleSet, tables: Mapping[str, Sequence[Mapping[str, object
     return RuleSet(found)
 
 
-_APART = frozenset({HEARTBEAT, "Source", "EventId", "TimeGenerated", "Consumer", "TimeGiven"})
+_APART = frozenset({HEARTBEAT, METRICS, "Source", "EventId", "TimeGenerated", "Consumer", "TimeGiven"})
+
+
+def _points(metrics: object) -> tuple[MetricPoint, ...]:
+    if not isinstance(metrics, Mapping):
+        return ()
+    return tuple(
+        MetricPoint(name=str(name), value=value if isinstance(value, str) else float(value))
+        for name, value in metrics.items()
+    )

@@ -25,6 +25,7 @@ _TERMINAL = ", ".join(f"'{status}'" for status in sorted(TERMINAL))
 _SPAN = "make_timestamp($tocsin_lo::BIGINT)", "make_timestamp($tocsin_hi::BIGINT)"
 _TIMES: Mapping[str, str] = {
     "Heartbeats": "ReceivedAt",
+    "RunMetrics": "Time",
     "Alerts": "T",
     "Notifications": "Time",
     "DeadLetters": "Time",
@@ -68,7 +69,7 @@ def scope(
         if AML in tables:
             made[AML] = scoped_view()
     for name in tables & _TIMES.keys():
-        seq = " AND CommitSeq <= $tocsin_seq" if name == "Heartbeats" else ""
+        seq = " AND CommitSeq <= $tocsin_seq" if name in ("Heartbeats", "RunMetrics") else ""
         if name == "Alerts":
             seq = " AND Rule NOT IN (SELECT unnest(($tocsin_own::JSON)::VARCHAR[]))"
         made[name] = (

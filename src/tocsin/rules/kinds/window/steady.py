@@ -23,7 +23,7 @@ _MOVING = frozenset({"kqlnow", "tocsin_ended"})
 _MIRRORS = ('main."Alerts"', 'main."Notifications"', 'main."DeadLetters"')
 _TIMES = (
     "SELECT t FROM (SELECT epoch_us(TimeGenerated) AS t FROM RunStatusChanged"
-    " UNION SELECT epoch_us(ReceivedAt) FROM Heartbeats) ORDER BY t"
+    " UNION SELECT epoch_us(ReceivedAt) FROM Heartbeats UNION SELECT epoch_us(Time) FROM RunMetrics) ORDER BY t"
 )
 
 
