@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tocsin.cli.common import Stop, fail, say
-from tocsin.cli.runs import follow
+from tocsin.cli.runs import follow, of_project
 from tocsin.cli.tracked import (
     HERE,
     DebugOption,
@@ -156,8 +156,11 @@ def update(
     verbose: VerboseOption = False,
     debug: DebugOption = False,
 ) -> None:  # fmt: skip
-    """Change a run's tags, name or description, or add properties."""
+    """Change a run's tags, name or description, or add properties; outside a workspace of a run that a tocsin has received."""
     style = Style.of(context, output, as_json, query)
+    if of_project(context, None, path, name):
+        _update_received(run or run_option, add, remove, properties, description, style)
+        return
     with errors(debug):
         found = the_run(workspace(path, name), run, run_option, experiment)
         found.add_properties(pairs(properties, "--add-property", bare=False))
@@ -169,6 +172,32 @@ def update(
             found.description = description
         shown = record(found._row(), style)
     style.show(shown, ("RunId", "Status", "DisplayName", "Tags"))
+
+
+def _update_received(
+    run_id: str,
+    add: list[str] | None,
+    remove: list[str] | None,
+    properties: list[str] | None,
+    description: str | None,
+    style: Style,
+) -> None:
+    from tocsin.sdk.endpoint import Endpoint
+    from tocsin.sdk.remote import get_run
+
+    if not run_id:
+        fail("which run?", "give its id", 2)
+    with errors():
+        found = get_run(run_id, Endpoint.find(folder=HERE))
+        if add:
+            found.set_tags(pairs(add, "--add-tag"))
+        if remove:
+            found.remove_tags(remove)
+        if properties:
+            found.add_properties(pairs(properties, "--add-property", bare=False))
+        if description is not None:
+            found.description = description
+    style.show(dict(found.row), ("RunId", "Status", "DisplayName", "Tags"))
 
 
 def cancel(

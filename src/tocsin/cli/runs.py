@@ -70,7 +70,7 @@ def list_runs(
 ) -> None:  # fmt: skip
     """List runs, the latest first; children only with --parent-run-id."""
     style = Style.of(context, output, as_json, query or path_query)
-    if _of_project(context, home, path, name):
+    if of_project(context, home, path, name):
         received.runs_list(status, experiment, min(last, 1000), home or HERE, style.form == "json")
         return
     from tocsin.sdk.rows import Query
@@ -92,7 +92,7 @@ def _matches(row: RunRow, text: str) -> bool:
     return any(text in part.casefold() for part in parts)
 
 
-def _of_project(context: typer.Context, home: Path | None, path: Path, name: str) -> bool:
+def of_project(context: typer.Context, home: Path | None, path: Path, name: str) -> bool:
     """Whether runs of a project directory are meant: --home says so, or one is here, or a TOCSIN_URL, and no workspace."""
     if " ml " in f" {context.command_path} " or path != HERE or name:
         return False
@@ -126,7 +126,7 @@ def show(
 ) -> None:
     """Show one run: its state, metrics and files; of a project directory its events and alerts."""
     style = Style.of(context, output, as_json, query)
-    if _of_project(context, home, path, name):
+    if of_project(context, home, path, name):
         received.runs_show(run or run_option, home or HERE, style.form == "json")
         return
     with errors(debug):

@@ -15,7 +15,7 @@ from tocsin.errors import StoreError
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.columns import DUCKDB, TABLES, Column
 
-VERSION = 5
+VERSION = 6
 """Schema version that this code writes."""
 
 
@@ -43,11 +43,31 @@ def _keep_metrics(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(f"CREATE TABLE RunMetrics ({columns_sql(TABLES['RunMetrics'])})")
 
 
+def _keep_labels(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(
+        "CREATE TABLE tocsin.run_updates"
+        " (RunId VARCHAR, CommitSeq BIGINT, Description VARCHAR, TagPatch JSON, PropertyPatch JSON)"
+    )
+    con.execute(
+        "CREATE TABLE tocsin.fresh AS SELECT * EXCLUDE (RunKey, JobHash, StateTime, StateEvent, MaxTime, MaxTerminal,"
+        " MaxSource, MaxEvent, EndedBy, AttemptNumbers, GivenStart, FirstRunning, GivenEnd, GivenMs, EventProgress,"
+        " EventProgressAt, BeatProgress, BeatAt), '' AS Description, StateTime, StateEvent, MaxTime, MaxTerminal,"
+        " MaxSource, MaxEvent, EndedBy, AttemptNumbers, GivenStart, FirstRunning, GivenEnd, GivenMs, EventProgress,"
+        " EventProgressAt, BeatProgress, BeatAt, NULL::JSON AS TagPatch, NULL::JSON AS PropertyPatch, RunKey, JobHash"
+        " FROM tocsin.runs"
+    )
+    con.execute("DROP VIEW Runs")
+    con.execute("DROP TABLE tocsin.runs")
+    con.execute("ALTER TABLE tocsin.fresh RENAME TO runs")
+    con.execute(f"CREATE VIEW Runs AS SELECT {names_sql(TABLES['Runs'])} FROM tocsin.runs")
+
+
 UPGRADES: Mapping[int, Callable[[duckdb.DuckDBPyConnection], None]] = {
     1: _keep_run_keys,
     2: _add_hashes,
     3: _keep_given_times,
     4: _keep_metrics,
+    5: _keep_labels,
 }
 """From which version → what makes the next one of it, inside the transaction that counts the version up."""
 

@@ -145,6 +145,7 @@ RUNS: tuple[Column, ...] = (
     _c("FirstTime", _T, "smallest TimeGenerated of its events; null while only heartbeats came"),
     _c("LastTime", _T, "greatest TimeGenerated of its events"),
     _c("CommitSeq", _L, "the last commit that touched it"),
+    _s("Description", "Markdown, set by its people, '' where nobody did"),
 )
 
 ALERTS: tuple[Column, ...] = (

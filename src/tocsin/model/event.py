@@ -22,6 +22,7 @@ MAX_CLOCK_SKEW = timedelta(minutes=10)
 STATUS_TYPE = "tocsin.run.status"
 HEARTBEAT_TYPE = "tocsin.run.heartbeat"
 METRICS_TYPE = "tocsin.run.metrics"
+UPDATE_TYPE = "tocsin.run.update"
 
 
 class DeadReason(StrEnum):
@@ -109,12 +110,21 @@ class MetricPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """Tags and properties of a run to set (None: to remove), and its description (None: as it was)."""
+
+    tags: Mapping[str, object] = field(default_factory=dict)
+    properties: Mapping[str, object] = field(default_factory=dict)
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MappedEvent:
     """An event read by a mapping: values of wire columns by name (absent ones omitted), times as datetime.
 
     ``time`` None means that the producer gave no time: the receipt is used, and dedupe falls back to recent ids.
     ``event_id`` '' means that the id is derived from content and consumer. ``heartbeat`` events need RunId only.
-    With ``metrics`` it brings these and no status.
+    With ``metrics`` or ``labels`` it brings these and no status.
     """
 
     source: str
@@ -125,6 +135,7 @@ class MappedEvent:
     heartbeat: bool = False
     origin: Origin = Origin()
     metrics: tuple[MetricPoint, ...] = ()
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

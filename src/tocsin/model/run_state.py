@@ -9,11 +9,13 @@ the oracle. Times are naive UTC, as DuckDB has them. Tags and Properties are JSO
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
+from tocsin.model.event import Labels
 from tocsin.model.run_life import Life, Turn, order
 from tocsin.model.statuses import TERMINAL
 
@@ -79,6 +81,10 @@ class RunState:
     beat_progress: float | None = None
     beat_at: datetime | None = None  # receipt of the stored heartbeat that said it
     commit_seq: int  # the last commit that touched the run
+    # set by people: stays, whatever events say
+    description: str = ""
+    tag_patch: str | None = None  # JSON: tags set, null for those removed
+    property_patch: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -135,11 +141,38 @@ class RunState:
             commit_seq=self.commit_seq if seq is None else seq,
         )
 
+    def labelled(self, labels: Labels, seq: int) -> RunState:
+        """After an event that sets tags, properties or the description."""
+        tags, properties = _text(labels.tags), _text(labels.properties)
+        return replace(
+            self,
+            tags=patched(self.tags, tags),
+            properties=patched(self.properties, properties),
+            description=self.description if labels.description is None else labels.description,
+            tag_patch=_text({**json.loads(self.tag_patch or "{}"), **labels.tags}) if labels.tags else self.tag_patch,
+            property_patch=(
+                _text({**json.loads(self.property_patch or "{}"), **labels.properties})
+                if labels.properties
+                else self.property_patch
+            ),
+            commit_seq=seq,
+        )
+
+
+def patched(text: str, patch: str | None) -> str:
+    """A JSON object after a patch, as ``json_merge_patch`` has it: values set, and removed where it has null."""
+    if not patch or patch == "{}":
+        return text
+    changes = json.loads(patch)
+    kept = {key: value for key, value in json.loads(text).items() if key not in changes}
+    return _text(kept | {key: value for key, value in changes.items() if value is not None})
+
 
 def state_of(row: Row) -> RunState:
     """What a row of tocsin.runs holds."""
     values = {name: row[column] for name, column in _STORED}
     values["ended_by"] = tuple(values["ended_by"] or ())
+    values["description"] = values["description"] or ""
     values["attempt_numbers"] = tuple(values["attempt_numbers"] or ())
     return RunState(**values)
 
@@ -201,25 +234,39 @@ def fold(before: RunState | None, events: Iterable[Row]) -> RunState:
         "max_event": last["EventId"],
         "ended_by": tuple(sorted(life.ended_by)),
         "attempt_numbers": tuple(sorted(attempts)),
+        "tags": patched(run["tags"], run["tag_patch"]),
+        "properties": patched(run["properties"], run["property_patch"]),
     }
     return RunState(**run)
 
 
 def forgotten(before: RunState) -> RunState:
-    """Without what its events said: receipts and heartbeats are kept."""
+    """Without what its events said: receipts, heartbeats and what people set are kept."""
     return replace(
         unknown(before.run_id, before.last_seen, first_seen=before.first_seen, seq=before.commit_seq),
         beat_progress=before.beat_progress,
         beat_at=before.beat_at,
+        description=before.description,
+        tags=patched("{}", before.tag_patch),
+        tag_patch=before.tag_patch,
+        properties=patched("{}", before.property_patch),
+        property_patch=before.property_patch,
     )
 
 
 def fold_all(
-    run_id: str, events: Iterable[Row], beats: Iterable[Beat], *, first_seen: datetime, consumer: str
+    run_id: str,
+    events: Iterable[Row],
+    beats: Iterable[Beat],
+    *,
+    first_seen: datetime,
+    consumer: str,
+    labels: Row | None = None,
 ) -> RunState | None:
     """The state of a run as of a commit, from all its events and stored heartbeats up to there. None where nothing came.
 
     ``first_seen`` never changes, and where only heartbeats came, ``consumer`` brought them: neither is stored with them.
+    ``labels`` is the last row of tocsin.run_updates up to there.
     """
     state: RunState | None = None
     for seq, received, progress in beats:
@@ -227,9 +274,19 @@ def fold_all(
             state = unknown(run_id, received, first_seen=first_seen, consumer=consumer, seq=seq)
         state = state.beaten(received, progress, seq)
     line = list(events)
-    if not line:
+    if line:
+        state = replace(fold(state, line), first_seen=first_seen)
+    if state is None or labels is None:
         return state
-    return replace(fold(state, line), first_seen=first_seen)
+    return replace(
+        state,
+        tags=patched(state.tags, labels["TagPatch"]),
+        properties=patched(state.properties, labels["PropertyPatch"]),
+        description=labels["Description"],
+        tag_patch=labels["TagPatch"],
+        property_patch=labels["PropertyPatch"],
+        commit_seq=max(state.commit_seq, labels["CommitSeq"]),
+    )
 
 
 def duration_ms(ended: bool, start: datetime | None, end: datetime | None) -> int | None:
@@ -300,6 +357,10 @@ def _follow(run: dict[str, Any], event: Row) -> None:
     run["given_start"] = event["StartTime"] or run["given_start"]
     if event["Progress"] is not None:
         run["event_progress"], run["event_progress_at"] = event["Progress"], event["TimeGenerated"]
+
+
+def _text(value: Mapping[str, object]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _least(a: datetime | None, b: datetime) -> datetime:

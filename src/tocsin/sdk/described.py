@@ -47,13 +47,16 @@ class Described(HoldsFiles):
 
     @description.setter
     def description(self, text: str) -> None:
-        self._update(description=clean(text or ""))
+        try:
+            self._session.store.describe(self.id, clean(text or ""))
+        except sqlite3.Error as e:
+            warn_once("labels", "a run's description cannot be kept: %s", e)
 
     def _update(self, **columns: Any) -> None:
         try:
             self._session.store.update(self.id, **columns)
         except sqlite3.Error as e:
-            warn_once("labels", "a run's description cannot be kept: %s", e)
+            warn_once("labels", "a run's name cannot be kept: %s", e)
 
     @property
     def number(self) -> int:

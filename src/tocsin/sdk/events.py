@@ -9,7 +9,8 @@ from typing import Any
 
 from tocsin.clock import from_micros
 
-STATUS_TYPE, HEARTBEAT_TYPE, METRICS_TYPE = "tocsin.run.status", "tocsin.run.heartbeat", "tocsin.run.metrics"
+STATUS_TYPE, HEARTBEAT_TYPE = "tocsin.run.status", "tocsin.run.heartbeat"
+METRICS_TYPE, UPDATE_TYPE = "tocsin.run.metrics", "tocsin.run.update"
 """As in model.event, whose other values take long to load; a test holds them equal."""
 LARGEST = 900_000
 """Bytes of the largest event; intake reads a mebibyte. Longer values are cut."""

@@ -13,7 +13,7 @@ from tocsin.clock import Clock, SystemClock, micros
 from tocsin.model.statuses import TERMINAL
 from tocsin.sdk import metrics
 from tocsin.sdk.database import Database
-from tocsin.sdk.events import heartbeat_event, iso, metrics_event, status_event
+from tocsin.sdk.events import UPDATE_TYPE, heartbeat_event, iso, metrics_event, status_event
 from tocsin.sdk.process import Presence, ProcessId, is_gone, user_name
 from tocsin.sdk.rows import COLUMNS, New, Query, RunRow, encoded
 from tocsin.sdk.spool import put
@@ -74,6 +74,8 @@ class Store:
                 row = self._row(tx, new.run_id)
                 assert row is not None
                 self._announce(tx, row, at, {})
+                if new.description:
+                    self._send_update(tx, row.run_id, {"Description": new.description})
                 made.append(row)
         self.on_event()
         return made
@@ -211,7 +213,23 @@ class Store:
                 tx.execute("DELETE FROM labels WHERE run = ? AND kind = ? AND key = ?", (row.num, kind, key))
             _label(tx, row.num, kind, {k: v for k, v in put_.items() if k in after})
             tx.execute(f"UPDATE runs SET {column} = ? WHERE num = ?", (_dump(after), row.num))
+            changes = {k: "" if v is None else v for k, v in put_.items() if k in after} | dict.fromkeys(drop)
+            self._send_update(tx, run_id, {"Tags" if kind == "t" else "Properties": changes})
+        self.on_event()
         return after
+
+    def describe(self, run_id: str, text: str) -> None:
+        """Set a run's description."""
+        with self.database.write() as tx:
+            tx.execute("UPDATE runs SET description = ? WHERE run_id = ?", (text, run_id))
+            self._send_update(tx, run_id, {"Description": text or " "})
+        self.on_event()
+
+    def _send_update(self, tx: sqlite3.Connection, run_id: str, changes: Mapping[str, Any]) -> None:
+        if self.sends:
+            at = self.now()
+            data = {"RunId": run_id, **changes}
+            put(tx, run_id, at, status_event(uuid.uuid4().hex, self.source, at, data, UPDATE_TYPE))
 
     # --- reading ---
 

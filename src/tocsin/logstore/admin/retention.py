@@ -36,6 +36,7 @@ def retain(con: duckdb.DuckDBPyConnection, now: datetime, keep: Mapping[str, tim
                 deleted[table] = _count(con, sql("retain_rows"), {"before": day})
                 deleted["Runs"] = _count(con, sql("retain_runs"), {"before": day})
                 con.execute(sql("retain_commits"), {"before": day})
+                con.execute("DELETE FROM tocsin.run_updates WHERE RunId NOT IN (SELECT RunId FROM tocsin.runs)")
             else:
                 name = "tocsin.dead_letters" if table == "DeadLetters" else table
                 deleted[table] = _count(con, f"DELETE FROM {name} WHERE {_COLUMN[table]} < $before", {"before": day})

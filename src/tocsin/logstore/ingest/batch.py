@@ -11,7 +11,7 @@ from datetime import timedelta
 import pyarrow as pa
 
 from tocsin.errors import PositionGap
-from tocsin.logstore.ingest.logged import MARK, Logged, read_metrics
+from tocsin.logstore.ingest.logged import Logged, may_be_one, read_beside
 from tocsin.logstore.ingest.read import plain_text
 from tocsin.model.event import (
     Batch,
@@ -51,7 +51,7 @@ class AppendBatch:
     size: int  # messages
     dead: list[list[DeadLetter]]  # by batch
     skipped: list[int]  # by batch
-    logged: list[Logged] = field(default_factory=list)  # metrics, which are no messages of ``groups``
+    logged: list[Logged] = field(default_factory=list)  # metrics and labels, which are no messages of ``groups``
     moves: dict[PartitionKey, Position] = field(default_factory=dict)  # the last position of each partition
     table: pa.Table | None = None  # see inbox.py
     skew_us: int  # µs that a producer's time may lie after the receipt
@@ -174,7 +174,7 @@ def _raw(raw: RawEvents, number: int, below: Mapping[PartitionKey, int], out: Ap
         taken = [i for i, (p, o) in enumerate(zip(raw.partitions, raw.offsets, strict=True)) if o >= floor.get(p, 0)]
         out.skipped[number] += len(payloads) - len(taken)
         payloads, times = [payloads[i] for i in taken], [times[i] for i in taken]
-    if any(MARK in payload for payload in payloads):
+    if any(map(may_be_one, payloads)):
         taken = [i for i in (range(len(payloads)) if taken is None else taken) if not _is_logged(raw, i, number, out)]
         payloads, times = [raw.payloads[i] for i in taken], [raw.times_us[i] for i in taken]
     return Group(
@@ -192,13 +192,13 @@ def _raw(raw: RawEvents, number: int, below: Mapping[PartitionKey, int], out: Ap
 
 
 def _is_logged(raw: RawEvents, i: int, number: int, out: AppendBatch) -> bool:
-    """Whether payload ``i`` brings metrics; then ``out`` has them, or a dead letter."""
+    """Whether payload ``i`` brings metrics or labels; then ``out`` has them, or a dead letter."""
     payload = raw.payloads[i]
-    if MARK not in payload:
+    if not may_be_one(payload):
         return False
     origin = _origin(raw, i)
     try:
-        event = read_metrics(payload, origin)
+        event = read_beside(payload, origin)
     except ReadError as e:
         letter = DeadLetter(consumer=raw.consumer, origin=origin, reason=e.reason, detail=e.detail, payload=payload)
         out.dead[number].append(letter)
@@ -230,7 +230,7 @@ def _mapped(mapped: MappedEvents, number: int, below: Mapping[PartitionKey, int]
         if floor and partition is not None and offset is not None and offset < floor.get(partition, 0):
             out.skipped[number] += 1
             continue
-        if event.metrics:
+        if event.metrics or event.labels is not None:
             out.logged.append(Logged(batch=number, event=event, received_us=mapped.received_us))
             continue
         try:

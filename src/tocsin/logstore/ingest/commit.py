@@ -20,7 +20,7 @@ from tocsin.logstore.ingest.durable import RecentState
 from tocsin.logstore.ingest.logged import Logged, drop_duplicates, rows_of
 from tocsin.logstore.ingest.read import plain_text, read_cloud_event
 from tocsin.logstore.ingest.relations import METRIC_ROWS, MOVES, table_of
-from tocsin.logstore.ingest.runs import beat_runs, update_runs
+from tocsin.logstore.ingest.runs import beat_runs, label_runs, update_runs
 from tocsin.logstore.ingest.sequencer import Sequencer
 from tocsin.logstore.ingest.small import Small, find_runs, read_small, write_small
 from tocsin.logstore.ingest.staging import Staging
@@ -122,8 +122,18 @@ def write(
     else:
         outcome = _write_small(staging, small, known, sequencer)
     if logged:
-        outcome.seq = known.seq + 1  # a commit of metrics alone takes one too
+        outcome.seq = known.seq + 1  # a commit of these alone takes one too
         _insert_logged(staging, logged, at=outcome.at, seq=outcome.seq, skew_us=append_batch.skew_us)
+        labelled = label_runs(
+            staging,
+            known.runs,
+            [one.event for one in logged if one.event.labels is not None],
+            at=outcome.at.replace(tzinfo=None),
+            seq=outcome.seq,
+        )
+        if labelled:
+            outcome.runs = {**outcome.runs, **dict.fromkeys(labelled, outcome.seq)}
+            outcome.news = None  # is read again
     dead_of = _dead_by_batch(append_batch, outcome.dead)
     letters = [letter for batch in dead_of for letter in batch]
     insert_dead(con, letters, outcome.at, known.dead_id)
@@ -329,9 +339,10 @@ def _move(
 
 
 def _insert_logged(staging: Staging, logged: Sequence[Logged], *, at: datetime, seq: int, skew_us: int) -> None:
-    """Write the points of new events of metrics, and remember their ids."""
+    """Write the points of new events, and remember the ids of all."""
     rows = rows_of(logged, seq=seq, skew_us=skew_us)
-    staging.insert("RunMetrics", "new_metrics", table_of(rows, METRIC_ROWS))
+    if rows:
+        staging.insert("RunMetrics", "new_metrics", table_of(rows, METRIC_ROWS))
     sources, ids = zip(*(one.key for one in logged), strict=True)
     staging.con.execute(
         sql("remember_keys"), {"sources": list(sources), "ids": list(ids), "ingested": at.replace(tzinfo=None)}

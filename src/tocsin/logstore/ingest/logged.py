@@ -1,7 +1,6 @@
-"""Metrics that runs have logged: events of type ``tocsin.run.metrics``, each with some points of one run.
+"""Events of a run that are no status change: metrics that it logged, and tags that people set.
 
-They are no status change, so they go beside the others from the start: read here, rows of ``RunMetrics`` in the same
-commit. Like all events without a place in a run's line they are deduped by their ids of the last day.
+They come as ``tocsin.run.metrics`` and ``tocsin.run.update``. They are no status change, so they go beside the others from the start: read here, and written in the same commit. Like all events without a place in a run's line they are deduped by their ids of the last day.
 """
 
 from __future__ import annotations
@@ -19,17 +18,16 @@ import duckdb
 from tocsin.clock import from_micros
 from tocsin.logstore.ingest.read import time_or_none
 from tocsin.logstore.sqlfiles import sql
-from tocsin.model.event import METRICS_TYPE, DeadReason, MappedEvent, MetricPoint, Origin
+from tocsin.model.event import METRICS_TYPE, UPDATE_TYPE, DeadReason, Labels, MappedEvent, MetricPoint, Origin
 from tocsin.model.strictjson import ReadError, read_json
 
-MARK = METRICS_TYPE.encode()
-"""Where a payload has it, it may be such an event."""
+_MARKS = (METRICS_TYPE.encode(), UPDATE_TYPE.encode())
 _NO_NUMBERS = {"nan": math.nan, "infinity": math.inf, "inf": math.inf, "-infinity": -math.inf, "-inf": -math.inf}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
-    """An event of metrics in an append."""
+    """An event of metrics or labels in an append."""
 
     batch: int  # its number
     event: MappedEvent
@@ -41,22 +39,30 @@ class Logged:
         return self.event.source, self.event.event_id or "sha256:" + hashlib.sha256(self.event.raw).hexdigest()
 
 
-def read_metrics(payload: bytes, origin: Origin) -> MappedEvent | None:
+def may_be_one(payload: bytes) -> bool:
+    """Whether ``payload`` has to be looked at."""
+    return any(mark in payload for mark in _MARKS)
+
+
+def read_beside(payload: bytes, origin: Origin) -> MappedEvent | None:
     """The event that a canonical payload holds; None where it is of another type, or cannot be read at all.
 
-    Raises ReadError: no_run_id, and bad_field for points that are none.
+    Raises ReadError: no_run_id, and bad_field for points or labels that are none.
     """
     try:
         value = read_json(payload)
     except ReadError:
         return None
-    if not isinstance(value, dict) or value.get("type") != METRICS_TYPE:
+    if not isinstance(value, dict) or value.get("type") not in (METRICS_TYPE, UPDATE_TYPE):
         return None
     data = value.get("data")
     if not isinstance(data, dict) or not isinstance(data.get("RunId"), str) or not data["RunId"].strip():
         raise ReadError(DeadReason.NO_RUN_ID, "no RunId")
-    points = data.get("Metrics")
-    if not isinstance(points, list) or not points:
+    points: object = ()
+    labels = None
+    if value["type"] == UPDATE_TYPE:
+        labels = _labels(data)
+    elif not isinstance(points := data.get("Metrics"), list) or not points:
         raise ReadError(DeadReason.BAD_FIELD, 'Metrics is no list; write [{"Name": "loss", "Value": 0.5, "Step": 1}]')
     return MappedEvent(
         source=_text(value.get("source")),
@@ -66,7 +72,26 @@ def read_metrics(payload: bytes, origin: Origin) -> MappedEvent | None:
         raw=payload,
         origin=origin,
         metrics=tuple(_point(number, point) for number, point in enumerate(points)),
+        labels=labels,
     )
+
+
+def _labels(data: Mapping[str, object]) -> Labels:
+    found: dict[str, Mapping[str, object]] = {}
+    for name in ("Tags", "Properties"):
+        value = data.get(name)
+        if value is not None and (
+            not isinstance(value, dict) or any(isinstance(v, dict | list) for v in value.values())
+        ):
+            raise ReadError(
+                DeadReason.BAD_FIELD, f'{name} is no object of texts; write {{"team": "ranking", "old": null}}'
+            )
+        found[name] = value or {}
+    description = data.get("Description")
+    if description is not None and not isinstance(description, str):
+        raise ReadError(DeadReason.BAD_FIELD, "Description is no text")
+    text = None if description is None else description.strip()
+    return Labels(tags=found["Tags"], properties=found["Properties"], description=text)
 
 
 def _point(number: int, point: object) -> MetricPoint:

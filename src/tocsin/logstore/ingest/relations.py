@@ -50,6 +50,8 @@ RUN_ROWS = pa.schema(
         ("EventProgressAt", _TIME),
         ("BeatProgress", pa.float64()),
         ("BeatAt", _TIME),
+        ("TagPatch", JSON),
+        ("PropertyPatch", JSON),
     ]
 )
 """Rows of tocsin.runs, columns in the order of the table, without its hashes."""

@@ -9,7 +9,7 @@ The fold is ``model.run_state`` for the runs of a small commit, ``sql/fold_runs.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,8 +22,9 @@ from tocsin.logstore.ingest.relations import MOVED_RUNS, RUN_NAMES, RUN_ROWS, ta
 from tocsin.logstore.ingest.staging import Staging
 from tocsin.logstore.recent.run_locator import NEVER, RunLocator
 from tocsin.logstore.sqlfiles import fold_sql, sql
+from tocsin.model.event import MappedEvent
 from tocsin.model.run_life import order
-from tocsin.model.run_state import RunState, fold, forgotten, state_of
+from tocsin.model.run_state import RunState, fold, forgotten, state_of, unknown
 
 SMALL = 400
 """Events of a commit up to which Python is faster than planning the bulk statement."""
@@ -117,6 +118,40 @@ def beat_runs(
         {"since": since, "ingested": ingested, "seq": seq},
     )
     return beaten
+
+
+def label_runs(
+    staging: Staging, known: RunLocator, events: Sequence[MappedEvent], *, at: datetime, seq: int
+) -> list[str]:
+    """Set tags, properties and descriptions of runs, after all else of the commit. A run that is not known becomes one
+    with a heartbeat. Returns their runs.
+    """
+    if not events:
+        return []
+    runs = list(dict.fromkeys(str(event.columns["RunId"]) for event in events))
+    since = min(known.since(runs), seq)  # the commit may have brought them
+    with staging.registered("touched_runs", table_of(({"RunId": run} for run in runs), RUN_NAMES)) as con:
+        states = {row["RunId"]: state_of(row) for row in rows_of(con, sql("take_runs"), since=since)}
+    for event in events:
+        run = str(event.columns["RunId"])
+        if run not in states:
+            states[run] = unknown(run, at, first_seen=at, source=event.source, seq=seq)
+            con.execute("INSERT INTO Heartbeats VALUES ($run, $at, NULL, $seq)", {"run": run, "at": at, "seq": seq})
+        assert event.labels is not None
+        states[run] = states[run].labelled(event.labels, seq)
+    put_runs(staging, states.values())
+    for state in states.values():
+        con.execute(
+            "INSERT INTO tocsin.run_updates VALUES ($run, $seq, $description, $tags, $properties)",
+            {
+                "run": state.run_id,
+                "seq": seq,
+                "description": state.description,
+                "tags": state.tag_patch,
+                "properties": state.property_patch,
+            },
+        )
+    return runs
 
 
 def fold_events(con: duckdb.DuckDBPyConnection, held: Mapping[str, RunState], events: Events) -> dict[str, RunState]:

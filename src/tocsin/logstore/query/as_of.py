@@ -32,10 +32,16 @@ WITH moved AS MATERIALIZED (
     FROM main."Heartbeats"
     WHERE CommitSeq <= $of_seq AND RunId IN (SELECT RunId FROM moved)
     GROUP BY RunId
+), labels AS MATERIALIZED (
+    SELECT RunId, arg_max(Description, CommitSeq) AS Description, arg_max(TagPatch, CommitSeq) AS TagPatch,
+        arg_max(PropertyPatch, CommitSeq) AS PropertyPatch, max(CommitSeq) AS seq
+    FROM tocsin.run_updates WHERE CommitSeq <= $of_seq AND RunId IN (SELECT RunId FROM moved) GROUP BY RunId
 ), base AS MATERIALIZED (
     FROM (FROM tocsin.runs LIMIT 0)
     UNION ALL BY NAME
-    SELECT RunId, m.FirstSeen, b.LastSeen, b.BeatProgress, b.BeatAt, b.CommitSeq FROM moved AS m LEFT JOIN beats AS b USING (RunId)
+    SELECT RunId, m.FirstSeen, b.LastSeen, b.BeatProgress, b.BeatAt, greatest(b.CommitSeq, l.seq) AS CommitSeq,
+        l.Description, l.TagPatch, l.PropertyPatch
+    FROM moved AS m LEFT JOIN beats AS b USING (RunId) LEFT JOIN labels AS l USING (RunId)
 ), beaten AS (
     SELECT b.*, '' AS Source, m.Consumer, m.FirstSeen
     FROM beats AS b JOIN moved AS m USING (RunId) ANTI JOIN line USING (RunId)
@@ -44,8 +50,12 @@ WITH moved AS MATERIALIZED (
 )
 SELECT {_NAMES} FROM folded
 UNION ALL
-SELECT {_NAMES} FROM (SELECT *, NULL::TIMESTAMP AS StartTime, NULL::TIMESTAMP AS EndTime, NULL::BIGINT AS DurationMs,
-    NULL::TIMESTAMP AS FirstTime, NULL::TIMESTAMP AS LastTime FROM ({sql("unknown_runs")}))
+SELECT {_NAMES} FROM (SELECT u.* REPLACE (
+        coalesce(l.Description, '') AS Description, json_merge_patch('{{}}', coalesce(l.TagPatch, '{{}}')) AS Tags,
+        json_merge_patch('{{}}', coalesce(l.PropertyPatch, '{{}}')) AS Properties, greatest(u.CommitSeq, l.seq) AS CommitSeq
+    ), NULL::TIMESTAMP AS StartTime, NULL::TIMESTAMP AS EndTime, NULL::BIGINT AS DurationMs,
+    NULL::TIMESTAMP AS FirstTime, NULL::TIMESTAMP AS LastTime
+    FROM ({sql("unknown_runs")}) AS u LEFT JOIN labels AS l USING (RunId))
 )
 """
 

@@ -46,13 +46,16 @@ states AS (
         least(s.first_running, b.FirstRunning) AS FirstRunning,
         coalesce(s.progress, b.EventProgress) AS EventProgress,
         CASE WHEN s.progress IS NULL THEN b.EventProgressAt ELSE s.progress_at END AS EventProgressAt,
-        b.BeatProgress, b.BeatAt
+        b.BeatProgress, b.BeatAt, coalesce(b.Description, '') AS Description, b.TagPatch, b.PropertyPatch
     FROM sums AS s
         LEFT JOIN line AS e ON e.n = s.state_n
         LEFT JOIN said AS d ON d.RunId = s.RunId
         LEFT JOIN base AS b ON b.RunId = s.RunId
 ), derived AS (
-    SELECT *,
+    SELECT * REPLACE (
+            CASE WHEN TagPatch IS NULL THEN Tags ELSE json_merge_patch(Tags, TagPatch) END AS Tags,
+            CASE WHEN PropertyPatch IS NULL THEN Properties ELSE json_merge_patch(Properties, PropertyPatch) END AS Properties
+        ),
         Status IN ('Completed', 'Failed', 'Canceled') AS ended,
         coalesce(GivenStart, FirstRunning) AS StartTime,
         coalesce(GivenEnd, CASE WHEN ended THEN StateTime END) AS EndTime,

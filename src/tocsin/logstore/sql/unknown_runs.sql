@@ -6,5 +6,5 @@ SELECT RunId,
     '' AS Message, '' AS ErrorCode, '' AS LogTail, '' AS ExperimentName, '' AS WorkspaceName, '' AS RunType,
     '' AS DisplayName, '' AS Target, '' AS TriggeringUserName, '' AS OwnerEmail, '{}' AS Tags, '{}' AS Properties, '' AS Url,
     Source, Consumer, 'Unknown' AS Status, began AS StatusSince, FirstSeen, LastSeen, 0 AS Attempt, 0 AS Attempts,
-    BeatProgress AS Progress, CommitSeq, BeatProgress, BeatAt
+    BeatProgress AS Progress, CommitSeq, '' AS Description, BeatProgress, BeatAt
 FROM beaten

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +31,7 @@ from tocsin.rules.kinds.deadline.runs import (
     as_given,
     beats_of,
     fold_runs,
+    labels_of,
     rows_of,
     us_of,
 )
@@ -87,6 +89,11 @@ class Known:
         self._reader = reader
         self._runs: dict[str, _Run] = {}
         self._size = 0
+
+    @cached_property
+    def _has_labels(self) -> bool:
+        """Whether people have set tags of any run."""
+        return bool(self._reader.select("SELECT 1 FROM tocsin.run_updates LIMIT 1").num_rows)
 
     def __contains__(self, run: str) -> bool:
         return run in self._runs
@@ -146,7 +153,8 @@ class Known:
         for event in _taken("events", lines):
             events[event["RunId"]].append(event)
         beats = {run: asked[run].beats_upto(as_of[run]) for run in moved}
-        return as_given(rows | {row["RunId"]: row for row in fold_runs(moved, events, beats)})
+        labels = labels_of(self._reader, {run: as_of[run] for run in moved}) if moved and self._has_labels else {}
+        return as_given(rows | {row["RunId"]: row for row in fold_runs(moved, events, beats, labels)})
 
     def past(self, as_of: AsOf) -> Past:
         """The events and heartbeats of runs that are known."""

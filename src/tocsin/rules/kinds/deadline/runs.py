@@ -312,17 +312,34 @@ def _fold(reader: LogReader, as_of: AsOf, heads: Mapping[str, Fact]) -> list[dic
     )
     for run, *beat in zip(*(found.column(i).to_pylist() for i in range(4)), strict=True):
         beats[run].append((beat[0], beat[1], beat[2]))
-    return fold_runs(heads, events, beats)
+    return fold_runs(heads, events, beats, labels_of(reader, as_of))
+
+
+def labels_of(reader: LogReader, as_of: AsOf) -> dict[str, dict[str, Any]]:
+    """The last rows of tocsin.run_updates of runs up to a commit each."""
+    asked, params = _asked(as_of)
+    found = reader.select(f"SELECT e.* FROM tocsin.run_updates AS e{asked} ORDER BY e.CommitSeq", params)
+    return {row["RunId"]: row for row in found.to_pylist()}
 
 
 def fold_runs(
-    heads: Mapping[str, Fact], events: Mapping[str, Sequence[Mapping[str, Any]]], beats: Mapping[str, Sequence[Beat]]
+    heads: Mapping[str, Fact],
+    events: Mapping[str, Sequence[Mapping[str, Any]]],
+    beats: Mapping[str, Sequence[Beat]],
+    labels: Mapping[str, Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """The runs after their ``events`` (of ``OF_HISTORY``) and ``beats`` (in order) up to a commit each. ``heads`` are
-    facts of them as of a later one.
+    """The runs after their ``events`` (of ``OF_HISTORY``), ``beats`` (in order) and ``labels`` up to a commit each.
+    ``heads`` are facts of them as of a later one.
     """
     states = (
-        fold_all(run, events.get(run, ()), beats.get(run, ()), first_seen=naive(head.known_us), consumer=head.consumer)
+        fold_all(
+            run,
+            events.get(run, ()),
+            beats.get(run, ()),
+            first_seen=naive(head.known_us),
+            consumer=head.consumer,
+            labels=labels.get(run),
+        )
         for run, head in heads.items()
     )
     return [state.row() for state in states if state is not None]
