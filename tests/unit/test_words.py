@@ -24,7 +24,8 @@ PLACES = ("docs/**/*.md", "README.md", "AGENTS.md", "CHANGELOG.md", "templates/*
 
 def files() -> list[Path]:
     """Texts that people read, by their paths."""
-    return sorted(p for place in PLACES for p in ROOT.glob(place) if p.is_file() and p.suffix != ".css")
+    found = (p for place in PLACES for p in ROOT.glob(place) if p.is_file() and p.suffix not in (".css", ".pyc"))
+    return sorted(found)
 
 
 def found(text: str) -> Iterator[str]:

@@ -130,33 +130,46 @@ def doctor(
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Say how this project directory is: settings, files, stores, the running tocsin."""
+    """Check files, Kafka, mail server, clock, disk, stores, the running tocsin; say how to fix what is wrong."""
     place = open_home(home)
     if compact:
         _compact(place)
         return
-    facts = _facts(place)
+    facts, ready = _facts(place)
+    findings = _findings(place, ready)
     if as_json:
-        print_json(facts)
+        print_json({**facts, "findings": findings})
     else:
         for name, value in facts.items():
-            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            print(f"{name:<16} {visible(str(shown))}")
-    if facts["problems"] or facts.get("ready") is False:
-        say(
-            "hint: tocsin check says what is wrong"
-            if facts["problems"]
-            else "hint: the log of the running tocsin says why"
-        )
+            print(f"{name:<16} {visible(str(value))}")
+        print()
+        for each in findings:
+            print(f"{each['level']:<8} {each['part']:<14} {visible(each['text'])}")
+            if each["fix"]:
+                print(f"{'':<23} fix: {visible(each['fix'])}")
+    errors = [each for each in findings if each["level"] == "error"]
+    if errors:
+        say(f"{_count(len(errors), 'problem')} found.")
         raise Stop(1)
 
 
-def _facts(place: Home) -> dict[str, Any]:
+def _findings(place: Home, ready: dict[str, Any] | None) -> list[dict[str, str]]:
+    from contextlib import nullcontext
+    from dataclasses import asdict
+
+    from tocsin.app.upkeep.doctor import diagnose
+    from tocsin.clock import SystemClock
+
+    with place.lock() if ready is None else nullcontext():
+        return [asdict(each) for each in diagnose(place, SystemClock(), ready)]
+
+
+def _facts(place: Home) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What there is, and what /readyz of the running tocsin says; None where none runs."""
     import platform
     from importlib.metadata import version
 
     from tocsin import __version__
-    from tocsin.app.views.check import check as found_in
     from tocsin.cli.client import remote
     from tocsin.config.content import packaged
     from tocsin.config.yaml.sizes import human_size
@@ -169,9 +182,6 @@ def _facts(place: Home) -> dict[str, Any]:
         "home": str(place.path),
         "content": str(packaged()),
     }
-    problems = found_in(place, with_tests=False)
-    facts["problems"] = len([p for p in problems if not p.warning])
-    facts["warnings"] = len(problems) - int(facts["problems"])
     try:
         settings = place.settings()
         for name, path in (("events", place.store_path(settings)), ("state", place.state_path(settings))):
@@ -182,16 +192,15 @@ def _facts(place: Home) -> dict[str, Any]:
         )
         facts["kafka"] = ", ".join(settings.kafka.bootstrap_servers) if settings.kafka else "none"
     except ConfigurationError:
-        pass  # counted above
+        pass  # a finding says so
     running = remote(place)
     facts["running"] = running.url if running else "no"
-    if running:
-        with running.client:
-            answer = running.client.get("/readyz")
-            body = answer.json()
-            facts["ready"] = body.pop("ready")
-            facts["parts"] = body
-    return facts
+    if running is None:
+        return facts, None
+    with running.client:
+        ready = {**running.client.get("/healthz").json(), **running.client.get("/readyz").json()}
+    facts["ready"] = ready.get("ready")
+    return facts, ready
 
 
 def _compact(place: Home) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tocsin import __version__
-from tocsin.cli import events, execute, folders, homes, notify, oncall, rules, templates, up
+from tocsin.cli import events, execute, folders, homes, notify, oncall, rules, templates, up, upkeep
 from tocsin.cli import show as look
 from tocsin.cli.common import guarded
 
@@ -61,6 +61,8 @@ app.add_typer(homes.tokens, name="tokens")
 app.command("exec", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})(
     execute.execute
 )
+app.command("backup")(upkeep.backup)
+app.command("restore")(upkeep.restore)
 app.command("doctor")(homes.doctor)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tocsin.clock import EPOCH, Clock
 from tocsin.config.yaml.sizes import parse_size
 from tocsin.errors import StoreError, StoreFull, StoreLost
 from tocsin.logstore.admin import retention
+from tocsin.logstore.copying import copy_durably, header
 from tocsin.logstore.dead_letters import find_dead
 from tocsin.logstore.ingest.batch import AppendBatch, flatten
 from tocsin.logstore.ingest.bisect import MAX_REFUSED, find_offenders
@@ -67,6 +68,7 @@ class DuckLogStore(LogStore):
     def __init__(self, settings: Settings, *, clock: Clock, reserve: int, metrics: Metrics | None = None) -> None:
         self._settings, self._clock, self._reserve, self._metrics = settings, clock, reserve, metrics
         self._write = threading.RLock()
+        self._copying = threading.Lock()
         self._lost = ""
         self._closed = False
         self._fence = EPOCH
@@ -138,7 +140,7 @@ class DuckLogStore(LogStore):
 
     def close(self) -> None:
         """See ``LogStore.close``."""
-        with self._write:
+        with self._copying, self._write:  # closing is a checkpoint
             if not self._closed:
                 self._closed = True
                 self._reader.close()
@@ -228,10 +230,13 @@ class DuckLogStore(LogStore):
             due = path is not None and os.stat(f"{path}.wal").st_size >= size
         except FileNotFoundError:
             return
-        if due:
+        if due and self._copying.acquire(blocking=False):  # while the file is copied no checkpoint may change it
             # What was committed is durable. Beside another transaction DuckDB refuses; then the checkpoint comes later.
-            with self._writing(), contextlib.suppress(duckdb.TransactionException):
-                self._checkpoint()
+            try:
+                with self._writing(), contextlib.suppress(duckdb.TransactionException):
+                    self._checkpoint()
+            finally:
+                self._copying.release()
 
     def rest(self) -> None:
         """See ``LogStore.rest``."""
@@ -243,8 +248,29 @@ class DuckLogStore(LogStore):
 
     def checkpoint(self) -> None:
         """See ``LogStore.checkpoint``."""
-        with self._writing():
+        with self._copying, self._writing():
             self._checkpoint()
+
+    def backup(self, target: Path, before: Callable[[], None]) -> Head:
+        """See ``LogStore.backup``.
+
+        Between two checkpoints the file's used blocks stand still: commits go to its WAL, large ones to free blocks
+        besides. So the WAL is copied while nobody writes, and the file, which may be large, while commits go on.
+        """
+        path = self._settings.path
+        if path is None:
+            raise StoreError("a store in memory has no file to copy")
+        with self._copying:
+            with self._writing():
+                before()
+                head, checkpointed = self._head, header(path)
+                wal = Path(f"{path}.wal")
+                if wal.exists():
+                    copy_durably(wal, Path(f"{target}.wal"))
+            copy_durably(path, target)
+            if header(path) != checkpointed:
+                raise StoreError("a checkpoint came while the file was copied: this is no backup; make another")
+        return head
 
     def fence(self, at: datetime) -> Head:
         """See ``LogStore.fence``."""
@@ -348,7 +374,7 @@ class DuckLogStore(LogStore):
 
     def retain(self, now: datetime, keep: Mapping[str, timedelta]) -> Mapping[str, int]:
         """See ``LogStore.retain``."""
-        with self._writing() as con:
+        with self._copying, self._writing() as con:
             return retention.retain(con, now, keep)
 
     def head(self) -> Head:

@@ -8,9 +8,10 @@ IngestedAt.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -229,6 +230,14 @@ class LogStore(LogReader):
     @abstractmethod
     def checkpoint(self) -> None:
         """Write the WAL into the file now."""
+
+    @abstractmethod
+    def backup(self, target: Path, before: Callable[[], None]) -> Head:
+        """Copy the store to the file ``target`` as of the head that is returned, while commits go on.
+
+        ``before`` is called in the moment of which the copy is, while nothing is committed or mirrored: the state is
+        copied there. Raises StoreError; what then lies at ``target`` is no copy.
+        """
 
     @abstractmethod
     def rest(self) -> None:

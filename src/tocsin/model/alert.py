@@ -40,6 +40,7 @@ class Why(StrEnum):
     NO_ATTEMPT_CAME = "no other attempt came in time"
     BEFORE_START = "older than the rule"
     TOO_OLD = "older than max_event_age"
+    NOTIFIED_BEFORE = "notified before the restore"
     BEFORE_CONSUMER = "produced before the consumer's first start"
     BACKFILL_OVER = "backfill is over"
     RULE_CHANGED = "rule changed"

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState, Endpoint, Notified
@@ -265,6 +266,10 @@ class State(ABC):
     @abstractmethod
     def prune(self, *, mirrored: int, now: datetime, keep: timedelta) -> None:
         """Forget mirror rows up to ``mirrored`` and finished deliveries, consumed intents older than ``keep``."""
+
+    @abstractmethod
+    def backup(self, target: Path) -> None:
+        """Copy the state to the file ``target`` as of one moment, while others write. Raises StoreError."""
 
     @abstractmethod
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -41,12 +42,25 @@ class SqliteState(SqlState):
         engine = _engine(path, busy, b"" if path is not None else _empty())
         return cls(engine, Sqlite(engine.dialect), where, one_connection=path is None)
 
+    def backup(self, target: Path) -> None:
+        """See ``State.backup``."""
+        if target.exists():
+            raise StoreError(f"{target} exists already")
+        try:
+            with closing(self._engine.raw_connection()) as pooled, closing(sqlite3.connect(target)) as copy:
+                connection = pooled.driver_connection
+                assert isinstance(connection, sqlite3.Connection)
+                connection.backup(copy)
+            target.chmod(0o600)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"state store {self._where} cannot be copied to {target}: {error}") from error
+
 
 @cache
 def _empty() -> bytes:
     """A migrated store without a row, as SQLite's pages: one in memory is a copy, for a third of a migration's cost."""
     engine = _engine(None, timedelta(0), b"")
-    state = SqlState(engine, Sqlite(engine.dialect), "in memory", one_connection=True)
+    state = SqliteState(engine, Sqlite(engine.dialect), "in memory", one_connection=True)
     connection = engine.raw_connection()
     image: bytes = connection.dbapi_connection.serialize()  # type: ignore[union-attr]
     connection.close()

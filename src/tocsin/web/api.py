@@ -17,6 +17,7 @@ from tocsin.logstore.interface import Limits
 from tocsin.web import mailview
 from tocsin.web.answers import answer, in_seconds, problem, rows_answer
 from tocsin.web.asked import asked
+from tocsin.web.guard import LOCAL
 from tocsin.web.openapi import STATES, TIMESPANS, Operation, Parameter, document
 from tocsin.web.ports import AppFace, ColumnInfo, Row
 
@@ -149,6 +150,15 @@ OPERATIONS: tuple[Operation, ...] = (
             503: "the store is away",
         },
     ),
+    Operation(
+        method="POST",
+        path="/api/v1/backup",
+        id="backup",
+        summary="Copy both stores into a directory of the server; only for `tocsin backup` on the same machine",
+        body="Backup",
+        answer="BackedUp",
+        problems={400: "the directory is not empty", 403: "not from a command on this machine", 503: "a store is away"},
+    ),
     _get("/api/v1/openapi.json", "openapi", "This document", "object"),
     _get("/healthz", "healthz", "Whether the process lives", "Health"),
     _get(
@@ -210,6 +220,10 @@ class Busy(TocsinError):
 class _Replay(msgspec.Struct, forbid_unknown_fields=True):
     ids: list[int] = []
     consumer: str = ""
+
+
+class _Backup(msgspec.Struct, forbid_unknown_fields=True):
+    directory: str
 
 
 class _Backtest(msgspec.Struct, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
@@ -315,6 +329,12 @@ class Api:
         if found is None:
             raise HTTPException(404, f"there is no rule '{wanted.rule[:128]}'")
         return answer(found)
+
+    async def _backup(self, request: Request) -> Response:
+        if request.scope["tocsin.who"] != LOCAL:
+            raise HTTPException(403, "run `tocsin backup DIR` on the machine of the project directory")
+        wanted = await _body(request, _Backup)
+        return answer(await self._ask(self._app.back_up, wanted.directory))
 
     async def _openapi(self, request: Request) -> Response:
         return answer(document(OPERATIONS, self._app.settings.http.url))

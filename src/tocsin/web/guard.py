@@ -22,6 +22,8 @@ from tocsin.web.ports import AppFace
 
 log = structlog.get_logger(__name__)
 
+LOCAL: Final = "local command"
+"""Who a command on this machine is, which read the token of this start from the project directory."""
 COOKIE: Final = "tocsin_token"
 MAX_BODY: Final = 1 << 20
 """Bytes of the largest body outside /intake/."""
@@ -126,7 +128,7 @@ class Guard:
         if not presented:
             return None
         if self._local and hmac.compare_digest(presented.encode("utf-8", "surrogatepass"), self._local.encode()):
-            return "local command"
+            return LOCAL
         tokens = self._app.tokens
         who = tokens.who(presented, role)
         if who is None and role is Role.METRICS:

@@ -201,6 +201,8 @@ SCHEMAS: Mapping[str, Schema] = {
             "orphaned": {**_COUNT, "description": "of a consumer that is no more"},
         }
     ),
+    "Backup": _object({"directory": {**_TEXT, "description": "absolute path, absent or empty"}}),
+    "BackedUp": _object({"tocsin": _TEXT, "made_at": _TIME, "commit_seq": _COUNT, "bytes": _COUNT}),
     "Backtest": _object(
         {"rule": {**_TEXT, "description": "its name"}},
         {

@@ -91,6 +91,9 @@ class AppFace(ReadFace, Protocol):
     def replay_dead_letters(self, ids: Sequence[int] = (), consumer: str = "") -> Mapping[str, Any]:
         """Send dead letters through again; counts of what became of them."""
 
+    def back_up(self, directory: str) -> Mapping[str, Any]:
+        """Copy both stores into ``directory``; what ``backup.json`` says of them. Raises TocsinError."""
+
     def health(self) -> Mapping[str, Any]:
         """Facts about a living process."""
 

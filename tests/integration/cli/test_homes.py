@@ -122,17 +122,6 @@ def test_a_token_is_shown_once(run: Run, tmp_path: Path) -> None:
     assert (1, "") == (taken.returncode, taken.stdout)
 
 
-def test_doctor_says_how_the_home_is(run: Run, lived: Tocsin, tmp_path: Path) -> None:
-    """Running or not; a broken project directory ends with 1."""
-    facts = json.loads(run("doctor", "--json", "--home", lived.home).stdout)
-    assert (0, lived.url, True) == (facts["problems"], facts["running"], facts["ready"])
-    resting = run("doctor")
-    assert 0 == resting.returncode, resting.stderr
-    assert "running          no" in resting.stdout
-    (tmp_path / "tocsin.yaml").write_text("x: 1")
-    assert 1 == run("doctor").returncode
-
-
 def test_compact_needs_the_file_for_itself(run: Run, lived: Tocsin) -> None:
     done = run("doctor", "--compact", "--home", lived.home)
     assert 1 == done.returncode

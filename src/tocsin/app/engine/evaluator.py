@@ -26,6 +26,7 @@ from tocsin.app.engine import stalled as silence
 from tocsin.app.engine.exports import Exporter
 from tocsin.app.engine.instants import Instants, until_tick
 from tocsin.app.engine.known_series import present_rules
+from tocsin.app.engine.notified_until import KEY, expired
 from tocsin.app.engine.timers import TimerTable
 from tocsin.clock import EPOCH, Clock
 from tocsin.errors import StoreError
@@ -112,6 +113,8 @@ class Evaluator:
         self._cursor = self._saved = state.row_cursor()
         self._save_by: float | None = None  # monotonic; None: the state has the cursor
         self._floor = state.timer_t() or EPOCH
+        until = state.get(KEY)
+        self._notified_until = datetime.fromisoformat(until) if until else None
         self.errors: dict[str, str] = {}
         self._active: dict[str, Counter[tuple[str, str]]] = {}  # rule → its active alerts by severity and kind
         self._exporter = Exporter(metrics.exports)
@@ -327,6 +330,7 @@ class Evaluator:
         self._scheduled_for = self._rules
 
     def _write(self, outcome: Outcome, evaluation: Evaluation | None = None) -> None:
+        outcome = expired(outcome, self._notified_until)
         fresh = [f for f in evaluation.failures if f.rule not in self.errors] if evaluation else []
         if fresh:  # the first failure of a rule is notified to the admins, in the transaction that keeps its state
             intents, info = _admin_intents([(f.rule, f.error, f.at, f.commit_seq) for f in fresh])

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -30,6 +31,7 @@ from tocsin.app.run.collector import set_apart
 from tocsin.app.run.housekeeping import Housekeeping
 from tocsin.app.run.measuring import Measuring
 from tocsin.app.run.reload import Reloader
+from tocsin.app.upkeep.backup import back_up
 from tocsin.app.views.read import Reading
 from tocsin.clock import Clock
 from tocsin.config.project.home import Home
@@ -279,6 +281,10 @@ class App(Reading):
             "trouble": self._sources.failures(),
         }
         return store == "ok" and state == "ok", detail
+
+    def back_up(self, directory: str) -> Mapping[str, Any]:
+        """Copy both stores into ``directory`` while everything goes on. Raises TocsinError."""
+        return asdict(back_up(self._log, self._state_store, Path(directory), self._clock))
 
     def replay_dead_letters(self, ids: Sequence[int] = (), consumer: str = "") -> Mapping[str, Any]:
         """Send dead letters through again."""

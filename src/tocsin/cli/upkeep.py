@@ -1,0 +1,99 @@
+"""backup and restore of a project directory's stores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tocsin.cli.common import HERE, AsJson, HomeOption, fail, open_home, print_json, say
+
+if TYPE_CHECKING:
+    from tocsin.config.project.home import Home
+
+
+def backup(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made where it is not there, else empty.")],
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Copy events and state into DIR, as of one moment, while tocsin runs or not."""
+    from tocsin.cli.client import remote
+    from tocsin.config.yaml.sizes import human_size
+
+    place, target = open_home(home), directory.absolute()
+    running = remote(place)
+    if running is not None:
+        with running.client:
+            made = running.ask("POST", "/api/v1/backup", json={"directory": str(target)}).json()
+    else:
+        made = _alone(place, target)
+    if as_json:
+        print_json(made)
+        return
+    print(target)
+    say(
+        f"Commits up to {made['commit_seq']}, {human_size(made['bytes'])}. Bring it back with: tocsin restore {directory}"
+    )
+
+
+def _alone(place: Home, target: Path) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from tocsin.app.project.stores import open_log, open_state
+    from tocsin.app.upkeep.backup import back_up
+    from tocsin.clock import SystemClock
+
+    settings, clock = place.settings(), SystemClock()
+    if not place.store_path(settings).exists():
+        fail(f"{place.path} has no events yet", "there is nothing to copy")
+    with place.lock():
+        log = open_log(place, settings, clock)
+        try:
+            state = open_state(place, settings, clock)
+            try:
+                return asdict(back_up(log, state, target, clock))
+            finally:
+                state.close()
+        finally:
+            log.close()
+
+
+def restore(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that `tocsin backup` made.")],
+    notified_until: Annotated[
+        str,
+        typer.Option(
+            "--notified-until",
+            metavar="TIME",
+            help="What fired before TIME is recorded as expired: nobody is notified again. For example when it was lost.",
+        ),
+    ] = "",
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Bring events and state of a backup into a project directory that has none."""
+    from dataclasses import asdict
+
+    from tocsin.app.upkeep.backup import restore as bring_back
+    from tocsin.app.views.backtest import moment_of
+    from tocsin.clock import SystemClock
+
+    place, clock = open_home(home), SystemClock()
+    if place.held():
+        fail("a tocsin runs on this project directory", "stop it first")
+    until = moment_of(notified_until, clock.now()) if notified_until else None
+    with place.lock():
+        done = bring_back(place, directory.absolute(), clock, notified_until=until)
+    if as_json:
+        print_json(asdict(done))
+        return
+    say(f"Restored commits up to {done.backup.commit_seq}, as of {done.backup.made_at}.")
+    if until is None:
+        say("What fired since then is notified again once its events are read again; --notified-until prevents that.")
+    else:
+        print(done.expired)
+        say(
+            f"{done.expired} waiting notifications are expired. So is all that fired before {until:%Y-%m-%d %H:%M:%S} UTC."
+        )
