@@ -63,6 +63,7 @@ app.command("exec", context_settings={"allow_interspersed_args": False, "ignore_
 )
 app.command("backup")(upkeep.backup)
 app.command("restore")(upkeep.restore)
+app.command("export")(upkeep.export)
 app.command("doctor")(homes.doctor)
 
 

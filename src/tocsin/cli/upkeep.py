@@ -1,16 +1,20 @@
-"""backup and restore of a project directory's stores."""
+"""backup, restore and export of a project directory's stores."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tocsin.cli.common import HERE, AsJson, HomeOption, fail, open_home, print_json, say
+from tocsin.cli.common import HERE, AsJson, HomeOption, fail, open_home, print_json, say, show
 
 if TYPE_CHECKING:
     from tocsin.config.project.home import Home
+    from tocsin.logstore.interface import LogStore
+    from tocsin.state.interface import State
 
 
 def backup(
@@ -19,7 +23,11 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy events and state into DIR, as of one moment, while tocsin runs or not."""
+    from dataclasses import asdict
+
+    from tocsin.app.upkeep.backup import back_up
     from tocsin.cli.client import remote
+    from tocsin.clock import SystemClock
     from tocsin.config.yaml.sizes import human_size
 
     place, target = open_home(home), directory.absolute()
@@ -28,7 +36,8 @@ def backup(
         with running.client:
             made = running.ask("POST", "/api/v1/backup", json={"directory": str(target)}).json()
     else:
-        made = _alone(place, target)
+        with _stores(place) as (log, state):
+            made = asdict(back_up(log, state, target, SystemClock()))
     if as_json:
         print_json(made)
         return
@@ -38,26 +47,21 @@ def backup(
     )
 
 
-def _alone(place: Home, target: Path) -> dict[str, Any]:
-    from dataclasses import asdict
-
+@contextmanager
+def _stores(place: Home) -> Iterator[tuple[LogStore, State]]:
+    """Both stores of a project directory on which no tocsin runs."""
     from tocsin.app.project.stores import open_log, open_state
-    from tocsin.app.upkeep.backup import back_up
     from tocsin.clock import SystemClock
 
     settings, clock = place.settings(), SystemClock()
     if not place.store_path(settings).exists():
         fail(f"{place.path} has no events yet", "there is nothing to copy")
-    with place.lock():
+    with place.lock(), ExitStack() as opened:
         log = open_log(place, settings, clock)
-        try:
-            state = open_state(place, settings, clock)
-            try:
-                return asdict(back_up(log, state, target, clock))
-            finally:
-                state.close()
-        finally:
-            log.close()
+        opened.callback(log.close)
+        state = open_state(place, settings, clock)
+        opened.callback(state.close)
+        yield log, state
 
 
 def restore(
@@ -97,3 +101,32 @@ def restore(
         say(
             f"{done.expired} waiting notifications are expired. So is all that fired before {until:%Y-%m-%d %H:%M:%S} UTC."
         )
+
+
+def export(
+    parquet: Annotated[Path, typer.Option("--parquet", metavar="DIR", help="Where to; made where it is not there.")],
+    table: Annotated[
+        list[str] | None, typer.Option("--table", metavar="NAME", help="Only this table; may be repeated.")
+    ] = None,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Write tables as Parquet files, all as of one moment, while tocsin runs or not."""
+    from tocsin.app.upkeep.export import export_parquet
+    from tocsin.cli.client import remote
+
+    place, target = open_home(home), parquet.absolute()
+    running = remote(place)
+    if running is not None:
+        with running.client:
+            asked = {"directory": str(target), "tables": table or []}
+            counts = running.ask("POST", "/api/v1/export", json=asked).json()
+    else:
+        with _stores(place) as (log, _):
+            counts = export_parquet(log, target, table or ())
+    show(
+        [{"table": name, "rows": rows, "file": str(target / f"{name}.parquet")} for name, rows in counts.items()],
+        ["table", "rows", "file"],
+        as_json,
+        "There are no tables.",
+    )

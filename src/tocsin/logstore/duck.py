@@ -48,6 +48,7 @@ from tocsin.logstore.interface import (
 from tocsin.logstore.mirror import append_rows
 from tocsin.logstore.query.as_of import runs_as_of
 from tocsin.logstore.query.finding import rows_of_jobs, rows_of_runs
+from tocsin.logstore.query.parquet import write_parquet
 from tocsin.logstore.query.select import Reader
 from tocsin.logstore.query.tables import check_name, reference_schema, replace_table
 from tocsin.logstore.recent.changes import NewestRuns
@@ -56,6 +57,8 @@ from tocsin.model import crash
 from tocsin.model.columns import TABLES
 from tocsin.model.event import Batch, Commit
 
+EXPORT_ROWS = 20_000
+"""Rows of an export that are in memory at once; a row group of its files."""
 _PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds between attempts of a commit for which there was no memory: a query that took too much of it is ended
 within some hundredths.
@@ -435,6 +438,12 @@ class DuckLogStore(LogStore):
         """See ``LogStore.dead_letters``."""
         with self._writing() as con:
             return find_dead(con, consumer=consumer, ids=ids, unreplayed=unreplayed, limit=limit)
+
+    def export(self, tables: Collection[str], directory: Path) -> Mapping[str, int]:
+        """See ``LogStore.export``."""
+        wanted = {name: self.schema()[name] for name in tables}
+        with self._reader.snapshot(EXPORT_ROWS) as read:
+            return write_parquet(read, wanted, directory)
 
     def size(self) -> int:
         """See ``LogStore.size``."""

@@ -240,6 +240,13 @@ class LogStore(LogReader):
         """
 
     @abstractmethod
+    def export(self, tables: Collection[str], directory: Path) -> Mapping[str, int]:
+        """Write tables as Parquet files into ``directory``, all as of one moment, while commits go on; the rows of each.
+
+        Raises KeyError for a table that is not in ``schema``, StoreError where a file cannot be written.
+        """
+
+    @abstractmethod
     def rest(self) -> None:
         """Nothing waits to be written: write the WAL into the file if it has grown by a quarter of what is borne, so
         that it need not be

@@ -159,6 +159,15 @@ OPERATIONS: tuple[Operation, ...] = (
         answer="BackedUp",
         problems={400: "the directory is not empty", 403: "not from a command on this machine", 503: "a store is away"},
     ),
+    Operation(
+        method="POST",
+        path="/api/v1/export",
+        id="export",
+        summary="Write tables as Parquet files into a directory of the server; only for `tocsin export` on the same machine",
+        body="Export",
+        answer="Exported",
+        problems={400: "there is no such table", 403: "not from a command on this machine", 503: "the store is away"},
+    ),
     _get("/api/v1/openapi.json", "openapi", "This document", "object"),
     _get("/healthz", "healthz", "Whether the process lives", "Health"),
     _get(
@@ -224,6 +233,11 @@ class _Replay(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Backup(msgspec.Struct, forbid_unknown_fields=True):
     directory: str
+
+
+class _Export(msgspec.Struct, forbid_unknown_fields=True):
+    directory: str
+    tables: list[str] = []
 
 
 class _Backtest(msgspec.Struct, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
@@ -331,10 +345,14 @@ class Api:
         return answer(found)
 
     async def _backup(self, request: Request) -> Response:
-        if request.scope["tocsin.who"] != LOCAL:
-            raise HTTPException(403, "run `tocsin backup DIR` on the machine of the project directory")
+        _only_local(request, "tocsin backup DIR")
         wanted = await _body(request, _Backup)
         return answer(await self._ask(self._app.back_up, wanted.directory))
+
+    async def _export(self, request: Request) -> Response:
+        _only_local(request, "tocsin export --parquet DIR")
+        wanted = await _body(request, _Export)
+        return answer(await self._ask(self._app.export, wanted.directory, wanted.tables))
 
     async def _openapi(self, request: Request) -> Response:
         return answer(document(OPERATIONS, self._app.settings.http.url))
@@ -349,6 +367,12 @@ class Api:
     async def _metrics(self, request: Request) -> Response:
         text, content_type = await self._ask(self._app.metrics.exposition, request.headers.get("accept", ""))
         return Response(text, headers={"Content-Type": content_type})
+
+
+def _only_local(request: Request, command: str) -> None:
+    """Whoever names a directory of the server must be a command on its machine."""
+    if request.scope["tocsin.who"] != LOCAL:
+        raise HTTPException(403, f"run `{command}` on the machine of the project directory")
 
 
 def limit(request: Request) -> int:

@@ -203,6 +203,11 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Backup": _object({"directory": {**_TEXT, "description": "absolute path, absent or empty"}}),
     "BackedUp": _object({"tocsin": _TEXT, "made_at": _TIME, "commit_seq": _COUNT, "bytes": _COUNT}),
+    "Export": _object(
+        {"directory": {**_TEXT, "description": "absolute path"}},
+        {"tables": {"type": "array", "items": _TEXT, "description": "all where none is named"}},
+    ),
+    "Exported": {"type": "object", "additionalProperties": {**_COUNT, "description": "rows of a table"}},
     "Backtest": _object(
         {"rule": {**_TEXT, "description": "its name"}},
         {

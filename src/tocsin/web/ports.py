@@ -94,6 +94,9 @@ class AppFace(ReadFace, Protocol):
     def back_up(self, directory: str) -> Mapping[str, Any]:
         """Copy both stores into ``directory``; what ``backup.json`` says of them. Raises TocsinError."""
 
+    def export(self, directory: str, tables: Sequence[str] = ()) -> Mapping[str, int]:
+        """Write tables as Parquet files into ``directory``; the rows of each. Raises TocsinError."""
+
     def health(self) -> Mapping[str, Any]:
         """Facts about a living process."""
 

@@ -86,8 +86,9 @@ def answered(client: httpx.Client, lived: Tocsin, method: str, path: str) -> htt
         "/api/v1/dead-letters/replay": {"consumer": "nobody"},
         "/api/v1/backtest": {"rule": "run-failed", "from": "7d"},
         "/api/v1/backup": {"directory": str(lived.home.parent / "copy")},
+        "/api/v1/export": {"directory": str(lived.home.parent / "tables"), "tables": ["Runs"]},
     }
-    if path == "/api/v1/backup":  # a command on this machine knows the token of this start
+    if path in ("/api/v1/backup", "/api/v1/export"):  # a command on this machine knows the token of this start
         word = json.loads((lived.home / "data" / "running.json").read_text())["token"]
         return client.post(path, json=bodies[path], headers={"Authorization": f"Bearer {word}"})
     return client.request(method, path, json=bodies[path]) if method == "POST" else client.request(method, path)

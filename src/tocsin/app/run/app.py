@@ -32,6 +32,7 @@ from tocsin.app.run.housekeeping import Housekeeping
 from tocsin.app.run.measuring import Measuring
 from tocsin.app.run.reload import Reloader
 from tocsin.app.upkeep.backup import back_up
+from tocsin.app.upkeep.export import export_parquet
 from tocsin.app.views.read import Reading
 from tocsin.clock import Clock
 from tocsin.config.project.home import Home
@@ -285,6 +286,10 @@ class App(Reading):
     def back_up(self, directory: str) -> Mapping[str, Any]:
         """Copy both stores into ``directory`` while everything goes on. Raises TocsinError."""
         return asdict(back_up(self._log, self._state_store, Path(directory), self._clock))
+
+    def export(self, directory: str, tables: Sequence[str] = ()) -> Mapping[str, int]:
+        """Write ``tables``, all where none is named, as Parquet files into ``directory``. Raises TocsinError."""
+        return export_parquet(self._log, Path(directory), tables)
 
     def replay_dead_letters(self, ids: Sequence[int] = (), consumer: str = "") -> Mapping[str, Any]:
         """Send dead letters through again."""

@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -204,6 +204,16 @@ class Reader:
         read_cursor = self._read_cursor()
         with _lost_on_interrupt(), self._using(read_cursor), _read_only(cursor := self._cursor(read_cursor, Growth())):
             return cursor.execute(sql, dict(params) if params else None).fetchall()
+
+    @contextlib.contextmanager
+    def snapshot(self, batch: int) -> Iterator[Callable[[str], pa.RecordBatchReader]]:
+        """Within the block queries see one moment, and their rows stream in batches of ``batch``."""
+        read_cursor = self._new_read_cursor()
+        try:
+            with _lost_on_interrupt(), self._using(read_cursor), _read_only(cursor := read_cursor.plain):
+                yield lambda sql: cursor.execute(sql).to_arrow_reader(batch)
+        finally:
+            read_cursor.close()
 
     def close(self) -> bool:
         """Interrupt what runs, close every cursor, then the connection; later calls raise StoreLost.
