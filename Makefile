@@ -11,7 +11,7 @@ TIMES  ?= 20
 PYTEST  = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz soak lint format bench docs venv servers clean
+.PHONY: help run test fuzz soak lint format bench docs site venv servers clean
 
 help: ## list the targets
 	@echo "make TARGET [ARGS='…']"
@@ -48,13 +48,16 @@ bench: $(READY) ## run the benchmarks; ARGS pick one, e.g. ARGS=intake
 docs: $(READY) ## make the generated reference pages anew (docs/reference)
 	$(BIN)/python -m docs $(ARGS)
 
+site: $(READY) ## build the documentation as a site into site/, and check its links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 venv: $(READY) ## make .venv with everything the other targets need
 
 servers: $(READY) ## fetch what the real test servers need, and say what is missing
 	@$(BIN)/python -m tests.servers.fetch
 
 clean: ## remove .venv, dist and the tools' caches
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) dist site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "tocsin needs Python 3.11 or later; this is %d.%d: make PYTHON=python3.11" % v[:2])'
