@@ -10,10 +10,12 @@ from deploy.grafana.draw import DASHBOARDS, document
 from tocsin.cli.reference import cli_reference
 from tocsin.config.reference import settings_reference
 from tocsin.metrics.reference import metrics_reference
+from tocsin.model.reference import events_reference
 
 HERE = Path(__file__).parent
 PAGES: dict[Path, Callable[[], str]] = {
     HERE / "cli.md": cli_reference,
+    HERE / "events.md": events_reference,
     HERE / "metrics.md": metrics_reference,
     HERE / "settings.md": settings_reference,
     **{DASHBOARDS / f"{board.uid}.json": partial(document, board) for board in BOARDS},
