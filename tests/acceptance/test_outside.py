@@ -42,8 +42,13 @@ def test_the_demo_mails_within_seconds(make_tocsin: MakeTocsin, monkeypatch: pyt
     assert sum(mail["Subject"][:20] in page.body for mail in found) >= 3, page.body[:2000]
     assert tocsin.count("RunStatusChanged") > 500
     assert tocsin.count("Runs | where Status == 'Failed'") > 5
+
+    def fired() -> set[str]:
+        return {each["Rule"] for each in tocsin.get("/api/v1/alerts").body["alerts"]}
+
+    eventually(lambda: fired() >= {"run-failed", "sweep-failing", "failure-rate"}, within=60)
     said = tocsin.log.read_text()
-    for shown in ("/mails", "/metrics", "curl "):
+    for shown in ("/alerts", "/mails", "/metrics", "curl "):
         assert shown in said, f"the demo does not say {shown!r}:\n{said}"
     assert 0 == tocsin.stop()
 

@@ -6,13 +6,20 @@ from typing import Annotated
 
 import typer
 
-from tocsin.cli.common import HERE, HomeOption, open_home, structlog_alone
+from tocsin.cli.common import HERE, HomeOption, fail, open_home, structlog_alone
 
 
 def up(
     demo: Annotated[
         bool,
         typer.Option("--demo", help="In a throw-away project directory, play a day of training runs that ends now."),
+    ] = False,
+    with_prometheus: Annotated[
+        bool,
+        typer.Option(
+            "--with-prometheus",
+            help="With --demo: start the Prometheus of this machine beside it, and say where its plots are.",
+        ),
     ] = False,
     adopt: Annotated[
         bool,
@@ -25,6 +32,8 @@ def up(
     home: HomeOption = HERE,
 ) -> None:
     """Run tocsin: take events, evaluate rules, send mails, serve pages and metrics. Ends on Ctrl-C."""
+    if with_prometheus and not demo:
+        fail("--with-prometheus is for --demo only", "deploy/prometheus has a scrape file for a Prometheus of yours", 2)
     structlog_alone()
     from tocsin.app.run.up import up as run
     from tocsin.web import build_asgi
@@ -41,5 +50,6 @@ def up(
         build_asgi=build_asgi,
         overrides=overrides,
         demo=demo,
+        with_prometheus=with_prometheus,
         adopt=adopt,
     )

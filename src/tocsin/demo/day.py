@@ -2,7 +2,7 @@
 
 Eight experiments of seven people; parent groups with children, several tries, failures with log tails,
 cancellations, one run that
-goes silent, duplicates, events that come late, words that nobody knows and payloads that nobody can read.
+goes silent, one that waits in the queue, a sweep that goes wrong, duplicates, events that come late, words that nobody knows and payloads that nobody can read.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ LENGTH = timedelta(hours=23, minutes=30)
 """From the first event to the last: all of it lies within ``max_event_age``."""
 SILENT_RUN = "ranker-v3-silent"
 """The run whose heartbeats stop while it says that it is running."""
+STUCK_RUN = "llm-distill-stuck"
+"""The run that waits in the queue."""
+FAILING_SWEEP = "fraud-gnn-sweep-71"
+"""The parent group of which trial after trial fails."""
 SECRET = "n0t-a-real-passw0rd"
 """Stands in some log tails; must be seen nowhere once redacted."""
 
@@ -364,6 +368,7 @@ def make_day(now: datetime, seed: int = SEED) -> Day:
         end = now - before * _MINUTE
         attempts = 1 if e.minutes * e.attempts > (LENGTH - before * _MINUTE) / _MINUTE else e.attempts
         making.work(e, f"{name}-{n + 901}", [key] * attempts, end, last=_LAST_TRY.get((name, key), 0))
+    _failing_sweep(making)
     silent = _oddities(making)
     for at, _, payload in rng.sample(making.posted, len(making.posted) // 80):
         making.put(min(at + timedelta(seconds=rng.randint(1, 300)), now), payload)
@@ -372,8 +377,19 @@ def make_day(now: datetime, seed: int = SEED) -> Day:
     return Day(payloads=tuple(payload for _, _, payload in ordered), running=running, silent=silent)
 
 
+def _failing_sweep(making: _Making) -> None:
+    """Ten trials: three end well, four run out of memory, three are at work."""
+    now, e = making.now, EXPERIMENTS["fraud-gnn"]
+    parent = run_of(e, FAILING_SWEEP)
+    making.one(parent, now - timedelta(minutes=84), now + timedelta(minutes=50), "Completed")
+    for n in range(10):
+        trial = run_of(e, f"{FAILING_SWEEP}-t{n + 1:02}", parent=FAILING_SWEEP, run_type="trial")
+        began = now - timedelta(minutes=80 - 8 * n)
+        making.one(trial, began, began + timedelta(minutes=22 + n), "Completed" if n < 3 else "oom")
+
+
 def _oddities(making: _Making) -> Run:
-    """A run that goes silent, one that is paused, words that nobody knows, what nobody can read. Returns the silent
+    """A run that goes silent, one that is paused, one that waits, words that nobody knows, what nobody can read. Returns the silent
     run.
     """
     now, ranker, forecast = making.now, EXPERIMENTS["ranker-v3"], EXPERIMENTS["demand-forecast"]
@@ -384,6 +400,7 @@ def _oddities(making: _Making) -> Run:
         making.say(run, begun + 2 * _MINUTE, "Running")
         making.beat(run, begun + 2 * _MINUTE, now + timedelta(hours=3), now - timedelta(minutes=47))
     making.say(paused, now - timedelta(minutes=46), "Paused", {"Message": "waits for its turn on dgx-a100"})
+    making.say(run_of(EXPERIMENTS["llm-distill"], STUCK_RUN), now - timedelta(minutes=95), "Queued")
     shaky = run_of(forecast, "demand-forecast-shaky")
     making.one(shaky, now - timedelta(minutes=70), now - timedelta(minutes=40), "Completed")
     making.say(shaky, now - timedelta(minutes=55), "NotResponding")

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from tocsin.demo.day import EXPERIMENTS, FAILURES, FINAL_FAILURES, LENGTH, SECRET, SILENT_RUN, Day, make_day
+from tocsin.demo.day import (
+    EXPERIMENTS,
+    FAILING_SWEEP,
+    FAILURES,
+    FINAL_FAILURES,
+    LENGTH,
+    SECRET,
+    SILENT_RUN,
+    STUCK_RUN,
+    Day,
+    make_day,
+)
 from tocsin.model.columns import RUN_STATUS_CHANGED
 from tocsin.model.event import HEARTBEAT_TYPE, STATUS_TYPE
 from tocsin.model.redact import redact
@@ -111,7 +122,10 @@ def test_statuses_have_the_shape_of_a_working_day(statuses: list[Event]) -> None
 
 def test_final_failures_are_many_enough_and_not_too_many(statuses: list[Event]) -> None:
     """Each planned one comes; five of them in the last five minutes; no address is near the cap of 30 mails."""
-    final = [e for e in statuses if e["data"]["Status"] == "Failed" and not e["data"]["WillRetry"]]
+    final = [
+        e for e in statuses
+        if e["data"]["Status"] == "Failed" and not e["data"]["WillRetry"] and e["data"].get("ParentRunId") != FAILING_SWEEP
+    ]  # fmt: skip
     assert len(FINAL_FAILURES) == len(final)
     assert {name for name, _, _ in FINAL_FAILURES} == {e["data"]["ExperimentName"] for e in final}
     assert set(FAILURES) == {key for _, key, _ in FINAL_FAILURES}
@@ -164,7 +178,7 @@ def test_sweeps_have_children(statuses: list[Event]) -> None:
     runs = {e["data"]["RunId"]: e["data"] for e in statuses}
     children = [r for r in runs.values() if r.get("ParentRunId")]
     parents = {r["ParentRunId"] for r in children}
-    assert 7 == len(parents)
+    assert 8 == len(parents)
     assert len(children) >= 50
     for child in children:
         assert child["RootRunId"] == child["ParentRunId"]
@@ -180,6 +194,16 @@ def test_one_run_goes_silent(day: Day, events: list[Event], statuses: list[Event
     assert NOW - timedelta(minutes=90) < max(map(time_of, own)) < NOW - timedelta(minutes=47)
     assert SILENT_RUN == day.silent.id
     assert SILENT_RUN not in {r.id for r in day.running}
+
+
+def test_one_run_waits_and_one_sweep_fails(statuses: list[Event]) -> None:
+    """The one is in the queue for longer than 45 minutes; of the other's trials four have failed, three are at work."""
+    (queued,) = [e for e in statuses if e["data"]["RunId"] == STUCK_RUN]
+    assert ("Queued", True) == (queued["data"]["Status"], time_of(queued) < NOW - timedelta(minutes=45))
+    latest = {
+        e["data"]["RunId"]: e["data"]["Status"] for e in statuses if e["data"].get("ParentRunId") == FAILING_SWEEP
+    }
+    assert {"Completed": 3, "Failed": 4, "Running": 3} == Counter(latest.values())
 
 
 def test_some_runs_are_at_work_when_the_day_ends(day: Day, statuses: list[Event]) -> None:

@@ -22,6 +22,8 @@ from tocsin.config.project.home import Home, throwaway_home
 from tocsin.config.settings import HttpSettings, LogSettings, Settings
 from tocsin.config.stderr import CURRENT_STDERR
 from tocsin.demo.play import HttpPost, play
+from tocsin.demo.project import lay_project
+from tocsin.demo.prometheus import prometheus
 from tocsin.errors import ConfigurationError, TocsinError
 from tocsin.metrics.registry import Metrics
 
@@ -56,12 +58,15 @@ def up(
     build_asgi: BuildAsgi,
     overrides: Mapping[str, object] | None = None,
     demo: bool = False,
+    with_prometheus: bool = False,
     adopt: bool = False,
 ) -> None:
     """Run until SIGINT or SIGTERM. ``home`` None: a throw-away one. Raises TocsinError where it cannot start."""
     allocator.keep_little()
     with ExitStack() as stack:
         place = home or stack.enter_context(throwaway_home())
+        if demo:
+            lay_project(place.path)
         settings = place.settings(overrides=overrides)
         set_up_logging(settings.log)
         lock = stack.enter_context(place.lock())
@@ -79,11 +84,12 @@ def up(
         server = bind(settings.http.host, settings.http.port)
         stack.callback(server.close)
         url = settings.http.base_url or server.url
+        plots = stack.enter_context(prometheus(server.url, place.data / "prometheus")) if with_prometheus else ""
         app = App(place, content, clock=SystemClock(), url=url, adopt=adopt)
 
         def started() -> None:
             lock.announce(server.url)
-            _say(settings, server.url, demo)
+            _say(settings, server.url, demo=demo, plots=plots)
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(app, server, build_asgi(app, lock.token), started, demo))
@@ -134,7 +140,7 @@ def _demo(app: App, url: str, stop: threading.Event) -> None:
         post.close()
 
 
-def _say(settings: Settings, url: str, demo: bool) -> None:
+def _say(settings: Settings, url: str, *, demo: bool, plots: str) -> None:
     """Where to look, for a person at a terminal."""
     event = (
         '{"specversion":"1.0","type":"tocsin.run.status","source":"me","id":"1",'
@@ -144,7 +150,9 @@ def _say(settings: Settings, url: str, demo: bool) -> None:
         "",
         f"tocsin is up at {url}" + (", playing a day of training runs" if demo else ""),
         f"  mails    {url}/mails" if settings.smtp.host is None else f"  mails    go to {settings.smtp.host}",
+        f"  alerts   {url}/alerts",
         f"  metrics  {url}/metrics",
+        *([f"  plots    {plots}"] if plots else []),
         "  send an event of your own:",
         f"    curl {url}/intake/events -H 'Content-Type: application/json' -d '{event}'",
         "Ctrl-C ends it." + (" Nothing of the demo is kept." if demo else ""),
