@@ -28,6 +28,7 @@ from tocsin.app.engine.instants import Instants, until_tick
 from tocsin.app.engine.known_series import present_rules
 from tocsin.app.engine.notified_until import KEY, expired
 from tocsin.app.engine.timers import TimerTable
+from tocsin.app.engine.traces import log_alerts
 from tocsin.clock import EPOCH, Clock
 from tocsin.errors import StoreError
 from tocsin.logstore.interface import CommitInfo, LogStore
@@ -341,6 +342,7 @@ class Evaluator:
         else:
             self._commit(outcome)
         self._view.written(outcome)
+        log_alerts(outcome.intents)
         self._count_active(outcome)
         for timer in outcome.timers:
             self._timers.put(timer)

@@ -45,6 +45,8 @@ IDLE = 20.0
 """Seconds after which a connection without work is closed."""
 TEND = 60.0
 """Seconds between the rounds of a mirror."""
+MOST_LOGGED = 20
+"""Ids of intents in a log line."""
 LOOK = 30.0
 """Seconds after which the state is asked again, whatever happened."""
 
@@ -431,6 +433,10 @@ class EndpointSender:
                 self._metrics.observe("tocsin_notification_latency_seconds", max(took, 0))
             await self._finish(delivery, DeliveryState.SENT, reply.text, attempt, reply.handle)
             self._metrics.inc("tocsin_notifications_total", channel=self._endpoint.channel)
+            log.info(
+                "delivery_sent", delivery=delivery.id, channel=delivery.channel, receiver=delivery.receiver,
+                message_id=delivery.message_id, attempt=attempt, intents=delivery.intents[:MOST_LOGGED],
+            )  # fmt: skip
             point("after_sent")
             return
         now = self._clock.now()
