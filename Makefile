@@ -11,7 +11,7 @@ TIMES  ?= 20
 PYTEST  = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz soak lint format bench docs site venv servers clean
+.PHONY: help run test fuzz soak lint format bench docs site audit venv servers clean
 
 help: ## list the targets
 	@echo "make TARGET [ARGS='…']"
@@ -50,6 +50,11 @@ docs: $(READY) ## make the generated reference pages anew (docs/reference)
 
 site: $(READY) ## build the documentation as a site into site/, and check its links
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+audit: $(READY) ## ask PyPI for known vulnerabilities of the locked dependencies
+	@mkdir -p dist
+	@$(BIN)/uv export --frozen --no-dev --no-emit-project --quiet --output-file dist/audited.txt
+	$(BIN)/uv tool run pip-audit --strict --require-hashes --disable-pip --requirement dist/audited.txt
 
 venv: $(READY) ## make .venv with everything the other targets need
 
