@@ -63,7 +63,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _OPEN, _CLOSE = {"(": ")", "[": "]", "{": "}"}, {")", "]", "}"}
 
 
-@lru_cache(maxsize=64)  # a rule's query is read again for its meaning
+@lru_cache(maxsize=8)  # up to 1 MiB each; a rule's query is read again for its meaning
 def tokenize(text: str) -> tuple[Token, ...]:
     """The tokens of a query, comments and blanks left out.
 

@@ -164,6 +164,9 @@ class DuckLogStore(LogStore):
             except duckdb.Error as e:
                 raise StoreError(str(e)) from e
 
+    def _transaction(self, con: duckdb.DuckDBPyConnection) -> contextlib.AbstractContextManager[None]:
+        return transaction(con, self._reader.room)
+
     def append(self, batches: Sequence[Batch]) -> Commit:
         """See ``LogStore.append``."""
         with self._writing():
@@ -180,6 +183,7 @@ class DuckLogStore(LogStore):
                     if pause is None:
                         kind = StoreLost if grew(self._con, self._row_groups) else StoreError
                         raise kind(f"the commit does not fit into memory: {e}") from e
+                    self._reader.make_room()
                     threading.Event().wait(pause)
                 except (duckdb.DataError, duckdb.InvalidInputException) as e:
                     tried, append_batch.bulk = append_batch.bulk, True
@@ -194,9 +198,8 @@ class DuckLogStore(LogStore):
     def _commit(self, staging: Staging, append_batch: AppendBatch, refused: Mapping[int, str]) -> Written:
         written: Written | None = None
         try:
-            with transaction(staging.con):
+            with self._transaction(staging.con):
                 written = write(staging, append_batch, self._known, self._sequencer, refused)
-                self._reader.leave_room()
         except BaseException:
             self._sequencer.done()
             raise
@@ -289,7 +292,7 @@ class DuckLogStore(LogStore):
     def set_pair_id(self, pair_id: str) -> None:
         """See ``LogStore.set_pair_id``."""
         with self._writing() as con:
-            with transaction(con):
+            with self._transaction(con):
                 con.execute("UPDATE tocsin.meta SET pair_id = $pair", {"pair": pair_id})
             self._pair_id = pair_id
 
@@ -308,7 +311,7 @@ class DuckLogStore(LogStore):
 
     def start_consumer(self, name: str, now: datetime) -> ConsumerInfo:
         """See ``LogStore.start_consumer``."""
-        with self._writing() as con, transaction(con):
+        with self._writing() as con, self._transaction(con):
             rows = con.execute(
                 "SELECT first_start, last_alive FROM tocsin.consumers WHERE name = $name", {"name": name}
             ).fetchall()
@@ -323,7 +326,7 @@ class DuckLogStore(LogStore):
         """See ``LogStore.alive``."""
         known = list(names)
         if known:
-            with self._writing() as con, transaction(con):
+            with self._writing() as con, self._transaction(con):
                 self._alive(con, known, now)
 
     @staticmethod
@@ -340,7 +343,7 @@ class DuckLogStore(LogStore):
         with self._writing() as con:
             if upto <= self._mirror_seq:
                 return
-            with transaction(con):
+            with self._transaction(con):
                 append_rows(con, "Alerts", alerts)
                 append_rows(con, "Notifications", notes)
                 con.execute("UPDATE tocsin.meta SET mirror_seq = $upto", {"upto": upto})
@@ -354,7 +357,7 @@ class DuckLogStore(LogStore):
     def set_table(self, name: str, table: pa.Table) -> None:
         """See ``LogStore.set_table``."""
         with self._writing() as con:
-            with transaction(con):
+            with self._transaction(con):
                 replace_table(con, name, table)
             self._references = reference_schema(con)
 
@@ -362,14 +365,14 @@ class DuckLogStore(LogStore):
         """See ``LogStore.drop_table``."""
         check_name(name)
         with self._writing() as con:
-            with transaction(con):
+            with self._transaction(con):
                 con.execute(f'DROP TABLE IF EXISTS main."{name}"')
             self._references = reference_schema(con)
 
     def mark_replayed(self, ids: Sequence[int], at: datetime) -> None:
         """See ``LogStore.mark_replayed``."""
         if ids:
-            with self._writing() as con, transaction(con):
+            with self._writing() as con, self._transaction(con):
                 con.execute(
                     "UPDATE tocsin.dead_letters SET ReplayedAt = $at WHERE list_contains($ids, id)",
                     {"at": _utc(at), "ids": list(ids)},
@@ -378,7 +381,7 @@ class DuckLogStore(LogStore):
     def retain(self, now: datetime, keep: Mapping[str, timedelta]) -> Mapping[str, int]:
         """See ``LogStore.retain``."""
         with self._copying, self._writing() as con:
-            return retention.retain(con, now, keep)
+            return retention.retain(con, now, keep, self._transaction)
 
     def head(self) -> Head:
         """See ``LogReader.head``."""

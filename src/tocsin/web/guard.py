@@ -102,6 +102,12 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         """The answer to who may not come in, else None. Leaves ``scope["tocsin.who"]``, None for the unknown."""
         headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
+        if host_name(f"//{headers.get('host', '')}") is None:
+            self._count(path, "host")
+            return problem(400, "The request is wrong", f"'{headers['host'][:100]}' is no Host; send host or host:port")
+        if host_name(headers.get("origin", "")) is None:
+            self._count(path, "origin")
+            return problem(400, "The request is wrong", f"'{headers['origin'][:100]}' is no Origin; send https://host")
         tokens = self._app.tokens
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > self._limit(path):
@@ -150,19 +156,15 @@ class Guard:
 
     def _foreign(self, scope: Scope, headers: Headers) -> Response | None:
         """Refuses what another site's page makes a browser send."""
-        origin = headers.get("origin", "")
-        site = headers.get("sec-fetch-site", "same-origin")
-        if site in ("same-origin", "none") and not origin:
-            return None
-        host = urlsplit(origin).netloc.lower()
-        if host and (host == headers.get("host", "").lower() or host == urlsplit(self._app.settings.http.url).netloc):
+        if not from_elsewhere(headers, self._app.settings.http.url):
             return None
         self._count(scope["path"], "origin")
+        origin = headers.get("origin", "")
         return problem(403, "Another site's page may not do this", f"Origin '{origin[:100]}' is not this server's")
 
     def _host_known(self, host: str) -> bool:
         http = self._app.settings.http
-        name = (urlsplit(f"//{host}").hostname or "") if host else ""
+        name = host_name(f"//{host}") or ""
         known = {
             http.host.lower(),
             (urlsplit(http.url).hostname or "").lower(),
@@ -207,6 +209,25 @@ def _handler(path: str) -> str:
     if path.startswith("/api/"):
         return "api"
     return {"/metrics": "metrics", "/healthz": "health", "/readyz": "health"}.get(path, "pages")
+
+
+def host_name(address: str) -> str | None:
+    """The host of an address, '' where it names none; None where it is malformed."""
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # raises where it is no number
+        return parts.hostname or ""
+    except ValueError:
+        return None
+
+
+def from_elsewhere(headers: Headers, url: str) -> bool:
+    """Whether another site's page made a browser send this. ``url`` is where this server is reached."""
+    origin = headers.get("origin", "")
+    if not origin:
+        return headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+    host = urlsplit(origin).netloc.lower()
+    return not host or host not in (headers.get("host", "").lower(), urlsplit(url).netloc)
 
 
 def _presented(scope: Scope, headers: Headers, role: Role) -> str:

@@ -24,7 +24,7 @@ from tocsin.model.timespans import spoken
 from tocsin.web import mailview
 from tocsin.web.answers import plain
 from tocsin.web.api import Asker, find_mail, find_rule, limit, mail_state
-from tocsin.web.guard import COOKIE
+from tocsin.web.guard import COOKIE, from_elsewhere
 from tocsin.web.openapi import STATES
 from tocsin.web.ports import Row
 
@@ -128,7 +128,10 @@ class Pages:
         columns: list[Any] = []
         rows: list[Row] = []
         error = ""
-        if kql:
+        elsewhere = from_elsewhere(request.headers, self._app.settings.http.url)
+        if kql and elsewhere:  # a page of another site may not make a browser run queries; a person may, here
+            error = "This query comes from another site. Read it, then press Run."
+        elif kql:
             try:
                 columns, rows = await self._ask.query(kql)
             except QueryError as e:
@@ -137,8 +140,9 @@ class Pages:
         return self._page(
             "query",
             request,
+            403 if kql and elsewhere else 200,
             kql=kql or _EXAMPLE,
-            asked=bool(kql),
+            asked=bool(kql) and not elsewhere,
             columns=columns,
             rows=shown,
             count=len(rows),

@@ -140,16 +140,34 @@ def test_a_full_store_refuses_and_says_so_until_there_is_room(store: Gate, write
     assert "" == writer.failures
 
 
-def test_a_lost_store_fails_all_that_waits_and_is_opened_again(store: Gate, writer: Writer) -> None:
-    """Nobody is notified that a batch is durable when that is unknown."""
-    store.ends.append(StoreLost("disk gone"))
+def test_a_lost_store_is_opened_again_and_who_waits_does_not_hear_of_it(store: Gate, writer: Writer) -> None:
+    """What was durable when it was lost is a duplicate, as it would be for a sender who comes again."""
+    store.ends.append(StoreLost("no memory for COMMIT"))
     done = [writer.put(events(str(i))) for i in range(3)]
     store.gate.set()
-    for future in done:
-        with pytest.raises(StoreLost):
-            future.result(10)
-    again = _put_when_back(writer, lambda: writer.put(events("0")))
-    assert 1 == again
+    assert [1, 1, 1] == [future.result(10).accepted for future in done]
+
+
+def test_a_store_that_is_lost_again_fails_what_was_taken(store: Gate, writer: Writer) -> None:
+    """Nobody is notified that a batch is durable when that is unknown, and one batch cannot lose the store for ever."""
+    store.ends += [StoreLost("disk gone"), StoreLost("disk gone")]
+    taken = writer.put(events("a"))
+    eventually(lambda: not writer._others)
+    waits = writer.put(events("b"))
+    store.gate.set()
+    with pytest.raises(StoreLost):
+        taken.result(10)
+    assert 1 == waits.result(10).accepted
+
+
+def test_a_lost_store_fails_streams(store: Gate, writer: Writer) -> None:
+    """Their positions are unknown until they are read again."""
+    store.ends.append(StoreLost("disk gone"))
+    done = writer.put(events("a", start=0))
+    store.gate.set()
+    with pytest.raises(StoreLost):
+        done.result(10)
+    assert 1 == _put_when_back(writer, lambda: writer.put(events("a", start=0)))
 
 
 def _put_when_back(writer: Writer, put: Callable[[], object]) -> int:

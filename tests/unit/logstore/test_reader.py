@@ -13,8 +13,9 @@ import duckdb
 import pytest
 
 from tests.servers.eventually import eventually
+from tests.unit.logstore.helpers import Bench, event
 from tocsin.clock import SystemClock
-from tocsin.errors import QueryBusy, QueryTimeout, StoreLost
+from tocsin.errors import QueryBusy, QueryError, QueryTimeout, StoreLost
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import Limits
 from tocsin.logstore.query.growth import growth
@@ -264,3 +265,30 @@ def test_a_query_that_is_still_there_is_interrupted_again() -> None:
         eventually(lambda: len(ended) >= 2)
     assert one.ended is Ended.TIME
     watchdog.close()
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["SELECT count(DISTINCT i) FROM range(200_000_000) t(i)", "SELECT i FROM range(200_000_000) t(i) ORDER BY hash(i)"],
+    ids=["hashes", "sorts"],
+)
+def test_commits_have_memory_whatever_is_asked(tmp_path: Path, query: str) -> None:
+    """A hash table took all there was; COMMIT found none, and the store was lost to whoever sent events."""
+    with closing(DuckLogStore.open(tmp_path / "e.duckdb", clock=SystemClock(), reserve=0)) as store:
+        put = Bench(store, SystemClock())
+        put(event("before"))
+        faults: list[Exception] = []
+
+        def ask() -> None:
+            try:
+                store.select(query, {}, Limits(seconds=60, rows=10, watched=True))
+            except QueryError as fault:
+                faults.append(fault)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        eventually(lambda: store._reader._held().working > 45 << 20, 30)
+        for n in range(20):
+            assert 1 == put(event(f"r{n}")).rows
+        asking.join(30)
+        assert [QueryBusy] == [type(fault) for fault in faults]

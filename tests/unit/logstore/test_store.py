@@ -297,10 +297,10 @@ def test_a_commit_waits_where_what_people_ask_leaves_it_no_room(clock: ManualClo
         holding.append(store._con.cursor())
         holding[-1].execute("SELECT list(i) FROM range(500000) t(i)")
     put = Bench(store, clock)
-    with store._reader._asking(True), pytest.raises(StoreError, match=r"queries hold \d+\.\d MiB of 80\.0 MiB"):
+    with store._reader._one_more(), pytest.raises(StoreError, match=r"queries hold \d+\.\d MiB of 80\.0 MiB"):
         put(event())
     for cursor in holding:
         cursor.close()
-    with store._reader._asking(True):
+    with store._reader._one_more():
         assert 1 == put(event()).rows
     store.close()

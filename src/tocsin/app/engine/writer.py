@@ -48,6 +48,8 @@ LARGE_ROWS = 5_000
 """Rows of a commit after which freed memory is given back: what it took lies in pieces, and a burst of such commits
 adds up.
 """
+BACK_SECONDS = 3.0
+"""How long a batch waits for a store that is being opened again. That takes 0.2 s where nothing is wrong with the disk."""
 REST_SECONDS = 2.0
 """After so long without anything to write the store may put itself in order."""
 
@@ -160,6 +162,10 @@ class Writer(Sink):
         item = _Item(batch, batch.messages, _size(batch), Future())
         queue = self._streams if batch.positions else self._others
         with self._lock:
+            if queue is self._others:  # who waits for an answer need not hear of a store that is soon back
+                self._drained.wait_for(
+                    lambda: self._closing or not self._lost, min(timeout or BACK_SECONDS, BACK_SECONDS)
+                )
             if not self._drained.wait_for(lambda: self._closing or self._lost or queue.has_room, timeout):
                 raise TimeoutError("intake queue is full")
             if self._closing:
@@ -212,7 +218,7 @@ class Writer(Sink):
         rows = min(SHARED_ROWS, self._max_rows) if self._streams and self._others else self._max_rows
         return self._others.take(rows) + self._streams.take(rows)
 
-    def _write(self, items: list[_Item]) -> None:
+    def _write(self, items: list[_Item], again: bool = True) -> None:
         began = self._clock.monotonic()
         try:
             commit = self._store.append([i.batch for i in items])
@@ -230,7 +236,7 @@ class Writer(Sink):
                 item.done.set_exception(e)
             return
         except StoreLost as e:
-            self._recover(items, e)
+            self._recover(items, e, again)
             return
         except Exception as e:  # noqa: BLE001 the thread must outlive whatever a batch provokes
             log.error("commit_failed", error=repr(e), messages=sum(i.messages for i in items))
@@ -250,29 +256,50 @@ class Writer(Sink):
         if commit.rows >= LARGE_ROWS:  # by now nobody waits for it
             give_back()
 
-    def _recover(self, items: list[_Item], error: StoreLost) -> None:
-        """Fail everything taken or queued (unknown until positions are read again), then reopen until it works."""
+    def _recover(self, items: list[_Item], error: StoreLost, again: bool = True) -> None:
+        """Reopen until it works, then write what had been taken once more: what was durable of it is a duplicate.
+
+        Streams fail, since their positions are unknown until they are read again; so does what waits, where it takes
+        long or the store is lost ``again``.
+        """
         log.error("store_lost", error=str(error))
         with self._lock:
             self._lost = True
-            items = items + self._others.empty() + self._streams.empty()
-            self._drained.notify_all()
-        for item in items:
-            item.done.set_exception(StoreLost(str(error)))
+            streams = [i for i in items if i.batch.positions] + self._streams.empty()
+        _fail(streams, error)
+        items = [i for i in items if not i.batch.positions]
+        if not again:
+            _fail(items, error)
+            items = []
+        if self._reopened(items, error):
+            self._lost = False
+            with self._lock:
+                self._drained.notify_all()
+            for item in items:
+                if not item.done.done():
+                    self._write([item], again=False)
+
+    def _reopened(self, items: list[_Item], error: StoreLost) -> bool:
         pause = threading.Event()
-        wait = 0.2
+        wait, gone = 0.2, self._clock.monotonic()
         while not self._closing:
             try:
                 head = self._store.reopen()
             except StoreError as e:
                 log.warning("reopen_failed", error=str(e), retry_in_s=wait)
+                if self._clock.monotonic() - gone >= BACK_SECONDS:
+                    with self._lock:
+                        items += self._others.empty()
+                    _fail(items, error)
+                    items.clear()
                 pause.wait(wait)
                 wait = min(wait * 2, 10.0)
                 continue
             self._metrics.inc("tocsin_store_reopened_total")
             log.info("store_reopened", commit_seq=head.seq)
-            self._lost = False
-            return
+            return True
+        _fail(items, error)
+        return False
 
     def _count(self, items: list[_Item], commit: Commit) -> None:
         m = self._metrics
@@ -296,6 +323,11 @@ class Writer(Sink):
                 m.inc("tocsin_runs_heartbeats_total", receipt.heartbeats)
             for draft in receipt.dead:
                 m.inc("tocsin_intake_dead_letters_total", consumer=draft.consumer, reason=draft.reason.value)
+
+
+def _fail(items: list[_Item], error: StoreLost) -> None:
+    for item in items:
+        item.done.set_exception(StoreLost(str(error)))
 
 
 def _consumer(batch: Batch) -> str:

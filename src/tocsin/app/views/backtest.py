@@ -66,9 +66,9 @@ def moment_of(text: str, now: datetime) -> datetime:
         pass
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise TocsinError(f"'{text}' is no time; write 2026-01-05, 2026-01-05T12:00Z, or 30d for 30 days ago") from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _first(reader: LogReader, as_if_live: bool, now: datetime) -> datetime:

@@ -13,17 +13,24 @@ from typing import Any
 
 from tocsin.errors import QueryError
 from tocsin.kql.sandbox import upstream
-from tocsin.kql.sandbox.trees import parts
+from tocsin.kql.sandbox.trees import nested_queries, parts
 from tocsin.kql.sandbox.upstream import ir
 
 MAX_SQL = 400_000
 """Most characters of SQL that one expression may become."""
 MAX_PARTS = 20_000
 """Most parts (columns, literals, calls) of one expression, lets written out."""
-MAX_READS = 400
+MAX_READS = 60
 """Most times that a query may read tables, lets counted wherever they are used."""
+MAX_NESTED = 12
+"""Deepest nesting of pipelines in joins, unions and ``in``: each level writes out the columns of all below it."""
+MAX_OPERATORS = 150
+"""Most operators of a query, lets counted once. DuckDB binds 400 of them in 3 s, and nothing interrupts it there."""
+MAX_WHOLE = 250_000
+"""Most characters of SQL that a whole query may become."""
 
 _MARKER = "\x01%d\x02"
+_FEW = 16  # operands of the largest form that is remembered
 _OWN = 24  # characters of a node that has no operands
 
 
@@ -46,6 +53,23 @@ def expression_size(expr: Any) -> int:
             raise QueryError("an expression is too large", hint="compute its parts with extend first")
         sizes[id(node)] = size
     return sizes[id(expr)]
+
+
+def check_shape(query: Any) -> None:
+    """Raises ``QueryError`` where ``query`` has too many operators, or pipelines too deep in each other. Looks at no
+    columns, whose number grows with both.
+    """
+    operators, stack = 0, [(query, 0)]
+    while stack:
+        pipeline, depth = stack.pop()
+        operators += len(pipeline.operators)
+        if operators > MAX_OPERATORS:
+            raise QueryError(f"the query has more than {MAX_OPERATORS} operators", hint="join conditions with and")
+        if depth > MAX_NESTED:
+            raise QueryError(f"pipelines are nested more than {MAX_NESTED} deep", hint="join one after another")
+        inner = [each for part in (pipeline.source, *pipeline.operators) for each in nested_queries(part)]
+        bound = [value for _, value in pipeline.lets if isinstance(value, ir.Query)]
+        stack += [(each, depth + 1) for each in (*inner, *bound)]
 
 
 def check_tree(op: Any) -> None:
@@ -103,7 +127,7 @@ def _form(node: Any, operands: list[Any]) -> tuple[int, list[int]]:
             form = ir.BinaryOp(op, _stand_in(left, 0), _stand_in(right, 1))
         case _:
             return 4 * _OWN, [2] * len(operands)
-    own, factors = _measured(form)
+    own, factors = (_remembered if len(operands) <= _FEW else _measured)(form)
     return own, list(factors) if len(factors) == len(operands) else [max(factors, default=2)] * len(operands)
 
 
@@ -118,7 +142,6 @@ def _stand_in(operand: Any, number: int) -> Any:
     return ir.RenderedAggregate(_MARKER % number)
 
 
-@lru_cache(maxsize=2048)
 def _measured(node: Any) -> tuple[int, tuple[int, ...]]:
     """Characters of a form by itself, and how often it repeats each operand."""
     operands = _operands(node)
@@ -126,3 +149,6 @@ def _measured(node: Any) -> tuple[int, tuple[int, ...]]:
     if not sql:  # cannot stand alone (an aggregate, a wrong call): it is notified elsewhere what is wrong with it
         return 8 * _OWN, (2,) * len(operands)
     return len(sql), tuple(max(1, sql.count(_MARKER % number)) for number in range(len(operands)))
+
+
+_remembered = lru_cache(maxsize=2048)(_measured)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tocsin.errors import QueryError
 from tocsin.kql.bind import blame
+from tocsin.kql.bind.bounds import MAX_WHOLE, check_shape
 from tocsin.kql.bind.scope import Pass, Text
 from tocsin.kql.parse import slips
 from tocsin.kql.parse.read import quick
@@ -116,6 +117,7 @@ def _lowered(text: str, query: str) -> Any:
 def analyse(query: str, schema: Schema) -> Analysed:
     """Parse, check names against the schema, and type a query."""
     text, tree = read(query)
+    check_shape(tree)
     each = Pass(text)
     typed, columns = each.query(tree, schema)
     return Analysed(text=text, tree=typed, tables=frozenset(each.read & set(schema)), columns=columns)
@@ -127,17 +129,22 @@ def translate(query: str, schema: Mapping[str, Mapping[str, str]]) -> Translatio
     Raises ``QueryError`` with line and column where it does not parse, names what is not there, uses what cannot be
     translated, or compares what has no comparison.
     """
-    return _translated(query, Schema.of(schema))
+    return _remembered(query, Schema.of(schema))
 
 
-@lru_cache(maxsize=2048)
-def _translated(query: str, schema: Schema) -> Translation:
+def translate_once(query: str, schema: Schema) -> Translation:
+    """As ``translate``, but nothing is remembered: for queries that anybody may send."""
     with upstream.bounded():
         analysed = analyse(query, schema)
         sql, uses_now = upstream.render(analysed.tree, schema)
+        if len(sql) > MAX_WHOLE:
+            raise QueryError("the query is too large", hint="join or extend less in one query, or project first")
         parameters: dict[str, object] = {upstream.NOW: upstream.PINNED} if uses_now else {}
         try:
             columns = describer(schema).columns(sql, parameters)
         except QueryError as fault:
             raise blame.placed(fault, analysed.text, analysed.tree, schema) from fault
     return Translation(sql=sql, uses_now=uses_now, tables=analysed.tables, columns=columns)
+
+
+_remembered = lru_cache(maxsize=2048)(translate_once)

@@ -2,26 +2,73 @@
 
 Two fences, so that a hole in one is none in both: names, functions and statements are judged on the query's tree, and
 again on the parse tree that DuckDB makes of the translation. The store adds its own: no external access, READ ONLY,
-an interrupt at the time limit.
+an interrupt at the time limit. What a translation takes is bounded as well: its depth and size (``bind/bounds``), its
+CPU time (``sandbox/budget``), and the bytes that are remembered.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
-from functools import lru_cache
+from threading import Lock
 
 from tocsin.kql.bind.sqlcheck import checked
-from tocsin.kql.bind.translate import Translation, translate
+from tocsin.kql.bind.translate import Translation, translate_once
+from tocsin.kql.sandbox.budget import within
 from tocsin.kql.schema import Schema
+
+SECONDS = 2.0
+"""CPU time that the translation of one query may take; a query of a hundred lines takes 0.1 s."""
+MOST_REMEMBERED = 8 << 20
+"""Bytes of the queries and of the SQL that are remembered."""
+_FOR_EACH = 2_000  # bytes that a remembered query takes besides its texts
 
 
 def user_query(query: str, schema: Mapping[str, Mapping[str, str]]) -> Translation:
-    """A typed query over tables of ``schema`` alone. Raises ``QueryError`` where it is wrong or refused."""
-    return _user_query(query, Schema.of(schema))
+    """A typed query over tables of ``schema`` alone. Raises ``QueryError`` where it is wrong or refused, and
+    ``QueryTimeout`` where its translation takes too long.
+    """
+    known = Schema.of(schema)
+    key = (query, known.fingerprint)
+    found = _MEMORY.get(key)
+    if found is None:
+        with within(SECONDS, "the translation of the query"):
+            found = translate_once(query, known)
+            checked(found.sql, known, generated=True)
+        _MEMORY.put(key, found)
+    return found
 
 
-@lru_cache(maxsize=512)
-def _user_query(query: str, schema: Schema) -> Translation:
-    translation = translate(query, schema)
-    checked(translation.sql, schema, generated=True)
-    return translation
+class _Memory:
+    """The translations that were asked for last, as many as ``most`` bytes hold. Safe from any thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._size, self._lock = most, 0, Lock()
+        self._kept: OrderedDict[tuple[str, str], Translation] = OrderedDict()
+
+    def get(self, key: tuple[str, str]) -> Translation | None:
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
+
+    def put(self, key: tuple[str, str], made: Translation) -> None:
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = made
+                self._size += _bytes(key, made)
+            while self._size > self._most:
+                self._size -= _bytes(*self._kept.popitem(last=False))
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+def _bytes(key: tuple[str, str], made: Translation) -> int:
+    """What a translation takes, about; a letter beyond Latin makes each of its text four bytes."""
+    texts = 4 * len(key[0]) + (1 if made.sql.isascii() else 4) * len(made.sql)
+    return _FOR_EACH + texts + sum(100 + 4 * len(name) for name in made.columns)
+
+
+_MEMORY = _Memory(MOST_REMEMBERED)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
 import duckdb
 
 from tocsin.logstore.ingest.dedupe import forget_recent
-from tocsin.logstore.ingest.open import transaction
 from tocsin.logstore.sqlfiles import sql
 
 DEAD_BYTES = 1 << 30
@@ -24,8 +24,15 @@ _COLUMN = {
 }
 
 
-def retain(con: duckdb.DuckDBPyConnection, now: datetime, keep: Mapping[str, timedelta]) -> dict[str, int]:
-    """Delete what is older than ``keep`` says, whole days only; rows deleted by table. Each table is one transaction."""
+def retain(
+    con: duckdb.DuckDBPyConnection,
+    now: datetime,
+    keep: Mapping[str, timedelta],
+    transaction: Callable[[duckdb.DuckDBPyConnection], AbstractContextManager[None]],
+) -> dict[str, int]:
+    """Delete what is older than ``keep`` says, whole days only; rows deleted by table. Each table is one
+    ``transaction``.
+    """
     deleted: dict[str, int] = {}
     for table, age in keep.items():
         if table not in _COLUMN:

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +28,9 @@ FILE_VERSION = "v1.5.0"
 
 CHECKPOINT_MEMORY = 320 << 20
 """Bytes that a checkpoint may take before anything else runs."""
+
+RESERVED = 32 << 20
+"""Bytes beside the limit by which queries are ended: a commit finds them where one takes more, until it is ended."""
 
 _BLOCK, _ROW_GROUP = 262_144, 122_880  # bytes, rows
 _DELETED = 16 << 10  # bytes that DuckDB keeps of a vector with a deleted row
@@ -157,7 +160,7 @@ def grew(con: duckdb.DuckDBPyConnection, groups: int) -> bool:
 
 
 def _memory_for(con: duckdb.DuckDBPyConnection, settings: Settings) -> int:
-    """Bytes that DuckDB may take: the limit, and what it takes for the rows that were moved in ``tocsin.runs``.
+    """Bytes that DuckDB may take: the limit, what is reserved for commits, and what it takes for the rows that were moved in ``tocsin.runs``.
 
     Of each vector with a deleted row it keeps a number for each of its rows, from when it first looks at it until
     the end: at most 1 MiB
@@ -167,7 +170,7 @@ def _memory_for(con: duckdb.DuckDBPyConnection, settings: Settings) -> int:
     """
     con.execute("SET GLOBAL memory_limit = '64GiB'")  # to count them is to look at all of them, and at nothing else
     ((vectors,),) = con.execute(sql("moved_vectors")).fetchall()
-    return parse_size(settings.memory_limit) + int(vectors) * _DELETED
+    return parse_size(settings.memory_limit) + RESERVED + int(vectors) * _DELETED
 
 
 def _write_wal(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
@@ -197,8 +200,10 @@ def _make_workbench(con: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextlib.contextmanager
-def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """BEGIN … COMMIT, or ROLLBACK when something is raised.
+def transaction(
+    con: duckdb.DuckDBPyConnection, room: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+) -> Iterator[None]:
+    """BEGIN … COMMIT, or ROLLBACK when something is raised. ``room`` is entered before COMMIT, and left behind it.
 
     A fatal error of DuckDB, an I/O error, and any error of COMMIT itself come out as StoreLost: what is durable is
     known
@@ -209,19 +214,30 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """
     with lost_on_fatal():
         con.execute("BEGIN")
+    with contextlib.ExitStack() as entered:
+        try:
+            with lost_on_fatal():
+                yield
+                entered.enter_context(room())
+        except BaseException:
+            _roll_back(con)
+            raise
+        try:
+            con.execute("COMMIT")
+        except duckdb.Error as e:
+            with contextlib.suppress(duckdb.Error):
+                con.execute("ROLLBACK")
+            raise StoreLost(f"commit failed: {e}") from e
+
+
+def _roll_back(con: duckdb.DuckDBPyConnection) -> None:
+    """ROLLBACK. Raises StoreLost where that fails: the connection would refuse whatever comes after."""
     try:
-        with lost_on_fatal():
-            yield
-    except BaseException:
-        with contextlib.suppress(duckdb.Error):
-            con.execute("ROLLBACK")
-        raise
-    try:
-        con.execute("COMMIT")
+        con.execute("ROLLBACK")
+    except duckdb.TransactionException:  # there is none any more
+        return
     except duckdb.Error as e:
-        with contextlib.suppress(duckdb.Error):
-            con.execute("ROLLBACK")
-        raise StoreLost(f"commit failed: {e}") from e
+        raise StoreLost(f"a transaction could not be taken back: {e}") from e
 
 
 @contextlib.contextmanager

@@ -14,15 +14,16 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from tocsin.clock import Clock
+from tocsin.clock import Clock, micros
 from tocsin.config.yaml.sizes import human_size
-from tocsin.errors import QueryError, QueryTimeout, StoreLost
+from tocsin.errors import QueryBusy, QueryError, QueryTimeout, StoreLost
 from tocsin.logstore.interface import Limits
 from tocsin.logstore.query.growth import Growth, growth
 from tocsin.logstore.query.macros import OPERATOR, ROOM, macro
@@ -43,16 +44,28 @@ FOR_COMMITS = 16 << 20
 """Bytes of DuckDB's limit that commits find beside it. A COMMIT without memory is a store that has to be opened
 again.
 """
+FOR_COMMIT = 24 << 20
+"""Bytes of the limit that are free of what queries work with when a COMMIT begins."""
+WORKING = 0.5
+"""How much of the limit queries that anybody asked may work with when a COMMIT begins, and while it writes: on a busy
+machine that takes 0.1 s, in which a query takes 30 MiB more.
+"""
+_ROOM_LOOKS, _ROOM_PAUSE = 20, 0.01
+"""How often a COMMIT looks whether there is room by now, and seconds between two looks."""
 MOST_ANSWERED = 32 << 20
 """Bytes of the rows of a watched query."""
 _LESS = "let fewer rows reach make_list(), percentile() and the like, or project fewer columns before"
 _HELD = """
-SELECT coalesce(sum(memory_usage_bytes), 0), coalesce(sum(memory_usage_bytes) FILTER (WHERE tag = 'ALLOCATOR'), 0)
+SELECT
+    coalesce(sum(memory_usage_bytes), 0),
+    coalesce(sum(memory_usage_bytes) FILTER (WHERE tag = 'ALLOCATOR'), 0),
+    coalesce(sum(memory_usage_bytes) FILTER (WHERE tag NOT IN ('BASE_TABLE', 'METADATA', 'IN_MEMORY_TABLE')), 0)
 FROM duckdb_memory()
 """
 _BROKEN = re.compile("(IO|FATAL|INTERNAL) Error: ")
 """How messages of errors begin after which the store must be opened again."""
 _INTERVAL = pa.month_day_nano_interval()
+_FIRST, _LAST = (micros(t.replace(tzinfo=UTC)) for t in (datetime.min, datetime.max))  # of Python's calendar, in µs
 _AT_ONCE = 2048  # rows that are fetched between two looks at how many bytes they are
 _CLOSES = 2.0  # seconds within which whatever can be interrupted has left its cursor
 _LOOKS = 0.02  # seconds between two interrupts of what is to end
@@ -123,7 +136,7 @@ class Reader:
     def __init__(self, con: duckdb.DuckDBPyConnection, clock: Clock, limit: int) -> None:
         """``limit``: bytes that queries and commits share."""
         self._con = con
-        self._watchdog = Watchdog(clock, self._held)
+        self._watchdog = Watchdog(clock, self._held, int(WORKING * limit))
         self._probe: duckdb.DuckDBPyConnection | None = None
         self._local = threading.local()
         self._read_cursors: weakref.WeakSet[ReadCursor] = (
@@ -138,7 +151,7 @@ class Reader:
             watched: Workers(self._new_read_cursor) for watched in (True, False)
         }
         self._limit = limit
-        self._asked = 0  # watched queries that run
+        self._running = 0  # queries with limits that run
         self._most = {watched: Most(UNCOUNTED[watched], most_pinned(limit, watched)) for watched in (True, False)}
 
     def select(self, sql: str, params: Mapping[str, object] | None, limits: Limits | None) -> pa.Table:
@@ -167,8 +180,8 @@ class Reader:
     ) -> pa.Table:
         most = self._most[limits.watched]
         counted = _counted(cursor).total if limits.watched else None
-        within = self._watchdog.within(limits.seconds, most, lambda: _interrupt(cursor), counted)
-        with self._asking(limits.watched), within as watched:
+        within = self._watchdog.within(limits.seconds, most, lambda: _interrupt(cursor), counted, yields=limits.watched)
+        with self._one_more(), within as watched:
             try:
                 return self._run(cursor, sql, params, limits)
             except duckdb.InterruptException as e:
@@ -177,27 +190,47 @@ class Reader:
                         raise QueryTimeout(f"the query ran longer than {limits.seconds:g} s and was ended") from e
                     case Ended.MEMORY:
                         raise QueryError("the query was ended: it takes too much memory", hint=_LESS) from e
+                    case Ended.COMMIT:
+                        raise QueryBusy("the query was ended: events needed the memory that it held", hint=_LESS) from e
                 raise StoreLost("the store is being closed") from e
 
     @contextlib.contextmanager
-    def _asking(self, watched: bool) -> Iterator[None]:
+    def _one_more(self) -> Iterator[None]:
         with self._lock:
-            self._asked += watched
+            self._running += 1
         try:
             yield
         finally:
             with self._lock:
-                self._asked -= watched
+                self._running -= 1
 
-    def leave_room(self) -> None:
-        """Raise OutOfMemoryException where queries that anybody asked hold more than they may, and will be ended
-        for: a COMMIT that finds no
-        memory is a store that has to be opened again.
+    @contextlib.contextmanager
+    def room(self) -> Iterator[None]:
+        """Around a COMMIT, so that it finds memory beside the queries that run: those that anybody asked are ended
+        for it, before it begins and while it writes.
+
+        Raises OutOfMemoryException where others hold too much: a COMMIT that finds no memory is a store that has to
+        be opened again.
         """
-        if self._asked:
-            pinned = _counted(self._cursor(self._read_cursor(), Growth())).pinned
-            if pinned > self._most[True].pinned:
-                raise duckdb.OutOfMemoryException(f"queries hold {human_size(pinned)} of {human_size(self._limit)}")
+        if not self._running:
+            yield
+            return
+        cursor = self._cursor(self._read_cursor(), Growth())
+        with self._watchdog.committing():
+            for _ in range(_ROOM_LOOKS):
+                working = _counted(cursor).working
+                if working <= WORKING * self._limit:
+                    break
+                if not self._watchdog.make_room() and working <= self._limit - FOR_COMMIT:
+                    break
+                self._pause.wait(_ROOM_PAUSE)
+            else:
+                raise duckdb.OutOfMemoryException(f"queries hold {human_size(working)} of {human_size(self._limit)}")
+            yield
+
+    def make_room(self) -> None:
+        """End the queries that anybody asked: a commit found no memory."""
+        self._watchdog.make_room()
 
     def rows(self, sql: str, params: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
         """Rows of a query of the store's own."""
@@ -315,12 +348,25 @@ def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:
 
 
 def with_durations(table: pa.Table) -> pa.Table:
-    """DuckDB's intervals (months, days, nanoseconds) as durations: a timespan is one length."""
+    """DuckDB's intervals (months, days, nanoseconds) as durations: a timespan is one length. Raises ``QueryError`` for
+    times and lengths that Python does not know.
+    """
     for i, field in enumerate(table.schema):
         if field.type == _INTERVAL:
-            spans = [None if v is None else _length(v) for v in table.column(i).to_pylist()]
+            try:
+                spans = [None if v is None else _length(v) for v in table.column(i).to_pylist()]
+            except OverflowError as e:
+                raise QueryError(f"'{field.name}' has a timespan of more than 2.7 million years") from e
             table = table.set_column(i, field.name, pa.array(spans, pa.duration("us")))
+        elif pa.types.is_timestamp(field.type) and not _within_years(table.column(i)):
+            raise QueryError(f"'{field.name}' has a datetime outside the years 1 to 9999")
     return table
+
+
+def _within_years(times: pa.ChunkedArray) -> bool:
+    """DuckDB counts from 290308 BC to 294247, and knows infinity."""
+    seen = pc.min_max(pc.cast(times.cast(pa.timestamp("us")), pa.int64())).as_py()
+    return seen["min"] is None or (_FIRST <= seen["min"] and seen["max"] <= _LAST)
 
 
 def _length(value: Any) -> timedelta:

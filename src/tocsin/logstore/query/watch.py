@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class Ended(enum.Enum):
     NOT = "it was not ended"
     TIME = "it ran too long"
     MEMORY = "it took too much memory"
+    COMMIT = "a commit needed memory that it held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Held:
 
     total: int = 0
     pinned: int = 0  # what it can neither spill nor give up: a commit finds no more than its limit less this
+    working: int = 0  # what queries work with, ``pinned`` included; it can be spilled, but only by who works with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Watched:
     interrupt: Callable[[], None]
     first: int | None = None  # bytes that DuckDB counted when it began; None: at the first look
     highest: int = 0  # and at the highest: what it gave up may take a while to leave the process
+    yields: bool = False  # whether it is ended where a commit needs memory
     ended: Ended = Ended.NOT
     interrupted: float = 0.0  # when it was, last; of Clock.monotonic
 
@@ -81,9 +85,12 @@ class Watched:
 class Watchdog:
     """One thread that interrupts cursors. It starts with the first query."""
 
-    def __init__(self, clock: Clock, held: Callable[[], Held]) -> None:
-        """``held`` is called from the thread alone."""
-        self._clock, self._held = clock, held
+    def __init__(self, clock: Clock, held: Callable[[], Held], most_working: int = sys.maxsize) -> None:
+        """``held`` is called from the thread alone. ``most_working``: bytes that queries may work with while a commit
+        is written.
+        """
+        self._clock, self._held, self._most_working = clock, held, most_working
+        self._committing = False
         self._running: dict[int, Watched] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -92,14 +99,20 @@ class Watchdog:
 
     @contextlib.contextmanager
     def within(
-        self, seconds: float, most: Most, interrupt: Callable[[], None], counted: int | None = None
+        self,
+        seconds: float,
+        most: Most,
+        interrupt: Callable[[], None],
+        counted: int | None = None,
+        *,
+        yields: bool = False,
     ) -> Iterator[Watched]:
-        """Call ``interrupt`` if the block runs longer than ``seconds`` or memory is more than ``most``. DuckDB
-        counts ``counted`` bytes
-        now: where that is not given, what it takes before the first look is not known to be counted.
+        """Call ``interrupt`` if the block runs longer than ``seconds`` or memory is more than ``most``, or, where it
+        ``yields``, if a commit needs memory. DuckDB counts ``counted`` bytes now: where that is not given, what it
+        takes before the first look is not known to be counted.
         """
         now = self._clock.monotonic()
-        one = Watched(now, now + seconds, resident(), most, interrupt, counted)
+        one = Watched(now, now + seconds, resident(), most, interrupt, counted, yields=yields)
         with self._changed:
             if not self._closed and (self._thread is None or not self._thread.is_alive()):  # no query goes without
                 self._thread = threading.Thread(target=self._run, name="query-watchdog", daemon=True)
@@ -113,6 +126,28 @@ class Watchdog:
             with self._changed:
                 self._running.pop(id(one), None)
 
+    @contextlib.contextmanager
+    def committing(self) -> Iterator[None]:
+        """Within the block a commit is written, and what yields to it is ended where there is less room."""
+        self._committing = True
+        try:
+            yield
+        finally:
+            self._committing = False
+
+    def make_room(self) -> bool:
+        """End what yields to a commit, and say whether any of it still runs. What has just begun holds nothing yet,
+        and stays.
+        """
+        with self._changed:
+            now = self._clock.monotonic()
+            yielding = [one for one in self._running.values() if one.yields and now - one.since >= LOOK]
+            for one in yielding:
+                if one.ended is Ended.NOT:
+                    one.ended = Ended.COMMIT
+                    one.end(now)
+            return bool(yielding)
+
     def close(self) -> None:
         """End the thread."""
         with self._changed:
@@ -122,6 +157,8 @@ class Watchdog:
     def _run(self) -> None:
         while self._wait():
             held, grown = self._held(), resident()
+            if self._committing and held.working > self._most_working:
+                self.make_room()
             with self._changed:
                 self._evaluate_rule(grown, held)
 

@@ -1,0 +1,47 @@
+"""A bound of the CPU time that a block of Python takes in its thread.
+
+Upstream's parser and renderer know no deadline, and a query that is small may keep them busy for long. Python calls a
+hook at each call of a function; it looks at the thread's own clock, so that a busy machine refuses nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from tocsin.errors import QueryTimeout
+
+_EVERY = 64  # events between two looks at the clock, which is a call of the system
+
+
+class _OutOfTime(BaseException):
+    """Passes what catches errors of queries on the way."""
+
+
+@contextmanager
+def within(seconds: float, what: str) -> Iterator[None]:
+    """End the block once it has taken ``seconds`` of its thread's CPU time. Raises ``QueryTimeout`` that names ``what``.
+
+    Only where a function of Python is called: a lock that is held, or a call into C, is never left half way.
+    """
+    end, events = time.thread_time() + seconds, 0
+
+    def look(frame: FrameType, event: str, arg: object) -> None:
+        nonlocal events
+        events += 1
+        if event == "call" and events >= _EVERY:
+            events = 0
+            if time.thread_time() > end:
+                raise _OutOfTime
+
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        yield
+    except _OutOfTime:
+        raise QueryTimeout(f"{what} takes more than {seconds:g} s", hint="write it shorter, or in parts") from None
+    finally:
+        sys.setprofile(before)
