@@ -14,13 +14,13 @@ from tocsin.config.project.home import Home
 from tocsin.config.yaml.placed import Placed
 from tocsin.errors import Problem
 from tocsin.model.calendars.calendar import Calendar
+from tocsin.model.sandbox import words
 from tocsin.notify.oncall.feed import Feed, FeedState, state_of
 from tocsin.notify.oncall.models import ScheduleModel
 from tocsin.notify.oncall.read import Known, feed_reader
 from tocsin.notify.oncall.schedule import Schedule
 from tocsin.notify.routing.files import OnCallFiles
 from tocsin.notify.routing.oncall_file import Context, OnCallRules, read_files
-from tocsin.notify.sandbox import words
 from tocsin.rules.kinds.ruleset import RuleSet
 
 FRESH = timedelta(minutes=15)

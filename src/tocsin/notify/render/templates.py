@@ -28,10 +28,10 @@ from jinja2.runtime import Context
 from tocsin.config.yaml.document import suggest
 from tocsin.errors import Problem
 from tocsin.model.causes import cut, one_line
+from tocsin.model.sandbox import Sandbox, Words, render, strict_words
 from tocsin.notify.context import NAMES, VALUES, Mail, Reader
 from tocsin.notify.render.inline import inline_styles
 from tocsin.notify.render.views import TEMPLATE_FAULTS
-from tocsin.notify.sandbox import Sandbox, Words, render, strict_words
 from tocsin.notify.text import (
     clock_time,
     day_time,
@@ -265,6 +265,6 @@ def _environment(directories: Sequence[Path]) -> Sandbox:
         keep_trailing_newline=True,
         cache_size=200,
     )
-    environment.filters.update(FILTERS)
+    environment.add(FILTERS)
     environment.plain = VALUES
     return environment

@@ -15,6 +15,7 @@ from tocsin.model.causes import cause_of, cut, one_line
 from tocsin.model.columns import RUN_STATUS_CHANGED
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.redact import redact
+from tocsin.model.sandbox import TooMuch, Words
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.timespans import read_kql_text, spoken
 from tocsin.notify import context as c
@@ -22,7 +23,6 @@ from tocsin.notify.render import absence as waiting
 from tocsin.notify.render import parents as sweeps
 from tocsin.notify.render.links import rule_page, run_page, web_link
 from tocsin.notify.routing.pipeline import fields_of
-from tocsin.notify.sandbox import TooMuch, Words
 from tocsin.notify.text import day_time, default_subject, did, isolate, length, moment, shown, zone_name
 from tocsin.notify.values import NotificationDraft, RunFacts
 

@@ -21,13 +21,13 @@ from jinja2 import TemplateError
 from tocsin.model.causes import one_line
 from tocsin.model.delivery import Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.sandbox import TooMuch, words
 from tocsin.notify.addresses import Allows, BadAddress, parse_address
 from tocsin.notify.channels.registry import for_each
 from tocsin.notify.routing.models import ReceiverModel
 from tocsin.notify.routing.oncall_file import OWNER, OnCallRules
 from tocsin.notify.routing.tree import RuleNames
 from tocsin.notify.routing.tree import route as take
-from tocsin.notify.sandbox import TooMuch, words
 from tocsin.notify.values import ALONE, Capped, CapRule, NotificationDraft, Recipient, Routed
 
 DEFAULT = "default_receiver"

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from jinja2 import ChainableUndefined, Template, TemplateError, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tocsin.errors import TocsinError
+from tocsin.model.sandbox import Sandbox, render
 
 LONGEST = 1024
 """Characters of a label; what is longer is cut."""
 
-_ENVIRONMENT = ImmutableSandboxedEnvironment(
-    undefined=ChainableUndefined, autoescape=False, keep_trailing_newline=False, cache_size=0
-)
+_ENVIRONMENT = Sandbox(undefined=ChainableUndefined, autoescape=False, keep_trailing_newline=False, cache_size=0)
 _MARKS = ("{{", "{%", "{#")
 
 
@@ -49,7 +47,7 @@ class TemplateText:
         if self.constant:
             return self.source.strip()[:LONGEST]
         try:
-            return _compiled(self.source).render(row).strip()[:LONGEST]
+            return render(_compiled(self.source), row).strip()[:LONGEST]
         except Exception as e:  # a template may raise whatever a filter or a method that it calls raises
             raise TemplateFault(f"{type(e).__name__}: {e}") from e
 
