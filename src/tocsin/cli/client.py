@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -53,10 +54,22 @@ class Asked(Protocol):
         """Dead letters, oldest first."""
 
 
+def _known(certificate: str) -> ssl.SSLContext:
+    """Trusts the server that shows this certificate, and no other."""
+    try:
+        context = ssl.create_default_context(cafile=certificate)
+    except OSError as e:
+        raise TocsinError(f"the certificate {certificate} cannot be read: {e}; set TOCSIN_URL instead") from e
+    context.check_hostname = False  # it is for the name that others use
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
 class Remote:
     """A tocsin that runs."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, certificate: str = "") -> None:
+        """``certificate``: file of the one by which the tocsin of this machine is known, whatever name it is for."""
         import httpx
 
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -66,7 +79,7 @@ class Remote:
             headers=headers,
             timeout=120,
             trust_env=False,
-            verify=not url.startswith("http:"),  # else it reads a bundle of certificates that nobody asks for
+            verify=_known(certificate) if certificate else not url.startswith("http:"),  # True reads a whole bundle
         )
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
@@ -175,7 +188,7 @@ def remote(home: Home) -> Remote | None:
         if home.held():
             fail("a tocsin starts on this project directory just now, or hangs", "try again in a moment")
         return None
-    return Remote(running.url, os.environ.get("TOCSIN_TOKEN") or running.token)
+    return Remote(running.url, os.environ.get("TOCSIN_TOKEN") or running.token, running.certificate)
 
 
 def must_run(home: Home) -> Remote:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from tocsin.config.yaml.document import YamlModel, suggest
+from tocsin.config.yaml.fields import is_loopback
 
 OURS: Mapping[str, str] = {
     "enable_auto_commit": "offsets live in the log store, and are committed to the group by tocsin",
@@ -25,6 +26,8 @@ _NO_TEXT = frozenset({
 })  # fmt: skip
 _INTS = frozenset({"receive_buffer_bytes", "send_buffer_bytes"})
 _SECRETS = frozenset({"sasl_plain_password", "ssl_password"})
+FILES = frozenset(f"{secret}_file" for secret in _SECRETS)
+"""Files that hold secrets; ours, not kafka-python's."""
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(\d{1,5})")
 
 
@@ -46,13 +49,19 @@ class KafkaSettings(YamlModel):
     sasl_plain_password: SecretStr | None = Field(
         default=None,
         description="Password of the login; better from the environment variable.",
-        examples=["from the environment"],
+        examples=["${KAFKA_PASSWORD}"],
+    )
+    sasl_plain_password_file: str | None = Field(
+        default=None, description="File that holds the password instead.", examples=["/run/secrets/kafka-password"]
     )
     ssl_cafile: str | None = Field(
         default=None, description="File of the authorities to trust.", examples=["/etc/ssl/kafka-ca.pem"]
     )
     ssl_password: SecretStr | None = Field(
-        default=None, description="Password of the client certificate's key.", examples=["from the environment"]
+        default=None, description="Password of the client certificate's key.", examples=["${KAFKA_KEY_PASSWORD}"]
+    )
+    ssl_password_file: str | None = Field(
+        default=None, description="File that holds that password instead.", examples=["/run/secrets/kafka-key-password"]
     )
 
     @field_validator("bootstrap_servers", mode="before")
@@ -87,18 +96,37 @@ class KafkaSettings(YamlModel):
         for key, given in value.items():
             if key in OURS:
                 raise ValueError(f"{key} is set by tocsin: {OURS[key]}")
-            if key not in defaults:
+            if key not in defaults and key not in FILES:
                 known = [k for k in defaults if k not in OURS and k not in _NO_TEXT]
                 raise ValueError(f"{key} is no setting of kafka-python's consumer; {suggest(key, known)}")
             if key in _NO_TEXT:
                 raise ValueError(f"{key} takes a Python object and cannot be written here")
             out[key] = given if key in cls.model_fields else _coerced(key, given, defaults[key])
+        for file in FILES:
+            if out.get(file) is not None and out.get(file.removesuffix("_file")) is not None:
+                raise ValueError(f"{file.removesuffix('_file')} and {file} are both given; keep one")
         return out
+
+    @property
+    def warnings(self) -> list[tuple[str, str, str]]:
+        """What others on the network could do with these settings: key, what, what would be right."""
+        hosts = {server.rpartition(":")[0] for server in self.bootstrap_servers}
+        if all(map(is_loopback, hosts)):
+            return []
+        found = []
+        if self.security_protocol == "SASL_PLAINTEXT":
+            found.append(("security_protocol", "the login goes over the network in clear", "use SASL_SSL"))
+        if self.security_protocol.endswith("SSL") and (self.model_extra or {}).get("ssl_check_hostname") is False:
+            found.append(("ssl_check_hostname", "any server with a certificate of that authority may pose as the broker",
+                          "leave it on"))  # fmt: skip
+        return found
 
     def client(self) -> dict[str, Any]:
         """Arguments for ``KafkaConsumer(**…)``, secrets in clear: never log it."""
         out: dict[str, Any] = {}
         for key in (*type(self).model_fields, *(self.model_extra or {})):
+            if key in FILES:
+                continue
             value = getattr(self, key)
             if value is None:
                 continue

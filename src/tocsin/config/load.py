@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from tocsin.config.kafka import KafkaSettings
+from tocsin.config.secrets import expanded, with_secrets
 from tocsin.config.settings import Settings
 from tocsin.config.yaml.document import Document, KeyPath, Plain, _model_in, load, load_file, parse, suggest
 from tocsin.errors import ConfigurationError, Problem
@@ -29,16 +30,12 @@ def load_settings(
 ) -> Settings:
     """The settings of ``home``; ``overrides`` are by dotted key. Raises ContentError with every fault and its place.
 
-    A relative ``password_file`` is read from the project directory on, its content becomes ``smtp.password``.
+    A secret may come from a file (``smtp.password_file``, relative to ``home``), and any text of tocsin.yaml may hold
+    ``${NAME}`` of ``env``.
     """
-    path = home / FILE
-    document = load_file(path, FILE) if path.exists() else Document(file=FILE, data=None)
-    if document.data is None:
-        document.data = {}
-    if not isinstance(document.data, dict):
-        raise ConfigurationError([document.problem((), "must be keys and values", "see docs/settings.md")])
+    document = settings_document(home)
     origins: dict[KeyPath, str] = {}
-    problems: list[Problem] = []
+    problems: list[Problem] = expanded(document, env or {})
     for name, value in sorted((env or {}).items()):
         if name.startswith(PREFIX) and name not in NOT_SETTINGS:
             _from_env(name, value, document, origins, problems)
@@ -53,7 +50,18 @@ def load_settings(
         problems += [_placed(problem, origins) for problem in e.problems]
     if problems or settings is None:
         raise ConfigurationError(problems)
-    return _with_password(settings, home, document)
+    return with_secrets(settings, home, document)
+
+
+def settings_document(home: Path) -> Document:
+    """tocsin.yaml as written; empty where there is none. Raises ConfigurationError."""
+    path = home / FILE
+    document = load_file(path, FILE) if path.exists() else Document(file=FILE, data=None)
+    if document.data is None:
+        document.data = {}
+    if not isinstance(document.data, dict):
+        raise ConfigurationError([document.problem((), "must be keys and values", "see docs/settings.md")])
+    return document
 
 
 def _from_env(name: str, value: str, document: Document, origins: dict[KeyPath, str], problems: list[Problem]) -> None:
@@ -117,18 +125,6 @@ def _placed(problem: Problem, origins: Mapping[KeyPath, str]) -> Problem:
     if len(under) == 1 and problem.line <= 1:
         return replace(problem, file=under[0], line=0)
     return problem
-
-
-def _with_password(settings: Settings, home: Path, document: Document) -> Settings:
-    file = settings.smtp.password_file
-    if file is None:
-        return settings
-    try:
-        word = (home / file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigurationError([document.problem(("smtp", "password_file"), f"cannot be read: {e}")]) from e
-    smtp = settings.smtp.model_copy(update={"password": SecretStr(word), "password_file": None})
-    return settings.model_copy(update={"smtp": smtp})
 
 
 def describes(model: type[BaseModel]) -> Mapping[str, FieldInfo]:

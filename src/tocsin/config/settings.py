@@ -46,6 +46,14 @@ class HttpSettings(YamlModel):
         ),
         examples=["/run/secrets/tokens.yaml"],
     )
+    tls_cert_file: str | None = Field(
+        default=None,
+        description="Certificate (with its chain, PEM) of this server, from the project directory on. With it, it speaks HTTPS alone. A renewed one counts within a minute.",
+        examples=["tls/fullchain.pem"],
+    )
+    tls_key_file: str | None = Field(
+        default=None, description="The key of that certificate (PEM, without a password).", examples=["tls/key.pem"]
+    )
     allowed_hosts: Words = Field(
         default=(),
         description="Further names that the server answers to, besides loopback, `host` and that of `base_url`.",
@@ -81,6 +89,18 @@ class HttpSettings(YamlModel):
             raise ValueError(f"'{value}' is not a web address; write https://tocsin.example.org")
         return value.rstrip("/")
 
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            given, other = ("cert", "key") if self.tls_key_file is None else ("key", "cert")
+            raise ValueError(f"tls_{given}_file is given without tls_{other}_file; give both")
+        return self
+
+    @property
+    def scheme(self) -> Literal["http", "https"]:
+        """What the server speaks."""
+        return "http" if self.tls_cert_file is None else "https"
+
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
@@ -92,7 +112,7 @@ class HttpSettings(YamlModel):
         if self.base_url is not None:
             return self.base_url
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 class StoreSettings(YamlModel):
@@ -106,7 +126,7 @@ class StoreSettings(YamlModel):
     memory_limit: Size = Field(
         default=80 * MIB,
         ge=72 * MIB,  # a commit of 20,000 events takes 66
-        description="Memory that DuckDB may use, besides at most 1 MiB for each 123,000 runs.",
+        description="Memory that DuckDB may use, besides 32 MiB kept for commits and at most 1 MiB for each 123,000 runs.",
         examples=["1GiB"],
     )
     spill_limit: Size = Field(
@@ -178,14 +198,16 @@ class SmtpSettings(YamlModel):
     port: int = Field(
         default=25, ge=1, le=65535, description="Its port: 25, 587 (starttls) or 465 (tls).", examples=[587]
     )
-    security: Literal["none", "starttls", "tls"] = Field(
-        default="none", description="none, starttls (refused where the server has none) or tls.", examples=["starttls"]
+    security: Literal["none", "starttls", "tls"] | None = Field(
+        default=None,
+        description="none, starttls (refused where the server has none) or tls. By default starttls, and none for a server on this machine.",
+        examples=["starttls"],
     )
     username: str | None = Field(default=None, description="User to log in as; absent: no login.", examples=["tocsin"])
     password: SecretStr | None = Field(
         default=None,
         description="Password of that user; better from the environment.",
-        examples=["from the environment"],
+        examples=["${SMTP_PASSWORD}"],
     )
     password_file: str | None = Field(
         default=None, description="File that holds the password instead.", examples=["/run/secrets/smtp-password"]
@@ -240,6 +262,11 @@ class SmtpSettings(YamlModel):
         if self.username is not None and self.host is not None and self.password is None and self.password_file is None:
             raise ValueError("username is given but neither password nor password_file; give one")
         return self
+
+    @property
+    def secured(self) -> Literal["none", "starttls", "tls"]:
+        """How the connection is secured."""
+        return self.security or ("none" if self.host is None or is_loopback(self.host) else "starttls")
 
     def allows(self, address: str) -> bool:
         """Whether an address that an event named may be mailed."""

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, cast
 
 import uvicorn
@@ -17,6 +18,7 @@ from tocsin.config.settings import HttpSettings
 from tocsin.errors import TocsinError
 from tocsin.metrics.registry import Metrics
 from tocsin.web.connections import HEAD, Bounds, Connections, protocol
+from tocsin.web.tls import ServerTls
 
 CLOSED: Final = "tocsin_http_connections_closed_total"
 OTHER_FILES: Final = 256
@@ -26,8 +28,9 @@ OTHER_FILES: Final = 256
 class Server:
     """One listening socket and the ASGI application behind it."""
 
-    def __init__(self, host: str, port: int) -> None:
-        """Bind. Raises TocsinError where that is refused."""
+    def __init__(self, host: str, port: int, tls: tuple[Path, Path] | None = None) -> None:
+        """Bind; ``tls`` are certificate and key. Raises TocsinError where that is refused."""
+        self._tls = ServerTls(*tls) if tls is not None else None
         host = host.strip("[]")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
@@ -47,7 +50,7 @@ class Server:
     def url(self) -> str:
         """Where commands on this machine reach it."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def serve(
         self,
@@ -78,7 +81,10 @@ class Server:
             http=cast("type[asyncio.Protocol]", protocol(connections, parser)),
             h11_max_incomplete_event_size=HEAD,
         )
-        self._server = server = _Quiet(config, connections)
+        config.load()
+        if self._tls is not None:
+            config.ssl = self._tls.context
+        self._server = server = _Quiet(config, connections, self._tls)
         serving = asyncio.ensure_future(server.serve(sockets=[self._socket]))
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
@@ -99,14 +105,16 @@ class Server:
 class _Quiet(uvicorn.Server):
     """uvicorn without handlers of signals: the life of the process is the app's. With deadlines of connections."""
 
-    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+    def __init__(self, config: uvicorn.Config, connections: Connections, tls: ServerTls | None) -> None:
         super().__init__(config)
-        self._connections = connections
+        self._connections, self._certificate = connections, tls
 
     async def on_tick(self, counter: int) -> bool:
         """Called each 0.1 s."""
         if counter % 5 == 0:
             self._connections.sweep(asyncio.get_running_loop().time())
+        if counter % 50 == 0 and self._certificate is not None:
+            self._certificate.refresh()
         return await super().on_tick(counter)
 
     def capture_signals(self):  # type: ignore[no-untyped-def]

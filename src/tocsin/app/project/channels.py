@@ -17,7 +17,7 @@ def mail_channel(settings: Settings) -> Channel:
         SmtpOptions(
             host=smtp.host,
             port=smtp.port,
-            security=smtp.security,
+            security=smtp.secured,
             username=smtp.username or "",
             password=smtp.password.get_secret_value() if smtp.password else "",
             ca_file=smtp.ca_file or "",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -47,7 +49,7 @@ class WebServer(Protocol):
         """Close the socket."""
 
 
-Bind = Callable[[str, int], WebServer]
+Bind = Callable[[str, int, tuple[Path, Path] | None], WebServer]
 BuildAsgi = Callable[[App, str], ASGIApp]
 
 
@@ -63,6 +65,7 @@ def up(
 ) -> None:
     """Run until SIGINT or SIGTERM. ``home`` None: a throw-away one. Raises TocsinError where it cannot start."""
     allocator.keep_little()
+    os.umask(0o077)  # stores, spill and what else is made here hold payloads and mails
     with ExitStack() as stack:
         place = home or stack.enter_context(throwaway_home())
         if demo:
@@ -81,14 +84,15 @@ def up(
         place.note_tokens(content.tokens)
         for problem in place.warnings(settings):
             log.warning("settings", problem=str(problem))
-        server = bind(settings.http.host, settings.http.port)
+        tls = place.tls(settings)
+        server = bind(settings.http.host, settings.http.port, tls)
         stack.callback(server.close)
         url = settings.http.base_url or server.url
         plots = stack.enter_context(prometheus(server.url, place.data / "prometheus")) if with_prometheus else ""
         app = App(place, content, clock=SystemClock(), url=url, adopt=adopt)
 
         def started() -> None:
-            lock.announce(server.url)
+            lock.announce(server.url, str(tls[0]) if tls else "")
             _say(settings, server.url, demo=demo, plots=plots)
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

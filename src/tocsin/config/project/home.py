@@ -14,9 +14,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tocsin.config.content import DIRECTORIES, files_in, packaged
-from tocsin.config.load import FILE, load_settings
+from tocsin.config.load import FILE, load_settings, settings_document
 from tocsin.config.project.instance import HomeLock, Running, held, running
 from tocsin.config.project.tokens import Tokens, load_tokens, lost
+from tocsin.config.secrets import readable
 from tocsin.config.settings import Settings
 from tocsin.config.yaml.fields import is_loopback
 from tocsin.errors import Problem, TocsinError
@@ -46,6 +47,11 @@ class Home:
     def tokens_path(self, settings: Settings) -> Path:
         """Where the tokens file is, or would be."""
         return self.path / settings.http.tokens_file
+
+    def tls(self, settings: Settings) -> tuple[Path, Path] | None:
+        """Certificate and key of the web server; None where it speaks plain HTTP."""
+        cert, key = settings.http.tls_cert_file, settings.http.tls_key_file
+        return (self.path / cert, self.path / key) if cert is not None and key is not None else None
 
     def lost_tokens(self, settings: Settings, tokens: Tokens) -> Problem | None:
         """The fault where the tokens file gives no ``tokens``, and tokens were in force when tocsin ran last."""
@@ -151,9 +157,15 @@ class Home:
                      "set it to where readers reach this server")  # fmt: skip
             if settings.smtp.sender.rstrip(">").endswith("@localhost"):
                 warn("smtp.sender", "servers refuse mail from @localhost", "set it to an address of your domain")
-            if settings.smtp.username is not None and settings.smtp.security == "none":
+            if (
+                settings.smtp.username is not None
+                and settings.smtp.secured == "none"
+                and not is_loopback(settings.smtp.host)
+            ):
                 warn("smtp.security", "the password goes over the network in clear", "use starttls or tls")
-        return out
+        for key, message, hint in settings.kafka.warnings if settings.kafka is not None else ():
+            warn(f"kafka.{key}", message, hint)
+        return out + readable(self.path, settings_document(self.path), settings.http.tokens_file)
 
 
 def open_home(path: Path) -> Home:
@@ -192,7 +204,7 @@ def init_home(path: Path) -> list[Path]:
             made.append(Path(name))
 
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)  # passwords, payloads and mails will lie in it
         write(FILE, settings_file())
         write(".gitignore", "data/\ntokens.yaml\n")
         for directory in (*DIRECTORIES, "tables"):

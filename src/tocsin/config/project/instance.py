@@ -35,6 +35,7 @@ class Running:
 
     url: str  # where it answers, no slash at the end
     pid: int
+    certificate: str = ""  # file of the certificate that it shows; '' for plain HTTP
     token: str = field(default="", repr=False)  # opens it to commands of who may read the file; new at each start
 
 
@@ -55,7 +56,7 @@ class HomeLock:
         """Take the lock. Raises HomeBusy when another holds it for longer than a second (a probe holds it for an
         instant).
         """
-        self._data.mkdir(parents=True, exist_ok=True)
+        self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (self._data / LOCK).open("a+", encoding="utf-8")
         pause = threading.Event()
         for attempt in range(11):
@@ -71,11 +72,11 @@ class HomeLock:
         self._file = file
         return self
 
-    def announce(self, url: str) -> None:
-        """Notify commands on this machine where to ask."""
+    def announce(self, url: str, certificate: str = "") -> None:
+        """Notify commands on this machine where to ask, and by which ``certificate`` they know it."""
         fresh = self._data / f".{RUNNING}.new"
         fresh.unlink(missing_ok=True)
-        text = json.dumps({"url": url.rstrip("/"), "pid": os.getpid(), "token": self.token})
+        text = json.dumps({"url": url.rstrip("/"), "pid": os.getpid(), "certificate": certificate, "token": self.token})
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
         os.replace(fresh, self._data / RUNNING)
@@ -111,6 +112,11 @@ def held(data: Path) -> bool:
 def _read(data: Path) -> Running | None:
     try:
         found = json.loads((data / RUNNING).read_text(encoding="utf-8"))
-        return Running(url=str(found["url"]), pid=int(found["pid"]), token=str(found.get("token", "")))
+        return Running(
+            url=str(found["url"]),
+            pid=int(found["pid"]),
+            certificate=str(found.get("certificate", "")),
+            token=str(found.get("token", "")),
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
