@@ -310,6 +310,12 @@ class IntakeSettings(YamlModel):
         description="Largest body of one request; one event is at most 1 MiB.",
         examples=["4MiB"],
     )
+    max_messages: int = Field(
+        default=100_000,
+        ge=1,
+        description="Most events in one request; with more it is refused (413), and nothing of it is kept.",
+        examples=[10_000],
+    )
     queue_wait: Positive = Field(
         default=timedelta(seconds=10),
         description="How long a request waits for its commit before 503.",

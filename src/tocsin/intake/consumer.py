@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from tocsin.clock import micros
 from tocsin.config.yaml.document import Document, load_file, parse
-from tocsin.errors import ConfigurationError, Problem
+from tocsin.errors import ConfigurationError, Problem, TocsinError
 from tocsin.intake.cloudevents import plain, put_data
 from tocsin.intake.files import ConsumerFile
 from tocsin.intake.formats import Piece, Splitter, splitter
 from tocsin.intake.mapping import Dead, Mapper, compile_mapping
 from tocsin.model.event import (
     MAX_PAYLOAD,
+    MOST_DEAD,
     Batch,
     DeadLetter,
     DeadReason,
@@ -32,6 +33,20 @@ _NO_LIMIT = 1 << 40  # of an HTTP body, which the connector has limited; an even
 _NOWHERE = Origin()
 _ONE = splitter("one")
 _NO_JSON = (DeadReason.NOT_JSON, DeadReason.NOT_UTF8)
+
+
+class TooMany(TocsinError):
+    """A body holds more events than may be sent at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"it holds more than {most} events")
+
+
+def _at_most(most: int | None, pieces: Iterable[Piece]) -> Iterator[Piece]:
+    for n, piece in enumerate(pieces, 1):
+        if most is not None and n > most:
+            raise TooMany(most)
+        yield piece
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +73,16 @@ class Decoded:
     dead: tuple[DeadLetter, ...] = ()
     filtered: int = 0
     no_json: bool = False
+
+    def parts(self, rows: int) -> Iterator[Batch]:
+        """It as batches of so many messages, of one body; each is a commit of its own."""
+        raw = [replace(r, payloads=r.payloads[i : i + rows], times_us=r.times_us[i : i + rows])
+               for r in self.raw for i in range(0, len(r.payloads), rows)]  # fmt: skip
+        mapped = [replace(m, events=m.events[i : i + rows]) for m in self.mapped for i in range(0, len(m.events), rows)]
+        whole = [Batch(raw=(r,)) for r in raw] + [Batch(mapped=(m,)) for m in mapped] or [Batch()]
+        whole[0] = replace(whole[0], dead=self.dead)
+        for batch in whole:
+            yield replace(batch, most_dead=MOST_DEAD, more=batch is not whole[-1])
 
     def batch(self, positions: Sequence[Position] = ()) -> Batch:
         """It as a batch, with the Kafka positions that it moves."""
@@ -97,19 +122,20 @@ class Consumer:
         cluster: str = "",
         topic_id: str = "",
         alone: bool = False,
+        most: int | None = None,
     ) -> Decoded:
-        """Read ``messages``, received at ``received``. Never raises: what cannot be read is a dead letter of its own.
+        """Read ``messages``, received at ``received``: what cannot be read is a dead letter of its own.
 
-        ``alone``: each message is one event, whatever the format says.
+        ``alone``: each message is one event, whatever the format says. Raises TooMany past ``most`` events.
         """
         if self.mapper is None:
-            return self._decode_canonical(messages, received)
+            return self._decode_canonical(messages, received, most)
         events: list[MappedEvent] = []
         dead: list[DeadLetter] = []
         filtered, no_json = 0, True
         read, split = self.mapper.read, _ONE if alone else self.split
         for message in messages:
-            for piece in split(message.payload):
+            for piece in _at_most(most, split(message.payload)):
                 no_json = no_json and piece.dead in _NO_JSON
                 if piece.dead is not None:
                     dead.append(self._letter(piece, message.origin, piece.dead, piece.detail))
@@ -136,16 +162,18 @@ class Consumer:
             mapped=(mapped,) if events else (), dead=tuple(dead), filtered=filtered, no_json=no_json and bool(dead)
         )
 
-    def _decode_canonical(self, messages: Iterable[Message], received: datetime) -> Decoded:
+    def _decode_canonical(self, messages: Iterable[Message], received: datetime, most: int | None) -> Decoded:
         """Cut bodies into events and leave the reading of what is JSON to the store, which does it in bulk."""
         received_us = micros(received)
         payloads: list[bytes] = []
         dead: list[DeadLetter] = []
         no_json = True
         for message in messages:
-            for piece in self.split(message.payload):
+            for piece in _at_most(most, self.split(message.payload)):
                 no_json = no_json and piece.dead in _NO_JSON
-                if piece.dead is None:
+                if piece.dead is None and most is not None and not isinstance(piece.value, dict):
+                    dead.append(self._letter(piece, message.origin, DeadReason.NOT_AN_EVENT, "no JSON object"))
+                elif piece.dead is None:
                     payloads.append(plain(piece.raw))
                 else:
                     dead.append(self._letter(piece, message.origin, piece.dead, piece.detail))

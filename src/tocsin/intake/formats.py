@@ -6,7 +6,8 @@ A bad event never takes its neighbours along: what cannot be read comes out as i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -30,8 +31,12 @@ class Piece:
 
 
 _BOM = b"\xef\xbb\xbf"
+_LINE = re.compile(rb"\S[^\n]*")
 
-Splitter = Callable[[bytes], Sequence[Piece]]
+MAX_VALUES = 2_000_000
+"""Most values in one message. Each takes some 70 bytes of memory, so that a MiB of them would become 35."""
+
+Splitter = Callable[[bytes], Iterable[Piece]]
 _raw_list: Callable[[bytes], list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -73,7 +78,12 @@ def _read(raw: bytes) -> Piece:
         return Piece(raw=raw, dead=e.reason, detail=e.detail)
 
 
-def _auto(message: bytes, limit: int) -> Sequence[Piece]:
+def too_many_values(message: bytes) -> bool:
+    """Whether a message holds more values than are read. Counted without reading it: one that is refused costs nothing."""
+    return sum(map(message.count, (b",", b"[", b"{"))) > MAX_VALUES
+
+
+def _auto(message: bytes, limit: int) -> Iterable[Piece]:
     message = message.removeprefix(_BOM)
     if message.lstrip()[:1] == b"[":
         return _array(message, limit, alone=True)
@@ -91,22 +101,22 @@ def _looks_like_lines(message: bytes) -> bool:
     return len(lines) > 1 and _read(lines[0]).dead not in (DeadReason.NOT_JSON, DeadReason.TOO_LARGE)
 
 
-def _lines(message: bytes) -> Sequence[Piece]:
-    return [_read(line) for line in message.removeprefix(_BOM).split(b"\n") if line.strip()]
+def _lines(message: bytes) -> Iterable[Piece]:
+    return (_read(found[0]) for found in _LINE.finditer(message.removeprefix(_BOM)))
 
 
-def _array(message: bytes, limit: int, *, alone: bool) -> Sequence[Piece]:
+def _array(message: bytes, limit: int, *, alone: bool) -> Iterable[Piece]:
     """The elements' own bytes. What cannot be cut so (a NaN in one of them) is read leniently and written again."""
     if len(message) > limit:
         return [Piece(raw=message, dead=DeadReason.TOO_LARGE, detail=f"{len(message)} bytes, at most {limit} are read")]
     try:
-        return [_read(bytes(raw)) for raw in _raw_list(message.removeprefix(_BOM))]
+        found = _raw_list(message.removeprefix(_BOM))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass
-    return _elements(message, limit, alone=alone)
+        return _elements(message, limit, alone=alone)
+    return (_read(bytes(raw)) for raw in found)  # one by one: the values of all would be many times the message
 
 
-def _elements(message: bytes, limit: int, *, alone: bool) -> Sequence[Piece]:
+def _elements(message: bytes, limit: int, *, alone: bool) -> Iterable[Piece]:
     whole: Piece
     try:
         value = read_json(message, limit=limit)
@@ -119,13 +129,13 @@ def _elements(message: bytes, limit: int, *, alone: bool) -> Sequence[Piece]:
         except (ValueError, RecursionError):
             return [whole]
     if isinstance(value, list):
-        return [_read(write(element)) for element in value]
+        return (_read(write(element)) for element in value)
     if alone:
         return [_read(message)]
     return [Piece(raw=message, dead=DeadReason.NOT_AN_EVENT, detail="the format is array, this is none")]
 
 
-def _selected(message: bytes, limit: int, select: Callable[[object], object]) -> Sequence[Piece]:
+def _selected(message: bytes, limit: int, select: Callable[[object], object]) -> Iterable[Piece]:
     try:
         found = select(read_json(message, limit=limit))
     except ReadError as e:
@@ -134,7 +144,7 @@ def _selected(message: bytes, limit: int, select: Callable[[object], object]) ->
         return [Piece(raw=message, dead=DeadReason.MAPPING_FAILED, detail=f"format: {e.why}")]
     if found is None:
         return [Piece(raw=message, dead=DeadReason.NOT_AN_EVENT, detail="the format finds no events in it")]
-    return [_read(write(element)) for element in (found if isinstance(found, list) else [found])]
+    return (_read(write(element)) for element in (found if isinstance(found, list) else [found]))
 
 
 def write(value: object) -> bytes:

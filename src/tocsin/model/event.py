@@ -5,7 +5,7 @@ of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -61,6 +61,30 @@ class DeadLetter:
     reason: DeadReason
     detail: str
     payload: bytes  # whole; the store cuts it
+    count: int = 1  # messages that it stands for
+    rest: bool = False  # it stands for those of a body beyond ``MOST_DEAD``
+
+
+MOST_DEAD = 100
+"""Dead letters that are kept of one body; one more stands for all others."""
+
+
+def gathered(letters: Sequence[DeadLetter], most: int = MOST_DEAD) -> tuple[list[DeadLetter], DeadLetter | None]:
+    """The first ``most`` letters of a body, and one for the rest; None where there is none."""
+    kept = [letter for letter in letters if not letter.rest]
+    kept, more = kept[: max(most, 0)], kept[max(most, 0) :]
+    rest: DeadLetter | None = None
+    for letter in (*more, *(letter for letter in letters if letter.rest)):
+        rest = merged(rest, letter)
+    return kept, rest
+
+
+def merged(one: DeadLetter | None, other: DeadLetter | None) -> DeadLetter | None:
+    """A letter for what both stand for. It holds the payload of the first."""
+    if one is None or other is None:
+        only = one or other
+        return None if only is None else replace(only, rest=True)
+    return replace(one, count=one.count + other.count, rest=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +182,9 @@ class Batch:
     mapped: tuple[MappedEvents, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
     positions: tuple[Position, ...] = ()
+    most_dead: int | None = None  # dead letters that are kept one by one; None: all of them
+    carried: DeadLetter | None = None  # for the rest of earlier batches of the same body
+    more: bool = False  # another batch of the same body follows, and keeps the letter for the rest
 
     @property
     def messages(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
@@ -85,6 +86,10 @@ class Guard:
             await self._inner(scope, self._limited(scope, receive), sending)
         except ClientDisconnect:
             return
+        except asyncio.CancelledError:  # it stops, and this took longer than it waits
+            if not started:
+                later = problem(503, "tocsin is stopping", "send it again", headers={"Retry-After": "5"})
+                await later(scope, receive, sending)
         except Exception:
             log.exception("web.failed", method=scope["method"], path=scope["path"])
             if not started:

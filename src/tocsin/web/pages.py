@@ -230,7 +230,10 @@ def cell(value: Any) -> str:
 
 def web_address(url: str) -> str:
     """``url`` if a click on it is harmless, else ''."""
-    return url if urlsplit(url).scheme in ("http", "https") else ""
+    try:
+        return url if urlsplit(url).scheme in ("http", "https") else ""
+    except ValueError:  # http://[::1
+        return ""
 
 
 def _local(target: str) -> str:

@@ -74,7 +74,7 @@ class Server:
             date_header=True,
             proxy_headers=False,
             timeout_keep_alive=30,
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=5,  # a stop ends within ten seconds, whatever is under way
             backlog=1024,
             interface="asgi3",
             ws="none",

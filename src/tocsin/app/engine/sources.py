@@ -80,7 +80,7 @@ class Sources:
 
     def _limits(self) -> HttpLimits:
         intake = self._settings.intake
-        return HttpLimits(max_body=intake.max_body, commit_wait=intake.queue_wait)
+        return HttpLimits(max_body=intake.max_body, max_messages=intake.max_messages, commit_wait=intake.queue_wait)
 
     @property
     def names(self) -> list[str]:

@@ -314,7 +314,7 @@ class Writer(Sink):
                 ("accepted", receipt.accepted),
                 ("duplicate", receipt.duplicate),
                 ("heartbeat", receipt.heartbeats),
-                ("dead", len(receipt.dead)),
+                ("dead", sum(letter.count for letter in receipt.dead)),
                 ("skipped", receipt.skipped),
             ):
                 if n:
@@ -322,7 +322,9 @@ class Writer(Sink):
             if receipt.heartbeats:
                 m.inc("tocsin_runs_heartbeats_total", receipt.heartbeats)
             for draft in receipt.dead:
-                m.inc("tocsin_intake_dead_letters_total", consumer=draft.consumer, reason=draft.reason.value)
+                m.inc(
+                    "tocsin_intake_dead_letters_total", draft.count, consumer=draft.consumer, reason=draft.reason.value
+                )
 
 
 def _fail(items: list[_Item], error: StoreLost) -> None:

@@ -11,11 +11,12 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -26,16 +27,22 @@ from tocsin.config.yaml.document import suggest
 from tocsin.errors import StoreError, StoreFull
 from tocsin.intake.connectors.base import Sink
 from tocsin.intake.connectors.http_body import Refused, event_of_headers, read_body, validation_code
-from tocsin.intake.consumer import Consumer, Decoded, Message
-from tocsin.intake.formats import is_json
+from tocsin.intake.consumer import Consumer, Decoded, Message, TooMany
+from tocsin.intake.formats import MAX_VALUES, is_json, too_many_values
 from tocsin.intake.watermark import GraceWatermark, StallWatch
 from tocsin.metrics.registry import Metrics
-from tocsin.model.event import DeadLetter, DeadReason, Receipt
+from tocsin.model.event import MOST_DEAD, Batch, DeadLetter, DeadReason, Receipt, merged
 
 log = structlog.get_logger(__name__)
 
 LARGE = 64 << 10
 """Bytes of a body that is decoded on a thread of its own, so that others need not wait for it."""
+VERY_LARGE = 1 << 20
+"""Bytes of a body that is decoded while few others are: its values take several times its bytes."""
+AT_ONCE = 2
+"""Bodies so large that are decoded at once."""
+PART = 5_000
+"""Events of a body that are one commit. A larger one would need more memory than the store has, and hold up others."""
 FIRED = 10
 """Dead letters that an answer describes."""
 
@@ -45,6 +52,7 @@ class HttpLimits:
     """Bounds of one request."""
 
     max_body: int = 8 << 20  # bytes, also after decompression
+    max_messages: int = 100_000
     full_wait: timedelta = timedelta(seconds=1)  # how long to wait for room in the queue before 429
     commit_wait: timedelta = timedelta(seconds=10)  # how long to wait for the commit before 503
 
@@ -63,6 +71,7 @@ class HttpIntake:
         """``consumers`` and ``limits`` are asked at each request, so that a reload counts at once."""
         self._consumers, self._sink, self._metrics, self._clock, self._limits = consumers, sink, metrics, clock, limits
         self._started = clock.now()
+        self._large: CapacityLimiter | None = None  # belongs to the loop in which it is first used
         self._source_progress: dict[str, datetime] = {}
 
     def routes(self) -> list[BaseRoute]:
@@ -113,7 +122,7 @@ class HttpIntake:
         if headers.get("x-amz-sns-message-type") == "SubscriptionConfirmation":
             decoded = Decoded(dead=(_unconfirmed(consumer.name, body),))
         else:
-            decoded = await self._decode(consumer, body)
+            decoded = await self._decode(consumer, body, limits.max_messages)
         if not decoded.raw and not decoded.mapped and not decoded.dead:
             return self._accepted(consumer, decoded, Receipt(accepted=0, duplicate=0, heartbeats=0))
         return self._accepted(consumer, decoded, await self._commit(decoded, limits))
@@ -127,26 +136,48 @@ class HttpIntake:
             )
         return consumers[name]
 
-    async def _decode(self, consumer: Consumer, body: bytes) -> Decoded:
+    async def _decode(self, consumer: Consumer, body: bytes, most: int) -> Decoded:
         now = self._clock.now()
+        if too_many_values(body):
+            raise Refused(413, "messages", "The body holds too much", f"at most {MAX_VALUES} values are read at once")
 
         def decode() -> Decoded:
-            decoded = consumer.decode([Message(payload=body)], now)
+            decoded = consumer.decode([Message(payload=body)], now, most=most)
             if decoded.no_json and not is_json(body):
                 raise Refused(
                     400, "no_json", "The body is no JSON", "send one event, an array of events, or one a line"
                 )
             return decoded
 
-        decoded = await run_in_threadpool(decode) if len(body) > LARGE else decode()
+        if self._large is None:
+            self._large = CapacityLimiter(AT_ONCE)
+        limiter = self._large if len(body) > VERY_LARGE else None
+        try:
+            decoded = await run_sync(decode, limiter=limiter) if len(body) > LARGE else decode()
+        except TooMany as e:
+            raise Refused(413, "messages", "Too many events in one body", f"{e}; send them in several") from e
         self._source_progress[consumer.name] = now
         return decoded
 
     async def _commit(self, decoded: Decoded, limits: HttpLimits) -> Receipt:
-        """Put it and wait until it is durable. Raises Refused; with 503 it may have been stored."""
-        batch = decoded.batch()
+        """Put it, part by part, and wait until each is durable. Raises Refused; with 503 it may have been stored."""
+        kept: list[DeadLetter] = []
+        carried: DeadLetter | None = None
+        accepted = duplicate = heartbeats = 0
+        for n, part in enumerate(decoded.parts(PART)):
+            batch = replace(part, most_dead=MOST_DEAD - len(kept), carried=carried)
+            receipt = await self._put(batch, limits, limits.commit_wait if n else limits.full_wait)
+            accepted += receipt.accepted
+            duplicate += receipt.duplicate
+            heartbeats += receipt.heartbeats
+            kept += [letter for letter in receipt.dead if not letter.rest]
+            carried = merged(carried, next((letter for letter in receipt.dead if letter.rest), None))
+        dead = (*kept, carried) if carried is not None else tuple(kept)
+        return Receipt(accepted=accepted, duplicate=duplicate, heartbeats=heartbeats, dead=dead)
+
+    async def _put(self, batch: Batch, limits: HttpLimits, full_wait: timedelta) -> Receipt:
         try:
-            future = await self._when_room(lambda: self._sink.put(batch, timeout=0), limits.full_wait)
+            future = await self._when_room(lambda: self._sink.put(batch, timeout=0), full_wait)
             receipt = await _durable(future, limits.commit_wait)
         except StoreFull as e:
             raise Refused(503, "store_full", "The store is full", str(e), {"Retry-After": "30"}) from e
@@ -186,7 +217,7 @@ class HttpIntake:
             "accepted": receipt.accepted,
             "duplicate": receipt.duplicate,
             "heartbeats": receipt.heartbeats,
-            "dead": len(receipt.dead),
+            "dead": sum(letter.count for letter in receipt.dead),
             "filtered": decoded.filtered,
         }
         if receipt.dead:

@@ -52,6 +52,7 @@ class AppendBatch:
     dead: list[list[DeadLetter]]  # by batch
     skipped: list[int]  # by batch
     logged: list[Logged] = field(default_factory=list)  # metrics and labels, which are no messages of ``groups``
+    batches: Sequence[Batch] = ()
     moves: dict[PartitionKey, Position] = field(default_factory=dict)  # the last position of each partition
     table: pa.Table | None = None  # see inbox.py
     skew_us: int  # µs that a producer's time may lie after the receipt
@@ -111,6 +112,7 @@ def flatten(batches: Sequence[Batch], stored: Mapping[PartitionKey, int], skew: 
         dead=[[] for _ in batches],
         skipped=[0] * len(batches),
         skew_us=skew // timedelta(microseconds=1),
+        batches=batches,
     )
     next_of = dict(stored)
     for number, batch in enumerate(batches):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -27,7 +27,7 @@ from tocsin.logstore.ingest.staging import Staging
 from tocsin.logstore.interface import CommitInfo, Touched
 from tocsin.logstore.recent.run_locator import RunLocator
 from tocsin.logstore.sqlfiles import sql
-from tocsin.model.event import Commit, DeadLetter, DeadReason, Position, Receipt
+from tocsin.model.event import MOST_DEAD, Batch, Commit, DeadLetter, DeadReason, Position, Receipt, gathered, merged
 from tocsin.model.redact import WORDS, redact
 from tocsin.model.strictjson import ReadError
 
@@ -135,7 +135,7 @@ def write(
             outcome.runs = {**outcome.runs, **dict.fromkeys(labelled, outcome.seq)}
             outcome.news = None  # is read again
     dead_of = _dead_by_batch(append_batch, outcome.dead)
-    letters = [letter for batch in dead_of for letter in batch]
+    letters = _kept(append_batch, dead_of)
     insert_dead(con, letters, outcome.at, known.dead_id)
     _move(staging, append_batch.moves, known.positions, outcome.at)
     info: CommitInfo | None = None
@@ -353,7 +353,26 @@ def _dead_by_batch(append_batch: AppendBatch, dead: Mapping[int, DeadLetter]) ->
     found = [list(letters) for letters in append_batch.dead]
     for n in sorted(dead):
         found[append_batch.batch_of(n)].append(dead[n])
+    for number, batch in enumerate(append_batch.batches):
+        if batch.most_dead is not None:
+            kept, rest = gathered(found[number], batch.most_dead)
+            found[number] = kept if rest is None else [*kept, rest]
     return found
+
+
+def _kept(append_batch: AppendBatch, dead_of: Sequence[Sequence[DeadLetter]]) -> list[DeadLetter]:
+    """Those that are stored: the letter for the rest of a body comes with its last batch, and stands for all of it."""
+    kept = []
+    for number, letters in enumerate(dead_of):
+        batch = append_batch.batches[number] if append_batch.batches else Batch()
+        kept += [letter for letter in letters if not letter.rest]
+        rest = merged(batch.carried, next((letter for letter in letters if letter.rest), None))
+        if rest is not None and not batch.more:
+            detail = (
+                f"{rest.count} messages of this body beyond its first {MOST_DEAD} dead ones; this one: {rest.detail}"
+            )
+            kept.append(replace(rest, detail=detail))
+    return kept
 
 
 def _receipts(
