@@ -27,6 +27,7 @@ class Phase(StrEnum):
     FIRING = "firing"
     RECOVERING = "recovering"
     RESOLVED = "resolved"
+    ACKNOWLEDGED = "acknowledged"  # by a person; only of rows of ``Alerts``
 
 
 class Why(StrEnum):
@@ -65,6 +66,10 @@ class Why(StrEnum):
     TOO_FEW_CHILDREN = "too few of its runs match"
     MORE_CHILDREN = "more of its runs match"
     PARENT_ENDED = "it ended"
+    SUPERSEDED = "superseded"
+    ACKNOWLEDGED = "acknowledged"
+    ACK_TIMEOUT = "acknowledged, not resolved"
+    BY_PERSON = "by a person"
 
 
 class EventKey(NamedTuple):

@@ -10,10 +10,12 @@ from sqlalchemy import Connection, Table, bindparam, case, delete, func, or_, se
 from tocsin.model.alert import ConditionState, Occurrence, Phase
 from tocsin.model.instants import Timer
 from tocsin.state import codecs
+from tocsin.state.active import ActiveAlerts
 from tocsin.state.bulk import Bulk
 from tocsin.state.dialects import SqlDialect
 from tocsin.state.interface import Backfill, Outcome, RuleRecord
 from tocsin.state.mirrorlog import ALERTS, MirrorLog
+from tocsin.state.tables import alerts as alerts_table
 from tocsin.state.tables import backfills, conditions, intents, marks, occurrences, rule_infos, rules, timers
 
 _T = bindparam("t", type_=marks.c.timer_t.type)
@@ -41,8 +43,8 @@ def _gone(dialect: SqlDialect, table: Table, *key: str) -> Bulk:
 class Evaluation:
     """Statements of the evaluator, each on the caller's transaction."""
 
-    def __init__(self, dialect: SqlDialect, mirror: MirrorLog) -> None:
-        self._dialect, self._mirror = dialect, mirror
+    def __init__(self, dialect: SqlDialect, mirror: MirrorLog, alerts: ActiveAlerts) -> None:
+        self._dialect, self._mirror, self._alerts = dialect, mirror, alerts
         self._put_rule = dialect.upsert(rules, ["name"])
         self._put_occurrence = dialect.upsert(
             occurrences, ["run_id", "rule", "source", "event_id", "time_us"], only=["phase"]
@@ -122,7 +124,7 @@ class Evaluation:
         """Write an outcome: renamings, then what is gone, then what is put."""
         for old, new in o.rules_renamed:
             self._forget_rule(tx, new)
-            for table, column in (*_OF_A_RULE, (intents, "rule")):
+            for table, column in (*_OF_A_RULE, (intents, "rule"), (alerts_table, "rule")):
                 tx.execute(update(table).where(table.c[column] == old).values({column: new}))
         for name in o.rules_gone:
             self._forget_rule(tx, name)
@@ -136,6 +138,7 @@ class Evaluation:
         self._put_backfill.run(tx, [codecs.backfill_row(c) for c in o.backfills])
         self._put_info.run(tx, [codecs.info_row(i) for i in o.infos])
         self._put_intent.run(tx, [codecs.intent_row(i) for i in o.intents])
+        self._alerts.evaluated(tx, o.intents, o.transitions)
         self._mirror.log(tx, ALERTS, [codecs.alert_row(t, now) for t in o.transitions])
         if o.row_cursor is not None:
             tx.execute(_SET_CURSOR, {"cursor": o.row_cursor})

@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from tocsin.model.active import Acted, Action, ActiveAlert, StoredSilence
 from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Instant, Timer
@@ -85,6 +87,30 @@ class Attempted:
 
 
 MAILS = Endpoint(EMAIL, "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What a group, an escalation or a cap remembers. ``body`` is JSON-able; None forgets it."""
+
+    kind: str
+    key: str
+    body: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifyChange:
+    """What a pass of notify decided beside its deliveries; written with them at once."""
+
+    alerts: tuple[ActiveAlert, ...] = ()  # what notify keeps of them; an end is never written here
+    ended: tuple[tuple[str, datetime, str], ...] = ()  # (id, when, why), of those that have not ended yet
+    settled: tuple[str, ...] = ()  # ids of ended ones of which nothing is left to do
+    kept: tuple[Kept, ...] = ()
+    actions_up_to: int = 0  # the last of people's actions that was taken up
+    transitions: tuple[Transition, ...] = ()  # for history
+
+
+NO_CHANGE = NotifyChange()
 
 
 class State(ABC):
@@ -165,16 +191,73 @@ class State(ABC):
 
     @abstractmethod
     def put_deliveries(
-        self, deliveries: Sequence[Delivery], consumed: Sequence[str], now: datetime, listed: Sequence[str] = ()
+        self,
+        deliveries: Sequence[Delivery],
+        consumed: Sequence[str],
+        now: datetime,
+        listed: Sequence[str] = (),
+        change: NotifyChange = NO_CHANGE,
     ) -> None:
-        """Store new deliveries and mark the intents ``consumed``, at once; mirror rows too. Known ids are left as
-        they are.
+        """Store new deliveries, mark the intents ``consumed`` and write ``change``, at once; mirror rows too. Known
+        ids are left as they are.
 
         ``Delivery.intents`` must name what it notifies of: ``notified_addresses`` answers from it.
         A mail held back by a cap is a HELD delivery; its summary is another. ``listed`` names the HELD deliveries
         that a
         summary among ``deliveries`` lists: they become DROPPED in the same transaction.
         """
+
+    @abstractmethod
+    def intents_called(self, ids: Iterable[str]) -> Mapping[str, Intent]:
+        """Intents by id, consumed ones too; unknown ids are left out."""
+
+    @abstractmethod
+    def states_of_group(self, group: str) -> Mapping[str, DeliveryState]:
+        """State of each delivery of a group, by id."""
+
+    # -- active alerts -------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def unsettled_alerts(self) -> Sequence[ActiveAlert]:
+        """Alerts of which something may be left to do, in the order of firing."""
+
+    @abstractmethod
+    def alerts_ended(self) -> Sequence[tuple[str, datetime, str]]:
+        """(id, when, why) of ends that notify has not settled."""
+
+    @abstractmethod
+    def actions_new(self) -> Sequence[tuple[int, Action]]:
+        """What people did that notify has not taken up, by number."""
+
+    @abstractmethod
+    def kept(self) -> Sequence[Kept]:
+        """What groups, escalations and caps remember."""
+
+    @abstractmethod
+    def act(self, action: Action) -> Acted | None:
+        """Write down what a person does with an alert. Durable when it returns; None where there is no such alert."""
+
+    @abstractmethod
+    def alert(self, id: str) -> ActiveAlert | None:
+        """One alert, also one that has ended."""
+
+    @abstractmethod
+    def alerts(self, *, active: bool = True, limit: int = 1000) -> Sequence[ActiveAlert]:
+        """Alerts, newest first, each with who has it; with ``active`` only those that have not ended."""
+
+    @abstractmethod
+    def actions_of(self, id: str) -> Sequence[Action]:
+        """What people did with an alert, oldest first."""
+
+    @abstractmethod
+    def silences(self) -> Sequence[StoredSilence]:
+        """All silences that people set, oldest first."""
+
+    @abstractmethod
+    def put_silence(self, silence: StoredSilence) -> None:
+        """Set or change a silence."""
+
+    # -- deliveries ----------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def endpoints(self) -> Collection[Endpoint]:

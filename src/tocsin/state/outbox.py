@@ -26,7 +26,7 @@ from tocsin.state import codecs
 from tocsin.state.dialects import SqlDialect
 from tocsin.state.interface import Attempted
 from tocsin.state.mirrorlog import NOTIFICATIONS, MirrorLog
-from tocsin.state.tables import Micros, clean, deliveries, delivery_intents, intents, messages, rule_infos
+from tocsin.state.tables import Micros, alerts, clean, deliveries, delivery_intents, intents, messages, rule_infos
 
 _D = deliveries.c
 _READY = _D.state == DeliveryState.READY.value
@@ -94,13 +94,20 @@ _NOTIFIED_ADDRESSES = (
     )
     .order_by(_D.seq)
 )
+_OF_GROUP = select(_D.id, _D.state).where(_D.group_key == bindparam("of"))
 _COUNTS = select(_D.state, func.count()).group_by(_D.state)
 _OLDEST = select(func.min(_D.created_at)).where(_READY)
 _WAITING_COUNT = select(func.count()).select_from(intents).where(_OPEN)
 _BEFORE = bindparam("before", type_=Micros)
 _PRUNE: tuple[Any, ...] = (
     delete(deliveries).where(~_LIVE, _D.changed_at < _BEFORE),
-    delete(intents).where(intents.c.consumed_at < _BEFORE, ~exists().where(delivery_intents.c.intent == intents.c.id)),
+    delete(intents).where(
+        intents.c.consumed_at < _BEFORE,
+        ~exists().where(delivery_intents.c.intent == intents.c.id),
+        ~exists().where(
+            alerts.c.rule == intents.c.rule, alerts.c.instance == intents.c.instance, alerts.c.ended_at.is_(None)
+        ),
+    ),
 )
 _PRUNE_INFOS = delete(rule_infos).where(rule_infos.c.version.not_in(select(intents.c.rule_version)))
 
@@ -123,6 +130,7 @@ class Outbox:
         )
         self._consume = dialect.bulk(_CONSUME, ["k_id", "b_at"])
         ids = select(dialect.texts("ids").c.value)
+        self._called = select(intents).where(intents.c.id.in_(ids))
         self._known = select(_D.id).where(_D.id.in_(ids))
         self._headers = select(
             _D.id,
@@ -147,6 +155,16 @@ class Outbox:
     def intents(self, tx: Connection, limit: int) -> list[Intent]:
         """Intents not consumed, oldest first."""
         return [codecs.intent_of(row) for row in tx.execute(_WAITING, {"most": limit})]
+
+    def intents_called(self, tx: Connection, ids: Sequence[str]) -> dict[str, Intent]:
+        """Intents by id."""
+        if not ids:
+            return {}
+        return {row.id: codecs.intent_of(row) for row in tx.execute(self._called, {"ids": self._dialect.pack(ids)})}
+
+    def states_of_group(self, tx: Connection, group: str) -> dict[str, DeliveryState]:
+        """State of each delivery of a group."""
+        return {id_: DeliveryState(state) for id_, state in tx.execute(_OF_GROUP, {"of": group})}
 
     def info(self, tx: Connection, version: str) -> RuleInfo | None:
         """A rule's presentation."""

@@ -11,15 +11,28 @@ from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin.errors import StoreError
+from tocsin.model.active import Acted, Action, ActiveAlert, StoredSilence
 from tocsin.model.alert import ConditionState, Occurrence, Phase
 from tocsin.model.delivery import Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Timer
 from tocsin.model.intent import Intent, RuleInfo
 from tocsin.state import schema
+from tocsin.state.active import ActiveAlerts
 from tocsin.state.dialects import SqlDialect
 from tocsin.state.evaluation import Evaluation
 from tocsin.state.health import explain
-from tocsin.state.interface import MAILS, Attempted, Backfill, MirrorRow, Outcome, RuleRecord, State
+from tocsin.state.interface import (
+    MAILS,
+    NO_CHANGE,
+    Attempted,
+    Backfill,
+    Kept,
+    MirrorRow,
+    NotifyChange,
+    Outcome,
+    RuleRecord,
+    State,
+)
 from tocsin.state.mirrorlog import MirrorLog
 from tocsin.state.outbox import Outbox
 from tocsin.state.tables import marks, small_values
@@ -45,7 +58,8 @@ class SqlState(State):
         self._engine = engine
         self._where = where
         self._mirror = MirrorLog(dialect)
-        self._evaluation = Evaluation(dialect, self._mirror)
+        self._alerts = ActiveAlerts(dialect, self._mirror)
+        self._evaluation = Evaluation(dialect, self._mirror, self._alerts)
         self._outbox = Outbox(dialect, self._mirror)
         self._put_value = dialect.upsert(small_values, ["key"])
         self._writing = Lock()
@@ -162,10 +176,68 @@ class SqlState(State):
         return known
 
     def put_deliveries(
-        self, deliveries: Sequence[Delivery], consumed: Sequence[str], now: datetime, listed: Sequence[str] = ()
+        self,
+        deliveries: Sequence[Delivery],
+        consumed: Sequence[str],
+        now: datetime,
+        listed: Sequence[str] = (),
+        change: NotifyChange = NO_CHANGE,
     ) -> None:
         with self._write() as tx:
             self._outbox.put(tx, deliveries, consumed, listed, now)
+            self._alerts.change(tx, change, now)
+
+    def intents_called(self, ids: Iterable[str]) -> Mapping[str, Intent]:
+        with self._read() as tx:
+            return self._outbox.intents_called(tx, list(ids))
+
+    def states_of_group(self, group: str) -> Mapping[str, DeliveryState]:
+        with self._read() as tx:
+            return self._outbox.states_of_group(tx, group)
+
+    # -- active alerts -------------------------------------------------------------------------------------------------
+
+    def unsettled_alerts(self) -> Sequence[ActiveAlert]:
+        with self._read() as tx:
+            return self._alerts.unsettled(tx)
+
+    def alerts_ended(self) -> Sequence[tuple[str, datetime, str]]:
+        with self._read() as tx:
+            return self._alerts.ended(tx)
+
+    def actions_new(self) -> Sequence[tuple[int, Action]]:
+        with self._read() as tx:
+            return self._alerts.actions(tx)
+
+    def kept(self) -> Sequence[Kept]:
+        with self._read() as tx:
+            return self._alerts.kept(tx)
+
+    def act(self, action: Action) -> Acted | None:
+        with self._write() as tx:
+            return self._alerts.act(tx, action)
+
+    def alert(self, id: str) -> ActiveAlert | None:
+        with self._read() as tx:
+            return self._alerts.one(tx, id)
+
+    def alerts(self, *, active: bool = True, limit: int = 1000) -> Sequence[ActiveAlert]:
+        with self._read() as tx:
+            return self._alerts.listed(tx, active=active, limit=limit)
+
+    def actions_of(self, id: str) -> Sequence[Action]:
+        with self._read() as tx:
+            return self._alerts.actions_of(tx, id)
+
+    def silences(self) -> Sequence[StoredSilence]:
+        with self._read() as tx:
+            return self._alerts.silences(tx)
+
+    def put_silence(self, silence: StoredSilence) -> None:
+        with self._write() as tx:
+            self._alerts.put_silence(tx, silence)
+
+    # -- deliveries ----------------------------------------------------------------------------------------------------
 
     def endpoints(self) -> Collection[Endpoint]:
         with self._read() as tx:
@@ -241,6 +313,7 @@ class SqlState(State):
         with self._write() as tx:
             self._mirror.forget(tx, mirrored)
             self._outbox.prune(tx, now - keep)
+            self._alerts.prune(tx, now - keep)
 
     def close(self) -> None:
         with self._writing:

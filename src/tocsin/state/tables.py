@@ -279,6 +279,69 @@ delivery_intents = Table(
 )
 """Which delivery notifies of which intent: a resolved mail goes to those who got the firing one."""
 
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("seq", _SEQ, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    _text("rule"),
+    _text("instance"),  # model.alert.instance_key, which is JSON
+    _text("occurrence"),
+    _text("run_id"),
+    _time("fired_at"),
+    _time("ended_at", nullable=True),
+    _text("ended_why"),
+    Column("settled", Boolean, nullable=False),
+    _json("body"),
+    sqlite_autoincrement=True,
+)
+"""Alerts from firing to end. Evaluations write rows and ends; notify writes ``body``, and ``settled`` once nothing is
+left to do about an end.
+"""
+Index("alerts_open", alerts.c.seq, sqlite_where=alerts.c.settled.is_(False))
+Index("alerts_by_instance", alerts.c.rule, alerts.c.instance, sqlite_where=alerts.c.ended_at.is_(None))
+
+alert_actions = Table(
+    "alert_actions",
+    metadata,
+    Column("seq", _SEQ, primary_key=True, autoincrement=True),
+    _text("alert"),
+    _text("kind"),
+    _text("by"),
+    _time("at"),
+    _time("until", nullable=True),
+    _text("text"),
+    _text("via"),
+    Column("applied", Boolean, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""What people did, for ever; ``applied`` once notify has taken it up."""
+Index("alert_actions_new", alert_actions.c.seq, sqlite_where=alert_actions.c.applied.is_(False))
+Index("alert_actions_of_alert", alert_actions.c.alert)
+
+silences = Table(
+    "silences",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("matchers"),
+    _time("start"),
+    _time("end"),
+    _text("by"),
+    _text("comment"),
+    _time("created_at"),
+)
+
+notify_states = Table(
+    "notify_states",
+    metadata,
+    _text("kind"),  # group, escalation, critical
+    _text("key"),
+    _json("body"),
+    PrimaryKeyConstraint("kind", "key"),
+    sqlite_with_rowid=False,
+)
+"""What groups, escalations and caps remember, one value each."""
+
 mirror = Table(
     "mirror",
     metadata,

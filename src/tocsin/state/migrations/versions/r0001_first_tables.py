@@ -40,6 +40,7 @@ def upgrade() -> None:
     _evaluation_tables()
     _intent_tables()
     _delivery_tables()
+    _oncall_tables()
     op.create_table(
         "mirror",
         sa.Column("seq", _SEQ, primary_key=True, autoincrement=False),
@@ -185,6 +186,60 @@ def _delivery_tables() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("delivery_intents_by_delivery", "delivery_intents", ["delivery"])
+
+
+def _oncall_tables() -> None:
+    op.create_table(
+        "alerts",
+        sa.Column("seq", _SEQ, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.Text, nullable=False, unique=True),
+        _text("rule"),
+        _text("instance"),
+        _text("occurrence"),
+        _text("run_id"),
+        _number("fired_at"),
+        _number("ended_at", nullable=True),
+        _text("ended_why"),
+        sa.Column("settled", sa.Boolean, nullable=False),
+        _text("body"),
+        sqlite_autoincrement=True,
+    )
+    unsettled, active = sa.text("settled IS 0"), sa.text("ended_at IS NULL")
+    op.create_index("alerts_open", "alerts", ["seq"], sqlite_where=unsettled)
+    op.create_index("alerts_by_instance", "alerts", ["rule", "instance"], sqlite_where=active)
+    op.create_table(
+        "alert_actions",
+        sa.Column("seq", _SEQ, primary_key=True, autoincrement=True),
+        _text("alert"),
+        _text("kind"),
+        _text("by"),
+        _number("at"),
+        _number("until", nullable=True),
+        _text("text"),
+        _text("via"),
+        sa.Column("applied", sa.Boolean, nullable=False),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("alert_actions_new", "alert_actions", ["seq"], sqlite_where=sa.text("applied IS 0"))
+    op.create_index("alert_actions_of_alert", "alert_actions", ["alert"])
+    op.create_table(
+        "silences",
+        sa.Column("id", sa.Text, primary_key=True),
+        _text("matchers"),
+        _number("start"),
+        _number("end"),
+        _text("by"),
+        _text("comment"),
+        _number("created_at"),
+    )
+    op.create_table(
+        "notify_states",
+        _text("kind"),
+        _text("key"),
+        _text("body"),
+        sa.PrimaryKeyConstraint("kind", "key"),
+        sqlite_with_rowid=False,
+    )
 
 
 def downgrade() -> None:

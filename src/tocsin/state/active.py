@@ -1,0 +1,229 @@
+"""Active alerts, what people do with them, silences, and what groups and escalations remember.
+
+    evaluation ── FIRED intent, end ──► alerts ◄── routes, suppression ── notify
+    person ── acknowledge, snooze ──► alert_actions ──────────────────► notify
+
+Each writes its own columns, so that none waits for another: an end that comes while notify routes is not lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, bindparam, delete, select, update
+
+from tocsin.model.active import Acknowledgement, Acted, Action, ActionKind, ActiveAlert, StoredSilence, fired_alert
+from tocsin.model.alert import Phase, Transition, instance_key
+from tocsin.model.intent import Intent, IntentKind
+from tocsin.state import codecs
+from tocsin.state.dialects import SqlDialect
+from tocsin.state.interface import Kept, NotifyChange
+from tocsin.state.mirrorlog import ALERTS, MirrorLog
+from tocsin.state.tables import Micros, alert_actions, alerts, notify_states, silences
+
+_A = alerts.c
+_OUTSIDE = ("id", "rule", "instance", "occurrence", "run_id", "fired_at", "ended_at", "ended_why")
+_UNSETTLED = select(alerts).where(_A.settled.is_(False)).order_by(_A.seq)
+_CHANGED = (
+    select(_A.seq, _A.id, _A.ended_at, _A.ended_why)
+    .where(_A.settled.is_(False), _A.ended_at.is_not(None))
+    .order_by(_A.seq)
+)
+_ONE = select(alerts).where(_A.id == bindparam("one"))
+_AT = bindparam("b_at", type_=Micros)
+_END_OCCURRENCE = (
+    update(alerts)
+    .where(_A.rule == bindparam("k_rule"), _A.occurrence == bindparam("k_occurrence"), _A.ended_at.is_(None))
+    .values(ended_at=_AT, ended_why=bindparam("b_why"))
+)
+_END_INSTANCE = (
+    update(alerts)
+    .where(
+        _A.rule == bindparam("k_rule"),
+        _A.instance == bindparam("k_instance"),
+        _A.fired_at <= _AT,
+        _A.ended_at.is_(None),
+    )
+    .values(ended_at=_AT, ended_why=bindparam("b_why"))
+)
+_END = (
+    update(alerts)
+    .where(_A.id == bindparam("k_id"), _A.ended_at.is_(None))
+    .values(ended_at=_AT, ended_why=bindparam("b_why"))
+)
+_BODY = update(alerts).where(_A.id == bindparam("k_id")).values(body=bindparam("b_body"))
+_SETTLE = update(alerts).where(_A.id == bindparam("k_id")).values(settled=bindparam("b_settled"))
+_ACTIONS = select(alert_actions).where(alert_actions.c.applied.is_(False)).order_by(alert_actions.c.seq)
+_ACTIONS_OF = select(alert_actions).where(alert_actions.c.alert == bindparam("one")).order_by(alert_actions.c.seq)
+_APPLIED = (
+    update(alert_actions)
+    .where(alert_actions.c.seq <= bindparam("k_seq"), alert_actions.c.applied.is_(False))
+    .values(applied=True)
+)
+_FORGET = delete(notify_states).where(
+    notify_states.c.kind == bindparam("k_kind"), notify_states.c.key == bindparam("k_key")
+)
+_ENDS = frozenset({Phase.RESOLVED, Phase.CLOSED})
+_TAKES = frozenset({ActionKind.ACKNOWLEDGE, ActionKind.SNOOZE})
+
+
+class ActiveAlerts:
+    """Statements about alerts, each on the caller's transaction."""
+
+    def __init__(self, dialect: SqlDialect, mirror: MirrorLog) -> None:
+        self._mirror = mirror
+        self._put = dialect.insert_new(alerts, ["id"], without=["seq"])
+        self._body = dialect.bulk(_BODY, ["k_id", "b_body"])
+        self._end = dialect.bulk(_END, ["k_id", "b_at", "b_why"])
+        self._end_occurrence = dialect.bulk(_END_OCCURRENCE, ["k_rule", "k_occurrence", "b_at", "b_why"])
+        self._end_instance = dialect.bulk(_END_INSTANCE, ["k_rule", "k_instance", "b_at", "b_why"])
+        self._settle = dialect.bulk(_SETTLE, ["k_id", "b_settled"])
+        self._keep = dialect.upsert(notify_states, ["kind", "key"])
+        self._forget = dialect.bulk(_FORGET, ["k_kind", "k_key"])
+        self._act = dialect.bulk(alert_actions.insert(), [c.name for c in alert_actions.columns if c.name != "seq"])
+        self._silence = dialect.upsert(silences, ["id"])
+
+    # -- what evaluations say ----------------------------------------------------------------------------------------
+
+    def evaluated(self, tx: Connection, intents: Iterable[Intent], transitions: Iterable[Transition]) -> None:
+        """Alerts that fired, then ends: an outcome may hold both of one alert."""
+        self._put.run(tx, [_row(fired_alert(i)) for i in intents if i.kind is IntentKind.FIRED])
+        ends = [t for t in transitions if t.after in _ENDS]
+        self._end_occurrence.run(
+            tx,
+            [
+                {"k_rule": t.rule, "k_occurrence": t.occurrence, "b_at": t.at, "b_why": t.reason.value}
+                for t in ends
+                if t.occurrence
+            ],
+        )
+        self._end_instance.run(
+            tx,
+            [
+                {"k_rule": t.rule, "k_instance": instance_key(t.instance), "b_at": t.at, "b_why": t.reason.value}
+                for t in ends
+                if not t.occurrence
+            ],
+        )
+
+    # -- what notify does --------------------------------------------------------------------------------------------
+
+    def unsettled(self, tx: Connection) -> list[ActiveAlert]:
+        """Alerts of which something may be left to do, in the order of firing."""
+        return [_alert(row) for row in tx.execute(_UNSETTLED)]
+
+    def ended(self, tx: Connection) -> list[tuple[str, datetime, str]]:
+        """(id, when, why) of ends that notify has not settled."""
+        return [(row.id, row.ended_at, row.ended_why) for row in tx.execute(_CHANGED)]
+
+    def actions(self, tx: Connection) -> list[tuple[int, Action]]:
+        """What people did that notify has not taken up, by number."""
+        return [(row.seq, _action(row)) for row in tx.execute(_ACTIONS)]
+
+    def change(self, tx: Connection, change: NotifyChange, now: datetime) -> None:
+        """What a pass of notify decided."""
+        self._body.run(tx, [{"k_id": a.id, "b_body": _body(a)} for a in change.alerts])
+        self._end.run(tx, [{"k_id": id_, "b_at": at, "b_why": why} for id_, at, why in change.ended])
+        self._settle.run(tx, [{"k_id": id_, "b_settled": True} for id_ in change.settled])
+        self._keep.run(tx, [{"kind": k.kind, "key": k.key, "body": k.body} for k in change.kept if k.body is not None])
+        self._forget.run(tx, [{"k_kind": k.kind, "k_key": k.key} for k in change.kept if k.body is None])
+        if change.actions_up_to:
+            tx.execute(_APPLIED, {"k_seq": change.actions_up_to})
+        self._mirror.log(tx, ALERTS, [codecs.alert_row(t, now) for t in change.transitions])
+
+    def kept(self, tx: Connection) -> list[Kept]:
+        """What groups, escalations and caps remember."""
+        return [Kept(kind=row.kind, key=row.key, body=row.body) for row in tx.execute(select(notify_states))]
+
+    # -- what people do ----------------------------------------------------------------------------------------------
+
+    def act(self, tx: Connection, action: Action) -> Acted | None:
+        """Write down what a person does. Of two who acknowledge the second changes nothing. None: no such alert."""
+        alert = self.one(tx, action.alert)
+        if alert is None:
+            return None
+        holder = self._holder(tx, alert)
+        over = alert.ended_at is not None and action.kind is not ActionKind.COMMENT
+        if over or (action.kind is ActionKind.ACKNOWLEDGE and holder is not None):
+            return Acted(alert=alert, done=False, acknowledged=holder)
+        self._act.run(
+            tx,
+            [
+                {
+                    "alert": action.alert, "kind": action.kind.value, "by": action.by, "at": action.at,
+                    "until": action.until, "text": action.text, "via": action.via, "applied": False,
+                }
+            ],
+        )  # fmt: skip
+        return Acted(alert=alert, done=True, acknowledged=self._holder(tx, alert))
+
+    def _holder(self, tx: Connection, alert: ActiveAlert) -> Acknowledgement | None:
+        """Who has the alert, what notify has not taken up yet included."""
+        found = alert.acknowledged
+        for row in tx.execute(_ACTIONS_OF, {"one": alert.id}):
+            if row.applied:
+                continue
+            if row.kind in _TAKES:
+                found = Acknowledgement(by=row.by, at=row.at, until=row.until)
+            elif row.kind == ActionKind.UNACKNOWLEDGE:
+                found = None
+        return found
+
+    def one(self, tx: Connection, id: str) -> ActiveAlert | None:
+        """One alert, also one that has ended."""
+        row = tx.execute(_ONE, {"one": id}).one_or_none()
+        return None if row is None else _alert(row)
+
+    def listed(self, tx: Connection, *, active: bool, limit: int) -> list[ActiveAlert]:
+        """Alerts, newest first; with ``active`` only those that have not ended."""
+        query = select(alerts).order_by(_A.fired_at.desc(), _A.seq.desc()).limit(limit)
+        found = [_alert(row) for row in tx.execute(query.where(_A.ended_at.is_(None)) if active else query)]
+        return [replace(a, acknowledged=self._holder(tx, a)) for a in found]
+
+    def actions_of(self, tx: Connection, id: str) -> list[Action]:
+        """What people did with an alert."""
+        return [_action(row) for row in tx.execute(_ACTIONS_OF, {"one": id})]
+
+    def silences(self, tx: Connection) -> list[StoredSilence]:
+        """All silences that people set."""
+        return [StoredSilence(**row._mapping) for row in tx.execute(select(silences).order_by(silences.c.created_at))]
+
+    def put_silence(self, tx: Connection, silence: StoredSilence) -> None:
+        """Set or change one."""
+        self._silence.run(tx, [_silence_row(silence)])
+
+    def prune(self, tx: Connection, before: datetime) -> None:
+        """Forget what ended before."""
+        tx.execute(delete(alerts).where(_A.settled.is_(True), _A.ended_at < before))
+        tx.execute(delete(alert_actions).where(alert_actions.c.at < before, alert_actions.c.applied.is_(True)))
+        tx.execute(delete(silences).where(silences.c.end < before))
+
+
+def _body(alert: ActiveAlert) -> dict[str, Any]:
+    whole: dict[str, Any] = msgspec.to_builtins(alert)
+    return {name: value for name, value in whole.items() if name not in _OUTSIDE}
+
+
+def _row(alert: ActiveAlert) -> dict[str, object]:
+    outside = {name: getattr(alert, name) for name in _OUTSIDE}
+    return {**outside, "settled": False, "body": _body(alert)}
+
+
+def _alert(row: codecs.AnyRow) -> ActiveAlert:
+    inner = msgspec.convert({**row.body, "id": row.id, "rule": "", "instance": "", "occurrence": "", "run_id": "",
+                             "fired_at": row.fired_at}, ActiveAlert)  # fmt: skip
+    return replace(inner, **{name: getattr(row, name) for name in _OUTSIDE})
+
+
+def _action(row: codecs.AnyRow) -> Action:
+    return Action(
+        alert=row.alert, kind=ActionKind(row.kind), by=row.by, at=row.at, until=row.until, text=row.text, via=row.via
+    )
+
+
+def _silence_row(s: StoredSilence) -> dict[str, object]:
+    return {name: getattr(s, name) for name in ("id", "matchers", "start", "end", "by", "comment", "created_at")}
