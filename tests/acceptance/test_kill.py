@@ -19,7 +19,15 @@ from tests.servers.eventually import eventually
 from tests.servers.kafka import KafkaServer
 from tests.servers.smtp import Received, SmtpServer
 
-POINTS = ("after_log_commit", "after_state_commit", "in_checkpoint", "after_deliveries", "after_250", "after_sent")
+POINTS = (
+    "after_log_commit",
+    "after_state_commit",
+    "in_checkpoint",
+    "before_deliveries",
+    "after_deliveries",
+    "after_250",
+    "after_sent",
+)
 CONNECTIONS = 4
 
 

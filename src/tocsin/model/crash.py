@@ -6,6 +6,7 @@ no handler runs. Without the variable a point costs one evaluation at a module c
 ``after_log_commit``    the log store's commit is durable, nobody has been notified of it
 ``after_state_commit``  an evaluation's outcome is durable, notify has not been woken
 ``in_checkpoint``       inside a checkpoint of the log store
+``before_deliveries``   a pass of notify is decided, nothing of it is written
 ``after_deliveries``    new deliveries are durable, none has been tried
 ``after_250``           the mail server accepted a mail, the state does not know it yet
 ``after_sent``          the state knows it
@@ -21,7 +22,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 POINTS: frozenset[str] = frozenset(
-    {"after_log_commit", "after_state_commit", "in_checkpoint", "after_deliveries", "after_250", "after_sent"}
+    {
+        "after_log_commit",
+        "after_state_commit",
+        "in_checkpoint",
+        "before_deliveries",
+        "after_deliveries",
+        "after_250",
+        "after_sent",
+    }
 )
 """Every name that ``point`` is called with."""
 

@@ -28,6 +28,10 @@ seconds}.
 """
 
 
+AUTO_CLOSE = 86_400.0
+"""Seconds after which an event alert is closed where its rule does not say."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleInfo:
     """What notify needs to know of a rule, frozen at the version that fired. Kept in state by ``version``."""
@@ -43,6 +47,9 @@ class RuleInfo:
     notify_to: tuple[str, ...] = ()  # receivers or addresses
     notify_only: bool = False
     final: bool = False
+    condition: bool = False  # its alerts resolve; else they are active until superseded or closed
+    repeats: bool = False  # it says `repeat_every`: else repeats are the route's
+    auto_close: float = AUTO_CLOSE  # seconds after which notify closes an event alert; 0: the rule ends it itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -13,12 +13,13 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from tocsin.clock import Clock
-from tocsin.errors import StoreError
+from tocsin.errors import QueryError, StoreError
 from tocsin.metrics.registry import Metrics
-from tocsin.model.causes import one_line
+from tocsin.model.causes import cause_of, one_line
 from tocsin.model.crash import point
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, RuleInfo
+from tocsin.model.signed import Signer
 from tocsin.notify.addresses import Allows
 from tocsin.notify.channels.base import Notification
 from tocsin.notify.channels.registry import Channels
@@ -31,11 +32,15 @@ from tocsin.notify.delivery.sender import Sender
 from tocsin.notify.render.facts import FactsReader
 from tocsin.notify.render.mail import NOTICE, MailRenderer, emergency, notice, notification_of, write
 from tocsin.notify.render.templates import Templates
-from tocsin.notify.render.views import Presentation
+from tocsin.notify.render.views import Presentation, title
 from tocsin.notify.routing.oncall_file import OnCallRules
-from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, group, route
+from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, group, resolve, route
+from tocsin.notify.stages.bounds import Bounds, uncapped
+from tocsin.notify.stages.people import RunNews
+from tocsin.notify.stages.register import Registering
+from tocsin.notify.stages.run import Happened, Needs, Passed, Stages
 from tocsin.notify.values import NO_FACTS, CapRule, Facts, NotificationDraft, Recipient, RunFacts
-from tocsin.state.interface import State
+from tocsin.state.interface import NO_CHANGE, NotifyChange, State
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -60,6 +65,7 @@ class NotifyOptions:
     admin_email: tuple[str, ...] = ("you@localhost",)
     cap: CapRule | None = BASELINE_CAP
     keep_trying: timedelta = timedelta(hours=24)
+    links: Signer | None = None  # signs what readers may do; None: mails have no such links
     facts_seconds: float = 0.5  # how long a mail waits for what the log store knows
     retry: Retry = FIRST_RETRY
     circuit: Backoff = FIRST_PROBE
@@ -86,12 +92,20 @@ class Notifier:
         self._facts, self._channels, self._metrics, self._clock = facts, channels, metrics, clock
         self._allows: Allows = (lambda _: True) if channels.mail.local else allows
         self._renderer = MailRenderer(
-            templates=templates, look=Presentation(base_url=options.base_url, zone=options.zone), sender=options.sender,
+            templates=templates, look=Presentation(base_url=options.base_url, zone=options.zone, links=options.links), sender=options.sender,
             keep_trying=options.keep_trying,
         )  # fmt: skip
         self._caps = Caps(options.cap, state, self._renderer, self._message)
         self._digests = Digests(state, self._renderer, self._message)
         self._infos: dict[str, RuleInfo] = {}
+        self._presented = Reading(state, self._infos).info
+        self._stages = Stages(
+            Needs(
+                state=state, oncall=oncall, resolver=self._resolver, registering=self._registering,
+                presented=self._presented,
+            )
+        )  # fmt: skip
+        self._bounds = Bounds(self._stages, state, self._renderer, self._presented, self._message)
         self._threads = ThreadPoolExecutor(2, "tocsin-notify")
         self._polling: asyncio.Future[Facts] | None = None
         self._poller = ThreadPoolExecutor(1, "tocsin-facts")
@@ -205,13 +219,19 @@ class Notifier:
     def _load(self) -> None:
         self._caps.load()
         self._digests.load()
+        self._stages.load()
+        for source in self._digests.sources():
+            if source not in self._stages.live.alerts:
+                self._digests.release(source, self._clock.now())
 
     def _next_due(self) -> datetime | None:
-        return min(filter(None, (self._caps.next_due(), self._digests.next_due())), default=None)
+        dues = (self._caps.next_due(), self._digests.next_due(), self._stages.next_due())
+        return min(filter(None, dues), default=None)
 
     async def _pass(self) -> bool:
         """One batch of intents, and the summaries that are due; whether there may be more."""
-        now, due = self._clock.now(), self._next_due()
+        now = self._clock.now()
+        due = min(filter(None, (self._caps.next_due(), self._digests.next_due())), default=None)
         summed = due is not None and due <= now
         if summed:
             resolver = self._resolver()
@@ -219,27 +239,44 @@ class Notifier:
                 lambda: [*self._caps.due(now, resolver), *self._digests.due(now, resolver)]
             ):
                 await self._put([summary], [], listed)
-        intents, more = await self._call(self._read)
-        if intents:
-            try:
-                await self._notify(intents)
-            except StoreError:
-                raise
-            except Exception as e:
-                log.exception("batch_not_notified", intents=len(intents), kind=type(e).__name__)
-                await self._notify_each(intents)
-        return more or summed
+        happened = await self._call(self._happened)
+        try:
+            await self._notify(happened)
+        except StoreError:
+            raise
+        except Exception as e:
+            log.exception("batch_not_notified", intents=len(happened.intents), kind=type(e).__name__)
+            await self._call(self._load)
+            await self._notify_each(happened)
+        return happened.more or summed
 
-    async def _notify_each(self, intents: Sequence[Intent]) -> None:
+    async def _notify_each(self, happened: Happened) -> None:
         """One by one; one that cannot be notified as it should be goes to the default receiver in a few plain words."""
-        for intent in intents:
+        for n, intent in enumerate(happened.intents):
+            more = happened.more or n + 1 < len(happened.intents)
             try:
-                await self._notify([intent])
+                await self._notify(replace(happened, intents=[intent], more=more))
             except StoreError:
                 raise
             except Exception as e:
                 log.exception("intent_not_notified", rule=intent.rule, kind=type(e).__name__)
+                await self._call(self._load)
                 await self._put(self._plainly(intent, type(e).__name__), [intent.id])
+
+    def _happened(self) -> Happened:
+        """What a pass begins with."""
+        ends = self._state.alerts_ended()
+        head, news = self._news()
+        intents, more = self._read()
+        return Happened(ends=ends, intents=intents, more=more, news=news, head=head)
+
+    def _news(self) -> tuple[int, Sequence[RunNews]]:
+        """Events since the last pass that may supersede alerts; none where the log store cannot say now."""
+        try:
+            return self._facts.news(self._stages.head if self._stages.live.of_run else None)
+        except (StoreError, QueryError) as e:
+            log.warning("news_unreadable", error=one_line(str(e), 200))
+            return 0, ()
 
     def _plainly(self, intent: Intent, problem: str) -> list[Delivery]:
         info = RuleInfo(name=intent.rule, version=intent.rule_version, summary="")
@@ -264,39 +301,74 @@ class Notifier:
                 return whole or found, True
             limit *= 10  # one evaluation alone fills the batch
 
-    async def _notify(self, intents: Sequence[Intent]) -> None:
-        asked = asyncio.create_task(self._known(intents))
-        try:
-            await self._notify_with(intents, asked)
-        finally:
-            asked.cancel()
-
-    async def _notify_with(self, intents: Sequence[Intent], asked: asyncio.Task[Facts]) -> None:
-        reading = Reading(self._state, self._infos)
-        infos, notified = await self._call(lambda: reading.of(intents))
-        drafts = group(route([(i, infos[i.id]) for i in intents], self._resolver(), lambda i: notified.get(i.id, ())))
+    async def _notify(self, happened: Happened) -> None:
         async with self._capping:
-            await self._write(intents, drafts, asked)
+            now = self._clock.now()
+            passed = await self._call(lambda: self._stages.run(happened, now))
+            drafts = await self._call(lambda: self._drafts(passed))
+            asked = asyncio.create_task(self._known([draft.intent for draft in drafts]))
+            try:
+                await self._write(happened, passed, drafts, asked)
+            finally:
+                asked.cancel()
+
+    def _drafts(self, passed: Passed) -> list[NotificationDraft]:
+        """Messages about single alerts."""
+        direct = passed.direct
+        infos, notified = Reading(self._state, self._infos).of(direct)
+        routed = route([(i, infos[i.id]) for i in direct], self._resolver(), lambda i: notified.get(i.id, ()))
+        return [*passed.addressed.steps, *group([*passed.addressed.routed, *routed])]
 
     async def _write(
-        self, intents: Sequence[Intent], drafts: Sequence[NotificationDraft], asked: asyncio.Task[Facts]
+        self, happened: Happened, passed: Passed, drafts: Sequence[NotificationDraft], asked: asyncio.Task[Facts]
     ) -> None:
         now = self._clock.now()
+        resolver = self._resolver()
+        quiet, drafts = self._bounds.quiet(drafts, now)
         beyond = [draft for draft in drafts if draft.limited]
-        capped = await self._call(lambda: self._caps.cap([one for one in drafts if not one.limited], now))
-        groups = {(draft.recipient.address, draft.group) for draft in capped.through}
+        alone, listed = await self._call(lambda: self._bounds.critical(drafts, passed, resolver, now))
+        capped = await self._call(
+            lambda: self._caps.cap([one for one in alone if not one.limited and not uncapped(one)], now)
+        )
+        through = [*(one for one in alone if uncapped(one)), *capped.through]
+        made = await self._rendered(through, asked, now)
+        lists = [self._bounds.listed(each, now) for each in [*passed.addressed.listed, *listed]]
+        made += await self._call(lambda: self._caps.cap_made(lists, now))
+        made += self._caps.hold(capped.held, now) + self._digests.hold(beyond, now)
+        left = await self._call(lambda: self._bounds.left(passed, resolver))
+        made += self._digests.hold_suppressed([*quiet, *left], now)
+        for source in passed.released:
+            self._digests.release(source, now)
+        change = self._stages.change(happened)
+        if made or happened.intents or change != NO_CHANGE:
+            await self._put(made, [i.id for i in happened.intents], (), change)
+
+    async def _rendered(
+        self, drafts: Sequence[NotificationDraft], asked: asyncio.Task[Facts], now: datetime
+    ) -> list[Delivery]:
+        groups = {(draft.recipient.address, draft.group) for draft in drafts}
         threads = dict(await self._call(lambda: self._state.threads(groups)))
         facts = await asked
         made: list[Delivery] = []
-        for draft in capped.through:
+        for draft in drafts:
             group_key = (draft.recipient.address, draft.group)
             thread = threads.get(group_key)
             delivery = self._deliver(draft, facts.get(draft.intent.id, NO_FACTS), thread, now)
             threads.setdefault(group_key, (delivery.message_id, delivery.subject))
             made.append(delivery)
-            await asyncio.sleep(0)  # lanes go on sending
-        made += self._caps.hold(capped.held, now) + self._digests.hold(beyond, now)
-        await self._put(made, [i.id for i in intents])
+            await asyncio.sleep(0)  # workers go on sending
+        return made
+
+    def _registering(self, rules: OnCallRules) -> Registering:
+        resolver = self._resolver()
+
+        def reaches(name: str, intent: Intent, info: RuleInfo) -> bool:
+            return bool(resolve(name, intent, info, resolver, []))
+
+        def called(intent: Intent, info: RuleInfo) -> str:
+            return title(intent, info, self._templates.words, cause_of(intent.event))[0]
+
+        return Registering(rules=rules, reaches=reaches, title=called, now=self._clock.now())
 
     def _deliver(
         self, draft: NotificationDraft, facts: RunFacts, thread: tuple[str, str] | None, now: datetime
@@ -315,9 +387,16 @@ class Notifier:
             self._metrics.inc("tocsin_notify_template_errors_total")
         return delivery
 
-    async def _put(self, made: Sequence[Delivery], consumed: Sequence[str], listed: Sequence[str] = ()) -> None:
+    async def _put(
+        self,
+        made: Sequence[Delivery],
+        consumed: Sequence[str],
+        listed: Sequence[str] = (),
+        change: NotifyChange = NO_CHANGE,
+    ) -> None:
         now = self._clock.now()
-        await self._call(lambda: self._state.put_deliveries(made, consumed, now, listed))
+        point("before_deliveries")
+        await self._call(lambda: self._state.put_deliveries(made, consumed, now, listed, change))
         point("after_deliveries")
         held = sum(d.state is DeliveryState.HELD and not is_limited(d) for d in made)
         if held:
@@ -354,6 +433,8 @@ class Notifier:
         log.error("mail_not_delivered", delivery=failed.id, receiver=failed.receiver, reply=reply)
         if failed.receiver == NOTICE:
             return
+        await self._call(lambda: self._stages.delivery_failed(failed.group, failed.id))
+        self._woken.set()
         now = self._clock.now()
         try:
             instead = self._resolver().instead_of(failed.receiver, failed.address)

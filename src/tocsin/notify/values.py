@@ -50,6 +50,9 @@ class NotificationDraft:
 
     recipient: Recipient
     notified: tuple[tuple[Intent, RuleInfo], ...]
+    flush: str = ""  # which of several messages about the same: of a group its flush, of an escalation its message
+    says: str = ""  # before its subject: acknowledged by anna
+    thread: str = ""  # what threads it, where that is not the run or alert
 
     @property
     def intent(self) -> Intent:
@@ -72,12 +75,13 @@ class NotificationDraft:
         intent = self.intent
         if for_each(self.recipient.channel):
             return f"alert/{intent.rule}/{instance_key(intent.instance)}/{intent.occurrence}"
-        return group_of(intent)
+        return self.thread or group_of(intent)
 
     @property
     def id(self) -> str:
         """Name of the delivery. Intents are consumed with all their letters at once, so they name a letter for good."""
-        return fingerprint("letter", self.recipient.address.lower(), *sorted(i.id for i, _ in self.notified))
+        more = (self.flush,) if self.flush else ()
+        return fingerprint("letter", self.recipient.address.lower(), *sorted(i.id for i, _ in self.notified), *more)
 
 
 ALONE = frozenset({IntentKind.RESOLVED, IntentKind.SUMMARY, IntentKind.ADMIN})

@@ -1,6 +1,6 @@
 """A notifier over a state in a file and a real SMTP server; also a program, to be killed.
 
-python -m tests.integration.notify.house STATE HOST PORT     notifies all that is in the state, and ends
+python -m tests.integration.notify.house STATE HOST PORT [ONCALL]     notifies all that is due in the state, and ends
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.unit.notify.make import renderer
+from tests.unit.notify.make import oncall, renderer
 from tocsin.clock import Clock, SystemClock
 from tocsin.metrics.registry import Metrics
 from tocsin.notify.channels.base import Setting
@@ -27,8 +27,11 @@ from tocsin.state.sqlite import SqliteState
 SENDER = "tocsin <tocsin@example.org>"
 
 
-def notifier(state: State, clock: Clock, metrics: Metrics | None = None, **smtp: Any) -> Notifier:
+def notifier(
+    state: State, clock: Clock, metrics: Metrics | None = None, rules: OnCallRules | None = None, **smtp: Any
+) -> Notifier:
     """Retries soon, caps nothing."""
+    rules = rules or OnCallRules()
     values: dict[str, Any] = {"sender": SENDER, "timeout": 5.0, **smtp}
     return Notifier(
         options=NotifyOptions(
@@ -39,7 +42,7 @@ def notifier(state: State, clock: Clock, metrics: Metrics | None = None, **smtp:
             circuit=Backoff(first=timedelta(milliseconds=20), longest=timedelta(milliseconds=100)),
         ),
         state=state,
-        oncall=OnCallRules,
+        oncall=lambda: rules,
         templates=renderer().templates,
         facts=NoFacts(),
         channels=Channels(SmtpChannel(SmtpOptions(**values)), dict, Setting()),
@@ -71,15 +74,16 @@ def notify(made: Notifier, until: Callable[[], object], within: float = 30) -> N
         made.close()
 
 
-def main(path: Path, host: str, port: int) -> None:
-    """Notify everything."""
+def main(path: Path, host: str, port: int, rules: OnCallRules) -> None:
+    """Notify everything that is due."""
     clock = SystemClock()
     state = SqliteState.open(path, clock=clock)
-    made = notifier(state, clock, host=host, port=port)
+    made = notifier(state, clock, rules=rules, host=host, port=port)
     asyncio.run(made.drain())
     made.close()
     state.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    written = Path(sys.argv[4]).read_text() if len(sys.argv) > 4 else ""
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), oncall(written))

@@ -14,7 +14,7 @@ CAP = CapRule(mails=3, window=timedelta(minutes=10))
 def test_what_is_beyond_the_cap_comes_as_one_summary(house: Make) -> None:
     wire = Wire()
     here = house(wire, cap=CAP)
-    here.notify(*(intent(run=f"r{n:02}", ExperimentName=f"e{n % 2}", severity=Severity(n % 3)) for n in range(20)))
+    here.notify(*(intent(run=f"r{n:02}", ExperimentName=f"e{n % 2}", severity=Severity(1 + n % 3)) for n in range(20)))
     here.drain()
     assert len(wire.sent) == 3
     assert len(here.mails(DeliveryState.HELD)) == 17
@@ -25,7 +25,7 @@ def test_what_is_beyond_the_cap_comes_as_one_summary(house: Make) -> None:
     here.drain()
     (summary,) = wire.sent[3:]
     assert summary.subject == "17 alerts of 17 runs in 2 experiments: CUDA out of memory"
-    assert summary.severity == "critical"
+    assert summary.severity == "error"
     assert "17 × CUDA out of memory" in text_of(summary) and "and 14 more" in text_of(summary)
     assert len(here.mails(DeliveryState.DROPPED)) == 17
     assert len(summary.intents) == 17

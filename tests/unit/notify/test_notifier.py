@@ -14,7 +14,7 @@ from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.notify.channels.base import Connection, Reply
 from tocsin.notify.channels.local import LocalChannel
-from tocsin.notify.render.facts import FactsReader
+from tocsin.notify.render.facts import NoFacts
 from tocsin.notify.routing.pipeline import group
 from tocsin.notify.values import Facts, NotificationDraft, Routed
 
@@ -116,7 +116,7 @@ def test_two_mails_of_one_batch_are_a_thread_too(house: Make) -> None:
 
 
 def test_a_failing_facts_reader_does_not_keep_a_mail_back(house: Make) -> None:
-    class Broken(FactsReader):
+    class Broken(NoFacts):
         def facts(self, intents: Sequence[Intent], seconds: float) -> Facts:
             raise StoreError("the disk is full")
 
@@ -127,7 +127,7 @@ def test_a_failing_facts_reader_does_not_keep_a_mail_back(house: Make) -> None:
 
 
 def test_an_event_of_nonsense_does_not_stop_the_mails_behind_it(house: Make) -> None:
-    class Odd(FactsReader):
+    class Odd(NoFacts):
         def facts(self, intents: Sequence[Intent], seconds: float) -> Facts:
             return {intents[0].id: None}  # type: ignore[dict-item]
 

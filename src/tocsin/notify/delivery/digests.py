@@ -18,13 +18,19 @@ from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import LIMIT
 from tocsin.notify.channels.base import Notification
 from tocsin.notify.render.mail import MailRenderer, Reason, hold, sum_up
+from tocsin.notify.routing.decide import After, Verdict
+from tocsin.notify.routing.decide import Why as Suppressed
 from tocsin.notify.routing.pipeline import RecipientResolver
 from tocsin.notify.text import moment
 from tocsin.notify.values import NotificationDraft
 from tocsin.state.interface import State
 
 PREFIX = "limit/"
-"""With which the group of a delivery begins that waits for a digest."""
+"""With which the group of a delivery begins that waits for the digest of a rule's limit."""
+MUTED = "muted/"
+"""The same of one that waits because it was suppressed."""
+_UNKNOWN_END = timedelta(hours=24)
+"""How long what an inhibition suppressed waits at most."""
 Write = Callable[[Notification], Delivery]
 """Makes the message, by the channel of the delivery."""
 _MOST = 20_000
@@ -34,7 +40,7 @@ _ALL = 200_000
 
 def is_limited(delivery: Delivery) -> bool:
     """Whether a held delivery waits for a digest, not for the cap."""
-    return delivery.group.startswith(PREFIX)
+    return delivery.group.startswith((PREFIX, MUTED))
 
 
 class Digests:
@@ -73,6 +79,35 @@ class Digests:
             made.append(held)
         return made
 
+    def hold_suppressed(self, drafts: Sequence[tuple[NotificationDraft, Verdict]], now: datetime) -> list[Delivery]:
+        """Deliveries that wait until what suppresses them ends; one that its author drops is only recorded."""
+        made = []
+        for draft, verdict in drafts:
+            until = verdict.until or now + _UNKNOWN_END
+            held = hold(draft, until, self._renderer, now)
+            if verdict.after is After.DROP:
+                made.append(replace(held, state=DeliveryState.DROPPED, reply=f"{verdict.why}, and its author drops it"))
+                continue
+            said = f"{verdict.why} ({verdict.by})" if verdict.by else verdict.why.value
+            line = {**json.loads(held.message), "suppressed": said, "report": verdict.after is After.REPORT}
+            group = f"{MUTED}{verdict.why.name.lower()}/{verdict.by}"
+            held = replace(held, group=group, message=json.dumps(line, ensure_ascii=False).encode())
+            self._note(held)
+            made.append(held)
+        return made
+
+    def release(self, source: str, now: datetime) -> None:
+        """An inhibition's source has ended: what it held back goes out now."""
+        group = f"{MUTED}{Suppressed.INHIBITED.name.lower()}/{source}"
+        for key in self._waiting:
+            if key[1] == group:
+                self._waiting[key] = now
+
+    def sources(self) -> list[str]:
+        """Alerts that hold something back as sources of an inhibition."""
+        prefix = f"{MUTED}{Suppressed.INHIBITED.name.lower()}/"
+        return sorted({group.removeprefix(prefix) for _, group in self._waiting if group.startswith(prefix)})
+
     def due(self, now: datetime, resolver: RecipientResolver) -> list[tuple[Delivery, list[str]]]:
         """Digests whose time has come, each with the ids that it lists. Raises StoreError.
 
@@ -94,7 +129,13 @@ class Digests:
 
 
 def _reason(held: Delivery) -> Reason:
-    said = json.loads(held.message).get(LIMIT, {})
+    line = json.loads(held.message)
+    if held.group.startswith(MUTED):
+        what = "a silence of yours hid them" if line.get("report") else f"they were held back: {line['suppressed']}"
+        return Reason(
+            kind="muted", window=timedelta(0), mails=0, per=line["suppressed"], because=f"You get this because {what}."
+        )
+    said = line.get(LIMIT, {})
     rule = held.rules[0] if held.rules else ""
     per = ", ".join(f"{one_line(str(k), 60)} {one_line(str(v), 80)}" for k, v in said.get("per", {}).items())
     notified = int(said.get("notified", 0))

@@ -24,7 +24,7 @@ class Reading:
 
     def of(self, intents: Sequence[Intent]) -> tuple[Mapping[str, RuleInfo], Mapping[str, Sequence[Notified]]]:
         """(presentation, who got the firing mail where one repeats or resolves), both by intent id."""
-        infos = {i.id: self._info(i) for i in intents}
+        infos = {i.id: self.info(i) for i in intents}
         notified = {
             i.id: self._state.notified_addresses(i.rule, instance_key(i.instance), i.occurrence)
             for i in intents
@@ -32,7 +32,8 @@ class Reading:
         }
         return infos, notified
 
-    def _info(self, intent: Intent) -> RuleInfo:
+    def info(self, intent: Intent) -> RuleInfo:
+        """The presentation of an intent's rule."""
         version = intent.rule_version
         if version not in self._infos:
             found = self._state.info(version)

@@ -12,6 +12,7 @@ from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.intent import Intent
 from tocsin.model.statuses import TERMINAL
 from tocsin.notify.context import Change, Nearby, RunAttempt
+from tocsin.notify.stages.people import RunNews
 from tocsin.notify.text import moment
 from tocsin.notify.values import Facts, RunFacts
 
@@ -33,6 +34,11 @@ class FactsReader(Protocol):
         StoreError, QueryError.
         """
 
+    def news(self, after: int | None) -> tuple[int, Sequence[RunNews]]:
+        """(the newest commit, what of the commits beyond ``after`` may supersede alerts; nothing where that is None).
+        Raises StoreError, QueryError.
+        """
+
 
 class NoFacts:
     """Knows nothing."""
@@ -41,7 +47,15 @@ class NoFacts:
         """Nothing."""
         return {}
 
+    def news(self, after: int | None) -> tuple[int, Sequence[RunNews]]:
+        """Nothing."""
+        return after or 0, ()
 
+
+_NEWS = """
+SELECT RunId, JobKey, Attempt, Status, epoch_us(TimeGenerated) AS Us FROM RunStatusChanged
+WHERE CommitSeq > $after AND CommitSeq <= $head AND (Status = 'Completed' OR Status NOT IN ('Failed', 'Canceled'))
+"""
 _RUNS = """
 SELECT RunId, JobKey, Attempt, Status, StartTime, EndTime, FirstTime, LastTime FROM ({runs})
 WHERE LastTime >= $since
@@ -99,6 +113,20 @@ class StoreFacts:
         for row in runs:
             by_job[row["JobKey"]].append(row)
         return {i.id: _of(i, history.get(i.run_id, []), by_job[_job_of(i)], success, nearby) for i in about}
+
+    def news(self, after: int | None) -> tuple[int, Sequence[RunNews]]:
+        """Statuses that runs have taken since."""
+        head = self._log.head().seq
+        if after is None or head <= after:
+            return head, ()
+        found = self._select(_NEWS, {"after": after, "head": head}, Limits(seconds=30, rows=1_000_000))
+        return head, [
+            RunNews(
+                run_id=r["RunId"], job_key=r["JobKey"] or "", attempt=r["Attempt"] or 0, status=r["Status"],
+                time_us=r["Us"],
+            )
+            for r in found
+        ]  # fmt: skip
 
     def _success(self, experiments: set[str], since: datetime, limits: Limits) -> Mapping[str, datetime]:
         now = self._clock.monotonic()

@@ -76,7 +76,7 @@ def notification_of(
     """What a channel makes the message of one draft of."""
     intent, notified = draft.intent, draft.recipient.notified
     seen = mail(draft, facts, renderer.look, now, renderer.templates.words)
-    prefix, own = _ended(intent, ""), ""
+    prefix, own = _ended(intent, f"{draft.says}: " if draft.says else ""), ""
     if notified is not None:
         thread = (notified.message_id, notified.subject)
         # One that answers another keeps its words, if it notified of the same rule first.
@@ -175,9 +175,9 @@ def by_cap(cap: CapRule) -> Reason:
 
 
 def sum_up(
-    held: Sequence[Delivery], recipient: Recipient, why: Reason, renderer: MailRenderer, now: datetime
+    held: Sequence[Delivery], recipient: Recipient, why: Reason, renderer: MailRenderer, now: datetime, flush: str = ""
 ) -> Notification:
-    """One message in place of ``held``, all of one address."""
+    """One message in place of ``held``, all of one address; ``flush`` names it among several about the same."""
     found = [_line(d) for d in held]
     lines = [line for line, _ in found]
     experiments = {experiment for _, experiment in found if experiment}
@@ -185,7 +185,7 @@ def sum_up(
     runs = len({d.run_id for d in held if d.run_id})
     bunches, more = _bunches(lines)
     ended = sum(line.cause == RECOVERED for line in lines)
-    id = fingerprint("summary", held[0].address.lower(), *sorted(d.id for d in held))
+    id = fingerprint("summary", held[0].address.lower(), *sorted(d.id for d in held), *filter(None, [flush]))
     summary = c.Summary(
         kind=why.kind, count=len(held), experiments=len(experiments), since=min(line.at for line in lines),
         until=max(line.at for line in lines), window=why.window, mails=why.mails, bunches=bunches, more=more,

@@ -11,11 +11,14 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import TemplateError
 
+from tocsin.model.active import ActionKind, alert_id
+from tocsin.model.alert import instance_key
 from tocsin.model.causes import cause_of, cut, one_line
 from tocsin.model.columns import RUN_STATUS_CHANGED
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.redact import redact
 from tocsin.model.sandbox import TooMuch, Words
+from tocsin.model.signed import LASTS, Permit, Signer
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.timespans import read_kql_text, spoken
 from tocsin.notify import context as c
@@ -52,6 +55,7 @@ class Presentation:
 
     base_url: str = ""  # '' makes no link of tocsin's own
     zone: ZoneInfo = _UTC
+    links: Signer | None = None  # signs what a reader may do
 
 
 def _text(event: Mapping[str, object], name: str, size: int = 300) -> str:
@@ -218,6 +222,16 @@ def links(intent: Intent, look: Presentation) -> c.Links:
     return c.Links(run=web_link(intent.event.get("Url")) or history, history=history, **own)
 
 
+def _acknowledge(intent: Intent, address: str, look: Presentation, now: datetime) -> str:
+    """The link by which the reader takes the alert; '' where there is none, or nothing to take."""
+    open_ = intent.kind in (IntentKind.FIRED, IntentKind.REPEATED, IntentKind.ESCALATED)
+    if look.links is None or not look.base_url or not open_:
+        return ""
+    alert = alert_id(intent.rule, instance_key(intent.instance), intent.occurrence)
+    permit = Permit(alert=alert, kind=ActionKind.ACKNOWLEDGE, by=address, expires=now + LASTS)
+    return f"{look.base_url}/do/{look.links.sign(permit)}"
+
+
 def late_by(intent: Intent) -> timedelta | None:
     """How late it is notified, where that is more than 5 min."""
     if intent.kind is not IntentKind.FIRED:
@@ -318,7 +332,7 @@ def mail(draft: NotificationDraft, facts: RunFacts, look: Presentation, now: dat
             data=intent.data,
         ),
         run=run, rule=rule, event=intent.event, columns=columns, rows=rows, more_rows=more,
-        others=_others(draft.notified[1:], words), summary=_backfill(intent), links=links(intent, look),
+        others=_others(draft.notified[1:], words), summary=_backfill(intent), links=replace(links(intent, look), acknowledge=_acknowledge(intent, reader.address, look, now)),
         reader=c.Reader(
             address=reader.address, name=reader.name, receiver=reader.receiver, zone=zone,
             because=because(draft),

@@ -115,7 +115,7 @@ def _recipients(
     found: dict[str, Recipient] = {}
     notes: list[str] = []
     for name in names:
-        for recipient in _resolve(name, intent, info, resolver, notes):
+        for recipient in resolve(name, intent, info, resolver, notes):
             found.setdefault(recipient.address.lower(), recipient)
     if not found:
         because = "names nobody else who can be notified"
@@ -155,12 +155,14 @@ def _is_owner(name: str, resolver: RecipientResolver) -> bool:
     return name == OWNER or (receiver is not None and any("{" in e for e in receiver.emails))
 
 
-def _resolve(
+def resolve(
     name: str, intent: Intent, info: RuleInfo, resolver: RecipientResolver, notes: list[str]
 ) -> Sequence[Recipient]:
     """Addresses of the receiver called ``name``, or of its fallback. What kept others from being notified goes to
     ``notes``.
     """
+    if name == DEFAULT:
+        return resolver.to_default("names nobody else who can be notified", " ".join(notes))
     note, seen, first = "", set[str](), name
     while name and name not in seen:
         seen.add(name)

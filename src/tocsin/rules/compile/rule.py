@@ -89,7 +89,15 @@ def compile_rule(written: Written, *, carries: str = "") -> Rule | None:
         by=by,
         fields=keep,
         labels=labels,
-        info=rule_info(model, said, subject, annotations, final=final),
+        info=rule_info(
+            model,
+            said,
+            subject,
+            annotations,
+            final=final,
+            condition=waits is not None or (resolve_policy is not None and resolve_policy.recovers),
+            ends_itself=resolve_policy is not None,
+        ),
         meaning=meaning(
             kind,
             query,

@@ -14,7 +14,7 @@ from tocsin.config.yaml.document import Document, KeyPath, suggest
 from tocsin.errors import Problem, QueryError
 from tocsin.model.alert import fingerprint
 from tocsin.model.columns import RUN_STATUS_CHANGED, TABLES
-from tocsin.model.intent import RuleInfo
+from tocsin.model.intent import AUTO_CLOSE, RuleInfo
 from tocsin.rules.language import test_events as testevents
 from tocsin.rules.language import test_tables as testtables
 from tocsin.rules.language.schema import NAME, Common, Defaults, InlineTest, RuleModel
@@ -88,9 +88,12 @@ class Said:
 
 
 def rule_info(
-    model: RuleModel, said: Said, summary: str, annotations: Mapping[str, TemplateText], *, final: bool = False
-) -> RuleInfo:
-    """What mails say of the rule, with the hash of all of it as its version."""
+    model: RuleModel, said: Said, summary: str, annotations: Mapping[str, TemplateText], *, final: bool = False,
+    condition: bool = False, ends_itself: bool = False,
+) -> RuleInfo:  # fmt: skip
+    """What mails say of the rule, with the hash of all of it as its version. ``condition``: its alerts resolve;
+    ``ends_itself``: the rule closes its event alerts.
+    """
     notify = said(lambda m: m.notify, "notify")
     info = RuleInfo(
         name=model.name,
@@ -104,6 +107,9 @@ def rule_info(
         notify_to=notify.to if notify else (),
         notify_only=bool(notify and notify.only),
         final=final,
+        condition=condition,
+        repeats=said(lambda m: m.repeat_every, "repeat_every") is not None,
+        auto_close=0.0 if ends_itself else AUTO_CLOSE,
     )
     parts = [repr(getattr(info, f.name)) for f in dataclasses.fields(info) if f.name != "version"]
     return replace(info, version=fingerprint(*parts))

@@ -106,7 +106,7 @@ def compile_schedule(written: Written, rows: Rows, calendars: Mapping[str, Calen
         by=by,
         fields=keep,
         labels=labels,
-        info=rule_info(model, said, subject, annotations),
+        info=rule_info(model, said, subject, annotations, condition=True),
         meaning=fingerprint(Kind.ABSENCE, query, when.cron, when.grace, when.timezone, *by),
         renamed_from=model.renamed_from,
         tests=model.tests,

@@ -134,7 +134,7 @@ def compile_window(written: Written, row: Row | None = None) -> Rule | None:
         by=tuple(model.by),
         fields=keep,
         labels=labels,
-        info=rule_info(model, said, subject, annotations),
+        info=rule_info(model, said, subject, annotations, condition=True),
         meaning=_meaning(model, text, over, every, lateness, terms, made),
         renamed_from=model.renamed_from,
         tests=model.tests,

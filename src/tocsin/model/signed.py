@@ -1,0 +1,84 @@
+"""Signed links: who has one may do one thing to one alert until it expires, without a token.
+
+    base64url(JSON of what it permits) . base64url(HMAC-SHA256 of that)
+
+A GET shows what it would do, a POST does it: scanners of mail that fetch links acknowledge nothing. Keys rotate: a link is
+signed by the newest and read by any of the keys that are kept.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import hmac
+import json
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tocsin.clock import from_micros, micros
+from tocsin.errors import TocsinError
+from tocsin.model.active import ActionKind
+
+LASTS = timedelta(days=7)
+"""How long a link in a message works."""
+KEPT = 2
+"""Keys by which links are read; the newest signs."""
+_LONGEST = 2000
+
+
+class BadLink(TocsinError):
+    """A link was not signed by us, or has expired; the text says which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """What a link permits."""
+
+    alert: str  # its id
+    kind: ActionKind
+    by: str  # as whom: the address of the message
+    expires: datetime  # UTC
+
+
+class Signer:
+    """Signs and reads links. ``keys`` are secret, the newest first."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        if not keys:
+            raise ValueError("links need a key")
+        self._keys = tuple(keys)
+
+    def sign(self, permit: Permit) -> str:
+        """The link's token."""
+        said = [permit.alert, permit.kind.value, permit.by, micros(permit.expires)]
+        body = urlsafe_b64encode(json.dumps(said, separators=(",", ":")).encode()).rstrip(b"=")
+        return f"{body.decode()}.{_signature(self._keys[0], body)}"
+
+    def read(self, token: str, now: datetime) -> Permit:
+        """What ``token`` permits. Raises BadLink."""
+        body, dot, signature = token[:_LONGEST].partition(".")
+        right = any(
+            hmac.compare_digest(_signature(key, body.encode()).encode(), signature.encode()) for key in self._keys
+        )
+        if not dot or not right:
+            raise BadLink("this link was not made here, or is older than the keys that are kept")
+        try:
+            alert, kind, by, expires = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+            permit = Permit(alert=alert, kind=ActionKind(kind), by=by, expires=from_micros(expires))
+        except (ValueError, TypeError, binascii.Error) as e:
+            raise BadLink("this link cannot be read") from e
+        if now >= permit.expires:
+            raise BadLink("this link has expired")
+        return permit
+
+
+def _signature(key: bytes, body: bytes) -> str:
+    return urlsafe_b64encode(hmac.new(key, body, hashlib.sha256).digest()).rstrip(b"=").decode()
+
+
+def new_key() -> bytes:
+    """A fresh one."""
+    return secrets.token_bytes(32)

@@ -1,0 +1,1 @@
+"""The stages between an intent and its messages, in the order in which an alert passes them; see ``run``."""

@@ -1,0 +1,132 @@
+"""Sixth stage: what waits besides caps. Quiet hours of a reader, critical alerts by the dozen, what was suppressed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from tocsin.model.delivery import Delivery
+from tocsin.model.intent import IntentKind
+from tocsin.model.statuses import Severity
+from tocsin.notify.channels.registry import for_people
+from tocsin.notify.delivery.digests import Write
+from tocsin.notify.render.mail import MailRenderer, Reason, hold, sum_up
+from tocsin.notify.routing.critical import CriticalState
+from tocsin.notify.routing.critical import fired as critical_fired
+from tocsin.notify.routing.critical import next_due as critical_due
+from tocsin.notify.routing.decide import After, Verdict
+from tocsin.notify.routing.decide import Why as Suppressed
+from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, matched_by, resolve
+from tocsin.notify.stages.live import CRITICAL, Critical
+from tocsin.notify.stages.messages import Listed
+from tocsin.notify.stages.run import Passed, Presented, Stages
+from tocsin.notify.values import NotificationDraft, Recipient
+from tocsin.state.interface import State
+
+
+class Bounds:
+    """What of a pass waits, or goes together."""
+
+    def __init__(
+        self, stages: Stages, state: State, renderer: MailRenderer, presented: Presented, write: Write
+    ) -> None:
+        self._stages, self._state, self._presented = stages, state, presented
+        self._renderer, self._write = renderer, write
+
+    def listed(self, listed: Listed, now: datetime) -> Delivery:
+        """Several alerts in one message."""
+        lines = [hold(draft, now, self._renderer, now) for draft in listed.drafts]
+        rules = ", ".join(dict.fromkeys(draft.intent.rule for draft in listed.drafts))
+        because = f"You get this because rule {rules} {listed.recipient.because}."
+        why = Reason(kind="group", window=timedelta(0), mails=0, per=listed.why, because=because)
+        made = sum_up(lines, listed.recipient, why, self._renderer, now, f"{listed.group}/{listed.ordinal}")
+        delivery = replace(made.delivery, receiver=listed.recipient.receiver, group=f"group/{listed.group}")
+        alerts = tuple(each for draft in listed.drafts for each in draft.notified)
+        return self._write(replace(made, delivery=delivery, alerts=alerts))
+
+    def left(self, passed: Passed, resolver: RecipientResolver) -> list[tuple[NotificationDraft, Verdict]]:
+        """Event alerts that are listed later, for whom: those who would have been notified, or a silence's author."""
+        found: list[tuple[NotificationDraft, Verdict]] = []
+        for each in passed.left:
+            if each.alert.id not in passed.said:
+                continue
+            intent, info = passed.said[each.alert.id]
+            names = [each.receiver]
+            if each.verdict.after is After.REPORT:
+                by = next((s.by for s in self._stages.silences if s.id == each.verdict.by), "")
+                names = [by] if resolver.oncall.receiver_called(by) is not None else []
+            for name in names:
+                for recipient in resolve(name, intent, info, resolver, []):
+                    draft = NotificationDraft(recipient=recipient, notified=((intent, info),), flush=each.verdict.by)
+                    found.append((draft, each.verdict))
+        return found
+
+    def quiet(
+        self, drafts: Sequence[NotificationDraft], now: datetime
+    ) -> tuple[list[tuple[NotificationDraft, Verdict]], list[NotificationDraft]]:
+        """(what waits for the end of its reader's quiet hours, the rest). A step of an escalation never waits."""
+        oncall = self._stages.live.rules
+        waits: list[tuple[NotificationDraft, Verdict]] = []
+        rest: list[NotificationDraft] = []
+        for draft in drafts:
+            person = oncall.person_at(draft.recipient.address) if oncall.quiet else None
+            hours = oncall.quiet.get(person.name) if person is not None else None
+            if hours is None or draft.intent.kind is IntentKind.ESCALATED or draft.limited:
+                rest.append(draft)
+            elif hours.holds(matched_by(draft.intent), now):
+                until = hours.interval.until(now)
+                verdict = Verdict(why=Suppressed.QUIET_HOURS, by=hours.interval.name, until=until, after=After.DIGEST)
+                waits.append((draft, verdict))
+            else:
+                rest.append(draft)
+        return waits, rest
+
+    def critical(
+        self, drafts: Sequence[NotificationDraft], passed: Passed, resolver: RecipientResolver, now: datetime
+    ) -> tuple[list[NotificationDraft], list[Listed]]:
+        """(what goes alone, critical alerts that go together): more than ten in ten minutes are one message."""
+        by_address: dict[str, list[NotificationDraft]] = {address: [] for address in passed.critical}
+        alone: list[NotificationDraft] = []
+        for draft in drafts:
+            if is_critical(draft):
+                by_address.setdefault(draft.recipient.address.lower(), []).append(draft)
+            else:
+                alone.append(draft)
+        listed: list[Listed] = []
+        live = self._stages.live
+        for address, found in by_address.items():
+            known = live.critical.get(address)
+            receiver = found[0].recipient.receiver if found else known.receiver if known else DEFAULT
+            before = known.state if known is not None else CriticalState()
+            by_id = {draft.intent.id: draft for draft in found}
+            sent = critical_fired(before, list(by_id), now)
+            live.put_critical(Critical(address=address, receiver=receiver, state=sent.state))
+            live.wake(CRITICAL, address, critical_due(sent.state))
+            alone += [by_id[id_] for id_ in sent.alone]
+            if sent.together:
+                listed += self._together(resolver.written(address, receiver, "is critical"), sent.together, by_id, now)
+        return alone, listed
+
+    def _together(
+        self, recipient: Recipient, ids: Sequence[str], known: Mapping[str, NotificationDraft], now: datetime
+    ) -> list[Listed]:
+        drafts = [known[id_] for id_ in ids if id_ in known]
+        for intent in self._state.intents_called([id_ for id_ in ids if id_ not in known]).values():
+            drafts.append(NotificationDraft(recipient=recipient, notified=((intent, self._presented(intent)),)))
+        if not drafts:
+            return []
+        group = f"critical/{recipient.address.lower()}"
+        why = "more than 10 critical alerts in 10 minutes"
+        return [Listed(recipient=recipient, drafts=tuple(drafts), group=group, ordinal=int(now.timestamp()), why=why)]
+
+
+def uncapped(draft: NotificationDraft) -> bool:
+    """Whether no cap holds it: a step of an escalation, and what is critical, which has a bound of its own."""
+    return draft.intent.kind is IntentKind.ESCALATED or is_critical(draft)
+
+
+def is_critical(draft: NotificationDraft) -> bool:
+    """Whether `critical.py` bounds it."""
+    fires = draft.intent.severity is Severity.CRITICAL and draft.intent.kind is IntentKind.FIRED
+    return fires and not draft.limited and for_people(draft.recipient.channel)

@@ -1,0 +1,220 @@
+"""Fourth stage: escalations of alerts. Each step's state is written with its message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from tocsin.model.active import ActiveAlert, Ended
+from tocsin.notify.oncall import escalation as esc
+from tocsin.notify.oncall.escalation import Why
+from tocsin.notify.routing.decide import Why as Suppressed
+from tocsin.notify.stages.live import ESCALATION, Escalating, Live
+from tocsin.notify.stages.suppress import Suppression
+
+PREFIX = "escalation/"
+"""With which the group of a delivery begins that an escalation sends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepMessage:
+    """One message of an escalation."""
+
+    alert: ActiveAlert
+    escalation: str
+    because: str  # of its route
+    ordinal: int
+    to: tuple[str, ...]  # people, receivers, addresses
+    why: Why
+    steps: tuple[int, ...]  # from 0; none of an end
+    note: str = ""
+
+    @property
+    def group(self) -> str:
+        """What its deliveries have in common."""
+        return f"{PREFIX}{self.escalation}/{self.alert.id}/{self.ordinal}"
+
+
+class Escalations:
+    """Runs them over a memory."""
+
+    def __init__(self, live: Live, suppression: Suppression) -> None:
+        self._live, self._suppression = live, suppression
+        self._rules = live.rules.escalations
+
+    def fit(self) -> None:
+        """After a start or a reload: steps may have been edited; one whose escalation is gone ends without a word."""
+        for key, each in list(self._live.escalations.items()):
+            escalation = self._rules.get(each.name)
+            if escalation is None or each.alert not in self._live.alerts:
+                if each.state is None or each.state.ended_at is None or escalation is None:
+                    self._live.forget_escalation(key)
+                continue
+            if each.state is not None:
+                each = replace(each, state=esc.fitted(escalation, each.state))
+                self._live.put_escalation(each)
+            self._wake(each)
+
+    def advance(self, keys: Iterable[str], at: datetime) -> list[StepMessage]:
+        """Start what may start, and run what is due."""
+        found: list[StepMessage] = []
+        for key in dict.fromkeys(keys):
+            each = self._live.escalations.get(key)
+            escalation = self._rules.get(each.name) if each is not None else None
+            alert = self._live.alerts.get(each.alert) if each is not None else None
+            if each is None or escalation is None or alert is None or alert.ended_at is not None:
+                continue
+            found += self._advance(each, escalation, alert, at)
+        return found
+
+    def _advance(
+        self, each: Escalating, escalation: esc.Escalation, alert: ActiveAlert, at: datetime
+    ) -> list[StepMessage]:
+        verdict = self._suppression.verdict(self._live, alert, "", at, escalation=True)
+        if verdict.why is Suppressed.SILENCED:
+            if each.state is None or each.silenced:
+                return []
+            return self._take(replace(each, silenced=True), alert, esc.end(each.state, Why.SILENCED, at))
+        if each.state is None or (each.silenced and each.state.phase is esc.Phase.ENDED):
+            hold = self._live.inhibitor.hold(alert.fields)
+            ready = alert.fired_at + hold if hold else at
+            if verdict.why is not Suppressed.SENT or at < ready:
+                self._live.wake(ESCALATION, each.key, max(ready, at) if at < ready else verdict.until)
+                return []
+            done = esc.start(escalation, at, condition=alert.condition, before=self._before(each, escalation, at))
+            found = self._take(replace(each, silenced=False), alert, done)
+            each = self._live.escalations[each.key]
+            return found + self._step(each, escalation, alert, at)
+        return self._step(each, escalation, alert, at)
+
+    def _step(
+        self, each: Escalating, escalation: esc.Escalation, alert: ActiveAlert, at: datetime
+    ) -> list[StepMessage]:
+        assert each.state is not None
+        due = esc.next_due(escalation, each.state)
+        if due is None or due > at:
+            self._wake(each)
+            return []
+        was_taken = each.state.phase is esc.Phase.ACKNOWLEDGED
+        done = esc.advance(escalation, each.state, at, self._live.rules.reach)
+        if was_taken and done.state.phase is not esc.Phase.ACKNOWLEDGED:
+            self._live.put(replace(self._live.alerts[alert.id], acknowledged=None))
+        return self._take(each, alert, done)
+
+    def _before(self, each: Escalating, escalation: esc.Escalation, at: datetime) -> esc.State | None:
+        """How an earlier alert of the same instance ended its escalation, where that is not long ago."""
+        ended = [
+            other
+            for other in self._live.escalations.values()
+            if (other.name, other.rule, other.instance) == (each.name, each.rule, each.instance)
+            and other.alert != each.alert
+            and other.state is not None
+            and other.state.ended_at is not None
+        ]
+        last = max(ended, key=lambda o: o.state.ended_at if o.state and o.state.ended_at else at, default=None)
+        return last.state if last is not None else None
+
+    def taken(self, alert: ActiveAlert, by: str, at: datetime, until: datetime | None) -> list[StepMessage]:
+        """Somebody has acknowledged the alert: whom its steps reached is notified once."""
+        found: list[StepMessage] = []
+        for each in self._live.escalations_of(alert):
+            escalation = self._rules.get(each.name)
+            if escalation is not None and each.state is not None:
+                done = esc.acknowledge(escalation, each.state, by, at, alert.severity, until=until)
+                found += self._take(each, alert, done)
+        return found
+
+    def rose(self, alert: ActiveAlert, at: datetime) -> list[StepMessage]:
+        """The alert's severity is another: an acknowledgement of a less severe one ends."""
+        taken = False
+        for each in self._live.escalations_of(alert):
+            escalation = self._rules.get(each.name)
+            if escalation is None or each.state is None:
+                continue
+            done = esc.severity_rose(escalation, each.state, at, alert.severity)
+            if done.why is Why.SEVERITY_ROSE:
+                taken = True
+                self._take(each, alert, done)
+        if taken:
+            self._live.put(replace(self._live.alerts[alert.id], acknowledged=None))
+        return self.advance([each.key for each in self._live.escalations_of(alert)], at)
+
+    def ended(self, alert: ActiveAlert, at: datetime) -> list[StepMessage]:
+        """The alert ended: whom a step reached is notified once."""
+        found: list[StepMessage] = []
+        for each in self._live.escalations_of(alert):
+            if each.state is None:
+                self._live.forget_escalation(each.key)
+            else:
+                found += self._take(each, alert, esc.end(each.state, _end_of(alert), at))
+        return found
+
+    def failed(self, key: str, ordinal: int, at: datetime) -> list[StepMessage]:
+        """Every delivery of message ``ordinal`` failed for good."""
+        each = self._live.escalations.get(key)
+        escalation = self._rules.get(each.name) if each is not None else None
+        alert = self._live.alerts.get(each.alert) if each is not None else None
+        if each is None or escalation is None or alert is None or each.state is None:
+            return []
+        steps = dict(each.messages).get(ordinal)
+        if not steps:
+            return []
+        done = esc.deliveries_failed(escalation, each.state, steps, at, self._live.rules.reach)
+        return self._take(each, alert, done)
+
+    def _take(self, each: Escalating, alert: ActiveAlert, done: esc.Transition) -> list[StepMessage]:
+        message = done.message
+        messages = each.messages
+        if message is not None:
+            messages = (*messages[-20:], (message.ordinal, message.steps))
+        after = replace(each, state=done.state, messages=messages)
+        if after != each:
+            self._live.put_escalation(after)
+        self._wake(after)
+        if message is None:
+            return []
+        return [
+            StepMessage(
+                alert=alert, escalation=each.name, because=each.because, ordinal=message.ordinal, to=message.to,
+                why=message.why, steps=message.steps, note=message.note,
+            )
+        ]  # fmt: skip
+
+    def _wake(self, each: Escalating) -> None:
+        escalation = self._rules.get(each.name)
+        if escalation is None:
+            return
+        if each.state is None:
+            alert = self._live.alerts.get(each.alert)
+            self._live.wake(ESCALATION, each.key, alert.fired_at if alert is not None else None)
+        else:
+            self._live.wake(ESCALATION, each.key, esc.next_due(escalation, each.state))
+
+    def forget(self, at: datetime) -> None:
+        """Drop what ended too long ago to be resumed."""
+        for key, each in list(self._live.escalations.items()):
+            escalation = self._rules.get(each.name)
+            state = each.state
+            over = state is not None and state.ended_at is not None and each.alert not in self._live.alerts
+            if over and (
+                escalation is None or state is None or state.ended_at is None
+                or at - state.ended_at > escalation.resume
+            ):  # fmt: skip
+                self._live.forget_escalation(key)
+
+
+def _end_of(alert: ActiveAlert) -> Why:
+    if alert.ended_why.startswith(Ended.SUPERSEDED):
+        return Why.SUPERSEDED
+    if alert.ended_why.startswith(Ended.CLOSED) or alert.ended_why == Ended.AUTO_CLOSED:
+        return Why.CLOSED
+    return Why.RESOLVED
+
+
+def parse_group(group: str) -> tuple[str, int] | None:
+    """(key of the escalation, ordinal of the message) of a delivery's group; None of another's."""
+    if not group.startswith(PREFIX):
+        return None
+    key, _, ordinal = group.removeprefix(PREFIX).rpartition("/")
+    return key, int(ordinal)

@@ -1,0 +1,281 @@
+"""One pass: what has happened goes through the stages, and comes out as drafts and as what is to be remembered.
+
+    intents ──register──► alerts ──suppress──► groups ──flush──► messages ──address──► drafts ──(cap, render)──► outbox
+    ends, people ──────────┘  └─────────────► escalations ──advance──► messages ──┘
+
+All of a pass is written in one transaction with its deliveries: a kill -9 before it finds nothing done, after it all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from tocsin.model.active import ActiveAlert
+from tocsin.model.alert import instance_key
+from tocsin.model.delivery import DeliveryState, Notified
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.notify.routing.matchers import matches
+from tocsin.notify.routing.oncall_file import OnCallRules
+from tocsin.notify.routing.pipeline import RecipientResolver
+from tocsin.notify.routing.silence import Silence
+from tocsin.notify.stages.escalate import Escalations, StepMessage, parse_group
+from tocsin.notify.stages.flush import Message, flush
+from tocsin.notify.stages.live import CRITICAL, ESCALATION, GROUP, Live
+from tocsin.notify.stages.messages import Addressed, Addressing
+from tocsin.notify.stages.people import RunNews, act, close, supersede
+from tocsin.notify.stages.register import Registering, register
+from tocsin.notify.stages.suppress import Left, Suppression, silences_of, suppress
+from tocsin.state.interface import Kept, NotifyChange, State
+
+Presented = Callable[[Intent], RuleInfo]
+_CURSOR = "cursor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happened:
+    """What a pass begins with. Ends are read before intents: the intent that says an end is never read too late."""
+
+    ends: Sequence[tuple[str, datetime, str]] = ()
+    intents: Sequence[Intent] = ()
+    more: bool = False  # there are further intents
+    news: Sequence[RunNews] = ()
+    head: int = 0  # the commit up to which ``news`` goes
+
+
+@dataclass(slots=True)
+class Passed:
+    """What a pass comes to."""
+
+    addressed: Addressed = field(default_factory=Addressed)
+    direct: list[Intent] = field(default_factory=list)  # about no alert: summaries, own trouble, digests of a limit
+    left: list[Left] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)  # sources of inhibitions that have ended
+    said: dict[str, tuple[Intent, RuleInfo]] = field(default_factory=dict)
+    critical: list[str] = field(default_factory=list)  # addresses whose next common message may be due
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What the stages need from elsewhere."""
+
+    state: State
+    oncall: Callable[[], OnCallRules]
+    resolver: Callable[[], RecipientResolver]
+    registering: Callable[[OnCallRules], Registering]
+    presented: Presented
+
+
+class Stages:
+    """The memory, and a pass over it. Not safe from several threads."""
+
+    def __init__(self, needs: Needs) -> None:
+        self._needs = needs
+        self._state = needs.state
+        self.live = Live(OnCallRules())
+        self._suppression = Suppression(OnCallRules(), ())
+        self._escalations = Escalations(self.live, self._suppression)
+        self._stored: Sequence[object] = ()
+        self._changes: datetime | None = None  # when what suppresses changes next
+        self.head: int | None = None  # the commit up to which news was taken up; None: there was none yet
+        self._all = True  # look at every alert anew
+        self._failed: list[tuple[str, int]] = []
+
+    def load(self) -> None:
+        """Read the memory from the state. Raises StoreError."""
+        kept = self._state.kept()
+        rules = self._needs.oncall()
+        self.live = Live(rules, self._state.unsettled_alerts(), kept)
+        self.head = next((int(k.body["seq"]) for k in kept if k.kind == _CURSOR and k.body), None)
+        self._renew(rules)
+        for each in list(self.live.escalations.values()):
+            if each.state is None or not each.messages:
+                continue
+            ordinal = each.messages[-1][0]
+            states = self._state.states_of_group(f"escalation/{each.key}/{ordinal}")
+            if states and all(state is DeliveryState.FAILED for state in states.values()):
+                self._failed.append((each.key, ordinal))
+
+    def _renew(self, rules: OnCallRules) -> None:
+        self._stored = self._state.silences()
+        silences = (*rules.silences, *silences_of(self._state.silences()))
+        self._suppression = Suppression(rules, silences)
+        self._escalations = Escalations(self.live, self._suppression)
+        self._escalations.fit()
+        self._all = True
+        self._changes = None
+
+    def delivery_failed(self, group: str, id: str) -> None:
+        """A delivery failed for good; where it was the last hope of an escalation's message, the next step follows."""
+        found = parse_group(group)
+        if found is None:
+            return
+        others = {i: s for i, s in self._state.states_of_group(group).items() if i != id}
+        if all(state is DeliveryState.FAILED for state in others.values()):
+            self._failed.append(found)
+
+    @property
+    def silences(self) -> Sequence[Silence]:
+        """Silences of files and of people."""
+        return self._suppression.silences
+
+    def next_due(self) -> datetime | None:
+        """When there is something to do next, if nothing happens."""
+        return min(filter(None, (self.live.next_due(), self._changes)), default=None)
+
+    # -- a pass ----------------------------------------------------------------------------------------------------------
+
+    def run(self, happened: Happened, now: datetime) -> Passed:
+        """Take up what happened and all that is due at ``now``. Raises StoreError; then ``load`` is to be called."""
+        if (rules := self._needs.oncall()) is not self.live.rules:
+            self.load()
+        elif list(self._state.silences()) != list(self._stored):
+            self._renew(rules)
+        out = Passed()
+        live, due = self.live, self.live.due(now)
+        steps: list[StepMessage] = []
+        touched: dict[str, ActiveAlert] = {}  # alerts of which groups and escalations are asked
+        resolved = self._intents(happened.intents, out, touched, steps, now)
+        ended = self._ends(happened, resolved, now)
+        ended += supersede(live, happened.news, now)
+        ended += close(live, [key for kind, key in due if kind == "alert"], now)
+        for taken in act(live, self._state.actions_new()):
+            touched[taken.alert.id] = taken.alert
+            if taken.closed:
+                ended.append(taken.alert)
+            elif taken.by:
+                steps += self._escalations.taken(taken.alert, taken.by, now, taken.until)
+        for alert in ended:
+            if alert.id not in resolved:
+                self._quietly(alert)
+            steps += self._escalations.ended(live.alerts[alert.id], now)
+            touched[alert.id] = live.alerts[alert.id]
+            out.released.append(alert.id)
+        keys, escalating = self._suppress(touched, ended, out, now)
+        keys += [key for kind, key in due if kind == GROUP]
+        escalating += [key for kind, key in due if kind == ESCALATION]
+        messages = flush(live, keys, now)
+        for key, ordinal in self._failed:
+            steps += self._escalations.failed(key, ordinal, now)
+        self._failed = []
+        steps += self._escalations.advance(escalating, now)
+        self._settle(ended, now)
+        self._address(steps, messages, happened, out, now)
+        out.critical = [key for kind, key in due if kind == CRITICAL]
+        return out
+
+    def _intents(
+        self, intents: Sequence[Intent], out: Passed, touched: dict[str, ActiveAlert], steps: list[StepMessage],
+        now: datetime,
+    ) -> dict[str, Intent]:  # fmt: skip
+        """Register; returns the intents that say an end, by alert."""
+        with_ = self._needs.registering(self.live.rules)
+        resolved: dict[str, Intent] = {}
+        for intent in intents:
+            info = self._needs.presented(intent)
+            if intent.kind in (IntentKind.ADMIN, IntentKind.SUMMARY):
+                out.direct.append(intent)
+                continue
+            before = self.live.by_key.get(_key(intent))
+            severity = self.live.alerts[before].severity if before else None
+            alert = register(self.live, intent, info, with_)
+            if alert is None or not alert.routes:
+                out.direct.append(intent)
+            if alert is None:
+                continue
+            out.said[alert.id] = (intent, info)
+            touched[alert.id] = alert
+            if intent.kind is IntentKind.RESOLVED:
+                resolved[alert.id] = intent
+            elif severity is not None and alert.severity < severity:
+                steps += self._escalations.rose(alert, now)
+        return resolved
+
+    def _ends(self, happened: Happened, resolved: Mapping[str, Intent], now: datetime) -> list[ActiveAlert]:
+        """Alerts that have ended; of those that no intent says nobody but an escalation's people is notified."""
+        found: list[ActiveAlert] = []
+        for id_, at, why in happened.ends:
+            if happened.more and id_ not in resolved:
+                continue
+            if (alert := self.live.end(id_, at, why, known=True)) is not None:
+                found.append(alert)
+        for id_, intent in resolved.items():
+            if (alert := self.live.end(id_, intent.at, intent.why.value, known=False)) is not None:
+                found.append(alert)
+        return found
+
+    def _quietly(self, alert: ActiveAlert) -> None:
+        """Groups forget an alert whose end nobody is notified of."""
+        for route in alert.routes:
+            if (group := self.live.groups.get(route.group)) is not None:
+                notified = {i: s for i, s in group.state.notified.items() if i != alert.id}
+                members = tuple(m for m in group.members if m != alert.id)
+                self.live.put_group(replace(group, members=members, state=replace(group.state, notified=notified)))
+
+    def _suppress(
+        self, touched: Mapping[str, ActiveAlert], ended: Sequence[ActiveAlert], out: Passed, now: datetime
+    ) -> tuple[list[str], list[str]]:
+        """(groups, escalations) to ask: of what was touched, and of all where what suppresses has changed."""
+        live = self.live
+        sources = [alert for alert in (*touched.values(), *ended) if self._may_inhibit(alert)]
+        if self._all or sources or (self._changes is not None and self._changes <= now):
+            asked = list(live.active())
+        else:
+            asked = [live.alerts[id_] for id_ in touched if id_ in live.alerts]
+        self._all = False
+        self._changes = self._suppression.next_change(now)
+        before = {(a.id, r.group) for a in asked for r in a.routes if (a.id, r.group) in live.verdicts}
+        out.left = suppress(live, self._suppression, [a for a in asked if a.ended_at is None], now)
+        after = {(a.id, r.group) for a in asked for r in a.routes if (a.id, r.group) in live.verdicts}
+        keys = [group for _, group in before ^ after]
+        keys += [r.group for a in (*touched.values(), *ended) for r in a.routes if r.group]
+        whole = asked if len(asked) > len(touched) else list(touched.values())
+        escalating = [f"{r.escalation}/{a.id}" for a in whole for r in a.routes if r.escalation]
+        return keys, escalating
+
+    def _may_inhibit(self, alert: ActiveAlert) -> bool:
+        return any(matches(rule.source, alert.fields) for rule in self.live.rules.inhibit)
+
+    def _settle(self, ended: Sequence[ActiveAlert], now: datetime) -> None:
+        live = self.live
+        for alert in [live.alerts[a.id] for a in ended if a.id in live.alerts]:
+            waits = [r for r in alert.routes if (g := live.groups.get(r.group)) is not None and alert.id in g.members]
+            if not waits:
+                live.settle(alert.id)
+        self._escalations.forget(now)
+
+    def _address(
+        self, steps: Sequence[StepMessage], messages: Sequence[Message], happened: Happened, out: Passed, now: datetime
+    ) -> None:
+        alerts = {s.alert.id: s.alert for s in steps} | {a.alert.id: a.alert for m in messages for a in m.about}
+        alerts |= {each.alert.id: each.alert for each in out.left}
+        missing = {id_: alert for id_, alert in alerts.items() if id_ not in out.said}
+        found = self._state.intents_called([alert.intent for alert in missing.values()])
+        for id_, alert in missing.items():
+            if (intent := found.get(alert.intent)) is not None:
+                out.said[id_] = (intent, self._needs.presented(intent))
+        knew = {a.alert.id: a.alert for m in messages for a in m.about if self._answers(a.kind, out.said, a.alert.id)}
+        notified: dict[str, Sequence[Notified]] = {
+            id_: self._state.notified_addresses(a.rule, a.instance, a.occurrence) for id_, a in knew.items()
+        }
+        out.addressed = Addressing(self._needs.resolver(), out.said, notified).of(steps, messages)
+
+    @staticmethod
+    def _answers(kind: IntentKind | None, said: Mapping[str, tuple[Intent, RuleInfo]], id: str) -> bool:
+        own = said[id][0].kind if id in said else None
+        return (kind or own) in (IntentKind.RESOLVED, IntentKind.REPEATED)
+
+    def change(self, happened: Happened) -> NotifyChange:
+        """What the pass is to write, with what else touched the memory since the last time."""
+        change = self.live.change()
+        if self.head is None or happened.head > self.head:
+            self.head = happened.head
+            if change != NotifyChange() or happened.intents:
+                cursor = Kept(kind=_CURSOR, key="news", body={"seq": self.head})
+                change = replace(change, kept=(*change.kept, cursor))
+        return change
+
+
+def _key(intent: Intent) -> tuple[str, str, str]:
+    return intent.rule, instance_key(intent.instance), intent.occurrence
