@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tocsin import __version__
-from tocsin.cli import events, execute, folders, homes, notify, oncall, rules, templates, up, upkeep
+from tocsin.cli import acting, events, execute, folders, homes, notify, oncall, rules, templates, up, upkeep
 from tocsin.cli import show as look
 from tocsin.cli.common import guarded
 
@@ -48,6 +48,7 @@ app.add_typer(look.alerts, name="alerts")
 app.add_typer(oncall.oncall, name="oncall")
 app.add_typer(oncall.route, name="route")
 app.add_typer(notify.notify, name="notify")
+app.add_typer(acting.silence, name="silence")
 app.add_typer(look.mails, name="mails")
 app.add_typer(folders.run_commands(), name="run")
 app.add_typer(folders.run_commands(), name="runs", hidden=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tocsin.cli import acting
 from tocsin.cli.common import (
     HERE,
     AsJson,
@@ -24,6 +25,13 @@ from tocsin.cli.common import (
 alerts = typer.Typer(no_args_is_help=True, help="Alerts of rules.")
 mails = typer.Typer(no_args_is_help=True, help="Mails: what went out, waits or stays here.")
 
+alerts.command("ack")(acting.alerts_ack)
+alerts.command("unack")(acting.alerts_unack)
+alerts.command("snooze")(acting.alerts_snooze)
+alerts.command("assign")(acting.alerts_assign)
+alerts.command("comment")(acting.alerts_comment)
+alerts.command("close")(acting.alerts_close)
+
 _ALERT = ("Time", "Rule", "Severity", "RunId", "Instance", "From", "To", "Reason", "Occurrence")
 _RUN = {
     "RunId": "RunId", "ExperimentName": "Experiment", "Status": "Status", "StatusSince": "Since", "Attempt": "Try",
@@ -35,12 +43,20 @@ _RUN = {
 def alerts_list(
     rule: Annotated[str, typer.Option(help="Only of this rule.")] = "",
     run: Annotated[str, typer.Option(help="Only of this run.")] = "",
+    open_: Annotated[bool, typer.Option("--open", help="Alerts that are active, instead of what happened.")] = False,
     limit: LimitOption = 100,
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """List transitions of alerts, newest first."""
+    """List transitions of alerts, newest first; with --open the alerts that are active."""
     from tocsin.cli.client import asking
+
+    if open_:
+        with acting.acting(home) as active:
+            found = active.active(limit)
+        rows = [row for row in found if (not rule or row["rule"] == rule) and (not run or row["run"] == run)]
+        show(rows, acting.OPEN, as_json, "No active alerts.")
+        return
 
     with asking(open_home(home)) as asked:
         rows = asked.alerts(limit, rule, run)
@@ -56,6 +72,20 @@ def alerts_show(
     """Show everything about one alert, or about the alerts of one run."""
     from tocsin.cli.client import asking
 
+    with acting.acting(home) as active:
+        whole = active.whole(occurrence)
+    if whole is not None:
+        if as_json:
+            print_json(whole)
+            return
+        _facts({k: v for k, v in whole.items() if k not in ("actions", "routes")})
+        for route in whole["routes"]:
+            print(
+                visible(f"notifies    {route['receiver'] or 'escalation ' + route['escalation']}  {route['because']}")
+            )
+        for action in whole["actions"]:
+            print(visible(f"{text(action['at'])}  {action['kind']} by {action['by']}  {action['text']}"))
+        return
     with asking(open_home(home)) as asked:
         rows = asked.alerts(1000, "", occurrence) or [
             row for row in asked.alerts(1000, "", "") if row["Occurrence"] and row["Occurrence"].startswith(occurrence)

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from tocsin.errors import QueryBusy, QueryError, QueryTimeout, StoreError, TocsinError
 from tocsin.logstore.interface import Limits
 from tocsin.web import mailview
+from tocsin.web.acting import ACTING, ActingApi
 from tocsin.web.answers import answer, in_seconds, problem, rows_answer
 from tocsin.web.asked import asked
 from tocsin.web.guard import LOCAL
@@ -82,6 +83,7 @@ OPERATIONS: tuple[Operation, ...] = (
         _by("rule", "of this rule"),
         _by("run", "of this run"),
     ),
+    *ACTING,
     _get(
         "/api/v1/mails",
         "mails",
@@ -247,7 +249,7 @@ class _Backtest(msgspec.Struct, forbid_unknown_fields=True, rename={"since": "fr
     as_if_live: bool = False
 
 
-class Api:
+class Api(ActingApi):
     """Handlers, one an operation, named by its id."""
 
     def __init__(self, ask: Asker) -> None:

@@ -80,6 +80,24 @@ _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _TIME: Schema = {"type": "string", "format": "date-time"}
 _MAYBE_TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
+_MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+_ACTIVE: Mapping[str, Schema] = {
+    "id": _TEXT,
+    "rule": _TEXT,
+    "severity": _TEXT,
+    "title": _TEXT,
+    "run": {**_TEXT, "description": "'' where it is about no run"},
+    "kind": {"type": "string", "enum": ["event", "condition"]},
+    "since": {**_TIME, "description": "when it fired"},
+    "acknowledged_by": _MAYBE_TEXT,
+    "acknowledged_at": _MAYBE_TIME,
+    "until": {**_MAYBE_TIME, "description": "when the acknowledgement ends"},
+    "assigned_to": _MAYBE_TEXT,
+    "suppressed": {**_MAYBE_TEXT, "description": "why nobody is notified of it now"},
+    "ended_at": _MAYBE_TIME,
+    "ended_why": _MAYBE_TEXT,
+    "fields": {"type": "object", "description": "what routes and silences match"},
+}
 
 _MAIL: Mapping[str, Schema] = {
     "Delivery": {**_TEXT, "description": "names it"},
@@ -178,6 +196,55 @@ SCHEMAS: Mapping[str, Schema] = {
         Whole={"type": "boolean", "description": "false where the payload was cut: it cannot be replayed"},
     ),
     "DeadLetters": _list("dead_letters", "DeadLetter"),
+    "ActiveAlerts": _list("alerts", "ActiveAlert"),
+    "ActiveAlert": _object(_ACTIVE),
+    "AlertWhole": _object(
+        {
+            **_ACTIVE,
+            "actions": {"type": "array", "items": {"type": "object"}, "description": "what people did, oldest first"},
+            "routes": {"type": "array", "items": {"type": "object"}, "description": "who is notified, and why"},
+        }
+    ),
+    "Act": _object(
+        {"by": {**_TEXT, "description": "who does it: a name or an address"}},
+        {
+            "until": {**_TIME, "description": "of a snooze: its end"},
+            "to": {**_TEXT, "description": "of an assignment: whose it is"},
+            "comment": {**_TEXT, "description": "why; of a comment: itself"},
+        },
+    ),
+    "Acted": _object(
+        {**_ACTIVE, "done": {"type": "boolean", "description": "false: somebody was first, or it has ended"}}
+    ),
+    "Silence": _object(
+        {
+            "id": _TEXT,
+            "matchers": {**_TEXT, "description": "in Alertmanager's syntax"},
+            "from": _TIME,
+            "to": _TIME,
+            "by": _TEXT,
+            "comment": _TEXT,
+            "state": {"type": "string", "enum": ["pending", "active", "expired"]},
+        }
+    ),
+    "Silences": _list("silences", "Silence"),
+    "NewSilence": _object(
+        {
+            "matchers": {**_TEXT, "description": 'rule="run-failed", ExperimentName=~"churn.*"'},
+            "to": _TIME,
+            "by": _TEXT,
+            "comment": _TEXT,
+        },
+        {"from": {**_TIME, "description": "now where absent"}},
+    ),
+    "Matchers": _object({"matchers": _TEXT}),
+    "SilencePreview": _object(
+        {
+            "matchers": _TEXT,
+            "now": {"type": "array", "items": {"$ref": "#/components/schemas/ActiveAlert"}},
+            "last_7_days": {**_COUNT, "description": "alerts that fired"},
+        }
+    ),
     "Replay": _object(
         {},
         {

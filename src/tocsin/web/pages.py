@@ -72,7 +72,7 @@ class Pages:
         alerts = await self._ask(self._app.alerts, 10)
         mails = await self._ask(self._app.mails, 10)
         runs = await self._ask(self._app.runs, 10)
-        return self._page(
+        return self.page(
             "overview", request, ready=ready, detail=_flat(detail), counts=counts, alerts=alerts,
             mails=[mailview.row(m) for m in mails], runs=runs, url=self._app.settings.http.url,
         )  # fmt: skip
@@ -81,7 +81,7 @@ class Pages:
         address, state = request.query_params.get("address", ""), mail_state(request)
         mails = await self._ask(self._app.mails, limit(request), address, state)
         local = self._app.settings.smtp.host is None
-        return self._page(
+        return self.page(
             "mails",
             request,
             mails=[mailview.row(m) for m in mails],
@@ -93,13 +93,13 @@ class Pages:
 
     async def _mail(self, request: Request) -> Response:
         mail = mailview.whole(await find_mail(self._ask, request))
-        return self._page("mail", request, mail=mail)
+        return self.page("mail", request, mail=mail)
 
     async def _runs(self, request: Request) -> Response:
         q = request.query_params
         status, experiment = q.get("status", ""), q.get("experiment", "")
         runs = await self._ask(self._app.runs, limit(request), status, experiment)
-        return self._page(
+        return self.page(
             "runs", request, runs=runs, status=status, experiment=experiment, statuses=sorted(STATUS_WORDS)
         )
 
@@ -107,21 +107,21 @@ class Pages:
         found = await self._ask(self._app.run, request.path_params["id"])
         if found is None:
             raise HTTPException(404, "there is no such run")
-        return self._page("run", request, **found)
+        return self.page("run", request, **found)
 
     async def _alerts(self, request: Request) -> Response:
         q = request.query_params
         rule, run = q.get("rule", ""), q.get("run", "")
         rows = await self._ask(self._app.alerts, limit(request), rule, run)
-        return self._page("alerts", request, alerts=rows, rule=rule, run=run)
+        return self.page("alerts", request, alerts=rows, rule=rule, run=run)
 
     async def _rules(self, request: Request) -> Response:
-        return self._page("rules", request, rules=await self._ask(self._app.rules_status))
+        return self.page("rules", request, rules=await self._ask(self._app.rules_status))
 
     async def _rule(self, request: Request) -> Response:
         rule = await find_rule(self._ask, request)
         alerts = await self._ask(self._app.alerts, 20, rule["name"])
-        return self._page("rule", request, rule=rule, facts=_facts(rule["explanation"]), alerts=alerts)
+        return self.page("rule", request, rule=rule, facts=_facts(rule["explanation"]), alerts=alerts)
 
     async def _query(self, request: Request) -> Response:
         kql = request.query_params.get("kql", "")
@@ -137,7 +137,7 @@ class Pages:
             except QueryError as e:
                 error = str(e)
         shown = rows[:500]
-        return self._page(
+        return self.page(
             "query",
             request,
             403 if kql and elsewhere else 200,
@@ -152,11 +152,11 @@ class Pages:
     async def _login(self, request: Request) -> Response:
         target = _local(request.query_params.get("next", "/"))
         if request.method == "GET":
-            return self._page("login", request, wrong=False, next=target)
+            return self.page("login", request, wrong=False, next=target)
         form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10)
         word = (form.get("token") or [""])[0].strip()
         if self._app.tokens.who(word, Role.API) is None:
-            return self._page("login", request, 401, wrong=True, next=target)
+            return self.page("login", request, 401, wrong=True, next=target)
         answer = RedirectResponse(target, 303)
         secure = self._app.settings.http.url.startswith("https:")
         answer.set_cookie(COOKIE, word, max_age=30 * 86_400, httponly=True, samesite="lax", secure=secure)
@@ -167,9 +167,10 @@ class Pages:
 
     def trouble(self, request: Request, status: int, title: str, detail: str) -> Response:
         """A page that says what is wrong."""
-        return self._page("trouble", request, status, title=title, detail=detail)
+        return self.page("trouble", request, status, title=title, detail=detail)
 
-    def _page(self, name: str, request: Request, code: int = 200, **context: Any) -> Response:
+    def page(self, name: str, request: Request, code: int = 200, **context: Any) -> Response:
+        """The page made of the template ``name``."""
         template = self._env.get_template(f"{name}.html.j2")
         top = "/" + request.url.path.split("/")[1]
         html = template.render(here=top, version=__version__, now=self._app.clock.now(), **context)

@@ -7,12 +7,14 @@ from typing import Any, Protocol, TypedDict
 
 from starlette.routing import BaseRoute
 
+from tocsin.app.views.acting import Acting
 from tocsin.clock import Clock
 from tocsin.config.project.tokens import Tokens
 from tocsin.config.settings import Settings
 from tocsin.logstore.interface import Limits
 from tocsin.metrics.registry import Metrics
 from tocsin.model.delivery import Delivery
+from tocsin.model.signed import Signer
 
 
 class ColumnInfo(TypedDict):
@@ -28,6 +30,10 @@ Row = dict[str, Any]
 
 class ReadFace(Protocol):
     """What can be asked of a project directory, running or not. Every method blocks, and is safe from any thread."""
+
+    @property
+    def acting(self) -> Acting:
+        """What people do with alerts and silences."""
 
     def query(self, kql: str, limits: Limits) -> tuple[list[ColumnInfo], list[Row]]:
         """Run a user's KQL. Raises QueryError, QueryTimeout, StoreLost."""
@@ -79,6 +85,10 @@ class AppFace(ReadFace, Protocol):
     @property
     def clock(self) -> Clock:
         """The clock."""
+
+    @property
+    def links(self) -> Signer:
+        """What signs and reads the links of messages."""
 
     @property
     def settings(self) -> Settings:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -74,6 +75,13 @@ def operations() -> list[tuple[str, str]]:
 def answered(client: httpx.Client, lived: Tocsin, method: str, path: str) -> httpx.Response:
     """The answer of an operation, with ids that exist."""
     mail = client.get("/api/v1/mails?limit=1").json()["mails"][0]["Delivery"]
+    if path.startswith("/api/v1/alerts/{id}"):
+        path = path.replace("{id}", client.get("/api/v1/alerts/active?limit=1").json()["alerts"][0]["id"])
+    silence = {"matchers": 'rule="no-such"', "to": "2099-01-01T00:00Z", "by": "anna", "comment": "test"}
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    silence["to"] = soon
+    if path == "/api/v1/silences/{id}/expire":
+        path = path.replace("{id}", client.post("/api/v1/silences", json=silence).json()["id"])
     ids = {
         "/api/v1/mails/{id}": mail,
         "/api/v1/rules/{name}": "run-failed",
@@ -91,6 +99,10 @@ def answered(client: httpx.Client, lived: Tocsin, method: str, path: str) -> htt
     if path in ("/api/v1/backup", "/api/v1/export"):  # a command on this machine knows the token of this start
         word = json.loads((lived.home / "data" / "running.json").read_text())["token"]
         return client.post(path, json=bodies[path], headers={"Authorization": f"Bearer {word}"})
+    acts = {"by": "anna", "until": soon, "to": "bela", "comment": "looking"}
+    bodies |= {"/api/v1/silences": silence, "/api/v1/silences/preview": {"matchers": silence["matchers"]}}
+    if method == "POST" and path not in bodies:
+        return client.post(path, json=acts if "/alerts/" in path else None)
     return client.request(method, path, json=bodies[path]) if method == "POST" else client.request(method, path)
 
 
@@ -222,7 +234,7 @@ def test_lists_are_cut_and_filtered(client: httpx.Client) -> None:
     assert ["r3"] == [r["RunId"] for r in client.get("/api/v1/runs?status=Completed").json()["runs"]]
     assert {"r1", "r3"} == {r["RunId"] for r in client.get("/api/v1/runs?experiment=churn").json()["runs"]}
     assert 1 == len(client.get("/api/v1/runs?limit=1").json()["runs"])
-    assert [ODD_RUN] == [a["RunId"] for a in client.get("/api/v1/alerts", params={"run": ODD_RUN}).json()["alerts"]]
+    assert {ODD_RUN} == {a["RunId"] for a in client.get("/api/v1/alerts", params={"run": ODD_RUN}).json()["alerts"]}
     assert ["anna@example.org"] == [
         m["Address"] for m in client.get("/api/v1/mails?address=anna@example.org").json()["mails"]
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from tocsin.app.engine.sources import Sources
 from tocsin.app.engine.writer import Writer
 from tocsin.app.project.channels import mail_channel
 from tocsin.app.project.content import Content
+from tocsin.app.project.links import link_signer
 from tocsin.app.project.stores import open_log, open_state, put_tables
 from tocsin.app.run.collector import set_apart
 from tocsin.app.run.housekeeping import Housekeeping
@@ -42,6 +43,7 @@ from tocsin.errors import ConfigurationError, StoreError, TocsinError
 from tocsin.intake.replay import replay
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import Commit
+from tocsin.model.signed import Signer
 from tocsin.notify.channels.base import Setting
 from tocsin.notify.channels.registry import Channels
 from tocsin.notify.delivery.read import with_outbox
@@ -85,8 +87,9 @@ class App(Reading):
     def _wire(self, url: str) -> None:
         settings, clock, metrics = self._content.settings, self._clock, self._metrics
         put_tables(self._log, self._content.tables)
+        self._links = link_signer(self._state_store)
         self.notifier = Notifier(
-            options=_options(settings, url),
+            options=replace(_options(settings, url), links=self._links),
             state=self._state_store,
             oncall=lambda: self._content.oncall,
             templates=Templates(self._home.template_dirs()),
@@ -154,6 +157,7 @@ class App(Reading):
             lambda: self._content.rules,
             lambda: self._evaluator.errors,
             lambda: self._evaluator.next_deadlines,
+            self.notifier.wake,
         )
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -238,6 +242,11 @@ class App(Reading):
     def clock(self) -> Clock:
         """The clock."""
         return self._clock
+
+    @property
+    def links(self) -> Signer:
+        """What signs and reads the links of messages."""
+        return self._links
 
     @property
     def settings(self) -> Settings:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from tocsin.app.views import backtest as backtesting
+from tocsin.app.views.acting import Acting
 from tocsin.app.views.rules import RuleView
 from tocsin.clock import Clock
 from tocsin.kql.plan.query import user_query
@@ -74,11 +75,18 @@ class Reading:
         rules: Callable[[], RuleSet],
         errors: Callable[[], Mapping[str, str]] = dict,
         deadlines: Callable[[], Mapping[str, datetime]] = dict,
+        woken: Callable[[], None] = lambda: None,
     ) -> None:
-        """``deadlines`` says when the next deadline of a run comes, by rule, where that is known: by who evaluates."""
+        """``woken`` is called when a person has done something. ``deadlines`` says when the next deadline of a run comes, by rule, where that is known: by who evaluates."""
         self._store, self._state, self._read_clock = store, state, clock
         self._rules_now, self._rule_errors = rules, errors
         self._seen = RuleView(store, state, deadlines)
+        self._acting = Acting(state=state, clock=clock, woken=woken)
+
+    @property
+    def acting(self) -> Acting:
+        """See ``ReadFace.acting``."""
+        return self._acting
 
     def query(self, kql: str, limits: Limits) -> tuple[list[Any], list[Row]]:
         """See ``ReadFace.query``."""

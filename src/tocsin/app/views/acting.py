@@ -1,0 +1,175 @@
+"""What people do: acknowledge, snooze, assign and close alerts, set and expire silences. By command, API, page or link.
+
+Each is one durable transaction of the state. Where tocsin runs, notify is woken; where it does not, its next start takes
+up what was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from tocsin.clock import Clock
+from tocsin.errors import TocsinError
+from tocsin.model.active import Action, ActionKind, ActiveAlert, StoredSilence
+from tocsin.model.alert import fingerprint
+from tocsin.model.statuses import Severity
+from tocsin.notify.routing.matchers import BadMatcher, matches, parse_matchers
+from tocsin.notify.routing.silence import PREVIEW, Silence
+from tocsin.state.interface import State
+
+Row = dict[str, Any]
+LONGEST = timedelta(days=366)
+"""How far ahead a silence may end."""
+_MOST = 10_000
+
+
+class NoSuchAlert(TocsinError):
+    """There is no alert of that id, or several begin with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acting:
+    """On the state of a project directory. ``woken`` is called when there is something to take up."""
+
+    state: State
+    clock: Clock
+    woken: Callable[[], None] = lambda: None
+
+    # -- alerts ----------------------------------------------------------------------------------------------------------
+
+    def alerts(self, *, active: bool = True, limit: int = 100) -> list[Row]:
+        """Active alerts, or all that are kept, newest first."""
+        return [row_of(alert) for alert in self.state.alerts(active=active, limit=limit)]
+
+    def alert(self, id: str) -> Row:
+        """One alert with what people did. Raises NoSuchAlert."""
+        found = self.found(id)
+        actions = [
+            {"at": a.at, "kind": a.kind.value, "by": a.by, "until": a.until, "text": a.text, "via": a.via}
+            for a in self.state.actions_of(found.id)
+        ]
+        routes = [
+            {"receiver": r.receiver or None, "escalation": r.escalation or None, "because": r.because}
+            for r in found.routes
+        ]
+        return {**row_of(found), "actions": actions, "routes": routes}
+
+    def found(self, id: str) -> ActiveAlert:
+        """The alert ``id``, of which the beginning is enough. Raises NoSuchAlert."""
+        if (exact := self.state.alert(id)) is not None:
+            held = [a for a in self.state.alerts(limit=_MOST) if a.id == id]
+            return held[0] if held else exact
+        near = [a for a in self.state.alerts(active=False, limit=_MOST) if len(id) >= 4 and a.id.startswith(id)]
+        if len(near) != 1:
+            raise NoSuchAlert(f"{'several alerts begin with' if near else 'there is no alert'} '{id[:40]}'")
+        return near[0]
+
+    def act(
+        self, kind: ActionKind, id: str, by: str, *, until: datetime | None = None, text: str = "", via: str
+    ) -> Row:
+        """Do it; ``done`` is false where somebody was first, or the alert has ended: then nothing changed.
+
+        Raises NoSuchAlert, and TocsinError for what makes no sense.
+        """
+        if not by.strip():
+            raise TocsinError("it is not said who does it; say by: a name or an address")
+        now = self.clock.now()
+        if kind is ActionKind.SNOOZE and (until is None or until <= now):
+            raise TocsinError("a snooze ends in the future; say for how long")
+        alert = self.found(id)
+        action = Action(alert=alert.id, kind=kind, by=by.strip()[:200], at=now, until=until, text=text[:2000], via=via)
+        acted = self.state.act(action)
+        if acted is None:
+            raise NoSuchAlert(f"there is no alert '{id[:40]}'")
+        self.woken()
+        return {**row_of(replace(acted.alert, acknowledged=acted.acknowledged)), "done": acted.done}
+
+    # -- silences --------------------------------------------------------------------------------------------------------
+
+    def silences(self, *, expired: bool = False) -> list[Row]:
+        """Silences that people set, the one that ends first first; with ``expired`` those that are over too."""
+        now = self.clock.now()
+        found = [_silence_row(each, now) for each in self.state.silences()]
+        return sorted((s for s in found if expired or s["state"] != "expired"), key=lambda s: s["to"])
+
+    def add_silence(self, matchers: str, start: datetime | None, end: datetime, by: str, comment: str) -> Row:
+        """Set one. Raises TocsinError that says what is wrong with it."""
+        now = self.clock.now()
+        start = start or now
+        for word, said in (("by", by), ("comment", comment)):
+            if not said.strip():
+                raise TocsinError(f"{word} is empty; a silence says who set it and why")
+        if end <= now or end - now > LONGEST:
+            raise TocsinError("a silence ends in the future, within a year")
+        id_ = fingerprint(matchers, by, start.isoformat(), end.isoformat(), now.isoformat())[:12]
+        silence = StoredSilence(
+            id=id_, matchers=matchers, start=start, end=end, by=by.strip()[:200], comment=comment.strip()[:2000],
+            created_at=now,
+        )  # fmt: skip
+        try:
+            Silence(id=id_, matchers=parse_matchers(matchers), start=start, end=end, by=by)
+        except (BadMatcher, ValueError) as e:
+            raise TocsinError(str(e)) from e
+        self.state.put_silence(silence)
+        self.woken()
+        return _silence_row(silence, now)
+
+    def expire_silence(self, id: str) -> Row:
+        """End one now. Raises TocsinError where there is none that is not over."""
+        now = self.clock.now()
+        found = [s for s in self.state.silences() if s.id.startswith(id) and id and s.end > now]
+        if len(found) != 1:
+            raise TocsinError(
+                f"{'several silences begin with' if found else 'no silence in force is called'} '{id[:40]}'"
+            )
+        ended = replace(found[0], end=now, start=min(found[0].start, now - timedelta(microseconds=1)))
+        self.state.put_silence(ended)
+        self.woken()
+        return _silence_row(ended, now)
+
+    def preview(self, matchers: str) -> Mapping[str, Any]:
+        """What a silence would hide now, and would have hidden in the last 7 days. Raises TocsinError."""
+        try:
+            wanted = parse_matchers(matchers)
+        except BadMatcher as e:
+            raise TocsinError(str(e)) from e
+        now = self.clock.now()
+        hit = [a for a in self.state.alerts(active=False, limit=_MOST) if matches(wanted, a.fields)]
+        return {
+            "matchers": matchers,
+            "now": [row_of(a) for a in hit if a.ended_at is None],
+            "last_7_days": sum(a.fired_at > now - PREVIEW for a in hit),
+        }
+
+
+def row_of(alert: ActiveAlert) -> Row:
+    """An alert as JSON and tables show it."""
+    held = alert.acknowledged
+    return {
+        "id": alert.id,
+        "rule": alert.rule,
+        "severity": Severity(alert.severity).word,
+        "title": alert.title,
+        "run": alert.run_id,
+        "kind": "condition" if alert.condition else "event",
+        "since": alert.fired_at,
+        "acknowledged_by": held.by if held is not None else None,
+        "acknowledged_at": held.at if held is not None else None,
+        "until": held.until if held is not None else None,
+        "assigned_to": alert.assigned_to or None,
+        "suppressed": alert.suppressed or None,
+        "ended_at": alert.ended_at,
+        "ended_why": alert.ended_why or None,
+        "fields": dict(alert.fields),
+    }
+
+
+def _silence_row(s: StoredSilence, now: datetime) -> Row:
+    state = "expired" if s.end <= now else "pending" if s.start > now else "active"
+    return {
+        "id": s.id, "matchers": s.matchers, "from": s.start, "to": s.end, "by": s.by, "comment": s.comment,
+        "state": state,
+    }  # fmt: skip

@@ -1,0 +1,280 @@
+"""alerts ack|snooze|assign|…, silence: what people do. By HTTP where tocsin runs, else on its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tocsin.cli.common import HERE, AsJson, HomeOption, fail, open_home, print_json, say, show
+
+silence = typer.Typer(no_args_is_help=True, help="Silences: alerts that nobody is notified of for a time.")
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The alert (the beginning is enough): see alerts list --open.")]
+ByOption = Annotated[
+    str, typer.Option("--by", envvar="TOCSIN_USER", metavar="WHO", help="Who does it: a name or an address.")
+]
+Matchers = Annotated[
+    list[str], typer.Argument(metavar="MATCHER...", help="rule=run-failed ExperimentName=~churn.*: all of these.")
+]
+_SILENCE = ("id", "state", "matchers", "from", "to", "by", "comment")
+OPEN = ("id", "severity", "rule", "run", "title", "since", "acknowledged_by", "suppressed")
+
+
+class _Asked:
+    """The same questions to a tocsin that runs, or to the files."""
+
+    def __init__(self, remote: Any, acting: Any) -> None:
+        self._remote, self._acting = remote, acting
+
+    def active(self, limit: int) -> list[dict[str, Any]]:
+        if self._remote is not None:
+            found = self._remote.ask("GET", "/api/v1/alerts/active", params={"limit": limit}).json()["alerts"]
+            return list(found)
+        return self._plain(self._acting.alerts(limit=limit))
+
+    def whole(self, id: str) -> dict[str, Any] | None:
+        from tocsin.app.views.acting import NoSuchAlert
+
+        if self._remote is not None:
+            answer = self._remote.ask("GET", f"/api/v1/alerts/{_quoted(id)}")
+            return None if answer.status_code == 404 else dict(answer.json())
+        try:
+            return self._plain([self._acting.alert(id)])[0]
+        except NoSuchAlert:
+            return None
+
+    def act(self, verb: str, id: str, by: str, until: datetime | None, text: str) -> dict[str, Any]:
+        if self._remote is not None:
+            body = {"by": by, "to" if verb == "assign" else "comment": text}
+            if until is not None:
+                body["until"] = until.isoformat()
+            answer = self._remote.ask("POST", f"/api/v1/alerts/{_quoted(id)}/{verb}", json=body)
+            if answer.status_code == 404:
+                fail(str(answer.json().get("detail", "there is no such alert")), "tocsin alerts list --open")
+            return dict(answer.json())
+        from tocsin.model.active import ActionKind
+
+        found = self._acting.act(ActionKind(verb), id, by, until=until, text=text, via="cli")
+        return self._plain([found])[0]
+
+    def silences(self, expired: bool) -> list[dict[str, Any]]:
+        if self._remote is not None:
+            params = {"expired": str(expired).lower()}
+            return list(self._remote.ask("GET", "/api/v1/silences", params=params).json()["silences"])
+        return self._plain(self._acting.silences(expired=expired))
+
+    def add(self, matchers: str, end: datetime, by: str, comment: str) -> dict[str, Any]:
+        if self._remote is not None:
+            body = {"matchers": matchers, "to": end.isoformat(), "by": by, "comment": comment}
+            return dict(self._remote.ask("POST", "/api/v1/silences", json=body).json())
+        return self._plain([self._acting.add_silence(matchers, None, end, by, comment)])[0]
+
+    def expire(self, id: str) -> dict[str, Any]:
+        if self._remote is not None:
+            return dict(self._remote.ask("POST", f"/api/v1/silences/{_quoted(id)}/expire").json())
+        return self._plain([self._acting.expire_silence(id)])[0]
+
+    def preview(self, matchers: str) -> dict[str, Any]:
+        if self._remote is not None:
+            return dict(self._remote.ask("POST", "/api/v1/silences/preview", json={"matchers": matchers}).json())
+        return self._plain([self._acting.preview(matchers)])[0]
+
+    @staticmethod
+    def _plain(rows: Any) -> list[dict[str, Any]]:
+        import json
+
+        from tocsin.web.answers import encode
+
+        out: list[dict[str, Any]] = json.loads(encode(list(rows)))
+        return out
+
+
+@contextmanager
+def acting(home: Path) -> Iterator[_Asked]:
+    """Act on ``home``, running or not."""
+    from tocsin.cli.client import remote
+
+    place = open_home(home)
+    if (found := remote(place)) is not None:
+        with found.client:
+            yield _Asked(found, None)
+        return
+    from tocsin.app.project.stores import open_state
+    from tocsin.app.views.acting import Acting
+    from tocsin.clock import SystemClock
+
+    clock = SystemClock()
+    with place.lock():
+        state = open_state(place, place.settings(), clock)
+        try:
+            yield _Asked(None, Acting(state=state, clock=clock))
+        finally:
+            state.close()
+
+
+# -- alerts ------------------------------------------------------------------------------------------------------------
+
+
+def _act(home: Path, verb: str, id: str, by: str, as_json: bool, until: datetime | None = None, text: str = "") -> None:
+    if not by:
+        fail("it is not said who does it", "add --by anna, or set TOCSIN_USER", 2)
+    with acting(home) as asked:
+        found = asked.act(verb, id, by, until, text)
+    if as_json:
+        print_json(found)
+    elif not found["done"]:
+        first = found["acknowledged_by"]
+        say(f"{found['id']}: {f'{first} has it already' if first and not found['ended_at'] else 'it has ended'}")
+    else:
+        said = {"acknowledge": f"acknowledged by {by}", "unacknowledge": "let go", "close": "closed",
+                "snooze": f"snoozed until {found['until']}", "assign": f"assigned to {text}"}  # fmt: skip
+        say(f"{found['id']}: {said.get(verb, 'noted')}")
+
+
+def alerts_ack(id: Id, by: ByOption = "", home: HomeOption = HERE, as_json: AsJson = False) -> None:
+    """Acknowledge an alert: repeats and escalations stop."""
+    _act(home, "acknowledge", id, by, as_json)
+
+
+def alerts_unack(id: Id, by: ByOption = "", home: HomeOption = HERE, as_json: AsJson = False) -> None:
+    """Let an alert go that was acknowledged."""
+    _act(home, "unacknowledge", id, by, as_json)
+
+
+def alerts_snooze(
+    id: Id,
+    for_: Annotated[str, typer.Option("--for", metavar="DURATION", help="For how long: 30m, 2h, 1d.")],
+    by: ByOption = "",
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Acknowledge an alert for a time."""
+    _act(home, "snooze", id, by, as_json, until=_now() + _length(for_))
+
+
+def alerts_assign(
+    id: Id,
+    to: Annotated[str, typer.Option("--to", metavar="WHO", help="Whose it is now.")],
+    by: ByOption = "",
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Say whose an alert is."""
+    _act(home, "assign", id, by, as_json, text=to)
+
+
+def alerts_comment(
+    id: Id,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The comment.")],
+    by: ByOption = "",
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Write a comment to an alert's history."""
+    _act(home, "comment", id, by, as_json, text=text)
+
+
+def alerts_close(id: Id, by: ByOption = "", home: HomeOption = HERE, as_json: AsJson = False) -> None:
+    """Close an alert."""
+    _act(home, "close", id, by, as_json)
+
+
+# -- silences ----------------------------------------------------------------------------------------------------------
+
+
+@silence.command("add")
+def silence_add(
+    matchers: Matchers,
+    for_: Annotated[str, typer.Option("--for", metavar="DURATION", help="For how long: 2h, 1d.")],
+    comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Why.")],
+    by: ByOption = "",
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Silence alerts that all matchers match, from now on."""
+    if not by:
+        fail("it is not said who sets it", "add --by anna, or set TOCSIN_USER", 2)
+    with acting(home) as asked:
+        made = asked.add(_joined(matchers), _now() + _length(for_), by, comment)
+    show([made], _SILENCE, as_json, "")
+
+
+@silence.command("list")
+def silence_list(
+    expired: Annotated[bool, typer.Option("--expired", help="Those that are over too.")] = False,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """List silences that people set. Those of rules/oncall stand in its files."""
+    with acting(home) as asked:
+        rows = asked.silences(expired)
+    show(rows, _SILENCE, as_json, "No silences.")
+
+
+@silence.command("expire")
+def silence_expire(
+    id: Annotated[str, typer.Argument(metavar="ID", help="Which one (the beginning is enough).")],
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """End a silence now."""
+    with acting(home) as asked:
+        ended = asked.expire(id)
+    show([ended], _SILENCE, as_json, "")
+
+
+@silence.command("preview")
+def silence_preview(matchers: Matchers, home: HomeOption = HERE, as_json: AsJson = False) -> None:
+    """Show what a silence would hide now, and would have hidden in the last 7 days."""
+    with acting(home) as asked:
+        found = asked.preview(_joined(matchers))
+    if as_json:
+        print_json(found)
+        return
+    show(found["now"], OPEN, False, "It hides no active alert.")
+    say(f"{found['last_7_days']} of the last 7 days")
+
+
+def _joined(matchers: list[str]) -> str:
+    """Each argument one matcher of Alertmanager's syntax; a value may stand without quotes."""
+    import json
+    import re
+
+    out = []
+    for text in matchers:
+        found = re.fullmatch(r"\s*([^=!~\s]+)\s*(=~|!=|!~|=)\s*(.*)", text, re.DOTALL)
+        if found is None:
+            fail(f"'{text}' is no matcher", "write for example rule=run-failed", 2)
+        value = found[3]
+        quoted = value if len(value) > 1 and value[0] == value[-1] == '"' else json.dumps(value, ensure_ascii=False)
+        out.append(f"{found[1]}{found[2]}{quoted}")
+    return ", ".join(out)
+
+
+def _length(text: str) -> timedelta:
+    from tocsin.config.yaml.durations import parse_duration
+
+    try:
+        found = parse_duration(text)
+    except ValueError as e:
+        fail(str(e), "write for example 2h", 2)
+    if found <= timedelta(0):
+        fail(f"'{text}' is no time ahead", "write for example 2h", 2)
+    return found
+
+
+def _now() -> datetime:
+    from tocsin.clock import SystemClock
+
+    return SystemClock().now().astimezone(UTC)
+
+
+def _quoted(id: str) -> str:
+    from urllib.parse import quote
+
+    return quote(id, safe="")

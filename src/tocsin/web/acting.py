@@ -1,0 +1,171 @@
+"""The operations by which people and programs act: alerts that are active, silences."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tocsin.model.active import ActionKind
+from tocsin.web.answers import answer
+from tocsin.web.openapi import Operation, Parameter
+
+_TEXT = {"type": "string"}
+_BAD = {400: "what is wrong with the request", 503: "the store is away"}
+_MISSING = {**_BAD, 404: "there is no such alert"}
+_VERBS = {
+    "acknowledge": "Acknowledge an alert: repeats and escalations stop",
+    "unacknowledge": "Let an alert go that was acknowledged",
+    "snooze": "Acknowledge an alert until a time",
+    "assign": "Say whose an alert is",
+    "comment": "Write a comment to an alert's history",
+    "close": "Close an alert",
+}
+
+ACTING: tuple[Operation, ...] = (
+    Operation(
+        method="GET", path="/api/v1/alerts/active", id="activeAlerts", summary="Alerts that are active, newest first",
+        answer="ActiveAlerts", parameters=(Parameter(
+            name="limit", doc="most rows",
+            schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+        ),), problems=_BAD,
+    ),
+    Operation(
+        method="GET", path="/api/v1/alerts/{id}", id="alert", summary="One alert and what people did with it",
+        answer="AlertWhole", problems=_MISSING,
+    ),
+    *(
+        Operation(
+            method="POST", path=f"/api/v1/alerts/{{id}}/{verb}", id=verb, summary=summary, body="Act", answer="Acted",
+            problems=_MISSING,
+        )
+        for verb, summary in _VERBS.items()
+    ),
+    Operation(
+        method="GET", path="/api/v1/silences", id="silences", summary="Silences that people set",
+        answer="Silences", parameters=(Parameter(
+            name="expired", doc="those that are over too", schema={"type": "boolean", "default": False},
+        ),), problems=_BAD,
+    ),
+    Operation(
+        method="POST", path="/api/v1/silences", id="silence", summary="Set a silence", body="NewSilence",
+        answer="Silence", problems=_BAD,
+    ),
+    Operation(
+        method="POST", path="/api/v1/silences/preview", id="silencePreview",
+        summary="What a silence would hide now, and would have hidden in the last 7 days", body="Matchers",
+        answer="SilencePreview", problems=_BAD,
+    ),
+    Operation(
+        method="POST", path="/api/v1/silences/{id}/expire", id="expireSilence", summary="End a silence now",
+        answer="Silence", problems=_BAD,
+    ),
+)  # fmt: skip
+
+
+class _Act(msgspec.Struct, forbid_unknown_fields=True):
+    by: str
+    until: datetime | None = None
+    to: str = ""
+    comment: str = ""
+
+
+class _NewSilence(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
+    matchers: str
+    end: datetime
+    by: str
+    comment: str
+    start: datetime | None = None
+
+
+class _Matchers(msgspec.Struct, forbid_unknown_fields=True):
+    matchers: str
+
+
+class ActingApi:
+    """Handlers of ``ACTING``, named by their ids."""
+
+    _ask: Any
+    _app: Any
+
+    async def _activeAlerts(self, request: Request) -> Response:
+        from tocsin.web.api import limit
+
+        most = limit(request)
+        return answer({"alerts": await self._ask(lambda: self._app.acting.alerts(limit=most))})
+
+    async def _alert(self, request: Request) -> Response:
+        return answer(await self._found(lambda: self._app.acting.alert(request.path_params["id"])))
+
+    async def _found(self, call: Any) -> Any:
+        from tocsin.app.views.acting import NoSuchAlert
+
+        try:
+            return await self._ask(call)
+        except NoSuchAlert as e:
+            raise HTTPException(404, str(e)) from e
+
+    async def _act(self, request: Request, kind: ActionKind) -> Response:
+        asked = await _body(request, _Act)
+        until = _utc(asked.until, "until")
+        text = asked.to if kind is ActionKind.ASSIGN else asked.comment
+        id_ = request.path_params["id"]
+        return answer(
+            await self._found(lambda: self._app.acting.act(kind, id_, asked.by, until=until, text=text, via="api"))
+        )
+
+    async def _acknowledge(self, request: Request) -> Response:
+        return await self._act(request, ActionKind.ACKNOWLEDGE)
+
+    async def _unacknowledge(self, request: Request) -> Response:
+        return await self._act(request, ActionKind.UNACKNOWLEDGE)
+
+    async def _snooze(self, request: Request) -> Response:
+        return await self._act(request, ActionKind.SNOOZE)
+
+    async def _assign(self, request: Request) -> Response:
+        return await self._act(request, ActionKind.ASSIGN)
+
+    async def _comment(self, request: Request) -> Response:
+        return await self._act(request, ActionKind.COMMENT)
+
+    async def _close(self, request: Request) -> Response:
+        return await self._act(request, ActionKind.CLOSE)
+
+    async def _silences(self, request: Request) -> Response:
+        said = request.query_params.get("expired", "false")
+        if said not in ("true", "false"):
+            raise HTTPException(400, f"expired: '{said[:20]}' is neither true nor false")
+        return answer({"silences": await self._ask(lambda: self._app.acting.silences(expired=said == "true"))})
+
+    async def _silence(self, request: Request) -> Response:
+        asked = await _body(request, _NewSilence)
+        start, end = _utc(asked.start, "from"), _utc(asked.end, "to")
+        return answer(
+            await self._ask(lambda: self._app.acting.add_silence(asked.matchers, start, end, asked.by, asked.comment))
+        )
+
+    async def _silencePreview(self, request: Request) -> Response:
+        asked = await _body(request, _Matchers)
+        return answer(await self._ask(lambda: self._app.acting.preview(asked.matchers)))
+
+    async def _expireSilence(self, request: Request) -> Response:
+        id_ = request.path_params["id"]
+        return answer(await self._ask(lambda: self._app.acting.expire_silence(id_)))
+
+
+def _utc(at: datetime | None, name: str) -> datetime | None:
+    if at is not None and at.tzinfo is None:
+        raise HTTPException(400, f"{name}: says no zone; write 2026-12-01T20:00Z")
+    return None if at is None else at.astimezone(UTC)
+
+
+async def _body(request: Request, shape: Any) -> Any:
+    try:
+        return msgspec.json.decode(await request.body(), type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise HTTPException(400, f"the body is not what is asked for: {e}") from e

@@ -1,0 +1,61 @@
+"""alerts ack and silence, on files and on a running tocsin: what is done by one is seen by the other."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.harness import Tocsin
+from tests.integration.cli.conftest import Run
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    path = tmp_path / "project"
+    path.mkdir()
+    (path / "tocsin.yaml").write_text("{}\n")
+    return path
+
+
+def test_a_silence_is_set_listed_and_expired_on_files(run: Run, home: Path) -> None:
+    """While no tocsin runs."""
+    made = run(
+        "silence", "add", "rule=run-failed", "ExperimentName=~churn.*", "--for", "2h", "--comment", "known", "--by",
+        "anna", "--json", "--home", home,
+    )  # fmt: skip
+    (row,) = json.loads(made.stdout)
+    assert ('rule="run-failed", ExperimentName=~"churn.*"', "active") == (row["matchers"], row["state"])
+    assert row["id"] in run("silence", "list", "--home", home).stdout
+    assert 0 == run("silence", "expire", row["id"][:6], "--home", home).returncode
+    assert "No silences." in run("silence", "list", "--home", home).stderr
+    assert "expired" in run("silence", "list", "--expired", "--home", home).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["silence", "add", "run-failed", "--for", "2h", "--comment", "x", "--by", "a"], "'run-failed' is no matcher"),
+        (["silence", "add", "rule=~.*", "--for", "2h", "--comment", "x", "--by", "a"], "must match something"),
+        (["silence", "add", "rule=x", "--for", "soon", "--comment", "x", "--by", "a"], "2h"),
+        (["silence", "add", "rule=x", "--for", "2h", "--comment", "x"], "it is not said who sets it"),
+        (["silence", "expire", "nothing"], "no silence in force is called 'nothing'"),
+        (["alerts", "ack", "nothing", "--by", "anna"], "there is no alert 'nothing'"),
+    ],
+)
+def test_what_is_wrong_is_said(run: Run, home: Path, arguments: list[str], says: str) -> None:
+    done = run(*arguments, "--home", home)
+    assert done.returncode in (1, 2) and says in done.stderr, done.stderr
+
+
+def test_an_alert_is_acknowledged_once(run: Run, lived: Tocsin) -> None:
+    """The second sees who was first."""
+    rows = json.loads(run("alerts", "list", "--open", "--json", "--home", lived.home).stdout)
+    free = [row for row in rows if row["acknowledged_by"] is None]
+    id_ = free[0]["id"]
+    assert "acknowledged by anna" in run("alerts", "ack", id_, "--by", "anna", "--home", lived.home).stderr
+    assert "anna has it already" in run("alerts", "ack", id_, "--by", "bela", "--home", lived.home).stderr
+    shown = run("alerts", "show", id_, "--home", lived.home).stdout
+    assert "acknowledge by anna" in shown and "notifies" in shown
+    assert "noted" in run("alerts", "comment", id_, "disk", "--by", "bela", "--home", lived.home).stderr
+    found = json.loads(run("silence", "preview", f"rule={free[0]['rule']}", "--json", "--home", lived.home).stdout)
+    assert id_ in [row["id"] for row in found["now"]]
