@@ -161,7 +161,10 @@ class Notifier:
     async def drain(self) -> None:
         """Group all intents and send all that is due now; for tests and one-shot commands, not while ``run`` runs."""
         await self._call(self._load)
-        sending = asyncio.create_task(self._renew().run())
+        sender = self._renew()
+        while await self._pass():  # first, so that nothing is sent that has ended meanwhile
+            pass
+        sending = asyncio.create_task(sender.run())
         settling = asyncio.create_task(self._settle())
         try:
             await asyncio.wait({sending, settling}, return_when=asyncio.FIRST_COMPLETED)
@@ -201,7 +204,7 @@ class Notifier:
             self._woken.clear()
             try:
                 if not loaded:
-                    await self._call(self._load)
+                    await self._reload()
                     loaded = True
                 while await self._pass():
                     pass
@@ -215,6 +218,10 @@ class Notifier:
             due = self._next_due()
             patience = _LOOK if due is None else (due - self._clock.now()).total_seconds()
             await _first(self._woken.wait(), min(max(patience, 0.01), _LOOK))
+
+    async def _reload(self) -> None:
+        async with self._capping:
+            await self._call(self._load)
 
     def _load(self) -> None:
         self._caps.load()
@@ -246,7 +253,7 @@ class Notifier:
             raise
         except Exception as e:
             log.exception("batch_not_notified", intents=len(happened.intents), kind=type(e).__name__)
-            await self._call(self._load)
+            await self._reload()
             await self._notify_each(happened)
         return happened.more or summed
 
@@ -260,7 +267,7 @@ class Notifier:
                 raise
             except Exception as e:
                 log.exception("intent_not_notified", rule=intent.rule, kind=type(e).__name__)
-                await self._call(self._load)
+                await self._reload()
                 await self._put(self._plainly(intent, type(e).__name__), [intent.id])
 
     def _happened(self) -> Happened:
@@ -317,7 +324,8 @@ class Notifier:
         direct = passed.direct
         infos, notified = Reading(self._state, self._infos).of(direct)
         routed = route([(i, infos[i.id]) for i in direct], self._resolver(), lambda i: notified.get(i.id, ()))
-        return [*passed.addressed.steps, *group([*passed.addressed.routed, *routed])]
+        addressed = passed.addressed
+        return [*addressed.steps, *addressed.stateful, *group([*addressed.routed, *routed])]
 
     async def _write(
         self, happened: Happened, passed: Passed, drafts: Sequence[NotificationDraft], asked: asyncio.Task[Facts]
@@ -433,7 +441,8 @@ class Notifier:
         log.error("mail_not_delivered", delivery=failed.id, receiver=failed.receiver, reply=reply)
         if failed.receiver == NOTICE:
             return
-        await self._call(lambda: self._stages.delivery_failed(failed.group, failed.id))
+        async with self._capping:  # a pass works on the same memory
+            await self._call(lambda: self._stages.delivery_failed(failed.id))
         self._woken.set()
         now = self._clock.now()
         try:

@@ -53,6 +53,7 @@ class NotificationDraft:
     flush: str = ""  # which of several messages about the same: of a group its flush, of an escalation its message
     says: str = ""  # before its subject: acknowledged by anna
     thread: str = ""  # what threads it, where that is not the run or alert
+    acknowledged: str = ""  # by whom: of channels that take an acknowledgement
 
     @property
     def intent(self) -> Intent:
@@ -72,10 +73,9 @@ class NotificationDraft:
     @property
     def group(self) -> str:
         """What threads it: the run, else the alert; for channels with a state for each alert its episode."""
-        intent = self.intent
         if for_each(self.recipient.channel):
-            return f"alert/{intent.rule}/{instance_key(intent.instance)}/{intent.occurrence}"
-        return self.thread or group_of(intent)
+            return episode_group(self.intent)
+        return self.thread or group_of(self.intent)
 
     @property
     def id(self) -> str:
@@ -86,6 +86,11 @@ class NotificationDraft:
 
 ALONE = frozenset({IntentKind.RESOLVED, IntentKind.SUMMARY, IntentKind.ADMIN})
 """Kinds that are never grouped with others."""
+
+
+def episode_group(intent: Intent) -> str:
+    """Group of what channels with a state for each alert are sent of it, from its firing to its end."""
+    return f"alert/{intent.rule}/{instance_key(intent.instance)}/{intent.occurrence}"
 
 
 def group_of(intent: Intent) -> str:

@@ -212,8 +212,12 @@ class State(ABC):
         """Intents by id, consumed ones too; unknown ids are left out."""
 
     @abstractmethod
-    def states_of_group(self, group: str) -> Mapping[str, DeliveryState]:
-        """State of each delivery of a group, by id."""
+    def states_of(self, deliveries: Iterable[str]) -> Mapping[str, DeliveryState]:
+        """State of each delivery, by id; unknown ids are left out."""
+
+    @abstractmethod
+    def notified_group(self, group: str) -> Sequence[Notified]:
+        """Who got, or will get, something of a group: the first delivery to each address of each receiver."""
 
     # -- active alerts -------------------------------------------------------------------------------------------------
 

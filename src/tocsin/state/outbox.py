@@ -94,7 +94,11 @@ _NOTIFIED_ADDRESSES = (
     )
     .order_by(_D.seq)
 )
-_OF_GROUP = select(_D.id, _D.state).where(_D.group_key == bindparam("of"))
+_NOTIFIED_GROUP = (
+    select(_D.channel, _D.address, _D.receiver, _D.message_id, _D.subject, _D.rules)
+    .where(_D.group_key == bindparam("of"), _REACHES)
+    .order_by(_D.seq)
+)
 _COUNTS = select(_D.state, func.count()).group_by(_D.state)
 _OLDEST = select(func.min(_D.created_at)).where(_READY)
 _WAITING_COUNT = select(func.count()).select_from(intents).where(_OPEN)
@@ -115,6 +119,15 @@ _PRUNE_INFOS = delete(rule_infos).where(rule_infos.c.version.not_in(select(inten
 def _to(endpoint: Endpoint) -> dict[str, str]:
     """Parameters that name it."""
     return endpoint._asdict() if endpoint.receiver else {"channel": endpoint.channel}
+
+
+def _firsts(rows: Iterable[codecs.AnyRow]) -> list[Notified]:
+    found: dict[tuple[str, str, str], Notified] = {}
+    for row in rows:
+        about = row.rules[0] if row.rules else ""
+        notified = Notified(row.address, row.receiver, row.message_id, row.subject, about, row.channel)
+        found.setdefault((row.channel, row.address, row.receiver), notified)
+    return list(found.values())
 
 
 class Outbox:
@@ -162,9 +175,10 @@ class Outbox:
             return {}
         return {row.id: codecs.intent_of(row) for row in tx.execute(self._called, {"ids": self._dialect.pack(ids)})}
 
-    def states_of_group(self, tx: Connection, group: str) -> dict[str, DeliveryState]:
-        """State of each delivery of a group."""
-        return {id_: DeliveryState(state) for id_, state in tx.execute(_OF_GROUP, {"of": group})}
+    def states_of(self, tx: Connection, ids: Sequence[str]) -> dict[str, DeliveryState]:
+        """State of each delivery."""
+        rows = tx.execute(self._headers, {"ids": self._dialect.pack(ids)})
+        return {row.id: DeliveryState(row.state) for row in rows}
 
     def info(self, tx: Connection, version: str) -> RuleInfo | None:
         """A rule's presentation."""
@@ -276,12 +290,12 @@ class Outbox:
 
     def notified_addresses(self, tx: Connection, rule: str, instance: str, occurrence: str) -> list[Notified]:
         """An alert's firing mails, the first to each receiver at each address, in the order of their writing."""
-        found: dict[tuple[str, str, str], Notified] = {}
-        for row in tx.execute(_NOTIFIED_ADDRESSES, {"rule": rule, "instance": instance, "occurrence": occurrence}):
-            about = row.rules[0] if row.rules else ""
-            notified = Notified(row.address, row.receiver, row.message_id, row.subject, about, row.channel)
-            found.setdefault((row.channel, row.address, row.receiver), notified)
-        return list(found.values())
+        named = {"rule": rule, "instance": instance, "occurrence": occurrence}
+        return _firsts(tx.execute(_NOTIFIED_ADDRESSES, named))
+
+    def notified_group(self, tx: Connection, group: str) -> list[Notified]:
+        """The same of a group."""
+        return _firsts(tx.execute(_NOTIFIED_GROUP, {"of": group}))
 
     def stats(self, tx: Connection) -> Mapping[str, float]:
         """Counts by state, intents that wait, epoch seconds of the oldest ready delivery."""

@@ -191,9 +191,13 @@ class SqlState(State):
         with self._read() as tx:
             return self._outbox.intents_called(tx, list(ids))
 
-    def states_of_group(self, group: str) -> Mapping[str, DeliveryState]:
+    def states_of(self, deliveries: Iterable[str]) -> Mapping[str, DeliveryState]:
         with self._read() as tx:
-            return self._outbox.states_of_group(tx, group)
+            return self._outbox.states_of(tx, list(deliveries))
+
+    def notified_group(self, group: str) -> Sequence[Notified]:
+        with self._read() as tx:
+            return self._outbox.notified_group(tx, group)
 
     # -- active alerts -------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,29 @@ class OutboxContract:
         assert [whole] == state.due(NOW)
         assert [whole] == state.deliveries()
 
+    def test_states_of_deliveries_by_their_ids(self, state: State) -> None:
+        """Whatever their group; what is unknown is left out."""
+        state.put_deliveries([delivery("d1", group="a"), delivery("d2", group="b"), delivery("d3")], [], NOW)
+        state.attempted([attempted("d2", DeliveryState.FAILED)])
+        found = {"d1": DeliveryState.READY, "d2": DeliveryState.FAILED}
+        assert found == state.states_of(["d1", "d2", "d4"])
+        assert {} == state.states_of([])
+
+    def test_who_was_notified_of_a_group(self, state: State) -> None:
+        """Once each, with the first message; those whom nothing reached are left out."""
+        state.put_deliveries(
+            [
+                delivery("d1", group="g", subject="first", address=ANNA),
+                delivery("d2", group="g", subject="second", address=ANNA),
+                delivery("d3", group="g", address=BELA),
+                delivery("d4", group="other", address=BELA),
+            ],
+            [],
+            NOW,
+        )
+        state.attempted([attempted("d3", DeliveryState.FAILED)])
+        assert [(ANNA, "first")] == [(n.address, n.subject) for n in state.notified_group("g")]
+
     def test_a_known_delivery_is_left_as_it_is(self, state: State) -> None:
         """Also where the same id comes twice in one call, and no second mirror row is written."""
         first = delivery("d1", subject="first")

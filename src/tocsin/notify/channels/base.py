@@ -65,6 +65,7 @@ class Notification:
     prefix: str = ""  # before that: "recovered: "
     plain: str = ""  # of mails: the text, instead of a template
     to_name: str = ""
+    acknowledged: str = ""  # who has taken the alert: of channels that take an acknowledgement
 
     @property
     def at(self) -> datetime:
@@ -142,6 +143,8 @@ class Channel(ABC):
     """Whether people read its messages one by one: then there is a cap. Programs get every one."""
     each: ClassVar[bool] = False
     """Whether it keeps a state an alert, so that each alert is a message of its own, and summaries are none."""
+    acknowledges: ClassVar[bool] = False
+    """Of one that keeps a state an alert: whether an acknowledgement is part of it."""
     mirror: ClassVar[bool] = False
     """Whether ``tend`` is called each minute, also where nothing is to be sent."""
 

@@ -44,13 +44,14 @@ class PagerDutyModel(YamlModel):
 
 
 class PagerDuty(HttpChannel):
-    """Opens and resolves incidents. The key of the integration is added when it is sent, so it lies in no outbox."""
+    """Opens, acknowledges and resolves incidents. The key of the integration is added when it is sent, so it lies in no outbox."""
 
     key = "pagerduty"
     Options = PagerDutyModel
     example: ClassVar[object] = {"routing_key_file": "pd.key"}
     people = False
     each = True
+    acknowledges = True
 
     def __init__(self, options: PagerDutyModel, setting: Setting) -> None:
         """Connects to nothing yet."""
@@ -89,6 +90,8 @@ def _event(notification: Notification, grouped: bool, setting: Setting) -> dict[
     key = alerts.episode(intent) if intent is not None and not grouped else delivery.group
     if people.over(notification):
         return {"event_action": "resolve", "dedup_key": people.fit(key, 255)}
+    if notification.acknowledged:
+        return {"event_action": "acknowledge", "dedup_key": people.fit(key, 255)}
     severity = intent.severity if intent is not None else Severity.of(seen.alert.severity)
     payload: dict[str, object] = {
         "summary": people.fit(delivery.subject, 1024),

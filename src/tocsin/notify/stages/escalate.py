@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -10,11 +10,11 @@ from tocsin.model.active import ActiveAlert, Ended
 from tocsin.notify.oncall import escalation as esc
 from tocsin.notify.oncall.escalation import Why
 from tocsin.notify.routing.decide import Why as Suppressed
-from tocsin.notify.stages.live import ESCALATION, Escalating, Live
+from tocsin.notify.stages.live import ESCALATION, Escalating, Live, Sent
 from tocsin.notify.stages.suppress import Suppression
 
-PREFIX = "escalation/"
-"""With which the group of a delivery begins that an escalation sends."""
+_KEPT = 20
+"""Messages of one escalation whose deliveries are known: of older ones none is under way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +32,13 @@ class StepMessage:
 
     @property
     def group(self) -> str:
-        """What its deliveries have in common."""
-        return f"{PREFIX}{self.escalation}/{self.alert.id}/{self.ordinal}"
+        """What its mails have in common."""
+        return f"escalation/{self.key}/{self.ordinal}"
+
+    @property
+    def key(self) -> str:
+        """Of its escalation."""
+        return f"{self.escalation}/{self.alert.id}"
 
 
 class Escalations:
@@ -83,6 +88,8 @@ class Escalations:
                 self._live.wake(ESCALATION, each.key, max(ready, at) if at < ready else verdict.until)
                 return []
             done = esc.start(escalation, at, condition=alert.condition, before=self._before(each, escalation, at))
+            if each.state is not None:  # it goes on counting: an ordinal names a message
+                done = _counted_on(done, each.state.ordinal)
             found = self._take(replace(each, silenced=False), alert, done)
             each = self._live.escalations[each.key]
             return found + self._step(each, escalation, alert, at)
@@ -157,18 +164,33 @@ class Escalations:
         alert = self._live.alerts.get(each.alert) if each is not None else None
         if each is None or escalation is None or alert is None or each.state is None:
             return []
-        steps = dict(each.messages).get(ordinal)
+        steps = next((sent.steps for sent in each.sent if sent.ordinal == ordinal), ())
         if not steps:
             return []
         done = esc.deliveries_failed(escalation, each.state, steps, at, self._live.rules.reach)
         return self._take(each, alert, done)
 
+    def sent(self, step: StepMessage, deliveries: Sequence[str]) -> None:
+        """A message became these deliveries; of one that became none the next pass hears as of one that failed."""
+        if (each := self._live.escalations.get(step.key)) is None:
+            return
+        known = [replace(s, deliveries=tuple(deliveries)) if s.ordinal == step.ordinal else s for s in each.sent]
+        self._live.put_escalation(replace(each, sent=tuple(known)))
+
+    def message_of(self, delivery: str) -> tuple[str, Sent] | None:
+        """(key of its escalation, the message) of a delivery; None of another's."""
+        for key, each in self._live.escalations.items():
+            for sent in each.sent:
+                if delivery in sent.deliveries:
+                    return key, sent
+        return None
+
     def _take(self, each: Escalating, alert: ActiveAlert, done: esc.Transition) -> list[StepMessage]:
         message = done.message
-        messages = each.messages
+        sent = each.sent
         if message is not None:
-            messages = (*messages[-20:], (message.ordinal, message.steps))
-        after = replace(each, state=done.state, messages=messages)
+            sent = (*sent[-_KEPT:], Sent(ordinal=message.ordinal, steps=message.steps))
+        after = replace(each, state=done.state, sent=sent)
         if after != each:
             self._live.put_escalation(after)
         self._wake(after)
@@ -204,17 +226,17 @@ class Escalations:
                 self._live.forget_escalation(key)
 
 
+def _counted_on(done: esc.Transition, after: int) -> esc.Transition:
+    message = done.message
+    return replace(
+        done, state=replace(done.state, ordinal=done.state.ordinal + after),
+        message=replace(message, ordinal=message.ordinal + after) if message is not None else None,
+    )  # fmt: skip
+
+
 def _end_of(alert: ActiveAlert) -> Why:
     if alert.ended_why.startswith(Ended.SUPERSEDED):
         return Why.SUPERSEDED
     if alert.ended_why.startswith(Ended.CLOSED) or alert.ended_why == Ended.AUTO_CLOSED:
         return Why.CLOSED
     return Why.RESOLVED
-
-
-def parse_group(group: str) -> tuple[str, int] | None:
-    """(key of the escalation, ordinal of the message) of a delivery's group; None of another's."""
-    if not group.startswith(PREFIX):
-        return None
-    key, _, ordinal = group.removeprefix(PREFIX).rpartition("/")
-    return key, int(ordinal)

@@ -42,6 +42,15 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """One message of an escalation."""
+
+    ordinal: int
+    steps: tuple[int, ...]  # those that it was for; none of an end
+    deliveries: tuple[str, ...] = ()  # ids: one a recipient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Escalating:
     """One escalation of one alert."""
 
@@ -52,7 +61,7 @@ class Escalating:
     because: str = ""
     state: esc.State | None = None  # None: held back by an inhibition or a maintenance
     silenced: bool = False  # ended by a silence: it may start again
-    messages: tuple[tuple[int, tuple[int, ...]], ...] = ()  # (ordinal, the steps that it was for)
+    sent: tuple[Sent, ...] = ()  # the last messages
 
     @property
     def key(self) -> str:

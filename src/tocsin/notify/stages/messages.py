@@ -9,7 +9,7 @@ from tocsin.model.active import ActiveAlert
 from tocsin.model.delivery import EMAIL, Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.notify.channels.registry import for_each
-from tocsin.notify.oncall.escalation import Why
+from tocsin.notify.oncall.escalation import ENDS, Why
 from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, resolve
 from tocsin.notify.stages.escalate import StepMessage
 from tocsin.notify.stages.flush import About, Message
@@ -17,6 +17,10 @@ from tocsin.notify.values import NotificationDraft, Recipient, Routed
 
 Said = Mapping[str, tuple[Intent, RuleInfo]]
 """Alert → its latest intent and the presentation of its rule."""
+
+
+_ENDS = frozenset({Why.ACKNOWLEDGED, *ENDS})
+"""Why a step's people are notified that it ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,7 @@ class Addressed:
     routed: list[Routed] = field(default_factory=list)
     listed: list[Listed] = field(default_factory=list)
     steps: list[NotificationDraft] = field(default_factory=list)
+    stateful: list[NotificationDraft] = field(default_factory=list)
     reached: set[tuple[str, str]] = field(default_factory=set)  # (address, alert) that an escalation reaches
 
 
@@ -119,14 +124,15 @@ class Addressing:
         found: list[Recipient] = []
         for t in self._notified.get(alert.id, ()):
             key = (t.address.lower(), alert.id)
-            if t.receiver in others or key in self._ended:
+            if t.receiver in others or key in self._ended or for_each(t.channel):
                 continue
             self._ended.add(key)
             written = self._resolver.written(t.address, t.receiver, "notified you before that it fires")
             found.append(replace(written, channel=t.channel, notified=t))
         if not found and not self._notified.get(alert.id):
             intent, info = self._said[alert.id]
-            return resolve(message.receiver, intent, info, self._resolver, [])
+            every = resolve(message.receiver, intent, info, self._resolver, [])
+            return [r for r in every if not for_each(r.channel)]
         return found
 
     # -- escalations ---------------------------------------------------------------------------------------------------
@@ -138,11 +144,16 @@ class Addressing:
         number = ", ".join(str(n + 1) for n in step.steps)
         how = f"escalation {step.escalation}" + (f", step {number}" if number else "")
         because = f"notifies you by {how}: {step.why}" + (f" ({step.because})" if step.because else "")
-        notified = (replace(intent, kind=IntentKind.ESCALATED, ordinal=2_000_000 + step.ordinal), info)
+        about = replace(intent, kind=IntentKind.ESCALATED, ordinal=2_000_000 + step.ordinal)
         seen: set[str] = set()
         for name in step.to:
             for recipient in resolve(name, intent, info, self._resolver, []):
                 key = recipient.address.lower()
+                said = about
+                if for_each(recipient.channel) and step.why in _ENDS:
+                    if step.why is not Why.SILENCED:
+                        continue  # `stateful` says it
+                    said = replace(about, kind=IntentKind.RESOLVED)  # when the silence ends it is a new incident
                 if key in seen:
                     continue
                 seen.add(key)
@@ -153,7 +164,7 @@ class Addressing:
                 self._out.steps.append(
                     NotificationDraft(
                         recipient=replace(recipient, receiver=receiver, because=because, note=note),
-                        notified=(notified,), flush=step.group, thread=step.group,
+                        notified=((said, info),), flush=step.group, thread=step.group,
                         says=step.note or step.why.value if not step.steps and step.why is not Why.RESUMED else "",
                     )
                 )  # fmt: skip

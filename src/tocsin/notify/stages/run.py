@@ -20,12 +20,13 @@ from tocsin.notify.routing.matchers import matches
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.routing.pipeline import RecipientResolver
 from tocsin.notify.routing.silence import Silence
-from tocsin.notify.stages.escalate import Escalations, StepMessage, parse_group
+from tocsin.notify.stages.escalate import Escalations, StepMessage
 from tocsin.notify.stages.flush import Message, flush
 from tocsin.notify.stages.live import CRITICAL, ESCALATION, GROUP, Live
 from tocsin.notify.stages.messages import Addressed, Addressing
-from tocsin.notify.stages.people import RunNews, act, close, supersede
+from tocsin.notify.stages.people import RunNews, Taken, act, close, supersede
 from tocsin.notify.stages.register import Registering, register
+from tocsin.notify.stages.stateful import acknowledgements, any_stateful, ends
 from tocsin.notify.stages.suppress import Left, Suppression, silences_of, suppress
 from tocsin.state.interface import Kept, NotifyChange, State
 
@@ -54,6 +55,8 @@ class Passed:
     released: list[str] = field(default_factory=list)  # sources of inhibitions that have ended
     said: dict[str, tuple[Intent, RuleInfo]] = field(default_factory=dict)
     critical: list[str] = field(default_factory=list)  # addresses whose next common message may be due
+    ended: list[ActiveAlert] = field(default_factory=list)
+    taken: list[Taken] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +93,8 @@ class Stages:
         self.head = next((int(k.body["seq"]) for k in kept if k.kind == _CURSOR and k.body), None)
         self._renew(rules)
         for each in list(self.live.escalations.values()):
-            if each.state is None or not each.messages:
-                continue
-            ordinal = each.messages[-1][0]
-            states = self._state.states_of_group(f"escalation/{each.key}/{ordinal}")
-            if states and all(state is DeliveryState.FAILED for state in states.values()):
-                self._failed.append((each.key, ordinal))
+            if each.state is not None and each.sent and self._all_failed(each.sent[-1].deliveries):
+                self._failed.append((each.key, each.sent[-1].ordinal))
 
     def _renew(self, rules: OnCallRules) -> None:
         self._stored = self._state.silences()
@@ -106,14 +105,16 @@ class Stages:
         self._all = True
         self._changes = None
 
-    def delivery_failed(self, group: str, id: str) -> None:
+    def delivery_failed(self, id: str) -> None:
         """A delivery failed for good; where it was the last hope of an escalation's message, the next step follows."""
-        found = parse_group(group)
-        if found is None:
-            return
-        others = {i: s for i, s in self._state.states_of_group(group).items() if i != id}
-        if all(state is DeliveryState.FAILED for state in others.values()):
-            self._failed.append(found)
+        if (found := self._escalations.message_of(id)) is not None:
+            key, sent = found
+            if self._all_failed([each for each in sent.deliveries if each != id]):
+                self._failed.append((key, sent.ordinal))
+
+    def _all_failed(self, deliveries: Sequence[str]) -> bool:
+        states = self._state.states_of(deliveries)
+        return all(states.get(id_) is DeliveryState.FAILED for id_ in deliveries)
 
     @property
     def silences(self) -> Sequence[Silence]:
@@ -140,7 +141,8 @@ class Stages:
         ended = self._ends(happened, resolved, now)
         ended += supersede(live, happened.news, now)
         ended += close(live, [key for kind, key in due if kind == "alert"], now)
-        for taken in act(live, self._state.actions_new()):
+        out.taken = act(live, self._state.actions_new())
+        for taken in out.taken:
             touched[taken.alert.id] = taken.alert
             if taken.closed:
                 ended.append(taken.alert)
@@ -160,6 +162,7 @@ class Stages:
             steps += self._escalations.failed(key, ordinal, now)
         self._failed = []
         steps += self._escalations.advance(escalating, now)
+        out.ended = [live.alerts[alert.id] for alert in ended]
         self._settle(ended, now)
         self._address(steps, messages, happened, out, now)
         out.critical = [key for kind, key in due if kind == CRITICAL]
@@ -250,6 +253,9 @@ class Stages:
     ) -> None:
         alerts = {s.alert.id: s.alert for s in steps} | {a.alert.id: a.alert for m in messages for a in m.about}
         alerts |= {each.alert.id: each.alert for each in out.left}
+        stateful = (out.ended or out.taken) and any_stateful(self.live.rules)
+        if stateful:
+            alerts |= {alert.id: alert for alert in (*out.ended, *(each.alert for each in out.taken))}
         missing = {id_: alert for id_, alert in alerts.items() if id_ not in out.said}
         found = self._state.intents_called([alert.intent for alert in missing.values()])
         for id_, alert in missing.items():
@@ -260,6 +266,15 @@ class Stages:
             id_: self._state.notified_addresses(a.rule, a.instance, a.occurrence) for id_, a in knew.items()
         }
         out.addressed = Addressing(self._needs.resolver(), out.said, notified).of(steps, messages)
+        for step in steps:
+            deliveries = [draft.id for draft in out.addressed.steps if draft.flush == step.group]
+            self._escalations.sent(step, deliveries)
+            if step.steps and not deliveries:  # nobody whom it names has an address: the next step follows
+                self._failed.append((step.key, step.ordinal))
+                self.live.wake(ESCALATION, step.key, now)
+        if stateful:
+            out.addressed.stateful += acknowledgements(self._state, out.taken, out.said)
+            out.addressed.stateful += ends(self._state, out.ended, out.said)
 
     @staticmethod
     def _answers(kind: IntentKind | None, said: Mapping[str, tuple[Intent, RuleInfo]], id: str) -> bool:
