@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -68,6 +68,7 @@ class Delivery:
     ingested_at: datetime | None = None
     covers: int = 1  # how many intents it notifies of
     intents: tuple[str, ...] = ()  # their ids: whom a resolved mail goes to is found by them
+    changed_at: datetime | None = field(default=None, compare=False)  # UTC; when its state changed, as read
 
     @property
     def endpoint(self) -> Endpoint:

@@ -75,6 +75,7 @@ class Intent:
     commit_seq: int
     at: datetime  # T of the evaluation; UTC
     event_time: datetime | None = None  # TimeGenerated of the event; UTC
+    origin: str = ""  # of one that notify made, of another: the id of that; such a one is not stored
 
     @property
     def limited(self) -> bool:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from tocsin.model.active import Acknowledgement, Acted, Action, ActionKind, ActiveAlert, StoredSilence, fired_alert
 from tocsin.model.alert import Phase, Transition, instance_key
@@ -26,7 +26,7 @@ from tocsin.state.mirrorlog import ALERTS, MirrorLog
 from tocsin.state.tables import Micros, alert_actions, alerts, notify_states, silences
 
 _A = alerts.c
-_OUTSIDE = ("id", "rule", "instance", "occurrence", "run_id", "fired_at", "ended_at", "ended_why")
+_OUTSIDE = ("id", "rule", "instance", "occurrence", "run_id", "severity", "fired_at", "ended_at", "ended_why")
 _UNSETTLED = select(alerts).where(_A.settled.is_(False)).order_by(_A.seq)
 _CHANGED = (
     select(_A.seq, _A.id, _A.ended_at, _A.ended_why)
@@ -55,7 +55,10 @@ _END = (
     .where(_A.id == bindparam("k_id"), _A.ended_at.is_(None))
     .values(ended_at=_AT, ended_why=bindparam("b_why"))
 )
-_BODY = update(alerts).where(_A.id == bindparam("k_id")).values(body=bindparam("b_body"))
+_BODY = (
+    update(alerts).where(_A.id == bindparam("k_id")).values(severity=bindparam("b_severity"), body=bindparam("b_body"))
+)
+_ACTIVE_COUNT = select(func.count()).select_from(alerts).where(_A.ended_at.is_(None))
 _SETTLE = update(alerts).where(_A.id == bindparam("k_id")).values(settled=bindparam("b_settled"))
 _ACTIONS = select(alert_actions).where(alert_actions.c.applied.is_(False)).order_by(alert_actions.c.seq)
 _ACTIONS_OF = select(alert_actions).where(alert_actions.c.alert == bindparam("one")).order_by(alert_actions.c.seq)
@@ -77,7 +80,7 @@ class ActiveAlerts:
     def __init__(self, dialect: SqlDialect, mirror: MirrorLog) -> None:
         self._mirror = mirror
         self._put = dialect.insert_new(alerts, ["id"], without=["seq"])
-        self._body = dialect.bulk(_BODY, ["k_id", "b_body"])
+        self._body = dialect.bulk(_BODY, ["k_id", "b_severity", "b_body"])
         self._end = dialect.bulk(_END, ["k_id", "b_at", "b_why"])
         self._end_occurrence = dialect.bulk(_END_OCCURRENCE, ["k_rule", "k_occurrence", "b_at", "b_why"])
         self._end_instance = dialect.bulk(_END_INSTANCE, ["k_rule", "k_instance", "b_at", "b_why"])
@@ -126,7 +129,7 @@ class ActiveAlerts:
 
     def change(self, tx: Connection, change: NotifyChange, now: datetime) -> None:
         """What a pass of notify decided."""
-        self._body.run(tx, [{"k_id": a.id, "b_body": _body(a)} for a in change.alerts])
+        self._body.run(tx, [{"k_id": a.id, "b_severity": a.severity, "b_body": _body(a)} for a in change.alerts])
         self._end.run(tx, [{"k_id": id_, "b_at": at, "b_why": why} for id_, at, why in change.ended])
         self._settle.run(tx, [{"k_id": id_, "b_settled": True} for id_ in change.settled])
         self._keep.run(tx, [{"kind": k.kind, "key": k.key, "body": k.body} for k in change.kept if k.body is not None])
@@ -163,26 +166,28 @@ class ActiveAlerts:
 
     def _holder(self, tx: Connection, alert: ActiveAlert) -> Acknowledgement | None:
         """Who has the alert, what notify has not taken up yet included."""
-        found = alert.acknowledged
-        for row in tx.execute(_ACTIONS_OF, {"one": alert.id}):
-            if row.applied:
-                continue
-            if row.kind in _TAKES:
-                found = Acknowledgement(by=row.by, at=row.at, until=row.until)
-            elif row.kind == ActionKind.UNACKNOWLEDGE:
-                found = None
-        return found
+        new = [row for row in tx.execute(_ACTIONS_OF, {"one": alert.id}) if not row.applied]
+        return _held(alert, new)
 
     def one(self, tx: Connection, id: str) -> ActiveAlert | None:
         """One alert, also one that has ended."""
         row = tx.execute(_ONE, {"one": id}).one_or_none()
         return None if row is None else _alert(row)
 
-    def listed(self, tx: Connection, *, active: bool, limit: int) -> list[ActiveAlert]:
-        """Alerts, newest first; with ``active`` only those that have not ended."""
-        query = select(alerts).order_by(_A.fired_at.desc(), _A.seq.desc()).limit(limit)
+    def listed(self, tx: Connection, *, active: bool, limit: int, worst: bool) -> list[ActiveAlert]:
+        """Alerts, newest first, with ``worst`` the severest of them before; with ``active`` those that have not
+        ended.
+        """
+        query = select(alerts).order_by(*[_A.severity] * worst, _A.fired_at.desc(), _A.seq.desc()).limit(limit)
         found = [_alert(row) for row in tx.execute(query.where(_A.ended_at.is_(None)) if active else query)]
-        return [replace(a, acknowledged=self._holder(tx, a)) for a in found]
+        new: dict[str, list[codecs.AnyRow]] = {}
+        for row in tx.execute(_ACTIONS):
+            new.setdefault(row.alert, []).append(row)
+        return [_as_acted(a, new[a.id]) if a.id in new else a for a in found]
+
+    def count(self, tx: Connection) -> int:
+        """How many are active."""
+        return int(tx.execute(_ACTIVE_COUNT).scalar_one())
 
     def actions_of(self, tx: Connection, id: str) -> list[Action]:
         """What people did with an alert."""
@@ -203,6 +208,22 @@ class ActiveAlerts:
         tx.execute(delete(silences).where(silences.c.end < before))
 
 
+def _held(alert: ActiveAlert, new: Iterable[codecs.AnyRow]) -> Acknowledgement | None:
+    """Who has it, after actions that notify has not taken up."""
+    found = alert.acknowledged
+    for row in new:
+        if row.kind in _TAKES:
+            found = Acknowledgement(by=row.by, at=row.at, until=row.until)
+        elif row.kind == ActionKind.UNACKNOWLEDGE:
+            found = None
+    return found
+
+
+def _as_acted(alert: ActiveAlert, new: list[codecs.AnyRow]) -> ActiveAlert:
+    assigned = [row.text for row in new if row.kind == ActionKind.ASSIGN]
+    return replace(alert, acknowledged=_held(alert, new), assigned_to=assigned[-1] if assigned else alert.assigned_to)
+
+
 def _body(alert: ActiveAlert) -> dict[str, Any]:
     whole: dict[str, Any] = msgspec.to_builtins(alert)
     return {name: value for name, value in whole.items() if name not in _OUTSIDE}
@@ -215,7 +236,7 @@ def _row(alert: ActiveAlert) -> dict[str, object]:
 
 def _alert(row: codecs.AnyRow) -> ActiveAlert:
     inner = msgspec.convert({**row.body, "id": row.id, "rule": "", "instance": "", "occurrence": "", "run_id": "",
-                             "fired_at": row.fired_at}, ActiveAlert)  # fmt: skip
+                             "severity": row.severity, "fired_at": row.fired_at}, ActiveAlert)  # fmt: skip
     return replace(inner, **{name: getattr(row, name) for name in _OUTSIDE})
 
 

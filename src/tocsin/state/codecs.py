@@ -260,6 +260,7 @@ def delivery_of(row: AnyRow, intents: tuple[str, ...]) -> Delivery:
         ingested_at=row.ingested_at,
         covers=row.covers,
         intents=intents,
+        changed_at=row.changed_at,
     )
 
 

@@ -246,8 +246,18 @@ class State(ABC):
         """One alert, also one that has ended."""
 
     @abstractmethod
-    def alerts(self, *, active: bool = True, limit: int = 1000) -> Sequence[ActiveAlert]:
-        """Alerts, newest first, each with who has it; with ``active`` only those that have not ended."""
+    def alerts(self, *, active: bool = True, limit: int = 1000, worst: bool = False) -> Sequence[ActiveAlert]:
+        """Alerts, newest first, with ``worst`` the severest before, each with who has it; with ``active`` only those
+        that have not ended.
+        """
+
+    @abstractmethod
+    def active_count(self) -> int:
+        """How many alerts have not ended."""
+
+    @abstractmethod
+    def deliveries_of(self, alert: ActiveAlert) -> Sequence[Delivery]:
+        """Messages about an alert, held and dropped ones too, in the order of writing."""
 
     @abstractmethod
     def actions_of(self, id: str) -> Sequence[Action]:

@@ -94,6 +94,21 @@ _NOTIFIED_ADDRESSES = (
     )
     .order_by(_D.seq)
 )
+_OF_ALERT = (
+    _WHOLE.where(
+        _D.id.in_(
+            select(delivery_intents.c.delivery)
+            .join(intents, intents.c.id == delivery_intents.c.intent)
+            .where(
+                intents.c.rule == bindparam("rule"),
+                intents.c.occurrence == bindparam("occurrence"),
+                intents.c.instance == bindparam("instance"),
+            )
+        )
+    )
+    .order_by(_D.seq)
+    .limit(500)
+)
 _NOTIFIED_GROUP = (
     select(_D.channel, _D.address, _D.receiver, _D.message_id, _D.subject, _D.rules)
     .where(_D.group_key == bindparam("of"), _REACHES)
@@ -260,6 +275,11 @@ class Outbox:
         """One delivery."""
         found = self._whole(tx, tx.execute(_ONE, {"one": id}).all())
         return found[0] if found else None
+
+    def of_alert(self, tx: Connection, rule: str, instance: str, occurrence: str) -> list[Delivery]:
+        """Messages about an alert, in the order of writing."""
+        named = {"rule": rule, "instance": instance, "occurrence": occurrence}
+        return self._whole(tx, tx.execute(_OF_ALERT, named))
 
     def ready_with(self, tx: Connection, id: str) -> list[Delivery]:
         """READY ones of its group and address, in the order of writing."""

@@ -225,9 +225,17 @@ class SqlState(State):
         with self._read() as tx:
             return self._alerts.one(tx, id)
 
-    def alerts(self, *, active: bool = True, limit: int = 1000) -> Sequence[ActiveAlert]:
+    def alerts(self, *, active: bool = True, limit: int = 1000, worst: bool = False) -> Sequence[ActiveAlert]:
         with self._read() as tx:
-            return self._alerts.listed(tx, active=active, limit=limit)
+            return self._alerts.listed(tx, active=active, limit=limit, worst=worst)
+
+    def active_count(self) -> int:
+        with self._read() as tx:
+            return self._alerts.count(tx)
+
+    def deliveries_of(self, alert: ActiveAlert) -> Sequence[Delivery]:
+        with self._read() as tx:
+            return self._outbox.of_alert(tx, *alert.key)
 
     def actions_of(self, id: str) -> Sequence[Action]:
         with self._read() as tx:

@@ -288,6 +288,7 @@ alerts = Table(
     _text("instance"),  # model.alert.instance_key, which is JSON
     _text("occurrence"),
     _text("run_id"),
+    Column("severity", Integer, nullable=False),
     _time("fired_at"),
     _time("ended_at", nullable=True),
     _text("ended_why"),
@@ -300,6 +301,7 @@ left to do about an end.
 """
 Index("alerts_open", alerts.c.seq, sqlite_where=alerts.c.settled.is_(False))
 Index("alerts_by_instance", alerts.c.rule, alerts.c.instance, sqlite_where=alerts.c.ended_at.is_(None))
+Index("alerts_worst", alerts.c.severity, alerts.c.fired_at, sqlite_where=alerts.c.ended_at.is_(None))
 
 alert_actions = Table(
     "alert_actions",

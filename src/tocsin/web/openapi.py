@@ -203,6 +203,9 @@ SCHEMAS: Mapping[str, Schema] = {
             **_ACTIVE,
             "actions": {"type": "array", "items": {"type": "object"}, "description": "what people did, oldest first"},
             "routes": {"type": "array", "items": {"type": "object"}, "description": "who is notified, and why"},
+            "notifications": {"type": "array", "items": {"type": "object"}, "description": "messages about it"},
+            "timeline": {"type": "array", "items": {"type": "object"}, "description": "all of it, oldest first"},
+            "others": {"type": "array", "items": {"type": "object"}, "description": "active alerts of its groups"},
         }
     ),
     "Act": _object(

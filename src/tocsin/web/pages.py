@@ -24,6 +24,7 @@ from tocsin.model.timespans import spoken
 from tocsin.web import mailview
 from tocsin.web.answers import plain
 from tocsin.web.api import Asker, find_mail, find_rule, limit, mail_state
+from tocsin.web.console import SHOWN
 from tocsin.web.guard import COOKIE, from_elsewhere
 from tocsin.web.openapi import STATES
 from tocsin.web.ports import Row
@@ -69,12 +70,16 @@ class Pages:
             _, counts = await self._ask.query(_COUNTS)
         except QueryError:
             counts = []  # a slow store leaves the page without numbers, not without itself
+        acting = self._app.acting
+        active = await self._ask(lambda: acting.alerts(limit=SHOWN, worst=True))
+        more = await self._ask(acting.count) - len(active) if len(active) == SHOWN else 0
         alerts = await self._ask(self._app.alerts, 10)
         mails = await self._ask(self._app.mails, 10)
         runs = await self._ask(self._app.runs, 10)
         return self.page(
             "overview", request, ready=ready, detail=_flat(detail), counts=counts, alerts=alerts,
             mails=[mailview.row(m) for m in mails], runs=runs, url=self._app.settings.http.url,
+            active=active, more=more, said=request.query_params.get("said", "")[:300],
         )  # fmt: skip
 
     async def _mails(self, request: Request) -> Response:

@@ -87,6 +87,10 @@ class AppFace(ReadFace, Protocol):
         """The clock."""
 
     @property
+    def people(self) -> Sequence[str]:
+        """Names of on-call people."""
+
+    @property
     def links(self) -> Signer:
         """What signs and reads the links of messages."""
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from tocsin.errors import TocsinError
 from tocsin.web.api import Api, Asker, fault
+from tocsin.web.console import Console
 from tocsin.web.guard import Guard
 from tocsin.web.links import LinkPages
 from tocsin.web.pages import Pages
@@ -35,7 +36,13 @@ def build(app: AppFace, local_token: str = "") -> ASGIApp:
         return pages.trouble(request, answer.status_code, title, detail)
 
     inner = Starlette(
-        routes=[*app.intake_routes(), *Api(ask).routes(), *pages.routes(), *LinkPages(ask, pages.page).routes()],
+        routes=[
+            *app.intake_routes(),
+            *Api(ask).routes(),
+            *pages.routes(),
+            *Console(ask, pages.page).routes(),
+            *LinkPages(ask, pages.page).routes(),
+        ],
         exception_handlers={HTTPException: failed, TocsinError: failed, Exception: failed},
     )
     inner.router.redirect_slashes = False  # a program that asks for /runs/ is notified so, not sent elsewhere

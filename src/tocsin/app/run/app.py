@@ -244,6 +244,11 @@ class App(Reading):
         return self._clock
 
     @property
+    def people(self) -> Sequence[str]:
+        """Names of on-call people, by the files in force."""
+        return list(self._content.oncall.people)
+
+    @property
     def links(self) -> Signer:
         """What signs and reads the links of messages."""
         return self._links

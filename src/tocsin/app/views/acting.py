@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from tocsin.app.views.timeline import timeline
 from tocsin.clock import Clock
 from tocsin.errors import TocsinError
 from tocsin.model.active import Action, ActionKind, ActiveAlert, StoredSilence
 from tocsin.model.alert import fingerprint
+from tocsin.model.delivery import Delivery
 from tocsin.model.statuses import Severity
 from tocsin.notify.routing.matchers import BadMatcher, matches, parse_matchers
 from tocsin.notify.routing.silence import PREVIEW, Silence
@@ -24,6 +26,8 @@ Row = dict[str, Any]
 LONGEST = timedelta(days=366)
 """How far ahead a silence may end."""
 _MOST = 10_000
+_NEAR, _SHOWN = 1000, 20
+"""Newest active alerts among which those of a group are looked for, and how many of them are shown."""
 
 
 class NoSuchAlert(TocsinError):
@@ -40,13 +44,18 @@ class Acting:
 
     # -- alerts ----------------------------------------------------------------------------------------------------------
 
-    def alerts(self, *, active: bool = True, limit: int = 100) -> list[Row]:
-        """Active alerts, or all that are kept, newest first."""
-        return [row_of(alert) for alert in self.state.alerts(active=active, limit=limit)]
+    def alerts(self, *, active: bool = True, limit: int = 100, worst: bool = False) -> list[Row]:
+        """Active alerts, or all that are kept, newest first; with ``worst`` the severest of them before."""
+        return [row_of(alert) for alert in self.state.alerts(active=active, limit=limit, worst=worst)]
+
+    def count(self) -> int:
+        """How many alerts are active."""
+        return self.state.active_count()
 
     def alert(self, id: str) -> Row:
-        """One alert with what people did. Raises NoSuchAlert."""
+        """One alert with what people did and whom it went to. Raises NoSuchAlert."""
         found = self.found(id)
+        messages = self.state.deliveries_of(found)
         actions = [
             {"at": a.at, "kind": a.kind.value, "by": a.by, "until": a.until, "text": a.text, "via": a.via}
             for a in self.state.actions_of(found.id)
@@ -55,7 +64,18 @@ class Acting:
             {"receiver": r.receiver or None, "escalation": r.escalation or None, "because": r.because}
             for r in found.routes
         ]
-        return {**row_of(found), "actions": actions, "routes": routes}
+        return {
+            **row_of(found), "actions": actions, "routes": routes,
+            "notifications": [_message_row(d) for d in messages],
+            "timeline": timeline(found, self.state.actions_of(found.id), messages),
+            "others": [row_of(other) for other in self._others(found)],
+        }  # fmt: skip
+
+    def _others(self, alert: ActiveAlert) -> list[ActiveAlert]:
+        """Active alerts of the same groups."""
+        groups = {r.group for r in alert.routes} - {""}
+        near = self.state.alerts(limit=_NEAR) if groups else ()
+        return [a for a in near if a.id != alert.id and groups & {r.group for r in a.routes}][:_SHOWN]
 
     def found(self, id: str) -> ActiveAlert:
         """The alert ``id``, of which the beginning is enough. Raises NoSuchAlert."""
@@ -165,6 +185,13 @@ def row_of(alert: ActiveAlert) -> Row:
         "ended_why": alert.ended_why or None,
         "fields": dict(alert.fields),
     }
+
+
+def _message_row(d: Delivery) -> Row:
+    return {
+        "id": d.id, "channel": d.channel, "address": d.address, "receiver": d.receiver, "subject": d.subject,
+        "state": d.state.value, "at": d.created_at, "changed_at": d.changed_at, "reply": d.reply,
+    }  # fmt: skip
 
 
 def _silence_row(s: StoredSilence, now: datetime) -> Row:

@@ -130,7 +130,7 @@ def _plain(draft: NotificationDraft, subject: str, renderer: MailRenderer, now: 
         rules=tuple(dict.fromkeys(i.rule for i, _ in draft.notified)), severity=draft.intent.severity.word,
         subject=subject, message_id=message_id(draft.id, renderer.sender), message=b"", state=DeliveryState.READY,
         created_at=now, next_at=now, deadline=now + renderer.keep_trying, run_id=draft.intent.run_id,
-        covers=len(draft.notified), intents=tuple(i.id for i, _ in draft.notified),
+        covers=len(draft.notified), intents=tuple(i.origin or i.id for i, _ in draft.notified),
     )  # fmt: skip
 
 

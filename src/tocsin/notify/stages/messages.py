@@ -98,7 +98,7 @@ class Addressing:
         intent, info = self._said[about.alert.id]
         if about.kind is None or about.kind is intent.kind:
             return intent, info
-        return replace(intent, kind=about.kind, ordinal=1_000_000 + message.ordinal), info
+        return replace(intent, kind=about.kind, ordinal=1_000_000 + message.ordinal, origin=intent.id), info
 
     def _recipients(self, message: Message, about: About) -> Sequence[Recipient]:
         intent, info = self._said[about.alert.id]
@@ -121,6 +121,7 @@ class Addressing:
     def _who_knew(self, message: Message, alert: ActiveAlert) -> Sequence[Recipient]:
         """Who got the firing message by this receiver, or by one that took its place."""
         others = {r.receiver for r in alert.routes if r.receiver != message.receiver}
+        others |= {r.escalation for r in alert.routes if r.escalation}  # it says its end itself
         found: list[Recipient] = []
         for t in self._notified.get(alert.id, ()):
             key = (t.address.lower(), alert.id)
@@ -144,7 +145,7 @@ class Addressing:
         number = ", ".join(str(n + 1) for n in step.steps)
         how = f"escalation {step.escalation}" + (f", step {number}" if number else "")
         because = f"notifies you by {how}: {step.why}" + (f" ({step.because})" if step.because else "")
-        about = replace(intent, kind=IntentKind.ESCALATED, ordinal=2_000_000 + step.ordinal)
+        about = replace(intent, kind=IntentKind.ESCALATED, ordinal=2_000_000 + step.ordinal, origin=intent.id)
         seen: set[str] = set()
         for name in step.to:
             for recipient in resolve(name, intent, info, self._resolver, []):
@@ -158,6 +159,8 @@ class Addressing:
                     continue
                 seen.add(key)
                 self._out.reached.add((key, step.alert.id))
+                if step.why in _ENDS:
+                    self._ended.add((key, step.alert.id))
                 # A mail is the escalation's; another channel is its receiver's.
                 receiver = step.escalation if recipient.channel == EMAIL else recipient.receiver
                 note = step.note or (f"{step.why}".capitalize() if step.why not in (Why.STEP_DUE, Why.STARTED) else "")

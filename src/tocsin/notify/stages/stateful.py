@@ -56,7 +56,7 @@ def acknowledgements(state: State, taken: Iterable[Taken], said: Said) -> list[N
         intent, info = said[each.alert.id]
         held = each.alert.acknowledged
         when = held.at.isoformat() if held is not None else ""
-        about = _apart(replace(intent, kind=IntentKind.ESCALATED))
+        about = replace(_apart(intent), kind=IntentKind.ESCALATED)
         for notified in _holders(state, intent):
             if CHANNELS[notified.channel].acknowledges:
                 found.append(
@@ -79,13 +79,13 @@ def _recipient(notified: Notified) -> Recipient:
 
 def _over(alert: ActiveAlert, intent: Intent) -> Intent:
     at = alert.ended_at or intent.at
-    return _apart(replace(intent, kind=IntentKind.RESOLVED, why=_why(alert.ended_why), at=at))
+    return replace(_apart(intent), kind=IntentKind.RESOLVED, why=_why(alert.ended_why), at=at)
 
 
 def _apart(intent: Intent) -> Intent:
     """Under a number of its own, and never beyond a limit."""
     data = {name: value for name, value in intent.data.items() if name != LIMIT}
-    return replace(intent, ordinal=_ORDINAL, data=data)
+    return replace(intent, ordinal=_ORDINAL, data=data, origin=intent.origin or intent.id)
 
 
 def _why(ended: str) -> Why:

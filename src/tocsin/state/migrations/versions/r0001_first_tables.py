@@ -197,6 +197,7 @@ def _oncall_tables() -> None:
         _text("instance"),
         _text("occurrence"),
         _text("run_id"),
+        sa.Column("severity", sa.Integer, nullable=False),
         _number("fired_at"),
         _number("ended_at", nullable=True),
         _text("ended_why"),
@@ -207,6 +208,7 @@ def _oncall_tables() -> None:
     unsettled, active = sa.text("settled IS 0"), sa.text("ended_at IS NULL")
     op.create_index("alerts_open", "alerts", ["seq"], sqlite_where=unsettled)
     op.create_index("alerts_by_instance", "alerts", ["rule", "instance"], sqlite_where=active)
+    op.create_index("alerts_worst", "alerts", ["severity", "fired_at"], sqlite_where=active)
     op.create_table(
         "alert_actions",
         sa.Column("seq", _SEQ, primary_key=True, autoincrement=True),

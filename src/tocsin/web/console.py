@@ -1,0 +1,171 @@
+"""Pages on which people act: what is open now, one alert, silences. Plain forms: no script is needed, nor allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from tocsin.app.views.acting import NoSuchAlert
+from tocsin.config.yaml.durations import parse_duration
+from tocsin.errors import TocsinError
+from tocsin.model.active import ActionKind
+from tocsin.notify.routing.matchers import Op, matcher, text_of
+from tocsin.web.api import Asker
+
+SHOWN = 50
+"""Active alerts on the first page; the others are counted."""
+BY = "tocsin_by"
+"""Cookie: under which name this browser acts."""
+LENGTHS = ("30m", "1h", "2h", "8h", "1d", "7d")
+_LONGEST = timedelta(days=366)
+_YEAR = 31_536_000
+
+
+class Console:
+    """Handlers over what ``Pages`` renders."""
+
+    def __init__(self, ask: Asker, page: Callable[..., Response]) -> None:
+        self._ask, self._app, self._page = ask, ask.app, page
+
+    def routes(self) -> list[BaseRoute]:
+        """A route a page, and one a form."""
+        return [
+            Route("/alerts/{id}", self._alert),
+            Route("/alerts/{id}/silence", self._silence, methods=["GET", "POST"]),
+            Route("/alerts/{id}/{verb}", self._act, methods=["POST"]),
+            Route("/silences", self._silences),
+            Route("/silences/{id}/expire", self._expire, methods=["POST"]),
+        ]
+
+    # -- an alert ------------------------------------------------------------------------------------------------------
+
+    async def _alert(self, request: Request) -> Response:
+        alert = await self._found(request)
+        return self._page(
+            "alert", request, alert=alert, by=self._by(request), people=self._people(), lengths=LENGTHS,
+            said=request.query_params.get("said", "")[:300], silence=_silence_of(alert),
+        )  # fmt: skip
+
+    async def _act(self, request: Request) -> Response:
+        try:
+            kind = ActionKind(request.path_params["verb"])
+        except ValueError as e:
+            raise HTTPException(404, "there is no such form") from e
+        form = await _form(request)
+        by = self._who(request, form)
+        until = self._app.clock.now() + _length(form.get("for", "")) if kind is ActionKind.SNOOZE else None
+        id_ = request.path_params["id"]
+        try:
+            done = await self._ask(
+                lambda: self._app.acting.act(kind, id_, by, until=until, text=form.get("text", "").strip(), via="page")
+            )
+        except NoSuchAlert as e:
+            raise HTTPException(404, str(e)) from e
+        return _back(form.get("back", "") or f"/alerts/{done['id']}", _said(done), by)
+
+    # -- silences ------------------------------------------------------------------------------------------------------
+
+    async def _silence(self, request: Request) -> Response:
+        """GET shows what it would hide, POST sets it."""
+        alert = await self._found(request)
+        form = await _form(request) if request.method == "POST" else dict(request.query_params)
+        matchers = form.get("matchers", "") or _silence_of(alert)
+        error = ""
+        if request.method == "POST":
+            by = self._who(request, form)
+            end = self._app.clock.now() + _length(form.get("for", ""))
+            try:
+                await self._ask(lambda: self._app.acting.add_silence(matchers, None, end, by, form.get("comment", "")))
+                return _back(f"/alerts/{alert['id']}", "Silenced.", by)
+            except TocsinError as e:
+                error = str(e)
+        preview: dict[str, Any] = {}
+        try:
+            preview = dict(await self._ask(lambda: self._app.acting.preview(matchers)))
+        except TocsinError as e:
+            error = error or str(e)
+        return self._page(
+            "silence", request, 400 if error else 200, alert=alert, matchers=matchers, preview=preview, error=error,
+            lengths=LENGTHS, by=self._by(request), people=self._people(), chosen=form.get("for", "2h"),
+            comment=form.get("comment", ""),
+        )  # fmt: skip
+
+    async def _silences(self, request: Request) -> Response:
+        rows = await self._ask(lambda: self._app.acting.silences(expired=True))
+        active = [row for row in rows if row["state"] != "expired"]
+        over = [row for row in reversed(rows) if row["state"] == "expired"][:SHOWN]
+        return self._page("silences", request, silences=active, over=over)
+
+    async def _expire(self, request: Request) -> Response:
+        await _form(request)
+        id_ = request.path_params["id"]
+        await self._ask(lambda: self._app.acting.expire_silence(id_))
+        return RedirectResponse("/silences", 303)
+
+    # -- who -----------------------------------------------------------------------------------------------------------
+
+    async def _found(self, request: Request) -> dict[str, Any]:
+        try:
+            return dict(await self._ask(lambda: self._app.acting.alert(request.path_params["id"])))
+        except NoSuchAlert as e:
+            raise HTTPException(404, "there is no such alert any more") from e
+
+    def _people(self) -> list[str]:
+        return sorted(self._app.people)
+
+    def _by(self, request: Request) -> str:
+        """Under which name the reader acted last, or the token's."""
+        who = str(request.scope.get("tocsin.who") or "")
+        return unquote(request.cookies.get(BY, ""))[:200] or ("" if who in ("loopback", "local command") else who)
+
+    def _who(self, request: Request, form: dict[str, str]) -> str:
+        by = form.get("by", "").strip()[:200] or self._by(request)
+        if not by:
+            raise HTTPException(400, "say who you are: a name or an address")
+        return by
+
+
+async def _form(request: Request) -> dict[str, str]:
+    try:
+        found = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20)
+    except ValueError as e:
+        raise HTTPException(400, "the form has too many fields") from e
+    return {name: values[0] for name, values in found.items()}
+
+
+def _length(text: str) -> timedelta:
+    try:
+        found = parse_duration(text)
+    except ValueError as e:
+        raise HTTPException(400, f"'{text[:20]}' is not a length; write 2h") from e
+    if not timedelta(0) < found <= _LONGEST:
+        raise HTTPException(400, f"'{text[:20]}' is not between now and a year")
+    return found
+
+
+def _said(done: dict[str, Any]) -> str:
+    if done["done"]:
+        return "Done."
+    if done["ended_at"] is not None:
+        return "Nothing was changed: the alert has ended."
+    return f"Nothing was changed: {done['acknowledged_by']} has it already."
+
+
+def _back(to: str, said: str, by: str) -> Response:
+    to = to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"
+    answer = RedirectResponse(f"{to}?said={quote(said)}", 303)
+    answer.set_cookie(BY, quote(by), max_age=_YEAR, httponly=True, samesite="lax")
+    return answer
+
+
+def _silence_of(alert: dict[str, Any]) -> str:
+    """Matchers of the alert's rule and experiment: what comes next of the same is hidden too."""
+    fields = {"rule": alert["rule"], "ExperimentName": alert["fields"].get("ExperimentName", "")}
+    return text_of([matcher(name, Op.EQUAL, value) for name, value in fields.items() if value])

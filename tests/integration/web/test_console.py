@@ -1,0 +1,158 @@
+"""What is open now, and acting on it from a phone: a real Chromium of 360 pixels, without JavaScript."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.harness import Tocsin
+from tests.conftest import _without
+from tests.integration.lived import PROGRAM, event
+from tests.servers.browser import Browser
+from tests.servers.eventually import eventually
+from tests.servers.process import ServerMissing
+
+PEOPLE = """
+people:
+  - {name: anna, email: anna@example.org}
+  - {name: bela, email: bela@example.org}
+route: {receiver: anna, group_by: [rule]}
+"""
+
+
+@pytest.fixture(scope="module")
+def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    try:
+        made = Browser(tmp_path_factory.mktemp("browser"))
+    except ServerMissing as why:
+        _without(why)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
+    """A running tocsin without anything open."""
+    home = tmp_path_factory.mktemp("console") / "home"
+    home.mkdir()
+    tocsin = Tocsin(program=PROGRAM, home=home)
+    tocsin.write("rules/oncall/team.yaml", PEOPLE)
+    yield tocsin.start(within=60)
+    tocsin.kill()
+
+
+class Opened:
+    """Alerts of runs that a test has made fail."""
+
+    def __init__(self, tocsin: Tocsin) -> None:
+        self.tocsin = tocsin
+
+    def fail(self, run: str, experiment: str) -> dict[str, Any]:
+        number = sum(map(ord, run)) % 25
+        failed = event(str(number), RunId=run, Status="Failed", ExperimentName=experiment, Message="CUDA out of memory")
+        answer = self.tocsin.send(json.dumps([{**failed, "id": f"{run}-{number}"}]).encode())
+        assert 202 == answer.status
+
+        def routed() -> dict[str, Any]:
+            found = [a for a in self.active() if a["run"] == run and a["title"]]
+            return found[0] if found else {}
+
+        return eventually(routed, within=15)
+
+    def active(self) -> list[dict[str, Any]]:
+        return list(self.tocsin.get("/api/v1/alerts/active?limit=1000").body["alerts"])
+
+    def whole(self, alert: dict[str, Any]) -> dict[str, Any]:
+        return dict(self.tocsin.get(f"/api/v1/alerts/{alert['id']}").body)
+
+
+@pytest.fixture
+def opened(running: Tocsin) -> Iterator[Opened]:
+    made = Opened(running)
+    yield made
+    with httpx.Client(base_url=running.url, trust_env=False) as client:
+        for alert in made.active():
+            client.post(f"/api/v1/alerts/{alert['id']}/close", json={"by": "test"})
+
+
+def test_the_first_page_says_first_what_is_open_and_who_has_it(opened: Opened, phone: Browser) -> None:
+    assert "Nothing is open" in phone.open(opened.tocsin.url).text("h1")
+    opened.fail("r1", "churn")
+    phone.open(opened.tocsin.url)
+    assert "1 alert is open" == phone.text("h1")
+    shown = phone.text("main section:first-of-type")
+    assert "churn failed" in shown and "nobody" in shown and "r1" in shown
+
+
+def test_an_alert_is_acknowledged_with_one_name_and_one_press(opened: Opened, phone: Browser) -> None:
+    """The name is kept for the next alert."""
+    first, second = opened.fail("a1", "churn"), opened.fail("a2", "other")
+    phone.open(f"{opened.tocsin.url}/").click(f"a[href='/alerts/{first['id']}']")
+    assert phone.size("form[action$=acknowledge] button")[1] >= 44  # a thumb's width
+    phone.write("form[action$=acknowledge] input[name=by]", "anna").click("form[action$=acknowledge] button")
+    assert phone.url.startswith(f"{opened.tocsin.url}/alerts/{first['id']}")
+    assert "Done." == phone.text("[role=status]")
+    assert ("anna", "page") == (opened.whole(first)["acknowledged_by"], opened.whole(first)["actions"][0]["via"])
+    assert "acknowledged by anna" in phone.text()
+    phone.open(f"{opened.tocsin.url}/alerts/{second['id']}").click("form[action$=acknowledge] button")
+    assert "anna" == opened.whole(second)["acknowledged_by"]
+
+
+def test_who_is_second_sees_who_was_first(opened: Opened, phone: Browser) -> None:
+    one = opened.fail("b1", "churn")
+    phone.open(f"{opened.tocsin.url}/alerts/{one['id']}")
+    with httpx.Client(base_url=opened.tocsin.url, trust_env=False) as client:
+        client.post(f"/api/v1/alerts/{one['id']}/acknowledge", json={"by": "bela"})
+    phone.write("form[action$=acknowledge] input[name=by]", "anna").click("form[action$=acknowledge] button")
+    assert "bela has it already" in phone.text("[role=status]")
+
+
+def test_an_alert_is_assigned_and_its_timeline_says_so(opened: Opened, phone: Browser) -> None:
+    one = opened.fail("c1", "churn")
+    phone.open(f"{opened.tocsin.url}/alerts/{one['id']}").click("summary")
+    phone.write("form[action$=assign] input[name=text]", "bela")
+    phone.write("form[action$=assign] input[name=by]", "anna").click("form[action$=assign] button")
+    assert "assigned by anna" in phone.text("table")
+    eventually(lambda: opened.whole(one)["assigned_to"] == "bela", within=10)
+    assert "bela assigned" in phone.open(f"{opened.tocsin.url}/").text("main section:first-of-type")
+
+
+def test_a_silence_says_what_it_hides_before_it_is_set(opened: Opened, phone: Browser) -> None:
+    one = opened.fail("d1", "quiet-one")
+    opened.fail("d2", "other")
+    phone.open(f"{opened.tocsin.url}/alerts/{one['id']}").click("form[action$=silence] button")
+    assert "It hides 1 alert now" in phone.text()
+    assert 'rule="run-failed", ExperimentName="quiet-one"' in json.dumps(
+        opened.tocsin.get(f"/alerts/{one['id']}/silence").body
+    ).replace("&#34;", '"').replace('\\"', '"')
+    phone.write("input[name=comment]", "we know").write("input[name=by]", "anna").click("form.one button")
+    assert "Silenced." == phone.text("[role=status]")
+    assert "quiet-one" in phone.open(f"{opened.tocsin.url}/silences").text()
+    assert ["anna"] == [s["by"] for s in opened.tocsin.get("/api/v1/silences").body["silences"]]
+    phone.click("form[action$=expire] button")
+    assert [] == opened.tocsin.get("/api/v1/silences").body["silences"]
+
+
+def test_pages_fit_a_phone(opened: Opened, phone: Browser) -> None:
+    """Nothing is wider than the screen, not even a text without a space."""
+    one = opened.fail("e1", "an_experiment_" + "x" * 200)
+    for path in ("/", f"/alerts/{one['id']}", f"/alerts/{one['id']}/silence", "/silences"):
+        assert phone.open(f"{opened.tocsin.url}{path}").size("main")[0] <= 360
+        assert phone.size("html")[0] <= 360
+
+
+def test_a_page_of_another_site_acts_on_nothing(opened: Opened) -> None:
+    one = opened.fail("f1", "churn")
+    with httpx.Client(base_url=opened.tocsin.url, trust_env=False) as client:
+        foreign = client.post(
+            f"/alerts/{one['id']}/acknowledge", data={"by": "mallory"}, headers={"Origin": "https://evil.example"}
+        )
+        nowhere = client.post(f"/alerts/{one['id']}/acknowledge", data={"by": "anna", "back": "//evil.example"})
+        nobody = client.post(f"/alerts/{one['id']}/comment", data={"text": "x"}, cookies={"tocsin_by": ""})
+        odd = client.post(f"/alerts/{one['id']}/snooze", data={"by": "anna", "for": "soon"})
+    assert (403, 303, 400) == (foreign.status_code, nowhere.status_code, odd.status_code)
+    assert nowhere.headers["location"].startswith("/?")
+    assert 400 == nobody.status_code
+    assert "anna" == opened.whole(one)["acknowledged_by"]
