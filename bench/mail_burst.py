@@ -40,6 +40,7 @@ from tocsin.notify.channels.registry import Channels
 from tocsin.notify.channels.smtp import SmtpChannel, SmtpOptions
 from tocsin.notify.context import Change, Nearby
 from tocsin.notify.notifier import Notifier, NotifyOptions
+from tocsin.notify.render.facts import NoFacts
 from tocsin.notify.render.templates import Templates
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.values import Facts, RunFacts
@@ -53,7 +54,7 @@ INFO = RuleInfo(
 )
 
 
-class SameFacts:
+class SameFacts(NoFacts):
     """Facts as the log store would give them; reading it has a benchmark of its own."""
 
     def facts(self, intents: Sequence[Intent], seconds: float) -> Facts:
