@@ -36,6 +36,7 @@ from tocsin.notify.render.views import Presentation, title
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, group, resolve, route
 from tocsin.notify.stages.bounds import Bounds, uncapped
+from tocsin.notify.stages.measure import OnCallMetrics
 from tocsin.notify.stages.people import RunNews
 from tocsin.notify.stages.register import Registering
 from tocsin.notify.stages.run import Happened, Needs, Passed, Stages
@@ -105,6 +106,7 @@ class Notifier:
                 presented=self._presented,
             )
         )  # fmt: skip
+        self._measure = OnCallMetrics(metrics)
         self._bounds = Bounds(self._stages, state, self._renderer, self._presented, self._message)
         self._threads = ThreadPoolExecutor(2, "tocsin-notify")
         self._polling: asyncio.Future[Facts] | None = None
@@ -208,6 +210,7 @@ class Notifier:
                     loaded = True
                 while await self._pass():
                     pass
+                self._measure.now(self._oncall(), self._stages.silences, self._clock.now())
                 wait = 0.1
             except StoreError as e:
                 log.error("notify_waits_for_state", error=str(e))
@@ -350,6 +353,7 @@ class Notifier:
         change = self._stages.change(happened)
         if made or happened.intents or change != NO_CHANGE:
             await self._put(made, [i.id for i in happened.intents], (), change)
+        self._measure.passed(passed)
 
     async def _rendered(
         self, drafts: Sequence[NotificationDraft], asked: asyncio.Task[Facts], now: datetime

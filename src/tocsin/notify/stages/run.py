@@ -18,7 +18,7 @@ from tocsin.model.delivery import DeliveryState, Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.notify.routing.matchers import matches
 from tocsin.notify.routing.oncall_file import OnCallRules
-from tocsin.notify.routing.pipeline import RecipientResolver
+from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver
 from tocsin.notify.routing.silence import Silence
 from tocsin.notify.stages.escalate import Escalations, StepMessage
 from tocsin.notify.stages.flush import Message, flush
@@ -57,6 +57,8 @@ class Passed:
     critical: list[str] = field(default_factory=list)  # addresses whose next common message may be due
     ended: list[ActiveAlert] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
+    steps: Sequence[StepMessage] = ()
+    unrouted: int = 0  # alerts that fired and that no route takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +166,7 @@ class Stages:
         steps += self._escalations.advance(escalating, now)
         out.ended = [live.alerts[alert.id] for alert in ended]
         self._settle(ended, now)
+        out.steps = steps
         self._address(steps, messages, happened, out, now)
         out.critical = [key for kind, key in due if kind == CRITICAL]
         return out
@@ -188,6 +191,7 @@ class Stages:
             if alert is None:
                 continue
             out.said[alert.id] = (intent, info)
+            out.unrouted += before is None and any(r.receiver == DEFAULT for r in alert.routes)
             touched[alert.id] = alert
             if intent.kind is IntentKind.RESOLVED:
                 resolved[alert.id] = intent
