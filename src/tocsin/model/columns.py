@@ -160,6 +160,7 @@ ALERTS: tuple[Column, ...] = (
     _c("Value", KqlType.REAL, "the number of the alert, null where it has none"),
     _c("Labels", _D, "labels and kept fields"),
     _s("RunId", "the run, '' where it is about none"),
+    _s("AlertId", "the alert, from its firing to its end; '' before it fires"),
     _c("CommitSeq", _L, "the last commit that the evaluation saw"),
     _c("T", _T, "time of the evaluation"),
 )

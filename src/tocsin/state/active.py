@@ -8,7 +8,7 @@ Each writes its own columns, so that none waits for another: an end that comes w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,16 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
-from tocsin.model.active import Acknowledgement, Acted, Action, ActionKind, ActiveAlert, StoredSilence, fired_alert
+from tocsin.model.active import (
+    Acknowledgement,
+    Acted,
+    Action,
+    ActionKind,
+    ActiveAlert,
+    StoredSilence,
+    alert_id,
+    fired_alert,
+)
 from tocsin.model.alert import Phase, Transition, instance_key
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.state import codecs
@@ -70,6 +79,13 @@ _APPLIED = (
 _FORGET = delete(notify_states).where(
     notify_states.c.kind == bindparam("k_kind"), notify_states.c.key == bindparam("k_key")
 )
+_FIRES = (
+    select(_A.id)
+    .where(_A.rule == bindparam("rule"), _A.instance == bindparam("instance"), _A.ended_at.is_(None))
+    .order_by(_A.fired_at.desc())
+    .limit(1)
+)
+_ALIVE = frozenset({Phase.FIRED, Phase.FIRING, Phase.RECOVERING, Phase.RESOLVED, Phase.CLOSED})
 _ENDS = frozenset({Phase.RESOLVED, Phase.CLOSED})
 _TAKES = frozenset({ActionKind.ACKNOWLEDGE, ActionKind.SNOOZE})
 
@@ -92,9 +108,14 @@ class ActiveAlerts:
 
     # -- what evaluations say ----------------------------------------------------------------------------------------
 
-    def evaluated(self, tx: Connection, intents: Iterable[Intent], transitions: Iterable[Transition]) -> None:
-        """Alerts that fired, then ends: an outcome may hold both of one alert."""
-        self._put.run(tx, [_row(fired_alert(i)) for i in intents if i.kind is IntentKind.FIRED])
+    def evaluated(
+        self, tx: Connection, intents: Iterable[Intent], transitions: Sequence[Transition], now: datetime
+    ) -> None:
+        """Alerts that fired, then history, then ends: an outcome may hold all of one alert."""
+        fired = [fired_alert(i) for i in intents if i.kind is IntentKind.FIRED]
+        self._put.run(tx, [_row(each) for each in fired])
+        named = {(each.rule, each.instance): each.id for each in fired}
+        self._mirror.log(tx, ALERTS, [codecs.alert_row(t, self._alert_of(tx, t, named), now) for t in transitions])
         ends = [t for t in transitions if t.after in _ENDS]
         self._end_occurrence.run(
             tx,
@@ -112,6 +133,16 @@ class ActiveAlerts:
                 if not t.occurrence
             ],
         )
+
+    @staticmethod
+    def _alert_of(tx: Connection, t: Transition, fired: Mapping[tuple[str, str], str]) -> str:
+        """The alert of a transition: of a condition the one that fires, until its end is written."""
+        if t.after not in _ALIVE:
+            return ""
+        if t.occurrence:
+            return _named(t)
+        key = (t.rule, instance_key(t.instance))
+        return fired.get(key) or tx.execute(_FIRES, {"rule": key[0], "instance": key[1]}).scalar() or ""
 
     # -- what notify does --------------------------------------------------------------------------------------------
 
@@ -136,7 +167,7 @@ class ActiveAlerts:
         self._forget.run(tx, [{"k_kind": k.kind, "k_key": k.key} for k in change.kept if k.body is None])
         if change.actions_up_to:
             tx.execute(_APPLIED, {"k_seq": change.actions_up_to})
-        self._mirror.log(tx, ALERTS, [codecs.alert_row(t, now) for t in change.transitions])
+        self._mirror.log(tx, ALERTS, [codecs.alert_row(t, _named(t), now) for t in change.transitions])
 
     def kept(self, tx: Connection) -> list[Kept]:
         """What groups, escalations and caps remember."""
@@ -206,6 +237,10 @@ class ActiveAlerts:
         tx.execute(delete(alerts).where(_A.settled.is_(True), _A.ended_at < before))
         tx.execute(delete(alert_actions).where(alert_actions.c.at < before, alert_actions.c.applied.is_(True)))
         tx.execute(delete(silences).where(silences.c.end < before))
+
+
+def _named(t: Transition) -> str:
+    return alert_id(t.rule, instance_key(t.instance), t.occurrence)
 
 
 def _held(alert: ActiveAlert, new: Iterable[codecs.AnyRow]) -> Acknowledgement | None:

@@ -267,8 +267,8 @@ def delivery_of(row: AnyRow, intents: tuple[str, ...]) -> Delivery:
 # -- mirror ------------------------------------------------------------------------------------------------------------
 
 
-def alert_row(t: Transition, now: datetime) -> dict[str, object]:
-    """A row of the log store's ``Alerts``."""
+def alert_row(t: Transition, alert: str, now: datetime) -> dict[str, object]:
+    """A row of the log store's ``Alerts``. ``alert`` is the id of the alert, '' where none has fired."""
     return {
         "Time": iso(now),
         "Rule": t.rule,
@@ -281,6 +281,7 @@ def alert_row(t: Transition, now: datetime) -> dict[str, object]:
         "Value": t.value,
         "Labels": t.labels,
         "RunId": t.run_id,
+        "AlertId": alert,
         "CommitSeq": t.commit_seq,
         "T": iso(t.at),
     }

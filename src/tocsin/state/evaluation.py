@@ -14,7 +14,6 @@ from tocsin.state.active import ActiveAlerts
 from tocsin.state.bulk import Bulk
 from tocsin.state.dialects import SqlDialect
 from tocsin.state.interface import Backfill, Outcome, RuleRecord
-from tocsin.state.mirrorlog import ALERTS, MirrorLog
 from tocsin.state.tables import alerts as alerts_table
 from tocsin.state.tables import backfills, conditions, intents, marks, occurrences, rule_infos, rules, timers
 
@@ -43,8 +42,8 @@ def _gone(dialect: SqlDialect, table: Table, *key: str) -> Bulk:
 class Evaluation:
     """Statements of the evaluator, each on the caller's transaction."""
 
-    def __init__(self, dialect: SqlDialect, mirror: MirrorLog, alerts: ActiveAlerts) -> None:
-        self._dialect, self._mirror, self._alerts = dialect, mirror, alerts
+    def __init__(self, dialect: SqlDialect, alerts: ActiveAlerts) -> None:
+        self._dialect, self._alerts = dialect, alerts
         self._put_rule = dialect.upsert(rules, ["name"])
         self._put_occurrence = dialect.upsert(
             occurrences, ["run_id", "rule", "source", "event_id", "time_us"], only=["phase"]
@@ -138,8 +137,7 @@ class Evaluation:
         self._put_backfill.run(tx, [codecs.backfill_row(c) for c in o.backfills])
         self._put_info.run(tx, [codecs.info_row(i) for i in o.infos])
         self._put_intent.run(tx, [codecs.intent_row(i) for i in o.intents])
-        self._alerts.evaluated(tx, o.intents, o.transitions)
-        self._mirror.log(tx, ALERTS, [codecs.alert_row(t, now) for t in o.transitions])
+        self._alerts.evaluated(tx, o.intents, o.transitions, now)
         if o.row_cursor is not None:
             tx.execute(_SET_CURSOR, {"cursor": o.row_cursor})
         if o.timer_t is not None:

@@ -59,7 +59,7 @@ class SqlState(State):
         self._where = where
         self._mirror = MirrorLog(dialect)
         self._alerts = ActiveAlerts(dialect, self._mirror)
-        self._evaluation = Evaluation(dialect, self._mirror, self._alerts)
+        self._evaluation = Evaluation(dialect, self._alerts)
         self._outbox = Outbox(dialect, self._mirror)
         self._put_value = dialect.upsert(small_values, ["key"])
         self._writing = Lock()

@@ -20,7 +20,8 @@ from tests.unit.state.builders import (
 from tests.unit.state.contract_evaluation import EvaluationContract
 from tests.unit.state.contract_outbox import OutboxContract
 from tocsin.errors import StoreError
-from tocsin.model.alert import instance_key
+from tocsin.model.active import alert_id
+from tocsin.model.alert import Phase, instance_key
 from tocsin.model.columns import ALERTS, NOTIFICATIONS
 from tocsin.model.delivery import DeliveryState
 from tocsin.model.intent import RuleInfo
@@ -42,6 +43,24 @@ class MirrorContract:
         assert [3] == [m.seq for m in state.mirror_after(2, limit=1)]
         assert 4 == state.mirror_seq()
 
+    def test_rows_of_a_condition_name_the_alert_that_fires(self, state: State) -> None:
+        """From its firing to its end; before it, and with the next firing, another one."""
+
+        def step(before: Phase, after: Phase, fired: bool = False) -> str:
+            row = transition("r1", occurrence="", before=before, after=after)
+            state.commit(Outcome(intents=(intent("r1", occurrence="t1"),) if fired else (), transitions=(row,)), NOW)
+            return str(state.mirror_after(0)[-1].row["AlertId"])
+
+        first = alert_id("run-failed", instance_key(intent("r1").instance), "t1")
+        steps = [
+            step(Phase.NONE, Phase.PENDING),
+            step(Phase.PENDING, Phase.FIRING, fired=True),
+            step(Phase.FIRING, Phase.RECOVERING),
+            step(Phase.RECOVERING, Phase.RESOLVED),
+            step(Phase.NONE, Phase.PENDING),
+        ]
+        assert ["", first, first, first, ""] == steps
+
     def test_a_row_has_the_columns_that_users_see(self, state: State) -> None:
         """Exactly those of the model, times as ISO strings."""
         state.commit(Outcome(transitions=(transition("r1", value=2.5, labels={"a": 1}),)), LATER)
@@ -62,6 +81,7 @@ class MirrorContract:
             "Value": 2.5,
             "Labels": {"a": 1},
             "RunId": "r1",
+            "AlertId": alert_id("run-failed", instance_key({"RunId": "r1"}), "o-r1"),
             "CommitSeq": 7,
         } == alert
         assert {
