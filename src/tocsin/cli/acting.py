@@ -62,6 +62,14 @@ class _Asked:
         found = self._acting.act(ActionKind(verb), id, by, until=until, text=text, via="cli")
         return self._plain([found])[0]
 
+    def resend(self, id: str) -> dict[str, Any]:
+        if self._remote is not None:
+            answer = self._remote.ask("POST", f"/api/v1/mails/{_quoted(id)}/resend")
+            return dict(answer.json())
+        from tocsin.web import mailview
+
+        return self._plain([mailview.row(self._acting.resend(id))])[0]
+
     def silences(self, expired: bool) -> list[dict[str, Any]]:
         if self._remote is not None:
             params = {"expired": str(expired).lower()}

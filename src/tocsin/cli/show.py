@@ -23,7 +23,7 @@ from tocsin.cli.common import (
 )
 
 alerts = typer.Typer(no_args_is_help=True, help="Alerts of rules.")
-mails = typer.Typer(no_args_is_help=True, help="Mails: what went out, waits or stays here.")
+notifications = typer.Typer(no_args_is_help=True, help="Messages to people and programs: what went out or waits.")
 
 alerts.command("ack")(acting.alerts_ack)
 alerts.command("unack")(acting.alerts_unack)
@@ -101,15 +101,15 @@ def alerts_show(
         _facts(row)
 
 
-@mails.command("list")
-def mails_list(
+@notifications.command("list")
+def notifications_list(
     to: Annotated[str, typer.Option(help="Only to this address.")] = "",
     state: Annotated[str, typer.Option(help="Only in this state: ready, held, sent, failed, dropped.")] = "",
     limit: LimitOption = 100,
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """List mails, newest first."""
+    """List messages, newest first: mails, and what other channels were sent."""
     from tocsin.cli.client import asking
     from tocsin.model.delivery import DeliveryState
 
@@ -119,32 +119,19 @@ def mails_list(
     with asking(open_home(home)) as asked:
         rows = asked.mails(limit, to, state)
     show([{**r, "Id": r["Delivery"]} for r in rows] if not as_json else rows,
-         {"Time": "Time", "Address": "To", "State": "State", "Subject": "Subject", "Id": "Id"}, as_json, "No mails.")  # fmt: skip
+         {"Time": "Time", "Address": "To", "State": "State", "Subject": "Subject", "Reply": "Answer", "Id": "Id"}, as_json, "No messages.")  # fmt: skip
 
 
-@mails.command("show")
-def mails_show(
+@notifications.command("show")
+def notifications_show(
     id: Annotated[str, typer.Argument(metavar="ID", help="Which one (the beginning is enough); `last` is the newest.")],
     html: Annotated[bool, typer.Option("--html", help="Write the HTML to a file and print its path.")] = False,
     browser: Annotated[bool, typer.Option("--open", help="With --html: open it in the browser.")] = False,
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Show one mail as it went out."""
-    from tocsin.cli.client import asking
-
-    if not id:
-        fail("ID is empty", "tocsin mails list", 2)
-    with asking(open_home(home)) as asked:
-        found = None if id == "last" else asked.mail(id)
-        if found is None:
-            names = [row["Delivery"] for row in asked.mails(1000, "", "")]
-            names = names[:1] if id == "last" else [n for n in names if n.startswith(id)]
-            if len(names) > 1:
-                fail(f"{len(names)} mails begin with '{id}'", "write more of it", 2)
-            found = asked.mail(names[0]) if names else None
-    if found is None:
-        fail("there is no mail yet" if id == "last" else f"there is no mail '{id}'", "tocsin mails list")
+    """Show one message as it went out."""
+    found = _message(id, home)
     if as_json:
         print_json(found)
         return
@@ -160,6 +147,42 @@ def mails_show(
         if not name.lower().startswith(("content-", "mime-")):
             print(f"{name}: {visible(value)}")
     print(f"\n{visible(found['Text'])}")
+
+
+@notifications.command("resend")
+def notifications_resend(
+    id: Annotated[str, typer.Argument(metavar="ID", help="Which one (the beginning is enough); `last` is the newest.")],
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Send a message once more that was accepted or failed, to the same address."""
+    found = _message(id, home)
+    with acting.acting(home) as asked:
+        made = asked.resend(found["Delivery"])
+    if as_json:
+        print_json(made)
+    else:
+        say(f"{made['Subject']} waits to be sent to {made['Address']} once more: {made['Delivery']}")
+
+
+def _message(id: str, home: Path) -> dict[str, Any]:
+    """The message that ``id`` means."""
+    from tocsin.cli.client import asking
+
+    if not id:
+        fail("ID is empty", "tocsin notifications list", 2)
+    with asking(open_home(home)) as asked:
+        found = None if id == "last" else asked.mail(id)
+        if found is None:
+            names = [row["Delivery"] for row in asked.mails(1000, "", "")]
+            names = names[:1] if id == "last" else [n for n in names if n.startswith(id)]
+            if len(names) > 1:
+                fail(f"{len(names)} messages begin with '{id}'", "write more of it", 2)
+            found = asked.mail(names[0]) if names else None
+    if found is None:
+        missing = "there is no message yet" if id == "last" else f"there is no message '{id}'"
+        fail(missing, "tocsin notifications list")
+    return found
 
 
 def _written(mail: dict[str, Any]) -> Path:
@@ -222,4 +245,4 @@ def _facts(row: dict[str, Any]) -> None:
                 print(f"{'':<20} {line}")
 
 
-__all__ = ["alerts", "mails", "runs_list", "runs_show", "say"]
+__all__ = ["alerts", "notifications", "runs_list", "runs_show", "say"]

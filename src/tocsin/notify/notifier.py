@@ -151,11 +151,15 @@ class Notifier:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._loop = None
 
-    def wake(self) -> None:
-        """There are new intents. Safe from any thread; nothing happens while it does not run."""
+    def wake(self, made: Sequence[Delivery] = ()) -> None:
+        """There are new intents, or in the state new deliveries. Safe from any thread; nothing happens while it does
+        not run.
+        """
         loop = self._loop
         if loop is not None and not loop.is_closed():
             try:
+                if made:
+                    loop.call_soon_threadsafe(self._sender.offer, list(made))
                 loop.call_soon_threadsafe(self._woken.set)
             except RuntimeError:
                 pass  # closed in between: then nobody listens

@@ -10,7 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tocsin.app.views.acting import NoSuchMessage
 from tocsin.model.active import ActionKind
+from tocsin.web import mailview
 from tocsin.web.answers import answer
 from tocsin.web.openapi import Operation, Parameter
 
@@ -44,6 +46,11 @@ ACTING: tuple[Operation, ...] = (
             problems=_MISSING,
         )
         for verb, summary in _VERBS.items()
+    ),
+    Operation(
+        method="POST", path="/api/v1/mails/{id}/resend", id="resend", answer="Mail",
+        summary="Send a message once more that was accepted or failed",
+        problems={**_BAD, 404: "there is no such message"},
     ),
     Operation(
         method="GET", path="/api/v1/silences", id="silences", summary="Silences that people set",
@@ -135,6 +142,13 @@ class ActingApi:
 
     async def _close(self, request: Request) -> Response:
         return await self._act(request, ActionKind.CLOSE)
+
+    async def _resend(self, request: Request) -> Response:
+        id_ = request.path_params["id"]
+        try:
+            return answer(mailview.row(await self._ask(lambda: self._app.acting.resend(id_))))
+        except NoSuchMessage as e:
+            raise HTTPException(404, str(e)) from e
 
     async def _silences(self, request: Request) -> Response:
         said = request.query_params.get("expired", "false")

@@ -7,6 +7,7 @@ import pytest
 
 from tests.acceptance.harness import Tocsin
 from tests.integration.cli.conftest import Run
+from tests.servers.eventually import eventually
 
 
 @pytest.fixture
@@ -59,3 +60,23 @@ def test_an_alert_is_acknowledged_once(run: Run, lived: Tocsin) -> None:
     assert "noted" in run("alerts", "comment", id_, "disk", "--by", "bela", "--home", lived.home).stderr
     found = json.loads(run("silence", "preview", f"rule={free[0]['rule']}", "--json", "--home", lived.home).stdout)
     assert id_ in [row["id"] for row in found["now"]]
+
+
+def test_a_message_is_sent_once_more(run: Run, lived: Tocsin) -> None:
+    """Under an identity of its own, so that mail clients show it; the rest is the same."""
+    rows = json.loads(run("notifications", "list", "--state", "sent", "--json", "--home", lived.home).stdout)
+    first = json.loads(run("notifications", "show", rows[0]["Delivery"], "--json", "--home", lived.home).stdout)
+    made = json.loads(run("notifications", "resend", rows[0]["Delivery"], "--json", "--home", lived.home).stdout)
+    assert (first["Address"], first["Subject"]) == (made["Address"], made["Subject"])
+    assert first["Delivery"] != made["Delivery"]
+
+    def sent() -> dict[str, str]:
+        again = json.loads(run("notifications", "show", made["Delivery"], "--json", "--home", lived.home).stdout)
+        assert again["State"] == "sent", again["State"]
+        return dict(again)
+
+    again = eventually(sent, within=15)
+    assert first["Text"] == again["Text"]
+    assert first["Headers"]["Message-ID"] != again["Headers"]["Message-ID"]  # type: ignore[index]
+    done = run("notifications", "resend", "nothing", "--home", lived.home)
+    assert 1 == done.returncode and "there is no message 'nothing'" in done.stderr

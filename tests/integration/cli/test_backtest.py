@@ -53,7 +53,7 @@ def test_a_resting_home_is_looked_through(run: Run, history: Path) -> None:
 def test_nothing_is_written(run: Run, history: Path) -> None:
     run("rules", "backtest", "run-failed", "--from", "2026-11-01")
     assert [] == json.loads(run("alerts", "list", "--json").stdout)
-    assert [] == json.loads(run("mails", "list", "--json").stdout)
+    assert [] == json.loads(run("notifications", "list", "--json").stdout)
 
 
 def test_json_and_a_page(run: Run, history: Path, tmp_path: Path) -> None:

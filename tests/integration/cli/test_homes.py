@@ -36,7 +36,7 @@ def test_help_is_data(run: Run, arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nothing"], ["query"], ["query", "Runs", "--no-such"], ["mails", "list", "--limit", "0"], ["mails", "list", "--state", "lost", "--home", "."],
+    [["nothing"], ["query"], ["query", "Runs", "--no-such"], ["notifications", "list", "--limit", "0"], ["notifications", "list", "--state", "lost", "--home", "."],
      ["send", "--run", "r"], ["send"], ["rules", "explain", "nothing"], ["tokens", "new", "x", "--role", "root"], ["up", "--port", "99999"]],
 )  # fmt: skip
 def test_misuse_ends_with_2_and_prints_no_data(run: Run, arguments: list[str]) -> None:
@@ -48,7 +48,7 @@ def test_misuse_ends_with_2_and_prints_no_data(run: Run, arguments: list[str]) -
 
 @pytest.mark.parametrize(
     "command",
-    ["check", "query Runs", "doctor", "rules list", "rules status", "rules test", "alerts list", "mails list", "runs list",
+    ["check", "query Runs", "doctor", "rules list", "rules status", "rules test", "alerts list", "notifications list", "runs list",
      "dead-letters list", "templates list", "tokens list", "up"],
 )  # fmt: skip
 def test_a_missing_home_says_what_to_do(run: Run, tmp_path: Path, command: str) -> None:

@@ -19,8 +19,8 @@ READS = [
     ["query", "RunStatusChanged | project RunId, TimeGenerated, IngestedAt, Tags, Progress, DurationMs | order by RunId asc, TimeGenerated asc"],
     ["alerts", "list"],
     ["alerts", "show", "r1"],
-    ["mails", "list"],
-    ["mails", "show", "last"],
+    ["notifications", "list"],
+    ["notifications", "show", "last"],
     ["runs", "list"],
     ["runs", "show", ODD_RUN],
     ["dead-letters", "list"],
@@ -96,17 +96,17 @@ def test_filters_narrow(run: Run, lived: Tocsin) -> None:
     assert {"r1", "r3"} == set(column("RunId", "runs", "list", "--experiment", "churn"))
     assert ["r1"] == column("RunId", "alerts", "list", "--run", "r1")
     assert [] == column("RunId", "alerts", "list", "--rule", "nothing")
-    assert ["anna@example.org"] == column("Address", "mails", "list", "--to", "anna@example.org")
+    assert ["anna@example.org"] == column("Address", "notifications", "list", "--to", "anna@example.org")
     assert [] == column("Id", "dead-letters", "list", "--consumer", "event-grid")
 
 
 def test_nothing_found_is_said_beside_the_data(run: Run, lived: Tocsin) -> None:
-    done = run("mails", "list", "--state", "failed", "--home", lived.home)
-    assert (0, "", "No mails.\n") == (done.returncode, done.stdout, done.stderr)
+    done = run("notifications", "list", "--state", "failed", "--home", lived.home)
+    assert (0, "", "No messages.\n") == (done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize(
-    "command", [["mails", "show", "nothing"], ["runs", "show", "nothing"], ["alerts", "show", "nothing"]]
+    "command", [["notifications", "show", "nothing"], ["runs", "show", "nothing"], ["alerts", "show", "nothing"]]
 )
 def test_what_is_not_there_is_a_problem_with_a_hint(run: Run, lived: Tocsin, command: list[str]) -> None:
     done = run(*command, "--home", lived.home)
@@ -115,15 +115,15 @@ def test_what_is_not_there_is_a_problem_with_a_hint(run: Run, lived: Tocsin, com
 
 
 def test_a_mail_is_shown_by_the_beginning_of_its_name(run: Run, lived: Tocsin) -> None:
-    names = [m["Delivery"] for m in json.loads(run("mails", "list", "--json", "--home", lived.home).stdout)]
-    done = run("mails", "show", names[0][:12], "--home", lived.home)
+    names = [m["Delivery"] for m in json.loads(run("notifications", "list", "--json", "--home", lived.home).stdout)]
+    done = run("notifications", "show", names[0][:12], "--home", lived.home)
     assert 0 == done.returncode, done.stderr
     assert "Message-ID: " in done.stdout
-    assert 2 == run("mails", "show", "", "--home", lived.home).returncode
+    assert 2 == run("notifications", "show", "", "--home", lived.home).returncode
 
 
 def test_the_html_of_a_mail_is_a_file(run: Run, lived: Tocsin) -> None:
-    path = Path(run("mails", "show", "last", "--html", "--home", lived.home).stdout.strip())
+    path = Path(run("notifications", "show", "last", "--html", "--home", lived.home).stdout.strip())
     try:
         assert "<html" in path.read_text()
     finally:

@@ -6,7 +6,7 @@ up what was written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from tocsin.clock import Clock
 from tocsin.errors import TocsinError
 from tocsin.model.active import Action, ActionKind, ActiveAlert, StoredSilence
 from tocsin.model.alert import fingerprint
-from tocsin.model.delivery import Delivery
+from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.statuses import Severity
 from tocsin.notify.routing.matchers import BadMatcher, matches, parse_matchers
 from tocsin.notify.routing.silence import PREVIEW, Silence
@@ -34,13 +34,17 @@ class NoSuchAlert(TocsinError):
     """There is no alert of that id, or several begin with it."""
 
 
+class NoSuchMessage(TocsinError):
+    """There is no message of that id."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acting:
-    """On the state of a project directory. ``woken`` is called when there is something to take up."""
+    """On the state of a project directory. ``woken`` is called when there is something to take up, with new deliveries."""
 
     state: State
     clock: Clock
-    woken: Callable[[], None] = lambda: None
+    woken: Callable[[Sequence[Delivery]], None] = lambda made: None
 
     # -- alerts ----------------------------------------------------------------------------------------------------------
 
@@ -104,8 +108,33 @@ class Acting:
         acted = self.state.act(action)
         if acted is None:
             raise NoSuchAlert(f"there is no alert '{id[:40]}'")
-        self.woken()
+        self.woken(())
         return {**row_of(replace(acted.alert, acknowledged=acted.acknowledged)), "done": acted.done}
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+
+    def resend(self, id: str) -> Delivery:
+        """Send a message that is done with once more, to the same address, under an identity of its own.
+
+        Raises TocsinError where there is none, or it still waits.
+        """
+        old, now = self.state.delivery(id), self.clock.now()
+        if old is None:
+            raise NoSuchMessage(f"there is no message '{id[:40]}'")
+        if old.state not in (DeliveryState.SENT, DeliveryState.FAILED):
+            why = {DeliveryState.READY: "waits to be sent already"}.get(old.state, "is a line of a list, not a message")
+            raise TocsinError(f"it {why}")
+        name = fingerprint("resend", old.id, now.isoformat())
+        message_id = old.message_id.replace(old.id, name) if old.id in old.message_id else f"<{name}@tocsin>"
+        made = replace(
+            old, id=name, message_id=message_id, state=DeliveryState.READY, attempt=0, reply="", created_at=now,
+            next_at=now, deadline=now + max(old.deadline - old.created_at, timedelta(hours=1)),
+            message=old.message.replace(old.message_id.encode(), message_id.encode(), 1), event_time=None,
+            ingested_at=None,
+        )  # fmt: skip
+        self.state.put_deliveries([made], [], now)
+        self.woken([made])
+        return made
 
     # -- silences --------------------------------------------------------------------------------------------------------
 
@@ -134,7 +163,7 @@ class Acting:
         except (BadMatcher, ValueError) as e:
             raise TocsinError(str(e)) from e
         self.state.put_silence(silence)
-        self.woken()
+        self.woken(())
         return _silence_row(silence, now)
 
     def expire_silence(self, id: str) -> Row:
@@ -147,7 +176,7 @@ class Acting:
             )
         ended = replace(found[0], end=now, start=min(found[0].start, now - timedelta(microseconds=1)))
         self.state.put_silence(ended)
-        self.woken()
+        self.woken(())
         return _silence_row(ended, now)
 
     def preview(self, matchers: str) -> Mapping[str, Any]:

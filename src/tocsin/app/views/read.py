@@ -75,7 +75,7 @@ class Reading:
         rules: Callable[[], RuleSet],
         errors: Callable[[], Mapping[str, str]] = dict,
         deadlines: Callable[[], Mapping[str, datetime]] = dict,
-        woken: Callable[[], None] = lambda: None,
+        woken: Callable[[Sequence[Delivery]], None] = lambda made: None,
     ) -> None:
         """``woken`` is called when a person has done something. ``deadlines`` says when the next deadline of a run comes, by rule, where that is known: by who evaluates."""
         self._store, self._state, self._read_clock = store, state, clock
