@@ -96,7 +96,7 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
         problems += e.problems
     oncall = None
     if files is not None:
-        around = Around(home=home, calendars=calendars or {}, now=SystemClock().now())
+        around = Around(home=home, calendars=calendars or {}, now=SystemClock().now(), tables=tables)
         oncall = read_oncall(files, around, rules, problems)
     if rules is not None and files is not None:
         rules = with_maintenance(rules, files, problems)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import pyarrow as pa
 from jinja2 import TemplateSyntaxError
 
 from tocsin.config.calendars.fetch import Fetched, get
@@ -20,6 +21,7 @@ from tocsin.notify.oncall.models import ScheduleModel
 from tocsin.notify.oncall.read import Known, feed_reader
 from tocsin.notify.oncall.schedule import Schedule
 from tocsin.notify.routing.files import OnCallFiles
+from tocsin.notify.routing.lookup import AddressTables
 from tocsin.notify.routing.oncall_file import Context, OnCallRules, read_files
 from tocsin.rules.kinds.ruleset import RuleSet
 
@@ -37,6 +39,7 @@ class Around:
     calendars: Mapping[str, Calendar]
     now: datetime
     at: datetime | None = None  # an instant that is asked for besides, of feeds
+    tables: Mapping[str, pa.Table] | None = None  # reference tables; None: not read
 
 
 def read_oncall(
@@ -46,8 +49,11 @@ def read_oncall(
     warnings about feeds. ``rules`` say what alerts carry; None where they are not known.
     """
     fields = None if rules is None else {"rule", "severity", *rules.fields}
-    context = Context(calendars=around.calendars, fields=fields, template_fault=_template_fault)
+    tables = None if around.tables is None else AddressTables(around.tables)
+    context = Context(calendars=around.calendars, fields=fields, tables=tables, template_fault=_template_fault)
     found = read_files(files.files, context, problems)
+    if found is not None and tables is not None:
+        found = replace(found, tables=tables)
     return found if found is None else _with_feeds(found, files, around, problems)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +23,7 @@ from tocsin.notify.oncall.models import EscalationModel, Name, PersonModel, Sche
 from tocsin.notify.oncall.schedule import Schedule, on_call_at
 from tocsin.notify.routing import read
 from tocsin.notify.routing.inhibit import InhibitRule
+from tocsin.notify.routing.lookup import NO_TABLES, AddressTables, parse_lookup
 from tocsin.notify.routing.models import (
     FirstOf,
     InhibitModel,
@@ -102,6 +102,7 @@ class OnCallRules:
     intervals: Mapping[str, TimeInterval] = field(default_factory=dict)
     silences: tuple[Silence, ...] = ()
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    tables: AddressTables = NO_TABLES  # in which receivers look addresses up
     escalations: Mapping[str, Escalation] = field(default_factory=dict)
     quiet: Mapping[str, QuietHours] = field(default_factory=dict)  # by person
     maintenances: tuple[Maintenance, ...] = ()
@@ -178,6 +179,7 @@ class Context:
 
     calendars: Mapping[str, Calendar] = field(default_factory=dict)  # those that the files declare, read
     fields: Collection[str] | None = None  # what rules' alerts carry; None: not known
+    tables: AddressTables | None = None  # None: not known
     template_fault: Callable[[str], str] = lambda text: ""  # what is wrong with a template; '' for nothing
 
 
@@ -300,8 +302,10 @@ class _Merge:
         if "{{" in entry or "{%" in entry:
             fault = self._context.template_fault(entry)
             return (f"is no template: {fault}", "") if fault else None
-        if _LOOKUP.fullmatch(entry) or entry in people:
+        if entry in people:
             return None
+        if (lookup := parse_lookup(entry)) is not None:
+            return None if self._context.tables is None else self._context.tables.fault(lookup)
         if "@" not in entry:
             return f"'{entry}' is no person or address", suggest(entry, people)
         try:
@@ -309,9 +313,6 @@ class _Merge:
         except BadAddress as e:
             return f"'{entry}' {e}", "write ops@example.org"
         return None
-
-
-_LOOKUP = re.compile(r"[\w.-]+\.(csv|parquet)\(\w+\)")
 
 
 def _circle(start: str, receivers: Mapping[str, ReceiverModel]) -> list[str]:

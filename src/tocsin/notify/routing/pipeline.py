@@ -24,6 +24,7 @@ from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.sandbox import TooMuch, words
 from tocsin.notify.addresses import Allows, BadAddress, parse_address
 from tocsin.notify.channels.registry import for_each
+from tocsin.notify.routing.lookup import parse_lookup
 from tocsin.notify.routing.models import ReceiverModel
 from tocsin.notify.routing.oncall_file import OWNER, OnCallRules
 from tocsin.notify.routing.tree import RuleNames
@@ -78,7 +79,7 @@ class RecipientResolver:
 
     def _fixed(self, receiver: ReceiverModel, but: str) -> tuple[Recipient, ...]:
         """Addresses of ``receiver`` that stand in files."""
-        fixed = [e for e in self.entries(receiver) if "{" not in e]
+        fixed = [e for e in self.entries(receiver) if "{" not in e and parse_lookup(e) is None]
         addresses = [self.oncall.people[e].email if e in self.oncall.people else e for e in fixed]
         return tuple(self.written(a, receiver.name, "takes its place") for a in addresses if a.lower() != but.lower())
 
@@ -152,7 +153,9 @@ def _text(value: object) -> str:
 
 def _is_owner(name: str, resolver: RecipientResolver) -> bool:
     receiver = resolver.oncall.receiver_called(name)
-    return name == OWNER or (receiver is not None and any("{" in e for e in receiver.emails))
+    return name == OWNER or (
+        receiver is not None and any("{" in e or parse_lookup(e) is not None for e in receiver.emails)
+    )
 
 
 def resolve(
@@ -200,16 +203,28 @@ def _addresses(
     for entry in resolver.entries(receiver):
         if (person := resolver.oncall.people.get(entry)) is not None:
             found.append(resolver.written(person.email, receiver.name, because))
+        elif (lookup := parse_lookup(entry)) is not None:
+            text = resolver.oncall.tables.find(lookup, fields_of(intent).get(lookup.column))
+            if text:
+                found += _written(text, receiver, resolver, refused, because)
         elif "{" in entry:
             found += _from_payload(entry, receiver, intent, info, resolver, refused, because)
         else:
-            try:
-                found.append(resolver.written(parse_address(entry), receiver.name, because))
-            except BadAddress as e:
-                refused.append(f"The address '{one_line(entry, 80)}' of {receiver.name} {e}.")
+            found += _written(entry, receiver, resolver, refused, because)
         if len(found) > mails and receiver.takes_first:
             break
     return found
+
+
+def _written(
+    text: str, receiver: ReceiverModel, resolver: RecipientResolver, refused: list[str], because: str
+) -> list[Recipient]:
+    """An address out of a file."""
+    try:
+        return [resolver.written(parse_address(text), receiver.name, because)]
+    except BadAddress as e:
+        refused.append(f"The address '{one_line(text, 80)}' of {receiver.name} {e}.")
+        return []
 
 
 def _from_payload(
