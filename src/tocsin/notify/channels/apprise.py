@@ -133,12 +133,17 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _allowed(value: str) -> str:
+def address_fault(value: str) -> str:
+    """What is wrong with an address; '' for nothing. Addresses hold passwords: only the scheme is named."""
     scheme = value.partition(":")[0].lower()
     if "://" not in value or scheme not in SCHEMES:
-        raise ValueError(
-            f"'{scheme}' is no scheme of Apprise that is allowed here; for HTTP write webhook:, for mail email:"
-        )
+        return f"'{scheme[:20]}' is no scheme of Apprise that is allowed here; for HTTP write webhook:, for mail email:"
+    return ""
+
+
+def _allowed(value: str) -> str:
+    if fault := address_fault(value):
+        raise ValueError(fault)
     return value
 
 

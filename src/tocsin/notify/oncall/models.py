@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,9 @@ from tocsin.config.calendars.maintenance import Moment
 from tocsin.config.yaml.document import YamlModel, suggest
 from tocsin.config.yaml.durations import Duration
 from tocsin.model.calendars.wallclock import parse_clock, parse_range, parse_weekday, parse_weekdays, zone_named
+from tocsin.model.statuses import Severity
 from tocsin.notify.addresses import BadAddress, parse_address
+from tocsin.notify.channels.apprise import address_fault
 from tocsin.notify.oncall.feed import PeopleBy
 
 
@@ -126,10 +129,18 @@ class PersonModel(YamlModel):
         examples=[{"critical": ["page", "email"], "default": ["email"]}],
     )
 
+    def ways(self, severity: Severity) -> tuple[By, ...]:
+        """Ways to the person for an alert of ``severity``."""
+        said: Mapping[str, tuple[By, ...]] = self.how
+        return said.get(severity.word) or said.get("default") or ("email",)
+
     @model_validator(mode="after")
     def _paged(self) -> PersonModel:
         if any("page" in ways for ways in self.how.values()) and not self.page:
             raise ValueError("how: names page, but there is no page: address; write page: ntfy://…")
+        for address in self.page:
+            if fault := address_fault(address):
+                raise ValueError(f"page: {fault}")
         return self
 
 

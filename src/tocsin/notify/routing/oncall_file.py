@@ -17,9 +17,10 @@ from tocsin.config.yaml.placed import Placed
 from tocsin.errors import Problem
 from tocsin.model.calendars.calendar import Calendar
 from tocsin.notify.addresses import BadAddress, parse_address
+from tocsin.notify.channels.apprise import Apprise
 from tocsin.notify.oncall import read as read_schedules
 from tocsin.notify.oncall.escalation import Escalation
-from tocsin.notify.oncall.models import EscalationModel, Name, PersonModel, ScheduleModel
+from tocsin.notify.oncall.models import By, EscalationModel, Name, PersonModel, ScheduleModel
 from tocsin.notify.oncall.schedule import Schedule, on_call_at
 from tocsin.notify.routing import read
 from tocsin.notify.routing.inhibit import InhibitRule
@@ -42,6 +43,17 @@ OWNER = "owner"
 _BUILT_IN_OWNER = ReceiverModel(name=OWNER, email=FirstOf(first_of=("{{ Tags['tocsin.mail'] }}", "{{ OwnerEmail }}")))
 
 T = TypeVar("T")
+
+
+MAIL: By = "email"
+PAGED: By = "page"
+PAGE = Apprise.key
+"""Channel of what people are paged by."""
+
+
+def page_address(person: str) -> str:
+    """The address of deliveries that page a person."""
+    return f"{PAGE}:{person}"
 
 
 class OnCallFile(YamlModel):
@@ -109,8 +121,9 @@ class OnCallRules:
 
     @property
     def channels(self) -> Mapping[str, Mapping[str, Any]]:
-        """What each receiver has besides mail, by key."""
-        return {name: found for name, receiver in self.receivers.items() if (found := receiver.channels)}
+        """What each receiver has besides mail, by key; a person who can be paged is one, too."""
+        pages = {name: {PAGE: person.page} for name, person in self.people.items() if person.page}
+        return {**pages, **{name: found for name, receiver in self.receivers.items() if (found := receiver.channels)}}
 
     def receiver_called(self, name: str) -> ReceiverModel | None:
         """The receiver, person or address ``name`` as a receiver; None for a word that nobody declared."""
@@ -134,9 +147,10 @@ class OnCallRules:
         return None
 
     def person_at(self, address: str) -> PersonModel | None:
-        """Whose address it is."""
+        """Whose address it is, for mails or for pages."""
         wanted = address.lower()
-        return next((p for p in self.people.values() if p.email.lower() == wanted), None)
+        every = self.people.values()
+        return next((p for p in every if wanted in (p.email.lower(), page_address(p.name).lower())), None)
 
     def zone_of(self, address: str) -> ZoneInfo | None:
         """The time zone of the person with this address."""
@@ -153,6 +167,16 @@ class OnCallRules:
             return (name,)
         on_call = self.on_call(receiver.schedule, at)
         return (*on_call, name) if _others(receiver) else on_call
+
+    def ways_on_call(self, person: str, at: datetime) -> tuple[By, ...]:
+        """The ways to ``person`` of receivers by whose schedules the person is on call at ``at``."""
+        return tuple(
+            way
+            for receiver in self.receivers.values()
+            if receiver.schedule and PAGED in receiver.how
+            for way in receiver.how
+            if person in self.on_call(receiver.schedule, at)
+        )
 
     def on_call(self, schedule: str, at: datetime) -> tuple[str, ...]:
         """Who is on call by ``schedule`` at ``at``; nobody where there is no such schedule."""

@@ -24,9 +24,10 @@ from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.sandbox import TooMuch, words
 from tocsin.notify.addresses import Allows, BadAddress, parse_address
 from tocsin.notify.channels.registry import for_each
+from tocsin.notify.oncall.models import PersonModel
 from tocsin.notify.routing.lookup import parse_lookup
 from tocsin.notify.routing.models import ReceiverModel
-from tocsin.notify.routing.oncall_file import OWNER, OnCallRules
+from tocsin.notify.routing.oncall_file import MAIL, OWNER, PAGE, OnCallRules, page_address
 from tocsin.notify.routing.tree import RuleNames
 from tocsin.notify.routing.tree import route as take
 from tocsin.notify.values import ALONE, Capped, CapRule, NotificationDraft, Recipient, Routed
@@ -202,7 +203,7 @@ def _addresses(
     mails = len(found)
     for entry in resolver.entries(receiver):
         if (person := resolver.oncall.people.get(entry)) is not None:
-            found.append(resolver.written(person.email, receiver.name, because))
+            found += _of_person(person, receiver, intent, resolver, because)
         elif (lookup := parse_lookup(entry)) is not None:
             text = resolver.oncall.tables.find(lookup, fields_of(intent).get(lookup.column))
             if text:
@@ -213,6 +214,30 @@ def _addresses(
             found += _written(entry, receiver, resolver, refused, because)
         if len(found) > mails and receiver.takes_first:
             break
+    return found
+
+
+def _of_person(
+    person: PersonModel, receiver: ReceiverModel, intent: Intent, resolver: RecipientResolver, because: str
+) -> list[Recipient]:
+    """The ways to a person: the person's own for this severity, and those of whoever notifies who is on call."""
+    ways = [*person.ways(intent.severity)]
+    if receiver.schedule:
+        ways += receiver.how
+    elif intent.kind is IntentKind.ESCALATED:
+        ways += resolver.oncall.ways_on_call(person.name, resolver.at)
+    found: list[Recipient] = []
+    for way in dict.fromkeys(ways):
+        if way == MAIL:
+            found.append(resolver.written(person.email, receiver.name, because))
+        elif person.page:
+            zone = resolver.oncall.zone_of(person.email)
+            found.append(
+                Recipient(
+                    channel=PAGE, address=page_address(person.name), receiver=person.name, because=because,
+                    name=person.name, zone=zone,
+                )
+            )  # fmt: skip
     return found
 
 

@@ -148,7 +148,7 @@ class Addressing:
         about = replace(intent, kind=IntentKind.ESCALATED, ordinal=2_000_000 + step.ordinal, origin=intent.id)
         seen: set[str] = set()
         for name in step.to:
-            for recipient in resolve(name, intent, info, self._resolver, []):
+            for recipient in resolve(name, about, info, self._resolver, []):
                 key = recipient.address.lower()
                 said = about
                 if for_each(recipient.channel) and step.why in _ENDS:
