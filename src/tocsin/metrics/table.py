@@ -65,6 +65,7 @@ REFUSALS = (
     "store_full",
     "store_lost",
     "unknown_consumer",
+    "path",
 )
 INTAKE_OUTCOMES = ("accepted", "duplicate", "heartbeat", "dead", "skipped", "filtered")
 

@@ -30,6 +30,10 @@ MAX_BODY: Final = 1 << 20
 """Bytes of the largest body outside /intake/."""
 OPEN: Final = frozenset({"/healthz", "/readyz", "/login", "/assets/tocsin.css"})
 """Paths that need no token. /readyz notifies details only to who has one."""
+PING: Final = "/ping/"
+"""Ping URLs carry their token in the path, and act by a GET."""
+_TAKING: Final = ("/intake/", PING)
+"""Paths that take events."""
 LINKS: Final = "/do/"
 """Signed links need no token either: each is one, for one thing."""
 
@@ -93,7 +97,7 @@ class Guard:
                 later = problem(503, "tocsin is stopping", "send it again", headers={"Retry-After": "5"})
                 await later(scope, receive, sending)
         except Exception:
-            log.exception("web.failed", method=scope["method"], path=scope["path"])
+            log.exception("web.failed", method=scope["method"], path=_shown(scope["path"]))
             if not started:
                 sorry = problem(500, "Something broke inside tocsin", "its log says what")
                 await sorry(scope, receive, sending)
@@ -119,7 +123,7 @@ class Guard:
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > self._limit(path):
             return self._too_large(scope)
-        role = Role.INTAKE if path.startswith("/intake/") else Role.METRICS if path == "/metrics" else Role.API
+        role = Role.INTAKE if path.startswith(_TAKING) else Role.METRICS if path == "/metrics" else Role.API
         presented = _presented(scope, headers, role)
         scope["tocsin.who"] = who = self._who(presented, role)
         if tokens or not self._app.settings.http.loopback:  # without tokens the door is open to this machine only
@@ -135,7 +139,8 @@ class Guard:
                 "This server does not answer to that name",
                 f"Host '{headers.get('host', '')[:100]}' is not known; add it to http.allowed_hosts, or set http.base_url",
             )
-        return self._foreign(scope, headers) if method not in ("GET", "HEAD", "OPTIONS") else None
+        reads = method in ("GET", "HEAD", "OPTIONS") and not path.startswith(PING)
+        return None if reads else self._foreign(scope, headers)
 
     def _who(self, presented: str, role: Role) -> str | None:
         if not presented:
@@ -181,7 +186,7 @@ class Guard:
 
     # -- size ----------------------------------------------------------------------------------------------------------
     def _limit(self, path: str) -> int:
-        return self._app.settings.intake.max_body if path.startswith("/intake/") else MAX_BODY
+        return self._app.settings.intake.max_body if path.startswith(_TAKING) else MAX_BODY
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         limit, taken = self._limit(scope["path"]), 0
@@ -203,13 +208,19 @@ class Guard:
         return problem(413, "The body is too large", e.detail, headers=e.headers)
 
     def _count(self, path: str, reason: str) -> None:
-        if path.startswith("/intake/"):
+        if path.startswith(_TAKING):
             self._app.metrics.inc("tocsin_intake_refused_total", reason=reason)
+
+
+def _shown(path: str) -> str:
+    """``path`` without the tokens that it may hold."""
+    secret = next((start for start in (PING, LINKS) if path.startswith(start)), "")
+    return f"{secret}…" if secret else path
 
 
 def _handler(path: str) -> str:
     """The part of tocsin that answers ``path``: a label of few values."""
-    if path.startswith("/intake/"):
+    if path.startswith(_TAKING):
         return "intake"
     if path == "/api/v1/query":
         return "query"
@@ -242,6 +253,8 @@ def _presented(scope: Scope, headers: Headers, role: Role) -> str:
     kind, _, word = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer" and word.strip():
         return word.strip()
+    if scope["path"].startswith(PING):
+        return str(scope["path"].removeprefix(PING).partition("/")[0])
     if role is Role.INTAKE:
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=50)
         return str((query.get("token") or query.get("code") or [""])[0])

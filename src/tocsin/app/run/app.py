@@ -40,6 +40,7 @@ from tocsin.config.project.home import Home
 from tocsin.config.project.tokens import Tokens, lost
 from tocsin.config.settings import Settings
 from tocsin.errors import ConfigurationError, StoreError, TocsinError
+from tocsin.intake.connectors.ping import PingIntake
 from tocsin.intake.replay import replay
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import Commit
@@ -56,6 +57,12 @@ from tocsin.state.interface import Outcome
 from tocsin.state.pairing import pair
 
 log = structlog.get_logger(__name__)
+
+
+_OPEN_PING = """
+SELECT RunId FROM Runs WHERE JobKey = $job AND RunType = 'ping' AND Status NOT IN ('Completed', 'Failed', 'Canceled')
+ORDER BY LastTime DESC LIMIT 1
+"""
 
 
 class App(Reading):
@@ -269,8 +276,17 @@ class App(Reading):
         return self._content.rules
 
     def intake_routes(self) -> list[BaseRoute]:
-        """Routes below ``/intake/``."""
-        return self._sources.http.routes()
+        """Routes below ``/intake/`` and ``/ping/``."""
+        http = self._sources.http
+        return [*http.routes(), *PingIntake(http, self._open_ping, self._clock).routes()]
+
+    def _open_ping(self, job: str) -> str:
+        """The run of a pinged job that is open, the latest; '' for none, also where the store cannot say now."""
+        try:
+            rows = self._log.select(_OPEN_PING, {"job": job}).to_pylist()
+        except StoreError:
+            return ""
+        return str(rows[0]["RunId"]) if rows else ""
 
     def health(self) -> Mapping[str, Any]:
         """Facts about a living process."""

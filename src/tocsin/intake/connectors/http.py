@@ -98,9 +98,32 @@ class HttpIntake:
         try:
             response = await self._answer(scope, receive)
         except Refused as e:
-            self._metrics.inc("tocsin_intake_refused_total", reason=e.reason)
-            response = _problem(e)
+            response = answer_refused(e, self._metrics)
         await response(scope, receive, send)
+
+    # --- one event of our own ---
+
+    @property
+    def metrics(self) -> Metrics:
+        """Where it counts."""
+        return self._metrics
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of the largest body."""
+        return self._limits().max_body
+
+    async def take(self, event: bytes) -> Receipt:
+        """Take a canonical event through the first consumer for such, ``ping`` before all others, and wait until it is
+        durable. Raises Refused.
+        """
+        found = [c for c in self._consumers().values() if c.connector == "http" and c.file.enabled and c.mapper is None]
+        if not found:
+            raise Refused(
+                404, "unknown_consumer", "No consumer takes it", "declare one with connector: http and canonical: true"
+            )
+        consumer = min(found, key=lambda c: (c.name != "ping", c.name != "events", c.name))
+        return await self._commit(await self._decode(consumer, event), self._limits())
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         headers = Headers(scope=scope)
@@ -234,6 +257,12 @@ def intake_routes(
 ) -> list[BaseRoute]:
     """Routes of the HTTP intake, for who needs nothing else of it."""
     return HttpIntake(consumers, sink, metrics, clock, limits).routes()
+
+
+def answer_refused(e: Refused, metrics: Metrics) -> Response:
+    """Says why, and counts it."""
+    metrics.inc("tocsin_intake_refused_total", reason=e.reason)
+    return _problem(e)
 
 
 def _unconfirmed(consumer: str, body: bytes) -> DeadLetter:
