@@ -349,6 +349,7 @@ class Notifier:
         made = await self._rendered(through, asked, now)
         lists = [self._bounds.listed(each, now) for each in [*passed.addressed.listed, *listed]]
         made += await self._call(lambda: self._caps.cap_made(lists, now))
+        made += [mail for each in passed.handovers for mail in self._bounds.handover(each, resolver, now)]
         made += self._caps.hold(capped.held, now) + self._digests.hold(beyond, now)
         left = await self._call(lambda: self._bounds.left(passed, resolver))
         made += self._digests.hold_suppressed([*quiet, *left], now)

@@ -264,6 +264,14 @@ def _mail_of(
     )  # fmt: skip
 
 
+def plain_mail(
+    subject: str, severity: Severity, recipient: Recipient, renderer: MailRenderer, now: datetime, *,
+    lines: tuple[str, ...] = (), text: str = "",
+) -> c.Mail:  # fmt: skip
+    """A mail of a subject and lines, about no single alert. Its reader's ``because`` is a whole sentence."""
+    return _mail_of(None, subject, severity, recipient, recipient.because, renderer, now, lines=lines, text=text)
+
+
 # -- could not be delivered --------------------------------------------------------------------------------------------
 
 

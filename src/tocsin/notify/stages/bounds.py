@@ -12,6 +12,7 @@ from tocsin.model.statuses import Severity
 from tocsin.notify.channels.registry import for_people
 from tocsin.notify.delivery.digests import Write
 from tocsin.notify.render.mail import MailRenderer, Reason, hold, sum_up
+from tocsin.notify.render.shifts import SHIFTS, shift_notice
 from tocsin.notify.routing.critical import CriticalState
 from tocsin.notify.routing.critical import fired as critical_fired
 from tocsin.notify.routing.critical import next_due as critical_due
@@ -21,6 +22,7 @@ from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, matched_b
 from tocsin.notify.stages.live import CRITICAL, Critical
 from tocsin.notify.stages.messages import Listed
 from tocsin.notify.stages.run import Passed, Presented, Stages
+from tocsin.notify.stages.shifts import Handover
 from tocsin.notify.values import NotificationDraft, Recipient
 from tocsin.state.interface import State
 
@@ -44,6 +46,19 @@ class Bounds:
         delivery = replace(made.delivery, receiver=listed.recipient.receiver, group=f"group/{listed.group}")
         alerts = tuple(each for draft in listed.drafts for each in draft.notified)
         return self._write(replace(made, delivery=delivery, alerts=alerts))
+
+    def handover(self, each: Handover, resolver: RecipientResolver, now: datetime) -> list[Delivery]:
+        """Who goes on call, or off it, is notified by mail."""
+        person = resolver.oncall.people.get(each.who)
+        address = person.email if person is not None else each.who
+        if "@" not in address:
+            return []
+        because = (
+            f"You get this because schedule {each.schedule} has you on call."
+            if each.begins
+            else (f"You get this because schedule {each.schedule} had you on call.")
+        )
+        return [self._write(shift_notice(each, resolver.written(address, SHIFTS, because), self._renderer, now))]
 
     def left(self, passed: Passed, resolver: RecipientResolver) -> list[tuple[NotificationDraft, Verdict]]:
         """Event alerts that are listed later, for whom: those who would have been notified, or a silence's author."""

@@ -24,7 +24,7 @@ from tocsin.notify.routing.inhibit import Inhibitor
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.state.interface import Kept, NotifyChange
 
-GROUP, ESCALATION, CRITICAL = "group", "escalation", "critical"
+GROUP, ESCALATION, CRITICAL, SHIFT = "group", "escalation", "critical", "shift"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +78,14 @@ class Critical:
     state: CriticalState
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnShift:
+    """Who was on call by a schedule when it was last looked at."""
+
+    who: tuple[str, ...]
+    since: datetime  # UTC
+
+
 class Live:
     """Everything of which something may be left to do."""
 
@@ -89,6 +97,7 @@ class Live:
         self.groups: dict[str, Group] = {}
         self.escalations: dict[str, Escalating] = {}
         self.critical: dict[str, Critical] = {}
+        self.shifts: dict[str, OnShift] = {}
         self.inhibitor = Inhibitor(rules.inhibit)
         self.verdicts: dict[tuple[str, str], Verdict] = {}  # (alert, group) → why it is suppressed
         self.timers: list[tuple[datetime, str, str]] = []  # (due, kind, key); one that has moved is asked again
@@ -116,6 +125,8 @@ class Live:
             self.escalations[kept.key] = msgspec.convert(kept.body, Escalating)
         elif kept.kind == CRITICAL:
             self.critical[kept.key] = msgspec.convert(kept.body, Critical)
+        elif kept.kind == SHIFT:
+            self.shifts[kept.key] = msgspec.convert(kept.body, OnShift)
 
     def _know(self, alert: ActiveAlert) -> None:
         self.alerts[alert.id] = alert
@@ -201,6 +212,14 @@ class Live:
         self.critical[each.address.lower()] = each
         self._touched[(CRITICAL, each.address.lower())] = None
 
+    def put_shift(self, schedule: str, known: OnShift | None) -> None:
+        """Remember who is on call; None where there is no such schedule any more."""
+        if known is None:
+            self.shifts.pop(schedule, None)
+        else:
+            self.shifts[schedule] = known
+        self._touched[(SHIFT, schedule)] = None
+
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def wake(self, kind: str, key: str, due: datetime | None) -> None:
@@ -236,7 +255,7 @@ class Live:
 
     def _body(self, kind: str, key: str) -> Mapping[str, Any] | None:
         places: Mapping[str, Mapping[str, object]] = {
-            GROUP: self.groups, ESCALATION: self.escalations, CRITICAL: self.critical,
+            GROUP: self.groups, ESCALATION: self.escalations, CRITICAL: self.critical, SHIFT: self.shifts,
         }  # fmt: skip
         found = places[kind].get(key)
         return None if found is None else msgspec.to_builtins(found)

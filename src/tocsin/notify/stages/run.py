@@ -22,10 +22,11 @@ from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver
 from tocsin.notify.routing.silence import Silence
 from tocsin.notify.stages.escalate import Escalations, StepMessage
 from tocsin.notify.stages.flush import Message, flush
-from tocsin.notify.stages.live import CRITICAL, ESCALATION, GROUP, Live
+from tocsin.notify.stages.live import CRITICAL, ESCALATION, GROUP, SHIFT, Live
 from tocsin.notify.stages.messages import Addressed, Addressing
 from tocsin.notify.stages.people import RunNews, Taken, act, close, supersede
 from tocsin.notify.stages.register import Registering, register
+from tocsin.notify.stages.shifts import Handover, handovers
 from tocsin.notify.stages.stateful import acknowledgements, any_stateful, ends
 from tocsin.notify.stages.suppress import Left, Suppression, silences_of, suppress
 from tocsin.state.interface import Kept, NotifyChange, State
@@ -58,6 +59,7 @@ class Passed:
     ended: list[ActiveAlert] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
     steps: Sequence[StepMessage] = ()
+    handovers: Sequence[Handover] = ()
     unrouted: int = 0  # alerts that fired and that no route takes
 
 
@@ -86,6 +88,7 @@ class Stages:
         self.head: int | None = None  # the commit up to which news was taken up; None: there was none yet
         self._all = True  # look at every alert anew
         self._failed: list[tuple[str, int]] = []
+        self._schedules: list[str] = []  # to be looked at, besides those whose shift ends
 
     def load(self) -> None:
         """Read the memory from the state. Raises StoreError."""
@@ -104,6 +107,7 @@ class Stages:
         self._suppression = Suppression(rules, silences)
         self._escalations = Escalations(self.live, self._suppression)
         self._escalations.fit()
+        self._schedules = list(dict.fromkeys([*rules.schedules, *self.live.shifts]))
         self._all = True
         self._changes = None
 
@@ -166,6 +170,8 @@ class Stages:
         steps += self._escalations.advance(escalating, now)
         out.ended = [live.alerts[alert.id] for alert in ended]
         self._settle(ended, now)
+        shifted = [*self._schedules, *(key for kind, key in due if kind == SHIFT)]
+        out.handovers, self._schedules = handovers(live, shifted, now), []
         out.steps = steps
         self._address(steps, messages, happened, out, now)
         out.critical = [key for kind, key in due if kind == CRITICAL]

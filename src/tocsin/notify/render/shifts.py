@@ -1,0 +1,93 @@
+"""Messages about shifts: who goes on call, or off it, with the alerts that are open."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from tocsin.model.active import ActiveAlert
+from tocsin.model.alert import fingerprint
+from tocsin.model.causes import one_line
+from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.statuses import Severity
+from tocsin.notify.channels.base import Notification
+from tocsin.notify.render.mail import MailRenderer, plain_mail
+from tocsin.notify.render.message import message_id
+from tocsin.notify.values import Recipient
+
+SHIFTS = "shifts"
+"""Receiver of these messages."""
+_SHOWN = 20
+_FAR = 366
+"""Days from which on a shift has no end worth saying."""
+
+
+class Shifted(Protocol):
+    """What such a message says."""
+
+    @property
+    def schedule(self) -> str:
+        """By which schedule."""
+
+    @property
+    def who(self) -> str:
+        """A person or an address."""
+
+    @property
+    def begins(self) -> bool:
+        """Whether the shift begins."""
+
+    @property
+    def at(self) -> datetime:
+        """When; UTC."""
+
+    @property
+    def until(self) -> datetime:
+        """Its end; UTC."""
+
+    @property
+    def now(self) -> tuple[str, ...]:
+        """Who is on call from then."""
+
+    @property
+    def open(self) -> tuple[ActiveAlert, ...]:
+        """Alerts that are open."""
+
+
+def shift_notice(each: Shifted, recipient: Recipient, renderer: MailRenderer, now: datetime) -> Notification:
+    """The message. The same handover gives the same delivery."""
+    zone = recipient.zone or renderer.look.zone
+    count = f"{len(each.open)} open" if each.open else "nothing is open"
+    if each.begins:
+        subject, text = f"You are on call: {each.schedule} ({count})", _until(each, zone)
+    else:
+        has = ", ".join(each.now) or "nobody"
+        subject, text = f"Your shift is over: {each.schedule}, {has} has it ({count})", ""
+    id = fingerprint("shift", each.schedule, each.who, str(each.begins), each.at.isoformat())
+    severity = Severity(min((a.severity for a in each.open), default=Severity.INFORMATIONAL))
+    lines = [_line(alert, zone) for alert in each.open[:_SHOWN]]
+    if len(each.open) > _SHOWN:
+        lines.append(f"and {len(each.open) - _SHOWN} more")
+    seen = plain_mail(subject, severity, recipient, renderer, now, lines=tuple(lines), text=text)
+    delivery = Delivery(
+        id=id, address=recipient.address, receiver=SHIFTS, group=f"shift/{each.schedule}", rules=(),
+        severity=severity.word, subject=one_line(subject), message_id=message_id(id, renderer.sender), message=b"",
+        state=DeliveryState.READY, created_at=now, next_at=now, deadline=now + renderer.keep_trying,
+    )  # fmt: skip
+    return Notification(
+        delivery=delivery, seen=seen, mails=renderer, template="admin", subject=subject, to_name=recipient.name
+    )
+
+
+def _until(each: Shifted, zone: ZoneInfo) -> str:
+    if (each.until - each.at).days >= _FAR:
+        return ""
+    return f"Until {each.until.astimezone(zone):%a %Y-%m-%d %H:%M} {zone.key}."
+
+
+def _line(alert: ActiveAlert, zone: ZoneInfo) -> str:
+    held = alert.acknowledged
+    has = f"{held.by} has it" if held is not None else alert.assigned_to or "nobody has it"
+    since = alert.fired_at.astimezone(zone)
+    return one_line(f"{Severity(alert.severity).word}: {alert.title or alert.rule}, since {since:%a %H:%M}, {has}", 300)
