@@ -14,6 +14,7 @@ import pytest
 from tests.acceptance.conftest import MakeTocsin
 from tests.acceptance.harness import Tocsin
 from tests.servers.eventually import eventually
+from tests.servers.recording import RecordingServer
 from tests.servers.smtp import Received, SmtpServer
 
 RULES = """
@@ -163,3 +164,14 @@ def test_an_escalation_outlives_kill_9_in_mid_step_and_a_link_ends_it(tocsin: To
     sent_once(smtp)
     rows = tocsin.query("Alerts | where Rule == 'serving-failed' | sort by EvaluatedAt asc | project To, Reason")
     assert "acknowledged" in {row["To"] for row in rows}, rows
+
+
+def test_a_url_elsewhere_is_pinged_while_tocsin_works(make_tocsin: MakeTocsin, smtp: SmtpServer) -> None:
+    """A probe goes through the whole program; it leaves no rows."""
+    with RecordingServer() as elsewhere:
+        made = make_tocsin(smtp=smtp, rules=RULES, dead_man={"url": f"{elsewhere.url}/uuid", "every": "1s"})
+        made.start()
+        eventually(lambda: len(elsewhere.asked) >= 2, within=20)
+        assert {("/uuid", b"")} == {(asked.path, asked.body) for asked in elsewhere.asked}
+        assert 0 == made.count("RunStatusChanged")
+        made.kill()

@@ -375,6 +375,22 @@ class MetricsSettings(YamlModel):
         return tuple(dict.fromkeys(labels))
 
 
+class DeadManSettings(YamlModel):
+    """A URL elsewhere that is pinged while tocsin works: its silence is noticed there."""
+
+    url: SecretStr = Field(
+        description="Of healthchecks.io, or of what takes its forms.", examples=["https://hc-ping.com/your-uuid"]
+    )
+    every: Positive = Field(default=timedelta(minutes=1), description="How often it is pinged.", examples=["5m"])
+
+    @field_validator("url")
+    @classmethod
+    def _web(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("is no web address; write https://hc-ping.com/your-uuid")
+        return url
+
+
 class LogSettings(YamlModel):
     """What tocsin says of itself, on stderr."""
 
@@ -418,6 +434,11 @@ class Settings(YamlModel):
     commit: CommitSettings = Field(default=CommitSettings(), description="How rows are gathered into one commit.")
     query: QuerySettings = Field(default=QuerySettings(), description="Bounds of one query of a user.")
     metrics: MetricsSettings = Field(default=MetricsSettings(), description="What /metrics shows of runs.")
+    dead_man: DeadManSettings | None = Field(
+        default=None,
+        description="The dead-man’s switch: a URL elsewhere that is pinged while tocsin works.",
+        examples=[{"url": "https://hc-ping.com/your-uuid", "every": "1m"}],
+    )
     log: LogSettings = Field(default=LogSettings(), description="What tocsin says of itself, on stderr.")
 
     @field_validator("timezone")

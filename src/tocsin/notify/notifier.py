@@ -106,6 +106,7 @@ class Notifier:
                 presented=self._presented,
             )
         )  # fmt: skip
+        self.passed_at: datetime | None = None  # when the last pass that succeeded began; UTC
         self._measure = OnCallMetrics(metrics)
         self._bounds = Bounds(self._stages, state, self._renderer, self._presented, self._message)
         self._threads = ThreadPoolExecutor(2, "tocsin-notify")
@@ -262,6 +263,7 @@ class Notifier:
             log.exception("batch_not_notified", intents=len(happened.intents), kind=type(e).__name__)
             await self._reload()
             await self._notify_each(happened)
+        self.passed_at = now
         return happened.more or summed
 
     async def _notify_each(self, happened: Happened) -> None:

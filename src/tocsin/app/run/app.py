@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -29,6 +29,7 @@ from tocsin.app.project.content import Content
 from tocsin.app.project.links import link_signer
 from tocsin.app.project.stores import open_log, open_state, put_tables
 from tocsin.app.run.collector import set_apart
+from tocsin.app.run.deadman import DeadMan, Parts
 from tocsin.app.run.housekeeping import Housekeeping
 from tocsin.app.run.measuring import Measuring
 from tocsin.app.run.reload import Reloader
@@ -187,8 +188,34 @@ class App(Reading):
         )
 
     async def notify(self, stop: asyncio.Event) -> None:
-        """Notify until ``stop`` is set."""
-        await self.notifier.run(stop)
+        """Notify until ``stop`` is set, and ping elsewhere that it works."""
+        if (dead_man := self._dead_man()) is None:
+            await self.notifier.run(stop)
+            return
+        pinging = asyncio.create_task(dead_man.run(stop))
+        try:
+            await self.notifier.run(stop)
+        finally:
+            pinging.cancel()
+            await asyncio.gather(pinging, return_exceptions=True)
+
+    def _dead_man(self) -> DeadMan | None:
+        settings = self._content.settings.dead_man
+        if settings is None:
+            return None
+        parts = Parts(
+            put=lambda batch: self._writer.put(batch, timeout=5),
+            head=lambda: self._log.head().seq,
+            evaluated=lambda: self._log.head().seq - self._evaluator.lag,
+            wake=self.notifier.wake,
+            notified=lambda: self.notifier.passed_at,
+            oldest=self._oldest_waiting,
+        )
+        return DeadMan(settings.url.get_secret_value(), settings.every, parts, self._clock)
+
+    def _oldest_waiting(self) -> datetime | None:
+        oldest = self._state_store.outbox_stats().get("oldest", 0.0)
+        return datetime.fromtimestamp(oldest, UTC) if oldest else None
 
     def stop_intake(self) -> None:
         """Take nothing more; what was taken is committed and evaluated."""

@@ -1,0 +1,93 @@
+"""The dead-man's switch: it pings while every part lets the probe through, and says which one stands still."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.servers.recording import RecordingServer
+from tocsin.app.run.deadman import OLDEST, DeadMan, Parts
+from tocsin.clock import ManualClock, SystemClock
+from tocsin.errors import StoreError
+from tocsin.model.event import Batch, Receipt
+
+NOW = datetime(2026, 11, 24, 7, 15, tzinfo=UTC)
+
+
+def put(batch: Batch) -> Future[Receipt]:
+    done: Future[Receipt] = Future()
+    done.set_result(Receipt(accepted=0, duplicate=0, heartbeats=0))
+    return done
+
+
+def refused(batch: Batch) -> Future[Receipt]:
+    raise StoreError("the disk is full")
+
+
+def away() -> int:
+    raise StoreError("the log store is lost")
+
+
+WORKS = Parts(
+    put=put, head=lambda: 7, evaluated=lambda: 7, wake=lambda: None, notified=lambda: datetime.max.replace(tzinfo=UTC),
+    oldest=lambda: None,
+)  # fmt: skip
+
+
+@pytest.fixture
+def server() -> Iterator[RecordingServer]:
+    with RecordingServer() as made:
+        yield made
+
+
+def one_round(server: RecordingServer, parts: Parts) -> list[tuple[str, str]]:
+    """(path, body) of what the other side was sent."""
+
+    async def going() -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            await DeadMan(
+                f"{server.url}/uuid/", timedelta(minutes=1), parts, SystemClock(), patience=timedelta(seconds=0.3)
+            ).round(client)
+
+    asyncio.run(going())
+    return [(asked.path, asked.body.decode()) for asked in server.asked]
+
+
+def test_it_is_pinged_while_the_probe_goes_through(server: RecordingServer) -> None:
+    assert [("/uuid", "")] == one_round(server, WORKS)
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ({"put": refused}, "intake cannot be made durable: the disk is full"),
+        ({"put": lambda batch: Future()}, "intake cannot be made durable: no commit in time"),
+        ({"head": away}, "a store is away: the log store is lost"),
+        ({"evaluated": lambda: 6}, "rules are not evaluated: commits wait"),
+        ({"notified": lambda: None}, "notifications are not decided: notify makes no pass"),
+        ({"notified": lambda: NOW}, "notifications are not decided: notify makes no pass"),
+        ({"oldest": lambda: NOW}, "messages cannot be sent: one waits since 07:15 UTC"),
+    ],
+    ids=["refused", "no commit", "store", "evaluation", "no pass", "an old pass", "outbox"],
+)
+def test_what_stands_still_is_said(server: RecordingServer, broken: dict[str, Callable[..., Any]], says: str) -> None:
+    assert [("/uuid/fail", says)] == one_round(server, replace(WORKS, **broken))
+
+
+def test_a_young_message_that_waits_is_no_trouble(server: RecordingServer) -> None:
+    clock = ManualClock(NOW)
+    parts = replace(WORKS, oldest=lambda: NOW - OLDEST)
+    assert "" == asyncio.run(DeadMan(server.url, timedelta(minutes=1), parts, clock).probe())
+
+
+def test_an_other_side_that_is_down_stops_nothing() -> None:
+    async def going() -> str:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return await DeadMan("http://127.0.0.1:1/x", timedelta(minutes=1), WORKS, SystemClock()).round(client)
+
+    assert "" == asyncio.run(going())
