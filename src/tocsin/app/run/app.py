@@ -37,6 +37,7 @@ from tocsin.app.upkeep.backup import back_up
 from tocsin.app.upkeep.export import export_parquet
 from tocsin.app.views.read import Reading
 from tocsin.clock import Clock
+from tocsin.config.content import packaged
 from tocsin.config.project.home import Home
 from tocsin.config.project.tokens import Tokens, lost
 from tocsin.config.settings import Settings
@@ -100,7 +101,7 @@ class App(Reading):
             options=replace(_options(settings, url), links=self._links),
             state=self._state_store,
             oncall=lambda: self._content.oncall,
-            templates=Templates(self._home.template_dirs()),
+            templates=Templates(self._home.template_dirs(settings.shipped.templates), packaged() / "templates"),
             facts=StoreFacts(self._log),
             channels=Channels(
                 mail_channel(settings),
