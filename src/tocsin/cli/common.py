@@ -14,6 +14,8 @@ import typer
 
 if TYPE_CHECKING:
     from tocsin.config.project.home import Home
+    from tocsin.errors import Problem
+    from tocsin.rules.kinds.ruleset import RuleSet
 
 HomeOption = Annotated[
     Path,
@@ -63,6 +65,18 @@ def structlog_alone() -> Any:
         del sys.modules["rich"]
         if rich is not None:
             sys.modules["rich"] = rich
+
+
+def rules_that_are_right(place: Home) -> RuleSet:
+    """The rules of a project directory; what is wrong in its files goes to stderr and hides no other rule."""
+    from tocsin.app.project.content import rules_of
+
+    problems: list[Problem] = []
+    found = rules_of(place, problems=problems)
+    for problem in problems:
+        if not problem.warning:
+            say(f"not loaded: {problem}")
+    return found
 
 
 def say(text: str) -> None:

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tocsin.cli.common import HERE, AsJson, HomeOption, LimitOption, fail, open_home, print_json, say, show, table, text
+from tocsin.cli.common import (
+    HERE,
+    AsJson,
+    HomeOption,
+    LimitOption,
+    fail,
+    open_home,
+    print_json,
+    say,
+    show,
+    table,
+    text,
+    visible,
+)
 
 dead_letters = typer.Typer(no_args_is_help=True, help="Messages that could not be read.")
 
@@ -67,9 +81,22 @@ def send(
     if as_json:
         print_json(counts)
     else:
-        say(", ".join(f"{v} {k}" for k, v in counts.items()) if counts else "taken")
+        said = [f"{v} {k}" for k, v in counts.items() if isinstance(v, int)]
+        say(", ".join(said) if said else "taken")
+    _warn_of(counts.get("unknown_columns", ()))
     if counts.get("dead"):
         fail(f"{counts['dead']} could not be read", "see: tocsin dead-letters list")
+
+
+def _warn_of(unknown: Iterable[str]) -> None:
+    """Names that the event gave and that are no column."""
+    from tocsin.config.yaml.document import suggest
+    from tocsin.model.columns import RUN_STATUS_CHANGED
+
+    for name in unknown:
+        near = suggest(name, [c.name for c in RUN_STATUS_CHANGED if c.wire])
+        hint = f"; {near}" if near.startswith("did") else "; put what is yours into Tags or Properties"
+        say(f"warning: '{visible(name)}' is no column: it is kept in Raw only{hint}")
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tocsin.cli.common import HERE, AsJson, HomeOption, fail, open_home, print_json, table, text, visible
+from tocsin.cli.common import (
+    HERE,
+    AsJson,
+    HomeOption,
+    fail,
+    open_home,
+    print_json,
+    rules_that_are_right,
+    table,
+    text,
+    visible,
+)
 
 if TYPE_CHECKING:
     from tocsin.config.project.home import Home
@@ -21,11 +32,10 @@ def rules_explain(
     name: Annotated[str, typer.Argument(help="The rule.")], home: HomeOption = HERE, as_json: AsJson = False
 ) -> None:
     """Show what a rule compiles to: kind, fields, prefilter, shape, query, SQL; when it is evaluated next, what it matched last."""
-    from tocsin.app.project.content import rules_of
     from tocsin.rules.inspect.explain import explain
 
     place = open_home(home)
-    loaded = rules_of(place)
+    loaded = rules_that_are_right(place)
     rule = loaded.rules.get(name)
     if rule is None:
         from tocsin.config.yaml.document import suggest

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tocsin.cli import backtest, explaining, interchange
-from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, print_json, say, show, visible
+from tocsin.cli.common import (  # fmt: skip
+    HERE,
+    AsJson,
+    HomeOption,
+    Stop,
+    fail,
+    open_home,
+    print_json,
+    rules_that_are_right,
+    say,
+    show,
+    visible,
+)
 
 if TYPE_CHECKING:
     from tocsin.config.project.home import Home
@@ -23,7 +35,7 @@ backtest.register(rules)
 @rules.command("list")
 def rules_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     """List rules: kind, severity, whether they are in force, where they stand."""
-    loaded = _load(open_home(home))
+    loaded = rules_that_are_right(open_home(home))
     rows = [
         {
             "name": r.name, "kind": r.kind.value, "severity": r.severity.word, "enabled": r.enabled,

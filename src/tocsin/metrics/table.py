@@ -226,6 +226,13 @@ TABLE: tuple[Metric, ...] = (
         known={"outcome": INTAKE_OUTCOMES},
     ),
     _m(
+        "tocsin_intake_unknown_columns_total",
+        "counter",
+        "Events with names in `data` that are no column: what stands under them is kept in Raw only.",
+        "consumer",
+        bound="consumers",
+    ),
+    _m(
         "tocsin_intake_unknown_status_total",
         "counter",
         "Events whose status no map knows.",

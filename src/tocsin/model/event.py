@@ -157,9 +157,14 @@ class MappedEvent:
     columns: Mapping[str, object]
     raw: bytes
     heartbeat: bool = False
+    unknown: tuple[str, ...] = ()  # names in `data` that are no column, at most UNKNOWN_NAMES
     origin: Origin = Origin()
     metrics: tuple[MetricPoint, ...] = ()
     labels: Labels | None = None
+
+
+UNKNOWN_NAMES = 20
+"""So many names of an event, or of a batch, that are no column are kept, to say so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +206,8 @@ class Receipt:
     heartbeats: int
     dead: tuple[DeadLetter, ...] = ()
     skipped: int = 0  # Kafka records below the stored position
+    misnamed: int = 0  # messages with names that are no column; what stood under them is only in Raw
+    unknown: tuple[str, ...] = ()  # these names, at most UNKNOWN_NAMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,13 @@ class IntentKind(StrEnum):
     ADMIN = "admin"  # tocsin's own trouble, to admin_email
 
 
+SUMMARY_WORDS = (
+    *("Cause", "Duration", "Rule", "Severity", "Value"),
+    *("Causes", "Children", "Count", "Share"),
+    *("Due", "Scheduled", "Waited"),
+)
+"""What a rule's `summary` and `annotations` may name besides its fields; of a parent group, of an absence rule."""
+
 LIMIT = "limit"
 """Key of an intent's data: it is beyond its rule's limit, and waits to be a line of a digest: {until, per, notified,
 seconds}.

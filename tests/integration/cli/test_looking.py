@@ -180,6 +180,27 @@ def test_events_are_sent_from_a_file_or_stdin(open_one: Tocsin, run: Run, tmp_pa
     assert "1 duplicate" in run("send", "-", "--home", open_one.home, stdin=json.dumps(events)).stderr
 
 
+def test_a_column_that_is_none_is_warned_of(run: Run, open_one: Tocsin) -> None:
+    """With what is near; the event is stored all the same."""
+    done = run(
+        "send",
+        "--run",
+        "u1",
+        "--status",
+        "Running",
+        "--set",
+        "Experiment=churn",
+        "--set",
+        "X=1",
+        "--home",
+        open_one.home,
+    )
+    assert 0 == done.returncode
+    assert "warning: 'Experiment' is no column: it is kept in Raw only; did you mean 'ExperimentName'?" in done.stderr
+    assert "warning: 'X' is no column: it is kept in Raw only; put what is yours into Tags or Properties" in done.stderr
+    assert 1 <= open_one.metrics()['tocsin_intake_unknown_columns_total{consumer="events"}']
+
+
 def test_a_dead_letter_is_a_problem_and_can_be_sent_again(open_one: Tocsin, run: Run) -> None:
     """It says where to look; once the consumer file is mended, replay brings it in."""
     open_one.write(

@@ -68,6 +68,15 @@ def test_what_is_taken_is_durable_and_counted(
     assert (expected[1], expected[4]) == (behind.count(), behind.count("DeadLetters"))
 
 
+def test_an_answer_names_what_is_no_column(behind: Behind, ask: Ask) -> None:
+    """A misspelt column is found by its sender's developer, and counted."""
+    sent = event("r1")
+    sent["data"]["Experiment"] = "churn"
+    assert ["Experiment"] == ask("POST", "events", json=sent).json()["unknown_columns"]
+    assert "unknown_columns" not in ask("POST", "events", json=event("r2")).json()
+    assert 2 == behind.count()
+
+
 def test_an_answer_describes_its_dead_letters(ask: Ask) -> None:
     """A sender's developer sees at once what is wrong."""
     answer = ask(

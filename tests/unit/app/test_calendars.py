@@ -86,7 +86,7 @@ def test_a_broken_file_makes_no_faults_of_others(home: Home) -> None:
     path = home.path / "rules/oncall/days.yaml"
     path.write_text(DAYS + "people: [{name: anna, email: nobody}]\n")
     assert ["rules/oncall/days.yaml:7"] == [f.partition(": ")[0] for f in faults(home)]
-    assert {"stuck", "nightly"} == set(rules_of(home).rules)
+    assert {"stuck", "nightly"} <= set(rules_of(home).rules)
 
 
 def test_a_changed_calendar_file_is_seen(home: Home) -> None:

@@ -391,3 +391,13 @@ def test_positions_and_head_are_read_again(tmp_path, clock: ManualClock) -> None
     assert from_micros(micros(store.head().ingested_at)) == clock.now()
     assert 0 == Bench(store, clock)(event("r1")).receipts[0].accepted
     store.close()
+
+
+def test_names_that_are_no_column_are_counted_for_their_batch(put: Bench, clock: ManualClock) -> None:
+    """What stands under them is kept in Raw; the row is a row."""
+    odd = [event("r1", Experiment="churn"), event("r2"), event("r3", Experiment="x", Mesage="y"), event("")]
+    receipts = put.store.append(
+        [Batch(raw=(raw([event("r4")], received=clock.now()),)), Batch(raw=(raw(odd, received=clock.now()),))]
+    ).receipts
+    assert [(0, ()), (2, ("Experiment", "Mesage"))] == [(r.misnamed, r.unknown) for r in receipts]
+    assert [1, 3] == [r.accepted for r in receipts]

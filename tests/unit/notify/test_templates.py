@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.unit.notify.make import BUDAPEST, HAPPENED, INFO, NOW, TEMPLATES, draft, intent, renderer, seen
-from tocsin.model.intent import IntentKind, RuleInfo
+from tocsin.model.intent import SUMMARY_WORDS, IntentKind, RuleInfo
 from tocsin.notify import context
 from tocsin.notify.context import Change, Mail, Nearby, RunAttempt
 from tocsin.notify.render.inline import inline_styles
 from tocsin.notify.render.templates import FILTERS, HTML_LIMIT, Templates
-from tocsin.notify.render.views import mail
+from tocsin.notify.render.views import mail, summary_fields
 from tocsin.notify.values import RunFacts
 
 DOCS = Path(__file__).parents[3] / "docs" / "notify.md"
@@ -374,3 +374,9 @@ def test_a_recovery_says_what_ended_it() -> None:
     assert "Completed at 2026-11-24 16:15 UTC" in " ".join(made.text.split())
     assert "&lt;b&gt;r2&lt;/b&gt;" in made.html
     assert not any(word in part for word in ("hunter2secret", "late") for part in (made.text, made.html))
+
+
+def test_a_summary_may_name_besides_fields_what_the_checks_know() -> None:
+    """What `tocsin check` accepts is what a mail renders, and the other way round."""
+    bare = replace(intent(), event={}, instance={}, labels={}, fields={})
+    assert {*SUMMARY_WORDS, "Tags", "Properties"} == set(summary_fields(bare, ""))

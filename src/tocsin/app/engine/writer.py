@@ -319,6 +319,8 @@ class Writer(Sink):
             ):
                 if n:
                     m.inc("tocsin_intake_messages_total", n, consumer=consumer, outcome=outcome)
+            if receipt.misnamed:
+                m.inc("tocsin_intake_unknown_columns_total", receipt.misnamed, consumer=consumer)
             if receipt.heartbeats:
                 m.inc("tocsin_runs_heartbeats_total", receipt.heartbeats)
             for draft in receipt.dead:

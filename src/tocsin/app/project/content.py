@@ -21,9 +21,10 @@ from tocsin.errors import ConfigurationError, Problem
 from tocsin.intake.consumer import Consumer, active, load_consumers
 from tocsin.model.calendars.calendar import Calendar
 from tocsin.model.columns import TABLES, KqlType
+from tocsin.notify.render.templates import template_names
 from tocsin.notify.routing.files import OnCallFiles, read_oncall_files
 from tocsin.notify.routing.oncall_file import OnCallRules
-from tocsin.rules.compile.load import load_rules
+from tocsin.rules.compile.load import Known, read_rules
 from tocsin.rules.kinds.ruleset import RuleSet
 
 log = structlog.get_logger(__name__)
@@ -87,24 +88,27 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
         calendars = calendars_of(files, home, problems)
     except ConfigurationError as e:
         problems += e.problems
-    try:
-        shipped = shipped_files("rules/alerts") if ships.rules else []
-        paths = home.alert_files()
-        rules = load_rules(
-            paths, schema_with(tables), names={f: home.shown(f) for f in (*shipped, *paths)}, tables=tables,
-            calendars=calendars, warnings=problems, shipped=shipped,
-        )  # fmt: skip
-    except ConfigurationError as e:
-        problems += e.problems
+    shipped = shipped_files("rules/alerts") if ships.rules else []
+    paths = home.alert_files()
+    directories = home.template_dirs(ships.templates)
+    known = Known(
+        schema=schema_with(tables), tables=tables, calendars=calendars, templates=template_names(directories)
+    )  # fmt: skip
+    wrong: list[Problem] = []
+    rules = read_rules(
+        paths, known, wrong, names={f: home.shown(f) for f in (*shipped, *paths)}, shipped=shipped
+    )  # fmt: skip
+    problems += wrong
+    whole = all(problem.warning for problem in wrong)
     oncall = None
     if files is not None:
         around = Around(home=home, calendars=calendars or {}, now=SystemClock().now(), tables=tables)
-        oncall = read_oncall(files, around, rules, problems)
-    if rules is not None and files is not None:
-        rules = with_maintenance(rules, files, problems)
-    if settings is None or consumers is None or files is None or oncall is None or rules is None:
+        oncall = read_oncall(files, around, rules if whole else None, problems)
+    if oncall is not None:
+        problems += _unknown_targets(rules, oncall)
+    if settings is None or consumers is None or files is None or oncall is None or not whole:
         return None
-    problems += _unknown_targets(rules, oncall)
+    rules = with_maintenance(rules, files, problems)
     return Content(
         settings=settings, tokens=tokens, consumers=consumers, rules=rules, oncall=oncall, oncall_files=files,
         tables=tables,
@@ -120,9 +124,9 @@ def _unknown_targets(rules: RuleSet, oncall: OnCallRules) -> list[Problem]:
     ]
 
 
-def rules_of(home: Home, files: Sequence[Path] | None = None) -> RuleSet:
-    """The rules of ``files``, or of ``home``, whatever else is wrong there. Raises ContentError with every fault of
-    theirs.
+def rules_of(home: Home, files: Sequence[Path] | None = None, problems: list[Problem] | None = None) -> RuleSet:
+    """The rules of ``files``, or of ``home``, whatever else is wrong there. Those that are right where faults are added
+    to ``problems``; without it raises ConfigurationError with every fault of theirs.
     """
     tables = load_tables(home.table_files(), home.shown)
     chosen = files if files else home.alert_files()
@@ -137,7 +141,13 @@ def rules_of(home: Home, files: Sequence[Path] | None = None) -> RuleSet:
         calendars = calendars_of(oncall, home, [])
     except ConfigurationError:
         pass  # who asks for rules is notified of them alone
-    rules = load_rules(chosen, schema_with(tables), names=names, tables=tables, calendars=calendars, shipped=shipped)
+    wrong: list[Problem] = []
+    known = Known(schema=schema_with(tables), tables=tables, calendars=calendars)
+    rules = read_rules(chosen, known, wrong, names=names, shipped=shipped)
+    if problems is not None:
+        problems += wrong
+    elif any(not problem.warning for problem in wrong):
+        raise ConfigurationError(wrong)
     if files:
         rules = _within(rules, {names[path] for path in files})
     return rules if oncall is None else with_maintenance(rules, oncall, [])

@@ -243,6 +243,8 @@ class HttpIntake:
             "dead": sum(letter.count for letter in receipt.dead),
             "filtered": decoded.filtered,
         }
+        if receipt.unknown:
+            answer["unknown_columns"] = list(receipt.unknown)
         if receipt.dead:
             answer["dead_letters"] = [{"reason": d.reason, "detail": d.detail} for d in receipt.dead[:FIRED]]
         return _json(202, answer)

@@ -53,6 +53,7 @@ class AppendBatch:
     skipped: list[int]  # by batch
     logged: list[Logged] = field(default_factory=list)  # metrics and labels, which are no messages of ``groups``
     batches: Sequence[Batch] = ()
+    unknown: dict[int, tuple[str, ...]] = field(default_factory=dict)  # names that are no column, by message
     moves: dict[PartitionKey, Position] = field(default_factory=dict)  # the last position of each partition
     table: pa.Table | None = None  # see inbox.py
     skew_us: int  # µs that a producer's time may lie after the receipt

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from itertools import chain, islice
 from typing import TypeVar
 
 import duckdb
@@ -27,7 +28,9 @@ from tocsin.logstore.ingest.staging import Staging
 from tocsin.logstore.interface import CommitInfo, Touched
 from tocsin.logstore.recent.run_locator import RunLocator
 from tocsin.logstore.sqlfiles import sql
-from tocsin.model.event import MOST_DEAD, Batch, Commit, DeadLetter, DeadReason, Position, Receipt, gathered, merged
+from tocsin.model.event import (
+    MOST_DEAD, UNKNOWN_NAMES, Batch, Commit, DeadLetter, DeadReason, Position, Receipt, gathered, merged,
+)  # fmt: skip
 from tocsin.model.redact import WORDS, redact
 from tocsin.model.strictjson import ReadError
 
@@ -257,9 +260,13 @@ def read_events(staging: Staging, append_batch: AppendBatch, table: pa.Table, de
     texts: dict[int, str] = {}
     for n in again:
         try:
-            texts[n] = plain_text(read_cloud_event(append_batch.payload(n)))
+            event = read_cloud_event(append_batch.payload(n))
+            texts[n] = plain_text(event)
         except ReadError as e:
             dead[n] = append_batch.dead_letter(n, e)
+        else:
+            if event.unknown:
+                append_batch.unknown[n] = event.unknown
     con.execute("DELETE FROM events WHERE NOT ok")
     if texts:
         with staging.registered("incoming", reread(append_batch, table, texts)):
@@ -383,6 +390,9 @@ def _receipts(
 ) -> tuple[Receipt, ...]:
     """By batch; ``logged``: events of metrics that are new, and that are not."""
     accepted = _sums((row[0], row[3]) for row in outcome.live)
+    unknown: dict[int, list[tuple[str, ...]]] = {}
+    for n in sorted(append_batch.unknown):
+        unknown.setdefault(append_batch.batch_of(n), []).append(append_batch.unknown[n])
     return tuple(
         Receipt(
             accepted=accepted.get(b, 0) + logged[0].get(b, 0),
@@ -390,6 +400,8 @@ def _receipts(
             heartbeats=outcome.beats.get(b, 0),
             dead=tuple(letters),
             skipped=append_batch.skipped[b],
+            misnamed=len(unknown.get(b, ())),
+            unknown=tuple(islice(dict.fromkeys(chain.from_iterable(unknown.get(b, ()))), UNKNOWN_NAMES)),
         )
         for b, letters in enumerate(dead_of)
     )

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 
 from tocsin.model.calendars.times import read_time
 from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
-from tocsin.model.event import HEARTBEAT_TYPE, STATUS_TYPE, DeadReason, MappedEvent, Origin
+from tocsin.model.event import HEARTBEAT_TYPE, STATUS_TYPE, UNKNOWN_NAMES, DeadReason, MappedEvent, Origin
 from tocsin.model.strictjson import ReadError, read_json
 
 WIRE = frozenset(c.name for c in RUN_STATUS_CHANGED if c.wire)
@@ -22,7 +23,7 @@ _TIMES = frozenset(c.name for c in RUN_STATUS_CHANGED if c.wire and c.type is Kq
 
 
 def read_cloud_event(payload: bytes, origin: Origin = Origin()) -> MappedEvent:  # noqa: B008 frozen
-    """The event that a canonical payload holds, its ``data`` by column as given; unknown fields are left out.
+    """The event that a canonical payload holds, its ``data`` by column as given; unknown fields are left out and named.
 
     Raises ReadError with the dead letter's reason: what ``read_json`` refuses; not_an_event for what is no object,
     of no
@@ -54,6 +55,7 @@ def read_cloud_event(payload: bytes, origin: Origin = Origin()) -> MappedEvent: 
         columns=columns,
         raw=payload,
         heartbeat=kind == HEARTBEAT_TYPE,
+        unknown=tuple(islice((name[:100] for name in data if name not in WIRE), UNKNOWN_NAMES)),
         origin=origin,
     )
 

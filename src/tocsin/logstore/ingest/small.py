@@ -70,8 +70,9 @@ def _read_group(group: Group, append_batch: AppendBatch, small: Small) -> None:
     for i, payload in enumerate(group.payloads):
         n = group.first + i
         try:
+            event = _event(group, i, payload)
             row = row_of(
-                _event(group, i, payload),
+                event,
                 consumer=group.consumer,
                 time_us=group.times[i] if group.times is not None else group.received_us,
                 own_time=group.own_time,
@@ -82,6 +83,8 @@ def _read_group(group: Group, append_batch: AppendBatch, small: Small) -> None:
         except ReadError as e:
             small.dead[n] = append_batch.dead_letter(n, e)
             continue
+        if event.unknown:
+            append_batch.unknown[n] = event.unknown
         row["n"], row["b"], row["kept"] = n, group.batch, False
         if not row["is_status"]:
             small.beats.append(row)

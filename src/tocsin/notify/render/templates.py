@@ -6,7 +6,7 @@ name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -135,10 +135,7 @@ class Templates:
 
     def names(self) -> list[str]:
         """Base names of all templates that can be found."""
-        found: set[str] = set()
-        for directory in self._files._directories:
-            found |= {p.name.removesuffix(".txt.j2") for p in directory.glob("*.txt.j2")}
-        return sorted(n for n in found if not n.startswith("_") and not n.endswith(".subject"))
+        return template_names(self._files._directories)
 
     @property
     def _files(self) -> _Files:
@@ -167,6 +164,12 @@ class Templates:
                 except (OSError, UnicodeDecodeError) as e:
                     problems.append(Problem(file=str(path), message=f"cannot be read: {e}"))
         return problems
+
+
+def template_names(directories: Iterable[Path]) -> list[str]:
+    """Base names of all templates in ``directories``."""
+    found = {p.name.removesuffix(".txt.j2") for directory in directories for p in directory.glob("*.txt.j2")}
+    return sorted(n for n in found if not n.startswith("_") and not n.endswith(".subject"))
 
 
 def _line(tree: nodes.Template, name: str) -> int:

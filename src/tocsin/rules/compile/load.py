@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,16 @@ from tocsin.rules.spec.rule import Rule
 Compiler = Callable[[Written], Rule | None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What rules may name besides each other."""
+
+    schema: Schema
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)  # whose rows `for_each` goes over
+    calendars: Mapping[str, Calendar] | None = None  # for `except`; None: not known, each leaves out no day
+    templates: Collection[str] | None = None  # of mails; None: not known
+
+
 def load_rules(
     files: Sequence[Path],
     schema: Schema,
@@ -37,16 +47,33 @@ def load_rules(
     tables: Mapping[str, pa.Table] | None = None,
     calendars: Mapping[str, Calendar] | None = None,
     warnings: list[Problem] | None = None,
-    shipped: Sequence[Path] = (),
 ) -> RuleSet:
-    """All rules of ``files``, laid over those of ``shipped`` (config.project.overlay), checked against ``schema`` (table → column → KQL type, reference tables included).
+    """All rules of ``files``, checked against ``schema`` (table → column → KQL type, reference tables included).
 
-    ``names`` says what problems call a file; ``tables`` are the rows that ``for_each`` goes over, ``calendars``
-    those that
-    ``except`` may name (None: not known, each leaves out no day). A rule that is off and faulty is left out,
-    with a warning in ``warnings``. Raises ContentError with every problem of every file; then nothing was loaded.
+    ``names`` says what problems call a file; for the others see ``Known``. A rule that is off and faulty is left out,
+    with a warning in ``warnings``. Raises ConfigurationError with every problem of every file; then nothing was loaded.
     """
     problems: list[Problem] = []
+    known = Known(schema=schema, tables=tables or {}, calendars=calendars)
+    rules = read_rules(files, known, problems, names=names)
+    if any(not p.warning for p in problems):
+        raise ConfigurationError(problems)
+    if warnings is not None:
+        warnings += problems
+    return rules
+
+
+def read_rules(
+    files: Sequence[Path],
+    known: Known,
+    problems: list[Problem],
+    *,
+    names: Mapping[Path, str] | None = None,
+    shipped: Sequence[Path] = (),
+) -> RuleSet:
+    """The rules of ``files`` that are right, laid over those of ``shipped`` (config.project.overlay); what is wrong is
+    added to ``problems``.
+    """
 
     def read(paths: Sequence[Path]) -> list[Document]:
         documents = []
@@ -58,13 +85,10 @@ def load_rules(
         return documents
 
     with _uncollected():
-        documents = RULES.apply(read(shipped), read(files), problems)
-        rules = load_documents(documents, schema, problems, tables, calendars)
-    if any(not p.warning for p in problems):
-        raise ConfigurationError(problems)
-    if warnings is not None:
-        warnings += problems
-    return rules
+        own = read(files)
+        problems += [_no_rule(document) for document in own if not _rules_in(document)]
+        documents = RULES.apply(read(shipped), own, problems)
+        return load_documents(documents, known.schema, problems, known.tables, known.calendars, known.templates)
 
 
 @contextmanager
@@ -85,6 +109,7 @@ def load_documents(
     problems: list[Problem],
     tables: Mapping[str, pa.Table] | None = None,
     calendars: Mapping[str, Calendar] | None = None,
+    templates: Collection[str] | None = None,
 ) -> RuleSet:
     """The rules of ``documents`` that are right; what is wrong is added to ``problems``."""
     rules: dict[str, Rule] = {}
@@ -113,12 +138,22 @@ def load_documents(
             written = Written(
                 model=model, defaults=defaults, schema=schema, document=document, base=path, problems=problems
             )
+            _check_template(written, templates)
             rule = _compiler(model, scheduled, each)(written)
             if rule is not None and whole:
                 rules.setdefault(rule.name, rule)
     _check_renamings(rules, places, problems)
     _check_exports(rules, problems)
     return RuleSet(rules)
+
+
+def _rules_in(document: Document) -> bool:
+    """Whether anything stands under `rules:`, or in another form that is refused later."""
+    return document.data is not None and (not isinstance(document.data, Mapping) or bool(document.data.get("rules")))
+
+
+def _no_rule(document: Document) -> Problem:
+    return document.problem(("rules",), "no rule stands in this file", "each begins with `- name:`", warning=True)
 
 
 def _compiler(model: RuleModel, scheduled: Compiler, each: Compiler) -> Compiler:
@@ -184,6 +219,12 @@ def _entries(document: Document, problems: list[Problem]) -> Sequence[object]:
         problems.append(document.problem(("rules",), "must be a list", "each rule begins with `- name:`"))
         return ()
     return entries
+
+
+def _check_template(written: Written, templates: Collection[str] | None) -> None:
+    wanted = written.said(lambda m: m.template, "template")
+    if wanted and templates is not None and wanted not in templates:
+        written.faults.add(("template",), f"no template is called '{wanted}'", suggest(wanted, templates))
 
 
 def _check_exports(rules: Mapping[str, Rule], problems: list[Problem]) -> None:

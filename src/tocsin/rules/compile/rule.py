@@ -10,8 +10,10 @@ from tocsin.kql.plan.classify import classify
 from tocsin.kql.plan.rowplan import RowPlan, row_plan
 from tocsin.kql.tokens import tokenize
 from tocsin.model.alert import fingerprint
+from tocsin.model.columns import RUNS
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules.language.checks import (  # fmt: skip
+    EVENT,
     Faults,
     Said,
     Schema,
@@ -20,6 +22,7 @@ from tocsin.rules.language.checks import (  # fmt: skip
     check_targets,
     check_test_tables,
     check_tests,
+    check_texts,
     checked_template,
     checked_templates,
     reference_tables,
@@ -53,6 +56,8 @@ def compile_rule(written: Written, *, carries: str = "") -> Rule | None:
     check_fields(fields, by, keep, labels, faults)
     summary = checked_template(model.summary, ("summary",), None, faults)
     waits = _absence(model, said, faults)
+    known = None if fields is None else {*fields, *EVENT, *(column.name for column in RUNS if waits)}
+    check_texts(model, written.defaults, known, faults)
     collapse = _collapse(model, faults)
     resolve_policy = None if waits else event_resolve_policy(model, said, plan, faults)
     names = None if fields is None else {*fields, *labels}

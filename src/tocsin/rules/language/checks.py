@@ -14,7 +14,7 @@ from tocsin.config.yaml.document import Document, KeyPath, suggest
 from tocsin.errors import Problem, QueryError
 from tocsin.model.alert import fingerprint
 from tocsin.model.columns import RUN_STATUS_CHANGED, TABLES
-from tocsin.model.intent import AUTO_CLOSE, RuleInfo
+from tocsin.model.intent import AUTO_CLOSE, SUMMARY_WORDS, RuleInfo
 from tocsin.rules.language import test_events as testevents
 from tocsin.rules.language import test_tables as testtables
 from tocsin.rules.language.schema import NAME, Common, Defaults, InlineTest, RuleModel
@@ -143,9 +143,27 @@ def checked_template(source: str, path: KeyPath, names: frozenset[str] | None, f
         faults.add(path, f"is no template: {e}", "write for example {{ ExperimentName }}")
         return None
     if names is not None and (unknown := sorted(used - names)):
-        faults.add(path, f"uses '{unknown[0]}', which the query does not give", suggest(unknown[0], names))
+        for name in unknown:
+            faults.add(path, f"uses '{name}', which the query does not give", suggest(name, names))
         return None
     return text
+
+
+def check_texts(model: RuleModel, defaults: Defaults, fields: Iterable[str] | None, faults: Faults) -> None:
+    """Whether `summary` and `annotations` name what their mails will know: ``fields``, labels, and words of tocsin's."""
+    if fields is None:  # the query is wrong
+        return
+    names = frozenset((*fields, *model.by, *defaults.labels, *model.labels, *SUMMARY_WORDS)) - EVENT_OUT
+    texts: dict[KeyPath, str] = {
+        ("annotations", k): v for k, v in {**defaults.annotations, **model.annotations}.items()
+    }
+    for path, source in (("summary",), model.summary), *texts.items():
+        try:
+            unknown = checked(source)[1] - names
+        except TemplateFault:
+            continue  # is a fault already
+        for name in sorted(unknown):
+            faults.add(path, f"uses '{name}', which no mail of this rule knows", suggest(name, names))
 
 
 def check_fields(fields: Fields, by: Sequence[str], keep: Sequence[str], labels: Iterable[str], faults: Faults) -> None:

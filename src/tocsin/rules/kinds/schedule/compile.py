@@ -21,6 +21,7 @@ from tocsin.rules.language.checks import (  # fmt: skip
     check_targets,
     check_test_tables,
     check_tests,
+    check_texts,
     checked_template,
     checked_templates,
     rule_info,
@@ -66,6 +67,7 @@ def compile_schedule(written: Written, rows: Rows, calendars: Mapping[str, Calen
     labels, annotations = checked_templates(model, written.defaults, columns, faults)
     keep = tuple(said(lambda m: m.fields, "fields"))
     check_fields(columns, by, keep, labels, faults)
+    check_texts(model, written.defaults, {*columns, *by}, faults)
     summary = checked_template(model.summary, ("summary",), None, faults)
     terms = absence_terms(model, said, faults)
     limit = limit_of(model, said, {*columns, *by, *labels}, faults)

@@ -15,6 +15,7 @@ from tocsin.kql.bind.translate import translate
 from tocsin.kql.plan.windowplan import CONDITION, Row, WindowQuery, condition_fault, sql_query, window_query
 from tocsin.metrics.exports import label_fault, name_fault
 from tocsin.model.alert import fingerprint
+from tocsin.model.intent import SUMMARY_WORDS
 from tocsin.model.statuses import Kind, Severity
 from tocsin.rules.compile.rule import meaning
 from tocsin.rules.language.checks import (  # fmt: skip
@@ -26,6 +27,7 @@ from tocsin.rules.language.checks import (  # fmt: skip
     check_targets,
     check_test_tables,
     check_tests,
+    check_texts,
     checked_template,
     checked_templates,
     reference_tables,
@@ -85,17 +87,24 @@ def compile_window(written: Written, row: Row | None = None) -> Rule | None:
     )
     if len(written.problems) == before:
         query = _query(model, schema, row, made, carried.union(_OFTEN, *(text.names for text in texts)))
-    if query is None or not carried <= query.columns.keys() or (model.value and not _counts(query, model.value)):
+    named = frozenset().union(*(text.names for text in texts)) - {*labels, *SUMMARY_WORDS}
+    if (
+        query is None
+        or not carried | named <= query.columns.keys()
+        or (model.value and not _counts(query, model.value))
+    ):
         columns = _columns(model, schema, row, faults)
         for name, condition in made.items():
             _check_condition(_path_of(name), condition, columns, faults)
         checked_templates(model, written.defaults, columns, faults)
         check_fields(columns, model.by, keep, labels, faults)
+        check_texts(model, written.defaults, columns, faults)
         _check_value(model, columns, faults)
         if len(written.problems) == before:
             query = _query(model, schema, row, made, None, faults)
     else:
         check_fields(query.columns, model.by, keep, labels, faults)
+        check_texts(model, written.defaults, query.columns, faults)
     known = query.columns if query is not None else _columns(model, schema, row, faults) if limited else None
     limit = limit_of(model, said, None if known is None else {*known, *labels}, faults)
     reference = reference_tables(schema, query.tables if query else ())
