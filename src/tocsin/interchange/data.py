@@ -14,6 +14,8 @@ from tocsin.rules.language.schema import Defaults, RuleModel
 LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TYPED = frozenset({"events", "tables", "firing", "pending"})
 """Keys of inline tests under which a number is something else than its text."""
+_FLAGS = frozenset({"enabled", "final", "only", "send_resolved"})
+"""Keys whose value is true or false, not its text."""
 
 
 def rules_of_files(files: Sequence[Path], names: Mapping[Path, str]) -> list[dict[str, Any]]:
@@ -55,7 +57,10 @@ def with_defaults(rule: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[
 def as_data(value: Any, *, typed: bool = False) -> Any:
     """YAML's values as JSON can hold them; the text of numbers that are not meant as such stays."""
     if isinstance(value, Mapping):
-        return {str(k): as_data(v, typed=typed or k in _TYPED) for k, v in value.items()}
+        return {
+            str(k): v == "true" if k in _FLAGS and v in ("true", "false") else as_data(v, typed=typed or k in _TYPED)
+            for k, v in value.items()
+        }
     if isinstance(value, list):
         return [as_data(v, typed=typed) for v in value]
     if not isinstance(value, str):

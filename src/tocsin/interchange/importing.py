@@ -46,8 +46,13 @@ def import_files(
             problems += e.problems
     out: list[Imported] = []
     for path in files:
+        unread: list[str] = []
         try:
-            found = list(import_text(_read(path), str(path), schema, parameters=given))
+            found = list(import_text(_read(path), str(path), schema, parameters=given, unread=unread))
+            if not found and unread:
+                raise ConfigurationError([Problem(
+                    file=str(path), message=f"{one}, which is not read", hint="import that file by itself",
+                ) for one in unread])  # fmt: skip
             if not found:
                 raise ConfigurationError([Problem(
                     file=str(path), message="has no alert rule in it",
@@ -75,11 +80,16 @@ def _passing(one: Imported, schema: Schema) -> Imported:
 
 
 def import_text(
-    text: str, file: str, schema: Schema, *, parameters: Mapping[str, Any] | None = None
+    text: str,
+    file: str,
+    schema: Schema,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    unread: list[str] | None = None,
 ) -> Iterator[Imported]:
-    """Every alert rule of one file. Raises ContentError where it cannot be read."""
+    """Every alert rule of one file. Raises ConfigurationError where it cannot be read. ``unread``: see ``find``."""
     if looks_like_json(text):
-        for found in find(load_jsonc(text, file), parameters or {}, Budget()):
+        for found in find(load_jsonc(text, file), parameters or {}, Budget(), unread):
             yield from _resource(found, file, schema)
         return
     if file.endswith((".bicep", ".bicepparam")) or _BICEP.search(text):

@@ -59,8 +59,10 @@ _WORDS = {"true": True, "false": False, "null": None}
 
 
 def is_expression(text: str) -> bool:
-    """Whether a template's string is an expression: in brackets, of which the first is not escaped by another."""
-    return text.startswith("[") and text.endswith("]") and not text.startswith("[[")
+    """Whether a template's string is an expression: in brackets, of which the first is not escaped by another. A JSON
+    list is none.
+    """
+    return text.startswith("[") and text.endswith("]") and text[1:].lstrip()[:1] not in ("[", "{", '"')
 
 
 def unescaped(text: str) -> str:

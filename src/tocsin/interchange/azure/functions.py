@@ -198,6 +198,23 @@ def _coalesce(*args: Any) -> Any:
     return next((a for a in args if a is not None), None)
 
 
+def _shallow_merge(items: list[Any]) -> dict[str, Any]:
+    """Of two objects with one key the later's value, whole; null is no object and counts for none."""
+    return {key: value for item in items if item is not None for key, value in item.items()}
+
+
+def _try_get(value: Any, *steps: Any) -> Any:
+    """What lies under these keys and indices; null where a step leads nowhere."""
+    for step in steps:
+        if isinstance(value, Mapping) and isinstance(step, str):
+            value = next((value[key] for key in value if str(key).lower() == step.lower()), None)
+        elif isinstance(value, list) and isinstance(step, int):
+            value = value[step] if 0 <= step < len(value) else None
+        else:
+            return None
+    return value
+
+
 def _take(value: Any, count: int) -> Any:
     return value[: max(0, count)]
 
@@ -250,6 +267,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "padleft": _pad_left,
     "range": _range,
     "replace": _replace,
+    "shallowmerge": _shallow_merge,
     "skip": _skip,
     "split": _split,
     "startswith": lambda a, b: a.lower().startswith(b.lower()),
@@ -261,7 +279,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "toupper": lambda a: a.upper(),
     "trim": lambda a: a.strip(),
     "true": lambda: True,
-    "tryget": lambda a, *k: a.get(k[0]) if isinstance(a, Mapping) else (a[k[0]] if 0 <= k[0] < len(a) else None),
+    "tryget": _try_get,
     "union": _union,
     "uri": urljoin,
     "uricomponent": lambda a: quote(a, safe=""),

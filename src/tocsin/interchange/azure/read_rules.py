@@ -83,7 +83,10 @@ def _rule(found: Found, stem: str, schema: Schema, notes: Notes) -> dict[str, An
     )
     if isinstance(found.condition, Unknown):
         notes.disable(f"whether it is deployed: {why_unknown(found.condition)}")
-    rule |= _looks_2018(p, schema, notes) if old else _looks_2021(p, schema, notes)
+    if str(found.body.get("kind", "")).lower() == "simplelogalert":
+        rule |= _each_row(p, schema, notes)
+    else:
+        rule |= _looks_2018(p, schema, notes) if old else _looks_2021(p, schema, notes)
     rule |= _notifies(found.body, p, rule, old, notes)
     for key in p:
         if key in NO_PLACE:
@@ -147,6 +150,19 @@ def _looks_2021(p: Mapping[str, Any], schema: Schema, notes: Notes) -> dict[str,
     if is_map(conf := p.get("ruleResolveConfiguration", p.get("resolveConfiguration"))):
         rule |= _resolve_after(conf, notes)
     return rule
+
+
+def _each_row(p: Mapping[str, Any], schema: Schema, notes: Notes) -> dict[str, Any]:
+    """The query of a SimpleLogAlert: each row fires when it comes, as of an event rule."""
+    criteria = known(p.get("criteria"), "criteria")
+    every_one = known(criteria.get("allOf"), "criteria.allOf") if is_map(criteria) else None
+    if not isinstance(every_one, list) or len(every_one) != 1 or not is_map(every_one[0]):
+        raise Refused("a SimpleLogAlert has one criterion with its query")
+    query = "\n".join([_query(every_one[0].get("query"), notes), *(line for line in _filters(every_one[0]) if line)])
+    notes.keep("kind", "SimpleLogAlert", "an event rule: each row fires when it comes")
+    if kind_of(query, schema) is Kind.WINDOW:
+        notes.disable("its query counts, joins or orders rows, so no single row can fire")
+    return {"query": query}
 
 
 def _conditioned(query: str, condition: Condition, kind: Kind | None, notes: Notes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tocsin.interchange.azure.expressions import ExpressionError, is_expression, unescaped
+from tocsin.interchange.azure.functions import call
 from tocsin.interchange.azure.scope import Budget, Scope, Unknown
 
 MAX_LEVELS = 12
@@ -42,9 +43,14 @@ class Found:
     fault: str = ""  # why it could not be worked out at all
 
 
-def find(value: Any, parameters: Mapping[str, Any], budget: Budget | None = None) -> Iterator[Found]:
-    """Every alert rule in the JSON value of a file. ``parameters`` are those of its outermost template."""
-    yield from _Finder(budget or Budget()).anything(value, parameters, "", 0)
+def find(
+    value: Any, parameters: Mapping[str, Any], budget: Budget | None = None, unread: list[str] | None = None
+) -> Iterator[Found]:
+    """Every alert rule in the JSON value of a file. ``parameters`` are those of its outermost template.
+
+    Deployments whose template stands elsewhere, or is not known, are said in ``unread``.
+    """
+    yield from _Finder(budget or Budget(), [] if unread is None else unread).anything(value, parameters, "", 0)
 
 
 def parameter_values(value: Any) -> dict[str, Any]:
@@ -62,8 +68,8 @@ def parameter_values(value: Any) -> dict[str, Any]:
 
 
 class _Finder:
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
+    def __init__(self, budget: Budget, unread: list[str]) -> None:
+        self._budget, self._unread = budget, unread
 
     def anything(self, value: Any, parameters: Mapping[str, Any], path: str, level: int) -> Iterator[Found]:
         if isinstance(value, list):
@@ -173,7 +179,7 @@ class _Finder:
 
     def _deployment(self, resource: Mapping[str, Any], scope: Scope, path: str, level: int) -> Iterator[Found]:
         properties = _map(resource, "properties")
-        template = _map(properties, "template")
+        template = self._template_of(properties, scope, path)
         if not template or level >= MAX_LEVELS:
             return
         inner = scope
@@ -183,6 +189,22 @@ class _Finder:
         outer = self._condition(resource, scope)
         for found in self._template(template, inner, f"{path}.properties.template", level + 1):
             yield replace(found, condition=_both(outer, found.condition))
+
+    def _template_of(self, properties: Mapping[str, Any], scope: Scope, path: str) -> Mapping[str, Any]:
+        """The template of a deployment, {} where it is not here. A text may hold one, or be worked out to one."""
+        raw = properties.get("template")
+        if isinstance(link := properties.get("templateLink"), Mapping):
+            where = self._value(scope, link.get("uri") or link.get("relativePath") or link.get("id") or "")
+            self._unread.append(f"{path}: its template lies at {where.text if isinstance(where, Unknown) else where}")
+        value = self._value(scope, raw) if isinstance(raw, str) else raw
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            try:
+                value = call("json", [value])
+            except ExpressionError as e:
+                value = Unknown("${…}", (str(e),))
+        if isinstance(value, Unknown):
+            self._unread.append(f"{path}: its template is not known: {', '.join(value.why)}")
+        return value if isinstance(value, Mapping) else {}
 
     def _inner(self, template: Mapping[str, Any], properties: Mapping[str, Any], scope: Scope) -> Scope:
         raw = properties.get("parameters")
@@ -221,10 +243,10 @@ class _Finder:
         steps = ("policyRule", "then", "details", "deployment", "properties")
         for step in steps:
             deployment = _map(deployment, step)
-        template = _map(deployment, "template")
+        assigned = Scope.of({"parameters": policy.get("parameters")}, given, self._budget)
+        template = self._template_of(deployment, assigned, path or "policyRule")
         if not template or level >= MAX_LEVELS:
             return
-        assigned = Scope.of({"parameters": policy.get("parameters")}, given, self._budget)
         scope = self._inner(template, deployment, assigned)
         inside = "" if "policyRule" in resource else "properties."
         where = _join(path, f"{inside}{'.'.join(steps)}.template")
