@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -67,8 +68,10 @@ def structlog_alone() -> Any:
             sys.modules["rich"] = rich
 
 
-def rules_that_are_right(place: Home) -> RuleSet:
-    """The rules of a project directory; what is wrong in its files goes to stderr and hides no other rule."""
+def rules_that_are_right(place: Home, wanted: str = "") -> RuleSet:
+    """The rules of a project directory; what is wrong in its files goes to stderr and hides no other rule. Ends with 1
+    where rule ``wanted`` may be among what is wrong.
+    """
     from tocsin.app.project.content import rules_of
 
     problems: list[Problem] = []
@@ -76,6 +79,8 @@ def rules_that_are_right(place: Home) -> RuleSet:
     for problem in problems:
         if not problem.warning:
             say(f"not loaded: {problem}")
+    if wanted and wanted not in found.rules and any(not problem.warning for problem in problems):
+        fail(f"there is no rule '{wanted}' that is right")
     return found
 
 
@@ -115,27 +120,39 @@ def show(
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for people; as wide as it needs where stdout is no terminal."""
-    if not sys.stdout.isatty():
-        print("\n".join(_lines(headings, rows)))
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, highlight=False)
-    for heading in headings:
-        drawn.add_column(Text(heading), overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(visible(cell)) for cell in row))
-    Console(soft_wrap=False).print(drawn)
+    """A table for people: cut to the terminal; as wide as it needs where stdout is none."""
+    lines, left_out = lines_of(headings, rows, terminal_width() if sys.stdout.isatty() else None)
+    print("\n".join(lines))
+    if left_out:
+        say(f"{left_out} more columns do not fit; --json shows all")
 
 
-def _lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def terminal_width() -> int:
+    """Columns of the terminal."""
+    return shutil.get_terminal_size().columns
+
+
+NARROWEST = 12
+"""A column is cut to this, and no further, before the last ones are left out."""
+
+
+def lines_of(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> tuple[list[str], int]:
+    """The lines of a table no wider than ``width`` (None: any), and how many columns are left out for it."""
+    from rich.cells import cell_len, set_cell_size
+
+    def cut(cell: str, to: int) -> str:
+        return set_cell_size(cell, to) if cell_len(cell) <= to else set_cell_size(cell, to - 1) + "…"
+
     cells = [list(headings), *([visible(c).replace("\n", " ") for c in row] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(headings))]
-    return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    if width is not None:
+        widths = [min(w, width) for w in widths]
+        while len(widths) > 1 and sum(min(w, NARROWEST) + 2 for w in widths) - 2 > width:
+            widths.pop()
+        while sum(widths) + 2 * (len(widths) - 1) > width:
+            widths[widths.index(max(widths))] -= 1
+    shown = ["  ".join(map(cut, row, widths)).rstrip() for row in cells]
+    return shown, len(headings) - len(widths)
 
 
 def visible(text: str) -> str:
@@ -178,5 +195,8 @@ def guarded(call: Callable[[], Any]) -> int:
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what read us has gone; nothing to flush to
+        return 1
+    except OSError as e:  # a directory that cannot be written, a file that is none
+        say(f"error: {e.filename}: {e.strerror}" if e.filename else f"error: {e}")
         return 1
     return 0

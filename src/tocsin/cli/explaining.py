@@ -32,10 +32,12 @@ def rules_explain(
     name: Annotated[str, typer.Argument(help="The rule.")], home: HomeOption = HERE, as_json: AsJson = False
 ) -> None:
     """Show what a rule compiles to: kind, fields, prefilter, shape, query, SQL; when it is evaluated next, what it matched last."""
+    from tocsin.app.views.explained import expected, notified
+    from tocsin.clock import SystemClock
     from tocsin.rules.inspect.explain import explain
 
     place = open_home(home)
-    loaded = rules_that_are_right(place)
+    loaded = rules_that_are_right(place, name)
     rule = loaded.rules.get(name)
     if rule is None:
         from tocsin.config.yaml.document import suggest
@@ -43,12 +45,16 @@ def rules_explain(
         fail(f"there is no rule '{name}'", suggest(name, loaded.rules), 2)
     seen = _seen(place, rule)
     facts = asdict(explain(rule))
+    more = {"expects": expected(rule, SystemClock().now()), "notifies": notified(place, rule)}
     if as_json:
-        print_json({**facts, "seen": seen})
+        print_json({**facts, **more, "seen": seen})
         return
     window, waits = facts.pop("window"), facts.pop("waits")
     for key, value in {**facts, **window, **waits}.items():
         _fact(key, ", ".join(str(v) for v in value) if isinstance(value, tuple) else str(value))
+    for key, lines in more.items():
+        if lines:
+            _fact(key, "\n".join(lines))
     if seen is None:
         _fact("seen", "nothing yet: no tocsin has run here")
         return

@@ -77,6 +77,12 @@ def day_time(t: datetime, now: datetime, zone: tzinfo) -> str:
     return f"{there:%Y-%m-%d %H:%M}"
 
 
+def at_day_time(t: datetime, now: datetime, zone: tzinfo) -> str:
+    """As ``day_time``, in a sentence: ``at 08:15``, ``yesterday at 02:14``, ``on Mon at 02:14``."""
+    day, _, clock = day_time(t, now, zone).rpartition(" ")
+    return f"{day if day == 'yesterday' else f'on {day}'} at {clock}" if day else f"at {clock}"
+
+
 def zone_name(zone: tzinfo) -> str:
     """``Budapest`` for Europe/Budapest, ``UTC`` for UTC."""
     name = str(zone)

@@ -27,6 +27,16 @@ def test_the_module_is_the_command() -> None:
     assert "No such command 'nothing'" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["up", "query Runs", "alerts list", "rules status"])
+def test_what_lies_in_the_way_is_said_in_one_line(run: Run, tmp_path: Path, command: str) -> None:
+    """A file where a directory is needed, a directory where the lock lies, or no right to write."""
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "data").write_text("no directory")
+    done = run(*command.split())
+    assert 1 == done.returncode
+    assert f"error: {tmp_path / 'data'}: File exists" == done.stderr.strip()
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["rules", "-h"], ["query", "--help"], ["--version"]])
 def test_help_is_data(run: Run, arguments: list[str]) -> None:
     done = run(*arguments)

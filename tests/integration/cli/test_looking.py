@@ -119,6 +119,7 @@ def test_a_mail_is_shown_by_the_beginning_of_its_name(run: Run, lived: Tocsin) -
     done = run("notifications", "show", names[0][:12], "--home", lived.home)
     assert 0 == done.returncode, done.stderr
     assert "Message-ID: " in done.stdout
+    assert "\ufffd" not in done.stdout, "no carriage returns"
     assert 2 == run("notifications", "show", "", "--home", lived.home).returncode
 
 

@@ -95,7 +95,7 @@ def test_what_came_late_says_how_late_in_subject_and_body(night: Night) -> None:
     assert 2 == len(mails)
     fired, ended = of(mails, "churn"), of(mails, "recovered")
     assert "churn: not Completed by 06:00" == fired.subject
-    assert "expected at 01:00, by 05:00 at the latest (UTC)" in fired.text
+    assert "expected at 02:00, by 06:00 at the latest (Budapest)" in fired.text
     assert f"recovered, started 38 min late: {fired.subject}" == ended.subject
     assert "Recovered: started 38 min late" in ended.text
     assert "Recovered: started 38 min late" in ended.html

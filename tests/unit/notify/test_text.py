@@ -28,6 +28,8 @@ def test_times_are_the_readers() -> None:
     ago = {hours: text.day_time(now - timedelta(hours=hours), now, zone) for hours in (0, 9, 30, 80, 24 * 40)}
     expected = {0: "08:15", 9: "yesterday 23:15", 30: "yesterday 02:15", 80: "Sat 00:15", 960: "2026-10-15 09:15"}
     assert expected == ago
+    said = [text.at_day_time(now - timedelta(hours=hours), now, zone) for hours in (0, 9, 80, 960)]
+    assert ["at 08:15", "yesterday at 23:15", "on Sat at 00:15", "on 2026-10-15 at 09:15"] == said
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from tocsin.notify.routing.matchers import text_of
 from tocsin.notify.routing.oncall_file import OnCallRules, check_files
 from tocsin.notify.routing.tree import Route, RuleNames, Taken, group_values, route
 from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.spec.rule import Rule
 
 UTC = ZoneInfo("UTC")
 Row = dict[str, Any]
@@ -101,6 +102,11 @@ class OnCallView:
         named, fields = self._of_rule(alert)
         taken = route(self.rules.root, self.rules.always, fields, named)
         return [self._taken(each, fields) for each in taken]
+
+    def rules_route(self, rule: Rule, alert: Mapping[str, str]) -> list[Row]:
+        """As ``route``, of an alert of ``rule``."""
+        named = RuleNames(to=rule.info.notify_to, only=rule.info.notify_only)
+        return [self._taken(each, alert) for each in route(self.rules.root, self.rules.always, alert, named)]
 
     def _of_rule(self, alert: Mapping[str, str]) -> tuple[RuleNames, dict[str, str]]:
         fields = {"severity": "warning", **alert}

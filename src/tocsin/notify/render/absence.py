@@ -11,7 +11,7 @@ from tocsin.model.causes import one_line
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import TERMINAL
 from tocsin.notify import context as c
-from tocsin.notify.text import clock_time, day_time, did, isolate, length, moment, zone_name
+from tocsin.notify.text import at_day_time, clock_time, day_time, did, isolate, length, moment, zone_name
 
 IN_STATUS, SILENT, UNCHANGED, LONGER, ABSENT = "in_status_for", "silent_for", "unchanged", "duration", "absent"
 """What can be waited for, as the rule's key calls it."""
@@ -63,6 +63,11 @@ def _day_clock(t: datetime, now: datetime, zone: ZoneInfo) -> str:
     """
     far = abs(now - t) > timedelta(hours=20)
     return f"{t.astimezone(zone):%Y-%m-%d %H:%M}" if far else clock_time(t, zone)
+
+
+def zone_of(intent: Intent) -> ZoneInfo | None:
+    """The zone of the schedule that it is about, in which its mail gives all times; None where it is about none."""
+    return _zone(intent) if form_of(intent) == ABSENT else None
 
 
 def _zone(intent: Intent) -> ZoneInfo:
@@ -128,7 +133,7 @@ def _expected(intent: Intent, zone: ZoneInfo, now: datetime) -> str:
     scheduled, due = moment(intent.data.get("scheduled")), due_of(intent)
     if scheduled is None:
         return ""
-    text = f"expected at {day_time(scheduled, now, zone)}"
+    text = f"expected {at_day_time(scheduled, now, zone)}"
     if due is not None and due != scheduled:
         text += f", by {day_time(due, now, zone)} at the latest"
     return f"{text} ({zone_name(zone)})"

@@ -26,7 +26,7 @@ from tocsin.notify.render import absence as waiting
 from tocsin.notify.render import parents as sweeps
 from tocsin.notify.render.links import rule_page, run_page, web_link
 from tocsin.notify.routing.pipeline import fields_of
-from tocsin.notify.text import day_time, default_subject, did, isolate, length, moment, shown, zone_name
+from tocsin.notify.text import at_day_time, day_time, default_subject, did, isolate, length, moment, shown, zone_name
 from tocsin.notify.values import NotificationDraft, RunFacts
 
 LATE = timedelta(minutes=5)
@@ -248,7 +248,7 @@ def says(
 ) -> c.Says:
     """What a mail says of its run in phrases."""
     notified_late = f"notified {length(late)} late" if late else ""
-    at = "" if happened is None else f"at {day_time(happened, now, zone)} ({zone_name(zone)})"
+    at = "" if happened is None else f"{at_day_time(happened, now, zone)} ({zone_name(zone)})"
     if run is None:
         return c.Says(
             preheader=" · ".join(filter(None, [at and f"seen {at}", notified_late])), happened=f"seen {at}" if at else "",
@@ -314,7 +314,8 @@ def mail(draft: NotificationDraft, facts: RunFacts, look: Presentation, now: dat
         owner=one_line(info.owner), annotations=_annotations(intent, info, words, notes),
     )  # fmt: skip
     columns, rows, more = _rows(intent)
-    run, zone = _run(intent, facts), reader.zone or look.zone
+    run = _run(intent, facts)
+    zone = waiting.zone_of(intent) or reader.zone or look.zone
     notes += _ended_since(intent, facts, zone, now)
     swept = sweeps.parent_group_of(intent, look.base_url)
     spoken = says(run, info.final, late, intent.event_time or intent.at, zone, now)
@@ -357,7 +358,7 @@ def _ended_since(intent: Intent, facts: RunFacts, zone: ZoneInfo, now: datetime)
     last = facts.history[-1]
     if last.status not in TERMINAL or last.status == _text(intent.event, "Status") or last.at <= intent.event_time:
         return []
-    return [f"The run has {did(last.status)} since, at {day_time(last.at, now, zone)} ({zone_name(zone)})."]
+    return [f"The run has {did(last.status)} since, {at_day_time(last.at, now, zone)} ({zone_name(zone)})."]
 
 
 def _lines(intent: Intent) -> tuple[str, ...]:

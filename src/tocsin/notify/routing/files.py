@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tocsin.config.calendars.maintenance import Announced
 from tocsin.config.calendars.named import Declared
+from tocsin.config.content import packaged
+from tocsin.config.project.home import SHIPPED
 from tocsin.config.project.overlay import ONCALL
 from tocsin.config.yaml.document import Document, load_file, parse
 from tocsin.errors import ConfigurationError, Problem
@@ -46,11 +48,14 @@ def read_oncall_files(paths: Iterable[Path], root: Path | None = None, shipped: 
     calendars that two declare.
     """
     problems: list[Problem] = []
+    ships = list(shipped)
 
     def load(paths: Iterable[Path]) -> list[Document]:
         documents = []
         for path in paths:
             name = str(path.relative_to(root)) if root is not None and path.is_relative_to(root) else str(path)
+            if path in ships:
+                name = f"{SHIPPED}{path.relative_to(packaged())}"
             try:
                 documents.append(load_file(path, name))
             except ConfigurationError as e:
@@ -59,7 +64,7 @@ def read_oncall_files(paths: Iterable[Path], root: Path | None = None, shipped: 
 
     read: list[tuple[Document, OnCallFile]] = []
     places: dict[str, str] = {}
-    for document in ONCALL.apply(load(shipped), load(paths), problems):
+    for document in ONCALL.apply(load(ships), load(paths), problems):
         try:
             if document.data is None:
                 continue

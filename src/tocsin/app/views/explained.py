@@ -1,0 +1,49 @@
+"""What `rules explain` says of a rule besides what it compiles to: when it expects something next, and whom it notifies."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from tocsin.app.views.oncall import view_oncall
+from tocsin.config.project.home import Home
+from tocsin.errors import ConfigurationError
+from tocsin.notify.text import zone_name
+from tocsin.rules.spec.rule import Rule
+
+SHOWN = 3
+"""So many scheduled times, and so many rows of a table with schedules of their own, are shown."""
+
+
+def expected(rule: Rule, now: datetime) -> list[str]:
+    """The next times of a schedule with their deadlines, in its zone; [] of a rule without one."""
+    if rule.scheduled is None:
+        return []
+    lines = []
+    for item in rule.scheduled.items[:SHOWN]:
+        zone, at = ZoneInfo(item.schedule.zone), item.schedule.after(now)
+        name = ", ".join(map(str, item.instance.values()))
+        for _ in range(SHOWN):
+            if at is None:
+                break
+            due = (at + item.schedule.grace).astimezone(zone)
+            text = f"{at.astimezone(zone):%a %Y-%m-%d %H:%M}, deadline {due:%a %H:%M} ({zone_name(zone)})"
+            lines.append(f"{name}: {text}" if name else text)
+            at = item.schedule.after(at)
+    return lines
+
+
+def notified(home: Home, rule: Rule) -> list[str]:
+    """Who would be notified of an alert of ``rule``, as far as it is known without one."""
+    try:
+        view = view_oncall(home)
+    except ConfigurationError as e:
+        return [f"not known: {e.problems[0]}"]
+    labels = {name: text.source for name, text in rule.labels.items() if text.constant}
+    lines = []
+    for row in view.rules_route(rule, {"rule": rule.name, "severity": rule.severity.word, **labels}):
+        reaches = ", ".join(row["reaches"]) or "nobody, as things are"
+        muted = f"; muted: {row['muted']}" if row["muted"] else ""
+        escalation = " (escalation)" if row["escalation"] else ""
+        lines.append(f"{row['notifies']}{escalation}: {reaches}; {row['why']}{muted}")
+    return lines
