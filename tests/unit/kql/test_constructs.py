@@ -299,3 +299,66 @@ def test_rewritten_queries_are_rows_or_windows(query: str, kind: Kind) -> None:
     assert kind is classify(query, SCHEMA).kind
     if kind is Kind.EVENT:
         assert row_plan(query, SCHEMA).sql
+
+
+TEXT = "datatable(m: string, i: long)['7 of 9: done', 1, 'id=5 end', 2, 'none', 3] | "
+
+
+@pytest.mark.parametrize(
+    ("query", "columns", "rows"),
+    [
+        # a pattern that begins with a column, and one that names a column in brackets
+        (TEXT + "parse m with a: long ' of ' b: long ':' rest | where i == 1 | project a, b, rest",
+         {"a": "long", "b": "long", "rest": "string"}, [(7, 9, " done")]),
+        (TEXT + "parse m with word ' ' rest | where i > 1 | project i, word, rest",
+         {"i": "long", "word": "string", "rest": "string"}, [(2, "id=5", "end"), (3, "", "")]),
+        (TEXT + "parse-where m with * 'id=' ['my id']: long ' ' * | project ['my id']", {"my id": "long"}, [(5,)]),
+        (TEXT + "parse m with x ':' * | project-away x | getschema | count", {"Count": "long"}, [(2,)]),
+        # brackets and wildcards
+        ("T | where n == 1 | project k, n, x | project-reorder ['x'], k", {"x": "real", "k": "string", "n": "long"},
+         [(1.5, "a", 1)]),
+        ("T | where n == 1 | project k, n, nn = n + 1 | project-away n*", {"k": "string"}, [("a",)]),
+        # a range holds both its ends
+        ("T | make-series c = count() default = 0 on t in range(ago(3h), now(), 1h) | project c",
+         {"c": "dynamic"}, [([1, 1, 1, 0],)]),
+        # a row for each key
+        ("T | where k == 'b' | summarize take_any(*) by k | project k, n, x", {"k": "string", "n": "long", "x": "real"},
+         [("b", 3, 3.5)]),
+        ("T | where k == 'b' | summarize any(*) by k | project n", {"n": "long"}, [(3,)]),
+        # other spellings
+        ("T | summarize count(n) by k | sort by k asc | take 1", {"k": "string", "count_": "long"}, [("", 1)]),
+        ("T | where k notcontains 'a' | count", {"Count": "long"}, [(2,)]),
+        ("print p = split('a b', ' ') | project q = tostring(p.[1])", {"q": "string"}, [("b",)]),
+        ("print s = array_strcat(dynamic(['a', 'b']), '-')", {"s": "string"}, [("a-b",)]),
+        ("print h = tostring(parseurl('https://x.example/y').Host)", {"h": "string"}, [("x.example",)]),
+        ("print a = translate('krasp', 'otsku', 'spark'), b = translate('abc', 'x', 'abc'), c = translate('abc', '', 'ab')",
+         dict.fromkeys("abc", "string"), [("kusto", "xxx", "")]),
+        ("((T)) | count", {"Count": "long"}, [(4,)]),
+        ("(T) | count", {"Count": "long"}, [(4,)]),
+        ("workspace('w').T | count", {"Count": "long"}, [(4,)]),
+        ("union cluster('c').database('d').T, table('T') | count", {"Count": "long"}, [(8,)]),
+        ("set truncationmaxsize = 1; T | count", {"Count": "long"}, [(4,)]),
+        ("search 'nothing' | count", {"Count": "long"}, [(0,)]),
+    ],
+)  # fmt: skip
+def test_other_spellings_give_what_they_mean(
+    con: duckdb.DuckDBPyConnection, query: str, columns: dict[str, str], rows: list[tuple[Any, ...]]
+) -> None:
+    assert (columns, rows) == answer(con, query)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("arg('').resources | count", "arg() is not supported; tocsin's queries read its own tables"),
+        ("T | extend y = parse_xml(k)", "parse_xml() is not supported; extract()"),
+        ("T | where ipv4_is_private(k)", "ipv4_is_private() is not supported; startswith"),
+        ("T | extend y = todecimal(k)", "todecimal() is not supported; todouble()"),
+        ("T | where k matches regex '(?=a)'", "'(?=a)' is no regular expression: it looks ahead or behind"),
+        ("T | make-series c = count() on n in range(1, 5, 1)", "make-series … in range() takes two times and a step"),
+    ],
+)
+def test_what_stays_out_is_refused_in_our_words(query: str, message: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        user_query(query, SCHEMA)
+    assert message in str(caught.value)

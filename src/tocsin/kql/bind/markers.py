@@ -45,6 +45,9 @@ def resolved(op: Any, columns: Types) -> Any:
     if kind == "keep":
         wanted = _texts(op)
         return _project([name for name in visible if any(_matches(name, each, visible) for each in wanted)])
+    if kind == "away":
+        gone = _texts(op)
+        return _project([name for name in visible if not any(fnmatch.fnmatchcase(name, each) for each in gone)])
     if kind == "reorder":
         first = [
             name for each in _texts(op) for name in visible if _matches(name, each.removesuffix("asc").strip(), visible)

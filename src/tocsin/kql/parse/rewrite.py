@@ -11,22 +11,12 @@ from collections.abc import Callable, Sequence
 
 from tocsin.errors import QueryError
 from tocsin.kql.parse import series
+from tocsin.kql.parse.respelled import respelled
 from tocsin.kql.parse.stages import Stage, find, find_mark, split, stages, written
 from tocsin.kql.schema import HIDDEN
 from tocsin.kql.tokens import Token, TokenKind, tokenize
 
 MAX_REWRITES = 40
-
-RENAMED = {
-    "notempty": "isnotempty",
-    "makelist": "make_list",
-    "makeset": "make_set",
-    "argmax": "arg_max",
-    "argmin": "arg_min",
-    "columnifexists": "column_ifexists",
-    "strcat_array_delim": "strcat_array",
-}
-"""Old names of functions -> the ones of today."""
 
 _STAR_OPERATORS = (
     "has",
@@ -39,6 +29,9 @@ _STAR_OPERATORS = (
     "hassuffix",
     "matches",
 )
+
+SEARCHED = ("RunStatusChanged", "Runs", "Alerts", "Notifications")
+"""Tables that ``search`` without any reads."""
 
 REFUSED = {
     "externaldata": (
@@ -64,7 +57,7 @@ REFUSED = {
 
 def rewritten(query: str, tokens: tuple[Token, ...]) -> str:
     """The query in the translator's KQL; the same text where there is nothing to rewrite."""
-    text = _renamed(query, tokens)
+    text = respelled(query, tokens)
     for number in range(1, MAX_REWRITES + 1):
         words = tokens if text is query else tokenize(text)
         change = _first_change(text, words, number)
@@ -92,15 +85,6 @@ def _first_change(query: str, tokens: tuple[Token, ...], number: int) -> str | N
             message, hint = REFUSED[word]
             raise stage.error(query, message, hint)
     return _starred(query, tokens)
-
-
-def _renamed(query: str, tokens: Sequence[Token]) -> str:
-    parts, at = [], 0
-    for index, token in enumerate(tokens[:-1]):
-        if token.kind is TokenKind.NAME and token.text in RENAMED and tokens[index + 1].text == "(":
-            parts += [query[at : token.start], RENAMED[token.text]]
-            at = token.end
-    return "".join([*parts, query[at:]]) if parts else query
 
 
 def _starred(query: str, tokens: Sequence[Token]) -> str | None:
@@ -150,11 +134,23 @@ def _serialize(query: str, stage: Stage, number: int) -> str:
 
 def _columns(marker: str) -> Callable[[str, Stage, int], str]:
     def rewrite(query: str, stage: Stage, number: int) -> str:
-        names = [written(query, part).replace(" ", "") for part in split(stage.words[1:])]
+        names = [_spelled(query, part) for part in split(stage.words[1:])]
         listed = ", ".join("'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'" for name in names)
         return _replaced(query, stage, f"| where {HIDDEN}{marker}({listed})")
 
     return rewrite
+
+
+def _spelled(query: str, words: Sequence[Token]) -> str:
+    """A column's name or pattern; that in brackets and quotes as it is, its order after it."""
+    if words and words[0].text == "[" and len(words) > 2:
+        return words[1].text[1:-1] + written(query, words[3:])
+    return written(query, words).replace(" ", "")
+
+
+def _away(query: str, stage: Stage, number: int) -> str | None:
+    """With a wildcard, as a marker."""
+    return _columns("away")(query, stage, number) if any(word.text == "*" for word in stage.words) else None
 
 
 def _distinct(query: str, stage: Stage, number: int) -> str | None:
@@ -199,11 +195,12 @@ def _search(query: str, stage: Stage, number: int) -> str:
 
 
 def _leading_search(query: str, stage: Stage) -> str:
-    """``search in (A, B) 'x'``; without tables it would read all that there is."""
+    """``search in (A, B) 'x'``; without tables it reads what is about runs and alerts."""
     words = stage.words[1:]
     at = find(words, "in")
     if at < 0 or at + 1 >= len(words) or words[at + 1].text != "(":
-        raise stage.error(query, "search must name its tables", "search in (RunStatusChanged) 'text'")
+        source = f"union {', '.join(SEARCHED)}"
+        return f"{query[: stage.start]}{source} | where {_searched(query, stage, words)} {query[stage.end :]}"
     depth, close = 0, at + 1
     for index in range(at + 1, len(words)):
         depth += words[index].text == "("
@@ -266,6 +263,40 @@ def _needle(text: str) -> str:
     return f"has {text}"
 
 
+def _parse(query: str, stage: Stage, number: int) -> str | None:
+    """A pattern that begins with a column, or names one in brackets, in the form that the translator has.
+
+    ``parse X with A ':' *`` looks behind a mark in front of X, so that A begins where X begins.
+    """
+    words = stage.words[1:]
+    at = find(words, "with")
+    if at < 1 or at + 1 >= len(words):
+        return None
+    pattern, mark, tail = list(words[at + 1 :]), "", ""
+    made, renamed = [], []
+    for i, word in enumerate(pattern):
+        name = pattern[i + 1].text if word.text == "[" and i + 2 < len(pattern) else ""
+        if name and pattern[i + 1].kind is TokenKind.STRING:
+            made.append(f"{HIDDEN}c{number}_{i}")
+            renamed.append(f"['{name[1:-1]}'] = {made[-1]}")
+        elif (i and pattern[i - 1].text == "[" and made and made[-1].startswith(HIDDEN)) or word.text == "]":
+            continue
+        else:
+            made.append(word.text)
+    source = written(query, words[:at])
+    if pattern[0].text != "*" and pattern[0].kind is not TokenKind.STRING:
+        head, text = written(query, words[: at - 1]), written(query, words[at - 1 : at])
+        if words[at - 1].text in ")]":
+            return None
+        mark, source = f"| extend {HIDDEN}text = strcat('\\u0001', {text}) ", f"{head} {HIDDEN}text".strip()
+        made, tail = ["*", "'\\u0001'", *made], f" | project-away {HIDDEN}text"
+    if not mark and not renamed:
+        return None
+    spelled = " ".join(made).replace(" : ", ":")
+    rename = f" | project-rename {', '.join(renamed)}" if renamed else ""
+    return _replaced(query, stage, f"{mark}| {stage.words[0].text} {source} with {spelled}{rename}{tail}")
+
+
 def _top_nested(query: str, stage: Stage, number: int) -> str:
     words = stage.words[1:]
     of, by = find(words, "of"), find(words, "by")
@@ -306,7 +337,35 @@ def _evaluate(query: str, stage: Stage, number: int) -> str:
     return _replaced(query, stage, f"| where {HIDDEN}unpack({bag}, {prefix}, {', '.join(listed)})")
 
 
+def _summarize(query: str, stage: Stage, number: int) -> str | None:
+    """``take_any(*)``: all columns of one row, as those of the row with the greatest constant."""
+    words = stage.words
+    for i, word in enumerate(words):
+        if word.text in ("take_any", "any") and [each.text for each in words[i + 1 : i + 4]] == ["(", "*", ")"]:
+            one = f"{HIDDEN}any{number}"
+            before, after = query[words[0].start : word.start], query[words[i + 3].end : words[-1].end]
+            made = f"| extend {one} = 1 | {before}arg_max({one}, *){after} | project-away {one}"
+            return _replaced(query, stage, made)
+    return None
+
+
+def _in_range(query: str, stage: Stage, words: Sequence[Token], inside: int) -> str:
+    """``on T in range(a, b, s)`` as from, to and step; b itself belongs to a range."""
+    by = find(words[inside:], "by")
+    arguments = split(words[inside + 3 : (inside + by if by > 0 else len(words)) - 1])
+    if len(arguments) != 3 or all(word.kind is not TokenKind.TIMESPAN for word in arguments[2]):
+        raise stage.error(query, "make-series … in range() takes two times and a step", "in range(ago(1d), now(), 1h)")
+    begin, until, step = (written(query, part) for part in arguments)
+    rest = f" {written(query, words[inside + by :])}" if by > 0 else ""
+    head = written(query, words[:inside])
+    return _replaced(query, stage, f"| make-series {head} from {begin} to ({until} + 1microsecond) step {step}{rest}")
+
+
 def _make_series(query: str, stage: Stage, number: int) -> str:
+    words = stage.words[1:]
+    inside = find(words, "in")
+    if 0 < inside < len(words) - 2 and words[inside + 1].text == "range":
+        return _in_range(query, stage, words, inside)
     lets, made = series.make_series(query, stage, f"{HIDDEN}{number}")
     return hoisted(query, stage, number, lets, made)
 
@@ -329,11 +388,15 @@ _STAGES: dict[str, Callable[[str, Stage, int], str | None]] = {
     "make-series": _make_series,
     "mv-apply": _mv_apply,
     "mv-expand": _mv_expand,
+    "parse": _parse,
+    "parse-where": _parse,
+    "project-away": _away,
     "project-keep": _columns("keep"),
     "project-reorder": _columns("reorder"),
     "sample": _sample,
     "sample-distinct": _sample_distinct,
     "search": _search,
     "serialize": _serialize,
+    "summarize": _summarize,
     "top-nested": _top_nested,
 }

@@ -76,8 +76,26 @@ def regex_fault(pattern: str) -> str:
         try:
             _regexes().execute("SELECT regexp_matches('', $pattern)", {"pattern": pattern})
         except duckdb.Error as fault:
-            return " ".join(str(fault).partition("Error: ")[2].split("\n")[0].split())
+            said = str(fault)
+            return next((ours for theirs, ours in _REGEX_WORDS.items() if theirs in said), "it cannot be read")
     return ""
+
+
+_REGEX_WORDS = {
+    "invalid perl operator": "it looks ahead or behind or has a flag or name that is not supported; match the whole, and extract() a group",
+    "missing )": "a round bracket is not closed",
+    "missing ]": "a square bracket is not closed",
+    "unexpected )": "a round bracket is closed that was not opened",
+    "no argument for repetition": "nothing stands before a *, + or ?",
+    "bad repetition": "two repetitions follow each other",
+    "invalid escape": "an escape that is not known stands in it",
+    "invalid character class": "a range of characters is the wrong way round",
+    "trailing": "it ends with a backslash",
+    "invalid UTF": "it is no text",
+    "invalid repetition size": "it repeats too often",
+    "invalid named capture": "a named group is wrong: (?P<name>…)",
+}
+"""What RE2 says -> in our words."""
 
 
 _REGEX_LOCK = Lock()

@@ -64,7 +64,34 @@ _FIT = (
     ")[1])[1])[1]"
 )
 
+_NO_NETWORK = "startswith, or matches regex"
+_ONLY_TABLES = "tocsin's queries read its own tables and yours in tables/"
 INSTEAD = {
+    "adx": _ONLY_TABLES,
+    "arg": _ONLY_TABLES,
+    "bin_auto": "bin(x, 1h)",
+    "geo_distance_2points": "extend the distance by sqrt(), sin() and cos()",
+    "geo_point_to_geohash": "round() both coordinates",
+    "has_ipv4": "has",
+    "has_ipv4_prefix": "hasprefix",
+    "ipv4_compare": _NO_NETWORK,
+    "ipv4_is_in_any_range": _NO_NETWORK,
+    "ipv4_is_in_range": _NO_NETWORK,
+    "ipv4_is_match": _NO_NETWORK,
+    "ipv4_is_private": _NO_NETWORK,
+    "ipv4_lookup": "lookup",
+    "ipv6_is_match": _NO_NETWORK,
+    "pack_all": "bag_pack('Status', Status, …)",
+    "parse_csv": "split(x, ',')",
+    "parse_ipv4": _NO_NETWORK,
+    "parse_user_agent": "extract()",
+    "parse_version": "split(x, '.')",
+    "parse_xml": "extract(), or send JSON and use parse_json()",
+    "percentilew": "percentile()",
+    "resource": _ONLY_TABLES,
+    "todecimal": "todouble()",
+    "toguid": "tostring()",
+    "workspace": _ONLY_TABLES,
     "hash": "hash_md5() or hash_sha256(), which are the same everywhere",
     "hash_many": "hash_md5(strcat(…))",
     "new_guid": "the same events must always give the same answer; use EventId",
@@ -92,6 +119,11 @@ SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
     "set_union": (_ONCE % (f"list_concat({_ARRAY % 0}, {_ARRAY % 1})", "TRUE"), (2,)),
     "strcmp": ("(CASE WHEN {0} < {1} THEN -1 WHEN {0} > {1} THEN 1 ELSE 0 END)", (2,)),
     "string_size": ("octet_length(encode({0}))", (1,)),
+    "translate": (
+        "CASE WHEN {1} = '' THEN translate({2}, {0}, '') "
+        "ELSE translate({2}, {0}, rpad({1}, greatest(length({0}), length({1}))::INT, right({1}, 1))) END",
+        (3,),
+    ),
     "tohex": ("lower(to_hex(CAST({0} AS BIGINT)))", (1,)),
     "url_decode": ("url_decode({0})", (1,)),
     "url_encode": ("url_encode({0})", (1,)),

@@ -1,0 +1,87 @@
+"""Spellings that mean the same as another one: old names, `.[n]`, `count(x)`, double brackets, other workspaces.
+
+Each is replaced in the text before it is parsed; the meaning is the KQL reference's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tocsin.kql.tokens import Token, TokenKind
+
+RENAMED = {
+    "notempty": "isnotempty",
+    "makelist": "make_list",
+    "makeset": "make_set",
+    "argmax": "arg_max",
+    "argmin": "arg_min",
+    "columnifexists": "column_ifexists",
+    "strcat_array_delim": "strcat_array",
+    "array_strcat": "strcat_array",
+    "parseurl": "parse_url",
+}
+"""Old names of functions -> the ones of today."""
+OPERATORS = {"notcontains": "!contains", "notcontainscs": "!contains_cs"}
+"""Old names of operators."""
+ELSEWHERE = frozenset({"workspace", "app", "resource", "cluster", "database"})
+"""What names another store in front of a table: ``workspace('x').T``. There is one store here."""
+_BEFORE_SOURCE = frozenset({"", "|", ";", "=", "("})
+
+Change = tuple[int, int, str]
+
+
+def respelled(query: str, tokens: Sequence[Token]) -> str:
+    """``query`` in today's spelling; the same text where it is so already."""
+    parts, at = [], 0
+    for start, end, text in _changes(tokens):
+        if start >= at:
+            parts += [query[at:start], text]
+            at = end
+    return "".join([*parts, query[at:]]) if parts else query
+
+
+def _changes(tokens: Sequence[Token]) -> Iterator[Change]:
+    for i, token in enumerate(tokens):
+        texts = [t.text for t in tokens[i : i + 5]]
+        follows = texts[1] if len(texts) > 1 else ""
+        if token.kind is TokenKind.PUNCT:
+            change = _punctuation(tokens, i, texts)
+        elif token.kind is not TokenKind.NAME:
+            continue
+        elif token.text in RENAMED and follows == "(":
+            change = (token.start, token.end, RENAMED[token.text])
+        elif token.text in OPERATORS:
+            change = (token.start, token.end, OPERATORS[token.text])
+        else:
+            change = _call(tokens, i, texts)
+        if change is not None:
+            yield change
+
+
+def _punctuation(tokens: Sequence[Token], i: int, texts: Sequence[str]) -> Change | None:
+    token = tokens[i]
+    if texts[:2] == [".", "["]:  # a.[0]
+        return token.start, token.end, ""
+    before = tokens[i - 1].text if i else ""
+    if texts[:2] == ["(", "("] and texts[3:5] == [")", ")"] and before in _BEFORE_SOURCE:  # ((T))
+        return token.start, tokens[i + 4].end, texts[2] if before in ("", ";") else f"({texts[2]})"
+    if texts[:1] == ["("] and texts[2:3] == [")"] and before in ("", ";") and tokens[i + 1].kind is TokenKind.NAME:
+        return token.start, tokens[i + 2].end, texts[1]  # (T) | …
+    return None
+
+
+def _call(tokens: Sequence[Token], i: int, texts: Sequence[str]) -> Change | None:
+    token = tokens[i]
+    named = len(texts) > 3 and texts[1] == "(" and tokens[i + 2].kind is TokenKind.STRING and texts[3] == ")"
+    if token.text in ELSEWHERE and named and texts[4:5] == ["."]:
+        return token.start, tokens[i + 4].end, ""
+    if token.text == "table" and named and (name := texts[2][1:-1]).isidentifier():
+        return token.start, tokens[i + 3].end, name
+    if (
+        token.text == "set" and texts[2:3] == ["="] and texts[1] != "query_now" and (not i or tokens[i - 1].text == ";")
+    ):  # of Azure's service
+        end = next((each.end for each in tokens[i:] if each.text == ";"), token.end)
+        return token.start, end, ""
+    if token.text == "count" and texts[1:2] == ["("] and len(texts) > 3 and texts[3] == ")":  # it counts rows
+        return tokens[i + 1].start, tokens[i + 3].end, "()"
+    return None
