@@ -301,6 +301,7 @@ def test_rewritten_queries_are_rows_or_windows(query: str, kind: Kind) -> None:
         assert row_plan(query, SCHEMA).sql
 
 
+LEVELS = "datatable(a: string, b: string, n: long)['x', 'p', 5, 'x', 'q', 3, 'x', 'r', 1, 'y', 'p', 4, 'y', 's', 2, 'z', 'p', 1] | "
 TEXT = "datatable(m: string, i: long)['7 of 9: done', 1, 'id=5 end', 2, 'none', 3] | "
 
 
@@ -339,6 +340,19 @@ TEXT = "datatable(m: string, i: long)['7 of 9: done', 1, 'id=5 end', 2, 'none', 
         ("union cluster('c').database('d').T, table('T') | count", {"Count": "long"}, [(8,)]),
         ("set truncationmaxsize = 1; T | count", {"Count": "long"}, [(4,)]),
         ("search 'nothing' | count", {"Count": "long"}, [(0,)]),
+        # levels, each within those before it
+        (LEVELS + "top-nested 2 of a by sum(n), top-nested 1 of b by sum(n) | sort by a asc",
+         {"a": "string", "aggregated_a": "long", "b": "string", "aggregated_b": "long"},
+         [("x", 9, "p", 5), ("y", 6, "p", 4)]),
+        (LEVELS + "top-nested of a by count(), top-nested 1 of b by m = max(n) asc, top-nested of n by c = count()"
+         " | sort by a asc | project a, b, m, n, c", {"a": "string", "b": "string", "m": "long", "n": "long", "c": "long"},
+         [("x", "r", 1, 1, 1), ("y", "s", 2, 2, 1), ("z", "p", 1, 1, 1)]),
+        # what an outer join finds nothing for: '' of a text, null of a number
+        ("T | join kind=leftouter (datatable(k: string, w: string, v: long)['a', 'x', 1]) on k | where n == 3 | project w, v",
+         {"w": "string", "v": "long"}, [("", None)]),
+        ("T | lookup (datatable(k: string, w: string)['a', 'x']) on k | where w == '' | count", {"Count": "long"}, [(2,)]),
+        ("T | join kind=rightouter (datatable(k: string)['q']) on k | project k, n, k1",
+         {"k": "string", "n": "long", "k1": "string"}, [("", None, "q")]),
     ],
 )  # fmt: skip
 def test_other_spellings_give_what_they_mean(

@@ -78,8 +78,9 @@ class Pass:
                 continue
             check_tree(each)
             op = markers.resolved(upstream.resolve_lets(each, list(columns)), columns)
+            given = columns
             typed, columns = self.operator(windows.windowed(op, columns, order), columns, known)
-            operators.append(typed)
+            operators += [typed, *_filled(op, given, columns)]
             order = windows.after(op, order)
         return ir.Query(source, operators, lets, query.parameters), columns
 
@@ -297,6 +298,19 @@ def _plain(kind: str) -> str | None:
     return (
         plain if plain in ("string", "datetime", "long", "int", "real", "bool", "dynamic", "timespan", "guid") else None
     )
+
+
+_FILLS = {"leftouter": (False, True), "rightouter": (True, False), "fullouter": (True, True)}
+"""Kind of a join -> whether rows may lack the left side's columns, and the right one's."""
+
+
+def _filled(op: Any, before: Types, after: Types) -> list[Any]:
+    """What makes the texts '' that an outer join found nothing for: a text is never null."""
+    left, right = _FILLS.get(op.kind, (False, False)) if isinstance(op, ir.Join | ir.Lookup) else (False, False)
+    names = [n for n, kind in after.items() if kind == "string" and (left if n in before else right)]
+    empty = ir.Literal("", "string")
+    values = [ir.NamedExpr(ir.FunctionCall("coalesce", (ir.ColumnRef(name), empty)), name) for name in names]
+    return [ir.Extend(tuple(values))] if values else []
 
 
 def _joined(op: Any, names: list[str], left: Types, right: Types) -> dict[str, str | None]:

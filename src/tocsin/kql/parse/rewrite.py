@@ -8,6 +8,7 @@ A stage that becomes a query over what came before it is hoisted: ``P | make-ser
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tocsin.errors import QueryError
 from tocsin.kql.parse import series
@@ -298,19 +299,61 @@ def _parse(query: str, stage: Stage, number: int) -> str | None:
 
 
 def _top_nested(query: str, stage: Stage, number: int) -> str:
-    words = stage.words[1:]
+    """Each level by its aggregate within the values of those before it, as KQL's reference has it:
+
+    ``top-nested 3 of A by x, top-nested 2 of B by y`` gives A, aggregated_A, B, aggregated_B.
+    """
+    levels = [_level(query, stage, part) for part in split(stage.words)]
+    source = f"{HIDDEN}{number}"
+    lets: list[tuple[str, str]] = []
+    for i, level in enumerate(levels):
+        keys = [each.key for each in levels[: i + 1]]
+        before = "" if not i else f" | join kind=leftsemi ({source}_{i - 1}) on {', '.join(keys[:-1])}"
+        made = f"{source}{before} | summarize {level.aggregate} by {', '.join(keys)}"
+        if level.count and i:
+            within = keys[0] if i == 1 else f"strcat({', '.join(f'tostring({k})' for k in keys[:-1])})"
+            rank = f"{HIDDEN}rank_{level.order}({within}, {level.name})"
+            made += f" | extend {HIDDEN}one = {rank} | where {HIDDEN}one <= {level.count} | project-away {HIDDEN}one"
+        elif level.count:
+            made += f" | top {level.count} by {level.name} {level.order}"
+        lets.append((f"{source}_{i}", made))
+    last = len(levels) - 1
+    if not last:
+        return hoisted(query, stage, number, (), lets[0][1])
+    joined = "".join(
+        f" | join kind=inner ({source}_{i} | project {', '.join([*(e.key for e in levels[: i + 1]), levels[i].name])})"
+        f" on {', '.join(e.key for e in levels[: i + 1])}"
+        for i in range(last)
+    )
+    columns = ", ".join(f"{each.key}, {each.name}" for each in levels)
+    return hoisted(query, stage, number, lets, f"{source}_{last}{joined} | project {columns}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """One ``top-nested N of Key by Aggregate``."""
+
+    count: str  # '' for all
+    key: str
+    name: str  # of the aggregate
+    aggregate: str  # with its name
+    order: str
+
+
+def _level(query: str, stage: Stage, part: Sequence[Token]) -> _Level:
+    words = part[1:] if part and part[0].text == "top-nested" else ()
     of, by = find(words, "of"), find(words, "by")
-    if of < 1 or by < 0 or len(split(words)) > 1 or find(words, "with") >= 0:
-        raise stage.error(query, "only top-nested N of X by A works, one level", "summarize by all levels, then top")
-    count, key, aggregate = written(query, words[:of]), words[of + 1 : by], words[by + 1 :]
-    order = "desc"
+    if of < 0 or by < of + 2 or find(words, "with") >= 0:
+        hint = "top-nested 3 of Target by count(), top-nested 2 of ExperimentName by count()"
+        raise stage.error(query, "only top-nested N of X by A works, without others", hint)
+    key, aggregate, order = words[of + 1 : by], words[by + 1 :], "desc"
+    if len(key) != 1:
+        raise stage.error(query, "top-nested takes a column of each level", "extend it first")
     if aggregate and aggregate[-1].text in ("asc", "desc"):
         order, aggregate = aggregate[-1].text, aggregate[:-1]
-    made = written(query, aggregate)
-    named = len(aggregate) > 2 and aggregate[1].text == "="
+    made, named = written(query, aggregate), len(aggregate) > 2 and aggregate[1].text == "="
     name = aggregate[0].text if named else f"aggregated_{key[0].text}"
-    value = made if named else f"{name} = {made}"
-    return _replaced(query, stage, f"| summarize {value} by {written(query, key)} | top {count} by {name} {order}")
+    return _Level(written(query, words[:of]), key[0].text, name, made if named else f"{name} = {made}", order)
 
 
 def _evaluate(query: str, stage: Stage, number: int) -> str:
