@@ -96,7 +96,7 @@ def test_a_clock_far_ahead(make_tocsin: MakeTocsin) -> None:
     for number, (run, status, at) in enumerate((
         ("r1", "Running", now + timedelta(days=730)), ("r1", "Failed", now), ("r2", "Running", now + timedelta(minutes=50)),
     )):  # fmt: skip
-        event = {"specversion": "1.0", "id": str(number), "source": "s", "type": "tocsin.run.status"}
+        event: dict[str, object] = {"specversion": "1.0", "id": str(number), "source": "s", "type": "tocsin.run.status"}
         event |= {"time": at.isoformat(), "data": {"RunId": run, "Status": status}}
         assert 202 == tocsin.send(json.dumps(event).encode()).status
     assert ["Failed", "Running"] == [row["Status"] for row in tocsin.query("Runs | order by RunId asc")]

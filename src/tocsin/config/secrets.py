@@ -82,11 +82,13 @@ def with_secrets(settings: Settings, home: Path, document: Document) -> Settings
 
 def readable(home: Path, document: Document, tokens_file: str) -> list[Problem]:
     """A warning for each file with a secret that other users of this machine can read."""
-    data = document.data if isinstance(document.data, dict) else {}
+    data: dict[str, Any] = document.data if isinstance(document.data, dict) else {}
     files = {tokens_file: "tokens"} if _in_clear(home / tokens_file) else {}
     for section, names in SECRETS.items():
         given = data.get(section)
-        for name in names if isinstance(given, dict) else ():
+        if not isinstance(given, dict):
+            continue
+        for name in names:
             if name in given:
                 files[document.file] = f"{section}.{name}"
             if isinstance(given.get(f"{name}_file"), str):

@@ -9,7 +9,8 @@ import pytest
 
 from tocsin.errors import QueryError
 from tocsin.kql import classify, row_plan, schema_with, user_query
-from tocsin.kql.parse.rewrite import REFUSED, RENAMED
+from tocsin.kql.parse.respelled import RENAMED
+from tocsin.kql.parse.rewrite import REFUSED
 from tocsin.kql.sandbox import upstream
 from tocsin.model.statuses import Kind
 

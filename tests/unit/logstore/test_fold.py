@@ -97,7 +97,7 @@ class Told:
             payloads += [payload(change, said["at"])] * (2 if said["again"] else 1)
             came.append(change)
         done = self.bench(*payloads)
-        stamp = {"seq": done.seq or 0, "committed": done.ingested_at}
+        stamp: dict[str, Any] = {"seq": done.seq or 0, "committed": done.ingested_at}
         for change in came:
             self.changes.setdefault(change.run, []).append(replace(change, **stamp))
         for run, one in beaten:
@@ -167,5 +167,5 @@ def test_a_run_is_what_its_events_say(shared: Bench, timeline: list[tuple[int, l
             compare(expected[row["RunId"]], row, as_of=True)
         in_python = runs_at(shared.store, dict.fromkeys(told.expected(seqs[-1]), seq))
         assert expected.keys() == in_python.given.keys()
-        for run, row in in_python.given.items():
-            compare(expected[run], dict(row), as_of=True)
+        for run, state in in_python.given.items():
+            compare(expected[run], dict(state), as_of=True)

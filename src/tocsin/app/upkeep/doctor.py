@@ -141,7 +141,7 @@ def _mail_server(settings: Settings) -> Finding:
         return _error("mail", str(e), "check smtp.host, port, security, username and password")
     except (TimeoutError, OSError) as e:
         return _error("mail", f"{name}: {str(e) or 'no answer in time'}", "check smtp.host, smtp.port and the network")
-    how = {"none": "not encrypted", "starttls": "by STARTTLS", "tls": "by TLS"}[smtp.security]
+    how = {"none": "not encrypted", "starttls": "by STARTTLS", "tls": "by TLS"}[smtp.secured]
     return _ok("mail", f"{name} answers, {how}{', login works' if smtp.username else ''}")
 
 

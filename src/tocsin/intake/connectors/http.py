@@ -123,7 +123,7 @@ class HttpIntake:
                 404, "unknown_consumer", "No consumer takes it", "declare one with connector: http and canonical: true"
             )
         consumer = min(found, key=lambda c: (c.name != "ping", c.name != "events", c.name))
-        return await self._commit(await self._decode(consumer, event), self._limits())
+        return await self._commit(await self._decode(consumer, event, 1), self._limits())
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         headers = Headers(scope=scope)

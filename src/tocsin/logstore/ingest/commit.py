@@ -29,8 +29,17 @@ from tocsin.logstore.interface import CommitInfo, Touched
 from tocsin.logstore.recent.run_locator import RunLocator
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.event import (
-    MOST_DEAD, UNKNOWN_NAMES, Batch, Commit, DeadLetter, DeadReason, Position, Receipt, gathered, merged,
-)  # fmt: skip
+    MOST_DEAD,
+    UNKNOWN_NAMES,
+    Batch,
+    Commit,
+    DeadLetter,
+    DeadReason,
+    Position,
+    Receipt,
+    gathered,
+    merged,
+)
 from tocsin.model.redact import WORDS, redact
 from tocsin.model.strictjson import ReadError
 

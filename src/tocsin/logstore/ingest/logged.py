@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import duckdb
 
@@ -58,7 +59,7 @@ def read_beside(payload: bytes, origin: Origin) -> MappedEvent | None:
     data = value.get("data")
     if not isinstance(data, dict) or not isinstance(data.get("RunId"), str) or not data["RunId"].strip():
         raise ReadError(DeadReason.NO_RUN_ID, "no RunId")
-    points: object = ()
+    points: Any = ()
     labels = None
     if value["type"] == UPDATE_TYPE:
         labels = _labels(data)

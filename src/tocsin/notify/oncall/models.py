@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -131,7 +130,7 @@ class PersonModel(YamlModel):
 
     def ways(self, severity: Severity) -> tuple[By, ...]:
         """Ways to the person for an alert of ``severity``."""
-        said: Mapping[str, tuple[By, ...]] = self.how
+        said: dict[str, tuple[By, ...]] = {str(word): ways for word, ways in self.how.items()}
         return said.get(severity.word) or said.get("default") or ("email",)
 
     @model_validator(mode="after")
