@@ -42,6 +42,7 @@ _AS_EVENT = {
     "Raw": "'{}'::JSON",
     "TimeGiven": "true",
     "StartDerived": "false",
+    "GivenTime": "NULL::TIMESTAMP",
 }
 _TYPES = json.dumps({c.name: "VARCHAR" if c.type is KqlType.DYNAMIC else DUCKDB[c.type] for c in RUNS})
 _CAST = ", ".join(f'"{c.name}"::{DUCKDB[c.type]} AS "{c.name}"' for c in RUNS)
