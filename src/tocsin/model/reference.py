@@ -38,6 +38,7 @@ REASONS: Final[Mapping[Reason, str]] = {
 ABOUT: Final[Mapping[str, str]] = {
     "RunStatusChanged": "One row for each status change. It is only appended to.",
     "Heartbeats": "One row for each sign of life; kept for a short time.",
+    "RunMetrics": "One row for each value that a run logged.",
     "Runs": "One row for each run: what its events amount to.",
     "Alerts": "One row for each change of an alert's state.",
     "Notifications": "One row for each change of a delivery.",
@@ -86,6 +87,7 @@ A key that is no column is kept in `Raw` only. A value that its column cannot ta
 ## Times
 
 - `time` is when it happened, by the producer's clock, and becomes `TimeGenerated`. Without it the receipt counts, and `TimeGiven` is false.
+- A `time` that lies more than `intake.max_clock_skew` (10 minutes) after the receipt counts as none; `GivenTime` keeps it.
 - `IngestedAt` is when it was committed. Rules order a run's events by `TimeGenerated`, so late events find their place.
 - Forms: ISO 8601 with any precision and offset, without one UTC; seconds or milliseconds since 1970, as number or text.
 - Everything is kept in UTC with microseconds. Mails show the reader's time zone.

@@ -15,7 +15,6 @@ from tests.integration.cli.conftest import Run
 def rows_of(file: Path) -> list[dict[str, Any]]:
     """As another tool reads them."""
     with closing(duckdb.connect()) as con:
-        con.execute("SET TimeZone = 'UTC'")
         found = con.execute("SELECT * FROM read_parquet(?)", [str(file)])
         names = [column[0] for column in found.description or ()]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
