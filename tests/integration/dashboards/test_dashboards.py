@@ -45,6 +45,25 @@ rules:
     value: n
     severity: warning
     notify: {to: [ops@example.org], only: true}
+  - name: serving-failed
+    when: {status: Failed, where: "ExperimentName == 'serving'"}
+    severity: critical
+"""
+ONCALL = """\
+people:
+  - {name: anna, email: anna@example.org}
+receivers:
+  - {name: leads, email: leads@example.org}
+  - {name: owner, email: leads@example.org}
+  - {name: on-call, schedule: primary}
+schedules:
+  - {name: primary, timezone: UTC, rotation: {members: anna}}
+  - {name: days, timezone: UTC, layers: [{name: day, hours: "01:00-23:00", rotation: {members: anna}}]}
+route:
+  receiver: leads
+  routes: [{match: {severity: ">= critical"}, escalation: page}]
+escalations:
+  - {name: page, steps: [{notify: on-call}, {after: 1s, notify: leads}]}
 """
 
 
@@ -65,6 +84,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory, kafka_session: KafkaServer
         f"metrics: {{run_labels: [experiment]}}\nshipped: {{rules: false}}\nkafka: {{bootstrap_servers: {servers}}}\n",
     )
     tocsin.write("rules/alerts/ours.yaml", RULES)
+    tocsin.write("rules/oncall/ours.yaml", ONCALL)
     tocsin.write("consumers/ours.yaml", f"connector: kafka\nkafka: {{topics: [{topic}]}}\ncanonical: true\n")
     tocsin.start()
     target = f"127.0.0.1:{tocsin.port}"
@@ -104,12 +124,20 @@ def make_busy(prometheus: PrometheusServer, tocsin: Tocsin, kafka: KafkaServer, 
         event("6", RunId="r3", Status="Sideways"),
         event("7", Status="Failed"),
         event("8", RunId="r4", Status="Running"),
+        event("9", RunId="r6", Status="Failed", ExperimentName="serving"),
     ]
     assert 202 == tocsin.send(json.dumps(events).encode()).status
     assert 400 == tocsin.send(b"no json").status
-    kafka.produce(topic, [json.dumps(event("9", RunId="r5", Status="Failed", ExperimentName="churn")).encode()])
+    kafka.produce(topic, [json.dumps(event("10", RunId="r5", Status="Failed", ExperimentName="churn")).encode()])
     eventually(lambda: tocsin.metrics().get('tocsin_notify_mails_total{state="sent"}', 0) >= 2, within=30)
     eventually(lambda: (prometheus.value(of_churn) or 0) >= 1, within=30)
+    eventually(
+        lambda: tocsin.metrics().get('tocsin_escalation_steps_total{escalation="page",step="2"}', 0) >= 1, within=30
+    )
+    found = json.loads(tocsin.run("alerts", "list", "--open", "--json").stdout)
+    (paged,) = [alert["id"] for alert in found if alert["rule"] == "serving-failed"]
+    assert 0 == tocsin.run("alerts", "ack", paged, "--by", "anna").returncode
+    eventually(lambda: (prometheus.value("tocsin_alerts_acknowledged_total") or 0) >= 1, within=30)
 
 
 def asked(expr: str) -> str:
