@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from tests.servers.recording import RecordingServer
-from tocsin.app.run.deadman import OLDEST, DeadMan, Parts
+from tocsin.app.run.deadman import OLDEST, DeadMan, Parts, Pinged
+from tocsin.app.upkeep.doctor import running
 from tocsin.clock import ManualClock, SystemClock
 from tocsin.errors import StoreError
 from tocsin.model.event import Batch, Receipt
@@ -86,8 +87,41 @@ def test_a_young_message_that_waits_is_no_trouble(server: RecordingServer) -> No
 
 
 def test_an_other_side_that_is_down_stops_nothing() -> None:
+    switch = DeadMan("http://127.0.0.1:1/x", timedelta(minutes=1), WORKS, ManualClock(NOW))
+
     async def going() -> str:
         async with httpx.AsyncClient(trust_env=False) as client:
-            return await DeadMan("http://127.0.0.1:1/x", timedelta(minutes=1), WORKS, SystemClock()).round(client)
+            return await switch.round(client)
 
     assert "" == asyncio.run(going())
+    assert Pinged(at=NOW, fault="", answered=False) == switch.last
+
+
+@pytest.mark.parametrize(
+    ("last", "level", "text"),
+    [
+        (None, "ok", "no ping yet"),
+        (Pinged(at=NOW, fault="", answered=True), "ok", "pinged 0:01:00 ago"),
+        (Pinged(at=NOW, fault="", answered=False), "error", "the ping 0:01:00 ago was not taken"),
+        (
+            Pinged(at=NOW, fault="commits wait", answered=True),
+            "error",
+            "the probe stood still 0:01:00 ago: commits wait",
+        ),
+    ],
+    ids=["none", "pinged", "not taken", "fault"],
+)
+def test_doctor_says_what_came_of_the_last_ping(last: Pinged | None, level: str, text: str) -> None:
+    """Of what /readyz says; each finding but the good ones has its fix."""
+    said = None if last is None else {**asdict(last), "at": last.at.isoformat()}
+    found = [
+        f
+        for f in running({"ready": True, "dead_man": said}, ManualClock(NOW + timedelta(minutes=1)))
+        if f.part == "dead man"
+    ]
+    assert [(level, text)] == [(f.level.value, f.text) for f in found]
+    assert all(f.fix or f.level.value == "ok" for f in found)
+
+
+def test_without_a_switch_doctor_says_nothing_of_it() -> None:
+    assert "dead man" not in {f.part for f in running({"ready": True}, ManualClock(NOW))}

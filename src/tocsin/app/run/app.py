@@ -149,6 +149,7 @@ class App(Reading):
             keep=settings.keep(),
             extra=self._sources.measure,
         )
+        self._dead_man = self._dead_man_switch()
         self._reloader = Reloader(
             self._home,
             settings,
@@ -190,17 +191,17 @@ class App(Reading):
 
     async def notify(self, stop: asyncio.Event) -> None:
         """Notify until ``stop`` is set, and ping elsewhere that it works."""
-        if (dead_man := self._dead_man()) is None:
+        if self._dead_man is None:
             await self.notifier.run(stop)
             return
-        pinging = asyncio.create_task(dead_man.run(stop))
+        pinging = asyncio.create_task(self._dead_man.run(stop))
         try:
             await self.notifier.run(stop)
         finally:
             pinging.cancel()
             await asyncio.gather(pinging, return_exceptions=True)
 
-    def _dead_man(self) -> DeadMan | None:
+    def _dead_man_switch(self) -> DeadMan | None:
         settings = self._content.settings.dead_man
         if settings is None:
             return None
@@ -339,6 +340,9 @@ class App(Reading):
             "outbox": dict(outbox),
             "trouble": self._sources.failures(),
         }
+        if self._dead_man is not None:
+            last = self._dead_man.last
+            detail["dead_man"] = None if last is None else {**asdict(last), "at": _shown(last.at)}
         return store == "ok" and state == "ok", detail
 
     def back_up(self, directory: str) -> Mapping[str, Any]:

@@ -44,11 +44,21 @@ class Parts:
     oldest: Callable[[], datetime | None]  # since when the oldest message waits; UTC
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pinged:
+    """What came of the last round."""
+
+    at: datetime  # UTC
+    fault: str  # what stands still; '' for nothing
+    answered: bool  # the other side took the ping
+
+
 class DeadMan:
     """Pings ``url`` every ``every`` while all parts work."""
 
     def __init__(self, url: str, every: timedelta, parts: Parts, clock: Clock, patience: timedelta = PATIENCE) -> None:
         """``patience`` is for each part."""
+        self.last: Pinged | None = None
         self._url, self._every, self._parts, self._clock, self._patience = (
             url.rstrip("/"),
             every,
@@ -70,15 +80,17 @@ class DeadMan:
 
     async def round(self, client: httpx.AsyncClient) -> str:
         """One probe and its ping; returns what stands still, '' for nothing."""
-        fault = await self.probe()
+        fault, answered = await self.probe(), False
         if fault:
             log.error("dead_man_probe_failed", reason=fault)
         try:
             answer = await client.post(f"{self._url}/fail" if fault else self._url, content=fault.encode())
-            if answer.status_code >= 300:
+            answered = answer.status_code < 300
+            if not answered:
                 log.warning("dead_man_not_pinged", answer=answer.status_code)
         except httpx.HTTPError as e:
             log.warning("dead_man_not_pinged", error=type(e).__name__)  # its text may hold the URL, which is a secret
+        self.last = Pinged(at=self._clock.now(), fault=fault, answered=answered)
         return fault
 
     async def probe(self) -> str:

@@ -66,7 +66,7 @@ def diagnose(home: Home, clock: Clock, ready: Mapping[str, Any] | None) -> list[
     found.append(_mail_server(settings))
     found.append(_disk(home, settings))
     found.append(_synchronised())
-    found += _stores(home, settings, clock) if ready is None else _running(ready, clock)
+    found += _stores(home, settings, clock) if ready is None else running(ready, clock)
     return found
 
 
@@ -197,7 +197,8 @@ def _stores(home: Home, settings: Settings, clock: Clock) -> Iterator[Finding]:
     yield from _newest(head.ingested_at if head.seq else None, clock)
 
 
-def _running(ready: Mapping[str, Any], clock: Clock) -> Iterator[Finding]:
+def running(ready: Mapping[str, Any], clock: Clock) -> Iterator[Finding]:
+    """Findings of what /readyz of a running tocsin says."""
     for part in ("store", "state", "files"):
         said = ready.get(part, "ok")
         if said != "ok":
@@ -213,8 +214,24 @@ def _running(ready: Mapping[str, Any], clock: Clock) -> Iterator[Finding]:
         )
     if ready.get("ready"):
         yield _ok("running", "ready")
+    if "dead_man" in ready:
+        yield _dead_man(ready["dead_man"], clock)
     newest = ready.get("ingested_at")
     yield from _newest(datetime.fromisoformat(newest) if newest else None, clock)
+
+
+def _dead_man(last: Mapping[str, Any] | None, clock: Clock) -> Finding:
+    """The last round of the dead-man's switch."""
+    part = "dead man"
+    if last is None:
+        return _ok(part, "no ping yet")
+    at = datetime.fromisoformat(last["at"])
+    when = f"{timedelta(seconds=round((clock.now() - at).total_seconds()))} ago"
+    if last["fault"]:
+        return _error(part, f"the probe stood still {when}: {last['fault']}", "see the log of the running tocsin")
+    if not last["answered"]:
+        return _error(part, f"the ping {when} was not taken", "check dead_man.url and the network")
+    return _ok(part, f"pinged {when}")
 
 
 def _newest(at: datetime | None, clock: Clock) -> Iterator[Finding]:
