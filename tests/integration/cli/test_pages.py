@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -17,6 +18,23 @@ COMMANDS = re.findall(r"^(?:\$ )?tocsin (.*)$", (DOCS / "troubleshooting.md").re
 def test_a_command_of_the_troubleshooting_page_runs(run: Run, lived: Tocsin, command: str) -> None:
     done = run(*shlex.split(command), TOCSIN_HOME=str(lived.home))
     assert 0 == done.returncode, done.stderr
+
+
+def test_the_page_on_grafana_oncall_is_right(run: Run, tmp_path: Path) -> None:
+    """Its file is one that `check` takes, and its commands answer on it; nothing is sent here."""
+    page = (DOCS / "leaving-grafana-oncall.md").read_text(encoding="utf-8")
+    (file,) = re.findall(r"^   ```yaml\n(.*?)^   ```$", page, re.M | re.S)
+    (tmp_path / "rules" / "oncall").mkdir(parents=True)
+    (tmp_path / "rules" / "oncall" / "team.yaml").write_text(dedent(file))
+    commands = [
+        command
+        for command in re.findall(r"`tocsin ([^`]+)`", page)
+        if command.split()[0] in ("check", "oncall", "route")
+    ]
+    assert 3 == len(commands)
+    for command in commands:
+        done = run(*shlex.split(command))
+        assert 0 == done.returncode, (command, done.stderr)
 
 
 def test_the_page_on_operations_backs_up_and_restores(run: Run, lived: Tocsin, tmp_path: Path) -> None:
