@@ -47,6 +47,11 @@ def test_the_demo_mails_within_seconds(make_tocsin: MakeTocsin, monkeypatch: pyt
         return {each["Rule"] for each in tocsin.get("/api/v1/alerts").body["alerts"]}
 
     eventually(lambda: fired() >= {"run-failed", "sweep-failing", "failure-rate"}, within=60)
+
+    def taken() -> set[str | None]:
+        return {each["acknowledged_by"] for each in tocsin.get("/api/v1/alerts/active").body["alerts"]}
+
+    eventually(lambda: "Noor" in taken(), within=30)
     said = tocsin.log.read_text()
     for shown in ("/alerts", "/mails", "/metrics", "curl "):
         assert shown in said, f"the demo does not say {shown!r}:\n{said}"

@@ -28,6 +28,7 @@ from tocsin.demo.project import lay_project
 from tocsin.demo.prometheus import prometheus
 from tocsin.errors import ConfigurationError, TocsinError
 from tocsin.metrics.registry import Metrics
+from tocsin.model.active import ActionKind
 
 log = structlog.get_logger(__name__)
 
@@ -137,11 +138,24 @@ def _demo(app: App, url: str, stop: threading.Event) -> None:
     post = HttpPost(url)
     clock = app.clock
     try:
-        play(post, clock.now(), clock=clock, stop=stop)
+        play(post, clock.now(), clock=clock, stop=stop, played=lambda: _acknowledge(app, stop))
     except TocsinError as e:
         log.error("demo_failed", error=str(e))
     finally:
         post.close()
+
+
+def _acknowledge(app: App, stop: threading.Event) -> None:
+    """Somebody takes the failing sweep, once it has fired: it shows what acknowledging does."""
+    for _ in range(60):
+        for alert in app.acting.alerts():
+            if alert["rule"] == "sweep-failing":
+                app.acting.act(
+                    ActionKind.ACKNOWLEDGE, alert["id"], "Noor", text="smaller batches are on their way", via="demo"
+                )
+                return
+        if stop.wait(0.5):
+            return
 
 
 def _say(settings: Settings, url: str, *, demo: bool, plots: str) -> None:
