@@ -301,7 +301,7 @@ def settings(
     smtp: Mapping[str, Any] | None = None,
 ) -> str:
     """The text of a tocsin.yaml. `more` gives further sections; `smtp` further keys of that one."""
-    document: dict[str, Any] = {"log": {"format": "text"}}
+    document: dict[str, Any] = {"log": {"format": "text"}, "links": {"allowed_hosts": ["ml.example.org"]}}
     if smtp_port is not None:
         document["smtp"] = {
             "host": "127.0.0.1",

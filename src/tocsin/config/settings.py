@@ -177,10 +177,15 @@ class StateSettings(YamlModel):
 class Cap(YamlModel):
     """How many mails one address gets at most; what is beyond comes in one summary at the window's end."""
 
-    mails: int = Field(default=30, ge=1, description="Mails that one address gets in a window.", examples=[100])
-    in_: Positive = Field(
-        default=timedelta(minutes=10), alias="in", description="Length of the window.", examples=["1h"]
-    )
+    max: int = Field(default=30, ge=1, description="Mails that one mailbox gets in a window.", examples=[100])
+    window: Positive = Field(default=timedelta(minutes=10), description="Length of the window.", examples=["1h"])
+
+
+class GlobalCap(YamlModel):
+    """How many mails leave at most, to all addresses together; critical ones go first."""
+
+    max: int = Field(default=600, ge=1, description="Mails that leave in a window.", examples=[2000])
+    window: Positive = Field(default=timedelta(minutes=10), description="Length of the window.", examples=["1h"])
 
 
 def _cap(value: Any) -> Any:
@@ -227,7 +232,17 @@ class SmtpSettings(YamlModel):
         examples=[["example.org", "*.example.org", "guest@example.com"]],
     )
     cap: Annotated[Cap | None, BeforeValidator(_cap)] = Field(
-        default=Cap(), description="Most mails that one address gets in a while, or `none`.", examples=["none"]
+        default=Cap(),
+        description=(
+            "Most mails that one mailbox (upper case and `+tag` apart) gets in a while; the rest comes in one summary. "
+            "`none` switches off `global_cap` too."
+        ),
+        examples=[{"max": 100, "window": "1h"}],
+    )
+    global_cap: GlobalCap = Field(
+        default=GlobalCap(),
+        description="Most mails that leave in a while. Critical ones go first; the rest comes in summaries.",
+        examples=[{"max": 2000, "window": "10m"}],
     )
     connections: int = Field(default=4, ge=1, le=64, description="Connections kept to the server.", examples=[2])
     timeout: Positive = Field(
@@ -391,6 +406,19 @@ class DeadManSettings(YamlModel):
         return url
 
 
+class LinksSettings(YamlModel):
+    """Where links in mails may lead."""
+
+    allowed_hosts: Words = Field(
+        default=(),
+        description=(
+            "Hosts to which addresses that events name (Url) may be links in mails: names, and `*.example.org` for those "
+            "below one. Others are shown as text, and the button leads to the run's page here."
+        ),
+        examples=[["ml.azure.com", "*.example.org"]],
+    )
+
+
 class LogSettings(YamlModel):
     """What tocsin says of itself, on stderr."""
 
@@ -457,6 +485,7 @@ class Settings(YamlModel):
         description="The dead-man’s switch: a URL elsewhere that is pinged while tocsin works.",
         examples=[{"url": "https://hc-ping.com/your-uuid", "every": "1m"}],
     )
+    links: LinksSettings = Field(default=LinksSettings(), description="Where links in mails may lead.")
     log: LogSettings = Field(default=LogSettings(), description="What tocsin says of itself, on stderr.")
 
     @field_validator("timezone")

@@ -10,6 +10,9 @@ from tocsin.errors import TocsinError
 LONGEST = 254  # RFC 5321's path less its brackets
 LONGEST_LOCAL = 64
 _LOCAL = re.compile(r"[^\s\"(),:;<>@\[\\\]\x00-\x20\x7f]+")
+_ROUTED = re.compile(
+    r"[%!]|^-"
+)  # user%other@relay and other!user are routes to some servers, -x an option to some programs
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 Allows = Callable[[str], bool]
@@ -39,6 +42,8 @@ def parse_address(text: str) -> str:
         raise BadAddress("has no @")
     if not _LOCAL.fullmatch(local) or local[0] == "." or local[-1] == "." or ".." in local:
         raise BadAddress("has a name before the @ that is not plain")
+    if _ROUTED.search(local):
+        raise BadAddress("has %, ! or a leading - before the @: some servers read that as another address")
     if len(local.encode()) > LONGEST_LOCAL:
         raise BadAddress(f"has more than {LONGEST_LOCAL} bytes before the @")
     return f"{local}@{_domain(domain)}"
@@ -60,6 +65,12 @@ def _domain(text: str) -> str:
 def same(address: str) -> str:
     """What two addresses of one mailbox have in common: lower case throughout."""
     return address.lower()
+
+
+def mailbox(address: str) -> str:
+    """What all addresses of one mailbox have in common, as far as one can know: lower case, and no ``+tag``."""
+    local, at, domain = address.lower().rpartition("@")
+    return f"{local.partition('+')[0] or local}{at}{domain}"
 
 
 def needs_smtputf8(address: str) -> bool:

@@ -112,6 +112,7 @@ class Links:
 
     run: str = ""  # the run where it ran, else its page here
     history: str = ""  # the run's page here
+    elsewhere: str = ""  # the run's own address, as text, where its host is not of links.allowed_hosts
     acknowledge: str = ""
     silence: str = ""
     mute: str = ""

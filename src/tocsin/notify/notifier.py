@@ -64,7 +64,9 @@ class NotifyOptions:
     zone: ZoneInfo = UTC
     default_receiver: tuple[str, ...] = ("you@localhost",)
     admin_email: tuple[str, ...] = ("you@localhost",)
+    allowed_hosts: tuple[str, ...] = ()  # to which addresses of events may lead
     cap: CapRule | None = BASELINE_CAP
+    global_cap: CapRule | None = None
     keep_trying: timedelta = timedelta(hours=24)
     links: Signer | None = None  # signs what readers may do; None: mails have no such links
     facts_seconds: float = 0.5  # how long a mail waits for what the log store knows
@@ -93,10 +95,14 @@ class Notifier:
         self._facts, self._channels, self._metrics, self._clock = facts, channels, metrics, clock
         self._allows: Allows = (lambda _: True) if channels.mail.local else allows
         self._renderer = MailRenderer(
-            templates=templates, look=Presentation(base_url=options.base_url, zone=options.zone, links=options.links), sender=options.sender,
+            templates=templates,
+            look=Presentation(
+                base_url=options.base_url, zone=options.zone, links=options.links, allowed_hosts=options.allowed_hosts
+            ),
+            sender=options.sender,
             keep_trying=options.keep_trying,
         )  # fmt: skip
-        self._caps = Caps(options.cap, state, self._renderer, self._message)
+        self._caps = Caps(options.cap, options.global_cap, state, self._renderer, self._message)
         self._digests = Digests(state, self._renderer, self._message)
         self._infos: dict[str, RuleInfo] = {}
         self._presented = Reading(state, self._infos).info
@@ -344,10 +350,11 @@ class Notifier:
         quiet, drafts = self._bounds.quiet(drafts, now)
         beyond = [draft for draft in drafts if draft.limited]
         alone, listed = await self._call(lambda: self._bounds.critical(drafts, passed, resolver, now))
+        first = [one for one in alone if uncapped(one)]
         capped = await self._call(
-            lambda: self._caps.cap([one for one in alone if not one.limited and not uncapped(one)], now)
+            lambda: self._caps.cap([one for one in alone if not one.limited and not uncapped(one)], now, first)
         )
-        through = [*(one for one in alone if uncapped(one)), *capped.through]
+        through = [*first, *capped.through]
         made = await self._rendered(through, asked, now)
         lists = [self._bounds.listed(each, now) for each in [*passed.addressed.listed, *listed]]
         made += await self._call(lambda: self._caps.cap_made(lists, now))

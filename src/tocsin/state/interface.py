@@ -314,6 +314,12 @@ class State(ABC):
         """
 
     @abstractmethod
+    def sent_lately(self, since: datetime, most: int) -> Sequence[tuple[str, datetime]]:
+        """Address and creation of each delivery created since ``since``, the newest first, at most so many (for the
+        caps): summaries too, HELD and DROPPED ones not.
+        """
+
+    @abstractmethod
     def thread(self, address: str, group: str) -> tuple[str, str] | None:
         """(Message-ID, subject) of the first delivery of ``group`` to ``address``."""
 

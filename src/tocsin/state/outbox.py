@@ -75,6 +75,12 @@ _SENT_SINCE = (
     .select_from(deliveries)
     .where(_D.address == bindparam("to"), _D.created_at >= bindparam("since", type_=Micros), ~_NOT_MAILED)
 )
+_SENT_LATELY = (
+    select(_D.address, _D.created_at)
+    .where(_D.created_at >= bindparam("since", type_=Micros), ~_NOT_MAILED)
+    .order_by(_D.seq.desc())
+    .limit(bindparam("most"))
+)
 _THREAD = (
     select(_D.message_id, _D.subject)
     .where(_D.group_key == bindparam("of"), _D.address == bindparam("to"), _REACHES)
@@ -302,6 +308,11 @@ class Outbox:
     def sent_since(self, tx: Connection, address: str, since: datetime) -> int:
         """Mails to an address, what is held or dropped not counted."""
         return tx.execute(_SENT_SINCE, {"to": address, "since": since}).scalar_one()
+
+    def sent_lately(self, tx: Connection, since: datetime, most: int) -> list[tuple[str, datetime]]:
+        """Address and creation of the newest mails, what is held or dropped left out."""
+        rows = tx.execute(_SENT_LATELY, {"since": since, "most": most})
+        return [(row.address, row.created_at) for row in rows]
 
     def thread(self, tx: Connection, address: str, group: str) -> tuple[str, str] | None:
         """(Message-ID, subject) of the group's first mail to an address."""

@@ -288,6 +288,10 @@ class SqlState(State):
         with self._read() as tx:
             return self._outbox.sent_since(tx, address, since)
 
+    def sent_lately(self, since: datetime, most: int) -> Sequence[tuple[str, datetime]]:
+        with self._read() as tx:
+            return self._outbox.sent_lately(tx, since, most)
+
     def thread(self, address: str, group: str) -> tuple[str, str] | None:
         with self._read() as tx:
             return self._outbox.thread(tx, address, group)

@@ -38,6 +38,7 @@ def notifier(
             sender=SENDER,
             default_receiver=("ops@example.org",),
             cap=None,
+            allowed_hosts=("ml.example.org",),
             retry=Retry(first=timedelta(milliseconds=50), longest=timedelta(milliseconds=200)),
             circuit=Backoff(first=timedelta(milliseconds=20), longest=timedelta(milliseconds=100)),
         ),

@@ -71,7 +71,7 @@ def test_environment_wins_over_the_file_and_options_over_both(home: Home) -> Non
 
 def test_environment_may_hold_yaml_for_lists_and_objects(home: Home) -> None:
     env = {
-        "TOCSIN_SMTP__CAP": "{mails: 3, in: 1h}",
+        "TOCSIN_SMTP__CAP": "{max: 3, window: 1h}",
         "TOCSIN_SMTP__ALLOWED_RECIPIENTS": '["*.example.org", a@b.example]',
         "TOCSIN_DEFAULT_RECEIVER": "{email: [z@example.org]}",
         "TOCSIN_KAFKA__BOOTSTRAP_SERVERS": "k1:9092,k2:9092",
@@ -79,7 +79,7 @@ def test_environment_may_hold_yaml_for_lists_and_objects(home: Home) -> None:
     }
     settings = written(home, "", env)
     assert settings.smtp.cap is not None
-    assert (3, timedelta(hours=1)) == (settings.smtp.cap.mails, settings.smtp.cap.in_)
+    assert (3, timedelta(hours=1)) == (settings.smtp.cap.max, settings.smtp.cap.window)
     assert ("*.example.org", "a@b.example") == settings.smtp.allowed_recipients
     assert ("z@example.org",) == settings.fallback
     assert settings.kafka is not None
@@ -110,7 +110,7 @@ def test_unknown_keys_are_refused_with_the_nearest(home: Home) -> None:
 
 
 def test_all_faults_come_at_once_and_name_their_place(home: Home) -> None:
-    text = "http: {port: 99999}\nsmtp:\n  security: tsl\n  cap: {mails: 0}"
+    text = "http: {port: 99999}\nsmtp:\n  security: tsl\n  cap: {max: 0}"
     env = {"TOCSIN_SMTP__PORT": "many", "TOCSIN_SMPT__HOST": "y", "TOCSIN_LOG__LEVEL": "loud"}
     assert sorted([
         "environment variable TOCSIN_LOG__LEVEL: log.level: 'loud' is none of debug, info, warning, error; "
@@ -119,7 +119,7 @@ def test_all_faults_come_at_once_and_name_their_place(home: Home) -> None:
         "environment variable TOCSIN_SMTP__PORT: smtp.port: 'many' is not a whole number",
         "tocsin.yaml:1: http.port: must be 65535 or less",
         "tocsin.yaml:3: smtp.security: 'tsl' is none of none, starttls, tls; did you mean 'tls'?",
-        "tocsin.yaml:4: smtp.cap.mails: must be 1 or more",
+        "tocsin.yaml:4: smtp.cap.max: must be 1 or more",
     ]) == sorted(faults(home, text, env))  # fmt: skip
 
 

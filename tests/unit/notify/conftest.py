@@ -78,6 +78,7 @@ class House:
         mail: Channel,
         *,
         cap: CapRule | None = None,
+        global_cap: CapRule | None = None,
         facts: FactsReader | None = None,
         state: SqliteState | None = None,
         clock: ManualClock | None = None,
@@ -92,7 +93,9 @@ class House:
             options=NotifyOptions(
                 default_receiver=("ops@example.org",),
                 admin_email=("admin@example.org",),
+                allowed_hosts=("ml.example.org",),
                 cap=cap,
+                global_cap=global_cap,
                 facts_seconds=5,
                 retry=Retry(first=timedelta(seconds=10)),
                 circuit=Backoff(first=timedelta(milliseconds=1), longest=timedelta(milliseconds=5)),

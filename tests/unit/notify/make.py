@@ -124,7 +124,7 @@ def renderer(*directories: Path) -> MailRenderer:
     """The packaged templates, after these directories."""
     return MailRenderer(
         templates=Templates([*directories, TEMPLATES]),
-        look=Presentation(base_url="https://tocsin.example.org"),
+        look=Presentation(base_url="https://tocsin.example.org", allowed_hosts=("ml.example.org",)),
         sender="tocsin <tocsin@example.org>",
         keep_trying=timedelta(hours=24),
     )

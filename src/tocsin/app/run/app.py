@@ -369,13 +369,15 @@ def _shown(t: datetime) -> str:
 
 
 def _options(settings: Settings, url: str) -> NotifyOptions:
-    cap = settings.smtp.cap
+    cap, total = settings.smtp.cap, settings.smtp.global_cap
     return NotifyOptions(
         sender=settings.smtp.sender,
         base_url=url,
         zone=ZoneInfo(settings.timezone),
         default_receiver=tuple(settings.fallback),
         admin_email=tuple(settings.admins),
-        cap=CapRule(mails=cap.mails, window=cap.in_) if cap else None,
+        allowed_hosts=settings.links.allowed_hosts,
+        cap=CapRule(mails=cap.max, window=cap.window) if cap else None,
+        global_cap=CapRule(mails=total.max, window=total.window) if cap else None,
         keep_trying=settings.smtp.deadline,
     )

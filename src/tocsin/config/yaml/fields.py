@@ -27,6 +27,8 @@ def bare_address(value: Any) -> Any:
     """``value`` as a bare e-mail address. Raises ValueError."""
     text = str(value)
     name, at, domain = text.rpartition("@")
+    if re.search(r"[%!]|^-", name):
+        raise ValueError(f"'{text}' has %, ! or a leading -, which some mail servers read as another address")
     if not (name and at and domain) or re.search(r"[\s<>,;\x00-\x1f\x7f]", text) or "@" in name.strip('"'):
         raise ValueError(f"'{text}' is not an e-mail address; write ops@example.org")
     return text

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.notify.addresses import mailbox
 from tocsin.notify.channels.registry import for_people
 from tocsin.notify.delivery.digests import Write, is_limited
 from tocsin.notify.render.mail import MailRenderer, by_cap, hold, sum_up
@@ -22,89 +23,135 @@ _ALL = 200_000
 
 
 class Caps:
-    """Holds back what is beyond the cap. Held mails lie in the state; here is only until when."""
+    """Holds back what is beyond a cap: that of each mailbox, and that of all together. Held mails lie in the state;
+    here is only until when, by mailbox.
+    """
 
-    def __init__(self, rule: CapRule | None, state: State, renderer: MailRenderer, write: Write) -> None:
-        self._rule, self._state, self._renderer, self._write = rule, state, renderer, write
+    def __init__(
+        self, rule: CapRule | None, total: CapRule | None, state: State, renderer: MailRenderer, write: Write
+    ) -> None:
+        """``total`` is the cap of all mails together."""
+        self._rule, self._total, self._state, self._renderer, self._write = rule, total, state, renderer, write
         self._holding: dict[str, datetime] = {}
 
     def load(self) -> None:
         """Find out who is held. Raises StoreError."""
         self._holding = {}
         for held in self._state.deliveries(state=DeliveryState.HELD, limit=_ALL):
-            if is_limited(held):
-                continue
-            known = self._holding.get(held.address)
-            self._holding[held.address] = min(known, held.next_at) if known else held.next_at
+            if not is_limited(held):
+                self._hold(mailbox(held.address), held.next_at)
+
+    def _hold(self, box: str, until: datetime) -> None:
+        self._holding[box] = min(self._holding.get(box, until), until)
 
     def next_due(self) -> datetime | None:
         """When the next summary is due."""
         return min(self._holding.values(), default=None)
 
-    def cap(self, drafts: Sequence[NotificationDraft], now: datetime) -> Capped:
-        """Which of ``drafts`` may go. Raises StoreError."""
+    def cap(
+        self, drafts: Sequence[NotificationDraft], now: datetime, first: Sequence[NotificationDraft] = ()
+    ) -> Capped:
+        """Which of ``drafts`` may go, where ``first`` (critical ones) go in any case. Raises StoreError."""
         if self._rule is None:
             return cap(drafts, None, {}, self._holding, lambda _: now)
         programs = [draft for draft in drafts if not for_people(draft.recipient.channel)]
-        drafts = [draft for draft in drafts if for_people(draft.recipient.channel)]
-        wanted = Counter(draft.recipient.address for draft in drafts)
-        sent = self._state.sent_counts(wanted, now - self._rule.window)
-        full = {a: self._window_end(a, now) for a, n in wanted.items() if sent.get(a, 0) + n > self._rule.mails}
-        capped = cap(drafts, self._rule, sent, self._holding, lambda address: full[address])
-        return replace(capped, through=(*capped.through, *programs))
+        people = [draft for draft in drafts if for_people(draft.recipient.channel)]
+        lately = _Lately(self._state, self._rule, self._total, now)
+        lately.add(draft.recipient.address for draft in first if for_people(draft.recipient.channel))
+        capped = cap(people, self._rule, lately.sent, self._holding, lately.full_until)
+        late = [(draft, lately.all_until) for draft in capped.through[lately.room :]]
+        return Capped(through=(*capped.through[: lately.room], *programs), held=(*capped.held, *late))
 
     def cap_made(self, made: Sequence[Delivery], now: datetime) -> list[Delivery]:
-        """``made``, those that are beyond the cap HELD. Raises StoreError."""
+        """``made``, those that are beyond the cap of their mailbox HELD. Raises StoreError."""
         if self._rule is None:
             return list(made)
+        lately = _Lately(self._state, self._rule, None, now)
         out = []
         for d in made:
-            until = self._holding.get(d.address)
-            if until is None and self._state.sent_since(d.address, now - self._rule.window) >= self._rule.mails:
-                until = self._window_end(d.address, now)
+            box = mailbox(d.address)
+            until = self._holding.get(box)
+            if until is None and lately.sent[box] >= self._rule.mails:
+                until = lately.full_until(box)
             if until is not None:
-                self._holding.setdefault(d.address, until)
+                self._hold(box, until)
                 line = {"title": d.subject, "at": d.created_at.isoformat(), "severity": d.severity}
                 d = replace(d, state=DeliveryState.HELD, next_at=until, message=json.dumps(line).encode())
             out.append(d)
         return out
 
-    def _window_end(self, address: str, now: datetime) -> datetime:
-        """When the oldest of the last mails leaves the window."""
-        assert self._rule is not None
-        last = self._state.deliveries(state=DeliveryState.SENT, address=address, limit=self._rule.mails)
-        inside = [d.created_at for d in last if d.created_at > now - self._rule.window]
-        return (inside[-1] if len(inside) >= self._rule.mails else now) + self._rule.window
-
     def hold(self, held: Sequence[tuple[NotificationDraft, datetime]], now: datetime) -> list[Delivery]:
         """Deliveries that wait; remembers until when."""
         for draft, until in held:
-            self._holding.setdefault(draft.recipient.address, until)
+            self._hold(mailbox(draft.recipient.address), until)
         return [hold(draft, until, self._renderer, now) for draft, until in held]
 
     def due(self, now: datetime, resolver: RecipientResolver) -> list[tuple[Delivery, list[str]]]:
         """Summaries whose time has come, each with the ids that it lists. Raises StoreError.
 
-        An address is forgotten here when its summary is handed out; if that is then not written, ``load`` finds it
+        A mailbox is forgotten here when its summary is handed out; if that is then not written, ``load`` finds it
         again.
         """
+        found: dict[str, list[Delivery]] = {box: [] for box, until in self._holding.items() if until <= now}
+        if not found:
+            return []
+        for held in self._state.deliveries(state=DeliveryState.HELD, limit=_ALL):
+            if not is_limited(held) and mailbox(held.address) in found:
+                found[mailbox(held.address)].append(held)
         made: list[tuple[Delivery, list[str]]] = []
-        for address, until in list(self._holding.items()):
-            if until > now:
-                continue
-            found = self._state.deliveries(state=DeliveryState.HELD, address=address, limit=_MOST)
-            held = [d for d in found if not is_limited(d)]
-            ripe = sorted((d for d in held if d.next_at <= now), key=lambda d: (d.created_at, d.id))
-            later = [d.next_at for d in held if d.next_at > now]
-            if len(found) == _MOST:
-                pass  # there may be more: looked at again at once
+        for box, all_held in found.items():
+            ripe = sorted((d for d in all_held if d.next_at <= now), key=lambda d: (d.created_at, d.id))
+            later = [d.next_at for d in all_held if d.next_at > now]
+            if len(ripe) > _MOST:
+                ripe = ripe[:_MOST]  # the others at once afterwards
             elif later:
-                self._holding[address] = min(later)
+                self._holding[box] = min(later)
             else:
-                del self._holding[address]
+                del self._holding[box]
             if ripe:
-                recipient = resolver.written(address, ripe[0].receiver, "is capped")
+                recipient = resolver.written(ripe[0].address, ripe[0].receiver, "is capped")
                 rule = self._rule or CapRule(mails=0, window=now - now)
                 summary = self._write(sum_up(ripe, recipient, by_cap(rule), self._renderer, now))
                 made.append((summary, [d.id for d in ripe]))
         return made
+
+
+class _Lately:
+    """What mailboxes got within the window of their cap, and all together within that of theirs."""
+
+    def __init__(self, state: State, rule: CapRule, total: CapRule | None, now: datetime) -> None:
+        self._rule, self._total, self._now = rule, total, now
+        window = max(rule.window, total.window) if total else rule.window
+        self._times: dict[str, list[datetime]] = {}  # newest first
+        self._all: list[datetime] = []
+        for address, at in state.sent_lately(now - window, _ALL):
+            if at > now - rule.window:
+                self._times.setdefault(mailbox(address), []).append(at)
+            if total and at > now - total.window:
+                self._all.append(at)
+        self.sent = Counter({box: len(times) for box, times in self._times.items()})
+
+    def add(self, addresses: Iterable[str]) -> None:
+        """These get one now."""
+        boxes = [mailbox(address) for address in addresses]
+        self.sent.update(boxes)
+        self._all = [self._now] * len(boxes) + self._all
+
+    def full_until(self, box: str) -> datetime:
+        """When the oldest of the last mails of ``box`` leaves the window."""
+        return self._end(self._times.get(box, []), self._rule)
+
+    @property
+    def room(self) -> int:
+        """How many more may leave."""
+        return max(0, self._total.mails - len(self._all)) if self._total else _ALL
+
+    @property
+    def all_until(self) -> datetime:
+        """When the oldest of the last mails of all leaves the window."""
+        assert self._total is not None
+        return self._end(self._all, self._total)
+
+    def _end(self, times: Sequence[datetime], rule: CapRule) -> datetime:
+        inside = times[: rule.mails]
+        return (inside[-1] if len(inside) >= rule.mails else self._now) + rule.window

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from urllib.parse import quote, urlsplit
 
 
 def web_link(url: object) -> str:
-    """``url`` where it is a plain http(s) address, else ''."""
+    """``url`` where it is a plain http(s) address without a user in it, else ''."""
     text = str(url or "").strip()
     if len(text) > 2000 or not text.isprintable() or any(x in text for x in " \"'<>`\\"):
         return ""
@@ -14,7 +15,21 @@ def web_link(url: object) -> str:
         parts = urlsplit(text)
     except ValueError:
         return ""
-    return text if parts.scheme in ("http", "https") and parts.netloc else ""
+    return text if parts.scheme in ("http", "https") and parts.netloc and "@" not in parts.netloc else ""
+
+
+def is_allowed(link: str, hosts: Collection[str]) -> bool:
+    """Whether the host of a ``web_link`` is among ``hosts``: names, and ``*.example.org`` for those below one."""
+    host = (urlsplit(link).hostname or "").rstrip(".")
+    return any(
+        host == allowed or (allowed.startswith("*.") and host.endswith(allowed[1:]))
+        for allowed in (each.lower() for each in hosts)
+    )
+
+
+def as_text(link: str) -> str:
+    """A ``web_link`` so that no reader of mail makes it one to click on: its host first, without the scheme."""
+    return link.partition("://")[2]
 
 
 def run_page(base: str, run: str) -> str:

@@ -64,6 +64,7 @@ def build(envelope: Envelope, subject: str, text: str, html: str) -> bytes:
         head.append(f"In-Reply-To: {envelope.references[-1]}")
         head.append("References: " + "\r\n ".join(envelope.references))
     head.append("Auto-Submitted: auto-generated")
+    head.append(f"List-Id: tocsin <alerts.{_domain(envelope.sender)}>")
     head += [_header(name, value) for name, value in ((n, one_line(v, 300)) for n, v in envelope.extra) if value]
     head.append("MIME-Version: 1.0")
     plain = _part("plain", text)

@@ -4,7 +4,7 @@ is cleaned here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from tocsin.model.alert import Why
 from tocsin.model.causes import cut, one_line
 from tocsin.model.intent import Intent
 from tocsin.notify import context as c
-from tocsin.notify.render.links import run_page, web_link
+from tocsin.notify.render.links import is_allowed, run_page, web_link
 from tocsin.notify.text import day_time, did, middle, zone_name
 
 IN_SUBJECT = 3
@@ -31,9 +31,9 @@ def whole_group(intent: Intent) -> bool:
     return isinstance(said, Mapping) and (bool(said.get("alert")) or intent.why in _WHOLE_GROUP)
 
 
-def parent_group_of(intent: Intent, base_url: str = "") -> c.ParentGroup | None:
+def parent_group_of(intent: Intent, base_url: str = "", hosts: Collection[str] = ()) -> c.ParentGroup | None:
     """What an intent says of its run's children; None where that is nothing. ``base_url`` is that of tocsin's pages,
-    '' for none.
+    '' for none; ``hosts`` are those to which addresses of events may lead.
     """
     said = intent.data.get("sweep")
     if not isinstance(said, Mapping):
@@ -43,12 +43,12 @@ def parent_group_of(intent: Intent, base_url: str = "") -> c.ParentGroup | None:
         children=_whole(said, "children"),
         did=one_line(str(said.get("did") or ""), 100),
         ended=did(str(said.get("ended") or "")),
-        bunches=tuple(_bunch(intent, one, base_url) for one in _listed(said.get("causes"))),
+        bunches=tuple(_bunch(intent, one, base_url, hosts) for one in _listed(said.get("causes"))),
         more=_whole(said, "more"),
     )
 
 
-def _bunch(intent: Intent, said: Mapping[str, Any], base_url: str) -> c.Bunch:
+def _bunch(intent: Intent, said: Mapping[str, Any], base_url: str, hosts: Collection[str]) -> c.Bunch:
     cause = one_line(str(said.get("cause") or ""), 300)
     return c.Bunch(
         cause=cause,
@@ -60,12 +60,17 @@ def _bunch(intent: Intent, said: Mapping[str, Any], base_url: str) -> c.Bunch:
                 cause=cause,
                 severity=intent.severity.word,
                 rule=intent.rule,
-                url=web_link(run.get("url")) or run_page(base_url, str(run.get("run") or "")),
+                url=_link(run, hosts) or run_page(base_url, str(run.get("run") or "")),
                 at=_at(run.get("us"), intent.at),
             )
             for run in _listed(said.get("runs"))
         ),
     )
+
+
+def _link(run: Mapping[str, Any], hosts: Collection[str]) -> str:
+    link = web_link(run.get("url"))
+    return link if link and is_allowed(link, hosts) else ""
 
 
 def subject(parent_group: c.ParentGroup, name: str) -> str:

@@ -24,7 +24,7 @@ from tocsin.model.timespans import read_kql_text, spoken
 from tocsin.notify import context as c
 from tocsin.notify.render import absence as waiting
 from tocsin.notify.render import parents as sweeps
-from tocsin.notify.render.links import rule_page, run_page, web_link
+from tocsin.notify.render.links import as_text, is_allowed, rule_page, run_page, web_link
 from tocsin.notify.routing.pipeline import fields_of
 from tocsin.notify.text import at_day_time, day_time, default_subject, did, isolate, length, moment, shown, zone_name
 from tocsin.notify.values import NotificationDraft, RunFacts
@@ -56,6 +56,7 @@ class Presentation:
     base_url: str = ""  # '' makes no link of tocsin's own
     zone: ZoneInfo = _UTC
     links: Signer | None = None  # signs what a reader may do
+    allowed_hosts: tuple[str, ...] = ()  # hosts to which addresses of events may lead
 
 
 def _text(event: Mapping[str, object], name: str, size: int = 300) -> str:
@@ -219,7 +220,11 @@ def links(intent: Intent, look: Presentation) -> c.Links:
     own = {"mails": f"{base}/mails", "tocsin": f"{base}/"} if base else {}
     if base and intent.kind is not IntentKind.ADMIN:
         own["rule"] = rule_page(base, intent.rule)
-    return c.Links(run=web_link(intent.event.get("Url")) or history, history=history, **own)
+    link = web_link(intent.event.get("Url"))
+    if link and not is_allowed(link, look.allowed_hosts):
+        own["elsewhere"] = as_text(link)
+        link = ""
+    return c.Links(run=link or history, history=history, **own)
 
 
 def _acknowledge(intent: Intent, address: str, look: Presentation, now: datetime) -> str:
@@ -317,7 +322,7 @@ def mail(draft: NotificationDraft, facts: RunFacts, look: Presentation, now: dat
     run = _run(intent, facts)
     zone = waiting.zone_of(intent) or reader.zone or look.zone
     notes += _ended_since(intent, facts, zone, now)
-    swept = sweeps.parent_group_of(intent, look.base_url)
+    swept = sweeps.parent_group_of(intent, look.base_url, look.allowed_hosts)
     spoken = says(run, info.final, late, intent.event_time or intent.at, zone, now)
     if swept is not None and sweeps.whole_group(intent):
         spoken = sweeps.says(swept, spoken, intent.event_time or intent.at, zone, now)

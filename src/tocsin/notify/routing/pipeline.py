@@ -22,7 +22,7 @@ from tocsin.model.causes import one_line
 from tocsin.model.delivery import Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.sandbox import TooMuch, words
-from tocsin.notify.addresses import Allows, BadAddress, parse_address
+from tocsin.notify.addresses import Allows, BadAddress, mailbox, parse_address
 from tocsin.notify.channels.registry import for_each
 from tocsin.notify.oncall.models import PersonModel
 from tocsin.notify.routing.lookup import parse_lookup
@@ -323,9 +323,9 @@ def cap(
 ) -> Capped:
     """Let through what each address may still get.
 
-    ``sent`` counts what it got within the window up to now; ``holding`` says until when an address is held already, and
-    ``window_end`` until when one that is full now shall be. While an address is held, all its letters are, so that none
-    overtakes.
+    ``sent`` counts what its mailbox got within the window up to now; ``holding`` says until when a mailbox is held
+    already, and ``window_end`` until when one that is full now shall be. While a mailbox is held, all its letters are,
+    so that none overtakes.
     """
     if rule is None:
         return Capped(through=tuple(drafts), held=())
@@ -333,7 +333,7 @@ def cap(
     held: list[tuple[NotificationDraft, datetime]] = []
     counts, until = dict(sent), dict(holding)
     for draft in drafts:
-        address = draft.recipient.address
+        address = mailbox(draft.recipient.address)
         if address not in until and counts.get(address, 0) >= rule.mails:
             until[address] = window_end(address)
         if address in until:
