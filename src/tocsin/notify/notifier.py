@@ -359,6 +359,7 @@ class Notifier:
         lists = [self._bounds.listed(each, now) for each in [*passed.addressed.listed, *listed]]
         made += await self._call(lambda: self._caps.cap_made(lists, now))
         made += [mail for each in passed.handovers for mail in self._bounds.handover(each, resolver, now)]
+        made += self._bounds.unanswered(passed.unanswered, resolver, now)
         made += self._caps.hold(capped.held, now) + self._digests.hold(beyond, now)
         left = await self._call(lambda: self._bounds.left(passed, resolver))
         made += self._digests.hold_suppressed([*quiet, *left], now)
@@ -421,9 +422,11 @@ class Notifier:
         change: NotifyChange = NO_CHANGE,
     ) -> None:
         now = self._clock.now()
-        point("before_deliveries")
+        if made:
+            point("before_deliveries")
         await self._call(lambda: self._state.put_deliveries(made, consumed, now, listed, change))
-        point("after_deliveries")
+        if made:
+            point("after_deliveries")
         held = sum(d.state is DeliveryState.HELD and not is_limited(d) for d in made)
         if held:
             self._metrics.inc("tocsin_notify_capped_total", held)

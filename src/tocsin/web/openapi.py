@@ -94,6 +94,7 @@ _ACTIVE: Mapping[str, Schema] = {
     "until": {**_MAYBE_TIME, "description": "when the acknowledgement ends"},
     "assigned_to": _MAYBE_TEXT,
     "suppressed": {**_MAYBE_TEXT, "description": "why nobody is notified of it now"},
+    "exhausted": {**_MAYBE_TEXT, "description": "the escalation of which all steps are done, and nobody has taken it"},
     "ended_at": _MAYBE_TIME,
     "ended_why": _MAYBE_TEXT,
     "fields": {"type": "object", "description": "what routes and silences match"},

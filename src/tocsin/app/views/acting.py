@@ -210,6 +210,7 @@ def row_of(alert: ActiveAlert) -> Row:
         "until": held.until if held is not None else None,
         "assigned_to": alert.assigned_to or None,
         "suppressed": alert.suppressed or None,
+        "exhausted": alert.exhausted or None,
         "ended_at": alert.ended_at,
         "ended_why": alert.ended_why or None,
         "fields": dict(alert.fields),

@@ -6,19 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from tocsin.model.active import ActiveAlert
 from tocsin.model.delivery import Delivery
 from tocsin.model.intent import IntentKind
 from tocsin.model.statuses import Severity
 from tocsin.notify.channels.registry import for_people
 from tocsin.notify.delivery.digests import Write
 from tocsin.notify.render.mail import MailRenderer, Reason, hold, sum_up
-from tocsin.notify.render.shifts import SHIFTS, shift_notice
+from tocsin.notify.render.oncall import SHIFTS, exhausted_notice, shift_notice
 from tocsin.notify.routing.critical import CriticalState
 from tocsin.notify.routing.critical import fired as critical_fired
 from tocsin.notify.routing.critical import next_due as critical_due
 from tocsin.notify.routing.decide import After, Verdict
 from tocsin.notify.routing.decide import Why as Suppressed
-from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, matched_by, resolve
+from tocsin.notify.routing.pipeline import ADMIN, DEFAULT, RecipientResolver, matched_by, resolve
 from tocsin.notify.stages.live import CRITICAL, Critical
 from tocsin.notify.stages.messages import Listed
 from tocsin.notify.stages.run import Passed, Presented, Stages
@@ -59,6 +60,12 @@ class Bounds:
             else (f"You get this because schedule {each.schedule} had you on call.")
         )
         return [self._write(shift_notice(each, resolver.written(address, SHIFTS, because), self._renderer, now))]
+
+    def unanswered(self, alerts: Sequence[ActiveAlert], resolver: RecipientResolver, now: datetime) -> list[Delivery]:
+        """The daily list of alerts that no step brought anybody to take."""
+        because = "You get this because you look after tocsin (admin_email)."
+        readers = [resolver.written(address, ADMIN, because) for address in resolver.admins] if alerts else []
+        return [self._write(exhausted_notice(alerts, reader, self._renderer, now)) for reader in readers]
 
     def left(self, passed: Passed, resolver: RecipientResolver) -> list[tuple[NotificationDraft, Verdict]]:
         """Event alerts that are listed later, for whom: those who would have been notified, or a silence's author."""

@@ -171,7 +171,7 @@ class Escalations:
         return self._take(each, alert, done)
 
     def sent(self, step: StepMessage, deliveries: Sequence[str]) -> None:
-        """A message became these deliveries; of one that became none the next pass hears as of one that failed."""
+        """A message became these deliveries."""
         if (each := self._live.escalations.get(step.key)) is None:
             return
         known = [replace(s, deliveries=tuple(deliveries)) if s.ordinal == step.ordinal else s for s in each.sent]
@@ -193,6 +193,7 @@ class Escalations:
         after = replace(each, state=done.state, sent=sent)
         if after != each:
             self._live.put_escalation(after)
+        self._mark(each.name, alert.id, done.state.phase is esc.Phase.EXHAUSTED)
         self._wake(after)
         if message is None:
             return []
@@ -202,6 +203,12 @@ class Escalations:
                 why=message.why, steps=message.steps, note=message.note,
             )
         ]  # fmt: skip
+
+    def _mark(self, escalation: str, alert: str, exhausted: bool) -> None:
+        """An alert says which of its escalations has run out of steps."""
+        known = self._live.alerts.get(alert)
+        if known is not None and exhausted != (known.exhausted == escalation):
+            self._live.put(replace(known, exhausted=escalation if exhausted else ""))
 
     def _wake(self, each: Escalating) -> None:
         escalation = self._rules.get(each.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ from tocsin.notify.routing.inhibit import Inhibitor
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.state.interface import Kept, NotifyChange
 
-GROUP, ESCALATION, CRITICAL, SHIFT = "group", "escalation", "critical", "shift"
+GROUP, ESCALATION, CRITICAL, SHIFT, DAILY = "group", "escalation", "critical", "shift", "daily"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,17 @@ class OnShift:
     since: datetime  # UTC
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daily:
+    """When the daily list of alerts that nobody has taken went out, or began to be needed."""
+
+    at: datetime  # UTC
+
+
+DAY = timedelta(days=1)
+"""Between two of them."""
+
+
 class Live:
     """Everything of which something may be left to do."""
 
@@ -98,6 +109,8 @@ class Live:
         self.escalations: dict[str, Escalating] = {}
         self.critical: dict[str, Critical] = {}
         self.shifts: dict[str, OnShift] = {}
+        self.daily: dict[str, Daily] = {}
+        self.exhausted: set[str] = set()  # ids of active alerts of which all steps are done
         self.inhibitor = Inhibitor(rules.inhibit)
         self.verdicts: dict[tuple[str, str], Verdict] = {}  # (alert, group) → why it is suppressed
         self.timers: list[tuple[datetime, str, str]] = []  # (due, kind, key); one that has moved is asked again
@@ -127,10 +140,14 @@ class Live:
             self.critical[kept.key] = msgspec.convert(kept.body, Critical)
         elif kept.kind == SHIFT:
             self.shifts[kept.key] = msgspec.convert(kept.body, OnShift)
+        elif kept.kind == DAILY:
+            self.daily[kept.key] = msgspec.convert(kept.body, Daily)
+            self.wake(DAILY, kept.key, self.daily[kept.key].at + DAY)
 
     def _know(self, alert: ActiveAlert) -> None:
         self.alerts[alert.id] = alert
         self.by_key[alert.key] = alert.id
+        self._note_exhausted(alert)
         if alert.ended_at is None:
             self.inhibitor.add(alert.id, alert.fields)
             if not alert.condition and alert.event_us:
@@ -147,6 +164,13 @@ class Live:
             self._know(alert)
         self.alerts[alert.id] = alert
         self._changed[alert.id] = None
+        self._note_exhausted(alert)
+
+    def _note_exhausted(self, alert: ActiveAlert) -> None:
+        if alert.exhausted and alert.ended_at is None:
+            self.exhausted.add(alert.id)
+        else:
+            self.exhausted.discard(alert.id)
 
     def end(self, id: str, at: datetime, why: str, *, known: bool) -> ActiveAlert | None:
         """The alert ended; ``known`` to the state already. None where it is unknown or has ended before."""
@@ -155,6 +179,7 @@ class Live:
             return None
         alert = replace(alert, ended_at=at, ended_why=why)
         self.alerts[id] = alert
+        self.exhausted.discard(id)
         self.inhibitor.remove(id)
         for name in {alert.run_id, alert.job_key}:
             if (known_of := self.of_run.get(name)) is not None:
@@ -220,6 +245,14 @@ class Live:
             self.shifts[schedule] = known
         self._touched[(SHIFT, schedule)] = None
 
+    def put_daily(self, at: datetime | None) -> None:
+        """Remember when the daily list went out; None where there is nothing to list."""
+        if at is None:
+            self.daily.pop("", None)
+        else:
+            self.daily[""] = Daily(at=at)
+        self._touched[(DAILY, "")] = None
+
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def wake(self, kind: str, key: str, due: datetime | None) -> None:
@@ -256,6 +289,7 @@ class Live:
     def _body(self, kind: str, key: str) -> Mapping[str, Any] | None:
         places: Mapping[str, Mapping[str, object]] = {
             GROUP: self.groups, ESCALATION: self.escalations, CRITICAL: self.critical, SHIFT: self.shifts,
+            DAILY: self.daily,
         }  # fmt: skip
         found = places[kind].get(key)
         return None if found is None else msgspec.to_builtins(found)

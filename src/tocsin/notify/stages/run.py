@@ -20,6 +20,7 @@ from tocsin.notify.routing.matchers import matches
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver
 from tocsin.notify.routing.silence import Silence
+from tocsin.notify.stages.daily import unanswered
 from tocsin.notify.stages.escalate import Escalations, StepMessage
 from tocsin.notify.stages.flush import Message, flush
 from tocsin.notify.stages.live import CRITICAL, ESCALATION, GROUP, SHIFT, Live
@@ -60,6 +61,7 @@ class Passed:
     taken: list[Taken] = field(default_factory=list)
     steps: Sequence[StepMessage] = ()
     handovers: Sequence[Handover] = ()
+    unanswered: Sequence[ActiveAlert] = ()  # the daily list, where it is due
     unrouted: int = 0  # alerts that fired and that no route takes
 
 
@@ -172,6 +174,7 @@ class Stages:
         self._settle(ended, now)
         shifted = [*self._schedules, *(key for kind, key in due if kind == SHIFT)]
         out.handovers, self._schedules = handovers(live, shifted, now), []
+        out.unanswered = unanswered(live, now)
         out.steps = steps
         self._address(steps, messages, happened, out, now)
         out.critical = [key for kind, key in due if kind == CRITICAL]

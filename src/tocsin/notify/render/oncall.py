@@ -1,7 +1,8 @@
-"""Messages about shifts: who goes on call, or off it, with the alerts that are open."""
+"""Messages about on-call itself: a shift begins or ends, and alerts that nobody has taken."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ from tocsin.model.causes import one_line
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.statuses import Severity
 from tocsin.notify.channels.base import Notification
+from tocsin.notify.context import Mail
 from tocsin.notify.render.mail import MailRenderer, plain_mail
 from tocsin.notify.render.message import message_id
 from tocsin.notify.values import Recipient
@@ -66,18 +68,41 @@ def shift_notice(each: Shifted, recipient: Recipient, renderer: MailRenderer, no
         subject, text = f"Your shift is over: {each.schedule}, {has} has it ({count})", ""
     id = fingerprint("shift", each.schedule, each.who, str(each.begins), each.at.isoformat())
     severity = Severity(min((a.severity for a in each.open), default=Severity.INFORMATIONAL))
-    lines = [_line(alert, zone) for alert in each.open[:_SHOWN]]
-    if len(each.open) > _SHOWN:
-        lines.append(f"and {len(each.open) - _SHOWN} more")
-    seen = plain_mail(subject, severity, recipient, renderer, now, lines=tuple(lines), text=text)
+    seen = plain_mail(subject, severity, recipient, renderer, now, lines=_lines(each.open, zone), text=text)
+    return _made(id, f"shift/{each.schedule}", seen, recipient, renderer, now)
+
+
+def exhausted_notice(
+    alerts: Sequence[ActiveAlert], recipient: Recipient, renderer: MailRenderer, now: datetime
+) -> Notification:
+    """Alerts of which all steps are done and that nobody has taken, for who looks after tocsin."""
+    several = "1 alert is" if len(alerts) == 1 else f"{len(alerts)} alerts are"
+    subject = f"{several} open, and nobody has answered any step"
+    severity = Severity(min(a.severity for a in alerts))
+    zone = recipient.zone or renderer.look.zone
+    id = fingerprint("exhausted", recipient.address.lower(), now.isoformat())
+    seen = plain_mail(
+        subject, severity, recipient, renderer, now, lines=_lines(alerts, zone),
+        text="All steps of their escalations are done. This list comes once a day while there are any.",
+    )  # fmt: skip
+    return _made(id, "exhausted", seen, recipient, renderer, now)
+
+
+def _made(id: str, group: str, seen: Mail, recipient: Recipient, renderer: MailRenderer, now: datetime) -> Notification:
+    subject = seen.alert.title
     delivery = Delivery(
-        id=id, address=recipient.address, receiver=SHIFTS, group=f"shift/{each.schedule}", rules=(),
-        severity=severity.word, subject=one_line(subject), message_id=message_id(id, renderer.sender), message=b"",
+        id=id, address=recipient.address, receiver=recipient.receiver, group=group, rules=(),
+        severity=seen.alert.severity, subject=one_line(subject), message_id=message_id(id, renderer.sender), message=b"",
         state=DeliveryState.READY, created_at=now, next_at=now, deadline=now + renderer.keep_trying,
     )  # fmt: skip
     return Notification(
         delivery=delivery, seen=seen, mails=renderer, template="admin", subject=subject, to_name=recipient.name
     )
+
+
+def _lines(alerts: Sequence[ActiveAlert], zone: ZoneInfo) -> tuple[str, ...]:
+    lines = [_line(alert, zone) for alert in alerts[:_SHOWN]]
+    return (*lines, f"and {len(alerts) - _SHOWN} more") if len(alerts) > _SHOWN else tuple(lines)
 
 
 def _until(each: Shifted, zone: ZoneInfo) -> str:
