@@ -92,14 +92,18 @@ def rules_test(
     as_json: AsJson = False,
 ) -> None:
     """Run the inline tests of rules with the engine that runs them live. Ends with 1 where one fails."""
+    from tocsin.app.views.oncall import view_oncall
+    from tocsin.app.views.presented import presents
     from tocsin.rules.testing.run import each_test
 
-    loaded, names = _chosen(open_home(home), chosen or [])
+    place = open_home(home)
+    loaded, names = _chosen(place, chosen or [])
     wanted = [w.lower() for w in words.split()]
     results: list[TestResult] = []
     for result in each_test(
         (loaded.rules[name] for name in names),
         lambda rule, test: all(word in f"{rule.name} {test.name}".lower() for word in wanted),
+        presents(view_oncall(place).rules),
     ):
         results.append(result)
         if not as_json:

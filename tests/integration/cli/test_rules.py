@@ -238,3 +238,22 @@ def test_status_of_a_resting_home_knows_the_next_evaluation(run: Run, tmp_path: 
     finally:
         tocsin.kill()
     assert row["next_evaluation"][14:19] in {f"{m:02}:00" for m in range(0, 60, 5)}
+
+
+def test_a_test_may_expect_a_subject_and_receivers(run: Run, tmp_path: Path) -> None:
+    """Those of the last notification, by the project's own routes."""
+    (tmp_path / "rules/alerts").mkdir(parents=True)
+    path = tmp_path / "rules/alerts/mine.yaml"
+    text = (
+        "rules:\n  - name: mine\n    when: {status: Failed}\n    summary: '{{ ExperimentName }} failed: {{ Message }}'\n"
+        "    notify: {to: [ops@example.org]}\n    tests:\n      - name: t\n"
+        "        events: [{at: 1m, RunId: r, Status: Failed, ExperimentName: churn, Message: boom}]\n"
+        "        expect: [{at: 2m, subject: 'churn failed: boom', receivers: [ops@example.org, owner]}]\n"
+    )
+    path.write_text(text)
+    assert 0 == run("rules", "test").returncode
+    path.write_text(text.replace("boom', receivers: [ops@example.org, owner]", "doom', receivers: [owner]"))
+    failed = run("rules", "test").stdout
+    assert "at 2m: subject should be 'churn failed: doom', is 'churn failed: boom'" in failed
+    assert "at 2m: receivers should be owner, are ops@example.org, owner" in failed
+    assert 1 == run("check", "--tests").returncode

@@ -42,6 +42,7 @@ def check(home: Home, with_tests: bool = False) -> list[Problem]:
 
 def failing_tests(home: Home) -> list[Problem]:
     """A problem for each inline test of rules and consumers that fails."""
+    from tocsin.app.views.presented import presents
     from tocsin.rules.testing.run import run_tests  # it imports stores, half the time of a check
 
     problems: list[Problem] = []
@@ -55,7 +56,7 @@ def failing_tests(home: Home) -> list[Problem]:
                 Problem(file=result.file, line=result.line, key=result.name, message=f"test fails: {result.text}")
             )
     try:
-        results = run_tests(own(content.rules))
+        results = run_tests(own(content.rules), presents=presents(content.oncall))
     except TocsinError as e:
         return [*problems, Problem(file="rules", message=str(e))]
     for r in results:

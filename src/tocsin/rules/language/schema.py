@@ -275,6 +275,12 @@ class Expect(YamlModel):
     pending: tuple[dict[str, Any], ...] | None = Field(
         None, description="exactly these instances are pending", examples=[[{"ExperimentName": "churn"}]]
     )
+    subject: str | None = Field(
+        None, description="of the last notification until then", examples=["churn failed: out of memory"]
+    )
+    receivers: tuple[str, ...] | None = Field(
+        None, description="whom the last notification goes to, in any order", examples=[["ml-leads", "owner"]]
+    )
 
 
 class InlineTest(YamlModel):

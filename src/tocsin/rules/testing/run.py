@@ -14,7 +14,7 @@ from tocsin.config.yaml.document import resolved
 from tocsin.config.yaml.durations import format_duration
 from tocsin.model.alert import ConditionState, Phase
 from tocsin.model.instants import TimerKind
-from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.rules.kinds.deadline import clocks
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.language import test_events as testevents
@@ -48,16 +48,30 @@ class TestResult:
         return "\n".join([f"{self.file}:{self.line}: {self.rule}: {self.name}: FAILED", *self.faults, self.timeline])
 
 
-def run_tests(rules: RuleSet, only: Sequence[str] = ()) -> list[TestResult]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presented:
+    """How people would get an intent."""
+
+    subject: str
+    receivers: tuple[str, ...]
+
+
+Presents = Callable[[Intent, RuleInfo], Presented]
+
+
+def run_tests(rules: RuleSet, only: Sequence[str] = (), presents: Presents | None = None) -> list[TestResult]:
     """Run the inline tests of ``rules``, disabled ones too; ``only`` names rules, all where empty.
 
     Raises KeyError for a rule in ``only`` that there is not.
     """
-    return list(each_test([rules.rules[name] for name in only] if only else rules.rules.values()))
+    chosen = [rules.rules[name] for name in only] if only else rules.rules.values()
+    return list(each_test(chosen, presents=presents))
 
 
 def each_test(
-    rules: Iterable[Rule], wants: Callable[[Rule, InlineTest], bool] = lambda _, __: True
+    rules: Iterable[Rule],
+    wants: Callable[[Rule, InlineTest], bool] = lambda _, __: True,
+    presents: Presents | None = None,
 ) -> Iterator[TestResult]:
     """Run the inline tests of ``rules`` that ``wants`` takes, one after the other, with one state emptied for each.
 
@@ -67,11 +81,16 @@ def each_test(
         for rule in rules:
             for test in rule.tests:
                 if wants(rule, test):
-                    yield run_test(rule, test, state)
+                    yield run_test(rule, test, state, presents)
 
 
-def run_test(rule: Rule, test: InlineTest, state: SqliteState | None = None) -> TestResult:
-    """Run one test of one rule, alone in stores of its own, or in ``state``, of which everything is forgotten first."""
+def run_test(
+    rule: Rule, test: InlineTest, state: SqliteState | None = None, presents: Presents | None = None
+) -> TestResult:
+    """Run one test of one rule, alone in stores of its own, or in ``state``, of which everything is forgotten first.
+
+    ``presents`` says how people would get an intent; without it, a test that expects something of that fails.
+    """
     clock = SystemClock()
     began = clock.monotonic()
     start = test.start or START
@@ -89,6 +108,7 @@ def run_test(rule: Rule, test: InlineTest, state: SqliteState | None = None) -> 
                     _note(step, start, timeline, notified)
             for expect in expected:
                 faults += _compare(expect, notified)
+                faults += _compare_presented(expect, rule.info, notified, presents)
                 names = simulator.rules.enabled
                 states = [state for name in names for state in simulator.state.conditions(name).values()]
                 faults += _compare_instances(expect, states)
@@ -167,6 +187,25 @@ def _compare(expect: Expect, notified: Sequence[Intent]) -> Iterator[str]:
         got = sum(i.kind in kinds and not i.limited for i in notified)
         if wanted is not None and got != wanted:
             yield f"  at {at}: {word} should be {wanted}, is {got}"
+
+
+def _compare_presented(
+    expect: Expect, info: RuleInfo, notified: Sequence[Intent], presents: Presents | None
+) -> Iterator[str]:
+    if expect.subject is None and expect.receivers is None:
+        return
+    at, last = format_duration(expect.at), next((i for i in reversed(notified) if not i.limited), None)
+    if last is None or presents is None:
+        yield f"  at {at}: " + (
+            "nothing was notified yet" if last is None else "subject and receivers are not known here"
+        )
+        return
+    shown = presents(last, info)
+    if expect.subject is not None and expect.subject != shown.subject:
+        yield f"  at {at}: subject should be '{expect.subject}', is '{shown.subject}'"
+    if expect.receivers is not None and sorted(expect.receivers) != sorted(shown.receivers):
+        wanted, got = (", ".join(sorted(names)) or "nobody" for names in (expect.receivers, shown.receivers))
+        yield f"  at {at}: receivers should be {wanted}, are {got}"
 
 
 _PHASES = {"firing": frozenset({Phase.FIRING, Phase.RECOVERING}), "pending": frozenset({Phase.PENDING})}
