@@ -23,7 +23,7 @@ RENAMED = {
 """Old names of functions -> the ones of today."""
 OPERATORS = {"notcontains": "!contains", "notcontainscs": "!contains_cs"}
 """Old names of operators."""
-ELSEWHERE = frozenset({"workspace", "app", "resource", "cluster", "database"})
+ELSEWHERE = frozenset({"workspace", "app", "resource"})
 """What names another store in front of a table: ``workspace('x').T``. There is one store here."""
 _BEFORE_SOURCE = frozenset({"", "|", ";", "=", "("})
 
@@ -82,6 +82,6 @@ def _call(tokens: Sequence[Token], i: int, texts: Sequence[str]) -> Change | Non
     ):  # of Azure's service
         end = next((each.end for each in tokens[i:] if each.text == ";"), token.end)
         return token.start, end, ""
-    if token.text == "count" and texts[1:2] == ["("] and len(texts) > 3 and texts[3] == ")":  # it counts rows
+    if token.text == "count" and texts[1:2] == ["("] and texts[2:3] != [")"] and texts[3:4] == [")"]:  # it counts rows
         return tokens[i + 1].start, tokens[i + 3].end, "()"
     return None

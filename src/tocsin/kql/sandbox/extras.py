@@ -90,7 +90,6 @@ INSTEAD = {
     "percentilew": "percentile()",
     "resource": _ONLY_TABLES,
     "todecimal": "todouble()",
-    "toguid": "tostring()",
     "workspace": _ONLY_TABLES,
     "hash": "hash_md5() or hash_sha256(), which are the same everywhere",
     "hash_many": "hash_md5(strcat(…))",
