@@ -116,6 +116,7 @@ class Step:
     why: Why  # of the change, or of there being none
     notify: Notify | None = None
     wake: datetime | None = None  # look again then at the latest: the end of its `for`, a repeat, an end by time
+    firing: str = ""  # from when on it fires or fired, ISO: its occurrence; '' of one that has not fired
 
     @property
     def changed(self) -> bool:
@@ -177,6 +178,7 @@ def evaluate(
         why=why,
         notify=notify,
         wake=_wake(life, terms) if keeps else None,
+        firing=_firing(life) or (_firing(_life(state)) if state is not None else ""),
     )
 
 
@@ -309,6 +311,11 @@ def _end(life: _Life, seen: Evaluation, terms: Terms, why: Why, holds: bool) -> 
     return why, notify
 
 
+def _firing(life: _Life) -> str:
+    fired = life.moment("fired")
+    return "" if fired is None else fired.isoformat().replace("+00:00", "Z")
+
+
 def _notify(life: _Life, kind: IntentKind, ordinal: int, why: Why) -> Notify:
     fired = life.moment("fired") or life.since
     return Notify(
@@ -390,6 +397,7 @@ def gone(state: ConditionState, why: Why, *, at: datetime, commit_seq: int) -> T
         rule=state.rule,
         instance=state.instance if active is None else active.instance,
         occurrence="" if active is None else active.occurrence,
+        firing=_firing(_life(state)) if active is None else "",
         run_id="" if active is None else active.run_id,
         before=state.phase,
         after=_ENDS[state.phase],

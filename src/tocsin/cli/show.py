@@ -65,7 +65,7 @@ def alerts_list(
 
 @alerts.command("show")
 def alerts_show(
-    occurrence: Annotated[str, typer.Argument(help="Its occurrence (or the beginning), or the run that it is about.")],
+    occurrence: Annotated[str, typer.Argument(help="Its AlertId or occurrence (or the beginning), or the run.")],
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -88,7 +88,9 @@ def alerts_show(
         return
     with asking(open_home(home)) as asked:
         rows = asked.alerts(1000, "", occurrence) or [
-            row for row in asked.alerts(1000, "", "") if row["Occurrence"] and row["Occurrence"].startswith(occurrence)
+            row
+            for row in asked.alerts(1000, "", "")
+            if any(row[key] and row[key].startswith(occurrence) for key in ("AlertId", "Occurrence"))
         ]
     if not rows:
         fail(f"no alert is called '{occurrence}' or is about a run of that name", "tocsin alerts list --json")

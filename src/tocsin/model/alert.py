@@ -106,6 +106,7 @@ class Transition:
     rule: str
     instance: Mapping[str, object]
     occurrence: str  # '' for a condition
+    firing: str = ""  # of a condition, once it fires: from when on, ISO; what intents call its occurrence
     before: Phase
     after: Phase
     reason: Why

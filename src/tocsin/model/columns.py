@@ -152,7 +152,7 @@ ALERTS: tuple[Column, ...] = (
     _c("Time", _T, "when it was written"),
     _s("Rule", "the rule"),
     _c("Instance", _D, "values of `by`"),
-    _s("Occurrence", "which occurrence of an event alert; '' for a condition"),
+    _s("Occurrence", "which occurrence of an event alert; of a condition since when it fires, '' before"),
     _s("From", "state before"),
     _s("To", "state after"),
     _s("Reason", "why"),

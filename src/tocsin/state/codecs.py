@@ -273,7 +273,7 @@ def alert_row(t: Transition, alert: str, now: datetime) -> dict[str, object]:
         "Time": iso(now),
         "Rule": t.rule,
         "Instance": t.instance,
-        "Occurrence": t.occurrence,
+        "Occurrence": t.occurrence or t.firing,
         "From": t.before.value,
         "To": t.after.value,
         "Reason": f"{t.reason.value}, {clean(t.detail)}" if t.detail else t.reason.value,

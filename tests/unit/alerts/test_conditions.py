@@ -82,6 +82,14 @@ def test_each_firing_has_a_name_of_its_own() -> None:
     assert ["2026-01-05T12:00:00Z", "2026-01-05T12:02:00Z"] == names
 
 
+def test_each_step_of_a_firing_says_which_it_is() -> None:
+    """From firing to its end; history shows it as the alert's occurrence."""
+    one = Instance()
+    steps = [one.evaluate(0, False), one.evaluate(1), one.evaluate(2), one.evaluate(3, False), one.evaluate(4)]
+    first, second = "2026-01-05T12:01:00Z", "2026-01-05T12:04:00Z"
+    assert ["", first, first, first, second] == [step.firing for step in steps]
+
+
 def test_pending_until_for_has_passed() -> None:
     """A condition fires at the end of its `for`, not one µs before."""
     one = Instance(hold=5 * MINUTE)

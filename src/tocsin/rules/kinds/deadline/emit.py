@@ -152,6 +152,7 @@ class _Notifier:
                     rule=rule.public_name,
                     instance=about.instance,
                     occurrence="",
+                    firing=step.firing,
                     before=step.before,
                     after=step.after,
                     reason=Why.RATE_LIMITED if fired and beyond else step.why,

@@ -27,6 +27,7 @@ def transition(
         rule=rule.public_name,
         instance=instance,
         occurrence="",
+        firing=step.firing,
         before=step.before,
         after=step.after,
         reason=step.why,
