@@ -31,7 +31,7 @@ from tocsin.intake.consumer import Consumer, Decoded, Message, TooMany
 from tocsin.intake.formats import MAX_VALUES, is_json, too_many_values
 from tocsin.intake.watermark import GraceWatermark, StallWatch
 from tocsin.metrics.registry import Metrics
-from tocsin.model.event import MOST_DEAD, Batch, DeadLetter, DeadReason, Receipt, merged
+from tocsin.model.event import MOST_DEAD, UNKNOWN_NAMES, Batch, DeadLetter, DeadReason, Receipt, merged
 
 log = structlog.get_logger(__name__)
 
@@ -186,17 +186,23 @@ class HttpIntake:
         """Put it, part by part, and wait until each is durable. Raises Refused; with 503 it may have been stored."""
         kept: list[DeadLetter] = []
         carried: DeadLetter | None = None
-        accepted = duplicate = heartbeats = 0
+        accepted = duplicate = heartbeats = misnamed = 0
+        unknown: dict[str, None] = {}
         for n, part in enumerate(decoded.parts(PART)):
             batch = replace(part, most_dead=MOST_DEAD - len(kept), carried=carried)
             receipt = await self._put(batch, limits, limits.commit_wait if n else limits.full_wait)
             accepted += receipt.accepted
             duplicate += receipt.duplicate
             heartbeats += receipt.heartbeats
+            misnamed += receipt.misnamed
+            unknown |= dict.fromkeys(receipt.unknown)
             kept += [letter for letter in receipt.dead if not letter.rest]
             carried = merged(carried, next((letter for letter in receipt.dead if letter.rest), None))
         dead = (*kept, carried) if carried is not None else tuple(kept)
-        return Receipt(accepted=accepted, duplicate=duplicate, heartbeats=heartbeats, dead=dead)
+        return Receipt(
+            accepted=accepted, duplicate=duplicate, heartbeats=heartbeats, dead=dead, misnamed=misnamed,
+            unknown=tuple(unknown)[:UNKNOWN_NAMES],
+        )  # fmt: skip
 
     async def _put(self, batch: Batch, limits: HttpLimits, full_wait: timedelta) -> Receipt:
         try:
