@@ -160,7 +160,7 @@ class Bunch:
 
     cause: str
     count: int
-    examples: tuple[Line, ...]  # at most three
+    examples: tuple[Line, ...]  # at most three, of a backfill ten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from tocsin.model.alert import fingerprint, instance_key
 from tocsin.model.delivery import EMAIL, Endpoint, Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.notify.channels.registry import for_each
-from tocsin.notify.context import Change, Nearby, RunAttempt
+from tocsin.notify.context import Change, Line, Nearby, RunAttempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +128,9 @@ class RunFacts:
     attempts_known: int = 0
     last_success: datetime | None = None
     nearby: Nearby | None = None
+    expired: tuple[
+        Line, ...
+    ] = ()  # of a backfill's summary: the runs that it stands for, the newest, at most MOST_LINES
 
 
 NO_FACTS = RunFacts()

@@ -12,7 +12,7 @@ from tocsin.clock import ManualClock, micros
 from tocsin.errors import QueryTimeout
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.model.intent import Intent
+from tocsin.model.intent import Intent, IntentKind
 from tocsin.notify.context import Change, Nearby, RunAttempt
 from tocsin.notify.render.facts import StoreFacts
 from tocsin.notify.values import NO_FACTS
@@ -163,3 +163,29 @@ def test_it_ends_in_time(log: Log) -> None:
     log.append(*(log.event(n, f"r{n}", "Failed") for n in range(50)))
     with pytest.raises(QueryTimeout):
         StoreFacts(log.store).facts([failed("r1", 1)], 0.0)
+
+
+def test_a_backfills_summary_knows_its_runs(log: Log) -> None:
+    """Those of its rule that expired while it lasted, the newest first, with why they failed."""
+    for n, message in enumerate(("disk full", "disk full", "")):
+        log.add(n - 5000, f"r{n}", "Failed", ExperimentName="churn", Message=message)
+    rows = [transition(f"r{n}", 1) for n in range(3)]
+    rows += [transition("r0", 1, Rule="other"), transition("r1", 1, To="fired"), transition("r2", -60)]
+    log.store.append_mirror(1, [{**row, "Occurrence": str(i)} for i, row in enumerate(rows)], [])
+    one = replace(
+        intent(kind=IntentKind.SUMMARY, run="", data={"expired": 3}), occurrence=minutes(0).isoformat(), at=minutes(2)
+    )
+    found = StoreFacts(log.store).facts([one], 5)[one.id].expired
+    assert ["r2", "r1", "r0"] == [line.name for line in found]
+    assert ["churn r2 Failed", "churn r1 Failed", "churn r0 Failed"] == [line.title for line in found]
+    assert ["", "disk full", "disk full"] == [line.cause for line in found]
+
+
+def transition(run: str, at: float, **more: str) -> dict[str, object]:
+    """A row of Alerts as the state mirrors it."""
+    t = minutes(at).isoformat().replace("+00:00", "Z")
+    return {
+        "Time": t, "Rule": "run-failed", "Instance": {"RunId": run}, "Occurrence": run, "From": "", "To": "expired",
+        "Reason": "", "Severity": "error", "Value": None, "Labels": {}, "RunId": run, "AlertId": "", "CommitSeq": 1,
+        "T": t, **more,
+    }  # fmt: skip

@@ -139,6 +139,20 @@ def test_a_catch_ups_summary_leaves_the_owner_out() -> None:
     assert [a for a, _ in addresses(notified(summary, info, make_oncall(LEADS)))] == ["ml-leads@example.org"]
 
 
+def test_a_backfills_summary_wakes_nobody_on_call() -> None:
+    """What it lists is over."""
+    summary = intent(kind=IntentKind.SUMMARY, run="", data={"expired": 7})
+    rules = make_oncall(
+        "people: [{name: anna, email: anna@example.org}]\n"
+        "schedules: [{name: s, timezone: UTC, rotation: {every: 1w, handoff: mon 09:00, starting: 2026-01-05, members: [anna]}}]\n"
+        "receivers: [{name: call, schedule: s}, {name: leads, email: leads@example.org}]\n"
+        "escalations: [{name: page, steps: [{notify: call}]}]\n"
+        "route: {receiver: leads, routes: [{receiver: call, escalation: page, continue: true}, {receiver: leads}]}\n"
+    )
+    assert {"anna@example.org", "leads@example.org"} == {a for a, _ in addresses(notified(intent(), oncall=rules))}
+    assert {"leads@example.org"} == {a for a, _ in addresses(notified(summary, oncall=rules))}
+
+
 def test_own_trouble_goes_to_the_admins() -> None:
     assert addresses(notified(intent("tocsin", kind=IntentKind.ADMIN, run=""))) == [
         ("admin@example.org", "admin_email")

@@ -15,7 +15,7 @@ from tests.oracle.effort import examples
 from tests.unit.notify.make import BUDAPEST, HAPPENED, INFO, NOW, TEMPLATES, draft, intent, renderer, seen
 from tocsin.model.intent import SUMMARY_WORDS, IntentKind, RuleInfo
 from tocsin.notify import context
-from tocsin.notify.context import Change, Mail, Nearby, RunAttempt
+from tocsin.notify.context import Change, Line, Mail, Nearby, RunAttempt
 from tocsin.notify.render.inline import inline_styles
 from tocsin.notify.render.templates import FILTERS, HTML_LIMIT, Templates
 from tocsin.notify.render.views import mail, summary_fields
@@ -182,11 +182,17 @@ def test_own_trouble_has_a_template() -> None:
 
 def test_a_catch_up_has_a_summary() -> None:
     data = {"expired": 1234, "oldest": "2026-01-05T10:00:00Z", "newest": "2026-11-20T10:00:00Z"}
-    made = renderer().templates.render("summary", seen(intent(kind=IntentKind.SUMMARY, run="", data=data)))
+    lines = tuple(
+        Line(title="churn Failed", name=f"r{n}", cause="disk full", severity="error", rule="r", url="", at=NOW)
+        for n in range(12)
+    )
+    facts = RunFacts(expired=lines)
+    made = renderer().templates.render("summary", seen(intent(kind=IntentKind.SUMMARY, run="", data=data), facts))
     assert made.problem == ""
     assert made.subject == "run-failed: 1234 older alerts not notified one by one"
     assert "1234 alerts of rule run-failed expired" in made.text
     assert "between 2026-01-05 11:00 and Fri 11:00 (Budapest)" in made.text
+    assert "12 × disk full" in made.text and 10 == made.text.count("churn Failed") and "and 2 more" in made.text
 
 
 # -- a rule's own words

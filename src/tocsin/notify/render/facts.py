@@ -9,9 +9,12 @@ from typing import Any, Protocol
 
 from tocsin.clock import Clock, SystemClock
 from tocsin.logstore.interface import Limits, LogReader
-from tocsin.model.intent import Intent
+from tocsin.model.causes import cause_of, one_line
+from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import TERMINAL
-from tocsin.notify.context import Change, Nearby, RunAttempt
+from tocsin.notify.context import Change, Line, Nearby, RunAttempt
+from tocsin.notify.render.links import web_link
+from tocsin.notify.render.views import run_name
 from tocsin.notify.stages.people import RunNews
 from tocsin.notify.text import moment
 from tocsin.notify.values import Facts, RunFacts
@@ -70,6 +73,14 @@ SELECT ExperimentName, max(coalesce(EndTime, LastTime)) AS Last FROM Runs
 WHERE Status = 'Completed' AND LastTime >= $since AND ExperimentName IN (SELECT unnest($experiments::VARCHAR[]))
 GROUP BY ExperimentName
 """
+_EXPIRED = """
+SELECT a.RunId, a.T, r.ExperimentName, r.DisplayName, r.Status, r.Reason, r.Message, r.ErrorCode, r.Url, r.LastTime
+FROM Alerts a LEFT JOIN Runs r ON a.RunId = r.RunId
+WHERE a."To" = 'expired' AND a.Rule = $rule AND a.RunId <> '' AND a.T BETWEEN $began AND $at
+ORDER BY r.LastTime DESC NULLS LAST, a.RunId LIMIT $most
+"""
+MOST_LINES = 1000
+"""Runs of a backfill that its summary knows."""
 _NEARBY_ONE = """
 SELECT $last AS t, Target, count(DISTINCT RunId) AS n FROM RunStatusChanged
 WHERE Status = 'Failed' AND TimeGenerated > $first AND TimeGenerated <= $last
@@ -99,9 +110,10 @@ class StoreFacts:
     def facts(self, intents: Sequence[Intent], seconds: float) -> Facts:
         """Facts by intent id; at most four queries however many intents."""
         about = [i for i in intents if i.run_id]
-        if not about:
-            return {}
         limits = Limits(seconds=seconds, rows=50_000)
+        sums = {i.id: self._expired(i, limits) for i in intents if i.kind is IntentKind.SUMMARY}
+        if not about:
+            return sums
         since = (min(_time_of(i) for i in about) - LONG_AGO).replace(tzinfo=None)
         jobs_sql, params = self._log.runs_of_jobs(sorted({_job_of(i) for i in about}))
         runs = self._select(_RUNS.format(runs=jobs_sql), {**params, "since": since}, limits)
@@ -112,7 +124,8 @@ class StoreFacts:
         by_job: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in runs:
             by_job[row["JobKey"]].append(row)
-        return {i.id: _of(i, history.get(i.run_id, []), by_job[_job_of(i)], success, nearby) for i in about}
+        found = {i.id: _of(i, history.get(i.run_id, []), by_job[_job_of(i)], success, nearby) for i in about}
+        return {**found, **sums}
 
     def news(self, after: int | None) -> tuple[int, Sequence[RunNews]]:
         """Statuses that runs have taken since."""
@@ -127,6 +140,28 @@ class StoreFacts:
             )
             for r in found
         ]  # fmt: skip
+
+    def _expired(self, summary: Intent, limits: Limits) -> RunFacts:
+        """The runs that a backfill's summary stands for."""
+        began = moment(summary.occurrence) or summary.at
+        span = {"began": began.replace(tzinfo=None), "at": summary.at.replace(tzinfo=None)}
+        rows = self._select(_EXPIRED, {"rule": summary.rule, "most": MOST_LINES, **span}, limits)
+        return RunFacts(
+            expired=tuple(
+                Line(
+                    title=" ".join(
+                        map(one_line, dict.fromkeys(filter(None, (run_name(row), row["RunId"], row["Status"]))))
+                    ),
+                    name=one_line(row["RunId"], 300),
+                    cause=one_line(cause_of(row), 120),
+                    severity=summary.severity.word,
+                    rule=summary.rule,
+                    url=web_link(row["Url"]),
+                    at=moment(row["LastTime"]) or moment(row["T"]) or summary.at,
+                )
+                for row in rows
+            )
+        )
 
     def _success(self, experiments: set[str], since: datetime, limits: Limits) -> Mapping[str, datetime]:
         now = self._clock.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,7 +19,7 @@ from tocsin.notify.render.links import web_link
 from tocsin.notify.render.message import Envelope, build, message_id
 from tocsin.notify.render.parents import whole_group
 from tocsin.notify.render.templates import Rendered, Templates
-from tocsin.notify.render.views import Presentation, links, mail, run_name, title
+from tocsin.notify.render.views import Presentation, bunched, links, mail, run_name, title
 from tocsin.notify.text import moment
 from tocsin.notify.values import CapRule, NotificationDraft, Recipient, RunFacts
 
@@ -183,7 +182,7 @@ def sum_up(
     experiments = {experiment for _, experiment in found if experiment}
     worst = min((Severity.of(line.severity) for line in lines), default=Severity.WARNING)
     runs = len({d.run_id for d in held if d.run_id})
-    bunches, more = _bunches(lines)
+    bunches, more = bunched(lines)
     ended = sum(line.cause == RECOVERED for line in lines)
     id = fingerprint("summary", held[0].address.lower(), *sorted(d.id for d in held), *filter(None, [flush]))
     summary = c.Summary(
@@ -229,16 +228,6 @@ def _line(held: Delivery) -> tuple[c.Line, str]:
         url=web_link(known.get("url")), at=moment(known.get("at")) or held.created_at,
     )  # fmt: skip
     return line, known.get("experiment", "")
-
-
-def _bunches(lines: Sequence[c.Line]) -> tuple[tuple[c.Bunch, ...], int]:
-    counts = Counter(line.cause for line in lines)
-    top = counts.most_common(10)
-    bunches = tuple(
-        c.Bunch(cause=cause, count=n, examples=tuple([line for line in lines if line.cause == cause][:3]))
-        for cause, n in top
-    )
-    return bunches, len(lines) - sum(n for _, n in top)
 
 
 def _mail_of(

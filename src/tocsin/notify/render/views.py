@@ -4,6 +4,7 @@ here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -31,6 +32,8 @@ from tocsin.notify.values import NotificationDraft, RunFacts
 
 LATE = timedelta(minutes=5)
 ROWS = 10
+LISTED = 10
+"""Runs of each cause that a backfill's summary lists."""
 LOG_LINES = 20
 TEMPLATE_FAULTS = (
     TemplateError,
@@ -204,13 +207,23 @@ def _said(value: object) -> object:
     return spoken(length) if length is not None else value
 
 
-def _backfill(intent: Intent) -> c.Summary | None:
+def bunched(lines: Sequence[c.Line], examples: int = 3) -> tuple[tuple[c.Bunch, ...], int]:
+    """Lines by their cause, the ten most frequent, and how many are in none of them."""
+    top = Counter(line.cause for line in lines).most_common(10)
+    bunches = tuple(
+        c.Bunch(cause=cause, count=n, examples=tuple([line for line in lines if line.cause == cause][:examples]))
+        for cause, n in top
+    )
+    return bunches, len(lines) - sum(n for _, n in top)
+
+
+def _backfill(intent: Intent, facts: RunFacts) -> c.Summary | None:
     if intent.kind is not IntentKind.SUMMARY:
         return None
-    data = intent.data
+    data, (bunches, more) = intent.data, bunched(facts.expired, LISTED)
     return c.Summary(
         kind="backfill", count=_whole(data.get("expired")), experiments=0, since=moment(data.get("oldest")),
-        until=moment(data.get("newest")), window=None, mails=0, bunches=(), more=0,
+        until=moment(data.get("newest")), window=None, mails=0, bunches=bunches, more=more,
     )  # fmt: skip
 
 
@@ -338,7 +351,7 @@ def mail(draft: NotificationDraft, facts: RunFacts, look: Presentation, now: dat
             data=intent.data,
         ),
         run=run, rule=rule, event=intent.event, columns=columns, rows=rows, more_rows=more,
-        others=_others(draft.notified[1:], words), summary=_backfill(intent), links=replace(links(intent, look), acknowledge=_acknowledge(intent, reader.address, look, now)),
+        others=_others(draft.notified[1:], words), summary=_backfill(intent, facts), links=replace(links(intent, look), acknowledge=_acknowledge(intent, reader.address, look, now)),
         reader=c.Reader(
             address=reader.address, name=reader.name, receiver=reader.receiver, zone=zone,
             because=because(draft),

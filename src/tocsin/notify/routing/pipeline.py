@@ -127,15 +127,19 @@ def _recipients(
 
 
 def _names(intent: Intent, info: RuleInfo, resolver: RecipientResolver) -> list[str]:
-    """Receivers of an alert, in the order of notifying; a backfill's summary leaves out the owner."""
+    """Receivers of an alert, in the order of notifying; a backfill's summary is about what is over, so it leaves out the
+    owner, schedules and escalations.
+    """
     taken = take(
         resolver.oncall.root,
         resolver.oncall.always,
         matched_by(intent),
         RuleNames(to=info.notify_to, only=info.notify_only),
     )
-    names = dict.fromkeys(name for each in taken for name in resolver.oncall.reached(each, resolver.at))
     summary = intent.kind is IntentKind.SUMMARY
+    if summary:
+        taken = tuple(each for each in taken if each.receiver and not _on_call(each.receiver, resolver))
+    names = dict.fromkeys(name for each in taken for name in resolver.oncall.reached(each, resolver.at))
     return [n for n in names if n != DEFAULT and not (summary and _is_owner(n, resolver))]
 
 
@@ -150,6 +154,11 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None else str(value)
+
+
+def _on_call(name: str, resolver: RecipientResolver) -> bool:
+    receiver = resolver.oncall.receiver_called(name)
+    return receiver is not None and bool(receiver.schedule)
 
 
 def _is_owner(name: str, resolver: RecipientResolver) -> bool:
