@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tocsin.config.project.home import Home
     from tocsin.rules.spec.rule import Rule
 
-_LIVE = ("next_evaluation", "notified", "last_notified", "firing", "pending", "error", "instances", "last_rows", "last_rows_of", "last_rows_error")  # fmt: skip
+_LIVE = ("next_evaluation", "fired", "notified", "resolved", "last_fired", "firing", "pending", "error", "instances", "last_rows", "last_rows_of", "last_rows_error")  # fmt: skip
 
 
 def rules_explain(
@@ -62,7 +62,10 @@ def rules_explain(
         "next evaluation",
         text(seen["next_evaluation"]) or ("with each commit" if rule.enabled else "never: it is not enabled"),
     )
-    _fact("notified", f"{seen['notified']}, last {text(seen['last_notified'])}" if seen["notified"] else "never")
+    counts = (
+        f"{seen['fired']}, last {text(seen['last_fired'])}; {seen['notified']} notified, {seen['resolved']} resolved"
+    )
+    _fact("fired", counts if seen["fired"] else "never")
     if seen["error"]:
         _fact("error", seen["error"])
     if seen["instances"]:

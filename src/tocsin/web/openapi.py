@@ -295,6 +295,8 @@ SCHEMAS: Mapping[str, Schema] = {
             "to": _TIME,
             "as_if_live": {"type": "boolean"},
             "events": {**_COUNT, "description": "events in this range"},
+            "fired": {**_COUNT, "description": "alerts that would have fired, those beyond a limit too"},
+            "resolved": {**_COUNT, "description": "ends that would have been notified"},
             "notified": {
                 **_COUNT,
                 "description": "how often it would have notified something, before grouping and limits",

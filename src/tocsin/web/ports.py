@@ -48,7 +48,7 @@ class ReadFace(Protocol):
         """One delivery."""
 
     def rules_status(self) -> list[Row]:
-        """A row a rule: ``name kind severity enabled`` and what else is known of it (``file notified last_notified
+        """A row a rule: ``name kind severity enabled`` and what else is known of it (``file fired notified resolved last_fired
         error``).
         """
 

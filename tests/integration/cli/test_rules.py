@@ -215,10 +215,10 @@ def test_status_says_how_rules_fare(run: Run, lived: Tocsin) -> None:
     """The same rows of a running project and of its page."""
     rows = {r["name"]: r for r in json.loads(run("rules", "status", "--json", "--home", lived.home).stdout)}
     failed = rows["run-failed"]
-    assert (2, True, "", None) == (failed["notified"], failed["enabled"], failed["error"], failed["behind_since"])
-    assert failed["last_notified"]
+    assert (2, True, "", None) == (failed["fired"], failed["enabled"], failed["error"], failed["behind_since"])
+    assert failed["last_fired"] and (2, 0) == (failed["notified"], failed["resolved"])
     table = run("rules", "status", "--home", lived.home).stdout.splitlines()
-    assert ["name", "kind", "severity", "state", "notified"] == table[0].split()[:5]
+    assert ["name", "kind", "severity", "state", "fired"] == table[0].split()[:5]
     assert any(line.split()[:5] == ["run-failed", "event", "error", "on", "2"] for line in table)
 
 

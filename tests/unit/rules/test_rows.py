@@ -66,7 +66,7 @@ def test_what_an_alert_carries(engine: Make) -> None:
         "minutes": 3,
         "Tags": tags,
     } == transition.labels
-    assert {("failed", "critical"): 1} == dict(e.evaluations[0].notified)
+    assert {("failed", "critical"): 1} == dict(e.evaluations[0].fired)
 
 
 def test_a_late_event_that_splits_an_occurrence_notifies_its_other_half(engine: Make) -> None:

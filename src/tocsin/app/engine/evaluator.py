@@ -386,7 +386,7 @@ class Evaluator:
                 self._active[rule] = active
 
     def _count(self, evaluation: Evaluation) -> None:
-        for (rule, severity), n in evaluation.notified.items():
+        for (rule, severity), n in evaluation.fired.items():
             self._metrics.inc("tocsin_alerts_fired_total", n, rule=rule, severity=severity)
         for rule, n in evaluation.expired.items():
             self._metrics.inc("tocsin_alerts_expired_total", n, rule=rule)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from tocsin.logstore.interface import LogStore
-from tocsin.model.alert import Phase
+from tocsin.model.alert import Phase, Why
 from tocsin.model.statuses import Kind
 from tocsin.rules.inspect.explain import explain
 from tocsin.rules.inspect.preview import last_rows
@@ -21,10 +21,15 @@ from tocsin.state.interface import RuleRecord, State
 Row = dict[str, Any]
 
 MOST_INSTANCES = 100
-_NOTIFIED = """
-SELECT Rule, count(*) FILTER ("To" IN ('fired', 'firing')) AS notified, max("Time") FILTER ("To" IN ('fired', 'firing')) AS last_notified
-FROM Alerts WHERE ($rule = '' OR Rule = $rule) GROUP BY Rule
+_COUNTS = """
+SELECT Rule, count(*) FILTER (fires) AS fired, max("Time") FILTER (fires) AS last_fired,
+    count(*) FILTER (fires AND NOT starts_with(Reason, $limited)) AS notified, count(*) FILTER ("To" = 'resolved') AS resolved
+FROM (
+    SELECT *, "To" IN ('fired', 'firing') AND "From" IN ('', 'pending') AS fires FROM Alerts
+    WHERE ($rule = '' OR Rule = $rule)
+) GROUP BY Rule
 """
+"""Firings, as `tocsin_alerts_fired_total` counts them; those beyond a limit are not notified one by one."""
 _ORDER = {phase: i for i, phase in enumerate((Phase.FIRING, Phase.RECOVERING, Phase.PENDING))}
 
 
@@ -37,14 +42,15 @@ class RuleView:
 
     def status(self, rules: RuleSet, errors: Mapping[str, str], only: str = "") -> list[Row]:
         """A row a rule (``only`` that one, where given); ``errors`` are texts by rule."""
-        table = self._store.select(_NOTIFIED, {"rule": only})
-        notified = {r["Rule"]: r for r in table.to_pylist()}
+        table = self._store.select(_COUNTS, {"rule": only, "limited": Why.RATE_LIMITED.value})
+        counts = {r["Rule"]: r for r in table.to_pylist()}
         records, evaluations, phases = self._state.rules(), self._next_evaluations(), self._state.phases()
         return [
             {
                 "name": rule.name, "kind": rule.kind.value, "severity": rule.severity.word, "enabled": rule.enabled,
-                "file": str(rule.place), "notified": notified.get(rule.name, {}).get("notified", 0),
-                "last_notified": notified.get(rule.name, {}).get("last_notified"),
+                "file": str(rule.place),
+                **{key: counts.get(rule.name, {}).get(key, 0) for key in ("fired", "notified", "resolved")},
+                "last_fired": counts.get(rule.name, {}).get("last_fired"),
                 **_phases(rule, [phases.get(name, {}) for name in rule.evaluated]),
                 "next_evaluation": _next_evaluation(rule, evaluations),
                 "since_commit": record.start_seq if (record := _record(rule, records)) else None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from tocsin.model.intent import IntentKind
 from tocsin.rules.backtest.run import Backtest, Notified
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -108,6 +109,8 @@ def as_json(found: Backtest) -> dict[str, Any]:
         "notified": found.notified_count,
         "headline": headline(found),
         "notes": notes(found),
+        "fired": found.by_kind.get(IntentKind.FIRED.value, 0) + found.limited,
+        "resolved": found.by_kind.get(IntentKind.RESOLVED.value, 0),
         "by_kind": dict(found.by_kind),
         "most": {"field": found.most.field, "value": found.most.value, "count": found.most.count}
         if found.most

@@ -60,13 +60,9 @@ class Evaluation:
     settles: tuple[Settled, ...] = ()  # runs, for the same
 
     @property
-    def notified(self) -> Mapping[tuple[str, str], int]:
-        """How much was notified, by rule and severity's word; summaries do not count."""
-        return Counter(
-            (i.rule, i.severity.word)
-            for i in self.outcome.intents
-            if i.kind is not IntentKind.SUMMARY and not i.limited
-        )
+    def fired(self) -> Mapping[tuple[str, str], int]:
+        """How many alerts fired, those beyond a limit too, by rule and severity's word."""
+        return Counter((i.rule, i.severity.word) for i in self.outcome.intents if i.kind is IntentKind.FIRED)
 
     @property
     def limited(self) -> Mapping[str, int]:
