@@ -330,7 +330,7 @@ class App(Reading):
         except StoreError as e:
             outbox, state = {}, str(e)
         store = self._writer.failures or "ok"
-        detail = {
+        detail: dict[str, Any] = {
             "store": store,
             "state": state,
             "files": self._reloader.broken or "ok",
