@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.harness import Tocsin
 from tests.integration.cli.conftest import Run
 from tocsin.app.project.stores import open_log
-from tocsin.clock import ManualClock
+from tocsin.clock import ManualClock, micros
 from tocsin.config.project.home import open_home
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
 
@@ -34,7 +34,7 @@ def history(tmp_path: Path) -> Iterator[Path]:
             "ExperimentName": "rank" if i in (0, 3, 6) else "churn",
         }  # fmt: skip
         event = MappedEvent(source="lab", event_id=f"e{i}", time=at, columns=columns, raw=b"{}")
-        store.append([Batch(mapped=(MappedEvents(consumer="http", events=[event], received_us=0),))])
+        store.append([Batch(mapped=(MappedEvents(consumer="http", events=[event], received_us=micros(at)),))])
     store.close()
     yield tmp_path
 
