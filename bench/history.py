@@ -103,7 +103,7 @@ SELECT run AS RunId, 'sweep-' || (r // $at_once) AS ParentRunId, 'sweep-' || (r 
     t AS MaxTime, NOT open AS MaxTerminal, source AS MaxSource, md5($salt || 'event' || last) AS MaxEvent,
     md5_number(run) AS RunKey, md5_number_lower(run) AS JobHash,
     CASE WHEN open THEN []::VARCHAR[] ELSE [source] END AS EndedBy, [1] AS AttemptNumbers, NULL AS GivenStart, started AS FirstRunning,
-    NULL AS GivenEnd, NULL AS GivenMs, 0.5 AS EventProgress, t AS EventProgressAt
+    NULL AS GivenEnd, NULL AS GivenMs, 0.5 AS EventProgress, t AS EventProgressAt, '' AS Description
 FROM said
 """
 

@@ -39,7 +39,7 @@ ABOUT: Final[Mapping[str, str]] = {
     "RunStatusChanged": "One row for each status change. It is only appended to.",
     "Heartbeats": "One row for each sign of life; kept for a short time.",
     "RunMetrics": "One row for each value that a run logged.",
-    "Runs": "One row for each run: what its events amount to.",
+    "Runs": "One row for each run: what its events amount to, and what people set.",
     "Alerts": "One row for each change of an alert's state.",
     "Notifications": "One row for each change of a delivery.",
     "DeadLetters": "One row for each message that could not be read.",

@@ -28,7 +28,7 @@ SPEC = {
 }  # fmt: skip
 ARTIFACT = "aml://artifact/ExperimentRun/dcid.AutoML_ad912b2d-6467-4f32-a616-dbe4af6dd8fc_5/outputs"
 
-STORES_OWN = {"IngestedAt", "CommitSeq", "StartTime", "EndTime", "DurationMs", "StartDerived"}
+STORES_OWN = {"IngestedAt", "CommitSeq", "StartTime", "EndTime", "DurationMs", "StartDerived", "GivenTime"}
 """What the store adds or derives."""
 NOTHING: Mapping[str, Any] = {
     "ParentRunId": "", "Reason": "", "Message": "", "ErrorCode": "", "LogTail": "", "DisplayName": "", "Target": "",

@@ -171,7 +171,7 @@ def test_commits_are_remembered_and_asked_for_beyond() -> None:
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_file_of_an_older_version_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
-    """A store without saved hashes, or without those of its rows, gets them, and its runs go on."""
+    """A store without saved hashes, or without those of its rows, gets them and what came later; its runs go on."""
     clock = ManualClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
     with closing(DuckLogStore.open(tmp_path / "old.duckdb", clock=clock, reserve=0)) as store:
         Bench(store, clock)(event("r1", "Queued", 0), event("r3", "Queued", 1, JobKey="nightly"))
@@ -179,8 +179,11 @@ def test_a_file_of_an_older_version_is_brought_up_to_date(tmp_path: Path, versio
         if version == 1:
             con.execute("DROP TABLE tocsin.run_keys")
             con.execute("ALTER TABLE tocsin.meta DROP COLUMN keys_upto")
-        for column in ("RunKey", "JobHash"):
+        for column in ("RunKey", "JobHash", "Description", "TagPatch", "PropertyPatch"):
             con.execute(f"ALTER TABLE tocsin.runs DROP COLUMN {column}")
+        con.execute("ALTER TABLE RunStatusChanged DROP COLUMN GivenTime")
+        con.execute("DROP TABLE RunMetrics")
+        con.execute("DROP TABLE tocsin.run_updates")
         con.execute("UPDATE tocsin.meta SET version = $version", {"version": version})
     with closing(DuckLogStore.open(tmp_path / "old.duckdb", clock=clock, reserve=0)) as store:
         put = Bench(store, clock)

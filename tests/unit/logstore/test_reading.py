@@ -222,7 +222,7 @@ def test_defaults(put: Bench) -> None:
     first, second = put.events()
     assert (first["RootRunId"], first["JobKey"], second["RootRunId"]) == ("r1", "r1", "p")
     assert (first["Message"], first["Tags"], first["Attempt"], first["WillRetry"]) == ("", "{}", 0, False)
-    assert [k for k, v in first.items() if v is None] == ["Progress", "StartTime", "EndTime", "DurationMs"]
+    assert [k for k, v in first.items() if v is None] == ["Progress", "StartTime", "EndTime", "DurationMs", "GivenTime"]
 
 
 def test_a_nul_becomes_a_replacement_character(put: Bench) -> None:
