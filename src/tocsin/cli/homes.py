@@ -178,10 +178,16 @@ def _findings(place: Home, ready: dict[str, Any] | None) -> list[dict[str, str]]
     from dataclasses import asdict
 
     from tocsin.app.upkeep.doctor import diagnose
+    from tocsin.cli.client import remote
     from tocsin.clock import SystemClock
 
+    running = remote(place) if ready is not None else None
+
+    def ask(kql: str) -> list[dict[str, Any]]:
+        return running.query(kql)[1] if running is not None else []
+
     with place.lock() if ready is None else nullcontext():
-        return [asdict(each) for each in diagnose(place, SystemClock(), ready)]
+        return [asdict(each) for each in diagnose(place, SystemClock(), ready, ask)]
 
 
 def _facts(place: Home) -> tuple[dict[str, Any], dict[str, Any] | None]:

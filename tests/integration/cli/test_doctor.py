@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.acceptance.harness import Tocsin
 from tests.integration.cli.conftest import Run
-from tests.integration.lived import live
+from tests.integration.lived import PROGRAM, event, live
 from tests.servers.kafka import KafkaServer
 from tests.servers.smtp import SmtpServer
 
@@ -68,6 +68,27 @@ def test_doctor_shakes_hands_and_logs_in(
     assert "no.such.topic" in done.stdout and topic not in done.stdout
     (tmp_path / "tocsin.yaml").write_text(settings.replace("WORD", "wrong"))
     assert "error" == levels(run("doctor", "--json"))["mail"]
+
+
+def test_doctor_names_consumers_whose_clocks_are_ahead(run: Run, tmp_path: Path) -> None:
+    """While tocsin runs and afterwards."""
+    tocsin = Tocsin(program=PROGRAM, home=tmp_path / "home")
+    tocsin.home.mkdir()
+    try:
+        tocsin.start()
+        tocsin.send(json.dumps(event("1", RunId="r1", Status="Running") | {"time": "2099-01-01T00:00:00Z"}).encode())
+        running = run("doctor", "--json", "--home", tocsin.home)
+        assert 0 == tocsin.stop()
+    finally:
+        tocsin.kill()
+    resting = run("doctor", "--json", "--home", tocsin.home)
+    for done in (running, resting):
+        (found,) = [each for each in json.loads(done.stdout)["findings"] if "stamped" in each["text"]]
+        assert ("clock", "warning", 0) == (found["part"], found["level"], done.returncode)
+        assert found["text"].startswith(
+            "consumer events: 1 events of the last week were stamped more than 10 min ahead"
+        )
+        assert "the latest 2099-01-01 00:00:00Z" in found["text"]
 
 
 def test_doctor_finds_stores_that_do_not_belong_together(run: Run, tmp_path: Path, spawn: Run) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -23,6 +23,7 @@ from tocsin.app.views.check import check
 from tocsin.clock import Clock
 from tocsin.config.project.home import Home
 from tocsin.config.settings import Settings
+from tocsin.config.yaml.durations import in_words
 from tocsin.config.yaml.sizes import human_size
 from tocsin.errors import ConfigurationError, TocsinError
 from tocsin.intake.consumer import Consumer
@@ -33,6 +34,19 @@ AHEAD = timedelta(seconds=5)
 """How far the newest commit may lie ahead of the clock."""
 WAIT = 10.0
 """Seconds to wait for a server."""
+
+
+Ask = Callable[[str], Sequence[Mapping[str, Any]]]
+"""Rows of a KQL query, asked of the running tocsin."""
+_WEEK = timedelta(days=7)
+_STAMPED_AHEAD = (
+    "RunStatusChanged | where isnotnull(GivenTime) and IngestedAt > ago(7d)"
+    " | summarize Events = count(), Latest = max(GivenTime) by Consumer | order by Consumer asc"
+)
+_STAMPED_AHEAD_SQL = (
+    "SELECT Consumer, count(*) AS Events, max(GivenTime) AS Latest FROM RunStatusChanged"
+    " WHERE GivenTime IS NOT NULL AND IngestedAt > $since GROUP BY Consumer ORDER BY Consumer"
+)
 
 
 class Level(StrEnum):
@@ -53,9 +67,9 @@ class Finding:
     fix: str = ""
 
 
-def diagnose(home: Home, clock: Clock, ready: Mapping[str, Any] | None) -> list[Finding]:
-    """Check everything. ``ready`` is what /readyz of the running tocsin says; None where none runs: then the caller holds
-    the project directory's lock, and the stores are opened.
+def diagnose(home: Home, clock: Clock, ready: Mapping[str, Any] | None, ask: Ask | None = None) -> list[Finding]:
+    """Check everything. ``ready`` is what /readyz of the running tocsin says, and ``ask`` asks it; None where none runs:
+    then the caller holds the project directory's lock, and the stores are opened.
     """
     found = list(_configuration(home))
     try:
@@ -67,6 +81,8 @@ def diagnose(home: Home, clock: Clock, ready: Mapping[str, Any] | None) -> list[
     found.append(_disk(home, settings))
     found.append(_synchronised())
     found += _stores(home, settings, clock) if ready is None else running(ready, clock)
+    if ask is not None:
+        found += _stamped_ahead(ask(_STAMPED_AHEAD), settings)
     return found
 
 
@@ -186,6 +202,8 @@ def _stores(home: Home, settings: Settings, clock: Clock) -> Iterator[Finding]:
             try:
                 verdict = pair(log, state)
                 head = log.head()
+                since = (clock.now() - _WEEK).replace(tzinfo=None)
+                ahead = log.select(_STAMPED_AHEAD_SQL, {"since": since}).to_pylist()
             finally:
                 log.close()
         finally:
@@ -195,6 +213,7 @@ def _stores(home: Home, settings: Settings, clock: Clock) -> Iterator[Finding]:
         return
     yield _ok("stores", f"events and state: {verdict.reason.value}, commit {head.seq}")
     yield from _newest(head.ingested_at if head.seq else None, clock)
+    yield from _stamped_ahead(ahead, settings)
 
 
 def running(ready: Mapping[str, Any], clock: Clock) -> Iterator[Finding]:
@@ -247,6 +266,18 @@ def _newest(at: datetime | None, clock: Clock) -> Iterator[Finding]:
         )
     else:
         yield _ok("events", f"the newest was stored {timedelta(seconds=round(age.total_seconds()))} ago")
+
+
+def _stamped_ahead(rows: Sequence[Mapping[str, Any]], settings: Settings) -> Iterator[Finding]:
+    """Consumers whose producers' clocks are wrong."""
+    skew = in_words(settings.intake.max_clock_skew)
+    for row in rows:
+        yield _warning(
+            "clock",
+            f"consumer {row['Consumer']}: {row['Events']} events of the last week were stamped more than {skew} ahead, the"
+            f" latest {str(row['Latest'])[:19].replace('T', ' ')}Z; their receipt was taken",
+            "set the clocks of its producers, or raise intake.max_clock_skew",
+        )
 
 
 def _consumers(home: Home, settings: Settings) -> list[Consumer]:
