@@ -20,13 +20,17 @@ from tests.servers.eventually import eventually
 GIB = 1 << 30
 
 
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
-    home = tmp_path_factory.mktemp("loaded") / "home"
+def started(home: Path) -> Tocsin:
     home.mkdir()
     tocsin = Tocsin(program=PROGRAM, home=home)
     tocsin.write("tocsin.yaml", "")
-    yield tocsin.start()
+    return tocsin.start()
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
+    tocsin = started(tmp_path_factory.mktemp("loaded") / "home")
+    yield tocsin
     tocsin.kill()
 
 
@@ -103,8 +107,9 @@ def test_a_valid_backfill_is_accepted_whole_and_others_do_not_wait_for_it(loaded
     assert (0, 30_000) == (again["accepted"], again["duplicate"])
 
 
-def test_it_stops_within_ten_seconds_whatever_is_under_way(loaded: Tocsin) -> None:
+def test_it_stops_within_ten_seconds_whatever_is_under_way(tmp_path: Path) -> None:
     """SIGTERM had no effect while a body was written."""
+    loaded = started(tmp_path / "home")
     body = events(60_000, "stopped")
     with ThreadPoolExecutor(4) as threads:
         sent = [threads.submit(send, loaded, body) for _ in range(4)]

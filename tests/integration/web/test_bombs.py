@@ -142,7 +142,8 @@ def test_bombs(bombed: Tocsin) -> None:
             answer = client.post("/api/v1/query", json={"query": query})
             took, grown = time.monotonic() - begun, watching.peak - start
             said = f"{name}: {answer.status_code} after {took:.1f} s, {grown >> 20} MiB more: {answer.text[:200]}"
-            if answer.status_code not in (400, 504) or took > TIMEOUT + 2 or grown > GROWTH:
+            gave_way = answer.status_code == 429 and "events needed the memory" in answer.text  # which go first
+            if not (gave_way or answer.status_code in (400, 504)) or took > TIMEOUT + 2 or grown > GROWTH:
                 wrong.append(said)
     feeding.enough.set()
     feeding.join()
