@@ -70,7 +70,7 @@ def test_nothing_sent_breaks_anything(attacked: Tocsin, hostile: list[Hostile], 
 
 
 def test_what_came_of_it_is_read_by_pages_and_queries(attacked: Tocsin) -> None:
-    """And nothing that was sent is found in the log."""
+    """And the log says nothing of what broke, since nothing did."""
     with httpx.Client(base_url=attacked.url, timeout=60, trust_env=False) as client:
         for path in (
             "/",
@@ -93,4 +93,7 @@ def test_what_came_of_it_is_read_by_pages_and_queries(attacked: Tocsin) -> None:
     resident = int(Path(f"/proc/{attacked.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     assert resident < MOST
     log = attacked.log.read_text()
-    assert not any(word in log for word in ("DROP TABLE", "hunter2", "BEGIN PRIVATE", "Traceback"))
+    assert "Traceback" not in log
+    assert all(
+        line.isprintable() for line in log.splitlines()
+    )  # nothing sent writes lines of its own, or moves a cursor

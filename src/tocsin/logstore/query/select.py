@@ -305,7 +305,7 @@ class Reader:
             return Held()
 
     def _read_cursor(self) -> ReadCursor:
-        read_cursor: ReadCursor | None = getattr(self._local, "lane", None)
+        read_cursor: ReadCursor | None = getattr(self._local, "read_cursor", None)
         if read_cursor is None or self._closed:
             read_cursor = self._local.read_cursor = self._new_read_cursor()
         return read_cursor
