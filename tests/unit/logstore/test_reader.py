@@ -274,7 +274,9 @@ def test_a_query_that_is_still_there_is_interrupted_again() -> None:
 )
 def test_commits_have_memory_whatever_is_asked(tmp_path: Path, query: str) -> None:
     """A hash table took all there was; COMMIT found none, and the store was lost to whoever sent events."""
-    with closing(DuckLogStore.open(tmp_path / "e.duckdb", clock=SystemClock(), reserve=0)) as store:
+    with closing(
+        DuckLogStore.open(tmp_path / "e.duckdb", clock=SystemClock(), reserve=0, memory_limit="80MiB")
+    ) as store:
         put = Bench(store, SystemClock())
         put(event("before"))
         faults: list[Exception] = []
