@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +27,7 @@ import pyarrow.compute as pc
 from tocsin.kql.plan.prefilter import Op, Predicate
 from tocsin.rules.spec.rule import Rule
 
+R = TypeVar("R", bound=Rule)
 STATUS = "Status"
 
 
@@ -59,10 +61,10 @@ class _Check:
 
 
 @dataclass(frozen=True)
-class RuleIndex:
-    """An index over event rules; their numbers are places in ``rules``."""
+class RuleIndex(Generic[R]):
+    """An index over rules; their numbers are places in ``rules``."""
 
-    rules: Sequence[Rule]
+    rules: Sequence[R]
     fields: tuple[Field, ...] = field(init=False)
     _filed: dict[tuple[int, bool, object], list[int]] = field(init=False, default_factory=dict)
     _checks: list[tuple[_Check, ...]] = field(init=False, default_factory=list)
@@ -92,19 +94,9 @@ class RuleIndex:
         object.__setattr__(self, "fields", tuple(fields))
 
     @cached_property
-    def by_name(self) -> Mapping[str, Rule]:
+    def by_name(self) -> Mapping[str, R]:
         """Its rules by name."""
         return {rule.name: rule for rule in self.rules}
-
-    @cached_property
-    def collapsing(self) -> Sequence[Rule]:
-        """Those that collapse runs into their parents."""
-        return tuple(rule for rule in self.rules if rule.collapse is not None)
-
-    @cached_property
-    def recovering(self) -> tuple[Rule, ...]:
-        """Its rules whose alerts another event ends."""
-        return tuple(rule for rule in self.rules if rule.resolve_policy is not None and rule.resolve_policy.recovers)
 
     @cached_property
     def statuses(self) -> frozenset[str] | None:

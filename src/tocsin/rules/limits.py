@@ -18,57 +18,21 @@ at the end of the span in which it comes, counted on from there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tocsin.alerts.conditions import ZERO
-from tocsin.config.yaml.document import suggest
-from tocsin.config.yaml.durations import format_duration
 from tocsin.model.alert import ConditionState, Phase
 from tocsin.model.intent import LIMIT, Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.rules.history import plain
-from tocsin.rules.language.checks import Faults, Said
 from tocsin.rules.language.names import public_name
-from tocsin.rules.language.schema import RuleModel
 from tocsin.rules.memory import Memory
+from tocsin.rules.spec.limit import Limit
 
 _STATE = "{} limit"
 """What a rule's windows are kept as: no rule has such a name."""
 _NOTIFIES = frozenset({IntentKind.FIRED, IntentKind.REPEATED, IntentKind.RESOLVED})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
-    """At most ``most`` alerts singly in ``span`` for each value of ``per``."""
-
-    per: tuple[str, ...]
-    most: int
-    span: timedelta
-    digest: bool  # False: what is beyond is dropped
-
-    @property
-    def words(self) -> str:
-        """For people."""
-        then = "one digest of the others" if self.digest else "the others are dropped"
-        return f"{self.most} in {format_duration(self.span)} per {', '.join(self.per)}, then {then}"
-
-
-def limit_of(model: RuleModel, said: Said, fields: Collection[str] | None, faults: Faults) -> Limit | None:
-    """What the rule says; ``fields`` are those of its rows and labels (None: not known)."""
-    limit = said(lambda m: m.limit, "limit")
-    if limit is None:
-        return None
-    at = ("limit",) if "limit" in model.model_fields_set else ()
-    if not limit.per:
-        faults.add((*at, "per"), "names no field", "write for example per: ExperimentName")
-    for name in limit.per if fields is not None else ():
-        if name not in (fields or ()):
-            faults.add((*at, "per"), f"'{name}' is no field of the rule's alerts", suggest(name, fields or ()))
-    if limit.window <= ZERO:
-        faults.add((*at, "window"), "must be longer than nothing", "write for example window: 1d")
-    return Limit(per=limit.per, most=limit.max, span=limit.window, digest=limit.then == "digest")
 
 
 def kept_as(rule: str) -> str:

@@ -20,10 +20,10 @@ from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.compile.load import load_rules
 from tocsin.rules.deadline_table import DeadlineTable
-from tocsin.rules.driver.evaluate import Evaluation, evaluate, schedule_deadlines
+from tocsin.rules.driver.evaluate import Evaluation, evaluate, schedule_deadlines, standing
 from tocsin.rules.driver.lifecycle import reconcile
-from tocsin.rules.kinds.event.timers import due_timers, waiting_timers
 from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.timers import due_timers, waiting_timers
 from tocsin.state.sqlite import SqliteState
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -110,7 +110,7 @@ class Engine:
     def restart(self) -> None:
         """As after a start: what is kept in memory is recreated."""
         self.deadlines = DeadlineTable()
-        names = [rule.name for rule in (*self.rules.absences, *self.rules.awaiting, *self.rules.opening)]
+        names = standing(self.rules).keys()
         if not names:
             return
         now, cursor = self.clock.now(), self.state.row_cursor()

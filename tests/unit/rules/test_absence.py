@@ -312,9 +312,9 @@ def test_a_commit_that_came_after_the_instant_is_not_seen(engine: Make) -> None:
         ("{in_status_for: 5m}", "does not say in which status"),
         ("{status: Running, unchanged: Message, for: 5m}", "'Message' cannot be followed"),
         ("{status: Running, unchanged: Progress}", "does not say for how long"),
-        ("{status: Running, for: 5m}", "stands without `unchanged`"),
+        ("{status: Running, for: 5m}", "when.for: belongs to an absence rule"),
         ("{status: Running, silent_for: 5m, in_status_for: 1h}", "stands beside in_status_for"),
-        ("{status: Running, silent_for: 5m, final: true}", "does not go with silent_for"),
+        ("{status: Running, silent_for: 5m, final: true}", "when.final: belongs to an event rule"),
         ("{status: Running, silent_for: 0s}", "must be longer than nothing"),
         ('{status: Queued, in_status_for: 5m, where: "StartTime < ago(1h)"}', "asks what time it is"),
         ('{status: Running, silent_for: 5m, where: "StartTime < now ()"}', "asks what time it is"),
@@ -339,7 +339,7 @@ def test_a_text_that_looks_like_a_clock_is_none(engine: Make) -> None:
 
 
 def test_a_rule_without_a_summary_has_a_subject_that_says_what_is_waited_for(engine: Make) -> None:
-    subjects = [engine(text).rules.absences[0].info.summary for text in (STUCK, SILENT, STILL)]
+    subjects = [next(iter(engine(text).rules.enabled.values())).info.summary for text in (STUCK, SILENT, STILL)]
     named = "{{ ExperimentName or DisplayName or RunId }}: "
     assert subjects == [
         named + "Queued or Preparing for 45 min",

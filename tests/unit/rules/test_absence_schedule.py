@@ -15,7 +15,9 @@ from tocsin.model.alert import Why
 from tocsin.model.calendars.calendar import Calendar
 from tocsin.rules.compile.load import load_documents
 from tocsin.rules.kinds.ruleset import RuleSet
-from tocsin.rules.spec.cron import Schedule
+from tocsin.rules.kinds.schedule.cron import Schedule
+from tocsin.rules.kinds.schedule.spec import ScheduleSpec
+from tocsin.rules.spec.rule import of_spec
 
 Make = Callable[..., Engine]
 NIGHTLY = """
@@ -210,9 +212,8 @@ def test_one_rule_for_each_row_of_a_table(engine: Make) -> None:
     nightly = engine()
     rules = of_table(ROWS)
     nightly.use(rules)
-    scheduled = rules.rules["nightly"].scheduled
-    assert scheduled is not None
-    assert len({item.plan.shape for item in scheduled.items}) == 1
+    spec = of_spec(rules.rules["nightly"], ScheduleSpec).spec
+    assert len({item.plan.shape for item in spec.items}) == 1
     nightly.at("145m").come({"Status": "Completed", "ExperimentName": "b"})
     assert tick(nightly, "150m") == (1, 0)
     assert tick(nightly, "239m") == (1, 0)
@@ -292,4 +293,4 @@ def test_an_inline_test_gives_the_rows(engine: Make) -> None:
 def test_what_goes_with_absent_says_so() -> None:
     with pytest.raises(ConfigurationError) as caught:
         of_table([], 'rules:\n  - name: x\n    when: {status: Failed, cron: "0 2 * * *"}\n')
-    assert "when.cron: goes with absent" in str(caught.value)
+    assert "when.cron: belongs to an absence rule" in str(caught.value)

@@ -18,8 +18,8 @@ from tocsin.model.intent import IntentKind
 from tocsin.rules.backtest import candidates as backtest_visits
 from tocsin.rules.backtest import deadlines as backtest_absence
 from tocsin.rules.backtest.run import Backtest, backtest
+from tocsin.rules.kinds.clocks import under
 from tocsin.rules.kinds.deadline import histories as deadlines_known
-from tocsin.rules.kinds.deadline.clocks import under
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.testing.simulator import HEARTBEAT, Simulator, Step
 

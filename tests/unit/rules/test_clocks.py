@@ -17,7 +17,8 @@ from tocsin.model.alert import Phase, Why
 from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.rules.history import micros, moment
 from tocsin.rules.inspect.explain import explain
-from tocsin.rules.kinds.deadline.clocks import runs_out, together, under, under_none
+from tocsin.rules.kinds.clocks import runs_out, together, under
+from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.testing.run import run_tests
 
@@ -69,7 +70,9 @@ def begun(engine: Make, form: str, *pauses: Maintenance) -> Engine:
 
 
 def announce(engine: Engine, *pauses: Maintenance) -> None:
-    engine.use(under(RuleSet({name: under_none(rule) for name, rule in engine.rules.rules.items()}), pauses))
+    engine.use(
+        under(RuleSet({name: kind_of(rule).under(rule, ()) for name, rule in engine.rules.rules.items()}), pauses)
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -338,7 +338,7 @@ def test_what_is_wrong_with_collapse_has_its_place(load: Load, collapse: str, fa
 )
 def test_only_rules_about_single_events_collapse(load: Load, rule: str) -> None:
     text = rule.replace("COLLAPSE", "collapse: {to: root, when: {failed: 20%}}")
-    with pytest.raises(ConfigurationError, match="belongs to a rule about single events"):
+    with pytest.raises(ConfigurationError, match="belongs to an event rule"):
         load(f"rules:\n  - {text}\n")
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.rules.conftest import Load
 from tocsin.rules.inspect.lint import lint
-from tocsin.rules.inspect.lint_query import findings
+from tocsin.rules.language.lint_query import findings
 
 
 def said(load: Load, query: str, more: str = "") -> list[str]:

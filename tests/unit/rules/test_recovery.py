@@ -1,6 +1,7 @@
 """Event rules whose alerts stay open: what ends them, what is notified again, what is closed without a notification."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -9,6 +10,8 @@ from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Phase, Transition, Why, instance_key
 from tocsin.model.intent import IntentKind
 from tocsin.rules.inspect.explain import explain
+from tocsin.rules.kinds.event.spec import EventSpec
+from tocsin.rules.spec.rule import of_spec
 
 Make = Callable[..., Engine]
 FAILED = """
@@ -263,9 +266,10 @@ def test_a_files_repeat_holds_where_something_ends(load: Load) -> None:
           - {name: b, when: {status: Failed}, auto_close: 5h}
         """
     ).rules
-    assert None is rules["a"].resolve_policy
-    assert rules["b"].resolve_policy is not None
-    assert 3600 == rules["b"].resolve_policy.repeat.total_seconds() if rules["b"].resolve_policy.repeat else False
+    policies = [of_spec(rules[name], EventSpec).spec.resolve_policy for name in "ab"]
+    assert policies[0] is None
+    assert policies[1] is not None
+    assert timedelta(hours=1) == policies[1].repeat
 
 
 def test_explain_says_how_it_ends_and_how_often_it_is_notified(load: Load) -> None:

@@ -9,7 +9,7 @@ from tests.unit.rules.windows import failed, many, phases, until
 from tocsin.model.alert import Phase, Why
 from tocsin.model.instants import Timer
 from tocsin.model.intent import IntentKind
-from tocsin.rules.kinds.event.timers import due_timers
+from tocsin.rules.timers import due_timers
 
 MakeEngine = Callable[..., Engine]
 

@@ -17,8 +17,9 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import CommitInfo
 from tocsin.model.alert import Phase
 from tocsin.rules.driver.evaluate import evaluate
-from tocsin.rules.kinds.event.timers import Released
 from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.kinds.window.kind import KIND as WINDOW
+from tocsin.rules.timers import Released
 from tocsin.state.sqlite import SqliteState
 
 MakeEngine = Callable[..., Engine]
@@ -70,7 +71,7 @@ def test_rules_of_one_shape_say_what_each_notifies_alone(engine: MakeEngine, loa
         )
 
     together = engine(rules(range(1, 5)))
-    assert 1 == len({id(g) for g in together.rules.group_of.values()})
+    assert 1 == len({id(g) for g in together.rules.of(WINDOW).group_of.values()})
     apart = [engine(rules(range(n, n + 1))) for n in range(1, 5)]
     for one in (together, *apart):
         one.come(*(event for n in range(6) for event in failed(n, f"e{n}")))

@@ -39,12 +39,12 @@ from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Kind, Severity
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.deadline_table import DeadlineTable
-from tocsin.rules.driver.evaluate import Evaluation, evaluate, schedule_deadlines
+from tocsin.rules.driver.evaluate import Evaluation, evaluate, schedule_deadlines, standing
 from tocsin.rules.driver.lifecycle import reconcile
-from tocsin.rules.kinds.deadline import clocks
-from tocsin.rules.kinds.event.timers import Released, due_timers
+from tocsin.rules.kinds.registry import kind_of, kinds
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.spec.rule import public_name
+from tocsin.rules.timers import Released, due_timers
 from tocsin.state.cached import CachedView
 from tocsin.state.interface import Outcome, State
 
@@ -106,6 +106,7 @@ class Evaluator:
         self._source_progress, self._notified, self._silences = source_progress, notified, silences
         self._rules = RuleSet({})
         self._pending: RuleSet | None = None
+        self._shortest_wait: timedelta | None = None
         self._view = CachedView(state)
         self._timers = TimerTable(state.timers())
         self._deadlines = DeadlineTable()
@@ -236,7 +237,7 @@ class Evaluator:
             released = [
                 r for r in released if r.at <= commits[-1].ingested_at
             ]  # the others wait for the commits before them
-        instants = until_tick(in_order(commits, released, self._cursor, self._floor), self._rules.shortest_for)
+        instants = until_tick(in_order(commits, released, self._cursor, self._floor), self._shortest_wait)
         if not instants:
             return False
         released = [instant for instant in instants if isinstance(instant, Released)]
@@ -284,14 +285,17 @@ class Evaluator:
             self._timers = TimerTable(self._state.timers())
         self._rules = rules
         self._exporter.use(rules, self._view.conditions)
-        for rule in (*rules.windows, *rules.opening, *rules.absences, *rules.awaiting):
-            self._count_active(Outcome(conditions=tuple(self._view.conditions(rule.name).values())))
+        waits = (kind.shortest_wait(rules.of(kind)) for kind in kinds())
+        self._shortest_wait = min((wait for wait in waits if wait is not None), default=None)
+        for rule in rules.enabled.values():
+            if kind_of(rule).remembers(rule):
+                self._count_active(Outcome(conditions=tuple(self._view.conditions(rule.name).values())))
         self._schedule_deadlines()
         self.errors = {name: text for name, text in self.errors.items() if name in rules.enabled}
         present_rules(self._metrics, rules)
-        for kind in ("event", "window", "absence"):
-            n = sum(r.kind.value == kind for r in rules.enabled.values())
-            self._metrics.set("tocsin_rules_loaded", n, kind=kind)
+        loaded = Counter(rule.word for rule in rules.enabled.values())
+        for word in dict.fromkeys(kind.word for kind in kinds()):
+            self._metrics.set("tocsin_rules_loaded", loaded[word], kind=word)
 
     def _watch_sources(self, now: datetime) -> None:
         """Hold sources to their word: the one alert ``source-stalled``."""
@@ -305,15 +309,7 @@ class Evaluator:
         """
         if self._scheduled_for is self._rules:
             return
-        wanted = {
-            generated.name: " ".join(
-                f"{rule.name} {rule.meaning} {clocks.fingerprint_of(rule)}" for rule in generated.rules
-            )
-            for generated in self._rules.generated_rules.values()
-        }
-        # a table's rows may have changed under the same meaning: what is expected is compared again after each reload
-        wanted |= {rule.name: f"{rule.meaning} {id(self._rules)}" for rule in self._rules.awaiting}
-        wanted |= {rule.name: f"{rule.meaning} {rule.resolve_policy}" for rule in self._rules.opening}
+        wanted = standing(self._rules)
         for name in [name for name, meaning in self._scheduled.items() if wanted.get(name) != meaning]:
             self._deadlines.forget(name)
             del self._scheduled[name]
@@ -374,7 +370,7 @@ class Evaluator:
         changed = {c.rule for c in outcome.conditions} | {rule for rule, _ in outcome.conditions_gone}
         for rule in changed | {*outcome.rules_gone} | {name for pair in outcome.rules_renamed for name in pair}:
             known = self._rules.enabled.get(rule)
-            kind = known.kind.value if known is not None else Kind.ABSENCE.value  # of a source that is stalled
+            kind = known.word if known is not None else Kind.ABSENCE.value  # of a source that is stalled
             states = self._view.conditions(rule).values()
             active = Counter((state.severity.word, kind) for state in states if _is_active(state))
             before, written = self._active.pop(rule, Counter()), public_name(rule)

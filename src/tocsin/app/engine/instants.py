@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from tocsin.logstore.interface import CommitInfo
 from tocsin.model.instants import TimerKind
-from tocsin.rules.kinds.event.timers import Released
+from tocsin.rules.timers import Released
 
 Instants = Sequence[CommitInfo | Released]
 

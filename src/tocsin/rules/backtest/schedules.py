@@ -23,12 +23,11 @@ from tocsin.rules.backtest.view import Recorder, commit
 from tocsin.rules.backtest.watermarks import OutageCalendar, Outages
 from tocsin.rules.driver.evaluate import Evaluation
 from tocsin.rules.history import listed, micros, moment
-from tocsin.rules.kinds.event.timers import Released
 from tocsin.rules.kinds.schedule import evaluate as absence_judge
+from tocsin.rules.kinds.schedule.spec import Item, ScheduleRule
 from tocsin.rules.memory import Memory, RuleFailure
 from tocsin.rules.queries import Failures, matches
-from tocsin.rules.spec.rule import Rule
-from tocsin.rules.spec.schedule import Item
+from tocsin.rules.timers import Released
 from tocsin.state.interface import RuleRecord
 
 PART = 500_000
@@ -55,7 +54,7 @@ class _Line:
 
 
 def play(
-    rule: Rule,
+    rule: ScheduleRule,
     log: LogReader,
     since: datetime,
     until: datetime,
@@ -90,7 +89,7 @@ class _Timeline:
 
     def __init__(
         self,
-        rule: Rule,
+        rule: ScheduleRule,
         log: LogReader,
         silences: OutageCalendar,
         take: Callable[[Evaluation], bool],
@@ -105,7 +104,7 @@ class _Timeline:
 
     def begin(self, since: datetime) -> None:
         """The rule comes into force."""
-        for item in absence_judge.of(self._rule).items:
+        for item in self._rule.spec.items:
             self._lines[item.key] = _Line(item, self._after(item, since))
         first = min(
             (int(str(line.deadline.data["from_us"])) for line in self._lines.values() if line.deadline), default=None
@@ -149,7 +148,7 @@ class _Timeline:
 
     def _release(self, timer: Timer) -> datetime:
         """When everybody reported up to its due time."""
-        consumer = absence_judge.of(self._rule).consumer
+        consumer = self._rule.spec.consumer
         at, held = timer.due, None
         while at != held:
             held, at = at, self._silences.hold(at, {consumer} if consumer else self._silences.names)
@@ -222,7 +221,9 @@ class _Timeline:
 
     def _found(self, where: str, params: dict[str, object]) -> list[tuple[_Came, str]]:
         """What is expected of the events that ``where`` says, in order of arrival."""
-        standing = [replace(self._rule, row_plan=line.item.plan) for line in self._lines.values()]
+        standing = [
+            replace(self._rule, spec=replace(self._rule.spec, plan=line.item.plan)) for line in self._lines.values()
+        ]
         keys = dict(zip(map(id, standing), self._lines, strict=True))
         failures = Failures()
         hits = matches(self._log, standing, f"SELECT * FROM RunStatusChanged WHERE {where}", params, failures)

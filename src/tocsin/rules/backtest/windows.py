@@ -31,13 +31,14 @@ from tocsin.rules import history
 from tocsin.rules.backtest.view import Recorder, commit
 from tocsin.rules.driver.evaluate import Evaluation, evaluate
 from tocsin.rules.history import micros, moment
-from tocsin.rules.kinds.event.timers import Released
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.kinds.window.ahead import Ahead, Foreseen, Moments
-from tocsin.rules.kinds.window.evaluate import evaluates_early, stands_for_others
-from tocsin.rules.kinds.window.seen import of, row_key
+from tocsin.rules.kinds.window.evaluate import stands_for_others
+from tocsin.rules.kinds.window.seen import row_key
+from tocsin.rules.kinds.window.spec import WindowRule, WindowSpec
 from tocsin.rules.kinds.window.ticks import after, tick
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.spec.rule import of_spec
+from tocsin.rules.timers import Released
 from tocsin.state.interface import Outcome
 
 AT_ONCE = 64
@@ -103,9 +104,10 @@ class Replay:
         apart: Callable[[str, int], None] = lambda _reason, _evaluations: None,
     ) -> None:
         """``few`` instants are not read at once; ``apart`` is notified why others were not, and how many."""
-        (self._rule,) = rules.rules.values()
+        (rule,) = rules.rules.values()
+        self._rule = of_spec(rule, WindowSpec)
         self._apart = apart
-        self._window = of(self._rule)
+        self._window = self._rule.spec
         self._rules, self._log, self._recorder, self._take, self._few = rules, log, recorder, take, few
         self._plan: AheadPlan | None = None
         if isinstance(self._window.over, timedelta):
@@ -314,12 +316,12 @@ def _quick_turns() -> Iterator[None]:
         sys.setswitchinterval(baseline)
 
 
-def _instants(log: LogReader, rule: Rule, lo: int, hi: int, first: int, end: int) -> _Instants:
+def _instants(log: LogReader, rule: WindowRule, lo: int, hi: int, first: int, end: int) -> _Instants:
     """Ticks from ``first`` to ``end`` (µs since the epoch) and the commits in (lo, hi] at which the rule evaluates
     early.
     """
     rows_sql, bounds = history.commit_rows(lo, hi)
-    every = of(rule).every // _US
+    every = rule.spec.every // _US
     ticks = range(first, end + 1, every)
     seqs = [lo] * len(ticks)
     table = log.select(
@@ -332,7 +334,7 @@ def _instants(log: LogReader, rule: Rule, lo: int, hi: int, first: int, end: int
             seqs[nth] = seq
     seen = accumulate(seqs, max)
     evaluations = [(t, 1, seq, 0) for t, seq in zip(ticks, seen, strict=True)]
-    if evaluates_early(of(rule)):
+    if rule.spec.evaluates_early:
         where, values = _prefilter(rule)
         table = log.select(
             f"SELECT epoch_us(min(IngestedAt)), 0, CommitSeq, count(*) FROM ({rows_sql}) WHERE {where} GROUP BY CommitSeq",
@@ -344,7 +346,7 @@ def _instants(log: LogReader, rule: Rule, lo: int, hi: int, first: int, end: int
     return _Instants(times=times, seqs=seqs_, rows=rows)
 
 
-def _prefilter(rule: Rule) -> tuple[str, dict[str, object]]:
+def _prefilter(rule: WindowRule) -> tuple[str, dict[str, object]]:
     """What plain text columns of every row satisfy that the rule can be about, in SQL."""
     clauses, values = ["true"], dict[str, object]()
     for i, p in enumerate(rule.prefilter):

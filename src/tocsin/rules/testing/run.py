@@ -15,7 +15,7 @@ from tocsin.config.yaml.durations import format_duration
 from tocsin.model.alert import ConditionState, Phase
 from tocsin.model.instants import TimerKind
 from tocsin.model.intent import Intent, IntentKind
-from tocsin.rules.kinds.deadline import clocks
+from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.language import test_events as testevents
 from tocsin.rules.language.schema import Expect, InlineTest
@@ -79,7 +79,7 @@ def run_test(rule: Rule, test: InlineTest, state: SqliteState | None = None) -> 
     faults: list[str] = []
     notified: list[Intent] = []
     with Simulator(
-        RuleSet({rule.name: clocks.under_none(replace(rule, enabled=True))}), start, test.tables, state
+        RuleSet({rule.name: kind_of(rule).under(replace(rule, enabled=True), ())}), start, test.tables, state
     ) as simulator:
         for at, events, expected in _stops(test):
             for step in simulator.advance(start + at):

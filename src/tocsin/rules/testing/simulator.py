@@ -14,12 +14,14 @@ from tocsin.model.event import MAX_CLOCK_SKEW, Batch, Commit, MappedEvent, Mappe
 from tocsin.model.instants import Timer
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.deadline_table import DeadlineTable
-from tocsin.rules.driver.evaluate import Evaluation, evaluate, schedule_deadlines
+from tocsin.rules.driver.evaluate import Evaluation, evaluate, schedule_deadlines, standing
 from tocsin.rules.driver.lifecycle import reconcile
-from tocsin.rules.kinds.event.timers import due_timers
+from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.kinds.window.steady import Steady
 from tocsin.rules.language import test_tables as testtables
+from tocsin.rules.spec.rule import Rule
+from tocsin.rules.timers import due_timers
 from tocsin.state.cached import CachedView
 from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState
@@ -74,9 +76,8 @@ class Simulator:
         self._cursor = self._state.row_cursor()
         self._deadlines = DeadlineTable()
         self._commit(reconcile(rules, {}, self.log.head().seq, now=start))
-        names = [rule.name for rule in (*rules.absences, *rules.awaiting, *rules.opening)]
         scheduled = schedule_deadlines(
-            rules, names, start, self.log.head().seq, self._reader, self._view, self._source_progress()
+            rules, standing(rules).keys(), start, self.log.head().seq, self._reader, self._view, self._source_progress()
         )
         self._commit(scheduled.outcome)
         self._deadlines.take(scheduled.deadlines)
@@ -200,17 +201,12 @@ def _forget(state: SqliteState) -> None:
 
 def _with_rows(rules: RuleSet, tables: Mapping[str, Sequence[Mapping[str, object]]]) -> RuleSet:
     """Rules for each row of a table, over the rows that the test gives. Raises ValueError where these are wrong."""
-    found = dict(rules.rules)
-    for name, rule in rules.rules.items():
-        scheduled = rule.scheduled
-        if scheduled is not None and scheduled.table:
-            columns = rule.reference[scheduled.table]
-            rows = testtables.table(tables.get(scheduled.table, ()), columns).to_pylist()
-            found[name] = replace(rule, scheduled=replace(scheduled, items=scheduled.over(rows)))
-        if rule.each is not None:
-            rows = testtables.table(tables.get(rule.each.table, ()), rule.reference[rule.each.table]).to_pylist()
-            found[name] = replace(rule, each=rule.each.over(rows))
-    return RuleSet(found)
+
+    def rows(rule: Rule, table: str) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = testtables.table(tables.get(table, ()), rule.reference[table]).to_pylist()
+        return found
+
+    return RuleSet({name: kind_of(rule).with_rows(rule, rows) for name, rule in rules.rules.items()})
 
 
 _APART = frozenset({HEARTBEAT, METRICS, "Source", "EventId", "TimeGenerated", "Consumer", "TimeGiven"})

@@ -1,1 +1,1 @@
-"""Absence rules about single runs: timeouts and heartbeats."""
+"""DeadlineSpec rules about single runs: timeouts and heartbeats."""

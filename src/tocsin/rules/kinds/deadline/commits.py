@@ -1,4 +1,4 @@
-"""Absence rules about single runs, over commits: which deadlines they set, move and drop, and what they end.
+"""DeadlineSpec rules about single runs, over commits: which deadlines they set, move and drop, and what they end.
 
     commits       Queued (t)                       Running
                     |                                 |
@@ -29,7 +29,6 @@ from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.deadline_table import Deadline, Settled
 from tocsin.rules.history import listed, moment, plain
 from tocsin.rules.kinds.deadline.due import Due, When, due_by_past, due_deadlines, is_expired, last_signs
-from tocsin.rules.kinds.deadline.emit import Subject, see, wait_said
 from tocsin.rules.kinds.deadline.families import GeneratedRules, first_of
 from tocsin.rules.kinds.deadline.histories import Known
 from tocsin.rules.kinds.deadline.runs import (
@@ -43,10 +42,12 @@ from tocsin.rules.kinds.deadline.runs import (
     touches,
     us_of,
 )
+from tocsin.rules.kinds.deadline.said import wait_said
+from tocsin.rules.kinds.deadline.spec import DeadlineRule, Form
+from tocsin.rules.kinds.waiting import Subject, see
 from tocsin.rules.memory import Memory, Pair
 from tocsin.rules.queries import Failures, matches
-from tocsin.rules.spec.deadline import Form
-from tocsin.rules.spec.rule import Rule, public_name
+from tocsin.rules.spec.rule import public_name
 
 _US = timedelta(microseconds=1)
 TOGETHER = 2_000
@@ -123,7 +124,7 @@ def _put_off(generated_rules: Sequence[GeneratedRules], beaten: Mapping[str, Tou
 def _settle(
     generated_rules: Sequence[GeneratedRules],
     facts: Mapping[str, Fact],
-    hits: Sequence[tuple[Rule, str]],
+    hits: Sequence[tuple[DeadlineRule, str]],
     lazy: Mapping[Pair, Deadline],
     set_: Collection[Pair],
     memory: Memory,
@@ -139,7 +140,7 @@ def _settle(
         pair = (rule.name, run)
         if pair in lazy:
             said[run] &= lazy[pair].due_us is not None
-        elif pair not in set_ or (rule.absence is not None and rule.absence.form is Form.LONGER):
+        elif pair not in set_ or rule.spec.form is Form.LONGER:
             # the baseline may have come down, so that such a deadline comes sooner
             silent[run] = said[run] = False
     for run in facts:
@@ -283,7 +284,7 @@ def _put_first(waits: Mapping[Pair, Sequence[Deadline]], memory: Memory) -> None
         memory.put_deadline(first._replace(or_us=first.due_us))
 
 
-_End = tuple[Rule, str, ConditionState]
+_End = tuple[DeadlineRule, str, ConditionState]
 """A rule, a run, and what fired of it."""
 
 
@@ -293,16 +294,11 @@ def hits_of(
     facts: Mapping[str, Fact],
     reader: LogReader,
     failures: Failures,
-) -> list[tuple[Rule, str]]:
+) -> list[tuple[DeadlineRule, str]]:
     """Which rules wait for which of ``runs``. Only a rule that asks for more than statuses needs a query."""
     rules = [rule for generated in generated_rules for rule in generated.about(runs, reader)]
-    simple = [rule for rule in rules if rule.absence is not None and rule.absence.anyone]
-    hits = [
-        (rule, run)
-        for rule in simple
-        for run, fact in facts.items()
-        if rule.absence is not None and fact.status in rule.absence.statuses
-    ]
+    simple = [rule for rule in rules if rule.spec.anyone]
+    hits = [(rule, run) for rule in simple for run, fact in facts.items() if fact.status in rule.spec.statuses]
     others = [rule for rule in rules if rule not in simple]
     if not others:
         return hits
@@ -317,20 +313,20 @@ def _later(runs: Collection[str], hi: int, reader: LogReader) -> set[str]:
     return set(reader.select(sql, {"hi": hi, "runs": listed(sorted(runs))}).column(0).to_pylist())
 
 
-def _bounds(rule: Rule, run: str, fact: Fact, new_us: int | None) -> Deadline | None:
+def _bounds(rule: DeadlineRule, run: str, fact: Fact, new_us: int | None) -> Deadline | None:
     """Not before when the deadline can come, where the run's history need not be read for it at each heartbeat: it
     is computed
     when that has come. None: it must be computed now.
 
     What is new cannot move the last change, or the begin of the time in the statuses, before its own least time.
     """
-    if rule.absence is None or rule.absence.form is not Form.UNCHANGED:
+    if rule.spec.form is not Form.UNCHANGED:
         return None
     if fact.progress is None:
         return Deadline(rule.name, run, None)  # it never said how far it is
     if fact.first_us is None:
         return None
-    length = rule.absence.length // _US
+    length = rule.spec.length // _US
     due = _NEVER if new_us is None else new_us + length
     return Deadline(rule.name, run, due, or_us=fact.first_us + length, by=fact.consumer)
 
@@ -349,7 +345,7 @@ def _end(ends: Sequence[_End], whens: Mapping[str, When], runs: RunsAt, reader: 
     rows = runs.rows(reader, {run for _, run, _ in ends})
     for rule, run, state in sorted(ends, key=lambda e: (e[0].name, e[1])):
         when = whens[run]
-        row = rows.get(run, {"RunId": run})
+        row = {**rows.get(run, {"RunId": run}), **rule.spec.row}
         data = wait_said(rule, state.data.get("since_us"), ended=plain(when.at))
         about = Subject(instance=state.instance, fields=row, run_id=run, data=data)
         see(

@@ -1,4 +1,4 @@
-"""Absence rules about single runs, over deadlines that have come.
+"""DeadlineSpec rules about single runs, over deadlines that have come.
 
     deadline     D passes
                     |
@@ -23,23 +23,24 @@ from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import Phase, Transition, Why
 from tocsin.model.instants import Timer
 from tocsin.model.watermarks import SourceProgress
+from tocsin.rules.backfills import count_expired
 from tocsin.rules.deadline_table import Deadline
 from tocsin.rules.history import Row, micros, moment, plain
-from tocsin.rules.kinds.deadline import clocks
+from tocsin.rules.kinds import clocks
 from tocsin.rules.kinds.deadline.commits import hits_of
 from tocsin.rules.kinds.deadline.due import Due, When, consumers_of, due_deadlines, is_expired, last_signs
-from tocsin.rules.kinds.deadline.emit import Again, Subject, see, wait_said
 from tocsin.rules.kinds.deadline.families import GeneratedRules, first_of
 from tocsin.rules.kinds.deadline.few import Past
 from tocsin.rules.kinds.deadline.histories import Known
 from tocsin.rules.kinds.deadline.runs import FEW, AsOf, Fact, RunsAt, runs_at
-from tocsin.rules.kinds.event.decisions import count_expired
-from tocsin.rules.kinds.event.timers import Released
+from tocsin.rules.kinds.deadline.said import wait_said
+from tocsin.rules.kinds.deadline.spec import DeadlineRule, Form
+from tocsin.rules.kinds.waiting import Again, Subject, see
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory, Pair
 from tocsin.rules.queries import Failures
-from tocsin.rules.spec.deadline import Form
-from tocsin.rules.spec.rule import Rule, public_name
+from tocsin.rules.spec.rule import public_name
+from tocsin.rules.timers import Released
 
 _AGAIN = timedelta(seconds=30)
 """How long after a failure a deadline is evaluated again."""
@@ -138,18 +139,18 @@ def _evaluate_rule(
 
 
 def _past(
-    hits: Sequence[tuple[Rule, str]], facts: Mapping[str, Fact], reader: LogReader, whens: Mapping[str, When]
+    hits: Sequence[tuple[DeadlineRule, str]], facts: Mapping[str, Fact], reader: LogReader, whens: Mapping[str, When]
 ) -> Past | None:
     """What the log says of the runs, where they are so few that it is best read at once."""
     runs = {run: whens[run].seq for _, run in hits}
     if not 0 < len(runs) <= FEW:
         return None
-    still = any(rule.absence is not None and rule.absence.form is Form.UNCHANGED for rule, _ in hits)
+    still = any(rule.spec.form is Form.UNCHANGED for rule, _ in hits)
     return Past.read(reader, runs, facts, beats=still)
 
 
 def _signs(
-    hits: Sequence[tuple[Rule, str]],
+    hits: Sequence[tuple[DeadlineRule, str]],
     late: AsOf,
     found: Mapping[Pair, Due],
     facts: Mapping[str, Fact],
@@ -168,7 +169,7 @@ def _signs(
     return signs | last_signs(doubtful, facts, reader)
 
 
-_Case = tuple[Rule, str, Due]
+_Case = tuple[DeadlineRule, str, Due]
 """A rule, a run, and the deadline that has passed."""
 
 
@@ -184,7 +185,7 @@ def _pass_over(
     """What is expired is recorded, and counted for the one word about all of it."""
     rows = runs.rows(reader, {run for _, run, _ in expired}) if expired else {}
     for rule, run, due in expired:
-        row, when = {**rows[run], **rule.of_row}, whens[run]
+        row, when = {**rows[run], **rule.spec.row}, whens[run]
         memory.transitions.append(
             Transition(
                 rule=rule.public_name,
@@ -217,7 +218,7 @@ def _fire(
     rows = runs.rows(reader, {run for _, run, _ in fires})
     # in the order in which a limit is to count them, also where all were held until the same instant
     for rule, run, due in sorted(fires, key=lambda case: (whens[case[1]].at, case[2].at_us, case[1], case[0].name)):
-        row, when = {**rows[run], **rule.of_row}, whens[run]
+        row, when = {**rows[run], **rule.spec.row}, whens[run]
         about = Subject(
             instance={name: row.get(name) for name in rule.by},
             fields=row,
@@ -260,7 +261,7 @@ class Calm:
 
 def on_wakes(
     released: Sequence[Released],
-    rules: Mapping[str, Rule],
+    rules: Mapping[str, DeadlineRule],
     reader: LogReader,
     memory: Memory,
     source_progress: SourceProgress,
@@ -291,7 +292,7 @@ def on_wakes(
             value = partial(_waited, since, state.value)
             about = Subject(
                 instance=state.instance,
-                fields=stands[run].row or {"RunId": run},
+                fields={**(stands[run].row or {"RunId": run}), **rule.spec.row},
                 data=wait_said(rule, since),
                 run_id=run,
             )

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from tocsin.alerts.occurrences import RunEvent
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Occurrence, Phase, Transition, Why
-from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import limits
+from tocsin.rules.backfills import count_expired
 from tocsin.rules.history import Row, moment, plain, whole_rows
 from tocsin.rules.kinds.event.resolve.active import active_alert, columns_for, keep_open
+from tocsin.rules.kinds.event.spec import EventRule
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
-from tocsin.rules.spec.rule import Rule
-from tocsin.state.interface import Backfill
-
-QUIET = timedelta(minutes=1)
-"""A backfill of a consumer that has no end to reach is over after so long without an expired event."""
 
 NOTIFIES = frozenset({Why.FIRST, Why.NO_ATTEMPT_CAME})
 EXPIRED = frozenset({Why.TOO_OLD, Why.BEFORE_CONSUMER})
@@ -33,7 +29,7 @@ _PHASES = {**dict.fromkeys(NOTIFIES, Phase.FIRED), **dict.fromkeys(COLLAPSED, Ph
 class Decision:
     """An occurrence to be notified, or to be remembered without a notification."""
 
-    rule: Rule
+    rule: EventRule
     run_id: str
     event: RunEvent  # names the occurrence
     consumer: str
@@ -150,9 +146,9 @@ def _notify(decision: Decision, row: Mapping[str, object], memory: Memory) -> No
     )
     why = Why.RATE_LIMITED if beyond else decision.why
     memory.transitions.append(_transition(decision, occurrence.phase, name, instance, {**keep, **labels}, why))
-    if rule.resolve_policy is not None:
+    if rule.spec.resolve_policy is not None:
         active = active_alert(rule, occurrence, fields, decision.at)
-        keep_open(replace(active, beyond=beyond) if beyond else active, rule.resolve_policy, memory)
+        keep_open(replace(active, beyond=beyond) if beyond else active, rule.spec.resolve_policy, memory)
 
 
 def _record(decision: Decision, row: Mapping[str, object], memory: Memory) -> None:
@@ -171,52 +167,6 @@ def _backfill(decision: Decision, memory: Memory, source_progress: SourceProgres
     )
 
 
-def count_expired(
-    rule: Rule, consumer: str, time: datetime, at: datetime, memory: Memory, source_progress: SourceProgress
-) -> None:
-    """Something of ``time`` was expired: the backfill of its consumer goes on, or begins."""
-    known = memory.backfill(rule.public_name, consumer)
-    if known is None:
-        backfill = Backfill(rule=rule.public_name, consumer=consumer, count=1, oldest=time, newest=time, began=at)
-    else:
-        backfill = replace(known, count=known.count + 1, oldest=min(known.oldest, time), newest=max(known.newest, time))
-    memory.put_backfill(backfill)
-    memory.put_timer(_end_of(backfill, at, source_progress))
-
-
-def _end_of(backfill: Backfill, at: datetime, source_progress: SourceProgress) -> Timer:
-    """When a backfill is over: its consumer has reached what was there at its first expired event, or is quiet."""
-    reaches = source_progress.kinds.get(backfill.consumer) == "kafka"
-    return Timer(
-        rule=backfill.rule,
-        kind=TimerKind.BACKFILL,
-        key=backfill.consumer,
-        due=backfill.began if reaches else at + QUIET,
-        consumers=frozenset({backfill.consumer}) if reaches else frozenset(),
-    )
-
-
-def summary(rule: Rule, backfill: Backfill, at: datetime, commit_seq: int) -> Intent:
-    """The one word about everything that was expired."""
-    return Intent(
-        rule=rule.public_name,
-        rule_version=rule.info.version,
-        instance={"Consumer": backfill.consumer},
-        occurrence=str(plain(backfill.began)),
-        kind=IntentKind.SUMMARY,
-        severity=rule.severity,
-        why=Why.BACKFILL_OVER,
-        data={
-            "expired": backfill.count,
-            "oldest": plain(backfill.oldest),
-            "newest": plain(backfill.newest),
-            "consumer": backfill.consumer,
-        },
-        commit_seq=commit_seq,
-        at=at,
-    )
-
-
 def _transition(
     decision: Decision,
     phase: Phase,
@@ -225,7 +175,7 @@ def _transition(
     carried: Mapping[str, object],
     why: Why | None = None,
 ) -> Transition:
-    recovers = decision.rule.resolve_policy is not None and decision.rule.resolve_policy.recovers
+    recovers = decision.rule.spec.resolve_policy is not None and decision.rule.spec.resolve_policy.recovers
     return Transition(
         rule=decision.rule.public_name,
         instance=instance,

@@ -20,13 +20,12 @@ from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.history import Row, commit_rows, micros, moment, plain, whole_rows
-from tocsin.rules.kinds.deadline import clocks
-from tocsin.rules.kinds.deadline.emit import Subject, see
-from tocsin.rules.kinds.event.timers import Released
+from tocsin.rules.kinds import clocks
+from tocsin.rules.kinds.schedule.spec import Item, ScheduleRule
+from tocsin.rules.kinds.waiting import Subject, see
 from tocsin.rules.memory import Memory
 from tocsin.rules.queries import Failures, Hit, matches
-from tocsin.rules.spec.rule import Rule
-from tocsin.rules.spec.schedule import Item, Scheduled
+from tocsin.rules.timers import Released
 
 AGAIN = timedelta(seconds=30)
 _US = timedelta(microseconds=1)
@@ -34,14 +33,13 @@ EVERYBODY = frozenset({"*"})
 """Held until it is known who is to be waited for."""
 
 
-def of(rule: Rule) -> Scheduled:
-    """What a rule waits for by a schedule."""
-    assert rule.scheduled is not None
-    return rule.scheduled
+def _of_item(rule: ScheduleRule, item: Item) -> ScheduleRule:
+    """``rule`` as if it expected only ``item``."""
+    return replace(rule, spec=replace(rule.spec, plan=item.plan))
 
 
 def schedule_deadlines(
-    rules: Iterable[Rule], timers: Collection[Timer], memory: Memory, at: datetime, commit_seq: int
+    rules: Iterable[ScheduleRule], timers: Collection[Timer], memory: Memory, at: datetime, commit_seq: int
 ) -> None:
     """Set the deadlines of ``rules`` that are new or mean something else; end quietly what is expected no more.
 
@@ -49,7 +47,7 @@ def schedule_deadlines(
     """
     known = {(t.rule, t.key): t for t in timers if t.kind is TimerKind.DEADLINE}
     for rule in rules:
-        items = {item.key: item for item in of(rule).items}
+        items = {item.key: item for item in rule.spec.items}
         for (name, key), timer in known.items():
             if name == rule.name and key not in items:
                 memory.drop_timer(timer.rule, timer.kind, timer.key)
@@ -67,7 +65,9 @@ def schedule_deadlines(
                 _wait(rule, items[key], again, memory)
 
 
-def still_missing(rules: Iterable[Rule], reader: LogReader, memory: Memory, at: datetime, commit_seq: int) -> Failures:
+def still_missing(
+    rules: Iterable[ScheduleRule], reader: LogReader, memory: Memory, at: datetime, commit_seq: int
+) -> Failures:
     """What fires of ``rules`` that mean something else now goes on where it is missing by what they mean now: a
     scheduled time
     of theirs whose grace is over, and nothing came. Else it ends quietly.
@@ -75,7 +75,7 @@ def still_missing(rules: Iterable[Rule], reader: LogReader, memory: Memory, at: 
     failures = Failures()
     cases: list[tuple[_Case, ConditionState]] = []
     for rule in rules:
-        for item in of(rule).items:
+        for item in rule.spec.items:
             state = memory.condition(rule.name, item.key)
             if state is None or state.data.get("changed") is not True:
                 continue
@@ -97,7 +97,7 @@ def still_missing(rules: Iterable[Rule], reader: LogReader, memory: Memory, at: 
     return failures
 
 
-def _waits_again(rule: Rule, item: Item, state: ConditionState, at: datetime) -> datetime | None:
+def _waits_again(rule: ScheduleRule, item: Item, state: ConditionState, at: datetime) -> datetime | None:
     """The scheduled time that an instance fires about, where a maintenance that was announced since stops its clock."""
     us = state.data.get("scheduled_us")
     if state.phase not in (Phase.FIRING, Phase.RECOVERING) or not isinstance(us, int):
@@ -111,7 +111,7 @@ def _scheduled(timer: Timer) -> datetime:
     return moment(int(str(timer.data["at_us"])))
 
 
-def _due(rule: Rule, item: Item, scheduled: datetime) -> datetime:
+def _due(rule: ScheduleRule, item: Item, scheduled: datetime) -> datetime:
     """When the grace of a scheduled time is over; maintenance stops its clock."""
     still = clocks.spans_of(rule, item.fields)
     return moment(clocks.runs_out(micros(scheduled), micros_of(item.schedule.grace), still))
@@ -136,14 +136,14 @@ def _left_out(state: ConditionState, item: Item) -> bool:
 
 
 def _quietly(
-    rule: Rule, state: ConditionState, at: datetime, commit_seq: int, memory: Memory, why: str | bool = True
+    rule: ScheduleRule, state: ConditionState, at: datetime, commit_seq: int, memory: Memory, why: str | bool = True
 ) -> None:
     changed = replace(state, data={**state.data, "changed": why})
     about = Subject(instance=state.instance, fields={})
     see(rule, about, changed, Evaluation(at=at, holds=False, severity=state.severity), commit_seq, memory)
 
 
-def _next(rule: Rule, item: Item, after: datetime, memory: Memory) -> None:
+def _next(rule: ScheduleRule, item: Item, after: datetime, memory: Memory) -> None:
     scheduled = item.schedule.after(after)
     if scheduled is None:
         memory.drop_timer(rule.name, TimerKind.DEADLINE, item.key)
@@ -151,13 +151,13 @@ def _next(rule: Rule, item: Item, after: datetime, memory: Memory) -> None:
         _wait(rule, item, scheduled, memory)
 
 
-def _wait(rule: Rule, item: Item, scheduled: datetime, memory: Memory) -> None:
+def _wait(rule: ScheduleRule, item: Item, scheduled: datetime, memory: Memory) -> None:
     memory.put_timer(deadline(rule, item, scheduled))
 
 
-def deadline(rule: Rule, item: Item, scheduled: datetime) -> Timer:
+def deadline(rule: ScheduleRule, item: Item, scheduled: datetime) -> Timer:
     """The timer that evaluates whether what is ``scheduled`` came."""
-    consumer = of(rule).consumer
+    consumer = rule.spec.consumer
     return Timer(
         rule=rule.name,
         kind=TimerKind.DEADLINE,
@@ -176,7 +176,7 @@ def deadline(rule: Rule, item: Item, scheduled: datetime) -> Timer:
 class _Case:
     """A deadline that has come."""
 
-    rule: Rule
+    rule: ScheduleRule
     item: Item
     timer: Timer
     at: datetime
@@ -187,7 +187,7 @@ class _Case:
 
 def on_deadlines(
     released: Sequence[Released],
-    rules: Mapping[str, Rule],
+    rules: Mapping[str, ScheduleRule],
     reader: LogReader,
     memory: Memory,
     source_progress: SourceProgress,
@@ -198,7 +198,7 @@ def on_deadlines(
     for each in released:
         timer = each.timer
         rule = rules.get(timer.rule)
-        item = next((i for i in of(rule).items if i.key == timer.key), None) if rule else None
+        item = next((i for i in rule.spec.items if i.key == timer.key), None) if rule else None
         if rule is None or item is None:
             memory.drop_timer(timer.rule, timer.kind, timer.key)
             continue
@@ -237,9 +237,9 @@ def fires(state: ConditionState | None) -> bool:
     return state is not None and state.phase in (Phase.FIRING, Phase.RECOVERING)
 
 
-def _waits_for(rule: Rule, source_progress: SourceProgress) -> frozenset[str]:
+def _waits_for(rule: ScheduleRule, source_progress: SourceProgress) -> frozenset[str]:
     """Consumers that may bring what is expected."""
-    consumer = of(rule).consumer
+    consumer = rule.spec.consumer
     return frozenset({consumer}) if consumer else frozenset(source_progress.watermarks) or EVERYBODY
 
 
@@ -248,16 +248,16 @@ def micros_of(length: timedelta) -> int:
     return length // timedelta(microseconds=1)
 
 
-def _came(cases: Sequence[_Case], reader: LogReader, seq: int, failures: Failures) -> dict[int, Hit]:
+def _came(cases: Sequence[_Case], reader: LogReader, seq: int, failures: Failures) -> dict[int, Hit[ScheduleRule]]:
     """The first event that came, in time or late, but before anybody was notified; by the case's number."""
-    standing = [replace(case.rule, row_plan=case.item.plan) for case in cases]
+    standing = [_of_item(case.rule, case.item) for case in cases]
     numbers = {id(rule): n for n, rule in enumerate(standing)}
     sql = (
         "SELECT * FROM RunStatusChanged WHERE TimeGenerated > make_timestamp($first::BIGINT)"
         " AND TimeGenerated <= make_timestamp($last::BIGINT) AND CommitSeq <= $seq"
     )
     params = {"first": min(c.from_us for c in cases), "last": max(micros(c.at) for c in cases), "seq": seq}
-    found: dict[int, Hit] = {}
+    found: dict[int, Hit[ScheduleRule]] = {}
     for hit in matches(reader, standing, sql, params, failures):
         n = numbers[id(hit.rule)]
         first = n not in found or hit.key.time_us < found[n].key.time_us
@@ -266,9 +266,9 @@ def _came(cases: Sequence[_Case], reader: LogReader, seq: int, failures: Failure
     return found
 
 
-def _said(rule: Rule, item: Item | None, scheduled_us: int) -> dict[str, object]:
+def _said(rule: ScheduleRule, item: Item | None, scheduled_us: int) -> dict[str, object]:
     """What an intent says of what it waits for."""
-    when = of(rule).when
+    when = rule.spec.when
     scheduled = {"waits": "absent", "statuses": list((when.absent and when.absent.status) or ())}
     data = {**scheduled, "scheduled": plain(moment(scheduled_us))}
     if item is None:
@@ -294,22 +294,22 @@ def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory
 
 
 def on_commits(
-    rules: Sequence[Rule], commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory
+    rules: Sequence[ScheduleRule], commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory
 ) -> Failures:
     """End what fires where the expected has come after all."""
     failures = Failures()
-    firing: list[tuple[Rule, ConditionState]] = []
+    firing: list[tuple[ScheduleRule, ConditionState]] = []
     for rule in rules:
         states = memory.conditions(rule.name)
-        items = {item.key: item for item in of(rule).items} if states else {}
+        items = {item.key: item for item in rule.spec.items} if states else {}
         for key, state in states.items():
             if key in items and state.phase in (Phase.FIRING, Phase.RECOVERING):
-                firing.append((replace(rule, row_plan=items[key].plan), state))
+                firing.append((_of_item(rule, items[key]), state))
     if not firing or not any(c.rows for c in commits):
         return failures
     hi = commits[-1].seq
     sql, params = commit_rows(after, hi)
-    first: dict[int, Hit] = {}
+    first: dict[int, Hit[ScheduleRule]] = {}
     for hit in matches(reader, [rule for rule, _ in firing], sql, params, failures):
         known = first.get(id(hit.rule))
         if known is None or (hit.commit_seq, hit.key.time_us) < (known.commit_seq, known.key.time_us):
@@ -325,9 +325,9 @@ def on_commits(
 
 
 def _arrived(
-    rule: Rule,
+    rule: ScheduleRule,
     state: ConditionState,
-    hit: Hit,
+    hit: Hit[ScheduleRule],
     fields: Mapping[str, object],
     at: datetime,
     seq: int,
@@ -348,14 +348,14 @@ def _arrived(
     see(rule, about, state, Evaluation(at=at, holds=False, severity=state.severity, value=late), seq, memory)
 
 
-def _fields(rule: Rule, state: ConditionState) -> Mapping[str, object]:
+def _fields(rule: ScheduleRule, state: ConditionState) -> Mapping[str, object]:
     """What the alert of an instance may carry."""
     item = _item(rule, state)
     return item.fields if item is not None else state.instance
 
 
-def _item(rule: Rule, state: ConditionState) -> Item | None:
-    return next((item for item in of(rule).items if item.key == state.key), None)
+def _item(rule: ScheduleRule, state: ConditionState) -> Item | None:
+    return next((item for item in rule.spec.items if item.key == state.key), None)
 
 
 def late_text(row: Row, time_us: int, scheduled_us: int) -> str:
@@ -369,7 +369,7 @@ def late_text(row: Row, time_us: int, scheduled_us: int) -> str:
     return f"{word} {in_words(timedelta(microseconds=us - scheduled_us))} late"
 
 
-def on_wake(each: Released, rule: Rule, memory: Memory, source_progress: SourceProgress) -> None:
+def on_wake(each: Released, rule: ScheduleRule, memory: Memory, source_progress: SourceProgress) -> None:
     """A firing instance is notified once more, or closed by time; not before it has reported whether the expected
     has come.
     """

@@ -1,1 +1,1 @@
-"""Window rules: queries over a span of time."""
+"""WindowSpec rules: queries over a span of time."""

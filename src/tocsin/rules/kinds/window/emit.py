@@ -9,11 +9,11 @@ from tocsin.alerts.conditions import Evaluation, Step
 from tocsin.model.alert import Transition
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules.kinds.window.seen import Seen
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.kinds.window.spec import WindowRule
 
 
 def transition(
-    rule: Rule,
+    rule: WindowRule,
     instance: Mapping[str, object],
     step: Step,
     evaluated: Evaluation,
@@ -40,7 +40,7 @@ def transition(
 
 
 def intent(
-    rule: Rule,
+    rule: WindowRule,
     instance: Mapping[str, object],
     step: Step,
     evaluated: Evaluation,

@@ -1,4 +1,4 @@
-"""Window rules over instants: rules of a shape look in one query, and each instance lives by ``alerts.conditions``.
+"""WindowSpec rules over instants: rules of a shape look in one query, and each instance lives by ``alerts.conditions``.
 
 tick (T)        all rules of an ``every``: may begin, fire and end; what would end waits for the watermarks
 early (commit)  rules without lateness that its rows can be about: may begin and fire
@@ -15,7 +15,7 @@ from datetime import datetime
 
 from tocsin.alerts.conditions import LIVE, Evaluation, EvaluationKind, NoData, Step, evaluate, matters
 from tocsin.errors import QueryError
-from tocsin.kql.plan.windowplan import AML, EVENTS, WindowPlan, window_plan
+from tocsin.kql.plan.windowplan import WindowPlan, window_plan
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.alert import ConditionState, Phase, Why, instance_key
 from tocsin.model.instants import Timer, TimerKind
@@ -23,16 +23,17 @@ from tocsin.model.intent import LIMIT, IntentKind
 from tocsin.model.statuses import Severity
 from tocsin.rules import limits
 from tocsin.rules.history import micros
+from tocsin.rules.kinds.base import Given
 from tocsin.rules.kinds.window.ahead import Foreseen
 from tocsin.rules.kinds.window.emit import intent, transition
 from tocsin.rules.kinds.window.scope import scope
-from tocsin.rules.kinds.window.seen import OURS, SHOWN, Rows, Seen, of, row_key
+from tocsin.rules.kinds.window.seen import OURS, SHOWN, Rows, Seen, row_key
 from tocsin.rules.kinds.window.seen import ours as ours_of
+from tocsin.rules.kinds.window.spec import WindowRule
 from tocsin.rules.labels import labels_of
 from tocsin.rules.language.templates import checked
 from tocsin.rules.memory import Measured, Memory
 from tocsin.rules.queries import Failures
-from tocsin.rules.spec.rule import Rule, Window
 
 LIMITS = Limits(seconds=60.0, rows=1_000_000)
 FEW, AT_ONCE = 8, 2
@@ -47,7 +48,7 @@ MORE = "*"
 class Group:
     """Rules that look in one query; a rule's place is its number."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[WindowRule, ...]
     plan: WindowPlan
 
 
@@ -56,24 +57,18 @@ def stands_for_others(state: ConditionState) -> bool:
     return bool(state.instance) and all(value == MORE for value in state.instance.values())
 
 
-def evaluates_early(window: Window) -> bool:
-    """Whether new rows can begin something before the next tick."""
-    terms, query = window.terms, window.query
-    return not window.lateness and terms.n_of_m is None and query.events and bool(query.tables & {EVENTS, AML})
-
-
-def grouped(rules: Iterable[Rule]) -> list[Group]:
+def grouped(rules: Iterable[WindowRule]) -> list[Group]:
     """Groups of ``rules`` by shape and span. Rules that cannot share a plan look alone."""
-    alike: dict[tuple[object, ...], list[Rule]] = defaultdict(list)
+    alike: dict[tuple[object, ...], list[WindowRule]] = defaultdict(list)
     for rule in rules:
-        window = of(rule)
+        window = rule.spec
         alike[(window.query.shape, window.over, window.reach, window.lateness, window.every)].append(rule)
     groups: list[Group] = []
     for each in alike.values():
         try:
-            groups.append(Group(rules=tuple(each), plan=window_plan([of(r).query for r in each])))
+            groups.append(Group(rules=tuple(each), plan=window_plan([r.spec.query for r in each])))
         except QueryError:
-            groups += [Group(rules=(r,), plan=window_plan([of(r).query])) for r in each]
+            groups += [Group(rules=(r,), plan=window_plan([r.spec.query])) for r in each]
     return groups
 
 
@@ -91,19 +86,19 @@ class Instant:
 def evaluate_windows(
     groups: Iterable[Group],
     when: Instant,
-    reader: LogReader,
-    memory: Memory,
+    given: Given,
     *,
     only: frozenset[str] | None = None,
     instances: Mapping[str, frozenset[str]] | None = None,
-    ahead: Foreseen | None = None,
 ) -> Failures:
     """Look at the rules of ``groups`` (``only`` those, where given; of each ``instances`` alone, by rule, where given).
 
-    What ``ahead`` knows of a rule at this instant is not read again. Decides into ``memory``; returns what failed:
+    What ``given.ahead`` knows of a rule at this instant is not read again. Decides into ``memory``; returns what failed:
     nothing was decided of a rule that did.
     """
     failures = Failures()
+    reader, memory = given.reader, given.memory
+    ahead: Foreseen | None = given.ahead
     asked: list[_Asked] = []
     for group in groups:
         numbers = [
@@ -177,7 +172,7 @@ def _evaluate(
     for n in numbers:
         rule = group.rules[n]
         found, states = seen.get(n, {}), one.states[n]
-        if found or states or of(rule).export:
+        if found or states or rule.spec.export:
             earlier = {} if isinstance(then, QueryError) else then.get(n, {})
             _evaluate_rule(
                 rule, found, earlier, states, when, memory, None if instances is None else instances.get(rule.name)
@@ -192,12 +187,12 @@ def _select(
     reader: LogReader,
 ) -> dict[int, dict[str, Seen]]:
     """number → row key → what was seen of it."""
-    window, plan = of(group.rules[0]), group.plan
+    window, plan = group.rules[0].spec, group.plan
     names = [group.rules[n].name for n in numbers]
     cut = scope(plan.built.tables, window.over, window.lateness, when.at, when.commit_seq, reader, names, window.reach)
     known = [(n, row_key(s)) for n in numbers for s in states[n].values()]
-    windows = [of(group.rules[n]) for n in numbers]
-    every = any(each.terms.no_data is NoData.ALERT or each.export for each in windows)
+    specs = [group.rules[n].spec for n in numbers]
+    every = any(spec.terms.no_data is NoData.ALERT or spec.export for spec in specs)
     sql, parameters = plan.bind(numbers, cut.tables, known, every=every)
     if plan.built.uses_now:
         parameters["kqlnow"] = cut.hi.replace(tzinfo=None)
@@ -213,7 +208,7 @@ def _select(
 
 
 def _evaluate_rule(
-    rule: Rule,
+    rule: WindowRule,
     found: Mapping[str, Seen],
     then: Mapping[str, Seen],
     states: Mapping[str, ConditionState],
@@ -234,13 +229,13 @@ def _evaluate_rule(
         instance, row_key, seen = by_key.get(name, (dict(state.instance) if state else {}, "", None))
         before = earlier[name][2] if name in earlier else None
         _decide(rule, name, instance, row_key, seen, before, state, when, memory)
-    if of(rule).export:
+    if rule.spec.export:
         whole = instances is None and when.kind is EvaluationKind.TICK
         memory.measured.append(_measured(rule, by_key, memory.conditions(rule.name), whole=whole))
 
 
 def _measured(
-    rule: Rule,
+    rule: WindowRule,
     by_key: Mapping[str, tuple[dict[str, object], str, Seen]],
     states: Mapping[str, ConditionState],
     *,
@@ -255,10 +250,10 @@ def _measured(
     for name, state in states.items():
         if name not in by_key:
             values.append((state.instance, state.value if state.phase in LIVE else None))
-    return Measured(metric=of(rule).export, values=tuple(values), whole=whole)
+    return Measured(metric=rule.spec.export, values=tuple(values), whole=whole)
 
 
-def _by_key(rule: Rule, found: Mapping[str, Seen]) -> dict[str, tuple[dict[str, object], str, Seen]]:
+def _by_key(rule: WindowRule, found: Mapping[str, Seen]) -> dict[str, tuple[dict[str, object], str, Seen]]:
     by_key: dict[str, tuple[dict[str, object], str, Seen]] = {}
     for key, one in found.items():
         instance = {name: one.first.get(name) for name in rule.by}
@@ -267,12 +262,12 @@ def _by_key(rule: Rule, found: Mapping[str, Seen]) -> dict[str, tuple[dict[str, 
 
 
 def _at_most(
-    rule: Rule,
+    rule: WindowRule,
     by_key: dict[str, tuple[dict[str, object], str, Seen]],
     states: Mapping[str, ConditionState],
 ) -> dict[str, tuple[dict[str, object], str, Seen]]:
     """No more instances than ``max_instances``: those that live already, then by key; one stands for all others."""
-    most = of(rule).max_instances
+    most = rule.spec.max_instances
     holding = [key for key, (_, _, one) in by_key.items() if one.holds]
     if len(holding) <= most:
         return by_key
@@ -296,7 +291,7 @@ def _at_most(
 
 
 def _decide(
-    rule: Rule,
+    rule: WindowRule,
     key: str,
     instance: Mapping[str, object],
     row_key: str,
@@ -306,7 +301,7 @@ def _decide(
     when: Instant,
     memory: Memory,
 ) -> None:
-    window = of(rule)
+    window = rule.spec
     evaluated = _evaluated(rule, instance, seen, state, when)
     ours = ours_of(state)
     if _must_wait(
@@ -340,9 +335,9 @@ def _decide(
 
 
 def _evaluated(
-    rule: Rule, instance: Mapping[str, object], seen: Seen | None, state: ConditionState | None, when: Instant
+    rule: WindowRule, instance: Mapping[str, object], seen: Seen | None, state: ConditionState | None, when: Instant
 ) -> Evaluation:
-    data = seen is not None or not (of(rule).query.events and rule.by)
+    data = seen is not None or not (rule.spec.query.events and rule.by)
     if seen is None and instance and all(value == MORE for value in instance.values()):
         data = True  # nothing is beyond the limit any more
     return Evaluation(
@@ -379,7 +374,9 @@ def waiting_of(states: Mapping[str, ConditionState]) -> frozenset[str]:
     return frozenset(key for key, state in states.items() if HELD in ours_of(state))
 
 
-def _hold(rule: Rule, state: ConditionState | None, ours: dict[str, object], when: Instant, memory: Memory) -> None:
+def _hold(
+    rule: WindowRule, state: ConditionState | None, ours: dict[str, object], when: Instant, memory: Memory
+) -> None:
     if state is None or (HELD in ours and when.watermark is None):
         return
     memory.put_condition(replace(state, data={**state.data, OURS: {**ours, HELD: micros(when.at)}}))
@@ -387,7 +384,7 @@ def _hold(rule: Rule, state: ConditionState | None, ours: dict[str, object], whe
 
 
 def _remember(
-    rule: Rule, key: str, state: ConditionState | None, step: Step, ours: Mapping[str, object], memory: Memory
+    rule: WindowRule, key: str, state: ConditionState | None, step: Step, ours: Mapping[str, object], memory: Memory
 ) -> None:
     if step.state is None:
         if state is not None:
@@ -398,8 +395,8 @@ def _remember(
         memory.put_condition(after)
 
 
-def _set_for(rule: Rule, key: str, step: Step, memory: Memory) -> None:
-    if not of(rule).terms.hold:
+def _set_for(rule: WindowRule, key: str, step: Step, memory: Memory) -> None:
+    if not rule.spec.terms.hold:
         return
     if step.after is Phase.PENDING and step.before is not Phase.PENDING and step.wake is not None:
         memory.put_timer(Timer(rule=rule.name, kind=TimerKind.FOR, key=key, due=step.wake))

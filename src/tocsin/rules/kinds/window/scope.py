@@ -15,7 +15,7 @@ from tocsin.kql.plan.windowplan import AML, EVENTS, scoped_view
 from tocsin.logstore.interface import LogReader
 from tocsin.model.statuses import TERMINAL
 from tocsin.rules.history import listed, micros
-from tocsin.rules.spec.rule import Life
+from tocsin.rules.kinds.window.spec import Life
 
 NOTHING, MICROSECOND = timedelta(0), timedelta(microseconds=1)
 ENDED_STAYS = timedelta(hours=24)
@@ -71,7 +71,7 @@ def scope(
     for name in tables & _TIMES.keys():
         seq = " AND CommitSeq <= $tocsin_seq" if name in ("Heartbeats", "RunMetrics") else ""
         if name == "Alerts":
-            seq = " AND Rule NOT IN (SELECT unnest(($tocsin_own::JSON)::VARCHAR[]))"
+            seq = " AND WindowRule NOT IN (SELECT unnest(($tocsin_own::JSON)::VARCHAR[]))"
         made[name] = (
             f'SELECT * FROM main."{name}" WHERE "{_TIMES[name]}" > {_SPAN[0]} AND "{_TIMES[name]}" <= {_SPAN[1]}{seq}'
         )

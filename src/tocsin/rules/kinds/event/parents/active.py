@@ -22,11 +22,11 @@ from tocsin.alerts.parents import ParentGroup, key_of, parent_group_of
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
 from tocsin.rules.history import Row, listed
+from tocsin.rules.kinds.event.collapsed import Collapsed
 from tocsin.rules.kinds.event.resolve.active import resolve_policy_of
 from tocsin.rules.kinds.event.resolve.resolving import Values, columns_sql
+from tocsin.rules.kinds.event.spec import EventRule
 from tocsin.rules.memory import Memory
-from tocsin.rules.spec.collapse import Collapsed
-from tocsin.rules.spec.rule import Rule
 
 
 class End(NamedTuple):
@@ -39,12 +39,12 @@ class End(NamedTuple):
     values: Values  # in the columns of `same`
 
 
-def recovers(rule: Rule) -> bool:
+def recovers(rule: EventRule) -> bool:
     """Whether the alerts of the rule's parent groups are ended by a later event."""
-    return rule.collapse is not None and rule.resolve_policy is not None and rule.resolve_policy.recovers
+    return rule.spec.collapse is not None and rule.spec.resolve_policy is not None and rule.spec.resolve_policy.recovers
 
 
-def open_parent_groups(rule: Rule, memory: Memory) -> list[ActiveAlert]:
+def open_parent_groups(rule: EventRule, memory: Memory) -> list[ActiveAlert]:
     """Alerts of parent groups that are open, in the order of their parents."""
     found = (active_alert_of(state) for state in memory.conditions(rule.name).values())
     return sorted(
@@ -52,9 +52,9 @@ def open_parent_groups(rule: Rule, memory: Memory) -> list[ActiveAlert]:
     )
 
 
-def ends_of(rule: Rule, active: Sequence[ActiveAlert], reader: LogReader, after: int, hi: int) -> list[End]:
+def ends_of(rule: EventRule, active: Sequence[ActiveAlert], reader: LogReader, after: int, hi: int) -> list[End]:
     """What commits in (``after``, ``hi``] brought that may end alerts of ``active``."""
-    collapsed, resolve_policy = rule.collapse, resolve_policy_of(rule)
+    collapsed, resolve_policy = rule.spec.collapse, resolve_policy_of(rule)
     first = {values[0] for one in active for values in one.same}
     if not isinstance(collapsed, Collapsed) or not first:
         return []
@@ -105,7 +105,7 @@ def current(active: ActiveAlert, memory: Memory) -> ParentGroup | None:
 
 
 def active_parent_group(
-    rule: Rule,
+    rule: EventRule,
     parent_group: ParentGroup,
     event: Row,
     *,

@@ -11,11 +11,11 @@ from tocsin.alerts.parents import ParentGroup
 from tocsin.model.alert import Phase, Transition, Why
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules import limits
+from tocsin.rules.kinds.event.collapsed import Collapsed
 from tocsin.rules.kinds.event.parents.read import DESCRIBES, Matched, Rows
+from tocsin.rules.kinds.event.spec import EventRule
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
-from tocsin.rules.spec.collapse import Collapsed
-from tocsin.rules.spec.rule import Rule
 
 CAUSES = 10
 """So many causes are named, the most frequent ones."""
@@ -63,7 +63,7 @@ class Notified:
     beyond: limits.RateLimit  # the rule's limit
 
 
-def notify(rule: Rule, notification: Notification, rows: Rows, memory: Memory) -> Notified:
+def notify(rule: EventRule, notification: Notification, rows: Rows, memory: Memory) -> Notified:
     """Notify of a parent group."""
     parent_group = notification.parent_group
     event = _event(notification, rows)
@@ -120,11 +120,11 @@ def notify(rule: Rule, notification: Notification, rows: Rows, memory: Memory) -
     return Notified(instance=instance, event=event, labels=labels, fields=keep, beyond=beyond)
 
 
-def _phases(rule: Rule, notification: Notification) -> tuple[Phase, Phase]:
+def _phases(rule: EventRule, notification: Notification) -> tuple[Phase, Phase]:
     """Of the alert, before and after. One that is ended by a later event fires until then, whatever becomes of its
     parent.
     """
-    open_ = Phase.FIRING if rule.resolve_policy is not None and rule.resolve_policy.recovers else Phase.FIRED
+    open_ = Phase.FIRING if rule.spec.resolve_policy is not None and rule.spec.resolve_policy.recovers else Phase.FIRED
     before = open_ if notification.parent_group.notified or notification.why is Why.RECOVERED else Phase.NONE
     if notification.why is Why.RECOVERED:
         return before, Phase.RESOLVED
@@ -142,9 +142,9 @@ def _event(notification: Notification, rows: Rows) -> dict[str, object]:
     return {**event, "RunId": parent, "RootRunId": root, **said}
 
 
-def summed_up(rule: Rule, parent_group: ParentGroup, matched: Sequence[Matched], ended: str) -> dict[str, object]:
+def summed_up(rule: EventRule, parent_group: ParentGroup, matched: Sequence[Matched], ended: str) -> dict[str, object]:
     """How many children match, and why; JSON-able."""
-    collapsed = rule.collapse
+    collapsed = rule.spec.collapse
     assert isinstance(collapsed, Collapsed)
     by_cause: dict[str, list[Matched]] = defaultdict(list)
     for one in matched:

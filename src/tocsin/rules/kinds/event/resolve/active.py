@@ -10,32 +10,33 @@ from tocsin.model.alert import EventKey, Occurrence, Phase, Transition, Why
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules.history import Row, moment, plain
+from tocsin.rules.kinds.event.spec import EventRule
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
-from tocsin.rules.spec.rule import Rule, public_name
+from tocsin.rules.spec.rule import public_name
 
 _NEEDED = frozenset({"RunId", "RootRunId", "Consumer", "CommitSeq"})
 
 
-def columns_for(rules: Iterable[Rule], memory: Memory) -> frozenset[str] | None:
+def columns_for(rules: Iterable[EventRule], memory: Memory) -> frozenset[str] | None:
     """Columns that are read of events that alerts of ``rules`` are notified of; None: all of them."""
     if memory.shown is None:
         return None
     found = _NEEDED.union(memory.shown)
     for rule in rules:
         found |= rule.reads.union(
-            rule.limit.per if rule.limit else (), rule.resolve_policy.same if rule.resolve_policy else ()
+            rule.limit.per if rule.limit else (), rule.spec.resolve_policy.same if rule.spec.resolve_policy else ()
         )
     return found
 
 
-def resolve_policy_of(rule: Rule) -> ResolvePolicy:
+def resolve_policy_of(rule: EventRule) -> ResolvePolicy:
     """How the alerts of a rule end that stay open."""
-    assert rule.resolve_policy is not None
-    return rule.resolve_policy
+    assert rule.spec.resolve_policy is not None
+    return rule.spec.resolve_policy
 
 
-def active_alert(rule: Rule, occurrence: Occurrence, fields: Row, at: datetime) -> ActiveAlert:
+def active_alert(rule: EventRule, occurrence: Occurrence, fields: Row, at: datetime) -> ActiveAlert:
     """The alert of ``occurrence``, notified at ``at`` of the event whose row is ``fields``."""
     root, consumer, seq = fields.get("RootRunId"), fields.get("Consumer"), fields.get("CommitSeq")
     return ActiveAlert(
@@ -91,7 +92,7 @@ def fields_of(active: ActiveAlert, row: Row, computed: Mapping[str, object]) -> 
 
 
 def intent_of(
-    rule: Rule,
+    rule: EventRule,
     active: ActiveAlert,
     fields: Mapping[str, object],
     kind: IntentKind,
@@ -144,7 +145,7 @@ def transition_of(
 
 
 def mark(
-    rule: Rule, run: str, event: EventKey, phase: Phase, at: datetime, commit_seq: int, memory: Memory
+    rule: EventRule, run: str, event: EventKey, phase: Phase, at: datetime, commit_seq: int, memory: Memory
 ) -> Occurrence:
     """Remember that an end was counted for ``event``: CLOSED where it was notified of it, RESOLVED where of another
     one.

@@ -28,6 +28,7 @@ from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
 from tocsin.model.intent import IntentKind
 from tocsin.rules import history, limits
 from tocsin.rules.history import Row, moment, plain, whole_rows
+from tocsin.rules.kinds.event.matching import matches
 from tocsin.rules.kinds.event.resolve.active import (
     active_alert,
     columns_for,
@@ -47,9 +48,9 @@ from tocsin.rules.kinds.event.resolve.resolving import (
     resolving_now,
     values_of,
 )
+from tocsin.rules.kinds.event.spec import EventHit, EventRule
 from tocsin.rules.memory import Memory, Pair
-from tocsin.rules.queries import Failures, Hit, matches
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.queries import Failures
 
 _TEXTS = frozenset(c.name for c in RUN_STATUS_CHANGED if c.type is KqlType.STRING)
 
@@ -59,15 +60,15 @@ class _Evaluation:
     """What is known of the runs to be gone through; those that are read."""
 
     events: Mapping[str, Sequence[RunEvent]]  # by run
-    hits: Mapping[Pair, Mapping[EventKey, Hit]]
+    hits: Mapping[Pair, Mapping[EventKey, EventHit]]
     values: Mapping[tuple[str, EventKey], Mapping[str, str]]  # columns of `same`, by run and event
     resolving_events: ResolvingEvents
 
 
 def on_commits(
-    rules: Iterable[Rule],
+    rules: Iterable[EventRule],
     pairs: Iterable[Pair],
-    alone: Mapping[Pair, Hit],
+    alone: Mapping[Pair, EventHit],
     times: Mapping[int, datetime],
     after: int,
     reader: LogReader,
@@ -82,7 +83,9 @@ def on_commits(
     they brought the first match, and no other. ``rows`` are some that are known already. A rule that fails is added to
     ``failures``; then nothing was decided of it.
     """
-    recovering = {rule.name: rule for rule in rules if rule.resolve_policy is not None and rule.resolve_policy.recovers}
+    recovering = {
+        rule.name: rule for rule in rules if rule.spec.resolve_policy is not None and rule.spec.resolve_policy.recovers
+    }
     recovering = {name: rule for name, rule in recovering.items() if name not in failures.rules}
     if not recovering:
         return
@@ -96,10 +99,12 @@ def on_commits(
 
 
 def at_instant(
-    rules: Iterable[Rule], pairs: Iterable[Pair], at: datetime, commit_seq: int, reader: LogReader, memory: Memory
+    rules: Iterable[EventRule], pairs: Iterable[Pair], at: datetime, commit_seq: int, reader: LogReader, memory: Memory
 ) -> Failures:
     """End what was notified at a timer's instant, or is evaluated again, where its end is known already."""
-    recovering = {rule.name: rule for rule in rules if rule.resolve_policy is not None and rule.resolve_policy.recovers}
+    recovering = {
+        rule.name: rule for rule in rules if rule.spec.resolve_policy is not None and rule.spec.resolve_policy.recovers
+    }
     touched = {pair for pair in pairs if pair[0] in recovering}
     failures = Failures()
     if touched:
@@ -111,7 +116,7 @@ def at_instant(
 
 
 def _evaluate_all(
-    rules: Mapping[str, Rule],
+    rules: Mapping[str, EventRule],
     ones: Mapping[Pair, _One],
     touched: set[Pair],
     waiting: frozenset[Pair],
@@ -162,13 +167,13 @@ def _open(pairs: Collection[Pair], memory: Memory) -> dict[Pair, dict[EventKey, 
 class _One:
     """The first and only match of a run, notified by these commits."""
 
-    hit: Hit
+    hit: EventHit
     same: tuple[str, ...]  # what it has in the columns of `same`; () where one of them is absent
 
 
 def _ones(
-    rules: Mapping[str, Rule],
-    alone: Mapping[Pair, Hit],
+    rules: Mapping[str, EventRule],
+    alone: Mapping[Pair, EventHit],
     after: int,
     reader: LogReader,
     memory: Memory,
@@ -180,10 +185,10 @@ def _ones(
     """
     plain_ = {name: rule for name, rule in rules.items() if _TEXTS.issuperset(resolve_policy_of(rule).same)}
     asked = {pair: hit for pair, hit in alone.items() if pair[0] in plain_ and hit.key in rows}
-    if any(plain_[name].final for name, _ in asked):
+    if any(plain_[name].spec.final for name, _ in asked):
         waits = "SELECT 1 FROM RunStatusChanged WHERE WillRetry IS NULL AND CommitSeq <= $after LIMIT 1"
         if reader.select(waits, {"after": after}).num_rows:
-            asked = {pair: hit for pair, hit in asked.items() if not plain_[pair[0]].final}
+            asked = {pair: hit for pair, hit in asked.items() if not plain_[pair[0]].spec.final}
     notified = memory.notified(asked)
     found: dict[Pair, _One] = {}
     for pair, hit in asked.items():
@@ -195,7 +200,7 @@ def _ones(
 
 
 def _evaluate(
-    rules: Mapping[str, Rule],
+    rules: Mapping[str, EventRule],
     touched: set[Pair],
     pairs: Collection[Pair],
     ones: Mapping[Pair, _One],
@@ -209,7 +214,7 @@ def _evaluate(
     ``after``.
     """
     events: dict[str, list[RunEvent]] = defaultdict(list)
-    hits: dict[Pair, dict[EventKey, Hit]] = defaultdict(dict)
+    hits: dict[Pair, dict[EventKey, EventHit]] = defaultdict(dict)
     values: Mapping[tuple[str, EventKey], Mapping[str, str]] = {}
     if pairs:
         asking = [rules[name] for name in {name for name, _ in pairs}]
@@ -244,7 +249,7 @@ def _same(
 class _End:
     """An alert that recovered."""
 
-    rule: Rule
+    rule: EventRule
     active: ActiveAlert
     resolving_event: ResolvingEvent
     ordinal: int
@@ -254,7 +259,7 @@ class _End:
 
 
 def _evaluate_one_rule(
-    rule: Rule,
+    rule: EventRule,
     one: _One,
     open_: Mapping[EventKey, ActiveAlert],
     resolving_events: ResolvingEvents,
@@ -285,7 +290,7 @@ def _evaluate_one_rule(
 
 
 def _evaluate_rule(
-    rule: Rule,
+    rule: EventRule,
     run: str,
     notified: Sequence[Occurrence],
     open_: dict[EventKey, ActiveAlert],
@@ -379,10 +384,10 @@ def _first_over(
 
 
 def _reopened(
-    rule: Rule,
+    rule: EventRule,
     run: str,
     event: RunEvent,
-    hit: Hit,
+    hit: EventHit,
     at: datetime,
     commit_seq: int,
     reader: LogReader,

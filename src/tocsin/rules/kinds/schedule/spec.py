@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar, TypeAlias
 
 from tocsin.alerts.conditions import Terms
 from tocsin.config.yaml.document import KeyPath
@@ -19,10 +20,11 @@ from tocsin.kql.plan.rowplan import RowPlan, row_plan
 from tocsin.model.alert import fingerprint, instance_key
 from tocsin.model.calendars.calendar import Calendar
 from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.rules.kinds.schedule.cron import Schedule
+from tocsin.rules.kinds.schedule.keys import ScheduleWhen
 from tocsin.rules.language.literals import extension
-from tocsin.rules.language.schema import When
 from tocsin.rules.language.templates import TemplateFault, TemplateText, checked
-from tocsin.rules.spec.cron import Schedule
+from tocsin.rules.spec.rule import RuleOf, WaitSpec
 
 Fault = tuple[KeyPath, str, str]
 TableRow = Mapping[str, object]
@@ -51,10 +53,14 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scheduled:
-    """What makes a rule one that waits by a schedule."""
+class ScheduleSpec(WaitSpec):
+    """What ought to come by a schedule."""
 
-    when: When
+    kind: ClassVar[str] = "schedule"
+    word: ClassVar[str] = "absence"
+
+    plan: RowPlan  # of the rule as such, or of one item
+    when: ScheduleWhen
     by: tuple[str, ...]
     table: str  # '' where it is not for each row of one
     schema: Mapping[str, Mapping[str, str]] = field(repr=False)
@@ -62,6 +68,11 @@ class Scheduled:
     items: tuple[Item, ...]
     terms: Terms = field(default_factory=Terms)
     pauses: tuple[Maintenance, ...] = ()  # that may stop its clocks
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """As ``Spec.words``."""
+        return self.when.cron, self.when.grace, self.when.timezone
 
     @property
     def consumer(self) -> str:
@@ -76,8 +87,11 @@ class Scheduled:
         return items
 
 
+ScheduleRule: TypeAlias = RuleOf[ScheduleSpec]
+
+
 def items_of(
-    when: When,
+    when: ScheduleWhen,
     rows: Sequence[TableRow],
     by: Sequence[str],
     schema: Mapping[str, Mapping[str, str]],
@@ -98,7 +112,7 @@ def items_of(
 
 
 def _item(
-    when: When,
+    when: ScheduleWhen,
     row: TableRow,
     by: Sequence[str],
     schema: Mapping[str, Mapping[str, str]],
@@ -135,7 +149,7 @@ def _item(
     )
 
 
-def schedule_query(when: When, row: TableRow) -> tuple[str, int]:
+def schedule_query(when: ScheduleWhen, row: TableRow) -> tuple[str, int]:
     """The expected events as KQL, and the line on which the text of ``where:`` begins."""
     lines = ["RunStatusChanged"]
     if row:
@@ -150,7 +164,7 @@ def schedule_query(when: When, row: TableRow) -> tuple[str, int]:
     return "\n".join(lines), begins
 
 
-def columns_of(when: When, columns: Sequence[str]) -> tuple[str, ...]:
+def columns_of(when: ScheduleWhen, columns: Sequence[str]) -> tuple[str, ...]:
     """Columns of the table that name an instance: all but those that only fill the schedule's templates."""
     filled: set[str] = set()
     for text in _templates(when):
@@ -158,7 +172,7 @@ def columns_of(when: When, columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in columns if name not in filled) or tuple(columns)
 
 
-def _templates(when: When) -> Iterator[TemplateText]:
+def _templates(when: ScheduleWhen) -> Iterator[TemplateText]:
     for source in (when.cron, when.grace, when.timezone):
         try:
             yield checked(source)[0]
@@ -166,15 +180,9 @@ def _templates(when: When) -> Iterator[TemplateText]:
             continue
 
 
-def faults(when: When) -> Iterator[Fault]:
+def faults(when: ScheduleWhen) -> Iterator[Fault]:
     """What is wrong with a schedule's rule as such."""
-    for key, said in (
-        ("status", bool(when.status)), ("where", bool(when.where)), ("final", when.final), ("for", when.for_ is not None),
-        ("in_status_for", when.in_status_for is not None), ("silent_for", when.silent_for is not None),
-        ("unchanged", bool(when.unchanged)), ("duration", when.duration is not None),
-        ("after", when.after is not None), ("times", when.times is not None), ("within", when.within is not None),
-        ("by", when.by is not None),
-    ):  # fmt: skip
+    for key, said in (("status", bool(when.status)), ("where", bool(when.where))):
         if said:
             yield ("when", key), "stands beside absent", "what is expected stands under absent"
     assert when.absent is not None
@@ -184,7 +192,7 @@ def faults(when: When) -> Iterator[Fault]:
         yield ("when", "absent"), "does not say when it ought to come", 'write for example cron: "0 2 * * *"'
 
 
-def subject(when: When, by: Sequence[str]) -> str:
+def subject(when: ScheduleWhen, by: Sequence[str]) -> str:
     """The mail's subject where the rule has none: ``churn: not Completed by 06:00``."""
     named = " ".join(f"{{{{ {name} }}}}" for name in by) or "{{ Rule }}"
     statuses = " or ".join((when.absent and when.absent.status) or ())

@@ -11,10 +11,10 @@ from tocsin.model.alert import ConditionState, Transition, Why, instance_key
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import LIMIT, Intent, IntentKind
 from tocsin.rules import limits
-from tocsin.rules.history import moment, plain
+from tocsin.rules.kinds.base import Explained, ends_in_words, repeats_in_words
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.spec.rule import RuleOf, WaitSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +33,6 @@ class Subject:
         return instance_key(self.instance)
 
 
-def wait_said(rule: Rule, since_us: object, **more: object) -> dict[str, object]:
-    """What an intent says of a wait: its form, what was waited in, and since when; ``more`` besides."""
-    absence = rule.absence
-    assert absence is not None
-    since = {"since": plain(moment(since_us))} if isinstance(since_us, int) else {}
-    return {"waits": absence.form.value, "statuses": list(absence.named), **since, **more}
-
-
 @dataclass(frozen=True, slots=True)
 class Again:
     """An instance that holds is evaluated again whenever it wakes: nothing but time can change anything of it
@@ -53,7 +45,7 @@ class Again:
 
 
 def see(
-    rule: Rule,
+    rule: RuleOf[WaitSpec],
     about: Subject,
     before: ConditionState | None,
     seen: Evaluation,
@@ -63,12 +55,10 @@ def see(
     again: Again | None = None,
 ) -> Step:
     """Take ``seen`` into ``memory``, and what is seen ``again``. ``remember`` is kept with an instance that goes on."""
-    waits = rule.absence or rule.scheduled
-    assert waits is not None
     notifier = _Notifier(rule, about, commit_seq, memory)
     last, state = seen, before
     step = notifier.notify(
-        state, seen, evaluate(state, seen, waits.terms, rule=rule.name, instance=about.instance), remember
+        state, seen, evaluate(state, seen, rule.spec.terms, rule=rule.name, instance=about.instance), remember
     )
     for _ in range(again.most - 1 if again is not None else 0):
         if again is None or step.state is None or step.wake is None or not last.at < step.wake < again.before:
@@ -79,7 +69,7 @@ def see(
             Evaluation(at=at, kind=kind, holds=True, severity=severity, value=again.value(at), why=why),
         )
         step = notifier.notify(
-            state, last, evaluate(state, last, waits.terms, rule=rule.name, instance=about.instance), remember
+            state, last, evaluate(state, last, rule.spec.terms, rule=rule.name, instance=about.instance), remember
         )
     if step.state is not None:
         memory.put_condition(step.state)
@@ -95,9 +85,9 @@ def see(
 class _Notifier:
     """Says what looks at one instance come to."""
 
-    def __init__(self, rule: Rule, about: Subject, commit_seq: int, memory: Memory) -> None:
+    def __init__(self, rule: RuleOf[WaitSpec], about: Subject, commit_seq: int, memory: Memory) -> None:
         self._rule, self._about, self._seq, self._memory = rule, about, commit_seq, memory
-        self._fields = {**about.fields, **rule.of_row} if rule.of_row else about.fields
+        self._fields = about.fields
         self._labels = labels_of(rule, self._fields)
         self._keep = {name: self._fields.get(name) for name in rule.fields}
         root = self._fields.get("RootRunId")
@@ -165,3 +155,21 @@ class _Notifier:
                 )
             )
         return step if state is step.state else replace(step, state=state)
+
+
+def explained(rule: RuleOf[WaitSpec], said: Mapping[str, str]) -> Explained:
+    """What such a rule does, in words; ``said`` is what it waits for."""
+    pauses = [
+        f"{m.begin:%Y-%m-%d %H:%M} to {m.until:%Y-%m-%d %H:%M} UTC ({m.place})"
+        for m in sorted(rule.spec.pauses, key=lambda m: m.begin)
+    ]
+    waits = {key: text for key, text in {**said, "clock_may_stand": "; ".join(pauses)}.items() if text}
+    plan, terms = rule.spec.plan, rule.spec.terms
+    return Explained(
+        ends=ends_in_words(terms),
+        repeats=repeats_in_words(terms.repeat),
+        shape=plan.shape,
+        constants=plan.constants,
+        sql=plan.sql,
+        waits=waits,
+    )
