@@ -118,8 +118,10 @@ def backtest(
     played: Generator[Step]
     if isinstance(rule.spec, WindowSpec):
         played = Replay(rules, log, recorder, since, result.take, few, result.note).play(spans)
-    else:
+    elif isinstance(rule.spec, EventSpec):
         played = _rows(rules, log, recorder, result, spans)
+    else:
+        played = _every(rules, log, recorder, result, spans)
     with _seldom_collecting(), closing(played):  # where it is left early, what reads ahead ends at once
         for step in played:
             done += step.rows
@@ -178,6 +180,14 @@ class _Playing:
             self._evaluate(commits[i:last], after)
             after, i = commits[last - 1].seq, last
             self._timers(commits[i].ingested_at - US if i < len(commits) else self.end, after)
+
+    def singly(self, commits: Sequence[CommitInfo], after: int) -> None:
+        """Each commit, and before it the timers that come due."""
+        for one in commits:
+            self._timers(one.ingested_at - US, after)
+            self._evaluate([one], after)
+            after = one.seq
+        self._timers(self.end, after)
 
     def _matters(self, timer: Timer) -> bool:
         """Whether what comes after it may be notified otherwise by what it does."""
@@ -287,6 +297,23 @@ def _rows(rules: RuleSet, log: LogReader, recorder: Recorder, result: Result, st
         recorder.forget(unneeded)
         for run in unneeded:
             del done[run]
+        yield step
+
+
+def _every(
+    rules: RuleSet, log: LogReader, recorder: Recorder, result: Result, steps: Iterable[Step]
+) -> Generator[Step]:
+    """A rule of a kind that has no loop of its own: commit by commit, and the timers between them."""
+    for step in steps:
+        rows_sql, bounds = history.commit_rows(step.lo, step.hi)
+        table = log.select(
+            f"SELECT CommitSeq, epoch_us(min(IngestedAt)), count(*) FROM ({rows_sql}) GROUP BY 1 ORDER BY 1", bounds
+        )
+        commits = [commit(seq, us, n) for seq, us, n in zip(*(c.to_pylist() for c in table.columns), strict=True)]
+        playing = _Playing(
+            rules=rules, log=log, recorder=recorder, source_progress=step.source_progress, result=result, end=step.end
+        )
+        playing.singly(commits, step.lo)
         yield step
 
 
