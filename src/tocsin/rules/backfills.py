@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tocsin.model.alert import Why
+from tocsin.alerts.changes import Change
+from tocsin.model.alert import Phase, Why
 from tocsin.model.instants import Timer, TimerKind
-from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.intent import IntentKind
 from tocsin.model.watermarks import SourceProgress
+from tocsin.rules.emit import emit
 from tocsin.rules.history import plain
 from tocsin.rules.memory import Memory
 from tocsin.rules.spec.rule import Rule
@@ -44,16 +46,16 @@ def _end_of(backfill: Backfill, at: datetime, source_progress: SourceProgress) -
     )
 
 
-def summary(rule: Rule, backfill: Backfill, at: datetime, commit_seq: int) -> Intent:
+def summary(rule: Rule, backfill: Backfill, at: datetime, commit_seq: int) -> Change:
     """The one notification about everything that was expired."""
-    return Intent(
-        rule=rule.public_name,
-        rule_version=rule.info.version,
+    return Change(
         instance={"Consumer": backfill.consumer},
         occurrence=str(plain(backfill.began)),
+        before=Phase.EXPIRED,
+        after=Phase.EXPIRED,
+        why=Why.BACKFILL_OVER,
         kind=IntentKind.SUMMARY,
         severity=rule.severity,
-        why=Why.BACKFILL_OVER,
         data={
             "expired": backfill.count,
             "oldest": plain(backfill.oldest),
@@ -74,4 +76,4 @@ def end_backfill(released: Released, rule: Rule | None, memory: Memory) -> None:
         return
     memory.drop_backfill(timer.rule, timer.key)
     if rule is not None and rule.enabled:
-        memory.notify(summary(rule, backfill, released.at, released.commit_seq), rule.info)
+        emit(memory, rule, summary(rule, backfill, released.at, released.commit_seq))

@@ -9,15 +9,17 @@ import pytest
 from pydantic import Field
 
 from tests.unit.rules.conftest import NOON, Engine, Load
+from tocsin.alerts.changes import Change
 from tocsin.clock import SystemClock
 from tocsin.config.yaml.document import KeyPath
 from tocsin.errors import ConfigurationError
 from tocsin.kql.plan.prefilter import Predicate
 from tocsin.logstore.interface import CommitInfo, LogReader
-from tocsin.model.alert import ConditionState, Phase, Transition, Why, instance_key
-from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.alert import ConditionState, Phase, Why, instance_key
+from tocsin.model.intent import IntentKind
 from tocsin.rules import history
 from tocsin.rules.backtest.run import backtest
+from tocsin.rules.emit import emit
 from tocsin.rules.inspect.explain import explain
 from tocsin.rules.inspect.lint import lint
 from tocsin.rules.inspect.preview import last_rows
@@ -106,25 +108,16 @@ class ProgressKind(Kind[ProgressSpec, tuple[Rule, ...]]):
 
     def _fire(self, rule: Rule, row: Mapping[str, object], commit: CommitInfo, given: Given) -> None:
         instance: dict[str, object] = {"RunId": row["RunId"]}
-        at, seq, memory = commit.ingested_at, commit.seq, given.memory
+        at, memory = commit.ingested_at, given.memory
         if memory.condition(rule.name, instance_key(instance)) is not None:
             return
         state = ConditionState(rule=rule.name, instance=instance, phase=Phase.FIRED, since=at, severity=rule.severity)
         memory.put_condition(state)
-        memory.transitions.append(
-            Transition(
-                rule=rule.public_name, instance=instance, occurrence="", before=Phase.NONE, after=Phase.FIRED,
-                reason=Why.THRESHOLD, severity=rule.severity, run_id=str(row["RunId"]), commit_seq=seq, at=at,
-            )
+        change = Change(
+            instance=instance, occurrence=at.isoformat(), before=Phase.NONE, after=Phase.FIRED, why=Why.THRESHOLD,
+            kind=IntentKind.FIRED, severity=rule.severity, run_id=str(row["RunId"]), commit_seq=commit.seq, at=at,
         )  # fmt: skip
-        memory.notify(
-            Intent(
-                rule=rule.public_name, rule_version=rule.info.version, instance=instance, occurrence=at.isoformat(),
-                kind=IntentKind.FIRED, severity=rule.severity, why=Why.THRESHOLD, run_id=str(row["RunId"]),
-                commit_seq=seq, at=at,
-            ),
-            rule.info,
-        )  # fmt: skip
+        emit(memory, rule, change)
 
     def explain(self, rule: Rule) -> Explained:
         return Explained(waits={"passes": str(rule.spec.passes)})
@@ -182,6 +175,6 @@ def test_its_keys_are_its_own(load: Load) -> None:
         ("{status: Failed, passes: 0.5, final: true}", "when.final: belongs to an event rule"),
         ("{status: Failed, pases: 0.5}", "did you mean 'passes'?"),
     ):
-        with pytest.raises(ConfigurationError, match="") as raised:
+        with pytest.raises(ConfigurationError) as raised:
             load(f"rules:\n  - name: a\n    when: {when}\n")
         assert fault in str(raised.value)

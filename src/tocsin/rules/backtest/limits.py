@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from tocsin.model.alert import Phase, Transition, Why, instance_key
+from tocsin.alerts.changes import Change, transition_of
+from tocsin.model.alert import Phase, Why, instance_key
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules import limits
 from tocsin.rules.backtest.result import SHOWN
@@ -50,7 +51,7 @@ class RateLimited:
             if intent.kind is IntentKind.FIRED:
                 beyond[alert] = held
                 if held:
-                    memory.transitions.append(_limited(intent))
+                    memory.transitions.append(transition_of(intent.rule, _limited(intent)))
         self.take(Evaluation(outcome=Outcome(intents=tuple(memory.intents), transitions=tuple(memory.transitions))))
 
 
@@ -65,8 +66,7 @@ def _order(intent: Intent) -> tuple[datetime, datetime, str, int]:
     )
 
 
-def _limited(intent: Intent) -> Transition:
-    return Transition(
-        rule=intent.rule, instance=intent.instance, occurrence=intent.occurrence, before=Phase.NONE, after=Phase.FIRING,
-        reason=Why.RATE_LIMITED, severity=intent.severity, run_id=intent.run_id, commit_seq=intent.commit_seq, at=intent.at,
+def _limited(intent: Intent) -> Change:
+    return Change(
+        instance=intent.instance, occurrence=intent.occurrence, before=Phase.NONE, after=Phase.FIRING, why=Why.RATE_LIMITED, severity=intent.severity, run_id=intent.run_id, commit_seq=intent.commit_seq, at=intent.at,
     )  # fmt: skip

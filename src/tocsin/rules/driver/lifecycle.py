@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from tocsin.alerts.changes import transition_of
 from tocsin.alerts.conditions import gone as ended_by
 from tocsin.model.alert import ConditionState, Transition, Why
 from tocsin.model.instants import Timer, TimerKind
@@ -106,12 +107,12 @@ def _instances(
                 continue
             dropped.append(state)
             if (end := ended_by(state, Why.RULE_CHANGED, at=now, commit_seq=head_seq)) is not None:
-                ended.append(replace(end, rule=public_name(end.rule)))
+                ended.append(transition_of(public_name(state.rule), end))
     generated_rules = {public_name(name) for name in rules.enabled}
     for name in {public_name(name) for name in gone} - generated_rules:
         dropped += conditions(kept_as(name)).values()
     for name in gone:
         for state in conditions(name).values():
             if (end := ended_by(state, Why.RULE_GONE, at=now, commit_seq=head_seq)) is not None:
-                ended.append(replace(end, rule=public_name(end.rule)))
+                ended.append(transition_of(public_name(state.rule), end))
     return marked, dropped, ended

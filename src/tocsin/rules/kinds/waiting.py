@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tocsin.alerts.conditions import Evaluation, Step, evaluate
-from tocsin.model.alert import ConditionState, Transition, Why, instance_key
+from tocsin.model.alert import ConditionState, instance_key
 from tocsin.model.instants import Timer, TimerKind
-from tocsin.model.intent import LIMIT, Intent, IntentKind
+from tocsin.model.intent import LIMIT, IntentKind
 from tocsin.rules import limits
+from tocsin.rules.emit import emit
 from tocsin.rules.kinds.base import Explained, ends_in_words, repeats_in_words
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
@@ -87,11 +88,8 @@ class _Notifier:
 
     def __init__(self, rule: RuleOf[WaitSpec], about: Subject, commit_seq: int, memory: Memory) -> None:
         self._rule, self._about, self._seq, self._memory = rule, about, commit_seq, memory
-        self._fields = about.fields
-        self._labels = labels_of(rule, self._fields)
-        self._keep = {name: self._fields.get(name) for name in rule.fields}
-        root = self._fields.get("RootRunId")
-        self._root = root if isinstance(root, str) else ""
+        self._labels = labels_of(rule, about.fields)
+        self._keep = {name: about.fields.get(name) for name in rule.fields}
 
     def notify(
         self, before: ConditionState | None, seen: Evaluation, step: Step, remember: Mapping[str, object] | None
@@ -102,58 +100,20 @@ class _Notifier:
         if state is not None and state.data and remember:
             state = replace(state, data={**state.data, **remember})
         beyond = limits.kept(before.data.get(LIMIT)) if before is not None else False
-        if step.notify is not None:
-            notified = step.notify
-            beyond = limits.notify(
-                rule.name,
-                rule.limit,
-                Intent(
-                    rule=rule.public_name,
-                    rule_version=rule.info.version,
-                    instance=about.instance,
-                    occurrence=notified.occurrence,
-                    kind=notified.kind,
-                    ordinal=notified.ordinal,
-                    severity=notified.severity,
-                    why=notified.why,
-                    labels=self._labels,
-                    fields=self._keep,
-                    value=seen.value,
-                    run_id=about.run_id,
-                    root_run_id=self._root,
-                    event=self._fields,
-                    data=about.data,
-                    commit_seq=self._seq,
-                    at=seen.at,
-                    event_time=about.event_time,
-                ),
-                rule.info,
-                memory,
-                beyond=beyond,
-            )
-        fired = step.notify is not None and step.notify.kind is IntentKind.FIRED
-        if fired and rule.limit is not None and state is not None:
+        change = replace(
+            step.change(seen, about.instance, self._seq),
+            labels=self._labels,
+            fields=self._keep,
+            run_id=about.run_id,
+            event=about.fields,
+            data=about.data,
+            detail=str(about.data.get("late", "")),
+            event_time=about.event_time,
+        )
+        beyond = emit(memory, rule, change, beyond=beyond)
+        if change.kind is IntentKind.FIRED and rule.limit is not None and state is not None:
             kept = {name: value for name, value in state.data.items() if name != LIMIT}
             state = replace(state, data={**kept, LIMIT: beyond} if beyond else kept)
-        if step.changed:
-            severity = state.severity if state is not None else (before.severity if before else rule.severity)
-            memory.transitions.append(
-                Transition(
-                    rule=rule.public_name,
-                    instance=about.instance,
-                    occurrence="",
-                    before=step.before,
-                    after=step.after,
-                    reason=Why.RATE_LIMITED if fired and beyond else step.why,
-                    severity=severity,
-                    value=seen.value,
-                    labels={**self._keep, **self._labels},
-                    run_id=about.run_id,
-                    detail=str(about.data.get("late", "")),
-                    commit_seq=self._seq,
-                    at=seen.at,
-                )
-            )
         return step if state is step.state else replace(step, state=state)
 
 

@@ -18,13 +18,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from tocsin.alerts.changes import Change
 from tocsin.alerts.conditions import Evaluation, EvaluationKind
 from tocsin.logstore.interface import LogReader
-from tocsin.model.alert import Phase, Transition, Why
+from tocsin.model.alert import Phase, Why
 from tocsin.model.instants import Timer
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.backfills import count_expired
 from tocsin.rules.deadline_table import Deadline
+from tocsin.rules.emit import emit
 from tocsin.rules.history import Row, micros, moment, plain
 from tocsin.rules.kinds import clocks
 from tocsin.rules.kinds.deadline.commits import hits_of
@@ -186,22 +188,20 @@ def _pass_over(
     rows = runs.rows(reader, {run for _, run, _ in expired}) if expired else {}
     for rule, run, due in expired:
         row, when = {**rows[run], **rule.spec.row}, whens[run]
-        memory.transitions.append(
-            Transition(
-                rule=rule.public_name,
-                instance={name: row.get(name) for name in rule.by},
-                occurrence="",
-                before=Phase.NONE,
-                after=Phase.EXPIRED,
-                reason=Why.TOO_OLD,
-                severity=rule.severity,
-                value=(micros(when.at) - due.since_us) / 1_000_000,
-                labels={**{name: row.get(name) for name in rule.fields}, **labels_of(rule, row)},
-                run_id=run,
-                commit_seq=when.seq,
-                at=when.at,
-            )
+        change = Change(
+            instance={name: row.get(name) for name in rule.by},
+            before=Phase.NONE,
+            after=Phase.EXPIRED,
+            why=Why.TOO_OLD,
+            severity=rule.severity,
+            value=(micros(when.at) - due.since_us) / 1_000_000,
+            fields={name: row.get(name) for name in rule.fields},
+            labels=labels_of(rule, row),
+            run_id=run,
+            commit_seq=when.seq,
+            at=when.at,
         )
+        emit(memory, rule, change)
         count_expired(rule, facts[run].consumer, moment(due.at_us), when.at, memory, source_progress)
 
 

@@ -17,15 +17,16 @@ from tocsin.alerts.conditions import LIVE, Evaluation, EvaluationKind, NoData, S
 from tocsin.errors import QueryError
 from tocsin.kql.plan.windowplan import WindowPlan, window_plan
 from tocsin.logstore.interface import Limits, LogReader
-from tocsin.model.alert import ConditionState, Phase, Why, instance_key
+from tocsin.model.alert import ConditionState, Phase, instance_key
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import LIMIT, IntentKind
 from tocsin.model.statuses import Severity
 from tocsin.rules import limits
+from tocsin.rules.emit import emit
 from tocsin.rules.history import micros
 from tocsin.rules.kinds.base import Given
 from tocsin.rules.kinds.window.ahead import Foreseen
-from tocsin.rules.kinds.window.emit import intent, transition
+from tocsin.rules.kinds.window.emit import change_of
 from tocsin.rules.kinds.window.scope import scope
 from tocsin.rules.kinds.window.seen import OURS, SHOWN, Rows, Seen, row_key
 from tocsin.rules.kinds.window.seen import ours as ours_of
@@ -319,17 +320,12 @@ def _decide(
         ours["fields"] = {name: fields.get(name) for name in rule.fields}
         ours["said"] = {name: fields.get(name) for name in checked(rule.info.summary)[1] if name in fields}
         ours["key"] = row_key
-    if step.changed:
-        memory.transitions.append(transition(rule, instance, step, evaluated, ours, when.at, when.commit_seq))
-    if step.notify is not None:
-        notified = intent(rule, instance, step, evaluated, ours, seen, when.at, when.commit_seq)
-        beyond = limits.notify(rule.name, rule.limit, notified, rule.info, memory, beyond=limits.kept(ours.get(LIMIT)))
-        if step.notify.kind is IntentKind.FIRED:
-            ours.pop(LIMIT, None)
-            if beyond:
-                ours[LIMIT] = beyond
-                if step.changed:
-                    memory.transitions[-1] = replace(memory.transitions[-1], reason=Why.RATE_LIMITED)
+    change = change_of(step.change(evaluated, instance, when.commit_seq), ours, seen)
+    beyond = emit(memory, rule, change, beyond=limits.kept(ours.get(LIMIT)))
+    if change.kind is IntentKind.FIRED:
+        ours.pop(LIMIT, None)
+        if beyond:
+            ours[LIMIT] = beyond
     _remember(rule, key, state, step, ours, memory)
     _set_for(rule, key, step, memory)
 

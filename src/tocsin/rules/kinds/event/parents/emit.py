@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tocsin.alerts.changes import Change
 from tocsin.alerts.parents import ParentGroup
-from tocsin.model.alert import Phase, Transition, Why
-from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.alert import Phase, Why
+from tocsin.model.intent import IntentKind
 from tocsin.rules import limits
+from tocsin.rules.emit import emit
 from tocsin.rules.kinds.event.collapsed import Collapsed
 from tocsin.rules.kinds.event.parents.read import DESCRIBES, Matched, Rows
 from tocsin.rules.kinds.event.spec import EventRule
@@ -71,52 +73,28 @@ def notify(rule: EventRule, notification: Notification, rows: Rows, memory: Memo
     instance = parent_group.instance or {name: fields.get(name) for name in rule.by}
     labels, keep = labels_of(rule, fields), {name: fields.get(name) for name in rule.fields}
     about = {**summed_up(rule, parent_group, notification.matched, notification.ended), "alert": True}
-    occurrence, root = parent_group.occurrence(rule.name), event.get("RootRunId")
-    beyond = limits.notify(
-        rule.name,
-        rule.limit,
-        Intent(
-            rule=rule.public_name,
-            rule_version=rule.info.version,
-            instance=instance,
-            occurrence=occurrence,
-            kind=notification.kind,
-            ordinal=0 if notification.kind is IntentKind.RESOLVED else parent_group.notified,
-            severity=rule.severity,
-            why=notification.why,
-            labels=labels,
-            fields=keep,
-            run_id=parent_group.parent,
-            root_run_id=root if isinstance(root, str) else "",
-            event=event,
-            data={**notification.said, "sweep": about},
-            commit_seq=notification.commit_seq,
-            at=notification.at,
-            event_time=notification.event_time,
-        ),
-        rule.info,
-        memory,
-        beyond=parent_group.beyond,
-    )
     before, after = _phases(rule, notification)
-    if notification.why is not Why.STILL_FIRING:
-        first = notification.kind is IntentKind.FIRED
-        memory.transitions.append(
-            Transition(
-                rule=rule.public_name,
-                instance=instance,
-                occurrence=occurrence,
-                before=before,
-                after=after,
-                reason=Why.RATE_LIMITED if first and beyond else notification.why,
-                severity=rule.severity,
-                value=float(parent_group.share),
-                labels={**keep, **labels, "sweep": about},
-                run_id=parent_group.parent,
-                commit_seq=notification.commit_seq,
-                at=notification.at,
-            )
-        )
+    change = Change(
+        instance=instance,
+        occurrence=parent_group.occurrence(rule.name),
+        before=before,
+        after=before if notification.why is Why.STILL_FIRING else after,
+        why=notification.why,
+        kind=notification.kind,
+        ordinal=0 if notification.kind is IntentKind.RESOLVED else parent_group.notified,
+        severity=rule.severity,
+        labels=labels,
+        fields=keep,
+        share=float(parent_group.share),
+        run_id=parent_group.parent,
+        event=event,
+        data={**notification.said, "sweep": about},
+        recorded={"sweep": about},
+        commit_seq=notification.commit_seq,
+        at=notification.at,
+        event_time=notification.event_time,
+    )
+    beyond = emit(memory, rule, change, beyond=parent_group.beyond)
     return Notified(instance=instance, event=event, labels=labels, fields=keep, beyond=beyond)
 
 

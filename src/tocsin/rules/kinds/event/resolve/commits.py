@@ -26,20 +26,20 @@ from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Occurrence, Phase, Why
 from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
 from tocsin.model.intent import IntentKind
-from tocsin.rules import history, limits
+from tocsin.rules import history
+from tocsin.rules.emit import emit
 from tocsin.rules.history import Row, moment, plain, whole_rows
 from tocsin.rules.kinds.event.matching import matches
 from tocsin.rules.kinds.event.resolve.active import (
     active_alert,
+    change_of,
     columns_for,
     drop,
     fields_of,
-    intent_of,
     keep_open,
     mark,
     resolve_policy_of,
     settle,
-    transition_of,
 )
 from tocsin.rules.kinds.event.resolve.resolving import (
     ResolvingEvent,
@@ -329,7 +329,7 @@ def _evaluate_rule(
                 if active is not None:  # an earlier part of it was notified later, and its end before
                     del open_[event.key]
                     kept.discard(event.key)
-                    settle(active, Why.RECOVERED, times[seq], seq, memory)
+                    settle(rule, active, Why.RECOVERED, times[seq], seq, memory)
                 last = next(o.phase for o in reversed(seen) if o.event == event.key)
                 if event.key in known.ended and last is not Phase.CLOSED:  # its end was counted first: both are kept
                     seen.append(mark(rule, run, event.key, Phase.CLOSED, times[seq], seq, memory))
@@ -401,15 +401,12 @@ def _reopened(
         rule=rule.name, run_id=run, event=event.key, phase=Phase.FIRED, at=at, commit_seq=event.commit_seq
     )  # fmt: skip
     active = active_alert(rule, occurrence, {**row, **{name: plain(value) for name, value in hit.computed.items()}}, at)
-    memory.transitions.append(transition_of(active, Phase.RESOLVED, Phase.FIRING, Why.HOLDS_AGAIN, at, commit_seq))
+    emit(memory, rule, change_of(active, Phase.RESOLVED, Phase.FIRING, Why.HOLDS_AGAIN, at, commit_seq))
     return active
 
 
 def _notify_end(end: _End, row: Row, memory: Memory) -> None:
     active = end.active
-    memory.transitions.append(
-        transition_of(active, Phase.FIRING, Phase.RESOLVED, Why.RECOVERED, end.at, end.commit_seq)
-    )  # fmt: skip
     time = moment(end.resolving_event.time_us)
     data = {
         "recovered_by": end.resolving_event.run_id,
@@ -417,8 +414,11 @@ def _notify_end(end: _End, row: Row, memory: Memory) -> None:
         "time": plain(time),
         "text": f"by run {end.resolving_event.run_id}, {end.resolving_event.status} at {time:%Y-%m-%d %H:%M} UTC",
     }
-    fields = fields_of(active, row, end.computed)
-    intent = intent_of(
-        end.rule, active, fields, IntentKind.RESOLVED, Why.RECOVERED, end.ordinal, data, end.at, end.commit_seq
+    change = replace(
+        change_of(active, Phase.FIRING, Phase.RESOLVED, Why.RECOVERED, end.at, end.commit_seq),
+        kind=IntentKind.RESOLVED,
+        ordinal=end.ordinal,
+        event=fields_of(active, row, end.computed),
+        data=data,
     )
-    limits.notify(end.rule.name, end.rule.limit, intent, end.rule.info, memory, beyond=active.beyond)
+    emit(memory, end.rule, change, beyond=active.beyond)

@@ -12,13 +12,14 @@ from tocsin.model.alert import EventKey, Phase, Why
 from tocsin.model.intent import IntentKind
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
+from tocsin.rules.emit import emit
 from tocsin.rules.history import plain, whole_rows
 from tocsin.rules.kinds.event.matching import matches
 from tocsin.rules.kinds.event.parents import collapse as collapsing
 from tocsin.rules.kinds.event.resolve.active import (
+    change_of,
     columns_for,
     fields_of,
-    intent_of,
     keep_open,
     mark,
     resolve_policy_of,
@@ -49,7 +50,7 @@ def on_wakes(
         if active is None:
             continue
         if rule.spec.resolve_policy is None:
-            settle(active, Why.RULE_CHANGED, each.at, each.commit_seq, memory)
+            settle(rule, active, Why.RULE_CHANGED, each.at, each.commit_seq, memory)
             continue
         consumers = (
             frozenset({active.consumer}) if active.consumer and rule.spec.resolve_policy.recovers else frozenset[str]()
@@ -59,7 +60,7 @@ def on_wakes(
             continue
         why, after = active.woken(rule.spec.resolve_policy, each.at)
         if why is Why.AUTO_CLOSED:
-            settle(active, why, each.at, each.commit_seq, memory)
+            settle(rule, active, why, each.at, each.commit_seq, memory)
             if rule.spec.resolve_policy.recovers and active.parent_group is None:
                 mark(rule, active.run_id, active.event, Phase.CLOSED, each.at, each.commit_seq, memory)
             continue
@@ -76,12 +77,15 @@ def on_wakes(
             collapsing.again(rule, active, each.at, each.commit_seq, reader, memory)
             continue
         key = (rule.name, active.event)
-        fields = fields_of(active, rows.get(active.event, {}), computed.get(key, {}))
-        since = {"since": plain(active.at)}
-        intent = intent_of(
-            rule, active, fields, IntentKind.REPEATED, Why.STILL_FIRING, active.repeats, since, each.at, each.commit_seq
+        phase = active.state.phase
+        change = replace(
+            change_of(active, phase, phase, Why.STILL_FIRING, each.at, each.commit_seq),
+            kind=IntentKind.REPEATED,
+            ordinal=active.repeats,
+            event=fields_of(active, rows.get(active.event, {}), computed.get(key, {})),
+            data={"since": plain(active.at)},
         )
-        memory.notify(intent, rule.info)
+        emit(memory, rule, change)
 
 
 def _computed(
@@ -132,7 +136,7 @@ def schedule_deadlines(
             memory.put_condition(replace(active, changed=False).state)
             continue
         if (rule.name, active.event) not in still or active.recovers != resolve_policy_of(rule).recovers:
-            settle(active, Why.RULE_CHANGED, at, commit_seq, memory)
+            settle(rule, active, Why.RULE_CHANGED, at, commit_seq, memory)
             if active.recovers and active.parent_group is None:
                 mark(rule, active.run_id, active.event, Phase.CLOSED, at, commit_seq, memory)
             continue
