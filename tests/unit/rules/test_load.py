@@ -236,7 +236,7 @@ def test_explain(load: Load) -> None:
     found = explain(rule.rules["a"])
     assert ("a", "rules.yaml:1", "event", ("RunId", "Url")) == (found.name, found.place, found.kind, found.carries)
     assert ("Status in ('Failed', 'Canceled')", "Tags.env =~ 'prod'") == found.prefilter
-    assert "yes; where it is not known, after 15m" == found.final
+    assert "yes, only the last attempt; where it is not known, after 15m" == found.final
     assert "rule_no" in found.sql and "RunStatusChanged" in found.query
 
 

@@ -189,7 +189,7 @@ def _enabled(model: WindowModel, query: str, lost: list[Lost]) -> bool:
             Lost(key="query", why=f"asks for {', '.join(asked)}, which {TABLE} does not have: exported as not enabled")
         )
     when = of_when(model.when, EventWhen)
-    if when is not None and when.final:
+    if when is not None and when.finals is not None:
         lost.append(
             Lost(
                 key="when.final",

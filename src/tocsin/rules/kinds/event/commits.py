@@ -217,7 +217,7 @@ def _decide(
 
 def waits_for(rule: EventRule, seen: Seen) -> bool:
     """Whether it has to be waited until it is known that no other attempt follows."""
-    return rule.spec.final and seen.will_retry is None
+    return rule.spec.waits(seen.event.status, seen.will_retry)
 
 
 def staleness(rule: EventRule, seen: Seen, at: datetime, source_progress: SourceProgress) -> Why | None:

@@ -26,12 +26,12 @@ def compile_event(written: Written, head: Head) -> Body:
     plan, query = _plan(written, model, when)
     collapse = _collapse(model, faults)
     resolve_policy = ends_of(model, said, plan, faults)
-    final = when is not None and when.final
+    finals = when.finals if when is not None else None
     spec = None
     if plan is not None:
         spec = EventSpec(
             plan=plan,
-            final=final,
+            finals=finals,
             final_after=said(lambda m: m.final_after, "final_after") or FINAL_AFTER,
             below=baselines.below(when) if when is not None else None,
             collapse=collapse,
@@ -47,7 +47,7 @@ def compile_event(written: Written, head: Head) -> Body:
         ends=Ends(
             condition=resolve_policy is not None and resolve_policy.recovers,
             itself=resolve_policy is not None,
-            final=final,
+            final=finals is not None,
         ),
     )
 
@@ -72,8 +72,9 @@ def text_of(when: EventWhen, *, compared: bool = True) -> tuple[str, int]:
     if when.duration is not None and when.duration.below:
         before, after = baselines.below_query(when, status_in(statuses))
         before, after = (before, after) if compared else ([], list(baselines.UNCOMPARED))
-    if when.final:
-        after = [*after, "| where isnull(WillRetry) or WillRetry == false"]
+    if when.finals is not None:
+        others = "" if not when.finals or set(statuses) <= when.finals else "Status != 'Failed' or "
+        after = [*after, f"| where {others}isnull(WillRetry) or WillRetry == false"]
     return events_query(statuses, when.where, before, after)
 
 

@@ -13,7 +13,20 @@ from tocsin.rules.language.schema import PastWhen, RuleModel
 class EventWhen(PastWhen):
     """Events that match."""
 
-    final: bool = Field(False, description="only when no other attempt follows (WillRetry is false)", examples=[True])
+    final: bool | None = Field(
+        None,
+        description="only when no other attempt follows (WillRetry is false); by default so of Failed under `status`",
+        examples=[False],
+    )
+
+    @property
+    def finals(self) -> frozenset[str] | None:
+        """Statuses that only match when no other attempt follows: Failed, where the file does not say; empty: all.
+        None where each attempt matches.
+        """
+        if self.final is None:
+            return frozenset({"Failed"}) if "Failed" in (self.status or ()) else None
+        return frozenset() if self.final else None
 
 
 class CollapseWhen(YamlModel):

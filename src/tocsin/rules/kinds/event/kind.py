@@ -168,7 +168,7 @@ class EventKind(Kind[EventSpec, EventRules]):
         return Explained(
             ends=ends,
             repeats=repeats_in_words(policy.repeat if policy is not None else None),
-            final=f"yes; where it is not known, after {format_duration(spec.final_after)}" if spec.final else "no",
+            final=_final_in_words(spec),
             collapse=spec.collapse.words if spec.collapse else "",
             shape=spec.plan.shape,
             constants=spec.plan.constants,
@@ -188,7 +188,7 @@ class EventKind(Kind[EventSpec, EventRules]):
         """As ``Kind.sense``."""
         spec = rule.spec
         collapse = spec.collapse.words if spec.collapse else ""
-        return (rule.kind, spec.plan.shape, spec.plan.constants, spec.final, collapse)
+        return (rule.kind, spec.plan.shape, spec.plan.constants, spec.finals is None, collapse)
 
     def lint_all(self, rules: Mapping[str, Rule]) -> Iterator[tuple[Rule, Finding]]:
         """As ``Kind.lint_all``: rules that notify each run of what another one collapses."""
@@ -204,6 +204,13 @@ class EventKind(Kind[EventSpec, EventRules]):
     def preview(self, rule: EventRule, reader: LogReader, at: datetime) -> Preview:
         """As ``Kind.preview``."""
         return of_events(rule, reader, matches)
+
+
+def _final_in_words(spec: EventSpec) -> str:
+    if spec.finals is None:
+        return "no, each attempt counts"
+    of = f" of {' and '.join(sorted(spec.finals))}" if spec.finals else ""
+    return f"yes, only the last attempt{of}; where it is not known, after {format_duration(spec.final_after)}"
 
 
 KIND = EventKind()

@@ -24,7 +24,7 @@ class EventSpec(PlanSpec):
     word: ClassVar[str] = "event"
 
     plan: RowPlan
-    final: bool = False  # events of which another attempt follows are passed over; unknown ones wait for `final_after`
+    finals: frozenset[str] | None = None  # statuses of which only the last attempt counts; empty: all; None: each does
     final_after: timedelta = FINAL_AFTER
     below: Below | None = None  # matches only events of runs that ended shorter than its baseline
     collapse: Collapsed | None = None  # one alert for a parent
@@ -36,6 +36,15 @@ class EventSpec(PlanSpec):
         collapse = self.collapse.words if self.collapse else ""
         ends = self.resolve_policy.words if self.resolve_policy else ""
         return (f"{self.final_after}" if self.final else "", *filter(None, [" ".join(filter(None, [collapse, ends]))]))
+
+    @property
+    def final(self) -> bool:
+        """Whether events of which another attempt follows are passed over; unknown ones wait for `final_after`."""
+        return self.finals is not None
+
+    def waits(self, status: str, will_retry: bool | None) -> bool:
+        """Whether it has to be waited until it is known that no other attempt follows."""
+        return will_retry is None and self.finals is not None and (not self.finals or status in self.finals)
 
 
 EventRule: TypeAlias = RuleOf[EventSpec]
