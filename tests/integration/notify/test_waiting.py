@@ -49,7 +49,7 @@ class Night:
         self, text: str, events: Sequence[tuple[int, Event]], until: int, *pauses: Maintenance
     ) -> list[Received]:
         problems: list[Problem] = []
-        rules = under(load_documents([load(text, "rules.yaml")], SCHEMA, problems), pauses)
+        rules = under(load_documents([load(text, "rules.yaml")], SCHEMA, problems, timezone="UTC"), pauses)
         assert [] == problems
         with Simulator(rules, EVENING, {"nightlies": ROWS} if "for_each" in text else {}, self.state) as night:
             for n, (minute, event) in enumerate(events):

@@ -28,7 +28,7 @@ rules:
     when: {status: Queued, in_status_for: 45m}
     labels: {team: ranking}
   - name: nightly
-    when: {absent: {status: Completed}, cron: "0 2 * * *", except: company}
+    when: {absent: {status: Completed}, cron: "0 2 * * *", timezone: UTC, except: company}
 """
 DAYS = """
 calendars:

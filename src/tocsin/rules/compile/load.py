@@ -32,6 +32,7 @@ class Known:
     tables: Mapping[str, pa.Table] = field(default_factory=dict)  # whose rows `for_each` goes over
     calendars: Mapping[str, Calendar] | None = None  # for `except`; None: not known, each leaves out no day
     templates: Collection[str] | None = None  # of mails; None: not known
+    timezone: str = ""  # of schedules that name none
 
 
 def load_rules(
@@ -42,6 +43,7 @@ def load_rules(
     tables: Mapping[str, pa.Table] | None = None,
     calendars: Mapping[str, Calendar] | None = None,
     warnings: list[Problem] | None = None,
+    timezone: str = "",
 ) -> RuleSet:
     """All rules of ``files``, checked against ``schema`` (table → column → KQL type, reference tables included).
 
@@ -49,7 +51,7 @@ def load_rules(
     with a warning in ``warnings``. Raises ConfigurationError with every problem of every file; then nothing was loaded.
     """
     problems: list[Problem] = []
-    known = Known(schema=schema, tables=tables or {}, calendars=calendars)
+    known = Known(schema=schema, tables=tables or {}, calendars=calendars, timezone=timezone)
     rules = read_rules(files, known, problems, names=names)
     if any(not p.warning for p in problems):
         raise ConfigurationError(problems)
@@ -83,7 +85,9 @@ def read_rules(
         own = read(files)
         problems += [_no_rule(document) for document in own if not _rules_in(document)]
         documents = RULES.apply(read(shipped), own, problems)
-        return load_documents(documents, known.schema, problems, known.tables, known.calendars, known.templates)
+        return load_documents(
+            documents, known.schema, problems, known.tables, known.calendars, known.templates, known.timezone
+        )
 
 
 @contextmanager
@@ -105,6 +109,7 @@ def load_documents(
     tables: Mapping[str, pa.Table] | None = None,
     calendars: Mapping[str, Calendar] | None = None,
     templates: Collection[str] | None = None,
+    timezone: str = "",
 ) -> RuleSet:
     """The rules of ``documents`` that are right; what is wrong is added to ``problems``."""
     rules: dict[str, Rule] = {}
@@ -130,7 +135,7 @@ def load_documents(
                 continue
             written = Written(
                 model=model, defaults=defaults, schema=schema, document=document, base=path, problems=problems,
-                rows=rows, calendars=calendars,
+                rows=rows, calendars=calendars, timezone=timezone,
             )  # fmt: skip
             _check_template(written, templates)
             rule = _compiled(written)
@@ -138,6 +143,14 @@ def load_documents(
                 rules.setdefault(rule.name, rule)
     _check_renamings(rules, places, problems)
     _check_exports(rules, problems)
+    for rule in rules.values():
+        for found in kind_of(rule).doubts(rule):
+            place = rule.place
+            problems.append(
+                Problem(
+                    file=place.file, line=place.line, key=found.key, message=found.message, hint=found.hint, warning=True
+                )
+            )  # fmt: skip
     return RuleSet(rules)
 
 

@@ -149,6 +149,10 @@ class Kind(ABC, Generic[S, G]):
         """The query of the rule as it is written, with the names of a table's columns in it."""
         return model.query
 
+    def doubts(self, rule: RuleOf[S]) -> Iterator[Finding]:
+        """What `check` warns of: it works, but perhaps otherwise than its author thinks."""
+        yield from ()
+
     def constants(self, rule: RuleOf[S]) -> tuple[str, Sequence[object]] | None:
         """Text in which all constants of ``rule`` stand, and these as its plan has them. None: rows are compiled one
         by one.

@@ -331,6 +331,8 @@ class RuleModel(Common):
 class Defaults(Common):
     """Values for the rules of a file that do not give their own; `labels` and `annotations` are merged."""
 
+    timezone: str = Field("", description="of each `cron` that names none", examples=["Europe/Budapest"])
+
 
 class RuleFile(YamlModel):
     """A file of `rules/alerts/`."""

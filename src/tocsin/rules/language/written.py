@@ -29,6 +29,7 @@ class Written:
     problems: list[Problem]
     rows: Callable[[str], Sequence[TableRow]] = lambda _: ()  # of a reference table
     calendars: Mapping[str, Calendar] | None = None  # by name; None: not known
+    timezone: str = ""  # of tocsin.yaml, where that says one
     row: TableRow | None = None  # of the table that it is one for each row of
     columns: Mapping[str, str] = field(default_factory=dict)  # of that table
     naming: tuple[str, ...] = ()  # those of them that name a row

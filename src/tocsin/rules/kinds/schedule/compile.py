@@ -35,13 +35,22 @@ def compile_schedule(written: Written, head: Head) -> Body:
         return nothing
     plan, query = _plan(when, columns, schema, faults)
     found: Sequence[Mapping[str, object]] = written.rows(table)[:MOST_ROWS] if table else ({},)
-    items, wrong = schedule.items_of(when, found, by, schema, calendar)
+    zone = written.defaults.timezone or written.timezone
+    items, wrong = schedule.items_of(schedule.Expected(when, by, schema, calendar, zone), found)
     for path, message, hint in wrong:
         faults.add(path, message, hint)
     if plan is None or wrong:
         return nothing
     spec = schedule.ScheduleSpec(
-        plan=plan, when=when, by=by, table=table, schema=schema, calendar=calendar, items=items, terms=terms
+        plan=plan,
+        when=when,
+        by=by,
+        table=table,
+        schema=schema,
+        calendar=calendar,
+        zone=zone,
+        items=items,
+        terms=terms,
     )
     return Body(spec=spec, query=query, columns=columns, by=by, subject=schedule.subject(when, by))
 

@@ -1,9 +1,9 @@
 """Absence rules by a schedule, over deadlines and commits.
 
-schedule      S0                       S                        S2
-expected       (S0 ──────────────────── S ──── grace ──── D]
+schedule                               S                                    S2
+window                 [ S - early ──── S ──── grace ──── D ]        [ S2 - early ── …
                                                          evaluated when all consumers have reported up to D
-came          at D + 8m: it ends as "38 min late", counted from S
+came          at D + 8m: it ends as "38 min late", counted from S, and may also meet S2
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tocsin.rules.queries import Failures, Hit, matches
 from tocsin.rules.timers import Released
 
 AGAIN = timedelta(seconds=30)
+IN_TIME = "came in time, and was received late"
 _US = timedelta(microseconds=1)
 EVERYBODY = frozenset({"*"})
 """Held until it is known who is to be waited for."""
@@ -43,7 +44,7 @@ def schedule_deadlines(
 ) -> None:
     """Set the deadlines of ``rules`` that are new or mean something else; end quietly what is expected no more.
 
-    ``timers`` are those that are set. A new schedule begins with its first time after ``at``.
+    ``timers`` are those that are set. A new schedule begins with its first window that begins at ``at`` or later.
     """
     known = {(t.rule, t.key): t for t in timers if t.kind is TimerKind.DEADLINE}
     for rule in rules:
@@ -53,9 +54,11 @@ def schedule_deadlines(
                 memory.drop_timer(timer.rule, timer.kind, timer.key)
         for key, item in items.items():
             at_work = known.get((rule.name, key))
-            if at_work is None or at_work.data.get("meaning") != item.meaning or _moved(at_work, item, at):
-                _next(rule, item, at, memory)
-            elif (due := _due(rule, item, _scheduled(at_work))) != at_work.due:
+            if at_work is None or at_work.data.get("meaning") != item.meaning:
+                _wait(rule, item, item.schedule.first(at), memory)
+            elif _moved(at_work, item, at):
+                _wait(rule, item, item.schedule.after(at), memory)
+            elif (due := due_of(rule, item, _scheduled(at_work))) != at_work.due:
                 memory.put_timer(replace(at_work, due=due))
         for key, state in memory.conditions(rule.name).items():
             if key not in items or _left_out(state, items[key]):
@@ -80,20 +83,19 @@ def still_missing(
             if state is None or state.data.get("changed") is not True:
                 continue
             scheduled = moment(int(str(state.data["scheduled_us"])))
-            due = _due(rule, item, scheduled)
+            due = due_of(rule, item, scheduled)
             if item.schedule.after(scheduled - _US) != scheduled or due > at:
                 _quietly(rule, state, at, commit_seq, memory)
                 continue
             timer = deadline(rule, item, scheduled)
-            from_us, scheduled_us = int(str(timer.data["from_us"])), micros(scheduled)
-            cases.append((_Case(rule, item, timer, at, from_us, scheduled_us, micros(due)), state))
+            cases.append((_Case(rule, item, timer, at, _begin_us(timer), micros(scheduled), micros(due)), state))
     came = _came([case for case, _ in cases], reader, commit_seq, failures) if cases else {}
     for number, (case, state) in enumerate(cases):
         if number in came:
             _quietly(case.rule, state, at, commit_seq, memory)
         elif case.rule.name not in failures.rules:
             data = {name: value for name, value in state.data.items() if name != "changed"}
-            memory.put_condition(replace(state, data={**data, "from_us": case.from_us}))
+            memory.put_condition(replace(state, data={**data, **case.window}))
     return failures
 
 
@@ -103,7 +105,7 @@ def _waits_again(rule: ScheduleRule, item: Item, state: ConditionState, at: date
     if state.phase not in (Phase.FIRING, Phase.RECOVERING) or not isinstance(us, int):
         return None
     scheduled = moment(us)
-    return scheduled if scheduled + item.schedule.grace <= at < _due(rule, item, scheduled) else None
+    return scheduled if scheduled + item.schedule.grace <= at < due_of(rule, item, scheduled) else None
 
 
 def _scheduled(timer: Timer) -> datetime:
@@ -111,7 +113,7 @@ def _scheduled(timer: Timer) -> datetime:
     return moment(int(str(timer.data["at_us"])))
 
 
-def _due(rule: ScheduleRule, item: Item, scheduled: datetime) -> datetime:
+def due_of(rule: ScheduleRule, item: Item, scheduled: datetime) -> datetime:
     """When the grace of a scheduled time is over; maintenance stops its clock."""
     still = clocks.spans_of(rule, item.fields)
     return moment(clocks.runs_out(micros(scheduled), micros_of(item.schedule.grace), still))
@@ -125,8 +127,7 @@ def _moved(timer: Timer, item: Item, at: datetime) -> bool:
     scheduled = _scheduled(timer)
     if scheduled <= at:
         return not item.schedule.counts(scheduled)
-    before = item.schedule.before(scheduled)
-    return item.schedule.after(at) != scheduled or (before is not None and micros(before) != timer.data["from_us"])
+    return item.schedule.after(at) != scheduled
 
 
 def _left_out(state: ConditionState, item: Item) -> bool:
@@ -143,16 +144,17 @@ def _quietly(
     see(rule, about, changed, Evaluation(at=at, holds=False, severity=state.severity), commit_seq, memory)
 
 
-def _next(rule: ScheduleRule, item: Item, after: datetime, memory: Memory) -> None:
-    scheduled = item.schedule.after(after)
+def _wait(rule: ScheduleRule, item: Item, scheduled: datetime | None, memory: Memory) -> None:
+    """Set the deadline of a scheduled time; None: there is none any more."""
     if scheduled is None:
         memory.drop_timer(rule.name, TimerKind.DEADLINE, item.key)
     else:
-        _wait(rule, item, scheduled, memory)
+        memory.put_timer(deadline(rule, item, scheduled))
 
 
-def _wait(rule: ScheduleRule, item: Item, scheduled: datetime, memory: Memory) -> None:
-    memory.put_timer(deadline(rule, item, scheduled))
+def _begin_us(timer: Timer) -> int:
+    """When the window of a deadline begins."""
+    return int(str(timer.data["from_us"]))
 
 
 def deadline(rule: ScheduleRule, item: Item, scheduled: datetime) -> Timer:
@@ -162,11 +164,11 @@ def deadline(rule: ScheduleRule, item: Item, scheduled: datetime) -> Timer:
         rule=rule.name,
         kind=TimerKind.DEADLINE,
         key=item.key,
-        due=_due(rule, item, scheduled),
+        due=due_of(rule, item, scheduled),
         consumers=frozenset({consumer}) if consumer else frozenset(),
         data={
             "at_us": micros(scheduled),
-            "from_us": micros(item.schedule.before(scheduled) or scheduled - timedelta(days=1)),
+            "from_us": micros(scheduled - item.schedule.early),
             "meaning": item.meaning,
         },
     )
@@ -180,9 +182,14 @@ class _Case:
     item: Item
     timer: Timer
     at: datetime
-    from_us: int
+    from_us: int  # its window, both ends included
     scheduled_us: int
     due_us: int
+
+    @property
+    def window(self) -> dict[str, object]:
+        """What is kept of an instance that fires about it."""
+        return {"from_us": self.from_us, "scheduled_us": self.scheduled_us, "due_us": self.due_us}
 
 
 def on_deadlines(
@@ -202,7 +209,7 @@ def on_deadlines(
         if rule is None or item is None:
             memory.drop_timer(timer.rule, timer.kind, timer.key)
             continue
-        due_us = micros(_due(rule, item, _scheduled(timer)))
+        due_us = micros(due_of(rule, item, _scheduled(timer)))
         if moment(due_us) > each.at:
             memory.put_timer(replace(timer, due=moment(due_us)))
             continue
@@ -210,9 +217,7 @@ def on_deadlines(
             memory.put_timer(replace(timer, consumers=waits_for))
             continue
         cases.append(
-            _Case(
-                rule, item, timer, each.at, int(str(timer.data["from_us"])), int(str(timer.data["at_us"])), due_us
-            )
+            _Case(rule, item, timer, each.at, _begin_us(timer), micros(_scheduled(timer)), due_us)
         )  # fmt: skip
     if not cases:
         return failures
@@ -222,14 +227,24 @@ def on_deadlines(
         if case.rule.name in failures.rules:
             memory.put_timer(replace(case.timer, due=case.at + AGAIN))
             continue
-        state = memory.conditions(case.rule.name).get(case.item.key)
-        _next(case.rule, case.item, moment(case.scheduled_us), memory)
-        if number in came:
-            if state is not None:
-                _arrived(case.rule, state, came[number], case.item.fields, case.at, seq, reader, memory)
-        elif not fires(state) and case.at - moment(case.due_us) <= case.rule.max_event_age:
-            _missing(case, state, seq, memory)
+        state = memory.condition(case.rule.name, case.item.key)
+        _wait(case.rule, case.item, case.item.schedule.after(moment(case.scheduled_us)), memory)
+        first = came.get(number)
+        if first is None or first.key.time_us > case.due_us:
+            if fires(state):
+                assert state is not None
+                memory.put_condition(replace(state, data={**state.data, "missed": missed_of(state) + 1}))
+            elif case.at - moment(case.due_us) <= case.rule.max_event_age:
+                _missing(case, state, seq, memory)
+        state = memory.condition(case.rule.name, case.item.key)
+        if first is not None and state is not None:  # in time, or late, but before anybody was notified
+            _arrived(case.rule, state, first, case.at, seq, reader, memory)
     return failures
+
+
+def missed_of(state: ConditionState) -> int:
+    """How many scheduled times were missed since it fires."""
+    return int(str(state.data.get("missed", 1)))
 
 
 def fires(state: ConditionState | None) -> bool:
@@ -249,11 +264,11 @@ def micros_of(length: timedelta) -> int:
 
 
 def _came(cases: Sequence[_Case], reader: LogReader, seq: int, failures: Failures) -> dict[int, Hit[ScheduleRule]]:
-    """The first event that came, in time or late, but before anybody was notified; by the case's number."""
+    """The first event from the begin of its window on, in time or late; by the case's number."""
     standing = [_of_item(case.rule, case.item) for case in cases]
     numbers = {id(rule): n for n, rule in enumerate(standing)}
     sql = (
-        "SELECT * FROM RunStatusChanged WHERE TimeGenerated > make_timestamp($first::BIGINT)"
+        "SELECT * FROM RunStatusChanged WHERE TimeGenerated >= make_timestamp($first::BIGINT)"
         " AND TimeGenerated <= make_timestamp($last::BIGINT) AND CommitSeq <= $seq"
     )
     params = {"first": min(c.from_us for c in cases), "last": max(micros(c.at) for c in cases), "seq": seq}
@@ -261,19 +276,19 @@ def _came(cases: Sequence[_Case], reader: LogReader, seq: int, failures: Failure
     for hit in matches(reader, standing, sql, params, failures):
         n = numbers[id(hit.rule)]
         first = n not in found or hit.key.time_us < found[n].key.time_us
-        if first and cases[n].from_us < hit.key.time_us <= micros(cases[n].at):
+        if first and cases[n].from_us <= hit.key.time_us <= micros(cases[n].at):
             found[n] = hit
     return found
 
 
-def _said(rule: ScheduleRule, item: Item | None, scheduled_us: int) -> dict[str, object]:
+def _said(rule: ScheduleRule, item: Item | None, scheduled_us: int, missed: int = 1) -> dict[str, object]:
     """What an intent says of what it waits for."""
     when = rule.spec.when
     scheduled = {"waits": "absent", "statuses": list((when.absent and when.absent.status) or ())}
-    data = {**scheduled, "scheduled": plain(moment(scheduled_us))}
+    data = {**scheduled, "scheduled": plain(moment(scheduled_us)), **({"missed": missed} if missed > 1 else {})}
     if item is None:
         return data
-    due = _due(rule, item, moment(scheduled_us))
+    due = due_of(rule, item, moment(scheduled_us))
     stood = micros(due) - scheduled_us - micros_of(item.schedule.grace)
     return {**data, "due": plain(due), "zone": item.schedule.zone, **clocks.said(stood)}
 
@@ -288,7 +303,7 @@ def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory
     if state is not None and state.phase is Phase.RESOLVED:
         state = None  # an earlier miss was closed by time; this is another one
     fires = state is None or state.phase is not Phase.FIRING
-    remember = {"from_us": case.from_us, "scheduled_us": case.scheduled_us} if fires else {}
+    remember = case.window if fires else {}
     seen = Evaluation(at=case.at, holds=True, severity=case.rule.severity, value=late, why=Why.DEADLINE)
     see(case.rule, about, state, seen, seq, memory, remember)
 
@@ -314,13 +329,13 @@ def on_commits(
         known = first.get(id(hit.rule))
         if known is None or (hit.commit_seq, hit.key.time_us) < (known.commit_seq, known.key.time_us):
             state = next(s for r, s in firing if r is hit.rule)
-            if hit.key.time_us > int(str(state.data.get("from_us", 0))):
+            if hit.key.time_us >= int(str(state.data.get("from_us", 0))):
                 first[id(hit.rule)] = hit
     times = {c.seq: c.ingested_at for c in commits}
     for rule, state in firing:
         if (found := first.get(id(rule))) is not None:
             at = times.get(found.commit_seq, commits[-1].ingested_at)
-            _arrived(rule, state, found, _fields(rule, state), at, found.commit_seq, reader, memory)
+            _arrived(rule, state, found, at, found.commit_seq, reader, memory)
     return failures
 
 
@@ -328,7 +343,6 @@ def _arrived(
     rule: ScheduleRule,
     state: ConditionState,
     hit: Hit[ScheduleRule],
-    fields: Mapping[str, object],
     at: datetime,
     seq: int,
     reader: LogReader,
@@ -336,16 +350,17 @@ def _arrived(
 ) -> None:
     """The expected came after all: the alert ends, and says how late it was."""
     row = whole_rows(reader, [(hit.key, hit.commit_seq)]).get(hit.key, {})
-    scheduled = int(str(state.data.get("scheduled_us", micros(at))))
+    scheduled, due = (int(str(state.data.get(key, micros(at)))) for key in ("scheduled_us", "due_us"))
+    late = late_text(row, hit.key.time_us, scheduled) if hit.key.time_us > due else IN_TIME
     about = Subject(
         instance=state.instance,
-        fields={**row, **fields},
-        data={**_said(rule, _item(rule, state), scheduled), "late": late_text(row, hit.key.time_us, scheduled)},
+        fields={**row, **_fields(rule, state)},
+        data={**_said(rule, _item(rule, state), scheduled, missed_of(state)), "late": late},
         run_id=hit.run_id,
         event_time=moment(hit.key.time_us),
     )
-    late = (hit.key.time_us - scheduled) / 1_000_000
-    see(rule, about, state, Evaluation(at=at, holds=False, severity=state.severity, value=late), seq, memory)
+    by = (hit.key.time_us - scheduled) / 1_000_000
+    see(rule, about, state, Evaluation(at=at, holds=False, severity=state.severity, value=by), seq, memory)
 
 
 def _fields(rule: ScheduleRule, state: ConditionState) -> Mapping[str, object]:
@@ -382,7 +397,7 @@ def on_wake(each: Released, rule: ScheduleRule, memory: Memory, source_progress:
         memory.put_timer(replace(timer, consumers=waits_for))
         return
     scheduled = int(str(state.data.get("scheduled_us", micros(each.at))))
-    data = _said(rule, _item(rule, state), scheduled)
+    data = _said(rule, _item(rule, state), scheduled, missed_of(state))
     about = Subject(instance=state.instance, fields=_fields(rule, state), data=data)
     late = (micros(each.at) - scheduled) / 1_000_000
     seen = Evaluation(at=each.at, holds=True, severity=state.severity, value=late, why=Why.DEADLINE)

@@ -18,7 +18,10 @@ class ScheduleWhen(When):
     absent: Match | None = Field(None, description="an event that should have come", examples=[{"status": "Completed"}])
     cron: str = Field("", description="when the event is due", examples=["0 2 * * *"])
     grace: str = Field("", description="how late the event may be", examples=["30m"])
-    timezone: str = Field("UTC", description="of `cron`", examples=["Europe/Budapest"])
+    early: str = Field("", description="how early the event may be", examples=["15m"])
+    timezone: str = Field(
+        "", description="of `cron`; default that of the file or of tocsin.yaml", examples=["Asia/Tokyo"]
+    )
     except_: str | Except = Field(
         "",
         alias="except",

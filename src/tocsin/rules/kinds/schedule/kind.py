@@ -14,7 +14,7 @@ from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules.failures import note
 from tocsin.rules.kinds import clocks, waiting
-from tocsin.rules.kinds.base import Body, Due, Explained, Given, Kind, Preview, Rows, of_when
+from tocsin.rules.kinds.base import Body, Due, Explained, Finding, Given, Kind, Preview, Rows, of_when
 from tocsin.rules.kinds.previews import of_events
 from tocsin.rules.kinds.schedule import evaluate
 from tocsin.rules.kinds.schedule import spec as specs
@@ -52,6 +52,12 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
         """As ``Kind.text``."""
         when = of_when(model.when, ScheduleWhen)
         return specs.schedule_query(when, {})[0] if when is not None else ""
+
+    def doubts(self, rule: ScheduleRule) -> Iterator[Finding]:
+        """As ``Kind.doubts``."""
+        if rule.enabled and not rule.spec.when.timezone and not rule.spec.zone:
+            hint = "write timezone: Europe/Budapest beside it, under defaults: or in tocsin.yaml"
+            yield Finding("when.cron", "no time zone is set, so its times are UTC", hint)
 
     def with_rows(self, rule: ScheduleRule, rows: Rows) -> ScheduleRule:
         """As ``Kind.with_rows``."""
@@ -114,8 +120,9 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
         when = spec.when
         said = {
             "cron": when.cron,
-            "timezone": when.timezone,
+            "timezone": when.timezone or spec.zone or "UTC",
             "grace": when.grace or "none",
+            "early": when.early,
             "rows": f"{len(spec.items)} of table {spec.table}" if spec.table else "",
             "consumer": when.consumer,
             "except": _days(when.except_ if isinstance(when.except_, str) else "", spec.calendar),

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeAlias
+from datetime import timedelta
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from tocsin.alerts.conditions import Terms
 from tocsin.config.yaml.document import KeyPath
-from tocsin.config.yaml.durations import parse_duration
+from tocsin.config.yaml.durations import format_duration, parse_duration
 from tocsin.errors import QueryError
 from tocsin.kql.plan.rowplan import RowPlan, row_plan
 from tocsin.model.alert import fingerprint, instance_key
@@ -28,6 +29,8 @@ from tocsin.rules.spec.rule import RuleOf, WaitSpec
 
 Fault = tuple[KeyPath, str, str]
 TableRow = Mapping[str, object]
+_TEMPLATES = ("cron", "grace", "early", "timezone")
+"""Keys of `when:` that a table's row fills."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +52,7 @@ class Item:
     def meaning(self) -> str:
         """Hash of what is expected when. Days that do not count are no part of it: they move a deadline, and no more."""
         s = self.schedule
-        return fingerprint(self.query, s.cron, str(s.grace), s.zone)
+        return fingerprint(self.query, s.cron, str(s.grace), str(s.early), s.zone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,6 +68,7 @@ class ScheduleSpec(WaitSpec):
     table: str  # '' where it is not for each row of one
     schema: Mapping[str, Mapping[str, str]] = field(repr=False)
     calendar: Calendar
+    zone: str = ""  # where neither the rule nor its row names one; '': UTC
     items: tuple[Item, ...]
     terms: Terms = field(default_factory=Terms)
     pauses: tuple[Maintenance, ...] = ()  # that may stop its clocks
@@ -72,7 +76,7 @@ class ScheduleSpec(WaitSpec):
     @property
     def words(self) -> tuple[str, ...]:
         """As ``Spec.words``."""
-        return self.when.cron, self.when.grace, self.when.timezone
+        return self.when.cron, self.when.grace, self.when.early, self.when.timezone or self.zone
 
     @property
     def consumer(self) -> str:
@@ -81,7 +85,7 @@ class ScheduleSpec(WaitSpec):
 
     def over(self, rows: Sequence[TableRow]) -> tuple[Item, ...]:
         """What is expected for other rows of the table. Raises ValueError that says what is wrong with them."""
-        items, faults = items_of(self.when, rows, self.by, self.schema, self.calendar)
+        items, faults = items_of(Expected(self.when, self.by, self.schema, self.calendar, self.zone), rows)
         if faults:
             raise ValueError("; ".join(f"{message}" for _, message, _ in faults))
         return items
@@ -90,19 +94,23 @@ class ScheduleSpec(WaitSpec):
 ScheduleRule: TypeAlias = RuleOf[ScheduleSpec]
 
 
-def items_of(
-    when: ScheduleWhen,
-    rows: Sequence[TableRow],
-    by: Sequence[str],
-    schema: Mapping[str, Mapping[str, str]],
-    calendar: Calendar,
-) -> tuple[tuple[Item, ...], list[Fault]]:
+class Expected(NamedTuple):
+    """What a rule says of all that it expects."""
+
+    when: ScheduleWhen
+    by: Sequence[str]
+    schema: Mapping[str, Mapping[str, str]]
+    calendar: Calendar
+    zone: str
+
+
+def items_of(rule: Expected, rows: Sequence[TableRow]) -> tuple[tuple[Item, ...], list[Fault]]:
     """What is expected for each of ``rows`` ({} alone where there is no table), and what is wrong."""
     faults: list[Fault] = []
     items: dict[str, Item] = {}
     for number, row in enumerate(rows, 1):
         said = f"row {number} of the table: " if row else ""
-        found = _item(when, row, by, schema, calendar, said, faults)
+        found = _item(rule, row, said, faults)
         if found is None:
             continue
         if found.key in items:
@@ -111,41 +119,42 @@ def items_of(
     return tuple(items.values()), faults
 
 
-def _item(
-    when: ScheduleWhen,
-    row: TableRow,
-    by: Sequence[str],
-    schema: Mapping[str, Mapping[str, str]],
-    calendar: Calendar,
-    said: str,
-    faults: list[Fault],
-) -> Item | None:
+def _item(rule: Expected, row: TableRow, said: str, faults: list[Fault]) -> Item | None:
+    when = rule.when
     texts: dict[str, str] = {}
-    for key in ("cron", "grace", "timezone"):
+    for key in _TEMPLATES:
         try:
             texts[key] = checked(getattr(when, key))[0].render(row).strip()
         except TemplateFault as e:
             faults.append((("when", key), f"{said}is no template: {e}", "write for example {{ cron }}"))
-    if len(texts) < 3:
+    if len(texts) < len(_TEMPLATES):
         return None
+    lengths: dict[str, timedelta] = {}
+    for key in ("grace", "early"):
+        try:
+            lengths[key] = parse_duration(texts[key] or "0")
+        except ValueError as e:
+            faults.append((("when", key), f"{said}{e}", ""))
+            return None
+    zone = texts["timezone"] or rule.zone or "UTC"
     try:
-        grace = parse_duration(texts["grace"] or "0")
-    except ValueError as e:
-        faults.append((("when", "grace"), f"{said}{e}", ""))
-        return None
-    try:
-        schedule = Schedule(cron=texts["cron"], grace=grace, zone=texts["timezone"] or "UTC", skip=calendar)
+        schedule = Schedule(cron=texts["cron"], zone=zone, skip=rule.calendar, **lengths)
     except ValueError as e:
         faults.append((("when", "timezone" if "time zone" in str(e) else "cron"), f"{said}{e}", ""))
         return None
+    if (shortest := schedule.overlap()) is not None:
+        key = "early" if lengths["early"] > lengths["grace"] else "grace"
+        message = f"{said}an event could meet two scheduled times, which are {format_duration(shortest)} apart"
+        faults.append((("when", key), message, "`early` and `grace` together must be shorter"))
+        return None
     query, _ = schedule_query(when, row)
     try:
-        plan = row_plan(query, schema)
+        plan = row_plan(query, rule.schema)
     except QueryError as e:
         faults.append((("when", "absent", "where"), f"{said}{e.message}", e.hint))
         return None
     return Item(
-        instance={name: row.get(name) for name in by}, fields=dict(row), schedule=schedule, plan=plan, query=query
+        instance={name: row.get(name) for name in rule.by}, fields=dict(row), schedule=schedule, plan=plan, query=query
     )
 
 
@@ -173,9 +182,9 @@ def columns_of(when: ScheduleWhen, columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _templates(when: ScheduleWhen) -> Iterator[TemplateText]:
-    for source in (when.cron, when.grace, when.timezone):
+    for key in _TEMPLATES:
         try:
-            yield checked(source)[0]
+            yield checked(getattr(when, key))[0]
         except TemplateFault:
             continue
 
