@@ -331,6 +331,11 @@ def _occurrence(fired: datetime | None) -> str:
     return "" if fired is None else fired.isoformat().replace("+00:00", "Z")
 
 
+def is_silent(state: ConditionState) -> bool:
+    """Whether it fires on, while there is no data: any that comes is news."""
+    return "silent" in state.data
+
+
 def wakes(state: ConditionState, terms: Terms, at: datetime) -> datetime | None:
     """When an evaluation may change ``state`` that sees what the one at ``at`` saw, which changed nothing; None for
     never.

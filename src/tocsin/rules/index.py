@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -46,6 +46,23 @@ class Field:
             return quoted
         where = "$" + "".join('."' + step.replace("\\", "\\\\").replace('"', '\\"') + '"' for step in self.path)
         return f"json_extract({quoted}, '{where.replace(chr(39), chr(39) * 2)}')"
+
+
+def matching_sql(predicates: Iterable[Predicate]) -> tuple[str, dict[str, object]]:
+    """A condition of SQL that rows satisfy which pass ``predicates``, and its parameters."""
+    clauses, parameters = ["true"], dict[str, object]()
+    for i, p in enumerate(predicates):
+        value = Field(column=p.column, path=p.path).sql
+        if p.path:
+            value = f"({value} ->> '$')"
+        if all(isinstance(each, bool) for each in p.values):
+            clauses.append(f"{value} IN ({', '.join(str(each) for each in p.values)})")
+            continue
+        text = f"coalesce({value}, '')"
+        parameters[f"tocsin_p{i}"] = json.dumps([str(each) for each in p.values], ensure_ascii=False)
+        text = f"lower({text})" if p.op is Op.EQ_CI else text
+        clauses.append(f"{text} IN (SELECT unnest(($tocsin_p{i}::JSON)::VARCHAR[]))")
+    return " AND ".join(clauses), parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
 
-from tocsin.alerts.conditions import wakes
+from tocsin.alerts.conditions import is_silent, wakes
 from tocsin.errors import QueryError
-from tocsin.kql.plan.prefilter import Op
 from tocsin.kql.plan.windowahead import AheadPlan, ahead_plan
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import ConditionState
@@ -31,6 +30,7 @@ from tocsin.rules import history
 from tocsin.rules.backtest.view import Recorder, commit
 from tocsin.rules.driver.evaluate import Evaluation, evaluate
 from tocsin.rules.history import micros, moment
+from tocsin.rules.index import matching_sql
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.kinds.window.ahead import Ahead, Foreseen, Moments
 from tocsin.rules.kinds.window.evaluate import stands_for_others
@@ -253,7 +253,25 @@ class Replay:
 
     def _wakes(self, state: ConditionState, number: int, instants: _Instants) -> int:
         wake = wakes(state, self._window.terms, moment(instants.times[number]))
-        return len(instants) if wake is None else bisect_left(instants.times, micros(wake))
+        when = len(instants) if wake is None else bisect_left(instants.times, micros(wake))
+        return min(when, self._next_row(number, instants)) if is_silent(state) else when
+
+    def _next_row(self, number: int, instants: _Instants) -> int:
+        """The first instant after ``number``, at which the whole window is empty, that may see a row in it."""
+        where, values = matching_sql(self._rule.prefilter)
+        lateness = self._window.lateness // _US
+        table = self._log.select(
+            "SELECT min(greatest(epoch_us(TimeGenerated) + $lateness, epoch_us(IngestedAt))) FROM ("
+            "SELECT * FROM RunStatusChanged WHERE CommitSeq > $seen AND CommitSeq <= $last UNION ALL"
+            " SELECT * FROM RunStatusChanged WHERE CommitSeq <= $seen AND TimeGenerated > make_timestamp($hi::BIGINT)"
+            f") WHERE {where}",
+            {
+                "lateness": lateness, "seen": instants.seqs[number], "last": instants.seqs[-1],
+                "hi": instants.times[number] - lateness, **values,
+            },
+        )  # fmt: skip
+        first = table.column(0)[0].as_py()
+        return len(instants) if first is None else max(number + 1, bisect_left(instants.times, first))
 
     def _deadlines(self, before: int, seen: int, source_progress: SourceProgress) -> bool:
         """What is due by itself before T = ``before``; the commits up to ``seen`` were there at the last instant.
@@ -335,7 +353,7 @@ def _instants(log: LogReader, rule: WindowRule, lo: int, hi: int, first: int, en
     seen = accumulate(seqs, max)
     evaluations = [(t, 1, seq, 0) for t, seq in zip(ticks, seen, strict=True)]
     if rule.spec.evaluates_early:
-        where, values = _prefilter(rule)
+        where, values = matching_sql(rule.prefilter)
         table = log.select(
             f"SELECT epoch_us(min(IngestedAt)), 0, CommitSeq, count(*) FROM ({rows_sql}) WHERE {where} GROUP BY CommitSeq",
             {**bounds, **values},
@@ -344,14 +362,3 @@ def _instants(log: LogReader, rule: WindowRule, lo: int, hi: int, first: int, en
         evaluations.sort()
     times, _, seqs_, rows = zip(*evaluations, strict=True) if evaluations else ((), (), (), ())
     return _Instants(times=times, seqs=seqs_, rows=rows)
-
-
-def _prefilter(rule: WindowRule) -> tuple[str, dict[str, object]]:
-    """What plain text columns of every row satisfy that the rule can be about, in SQL."""
-    clauses, values = ["true"], dict[str, object]()
-    for i, p in enumerate(rule.prefilter):
-        if not p.path and p.op is not Op.EQ_CI and all(isinstance(v, str) for v in p.values):
-            names = [f"v{i}_{j}" for j in range(len(p.values))]
-            values.update(zip(names, p.values, strict=True))
-            clauses.append(f'"{p.column}" IN ({", ".join("$" + n for n in names)})')
-    return " AND ".join(clauses), values

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 
 from tocsin.alerts.conditions import LIVE, Evaluation, EvaluationKind, NoData, Step, evaluate, matters
 from tocsin.errors import QueryError
-from tocsin.kql.plan.windowplan import WindowPlan, window_plan
+from tocsin.kql.plan.windowplan import EVENTS, WindowPlan, window_plan
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.alert import ConditionState, Phase, instance_key
 from tocsin.model.instants import Timer, TimerKind
@@ -24,6 +25,7 @@ from tocsin.model.statuses import Severity
 from tocsin.rules import limits
 from tocsin.rules.emit import emit
 from tocsin.rules.history import micros
+from tocsin.rules.index import matching_sql
 from tocsin.rules.kinds.base import Given
 from tocsin.rules.kinds.window.ahead import Foreseen
 from tocsin.rules.kinds.window.emit import change_of
@@ -170,14 +172,15 @@ def _evaluate(
             less = replace(one, numbers=part)
             _evaluate(less, _answer(less, when, reader), when, reader, memory, instances, failures)
         return
+    earlier = {} if isinstance(then, QueryError) else then
     for n in numbers:
-        rule = group.rules[n]
-        found, states = seen.get(n, {}), one.states[n]
-        if found or states or rule.spec.export:
-            earlier = {} if isinstance(then, QueryError) else then.get(n, {})
-            _evaluate_rule(
-                rule, found, earlier, states, when, memory, None if instances is None else instances.get(rule.name)
-            )
+        rule, states = group.rules[n], one.states[n]
+        now = Answered(rule, seen.get(n, {}), states, when.at, when.commit_seq, reader)
+        before = None
+        if when.watermark is not None:
+            before = Answered(rule, earlier.get(n, {}), states, when.watermark, when.commit_seq, reader)
+        if now.found or states or rule.spec.export:
+            _evaluate_rule(now, before, states, when, memory, None if instances is None else instances.get(rule.name))
 
 
 def _select(
@@ -208,50 +211,76 @@ def _select(
     return found
 
 
+class Answered:
+    """What a query answered of a rule at one T."""
+
+    def __init__(
+        self, rule: WindowRule, found: Mapping[str, Seen], states: Mapping[str, ConditionState], at: datetime,
+        commit_seq: int, reader: LogReader,
+    ) -> None:  # fmt: skip
+        self.rule, self.found, self._at, self._seq, self._reader = rule, found, at, commit_seq, reader
+        self.by_key = _at_most(rule, _by_key(rule, found), states)
+
+    @cached_property
+    def any_row(self) -> bool:
+        """Whether a row of the whole window passes the rule's prefilter."""
+        return bool(self.found) or any_row(self.rule, self._at, self._seq, self._reader)
+
+    def seen(self, name: str) -> Seen | None:
+        """What was seen of an instance."""
+        return self.by_key[name][2] if name in self.by_key else None
+
+    def has_data(self, name: str, instance: Mapping[str, object]) -> bool:
+        """Whether there is data about an instance. One that is not among the rows, while others are, holds no longer:
+        there is no data only where the whole window has none. ``no_data: alert`` alone asks of each instance.
+        """
+        rule = self.rule
+        if name in self.by_key or not (rule.spec.query.events and rule.by):
+            return True
+        if instance and all(value == MORE for value in instance.values()):
+            return True  # nothing is beyond the limit any more
+        return rule.spec.terms.no_data is not NoData.ALERT and self.any_row
+
+
+def any_row(rule: WindowRule, at: datetime, commit_seq: int, reader: LogReader) -> bool:
+    """Whether a row of the window at ``at``, as of commit ``commit_seq``, passes the rule's prefilter."""
+    window = rule.spec
+    cut = scope(frozenset({EVENTS}), window.over, window.lateness, at, commit_seq, reader)
+    where, values = matching_sql(rule.prefilter)
+    sql = f"SELECT 1 FROM ({cut.tables[EVENTS]}) WHERE {where} LIMIT 1"
+    return bool(reader.select(sql, {**cut.parameters, **values}).num_rows)
+
+
 def _evaluate_rule(
-    rule: WindowRule,
-    found: Mapping[str, Seen],
-    then: Mapping[str, Seen],
+    now: Answered,
+    before: Answered | None,
     states: Mapping[str, ConditionState],
     when: Instant,
     memory: Memory,
     instances: frozenset[str] | None,
 ) -> None:
-    """Every instance of a rule that was seen or is remembered; of ``instances`` alone, where given. ``then`` is what
-    was seen
-    as of ``when.watermark``.
+    """Every instance of a rule that was seen or is remembered; of ``instances`` alone, where given. ``before`` is what
+    was seen as of ``when.watermark``.
     """
-    by_key = _at_most(rule, _by_key(rule, found), states)
-    earlier = _at_most(rule, _by_key(rule, then), states)
-    for name in sorted(by_key.keys() | states.keys()):
-        if instances is not None and name not in instances:
-            continue
-        state = states.get(name)
-        instance, row_key, seen = by_key.get(name, (dict(state.instance) if state else {}, "", None))
-        before = earlier[name][2] if name in earlier else None
-        _decide(rule, name, instance, row_key, seen, before, state, when, memory)
-    if rule.spec.export:
+    for name in sorted(now.by_key.keys() | states.keys()):
+        if instances is None or name in instances:
+            _decide(now, before, name, states.get(name), when, memory)
+    if now.rule.spec.export:
         whole = instances is None and when.kind is EvaluationKind.TICK
-        memory.measured.append(_measured(rule, by_key, memory.conditions(rule.name), whole=whole))
+        memory.measured.append(_measured(now, memory.conditions(now.rule.name), whole=whole))
 
 
-def _measured(
-    rule: WindowRule,
-    by_key: Mapping[str, tuple[dict[str, object], str, Seen]],
-    states: Mapping[str, ConditionState],
-    *,
-    whole: bool,
-) -> Measured:
+def _measured(now: Answered, states: Mapping[str, ConditionState], *, whole: bool) -> Measured:
     """What a rule exports: the value of each instance seen, whether or not it fires; of one that is not seen any more,
     the last value while it lives.
     """
     values: list[tuple[Mapping[str, object], float | None]] = [
-        (instance, seen.value) for instance, _, seen in by_key.values()
+        (instance, seen.value) for instance, _, seen in now.by_key.values()
     ]
     for name, state in states.items():
-        if name not in by_key:
+        if name not in now.by_key:
             values.append((state.instance, state.value if state.phase in LIVE else None))
-    return Measured(metric=rule.spec.export, values=tuple(values), whole=whole)
+    return Measured(metric=now.rule.spec.export, values=tuple(values), whole=whole)
 
 
 def _by_key(rule: WindowRule, found: Mapping[str, Seen]) -> dict[str, tuple[dict[str, object], str, Seen]]:
@@ -292,22 +321,14 @@ def _at_most(
 
 
 def _decide(
-    rule: WindowRule,
-    key: str,
-    instance: Mapping[str, object],
-    row_key: str,
-    seen: Seen | None,
-    then: Seen | None,
-    state: ConditionState | None,
-    when: Instant,
-    memory: Memory,
+    now: Answered, then: Answered | None, key: str, state: ConditionState | None, when: Instant, memory: Memory
 ) -> None:
-    window = rule.spec
-    evaluated = _evaluated(rule, instance, seen, state, when)
+    rule, window = now.rule, now.rule.spec
+    instance, row_key, seen = now.by_key.get(key, (dict(state.instance) if state else {}, "", None))
+    evaluated = _evaluated(now, key, instance, state, when)
     ours = ours_of(state)
-    if _must_wait(
-        evaluated, state, when, None if when.watermark is None else _evaluated(rule, instance, then, state, when)
-    ):
+    earlier = None if then is None else _evaluated(then, key, instance, state, when)
+    if _must_wait(evaluated, state, when, earlier):
         _hold(rule, state, ours, when, memory)
         return
     before = None if state is None else replace(state, data={k: v for k, v in state.data.items() if k != OURS})
@@ -331,17 +352,15 @@ def _decide(
 
 
 def _evaluated(
-    rule: WindowRule, instance: Mapping[str, object], seen: Seen | None, state: ConditionState | None, when: Instant
+    answered: Answered, key: str, instance: Mapping[str, object], state: ConditionState | None, when: Instant
 ) -> Evaluation:
-    data = seen is not None or not (rule.spec.query.events and rule.by)
-    if seen is None and instance and all(value == MORE for value in instance.values()):
-        data = True  # nothing is beyond the limit any more
+    seen, rule = answered.seen(key), answered.rule
     return Evaluation(
         at=when.at,
         kind=when.kind,
         holds=seen is not None and seen.holds,
         clear=seen is None or seen.clear,
-        data=data,
+        data=when.kind is EvaluationKind.EARLY or answered.has_data(key, instance),
         severity=rule.severity if seen is None or seen.severity > 4 else Severity(seen.severity),
         value=seen.value if seen is not None else (state.value if state else None),
     )
