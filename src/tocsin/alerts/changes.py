@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tocsin.model.alert import Phase, Transition, Why
+from tocsin.model.details import NONE, Details
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Severity
+from tocsin.model.typed import to_json
 
 _NO_CHANGE = frozenset({Why.STILL_FIRING, Why.NOTHING_NEW, Why.NOT_RESOLVED_YET, Why.BACKFILL_OVER})
 """Reasons that leave an alert as it was."""
@@ -37,9 +39,7 @@ class Change:
     run_id: str = ""
     event: Row = field(default_factory=dict)  # the row that it is about
     rows: Sequence[Row] = ()  # more of them
-    data: Row = field(default_factory=dict)  # of the intent
-    recorded: Row = field(default_factory=dict)  # beside fields and labels in ``Alerts``
-    detail: str = ""  # more of the reason
+    details: Details = NONE
     at: datetime  # T; UTC
     commit_seq: int
     event_time: datetime | None = None  # TimeGenerated of the event; UTC
@@ -52,6 +52,7 @@ class Change:
 
 def transition_of(rule: str, change: Change, why: Why | None = None) -> Transition:
     """The row of ``Alerts``, of a rule by its public name; ``why`` where it is not the change's own."""
+    group, wait = change.details.group, change.details.wait
     return Transition(
         rule=rule,
         instance=change.instance,
@@ -61,9 +62,9 @@ def transition_of(rule: str, change: Change, why: Why | None = None) -> Transiti
         reason=why or change.why,
         severity=change.severity,
         value=change.value if change.share is None else change.share,
-        labels={**change.fields, **change.labels, **change.recorded},
+        labels={**change.fields, **change.labels, **({"sweep": to_json(group)} if group and group.alert else {})},
         run_id=change.run_id,
-        detail=change.detail,
+        detail=wait.late if wait is not None else "",
         commit_seq=change.commit_seq,
         at=change.at,
     )
@@ -90,7 +91,7 @@ def intent_of(rule: str, version: str, change: Change) -> Intent | None:
         root_run_id=root if isinstance(root, str) else "",
         event=change.event,
         rows=tuple(change.rows),
-        data=change.data,
+        details=change.details,
         commit_seq=change.commit_seq,
         at=change.at,
         event_time=change.event_time,

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from tocsin.alerts.changes import Change
 from tocsin.model.alert import Phase, Why
+from tocsin.model.details import Details, Expired
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import IntentKind
 from tocsin.model.watermarks import SourceProgress
@@ -56,12 +57,11 @@ def summary(rule: Rule, backfill: Backfill, at: datetime, commit_seq: int) -> Ch
         why=Why.BACKFILL_OVER,
         kind=IntentKind.SUMMARY,
         severity=rule.severity,
-        data={
-            "expired": backfill.count,
-            "oldest": plain(backfill.oldest),
-            "newest": plain(backfill.newest),
-            "consumer": backfill.consumer,
-        },
+        details=Details(
+            expired=Expired(
+                count=backfill.count, oldest=backfill.oldest, newest=backfill.newest, consumer=backfill.consumer
+            )
+        ),
         commit_seq=commit_seq,
         at=at,
     )

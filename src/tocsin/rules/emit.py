@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tocsin.alerts.changes import Change, intent_of, transition_of
+from tocsin.alerts.rate_limit import RateLimit
 from tocsin.model.alert import Why
 from tocsin.model.intent import IntentKind
 from tocsin.rules import limits
@@ -10,7 +11,7 @@ from tocsin.rules.memory import Memory
 from tocsin.rules.spec.rule import Rule
 
 
-def emit(memory: Memory, rule: Rule, change: Change, *, beyond: limits.RateLimit = False) -> limits.RateLimit:
+def emit(memory: Memory, rule: Rule, change: Change, *, beyond: RateLimit = False) -> RateLimit:
     """Record ``change`` of an alert of ``rule``, and notify it as far as the rule's limit lets it.
 
     ``beyond`` is what was kept of the alert when it fired. Returns what is to be kept of it.

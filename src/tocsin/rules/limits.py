@@ -22,8 +22,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from tocsin.alerts.rate_limit import RateLimit
 from tocsin.model.alert import ConditionState, Phase
-from tocsin.model.intent import LIMIT, Intent, IntentKind, RuleInfo
+from tocsin.model.details import Digest
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.rules.history import plain
 from tocsin.rules.language.names import public_name
@@ -40,12 +42,6 @@ def kept_as(rule: str) -> str:
     return _STATE.format(rule)
 
 
-RateLimit = Mapping[str, object] | bool
-"""What is kept of an alert: False, it was notified singly; True, nobody was notified; else what its intent says of
-its digest.
-"""
-
-
 def notify(
     rule: str, limit: Limit | None, intent: Intent, info: RuleInfo, memory: Memory, *, beyond: RateLimit = False
 ) -> RateLimit:
@@ -57,8 +53,8 @@ def notify(
     """
     name = public_name(rule)
     if intent.kind is not IntentKind.FIRED and intent.kind in _NOTIFIES and beyond:
-        if intent.kind is IntentKind.RESOLVED and isinstance(beyond, Mapping):
-            memory.notify(replace(intent, data={**intent.data, LIMIT: _of_end(beyond, intent.at)}), info)
+        if intent.kind is IntentKind.RESOLVED and isinstance(beyond, Digest):
+            memory.notify(_in(intent, _of_end(beyond, intent.at)), info)
         return beyond
     if limit is None or intent.kind is not IntentKind.FIRED:
         memory.notify(intent, info)
@@ -71,27 +67,22 @@ def notify(
         memory.notify(intent, info)
         return False
     if limit.digest:
-        until: Mapping[str, object] = {
-            "until": plain(began + limit.span),
-            "per": per,
-            "notified": limit.most,
-            "seconds": limit.span.total_seconds(),
-        }
-        memory.notify(replace(intent, data={**intent.data, LIMIT: until}), info)
-        return until
+        digest = Digest(
+            until=began + limit.span, per=per, notified=limit.most, seconds=limit.span.total_seconds()
+        )  # fmt: skip
+        memory.notify(_in(intent, digest), info)
+        return digest
     return True
 
 
-def kept(said: object) -> RateLimit:
-    """What was kept of an alert, as it is found in its state."""
-    return said if isinstance(said, Mapping) else bool(said)
+def _in(intent: Intent, digest: Digest) -> Intent:
+    return replace(intent, details=replace(intent.details, digest=digest))
 
 
-def _of_end(digest: Mapping[str, object], at: datetime) -> Mapping[str, object]:
+def _of_end(digest: Digest, at: datetime) -> Digest:
     """Which digest notifies the end at ``at`` of an alert that is in ``digest``."""
-    until = datetime.fromisoformat(str(digest["until"]))
-    span = timedelta(seconds=float(str(digest["seconds"])))
-    return digest if at < until else {**digest, "until": plain(until + ((at - until) // span + 1) * span)}
+    until, span = digest.until, timedelta(seconds=digest.seconds)
+    return digest if at < until else replace(digest, until=until + ((at - until) // span + 1) * span)
 
 
 def _window(name: str, per: Mapping[str, object], limit: Limit, at: datetime, memory: Memory) -> tuple[datetime, int]:

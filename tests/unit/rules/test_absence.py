@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.rules.conftest import NOON, Engine
+from tests.unit.rules.said import expired as expired_of
+from tests.unit.rules.said import wait_of
 from tocsin.model.alert import Phase, Why
 
 STUCK = """
@@ -42,7 +44,7 @@ def test_a_run_that_stays_in_its_status_is_notified_once_when_the_time_is_up(eng
     (notified,) = stuck.notified()
     assert (notified.why, notified.run_id, notified.instance) == (Why.DEADLINE, "r1", {"RunId": "r1"})
     assert notified.event["Status"] == "Queued"
-    assert notified.data["due"] == "2026-01-05T12:45:00Z"
+    assert wait_of(notified).due == NOON + timedelta(minutes=45)
 
 
 def test_a_run_that_moves_on_in_time_is_not_notified(engine: Make) -> None:
@@ -202,7 +204,7 @@ def test_what_is_held_is_notified_when_its_consumers_have_reported(engine: Make)
     stuck.watermarks |= {"a": NOON + timedelta(minutes=45)}
     assert tick(stuck, "51m") == (1, 0)
     assert stuck.notified()[0].at == NOON + timedelta(minutes=51)
-    assert stuck.notified()[0].data["due"] == "2026-01-05T12:45:00Z"
+    assert wait_of(stuck.notified()[0]).due == NOON + timedelta(minutes=45)
     assert stuck.deadlines.held == 0
 
 
@@ -231,7 +233,7 @@ def test_an_expired_deadline_is_recorded_once_and_one_word_sums_up(engine: Make)
     assert expired(stuck) == ["r0", "r1", "r2"]
     tick(stuck, "10m")
     (summary,) = stuck.summaries()
-    assert (summary.data["expired"], summary.data["consumer"]) == (3, "test")
+    assert (expired_of(summary).count, expired_of(summary).consumer) == (3, "test")
     later = engine()
     later.come({"Status": "Queued", "TimeGenerated": "-26h"})
     later.at("1m").use(engine(STUCK).rules)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tests.unit.rules.conftest import NOON, Engine
+from tests.unit.rules.said import wait_of
 from tocsin.config.yaml.document import load
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.kql.schema import schema_with
@@ -110,7 +111,9 @@ def test_nothing_came_by_its_time_and_grace(engine: Make) -> None:
     assert tick(nightly, "149m") == (0, 0)
     assert tick(nightly, "150m") == (1, 0)
     (notified,) = nightly.notified()
-    assert (notified.why, notified.instance, notified.data["scheduled"]) == (Why.DEADLINE, {}, "2026-01-05T14:00:00Z")
+    assert (notified.why, notified.instance, wait_of(notified).scheduled) == (
+        Why.DEADLINE, {}, NOON + timedelta(hours=2),
+    )  # fmt: skip
     assert tick(nightly, "20h") == (1, 0)
 
 
@@ -177,7 +180,10 @@ def test_more_misses_while_it_fires_are_counted(engine: Make) -> None:
     for day in range(3):
         assert tick(nightly, f"{day * 1440 + 150}m") == (1, 0)
     nightly.at("5000m").come({"Status": "Completed", "ExperimentName": "n"})
-    assert (3, "came 3 d 9 h late") == (nightly.resolved()[0].data["missed"], nightly.resolved()[0].data["late"])
+    assert (3, "came 3 d 9 h late") == (
+        wait_of(nightly.resolved()[0]).missed,
+        wait_of(nightly.resolved()[0]).late,
+    )
 
 
 def test_what_was_late_before_anybody_was_notified_is_a_miss_all_the_same(engine: Make) -> None:
@@ -188,14 +194,14 @@ def test_what_was_late_before_anybody_was_notified_is_a_miss_all_the_same(engine
     assert tick(nightly, "159m") == (0, 0)
     nightly.watermarks = {"test": NOON + timedelta(minutes=160)}
     assert tick(nightly, "160m") == (1, 1)
-    assert "came 38 min late" == nightly.resolved()[0].data["late"]
+    assert "came 38 min late" == wait_of(nightly.resolved()[0]).late
 
 
 def test_what_came_in_time_and_is_received_after_it_fired_resolves_it(engine: Make) -> None:
     nightly = engine(NIGHTLY)
     assert tick(nightly, "150m") == (1, 0)
     nightly.at("151m").come({"Status": "Completed", "ExperimentName": "n", "TimeGenerated": "140m"})
-    assert ["came in time, and was received late"] == [i.data["late"] for i in nightly.resolved()]
+    assert ["came in time, and was received late"] == [wait_of(i).late for i in nightly.resolved()]
 
 
 def test_a_window_that_began_before_the_rule_is_not_evaluated(engine: Make) -> None:
@@ -239,7 +245,7 @@ def test_what_comes_late_ends_it_and_says_how_late(engine: Make) -> None:
     assert tick(nightly, "150m") == (1, 0)
     nightly.at("158m").come({"Status": "Completed", "ExperimentName": "n"})
     (ended,) = nightly.resolved()
-    assert (ended.why, ended.data["late"], ended.run_id) == (Why.RECOVERED, "came 38 min late", "r1")
+    assert (ended.why, wait_of(ended).late, ended.run_id) == (Why.RECOVERED, "came 38 min late", "r1")
     assert tick(nightly, "1589m") == (1, 1)
     assert tick(nightly, "1590m") == (2, 1)
     assert tick(nightly, "3030m") == (2, 1)
@@ -249,7 +255,7 @@ def test_a_late_start_is_called_one(engine: Make) -> None:
     nightly = engine(NIGHTLY.replace("Completed", "Running"))
     assert tick(nightly, "150m") == (1, 0)
     nightly.at("158m").come({"Status": "Running", "ExperimentName": "n"})
-    assert nightly.resolved()[0].data["late"] == "started 38 min late"
+    assert wait_of(nightly.resolved()[0]).late == "started 38 min late"
 
 
 def test_an_outage_notifies_nothing_false(engine: Make) -> None:

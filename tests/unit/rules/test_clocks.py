@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Engine
+from tests.unit.rules.said import wait_of
 from tocsin.config.yaml.durations import parse_duration
 from tocsin.model.alert import Phase, Why
 from tocsin.model.calendars.maintenance import Maintenance
@@ -99,7 +100,7 @@ def test_the_deadline_moves_by_the_time_that_the_clock_stood_still(
     waits.restart()
     assert 1 == notified(waits, at(due))
     stood = parse_duration(due) - timedelta(minutes=45)
-    assert [stood.total_seconds() or None] == [i.data.get("stood") for i in waits.notified()]
+    assert [stood.total_seconds()] == [wait_of(i).stood for i in waits.notified()]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_what_cannot_be_reached_and_what_stands_still_count_once(engine: Make) -
     waits.outages = {"test": [(at("5m"), at("20m"))]}
     assert 0 == notified(waits, at("70m") - US)
     assert 1 == notified(waits, at("70m"))
-    assert [600.0] == [i.data["stood"] for i in waits.notified()]
+    assert [600.0] == [wait_of(i).stood for i in waits.notified()]
 
 
 def test_a_grace_of_nothing_does_not_ring_inside(engine: Make) -> None:

@@ -13,6 +13,7 @@ from tests.oracle.effort import examples
 from tests.unit.rules.conftest import LIMITS as COLUMNS
 from tests.unit.rules.conftest import LIMITS_ROWS as ROWS
 from tests.unit.rules.conftest import Engine, Loaded
+from tests.unit.rules.said import expired
 from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Why
 from tocsin.rules.compile.pattern import Pattern
@@ -96,7 +97,7 @@ def test_what_is_too_old_is_summed_up_once_for_all_rows(using: Callable[..., Eng
     )
     e.at("3d").tick()
     (summary,) = e.summaries()
-    assert ("slow", 2) == (summary.rule, summary.data["expired"])
+    assert ("slow", 2) == (summary.rule, expired(summary).count)
 
 
 def test_all_rows_share_one_query(table: Loaded) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.model.alert import Why
+from tocsin.model.details import Details
 
 Make = Callable[..., Engine]
 FINAL = "rules: [{name: final, when: {status: Failed, final: true}}]"
@@ -27,8 +28,8 @@ def test_where_nobody_knows_it_is_notified_when_no_newer_attempt_came(engine: Ma
     assert [] == e.notified()
     e.at("16m").tick()
     (intent,) = e.notified()
-    assert (Why.NO_ATTEMPT_CAME, NOON + timedelta(minutes=16), {"due": "2026-01-05T12:16:00Z"}) == (
-        intent.why, intent.at, intent.data,
+    assert (Why.NO_ATTEMPT_CAME, NOON + timedelta(minutes=16), Details(due=NOON + timedelta(minutes=16))) == (
+        intent.why, intent.at, intent.details,
     )  # fmt: skip
     e.at("3h").tick()
     assert 1 == len(e.notified()) and [] == list(e.state.timers())

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.unit.rules.conftest import Engine, Load
+from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Phase, Transition, Why, instance_key
 from tocsin.model.intent import IntentKind
@@ -65,7 +65,8 @@ def test_a_later_event_of_the_same_columns_ends_it(engine: Make) -> None:
     assert (Why.RECOVERED, "r1", {"team": "CHURN"}, {"Target": "gpu"}) == (
         ended.why, ended.event["RunId"], ended.labels, ended.fields
     )  # fmt: skip
-    assert "by run r3, Completed at 2026-01-05 12:02 UTC" == ended.data["text"]
+    assert ended.details.ended_by is not None
+    assert "by run r3, Completed at 2026-01-05 12:02 UTC" == ended.details.ended_by.text
     assert [(Phase.NONE, Phase.FIRING, Why.FIRST), (Phase.FIRING, Phase.RESOLVED, Why.RECOVERED)] == changes(one)
     assert {} == one.state.conditions("failed")
 
@@ -188,8 +189,8 @@ def test_it_is_notified_again_and_closed_by_time(engine: Make) -> None:
     assert [(Phase.NONE, Phase.FIRED, Why.FIRST), (Phase.FIRED, Phase.CLOSED, Why.AUTO_CLOSED)] == changes(one)
     again = one.intents(IntentKind.REPEATED)
     assert 3 == len({i.id for i in again})
-    assert (Why.STILL_FIRING, "Failed", "2026-01-05T12:00:00Z") == (
-        again[0].why, again[0].event["Status"], again[0].data["since"]
+    assert (Why.STILL_FIRING, "Failed", NOON) == (
+        again[0].why, again[0].event["Status"], again[0].details.since
     )  # fmt: skip
 
 

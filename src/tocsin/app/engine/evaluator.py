@@ -35,6 +35,7 @@ from tocsin.logstore.interface import CommitInfo, LogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model import crash
 from tocsin.model.alert import ConditionState, Phase, Why, fingerprint
+from tocsin.model.details import Details, Trouble
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Kind, Severity
 from tocsin.model.watermarks import SourceProgress
@@ -409,9 +410,7 @@ def _admin_intents(failures: Sequence[tuple[str, str, datetime, int]]) -> tuple[
     ], ADMIN
 
 
-def admin_intent(
-    title: str, detail: str, at: datetime, commit_seq: int, data: Mapping[str, object] | None = None
-) -> Intent:
+def admin_intent(title: str, detail: str, at: datetime, commit_seq: int) -> Intent:
     """tocsin's own trouble, to be notified to ``admin_email``."""
     return Intent(
         rule=ADMIN.name,
@@ -421,7 +420,7 @@ def admin_intent(
         kind=IntentKind.ADMIN,
         severity=Severity.ERROR,
         why=Why.FIRST,
-        data={"title": title, "text": detail, **(data or {})},
+        details=Details(trouble=Trouble(title=title, text=detail)),
         commit_seq=commit_seq,
         at=at,
     )

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tocsin.alerts.changes import Change, transition_of
+from tocsin.alerts.rate_limit import RateLimit
 from tocsin.model.alert import Phase, Why, instance_key
+from tocsin.model.details import NONE
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules import limits
 from tocsin.rules.backtest.result import SHOWN
@@ -35,14 +37,14 @@ class RateLimited:
         for intent in evaluation.outcome.intents:
             of_limit = {name: intent.event.get(name) for name in (self.rule.limit.per if self.rule.limit else ())}
             shown = {name: intent.event.get(name, "") for name in SHOWN}
-            due = {"due": intent.data["due"]} if "due" in intent.data else {}
-            self.found.append(replace(intent, event={**of_limit, **shown}, data=due, rows=()))
+            details = replace(NONE, wait=intent.details.wait)
+            self.found.append(replace(intent, event={**of_limit, **shown}, details=details, rows=()))
         return self.take(replace(evaluation, outcome=replace(evaluation.outcome, intents=())))
 
     def finish(self) -> None:
         """All runs have been taken forward."""
         memory = Memory(Recorder([]))
-        beyond: dict[tuple[str, str], limits.RateLimit] = {}
+        beyond: dict[tuple[str, str], RateLimit] = {}
         for intent in sorted(self.found, key=_order):
             alert = (instance_key(intent.instance), intent.occurrence)
             held = limits.notify(
@@ -57,13 +59,8 @@ class RateLimited:
 
 def _order(intent: Intent) -> tuple[datetime, datetime, str, int]:
     """As ``deadlines_evaluate`` has it: what was held until the same instant counts in the order in which it was due."""
-    due = intent.data.get("due") if intent.kind is IntentKind.FIRED else None
-    return (
-        intent.at,
-        datetime.fromisoformat(str(due)) if due is not None else intent.at,
-        intent.run_id,
-        intent.ordinal,
-    )
+    wait = intent.details.wait if intent.kind is IntentKind.FIRED else None
+    return intent.at, (wait.due if wait is not None else None) or intent.at, intent.run_id, intent.ordinal
 
 
 def _limited(intent: Intent) -> Change:

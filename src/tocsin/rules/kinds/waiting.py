@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tocsin.alerts.conditions import Evaluation, Step, evaluate
+from tocsin.alerts.rate_limit import LIMIT, kept, limit_of
 from tocsin.model.alert import ConditionState, instance_key
+from tocsin.model.details import Details, Wait
 from tocsin.model.instants import Timer, TimerKind
-from tocsin.model.intent import LIMIT, IntentKind
-from tocsin.rules import limits
+from tocsin.model.intent import IntentKind
 from tocsin.rules.emit import emit
 from tocsin.rules.kinds.base import Explained, ends_in_words, repeats_in_words
 from tocsin.rules.labels import labels_of
@@ -24,7 +25,7 @@ class Subject:
 
     instance: Mapping[str, object]  # values of `by`
     fields: Mapping[str, object]  # what its alert carries: the run as it stands, JSON-able
-    data: Mapping[str, object] = field(default_factory=dict)  # of the intent: due, since, …
+    wait: Wait | None = None  # what its intents say
     run_id: str = ""
     event_time: datetime | None = None
 
@@ -99,21 +100,20 @@ class _Notifier:
         state = step.state
         if state is not None and state.data and remember:
             state = replace(state, data={**state.data, **remember})
-        beyond = limits.kept(before.data.get(LIMIT)) if before is not None else False
+        beyond = limit_of(before.data.get(LIMIT)) if before is not None else False
         change = replace(
             step.change(seen, about.instance, self._seq),
             labels=self._labels,
             fields=self._keep,
             run_id=about.run_id,
             event=about.fields,
-            data=about.data,
-            detail=str(about.data.get("late", "")),
+            details=Details(wait=about.wait),
             event_time=about.event_time,
         )
         beyond = emit(memory, rule, change, beyond=beyond)
         if change.kind is IntentKind.FIRED and rule.limit is not None and state is not None:
-            kept = {name: value for name, value in state.data.items() if name != LIMIT}
-            state = replace(state, data={**kept, LIMIT: beyond} if beyond else kept)
+            others = {name: value for name, value in state.data.items() if name != LIMIT}
+            state = replace(state, data={**others, LIMIT: kept(beyond)} if beyond else others)
         return step if state is step.state else replace(step, state=state)
 
 

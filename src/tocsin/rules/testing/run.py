@@ -148,8 +148,9 @@ def _note(step: Step, start: datetime, timeline: list[str], notified: list[Inten
             timeline.append(f"{when}beyond the limit: waits to be a line of a digest")
         if intent.kind is IntentKind.REPEATED:
             timeline.append(f"{when}notified again: {intent.why}")
+        expired = intent.details.expired
         if intent.kind is IntentKind.SUMMARY:
-            timeline.append(f"{when}summary: {intent.data.get('expired')} were expired")
+            timeline.append(f"{when}summary: {expired.count if expired else 0} were expired")
     for timer in step.evaluation.outcome.timers:
         if timer.kind is TimerKind.TICK or "sweep" in timer.data:
             continue

@@ -27,7 +27,7 @@ from tocsin.model.alert import ConditionState, Phase, Why
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.deadline_table import Deadline, Settled
-from tocsin.rules.history import listed, moment, plain
+from tocsin.rules.history import listed, moment
 from tocsin.rules.kinds.deadline.due import Due, When, due_by_past, due_deadlines, is_expired, last_signs
 from tocsin.rules.kinds.deadline.families import GeneratedRules, first_of
 from tocsin.rules.kinds.deadline.histories import Known
@@ -42,7 +42,7 @@ from tocsin.rules.kinds.deadline.runs import (
     touches,
     us_of,
 )
-from tocsin.rules.kinds.deadline.said import wait_said
+from tocsin.rules.kinds.deadline.said import wait_of
 from tocsin.rules.kinds.deadline.spec import DeadlineRule, Form
 from tocsin.rules.kinds.waiting import Subject, see
 from tocsin.rules.memory import Memory, Pair
@@ -346,8 +346,8 @@ def _end(ends: Sequence[_End], whens: Mapping[str, When], runs: RunsAt, reader: 
     for rule, run, state in sorted(ends, key=lambda e: (e[0].name, e[1])):
         when = whens[run]
         row = {**rows.get(run, {"RunId": run}), **rule.spec.row}
-        data = wait_said(rule, state.data.get("since_us"), ended=plain(when.at))
-        about = Subject(instance=state.instance, fields=row, run_id=run, data=data)
+        wait = replace(wait_of(rule, state.data.get("since_us")), ended=when.at)
+        about = Subject(instance=state.instance, fields=row, run_id=run, wait=wait)
         see(
             rule,
             about,

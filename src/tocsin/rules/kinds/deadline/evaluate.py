@@ -27,7 +27,7 @@ from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.backfills import count_expired
 from tocsin.rules.deadline_table import Deadline
 from tocsin.rules.emit import emit
-from tocsin.rules.history import Row, micros, moment, plain
+from tocsin.rules.history import Row, micros, moment
 from tocsin.rules.kinds import clocks
 from tocsin.rules.kinds.deadline.commits import hits_of
 from tocsin.rules.kinds.deadline.due import Due, When, consumers_of, due_deadlines, is_expired, last_signs
@@ -35,7 +35,7 @@ from tocsin.rules.kinds.deadline.families import GeneratedRules, first_of
 from tocsin.rules.kinds.deadline.few import Past
 from tocsin.rules.kinds.deadline.histories import Known
 from tocsin.rules.kinds.deadline.runs import FEW, AsOf, Fact, RunsAt, runs_at
-from tocsin.rules.kinds.deadline.said import wait_said
+from tocsin.rules.kinds.deadline.said import wait_of
 from tocsin.rules.kinds.deadline.spec import DeadlineRule, Form
 from tocsin.rules.kinds.waiting import Again, Subject, see
 from tocsin.rules.labels import labels_of
@@ -223,7 +223,7 @@ def _fire(
             instance={name: row.get(name) for name in rule.by},
             fields=row,
             run_id=run,
-            data=wait_said(rule, due.since_us, due=plain(moment(due.at_us)), **clocks.said(due.stood_us)),
+            wait=replace(wait_of(rule, due.since_us), due=moment(due.at_us), stood=clocks.stood(due.stood_us)),
             event_time=moment(last) if (last := facts[run].last_us) is not None else None,
         )
         before = memory.condition(rule.name, about.key)
@@ -293,7 +293,7 @@ def on_wakes(
             about = Subject(
                 instance=state.instance,
                 fields={**(stands[run].row or {"RunId": run}), **rule.spec.row},
-                data=wait_said(rule, since),
+                wait=wait_of(rule, since),
                 run_id=run,
             )
             seen = Evaluation(at=each.at, holds=True, severity=state.severity, value=value(each.at), why=Why.DEADLINE)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tocsin.rules.history import moment, plain
+from tocsin.model.details import Wait
+from tocsin.rules.history import moment
 from tocsin.rules.kinds.deadline.spec import DeadlineRule
 
 
-def wait_said(rule: DeadlineRule, since_us: object, **more: object) -> dict[str, object]:
-    """What an intent says of a wait: its form, what was waited in, and since when; ``more`` besides."""
-    since = {"since": plain(moment(since_us))} if isinstance(since_us, int) else {}
-    return {"waits": rule.spec.form.value, "statuses": list(rule.spec.named), **since, **more}
+def wait_of(rule: DeadlineRule, since_us: object) -> Wait:
+    """What an intent says of a wait: its form, what was waited in, and since when."""
+    since = moment(since_us) if isinstance(since_us, int) else None
+    return Wait(form=rule.spec.form.value, statuses=tuple(rule.spec.named), since=since)

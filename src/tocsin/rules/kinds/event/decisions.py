@@ -10,6 +10,7 @@ from tocsin.alerts.changes import Change
 from tocsin.alerts.occurrences import RunEvent
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Occurrence, Phase, Why
+from tocsin.model.details import Details, Group
 from tocsin.model.intent import IntentKind
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.backfills import count_expired
@@ -39,7 +40,7 @@ class Decision:
     commit_seq: int
     computed: Mapping[str, object] = field(default_factory=dict)
     due: datetime | None = None  # of the deadline that decided it
-    about: Mapping[str, object] = field(default_factory=dict)  # more for the intent's data, JSON-able
+    group: Group | None = None  # its children, of a parent
 
     @property
     def occurrence(self) -> Occurrence:
@@ -120,7 +121,7 @@ def _notify(decision: Decision, row: Mapping[str, object], memory: Memory) -> No
         _recorded(decision, fields, memory),
         kind=IntentKind.FIRED,
         event=fields,
-        data={**({} if decision.due is None else {"due": plain(decision.due)}), **decision.about},
+        details=Details(due=decision.due, group=decision.group),
         event_time=moment(decision.event.key.time_us),
     )
     beyond = emit(memory, rule, change)

@@ -16,10 +16,11 @@ from tocsin.alerts.conditions import Evaluation
 from tocsin.config.yaml.durations import in_words
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import ConditionState, Phase, Why
+from tocsin.model.details import Wait
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.watermarks import SourceProgress
-from tocsin.rules.history import Row, commit_rows, micros, moment, plain, whole_rows
+from tocsin.rules.history import Row, commit_rows, micros, moment, whole_rows
 from tocsin.rules.kinds import clocks
 from tocsin.rules.kinds.schedule.spec import Item, ScheduleRule
 from tocsin.rules.kinds.waiting import Subject, see
@@ -281,16 +282,16 @@ def _came(cases: Sequence[_Case], reader: LogReader, seq: int, failures: Failure
     return found
 
 
-def _said(rule: ScheduleRule, item: Item | None, scheduled_us: int, missed: int = 1) -> dict[str, object]:
+def _wait_of(rule: ScheduleRule, item: Item | None, scheduled_us: int, missed: int = 1) -> Wait:
     """What an intent says of what it waits for."""
-    when = rule.spec.when
-    scheduled = {"waits": "absent", "statuses": list((when.absent and when.absent.status) or ())}
-    data = {**scheduled, "scheduled": plain(moment(scheduled_us)), **({"missed": missed} if missed > 1 else {})}
+    absent, scheduled = rule.spec.when.absent, moment(scheduled_us)
+    statuses = tuple((absent.status if absent is not None else None) or ())
+    wait = Wait(form="absent", statuses=statuses, scheduled=scheduled, missed=missed)
     if item is None:
-        return data
-    due = due_of(rule, item, moment(scheduled_us))
+        return wait
+    due = due_of(rule, item, scheduled)
     stood = micros(due) - scheduled_us - micros_of(item.schedule.grace)
-    return {**data, "due": plain(due), "zone": item.schedule.zone, **clocks.said(stood)}
+    return replace(wait, due=due, zone=item.schedule.zone, stood=clocks.stood(stood))
 
 
 def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory) -> None:
@@ -298,7 +299,7 @@ def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory
     about = Subject(
         instance=case.item.instance,
         fields=case.item.fields,
-        data=_said(case.rule, case.item, case.scheduled_us),
+        wait=_wait_of(case.rule, case.item, case.scheduled_us),
     )
     if state is not None and state.phase is Phase.RESOLVED:
         state = None  # an earlier miss was closed by time; this is another one
@@ -352,10 +353,11 @@ def _arrived(
     row = whole_rows(reader, [(hit.key, hit.commit_seq)]).get(hit.key, {})
     scheduled, due = (int(str(state.data.get(key, micros(at)))) for key in ("scheduled_us", "due_us"))
     late = late_text(row, hit.key.time_us, scheduled) if hit.key.time_us > due else IN_TIME
+    wait = replace(_wait_of(rule, _item(rule, state), scheduled, missed_of(state)), late=late)
     about = Subject(
         instance=state.instance,
         fields={**row, **_fields(rule, state)},
-        data={**_said(rule, _item(rule, state), scheduled, missed_of(state)), "late": late},
+        wait=wait,
         run_id=hit.run_id,
         event_time=moment(hit.key.time_us),
     )
@@ -397,8 +399,8 @@ def on_wake(each: Released, rule: ScheduleRule, memory: Memory, source_progress:
         memory.put_timer(replace(timer, consumers=waits_for))
         return
     scheduled = int(str(state.data.get("scheduled_us", micros(each.at))))
-    data = _said(rule, _item(rule, state), scheduled, missed_of(state))
-    about = Subject(instance=state.instance, fields=_fields(rule, state), data=data)
+    wait = _wait_of(rule, _item(rule, state), scheduled, missed_of(state))
+    about = Subject(instance=state.instance, fields=_fields(rule, state), wait=wait)
     late = (micros(each.at) - scheduled) / 1_000_000
     seen = Evaluation(at=each.at, holds=True, severity=state.severity, value=late, why=Why.DEADLINE)
     see(rule, about, state, seen, each.commit_seq, memory)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tocsin.alerts.changes import Change
+from tocsin.model.details import NONE, Details
 from tocsin.model.intent import IntentKind
 from tocsin.rules.kinds.window.seen import Seen
 
@@ -21,7 +22,7 @@ def change_of(change: Change, ours: Mapping[str, object], seen: Seen | None) -> 
         run_id=run if isinstance(run, str) else "",
         event=fields,
         rows=seen.rows if seen is not None and change.kind is not IntentKind.RESOLVED else (),
-        data={"rows": seen.count} if seen is not None and seen.count > 1 else {},
+        details=Details(rows=seen.count) if seen is not None and seen.count > 1 else NONE,
     )
 
 

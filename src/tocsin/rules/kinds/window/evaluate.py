@@ -15,14 +15,14 @@ from datetime import datetime
 from functools import cached_property
 
 from tocsin.alerts.conditions import LIVE, Evaluation, EvaluationKind, NoData, Step, evaluate, matters
+from tocsin.alerts.rate_limit import LIMIT, kept, limit_of
 from tocsin.errors import QueryError
 from tocsin.kql.plan.windowplan import EVENTS, WindowPlan, window_plan
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.alert import ConditionState, Phase, instance_key
 from tocsin.model.instants import Timer, TimerKind
-from tocsin.model.intent import LIMIT, IntentKind
+from tocsin.model.intent import IntentKind
 from tocsin.model.statuses import Severity
-from tocsin.rules import limits
 from tocsin.rules.emit import emit
 from tocsin.rules.history import micros
 from tocsin.rules.index import matching_sql
@@ -304,7 +304,7 @@ def _at_most(
     living = {key for key, state in states.items() if state.phase in LIVE}
     stay = set(sorted(holding, key=lambda k: (k not in living, k))[:most])
     beyond = [key for key in holding if key not in stay]
-    kept = {key: each for key, each in by_key.items() if key in stay or key not in holding}
+    left = {key: each for key, each in by_key.items() if key in stay or key not in holding}
     instance: dict[str, object] = dict.fromkeys(rule.by, MORE)
     worst = min(by_key[key][2].severity for key in beyond)
     rows = [by_key[key][2].first for key in sorted(beyond)[:SHOWN]]
@@ -316,8 +316,8 @@ def _at_most(
         first={**rows[0], **instance, "instances": len(beyond)},
         count=len(beyond),
     )
-    kept[instance_key(instance)] = (instance, "", more)
-    return kept
+    left[instance_key(instance)] = (instance, "", more)
+    return left
 
 
 def _decide(
@@ -342,11 +342,11 @@ def _decide(
         ours["said"] = {name: fields.get(name) for name in checked(rule.info.summary)[1] if name in fields}
         ours["key"] = row_key
     change = change_of(step.change(evaluated, instance, when.commit_seq), ours, seen)
-    beyond = emit(memory, rule, change, beyond=limits.kept(ours.get(LIMIT)))
+    beyond = emit(memory, rule, change, beyond=limit_of(ours.get(LIMIT)))
     if change.kind is IntentKind.FIRED:
         ours.pop(LIMIT, None)
         if beyond:
-            ours[LIMIT] = beyond
+            ours[LIMIT] = kept(beyond)
     _remember(rule, key, state, step, ours, memory)
     _set_for(rule, key, step, memory)
 

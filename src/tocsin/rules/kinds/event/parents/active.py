@@ -13,12 +13,13 @@ children end it, most of which complete, nor its parent as long as it is the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from tocsin.alerts.active import ActiveAlert, GroupCounts, active_alert_of
 from tocsin.alerts.parents import ParentGroup, key_of, parent_group_of
+from tocsin.alerts.rate_limit import RateLimit
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
 from tocsin.rules.history import Row, listed
@@ -115,7 +116,7 @@ def active_parent_group(
     consumer: str,
     at: datetime,
     commit_seq: int,
-    beyond: Mapping[str, object] | bool,
+    beyond: RateLimit,
 ) -> ActiveAlert:
     """The alert of a parent group that is notified at ``at``; ``event`` is its parent as a row."""
     resolve_policy, root = resolve_policy_of(rule), event.get("RootRunId")

@@ -35,6 +35,7 @@ from tocsin.alerts.parents import (
 )
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Occurrence, Why
+from tocsin.model.details import EndedBy
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import IntentKind
 from tocsin.model.watermarks import SourceProgress
@@ -186,7 +187,7 @@ def again(
         commit_seq=commit_seq,
         event_time=moment(active.event.time_us),
         computed=parent_group.computed,
-        said={"since": plain(active.at)},
+        since=active.at,
     )
     notify(rule, notification, fold.rows, memory)
     memory.put_condition(state_of(parent_group.repeated(), rule.name, rule.severity, at))
@@ -303,7 +304,7 @@ class _Fold:
             return replace(decision, why=Why.COLLAPSED)
         parent_group, matched = self.standing(rule, parent_group, decision.commit_seq)
         about = summed_up(rule, parent_group, matched, decision.event.status if decision.event.terminal else "")
-        return replace(decision, about={"sweep": about})
+        return replace(decision, group=about)
 
     def _parent_group(self, rule: EventRule, parent: str) -> ParentGroup | None:
         state = self.memory.condition(rule.name, key_of(parent))
@@ -396,15 +397,11 @@ class _Fold:
             else:
                 parent_group, some = self.standing(rule, parent_group, seq)
                 self.memory.put_condition(state_of(replace(parent_group, recovered=True), rule.name, rule.severity, at))
-            time = moment(end.time_us)
-            said = {
-                "recovered_by": end.run_id, "status": end.status, "time": plain(time),
-                "text": f"by run {end.run_id}, {end.status} at {time:%Y-%m-%d %H:%M} UTC",
-            }  # fmt: skip
             notification = Notification(
                 parent_group=replace(parent_group, instance=active.instance, beyond=active.beyond),
                 why=Why.RECOVERED, matched=some, ended="", at=at, commit_seq=seq,
-                event_time=moment(active.event.time_us), computed=parent_group.computed, said=said,
+                event_time=moment(active.event.time_us), computed=parent_group.computed,
+                ended_by=EndedBy(run=end.run_id, status=end.status, time=moment(end.time_us)),
             )  # fmt: skip
             notify(rule, notification, self.rows, self.memory)
 

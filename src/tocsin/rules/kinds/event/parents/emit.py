@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tocsin.alerts.changes import Change
 from tocsin.alerts.parents import ParentGroup
+from tocsin.alerts.rate_limit import RateLimit
 from tocsin.model.alert import Phase, Why
+from tocsin.model.details import Cause, Child, Details, EndedBy, Group
 from tocsin.model.intent import IntentKind
-from tocsin.rules import limits
 from tocsin.rules.emit import emit
 from tocsin.rules.kinds.event.collapsed import Collapsed
 from tocsin.rules.kinds.event.parents.read import DESCRIBES, Matched, Rows
@@ -44,7 +45,8 @@ class Notification:
     commit_seq: int
     event_time: datetime  # of what made it be notified; UTC
     computed: Mapping[str, object] = field(default_factory=dict)  # by the rule's query
-    said: Mapping[str, object] = field(default_factory=dict)  # more for the intent's data, JSON-able
+    since: datetime | None = None  # of a repeat
+    ended_by: EndedBy | None = None
 
     @property
     def kind(self) -> IntentKind:
@@ -62,7 +64,7 @@ class Notified:
     event: Mapping[str, object]  # the parent as a row
     labels: Mapping[str, object]
     fields: Mapping[str, object]
-    beyond: limits.RateLimit  # the rule's limit
+    beyond: RateLimit  # the rule's limit
 
 
 def notify(rule: EventRule, notification: Notification, rows: Rows, memory: Memory) -> Notified:
@@ -72,7 +74,7 @@ def notify(rule: EventRule, notification: Notification, rows: Rows, memory: Memo
     fields = {**notification.computed, **event}
     instance = parent_group.instance or {name: fields.get(name) for name in rule.by}
     labels, keep = labels_of(rule, fields), {name: fields.get(name) for name in rule.fields}
-    about = {**summed_up(rule, parent_group, notification.matched, notification.ended), "alert": True}
+    about = replace(summed_up(rule, parent_group, notification.matched, notification.ended), alert=True)
     before, after = _phases(rule, notification)
     change = Change(
         instance=instance,
@@ -88,8 +90,7 @@ def notify(rule: EventRule, notification: Notification, rows: Rows, memory: Memo
         share=float(parent_group.share),
         run_id=parent_group.parent,
         event=event,
-        data={**notification.said, "sweep": about},
-        recorded={"sweep": about},
+        details=Details(since=notification.since, ended_by=notification.ended_by, group=about),
         commit_seq=notification.commit_seq,
         at=notification.at,
         event_time=notification.event_time,
@@ -120,8 +121,8 @@ def _event(notification: Notification, rows: Rows) -> dict[str, object]:
     return {**event, "RunId": parent, "RootRunId": root, **said}
 
 
-def summed_up(rule: EventRule, parent_group: ParentGroup, matched: Sequence[Matched], ended: str) -> dict[str, object]:
-    """How many children match, and why; JSON-able."""
+def summed_up(rule: EventRule, parent_group: ParentGroup, matched: Sequence[Matched], ended: str) -> Group:
+    """How many children match, and why."""
     collapsed = rule.spec.collapse
     assert isinstance(collapsed, Collapsed)
     by_cause: dict[str, list[Matched]] = defaultdict(list)
@@ -129,21 +130,21 @@ def summed_up(rule: EventRule, parent_group: ParentGroup, matched: Sequence[Matc
         by_cause[one.cause].append(one)
     most = sorted(by_cause.items(), key=lambda item: (-len(item[1]), item[0]))
     statuses = sorted({one.status for one in matched})
-    return {
-        "to": collapsed.column,
-        "matched": parent_group.matched,
-        "children": parent_group.children,
-        "did": " or ".join(_DID.get(status, f"are {status}") for status in statuses),
-        "ended": ended,
-        "causes": [
-            {
-                "cause": cause,
-                "count": len(runs),
-                "runs": [
-                    {"run": one.run, "name": one.name, "url": one.url, "us": one.key.time_us} for one in runs[:EXAMPLES]
-                ],
-            }
+    return Group(
+        to=collapsed.column,
+        matched=parent_group.matched,
+        children=parent_group.children,
+        did=" or ".join(_DID.get(status, f"are {status}") for status in statuses),
+        ended=ended,
+        causes=tuple(
+            Cause(
+                cause=cause,
+                count=len(runs),
+                runs=tuple(
+                    Child(run=one.run, name=one.name, url=one.url, us=one.key.time_us) for one in runs[:EXAMPLES]
+                ),
+            )
             for cause, runs in most[:CAUSES]
-        ],
-        "more": sum(len(runs) for _, runs in most[CAUSES:]),
-    }
+        ),
+        more=sum(len(runs) for _, runs in most[CAUSES:]),
+    )

@@ -25,6 +25,7 @@ from tocsin.alerts.occurrences import EventOccurrence, RunEvent, occurrences_of
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Occurrence, Phase, Why
 from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
+from tocsin.model.details import Details, EndedBy
 from tocsin.model.intent import IntentKind
 from tocsin.rules import history
 from tocsin.rules.emit import emit
@@ -407,18 +408,12 @@ def _reopened(
 
 def _notify_end(end: _End, row: Row, memory: Memory) -> None:
     active = end.active
-    time = moment(end.resolving_event.time_us)
-    data = {
-        "recovered_by": end.resolving_event.run_id,
-        "status": end.resolving_event.status,
-        "time": plain(time),
-        "text": f"by run {end.resolving_event.run_id}, {end.resolving_event.status} at {time:%Y-%m-%d %H:%M} UTC",
-    }
+    by = end.resolving_event
     change = replace(
         change_of(active, Phase.FIRING, Phase.RESOLVED, Why.RECOVERED, end.at, end.commit_seq),
         kind=IntentKind.RESOLVED,
         ordinal=end.ordinal,
         event=fields_of(active, row, end.computed),
-        data=data,
+        details=Details(ended_by=EndedBy(run=by.run_id, status=by.status, time=moment(by.time_us))),
     )
     emit(memory, end.rule, change, beyond=active.beyond)

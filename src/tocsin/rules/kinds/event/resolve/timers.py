@@ -9,11 +9,12 @@ from datetime import datetime
 from tocsin.alerts.active import ActiveAlert, active_alert_of
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Phase, Why
+from tocsin.model.details import Details
 from tocsin.model.intent import IntentKind
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
 from tocsin.rules.emit import emit
-from tocsin.rules.history import plain, whole_rows
+from tocsin.rules.history import whole_rows
 from tocsin.rules.kinds.event.matching import matches
 from tocsin.rules.kinds.event.parents import collapse as collapsing
 from tocsin.rules.kinds.event.resolve.active import (
@@ -83,7 +84,7 @@ def on_wakes(
             kind=IntentKind.REPEATED,
             ordinal=active.repeats,
             event=fields_of(active, rows.get(active.event, {}), computed.get(key, {})),
-            data={"since": plain(active.at)},
+            details=Details(since=active.at),
         )
         emit(memory, rule, change)
 
