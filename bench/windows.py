@@ -27,7 +27,7 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.compile.load import load_rules
-from tocsin.rules.driver.evaluate import evaluate
+from tocsin.rules.driver.evaluate import View, evaluate
 from tocsin.rules.driver.lifecycle import reconcile
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.kinds.window.kind import KIND as WINDOW
@@ -154,7 +154,8 @@ class Ticking:
         source_progress = SourceProgress(watermarks={"bench": clock.now()}, kinds={"bench": "http"})
         began, spent = perf_counter(), process_time()
         released = due_timers(state.timers(), clock.now(), source_progress, self._head)
-        evaluation = evaluate(self._rules, released, self._head, self._store, self._view, source_progress)
+        seen = View(reader=self._store, state=self._view, source_progress=source_progress)
+        evaluation = evaluate(self._rules, released, self._head, seen)
         state.commit(evaluation.outcome, clock.now())
         self._view.written(evaluation.outcome)
         took = perf_counter() - began, process_time() - spent

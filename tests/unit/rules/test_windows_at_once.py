@@ -32,7 +32,7 @@ def test_a_tick_sees_no_commit_beyond_its_own(engine: MakeEngine) -> None:
     commits = one.log.commits(0)
     timers = list(one.state.timers())
     tick = Released(timer=timers[0], at=timers[0].due, commit_seq=commits[0].seq)
-    found = evaluate(one.rules, [commits[0], tick, commits[1]], 0, one.log, one.state, one.source_progress())
+    found = evaluate(one.rules, [commits[0], tick, commits[1]], 0, one.seen())
     assert () == found.outcome.intents
 
 
@@ -51,7 +51,7 @@ def test_states_are_those_of_the_instant(engine: MakeEngine) -> None:
     commits = one.log.commits(0)
     timers = list(one.state.timers())
     tick = Released(timer=timers[0], at=timers[0].due, commit_seq=commits[0].seq)
-    found = evaluate(one.rules, [commits[0], tick], 0, one.log, one.state, one.source_progress())
+    found = evaluate(one.rules, [commits[0], tick], 0, one.seen())
     assert ["a", "b"] == sorted(i.run_id for i in found.outcome.intents)
     one.evaluate()
     until(one, "5m")
@@ -114,7 +114,7 @@ def _timeline(rules: RuleSet, events: list[Event], at_once: int) -> list[tuple[o
         log.fence(clock.now())
         while (instants := _next(one, commits, at_once)) is not None:
             after = state.row_cursor()
-            one._done(evaluate(rules, instants, after, log, state, one.source_progress()))
+            one._done(evaluate(rules, instants, after, one.seen()))
         return [
             (t.rule, str(t.instance), t.before, t.after, t.reason, t.at, t.value)
             for e in one.evaluations

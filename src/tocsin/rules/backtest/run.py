@@ -31,7 +31,7 @@ from tocsin.rules.backtest.result import SHOWN, Backtest, Most, Notified, Result
 from tocsin.rules.backtest.view import AsIfLive, Recorder, commit, over
 from tocsin.rules.backtest.watermarks import Outages
 from tocsin.rules.backtest.windows import FEW, Replay, Step
-from tocsin.rules.driver.evaluate import Evaluation, evaluate
+from tocsin.rules.driver.evaluate import Evaluation, View, evaluate
 from tocsin.rules.driver.lifecycle import reconcile
 from tocsin.rules.history import micros, moment
 from tocsin.rules.kinds.deadline.spec import DeadlineSpec
@@ -200,7 +200,8 @@ class _Playing:
             self._evaluate([Released(timer=t, at=_released(t), commit_seq=seq) for t in due], seq)
 
     def _evaluate(self, instants: Sequence[CommitInfo | Released], after: int) -> None:
-        self._take(evaluate(self.rules, instants, after, self.log, self.recorder, self.source_progress, shown=SHOWN))
+        view = View(reader=self.log, state=self.recorder, source_progress=self.source_progress)
+        self._take(evaluate(self.rules, instants, after, view, shown=SHOWN))
 
     def _take(self, evaluation: Evaluation) -> None:
         self.recorder.take(evaluation.outcome)

@@ -28,7 +28,7 @@ from tocsin.model.alert import ConditionState
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
 from tocsin.rules.backtest.view import Recorder, commit
-from tocsin.rules.driver.evaluate import Evaluation, evaluate
+from tocsin.rules.driver.evaluate import Evaluation, View, evaluate
 from tocsin.rules.history import micros, moment
 from tocsin.rules.index import matching_sql
 from tocsin.rules.kinds.ruleset import RuleSet
@@ -314,7 +314,8 @@ class Replay:
         source_progress: SourceProgress,
         ahead: Foreseen | None,
     ) -> Outcome:
-        evaluation = evaluate(self._rules, instants, seen, self._log, self._recorder, source_progress, ahead)
+        view = View(reader=self._log, state=self._recorder, source_progress=source_progress)
+        evaluation = evaluate(self._rules, instants, seen, view, ahead)
         self._recorder.take(evaluation.outcome)
         self._goes_on = self._take(evaluation)
         return evaluation.outcome

@@ -63,13 +63,20 @@ class Evaluation:
         return Counter(t.rule for t in self.outcome.transitions if t.after is Phase.EXPIRED)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What an evaluation sees besides its instants."""
+
+    reader: LogReader
+    state: StateView
+    source_progress: SourceProgress
+
+
 def evaluate(
     rules: RuleSet,
     instants: Sequence[CommitInfo | Released],
     after: int,
-    reader: LogReader,
-    state: StateView,
-    source_progress: SourceProgress,
+    seen: View,
     ahead: object = None,
     shown: Collection[str] | None = None,
     settled: Callable[[str, bool], bool] | None = None,
@@ -83,8 +90,8 @@ def evaluate(
     is mailed them. Of runs that are ``settled`` (``DeadlineTable.is_settled``) heartbeats are not computed. Raises
     StoreLost and StoreError of the reader; a rule whose own query fails only lags, and is in ``failures``.
     """
-    memory = Memory(state, shown, settled)
-    given = Given(reader=reader, memory=memory, source_progress=source_progress, ahead=ahead)
+    memory = Memory(seen.state, shown, settled)
+    given = Given(reader=seen.reader, memory=memory, source_progress=seen.source_progress, ahead=ahead)
     cursor, timer_t = after, None
     for timer_kind, group in groupby(instants, key=_kind):
         if timer_kind is None:
@@ -110,17 +117,15 @@ def schedule_deadlines(
     names: Collection[str],
     at: datetime,
     commit_seq: int,
-    reader: LogReader,
-    state: StateView,
-    source_progress: SourceProgress,
+    seen: View,
     timers: Collection[Timer] = (),
 ) -> Evaluation:
     """Schedule what follows from the log for the rules called ``names`` (``Kind.standing``), as of commit
     ``commit_seq``: at a start, and after a reload for rules that are new or mean something else. ``timers`` are those
     that are set: a schedule goes on.
     """
-    memory = Memory(state)
-    given = Given(reader=reader, memory=memory, source_progress=source_progress)
+    memory = Memory(seen.state)
+    given = Given(reader=seen.reader, memory=memory, source_progress=seen.source_progress)
     for kind in sorted(kinds(), key=lambda kind: kind.conditions, reverse=True):
         kind.schedule(rules.of(kind), names, timers, at, commit_seq, given)
     return Evaluation(
