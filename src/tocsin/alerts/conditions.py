@@ -275,21 +275,22 @@ def _standing(life: _Life, seen: Evaluation, terms: Terms, holds: bool) -> tuple
         if seen.at - life.since >= terms.keep_firing:
             return _end(life, seen, terms, Why.RECOVERED, False)
         return Why.NOTHING_NEW, None
-    if not seen.data and terms.no_data is NoData.KEEP:
-        silent = life.moment("silent")
-        if silent is None:
-            life.note("silent", seen.at)
-        elif seen.at - silent >= NO_DATA_CLOSES:
-            return _end(life, seen, terms, Why.NO_DATA, False)
-        return Why.NOTHING_NEW, None
-    if seen.data and not seen.clear:
-        return _repeat(life, seen, terms, Why.NOT_RESOLVED_YET)
     if not seen.data:
-        return _end(life, seen, terms, Why.NO_DATA, False)
+        return _without_data(life, seen, terms)
+    if not seen.clear:
+        return _repeat(life, seen, terms, Why.NOT_RESOLVED_YET)
     if terms.keep_firing:
         life.phase, life.since = Phase.RECOVERING, seen.at
         return Why.HOLDS_NO_LONGER, None
     return _end(life, seen, terms, Why.RECOVERED, False)
+
+
+def _without_data(life: _Life, seen: Evaluation, terms: Terms) -> tuple[Why, Notify | None]:
+    silent = life.moment("silent") or seen.at
+    if terms.no_data is NoData.KEEP and seen.at - silent < NO_DATA_CLOSES:
+        life.note("silent", silent)
+        return Why.NOTHING_NEW, None
+    return _end(life, seen, terms, Why.NO_DATA, False)
 
 
 def _goes_on(life: _Life, seen: Evaluation, terms: Terms) -> tuple[Why, Notify | None]:

@@ -219,9 +219,8 @@ class _Replay:
             memory, failures = Memory(self.recorder), Failures()
             last = max(when.at for when in whens.values())
             source_progress = self.silences.source_progress(last)
-            deadlines_reckon.compute(
-                self.generated, whens, {}, self.log, memory, source_progress, failures, known=known
-            )
+            moved = deadlines_reckon.Moved(whens=whens, known=known)
+            deadlines_reckon.compute(self.generated, moved, self.log, memory, source_progress, failures)
             self._decided(memory, failures, last, max(when.seq for when in whens.values()))
         return names
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tocsin.alerts.conditions import Evaluation, Step, evaluate
@@ -26,6 +26,7 @@ class Subject:
     instance: Mapping[str, object]  # values of `by`
     fields: Mapping[str, object]  # what its alert carries: the run as it stands, JSON-able
     wait: Wait | None = None  # what its intents say
+    remember: Mapping[str, object] = field(default_factory=dict)  # kept with an instance that goes on
     run_id: str = ""
     event_time: datetime | None = None
 
@@ -53,15 +54,12 @@ def see(
     seen: Evaluation,
     commit_seq: int,
     memory: Memory,
-    remember: Mapping[str, object] | None = None,
     again: Again | None = None,
 ) -> Step:
-    """Take ``seen`` into ``memory``, and what is seen ``again``. ``remember`` is kept with an instance that goes on."""
+    """Take ``seen`` into ``memory``, and what is seen ``again``."""
     notifier = _Notifier(rule, about, commit_seq, memory)
     last, state = seen, before
-    step = notifier.notify(
-        state, seen, evaluate(state, seen, rule.spec.terms, rule=rule.name, instance=about.instance), remember
-    )
+    step = notifier.notify(state, seen, evaluate(state, seen, rule.spec.terms, rule=rule.name, instance=about.instance))
     for _ in range(again.most - 1 if again is not None else 0):
         if again is None or step.state is None or step.wake is None or not last.at < step.wake < again.before:
             break
@@ -71,7 +69,7 @@ def see(
             Evaluation(at=at, kind=kind, holds=True, severity=severity, value=again.value(at), why=why),
         )
         step = notifier.notify(
-            state, last, evaluate(state, last, rule.spec.terms, rule=rule.name, instance=about.instance), remember
+            state, last, evaluate(state, last, rule.spec.terms, rule=rule.name, instance=about.instance)
         )
     if step.state is not None:
         memory.put_condition(step.state)
@@ -92,14 +90,12 @@ class _Notifier:
         self._labels = labels_of(rule, about.fields)
         self._keep = {name: about.fields.get(name) for name in rule.fields}
 
-    def notify(
-        self, before: ConditionState | None, seen: Evaluation, step: Step, remember: Mapping[str, object] | None
-    ) -> Step:
+    def notify(self, before: ConditionState | None, seen: Evaluation, step: Step) -> Step:
         """Notify it. Returns it with what is to be remembered."""
         rule, about, memory = self._rule, self._about, self._memory
         state = step.state
-        if state is not None and state.data and remember:
-            state = replace(state, data={**state.data, **remember})
+        if state is not None and state.data and about.remember:
+            state = replace(state, data={**state.data, **about.remember})
         beyond = limit_of(before.data.get(LIMIT)) if before is not None else False
         change = replace(
             step.change(seen, about.instance, self._seq),

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -80,7 +80,7 @@ def on_commits(
         seqs = touches(reader, fired, after, last.seq)
         for n in range(max(map(len, seqs.values()), default=0)):
             whens = {run: When(each[n], times[each[n]]) for run, each in seqs.items() if n < len(each)}
-            compute(generated_rules, whens, {}, reader, memory, source_progress, failures)
+            compute(generated_rules, Moved(whens=whens), reader, memory, source_progress, failures)
     when = When(last.seq, last.ingested_at)
     whole, beaten = set(news), set[str]()
     if left is not None:
@@ -90,17 +90,8 @@ def on_commits(
     for those, known in ((whole, left), (beaten, None)):
         runs = iter(sorted(those))
         while some := list(islice(runs, TOGETHER)):
-            compute(
-                generated_rules,
-                dict.fromkeys(some, when),
-                news,
-                reader,
-                memory,
-                source_progress,
-                failures,
-                known,
-                whole=those is whole,
-            )
+            moved = Moved(whens=dict.fromkeys(some, when), news=news, left=known, whole=those is whole)
+            compute(generated_rules, moved, reader, memory, source_progress, failures)
     return failures
 
 
@@ -147,30 +138,32 @@ def _settle(
         memory.settle(Settled(run, silent=silent[run], any=said[run]))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """Runs that something moved, each at its own instant. Their rows are read where neither ``left`` nor ``known``."""
+
+    whens: Mapping[str, When]
+    news: Mapping[str, int | None] = field(default_factory=dict)  # the least time of what is new of them
+    left: Mapping[str, Touched] | None = None  # how they are as of those instants
+    whole: bool = True  # whether their rows will be asked for
+    known: Known | None = None  # the histories of all of them
+
+
 def compute(
     generated_rules: Sequence[GeneratedRules],
-    whens: Mapping[str, When],
-    news: Mapping[str, int | None],
+    moved: Moved,
     reader: LogReader,
     memory: Memory,
     source_progress: SourceProgress,
     failures: Failures,
-    left: Mapping[str, Touched] | None = None,
-    *,
-    whole: bool = True,
-    known: Known | None = None,
 ) -> None:
-    """Deadlines of the runs in ``whens``, each as of its own instant. ``news`` has the least time of what is new of
-    them,
-    ``left`` how they are as of those instants, or ``known`` the histories of all of them, where that is known; else
-    their rows are
-    read, ``whole`` where these will be asked for.
-    """
+    """Deadlines of the runs that ``moved``."""
+    whens, news, left, known = moved.whens, moved.news, moved.left, moved.known
     as_of = {run: when.seq for run, when in whens.items()}
     if known is not None:
         runs = known.runs_at(as_of)
     elif left is None:
-        runs = runs_at(reader, as_of, whole=whole)
+        runs = runs_at(reader, as_of, whole=moved.whole)
     else:
         runs = as_left(left, whens)
     facts = runs.facts(reader)

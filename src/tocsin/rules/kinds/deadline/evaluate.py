@@ -89,14 +89,7 @@ def _evaluate_rule(
     failures: Failures,
     known: Known | None,
 ) -> None:
-    whens: dict[str, When] = {}
-    wanted: dict[Pair, Timer] = {}  # by family and run
-    for each in released:
-        generated, run = public_name(each.timer.rule), each.timer.key
-        if generated not in generated_rules:
-            memory.put_deadline(Deadline(generated, run, None))
-        else:
-            whens[run], wanted[(generated, run)] = When(each.commit_seq, each.at), each.timer
+    whens, wanted = _wanted(released, generated_rules, memory)
     if not wanted:
         return
     asked = [generated_rules[name] for name in dict.fromkeys(name for name, _ in wanted)]
@@ -138,6 +131,21 @@ def _evaluate_rule(
         memory.put_deadline(first_of(name, run, again) or Deadline(name, run, None))
     _pass_over(expired, runs, facts, whens, reader, memory, source_progress)
     _fire(fires, runs, facts, whens, reader, memory)
+
+
+def _wanted(
+    released: Sequence[Released], generated_rules: Mapping[str, GeneratedRules], memory: Memory
+) -> tuple[dict[str, When], dict[Pair, Timer]]:
+    """When runs are looked at, and the timers by family and run; those of rules that are gone are dropped."""
+    whens: dict[str, When] = {}
+    wanted: dict[Pair, Timer] = {}
+    for each in released:
+        generated, run = public_name(each.timer.rule), each.timer.key
+        if generated not in generated_rules:
+            memory.put_deadline(Deadline(generated, run, None))
+        else:
+            whens[run], wanted[(generated, run)] = When(each.commit_seq, each.at), each.timer
+    return whens, wanted
 
 
 def _past(
@@ -223,6 +231,7 @@ def _fire(
             instance={name: row.get(name) for name in rule.by},
             fields=row,
             run_id=run,
+            remember={"since_us": due.since_us},
             wait=replace(wait_of(rule, due.since_us), due=moment(due.at_us), stood=clocks.stood(due.stood_us)),
             event_time=moment(last) if (last := facts[run].last_us) is not None else None,
         )
@@ -231,7 +240,7 @@ def _fire(
         seen = Evaluation(
             at=when.at, kind=EvaluationKind.TICK, holds=True, severity=rule.severity, value=waited, why=Why.DEADLINE
         )
-        see(rule, about, before, seen, when.seq, memory, {"since_us": due.since_us})
+        see(rule, about, before, seen, when.seq, memory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,10 @@ def faults(when: DeadlineWhen) -> Iterator[tuple[KeyPath, str, str]]:
             "asks what time it is: which runs are waited for is asked when they say something, not as time goes by",
             f"say how long in {given[0]}, and which runs by what is known of them",
         )
+    yield from _length_faults(when)
+
+
+def _length_faults(when: DeadlineWhen) -> Iterator[tuple[KeyPath, str, str]]:
     for key, said in (("in_status_for", when.in_status_for), ("silent_for", when.silent_for), ("for", when.for_)):
         if isinstance(said, str):
             yield ("when", key), "is a template: it needs a table", "add for_each: {table: …}, or write for example 45m"

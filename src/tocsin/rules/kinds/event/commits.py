@@ -34,7 +34,7 @@ from tocsin.rules.history import Row, Seen, moment
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.kinds.event.decisions import Decision, write
 from tocsin.rules.kinds.event.matching import matches
-from tocsin.rules.kinds.event.parents.collapse import collapse, remembered_parents
+from tocsin.rules.kinds.event.parents.collapse import Brought, collapse, remembered_parents
 from tocsin.rules.kinds.event.resolve import commits as recovery
 from tocsin.rules.kinds.event.rules import EventRules
 from tocsin.rules.kinds.event.spec import EventHit, EventRule
@@ -88,14 +88,16 @@ def evaluate_commits(
     collapsing = [rule for rule in rules.collapsing if takes(rule.name) and rule.name not in work.failures.rules]
     if collapsing:
         runs = pc.unique(work.runs).to_pylist()
-        decisions = collapse(
-            decisions, reader, memory, source_progress, hi,
-            times=times, rules={r.name: r for r in collapsing}, parents={r.name: remembered_parents(r, runs, memory) for r in collapsing},
-        )  # fmt: skip
+        parents = {r.name: remembered_parents(r, runs, memory) for r in collapsing}
+        brought = Brought(times=times, parents=parents, rules={r.name: r for r in collapsing})
+        decisions = collapse(decisions, reader, memory, source_progress, hi, brought)
     rows = write(decisions, memory, reader, source_progress, work.rows)
     taking = [rule for rule in rules.recovering if takes(rule.name)]
     alone = {pair: hit for pair, hits in work.hits.items() if pair not in work.again for hit in hits.values()}
-    recovery.on_commits(taking, work.again, alone, times, after, reader, memory, work.failures, rows)
+    span = recovery.Span(
+        times=times, after=after, reader=reader, memory=memory, failures=work.failures, rows=rows
+    )  # fmt: skip
+    recovery.on_commits(taking, work.again, alone, span)
     return work.failures
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
+from typing import NamedTuple
 
 from tocsin.alerts.active import phases
 from tocsin.alerts.decisions import RunAttempt, evaluate, newer_try, why_expired
@@ -25,7 +26,7 @@ from tocsin.rules.history import Seen, moment
 from tocsin.rules.kinds.event.commits import waits_for
 from tocsin.rules.kinds.event.decisions import Decision, write
 from tocsin.rules.kinds.event.matching import matches
-from tocsin.rules.kinds.event.parents.collapse import collapse
+from tocsin.rules.kinds.event.parents.collapse import Brought, collapse
 from tocsin.rules.kinds.event.resolve import commits as recovery
 from tocsin.rules.kinds.event.spec import EventHit, EventRule
 from tocsin.rules.memory import Memory
@@ -34,6 +35,15 @@ from tocsin.rules.timers import Released
 
 AGAIN = timedelta(seconds=30)
 """How long after a failure a deadline is evaluated again."""
+
+
+class _Wanted(NamedTuple):
+    """A deadline that has come."""
+
+    each: Released
+    rule: EventRule
+    run: str
+    key: EventKey  # of the failure
 
 
 @dataclass(slots=True)
@@ -57,12 +67,12 @@ def evaluate_deadlines(
     that did are
     looked at again later.
     """
-    wanted: list[tuple[Released, EventRule, str, EventKey]] = []
+    wanted: list[_Wanted] = []
     for each in released:
         rule = rules[each.timer.rule]
         data = each.timer.data
         key = EventKey(source=str(data["source"]), event_id=str(data["event"]), time_us=int(str(data["time_us"])))
-        wanted.append((each, rule, str(data["run"]), key))
+        wanted.append(_Wanted(each, rule, str(data["run"]), key))
     if not wanted:
         return Failures()
     failures = Failures()
@@ -70,29 +80,26 @@ def evaluate_deadlines(
     notified = memory.notified({(rule.name, run) for _, rule, run, _ in wanted})
     decisions: list[Decision] = []
     remembered = {pair: phases(seen) for pair, seen in notified.items()}
-    for each, rule, run, key in wanted:
+    for one in wanted:
+        each, rule, run, _ = one
         if rule.name in failures.rules:
             memory.put_timer(replace(each.timer, due=each.at + AGAIN))
             continue
         memory.drop_timer(each.timer.rule, each.timer.kind, each.timer.key)
         known = remembered.setdefault((rule.name, run), {})
-        decision = _evaluate_rule(
-            each, rule, run, key, evaluated, known, memory.record(rule.name).start_seq, source_progress
-        )
+        decision = _evaluate_rule(one, evaluated, known, memory.record(rule.name).start_seq, source_progress)
         if decision is not None:
             decisions.append(decision)
             known[decision.event.key] = decision.occurrence.phase
     hi = max(each.commit_seq for each, _, _, _ in wanted)
-    write(collapse(decisions, reader, memory, source_progress, hi), memory, reader, source_progress, {})
+    write(collapse(decisions, reader, memory, source_progress, hi, Brought()), memory, reader, source_progress, {})
     for (at, seq), group in groupby(sorted(decisions, key=lambda d: d.order), key=lambda d: (d.at, d.commit_seq)):
         notified_now = {(d.rule.name, d.run_id): d.rule for d in group}
         failures.take(recovery.at_instant(notified_now.values(), notified_now.keys(), at, seq, reader, memory))
     return failures
 
 
-def _evaluate(
-    wanted: Sequence[tuple[Released, EventRule, str, EventKey]], reader: LogReader, failures: Failures
-) -> _Evaluated:
+def _evaluate(wanted: Sequence[_Wanted], reader: LogReader, failures: Failures) -> _Evaluated:
     hi = max(each.commit_seq for each, _, _, _ in wanted)
     rows_sql, params = history.run_rows(reader, (run for _, _, run, _ in wanted), hi)
     seen: dict[str, dict[EventKey, Seen]] = defaultdict(dict)
@@ -111,7 +118,7 @@ def _evaluate(
 
 def _jobs(
     reader: LogReader,
-    wanted: Sequence[tuple[Released, EventRule, str, EventKey]],
+    wanted: Sequence[_Wanted],
     seen: Mapping[str, Mapping[EventKey, Seen]],
     hi: int,
 ) -> dict[str, list[Seen]]:
@@ -138,16 +145,14 @@ def _jobs(
 
 
 def _evaluate_rule(
-    each: Released,
-    rule: EventRule,
-    run: str,
-    key: EventKey,
+    wanted: _Wanted,
     evaluated: _Evaluated,
     remembered: Mapping[EventKey, Phase],
     start_seq: int,
     source_progress: SourceProgress,
 ) -> Decision | None:
     """What a deadline that has come decides; None where nothing is to be notified or remembered."""
+    each, rule, run, key = wanted
     seen, hits = evaluated.seen.get(run, {}), evaluated.hits.get((rule.name, run), {})
     failed = seen.get(key)
     if failed is None or key not in hits:

@@ -296,17 +296,16 @@ def _wait_of(rule: ScheduleRule, item: Item | None, scheduled_us: int, missed: i
 
 def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory) -> None:
     late = (micros(case.at) - case.scheduled_us) / 1_000_000
+    if state is not None and state.phase is Phase.RESOLVED:
+        state = None  # an earlier miss was closed by time; this is another one
     about = Subject(
         instance=case.item.instance,
         fields=case.item.fields,
         wait=_wait_of(case.rule, case.item, case.scheduled_us),
+        remember=case.window if state is None or state.phase is not Phase.FIRING else {},
     )
-    if state is not None and state.phase is Phase.RESOLVED:
-        state = None  # an earlier miss was closed by time; this is another one
-    fires = state is None or state.phase is not Phase.FIRING
-    remember = case.window if fires else {}
     seen = Evaluation(at=case.at, holds=True, severity=case.rule.severity, value=late, why=Why.DEADLINE)
-    see(case.rule, about, state, seen, seq, memory, remember)
+    see(case.rule, about, state, seen, seq, memory)
 
 
 def on_commits(

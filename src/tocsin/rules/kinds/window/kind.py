@@ -168,7 +168,7 @@ class WindowKind(Kind[WindowSpec, WindowRules]):
         """As ``Kind.preview``: what its query gives now."""
         spec = rule.spec
         plan, head = windowplan.window_plan([spec.query]), reader.head()
-        cut = scope(plan.built.tables, spec.over, spec.lateness, at, head.seq, reader, [rule.name], spec.reach)
+        cut = scope(plan.built.tables, spec, at, head.seq, reader, [rule.name], spec.reach)
         sql, parameters = plan.bind([0], cut.tables, ())
         if plan.built.uses_now:
             parameters["kqlnow"] = cut.hi.replace(tzinfo=None)

@@ -15,7 +15,7 @@ from tocsin.kql.plan.windowplan import AML, EVENTS, scoped_view
 from tocsin.logstore.interface import LogReader
 from tocsin.model.statuses import TERMINAL
 from tocsin.rules.history import listed, micros
-from tocsin.rules.kinds.window.spec import Life
+from tocsin.rules.kinds.window.spec import Life, WindowSpec
 
 NOTHING, MICROSECOND = timedelta(0), timedelta(microseconds=1)
 ENDED_STAYS = timedelta(hours=24)
@@ -43,8 +43,7 @@ class Scope:
 
 def scope(
     tables: frozenset[str],
-    over: timedelta | Life,
-    lateness: timedelta,
+    window: WindowSpec,
     at: datetime,
     commit_seq: int,
     reader: LogReader,
@@ -56,7 +55,7 @@ def scope(
 
     With a ``reach`` it sees so much older events too, and the column INSIDE says of each whether it is in the window.
     """
-    hi = at - lateness
+    over, hi = window.over, at - window.lateness
     made: dict[str, str] = {}
     runs, of_runs = reader.runs_as_of(commit_seq) if "Runs" in tables or not isinstance(over, timedelta) else ("", {})
     lo = micros(hi - over) if isinstance(over, timedelta) else 0

@@ -14,16 +14,15 @@ children end it, most of which complete, nor its parent as long as it is the sam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 from tocsin.alerts.active import ActiveAlert, GroupCounts, active_alert_of
 from tocsin.alerts.parents import ParentGroup, key_of, parent_group_of
-from tocsin.alerts.rate_limit import RateLimit
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
 from tocsin.rules.history import Row, listed
 from tocsin.rules.kinds.event.collapsed import Collapsed
+from tocsin.rules.kinds.event.parents.emit import Notification, Notified
 from tocsin.rules.kinds.event.resolve.active import resolve_policy_of
 from tocsin.rules.kinds.event.resolve.resolving import Values, columns_sql
 from tocsin.rules.kinds.event.spec import EventRule
@@ -106,19 +105,10 @@ def current(active: ActiveAlert, memory: Memory) -> ParentGroup | None:
 
 
 def active_parent_group(
-    rule: EventRule,
-    parent_group: ParentGroup,
-    event: Row,
-    *,
-    labels: Row,
-    fields: Row,
-    caused_by: EventKey,
-    consumer: str,
-    at: datetime,
-    commit_seq: int,
-    beyond: RateLimit,
-) -> ActiveAlert:
-    """The alert of a parent group that is notified at ``at``; ``event`` is its parent as a row."""
+    rule: EventRule, parent_group: ParentGroup, notification: Notification, notified: Notified, caused_by: EventKey, consumer: str
+) -> ActiveAlert:  # fmt: skip
+    """The alert of a parent group that was ``notified``."""
+    event, at = notified.event, notification.at
     resolve_policy, root = resolve_policy_of(rule), event.get("RootRunId")
     same = tuple(_text(name, event) for name in resolve_policy.same)
     return ActiveAlert(
@@ -128,17 +118,17 @@ def active_parent_group(
         run_id=parent_group.parent,
         root_run_id=root if isinstance(root, str) else "",
         event=caused_by,
-        commit_seq=commit_seq,
+        commit_seq=notification.commit_seq,
         consumer=consumer,
         severity=rule.severity,
         at=at,
         last_notified_at=at,
         repeats=0,
-        labels=labels,
-        fields=fields,
+        labels=notified.labels,
+        fields=notified.fields,
         same=(same,) if same and all(same) else (),
         recovers=resolve_policy.recovers,
-        beyond=beyond,
+        beyond=notified.beyond,
         parent_group=GroupCounts(parent_group.begin, parent_group.matched, parent_group.children),
     )
 

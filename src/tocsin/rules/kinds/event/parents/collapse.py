@@ -90,50 +90,40 @@ def remembered_parents(rule: EventRule, runs: Collection[str], memory: Memory) -
     return {run for run in runs if memory.condition(rule.name, key_of(run)) is not None}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """What commits brought; nothing where decisions are a timer's."""
+
+    times: Mapping[int, datetime] = field(default_factory=dict)  # CommitSeq → T
+    parents: Mapping[str, Collection[str]] = field(default_factory=dict)  # remembered ones, by rule
+    rules: Mapping[str, EventRule] = field(default_factory=dict)
+
+
 def collapse(
     decisions: Sequence[Decision],
     reader: LogReader,
     memory: Memory,
     source_progress: SourceProgress,
     hi: int,
-    *,
-    times: Mapping[int, datetime] | None = None,
-    parents: Mapping[str, Collection[str]] | None = None,
-    rules: Mapping[str, EventRule] | None = None,
+    brought: Brought,
 ) -> list[Decision]:
     """What is left to be notified of ``decisions`` one by one; those of children become COLLAPSED, and parent groups
-    are notified.
-
-    Of commits, ``times`` says when each was, and ``parents`` names by rule the remembered parents that they brought
-    events of.
-    ``hi`` is the last commit that any decision sees.
+    are notified. ``hi`` is the last commit that any decision sees.
     """
+    times, rules = brought.times, brought.rules
     ours = sorted(
         (d for d in decisions if d.rule.spec.collapse is not None and d.why in NOTIFIES), key=lambda d: d.order
     )
-    touched = {name: runs for name, runs in (parents or {}).items() if runs}
-    ends = _ends(rules or {}, times or {}, hi, reader, memory)
+    touched = {name: runs for name, runs in brought.parents.items() if runs}
+    ends = _ends(rules, times, hi, reader, memory)
     if not ours and not touched and not ends:
         return list(decisions)
     others = [d for d in decisions if d.rule.spec.collapse is None or d.why not in NOTIFIES]
-    known = {**(rules or {}), **{d.rule.name: d.rule for d in ours}}
-    fold = _Fold(reader, memory, source_progress, hi, Rows(reader, hi), ends=ends, times=times or {})
-    fold.learn(ours)
-    for name, runs in touched.items():
-        for run in runs:
-            fold.about[(name, run)]
-    for decision in fold.alone:
-        if memory.condition(decision.rule.name, key_of(decision.run_id)) is not None:
-            fold.about[(decision.rule.name, decision.run_id)]
-    fold.lines = lines_of(reader, {parent for _, parent in fold.about}, hi)
+    known = {**rules, **{d.rule.name: d.rule for d in ours}}
+    fold = _Fold(reader, memory, source_progress, hi, Rows(reader, hi), ends=ends, times=times)
+    fold.learn(ours, touched)
+    children = fold.of_children()
     own: dict[Instant, list[Decision]] = defaultdict(list)
-    children: dict[Instant, dict[Pair, list[Decision]]] = defaultdict(lambda: defaultdict(list))
-    for pair, of in fold.about.items():
-        for decision in of:
-            children[(decision.at, decision.commit_seq)][pair].append(decision)
-        for seq in {s.event.commit_seq for s in fold.lines.get(pair[1], ())} & (times or {}).keys():
-            assert times is not None
-            children[(times[seq], seq)][pair]
     for decision in fold.alone:
         own[(decision.at, decision.commit_seq)].append(decision)
     limited = whole_rows(reader, ((d.event.key, d.event.commit_seq) for d in fold.alone if d.rule.limit is not None))
@@ -229,8 +219,20 @@ class _Fold:
         """Go through the instants of those of the commits that are among ``seqs``."""
         self.evaluate_at({(self.times[seq], seq) for seq in seqs if seq in self.times})
 
-    def learn(self, ours: Sequence[Decision]) -> None:
-        """Find whose children the runs of ``ours`` are."""
+    def of_children(self) -> dict[Instant, dict[Pair, list[Decision]]]:
+        """What was decided of children by instant and parent, with the instants at which a parent brought something."""
+        children: dict[Instant, dict[Pair, list[Decision]]] = defaultdict(lambda: defaultdict(list))
+        for pair, of in self.about.items():
+            for decision in of:
+                children[(decision.at, decision.commit_seq)][pair].append(decision)
+            for seq in {s.event.commit_seq for s in self.lines.get(pair[1], ())} & self.times.keys():
+                children[(self.times[seq], seq)][pair]
+        return children
+
+    def learn(self, ours: Sequence[Decision], touched: Mapping[str, Collection[str]]) -> None:
+        """Find whose children the runs of ``ours`` are, and read the events of their parents, and of those that were
+        ``touched``.
+        """
         named: dict[str, Mapping[str, tuple[tuple[int, str], ...]]] = {}
         for column in {terms_of(d.rule).column for d in ours}:
             runs = {d.run_id for d in ours if terms_of(d.rule).column == column}
@@ -245,6 +247,13 @@ class _Fold:
         pairs = {(d.rule.name, d.run_id) for d in ours}
         found = self.memory.notified(pairs)
         self.notified = {pair: list(found.get(pair, ())) for pair in pairs}
+        for name, runs in touched.items():
+            for run in runs:
+                self.about[(name, run)]
+        for decision in self.alone:
+            if self.memory.condition(decision.rule.name, key_of(decision.run_id)) is not None:
+                self.about[(decision.rule.name, decision.run_id)]
+        self.lines = lines_of(self.reader, {parent for _, parent in self.about}, self.hi)
 
     def foresee(
         self, rules: Mapping[str, EventRule], evaluations: Mapping[Instant, Mapping[Pair, Sequence[Decision]]]
@@ -359,10 +368,7 @@ class _Fold:
         """What was notified stays open, where the rule says so; notified again, it is repeated so much later."""
         if rule.spec.resolve_policy is None:
             return
-        now = active_parent_group(
-            rule, parent_group, notified.event, labels=notified.labels, fields=notified.fields, caused_by=caused_by, consumer=consumer,
-            at=notification.at, commit_seq=notification.commit_seq, beyond=notified.beyond,
-        )  # fmt: skip
+        now = active_parent_group(rule, parent_group, notification, notified, caused_by, consumer)
         if notification.kind is IntentKind.FIRED:
             keep_open(now, rule.spec.resolve_policy, self.memory)
             if recovers(rule):
