@@ -1,1 +1,1 @@
-"""DeadlineSpec rules about single runs: timeouts and heartbeats."""
+"""Absence rules about single runs: timeouts and heartbeats."""

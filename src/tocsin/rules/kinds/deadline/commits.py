@@ -1,4 +1,4 @@
-"""DeadlineSpec rules about single runs, over commits: which deadlines they set, move and drop, and what they end.
+"""Absence rules about single runs, over commits: which deadlines they set, move and drop, and what they end.
 
     commits       Queued (t)                       Running
                     |                                 |

@@ -1,4 +1,4 @@
-"""When a run's deadline is, by what its rule waits for (SEMANTICS.md, DeadlineSpec rules).
+"""When a run's deadline is, by what its rule waits for (SEMANTICS.md, Absence rules).
 
 in_status_for   since the run came into the set of statuses, event time: moving inside the set counts on
 silent_for      since the receipt of its last event or heartbeat; time in which one of its consumers was unreachable

@@ -1,4 +1,4 @@
-"""DeadlineSpec rules about single runs, over deadlines that have come.
+"""Absence rules about single runs, over deadlines that have come.
 
     deadline     D passes
                     |

@@ -1,4 +1,4 @@
-"""DeadlineSpec rules for runs, by what is written: a rule alone, or those of the rows of its table.
+"""Absence rules for runs, by what is written: a rule alone, or those of the rows of its table.
 
 A family has one deadline for a run, the first of those of its rules: what is kept for a run does not grow with the
 rows, and neither

@@ -1,1 +1,1 @@
-"""WindowSpec rules: queries over a span of time."""
+"""Window rules: queries over a span of time."""

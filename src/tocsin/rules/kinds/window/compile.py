@@ -1,4 +1,4 @@
-"""WindowSpec rules from what a file says."""
+"""Window rules from what a file says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WindowSpec rules over instants: rules of a shape look in one query, and each instance lives by ``alerts.conditions``.
+"""Window rules over instants: rules of a shape look in one query, and each instance lives by ``alerts.conditions``.
 
 tick (T)        all rules of an ``every``: may begin, fire and end; what would end waits for the watermarks
 early (commit)  rules without lateness that its rows can be about: may begin and fire

@@ -70,7 +70,7 @@ def scope(
     for name in tables & _TIMES.keys():
         seq = " AND CommitSeq <= $tocsin_seq" if name in ("Heartbeats", "RunMetrics") else ""
         if name == "Alerts":
-            seq = " AND WindowRule NOT IN (SELECT unnest(($tocsin_own::JSON)::VARCHAR[]))"
+            seq = " AND Rule NOT IN (SELECT unnest(($tocsin_own::JSON)::VARCHAR[]))"
         made[name] = (
             f'SELECT * FROM main."{name}" WHERE "{_TIMES[name]}" > {_SPAN[0]} AND "{_TIMES[name]}" <= {_SPAN[1]}{seq}'
         )
