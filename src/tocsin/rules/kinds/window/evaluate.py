@@ -29,7 +29,7 @@ from tocsin.rules.index import matching_sql
 from tocsin.rules.kinds.base import Given
 from tocsin.rules.kinds.window.ahead import Foreseen
 from tocsin.rules.kinds.window.emit import change_of
-from tocsin.rules.kinds.window.scope import scope
+from tocsin.rules.kinds.window.scope import Span, scope
 from tocsin.rules.kinds.window.seen import OURS, SHOWN, Rows, Seen, row_key
 from tocsin.rules.kinds.window.seen import ours as ours_of
 from tocsin.rules.kinds.window.spec import WindowRule
@@ -193,7 +193,8 @@ def _select(
     """number → row key → what was seen of it."""
     window, plan = group.rules[0].spec, group.plan
     names = [group.rules[n].name for n in numbers]
-    cut = scope(plan.built.tables, window, when.at, when.commit_seq, reader, names, window.reach)
+    span = Span(window.over, window.lateness, window.reach)
+    cut = scope(plan.built.tables, span, when.at, when.commit_seq, reader, names)
     known = [(n, row_key(s)) for n in numbers for s in states[n].values()]
     specs = [group.rules[n].spec for n in numbers]
     every = any(spec.terms.no_data is NoData.ALERT or spec.export for spec in specs)
@@ -244,7 +245,7 @@ class Answered:
 
 def any_row(rule: WindowRule, at: datetime, commit_seq: int, reader: LogReader) -> bool:
     """Whether a row of the window at ``at``, as of commit ``commit_seq``, passes the rule's prefilter."""
-    cut = scope(frozenset({EVENTS}), rule.spec, at, commit_seq, reader)
+    cut = scope(frozenset({EVENTS}), Span(rule.spec.over, rule.spec.lateness), at, commit_seq, reader)
     where, values = matching_sql(rule.prefilter)
     sql = f"SELECT 1 FROM ({cut.tables[EVENTS]}) WHERE {where} LIMIT 1"
     return bool(reader.select(sql, {**cut.parameters, **values}).num_rows)

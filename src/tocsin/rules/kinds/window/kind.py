@@ -32,7 +32,7 @@ from tocsin.rules.kinds.window import instants
 from tocsin.rules.kinds.window.compile import compile_window
 from tocsin.rules.kinds.window.keys import SequenceWhen, WindowModel
 from tocsin.rules.kinds.window.rules import WindowRules
-from tocsin.rules.kinds.window.scope import scope
+from tocsin.rules.kinds.window.scope import Span, scope
 from tocsin.rules.kinds.window.sequences import by_of, compile_sequence, sequence_query
 from tocsin.rules.kinds.window.spec import Life, WindowRule, WindowSpec
 from tocsin.rules.kinds.window.ticks import first_ticks, tick_key
@@ -168,7 +168,7 @@ class WindowKind(Kind[WindowSpec, WindowRules]):
         """As ``Kind.preview``: what its query gives now."""
         spec = rule.spec
         plan, head = windowplan.window_plan([spec.query]), reader.head()
-        cut = scope(plan.built.tables, spec, at, head.seq, reader, [rule.name], spec.reach)
+        cut = scope(plan.built.tables, Span(spec.over, spec.lateness, spec.reach), at, head.seq, reader, [rule.name])
         sql, parameters = plan.bind([0], cut.tables, ())
         if plan.built.uses_now:
             parameters["kqlnow"] = cut.hi.replace(tzinfo=None)
