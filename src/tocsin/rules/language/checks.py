@@ -191,10 +191,9 @@ def check_texts(model: RuleModel, defaults: Defaults, fields: Iterable[str] | No
 def check_fields(fields: Mapping[str, str], by: Sequence[str], head: Head, faults: Faults) -> None:
     """Whether the rule's rows have what it names."""
     names = frozenset(fields) - EVENT_OUT
-    for name, text in head.labels.items():
-        if unknown := sorted(text.names - names):
-            path = ("labels", name)
-            faults.add(path, f"uses '{unknown[0]}', which the query does not give", suggest(unknown[0], names))
+    for label, text in head.labels.items():
+        for name in sorted(text.names - names):
+            faults.add(("labels", label), f"uses '{name}', which the query does not give", suggest(name, names))
     for key, listed in (("by", by), ("fields", head.fields)):
         for name in listed:
             if name in EVENT_OUT:
