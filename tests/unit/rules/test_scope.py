@@ -10,7 +10,7 @@ import pytest
 from tests.unit.logstore.helpers import Bench, event
 from tests.unit.rules.said import bench_in_memory
 from tocsin.rules.kinds.window.scope import Span, scope
-from tocsin.rules.spec.rule import Life
+from tocsin.rules.kinds.window.spec import Life
 
 HOUR = timedelta(hours=1)
 
