@@ -84,7 +84,7 @@ def test_a_group_that_leaves_ends_whatever_resolve_says_after_its_time(engine: M
 def test_no_data_alert_asks_of_each_known_group(engine: MakeEngine) -> None:
     one = engine(many(more="no_data: alert"))
     one.come(*failed(1, "gone"))
-    one.at("5m").come(*failed(1))
+    until(one, "5m").come(*failed(1))
     assert [({"ExperimentName": "gone"}, Why.NO_DATA)] == [(i.instance, i.why) for i in until(one, "12m").notified()]
 
 
