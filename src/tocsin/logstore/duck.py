@@ -85,7 +85,7 @@ class DuckLogStore(LogStore):
         path: Path | None,
         *,
         clock: Clock,
-        memory_limit: str = "80MiB",
+        memory_limit: str = "512MiB",
         checkpoint_threshold: int = 64 << 20,
         reserve: int | None = None,
         temp_directory: Path | None = None,

@@ -50,7 +50,7 @@ class Settings:
     """How the instance is configured. Sizes as DuckDB writes them, e.g. ``160MiB``."""
 
     path: Path | None  # None: in memory
-    memory_limit: str = "80MiB"
+    memory_limit: str = "512MiB"
     temp_directory: Path | None = None  # for spill; None: beside the file
     temp_limit: str = "4GiB"
     checkpoint_threshold: int = 64 << 20  # bytes of WAL
