@@ -69,9 +69,7 @@ def test_rules_know_the_days_and_the_times(home: Home) -> None:
     stuck = of_spec(content.rules.rules["stuck"], DeadlineSpec)
     assert [True, True, False] == [date(2026, 12, d) in nightly.spec.calendar for d in (24, 31, 30)]
     assert ["rules/oncall/days.yaml:5"] == [m.place for m in stuck.spec.pauses]
-    assert nightly.spec.calendar == next(
-        r.spec.calendar for r in rules_of(home).rules.values() if isinstance(r.spec, ScheduleSpec)
-    )
+    assert nightly.spec.calendar == of_spec(rules_of(home).rules["nightly"], ScheduleSpec).spec.calendar
 
 
 def test_what_no_rule_has_is_no_match(home: Home) -> None:
