@@ -247,9 +247,9 @@ class _Fold:
         pairs = {(d.rule.name, d.run_id) for d in ours}
         found = self.memory.notified(pairs)
         self.notified = {pair: list(found.get(pair, ())) for pair in pairs}
-        for name, runs in touched.items():
-            for run in runs:
-                self.about[(name, run)]
+        for name, parents in touched.items():
+            for parent in parents:
+                self.about[(name, parent)]
         for decision in self.alone:
             if self.memory.condition(decision.rule.name, key_of(decision.run_id)) is not None:
                 self.about[(decision.rule.name, decision.run_id)]
