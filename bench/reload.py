@@ -24,7 +24,9 @@ from bench.windows import rule_texts
 from tocsin.errors import ConfigurationError
 from tocsin.kql.schema import Schema, schema_with
 from tocsin.rules.compile.load import load_rules
+from tocsin.rules.kinds.event.kind import KIND as EVENT
 from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.kinds.window.kind import KIND as WINDOW
 
 FILES = 100
 COLUMNS = ("ExperimentName", "WorkspaceName", "Target", "RunType", "OwnerEmail")
@@ -94,9 +96,9 @@ def mend(places: dict[str, Path]) -> None:
 def loaded(paths: Sequence[Path], schema: Schema) -> RuleSet:
     """The rules, ready to be evaluated: plans and indexes included."""
     rules = load_rules(paths, schema, names={path: path.name for path in paths})
-    assert rules.index.fields
-    assert rules.window_groups
-    assert rules.early is not None
+    assert rules.of(EVENT).index.fields
+    assert rules.of(WINDOW).groups
+    assert rules.of(WINDOW).early is not None
     return rules
 
 

@@ -27,10 +27,11 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.compile.load import load_rules
-from tocsin.rules.driver.evaluate import evaluate
+from tocsin.rules.driver.evaluate import View, evaluate
 from tocsin.rules.driver.lifecycle import reconcile
-from tocsin.rules.kinds.event.timers import due_timers
 from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.kinds.window.kind import KIND as WINDOW
+from tocsin.rules.timers import due_timers
 from tocsin.state.cached import CachedView
 from tocsin.state.sqlite import SqliteState
 
@@ -128,7 +129,7 @@ def run(
             (path / "rules.yaml").write_text("\n".join(rule_texts(rules, shapes, experiments)))
             began = perf_counter()
             loaded = load_rules([path / "rules.yaml"], schema_with())
-            groups = sum(len(each) for each in loaded.window_groups.values())
+            groups = sum(len(each) for each in loaded.of(WINDOW).groups.values())
             loading = perf_counter() - began
             say(f"{rules:,} rules, {groups} queries a tick, loaded in {loading:.1f} s")
             return loading, *_ticks(Ticking(store, state, clock, loaded), ticks)
@@ -153,7 +154,8 @@ class Ticking:
         source_progress = SourceProgress(watermarks={"bench": clock.now()}, kinds={"bench": "http"})
         began, spent = perf_counter(), process_time()
         released = due_timers(state.timers(), clock.now(), source_progress, self._head)
-        evaluation = evaluate(self._rules, released, self._head, self._store, self._view, source_progress)
+        seen = View(reader=self._store, state=self._view, source_progress=source_progress)
+        evaluation = evaluate(self._rules, released, self._head, seen)
         state.commit(evaluation.outcome, clock.now())
         self._view.written(evaluation.outcome)
         took = perf_counter() - began, process_time() - spent

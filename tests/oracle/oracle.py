@@ -22,9 +22,10 @@ class EventOccurrence:
     events: tuple[Event, ...]
 
 
-def status_is(*statuses: str, final: bool = False) -> Matches:
+def status_is(*statuses: str, final: bool | None = None) -> Matches:
     """The rule `when: {status: …, final: …}`, for producers that know whether another attempt follows."""
-    return lambda event: event.status in statuses and not (final and event.will_retry)
+    last = ("Failed",) if final is None else statuses if final else ()
+    return lambda event: event.status in statuses and not (event.status in last and event.will_retry)
 
 
 def stored(sent: Iterable[Event]) -> set[tuple[str, str, datetime]]:

@@ -50,7 +50,7 @@ def test_an_attempt_that_is_repeated_is_not_final() -> None:
         event("Failed", 3, "second", attempt=2),
     ]
     assert [["second"]] == notified(events)
-    assert [["first"], ["second"]] == notified(events, status_is("Failed"))
+    assert [["first"], ["second"]] == notified(events, status_is("Failed", final=False))
 
 
 def test_an_end_notified_twice_is_one() -> None:

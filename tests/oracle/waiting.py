@@ -58,6 +58,7 @@ class Expected:
     repeat: timedelta = REPEAT
     closes: timedelta | None = None
     send_resolved: bool = True
+    early: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +98,7 @@ class Firing:
     began: datetime
     changed: bool = False
     closed: bool = False  # by time: silent until the run moves on
-    since: datetime | None = None  # of a schedule: what comes after this is what was expected
+    since: datetime | None = None  # of a schedule: what comes from here on is what was expected
     scheduled: datetime | None = None
 
 
@@ -107,7 +108,7 @@ class Waiting:
     def __init__(self, rules: Mapping[str, Waits], expected: Mapping[str, Expected], start: datetime) -> None:
         self._rules = dict(rules)
         self._expected = dict(expected)
-        self._next = {name: min(t for t in e.times if t > start) for name, e in expected.items()}
+        self._next = {name: _first(e, start) for name, e in expected.items()}
         self._arrived: list[tuple[datetime, Sign]] = []
         self._firing: dict[tuple[str, str], Firing] = {}
         self._pauses: list[Pause] = []
@@ -133,7 +134,7 @@ class Waiting:
                 firing is not None
                 and not firing.closed
                 and any(
-                    firing.since is not None and sign.event.time > firing.since
+                    firing.since is not None and sign.event.time >= firing.since
                     for sign in new
                     if _scheduled_cases(e, sign)
                 )
@@ -217,7 +218,7 @@ class Waiting:
             before, self._expected[name] = self._expected[name], e
             if not differ(e, before):
                 continue
-            self._next[name] = min(t for t in e.times if t > at)
+            self._next[name] = _first(e, at)
             if (name, "") in self._firing:
                 self._still_missing(name, e, self._firing[(name, "")], at)
 
@@ -255,11 +256,10 @@ class Waiting:
     def _still_missing(self, name: str, e: Expected, firing: Firing, at: datetime) -> None:
         """By what the rule means now: a scheduled time whose grace is over, and nothing came."""
         this = firing.scheduled
-        if this in e.times and this is not None and self._over(name, e, this) <= at:
-            before = max(t for t in e.times if t < this)
-            if not any(before < sign.event.time <= at for _, sign in self._arrived if _scheduled_cases(e, sign)):
-                firing.changed, firing.since = False, before
-                return
+        missing = this is not None and this in e.times and self._over(name, e, this) <= at
+        if this is not None and missing and not self._came(e, this - e.early, at):
+            firing.changed, firing.since = False, this - e.early
+            return
         self._ends(name, "", at)
 
     def _over(self, name: str, e: Expected, scheduled: datetime) -> datetime:
@@ -267,15 +267,18 @@ class Waiting:
         return when_passed(scheduled, e.grace, [(p.begin, p.until) for p in self._pauses if p.stops(name, "")])
 
     def _scheduled(self, name: str, e: Expected, at: datetime) -> None:
+        """A scheduled time is met in its window alone; what came later ends what fires, also in the same moment."""
         this = self._next[name]
-        before = max(t for t in e.times if t < this)
+        begin, over = this - e.early, self._over(name, e, this)
         self._next[name] = min(t for t in e.times if t > this)
-        if any(before < sign.event.time <= at for _, sign in self._arrived if _scheduled_cases(e, sign)):
-            if (name, "") in self._firing:
-                self._ends(name, "", at)
-        elif self._waits_for(name) and at - self._over(name, e, this) <= e.max_event_age:
+        if not self._came(e, begin, over) and self._waits_for(name) and at - over <= e.max_event_age:
             self._fires(name, "", at)
-            self._firing[(name, "")].since, self._firing[(name, "")].scheduled = before, this
+            self._firing[(name, "")].since, self._firing[(name, "")].scheduled = begin, this
+        if (name, "") in self._firing and self._came(e, begin, at):
+            self._ends(name, "", at)
+
+    def _came(self, e: Expected, begin: datetime, end: datetime) -> bool:
+        return any(begin <= sign.event.time <= end for _, sign in self._arrived if _scheduled_cases(e, sign))
 
     def _waits_for(self, name: str) -> bool:
         return (name, "") not in self._firing or self._firing[(name, "")].closed
@@ -376,6 +379,11 @@ def when_passed(since: datetime, length: timedelta, still: Iterable[Span]) -> da
             left -= begin - at
         at = end
     return at + left
+
+
+def _first(e: Expected, at: datetime) -> datetime:
+    """The first scheduled time whose window begins then or later."""
+    return min(t for t in e.times if t - e.early >= at)
 
 
 def _scheduled_cases(e: Expected, sign: Sign) -> bool:

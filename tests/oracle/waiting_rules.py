@@ -18,7 +18,7 @@ rules:
   - {name: in-churn, when: {status: [Queued, Preparing, Running], in_status_for: 25m, where: "ExperimentName == 'churn'"}}
   - {name: churn-silent, when: {status: [Running, Queued], silent_for: 25m, where: "ExperimentName == 'churn'"}}
   - name: hourly
-    when: {absent: {status: Completed, where: "ExperimentName == 'nightly'"}, cron: "0 */2 * * *", grace: 20m}
+    when: {absent: {status: Completed, where: "ExperimentName == 'nightly'"}, cron: "0 */2 * * *", grace: 20m, early: 15m}
   - name: from-b
     when: {absent: {status: [Running, Completed], where: "ExperimentName == 'nightly'"}, consumer: b, cron: "30 * * * *", grace: 5m}
     max_event_age: 1h
@@ -85,6 +85,7 @@ EXPECTED = {
     "hourly": Expected(
         times=[NOON + n * 2 * HOUR for n in range(-2, 60)],
         grace=20 * MINUTE,
+        early=15 * MINUTE,
         statuses=frozenset({"Completed"}),
         experiment="nightly",
     ),

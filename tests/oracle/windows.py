@@ -259,8 +259,9 @@ class Windows:
         return sum(row.counts for row in self._window(group, at))
 
     def _word(self, group: str, at: datetime) -> str:
-        if not self._window(group, at):
-            return "no data"
+        if not self._window(group, at):  # no data is of the whole window, but where each known group is asked of
+            others = self.terms.no_data != "alert" and any(self._window(row.group, at) for row in self._rows.values())
+            return "clear" if others else "no data"
         if self._count(group, at) >= self.terms.least:
             return "holds"
         if self.terms.clear_below is not None and self._count(group, at) >= self.terms.clear_below:

@@ -10,7 +10,7 @@ import typer.main
 
 from tocsin.cli.main import app
 from tocsin.metrics.table import TABLE
-from tocsin.rules.language.schema import rules_json_schema
+from tocsin.rules.kinds.registry import rules_json_schema
 
 ROOT = Path(__file__).parents[2]
 RETIRED = re.compile(

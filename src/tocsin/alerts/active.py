@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from tocsin.alerts.rate_limit import RateLimit, kept, limit_of
 from tocsin.clock import EPOCH
 from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Why, instance_key
 from tocsin.model.statuses import Severity
@@ -80,9 +81,7 @@ class ActiveAlert:
     fields: Mapping[str, object]
     same: tuple[tuple[str, ...], ...] = ()  # values of `same` that its events have
     recovers: bool = False
-    beyond: Mapping[str, object] | bool = (
-        False  # the rule's limit: in a digest, of which it notifies, or dropped (True)
-    )
+    beyond: RateLimit = False  # the rule's limit
     changed: bool = False  # the rule means something else now, and has not looked yet
     parent_group: GroupCounts | None = (
         None  # of a parent group: ``run_id`` is its parent, ``event`` what made it be notified
@@ -107,7 +106,7 @@ class ActiveAlert:
                 "repeats": self.repeats,
                 _CARRIED: {"labels": dict(self.labels), "fields": dict(self.fields)},
                 "same": [list(values) for values in self.same],
-                **({"beyond": self.beyond} if self.beyond else {}),
+                **({"beyond": kept(self.beyond)} if self.beyond else {}),
                 **({"changed": True} if self.changed else {}),
                 **({"sweep": list(self.parent_group)} if self.parent_group is not None else {}),
             },
@@ -149,7 +148,7 @@ def active_alert_of(state: ConditionState) -> ActiveAlert | None:
     if _KEY not in data or OCCURRENCE not in state.instance:
         return None
     source, event_id, time_us = _list(data[_KEY])
-    carried, beyond = data.get(_CARRIED), data.get("beyond")
+    carried = data.get(_CARRIED)
     labels, keep = (carried.get("labels"), carried.get("fields")) if isinstance(carried, Mapping) else ({}, {})
     return ActiveAlert(
         rule=state.rule,
@@ -168,7 +167,7 @@ def active_alert_of(state: ConditionState) -> ActiveAlert | None:
         fields=keep if isinstance(keep, Mapping) else {},
         same=tuple(tuple(map(str, _list(values))) for values in _list(data["same"])),
         recovers=state.phase is Phase.FIRING,
-        beyond=beyond if isinstance(beyond, Mapping) else bool(beyond) or data.get("notified") is False,
+        beyond=limit_of(data.get("beyond")),
         changed=bool(data.get("changed")),
         parent_group=GroupCounts(*map(_whole, _list(data["sweep"]))) if "sweep" in data else None,
     )

@@ -21,8 +21,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from tocsin.alerts.active import active_alert_of
+from tocsin.alerts.changes import Change
 from tocsin.clock import EPOCH
-from tocsin.model.alert import ConditionState, Phase, Transition, Why
+from tocsin.model.alert import ConditionState, Phase, Why
 from tocsin.model.intent import IntentKind
 from tocsin.model.statuses import Severity
 
@@ -97,13 +98,10 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notify:
-    """What is to be notified of an instance. With the instance, ``occurrence`` and ``ordinal`` name it for ever."""
+    """What is to be notified of an instance. With the instance and its occurrence, ``ordinal`` names it for ever."""
 
     kind: IntentKind  # FIRED, REPEATED or RESOLVED
-    occurrence: str  # one firing: from when on, ISO
-    ordinal: int
-    severity: Severity
-    why: Why
+    ordinal: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +112,31 @@ class Step:
     before: Phase
     after: Phase
     why: Why  # of the change, or of there being none
+    occurrence: str  # one firing: from when on, ISO; '' before it fires
+    severity: Severity  # of the instance
     notify: Notify | None = None
     wake: datetime | None = None  # look again then at the latest: the end of its `for`, a repeat, an end by time
-    firing: str = ""  # from when on it fires or fired, ISO: its occurrence; '' of one that has not fired
 
     @property
     def changed(self) -> bool:
         """Whether there is a transition to record: of phase, or a firing that got worse."""
         return self.before is not self.after or self.why is Why.WORSE
+
+    def change(self, seen: Evaluation, instance: Mapping[str, object], commit_seq: int) -> Change:
+        """What it changes of the alert of ``instance``, as it was ``seen`` as of commit ``commit_seq``."""
+        return Change(
+            instance=instance,
+            occurrence=self.occurrence,
+            before=self.before,
+            after=self.after,
+            why=self.why,
+            kind=None if self.notify is None else self.notify.kind,
+            ordinal=0 if self.notify is None else self.notify.ordinal,
+            severity=self.severity,
+            value=seen.value,
+            at=seen.at,
+            commit_seq=commit_seq,
+        )
 
 
 @dataclass(slots=True)
@@ -154,7 +169,7 @@ def evaluate(
 ) -> Step:
     """What ``seen`` changes in ``state`` (None: nothing is remembered of the instance)."""
     life = _Life(phase=Phase.NONE, since=seen.at, severity=seen.severity, value=None) if state is None else _life(state)
-    before = Phase.NONE if life.phase is Phase.RESOLVED else life.phase
+    before, fired = Phase.NONE if life.phase is Phase.RESOLVED else life.phase, life.moment("fired")
     why, notify = _decide(life, seen, terms)
     after = Phase.NONE if life.phase is Phase.RESOLVED and before is Phase.NONE else life.phase
     if life.phase is Phase.RESOLVED and "closed" not in life.data:
@@ -176,9 +191,10 @@ def evaluate(
         before=before,
         after=after,
         why=why,
+        occurrence=_occurrence(life.moment("fired") or fired),
+        severity=life.severity,
         notify=notify,
         wake=_wake(life, terms) if keeps else None,
-        firing=_firing(life) or (_firing(_life(state)) if state is not None else ""),
     )
 
 
@@ -240,7 +256,7 @@ def _fire(life: _Life, seen: Evaluation) -> tuple[Why, Notify | None]:
     life.data["repeats"] = 0
     life.data["worst"] = int(seen.severity)
     why = seen.why if seen.data else Why.NO_DATA
-    return why, _notify(life, IntentKind.FIRED, 0, why)
+    return why, Notify(kind=IntentKind.FIRED)
 
 
 def _standing(life: _Life, seen: Evaluation, terms: Terms, holds: bool) -> tuple[Why, Notify | None]:
@@ -259,21 +275,22 @@ def _standing(life: _Life, seen: Evaluation, terms: Terms, holds: bool) -> tuple
         if seen.at - life.since >= terms.keep_firing:
             return _end(life, seen, terms, Why.RECOVERED, False)
         return Why.NOTHING_NEW, None
-    if not seen.data and terms.no_data is NoData.KEEP:
-        silent = life.moment("silent")
-        if silent is None:
-            life.note("silent", seen.at)
-        elif seen.at - silent >= NO_DATA_CLOSES:
-            return _end(life, seen, terms, Why.NO_DATA, False)
-        return Why.NOTHING_NEW, None
-    if seen.data and not seen.clear:
-        return _repeat(life, seen, terms, Why.NOT_RESOLVED_YET)
     if not seen.data:
-        return _end(life, seen, terms, Why.NO_DATA, False)
+        return _without_data(life, seen, terms)
+    if not seen.clear:
+        return _repeat(life, seen, terms, Why.NOT_RESOLVED_YET)
     if terms.keep_firing:
         life.phase, life.since = Phase.RECOVERING, seen.at
         return Why.HOLDS_NO_LONGER, None
     return _end(life, seen, terms, Why.RECOVERED, False)
+
+
+def _without_data(life: _Life, seen: Evaluation, terms: Terms) -> tuple[Why, Notify | None]:
+    silent = life.moment("silent") or seen.at
+    if terms.no_data is NoData.KEEP and seen.at - silent < NO_DATA_CLOSES:
+        life.note("silent", silent)
+        return Why.NOTHING_NEW, None
+    return _end(life, seen, terms, Why.NO_DATA, False)
 
 
 def _goes_on(life: _Life, seen: Evaluation, terms: Terms) -> tuple[Why, Notify | None]:
@@ -287,7 +304,7 @@ def _goes_on(life: _Life, seen: Evaluation, terms: Terms) -> tuple[Why, Notify |
         life.data["worst"] = int(seen.severity)
         life.data["notified"] = life.number("notified") + 1
         life.note("last_notified_at", seen.at)
-        return Why.WORSE, _notify(life, IntentKind.FIRED, life.number("notified"), Why.WORSE)
+        return Why.WORSE, Notify(kind=IntentKind.FIRED, ordinal=life.number("notified"))
     if again:
         return Why.HOLDS_AGAIN, None
     return _repeat(life, seen, terms, Why.NOTHING_NEW)
@@ -299,11 +316,11 @@ def _repeat(life: _Life, seen: Evaluation, terms: Terms, otherwise: Why) -> tupl
         return otherwise, None
     life.note("last_notified_at", seen.at)
     life.data["repeats"] = life.number("repeats") + 1
-    return Why.STILL_FIRING, _notify(life, IntentKind.REPEATED, life.number("repeats"), Why.STILL_FIRING)
+    return Why.STILL_FIRING, Notify(kind=IntentKind.REPEATED, ordinal=life.number("repeats"))
 
 
 def _end(life: _Life, seen: Evaluation, terms: Terms, why: Why, holds: bool) -> tuple[Why, Notify | None]:
-    notify = _notify(life, IntentKind.RESOLVED, 0, why) if terms.send_resolved and why not in _QUIET else None
+    notify = Notify(kind=IntentKind.RESOLVED) if terms.send_resolved and why not in _QUIET else None
     life.phase, life.since = Phase.RESOLVED, seen.at
     life.data.clear()
     if holds:
@@ -311,20 +328,13 @@ def _end(life: _Life, seen: Evaluation, terms: Terms, why: Why, holds: bool) -> 
     return why, notify
 
 
-def _firing(life: _Life) -> str:
-    fired = life.moment("fired")
+def _occurrence(fired: datetime | None) -> str:
     return "" if fired is None else fired.isoformat().replace("+00:00", "Z")
 
 
-def _notify(life: _Life, kind: IntentKind, ordinal: int, why: Why) -> Notify:
-    fired = life.moment("fired") or life.since
-    return Notify(
-        kind=kind,
-        occurrence=fired.isoformat().replace("+00:00", "Z"),
-        ordinal=ordinal,
-        severity=life.severity,
-        why=why,
-    )
+def is_silent(state: ConditionState) -> bool:
+    """Whether it fires on, while there is no data: any that comes is news."""
+    return "silent" in state.data
 
 
 def wakes(state: ConditionState, terms: Terms, at: datetime) -> datetime | None:
@@ -388,20 +398,18 @@ def changed(state: ConditionState) -> ConditionState | None:
     return replace(state, data={**state.data, "changed": True})
 
 
-def gone(state: ConditionState, why: Why, *, at: datetime, commit_seq: int) -> Transition | None:
+def gone(state: ConditionState, why: Why, *, at: datetime, commit_seq: int) -> Change | None:
     """The quiet end of an instance whose rule is no more, or means something else; None where nobody saw it begin."""
     active = active_alert_of(state)  # of an event rule: it has an occurrence and a run of its own
     if state.phase not in LIVE and active is None:
         return None
-    return Transition(
-        rule=state.rule,
+    return Change(
         instance=state.instance if active is None else active.instance,
-        occurrence="" if active is None else active.occurrence,
-        firing=_firing(_life(state)) if active is None else "",
+        occurrence=_occurrence(_life(state).moment("fired")) if active is None else active.occurrence,
         run_id="" if active is None else active.run_id,
         before=state.phase,
         after=_ENDS[state.phase],
-        reason=why,
+        why=why,
         severity=state.severity,
         value=state.value,
         commit_seq=commit_seq,

@@ -19,6 +19,7 @@ from fractions import Fraction
 from typing import Any
 
 from tocsin.alerts.occurrences import RunEvent, in_order, restarts
+from tocsin.alerts.rate_limit import RateLimit, kept, limit_of
 from tocsin.model.alert import ConditionState, Phase, Why, fingerprint, instance_key
 from tocsin.model.statuses import Severity
 
@@ -92,9 +93,7 @@ class ParentGroup:
     closed: int | None = None  # the life of the parent whose end was notified, or was expired
     instance: Mapping[str, object] = field(default_factory=dict)  # as it was first notified
     computed: Mapping[str, object] = field(default_factory=dict)  # what the query made of its first child, JSON-able
-    beyond: Mapping[str, object] | bool = (
-        False  # the rule's limit, see ``ActiveAlert.beyond``: no update of it is notified
-    )
+    beyond: RateLimit = False  # the rule's limit, as of ``ActiveAlert``: no update of it is notified
     recovered: bool = False  # its alert has ended: nobody is notified more of it
 
     @property
@@ -202,7 +201,7 @@ def state_of(parent_group: ParentGroup, rule: str, severity: Severity, at: datet
             "closed": parent_group.closed,
             "instance": dict(parent_group.instance),
             "computed": dict(parent_group.computed),
-            **({"beyond": parent_group.beyond} if parent_group.beyond else {}),
+            **({"beyond": kept(parent_group.beyond)} if parent_group.beyond else {}),
             **({"recovered": True} if parent_group.recovered else {}),
         },
     )
@@ -221,6 +220,6 @@ def parent_group_of(state: ConditionState) -> ParentGroup:
         closed=data["closed"],
         instance=data["instance"],
         computed=data["computed"],
-        beyond=data.get("beyond", False),
+        beyond=limit_of(data.get("beyond")),
         recovered=bool(data.get("recovered")),
     )

@@ -38,7 +38,7 @@ def rules_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     loaded = rules_that_are_right(open_home(home))
     rows = [
         {
-            "name": r.name, "kind": r.kind.value, "severity": r.severity.word, "enabled": r.enabled,
+            "name": r.name, "kind": r.word, "severity": r.severity.word, "enabled": r.enabled,
             "tests": len(r.tests), "file": r.place.file, "line": r.place.line,
         }
         for r in loaded.rules.values()
@@ -176,7 +176,7 @@ def rules_lint(
 @rules.command("schema")
 def rules_schema() -> None:
     """Print the JSON Schema of rule files, for editors."""
-    from tocsin.rules.language.schema import rules_json_schema
+    from tocsin.rules.kinds.registry import rules_json_schema
 
     print_json(rules_json_schema())
 

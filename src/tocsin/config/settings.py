@@ -350,7 +350,7 @@ class Settings(YamlModel):
         default=ShippedSettings(), description="Which shipped files are in force beneath the project's own."
     )
     timezone: str = Field(
-        default="UTC", description="Time zone of mails to people whose own is not known.", examples=["Europe/Budapest"]
+        default="UTC", description="Time zone of schedules and people without one.", examples=["Asia/Tokyo"]
     )
     retention: RetentionSettings = Field(default=RetentionSettings(), description="How long things are kept.")
     intake: IntakeSettings = Field(default=IntakeSettings(), description="Bounds of what is taken in.")

@@ -9,7 +9,8 @@ from typing import Any
 
 from tocsin.config.yaml.document import Document, load_file, parse, resolved
 from tocsin.errors import ConfigurationError, Problem
-from tocsin.rules.language.schema import Defaults, RuleModel
+from tocsin.rules.kinds.registry import rule_model
+from tocsin.rules.language.schema import Defaults
 
 LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TYPED = frozenset({"events", "tables", "firing", "pending"})
@@ -41,7 +42,7 @@ def rules_of_document(document: Document) -> Iterator[dict[str, Any]]:
         defaults = data["defaults"] or {}
     entries = data.get("rules")
     for i, entry in enumerate(entries if isinstance(entries, list) else ()):
-        parse(RuleModel, document, ("rules", i))
+        parse(rule_model(), document, ("rules", i))
         yield as_data(with_defaults(entry, defaults))
 
 

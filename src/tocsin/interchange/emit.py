@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tocsin.interchange.report import Imported
-from tocsin.rules.language.schema import RuleModel
+from tocsin.rules.kinds.registry import rule_model
 
 WIDTH = 116
 _ORDER = {
@@ -70,7 +70,7 @@ def _comment(text: str, indent: str = "  # ") -> Iterator[str]:
 
 def mapping(data: Mapping[str, Any], indent: int) -> Iterator[str]:
     """Lines of a rule's keys, in the order in which one reads them."""
-    known = {f.alias or n for n, f in RuleModel.model_fields.items()}
+    known = {f.alias or n for n, f in rule_model().model_fields.items()}
     for key in sorted(data, key=lambda k: (_ORDER.get(k, 99), k not in known, k == "tests")):
         yield from _entry(key, data[key], indent)
 

@@ -24,7 +24,7 @@ from tocsin.interchange.prometheus.read import import_groups, import_rule_group,
 from tocsin.interchange.queries import Schema
 from tocsin.interchange.report import Imported, Lost
 from tocsin.rules.compile.load import load_documents
-from tocsin.rules.language.schema import RuleModel
+from tocsin.rules.kinds.registry import rule_model
 
 PROMETHEUS_GROUPS = "microsoft.alertsmanagement/prometheusrulegroups"
 _BICEP = re.compile(r"^\s*(?:resource\s+\w+\s+'|param\s+\w+\s+\w+|targetScope\s*=)", re.MULTILINE)
@@ -131,7 +131,7 @@ def _merged(found: Found, native: Imported, schema: Schema) -> Imported:
     if native.rule is None or not isinstance(data, Mapping):
         return native
     try:
-        RuleModel.model_validate(data)
+        rule_model().model_validate(data)
     except ValidationError:
         return replace(
             native, lost=(*native.lost, Lost(key="metadata", why="what tocsin kept there is no rule any more"))

@@ -105,8 +105,7 @@ class Transition:
 
     rule: str
     instance: Mapping[str, object]
-    occurrence: str  # '' for a condition
-    firing: str = ""  # of a condition, once it fires: from when on, ISO; what intents call its occurrence
+    occurrence: str  # of a condition: from when on it fires, ISO; '' before it fires
     before: Phase
     after: Phase
     reason: Why

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from tocsin.model.alert import Why, fingerprint
+from tocsin.model.details import NONE, Details
 from tocsin.model.statuses import Severity
 
 
@@ -28,11 +29,6 @@ SUMMARY_WORDS = (
     *("Due", "Scheduled", "Waited"),
 )
 """What a rule's `summary` and `annotations` may name besides its fields; of a parent group, of an absence rule."""
-
-LIMIT = "limit"
-"""Key of an intent's data: it is beyond its rule's limit, and waits to be a line of a digest: {until, per, notified,
-seconds}.
-"""
 
 
 AUTO_CLOSE = 86_400.0
@@ -78,7 +74,7 @@ class Intent:
     root_run_id: str = ""
     event: Mapping[str, object] = field(default_factory=dict)  # the row that fired, JSON-able, Raw left out
     rows: tuple[Mapping[str, object], ...] = ()  # the first rows of a window rule, JSON-able
-    data: Mapping[str, object] = field(default_factory=dict)  # e.g. {"expired": 1234, "oldest": …} of a summary
+    details: Details = NONE
     commit_seq: int
     at: datetime  # T of the evaluation; UTC
     event_time: datetime | None = None  # TimeGenerated of the event; UTC
@@ -87,7 +83,7 @@ class Intent:
     @property
     def limited(self) -> bool:
         """Whether it is only notified by a digest."""
-        return LIMIT in self.data
+        return self.details.digest is not None
 
     @property
     def id(self) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from tocsin.model.details import Details
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
@@ -30,7 +32,7 @@ class Alert:
     labels: Mapping[str, object]
     fields: Mapping[str, object]  # those that the rule keeps
     instance: Mapping[str, object]  # what names it: the values of `by`
-    data: Mapping[str, object]
+    details: Details
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,7 +97,10 @@ def group_of(intent: Intent) -> str:
     """What threads mails about ``intent``."""
     if intent.kind is IntentKind.ADMIN:
         return f"tocsin/{intent.rule}"
-    if intent.run_id and intent.data.get("waits") != "absent":  # what was expected brings a run, and answers the alert
+    wait = intent.details.wait
+    if intent.run_id and (
+        wait is None or wait.form != "absent"
+    ):  # what was expected brings a run, and answers the alert
         return f"run/{intent.run_id}"
     return f"alert/{intent.rule}/{instance_key(intent.instance)}"
 

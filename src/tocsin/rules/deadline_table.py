@@ -161,21 +161,7 @@ class DeadlineTable:
     def take(self, changes: Iterable[Deadline], settles: Iterable[Settled] = ()) -> None:
         """Bring ``changes`` into force, in their order, and then ``settles``."""
         for change in changes:
-            slot = self._slots.get(change.run)
-            number = self._named.get(change.rule)
-            known = _NONE if slot is None or number is None else self._rules[number].get(slot)
-            if change.due_us is None:
-                if slot is not None and number is not None and known != _NONE:
-                    self._drop(number, slot, change)
-            elif change.not_before:
-                if known != _NONE and change.due_us > known:
-                    self._put(change, change.due_us)
-            elif change.or_us is None:
-                self._put(change, change.due_us)
-            elif known == _NONE:
-                self._put(change, change.or_us)
-            elif change.due_us < known:
-                self._put(change, change.due_us)
+            self._change(change)
         for each in settles:
             level = _ANY if each.any else _SILENT if each.silent else 0
             if level or each.run in self._slots:
@@ -183,11 +169,31 @@ class DeadlineTable:
         if len(self._slots) > len(self) + IDLE:
             self.unsettle()
         if self._entries > 2 * len(self) + _SLACK:
-            self._heap, self._far, self._buckets, self._entries = [], {}, [], 0
-            for number, rule in enumerate(self._rules):
-                for slot, due in enumerate(rule.due):
-                    if due != _NONE and (rule.name, self._runs[slot]) not in self._ripe:
-                        self._push(due, number, slot)
+            self._rebuild()
+
+    def _change(self, change: Deadline) -> None:
+        slot, number = self._slots.get(change.run), self._named.get(change.rule)
+        known = _NONE if slot is None or number is None else self._rules[number].get(slot)
+        if change.due_us is None:
+            if slot is not None and number is not None and known != _NONE:
+                self._drop(number, slot, change)
+        elif change.not_before:
+            if known != _NONE and change.due_us > known:
+                self._put(change, change.due_us)
+        elif change.or_us is None:
+            self._put(change, change.due_us)
+        elif known == _NONE:
+            self._put(change, change.or_us)
+        elif change.due_us < known:
+            self._put(change, change.due_us)
+
+    def _rebuild(self) -> None:
+        """Without the entries that were replaced."""
+        self._heap, self._far, self._buckets, self._entries = [], {}, [], 0
+        for number, rule in enumerate(self._rules):
+            for slot, due in enumerate(rule.due):
+                if due != _NONE and (rule.name, self._runs[slot]) not in self._ripe:
+                    self._push(due, number, slot)
 
     def forget(self, rule: str) -> None:
         """The rule is gone, or means something else."""

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +27,7 @@ import pyarrow.compute as pc
 from tocsin.kql.plan.prefilter import Op, Predicate
 from tocsin.rules.spec.rule import Rule
 
+R = TypeVar("R", bound=Rule)
 STATUS = "Status"
 
 
@@ -46,6 +48,23 @@ class Field:
         return f"json_extract({quoted}, '{where.replace(chr(39), chr(39) * 2)}')"
 
 
+def matching_sql(predicates: Iterable[Predicate]) -> tuple[str, dict[str, object]]:
+    """A condition of SQL that rows satisfy which pass ``predicates``, and its parameters."""
+    clauses, parameters = ["true"], dict[str, object]()
+    for i, p in enumerate(predicates):
+        value = Field(column=p.column, path=p.path).sql
+        if p.path:
+            value = f"({value} ->> '$')"
+        if all(isinstance(each, bool) for each in p.values):
+            clauses.append(f"{value} IN ({', '.join(str(each) for each in p.values)})")
+            continue
+        text = f"coalesce({value}, '')"
+        parameters[f"tocsin_p{i}"] = json.dumps([str(each) for each in p.values], ensure_ascii=False)
+        text = f"lower({text})" if p.op is Op.EQ_CI else text
+        clauses.append(f"{text} IN (SELECT unnest(($tocsin_p{i}::JSON)::VARCHAR[]))")
+    return " AND ".join(clauses), parameters
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Check:
     """A predicate on the ``number``-th field."""
@@ -59,10 +78,10 @@ class _Check:
 
 
 @dataclass(frozen=True)
-class RuleIndex:
-    """An index over event rules; their numbers are places in ``rules``."""
+class RuleIndex(Generic[R]):
+    """An index over rules; their numbers are places in ``rules``."""
 
-    rules: Sequence[Rule]
+    rules: Sequence[R]
     fields: tuple[Field, ...] = field(init=False)
     _filed: dict[tuple[int, bool, object], list[int]] = field(init=False, default_factory=dict)
     _checks: list[tuple[_Check, ...]] = field(init=False, default_factory=list)
@@ -92,19 +111,9 @@ class RuleIndex:
         object.__setattr__(self, "fields", tuple(fields))
 
     @cached_property
-    def by_name(self) -> Mapping[str, Rule]:
+    def by_name(self) -> Mapping[str, R]:
         """Its rules by name."""
         return {rule.name: rule for rule in self.rules}
-
-    @cached_property
-    def collapsing(self) -> Sequence[Rule]:
-        """Those that collapse runs into their parents."""
-        return tuple(rule for rule in self.rules if rule.collapse is not None)
-
-    @cached_property
-    def recovering(self) -> tuple[Rule, ...]:
-        """Its rules whose alerts another event ends."""
-        return tuple(rule for rule in self.rules if rule.resolve_policy is not None and rule.resolve_policy.recovers)
 
     @cached_property
     def statuses(self) -> frozenset[str] | None:

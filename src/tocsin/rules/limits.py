@@ -18,68 +18,28 @@ at the end of the span in which it comes, counted on from there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tocsin.alerts.conditions import ZERO
-from tocsin.config.yaml.document import suggest
-from tocsin.config.yaml.durations import format_duration
+from tocsin.alerts.rate_limit import RateLimit
 from tocsin.model.alert import ConditionState, Phase
-from tocsin.model.intent import LIMIT, Intent, IntentKind, RuleInfo
+from tocsin.model.details import Digest
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.rules.history import plain
-from tocsin.rules.language.checks import Faults, Said
 from tocsin.rules.language.names import public_name
-from tocsin.rules.language.schema import RuleModel
 from tocsin.rules.memory import Memory
+from tocsin.rules.spec.limit import Limit
 
 _STATE = "{} limit"
 """What a rule's windows are kept as: no rule has such a name."""
 _NOTIFIES = frozenset({IntentKind.FIRED, IntentKind.REPEATED, IntentKind.RESOLVED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
-    """At most ``most`` alerts singly in ``span`` for each value of ``per``."""
-
-    per: tuple[str, ...]
-    most: int
-    span: timedelta
-    digest: bool  # False: what is beyond is dropped
-
-    @property
-    def words(self) -> str:
-        """For people."""
-        then = "one digest of the others" if self.digest else "the others are dropped"
-        return f"{self.most} in {format_duration(self.span)} per {', '.join(self.per)}, then {then}"
-
-
-def limit_of(model: RuleModel, said: Said, fields: Collection[str] | None, faults: Faults) -> Limit | None:
-    """What the rule says; ``fields`` are those of its rows and labels (None: not known)."""
-    limit = said(lambda m: m.limit, "limit")
-    if limit is None:
-        return None
-    at = ("limit",) if "limit" in model.model_fields_set else ()
-    if not limit.per:
-        faults.add((*at, "per"), "names no field", "write for example per: ExperimentName")
-    for name in limit.per if fields is not None else ():
-        if name not in (fields or ()):
-            faults.add((*at, "per"), f"'{name}' is no field of the rule's alerts", suggest(name, fields or ()))
-    if limit.window <= ZERO:
-        faults.add((*at, "window"), "must be longer than nothing", "write for example window: 1d")
-    return Limit(per=limit.per, most=limit.max, span=limit.window, digest=limit.then == "digest")
-
-
 def kept_as(rule: str) -> str:
     """The name under which the windows of a rule, as it is written, are kept."""
     return _STATE.format(rule)
-
-
-RateLimit = Mapping[str, object] | bool
-"""What is kept of an alert: False, it was notified singly; True, nobody was notified; else what its intent says of
-its digest.
-"""
 
 
 def notify(
@@ -93,8 +53,8 @@ def notify(
     """
     name = public_name(rule)
     if intent.kind is not IntentKind.FIRED and intent.kind in _NOTIFIES and beyond:
-        if intent.kind is IntentKind.RESOLVED and isinstance(beyond, Mapping):
-            memory.notify(replace(intent, data={**intent.data, LIMIT: _of_end(beyond, intent.at)}), info)
+        if intent.kind is IntentKind.RESOLVED and isinstance(beyond, Digest):
+            memory.notify(_in(intent, _of_end(beyond, intent.at)), info)
         return beyond
     if limit is None or intent.kind is not IntentKind.FIRED:
         memory.notify(intent, info)
@@ -107,27 +67,22 @@ def notify(
         memory.notify(intent, info)
         return False
     if limit.digest:
-        until: Mapping[str, object] = {
-            "until": plain(began + limit.span),
-            "per": per,
-            "notified": limit.most,
-            "seconds": limit.span.total_seconds(),
-        }
-        memory.notify(replace(intent, data={**intent.data, LIMIT: until}), info)
-        return until
+        digest = Digest(
+            until=began + limit.span, per=per, notified=limit.most, seconds=limit.span.total_seconds()
+        )  # fmt: skip
+        memory.notify(_in(intent, digest), info)
+        return digest
     return True
 
 
-def kept(said: object) -> RateLimit:
-    """What was kept of an alert, as it is found in its state."""
-    return said if isinstance(said, Mapping) else bool(said)
+def _in(intent: Intent, digest: Digest) -> Intent:
+    return replace(intent, details=replace(intent.details, digest=digest))
 
 
-def _of_end(digest: Mapping[str, object], at: datetime) -> Mapping[str, object]:
+def _of_end(digest: Digest, at: datetime) -> Digest:
     """Which digest notifies the end at ``at`` of an alert that is in ``digest``."""
-    until = datetime.fromisoformat(str(digest["until"]))
-    span = timedelta(seconds=float(str(digest["seconds"])))
-    return digest if at < until else {**digest, "until": plain(until + ((at - until) // span + 1) * span)}
+    until, span = digest.until, timedelta(seconds=digest.seconds)
+    return digest if at < until else replace(digest, until=until + ((at - until) // span + 1) * span)
 
 
 def _window(name: str, per: Mapping[str, object], limit: Limit, at: datetime, memory: Memory) -> tuple[datetime, int]:

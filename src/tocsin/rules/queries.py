@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from tocsin.errors import QueryError, QueryTimeout
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.alert import EventKey
 from tocsin.rules.history import listed
-from tocsin.rules.kinds.event.shorter import Shorter, shorter
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.spec.rule import PlanSpec, RuleOf
 
 LIMITS = Limits(seconds=30.0, rows=10_000_000)
 TRIES = 64
 """Queries that may be spent on finding the rows on which one rule fails."""
 
+R = TypeVar("R", bound=RuleOf[PlanSpec])
+
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Generic[R]):
     """An event that a rule matches; ``computed`` are the fields that the query made."""
 
-    rule: Rule
+    rule: R
     run_id: str
     key: EventKey
     commit_seq: int
@@ -48,53 +50,18 @@ class Failures:
 
 
 def matches(
-    reader: LogReader, rules: Iterable[Rule], rows_sql: str, params: Mapping[str, object], failures: Failures
-) -> list[Hit]:
+    reader: LogReader, rules: Iterable[R], rows_sql: str, params: Mapping[str, object], failures: Failures
+) -> list[Hit[R]]:
     """What ``rules`` match among ``rows_sql``. A rule that fails has no hits, and is in ``failures``."""
-    by_shape: dict[tuple[object, ...], list[Rule]] = {}
+    by_shape: dict[str, list[R]] = {}
     for rule in rules:
-        by_shape.setdefault((rule.plan.shape, *(rule.below.past if rule.below else ())), []).append(rule)
-    hits: list[Hit] = []
-    for alike in by_shape.values():
-        if any(rule.below for rule in alike):
-            hits += _shorter(reader, alike, rows_sql, params, failures)
-        else:
-            hits += _run(reader, alike, rows_sql, params, failures)
-    return hits
-
-
-def narrowed(
-    reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object]
-) -> tuple[str, dict[str, object], Mapping[EventKey, Shorter]]:
-    """Those of ``rows_sql`` that ended shorter than its baseline by one of ``rules``, which compare with the same
-    past. Raises QueryError.
-    """
-    found = shorter([rule.below for rule in rules if rule.below], rows_sql, params, reader)
-    some = f"SELECT * FROM ({rows_sql}) WHERE EventId IN (SELECT unnest(($sooner::JSON)::VARCHAR[]))"
-    return some, {**params, "sooner": listed({key.event_id for key in found})}, found
-
-
-def _shorter(
-    reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object], failures: Failures
-) -> list[Hit]:
-    try:
-        some, more, found = narrowed(reader, rules, rows_sql, params)
-    except QueryError as e:
-        failures.rules.update({rule.name: e for rule in rules})
-        return []
-    if not found:
-        return []
-    hits: list[Hit] = []
-    for hit in _run(reader, rules, some, more, failures):
-        below, said = hit.rule.below, found.get(hit.key)
-        if below is not None and said is not None and said.than(below.baseline):
-            hits.append(replace(hit, computed={**hit.computed, **said.computed(below.baseline)}))
-    return hits
+        by_shape.setdefault(rule.spec.plan.shape, []).append(rule)
+    return [hit for alike in by_shape.values() for hit in _run(reader, alike, rows_sql, params, failures)]
 
 
 def _run(
-    reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object], failures: Failures
-) -> list[Hit]:
+    reader: LogReader, rules: Sequence[R], rows_sql: str, params: Mapping[str, object], failures: Failures
+) -> list[Hit[R]]:
     try:
         return _select(reader, rules, rows_sql, params)
     except QueryTimeout as e:
@@ -109,9 +76,9 @@ def _run(
     return first + _run(reader, rules[half:], rows_sql, params, failures)
 
 
-def _select(reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Mapping[str, object]) -> list[Hit]:
-    plan = rules[0].plan
-    sql, constants = plan.bind(rows_sql, [(i, rule.plan.constants) for i, rule in enumerate(rules)])
+def _select(reader: LogReader, rules: Sequence[R], rows_sql: str, params: Mapping[str, object]) -> list[Hit[R]]:
+    plan = rules[0].spec.plan
+    sql, constants = plan.bind(rows_sql, [(i, rule.spec.plan.constants) for i, rule in enumerate(rules)])
     for name, value in constants.items():
         if isinstance(value, list):  # see history.listed
             sql = sql.replace(f"${name}::", f"(${name}::JSON)::")
@@ -137,12 +104,12 @@ def _select(reader: LogReader, rules: Sequence[Rule], rows_sql: str, params: Map
 
 
 def _without_culprits(
-    reader: LogReader, rule: Rule, rows_sql: str, params: Mapping[str, object], error: QueryError, failures: Failures
-) -> list[Hit]:
+    reader: LogReader, rule: R, rows_sql: str, params: Mapping[str, object], error: QueryError, failures: Failures
+) -> list[Hit[R]]:
     """The rule's hits among the rows that it can evaluate; where it can evaluate none, it fails as a whole."""
     spent = 0
 
-    def hits_of(ids: Sequence[str]) -> list[Hit] | None:
+    def hits_of(ids: Sequence[str]) -> list[Hit[R]] | None:
         nonlocal spent
         spent += 1
         some = f"SELECT * FROM ({rows_sql}) WHERE EventId IN (SELECT unnest(($some::JSON)::VARCHAR[]))"
@@ -153,7 +120,7 @@ def _without_culprits(
         except QueryError:
             return None
 
-    hits: list[Hit] = []
+    hits: list[Hit[R]] = []
     culprits: list[str] = []
     try:
         works = hits_of([]) is not None

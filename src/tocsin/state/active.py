@@ -44,11 +44,6 @@ _CHANGED = (
 )
 _ONE = select(alerts).where(_A.id == bindparam("one"))
 _AT = bindparam("b_at", type_=Micros)
-_END_OCCURRENCE = (
-    update(alerts)
-    .where(_A.rule == bindparam("k_rule"), _A.occurrence == bindparam("k_occurrence"), _A.ended_at.is_(None))
-    .values(ended_at=_AT, ended_why=bindparam("b_why"))
-)
 _END_INSTANCE = (
     update(alerts)
     .where(
@@ -98,7 +93,6 @@ class ActiveAlerts:
         self._put = dialect.insert_new(alerts, ["id"], without=["seq"])
         self._body = dialect.bulk(_BODY, ["k_id", "b_severity", "b_body"])
         self._end = dialect.bulk(_END, ["k_id", "b_at", "b_why"])
-        self._end_occurrence = dialect.bulk(_END_OCCURRENCE, ["k_rule", "k_occurrence", "b_at", "b_why"])
         self._end_instance = dialect.bulk(_END_INSTANCE, ["k_rule", "k_instance", "b_at", "b_why"])
         self._settle = dialect.bulk(_SETTLE, ["k_id", "b_settled"])
         self._keep = dialect.upsert(notify_states, ["kind", "key"])
@@ -117,14 +111,9 @@ class ActiveAlerts:
         named = {(each.rule, each.instance): each.id for each in fired}
         self._mirror.log(tx, ALERTS, [codecs.alert_row(t, self._alert_of(tx, t, named), now) for t in transitions])
         ends = [t for t in transitions if t.after in _ENDS]
-        self._end_occurrence.run(
-            tx,
-            [
-                {"k_rule": t.rule, "k_occurrence": t.occurrence, "b_at": t.at, "b_why": t.reason.value}
-                for t in ends
-                if t.occurrence
-            ],
-        )
+        self._end.run(
+            tx, [{"k_id": _named(t), "b_at": t.at, "b_why": t.reason.value} for t in ends if t.occurrence]
+        )  # fmt: skip
         self._end_instance.run(
             tx,
             [

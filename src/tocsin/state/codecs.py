@@ -12,9 +12,11 @@ from sqlalchemy import Row
 
 from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition, Why, instance_key
 from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.details import Details
 from tocsin.model.instants import Instant, Timer, TimerKind
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
+from tocsin.model.typed import of_json, to_json
 from tocsin.state.interface import Attempted, Backfill, MirrorRow, RuleRecord
 from tocsin.state.tables import clean
 
@@ -179,7 +181,7 @@ def intent_row(i: Intent) -> dict[str, object]:
         "fields": i.fields,
         "event": i.event,
         "rows": i.rows,
-        "data": i.data,
+        "data": to_json(i.details),
     }
 
 
@@ -201,7 +203,7 @@ def intent_of(row: AnyRow) -> Intent:
         root_run_id=row.root_run_id,
         event=row.event,
         rows=tuple(row.rows),
-        data=row.data,
+        details=of_json(Details, row.data),
         commit_seq=row.commit_seq,
         at=row.at,
         event_time=row.event_time,
@@ -273,7 +275,7 @@ def alert_row(t: Transition, alert: str, now: datetime) -> dict[str, object]:
         "Time": iso(now),
         "Rule": t.rule,
         "Instance": t.instance,
-        "Occurrence": t.occurrence or t.firing,
+        "Occurrence": t.occurrence,
         "From": t.before.value,
         "To": t.after.value,
         "Reason": f"{t.reason.value}, {clean(t.detail)}" if t.detail else t.reason.value,

@@ -15,7 +15,7 @@ from tocsin.errors import Problem
 from tocsin.kql.schema import schema_with
 from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.rules.compile.load import load_documents
-from tocsin.rules.kinds.deadline.clocks import under
+from tocsin.rules.kinds.clocks import under
 from tocsin.rules.testing.simulator import Simulator
 from tocsin.state.sqlite import SqliteState
 
@@ -49,7 +49,7 @@ class Night:
         self, text: str, events: Sequence[tuple[int, Event]], until: int, *pauses: Maintenance
     ) -> list[Received]:
         problems: list[Problem] = []
-        rules = under(load_documents([load(text, "rules.yaml")], SCHEMA, problems), pauses)
+        rules = under(load_documents([load(text, "rules.yaml")], SCHEMA, problems, timezone="UTC"), pauses)
         assert [] == problems
         with Simulator(rules, EVENING, {"nightlies": ROWS} if "for_each" in text else {}, self.state) as night:
             for n, (minute, event) in enumerate(events):

@@ -61,12 +61,12 @@ def test_fires_at_once_and_ends_with_the_reason() -> None:
     one = Instance()
     fired = one.evaluate(0, value=0.4)
     assert (Phase.NONE, Phase.FIRING, Why.THRESHOLD) == (fired.before, fired.after, fired.why)
-    assert fired.notify is not None and fired.notify.occurrence == "2026-01-05T12:00:00Z"
+    assert fired.notify is not None and fired.occurrence == "2026-01-05T12:00:00Z"
     assert Why.NOTHING_NEW is one.evaluate(1).why
     ended = one.evaluate(2, False)
     assert (Phase.FIRING, Phase.RESOLVED, Why.RECOVERED) == (ended.before, ended.after, ended.why)
-    assert ended.notify is not None and (IntentKind.RESOLVED, fired.notify.occurrence) == (
-        ended.notify.kind, ended.notify.occurrence
+    assert ended.notify is not None and (IntentKind.RESOLVED, fired.occurrence) == (
+        ended.notify.kind, ended.occurrence
     )  # fmt: skip
     assert one.state is None
 
@@ -75,9 +75,7 @@ def test_each_firing_has_a_name_of_its_own() -> None:
     one = Instance()
     names = []
     for minute in (0, 2):
-        notify = one.evaluate(minute).notify
-        assert notify is not None
-        names.append(notify.occurrence)
+        names.append(one.evaluate(minute).occurrence)
         one.evaluate(minute + 1, False)
     assert ["2026-01-05T12:00:00Z", "2026-01-05T12:02:00Z"] == names
 
@@ -87,7 +85,7 @@ def test_each_step_of_a_firing_says_which_it_is() -> None:
     one = Instance()
     steps = [one.evaluate(0, False), one.evaluate(1), one.evaluate(2), one.evaluate(3, False), one.evaluate(4)]
     first, second = "2026-01-05T12:01:00Z", "2026-01-05T12:04:00Z"
-    assert ["", first, first, first, second] == [step.firing for step in steps]
+    assert ["", first, first, first, second] == [step.occurrence for step in steps]
 
 
 def test_pending_until_for_has_passed() -> None:
@@ -252,13 +250,11 @@ def test_a_rule_that_goes_leaves_an_ending_of_what_was_seen() -> None:
     one = Instance()
     one.evaluate(0)
     assert one.state is not None
-    resolve_policy = gone(one.state, Why.RULE_GONE, at=NOON, commit_seq=7)
-    assert resolve_policy is not None
-    assert (Phase.FIRING, Phase.RESOLVED, Why.RULE_GONE) == (
-        resolve_policy.before,
-        resolve_policy.after,
-        resolve_policy.reason,
-    )
+    change = gone(one.state, Why.RULE_GONE, at=NOON, commit_seq=7)
+    assert change is not None
+    assert (Phase.FIRING, Phase.RESOLVED, Why.RULE_GONE, "2026-01-05T12:00:00Z") == (
+        change.before, change.after, change.why, change.occurrence,
+    )  # fmt: skip
 
 
 def test_a_value_alone_is_not_worth_a_write() -> None:

@@ -16,7 +16,9 @@ from tocsin.config.project.watch import Watch
 from tocsin.errors import Problem
 from tocsin.metrics.registry import Metrics
 from tocsin.notify.routing.files import OnCallFiles
-from tocsin.rules.kinds.deadline.clocks import pauses_of
+from tocsin.rules.kinds.deadline.spec import DeadlineSpec
+from tocsin.rules.kinds.schedule.spec import ScheduleSpec
+from tocsin.rules.spec.rule import of_spec
 
 __all__ = ["server"]  # a fixture
 
@@ -26,7 +28,7 @@ rules:
     when: {status: Queued, in_status_for: 45m}
     labels: {team: ranking}
   - name: nightly
-    when: {absent: {status: Completed}, cron: "0 2 * * *", except: company}
+    when: {absent: {status: Completed}, cron: "0 2 * * *", timezone: UTC, except: company}
 """
 DAYS = """
 calendars:
@@ -63,13 +65,11 @@ def test_rules_know_the_days_and_the_times(home: Home) -> None:
     content = gather(home, problems)
     assert ([], True) == (problems, content is not None)
     assert content is not None
-    nightly, stuck = content.rules.rules["nightly"], content.rules.rules["stuck"]
-    assert nightly.scheduled is not None
-    assert [True, True, False] == [date(2026, 12, d) in nightly.scheduled.calendar for d in (24, 31, 30)]
-    assert ["rules/oncall/days.yaml:5"] == [m.place for m in pauses_of(stuck)]
-    alone = rules_of(home).rules["nightly"].scheduled
-    assert alone is not None
-    assert nightly.scheduled.calendar == alone.calendar
+    nightly = of_spec(content.rules.rules["nightly"], ScheduleSpec)
+    stuck = of_spec(content.rules.rules["stuck"], DeadlineSpec)
+    assert [True, True, False] == [date(2026, 12, d) in nightly.spec.calendar for d in (24, 31, 30)]
+    assert ["rules/oncall/days.yaml:5"] == [m.place for m in stuck.spec.pauses]
+    assert nightly.spec.calendar == of_spec(rules_of(home).rules["nightly"], ScheduleSpec).spec.calendar
 
 
 def test_what_no_rule_has_is_no_match(home: Home) -> None:
@@ -128,6 +128,5 @@ def test_a_running_tocsin_takes_other_days_of_a_url_into_force(home: Home, serve
         eventually(lambda: len(taken) == 2, within=10)
     finally:
         reloader.stop()
-    nightly = taken[-1].rules.rules["nightly"]
-    assert nightly.scheduled is not None
-    assert [False, True] == [date(2026, 12, d) in nightly.scheduled.calendar for d in (31, 30)]
+    nightly = of_spec(taken[-1].rules.rules["nightly"], ScheduleSpec)
+    assert [False, True] == [date(2026, 12, d) in nightly.spec.calendar for d in (31, 30)]

@@ -87,7 +87,7 @@ def test_a_changed_table_moves_deadlines_and_keeps_those_of_the_other_rows(home:
     home.evaluator._reload(home.rules)
     home.at(30)
     assert ["c1", "b1", "a1"] == fired(home)
-    assert 0 == len(home.evaluator._deadlines)
+    assert 0 == len(home.evaluator._driver.deadlines)
 
 
 def test_alerts_beyond_the_limit_are_counted_under_the_rules_name(home: Home) -> None:

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.app.engine.evaluator import in_order
-from tocsin.app.engine.timers import TimerTable, key_of
 from tocsin.clock import EPOCH
 from tocsin.logstore.interface import CommitInfo
 from tocsin.model.instants import Timer, TimerKind
-from tocsin.rules.kinds.event.timers import Released
+from tocsin.rules.driver.instants import in_order
+from tocsin.rules.driver.timer_table import TimerTable, key_of
+from tocsin.rules.timers import Released
 
 START = datetime(2026, 1, 5, 12, tzinfo=UTC)
 

@@ -13,7 +13,6 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
 from tocsin.model.intent import IntentKind
-from tocsin.model.statuses import Kind
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.compile.load import load_rules
 from tocsin.rules.kinds.ruleset import RuleSet
@@ -117,7 +116,7 @@ def test_a_rule_that_goes_takes_its_gauge_along(station: Station) -> None:
     station.steps(timedelta(seconds=90))
     station.evaluator._reload(RuleSet())
     assert 0.0 == station.firing()
-    assert all(rule.kind is Kind.WINDOW for rule in station.rules.rules.values())
+    assert all(rule.kind == "window" for rule in station.rules.rules.values())
     station.steps(timedelta(minutes=2))
     assert [IntentKind.FIRED] == station.notified()
 

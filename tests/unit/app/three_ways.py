@@ -87,7 +87,7 @@ def rules_of(bodies: Mapping[str, str], defaults: str = "", tests: Sequence[Mapp
     problems: list[Problem] = []
     tables = {name: pa.Table.from_pylist(rows) for name, rows in TABLES.items()}
     document = load("\n".join(lines) + "\n", "rules.yaml")
-    found = load_documents([document], schema_with(COLUMNS), problems, tables, CALENDARS)
+    found = load_documents([document], schema_with(COLUMNS), problems, tables, CALENDARS, timezone="UTC")
     if problems:
         raise ConfigurationError(problems)
     return found

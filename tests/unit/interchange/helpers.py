@@ -9,7 +9,8 @@ from tocsin.interchange.emit import file_of
 from tocsin.interchange.importing import import_text
 from tocsin.interchange.report import Imported
 from tocsin.kql.schema import Schema, schema_with
-from tocsin.rules.language.schema import RuleFile, RuleModel
+from tocsin.rules.kinds.registry import rule_file
+from tocsin.rules.language.schema import RuleModel
 
 SCHEMA: Schema = schema_with({"prices": {"Target": "string", "usd_per_hour": "real"}})
 
@@ -37,7 +38,7 @@ def whole_query(rule: Mapping[str, Any]) -> str:
 
 def models(rules: list[Imported]) -> list[RuleModel]:
     """The rules as the language reads them from the file that is written of them."""
-    return list(parse(RuleFile, load(file_of(rules), "imported.yaml")).rules)
+    return list(parse(rule_file(), load(file_of(rules), "imported.yaml")).rules)
 
 
 def query_rule(query: str = "AmlRunStatusChangedEvent | where Status == 'Failed'", **properties: Any) -> dict[str, Any]:

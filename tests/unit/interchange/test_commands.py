@@ -10,7 +10,7 @@ from tests.unit.interchange.helpers import query_rule, template
 from tocsin.cli.common import Stop
 from tocsin.cli.rules import rules
 from tocsin.config.yaml.document import load_file, parse
-from tocsin.rules.language.schema import RuleFile
+from tocsin.rules.kinds.registry import rule_file
 
 RULES = """
 rules:
@@ -51,7 +51,7 @@ def test_a_template_becomes_a_file_of_rules(home: Path) -> None:
     assert "not kept: scopes: tocsin's queries read its own store" in done.stderr
     assert "1 imported (1 of them off), 0 not imported" in done.stderr
     assert "\x1b" not in done.stderr
-    [rule] = parse(RuleFile, load_file(home / "rules" / "alerts" / "azure.yaml")).rules
+    [rule] = parse(rule_file(), load_file(home / "rules" / "alerts" / "azure.yaml")).rules
     assert ("disk-31m", False) == (rule.name, rule.enabled)
     code, done = call(home, "import", path, "--output", home / "rules" / "alerts" / "azure.yaml")
     assert (2, True) == (code, "is there already" in done.stderr)
@@ -76,8 +76,8 @@ def test_what_is_exported_is_imported_again(home: Path) -> None:
     (home / "exported.json").write_text(done.stdout)
     code, done = call(home, "import", home / "exported.json", "--output", home / "again.yaml")
     assert 0 == code
-    before = parse(RuleFile, load_file(home / "rules" / "alerts" / "mine.yaml")).rules
-    assert before == parse(RuleFile, load_file(home / "again.yaml")).rules
+    before = parse(rule_file(), load_file(home / "rules" / "alerts" / "mine.yaml")).rules
+    assert before == parse(rule_file(), load_file(home / "again.yaml")).rules
 
 
 def test_one_rule_by_its_name(home: Path) -> None:

@@ -10,7 +10,7 @@ from tocsin.interchange.azure.table import prelude, without_prelude
 from tocsin.interchange.azure.write import NO_PLACE, export_rule, template_of
 from tocsin.interchange.data import rules_of_document
 from tocsin.kql.bind.translate import translate
-from tocsin.rules.language.schema import RuleModel
+from tocsin.rules.kinds.registry import rule_model
 
 COUNTED = "AmlRunStatusChangedEvent | summarize n = count() by WorkspaceName | where n > 3"
 WINDOW: dict[str, Any] = {"name": "w", "query": COUNTED, "over": "1h", "every": "5m", "by": ["WorkspaceName"]}
@@ -181,7 +181,7 @@ def test_no_key_of_the_language_is_forgotten() -> None:
     placed = {"name", "enabled", "description", "severity", "when", "query", "condition", "by", "over", "every", "for", "resolve",
               "send_resolved", "repeat_every"}  # fmt: skip
     refused = {"sql", "for_each"}
-    assert {f.alias or n for n, f in RuleModel.model_fields.items()} == placed | refused | set(NO_PLACE)
+    assert {f.alias or n for n, f in rule_model().model_fields.items()} == placed | refused | set(NO_PLACE)
 
 
 def test_texts_that_look_like_expressions_are_escaped() -> None:

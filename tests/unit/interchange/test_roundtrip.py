@@ -17,7 +17,8 @@ from tocsin.interchange.data import rules_of_document, rules_of_files
 from tocsin.interchange.emit import file_of
 from tocsin.interchange.importing import import_text
 from tocsin.interchange.report import Imported
-from tocsin.rules.language.schema import SEVERITIES, RuleModel
+from tocsin.rules.kinds.registry import rule_model
+from tocsin.rules.language.schema import SEVERITIES
 
 PHASES = (Phase.explicit, Phase.generate)
 SHIPPED = sorted((Path(__file__).parents[3] / "rules" / "alerts").glob("*.yaml"))
@@ -42,7 +43,7 @@ def assert_written_the_same(rule: dict[str, Any], back: Imported) -> None:
     text = file_of([back])
     [written] = rules_of_document(load(text, "imported.yaml"))
     assert rule.get("tests") == written.pop("tests", None)
-    assert RuleModel.model_validate({k: v for k, v in rule.items() if k != "tests"}) == RuleModel.model_validate(
+    assert rule_model().model_validate({k: v for k, v in rule.items() if k != "tests"}) == rule_model().model_validate(
         written
     )
 
@@ -171,7 +172,7 @@ def test_what_azure_has_a_key_for_comes_back_without_our_notes(rule: dict[str, A
     for key in ("name", "severity", "over", "every", "by", "description", "for"):
         if key in rounded or key not in rule or (key == "for" and rule[key] == "1 of 1"):
             continue
-        model, given_back = RuleModel.model_validate(expected), RuleModel.model_validate(back)
+        model, given_back = rule_model().model_validate(expected), rule_model().model_validate(back)
         field = {"for": "for_"}.get(key, key)
         assert getattr(model, field) == getattr(given_back, field), key
     assert re.sub(r"\s", "", whole_query(rule)) == re.sub(r"\s", "", whole_query(back))

@@ -16,7 +16,7 @@ from tocsin.interchange.azure.write import export_rule, template_of
 from tocsin.interchange.emit import file_of
 from tocsin.interchange.importing import import_files, import_text
 from tocsin.interchange.report import Imported
-from tocsin.rules.language.schema import RuleModel
+from tocsin.rules.kinds.registry import rule_model
 
 SAMPLES = Path(os.environ.get("TOCSIN_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
 PATTERNS = ("arm*", "amba*", "restapispecs-sqr*", "resourcemodules*", "aksbaseline*", "prometheus-*", "awesomeprom*")
@@ -300,7 +300,7 @@ def test_every_sample_is_among_the_expected() -> None:
 def test_all_of_them_make_one_valid_file() -> None:
     """What is written validates, and reads as what was imported; no resource is silent."""
     rules = import_files(every_sample(), SCHEMA)
-    assert [RuleModel.model_validate(r.rule) for r in rules if r.rule is not None] == models(rules)
+    assert [rule_model().model_validate(r.rule) for r in rules if r.rule is not None] == models(rules)
     assert all((r.rule is None) == bool(r.why_not) for r in rules)
     assert len(AZURE) == sum(r.rule is not None for r in rules)
     for path in every_sample():

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from tocsin.config.yaml.document import load, parse
 from tocsin.errors import Problem
 from tocsin.model.alert import Why
+from tocsin.model.details import NONE, Details
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.notify.context import Mail
@@ -83,7 +84,7 @@ def intent(
     at: datetime = NOW,
     seq: int = 4,
     occurrence: str = "o1",
-    data: Mapping[str, object] | None = None,
+    details: Details = NONE,
     labels: Mapping[str, object] | None = None,
     event_time: datetime | None = HAPPENED,
     **columns: object,
@@ -101,7 +102,7 @@ def intent(
         labels=labels or {},
         run_id=run,
         event=event,
-        data=data or {},
+        details=details,
         commit_seq=seq,
         at=at,
         event_time=event_time,

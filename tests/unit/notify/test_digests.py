@@ -1,13 +1,13 @@
 """What is beyond a rule's limit comes as one digest at the end of its window: for each address, and never lost."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tests.unit.notify.conftest import Make, Wire, text_of
 from tests.unit.notify.make import NOW, intent
 from tocsin.model.alert import Why
 from tocsin.model.delivery import DeliveryState
+from tocsin.model.details import Details, Digest, Wait
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.notify.values import CapRule
 
@@ -15,10 +15,8 @@ DAY = timedelta(days=1)
 
 
 def beyond(number: int, experiment: str = "churn", **columns: str) -> Intent:
-    said: Mapping[str, object] = {
-        "until": (NOW + DAY).isoformat(), "per": {"ExperimentName": experiment}, "notified": 3, "seconds": DAY.total_seconds()
-    }  # fmt: skip
-    made = intent(run=f"r{number}", data={"limit": said}, ExperimentName=experiment, seq=number + 10)
+    digest = Digest(until=NOW + DAY, per={"ExperimentName": experiment}, notified=3, seconds=DAY.total_seconds())
+    made = intent(run=f"r{number}", details=Details(digest=digest), ExperimentName=experiment, seq=number + 10)
     return replace(made, event={**made.event, **columns})
 
 
@@ -90,11 +88,12 @@ def test_with_another_rule_that_notifies_of_the_run_it_is_named_at_once(house: M
     assert ("other", "run-failed") == mail.rules
 
 
-def ended(number: int, **data: object) -> Intent:
-    """The end of ``beyond(number)``."""
+def ended(number: int, until: datetime = NOW + DAY) -> Intent:
+    """The end of ``beyond(number)``, in the digest of ``until``."""
     made = beyond(number)
-    limit = {**made.data["limit"], **data}  # type: ignore[dict-item]
-    return replace(made, kind=IntentKind.RESOLVED, why=Why.RECOVERED, data={"limit": limit}, commit_seq=99)
+    assert made.details.digest is not None
+    details = Details(digest=replace(made.details.digest, until=until))
+    return replace(made, kind=IntentKind.RESOLVED, why=Why.RECOVERED, details=details, commit_seq=99)
 
 
 def test_an_end_in_the_same_digest_is_a_line_of_it(house: Make) -> None:
@@ -119,7 +118,7 @@ def test_an_end_goes_to_those_who_got_the_digest_by_one_of_its_own(house: Make) 
     here.drain()
     here.clock.advance(DAY)
     here.drain()
-    later = (NOW + 2 * DAY).isoformat()
+    later = NOW + 2 * DAY
     ends = [ended(n, until=later) for n in (1, 2)]
     here.notify(*(replace(e, event={**e.event, "OwnerEmail": "bela@example.org"}) for e in ends))
     here.drain()
@@ -135,8 +134,8 @@ def test_alerts_of_an_absence_rule_say_what_for(house: Make) -> None:
     wire = Wire()
     here = house(wire)
     made = replace(beyond(1, Message="", Reason=""), why=Why.DEADLINE)
-    waits = {**made.data, "waits": "in_status_for", "statuses": ["Queued", "Preparing"], "since": NOW.isoformat()}
-    here.notify(replace(made, data=waits))
+    wait = Wait(form="in_status_for", statuses=("Queued", "Preparing"), since=NOW)
+    here.notify(replace(made, details=replace(made.details, wait=wait)))
     here.drain()
     here.clock.advance(DAY)
     here.drain()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.notify.make import HAPPENED, INFO, NOW, draft, intent
 from tests.unit.notify.make import oncall as make_oncall
 from tocsin.model.delivery import Notified
+from tocsin.model.details import Details, Expired
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.notify.routing.oncall_file import OnCallRules
@@ -133,7 +134,9 @@ def test_a_receiver_that_is_gone_notifies_the_default_receiver_and_says_so() -> 
 
 
 def test_a_catch_ups_summary_leaves_the_owner_out() -> None:
-    summary = intent(kind=IntentKind.SUMMARY, run="", data={"expired": 7})
+    summary = intent(
+        kind=IntentKind.SUMMARY, run="", details=Details(expired=Expired(count=7, oldest=NOW, newest=NOW, consumer="a"))
+    )
     assert addresses(notified(summary)) == [("ops@example.org", "default_receiver")]
     info = RuleInfo(name="r", version="v", summary="", notify_to=("leads", "owner"))
     assert [a for a, _ in addresses(notified(summary, info, make_oncall(LEADS)))] == ["ml-leads@example.org"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.unit.notify.make import HAPPENED, INFO, NOW, draft, intent, renderer, seen
 from tocsin.model.alert import Why
+from tocsin.model.details import Cause, Child, Details, Group
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.notify.channels.local import LocalChannel
 from tocsin.notify.render.mail import notification_of, write
@@ -14,25 +15,26 @@ from tocsin.notify.values import NO_FACTS
 US = 1_000_000
 
 
-def cause(text: str, count: int, *runs: dict[str, Any]) -> dict[str, Any]:
-    return {"cause": text, "count": count, "runs": list(runs)}
+def cause(text: str, count: int, *runs: Child) -> Cause:
+    return Cause(cause=text, count=count, runs=runs)
 
 
-def run(name: str, url: str = "") -> dict[str, Any]:
-    return {"run": f"id-{name}", "name": name, "url": url, "us": int(HAPPENED.timestamp()) * US}
+def run(name: str, url: str = "") -> Child:
+    return Child(run=f"id-{name}", name=name, url=url, us=int(HAPPENED.timestamp()) * US)
 
 
-CAUSES = [
+CAUSES = (
     cause("CUDA out of memory", 18, run("trial 1", "https://ml.example.org/t1"), run("trial 2"), run("trial 3")),
     cause("timeout", 6, run("trial 9")),
-]
+)
 
 
 def swept(
     why: Why = Why.ENOUGH_CHILDREN, *, kind: IntentKind = IntentKind.FIRED, ended: str = "", **said: Any
 ) -> Intent:
-    about = {"matched": 24, "children": 100, "did": "failed", "ended": ended, "causes": CAUSES, "more": 0, **said}
-    notified = intent("sweep-failing", kind=kind, data={"sweep": about}, Status="Running", Message="", Reason="")
+    about = replace(Group(matched=24, children=100, did="failed", ended=ended, causes=CAUSES), **said)
+    details = Details(group=about)
+    notified = intent("sweep-failing", kind=kind, details=details, Status="Running", Message="", Reason="")
     return replace(notified, why=why)
 
 
@@ -81,23 +83,20 @@ def test_a_summary_may_name_the_numbers() -> None:
 
 def test_the_parents_own_failure_says_what_is_known_of_its_children() -> None:
     """Its subject is that of any failed run."""
-    about = swept().data["sweep"]
-    notified = intent(data={"sweep": about})
+    notified = intent(details=swept().details)
     made = renderer().templates.render("", seen(notified))
     assert seen(notified).alert.title.startswith("churn failed")
     assert "24 of its 100 runs failed" in made.text and "18 × CUDA out of memory" in made.text
 
 
 def test_hostile_links_and_texts_are_harmless() -> None:
-    said = [cause("<script>alert(1)</script>", 1, run("<b>\r\nBcc: x", "javascript:alert(1)"))]
+    said = (cause("<script>alert(1)</script>", 1, run("<b>\r\nBcc: x", "javascript:alert(1)")),)
     made = renderer().templates.render("", seen(swept(causes=said)))
     assert "<script>" not in made.html and "javascript:" not in made.html + made.text
     assert "\n" not in made.subject
 
 
 def test_what_the_data_does_not_hold_makes_no_mail_fail() -> None:
-    notified = replace(
-        swept(), data={"sweep": {"causes": "?", "matched": None}}, event_time=HAPPENED - timedelta(days=1)
-    )
+    notified = replace(swept(), details=Details(group=Group()), event_time=HAPPENED - timedelta(days=1))
     made = renderer().templates.render("", seen(notified))
     assert made.problem == "" and "None" not in made.text

@@ -3,7 +3,7 @@
 import os
 import re
 from dataclasses import fields, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.unit.notify.make import BUDAPEST, HAPPENED, INFO, NOW, TEMPLATES, draft, intent, renderer, seen
+from tocsin.model.details import Details, EndedBy, Expired, Trouble
 from tocsin.model.intent import SUMMARY_WORDS, IntentKind, RuleInfo
 from tocsin.notify import context
 from tocsin.notify.context import Change, Line, Mail, Nearby, RunAttempt
@@ -155,7 +156,7 @@ def test_a_late_mail_says_so() -> None:
 
 def test_a_window_rules_mail_shows_its_rows() -> None:
     rows = tuple({"ExperimentName": f"e{n}", "rate": n / 7} for n in range(13))
-    notified = replace(intent("failure-rate", run=""), rows=rows, value=0.25, data={"rows": 41})
+    notified = replace(intent("failure-rate", run=""), rows=rows, value=0.25, details=Details(rows=41))
     made = renderer().templates.render("", seen(notified))
     assert made.problem == ""
     assert "value 0.25" in made.text
@@ -173,21 +174,25 @@ def test_other_rules_of_the_run_are_named() -> None:
 
 
 def test_own_trouble_has_a_template() -> None:
-    data = {"title": "3 files are broken", "text": "The last good set stays in force.", "lines": ["a.yaml:3: no <key>"]}
-    made = renderer().templates.render("admin", seen(intent("tocsin", kind=IntentKind.ADMIN, run="", data=data)))
+    trouble = Trouble(
+        title="3 files are broken", text="The last good set stays in force.", lines=("a.yaml:3: no <key>",)
+    )  # fmt: skip
+    own = intent("tocsin", kind=IntentKind.ADMIN, run="", details=Details(trouble=trouble))
+    made = renderer().templates.render("admin", seen(own))
     assert made.problem == ""
     assert made.subject == "tocsin: 3 files are broken"
     assert "  a.yaml:3: no <key>" in made.text and "a.yaml:3: no &lt;key&gt;" in made.html
 
 
 def test_a_catch_up_has_a_summary() -> None:
-    data = {"expired": 1234, "oldest": "2026-01-05T10:00:00Z", "newest": "2026-11-20T10:00:00Z"}
+    oldest, newest = datetime(2026, 1, 5, 10, tzinfo=UTC), datetime(2026, 11, 20, 10, tzinfo=UTC)
+    details = Details(expired=Expired(count=1234, oldest=oldest, newest=newest, consumer="a"))
     lines = tuple(
         Line(title="churn Failed", name=f"r{n}", cause="disk full", severity="error", rule="r", url="", at=NOW)
         for n in range(12)
     )
     facts = RunFacts(expired=lines)
-    made = renderer().templates.render("summary", seen(intent(kind=IntentKind.SUMMARY, run="", data=data), facts))
+    made = renderer().templates.render("summary", seen(intent(kind=IntentKind.SUMMARY, run="", details=details), facts))
     assert made.problem == ""
     assert made.subject == "run-failed: 1234 older alerts not notified one by one"
     assert "1234 alerts of rule run-failed expired" in made.text
@@ -374,7 +379,13 @@ def test_a_recovery_says_what_ended_it() -> None:
     notified = intent(
         kind=IntentKind.RESOLVED,
         at=NOW + timedelta(hours=9),
-        data={"text": "by run <b>r2</b>\npassword=hunter2secret, Completed at 2026-11-24 16:15 UTC"},
+        details=Details(
+            ended_by=EndedBy(
+                run="<b>r2</b>\npassword=hunter2secret",
+                status="Completed",
+                time=datetime(2026, 11, 24, 16, 15, tzinfo=UTC),
+            )
+        ),
     )
     made = renderer().templates.render("", seen(notified))
     assert "Completed at 2026-11-24 16:15 UTC" in " ".join(made.text.split())

@@ -20,10 +20,10 @@ from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.compile.load import load_rules
 from tocsin.rules.deadline_table import DeadlineTable
-from tocsin.rules.driver.evaluate import Evaluation, evaluate, schedule_deadlines
+from tocsin.rules.driver.evaluate import Evaluation, View, evaluate, schedule_deadlines, standing
 from tocsin.rules.driver.lifecycle import reconcile
-from tocsin.rules.kinds.event.timers import due_timers, waiting_timers
 from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.timers import due_timers, waiting_timers
 from tocsin.state.sqlite import SqliteState
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -110,15 +110,14 @@ class Engine:
     def restart(self) -> None:
         """As after a start: what is kept in memory is recreated."""
         self.deadlines = DeadlineTable()
-        names = [rule.name for rule in (*self.rules.absences, *self.rules.awaiting, *self.rules.opening)]
+        names = standing(self.rules).keys()
         if not names:
             return
         now, cursor = self.clock.now(), self.state.row_cursor()
-        self._done(
-            schedule_deadlines(
-                self.rules, names, now, cursor, self.log, self.state, self.source_progress(), self.state.timers()
-            )
-        )
+        self._done(schedule_deadlines(self.rules, names, now, cursor, self.seen(), self.state.timers()))
+
+    def seen(self) -> View:
+        return View(reader=self.log, state=self.state, source_progress=self.source_progress())
 
     def source_progress(self) -> SourceProgress:
         marks = self.watermarks if self.watermarks is not None else dict.fromkeys(self.kinds, self.clock.now())
@@ -166,9 +165,7 @@ class Engine:
         """Evaluate the commits that wait, so many at once."""
         while commits := self.log.commits(after := self.state.row_cursor(), at_once):
             settled = self.deadlines.is_settled
-            self._done(
-                evaluate(self.rules, commits, after, self.log, self.state, self.source_progress(), settled=settled)
-            )
+            self._done(evaluate(self.rules, commits, after, self.seen(), settled=settled))
 
     def tick(self) -> None:
         """Evaluate what waits and then the timers that are due now."""
@@ -176,9 +173,7 @@ class Engine:
         now = self.clock.now()
         head = self.log.fence(now)
         released = due_timers([*self.state.timers(), *self.deadlines.past(now)], now, self.source_progress(), head.seq)
-        self._done(
-            evaluate(self.rules, released, self.state.row_cursor(), self.log, self.state, self.source_progress())
-        )
+        self._done(evaluate(self.rules, released, self.state.row_cursor(), self.seen()))
 
     def held(self) -> int:
         return len(waiting_timers(self.state.timers(), self.clock.now(), self.source_progress()))

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from tests.unit.logstore.helpers import Bench, beat, event
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.model.details import Expired, Wait
+from tocsin.model.intent import Intent
 
 Said = dict[str, Any]
 
@@ -47,3 +49,15 @@ def bench_in_memory() -> Iterator[Bench]:
         yield Bench(store, clock)
     finally:
         store.close()
+
+
+def wait_of(intent: Intent) -> Wait:
+    """What an absence rule waited for."""
+    assert intent.details.wait is not None
+    return intent.details.wait
+
+
+def expired(intent: Intent) -> Expired:
+    """What a summary is about."""
+    assert intent.details.expired is not None
+    return intent.details.expired

@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.rules.conftest import NOON, Engine
+from tests.unit.rules.said import expired as expired_of
+from tests.unit.rules.said import wait_of
 from tocsin.model.alert import Phase, Why
 
 STUCK = """
@@ -42,7 +44,7 @@ def test_a_run_that_stays_in_its_status_is_notified_once_when_the_time_is_up(eng
     (notified,) = stuck.notified()
     assert (notified.why, notified.run_id, notified.instance) == (Why.DEADLINE, "r1", {"RunId": "r1"})
     assert notified.event["Status"] == "Queued"
-    assert notified.data["due"] == "2026-01-05T12:45:00Z"
+    assert wait_of(notified).due == NOON + timedelta(minutes=45)
 
 
 def test_a_run_that_moves_on_in_time_is_not_notified(engine: Make) -> None:
@@ -202,7 +204,7 @@ def test_what_is_held_is_notified_when_its_consumers_have_reported(engine: Make)
     stuck.watermarks |= {"a": NOON + timedelta(minutes=45)}
     assert tick(stuck, "51m") == (1, 0)
     assert stuck.notified()[0].at == NOON + timedelta(minutes=51)
-    assert stuck.notified()[0].data["due"] == "2026-01-05T12:45:00Z"
+    assert wait_of(stuck.notified()[0]).due == NOON + timedelta(minutes=45)
     assert stuck.deadlines.held == 0
 
 
@@ -231,7 +233,7 @@ def test_an_expired_deadline_is_recorded_once_and_one_word_sums_up(engine: Make)
     assert expired(stuck) == ["r0", "r1", "r2"]
     tick(stuck, "10m")
     (summary,) = stuck.summaries()
-    assert (summary.data["expired"], summary.data["consumer"]) == (3, "test")
+    assert (expired_of(summary).count, expired_of(summary).consumer) == (3, "test")
     later = engine()
     later.come({"Status": "Queued", "TimeGenerated": "-26h"})
     later.at("1m").use(engine(STUCK).rules)
@@ -312,9 +314,9 @@ def test_a_commit_that_came_after_the_instant_is_not_seen(engine: Make) -> None:
         ("{in_status_for: 5m}", "does not say in which status"),
         ("{status: Running, unchanged: Message, for: 5m}", "'Message' cannot be followed"),
         ("{status: Running, unchanged: Progress}", "does not say for how long"),
-        ("{status: Running, for: 5m}", "stands without `unchanged`"),
+        ("{status: Running, for: 5m}", "when.for: belongs to an absence rule"),
         ("{status: Running, silent_for: 5m, in_status_for: 1h}", "stands beside in_status_for"),
-        ("{status: Running, silent_for: 5m, final: true}", "does not go with silent_for"),
+        ("{status: Running, silent_for: 5m, final: true}", "when.final: belongs to an event rule"),
         ("{status: Running, silent_for: 0s}", "must be longer than nothing"),
         ('{status: Queued, in_status_for: 5m, where: "StartTime < ago(1h)"}', "asks what time it is"),
         ('{status: Running, silent_for: 5m, where: "StartTime < now ()"}', "asks what time it is"),
@@ -339,7 +341,7 @@ def test_a_text_that_looks_like_a_clock_is_none(engine: Make) -> None:
 
 
 def test_a_rule_without_a_summary_has_a_subject_that_says_what_is_waited_for(engine: Make) -> None:
-    subjects = [engine(text).rules.absences[0].info.summary for text in (STUCK, SILENT, STILL)]
+    subjects = [next(iter(engine(text).rules.enabled.values())).info.summary for text in (STUCK, SILENT, STILL)]
     named = "{{ ExperimentName or DisplayName or RunId }}: "
     assert subjects == [
         named + "Queued or Preparing for 45 min",

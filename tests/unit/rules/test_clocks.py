@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Engine
+from tests.unit.rules.said import wait_of
 from tocsin.config.yaml.durations import parse_duration
 from tocsin.model.alert import Phase, Why
 from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.rules.history import micros, moment
 from tocsin.rules.inspect.explain import explain
-from tocsin.rules.kinds.deadline.clocks import runs_out, together, under, under_none
+from tocsin.rules.kinds.clocks import runs_out, together, under
+from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.testing.run import run_tests
 
@@ -69,7 +71,9 @@ def begun(engine: Make, form: str, *pauses: Maintenance) -> Engine:
 
 
 def announce(engine: Engine, *pauses: Maintenance) -> None:
-    engine.use(under(RuleSet({name: under_none(rule) for name, rule in engine.rules.rules.items()}), pauses))
+    engine.use(
+        under(RuleSet({name: kind_of(rule).under(rule, ()) for name, rule in engine.rules.rules.items()}), pauses)
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -96,7 +100,7 @@ def test_the_deadline_moves_by_the_time_that_the_clock_stood_still(
     waits.restart()
     assert 1 == notified(waits, at(due))
     stood = parse_duration(due) - timedelta(minutes=45)
-    assert [stood.total_seconds() or None] == [i.data.get("stood") for i in waits.notified()]
+    assert [stood.total_seconds()] == [wait_of(i).stood for i in waits.notified()]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +153,7 @@ def test_what_cannot_be_reached_and_what_stands_still_count_once(engine: Make) -
     waits.outages = {"test": [(at("5m"), at("20m"))]}
     assert 0 == notified(waits, at("70m") - US)
     assert 1 == notified(waits, at("70m"))
-    assert [600.0] == [i.data["stood"] for i in waits.notified()]
+    assert [600.0] == [wait_of(i).stood for i in waits.notified()]
 
 
 def test_a_grace_of_nothing_does_not_ring_inside(engine: Make) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Phase, Why
+from tocsin.model.details import NONE
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules.kinds.event.parents.read import children_of
 
@@ -38,9 +39,9 @@ def all_notified(engine: Engine) -> list[Intent]:
 
 
 def in_words(intent: Intent) -> str:
-    about = intent.data["sweep"]
-    assert isinstance(about, dict)
-    return f"{intent.run_id}: {about['matched']} of {about['children']} {about['did']}{about['ended'] and ', '}{about['ended']}"
+    about = intent.details.group
+    assert about is not None
+    return f"{intent.run_id}: {about.matched} of {about.children} {about.did}{about.ended and ', '}{about.ended}"
 
 
 def words(engine: Engine) -> list[str]:
@@ -77,7 +78,7 @@ def test_the_share_is_that_of_the_children_known_by_then(engine: Make) -> None:
 def test_a_run_without_a_parent_is_notified_by_itself(engine: Make) -> None:
     e = engine(SWEEP)
     assert 1 == e.come({"RunId": "lone"})
-    assert ({}, Why.FIRST) == (e.notified()[0].data, e.notified()[0].why)
+    assert (NONE, Why.FIRST) == (e.notified()[0].details, e.notified()[0].why)
 
 
 def test_a_child_counts_once(engine: Make) -> None:
@@ -276,9 +277,10 @@ def test_it_says_the_most_frequent_causes_with_counts_and_some_runs(engine: Make
         child(6, Reason="timeout"),
         child(7),
     )
-    causes = e.notified()[0].data["sweep"]["causes"]  # type: ignore[index]
-    assert [("CUDA out of memory", 5), ("timeout", 2), ("", 1)] == [(c["cause"], c["count"]) for c in causes]
-    assert ["trial 0", "trial 1", "trial 2"] == [run["name"] for run in causes[0]["runs"]]
+    group = e.notified()[0].details.group
+    assert group is not None
+    assert [("CUDA out of memory", 5), ("timeout", 2), ("", 1)] == [(c.cause, c.count) for c in group.causes]
+    assert ["trial 0", "trial 1", "trial 2"] == [run.name for run in group.causes[0].runs]
 
 
 def test_a_parent_that_nothing_is_known_of_is_described_by_a_child(engine: Make) -> None:
@@ -338,7 +340,7 @@ def test_what_is_wrong_with_collapse_has_its_place(load: Load, collapse: str, fa
 )
 def test_only_rules_about_single_events_collapse(load: Load, rule: str) -> None:
     text = rule.replace("COLLAPSE", "collapse: {to: root, when: {failed: 20%}}")
-    with pytest.raises(ConfigurationError, match="belongs to a rule about single events"):
+    with pytest.raises(ConfigurationError, match="belongs to an event rule"):
         load(f"rules:\n  - {text}\n")
 
 

@@ -4,6 +4,7 @@ stay open".
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from tocsin.config.yaml.durations import parse_duration
 from tocsin.errors import ConfigurationError
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.alert import Phase, Why
-from tocsin.model.intent import IntentKind
+from tocsin.model.details import EndedBy
+from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules.backtest.run import backtest
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.testing.run import run_tests
@@ -49,6 +51,11 @@ def failing(e: Engine, n: int = 3, of: int = 10) -> None:
     e.come(*(child(i, ExperimentName="churn") for i in range(n)))
 
 
+def ended_by(intent: Intent) -> EndedBy:
+    assert intent.details.ended_by is not None
+    return intent.details.ended_by
+
+
 def test_a_later_run_of_the_same_columns_ends_it(engine: Make) -> None:
     """It fires until then, and its end is notified with what it was about."""
     e = engine(RECOVERS)
@@ -58,9 +65,9 @@ def test_a_later_run_of_the_same_columns_ends_it(engine: Make) -> None:
     (fired,), (over,) = e.notified(), e.resolved()
     assert (fired.instance, fired.occurrence, fired.fields) == (over.instance, over.occurrence, over.fields)
     assert (Why.RECOVERED, "next", "by run next, Completed at 2026-01-05 13:00 UTC") == (
-        over.why, over.data["recovered_by"], over.data["text"]
+        over.why, ended_by(over).run, ended_by(over).text
     )  # fmt: skip
-    assert over.data["sweep"] == {**fired.data["sweep"], "ended": ""}  # type: ignore[dict-item]
+    assert fired.details.group is not None and over.details.group == replace(fired.details.group, ended="")
     assert [(Phase.NONE, Phase.FIRING), (Phase.FIRING, Phase.RESOLVED)] == [
         (t.before, t.after) for x in e.evaluations for t in x.outcome.transitions if t.run_id == "sweep1"
     ]
@@ -86,7 +93,7 @@ def test_its_parents_next_try_ends_it(engine: Make) -> None:
     assert [] == e.resolved()
     e.at("3h").come(parent("Completed", Attempt=2))
     (over,) = e.resolved()
-    assert ("sweep1", e.notified()[0].occurrence) == (over.data["recovered_by"], over.occurrence)
+    assert ("sweep1", e.notified()[0].occurrence) == (ended_by(over).run, over.occurrence)
 
 
 def test_once_it_has_ended_nothing_more_of_it_is_notified(engine: Make) -> None:
@@ -294,7 +301,7 @@ def test_many_commits_at_once_say_what_they_notify_one_by_one(
         e.tick()
         said = [i for x in e.evaluations for i in x.outcome.intents if i.kind is not IntentKind.SUMMARY]
         notified.append([
-            (i.at, i.kind, i.why, i.run_id, i.occurrence, i.ordinal, repr(i.data.get("sweep")), i.limited) for i in said
+            (i.at, i.kind, i.why, i.run_id, i.occurrence, i.ordinal, repr(i.details.group), i.limited) for i in said
         ])  # fmt: skip
         log.close()
         state.close()

@@ -57,10 +57,10 @@ def life(run: str, words: list[tuple[str, int, int]]) -> list[Event]:
 
 
 def seen(intent: Intent, commits: dict[int, int]) -> Notified:
-    number, about = commits[intent.commit_seq], intent.data.get("sweep")
-    if intent.why.name == "FIRST" or not isinstance(about, dict):
+    number, about = commits[intent.commit_seq], intent.details.group
+    if intent.why.name == "FIRST" or about is None:
         return Notified(number, intent.run_id)
-    return Notified(number, intent.run_id, about["matched"], about["children"], about["ended"])
+    return Notified(number, intent.run_id, about.matched, about.children, about.ended)
 
 
 @settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -18,6 +18,7 @@ from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.kinds.deadline import runs as deadlines_runs
 from tocsin.rules.kinds.deadline.due import When, consumers_of, due_deadlines
 from tocsin.rules.kinds.deadline.few import Past
+from tocsin.rules.kinds.deadline.kind import KIND as DEADLINE
 from tocsin.rules.kinds.deadline.runs import runs_at
 
 RULES = """
@@ -74,9 +75,10 @@ def test_both_ways_say_the_same(
     whens, source_progress = {run: When(hi, at) for run in facts}, SourceProgress()
     pairs = [
         (rule, run)
-        for rule in load(RULES).enabled.values()
+        for generated in load(RULES).of(DEADLINE).values()
+        for rule in generated.rules
         for run, fact in facts.items()
-        if rule.absence is not None and fact.status in rule.absence.statuses
+        if fact.status in rule.spec.statuses
     ]
     assert due_deadlines(pairs, facts, store, whens, source_progress, past) == due_deadlines(
         pairs, facts, store, whens, source_progress

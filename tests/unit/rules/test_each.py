@@ -13,10 +13,16 @@ from tests.oracle.effort import examples
 from tests.unit.rules.conftest import LIMITS as COLUMNS
 from tests.unit.rules.conftest import LIMITS_ROWS as ROWS
 from tests.unit.rules.conftest import Engine, Loaded
+from tests.unit.rules.said import expired
 from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Why
 from tocsin.rules.compile.pattern import Pattern
 from tocsin.rules.inspect.explain import explain
+from tocsin.rules.kinds.event.kind import KIND as EVENT
+from tocsin.rules.kinds.event.spec import EventSpec
+from tocsin.rules.kinds.window.kind import KIND as WINDOW
+from tocsin.rules.kinds.window.spec import WindowSpec
+from tocsin.rules.spec.rule import of_spec
 from tocsin.rules.testing.run import run_tests
 
 SLOW = """
@@ -91,19 +97,20 @@ def test_what_is_too_old_is_summed_up_once_for_all_rows(using: Callable[..., Eng
     )
     e.at("3d").tick()
     (summary,) = e.summaries()
-    assert ("slow", 2) == (summary.rule, summary.data["expired"])
+    assert ("slow", 2) == (summary.rule, expired(summary).count)
 
 
 def test_all_rows_share_one_query(table: Loaded) -> None:
     """Also ten thousand, and an event asks only for those that it can be about."""
     rows = [{"experiment": f"e{n}", "longest": n, "team": "x"} for n in range(300)]
     slow, often = table(SLOW, rows), table(OFTEN, rows)
-    assert 300 == len(slow.rows) == len(often.windows)
-    assert 1 == len({rule.plan.shape for rule in slow.rows})
-    ((group,),) = often.window_groups.values()
+    rules = slow.of(EVENT)
+    assert 300 == len(rules.rules) == len(often.of(WINDOW).rules)
+    assert 1 == len({rule.spec.plan.shape for rule in rules.rules})
+    ((group,),) = often.of(WINDOW).groups.values()
     assert 300 == len(group.rules)
     keys = pa.table({"RunId": ["r"], "Status": ["Completed"], "k0": ["Completed"], "k1": ["e7"]})
-    assert ["slow[e7]"] == [slow.rows[n].name for n in slow.index.touched(keys)]
+    assert ["slow[e7]"] == [rules.rules[n].name for n in rules.index.touched(keys)]
 
 
 def test_a_window_rule_for_each_row(using: Callable[..., Engine]) -> None:
@@ -131,7 +138,7 @@ def test_sql_for_each_row(using: Callable[..., Engine]) -> None:
 
 def test_sql_of_many_rows_is_one_query(table: Loaded) -> None:
     rows = [{"experiment": f"e{n}", "longest": n - 2, "team": "x"} for n in range(300)]
-    ((group,),) = table(OFTEN_SQL, rows).window_groups.values()
+    ((group,),) = table(OFTEN_SQL, rows).of(WINDOW).groups.values()
     assert 300 == len(group.rules) == len(set(group.plan.constants))
 
 
@@ -241,9 +248,8 @@ def _meant(table: Loaded, text: str, row: dict[str, Any], columns: dict[str, str
         (rule,) = table(text, [row], columns).enabled.values()
     except ConfigurationError as error:
         return str(error)
-    if rule.window is None:
-        return rule.query, rule.name, rule.meaning, rule.plan
-    return rule.query, rule.name, rule.meaning, rule.window.query
+    seen = rule.spec.query if isinstance(rule.spec, WindowSpec) else of_spec(rule, EventSpec).spec.plan
+    return rule.query, rule.name, rule.meaning, seen
 
 
 def test_values_are_only_values(using: Callable[..., Engine]) -> None:

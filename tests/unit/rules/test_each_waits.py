@@ -16,9 +16,11 @@ from tocsin.model.alert import Phase, Why
 from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.rules.backtest.run import backtest
 from tocsin.rules.inspect.explain import explain
-from tocsin.rules.kinds.deadline.clocks import under
+from tocsin.rules.kinds.clocks import under
 from tocsin.rules.kinds.deadline.families import FEW
+from tocsin.rules.kinds.deadline.kind import KIND as DEADLINE
 from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.kinds.window.kind import KIND as WINDOW
 from tocsin.rules.testing.run import run_tests
 from tocsin.rules.testing.simulator import Simulator, Step
 
@@ -143,8 +145,8 @@ def test_of_many_rows_only_those_are_asked_that_a_run_can_be_about(table: Loaded
     e.at("10m").tick()
     e.at("80m").tick()
     assert [("r1", "e0"), ("r2", "e7")] == [(i.run_id, i.instance["experiment"]) for i in e.notified()]
-    (generated,) = table(STUCK, rows).generated_rules.values()
-    assert 1 == len({rule.plan.shape for rule in generated.rules})
+    (generated,) = table(STUCK, rows).of(DEADLINE).values()
+    assert 1 == len({rule.spec.plan.shape for rule in generated.rules})
     assert len(rows) == len(generated.rules)
 
 
@@ -296,15 +298,15 @@ def test_sequences_by_their_rows_number_and_span(using: Callable[..., Engine]) -
     (notified,) = e.notified()
     assert ("again", {"experiment": "fraud", "RunId": "f"}) == (notified.rule, notified.instance)
     assert ({"team": "risk"}, 2.0) == (notified.fields, notified.value)
-    assert 2 == len({rule.name for rule in e.rules.windows})
+    assert 2 == len({rule.name for rule in e.rules.of(WINDOW).rules})
 
 
 def test_of_a_sequence_all_rows_share_the_query_that_finds_what_came_before(table: Loaded) -> None:
     """A thousand rows cost a tick what one does: runs are put in order once for all."""
     rows = [{"experiment": f"e{n}", "longest": n + 1, "team": "x"} for n in range(60)]
-    one = table(AGAIN.replace('within: "{{ longest }}h"', "within: 6h"), rows)
-    assert (60, 1) == (len(one.windows), len({rule.window.query.shape for rule in one.windows if rule.window}))
-    ((group,),) = one.window_groups.values()
+    one = table(AGAIN.replace('within: "{{ longest }}h"', "within: 6h"), rows).of(WINDOW)
+    assert (60, 1) == (len(one.rules), len({rule.spec.query.shape for rule in one.rules}))
+    ((group,),) = one.groups.values()
     assert 60 == len(group.rules)
 
 

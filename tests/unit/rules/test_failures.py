@@ -111,4 +111,4 @@ def test_a_deadline_whose_rule_fails_is_evaluated_again(engine: Make, load: Load
     e.use(load("rules: [{name: final, when: {status: Failed, final: true}}]"))
     e.at("16m").tick()
     assert {("r1", Why.FIRST), ("r2", Why.NO_ATTEMPT_CAME)} == {(i.run_id, i.why) for i in e.notified()}
-    assert ["2026-01-05T12:15:00Z"] == [i.data["due"] for i in e.notified() if i.run_id == "r2"]
+    assert [NOON + timedelta(minutes=15)] == [i.details.due for i in e.notified() if i.run_id == "r2"]

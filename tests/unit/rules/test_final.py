@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.model.alert import Why
+from tocsin.model.details import Details
 
 Make = Callable[..., Engine]
 FINAL = "rules: [{name: final, when: {status: Failed, final: true}}]"
@@ -27,8 +28,8 @@ def test_where_nobody_knows_it_is_notified_when_no_newer_attempt_came(engine: Ma
     assert [] == e.notified()
     e.at("16m").tick()
     (intent,) = e.notified()
-    assert (Why.NO_ATTEMPT_CAME, NOON + timedelta(minutes=16), {"due": "2026-01-05T12:16:00Z"}) == (
-        intent.why, intent.at, intent.data,
+    assert (Why.NO_ATTEMPT_CAME, NOON + timedelta(minutes=16), Details(due=NOON + timedelta(minutes=16))) == (
+        intent.why, intent.at, intent.details,
     )  # fmt: skip
     e.at("3h").tick()
     assert 1 == len(e.notified()) and [] == list(e.state.timers())
@@ -197,5 +198,22 @@ def test_a_run_that_says_another_end_later_has_not_failed_for_good(engine: Make)
     assert 1 == notify_after(engine(FINAL), {"Status": "Completed", "Attempt": 1, "Source": "watcher"})
 
 
-def test_a_rule_that_asks_for_no_final_failure_waits_for_nothing(engine: Make) -> None:
-    assert 1 == engine("rules: [{name: failed, when: {status: Failed}}]").come(UNKNOWN)
+def test_a_rule_that_asks_for_each_attempt_waits_for_nothing(engine: Make) -> None:
+    assert 1 == engine("rules: [{name: failed, when: {status: Failed, final: false}}]").come(UNKNOWN)
+
+
+def test_a_failure_is_final_by_default(engine: Make) -> None:
+    """What the README shows mails of the last attempt; a producer that cannot say is waited for."""
+    e = engine("rules: [{name: failed, when: {status: Failed, where: \"RunId != 'x'\"}}]")
+    e.come({"RunId": "again", "WillRetry": True}, {"RunId": "last", "WillRetry": False}, {"RunId": "r", **UNKNOWN})
+    assert ["last"] == [i.run_id for i in e.notified()]
+    e.at("15m").tick()
+    assert ["last", "r"] == [i.run_id for i in e.notified()]
+
+
+def test_by_default_other_statuses_match_whatever_follows(engine: Make) -> None:
+    e = engine("rules: [{name: ended, when: {status: [Failed, Canceled]}}]")
+    again = {"Status": "Canceled", "WillRetry": True}
+    e.come({"RunId": "f", "WillRetry": True}, {"RunId": "c", **again}, {"RunId": "d", **again, **UNKNOWN})
+    assert ["c", "d"] == sorted(i.run_id for i in e.notified())
+    assert [] == list(e.state.timers())

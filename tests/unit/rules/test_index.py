@@ -11,11 +11,13 @@ from tests.unit.rules.conftest import Load
 from tocsin.kql.schema import Schema
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.rules.index import RuleIndex
+from tocsin.rules.kinds.event.kind import KIND as EVENT
+from tocsin.rules.kinds.event.spec import EventRule
 
 Row = dict[str, object]
 
 
-def keys(index: RuleIndex, *rows: Row) -> pa.Table:
+def keys(index: RuleIndex[EventRule], *rows: Row) -> pa.Table:
     """What `keys_sql` would read of these rows."""
     made = []
     for given_row in rows:
@@ -32,35 +34,43 @@ def keys(index: RuleIndex, *rows: Row) -> pa.Table:
     return pa.Table.from_pylist(made)
 
 
-def touched(index: RuleIndex, *rows: Row) -> list[str]:
+def touched(index: RuleIndex[EventRule], *rows: Row) -> list[str]:
     return [index.rules[i].name for i in index.touched(keys(index, *rows))]
 
 
-def wheres(load: Load, *wheres: str) -> RuleIndex:
+def wheres(load: Load, *wheres: str) -> RuleIndex[EventRule]:
     """Rules r0, r1, … about failures."""
     text = "rules:\n" + "".join(
         f"  - {{name: r{i}, when: {{status: Failed, where: {json.dumps(w)}}}}}\n" for i, w in enumerate(wheres)
     )
-    return load(text).index
+    return load(text).of(EVENT).index
 
 
 def test_a_status_that_nobody_waits_for_touches_nothing(load: Load) -> None:
-    index = load(
-        "rules: [{name: a, when: {status: Failed}}, {name: b, when: {status: [Canceled, NotResponding]}}]"
-    ).index
+    index = (
+        load("rules: [{name: a, when: {status: Failed}}, {name: b, when: {status: [Canceled, NotResponding]}}]")
+        .of(EVENT)
+        .index
+    )
     assert frozenset({"Failed", "Canceled", "NotResponding"}) == index.statuses
     assert [] == touched(index, {"Status": "Running"})
     assert ["b"] == touched(index, {"Status": "Running"}, {"Status": "Canceled"})
 
 
 def test_a_rule_without_status_looks_at_every_status(load: Load) -> None:
-    index = load("rules: [{name: a, when: {status: Failed}}, {name: b, when: {where: \"Target == 'gpu'\"}}]").index
+    index = (
+        load("rules: [{name: a, when: {status: Failed}}, {name: b, when: {where: \"Target == 'gpu'\"}}]")
+        .of(EVENT)
+        .index
+    )
     assert None is index.statuses
     assert ["b"] == touched(index, {"Status": "Running", "Target": "gpu"})
 
 
 def test_a_rule_without_predicates_is_always_touched(load: Load) -> None:
-    index = load("rules: [{name: a, when: {where: 'DurationMs > 5'}}, {name: b, when: {status: Failed}}]").index
+    index = (
+        load("rules: [{name: a, when: {where: 'DurationMs > 5'}}, {name: b, when: {status: Failed}}]").of(EVENT).index
+    )
     assert ["a"] == touched(index, {"Status": "Running"})
     assert [] == RuleIndex(()).touched(keys(RuleIndex(()), {"Status": "Failed"}))
 
@@ -137,10 +147,10 @@ def test_it_never_names_one_rule_too_few(
     assert [] == problems
     cells = ", ".join(f"{_sql(value)} AS {name}" for name, value in row.items())
     rows_sql = f"SELECT * REPLACE ({cells}) FROM (SELECT * FROM RunStatusChanged LIMIT 1)"
-    index = rules.index
+    index = rules.of(EVENT).index
     named = set(index.touched(store.select(index.keys_sql(rows_sql))))
     for number, rule in enumerate(index.rules):
-        sql, params = rule.plan.bind(rows_sql, [(0, rule.plan.constants)])
+        sql, params = rule.spec.plan.bind(rows_sql, [(0, rule.spec.plan.constants)])
         if store.select(sql, params).num_rows:
             assert number in named, (rule.query, row)
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -9,8 +10,10 @@ from tests.unit.rules.conftest import NOON, Engine, Load, Loaded
 from tocsin.config.yaml.durations import parse_duration
 from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Phase, Why
+from tocsin.model.details import Digest
 from tocsin.model.intent import IntentKind
 from tocsin.rules.backtest.run import backtest
+from tocsin.rules.history import plain
 from tocsin.rules.testing.run import run_tests
 
 Make = Callable[..., Engine]
@@ -41,8 +44,8 @@ def test_the_first_are_notified_singly_the_others_wait_for_the_windows_end(engin
         one.at(f"{n * 10}m").come(fail(n))
     one.come(fail(9, "ranking"))
     assert (6, 3) == (len(one.notified()), singly(one))
-    waits = {"until": "2026-01-05T13:00:00Z", "per": {"ExperimentName": "churn"}, "notified": 2, "seconds": 3600.0}
-    assert [waits] * 3 == [i.data["limit"] for i in one.notified() if i.limited]
+    waits = Digest(until=NOON + timedelta(hours=1), per={"ExperimentName": "churn"}, notified=2, seconds=3600.0)
+    assert [waits] * 3 == [i.details.digest for i in one.notified() if i.limited]
     assert {Why.FIRST: 3, Why.RATE_LIMITED: 3} == {why: reasons(one).count(why) for why in set(reasons(one))}
 
 
@@ -85,7 +88,8 @@ RESOLVES = ROW.rstrip() + "\n    resolve: {when: {status: Completed, same: Exper
 
 def until(engine: Engine) -> list[object]:
     """Until when ends wait, in the order of their notifying; None for one that is notified singly."""
-    return [i.data["limit"]["until"] if i.limited else None for i in engine.resolved()]  # type: ignore[index]
+    digests = [i.details.digest for i in engine.resolved()]
+    return [plain(digest.until) if digest is not None else None for digest in digests]
 
 
 def well(experiment: str = "churn") -> dict[str, object]:
@@ -102,8 +106,8 @@ def test_of_what_is_in_a_digest_no_repeat_is_notified_and_the_end_by_the_same_di
     assert [None, None, "2026-01-05T13:00:00Z", "2026-01-05T13:00:00Z"] == until(one)
     fired = [i for i in one.notified() if i.limited]
     ended = [i for i in one.resolved() if i.limited]
-    assert [(i.instance, i.occurrence, i.data["limit"]) for i in fired] == [
-        (i.instance, i.occurrence, i.data["limit"]) for i in ended
+    assert [(i.instance, i.occurrence, i.details.digest) for i in fired] == [
+        (i.instance, i.occurrence, i.details.digest) for i in ended
     ]
     assert {} == one.state.conditions("failed")
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.rules.conftest import Load
 from tocsin.rules.inspect.lint import lint
-from tocsin.rules.inspect.lint_query import findings
+from tocsin.rules.language.lint_query import findings
 
 
 def said(load: Load, query: str, more: str = "") -> list[str]:
@@ -152,13 +152,13 @@ def test_final_of_what_does_not_end(load: Load) -> None:
 
 
 def test_rules_that_find_the_same(load: Load) -> None:
-    """Whatever they are called and carry; not one that is disabled, or asks for a final failure."""
+    """Whatever they are called and carry; not one that is disabled, or asks for each attempt."""
     rules = load("""
         rules:
-          - {name: a, when: {status: Failed}}
+          - {name: a, when: {status: Failed, final: false}}
           - {name: b, severity: error, query: "RunStatusChanged | where Status == 'Failed'"}
-          - {name: c, enabled: false, when: {status: Failed}}
-          - {name: d, when: {status: Failed, final: true}}
+          - {name: c, enabled: false, when: {status: Failed, final: false}}
+          - {name: d, when: {status: Failed}}
           - {name: e, when: {status: Completed}}
         """)
     assert ["rules.yaml:4: warning: b: finds the same as a at rules.yaml:3"] == [

@@ -1,17 +1,18 @@
 """`check`: every fault of every file at once, with file, line, key and what would be right."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.unit.rules.conftest import Load
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.kql.schema import Schema
-from tocsin.model.statuses import Kind, Severity
+from tocsin.model.statuses import Severity
 from tocsin.rules.compile.load import load_rules
 from tocsin.rules.inspect.explain import explain
-from tocsin.rules.language.schema import RuleModel, When, rules_json_schema
-from tocsin.rules.language.stray_keys import SCHEDULE_KEYS, SEQUENCE, WINDOW_ONLY
+from tocsin.rules.kinds.event.kind import KIND as EVENT
+from tocsin.rules.kinds.registry import rule_model, rules_json_schema
 
 
 def faults(load: Load, text: str) -> list[str]:
@@ -50,7 +51,7 @@ def test_by_contains_run_id(load: Load) -> None:
         "rules: [{name: a, when: {status: Failed}}, {name: b, when: {status: Failed}, by: [Target, RunId]}]"
     ).rules
     assert (("RunId",), ("RunId", "Target")) == (rules["a"].by, rules["b"].by)
-    assert Kind.EVENT is rules["a"].kind
+    assert "event" == rules["a"].kind
 
 
 def test_every_fault_at_once(load: Load) -> None:
@@ -155,17 +156,21 @@ WHENS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("key", sorted((WINDOW_ONLY - {"sql"}) | {"severity"}))
+@pytest.mark.parametrize("key", sorted(SETTINGS.keys() - {"sql", "repeat_every", "limit"}))
 def test_keys_of_window_rules_are_refused_in_an_event_rule(load: Load, key: str) -> None:
     found = faults(load, f"rules:\n  - name: a\n    when: {{status: Failed}}\n    {key}: {SETTINGS[key]}\n")
     assert f"rules.yaml:4: rules[0].{key}: belongs to a window rule; one with `query:` and `over:`" in found
 
 
-@pytest.mark.parametrize("key", sorted(SCHEDULE_KEYS | SEQUENCE))
+@pytest.mark.parametrize("key", sorted(WHENS))
 def test_keys_of_another_form_of_when_are_refused(load: Load, key: str) -> None:
     found = faults(load, f"rules:\n  - name: a\n    when:\n      status: Failed\n      {key}: {WHENS[key]}\n")
-    beside = "absent" if key in SCHEDULE_KEYS else "after and times"
-    assert [f"rules.yaml:5: rules[0].when.{key}: goes with {beside}; leave it out"] == found
+    kind = (
+        "a window rule; one with `after` or `times`"
+        if key in ("within", "by", "look_back")
+        else "an absence rule; one with `absent` and `cron`"
+    )
+    assert [f"rules.yaml:5: rules[0].when.{key}: belongs to {kind}"] == found
 
 
 def test_defaults_are_checked_too(load: Load) -> None:
@@ -204,7 +209,7 @@ def test_who_is_notified_and_what_alerts_carry(load: Load) -> None:
         (t.name, t.rule, t.place.line) for t in rules.notify_targets
     ]
     assert {"RunId", "Target", "team"} == rules.fields
-    assert ["a"] == list(rules.enabled) == [r.name for r in rules.rows]
+    assert ["a"] == list(rules.enabled) == [r.name for r in rules.of(EVENT).rules]
     assert ["b"] == list(rules.only(["b"]).rules)
 
 
@@ -231,7 +236,7 @@ def test_explain(load: Load) -> None:
     found = explain(rule.rules["a"])
     assert ("a", "rules.yaml:1", "event", ("RunId", "Url")) == (found.name, found.place, found.kind, found.carries)
     assert ("Status in ('Failed', 'Canceled')", "Tags.env =~ 'prod'") == found.prefilter
-    assert "yes; where it is not known, after 15m" == found.final
+    assert "yes, only the last attempt; where it is not known, after 15m" == found.final
     assert "rule_no" in found.sql and "RunStatusChanged" in found.query
 
 
@@ -239,9 +244,11 @@ def test_every_key_has_a_description_and_is_in_the_schema() -> None:
     """Editors complete from it."""
     schema = rules_json_schema()
     assert set(schema["properties"]) == {"defaults", "rules"}
-    for model, name in ((RuleModel, "RuleModel"), (When, "When")):
+    model = rule_model()
+    when = next(t for t in get_args(model.model_fields["when"].annotation) if t is not type(None))
+    for keys, name in ((model, "RuleModel"), (when, "When")):
         properties = schema["$defs"][name]["properties"]
-        assert {info.alias or field for field, info in model.model_fields.items()} == set(properties)
+        assert {info.alias or field for field, info in keys.model_fields.items()} == set(properties)
         assert [] == [key for key, value in properties.items() if not value.get("description")]
     event = schema["$defs"]["TestEvent"]
     assert not event["additionalProperties"] and {"at", "RunId", "Status", "Tags"} <= set(event["properties"])

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from tests.unit.rules.conftest import Engine
-from tocsin.rules.inspect import preview as looking
 from tocsin.rules.inspect.preview import Evaluation, last_rows
+from tocsin.rules.kinds.previews import MOST_EVENTS
 
 MakeEngine = Callable[..., Engine]
 
@@ -43,7 +43,7 @@ def test_only_the_newest_events_are_evaluated(engine: MakeEngine) -> None:
     made = engine(RULES)
     made.store({"RunId": "old", "Tags": {"env": "prod"}})
     for _ in range(3):
-        made.store(*({"RunId": "fine", "Status": "Completed"} for _ in range(looking.MOST_EVENTS // 2)))
+        made.store(*({"RunId": "fine", "Status": "Completed"} for _ in range(MOST_EVENTS // 2)))
     assert [] == list(evaluate(made, "failed").rows)
 
 

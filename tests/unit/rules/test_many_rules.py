@@ -7,6 +7,7 @@ import pytest
 from tocsin.errors import ConfigurationError
 from tocsin.kql.schema import Schema
 from tocsin.rules.compile.load import load_rules
+from tocsin.rules.kinds.window.kind import KIND
 
 FILES, EACH = 10, 30
 ROW = "{{name: row-{n}, when: {{status: Failed, where: \"ExperimentName == 'e{n}' and Attempt > {m}\"}}}}"
@@ -73,4 +74,4 @@ def test_ten_broken_rules_among_many_are_all_named_and_nothing_else_is(files: li
 def test_without_them_all_are_loaded(files: list[Path], schema: Schema) -> None:
     rules = load_rules(files, schema)
     assert FILES * EACH == len(rules.rules)
-    assert 1 == sum(len(groups) for groups in rules.window_groups.values())
+    assert 1 == sum(len(groups) for groups in rules.of(KIND).groups.values())

@@ -28,12 +28,14 @@ RULES = """
 rules:
   - {name: final, when: {status: Failed, final: true}}
   - {name: failed, when: {status: Failed}}
+  - {name: each-attempt, when: {status: Failed, final: false}}
   - {name: silent, when: {status: NotResponding}}
   - {name: any-end, when: {status: [Failed, Canceled, Completed]}}
 """
 ORACLES = {
     "final": status_is("Failed", final=True),
     "failed": status_is("Failed"),
+    "each-attempt": status_is("Failed", final=False),
     "silent": status_is("NotResponding"),
     "any-end": status_is("Failed", "Canceled", "Completed"),
 }
@@ -80,7 +82,7 @@ def test_histories_in_any_order(seed: int, load: Load, log: DuckLogStore, clock:
     sent = Histories(seed, NOON).runs(60)
     notify(engine, parts(shuffled(sent_twice(sent, seed), seed), seed, 60), dice, path)
     check(engine, sent)
-    assert {"final", "failed", "silent", "any-end"} == {i.rule for i in engine.notified()}
+    assert {"final", "failed", "each-attempt", "silent", "any-end"} == {i.rule for i in engine.notified()}
     engine.state.close()
 
 

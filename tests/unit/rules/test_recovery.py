@@ -1,14 +1,17 @@
 """Event rules whose alerts stay open: what ends them, what is notified again, what is closed without a notification."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
-from tests.unit.rules.conftest import Engine, Load
+from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Phase, Transition, Why, instance_key
 from tocsin.model.intent import IntentKind
 from tocsin.rules.inspect.explain import explain
+from tocsin.rules.kinds.event.spec import EventSpec
+from tocsin.rules.spec.rule import of_spec
 
 Make = Callable[..., Engine]
 FAILED = """
@@ -62,7 +65,8 @@ def test_a_later_event_of_the_same_columns_ends_it(engine: Make) -> None:
     assert (Why.RECOVERED, "r1", {"team": "CHURN"}, {"Target": "gpu"}) == (
         ended.why, ended.event["RunId"], ended.labels, ended.fields
     )  # fmt: skip
-    assert "by run r3, Completed at 2026-01-05 12:02 UTC" == ended.data["text"]
+    assert ended.details.ended_by is not None
+    assert "by run r3, Completed at 2026-01-05 12:02 UTC" == ended.details.ended_by.text
     assert [(Phase.NONE, Phase.FIRING, Why.FIRST), (Phase.FIRING, Phase.RESOLVED, Why.RECOVERED)] == changes(one)
     assert {} == one.state.conditions("failed")
 
@@ -185,8 +189,8 @@ def test_it_is_notified_again_and_closed_by_time(engine: Make) -> None:
     assert [(Phase.NONE, Phase.FIRED, Why.FIRST), (Phase.FIRED, Phase.CLOSED, Why.AUTO_CLOSED)] == changes(one)
     again = one.intents(IntentKind.REPEATED)
     assert 3 == len({i.id for i in again})
-    assert (Why.STILL_FIRING, "Failed", "2026-01-05T12:00:00Z") == (
-        again[0].why, again[0].event["Status"], again[0].data["since"]
+    assert (Why.STILL_FIRING, "Failed", NOON) == (
+        again[0].why, again[0].event["Status"], again[0].details.since
     )  # fmt: skip
 
 
@@ -263,9 +267,10 @@ def test_a_files_repeat_holds_where_something_ends(load: Load) -> None:
           - {name: b, when: {status: Failed}, auto_close: 5h}
         """
     ).rules
-    assert None is rules["a"].resolve_policy
-    assert rules["b"].resolve_policy is not None
-    assert 3600 == rules["b"].resolve_policy.repeat.total_seconds() if rules["b"].resolve_policy.repeat else False
+    policies = [of_spec(rules[name], EventSpec).spec.resolve_policy for name in "ab"]
+    assert policies[0] is None
+    assert policies[1] is not None
+    assert timedelta(hours=1) == policies[1].repeat
 
 
 def test_explain_says_how_it_ends_and_how_often_it_is_notified(load: Load) -> None:

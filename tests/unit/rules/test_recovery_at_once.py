@@ -53,7 +53,7 @@ def said(engine: Engine) -> list[tuple[object, ...]]:
             i.commit_seq,
             str(i.event),
             str(i.fields),
-            str(i.data),
+            str(i.details),
         )
         for evaluation in engine.evaluations
         for i in evaluation.outcome.intents

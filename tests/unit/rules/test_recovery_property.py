@@ -27,7 +27,7 @@ from tocsin.state.sqlite import SqliteState
 RULES = """
 rules:
   - {name: by-experiment, when: {status: Failed}, resolve: {when: {status: Completed, same: ExperimentName}}}
-  - {name: by-run, when: {status: Failed}, resolve: {when: {status: [Running, Completed], same: RunId}}}
+  - {name: by-run, when: {status: Failed, final: false}, resolve: {when: {status: [Running, Completed], same: RunId}}}
   - {name: in-passing, when: {status: NotResponding}, resolve: {when: {status: [Running, Completed, Failed], same: RunId}}}
 """
 Case = tuple[tuple[str, ...], tuple[str, ...], Callable[[Event], str]]
@@ -41,7 +41,7 @@ CASES: dict[str, Case] = {
 def columns(event: Event) -> dict[str, object]:
     return {
         "RunId": event.run, "Status": event.status, "EventId": event.id, "TimeGenerated": event.time,
-        "Source": event.source, "Attempt": event.attempt, "ExperimentName": event.experiment,
+        "Source": event.source, "Attempt": event.attempt, "ExperimentName": event.experiment, "WillRetry": event.will_retry,
     }  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def check(engine: Engine, sent: list[Event]) -> None:
     runs = {event.run for event in sent}
     wrong = []
     for rule, (statuses, ends, same) in CASES.items():
-        notified = occurrences(sent, status_is(*statuses))
+        notified = occurrences(sent, status_is(*statuses, final=False if rule == "by-run" else None))
         over = {run: [s for s in found if recovered(s, sent, ends, same)] for run, found in notified.items()}
         for word, expected, intents in (("notified", notified, engine.notified()), ("ended", over, engine.resolved())):
             seen = [i.run_id for i in intents if i.rule == rule and i.run_id in runs]

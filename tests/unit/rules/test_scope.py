@@ -9,14 +9,14 @@ import pytest
 
 from tests.unit.logstore.helpers import Bench, event
 from tests.unit.rules.said import bench_in_memory
-from tocsin.rules.kinds.window.scope import scope
-from tocsin.rules.spec.rule import Life
+from tocsin.rules.kinds.window.scope import Span, scope
+from tocsin.rules.kinds.window.spec import Life
 
 HOUR = timedelta(hours=1)
 
 
 def seen(bench: Bench, table: str, seq: int, over: timedelta | Life = HOUR) -> list[dict[str, Any]]:
-    cut = scope(frozenset({table}), over, timedelta(0), bench.clock.now(), seq, bench.store)
+    cut = scope(frozenset({table}), Span(over, timedelta(0)), bench.clock.now(), seq, bench.store)
     return bench.rows(f"SELECT * FROM ({cut.tables[table]}) ORDER BY RunId, EventId" if table != "Runs" else
                       f"SELECT * FROM ({cut.tables[table]}) ORDER BY RunId", **cut.parameters)  # fmt: skip
 

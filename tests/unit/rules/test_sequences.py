@@ -140,8 +140,8 @@ def test_what_came_just_before_does_not_depend_on_the_order_of_arrival(load: Loa
         ("{status: Queued, after: Running, times: 3, by: [Run]}", "'Run' is no column of an event"),
         ("{status: Queued, after: Running, look_back: 0s}", "must be longer than nothing"),
         ("{status: Queued, times: 3, look_back: 9d}", "is how far back after is looked for, and there is none"),
-        ("{status: Queued, look_back: 9d}", "after and times"),
-        ("{status: Queued, after: Running, silent_for: 5m}", "stands beside after and times"),
+        ("{status: Queued, look_back: 9d}", "`after` or `times`"),
+        ("{status: Queued, after: Running, silent_for: 5m}", "stands beside after"),
         ('{status: Queued, after: Running, where: "Nope == 1"}', "Nope"),
     ],
 )

@@ -20,8 +20,8 @@ from tocsin.kql.plan.windowahead import ahead_plan
 from tocsin.logstore.interface import Limits
 from tocsin.rules.backtest.run import Backtest, backtest
 from tocsin.rules.kinds.ruleset import RuleSet
-from tocsin.rules.kinds.window.seen import of
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.kinds.window.spec import WindowSpec
+from tocsin.rules.spec.rule import Rule, of_spec
 
 MakeEngine = Callable[..., Engine]
 
@@ -158,7 +158,7 @@ class Sound(Counting):
 
 
 def _same(rule: Rule, engine: Engine, *, as_if_live: bool, rows: int) -> Backtest:
-    assert ahead_plan(of(rule).query) is not None
+    assert ahead_plan(of_spec(rule, WindowSpec).spec.query) is not None
     until = engine.clock.now() + AFTERWARDS
     at_once = backtest(
         rule, Sound(engine.log), NOON, until, clock=engine.clock, as_if_live=as_if_live, step_rows=rows, few=0

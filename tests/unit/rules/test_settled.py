@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.rules.conftest import Engine, Load
 from tocsin.rules.deadline_table import Deadline, DeadlineTable, Settled
+from tocsin.rules.kinds.deadline.kind import KIND as DEADLINE
 from tocsin.rules.memory import Memory
 
 Make = Callable[..., Engine]
@@ -223,7 +224,7 @@ def test_longer_than_its_baseline_is_computed_with_each_heartbeat(engine: Make) 
 )
 def test_heartbeats_are_heeded_where_the_query_reads_what_they_change(load: Load, where: str, heeds: bool) -> None:
     rules = load(f'rules: [{{name: s, when: {{status: Running, silent_for: 10m, where: "{where}"}}}}]')
-    assert heeds is rules.generated_rules["s"].heeds
+    assert heeds is rules.of(DEADLINE)["s"].heeds
 
 
 def test_heartbeats_are_heeded_where_one_row_of_the_table_is_about_what_they_change(using: Make) -> None:

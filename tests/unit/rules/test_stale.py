@@ -4,7 +4,9 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from tests.unit.rules.conftest import NOON, Engine, Load
+from tests.unit.rules.said import expired
 from tocsin.model.alert import Phase, Why
+from tocsin.model.details import Expired
 from tocsin.model.intent import IntentKind
 
 Make = Callable[..., Engine]
@@ -66,19 +68,14 @@ def test_one_summary_when_kafka_has_reached_the_end_of_the_first_expired_event(e
     e.watermarks = {"test": NOON + timedelta(seconds=30)}
     e.at("7m").tick()
     (summary,) = e.summaries()
-    assert {
-        "expired": 3, "consumer": "test", "oldest": _iso(timedelta(days=-300)), "newest": _iso(timedelta(days=-30)),
-    } == summary.data  # fmt: skip
+    oldest, newest = NOON - timedelta(days=300), NOON - timedelta(days=30)
+    assert Expired(count=3, oldest=oldest, newest=newest, consumer="test") == summary.details.expired
     assert (Why.BACKFILL_OVER, {"Consumer": "test"}, NOON + timedelta(minutes=7)) == (
         summary.why, summary.instance, summary.at,
     )  # fmt: skip
     assert ["d"] == [i.run_id for i in e.notified()]
     e.at("3h").tick()
     assert 1 == len(e.summaries()) and [] == list(e.state.timers()) and [] == list(e.state.backfills())
-
-
-def _iso(offset: timedelta) -> str:
-    return (NOON + offset).isoformat().replace("+00:00", "Z")
 
 
 def test_one_summary_when_a_webhook_has_been_quiet_for_a_minute(engine: Make) -> None:
@@ -89,7 +86,7 @@ def test_one_summary_when_a_webhook_has_been_quiet_for_a_minute(engine: Make) ->
     e.at("1m58s").tick()
     assert [] == e.summaries()
     e.at("1m59s").tick()
-    assert [2] == [i.data["expired"] for i in e.summaries()]
+    assert [2] == [expired(i).count for i in e.summaries()]
 
 
 def test_the_next_catch_up_has_a_summary_of_its_own(engine: Make) -> None:
@@ -98,7 +95,7 @@ def test_the_next_catch_up_has_a_summary_of_its_own(engine: Make) -> None:
     e.at("2m").tick()
     e.at("3m").come({"RunId": "b", "TimeGenerated": "-2d"})
     e.at("9m").tick()
-    assert [1, 1] == [i.data["expired"] for i in e.summaries()]
+    assert [1, 1] == [expired(i).count for i in e.summaries()]
     assert 2 == len({i.id for i in e.summaries()})
 
 
@@ -107,7 +104,7 @@ def test_one_summary_a_rule_and_consumer(engine: Make) -> None:
     e.come({"TimeGenerated": "-2d", "Consumer": "x"}, {"RunId": "r2", "TimeGenerated": "-2d", "Consumer": "y"})
     e.at("2m").tick()
     assert [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y")] == sorted(
-        (i.rule, str(i.data["consumer"])) for i in e.summaries()
+        (i.rule, expired(i).consumer) for i in e.summaries()
     )
     assert 4 == len(e.state.intents())
 
@@ -121,7 +118,7 @@ def test_a_year_of_failures_is_one_word(engine: Make) -> None:
         ]
         e.at(f"{part}s").come(*failures)
     e.at("1m").tick()
-    assert ([400], 0) == ([i.data["expired"] for i in e.summaries()], len(e.notified()))
+    assert ([400], 0) == ([expired(i).count for i in e.summaries()], len(e.notified()))
 
 
 def test_a_new_rule_notifies_nothing_old(engine: Make, load: Load) -> None:

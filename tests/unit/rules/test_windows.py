@@ -9,7 +9,7 @@ from tests.unit.rules.windows import failed, many, phases, until
 from tocsin.model.alert import Phase, Why
 from tocsin.model.instants import Timer
 from tocsin.model.intent import IntentKind
-from tocsin.rules.kinds.event.timers import due_timers
+from tocsin.rules.timers import due_timers
 
 MakeEngine = Callable[..., Engine]
 
@@ -50,15 +50,42 @@ def test_an_eager_evaluation_ends_nothing(engine: MakeEngine) -> None:
     assert {"churn": Phase.FIRING} == phases(one)
 
 
-def test_it_ends_when_it_holds_no_longer_and_keeps_while_there_is_no_data(engine: MakeEngine) -> None:
+def test_it_ends_when_it_holds_no_longer(engine: MakeEngine) -> None:
+    """Also a group that has left the window, while others are in it: no data is of the whole window."""
     one = engine(many())
-    one.come(*failed(2), *failed(2, "silent"))
+    one.come(*failed(2), *failed(2, "gone"))
     one.at("9m").come(*failed(1))
     until(one, "12m")
-    assert {"silent": Phase.FIRING} == phases(one)
-    (ended,) = one.resolved()
-    assert (Why.RECOVERED, {"ExperimentName": "churn"}, 1.0) == (ended.why, ended.instance, ended.value)
-    assert ended.occurrence == next(i.occurrence for i in one.notified() if i.instance == ended.instance)
+    assert {} == phases(one)
+    for ended, (group, value) in zip(one.resolved(), (("churn", 1.0), ("gone", 2.0)), strict=True):
+        assert (Why.RECOVERED, {"ExperimentName": group}, value) == (ended.why, ended.instance, ended.value)
+        assert ended.occurrence == next(i.occurrence for i in one.notified() if i.instance == ended.instance)
+
+
+def test_it_keeps_while_the_whole_window_is_empty(engine: MakeEngine) -> None:
+    """What passes no prefilter is no data of it; the first row of any group that does ends it."""
+    one = engine(many())
+    one.come(*failed(2))
+    one.at("9m").come({"RunId": "well", "Status": "Completed"})
+    assert {"churn": Phase.FIRING} == phases(until(one, "15m"))
+    one.come(*failed(1, "other"))
+    assert {} == phases(until(one, "16m"))
+    assert [(Why.RECOVERED, NOON + timedelta(minutes=16))] == [(i.why, i.at) for i in one.resolved()]
+
+
+def test_a_group_that_leaves_ends_whatever_resolve_says_after_its_time(engine: MakeEngine) -> None:
+    one = engine(many(more='keep_firing_for: 2m\n    resolve: {when: "n < 0"}'))
+    one.come(*failed(2), *failed(2, "gone"))
+    one.at("9m").come(*failed(1))
+    assert {"churn": Phase.FIRING, "gone": Phase.RECOVERING} == phases(until(one, "11m"))
+    assert {"churn": Phase.FIRING} == phases(until(one, "12m"))
+
+
+def test_no_data_alert_asks_of_each_known_group(engine: MakeEngine) -> None:
+    one = engine(many(more="no_data: alert"))
+    one.come(*failed(1, "gone"))
+    until(one, "5m").come(*failed(1))
+    assert [({"ExperimentName": "gone"}, Why.NO_DATA)] == [(i.instance, i.why) for i in until(one, "12m").notified()]
 
 
 def test_the_end_of_a_for_is_evaluated_between_ticks(engine: MakeEngine) -> None:

@@ -13,8 +13,8 @@ from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.kql.plan.windowahead import ahead_plan
 from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, Touched
 from tocsin.rules.backtest.run import Backtest, backtest
-from tocsin.rules.kinds.window.seen import of
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.kinds.window.spec import WindowSpec
+from tocsin.rules.spec.rule import Rule, of_spec
 
 MakeEngine = Callable[..., Engine]
 
@@ -137,7 +137,7 @@ def test_many_instants_at_once_say_what_one_after_the_other_notifies(
     one = engine("rules: []")
     rules = load(rule_text(SUMMED[query], *span, lateness, more, least))
     (rule,) = rules.rules.values()
-    assert ahead_plan(of(rule).query) is not None
+    assert ahead_plan(of_spec(rule, WindowSpec).spec.query) is not None
     one.log.set_table("owners", pa.table({"ExperimentName": ["churn"], "team": ["ranking"]}))
     stored(one, events)
     at_once = notified(rule, one, as_if_live=as_if_live, at_once=True, rows=rows)
@@ -209,4 +209,4 @@ def test_instants_of_a_step_are_read_at_once(engine: MakeEngine, load: Load, que
 def test_what_depends_on_more_than_the_rows_of_a_window_is_read_one_by_one(load: Load, query: str) -> None:
     text = rule_text("", "10m", "1m", "0s", "", 1).replace("RunStatusChanged\n", query + "\n", 1)
     (rule,) = load("\n".join(line for line in text.splitlines() if line.strip())).rules.values()
-    assert ahead_plan(of(rule).query) is None
+    assert ahead_plan(of_spec(rule, WindowSpec).spec.query) is None

@@ -17,8 +17,9 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import CommitInfo
 from tocsin.model.alert import Phase
 from tocsin.rules.driver.evaluate import evaluate
-from tocsin.rules.kinds.event.timers import Released
 from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.kinds.window.kind import KIND as WINDOW
+from tocsin.rules.timers import Released
 from tocsin.state.sqlite import SqliteState
 
 MakeEngine = Callable[..., Engine]
@@ -31,7 +32,7 @@ def test_a_tick_sees_no_commit_beyond_its_own(engine: MakeEngine) -> None:
     commits = one.log.commits(0)
     timers = list(one.state.timers())
     tick = Released(timer=timers[0], at=timers[0].due, commit_seq=commits[0].seq)
-    found = evaluate(one.rules, [commits[0], tick, commits[1]], 0, one.log, one.state, one.source_progress())
+    found = evaluate(one.rules, [commits[0], tick, commits[1]], 0, one.seen())
     assert () == found.outcome.intents
 
 
@@ -50,7 +51,7 @@ def test_states_are_those_of_the_instant(engine: MakeEngine) -> None:
     commits = one.log.commits(0)
     timers = list(one.state.timers())
     tick = Released(timer=timers[0], at=timers[0].due, commit_seq=commits[0].seq)
-    found = evaluate(one.rules, [commits[0], tick], 0, one.log, one.state, one.source_progress())
+    found = evaluate(one.rules, [commits[0], tick], 0, one.seen())
     assert ["a", "b"] == sorted(i.run_id for i in found.outcome.intents)
     one.evaluate()
     until(one, "5m")
@@ -70,7 +71,7 @@ def test_rules_of_one_shape_say_what_each_notifies_alone(engine: MakeEngine, loa
         )
 
     together = engine(rules(range(1, 5)))
-    assert 1 == len({id(g) for g in together.rules.group_of.values()})
+    assert 1 == len({id(g) for g in together.rules.of(WINDOW).group_of.values()})
     apart = [engine(rules(range(n, n + 1))) for n in range(1, 5)]
     for one in (together, *apart):
         one.come(*(event for n in range(6) for event in failed(n, f"e{n}")))
@@ -113,7 +114,7 @@ def _timeline(rules: RuleSet, events: list[Event], at_once: int) -> list[tuple[o
         log.fence(clock.now())
         while (instants := _next(one, commits, at_once)) is not None:
             after = state.row_cursor()
-            one._done(evaluate(rules, instants, after, log, state, one.source_progress()))
+            one._done(evaluate(rules, instants, after, one.seen()))
         return [
             (t.rule, str(t.instance), t.before, t.after, t.reason, t.at, t.value)
             for e in one.evaluations

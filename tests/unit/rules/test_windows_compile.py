@@ -5,9 +5,10 @@ import pytest
 from tests.unit.rules.conftest import Load
 from tocsin.alerts.conditions import REPEAT, NoData
 from tocsin.errors import ConfigurationError
-from tocsin.model.statuses import Kind, Severity
+from tocsin.model.statuses import Severity
 from tocsin.rules.inspect.explain import explain
-from tocsin.rules.spec.rule import Life
+from tocsin.rules.kinds.window.spec import Life, WindowSpec
+from tocsin.rules.spec.rule import of_spec
 from tocsin.rules.testing.run import run_tests
 
 RULE = """
@@ -28,20 +29,19 @@ def faults(load: Load, more: str, text: str = RULE) -> list[str]:
 
 def test_a_query_with_over_is_a_window_rule(load: Load) -> None:
     rule = load(RULE + '    value: n\n    severity: {warning: "> 5", critical: "n > 9 and n < 99"}\n').rules["rate"]
-    assert rule.window is not None
-    assert (Kind.WINDOW, ("ExperimentName",), Severity.CRITICAL) == (rule.kind, rule.by, rule.severity)
-    assert [Severity.CRITICAL, Severity.WARNING] == [level for level, _ in rule.window.severities]
+    spec = of_spec(rule, WindowSpec).spec
+    assert ("window", ("ExperimentName",), Severity.CRITICAL) == (rule.kind, rule.by, rule.severity)
+    assert [Severity.CRITICAL, Severity.WARNING] == [level for level, _ in spec.severities]
     assert (NoData.KEEP, REPEAT, True) == (
-        rule.window.terms.no_data, rule.window.terms.repeat, rule.window.terms.climbs,
+        spec.terms.no_data, spec.terms.repeat, spec.terms.climbs,
     )  # fmt: skip
     notified = explain(rule)
     assert ("window", "1h", "yes") == (notified.kind, notified.window["over"], notified.window["early"])
 
 
 def test_over_may_be_the_life_of_runs(load: Load) -> None:
-    window = load(RULE.replace("over: 1h", "over: root")).rules["rate"].window
-    assert window is not None
-    assert Life.ROOT is window.over
+    rule = load(RULE.replace("over: 1h", "over: root")).rules["rate"]
+    assert Life.ROOT is of_spec(rule, WindowSpec).spec.over
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_over_may_be_the_life_of_runs(load: Load) -> None:
         ("every: 0.1s", "rules[0].every: "),
         ("final_after: 5m", "rules.yaml:8: rules[0].final_after: belongs to an event rule"),
         ("resolve: {when: {status: Completed, same: RunId}}", "rules[0].resolve.when: belongs to an event rule; a window rule has a condition"),
-        ("sql: SELECT 1", "rules[0].sql: a window rule has `query:` or `sql:`"),
+        ("sql: SELECT 1", "rules[0].sql: has query and sql"),
         ("tests: [{name: x, tables: {owners: []}, expect: [{at: 1m}]}]", "tables.owners: is no reference table that"),
     ],
 )  # fmt: skip

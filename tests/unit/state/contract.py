@@ -61,6 +61,15 @@ class MirrorContract:
         ]
         assert ["", first, first, first, ""] == steps
 
+    def test_conditions_of_a_rule_that_fired_at_one_instant_end_apart(self, state: State) -> None:
+        """They share the name of their occurrence."""
+        runs = ("r1", "r2")
+        fires = tuple(transition(run, occurrence="t1", after=Phase.FIRING) for run in runs)
+        state.commit(Outcome(intents=tuple(intent(run, occurrence="t1") for run in runs), transitions=fires), NOW)
+        over = transition("r1", occurrence="t1", before=Phase.FIRING, after=Phase.RESOLVED, at=LATER)
+        state.commit(Outcome(transitions=(over,)), LATER)
+        assert ["r2"] == [alert.run_id for alert in state.alerts()]
+
     def test_a_row_has_the_columns_that_users_see(self, state: State) -> None:
         """Exactly those of the model, times as ISO strings."""
         state.commit(Outcome(transitions=(transition("r1", value=2.5, labels={"a": 1}),)), LATER)

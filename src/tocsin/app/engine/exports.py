@@ -9,6 +9,7 @@ import structlog
 from tocsin.alerts.conditions import LIVE
 from tocsin.metrics.exports import SERIES, Exports, Family
 from tocsin.model.alert import ConditionState
+from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.memory import Measured
 
@@ -26,9 +27,8 @@ class Exporter:
         """``rules`` have come into force: their gauges show what is remembered, until each looks again."""
         families: dict[str, Family] = {}
         measured: list[Measured] = []
-        for rule in rules.windows:
-            assert rule.window is not None
-            metric = rule.window.export
+        for rule in rules.enabled.values():
+            metric = kind_of(rule).exports(rule)
             if not metric:
                 continue
             about = rule.info.description or f"Value of rule {rule.public_name}."

@@ -8,9 +8,8 @@ from typing import Final
 from tocsin.intake.consumer import Consumer
 from tocsin.metrics.registry import Metrics
 from tocsin.model.delivery import EMAIL
-from tocsin.model.statuses import Severity
+from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
-from tocsin.rules.spec.rule import Rule
 
 OF_CONSUMERS: Final = (
     "tocsin_intake_messages_total",
@@ -34,9 +33,9 @@ def present_rules(metrics: Metrics, rules: RuleSet) -> None:
             continue
         for name in OF_RULES:
             metrics.present(name, rule=[rule.public_name])
-        severities = [severity.word for severity in _severities(rule)]
+        severities = [severity.word for severity in kind_of(rule).severities(rule)]
         metrics.present("tocsin_alerts_fired_total", rule=[rule.public_name], severity=severities)
-        metrics.present("tocsin_alerts_active", rule=[rule.public_name], severity=severities, kind=[rule.kind.value])
+        metrics.present("tocsin_alerts_active", rule=[rule.public_name], severity=severities, kind=[rule.word])
 
 
 def present_channels(metrics: Metrics, receivers: Mapping[str, Mapping[str, object]]) -> None:
@@ -51,8 +50,3 @@ def present_consumers(metrics: Metrics, consumers: Mapping[str, Consumer]) -> No
     for name, consumer in consumers.items():
         for metric in (*OF_CONSUMERS, *(OF_KAFKA if consumer.connector == "kafka" else ())):
             metrics.present(metric, consumer=[name])
-
-
-def _severities(rule: Rule) -> set[Severity]:
-    window = rule.window
-    return {rule.severity, *(severity for severity, _ in window.severities)} if window else {rule.severity}

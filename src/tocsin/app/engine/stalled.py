@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from tocsin.alerts.changes import intent_of, transition_of
 from tocsin.alerts.conditions import Evaluation, Terms, evaluate
 from tocsin.config.yaml.durations import format_duration
 from tocsin.model.alert import ConditionState, Phase, Transition, Why, instance_key
@@ -60,33 +61,17 @@ def evaluate_sources(
             continue
         quiet = (at - source.last_event).total_seconds() if source else None
         instance = {"Consumer": name}
-        step = evaluate(
-            state,
-            Evaluation(at=at, holds=holds, severity=Severity.ERROR, value=quiet, why=Why.DEADLINE),
-            _TERMS,
-            rule=RULE,
-            instance=instance,
-        )
+        evaluation = Evaluation(at=at, holds=holds, severity=Severity.ERROR, value=quiet, why=Why.DEADLINE)
+        step = evaluate(state, evaluation, _TERMS, rule=RULE, instance=instance)
         if step.state is None:
             gone += [(RULE, key)] if state is not None else []
         elif step.changed or step.notify is not None:
             put.append(step.state)
-        if step.changed:
-            transitions.append(
-                Transition(
-                    rule=RULE, instance=instance, occurrence="", before=step.before, after=step.after, reason=step.why,
-                    severity=Severity.ERROR, value=quiet, commit_seq=commit_seq, at=at,
-                )
-            )  # fmt: skip
-        if step.notify is not None:
-            said = _words(source) if source else {}
-            intents.append(
-                Intent(
-                    rule=RULE, rule_version=INFO.version, instance=instance, occurrence=step.notify.occurrence,
-                    kind=step.notify.kind, ordinal=step.notify.ordinal, severity=Severity.ERROR, why=step.notify.why,
-                    fields=said, value=quiet, commit_seq=commit_seq, at=at,
-                )
-            )  # fmt: skip
+        change = replace(step.change(evaluation, instance, commit_seq), fields=_words(source) if source else {})
+        if change.transition:
+            transitions.append(transition_of(RULE, change))
+        if (intent := intent_of(RULE, INFO.version, change)) is not None:
+            intents.append(intent)
     if not (put or gone or transitions or intents):
         return None
     return Outcome(

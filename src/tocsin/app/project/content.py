@@ -92,7 +92,8 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
     paths = home.alert_files()
     directories = home.template_dirs(ships.templates)
     known = Known(
-        schema=schema_with(tables), tables=tables, calendars=calendars, templates=template_names(directories)
+        schema=schema_with(tables), tables=tables, calendars=calendars, templates=template_names(directories),
+        timezone=_zone(settings),
     )  # fmt: skip
     wrong: list[Problem] = []
     rules = read_rules(
@@ -141,8 +142,12 @@ def rules_of(home: Home, files: Sequence[Path] | None = None, problems: list[Pro
         calendars = calendars_of(oncall, home, [])
     except ConfigurationError:
         pass  # who asks for rules is notified of them alone
+    try:
+        settings = home.settings()
+    except ConfigurationError:
+        settings = None
     wrong: list[Problem] = []
-    known = Known(schema=schema_with(tables), tables=tables, calendars=calendars)
+    known = Known(schema=schema_with(tables), tables=tables, calendars=calendars, timezone=_zone(settings))
     rules = read_rules(chosen, known, wrong, names=names, shipped=shipped)
     if problems is not None:
         problems += wrong
@@ -182,6 +187,11 @@ def shipped_of(home: Home) -> ShippedSettings:
         return home.settings().shipped
     except ConfigurationError:
         return ShippedSettings()
+
+
+def _zone(settings: Settings | None) -> str:
+    """The time zone that tocsin.yaml names; '' where it names none."""
+    return settings.timezone if settings is not None and "timezone" in settings.model_fields_set else ""
 
 
 def schema_with(tables: Mapping[str, pa.Table]) -> dict[str, dict[str, str]]:

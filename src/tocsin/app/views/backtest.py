@@ -13,6 +13,7 @@ from tocsin.errors import TocsinError
 from tocsin.logstore.interface import LogReader
 from tocsin.rules.backtest.report import as_json
 from tocsin.rules.backtest.run import Progress, backtest
+from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.spec.rule import Rule
 
 _one = threading.Lock()
@@ -45,8 +46,7 @@ def run(
         raise TocsinError("a backtest runs already; ask again when it is done")
     try:
         names = set(reader.select("SELECT DISTINCT Consumer FROM Runs WHERE Consumer <> ''").column(0).to_pylist())
-        if rule.scheduled is not None and rule.scheduled.consumer:  # it may never have brought anything
-            names.add(rule.scheduled.consumer)
+        names |= kind_of(rule).consumers(rule)
         outages = {name: spans for name in names if (spans := spans_of(name, notes, now))}
         found = backtest(
             rule, reader, begin, end, clock=clock, as_if_live=as_if_live, progress=progress, outages=outages

@@ -9,6 +9,7 @@ from tocsin.app.views.oncall import view_oncall
 from tocsin.config.project.home import Home
 from tocsin.errors import ConfigurationError
 from tocsin.notify.text import zone_name
+from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.spec.rule import Rule
 
 SHOWN = 3
@@ -17,19 +18,12 @@ SHOWN = 3
 
 def expected(rule: Rule, now: datetime) -> list[str]:
     """The next times of a schedule with their deadlines, in its zone; [] of a rule without one."""
-    if rule.scheduled is None:
-        return []
     lines = []
-    for item in rule.scheduled.items[:SHOWN]:
-        zone, at = ZoneInfo(item.schedule.zone), item.schedule.after(now)
-        name = ", ".join(map(str, item.instance.values()))
-        for _ in range(SHOWN):
-            if at is None:
-                break
-            due = (at + item.schedule.grace).astimezone(zone)
-            text = f"{at.astimezone(zone):%a %Y-%m-%d %H:%M}, deadline {due:%a %H:%M} ({zone_name(zone)})"
-            lines.append(f"{name}: {text}" if name else text)
-            at = item.schedule.after(at)
+    for one in kind_of(rule).expects(rule, now, SHOWN):
+        zone, name = ZoneInfo(one.zone), ", ".join(map(str, one.instance.values()))
+        due = one.due.astimezone(zone)
+        text = f"{one.at.astimezone(zone):%a %Y-%m-%d %H:%M}, deadline {due:%a %H:%M} ({zone_name(zone)})"
+        lines.append(f"{name}: {text}" if name else text)
     return lines
 
 

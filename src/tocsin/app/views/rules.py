@@ -10,11 +10,10 @@ from typing import Any
 
 from tocsin.logstore.interface import LogStore
 from tocsin.model.alert import Phase, Why
-from tocsin.model.statuses import Kind
 from tocsin.rules.inspect.explain import explain
 from tocsin.rules.inspect.preview import last_rows
+from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
-from tocsin.rules.kinds.window.ticks import tick_key
 from tocsin.rules.spec.rule import Rule
 from tocsin.state.interface import RuleRecord, State
 
@@ -47,7 +46,7 @@ class RuleView:
         records, evaluations, phases = self._state.rules(), self._next_evaluations(), self._state.phases()
         return [
             {
-                "name": rule.name, "kind": rule.kind.value, "severity": rule.severity.word, "enabled": rule.enabled,
+                "name": rule.name, "kind": rule.word, "severity": rule.severity.word, "enabled": rule.enabled,
                 "file": str(rule.place),
                 **{key: counts.get(rule.name, {}).get(key, 0) for key in ("fired", "notified", "resolved")},
                 "last_fired": counts.get(rule.name, {}).get("last_fired"),
@@ -101,7 +100,7 @@ def _record(rule: Rule, records: Mapping[str, RuleRecord]) -> RuleRecord | None:
 
 def _phases(rule: Rule, counts: Sequence[Mapping[Phase, int]]) -> Row:
     """How many instances fire and pend; None for a rule that remembers none."""
-    if not rule.enabled or rule.kind is Kind.EVENT:
+    if not rule.enabled or not kind_of(rule).conditions:
         return {"firing": None, "pending": None}
     of: Counter[Phase] = Counter()
     for each in counts:
@@ -110,5 +109,5 @@ def _phases(rule: Rule, counts: Sequence[Mapping[Phase, int]]) -> Row:
 
 
 def _next_evaluation(rule: Rule, evaluations: Mapping[str, datetime]) -> datetime | None:
-    tick = evaluations.get(tick_key(rule.window.every)) if rule.window is not None and rule.enabled else None
+    tick = evaluations.get(kind_of(rule).shared_timer(rule)) if rule.enabled else None
     return min((at for at in (evaluations.get(rule.name), tick) if at is not None), default=None)

@@ -19,8 +19,12 @@ from tocsin.interchange.report import Exported, Lost, Refused
 from tocsin.interchange.words import AZURE_AGGREGATES, AZURE_OPERATORS, as_iso
 from tocsin.kql.plan.classify import EVENTS
 from tocsin.model.statuses import Kind
-from tocsin.rules.compile.rule import when_query
-from tocsin.rules.language.schema import SEVERITIES, RuleModel
+from tocsin.rules.kinds.base import of_model, of_when
+from tocsin.rules.kinds.event.compile import text_of
+from tocsin.rules.kinds.event.keys import EventWhen
+from tocsin.rules.kinds.registry import rule_model
+from tocsin.rules.kinds.window.keys import WindowModel
+from tocsin.rules.language.schema import SEVERITIES
 
 API = "2021-08-01"
 EVERY = (1, 5, 10, 15, 30, 45, 60, 120, 180, 240, 300, 360, 1440)  # minutes that Azure takes
@@ -89,7 +93,7 @@ def export_rule(rule: Mapping[str, Any], schema: Schema) -> Exported:
     name = str(rule.get("name", ""))
     lost: list[Lost] = []
     try:
-        model = RuleModel.model_validate(rule)
+        model = of_model(rule_model().model_validate(rule), WindowModel)
         resource = _resource(model, schema, lost)
     except ValidationError as e:
         return Exported(name=name, why_not=f"it is no valid rule: {e.errors()[0]['msg']}")
@@ -98,7 +102,7 @@ def export_rule(rule: Mapping[str, Any], schema: Schema) -> Exported:
     return Exported(name=name, resource=resource, rule=dict(rule), lost=tuple(lost))
 
 
-def _resource(model: RuleModel, schema: Schema, lost: list[Lost]) -> dict[str, Any]:
+def _resource(model: WindowModel, schema: Schema, lost: list[Lost]) -> dict[str, Any]:
     query = _query(model)
     kind = _kind(query, schema)
     by = tuple(model.by) if kind is not Kind.EVENT else ("RunId", *(c for c in model.by if c != "RunId"))
@@ -147,22 +151,23 @@ def _resource(model: RuleModel, schema: Schema, lost: list[Lost]) -> dict[str, A
     }
 
 
-def _query(model: RuleModel) -> str:
+def _query(model: WindowModel) -> str:
     if model.sql:
         raise Refused("it is written in SQL, which Azure does not take")
     if model.for_each is not None:
         raise Refused(f"it makes a rule of each row of the table {model.for_each.table}, which Azure does not have")
-    if model.when is None:
+    when = of_when(model.when, EventWhen)
+    if when is None:
         if not model.query.strip():
             raise Refused("it has neither when: nor query:")
         query = model.query.strip()
         return f"{query.removesuffix(';')}\n| where {model.condition}" if model.condition else query
     for key, what in _WHEN_REFUSED.items():
-        if key in model.when.model_fields_set:
+        if key in when.model_fields_set:
             raise Refused(f"when.{key}: {what} is no query over a window")
-    if not model.when.status and not model.when.where:
+    if not when.status and not when.where:
         raise Refused("when: says neither status: nor where:")
-    return when_query(model.when)[0]
+    return text_of(when)[0]
 
 
 def _kind(query: str, schema: Schema) -> Kind | None:
@@ -177,13 +182,14 @@ def _kind(query: str, schema: Schema) -> Kind | None:
     return found.kind if found.tables else None
 
 
-def _enabled(model: RuleModel, query: str, lost: list[Lost]) -> bool:
+def _enabled(model: WindowModel, query: str, lost: list[Lost]) -> bool:
     asked = [c for c in missing_columns(query) if c != "WillRetry"]
     if asked:
         lost.append(
             Lost(key="query", why=f"asks for {', '.join(asked)}, which {TABLE} does not have: exported as not enabled")
         )
-    if model.when is not None and model.when.final:
+    when = of_when(model.when, EventWhen)
+    if when is not None and when.finals is not None:
         lost.append(
             Lost(
                 key="when.final",
@@ -193,7 +199,7 @@ def _enabled(model: RuleModel, query: str, lost: list[Lost]) -> bool:
     return model.enabled and not asked
 
 
-def _window(model: RuleModel, lost: list[Lost]) -> tuple[timedelta, timedelta]:
+def _window(model: WindowModel, lost: list[Lost]) -> tuple[timedelta, timedelta]:
     if not model.over:
         raise Refused("it has no over:")
     if model.over in ("run", "root"):
@@ -220,7 +226,7 @@ def _allowed(key: str, asked: timedelta, allowed: Sequence[int], lost: list[Lost
     return taken
 
 
-def _periods(model: RuleModel, every: timedelta, over: timedelta, lost: list[Lost]) -> tuple[int, int]:
+def _periods(model: WindowModel, every: timedelta, over: timedelta, lost: list[Lost]) -> tuple[int, int]:
     if model.for_ is None:
         return 1, 1
     if isinstance(model.for_, tuple):
@@ -236,7 +242,7 @@ def _periods(model: RuleModel, every: timedelta, over: timedelta, lost: list[Los
     return of, of
 
 
-def _severity(model: RuleModel, lost: list[Lost]) -> int:
+def _severity(model: WindowModel, lost: list[Lost]) -> int:
     if isinstance(model.severity, str):
         return SEVERITIES.index(model.severity)
     mildest = max(SEVERITIES.index(word) for word in model.severity)
@@ -244,7 +250,7 @@ def _severity(model: RuleModel, lost: list[Lost]) -> int:
     return mildest
 
 
-def _resolve_policy(model: RuleModel, row: bool, every: timedelta, lost: list[Lost]) -> dict[str, Any]:
+def _resolve_policy(model: WindowModel, row: bool, every: timedelta, lost: list[Lost]) -> dict[str, Any]:
     if not row and model.resolve is not None:
         lost.append(Lost(key="resolve", why="Azure ends an alert when its condition does not hold"))
     if not row and model.send_resolved:
@@ -267,13 +273,13 @@ def _resolve_policy(model: RuleModel, row: bool, every: timedelta, lost: list[Lo
     }
 
 
-def _custom(model: RuleModel) -> dict[str, Any]:
+def _custom(model: WindowModel) -> dict[str, Any]:
     plain = {k: v for k, v in model.annotations.items() if _plain(v)}
     return {"customProperties": plain} if plain else {}
 
 
-def _say_lost(model: RuleModel, condition: Condition, lost: list[Lost]) -> None:
-    for name, info in RuleModel.model_fields.items():
+def _say_lost(model: WindowModel, condition: Condition, lost: list[Lost]) -> None:
+    for name, info in type(model).model_fields.items():
         key = info.alias or name
         given = getattr(model, name)
         if key not in NO_PLACE or name not in model.model_fields_set or given in (None, "", (), {}):

@@ -15,13 +15,13 @@ from datetime import datetime, timedelta
 from tocsin.model.alert import fingerprint, instance_key
 from tocsin.model.causes import one_line
 from tocsin.model.delivery import Delivery, DeliveryState
-from tocsin.model.intent import LIMIT
+from tocsin.model.details import Digest
+from tocsin.model.typed import of_json, to_json
 from tocsin.notify.channels.base import Notification
 from tocsin.notify.render.mail import MailRenderer, Reason, hold, sum_up
 from tocsin.notify.routing.decide import After, Verdict
 from tocsin.notify.routing.decide import Why as Suppressed
 from tocsin.notify.routing.pipeline import RecipientResolver
-from tocsin.notify.text import moment
 from tocsin.notify.values import NotificationDraft
 from tocsin.state.interface import State
 
@@ -69,11 +69,12 @@ class Digests:
         """Deliveries that wait, of letters that are beyond their limit."""
         made = []
         for draft in drafts:
-            said = draft.intent.data[LIMIT]
-            assert isinstance(said, dict)
-            group = PREFIX + fingerprint(draft.intent.rule, instance_key(said["per"]), str(said["until"]))
-            held = hold(draft, moment(said["until"]) or now, self._renderer, now)
-            line = {**json.loads(held.message), LIMIT: {name: said[name] for name in ("per", "notified", "seconds")}}
+            digest = draft.intent.details.digest
+            assert digest is not None
+            until = digest.until.isoformat().replace("+00:00", "Z")
+            group = PREFIX + fingerprint(draft.intent.rule, instance_key(digest.per), until)
+            held = hold(draft, digest.until, self._renderer, now)
+            line = {**json.loads(held.message), "digest": to_json(digest)}
             held = replace(held, group=group, message=json.dumps(line, ensure_ascii=False).encode())
             self._note(held)
             made.append(held)
@@ -135,11 +136,10 @@ def _reason(held: Delivery) -> Reason:
         return Reason(
             kind="muted", window=timedelta(0), mails=0, per=line["suppressed"], because=f"You get this because {what}."
         )
-    said = line.get(LIMIT, {})
+    digest = of_json(Digest, line["digest"])
     rule = held.rules[0] if held.rules else ""
-    per = ", ".join(f"{one_line(str(k), 60)} {one_line(str(v), 80)}" for k, v in said.get("per", {}).items())
-    notified = int(said.get("notified", 0))
+    per = ", ".join(f"{one_line(str(k), 60)} {one_line(str(v), 80)}" for k, v in digest.per.items())
     return Reason(
-        kind="limit", window=timedelta(seconds=float(said.get("seconds", 0))), mails=notified, rule=rule, per=per,
-        because=f"You get this because rule {rule} notifies no more than {notified} of {per} one by one.",
+        kind="limit", window=timedelta(seconds=digest.seconds), mails=digest.notified, rule=rule, per=per,
+        because=f"You get this because rule {rule} notifies no more than {digest.notified} of {per} one by one.",
     )  # fmt: skip

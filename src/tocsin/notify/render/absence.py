@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tocsin.model.causes import one_line
+from tocsin.model.details import Wait
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import TERMINAL
 from tocsin.notify import context as c
@@ -19,27 +20,30 @@ TOGETHER = timedelta(minutes=1)
 """What reported so soon after the last event was that event."""
 
 
+def _wait(intent: Intent) -> Wait:
+    return intent.details.wait or Wait(form="")
+
+
 def form_of(intent: Intent) -> str:
     """What the rule waits for; '' where it waits for nothing."""
-    return str(intent.data.get("waits") or "")
+    return intent.details.wait.form if intent.details.wait is not None else ""
 
 
 def lateness(intent: Intent) -> str:
     """``started 38 min late``, where what was expected came after all; else ''."""
-    return one_line(str(intent.data.get("late") or ""), 60)
+    return one_line(intent.details.wait.late, 60) if intent.details.wait is not None else ""
 
 
 def due_of(intent: Intent) -> datetime | None:
     """When it ought to have happened at the latest, by its rule; UTC."""
-    return moment(intent.data.get("due"))
+    return intent.details.wait.due if intent.details.wait is not None else None
 
 
 def fields(intent: Intent) -> dict[str, object]:
     """Variables of a rule's `summary` about a wait; '' where it is about none. Times are those of the schedule's
     zone.
     """
-    due, scheduled, zone = due_of(intent), moment(intent.data.get("scheduled")), _zone(intent)
-    form = form_of(intent)
+    due, scheduled, zone, form = due_of(intent), _wait(intent).scheduled, _zone(intent), form_of(intent)
     return {
         "Due": _day_clock(due, intent.at, zone) if form and due else "",
         "Scheduled": _day_clock(scheduled, intent.at, zone) if form and scheduled else "",
@@ -72,15 +76,15 @@ def zone_of(intent: Intent) -> ZoneInfo | None:
 
 def _zone(intent: Intent) -> ZoneInfo:
     try:
-        return ZoneInfo(str(intent.data.get("zone") or "UTC"))
+        return ZoneInfo(_wait(intent).zone or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return ZoneInfo("UTC")
 
 
 def _lasted(intent: Intent) -> timedelta | None:
     """How long it has been waited, or was."""
-    since = moment(intent.data.get("since")) or moment(intent.data.get("scheduled"))
-    ended = moment(intent.data.get("ended")) or intent.at
+    wait = _wait(intent)
+    since, ended = wait.since or wait.scheduled, wait.ended or intent.at
     return ended - since if since else None
 
 
@@ -89,9 +93,11 @@ def says(intent: Intent, run: c.Run | None, spoken: c.Says, zone: ZoneInfo, now:
     over = intent.kind is IntentKind.RESOLVED
     by_schedule = form_of(intent) == ABSENT
     waited = _expected(intent, zone, now) if by_schedule else _waited(intent, zone, now)
-    stood = intent.data.get("stood")
-    if isinstance(stood, int | float) and stood > 0:
-        waited += f"; {length(stood)} of maintenance not counted"
+    wait = _wait(intent)
+    if wait.stood > 0:
+        waited += f"; {length(wait.stood)} of maintenance not counted"
+    if wait.missed > 1:
+        waited += f"; missed {wait.missed} times since"
     last_event = "" if over and by_schedule else _last_event(intent, zone, now)
     ended = _ended(intent, run) if over else ""
     others = spoken.nearby if run is not None and run.nearby is not None and run.nearby.everywhere and not over else ""
@@ -110,7 +116,7 @@ def says(intent: Intent, run: c.Run | None, spoken: c.Says, zone: ZoneInfo, now:
 
 
 def _waited(intent: Intent, zone: ZoneInfo, now: datetime) -> str:
-    since, lasted, ended = moment(intent.data.get("since")), _lasted(intent), moment(intent.data.get("ended"))
+    since, lasted, ended = _wait(intent).since, _lasted(intent), _wait(intent).ended
     if since is None or lasted is None:
         return ""
     words = {IN_STATUS: _statuses(intent), SILENT: "nothing received", UNCHANGED: "no progress", LONGER: "running"}
@@ -124,13 +130,12 @@ def _waited(intent: Intent, zone: ZoneInfo, now: datetime) -> str:
 
 
 def _statuses(intent: Intent) -> str:
-    said = intent.data.get("statuses")
-    names = [one_line(str(name), 40) for name in said] if isinstance(said, list | tuple) else []
+    names = [one_line(name, 40) for name in _wait(intent).statuses]
     return " or ".join(names[:3]) if len(names) <= 3 else "waiting"
 
 
 def _expected(intent: Intent, zone: ZoneInfo, now: datetime) -> str:
-    scheduled, due = moment(intent.data.get("scheduled")), due_of(intent)
+    scheduled, due = _wait(intent).scheduled, due_of(intent)
     if scheduled is None:
         return ""
     text = f"expected {at_day_time(scheduled, now, zone)}"

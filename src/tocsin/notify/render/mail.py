@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from tocsin.model.alert import fingerprint
 from tocsin.model.causes import cause_of, one_line
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState
+from tocsin.model.details import Details, Trouble
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Severity
 from tocsin.notify import context as c
@@ -239,7 +240,8 @@ def _mail_of(
     return c.Mail(
         alert=c.Alert(
             rule=rule, kind="summary" if summary else "admin", severity=severity.word, title=subject, cause="", why="",
-            value=None, at=now, happened=None, late=None, labels={}, fields={}, instance={}, data={"text": text},
+            value=None, at=now, happened=None, late=None, labels={}, fields={}, instance={},
+            details=Details(trouble=Trouble(title=subject, text=text)),
         ),
         run=None, rule=c.Rule(name=rule, description="", runbook="", owner="", annotations={}), event={},
         columns=(), rows=(), more_rows=0, others=(), summary=summary,

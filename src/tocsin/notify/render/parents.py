@@ -4,15 +4,15 @@ is cleaned here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from tocsin.clock import from_micros
 from tocsin.model.alert import Why
 from tocsin.model.causes import cut, one_line
+from tocsin.model.details import Cause, Child
 from tocsin.model.intent import Intent
 from tocsin.notify import context as c
 from tocsin.notify.render.links import is_allowed, run_page, web_link
@@ -27,49 +27,49 @@ CAUSE_FROM = 45
 
 def whole_group(intent: Intent) -> bool:
     """Whether it is notified of the parent group, not of the parent's own occurrence."""
-    said = intent.data.get("sweep")
-    return isinstance(said, Mapping) and (bool(said.get("alert")) or intent.why in _WHOLE_GROUP)
+    group = intent.details.group
+    return group is not None and (group.alert or intent.why in _WHOLE_GROUP)
 
 
 def parent_group_of(intent: Intent, base_url: str = "", hosts: Collection[str] = ()) -> c.ParentGroup | None:
     """What an intent says of its run's children; None where that is nothing. ``base_url`` is that of tocsin's pages,
     '' for none; ``hosts`` are those to which addresses of events may lead.
     """
-    said = intent.data.get("sweep")
-    if not isinstance(said, Mapping):
+    group = intent.details.group
+    if group is None:
         return None
     return c.ParentGroup(
-        matched=_whole(said, "matched"),
-        children=_whole(said, "children"),
-        did=one_line(str(said.get("did") or ""), 100),
-        ended=did(str(said.get("ended") or "")),
-        bunches=tuple(_bunch(intent, one, base_url, hosts) for one in _listed(said.get("causes"))),
-        more=_whole(said, "more"),
+        matched=group.matched,
+        children=group.children,
+        did=one_line(group.did, 100),
+        ended=did(group.ended),
+        bunches=tuple(_bunch(intent, one, base_url, hosts) for one in group.causes),
+        more=group.more,
     )
 
 
-def _bunch(intent: Intent, said: Mapping[str, Any], base_url: str, hosts: Collection[str]) -> c.Bunch:
-    cause = one_line(str(said.get("cause") or ""), 300)
+def _bunch(intent: Intent, said: Cause, base_url: str, hosts: Collection[str]) -> c.Bunch:
+    cause = one_line(said.cause, 300)
     return c.Bunch(
         cause=cause,
-        count=_whole(said, "count"),
+        count=said.count,
         examples=tuple(
             c.Line(
-                title=one_line(str(run.get("name") or "")),
-                name=one_line(str(run.get("name") or "")),
+                title=one_line(run.name),
+                name=one_line(run.name),
                 cause=cause,
                 severity=intent.severity.word,
                 rule=intent.rule,
-                url=_link(run, hosts) or run_page(base_url, str(run.get("run") or "")),
-                at=_at(run.get("us"), intent.at),
+                url=_link(run, hosts) or run_page(base_url, run.run),
+                at=_at(run.us, intent.at),
             )
-            for run in _listed(said.get("runs"))
+            for run in said.runs
         ),
     )
 
 
-def _link(run: Mapping[str, Any], hosts: Collection[str]) -> str:
-    link = web_link(run.get("url"))
+def _link(run: Child, hosts: Collection[str]) -> str:
+    link = web_link(run.url)
     return link if link and is_allowed(link, hosts) else ""
 
 
@@ -113,15 +113,6 @@ def fields(parent_group: c.ParentGroup | None) -> dict[str, object]:
         "Share": share,
         "Causes": causes(parent_group),
     }
-
-
-def _listed(value: object) -> Sequence[Mapping[str, Any]]:
-    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list | tuple) else []
-
-
-def _whole(said: Mapping[str, object], name: str) -> int:
-    value = said.get(name)
-    return value if isinstance(value, int) else 0
 
 
 def _at(us: object, otherwise: datetime) -> datetime:

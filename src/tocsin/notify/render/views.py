@@ -128,9 +128,10 @@ def title(intent: Intent, info: RuleInfo, words: Words, why: str) -> tuple[str, 
     """(the subject's text, what was wrong with the rule's summary or ''). ``why`` is the alert's cause."""
     problem = ""
     if intent.kind is IntentKind.ADMIN:
-        return one_line(str(intent.data.get("title") or intent.rule)), ""
+        trouble = intent.details.trouble
+        return one_line(trouble.title if trouble is not None else intent.rule), ""
     if intent.kind is IntentKind.SUMMARY:
-        count = _whole(intent.data.get("expired"))
+        count = intent.details.expired.count if intent.details.expired is not None else 0
         return one_line(
             f"{intent.rule}: {count} older {'alert' if count == 1 else 'alerts'} not notified one by one"
         ), ""
@@ -191,8 +192,8 @@ def _rows(intent: Intent) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...],
     rows = intent.rows[:ROWS]
     columns = tuple(dict.fromkeys(name for row in rows for name in row))[:8]
     cells = tuple(tuple(one_line(_cell(row.get(name)), 60) for name in columns) for row in rows)
-    total = intent.data.get("rows")
-    return tuple(one_line(n, 40) for n in columns), cells, max(_whole(total), len(intent.rows)) - len(rows)
+    total = max(intent.details.rows, len(intent.rows))
+    return tuple(one_line(n, 40) for n in columns), cells, total - len(rows)
 
 
 def _cell(value: object) -> str:
@@ -218,12 +219,13 @@ def bunched(lines: Sequence[c.Line], examples: int = 3) -> tuple[tuple[c.Bunch, 
 
 
 def _backfill(intent: Intent, facts: RunFacts) -> c.Summary | None:
-    if intent.kind is not IntentKind.SUMMARY:
+    expired = intent.details.expired
+    if intent.kind is not IntentKind.SUMMARY or expired is None:
         return None
-    data, (bunches, more) = intent.data, bunched(facts.expired, LISTED)
+    bunches, more = bunched(facts.expired, LISTED)
     return c.Summary(
-        kind="backfill", count=_whole(data.get("expired")), experiments=0, since=moment(data.get("oldest")),
-        until=moment(data.get("newest")), window=None, mails=0, bunches=bunches, more=more,
+        kind="backfill", count=expired.count, experiments=0, since=expired.oldest, until=expired.newest,
+        window=None, mails=0, bunches=bunches, more=more,
     )  # fmt: skip
 
 
@@ -348,7 +350,7 @@ def mail(draft: NotificationDraft, facts: RunFacts, look: Presentation, now: dat
             rule=intent.rule, kind=intent.kind.value, severity=intent.severity.word, title=subject,
             cause=why, why=intent.why.value, value=intent.value, at=intent.at,
             happened=intent.event_time, late=late, labels=intent.labels, fields=intent.fields, instance=intent.instance,
-            data=intent.data,
+            details=intent.details,
         ),
         run=run, rule=rule, event=intent.event, columns=columns, rows=rows, more_rows=more,
         others=_others(draft.notified[1:], words), summary=_backfill(intent, facts), links=replace(links(intent, look), acknowledge=_acknowledge(intent, reader.address, look, now)),
@@ -363,8 +365,8 @@ def mail(draft: NotificationDraft, facts: RunFacts, look: Presentation, now: dat
 
 def _ended(intent: Intent) -> str:
     """How the alert about an event ended, where another event ended it."""
-    text = intent.data.get("text")
-    return one_line(redact(text), 300) if intent.kind is IntentKind.RESOLVED and isinstance(text, str) else ""
+    by = intent.details.ended_by
+    return one_line(redact(by.text), 300) if intent.kind is IntentKind.RESOLVED and by is not None else ""
 
 
 def _ended_since(intent: Intent, facts: RunFacts, zone: ZoneInfo, now: datetime) -> list[str]:
@@ -380,9 +382,8 @@ def _ended_since(intent: Intent, facts: RunFacts, zone: ZoneInfo, now: datetime)
 
 
 def _lines(intent: Intent) -> tuple[str, ...]:
-    found = intent.data.get("lines")
-    lines = found if isinstance(found, list | tuple) else []
-    return tuple(shown(redact(str(line)), 1000) for line in lines[:50])
+    trouble = intent.details.trouble
+    return tuple(shown(redact(line), 1000) for line in (trouble.lines if trouble is not None else ())[:50])
 
 
 def _others(notified: Sequence[tuple[Intent, RuleInfo]], words: Words) -> tuple[c.Other, ...]:

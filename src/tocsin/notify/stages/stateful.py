@@ -12,7 +12,7 @@ from dataclasses import replace
 from tocsin.model.active import ActiveAlert, Ended
 from tocsin.model.alert import Why
 from tocsin.model.delivery import Notified
-from tocsin.model.intent import LIMIT, Intent, IntentKind, RuleInfo
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.notify.channels.registry import CHANNELS, for_each
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.stages.people import Taken
@@ -84,8 +84,8 @@ def _over(alert: ActiveAlert, intent: Intent) -> Intent:
 
 def _apart(intent: Intent) -> Intent:
     """Under a number of its own, and never beyond a limit."""
-    data = {name: value for name, value in intent.data.items() if name != LIMIT}
-    return replace(intent, ordinal=_ORDINAL, data=data, origin=intent.origin or intent.id)
+    details = replace(intent.details, digest=None)
+    return replace(intent, ordinal=_ORDINAL, details=details, origin=intent.origin or intent.id)
 
 
 def _why(ended: str) -> Why:

@@ -27,8 +27,8 @@ from tocsin.logstore.interface import LogReader
 from tocsin.rules.backtest.baselines import floors
 from tocsin.rules.history import listed, micros
 from tocsin.rules.kinds.deadline.histories import Span
+from tocsin.rules.kinds.deadline.spec import DeadlineSpec, Form
 from tocsin.rules.spec.baseline import alike_sql
-from tocsin.rules.spec.deadline import Absence, Form
 
 PART = 250_000
 """Rows of the history that are evaluated together."""
@@ -171,7 +171,7 @@ class Found:
     share: float  # of the history that is done with them
 
 
-def visits(log: LogReader, absence: Absence, since: datetime, until: datetime) -> Generator[Found]:
+def visits(log: LogReader, absence: DeadlineSpec, since: datetime, until: datetime) -> Generator[Found]:
     """The runs of which ``absence`` can say something in [since, until), part by part."""
     length = absence.length // _US
     values: dict[str, object] = {"since": micros(since), "until": micros(until), "length": length}
@@ -200,7 +200,7 @@ def visits(log: LogReader, absence: Absence, since: datetime, until: datetime) -
         yield Found(runs=found, begin=(part["first"], part["next"]), share=number / len(parts))
 
 
-def _evaluations(absence: Absence) -> str:
+def _evaluations(absence: DeadlineSpec) -> str:
     """Which statement finds where a deadline can pass."""
     form = absence.form
     more, line = {Form.UNCHANGED: (_MOVES, _STILL), Form.LONGER: (_LONG, _BASELINE)}.get(form, ("", "line"))

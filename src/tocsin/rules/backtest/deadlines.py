@@ -40,10 +40,10 @@ from tocsin.rules.kinds.deadline.evaluate import Calm, Standing
 from tocsin.rules.kinds.deadline.families import GeneratedRules, generated_rules_of
 from tocsin.rules.kinds.deadline.histories import Known, Span
 from tocsin.rules.kinds.deadline.runs import AsOf
-from tocsin.rules.kinds.event.timers import Released
+from tocsin.rules.kinds.deadline.spec import DeadlineRule
 from tocsin.rules.memory import Memory, RuleFailure
 from tocsin.rules.queries import Failures
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.timers import Released
 from tocsin.state.interface import RuleRecord
 
 UNDER_WAY = 2_000
@@ -60,7 +60,7 @@ Take = Callable[[Evaluation], bool]
 
 
 def play(
-    rule: Rule,
+    rule: DeadlineRule,
     log: LogReader,
     since: datetime,
     until: datetime,
@@ -72,7 +72,7 @@ def play(
 
     ``part_done`` is notified which share is done. Raises QueryError and StoreError of the reader.
     """
-    waits = rule.absence
+    waits = rule.spec
     assert waits is not None
     limited = RateLimited(rule, take) if rule.limit is not None else None
     rule, take = (rule, take) if limited is None else (replace(rule, limit=None), limited)
@@ -124,7 +124,7 @@ class _Run:
 class _Replay:
     """Some runs, taken through the history."""
 
-    rule: Rule
+    rule: DeadlineRule
     log: LogReader
     since: datetime
     until: datetime
@@ -219,9 +219,8 @@ class _Replay:
             memory, failures = Memory(self.recorder), Failures()
             last = max(when.at for when in whens.values())
             source_progress = self.silences.source_progress(last)
-            deadlines_reckon.compute(
-                self.generated, whens, {}, self.log, memory, source_progress, failures, known=known
-            )
+            moved = deadlines_reckon.Moved(whens=whens, known=known)
+            deadlines_reckon.compute(self.generated, moved, self.log, memory, source_progress, failures)
             self._decided(memory, failures, last, max(when.seq for when in whens.values()))
         return names
 
@@ -296,6 +295,6 @@ def _order(released: Released) -> datetime:
     return released.at
 
 
-def _timer(rule: Rule, name: str, run: _Run) -> Timer:
+def _timer(rule: DeadlineRule, name: str, run: _Run) -> Timer:
     assert run.due is not None
     return Timer(rule=rule.name, kind=TimerKind.DEADLINE, key=name, due=run.due, consumers=run.held_for)

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from tocsin.model.alert import Phase, Transition, Why, instance_key
+from tocsin.alerts.changes import Change, transition_of
+from tocsin.alerts.rate_limit import RateLimit
+from tocsin.model.alert import Phase, Why, instance_key
+from tocsin.model.details import NONE
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules import limits
 from tocsin.rules.backtest.result import SHOWN
@@ -34,14 +37,14 @@ class RateLimited:
         for intent in evaluation.outcome.intents:
             of_limit = {name: intent.event.get(name) for name in (self.rule.limit.per if self.rule.limit else ())}
             shown = {name: intent.event.get(name, "") for name in SHOWN}
-            due = {"due": intent.data["due"]} if "due" in intent.data else {}
-            self.found.append(replace(intent, event={**of_limit, **shown}, data=due, rows=()))
+            details = replace(NONE, wait=intent.details.wait)
+            self.found.append(replace(intent, event={**of_limit, **shown}, details=details, rows=()))
         return self.take(replace(evaluation, outcome=replace(evaluation.outcome, intents=())))
 
     def finish(self) -> None:
         """All runs have been taken forward."""
         memory = Memory(Recorder([]))
-        beyond: dict[tuple[str, str], limits.RateLimit] = {}
+        beyond: dict[tuple[str, str], RateLimit] = {}
         for intent in sorted(self.found, key=_order):
             alert = (instance_key(intent.instance), intent.occurrence)
             held = limits.notify(
@@ -50,23 +53,17 @@ class RateLimited:
             if intent.kind is IntentKind.FIRED:
                 beyond[alert] = held
                 if held:
-                    memory.transitions.append(_limited(intent))
+                    memory.transitions.append(transition_of(intent.rule, _limited(intent)))
         self.take(Evaluation(outcome=Outcome(intents=tuple(memory.intents), transitions=tuple(memory.transitions))))
 
 
 def _order(intent: Intent) -> tuple[datetime, datetime, str, int]:
     """As ``deadlines_evaluate`` has it: what was held until the same instant counts in the order in which it was due."""
-    due = intent.data.get("due") if intent.kind is IntentKind.FIRED else None
-    return (
-        intent.at,
-        datetime.fromisoformat(str(due)) if due is not None else intent.at,
-        intent.run_id,
-        intent.ordinal,
-    )
+    wait = intent.details.wait if intent.kind is IntentKind.FIRED else None
+    return intent.at, (wait.due if wait is not None else None) or intent.at, intent.run_id, intent.ordinal
 
 
-def _limited(intent: Intent) -> Transition:
-    return Transition(
-        rule=intent.rule, instance=intent.instance, occurrence=intent.occurrence, before=Phase.NONE, after=Phase.FIRING,
-        reason=Why.RATE_LIMITED, severity=intent.severity, run_id=intent.run_id, commit_seq=intent.commit_seq, at=intent.at,
+def _limited(intent: Intent) -> Change:
+    return Change(
+        instance=intent.instance, occurrence=intent.occurrence, before=Phase.NONE, after=Phase.FIRING, why=Why.RATE_LIMITED, severity=intent.severity, run_id=intent.run_id, commit_seq=intent.commit_seq, at=intent.at,
     )  # fmt: skip

@@ -23,7 +23,6 @@ from tocsin.clock import EPOCH, Clock
 from tocsin.errors import QueryError, TocsinError
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.instants import Timer
-from tocsin.model.statuses import Kind
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
 from tocsin.rules.backtest import deadlines as backtest_absence
@@ -32,14 +31,18 @@ from tocsin.rules.backtest.result import SHOWN, Backtest, Most, Notified, Result
 from tocsin.rules.backtest.view import AsIfLive, Recorder, commit, over
 from tocsin.rules.backtest.watermarks import Outages
 from tocsin.rules.backtest.windows import FEW, Replay, Step
-from tocsin.rules.driver.evaluate import Evaluation, evaluate
+from tocsin.rules.driver.evaluate import Evaluation, View, evaluate
 from tocsin.rules.driver.lifecycle import reconcile
 from tocsin.rules.history import micros, moment
+from tocsin.rules.kinds.deadline.spec import DeadlineSpec
+from tocsin.rules.kinds.event.matching import narrowed
 from tocsin.rules.kinds.event.parents.collapse import KEPT
-from tocsin.rules.kinds.event.timers import Released
+from tocsin.rules.kinds.event.spec import EventRule, EventSpec
 from tocsin.rules.kinds.ruleset import RuleSet
-from tocsin.rules.queries import narrowed
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.kinds.schedule.spec import ScheduleSpec
+from tocsin.rules.kinds.window.spec import WindowSpec
+from tocsin.rules.spec.rule import Rule, of_spec
+from tocsin.rules.timers import Released
 from tocsin.state.interface import RuleRecord
 
 __all__ = ["Backtest", "Most", "NotYet", "Notified", "backtest"]
@@ -56,6 +59,13 @@ US = timedelta(microseconds=1)
 
 Progress = Callable[[int, int], None]
 """Notified after each step: rows done, rows in all."""
+
+
+_WAITS: Mapping[str, Callable[..., None]] = {
+    DeadlineSpec.kind: backtest_absence.play,
+    ScheduleSpec.kind: backtest_awaited.play,
+}
+"""Loops of their own, by kind."""
 
 
 class NotYet(TocsinError):
@@ -90,12 +100,12 @@ def backtest(
     began = clock.monotonic()
     rule = replace(rule, enabled=True)
     log = AsIfLive(reader) if as_if_live else reader
-    if rule.kind is Kind.ABSENCE:
+    waits = _WAITS.get(rule.kind)
+    if waits is not None:
         waiting, total = Result(), _count(log, since, until)
-        play = backtest_absence.play if rule.absence is not None else backtest_awaited.play
         share = (lambda done: progress(round(done * total), total)) if progress else (lambda _: None)
         with _seldom_collecting():
-            play(rule, log, since, until, {} if as_if_live or not outages else outages, waiting.take, share)
+            waits(rule, log, since, until, {} if as_if_live or not outages else outages, waiting.take, share)
         return waiting.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
     start, steps = _steps(log, since, until, step_rows)
     total, done = sum(n for _, n in steps), 0
@@ -103,13 +113,15 @@ def backtest(
     recorder = Recorder([RuleRecord(name=rule.name, meaning=rule.meaning, start_seq=start)])
     rules = RuleSet({rule.name: rule})
     recorder.take(reconcile(rules, recorder.rules(), start, now=since))
-    longest = ticks * rule.window.every if rule.window is not None else None
+    longest = ticks * rule.spec.every if isinstance(rule.spec, WindowSpec) else None
     spans = _spans(log, start, steps, since, until, longest)
     played: Generator[Step]
-    if rule.kind is Kind.WINDOW:
+    if isinstance(rule.spec, WindowSpec):
         played = Replay(rules, log, recorder, since, result.take, few, result.note).play(spans)
-    else:
+    elif isinstance(rule.spec, EventSpec):
         played = _rows(rules, log, recorder, result, spans)
+    else:
+        played = _every(rules, log, recorder, result, spans)
     with _seldom_collecting(), closing(played):  # where it is left early, what reads ahead ends at once
         for step in played:
             done += step.rows
@@ -118,6 +130,11 @@ def backtest(
             if result.broken:
                 break
     return result.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
+
+
+def _event_rule(rules: RuleSet) -> EventRule:
+    (rule,) = rules.rules.values()
+    return of_spec(rule, EventSpec)
 
 
 @contextmanager
@@ -151,7 +168,7 @@ class _Playing:
         before the next
         such timer, and so on.
         """
-        (rule,) = self.rules.rules.values()
+        rule = _event_rule(self.rules)
         lasts, i = _lasts(rule), 0
         if commits:  # what came due since the step before this one ended
             self._timers(commits[0].ingested_at - US, after)
@@ -164,36 +181,47 @@ class _Playing:
             after, i = commits[last - 1].seq, last
             self._timers(commits[i].ingested_at - US if i < len(commits) else self.end, after)
 
+    def singly(self, commits: Sequence[CommitInfo], after: int) -> None:
+        """Each commit, and before it the timers that come due."""
+        for one in commits:
+            self._timers(one.ingested_at - US, after)
+            self._evaluate([one], after)
+            after = one.seq
+        self._timers(self.end, after)
+
     def _matters(self, timer: Timer) -> bool:
         """Whether what comes after it may be notified otherwise by what it does."""
         if "sweep" in timer.data:  # the parent is forgotten
             return self.touched is None or timer.data["sweep"] in self.touched
-        return _ends_matter(self.rules.rules[timer.rule])
+        return _ends_matter(_event_rule(self.rules))
 
     def _timers(self, until: datetime, seq: int) -> None:
         while not self.result.broken and (due := self.recorder.due(until)):
             self._evaluate([Released(timer=t, at=_released(t), commit_seq=seq) for t in due], seq)
 
     def _evaluate(self, instants: Sequence[CommitInfo | Released], after: int) -> None:
-        self._take(evaluate(self.rules, instants, after, self.log, self.recorder, self.source_progress, shown=SHOWN))
+        view = View(reader=self.log, state=self.recorder, source_progress=self.source_progress)
+        self._take(evaluate(self.rules, instants, after, view, shown=SHOWN))
 
     def _take(self, evaluation: Evaluation) -> None:
         self.recorder.take(evaluation.outcome)
         self.result.take(evaluation)
 
 
-def _ends_matter(rule: Rule) -> bool:
+def _ends_matter(rule: EventRule) -> bool:
     """Whether what comes later depends on what became of open alerts meanwhile: not where they are only notified
     again, and closed.
     """
-    return rule.resolve_policy is not None and (rule.resolve_policy.recovers or rule.collapse is not None)
+    return rule.spec.resolve_policy is not None and (
+        rule.spec.resolve_policy.recovers or rule.spec.collapse is not None
+    )
 
 
-def _lasts(rule: Rule) -> timedelta | None:
+def _lasts(rule: EventRule) -> timedelta | None:
     """How soon after a commit the first timer comes that matters and that it sets; None where none does."""
-    found = [KEPT] if rule.collapse is not None else []
-    if rule.resolve_policy is not None and _ends_matter(rule):
-        found += [rule.resolve_policy.after, rule.resolve_policy.repeat or rule.resolve_policy.after]
+    found = [KEPT] if rule.spec.collapse is not None else []
+    if rule.spec.resolve_policy is not None and _ends_matter(rule):
+        found += [rule.spec.resolve_policy.after, rule.spec.resolve_policy.repeat or rule.spec.resolve_policy.after]
     return min(found, default=None)
 
 
@@ -245,7 +273,7 @@ def _parts(log: LogReader, step: Step, begin: datetime, longest: timedelta) -> I
 
 def _rows(rules: RuleSet, log: LogReader, recorder: Recorder, result: Result, steps: Iterable[Step]) -> Generator[Step]:
     """An event rule: the commits of each step at once, then the timers."""
-    (rule,) = rules.rules.values()
+    rule = _event_rule(rules)
     done: dict[str, str] = {}
     for step in steps:
         commits = _commits(log, rule, recorder, step.lo, step.hi, result)
@@ -260,7 +288,11 @@ def _rows(rules: RuleSet, log: LogReader, recorder: Recorder, result: Result, st
             touched=touched,
         ).rows(commits, step.lo)
         done |= over(
-            log, rule.collapse.column if rule.collapse else "RunId", recorder.runs - done.keys(), step.lo, step.hi
+            log,
+            rule.spec.collapse.column if rule.spec.collapse else "RunId",
+            recorder.runs - done.keys(),
+            step.lo,
+            step.hi,
         )
         unneeded = done.keys() - _asked(recorder, rule, done)
         recorder.forget(unneeded)
@@ -269,14 +301,31 @@ def _rows(rules: RuleSet, log: LogReader, recorder: Recorder, result: Result, st
         yield step
 
 
-def _asked(recorder: Recorder, rule: Rule, done: Mapping[str, str]) -> set[str]:
+def _every(
+    rules: RuleSet, log: LogReader, recorder: Recorder, result: Result, steps: Iterable[Step]
+) -> Generator[Step]:
+    """A rule of a kind that has no loop of its own: commit by commit, and the timers between them."""
+    for step in steps:
+        rows_sql, bounds = history.commit_rows(step.lo, step.hi)
+        table = log.select(
+            f"SELECT CommitSeq, epoch_us(min(IngestedAt)), count(*) FROM ({rows_sql}) GROUP BY 1 ORDER BY 1", bounds
+        )
+        commits = [commit(seq, us, n) for seq, us, n in zip(*(c.to_pylist() for c in table.columns), strict=True)]
+        playing = _Playing(
+            rules=rules, log=log, recorder=recorder, source_progress=step.source_progress, result=result, end=step.end
+        )
+        playing.singly(commits, step.lo)
+        yield step
+
+
+def _asked(recorder: Recorder, rule: EventRule, done: Mapping[str, str]) -> set[str]:
     """Runs among those that are ``done`` of which it is still asked what was notified: alerts of them are open, or
     their parents' parent groups
     are remembered. ``done`` gives the parent of each.
     """
     states = recorder.conditions(rule.name).values()
     open_ = {str(state.data.get("run")) for state in states}
-    parents = {str(state.instance.get("RunId")) for state in states} if rule.collapse is not None else set()
+    parents = {str(state.instance.get("RunId")) for state in states} if rule.spec.collapse is not None else set()
     return {run for run, parent in done.items() if run in open_ or parent in parents}
 
 
@@ -311,7 +360,9 @@ def _steps(log: LogReader, since: datetime, until: datetime, step_rows: int) -> 
     return lo - 1 if older else min(lo - 1, 0), steps
 
 
-def _commits(log: LogReader, rule: Rule, recorder: Recorder, after: int, hi: int, result: Result) -> list[CommitInfo]:
+def _commits(
+    log: LogReader, rule: EventRule, recorder: Recorder, after: int, hi: int, result: Result
+) -> list[CommitInfo]:
     """The commits in (after, hi] that can matter to the rule; the last of the step in any case."""
     runs: set[str] | None = None
     broken: QueryError | None = None
@@ -320,7 +371,7 @@ def _commits(log: LogReader, rule: Rule, recorder: Recorder, after: int, hi: int
     except QueryError as e:  # the engine finds the rows that cannot be evaluated
         broken = e
     ends = (
-        rule.resolve_policy.statuses if rule.resolve_policy is not None else frozenset[str]()
+        rule.spec.resolve_policy.statuses if rule.spec.resolve_policy is not None else frozenset[str]()
     )  # of events that end alerts of any run
     listed, params = "", dict[str, object]()
     if runs is not None:
@@ -346,15 +397,15 @@ def _end(log: LogReader, after: int, hi: int) -> datetime:
     return moment(log.select(f"SELECT epoch_us(max(IngestedAt)) FROM ({rows_sql})", bounds).column(0)[0].as_py())
 
 
-def _matching_runs(log: LogReader, rule: Rule, after: int, hi: int) -> set[str]:
+def _matching_runs(log: LogReader, rule: EventRule, after: int, hi: int) -> set[str]:
     """Runs of which the rule matches a row in (after, hi]. Raises QueryError where that cannot be notified at once."""
     rows_sql, bounds = history.commit_rows(after, hi)
-    if rule.below is not None:
+    if rule.spec.below is not None:
         rows_sql, bounds, _ = narrowed(log, [rule], rows_sql, bounds)
-    sql, constants = rule.plan.bind(rows_sql, [(0, rule.plan.constants)])
+    sql, constants = rule.spec.plan.bind(rows_sql, [(0, rule.spec.plan.constants)])
     table = log.select(f'SELECT DISTINCT "RunId" FROM ({sql})', {**bounds, **constants})
     runs = set(table.column(0).to_pylist())
-    return runs if rule.collapse is None else runs | _parents(log, rule.collapse.column, runs, after, hi)
+    return runs if rule.spec.collapse is None else runs | _parents(log, rule.spec.collapse.column, runs, after, hi)
 
 
 def _parents(log: LogReader, column: str, runs: Collection[str], after: int, hi: int) -> set[str]:
@@ -368,13 +419,13 @@ def _parents(log: LogReader, column: str, runs: Collection[str], after: int, hi:
 
 
 def _touched(
-    log: LogReader, rule: Rule, recorder: Recorder, commits: Sequence[CommitInfo], step: Step
+    log: LogReader, rule: EventRule, recorder: Recorder, commits: Sequence[CommitInfo], step: Step
 ) -> Collection[str] | None:
     """Parents of which something would be forgotten in the step, and of which it brings something; None where it is
     so long
     that what it begins may be forgotten in it.
     """
-    if rule.collapse is None:
+    if rule.spec.collapse is None:
         return ()
     if commits and step.end - commits[0].ingested_at >= KEPT:
         return None
@@ -384,8 +435,8 @@ def _touched(
     rows_sql, bounds = history.commit_rows(step.lo, step.hi)
     among = "IN (SELECT unnest(($parents::JSON)::VARCHAR[]))"
     table = log.select(
-        f"SELECT DISTINCT unnest([{rule.collapse.column}, RunId]) AS parent FROM ({rows_sql})"
-        f" WHERE {rule.collapse.column} {among} OR RunId {among}",
+        f"SELECT DISTINCT unnest([{rule.spec.collapse.column}, RunId]) AS parent FROM ({rows_sql})"
+        f" WHERE {rule.spec.collapse.column} {among} OR RunId {among}",
         {**bounds, "parents": history.listed(sorted(parents))},
     )
     return parents & set(table.column(0).to_pylist())

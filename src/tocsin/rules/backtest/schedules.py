@@ -1,9 +1,8 @@
 """Backtests of absence rules by a schedule: deadlines by which nothing had come, in the order of their instants.
 
-    scheduled   S1            S2            S3
-    came           x                           x          (S1, D2]: nothing, so D2 is evaluated by the engine; x
-after D3 ends it
-    evaluated              -            D2            -      a deadline by which something had come is passed over
+    scheduled   S1   D1         S2   D2         S3   D3
+    came           x                       x               [S2, D2]: nothing, so D2 fires; x after D2 ends it
+    evaluated        -               D2               D3   a deadline by which something had come is passed over
 
 What is expected is looked up once for a part of the history. A deadline by which nothing had come, the commits that
 bring what a firing
@@ -23,12 +22,11 @@ from tocsin.rules.backtest.view import Recorder, commit
 from tocsin.rules.backtest.watermarks import OutageCalendar, Outages
 from tocsin.rules.driver.evaluate import Evaluation
 from tocsin.rules.history import listed, micros, moment
-from tocsin.rules.kinds.event.timers import Released
 from tocsin.rules.kinds.schedule import evaluate as absence_judge
+from tocsin.rules.kinds.schedule.spec import Item, ScheduleRule
 from tocsin.rules.memory import Memory, RuleFailure
 from tocsin.rules.queries import Failures, matches
-from tocsin.rules.spec.rule import Rule
-from tocsin.rules.spec.schedule import Item
+from tocsin.rules.timers import Released
 from tocsin.state.interface import RuleRecord
 
 PART = 500_000
@@ -55,7 +53,7 @@ class _Line:
 
 
 def play(
-    rule: Rule,
+    rule: ScheduleRule,
     log: LogReader,
     since: datetime,
     until: datetime,
@@ -90,7 +88,7 @@ class _Timeline:
 
     def __init__(
         self,
-        rule: Rule,
+        rule: ScheduleRule,
         log: LogReader,
         silences: OutageCalendar,
         take: Callable[[Evaluation], bool],
@@ -105,13 +103,13 @@ class _Timeline:
 
     def begin(self, since: datetime) -> None:
         """The rule comes into force."""
-        for item in absence_judge.of(self._rule).items:
-            self._lines[item.key] = _Line(item, self._after(item, since))
+        for item in self._rule.spec.items:
+            self._lines[item.key] = _Line(item, self._deadline(item, item.schedule.first(since)))
         first = min(
             (int(str(line.deadline.data["from_us"])) for line in self._lines.values() if line.deadline), default=None
         )
         if first is not None:
-            for came, key in self._found("TimeGenerated > make_timestamp($first::BIGINT) AND IngestedAt < make_timestamp($end::BIGINT)",
+            for came, key in self._found("TimeGenerated >= make_timestamp($first::BIGINT) AND IngestedAt < make_timestamp($end::BIGINT)",
                                          {"first": first, "end": micros(since)}):  # fmt: skip
                 self._lines[key].came.append(came)
 
@@ -149,7 +147,7 @@ class _Timeline:
 
     def _release(self, timer: Timer) -> datetime:
         """When everybody reported up to its due time."""
-        consumer = absence_judge.of(self._rule).consumer
+        consumer = self._rule.spec.consumer
         at, held = timer.due, None
         while at != held:
             held, at = at, self._silences.hold(at, {consumer} if consumer else self._silences.names)
@@ -161,7 +159,7 @@ class _Timeline:
         state = self._recorder.conditions(self._rule.name).get(key)
         if state is None or state.phase not in (Phase.FIRING, Phase.RECOVERING):
             return
-        if came.time_us <= int(str(state.data.get("from_us", 0))):
+        if came.time_us < int(str(state.data.get("from_us", 0))):
             return
         memory = Memory(self._recorder)
         failures = absence_judge.on_commits(
@@ -180,21 +178,21 @@ class _Timeline:
             self._decided(memory, Failures(), at, seq)
             return
         scheduled, start = int(str(timer.data["at_us"])), int(str(timer.data["from_us"]))
-        came = any(start < c.time_us <= micros(at) for c in line.came)
-        if state is not None if came else not absence_judge.fires(state):  # it ends, or it begins
+        due = micros(absence_judge.due_of(self._rule, line.item, moment(scheduled)))
+        in_time = any(start <= c.time_us <= due for c in line.came)
+        if state is not None or not in_time:  # it ends or begins, or one more was missed
             memory, seq = Memory(self._recorder), self._as_of(at)
             each = Released(timer=timer, at=at, commit_seq=seq)
             failures = absence_judge.on_deadlines(
                 [each], {self._rule.name: self._rule}, self._log, memory, self._silences.source_progress(at)
             )
             self._decided(memory, failures, at, seq)
-        line.deadline = self._after(line.item, moment(scheduled))
+        line.deadline = self._deadline(line.item, line.item.schedule.after(moment(scheduled)))
         if line.deadline is not None:
             start = int(str(line.deadline.data["from_us"]))
-            line.came = [c for c in line.came if c.time_us > start]
+            line.came = [c for c in line.came if c.time_us >= start]
 
-    def _after(self, item: Item, at: datetime) -> Timer | None:
-        scheduled = item.schedule.after(at)
+    def _deadline(self, item: Item, scheduled: datetime | None) -> Timer | None:
         return None if scheduled is None else absence_judge.deadline(self._rule, item, scheduled)
 
     def _decided(self, memory: Memory, failures: Failures, at: datetime, seq: int) -> None:
@@ -222,7 +220,9 @@ class _Timeline:
 
     def _found(self, where: str, params: dict[str, object]) -> list[tuple[_Came, str]]:
         """What is expected of the events that ``where`` says, in order of arrival."""
-        standing = [replace(self._rule, row_plan=line.item.plan) for line in self._lines.values()]
+        standing = [
+            replace(self._rule, spec=replace(self._rule.spec, plan=line.item.plan)) for line in self._lines.values()
+        ]
         keys = dict(zip(map(id, standing), self._lines, strict=True))
         failures = Failures()
         hits = matches(self._log, standing, f"SELECT * FROM RunStatusChanged WHERE {where}", params, failures)

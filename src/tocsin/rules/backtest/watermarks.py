@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from tocsin.model.watermarks import SourceProgress, Span
-from tocsin.rules.kinds.event.timers import Released
+from tocsin.rules.timers import Released
 
 Outages = Mapping[str, Sequence[Span]]
 """When consumers could not be reached, by name; in order, apart from each other."""

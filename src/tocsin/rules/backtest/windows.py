@@ -20,24 +20,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
 
-from tocsin.alerts.conditions import wakes
+from tocsin.alerts.conditions import is_silent, wakes
 from tocsin.errors import QueryError
-from tocsin.kql.plan.prefilter import Op
 from tocsin.kql.plan.windowahead import AheadPlan, ahead_plan
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import ConditionState
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
 from tocsin.rules.backtest.view import Recorder, commit
-from tocsin.rules.driver.evaluate import Evaluation, evaluate
+from tocsin.rules.driver.evaluate import Evaluation, View, evaluate
 from tocsin.rules.history import micros, moment
-from tocsin.rules.kinds.event.timers import Released
+from tocsin.rules.index import matching_sql
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.kinds.window.ahead import Ahead, Foreseen, Moments
-from tocsin.rules.kinds.window.evaluate import evaluates_early, stands_for_others
-from tocsin.rules.kinds.window.seen import of, row_key
+from tocsin.rules.kinds.window.evaluate import stands_for_others
+from tocsin.rules.kinds.window.seen import row_key
+from tocsin.rules.kinds.window.spec import WindowRule, WindowSpec
 from tocsin.rules.kinds.window.ticks import after, tick
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.spec.rule import of_spec
+from tocsin.rules.timers import Released
 from tocsin.state.interface import Outcome
 
 AT_ONCE = 64
@@ -103,9 +104,10 @@ class Replay:
         apart: Callable[[str, int], None] = lambda _reason, _evaluations: None,
     ) -> None:
         """``few`` instants are not read at once; ``apart`` is notified why others were not, and how many."""
-        (self._rule,) = rules.rules.values()
+        (rule,) = rules.rules.values()
+        self._rule = of_spec(rule, WindowSpec)
         self._apart = apart
-        self._window = of(self._rule)
+        self._window = self._rule.spec
         self._rules, self._log, self._recorder, self._take, self._few = rules, log, recorder, take, few
         self._plan: AheadPlan | None = None
         if isinstance(self._window.over, timedelta):
@@ -251,7 +253,25 @@ class Replay:
 
     def _wakes(self, state: ConditionState, number: int, instants: _Instants) -> int:
         wake = wakes(state, self._window.terms, moment(instants.times[number]))
-        return len(instants) if wake is None else bisect_left(instants.times, micros(wake))
+        when = len(instants) if wake is None else bisect_left(instants.times, micros(wake))
+        return min(when, self._next_row(number, instants)) if is_silent(state) else when
+
+    def _next_row(self, number: int, instants: _Instants) -> int:
+        """The first instant after ``number``, at which the whole window is empty, that may see a row in it."""
+        where, values = matching_sql(self._rule.prefilter)
+        lateness = self._window.lateness // _US
+        table = self._log.select(
+            "SELECT min(greatest(epoch_us(TimeGenerated) + $lateness, epoch_us(IngestedAt))) FROM ("
+            "SELECT * FROM RunStatusChanged WHERE CommitSeq > $seen AND CommitSeq <= $last UNION ALL"
+            " SELECT * FROM RunStatusChanged WHERE CommitSeq <= $seen AND TimeGenerated > make_timestamp($hi::BIGINT)"
+            f") WHERE {where}",
+            {
+                "lateness": lateness, "seen": instants.seqs[number], "last": instants.seqs[-1],
+                "hi": instants.times[number] - lateness, **values,
+            },
+        )  # fmt: skip
+        first = table.column(0)[0].as_py()
+        return len(instants) if first is None else max(number + 1, bisect_left(instants.times, first))
 
     def _deadlines(self, before: int, seen: int, source_progress: SourceProgress) -> bool:
         """What is due by itself before T = ``before``; the commits up to ``seen`` were there at the last instant.
@@ -294,7 +314,8 @@ class Replay:
         source_progress: SourceProgress,
         ahead: Foreseen | None,
     ) -> Outcome:
-        evaluation = evaluate(self._rules, instants, seen, self._log, self._recorder, source_progress, ahead)
+        view = View(reader=self._log, state=self._recorder, source_progress=source_progress)
+        evaluation = evaluate(self._rules, instants, seen, view, ahead)
         self._recorder.take(evaluation.outcome)
         self._goes_on = self._take(evaluation)
         return evaluation.outcome
@@ -314,12 +335,12 @@ def _quick_turns() -> Iterator[None]:
         sys.setswitchinterval(baseline)
 
 
-def _instants(log: LogReader, rule: Rule, lo: int, hi: int, first: int, end: int) -> _Instants:
+def _instants(log: LogReader, rule: WindowRule, lo: int, hi: int, first: int, end: int) -> _Instants:
     """Ticks from ``first`` to ``end`` (µs since the epoch) and the commits in (lo, hi] at which the rule evaluates
     early.
     """
     rows_sql, bounds = history.commit_rows(lo, hi)
-    every = of(rule).every // _US
+    every = rule.spec.every // _US
     ticks = range(first, end + 1, every)
     seqs = [lo] * len(ticks)
     table = log.select(
@@ -332,8 +353,8 @@ def _instants(log: LogReader, rule: Rule, lo: int, hi: int, first: int, end: int
             seqs[nth] = seq
     seen = accumulate(seqs, max)
     evaluations = [(t, 1, seq, 0) for t, seq in zip(ticks, seen, strict=True)]
-    if evaluates_early(of(rule)):
-        where, values = _prefilter(rule)
+    if rule.spec.evaluates_early:
+        where, values = matching_sql(rule.prefilter)
         table = log.select(
             f"SELECT epoch_us(min(IngestedAt)), 0, CommitSeq, count(*) FROM ({rows_sql}) WHERE {where} GROUP BY CommitSeq",
             {**bounds, **values},
@@ -342,14 +363,3 @@ def _instants(log: LogReader, rule: Rule, lo: int, hi: int, first: int, end: int
         evaluations.sort()
     times, _, seqs_, rows = zip(*evaluations, strict=True) if evaluations else ((), (), (), ())
     return _Instants(times=times, seqs=seqs_, rows=rows)
-
-
-def _prefilter(rule: Rule) -> tuple[str, dict[str, object]]:
-    """What plain text columns of every row satisfy that the rule can be about, in SQL."""
-    clauses, values = ["true"], dict[str, object]()
-    for i, p in enumerate(rule.prefilter):
-        if not p.path and p.op is not Op.EQ_CI and all(isinstance(v, str) for v in p.values):
-            names = [f"v{i}_{j}" for j in range(len(p.values))]
-            values.update(zip(names, p.values, strict=True))
-            clauses.append(f'"{p.column}" IN ({", ".join("$" + n for n in names)})')
-    return " AND ".join(clauses), values

@@ -1,5 +1,4 @@
-"""``for_each: {table: …}``: one rule for each row of a reference table, all of one shape. (Schedules:
-``spec.schedule``.)
+"""``for_each: {table: …}``: one rule for each row of a reference table, all of one shape.
 
     tables/limits.csv              where: "ExperimentName == experiment and DurationMs > longest * 3600000"
     experiment,longest,team
@@ -18,36 +17,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from tocsin.config.yaml.document import KeyPath
 from tocsin.errors import Problem, QueryError
 from tocsin.kql.bind.sqlcheck import bare_names
-from tocsin.kql.plan.windowplan import Row
 from tocsin.kql.tokens import Token, TokenKind, tokenize
 from tocsin.model.alert import fingerprint
 from tocsin.rules.compile.pattern import Pattern, probes_of
-from tocsin.rules.compile.rule import compile_rule, when_query
-from tocsin.rules.kinds.window.compile import compile_window, is_window
-from tocsin.rules.kinds.window.sequences import by_of, compile_sequence, is_sequence, sequence_query, subject
+from tocsin.rules.compile.rule import compile_rule
+from tocsin.rules.kinds.registry import AnyKind
 from tocsin.rules.language import lengths as each_lengths
 from tocsin.rules.language.checks import DUMMY, MOST_ROWS, Faults, Schema, check_test_tables, check_tests, table_columns
 from tocsin.rules.language.literals import extension, literal
-from tocsin.rules.language.schema import RuleModel, When
-from tocsin.rules.language.written import Written
-from tocsin.rules.spec import deadline as absence
+from tocsin.rules.language.schema import RuleModel
+from tocsin.rules.language.written import TableRow, Written
 from tocsin.rules.spec.rule import ForEachRule, Rule
 
-TableRow = Mapping[str, object]
-Rows = Callable[[str], Sequence[TableRow]]
-"""The rows of a reference table by its name."""
 NAMED = 10
 """So many wrong rows of a table are named."""
 _LONGEST = 200
 
 
-def compile_for_each(written: Written, rows: Rows) -> Rule | None:
-    """As ``compile.compile_rule``, for a rule with ``for_each:`` that does not wait by a schedule."""
+def compile_for_each(written: Written, kind: AnyKind) -> Rule | None:
+    """As ``compile_rule``, for a rule with ``for_each:`` of a kind that does not expand it itself."""
     model, schema, faults = written.model, written.schema, written.faults
     assert model.for_each is not None
     before = len(written.problems)
@@ -58,15 +50,11 @@ def compile_for_each(written: Written, rows: Rows) -> Rule | None:
     if len(written.problems) > before:
         return None
     naming = tuple(name for name in named if columns[name] == "string") or named
+    templates = each_lengths.templates_of(model.when) if model.when else {}
+    as_row = replace(written, columns=columns, naming=naming, lengths_differ=bool(templates))
 
     def compiled(one: RuleModel, row: TableRow, name: str, found: list[Problem]) -> Rule | None:
-        filled, carries = _filled(one, row, name, naming)
-        of_row = replace(written, model=filled, problems=found)
-        if is_window(one):
-            return compile_window(of_row, _beside(columns, row) if one.sql else None)
-        if is_sequence(one):
-            return compile_sequence(of_row, carries=carries, naming=naming)
-        return compile_rule(of_row, carries=carries)
+        return compile_rule(replace(as_row, model=_filled(one, row, name, naming), row=row, problems=found), kind)
 
     def made(row: TableRow, name: str, found: list[Problem]) -> Rule | None:
         if model.when is None:
@@ -76,69 +64,43 @@ def compile_for_each(written: Written, rows: Rows) -> Rule | None:
         except ValueError as e:
             replace(faults, problems=found).add(("for_each",), str(e))
             return None
-        rule = compiled(model.model_copy(update={"when": when}), row, name, found)
-        return replace(rule, of_row=dict(row)) if rule is not None and rule.absence is not None else rule
+        return compiled(model.model_copy(update={"when": when}), row, name, found)
 
-    when, templates = (
-        (each_lengths.as_such(model.when), each_lengths.templates_of(model.when)) if model.when else (None, {})
-    )
+    when = each_lengths.as_such(model.when) if model.when else None
     probes = probes_of(columns)
-    sample = {**{name: DUMMY.get(kind, "") for name, kind in columns.items()}, **probes}
-    summary = model.summary or _subject(model)
-    rule = compiled(model.model_copy(update={"when": when, "summary": summary}), sample, model.name, written.problems)
+    sample = {**{name: DUMMY.get(kind_, "") for name, kind_ in columns.items()}, **probes}
+    such = model.model_copy(update={"when": when})
+    rule = compiled(such, sample, model.name, written.problems)
     if rule is None:
         return None
     rule = replace(rule, renamed_from=model.renamed_from)
     check_test_tables(model.tests, {**rule.reference, table: columns}, faults)
-    pattern = Pattern.of(rule, columns, probes, model.when)
+    pattern = Pattern.of(kind, rule, columns, probes, model.when)
     used = [name for name in columns if name in named or (templates and name in each_lengths.columns_of(model.when))]
     meaning = fingerprint(rule.meaning, *sorted(map(repr, templates.items()))) if templates else rule.meaning
 
     def over(found: Sequence[TableRow]) -> tuple[tuple[Rule, ...], list[str]]:
         return _each(found, naming, used, made, replace(rule, meaning=meaning), pattern)
 
-    each, wrong = over(rows(table)[:MOST_ROWS])
+    each, wrong = over(written.rows(table)[:MOST_ROWS])
     for message in wrong[:NAMED]:
         faults.add(("for_each", "table"), message)
     if len(written.problems) > before:
         return None
     return replace(
         rule,
-        query=_as_written(model, when),
+        query=kind.text(such),
         tests=model.tests,
         reference={**rule.reference, table: dict(columns)},
         each=ForEachRule(table=table, rules=each, make=over),
     )
 
 
-def _as_written(model: RuleModel, when: When | None) -> str:
-    """The query with the names of columns in it."""
-    if when is None:
-        return model.query or model.sql
-    return sequence_query(when, by_of(model)) if is_sequence(model) else when_query(when)[0]
-
-
-def _subject(model: RuleModel) -> str:
-    """The mail's subject where the rule has none and each row its own length; '' where that is said elsewhere."""
-    when = model.when
-    if when is None or not each_lengths.templates_of(when):
-        return ""
-    if is_sequence(model):
-        return subject(when)
-    return absence.subject(when, None) if absence.form_of(when) is not None else ""
-
-
-def _beside(columns: Mapping[str, str], row: TableRow) -> Row:
-    """The row as SQL is given it: what is not there is '' or NULL."""
-    values = ("" if kind == "string" and row.get(name) is None else row.get(name) for name, kind in columns.items())
-    return Row(columns=dict(columns), values=tuple(v.isoformat(" ") if isinstance(v, datetime) else v for v in values))
-
-
 def _named(model: RuleModel, columns: Mapping[str, str], schema: Schema, faults: Faults) -> tuple[str, ...]:
     """Columns of the table that the rule's query names."""
     when = model.when
-    if model.sql:
-        return _named_in_sql(model, columns, schema, faults)
+    if sql := getattr(model, "sql", ""):
+        return _named_in_sql(model, sql, columns, schema, faults)
     path: KeyPath = ("query",) if when is None else ("when", "where")
     text = model.query if when is None else when.where
     tokens = tokenize(text)
@@ -158,10 +120,12 @@ def _named(model: RuleModel, columns: Mapping[str, str], schema: Schema, faults:
     return tuple(name for name in columns if name in named)
 
 
-def _named_in_sql(model: RuleModel, columns: Mapping[str, str], schema: Schema, faults: Faults) -> tuple[str, ...]:
+def _named_in_sql(
+    model: RuleModel, sql: str, columns: Mapping[str, str], schema: Schema, faults: Faults
+) -> tuple[str, ...]:
     """The same of `sql:`, where a name is one in any case."""
     try:
-        bare = bare_names(model.sql, schema)
+        bare = bare_names(sql, schema)
     except QueryError as e:
         faults.add_query(("sql",), e)
         return ()
@@ -190,20 +154,15 @@ def _with_values(text: str, row: TableRow) -> str:
     return "".join([*parts, text[at:]])
 
 
-def _filled(model: RuleModel, row: TableRow, name: str, naming: Sequence[str]) -> tuple[RuleModel, str]:
-    """The rule of one row, and what is put after the query of its `when:`."""
-    counts = {"times"} if is_sequence(model) else set()  # a column of that name: the count is what its alerts carry
-    carries = extension({column: value for column, value in row.items() if column not in counts})
-    changes: dict[str, object] = {"name": name, "renamed_from": "", "for_each": None, "tests": ()}
-    if not is_sequence(model):  # it counts for its own, see ``compile_sequence``
-        changes["by"] = (*naming, *(column for column in model.by if column not in naming))
-    if model.sql:
-        return model.model_copy(update=changes), ""
-    if model.when is None:
-        changes["query"] = _with_values(model.query.rstrip().removesuffix(";"), row) + carries
-        return model.model_copy(update=changes), ""
-    changes["when"] = model.when.model_copy(update={"where": _with_values(model.when.where, row)})
-    return model.model_copy(update=changes), carries
+def _filled(model: RuleModel, row: TableRow, name: str, naming: Sequence[str]) -> RuleModel:
+    """The rule of one row."""
+    by = (*naming, *(column for column in model.by if column not in naming))
+    changes: dict[str, object] = {"name": name, "renamed_from": "", "for_each": None, "tests": (), "by": by}
+    if model.when is not None:
+        changes["when"] = model.when.model_copy(update={"where": _with_values(model.when.where, row)})
+    elif model.query:
+        changes["query"] = _with_values(model.query.rstrip().removesuffix(";"), row) + extension(row)
+    return model.model_copy(update=changes)
 
 
 def _each(

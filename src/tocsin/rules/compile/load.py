@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,17 +15,13 @@ from tocsin.config.yaml.document import Document, KeyPath, load_file, parse, sug
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.model.calendars.calendar import Calendar
 from tocsin.rules.compile.for_each import compile_for_each
-from tocsin.rules.compile.rule import compile_rule, once
+from tocsin.rules.compile.rule import claimed, compile_rule, once
+from tocsin.rules.kinds.registry import kind_of, rule_model
 from tocsin.rules.kinds.ruleset import RuleSet
-from tocsin.rules.kinds.schedule.compile import compile_schedule, is_schedule
-from tocsin.rules.kinds.window.compile import compile_window, is_window
-from tocsin.rules.kinds.window.sequences import compile_sequence, is_sequence
 from tocsin.rules.language.checks import Schema
 from tocsin.rules.language.schema import Defaults, RuleFile, RuleModel
 from tocsin.rules.language.written import Written
 from tocsin.rules.spec.rule import Rule
-
-Compiler = Callable[[Written], Rule | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +32,7 @@ class Known:
     tables: Mapping[str, pa.Table] = field(default_factory=dict)  # whose rows `for_each` goes over
     calendars: Mapping[str, Calendar] | None = None  # for `except`; None: not known, each leaves out no day
     templates: Collection[str] | None = None  # of mails; None: not known
+    timezone: str = ""  # of schedules that name none
 
 
 def load_rules(
@@ -47,6 +43,7 @@ def load_rules(
     tables: Mapping[str, pa.Table] | None = None,
     calendars: Mapping[str, Calendar] | None = None,
     warnings: list[Problem] | None = None,
+    timezone: str = "",
 ) -> RuleSet:
     """All rules of ``files``, checked against ``schema`` (table → column → KQL type, reference tables included).
 
@@ -54,7 +51,7 @@ def load_rules(
     with a warning in ``warnings``. Raises ConfigurationError with every problem of every file; then nothing was loaded.
     """
     problems: list[Problem] = []
-    known = Known(schema=schema, tables=tables or {}, calendars=calendars)
+    known = Known(schema=schema, tables=tables or {}, calendars=calendars, timezone=timezone)
     rules = read_rules(files, known, problems, names=names)
     if any(not p.warning for p in problems):
         raise ConfigurationError(problems)
@@ -88,7 +85,9 @@ def read_rules(
         own = read(files)
         problems += [_no_rule(document) for document in own if not _rules_in(document)]
         documents = RULES.apply(read(shipped), own, problems)
-        return load_documents(documents, known.schema, problems, known.tables, known.calendars, known.templates)
+        return load_documents(
+            documents, known.schema, problems, known.tables, known.calendars, known.templates, known.timezone
+        )
 
 
 @contextmanager
@@ -110,6 +109,7 @@ def load_documents(
     tables: Mapping[str, pa.Table] | None = None,
     calendars: Mapping[str, Calendar] | None = None,
     templates: Collection[str] | None = None,
+    timezone: str = "",
 ) -> RuleSet:
     """The rules of ``documents`` that are right; what is wrong is added to ``problems``."""
     rules: dict[str, Rule] = {}
@@ -119,8 +119,6 @@ def load_documents(
         table = (tables or {}).get(name)
         return table.to_pylist() if table is not None else ()
 
-    scheduled = partial(compile_schedule, rows=rows, calendars=calendars)
-    each = partial(compile_for_each, rows=rows)
     for document in documents:
         defaults = _defaults(document, problems)
         for i, data in enumerate(_entries(document, problems)):
@@ -136,14 +134,23 @@ def load_documents(
             if model is None:
                 continue
             written = Written(
-                model=model, defaults=defaults, schema=schema, document=document, base=path, problems=problems
-            )
+                model=model, defaults=defaults, schema=schema, document=document, base=path, problems=problems,
+                rows=rows, calendars=calendars, timezone=timezone,
+            )  # fmt: skip
             _check_template(written, templates)
-            rule = _compiler(model, scheduled, each)(written)
+            rule = _compiled(written)
             if rule is not None and whole:
                 rules.setdefault(rule.name, rule)
     _check_renamings(rules, places, problems)
     _check_exports(rules, problems)
+    for rule in rules.values():
+        for found in kind_of(rule).doubts(rule):
+            place = rule.place
+            problems.append(
+                Problem(
+                    file=place.file, line=place.line, key=found.key, message=found.message, hint=found.hint, warning=True
+                )
+            )  # fmt: skip
     return RuleSet(rules)
 
 
@@ -156,15 +163,13 @@ def _no_rule(document: Document) -> Problem:
     return document.problem(("rules",), "no rule stands in this file", "each begins with `- name:`", warning=True)
 
 
-def _compiler(model: RuleModel, scheduled: Compiler, each: Compiler) -> Compiler:
-    """What makes a rule of what is written."""
-    if is_schedule(model):
-        return scheduled
-    if model.for_each is not None:
-        return each
-    if is_window(model):
-        return compile_window
-    return compile_sequence if is_sequence(model) else compile_rule
+def _compiled(written: Written) -> Rule | None:
+    if written.model.for_each is None:
+        return compile_rule(written)
+    kind = claimed(written.model, written.faults)
+    if kind is None:
+        return None
+    return compile_rule(written, kind) if kind.expands else compile_for_each(written, kind)
 
 
 def _model(document: Document, path: KeyPath, problems: list[Problem]) -> tuple[RuleModel | None, bool]:
@@ -172,7 +177,7 @@ def _model(document: Document, path: KeyPath, problems: list[Problem]) -> tuple[
     still checked.
     """
     try:
-        return parse(RuleModel, document, path), True
+        return parse(rule_model(), document, path), True
     except ConfigurationError as e:
         problems += once(e.problems)
         index = path[-1]
@@ -183,7 +188,7 @@ def _model(document: Document, path: KeyPath, problems: list[Problem]) -> tuple[
     rest: list[object] = [None] * (int(index) + 1)
     rest[int(index)] = {key: value for key, value in data.items() if key not in wrong}
     try:
-        return parse(RuleModel, replace(document, data={"rules": rest}), path), False
+        return parse(rule_model(), replace(document, data={"rules": rest}), path), False
     except ConfigurationError:
         return None, False
 
@@ -231,11 +236,11 @@ def _check_exports(rules: Mapping[str, Rule], problems: list[Problem]) -> None:
     """A metric is one rule's: two would overwrite each other's series."""
     first: dict[str, Rule] = {}
     for rule in rules.values():
-        if rule.window is None or not rule.window.export:
+        if not (metric := kind_of(rule).exports(rule)):
             continue
-        other = first.setdefault(rule.window.export, rule)
+        other = first.setdefault(metric, rule)
         if other is not rule:
-            message = f"'{rule.window.export}' is also the metric of the rule at {other.place}"
+            message = f"'{metric}' is also the metric of the rule at {other.place}"
             problems.append(Problem(file=rule.place.file, line=rule.place.line, key="export", message=message))
 
 

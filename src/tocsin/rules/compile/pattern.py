@@ -13,17 +13,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tocsin.kql.plan import rowplan, shapes, windowplan
+from tocsin.kql.plan import shapes
 from tocsin.kql.tokens import tokenize
+from tocsin.rules.kinds.base import Filling
+from tocsin.rules.kinds.registry import AnyKind
 from tocsin.rules.language import lengths as each_lengths
 from tocsin.rules.language.literals import literal
 from tocsin.rules.language.schema import When
-from tocsin.rules.spec import baseline as baselines
-from tocsin.rules.spec import deadline as absence
-from tocsin.rules.spec.deadline import Absence
+from tocsin.rules.language.written import TableRow
 from tocsin.rules.spec.rule import Rule
 
-TableRow = Mapping[str, object]
 _REAL = re.compile(r"\d{1,15}\.\d{1,15}")
 
 
@@ -46,28 +45,26 @@ def probes_of(columns: Mapping[str, str]) -> dict[str, object]:
 class Pattern:
     """How a compiled rule is filled. Whatever it fills is what compiling the row would give."""
 
+    kind: AnyKind
     columns: Mapping[str, str]
     probes: Mapping[str, object]
-    when: When | None = None  # as it is written: what of it is a template is each row's own
+    when: When | None  # as it is written: what of it is a template is each row's own
 
     @staticmethod
     def of(
-        rule: Rule, columns: Mapping[str, str], probes: Mapping[str, object], when: When | None = None
+        kind: AnyKind, rule: Rule, columns: Mapping[str, str], probes: Mapping[str, object], when: When | None
     ) -> Pattern | None:
         """The pattern of a rule compiled with ``probes``; None where a probe, or what is a template, is part of its
         shape.
         """
-        if when is not None and rule.absence is None and each_lengths.templates_of(when):
+        templates = when is not None and bool(each_lengths.templates_of(when))
+        found = None if templates and not kind.fills_lengths else kind.constants(rule)
+        if found is None or probes.keys() != columns.keys():
             return None
-        if rule.window is not None and rule.window.query.raw_sql:
-            return Pattern(columns=columns, probes=probes) if probes.keys() == columns.keys() else None
-        if rule.window is not None:
-            text, constants = rule.window.query.text, rule.window.query.constants
-        else:
-            text, constants = rule.query, rule.plan.constants
+        text, constants = found
         written = [shapes.value(token) for token in tokenize(text) if shapes.kind_of(token)]
         whole = all(written.count(probe) == constants.count(probe) for probe in probes.values())
-        return Pattern(columns=columns, probes=probes, when=when) if whole and probes.keys() == columns.keys() else None
+        return Pattern(kind=kind, columns=columns, probes=probes, when=when) if whole else None
 
     def filled(self, rule: Rule, row: TableRow) -> Rule | None:
         """``rule`` with the row's values; None where the row has to be compiled."""
@@ -79,31 +76,14 @@ class Pattern:
             if not _plain(value, kind):
                 return None
             values[self.probes[name]] = value
-        query = self._text(rule.query, row)
-        if rule.window is not None:
-            seen = rule.window.query
-            filled = windowplan.with_values(seen, values, self._text(seen.text, row))
-            return replace(rule, query=query, window=replace(rule.window, query=filled))
-        plan = rowplan.with_values(rule.plan, values)
-        if rule.absence is None:
-            return replace(rule, query=query, row_plan=plan)
-        waits = self._waits(rule.absence, row)
-        return replace(rule, query=query, row_plan=plan, absence=waits, of_row=dict(row)) if waits is not None else None
 
-    def _waits(self, waits: Absence, row: TableRow) -> Absence | None:
-        """What a rule of the row waits for; None where its length is wrong, which compiling it will say."""
-        assert self.when is not None
-        try:
-            when = each_lengths.filled(self.when, row)
-        except ValueError:
-            return None
-        wrong = any(absence.faults(when)) or (when.duration is not None and any(baselines.faults(when)))
-        return None if wrong else absence.absence_of(when, waits.terms)
+        def text(query: str) -> str:
+            for name, probe in self.probes.items():
+                query = query.replace(literal(probe), literal(row.get(name)))
+            return query
 
-    def _text(self, text: str, row: TableRow) -> str:
-        for name, probe in self.probes.items():
-            text = text.replace(literal(probe), literal(row.get(name)))
-        return text
+        found = self.kind.filled(rule, Filling(row=row, values=values, text=text, when=self.when))
+        return found if found is None else replace(found, query=text(rule.query))
 
 
 def _plain(value: object, kind: str) -> bool:

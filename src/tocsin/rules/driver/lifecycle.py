@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from tocsin.alerts.active import active_alert_of
-from tocsin.alerts.conditions import changed
+from tocsin.alerts.changes import transition_of
 from tocsin.alerts.conditions import gone as ended_by
 from tocsin.model.alert import ConditionState, Transition, Why
 from tocsin.model.instants import Timer, TimerKind
+from tocsin.rules.kinds.registry import kind_of, kinds
 from tocsin.rules.kinds.ruleset import RuleSet
-from tocsin.rules.kinds.window.ticks import first_ticks
 from tocsin.rules.limits import kept_as
 from tocsin.rules.spec.rule import public_name
 from tocsin.state.interface import Outcome, RuleRecord
@@ -67,7 +66,9 @@ def reconcile(
                     again.append(Timer(rule=name, kind=TimerKind.RETRY, key="", due=record.cursor.at))
     gone = tuple(sorted(records.keys() - kept))
     if now is not None:
-        again += first_ticks(rules.windows, timers, now)
+        timers = list(timers)
+        for kind in kinds():
+            again += kind.first_timers(rules.of(kind), timers, now)
     marked, dropped, ended = _instances(rules, records, put, gone, now, head_seq, conditions)
     return Outcome(
         rules=tuple(put),
@@ -98,20 +99,20 @@ def _instances(
     for record in put:
         if record.name not in records:
             continue
-        resolve_policy = rules.enabled[record.name].resolve_policy
+        rule = rules.enabled[record.name]
         for state in conditions(record.name).values():
-            after = None if resolve_policy is None and active_alert_of(state) is not None else changed(state)
+            after = kind_of(rule).changed(rule, state)
             if after is not None:
                 marked.append(after)
                 continue
             dropped.append(state)
             if (end := ended_by(state, Why.RULE_CHANGED, at=now, commit_seq=head_seq)) is not None:
-                ended.append(replace(end, rule=public_name(end.rule)))
+                ended.append(transition_of(public_name(state.rule), end))
     generated_rules = {public_name(name) for name in rules.enabled}
     for name in {public_name(name) for name in gone} - generated_rules:
         dropped += conditions(kept_as(name)).values()
     for name in gone:
         for state in conditions(name).values():
             if (end := ended_by(state, Why.RULE_GONE, at=now, commit_seq=head_seq)) is not None:
-                ended.append(replace(end, rule=public_name(end.rule)))
+                ended.append(transition_of(public_name(state.rule), end))
     return marked, dropped, ended

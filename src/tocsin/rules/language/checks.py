@@ -18,12 +18,10 @@ from tocsin.model.intent import AUTO_CLOSE, SUMMARY_WORDS, RuleInfo
 from tocsin.rules.language import test_events as testevents
 from tocsin.rules.language import test_tables as testtables
 from tocsin.rules.language.schema import NAME, Common, Defaults, InlineTest, RuleModel
-from tocsin.rules.language.stray_keys import row_only
 from tocsin.rules.language.templates import TemplateFault, TemplateText, checked
 
 V = TypeVar("V")
 Schema = Mapping[str, Mapping[str, str]]
-Fields = Mapping[str, str] | None
 
 LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
@@ -87,66 +85,90 @@ class Said:
         return get(self._model if key in self._model.model_fields_set else self._defaults)
 
 
-def rule_info(
-    model: RuleModel, said: Said, summary: str, annotations: Mapping[str, TemplateText], *, final: bool = False,
-    condition: bool = False, ends_itself: bool = False,
-) -> RuleInfo:  # fmt: skip
-    """What mails say of the rule, with the hash of all of it as its version. ``condition``: its alerts resolve;
-    ``ends_itself``: the rule closes its event alerts.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What rules of every kind say in the same way."""
+
+    labels: Mapping[str, TemplateText]
+    annotations: Mapping[str, TemplateText]
+    fields: tuple[str, ...]
+    summary: str  # '' where the rule has none
+
+    @staticmethod
+    def of(model: RuleModel, defaults: Defaults, faults: Faults) -> Head:
+        """What ``model`` says, as far as it is right."""
+        labels = templates(model.labels, defaults.labels, "labels", faults)
+        for name in labels:
+            if not LABEL.fullmatch(name):
+                faults.add(("labels", name), "is no name for a label", "letters, digits and _")
+        summary = checked_template(model.summary, ("summary",), faults)
+        return Head(
+            labels=labels,
+            annotations=templates(model.annotations, defaults.annotations, "annotations", faults),
+            fields=tuple(Said(model, defaults)(lambda m: m.fields, "fields")),
+            summary=summary.source if summary else "",
+        )
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What its texts take from a row."""
+        texts = (*self.labels.values(), *self.annotations.values(), TemplateText(self.summary))
+        return frozenset().union(*(text.names for text in texts))
+
+    def carried(self, by: Iterable[str]) -> frozenset[str]:
+        """Columns that the rule's rows must have for its alerts."""
+        return frozenset((*by, *self.fields)).union(*(text.names for text in self.labels.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """How the alerts of a rule end, for those who are notified."""
+
+    condition: bool = True  # they resolve; else they are active until superseded or closed
+    itself: bool = False  # the rule closes its event alerts
+    final: bool = False  # only the last attempt counts
+
+
+def rule_info(model: RuleModel, said: Said, head: Head, subject: str, ends: Ends) -> RuleInfo:
+    """What mails say of the rule, with the hash of all of it as its version."""
     notify = said(lambda m: m.notify, "notify")
     info = RuleInfo(
         name=model.name,
         version="",
-        summary=summary,
+        summary=head.summary or subject,
         description=said(lambda m: m.description, "description"),
         runbook=said(lambda m: m.runbook, "runbook"),
         template=said(lambda m: m.template, "template"),
         owner=said(lambda m: m.owner, "owner"),
-        annotations={name: text.source for name, text in annotations.items()},
+        annotations={name: text.source for name, text in head.annotations.items()},
         notify_to=notify.to if notify else (),
         notify_only=bool(notify and notify.only),
-        final=final,
-        condition=condition,
+        final=ends.final,
+        condition=ends.condition,
         repeats=said(lambda m: m.repeat_every, "repeat_every") is not None,
-        auto_close=0.0 if ends_itself else AUTO_CLOSE,
+        auto_close=0.0 if ends.itself else AUTO_CLOSE,
     )
     parts = [repr(getattr(info, f.name)) for f in dataclasses.fields(info) if f.name != "version"]
     return replace(info, version=fingerprint(*parts))
 
 
-def checked_templates(
-    model: RuleModel, defaults: Defaults, fields: Fields, faults: Faults
-) -> tuple[dict[str, TemplateText], dict[str, TemplateText]]:
-    """Labels and annotations, over ``fields`` of the rule's rows (None: unknown)."""
-    names = None if fields is None else frozenset(fields) - EVENT_OUT
-    labels: dict[str, TemplateText] = {}
-    for name, source in {**defaults.labels, **model.labels}.items():
-        if not LABEL.fullmatch(name):
-            faults.add(("labels", name), "is no name for a label", "letters, digits and _")
-        text = checked_template(source, ("labels", name), names, faults)
+def templates(own: Mapping[str, str], defaults: Mapping[str, str], key: str, faults: Faults) -> dict[str, TemplateText]:
+    """The templates under ``key`` that are none the worse for their form."""
+    found: dict[str, TemplateText] = {}
+    for name, source in {**defaults, **own}.items():
+        text = checked_template(source, (key, name), faults)
         if text is not None:
-            labels[name] = text
-    annotations: dict[str, TemplateText] = {}
-    for name, source in {**defaults.annotations, **model.annotations}.items():
-        text = checked_template(source, ("annotations", name), None, faults)
-        if text is not None:
-            annotations[name] = text
-    return labels, annotations
+            found[name] = text
+    return found
 
 
-def checked_template(source: str, path: KeyPath, names: frozenset[str] | None, faults: Faults) -> TemplateText | None:
-    """The template at ``path``, None where it is wrong; it may use ``names`` (None: any)."""
+def checked_template(source: str, path: KeyPath, faults: Faults) -> TemplateText | None:
+    """The template at ``path``, None where it is wrong."""
     try:
-        text, used = checked(source)
+        return checked(source)[0]
     except TemplateFault as e:
         faults.add(path, f"is no template: {e}", "write for example {{ ExperimentName }}")
         return None
-    if names is not None and (unknown := sorted(used - names)):
-        for name in unknown:
-            faults.add(path, f"uses '{name}', which the query does not give", suggest(name, names))
-        return None
-    return text
 
 
 def check_texts(model: RuleModel, defaults: Defaults, fields: Iterable[str] | None, faults: Faults) -> None:
@@ -166,21 +188,22 @@ def check_texts(model: RuleModel, defaults: Defaults, fields: Iterable[str] | No
             faults.add(path, f"uses '{name}', which no mail of this rule knows", suggest(name, names))
 
 
-def check_fields(fields: Fields, by: Sequence[str], keep: Sequence[str], labels: Iterable[str], faults: Faults) -> None:
+def check_fields(fields: Mapping[str, str], by: Sequence[str], head: Head, faults: Faults) -> None:
     """Whether the rule's rows have what it names."""
-    if fields is None:
-        return
-    for key, listed in (("by", by), ("fields", keep)):
+    names = frozenset(fields) - EVENT_OUT
+    for label, text in head.labels.items():
+        for name in sorted(text.names - names):
+            faults.add(("labels", label), f"uses '{name}', which the query does not give", suggest(name, names))
+    for key, listed in (("by", by), ("fields", head.fields)):
         for name in listed:
             if name in EVENT_OUT:
                 faults.add((key,), f"'{name}' is too large to be carried", "take what you need with extend")
             elif name not in fields:
                 faults.add((key,), f"'{name}' is no field that the query gives", suggest(name, fields))
-    for name in labels:
-        if name in keep or name in by:
-            faults.add(
-                ("labels", name), f"is also a field under {'fields' if name in keep else 'by'}", "call it otherwise"
-            )
+    for name in head.labels:
+        if name in head.fields or name in by:
+            where = "fields" if name in head.fields else "by"
+            faults.add(("labels", name), f"is also a field under {where}", "call it otherwise")
 
 
 def check_targets(said: Said, faults: Faults) -> None:
@@ -209,12 +232,6 @@ def table_columns(table: str, schema: Schema, faults: Faults) -> Mapping[str, st
                 f"call it otherwise, so that where: can compare the two: {name} == {name.lower()}_",
             )  # fmt: skip
     return schema[table]
-
-
-def check_row_only(model: RuleModel, faults: Faults) -> None:
-    """What a rule about no single events cannot have."""
-    for path in row_only(model):
-        faults.add(path, "belongs to a rule about single events", "leave it out")
 
 
 def check_tests(tests: Sequence[InlineTest], faults: Faults) -> None:

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from tocsin.config.yaml.document import KeyPath, suggest
 from tocsin.config.yaml.durations import parse_duration
-from tocsin.rules.language.schema import When
+from tocsin.rules.language.schema import Past, PastWhen, When
 from tocsin.rules.language.templates import TemplateFault, checked
 
 Fault = tuple[KeyPath, str, str]
@@ -27,9 +27,9 @@ _ANY: Mapping[str, object] = {
 
 def templates_of(when: When) -> dict[str, str]:
     """The templates by field."""
-    said: dict[str, object] = {name: getattr(when, name) for name in (*_DURATIONS, "times")}
-    if when.duration is not None:
-        said |= {name: getattr(when.duration, name) for name in _PAST}
+    said: dict[str, object] = {name: getattr(when, name, None) for name in (*_DURATIONS, "times")}
+    if (past := _past(when)) is not None:
+        said |= {name: getattr(past, name) for name in _PAST}
     return {name: text for name, text in said.items() if isinstance(text, str) and "{{" in text}
 
 
@@ -80,9 +80,13 @@ def _read(name: str, said: str) -> object:
 def _with(when: When, values: Mapping[str, object]) -> When:
     past = {name: value for name, value in values.items() if name in _PAST}
     own = {name: value for name, value in values.items() if name not in _PAST}
-    if past and when.duration is not None:
-        own["duration"] = when.duration.model_copy(update=past)
+    if past and (duration := _past(when)) is not None:
+        own["duration"] = duration.model_copy(update=past)
     return when.model_copy(update=own) if own else when
+
+
+def _past(when: When) -> Past | None:
+    return when.duration if isinstance(when, PastWhen) else None
 
 
 def _path(name: str) -> KeyPath:

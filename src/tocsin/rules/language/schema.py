@@ -1,8 +1,7 @@
-"""Models of rule files: every key of the language, with its type, meaning and an example. The JSON Schema is made
-from them.
+"""Models of rule files: the keys that rules of every kind share, with type, meaning and an example.
 
-Every kind of rule accepts the keys of all kinds here: ``compile`` refuses a key of another kind by name instead of
-ignoring it.
+The keys of one kind are in its package (``kinds.<kind>.keys``). ``kinds.registry`` makes the model of a file of all of
+them, and ``compile`` refuses a key of another kind by name instead of ignoring it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
-from tocsin.config.calendars.named import DaysModel
 from tocsin.config.yaml.document import YamlModel
 from tocsin.config.yaml.durations import Duration, parse_duration
 from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
@@ -123,37 +121,14 @@ class Past(YamlModel):
     min_runs: int = Field(10, ge=1, description="fires only with at least so many earlier runs", examples=[10])
 
 
-class Except(DaysModel):
-    """Days that do not count."""
-
-
 class When(Match):
     """What a rule fires for, without KQL."""
 
-    final: bool = Field(False, description="only when no other attempt follows (WillRetry is false)", examples=[True])
-    in_status_for: Wait | None = Field(None, description="time spent in these statuses", examples=["45m"])
-    silent_for: Wait | None = Field(None, description="neither event nor heartbeat for so long", examples=["10m"])
-    unchanged: str = Field("", description="a column that does not change, with `for`", examples=["Progress"])
-    for_: Wait | None = Field(None, alias="for", description="how long the column does not change", examples=["1h"])
-    absent: Match | None = Field(None, description="an event that should have come", examples=[{"status": "Completed"}])
-    cron: str = Field("", description="when the event is due", examples=["0 2 * * *"])
-    grace: str = Field("", description="how late the event may be", examples=["30m"])
-    timezone: str = Field("UTC", description="of `cron`", examples=["Europe/Budapest"])
-    except_: str | Except = Field(
-        "",
-        alias="except",
-        description="days that do not count: a calendar's name, or these",
-        examples=["hu-holidays", {"country": "HU"}],
-    )
-    consumer: str = Field("", description="the consumer that would bring the event; default all", examples=["airflow"])
+
+class PastWhen(When):
+    """One that compares runs with those of the past."""
+
     duration: Past | None = Field(None, description="a run's duration against its baseline")
-    after: Statuses | None = Field(None, description="the status just before", examples=["Running"])
-    times: Times | None = Field(None, description="how often", examples=[3])
-    within: Wait | None = Field(None, description="range of time", examples=["6h"])
-    by: Columns | None = Field(None, description="counted for each of these", examples=[["RunId"]])
-    look_back: Duration | None = Field(
-        None, description="how much older than `within` the status just before may be (default 7d)", examples=["30d"]
-    )
 
 
 class Notify(YamlModel):
@@ -163,21 +138,6 @@ class Notify(YamlModel):
         description="receivers or addresses", examples=[["owner", "ml-leads@example.org"]]
     )
     only: bool = Field(False, description="these instead of the receivers of the route", examples=[True])
-
-
-class CollapseWhen(YamlModel):
-    """How many children make a parent's alert."""
-
-    failed: str = Field(description="share of the children", examples=["20%"])
-    at_least: int = Field(1, ge=1, description="and at least as many", examples=[10])
-
-
-class Collapse(YamlModel):
-    """One alert for a parent instead of one for each child."""
-
-    to: Literal["root", "parent"] = Field(description="which run the alert is about", examples=["root"])
-    when: CollapseWhen = Field(description="when the alert fires")
-    update: tuple[str, ...] = Field((), description="when a further notification is sent", examples=[["50%", "end"]])
 
 
 class ForEach(YamlModel):
@@ -215,12 +175,6 @@ class Limit(YamlModel):
     then: Literal["digest", "drop"] = Field(
         "digest", description="what happens to the other alerts", examples=["digest"]
     )
-
-
-class Export(YamlModel):
-    """A metric made of the rule's value."""
-
-    metric: str = Field(description="name of the metric", examples=["tocsin_rule_cost_usd"])
 
 
 def _event_columns() -> dict[str, Any]:
@@ -360,18 +314,12 @@ class RuleModel(Common):
     renamed_from: str = Field(
         "", description="the rule's former name: keeps its state over a renaming", examples=["failed-run"]
     )
-    kind: Literal["event", "window", "absence"] | None = Field(
+    kind: str | None = Field(
         None, description="the kind that the author means; `check` refuses another one", examples=["event"]
     )
     when: When | None = Field(None, description="what the rule fires for, without KQL", examples=[{"status": "Failed"}])
     query: str = Field(
         "", description="what the rule fires for, in KQL", examples=["RunStatusChanged | where Status == 'Failed'"]
-    )
-    sql: str = Field("", description="what the rule fires for, in SQL", examples=["SELECT * FROM Runs"])
-    condition: str = Field(
-        "",
-        description="when a row of the query fires; without it each row does",
-        examples=["finished >= 5 and rate > 0.2"],
     )
     summary: str = Field(
         "", description="the mail's subject; a template", examples=["{{ ExperimentName }} failed: {{ Message }}"]
@@ -379,19 +327,9 @@ class RuleModel(Common):
     by: Columns = Field(
         (), description="what names an instance; RunId is added for an event rule", examples=[["ExperimentName"]]
     )
-    over: str = Field("", description="the window: a duration, `run` or `root`", examples=["1h"])
-    every: Duration | None = Field(None, description="how often a window is evaluated", examples=["1m"])
-    value: str = Field("", description="the field whose number mails and metrics show", examples=["rate"])
-    for_: For = Field(None, alias="for", description="how long the condition must hold, or how many ticks of how many")
-    keep_firing_for: Duration | None = Field(
-        None, description="how long the alert keeps firing after its condition ended", examples=["10m"]
-    )
-    lateness: Duration | None = Field(None, description="how late events may come", examples=["2m"])
     resolve: Resolve | None = Field(None, description="what resolves an alert", examples=[{"when": "rate < 0.1"}])
     send_resolved: bool = Field(True, description="false: nobody is notified of the end", examples=[False])
     auto_close: Duration | None = Field(None, description="an alert is closed after so long", examples=["1h"])
-    export: Export | None = Field(None, description="a metric of the rule's value")
-    collapse: Collapse | None = Field(None, description="one alert for a parent")
     for_each: ForEach | None = Field(None, description="one generated rule for each row of a table")
     tests: tuple[InlineTest, ...] = Field((), description="inline tests")
 
@@ -399,15 +337,11 @@ class RuleModel(Common):
 class Defaults(Common):
     """Values for the rules of a file that do not give their own; `labels` and `annotations` are merged."""
 
+    timezone: str = Field("", description="of each `cron` that names none", examples=["Europe/Budapest"])
+
 
 class RuleFile(YamlModel):
     """A file of `rules/alerts/`."""
 
     defaults: Defaults = Field(default_factory=Defaults, description="for every rule of this file")
     rules: tuple[RuleModel, ...] = Field((), description="the rules")
-
-
-def rules_json_schema() -> dict[str, Any]:
-    """The JSON Schema of a file of ``rules/alerts/``, for editors."""
-    schema = RuleFile.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tocsin alert rules", **schema}

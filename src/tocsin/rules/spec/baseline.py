@@ -20,7 +20,7 @@ from tocsin.logstore.interface import LogReader
 from tocsin.model.columns import RUNS, KqlType
 from tocsin.model.statuses import TERMINAL
 from tocsin.rules.history import listed
-from tocsin.rules.language.schema import Past, When
+from tocsin.rules.language.schema import Past, PastWhen
 
 _SAID = re.compile(r"(?:(\d+(?:\.\d+)?)\s*\*\s*)?p(\d{1,2})")
 _ALIKE = {c.name for c in RUNS if c.type is KqlType.STRING}
@@ -53,7 +53,7 @@ class Below:
         return self.baseline.of, self.baseline.last, self.statuses
 
 
-def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
+def faults(when: PastWhen) -> Iterator[tuple[KeyPath, str, str]]:
     """What is wrong with a ``duration``."""
     past = when.duration
     assert past is not None
@@ -90,7 +90,7 @@ def baseline(past: Past) -> Baseline:
     )
 
 
-def below(when: When) -> Below | None:
+def below(when: PastWhen) -> Below | None:
     """What a rule that has ``below`` compares with."""
     if when.duration is None or not when.duration.below:
         return None
@@ -101,7 +101,7 @@ UNCOMPARED = ("| where isnotnull(DurationMs)", "| extend baseline_ms = long(null
 """Lines of KQL after the events of a ``below`` rule: those that ``shorter`` compares, and the fields that it makes."""
 
 
-def below_query(when: When, statuses: str) -> tuple[list[str], list[str]]:
+def below_query(when: PastWhen, statuses: str) -> tuple[list[str], list[str]]:
     """Lines of KQL before and after the events of a ``below`` rule, for people to read: they say what ``shorter``
     does, of one event
     that arrives now.

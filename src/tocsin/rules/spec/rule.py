@@ -1,30 +1,25 @@
-"""A compiled rule."""
+"""A compiled rule: a head that rules of every kind have, and the spec of its kind."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from enum import StrEnum
+from typing import ClassVar, Generic, TypeAlias, TypeVar, cast
 
-from tocsin.alerts.active import ResolvePolicy
 from tocsin.alerts.conditions import Terms
 from tocsin.kql.plan.prefilter import Predicate
 from tocsin.kql.plan.rowplan import RowPlan
-from tocsin.kql.plan.windowplan import WindowQuery
+from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.model.intent import RuleInfo
-from tocsin.model.statuses import Kind, Severity
+from tocsin.model.statuses import Severity
 from tocsin.rules.language.names import public_name as public_name
 from tocsin.rules.language.schema import InlineTest
 from tocsin.rules.language.templates import TemplateText
-from tocsin.rules.limits import Limit
-from tocsin.rules.spec.baseline import Below
-from tocsin.rules.spec.collapse import Collapsed
-from tocsin.rules.spec.deadline import Absence
-from tocsin.rules.spec.schedule import Scheduled
+from tocsin.rules.spec.limit import Limit
 
 MAX_EVENT_AGE = timedelta(hours=24)
-FINAL_AFTER = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,30 +33,55 @@ class Place:
         return f"{self.file}:{self.line}"
 
 
-class Life(StrEnum):
-    """A window that is no span of time."""
+class Spec(ABC):
+    """What a rule says that only rules of its kind can say."""
 
-    RUN = "run"
-    ROOT = "root"
+    __slots__ = ()
+    kind: ClassVar[str]  # name of the kind in the registry
+    word: ClassVar[str]  # what people call it: `kind:` of a file, metrics, pages
+
+    @property
+    @abstractmethod
+    def prefilter(self) -> tuple[Predicate, ...]:
+        """What every event satisfies that the rule can be about."""
+
+    @property
+    @abstractmethod
+    def tables(self) -> frozenset[str]:
+        """Tables that its query reads."""
+
+    @property
+    @abstractmethod
+    def words(self) -> tuple[str, ...]:
+        """What of it decides which alerts there are, besides the query and `by`: part of the rule's meaning."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Window:
-    """What makes a rule a window rule."""
+class PlanSpec(Spec):
+    """A spec whose query says of single events whether they match."""
 
-    query: WindowQuery
-    over: timedelta | Life
-    reach: timedelta = timedelta(0)  # so much older events are seen too, marked as outside
-    every: timedelta
-    lateness: timedelta
+    __slots__ = ()
+    plan: RowPlan
+
+    @property
+    def prefilter(self) -> tuple[Predicate, ...]:
+        """As ``Spec.prefilter``."""
+        return self.plan.prefilter
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """As ``Spec.tables``."""
+        return self.plan.tables
+
+
+class WaitSpec(PlanSpec):
+    """A spec of conditions that time makes true."""
+
+    __slots__ = ()
     terms: Terms
-    severities: tuple[tuple[Severity, str], ...]  # worst first, each with the column that says whether it is reached
-    condition: str = ""  # KQL over the query's columns: when a row fires; '' where each does
-    clear: str  # the column that says whether a firing instance may end; '' where any may
-    value: str  # '' for none
-    export: str  # name of the gauge of its value; '' for none
-    max_instances: int
-    beside: frozenset[str] = frozenset()  # columns read for the mail's sake, which its rows need not show
+    pauses: tuple[Maintenance, ...]  # that may stop its clocks
+
+
+S = TypeVar("S", bound=Spec, covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,26 +101,17 @@ class ForEachRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Rule:
+class RuleOf(Generic[S]):
     """An alert rule, checked and compiled. Two rules are equal only if they are the same object."""
 
     name: str
-    kind: Kind
     enabled: bool
     severity: Severity
     query: str  # KQL, also where the file says `when:`
-    row_plan: RowPlan | None  # of an event rule; of an absence rule: which runs it waits for
-    window: Window | None = None  # of a window rule
-    absence: Absence | None = None  # of an absence rule about single runs
-    below: Below | None = None  # of an event rule: matches only events of runs that ended shorter than its baseline
-    scheduled: Scheduled | None = None  # of an absence rule with a schedule
-    collapse: Collapsed | None = None  # of an event rule: one alert for a parent
-    resolve_policy: ResolvePolicy | None = None  # of an event rule whose alerts stay open
+    spec: S
     limit: Limit | None = None  # how many are notified singly
-    final: bool  # events of which another attempt follows are passed over; unknown ones wait for `final_after`
-    final_after: timedelta
-    max_event_age: timedelta
-    by: tuple[str, ...]  # RunId first
+    max_event_age: timedelta = MAX_EVENT_AGE
+    by: tuple[str, ...]
     fields: tuple[str, ...]
     labels: Mapping[str, TemplateText]
     info: RuleInfo
@@ -110,14 +121,16 @@ class Rule:
     place: Place
     reference: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # tables of the user's that it reads
     each: ForEachRule | None = None  # it stands for one rule a row of a table, which are evaluated
-    of_row: Mapping[str, object] = field(default_factory=dict)  # of a rule of a row that waits for runs: the row
 
     @property
-    def whole_query(self) -> str:
-        """The query with the condition after it: the rows that fire."""
-        if self.window is None or not self.window.condition:
-            return self.query
-        return f"{self.query.rstrip().removesuffix(';')}\n| where (\n{self.window.condition}\n)"
+    def kind(self) -> str:
+        """Name of its kind in the registry."""
+        return self.spec.kind
+
+    @property
+    def word(self) -> str:
+        """What people call its kind."""
+        return self.spec.word
 
     @property
     def public_name(self) -> str:
@@ -130,16 +143,9 @@ class Rule:
         return (self.name,) if self.each is None else tuple(rule.name for rule in self.each.rules)
 
     @property
-    def plan(self) -> RowPlan:
-        """How an event rule matches, or which runs an absence rule waits for. Raises TypeError for another one."""
-        if self.row_plan is None:
-            raise TypeError(f"{self.name} is a {self.kind} rule: it has no row plan")
-        return self.row_plan
-
-    @property
     def prefilter(self) -> tuple[Predicate, ...]:
         """What every event satisfies that it can be about."""
-        return self.window.query.prefilter if self.window is not None else self.plan.prefilter
+        return self.spec.prefilter
 
     @property
     def carries(self) -> tuple[str, ...]:
@@ -150,6 +156,19 @@ class Rule:
     def reads(self) -> frozenset[str]:
         """Fields of the row that its alerts are made of."""
         return frozenset((*self.by, *self.fields)).union(*(text.names for text in self.labels.values()))
+
+
+Rule: TypeAlias = RuleOf[Spec]
+"""A rule of any kind."""
+
+
+T = TypeVar("T", bound=Spec)
+
+
+def of_spec(rule: Rule, spec: type[T]) -> RuleOf[T]:
+    """``rule``, which has such a spec."""
+    assert isinstance(rule.spec, spec)
+    return cast("RuleOf[T]", rule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

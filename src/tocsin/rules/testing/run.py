@@ -13,9 +13,10 @@ from tocsin.clock import SystemClock
 from tocsin.config.yaml.document import resolved
 from tocsin.config.yaml.durations import format_duration
 from tocsin.model.alert import ConditionState, Phase
-from tocsin.model.instants import TimerKind
+from tocsin.model.event import Commit
+from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
-from tocsin.rules.kinds.deadline import clocks
+from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.language import test_events as testevents
 from tocsin.rules.language.schema import Expect, InlineTest
@@ -98,7 +99,7 @@ def run_test(
     faults: list[str] = []
     notified: list[Intent] = []
     with Simulator(
-        RuleSet({rule.name: clocks.under_none(replace(rule, enabled=True))}), start, test.tables, state
+        RuleSet({rule.name: kind_of(rule).under(replace(rule, enabled=True), ())}), start, test.tables, state
     ) as simulator:
         for at, events, expected in _stops(test):
             for step in simulator.advance(start + at):
@@ -147,16 +148,8 @@ def _note(step: Step, start: datetime, timeline: list[str], notified: list[Inten
     after = format_duration(step.at - start)
     when = f"  +{after:<8}" + (" " if len(after) >= 8 else "")
     if step.commit is not None:
-        for receipt in step.commit.receipts:
-            for letter in receipt.dead:
-                timeline.append(f"{when}a dead letter: {letter.reason}: {letter.detail}")
-        stored = ", ".join(f"{status} × {n}" for status, n in sorted(step.commit.statuses.items()))
-        duplicates = sum(r.duplicate for r in step.commit.receipts)
-        again = f"{duplicates} known already" if duplicates else ""
-        timeline.append(f"{when}arrived: {'; '.join(filter(None, (stored, again))) or 'nothing'}")
-    for timer in step.timers:
-        if timer.kind is TimerKind.TICK or "sweep" in timer.data:
-            continue
+        timeline += [when + line for line in _arrived(step.commit)]
+    for timer in filter(_shown, step.timers):
         timeline.append(f"{when}{timer.kind.replace('_', ' ')} came for {timer.data.get('run', timer.key)}")
     for transition in step.evaluation.outcome.transitions:
         instance = ", ".join(f"{k}={v}" for k, v in transition.instance.items())
@@ -168,14 +161,27 @@ def _note(step: Step, start: datetime, timeline: list[str], notified: list[Inten
             timeline.append(f"{when}beyond the limit: waits to be a line of a digest")
         if intent.kind is IntentKind.REPEATED:
             timeline.append(f"{when}notified again: {intent.why}")
+        expired = intent.details.expired
         if intent.kind is IntentKind.SUMMARY:
-            timeline.append(f"{when}summary: {intent.data.get('expired')} were expired")
-    for timer in step.evaluation.outcome.timers:
-        if timer.kind is TimerKind.TICK or "sweep" in timer.data:
-            continue
+            timeline.append(f"{when}summary: {expired.count if expired else 0} were expired")
+    for timer in filter(_shown, step.evaluation.outcome.timers):
         timeline.append(f"{when}waits for {timer.kind.replace('_', ' ')} at +{format_duration(timer.due - start)}")
     for failure in step.evaluation.failures:
         timeline.append(f"{when}the rule failed: {failure.error}")
+
+
+def _shown(timer: Timer) -> bool:
+    return timer.kind is not TimerKind.TICK and "sweep" not in timer.data
+
+
+def _arrived(commit: Commit) -> Iterator[str]:
+    for receipt in commit.receipts:
+        for letter in receipt.dead:
+            yield f"a dead letter: {letter.reason}: {letter.detail}"
+    stored = ", ".join(f"{status} × {n}" for status, n in sorted(commit.statuses.items()))
+    duplicates = sum(r.duplicate for r in commit.receipts)
+    again = f"{duplicates} known already" if duplicates else ""
+    yield f"arrived: {'; '.join(filter(None, (stored, again))) or 'nothing'}"
 
 
 def _compare(expect: Expect, notified: Sequence[Intent]) -> Iterator[str]:

@@ -13,13 +13,14 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import MAX_CLOCK_SKEW, Batch, Commit, MappedEvent, MappedEvents, MetricPoint
 from tocsin.model.instants import Timer
 from tocsin.model.watermarks import SourceProgress
-from tocsin.rules.deadline_table import DeadlineTable
-from tocsin.rules.driver.evaluate import Evaluation, evaluate, schedule_deadlines
-from tocsin.rules.driver.lifecycle import reconcile
-from tocsin.rules.kinds.event.timers import due_timers
+from tocsin.rules.driver.driver import Driver, Stores
+from tocsin.rules.driver.evaluate import Evaluation
+from tocsin.rules.driver.timer_table import Key, key_of
+from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.kinds.window.steady import Steady
 from tocsin.rules.language import test_tables as testtables
+from tocsin.rules.spec.rule import Rule
 from tocsin.state.cached import CachedView
 from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState
@@ -69,17 +70,10 @@ class Simulator:
         self.consumers: set[str] = {CONSUMER}
         # What thousands of ticks read is kept in memory, and in step with what is written.
         self._reader, self._view = Steady(self.log), CachedView(self._state)
-        self._timers_set: dict[tuple[str, str, str], Timer] = {}
-        self._unwritten: dict[tuple[str, str, str], Timer] = {}
-        self._cursor = self._state.row_cursor()
-        self._deadlines = DeadlineTable()
-        self._commit(reconcile(rules, {}, self.log.head().seq, now=start))
-        names = [rule.name for rule in (*rules.absences, *rules.awaiting, *rules.opening)]
-        scheduled = schedule_deadlines(
-            rules, names, start, self.log.head().seq, self._reader, self._view, self._source_progress()
-        )
-        self._commit(scheduled.outcome)
-        self._deadlines.take(scheduled.deadlines)
+        self._unwritten: dict[Key, Timer] = {}
+        stores = Stores(log=self.log, view=self._view, timers=self._state.timers, reader=self._reader)
+        self._driver = Driver(stores, self.clock, self._source_progress, self._write)
+        self._driver.reload(rules)
 
     def __enter__(self) -> Simulator:
         return self
@@ -93,15 +87,15 @@ class Simulator:
     def state(self) -> SqliteState:
         """The state as it is now."""
         if self._unwritten:
-            self._write(Outcome())
+            self._keep(Outcome())
         return self._state
 
     def advance(self, to: datetime) -> list[Step]:
         """Move the clock to ``to``, evaluating what falls due on the way and then."""
         steps: list[Step] = []
-        while (due := self._next_due()) is not None and due <= to:
+        while (due := self._driver.next_due) is not None and due <= to:
             self.clock.set(max(due, self.clock.now()))
-            steps.append(self._timers())
+            steps += self._steps()
         self.clock.set(max(to, self.clock.now()))
         return steps
 
@@ -109,8 +103,16 @@ class Simulator:
         """Commit ``events`` (columns by name, EventId among them) now, and evaluate them and what is due then."""
         commit = self.log.append([self._batch(events)])
         self._reader.turned()
-        evaluation = self._evaluate_new()
-        return [Step(at=self.clock.now(), commit=commit, evaluation=evaluation), *self.advance(self.clock.now())]
+        first, *more = self._steps() or [Step(at=self.clock.now(), evaluation=Evaluation(outcome=Outcome()))]
+        return [replace(first, commit=commit), *more, *self.advance(self.clock.now())]
+
+    def _steps(self) -> list[Step]:
+        """All that is there now."""
+        steps: list[Step] = []
+        while (done := self._driver.step()) is not None:
+            timers = tuple(each.timer for each in done.released)
+            steps.append(Step(at=self.clock.now(), timers=timers, evaluation=done.evaluation))
+        return steps
 
     def _batch(self, events: Sequence[Mapping[str, object]]) -> Batch:
         groups: dict[tuple[str, bool], list[MappedEvent]] = {}
@@ -145,51 +147,22 @@ class Simulator:
             watermarks=dict.fromkeys(self.consumers, now), kinds=dict.fromkeys(self.consumers, "http")
         )
 
-    def _evaluate_new(self) -> Evaluation:
-        commits = self.log.commits(self._cursor)
-        settled = self._deadlines.is_settled
-        evaluation = evaluate(
-            self.rules, commits, self._cursor, self._reader, self._view, self._source_progress(), settled=settled
-        )
-        self._commit(evaluation.outcome)
-        self._deadlines.take(evaluation.deadlines, evaluation.settles)
-        return evaluation
-
-    def _next_due(self) -> datetime | None:
-        due_deadlines = [t.due for t in self._timers_set.values()]
-        if (deadline := self._deadlines.next_due()) is not None:
-            due_deadlines.append(deadline)
-        return min(due_deadlines, default=None)
-
-    def _timers(self) -> Step:
-        now = self.clock.now()
-        head = self.log.fence(now)
-        waiting = [*self._timers_set.values(), *self._deadlines.past(now)]
-        released = due_timers(waiting, now, self._source_progress(), head.seq)
-        if head.ingested_at > now:  # commits are stamped one after the other while the clock stands
-            released = [replace(each, at=max(each.at, head.ingested_at)) for each in released]
-        evaluation = evaluate(self.rules, released, self._cursor, self._reader, self._view, self._source_progress())
-        self._commit(evaluation.outcome)
-        self._deadlines.take(evaluation.deadlines, evaluation.settles)
-        return Step(at=now, timers=tuple(r.timer for r in released), evaluation=evaluation)
-
-    def _commit(self, outcome: Outcome) -> None:
-        set_now = {(t.rule, str(t.kind), t.key): t for t in outcome.timers}
-        for rule, kind, key in outcome.timers_gone:
-            self._timers_set.pop((rule, str(kind), key), None)
-        self._timers_set.update(set_now)
-        if outcome.row_cursor is not None:
-            self._cursor = outcome.row_cursor
+    def _write(self, outcome: Outcome, _: Evaluation | None) -> None:
         if replace(outcome, timers=(), timer_t=None) == Outcome():  # a tick that changed nothing: when the next one is
-            self._unwritten.update(set_now)
+            self._unwritten |= {key_of(timer): timer for timer in outcome.timers}
         else:
-            self._write(outcome)
+            self._keep(outcome)
         self._view.written(outcome)
 
-    def _write(self, outcome: Outcome) -> None:
-        late = {key: timer for key, timer in self._unwritten.items() if self._timers_set.get(key) == timer}
+    def _keep(self, outcome: Outcome) -> None:
+        new = {key_of(timer) for timer in outcome.timers} | {
+            (r, str(kind), key) for r, kind, key in outcome.timers_gone
+        }
+        late = [
+            timer for key, timer in self._unwritten.items() if key not in new and self._driver.timers.get(key) == timer
+        ]
         self._unwritten = {}
-        self._state.commit(replace(outcome, timers=(*late.values(), *outcome.timers)), self.clock.now())
+        self._state.commit(replace(outcome, timers=(*late, *outcome.timers)), self.clock.now())
 
 
 def _forget(state: SqliteState) -> None:
@@ -200,17 +173,12 @@ def _forget(state: SqliteState) -> None:
 
 def _with_rows(rules: RuleSet, tables: Mapping[str, Sequence[Mapping[str, object]]]) -> RuleSet:
     """Rules for each row of a table, over the rows that the test gives. Raises ValueError where these are wrong."""
-    found = dict(rules.rules)
-    for name, rule in rules.rules.items():
-        scheduled = rule.scheduled
-        if scheduled is not None and scheduled.table:
-            columns = rule.reference[scheduled.table]
-            rows = testtables.table(tables.get(scheduled.table, ()), columns).to_pylist()
-            found[name] = replace(rule, scheduled=replace(scheduled, items=scheduled.over(rows)))
-        if rule.each is not None:
-            rows = testtables.table(tables.get(rule.each.table, ()), rule.reference[rule.each.table]).to_pylist()
-            found[name] = replace(rule, each=rule.each.over(rows))
-    return RuleSet(found)
+
+    def rows(rule: Rule, table: str) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = testtables.table(tables.get(table, ()), rule.reference[table]).to_pylist()
+        return found
+
+    return RuleSet({name: kind_of(rule).with_rows(rule, rows) for name, rule in rules.rules.items()})
 
 
 _APART = frozenset({HEARTBEAT, METRICS, "Source", "EventId", "TimeGenerated", "Consumer", "TimeGiven"})

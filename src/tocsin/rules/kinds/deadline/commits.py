@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -27,9 +27,8 @@ from tocsin.model.alert import ConditionState, Phase, Why
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.deadline_table import Deadline, Settled
-from tocsin.rules.history import listed, moment, plain
+from tocsin.rules.history import listed, moment
 from tocsin.rules.kinds.deadline.due import Due, When, due_by_past, due_deadlines, is_expired, last_signs
-from tocsin.rules.kinds.deadline.emit import Subject, see, wait_said
 from tocsin.rules.kinds.deadline.families import GeneratedRules, first_of
 from tocsin.rules.kinds.deadline.histories import Known
 from tocsin.rules.kinds.deadline.runs import (
@@ -43,10 +42,12 @@ from tocsin.rules.kinds.deadline.runs import (
     touches,
     us_of,
 )
+from tocsin.rules.kinds.deadline.said import wait_of
+from tocsin.rules.kinds.deadline.spec import DeadlineRule, Form
+from tocsin.rules.kinds.waiting import Subject, see
 from tocsin.rules.memory import Memory, Pair
 from tocsin.rules.queries import Failures, matches
-from tocsin.rules.spec.deadline import Form
-from tocsin.rules.spec.rule import Rule, public_name
+from tocsin.rules.spec.rule import public_name
 
 _US = timedelta(microseconds=1)
 TOGETHER = 2_000
@@ -79,7 +80,7 @@ def on_commits(
         seqs = touches(reader, fired, after, last.seq)
         for n in range(max(map(len, seqs.values()), default=0)):
             whens = {run: When(each[n], times[each[n]]) for run, each in seqs.items() if n < len(each)}
-            compute(generated_rules, whens, {}, reader, memory, source_progress, failures)
+            compute(generated_rules, Moved(whens=whens), reader, memory, source_progress, failures)
     when = When(last.seq, last.ingested_at)
     whole, beaten = set(news), set[str]()
     if left is not None:
@@ -89,17 +90,8 @@ def on_commits(
     for those, known in ((whole, left), (beaten, None)):
         runs = iter(sorted(those))
         while some := list(islice(runs, TOGETHER)):
-            compute(
-                generated_rules,
-                dict.fromkeys(some, when),
-                news,
-                reader,
-                memory,
-                source_progress,
-                failures,
-                known,
-                whole=those is whole,
-            )
+            moved = Moved(whens=dict.fromkeys(some, when), news=news, left=known, whole=those is whole)
+            compute(generated_rules, moved, reader, memory, source_progress, failures)
     return failures
 
 
@@ -123,7 +115,7 @@ def _put_off(generated_rules: Sequence[GeneratedRules], beaten: Mapping[str, Tou
 def _settle(
     generated_rules: Sequence[GeneratedRules],
     facts: Mapping[str, Fact],
-    hits: Sequence[tuple[Rule, str]],
+    hits: Sequence[tuple[DeadlineRule, str]],
     lazy: Mapping[Pair, Deadline],
     set_: Collection[Pair],
     memory: Memory,
@@ -139,37 +131,39 @@ def _settle(
         pair = (rule.name, run)
         if pair in lazy:
             said[run] &= lazy[pair].due_us is not None
-        elif pair not in set_ or (rule.absence is not None and rule.absence.form is Form.LONGER):
+        elif pair not in set_ or rule.spec.form is Form.LONGER:
             # the baseline may have come down, so that such a deadline comes sooner
             silent[run] = said[run] = False
     for run in facts:
         memory.settle(Settled(run, silent=silent[run], any=said[run]))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """Runs that something moved, each at its own instant. Their rows are read where neither ``left`` nor ``known``."""
+
+    whens: Mapping[str, When]
+    news: Mapping[str, int | None] = field(default_factory=dict)  # the least time of what is new of them
+    left: Mapping[str, Touched] | None = None  # how they are as of those instants
+    whole: bool = True  # whether their rows will be asked for
+    known: Known | None = None  # the histories of all of them
+
+
 def compute(
     generated_rules: Sequence[GeneratedRules],
-    whens: Mapping[str, When],
-    news: Mapping[str, int | None],
+    moved: Moved,
     reader: LogReader,
     memory: Memory,
     source_progress: SourceProgress,
     failures: Failures,
-    left: Mapping[str, Touched] | None = None,
-    *,
-    whole: bool = True,
-    known: Known | None = None,
 ) -> None:
-    """Deadlines of the runs in ``whens``, each as of its own instant. ``news`` has the least time of what is new of
-    them,
-    ``left`` how they are as of those instants, or ``known`` the histories of all of them, where that is known; else
-    their rows are
-    read, ``whole`` where these will be asked for.
-    """
+    """Deadlines of the runs that ``moved``."""
+    whens, news, left, known = moved.whens, moved.news, moved.left, moved.known
     as_of = {run: when.seq for run, when in whens.items()}
     if known is not None:
         runs = known.runs_at(as_of)
     elif left is None:
-        runs = runs_at(reader, as_of, whole=whole)
+        runs = runs_at(reader, as_of, whole=moved.whole)
     else:
         runs = as_left(left, whens)
     facts = runs.facts(reader)
@@ -283,7 +277,7 @@ def _put_first(waits: Mapping[Pair, Sequence[Deadline]], memory: Memory) -> None
         memory.put_deadline(first._replace(or_us=first.due_us))
 
 
-_End = tuple[Rule, str, ConditionState]
+_End = tuple[DeadlineRule, str, ConditionState]
 """A rule, a run, and what fired of it."""
 
 
@@ -293,16 +287,11 @@ def hits_of(
     facts: Mapping[str, Fact],
     reader: LogReader,
     failures: Failures,
-) -> list[tuple[Rule, str]]:
+) -> list[tuple[DeadlineRule, str]]:
     """Which rules wait for which of ``runs``. Only a rule that asks for more than statuses needs a query."""
     rules = [rule for generated in generated_rules for rule in generated.about(runs, reader)]
-    simple = [rule for rule in rules if rule.absence is not None and rule.absence.anyone]
-    hits = [
-        (rule, run)
-        for rule in simple
-        for run, fact in facts.items()
-        if rule.absence is not None and fact.status in rule.absence.statuses
-    ]
+    simple = [rule for rule in rules if rule.spec.anyone]
+    hits = [(rule, run) for rule in simple for run, fact in facts.items() if fact.status in rule.spec.statuses]
     others = [rule for rule in rules if rule not in simple]
     if not others:
         return hits
@@ -317,20 +306,20 @@ def _later(runs: Collection[str], hi: int, reader: LogReader) -> set[str]:
     return set(reader.select(sql, {"hi": hi, "runs": listed(sorted(runs))}).column(0).to_pylist())
 
 
-def _bounds(rule: Rule, run: str, fact: Fact, new_us: int | None) -> Deadline | None:
+def _bounds(rule: DeadlineRule, run: str, fact: Fact, new_us: int | None) -> Deadline | None:
     """Not before when the deadline can come, where the run's history need not be read for it at each heartbeat: it
     is computed
     when that has come. None: it must be computed now.
 
     What is new cannot move the last change, or the begin of the time in the statuses, before its own least time.
     """
-    if rule.absence is None or rule.absence.form is not Form.UNCHANGED:
+    if rule.spec.form is not Form.UNCHANGED:
         return None
     if fact.progress is None:
         return Deadline(rule.name, run, None)  # it never said how far it is
     if fact.first_us is None:
         return None
-    length = rule.absence.length // _US
+    length = rule.spec.length // _US
     due = _NEVER if new_us is None else new_us + length
     return Deadline(rule.name, run, due, or_us=fact.first_us + length, by=fact.consumer)
 
@@ -349,9 +338,9 @@ def _end(ends: Sequence[_End], whens: Mapping[str, When], runs: RunsAt, reader: 
     rows = runs.rows(reader, {run for _, run, _ in ends})
     for rule, run, state in sorted(ends, key=lambda e: (e[0].name, e[1])):
         when = whens[run]
-        row = rows.get(run, {"RunId": run})
-        data = wait_said(rule, state.data.get("since_us"), ended=plain(when.at))
-        about = Subject(instance=state.instance, fields=row, run_id=run, data=data)
+        row = {**rows.get(run, {"RunId": run}), **rule.spec.row}
+        wait = replace(wait_of(rule, state.data.get("since_us")), ended=when.at)
+        about = Subject(instance=state.instance, fields=row, run_id=run, wait=wait)
         see(
             rule,
             about,

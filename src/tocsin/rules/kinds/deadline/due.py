@@ -21,12 +21,11 @@ from tocsin.logstore.interface import LogReader
 from tocsin.model.run_life import Turn
 from tocsin.model.watermarks import SourceProgress, Span
 from tocsin.rules import history
-from tocsin.rules.kinds.deadline import clocks
+from tocsin.rules.kinds import clocks
 from tocsin.rules.kinds.deadline.few import Past
 from tocsin.rules.kinds.deadline.runs import AsOf, Fact, RunsAt, beats_of, rows_of, runs_at
+from tocsin.rules.kinds.deadline.spec import DeadlineRule, DeadlineSpec, Form
 from tocsin.rules.spec.baseline import Asked, Baseline, baseline_us
-from tocsin.rules.spec.deadline import Absence, Form
-from tocsin.rules.spec.rule import Rule
 
 _US = timedelta(microseconds=1)
 
@@ -49,7 +48,7 @@ class When:
 
 
 def due_deadlines(
-    pairs: Iterable[tuple[Rule, str]],
+    pairs: Iterable[tuple[DeadlineRule, str]],
     facts: Mapping[str, Fact],
     reader: LogReader,
     whens: Mapping[str, When],
@@ -61,24 +60,23 @@ def due_deadlines(
     ``past`` of the runs
     and the ``runs`` as of these instants are not read again, where given.
     """
-    wanted = [(rule, run) for rule, run in pairs if run in facts and rule.absence is not None]
+    wanted = [(rule, run) for rule, run in pairs if run in facts]
     times_in_status = _times_in_status(wanted, facts, reader, whens, past)
-    moving = {run: whens[run].seq for rule, run in wanted if _form(rule) is Form.UNCHANGED}
+    moving = {run: whens[run].seq for rule, run in wanted if rule.spec.form is Form.UNCHANGED}
     still = past.changes(moving) if past is not None else _changes(moving, facts, reader)
     baseline = _baseline(wanted, whens, reader, runs)
-    waits: dict[tuple[Rule, str], tuple[int, int]] = {}  # since when, how long
+    waits: dict[tuple[DeadlineRule, str], tuple[int, int]] = {}  # since when, how long
     for rule, run in wanted:
-        assert rule.absence is not None
         fact = facts[run]
-        since = times_in_status.get((rule.absence.statuses, run), fact.since_us)
-        length = rule.absence.length // _US
-        if rule.absence.form is Form.SILENT:
+        since = times_in_status.get((rule.spec.statuses, run), fact.since_us)
+        length = rule.spec.length // _US
+        if rule.spec.form is Form.SILENT:
             since = fact.seen_us
-        elif rule.absence.form is Form.UNCHANGED:
+        elif rule.spec.form is Form.UNCHANGED:
             if run not in still:
                 continue  # it never said how far it is: nothing stands still
             since = max(since, still[run])
-        elif rule.absence.form is Form.LONGER:
+        elif rule.spec.form is Form.LONGER:
             if (rule.name, run) not in baseline:
                 continue  # too little is known of its peers
             since = fact.start_us if fact.start_us is not None else since
@@ -87,23 +85,19 @@ def due_deadlines(
     return _on_their_clocks(waits, facts, reader, whens, source_progress)
 
 
-def due_by_past(rule: Rule) -> bool:
+def due_by_past(rule: DeadlineRule) -> bool:
     """Whether a run's events or heartbeats are asked for its deadline, not only how it stands."""
-    return rule.absence is not None and (_form(rule) is Form.UNCHANGED or _time_in_status_counts(rule.absence))
-
-
-def _form(rule: Rule) -> Form | None:
-    return rule.absence.form if rule.absence else None
+    return rule.spec.form is Form.UNCHANGED or _time_in_status_counts(rule.spec)
 
 
 def _baseline(
-    pairs: Sequence[tuple[Rule, str]], whens: Mapping[str, When], reader: LogReader, runs: RunsAt | None
+    pairs: Sequence[tuple[DeadlineRule, str]], whens: Mapping[str, When], reader: LogReader, runs: RunsAt | None
 ) -> dict[tuple[str, str], int]:
     """How long runs may take, in µs. Rules that compare alike ask once."""
     alike: dict[Baseline, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for rule, run in pairs:
-        if rule.absence is not None and rule.absence.baseline is not None:
-            alike[rule.absence.baseline][rule.name].add(run)
+        if rule.spec.baseline is not None:
+            alike[rule.spec.baseline][rule.name].add(run)
     found: dict[tuple[str, str], int] = {}
     for baseline, by_rule in alike.items():
         as_of = {run: whens[run].seq for run in set().union(*by_rule.values())}
@@ -121,7 +115,7 @@ def _baseline(
 
 
 def _on_their_clocks(
-    waits: Mapping[tuple[Rule, str], tuple[int, int]],
+    waits: Mapping[tuple[DeadlineRule, str], tuple[int, int]],
     facts: Mapping[str, Fact],
     reader: LogReader,
     whens: Mapping[str, When],
@@ -129,26 +123,26 @@ def _on_their_clocks(
 ) -> dict[tuple[str, str], Due]:
     """When so much time has passed on the clocks of runs. What stopped them is only asked where something may have."""
     anybody = clocks.together(source_progress.outages.values())
-    may: dict[Rule, Sequence[Span]] = {}
+    may: dict[DeadlineRule, Sequence[Span]] = {}
     found: dict[tuple[str, str], Due] = {}
-    stopped: list[tuple[Rule, str]] = []
+    stopped: list[tuple[DeadlineRule, str]] = []
     for (rule, run), (since, length) in waits.items():
         found[(rule.name, run)] = Due(since + length, since)
         if rule not in may:
-            may[rule] = clocks.together([clocks.spans_of(rule, None), anybody if _form(rule) is Form.SILENT else ()])
+            may[rule] = clocks.together([clocks.spans_of(rule, None), anybody if rule.spec.form is Form.SILENT else ()])
         if clocks.runs_out(since, length, may[rule]) != since + length:
             stopped.append((rule, run))
     if not stopped:
         return found
     outages = _outages(
-        {run for rule, run in stopped if _form(rule) is Form.SILENT}, facts, reader, whens, source_progress
+        {run for rule, run in stopped if rule.spec.form is Form.SILENT}, facts, reader, whens, source_progress
     )
-    rows = _rows({run for rule, run in stopped if clocks.pauses_of(rule)}, [r for r, _ in stopped], reader, whens)
+    rows = _rows({run for rule, run in stopped if rule.spec.pauses}, [r for r, _ in stopped], reader, whens)
     for rule, run in stopped:
         since, length = waits[(rule, run)]
-        unheard = outages[run] if _form(rule) is Form.SILENT else ()
+        unheard = outages[run] if rule.spec.form is Form.SILENT else ()
         watermark_at = clocks.runs_out(since, length, unheard)
-        pauses = clocks.spans_of(rule, rows.get(run, {}))
+        pauses = clocks.spans_of(rule, {**rows.get(run, {}), **rule.spec.row})
         at = clocks.runs_out(since, length, clocks.together([unheard, pauses])) if pauses else watermark_at
         found[(rule.name, run)] = Due(at, since, at - watermark_at)
     return found
@@ -170,7 +164,7 @@ def _outages(
 
 
 def _rows(
-    runs: Collection[str], rules: Sequence[Rule], reader: LogReader, whens: Mapping[str, When]
+    runs: Collection[str], rules: Sequence[DeadlineRule], reader: LogReader, whens: Mapping[str, When]
 ) -> Mapping[str, history.Row]:
     """What says which maintenances are about runs."""
     names = frozenset().union(*(clocks.columns_of(rule) for rule in rules))
@@ -196,7 +190,7 @@ def consumers_of(
 
 
 def _times_in_status(
-    pairs: Sequence[tuple[Rule, str]],
+    pairs: Sequence[tuple[DeadlineRule, str]],
     facts: Mapping[str, Fact],
     reader: LogReader,
     whens: Mapping[str, When],
@@ -205,9 +199,8 @@ def _times_in_status(
     """Since when runs are in sets of several statuses."""
     wanted: dict[frozenset[str], set[str]] = defaultdict(set)
     for rule, run in pairs:
-        assert rule.absence is not None
-        if _time_in_status_counts(rule.absence):
-            wanted[rule.absence.statuses].add(run)
+        if _time_in_status_counts(rule.spec):
+            wanted[rule.spec.statuses].add(run)
     if not wanted:
         return {}
     events = past.events if past is not None else _events(set().union(*wanted.values()), facts, reader, whens)
@@ -220,7 +213,7 @@ def _times_in_status(
     return found
 
 
-def _time_in_status_counts(absence: Absence) -> bool:
+def _time_in_status_counts(absence: DeadlineSpec) -> bool:
     """Whether it is of several statuses, so that since when a run is in one does not say since when it is in any."""
     return absence.form in (Form.IN_STATUS, Form.UNCHANGED) and len(absence.statuses) > 1
 
@@ -279,9 +272,8 @@ def last_signs(as_of: AsOf, facts: Mapping[str, Fact], reader: LogReader) -> dic
     return {run: history.moment(us) for run, us in signs.items()}
 
 
-def is_expired(rule: Rule, sign: datetime, due: Due, at: datetime) -> bool:
+def is_expired(rule: DeadlineRule, sign: datetime, due: Due, at: datetime) -> bool:
     """Whether the run belongs to a past that nobody is notified of."""
-    assert rule.absence is not None
-    own = rule.absence.length
+    own = rule.spec.length
     length = own + due.stood_us * _US if own else (due.at_us - due.since_us) * _US
     return at - sign > rule.max_event_age + length

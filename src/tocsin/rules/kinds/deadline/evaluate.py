@@ -18,28 +18,31 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from tocsin.alerts.changes import Change
 from tocsin.alerts.conditions import Evaluation, EvaluationKind
 from tocsin.logstore.interface import LogReader
-from tocsin.model.alert import Phase, Transition, Why
+from tocsin.model.alert import Phase, Why
 from tocsin.model.instants import Timer
 from tocsin.model.watermarks import SourceProgress
+from tocsin.rules.backfills import count_expired
 from tocsin.rules.deadline_table import Deadline
-from tocsin.rules.history import Row, micros, moment, plain
-from tocsin.rules.kinds.deadline import clocks
+from tocsin.rules.emit import emit
+from tocsin.rules.history import Row, micros, moment
+from tocsin.rules.kinds import clocks
 from tocsin.rules.kinds.deadline.commits import hits_of
 from tocsin.rules.kinds.deadline.due import Due, When, consumers_of, due_deadlines, is_expired, last_signs
-from tocsin.rules.kinds.deadline.emit import Again, Subject, see, wait_said
 from tocsin.rules.kinds.deadline.families import GeneratedRules, first_of
 from tocsin.rules.kinds.deadline.few import Past
 from tocsin.rules.kinds.deadline.histories import Known
 from tocsin.rules.kinds.deadline.runs import FEW, AsOf, Fact, RunsAt, runs_at
-from tocsin.rules.kinds.event.decisions import count_expired
-from tocsin.rules.kinds.event.timers import Released
+from tocsin.rules.kinds.deadline.said import wait_of
+from tocsin.rules.kinds.deadline.spec import DeadlineRule, Form
+from tocsin.rules.kinds.waiting import Again, Subject, see
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory, Pair
 from tocsin.rules.queries import Failures
-from tocsin.rules.spec.deadline import Form
-from tocsin.rules.spec.rule import Rule, public_name
+from tocsin.rules.spec.rule import public_name
+from tocsin.rules.timers import Released
 
 _AGAIN = timedelta(seconds=30)
 """How long after a failure a deadline is evaluated again."""
@@ -86,14 +89,7 @@ def _evaluate_rule(
     failures: Failures,
     known: Known | None,
 ) -> None:
-    whens: dict[str, When] = {}
-    wanted: dict[Pair, Timer] = {}  # by family and run
-    for each in released:
-        generated, run = public_name(each.timer.rule), each.timer.key
-        if generated not in generated_rules:
-            memory.put_deadline(Deadline(generated, run, None))
-        else:
-            whens[run], wanted[(generated, run)] = When(each.commit_seq, each.at), each.timer
+    whens, wanted = _wanted(released, generated_rules, memory)
     if not wanted:
         return
     asked = [generated_rules[name] for name in dict.fromkeys(name for name, _ in wanted)]
@@ -137,19 +133,34 @@ def _evaluate_rule(
     _fire(fires, runs, facts, whens, reader, memory)
 
 
+def _wanted(
+    released: Sequence[Released], generated_rules: Mapping[str, GeneratedRules], memory: Memory
+) -> tuple[dict[str, When], dict[Pair, Timer]]:
+    """When runs are looked at, and the timers by family and run; those of rules that are gone are dropped."""
+    whens: dict[str, When] = {}
+    wanted: dict[Pair, Timer] = {}
+    for each in released:
+        generated, run = public_name(each.timer.rule), each.timer.key
+        if generated not in generated_rules:
+            memory.put_deadline(Deadline(generated, run, None))
+        else:
+            whens[run], wanted[(generated, run)] = When(each.commit_seq, each.at), each.timer
+    return whens, wanted
+
+
 def _past(
-    hits: Sequence[tuple[Rule, str]], facts: Mapping[str, Fact], reader: LogReader, whens: Mapping[str, When]
+    hits: Sequence[tuple[DeadlineRule, str]], facts: Mapping[str, Fact], reader: LogReader, whens: Mapping[str, When]
 ) -> Past | None:
     """What the log says of the runs, where they are so few that it is best read at once."""
     runs = {run: whens[run].seq for _, run in hits}
     if not 0 < len(runs) <= FEW:
         return None
-    still = any(rule.absence is not None and rule.absence.form is Form.UNCHANGED for rule, _ in hits)
+    still = any(rule.spec.form is Form.UNCHANGED for rule, _ in hits)
     return Past.read(reader, runs, facts, beats=still)
 
 
 def _signs(
-    hits: Sequence[tuple[Rule, str]],
+    hits: Sequence[tuple[DeadlineRule, str]],
     late: AsOf,
     found: Mapping[Pair, Due],
     facts: Mapping[str, Fact],
@@ -168,7 +179,7 @@ def _signs(
     return signs | last_signs(doubtful, facts, reader)
 
 
-_Case = tuple[Rule, str, Due]
+_Case = tuple[DeadlineRule, str, Due]
 """A rule, a run, and the deadline that has passed."""
 
 
@@ -184,23 +195,21 @@ def _pass_over(
     """What is expired is recorded, and counted for the one word about all of it."""
     rows = runs.rows(reader, {run for _, run, _ in expired}) if expired else {}
     for rule, run, due in expired:
-        row, when = {**rows[run], **rule.of_row}, whens[run]
-        memory.transitions.append(
-            Transition(
-                rule=rule.public_name,
-                instance={name: row.get(name) for name in rule.by},
-                occurrence="",
-                before=Phase.NONE,
-                after=Phase.EXPIRED,
-                reason=Why.TOO_OLD,
-                severity=rule.severity,
-                value=(micros(when.at) - due.since_us) / 1_000_000,
-                labels={**{name: row.get(name) for name in rule.fields}, **labels_of(rule, row)},
-                run_id=run,
-                commit_seq=when.seq,
-                at=when.at,
-            )
+        row, when = {**rows[run], **rule.spec.row}, whens[run]
+        change = Change(
+            instance={name: row.get(name) for name in rule.by},
+            before=Phase.NONE,
+            after=Phase.EXPIRED,
+            why=Why.TOO_OLD,
+            severity=rule.severity,
+            value=(micros(when.at) - due.since_us) / 1_000_000,
+            fields={name: row.get(name) for name in rule.fields},
+            labels=labels_of(rule, row),
+            run_id=run,
+            commit_seq=when.seq,
+            at=when.at,
         )
+        emit(memory, rule, change)
         count_expired(rule, facts[run].consumer, moment(due.at_us), when.at, memory, source_progress)
 
 
@@ -217,12 +226,13 @@ def _fire(
     rows = runs.rows(reader, {run for _, run, _ in fires})
     # in the order in which a limit is to count them, also where all were held until the same instant
     for rule, run, due in sorted(fires, key=lambda case: (whens[case[1]].at, case[2].at_us, case[1], case[0].name)):
-        row, when = {**rows[run], **rule.of_row}, whens[run]
+        row, when = {**rows[run], **rule.spec.row}, whens[run]
         about = Subject(
             instance={name: row.get(name) for name in rule.by},
             fields=row,
             run_id=run,
-            data=wait_said(rule, due.since_us, due=plain(moment(due.at_us)), **clocks.said(due.stood_us)),
+            remember={"since_us": due.since_us},
+            wait=replace(wait_of(rule, due.since_us), due=moment(due.at_us), stood=clocks.stood(due.stood_us)),
             event_time=moment(last) if (last := facts[run].last_us) is not None else None,
         )
         before = memory.condition(rule.name, about.key)
@@ -230,7 +240,7 @@ def _fire(
         seen = Evaluation(
             at=when.at, kind=EvaluationKind.TICK, holds=True, severity=rule.severity, value=waited, why=Why.DEADLINE
         )
-        see(rule, about, before, seen, when.seq, memory, {"since_us": due.since_us})
+        see(rule, about, before, seen, when.seq, memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +270,7 @@ class Calm:
 
 def on_wakes(
     released: Sequence[Released],
-    rules: Mapping[str, Rule],
+    rules: Mapping[str, DeadlineRule],
     reader: LogReader,
     memory: Memory,
     source_progress: SourceProgress,
@@ -291,8 +301,8 @@ def on_wakes(
             value = partial(_waited, since, state.value)
             about = Subject(
                 instance=state.instance,
-                fields=stands[run].row or {"RunId": run},
-                data=wait_said(rule, since),
+                fields={**(stands[run].row or {"RunId": run}), **rule.spec.row},
+                wait=wait_of(rule, since),
                 run_id=run,
             )
             seen = Evaluation(at=each.at, holds=True, severity=state.severity, value=value(each.at), why=Why.DEADLINE)

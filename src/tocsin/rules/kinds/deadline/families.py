@@ -17,9 +17,9 @@ from tocsin.model.alert import ConditionState, Phase, instance_key
 from tocsin.rules.deadline_table import Deadline
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.kinds.deadline.runs import RunsAt
+from tocsin.rules.kinds.deadline.spec import DeadlineRule, Form
 from tocsin.rules.memory import Memory, Pair
-from tocsin.rules.spec.deadline import Form
-from tocsin.rules.spec.rule import Rule, public_name
+from tocsin.rules.spec.rule import public_name
 
 FEW = 50
 """So many rules are asked of all runs; of more, those are found first that a run can be about."""
@@ -33,7 +33,7 @@ class GeneratedRules:
     """Rules that share their deadlines. ``name`` is that of the rule as it is written."""
 
     name: str
-    rules: tuple[Rule, ...]
+    rules: tuple[DeadlineRule, ...]
 
     @property
     def alone(self) -> bool:
@@ -41,22 +41,24 @@ class GeneratedRules:
         return len(self.rules) == 1
 
     @cached_property
-    def index(self) -> RuleIndex:
+    def index(self) -> RuleIndex[DeadlineRule]:
         """Which of its rules a run can be about."""
         return RuleIndex(self.rules)
 
     @cached_property
     def heeds(self) -> bool:
         """Whether a heartbeat may change which runs it is about: perhaps said too often, never too rarely."""
-        return any(rule.plan.reads & _MOVED or rule.plan.tables - rule.reference.keys() for rule in self.rules)
+        return any(
+            rule.spec.plan.reads & _MOVED or rule.spec.plan.tables - rule.reference.keys() for rule in self.rules
+        )
 
     @cached_property
     def silence(self) -> timedelta | None:
         """The shortest silence that its rules wait for; None where that is not what they wait for."""
-        waits = [rule.absence.length for rule in self.rules if rule.absence and rule.absence.form is Form.SILENT]
+        waits = [rule.spec.length for rule in self.rules if rule.spec.form is Form.SILENT]
         return min(waits, default=None)
 
-    def about(self, runs: RunsAt, reader: LogReader) -> Sequence[Rule]:
+    def about(self, runs: RunsAt, reader: LogReader) -> Sequence[DeadlineRule]:
         """Its rules that some of ``runs`` may be about: perhaps too many, never too few."""
         if len(self.rules) <= FEW:
             return self.rules
@@ -76,7 +78,7 @@ class GeneratedRules:
         return found
 
 
-def _instances(rule: Rule, memory: Memory, runs: Collection[str] | None) -> Iterable[ConditionState]:
+def _instances(rule: DeadlineRule, memory: Memory, runs: Collection[str] | None) -> Iterable[ConditionState]:
     """What is remembered of a rule; where a run names an instance, no more than that of ``runs``: thousands may fire."""
     if runs is None or rule.by != ("RunId",) or len(runs) > FEW:
         return memory.conditions(rule.name).values()
@@ -84,9 +86,9 @@ def _instances(rule: Rule, memory: Memory, runs: Collection[str] | None) -> Iter
     return [state for state in each if state is not None]
 
 
-def generated_rules_of(rules: Iterable[Rule]) -> tuple[GeneratedRules, ...]:
+def generated_rules_of(rules: Iterable[DeadlineRule]) -> tuple[GeneratedRules, ...]:
     """``rules`` by what is written."""
-    found: dict[str, list[Rule]] = {}
+    found: dict[str, list[DeadlineRule]] = {}
     for rule in rules:
         found.setdefault(public_name(rule.name), []).append(rule)
     return tuple(GeneratedRules(name, tuple(of)) for name, of in found.items())

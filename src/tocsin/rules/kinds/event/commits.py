@@ -33,11 +33,13 @@ from tocsin.rules import history
 from tocsin.rules.history import Row, Seen, moment
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.kinds.event.decisions import Decision, write
-from tocsin.rules.kinds.event.parents.collapse import collapse, remembered_parents
+from tocsin.rules.kinds.event.matching import matches
+from tocsin.rules.kinds.event.parents.collapse import Brought, collapse, remembered_parents
 from tocsin.rules.kinds.event.resolve import commits as recovery
+from tocsin.rules.kinds.event.rules import EventRules
+from tocsin.rules.kinds.event.spec import EventHit, EventRule
 from tocsin.rules.memory import Memory, Pair
-from tocsin.rules.queries import Failures, Hit, matches
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.queries import Failures
 
 FEW = 256
 """Up to so many matching events are read whole at once, since most of them will be notified."""
@@ -48,7 +50,7 @@ class _Work:
     """What is known of the (rule, run) pairs that these commits touch."""
 
     takes: Callable[[str], bool]  # whether a rule is evaluated
-    hits: dict[Pair, dict[EventKey, Hit]] = field(default_factory=lambda: defaultdict(dict))
+    hits: dict[Pair, dict[EventKey, EventHit]] = field(default_factory=lambda: defaultdict(dict))
     runs: pa.ChunkedArray | None = None  # RunIds of the commits
     rows: Mapping[EventKey, Row] = field(default_factory=dict)  # whole rows, where they are few
     seen: dict[str, dict[EventKey, Seen]] = field(default_factory=lambda: defaultdict(dict))  # by run
@@ -58,7 +60,7 @@ class _Work:
 
 
 def evaluate_commits(
-    index: RuleIndex,
+    rules: EventRules,
     commits: Sequence[CommitInfo],
     after: int,
     reader: LogReader,
@@ -66,39 +68,42 @@ def evaluate_commits(
     source_progress: SourceProgress,
     takes: Callable[[str], bool] = lambda _: True,
 ) -> Failures:
-    """Decide what rules of ``index`` notify of ``commits``, which follow commit ``after``; into ``memory``.
+    """Decide what ``rules`` notify of ``commits``, which follow commit ``after``; into ``memory``.
     ``takes`` says
     of a rule by name whether it takes part.
 
     Returns what failed; of a rule that did, nothing was decided.
     """
     work = _Work(takes=takes)
-    rules = index.by_name
     hi = commits[-1].seq
     rows_sql, params = history.commit_rows(after, hi)
-    _match(index, rows_sql, params, reader, work)
-    _wake(rules, reader, memory, work)
-    _read_again(rules, hi, reader, memory, work)
+    _match(rules.index, rows_sql, params, reader, work)
+    _wake(rules.by_name, reader, memory, work)
+    _read_again(rules.by_name, hi, reader, memory, work)
     decisions: list[Decision] = []
     times = {c.seq: c.ingested_at for c in commits}
     for pair in sorted(work.hits.keys() | work.again):
         if pair[0] not in work.failures.rules:
-            decisions += _decide(rules[pair[0]], pair, times, memory, source_progress, work)
-    collapsing = [rule for rule in index.collapsing if takes(rule.name) and rule.name not in work.failures.rules]
+            decisions += _decide(rules.by_name[pair[0]], pair, times, memory, source_progress, work)
+    collapsing = [rule for rule in rules.collapsing if takes(rule.name) and rule.name not in work.failures.rules]
     if collapsing:
         runs = pc.unique(work.runs).to_pylist()
-        decisions = collapse(
-            decisions, reader, memory, source_progress, hi,
-            times=times, rules={r.name: r for r in collapsing}, parents={r.name: remembered_parents(r, runs, memory) for r in collapsing},
-        )  # fmt: skip
+        parents = {r.name: remembered_parents(r, runs, memory) for r in collapsing}
+        brought = Brought(times=times, parents=parents, rules={r.name: r for r in collapsing})
+        decisions = collapse(decisions, reader, memory, source_progress, hi, brought)
     rows = write(decisions, memory, reader, source_progress, work.rows)
-    taking = [rule for rule in index.recovering if takes(rule.name)]
+    taking = [rule for rule in rules.recovering if takes(rule.name)]
     alone = {pair: hit for pair, hits in work.hits.items() if pair not in work.again for hit in hits.values()}
-    recovery.on_commits(taking, work.again, alone, times, after, reader, memory, work.failures, rows)
+    span = recovery.Span(
+        times=times, after=after, reader=reader, memory=memory, failures=work.failures, rows=rows
+    )  # fmt: skip
+    recovery.on_commits(taking, work.again, alone, span)
     return work.failures
 
 
-def _match(index: RuleIndex, rows_sql: str, params: Mapping[str, object], reader: LogReader, work: _Work) -> None:
+def _match(
+    index: RuleIndex[EventRule], rows_sql: str, params: Mapping[str, object], reader: LogReader, work: _Work
+) -> None:
     """Find what matches among the new rows."""
     keys = reader.select(index.keys_sql(rows_sql), params)
     work.runs = keys.column(0)
@@ -117,7 +122,7 @@ def _match(index: RuleIndex, rows_sql: str, params: Mapping[str, object], reader
         work.hits[(hit.rule.name, hit.run_id)][hit.key] = hit
 
 
-def _wake(rules: Mapping[str, Rule], reader: LogReader, memory: Memory, work: _Work) -> None:
+def _wake(rules: Mapping[str, EventRule], reader: LogReader, memory: Memory, work: _Work) -> None:
     """Find the pairs whose history decides."""
     ids = pc.unique(work.runs).to_pylist()
     notified_of = memory.rules_notified_of(ids)
@@ -150,7 +155,7 @@ def _older_runs(pairs: Sequence[Pair], reader: LogReader, memory: Memory) -> set
     return older
 
 
-def _read_again(rules: Mapping[str, Rule], hi: int, reader: LogReader, memory: Memory, work: _Work) -> None:
+def _read_again(rules: Mapping[str, EventRule], hi: int, reader: LogReader, memory: Memory, work: _Work) -> None:
     """Read the history of the pairs that need it, and what the rules match there."""
     if not work.again:
         return
@@ -166,7 +171,12 @@ def _read_again(rules: Mapping[str, Rule], hi: int, reader: LogReader, memory: M
 
 
 def _decide(
-    rule: Rule, pair: Pair, times: Mapping[int, datetime], memory: Memory, source_progress: SourceProgress, work: _Work
+    rule: EventRule,
+    pair: Pair,
+    times: Mapping[int, datetime],
+    memory: Memory,
+    source_progress: SourceProgress,
+    work: _Work,
 ) -> list[Decision]:
     """Decide for one rule and run after each commit that brought something."""
     hits, seen = work.hits.get(pair, {}), work.seen[pair[1]]
@@ -207,25 +217,25 @@ def _decide(
     return decisions
 
 
-def waits_for(rule: Rule, seen: Seen) -> bool:
+def waits_for(rule: EventRule, seen: Seen) -> bool:
     """Whether it has to be waited until it is known that no other attempt follows."""
-    return rule.final and seen.will_retry is None
+    return rule.spec.waits(seen.event.status, seen.will_retry)
 
 
-def staleness(rule: Rule, seen: Seen, at: datetime, source_progress: SourceProgress) -> Why | None:
+def staleness(rule: EventRule, seen: Seen, at: datetime, source_progress: SourceProgress) -> Why | None:
     """Why the event is too old for the rule to notify at ``at``."""
-    within = rule.max_event_age + (rule.final_after if waits_for(rule, seen) else timedelta(0))
+    within = rule.max_event_age + (rule.spec.final_after if waits_for(rule, seen) else timedelta(0))
     return why_expired(
         moment(seen.event.key.time_us), at, within=within, first_start=source_progress.expired_before(seen.consumer)
     )
 
 
-def deadline(rule: Rule, seen: Seen, consumers: frozenset[str], came: datetime | None) -> Timer:
+def deadline(rule: EventRule, seen: Seen, consumers: frozenset[str], came: datetime | None) -> Timer:
     """When it is known that no other attempt came. The event may have come later than that: ``came``, where it is
     among these commits.
     """
     key = seen.event.key
-    due = moment(key.time_us) + rule.final_after
+    due = moment(key.time_us) + rule.spec.final_after
     late = {"came_us": history.micros(came)} if came is not None and came > due else {}
     return Timer(
         rule=rule.name,

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from tocsin.alerts.changes import Change
 from tocsin.alerts.occurrences import RunEvent
 from tocsin.logstore.interface import LogReader
-from tocsin.model.alert import EventKey, Occurrence, Phase, Transition, Why
-from tocsin.model.instants import Timer, TimerKind
-from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.alert import EventKey, Occurrence, Phase, Why
+from tocsin.model.details import Details, Group
+from tocsin.model.intent import IntentKind
 from tocsin.model.watermarks import SourceProgress
-from tocsin.rules import limits
+from tocsin.rules.backfills import count_expired
+from tocsin.rules.emit import emit
 from tocsin.rules.history import Row, moment, plain, whole_rows
 from tocsin.rules.kinds.event.resolve.active import active_alert, columns_for, keep_open
+from tocsin.rules.kinds.event.spec import EventRule
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
-from tocsin.rules.spec.rule import Rule
-from tocsin.state.interface import Backfill
-
-QUIET = timedelta(minutes=1)
-"""A backfill of a consumer that has no end to reach is over after so long without an expired event."""
 
 NOTIFIES = frozenset({Why.FIRST, Why.NO_ATTEMPT_CAME})
 EXPIRED = frozenset({Why.TOO_OLD, Why.BEFORE_CONSUMER})
@@ -33,7 +31,7 @@ _PHASES = {**dict.fromkeys(NOTIFIES, Phase.FIRED), **dict.fromkeys(COLLAPSED, Ph
 class Decision:
     """An occurrence to be notified, or to be remembered without a notification."""
 
-    rule: Rule
+    rule: EventRule
     run_id: str
     event: RunEvent  # names the occurrence
     consumer: str
@@ -42,7 +40,7 @@ class Decision:
     commit_seq: int
     computed: Mapping[str, object] = field(default_factory=dict)
     due: datetime | None = None  # of the deadline that decided it
-    about: Mapping[str, object] = field(default_factory=dict)  # more for the intent's data, JSON-able
+    group: Group | None = None  # its children, of a parent
 
     @property
     def occurrence(self) -> Occurrence:
@@ -89,7 +87,7 @@ def write(
             if whys is NOTIFIES:
                 _notify(decision, row, memory)
                 continue
-            _record(decision, row, memory)
+            emit(memory, decision.rule, _recorded(decision, _fields(decision, row), memory))
             if whys is EXPIRED:
                 _backfill(decision, memory, source_progress)
     for decision in ordered:
@@ -118,124 +116,46 @@ def write_limited(
 
 def _notify(decision: Decision, row: Mapping[str, object], memory: Memory) -> None:
     rule, occurrence = decision.rule, decision.occurrence
-    fields = {**row, **{name: plain(value) for name, value in decision.computed.items()}}
-    instance = {name: fields.get(name) for name in rule.by}
-    labels = labels_of(rule, fields)
-    keep = {name: fields.get(name) for name in rule.fields}
-    memory.remember(occurrence)
-    root, name = fields.get("RootRunId"), occurrence.name
-    beyond = limits.notify(
-        rule.name,
-        rule.limit,
-        Intent(
-            rule=rule.public_name,
-            rule_version=rule.info.version,
-            instance=instance,
-            occurrence=name,
-            kind=IntentKind.FIRED,
-            severity=rule.severity,
-            why=decision.why,
-            labels=labels,
-            fields=keep,
-            run_id=decision.run_id,
-            root_run_id=root if isinstance(root, str) else "",
-            event=fields,
-            data={**({} if decision.due is None else {"due": plain(decision.due)}), **decision.about},
-            commit_seq=decision.commit_seq,
-            at=decision.at,
-            event_time=moment(decision.event.key.time_us),
-        ),
-        rule.info,
-        memory,
+    fields = _fields(decision, row)
+    change = replace(
+        _recorded(decision, fields, memory),
+        kind=IntentKind.FIRED,
+        event=fields,
+        details=Details(due=decision.due, group=decision.group),
+        event_time=moment(decision.event.key.time_us),
     )
-    why = Why.RATE_LIMITED if beyond else decision.why
-    memory.transitions.append(_transition(decision, occurrence.phase, name, instance, {**keep, **labels}, why))
-    if rule.resolve_policy is not None:
+    beyond = emit(memory, rule, change)
+    if rule.spec.resolve_policy is not None:
         active = active_alert(rule, occurrence, fields, decision.at)
-        keep_open(replace(active, beyond=beyond) if beyond else active, rule.resolve_policy, memory)
+        keep_open(replace(active, beyond=beyond) if beyond else active, rule.spec.resolve_policy, memory)
 
 
-def _record(decision: Decision, row: Mapping[str, object], memory: Memory) -> None:
-    """An occurrence that nobody is notified of by itself."""
-    rule, occurrence = decision.rule, decision.occurrence
-    fields = {**row, **{name: plain(value) for name, value in decision.computed.items()}}
-    instance = {name: fields.get(name) for name in rule.by}
-    carried = {**{name: fields.get(name) for name in rule.fields}, **labels_of(rule, fields)}
+def _fields(decision: Decision, row: Row) -> dict[str, object]:
+    """The event as its alert carries it."""
+    return {**row, **{name: plain(value) for name, value in decision.computed.items()}}
+
+
+def _recorded(decision: Decision, fields: Row, memory: Memory) -> Change:
+    """Remember an occurrence; what it changes, while nobody is notified of it by itself."""
+    rule, occurrence, policy = decision.rule, decision.occurrence, decision.rule.spec.resolve_policy
     memory.remember(occurrence)
-    memory.transitions.append(_transition(decision, occurrence.phase, occurrence.name, instance, carried))
+    fires = policy is not None and policy.recovers and occurrence.phase is Phase.FIRED
+    return Change(
+        instance={name: fields.get(name) for name in rule.by},
+        occurrence=occurrence.name,
+        before=Phase.NONE,
+        after=Phase.FIRING if fires else occurrence.phase,
+        why=decision.why,
+        severity=rule.severity,
+        fields={name: fields.get(name) for name in rule.fields},
+        labels=labels_of(rule, fields),
+        run_id=decision.run_id,
+        commit_seq=decision.commit_seq,
+        at=decision.at,
+    )
 
 
 def _backfill(decision: Decision, memory: Memory, source_progress: SourceProgress) -> None:
     count_expired(
         decision.rule, decision.consumer, moment(decision.event.key.time_us), decision.at, memory, source_progress
-    )
-
-
-def count_expired(
-    rule: Rule, consumer: str, time: datetime, at: datetime, memory: Memory, source_progress: SourceProgress
-) -> None:
-    """Something of ``time`` was expired: the backfill of its consumer goes on, or begins."""
-    known = memory.backfill(rule.public_name, consumer)
-    if known is None:
-        backfill = Backfill(rule=rule.public_name, consumer=consumer, count=1, oldest=time, newest=time, began=at)
-    else:
-        backfill = replace(known, count=known.count + 1, oldest=min(known.oldest, time), newest=max(known.newest, time))
-    memory.put_backfill(backfill)
-    memory.put_timer(_end_of(backfill, at, source_progress))
-
-
-def _end_of(backfill: Backfill, at: datetime, source_progress: SourceProgress) -> Timer:
-    """When a backfill is over: its consumer has reached what was there at its first expired event, or is quiet."""
-    reaches = source_progress.kinds.get(backfill.consumer) == "kafka"
-    return Timer(
-        rule=backfill.rule,
-        kind=TimerKind.BACKFILL,
-        key=backfill.consumer,
-        due=backfill.began if reaches else at + QUIET,
-        consumers=frozenset({backfill.consumer}) if reaches else frozenset(),
-    )
-
-
-def summary(rule: Rule, backfill: Backfill, at: datetime, commit_seq: int) -> Intent:
-    """The one word about everything that was expired."""
-    return Intent(
-        rule=rule.public_name,
-        rule_version=rule.info.version,
-        instance={"Consumer": backfill.consumer},
-        occurrence=str(plain(backfill.began)),
-        kind=IntentKind.SUMMARY,
-        severity=rule.severity,
-        why=Why.BACKFILL_OVER,
-        data={
-            "expired": backfill.count,
-            "oldest": plain(backfill.oldest),
-            "newest": plain(backfill.newest),
-            "consumer": backfill.consumer,
-        },
-        commit_seq=commit_seq,
-        at=at,
-    )
-
-
-def _transition(
-    decision: Decision,
-    phase: Phase,
-    occurrence: str,
-    instance: Mapping[str, object],
-    carried: Mapping[str, object],
-    why: Why | None = None,
-) -> Transition:
-    recovers = decision.rule.resolve_policy is not None and decision.rule.resolve_policy.recovers
-    return Transition(
-        rule=decision.rule.public_name,
-        instance=instance,
-        occurrence=occurrence,
-        before=Phase.NONE,
-        after=Phase.FIRING if recovers and phase is Phase.FIRED else phase,
-        reason=why or decision.why,
-        severity=decision.rule.severity,
-        labels=carried,
-        run_id=decision.run_id,
-        commit_seq=decision.commit_seq,
-        at=decision.at,
     )

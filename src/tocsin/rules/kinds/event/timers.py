@@ -12,79 +12,38 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
+from typing import NamedTuple
 
 from tocsin.alerts.active import phases
 from tocsin.alerts.decisions import RunAttempt, evaluate, newer_try, why_expired
 from tocsin.alerts.occurrences import ends_anew, in_order, occurrences_of, restarts
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Phase, Why
-from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.instants import Timer
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
 from tocsin.rules.history import Seen, moment
 from tocsin.rules.kinds.event.commits import waits_for
-from tocsin.rules.kinds.event.decisions import Decision, summary, write
-from tocsin.rules.kinds.event.parents.collapse import collapse
+from tocsin.rules.kinds.event.decisions import Decision, write
+from tocsin.rules.kinds.event.matching import matches
+from tocsin.rules.kinds.event.parents.collapse import Brought, collapse
 from tocsin.rules.kinds.event.resolve import commits as recovery
-from tocsin.rules.kinds.ruleset import RuleSet
-from tocsin.rules.kinds.window.ticks import coalesced
+from tocsin.rules.kinds.event.spec import EventHit, EventRule
 from tocsin.rules.memory import Memory
-from tocsin.rules.queries import Failures, Hit, matches
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.queries import Failures
+from tocsin.rules.timers import Released
 
 AGAIN = timedelta(seconds=30)
 """How long after a failure a deadline is evaluated again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Released:
-    """A timer whose time has come: ``at`` is T. ``commit_seq`` is the last commit that it sees."""
+class _Wanted(NamedTuple):
+    """A deadline that has come."""
 
-    timer: Timer
-    at: datetime
-    commit_seq: int
-    skipped: int = 0  # ticks that it stands for besides itself
-
-
-def due_timers(
-    timers: Iterable[Timer], now: datetime, source_progress: SourceProgress, commit_seq: int
-) -> list[Released]:
-    """Timers to evaluate at ``now``, in the order of their instants: due, and reached up to it.
-
-    T is the due time, or ``now`` for a timer that waits for watermarks, for a run's deadline and for a repeat or an
-    end by
-    time: after an outage what is due several times is notified once. The caller has fenced the log at ``now``,
-    evaluates
-    the commits up to ``commit_seq`` before, and gives just that one.
-    """
-    released = [
-        Released(timer=t, at=now if _waits(t) else min(now, t.due), commit_seq=commit_seq, skipped=skipped)
-        for t, skipped in (coalesced(t, now) for t in timers)
-        if t.due <= now and source_progress.has_reached(t.due, t.consumers)
-    ]
-    return sorted(released, key=lambda r: (r.at, r.timer.due, r.timer.rule, r.timer.kind, r.timer.key))
-
-
-def _waits(timer: Timer) -> bool:
-    """Whether it sees all that is stored when it is released. What was stored by then may move a run's deadline."""
-    return bool(timer.consumers) or timer.kind in (TimerKind.DEADLINE, TimerKind.CLOSE)
-
-
-def waiting_timers(timers: Iterable[Timer], now: datetime, source_progress: SourceProgress) -> list[Timer]:
-    """Timers past due that wait for a watermark."""
-    return [t for t in timers if t.due <= now and not source_progress.has_reached(t.due, t.consumers)]
-
-
-def end_backfill(released: Released, rules: RuleSet, memory: Memory) -> None:
-    """A backfill is over: one summary."""
-    timer = released.timer
-    memory.drop_timer(timer.rule, timer.kind, timer.key)
-    rule, backfill = rules.called(timer.rule), memory.backfill(timer.rule, timer.key)
-    if backfill is None:
-        return
-    memory.drop_backfill(timer.rule, timer.key)
-    if rule is not None and rule.enabled:
-        memory.notify(summary(rule, backfill, released.at, released.commit_seq), rule.info)
+    each: Released
+    rule: EventRule
+    run: str
+    key: EventKey  # of the failure
 
 
 @dataclass(slots=True)
@@ -92,27 +51,28 @@ class _Evaluated:
     """What the log says of the runs and jobs that deadlines are about."""
 
     seen: Mapping[str, Mapping[EventKey, Seen]]  # by run
-    hits: Mapping[tuple[str, str], Mapping[EventKey, Hit]]  # by (rule, run)
+    hits: Mapping[tuple[str, str], Mapping[EventKey, EventHit]]  # by (rule, run)
     jobs: Mapping[str, Sequence[Seen]]  # by JobKey
     began: Mapping[str, datetime]  # by run
 
 
 def evaluate_deadlines(
-    released: Sequence[Released], rules: RuleSet, reader: LogReader, memory: Memory, source_progress: SourceProgress
+    released: Sequence[Released],
+    rules: Mapping[str, EventRule],
+    reader: LogReader,
+    memory: Memory,
+    source_progress: SourceProgress,
 ) -> Failures:
     """Decide whether no other attempt came, for deadlines of one instant. Returns what failed; deadlines of a rule
     that did are
     looked at again later.
     """
-    wanted: list[tuple[Released, Rule, str, EventKey]] = []
+    wanted: list[_Wanted] = []
     for each in released:
-        rule = rules.enabled.get(each.timer.rule)
-        if rule is None:
-            memory.drop_timer(each.timer.rule, each.timer.kind, each.timer.key)
-            continue
+        rule = rules[each.timer.rule]
         data = each.timer.data
         key = EventKey(source=str(data["source"]), event_id=str(data["event"]), time_us=int(str(data["time_us"])))
-        wanted.append((each, rule, str(data["run"]), key))
+        wanted.append(_Wanted(each, rule, str(data["run"]), key))
     if not wanted:
         return Failures()
     failures = Failures()
@@ -120,35 +80,32 @@ def evaluate_deadlines(
     notified = memory.notified({(rule.name, run) for _, rule, run, _ in wanted})
     decisions: list[Decision] = []
     remembered = {pair: phases(seen) for pair, seen in notified.items()}
-    for each, rule, run, key in wanted:
+    for one in wanted:
+        each, rule, run, _ = one
         if rule.name in failures.rules:
             memory.put_timer(replace(each.timer, due=each.at + AGAIN))
             continue
         memory.drop_timer(each.timer.rule, each.timer.kind, each.timer.key)
         known = remembered.setdefault((rule.name, run), {})
-        decision = _evaluate_rule(
-            each, rule, run, key, evaluated, known, memory.record(rule.name).start_seq, source_progress
-        )
+        decision = _evaluate_rule(one, evaluated, known, memory.record(rule.name).start_seq, source_progress)
         if decision is not None:
             decisions.append(decision)
             known[decision.event.key] = decision.occurrence.phase
     hi = max(each.commit_seq for each, _, _, _ in wanted)
-    write(collapse(decisions, reader, memory, source_progress, hi), memory, reader, source_progress, {})
+    write(collapse(decisions, reader, memory, source_progress, hi, Brought()), memory, reader, source_progress, {})
     for (at, seq), group in groupby(sorted(decisions, key=lambda d: d.order), key=lambda d: (d.at, d.commit_seq)):
         notified_now = {(d.rule.name, d.run_id): d.rule for d in group}
         failures.take(recovery.at_instant(notified_now.values(), notified_now.keys(), at, seq, reader, memory))
     return failures
 
 
-def _evaluate(
-    wanted: Sequence[tuple[Released, Rule, str, EventKey]], reader: LogReader, failures: Failures
-) -> _Evaluated:
+def _evaluate(wanted: Sequence[_Wanted], reader: LogReader, failures: Failures) -> _Evaluated:
     hi = max(each.commit_seq for each, _, _, _ in wanted)
     rows_sql, params = history.run_rows(reader, (run for _, _, run, _ in wanted), hi)
     seen: dict[str, dict[EventKey, Seen]] = defaultdict(dict)
     for one in history.read(reader, rows_sql, params):
         seen[one.run_id][one.event.key] = one
-    hits: dict[tuple[str, str], dict[EventKey, Hit]] = defaultdict(dict)
+    hits: dict[tuple[str, str], dict[EventKey, EventHit]] = defaultdict(dict)
     rules = {rule.name: rule for _, rule, _, _ in wanted}
 
     for hit in matches(reader, rules.values(), rows_sql, params, failures):
@@ -161,7 +118,7 @@ def _evaluate(
 
 def _jobs(
     reader: LogReader,
-    wanted: Sequence[tuple[Released, Rule, str, EventKey]],
+    wanted: Sequence[_Wanted],
     seen: Mapping[str, Mapping[EventKey, Seen]],
     hi: int,
 ) -> dict[str, list[Seen]]:
@@ -188,16 +145,14 @@ def _jobs(
 
 
 def _evaluate_rule(
-    each: Released,
-    rule: Rule,
-    run: str,
-    key: EventKey,
+    wanted: _Wanted,
     evaluated: _Evaluated,
     remembered: Mapping[EventKey, Phase],
     start_seq: int,
     source_progress: SourceProgress,
 ) -> Decision | None:
     """What a deadline that has come decides; None where nothing is to be notified or remembered."""
+    each, rule, run, key = wanted
     seen, hits = evaluated.seen.get(run, {}), evaluated.hits.get((rule.name, run), {})
     failed = seen.get(key)
     if failed is None or key not in hits:
@@ -235,11 +190,11 @@ def _due(timer: Timer) -> datetime:
     return moment(int(str(timer.data["due_us"])))
 
 
-def _expired(rule: Rule, seen: Seen, at: datetime, source_progress: SourceProgress) -> Why | None:
+def _expired(rule: EventRule, seen: Seen, at: datetime, source_progress: SourceProgress) -> Why | None:
     return why_expired(
         moment(seen.event.key.time_us),
         at,
-        within=rule.max_event_age + rule.final_after,
+        within=rule.max_event_age + rule.spec.final_after,
         first_start=source_progress.expired_before(seen.consumer),
     )
 

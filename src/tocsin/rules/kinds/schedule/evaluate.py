@@ -1,9 +1,9 @@
 """Absence rules by a schedule, over deadlines and commits.
 
-schedule      S0                       S                        S2
-expected       (S0 ──────────────────── S ──── grace ──── D]
+schedule                               S                                    S2
+window                 [ S - early ──── S ──── grace ──── D ]        [ S2 - early ── …
                                                          evaluated when all consumers have reported up to D
-came          at D + 8m: it ends as "38 min late", counted from S
+came          at D + 8m: it ends as "38 min late", counted from S, and may also meet S2
 """
 
 from __future__ import annotations
@@ -16,48 +16,50 @@ from tocsin.alerts.conditions import Evaluation
 from tocsin.config.yaml.durations import in_words
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import ConditionState, Phase, Why
+from tocsin.model.details import Wait
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.watermarks import SourceProgress
-from tocsin.rules.history import Row, commit_rows, micros, moment, plain, whole_rows
-from tocsin.rules.kinds.deadline import clocks
-from tocsin.rules.kinds.deadline.emit import Subject, see
-from tocsin.rules.kinds.event.timers import Released
+from tocsin.rules.history import Row, commit_rows, micros, moment, whole_rows
+from tocsin.rules.kinds import clocks
+from tocsin.rules.kinds.schedule.spec import Item, ScheduleRule
+from tocsin.rules.kinds.waiting import Subject, see
 from tocsin.rules.memory import Memory
 from tocsin.rules.queries import Failures, Hit, matches
-from tocsin.rules.spec.rule import Rule
-from tocsin.rules.spec.schedule import Item, Scheduled
+from tocsin.rules.timers import Released
 
 AGAIN = timedelta(seconds=30)
+IN_TIME = "came in time, and was received late"
 _US = timedelta(microseconds=1)
 EVERYBODY = frozenset({"*"})
 """Held until it is known who is to be waited for."""
 
 
-def of(rule: Rule) -> Scheduled:
-    """What a rule waits for by a schedule."""
-    assert rule.scheduled is not None
-    return rule.scheduled
+def _of_item(rule: ScheduleRule, item: Item) -> ScheduleRule:
+    """``rule`` as if it expected only ``item``."""
+    return replace(rule, spec=replace(rule.spec, plan=item.plan))
 
 
 def schedule_deadlines(
-    rules: Iterable[Rule], timers: Collection[Timer], memory: Memory, at: datetime, commit_seq: int
+    rules: Iterable[ScheduleRule], timers: Collection[Timer], memory: Memory, at: datetime, commit_seq: int
 ) -> None:
     """Set the deadlines of ``rules`` that are new or mean something else; end quietly what is expected no more.
 
-    ``timers`` are those that are set. A new schedule begins with its first time after ``at``.
+    ``timers`` are those that are set. A new schedule begins with its first window that begins at ``at`` or later.
     """
     known = {(t.rule, t.key): t for t in timers if t.kind is TimerKind.DEADLINE}
     for rule in rules:
-        items = {item.key: item for item in of(rule).items}
+        items = {item.key: item for item in rule.spec.items}
         for (name, key), timer in known.items():
             if name == rule.name and key not in items:
                 memory.drop_timer(timer.rule, timer.kind, timer.key)
         for key, item in items.items():
             at_work = known.get((rule.name, key))
-            if at_work is None or at_work.data.get("meaning") != item.meaning or _moved(at_work, item, at):
-                _next(rule, item, at, memory)
-            elif (due := _due(rule, item, _scheduled(at_work))) != at_work.due:
+            if at_work is None or at_work.data.get("meaning") != item.meaning:
+                _wait(rule, item, item.schedule.first(at), memory)
+            elif _moved(at_work, item, at):
+                _wait(rule, item, item.schedule.after(at), memory)
+            elif (due := due_of(rule, item, _scheduled(at_work))) != at_work.due:
                 memory.put_timer(replace(at_work, due=due))
         for key, state in memory.conditions(rule.name).items():
             if key not in items or _left_out(state, items[key]):
@@ -67,7 +69,9 @@ def schedule_deadlines(
                 _wait(rule, items[key], again, memory)
 
 
-def still_missing(rules: Iterable[Rule], reader: LogReader, memory: Memory, at: datetime, commit_seq: int) -> Failures:
+def still_missing(
+    rules: Iterable[ScheduleRule], reader: LogReader, memory: Memory, at: datetime, commit_seq: int
+) -> Failures:
     """What fires of ``rules`` that mean something else now goes on where it is missing by what they mean now: a
     scheduled time
     of theirs whose grace is over, and nothing came. Else it ends quietly.
@@ -75,35 +79,34 @@ def still_missing(rules: Iterable[Rule], reader: LogReader, memory: Memory, at: 
     failures = Failures()
     cases: list[tuple[_Case, ConditionState]] = []
     for rule in rules:
-        for item in of(rule).items:
+        for item in rule.spec.items:
             state = memory.condition(rule.name, item.key)
             if state is None or state.data.get("changed") is not True:
                 continue
             scheduled = moment(int(str(state.data["scheduled_us"])))
-            due = _due(rule, item, scheduled)
+            due = due_of(rule, item, scheduled)
             if item.schedule.after(scheduled - _US) != scheduled or due > at:
                 _quietly(rule, state, at, commit_seq, memory)
                 continue
             timer = deadline(rule, item, scheduled)
-            from_us, scheduled_us = int(str(timer.data["from_us"])), micros(scheduled)
-            cases.append((_Case(rule, item, timer, at, from_us, scheduled_us, micros(due)), state))
+            cases.append((_Case(rule, item, timer, at, _begin_us(timer), micros(scheduled), micros(due)), state))
     came = _came([case for case, _ in cases], reader, commit_seq, failures) if cases else {}
     for number, (case, state) in enumerate(cases):
         if number in came:
             _quietly(case.rule, state, at, commit_seq, memory)
         elif case.rule.name not in failures.rules:
             data = {name: value for name, value in state.data.items() if name != "changed"}
-            memory.put_condition(replace(state, data={**data, "from_us": case.from_us}))
+            memory.put_condition(replace(state, data={**data, **case.window}))
     return failures
 
 
-def _waits_again(rule: Rule, item: Item, state: ConditionState, at: datetime) -> datetime | None:
+def _waits_again(rule: ScheduleRule, item: Item, state: ConditionState, at: datetime) -> datetime | None:
     """The scheduled time that an instance fires about, where a maintenance that was announced since stops its clock."""
     us = state.data.get("scheduled_us")
     if state.phase not in (Phase.FIRING, Phase.RECOVERING) or not isinstance(us, int):
         return None
     scheduled = moment(us)
-    return scheduled if scheduled + item.schedule.grace <= at < _due(rule, item, scheduled) else None
+    return scheduled if scheduled + item.schedule.grace <= at < due_of(rule, item, scheduled) else None
 
 
 def _scheduled(timer: Timer) -> datetime:
@@ -111,7 +114,7 @@ def _scheduled(timer: Timer) -> datetime:
     return moment(int(str(timer.data["at_us"])))
 
 
-def _due(rule: Rule, item: Item, scheduled: datetime) -> datetime:
+def due_of(rule: ScheduleRule, item: Item, scheduled: datetime) -> datetime:
     """When the grace of a scheduled time is over; maintenance stops its clock."""
     still = clocks.spans_of(rule, item.fields)
     return moment(clocks.runs_out(micros(scheduled), micros_of(item.schedule.grace), still))
@@ -125,8 +128,7 @@ def _moved(timer: Timer, item: Item, at: datetime) -> bool:
     scheduled = _scheduled(timer)
     if scheduled <= at:
         return not item.schedule.counts(scheduled)
-    before = item.schedule.before(scheduled)
-    return item.schedule.after(at) != scheduled or (before is not None and micros(before) != timer.data["from_us"])
+    return item.schedule.after(at) != scheduled
 
 
 def _left_out(state: ConditionState, item: Item) -> bool:
@@ -136,37 +138,38 @@ def _left_out(state: ConditionState, item: Item) -> bool:
 
 
 def _quietly(
-    rule: Rule, state: ConditionState, at: datetime, commit_seq: int, memory: Memory, why: str | bool = True
+    rule: ScheduleRule, state: ConditionState, at: datetime, commit_seq: int, memory: Memory, why: str | bool = True
 ) -> None:
     changed = replace(state, data={**state.data, "changed": why})
     about = Subject(instance=state.instance, fields={})
     see(rule, about, changed, Evaluation(at=at, holds=False, severity=state.severity), commit_seq, memory)
 
 
-def _next(rule: Rule, item: Item, after: datetime, memory: Memory) -> None:
-    scheduled = item.schedule.after(after)
+def _wait(rule: ScheduleRule, item: Item, scheduled: datetime | None, memory: Memory) -> None:
+    """Set the deadline of a scheduled time; None: there is none any more."""
     if scheduled is None:
         memory.drop_timer(rule.name, TimerKind.DEADLINE, item.key)
     else:
-        _wait(rule, item, scheduled, memory)
+        memory.put_timer(deadline(rule, item, scheduled))
 
 
-def _wait(rule: Rule, item: Item, scheduled: datetime, memory: Memory) -> None:
-    memory.put_timer(deadline(rule, item, scheduled))
+def _begin_us(timer: Timer) -> int:
+    """When the window of a deadline begins."""
+    return int(str(timer.data["from_us"]))
 
 
-def deadline(rule: Rule, item: Item, scheduled: datetime) -> Timer:
+def deadline(rule: ScheduleRule, item: Item, scheduled: datetime) -> Timer:
     """The timer that evaluates whether what is ``scheduled`` came."""
-    consumer = of(rule).consumer
+    consumer = rule.spec.consumer
     return Timer(
         rule=rule.name,
         kind=TimerKind.DEADLINE,
         key=item.key,
-        due=_due(rule, item, scheduled),
+        due=due_of(rule, item, scheduled),
         consumers=frozenset({consumer}) if consumer else frozenset(),
         data={
             "at_us": micros(scheduled),
-            "from_us": micros(item.schedule.before(scheduled) or scheduled - timedelta(days=1)),
+            "from_us": micros(scheduled - item.schedule.early),
             "meaning": item.meaning,
         },
     )
@@ -176,18 +179,23 @@ def deadline(rule: Rule, item: Item, scheduled: datetime) -> Timer:
 class _Case:
     """A deadline that has come."""
 
-    rule: Rule
+    rule: ScheduleRule
     item: Item
     timer: Timer
     at: datetime
-    from_us: int
+    from_us: int  # its window, both ends included
     scheduled_us: int
     due_us: int
+
+    @property
+    def window(self) -> dict[str, object]:
+        """What is kept of an instance that fires about it."""
+        return {"from_us": self.from_us, "scheduled_us": self.scheduled_us, "due_us": self.due_us}
 
 
 def on_deadlines(
     released: Sequence[Released],
-    rules: Mapping[str, Rule],
+    rules: Mapping[str, ScheduleRule],
     reader: LogReader,
     memory: Memory,
     source_progress: SourceProgress,
@@ -198,11 +206,11 @@ def on_deadlines(
     for each in released:
         timer = each.timer
         rule = rules.get(timer.rule)
-        item = next((i for i in of(rule).items if i.key == timer.key), None) if rule else None
+        item = next((i for i in rule.spec.items if i.key == timer.key), None) if rule else None
         if rule is None or item is None:
             memory.drop_timer(timer.rule, timer.kind, timer.key)
             continue
-        due_us = micros(_due(rule, item, _scheduled(timer)))
+        due_us = micros(due_of(rule, item, _scheduled(timer)))
         if moment(due_us) > each.at:
             memory.put_timer(replace(timer, due=moment(due_us)))
             continue
@@ -210,9 +218,7 @@ def on_deadlines(
             memory.put_timer(replace(timer, consumers=waits_for))
             continue
         cases.append(
-            _Case(
-                rule, item, timer, each.at, int(str(timer.data["from_us"])), int(str(timer.data["at_us"])), due_us
-            )
+            _Case(rule, item, timer, each.at, _begin_us(timer), micros(_scheduled(timer)), due_us)
         )  # fmt: skip
     if not cases:
         return failures
@@ -222,14 +228,24 @@ def on_deadlines(
         if case.rule.name in failures.rules:
             memory.put_timer(replace(case.timer, due=case.at + AGAIN))
             continue
-        state = memory.conditions(case.rule.name).get(case.item.key)
-        _next(case.rule, case.item, moment(case.scheduled_us), memory)
-        if number in came:
-            if state is not None:
-                _arrived(case.rule, state, came[number], case.item.fields, case.at, seq, reader, memory)
-        elif not fires(state) and case.at - moment(case.due_us) <= case.rule.max_event_age:
-            _missing(case, state, seq, memory)
+        state = memory.condition(case.rule.name, case.item.key)
+        _wait(case.rule, case.item, case.item.schedule.after(moment(case.scheduled_us)), memory)
+        first = came.get(number)
+        if first is None or first.key.time_us > case.due_us:
+            if fires(state):
+                assert state is not None
+                memory.put_condition(replace(state, data={**state.data, "missed": missed_of(state) + 1}))
+            elif case.at - moment(case.due_us) <= case.rule.max_event_age:
+                _missing(case, state, seq, memory)
+        state = memory.condition(case.rule.name, case.item.key)
+        if first is not None and state is not None:  # in time, or late, but before anybody was notified
+            _arrived(case.rule, state, first, case.at, seq, reader, memory)
     return failures
+
+
+def missed_of(state: ConditionState) -> int:
+    """How many scheduled times were missed since it fires."""
+    return int(str(state.data.get("missed", 1)))
 
 
 def fires(state: ConditionState | None) -> bool:
@@ -237,9 +253,9 @@ def fires(state: ConditionState | None) -> bool:
     return state is not None and state.phase in (Phase.FIRING, Phase.RECOVERING)
 
 
-def _waits_for(rule: Rule, source_progress: SourceProgress) -> frozenset[str]:
+def _waits_for(rule: ScheduleRule, source_progress: SourceProgress) -> frozenset[str]:
     """Consumers that may bring what is expected."""
-    consumer = of(rule).consumer
+    consumer = rule.spec.consumer
     return frozenset({consumer}) if consumer else frozenset(source_progress.watermarks) or EVERYBODY
 
 
@@ -248,87 +264,85 @@ def micros_of(length: timedelta) -> int:
     return length // timedelta(microseconds=1)
 
 
-def _came(cases: Sequence[_Case], reader: LogReader, seq: int, failures: Failures) -> dict[int, Hit]:
-    """The first event that came, in time or late, but before anybody was notified; by the case's number."""
-    standing = [replace(case.rule, row_plan=case.item.plan) for case in cases]
+def _came(cases: Sequence[_Case], reader: LogReader, seq: int, failures: Failures) -> dict[int, Hit[ScheduleRule]]:
+    """The first event from the begin of its window on, in time or late; by the case's number."""
+    standing = [_of_item(case.rule, case.item) for case in cases]
     numbers = {id(rule): n for n, rule in enumerate(standing)}
     sql = (
-        "SELECT * FROM RunStatusChanged WHERE TimeGenerated > make_timestamp($first::BIGINT)"
+        "SELECT * FROM RunStatusChanged WHERE TimeGenerated >= make_timestamp($first::BIGINT)"
         " AND TimeGenerated <= make_timestamp($last::BIGINT) AND CommitSeq <= $seq"
     )
     params = {"first": min(c.from_us for c in cases), "last": max(micros(c.at) for c in cases), "seq": seq}
-    found: dict[int, Hit] = {}
+    found: dict[int, Hit[ScheduleRule]] = {}
     for hit in matches(reader, standing, sql, params, failures):
         n = numbers[id(hit.rule)]
         first = n not in found or hit.key.time_us < found[n].key.time_us
-        if first and cases[n].from_us < hit.key.time_us <= micros(cases[n].at):
+        if first and cases[n].from_us <= hit.key.time_us <= micros(cases[n].at):
             found[n] = hit
     return found
 
 
-def _said(rule: Rule, item: Item | None, scheduled_us: int) -> dict[str, object]:
+def _wait_of(rule: ScheduleRule, item: Item | None, scheduled_us: int, missed: int = 1) -> Wait:
     """What an intent says of what it waits for."""
-    when = of(rule).when
-    scheduled = {"waits": "absent", "statuses": list((when.absent and when.absent.status) or ())}
-    data = {**scheduled, "scheduled": plain(moment(scheduled_us))}
+    absent, scheduled = rule.spec.when.absent, moment(scheduled_us)
+    statuses = tuple((absent.status if absent is not None else None) or ())
+    wait = Wait(form="absent", statuses=statuses, scheduled=scheduled, missed=missed)
     if item is None:
-        return data
-    due = _due(rule, item, moment(scheduled_us))
+        return wait
+    due = due_of(rule, item, scheduled)
     stood = micros(due) - scheduled_us - micros_of(item.schedule.grace)
-    return {**data, "due": plain(due), "zone": item.schedule.zone, **clocks.said(stood)}
+    return replace(wait, due=due, zone=item.schedule.zone, stood=clocks.stood(stood))
 
 
 def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory) -> None:
     late = (micros(case.at) - case.scheduled_us) / 1_000_000
+    if state is not None and state.phase is Phase.RESOLVED:
+        state = None  # an earlier miss was closed by time; this is another one
     about = Subject(
         instance=case.item.instance,
         fields=case.item.fields,
-        data=_said(case.rule, case.item, case.scheduled_us),
+        wait=_wait_of(case.rule, case.item, case.scheduled_us),
+        remember=case.window if state is None or state.phase is not Phase.FIRING else {},
     )
-    if state is not None and state.phase is Phase.RESOLVED:
-        state = None  # an earlier miss was closed by time; this is another one
-    fires = state is None or state.phase is not Phase.FIRING
-    remember = {"from_us": case.from_us, "scheduled_us": case.scheduled_us} if fires else {}
     seen = Evaluation(at=case.at, holds=True, severity=case.rule.severity, value=late, why=Why.DEADLINE)
-    see(case.rule, about, state, seen, seq, memory, remember)
+    see(case.rule, about, state, seen, seq, memory)
 
 
 def on_commits(
-    rules: Sequence[Rule], commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory
+    rules: Sequence[ScheduleRule], commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory
 ) -> Failures:
     """End what fires where the expected has come after all."""
     failures = Failures()
-    firing: list[tuple[Rule, ConditionState]] = []
+    firing: list[tuple[ScheduleRule, ConditionState]] = []
     for rule in rules:
         states = memory.conditions(rule.name)
-        items = {item.key: item for item in of(rule).items} if states else {}
+        items = {item.key: item for item in rule.spec.items} if states else {}
         for key, state in states.items():
             if key in items and state.phase in (Phase.FIRING, Phase.RECOVERING):
-                firing.append((replace(rule, row_plan=items[key].plan), state))
+                firing.append((_of_item(rule, items[key]), state))
     if not firing or not any(c.rows for c in commits):
         return failures
     hi = commits[-1].seq
     sql, params = commit_rows(after, hi)
-    first: dict[int, Hit] = {}
+    first: dict[int, Hit[ScheduleRule]] = {}
     for hit in matches(reader, [rule for rule, _ in firing], sql, params, failures):
         known = first.get(id(hit.rule))
         if known is None or (hit.commit_seq, hit.key.time_us) < (known.commit_seq, known.key.time_us):
             state = next(s for r, s in firing if r is hit.rule)
-            if hit.key.time_us > int(str(state.data.get("from_us", 0))):
+            if hit.key.time_us >= int(str(state.data.get("from_us", 0))):
                 first[id(hit.rule)] = hit
     times = {c.seq: c.ingested_at for c in commits}
     for rule, state in firing:
         if (found := first.get(id(rule))) is not None:
             at = times.get(found.commit_seq, commits[-1].ingested_at)
-            _arrived(rule, state, found, _fields(rule, state), at, found.commit_seq, reader, memory)
+            _arrived(rule, state, found, at, found.commit_seq, reader, memory)
     return failures
 
 
 def _arrived(
-    rule: Rule,
+    rule: ScheduleRule,
     state: ConditionState,
-    hit: Hit,
-    fields: Mapping[str, object],
+    hit: Hit[ScheduleRule],
     at: datetime,
     seq: int,
     reader: LogReader,
@@ -336,26 +350,28 @@ def _arrived(
 ) -> None:
     """The expected came after all: the alert ends, and says how late it was."""
     row = whole_rows(reader, [(hit.key, hit.commit_seq)]).get(hit.key, {})
-    scheduled = int(str(state.data.get("scheduled_us", micros(at))))
+    scheduled, due = (int(str(state.data.get(key, micros(at)))) for key in ("scheduled_us", "due_us"))
+    late = late_text(row, hit.key.time_us, scheduled) if hit.key.time_us > due else IN_TIME
+    wait = replace(_wait_of(rule, _item(rule, state), scheduled, missed_of(state)), late=late)
     about = Subject(
         instance=state.instance,
-        fields={**row, **fields},
-        data={**_said(rule, _item(rule, state), scheduled), "late": late_text(row, hit.key.time_us, scheduled)},
+        fields={**row, **_fields(rule, state)},
+        wait=wait,
         run_id=hit.run_id,
         event_time=moment(hit.key.time_us),
     )
-    late = (hit.key.time_us - scheduled) / 1_000_000
-    see(rule, about, state, Evaluation(at=at, holds=False, severity=state.severity, value=late), seq, memory)
+    by = (hit.key.time_us - scheduled) / 1_000_000
+    see(rule, about, state, Evaluation(at=at, holds=False, severity=state.severity, value=by), seq, memory)
 
 
-def _fields(rule: Rule, state: ConditionState) -> Mapping[str, object]:
+def _fields(rule: ScheduleRule, state: ConditionState) -> Mapping[str, object]:
     """What the alert of an instance may carry."""
     item = _item(rule, state)
     return item.fields if item is not None else state.instance
 
 
-def _item(rule: Rule, state: ConditionState) -> Item | None:
-    return next((item for item in of(rule).items if item.key == state.key), None)
+def _item(rule: ScheduleRule, state: ConditionState) -> Item | None:
+    return next((item for item in rule.spec.items if item.key == state.key), None)
 
 
 def late_text(row: Row, time_us: int, scheduled_us: int) -> str:
@@ -369,7 +385,7 @@ def late_text(row: Row, time_us: int, scheduled_us: int) -> str:
     return f"{word} {in_words(timedelta(microseconds=us - scheduled_us))} late"
 
 
-def on_wake(each: Released, rule: Rule, memory: Memory, source_progress: SourceProgress) -> None:
+def on_wake(each: Released, rule: ScheduleRule, memory: Memory, source_progress: SourceProgress) -> None:
     """A firing instance is notified once more, or closed by time; not before it has reported whether the expected
     has come.
     """
@@ -382,8 +398,8 @@ def on_wake(each: Released, rule: Rule, memory: Memory, source_progress: SourceP
         memory.put_timer(replace(timer, consumers=waits_for))
         return
     scheduled = int(str(state.data.get("scheduled_us", micros(each.at))))
-    data = _said(rule, _item(rule, state), scheduled)
-    about = Subject(instance=state.instance, fields=_fields(rule, state), data=data)
+    wait = _wait_of(rule, _item(rule, state), scheduled, missed_of(state))
+    about = Subject(instance=state.instance, fields=_fields(rule, state), wait=wait)
     late = (micros(each.at) - scheduled) / 1_000_000
     seen = Evaluation(at=each.at, holds=True, severity=state.severity, value=late, why=Why.DEADLINE)
     see(rule, about, state, seen, each.commit_seq, memory)

@@ -16,8 +16,8 @@ from tocsin.kql.plan.windowahead import AheadPlan
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.alert import ConditionState
 from tocsin.rules.history import micros
-from tocsin.rules.kinds.window.seen import Rows, Seen, of, row_key
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.kinds.window.seen import Rows, Seen, row_key
+from tocsin.rules.kinds.window.spec import WindowRule
 
 LIMITS = Limits(seconds=60.0, rows=2_000_000)
 _US = timedelta(microseconds=1)
@@ -64,13 +64,13 @@ class Ahead:
     """What rows say of one rule at each of ``moments``."""
 
     def __init__(
-        self, rule: Rule, plan: AheadPlan, moments: Moments, known: Collection[str], reader: LogReader
+        self, rule: WindowRule, plan: AheadPlan, moments: Moments, known: Collection[str], reader: LogReader
     ) -> None:
         """Reads. ``known`` are the keys of rows that are remembered before the first of ``moments``.
 
         Raises QueryError and StoreLost of the reader, and QueryError where it is too much to be read at once.
         """
-        window = of(rule)
+        window = rule.spec
         assert isinstance(window.over, timedelta)
         self.rule, self.moments, self._shown = rule, moments, plan.columns
         self._every = window.terms.no_data is NoData.ALERT
@@ -98,7 +98,7 @@ class Ahead:
 
     def unfold(self) -> None:
         """Make the answers of what was read: work apart from reading, so that more can be read meanwhile."""
-        window = of(self.rule)
+        window = self.rule.spec
         columns = {name: self._table.column(name).to_pylist() for name in self._table.column_names}
         self._rows = Rows(columns, self._shown)
         self._passed: list[bool | None] = columns["holds"]
@@ -129,7 +129,7 @@ class Ahead:
     @property
     def crowded(self) -> bool:
         """Whether at some moment more instances hold than the rule may have: then one looks at all of them, always."""
-        return self._most > of(self.rule).max_instances
+        return self._most > self.rule.spec.max_instances
 
     def begins(self, number: int) -> tuple[int, set[str]]:
         """The first moment from ``number`` on at which something begins to hold, and the keys that do; the end
@@ -209,7 +209,7 @@ class Foreseen:
     names: Collection[str] = ()  # of the instances among those remembered that these keys are about
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> WindowRule:
         """The rule that it is about."""
         return self.ahead.rule
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tocsin.alerts.conditions import ZERO, NoData, Terms
 from tocsin.config.yaml.document import KeyPath, suggest
@@ -14,30 +14,14 @@ from tocsin.kql.bind.sqlcheck import check_sql
 from tocsin.kql.bind.translate import translate
 from tocsin.kql.plan.windowplan import CONDITION, Row, WindowQuery, condition_fault, sql_query, window_query
 from tocsin.metrics.exports import label_fault, name_fault
-from tocsin.model.alert import fingerprint
 from tocsin.model.intent import SUMMARY_WORDS
-from tocsin.model.statuses import Kind, Severity
-from tocsin.rules.compile.rule import meaning
-from tocsin.rules.language.checks import (  # fmt: skip
-    Faults,
-    Said,
-    Schema,
-    check_fields,
-    check_row_only,
-    check_targets,
-    check_test_tables,
-    check_tests,
-    check_texts,
-    checked_template,
-    checked_templates,
-    reference_tables,
-    rule_info,
-)
-from tocsin.rules.language.resolve_policy import closes_after, repeats, resolves_when
-from tocsin.rules.language.schema import RuleModel
-from tocsin.rules.language.written import Written
-from tocsin.rules.limits import limit_of
-from tocsin.rules.spec.rule import FINAL_AFTER, MAX_EVENT_AGE, Life, Rule, Window
+from tocsin.model.statuses import Severity
+from tocsin.rules.kinds.base import Body, of_model
+from tocsin.rules.kinds.window.keys import WindowModel
+from tocsin.rules.kinds.window.spec import Life, WindowSpec
+from tocsin.rules.language.checks import Faults, Said, Schema
+from tocsin.rules.language.resolve_policy import closes_after, repeats
+from tocsin.rules.language.written import Head, Written
 
 EVERY = timedelta(minutes=1)
 """How often a window is evaluated where the rule does not say."""
@@ -52,42 +36,25 @@ _COMPARES = re.compile(r"\s*(<=|>=|<|>|==|!=)")
 _NUMBERS = frozenset({"int", "long", "real", "decimal"})
 
 
-def is_window(model: RuleModel) -> bool:
-    """Whether the rule is written as a window rule."""
-    return model.when is None and (bool(model.sql) or "over" in model.model_fields_set)
-
-
-def compile_window(written: Written, row: Row | None = None) -> Rule | None:
-    """As ``compile.compile_rule``, for a window rule. ``row``: the one that its SQL is about."""
-    model, schema, faults, said = written.model, written.schema, written.faults, written.said
+def compile_window(written: Written, head: Head) -> Body:
+    """As ``Kind.compile``."""
+    model, schema, faults, said = of_model(written.model, WindowModel), written.schema, written.faults, written.said
     before = len(written.problems)
-    check_tests(model.tests, faults)
-    check_row_only(model, faults)
-    if model.kind not in (None, Kind.WINDOW.value):
-        faults.add(("kind",), f"is '{model.kind}', but `over:` makes it a window rule", "write kind: window")
-    if "final_after" in model.model_fields_set:
-        faults.add(("final_after",), "belongs to an event rule", "leave it out")
+    row = _beside(written) if model.sql else None
     over, every = _over(model, faults), model.every or EVERY
     if every < timedelta(seconds=1):
         faults.add(("every",), "is shorter than a second", "write for example every: 1m")
-    lateness = model.lateness or ZERO
     _check_export(model, faults)
     terms = _terms(model, said, faults)
     made, severities = _conditions(model, said, faults)
-    labels, annotations = checked_templates(model, written.defaults, None, faults)
-    keep = tuple(said(lambda m: m.fields, "fields"))
-    summary = checked_template(model.summary, ("summary",), None, faults)
-    check_targets(said, faults)
-    query: WindowQuery | None = None
-    texts = [*labels.values(), *annotations.values(), *([summary] if summary else [])]
     limited = said(lambda m: m.limit, "limit")
-    per = {name for name in (limited.per if limited else ()) if name not in labels}
-    carried = {*model.by, *keep, *per, *([model.value] if model.value else ())}.union(
-        *(t.names for t in labels.values())
-    )
+    per = {name for name in (limited.per if limited else ()) if name not in head.labels}
+    carried = head.carried(model.by).union(per, [model.value] if model.value else ())
+    query: WindowQuery | None = None
+    columns: Mapping[str, str] | None = None
     if len(written.problems) == before:
-        query = _query(model, schema, row, made, carried.union(_OFTEN, *(text.names for text in texts)))
-    named = frozenset().union(*(text.names for text in texts)) - {*labels, *SUMMARY_WORDS}
+        query = _query(model, schema, row, made, carried.union(_OFTEN, head.names))
+    named = head.names - {*head.labels, *SUMMARY_WORDS}
     if (
         query is None
         or not carried | named <= query.columns.keys()
@@ -96,79 +63,67 @@ def compile_window(written: Written, row: Row | None = None) -> Rule | None:
         columns = _columns(model, schema, row, faults)
         for name, condition in made.items():
             _check_condition(_path_of(name), condition, columns, faults)
-        checked_templates(model, written.defaults, columns, faults)
-        check_fields(columns, model.by, keep, labels, faults)
-        check_texts(model, written.defaults, columns, faults)
         _check_value(model, columns, faults)
-        if len(written.problems) == before:
-            query = _query(model, schema, row, made, None, faults)
-    else:
-        check_fields(query.columns, model.by, keep, labels, faults)
-        check_texts(model, written.defaults, query.columns, faults)
-    known = query.columns if query is not None else _columns(model, schema, row, faults) if limited else None
-    limit = limit_of(model, said, None if known is None else {*known, *labels}, faults)
-    reference = reference_tables(schema, query.tables if query else ())
-    if query is not None:
-        check_test_tables(model.tests, reference, faults)
-    if query is None or over is None or len(written.problems) > before:
-        return None
-    severity = said(lambda m: m.severity, "severity")
-    subject = summary.source if summary else ""
-    text = model.query or model.sql
-    return Rule(
-        name=str(model.name),
-        kind=Kind.WINDOW,
-        enabled=said(lambda m: m.enabled, "enabled"),
-        severity=Severity.of(severity) if isinstance(severity, str) else min(level for level, _ in severities),
-        query=text,
-        row_plan=None,
-        window=Window(
+        fits = columns is not None and carried <= columns.keys()  # else that is said, not what follows from it
+        query = _query(model, schema, row, made, None, faults) if fits and len(written.problems) == before else None
+    spec = None
+    if query is not None and over is not None:
+        spec = WindowSpec(
             query=query,
             over=over,
             every=every,
-            lateness=lateness,
+            lateness=model.lateness or ZERO,
             terms=terms,
             severities=severities,
             clear=CLEAR if CLEAR in made else "",
             condition=model.condition,
             value=model.value,
             export=model.export.metric if model.export else "",
-            beside=frozenset(_OFTEN) - {*model.by, *keep, model.value},
+            beside=frozenset(_OFTEN) - {*model.by, *head.fields, model.value},
             max_instances=said(lambda m: m.max_instances, "max_instances") or MOST_INSTANCES,
-        ),
-        limit=limit,
-        final=False,
-        final_after=FINAL_AFTER,
-        max_event_age=said(lambda m: m.max_event_age, "max_event_age") or MAX_EVENT_AGE,
+            made=tuple(made.items()),
+        )
+    return Body(
+        spec=spec,
+        query=model.query or model.sql,
+        columns=columns if query is None else query.columns,
         by=tuple(model.by),
-        fields=keep,
-        labels=labels,
-        info=rule_info(model, said, subject, annotations, condition=True),
-        meaning=_meaning(model, text, over, every, lateness, terms, made),
-        renamed_from=model.renamed_from,
-        tests=model.tests,
-        place=written.place,
-        reference=reference,
+        severity=min((level for level, _ in severities), default=None),
+        sql=bool(model.sql),
     )
 
 
-def _meaning(
-    model: RuleModel,
-    text: str,
-    over: timedelta | Life,
-    every: timedelta,
-    lateness: timedelta,
-    terms: Terms,
-    made: Mapping[str, str],
-) -> str:
-    """Hash of what decides which instances fire. How often they are notified, and by which words, does not count."""
-    lives = (terms.hold, terms.n_of_m, terms.keep_firing, terms.no_data)
-    if model.sql:
-        return fingerprint(Kind.WINDOW, text, "\0".join(model.by), repr((over, every, lateness, lives, dict(made))))
-    return meaning(Kind.WINDOW, text, model.by, final=repr((over, every, lateness, lives, dict(made))))
+def _beside(written: Written) -> Row | None:
+    """The table's row as SQL is given it: what is not there is '' or NULL."""
+    row, columns = written.row, written.columns
+    if row is None:
+        return None
+    values = ("" if kind == "string" and row.get(name) is None else row.get(name) for name, kind in columns.items())
+    return Row(columns=dict(columns), values=tuple(v.isoformat(" ") if isinstance(v, datetime) else v for v in values))
 
 
-def _over(model: RuleModel, faults: Faults) -> timedelta | Life | None:
+def resolves_when(model: WindowModel, faults: Faults) -> str:
+    """The condition on which a firing instance of a window rule resolves; '' where it resolves when it no longer
+    fires.
+    """
+    if model.resolve is None:
+        return ""
+    if not isinstance(model.resolve.when, str):
+        faults.add(
+            ("resolve", "when"),
+            "belongs to an event rule",
+            'a window rule has a condition: resolve: {when: "rate < 0.1"}',
+        )
+        return ""
+    if not model.condition:
+        faults.add(
+            ("resolve", "when"), "needs `condition:`: a row that the query cut cannot be asked",
+            'write the last where as condition: "rate > 0.2"',
+        )  # fmt: skip
+    return model.resolve.when
+
+
+def _over(model: WindowModel, faults: Faults) -> timedelta | Life | None:
     if not model.over:
         faults.add(("sql",), "makes a window rule, and it needs `over:`", "add for example over: 1h")
         return None
@@ -185,7 +140,7 @@ def _over(model: RuleModel, faults: Faults) -> timedelta | Life | None:
     return over
 
 
-def _terms(model: RuleModel, said: Said, faults: Faults) -> Terms:
+def _terms(model: WindowModel, said: Said, faults: Faults) -> Terms:
     close, repeat = closes_after(model, faults), repeats(model, said, faults)
     severity = said(lambda m: m.severity, "severity")
     return Terms(
@@ -200,7 +155,7 @@ def _terms(model: RuleModel, said: Said, faults: Faults) -> Terms:
     )
 
 
-def _columns(model: RuleModel, schema: Schema, row: Row | None, faults: Faults) -> Mapping[str, str] | None:
+def _columns(model: WindowModel, schema: Schema, row: Row | None, faults: Faults) -> Mapping[str, str] | None:
     """Columns that the query gives, None where it is wrong."""
     given = [key for key in ("query", "sql") if key in model.model_fields_set]
     if len(given) != 1:
@@ -216,7 +171,7 @@ def _columns(model: RuleModel, schema: Schema, row: Row | None, faults: Faults) 
 
 
 def _conditions(
-    model: RuleModel, said: Said, faults: Faults
+    model: WindowModel, said: Said, faults: Faults
 ) -> tuple[dict[str, str], tuple[tuple[Severity, str], ...]]:
     """Conditions over the output: column name → KQL; and those of the severities, worst first."""
     made: dict[str, str] = {}
@@ -276,7 +231,7 @@ def _check_condition(path: KeyPath, condition: str, columns: Mapping[str, str] |
         faults.add(path, "is no condition: it is neither true nor false", 'write for example "rate < 0.1"')
 
 
-def _check_value(model: RuleModel, columns: Mapping[str, str] | None, faults: Faults) -> None:
+def _check_value(model: WindowModel, columns: Mapping[str, str] | None, faults: Faults) -> None:
     if not model.value or columns is None:
         return
     if model.value not in columns:
@@ -285,7 +240,7 @@ def _check_value(model: RuleModel, columns: Mapping[str, str] | None, faults: Fa
         faults.add(("value",), f"'{model.value}' is a {columns[model.value]}, no number", "name a column of numbers")
 
 
-def _check_export(model: RuleModel, faults: Faults) -> None:
+def _check_export(model: WindowModel, faults: Faults) -> None:
     if model.export is None:
         return
     message, hint = name_fault(model.export.metric)
@@ -299,7 +254,7 @@ def _check_export(model: RuleModel, faults: Faults) -> None:
 
 
 def _query(
-    model: RuleModel,
+    model: WindowModel,
     schema: Schema,
     row: Row | None,
     made: Mapping[str, str],

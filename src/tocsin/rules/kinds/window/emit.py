@@ -1,82 +1,31 @@
-"""What a step of an instance records and notifies."""
+"""What the change of an instance carries."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import replace
 
-from tocsin.alerts.conditions import Evaluation, Step
-from tocsin.model.alert import Transition
-from tocsin.model.intent import Intent, IntentKind
+from tocsin.alerts.changes import Change
+from tocsin.model.details import NONE, Details
+from tocsin.model.intent import IntentKind
 from tocsin.rules.kinds.window.seen import Seen
-from tocsin.rules.spec.rule import Rule
 
 
-def transition(
-    rule: Rule,
-    instance: Mapping[str, object],
-    step: Step,
-    evaluated: Evaluation,
-    ours: Mapping[str, object],
-    at: datetime,
-    commit_seq: int,
-) -> Transition:
-    """The row of ``Alerts`` for a step."""
-    run = instance.get("RunId")
-    return Transition(
-        rule=rule.public_name,
-        instance=instance,
-        occurrence="",
-        firing=step.firing,
-        before=step.before,
-        after=step.after,
-        reason=step.why,
-        severity=evaluated.severity if step.state is None else step.state.severity,
-        value=evaluated.value,
-        labels={**mapping(ours, "fields"), **mapping(ours, "labels")},
+def change_of(change: Change, ours: Mapping[str, object], seen: Seen | None) -> Change:
+    """``change`` with what is kept of its instance, and the rows that were ``seen``."""
+    fields = seen.first if seen is not None else {**_of(ours, "said"), **_of(ours, "fields"), **change.instance}
+    run = fields.get("RunId")
+    return replace(
+        change,
+        labels=_of(ours, "labels"),
+        fields=_of(ours, "fields"),
         run_id=run if isinstance(run, str) else "",
-        commit_seq=commit_seq,
-        at=at,
-    )
-
-
-def intent(
-    rule: Rule,
-    instance: Mapping[str, object],
-    step: Step,
-    evaluated: Evaluation,
-    ours: Mapping[str, object],
-    seen: Seen | None,
-    at: datetime,
-    commit_seq: int,
-) -> Intent:
-    """What a step notifies."""
-    assert step.notify is not None
-    fields = seen.first if seen is not None else {**mapping(ours, "said"), **mapping(ours, "fields"), **instance}
-    run, root = fields.get("RunId"), fields.get("RootRunId")
-    return Intent(
-        rule=rule.public_name,
-        rule_version=rule.info.version,
-        instance=instance,
-        occurrence=step.notify.occurrence,
-        kind=step.notify.kind,
-        ordinal=step.notify.ordinal,
-        severity=step.notify.severity,
-        why=step.notify.why,
-        labels=mapping(ours, "labels"),
-        fields=mapping(ours, "fields"),
-        value=evaluated.value,
-        run_id=run if isinstance(run, str) else "",
-        root_run_id=root if isinstance(root, str) else "",
         event=fields,
-        data={"rows": seen.count} if seen is not None and seen.count > 1 else {},
-        rows=tuple(seen.rows) if seen is not None and step.notify.kind is not IntentKind.RESOLVED else (),
-        commit_seq=commit_seq,
-        at=at,
+        rows=seen.rows if seen is not None and change.kind is not IntentKind.RESOLVED else (),
+        details=Details(rows=seen.count) if seen is not None and seen.count > 1 else NONE,
     )
 
 
-def mapping(ours: Mapping[str, object], key: str) -> Mapping[str, object]:
-    """A mapping under ``key`` of what is kept of an instance."""
+def _of(ours: Mapping[str, object], key: str) -> Mapping[str, object]:
     value = ours.get(key)
     return value if isinstance(value, Mapping) else {}

@@ -12,27 +12,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 
 from tocsin.alerts.conditions import LIVE, Evaluation, EvaluationKind, NoData, Step, evaluate, matters
+from tocsin.alerts.rate_limit import LIMIT, kept, limit_of
 from tocsin.errors import QueryError
-from tocsin.kql.plan.windowplan import AML, EVENTS, WindowPlan, window_plan
+from tocsin.kql.plan.windowplan import EVENTS, WindowPlan, window_plan
 from tocsin.logstore.interface import Limits, LogReader
-from tocsin.model.alert import ConditionState, Phase, Why, instance_key
+from tocsin.model.alert import ConditionState, Phase, instance_key
 from tocsin.model.instants import Timer, TimerKind
-from tocsin.model.intent import LIMIT, IntentKind
+from tocsin.model.intent import IntentKind
 from tocsin.model.statuses import Severity
-from tocsin.rules import limits
+from tocsin.rules.emit import emit
 from tocsin.rules.history import micros
+from tocsin.rules.index import matching_sql
+from tocsin.rules.kinds.base import Given
 from tocsin.rules.kinds.window.ahead import Foreseen
-from tocsin.rules.kinds.window.emit import intent, transition
-from tocsin.rules.kinds.window.scope import scope
-from tocsin.rules.kinds.window.seen import OURS, SHOWN, Rows, Seen, of, row_key
+from tocsin.rules.kinds.window.emit import change_of
+from tocsin.rules.kinds.window.scope import Span, scope
+from tocsin.rules.kinds.window.seen import OURS, SHOWN, Rows, Seen, row_key
 from tocsin.rules.kinds.window.seen import ours as ours_of
+from tocsin.rules.kinds.window.spec import WindowRule
 from tocsin.rules.labels import labels_of
 from tocsin.rules.language.templates import checked
 from tocsin.rules.memory import Measured, Memory
 from tocsin.rules.queries import Failures
-from tocsin.rules.spec.rule import Rule, Window
 
 LIMITS = Limits(seconds=60.0, rows=1_000_000)
 FEW, AT_ONCE = 8, 2
@@ -47,7 +51,7 @@ MORE = "*"
 class Group:
     """Rules that look in one query; a rule's place is its number."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[WindowRule, ...]
     plan: WindowPlan
 
 
@@ -56,24 +60,18 @@ def stands_for_others(state: ConditionState) -> bool:
     return bool(state.instance) and all(value == MORE for value in state.instance.values())
 
 
-def evaluates_early(window: Window) -> bool:
-    """Whether new rows can begin something before the next tick."""
-    terms, query = window.terms, window.query
-    return not window.lateness and terms.n_of_m is None and query.events and bool(query.tables & {EVENTS, AML})
-
-
-def grouped(rules: Iterable[Rule]) -> list[Group]:
+def grouped(rules: Iterable[WindowRule]) -> list[Group]:
     """Groups of ``rules`` by shape and span. Rules that cannot share a plan look alone."""
-    alike: dict[tuple[object, ...], list[Rule]] = defaultdict(list)
+    alike: dict[tuple[object, ...], list[WindowRule]] = defaultdict(list)
     for rule in rules:
-        window = of(rule)
+        window = rule.spec
         alike[(window.query.shape, window.over, window.reach, window.lateness, window.every)].append(rule)
     groups: list[Group] = []
     for each in alike.values():
         try:
-            groups.append(Group(rules=tuple(each), plan=window_plan([of(r).query for r in each])))
+            groups.append(Group(rules=tuple(each), plan=window_plan([r.spec.query for r in each])))
         except QueryError:
-            groups += [Group(rules=(r,), plan=window_plan([of(r).query])) for r in each]
+            groups += [Group(rules=(r,), plan=window_plan([r.spec.query])) for r in each]
     return groups
 
 
@@ -91,19 +89,19 @@ class Instant:
 def evaluate_windows(
     groups: Iterable[Group],
     when: Instant,
-    reader: LogReader,
-    memory: Memory,
+    given: Given,
     *,
     only: frozenset[str] | None = None,
     instances: Mapping[str, frozenset[str]] | None = None,
-    ahead: Foreseen | None = None,
 ) -> Failures:
     """Look at the rules of ``groups`` (``only`` those, where given; of each ``instances`` alone, by rule, where given).
 
-    What ``ahead`` knows of a rule at this instant is not read again. Decides into ``memory``; returns what failed:
+    What ``given.ahead`` knows of a rule at this instant is not read again. Decides into ``memory``; returns what failed:
     nothing was decided of a rule that did.
     """
     failures = Failures()
+    reader, memory = given.reader, given.memory
+    ahead: Foreseen | None = given.ahead
     asked: list[_Asked] = []
     for group in groups:
         numbers = [
@@ -174,14 +172,15 @@ def _evaluate(
             less = replace(one, numbers=part)
             _evaluate(less, _answer(less, when, reader), when, reader, memory, instances, failures)
         return
+    earlier = {} if isinstance(then, QueryError) else then
     for n in numbers:
-        rule = group.rules[n]
-        found, states = seen.get(n, {}), one.states[n]
-        if found or states or of(rule).export:
-            earlier = {} if isinstance(then, QueryError) else then.get(n, {})
-            _evaluate_rule(
-                rule, found, earlier, states, when, memory, None if instances is None else instances.get(rule.name)
-            )
+        rule, states = group.rules[n], one.states[n]
+        now = Answered(rule, seen.get(n, {}), states, when.at, when.commit_seq, reader)
+        before = None
+        if when.watermark is not None:
+            before = Answered(rule, earlier.get(n, {}), states, when.watermark, when.commit_seq, reader)
+        if now.found or states or rule.spec.export:
+            _evaluate_rule(now, before, states, when, memory, None if instances is None else instances.get(rule.name))
 
 
 def _select(
@@ -192,12 +191,13 @@ def _select(
     reader: LogReader,
 ) -> dict[int, dict[str, Seen]]:
     """number → row key → what was seen of it."""
-    window, plan = of(group.rules[0]), group.plan
+    window, plan = group.rules[0].spec, group.plan
     names = [group.rules[n].name for n in numbers]
-    cut = scope(plan.built.tables, window.over, window.lateness, when.at, when.commit_seq, reader, names, window.reach)
+    span = Span(window.over, window.lateness, window.reach)
+    cut = scope(plan.built.tables, span, when.at, when.commit_seq, reader, names)
     known = [(n, row_key(s)) for n in numbers for s in states[n].values()]
-    windows = [of(group.rules[n]) for n in numbers]
-    every = any(each.terms.no_data is NoData.ALERT or each.export for each in windows)
+    specs = [group.rules[n].spec for n in numbers]
+    every = any(spec.terms.no_data is NoData.ALERT or spec.export for spec in specs)
     sql, parameters = plan.bind(numbers, cut.tables, known, every=every)
     if plan.built.uses_now:
         parameters["kqlnow"] = cut.hi.replace(tzinfo=None)
@@ -212,53 +212,78 @@ def _select(
     return found
 
 
+class Answered:
+    """What a query answered of a rule at one T."""
+
+    def __init__(
+        self, rule: WindowRule, found: Mapping[str, Seen], states: Mapping[str, ConditionState], at: datetime,
+        commit_seq: int, reader: LogReader,
+    ) -> None:  # fmt: skip
+        self.rule, self.found, self._at, self._seq, self._reader = rule, found, at, commit_seq, reader
+        self.by_key = _at_most(rule, _by_key(rule, found), states)
+
+    @cached_property
+    def any_row(self) -> bool:
+        """Whether a row of the whole window passes the rule's prefilter."""
+        return bool(self.found) or any_row(self.rule, self._at, self._seq, self._reader)
+
+    def seen(self, name: str) -> Seen | None:
+        """What was seen of an instance."""
+        return self.by_key[name][2] if name in self.by_key else None
+
+    def has_data(self, name: str, instance: Mapping[str, object]) -> bool:
+        """Whether there is data about an instance. One that is not among the rows, while others are, holds no longer:
+        there is no data only where the whole window has none. ``no_data: alert`` alone asks of each instance.
+        """
+        rule = self.rule
+        if name in self.by_key or not (rule.spec.query.events and rule.by):
+            return True
+        if instance and all(value == MORE for value in instance.values()):
+            return True  # nothing is beyond the limit any more
+        return rule.spec.terms.no_data is not NoData.ALERT and self.any_row
+
+
+def any_row(rule: WindowRule, at: datetime, commit_seq: int, reader: LogReader) -> bool:
+    """Whether a row of the window at ``at``, as of commit ``commit_seq``, passes the rule's prefilter."""
+    cut = scope(frozenset({EVENTS}), Span(rule.spec.over, rule.spec.lateness), at, commit_seq, reader)
+    where, values = matching_sql(rule.prefilter)
+    sql = f"SELECT 1 FROM ({cut.tables[EVENTS]}) WHERE {where} LIMIT 1"
+    return bool(reader.select(sql, {**cut.parameters, **values}).num_rows)
+
+
 def _evaluate_rule(
-    rule: Rule,
-    found: Mapping[str, Seen],
-    then: Mapping[str, Seen],
+    now: Answered,
+    before: Answered | None,
     states: Mapping[str, ConditionState],
     when: Instant,
     memory: Memory,
     instances: frozenset[str] | None,
 ) -> None:
-    """Every instance of a rule that was seen or is remembered; of ``instances`` alone, where given. ``then`` is what
-    was seen
-    as of ``when.watermark``.
+    """Every instance of a rule that was seen or is remembered; of ``instances`` alone, where given. ``before`` is what
+    was seen as of ``when.watermark``.
     """
-    by_key = _at_most(rule, _by_key(rule, found), states)
-    earlier = _at_most(rule, _by_key(rule, then), states)
-    for name in sorted(by_key.keys() | states.keys()):
-        if instances is not None and name not in instances:
-            continue
-        state = states.get(name)
-        instance, row_key, seen = by_key.get(name, (dict(state.instance) if state else {}, "", None))
-        before = earlier[name][2] if name in earlier else None
-        _decide(rule, name, instance, row_key, seen, before, state, when, memory)
-    if of(rule).export:
+    for name in sorted(now.by_key.keys() | states.keys()):
+        if instances is None or name in instances:
+            _decide(now, before, name, states.get(name), when, memory)
+    if now.rule.spec.export:
         whole = instances is None and when.kind is EvaluationKind.TICK
-        memory.measured.append(_measured(rule, by_key, memory.conditions(rule.name), whole=whole))
+        memory.measured.append(_measured(now, memory.conditions(now.rule.name), whole=whole))
 
 
-def _measured(
-    rule: Rule,
-    by_key: Mapping[str, tuple[dict[str, object], str, Seen]],
-    states: Mapping[str, ConditionState],
-    *,
-    whole: bool,
-) -> Measured:
+def _measured(now: Answered, states: Mapping[str, ConditionState], *, whole: bool) -> Measured:
     """What a rule exports: the value of each instance seen, whether or not it fires; of one that is not seen any more,
     the last value while it lives.
     """
     values: list[tuple[Mapping[str, object], float | None]] = [
-        (instance, seen.value) for instance, _, seen in by_key.values()
+        (instance, seen.value) for instance, _, seen in now.by_key.values()
     ]
     for name, state in states.items():
-        if name not in by_key:
+        if name not in now.by_key:
             values.append((state.instance, state.value if state.phase in LIVE else None))
-    return Measured(metric=of(rule).export, values=tuple(values), whole=whole)
+    return Measured(metric=now.rule.spec.export, values=tuple(values), whole=whole)
 
 
-def _by_key(rule: Rule, found: Mapping[str, Seen]) -> dict[str, tuple[dict[str, object], str, Seen]]:
+def _by_key(rule: WindowRule, found: Mapping[str, Seen]) -> dict[str, tuple[dict[str, object], str, Seen]]:
     by_key: dict[str, tuple[dict[str, object], str, Seen]] = {}
     for key, one in found.items():
         instance = {name: one.first.get(name) for name in rule.by}
@@ -267,19 +292,19 @@ def _by_key(rule: Rule, found: Mapping[str, Seen]) -> dict[str, tuple[dict[str, 
 
 
 def _at_most(
-    rule: Rule,
+    rule: WindowRule,
     by_key: dict[str, tuple[dict[str, object], str, Seen]],
     states: Mapping[str, ConditionState],
 ) -> dict[str, tuple[dict[str, object], str, Seen]]:
     """No more instances than ``max_instances``: those that live already, then by key; one stands for all others."""
-    most = of(rule).max_instances
+    most = rule.spec.max_instances
     holding = [key for key, (_, _, one) in by_key.items() if one.holds]
     if len(holding) <= most:
         return by_key
     living = {key for key, state in states.items() if state.phase in LIVE}
     stay = set(sorted(holding, key=lambda k: (k not in living, k))[:most])
     beyond = [key for key in holding if key not in stay]
-    kept = {key: each for key, each in by_key.items() if key in stay or key not in holding}
+    left = {key: each for key, each in by_key.items() if key in stay or key not in holding}
     instance: dict[str, object] = dict.fromkeys(rule.by, MORE)
     worst = min(by_key[key][2].severity for key in beyond)
     rows = [by_key[key][2].first for key in sorted(beyond)[:SHOWN]]
@@ -291,27 +316,19 @@ def _at_most(
         first={**rows[0], **instance, "instances": len(beyond)},
         count=len(beyond),
     )
-    kept[instance_key(instance)] = (instance, "", more)
-    return kept
+    left[instance_key(instance)] = (instance, "", more)
+    return left
 
 
 def _decide(
-    rule: Rule,
-    key: str,
-    instance: Mapping[str, object],
-    row_key: str,
-    seen: Seen | None,
-    then: Seen | None,
-    state: ConditionState | None,
-    when: Instant,
-    memory: Memory,
+    now: Answered, then: Answered | None, key: str, state: ConditionState | None, when: Instant, memory: Memory
 ) -> None:
-    window = of(rule)
-    evaluated = _evaluated(rule, instance, seen, state, when)
+    rule, window = now.rule, now.rule.spec
+    instance, row_key, seen = now.by_key.get(key, (dict(state.instance) if state else {}, "", None))
+    evaluated = _evaluated(now, key, instance, state, when)
     ours = ours_of(state)
-    if _must_wait(
-        evaluated, state, when, None if when.watermark is None else _evaluated(rule, instance, then, state, when)
-    ):
+    earlier = None if then is None else _evaluated(then, key, instance, state, when)
+    if _must_wait(evaluated, state, when, earlier):
         _hold(rule, state, ours, when, memory)
         return
     before = None if state is None else replace(state, data={k: v for k, v in state.data.items() if k != OURS})
@@ -324,33 +341,26 @@ def _decide(
         ours["fields"] = {name: fields.get(name) for name in rule.fields}
         ours["said"] = {name: fields.get(name) for name in checked(rule.info.summary)[1] if name in fields}
         ours["key"] = row_key
-    if step.changed:
-        memory.transitions.append(transition(rule, instance, step, evaluated, ours, when.at, when.commit_seq))
-    if step.notify is not None:
-        notified = intent(rule, instance, step, evaluated, ours, seen, when.at, when.commit_seq)
-        beyond = limits.notify(rule.name, rule.limit, notified, rule.info, memory, beyond=limits.kept(ours.get(LIMIT)))
-        if step.notify.kind is IntentKind.FIRED:
-            ours.pop(LIMIT, None)
-            if beyond:
-                ours[LIMIT] = beyond
-                if step.changed:
-                    memory.transitions[-1] = replace(memory.transitions[-1], reason=Why.RATE_LIMITED)
+    change = change_of(step.change(evaluated, instance, when.commit_seq), ours, seen)
+    beyond = emit(memory, rule, change, beyond=limit_of(ours.get(LIMIT)))
+    if change.kind is IntentKind.FIRED:
+        ours.pop(LIMIT, None)
+        if beyond:
+            ours[LIMIT] = kept(beyond)
     _remember(rule, key, state, step, ours, memory)
     _set_for(rule, key, step, memory)
 
 
 def _evaluated(
-    rule: Rule, instance: Mapping[str, object], seen: Seen | None, state: ConditionState | None, when: Instant
+    answered: Answered, key: str, instance: Mapping[str, object], state: ConditionState | None, when: Instant
 ) -> Evaluation:
-    data = seen is not None or not (of(rule).query.events and rule.by)
-    if seen is None and instance and all(value == MORE for value in instance.values()):
-        data = True  # nothing is beyond the limit any more
+    seen, rule = answered.seen(key), answered.rule
     return Evaluation(
         at=when.at,
         kind=when.kind,
         holds=seen is not None and seen.holds,
         clear=seen is None or seen.clear,
-        data=data,
+        data=when.kind is EvaluationKind.EARLY or answered.has_data(key, instance),
         severity=rule.severity if seen is None or seen.severity > 4 else Severity(seen.severity),
         value=seen.value if seen is not None else (state.value if state else None),
     )
@@ -379,7 +389,9 @@ def waiting_of(states: Mapping[str, ConditionState]) -> frozenset[str]:
     return frozenset(key for key, state in states.items() if HELD in ours_of(state))
 
 
-def _hold(rule: Rule, state: ConditionState | None, ours: dict[str, object], when: Instant, memory: Memory) -> None:
+def _hold(
+    rule: WindowRule, state: ConditionState | None, ours: dict[str, object], when: Instant, memory: Memory
+) -> None:
     if state is None or (HELD in ours and when.watermark is None):
         return
     memory.put_condition(replace(state, data={**state.data, OURS: {**ours, HELD: micros(when.at)}}))
@@ -387,7 +399,7 @@ def _hold(rule: Rule, state: ConditionState | None, ours: dict[str, object], whe
 
 
 def _remember(
-    rule: Rule, key: str, state: ConditionState | None, step: Step, ours: Mapping[str, object], memory: Memory
+    rule: WindowRule, key: str, state: ConditionState | None, step: Step, ours: Mapping[str, object], memory: Memory
 ) -> None:
     if step.state is None:
         if state is not None:
@@ -398,8 +410,8 @@ def _remember(
         memory.put_condition(after)
 
 
-def _set_for(rule: Rule, key: str, step: Step, memory: Memory) -> None:
-    if not of(rule).terms.hold:
+def _set_for(rule: WindowRule, key: str, step: Step, memory: Memory) -> None:
+    if not rule.spec.terms.hold:
         return
     if step.after is Phase.PENDING and step.before is not Phase.PENDING and step.wake is not None:
         memory.put_timer(Timer(rule=rule.name, kind=TimerKind.FOR, key=key, due=step.wake))

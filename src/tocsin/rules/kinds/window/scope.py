@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from tocsin.kql.plan.before import INSIDE
 from tocsin.kql.plan.windowplan import AML, EVENTS, scoped_view
 from tocsin.logstore.interface import LogReader
 from tocsin.model.statuses import TERMINAL
 from tocsin.rules.history import listed, micros
-from tocsin.rules.spec.rule import Life
+from tocsin.rules.kinds.window.spec import Life
 
 NOTHING, MICROSECOND = timedelta(0), timedelta(microseconds=1)
 ENDED_STAYS = timedelta(hours=24)
@@ -32,6 +33,14 @@ _TIMES: Mapping[str, str] = {
 }
 
 
+class Span(NamedTuple):
+    """What a window is about."""
+
+    over: timedelta | Life
+    lateness: timedelta
+    reach: timedelta = NOTHING  # of older events that it sees too
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """SELECTs that stand for tables, by table, and their parameters."""
@@ -43,20 +52,18 @@ class Scope:
 
 def scope(
     tables: frozenset[str],
-    over: timedelta | Life,
-    lateness: timedelta,
+    span: Span,
     at: datetime,
     commit_seq: int,
     reader: LogReader,
     own: Iterable[str] = (),
-    reach: timedelta = NOTHING,
 ) -> Scope:
     """What a window at ``at`` that saw commits up to ``commit_seq`` reads of ``tables``; of Alerts not those of
     ``own`` rules.
 
     With a ``reach`` it sees so much older events too, and the column INSIDE says of each whether it is in the window.
     """
-    hi = at - lateness
+    over, reach, hi = span.over, span.reach, at - span.lateness
     made: dict[str, str] = {}
     runs, of_runs = reader.runs_as_of(commit_seq) if "Runs" in tables or not isinstance(over, timedelta) else ("", {})
     lo = micros(hi - over) if isinstance(over, timedelta) else 0

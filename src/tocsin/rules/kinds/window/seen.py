@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tocsin.model.alert import ConditionState
 from tocsin.rules.history import plain
-from tocsin.rules.spec.rule import Rule, Window
+from tocsin.rules.kinds.window.spec import WindowRule
 
 SHOWN = 10
 """Rows that an alert shows, at most."""
@@ -30,12 +30,6 @@ class Seen:
     count: int = 0
 
 
-def of(rule: Rule) -> Window:
-    """The window of a window rule."""
-    assert rule.window is not None
-    return rule.window
-
-
 def ours(state: ConditionState | None) -> dict[str, object]:
     """What window rules keep of an instance."""
     kept = state.data.get(OURS) if state is not None else None
@@ -53,19 +47,19 @@ class Rows:
     def __init__(self, columns: Mapping[str, Sequence[object]], shown: Mapping[str, str]) -> None:
         self._columns, self._shown = columns, shown
 
-    def severity(self, rule: Rule, i: int) -> int | None:
+    def severity(self, rule: WindowRule, i: int) -> int | None:
         """The worst severity that row ``i`` reaches: the least severe where a condition decides; None where none is
         reached.
         """
-        thresholds = of(rule).severities
+        thresholds = rule.spec.severities
         if not thresholds:
             return int(rule.severity)
-        least = int(thresholds[-1][0]) if of(rule).condition else None  # of a row for which the condition holds
+        least = int(thresholds[-1][0]) if rule.spec.condition else None  # of a row for which the condition holds
         return next((int(severity) for severity, column in thresholds if self._columns[column][i]), least)
 
-    def add(self, rule: Rule, i: int, seen: Seen) -> None:
+    def add(self, rule: WindowRule, i: int, seen: Seen) -> None:
         """Row ``i`` is one more of an instance."""
-        own, columns = of(rule), self._columns
+        own, columns = rule.spec, self._columns
         row = {name: plain_of(columns[name][i], dynamic=kind == "dynamic") for name, kind in self._shown.items()}
         severity = self.severity(rule, i)
         holds = bool(columns["holds"][i]) and severity is not None

@@ -13,8 +13,7 @@ children end it, most of which complete, nor its parent as long as it is the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tocsin.alerts.active import ActiveAlert, GroupCounts, active_alert_of
@@ -22,11 +21,12 @@ from tocsin.alerts.parents import ParentGroup, key_of, parent_group_of
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
 from tocsin.rules.history import Row, listed
+from tocsin.rules.kinds.event.collapsed import Collapsed
+from tocsin.rules.kinds.event.parents.emit import Notification, Notified
 from tocsin.rules.kinds.event.resolve.active import resolve_policy_of
 from tocsin.rules.kinds.event.resolve.resolving import Values, columns_sql
+from tocsin.rules.kinds.event.spec import EventRule
 from tocsin.rules.memory import Memory
-from tocsin.rules.spec.collapse import Collapsed
-from tocsin.rules.spec.rule import Rule
 
 
 class End(NamedTuple):
@@ -39,12 +39,12 @@ class End(NamedTuple):
     values: Values  # in the columns of `same`
 
 
-def recovers(rule: Rule) -> bool:
+def recovers(rule: EventRule) -> bool:
     """Whether the alerts of the rule's parent groups are ended by a later event."""
-    return rule.collapse is not None and rule.resolve_policy is not None and rule.resolve_policy.recovers
+    return rule.spec.collapse is not None and rule.spec.resolve_policy is not None and rule.spec.resolve_policy.recovers
 
 
-def open_parent_groups(rule: Rule, memory: Memory) -> list[ActiveAlert]:
+def open_parent_groups(rule: EventRule, memory: Memory) -> list[ActiveAlert]:
     """Alerts of parent groups that are open, in the order of their parents."""
     found = (active_alert_of(state) for state in memory.conditions(rule.name).values())
     return sorted(
@@ -52,9 +52,9 @@ def open_parent_groups(rule: Rule, memory: Memory) -> list[ActiveAlert]:
     )
 
 
-def ends_of(rule: Rule, active: Sequence[ActiveAlert], reader: LogReader, after: int, hi: int) -> list[End]:
+def ends_of(rule: EventRule, active: Sequence[ActiveAlert], reader: LogReader, after: int, hi: int) -> list[End]:
     """What commits in (``after``, ``hi``] brought that may end alerts of ``active``."""
-    collapsed, resolve_policy = rule.collapse, resolve_policy_of(rule)
+    collapsed, resolve_policy = rule.spec.collapse, resolve_policy_of(rule)
     first = {values[0] for one in active for values in one.same}
     if not isinstance(collapsed, Collapsed) or not first:
         return []
@@ -105,19 +105,10 @@ def current(active: ActiveAlert, memory: Memory) -> ParentGroup | None:
 
 
 def active_parent_group(
-    rule: Rule,
-    parent_group: ParentGroup,
-    event: Row,
-    *,
-    labels: Row,
-    fields: Row,
-    caused_by: EventKey,
-    consumer: str,
-    at: datetime,
-    commit_seq: int,
-    beyond: Mapping[str, object] | bool,
-) -> ActiveAlert:
-    """The alert of a parent group that is notified at ``at``; ``event`` is its parent as a row."""
+    rule: EventRule, parent_group: ParentGroup, notification: Notification, notified: Notified, caused_by: EventKey, consumer: str
+) -> ActiveAlert:  # fmt: skip
+    """The alert of a parent group that was ``notified``."""
+    event, at = notified.event, notification.at
     resolve_policy, root = resolve_policy_of(rule), event.get("RootRunId")
     same = tuple(_text(name, event) for name in resolve_policy.same)
     return ActiveAlert(
@@ -127,17 +118,17 @@ def active_parent_group(
         run_id=parent_group.parent,
         root_run_id=root if isinstance(root, str) else "",
         event=caused_by,
-        commit_seq=commit_seq,
+        commit_seq=notification.commit_seq,
         consumer=consumer,
         severity=rule.severity,
         at=at,
         last_notified_at=at,
         repeats=0,
-        labels=labels,
-        fields=fields,
+        labels=notified.labels,
+        fields=notified.fields,
         same=(same,) if same and all(same) else (),
         recovers=resolve_policy.recovers,
-        beyond=beyond,
+        beyond=notified.beyond,
         parent_group=GroupCounts(parent_group.begin, parent_group.matched, parent_group.children),
     )
 

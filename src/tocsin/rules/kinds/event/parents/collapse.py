@@ -35,10 +35,12 @@ from tocsin.alerts.parents import (
 )
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Occurrence, Why
+from tocsin.model.details import EndedBy
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import IntentKind
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.history import Seen, moment, plain, whole_rows
+from tocsin.rules.kinds.event.collapsed import Collapsed
 from tocsin.rules.kinds.event.decisions import NOTIFIES, Decision, write_limited
 from tocsin.rules.kinds.event.parents.active import (
     End,
@@ -62,9 +64,8 @@ from tocsin.rules.kinds.event.parents.read import (
     parents_of,
 )
 from tocsin.rules.kinds.event.resolve.active import drop, keep_open
+from tocsin.rules.kinds.event.spec import EventRule
 from tocsin.rules.memory import Memory, Pair
-from tocsin.rules.spec.collapse import Collapsed
-from tocsin.rules.spec.rule import Rule
 
 KEPT = timedelta(days=30)
 """A parent is forgotten so long after anything last happened to it; what came then would be a new sweep."""
@@ -76,17 +77,26 @@ Instant = tuple[datetime, int]
 """T, and the last commit seen."""
 
 
-def terms_of(rule: Rule) -> Collapsed:
+def terms_of(rule: EventRule) -> Collapsed:
     """What a rule with ``collapse:`` says there."""
-    assert rule.collapse is not None
-    return rule.collapse
+    assert rule.spec.collapse is not None
+    return rule.spec.collapse
 
 
-def remembered_parents(rule: Rule, runs: Collection[str], memory: Memory) -> set[str]:
+def remembered_parents(rule: EventRule, runs: Collection[str], memory: Memory) -> set[str]:
     """Those of ``runs`` that are parents of which the rule remembers something."""
     if len(runs) > MANY:
         return {str(state.instance.get("RunId")) for state in memory.conditions(rule.name).values()} & set(runs)
     return {run for run in runs if memory.condition(rule.name, key_of(run)) is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """What commits brought; nothing where decisions are a timer's."""
+
+    times: Mapping[int, datetime] = field(default_factory=dict)  # CommitSeq → T
+    parents: Mapping[str, Collection[str]] = field(default_factory=dict)  # remembered ones, by rule
+    rules: Mapping[str, EventRule] = field(default_factory=dict)
 
 
 def collapse(
@@ -95,42 +105,25 @@ def collapse(
     memory: Memory,
     source_progress: SourceProgress,
     hi: int,
-    *,
-    times: Mapping[int, datetime] | None = None,
-    parents: Mapping[str, Collection[str]] | None = None,
-    rules: Mapping[str, Rule] | None = None,
+    brought: Brought,
 ) -> list[Decision]:
     """What is left to be notified of ``decisions`` one by one; those of children become COLLAPSED, and parent groups
-    are notified.
-
-    Of commits, ``times`` says when each was, and ``parents`` names by rule the remembered parents that they brought
-    events of.
-    ``hi`` is the last commit that any decision sees.
+    are notified. ``hi`` is the last commit that any decision sees.
     """
-    ours = sorted((d for d in decisions if d.rule.collapse is not None and d.why in NOTIFIES), key=lambda d: d.order)
-    touched = {name: runs for name, runs in (parents or {}).items() if runs}
-    ends = _ends(rules or {}, times or {}, hi, reader, memory)
+    times, rules = brought.times, brought.rules
+    ours = sorted(
+        (d for d in decisions if d.rule.spec.collapse is not None and d.why in NOTIFIES), key=lambda d: d.order
+    )
+    touched = {name: runs for name, runs in brought.parents.items() if runs}
+    ends = _ends(rules, times, hi, reader, memory)
     if not ours and not touched and not ends:
         return list(decisions)
-    others = [d for d in decisions if d.rule.collapse is None or d.why not in NOTIFIES]
-    known = {**(rules or {}), **{d.rule.name: d.rule for d in ours}}
-    fold = _Fold(reader, memory, source_progress, hi, Rows(reader, hi), ends=ends, times=times or {})
-    fold.learn(ours)
-    for name, runs in touched.items():
-        for run in runs:
-            fold.about[(name, run)]
-    for decision in fold.alone:
-        if memory.condition(decision.rule.name, key_of(decision.run_id)) is not None:
-            fold.about[(decision.rule.name, decision.run_id)]
-    fold.lines = lines_of(reader, {parent for _, parent in fold.about}, hi)
+    others = [d for d in decisions if d.rule.spec.collapse is None or d.why not in NOTIFIES]
+    known = {**rules, **{d.rule.name: d.rule for d in ours}}
+    fold = _Fold(reader, memory, source_progress, hi, Rows(reader, hi), ends=ends, times=times)
+    fold.learn(ours, touched)
+    children = fold.of_children()
     own: dict[Instant, list[Decision]] = defaultdict(list)
-    children: dict[Instant, dict[Pair, list[Decision]]] = defaultdict(lambda: defaultdict(list))
-    for pair, of in fold.about.items():
-        for decision in of:
-            children[(decision.at, decision.commit_seq)][pair].append(decision)
-        for seq in {s.event.commit_seq for s in fold.lines.get(pair[1], ())} & (times or {}).keys():
-            assert times is not None
-            children[(times[seq], seq)][pair]
     for decision in fold.alone:
         own[(decision.at, decision.commit_seq)].append(decision)
     limited = whole_rows(reader, ((d.event.key, d.event.commit_seq) for d in fold.alone if d.rule.limit is not None))
@@ -149,7 +142,7 @@ def collapse(
 
 
 def _ends(
-    rules: Mapping[str, Rule], times: Mapping[int, datetime], hi: int, reader: LogReader, memory: Memory
+    rules: Mapping[str, EventRule], times: Mapping[int, datetime], hi: int, reader: LogReader, memory: Memory
 ) -> dict[str, list[End]]:
     """What commits brought that may end alerts of parent groups that are open, by rule; rules without any are left
     out.
@@ -162,7 +155,9 @@ def _ends(
     return {name: ends for name, ends in found.items() if ends}
 
 
-def again(rule: Rule, active: ActiveAlert, at: datetime, commit_seq: int, reader: LogReader, memory: Memory) -> None:
+def again(
+    rule: EventRule, active: ActiveAlert, at: datetime, commit_seq: int, reader: LogReader, memory: Memory
+) -> None:
     """Notify an open alert of a parent group once more, as its children stand now; not of an attempt that was begun
     again since.
     """
@@ -182,7 +177,7 @@ def again(rule: Rule, active: ActiveAlert, at: datetime, commit_seq: int, reader
         commit_seq=commit_seq,
         event_time=moment(active.event.time_us),
         computed=parent_group.computed,
-        said={"since": plain(active.at)},
+        since=active.at,
     )
     notify(rule, notification, fold.rows, memory)
     memory.put_condition(state_of(parent_group.repeated(), rule.name, rule.severity, at))
@@ -224,8 +219,20 @@ class _Fold:
         """Go through the instants of those of the commits that are among ``seqs``."""
         self.evaluate_at({(self.times[seq], seq) for seq in seqs if seq in self.times})
 
-    def learn(self, ours: Sequence[Decision]) -> None:
-        """Find whose children the runs of ``ours`` are."""
+    def of_children(self) -> dict[Instant, dict[Pair, list[Decision]]]:
+        """What was decided of children by instant and parent, with the instants at which a parent brought something."""
+        children: dict[Instant, dict[Pair, list[Decision]]] = defaultdict(lambda: defaultdict(list))
+        for pair, of in self.about.items():
+            for decision in of:
+                children[(decision.at, decision.commit_seq)][pair].append(decision)
+            for seq in {s.event.commit_seq for s in self.lines.get(pair[1], ())} & self.times.keys():
+                children[(self.times[seq], seq)][pair]
+        return children
+
+    def learn(self, ours: Sequence[Decision], touched: Mapping[str, Collection[str]]) -> None:
+        """Find whose children the runs of ``ours`` are, and read the events of their parents, and of those that were
+        ``touched``.
+        """
         named: dict[str, Mapping[str, tuple[tuple[int, str], ...]]] = {}
         for column in {terms_of(d.rule).column for d in ours}:
             runs = {d.run_id for d in ours if terms_of(d.rule).column == column}
@@ -240,9 +247,16 @@ class _Fold:
         pairs = {(d.rule.name, d.run_id) for d in ours}
         found = self.memory.notified(pairs)
         self.notified = {pair: list(found.get(pair, ())) for pair in pairs}
+        for name, parents in touched.items():
+            for parent in parents:
+                self.about[(name, parent)]
+        for decision in self.alone:
+            if self.memory.condition(decision.rule.name, key_of(decision.run_id)) is not None:
+                self.about[(decision.rule.name, decision.run_id)]
+        self.lines = lines_of(self.reader, {parent for _, parent in self.about}, self.hi)
 
     def foresee(
-        self, rules: Mapping[str, Rule], evaluations: Mapping[Instant, Mapping[Pair, Sequence[Decision]]]
+        self, rules: Mapping[str, EventRule], evaluations: Mapping[Instant, Mapping[Pair, Sequence[Decision]]]
     ) -> None:
         """Read at once what is needed at these instants; where alerts end meanwhile, the rest is read when it is
         notified.
@@ -270,7 +284,7 @@ class _Fold:
                 parent_groups[pair] = parent_group
         self.rows.expect(expected)
 
-    def evaluate(self, rule: Rule, parent: str, instant: Instant, children: Sequence[Decision]) -> None:
+    def evaluate(self, rule: EventRule, parent: str, instant: Instant, children: Sequence[Decision]) -> None:
         """Look at a parent after an instant."""
         at, seq = instant
         before = self._parent_group(rule, parent)
@@ -299,9 +313,9 @@ class _Fold:
             return replace(decision, why=Why.COLLAPSED)
         parent_group, matched = self.standing(rule, parent_group, decision.commit_seq)
         about = summed_up(rule, parent_group, matched, decision.event.status if decision.event.terminal else "")
-        return replace(decision, about={"sweep": about})
+        return replace(decision, group=about)
 
-    def _parent_group(self, rule: Rule, parent: str) -> ParentGroup | None:
+    def _parent_group(self, rule: EventRule, parent: str) -> ParentGroup | None:
         state = self.memory.condition(rule.name, key_of(parent))
         return None if state is None else parent_group_of(state)
 
@@ -310,7 +324,7 @@ class _Fold:
         return resolve_policy(s.event for s in self.lines.get(parent, ()) if s.event.commit_seq <= seq)
 
     def _evaluate_rule(
-        self, rule: Rule, parent_group: ParentGroup, now: ResolvePolicy, instant: Instant, decided: Sequence[Decision]
+        self, rule: EventRule, parent_group: ParentGroup, now: ResolvePolicy, instant: Instant, decided: Sequence[Decision]
     ) -> ParentGroup:  # fmt: skip
         """Count the children, and notify where it is time to."""
         at, seq = instant
@@ -344,7 +358,7 @@ class _Fold:
 
     def _keep_open(
         self,
-        rule: Rule,
+        rule: EventRule,
         parent_group: ParentGroup,
         notification: Notification,
         notified: Notified,
@@ -352,14 +366,11 @@ class _Fold:
         consumer: str,
     ) -> None:
         """What was notified stays open, where the rule says so; notified again, it is repeated so much later."""
-        if rule.resolve_policy is None:
+        if rule.spec.resolve_policy is None:
             return
-        now = active_parent_group(
-            rule, parent_group, notified.event, labels=notified.labels, fields=notified.fields, caused_by=caused_by, consumer=consumer,
-            at=notification.at, commit_seq=notification.commit_seq, beyond=notified.beyond,
-        )  # fmt: skip
+        now = active_parent_group(rule, parent_group, notification, notified, caused_by, consumer)
         if notification.kind is IntentKind.FIRED:
-            keep_open(now, rule.resolve_policy, self.memory)
+            keep_open(now, rule.spec.resolve_policy, self.memory)
             if recovers(rule):
                 found = ends_of(rule, [now], self.reader, 0, self.hi)
                 self.ends[rule.name] = [*self.ends.get(rule.name, ()), *found]
@@ -370,11 +381,11 @@ class _Fold:
         if before is not None:  # else time has closed it: what is new is notified all the same
             keep_open(
                 replace(before, last_notified_at=notification.at, parent_group=now.parent_group),
-                rule.resolve_policy,
+                rule.spec.resolve_policy,
                 self.memory,
             )
 
-    def recover(self, rule: Rule, instant: Instant) -> None:
+    def recover(self, rule: EventRule, instant: Instant) -> None:
         """End open alerts of parent groups of which that is known as of an instant."""
         at, seq = instant
         for active in open_parent_groups(rule, self.memory):
@@ -392,24 +403,20 @@ class _Fold:
             else:
                 parent_group, some = self.standing(rule, parent_group, seq)
                 self.memory.put_condition(state_of(replace(parent_group, recovered=True), rule.name, rule.severity, at))
-            time = moment(end.time_us)
-            said = {
-                "recovered_by": end.run_id, "status": end.status, "time": plain(time),
-                "text": f"by run {end.run_id}, {end.status} at {time:%Y-%m-%d %H:%M} UTC",
-            }  # fmt: skip
             notification = Notification(
                 parent_group=replace(parent_group, instance=active.instance, beyond=active.beyond),
                 why=Why.RECOVERED, matched=some, ended="", at=at, commit_seq=seq,
-                event_time=moment(active.event.time_us), computed=parent_group.computed, said=said,
+                event_time=moment(active.event.time_us), computed=parent_group.computed,
+                ended_by=EndedBy(run=end.run_id, status=end.status, time=moment(end.time_us)),
             )  # fmt: skip
             notify(rule, notification, self.rows, self.memory)
 
-    def standing(self, rule: Rule, parent_group: ParentGroup, seq: int) -> tuple[ParentGroup, list[Matched]]:
+    def standing(self, rule: EventRule, parent_group: ParentGroup, seq: int) -> tuple[ParentGroup, list[Matched]]:
         """A parent group with its children counted as of commit ``seq``, and those that count."""
         children = self._children(rule, parent_group)
         return parent_group.counted(len(children.upto(seq))), self._matched(rule, parent_group, children, seq)
 
-    def _expired(self, rule: Rule, parent: str, now: ResolvePolicy, at: datetime) -> bool:
+    def _expired(self, rule: EventRule, parent: str, now: ResolvePolicy, at: datetime) -> bool:
         """Whether the parent's end is expired."""
         assert now.event is not None
         key = now.event.key
@@ -420,12 +427,12 @@ class _Fold:
         """That brought an event of a parent."""
         return next(s.consumer for s in self.lines[parent] if s.event.key == key)
 
-    def _children(self, rule: Rule, parent_group: ParentGroup) -> Children:
+    def _children(self, rule: EventRule, parent_group: ParentGroup) -> Children:
         return self.rows.children(terms_of(rule).column, (parent_group.parent, parent_group.begin), self.places)
 
     def _newest(
         self,
-        rule: Rule,
+        rule: EventRule,
         parent_group: ParentGroup,
         children: Children,
         seq: int,
@@ -436,7 +443,7 @@ class _Fold:
         notified = {**self.memory.notified(pairs - here.keys()), **{p: here[p] for p in pairs & here.keys()}}
         return newest_of(notified, parent_group.begin, seq)
 
-    def _matched(self, rule: Rule, parent_group: ParentGroup, children: Children, seq: int) -> list[Matched]:
+    def _matched(self, rule: EventRule, parent_group: ParentGroup, children: Children, seq: int) -> list[Matched]:
         """The children that count, in the order in which it happened."""
         return self.rows.matched(self._newest(rule, parent_group, children, seq, self.notified))
 

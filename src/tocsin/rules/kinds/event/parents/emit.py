@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from tocsin.alerts.changes import Change
 from tocsin.alerts.parents import ParentGroup
-from tocsin.model.alert import Phase, Transition, Why
-from tocsin.model.intent import Intent, IntentKind
-from tocsin.rules import limits
+from tocsin.alerts.rate_limit import RateLimit
+from tocsin.model.alert import Phase, Why
+from tocsin.model.details import Cause, Child, Details, EndedBy, Group
+from tocsin.model.intent import IntentKind
+from tocsin.rules.emit import emit
+from tocsin.rules.kinds.event.collapsed import Collapsed
 from tocsin.rules.kinds.event.parents.read import DESCRIBES, Matched, Rows
+from tocsin.rules.kinds.event.spec import EventRule
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
-from tocsin.rules.spec.collapse import Collapsed
-from tocsin.rules.spec.rule import Rule
 
 CAUSES = 10
 """So many causes are named, the most frequent ones."""
@@ -42,7 +45,8 @@ class Notification:
     commit_seq: int
     event_time: datetime  # of what made it be notified; UTC
     computed: Mapping[str, object] = field(default_factory=dict)  # by the rule's query
-    said: Mapping[str, object] = field(default_factory=dict)  # more for the intent's data, JSON-able
+    since: datetime | None = None  # of a repeat
+    ended_by: EndedBy | None = None
 
     @property
     def kind(self) -> IntentKind:
@@ -60,71 +64,46 @@ class Notified:
     event: Mapping[str, object]  # the parent as a row
     labels: Mapping[str, object]
     fields: Mapping[str, object]
-    beyond: limits.RateLimit  # the rule's limit
+    beyond: RateLimit  # the rule's limit
 
 
-def notify(rule: Rule, notification: Notification, rows: Rows, memory: Memory) -> Notified:
+def notify(rule: EventRule, notification: Notification, rows: Rows, memory: Memory) -> Notified:
     """Notify of a parent group."""
     parent_group = notification.parent_group
     event = _event(notification, rows)
     fields = {**notification.computed, **event}
     instance = parent_group.instance or {name: fields.get(name) for name in rule.by}
     labels, keep = labels_of(rule, fields), {name: fields.get(name) for name in rule.fields}
-    about = {**summed_up(rule, parent_group, notification.matched, notification.ended), "alert": True}
-    occurrence, root = parent_group.occurrence(rule.name), event.get("RootRunId")
-    beyond = limits.notify(
-        rule.name,
-        rule.limit,
-        Intent(
-            rule=rule.public_name,
-            rule_version=rule.info.version,
-            instance=instance,
-            occurrence=occurrence,
-            kind=notification.kind,
-            ordinal=0 if notification.kind is IntentKind.RESOLVED else parent_group.notified,
-            severity=rule.severity,
-            why=notification.why,
-            labels=labels,
-            fields=keep,
-            run_id=parent_group.parent,
-            root_run_id=root if isinstance(root, str) else "",
-            event=event,
-            data={**notification.said, "sweep": about},
-            commit_seq=notification.commit_seq,
-            at=notification.at,
-            event_time=notification.event_time,
-        ),
-        rule.info,
-        memory,
-        beyond=parent_group.beyond,
-    )
+    about = replace(summed_up(rule, parent_group, notification.matched, notification.ended), alert=True)
     before, after = _phases(rule, notification)
-    if notification.why is not Why.STILL_FIRING:
-        first = notification.kind is IntentKind.FIRED
-        memory.transitions.append(
-            Transition(
-                rule=rule.public_name,
-                instance=instance,
-                occurrence=occurrence,
-                before=before,
-                after=after,
-                reason=Why.RATE_LIMITED if first and beyond else notification.why,
-                severity=rule.severity,
-                value=float(parent_group.share),
-                labels={**keep, **labels, "sweep": about},
-                run_id=parent_group.parent,
-                commit_seq=notification.commit_seq,
-                at=notification.at,
-            )
-        )
+    change = Change(
+        instance=instance,
+        occurrence=parent_group.occurrence(rule.name),
+        before=before,
+        after=before if notification.why is Why.STILL_FIRING else after,
+        why=notification.why,
+        kind=notification.kind,
+        ordinal=0 if notification.kind is IntentKind.RESOLVED else parent_group.notified,
+        severity=rule.severity,
+        labels=labels,
+        fields=keep,
+        share=float(parent_group.share),
+        run_id=parent_group.parent,
+        event=event,
+        details=Details(since=notification.since, ended_by=notification.ended_by, group=about),
+        commit_seq=notification.commit_seq,
+        at=notification.at,
+        event_time=notification.event_time,
+    )
+    beyond = emit(memory, rule, change, beyond=parent_group.beyond)
     return Notified(instance=instance, event=event, labels=labels, fields=keep, beyond=beyond)
 
 
-def _phases(rule: Rule, notification: Notification) -> tuple[Phase, Phase]:
+def _phases(rule: EventRule, notification: Notification) -> tuple[Phase, Phase]:
     """Of the alert, before and after. One that is ended by a later event fires until then, whatever becomes of its
     parent.
     """
-    open_ = Phase.FIRING if rule.resolve_policy is not None and rule.resolve_policy.recovers else Phase.FIRED
+    open_ = Phase.FIRING if rule.spec.resolve_policy is not None and rule.spec.resolve_policy.recovers else Phase.FIRED
     before = open_ if notification.parent_group.notified or notification.why is Why.RECOVERED else Phase.NONE
     if notification.why is Why.RECOVERED:
         return before, Phase.RESOLVED
@@ -142,30 +121,30 @@ def _event(notification: Notification, rows: Rows) -> dict[str, object]:
     return {**event, "RunId": parent, "RootRunId": root, **said}
 
 
-def summed_up(rule: Rule, parent_group: ParentGroup, matched: Sequence[Matched], ended: str) -> dict[str, object]:
-    """How many children match, and why; JSON-able."""
-    collapsed = rule.collapse
+def summed_up(rule: EventRule, parent_group: ParentGroup, matched: Sequence[Matched], ended: str) -> Group:
+    """How many children match, and why."""
+    collapsed = rule.spec.collapse
     assert isinstance(collapsed, Collapsed)
     by_cause: dict[str, list[Matched]] = defaultdict(list)
     for one in matched:
         by_cause[one.cause].append(one)
     most = sorted(by_cause.items(), key=lambda item: (-len(item[1]), item[0]))
     statuses = sorted({one.status for one in matched})
-    return {
-        "to": collapsed.column,
-        "matched": parent_group.matched,
-        "children": parent_group.children,
-        "did": " or ".join(_DID.get(status, f"are {status}") for status in statuses),
-        "ended": ended,
-        "causes": [
-            {
-                "cause": cause,
-                "count": len(runs),
-                "runs": [
-                    {"run": one.run, "name": one.name, "url": one.url, "us": one.key.time_us} for one in runs[:EXAMPLES]
-                ],
-            }
+    return Group(
+        to=collapsed.column,
+        matched=parent_group.matched,
+        children=parent_group.children,
+        did=" or ".join(_DID.get(status, f"are {status}") for status in statuses),
+        ended=ended,
+        causes=tuple(
+            Cause(
+                cause=cause,
+                count=len(runs),
+                runs=tuple(
+                    Child(run=one.run, name=one.name, url=one.url, us=one.key.time_us) for one in runs[:EXAMPLES]
+                ),
+            )
             for cause, runs in most[:CAUSES]
-        ],
-        "more": sum(len(runs) for _, runs in most[CAUSES:]),
-    }
+        ),
+        more=sum(len(runs) for _, runs in most[CAUSES:]),
+    )

@@ -6,36 +6,37 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from tocsin.alerts.active import ActiveAlert, ResolvePolicy
-from tocsin.model.alert import EventKey, Occurrence, Phase, Transition, Why
+from tocsin.alerts.changes import Change
+from tocsin.model.alert import EventKey, Occurrence, Phase, Why
 from tocsin.model.instants import Timer, TimerKind
-from tocsin.model.intent import Intent, IntentKind
+from tocsin.rules.emit import emit
 from tocsin.rules.history import Row, moment, plain
+from tocsin.rules.kinds.event.spec import EventRule
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory
-from tocsin.rules.spec.rule import Rule, public_name
 
 _NEEDED = frozenset({"RunId", "RootRunId", "Consumer", "CommitSeq"})
 
 
-def columns_for(rules: Iterable[Rule], memory: Memory) -> frozenset[str] | None:
+def columns_for(rules: Iterable[EventRule], memory: Memory) -> frozenset[str] | None:
     """Columns that are read of events that alerts of ``rules`` are notified of; None: all of them."""
     if memory.shown is None:
         return None
     found = _NEEDED.union(memory.shown)
     for rule in rules:
         found |= rule.reads.union(
-            rule.limit.per if rule.limit else (), rule.resolve_policy.same if rule.resolve_policy else ()
+            rule.limit.per if rule.limit else (), rule.spec.resolve_policy.same if rule.spec.resolve_policy else ()
         )
     return found
 
 
-def resolve_policy_of(rule: Rule) -> ResolvePolicy:
+def resolve_policy_of(rule: EventRule) -> ResolvePolicy:
     """How the alerts of a rule end that stay open."""
-    assert rule.resolve_policy is not None
-    return rule.resolve_policy
+    assert rule.spec.resolve_policy is not None
+    return rule.spec.resolve_policy
 
 
-def active_alert(rule: Rule, occurrence: Occurrence, fields: Row, at: datetime) -> ActiveAlert:
+def active_alert(rule: EventRule, occurrence: Occurrence, fields: Row, at: datetime) -> ActiveAlert:
     """The alert of ``occurrence``, notified at ``at`` of the event whose row is ``fields``."""
     root, consumer, seq = fields.get("RootRunId"), fields.get("Consumer"), fields.get("CommitSeq")
     return ActiveAlert(
@@ -76,75 +77,42 @@ def drop(active: ActiveAlert, memory: Memory) -> None:
     memory.drop_timer(active.rule, TimerKind.CLOSE, key)
 
 
-def settle(active: ActiveAlert, why: Why, at: datetime, commit_seq: int, memory: Memory) -> None:
+def settle(rule: EventRule, active: ActiveAlert, why: Why, at: datetime, commit_seq: int, memory: Memory) -> None:
     """It ends without a notification."""
     drop(active, memory)
     before, after = (Phase.FIRING, Phase.RESOLVED) if active.recovers else (Phase.FIRED, Phase.CLOSED)
-    memory.transitions.append(transition_of(active, before, after, why, at, commit_seq))
+    emit(memory, rule, change_of(active, before, after, why, at, commit_seq))
 
 
 def fields_of(active: ActiveAlert, row: Row, computed: Mapping[str, object]) -> dict[str, object]:
     """The event as its alert carries it; what is still known of it where its row is gone."""
     if not row:
-        return {**active.fields, **active.instance}
+        return {"RootRunId": active.root_run_id, **active.fields, **active.instance}
     return {**row, **{name: plain(value) for name, value in computed.items()}}
 
 
-def intent_of(
-    rule: Rule,
-    active: ActiveAlert,
-    fields: Mapping[str, object],
-    kind: IntentKind,
-    why: Why,
-    ordinal: int,
-    data: Mapping[str, object],
-    at: datetime,
-    commit_seq: int,
-) -> Intent:
-    """What is notified of it again, or of its end."""
-    root = fields.get("RootRunId")
-    return Intent(
-        rule=rule.public_name,
-        rule_version=rule.info.version,
-        instance=active.instance,
-        occurrence=active.occurrence,
-        kind=kind,
-        ordinal=ordinal,
-        severity=active.severity,
-        why=why,
-        labels=active.labels,
-        fields=active.fields,
-        run_id=active.run_id,
-        root_run_id=root if isinstance(root, str) else active.root_run_id,
-        event=fields,
-        data=data,
-        commit_seq=commit_seq,
-        at=at,
-        event_time=moment(active.event.time_us),
-    )
-
-
-def transition_of(
+def change_of(
     active: ActiveAlert, before: Phase, after: Phase, why: Why, at: datetime, commit_seq: int
-) -> Transition:  # fmt: skip
-    """The row of ``Alerts``."""
-    return Transition(
-        rule=public_name(active.rule),
+) -> Change:  # fmt: skip
+    """What changes of it, while nobody is notified."""
+    return Change(
         instance=active.instance,
         occurrence=active.occurrence,
         before=before,
         after=after,
-        reason=why,
+        why=why,
         severity=active.severity,
-        labels={**active.fields, **active.labels},
+        fields=active.fields,
+        labels=active.labels,
         run_id=active.run_id,
-        commit_seq=commit_seq,
         at=at,
+        commit_seq=commit_seq,
+        event_time=moment(active.event.time_us),
     )
 
 
 def mark(
-    rule: Rule, run: str, event: EventKey, phase: Phase, at: datetime, commit_seq: int, memory: Memory
+    rule: EventRule, run: str, event: EventKey, phase: Phase, at: datetime, commit_seq: int, memory: Memory
 ) -> Occurrence:
     """Remember that an end was counted for ``event``: CLOSED where it was notified of it, RESOLVED where of another
     one.

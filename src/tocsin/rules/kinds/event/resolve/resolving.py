@@ -17,8 +17,8 @@ from tocsin.alerts.active import ResolvePolicy
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
 from tocsin.rules.history import commit_rows, listed
+from tocsin.rules.kinds.event.spec import EventRule
 from tocsin.rules.memory import Memory, Pair
-from tocsin.rules.spec.rule import Rule
 
 Values = tuple[str, ...]
 _JOB = "coalesce(nullif(JobKey, ''), RunId)"  # an absent JobKey is the RunId
@@ -104,15 +104,17 @@ class Now:
     waiting: frozenset[Pair] = frozenset()  # runs with open alerts that may be over by them
 
 
-def resolving_now(rules: Iterable[Rule], after: int, hi: int, reader: LogReader, memory: Memory) -> Now:
+def resolving_now(rules: Iterable[EventRule], after: int, hi: int, reader: LogReader, memory: Memory) -> Now:
     """What the commits in (``after``, ``hi``] brought that ends alerts of ``rules``."""
-    by_columns: dict[Values, list[Rule]] = defaultdict(list)
+    by_columns: dict[Values, list[EventRule]] = defaultdict(list)
     for rule in rules:
-        assert rule.resolve_policy is not None
-        by_columns[rule.resolve_policy.same].append(rule)
+        assert rule.spec.resolve_policy is not None
+        by_columns[rule.spec.resolve_policy.same].append(rule)
     found: dict[Key, Line] = {}
     for same, alike in by_columns.items():
-        statuses = {status for rule in alike if rule.resolve_policy for status in rule.resolve_policy.statuses}
+        statuses = {
+            status for rule in alike if rule.spec.resolve_policy for status in rule.spec.resolve_policy.statuses
+        }
         rows_sql, params = commit_rows(after, hi)
         found |= _read(
             reader, same, f"SELECT CommitSeq AS seq, {columns_sql(same, rows_sql)} WHERE true", params, statuses
@@ -124,24 +126,27 @@ def resolving_now(rules: Iterable[Rule], after: int, hi: int, reader: LogReader,
         by_values[(same, values)].add(status)
     waiting: set[Pair] = set()
     for rule in rules:
-        assert rule.resolve_policy is not None
+        assert rule.spec.resolve_policy is not None
         for state in memory.conditions(rule.name).values():
             listed_values = state.data.get("same")
             for values in listed_values if isinstance(listed_values, list) else ():
-                if by_values.get((rule.resolve_policy.same, tuple(values)), set()) & rule.resolve_policy.statuses:
+                if (
+                    by_values.get((rule.spec.resolve_policy.same, tuple(values)), set())
+                    & rule.spec.resolve_policy.statuses
+                ):
                     waiting.add((rule.name, str(state.data.get("run"))))
     return Now(resolving_events=ResolvingEvents(found), waiting=frozenset(waiting))
 
 
 def resolving_events_of(
-    asked: Iterable[tuple[Rule, Sequence[tuple[int, Values]]]], hi: int, reader: LogReader
+    asked: Iterable[tuple[EventRule, Sequence[tuple[int, Values]]]], hi: int, reader: LogReader
 ) -> ResolvingEvents:  # fmt: skip
     """What commits up to ``hi`` brought that ends events, of each rule given by (time, values)."""
     by_columns: dict[Values, tuple[set[str], set[Values], list[int]]] = {}
     for rule, events in asked:
-        assert rule.resolve_policy is not None
-        statuses, values, times = by_columns.setdefault(rule.resolve_policy.same, (set(), set(), []))
-        statuses |= rule.resolve_policy.statuses
+        assert rule.spec.resolve_policy is not None
+        statuses, values, times = by_columns.setdefault(rule.spec.resolve_policy.same, (set(), set(), []))
+        statuses |= rule.spec.resolve_policy.statuses
         values |= {each for _, each in events if each}
         times += [time for time, each in events if each]
     found: dict[Key, Line] = {}

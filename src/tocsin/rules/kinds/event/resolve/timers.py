@@ -9,15 +9,18 @@ from datetime import datetime
 from tocsin.alerts.active import ActiveAlert, active_alert_of
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Phase, Why
+from tocsin.model.details import Details
 from tocsin.model.intent import IntentKind
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
-from tocsin.rules.history import plain, whole_rows
+from tocsin.rules.emit import emit
+from tocsin.rules.history import whole_rows
+from tocsin.rules.kinds.event.matching import matches
 from tocsin.rules.kinds.event.parents import collapse as collapsing
 from tocsin.rules.kinds.event.resolve.active import (
+    change_of,
     columns_for,
     fields_of,
-    intent_of,
     keep_open,
     mark,
     resolve_policy_of,
@@ -25,21 +28,21 @@ from tocsin.rules.kinds.event.resolve.active import (
     timer_of,
 )
 from tocsin.rules.kinds.event.resolve.commits import at_instant
-from tocsin.rules.kinds.event.timers import Released
+from tocsin.rules.kinds.event.spec import EventRule
 from tocsin.rules.memory import Memory, Pair
-from tocsin.rules.queries import Failures, matches
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.queries import Failures
+from tocsin.rules.timers import Released
 
 
 def on_wakes(
     released: Sequence[Released],
-    rules: Mapping[str, Rule],
+    rules: Mapping[str, EventRule],
     reader: LogReader,
     memory: Memory,
     source_progress: SourceProgress,
 ) -> None:
     """Open alerts are notified once more, or closed by time; not before their consumer has been reached up to then."""
-    again: list[tuple[Rule, ActiveAlert, Released]] = []
+    again: list[tuple[EventRule, ActiveAlert, Released]] = []
     for each in released:
         timer, rule = each.timer, rules[each.timer.rule]
         memory.drop_timer(timer.rule, timer.kind, timer.key)
@@ -47,22 +50,22 @@ def on_wakes(
         active = active_alert_of(state) if state is not None else None
         if active is None:
             continue
-        if rule.resolve_policy is None:
-            settle(active, Why.RULE_CHANGED, each.at, each.commit_seq, memory)
+        if rule.spec.resolve_policy is None:
+            settle(rule, active, Why.RULE_CHANGED, each.at, each.commit_seq, memory)
             continue
         consumers = (
-            frozenset({active.consumer}) if active.consumer and rule.resolve_policy.recovers else frozenset[str]()
+            frozenset({active.consumer}) if active.consumer and rule.spec.resolve_policy.recovers else frozenset[str]()
         )
         if not source_progress.has_reached(timer.due, consumers):
             memory.put_timer(replace(timer, consumers=consumers))
             continue
-        why, after = active.woken(rule.resolve_policy, each.at)
+        why, after = active.woken(rule.spec.resolve_policy, each.at)
         if why is Why.AUTO_CLOSED:
-            settle(active, why, each.at, each.commit_seq, memory)
-            if rule.resolve_policy.recovers and active.parent_group is None:
+            settle(rule, active, why, each.at, each.commit_seq, memory)
+            if rule.spec.resolve_policy.recovers and active.parent_group is None:
                 mark(rule, active.run_id, active.event, Phase.CLOSED, each.at, each.commit_seq, memory)
             continue
-        keep_open(after, rule.resolve_policy, memory)
+        keep_open(after, rule.spec.resolve_policy, memory)
         if why is Why.STILL_FIRING:
             again.append((rule, after, each))
     if not again:
@@ -75,19 +78,22 @@ def on_wakes(
             collapsing.again(rule, active, each.at, each.commit_seq, reader, memory)
             continue
         key = (rule.name, active.event)
-        fields = fields_of(active, rows.get(active.event, {}), computed.get(key, {}))
-        since = {"since": plain(active.at)}
-        intent = intent_of(
-            rule, active, fields, IntentKind.REPEATED, Why.STILL_FIRING, active.repeats, since, each.at, each.commit_seq
+        phase = active.state.phase
+        change = replace(
+            change_of(active, phase, phase, Why.STILL_FIRING, each.at, each.commit_seq),
+            kind=IntentKind.REPEATED,
+            ordinal=active.repeats,
+            event=fields_of(active, rows.get(active.event, {}), computed.get(key, {})),
+            details=Details(since=active.at),
         )
-        memory.notify(intent, rule.info)
+        emit(memory, rule, change)
 
 
 def _computed(
-    wanted: Sequence[tuple[Rule, ActiveAlert]], hi: int, reader: LogReader
+    wanted: Sequence[tuple[EventRule, ActiveAlert]], hi: int, reader: LogReader
 ) -> dict[tuple[str, EventKey], Mapping[str, object]]:
     """What the rules' queries make of the events that were notified."""
-    making = [(rule, active) for rule, active in wanted if rule.plan.computed]
+    making = [(rule, active) for rule, active in wanted if rule.spec.plan.computed]
     if not making:
         return {}
     rows_sql, params = history.run_rows(reader, (active.run_id for _, active in making), hi)
@@ -96,14 +102,14 @@ def _computed(
 
 
 def schedule_deadlines(
-    rules: Iterable[Rule], at: datetime, commit_seq: int, reader: LogReader, memory: Memory
+    rules: Iterable[EventRule], at: datetime, commit_seq: int, reader: LogReader, memory: Memory
 ) -> Failures:
     """At a start and after a reload: timers by what the rules say now; of one that means something else, alerts
     whose event
     does not match any more are closed quietly.
     """
     failures = Failures()
-    changed: list[tuple[Rule, ActiveAlert]] = []
+    changed: list[tuple[EventRule, ActiveAlert]] = []
     for rule in rules:
         for state in memory.conditions(rule.name).values():
             active = active_alert_of(state)
@@ -125,13 +131,13 @@ def schedule_deadlines(
             continue
         if (
             active.parent_group is not None
-            and rule.collapse is not None
+            and rule.spec.collapse is not None
             and active.recovers == resolve_policy_of(rule).recovers
         ):
             memory.put_condition(replace(active, changed=False).state)
             continue
         if (rule.name, active.event) not in still or active.recovers != resolve_policy_of(rule).recovers:
-            settle(active, Why.RULE_CHANGED, at, commit_seq, memory)
+            settle(rule, active, Why.RULE_CHANGED, at, commit_seq, memory)
             if active.recovers and active.parent_group is None:
                 mark(rule, active.run_id, active.event, Phase.CLOSED, at, commit_seq, memory)
             continue

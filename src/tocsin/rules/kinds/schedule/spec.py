@@ -10,22 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from tocsin.alerts.conditions import Terms
 from tocsin.config.yaml.document import KeyPath
-from tocsin.config.yaml.durations import parse_duration
+from tocsin.config.yaml.durations import format_duration, parse_duration
 from tocsin.errors import QueryError
 from tocsin.kql.plan.rowplan import RowPlan, row_plan
 from tocsin.model.alert import fingerprint, instance_key
 from tocsin.model.calendars.calendar import Calendar
 from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.rules.kinds.schedule.cron import Schedule
+from tocsin.rules.kinds.schedule.keys import ScheduleWhen
 from tocsin.rules.language.literals import extension
-from tocsin.rules.language.schema import When
 from tocsin.rules.language.templates import TemplateFault, TemplateText, checked
-from tocsin.rules.spec.cron import Schedule
+from tocsin.rules.spec.rule import RuleOf, WaitSpec
 
 Fault = tuple[KeyPath, str, str]
 TableRow = Mapping[str, object]
+_TEMPLATES = ("cron", "grace", "early", "timezone")
+"""Keys of `when:` that a table's row fills."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,21 +52,31 @@ class Item:
     def meaning(self) -> str:
         """Hash of what is expected when. Days that do not count are no part of it: they move a deadline, and no more."""
         s = self.schedule
-        return fingerprint(self.query, s.cron, str(s.grace), s.zone)
+        return fingerprint(self.query, s.cron, str(s.grace), str(s.early), s.zone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scheduled:
-    """What makes a rule one that waits by a schedule."""
+class ScheduleSpec(WaitSpec):
+    """What ought to come by a schedule."""
 
-    when: When
+    kind: ClassVar[str] = "schedule"
+    word: ClassVar[str] = "absence"
+
+    plan: RowPlan  # of the rule as such, or of one item
+    when: ScheduleWhen
     by: tuple[str, ...]
     table: str  # '' where it is not for each row of one
     schema: Mapping[str, Mapping[str, str]] = field(repr=False)
     calendar: Calendar
+    zone: str = ""  # where neither the rule nor its row names one; '': UTC
     items: tuple[Item, ...]
     terms: Terms = field(default_factory=Terms)
     pauses: tuple[Maintenance, ...] = ()  # that may stop its clocks
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """As ``Spec.words``."""
+        return self.when.cron, self.when.grace, self.when.early, self.when.timezone or self.zone
 
     @property
     def consumer(self) -> str:
@@ -70,25 +85,32 @@ class Scheduled:
 
     def over(self, rows: Sequence[TableRow]) -> tuple[Item, ...]:
         """What is expected for other rows of the table. Raises ValueError that says what is wrong with them."""
-        items, faults = items_of(self.when, rows, self.by, self.schema, self.calendar)
+        items, faults = items_of(Expected(self.when, self.by, self.schema, self.calendar, self.zone), rows)
         if faults:
             raise ValueError("; ".join(f"{message}" for _, message, _ in faults))
         return items
 
 
-def items_of(
-    when: When,
-    rows: Sequence[TableRow],
-    by: Sequence[str],
-    schema: Mapping[str, Mapping[str, str]],
-    calendar: Calendar,
-) -> tuple[tuple[Item, ...], list[Fault]]:
+ScheduleRule: TypeAlias = RuleOf[ScheduleSpec]
+
+
+class Expected(NamedTuple):
+    """What a rule says of all that it expects."""
+
+    when: ScheduleWhen
+    by: Sequence[str]
+    schema: Mapping[str, Mapping[str, str]]
+    calendar: Calendar
+    zone: str
+
+
+def items_of(rule: Expected, rows: Sequence[TableRow]) -> tuple[tuple[Item, ...], list[Fault]]:
     """What is expected for each of ``rows`` ({} alone where there is no table), and what is wrong."""
     faults: list[Fault] = []
     items: dict[str, Item] = {}
     for number, row in enumerate(rows, 1):
         said = f"row {number} of the table: " if row else ""
-        found = _item(when, row, by, schema, calendar, said, faults)
+        found = _item(rule, row, said, faults)
         if found is None:
             continue
         if found.key in items:
@@ -97,45 +119,46 @@ def items_of(
     return tuple(items.values()), faults
 
 
-def _item(
-    when: When,
-    row: TableRow,
-    by: Sequence[str],
-    schema: Mapping[str, Mapping[str, str]],
-    calendar: Calendar,
-    said: str,
-    faults: list[Fault],
-) -> Item | None:
+def _item(rule: Expected, row: TableRow, said: str, faults: list[Fault]) -> Item | None:
+    when = rule.when
     texts: dict[str, str] = {}
-    for key in ("cron", "grace", "timezone"):
+    for key in _TEMPLATES:
         try:
             texts[key] = checked(getattr(when, key))[0].render(row).strip()
         except TemplateFault as e:
             faults.append((("when", key), f"{said}is no template: {e}", "write for example {{ cron }}"))
-    if len(texts) < 3:
+    if len(texts) < len(_TEMPLATES):
         return None
+    lengths: dict[str, timedelta] = {}
+    for key in ("grace", "early"):
+        try:
+            lengths[key] = parse_duration(texts[key] or "0")
+        except ValueError as e:
+            faults.append((("when", key), f"{said}{e}", ""))
+            return None
+    zone = texts["timezone"] or rule.zone or "UTC"
     try:
-        grace = parse_duration(texts["grace"] or "0")
-    except ValueError as e:
-        faults.append((("when", "grace"), f"{said}{e}", ""))
-        return None
-    try:
-        schedule = Schedule(cron=texts["cron"], grace=grace, zone=texts["timezone"] or "UTC", skip=calendar)
+        schedule = Schedule(cron=texts["cron"], zone=zone, skip=rule.calendar, **lengths)
     except ValueError as e:
         faults.append((("when", "timezone" if "time zone" in str(e) else "cron"), f"{said}{e}", ""))
         return None
+    if (shortest := schedule.overlap()) is not None:
+        key = "early" if lengths["early"] > lengths["grace"] else "grace"
+        message = f"{said}an event could meet two scheduled times, which are {format_duration(shortest)} apart"
+        faults.append((("when", key), message, "`early` and `grace` together must be shorter"))
+        return None
     query, _ = schedule_query(when, row)
     try:
-        plan = row_plan(query, schema)
+        plan = row_plan(query, rule.schema)
     except QueryError as e:
         faults.append((("when", "absent", "where"), f"{said}{e.message}", e.hint))
         return None
     return Item(
-        instance={name: row.get(name) for name in by}, fields=dict(row), schedule=schedule, plan=plan, query=query
+        instance={name: row.get(name) for name in rule.by}, fields=dict(row), schedule=schedule, plan=plan, query=query
     )
 
 
-def schedule_query(when: When, row: TableRow) -> tuple[str, int]:
+def schedule_query(when: ScheduleWhen, row: TableRow) -> tuple[str, int]:
     """The expected events as KQL, and the line on which the text of ``where:`` begins."""
     lines = ["RunStatusChanged"]
     if row:
@@ -150,7 +173,7 @@ def schedule_query(when: When, row: TableRow) -> tuple[str, int]:
     return "\n".join(lines), begins
 
 
-def columns_of(when: When, columns: Sequence[str]) -> tuple[str, ...]:
+def columns_of(when: ScheduleWhen, columns: Sequence[str]) -> tuple[str, ...]:
     """Columns of the table that name an instance: all but those that only fill the schedule's templates."""
     filled: set[str] = set()
     for text in _templates(when):
@@ -158,23 +181,17 @@ def columns_of(when: When, columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in columns if name not in filled) or tuple(columns)
 
 
-def _templates(when: When) -> Iterator[TemplateText]:
-    for source in (when.cron, when.grace, when.timezone):
+def _templates(when: ScheduleWhen) -> Iterator[TemplateText]:
+    for key in _TEMPLATES:
         try:
-            yield checked(source)[0]
+            yield checked(getattr(when, key))[0]
         except TemplateFault:
             continue
 
 
-def faults(when: When) -> Iterator[Fault]:
+def faults(when: ScheduleWhen) -> Iterator[Fault]:
     """What is wrong with a schedule's rule as such."""
-    for key, said in (
-        ("status", bool(when.status)), ("where", bool(when.where)), ("final", when.final), ("for", when.for_ is not None),
-        ("in_status_for", when.in_status_for is not None), ("silent_for", when.silent_for is not None),
-        ("unchanged", bool(when.unchanged)), ("duration", when.duration is not None),
-        ("after", when.after is not None), ("times", when.times is not None), ("within", when.within is not None),
-        ("by", when.by is not None),
-    ):  # fmt: skip
+    for key, said in (("status", bool(when.status)), ("where", bool(when.where))):
         if said:
             yield ("when", key), "stands beside absent", "what is expected stands under absent"
     assert when.absent is not None
@@ -184,7 +201,7 @@ def faults(when: When) -> Iterator[Fault]:
         yield ("when", "absent"), "does not say when it ought to come", 'write for example cron: "0 2 * * *"'
 
 
-def subject(when: When, by: Sequence[str]) -> str:
+def subject(when: ScheduleWhen, by: Sequence[str]) -> str:
     """The mail's subject where the rule has none: ``churn: not Completed by 06:00``."""
     named = " ".join(f"{{{{ {name} }}}}" for name in by) or "{{ Rule }}"
     statuses = " or ".join((when.absent and when.absent.status) or ())

@@ -9,21 +9,24 @@ when: {absent: {status: Completed}, cron: "0 2 * * *"}       by the schedule, se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from itertools import pairwise
+from typing import ClassVar, TypeAlias
 
 from tocsin.alerts.conditions import Terms
 from tocsin.config.yaml.document import KeyPath
 from tocsin.config.yaml.durations import in_words
 from tocsin.errors import QueryError
+from tocsin.kql.plan.rowplan import RowPlan
 from tocsin.kql.tokens import TokenKind, tokenize
 from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.model.statuses import TERMINAL, Status
-from tocsin.rules.language.schema import When
+from tocsin.rules.kinds.deadline.keys import DeadlineWhen
 from tocsin.rules.spec.baseline import Baseline, baseline
+from tocsin.rules.spec.rule import RuleOf, WaitSpec
 
 _CLOCKS = frozenset({"now", "ago", "ingestion_time"})
 STANDS_STILL = "Progress"
@@ -42,10 +45,14 @@ class Form(StrEnum):
 FORMS = tuple(Form)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Absence:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DeadlineSpec(WaitSpec):
     """What a rule about single runs waits for: ``length`` without the run moving on."""
 
+    kind: ClassVar[str] = "deadline"
+    word: ClassVar[str] = "absence"
+
+    plan: RowPlan  # which runs are waited for
     form: Form
     length: timedelta
     statuses: frozenset[str]  # in which the clock runs
@@ -54,9 +61,18 @@ class Absence:
     baseline: Baseline | None = None  # of LONGER, whose length it gives
     terms: Terms = field(default_factory=Terms)
     pauses: tuple[Maintenance, ...] = ()  # that may stop its clocks
+    row: Mapping[str, object] = field(default_factory=dict)  # of the table that the rule is one for each row of
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """As ``Spec.words``."""
+        return (f"{self.form} {self.length} {self.baseline or ''}".strip(),)
 
 
-def form_of(when: When) -> Form | None:
+DeadlineRule: TypeAlias = RuleOf[DeadlineSpec]
+
+
+def form_of(when: DeadlineWhen) -> Form | None:
     """Which absence form ``when`` has; None where it has none (or is about the schedule)."""
     if when.in_status_for is not None:
         return Form.IN_STATUS
@@ -67,13 +83,11 @@ def form_of(when: When) -> Form | None:
     return Form.UNCHANGED if when.unchanged else None
 
 
-def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
+def faults(when: DeadlineWhen) -> Iterator[tuple[KeyPath, str, str]]:
     """(path below the rule, what is wrong, what would be right) of an absence form."""
     given = [key for key, said in _given(when) if said]
     for other in given[1:]:
         yield ("when", other), f"stands beside {given[0]}", "a rule has one of them"
-    if when.final:
-        yield ("when", "final"), f"does not go with {given[0]}", "a run that ended is waited for no longer"
     if "unchanged" in given:
         if when.unchanged != STANDS_STILL:
             yield ("when", "unchanged"), f"'{when.unchanged}' cannot be followed", f"write unchanged: {STANDS_STILL}"
@@ -96,6 +110,10 @@ def faults(when: When) -> Iterator[tuple[KeyPath, str, str]]:
             "asks what time it is: which runs are waited for is asked when they say something, not as time goes by",
             f"say how long in {given[0]}, and which runs by what is known of them",
         )
+    yield from _length_faults(when)
+
+
+def _length_faults(when: DeadlineWhen) -> Iterator[tuple[KeyPath, str, str]]:
     for key, said in (("in_status_for", when.in_status_for), ("silent_for", when.silent_for), ("for", when.for_)):
         if isinstance(said, str):
             yield ("when", key), "is a template: it needs a table", "add for_each: {table: …}, or write for example 45m"
@@ -111,28 +129,27 @@ def _asks_the_time(where: str) -> bool:
     return any(a.kind is TokenKind.NAME and a.text in _CLOCKS and b.text == "(" for a, b in pairwise(tokens))
 
 
-def _given(when: When) -> tuple[tuple[str, bool], ...]:
+def _given(when: DeadlineWhen) -> tuple[tuple[str, bool], ...]:
     return (
         (Form.IN_STATUS.value, when.in_status_for is not None),
         (Form.SILENT.value, when.silent_for is not None),
         (Form.UNCHANGED.value, bool(when.unchanged)),
-        ("absent", when.absent is not None),
         ("duration", when.duration is not None),
-        ("after", when.after is not None),
     )
 
 
-def _length(when: When) -> timedelta | None:
+def _length(when: DeadlineWhen) -> timedelta | None:
     return next((d for d in (when.in_status_for, when.silent_for, when.for_) if isinstance(d, timedelta)), None)
 
 
-def absence_of(when: When, terms: Terms) -> Absence | None:
-    """The absence form of a ``when`` without faults; None where it has none."""
+def spec_of(when: DeadlineWhen, plan: RowPlan, terms: Terms, row: Mapping[str, object]) -> DeadlineSpec | None:
+    """What a ``when`` without faults waits for; None where it waits for nothing."""
     form, length = form_of(when), _length(when)
     past = baseline(when.duration) if form is Form.LONGER and when.duration else None
     if form is None or (length is None and past is None):
         return None
-    return Absence(
+    return DeadlineSpec(
+        plan=plan,
         form=form,
         length=length or timedelta(0),
         statuses=frozenset(watched(when)),
@@ -140,15 +157,16 @@ def absence_of(when: When, terms: Terms) -> Absence | None:
         baseline=past,
         anyone=not when.where,
         terms=terms,
+        row=dict(row),
     )
 
 
-def watched(when: When) -> tuple[str, ...]:
+def watched(when: DeadlineWhen) -> tuple[str, ...]:
     """Statuses in which the clock runs: every one of a run under way where none is named."""
     return when.status or tuple(s.value for s in Status if s.value not in TERMINAL)
 
 
-def subject(when: When, length: timedelta | None) -> str:
+def subject(when: DeadlineWhen, length: timedelta | None) -> str:
     """The mail's subject where the rule has none: ``ranking: Queued or Preparing for 45 min``. ``length`` None: it
     differs.
     """
@@ -163,8 +181,3 @@ def subject(when: When, length: timedelta | None) -> str:
         Form.UNCHANGED: f"{what}: no progress for {lasted}",
         Form.LONGER: f"{what}: runs longer than its baseline",
     }[form]
-
-
-def words(absence: Absence) -> str:
-    """What is waited for, for a rule's meaning."""
-    return f"{absence.form} {absence.length} {absence.baseline or ''}".strip()

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from tocsin.alerts.parents import Terms
 from tocsin.config.yaml.document import KeyPath
-from tocsin.rules.language.schema import Collapse
+from tocsin.rules.kinds.event.keys import Collapse
 
 END = "end"
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%")

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from tocsin.model.alert import fingerprint
 from tocsin.model.calendars.maintenance import Maintenance, Wanted
 from tocsin.model.columns import RUNS
 from tocsin.model.watermarks import Span
 from tocsin.rules.history import micros
+from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.language.templates import TemplateFault
-from tocsin.rules.spec.rule import Rule
+from tocsin.rules.spec.rule import Rule, RuleOf, WaitSpec
 
 _COLUMNS = frozenset(column.name for column in RUNS)
 
@@ -31,24 +31,14 @@ Fields = Mapping[str, object]
 
 def under(rules: RuleSet, maintenance: Sequence[Maintenance]) -> RuleSet:
     """``rules``, each that waits under those of ``maintenance`` that may be about it."""
-    return RuleSet({name: _under(rule, maintenance) for name, rule in rules.rules.items()}) if maintenance else rules
+    if not maintenance:
+        return rules
+    return RuleSet({name: kind_of(rule).under(rule, maintenance) for name, rule in rules.rules.items()})
 
 
-def _under(rule: Rule, maintenance: Sequence[Maintenance]) -> Rule:
-    mine = tuple(m for m in maintenance if _may(rule, m))
-    if rule.each is not None and rule.absence is not None:
-        rows = tuple(_under(each, maintenance) for each in rule.each.rules)
-        rule = replace(rule, each=replace(rule.each, rules=rows))
-    if rule.absence is not None and rule.absence.pauses != mine:
-        return replace(rule, absence=replace(rule.absence, pauses=mine))
-    if rule.scheduled is not None and rule.scheduled.pauses != mine:
-        return replace(rule, scheduled=replace(rule.scheduled, pauses=mine))
-    return rule
-
-
-def under_none(rule: Rule) -> Rule:
-    """``rule`` without any maintenance: an inline test is about the rule alone, whatever is announced these days."""
-    return _under(rule, ())
+def pauses_among(rule: RuleOf[WaitSpec], maintenance: Sequence[Maintenance]) -> tuple[Maintenance, ...]:
+    """Those of ``maintenance`` that may be about alerts of ``rule``."""
+    return tuple(m for m in maintenance if _may(rule, m))
 
 
 def _may(rule: Rule, maintenance: Maintenance) -> bool:
@@ -61,41 +51,34 @@ def _fixed(rule: Rule) -> dict[str, str]:
     return {"rule": rule.public_name, "severity": rule.severity.word}
 
 
-def pauses_of(rule: Rule) -> tuple[Maintenance, ...]:
-    """Maintenances that may be about alerts of ``rule``."""
-    waits = rule.absence or rule.scheduled
-    return waits.pauses if waits is not None else ()
-
-
-def fingerprint_of(rule: Rule) -> str:
+def fingerprint_of(rule: RuleOf[WaitSpec]) -> str:
     """What notifies that the maintenances of ``rule`` are others; '' where there are none."""
     said = [
         repr((m.begin, m.until, *[sorted((n, *sorted(t)) for n, t in each.items()) for each in (m.match, m.but)]))
-        for m in pauses_of(rule)
+        for m in rule.spec.pauses
     ]
     return fingerprint(*said) if said else ""
 
 
-def columns_of(rule: Rule) -> frozenset[str]:
+def columns_of(rule: RuleOf[WaitSpec]) -> frozenset[str]:
     """Columns of a run that say which maintenances of ``rule`` are about it."""
-    names = {name for m in pauses_of(rule) for each in (m.match, m.but) for name in each}
+    names = {name for m in rule.spec.pauses for each in (m.match, m.but) for name in each}
     labels = (rule.labels[name].names for name in names if name in rule.labels)
     return frozenset(names).union(*labels) & _COLUMNS
 
 
-def spans_of(rule: Rule, fields: Fields | None) -> list[Span]:
+def spans_of(rule: RuleOf[WaitSpec], fields: Fields | None) -> list[Span]:
     """When the clock of the alert about ``fields`` stands still; not known (None): when it may."""
-    mine = pauses_of(rule)
+    mine = rule.spec.pauses
     if fields is not None and mine:
         value = _valued(rule, fields)
         mine = tuple(m for m in mine if _has(m.match, value) and not (m.but and _has(m.but, value)))
     return together([[(m.begin, m.until)] for m in mine])
 
 
-def _valued(rule: Rule, fields: Fields) -> Callable[[str], str | None]:
+def _valued(rule: RuleOf[WaitSpec], fields: Fields) -> Callable[[str], str | None]:
     """What an alert has by a name: text, None where it has no such field."""
     fixed = _fixed(rule)
-    fields = {**fields, **rule.of_row}
 
     def value(name: str) -> str | None:
         if name in fixed:
@@ -142,6 +125,6 @@ def runs_out(since: int, length: int, still: Sequence[Span]) -> int:
     return at
 
 
-def said(stood_us: int) -> dict[str, object]:
-    """What an alert carries of it: the seconds for which maintenance stopped its clock."""
-    return {"stood": stood_us / 1_000_000} if stood_us else {}
+def stood(stood_us: int) -> float:
+    """The seconds for which maintenance stopped a clock."""
+    return stood_us / 1_000_000

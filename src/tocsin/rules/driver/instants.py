@@ -1,11 +1,12 @@
-"""Which instants go in one step of the evaluator."""
+"""The order of instants, and which of them go in one step."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from tocsin.logstore.interface import CommitInfo
 from tocsin.model.instants import TimerKind
-from tocsin.rules.kinds.event.timers import Released
+from tocsin.rules.timers import Released
 
 Instants = Sequence[CommitInfo | Released]
 
@@ -30,3 +31,20 @@ def until_tick(instants: Instants, shortest_for: timedelta | None) -> Instants:
         if isinstance(instant, Released) and instant.timer.kind in SETS_MORE:
             last = at
     return instants
+
+
+def in_order(commits: Sequence[CommitInfo], released: Sequence[Released], cursor: int, floor: datetime) -> Instants:
+    """Merge commits and released timers by T, the commit first at equal T; each timer sees the commits before it.
+
+    ``floor`` is the T of the last instant that was evaluated: a timer that comes late is evaluated at it.
+    """
+    out: list[CommitInfo | Released] = []
+    seen, i = cursor, 0
+    for timer in sorted(released, key=lambda r: max(r.at, floor)):
+        at = max(timer.at, floor)
+        while i < len(commits) and commits[i].ingested_at <= at:
+            out.append(commits[i])
+            seen, i = commits[i].seq, i + 1
+        out.append(replace(timer, at=at, commit_seq=seen))
+    out.extend(commits[i:])
+    return out

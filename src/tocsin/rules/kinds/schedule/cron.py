@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from functools import lru_cache
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -21,13 +22,19 @@ from tocsin.model.calendars.calendar import Calendar
 MOST_SKIPPED = 1000
 """Scheduled times in a row that a calendar may leave out; beyond it nothing is expected any more."""
 
+LOOKED_AT = 400
+"""Scheduled times in a row of which the shortest distance is taken."""
+_DAY = timedelta(hours=23)  # one on which the clock skips an hour
+_US = timedelta(microseconds=1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """When something is expected. Raises ValueError for a cron or a zone that cannot be read."""
 
     cron: str
-    grace: timedelta
+    grace: timedelta  # the window of a scheduled time S is [S - early, S + grace]
+    early: timedelta = timedelta(0)
     zone: str = "UTC"
     skip: Calendar = field(default_factory=Calendar)
 
@@ -42,6 +49,18 @@ class Schedule:
             next(CronSim(self.cron, datetime(2026, 1, 1, tzinfo=tz)), None)
         except CronSimError as e:
             raise ValueError(f"'{self.cron}' is no cron: {str(e).lower()}; write for example 0 2 * * *") from None
+
+    def overlap(self) -> timedelta | None:
+        """The shortest time between two scheduled times, where their windows touch: an event would meet both."""
+        width = self.early + self.grace
+        if width < _DAY and all(part.isdecimal() for part in self.cron.split()[:2]):
+            return None
+        shortest = _shortest(self.cron, self.zone)
+        return shortest if shortest is not None and width >= shortest else None
+
+    def first(self, at: datetime) -> datetime | None:
+        """The first scheduled time whose window begins at ``at`` or later; UTC. None: there is none."""
+        return self.after(at + self.early - _US)
 
     def after(self, at: datetime) -> datetime | None:
         """The first scheduled time after ``at``; UTC. None: there is none."""
@@ -61,6 +80,14 @@ class Schedule:
             if found.date() not in self.skip:
                 return found.astimezone(UTC)
         return None
+
+
+@lru_cache(maxsize=4096)
+def _shortest(cron: str, zone: str) -> timedelta | None:
+    begin = datetime(2026, 1, 1, tzinfo=ZoneInfo(zone))
+    found = islice(_instants(cron, begin, reverse=False), LOOKED_AT)
+    utc = [each.astimezone(UTC) for each in found]
+    return min((later - earlier for earlier, later in pairwise(utc)), default=None)
 
 
 def _instants(cron: str, at: datetime, *, reverse: bool) -> Iterator[datetime]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from tocsin.model.instants import Timer
+from tocsin.state.interface import Outcome
 
 Key = tuple[str, str, str]
 """(rule, kind, key)."""
@@ -44,6 +45,17 @@ class TimerTable:
         """Forget it."""
         self._timers.pop(key, None)
         self._past.pop(key, None)
+
+    def get(self, key: Key) -> Timer | None:
+        """It as it is set."""
+        return self._timers.get(key)
+
+    def take(self, outcome: Outcome) -> None:
+        """What an outcome sets and forgets."""
+        for timer in outcome.timers:
+            self.put(timer)
+        for rule, kind, key in outcome.timers_gone:
+            self.drop((rule, str(kind), key))
 
     def past(self, now: datetime) -> list[Timer]:
         """Timers with ``due <= now``, held ones included."""

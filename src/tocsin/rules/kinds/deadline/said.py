@@ -1,0 +1,13 @@
+"""What an intent says of a wait."""
+
+from __future__ import annotations
+
+from tocsin.model.details import Wait
+from tocsin.rules.history import moment
+from tocsin.rules.kinds.deadline.spec import DeadlineRule
+
+
+def wait_of(rule: DeadlineRule, since_us: object) -> Wait:
+    """What an intent says of a wait: its form, what was waited in, and since when."""
+    since = moment(since_us) if isinstance(since_us, int) else None
+    return Wait(form=rule.spec.form.value, statuses=tuple(rule.spec.named), since=since)
