@@ -151,7 +151,7 @@ def _span(value: Any) -> str:
     """A timespan for people; it comes as KQL's text from a running tocsin, as a length from the store itself."""
     from datetime import timedelta
 
-    from tocsin.model.timespans import read_kql_text, spoken
+    from tocsin.model.text.timespans import read_kql_text, spoken
 
     length = value if isinstance(value, timedelta) else read_kql_text(str(value))
     return spoken(length) if length is not None else text(value)

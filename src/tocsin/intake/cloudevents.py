@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from tocsin.intake.expressions import base64_bytes
 from tocsin.intake.formats import write
-from tocsin.model.strictjson import ReadError, read_json
+from tocsin.model.text.strictjson import ReadError, read_json
 
 BASE64_FIELD = b'"data_base64"'
 

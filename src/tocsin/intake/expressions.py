@@ -31,7 +31,7 @@ import jmespath.visitor
 
 from tocsin.config.yaml.document import suggest
 from tocsin.errors import TocsinError
-from tocsin.model.strictjson import ReadError, read_json
+from tocsin.model.text.strictjson import ReadError, read_json
 
 Getter = Callable[[object], tuple[object, ...]]
 

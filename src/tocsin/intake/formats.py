@@ -14,7 +14,7 @@ import msgspec
 
 from tocsin.intake.expressions import ExpressionFailed, compile_getter
 from tocsin.model.event import MAX_PAYLOAD, DeadReason
-from tocsin.model.strictjson import ReadError, read_json
+from tocsin.model.text.strictjson import ReadError, read_json
 
 WORDS = ("auto", "one", "array", "json lines")
 """Formats with a name; any other is a JMESPath to the events."""

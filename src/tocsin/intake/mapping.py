@@ -18,9 +18,9 @@ from tocsin.intake.formats import write
 from tocsin.model.calendars.times import read_time
 from tocsin.model.columns import KqlType
 from tocsin.model.event import DeadReason, MappedEvent, Origin
-from tocsin.model.redact import redact
 from tocsin.model.statuses import STATUS_WORDS, Reason, Status
-from tocsin.model.strictjson import ReadError, read_json
+from tocsin.model.text.redact import redact
+from tocsin.model.text.strictjson import ReadError, read_json
 
 _NAMES = frozenset({"RunId", "Status"})  # of words and numbers only: an object would name nothing
 _REDACTED = ("Message", "LogTail")  # free text

@@ -15,11 +15,11 @@ import structlog
 from tocsin.clock import Clock
 from tocsin.errors import QueryError, StoreError
 from tocsin.metrics.registry import Metrics
-from tocsin.model.causes import cause_of, one_line
 from tocsin.model.crash import point
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, RuleInfo
-from tocsin.model.signed import Signer
+from tocsin.model.text.causes import cause_of, one_line
+from tocsin.model.text.signed import Signer
 from tocsin.notify.addresses import Allows
 from tocsin.notify.channels.base import Notification
 from tocsin.notify.channels.registry import Channels

@@ -7,7 +7,7 @@ import textwrap
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from tocsin.config.yaml.durations import in_words
-from tocsin.model.causes import ANSI, BIDI, cut, one_line
+from tocsin.model.text.causes import ANSI, BIDI, cut, one_line
 
 CAUSE_WITHIN = 45
 """Characters within which a default subject has begun to say the cause."""

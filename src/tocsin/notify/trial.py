@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tocsin.model.alert import Why, fingerprint
-from tocsin.model.causes import one_line
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
+from tocsin.model.text.causes import one_line
 from tocsin.notify.channels.base import Outcome, Unreachable
 from tocsin.notify.channels.registry import Channels, for_each
 from tocsin.notify.render.mail import MailRenderer, notification_of, write

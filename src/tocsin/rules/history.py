@@ -17,7 +17,7 @@ from tocsin.clock import EPOCH
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
 from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
-from tocsin.model.timespans import kql_text
+from tocsin.model.text.timespans import kql_text
 
 _DYNAMIC = frozenset(c.name for c in RUN_STATUS_CHANGED if c.type is KqlType.DYNAMIC)
 _CARRIED = tuple(c.name for c in RUN_STATUS_CHANGED if c.name != "Raw")

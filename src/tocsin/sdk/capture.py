@@ -98,6 +98,6 @@ def git_properties(folder: Path) -> dict[str, str | None]:
 
 
 def _without_password(url: str) -> str:
-    from tocsin.model.redact import redact
+    from tocsin.model.text.redact import redact
 
     return redact(url)

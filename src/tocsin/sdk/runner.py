@@ -20,8 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tocsin.model.redact import redact
 from tocsin.model.statuses import TERMINAL
+from tocsin.model.text.redact import redact
 from tocsin.sdk import config, snapshot
 from tocsin.sdk.metrics import Kind
 from tocsin.sdk.process import identify

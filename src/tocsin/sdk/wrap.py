@@ -21,7 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tocsin.clock import Clock, SystemClock, micros
-from tocsin.model.redact import redact
+from tocsin.model.text.redact import redact
 from tocsin.sdk.journal import HEARTBEAT, Wrapped
 from tocsin.sdk.signals import SignalRelay, end_like
 from tocsin.sdk.tail import Tail

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
-from tocsin.model.timespans import kql_text
+from tocsin.model.text.timespans import kql_text
 from tocsin.web.ports import ColumnInfo, Row
 
 _CHUNK = 200

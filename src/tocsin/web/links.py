@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tocsin.app.views.acting import NoSuchAlert
-from tocsin.model.signed import BadLink, Permit
+from tocsin.model.text.signed import BadLink, Permit
 from tocsin.web.api import Asker
 from tocsin.web.guard import LINKS
 

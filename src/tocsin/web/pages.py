@@ -20,7 +20,7 @@ from tocsin import __version__
 from tocsin.config.project.tokens import Role
 from tocsin.errors import QueryError
 from tocsin.model.statuses import STATUS_WORDS
-from tocsin.model.timespans import spoken
+from tocsin.model.text.timespans import spoken
 from tocsin.web import mailview
 from tocsin.web.answers import plain
 from tocsin.web.api import Asker, find_mail, find_rule, limit, mail_state

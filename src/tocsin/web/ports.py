@@ -14,7 +14,7 @@ from tocsin.config.settings import Settings
 from tocsin.logstore.interface import Limits
 from tocsin.metrics.registry import Metrics
 from tocsin.model.delivery import Delivery
-from tocsin.model.signed import Signer
+from tocsin.model.text.signed import Signer
 
 
 class ColumnInfo(TypedDict):

@@ -22,8 +22,8 @@ from tocsin.demo.day import (
 )
 from tocsin.model.columns import RUN_STATUS_CHANGED
 from tocsin.model.event import HEARTBEAT_TYPE, STATUS_TYPE
-from tocsin.model.redact import redact
 from tocsin.model.statuses import STATUS_WORDS, TERMINAL, Reason
+from tocsin.model.text.redact import redact
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 WIRE = {c.name for c in RUN_STATUS_CHANGED if c.wire}

@@ -19,7 +19,7 @@ from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.ingest.read import WIRE, read_cloud_event
 from tocsin.model.event import Batch, Commit, DeadReason, MappedEvent, MappedEvents
-from tocsin.model.strictjson import ReadError
+from tocsin.model.text.strictjson import ReadError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.model.redact import REDACTED, redact
+from tocsin.model.text.redact import REDACTED, redact
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7\nqqqq\n-----END RSA PRIVATE KEY-----"
 # Put together here, so that no scanner of this repository takes them for real.

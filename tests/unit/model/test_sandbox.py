@@ -6,7 +6,7 @@ import time
 import pytest
 from jinja2.exceptions import SecurityError
 
-from tocsin.model.sandbox import TooMuch, words
+from tocsin.model.text.sandbox import TooMuch, words
 from tocsin.rules.language.templates import TemplateFault, checked
 
 DOUBLED = 40  # times; what doubles so often would be larger than any memory

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tocsin.model.active import ActionKind
-from tocsin.model.signed import BadLink, Permit, Signer
+from tocsin.model.text.signed import BadLink, Permit, Signer
 
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
 PERMIT = Permit(alert="a1", kind=ActionKind.ACKNOWLEDGE, by="anna@example.org", expires=NOW + timedelta(days=7))

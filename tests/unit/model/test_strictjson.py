@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin.model.event import MAX_PAYLOAD, DeadReason
-from tocsin.model.strictjson import ReadError, _read_slowly, read_json
+from tocsin.model.text.strictjson import ReadError, _read_slowly, read_json
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(

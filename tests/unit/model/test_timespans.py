@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.model.timespans import kql_text, read_kql_text, spoken
+from tocsin.model.text.timespans import kql_text, read_kql_text, spoken
 
 
 @pytest.mark.parametrize(

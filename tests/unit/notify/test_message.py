@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tocsin.model.causes import one_line
+from tocsin.model.text.causes import one_line
 from tocsin.notify.render.message import Envelope, build
 
 DATE = datetime(2026, 11, 24, 7, 15, 3, tzinfo=UTC)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.model import causes
+from tocsin.model.text import causes
 from tocsin.notify import text
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tocsin.model.signed import KEPT, Signer, new_key
+from tocsin.model.text.signed import KEPT, Signer, new_key
 from tocsin.state.interface import State
 
 _NAME = "link_keys"

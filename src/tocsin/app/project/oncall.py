@@ -15,7 +15,7 @@ from tocsin.config.project.home import Home
 from tocsin.config.yaml.placed import Placed
 from tocsin.errors import Problem
 from tocsin.model.calendars.calendar import Calendar
-from tocsin.model.sandbox import words
+from tocsin.model.text.sandbox import words
 from tocsin.notify.oncall.feed import Feed, FeedState, state_of
 from tocsin.notify.oncall.models import ScheduleModel
 from tocsin.notify.oncall.read import Known, feed_reader

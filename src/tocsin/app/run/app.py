@@ -46,7 +46,7 @@ from tocsin.intake.connectors.ping import PingIntake
 from tocsin.intake.replay import replay
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import Commit
-from tocsin.model.signed import Signer
+from tocsin.model.text.signed import Signer
 from tocsin.notify.channels.base import Setting
 from tocsin.notify.channels.registry import Channels
 from tocsin.notify.delivery.read import with_outbox

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tocsin.model.causes import cause_of, one_line
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
-from tocsin.model.sandbox import strict_words
+from tocsin.model.text.causes import cause_of, one_line
+from tocsin.model.text.sandbox import strict_words
 from tocsin.notify.render.mail import RECOVERED
 from tocsin.notify.render.templates import FILTERS
 from tocsin.notify.render.views import title

@@ -15,7 +15,7 @@ from tocsin.errors import TocsinError
 from tocsin.intake.cloudevents import event_of_attributes
 from tocsin.intake.expressions import any_case
 from tocsin.intake.formats import write
-from tocsin.model.strictjson import ReadError, read_json
+from tocsin.model.text.strictjson import ReadError, read_json
 
 FORM = "application/x-www-form-urlencoded"
 """A webhook's form, or what ``curl -d`` says of everything."""

@@ -21,7 +21,7 @@ from tocsin.model.event import (
     Position,
     RawEvents,
 )
-from tocsin.model.strictjson import ReadError
+from tocsin.model.text.strictjson import ReadError
 
 PartitionKey = tuple[str, str, int]  # cluster, topic id, partition
 

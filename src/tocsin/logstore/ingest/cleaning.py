@@ -12,10 +12,10 @@ from typing import Any
 from tocsin.clock import from_micros
 from tocsin.logstore.ingest.read import time_or_none
 from tocsin.model.event import DeadReason, MappedEvent
-from tocsin.model.redact import redact
 from tocsin.model.run_state import duration_ms
 from tocsin.model.statuses import STATUS_WORDS, TERMINAL, Reason, Status
-from tocsin.model.strictjson import ReadError, read_json
+from tocsin.model.text.redact import redact
+from tocsin.model.text.strictjson import ReadError, read_json
 
 _STATUS = {word.lower(): word for word in STATUS_WORDS if word != Status.UNKNOWN}
 _REASONS = frozenset(r.value for r in Reason) - {Reason.NONE.value, Reason.UNKNOWN.value}

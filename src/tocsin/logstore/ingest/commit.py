@@ -40,8 +40,8 @@ from tocsin.model.event import (
     gathered,
     merged,
 )
-from tocsin.model.redact import WORDS, redact
-from tocsin.model.strictjson import ReadError
+from tocsin.model.text.redact import WORDS, redact
+from tocsin.model.text.strictjson import ReadError
 
 _SECRETS = "(?i)" + "|".join(sorted(WORDS - {"://", "sig"})) + "|://[^ ]*@|sig="
 _IS_BEAT = "ok AND fault = '' AND NOT is_status"

@@ -20,7 +20,7 @@ from tocsin.clock import from_micros
 from tocsin.logstore.ingest.read import time_or_none
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.event import METRICS_TYPE, UPDATE_TYPE, DeadReason, Labels, MappedEvent, MetricPoint, Origin
-from tocsin.model.strictjson import ReadError, read_json
+from tocsin.model.text.strictjson import ReadError, read_json
 
 _MARKS = (METRICS_TYPE.encode(), UPDATE_TYPE.encode())
 _NO_NUMBERS = {"nan": math.nan, "infinity": math.inf, "inf": math.inf, "-infinity": -math.inf, "-inf": -math.inf}

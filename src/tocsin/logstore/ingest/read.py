@@ -16,7 +16,7 @@ from itertools import islice
 from tocsin.model.calendars.times import read_time
 from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
 from tocsin.model.event import HEARTBEAT_TYPE, STATUS_TYPE, UNKNOWN_NAMES, DeadReason, MappedEvent, Origin
-from tocsin.model.strictjson import ReadError, read_json
+from tocsin.model.text.strictjson import ReadError, read_json
 
 WIRE = frozenset(c.name for c in RUN_STATUS_CHANGED if c.wire)
 _TIMES = frozenset(c.name for c in RUN_STATUS_CHANGED if c.wire and c.type is KqlType.DATETIME)

@@ -29,7 +29,7 @@ from tocsin.logstore.recent.run_locator import RunLocator
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.event import DeadLetter, MappedEvent, RawEvents
 from tocsin.model.run_state import RunState, unknown
-from tocsin.model.strictjson import ReadError
+from tocsin.model.text.strictjson import ReadError
 
 MOST = 400
 """Messages of a commit up to which it counts as small."""

@@ -13,8 +13,8 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from tocsin.model.causes import one_line
 from tocsin.model.delivery import Delivery
+from tocsin.model.text.causes import one_line
 from tocsin.notify.channels.base import Channel, Connection, Outcome, Reply, Setting, Unreachable
 
 SECONDS = 20.0

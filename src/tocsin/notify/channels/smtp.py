@@ -19,8 +19,8 @@ from aiosmtplib.errors import (
     SMTPTimeoutError,
 )
 
-from tocsin.model.causes import one_line
 from tocsin.model.delivery import Delivery
+from tocsin.model.text.causes import one_line
 from tocsin.notify.addresses import needs_smtputf8
 from tocsin.notify.channels.base import Connection, Outcome, Reply, Unreachable
 from tocsin.notify.channels.mail import MailChannel

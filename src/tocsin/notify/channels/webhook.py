@@ -14,9 +14,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from tocsin.config.yaml.document import YamlModel
-from tocsin.model.causes import cause_of
 from tocsin.model.delivery import Delivery
 from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.text.causes import cause_of
 from tocsin.notify.channels.base import Message, Notification, Setting
 from tocsin.notify.channels.http import Call, HttpChannel
 from tocsin.notify.channels.options import File, Url

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from tocsin.model.causes import one_line
 from tocsin.model.details import Wait
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import TERMINAL
+from tocsin.model.text.causes import one_line
 from tocsin.notify import context as c
 from tocsin.notify.text import at_day_time, clock_time, day_time, did, isolate, length, moment, zone_name
 

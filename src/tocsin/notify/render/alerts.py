@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from tocsin.model.alert import fingerprint, instance_key
-from tocsin.model.causes import cause_of
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
-from tocsin.model.redact import redact
+from tocsin.model.text.causes import cause_of
+from tocsin.model.text.redact import redact
 from tocsin.notify.channels.base import Notification
 from tocsin.notify.context import Mail
 from tocsin.notify.render.links import rule_page, run_page, web_link

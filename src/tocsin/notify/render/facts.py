@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from tocsin.clock import Clock, SystemClock
 from tocsin.logstore.interface import Limits, LogReader
-from tocsin.model.causes import cause_of, one_line
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import TERMINAL
+from tocsin.model.text.causes import cause_of, one_line
 from tocsin.notify.context import Change, Line, Nearby, RunAttempt
 from tocsin.notify.render.links import web_link
 from tocsin.notify.render.views import run_name

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tocsin.model.alert import fingerprint
-from tocsin.model.causes import cause_of, one_line
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState
 from tocsin.model.details import Details, Trouble
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Severity
+from tocsin.model.text.causes import cause_of, one_line
 from tocsin.notify import context as c
 from tocsin.notify.channels.base import Channel, Message, Notification
 from tocsin.notify.render import absence as waiting

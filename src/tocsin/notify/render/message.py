@@ -17,7 +17,7 @@ from email.headerregistry import Address, HeaderRegistry
 from email.utils import format_datetime, parseaddr
 from functools import lru_cache
 
-from tocsin.model.causes import one_line
+from tocsin.model.text.causes import one_line
 
 _REGISTRY = HeaderRegistry()
 _POLICY = policy.SMTP

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 from tocsin.model.active import ActiveAlert
 from tocsin.model.alert import fingerprint
-from tocsin.model.causes import one_line
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.statuses import Severity
+from tocsin.model.text.causes import one_line
 from tocsin.notify.channels.base import Notification
 from tocsin.notify.context import Mail
 from tocsin.notify.render.mail import MailRenderer, plain_mail

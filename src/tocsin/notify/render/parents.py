@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 from tocsin.clock import from_micros
 from tocsin.model.alert import Why
-from tocsin.model.causes import cut, one_line
 from tocsin.model.details import Cause, Child
 from tocsin.model.intent import Intent
+from tocsin.model.text.causes import cut, one_line
 from tocsin.notify import context as c
 from tocsin.notify.render.links import is_allowed, run_page, web_link
 from tocsin.notify.text import day_time, did, middle, zone_name

@@ -27,8 +27,8 @@ from jinja2.runtime import Context
 
 from tocsin.config.yaml.document import suggest
 from tocsin.errors import Problem
-from tocsin.model.causes import cut, one_line
-from tocsin.model.sandbox import Sandbox, Words, render, strict_words
+from tocsin.model.text.causes import cut, one_line
+from tocsin.model.text.sandbox import Sandbox, Words, render, strict_words
 from tocsin.notify.context import NAMES, VALUES, Mail, Reader
 from tocsin.notify.render.inline import inline_styles
 from tocsin.notify.render.views import TEMPLATE_FAULTS

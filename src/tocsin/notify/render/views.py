@@ -14,14 +14,14 @@ from jinja2 import TemplateError
 
 from tocsin.model.active import ActionKind, alert_id
 from tocsin.model.alert import instance_key
-from tocsin.model.causes import cause_of, cut, one_line
 from tocsin.model.columns import RUN_STATUS_CHANGED
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
-from tocsin.model.redact import redact
-from tocsin.model.sandbox import TooMuch, Words
-from tocsin.model.signed import LASTS, Permit, Signer
 from tocsin.model.statuses import TERMINAL
-from tocsin.model.timespans import read_kql_text, spoken
+from tocsin.model.text.causes import cause_of, cut, one_line
+from tocsin.model.text.redact import redact
+from tocsin.model.text.sandbox import TooMuch, Words
+from tocsin.model.text.signed import LASTS, Permit, Signer
+from tocsin.model.text.timespans import read_kql_text, spoken
 from tocsin.notify import context as c
 from tocsin.notify.render import absence as waiting
 from tocsin.notify.render import parents as sweeps

@@ -18,10 +18,10 @@ from datetime import datetime
 
 from jinja2 import TemplateError
 
-from tocsin.model.causes import one_line
 from tocsin.model.delivery import Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
-from tocsin.model.sandbox import TooMuch, words
+from tocsin.model.text.causes import one_line
+from tocsin.model.text.sandbox import TooMuch, words
 from tocsin.notify.addresses import Allows, BadAddress, mailbox, parse_address
 from tocsin.notify.channels.registry import for_each
 from tocsin.notify.oncall.models import PersonModel

@@ -9,7 +9,7 @@ from functools import lru_cache
 from jinja2 import ChainableUndefined, Template, TemplateError, nodes
 
 from tocsin.errors import TocsinError
-from tocsin.model.sandbox import Sandbox, render
+from tocsin.model.text.sandbox import Sandbox, render
 
 LONGEST = 1024
 """Characters of a label; what is longer is cut."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Occurrence, Phase
-from tocsin.model.causes import cause_of, one_line
+from tocsin.model.text.causes import cause_of, one_line
 from tocsin.rules import history
 from tocsin.rules.history import Row, Seen, listed
 from tocsin.rules.kinds.deadline.runs import runs_at

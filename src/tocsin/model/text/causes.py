@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-from tocsin.model.redact import redact
+from tocsin.model.text.redact import redact
 
 SUBJECT_LENGTH = 150
 """Characters of the longest subject."""
