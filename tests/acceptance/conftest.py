@@ -31,6 +31,8 @@ def make_tocsin(wheel: Path, tmp_path: Path) -> Iterator[MakeTocsin]:
         home.mkdir()
         tocsin = Tocsin(program=wheel / "tocsin", home=home)
         port = smtp.port if smtp else None
+        if rules:
+            more.setdefault("shipped", {"rules": False})
         bootstrap = kafka.bootstrap if kafka else ""
         tocsin.write("tocsin.yaml", settings(smtp_port=port, kafka=bootstrap, more=more, smtp=smtp_settings))
         if rules:

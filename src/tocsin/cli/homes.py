@@ -23,7 +23,7 @@ def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory; made where it is not there.")],
     as_json: AsJson = False,
 ) -> None:
-    """Make a project directory in DIR: settings, consumers, rules and templates to edit."""
+    """Make a project directory in DIR: settings, an example rule with its test, an on-call file."""
     from tocsin.config.project.home import init_home
 
     made = init_home(directory.absolute())
@@ -34,6 +34,26 @@ def init(
         print(directory / path)
     say(f"{len(made)} files made." if made else "Everything was there already; nothing was changed.")
     say(f"Next: tocsin up --home {directory}")
+
+
+def copy(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH]...", help="Shipped files, such as rules/alerts/too-slow.yaml.")
+    ] = None,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Bring shipped files into the project directory to be edited; without PATH list them."""
+    from tocsin.config.content import copyable
+    from tocsin.config.project.home import copy_shipped
+
+    place = open_home(home)
+    done = [str(copy_shipped(place, path)) for path in paths] if paths else copyable()
+    if as_json:
+        print_json(done)
+        return
+    print("\n".join(done))
+    say("What is in it is yours now: upgrades no longer change it." if paths else "Copy one with: tocsin copy PATH")
 
 
 def check(
@@ -205,4 +225,4 @@ def _compact(place: Home) -> None:
     say(f"{human_size(before)} became {human_size(after)}.")
 
 
-__all__ = ["check", "doctor", "init", "report", "tokens"]
+__all__ = ["check", "copy", "doctor", "init", "report", "tokens"]

@@ -60,6 +60,7 @@ def rules_export(
     as_json: AsJson = False,
 ) -> None:
     """Print rules as an ARM template (scheduled query rules, API 2021-08-01), and say what could not be kept."""
+    from tocsin.config.content import shipped_files
     from tocsin.config.yaml.document import suggest
     from tocsin.interchange.azure.write import export_rule, template_of
     from tocsin.interchange.data import rules_of_files
@@ -67,7 +68,7 @@ def rules_export(
     if not azure:
         fail("in which form?", "tocsin rules export --azure", 2)
     place = open_home(home)
-    files = place.alert_files()
+    files = place.alert_files() or shipped_files("rules/alerts")
     data = {str(rule["name"]): rule for rule in rules_of_files(files, {f: place.shown(f) for f in files})}
     for name in names or ():
         if name not in data:

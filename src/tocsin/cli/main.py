@@ -39,6 +39,7 @@ def _top(
 
 
 app.command("init")(homes.init)
+app.command("copy")(homes.copy)
 app.command("up")(up.up)
 app.command("check")(homes.check)
 app.command("send")(events.send)

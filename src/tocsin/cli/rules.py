@@ -167,13 +167,15 @@ def _chosen(place: Home, chosen: list[str]) -> tuple[RuleSet, list[str]]:
     """Rules, and the names of those that ``chosen`` (files and names) means."""
     files = [Path(word) for word in chosen if word.endswith((".yaml", ".yml")) or Path(word).is_file()]
     names = [word for word in chosen if Path(word) not in files]
+    from tocsin.app.project.content import own
+
     loaded = _load(place, files or None)
     for name in names:
         if name not in loaded.rules:
             from tocsin.config.yaml.document import suggest
 
             fail(f"there is no rule '{name}'", suggest(name, loaded.rules), 2)
-    return loaded, names or list(loaded.rules)
+    return loaded, names or list(loaded.rules if files else own(loaded).rules)
 
 
 def _load(place: Home, files: list[Path] | None = None) -> RuleSet:

@@ -9,7 +9,9 @@ from pathlib import Path
 from tocsin.errors import TocsinError
 
 DIRECTORIES = ("consumers", "rules/alerts", "rules/oncall", "templates")
-"""What is copied out by ``tocsin init``."""
+"""What ships."""
+PROJECT_DIRECTORIES = ("consumers", "rules", "templates", "tables", "calendars")
+"""What makes a directory a project's."""
 YAML_SUFFIXES = (".yaml", ".yml")
 
 
@@ -33,3 +35,18 @@ def files_in(directory: Path, suffixes: tuple[str, ...] = YAML_SUFFIXES) -> list
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(p for p in found if p.name.endswith(suffixes) and not p.name.startswith((".", "#")) and p.is_file())
+
+
+def copyable() -> list[str]:
+    """The shipped files that ``tocsin copy`` knows, as paths from a project directory on."""
+    root = packaged()
+    return [
+        f"{directory}/{path.name}"
+        for directory in DIRECTORIES
+        for path in files_in(root / directory, (*YAML_SUFFIXES, ".j2", ".css"))
+    ]
+
+
+def shipped_files(directory: str) -> list[Path]:
+    """The shipped YAML files of ``directory``, such as ``rules/alerts``."""
+    return files_in(packaged() / directory)

@@ -343,6 +343,21 @@ class LogSettings(YamlModel):
     )
 
 
+class ShippedSettings(YamlModel):
+    """Which of the shipped files are in force beneath the project's."""
+
+    rules: bool = Field(default=True, description="Alert rules. false: only those of the project.", examples=[False])
+    consumers: bool = Field(default=True, description="Consumers. false: only those of the project.", examples=[False])
+    oncall: bool = Field(
+        default=True, description="Receivers and the route. false: only those of the project.", examples=[False]
+    )
+    templates: bool = Field(
+        default=True,
+        description="Templates. false: only those of the project; the built-in ones stand in for one that fails.",
+        examples=[False],
+    )
+
+
 class Settings(YamlModel):
     """tocsin.yaml."""
 
@@ -366,6 +381,9 @@ class Settings(YamlModel):
         default=None,
         description="Who is notified when nobody else is; without an SMTP server `you@localhost`.",
         examples=[{"email": ["ops@example.org"]}],
+    )
+    shipped: ShippedSettings = Field(
+        default=ShippedSettings(), description="Which shipped files are in force beneath the project's own."
     )
     timezone: str = Field(
         default="UTC", description="Time zone of mails to people whose own is not known.", examples=["Europe/Budapest"]

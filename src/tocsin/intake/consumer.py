@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from tocsin.clock import micros
+from tocsin.config.project.overlay import lay_file
 from tocsin.config.yaml.document import Document, load_file, parse
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.intake.cloudevents import plain, put_data
@@ -175,18 +176,29 @@ def compile_consumer(name: str, file: ConsumerFile, shown: str = "") -> Consumer
     )
 
 
-def load_consumers(files: Iterable[Path], shown: Mapping[Path, str] | None = None) -> dict[str, Consumer]:
+def read_consumer(path: Path, called: str, shipped: Mapping[str, Path] | None = None) -> tuple[Document, ConsumerFile]:
+    """The consumer file at ``path``, laid over the one of its name in ``shipped``. Raises ContentError."""
+    document = load_file(path, called)
+    base = (shipped or {}).get(path.stem)
+    if base is not None and base != path:
+        document = lay_file(load_file(base), document, "connector")
+    return document, parse(ConsumerFile, document)
+
+
+def load_consumers(
+    files: Iterable[Path], shown: Mapping[Path, str] | None = None, shipped: Mapping[str, Path] | None = None
+) -> dict[str, Consumer]:
     """Every consumer of ``files`` by name (the file's, without its ending).
 
-    ``shown`` says how to call a file in problems. Raises ContentError with all faults of all files at once.
+    ``shown`` says how to call a file in problems; a file without `connector` only changes keys of that of its name in
+    ``shipped``. Raises ContentError with all faults of all files at once.
     """
     consumers: dict[str, Consumer] = {}
     problems: list[Problem] = []
     for path in files:
         called = (shown or {}).get(path, str(path))
         try:
-            document = load_file(path, called)
-            file = parse(ConsumerFile, document)
+            document, file = read_consumer(path, called, shipped)
         except ConfigurationError as e:
             problems += e.problems
             continue

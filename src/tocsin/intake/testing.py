@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.clock import ManualClock
-from tocsin.config.yaml.document import load_file, parse, resolved
-from tocsin.intake.consumer import Consumer, Message, compile_consumer
-from tocsin.intake.files import ConsumerFile, ConsumerTest
+from tocsin.config.yaml.document import resolved
+from tocsin.intake.consumer import Consumer, Message, compile_consumer, read_consumer
+from tocsin.intake.files import ConsumerTest
 from tocsin.intake.formats import write
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.calendars.times import read_time
@@ -41,14 +41,15 @@ class TestResult:
         return not self.text
 
 
-def run_consumer_tests(files: Iterable[Path], shown: Mapping[Path, str] | None = None) -> list[TestResult]:
-    """Run every test of ``files``, called as ``shown`` says. Raises ContentError for a file that is broken."""
+def run_consumer_tests(
+    files: Iterable[Path], shown: Mapping[Path, str] | None = None, shipped: Mapping[str, Path] | None = None
+) -> list[TestResult]:
+    """Run every test of ``files``, called as ``shown`` says and laid over ``shipped``. Raises ContentError for a file that is broken."""
     results: list[TestResult] = []
     with _Bench() as bench:
         for path in files:
             called = (shown or {}).get(path, str(path))
-            document = load_file(path, called)
-            file = parse(ConsumerFile, document)
+            document, file = read_consumer(path, called, shipped)
             consumer = compile_consumer(path.stem, file, called)
             for i, test in enumerate(file.tests):
                 results.append(

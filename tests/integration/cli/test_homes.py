@@ -62,16 +62,37 @@ def test_a_missing_home_says_what_to_do(run: Run, tmp_path: Path, command: str) 
 
 
 def test_init_makes_a_home_that_is_right(run: Run, tmp_path: Path) -> None:
-    """`check --tests` of what was copied out finds nothing; the files are listed; doing it again changes nothing."""
+    """`check --tests` finds nothing; the files are listed; doing it again changes nothing."""
     done = run("init", "home")
     assert 0 == done.returncode, done.stderr
-    assert "home/rules/alerts/runs.yaml" in done.stdout.splitlines()
+    assert "home/rules/alerts/example.yaml" in done.stdout.splitlines()
     assert "Next: tocsin up --home home" in done.stderr
     again = run("init", "home", "--json")
     assert {"home": str(tmp_path / "home"), "files": []} == json.loads(again.stdout)
     checked = run("check", "--tests", "--home", "home")
     assert 0 == checked.returncode, checked.stdout + checked.stderr
     assert "Everything is right." in checked.stderr
+
+
+def test_copy_brings_a_shipped_file(run: Run, tmp_path: Path) -> None:
+    """Edited, it is what `rules list` shows; without a path all that can be copied are listed."""
+    assert 0 == run("init", "home").returncode
+    assert "rules/alerts/too-slow.yaml" in run("copy", "--home", "home").stdout.splitlines()
+    assert 0 == run("copy", "rules/alerts/too-slow.yaml", "consumers/argo.yaml", "--home", "home").returncode
+    rules = {r["name"]: r for r in json.loads(run("rules", "list", "--home", "home", "--json").stdout)}
+    assert "rules/alerts/too-slow.yaml" == rules["too-slow"]["file"]
+    assert rules["run-failed"]["enabled"]
+    again = run("copy", "rules/alerts/too-slow.yaml", "--home", "home")
+    assert (1, True) == (again.returncode, "is there already" in again.stderr)
+
+
+def test_check_says_where_there_is_no_project(run: Run, tmp_path: Path) -> None:
+    """A mistyped directory is not "Everything is right.\""""
+    (tmp_path / "elsewhere").mkdir()
+    done = run("check", "--home", tmp_path / "elsewhere")
+    assert 1 == done.returncode
+    assert f"{tmp_path}/elsewhere is no project directory" in done.stdout
+    assert f"make one with: tocsin init {tmp_path}/elsewhere" in done.stdout
 
 
 def test_the_home_comes_from_the_environment_or_is_here(run: Run, tmp_path: Path) -> None:
@@ -126,6 +147,7 @@ def test_doctor_says_how_the_home_is(run: Run, lived: Tocsin, tmp_path: Path) ->
     """Running or not; a broken project directory ends with 1."""
     facts = json.loads(run("doctor", "--json", "--home", lived.home).stdout)
     assert (0, lived.url, True) == (facts["problems"], facts["running"], facts["ready"])
+    (tmp_path / "tocsin.yaml").write_text("# nothing\n")
     resting = run("doctor")
     assert 0 == resting.returncode, resting.stderr
     assert "running          no" in resting.stdout

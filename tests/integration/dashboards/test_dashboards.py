@@ -62,7 +62,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory, kafka_session: KafkaServer
     servers = json.dumps([f"127.0.0.1:{kafka_session.port}"])
     tocsin.write(
         "tocsin.yaml",
-        f"metrics: {{run_labels: [experiment]}}\nkafka: {{bootstrap_servers: {servers}}}\n",
+        f"metrics: {{run_labels: [experiment]}}\nshipped: {{rules: false}}\nkafka: {{bootstrap_servers: {servers}}}\n",
     )
     tocsin.write("rules/alerts/ours.yaml", RULES)
     tocsin.write("consumers/ours.yaml", f"connector: kafka\nkafka: {{topics: [{topic}]}}\ncanonical: true\n")

@@ -67,9 +67,9 @@ def test_rules_know_the_days_and_the_times(home: Home) -> None:
     assert nightly.scheduled is not None
     assert [True, True, False] == [date(2026, 12, d) in nightly.scheduled.calendar for d in (24, 31, 30)]
     assert ["rules/oncall/days.yaml:5"] == [m.place for m in pauses_of(stuck)]
-    assert nightly.scheduled.calendar == next(
-        r.scheduled.calendar for r in rules_of(home).rules.values() if r.scheduled is not None
-    )
+    alone = rules_of(home).rules["nightly"].scheduled
+    assert alone is not None
+    assert nightly.scheduled.calendar == alone.calendar
 
 
 def test_what_no_rule_has_is_no_match(home: Home) -> None:

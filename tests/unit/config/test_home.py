@@ -10,7 +10,7 @@ import pytest
 
 from tests.servers.eventually import eventually
 from tocsin.config.content import packaged
-from tocsin.config.project.home import Home, init_home, open_home, throwaway_home
+from tocsin.config.project.home import Home, copy_shipped, init_home, open_home, throwaway_home
 from tocsin.config.project.instance import HomeBusy
 from tocsin.errors import TocsinError
 
@@ -42,19 +42,33 @@ def test_a_consumer_file_replaces_the_packaged_one_of_its_name(home: Home) -> No
     assert (mine, other) == (found["events"], found["airflow"])
 
 
-def test_one_rule_file_replaces_all_packaged_ones_of_its_directory(home: Home) -> None:
-    """`rules/oncall` is not touched by a file in `rules/alerts`."""
-    oncall = home.oncall_files()
+def test_rule_and_oncall_files_are_the_projects(home: Home) -> None:
+    """What ships is laid beneath them by name (see test_overlay)."""
+    assert ([], []) == (home.alert_files(), home.oncall_files())
     mine = put(home, "rules/alerts/mine.yaml")
-    assert [mine] == home.alert_files()
-    assert oncall == home.oncall_files()
+    assert ([mine], []) == (home.alert_files(), home.oncall_files())
+
+
+def test_what_ships_can_be_left_out(home: Home) -> None:
+    """Consumers and templates, each as a whole."""
+    mine = put(home, "consumers/mine.yaml")
+    assert [mine] == home.consumer_files(shipped=False)
+    assert [] == home.template_dirs(shipped=False)
+
+
+def test_an_empty_directory_is_no_project(home: Home) -> None:
+    """Any file of a project makes it one."""
+    put(home, "notes.txt")
+    assert home.empty
+    put(home, "rules/alerts/mine.yaml")
+    assert not home.empty
 
 
 def test_hidden_files_backups_and_other_suffixes_are_no_content(home: Home) -> None:
     for name in (".hidden.yaml", "rule.yaml~", "#rule.yaml#", "notes.txt", ".mine.yaml.swp"):
         put(home, f"rules/alerts/{name}")
     (home.path / "rules/alerts/directory.yaml").mkdir()
-    assert all(p.is_relative_to(packaged()) for p in home.alert_files())
+    assert [] == home.alert_files()
 
 
 def test_the_homes_templates_come_first(home: Home) -> None:
@@ -68,26 +82,36 @@ def test_paths_are_shown_as_people_know_them(home: Home) -> None:
     assert "/elsewhere/x" == home.shown(Path("/elsewhere/x"))
 
 
-def test_init_copies_all_content_out_and_the_result_is_equal(tmp_path: Path) -> None:
-    target = tmp_path / "new" / "home"
-    made = init_home(target)
-    assert Path("tocsin.yaml") in made
-    for directory in ("consumers", "rules/alerts", "rules/oncall", "templates"):
-        there = {p.name: p.read_bytes() for p in (packaged() / directory).iterdir() if not p.name.startswith(".")}
-        assert there == {p.name: p.read_bytes() for p in (target / directory).iterdir()}
-    assert "data/" in (target / ".gitignore").read_text().splitlines()
-    assert "tokens.yaml" in (target / ".gitignore").read_text().splitlines()
+def test_init_writes_little(tmp_path: Path) -> None:
+    """Settings, an example, who is notified: what ships stays where an upgrade can mend it."""
+    made = init_home(tmp_path / "new" / "home")
+    assert ["tocsin.yaml", ".gitignore", "rules/alerts/example.yaml", "rules/oncall/team.yaml"] == [
+        str(p) for p in made
+    ]
+    assert {"data/", "tokens.yaml"} <= set((tmp_path / "new/home/.gitignore").read_text().splitlines())
 
 
 def test_init_leaves_what_is_there(tmp_path: Path) -> None:
-    """A second `init` changes nothing, and does not bring back a file that was deleted on purpose."""
+    """A second `init` changes nothing, and does not bring back a file that was renamed."""
     home = Home(tmp_path)
     init_home(tmp_path)
     put(home, "tocsin.yaml", "http: {port: 1}")
-    (tmp_path / "consumers/event-grid.yaml").unlink()
+    (tmp_path / "rules/alerts/example.yaml").rename(tmp_path / "rules/alerts/mine.yaml")
     assert [] == init_home(tmp_path)
     assert "http: {port: 1}" == (tmp_path / "tocsin.yaml").read_text()
-    assert not (tmp_path / "consumers/event-grid.yaml").exists()
+    assert ["mine.yaml"] == [p.name for p in home.alert_files()]
+
+
+def test_copy_brings_a_shipped_file_once(home: Home) -> None:
+    """Also by the name that `rules list` shows; never over a file that is there."""
+    assert Path("rules/alerts/too-slow.yaml") == copy_shipped(home, "(packaged) rules/alerts/too-slow.yaml")
+    shipped = packaged() / "rules/alerts/too-slow.yaml"
+    assert shipped.read_bytes() == (home.path / "rules/alerts/too-slow.yaml").read_bytes()
+    with pytest.raises(TocsinError, match="is there already"):
+        copy_shipped(home, "rules/alerts/too-slow.yaml")
+    for wrong in ("rules/alerts/too-slw.yaml", "../rules/alerts/too-slow.yaml", "/etc/passwd", "pyproject.toml"):
+        with pytest.raises(TocsinError, match="nothing ships as"):
+            copy_shipped(home, wrong)
 
 
 def test_init_on_a_file_says_what_is_wrong(tmp_path: Path) -> None:

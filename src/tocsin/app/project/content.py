@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,10 +12,11 @@ import structlog
 from tocsin.app.project.calendars import calendars_of, with_maintenance
 from tocsin.app.project.oncall import Around, read_oncall
 from tocsin.clock import SystemClock
-from tocsin.config.project.home import Home
+from tocsin.config.content import shipped_files
+from tocsin.config.project.home import SHIPPED, Home
 from tocsin.config.project.tables import load_tables
 from tocsin.config.project.tokens import Tokens
-from tocsin.config.settings import Settings
+from tocsin.config.settings import Settings, ShippedSettings
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.intake.consumer import Consumer, active, load_consumers
 from tocsin.model.calendars.calendar import Calendar
@@ -76,21 +77,22 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
         tables = load_tables(home.table_files(), home.shown)
     except ConfigurationError as e:
         problems += e.problems
+    ships = settings.shipped if settings is not None else ShippedSettings()
     try:
-        paths = home.consumer_files()
-        consumers = load_consumers(paths, {f: home.shown(f) for f in paths})
+        consumers = consumers_of(home, ships)
     except ConfigurationError as e:
         problems += e.problems
     try:
-        files = read_oncall_files(home.oncall_files(), home.path)
+        files = oncall_files_of(home, ships)
         calendars = calendars_of(files, home, problems)
     except ConfigurationError as e:
         problems += e.problems
     try:
+        shipped = shipped_files("rules/alerts") if ships.rules else []
         paths = home.alert_files()
         rules = load_rules(
-            paths, schema_with(tables), names={f: home.shown(f) for f in paths}, tables=tables,
-            calendars=calendars, warnings=problems,
+            paths, schema_with(tables), names={f: home.shown(f) for f in (*shipped, *paths)}, tables=tables,
+            calendars=calendars, warnings=problems, shipped=shipped,
         )  # fmt: skip
     except ConfigurationError as e:
         problems += e.problems
@@ -124,15 +126,52 @@ def rules_of(home: Home, files: Sequence[Path] | None = None) -> RuleSet:
     """
     tables = load_tables(home.table_files(), home.shown)
     chosen = files if files else home.alert_files()
-    names = {path: home.shown(path.absolute()) for path in chosen}
+    ships = shipped_of(home)
+    shipped = shipped_files("rules/alerts") if ships.rules else []
+    if files:  # a file by itself changes shipped rules of its names, and brings no others
+        shipped = [path for path in shipped if path not in files]
+    names = {path: home.shown(path.absolute()) for path in (*shipped, *chosen)}
     oncall, calendars = None, None
     try:
-        oncall = read_oncall_files(home.oncall_files(), home.path)
+        oncall = oncall_files_of(home, ships)
         calendars = calendars_of(oncall, home, [])
     except ConfigurationError:
         pass  # who asks for rules is notified of them alone
-    rules = load_rules(chosen, schema_with(tables), names=names, tables=tables, calendars=calendars)
+    rules = load_rules(chosen, schema_with(tables), names=names, tables=tables, calendars=calendars, shipped=shipped)
+    if files:
+        rules = _within(rules, {names[path] for path in files})
     return rules if oncall is None else with_maintenance(rules, oncall, [])
+
+
+def consumers_of(home: Home, ships: ShippedSettings) -> dict[str, Consumer]:
+    """All consumers, also those that are off. Raises ContentError with every fault of theirs."""
+    files = home.consumer_files(ships.consumers)
+    shipped = home.shipped_consumers() if ships.consumers else {}
+    return load_consumers(files, {f: home.shown(f) for f in files}, shipped)
+
+
+def oncall_files_of(home: Home, ships: ShippedSettings) -> OnCallFiles:
+    """The on-call files as they are written. Raises ConfigurationError with every fault of theirs."""
+    return read_oncall_files(home.oncall_files(), home.path, shipped_files("rules/oncall") if ships.oncall else [])
+
+
+def own(rules: RuleSet) -> RuleSet:
+    """The rules that the project's files give or change; all where they give none. Shipped ones are tested here, not there."""
+    places = {rule.place.file for rule in rules.rules.values()}
+    found = _within(rules, {file for file in places if not file.startswith(SHIPPED)})
+    return found if found.rules else rules
+
+
+def _within(rules: RuleSet, files: Collection[str]) -> RuleSet:
+    return RuleSet({name: rule for name, rule in rules.rules.items() if rule.place.file in files})
+
+
+def shipped_of(home: Home) -> ShippedSettings:
+    """Which shipped files are in force; all where the settings are broken."""
+    try:
+        return home.settings().shipped
+    except ConfigurationError:
+        return ShippedSettings()
 
 
 def schema_with(tables: Mapping[str, pa.Table]) -> dict[str, dict[str, str]]:

@@ -32,6 +32,7 @@ from tocsin.app.run.measuring import Measuring
 from tocsin.app.run.reload import Reloader
 from tocsin.app.views.read import Reading
 from tocsin.clock import Clock
+from tocsin.config.content import packaged
 from tocsin.config.project.home import Home
 from tocsin.config.project.tokens import Tokens, lost
 from tocsin.config.settings import Settings
@@ -86,7 +87,7 @@ class App(Reading):
             options=_options(settings, url),
             state=self._state_store,
             oncall=lambda: self._content.oncall,
-            templates=Templates(self._home.template_dirs()),
+            templates=Templates(self._home.template_dirs(settings.shipped.templates), packaged() / "templates"),
             facts=StoreFacts(self._log),
             channels=Channels(
                 mail_channel(settings),

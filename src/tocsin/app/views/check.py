@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tocsin.app.project.content import gather
+from tocsin.app.project.content import gather, own
 from tocsin.clock import SystemClock
 from tocsin.config.project.home import Home
 from tocsin.errors import Problem, TocsinError
@@ -13,6 +13,11 @@ from tocsin.notify.routing.oncall_file import check_files
 
 def check(home: Home, with_tests: bool = False) -> list[Problem]:
     """Every problem and warning of the project directory's files; with their inline tests where ``with_tests``."""
+    if home.empty:
+        message = (
+            f"{home.path} is no project directory: it has neither tocsin.yaml nor rules/, consumers/ or templates/"
+        )
+        return [Problem(file="tocsin.yaml", message=message, hint=f"make one with: tocsin init {home.path}")]
     problems: list[Problem] = []
     content = gather(home, problems)
     problems += Templates(home.template_dirs()).check()
@@ -40,16 +45,17 @@ def failing_tests(home: Home) -> list[Problem]:
     from tocsin.rules.testing.run import run_tests  # it imports stores, half the time of a check
 
     problems: list[Problem] = []
-    files = home.consumer_files()
-    for result in run_consumer_tests(files, {f: home.shown(f) for f in files}):
+    content = gather(home, [])
+    assert content is not None
+    ships = home.shipped_consumers() if content.settings.shipped.consumers else {}
+    files = home.consumer_files(shipped=False) or list(ships.values())
+    for result in run_consumer_tests(files, {f: home.shown(f) for f in files}, ships):
         if not result.passed:
             problems.append(
                 Problem(file=result.file, line=result.line, key=result.name, message=f"test fails: {result.text}")
             )
     try:
-        content = gather(home, [])
-        assert content is not None
-        results = run_tests(content.rules)
+        results = run_tests(own(content.rules))
     except TocsinError as e:
         return [*problems, Problem(file="rules", message=str(e))]
     for r in results:

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tocsin.app.project.calendars import calendars_of
-from tocsin.app.project.content import rules_of
+from tocsin.app.project.content import oncall_files_of, rules_of, shipped_of
 from tocsin.app.project.oncall import Around, read_oncall
 from tocsin.clock import SystemClock
 from tocsin.config.project.home import Home
@@ -17,7 +17,7 @@ from tocsin.errors import ConfigurationError, Problem, TocsinError
 from tocsin.notify.oncall.ical import export
 from tocsin.notify.oncall.schedule import NOBODY, Schedule
 from tocsin.notify.oncall.shifts import person_shifts, shift_at, shifts, span_text
-from tocsin.notify.routing.files import OnCallFiles, read_oncall_files
+from tocsin.notify.routing.files import OnCallFiles
 from tocsin.notify.routing.matchers import text_of
 from tocsin.notify.routing.oncall_file import OnCallRules, check_files
 from tocsin.notify.routing.tree import Route, RuleNames, Taken, group_values, route
@@ -155,7 +155,7 @@ def view_oncall(home: Home, at: datetime | None = None, *, with_rules: bool = Fa
     """
     now = SystemClock().now()
     problems: list[Problem] = []
-    files = read_oncall_files(home.oncall_files(), home.path)
+    files = oncall_files_of(home, shipped_of(home))
     calendars = calendars_of(files, home, problems)
     alerts = None
     if with_rules:

@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tocsin.config.content import DIRECTORIES, files_in, packaged
+from tocsin.config.content import PROJECT_DIRECTORIES, copyable, files_in, packaged
 from tocsin.config.load import FILE, load_settings
 from tocsin.config.project.instance import HomeLock, Running, held, running
 from tocsin.config.project.tokens import Tokens, load_tokens, lost
 from tocsin.config.settings import Settings
+from tocsin.config.yaml.document import suggest
 from tocsin.config.yaml.fields import is_loopback
 from tocsin.errors import Problem, TocsinError
 
+SHIPPED = "(packaged) "
+"""How the paths of shipped files begin where people see them."""
 TABLE_SUFFIXES = (".csv", ".parquet")
 LOCKED = "tokens-in-force"
 
@@ -74,28 +77,28 @@ class Home:
         return self.path / settings.state.path
 
     # -- content -------------------------------------------------------------------------------------------------------
-    def consumer_files(self) -> list[Path]:
-        """Consumer files in force: the packaged ones, each replaced by the project directory's of the same name, and the project directory's
-        others.
-        """
-        chosen = {p.stem: p for p in files_in(packaged() / "consumers")}
+    def consumer_files(self, shipped: bool = True) -> list[Path]:
+        """Consumer files in force: the shipped ones, each replaced by the project's of the same name, and its others."""
+        chosen = self.shipped_consumers() if shipped else {}
         chosen.update({p.stem: p for p in files_in(self.path / "consumers")})
         return [chosen[name] for name in sorted(chosen)]
 
+    def shipped_consumers(self) -> dict[str, Path]:
+        """The shipped consumer files by name."""
+        return {p.stem: p for p in files_in(packaged() / "consumers")}
+
     def alert_files(self) -> list[Path]:
-        """Files of alert rules: the project directory's, or the packaged ones where it has none."""
-        return self._all_or_packaged("rules/alerts")
+        """The project's files of alert rules. They are laid over the shipped ones."""
+        return files_in(self.path / "rules/alerts")
 
     def oncall_files(self) -> list[Path]:
-        """On-call files: the project directory's, or the packaged ones where it has none."""
-        return self._all_or_packaged("rules/oncall")
+        """The project's on-call files. They are laid over the shipped ones."""
+        return files_in(self.path / "rules/oncall")
 
-    def _all_or_packaged(self, directory: str) -> list[Path]:
-        return files_in(self.path / directory) or files_in(packaged() / directory)
-
-    def template_dirs(self) -> list[Path]:
-        """Where to look for a template: the project directory's directory first, then the packaged one."""
-        return [d for d in (self.path / "templates", packaged() / "templates") if d.is_dir()]
+    def template_dirs(self, shipped: bool = True) -> list[Path]:
+        """Where to look for a template: the project's directory first, then the shipped one."""
+        places = (self.path / "templates", *((packaged() / "templates",) if shipped else ()))
+        return [d for d in places if d.is_dir()]
 
     def table_files(self) -> list[Path]:
         """Files of reference tables."""
@@ -107,12 +110,17 @@ class Home:
 
     def shown(self, path: Path) -> str:
         """``path`` as people know it: from the project directory on; packaged files as ``(packaged) rules/alerts/runs.yaml``."""
-        for base, prefix in ((self.path, ""), (packaged(), "(packaged) ")):
+        for base, prefix in ((self.path, ""), (packaged(), SHIPPED)):
             try:
                 return prefix + path.relative_to(base).as_posix()
             except ValueError:
                 continue
         return str(path)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing in the directory is a project's: then it was probably not meant."""
+        return not any((self.path / name).exists() for name in (FILE, *PROJECT_DIRECTORIES, "data"))
 
     # -- data ----------------------------------------------------------------------------------------------------------
     @property
@@ -177,9 +185,10 @@ def throwaway_home(prefix: str = "tocsin-demo-") -> Iterator[Home]:
 
 
 def init_home(path: Path) -> list[Path]:
-    """Make a project directory at ``path`` with the packaged content to edit; returns the files made, from the project directory on.
+    """Make a project directory at ``path``: settings, an example rule, an on-call file; returns their paths in it.
 
-    What is already there stays as it is. Raises TocsinError where ``path`` cannot be a project directory.
+    The shipped rules, consumers and templates are in force beneath; ``copy_shipped`` brings one to be edited. What is
+    already there stays as it is. Raises TocsinError where ``path`` cannot be a project directory.
     """
     from tocsin.config.reference import settings_file
 
@@ -195,18 +204,62 @@ def init_home(path: Path) -> list[Path]:
         path.mkdir(parents=True, exist_ok=True)
         write(FILE, settings_file())
         write(".gitignore", "data/\ntokens.yaml\n")
-        for directory in (*DIRECTORIES, "tables"):
-            target = path / directory
-            had_files = target.is_dir() and any(p for p in target.iterdir() if not p.name.startswith("."))
-            target.mkdir(parents=True, exist_ok=True)
-            source = packaged() / directory
-            if had_files or not source.is_dir():
-                continue
-            for file in sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith(".")):
-                name = file.relative_to(packaged())
-                (path / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, path / name)
-                made.append(name)
+        for directory, name, text in (("rules/alerts", "example.yaml", _EXAMPLE), ("rules/oncall", "team.yaml", _TEAM)):
+            (path / directory).mkdir(parents=True, exist_ok=True)
+            if not files_in(path / directory):  # a file that was renamed does not come back
+                write(f"{directory}/{name}", text)
     except (FileExistsError, NotADirectoryError, PermissionError) as e:
         raise TocsinError(f"{path} cannot be made a project directory: {e.strerror}: {e.filename}") from e
     return made
+
+
+def copy_shipped(home: Home, wanted: str) -> Path:
+    """Bring the shipped file ``wanted`` (such as ``rules/alerts/too-slow.yaml``) into the project directory to be edited.
+
+    Returns its path in the project directory. Raises TocsinError where nothing ships under this name, or it is there already.
+    """
+    known = copyable()
+    name = wanted.removeprefix("./").removeprefix(SHIPPED)
+    if name not in known:
+        raise TocsinError(f"nothing ships as '{wanted}'; {suggest(name, known)}")
+    target = home.path / name
+    if target.exists():
+        raise TocsinError(f"{target} is there already; delete it first to have the shipped one")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(packaged() / name, target)
+    return Path(name)
+
+
+_EXAMPLE = """\
+# Rules of your own. Those that ship are in force beside them; `tocsin rules list` shows all.
+# An entry with the name of a shipped rule replaces it. Without when, query or sql it changes only the keys that it gives:
+#   - {name: too-slow, enabled: true}
+#   - {name: run-failed, severity: critical}
+# `tocsin copy rules/alerts/too-slow.yaml` brings a whole file to edit; `tocsin check` finds mistakes.
+
+rules:
+  - name: example-failed
+    description: A run of the experiment "example" failed and no other attempt follows.
+    when: {status: Failed, where: "ExperimentName == 'example'"}
+    severity: warning
+    summary: "{{ ExperimentName }} failed: {{ Message }}"
+    tests: # run with: tocsin rules test
+      - name: notified for the example, not for others
+        events:
+          - {at: 0s, RunId: r1, Status: Running, ExperimentName: example}
+          - {at: 5m, RunId: r1, Status: Failed, ExperimentName: example, Message: disk full}
+          - {at: 6m, RunId: r2, Status: Failed, ExperimentName: churn}
+        expect:
+          - {at: 1h, notifications: 1}
+"""
+_TEAM = """\
+# Who is notified. Without this file the owner of a run is, else default_receiver of tocsin.yaml.
+# A receiver with the name of a shipped one replaces it; a route of your own replaces the shipped route.
+
+receivers:
+  - {name: team, email: [you@localhost]}
+
+# route:
+#   always: [owner]
+#   receiver: team
+"""

@@ -98,10 +98,10 @@ class _Files(BaseLoader):
 class Templates:
     """Renders mails. Safe from any thread."""
 
-    def __init__(self, directories: Sequence[Path]) -> None:
-        """``directories`` in order of precedence; the last holds the built-in ones."""
+    def __init__(self, directories: Sequence[Path], built_in: Path | None = None) -> None:
+        """``directories`` in order of precedence; ``built_in`` (the last of them where None) stands in for what fails."""
         self._all = _environment(directories)
-        self._built_in = self._all if len(directories) == 1 else _environment(directories[-1:])
+        self._built_in = _environment([built_in or directories[-1]])
         self.words: Words = strict_words(FILTERS)
 
     def render(self, name: str, mail: Mail) -> Rendered:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tocsin.config.calendars.maintenance import Announced
 from tocsin.config.calendars.named import Declared
+from tocsin.config.project.overlay import ONCALL
 from tocsin.config.yaml.document import Document, load_file, parse
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.notify.routing.oncall_file import OnCallFile
@@ -38,17 +39,28 @@ class OnCallFiles:
         )
 
 
-def read_oncall_files(paths: Iterable[Path], root: Path | None = None) -> OnCallFiles:
-    """Parse all files. Problems name them relative to ``root``. Raises ConfigurationError with every fault of every
-    file that can be found in one file alone, and names of calendars that two declare.
+def read_oncall_files(paths: Iterable[Path], root: Path | None = None, shipped: Iterable[Path] = ()) -> OnCallFiles:
+    """Parse all files, laid over ``shipped`` (config.project.overlay). Problems name them relative to ``root``.
+
+    Raises ConfigurationError with every fault of every file that can be found in one file alone, and names of
+    calendars that two declare.
     """
     problems: list[Problem] = []
+
+    def load(paths: Iterable[Path]) -> list[Document]:
+        documents = []
+        for path in paths:
+            name = str(path.relative_to(root)) if root is not None and path.is_relative_to(root) else str(path)
+            try:
+                documents.append(load_file(path, name))
+            except ConfigurationError as e:
+                problems.extend(e.problems)
+        return documents
+
     read: list[tuple[Document, OnCallFile]] = []
     places: dict[str, str] = {}
-    for path in paths:
-        name = str(path.relative_to(root)) if root is not None and path.is_relative_to(root) else str(path)
+    for document in ONCALL.apply(load(shipped), load(paths), problems):
         try:
-            document = load_file(path, name)
             if document.data is None:
                 continue
             file = parse(OnCallFile, document)
@@ -57,7 +69,7 @@ def read_oncall_files(paths: Iterable[Path], root: Path | None = None) -> OnCall
             continue
         read.append((document, file))
         for word in file.calendars:
-            here = f"{name}:{document.line(('calendars', word))}"
+            here = f"{document.file}:{document.line(('calendars', word))}"
             if (first := places.setdefault(word, here)) != here:
                 problems.append(document.problem(("calendars", word), f"'{word}' is taken", f"it stands in {first}"))
     if problems:

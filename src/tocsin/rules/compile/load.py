@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tocsin.config.project.overlay import RULES
 from tocsin.config.yaml.document import Document, KeyPath, load_file, parse, suggest
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.model.calendars.calendar import Calendar
@@ -36,8 +37,9 @@ def load_rules(
     tables: Mapping[str, pa.Table] | None = None,
     calendars: Mapping[str, Calendar] | None = None,
     warnings: list[Problem] | None = None,
+    shipped: Sequence[Path] = (),
 ) -> RuleSet:
-    """All rules of ``files``, checked against ``schema`` (table → column → KQL type, reference tables included).
+    """All rules of ``files``, laid over those of ``shipped`` (config.project.overlay), checked against ``schema`` (table → column → KQL type, reference tables included).
 
     ``names`` says what problems call a file; ``tables`` are the rows that ``for_each`` goes over, ``calendars``
     those that
@@ -45,13 +47,18 @@ def load_rules(
     with a warning in ``warnings``. Raises ContentError with every problem of every file; then nothing was loaded.
     """
     problems: list[Problem] = []
-    documents: list[Document] = []
-    with _uncollected():
-        for path in files:
+
+    def read(paths: Sequence[Path]) -> list[Document]:
+        documents = []
+        for path in paths:
             try:
                 documents.append(load_file(path, (names or {}).get(path)))
             except ConfigurationError as e:
-                problems += e.problems
+                problems.extend(e.problems)
+        return documents
+
+    with _uncollected():
+        documents = RULES.apply(read(shipped), read(files), problems)
         rules = load_documents(documents, schema, problems, tables, calendars)
     if any(not p.warning for p in problems):
         raise ConfigurationError(problems)
