@@ -162,7 +162,7 @@ def test_an_escalation_outlives_kill_9_in_mid_step_and_a_link_ends_it(tocsin: To
     tocsin.idle()
     assert 4 == len(smtp.messages()), subjects(smtp.messages())
     sent_once(smtp)
-    rows = tocsin.query("Alerts | where Rule == 'serving-failed' | sort by EvaluatedAt asc | project To, Reason")
+    rows = tocsin.query("Alerts | where Rule == 'serving-failed' | sort by T asc | project To, Reason")
     assert "acknowledged" in {row["To"] for row in rows}, rows
 
 

@@ -40,11 +40,15 @@ class Browser:
             options: dict[str, Any] = {
                 "binary": chromium,
                 "args": [*arguments, f"--user-data-dir={directory / 'profile'}"],
-                "mobileEmulation": {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 1.0}},
+                "mobileEmulation": {
+                    "deviceMetrics": {"width": width, "height": height, "pixelRatio": 1.0, "touch": False}
+                },
             }
             if not scripts:
                 options["prefs"] = {"profile.managed_default_content_settings.javascript": 2}
-            asked = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
+            # It would wait for a page's refresh, too: `_moving` waits for the next page.
+            wanted = {"browserName": "chrome", "pageLoadStrategy": "none", "goog:chromeOptions": options}
+            asked = {"capabilities": {"alwaysMatch": wanted}}
             self._session = f"/session/{self._ask('POST', '/session', asked)['sessionId']}"
         except BaseException:
             self.close()
@@ -63,7 +67,22 @@ class Browser:
 
     def open(self, url: str) -> Self:
         """Go there, and wait until it is loaded."""
+        before = self._element("html")
         self._ask("POST", f"{self._session}/url", {"url": url})
+        return self._moved(before)
+
+    def _moved(self, before: str) -> Self:
+        """Wait until the page of the element ``before`` is gone, and the next one is there to its end."""
+
+        def gone() -> bool:
+            try:
+                self._ask("GET", f"{before}/name")
+            except AssertionError:
+                return True
+            return False
+
+        eventually(gone, within=20)
+        eventually(lambda: self._element("footer"), within=20)
         return self
 
     @property
@@ -76,7 +95,14 @@ class Browser:
         return str(self._ask("GET", f"{self._element(css)}/text"))
 
     def click(self, css: str) -> Self:
-        """Press it. Raises AssertionError where it is not there, or something lies over it."""
+        """Press a link or a button and wait for the page that it leads to. Raises AssertionError where it is not there,
+        or something lies over it.
+        """
+        before = self._element("html")
+        return self.press(css)._moved(before)
+
+    def press(self, css: str) -> Self:
+        """Press what leads nowhere."""
         self._ask("POST", f"{self._element(css)}/click")
         return self
 

@@ -67,6 +67,7 @@ class ActiveAlert:
     routes: tuple[RoutedTo, ...] = ()
     acknowledged: Acknowledgement | None = None
     assigned_to: str = ""
+    brief: bool = False  # a condition that fired and resolved before anybody could be notified: one message says both
     exhausted: str = ""  # the escalation of which all steps are done, and nobody has taken it
     suppressed: str = ""  # why its people are not notified now; '' where they are
     ended_at: datetime | None = None  # UTC

@@ -15,9 +15,10 @@ import structlog
 from tocsin.clock import Clock
 from tocsin.errors import QueryError, StoreError
 from tocsin.metrics.registry import Metrics
+from tocsin.model.alert import instance_key
 from tocsin.model.crash import point
 from tocsin.model.delivery import Delivery, DeliveryState
-from tocsin.model.intent import Intent, RuleInfo
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.text.causes import cause_of, one_line
 from tocsin.model.text.signed import Signer
 from tocsin.notify.addresses import Allows
@@ -261,8 +262,9 @@ class Notifier:
             ):
                 await self._put([summary], [], listed)
         happened = await self._call(self._happened)
+        again = False
         try:
-            await self._notify(happened)
+            again = await self._notify(happened)
         except StoreError:
             raise
         except Exception as e:
@@ -270,7 +272,7 @@ class Notifier:
             await self._reload()
             await self._notify_each(happened)
         self.passed_at = now
-        return happened.more or summed
+        return happened.more or summed or again
 
     async def _notify_each(self, happened: Happened) -> None:
         """One by one; one that cannot be notified as it should be goes to the default receiver in a few plain words."""
@@ -290,7 +292,8 @@ class Notifier:
         ends = self._state.alerts_ended()
         head, news = self._news()
         intents, more = self._read()
-        return Happened(ends=ends, intents=intents, more=more, news=news, head=head)
+        first = before_a_second(intents)
+        return Happened(ends=ends, intents=first, more=more or len(first) < len(intents), news=news, head=head)
 
     def _news(self) -> tuple[int, Sequence[RunNews]]:
         """Events since the last pass that may supersede alerts; none where the log store cannot say now."""
@@ -323,7 +326,8 @@ class Notifier:
                 return whole or found, True
             limit *= 10  # one evaluation alone fills the batch
 
-    async def _notify(self, happened: Happened) -> None:
+    async def _notify(self, happened: Happened) -> bool:
+        """One pass of the stages; whether another has something to do at once."""
         async with self._capping:
             now = self._clock.now()
             passed = await self._call(lambda: self._stages.run(happened, now))
@@ -333,6 +337,7 @@ class Notifier:
                 await self._write(happened, passed, drafts, asked)
             finally:
                 asked.cancel()
+            return passed.again
 
     def _drafts(self, passed: Passed) -> list[NotificationDraft]:
         """Messages about single alerts."""
@@ -477,6 +482,22 @@ class Notifier:
 
     async def _call(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def before_a_second(intents: Sequence[Intent]) -> Sequence[Intent]:
+    """The evaluations up to the first that says more of an alert that fires among them: each is a message. An end is
+    not: one message says both.
+    """
+    fired: set[tuple[str, str, str]] = set()
+    for intent in intents:
+        key = (intent.rule, instance_key(intent.instance), intent.occurrence)
+        if intent.kind is IntentKind.FIRED:
+            fired.add(key)
+        elif key in fired and intent.kind is not IntentKind.RESOLVED:
+            now = (intent.at, intent.commit_seq)
+            first = next(n for n, each in enumerate(intents) if (each.at, each.commit_seq) == now)
+            return intents[:first] or intents
+    return intents
 
 
 async def _first(work: Awaitable[object], seconds: float) -> None:

@@ -1,5 +1,6 @@
 """Mails of absence rules, from events to a real SMTP server: what a reader sees on a phone."""
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.notify.house import notifier, notify
+from tests.integration.notify.house import notifier
 from tests.servers.smtp import Received, SmtpServer
 from tocsin.clock import EPOCH, ManualClock
 from tocsin.config.yaml.document import load
@@ -52,14 +53,26 @@ class Night:
         rules = under(load_documents([load(text, "rules.yaml")], SCHEMA, problems, timezone="UTC"), pauses)
         assert [] == problems
         with Simulator(rules, EVENING, {"nightlies": ROWS} if "for_each" in text else {}, self.state) as night:
-            for n, (minute, event) in enumerate(events):
+            made = notifier(self.state, self.clock, host=self.server.host, port=self.server.port)
+
+            def passes(minute: int) -> None:
+                """Time passes, and every half hour at least mails go out."""
                 at = EVENING + timedelta(minutes=minute)
-                night.advance(at)
+                while night.clock.now() < at:
+                    night.advance(min(at, night.clock.now() + timedelta(minutes=30)))
+                    sends()
+
+            def sends() -> None:
+                self.clock.set(max(self.clock.now(), night.clock.now()))
+                asyncio.run(made.drain())
+
+            for n, (minute, event) in enumerate(events):
+                passes(minute)
+                at = EVENING + timedelta(minutes=minute)
                 night.arrive([{"RunId": "r1", "EventId": f"e{n}", "TimeGenerated": at, **event}])
-            night.advance(EVENING + timedelta(minutes=until))
-            self.clock.set(night.clock.now())
-        made = notifier(self.state, self.clock, host=self.server.host, port=self.server.port)
-        notify(made, lambda: not self.state.outbox_stats()["intents"] and not self.state.outbox_stats()["ready"])
+                sends()
+            passes(until)
+            made.close()
         return self.server.messages()
 
 

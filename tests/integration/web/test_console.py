@@ -111,12 +111,13 @@ def test_who_is_second_sees_who_was_first(opened: Opened, phone: Browser) -> Non
 
 def test_an_alert_is_assigned_and_its_timeline_says_so(opened: Opened, phone: Browser) -> None:
     one = opened.fail("c1", "churn")
-    phone.open(f"{opened.tocsin.url}/alerts/{one['id']}").click("summary")
+    phone.open(f"{opened.tocsin.url}/alerts/{one['id']}").press("summary")
     phone.write("form[action$=assign] input[name=text]", "bela")
     phone.write("form[action$=assign] input[name=by]", "anna").click("form[action$=assign] button")
     assert "assigned by anna" in phone.text("table")
     eventually(lambda: opened.whole(one)["assigned_to"] == "bela", within=10)
-    assert "bela assigned" in phone.open(f"{opened.tocsin.url}/").text("main section:first-of-type")
+    shown = phone.open(f"{opened.tocsin.url}/").text("main section:first-of-type")
+    assert "bela assigned" in " ".join(shown.split())
 
 
 def test_a_silence_says_what_it_hides_before_it_is_set(opened: Opened, phone: Browser) -> None:
@@ -150,8 +151,8 @@ def test_a_page_of_another_site_acts_on_nothing(opened: Opened) -> None:
             f"/alerts/{one['id']}/acknowledge", data={"by": "mallory"}, headers={"Origin": "https://evil.example"}
         )
         nowhere = client.post(f"/alerts/{one['id']}/acknowledge", data={"by": "anna", "back": "//evil.example"})
-        nobody = client.post(f"/alerts/{one['id']}/comment", data={"text": "x"}, cookies={"tocsin_by": ""})
         odd = client.post(f"/alerts/{one['id']}/snooze", data={"by": "anna", "for": "soon"})
+    nobody = httpx.post(f"{opened.tocsin.url}/alerts/{one['id']}/comment", data={"text": "x"}, trust_env=False)
     assert (403, 303, 400) == (foreign.status_code, nowhere.status_code, odd.status_code)
     assert nowhere.headers["location"].startswith("/?")
     assert 400 == nobody.status_code

@@ -21,7 +21,7 @@ def link_and_alert(client: httpx.Client) -> tuple[str, str]:
     runs = {a["run"]: a["id"] for a in free if a["run"]}
     for row in client.get("/api/v1/mails?limit=1000").json()["mails"]:
         whole = client.get(f"/api/v1/mails/{row['Delivery']}").json()
-        found = re.search(r"Acknowledge: \S+?(/do/\S+)", re.sub(r"\n(?=\S{60})", "", whole["text"]))
+        found = re.search(r"Acknowledge: \S+?(/do/\S+)", re.sub(r"\n(?=\S{60})", "", whole["Text"]))
         if found is not None and whole.get("RunId", row.get("RunId")) in runs:
             return found[1], runs[whole.get("RunId", row.get("RunId"))]
     pytest.fail("no mail has a link to acknowledge an alert that nobody has")

@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from tocsin.model.alert import fingerprint
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState
 from tocsin.model.details import Details, Trouble
-from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.intent import FIRING_SINCE, Intent, IntentKind
 from tocsin.model.statuses import Severity
 from tocsin.model.text.causes import cause_of, one_line
 from tocsin.notify import context as c
@@ -76,7 +77,8 @@ def notification_of(
     """What a channel makes the message of one draft of."""
     intent, notified = draft.intent, draft.recipient.notified
     seen = mail(draft, facts, renderer.look, now, renderer.templates.words)
-    prefix, own = _ended(intent, f"{draft.says}: " if draft.says else ""), ""
+    zone = draft.recipient.zone or renderer.look.zone
+    prefix, own = _ended(intent, f"{draft.says}: " if draft.says else "", zone), ""
     if notified is not None:
         thread = (notified.message_id, notified.subject)
         # One that answers another keeps its words, if it notified of the same rule first.
@@ -93,10 +95,12 @@ def notification_of(
     )  # fmt: skip
 
 
-def _ended(intent: Intent, subject: str) -> str:
+def _ended(intent: Intent, subject: str, zone: ZoneInfo) -> str:
     """``subject``, which says so where it is about an end."""
     if intent.kind is not IntentKind.RESOLVED:
         return subject
+    if (since := moment(intent.data.get(FIRING_SINCE))) is not None:
+        return f"was firing {since.astimezone(zone):%H:%M}-{intent.at.astimezone(zone):%H:%M}, resolved: {subject}"
     late = waiting.lateness(intent)
     return f"{RECOVERED}, {late}: {subject}" if late else f"{RECOVERED}: {subject}"
 
@@ -143,7 +147,7 @@ def hold(draft: NotificationDraft, until: datetime, renderer: MailRenderer, now:
     why = cause_of(intent.event)
     subject, _ = title(intent, draft.info, renderer.templates.words, why)
     line = {
-        "title": _ended(intent, subject),
+        "title": _ended(intent, subject, renderer.look.zone),
         "name": run_name(intent.event),
         "cause": RECOVERED if intent.kind is IntentKind.RESOLVED else why or waiting.cause(intent),
         "severity": intent.severity.word,

@@ -157,6 +157,24 @@ class Escalations:
                 found += self._take(each, alert, esc.end(each.state, _end_of(alert), at))
         return found
 
+    def brief(self, alert: ActiveAlert, at: datetime) -> list[StepMessage]:
+        """The alert was over before its escalation could start: the people of its first step are notified of that."""
+        if not alert.brief or alert.ended_at is None:
+            return []
+        found: list[StepMessage] = []
+        for route in alert.routes:
+            escalation = self._rules.get(route.escalation)
+            if escalation is None:
+                continue
+            to = tuple(who for name in escalation.steps[0].notify for who in self._live.rules.reach(name, at))
+            found.append(
+                StepMessage(
+                    alert=alert, escalation=escalation.name, because=route.because, ordinal=1, to=to, why=Why.RESOLVED,
+                    steps=(), note=f"was firing {alert.fired_at:%H:%M}-{alert.ended_at:%H:%M} UTC, resolved",
+                )
+            )  # fmt: skip
+        return found
+
     def failed(self, key: str, ordinal: int, at: datetime) -> list[StepMessage]:
         """Every delivery of message ``ordinal`` failed for good."""
         each = self._live.escalations.get(key)

@@ -77,9 +77,11 @@ def _flush(live: Live, group: Group, at: datetime) -> tuple[Message | None, Why]
 
 
 def _over(live: Live, member: Member, state: groups.GroupState) -> bool:
-    """Whether the group has nothing left to say of an alert: it resolved, and whoever knew it was notified."""
-    alert = live.alerts[member.id]
-    return alert.ended_at is not None and member.id not in state.notified
+    """Whether the group has nothing left to say of an alert that has ended: whoever knew it was notified of the end, or
+    an event alert that nobody knew yet is notified of by now.
+    """
+    known = member.id in state.notified
+    return live.alerts[member.id].ended_at is not None and known is not member.resolved
 
 
 def _message(live: Live, group: Group, done: groups.Flush, ordinal: int) -> Message:
@@ -94,6 +96,13 @@ def _message(live: Live, group: Group, done: groups.Flush, ordinal: int) -> Mess
     )  # fmt: skip
 
 
+def _to_be_said(alert: ActiveAlert, group: Group) -> bool:
+    """Whether an alert that has ended has yet to be notified of: an event alert is in any case, a condition where it
+    was over before anybody could be.
+    """
+    return (not alert.condition or alert.brief) and alert.id not in group.state.notified
+
+
 def _member(live: Live, group: Group, alert: ActiveAlert, at: datetime) -> Member:
     taken = alert.acknowledged is not None
     hold = live.inhibitor.hold(alert.fields)
@@ -102,7 +111,7 @@ def _member(live: Live, group: Group, alert: ActiveAlert, at: datetime) -> Membe
         severity=alert.severity,
         ready_at=alert.fired_at + hold if hold else min(alert.fired_at, at),
         condition=alert.condition,
-        resolved=alert.ended_at is not None,
+        resolved=alert.ended_at is not None and not _to_be_said(alert, group),
         acknowledged=taken,
         suppressed=(alert.id, group.key) in live.verdicts,
     )

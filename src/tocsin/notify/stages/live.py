@@ -110,6 +110,7 @@ class Live:
         self.critical: dict[str, Critical] = {}
         self.shifts: dict[str, OnShift] = {}
         self.daily: dict[str, Daily] = {}
+        self.over: set[str] = set()  # ids of alerts that have ended, and of which something may be left to do
         self.exhausted: set[str] = set()  # ids of active alerts of which all steps are done
         self.inhibitor = Inhibitor(rules.inhibit)
         self.verdicts: dict[tuple[str, str], Verdict] = {}  # (alert, group) → why it is suppressed
@@ -179,6 +180,7 @@ class Live:
             return None
         alert = replace(alert, ended_at=at, ended_why=why)
         self.alerts[id] = alert
+        self.over.add(id)
         self.exhausted.discard(id)
         self.inhibitor.remove(id)
         for name in {alert.run_id, alert.job_key}:
@@ -193,6 +195,7 @@ class Live:
     def settle(self, id: str) -> None:
         """Nothing is left to do about an alert that has ended."""
         alert = self.alerts.pop(id, None)
+        self.over.discard(id)
         if alert is not None:
             self.by_key.pop(alert.key, None)
             self._settled[id] = None

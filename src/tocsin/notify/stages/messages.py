@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tocsin.model.active import ActiveAlert
 from tocsin.model.delivery import EMAIL, Notified
-from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.intent import FIRING_SINCE, Intent, IntentKind, RuleInfo
 from tocsin.notify.channels.registry import for_each
 from tocsin.notify.oncall.escalation import ENDS, Why
 from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, resolve
@@ -96,7 +96,10 @@ class Addressing:
     def _intent(self, about: About, message: Message) -> tuple[Intent, RuleInfo]:
         """What the alert's message says. A repeat is the same once more, under a number of its own."""
         intent, info = self._said[about.alert.id]
-        if about.kind is None or about.kind is intent.kind:
+        if about.kind is None and about.alert.brief:
+            since = about.alert.fired_at.isoformat()
+            return replace(intent, data={**intent.data, FIRING_SINCE: since}, origin=intent.id), info
+        if about.kind is None or about.kind is intent.kind is not IntentKind.REPEATED:
             return intent, info
         return replace(intent, kind=about.kind, ordinal=1_000_000 + message.ordinal, origin=intent.id), info
 
@@ -110,6 +113,8 @@ class Addressing:
                 if route.receiver and route.receiver != DEFAULT:
                     resolve(route.receiver, intent, info, self._resolver, notes)
         found = resolve(message.receiver, intent, info, self._resolver, notes)
+        if about.alert.brief:  # a pager never knew it
+            found = [r for r in found if not for_each(r.channel)]
         because = next((r.because for r in about.alert.routes if r.receiver == message.receiver), "")
         if because:
             found = [replace(r, because=f"{r.because}: {because}") for r in found]

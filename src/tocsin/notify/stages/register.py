@@ -42,7 +42,8 @@ def register(live: Live, intent: Intent, info: RuleInfo, with_: Registering) -> 
     known = live.alerts.get(live.by_key.get(key, ""))
     if known is not None:
         if intent.why is Fired.STILL_FIRING and known.condition and not info.repeats:
-            return known  # its groups repeat it, as their routes say
+            live.put(replace(known, intent=intent.id))  # its groups repeat it, as their routes say, with what holds now
+            return live.alerts[known.id]
         return _again(live, known, intent)
     if intent.kind is not IntentKind.FIRED:
         return None

@@ -62,6 +62,8 @@ class Passed:
     steps: Sequence[StepMessage] = ()
     handovers: Sequence[Handover] = ()
     unanswered: Sequence[ActiveAlert] = ()  # the daily list, where it is due
+    fresh: set[str] = field(default_factory=set)  # alerts that fired in this pass
+    again: bool = False  # another pass has something to do at once
     unrouted: int = 0  # alerts that fired and that no route takes
 
 
@@ -146,7 +148,7 @@ class Stages:
         steps: list[StepMessage] = []
         touched: dict[str, ActiveAlert] = {}  # alerts of which groups and escalations are asked
         resolved = self._intents(happened.intents, out, touched, steps, now)
-        ended = self._ends(happened, resolved, now)
+        ended = self._ends(happened, resolved, out, now)
         ended += supersede(live, happened.news, now)
         ended += close(live, [key for kind, key in due if kind == "alert"], now)
         out.taken = act(live, self._state.actions_new())
@@ -160,6 +162,7 @@ class Stages:
             if alert.id not in resolved:
                 self._quietly(alert)
             steps += self._escalations.ended(live.alerts[alert.id], now)
+            steps += self._escalations.brief(live.alerts[alert.id], now)
             touched[alert.id] = live.alerts[alert.id]
             out.released.append(alert.id)
         keys, escalating = self._suppress(touched, ended, out, now)
@@ -171,7 +174,7 @@ class Stages:
         self._failed = []
         steps += self._escalations.advance(escalating, now)
         out.ended = [live.alerts[alert.id] for alert in ended]
-        self._settle(ended, now)
+        self._settle(now)
         shifted = [*self._schedules, *(key for kind, key in due if kind == SHIFT)]
         out.handovers, self._schedules = handovers(live, shifted, now), []
         out.unanswered = unanswered(live, now)
@@ -200,7 +203,9 @@ class Stages:
             if alert is None:
                 continue
             out.said[alert.id] = (intent, info)
-            out.unrouted += before is None and any(r.receiver == DEFAULT for r in alert.routes)
+            if before is None:
+                out.fresh.add(alert.id)
+                out.unrouted += any(r.receiver == DEFAULT for r in alert.routes)
             touched[alert.id] = alert
             if intent.kind is IntentKind.RESOLVED:
                 resolved[alert.id] = intent
@@ -208,23 +213,36 @@ class Stages:
                 steps += self._escalations.rose(alert, now)
         return resolved
 
-    def _ends(self, happened: Happened, resolved: Mapping[str, Intent], now: datetime) -> list[ActiveAlert]:
-        """Alerts that have ended; of those that no intent says nobody but an escalation's people is notified."""
+    def _ends(
+        self, happened: Happened, resolved: Mapping[str, Intent], out: Passed, now: datetime
+    ) -> list[ActiveAlert]:
+        """Alerts that have ended; of those that no intent says nobody but an escalation's people is notified. One that
+        fired in this very pass ends in the next: first people are notified that it fired.
+        """
         found: list[ActiveAlert] = []
         for id_, at, why in happened.ends:
             if happened.more and id_ not in resolved:
                 continue
+            if id_ in out.fresh and id_ not in resolved and self.live.alerts[id_].condition:
+                out.again = True
+                continue
             if (alert := self.live.end(id_, at, why, known=True)) is not None:
                 found.append(alert)
         for id_, intent in resolved.items():
+            if id_ in out.fresh:
+                self.live.put(replace(self.live.alerts[id_], brief=True))
             if (alert := self.live.end(id_, intent.at, intent.why.value, known=False)) is not None:
                 found.append(alert)
         return found
 
     def _quietly(self, alert: ActiveAlert) -> None:
-        """Groups forget an alert whose end nobody is notified of."""
+        """Groups forget an alert whose end nobody is notified of. An event alert of which something is still to be said
+        stays: what superseded or closed it while nobody ran must not swallow it.
+        """
         for route in alert.routes:
             if (group := self.live.groups.get(route.group)) is not None:
+                if not alert.condition and alert.id not in group.state.notified:
+                    continue
                 notified = {i: s for i, s in group.state.notified.items() if i != alert.id}
                 members = tuple(m for m in group.members if m != alert.id)
                 self.live.put_group(replace(group, members=members, state=replace(group.state, notified=notified)))
@@ -253,9 +271,9 @@ class Stages:
     def _may_inhibit(self, alert: ActiveAlert) -> bool:
         return any(matches(rule.source, alert.fields) for rule in self.live.rules.inhibit)
 
-    def _settle(self, ended: Sequence[ActiveAlert], now: datetime) -> None:
+    def _settle(self, now: datetime) -> None:
         live = self.live
-        for alert in [live.alerts[a.id] for a in ended if a.id in live.alerts]:
+        for alert in [live.alerts[id_] for id_ in sorted(live.over)]:
             waits = [r for r in alert.routes if (g := live.groups.get(r.group)) is not None and alert.id in g.members]
             if not waits:
                 live.settle(alert.id)

@@ -106,6 +106,49 @@ def test_a_condition_is_repeated_as_its_route_says_and_not_after_its_end(house: 
     assert [] == here.state.alerts()
 
 
+def test_what_fired_and_resolved_before_anybody_could_be_notified_is_one_message(house: Make) -> None:
+    """As after an outage: one message says both, and no pager is paged."""
+    here = house(Wire(), oncall=oncall(ROUTES))
+    one = intent(run="r1")
+    here.notify(one, infos=(CONDITION,))
+    here.clock.advance(7 * MINUTE)
+    resolve(here, one)
+    (only,) = after(here, timedelta(0))
+    assert only.subject.startswith("was firing 07:15-07:22, resolved: churn failed")
+    assert [] == after(here, timedelta(hours=9))
+    assert [] == here.state.alerts() and [] == here.state.alerts_ended()
+
+
+def test_an_escalation_that_was_over_before_it_began_is_one_message_to_its_first_step(house: Make) -> None:
+    here = house(Wire(), oncall=oncall(PAGE))
+    one = critical()
+    here.notify(one, infos=(CONDITION,))
+    here.clock.advance(7 * MINUTE)
+    resolve(here, one)
+    (only,) = after(here, timedelta(0))
+    assert ("anna@example.org", True) == (
+        only.address,
+        only.subject.startswith("was firing 07:15-07:22 UTC, resolved: "),
+    )
+    assert [] == after(here, timedelta(hours=9))
+
+
+def test_an_event_alert_that_was_superseded_before_anybody_was_notified_is_notified_all_the_same(house: Make) -> None:
+    """As after an outage in which the run was tried again: an occurrence is notified once, whatever came after it."""
+    from tocsin.notify.render.facts import NoFacts
+    from tocsin.notify.stages.people import RunNews
+
+    class Facts(NoFacts):
+        def news(self, after: int | None) -> tuple[int, Sequence[RunNews]]:
+            found = RunNews(run_id="r2", job_key="job", attempt=2, status="Running", time_us=2**62)
+            return 7, [found]
+
+    here = house(Wire(), oncall=oncall(ROUTES), facts=Facts())
+    here.notify(intent(run="r1", JobKey="job", Attempt=1))
+    assert ["leads@example.org"] == to(after(here, timedelta(0)))
+    assert [] == here.state.alerts() and [] == here.state.alerts_ended()
+
+
 def test_an_event_alert_is_not_repeated_and_closes_after_a_day(house: Make) -> None:
     here = house(Wire(), oncall=oncall(ROUTES))
     here.notify(intent(run="r1"))
