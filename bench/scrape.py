@@ -37,7 +37,7 @@ def rules_text(rules: int) -> str:
             "name": f"failed-{number}",
             "when": {"status": "Failed", "where": f"Attempt == {number}"},
             "resolve": {"when": {"status": "Completed", "same": "RunId"}},
-            "limit": {"per": "rule", "max": 1, "window": "1d", "then": "drop"},
+            "limit": {"per": "Source", "max": 1, "window": "1d", "then": "drop"},
         }
         for number in range(rules)
     ]
