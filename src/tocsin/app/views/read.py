@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +25,8 @@ from tocsin.state.interface import State
 
 Row = dict[str, Any]
 
+_LEAST_LEFT = 0.1
+"""Seconds that a query may run, however long its translation took."""
 MAX_ROWS = 1000
 """Most rows of one list."""
 
@@ -165,8 +169,10 @@ def run_query(reader: LogReader, kql: str, limits: Limits, now: datetime) -> tup
     """A user's KQL inside the sandbox: its columns with KQL types, its rows. Raises QueryError, QueryTimeout,
     StoreLost.
     """
+    began = time.monotonic()
     translation = user_query(kql, reader.schema())
-    table = reader.select(translation.sql, translation.parameters(now), limits)
+    left = max(_LEAST_LEFT, limits.seconds - (time.monotonic() - began))  # the translation is within the limit
+    table = reader.select(translation.sql, translation.parameters(now), replace(limits, seconds=left))
     columns = [{"name": name, "type": type_} for name, type_ in translation.columns.items()]
     dynamic = frozenset(name for name, type_ in translation.columns.items() if type_ == KqlType.DYNAMIC)
     return columns, rows_of(table, dynamic)
