@@ -19,8 +19,8 @@ class Certificate:
     key: Path
 
 
-def make_certificate(directory: Path) -> Certificate:
-    """Write a certificate that signs itself, good for a day before and a year after now."""
+def make_certificate(directory: Path, *, expired: datetime.timedelta | None = None) -> Certificate:
+    """Write a certificate that signs itself, good for a day before and a year after now, or until ``expired`` ago."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
@@ -32,7 +32,7 @@ def make_certificate(directory: Path) -> Certificate:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=365))
+        .not_valid_after(now - expired if expired is not None else now + datetime.timedelta(days=365))
         .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

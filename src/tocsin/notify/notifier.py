@@ -480,6 +480,10 @@ class Notifier:
         except Exception as e:
             log.exception("notice_not_written", delivery=failed.id, kind=type(e).__name__)
 
+    def failures(self) -> list[str]:
+        """Channels that cannot be reached, and why; from any thread."""
+        return self._sender.failures()
+
     async def _call(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 

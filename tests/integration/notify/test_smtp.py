@@ -40,13 +40,14 @@ class Box:
         self.state.commit(Outcome(intents=moved, infos=(INFO,)), now)
 
     def by_state(self) -> Counter[str]:
-        return Counter(d.state.value for d in self.state.deliveries(limit=10_000))
+        return Counter(d.state.value for d in self.state.deliveries(limit=20_000))
 
     def the(self, address: str) -> Delivery:
         return self.state.deliveries(address=address, limit=1)[0]
 
-    def notify(self, server: SmtpServer, until: Callable[[], object], **smtp: Any) -> None:
-        notify(notifier(self.state, self.clock, self.metrics, host=server.host, port=server.port, **smtp), until)
+    def notify(self, server: SmtpServer, until: Callable[[], object], within: float = 30, **smtp: Any) -> None:
+        made = notifier(self.state, self.clock, self.metrics, host=server.host, port=server.port, **smtp)
+        notify(made, until, within)
 
     def all_in(self, state: str, count: int) -> Callable[[], bool]:
         return lambda: self.by_state()[state] >= count

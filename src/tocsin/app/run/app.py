@@ -338,7 +338,8 @@ class App(Reading):
             "evaluation": {"lag_commits": self._evaluator.lag},
             "consumers": self._sources.status(),
             "outbox": dict(outbox),
-            "trouble": self._sources.failures(),
+            "channels": self.notifier.failures() or "ok",
+            "trouble": [*self._sources.failures(), *self.notifier.failures()],
         }
         if self._dead_man is not None:
             last = self._dead_man.last

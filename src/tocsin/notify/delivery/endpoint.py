@@ -147,6 +147,11 @@ class EndpointSender:
                 return
 
     @property
+    def failure(self) -> str:
+        """Why the other side could not be reached the last time; '' where it was."""
+        return self._circuit.why
+
+    @property
     def quiet(self) -> bool:
         """Whether nothing is due, queued or under way, as far as it has read."""
         return not self._known and not self._more

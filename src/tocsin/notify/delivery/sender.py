@@ -63,6 +63,14 @@ class Sender:
         for endpoint, some in by_endpoint.items():
             self._of(endpoint).offer(some)
 
+    def failures(self) -> list[str]:
+        """Channels that cannot be reached, and why."""
+        return [
+            f"{endpoint.receiver or endpoint.channel}: {each.failure}"
+            for endpoint, each in list(self._endpoints.items())
+            if each.failure
+        ]
+
     async def settled(self) -> None:
         """Return when nothing is due, queued or under way."""
         await self._find()
