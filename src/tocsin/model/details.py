@@ -108,6 +108,7 @@ class Details:
 
     due: datetime | None = None  # until when another attempt was waited for; UTC
     since: datetime | None = None  # of a repeat: when it was first notified; UTC
+    firing_since: datetime | None = None  # of an end: when it fired, of which nobody was notified; UTC
     rows: int = 0  # of a window rule, all of them
     wait: Wait | None = None
     group: Group | None = None

@@ -31,8 +31,6 @@ SUMMARY_WORDS = (
 """What a rule's `summary` and `annotations` may name besides its fields; of a parent group, of an absence rule."""
 
 
-FIRING_SINCE = "firing_since"
-"""Key of a resolved intent's data: when the alert fired, of which nobody was notified; ISO."""
 AUTO_CLOSE = 86_400.0
 """Seconds after which an event alert is closed where its rule does not say."""
 

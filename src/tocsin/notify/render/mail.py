@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from tocsin.model.alert import fingerprint
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState
 from tocsin.model.details import Details, Trouble
-from tocsin.model.intent import FIRING_SINCE, Intent, IntentKind
+from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Severity
 from tocsin.model.text.causes import cause_of, one_line
 from tocsin.notify import context as c
@@ -99,7 +99,7 @@ def _ended(intent: Intent, subject: str, zone: ZoneInfo) -> str:
     """``subject``, which says so where it is about an end."""
     if intent.kind is not IntentKind.RESOLVED:
         return subject
-    if (since := moment(intent.data.get(FIRING_SINCE))) is not None:
+    if (since := intent.details.firing_since) is not None:
         return f"was firing {since.astimezone(zone):%H:%M}-{intent.at.astimezone(zone):%H:%M}, resolved: {subject}"
     late = waiting.lateness(intent)
     return f"{RECOVERED}, {late}: {subject}" if late else f"{RECOVERED}: {subject}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tocsin.model.active import ActiveAlert
 from tocsin.model.delivery import EMAIL, Notified
-from tocsin.model.intent import FIRING_SINCE, Intent, IntentKind, RuleInfo
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.notify.channels.registry import for_each
 from tocsin.notify.oncall.escalation import ENDS, Why
 from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, resolve
@@ -97,8 +97,8 @@ class Addressing:
         """What the alert's message says. A repeat is the same once more, under a number of its own."""
         intent, info = self._said[about.alert.id]
         if about.kind is None and about.alert.brief:
-            since = about.alert.fired_at.isoformat()
-            return replace(intent, data={**intent.data, FIRING_SINCE: since}, origin=intent.id), info
+            details = replace(intent.details, firing_since=about.alert.fired_at)
+            return replace(intent, details=details, origin=intent.id), info
         if about.kind is None or about.kind is intent.kind is not IntentKind.REPEATED:
             return intent, info
         return replace(intent, kind=about.kind, ordinal=1_000_000 + message.ordinal, origin=intent.id), info
