@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ARGS   ?=
 # Tests run in so many processes; each has its own broker.
-JOBS   ?= 2
+JOBS   ?= 3
 TIMES  ?= 20
 PYTEST  = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 

@@ -44,7 +44,7 @@ def check(tocsin: Tocsin, sent: Sequence[Event]) -> None:
     assert not any(wrong.values()), wrong
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in (1, 2, 3))])
 def test_duplicates_any_order_and_any_split(
     make_tocsin: MakeTocsin, smtp: SmtpServer, kafka: KafkaServer, seed: int
 ) -> None:

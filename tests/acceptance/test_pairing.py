@@ -47,10 +47,10 @@ def restore(name: str) -> Callable[[Path, Path], None]:
 @pytest.mark.parametrize(
     "lose",
     [
-        pytest.param(restore(LOG), id="log store restored"),
+        pytest.param(restore(LOG), id="log store restored", marks=pytest.mark.soak),
         pytest.param(restore(STATE), id="state restored"),
         pytest.param(delete(LOG), id="log store deleted"),
-        pytest.param(delete(STATE), id="state deleted"),
+        pytest.param(delete(STATE), id="state deleted", marks=pytest.mark.soak),
     ],
 )
 def test_it_stops_says_what_to_do_and_does_it(

@@ -201,7 +201,7 @@ def test_lint_has_nothing_to_say_of_the_shipped_rules(run: Run) -> None:
 
 def test_lint_knows_who_reaches_nobody(run: Run, two: Path, tmp_path: Path) -> None:
     """With SMTP, an owner whom nobody has allowed to be mailed."""
-    two.write_text("rules:\n  - {name: a, when: {status: Failed}, notify: {to: owner}}\n")
+    two.write_text("rules:\n  - {name: a, when: {status: Failed, where: \"Target == 'x'\"}, notify: {to: owner}}\n")
     assert "" == run("rules", "lint").stdout
     (tmp_path / "tocsin.yaml").write_text("smtp: {host: localhost}\nadmin_email: [a@example.org]\n")
     assert "a: notify.to: nobody behind 'owner' may be mailed" in run("rules", "lint").stdout

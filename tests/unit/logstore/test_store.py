@@ -291,7 +291,7 @@ def test_a_commit_for_which_there_is_no_memory_is_refused(clock: ManualClock) ->
 
 def test_a_commit_waits_where_what_people_ask_leaves_it_no_room(clock: ManualClock) -> None:
     """The rows have found theirs. A COMMIT that does not would lose the store."""
-    store = DuckLogStore.open(None, clock=clock)
+    store = DuckLogStore.open(None, clock=clock, memory_limit="80MiB")
     holding: list[duckdb.DuckDBPyConnection] = []
     for _ in range(9):  # results of eight megabytes that nobody has fetched
         holding.append(store._con.cursor())

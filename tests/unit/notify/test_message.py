@@ -55,6 +55,7 @@ def test_the_headers_of_a_mail() -> None:
         "In-Reply-To": "<first@example.org>",
         "References": "<first@example.org>",
         "Auto-Submitted": "auto-generated",
+        "List-Id": "tocsin <alerts.example.org>",
         "X-Tocsin-Rule": "run-failed",
         "MIME-Version": "1.0",
         "Content-Type": 'multipart/alternative; boundary="=_0123456789abcdef01234567"',
@@ -110,7 +111,7 @@ def test_headers_cannot_be_injected(rule: str, run: str) -> None:
     raw = build(envelope(extra=(("X-Tocsin-Rule", rule), ("X-Tocsin-Run", run))), "s", "t\n", "")
     message = read(raw)
     assert set(message.keys()) <= {
-        "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "X-Tocsin-Rule", "X-Tocsin-Run",
+        "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "List-Id", "X-Tocsin-Rule", "X-Tocsin-Run",
         "MIME-Version", "Content-Type", "Content-Transfer-Encoding",
     }  # fmt: skip
     assert body(message, "plain").strip() == "t"

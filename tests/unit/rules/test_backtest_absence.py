@@ -224,7 +224,7 @@ def test_what_arrives_behind_an_outage_has_reported_before_anybody_is_evaluated(
     assert (found(source_progress), [kind for _, kind, _ in found(outages)]) == ([], ["fired", "resolved"])
 
 
-@pytest.mark.parametrize("most", [0, 20, 50_000])
+@pytest.mark.parametrize("most", [20, *(pytest.param(n, marks=pytest.mark.soak) for n in (0, 50_000))])
 def test_a_story_of_many_runs(load: Load, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """Not by chance: every kind is notified, and notified again; however many runs are under way together, and are
     known.
