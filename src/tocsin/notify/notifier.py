@@ -15,10 +15,9 @@ import structlog
 from tocsin.clock import Clock
 from tocsin.errors import QueryError, StoreError
 from tocsin.metrics.registry import Metrics
-from tocsin.model.alert import instance_key
 from tocsin.model.crash import point
 from tocsin.model.delivery import Delivery, DeliveryState
-from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.intent import Intent, RuleInfo
 from tocsin.model.text.causes import cause_of, one_line
 from tocsin.model.text.signed import Signer
 from tocsin.notify.addresses import Allows
@@ -39,7 +38,7 @@ from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, group, re
 from tocsin.notify.stages.bounds import Bounds, uncapped
 from tocsin.notify.stages.measure import OnCallMetrics
 from tocsin.notify.stages.people import RunNews
-from tocsin.notify.stages.register import Registering
+from tocsin.notify.stages.register import Registering, before_a_second
 from tocsin.notify.stages.run import Happened, Needs, Passed, Stages
 from tocsin.notify.values import NO_FACTS, CapRule, Facts, NotificationDraft, Recipient, RunFacts
 from tocsin.state.interface import NO_CHANGE, NotifyChange, State
@@ -486,22 +485,6 @@ class Notifier:
 
     async def _call(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-
-def before_a_second(intents: Sequence[Intent]) -> Sequence[Intent]:
-    """The evaluations up to the first that says more of an alert that fires among them: each is a message. An end is
-    not: one message says both.
-    """
-    fired: set[tuple[str, str, str]] = set()
-    for intent in intents:
-        key = (intent.rule, instance_key(intent.instance), intent.occurrence)
-        if intent.kind is IntentKind.FIRED:
-            fired.add(key)
-        elif key in fired and intent.kind is not IntentKind.RESOLVED:
-            now = (intent.at, intent.commit_seq)
-            first = next(n for n, each in enumerate(intents) if (each.at, each.commit_seq) == now)
-            return intents[:first] or intents
-    return intents
 
 
 async def _first(work: Awaitable[object], seconds: float) -> None:

@@ -2,17 +2,21 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.acceptance.harness import Tocsin
+from tests.integration.lived import live
 
 
 @pytest.fixture
-def client(lived: Tocsin) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=lived.url, timeout=30, trust_env=False) as made:
+def client(tmp_path: Path) -> Iterator[httpx.Client]:
+    """Of a tocsin of its own: in the session's somebody may have every alert."""
+    tocsin = live(tmp_path / "home")
+    with httpx.Client(base_url=tocsin.url, timeout=30, trust_env=False) as made:
         yield made
+    tocsin.kill()
 
 
 def link_and_alert(client: httpx.Client) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -126,3 +126,19 @@ def _alone(timing: GroupTiming | None, rules: OnCallRules) -> GroupTiming:
     if timing is None:
         return replace(rules.root.timing, wait=timedelta(0), interval=timedelta(0))
     return replace(timing, interval=timedelta(0))
+
+
+def before_a_second(intents: Sequence[Intent]) -> Sequence[Intent]:
+    """The evaluations up to the first that says more of an alert that fires among them: each is a message. An end is
+    not: one message says both.
+    """
+    fired: set[tuple[str, str, str]] = set()
+    for intent in intents:
+        key = (intent.rule, instance_key(intent.instance), intent.occurrence)
+        if intent.kind is IntentKind.FIRED:
+            fired.add(key)
+        elif key in fired and intent.kind is not IntentKind.RESOLVED:
+            now = (intent.at, intent.commit_seq)
+            first = next(n for n, each in enumerate(intents) if (each.at, each.commit_seq) == now)
+            return intents[:first] or intents
+    return intents
