@@ -115,7 +115,9 @@ def bombed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
     home = tmp_path_factory.mktemp("bombed") / "home"
     home.mkdir()
     tocsin = Tocsin(program=PROGRAM, home=home)
-    tocsin.write("tocsin.yaml", f"query: {{timeout: {TIMEOUT:g}s}}\nshipped: {{rules: false}}")
+    tocsin.write(
+        "tocsin.yaml", f"query: {{timeout: {TIMEOUT:g}s}}\nshipped: {{rules: false}}\nstore: {{memory_limit: 80MiB}}"
+    )
     tocsin.start()
     for first in range(0, EVENTS, 2000):
         events = [
