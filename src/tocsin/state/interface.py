@@ -308,12 +308,6 @@ class State(ABC):
         """Deliveries, newest first."""
 
     @abstractmethod
-    def sent_since(self, address: str, since: datetime) -> int:
-        """How many deliveries to ``address`` were created since ``since`` (for the cap): summaries too, HELD and
-        DROPPED not.
-        """
-
-    @abstractmethod
     def sent_lately(self, since: datetime, most: int) -> Sequence[tuple[str, datetime]]:
         """Address and creation of each delivery created since ``since``, the newest first, at most so many (for the
         caps): summaries too, HELD and DROPPED ones not.
@@ -327,10 +321,6 @@ class State(ABC):
         """``thread`` of each (address, group) that has one. A backend may ask all at once."""
         found = ((pair, self.thread(*pair)) for pair in set(pairs))
         return {pair: thread for pair, thread in found if thread is not None}
-
-    def sent_counts(self, addresses: Iterable[str], since: datetime) -> Mapping[str, int]:
-        """``sent_since`` of each address. A backend may ask all at once."""
-        return {address: self.sent_since(address, since) for address in set(addresses)}
 
     @abstractmethod
     def notified_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[Notified]:

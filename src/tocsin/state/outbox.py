@@ -70,15 +70,10 @@ _ATTEMPTED = (
     )
 )
 _CONSUME = update(intents).where(intents.c.id == bindparam("k_id"), _OPEN).values(consumed_at=bindparam("b_at"))
-_SENT_SINCE = (
-    select(func.count())
-    .select_from(deliveries)
-    .where(_D.address == bindparam("to"), _D.created_at >= bindparam("since", type_=Micros), ~_NOT_MAILED)
-)
 _SENT_LATELY = (
     select(_D.address, _D.created_at)
     .where(_D.created_at >= bindparam("since", type_=Micros), ~_NOT_MAILED)
-    .order_by(_D.seq.desc())
+    .order_by(_D.created_at.desc(), _D.seq.desc())
     .limit(bindparam("most"))
 )
 _THREAD = (
@@ -304,10 +299,6 @@ class Outbox:
             asked.append(_D.created_at < before)
         query = _WHOLE.where(and_(True, *asked)).order_by(_D.created_at.desc(), _D.seq.desc()).limit(limit)
         return self._whole(tx, tx.execute(query).all())
-
-    def sent_since(self, tx: Connection, address: str, since: datetime) -> int:
-        """Mails to an address, what is held or dropped not counted."""
-        return tx.execute(_SENT_SINCE, {"to": address, "since": since}).scalar_one()
 
     def sent_lately(self, tx: Connection, since: datetime, most: int) -> list[tuple[str, datetime]]:
         """Address and creation of the newest mails, what is held or dropped left out."""

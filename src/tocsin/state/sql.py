@@ -284,10 +284,6 @@ class SqlState(State):
         with self._read() as tx:
             return self._outbox.newest(tx, state, address, limit, before)
 
-    def sent_since(self, address: str, since: datetime) -> int:
-        with self._read() as tx:
-            return self._outbox.sent_since(tx, address, since)
-
     def sent_lately(self, since: datetime, most: int) -> Sequence[tuple[str, datetime]]:
         with self._read() as tx:
             return self._outbox.sent_lately(tx, since, most)

@@ -209,7 +209,7 @@ def test_questions_are_answered_from_an_index(question: str) -> None:
     questions: dict[str, Callable[[], object]] = {
         "due": lambda: state.due(NOW),
         "thread": lambda: state.thread("a", "g"),
-        "sent": lambda: state.sent_since("a", NOW),
+        "sent": lambda: state.sent_lately(NOW, 100),
         "notified": lambda: state.notified_addresses("r", "{}", ""),
         "intents": lambda: state.intents(),
         "runs": lambda: (state.rules_notified_of(["r"]), state.notified([("r", "r")])),

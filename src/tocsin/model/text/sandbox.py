@@ -248,7 +248,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return found
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Refuse methods of strings that stretch them."""
+        """Refuse methods of strings that make them longer."""
         return not (isinstance(obj, str) and attr in _STRETCHING) and super().is_safe_attribute(obj, attr, value)
 
     def getattr(self, obj: Any, attribute: str) -> Any:

@@ -49,7 +49,7 @@ class Escalations:
         self._rules = live.rules.escalations
 
     def fit(self) -> None:
-        """After a start or a reload: steps may have been edited; one whose escalation is gone ends without a word."""
+        """After a start or a reload: steps may have been edited; one whose escalation is gone ends, and nobody is notified."""
         for key, each in list(self._live.escalations.items()):
             escalation = self._rules.get(each.name)
             if escalation is None or each.alert not in self._live.alerts:
