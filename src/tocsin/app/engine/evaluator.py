@@ -166,7 +166,7 @@ class Evaluator:
                 self._wake.wait(self._patience())
             except StoreError as e:
                 log.warning("evaluation_waits_for_store", error=str(e), retry_in_s=wait)
-                self._stop.wait(wait)
+                self._wake.wait(wait)  # a commit says that the store is there again: no alert waits longer than that
                 wait = min(wait * 2, 5.0)
             except Exception:
                 log.exception("evaluation_failed", retry_in_s=wait)
@@ -177,7 +177,6 @@ class Evaluator:
         held = self._driver.held
         self._metrics.set("tocsin_timers_waiting", held)
         self._metrics.set("tocsin_evaluate_timers", len(self._driver.timers) + len(self._driver.deadlines))
-        self._metrics.set("tocsin_evaluate_cursor_lag_commits", self.lag)
         due = self._evaluate_ahead()
         until = IDLE_POLL if due is None else max(0.0, (due - self._clock.now()).total_seconds())
         return min(until, WAITING_POLL if held else IDLE_POLL)
@@ -193,6 +192,7 @@ class Evaluator:
 
     def step(self) -> bool:
         """Evaluate what is there now; whether there was something."""
+        self._metrics.set("tocsin_evaluate_cursor_lag_commits", self.lag)
         self._evaluate_ahead()
         self._watch_sources(self._clock.now())
         began = self._clock.monotonic()
