@@ -26,7 +26,7 @@ from typing import Any
 
 from bench.common import Pair, machine, paired, percentile, say, spread, table
 from tocsin import Experiment, Workspace
-from tocsin.sdk.rows import New
+from tocsin.sdk.storage.rows import New
 
 TARGETS = {"log": 20e-6, "start_logging": 20e-3, "create_children(100)": 50e-3, "get_runs": 100e-3, "import": 100e-3}
 """Seconds."""

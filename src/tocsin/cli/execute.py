@@ -27,7 +27,7 @@ def execute(
     else to a
     tocsin on this machine; while it is away they wait on disk, and the next `tocsin exec` sends them.
     """
-    from tocsin.sdk.wrap import wrap
+    from tocsin.sdk.running.wrap import wrap
 
     problem, code = wrap(
         command, name=name, experiment=experiment, run_id=run_id, owner=owner, tags=tag or [], heartbeat=heartbeat,

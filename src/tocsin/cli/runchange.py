@@ -110,9 +110,9 @@ def start(
 
     RUN=$(tocsin run start -e churn); … ; tocsin run complete "$RUN"
     """
-    from tocsin.sdk.rows import New
+    from tocsin.sdk.running.wrap import new_run_id
+    from tocsin.sdk.storage.rows import New
     from tocsin.sdk.text import clean, experiment_name, run_id_of
-    from tocsin.sdk.wrap import new_run_id
 
     with errors():
         ws = workspace(path, name)
@@ -182,8 +182,8 @@ def _update_received(
     description: str | None,
     style: Style,
 ) -> None:
-    from tocsin.sdk.endpoint import Endpoint
     from tocsin.sdk.remote import get_run
+    from tocsin.sdk.sending.endpoint import Endpoint
 
     if not run_id:
         fail("which run?", "give its id", 2)
@@ -280,10 +280,10 @@ def sync(name: WorkspaceOption = "", path: PathOption = HERE) -> None:
     """Send the events that wait on this machine: of the workspace here, and of `tocsin exec`."""
     import threading
 
-    from tocsin.sdk.database import Database
-    from tocsin.sdk.endpoint import Endpoint
     from tocsin.sdk.errors import WorkspaceException
-    from tocsin.sdk.spool import SCHEMA, Drained, Sender, state_folder
+    from tocsin.sdk.sending.endpoint import Endpoint
+    from tocsin.sdk.sending.spool import SCHEMA, Drained, Sender, state_folder
+    from tocsin.sdk.storage.database import Database
 
     senders = []
     try:

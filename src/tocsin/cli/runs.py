@@ -38,8 +38,8 @@ from tocsin.cli.tracked import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tocsin.sdk.rows import RunRow
     from tocsin.sdk.run import Run
+    from tocsin.sdk.storage.rows import RunRow
 
 TagsOption = Annotated[list[str] | None, typer.Option("--tags", "--tag", metavar="KEY[=VALUE]", help="Only with this tag; may be repeated.")]  # fmt: skip
 HomeOption = Annotated[Path | None, typer.Option("--home", envvar="TOCSIN_HOME", metavar="DIR", help="A project directory: the runs that its tocsin has received.", show_default=False)]  # fmt: skip
@@ -73,7 +73,7 @@ def list_runs(
     if of_project(context, home, path, name):
         received.runs_list(status, experiment, min(last, 1000), home or HERE, style.form == "json")
         return
-    from tocsin.sdk.rows import Query
+    from tocsin.sdk.storage.rows import Query
 
     asked = Query(
         experiment=experiment or None, status=status or None, parent_id=parent or None, target=target or None,
@@ -186,7 +186,7 @@ def logs(
     """Print a submitted run's output; `ml run monitor-logs` goes on until it has ended."""
     import threading
 
-    from tocsin.sdk import waiting
+    from tocsin.sdk.running import waiting
 
     with errors(debug):
         found = the_run(workspace(path, name), run, run_option, experiment)
@@ -259,7 +259,7 @@ def follow(run: Run) -> str:
     """Print what a run writes until it has ended, and how it ended; Ctrl-C leaves the run alone."""
     import threading
 
-    from tocsin.sdk import waiting
+    from tocsin.sdk.running import waiting
 
     try:
         waiting.follow(run, threading.Event())
@@ -285,7 +285,7 @@ def experiments(
     debug: DebugOption = False,
 ) -> None:
     """List the experiments of a workspace."""
-    from tocsin.sdk.events import iso
+    from tocsin.sdk.sending.events import iso
 
     style = Style.of(context, output, as_json, query)
     with errors(debug):

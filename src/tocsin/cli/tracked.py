@@ -18,8 +18,8 @@ from tocsin.cli.azformat import check_format, emit, queried
 from tocsin.cli.common import fail, say
 
 if TYPE_CHECKING:
-    from tocsin.sdk.rows import RunRow
     from tocsin.sdk.run import Run
+    from tocsin.sdk.storage.rows import RunRow
     from tocsin.sdk.workspace import Workspace
 
 
@@ -124,7 +124,7 @@ def record(row: RunRow, style: Style, whole: bool = True) -> dict[str, Any]:
 
 
 def _azure(row: RunRow, whole: bool) -> dict[str, Any]:
-    from tocsin.sdk.events import iso
+    from tocsin.sdk.sending.events import iso
 
     out: dict[str, Any] = {
         "run_id": row.run_id, "run_number": row.number, "experiment_name": row.experiment, "status": row.status,
@@ -141,7 +141,7 @@ def _azure(row: RunRow, whole: bool) -> dict[str, Any]:
 
 
 def _kql(row: RunRow, whole: bool) -> dict[str, Any]:
-    from tocsin.sdk.events import iso
+    from tocsin.sdk.sending.events import iso
 
     out: dict[str, Any] = {
         "RunId": row.run_id, "ExperimentName": row.experiment, "Status": row.status, "StartTime": iso(row.start_us),

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tocsin.sdk.errors import ServiceException, UserErrorException
-from tocsin.sdk.rows import New
 from tocsin.sdk.run import Run
 from tocsin.sdk.runs import Runs
 from tocsin.sdk.session import Session
+from tocsin.sdk.storage.rows import New
 from tocsin.sdk.text import clean, experiment_name, run_id_of, string_value, string_values
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Experiment:
         ``run_id`` of an existing run goes on with it. The snapshot of ``snapshot_directory`` (None: none) and the git
         commit are taken in the background.
         """
-        from tocsin.sdk.capture import capture
+        from tocsin.sdk.running.capture import capture
 
         store = self._session.store
         if run_id is not None and (run := self._resumed(run_id_of(run_id))) is not None:
@@ -145,7 +145,7 @@ class Experiment:
         owner = store.presence.identity().dump()
         if store.transition(run_id, "Running", unless=(), owner=owner) is None:
             store.update(run_id, owner=owner)  # it is Running: this process takes it over
-        from tocsin.sdk.ending import watch
+        from tocsin.sdk.running.ending import watch
 
         self._session.recorder.own(run_id)
         watch(self._session)
@@ -156,7 +156,7 @@ class Experiment:
         display_name: str = "", **_kwargs: Any,
     ) -> Run:  # fmt: skip
         """Run a script in a process of its own and return at once."""
-        from tocsin.sdk.submit import submit
+        from tocsin.sdk.running.submit import submit
 
         return submit(self._session, self.name, config, tags=tags, properties=properties, display_name=display_name)
 

@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tocsin.clock import Clock, SystemClock, micros
-from tocsin.sdk.endpoint import Answer, Endpoint, Poster
 from tocsin.sdk.errors import ServiceException
-from tocsin.sdk.events import UPDATE_TYPE, status_event
+from tocsin.sdk.sending.endpoint import Answer, Endpoint, Poster
+from tocsin.sdk.sending.events import UPDATE_TYPE, status_event
 from tocsin.sdk.text import clean
 
 MOST = 1000

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tocsin.model.statuses import TERMINAL
 from tocsin.sdk import config
-from tocsin.sdk.ending import user_error, watch
 from tocsin.sdk.errors import RunEnvironmentException, ServiceException, UserErrorException
-from tocsin.sdk.labels import Labelled
-from tocsin.sdk.logged import LogsMetrics
-from tocsin.sdk.rows import New, Query, RunRow, labels_asked
+from tocsin.sdk.parts.labels import Labelled
+from tocsin.sdk.parts.logged import LogsMetrics
+from tocsin.sdk.running.ending import user_error, watch
 from tocsin.sdk.runs import Runs
 from tocsin.sdk.session import Session, memory_session, session_of, usable
-from tocsin.sdk.store import make_error
+from tocsin.sdk.storage.rows import New, Query, RunRow, labels_asked
+from tocsin.sdk.storage.store import make_error
 from tocsin.sdk.text import clean, run_id_of, string_value, warn, warn_once
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class Run(Labelled, LogsMetrics):
         self, show_output: bool = False, wait_post_processing: bool = False, raise_on_error: bool = True
     ) -> dict[str, Any]:
         """Wait until it has ended and return get_details(). Raises ActivityFailedException where it Failed."""
-        from tocsin.sdk.waiting import wait
+        from tocsin.sdk.running.waiting import wait
 
         return wait(self, show_output, raise_on_error)
 
@@ -220,7 +220,7 @@ class Run(Labelled, LogsMetrics):
 
     def submit_child(self, config: ScriptRunConfig, tags: Mapping[str, Any] | None = None, **kwargs: Any) -> Run:
         """Submit a script as a child of this run."""
-        from tocsin.sdk.submit import submit
+        from tocsin.sdk.running.submit import submit
 
         return submit(self._session, self._first.experiment, config, tags=tags, parent=self, **kwargs)
 

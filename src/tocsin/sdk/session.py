@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.sdk.config import Place
-from tocsin.sdk.endpoint import Endpoint
-from tocsin.sdk.recorder import Recorder
-from tocsin.sdk.store import Store
+from tocsin.sdk.sending.endpoint import Endpoint
+from tocsin.sdk.sending.recorder import Recorder
+from tocsin.sdk.storage.store import Store
 from tocsin.sdk.text import warn_once
 
 RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")

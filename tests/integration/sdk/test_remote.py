@@ -13,9 +13,9 @@ import pytest
 from tests.acceptance.harness import Tocsin
 from tests.integration.lived import PROGRAM, event
 from tests.servers.eventually import eventually
-from tocsin.sdk.endpoint import Endpoint
 from tocsin.sdk.errors import ServiceException
 from tocsin.sdk.remote import get_run, get_runs
+from tocsin.sdk.sending.endpoint import Endpoint
 
 SCRIPT = """
 from tocsin import Experiment, Workspace

@@ -17,8 +17,8 @@ import pytest
 from tests.servers.eventually import eventually
 from tocsin import Experiment, Run, ScriptRunConfig, Workspace
 from tocsin.sdk.errors import ActivityFailedException, ExperimentExecutionException
-from tocsin.sdk.process import ProcessId, start_of
-from tocsin.sdk.runner import reason
+from tocsin.sdk.running.process import ProcessId, start_of
+from tocsin.sdk.running.runner import reason
 
 HELLO = """
 import os, sys

@@ -30,7 +30,7 @@ def test_every_method_is_in_the_table_and_the_other_way_round(name: str) -> None
 
 def test_every_variable_is_in_the_table() -> None:
     """Those that the SDK reads or sets."""
-    texts = [p.read_text() for p in (ROOT / "src" / "tocsin" / "sdk").glob("*.py")]
+    texts = [p.read_text() for p in (ROOT / "src" / "tocsin" / "sdk").rglob("*.py")]
     used = {name for text in texts for name in re.findall(r"TOCSIN_[A-Z_]+", text)}
     elsewhere = {"TOCSIN_SPOOL"}  # of exec: docs/exec.md
     assert used - elsewhere - {"TOCSIN_HOME"} == set(re.findall(r"TOCSIN_[A-Z_]+", PAGE)) - {"TOCSIN_HOME"}
@@ -38,7 +38,7 @@ def test_every_variable_is_in_the_table() -> None:
 
 
 def test_every_setting_of_a_workspace_is_in_the_table() -> None:
-    texts = " ".join(p.read_text() for p in (ROOT / "src" / "tocsin").glob("sdk/*.py"))
+    texts = " ".join(p.read_text() for p in (ROOT / "src" / "tocsin" / "sdk").rglob("*.py"))
     used = set(re.findall(r"settings\.get\(\"([a-z_]+)\"", texts))
     rows = set(re.findall(r"^\| `([a-z_]+)` \|", PAGE.split("## Workspace files")[1].split("| variable")[0], re.M))
     assert used - {"resource_group", "subscription_id"} == rows - {"experiment"}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tocsin import Experiment
-from tocsin.sdk import snapshot
 from tocsin.sdk.errors import ServiceException, SnapshotException, UserErrorException
+from tocsin.sdk.running import snapshot
 
 
 @pytest.mark.parametrize(

@@ -387,6 +387,6 @@ def test_experiments_are_listed_tagged_and_archived(ws: Workspace, exp: Experime
 def test_event_types_are_the_models() -> None:
     """They stand in the SDK twice so that a training script need not load the model's other values."""
     from tocsin.model import event
-    from tocsin.sdk import events
+    from tocsin.sdk.sending import events
 
     assert (event.STATUS_TYPE, event.HEARTBEAT_TYPE) == (events.STATUS_TYPE, events.HEARTBEAT_TYPE)

@@ -126,7 +126,7 @@ class HoldsFiles:
 
     def _restore(self, snapshot_id: str, path: str | Path | None) -> str:
         target = Path(path) if path is not None else Path(f"snapshot_{snapshot_id}")
-        from tocsin.sdk import snapshot
+        from tocsin.sdk.running import snapshot
 
         snapshot.restore(self._snapshots(), snapshot_id, target)
         return str(target.resolve())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tocsin.model.statuses import TERMINAL
 from tocsin.sdk.errors import ActivityFailedException
 from tocsin.sdk.runconfig import targets
-from tocsin.sdk.slots import lend, wait_for_slot
+from tocsin.sdk.storage.slots import lend, wait_for_slot
 
 if TYPE_CHECKING:
     from tocsin.sdk.run import Run

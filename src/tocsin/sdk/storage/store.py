@@ -11,13 +11,13 @@ from typing import Any
 
 from tocsin.clock import Clock, SystemClock, micros
 from tocsin.model.statuses import TERMINAL
-from tocsin.sdk import metrics
-from tocsin.sdk.database import Database
-from tocsin.sdk.events import UPDATE_TYPE, heartbeat_event, iso, metrics_event, status_event
-from tocsin.sdk.process import Presence, ProcessId, is_gone, user_name
-from tocsin.sdk.rows import COLUMNS, New, Query, RunRow, encoded
-from tocsin.sdk.spool import put
-from tocsin.sdk.tables import SCHEMA
+from tocsin.sdk.running.process import Presence, ProcessId, is_gone, user_name
+from tocsin.sdk.sending.events import UPDATE_TYPE, heartbeat_event, iso, metrics_event, status_event
+from tocsin.sdk.sending.spool import put
+from tocsin.sdk.storage import metrics
+from tocsin.sdk.storage.database import Database
+from tocsin.sdk.storage.rows import COLUMNS, New, Query, RunRow, encoded
+from tocsin.sdk.storage.tables import SCHEMA
 
 POINTS = 200
 """Logged values of one event."""
@@ -331,7 +331,7 @@ class Store:
         if now is None or now.status in TERMINAL or now.owner != row.owner:
             return True  # it ended, or changed hands, while we looked
         if row.script:
-            from tocsin.sdk.stopping import kill_left_over
+            from tocsin.sdk.running.stopping import kill_left_over
 
             kill_left_over(row.script)
         to = "Canceled" if row.status == "CancelRequested" else "Failed"

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from tocsin.sdk.process import ProcessId, runs_here
+from tocsin.sdk.running.process import ProcessId, runs_here
 
 
 def group_lives(group: int) -> bool:

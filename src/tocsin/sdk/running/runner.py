@@ -1,7 +1,7 @@
 """The process beside a submitted script: waits for a slot, starts it, beats, stops it, and says how it ended.
 
 It lives in a session of its own, so that neither the submitter's end nor its Ctrl-C ends the run. Run as
-``python -m tocsin.sdk.runner FOLDER RUN_ID``; it waits for the run's row, which the submitter writes afterwards: a submitter
+``python -m tocsin.sdk.running.runner FOLDER RUN_ID``; it waits for the run's row, which the submitter writes afterwards: a submitter
 that dies in between leaves nothing behind.
 """
 
@@ -22,16 +22,17 @@ from typing import Any
 
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.text.redact import redact
-from tocsin.sdk import config, snapshot
-from tocsin.sdk.metrics import Kind
-from tocsin.sdk.process import identify
-from tocsin.sdk.rows import RunRow
+from tocsin.sdk import config
 from tocsin.sdk.runconfig import targets
+from tocsin.sdk.running import snapshot
+from tocsin.sdk.running.process import identify
+from tocsin.sdk.running.stopping import group_lives, signal_group
+from tocsin.sdk.running.tail import end_of_file
 from tocsin.sdk.session import Session
-from tocsin.sdk.slots import wait_for_slot
-from tocsin.sdk.stopping import group_lives, signal_group
-from tocsin.sdk.store import make_error
-from tocsin.sdk.tail import end_of_file
+from tocsin.sdk.storage.metrics import Kind
+from tocsin.sdk.storage.rows import RunRow
+from tocsin.sdk.storage.slots import wait_for_slot
+from tocsin.sdk.storage.store import make_error
 from tocsin.sdk.text import clean
 
 LOG = "user_logs/std_log.txt"
@@ -155,7 +156,7 @@ class Runner:
         every = float(self.session.settings.get("system_metrics") or 0)
         if every <= 0:
             return lambda: None
-        from tocsin.sdk.sampling import Sampler
+        from tocsin.sdk.running.sampling import Sampler
 
         clock = self.store.clock
         sampler = Sampler(group, clock.monotonic)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.sdk.errors import ServiceException
-from tocsin.sdk.events import iso
-from tocsin.sdk.files import HoldsFiles
-from tocsin.sdk.rows import RunRow
+from tocsin.sdk.parts.files import HoldsFiles
+from tocsin.sdk.sending.events import iso
+from tocsin.sdk.storage.rows import RunRow
 from tocsin.sdk.text import clean, warn_once
 
 
@@ -114,7 +114,7 @@ class Described(HoldsFiles):
 
     def take_snapshot(self, file_or_folder_path: str | Path) -> str:
         """Copy a folder as what ran, and return the snapshot's id."""
-        from tocsin.sdk.capture import take_now
+        from tocsin.sdk.running.capture import take_now
 
         id = take_now(self._snapshots(), Path(file_or_folder_path))
         self._update(snapshot_id=id)
@@ -122,7 +122,7 @@ class Described(HoldsFiles):
 
     def get_snapshot_id(self) -> str:
         """Its snapshot's id, once that is taken. Raises ServiceException where it has none."""
-        from tocsin.sdk.capture import finished
+        from tocsin.sdk.running.capture import finished
 
         finished(self.id)
         if not (id := self._row().snapshot_id):

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
-from tocsin.sdk.database import Database
 from tocsin.sdk.errors import UserErrorException
+from tocsin.sdk.storage.database import Database
 from tocsin.sdk.text import clean
 
 Point = tuple[int, str, int, int | None, int, Any, str | None]

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tocsin.sdk.capture import git_properties, take_now
 from tocsin.sdk.errors import ExperimentExecutionException, UserErrorException
-from tocsin.sdk.process import identify
-from tocsin.sdk.rows import New
 from tocsin.sdk.run import SCRIPT, Run
 from tocsin.sdk.runconfig import ScriptRunConfig, targets
+from tocsin.sdk.running.capture import git_properties, take_now
+from tocsin.sdk.running.process import identify
+from tocsin.sdk.running.wrap import new_run_id
 from tocsin.sdk.session import Session
+from tocsin.sdk.storage.rows import New
 from tocsin.sdk.text import clean, experiment_name, string_values
-from tocsin.sdk.wrap import new_run_id
 
 _runners: set[int] = set()
 
@@ -102,7 +102,7 @@ def _start_runner(session: Session, run_id: str) -> int:
     folder.mkdir(parents=True)
     with (folder / "runner.log").open("ab") as file:
         runner = subprocess.Popen(
-            [sys.executable, "-m", "tocsin.sdk.runner", str(session.folder), run_id],
+            [sys.executable, "-m", "tocsin.sdk.running.runner", str(session.folder), run_id],
             stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=session.folder, start_new_session=True,
         )  # fmt: skip
     _runners.add(runner.pid)

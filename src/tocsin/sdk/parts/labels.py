@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from tocsin.sdk.described import Described
 from tocsin.sdk.errors import UserErrorException
+from tocsin.sdk.parts.described import Described
 from tocsin.sdk.text import clean, string_value, string_values, warn_once
 
 LEVELS = ("critical", "error", "warning", "informational", "verbose")

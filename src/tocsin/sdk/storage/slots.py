@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tocsin.sdk.store import ACTIVE, Store
+from tocsin.sdk.storage.store import ACTIVE, Store
 
 
 def wait_for_slot(

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from tocsin.sdk.session import Session
-from tocsin.sdk.store import make_error
+from tocsin.sdk.storage.store import make_error
 from tocsin.sdk.text import clean, warn_once
 
 _watched: weakref.WeakSet[Session] = weakref.WeakSet()

@@ -10,10 +10,10 @@ import threading
 import weakref
 from collections.abc import Callable
 
-from tocsin.sdk import metrics
-from tocsin.sdk.endpoint import Endpoint
-from tocsin.sdk.spool import Drained, Sender
-from tocsin.sdk.store import Store
+from tocsin.sdk.sending.endpoint import Endpoint
+from tocsin.sdk.sending.spool import Drained, Sender
+from tocsin.sdk.storage import metrics
+from tocsin.sdk.storage.store import Store
 from tocsin.sdk.text import warn_once
 
 FLUSH_EVERY = 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tocsin.sdk import spool
+from tocsin.sdk.sending import spool
 
 SCHEMA = (
     """\

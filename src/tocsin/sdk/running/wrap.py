@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 from tocsin.clock import Clock, SystemClock, micros
 from tocsin.model.text.redact import redact
-from tocsin.sdk.journal import HEARTBEAT, Wrapped
-from tocsin.sdk.signals import SignalRelay, end_like
-from tocsin.sdk.tail import Tail
+from tocsin.sdk.running.journal import HEARTBEAT, Wrapped
+from tocsin.sdk.running.signals import SignalRelay, end_like
+from tocsin.sdk.running.tail import Tail
 from tocsin.sdk.text import clean, warn_once
 
 if TYPE_CHECKING:
     from tocsin.sdk.config import Place
-    from tocsin.sdk.journal import Journal
-    from tocsin.sdk.spool import Sender
+    from tocsin.sdk.running.journal import Journal
+    from tocsin.sdk.sending.spool import Sender
 
 LAST_WORDS = 5.0
 """Seconds, at most, by which the end of the command is delayed to send its last event; it is on disk before."""
@@ -292,7 +292,7 @@ class Reporter:
         """The journal with its first entry; the spool where the workspace cannot be written."""
         import sqlite3
 
-        from tocsin.sdk.journal import open_journal
+        from tocsin.sdk.running.journal import open_journal
 
         first = self._todo.get()
         assert first is not None

@@ -17,8 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from tocsin.clock import Clock, SystemClock, micros
-from tocsin.sdk.database import Database
-from tocsin.sdk.endpoint import Answer, Endpoint, Poster
+from tocsin.sdk.sending.endpoint import Answer, Endpoint, Poster
+from tocsin.sdk.storage.database import Database
 from tocsin.sdk.text import warn_once
 
 SCHEMA = """\

@@ -12,11 +12,11 @@ from typing import Any
 
 from tocsin.clock import Clock, micros
 from tocsin.sdk.config import Place
-from tocsin.sdk.database import Database
-from tocsin.sdk.endpoint import Endpoint
-from tocsin.sdk.events import heartbeat_event, iso, status_event
-from tocsin.sdk.process import user_name
-from tocsin.sdk.spool import SCHEMA, Sender, put, state_folder
+from tocsin.sdk.running.process import user_name
+from tocsin.sdk.sending.endpoint import Endpoint
+from tocsin.sdk.sending.events import heartbeat_event, iso, status_event
+from tocsin.sdk.sending.spool import SCHEMA, Sender, put, state_folder
+from tocsin.sdk.storage.database import Database
 from tocsin.sdk.text import clean, experiment_name
 
 HEARTBEAT = 30.0
@@ -104,7 +104,7 @@ class StoreJournal(Journal):
             self._store.owner_email = wrapped.owner
 
     def status(self, status: str, at: int, data: Mapping[str, Any]) -> None:
-        from tocsin.sdk.store import make_error
+        from tocsin.sdk.storage.store import make_error
 
         properties = {k: str(v) for k, v in data["Properties"].items()}
         if status == "Queued":
@@ -117,7 +117,7 @@ class StoreJournal(Journal):
         self._store.transition(self._wrapped.run_id, status, error=error, facts=facts, at=at)
 
     def _create(self, at: int, properties: Mapping[str, str]) -> None:
-        from tocsin.sdk.rows import New
+        from tocsin.sdk.storage.rows import New
 
         w = self._wrapped
         parent = self._store.get(os.environ.get("TOCSIN_RUN_ID", ""))

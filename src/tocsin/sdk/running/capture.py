@@ -9,8 +9,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tocsin.sdk import snapshot
 from tocsin.sdk.errors import SnapshotException
+from tocsin.sdk.running import snapshot
 from tocsin.sdk.text import clean, warn
 
 if TYPE_CHECKING:

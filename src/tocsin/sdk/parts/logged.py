@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tocsin.clock import SystemClock, micros
-from tocsin.sdk import metrics
 from tocsin.sdk.errors import UserErrorException
-from tocsin.sdk.metrics import Kind
-from tocsin.sdk.rows import Query
+from tocsin.sdk.storage import metrics
+from tocsin.sdk.storage.metrics import Kind
+from tocsin.sdk.storage.rows import Query
 from tocsin.sdk.text import clean, warn_once
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Groups of methods of a Run: what it is, its labels, metrics and files."""

@@ -1,0 +1,1 @@
+"""What a workspace keeps of its runs: one SQLite file that many processes use."""
