@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -23,19 +23,27 @@ class Released:
     skipped: int = 0  # ticks that it stands for besides itself
 
 
+def live_t(timer: Timer, now: datetime) -> datetime:
+    """T of a timer that is released ``now``: its due time, or ``now`` for one that waits for watermarks, for a run's
+    deadline and for a repeat or an end by time. After an outage what is due several times is notified once.
+    """
+    return now if _waits(timer) else min(now, timer.due)
+
+
 def due_timers(
-    timers: Iterable[Timer], now: datetime, source_progress: SourceProgress, commit_seq: int
+    timers: Iterable[Timer],
+    now: datetime,
+    source_progress: SourceProgress,
+    commit_seq: int,
+    t_of: Callable[[Timer, datetime], datetime] = live_t,
 ) -> list[Released]:
     """Timers to evaluate at ``now``, in the order of their instants: due, and reached up to it.
 
-    T is the due time, or ``now`` for a timer that waits for watermarks, for a run's deadline and for a repeat or an
-    end by
-    time: after an outage what is due several times is notified once. The caller has fenced the log at ``now``,
-    evaluates
-    the commits up to ``commit_seq`` before, and gives just that one.
+    ``t_of`` gives the T of each. The caller has fenced the log at ``now``, evaluates the commits up to ``commit_seq``
+    before, and gives just that one.
     """
     released = [
-        Released(timer=t, at=now if _waits(t) else min(now, t.due), commit_seq=commit_seq, skipped=skipped)
+        Released(timer=t, at=t_of(t, now), commit_seq=commit_seq, skipped=skipped)
         for t, skipped in (coalesced(t, now) for t in timers)
         if t.due <= now and source_progress.has_reached(t.due, t.consumers)
     ]

@@ -81,7 +81,7 @@ class Evaluator:
         until = state.get(KEY)
         self._notified_until = datetime.fromisoformat(until) if until else None
         self._driver = Driver(
-            Stores(log=store, view=self._view, timers=state.timers),
+            Stores(log=store, view=self._view, timers=state.timers, reader=store),
             clock,
             source_progress,
             self._write,

@@ -30,8 +30,8 @@ from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules.backtest.candidates import Candidate, Found, visits
 from tocsin.rules.backtest.limits import RateLimited
 from tocsin.rules.backtest.view import Recorder
-from tocsin.rules.backtest.watermarks import OutageCalendar, Outages
 from tocsin.rules.driver.evaluate import Evaluation
+from tocsin.rules.driver.outages import OutageCalendar, Outages
 from tocsin.rules.history import micros, moment
 from tocsin.rules.kinds.deadline import commits as deadlines_reckon
 from tocsin.rules.kinds.deadline import evaluate as deadlines_judge

@@ -26,24 +26,27 @@ from tocsin.model.instants import Timer
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
 from tocsin.rules.backtest import deadlines as backtest_absence
-from tocsin.rules.backtest import schedules as backtest_awaited
 from tocsin.rules.backtest.result import SHOWN, Backtest, Most, Notified, Result
-from tocsin.rules.backtest.view import AsIfLive, Recorder, commit, over
-from tocsin.rules.backtest.watermarks import Outages
-from tocsin.rules.backtest.windows import FEW, Replay, Step
+from tocsin.rules.backtest.view import AsIfLive, Recorder, over
+from tocsin.rules.backtest.windows import FEW, Step, WindowReplay
+from tocsin.rules.driver.driver import Read
 from tocsin.rules.driver.evaluate import Evaluation, View, evaluate
 from tocsin.rules.driver.lifecycle import reconcile
+from tocsin.rules.driver.outages import OutageCalendar, Outages
+from tocsin.rules.driver.replay import Replay
 from tocsin.rules.history import micros, moment
+from tocsin.rules.kinds.base import Part, Span
 from tocsin.rules.kinds.deadline.spec import DeadlineSpec
 from tocsin.rules.kinds.event.matching import narrowed
 from tocsin.rules.kinds.event.parents.collapse import KEPT
 from tocsin.rules.kinds.event.spec import EventRule, EventSpec
+from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
-from tocsin.rules.kinds.schedule.spec import ScheduleSpec
 from tocsin.rules.kinds.window.spec import WindowSpec
+from tocsin.rules.ranges import commit, count, head_before
 from tocsin.rules.spec.rule import Rule, of_spec
 from tocsin.rules.timers import Released
-from tocsin.state.interface import RuleRecord
+from tocsin.state.interface import Outcome, RuleRecord
 
 __all__ = ["Backtest", "Most", "NotYet", "Notified", "backtest"]
 
@@ -61,10 +64,7 @@ Progress = Callable[[int, int], None]
 """Notified after each step: rows done, rows in all."""
 
 
-_WAITS: Mapping[str, Callable[..., None]] = {
-    DeadlineSpec.kind: backtest_absence.play,
-    ScheduleSpec.kind: backtest_awaited.play,
-}
+_WAITS: Mapping[str, Callable[..., None]] = {DeadlineSpec.kind: backtest_absence.play}
 """Loops of their own, by kind."""
 
 
@@ -102,11 +102,19 @@ def backtest(
     log = AsIfLive(reader) if as_if_live else reader
     waits = _WAITS.get(rule.kind)
     if waits is not None:
-        waiting, total = Result(), _count(log, since, until)
+        waiting, total = Result(), count(log, since, until)
         share = (lambda done: progress(round(done * total), total)) if progress else (lambda _: None)
         with _seldom_collecting():
             waits(rule, log, since, until, {} if as_if_live or not outages else outages, waiting.take, share)
         return waiting.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
+    if not isinstance(rule.spec, (WindowSpec, EventSpec)):
+        result, total = Result(), count(log, since, until)
+        calendar = OutageCalendar({} if as_if_live or not outages else outages)
+        with _seldom_collecting():
+            for part in _driven(rule, log, Span(since=since, until=until, rows=step_rows), calendar, result):
+                if progress:
+                    progress(round(part.share * total), total)
+        return result.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
     start, steps = _steps(log, since, until, step_rows)
     total, done = sum(n for _, n in steps), 0
     result = Result()
@@ -117,11 +125,9 @@ def backtest(
     spans = _spans(log, start, steps, since, until, longest)
     played: Generator[Step]
     if isinstance(rule.spec, WindowSpec):
-        played = Replay(rules, log, recorder, since, result.take, few, result.note).play(spans)
-    elif isinstance(rule.spec, EventSpec):
-        played = _rows(rules, log, recorder, result, spans)
+        played = WindowReplay(rules, log, recorder, since, result.take, few, result.note).play(spans)
     else:
-        played = _every(rules, log, recorder, result, spans)
+        played = _rows(rules, log, recorder, result, spans)
     with _seldom_collecting(), closing(played):  # where it is left early, what reads ahead ends at once
         for step in played:
             done += step.rows
@@ -130,6 +136,22 @@ def backtest(
             if result.broken:
                 break
     return result.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
+
+
+def _driven(rule: Rule, log: LogReader, span: Span, outages: OutageCalendar, result: Result) -> Iterator[Part]:
+    """Let the driver evaluate ``rule`` over ``span``; each part of it is yielded when it is done."""
+    recorder = Recorder([])
+
+    def take(outcome: Outcome, evaluation: Evaluation | None) -> None:
+        recorder.take(outcome)
+        if evaluation is not None:
+            result.take(evaluation)
+
+    replay = Replay(rule, log, recorder, head_before(log, span.since), outages, Read(shown=SHOWN), take)
+    for part in replay.play(kind_of(rule).candidates(rule, log, span, recorder), lambda: not result.broken):
+        if part.note:
+            result.note(*part.note)
+        yield part
 
 
 def _event_rule(rules: RuleSet) -> EventRule:
@@ -181,14 +203,6 @@ class _Playing:
             after, i = commits[last - 1].seq, last
             self._timers(commits[i].ingested_at - US if i < len(commits) else self.end, after)
 
-    def singly(self, commits: Sequence[CommitInfo], after: int) -> None:
-        """Each commit, and before it the timers that come due."""
-        for one in commits:
-            self._timers(one.ingested_at - US, after)
-            self._evaluate([one], after)
-            after = one.seq
-        self._timers(self.end, after)
-
     def _matters(self, timer: Timer) -> bool:
         """Whether what comes after it may be notified otherwise by what it does."""
         if "sweep" in timer.data:  # the parent is forgotten
@@ -200,8 +214,8 @@ class _Playing:
             self._evaluate([Released(timer=t, at=_released(t), commit_seq=seq) for t in due], seq)
 
     def _evaluate(self, instants: Sequence[CommitInfo | Released], after: int) -> None:
-        view = View(reader=self.log, state=self.recorder, source_progress=self.source_progress)
-        self._take(evaluate(self.rules, instants, after, view, shown=SHOWN))
+        view = View(reader=self.log, state=self.recorder, source_progress=self.source_progress, shown=SHOWN)
+        self._take(evaluate(self.rules, instants, after, view))
 
     def _take(self, evaluation: Evaluation) -> None:
         self.recorder.take(evaluation.outcome)
@@ -228,15 +242,6 @@ def _lasts(rule: EventRule) -> timedelta | None:
 def _released(timer: Timer) -> datetime:
     """T: when it is due, or when what set it came, if that was later."""
     return max(timer.due, moment(int(str(timer.data.get("came_us", 0)))))
-
-
-def _count(log: LogReader, since: datetime, until: datetime) -> int:
-    """How many events arrived in the range."""
-    table = log.select(
-        "SELECT count(*) FROM RunStatusChanged WHERE IngestedAt >= $since AND IngestedAt < $until",
-        {"since": _utc(since), "until": _utc(until)},
-    )
-    return int(table.column(0)[0].as_py())
 
 
 def _spans(
@@ -298,23 +303,6 @@ def _rows(rules: RuleSet, log: LogReader, recorder: Recorder, result: Result, st
         recorder.forget(unneeded)
         for run in unneeded:
             del done[run]
-        yield step
-
-
-def _every(
-    rules: RuleSet, log: LogReader, recorder: Recorder, result: Result, steps: Iterable[Step]
-) -> Generator[Step]:
-    """A rule of a kind that has no loop of its own: commit by commit, and the timers between them."""
-    for step in steps:
-        rows_sql, bounds = history.commit_rows(step.lo, step.hi)
-        table = log.select(
-            f"SELECT CommitSeq, epoch_us(min(IngestedAt)), count(*) FROM ({rows_sql}) GROUP BY 1 ORDER BY 1", bounds
-        )
-        commits = [commit(seq, us, n) for seq, us, n in zip(*(c.to_pylist() for c in table.columns), strict=True)]
-        playing = _Playing(
-            rules=rules, log=log, recorder=recorder, source_progress=step.source_progress, result=result, end=step.end
-        )
-        playing.singly(commits, step.lo)
         yield step
 
 

@@ -22,6 +22,7 @@ from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules import history
 from tocsin.rules.history import moment
 from tocsin.rules.memory import Pair
+from tocsin.rules.ranges import commit
 from tocsin.state.interface import Backfill, Outcome, RuleRecord
 
 _EVENTS = (
@@ -131,11 +132,6 @@ def _among(column: str, values: Collection[str]) -> Rows:
     }
 
 
-def commit(seq: int, at_us: int, rows: int) -> CommitInfo:
-    """A commit as rules meet it, stamped at µs ``at_us``."""
-    return CommitInfo(seq=seq, ingested_at=moment(at_us), rows=rows, heartbeats=0)
-
-
 class Recorder:
     """The state of one backtest: a ``StateView`` that lives in dicts, and its timers."""
 
@@ -165,6 +161,11 @@ class Recorder:
         """Runs of which something is remembered, parents of such ones too."""
         parents = (state.instance.get("RunId") for each in self._conditions.values() for state in each.values())
         return set(self._rules_of).union(parent for parent in parents if isinstance(parent, str))
+
+    @property
+    def timers(self) -> Collection[Timer]:
+        """Those that are set."""
+        return self._timers.values()
 
     def forget(self, runs: Iterable[str]) -> None:
         """What was notified of ``runs`` is asked for no more; those that a timer is about are kept."""

@@ -27,7 +27,7 @@ from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import ConditionState
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
-from tocsin.rules.backtest.view import Recorder, commit
+from tocsin.rules.backtest.view import Recorder
 from tocsin.rules.driver.evaluate import Evaluation, View, evaluate
 from tocsin.rules.history import micros, moment
 from tocsin.rules.index import matching_sql
@@ -37,6 +37,7 @@ from tocsin.rules.kinds.window.evaluate import stands_for_others
 from tocsin.rules.kinds.window.seen import row_key
 from tocsin.rules.kinds.window.spec import WindowRule, WindowSpec
 from tocsin.rules.kinds.window.ticks import after, tick
+from tocsin.rules.ranges import commit
 from tocsin.rules.spec.rule import of_spec
 from tocsin.rules.timers import Released
 from tocsin.state.interface import Outcome
@@ -90,7 +91,7 @@ class _Read:
     failed: bool = False  # and smaller parts of it may be
 
 
-class Replay:
+class WindowReplay:
     """Evaluates one window rule. ``take`` is given each evaluation, and says whether to go on."""
 
     def __init__(
@@ -314,8 +315,8 @@ class Replay:
         source_progress: SourceProgress,
         ahead: Foreseen | None,
     ) -> Outcome:
-        view = View(reader=self._log, state=self._recorder, source_progress=source_progress)
-        evaluation = evaluate(self._rules, instants, seen, view, ahead)
+        view = View(reader=self._log, state=self._recorder, source_progress=source_progress, ahead=ahead)
+        evaluation = evaluate(self._rules, instants, seen, view)
         self._recorder.take(evaluation.outcome)
         self._goes_on = self._take(evaluation)
         return evaluation.outcome

@@ -10,12 +10,13 @@ decided is written by the owner, in one transaction with the cursor; only then t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from tocsin.clock import EPOCH, Clock
-from tocsin.logstore.interface import CommitInfo, LogReader, LogStore
+from tocsin.logstore.interface import CommitInfo, Head, LogReader
 from tocsin.model.instants import Timer
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.deadline_table import DeadlineTable
@@ -26,7 +27,7 @@ from tocsin.rules.driver.timer_table import TimerTable
 from tocsin.rules.kinds.registry import kinds
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.memory import StateView
-from tocsin.rules.timers import Released, due_timers
+from tocsin.rules.timers import Released, due_timers, live_t
 from tocsin.state.interface import Outcome
 
 STEP_COMMITS = 1000
@@ -38,14 +39,47 @@ Write = Callable[[Outcome, Evaluation | None], None]
 """Makes an outcome durable. An error leaves the driver as it was: the step is done again."""
 
 
+class Commits(Protocol):
+    """Where commits come from: the log store, or a history."""
+
+    def head(self) -> Head:
+        """As ``LogReader.head``."""
+
+    def commits(self, after: int, limit: int = 1000) -> Sequence[CommitInfo]:
+        """As ``LogReader.commits``."""
+
+    def fence(self, at: datetime) -> Head:
+        """As ``LogStore.fence``."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
     """What a driver works on."""
 
-    log: LogStore
+    log: Commits
     view: StateView  # of the state, with what was written in it
     timers: Callable[[], Iterable[Timer]]  # those of the state
-    reader: LogReader | None = None  # in place of ``log``, for what rules read
+    reader: LogReader  # what rules read
+
+
+Order = Callable[[Sequence[CommitInfo], Sequence[Released], int, datetime], Instants]
+"""As ``instants.in_order``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How instants follow each other: live, unless said otherwise."""
+
+    t_of: Callable[[Timer, datetime], datetime] = live_t  # T of a timer that is released now
+    order: Order = in_order
+
+
+@dataclass(slots=True, kw_only=True)
+class Read:
+    """What a replay has read already, and what it shows."""
+
+    ahead: object = None  # of the kind that it is about
+    shown: Collection[str] | None = None  # columns of events in intents; None: all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +107,12 @@ class Driver:
         *,
         cursor: int = 0,
         floor: datetime = EPOCH,
+        pace: Pace | None = None,
     ) -> None:
         """``cursor`` is the last commit that was evaluated, ``floor`` the T of the last instant."""
         self._stores, self._clock, self._source_progress, self._write = stores, clock, source_progress, write
-        self._reader = stores.reader or stores.log
+        self._pace = pace or Pace()
+        self.read = Read()
         self.rules = RuleSet({})
         self.timers = TimerTable(stores.timers())
         self.deadlines = DeadlineTable()  # of runs: they follow from the log, and are in memory only
@@ -133,7 +169,11 @@ class Driver:
         self.schedule()
         now, seen = self._clock.now(), self._seen()
         released = due_timers(
-            [*self.timers.past(now), *self.deadlines.past(now)], now, seen.source_progress, self.cursor
+            [*self.timers.past(now), *self.deadlines.past(now)],
+            now,
+            seen.source_progress,
+            self.cursor,
+            self._pace.t_of,
         )
         fenced = self._stores.log.fence(max(max(r.at for r in released), self.floor)) if released else None
         commits = self._commits()
@@ -141,13 +181,14 @@ class Driver:
             fenced is not None and commits and commits[-1].seq < fenced.seq
         ):  # the others wait for the commits before them
             released = [r for r in released if r.at <= commits[-1].ingested_at]
-        instants = until_tick(in_order(commits, released, self.cursor, self.floor), self._shortest_wait)
+        instants = until_tick(self._pace.order(commits, released, self.cursor, self.floor), self._shortest_wait)
         if not instants:
             return None
-        evaluation = evaluate(self.rules, instants, self.cursor, seen, settled=self.deadlines.is_settled)
+        evaluation = evaluate(self.rules, instants, self.cursor, seen, self.deadlines.is_settled)
         self._done(evaluation.outcome, evaluation)
-        last = instants[-1]
-        self.floor = max(self.floor, last.at if isinstance(last, Released) else last.ingested_at)
+        self.floor = max(
+            [self.floor, *(each.at if isinstance(each, Released) else each.ingested_at for each in instants)]
+        )
         return Stepped(instants=instants, evaluation=evaluation)
 
     @property
@@ -166,7 +207,13 @@ class Driver:
         return min(filter(None, (self.timers.next_due(), self.deadlines.next_due())), default=None)
 
     def _seen(self) -> View:
-        return View(reader=self._reader, state=self._stores.view, source_progress=self._source_progress())
+        return View(
+            reader=self._stores.reader,
+            state=self._stores.view,
+            source_progress=self._source_progress(),
+            ahead=self.read.ahead,
+            shown=self.read.shown,
+        )
 
     def _commits(self) -> Sequence[CommitInfo]:
         found = self._stores.log.commits(self.cursor, STEP_COMMITS)

@@ -66,6 +66,8 @@ class View:
     reader: LogReader
     state: StateView
     source_progress: SourceProgress
+    ahead: object = None  # what the rule's kind knows of some instants: then that is not read again
+    shown: Collection[str] | None = None  # intents of event rules carry only these columns; None: all
 
 
 def evaluate(
@@ -73,21 +75,17 @@ def evaluate(
     instants: Sequence[CommitInfo | Released],
     after: int,
     seen: View,
-    ahead: object = None,
-    shown: Collection[str] | None = None,
     settled: Callable[[str, bool], bool] | None = None,
 ) -> Evaluation:
     """Evaluate ``rules`` at ``instants``, given in the order of SEMANTICS.md (by T; at equal T the commit first).
 
     ``after`` is the CommitSeq up to which rules have been evaluated (``State.row_cursor``); the commits among
     ``instants`` are all those that follow it. Every rule must be known to the state (``lifecycle.reconcile``); unknown
-    ones are left out. ``ahead`` is what the rule's kind knows of some instants: then that is not read again. With
-    ``shown`` intents of event rules carry only these columns of their event, and what their alerts are made of: nobody
-    is mailed them. Of runs that are ``settled`` (``DeadlineTable.is_settled``) heartbeats are not computed. Raises
+    ones are left out. Of runs that are ``settled`` (``DeadlineTable.is_settled``) heartbeats are not computed. Raises
     StoreLost and StoreError of the reader; a rule whose own query fails only lags, and is in ``failures``.
     """
-    memory = Memory(seen.state, shown, settled)
-    given = Given(reader=seen.reader, memory=memory, source_progress=seen.source_progress, ahead=ahead)
+    memory = Memory(seen.state, seen.shown, settled)
+    given = Given(reader=seen.reader, memory=memory, source_progress=seen.source_progress, ahead=seen.ahead)
     cursor, timer_t = after, None
     for timer_kind, group in groupby(instants, key=_kind):
         if timer_kind is None:
@@ -121,7 +119,7 @@ def schedule_deadlines(
     that are set: a schedule goes on.
     """
     memory = Memory(seen.state)
-    given = Given(reader=seen.reader, memory=memory, source_progress=seen.source_progress)
+    given = Given(reader=seen.reader, memory=memory, source_progress=seen.source_progress, ahead=seen.ahead)
     for kind in sorted(kinds(), key=lambda kind: kind.conditions, reverse=True):
         kind.schedule(rules.of(kind), names, timers, at, commit_seq, given)
     return Evaluation(

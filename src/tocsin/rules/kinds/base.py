@@ -2,6 +2,7 @@
 
     file      claims, compile, filled      the rule as it is written → its spec
     engine    gather, on_commits, on_timers, schedule, retry      commits and timers → ``Memory``
+    backtest  candidates, apart, decides                          what of a history is evaluated, and what together
     people    explain, lint, preview       what it does, in words
 
 What has a default here need not be said. All SQL of a kind goes through ``Given.reader``; what it decides goes into
@@ -14,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from tocsin.alerts.conditions import Terms, changed
 from tocsin.config.yaml.document import KeyPath
@@ -30,6 +31,7 @@ from tocsin.rules.language.lint_query import Findings
 from tocsin.rules.language.schema import RuleModel, When
 from tocsin.rules.language.written import Head, TableRow, Written
 from tocsin.rules.memory import Memory
+from tocsin.rules.ranges import commits_in, ranges
 from tocsin.rules.spec.rule import Rule, RuleOf, Spec
 from tocsin.rules.timers import Released
 
@@ -116,6 +118,41 @@ class Preview:
 
     rows: Sequence[Mapping[str, object]] = ()
     of: str = ""  # what was looked at, in words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """The history that a backtest goes over: what arrived in [since, until)."""
+
+    since: datetime
+    until: datetime
+    rows: int  # of one part, about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of a history, read ahead."""
+
+    commits: Sequence[CommitInfo]  # those that can matter to the rule, in order
+    end: datetime  # no commit of a later part is stamped at or before it; UTC
+    share: float  # of the history that is done with it
+    ahead: Any = None  # for ``Given.ahead``
+    note: tuple[str, int] | None = None  # why so many commits were not read together
+
+
+class Remembered(Protocol):
+    """What a replay remembers when the next part is read."""
+
+    @property
+    def timers(self) -> Collection[Timer]:
+        """Those that are set."""
+
+    @property
+    def runs(self) -> set[str]:
+        """Runs of which something is remembered, parents of such ones too."""
+
+    def conditions(self, rule: str) -> Mapping[str, ConditionState]:
+        """As ``State.conditions``."""
 
 
 class Kind(ABC, Generic[S, G]):
@@ -215,6 +252,23 @@ class Kind(ABC, Generic[S, G]):
         schedules none.
         """
         return None
+
+    # -- backtests -----------------------------------------------------------------------------------------------------
+
+    def candidates(self, rule: RuleOf[S], log: LogReader, span: Span, remembered: Remembered) -> Iterator[Part]:
+        """The commits of ``span`` that can matter to ``rule``, part by part: perhaps too many, never too few."""
+        for part in ranges(log, span.since, span.until, span.rows):
+            yield Part(commits=commits_in(log, part.after, part.hi), end=part.end, share=part.share)
+
+    def apart(self, rule: RuleOf[S]) -> timedelta | None:
+        """Commits that lie so far apart are not evaluated together: the first may set a timer that comes before the
+        second, and that has to be evaluated first. None: no commit sets such a timer.
+        """
+        return timedelta(0)
+
+    def decides(self, rule: RuleOf[S], timer: Timer) -> bool:
+        """Whether ``timer`` changes what later commits come to. If not, it may be evaluated after them."""
+        return timer.kind is not TimerKind.BACKFILL
 
     def changed(self, rule: RuleOf[S], state: ConditionState) -> ConditionState | None:
         """An instance of a rule whose meaning changed; None: it is dropped."""

@@ -22,10 +22,11 @@ from tocsin.model.statuses import TERMINAL
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.history import Row, commit_rows, micros, moment, whole_rows
 from tocsin.rules.kinds import clocks
+from tocsin.rules.kinds.schedule.arrivals import Arrivals, ScheduleHit
 from tocsin.rules.kinds.schedule.spec import Item, ScheduleRule
 from tocsin.rules.kinds.waiting import Subject, see
 from tocsin.rules.memory import Memory
-from tocsin.rules.queries import Failures, Hit, matches
+from tocsin.rules.queries import Failures
 from tocsin.rules.timers import Released
 
 AGAIN = timedelta(seconds=30)
@@ -33,11 +34,6 @@ IN_TIME = "came in time, and was received late"
 _US = timedelta(microseconds=1)
 EVERYBODY = frozenset({"*"})
 """Held until it is known who is to be waited for."""
-
-
-def _of_item(rule: ScheduleRule, item: Item) -> ScheduleRule:
-    """``rule`` as if it expected only ``item``."""
-    return replace(rule, spec=replace(rule.spec, plan=item.plan))
 
 
 def schedule_deadlines(
@@ -90,9 +86,9 @@ def still_missing(
                 continue
             timer = deadline(rule, item, scheduled)
             cases.append((_Case(rule, item, timer, at, _begin_us(timer), micros(scheduled), micros(due)), state))
-    came = _came([case for case, _ in cases], reader, commit_seq, failures) if cases else {}
-    for number, (case, state) in enumerate(cases):
-        if number in came:
+    arrivals = _arrivals([case for case, _ in cases], reader, commit_seq, failures)
+    for case, state in cases:
+        if case.first(arrivals, commit_seq) is not None:
             _quietly(case.rule, state, at, commit_seq, memory)
         elif case.rule.name not in failures.rules:
             data = {name: value for name, value in state.data.items() if name != "changed"}
@@ -192,6 +188,22 @@ class _Case:
         """What is kept of an instance that fires about it."""
         return {"from_us": self.from_us, "scheduled_us": self.scheduled_us, "due_us": self.due_us}
 
+    def first(self, arrivals: Arrivals, seq: int) -> ScheduleHit | None:
+        """The first event from the begin of its window on, in time or late, as of commit ``seq``."""
+        return arrivals.first(self.rule, self.item, (self.from_us, micros(self.at)), seq)
+
+
+def _arrivals(cases: Sequence[_Case], reader: LogReader, seq: int, failures: Failures) -> Arrivals:
+    """What came from the begins of their windows on."""
+    if not cases:
+        return Arrivals()
+    sql = (
+        "SELECT * FROM RunStatusChanged WHERE TimeGenerated >= make_timestamp($first::BIGINT)"
+        " AND TimeGenerated <= make_timestamp($last::BIGINT) AND CommitSeq <= $seq"
+    )
+    params = {"first": min(c.from_us for c in cases), "last": max(micros(c.at) for c in cases), "seq": seq}
+    return Arrivals.of([(case.rule, case.item) for case in cases], reader, sql, params, failures)
+
 
 def on_deadlines(
     released: Sequence[Released],
@@ -199,9 +211,40 @@ def on_deadlines(
     reader: LogReader,
     memory: Memory,
     source_progress: SourceProgress,
+    arrivals: Arrivals | None = None,
 ) -> Failures:
-    """Evaluate deadlines that have come, and set the next ones."""
+    """Evaluate deadlines that have come, and set the next ones. ``arrivals`` are of all of them, where known."""
     failures = Failures()
+    cases = _cases(released, rules, memory, source_progress)
+    seq = max(each.commit_seq for each in released)
+    if arrivals is None:
+        arrivals = _arrivals(cases, reader, seq, failures)
+    for case in cases:
+        if case.rule.name in failures.rules:
+            memory.put_timer(replace(case.timer, due=case.at + AGAIN))
+            continue
+        state = memory.condition(case.rule.name, case.item.key)
+        _wait(case.rule, case.item, case.item.schedule.after(moment(case.scheduled_us)), memory)
+        first = case.first(arrivals, seq)
+        if first is None or first.key.time_us > case.due_us:
+            if fires(state):
+                assert state is not None
+                memory.put_condition(replace(state, data={**state.data, "missed": missed_of(state) + 1}))
+            elif case.at - moment(case.due_us) <= case.rule.max_event_age:
+                _missing(case, state, seq, memory)
+        state = memory.condition(case.rule.name, case.item.key)
+        if first is not None and state is not None:  # in time, or late, but before anybody was notified
+            _arrived(case.rule, state, first, case.at, seq, reader, memory)
+    return failures
+
+
+def _cases(
+    released: Sequence[Released],
+    rules: Mapping[str, ScheduleRule],
+    memory: Memory,
+    source_progress: SourceProgress,
+) -> list[_Case]:
+    """Those of the deadlines that are to be evaluated now; the others are set again, or forgotten."""
     cases: list[_Case] = []
     for each in released:
         timer = each.timer
@@ -220,27 +263,7 @@ def on_deadlines(
         cases.append(
             _Case(rule, item, timer, each.at, _begin_us(timer), micros(_scheduled(timer)), due_us)
         )  # fmt: skip
-    if not cases:
-        return failures
-    seq = max(each.commit_seq for each in released)
-    came = _came(cases, reader, seq, failures)
-    for number, case in enumerate(cases):
-        if case.rule.name in failures.rules:
-            memory.put_timer(replace(case.timer, due=case.at + AGAIN))
-            continue
-        state = memory.condition(case.rule.name, case.item.key)
-        _wait(case.rule, case.item, case.item.schedule.after(moment(case.scheduled_us)), memory)
-        first = came.get(number)
-        if first is None or first.key.time_us > case.due_us:
-            if fires(state):
-                assert state is not None
-                memory.put_condition(replace(state, data={**state.data, "missed": missed_of(state) + 1}))
-            elif case.at - moment(case.due_us) <= case.rule.max_event_age:
-                _missing(case, state, seq, memory)
-        state = memory.condition(case.rule.name, case.item.key)
-        if first is not None and state is not None:  # in time, or late, but before anybody was notified
-            _arrived(case.rule, state, first, case.at, seq, reader, memory)
-    return failures
+    return cases
 
 
 def missed_of(state: ConditionState) -> int:
@@ -262,24 +285,6 @@ def _waits_for(rule: ScheduleRule, source_progress: SourceProgress) -> frozenset
 def micros_of(length: timedelta) -> int:
     """``length`` in µs."""
     return length // timedelta(microseconds=1)
-
-
-def _came(cases: Sequence[_Case], reader: LogReader, seq: int, failures: Failures) -> dict[int, Hit[ScheduleRule]]:
-    """The first event from the begin of its window on, in time or late; by the case's number."""
-    standing = [_of_item(case.rule, case.item) for case in cases]
-    numbers = {id(rule): n for n, rule in enumerate(standing)}
-    sql = (
-        "SELECT * FROM RunStatusChanged WHERE TimeGenerated >= make_timestamp($first::BIGINT)"
-        " AND TimeGenerated <= make_timestamp($last::BIGINT) AND CommitSeq <= $seq"
-    )
-    params = {"first": min(c.from_us for c in cases), "last": max(micros(c.at) for c in cases), "seq": seq}
-    found: dict[int, Hit[ScheduleRule]] = {}
-    for hit in matches(reader, standing, sql, params, failures):
-        n = numbers[id(hit.rule)]
-        first = n not in found or hit.key.time_us < found[n].key.time_us
-        if first and cases[n].from_us <= hit.key.time_us <= micros(cases[n].at):
-            found[n] = hit
-    return found
 
 
 def _wait_of(rule: ScheduleRule, item: Item | None, scheduled_us: int, missed: int = 1) -> Wait:
@@ -309,31 +314,30 @@ def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory
 
 
 def on_commits(
-    rules: Sequence[ScheduleRule], commits: Sequence[CommitInfo], after: int, reader: LogReader, memory: Memory
+    rules: Sequence[ScheduleRule],
+    commits: Sequence[CommitInfo],
+    after: int,
+    reader: LogReader,
+    memory: Memory,
+    arrivals: Arrivals | None = None,
 ) -> Failures:
-    """End what fires where the expected has come after all."""
+    """End what fires where the expected has come after all. ``arrivals`` are those of the commits, where known."""
     failures = Failures()
-    firing: list[tuple[ScheduleRule, ConditionState]] = []
+    firing: list[tuple[ScheduleRule, Item, ConditionState]] = []
     for rule in rules:
         states = memory.conditions(rule.name)
         items = {item.key: item for item in rule.spec.items} if states else {}
-        for key, state in states.items():
-            if key in items and state.phase in (Phase.FIRING, Phase.RECOVERING):
-                firing.append((_of_item(rule, items[key]), state))
+        firing += [(rule, items[key], state) for key, state in states.items() if key in items and fires(state)]
     if not firing or not any(c.rows for c in commits):
         return failures
     hi = commits[-1].seq
-    sql, params = commit_rows(after, hi)
-    first: dict[int, Hit[ScheduleRule]] = {}
-    for hit in matches(reader, [rule for rule, _ in firing], sql, params, failures):
-        known = first.get(id(hit.rule))
-        if known is None or (hit.commit_seq, hit.key.time_us) < (known.commit_seq, known.key.time_us):
-            state = next(s for r, s in firing if r is hit.rule)
-            if hit.key.time_us >= int(str(state.data.get("from_us", 0))):
-                first[id(hit.rule)] = hit
+    if arrivals is None:
+        sql, params = commit_rows(after, hi)
+        arrivals = Arrivals.of([(rule, item) for rule, item, _ in firing], reader, sql, params, failures)
     times = {c.seq: c.ingested_at for c in commits}
-    for rule, state in firing:
-        if (found := first.get(id(rule))) is not None:
+    for rule, item, state in firing:
+        found = arrivals.brought(rule, item, int(str(state.data.get("from_us", 0))), (after, hi))
+        if found is not None:
             at = times.get(found.commit_seq, commits[-1].ingested_at)
             _arrived(rule, state, found, at, found.commit_seq, reader, memory)
     return failures
@@ -342,7 +346,7 @@ def on_commits(
 def _arrived(
     rule: ScheduleRule,
     state: ConditionState,
-    hit: Hit[ScheduleRule],
+    hit: ScheduleHit,
     at: datetime,
     seq: int,
     reader: LogReader,

@@ -14,10 +14,24 @@ from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules.failures import note
 from tocsin.rules.kinds import clocks, waiting
-from tocsin.rules.kinds.base import Body, Due, Explained, Finding, Given, Kind, Preview, Rows, of_when
+from tocsin.rules.kinds.base import (
+    Body,
+    Due,
+    Explained,
+    Finding,
+    Given,
+    Kind,
+    Part,
+    Preview,
+    Remembered,
+    Rows,
+    Span,
+    of_when,
+)
 from tocsin.rules.kinds.previews import of_events
 from tocsin.rules.kinds.schedule import evaluate
 from tocsin.rules.kinds.schedule import spec as specs
+from tocsin.rules.kinds.schedule.arrivals import candidates
 from tocsin.rules.kinds.schedule.compile import compile_schedule
 from tocsin.rules.kinds.schedule.keys import ScheduleWhen
 from tocsin.rules.kinds.schedule.spec import ScheduleRule, ScheduleSpec
@@ -75,7 +89,7 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
     def on_commits(self, rules: Schedules, commits: Sequence[CommitInfo], after: int, given: Given) -> None:
         """As ``Kind.on_commits``."""
         if following := _following(rules, given.memory):
-            failures = evaluate.on_commits(following, commits, after, given.reader, given.memory)
+            failures = evaluate.on_commits(following, commits, after, given.reader, given.memory, given.ahead)
             note(failures, commits[-1].ingested_at, commits[-1].seq, given.memory)
 
     def on_timers(self, rules: Schedules, kind: TimerKind, released: Sequence[Released], given: Given) -> None:
@@ -83,7 +97,7 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
         by_name = {rule.name: rule for rule in rules}
         memory, progress = given.memory, given.source_progress
         if kind is TimerKind.DEADLINE:
-            failures = evaluate.on_deadlines(released, by_name, given.reader, memory, progress)
+            failures = evaluate.on_deadlines(released, by_name, given.reader, memory, progress, given.ahead)
             note(failures, released[-1].at, released[-1].commit_seq, memory)
         elif kind is TimerKind.CLOSE:
             for each in released:
@@ -105,6 +119,14 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
         chosen = [rule for rule in _following(rules, given.memory) if rule.name in names]
         evaluate.schedule_deadlines(chosen, timers, given.memory, at, commit_seq)
         note(evaluate.still_missing(chosen, given.reader, given.memory, at, commit_seq), at, commit_seq, given.memory)
+
+    def candidates(self, rule: ScheduleRule, log: LogReader, span: Span, remembered: Remembered) -> Iterator[Part]:
+        """As ``Kind.candidates``: those that bring what is expected."""
+        return candidates(rule, log, span, remembered)
+
+    def apart(self, rule: ScheduleRule) -> None:
+        """As ``Kind.apart``: what is expected ends what fires."""
+        return None
 
     def consumers(self, rule: ScheduleRule) -> frozenset[str]:
         """As ``Kind.consumers``: it may never have brought anything."""

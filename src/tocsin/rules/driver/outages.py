@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tocsin.model.watermarks import SourceProgress, Span
 from tocsin.rules.timers import Released
 
+_US = timedelta(microseconds=1)
 Outages = Mapping[str, Sequence[Span]]
 """When consumers could not be reached, by name; in order, apart from each other."""
 
@@ -31,12 +32,24 @@ class OutageCalendar:
     def source_progress(self, at: datetime) -> SourceProgress:
         """What was known of the consumers at ``at``."""
         marks: dict[str, datetime | None] = dict.fromkeys(self._outages, at)
-        return SourceProgress(watermarks=marks | {name: span[0] for name, span in self._at(at)}, outages=self._outages)
+        marks |= {name: span[0] - _US for name, span in self._at(at)}  # what is due at its begin is held too
+        return SourceProgress(watermarks=marks, outages=self._outages)
 
     def hold(self, at: datetime, consumers: Iterable[str]) -> datetime:
         """When the first of ``consumers`` that were not reached at ``at`` was received again; ``at`` where all were."""
         names = set(consumers)
         return min((span[1] for name, span in self._at(at) if name in names), default=at)
+
+    def reached(self, at: datetime, consumers: Iterable[str]) -> datetime:
+        """When all of ``consumers`` were reached at a time, from ``at`` on."""
+        held = None
+        while at != held:
+            held, at = at, self.hold(at, consumers)
+        return at
+
+    def next_end(self, at: datetime) -> datetime | None:
+        """When the first of the outages that ``at`` lies in is over; None where it lies in none."""
+        return min((span[1] for _, span in self._at(at)), default=None)
 
     def watermark_until(self, at: datetime) -> datetime:
         """Until when all consumers reported from ``at`` on: when the next one was not; ``at`` itself where one was
