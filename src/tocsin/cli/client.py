@@ -50,6 +50,9 @@ class Asked(Protocol):
     def run(self, id: str) -> Row | None:
         """A run with its events and alerts."""
 
+    def oncall_report(self, weeks: int) -> Row:
+        """What being on call was like."""
+
     def dead_letters(self, consumer: str, limit: int, everything: bool) -> list[Row]:
         """Dead letters, oldest first."""
 
@@ -127,6 +130,9 @@ class Remote:
         found: Row | None = self._get(f"/api/v1/runs/{_quoted(id)}")
         return found
 
+    def oncall_report(self, weeks: int) -> Row:
+        return dict(self._get("/api/v1/oncall/report", weeks=weeks))
+
     def dead_letters(self, consumer: str, limit: int, everything: bool) -> list[Row]:
         more = {"all": "true"} if everything else {}
         return list(self._get("/api/v1/dead-letters", consumer=consumer, limit=limit, **more)["dead_letters"])
@@ -174,6 +180,9 @@ class Offline:
     def run(self, id: str) -> Row | None:
         found = self._ports.run(id)
         return None if found is None else _plain([found])[0]
+
+    def oncall_report(self, weeks: int) -> Row:
+        return _plain([self._ports.oncall_report(weeks)])[0]
 
     def dead_letters(self, consumer: str, limit: int, everything: bool) -> list[Row]:
         return _plain(self._ports.dead_letters(consumer, limit, not everything))

@@ -1,4 +1,6 @@
-"""oncall, route: who is on call, who is notified of what, and why. From the files alone: no tocsin needs to run."""
+"""oncall, route: who is on call, who is notified of what, and why: from the files alone, no tocsin needs to run. The
+report asks the stores.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +63,38 @@ def oncall_test(home: HomeOption = HERE) -> None:
     say(f"{view.tests - failed} passed, {failed} failed" if view.tests else "No on-call file has tests.")
     if failed:
         raise Stop(1)
+
+
+@oncall.command("report")
+def oncall_report(
+    weeks: Annotated[int, typer.Option("--weeks", min=1, max=53, help="How many weeks back.")] = 4,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show pages by person, night pages, times to acknowledge and resolve, and noise by rule."""
+    from tocsin.cli.client import asking
+    from tocsin.web.sections.oncall import times
+
+    with asking(open_home(home)) as asked:
+        found = asked.oncall_report(weeks)
+    if as_json:
+        print_json(found)
+        return
+    print(
+        f"alerts: {found['alerts']}, pages: {found['pages']}, at night: {found['night_pages']}; "
+        f"acknowledged after {times(found['time_to_acknowledge'])}, resolved after {times(found['time_to_resolve'])}: "
+        "median (90 %)\n"
+    )
+    people = [{**row, "time": times(row["time_to_acknowledge"])} for row in found["people"]]
+    heads = {
+        "person": "person", "pages": "pages", "night_pages": "at night", "timezone": "time zone",
+        "acknowledged": "acknowledged", "time": "median (90 %)",
+    }  # fmt: skip
+    show(people, heads, False, "Nobody was paged.")
+    print()
+    rules = [{**row, "noise": "" if row["noise"] is None else f"{row['noise']:.0%}"} for row in found["rules"]]
+    heads = {name: name.replace("_", " ") for name in ("rule", "alerts", "messages", "pages", "acknowledged")}
+    show(rules, {**heads, "nobody_acted": "nobody acted", "noise": "noise"}, False, "Nothing fired.")
 
 
 @route.command("test")

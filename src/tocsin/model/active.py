@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -133,3 +133,48 @@ class StoredSilence:
     by: str
     comment: str
     created_at: datetime  # UTC
+
+
+# -- what reports are made of ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertLife:
+    """One alert; times in UTC."""
+
+    id: str
+    rule: str
+    fired_at: datetime
+    ended_at: datetime | None
+    ended_why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionTaken:
+    """What a person did with an alert."""
+
+    alert: str
+    kind: str  # ActionKind
+    by: str
+    at: datetime  # UTC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageSent:
+    """A message that its channel accepted, and that says more than an end."""
+
+    channel: str
+    address: str
+    receiver: str  # of an escalation's mail the escalation
+    group: str
+    rule: str  # the one that it is about
+    created_at: datetime  # UTC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnCallHistory:
+    """All of it since a time."""
+
+    alerts: Sequence[AlertLife] = ()  # that fired since then
+    actions: Sequence[ActionTaken] = ()
+    messages: Sequence[MessageSent] = ()

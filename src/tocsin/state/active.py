@@ -14,25 +14,39 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, select, update
 
 from tocsin.model.active import (
     Acknowledgement,
     Acted,
     Action,
     ActionKind,
+    ActionTaken,
     ActiveAlert,
+    AlertLife,
+    MessageSent,
+    OnCallHistory,
     StoredSilence,
     alert_id,
     fired_alert,
 )
 from tocsin.model.alert import Phase, Transition, instance_key
+from tocsin.model.delivery import DeliveryState
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.state import codecs
 from tocsin.state.dialects import SqlDialect
 from tocsin.state.interface import Kept, NotifyChange
 from tocsin.state.mirrorlog import ALERTS, MirrorLog
-from tocsin.state.tables import Micros, alert_actions, alerts, notify_states, silences
+from tocsin.state.tables import (
+    Micros,
+    alert_actions,
+    alerts,
+    deliveries,
+    delivery_intents,
+    intents,
+    notify_states,
+    silences,
+)
 
 _A = alerts.c
 _OUTSIDE = ("id", "rule", "instance", "occurrence", "run_id", "severity", "fired_at", "ended_at", "ended_why")
@@ -79,6 +93,26 @@ _FIRES = (
     .where(_A.rule == bindparam("rule"), _A.instance == bindparam("instance"), _A.ended_at.is_(None))
     .order_by(_A.fired_at.desc())
     .limit(1)
+)
+_SINCE = bindparam("since", type_=Micros)
+_LIVES = (
+    select(_A.id, _A.rule, _A.fired_at, _A.ended_at, _A.ended_why).where(_A.fired_at >= _SINCE).order_by(_A.fired_at)
+)
+_TAKEN = (
+    select(alert_actions.c.alert, alert_actions.c.kind, alert_actions.c.by, alert_actions.c.at)
+    .where(alert_actions.c.at >= _SINCE)
+    .order_by(alert_actions.c.seq)
+)
+_D = deliveries.c
+_SAYS_AN_END = exists(
+    select(intents.c.id)
+    .join(delivery_intents, delivery_intents.c.intent == intents.c.id)
+    .where(delivery_intents.c.delivery == _D.id, intents.c.kind == IntentKind.RESOLVED.value)
+)
+_SENT = (
+    select(_D.channel, _D.address, _D.receiver, _D.group_key, _D.rules, _D.created_at)
+    .where(_D.created_at >= _SINCE, _D.state == DeliveryState.SENT.value, ~_SAYS_AN_END)
+    .order_by(_D.created_at, _D.seq)
 )
 _ALIVE = frozenset({Phase.FIRED, Phase.FIRING, Phase.RECOVERING, Phase.RESOLVED, Phase.CLOSED})
 _ENDS = frozenset({Phase.RESOLVED, Phase.CLOSED})
@@ -212,6 +246,21 @@ class ActiveAlerts:
     def actions_of(self, tx: Connection, id: str) -> list[Action]:
         """What people did with an alert."""
         return [_action(row) for row in tx.execute(_ACTIONS_OF, {"one": id})]
+
+    def history(self, tx: Connection, since: datetime) -> OnCallHistory:
+        """What reports on being on call are made of."""
+        named = {"since": since}
+        return OnCallHistory(
+            alerts=[AlertLife(**row._mapping) for row in tx.execute(_LIVES, named)],
+            actions=[ActionTaken(**row._mapping) for row in tx.execute(_TAKEN, named)],
+            messages=[
+                MessageSent(
+                    channel=row.channel, address=row.address, receiver=row.receiver, group=row.group_key,
+                    rule=row.rules[0] if row.rules else "", created_at=row.created_at,
+                )
+                for row in tx.execute(_SENT, named)
+            ],
+        )  # fmt: skip
 
     def silences(self, tx: Connection) -> list[StoredSilence]:
         """All silences that people set."""

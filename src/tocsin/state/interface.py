@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tocsin.model.active import Acted, Action, ActiveAlert, StoredSilence
+from tocsin.model.active import Acted, Action, ActiveAlert, OnCallHistory, StoredSilence
 from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Instant, Timer
@@ -270,6 +270,12 @@ class State(ABC):
     @abstractmethod
     def put_silence(self, silence: StoredSilence) -> None:
         """Set or change a silence."""
+
+    @abstractmethod
+    def oncall_history(self, since: datetime) -> OnCallHistory:
+        """Alerts that fired since then, oldest first, what people did, and messages that were sent and say more than an
+        end.
+        """
 
     # -- deliveries ----------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from tocsin.web.asked import asked
 from tocsin.web.guard import LOCAL
 from tocsin.web.openapi import STATES, TIMESPANS, Operation, Parameter, document
 from tocsin.web.ports import AppFace, ColumnInfo, Row
+from tocsin.web.sections.oncall import ONCALL, OnCallApi
 
 T = TypeVar("T")
 QUEUE = 100
@@ -84,6 +85,7 @@ OPERATIONS: tuple[Operation, ...] = (
         _by("run", "of this run"),
     ),
     *ACTING,
+    *ONCALL,
     _get(
         "/api/v1/mails",
         "mails",
@@ -249,7 +251,7 @@ class _Backtest(msgspec.Struct, forbid_unknown_fields=True, rename={"since": "fr
     as_if_live: bool = False
 
 
-class Api(ActingApi):
+class Api(ActingApi, OnCallApi):
     """Handlers, one an operation, named by its id."""
 
     def __init__(self, ask: Asker) -> None:

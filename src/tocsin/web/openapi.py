@@ -249,6 +249,84 @@ SCHEMAS: Mapping[str, Schema] = {
             "last_7_days": {**_COUNT, "description": "alerts that fired"},
         }
     ),
+    "Calendars": _list("schedules", "Calendar"),
+    "Calendar": _object(
+        {
+            "schedule": _TEXT,
+            "timezone": _TEXT,
+            "on_call": {"type": "array", "items": _TEXT, "description": "now"},
+            "since": _TIME,
+            "until": _TIME,
+            "next": {"type": "array", "items": _TEXT},
+            "days": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "date": {**_TEXT, "description": "by the clock of `timezone`"},
+                        "parts": {
+                            "type": "array",
+                            "items": _object(
+                                {
+                                    "who": {"type": "array", "items": _TEXT, "description": "empty: nobody"},
+                                    "gap": {"type": "boolean", "description": "no layer, feed or override covers it"},
+                                    "from": {**_TEXT, "description": "HH:MM; '' at the day's begin"},
+                                    "to": {**_TEXT, "description": "HH:MM; '' at the day's end"},
+                                    "why": _TEXT,
+                                }
+                            ),
+                        },
+                    }
+                ),
+            },
+        },
+        more=True,
+    ),
+    "Spread": _object(
+        {
+            name: {"type": ["number", "null"], "description": "seconds; null: none was measured"}
+            for name in ("median", "p90")
+        }
+    ),
+    "OnCallReport": _object(
+        {
+            "from": _TIME,
+            "to": _TIME,
+            "alerts": {**_COUNT, "description": "that fired"},
+            "pages": {**_COUNT, "description": "messages of escalations and schedules to people"},
+            "night_pages": {**_COUNT, "description": "between 22:00 and 07:00 by the person's clock"},
+            "acknowledged": {**_COUNT, "description": "alerts that somebody has taken"},
+            "time_to_acknowledge": {"$ref": "#/components/schemas/Spread"},
+            "time_to_resolve": {"$ref": "#/components/schemas/Spread"},
+            "people": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "person": _TEXT,
+                        "pages": _COUNT,
+                        "night_pages": _COUNT,
+                        "timezone": _TEXT,
+                        "acknowledged": _COUNT,
+                        "time_to_acknowledge": {"$ref": "#/components/schemas/Spread"},
+                    }
+                ),
+            },
+            "rules": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "rule": _TEXT,
+                        "alerts": _COUNT,
+                        "messages": _COUNT,
+                        "pages": _COUNT,
+                        "acknowledged": _COUNT,
+                        "ended": _COUNT,
+                        "nobody_acted": {**_COUNT, "description": "ended ones for which nobody did anything"},
+                        "noise": {"type": ["number", "null"], "description": "their share"},
+                    }
+                ),
+            },
+        }
+    ),
     "Replay": _object(
         {},
         {

@@ -45,7 +45,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._env.filters.update(when=self._when, cell=cell, web=web_address, span=span)
+        self._env.filters.update(when=self._when, cell=cell, web=web_address, span=span, weekday=weekday)
         self._css = (resources.files("tocsin.web") / "pages" / "tocsin.css").read_bytes()
 
     def routes(self) -> list[BaseRoute]:
@@ -215,6 +215,11 @@ def span(ms: int | None) -> str:
     if seconds < 86_400:
         return f"{seconds // 3600} h {seconds // 60 % 60:02} min"
     return f"{seconds // 86_400} d {seconds // 3600 % 24} h"
+
+
+def weekday(date: str) -> str:
+    """A date as ``Mon 30 Nov``."""
+    return f"{datetime.fromisoformat(date):%a %-d %b}"
 
 
 def cell(value: Any) -> str:

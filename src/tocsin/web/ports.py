@@ -71,6 +71,12 @@ class ReadFace(Protocol):
         Raises QueryError, StoreError, and TocsinError for what is no range or cannot be backtested.
         """
 
+    def oncall_report(self, weeks: int) -> Row:
+        """What being on call was like in the last ``weeks`` weeks (``notify.oncall.report.report``)."""
+
+    def oncall_calendars(self, weeks: int) -> list[Row]:
+        """Each schedule: who is on call now, and ``days`` of the next ``weeks`` weeks with their parts."""
+
     def dead_letters(self, consumer: str = "", limit: int = 100, unreplayed: bool = True) -> list[Row]:
         """Rows of ``DeadLetters`` with their ``Id``, oldest first."""
 

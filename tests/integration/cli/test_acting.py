@@ -80,3 +80,13 @@ def test_a_message_is_sent_once_more(run: Run, lived: Tocsin) -> None:
     assert first["Headers"]["Message-ID"] != again["Headers"]["Message-ID"]  # type: ignore[index]
     done = run("notifications", "resend", "nothing", "--home", lived.home)
     assert 1 == done.returncode and "there is no message 'nothing'" in done.stderr
+
+
+def test_the_report_is_a_table_and_json(run: Run, lived: Tocsin, home: Path) -> None:
+    """Of a tocsin that runs, and of files."""
+    shown = run("oncall", "report", "--weeks", "4", "--home", lived.home)
+    assert 0 == shown.returncode and "run-failed" in shown.stdout and "pages: " in shown.stdout, shown.stderr
+    found = json.loads(run("oncall", "report", "--json", "--home", lived.home).stdout)
+    assert {"run-failed"} <= {row["rule"] for row in found["rules"]} and found["alerts"] > 0
+    offline = run("oncall", "report", "--home", home)
+    assert 0 == offline.returncode and "Nobody was paged." in offline.stderr and "Nothing fired." in offline.stderr

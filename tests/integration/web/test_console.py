@@ -18,7 +18,18 @@ PEOPLE = """
 people:
   - {name: anna, email: anna@example.org}
   - {name: bela, email: bela@example.org}
-route: {receiver: anna, group_by: [rule]}
+receivers: [{name: on-call, schedule: primary}]
+schedules:
+  - name: primary
+    timezone: UTC
+    layers: [{name: days, hours: "08:00-20:00", rotation: {members: anna}}]
+    overrides: [{from: 2020-01-01T00:00, to: 2026-01-01T00:00, who: bela}]
+  - {name: always, timezone: UTC, rotation: {members: bela}}
+escalations: [{name: page, steps: [{notify: bela}]}]
+route:
+  receiver: anna
+  group_by: [rule]
+  routes: [{match: {ExperimentName: paged}, escalation: page}]
 """
 
 
@@ -157,3 +168,35 @@ def test_a_page_of_another_site_acts_on_nothing(opened: Opened) -> None:
     assert nowhere.headers["location"].startswith("/?")
     assert 400 == nobody.status_code
     assert "anna" == opened.whole(one)["acknowledged_by"]
+
+
+def test_the_calendar_says_who_is_on_call_and_marks_gaps(opened: Opened, phone: Browser) -> None:
+    """Four weeks by schedule; hours that nobody covers say so in words."""
+    calendar = opened.tocsin.get("/api/v1/oncall?weeks=4").body["schedules"]
+    primary, always = calendar
+    assert (28, "UTC", ["bela"]) == (len(primary["days"]), primary["timezone"], always["on_call"])
+    assert [("", "08:00", []), ("08:00", "20:00", ["anna"]), ("20:00", "", [])] == [
+        (part["from"], part["to"], part["who"]) for part in primary["days"][1]["parts"]
+    ]
+    assert [("", "", ["bela"], False)] == [(p["from"], p["to"], p["who"], p["gap"]) for p in always["days"][0]["parts"]]
+    shown = phone.open(f"{opened.tocsin.url}/oncall").text()
+    assert "always: bela now" in shown and "nobody 00:00–08:00" in " ".join(shown.split())
+    assert phone.size("html")[0] <= 360
+    assert 400 == opened.tocsin.get("/api/v1/oncall?weeks=0").status
+
+
+def test_the_report_says_who_was_paged_and_how_soon_alerts_were_taken(opened: Opened, phone: Browser) -> None:
+    one = opened.fail("g1", "paged")
+
+    def row() -> dict[str, Any]:
+        people = opened.tocsin.get("/api/v1/oncall/report?weeks=1").body["people"]
+        return next((p for p in people if p["person"] == "bela"), {})
+
+    eventually(lambda: row().get("pages") == 1, within=10)
+    with httpx.Client(base_url=opened.tocsin.url, trust_env=False) as client:
+        client.post(f"/api/v1/alerts/{one['id']}/acknowledge", json={"by": "bela"})
+    eventually(lambda: row()["acknowledged"] >= 1, within=10)
+    assert (1, True) == (row()["pages"], row()["time_to_acknowledge"]["median"] > 0)
+    shown = phone.open(f"{opened.tocsin.url}/oncall").click("a[href='/oncall/report']").text()
+    assert "bela" in shown and "run-failed" in shown
+    assert phone.size("html")[0] <= 360

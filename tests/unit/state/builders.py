@@ -13,6 +13,7 @@ from tocsin.state.interface import Attempted, Backfill, RuleRecord, State
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 LATER = NOW + timedelta(hours=1)
 ANNA, BELA = "anna@example.org", "bela@example.org"
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.state.builders import (
     ANNA,
+    HOUR,
     LATER,
     NOW,
     attempted,
@@ -20,11 +21,11 @@ from tests.unit.state.builders import (
 from tests.unit.state.contract_evaluation import EvaluationContract
 from tests.unit.state.contract_outbox import OutboxContract
 from tocsin.errors import StoreError
-from tocsin.model.active import alert_id
+from tocsin.model.active import Action, ActionKind, alert_id
 from tocsin.model.alert import Phase, instance_key
 from tocsin.model.columns import ALERTS, NOTIFICATIONS
 from tocsin.model.delivery import DeliveryState
-from tocsin.model.intent import RuleInfo
+from tocsin.model.intent import IntentKind, RuleInfo
 from tocsin.state.interface import Outcome, State
 
 
@@ -138,7 +139,30 @@ class MirrorContract:
         assert [6] == [m.seq for m in state.mirror_after(0)]
 
 
-class StateContract(EvaluationContract, OutboxContract, MirrorContract):
+class OnCallContract:
+    """What reports read."""
+
+    def test_history_has_what_fired_what_people_did_and_what_was_sent(self, state: State) -> None:
+        """From a time on; of messages those that were accepted and say more than an end."""
+        old, fired = intent("r0", at=NOW - HOUR), intent("r1")
+        ended = intent("r1", kind=IntentKind.RESOLVED, at=LATER)
+        state.commit(Outcome(intents=(old, fired, ended)), NOW)
+        page = delivery("page", intents=(fired.id,), group="escalation/page/x/1", receiver="page")
+        waits, over = delivery("waits", intents=(fired.id,)), delivery("over", intents=(ended.id,))
+        state.put_deliveries([page, waits, over], [fired.id, ended.id], NOW)
+        state.attempted([attempted("page"), attempted("over")])
+        id_ = alert_id("run-failed", instance_key(fired.instance), fired.occurrence)
+        state.act(Action(alert=id_, kind=ActionKind.ACKNOWLEDGE, by="anna", at=LATER, via="cli"))
+        found = state.oncall_history(NOW)
+        assert [(id_, "run-failed", NOW, None)] == [(a.id, a.rule, a.fired_at, a.ended_at) for a in found.alerts]
+        assert [(id_, "acknowledge", "anna", LATER)] == [(a.alert, a.kind, a.by, a.at) for a in found.actions]
+        assert [("escalation/page/x/1", "page", ANNA, "run-failed", NOW)] == [
+            (m.group, m.receiver, m.address, m.rule, m.created_at) for m in found.messages
+        ]
+        assert ([], []) == (state.oncall_history(LATER).alerts, state.oncall_history(LATER).messages)
+
+
+class StateContract(EvaluationContract, OutboxContract, MirrorContract, OnCallContract):
     """All of it, and what holds for the store as a whole."""
 
     def test_nothing_of_a_failed_outcome_is_kept(self, state: State) -> None:

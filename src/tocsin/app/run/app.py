@@ -164,7 +164,7 @@ class App(Reading):
             self._log,
             self._state_store,
             clock,
-            lambda: self._content.rules,
+            lambda: self._content,
             lambda: self._evaluator.errors,
             lambda: self._evaluator.next_deadlines,
             self.notifier.wake,

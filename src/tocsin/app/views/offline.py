@@ -10,7 +10,6 @@ from tocsin.app.project.stores import open_log, open_state
 from tocsin.app.views.read import Reading
 from tocsin.clock import SystemClock
 from tocsin.config.project.home import Home
-from tocsin.rules.kinds.ruleset import RuleSet
 
 
 @contextmanager
@@ -23,8 +22,7 @@ def open_offline(home: Home) -> Iterator[Reading]:
         state = open_state(home, settings, clock)
         try:
             content = gather(home, [], settings)
-            rules = content.rules if content else RuleSet({})
-            yield Reading(store, state, clock, lambda: rules)
+            yield Reading(store, state, clock, lambda: content)
         finally:
             state.close()
     finally:

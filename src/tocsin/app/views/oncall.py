@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from tocsin.app.project.calendars import calendars_of
-from tocsin.app.project.content import oncall_files_of, rules_of, shipped_of
+from tocsin.app.project.content import Content, oncall_files_of, rules_of, shipped_of
 from tocsin.app.project.oncall import Around, read_oncall
 from tocsin.clock import SystemClock
 from tocsin.config.project.home import Home
 from tocsin.errors import ConfigurationError, Problem, TocsinError
 from tocsin.notify.oncall.ical import export
 from tocsin.notify.oncall.schedule import NOBODY, Schedule
-from tocsin.notify.oncall.shifts import person_shifts, shift_at, shifts, span_text
+from tocsin.notify.oncall.shifts import Shift, person_shifts, shift_at, shifts, span_text
 from tocsin.notify.routing.files import OnCallFiles
 from tocsin.notify.routing.matchers import text_of
 from tocsin.notify.routing.oncall_file import OnCallRules, check_files
@@ -73,6 +74,22 @@ class OnCallView:
             for each in person_shifts(found)
         ]  # fmt: skip
         return sorted([*rows, *gaps], key=lambda row: (row["from"], row["who"]))
+
+    def calendar(self, name: str, weeks: int) -> list[Row]:
+        """The days of the next weeks by the schedule's clock, the first one today, each with its parts. Raises
+        TocsinError for an unknown schedule.
+        """
+        schedule = self._schedule(name)
+        zone = schedule.zone or UTC
+        first = self.at.astimezone(zone).date()
+        bounds = [
+            datetime.combine(first + timedelta(days=n), time(), zone).astimezone(UTC) for n in range(7 * weeks + 1)
+        ]
+        found = shifts(schedule, bounds[0], bounds[-1])
+        return [
+            {"date": start.astimezone(zone).date().isoformat(), "parts": _parts(found, start, end, zone)}
+            for start, end in pairwise(bounds)
+        ]
 
     def ical(self, name: str, weeks: int) -> bytes:
         """The same as an iCalendar file."""
@@ -151,8 +168,35 @@ def _nodes(node: Route, depth: int) -> Iterator[Row]:
         yield from _nodes(child, depth + 1)
 
 
+def _parts(found: list[Shift], start: datetime, end: datetime, zone: ZoneInfo) -> list[Row]:
+    """What of ``found`` lies in a day; ``from`` and ``to`` by its clock, '' at the day's own bounds."""
+
+    def clock(at: datetime, bound: datetime) -> str:
+        return "" if at == bound else at.astimezone(zone).strftime("%H:%M")
+
+    return [
+        {
+            "who": list(each.who), "gap": each.is_gap, "from": clock(max(each.start, start), start),
+            "to": clock(min(each.end, end), end), "why": "; ".join(one.text for one in each.on_call) or NOBODY,
+        }
+        for each in found
+        if each.start < end and start < each.end
+    ]  # fmt: skip
+
+
 def _iso(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
+
+
+def calendars(content: Content | None, now: datetime, weeks: int) -> list[Row]:
+    """Each schedule of files in force: who is on call now, and the days of the next weeks."""
+    if content is None:
+        return []
+    view = OnCallView(files=content.oncall_files, rules=content.oncall, at=now, alerts=None)
+    zones = {name: (schedule.zone or UTC).key for name, schedule in content.oncall.schedules.items()}
+    return [
+        {**row, "timezone": zones[row["schedule"]], "days": view.calendar(row["schedule"], weeks)} for row in view.now()
+    ]
 
 
 def view_oncall(home: Home, at: datetime | None = None, *, with_rules: bool = False) -> OnCallView:

@@ -11,8 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from tocsin.app.project.content import Content
 from tocsin.app.views import backtest as backtesting
 from tocsin.app.views.acting import Acting
+from tocsin.app.views.oncall import calendars
+from tocsin.app.views.oncall_report import oncall_report
 from tocsin.app.views.rules import RuleView
 from tocsin.clock import Clock
 from tocsin.kql.plan.query import user_query
@@ -76,16 +79,23 @@ class Reading:
         store: LogStore,
         state: State,
         clock: Clock,
-        rules: Callable[[], RuleSet],
+        content: Callable[[], Content | None],
         errors: Callable[[], Mapping[str, str]] = dict,
         deadlines: Callable[[], Mapping[str, datetime]] = dict,
         woken: Callable[[Sequence[Delivery]], None] = lambda made: None,
     ) -> None:
-        """``woken`` is called when a person has done something. ``deadlines`` says when the next deadline of a run comes, by rule, where that is known: by who evaluates."""
+        """``content`` are the files in force; None where they are wrong. ``woken`` is called when a person has done
+        something. ``deadlines`` says when the next deadline of a run comes, by rule, where that is known: by who
+        evaluates.
+        """
         self._store, self._state, self._read_clock = store, state, clock
-        self._rules_now, self._rule_errors = rules, errors
+        self._files, self._rule_errors = content, errors
         self._seen = RuleView(store, state, deadlines)
         self._acting = Acting(state=state, clock=clock, woken=woken)
+
+    def _rules_now(self) -> RuleSet:
+        files = self._files()
+        return files.rules if files is not None else RuleSet({})
 
     @property
     def acting(self) -> Acting:
@@ -160,6 +170,14 @@ class Reading:
             }
             for d in drafts
         ]  # fmt: skip
+
+    def oncall_report(self, weeks: int) -> Row:
+        """See ``ReadFace.oncall_report``."""
+        return oncall_report(self._state, self._files(), self._read_clock.now(), weeks)
+
+    def oncall_calendars(self, weeks: int) -> list[Row]:
+        """See ``ReadFace.oncall_calendars``."""
+        return calendars(self._files(), self._read_clock.now(), weeks)
 
     def _rows(self, sql: str, **params: object) -> list[Row]:
         return rows_of(self._store.select(sql, params))

@@ -9,10 +9,13 @@ from datetime import datetime
 from tocsin.model.active import ActiveAlert, Ended
 from tocsin.notify.oncall import escalation as esc
 from tocsin.notify.oncall.escalation import Why
+from tocsin.notify.oncall.report import PAGES
 from tocsin.notify.routing.decide import Why as Suppressed
 from tocsin.notify.stages.live import ESCALATION, Escalating, Live, Sent
 from tocsin.notify.stages.suppress import Suppression
 
+ENDS = "escalation-end/"
+"""What the group of messages begins with that say that an escalation ended."""
 _KEPT = 20
 """Messages of one escalation whose deliveries are known: of older ones none is under way."""
 
@@ -32,8 +35,9 @@ class StepMessage:
 
     @property
     def group(self) -> str:
-        """What its mails have in common."""
-        return f"escalation/{self.key}/{self.ordinal}"
+        """What its mails have in common. That of an end is no page: reports do not count it."""
+        pages = self.steps or self.why is Why.RESUMED
+        return f"{PAGES if pages else ENDS}{self.key}/{self.ordinal}"
 
     @property
     def key(self) -> str:

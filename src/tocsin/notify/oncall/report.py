@@ -1,0 +1,139 @@
+"""What being on call was like: pages by person, nights, how soon alerts were taken and resolved, noise by rule.
+
+A page is what an escalation's step or a schedule's receiver sends to a person: its mail and its push are one page.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tocsin.model.active import ActionKind, Ended, MessageSent, OnCallHistory
+from tocsin.model.calendars.wallclock import local
+from tocsin.model.delivery import EMAIL
+
+PAGES = "escalation/"
+"""What the group of an escalation's messages begins with."""
+NIGHT = (time(22), time(7))
+"""From when until when it is night, by the person's clock."""
+_TAKES = (ActionKind.ACKNOWLEDGE.value, ActionKind.SNOOZE.value)
+_UNANSWERED = (Ended.AUTO_CLOSED.value, Ended.SUPERSEDED.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Who is who, by the on-call files."""
+
+    person: Callable[[str], str]  # who is called so, or has this address; '' for nobody
+    zone: Callable[[str], ZoneInfo]  # of a person
+    scheduled: Collection[str]  # receivers that a schedule fills
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of one person."""
+
+    person: str
+    at: datetime  # UTC
+    rule: str
+
+
+def pages(messages: Sequence[MessageSent], known: Known) -> list[Page]:
+    """Those among ``messages``, oldest first."""
+    found: dict[tuple[str, str, datetime | None], Page] = {}
+    for each in messages:
+        escalated = each.group.startswith(PAGES)
+        direct = each.receiver in known.scheduled or each.channel != EMAIL
+        who = known.person(each.address) or (each.address if each.channel == EMAIL else "")
+        if not (escalated or direct) or not who:
+            continue
+        key = (who, each.group, None if escalated else each.created_at)
+        found.setdefault(key, Page(who, each.created_at, each.rule))
+    return list(found.values())
+
+
+def is_night(at: datetime, zone: ZoneInfo) -> bool:
+    """Whether ``at`` is night by the clock of ``zone``."""
+    clock = local(at, zone).time()
+    return clock >= NIGHT[0] or clock < NIGHT[1]
+
+
+def report(history: OnCallHistory, known: Known, since: datetime, until: datetime) -> dict[str, Any]:
+    """All of it as JSON and tables show it; lengths of time in seconds, None where nothing was measured."""
+    paged = pages([m for m in history.messages if m.created_at < until], known)
+    alerts = {a.id: a for a in history.alerts if a.fired_at < until}
+    taken: dict[str, tuple[str, datetime]] = {}
+    acted: set[str] = set()
+    for action in history.actions:
+        acted.add(action.alert)
+        if action.kind in _TAKES and action.alert in alerts:
+            taken.setdefault(action.alert, (known.person(action.by) or action.by, action.at))
+    to_take = {id_: at - alerts[id_].fired_at for id_, (_, at) in taken.items()}
+    to_end = [
+        a.ended_at - a.fired_at for a in alerts.values() if a.ended_at is not None and a.ended_why not in _UNANSWERED
+    ]
+    by_rule = _by_rule(history, alerts, taken, acted, Counter(p.rule for p in paged), until)
+    return {
+        "from": since, "to": until, "alerts": len(alerts), "pages": len(paged),
+        "night_pages": sum(is_night(p.at, known.zone(p.person)) for p in paged),
+        "acknowledged": len(taken), "time_to_acknowledge": _spread(to_take.values()),
+        "time_to_resolve": _spread(to_end), "people": _by_person(paged, known, taken, to_take), "rules": by_rule,
+    }  # fmt: skip
+
+
+def _by_person(
+    paged: Sequence[Page], known: Known, taken: Mapping[str, tuple[str, datetime]], to_take: Mapping[str, timedelta]
+) -> list[dict[str, Any]]:
+    got: dict[str, list[Page]] = defaultdict(list)
+    for page in paged:
+        got[page.person].append(page)
+    took: dict[str, list[timedelta]] = defaultdict(list)
+    for id_, (who, _) in taken.items():
+        took[who].append(to_take[id_])
+    rows: list[dict[str, Any]] = [
+        {
+            "person": who, "pages": len(got.get(who, ())),
+            "night_pages": sum(is_night(p.at, known.zone(who)) for p in got.get(who, ())),
+            "timezone": known.zone(who).key, "acknowledged": len(took.get(who, ())),
+            "time_to_acknowledge": _spread(took.get(who, ())),
+        }
+        for who in {**got, **took}
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: (-row["pages"], row["person"]))
+
+
+def _by_rule(
+    history: OnCallHistory, alerts: Mapping[str, Any], taken: Mapping[str, object], acted: Collection[str],
+    paged: Mapping[str, int], until: datetime,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Noise: alerts of a rule that ended, and for which nobody did anything."""
+    messages = Counter(m.rule for m in history.messages if m.created_at < until and m.rule)
+    fired, ended, noise, had = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    for alert in alerts.values():
+        fired[alert.rule] += 1
+        had[alert.rule] += alert.id in taken
+        if alert.ended_at is not None:
+            ended[alert.rule] += 1
+            noise[alert.rule] += alert.id not in acted
+    rows: list[dict[str, Any]] = [
+        {
+            "rule": rule, "alerts": fired[rule], "messages": messages[rule], "pages": paged.get(rule, 0),
+            "acknowledged": had[rule], "ended": ended[rule], "nobody_acted": noise[rule],
+            "noise": noise[rule] / ended[rule] if ended[rule] else None,
+        }
+        for rule in fired | messages
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: (-row["pages"], -row["messages"], row["rule"]))
+
+
+def _spread(lengths: Collection[timedelta]) -> dict[str, float | None]:
+    """Median and 90th percentile, by nearest rank: a value that was measured."""
+    found = sorted(each.total_seconds() for each in lengths)
+    if not found:
+        return {"median": None, "p90": None}
+    return {"median": statistics.median_low(found), "p90": found[-(-len(found) * 9 // 10) - 1]}
