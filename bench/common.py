@@ -77,3 +77,9 @@ def peak_rss(pid: int) -> float:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
     raise RuntimeError(f"process {pid} says nothing of its memory")
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a living process has used so far, in all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -4,7 +4,7 @@
 
 `tocsin up` runs with `smtp.cap: none` and 1,000 event rules of 20 shapes. A process of its own sends: single events
 by HTTP on
-64 connections at their due times, the rest as a batch to Kafka every 100 ms. 2 % of the events match one, two or three
+48 connections at their due times, the rest as a batch to Kafka every 100 ms. 2 % of the events match one, two or three
 rules. The SMTP server is a third process. The time of sending stands in the RunId, that of acceptance is the
 server's: an
 event that waits for a free connection, or for its batch's acknowledgement, waits on our account.
@@ -39,7 +39,7 @@ SHAPES = (
     "strlen(Message) > 3", "not(WillRetry)", "Attempt > 0", "RunId startswith 'run-'", "Url endswith 'x'", "Source != ''",
 )  # fmt: skip
 """What a shape asks besides the constant that its rules differ in; all of it holds for the events that are to match."""
-CONNECTIONS = 64
+CONNECTIONS = 48  # 64 of one address may wait for a request; a scraper needs one, too
 BATCH_SECONDS = 0.1
 MATCHING = 50  # one event of so many
 
@@ -222,7 +222,7 @@ def main(arguments: list[str]) -> None:
 
 
 def measure(chosen: argparse.Namespace, made: Stand) -> None:
-    tocsin, kafka, smtp, topic = made.tocsin, made.kafka, made.smtp, made.topic
+    tocsin = made.tocsin
     more = {
         "store": {"checkpoint_threshold": chosen.checkpoint},
         "log": {"format": "text", "level": "warning"},
@@ -234,28 +234,21 @@ def measure(chosen: argparse.Namespace, made: Stand) -> None:
     stored = tocsin.count("RunStatusChanged")
     say(f"started with {chosen.rules} rules in {starting:.1f} s")
     same = [f"--{key}={getattr(chosen, key.replace('-', '_'))}" for key in ("seconds", "rate", "by-http", "rules")]
-    # The first seconds, in which everything is asked for the first time, are no part of it.
-    run_sender(tocsin, kafka, topic, [*same, "--seconds=3"])
-    tocsin.idle(120)
-    smtp.fresh()
+    warm_up(made, same)
     asker = Asker(tocsin) if chosen.queries else None
     wal = Wal(tocsin.home / "data" / "events.duckdb.wal")
-    sent = run_sender(tocsin, kafka, topic, same)
-    mails = smtp.wait_for(sent["http"] + sent["kafka"], within=120)
+    sent, took = one_round(made, same)
     checkpoints = wal.stop()
     asked = asker.stop() if asker is not None else []
     eventually(lambda: tocsin.count("RunStatusChanged") >= stored + sent["events"], within=60)
     tocsin.idle(120)
-    extra = len(smtp.messages()) - sent["http"] - sent["kafka"]
+    extra = len(made.smtp.messages()) - sent["http"] - sent["kafka"]
     if extra:
         raise RuntimeError(f"{extra} mails too many")
-    took: dict[str, list[float]] = {"http": [], "kafka": []}
-    for mail in mails:
-        _, _, way, _, us = str(mail.message["X-Tocsin-Run"]).split("-")
-        took[way].append((mail.accepted_at - int(us) / 1e6) * 1000)
+    mails = sum(len(ms) for ms in took.values())
     print(
         f"{chosen.rate:,.0f} events/s for {chosen.seconds:.0f} s, {chosen.by_http:.0%} of them singles by HTTP, the others in "
-        f"batches each {BATCH_SECONDS * 1000:.0f} ms by Kafka; {chosen.rules:,} event rules of 20 shapes; {len(mails):,} mails of "
+        f"batches each {BATCH_SECONDS * 1000:.0f} ms by Kafka; {chosen.rules:,} event rules of 20 shapes; {mails:,} mails of "
         f"events that matched 1-3 rules; {checkpoints} checkpoints inside; everything on one machine: {machine()}.\n"
     )
     rows = [(way, len(ms), *(f"{percentile(ms, p):,.0f}" for p in (0.5, 0.9, 0.99, 1.0))) for way, ms in took.items()]
@@ -279,6 +272,23 @@ def measure(chosen: argparse.Namespace, made: Stand) -> None:
         f"\n{stored:,} rows stored before. Starting with these rules took {starting:.1f} s; "
         f"peak memory of tocsin {peak_rss(tocsin.pid):,.0f} MiB."
     )
+
+
+def warm_up(made: Stand, options: list[str]) -> None:
+    """The first seconds, in which everything is asked for the first time, are no part of what is measured."""
+    run_sender(made.tocsin, made.kafka, made.topic, [*options, "--seconds=3"])
+    made.tocsin.idle(120)
+
+
+def one_round(made: Stand, options: list[str]) -> tuple[dict[str, int], dict[str, list[float]]]:
+    """Send, and wait for the mails: what was sent, and the ms from an event to its mail by the way that the event took."""
+    made.smtp.fresh()
+    sent = run_sender(made.tocsin, made.kafka, made.topic, options)
+    took: dict[str, list[float]] = {"http": [], "kafka": []}
+    for mail in made.smtp.wait_for(sent["http"] + sent["kafka"], within=120):
+        _, _, way, _, us = str(mail.message["X-Tocsin-Run"]).split("-")
+        took[way].append((mail.accepted_at - int(us) / 1e6) * 1000)
+    return sent, took
 
 
 def run_sender(tocsin: Tocsin, kafka: KafkaServer, topic: str, options: list[str]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from tocsin.metrics.table import TABLE
+from tocsin.metrics.text import Series
 
 OURS, RULES = "tocsin_", "tocsin_rule_"
 """Names that begin so are ours; those that begin so rules may have."""
@@ -116,6 +117,19 @@ class Exports(Collector):
             for values, value in series.items():
                 gauge.add_metric(values, value)
             yield gauge
+
+    def series(self) -> Iterator[Series]:
+        """The same for the text of a scrape."""
+        with self._lock:
+            found = [(family, list(self._values[name].items())) for name, family in self._families.items()]
+        for family, values in found:
+            yield Series(
+                name=family.name,
+                type="gauge",
+                help=family.help,
+                labels=tuple(label_of(field) for field in family.labels),
+                rows=((key, (value,)) for key, value in values),
+            )
 
     def _key(self, name: str, labels: Mapping[str, object]) -> tuple[str, ...]:
         said = (labels.get(label) for label in self._families[name].labels)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from itertools import product
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, product
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,7 +22,8 @@ from prometheus_client.exposition import choose_encoder
 
 from tocsin import __version__
 from tocsin.metrics.exports import Exports
-from tocsin.metrics.table import TABLE
+from tocsin.metrics.table import TABLE, Metric
+from tocsin.metrics.text import Series, Writer, number_text
 
 KNOWN = {m.name: m.known for m in TABLE}
 
@@ -53,9 +56,10 @@ class Metrics:
                 self.present(m.name)
         self.exports = Exports()
         self.registry.register(self.exports)
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
+        self._of_python = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            self.registry.register(collector(registry=self._of_python))
+        self._writer, self._writing = Writer(), threading.Lock()
         self.set("tocsin_build_info", 1, version=__version__)
 
     def present(self, name: str, **values: Sequence[str]) -> None:
@@ -118,4 +122,36 @@ class Metrics:
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """What Prometheus scrapes, and its content type: OpenMetrics where ``accept`` asks for it, else the text format."""
         encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
+        with self._writing:
+            ours = self._writer.write(
+                self._series(), openmetrics=content_type.startswith("application/openmetrics-text")
+            )
+        return ours.encode() + encode(self._of_python), content_type
+
+    def _series(self) -> Iterator[Series]:
+        for m in TABLE:
+            yield _series_of(m, self._families[m.name])
+        yield from self.exports.series()
+
+
+def _series_of(m: Metric, family: Any) -> Series:
+    """As of now. A histogram's buckets count what is no larger, as Prometheus wants them.
+
+    ``family`` is a Counter, Gauge or Histogram. To ask which by ``isinstance`` takes longer than to read it.
+    """
+    children: list[tuple[tuple[str, ...], Any]] = [((), family)]
+    if family._labelnames:
+        with family._lock:
+            children = list(family._metrics.items())
+    labels = tuple(family._labelnames)
+    if m.type != "histogram":
+        rows: list[tuple[tuple[str, ...], Sequence[float]]]
+        rows = [(values, (child._value.get(),)) for values, child in children]
+        return Series(name=m.name, type=m.type, help=m.help, labels=labels, rows=rows)
+    suffixes = tuple(("_bucket", number_text(bound)) for bound in family._upper_bounds)
+    rows = []
+    for values, child in children:
+        counts = list(accumulate(bucket.get() for bucket in child._buckets))
+        rows.append((values, (*counts, counts[-1], child._sum.get())))
+    suffixes = (*suffixes, ("_count", ""), ("_sum", ""))
+    return Series(name=m.name, type=m.type, help=m.help, labels=labels, suffixes=suffixes, rows=rows)
