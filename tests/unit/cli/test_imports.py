@@ -23,6 +23,10 @@ def _loaded(statement: str) -> set[str]:
         ("import tocsin.cli.client", HEAVY),
         ("import tocsin.app.views.check", ("sqlalchemy", "uvicorn", "duckdb_kql._antlr.KqlParser")),
         ("from tocsin.cli.common import structlog_alone; structlog_alone()", ("rich", "pygments")),
+        (
+            "from tocsin.cli.common import structlog_alone; structlog_alone(); import tocsin.app.run.up",
+            ("httpx", "rich", "tocsin.rules.backtest.run"),
+        ),
     ],
 )
 def test_what_is_not_needed_is_not_imported(statement: str, absent: tuple[str, ...]) -> None:

@@ -14,13 +14,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-import httpx
 import structlog
 
 from tocsin.clock import Clock
 from tocsin.errors import TocsinError
 from tocsin.model.event import Batch, Receipt
+
+if TYPE_CHECKING:
+    import httpx  # a fifteenth of a start's imports, for what few have set
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +72,8 @@ class DeadMan:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop`` is set; raises nothing for what the other side does."""
+        import httpx
+
         async with httpx.AsyncClient(timeout=SECONDS, trust_env=False, follow_redirects=False) as client:
             while not stop.is_set():
                 await self.round(client)
@@ -80,6 +85,8 @@ class DeadMan:
 
     async def round(self, client: httpx.AsyncClient) -> str:
         """One probe and its ping; returns what stands still, '' for nothing."""
+        import httpx
+
         fault, answered = await self.probe(), False
         if fault:
             log.error("dead_man_probe_failed", reason=fault)

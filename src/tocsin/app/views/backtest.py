@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tocsin.app.engine.watermarks import Notes, spans_of
 from tocsin.clock import Clock
 from tocsin.config.yaml.durations import parse_duration
 from tocsin.errors import TocsinError
 from tocsin.logstore.interface import LogReader
-from tocsin.rules.backtest.report import as_json
-from tocsin.rules.backtest.run import Progress, backtest
 from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.spec.rule import Rule
+
+if TYPE_CHECKING:
+    from tocsin.rules.backtest.run import Progress  # with its neighbours a tenth of a start's imports
 
 _one = threading.Lock()
 
@@ -37,6 +38,9 @@ def run(
     be reached. One at a time in a process.
     Raises NotYet, QueryError, StoreError, and TocsinError for what is no range or where one runs already.
     """
+    from tocsin.rules.backtest.report import as_json
+    from tocsin.rules.backtest.run import backtest
+
     now = clock.now()
     begin = moment_of(since, now) if since else _first(reader, as_if_live, now)
     end = moment_of(until, now) if until else now

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -22,9 +22,11 @@ from tocsin.kql.plan.query import user_query
 from tocsin.logstore.interface import Limits, LogReader, LogStore
 from tocsin.model.columns import TABLES, KqlType
 from tocsin.model.delivery import Delivery, DeliveryState
-from tocsin.rules.backtest.run import Progress
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.interface import State
+
+if TYPE_CHECKING:
+    from tocsin.rules.backtest.run import Progress
 
 Row = dict[str, Any]
 
