@@ -21,7 +21,9 @@ from tests.servers.smtp import SmtpServer
 
 GIB = 1 << 30
 MAILED_WITHIN = 2.0
-"""Seconds from the request of a well-behaved producer to the mail, at most."""
+"""Seconds from the request of a well-behaved producer to the mail, at most, on a machine of which nobody else wants a core."""
+BUSY = 3
+"""How many times as long it may take where other tests run beside it."""
 TOKEN = "a-long-token-for-everything"
 EACH_SECOND = 1.0
 
@@ -97,7 +99,7 @@ def ask(client: httpx.Client, n: int) -> int:
 
 def come_in(client: httpx.Client, n: int) -> int:
     """Without a token; the file is gone meanwhile."""
-    return httpx.get(f"{client.base_url}api/v1/runs", trust_env=False, timeout=60).status_code
+    return httpx.get(client.base_url.join("/api/v1/runs"), trust_env=False, timeout=60).status_code
 
 
 def long_head(client: httpx.Client, _: int) -> None:
@@ -118,11 +120,17 @@ def lie_idle(client: httpx.Client, _: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "seconds", [pytest.param(10, id="short"), pytest.param(300, id="long", marks=pytest.mark.soak)]
+    ("seconds", "within"),
+    [
+        pytest.param(5, BUSY * MAILED_WITHIN, id="short"),
+        pytest.param(300, MAILED_WITHIN, id="long", marks=pytest.mark.soak),
+    ],
 )
 def test_a_well_behaved_producer_is_served_under_all_attacks_at_once(
-    make_tocsin: MakeTocsin, smtp: SmtpServer, seconds: int
+    make_tocsin: MakeTocsin, smtp: SmtpServer, seconds: int, within: float
 ) -> None:
+    """Bombs, hostile queries, endless heads, idle connections, and the tokens file deleted: its events become mails in
+    time, in bounded memory; strangers stay out, and the store is never lost."""
     tocsin = make_tocsin(smtp=smtp)
     tokens = tocsin.write("tokens.yaml", f"tokens: [{{name: all, token: {TOKEN}, roles: [intake, api, metrics]}}]")
     tocsin.begin()
@@ -166,9 +174,12 @@ def test_a_well_behaved_producer_is_served_under_all_attacks_at_once(
                 )
                 attack.ended.wait(EACH_SECOND)
         finally:
+            attack.ended.set()
+            tocsin.kill()  # what attackers wait for need not be waited for
             attack.end()
     print(f"mails after {max(late.values()):.2f} s at most, {most >> 20} MiB, {dict(attack.answers)}")
     assert not [status for (_, status) in attack.answers if status in (500, 502)]
     assert {401} == {status for (name, status) in attack.answers if name == "stranger"}
+    assert "store_lost" not in tocsin.log.read_text()
     assert most < GIB
-    assert max(late.values()) <= MAILED_WITHIN, late
+    assert max(late.values()) <= within, late

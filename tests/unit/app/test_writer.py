@@ -117,6 +117,24 @@ def test_a_backlog_of_a_stream_does_not_stand_before_others(store: Gate, monkeyp
     writer.stop()
 
 
+def test_parts_of_large_bodies_take_turns_with_what_others_send(store: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of a large body is a commit of its own, and what others sent meanwhile comes with the next: it waits for
+    one part, and shares its commit with none."""
+    monkeypatch.setattr("tocsin.app.engine.writer.LARGE_BODY", 3)
+    writer = Writer(store, Metrics(), ManualClock(NOW), lambda _: None)
+    parts = [writer.put(events(*(f"{part}-{n}" for n in range(4)))) for part in range(3)]
+    singles = [writer.put(events(f"single-{n}")) for n in range(2)]
+    writer.start()
+    store.gate.set()
+    assert [4, 4, 4] == [f.result(10).accepted for f in parts]
+    assert [1, 1] == [f.result(10).accepted for f in singles]
+    rows = store.select("SELECT CommitSeq, EventId FROM RunStatusChanged").to_pylist()
+    assert {1: {"0"}, 2: {"single"}, 3: {"1"}, 4: {"2"}} == {
+        seq: {r["EventId"].partition("-")[0] for r in rows if r["CommitSeq"] == seq} for seq in range(1, 5)
+    }
+    writer.stop()
+
+
 def test_only_the_batch_beyond_its_position_fails(store: Gate, writer: Writer) -> None:
     store.gate.set()
     assert 2 == writer.put(events("a", "b", start=0)).result(10).accepted
@@ -187,14 +205,15 @@ def _put_when_back(writer: Writer, put: Callable[[], object]) -> int:
 
 
 def test_a_full_queue_makes_put_wait_and_time_out(store: Gate) -> None:
-    """Back-pressure: nothing is taken, nothing is lost."""
+    """Back-pressure: nothing is taken, nothing is lost. What others send need not wait for large bodies."""
     from tocsin.app.engine import writer as module
 
     writer = Writer(store, Metrics(), ManualClock(NOW), lambda _: None)  # not started: nothing is taken off
     big = events(*[str(i) for i in range(module.MAX_QUEUED)])
     writer.put(big)
     with pytest.raises(TimeoutError):
-        writer.put(events("one"), timeout=0.05)
+        writer.put(events(*[str(i) for i in range(module.LARGE_BODY + 1)]), timeout=0.05)
+    assert not writer.put(events("one"), timeout=0.05).done()
 
 
 def test_stopping_commits_what_is_queued(store: Gate) -> None:

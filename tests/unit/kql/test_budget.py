@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Iterator
+from weakref import WeakSet
 
 import pytest
 
-from tocsin.errors import QueryTimeout
+from tocsin.errors import QueryBusy, QueryTimeout
 from tocsin.kql.plan import query as remembered
 from tocsin.kql.plan.query import user_query
 from tocsin.kql.sandbox.budget import within
@@ -29,6 +30,29 @@ def test_a_translation_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPa
     assert before is sys.getprofile()
     monkeypatch.setattr(remembered, "SECONDS", 60.0)
     assert user_query("Runs | project Status", SCHEMA).columns.keys() == {"Status"}
+
+
+def test_time_that_runs_out_while_something_is_thrown_away_counts_all_the_same() -> None:
+    """Python drops what is raised where it calls back for a weak reference, and with it the hook."""
+
+    class Thing:
+        pass
+
+    with pytest.raises(QueryTimeout), within(0, "it"):
+        kept: WeakSet[Thing] = WeakSet()
+        for _ in range(100):
+            one = Thing()
+            kept.add(one)
+            del one  # calls back
+        next(_busy())
+
+
+def test_translations_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at a time has the interpreter; who waits too long is answered that others are before it."""
+    monkeypatch.setattr(remembered, "WAITS", 0.01)
+    with remembered._TURN, pytest.raises(QueryBusy, match="other queries are being translated"):
+        user_query("Runs | where RunId == 'turns'", SCHEMA)
+    assert user_query("Runs | where RunId == 'turns'", SCHEMA).tables == {"Runs"}
 
 
 def test_a_block_that_calls_is_ended_and_one_that_has_time_is_not() -> None:

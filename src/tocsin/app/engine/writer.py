@@ -9,8 +9,10 @@ a little
 of each and is short.
 
     streams ──put──► [ lane, bounded ] ─┐
-                                        ├─► append ──► futures done ──► evaluator woken
+    large ───put───► [ lane, bounded ] ─┼─► append ──► futures done ──► evaluator woken
     others ──put───► [ lane, bounded ] ─┘
+
+Parts of large bodies have a lane as well, and one of them is a commit of its own: it takes turns with those of the others.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ SHARED_ROWS = 2000
 """Messages that a commit takes of each lane while both wait, at most (a single larger batch goes whole)."""
 MAX_QUEUED = 60_000
 """Messages that may wait in a lane before ``put`` blocks."""
+LARGE_BODY = 1_000
+"""Messages of one body from which it goes by the lane of the large ones."""
 STREAM_BYTES = 12 << 20
 """Payload bytes of streams that may wait before ``put`` blocks."""
 OTHER_BYTES = 12 << 20
@@ -128,7 +132,8 @@ class Writer(Sink):
         self._clock = clock
         self._on_commit = on_commit
         self._max_rows = max_rows
-        self._streams, self._others = _Queue(STREAM_BYTES), _Queue(OTHER_BYTES)
+        self._streams, self._others, self._large = _Queue(STREAM_BYTES), _Queue(OTHER_BYTES), _Queue(OTHER_BYTES)
+        self._turn_of_large = True
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._drained = threading.Condition(self._lock)
@@ -160,9 +165,9 @@ class Writer(Sink):
     def put(self, batch: Batch, timeout: float | None = None) -> Future[Receipt]:
         """See ``Sink.put``."""
         item = _Item(batch, batch.messages, _size(batch), Future())
-        queue = self._streams if batch.positions else self._others
+        queue = self._streams if batch.positions else self._large if item.messages > LARGE_BODY else self._others
         with self._lock:
-            if queue is self._others:  # who waits for an answer need not hear of a store that is soon back
+            if queue is not self._streams:  # who waits for an answer need not hear of a store that is soon back
                 self._drained.wait_for(
                     lambda: self._closing or not self._lost, min(timeout or BACK_SECONDS, BACK_SECONDS)
                 )
@@ -212,9 +217,14 @@ class Writer(Sink):
 
     @property
     def _waiting(self) -> int:
-        return len(self._streams) + len(self._others)
+        return len(self._streams) + len(self._others) + len(self._large)
 
     def _take(self) -> list[_Item]:
+        small = bool(self._streams or self._others)
+        if self._large and (self._turn_of_large or not small):
+            self._turn_of_large = False
+            return self._large.take(1)
+        self._turn_of_large = True
         rows = min(SHARED_ROWS, self._max_rows) if self._streams and self._others else self._max_rows
         return self._others.take(rows) + self._streams.take(rows)
 
@@ -289,7 +299,7 @@ class Writer(Sink):
                 log.warning("reopen_failed", error=str(e), retry_in_s=wait)
                 if self._clock.monotonic() - gone >= BACK_SECONDS:
                     with self._lock:
-                        items += self._others.empty()
+                        items += self._others.empty() + self._large.empty()
                     _fail(items, error)
                     items.clear()
                 pause.wait(wait)

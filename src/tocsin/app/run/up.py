@@ -32,6 +32,11 @@ from tocsin.model.active import ActionKind
 
 log = structlog.get_logger(__name__)
 
+TURN = 0.001
+"""Seconds after which one thread leaves the interpreter to another. Python's 5 ms are waited for each time that a commit,
+an evaluation or a mail comes back from DuckDB or a socket while others compute.
+"""
+
 
 class WebServer(Protocol):
     """A bound web server; ``tocsin.web.server.Server`` is one."""
@@ -66,6 +71,7 @@ def up(
 ) -> None:
     """Run until SIGINT or SIGTERM. ``home`` None: a throw-away one. Raises TocsinError where it cannot start."""
     allocator.keep_little()
+    sys.setswitchinterval(TURN)
     os.umask(0o077)  # stores, spill and what else is made here hold payloads and mails
     with ExitStack() as stack:
         place = home or stack.enter_context(throwaway_home())

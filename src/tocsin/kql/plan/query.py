@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from threading import Lock
 
+from tocsin.errors import QueryBusy
 from tocsin.kql.bind.sqlcheck import checked
 from tocsin.kql.bind.translate import Translation, translate_once
 from tocsin.kql.sandbox.budget import within
@@ -19,6 +20,8 @@ from tocsin.kql.schema import Schema
 
 SECONDS = 2.0
 """CPU time that the translation of one query may take; a query of a hundred lines takes 0.1 s."""
+WAITS = 10.0
+"""Seconds that a query waits for its turn to be translated."""
 MOST_REMEMBERED = 8 << 20
 """Bytes of the queries and of the SQL that are remembered."""
 _FOR_EACH = 2_000  # bytes that a remembered query takes besides its texts
@@ -32,9 +35,14 @@ def user_query(query: str, schema: Mapping[str, Mapping[str, str]]) -> Translati
     key = (query, known.fingerprint)
     found = _MEMORY.get(key)
     if found is None:
-        with within(SECONDS, "the translation of the query"):
-            found = translate_once(query, known)
-            checked(found.sql, known, generated=True)
+        if not _TURN.acquire(timeout=WAITS):
+            raise QueryBusy("other queries are being translated", hint="ask again in a while")
+        try:
+            with within(SECONDS, "the translation of the query"):
+                found = translate_once(query, known)
+                checked(found.sql, known, generated=True)
+        finally:
+            _TURN.release()
         _MEMORY.put(key, found)
     return found
 
@@ -71,4 +79,8 @@ def _bytes(key: tuple[str, str], made: Translation) -> int:
     return _FOR_EACH + texts + sum(100 + 4 * len(name) for name in made.columns)
 
 
+_TURN = Lock()
+"""Translating is Python, of which one thread runs at a time: several at once would only keep it from those who write
+events and send mails.
+"""
 _MEMORY = _Memory(MOST_REMEMBERED)

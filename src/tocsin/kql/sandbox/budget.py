@@ -6,8 +6,10 @@ hook at each call of a function; it looks at the thread's own clock, so that a b
 
 from __future__ import annotations
 
+import _weakrefset
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,6 +17,9 @@ from types import FrameType
 from tocsin.errors import QueryTimeout
 
 _EVERY = 64  # events between two looks at the clock, which is a call of the system
+
+_ASIDE = frozenset((_weakrefset.__file__, weakref.__file__))
+"""Code that Python calls between two steps of any other, and of which it drops what is raised: and with it the hook."""
 
 
 class _OutOfTime(BaseException):
@@ -33,6 +38,9 @@ def within(seconds: float, what: str) -> Iterator[None]:
         nonlocal events
         events += 1
         if event == "call" and events >= _EVERY:
+            code = frame.f_code
+            if code.co_filename in _ASIDE or code.co_name == "__del__":
+                return  # at the next call
             events = 0
             if time.thread_time() > end:
                 raise _OutOfTime
