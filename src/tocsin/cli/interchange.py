@@ -1,4 +1,4 @@
-"""rules import, rules export: rules from and to other systems."""
+"""rules import, rules export, oncall import: rules and routes from and to other systems."""
 
 from __future__ import annotations
 
@@ -85,6 +85,44 @@ def rules_export(
         print_json(template)
     if any(one.resource is None for one in done):
         raise Stop(1)
+
+
+def oncall_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A configuration of Alertmanager.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Write the on-call file there; it must not exist yet."),
+    ] = None,
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Make an on-call file of Alertmanager's routes, receivers, inhibition and times; say what could not be kept."""
+    from tocsin.app.project.content import rules_of
+    from tocsin.config.yaml.document import load_file
+    from tocsin.errors import ConfigurationError
+    from tocsin.interchange.alertmanager.read import file_text, import_configuration
+
+    found = import_configuration(load_file(file))
+    text = file_text(found, file.name)
+    if output is not None:
+        _write(output, text)
+    if as_json:
+        lost = [{"key": each.key, "why": each.why} for each in found.lost]
+        print_json({"oncall": found.data, "kept": found.kept, "not_kept": lost, "fields": found.fields})
+        return
+    say_all([f"kept: {', '.join(found.kept)}", *(f"not kept: {lost}" for lost in found.lost)])
+    try:
+        carried = rules_of(open_home(home)).fields
+    except ConfigurationError:
+        carried = ()
+    if missing := sorted(set(found.fields) - set(carried)):
+        say_all(
+            [
+                f"no rule carries {', '.join(missing)}: add them to `fields:` or `labels:` of rules, or `check` refuses the file"
+            ]
+        )
+    if output is None:
+        print(text, end="")
 
 
 def _report(found: Sequence[Imported]) -> None:

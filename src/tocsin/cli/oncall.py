@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, print_json, say, show, visible
+from tocsin.cli.interchange import oncall_import
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 oncall = typer.Typer(no_args_is_help=True, help="Who is on call when.")
 route = typer.Typer(no_args_is_help=True, help="Who is notified of what.")
+
+oncall.command("import")(oncall_import)
 
 AtOption = Annotated[
     str, typer.Option("--at", metavar="TIME", help="At this time, with its zone: 2026-12-24T03:00Z; now where absent.")

@@ -42,24 +42,24 @@ def file_of(rules: Sequence[Imported]) -> str:
 
 def _rule(one: Imported) -> Iterator[str]:
     assert one.rule is not None
-    yield from _comment(f"  # From {one.type} '{one.name}', {one.file}{f', {one.path}' if one.path else ''}.")
+    yield from comment(f"  # From {one.type} '{one.name}', {one.file}{f', {one.path}' if one.path else ''}.")
     if one.off:
-        yield from _comment(f"  # Off: {one.off}")
+        yield from comment(f"  # Off: {one.off}")
     for lost in one.lost:
-        yield from _comment(f"  # Not kept: {lost}")
+        yield from comment(f"  # Not kept: {lost}")
     pairs = list(mapping(one.rule, 4))
     yield "  - " + pairs[0].lstrip()
     yield from pairs[1:]
 
 
 def _left(one: Imported) -> Iterator[str]:
-    yield from _comment(f"{one.type} '{one.name}', {one.file}{f', {one.path}' if one.path else ''}:", "")
-    yield from _comment(f"  {one.why_not}", "  ")
+    yield from comment(f"{one.type} '{one.name}', {one.file}{f', {one.path}' if one.path else ''}:", "")
+    yield from comment(f"  {one.why_not}", "  ")
     if one.stub:
         yield from mapping(one.stub, 4)
 
 
-def _comment(text: str, indent: str = "  # ") -> Iterator[str]:
+def comment(text: str, indent: str = "  # ") -> Iterator[str]:
     """Lines of a comment; nothing in it can end it."""
     clean = "".join(c if c.isprintable() else " " for c in text)
     while len(clean) > WIDTH and (cut := clean.rfind(" ", len(indent) + 20, WIDTH)) > 0:

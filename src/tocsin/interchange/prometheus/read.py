@@ -25,7 +25,7 @@ from tocsin.rules.language.schema import SEVERITIES
 
 Group = tuple[Mapping[str, Any], str]  # and its path in the file
 
-_SEVERITIES: Mapping[str, str] = {
+SEVERITY_WORDS: Mapping[str, str] = {
     **{word: word for word in SEVERITIES}, "page": "critical", "emergency": "critical", "fatal": "critical",
     "high": "error", "major": "error", "warn": "warning", "medium": "warning", "minor": "warning",
     "info": "informational", "low": "informational", "none": "verbose", "debug": "verbose",
@@ -170,8 +170,8 @@ def _rule(entry: Mapping[str, Any], alert: str, found: Counted | None, lost: lis
     number = entry.get("severity")
     if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= 4:
         rule["severity"] = severity_of(number)
-    elif said in _SEVERITIES:
-        rule["severity"] = _SEVERITIES[said]
+    elif said in SEVERITY_WORDS:
+        rule["severity"] = SEVERITY_WORDS[said]
     elif said:
         lost.append(Lost(key="labels.severity", why=f"'{said}' is no severity that is known here; taken for warning"))
     kept = {str(k): _text(v, f"labels.{k}", found, lost) for k, v in labels.items() if k != "severity" and LABEL_NAME.fullmatch(str(k))}  # fmt: skip
