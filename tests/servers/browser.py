@@ -67,7 +67,7 @@ class Browser:
 
     def open(self, url: str) -> Self:
         """Go there, and wait until it is loaded."""
-        before = self._element("html")
+        before = eventually(lambda: self._element("html"), within=20)  # a fresh one has no page at first
         self._ask("POST", f"{self._session}/url", {"url": url})
         return self._moved(before)
 

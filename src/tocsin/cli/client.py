@@ -175,7 +175,9 @@ class Offline:
         return None if found is None else _plain([found])[0]
 
     def runs(self, limit: int, status: str, experiment: str) -> list[Row]:
-        return _plain(self._ports.runs(limit, status, experiment))
+        from tocsin.app.runs.find import RunsAsked
+
+        return _plain(self._ports.runs(RunsAsked(limit=limit, status=status, experiment=experiment)))
 
     def run(self, id: str) -> Row | None:
         found = self._ports.run(id)

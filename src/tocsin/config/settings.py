@@ -267,6 +267,19 @@ class MetricsSettings(YamlModel):
         return tuple(dict.fromkeys(labels))
 
 
+class RunsSettings(YamlModel):
+    """Pages of runs."""
+
+    workspaces: Words = Field(
+        default=(),
+        description=(
+            "Workspace folders on this machine, from the project directory on, whose runs' files and logs are shown and "
+            "whose runs can be canceled. The workspace that the project directory lies in needs no line."
+        ),
+        examples=[["../training"]],
+    )
+
+
 class DeadManSettings(YamlModel):
     """A URL elsewhere that is pinged while tocsin works: its silence is noticed there."""
 
@@ -357,6 +370,7 @@ class Settings(YamlModel):
     commit: CommitSettings = Field(default=CommitSettings(), description="How rows are gathered into one commit.")
     query: QuerySettings = Field(default=QuerySettings(), description="Bounds of one query of a user.")
     metrics: MetricsSettings = Field(default=MetricsSettings(), description="What /metrics shows of runs.")
+    runs: RunsSettings = Field(default=RunsSettings(), description="Pages of runs.")
     dead_man: DeadManSettings | None = Field(
         default=None,
         description="The dead-man’s switch: a URL elsewhere that is pinged while tocsin works.",

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from tocsin.sdk.workspace import Workspace
 
 MOST_CHILDREN = 100
-SCRIPT = "tocsin.scriptrun"
-"""Type of a submitted run."""
 _context: dict[tuple[str, str, int], Run] = {}
 
 
@@ -145,8 +143,13 @@ class Run(Labelled, LogsMetrics):
         if row.status in TERMINAL:
             warn("run %s is %s already: there is nothing to cancel", self.id, row.status)
             return
-        to = "CancelRequested" if row.type == SCRIPT else "Canceled"
-        self._change(to, facts={"Reason": "user_canceled"})
+        try:
+            after = self._session.store.cancel(self.id)
+        except sqlite3.Error as e:
+            warn_once("status", "the status of runs cannot be kept: %s", e)
+            return
+        if after is not None and after.status in TERMINAL:
+            self._session.recorder.disown(self.id)
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from tocsin.app.runs.find import RunsAsked, tag_of
 from tocsin.errors import QueryBusy, QueryError, QueryTimeout, StoreError, TocsinError
 from tocsin.logstore.interface import Limits
 from tocsin.web import mailview
@@ -121,6 +122,11 @@ OPERATIONS: tuple[Operation, ...] = (
         _LIMIT,
         _by("status", "in this status"),
         _by("experiment", "of this experiment"),
+        _by("target", "on this target"),
+        _by("workspace", "of this workspace"),
+        _by("parent", "children of this run"),
+        _by("tag", "with this tag: `KEY`, or `KEY=VALUE`; may be repeated"),
+        _by("search", "with this text in id, name, description, experiment, status, submitter, owner or tags"),
     ),
     _get("/api/v1/runs/{id:path}", "run", "A run with its events and alerts", "RunWhole", _404="there is no such run"),
     _get(
@@ -320,8 +326,12 @@ class Api(ActingApi, OnCallApi):
 
     async def _runs(self, request: Request) -> Response:
         q = request.query_params
-        rows = await self._ask(self._app.runs, limit(request), q.get("status", ""), q.get("experiment", ""))
-        return answer({"runs": rows})
+        asked = RunsAsked(
+            limit=limit(request), status=q.get("status", ""), experiment=q.get("experiment", ""), target=q.get("target", ""),
+            workspace=q.get("workspace", ""), parent=q.get("parent", ""), search=q.get("search", ""),
+            tags=tuple(tag_of(text) for text in q.getlist("tag") if text),
+        )  # fmt: skip
+        return answer({"runs": await self._ask(self._app.runs, asked)})
 
     async def _run(self, request: Request) -> Response:
         found = await self._ask(self._app.run, request.path_params["id"])

@@ -17,9 +17,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tocsin import __version__
+from tocsin.app.runs.find import RunsAsked
 from tocsin.config.project.tokens import Role
 from tocsin.errors import QueryError
-from tocsin.model.statuses import STATUS_WORDS
 from tocsin.model.text.timespans import spoken
 from tocsin.web import mailview
 from tocsin.web.answers import plain
@@ -31,6 +31,9 @@ from tocsin.web.ports import Row
 
 _COUNTS = "Runs | summarize N = count() by Status | order by N desc"
 _EXAMPLE = "RunStatusChanged\n| where Status == 'Failed'\n| summarize failed = count() by ExperimentName\n| order by failed desc"
+
+ASSETS = ("tocsin.css", "runs.js", "vendor/uPlot.iife.min.js", "vendor/uPlot.min.css")
+"""Files below /assets/, by their last part."""
 
 
 class Pages:
@@ -46,7 +49,8 @@ class Pages:
             lstrip_blocks=True,
         )
         self._env.filters.update(when=self._when, cell=cell, web=web_address, span=span, weekday=weekday)
-        self._css = (resources.files("tocsin.web") / "pages" / "tocsin.css").read_bytes()
+        pages = resources.files("tocsin.web") / "pages"
+        self._assets = {file.rpartition("/")[2]: (pages / file).read_bytes() for file in ASSETS}
 
     def routes(self) -> list[BaseRoute]:
         """A route a page."""
@@ -54,14 +58,12 @@ class Pages:
             Route("/", self._overview),
             Route("/mails", self._mails),
             Route("/mails/{id}", self._mail),
-            Route("/runs", self._runs),
-            Route("/runs/{id:path}", self._run),
             Route("/alerts", self._alerts),
             Route("/rules", self._rules),
             Route("/rules/{name}", self._rule),
             Route("/query", self._query),
             Route("/login", self._login, methods=["GET", "POST"]),
-            Route("/assets/tocsin.css", self._style),
+            Route("/assets/{name}", self._asset),
         ]
 
     async def _overview(self, request: Request) -> Response:
@@ -75,7 +77,7 @@ class Pages:
         more = await self._ask(acting.count) - len(active) if len(active) == SHOWN else 0
         alerts = await self._ask(self._app.alerts, 10)
         mails = await self._ask(self._app.mails, 10)
-        runs = await self._ask(self._app.runs, 10)
+        runs = await self._ask(self._app.runs, RunsAsked(limit=10))
         return self.page(
             "overview", request, ready=ready, detail=_flat(detail), counts=counts, alerts=alerts,
             mails=[mailview.row(m) for m in mails], runs=runs, url=self._app.settings.http.url,
@@ -99,20 +101,6 @@ class Pages:
     async def _mail(self, request: Request) -> Response:
         mail = mailview.whole(await find_mail(self._ask, request))
         return self.page("mail", request, mail=mail)
-
-    async def _runs(self, request: Request) -> Response:
-        q = request.query_params
-        status, experiment = q.get("status", ""), q.get("experiment", "")
-        runs = await self._ask(self._app.runs, limit(request), status, experiment)
-        return self.page(
-            "runs", request, runs=runs, status=status, experiment=experiment, statuses=sorted(STATUS_WORDS)
-        )
-
-    async def _run(self, request: Request) -> Response:
-        found = await self._ask(self._app.run, request.path_params["id"])
-        if found is None:
-            raise HTTPException(404, "there is no such run")
-        return self.page("run", request, **found)
 
     async def _alerts(self, request: Request) -> Response:
         q = request.query_params
@@ -167,8 +155,12 @@ class Pages:
         answer.set_cookie(COOKIE, word, max_age=30 * 86_400, httponly=True, samesite="lax", secure=secure)
         return answer
 
-    async def _style(self, request: Request) -> Response:
-        return Response(self._css, media_type="text/css", headers={"Cache-Control": "max-age=300"})
+    async def _asset(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in self._assets:
+            raise HTTPException(404, "there is no such file")
+        kind = "text/css" if name.endswith(".css") else "text/javascript"
+        return Response(self._assets[name], media_type=kind, headers={"Cache-Control": "max-age=300"})
 
     def trouble(self, request: Request, status: int, title: str, detail: str) -> Response:
         """A page that says what is wrong."""

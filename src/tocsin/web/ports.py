@@ -7,6 +7,9 @@ from typing import Any, Protocol, TypedDict
 
 from starlette.routing import BaseRoute
 
+from tocsin.app.runs.actions import RunActions
+from tocsin.app.runs.curves import Curve
+from tocsin.app.runs.find import RunsAsked
 from tocsin.app.views.acting import Acting
 from tocsin.clock import Clock
 from tocsin.config.project.tokens import Tokens
@@ -57,8 +60,20 @@ class ReadFace(Protocol):
         are none.
         """
 
-    def runs(self, limit: int = 100, status: str = "", experiment: str = "") -> list[Row]:
-        """Rows of ``Runs``, the latest seen first."""
+    def runs(self, asked: RunsAsked) -> list[Row]:
+        """Rows of ``Runs``. Raises ValueError for a column that nothing is sorted by."""
+
+    def choices(self) -> Mapping[str, Sequence[str]]:
+        """Values of ``ExperimentName``, ``Target`` and ``WorkspaceName`` that runs have, the most frequent first."""
+
+    def family(self, root: str) -> list[Row]:
+        """Runs of the tree below ``root``: id, parent, name, status, times."""
+
+    def logged(self, run: str) -> list[Row]:
+        """What a run logged, a row a metric (``app.runs.curves.logged``)."""
+
+    def curves(self, runs: Sequence[str], names: Sequence[str]) -> list[Curve]:
+        """Curves of few points of these metrics of these runs."""
 
     def run(self, id: str) -> Row | None:
         """``{"run": row of Runs, "events": rows without Raw, "alerts": rows of Alerts}``, oldest first; None:
@@ -91,6 +106,10 @@ class AppFace(ReadFace, Protocol):
     @property
     def clock(self) -> Clock:
         """The clock."""
+
+    @property
+    def run_actions(self) -> RunActions:
+        """What people do with runs."""
 
     @property
     def people(self) -> Sequence[str]:

@@ -15,6 +15,7 @@ from tocsin.web.guard import Guard
 from tocsin.web.links import LinkPages
 from tocsin.web.pages import Pages
 from tocsin.web.ports import AppFace
+from tocsin.web.runs.pages import RunPages
 from tocsin.web.sections.oncall import OnCallPages
 
 
@@ -43,6 +44,7 @@ def build(app: AppFace, local_token: str = "") -> ASGIApp:
             *pages.routes(),
             *Console(ask, pages.page).routes(),
             *OnCallPages(ask, pages.page).routes(),
+            *RunPages(ask, pages.page).routes(),
             *LinkPages(ask, pages.page).routes(),
         ],
         exception_handlers={HTTPException: failed, TocsinError: failed, Exception: failed},

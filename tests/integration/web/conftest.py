@@ -5,8 +5,28 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.harness import Tocsin
+from tests.conftest import _without
 from tests.integration.lived import PROGRAM, live
+from tests.servers.browser import Browser
+from tests.servers.process import ServerMissing
 
+PEOPLE = """
+people:
+  - {name: anna, email: anna@example.org}
+  - {name: bela, email: bela@example.org}
+receivers: [{name: on-call, schedule: primary}]
+schedules:
+  - name: primary
+    timezone: UTC
+    layers: [{name: days, hours: "08:00-20:00", rotation: {members: anna}}]
+    overrides: [{from: 2020-01-01T00:00, to: 2026-01-01T00:00, who: bela}]
+  - {name: always, timezone: UTC, rotation: {members: bela}}
+escalations: [{name: page, steps: [{notify: bela}]}]
+route:
+  receiver: anna
+  group_by: [rule]
+  routes: [{match: {ExperimentName: paged}, escalation: page}]
+"""
 TOKENS = {role: f"a-long-token-for-{role}" for role in ("intake", "api", "metrics")}
 
 
@@ -27,5 +47,26 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
     tocsin.write("tocsin.yaml", "http: {host: 0.0.0.0}\nintake: {max_body: 64KiB}")
     lines = [f"  - {{name: {role}, token: {word}, roles: [{role}]}}" for role, word in TOKENS.items()]
     tocsin.write("tokens.yaml", "\n".join(["tokens:", *lines]))
+    yield tocsin.start(within=60)
+    tocsin.kill()
+
+
+@pytest.fixture(scope="session")
+def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    try:
+        made = Browser(tmp_path_factory.mktemp("browser"))
+    except ServerMissing as why:
+        _without(why)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
+    """A running tocsin without anything open."""
+    home = tmp_path_factory.mktemp("console") / "home"
+    home.mkdir()
+    tocsin = Tocsin(program=PROGRAM, home=home)
+    tocsin.write("rules/oncall/team.yaml", PEOPLE)
     yield tocsin.start(within=60)
     tocsin.kill()

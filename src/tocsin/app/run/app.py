@@ -33,6 +33,9 @@ from tocsin.app.run.deadman import DeadMan, Parts
 from tocsin.app.run.housekeeping import Housekeeping
 from tocsin.app.run.measuring import Measuring
 from tocsin.app.run.reload import Reloader
+from tocsin.app.runs.actions import MOST_EVENTS, RunActions
+from tocsin.app.runs.actions import Ports as RunPorts
+from tocsin.app.runs.folders import Folders
 from tocsin.app.upkeep.backup import back_up
 from tocsin.app.upkeep.export import export_parquet
 from tocsin.app.views.read import Reading
@@ -169,6 +172,10 @@ class App(Reading):
             lambda: self._evaluator.next_deadlines,
             self.notifier.wake,
         )
+        self._folders = Folders(self._home.path, lambda: self._content.settings.runs.workspaces)
+        self._run_actions = RunActions(
+            RunPorts(run=self.run, take=self._take_events, ask=self._ask_to_cancel, clock=clock), self._folders
+        )
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -232,6 +239,7 @@ class App(Reading):
         self._housekeeping.stop()
         self._mirror.stop()
         self.notifier.close()
+        self._folders.close()
         self._state_store.close()
         self._log.close()
         log.info("stopped")
@@ -303,6 +311,18 @@ class App(Reading):
     def rules(self) -> RuleSet:
         """Rules in force."""
         return self._content.rules
+
+    @property
+    def run_actions(self) -> RunActions:
+        """What people do with runs."""
+        return self._run_actions
+
+    async def _take_events(self, events: bytes) -> None:
+        """Take events that people's acts are. Raises TocsinError where they cannot be stored now."""
+        await self._sources.http.take(events, MOST_EVENTS)
+
+    async def _ask_to_cancel(self, found: Mapping[str, Any]) -> str:
+        return f"its consumer '{found['run']['Consumer']}' does not say how its runs are canceled"
 
     def intake_routes(self) -> list[BaseRoute]:
         """Routes below ``/intake/`` and ``/ping/``."""

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tocsin.app.project.content import Content
+from tocsin.app.runs.curves import Curve, curves, logged
+from tocsin.app.runs.find import RunsAsked
+from tocsin.app.runs.find import select as select_runs
+from tocsin.app.runs.tree import FAMILY, MOST
 from tocsin.app.views import backtest as backtesting
 from tocsin.app.views.acting import Acting
 from tocsin.app.views.oncall import calendars
@@ -39,10 +43,8 @@ _ALERTS = """
 SELECT * FROM Alerts WHERE ($rule = '' OR Rule = $rule) AND ($run = '' OR RunId = $run)
 ORDER BY "Time" DESC, CommitSeq DESC LIMIT $limit
 """
-_RUNS = """
-SELECT * FROM Runs WHERE ($status = '' OR Status = $status) AND ($experiment = '' OR ExperimentName = $experiment)
-ORDER BY LastSeen DESC, RunId LIMIT $limit
-"""
+_CHOSEN = ("ExperimentName", "Target", "WorkspaceName")
+_CHOICES = "SELECT {0} AS V FROM Runs WHERE {0} <> '' GROUP BY ALL ORDER BY count(*) DESC, V LIMIT $limit"
 _EVENTS = """
 SELECT * EXCLUDE (Raw) FROM RunStatusChanged
 WHERE RunId = $run AND TimeGenerated BETWEEN $first AND $last ORDER BY Attempt, TimeGenerated, CommitSeq LIMIT 1000
@@ -131,9 +133,26 @@ class Reading:
         rule = rules.rules.get(name)
         return None if rule is None else self._seen.whole(rule, rules, self._rule_errors(), self._read_clock.now())
 
-    def runs(self, limit: int = 100, status: str = "", experiment: str = "") -> list[Row]:
+    def runs(self, asked: RunsAsked) -> list[Row]:
         """See ``ReadFace.runs``."""
-        return self._rows(_RUNS, limit=min(limit, MAX_ROWS), status=status, experiment=experiment)
+        sql, parameters = select_runs(asked)
+        return self._rows(sql, **parameters)
+
+    def choices(self) -> Mapping[str, Sequence[str]]:
+        """See ``ReadFace.choices``."""
+        return {name: [row["V"] for row in self._rows(_CHOICES.format(name), limit=200)] for name in _CHOSEN}
+
+    def family(self, root: str) -> list[Row]:
+        """See ``ReadFace.family``."""
+        return self._rows(FAMILY, root=root, limit=MOST)
+
+    def logged(self, run: str) -> list[Row]:
+        """See ``ReadFace.logged``."""
+        return logged(self._rows, run)
+
+    def curves(self, runs: Sequence[str], names: Sequence[str]) -> list[Curve]:
+        """See ``ReadFace.curves``."""
+        return curves(self._rows, runs, names)
 
     def run(self, id: str) -> Row | None:
         """See ``ReadFace.run``."""

@@ -113,8 +113,8 @@ class HttpIntake:
         """Bytes of the largest body."""
         return self._limits().max_body
 
-    async def take(self, event: bytes) -> Receipt:
-        """Take a canonical event through the first consumer for such, ``ping`` before all others, and wait until it is
+    async def take(self, event: bytes, most: int = 1) -> Receipt:
+        """Take a canonical event, or an array of at most ``most``, through the first consumer for such, ``ping`` before all others, and wait until it is
         durable. Raises Refused.
         """
         found = [c for c in self._consumers().values() if c.connector == "http" and c.file.enabled and c.mapper is None]
@@ -123,7 +123,7 @@ class HttpIntake:
                 404, "unknown_consumer", "No consumer takes it", "declare one with connector: http and canonical: true"
             )
         consumer = min(found, key=lambda c: (c.name != "ping", c.name != "events", c.name))
-        return await self._commit(await self._decode(consumer, event, 1), self._limits())
+        return await self._commit(await self._decode(consumer, event, most), self._limits())
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         headers = Headers(scope=scope)

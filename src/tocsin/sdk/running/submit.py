@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.sdk.errors import ExperimentExecutionException, UserErrorException
-from tocsin.sdk.run import SCRIPT, Run
+from tocsin.sdk.run import Run
 from tocsin.sdk.runconfig import ScriptRunConfig, targets
 from tocsin.sdk.running.capture import git_properties, take_now
 from tocsin.sdk.running.process import identify
 from tocsin.sdk.running.wrap import new_run_id
 from tocsin.sdk.session import Session
-from tocsin.sdk.storage.rows import New
+from tocsin.sdk.storage.rows import SCRIPT, New
 from tocsin.sdk.text import clean, experiment_name, string_values
 
 _runners: set[int] = set()

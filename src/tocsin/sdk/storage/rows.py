@@ -10,6 +10,9 @@ from typing import Any
 from tocsin.sdk.errors import UserErrorException
 from tocsin.sdk.text import clean
 
+SCRIPT = "tocsin.scriptrun"
+"""Type of a submitted run."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunRow:

@@ -1,0 +1,1 @@
+"""Pages of runs: lists, one run, several beside each other, their files and logs."""

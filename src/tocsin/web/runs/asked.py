@@ -1,0 +1,99 @@
+"""What a list of runs shows, as its address says: filters, order, columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
+
+from tocsin.app.runs.find import MOST, SORTS, RunsAsked, tag_of
+
+COLUMNS: Final[Mapping[str, str]] = {
+    "DisplayName": "Name", "ExperimentName": "Experiment", "Status": "Status", "Description": "Description", "Tags": "Tags",
+    "Message": "Message", "Target": "Target", "WorkspaceName": "Workspace", "TriggeringUserName": "Started by",
+    "OwnerEmail": "Owner", "RunType": "Type", "StartTime": "Started", "EndTime": "Ended", "DurationMs": "Duration",
+    "StatusSince": "Since", "LastSeen": "Last seen", "Consumer": "From",
+}  # fmt: skip
+"""Columns that a list may have besides the run, and how they are called."""
+USUAL: Final = ("ExperimentName", "Status", "Tags", "Message", "DurationMs", "StatusSince")
+PER_PAGE: Final = 100
+_FILTERS = ("q", "status", "experiment", "target", "tag", "workspace", "top", "sort", "limit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListAsked:
+    """The parameters of a list's address."""
+
+    given: Mapping[str, str]
+    columns: tuple[str, ...]
+    page: int
+
+    @classmethod
+    def of(cls, query: QueryParams) -> ListAsked:
+        """Raises HTTPException for what is no column or no number."""
+        columns = tuple(dict.fromkeys(query.getlist("column"))) or USUAL
+        for name in columns:
+            if name not in COLUMNS:
+                raise HTTPException(400, f"column: '{name[:40]}' is none of {', '.join(COLUMNS)}")
+        return cls(
+            given={name: query[name] for name in _FILTERS if query.get(name)},
+            columns=columns,
+            page=_number(query, "page", 1, 10_000),
+        )
+
+    @property
+    def limit(self) -> int:
+        """Rows of a page."""
+        text = self.given.get("limit", str(PER_PAGE))
+        if not text.isdecimal() or not 1 <= int(text) <= MOST:
+            raise HTTPException(400, f"limit: '{text[:20]}' is no whole number from 1 to {MOST}")
+        return int(text)
+
+    @property
+    def sort(self) -> tuple[str, bool]:
+        """By which column, and whether the greatest comes first."""
+        given = self.given.get("sort", "-LastSeen")
+        return given.removeprefix("-"), given.startswith("-")
+
+    @property
+    def asked(self) -> RunsAsked:
+        """One row more than the page shows, to know whether there are more. Raises HTTPException."""
+        column, descending = self.sort
+        if column not in SORTS:
+            raise HTTPException(400, f"sort: '{column[:40]}' is no column to sort by")
+        one = self.given.get
+        tag = one("tag", "")
+        return RunsAsked(
+            limit=min(self.limit + 1, MOST), offset=(self.page - 1) * self.limit, status=one("status", ""), experiment=one("experiment", ""),
+            target=one("target", ""), workspace=one("workspace", ""), top_only=bool(one("top", "")), tags=(tag_of(tag),) if tag else (),
+            search=one("q", ""), sort=column, descending=descending, partial=True,
+        )  # fmt: skip
+
+    def address(self, **changes: str) -> str:
+        """The list's address with other parameters; '' takes one away."""
+        given = {**self.given, **({"page": str(self.page)} if self.page > 1 else {}), **changes}
+        pairs = [(name, value) for name, value in given.items() if value]
+        if self.columns != USUAL:
+            pairs += [("column", name) for name in self.columns]
+        return "/runs" + (f"?{urlencode(pairs)}" if pairs else "")
+
+    def sorted_by(self, column: str) -> str:
+        """The address that sorts by ``column``, the other way round where it does already."""
+        now, descending = self.sort
+        return self.address(sort=column if now == column and descending else f"-{column}", page="")
+
+    def arrow(self, column: str) -> str:
+        """How the list is sorted by ``column``, as ``aria-sort`` says it."""
+        now, descending = self.sort
+        return ("descending" if descending else "ascending") if now == column else "none"
+
+
+def _number(query: QueryParams, name: str, low: int, high: int) -> int:
+    text = query.get(name, str(low))
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise HTTPException(400, f"{name}: '{text[:20]}' is no whole number from {low} to {high}")
+    return int(text)

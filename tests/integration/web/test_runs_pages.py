@@ -1,0 +1,218 @@
+"""Runs on pages: found, looked at, compared, tagged, described, canceled; by a phone without scripts, and with plots."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from tests.acceptance.harness import Tocsin
+from tests.conftest import _without
+from tests.integration.lived import event
+from tests.servers.browser import Browser
+from tests.servers.eventually import eventually
+from tests.servers.process import ServerMissing
+
+SCRIPT = r"""
+import pathlib, sys
+from tocsin import Experiment, ScriptRunConfig, Workspace
+ws = Workspace.create("lab", path=sys.argv[1], exist_ok=True)
+exp = Experiment(ws, "curves")
+PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082")
+for n in range(2):
+    with exp.start_logging(run_id=f"fit-{n}", snapshot_directory=None, tags={"team": f"Ranking {n}"}, properties={"lr": str(n), "same": "x"}) as run:
+        for step in range(50):
+            run.log("loss", (n + 1) / (step + 1), step=step)
+        run.description = "A **bold** claim ![plot](outputs/plot.png) [table](outputs/t.csv) <script>alert(1)</script>"
+        pathlib.Path("plot.png").write_bytes(PNG)
+        run.upload_file("outputs/plot.png", "plot.png")
+        child = run.child_run(name="fold", run_id=f"fold-{n}")
+        with child.child_run(run_id=f"leaf-{n}"):
+            pass
+        child.complete()
+pathlib.Path("slow.py").write_text("import threading\nprint('first line', flush=True)\nthreading.Event().wait(120)\n")
+ws.folder.joinpath("src").mkdir(exist_ok=True)
+pathlib.Path("slow.py").rename(ws.folder / "src" / "slow.py")
+for _ in range(2):
+    print(exp.submit(ScriptRunConfig(source_directory=str(ws.folder / "src"), script="slow.py")).id)
+"""
+
+
+@pytest.fixture(scope="module")
+def going(running: Tocsin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Ids of two runs that go on, beside two that are over, of the workspace that the project directory is."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("TOCSIN_")} | {"TOCSIN_URL": running.url}
+    here = tmp_path_factory.mktemp("training")
+    made = subprocess.run(
+        [sys.executable, "-c", SCRIPT, running.home], cwd=here, env=env, capture_output=True, text=True, timeout=60, check=False
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    runs = made.stdout.split()
+
+    def there() -> bool:
+        with httpx.Client(base_url=running.url, trust_env=False) as client:
+            return (
+                all(client.get(f"/api/v1/runs/{run}").is_success for run in runs)
+                and client.get("/api/v1/runs/fit-1").json()["run"]["Status"] == "Completed"
+                and "50" in client.get("/runs/fit-1").text
+                and "user_logs/std_log.txt" in client.get(f"/runs/{runs[0]}").text
+            )
+
+    eventually(there, within=30)
+    yield runs
+    with httpx.Client(base_url=running.url, trust_env=False) as client:
+        client.post("/run/cancel", data={"run": runs})
+
+
+@pytest.fixture(scope="module")
+def slow(going: list[str]) -> str:
+    """A run that goes on."""
+    return going[0]
+
+
+@pytest.fixture(scope="module")
+def client(running: Tocsin, slow: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running.url, trust_env=False, headers={"Accept": "text/html"}, timeout=30) as made:
+        yield made
+
+
+def listed(client: httpx.Client, query: str) -> list[str]:
+    """Runs of a list, in its order."""
+    page = client.get(f"/runs?{query}")
+    assert 200 == page.status_code, page.text
+    return [part.split('"', 1)[0] for part in page.text.split('name="run" value="')[1:]]
+
+
+def test_a_list_is_filtered_searched_and_sorted(client: httpx.Client, slow: str) -> None:
+    """Experiment, target and a tag's value need only contain what is asked; the search reads descriptions too."""
+    assert ["fit-0", "fit-1"] == listed(client, "experiment=CURV&tag=team&sort=RunId")
+    assert ["fit-1"] == listed(client, "tag=team%3Dranking+1")
+    assert slow in listed(client, "status=Running&target=loc&workspace=lab")
+    assert ["fit-1", "fit-0"] == listed(client, "q=CLAIM+!%5Bplot&sort=-RunId")
+    assert ["leaf-0"] == listed(client, "q=leaf-0") and [] == listed(client, "q=leaf-0&top=1")
+    assert ["fit-0"] == listed(client, "q=bold&sort=RunId&limit=1")
+    assert ["fit-1"] == listed(client, "q=bold&sort=RunId&limit=1&page=2")
+    assert "A **bold** claim" in client.get("/runs?column=Description&tag=team").text
+    for wrong in ("sort=Tags", "sort=nothing", "column=nothing", "page=0", "limit=9999"):
+        assert 400 == client.get(f"/runs?{wrong}").status_code
+
+
+def test_the_api_filters_exactly(client: httpx.Client) -> None:
+    def found(**asked: str) -> list[str]:
+        return [row["RunId"] for row in client.get("/api/v1/runs", params=asked).json()["runs"]]
+
+    assert (
+        ["fit-1"] == found(tag="team=Ranking 1") and [] == found(tag="team=Ranking") and [] == found(experiment="curv")
+    )
+    assert ["fold-0"] == found(parent="fit-0") and {"fit-0", "fit-1"} == set(found(search="claim", workspace="lab"))
+
+
+def test_a_runs_page_shows_all_of_it(client: httpx.Client) -> None:
+    page = client.get("/runs/fit-1").text
+    for shown in (
+        "A <strong>bold</strong> claim",
+        "team=Ranking 1",
+        "lr",
+        "<polyline",
+        "outputs/plot.png",
+        "fold-1",
+        "leaf-1",
+    ):
+        assert shown in page
+    image = '<img src="/files?run=fit-1&amp;name=outputs%2Fplot.png" alt="plot" loading="lazy">'
+    assert image in page and "<script>alert" not in page
+    answer = client.get("/files?run=fit-1&name=outputs%2Fplot.png")
+    assert ("image/png", "default-src 'none'; sandbox") == (
+        answer.headers["content-type"],
+        answer.headers["content-security-policy"],
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["../../runs.sqlite", "/etc/passwd", "outputs", "", "nothing", "outputs/../../../config.json", "%00"]
+)
+def test_no_file_but_the_runs_own_is_read(client: httpx.Client, name: str) -> None:
+    assert 404 == client.get(f"/files?run=fit-1&name={name}").status_code
+    assert 404 == client.get(f"/files?run=../fit-1&name={name}").status_code
+
+
+def test_a_log_goes_on_while_the_run_does(client: httpx.Client, slow: str) -> None:
+    address = f"/logs/tail?run={slow}&name=user_logs%2Fstd_log.txt"
+    eventually(lambda: client.get(f"{address}&from=0").text == "first line\n", within=10)
+    more = client.get(f"{address}&from=11")
+    assert ("", "11", "false") == (more.text, more.headers["x-next"], more.headers["x-over"])
+    page = client.get(f"/logs?run={slow}&name=user_logs%2Fstd_log.txt").text
+    assert "first line" in page and 'http-equiv="refresh"' in page
+
+
+def test_another_sites_page_changes_nothing(client: httpx.Client) -> None:
+    for verb in ("tag", "untag", "describe", "cancel"):
+        answer = client.post(
+            f"/run/{verb}", data={"run": "fit-0", "tag": "x", "text": "x"}, headers={"Origin": "https://evil.example"}
+        )
+        assert 403 == answer.status_code
+
+
+def test_a_run_of_nobodys_workspace_is_tagged_and_described(client: httpx.Client, running: Tocsin) -> None:
+    """Its tags are those of the event beside the new one; nobody says how it is canceled, and the page says so."""
+    id_ = "from/a webhook?"
+    sent = {**event("7", RunId=id_, Status="Running", Tags={"env": "prod"}), "id": "webhook-7"}
+    assert 202 == running.send(json.dumps([sent]).encode()).status
+    path = f"/runs/{quote(id_, safe='')}"
+    eventually(lambda: client.get(path).status_code == 200, within=10)
+    for verb, more in (("tag", {"tag": "seen=yes"}), ("describe", {"text": "*why* [x](javascript:alert(1))"})):
+        answer = client.post(f"/run/{verb}", data={"run": id_, **more})
+        assert (303, path) == (answer.status_code, answer.headers["location"].partition("?")[0])
+    row = client.get("/api/v1/runs", params={"search": "from/a"}).json()["runs"][0]
+    assert ({"env": "prod", "seen": "yes"}, "*why* [x](javascript:alert(1))") == (row["Tags"], row["Description"])
+    shown = client.get(path).text
+    assert "<em>why</em>" in shown and 'href="javascript' not in shown
+    assert "does+not+say" in client.post("/run/cancel", data={"run": id_}).headers["location"].replace("%20", "+")
+
+
+def test_tags_and_cancel_in_the_list_by_a_thumb(
+    running: Tocsin, phone: Browser, going: list[str], client: httpx.Client
+) -> None:
+    doomed = going[1]
+    phone.open(f"{running.url}/runs?q={doomed}").press(f"input[name=run][value='{doomed}']")
+    phone.write(".acts input[name=tag]", "checked").click("button[formaction='/run/tag']")
+    assert "Tagged: 1 run." == phone.text("[role=status]") and "checked" in phone.text("table")
+    phone.press(f"input[name=run][value='{doomed}']").click("button[formaction='/run/cancel']")
+    assert f"{doomed}: cancel requested." == phone.text("[role=status]")
+    eventually(lambda: client.get(f"/api/v1/runs/{doomed}").json()["run"]["Status"] == "Canceled", within=20)
+    assert {"checked": ""} == client.get(f"/api/v1/runs/{doomed}").json()["run"]["Tags"]
+
+
+def test_a_description_is_edited_in_place(running: Tocsin, phone: Browser, client: httpx.Client) -> None:
+    phone.open(f"{running.url}/runs/fold-0").press("details summary").write("textarea", "# Kept\n\nnew *words*")
+    phone.click("form[action='/run/describe'] button")
+    assert "Described." == phone.text("[role=status]") and "new words" in phone.text(".prose")
+    phone.write("form[action='/run/tag'] input[name=tag]", "owner=anna").click("form[action='/run/tag'] button")
+    assert "owner=anna" in phone.text("form.tags")
+    phone.click("button[value=owner]")
+    assert "None yet." in phone.text() and "Tag removed: 1 run." == phone.text("[role=status]")
+
+
+def test_runs_are_compared_with_and_without_scripts(
+    running: Tocsin, slow: str, phone: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Without scripts a plot is an SVG; with them uPlot draws it, and its legend names the runs."""
+    phone.open(f"{running.url}/runs?tag=team").press("input[value='fit-0']").press("input[value='fit-1']")
+    phone.click("button[formaction='/compare']")
+    assert "2 runs compared" == phone.text("h1") and phone.size("figure svg")[0] > 200
+    try:
+        desk = Browser(tmp_path_factory.mktemp("desk"), width=1200, height=900, scripts=True)
+    except ServerMissing as why:
+        _without(why)
+    try:
+        desk.open(f"{running.url}/compare?run=fit-0&run=fit-1")
+        eventually(lambda: "fit-1" in desk.text("figure .u-legend"), within=10)
+        assert desk.size("figure canvas")[0] > 300
+    finally:
+        desk.close()

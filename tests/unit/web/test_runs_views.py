@@ -1,0 +1,95 @@
+"""Descriptions that can do nothing, plots, and vendored files that are what they were."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+import tocsin.web
+from tocsin.app.runs.curves import Curve
+from tocsin.app.runs.tree import lines, tree
+from tocsin.web.runs.files import _whole
+from tocsin.web.runs.markdown import html
+from tocsin.web.runs.plots import plots
+
+VENDOR = Path(tocsin.web.__file__).parent / "pages" / "vendor"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("**b** ~~s~~", "<p><strong>b</strong> <s>s</s></p>"),
+        ("<img src=x onerror=alert(1)>", "<p>&lt;img src=x onerror=alert(1)&gt;</p>"),
+        ("[x](javascript:alert(1))", "<p>[x](javascript:alert(1))</p>"),
+        ("[x](https://a.example/?a=1&b=2)", '<p><a href="https://a.example/?a=1&amp;b=2" rel="noreferrer nofollow">x</a></p>'),
+        ("[x](//a.example)", '<p><a href="#" rel="noreferrer nofollow">x</a></p>'),
+        ("[x](ftp://a.example)", '<p><a href="#" rel="noreferrer nofollow">x</a></p>'),
+        ("[x](/runs/r2#metrics)", '<p><a href="/runs/r2#metrics" rel="noreferrer nofollow">x</a></p>'),
+        ("[x](<outputs/a b.csv>)", '<p><a href="/files?run=r%2F1&amp;name=outputs%2Fa%20b.csv" rel="noreferrer nofollow">x</a></p>'),
+        ("![p](outputs/p.png)", '<p><img src="/files?run=r%2F1&amp;name=outputs%2Fp.png" alt="p" loading="lazy"></p>'),
+        ("![p](https://a.example/p.png)", '<p><a href="https://a.example/p.png" rel="noreferrer nofollow">p</a></p>'),
+        ("![<b>](data:image/svg+xml;base64,AA)", "<p>![&lt;b&gt;](data:image/svg+xml;base64,AA)</p>"),
+        ("![p](data:image/png;base64,AA)", '<p><img src="data:image/png;base64,AA" alt="p" loading="lazy"></p>'),
+        ("# h", "<h3>h</h3>"),
+    ],
+)  # fmt: skip
+def test_a_description_can_only_be_read(text: str, shown: str) -> None:
+    assert shown == html(text, "r/1").strip()
+
+
+def test_deep_nesting_takes_no_time() -> None:
+    assert html("> " * 5_000 + "x", "r") and html("[" * 20_000, "r") and html("*a " * 20_000, "r")
+
+
+def test_a_plot_is_drawn_in_its_frame_and_in_words() -> None:
+    curves = [
+        Curve(run="b", name="loss", stepped=True, x=(0, 1, 2), y=(3.0, 1.0, 2.0)),
+        Curve(run="a", name="loss", stepped=True, x=(0, 2), y=(1.0, 1.0)),
+        Curve(run="a", name="one", stepped=False, x=(0,), y=(5.0,)),
+    ]  # fmt: skip
+    loss, one = plots(curves, ["a", "b"])
+    assert ("step", "seconds", True, False) == (loss.axis, one.axis, one.single, loss.single)
+    assert '<polyline class="c1" points="0.0,0.0 300.0,160.0 600.0,80.0"/>' in loss.svg
+    assert "b: from 3 to 2, least 1, greatest 3" in loss.words
+    assert '"color":1' in loss.data
+
+
+def test_a_run_that_is_its_own_ancestor_is_shown_once() -> None:
+    rows = [{"RunId": "a", "ParentRunId": "b"}, {"RunId": "b", "ParentRunId": "a"}, {"RunId": "c", "ParentRunId": "b"}]
+    top = tree(rows, "a")
+    assert top is not None
+    (child,) = top.children
+    assert ("b", ["c"]) == (child.run["RunId"], [node.run["RunId"] for node in child.children])
+    assert tree(rows, "nothing") is None
+
+
+def test_differences_come_first() -> None:
+    found = lines([{"a": 1, "b": 1}, {"a": 1, "b": 2, "c": None}])
+    assert [("b", ("1", "2"), True), ("a", ("1", "1"), False), ("c", ("", ""), False)] == [
+        (f.name, f.values, f.differs) for f in found
+    ]
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_tail_never_ends_inside_a_character(cut: int) -> None:
+    """What is cut off comes with the next part."""
+    data = "aé€😀z".encode()
+    first = _whole(data[:cut])
+    assert data[:cut].startswith(first) and first.decode() and len(data[:cut]) - len(first) < 4
+
+
+def test_vendored_files_are_those_of_their_release() -> None:
+    """vendor/README.md names version and SHA-256 of each; nothing else lies there."""
+    named = dict(re.findall(r"\| `([^`]+)` \| `([0-9a-f]{64})` \|", (VENDOR / "README.md").read_text()))
+    there = {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in VENDOR.iterdir() if f.name != "README.md"}
+    assert named == there
+
+
+def test_numbers_that_are_none_make_no_plot() -> None:
+    assert [] == plots([Curve(run="a", name="x", stepped=True, x=(), y=())], ["a"])
+    flat = Curve(run="a", name="x", stepped=True, x=(1, 2), y=(math.pi, math.pi))
+    assert "0.0,80.0 600.0,80.0" in plots([flat], ["a"])[0].svg
