@@ -75,7 +75,7 @@ def test_what_is_installed_agrees(wheel: Path) -> None:
 
 
 def test_wheel_and_sdist_have_what_belongs_there(wheel: Path) -> None:
-    """The wheel has the package and its metadata. The sdist has what the wheel is built from, and the docs."""
+    """The wheel has the package and its metadata. The sdist has what the wheel is built from, docs and deploy/."""
     directory = wheel.parents[1]
     (built,) = directory.glob("tocsin-*.whl")
     with zipfile.ZipFile(built) as archive:
@@ -85,8 +85,9 @@ def test_wheel_and_sdist_have_what_belongs_there(wheel: Path) -> None:
     (source,) = directory.glob("tocsin-*.tar.gz")
     with tarfile.open(source) as archive:
         packed = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
-    expected = {f"{folder}/{name}" for folder in (*CONTENT, "docs", "src") for name in files(ROOT / folder)}
-    assert expected | {".gitignore", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"} == packed
+    expected = {f"{folder}/{name}" for folder in (*CONTENT, "deploy", "docs", "src") for name in files(ROOT / folder)}
+    pages = {"CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"}
+    assert expected | pages | {".gitignore", "PKG-INFO", "pyproject.toml"} == packed
 
 
 @pytest.mark.timeout(400)
