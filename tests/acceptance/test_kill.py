@@ -40,7 +40,7 @@ class Series:
     at_each_point: int
 
 
-SHORT = Series(events=8_000, random_kills=8, at_each_point=1)
+SHORT = Series(events=5_000, random_kills=3, at_each_point=1)
 LONG = Series(events=20_000, random_kills=25, at_each_point=2)
 
 

@@ -49,7 +49,7 @@ def restore(name: str) -> Callable[[Path, Path], None]:
     [
         pytest.param(restore(LOG), id="log store restored", marks=pytest.mark.soak),
         pytest.param(restore(STATE), id="state restored"),
-        pytest.param(delete(LOG), id="log store deleted"),
+        pytest.param(delete(LOG), id="log store deleted", marks=pytest.mark.soak),
         pytest.param(delete(STATE), id="state deleted", marks=pytest.mark.soak),
     ],
 )

@@ -3,15 +3,14 @@ one that
 is fine, a message that could not be read, the mails of both failures."""
 
 import json
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from tests.acceptance.harness import Tocsin
+from tests.integration.commands import PROGRAM, Here
 from tests.servers.eventually import eventually
 
-PROGRAM = Path(sys.executable).with_name("tocsin")
 ODD_RUN = "run/with space?#%&\"'<b>é"
 """A run id that every page and path must carry unharmed."""
 HOSTILE = "</td><script>alert(1)</script> \x1b[31mred\u202e {{ 7*7 }}"
@@ -41,7 +40,7 @@ HISTORY = [
 def live(home: Path) -> Tocsin:
     """Start a tocsin on ``home`` and give it its history."""
     home.mkdir(parents=True, exist_ok=True)
-    tocsin = Tocsin(program=PROGRAM, home=home).start(within=60)
+    tocsin = Here(program=PROGRAM, home=home).start(within=60)
     answer = tocsin.send(json.dumps(HISTORY).encode())
     assert 202 == answer.status, answer
     assert (5, 1) == (answer.body["accepted"], answer.body["dead"]), answer

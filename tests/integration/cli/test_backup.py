@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.harness import RUN_FAILED, Tocsin
-from tests.integration.lived import PROGRAM, event
+from tests.integration.commands import PROGRAM, Here
+from tests.integration.lived import event
 from tests.servers.eventually import eventually
 
 
@@ -29,7 +30,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tocsin(home: Path) -> Iterator[Tocsin]:
-    made = Tocsin(program=PROGRAM, home=home).start()
+    made = Here(program=PROGRAM, home=home).start()
     yield made
     made.kill()
 
@@ -39,7 +40,7 @@ def test_a_backup_made_under_load_comes_up_and_goes_on(tocsin: Tocsin, home: Pat
     stop = threading.Event()
 
     def pour() -> None:
-        client = Tocsin(program=PROGRAM, home=home, port=tocsin.port)
+        client = Here(program=PROGRAM, home=home, port=tocsin.port)
         number = 0
         while not stop.is_set():
             assert 202 == client.send(failed(number)).status

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.acceptance.harness import Tocsin
 from tests.integration.cli.conftest import Run
-from tests.integration.lived import PROGRAM, event, live
+from tests.integration.commands import PROGRAM, Here
+from tests.integration.lived import event, live
 from tests.servers.kafka import KafkaServer
 from tests.servers.smtp import SmtpServer
 
@@ -72,7 +73,7 @@ def test_doctor_shakes_hands_and_logs_in(
 
 def test_doctor_names_consumers_whose_clocks_are_ahead(run: Run, tmp_path: Path) -> None:
     """While tocsin runs and afterwards."""
-    tocsin = Tocsin(program=PROGRAM, home=tmp_path / "home")
+    tocsin = Here(program=PROGRAM, home=tmp_path / "home")
     tocsin.home.mkdir()
     try:
         tocsin.start()

@@ -11,7 +11,8 @@ import pytest
 
 from tests.acceptance.harness import Tocsin
 from tests.integration.cli.conftest import Run
-from tests.integration.lived import ODD_RUN, PROGRAM, live
+from tests.integration.commands import PROGRAM, Here
+from tests.integration.lived import ODD_RUN, live
 from tests.servers.eventually import eventually
 
 READS = [
@@ -149,7 +150,7 @@ def open_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
     """A running tocsin to send things to."""
     home = tmp_path_factory.mktemp("open") / "home"
     home.mkdir()
-    yield (tocsin := Tocsin(program=PROGRAM, home=home).start(within=60))
+    yield (tocsin := Here(program=PROGRAM, home=home).start(within=60))
     tocsin.kill()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.harness import Tocsin
 from tests.integration.cli.conftest import Run
-from tests.integration.lived import PROGRAM
+from tests.integration.commands import PROGRAM, Here
 
 RULES = """
 rules:
@@ -231,7 +231,7 @@ def test_status_of_a_resting_home_knows_the_next_evaluation(run: Run, tmp_path: 
     (tmp_path / "tocsin.yaml").write_text("shipped: {rules: false}\n")
     (row,) = json.loads(run("rules", "status", "--json").stdout)
     assert (0, 0, None) == (row["firing"], row["pending"], row["next_evaluation"])
-    tocsin = Tocsin(program=PROGRAM, home=tmp_path).start(within=60)
+    tocsin = Here(program=PROGRAM, home=tmp_path).start(within=60)
     try:
         (row,) = json.loads(run("rules", "status", "--json").stdout)
         assert "on" in run("rules", "status").stdout

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tests.integration.cli.conftest import Done, Run
+from tests.integration.cli.conftest import Run
+from tests.integration.commands import Done
 
 TRAIN = "import sys\nfrom tocsin import Run\nRun.get_context().log('loss', 0.5)\nprint('training', *sys.argv[1:])\n"
 

@@ -17,7 +17,8 @@ from deploy.grafana.draw import DASHBOARDS, document
 from deploy.grafana.panels import Board, Panel
 from tests.acceptance.harness import Tocsin
 from tests.conftest import _without
-from tests.integration.lived import PROGRAM, event
+from tests.integration.commands import PROGRAM, Here
+from tests.integration.lived import event
 from tests.servers.eventually import eventually
 from tests.servers.kafka import KafkaServer
 from tests.servers.process import ServerMissing
@@ -77,7 +78,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory, kafka_session: KafkaServer
     home = tmp_path_factory.mktemp("busy") / "home"
     home.mkdir()
     topic = kafka_session.start().new_topic()
-    tocsin = Tocsin(program=PROGRAM, home=home)
+    tocsin = Here(program=PROGRAM, home=home)
     servers = json.dumps([f"127.0.0.1:{kafka_session.port}"])
     tocsin.write(
         "tocsin.yaml",

@@ -15,9 +15,9 @@ import jsonschema
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tests.acceptance.harness import RUN_FAILED, Tocsin
+from tests.acceptance.harness import RUN_FAILED
 from tests.conftest import _without
-from tests.integration.lived import PROGRAM
+from tests.integration.commands import PROGRAM, Here
 from tests.servers.eventually import eventually
 from tests.servers.process import ServerMissing
 from tests.servers.prometheus import promtool
@@ -163,7 +163,7 @@ def test_a_swap_of_a_configmap_comes_into_force(tmp_path: Path) -> None:
     home = tmp_path / "home"
     volume = KubeletVolume(home / "rules" / "alerts")
     volume.write({"ours.yaml": RUN_FAILED.replace("run-failed", "first")})
-    tocsin = Tocsin(program=PROGRAM, home=home).start()
+    tocsin = Here(program=PROGRAM, home=home).start()
     try:
 
         def rules() -> set[str]:

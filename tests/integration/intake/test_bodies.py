@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.acceptance.harness import Tocsin
-from tests.integration.lived import PROGRAM
+from tests.integration.commands import PROGRAM, Here
 from tests.servers.eventually import eventually
 
 GIB = 1 << 30
@@ -22,7 +22,7 @@ GIB = 1 << 30
 
 def started(home: Path) -> Tocsin:
     home.mkdir()
-    tocsin = Tocsin(program=PROGRAM, home=home)
+    tocsin = Here(program=PROGRAM, home=home)
     tocsin.write("tocsin.yaml", "")
     return tocsin.start()
 

@@ -12,7 +12,8 @@ import pytest
 
 from tests.acceptance.harness import Tocsin
 from tests.data.make_hostile import COUNT, Hostile, made, read
-from tests.integration.lived import PROGRAM, event
+from tests.integration.commands import PROGRAM, Here
+from tests.integration.lived import event
 
 CONSUMERS = ("events", "event-grid", "github-actions", "airflow", "prefect")
 MOST = 700 << 20
@@ -28,7 +29,7 @@ def hostile() -> list[Hostile]:
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
     home = tmp_path_factory.mktemp("attacked") / "home"
     home.mkdir()
-    tocsin = Tocsin(program=PROGRAM, home=home)
+    tocsin = Here(program=PROGRAM, home=home)
     tocsin.write("tocsin.yaml", "admin_email: [ops@example.org]")
     yield tocsin.start()
     tocsin.kill()

@@ -14,8 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.harness import RUN_FAILED, Tocsin, settings
-from tests.integration.lived import PROGRAM, event
+from tests.acceptance.harness import RUN_FAILED, settings
+from tests.integration.commands import PROGRAM, Here
+from tests.integration.lived import event
 from tests.integration.notify.test_smtp import ROOT, WORKERS, Box, check_once
 from tests.servers.certificates import make_certificate
 from tests.servers.eventually import eventually
@@ -149,7 +150,7 @@ def test_a_wrong_password_and_a_server_that_is_down_are_seen_from_outside(
     server = smtp_server(auth=("tocsin", "right"))
     home = tmp_path / "home"
     home.mkdir()
-    tocsin = Tocsin(program=PROGRAM, home=home)
+    tocsin = Here(program=PROGRAM, home=home)
     tocsin.write("rules/alerts/rules.yaml", RUN_FAILED)
 
     def written(word: str) -> None:

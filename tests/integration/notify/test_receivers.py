@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.harness import Tocsin
 from tests.conftest import _without
-from tests.integration.lived import PROGRAM, event
+from tests.integration.commands import PROGRAM, Here, command
+from tests.integration.lived import event
 from tests.servers.alertmanager import AlertmanagerServer
 from tests.servers.eventually import eventually
 from tests.servers.process import ServerMissing, free_port
@@ -63,7 +63,7 @@ receivers:
 route: {{receiver: am}}
 """,
         )
-        tocsin = Tocsin(program=PROGRAM, home=home).start(within=60)
+        tocsin = Here(program=PROGRAM, home=home).start(within=60)
         try:
             failed = event("3", RunId="r1", Status="Failed", ExperimentName="churn", Message="CUDA out of memory")
             assert tocsin.send(json.dumps([failed]).encode()).status == 202
@@ -92,8 +92,7 @@ route: {{receiver: am}}
 
 
 def tried(home: Path, receiver: str) -> tuple[int, list[dict[str, Any]], str]:
-    command = [str(PROGRAM), "notify", "test", receiver, "--home", str(home), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = command("notify", "test", receiver, "--home", home, "--json", cwd=home)
     return done.returncode, json.loads(done.stdout) if done.stdout else [], done.stderr
 
 
@@ -141,7 +140,7 @@ def test_the_exercise_is_one_line_also_in_yaml(tmp_path: Path) -> None:
     home = project(tmp_path / "home", "receivers:\n  - {name: hook, jsonlines: {file: out.jsonl}}\n")
     line = "from tocsin.notify.channels.registry import register; register(JsonLines)"
     program = f"from tests.unit.notify.channels.jsonlines import JsonLines; {line}; from tocsin.cli import main; main()"
-    command = [sys.executable, "-c", program, "notify", "test", "hook", "--home", str(home)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    started = [sys.executable, "-c", program, "notify", "test", "hook", "--home", str(home)]
+    done = subprocess.run(started, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert json.loads((home / "out.jsonl").read_text()) == {"subject": "TEST: a message from tocsin to hook"}

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.harness import Tocsin
-from tests.integration.lived import PROGRAM, event
+from tests.integration.commands import PROGRAM, Here
+from tests.integration.lived import event
 from tests.servers.eventually import eventually
 from tocsin.sdk.errors import ServiceException
 from tocsin.sdk.remote import get_run, get_runs
@@ -30,7 +31,7 @@ print(run.id)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
-    tocsin = Tocsin(program=PROGRAM, home=tmp_path_factory.mktemp("remote")).start()
+    tocsin = Here(program=PROGRAM, home=tmp_path_factory.mktemp("remote")).start()
     yield tocsin
     tocsin.kill()
 

@@ -6,7 +6,8 @@ import pytest
 
 from tests.acceptance.harness import Tocsin
 from tests.conftest import _without
-from tests.integration.lived import PROGRAM, live
+from tests.integration.commands import PROGRAM, Here
+from tests.integration.lived import live
 from tests.servers.browser import Browser
 from tests.servers.process import ServerMissing
 
@@ -43,7 +44,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
     """A running tocsin that everybody on the network reaches, with a token for each role."""
     home = tmp_path_factory.mktemp("guarded") / "home"
     home.mkdir()
-    tocsin = Tocsin(program=PROGRAM, home=home)
+    tocsin = Here(program=PROGRAM, home=home)
     tocsin.write("tocsin.yaml", "http: {host: 0.0.0.0}\nintake: {max_body: 64KiB}")
     lines = [f"  - {{name: {role}, token: {word}, roles: [{role}]}}" for role, word in TOKENS.items()]
     tocsin.write("tokens.yaml", "\n".join(["tokens:", *lines]))
@@ -66,7 +67,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
     """A running tocsin without anything open."""
     home = tmp_path_factory.mktemp("console") / "home"
     home.mkdir()
-    tocsin = Tocsin(program=PROGRAM, home=home)
+    tocsin = Here(program=PROGRAM, home=home)
     tocsin.write("rules/oncall/team.yaml", PEOPLE)
     yield tocsin.start(within=60)
     tocsin.kill()

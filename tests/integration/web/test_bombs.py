@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from tests.acceptance.harness import Answer, Gone, Tocsin
-from tests.integration.lived import PROGRAM, event
+from tests.integration.commands import PROGRAM, Here
+from tests.integration.lived import event
 
 TIMEOUT = 3.0
 """Seconds that a query may run, by the settings of the project directory."""
@@ -114,7 +115,7 @@ def bombed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
     """A tocsin with some thousand events."""
     home = tmp_path_factory.mktemp("bombed") / "home"
     home.mkdir()
-    tocsin = Tocsin(program=PROGRAM, home=home)
+    tocsin = Here(program=PROGRAM, home=home)
     tocsin.write(
         "tocsin.yaml", f"query: {{timeout: {TIMEOUT:g}s}}\nshipped: {{rules: false}}\nstore: {{memory_limit: 80MiB}}"
     )

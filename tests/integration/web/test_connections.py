@@ -16,7 +16,8 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from tests.acceptance.harness import Tocsin
-from tests.integration.lived import PROGRAM, event
+from tests.integration.commands import PROGRAM, Here
+from tests.integration.lived import event
 from tests.servers.eventually import eventually
 from tocsin.config.settings import HttpSettings
 from tocsin.metrics.registry import Metrics
@@ -331,7 +332,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
     home = tmp_path_factory.mktemp("attacked") / "home"
     home.mkdir()
-    tocsin = Tocsin(program=PROGRAM, home=home).start(within=120)
+    tocsin = Here(program=PROGRAM, home=home).start(within=120)
     yield tocsin
     tocsin.kill()
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

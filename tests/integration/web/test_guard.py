@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from tests.acceptance.harness import Tocsin
-from tests.integration.lived import PROGRAM, event
+from tests.integration.commands import PROGRAM, Here
+from tests.integration.lived import event
 from tests.integration.web.conftest import TOKENS
 
 
@@ -185,7 +186,7 @@ def test_another_sites_page_can_post_nothing(lived: Tocsin, path: str, headers: 
 
 def test_an_address_of_the_network_needs_tokens(tmp_path: pytest.TempPathFactory) -> None:
     """It refuses to start and says how to make one."""
-    tocsin = Tocsin(program=PROGRAM, home=tmp_path)  # type: ignore[arg-type]
+    tocsin = Here(program=PROGRAM, home=tmp_path)  # type: ignore[arg-type]
     tocsin.begin("--host", "0.0.0.0")
     assert 1 == tocsin.ended(60)
     assert "tocsin tokens new" in tocsin.said()

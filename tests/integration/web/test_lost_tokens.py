@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.acceptance.harness import Tocsin
-from tests.integration.lived import PROGRAM
+from tests.integration.commands import PROGRAM, Here
 from tests.servers.eventually import eventually
 
 WORD = "a-token-for-everything"
@@ -48,7 +48,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
     """A tocsin on loopback whose tokens are in force."""
     home = tmp_path_factory.mktemp("locked") / "home"
     home.mkdir()
-    tocsin = Tocsin(program=PROGRAM, home=home)
+    tocsin = Here(program=PROGRAM, home=home)
     tocsin.write("tocsin.yaml", "admin_email: [admin@example.org]")
     tocsin.write("tokens.yaml", GOOD)
     yield tocsin.start()
@@ -94,7 +94,7 @@ def test_a_lost_tokens_file_keeps_the_door_locked(locked: Tocsin, client: httpx.
 
 def test_a_start_without_the_tokens_of_before_is_refused(tmp_path: Path) -> None:
     """A volume that is not mounted must not open the door. `tokens: []`, written by a person, does."""
-    tocsin = Tocsin(program=PROGRAM, home=tmp_path)
+    tocsin = Here(program=PROGRAM, home=tmp_path)
     path = tocsin.write("tokens.yaml", GOOD)
     tocsin.start().stop()
     path.unlink()
@@ -127,7 +127,7 @@ def _answered(tocsin: Tocsin, word: str) -> int:
 
 
 def test_the_first_token_locks_a_running_project_and_its_loss_does_not_open_it(tmp_path: Path) -> None:
-    tocsin = Tocsin(program=PROGRAM, home=tmp_path).start()
+    tocsin = Here(program=PROGRAM, home=tmp_path).start()
     try:
         asked = tocsin.run("tokens", "new", "me")
         assert (2, "") == (asked.returncode, asked.stdout)

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from tests.acceptance.harness import Tocsin
-from tests.integration.lived import PROGRAM, event
+from tests.integration.commands import PROGRAM, Here
+from tests.integration.lived import event
 from tests.servers.certificates import make_certificate
 from tests.servers.eventually import eventually
 
@@ -20,7 +21,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
     home = tmp_path_factory.mktemp("secured") / "home"
     home.mkdir()
     made = make_certificate(home / "tls")
-    tocsin = Tocsin(program=PROGRAM, home=home)
+    tocsin = Here(program=PROGRAM, home=home)
     tocsin.write(
         "tocsin.yaml", f"http: {{tls_cert_file: tls/{made.certificate.name}, tls_key_file: tls/{made.key.name}}}"
     )
@@ -81,7 +82,7 @@ def test_a_renewed_certificate_counts_without_a_restart_and_a_broken_one_does_no
     ids=["gone", "half"],
 )
 def test_a_certificate_that_cannot_be_used_is_no_start(tmp_path: Path, settings: str, said: str) -> None:
-    tocsin = Tocsin(program=PROGRAM, home=tmp_path)
+    tocsin = Here(program=PROGRAM, home=tmp_path)
     tocsin.write("tocsin.yaml", settings)
     tocsin.begin()
     assert 1 == tocsin.ended(60)
