@@ -1,4 +1,4 @@
-"""The oracle of sequences: which instances hold at an instant, from the sentences of docs/waiting.md, slow and
+"""The oracle of sequences: which instances hold at an instant, from the sentences of docs/rules-window.md, slow and
 obvious.
 """
 

@@ -1,4 +1,4 @@
-"""The oracle of `collapse`: what a sweep must notify, commit after commit, from the sentences of docs/rules.md, slow
+"""The oracle of `collapse`: what a sweep must notify, commit after commit, from the sentences of docs/rules-event.md, slow
 and obvious.
 
 It knows nothing of the engine. It looks at everything again after each commit.

@@ -33,7 +33,7 @@ def metrics_reference() -> str:
         "Of their combinations the busiest `metrics.run_series` have series of their own. Others count as `other`.",
         "Besides there are prometheus-client's `process_*` and `python_*`.",
         "A series bound says what keeps the number of series finite: no label's values come from events unbounded.",
-        "Rules may add gauges of their values: `export`, in [rules.md](rules.md).",
+        "Rules may add gauges of their values: `export`, on the page on [window rules](rules-window.md).",
         "`deploy/prometheus/` has a scrape file and alerting rules that use them.",
         "",
     ]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import jmespath.functions
 
-from tocsin.intake.consumer import load_consumers
 from tocsin.intake.expressions import _Functions
 from tocsin.intake.files import ConsumerFile
 from tocsin.intake.testing import run_consumer_tests
@@ -41,19 +40,6 @@ def test_every_function_is_documented_and_no_other() -> None:
     """Both ways; JMESPath's own have their page."""
     ours = {name for name in _Functions.FUNCTION_TABLE if name not in jmespath.functions.Functions.FUNCTION_TABLE}
     assert ours == {call.split("(")[0] for call in first_column("these for payloads")}
-
-
-def test_examples_are_consumers(tmp_path: Path) -> None:
-    """Each example of a file loads, and its tests pass."""
-    examples = [text for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "connector:" in text]
-    assert len(examples) == 2
-    paths = []
-    for number, text in enumerate(examples):
-        path = tmp_path / f"example-{number}.yaml"
-        path.write_text(text)
-        paths.append(path)
-    assert 2 == len(load_consumers(paths))
-    assert [""] == [result.text for result in run_consumer_tests(paths)]
 
 
 def test_shipped_consumers_pass_their_tests() -> None:

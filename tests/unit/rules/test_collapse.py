@@ -1,4 +1,4 @@
-"""One alert for a parent instead of one for each of its children: a test for each sentence of docs/rules.md,
+"""One alert for a parent instead of one for each of its children: a test for each sentence of docs/rules-event.md,
 "Sweeps".
 """
 

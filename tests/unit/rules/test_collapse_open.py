@@ -1,4 +1,4 @@
-"""`collapse` with `limit`, `resolve` and `repeat_every`: a test for each sentence of docs/rules.md, "Sweeps that
+"""`collapse` with `limit`, `resolve` and `repeat_every`: a test for each sentence of docs/rules-event.md, "Sweeps that
 stay open".
 """
 

@@ -1,6 +1,6 @@
 """Whatever the order, duplicates, commits and restarts: a sweep says what its oracle says, commit by commit.
 
-The oracle is tests/oracle/sweeps.py, written from docs/rules.md alone. The engine runs on the real stores; a restart
+The oracle is tests/oracle/sweeps.py, written from docs/rules-event.md alone. The engine runs on the real stores; a restart
 opens the state
 file again.
 """

@@ -1,0 +1,127 @@
+"""What pages show is run: YAML and JSON here, commands and programs by the tests of RUN_BY. What is not run says why."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.pages import MARK, ROOT, Block, blocks
+from tocsin.app.views.check import check
+from tocsin.config.load import load_settings
+from tocsin.config.project.home import Home
+from tocsin.intake.consumer import load_consumers
+from tocsin.intake.testing import run_consumer_tests
+from tocsin.kql.schema import schema_with
+from tocsin.notify.routing.files import OnCallFiles, read_oncall_files
+from tocsin.rules.compile.load import load_rules
+from tocsin.rules.testing.run import run_tests
+
+RUN_BY = {
+    "README.md": "tests/acceptance/test_installed.py tests/acceptance/test_outside.py tests/integration/cli/test_pages.py",
+    "docs/backtest.md": "tests/integration/cli/test_pages.py",
+    "docs/connect.md": "tests/integration/cli/test_pages.py",
+    "docs/consumers.md": "tests/integration/cli/test_pages.py",
+    "docs/leaving-azureml.md": "tests/integration/cli/test_pages.py",
+    "docs/import.md": "tests/unit/interchange/test_page.py",
+    "docs/kql.md": "tests/unit/kql/test_docs.py",
+    "docs/oncall.md": "tests/integration/cli/test_oncall.py",
+    "docs/operations.md": "tests/integration/cli/test_pages.py",
+    "docs/runs.md": "tests/acceptance/test_runs_page.py",
+    "docs/sdk.md": "tests/acceptance/test_sdk.py",
+    "docs/troubleshooting.md": "tests/integration/cli/test_pages.py",
+    "docs/tutorial.md": "tests/acceptance/test_tutorial.py",
+}
+"""Page → the tests that run its commands, queries and programs."""
+SHOWN = frozenset({"text", "kql"})
+"""Kinds of blocks that show what a program prints, and queries, which have a test of their own."""
+TABLES = {
+    "nightlies": {"experiment": "string", "cron": "string", "grace": "string"},
+    "limits": {"experiment": "string", "longest": "long", "team": "string"},
+    "owners": {"ExperimentName": "string", "team": "string"},
+}
+ONCALL = frozenset(
+    [
+        "people",
+        "receivers",
+        "route",
+        "inhibit",
+        "calendars",
+        "time_intervals",
+        "silences",
+        "maintenance",
+        "schedules",
+        "escalations",
+        "tests",
+    ]
+)
+ALL = list(blocks())
+RUN = [block for block in ALL if not block.why_not]
+
+
+def rules(path: Path) -> None:
+    written = YAML(typ="safe").load(path)["rules"]
+    if not all({"when", "query", "sql"} & rule.keys() for rule in written):
+        return beneath_a_project(path)
+    loaded = load_rules([path], schema_with(TABLES))
+    assert [] == [str(result) for result in run_tests(loaded) if not result.passed]
+
+
+def beneath_a_project(path: Path) -> None:
+    """What changes keys of rules that ship."""
+    home = path.parent
+    (home / "rules" / "alerts").mkdir(parents=True)
+    path.rename(home / "rules" / "alerts" / path.name)
+    assert [] == [str(problem) for problem in check(Home(path=home)) if not problem.warning]
+
+
+def oncall(path: Path) -> None:
+    assert read_oncall_files([path]) != OnCallFiles()
+
+
+def consumer(path: Path) -> None:
+    assert load_consumers([path])
+    assert [] == [result.text for result in run_consumer_tests([path]) if not result.passed]
+
+
+def settings(path: Path) -> None:
+    for name in re.findall(r"_file: (\S+?)[,}\n]", path.read_text()):
+        path.write_text(path.read_text().replace(name, str(path.parent / "secret")))
+    (path.parent / "secret").write_text("secret\n")
+    load_settings(path.rename(path.parent / "tocsin.yaml").parent, {})
+
+
+def reader_of(text: str) -> Callable[[Path], None]:
+    """What reads a file with these top-level keys."""
+    keys = set(YAML(typ="safe").load(text))
+    if keys <= {"rules", "defaults"}:
+        return rules
+    if "connector" in keys:
+        return consumer
+    return oncall if keys <= ONCALL else settings
+
+
+@pytest.mark.parametrize("block", [b for b in RUN if b.kind == "yaml"], ids=str)
+def test_a_file_of_a_page_works(block: Block, tmp_path: Path) -> None:
+    """Rules with their tests, on-call files, consumers with their tests, settings."""
+    path = tmp_path / "example.yaml"
+    path.write_text(block.text)
+    reader_of(block.text)(path)
+
+
+@pytest.mark.parametrize("block", [b for b in RUN if b.kind == "json"], ids=str)
+def test_json_of_a_page_is_json(block: Block) -> None:
+    json.loads(block.text)
+
+
+def test_whatever_is_a_command_or_a_program_is_run_or_says_why_not() -> None:
+    """Each page of such blocks has a test, which names it; each mark has a reason."""
+    lacking = [str(b) for b in RUN if b.kind not in {"yaml", "json", *SHOWN} and b.page not in RUN_BY]
+    assert [] == lacking, f"write the test, or `{MARK}why` above the block"
+    assert [] == [str(b) for b in ALL if b.why_not and len(b.why_not) < 10]
+    for page, files in RUN_BY.items():
+        for file in files.split():
+            assert Path(page).name in (ROOT / file).read_text(encoding="utf-8"), (page, file)
+    assert set(RUN_BY) <= {b.page for b in RUN}
