@@ -135,6 +135,16 @@ class StoredSilence:
     created_at: datetime  # UTC
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMute:
+    """That a person unsubscribed from a rule: until it is undone she gets nothing of it as owner or list member."""
+
+    address: str  # in lower case
+    rule: str
+    at: datetime  # UTC
+    via: str  # link
+
+
 # -- what reports are made of ------------------------------------------------------------------------------------------
 
 

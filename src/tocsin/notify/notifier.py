@@ -101,6 +101,7 @@ class Notifier:
             ),
             sender=options.sender,
             keep_trying=options.keep_trying,
+            complaints=next(iter(options.admin_email), ""),
         )  # fmt: skip
         self._caps = Caps(options.cap, options.global_cap, state, self._renderer, self._message)
         self._digests = Digests(state, self._renderer, self._message)

@@ -25,6 +25,7 @@ class Recipient:
     name: str = ""
     zone: ZoneInfo | None = None
     note: str = ""  # why somebody else does not get it
+    personal: bool = False  # reached as an owner or one of a list: she may unsubscribe
     notified: Notified | None = (
         None  # of one who is notified that it still fires, or is over: the message that notified of it first
     )

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, exists, func, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
 from tocsin.model.active import (
     Acknowledgement,
@@ -26,6 +26,7 @@ from tocsin.model.active import (
     AlertLife,
     MessageSent,
     OnCallHistory,
+    StoredMute,
     StoredSilence,
     alert_id,
     fired_alert,
@@ -45,6 +46,7 @@ from tocsin.state.tables import (
     delivery_intents,
     intents,
     notify_states,
+    personal_mutes,
     silences,
 )
 
@@ -269,6 +271,21 @@ class ActiveAlerts:
     def put_silence(self, tx: Connection, silence: StoredSilence) -> None:
         """Set or change one."""
         self._silence.run(tx, [_silence_row(silence)])
+
+    def personal_mutes(self, tx: Connection) -> list[StoredMute]:
+        """From which rules people unsubscribed."""
+        found = tx.execute(select(personal_mutes).order_by(personal_mutes.c.at))
+        return [StoredMute(**row._mapping) for row in found]
+
+    def put_personal_mute(self, tx: Connection, mute: StoredMute) -> None:
+        """Unsubscribe somebody from a rule, once."""
+        self.drop_personal_mute(tx, mute.address, mute.rule)
+        tx.execute(insert(personal_mutes).values(address=mute.address, rule=mute.rule, at=mute.at, via=mute.via))
+
+    def drop_personal_mute(self, tx: Connection, address: str, rule: str) -> None:
+        """Undo it."""
+        m = personal_mutes.c
+        tx.execute(delete(personal_mutes).where(m.address == address, m.rule == rule))
 
     def prune(self, tx: Connection, before: datetime) -> None:
         """Forget what ended before."""

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tocsin.model.active import Acted, Action, ActiveAlert, OnCallHistory, StoredSilence
+from tocsin.model.active import Acted, Action, ActiveAlert, OnCallHistory, StoredMute, StoredSilence
 from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Instant, Timer
@@ -270,6 +270,18 @@ class State(ABC):
     @abstractmethod
     def put_silence(self, silence: StoredSilence) -> None:
         """Set or change a silence."""
+
+    @abstractmethod
+    def personal_mutes(self) -> Sequence[StoredMute]:
+        """From which rules people unsubscribed, oldest first."""
+
+    @abstractmethod
+    def put_personal_mute(self, mute: StoredMute) -> None:
+        """Unsubscribe somebody from a rule; of one who has done so already nothing changes."""
+
+    @abstractmethod
+    def drop_personal_mute(self, address: str, rule: str) -> None:
+        """Undo that, where it was done."""
 
     @abstractmethod
     def oncall_history(self, since: datetime) -> OnCallHistory:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin.errors import StoreError
-from tocsin.model.active import Acted, Action, ActiveAlert, OnCallHistory, StoredSilence
+from tocsin.model.active import Acted, Action, ActiveAlert, OnCallHistory, StoredMute, StoredSilence
 from tocsin.model.alert import ConditionState, Occurrence, Phase
 from tocsin.model.delivery import Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Timer
@@ -248,6 +248,18 @@ class SqlState(State):
     def put_silence(self, silence: StoredSilence) -> None:
         with self._write() as tx:
             self._alerts.put_silence(tx, silence)
+
+    def personal_mutes(self) -> Sequence[StoredMute]:
+        with self._read() as tx:
+            return self._alerts.personal_mutes(tx)
+
+    def put_personal_mute(self, mute: StoredMute) -> None:
+        with self._write() as tx:
+            self._alerts.put_personal_mute(tx, mute)
+
+    def drop_personal_mute(self, address: str, rule: str) -> None:
+        with self._write() as tx:
+            self._alerts.drop_personal_mute(tx, address, rule)
 
     def oncall_history(self, since: datetime) -> OnCallHistory:
         with self._read() as tx:

@@ -333,6 +333,17 @@ silences = Table(
     _time("created_at"),
 )
 
+personal_mutes = Table(
+    "personal_mutes",
+    metadata,
+    _text("address"),
+    _text("rule"),
+    _time("at"),
+    _text("via"),
+    PrimaryKeyConstraint("address", "rule"),
+    sqlite_with_rowid=False,
+)
+
 notify_states = Table(
     "notify_states",
     metadata,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tocsin.app.views.acting import NoSuchAlert
-from tocsin.model.text.signed import BadLink, Permit
+from tocsin.model.text.signed import BadLink, Permit, Unsubscribe
 from tocsin.web.api import Asker
 from tocsin.web.guard import LINKS
 
@@ -28,6 +28,8 @@ class LinkPages:
 
     async def _link(self, request: Request) -> Response:
         permit = self._permit(request)
+        if isinstance(permit, Unsubscribe):
+            return await self._unsubscribe(request, permit)
         done: dict[str, Any] | None = None
         try:
             if request.method == "POST":
@@ -37,7 +39,16 @@ class LinkPages:
             raise HTTPException(404, "there is no such alert any more") from e
         return self._page("link", request, alert=alert, kind=permit.kind.value, by=permit.by, done=done)
 
-    def _permit(self, request: Request) -> Permit:
+    async def _unsubscribe(self, request: Request, permit: Unsubscribe) -> Response:
+        """A POST is enough (RFC 8058: ``List-Unsubscribe=One-Click``); one with ``undo`` subscribes again."""
+        acting = self._app.acting
+        if request.method == "POST":
+            undo = b"undo=1" in (await request.body())[:200]
+            await self._ask(lambda: acting.unsubscribe(permit.rule, permit.by, undo=undo, via="link"))
+        muted = await self._ask(lambda: acting.unsubscribed(permit.rule, permit.by))
+        return self._page("unsubscribe", request, rule=permit.rule, by=permit.by, muted=muted)
+
+    def _permit(self, request: Request) -> Permit | Unsubscribe:
         try:
             return self._app.links.read(request.path_params["token"], self._app.clock.now())
         except BadLink as e:

@@ -1,13 +1,17 @@
 """Links of mails: a GET shows and changes nothing, a POST acts, also where tokens lock everything else."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from email import message_from_bytes, policy
+from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.integration.lived import live
+from tests.servers.eventually import eventually
 
 
 @pytest.fixture
@@ -43,6 +47,53 @@ def test_a_get_shows_and_a_post_acknowledges(client: httpx.Client) -> None:
     assert whole["acknowledged_by"] is not None
     assert ["link"] == [a["via"] for a in whole["actions"]]
     assert "has it already" in client.get(link).text
+
+
+def headers_of(client: httpx.Client, row: Mapping[str, Any]) -> Message:
+    return message_from_bytes(client.get(f"/api/v1/mails/{row['Delivery']}/eml").content, policy=policy.default)
+
+
+def mails_to(client: httpx.Client, address: str, run: str) -> list[Mapping[str, Any]]:
+    rows = client.get("/api/v1/mails?limit=1000").json()["mails"]
+    return [row for row in rows if row["Address"] == address and run in row["Subject"]]
+
+
+def mailed(client: httpx.Client, address: str, run: str) -> Mapping[str, Any]:
+    def found() -> Mapping[str, Any]:
+        mails = mails_to(client, address, run)
+        assert mails, f"no mail about {run}"
+        return mails[0]
+
+    return eventually(found, within=30)
+
+
+def test_an_owner_unsubscribes_from_a_rule_by_one_click_and_may_come_back(client: httpx.Client) -> None:
+    """RFC 8058's POST is enough; a GET changes nothing. Others are mailed, and so is she once it is undone."""
+
+    def fail(run: str, owner: str) -> None:
+        data = {"RunId": run, "Status": "Failed", "OwnerEmail": owner, "ExperimentName": run}
+        event = {"specversion": "1.0", "type": "tocsin.run.status", "source": "lab", "id": run, "data": data}
+        assert 202 == client.post("/intake/events", json=event).status_code
+
+    fail("gets-it", anna := "anna@example.org")
+    first = mailed(client, anna, "gets-it")
+    headers = headers_of(client, first)
+    by_link, by_mail = (part.strip(" <>") for part in str(headers["List-Unsubscribe"]).split(","))
+    assert by_mail.startswith("mailto:")
+    assert "tocsin" in str(headers["List-Id"])
+    link = by_link[by_link.index("/do/") :]
+    assert "Do not mail anna@example.org" in client.get(link).text
+    fail("still", anna)
+    mailed(client, anna, "still")
+    assert 200 == client.post(link, data={"List-Unsubscribe": "One-Click"}).status_code
+    fail("hers", anna)
+    fail("others", "ben@example.org")
+    mailed(client, "ben@example.org", "others")
+    assert "any more" in client.get(link).text
+    assert "Do not mail" in client.post(link, data={"undo": "1"}).text
+    fail("back", anna)
+    mailed(client, anna, "back")
+    assert [] == mails_to(client, anna, "hers")
 
 
 def test_what_was_not_signed_does_nothing(client: httpx.Client) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tocsin.model.active import ActionKind
-from tocsin.model.text.signed import BadLink, Permit, Signer
+from tocsin.model.text.signed import BadLink, Permit, Signer, Unsubscribe
 
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
 PERMIT = Permit(alert="a1", kind=ActionKind.ACKNOWLEDGE, by="anna@example.org", expires=NOW + timedelta(days=7))
@@ -14,6 +14,14 @@ PERMIT = Permit(alert="a1", kind=ActionKind.ACKNOWLEDGE, by="anna@example.org", 
 
 def test_what_was_signed_is_read() -> None:
     assert PERMIT == Signer([b"k1"]).read(Signer([b"k1"]).sign(PERMIT), NOW)
+
+
+def test_a_link_to_unsubscribe_permits_nothing_else() -> None:
+    """It names a rule where others name an alert, and is read as what it is."""
+    wanted = Unsubscribe(rule="a1", by="anna@example.org", expires=PERMIT.expires)
+    signer = Signer([b"k1"])
+    assert wanted == signer.read(signer.sign(wanted), NOW)
+    assert signer.sign(wanted).partition(".")[0] != signer.sign(PERMIT).partition(".")[0]
 
 
 def test_keys_rotate() -> None:

@@ -89,6 +89,17 @@ def test_bodies_come_back_as_they_were(text: str, html: str) -> None:
     assert not any(b"\n" in line or b"\r" in line for line in lines)
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_list_is_left_by_mail_or_link_and_with_https_by_one_click(scheme: str) -> None:
+    """RFC 2369 and RFC 8058, which is for https alone."""
+    link, mail = f"{scheme}://tocsin.example.org/do/{'x' * 300}.sig", "mailto:ops@example.org?subject=unsubscribe"
+    raw = build(envelope(unsubscribe=(link, mail)), "s", "t\n", "")
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    message = read(raw)
+    assert [f"<{link}>", f"<{mail}>"] == [part.strip() for part in str(message["List-Unsubscribe"]).split(",")]
+    assert ("List-Unsubscribe=One-Click" if scheme == "https" else None) == message["List-Unsubscribe-Post"]
+
+
 @given(_TEXT)
 @example("x" * 200)
 @example("=?utf-8?q?evil?=")

@@ -14,6 +14,7 @@ from tests.unit.state.builders import (
     intent,
     states_of,
 )
+from tocsin.model.active import StoredMute
 from tocsin.model.alert import instance_key
 from tocsin.model.delivery import DeliveryState, Endpoint, Notified
 from tocsin.model.intent import IntentKind
@@ -31,6 +32,17 @@ class OutboxContract:
         state.put_deliveries([delivery("d1", intents=(intent("r3").id,))], [intent("r3").id], NOW)
         assert ["r1", "r2"] == [i.run_id for i in state.intents()]
         assert 2 == state.outbox_stats()["intents"]
+
+    def test_who_unsubscribes_is_kept_until_it_is_undone(self, state: State) -> None:
+        """Twice is once; of another rule or person nothing changes."""
+        mute = StoredMute(address=ANNA, rule="run-failed", at=NOW, via="link")
+        other = StoredMute(address=BELA, rule="run-failed", at=LATER, via="link")
+        for each in (mute, mute, other):
+            state.put_personal_mute(each)
+        assert [mute, other] == list(state.personal_mutes())
+        state.drop_personal_mute(ANNA, "another")
+        state.drop_personal_mute(ANNA, "run-failed")
+        assert [other] == list(state.personal_mutes())
 
     def test_a_delivery_reads_back(self, state: State) -> None:
         """Byte-equal, with all its fields."""

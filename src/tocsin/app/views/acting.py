@@ -11,17 +11,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
+
 from tocsin.app.views.timeline import timeline
 from tocsin.clock import Clock
 from tocsin.errors import TocsinError
-from tocsin.model.active import Action, ActionKind, ActiveAlert, StoredSilence
+from tocsin.model.active import Action, ActionKind, ActiveAlert, StoredMute, StoredSilence
 from tocsin.model.alert import fingerprint
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.statuses import Severity
+from tocsin.notify.addresses import same
 from tocsin.notify.routing.matchers import BadMatcher, matches, parse_matchers
 from tocsin.notify.routing.silence import PREVIEW, Silence
 from tocsin.state.interface import State
 
+log = structlog.get_logger(__name__)
 Row = dict[str, Any]
 LONGEST = timedelta(days=366)
 """How far ahead a silence may end."""
@@ -110,6 +114,22 @@ class Acting:
             raise NoSuchAlert(f"there is no alert '{id[:40]}'")
         self.woken(())
         return {**row_of(replace(acted.alert, acknowledged=acted.acknowledged)), "done": acted.done}
+
+    # -- what a person gets --------------------------------------------------------------------------------------------
+
+    def unsubscribe(self, rule: str, address: str, *, undo: bool = False, via: str) -> None:
+        """``address`` gets nothing of ``rule`` any more as owner or list member, or, with ``undo``, again."""
+        box = same(address)
+        if undo:
+            self.state.drop_personal_mute(box, rule)
+        else:
+            self.state.put_personal_mute(StoredMute(address=box, rule=rule, at=self.clock.now(), via=via))
+        log.info("resubscribed" if undo else "unsubscribed", rule=rule, address=box, via=via)
+
+    def unsubscribed(self, rule: str, address: str) -> bool:
+        """Whether ``address`` has unsubscribed from ``rule``."""
+        box = same(address)
+        return any((m.address, m.rule) == (box, rule) for m in self.state.personal_mutes())
 
     # -- messages ------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Signed links: who has one may do one thing to one alert until it expires, without a token.
+"""Signed links: who has one may do one thing to one alert, or unsubscribe from one rule, until it expires, without a token.
 
     base64url(JSON of what it permits) . base64url(HMAC-SHA256 of that)
 
@@ -24,6 +24,8 @@ from tocsin.model.active import ActionKind
 
 LASTS = timedelta(days=7)
 """How long a link in a message works."""
+UNSUBSCRIBES = timedelta(days=60)
+"""How long the link works by which a reader unsubscribes."""
 KEPT = 2
 """Keys by which links are read; the newest signs."""
 _LONGEST = 2000
@@ -43,6 +45,18 @@ class Permit:
     expires: datetime  # UTC
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsubscribe:
+    """A link that permits its reader to be mailed no more, or again, about one rule."""
+
+    rule: str
+    by: str  # the address of the message
+    expires: datetime  # UTC
+
+
+_UNSUBSCRIBE = "unsubscribe"  # where the kind of action stands
+
+
 class Signer:
     """Signs and reads links. ``keys`` are secret, the newest first."""
 
@@ -51,13 +65,14 @@ class Signer:
             raise ValueError("links need a key")
         self._keys = tuple(keys)
 
-    def sign(self, permit: Permit) -> str:
+    def sign(self, permit: Permit | Unsubscribe) -> str:
         """The link's token."""
-        said = [permit.alert, permit.kind.value, permit.by, micros(permit.expires)]
+        about = (permit.rule, _UNSUBSCRIBE) if isinstance(permit, Unsubscribe) else (permit.alert, permit.kind.value)
+        said = [*about, permit.by, micros(permit.expires)]
         body = urlsafe_b64encode(json.dumps(said, separators=(",", ":")).encode()).rstrip(b"=")
         return f"{body.decode()}.{_signature(self._keys[0], body)}"
 
-    def read(self, token: str, now: datetime) -> Permit:
+    def read(self, token: str, now: datetime) -> Permit | Unsubscribe:
         """What ``token`` permits. Raises BadLink."""
         body, dot, signature = token[:_LONGEST].partition(".")
         right = any(
@@ -66,8 +81,12 @@ class Signer:
         if not dot or not right:
             raise BadLink("this link was not made here, or is older than the keys that are kept")
         try:
-            alert, kind, by, expires = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-            permit = Permit(alert=alert, kind=ActionKind(kind), by=by, expires=from_micros(expires))
+            about, kind, by, expires = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+            permit: Permit | Unsubscribe
+            if kind == _UNSUBSCRIBE:
+                permit = Unsubscribe(rule=about, by=by, expires=from_micros(expires))
+            else:
+                permit = Permit(alert=about, kind=ActionKind(kind), by=by, expires=from_micros(expires))
         except (ValueError, TypeError, binascii.Error) as e:
             raise BadLink("this link cannot be read") from e
         if now >= permit.expires:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from tocsin.model.alert import fingerprint
@@ -39,6 +40,7 @@ class MailRenderer:
     look: Presentation
     sender: str
     keep_trying: timedelta  # from the making of a message to its deadline
+    complaints: str = ""  # the address of who takes people off lists by hand
 
     def message(self, notification: Notification) -> Message:
         """The notification as RFC 5322."""
@@ -52,6 +54,7 @@ class MailRenderer:
             id=delivery.id, sender=self.sender, to=delivery.address, to_name=notification.to_name,
             date=delivery.created_at,
             references=(thread[0],) if thread is not None and thread[0] != delivery.message_id else (),
+            unsubscribe=self._unsubscribe(delivery, notification.seen.links.mute),
             extra=(
                 ("X-Tocsin-Rule", ", ".join(delivery.rules)),
                 ("X-Tocsin-Run", delivery.run_id),
@@ -59,6 +62,12 @@ class MailRenderer:
             ),
         )  # fmt: skip
         return Message(body=build(envelope, subject, made.text, made.html), subject=subject, problem=made.problem)
+
+    def _unsubscribe(self, delivery: Delivery, link: str) -> tuple[str, ...]:
+        """Where to unsubscribe: by the link, and by a mail to who runs this."""
+        subject = quote(f"unsubscribe {delivery.address} from {', '.join(delivery.rules)[:200]}", safe="")
+        by_mail = f"mailto:{self.complaints}?subject={subject}" if self.complaints else ""
+        return tuple(filter(None, (link, by_mail)))
 
 
 def write(notification: Notification, channel: Channel | None) -> tuple[Delivery, str]:

@@ -37,6 +37,7 @@ class Envelope:
     to_name: str = ""
     date: datetime
     references: tuple[str, ...] = ()  # Message-IDs of the thread, oldest first
+    unsubscribe: tuple[str, ...] = ()  # addresses of RFC 2369, an https one first: then one click does it (RFC 8058)
     extra: Sequence[tuple[str, str]] = field(default=())  # X-Tocsin-…; values are cleaned here
 
 
@@ -65,6 +66,10 @@ def build(envelope: Envelope, subject: str, text: str, html: str) -> bytes:
         head.append("References: " + "\r\n ".join(envelope.references))
     head.append("Auto-Submitted: auto-generated")
     head.append(f"List-Id: tocsin <alerts.{_domain(envelope.sender)}>")
+    if envelope.unsubscribe:
+        head.append("List-Unsubscribe: " + ",\r\n ".join(f"<{address}>" for address in envelope.unsubscribe))
+        if envelope.unsubscribe[0].startswith("https:"):
+            head.append("List-Unsubscribe-Post: List-Unsubscribe=One-Click")
     head += [_header(name, value) for name, value in ((n, one_line(v, 300)) for n, v in envelope.extra) if value]
     head.append("MIME-Version: 1.0")
     plain = _part("plain", text)

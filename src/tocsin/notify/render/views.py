@@ -20,7 +20,7 @@ from tocsin.model.statuses import TERMINAL
 from tocsin.model.text.causes import cause_of, cut, one_line
 from tocsin.model.text.redact import redact
 from tocsin.model.text.sandbox import TooMuch, Words
-from tocsin.model.text.signed import LASTS, Permit, Signer
+from tocsin.model.text.signed import LASTS, UNSUBSCRIBES, Permit, Signer, Unsubscribe
 from tocsin.model.text.timespans import read_kql_text, spoken
 from tocsin.notify import context as c
 from tocsin.notify.render import absence as waiting
@@ -252,6 +252,14 @@ def _acknowledge(intent: Intent, address: str, look: Presentation, now: datetime
     return f"{look.base_url}/do/{look.links.sign(permit)}"
 
 
+def _mute(draft: NotificationDraft, look: Presentation, now: datetime) -> str:
+    """The link by which the reader unsubscribes from the rule; '' where she may not, or there is none."""
+    if look.links is None or not look.base_url or not draft.recipient.personal:
+        return ""
+    permit = Unsubscribe(rule=draft.intent.rule, by=draft.recipient.address, expires=now + UNSUBSCRIBES)
+    return f"{look.base_url}/do/{look.links.sign(permit)}"
+
+
 def late_by(intent: Intent) -> timedelta | None:
     """How late it is notified, where that is more than 5 min."""
     if intent.kind is not IntentKind.FIRED:
@@ -353,7 +361,9 @@ def mail(draft: NotificationDraft, facts: RunFacts, look: Presentation, now: dat
             details=intent.details,
         ),
         run=run, rule=rule, event=intent.event, columns=columns, rows=rows, more_rows=more,
-        others=_others(draft.notified[1:], words), summary=_backfill(intent, facts), links=replace(links(intent, look), acknowledge=_acknowledge(intent, reader.address, look, now)),
+        others=_others(draft.notified[1:], words), summary=_backfill(intent, facts), links=replace(
+            links(intent, look), acknowledge=_acknowledge(intent, reader.address, look, now), mute=_mute(draft, look, now)
+        ),
         reader=c.Reader(
             address=reader.address, name=reader.name, receiver=reader.receiver, zone=zone,
             because=because(draft),

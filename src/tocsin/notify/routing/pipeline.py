@@ -18,7 +18,7 @@ from datetime import datetime
 
 from jinja2 import TemplateError
 
-from tocsin.model.delivery import Notified
+from tocsin.model.delivery import EMAIL, Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.text.causes import one_line
 from tocsin.model.text.sandbox import TooMuch, words
@@ -57,6 +57,11 @@ class RecipientResolver:
             address=address, receiver=receiver, because=because, note=note,
             name=person.name if person else "", zone=self.oncall.zone_of(address),
         )  # fmt: skip
+
+    def is_personal(self, recipient: Recipient) -> bool:
+        """Whether it is mailed as an owner or one of a list: not as who is on call, nor since nobody else can be."""
+        receiver = self.oncall.receiver_called(recipient.receiver)
+        return recipient.channel == EMAIL and receiver is not None and not receiver.schedule
 
     def entries(self, receiver: ReceiverModel) -> tuple[str, ...]:
         """People, addresses and templates of ``receiver``; of one with a schedule who is on call now, first."""

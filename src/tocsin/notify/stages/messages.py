@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tocsin.model.active import ActiveAlert
@@ -46,10 +46,18 @@ class Addressed:
 
 
 class Addressing:
-    """Turns messages into drafts. ``notified`` names who got an alert's firing message."""
+    """Turns messages into drafts. ``notified`` names who got an alert's firing message, ``mutes`` who has unsubscribed
+    from which rule: (address in lower case, rule).
+    """
 
-    def __init__(self, resolver: RecipientResolver, said: Said, notified: Mapping[str, Sequence[Notified]]) -> None:
-        self._resolver, self._said, self._notified = resolver, said, notified
+    def __init__(
+        self,
+        resolver: RecipientResolver,
+        said: Said,
+        notified: Mapping[str, Sequence[Notified]],
+        mutes: Collection[tuple[str, str]] = (),
+    ) -> None:
+        self._resolver, self._said, self._notified, self._mutes = resolver, said, notified, mutes
         self._out = Addressed()
         self._ended: set[tuple[str, str]] = set()  # (address, alert) that is notified of an end
 
@@ -68,8 +76,11 @@ class Addressing:
         for about in message.about:
             if about.alert.id not in self._said:
                 continue
-            for recipient in self._recipients(message, about):
-                key = recipient.address.lower()
+            for found in self._recipients(message, about):
+                key = found.address.lower()
+                recipient = replace(found, personal=self._resolver.is_personal(found))
+                if recipient.personal and (key, about.alert.rule) in self._mutes:
+                    continue
                 if (key, about.alert.id) not in self._out.reached or about.kind is IntentKind.RESOLVED:
                     by_address.setdefault(key, []).append((recipient, about))
         for entries in by_address.values():

@@ -296,7 +296,8 @@ class Stages:
         notified: dict[str, Sequence[Notified]] = {
             id_: self._state.notified_addresses(a.rule, a.instance, a.occurrence) for id_, a in knew.items()
         }
-        out.addressed = Addressing(self._needs.resolver(), out.said, notified).of(steps, messages)
+        mutes = {(m.address, m.rule) for m in self._state.personal_mutes()} if messages else ()
+        out.addressed = Addressing(self._needs.resolver(), out.said, notified, mutes).of(steps, messages)
         for step in steps:
             deliveries = [draft.id for draft in out.addressed.steps if draft.flush == step.group]
             self._escalations.sent(step, deliveries)

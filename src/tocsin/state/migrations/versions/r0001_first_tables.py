@@ -235,6 +235,15 @@ def _oncall_tables() -> None:
         _number("created_at"),
     )
     op.create_table(
+        "personal_mutes",
+        _text("address"),
+        _text("rule"),
+        _number("at"),
+        _text("via"),
+        sa.PrimaryKeyConstraint("address", "rule"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "notify_states",
         _text("kind"),
         _text("key"),
