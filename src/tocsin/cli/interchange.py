@@ -114,7 +114,7 @@ def oncall_import(
     try:
         carried = rules_of(open_home(home)).fields
     except ConfigurationError:
-        carried = ()
+        carried = frozenset()
     if missing := sorted(set(found.fields) - set(carried)):
         say_all(
             [
