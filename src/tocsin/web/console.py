@@ -58,7 +58,7 @@ class Console:
             kind = ActionKind(request.path_params["verb"])
         except ValueError as e:
             raise HTTPException(404, "there is no such form") from e
-        form = await _form(request)
+        form = await form_of(request)
         by = self._who(request, form)
         until = self._app.clock.now() + _length(form.get("for", "")) if kind is ActionKind.SNOOZE else None
         id_ = request.path_params["id"]
@@ -75,7 +75,7 @@ class Console:
     async def _silence(self, request: Request) -> Response:
         """GET shows what it would hide, POST sets it."""
         alert = await self._found(request)
-        form = await _form(request) if request.method == "POST" else dict(request.query_params)
+        form = await form_of(request) if request.method == "POST" else dict(request.query_params)
         matchers = form.get("matchers", "") or _silence_of(alert)
         error = ""
         if request.method == "POST":
@@ -104,7 +104,7 @@ class Console:
         return self._page("silences", request, silences=active, over=over)
 
     async def _expire(self, request: Request) -> Response:
-        await _form(request)
+        await form_of(request)
         id_ = request.path_params["id"]
         await self._ask(lambda: self._app.acting.expire_silence(id_))
         return RedirectResponse("/silences", 303)
@@ -132,7 +132,8 @@ class Console:
         return by
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def form_of(request: Request) -> dict[str, str]:
+    """The fields of a form, the first of each name. Raises HTTPException."""
     try:
         found = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20)
     except ValueError as e:

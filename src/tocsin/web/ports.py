@@ -92,6 +92,9 @@ class ReadFace(Protocol):
     def oncall_calendars(self, weeks: int) -> list[Row]:
         """Each schedule: who is on call now, and ``days`` of the next ``weeks`` weeks with their parts."""
 
+    def by_hour(self, hours: int) -> list[Row]:
+        """``hour failed completed median p95`` of the last hours, the last of which is not over."""
+
     def dead_letters(self, consumer: str = "", limit: int = 100, unreplayed: bool = True) -> list[Row]:
         """Rows of ``DeadLetters`` with their ``Id``, oldest first."""
 
@@ -126,6 +129,9 @@ class AppFace(ReadFace, Protocol):
     @property
     def tokens(self) -> Tokens:
         """Tokens in force; asked at each request, so that a changed file counts at once."""
+
+    def consumers(self) -> list[Row]:
+        """A row a consumer: whether it runs, is connected, its lag and watermark, its last event and dead letters."""
 
     def replay_dead_letters(self, ids: Sequence[int] = (), consumer: str = "") -> Mapping[str, Any]:
         """Send dead letters through again; counts of what became of them."""

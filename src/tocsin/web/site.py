@@ -16,6 +16,7 @@ from tocsin.web.links import LinkPages
 from tocsin.web.pages import Pages
 from tocsin.web.ports import AppFace
 from tocsin.web.runs.pages import RunPages
+from tocsin.web.sections.intake import IntakePages
 from tocsin.web.sections.oncall import OnCallPages
 
 
@@ -45,6 +46,7 @@ def build(app: AppFace, local_token: str = "") -> ASGIApp:
             *Console(ask, pages.page).routes(),
             *OnCallPages(ask, pages.page).routes(),
             *RunPages(ask, pages.page).routes(),
+            *IntakePages(ask, pages.page).routes(),
             *LinkPages(ask, pages.page).routes(),
         ],
         exception_handlers={HTTPException: failed, TocsinError: failed, Exception: failed},

@@ -159,3 +159,27 @@ def test_the_report_says_who_was_paged_and_how_soon_alerts_were_taken(opened: Op
     shown = phone.open(f"{opened.tocsin.url}/oncall").click("a[href='/oncall/report']").text()
     assert "bela" in shown and "run-failed" in shown
     assert phone.size("html")[0] <= 360
+
+
+def test_a_dead_letter_is_sent_through_again_from_its_page(opened: Opened, phone: Browser) -> None:
+    """Its payload is a text, whatever stands in it; consumers show what they have."""
+    url = opened.tocsin.url
+    opened.tocsin.send(json.dumps([{**event("7", RunId="<b>x</b>"), "id": "dead-1"}]).encode())
+    eventually(lambda: opened.tocsin.get("/api/v1/dead-letters").body["dead_letters"])
+    shown = phone.open(f"{url}/consumers").press("td details summary").text("td pre")
+    assert "<b>x</b>" in shown and "events" in phone.text() and phone.size("html")[0] <= 360
+    phone.click("td form button")
+    assert "replayed 1, dead 1" in phone.text("[role=status]")
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        odd = client.post("/consumers/replay", data={"id": "x"})
+        foreign = client.post("/consumers/replay", headers={"Origin": "https://evil.example"})
+    assert (400, 403) == (odd.status_code, foreign.status_code)
+
+
+def test_failures_per_hour_are_a_plot_and_a_table_without_scripts(opened: Opened, phone: Browser) -> None:
+    opened.fail("h1", "churn")
+    phone.open(f"{opened.tocsin.url}/charts")
+    assert phone.size("figure.plot svg")[0] > 200 and phone.size("html")[0] <= 360
+    failed = phone.press("summary").text("table tbody tr:first-of-type td:nth-of-type(2)")
+    assert int(failed) >= 1
+    assert 400 == opened.tocsin.get("/charts?hours=5").status

@@ -197,9 +197,9 @@ class Sources:
                     "tocsin_intake_watermark_lag_seconds", max(0.0, (now - mark).total_seconds()), consumer=name
                 )
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> dict[str, dict[str, object]]:
         """For /readyz: how each consumer is."""
-        out: dict[str, object] = {}
+        out: dict[str, dict[str, object]] = {}
         for name, consumer in self._consumers.items():
             running = self._kafka.get(name)
             out[name] = (

@@ -38,6 +38,7 @@ from tocsin.app.runs.actions import Ports as RunPorts
 from tocsin.app.runs.folders import Folders
 from tocsin.app.upkeep.backup import back_up
 from tocsin.app.upkeep.export import export_parquet
+from tocsin.app.views.intake import consumers
 from tocsin.app.views.read import Reading
 from tocsin.clock import Clock
 from tocsin.config.content import packaged
@@ -365,6 +366,13 @@ class App(Reading):
             last = self._dead_man.last
             detail["dead_man"] = None if last is None else {**asdict(last), "at": _shown(last.at)}
         return store == "ok" and state == "ok", detail
+
+    def consumers(self) -> list[dict[str, Any]]:
+        """A row a consumer, those too that run no more and have left dead letters."""
+        now, status = self._clock.now(), self._sources.status()
+        marks = self._sources.source_progress().watermarks
+        known = {name: {**how, "watermark": marks.get(name)} for name, how in status.items()}
+        return consumers(self._log, known, now)
 
     def back_up(self, directory: str) -> Mapping[str, Any]:
         """Copy both stores into ``directory`` while everything goes on. Raises TocsinError."""

@@ -17,6 +17,7 @@ from tocsin.app.runs.find import RunsAsked
 from tocsin.app.runs.find import select as select_runs
 from tocsin.app.runs.tree import FAMILY, MOST
 from tocsin.app.views import backtest as backtesting
+from tocsin.app.views import intake
 from tocsin.app.views.acting import Acting
 from tocsin.app.views.oncall import calendars
 from tocsin.app.views.oncall_report import oncall_report
@@ -199,6 +200,10 @@ class Reading:
     def oncall_calendars(self, weeks: int) -> list[Row]:
         """See ``ReadFace.oncall_calendars``."""
         return calendars(self._files(), self._read_clock.now(), weeks)
+
+    def by_hour(self, hours: int) -> list[Row]:
+        """See ``ReadFace.by_hour``."""
+        return intake.by_hour(self._store, self._read_clock.now(), hours)
 
     def _rows(self, sql: str, **params: object) -> list[Row]:
         return rows_of(self._store.select(sql, params))
