@@ -51,6 +51,8 @@ def test_what_is_wrong_is_said(run: Run, home: Path, arguments: list[str], says:
 def test_an_alert_is_acknowledged_once(run: Run, lived: Tocsin) -> None:
     """The second sees who was first."""
     rows = json.loads(run("alerts", "list", "--open", "--json", "--home", lived.home).stdout)
+    counted = [n for name, n in lived.metrics().items() if name.startswith("tocsin_alerts_active{")]
+    assert len(rows) == sum(counted)
     free = [row for row in rows if row["acknowledged_by"] is None]
     id_ = free[0]["id"]
     assert "acknowledged by anna" in run("alerts", "ack", id_, "--by", "anna", "--home", lived.home).stderr

@@ -7,6 +7,7 @@ fails, the memory is loaded again: it is never ahead of the state.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -111,6 +112,9 @@ class Live:
         self.shifts: dict[str, OnShift] = {}
         self.daily: dict[str, Daily] = {}
         self.over: set[str] = set()  # ids of alerts that have ended, and of which something may be left to do
+        self.events: Counter[tuple[str, int]] = (
+            Counter()
+        )  # active event alerts that notify closes, by rule and severity
         self.exhausted: set[str] = set()  # ids of active alerts of which all steps are done
         self.inhibitor = Inhibitor(rules.inhibit)
         self.verdicts: dict[tuple[str, str], Verdict] = {}  # (alert, group) → why it is suppressed
@@ -147,6 +151,7 @@ class Live:
 
     def _know(self, alert: ActiveAlert) -> None:
         self.alerts[alert.id] = alert
+        self._count(alert, 1)
         self.by_key[alert.key] = alert.id
         self._note_exhausted(alert)
         if alert.ended_at is None:
@@ -161,11 +166,20 @@ class Live:
 
     def put(self, alert: ActiveAlert) -> None:
         """Remember ``alert`` as it is now."""
-        if alert.id not in self.alerts:
+        before = self.alerts.get(alert.id)
+        if before is None:
             self._know(alert)
+        else:
+            self._count(before, -1)
+            self._count(alert, 1)
         self.alerts[alert.id] = alert
         self._changed[alert.id] = None
         self._note_exhausted(alert)
+
+    def _count(self, alert: ActiveAlert, by: int) -> None:
+        """Those that rules end themselves, and conditions, are counted where rules are evaluated."""
+        if alert.closes_at is not None and alert.ended_at is None:
+            self.events[alert.rule, alert.severity] += by
 
     def _note_exhausted(self, alert: ActiveAlert) -> None:
         if alert.exhausted and alert.ended_at is None:
@@ -178,6 +192,7 @@ class Live:
         alert = self.alerts.get(id)
         if alert is None or alert.ended_at is not None:
             return None
+        self._count(alert, -1)
         alert = replace(alert, ended_at=at, ended_why=why)
         self.alerts[id] = alert
         self.over.add(id)
@@ -197,6 +212,7 @@ class Live:
         alert = self.alerts.pop(id, None)
         self.over.discard(id)
         if alert is not None:
+            self._count(alert, -1)
             self.by_key.pop(alert.key, None)
             self._settled[id] = None
             for route in alert.routes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from tocsin.metrics.registry import Metrics
+from tocsin.model.statuses import Kind, Severity
 from tocsin.notify.oncall.shifts import next_gap
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.routing.silence import Silence
@@ -22,6 +24,7 @@ class OnCallMetrics:
         self._metrics = metrics
         self._rules: OnCallRules | None = None
         self._gaps_at: datetime | None = None
+        self._events: Counter[tuple[str, int]] = Counter()
 
     def passed(self, passed: Passed) -> None:
         """Count what a pass did, once it is durable."""
@@ -36,6 +39,15 @@ class OnCallMetrics:
         for step in passed.steps:
             for n in step.steps:
                 self._metrics.inc("tocsin_escalation_steps_total", escalation=step.escalation, step=str(n + 1))
+
+    def events(self, active: Counter[tuple[str, int]]) -> None:
+        """Set how many event alerts are active, by rule and severity: of the rules whose alerts notify closes."""
+        if active == self._events:
+            return
+        for rule, severity in self._events.keys() | active.keys():
+            number, word = active[rule, severity], Severity(severity).word
+            self._metrics.set("tocsin_alerts_active", number, rule=rule, severity=word, kind=Kind.EVENT.value)
+        self._events = active.copy()
 
     def now(self, rules: OnCallRules, silences: Iterable[Silence], at: datetime) -> None:
         """Set what holds at ``at``."""

@@ -162,6 +162,32 @@ def test_an_event_alert_is_not_repeated_and_closes_after_a_day(house: Make) -> N
     assert ended is not None and "auto-closed" == ended.ended_why
 
 
+def test_active_event_alerts_are_counted_also_after_a_restart(house: Make) -> None:
+    """Those that notify closes: an alert of a rule with `resolve` is counted where rules are evaluated."""
+
+    def active(here: House) -> float:
+        return here.count("tocsin_alerts_active", rule=one.rule, severity=one.severity.word, kind="event")
+
+    one = intent(run="r1")
+    here = house(Wire(), oncall=oncall(ROUTES))
+    for run in ("r1", "r2"):
+        here.notify(intent(run=run))
+    here.drain()
+    assert 2 == active(here)
+    here = house(Wire(), oncall=oncall(ROUTES), state=here.state, clock=here.clock)
+    here.drain()
+    assert 2 == active(here)
+    act(here, one, ActionKind.CLOSE)
+    here.drain()
+    assert 1 == active(here)
+    here.clock.advance(timedelta(days=1))
+    here.drain()
+    assert 0 == active(here)
+    here.notify(intent(run="r3"), infos=(replace(INFO, auto_close=0.0),))
+    here.drain()
+    assert 0 == active(here)
+
+
 # -- suppression
 
 
