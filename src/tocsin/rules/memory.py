@@ -131,6 +131,10 @@ class Memory:
                 found[key] = state
         return found
 
+    def changed(self, rule: str) -> Mapping[str, ConditionState | None]:
+        """Instances that this evaluation changed, by instance key; None: gone."""
+        return self._conditions.get(rule, {})
+
     def knows_some(self, rule: str) -> bool:
         """Whether instances of a rule may be remembered."""
         return rule in self._conditions or bool(self._state.conditions(rule))

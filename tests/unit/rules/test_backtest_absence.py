@@ -1,6 +1,5 @@
 """Backtests of absence rules say what live operation notifies."""
 
-import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,10 +14,9 @@ from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.model.intent import IntentKind
-from tocsin.rules.backtest import candidates as backtest_visits
-from tocsin.rules.backtest import deadlines as backtest_absence
 from tocsin.rules.backtest.run import Backtest, backtest
 from tocsin.rules.kinds.clocks import under
+from tocsin.rules.kinds.deadline import ahead as deadlines_ahead
 from tocsin.rules.kinds.deadline import histories as deadlines_known
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.testing.simulator import HEARTBEAT, Simulator, Step
@@ -226,15 +224,15 @@ def test_what_arrives_behind_an_outage_has_reported_before_anybody_is_evaluated(
 
 @pytest.mark.parametrize("most", [20, *(pytest.param(n, marks=pytest.mark.soak) for n in (0, 50_000))])
 def test_a_story_of_many_runs(load: Load, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    """Not by chance: every kind is notified, and notified again; however many runs are under way together, and are
+    """Not by chance: every kind is notified, and notified again; in however many parts, and however many runs are
     known.
     """
     monkeypatch.setattr(deadlines_known, "MOST_ROWS", most)
     if most < 50_000:
-        monkeypatch.setattr(backtest_absence, "UNDER_WAY", 9)
-        monkeypatch.setattr(backtest_absence, "AT_ONCE", 4)
+        monkeypatch.setattr(deadlines_ahead, "VISITS", 40)
+        monkeypatch.setattr(deadlines_ahead, "AT_ONCE", 4)
     timeline: list[tuple[datetime, list[Event]]] = []
-    for n in range(40):
+    for n in range(20):
         at = NOON + n * 7 * MINUTE
         for k, status in enumerate(("Queued", "Preparing", "Running", "Completed")):
             after = (0, 3, 9 if n % 4 else 60, 15 if n % 4 else 80)[k]
@@ -261,14 +259,8 @@ def test_a_story_of_many_runs(load: Load, monkeypatch: pytest.MonkeyPatch, most:
     } <= kinds
 
 
-@pytest.mark.parametrize("at_once", [1, 3, 1000])
-def test_what_hangs_is_notified_again_up_to_what_comes_next(
-    load: Load, monkeypatch: pytest.MonkeyPatch, at_once: int
-) -> None:
-    """However many of them are notified in one step: a repeat never passes a span that was not reached, nor the
-    run's next event.
-    """
-    monkeypatch.setattr(backtest_absence, "NOTIFIED_AT_ONCE", at_once)
+def test_what_hangs_is_notified_again_up_to_what_comes_next(load: Load) -> None:
+    """A repeat never passes a span in which consumers were not reached, nor the run's next event."""
     (one,) = load("rules: [{name: s, when: {status: Queued, in_status_for: 10m}, repeat_every: 10m}]").rules.values()
     outages = {"test": [(NOON + 35 * MINUTE, NOON + 52 * MINUTE)], "other": [(NOON + 65 * MINUTE, NOON + 66 * MINUTE)]}
     with Simulator(RuleSet({}), NOON) as simulator:
@@ -286,29 +278,6 @@ def test_what_hangs_is_notified_again_up_to_what_comes_next(
         run: [(at - NOON) // MINUTE for at, _, name in sorted(notified) if name == run] for run in ("ends", "hangs")
     }
     assert {"ends": [10, 20, 30, 52, 62, 72, 75], "hangs": [10, 20, 30, 52, 62, 72, 82, 92]} == times
-
-
-def test_what_looks_ahead_ends_with_the_backtest(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where it is left in the middle: no thread goes on reading a store that may be closed."""
-    monkeypatch.setattr(backtest_visits, "PART", 1)
-    shares: list[int] = []
-
-    def left(done: int, total: int) -> None:
-        shares.append(done)
-        if len(shares) == 2:
-            raise KeyboardInterrupt
-
-    with Simulator(RuleSet({}), NOON) as simulator:
-        for n in range(5):
-            row = {"EventId": f"{n}", "RunId": f"r{n}", "Status": "Queued", "TimeGenerated": simulator.clock.now()}
-            simulator.arrive([row])
-            simulator.advance(NOON + (n + 1) * HOUR)
-        with pytest.raises(KeyboardInterrupt) as kept:  # with all frames
-            backtest(
-                rule(load, "stuck").rules["stuck"], simulator.log, NOON, UNTIL, clock=simulator.clock, progress=left
-            )
-    assert len(shares) == 2 and kept.tb is not None
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("backtest")]
 
 
 def test_a_run_that_hangs_for_long_is_read_a_few_times(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:

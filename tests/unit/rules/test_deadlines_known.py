@@ -82,9 +82,10 @@ def test_what_is_too_much_is_not_known_and_what_is_forgotten_makes_room(
     monkeypatch.setattr(deadlines_known, "MOST_ROWS", 6)
     known.read(upto, EVER)
     assert one in known and other in known
-    monkeypatch.setattr(deadlines_known, "MOST_BYTES", 1)
-    assert known.full
     known.forget(one)
-    assert one not in known and known.full
+    monkeypatch.setattr(deadlines_known, "ROOM", 6)
+    known.read({one: upto[one]}, EVER)
+    assert one not in known and other in known
     known.forget(other)
-    assert not known.full
+    known.read({one: upto[one]}, EVER)
+    assert one in known

@@ -25,7 +25,6 @@ from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.instants import Timer
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
-from tocsin.rules.backtest import deadlines as backtest_absence
 from tocsin.rules.backtest.result import SHOWN, Backtest, Most, Notified, Result
 from tocsin.rules.backtest.view import AsIfLive, Recorder, over
 from tocsin.rules.backtest.windows import FEW, Step, WindowReplay
@@ -36,7 +35,6 @@ from tocsin.rules.driver.outages import OutageCalendar, Outages
 from tocsin.rules.driver.replay import Replay
 from tocsin.rules.history import micros, moment
 from tocsin.rules.kinds.base import Part, Span
-from tocsin.rules.kinds.deadline.spec import DeadlineSpec
 from tocsin.rules.kinds.event.matching import narrowed
 from tocsin.rules.kinds.event.parents.collapse import KEPT
 from tocsin.rules.kinds.event.spec import EventRule, EventSpec
@@ -62,10 +60,6 @@ US = timedelta(microseconds=1)
 
 Progress = Callable[[int, int], None]
 """Notified after each step: rows done, rows in all."""
-
-
-_WAITS: Mapping[str, Callable[..., None]] = {DeadlineSpec.kind: backtest_absence.play}
-"""Loops of their own, by kind."""
 
 
 class NotYet(TocsinError):
@@ -100,13 +94,6 @@ def backtest(
     began = clock.monotonic()
     rule = replace(rule, enabled=True)
     log = AsIfLive(reader) if as_if_live else reader
-    waits = _WAITS.get(rule.kind)
-    if waits is not None:
-        waiting, total = Result(), count(log, since, until)
-        share = (lambda done: progress(round(done * total), total)) if progress else (lambda _: None)
-        with _seldom_collecting():
-            waits(rule, log, since, until, {} if as_if_live or not outages else outages, waiting.take, share)
-        return waiting.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
     if not isinstance(rule.spec, (WindowSpec, EventSpec)):
         result, total = Result(), count(log, since, until)
         calendar = OutageCalendar({} if as_if_live or not outages else outages)

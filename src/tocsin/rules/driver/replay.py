@@ -52,8 +52,8 @@ class History:
         return self._commits[first].ingested_at if first < len(self._commits) else None
 
     def head(self) -> Head:
-        """As ``LogReader.head``."""
-        return self.fence(self._clock.now())
+        """As ``LogReader.head``, when the rule comes into force: what comes then is still to be evaluated."""
+        return self._before
 
     def fence(self, at: datetime) -> Head:
         """As ``LogStore.fence``."""
@@ -101,16 +101,18 @@ class Replay:
             lambda: outages.source_progress(self._clock.now()),
             write,
             cursor=begin.seq,
+            floor=begin.ingested_at,
             pace=Pace(t_of=self._t_of, order=self._order),
         )
         self._driver.read = read
-        self._driver.reload(RuleSet({rule.name: rule}))
 
     def play(self, parts: Iterable[Part], goes_on: Callable[[], bool]) -> Iterator[Part]:
         """Go through ``parts``, while ``goes_on``; each is yielded when it is done."""
         for part in parts:
             self._log.bring(part.commits)
             self._driver.read.ahead = part.ahead
+            if not self._driver.rules.rules:
+                self._driver.reload(RuleSet({self._rule.public_name: self._rule}))
             while goes_on() and (at := self._next(part.end)) is not None:
                 self._clock.set(at)
                 while goes_on() and self._driver.step() is not None:

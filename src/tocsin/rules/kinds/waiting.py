@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -36,17 +36,6 @@ class Subject:
         return instance_key(self.instance)
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
-    """An instance that holds is evaluated again whenever it wakes: nothing but time can change anything of it
-    meanwhile.
-    """
-
-    before: datetime  # not at this T or later
-    most: int  # looks
-    value: Callable[[datetime], float | None]  # of an evaluation at T
-
-
 def see(
     rule: RuleOf[WaitSpec],
     about: Subject,
@@ -54,23 +43,10 @@ def see(
     seen: Evaluation,
     commit_seq: int,
     memory: Memory,
-    again: Again | None = None,
 ) -> Step:
-    """Take ``seen`` into ``memory``, and what is seen ``again``."""
-    notifier = _Notifier(rule, about, commit_seq, memory)
-    last, state = seen, before
-    step = notifier.notify(state, seen, evaluate(state, seen, rule.spec.terms, rule=rule.name, instance=about.instance))
-    for _ in range(again.most - 1 if again is not None else 0):
-        if again is None or step.state is None or step.wake is None or not last.at < step.wake < again.before:
-            break
-        at, kind, severity, why = step.wake, last.kind, last.severity, last.why
-        state, last = (
-            step.state,
-            Evaluation(at=at, kind=kind, holds=True, severity=severity, value=again.value(at), why=why),
-        )
-        step = notifier.notify(
-            state, last, evaluate(state, last, rule.spec.terms, rule=rule.name, instance=about.instance)
-        )
+    """Take ``seen`` into ``memory``."""
+    step = evaluate(before, seen, rule.spec.terms, rule=rule.name, instance=about.instance)
+    step = _notify(rule, about, before, seen, step, commit_seq, memory)
     if step.state is not None:
         memory.put_condition(step.state)
     elif before is not None:
@@ -82,35 +58,34 @@ def see(
     return step
 
 
-class _Notifier:
-    """Says what looks at one instance come to."""
-
-    def __init__(self, rule: RuleOf[WaitSpec], about: Subject, commit_seq: int, memory: Memory) -> None:
-        self._rule, self._about, self._seq, self._memory = rule, about, commit_seq, memory
-        self._labels = labels_of(rule, about.fields)
-        self._keep = {name: about.fields.get(name) for name in rule.fields}
-
-    def notify(self, before: ConditionState | None, seen: Evaluation, step: Step) -> Step:
-        """Notify it. Returns it with what is to be remembered."""
-        rule, about, memory = self._rule, self._about, self._memory
-        state = step.state
-        if state is not None and state.data and about.remember:
-            state = replace(state, data={**state.data, **about.remember})
-        beyond = limit_of(before.data.get(LIMIT)) if before is not None else False
-        change = replace(
-            step.change(seen, about.instance, self._seq),
-            labels=self._labels,
-            fields=self._keep,
-            run_id=about.run_id,
-            event=about.fields,
-            details=Details(wait=about.wait),
-            event_time=about.event_time,
-        )
-        beyond = emit(memory, rule, change, beyond=beyond)
-        if change.kind is IntentKind.FIRED and rule.limit is not None and state is not None:
-            others = {name: value for name, value in state.data.items() if name != LIMIT}
-            state = replace(state, data={**others, LIMIT: kept(beyond)} if beyond else others)
-        return step if state is step.state else replace(step, state=state)
+def _notify(
+    rule: RuleOf[WaitSpec],
+    about: Subject,
+    before: ConditionState | None,
+    seen: Evaluation,
+    step: Step,
+    commit_seq: int,
+    memory: Memory,
+) -> Step:
+    """Notify it. Returns it with what is to be remembered."""
+    state = step.state
+    if state is not None and state.data and about.remember:
+        state = replace(state, data={**state.data, **about.remember})
+    beyond = limit_of(before.data.get(LIMIT)) if before is not None else False
+    change = replace(
+        step.change(seen, about.instance, commit_seq),
+        labels=labels_of(rule, about.fields),
+        fields={name: about.fields.get(name) for name in rule.fields},
+        run_id=about.run_id,
+        event=about.fields,
+        details=Details(wait=about.wait),
+        event_time=about.event_time,
+    )
+    beyond = emit(memory, rule, change, beyond=beyond)
+    if change.kind is IntentKind.FIRED and rule.limit is not None and state is not None:
+        others = {name: value for name, value in state.data.items() if name != LIMIT}
+        state = replace(state, data={**others, LIMIT: kept(beyond)} if beyond else others)
+    return step if state is step.state else replace(step, state=state)
 
 
 def explained(rule: RuleOf[WaitSpec], said: Mapping[str, str]) -> Explained:

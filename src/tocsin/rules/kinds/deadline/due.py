@@ -23,6 +23,7 @@ from tocsin.model.watermarks import SourceProgress, Span
 from tocsin.rules import history
 from tocsin.rules.kinds import clocks
 from tocsin.rules.kinds.deadline.few import Past
+from tocsin.rules.kinds.deadline.lengths import Lengths
 from tocsin.rules.kinds.deadline.runs import AsOf, Fact, RunsAt, beats_of, rows_of, runs_at
 from tocsin.rules.kinds.deadline.spec import DeadlineRule, DeadlineSpec, Form
 from tocsin.rules.spec.baseline import Asked, Baseline, baseline_us
@@ -64,7 +65,7 @@ def due_deadlines(
     times_in_status = _times_in_status(wanted, facts, reader, whens, past)
     moving = {run: whens[run].seq for rule, run in wanted if rule.spec.form is Form.UNCHANGED}
     still = past.changes(moving) if past is not None else _changes(moving, facts, reader)
-    baseline = _baseline(wanted, whens, reader, runs)
+    baseline = _baseline(wanted, whens, reader, runs, past.lengths if past is not None else None)
     waits: dict[tuple[DeadlineRule, str], tuple[int, int]] = {}  # since when, how long
     for rule, run in wanted:
         fact = facts[run]
@@ -86,12 +87,16 @@ def due_deadlines(
 
 
 def due_by_past(rule: DeadlineRule) -> bool:
-    """Whether a run's events or heartbeats are asked for its deadline, not only how it stands."""
-    return rule.spec.form is Form.UNCHANGED or _time_in_status_counts(rule.spec)
+    """Whether more than how a run stands is asked for its deadline: its events, its heartbeats, or other runs."""
+    return rule.spec.form in (Form.UNCHANGED, Form.LONGER) or _time_in_status_counts(rule.spec)
 
 
 def _baseline(
-    pairs: Sequence[tuple[DeadlineRule, str]], whens: Mapping[str, When], reader: LogReader, runs: RunsAt | None
+    pairs: Sequence[tuple[DeadlineRule, str]],
+    whens: Mapping[str, When],
+    reader: LogReader,
+    runs: RunsAt | None,
+    known: Lengths | None,
 ) -> dict[tuple[str, str], int]:
     """How long runs may take, in µs. Rules that compare alike ask once."""
     alike: dict[Baseline, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -109,7 +114,10 @@ def _baseline(
             )
             for run, row in rows.items()
         }
-        lengths = baseline_us(baseline, asked, reader) if asked else {}
+        if known is not None:
+            lengths: Mapping[str, int] = known.baseline_us(asked)
+        else:
+            lengths = baseline_us(baseline, asked, reader) if asked else {}
         found |= {(name, run): lengths[run] for name, some in by_rule.items() for run in some if run in lengths}
     return found
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 
 from tocsin.alerts.changes import Change
 from tocsin.alerts.conditions import Evaluation, EvaluationKind
@@ -37,7 +36,7 @@ from tocsin.rules.kinds.deadline.histories import Known
 from tocsin.rules.kinds.deadline.runs import FEW, AsOf, Fact, RunsAt, runs_at
 from tocsin.rules.kinds.deadline.said import wait_of
 from tocsin.rules.kinds.deadline.spec import DeadlineRule, Form
-from tocsin.rules.kinds.waiting import Again, Subject, see
+from tocsin.rules.kinds.waiting import Subject, see
 from tocsin.rules.labels import labels_of
 from tocsin.rules.memory import Memory, Pair
 from tocsin.rules.queries import Failures
@@ -260,14 +259,6 @@ def standing(as_of: AsOf, reader: LogReader, known: Known | None = None) -> dict
     return {run: Standing(rows.get(run), brought.get(run, frozenset())) for run in as_of}
 
 
-@dataclass(frozen=True, slots=True)
-class Calm:
-    """Until when nothing but time passes for runs, so that they may be looked at several times at once."""
-
-    until: Mapping[str, datetime]  # T, excluded
-    evaluations: int  # at each, at most
-
-
 def on_wakes(
     released: Sequence[Released],
     rules: Mapping[str, DeadlineRule],
@@ -275,12 +266,11 @@ def on_wakes(
     memory: Memory,
     source_progress: SourceProgress,
     stand: Callable[[AsOf, LogReader], Mapping[str, Standing]] = standing,
-    calm: Calm | None = None,
 ) -> None:
     """Firing instances are notified once more, or closed by time; not before it has reported whether their runs
     moved on.
 
-    ``stand`` is for who knows already how runs stand, ``calm`` for who knows what comes next of them.
+    ``stand`` is for who knows already how runs stand.
     """
     for wave in _waves(released):
         awake = []
@@ -298,18 +288,12 @@ def on_wakes(
                 memory.put_timer(replace(each.timer, consumers=stands[run].brought))
                 continue
             since = state.data.get("since_us")
-            value = partial(_waited, since, state.value)
+            value = (micros(each.at) - since) / 1_000_000 if isinstance(since, int) else state.value
             about = Subject(
                 instance=state.instance,
                 fields={**(stands[run].row or {"RunId": run}), **rule.spec.row},
                 wait=wait_of(rule, since),
                 run_id=run,
             )
-            seen = Evaluation(at=each.at, holds=True, severity=state.severity, value=value(each.at), why=Why.DEADLINE)
-            again = Again(calm.until[run], calm.evaluations, value) if calm is not None and run in calm.until else None
-            see(rule, about, state, seen, each.commit_seq, memory, again=again)
-
-
-def _waited(since_us: object, otherwise: float | None, at: datetime) -> float | None:
-    """For how long at ``at``, s."""
-    return (micros(at) - since_us) / 1_000_000 if isinstance(since_us, int) else otherwise
+            seen = Evaluation(at=each.at, holds=True, severity=state.severity, value=value, why=Why.DEADLINE)
+            see(rule, about, state, seen, each.commit_seq, memory)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from tocsin.alerts.occurrences import RunEvent
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
+from tocsin.rules.kinds.deadline.lengths import Lengths
 from tocsin.rules.kinds.deadline.runs import AsOf, Fact, beats_of, rows_of
 
 
@@ -42,8 +43,10 @@ _OF_BEAT = "RunId, epoch_us(ReceivedAt), Progress, NULL, NULL, NULL, NULL, NULL,
 class Past:
     """The events, and where asked for the heartbeats, of runs up to their commits."""
 
-    def __init__(self, signs: Iterable[Sign], *, beats: bool) -> None:
+    def __init__(self, signs: Iterable[Sign], *, beats: bool, lengths: Lengths | None = None) -> None:
+        """``lengths`` of other runs, for who has read them."""
         self._beats = beats
+        self.lengths = lengths
         self._events: dict[str, list[Sign]] = defaultdict(list)
         self._progress: dict[str, list[tuple[int, float]]] = defaultdict(list)
         for sign in signs:

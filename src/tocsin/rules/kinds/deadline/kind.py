@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,10 +15,12 @@ from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules.failures import note
 from tocsin.rules.kinds import clocks, waiting
-from tocsin.rules.kinds.base import Body, Explained, Filling, Given, Kind, Preview, of_when
+from tocsin.rules.kinds.base import Body, Explained, Filling, Given, Kind, Part, Preview, Remembered, Span, of_when
 from tocsin.rules.kinds.deadline import commits, evaluate
 from tocsin.rules.kinds.deadline import spec as specs
+from tocsin.rules.kinds.deadline.ahead import Ahead, candidates
 from tocsin.rules.kinds.deadline.compile import compile_deadline, text_of
+from tocsin.rules.kinds.deadline.due import When
 from tocsin.rules.kinds.deadline.families import GeneratedRules, generated_rules_of
 from tocsin.rules.kinds.deadline.keys import DeadlineWhen
 from tocsin.rules.kinds.deadline.spec import DeadlineRule, DeadlineSpec
@@ -27,7 +29,7 @@ from tocsin.rules.language import lengths
 from tocsin.rules.language.schema import RuleModel
 from tocsin.rules.language.written import Head, Written
 from tocsin.rules.memory import Memory
-from tocsin.rules.queries import matches
+from tocsin.rules.queries import Failures, matches
 from tocsin.rules.spec import baseline as baselines
 from tocsin.rules.spec.rule import of_spec, public_name
 from tocsin.rules.timers import Released
@@ -90,21 +92,32 @@ class DeadlineKind(Kind[DeadlineSpec, Generated]):
 
     def on_commits(self, rules: Generated, commits_: Sequence[CommitInfo], after: int, given: Given) -> None:
         """As ``Kind.on_commits``."""
-        if following := _following(rules, given.memory):
+        following, ahead = _following(rules, given.memory), given.ahead
+        if following and isinstance(ahead, Ahead):
+            for each in commits_:
+                runs = ahead.moved(each.seq, given.memory)
+                _compute(following, dict.fromkeys(runs, When(each.seq, each.ingested_at)), given, ahead)
+        elif following:
             failures = commits.on_commits(following, commits_, after, given.reader, given.memory, given.source_progress)
             note(failures, commits_[-1].ingested_at, commits_[-1].seq, given.memory)
 
     def on_timers(self, rules: Generated, kind: TimerKind, released: Sequence[Released], given: Given) -> None:
         """As ``Kind.on_timers``."""
         reader, memory, progress = given.reader, given.memory, given.source_progress
+        ahead = given.ahead if isinstance(given.ahead, Ahead) else None
         if kind is TimerKind.DEADLINE:
-            failures = evaluate.on_deadlines(released, rules, reader, memory, progress)
-            note(failures, released[-1].at, released[-1].commit_seq, memory)
+            by_known = [(None, released)] if ahead is None else ahead.as_known((r.timer.key, r) for r in released)
+            for known, some in by_known:
+                failures = evaluate.on_deadlines(some, rules, reader, memory, progress, known)
+                note(failures, some[-1].at, some[-1].commit_seq, memory)
         elif kind is TimerKind.CLOSE:
             by_name = {rule.name: rule for generated in rules.values() for rule in generated.rules}
-            evaluate.on_wakes(released, by_name, reader, memory, progress)
+            stand = evaluate.standing if ahead is None else ahead.stand
+            evaluate.on_wakes(released, by_name, reader, memory, progress, stand)
         else:
             super().on_timers(rules, kind, released, given)
+        if ahead is not None:
+            ahead.note(memory)
 
     def standing(self, rules: Generated) -> Mapping[str, str]:
         """As ``Kind.standing``."""
@@ -120,8 +133,15 @@ class DeadlineKind(Kind[DeadlineSpec, Generated]):
         """As ``Kind.schedule``."""
         wanted = {public_name(name) for name in names}
         chosen = [generated for generated in _following(rules, given.memory) if generated.name in wanted]
+        if isinstance(given.ahead, Ahead):
+            _compute(chosen, given.ahead.begins, given, given.ahead)
+            return
         failures = commits.schedule_deadlines(chosen, given.reader, given.memory, given.source_progress, at, commit_seq)
         note(failures, at, commit_seq, given.memory)
+
+    def candidates(self, rule: DeadlineRule, log: LogReader, span: Span, remembered: Remembered) -> Iterator[Part]:
+        """As ``Kind.candidates``."""
+        return candidates(rule, log, span)
 
     def terms(self, rule: DeadlineRule) -> Terms:
         """As ``Kind.terms``."""
@@ -141,6 +161,18 @@ class DeadlineKind(Kind[DeadlineSpec, Generated]):
 def _following(rules: Generated, memory: Memory) -> list[GeneratedRules]:
     """Rules that are known; of those of a table's rows each is evaluated when it comes to it."""
     return [each for each in rules.values() if not each.alone or memory.follows(each.rules[0].name)]
+
+
+def _compute(rules: list[GeneratedRules], whens: Mapping[str, When], given: Given, ahead: Ahead) -> None:
+    """Compute runs of which a backtest knows the history, each at its own instant."""
+    failures = Failures()
+    for known, runs in ahead.as_known((run, run) for run in whens):
+        moved = commits.Moved(whens={run: whens[run] for run in runs}, known=known)
+        commits.compute(rules, moved, given.reader, given.memory, given.source_progress, failures)
+    if whens:
+        last = max(whens.values(), key=lambda when: when.at)
+        note(failures, last.at, last.seq, given.memory)
+    ahead.note(given.memory)
 
 
 KIND = DeadlineKind()

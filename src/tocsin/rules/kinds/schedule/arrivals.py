@@ -83,6 +83,9 @@ def candidates(rule: ScheduleRule, log: LogReader, span: Span, remembered: Remem
     arrivals = Arrivals()
     for number, part in enumerate(ranges(log, span.since, span.until, span.rows)):
         begins = [int(str(timer.data["from_us"])) for timer in remembered.timers if timer.kind is TimerKind.DEADLINE]
+        if not number:  # the rule is not in force yet
+            firsts = [(item, item.schedule.first(span.since)) for item in rule.spec.items]
+            begins = [micros(at - item.schedule.early) for item, at in firsts if at is not None]
         first = min(begins, default=micros(span.since))
         if not number:
             begin = head_before(log, span.since).seq

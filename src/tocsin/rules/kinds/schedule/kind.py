@@ -31,7 +31,7 @@ from tocsin.rules.kinds.base import (
 from tocsin.rules.kinds.previews import of_events
 from tocsin.rules.kinds.schedule import evaluate
 from tocsin.rules.kinds.schedule import spec as specs
-from tocsin.rules.kinds.schedule.arrivals import candidates
+from tocsin.rules.kinds.schedule.arrivals import Arrivals, candidates
 from tocsin.rules.kinds.schedule.compile import compile_schedule
 from tocsin.rules.kinds.schedule.keys import ScheduleWhen
 from tocsin.rules.kinds.schedule.spec import ScheduleRule, ScheduleSpec
@@ -89,7 +89,7 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
     def on_commits(self, rules: Schedules, commits: Sequence[CommitInfo], after: int, given: Given) -> None:
         """As ``Kind.on_commits``."""
         if following := _following(rules, given.memory):
-            failures = evaluate.on_commits(following, commits, after, given.reader, given.memory, given.ahead)
+            failures = evaluate.on_commits(following, commits, after, given.reader, given.memory, _ahead(given))
             note(failures, commits[-1].ingested_at, commits[-1].seq, given.memory)
 
     def on_timers(self, rules: Schedules, kind: TimerKind, released: Sequence[Released], given: Given) -> None:
@@ -97,7 +97,7 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
         by_name = {rule.name: rule for rule in rules}
         memory, progress = given.memory, given.source_progress
         if kind is TimerKind.DEADLINE:
-            failures = evaluate.on_deadlines(released, by_name, given.reader, memory, progress, given.ahead)
+            failures = evaluate.on_deadlines(released, by_name, given.reader, memory, progress, _ahead(given))
             note(failures, released[-1].at, released[-1].commit_seq, memory)
         elif kind is TimerKind.CLOSE:
             for each in released:
@@ -164,6 +164,10 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
     def preview(self, rule: ScheduleRule, reader: LogReader, at: datetime) -> Preview:
         """As ``Kind.preview``."""
         return of_events(rule, reader, matches)
+
+
+def _ahead(given: Given) -> Arrivals | None:
+    return given.ahead if isinstance(given.ahead, Arrivals) else None
 
 
 def _following(rules: Schedules, memory: Memory) -> list[ScheduleRule]:

@@ -50,7 +50,7 @@ class Floors:
 
     @property
     def params(self) -> dict[str, object]:
-        """By name, for ``backtest.candidates``. ``lows`` are the smallest from each occurrence on."""
+        """By name, for ``candidates``. ``lows`` are the smallest from each occurrence on."""
         lows = [low for line in self.us.values() for low in reversed([*accumulate(reversed(line), _smaller)])]
         return {
             "width": self.width,

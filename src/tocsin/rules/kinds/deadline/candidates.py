@@ -24,8 +24,8 @@ from itertools import pairwise
 from typing import Any
 
 from tocsin.logstore.interface import LogReader
-from tocsin.rules.backtest.baselines import floors
 from tocsin.rules.history import listed, micros
+from tocsin.rules.kinds.deadline.floors import floors
 from tocsin.rules.kinds.deadline.histories import Span
 from tocsin.rules.kinds.deadline.spec import DeadlineSpec, Form
 from tocsin.rules.spec.baseline import alike_sql
@@ -45,7 +45,7 @@ _ENDED = "('Completed', 'Failed', 'Canceled')"
 
 
 def _occurrence(us: str) -> str:
-    """SQL of the occurrence of time in which ``us`` lies, see ``backtest_baseline``."""
+    """SQL of the occurrence of time in which ``us`` lies, see ``floors``."""
     return f"(greatest({us}, $since::BIGINT) - $since::BIGINT) // $width::BIGINT"
 
 
