@@ -14,7 +14,7 @@ from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Load
 from tests.unit.rules.test_backtest_absence import lived, rule
 from tocsin.rules.history import micros
-from tocsin.rules.kinds.deadline.floors import floors
+from tocsin.rules.kinds.deadline.replay.floors import floors
 from tocsin.rules.kinds.event.shorter import shorter
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.spec.baseline import Asked, Baseline, Below, baseline_us

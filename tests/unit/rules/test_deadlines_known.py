@@ -13,10 +13,10 @@ from tests.oracle.effort import examples
 from tests.unit.logstore.helpers import Bench, event
 from tests.unit.rules.said import Said, bench_in_memory, messages, pauses, payload
 from tocsin.clock import ManualClock
-from tocsin.rules.kinds.deadline import histories as deadlines_known
 from tocsin.rules.kinds.deadline.due import consumers_of
 from tocsin.rules.kinds.deadline.few import Past
-from tocsin.rules.kinds.deadline.histories import Known, Span
+from tocsin.rules.kinds.deadline.replay import histories as deadlines_known
+from tocsin.rules.kinds.deadline.replay.histories import Known, Span
 from tocsin.rules.kinds.deadline.runs import runs_at
 
 EVER: Span = (0, 1 << 60)

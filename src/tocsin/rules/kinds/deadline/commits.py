@@ -30,7 +30,7 @@ from tocsin.rules.deadline_table import Deadline, Settled
 from tocsin.rules.history import listed, moment
 from tocsin.rules.kinds.deadline.due import Due, When, due_by_past, due_deadlines, is_expired, last_signs
 from tocsin.rules.kinds.deadline.families import GeneratedRules, first_of
-from tocsin.rules.kinds.deadline.histories import Known
+from tocsin.rules.kinds.deadline.replay.histories import Known
 from tocsin.rules.kinds.deadline.runs import (
     Fact,
     RunsAt,

@@ -23,7 +23,7 @@ from tocsin.model.watermarks import SourceProgress, Span
 from tocsin.rules import history
 from tocsin.rules.kinds import clocks
 from tocsin.rules.kinds.deadline.few import Past
-from tocsin.rules.kinds.deadline.lengths import Lengths
+from tocsin.rules.kinds.deadline.replay.lengths import Lengths
 from tocsin.rules.kinds.deadline.runs import AsOf, Fact, RunsAt, beats_of, rows_of, runs_at
 from tocsin.rules.kinds.deadline.spec import DeadlineRule, DeadlineSpec, Form
 from tocsin.rules.spec.baseline import Asked, Baseline, baseline_us

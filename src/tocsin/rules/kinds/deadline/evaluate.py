@@ -32,7 +32,7 @@ from tocsin.rules.kinds.deadline.commits import hits_of
 from tocsin.rules.kinds.deadline.due import Due, When, consumers_of, due_deadlines, is_expired, last_signs
 from tocsin.rules.kinds.deadline.families import GeneratedRules, first_of
 from tocsin.rules.kinds.deadline.few import Past
-from tocsin.rules.kinds.deadline.histories import Known
+from tocsin.rules.kinds.deadline.replay.histories import Known
 from tocsin.rules.kinds.deadline.runs import FEW, AsOf, Fact, RunsAt, runs_at
 from tocsin.rules.kinds.deadline.said import wait_of
 from tocsin.rules.kinds.deadline.spec import DeadlineRule, Form

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from tocsin.alerts.occurrences import RunEvent
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
-from tocsin.rules.kinds.deadline.lengths import Lengths
+from tocsin.rules.kinds.deadline.replay.lengths import Lengths
 from tocsin.rules.kinds.deadline.runs import AsOf, Fact, beats_of, rows_of
 
 

@@ -18,11 +18,11 @@ from tocsin.rules.kinds import clocks, waiting
 from tocsin.rules.kinds.base import Body, Explained, Filling, Given, Kind, Part, Preview, Remembered, Span, of_when
 from tocsin.rules.kinds.deadline import commits, evaluate
 from tocsin.rules.kinds.deadline import spec as specs
-from tocsin.rules.kinds.deadline.ahead import Ahead, candidates
 from tocsin.rules.kinds.deadline.compile import compile_deadline, text_of
 from tocsin.rules.kinds.deadline.due import When
 from tocsin.rules.kinds.deadline.families import GeneratedRules, generated_rules_of
 from tocsin.rules.kinds.deadline.keys import DeadlineWhen
+from tocsin.rules.kinds.deadline.replay.ahead import Ahead, candidates
 from tocsin.rules.kinds.deadline.spec import DeadlineRule, DeadlineSpec
 from tocsin.rules.kinds.previews import of_events
 from tocsin.rules.language import lengths

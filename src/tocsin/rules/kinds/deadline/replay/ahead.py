@@ -18,12 +18,12 @@ from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.rules.deadline_table import Deadline
 from tocsin.rules.history import micros, moment
 from tocsin.rules.kinds.base import Part, Span
-from tocsin.rules.kinds.deadline.candidates import Candidate, visits
 from tocsin.rules.kinds.deadline.due import When
 from tocsin.rules.kinds.deadline.evaluate import Standing, standing
-from tocsin.rules.kinds.deadline.histories import Known
-from tocsin.rules.kinds.deadline.histories import Span as Begins
-from tocsin.rules.kinds.deadline.lengths import Lengths
+from tocsin.rules.kinds.deadline.replay.candidates import Candidate, visits
+from tocsin.rules.kinds.deadline.replay.histories import Known
+from tocsin.rules.kinds.deadline.replay.histories import Span as Begins
+from tocsin.rules.kinds.deadline.replay.lengths import Lengths
 from tocsin.rules.kinds.deadline.runs import AsOf
 from tocsin.rules.kinds.deadline.spec import DeadlineRule
 from tocsin.rules.memory import Memory

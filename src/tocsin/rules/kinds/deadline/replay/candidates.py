@@ -25,8 +25,8 @@ from typing import Any
 
 from tocsin.logstore.interface import LogReader
 from tocsin.rules.history import listed, micros
-from tocsin.rules.kinds.deadline.floors import floors
-from tocsin.rules.kinds.deadline.histories import Span
+from tocsin.rules.kinds.deadline.replay.floors import floors
+from tocsin.rules.kinds.deadline.replay.histories import Span
 from tocsin.rules.kinds.deadline.spec import DeadlineSpec, Form
 from tocsin.rules.spec.baseline import alike_sql
 

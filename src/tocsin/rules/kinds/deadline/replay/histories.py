@@ -20,7 +20,7 @@ import pyarrow as pa
 from tocsin.logstore.interface import LogReader
 from tocsin.model.run_state import Beat
 from tocsin.rules.kinds.deadline.few import Past, Sign
-from tocsin.rules.kinds.deadline.lengths import Lengths
+from tocsin.rules.kinds.deadline.replay.lengths import Lengths
 from tocsin.rules.kinds.deadline.runs import (
     NAMES,
     OF_HISTORY,

@@ -1,0 +1,1 @@
+"""What a backtest reads ahead of runs."""
