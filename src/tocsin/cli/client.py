@@ -17,6 +17,7 @@ from tocsin.errors import QueryError, TocsinError
 if TYPE_CHECKING:
     import httpx
 
+    from tocsin.app.runs.find import RunsAsked
     from tocsin.config.project.home import Home
     from tocsin.web.ports import ReadFace
 
@@ -44,7 +45,7 @@ class Asked(Protocol):
     def rule(self, name: str) -> Row | None:
         """One rule whole."""
 
-    def runs(self, limit: int, status: str, experiment: str) -> list[Row]:
+    def runs(self, asked: RunsAsked) -> list[Row]:
         """Runs, the latest seen first."""
 
     def run(self, id: str) -> Row | None:
@@ -123,8 +124,12 @@ class Remote:
         found: Row | None = self._get(f"/api/v1/rules/{_quoted(name)}")
         return found
 
-    def runs(self, limit: int, status: str, experiment: str) -> list[Row]:
-        return list(self._get("/api/v1/runs", limit=limit, status=status, experiment=experiment)["runs"])
+    def runs(self, asked: RunsAsked) -> list[Row]:
+        tags = [key if value is None else f"{key}={value}" for key, value in asked.tags]
+        return list(self._get(
+            "/api/v1/runs", limit=asked.limit, status=asked.status, experiment=asked.experiment, target=asked.target,
+            workspace=asked.workspace, parent=asked.parent, search=asked.search, tag=tags,
+        )["runs"])  # fmt: skip
 
     def run(self, id: str) -> Row | None:
         found: Row | None = self._get(f"/api/v1/runs/{_quoted(id)}")
@@ -174,10 +179,8 @@ class Offline:
         found = self._ports.rule(name)
         return None if found is None else _plain([found])[0]
 
-    def runs(self, limit: int, status: str, experiment: str) -> list[Row]:
-        from tocsin.app.runs.find import RunsAsked
-
-        return _plain(self._ports.runs(RunsAsked(limit=limit, status=status, experiment=experiment)))
+    def runs(self, asked: RunsAsked) -> list[Row]:
+        return _plain(self._ports.runs(asked))
 
     def run(self, id: str) -> Row | None:
         found = self._ports.run(id)

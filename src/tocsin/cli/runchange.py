@@ -214,8 +214,17 @@ def cancel(
     verbose: VerboseOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Cancel a run; a submitted script is stopped."""
+    """Cancel a run; a submitted script is stopped. Outside a workspace a run that a tocsin has received."""
     style = Style.of(context, output, False, query)
+    if of_project(context, None, path, name):
+        from tocsin.sdk.remote import get_run
+        from tocsin.sdk.sending.endpoint import Endpoint
+
+        with errors(debug):
+            received = get_run(run or run_option or fail("which run?", "give its id", 2), Endpoint.find(folder=HERE))
+            say(f"{received.id}: {received.cancel()}")
+        style.show(dict(received.row), COLUMNS[:3])
+        return
     with errors(debug):
         found = the_run(workspace(path, name), run, run_option, experiment)
         found.cancel()

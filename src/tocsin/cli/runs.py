@@ -71,7 +71,13 @@ def list_runs(
     """List runs, the latest first; children only with --parent-run-id."""
     style = Style.of(context, output, as_json, query or path_query)
     if of_project(context, home, path, name):
-        received.runs_list(status, experiment, min(last, 1000), home or HERE, style.form == "json")
+        from tocsin.app.runs.find import RunsAsked
+
+        wanted = RunsAsked(
+            limit=min(last, 1000), status=status, experiment=experiment, target=target, parent=parent, search=search,
+            tags=tuple(pairs(tags, "--tags").items()),
+        )  # fmt: skip
+        received.runs_list(wanted, home or HERE, style.form == "json")
         return
     from tocsin.sdk.storage.rows import Query
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from tocsin.cli.common import (
     text,
     visible,
 )
+
+if TYPE_CHECKING:
+    from tocsin.app.runs.find import RunsAsked
 
 alerts = typer.Typer(no_args_is_help=True, help="Alerts of rules.")
 notifications = typer.Typer(no_args_is_help=True, help="Messages to people and programs: what went out or waits.")
@@ -199,18 +202,12 @@ def _written(mail: dict[str, Any]) -> Path:
     return Path(file.name)
 
 
-def runs_list(
-    status: Annotated[str, typer.Option(help="Only in this status.")] = "",
-    experiment: Annotated[str, typer.Option(help="Only of this experiment.")] = "",
-    limit: LimitOption = 100,
-    home: HomeOption = HERE,
-    as_json: AsJson = False,
-) -> None:
+def runs_list(asked: RunsAsked, home: Path, as_json: bool) -> None:
     """List runs, the latest seen first."""
     from tocsin.cli.client import asking
 
-    with asking(open_home(home)) as asked:
-        rows = asked.runs(limit, status, experiment)
+    with asking(open_home(home)) as store:
+        rows = store.runs(asked)
     show(rows, _RUN, as_json, "No runs.")
 
 

@@ -113,11 +113,12 @@ def _rendered(place: Home, name: str, run: str) -> Rendered:
 
 def _stored(place: Home, run: str) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """The event to notify of and the events of its run."""
+    from tocsin.app.runs.find import RunsAsked
     from tocsin.cli.client import asking
 
     with asking(place) as asked:
         if not run:
-            failed = asked.runs(1, "Failed", "")
+            failed = asked.runs(RunsAsked(limit=1, status="Failed"))
             if not failed:
                 return None, []
             run = failed[0]["RunId"]

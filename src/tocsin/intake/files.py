@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -12,11 +15,12 @@ from tocsin.config.yaml.document import YamlModel, suggest
 from tocsin.config.yaml.durations import Duration
 from tocsin.intake import expressions
 from tocsin.intake.formats import WORDS
-from tocsin.model.columns import HEARTBEATS, RUN_STATUS_CHANGED
+from tocsin.model.columns import HEARTBEATS, RUN_STATUS_CHANGED, RUNS, KqlType
 from tocsin.model.event import DeadReason
 from tocsin.model.statuses import STATUS_WORDS, Status
 
 WIRE = {c.name: c for c in RUN_STATUS_CHANGED if c.wire}
+MAPPED = WIRE | {c.name: c for c in RUNS if c.name == "Description"}
 """Columns that a mapping may set."""
 _ELSEWHERE = {"EventId": "event_id", "Source": "source", "TimeGenerated": "time"}
 
@@ -46,8 +50,8 @@ def _format(text: str) -> str:
 def _column(name: str) -> str:
     if name in _ELSEWHERE:
         raise ValueError(f"{name} is not set under mapping; write it as the key `{_ELSEWHERE[name]}`")
-    if name not in WIRE:
-        raise ValueError(f"{name} is not a column that a mapping can set; {suggest(name, WIRE)}")
+    if name not in MAPPED:
+        raise ValueError(f"{name} is not a column that a mapping can set; {suggest(name, MAPPED)}")
     return name
 
 
@@ -110,6 +114,34 @@ class KafkaPart(YamlModel):
         return {key: checked[key] for key in value if key in checked}
 
 
+_PLACE = re.compile(r"\{([^{}]*)\}")
+_OF_RUNS = frozenset(c.name for c in RUNS if c.type is KqlType.STRING)
+
+
+def _placeholders(text: str) -> str:
+    for name in _PLACE.findall(text):
+        if name not in _OF_RUNS:
+            raise ValueError(f"{{{name}}} is no column of Runs that holds text; {suggest(name, _OF_RUNS)}")
+    return text
+
+
+def _template(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"'{url}' is no URL; write https://…")
+    host = url.split("/", 3)[2]
+    if "{" in host:
+        raise ValueError(f"'{host}': a run must not say which host is called; write it out")
+    return _placeholders(url)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
+
+
 class Expect(YamlModel):
     """What the source promises."""
 
@@ -118,6 +150,52 @@ class Expect(YamlModel):
         description="Longest silence that is normal; after it the watermark stands still and `source-stalled` fires.",
         examples=["15m"],
     )
+
+
+class CancelPart(YamlModel):
+    """How a run of this source is canceled: one HTTP request. ``{RunId}`` and other columns of Runs stand for the run's."""
+
+    url: Annotated[str, AfterValidator(_template)] = Field(
+        description="Where to; columns are written as they stand in a URL's path or query.",
+        examples=["https://dbc.example.com/api/2.1/jobs/runs/cancel", "https://ci.example.com/runs/{RunId}/cancel"],
+    )
+    method: Literal["POST", "PUT", "PATCH", "DELETE"] = Field(
+        default="POST", description="Its method.", examples=["PUT"]
+    )
+    body: Any = Field(default=None, description="Sent as JSON; absent: none.", examples=[{"run_id": "{RunId}"}])
+    headers: dict[str, str] = Field(
+        default_factory=dict, description="Further headers.", examples=[{"Accept": "application/json"}]
+    )
+    token_file: str | None = Field(
+        default=None, min_length=1, description="File of a token, from the project directory on; sent as `Authorization: Bearer`.",
+        examples=["databricks.token"],
+    )  # fmt: skip
+    allow_private: bool = Field(
+        default=False, description="Whether it may be a private or loopback address.", examples=[True]
+    )
+
+    @field_validator("body")
+    @classmethod
+    def _body(cls, value: Any) -> Any:
+        for text in _texts(value):
+            _placeholders(text)
+        return value
+
+    def address(self, run: Mapping[str, Any]) -> str:
+        """The URL for ``run``, a row of Runs."""
+        return _PLACE.sub(lambda m: quote(str(run[m[1]]), safe=""), self.url)
+
+    def filled(self, value: Any, run: Mapping[str, Any]) -> Any:
+        """``value`` with the run's columns in its texts. A text that is one column alone and reads as a whole number is one."""
+        if isinstance(value, dict):
+            return {key: self.filled(one, run) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self.filled(one, run) for one in value]
+        if not isinstance(value, str):
+            return value
+        text = _PLACE.sub(lambda m: str(run[m[1]]), value)
+        alone = _PLACE.fullmatch(value)
+        return int(text) if alone and text.isascii() and text.isdecimal() and len(text) < 19 else text
 
 
 class DeadTest(YamlModel):
@@ -217,6 +295,7 @@ class ConsumerFile(YamlModel):
         examples=["unknown"],
     )
     expect: Expect | None = Field(default=None, description="What the source promises.")
+    cancel: CancelPart | None = Field(default=None, description="How a run of this source is canceled.")
     tests: tuple[ConsumerTest, ...] = Field(default=(), description="Payloads and what must become of them.")
 
     @field_validator("status_map")

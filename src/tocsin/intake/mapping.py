@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tocsin.intake.expressions import ExpressionFailed, Getter, any_case, compile_getter, is_true, plain_path
-from tocsin.intake.files import WIRE, ConsumerFile
+from tocsin.intake.files import MAPPED, ConsumerFile
 from tocsin.intake.formats import write
 from tocsin.model.calendars.times import read_time
 from tocsin.model.columns import KqlType
@@ -65,7 +65,7 @@ def compile_mapping(name: str, file: ConsumerFile) -> Mapper:
     i_source, i_id, i_time = at.get("source"), at.get("event_id"), at.get("time")
     i_status = at.get("mapping.Status")
     statuses = {word.lower(): word for word in STATUS_WORDS} | {w.lower(): s for w, s in file.status_map.items()}
-    columns = [(c, at[f"mapping.{c}"], _READERS[WIRE[c].type], c in _NAMES) for c in file.mapping if c != "Status"]
+    columns = [(c, at[f"mapping.{c}"], _READERS[MAPPED[c].type], c in _NAMES) for c in file.mapping if c != "Status"]
     embedded = [plain_path(path) for path in file.json_in]
 
     def read(value: object, raw: bytes, origin: Origin, time: datetime | None) -> MappedEvent | None:
@@ -102,6 +102,7 @@ def compile_mapping(name: str, file: ConsumerFile) -> Mapper:
             columns=out,
             raw=raw,
             heartbeat=heartbeat,
+            description=str(out.pop("Description", "")).strip(),
             origin=origin,
         )
 

@@ -140,6 +140,7 @@ class Labels:
     tags: Mapping[str, object] = field(default_factory=dict)
     properties: Mapping[str, object] = field(default_factory=dict)
     description: str | None = None
+    first: bool = False  # the description stands only until somebody sets one: it is the producer's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +160,7 @@ class MappedEvent:
     heartbeat: bool = False
     unknown: tuple[str, ...] = ()  # names in `data` that are no column, at most UNKNOWN_NAMES
     origin: Origin = Origin()
+    description: str = ""  # of the run in its producer's words
     metrics: tuple[MetricPoint, ...] = ()
     labels: Labels | None = None
 

@@ -144,11 +144,12 @@ class RunState:
     def labelled(self, labels: Labels, seq: int) -> RunState:
         """After an event that sets tags, properties or the description."""
         tags, properties = _text(labels.tags), _text(labels.properties)
+        keeps = labels.description is None or (labels.first and self.description != "")
         return replace(
             self,
             tags=patched(self.tags, tags),
             properties=patched(self.properties, properties),
-            description=self.description if labels.description is None else labels.description,
+            description=self.description if keeps else labels.description or "",
             tag_patch=_text({**json.loads(self.tag_patch or "{}"), **labels.tags}) if labels.tags else self.tag_patch,
             property_patch=(
                 _text({**json.loads(self.property_patch or "{}"), **labels.properties})

@@ -15,6 +15,7 @@ import urllib.request
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from tocsin.clock import Clock, SystemClock, micros
 from tocsin.sdk.errors import ServiceException
@@ -25,6 +26,8 @@ from tocsin.sdk.text import clean
 MOST = 1000
 """Runs of one answer."""
 TIMEOUT = 30.0  # seconds
+SEARCHED = ("RunId", "DisplayName", "Description", "ExperimentName", "Status", "TriggeringUserName", "OwnerEmail", "tostring(Tags)")  # fmt: skip
+"""What a search reads."""
 
 
 class ServerRun:
@@ -86,6 +89,15 @@ class ServerRun:
         """Set properties. Raises ServiceException."""
         self._update({"Properties": {clean(k): clean(str(v)) for k, v in properties.items()}})
 
+    def cancel(self) -> str:
+        """Cancel it: "canceled", or "cancel requested" of the process or system that runs it.
+
+        Raises ServiceException where nobody can cancel it: it has ended, or its consumer file does not say how.
+        """
+        done = str(_asked(self._endpoint, f"/api/v1/runs/{quote(self.id, safe='')}/cancel", b"")["done"])
+        self.refresh()
+        return done
+
     def refresh(self) -> ServerRun:
         """Read it again. Raises ServiceException."""
         self.row = get_run(self.id, self._endpoint).row
@@ -110,15 +122,20 @@ def get_runs(
     tags: str | Mapping[str, Any] = "",
     properties: Mapping[str, Any] | None = None,
     last: int = 100,
+    parent: str = "",
+    search: str = "",
     endpoint: Endpoint | None = None,
 ) -> list[ServerRun]:
     """Runs that a tocsin has received, the latest first, at most ``last`` (1000 at most).
 
-    ``tags`` is a key that must be there, or keys with their values. ``endpoint`` None: the one that TOCSIN_URL names, or
+    ``tags`` is a key that must be there, or keys with their values. ``search`` is a text in id, name, description,
+    experiment, status, submitter, owner or tags, in any case. ``endpoint`` None: the one that TOCSIN_URL names, or
     that runs here. Raises ServiceException where there is none, or it refuses.
     """
     where = [f"ExperimentName == {_quoted(experiment)}"] if experiment else []
     where += [f"Status == {_quoted(status)}"] if status else []
+    where += [f"ParentRunId == {_quoted(parent)}"] if parent else []
+    where += [f"strcat_delim('\\n', {', '.join(SEARCHED)}) contains {_quoted(search)}"] if search else []
     if isinstance(tags, str):
         where += [f"isnotnull(Tags[{_quoted(tags)}])"] if tags else []
     else:
@@ -141,18 +158,34 @@ def get_run(run_id: str, endpoint: Endpoint | None = None) -> ServerRun:
 def query(kql: str, endpoint: Endpoint | None = None) -> list[dict[str, Any]]:
     """Rows of a KQL query, by column. Raises ServiceException that says what the server says."""
     found = endpoint or _endpoint()
+    return list(_asked(found, "/api/v1/query", json.dumps({"query": kql}).encode())["rows"])
+
+
+def _asked(endpoint: Endpoint, path: str, body: bytes) -> dict[str, Any]:
+    """What the server answers to a POST. Raises ServiceException with what it says."""
     headers = {"Content-Type": "application/json"}
-    if found.token:
-        headers["Authorization"] = f"Bearer {found.token}"
-    body = json.dumps({"query": kql}).encode()
-    request = urllib.request.Request(f"{found.url}/api/v1/query", body, headers)
+    if endpoint.token:
+        headers["Authorization"] = f"Bearer {endpoint.token}"
+    request = urllib.request.Request(f"{endpoint.url}{path}", body, headers)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            return list(json.loads(answer.read())["rows"])
+            found = json.loads(answer.read())
+            if isinstance(found, dict):
+                return found
+            raise ServiceException(f"{endpoint.url} answers what is no object")
     except urllib.error.HTTPError as e:
-        raise ServiceException(f"{found.url} answers {e.code}: {e.read(2000).decode('utf-8', 'replace')}") from e
-    except (OSError, ValueError, KeyError) as e:
-        raise ServiceException(f"{found.url} cannot be asked: {e}") from e
+        said = e.read(2000).decode("utf-8", "replace")
+        raise ServiceException(f"{endpoint.url} answers {e.code}: {_detail(said)}") from e
+    except (OSError, ValueError) as e:
+        raise ServiceException(f"{endpoint.url} cannot be asked: {e}") from e
+
+
+def _detail(text: str) -> str:
+    """What a problem says, else the text as it is."""
+    try:
+        return str(json.loads(text)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
 def _endpoint() -> Endpoint:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from tocsin.app.runs.actions import NoSuchRun
 from tocsin.app.runs.find import RunsAsked, tag_of
 from tocsin.errors import QueryBusy, QueryError, QueryTimeout, StoreError, TocsinError
 from tocsin.logstore.interface import Limits
@@ -127,6 +128,14 @@ OPERATIONS: tuple[Operation, ...] = (
         _by("parent", "children of this run"),
         _by("tag", "with this tag: `KEY`, or `KEY=VALUE`; may be repeated"),
         _by("search", "with this text in id, name, description, experiment, status, submitter, owner or tags"),
+    ),
+    Operation(
+        method="POST",
+        path="/api/v1/runs/{id:path}/cancel",
+        id="cancelRun",
+        summary="Cancel a run, or ask the system that it came from to",
+        answer="RunCanceled",
+        problems={400: "why it cannot be canceled", 404: "there is no such run", 503: "the store is away"},
     ),
     _get("/api/v1/runs/{id:path}", "run", "A run with its events and alerts", "RunWhole", _404="there is no such run"),
     _get(
@@ -338,6 +347,13 @@ class Api(ActingApi, OnCallApi):
         if found is None:
             raise HTTPException(404, "there is no such run")
         return answer(found)
+
+    async def _cancelRun(self, request: Request) -> Response:
+        id_ = request.path_params["id"]
+        try:
+            return answer({"run": id_, "done": await self._app.run_actions.cancel(id_)})
+        except NoSuchRun as e:
+            raise HTTPException(404, str(e)) from e
 
     async def _deadLetters(self, request: Request) -> Response:
         q = request.query_params

@@ -191,6 +191,9 @@ SCHEMAS: Mapping[str, Schema] = {
             "alerts": {"type": "array", "items": {"$ref": "#/components/schemas/Alert"}},
         }
     ),
+    "RunCanceled": _object(
+        {"run": _TEXT, "done": {"type": "string", "enum": ["canceled", "cancel requested"]}},
+    ),
     "DeadLetter": table(
         [c for c in DEAD_LETTERS if c.name not in ("PayloadHash", "ReplayedAt")],
         Id={"type": "integer", "description": "names it for replay"},

@@ -14,6 +14,7 @@ from tests.acceptance.harness import Tocsin
 from tests.integration.commands import PROGRAM, Here
 from tests.integration.lived import event
 from tests.servers.eventually import eventually
+from tests.servers.recording import Asked, RecordingServer, Said
 from tocsin.sdk.errors import ServiceException
 from tocsin.sdk.remote import get_run, get_runs
 from tocsin.sdk.sending.endpoint import Endpoint
@@ -29,10 +30,30 @@ print(run.id)
 """
 
 
+CONSUMER = """
+connector: http
+mapping: {RunId: id, Status: state, Description: about}
+cancel: {url: "%s/runs/{RunId}/stop?in={ExperimentName}", body: {id: "{RunId}", why: "by {Consumer}"}, token_file: fleet.token, allow_private: true}
+"""
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
-    tocsin = Here(program=PROGRAM, home=tmp_path_factory.mktemp("remote")).start()
-    yield tocsin
+def fleet() -> Iterator[RecordingServer]:
+    """Another system: it cancels what it is asked to, but not the run `stuck`."""
+
+    def answer(asked: Asked, _: int) -> Said:
+        return Said(status=409, body="it is stuck") if "stuck" in asked.path else Said(status=202)
+
+    with RecordingServer(answer) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, fleet: RecordingServer) -> Iterator[Tocsin]:
+    tocsin = Here(program=PROGRAM, home=tmp_path_factory.mktemp("remote"))
+    tocsin.write("consumers/fleet.yaml", CONSUMER % fleet.url)
+    tocsin.write("fleet.token", "s3cret\n")
+    yield tocsin.start(within=60)
     tocsin.kill()
 
 
@@ -80,6 +101,40 @@ def test_runs_of_others_are_found_tagged_and_described(server: Tocsin, tmp_path:
     server.send(json.dumps([event("13", RunId="k1", Status="Completed", Tags=tags)]).encode())
     after = run.refresh()
     assert ("Completed", {"seen": "", "owner": "anna"}, "by hand") == (after.status, after.tags, after.description)
+
+
+def test_a_run_of_another_system_is_canceled_as_its_consumer_says(
+    server: Tocsin, fleet: RecordingServer, tmp_path: Path
+) -> None:
+    """By the SDK and the command; a refusal is passed on, and then the run is what it was."""
+    here = Endpoint(url=f"http://127.0.0.1:{server.port}")
+    runs = [{"id": id_, "state": "Running", "about": "*nightly* load"} for id_ in ("41", "a/b", "stuck")]
+    assert 202 == server.send(json.dumps(runs).encode(), "fleet").status
+    assert "cancel requested" == get_run("41", here).cancel()
+    assert ("CancelRequested", "*nightly* load") == (get_run("41", here).status, get_run("41", here).description)
+    asked = fleet.asked[-1]
+    assert ("/runs/41/stop?in=", {"id": 41, "why": "by fleet"}, "Bearer s3cret") == (
+        asked.path,
+        asked.json,
+        asked.headers["authorization"],
+    )
+    with pytest.raises(ServiceException, match="409 it is stuck"):
+        get_run("stuck", here).cancel()
+    assert "Running" == get_run("stuck", here).status
+    done = subprocess.run(
+        [PROGRAM, "run", "cancel", "a/b"], cwd=tmp_path, capture_output=True, text=True,
+        env={"TOCSIN_URL": here.url, "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert (0, "/runs/a%2Fb/stop?in=") == (done.returncode, fleet.asked[-1].path), done.stderr
+    server.send(json.dumps(event("20", RunId="over", Status="Completed")).encode())
+    with pytest.raises(ServiceException, match="over is Completed already"):
+        get_run("over", here).cancel()
+    assert {"41", "a/b", "stuck"} == {run.id for run in get_runs(search="NIGHTLY* load", endpoint=here)}
+    listed = subprocess.run(
+        [PROGRAM, "run", "list", "--search", "nightly", "--status", "Running", "--json"], cwd=tmp_path, capture_output=True, text=True,
+        env={"TOCSIN_URL": here.url, "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert ["stuck"] == [row["RunId"] for row in json.loads(listed.stdout)], listed.stderr
 
 
 def test_a_run_that_nobody_knows_is_said_so(server: Tocsin) -> None:

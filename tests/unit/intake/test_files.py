@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tocsin.errors import ConfigurationError
-from tocsin.intake.consumer import active, load_consumers
+from tocsin.intake.consumer import active, load_consumers, read_consumer
+from tocsin.intake.files import CancelPart
 from tocsin.intake.testing import run_consumer_tests
 
 GOOD = """\
@@ -131,3 +132,30 @@ def test_tests_with_the_same_event_do_not_disturb_each_other(tmp_path: Path) -> 
     test = '  - payload: {run: r, state: Failed, id: "1", at: "2026-01-05T10:00:00Z"}\n    rows: [{RunId: r}]\n'
     results = run_consumer_tests(write(tmp_path, c=GOOD + "event_id: id\ntime: at\ntests:\n" + test * 2))
     assert ["", ""] == [r.text for r in results]
+
+
+@pytest.mark.parametrize(
+    ("cancel", "why"),
+    [
+        ("{url: 'ftp://a.example'}", "is no URL; write https://"),
+        ("{url: 'https://{Target}.example/x'}", "a run must not say which host is called"),
+        ("{url: 'https://a.example/{Runid}'}", "did you mean 'RunId'"),
+        ("{url: 'https://a.example/', body: {id: ['{Tags}']}}", "{Tags} is no column of Runs that holds text"),
+        ("{url: 'https://a.example/', method: GET}", "method"),
+    ],
+)
+def test_a_cancel_that_cannot_be_made_is_refused(tmp_path: Path, cancel: str, why: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"connector: http\nmapping: {{RunId: id, Status: state}}\ncancel: {cancel}\n")
+    with pytest.raises(ConfigurationError) as e:
+        read_consumer(path, "c.yaml")
+    assert why in str(e.value)
+
+
+def test_columns_of_a_run_fill_a_cancel() -> None:
+    part = CancelPart(
+        url="https://a.example/r/{RunId}?e={ExperimentName}", body={"id": "{RunId}", "n": [1, "x {Target}"]}
+    )
+    run = {"RunId": "a/b ?", "ExperimentName": "&", "Target": "{RunId}"}
+    assert "https://a.example/r/a%2Fb%20%3F?e=%26" == part.address(run)
+    assert {"id": "a/b ?", "n": [1, "x {RunId}"]} == part.filled(part.body, run)

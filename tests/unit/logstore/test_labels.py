@@ -101,3 +101,27 @@ def test_python_and_sql_patch_alike(first: dict[str, str], patch: dict[str, str 
     texts = [json.dumps(o, ensure_ascii=False, separators=(",", ":")) for o in (first, patch)]
     ((merged,),) = duckdb.execute("SELECT json_merge_patch($a, $b)::VARCHAR", {"a": texts[0], "b": texts[1]}).fetchall()
     assert merged == patched(*texts)
+
+
+def test_a_producers_description_stands_until_somebody_sets_one(put: Bench) -> None:
+    """It comes with a status change, canonical or mapped; that event counts once and names nothing unknown."""
+    commit = put(event("r1", "Running", 1, Description=" from its **producer** "))
+    assert (1, 0, ()) == (commit.receipts[0].accepted, commit.receipts[0].misnamed, commit.receipts[0].unknown)
+    assert ("from its **producer**", "Running") == (put.run("r1")["Description"], put.run("r1")["Status"])
+    assert 1 == put(event("r1", "Running", 1, Description=" from its **producer** ")).receipts[0].duplicate
+    update = {
+        "id": "u1",
+        "source": "people",
+        "type": "tocsin.run.update",
+        "data": {"RunId": "r1", "Description": "mine"},
+    }
+    put(json.dumps(update).encode())
+    put(event("r1", "Completed", 2, Description="another of its producer's"))
+    assert ("mine", "Completed") == (put.run("r1")["Description"], put.run("r1")["Status"])
+
+
+@pytest.mark.parametrize("odd", [7, None, "", "  ", {"a": 1}])
+def test_a_description_that_is_no_text_is_left_out(put: Bench, odd: object) -> None:
+    """One odd field is no reason to lose a status."""
+    assert 1 == put(event("r1", "Failed", 1, Description=odd)).receipts[0].accepted
+    assert ("", "Failed") == (put.run("r1")["Description"], put.run("r1")["Status"])

@@ -323,7 +323,15 @@ class App(Reading):
         await self._sources.http.take(events, MOST_EVENTS)
 
     async def _ask_to_cancel(self, found: Mapping[str, Any]) -> str:
-        return f"its consumer '{found['run']['Consumer']}' does not say how its runs are canceled"
+        names = dict.fromkeys(event["Consumer"] for event in reversed(found["events"]))  # the latest first
+        for name in names:
+            consumer = self._sources.consumers.get(name)
+            if consumer is not None and consumer.file.cancel is not None:
+                from tocsin.app.runs.asking import ask
+
+                return await ask(consumer.file.cancel, found["run"], self._home.path)
+        said = f"consumer '{next(iter(names), '')}' does not say how its runs are canceled"
+        return f"{said}; no workspace on the server's machine keeps it either"
 
     def intake_routes(self) -> list[BaseRoute]:
         """Routes below ``/intake/`` and ``/ping/``."""

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pyarrow as pa
 
 from tocsin.errors import PositionGap
-from tocsin.logstore.ingest.logged import Logged, may_be_one, read_beside
+from tocsin.logstore.ingest.logged import Logged, described, describes, may_be_one, read_beside, read_described
 from tocsin.logstore.ingest.read import plain_text
 from tocsin.model.event import (
     Batch,
@@ -180,6 +180,9 @@ def _raw(raw: RawEvents, number: int, below: Mapping[PartitionKey, int], out: Ap
     if any(map(may_be_one, payloads)):
         taken = [i for i in (range(len(payloads)) if taken is None else taken) if not _is_logged(raw, i, number, out)]
         payloads, times = [raw.payloads[i] for i in taken], [raw.times_us[i] for i in taken]
+    for n, payload in enumerate(payloads):
+        if describes(payload) and (event := read_described(payload, _origin(raw, n if taken is None else taken[n]))):
+            out.logged.append(described(event, number, raw.received_us))
     return Group(
         batch=number,
         consumer=raw.consumer,
@@ -236,6 +239,8 @@ def _mapped(mapped: MappedEvents, number: int, below: Mapping[PartitionKey, int]
         if event.metrics or event.labels is not None:
             out.logged.append(Logged(batch=number, event=event, received_us=mapped.received_us))
             continue
+        if event.description and not event.heartbeat:
+            out.logged.append(described(event, number, mapped.received_us))
         try:
             texts.append(plain_text(event))
         except ReadError as e:

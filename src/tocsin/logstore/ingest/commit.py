@@ -161,7 +161,9 @@ def write(
         seq=outcome.seq,
         ingested_at=outcome.at,
         rows=outcome.rows,
-        receipts=_receipts(append_batch, outcome, dead_of, (Counter(one.batch for one in logged), known_logged)),
+        receipts=_receipts(
+            append_batch, outcome, dead_of, (Counter(one.batch for one in logged if one.counted), known_logged)
+        ),
         consumers=frozenset(row[2] for row in outcome.live),
         statuses=_sums((row[1], row[3]) for row in outcome.live),
     )

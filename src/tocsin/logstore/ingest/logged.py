@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,10 +19,20 @@ import duckdb
 from tocsin.clock import from_micros
 from tocsin.logstore.ingest.read import time_or_none
 from tocsin.logstore.sqlfiles import sql
-from tocsin.model.event import METRICS_TYPE, UPDATE_TYPE, DeadReason, Labels, MappedEvent, MetricPoint, Origin
+from tocsin.model.event import (
+    METRICS_TYPE,
+    STATUS_TYPE,
+    UPDATE_TYPE,
+    DeadReason,
+    Labels,
+    MappedEvent,
+    MetricPoint,
+    Origin,
+)
 from tocsin.model.text.strictjson import ReadError, read_json
 
 _MARKS = (METRICS_TYPE.encode(), UPDATE_TYPE.encode())
+_DESCRIBES = b'"Description"'
 _NO_NUMBERS = {"nan": math.nan, "infinity": math.inf, "inf": math.inf, "-infinity": -math.inf, "-inf": -math.inf}
 
 
@@ -33,6 +43,7 @@ class Logged:
     batch: int  # its number
     event: MappedEvent
     received_us: int
+    counted: bool = True  # False for what a status change brings along
 
     @property
     def key(self) -> tuple[str, str]:
@@ -75,6 +86,38 @@ def read_beside(payload: bytes, origin: Origin) -> MappedEvent | None:
         metrics=tuple(_point(number, point) for number, point in enumerate(points)),
         labels=labels,
     )
+
+
+def describes(payload: bytes) -> bool:
+    """Whether a status change may bring a description along."""
+    return _DESCRIBES in payload
+
+
+def described(event: MappedEvent, batch: int, received_us: int) -> Logged:
+    """The description that a status change brings: it stands until somebody sets another."""
+    id_ = event.event_id or hashlib.sha256(event.raw).hexdigest()
+    labels = Labels(description=event.description, first=True)
+    apart = replace(event, event_id=f"{id_}#description", labels=labels)
+    return Logged(batch=batch, event=apart, received_us=received_us, counted=False)
+
+
+def read_described(payload: bytes, origin: Origin) -> MappedEvent | None:
+    """A canonical status change that has a description; None for any other payload."""
+    try:
+        value = read_json(payload)
+    except ReadError:
+        return None
+    if not isinstance(value, dict) or value.get("type") != STATUS_TYPE:
+        return None
+    data = value.get("data")
+    if not isinstance(data, dict) or not all(
+        _text(data.get(name)).strip() for name in ("RunId", "Status", "Description")
+    ):
+        return None
+    return MappedEvent(
+        source=_text(value.get("source")), event_id=_text(value.get("id")), time=time_or_none(value.get("time")),
+        columns={"RunId": data["RunId"]}, raw=payload, origin=origin, description=data["Description"].strip(),
+    )  # fmt: skip
 
 
 def _labels(data: Mapping[str, object]) -> Labels:
@@ -124,10 +167,11 @@ def drop_duplicates(con: duckdb.DuckDBPyConnection, found: Sequence[Logged]) -> 
     twice: Counter[int] = Counter()
     for one in found:
         if new.setdefault(one.key, one) is not one:
-            twice[one.batch] += 1
+            twice[one.batch] += one.counted
     sources, ids = zip(*new, strict=True)
     for key in con.execute(sql("recent_keys"), {"sources": list(sources), "ids": list(ids)}).fetchall():
-        twice[new.pop(key).batch] += 1
+        gone = new.pop(key)
+        twice[gone.batch] += gone.counted
     return list(new.values()), twice
 
 

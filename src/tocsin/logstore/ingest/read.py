@@ -19,6 +19,7 @@ from tocsin.model.event import HEARTBEAT_TYPE, STATUS_TYPE, UNKNOWN_NAMES, DeadR
 from tocsin.model.text.strictjson import ReadError, read_json
 
 WIRE = frozenset(c.name for c in RUN_STATUS_CHANGED if c.wire)
+_KNOWN = WIRE | {"Description"}  # which is read apart, see logged.py
 _TIMES = frozenset(c.name for c in RUN_STATUS_CHANGED if c.wire and c.type is KqlType.DATETIME)
 
 
@@ -55,7 +56,7 @@ def read_cloud_event(payload: bytes, origin: Origin = Origin()) -> MappedEvent: 
         columns=columns,
         raw=payload,
         heartbeat=kind == HEARTBEAT_TYPE,
-        unknown=tuple(islice((name[:100] for name in data if name not in WIRE), UNKNOWN_NAMES)),
+        unknown=tuple(islice((name[:100] for name in data if name not in _KNOWN), UNKNOWN_NAMES)),
         origin=origin,
     )
 

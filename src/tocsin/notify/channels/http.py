@@ -28,10 +28,11 @@ AGENT = "tocsin"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One POST."""
+    """One request, a POST unless ``method`` says otherwise."""
 
     url: str
     body: bytes
+    method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -153,7 +154,9 @@ class Client:
             headers["Host"] = url.netloc.decode("ascii")
             extensions = {"sni_hostname": host}
             url = url.copy_with(host=address)
-        request = self._client.build_request("POST", url, content=call.body, headers=headers, extensions=extensions)
+        request = self._client.build_request(
+            call.method, url, content=call.body, headers=headers, extensions=extensions
+        )
         answer = await self._client.send(request, stream=True)
         try:
             found = bytearray()
