@@ -164,6 +164,9 @@ def _acknowledge(app: App, stop: threading.Event) -> None:
             return
 
 
+_LATER = "  in two minutes a run has waited for too long, in about five one is silent: as after any start, senders may be late"
+
+
 def _say(settings: Settings, url: str, *, demo: bool, plots: str) -> None:
     """Where to look, for a person at a terminal."""
     event = (
@@ -175,8 +178,10 @@ def _say(settings: Settings, url: str, *, demo: bool, plots: str) -> None:
         f"tocsin is up at {url}" + (", playing a day of training runs" if demo else ""),
         f"  mails    {url}/mails" if settings.smtp.host is None else f"  mails    go to {settings.smtp.host}",
         f"  alerts   {url}/alerts",
+        *([f"  on call  {url}/oncall"] if demo else []),
         f"  metrics  {url}/metrics",
         *([f"  plots    {plots}"] if plots else []),
+        *([_LATER] if demo else []),
         "  send an event of your own:",
         f"    curl {url}/intake/events -H 'Content-Type: application/json' -d '{event}'",
         "Ctrl-C ends it." + (" Nothing of the demo is kept." if demo else ""),
