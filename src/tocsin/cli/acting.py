@@ -92,6 +92,27 @@ class _Asked:
             return dict(self._remote.ask("POST", "/api/v1/silences/preview", json={"matchers": matchers}).json())
         return self._plain([self._acting.preview(matchers)])[0]
 
+    def preferences(self, ended: bool) -> list[dict[str, Any]]:
+        if self._remote is not None:
+            params = {"ended": str(ended).lower()}
+            return list(self._remote.ask("GET", "/api/v1/subscriptions", params=params).json()["subscriptions"])
+        return self._plain(self._acting.preferences(ended=ended))
+
+    def prefer(self, kind: str, address: str, matchers: str, by: str, until: datetime | None) -> dict[str, Any]:
+        if self._remote is not None:
+            body = {"kind": kind, "address": address, "matchers": matchers, "by": by}
+            body |= {"to": until.isoformat()} if until is not None else {}
+            return dict(self._remote.ask("POST", "/api/v1/subscriptions", json=body).json())
+        from tocsin.model.active import PreferenceKind
+
+        made = self._acting.prefer(PreferenceKind(kind), address, matchers, by=by, via="cli", until=until)
+        return self._plain([made])[0]
+
+    def take_back(self, id: str) -> dict[str, Any]:
+        if self._remote is not None:
+            return dict(self._remote.ask("POST", f"/api/v1/subscriptions/{_quoted(id)}/end").json())
+        return self._plain([self._acting.take_back(id, via="cli")])[0]
+
     @staticmethod
     def _plain(rows: Any) -> list[dict[str, Any]]:
         import json
@@ -120,7 +141,7 @@ def acting(home: Path) -> Iterator[_Asked]:
     with place.lock():
         state = open_state(place, place.settings(), clock)
         try:
-            yield _Asked(None, Acting(state=state, clock=clock))
+            yield _Asked(None, Acting(state=state, clock=clock, may_mail=place.settings().smtp.allows))
         finally:
             state.close()
 
@@ -162,7 +183,7 @@ def alerts_snooze(
     as_json: AsJson = False,
 ) -> None:
     """Acknowledge an alert for a time."""
-    _act(home, "snooze", id, by, as_json, until=_now() + _length(for_))
+    _act(home, "snooze", id, by, as_json, until=now_utc() + length_of(for_))
 
 
 def alerts_assign(
@@ -208,7 +229,7 @@ def silence_add(
     if not by:
         fail("it is not said who sets it", "add --by anna, or set TOCSIN_USER", 2)
     with acting(home) as asked:
-        made = asked.add(_joined(matchers), _now() + _length(for_), by, comment)
+        made = asked.add(joined(matchers), now_utc() + length_of(for_), by, comment)
     show([made], _SILENCE, as_json, "")
 
 
@@ -240,7 +261,7 @@ def silence_expire(
 def silence_preview(matchers: Matchers, home: HomeOption = HERE, as_json: AsJson = False) -> None:
     """Show what a silence would hide now, and would have hidden in the last 7 days."""
     with acting(home) as asked:
-        found = asked.preview(_joined(matchers))
+        found = asked.preview(joined(matchers))
     if as_json:
         print_json(found)
         return
@@ -248,7 +269,7 @@ def silence_preview(matchers: Matchers, home: HomeOption = HERE, as_json: AsJson
     say(f"{found['last_7_days']} of the last 7 days")
 
 
-def _joined(matchers: list[str]) -> str:
+def joined(matchers: list[str]) -> str:
     """Each argument one matcher of Alertmanager's syntax; a value may stand without quotes."""
     import json
     import re
@@ -264,7 +285,8 @@ def _joined(matchers: list[str]) -> str:
     return ", ".join(out)
 
 
-def _length(text: str) -> timedelta:
+def length_of(text: str) -> timedelta:
+    """The length of time that is said. Ends with 2 for what is none."""
     from tocsin.config.yaml.durations import parse_duration
 
     try:
@@ -276,7 +298,8 @@ def _length(text: str) -> timedelta:
     return found
 
 
-def _now() -> datetime:
+def now_utc() -> datetime:
+    """The time now."""
     from tocsin.clock import SystemClock
 
     return SystemClock().now().astimezone(UTC)

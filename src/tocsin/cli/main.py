@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from tocsin import __version__
-from tocsin.cli import acting, events, execute, folders, homes, notify, oncall, rules, templates, up, upkeep
+from tocsin.cli import (
+    acting,
+    events,
+    execute,
+    folders,
+    homes,
+    notify,
+    oncall,
+    rules,
+    subscribing,
+    templates,
+    up,
+    upkeep,
+)
 from tocsin.cli import show as look
 from tocsin.cli.common import guarded
 
@@ -50,6 +63,10 @@ app.add_typer(oncall.oncall, name="oncall")
 app.add_typer(oncall.route, name="route")
 app.add_typer(notify.notify, name="notify")
 app.add_typer(acting.silence, name="silence")
+app.command("subscribe")(subscribing.subscribe)
+app.command("mute")(subscribing.mute)
+app.command("unsubscribe")(subscribing.unsubscribe)
+app.command("subscriptions")(subscribing.subscriptions)
 app.add_typer(look.notifications, name="notifications")
 app.add_typer(look.notifications, name="mails", hidden=True)
 app.add_typer(folders.run_commands(), name="run")

@@ -135,14 +135,30 @@ class StoredSilence:
     created_at: datetime  # UTC
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredMute:
-    """That a person unsubscribed from a rule: until it is undone she gets nothing of it as owner or list member."""
+class PreferenceKind(StrEnum):
+    """What a person wants for herself."""
 
+    SUBSCRIBE = "subscribe"  # to be notified of what matches
+    MUTE = "mute"  # not to be notified of it as owner, subscriber or list member
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """What one address wants, or does not want, to be notified of. It is kept after its end: who set it is audited."""
+
+    id: str
+    kind: PreferenceKind
     address: str  # in lower case
-    rule: str
+    matchers: str  # in Alertmanager's syntax, over fields of alerts and columns of their runs
     at: datetime  # UTC
-    via: str  # link
+    until: datetime | None = None  # UTC; None: for good
+    by: str = ""
+    via: str = ""  # api, cli, link, page
+    ended_at: datetime | None = None  # UTC; when it was taken back
+
+    def holds(self, at: datetime) -> bool:
+        """Whether it counts at ``at``."""
+        return self.ended_at is None and (self.until is None or at < self.until)
 
 
 # -- what reports are made of ------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, select, update
 
 from tocsin.model.active import (
     Acknowledgement,
@@ -26,7 +26,8 @@ from tocsin.model.active import (
     AlertLife,
     MessageSent,
     OnCallHistory,
-    StoredMute,
+    Preference,
+    PreferenceKind,
     StoredSilence,
     alert_id,
     fired_alert,
@@ -46,7 +47,7 @@ from tocsin.state.tables import (
     delivery_intents,
     intents,
     notify_states,
-    personal_mutes,
+    preferences,
     silences,
 )
 
@@ -135,6 +136,7 @@ class ActiveAlerts:
         self._forget = dialect.bulk(_FORGET, ["k_kind", "k_key"])
         self._act = dialect.bulk(alert_actions.insert(), [c.name for c in alert_actions.columns if c.name != "seq"])
         self._silence = dialect.upsert(silences, ["id"])
+        self._preference = dialect.upsert(preferences, ["id"])
 
     # -- what evaluations say ----------------------------------------------------------------------------------------
 
@@ -272,26 +274,22 @@ class ActiveAlerts:
         """Set or change one."""
         self._silence.run(tx, [_silence_row(silence)])
 
-    def personal_mutes(self, tx: Connection) -> list[StoredMute]:
-        """From which rules people unsubscribed."""
-        found = tx.execute(select(personal_mutes).order_by(personal_mutes.c.at))
-        return [StoredMute(**row._mapping) for row in found]
+    def preferences(self, tx: Connection) -> list[Preference]:
+        """What people want for themselves, what they took back included."""
+        found = tx.execute(select(preferences).order_by(preferences.c.at, preferences.c.id))
+        return [Preference(**{**row._mapping, "kind": PreferenceKind(row.kind)}) for row in found]
 
-    def put_personal_mute(self, tx: Connection, mute: StoredMute) -> None:
-        """Unsubscribe somebody from a rule, once."""
-        self.drop_personal_mute(tx, mute.address, mute.rule)
-        tx.execute(insert(personal_mutes).values(address=mute.address, rule=mute.rule, at=mute.at, via=mute.via))
-
-    def drop_personal_mute(self, tx: Connection, address: str, rule: str) -> None:
-        """Undo it."""
-        m = personal_mutes.c
-        tx.execute(delete(personal_mutes).where(m.address == address, m.rule == rule))
+    def put_preference(self, tx: Connection, preference: Preference) -> None:
+        """Set one, or its end."""
+        row = {name: getattr(preference, name) for name in (c.name for c in preferences.columns)}
+        self._preference.run(tx, [{**row, "kind": preference.kind.value}])
 
     def prune(self, tx: Connection, before: datetime) -> None:
         """Forget what ended before."""
         tx.execute(delete(alerts).where(_A.settled.is_(True), _A.ended_at < before))
         tx.execute(delete(alert_actions).where(alert_actions.c.at < before, alert_actions.c.applied.is_(True)))
         tx.execute(delete(silences).where(silences.c.end < before))
+        tx.execute(delete(preferences).where((preferences.c.ended_at < before) | (preferences.c.until < before)))
 
 
 def _named(t: Transition) -> str:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tocsin.model.active import Acted, Action, ActiveAlert, OnCallHistory, StoredMute, StoredSilence
+from tocsin.model.active import Acted, Action, ActiveAlert, OnCallHistory, Preference, StoredSilence
 from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Instant, Timer
@@ -272,16 +272,12 @@ class State(ABC):
         """Set or change a silence."""
 
     @abstractmethod
-    def personal_mutes(self) -> Sequence[StoredMute]:
-        """From which rules people unsubscribed, oldest first."""
+    def preferences(self) -> Sequence[Preference]:
+        """What people want for themselves, oldest first, what they took back included."""
 
     @abstractmethod
-    def put_personal_mute(self, mute: StoredMute) -> None:
-        """Unsubscribe somebody from a rule; of one who has done so already nothing changes."""
-
-    @abstractmethod
-    def drop_personal_mute(self, address: str, rule: str) -> None:
-        """Undo that, where it was done."""
+    def put_preference(self, preference: Preference) -> None:
+        """Set one, or change it: its end."""
 
     @abstractmethod
     def oncall_history(self, since: datetime) -> OnCallHistory:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin.errors import StoreError
-from tocsin.model.active import Acted, Action, ActiveAlert, OnCallHistory, StoredMute, StoredSilence
+from tocsin.model.active import Acted, Action, ActiveAlert, OnCallHistory, Preference, StoredSilence
 from tocsin.model.alert import ConditionState, Occurrence, Phase
 from tocsin.model.delivery import Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Timer
@@ -249,17 +249,13 @@ class SqlState(State):
         with self._write() as tx:
             self._alerts.put_silence(tx, silence)
 
-    def personal_mutes(self) -> Sequence[StoredMute]:
+    def preferences(self) -> Sequence[Preference]:
         with self._read() as tx:
-            return self._alerts.personal_mutes(tx)
+            return self._alerts.preferences(tx)
 
-    def put_personal_mute(self, mute: StoredMute) -> None:
+    def put_preference(self, preference: Preference) -> None:
         with self._write() as tx:
-            self._alerts.put_personal_mute(tx, mute)
-
-    def drop_personal_mute(self, address: str, rule: str) -> None:
-        with self._write() as tx:
-            self._alerts.drop_personal_mute(tx, address, rule)
+            self._alerts.put_preference(tx, preference)
 
     def oncall_history(self, since: datetime) -> OnCallHistory:
         with self._read() as tx:

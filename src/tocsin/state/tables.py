@@ -333,16 +333,20 @@ silences = Table(
     _time("created_at"),
 )
 
-personal_mutes = Table(
-    "personal_mutes",
+preferences = Table(
+    "preferences",
     metadata,
+    Column("id", Text, primary_key=True),
+    _text("kind"),
     _text("address"),
-    _text("rule"),
+    _text("matchers"),
     _time("at"),
+    _time("until", nullable=True),
+    _text("by"),
     _text("via"),
-    PrimaryKeyConstraint("address", "rule"),
-    sqlite_with_rowid=False,
+    _time("ended_at", nullable=True),
 )
+"""What people want for themselves: subscriptions, and mutes."""
 
 notify_states = Table(
     "notify_states",

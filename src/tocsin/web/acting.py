@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tocsin.app.views.acting import NoSuchMessage
-from tocsin.model.active import ActionKind
+from tocsin.model.active import ActionKind, PreferenceKind
 from tocsin.web import mailview
 from tocsin.web.answers import answer
 from tocsin.web.openapi import Operation, Parameter
@@ -53,6 +53,21 @@ ACTING: tuple[Operation, ...] = (
         problems={**_BAD, 404: "there is no such message"},
     ),
     Operation(
+        method="GET", path="/api/v1/subscriptions", id="subscriptions",
+        summary="What people want for themselves: subscriptions, and mutes", answer="Preferences",
+        parameters=(Parameter(
+            name="ended", doc="what is over too", schema={"type": "boolean", "default": False},
+        ),), problems=_BAD,
+    ),
+    Operation(
+        method="POST", path="/api/v1/subscriptions", id="subscribe", body="NewPreference", answer="Preference",
+        summary="Subscribe an address to alerts, or mute them for it", problems=_BAD,
+    ),
+    Operation(
+        method="POST", path="/api/v1/subscriptions/{id}/end", id="endSubscription", answer="Preference",
+        summary="End a subscription or a mute", problems=_BAD,
+    ),
+    Operation(
         method="GET", path="/api/v1/silences", id="silences", summary="Silences that people set",
         answer="Silences", parameters=(Parameter(
             name="expired", doc="those that are over too", schema={"type": "boolean", "default": False},
@@ -87,6 +102,14 @@ class _NewSilence(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "
     by: str
     comment: str
     start: datetime | None = None
+
+
+class _NewPreference(msgspec.Struct, forbid_unknown_fields=True, rename={"until": "to"}):
+    address: str
+    matchers: str
+    by: str
+    kind: PreferenceKind = PreferenceKind.SUBSCRIBE
+    until: datetime | None = None
 
 
 class _Matchers(msgspec.Struct, forbid_unknown_fields=True):
@@ -149,6 +172,27 @@ class ActingApi:
             return answer(mailview.row(await self._ask(lambda: self._app.acting.resend(id_))))
         except NoSuchMessage as e:
             raise HTTPException(404, str(e)) from e
+
+    async def _subscriptions(self, request: Request) -> Response:
+        said = request.query_params.get("ended", "false")
+        if said not in ("true", "false"):
+            raise HTTPException(400, f"ended: '{said[:20]}' is neither true nor false")
+        return answer({"subscriptions": await self._ask(lambda: self._app.acting.preferences(ended=said == "true"))})
+
+    async def _subscribe(self, request: Request) -> Response:
+        asked = await _body(request, _NewPreference)
+        until = _utc(asked.until, "to")
+        return answer(
+            await self._ask(
+                lambda: self._app.acting.prefer(
+                    asked.kind, asked.address, asked.matchers, by=asked.by, via="api", until=until
+                )
+            )
+        )
+
+    async def _endSubscription(self, request: Request) -> Response:
+        id_ = request.path_params["id"]
+        return answer(await self._ask(lambda: self._app.acting.take_back(id_, via="api")))
 
     async def _silences(self, request: Request) -> Response:
         said = request.query_params.get("expired", "false")

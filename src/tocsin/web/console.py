@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote
 
@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from tocsin.app.views.acting import NoSuchAlert
 from tocsin.config.yaml.durations import parse_duration
 from tocsin.errors import TocsinError
-from tocsin.model.active import ActionKind
+from tocsin.model.active import ActionKind, PreferenceKind
 from tocsin.notify.routing.matchers import Op, matcher, text_of
 from tocsin.web.api import Asker
 
@@ -39,7 +39,10 @@ class Console:
         return [
             Route("/alerts/{id}", self._alert),
             Route("/alerts/{id}/silence", self._silence, methods=["GET", "POST"]),
+            Route("/alerts/{id}/mute", self._mute, methods=["POST"]),
             Route("/alerts/{id}/{verb}", self._act, methods=["POST"]),
+            Route("/subscriptions", self._subscriptions, methods=["GET", "POST"]),
+            Route("/subscriptions/{id}/end", self._end, methods=["POST"]),
             Route("/silences", self._silences),
             Route("/silences/{id}/expire", self._expire, methods=["POST"]),
         ]
@@ -108,6 +111,48 @@ class Console:
         id_ = request.path_params["id"]
         await self._ask(lambda: self._app.acting.expire_silence(id_))
         return RedirectResponse("/silences", 303)
+
+    # -- what people want for themselves -------------------------------------------------------------------------------
+
+    async def _mute(self, request: Request) -> Response:
+        """Mute the experiment of an alert, or its rule, for who asks."""
+        alert = await self._found(request)
+        form = await form_of(request)
+        by = self._who(request, form)
+        experiment = alert["fields"].get("ExperimentName", "")
+        about = ("ExperimentName", experiment) if experiment else ("rule", alert["rule"])
+        chosen = form.get("for", "")
+        until = None if chosen == "" else self._app.clock.now() + _length(chosen)
+        matchers = text_of([matcher(about[0], Op.EQUAL, about[1])])
+        await self._prefer(PreferenceKind.MUTE, by, matchers, until)
+        return _back(f"/alerts/{alert['id']}", f"{by} is mailed about {about[1]} no more, but as who is on call.", by)
+
+    async def _prefer(self, kind: PreferenceKind, by: str, matchers: str, until: datetime | None) -> None:
+        address = self._app.address_of(by)
+        try:
+            await self._ask(lambda: self._app.acting.prefer(kind, address, matchers, by=by, via="page", until=until))
+        except TocsinError as e:
+            raise HTTPException(400, str(e)) from e
+
+    async def _subscriptions(self, request: Request) -> Response:
+        """GET lists them, POST adds one."""
+        if request.method == "POST":
+            form = await form_of(request)
+            by = self._who(request, form)
+            given = {"ExperimentName": form.get("experiment", "").strip(), "rule": form.get("rule", "").strip()}
+            matchers = text_of([matcher(name, Op.EQUAL, value) for name, value in given.items() if value])
+            kind = PreferenceKind.MUTE if form.get("kind") == "mute" else PreferenceKind.SUBSCRIBE
+            await self._prefer(kind, by, matchers if any(given.values()) else "", None)
+            return _back("/subscriptions", "Done.", by)
+        rows = await self._ask(lambda: self._app.acting.preferences())
+        said = request.query_params.get("said", "")[:300]
+        return self._page("subscriptions", request, rows=rows, by=self._by(request), people=self._people(), said=said)
+
+    async def _end(self, request: Request) -> Response:
+        await form_of(request)
+        id_ = request.path_params["id"]
+        await self._ask(lambda: self._app.acting.take_back(id_, via="page"))
+        return RedirectResponse("/subscriptions", 303)
 
     # -- who -----------------------------------------------------------------------------------------------------------
 

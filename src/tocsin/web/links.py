@@ -12,7 +12,9 @@ from starlette.routing import BaseRoute, Route
 
 from tocsin.app.views.acting import NoSuchAlert
 from tocsin.model.text.signed import BadLink, Permit, Unsubscribe
+from tocsin.notify.routing.matchers import Op, matcher, text_of
 from tocsin.web.api import Asker
+from tocsin.web.console import form_of
 from tocsin.web.guard import LINKS
 
 
@@ -42,11 +44,17 @@ class LinkPages:
     async def _unsubscribe(self, request: Request, permit: Unsubscribe) -> Response:
         """A POST is enough (RFC 8058: ``List-Unsubscribe=One-Click``); one with ``undo`` subscribes again."""
         acting = self._app.acting
+        about = {"rule": text_of([matcher("rule", Op.EQUAL, permit.rule)])}
+        if permit.experiment:
+            about["experiment"] = text_of([matcher("ExperimentName", Op.EQUAL, permit.experiment)])
         if request.method == "POST":
-            undo = b"undo=1" in (await request.body())[:200]
-            await self._ask(lambda: acting.unsubscribe(permit.rule, permit.by, undo=undo, via="link"))
-        muted = await self._ask(lambda: acting.unsubscribed(permit.rule, permit.by))
-        return self._page("unsubscribe", request, rule=permit.rule, by=permit.by, muted=muted)
+            form = await form_of(request)
+            what = about.get(form.get("what", ""), about["rule"])
+            undo = form.get("undo", "") == "1"
+            await self._ask(lambda: acting.unsubscribe(what, permit.by, undo=undo, via="link"))
+        muted = {what: await self._ask(acting.unsubscribed, text, permit.by) for what, text in about.items()}
+        names = {"rule": f"rule {permit.rule}", "experiment": f"runs of {permit.experiment}"}
+        return self._page("unsubscribe", request, by=permit.by, muted=muted, names=names)
 
     def _permit(self, request: Request) -> Permit | Unsubscribe:
         try:

@@ -234,6 +234,28 @@ SCHEMAS: Mapping[str, Schema] = {
             "state": {"type": "string", "enum": ["pending", "active", "expired"]},
         }
     ),
+    "Preferences": _list("subscriptions", "Preference"),
+    "Preference": _object(
+        {
+            "id": _TEXT,
+            "kind": {"type": "string", "enum": ["subscribe", "mute"]},
+            "address": _TEXT,
+            "matchers": {**_TEXT, "description": "over fields of alerts and columns of their runs"},
+            "from": _TIME,
+            "to": {**_MAYBE_TIME, "description": "null: for good"},
+            "by": _TEXT,
+            "via": {**_TEXT, "description": "api, cli, link, page"},
+            "ended_at": {**_MAYBE_TIME, "description": "when it was taken back"},
+            "state": {"type": "string", "enum": ["active", "ended"]},
+        }
+    ),
+    "NewPreference": _object(
+        {"address": _TEXT, "matchers": {**_TEXT, "description": 'ExperimentName="churn"'}, "by": _TEXT},
+        {
+            "kind": {"type": "string", "enum": ["subscribe", "mute"], "default": "subscribe"},
+            "to": {**_TIME, "description": "for good where absent"},
+        },
+    ),
     "Silences": _list("silences", "Silence"),
     "NewSilence": _object(
         {

@@ -118,6 +118,9 @@ class AppFace(ReadFace, Protocol):
     def people(self) -> Sequence[str]:
         """Names of on-call people."""
 
+    def address_of(self, who: str) -> str:
+        """The mail address of a person by name; else ``who``."""
+
     @property
     def links(self) -> Signer:
         """What signs and reads the links of messages."""

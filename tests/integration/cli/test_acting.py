@@ -92,3 +92,23 @@ def test_the_report_is_a_table_and_json(run: Run, lived: Tocsin, home: Path) -> 
     assert {"run-failed"} <= {row["rule"] for row in found["rules"]} and found["alerts"] > 0
     offline = run("oncall", "report", "--home", home)
     assert 0 == offline.returncode and "Nobody was paged." in offline.stderr and "Nothing fired." in offline.stderr
+
+
+def test_a_subscription_and_a_mute_are_set_listed_and_ended_on_files(run: Run, home: Path) -> None:
+    """Also where no tocsin runs; who set them is kept."""
+    made = run("subscribe", "Me@Example.org", "--experiment", "churn", "--on", "Failed", "--json", "--home", home)
+    (row,) = json.loads(made.stdout)
+    assert ("subscribe", "me@example.org", 'ExperimentName="churn", Status="Failed"', "cli") == (
+        row["kind"], row["address"], row["matchers"], row["via"]
+    )  # fmt: skip
+    muted = json.loads(
+        run("mute", "me@example.org", "--rule", "r", "--for", "2h", "--by", "anna", "--json", "--home", home).stdout
+    )
+    assert ("anna", True) == (muted[0]["by"], muted[0]["to"] is not None)
+    assert 2 == len(json.loads(run("subscriptions", "--json", "--home", home).stdout))
+    assert 0 == run("unsubscribe", row["id"], "--home", home).returncode
+    assert ["mute"] == [p["kind"] for p in json.loads(run("subscriptions", "--json", "--home", home).stdout)]
+    assert 2 == len(json.loads(run("subscriptions", "--ended", "--json", "--home", home).stdout))
+    for wrong, says in ((["subscribe", "me@example.org"], "about what"), (["unsubscribe", "x"], "is called 'x'")):
+        done = run(*wrong, "--home", home)
+        assert done.returncode in (1, 2) and says in done.stderr

@@ -26,7 +26,9 @@ escalations: [{name: page, steps: [{notify: bela}]}]
 route:
   receiver: anna
   group_by: [rule]
-  routes: [{match: {ExperimentName: paged}, escalation: page}]
+  routes:
+    - {match: {ExperimentName: paged}, escalation: page}
+    - {match: {ExperimentName: [subbed, too-loud, calm]}, receiver: anna, group_by: []}
 """
 TOKENS = {role: f"a-long-token-for-{role}" for role in ("intake", "api", "metrics")}
 

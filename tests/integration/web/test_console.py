@@ -183,3 +183,51 @@ def test_failures_per_hour_are_a_plot_and_a_table_without_scripts(opened: Opened
     failed = phone.press("summary").text("table tbody tr:first-of-type td:nth-of-type(2)")
     assert int(failed) >= 1
     assert 400 == opened.tocsin.get("/charts?hours=5").status
+
+
+def mails_to(tocsin: Tocsin, address: str) -> list[str]:
+    return [m["Subject"] for m in tocsin.get(f"/api/v1/mails?address={address}&limit=100").body["mails"]]
+
+
+def test_who_subscribes_to_an_experiment_is_mailed_until_it_ends(opened: Opened, phone: Browser) -> None:
+    """Beside those who are notified anyway; who is one of them gets one mail. Set and ended on a page."""
+    url = opened.tocsin.url
+    phone.open(f"{url}/subscriptions").write("input[name=experiment]", "subbed")
+    phone.write("input[name=by]", "dora@example.org").click("form[action='/subscriptions'] button")
+    assert 'ExperimentName="subbed"' in phone.text("table")
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        anna = {"address": "anna@example.org", "matchers": 'ExperimentName="subbed", Status="Failed"', "by": "anna"}
+        assert 200 == client.post("/api/v1/subscriptions", json=anna).status_code
+        assert 200 == client.post("/api/v1/subscriptions", json=anna).status_code
+        for wrong in ({"matchers": "x"}, {"matchers": 'a=~".*"'}, {"address": "nobody"}, {"to": "2020-01-01T00:00Z"}):
+            assert 400 == client.post("/api/v1/subscriptions", json={**anna, **wrong}).status_code
+    before = len(mails_to(opened.tocsin, "anna@example.org"))
+    opened.fail("i1", "subbed")
+    assert ["subbed failed"] == [s[:13] for s in eventually(lambda: mails_to(opened.tocsin, "dora@example.org"))]
+    opened.fail("i2", "calm")
+    eventually(lambda: len(mails_to(opened.tocsin, "anna@example.org")) >= before + 2)
+    assert before + 2 == len(mails_to(opened.tocsin, "anna@example.org"))
+    assert 1 == len(mails_to(opened.tocsin, "dora@example.org"))
+
+    def subscribed() -> list[dict[str, Any]]:
+        found = opened.tocsin.get("/api/v1/subscriptions").body["subscriptions"]
+        return [p for p in found if p["kind"] == "subscribe"]
+
+    assert ["anna@example.org", "dora@example.org"] == [p["address"] for p in subscribed()]
+    for each in subscribed():
+        phone.open(f"{url}/subscriptions").click(f"form[action='/subscriptions/{each['id']}/end'] button")
+    assert [] == subscribed()
+    ended = opened.tocsin.get("/api/v1/subscriptions?ended=true").body["subscriptions"]
+    assert {"dora@example.org", "anna@example.org"} <= {p["address"] for p in ended if p["ended_at"]}
+
+
+def test_an_alert_is_muted_for_me_on_its_page(opened: Opened, phone: Browser) -> None:
+    """By a person's name her address is meant; her route does not mail her about this experiment any more."""
+    one = opened.fail("j1", "too-loud")
+    phone.open(f"{opened.tocsin.url}/alerts/{one['id']}").press("summary")
+    phone.write("form[action$=mute] input[name=by]", "anna").click("form[action$=mute] button")
+    assert "anna is mailed about too-loud no more" in phone.text("[role=status]")
+    opened.fail("j2", "too-loud")
+    opened.fail("j3", "calm")
+    eventually(lambda: "calm failed" in str(mails_to(opened.tocsin, "anna@example.org")))
+    assert 1 == str(mails_to(opened.tocsin, "anna@example.org")).count("too-loud failed")

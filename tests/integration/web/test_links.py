@@ -96,6 +96,33 @@ def test_an_owner_unsubscribes_from_a_rule_by_one_click_and_may_come_back(client
     assert [] == mails_to(client, anna, "hers")
 
 
+def test_an_owner_mutes_an_experiment_by_the_link_of_a_mail(client: httpx.Client) -> None:
+    """Other experiments of the same rule are mailed as before."""
+    cleo = "cleo@example.org"
+
+    def fail(run: str, experiment: str) -> None:
+        data = {"RunId": run, "Status": "Failed", "OwnerEmail": cleo, "ExperimentName": experiment}
+        event = {"specversion": "1.0", "type": "tocsin.run.status", "source": "lab", "id": run, "data": data}
+        assert 202 == client.post("/intake/events", json=event).status_code
+
+    fail("cleo-1", "noisy")
+    first = mailed(client, cleo, "noisy")
+    by_link = str(headers_of(client, first)["List-Unsubscribe"]).split(",")[0].strip(" <>")
+    link = by_link[by_link.index("/do/") :]
+    assert "runs of noisy" in client.get(link).text
+    assert "gets no mails of runs of noisy any more" in client.post(link, data={"what": "experiment"}).text
+    fail("cleo-2", "noisy")
+    fail("cleo-3", "calm")
+    mailed(client, cleo, "calm")
+    assert 1 == len(mails_to(client, cleo, "noisy"))
+    (kept,) = [
+        p for p in client.get("/api/v1/subscriptions").json()["subscriptions"] if p["address"] == "cleo@example.org"
+    ]
+    assert ("mute", 'ExperimentName="noisy"', "link", "cleo@example.org") == (
+        kept["kind"], kept["matchers"], kept["via"], kept["by"]
+    )  # fmt: skip
+
+
 def test_what_was_not_signed_does_nothing(client: httpx.Client) -> None:
     assert 404 == client.get("/do/x.y").status_code
     assert 404 == client.post("/do/x.y").status_code

@@ -1,10 +1,13 @@
 """What every state store must do for notify."""
 
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 from tests.unit.state.builders import (
     ANNA,
     BELA,
+    HOUR,
     LATER,
     MINUTE,
     NOW,
@@ -14,7 +17,7 @@ from tests.unit.state.builders import (
     intent,
     states_of,
 )
-from tocsin.model.active import StoredMute
+from tocsin.model.active import Preference, PreferenceKind
 from tocsin.model.alert import instance_key
 from tocsin.model.delivery import DeliveryState, Endpoint, Notified
 from tocsin.model.intent import IntentKind
@@ -34,15 +37,26 @@ class OutboxContract:
         assert 2 == state.outbox_stats()["intents"]
 
     def test_who_unsubscribes_is_kept_until_it_is_undone(self, state: State) -> None:
-        """Twice is once; of another rule or person nothing changes."""
-        mute = StoredMute(address=ANNA, rule="run-failed", at=NOW, via="link")
-        other = StoredMute(address=BELA, rule="run-failed", at=LATER, via="link")
+        """It stays after its end, until it is as old as other history."""
+        given: dict[str, Any] = {
+            "kind": PreferenceKind.MUTE,
+            "matchers": 'rule="run-failed"',
+            "by": "anna",
+            "via": "link",
+        }
+        mute = Preference(id="p1", address=ANNA, at=NOW, **given)
+        other = Preference(id="p2", address=BELA, at=LATER, until=LATER + MINUTE, **given)
         for each in (mute, mute, other):
-            state.put_personal_mute(each)
-        assert [mute, other] == list(state.personal_mutes())
-        state.drop_personal_mute(ANNA, "another")
-        state.drop_personal_mute(ANNA, "run-failed")
-        assert [other] == list(state.personal_mutes())
+            state.put_preference(each)
+        assert [mute, other] == list(state.preferences())
+        ended = replace(mute, ended_at=LATER)
+        state.put_preference(ended)
+        assert [ended, other] == list(state.preferences())
+        assert [True, False, True, False] == [
+            mute.holds(LATER), ended.holds(LATER), other.holds(LATER), other.holds(LATER + MINUTE)
+        ]  # fmt: skip
+        state.prune(mirrored=0, now=LATER + HOUR, keep=HOUR - MINUTE)
+        assert [other] == list(state.preferences())
 
     def test_a_delivery_reads_back(self, state: State) -> None:
         """Byte-equal, with all its fields."""

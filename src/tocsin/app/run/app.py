@@ -293,6 +293,11 @@ class App(Reading):
         """Names of on-call people, by the files in force."""
         return list(self._content.oncall.people)
 
+    def address_of(self, who: str) -> str:
+        """The mail address of a person by name; else ``who``."""
+        person = self._content.oncall.people.get(who)
+        return person.email if person is not None else who
+
     @property
     def links(self) -> Signer:
         """What signs and reads the links of messages."""

@@ -16,11 +16,11 @@ import structlog
 from tocsin.app.views.timeline import timeline
 from tocsin.clock import Clock
 from tocsin.errors import TocsinError
-from tocsin.model.active import Action, ActionKind, ActiveAlert, StoredMute, StoredSilence
+from tocsin.model.active import Action, ActionKind, ActiveAlert, Preference, PreferenceKind, StoredSilence
 from tocsin.model.alert import fingerprint
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.statuses import Severity
-from tocsin.notify.addresses import same
+from tocsin.notify.addresses import BadAddress, parse_address, same
 from tocsin.notify.routing.matchers import BadMatcher, matches, parse_matchers
 from tocsin.notify.routing.silence import PREVIEW, Silence
 from tocsin.state.interface import State
@@ -49,6 +49,7 @@ class Acting:
     state: State
     clock: Clock
     woken: Callable[[Sequence[Delivery]], None] = lambda made: None
+    may_mail: Callable[[str], bool] = lambda address: True  # whether an address may subscribe
 
     # -- alerts ----------------------------------------------------------------------------------------------------------
 
@@ -117,19 +118,80 @@ class Acting:
 
     # -- what a person gets --------------------------------------------------------------------------------------------
 
-    def unsubscribe(self, rule: str, address: str, *, undo: bool = False, via: str) -> None:
-        """``address`` gets nothing of ``rule`` any more as owner or list member, or, with ``undo``, again."""
-        box = same(address)
-        if undo:
-            self.state.drop_personal_mute(box, rule)
-        else:
-            self.state.put_personal_mute(StoredMute(address=box, rule=rule, at=self.clock.now(), via=via))
-        log.info("resubscribed" if undo else "unsubscribed", rule=rule, address=box, via=via)
+    def preferences(self, *, ended: bool = False) -> list[Row]:
+        """What people want for themselves, newest first; with ``ended`` what is over too."""
+        now = self.clock.now()
+        return [_preference_row(p, now) for p in reversed(self.state.preferences()) if ended or p.holds(now)]
 
-    def unsubscribed(self, rule: str, address: str) -> bool:
-        """Whether ``address`` has unsubscribed from ``rule``."""
-        box = same(address)
-        return any((m.address, m.rule) == (box, rule) for m in self.state.personal_mutes())
+    def prefer(
+        self, kind: PreferenceKind, address: str, matchers: str, *, by: str, via: str, until: datetime | None = None
+    ) -> Row:
+        """Subscribe ``address`` to what matches, or mute it for ``address``. What holds already is left as it is.
+
+        Raises TocsinError for what makes no sense, and for a subscription of whom mails may not go to.
+        """
+        now, box = self.clock.now(), same(self._address(address))
+        try:
+            if matches(parse_matchers(matchers), {}):
+                raise TocsinError("it must match something in particular: at least one field that is not empty")
+        except BadMatcher as e:
+            raise TocsinError(str(e)) from e
+        if until is not None and until <= now:
+            raise TocsinError("it ends in the future, or never")
+        if kind is PreferenceKind.SUBSCRIBE and not self.may_mail(box):
+            raise TocsinError(f"smtp.allowed_recipients does not allow {box} to be mailed")
+        for known in self.state.preferences():
+            if known.holds(now) and (known.kind, known.address, known.matchers, known.until) == (
+                kind,
+                box,
+                matchers,
+                until,
+            ):
+                return _preference_row(known, now)
+        id_ = fingerprint(kind.value, box, matchers, now.isoformat())[:12]
+        made = Preference(
+            id=id_, kind=kind, address=box, matchers=matchers, at=now, until=until, by=by.strip()[:200] or box, via=via
+        )
+        self.state.put_preference(made)
+        self.woken(())
+        log.info("preference_set", kind=kind.value, address=box, matchers=matchers, by=made.by, via=via)
+        return _preference_row(made, now)
+
+    def take_back(self, id: str, *, via: str) -> Row:
+        """End a subscription or a mute. Raises TocsinError where there is none that holds."""
+        now = self.clock.now()
+        found = [p for p in self.state.preferences() if id and p.id.startswith(id) and p.holds(now)]
+        if len(found) != 1:
+            raise TocsinError(f"{'several begin with' if found else 'no subscription or mute is called'} '{id[:40]}'")
+        ended = replace(found[0], ended_at=now)
+        self.state.put_preference(ended)
+        self.woken(())
+        log.info("preference_ended", kind=ended.kind.value, address=ended.address, matchers=ended.matchers, via=via)
+        return _preference_row(ended, now)
+
+    def _address(self, text: str) -> str:
+        try:
+            return parse_address(text)
+        except BadAddress as e:
+            raise TocsinError(f"'{text[:80]}' {e}") from e
+
+    def unsubscribe(self, matchers: str, address: str, *, undo: bool = False, via: str) -> None:
+        """``address`` gets nothing of what matches any more as owner or list member, or, with ``undo``, again."""
+        if not undo:
+            self.prefer(PreferenceKind.MUTE, address, matchers, by=address, via=via)
+            return
+        for mute in self._mutes(matchers, address):
+            self.take_back(mute.id, via=via)
+
+    def unsubscribed(self, matchers: str, address: str) -> bool:
+        """Whether ``address`` has unsubscribed from just this."""
+        return bool(self._mutes(matchers, address))
+
+    def _mutes(self, matchers: str, address: str) -> list[Preference]:
+        box, now = same(address), self.clock.now()
+        every = self.state.preferences()
+        wanted = (PreferenceKind.MUTE, box, matchers)
+        return [p for p in every if (p.kind, p.address, p.matchers) == wanted and p.holds(now)]
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
@@ -241,6 +303,13 @@ def _message_row(d: Delivery) -> Row:
     return {
         "id": d.id, "channel": d.channel, "address": d.address, "receiver": d.receiver, "subject": d.subject,
         "state": d.state.value, "at": d.created_at, "changed_at": d.changed_at, "reply": d.reply,
+    }  # fmt: skip
+
+
+def _preference_row(p: Preference, now: datetime) -> Row:
+    return {
+        "id": p.id, "kind": p.kind.value, "address": p.address, "matchers": p.matchers, "from": p.at, "to": p.until,
+        "by": p.by, "via": p.via, "ended_at": p.ended_at, "state": "active" if p.holds(now) else "ended",
     }  # fmt: skip
 
 

@@ -96,11 +96,18 @@ class Reading:
         self._store, self._state, self._read_clock = store, state, clock
         self._files, self._rule_errors = content, errors
         self._seen = RuleView(store, state, deadlines)
-        self._acting = Acting(state=state, clock=clock, woken=woken)
+        self._acting = Acting(state=state, clock=clock, woken=woken, may_mail=self._may_mail)
 
     def _rules_now(self) -> RuleSet:
         files = self._files()
         return files.rules if files is not None else RuleSet({})
+
+    def _may_mail(self, address: str) -> bool:
+        """Whether an address may ask to be mailed: one that events may name, or a person's."""
+        files = self._files()
+        if files is None:
+            return False
+        return files.settings.smtp.allows(address) or files.oncall.person_at(address) is not None
 
     @property
     def acting(self) -> Acting:

@@ -47,9 +47,10 @@ class Permit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsubscribe:
-    """A link that permits its reader to be mailed no more, or again, about one rule."""
+    """A link that permits its reader to be mailed no more, or again, about one rule or one experiment."""
 
     rule: str
+    experiment: str = ""  # of the run that it is about; '' of none
     by: str  # the address of the message
     expires: datetime  # UTC
 
@@ -68,7 +69,8 @@ class Signer:
     def sign(self, permit: Permit | Unsubscribe) -> str:
         """The link's token."""
         about = (permit.rule, _UNSUBSCRIBE) if isinstance(permit, Unsubscribe) else (permit.alert, permit.kind.value)
-        said = [*about, permit.by, micros(permit.expires)]
+        more = [permit.experiment] if isinstance(permit, Unsubscribe) and permit.experiment else []
+        said = [*about, permit.by, micros(permit.expires), *more]
         body = urlsafe_b64encode(json.dumps(said, separators=(",", ":")).encode()).rstrip(b"=")
         return f"{body.decode()}.{_signature(self._keys[0], body)}"
 
@@ -81,10 +83,11 @@ class Signer:
         if not dot or not right:
             raise BadLink("this link was not made here, or is older than the keys that are kept")
         try:
-            about, kind, by, expires = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+            about, kind, by, expires, *more = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
             permit: Permit | Unsubscribe
             if kind == _UNSUBSCRIBE:
-                permit = Unsubscribe(rule=about, by=by, expires=from_micros(expires))
+                experiment = str(more[0]) if more else ""
+                permit = Unsubscribe(rule=about, by=by, expires=from_micros(expires), experiment=experiment)
             else:
                 permit = Permit(alert=about, kind=ActionKind(kind), by=by, expires=from_micros(expires))
         except (ValueError, TypeError, binascii.Error) as e:

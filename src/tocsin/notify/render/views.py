@@ -256,7 +256,10 @@ def _mute(draft: NotificationDraft, look: Presentation, now: datetime) -> str:
     """The link by which the reader unsubscribes from the rule; '' where she may not, or there is none."""
     if look.links is None or not look.base_url or not draft.recipient.personal:
         return ""
-    permit = Unsubscribe(rule=draft.intent.rule, by=draft.recipient.address, expires=now + UNSUBSCRIBES)
+    experiment = str(draft.intent.event.get("ExperimentName") or "")[:200]
+    permit = Unsubscribe(
+        rule=draft.intent.rule, by=draft.recipient.address, expires=now + UNSUBSCRIBES, experiment=experiment
+    )
     return f"{look.base_url}/do/{look.links.sign(permit)}"
 
 

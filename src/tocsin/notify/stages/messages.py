@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tocsin.model.active import ActiveAlert
@@ -13,6 +13,7 @@ from tocsin.notify.oncall.escalation import ENDS, Why
 from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, resolve
 from tocsin.notify.stages.escalate import StepMessage
 from tocsin.notify.stages.flush import About, Message
+from tocsin.notify.stages.preferences import NO_PREFERENCES, Preferences
 from tocsin.notify.values import NotificationDraft, Recipient, Routed
 
 Said = Mapping[str, tuple[Intent, RuleInfo]]
@@ -46,18 +47,16 @@ class Addressed:
 
 
 class Addressing:
-    """Turns messages into drafts. ``notified`` names who got an alert's firing message, ``mutes`` who has unsubscribed
-    from which rule: (address in lower case, rule).
-    """
+    """Turns messages into drafts. ``notified`` names who got an alert's firing message, ``preferences`` who has muted what."""
 
     def __init__(
         self,
         resolver: RecipientResolver,
         said: Said,
         notified: Mapping[str, Sequence[Notified]],
-        mutes: Collection[tuple[str, str]] = (),
+        preferences: Preferences = NO_PREFERENCES,
     ) -> None:
-        self._resolver, self._said, self._notified, self._mutes = resolver, said, notified, mutes
+        self._resolver, self._said, self._notified, self._preferences = resolver, said, notified, preferences
         self._out = Addressed()
         self._ended: set[tuple[str, str]] = set()  # (address, alert) that is notified of an end
 
@@ -79,7 +78,7 @@ class Addressing:
             for found in self._recipients(message, about):
                 key = found.address.lower()
                 recipient = replace(found, personal=self._resolver.is_personal(found))
-                if recipient.personal and (key, about.alert.rule) in self._mutes:
+                if recipient.personal and self._preferences.muted(key, about.alert):
                     continue
                 if (key, about.alert.id) not in self._out.reached or about.kind is IntentKind.RESOLVED:
                     by_address.setdefault(key, []).append((recipient, about))

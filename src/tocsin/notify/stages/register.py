@@ -17,6 +17,7 @@ from tocsin.notify.routing.pipeline import DEFAULT, matched_by
 from tocsin.notify.routing.tree import RuleNames, Taken, Why, group_values
 from tocsin.notify.routing.tree import route as take
 from tocsin.notify.stages.live import Escalating, Group, Live
+from tocsin.notify.stages.preferences import NO_PREFERENCES, Preferences
 from tocsin.notify.text import moment
 
 _COLUMNS = tuple(c.name for c in RUNS if c.type is KqlType.STRING)
@@ -33,6 +34,7 @@ class Registering:
     rules: OnCallRules
     reaches: Reaches
     title: Callable[[Intent, RuleInfo], str]
+    preferences: Preferences = NO_PREFERENCES
     now: datetime  # a clock that was set back is behind what commits were stamped with: nothing waits for it
 
 
@@ -50,9 +52,22 @@ def register(live: Live, intent: Intent, info: RuleInfo, with_: Registering) -> 
     alert = _fired(intent, info, with_)
     taken = _taken(intent, info, alert.fields, with_)
     routes = (_route(live, alert, each, with_, repeats=not info.repeats) for each in taken)
-    alert = replace(alert, routes=tuple(routes))
+    alert = replace(alert, routes=(*routes, *_subscribed(live, alert, with_, taken, repeats=not info.repeats)))
     live.put(alert)
     return alert
+
+
+def _subscribed(
+    live: Live, alert: ActiveAlert, with_: Registering, taken: Sequence[Taken], *, repeats: bool
+) -> list[RoutedTo]:
+    """Those who asked for themselves, but for addresses that a route or the rule names already."""
+    named = {each.receiver.lower() for each in taken}
+    found: list[RoutedTo] = []
+    for address, because in with_.preferences.subscribers(alert):
+        if address not in named:
+            by_hand = Taken(receiver=address, why=Why.RULE)
+            found.append(replace(_route(live, alert, by_hand, with_, repeats=repeats), because=because))
+    return found
 
 
 def _again(live: Live, alert: ActiveAlert, intent: Intent) -> ActiveAlert:

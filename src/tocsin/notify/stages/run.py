@@ -26,6 +26,7 @@ from tocsin.notify.stages.flush import Message, flush
 from tocsin.notify.stages.live import CRITICAL, ESCALATION, GROUP, SHIFT, Live
 from tocsin.notify.stages.messages import Addressed, Addressing
 from tocsin.notify.stages.people import RunNews, Taken, act, close, supersede
+from tocsin.notify.stages.preferences import Preferences
 from tocsin.notify.stages.register import Registering, register
 from tocsin.notify.stages.shifts import Handover, handovers
 from tocsin.notify.stages.stateful import acknowledgements, any_stateful, ends
@@ -188,7 +189,11 @@ class Stages:
         now: datetime,
     ) -> dict[str, Intent]:  # fmt: skip
         """Register; returns the intents that say an end, by alert."""
-        with_ = self._needs.registering(self.live.rules)
+        if not intents:
+            return {}
+        with_ = replace(
+            self._needs.registering(self.live.rules), preferences=Preferences.at(self._state.preferences(), now)
+        )
         resolved: dict[str, Intent] = {}
         for intent in intents:
             info = self._needs.presented(intent)
@@ -296,8 +301,8 @@ class Stages:
         notified: dict[str, Sequence[Notified]] = {
             id_: self._state.notified_addresses(a.rule, a.instance, a.occurrence) for id_, a in knew.items()
         }
-        mutes = {(m.address, m.rule) for m in self._state.personal_mutes()} if messages else ()
-        out.addressed = Addressing(self._needs.resolver(), out.said, notified, mutes).of(steps, messages)
+        preferences = Preferences.at(self._state.preferences() if messages else (), now)
+        out.addressed = Addressing(self._needs.resolver(), out.said, notified, preferences).of(steps, messages)
         for step in steps:
             deliveries = [draft.id for draft in out.addressed.steps if draft.flush == step.group]
             self._escalations.sent(step, deliveries)

@@ -235,13 +235,16 @@ def _oncall_tables() -> None:
         _number("created_at"),
     )
     op.create_table(
-        "personal_mutes",
+        "preferences",
+        sa.Column("id", sa.Text(), primary_key=True),
+        _text("kind"),
         _text("address"),
-        _text("rule"),
+        _text("matchers"),
         _number("at"),
+        sa.Column("until", sa.BigInteger()),
+        _text("by"),
         _text("via"),
-        sa.PrimaryKeyConstraint("address", "rule"),
-        sqlite_with_rowid=False,
+        sa.Column("ended_at", sa.BigInteger()),
     )
     op.create_table(
         "notify_states",
