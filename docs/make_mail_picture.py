@@ -22,7 +22,7 @@ from tocsin.notify.render.views import Presentation, mail
 from tocsin.notify.values import NotificationDraft, Recipient, RunFacts
 
 PICTURE = Path(__file__).parent / "images" / "mail.png"
-WIDTH, HEIGHT, SCALE = 360, 900, 2
+WIDTH, HEIGHT, SCALE = 360, 880, 2
 FAILED = datetime(2026, 11, 24, 7, 15, tzinfo=UTC)
 LOG = """\
 epoch 18/40 | loss 0.1821 | 1.91 it/s
@@ -71,7 +71,7 @@ def example() -> str:
     )
     info = RuleInfo(name="run-failed", version="1", summary="", final=True, runbook="https://wiki.example.org/training")
     templates = Templates([packaged() / "templates"])
-    look = Presentation(base_url="https://tocsin.example.org")
+    look = Presentation(base_url="https://tocsin.example.org", allowed_hosts=("ml.example.org",))
     seen = mail(NotificationDraft(recipient=reader, notified=((intent, info),)), facts, look, FAILED, templates.words)
     return templates.render("", seen).html
 

@@ -83,7 +83,7 @@ class Run:
     log: tuple[str, ...]  # its last lines
     url: str
     attempt: int  # 0 where unknown
-    attempts_known: int  # how many tries there were; 0 where unknown
+    attempts_known: int  # how many attempts there were; 0 where unknown
     retry: bool  # another attempt follows
     started: datetime | None
     ended: datetime | None

@@ -58,7 +58,7 @@ def test_a_run_mail_says_it_in_order() -> None:
     assert made.subject == "churn failed after 6 h 12: CUDA out of memory"
     order = [
         "ERROR", "churn / sweep-42", "CUDA out of memory", "failed at 08:15 (Budapest) after 6 h 12",
-        "3 of 3 tries failed · Ágnes · aks-eu", "14 others failed on aks-eu in the last 30 min, 20 in all",
+        "3 of 3 attempts failed · Ágnes · aks-eu", "14 others failed on aks-eu in the last 30 min, 20 in all",
         "last success yesterday 03:15", "Open run: https://ml.example.org/runs/sweep-42",
         "Runbook: https://wiki.example.org/r", "Error:", "Tried 2 GiB", "Last 2 log lines:", "epoch 18",
         "Timeline:", "Queued (attempt 3)", "Attempts:", "2. Failed after 15 h",
@@ -84,7 +84,7 @@ def test_a_late_failure_says_that_the_run_has_completed_since() -> None:
 
 def test_the_preheader_says_what_a_phone_shows_next() -> None:
     mail = seen(intent(Attempt=3), FACTS)
-    assert mail.says.preheader == "3 of 3 tries failed · on aks-eu · last success yesterday 03:15 · 14 others there"
+    assert mail.says.preheader == "3 of 3 attempts failed · on aks-eu · last success yesterday 03:15 · 14 others there"
 
 
 @pytest.mark.parametrize("columns", [{}, {"Message": "", "Reason": "", "LogTail": "", "Url": "", "Target": ""}])

@@ -305,7 +305,7 @@ def _attempts(run: c.Run, final: bool) -> str:
     if run.retry:
         return f"try {run.attempt}, another one follows"
     if run.attempt == run.attempts_known and run.status == "Failed" and (final or run.attempt > 1):
-        return f"{run.attempt} of {run.attempts_known} tries failed"
+        return f"{run.attempt} of {run.attempts_known} attempts failed"
     return f"try {run.attempt} of {run.attempts_known}"
 
 
