@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -69,12 +70,15 @@ def rules(path: Path) -> None:
     assert [] == [str(result) for result in run_tests(loaded) if not result.passed]
 
 
-def beneath_a_project(path: Path) -> None:
-    """What changes keys of rules that ship."""
-    home = path.parent
-    (home / "rules" / "alerts").mkdir(parents=True)
-    path.rename(home / "rules" / "alerts" / path.name)
-    assert [] == [str(problem) for problem in check(Home(path=home)) if not problem.warning]
+def beneath_a_project(path: Path, place: str = "rules/alerts/example.yaml") -> None:
+    """What changes keys of a file that ships."""
+    file = path.parent / place
+    file.parent.mkdir(parents=True)
+    path.rename(file)
+    home = Home(path=path.parent)
+    for name in re.findall(r"^ *token_file: (\S+)$", file.read_text(), re.M):
+        (home.path / name).write_text("secret\n")
+    assert [] == [str(problem) for problem in check(home) if not problem.warning]
 
 
 def oncall(path: Path) -> None:
@@ -95,6 +99,8 @@ def settings(path: Path) -> None:
 
 def reader_of(text: str) -> Callable[[Path], None]:
     """What reads a file with these top-level keys."""
+    if placed := re.match(r"# (consumers/\S+\.yaml): ", text):
+        return partial(beneath_a_project, place=placed[1])
     keys = set(YAML(typ="safe").load(text))
     if keys <= {"rules", "defaults"}:
         return rules
