@@ -26,7 +26,7 @@ RUN_BY = {
     "docs/connect.md": "tests/integration/cli/test_pages.py",
     "docs/consumers.md": "tests/integration/cli/test_pages.py",
     "docs/leaving-azureml.md": "tests/integration/cli/test_pages.py",
-    "docs/import.md": "tests/unit/interchange/test_page.py",
+    "docs/import.md": "tests/integration/cli/test_pages.py",
     "docs/kql.md": "tests/unit/kql/test_docs.py",
     "docs/oncall.md": "tests/integration/cli/test_oncall.py",
     "docs/operations.md": "tests/integration/cli/test_pages.py",

@@ -78,6 +78,16 @@ How to send them is on the page on [consumers](consumers.md), how to ask for the
 Only `RunId` and `Status` are needed. `data` may have every column below that a producer sets.
 A key that is no column is kept in `Raw` only. A value that its column cannot take is left out, and the event stays.
 
+## Other types
+
+| type | `data` | what becomes of it |
+| --- | --- | --- |
+| `tocsin.run.heartbeat` | `RunId`, perhaps `Progress` | a row of `Heartbeats`; `LastSeen` and `Progress` of the run; no event rule asks about it |
+| `tocsin.run.metrics` | `RunId`, perhaps `ExperimentName`, and `Metrics`: points with `Name`, then `Value` or `Columns`, perhaps `Step` and `Time` | rows of `RunMetrics` |
+| `tocsin.run.update` | `RunId`, and `Tags`, `Properties` (null removes one) or `Description` | it moves `Runs` alone, and stays whatever later events say |
+
+Any other type is a dead letter.
+
 ## Identity
 
 - `source` and `id` together name an event. What comes twice is stored once, whether minutes or months apart.

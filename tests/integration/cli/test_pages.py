@@ -131,6 +131,29 @@ def test_the_commands_of_the_page_on_backtests_run(run: Run, lived: Tocsin, tmp_
     assert (tmp_path / "report.xml").exists()
 
 
+def test_the_commands_of_the_page_on_imports_run(run: Run, tmp_path: Path) -> None:
+    """In a project directory with a copy of the shipped failure-rate; what it exports is what it imports."""
+    lines = [line for b in blocks("docs/import.md") if b.kind == "sh" for line in b.text.splitlines()]
+    assert 6 == len(lines)
+    lines.sort(key=lambda line: "export" not in line)
+    (tmp_path / "rules" / "alerts").mkdir(parents=True)
+    (tmp_path / "rules" / "oncall").mkdir()
+    assert 0 == run("copy", "rules/alerts/failure-rate.yaml").returncode
+    (tmp_path / "prod.parameters.json").write_text(json.dumps({"parameters": {"location": {"value": "westeurope"}}}))
+    (tmp_path / "alertmanager.yml").write_text(
+        "route: {receiver: ops}\nreceivers: [{name: ops, email_configs: [{to: ops@example.org}]}]\n"
+    )
+    for line in lines:
+        command, _, into = line.partition(" > ")
+        done = run(*shlex.split(command)[1:])
+        assert 0 == done.returncode, (line, done.stdout, done.stderr)
+        if into:
+            (tmp_path / into).write_text(done.stdout)
+            (tmp_path / "alerts.json").write_text(done.stdout)
+    assert "failure-rate" in (tmp_path / "rules" / "alerts" / "azure.yaml").read_text()
+    assert "ops@example.org" in (tmp_path / "rules" / "oncall" / "alertmanager.yaml").read_text()
+
+
 def test_the_tokens_of_the_page_on_operations_are_made(run: Run, tmp_path: Path) -> None:
     commands = re.findall(r"^\$ tocsin (tokens .*)$", (DOCS / "operations.md").read_text(encoding="utf-8"), re.M)
     assert 2 <= len(commands)
