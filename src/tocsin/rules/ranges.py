@@ -21,7 +21,8 @@ class Range(NamedTuple):
     after: int
     hi: int
     rows: int
-    end: datetime  # when its last commit came, or the history ends; UTC
+    last: datetime  # when its last commit came; UTC
+    end: datetime  # the same, or when the history ends; UTC
     share: float  # of the history that is done with it
 
 
@@ -45,7 +46,7 @@ def ranges(log: LogReader, since: datetime, until: datetime, rows: int) -> Itera
     ).to_pylist()
     if found["lo"] is None:
         seq = head_before(log, since).seq
-        yield Range(after=seq, hi=seq, rows=0, end=until - _US, share=1.0)
+        yield Range(after=seq, hi=seq, rows=0, last=since, end=until - _US, share=1.0)
         return
     lo, hi = int(found["lo"]), int(found["hi"])
     width = max(1, (hi - lo + 1) // BUCKETS)
@@ -61,12 +62,13 @@ def ranges(log: LogReader, since: datetime, until: datetime, rows: int) -> Itera
         last = min(hi, lo + (bucket + 1) * width - 1)
         if here >= rows or last >= hi:
             done += here
-            end = until - _US if last >= hi else _end(log, after, last)
-            yield Range(after=after, hi=last, rows=here, end=end, share=done / total)
+            came = _last(log, after, last)
+            end = until - _US if last >= hi else came
+            yield Range(after=after, hi=last, rows=here, last=came, end=end, share=done / total)
             after, here = last, 0
 
 
-def _end(log: LogReader, after: int, hi: int) -> datetime:
+def _last(log: LogReader, after: int, hi: int) -> datetime:
     rows_sql, bounds = commit_rows(after, hi)
     return moment(log.select(f"SELECT epoch_us(max(IngestedAt)) FROM ({rows_sql})", bounds).column(0)[0].as_py())
 

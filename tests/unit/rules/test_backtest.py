@@ -11,8 +11,9 @@ from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Engine
 from tests.unit.rules.test_backtest_open import counted
 from tocsin.rules.backtest.run import Backtest, backtest
-from tocsin.rules.backtest.view import AsIfLive, Recorder, over
+from tocsin.rules.backtest.view import AsIfLive, Recorder
 from tocsin.rules.history import micros
+from tocsin.rules.kinds.event.candidates import over
 from tocsin.state.interface import Outcome
 
 DAY = timedelta(days=1)

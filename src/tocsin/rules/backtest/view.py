@@ -10,8 +10,8 @@ Nothing is written: what the rule decides stays in a ``Recorder`` in memory.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 
 import pyarrow as pa
 
@@ -194,16 +194,6 @@ class Recorder:
         """When the next of them comes."""
         return min((t.due for t in self._timers.values() if _counts(t)), default=None)
 
-    def quiet_until(self, first: datetime, lasts: timedelta, matters: Callable[[Timer], bool]) -> datetime:
-        """Until when no timer that matters comes from ``first`` on: none that is set, and none of what begins then
-        and ``lasts``.
-        """
-        return min([first + lasts, *(t.due for t in self._timers.values() if _counts(t) and matters(t))])
-
-    def forgets(self, until: datetime) -> set[str]:
-        """Parents of which what is known would be forgotten by then."""
-        return {str(t.data["sweep"]) for t in self._timers.values() if "sweep" in t.data and t.due <= until}
-
     def take(self, outcome: Outcome) -> None:
         """What an evaluation decided is remembered."""
         self._rules.update({r.name: r for r in outcome.rules})
@@ -223,16 +213,6 @@ class Recorder:
         for name, kind, key in outcome.timers_gone:
             self._timers.pop((name, str(kind), key), None)
         self._timers.update({(t.rule, str(t.kind), t.key): t for t in outcome.timers})
-
-
-def over(log: LogReader, column: str, runs: Collection[str], lo: int, hi: int) -> dict[str, str]:
-    """Those of ``runs`` that commits in (lo, hi] touched, and none after these; each with what it has in ``column``."""
-    table = log.select(
-        f"SELECT RunId, {column} FROM Runs WHERE CommitSeq > $lo AND CommitSeq <= $hi"
-        " AND RunId IN (SELECT unnest(($runs::JSON)::VARCHAR[]))",
-        {"lo": lo, "hi": hi, "runs": history.listed(runs)},
-    )
-    return dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
 
 
 def _counts(timer: Timer) -> bool:

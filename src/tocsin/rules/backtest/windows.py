@@ -11,11 +11,9 @@ they are evaluated by themselves.
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -48,8 +46,6 @@ FEW = 64
 """So few instants are not read at once."""
 WIDE = 50_000
 """Rows of a window from which on reading them costs more than asking: these windows are asked one by one."""
-TURN = 0.0001
-"""Seconds after which one thread leaves the interpreter to another while the next step is read."""
 _DEPENDS = "it depends on more than the rows of its window (Runs, now(), another table, an order of its own)"
 _WIDE = f"its window holds more than {WIDE:,} rows"
 _US = timedelta(microseconds=1)
@@ -78,6 +74,7 @@ class Step:
     hi: int
     rows: int
     end: datetime  # UTC
+    share: float  # of the history that is done with it
     source_progress: SourceProgress
 
 
@@ -121,7 +118,7 @@ class WindowReplay:
         meanwhile.
         """
         coming = iter(steps)
-        with _quick_turns(), ThreadPoolExecutor(1, thread_name_prefix="backtest") as reading:
+        with ThreadPoolExecutor(1, thread_name_prefix="backtest") as reading:
             now = next(coming, None)
             read: Future[_Read] | None = None
             while now is not None and self._goes_on:
@@ -320,20 +317,6 @@ class WindowReplay:
         self._recorder.take(evaluation.outcome)
         self._goes_on = self._take(evaluation)
         return evaluation.outcome
-
-
-@contextmanager
-def _quick_turns() -> Iterator[None]:
-    """Lets a thread that reads have the interpreter soon: DuckDB asks for it after each piece of a query, thousands
-    of times, and
-    would wait for the usual 5 ms each time, so that reading and walking took turns instead of two cores.
-    """
-    baseline = sys.getswitchinterval()
-    sys.setswitchinterval(TURN)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(baseline)
 
 
 def _instants(log: LogReader, rule: WindowRule, lo: int, hi: int, first: int, end: int) -> _Instants:

@@ -7,11 +7,10 @@ watermark   T           begin        T            stands still inside, as it did
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from tocsin.model.watermarks import SourceProgress, Span
-from tocsin.rules.timers import Released
 
 _US = timedelta(microseconds=1)
 Outages = Mapping[str, Sequence[Span]]
@@ -50,29 +49,6 @@ class OutageCalendar:
     def next_end(self, at: datetime) -> datetime | None:
         """When the first of the outages that ``at`` lies in is over; None where it lies in none."""
         return min((span[1] for _, span in self._at(at)), default=None)
-
-    def watermark_until(self, at: datetime) -> datetime:
-        """Until when all consumers reported from ``at`` on: when the next one was not; ``at`` itself where one was
-        not then.
-        """
-        if self._at(at):
-            return at
-        following = ((spans, bisect_right(spans, at, key=lambda span: span[0])) for spans in self._outages.values())
-        return min((spans[i][0] for spans, i in following if i < len(spans)), default=datetime.max.replace(tzinfo=UTC))
-
-    def alike(self, released: Iterable[Released]) -> Iterator[tuple[SourceProgress, list[Released]]]:
-        """``released`` in groups, at the instants of each of which the same consumers reported."""
-        groups: dict[tuple[tuple[str, datetime], ...], list[Released]] = {}
-        for each in released:
-            groups.setdefault(tuple((name, span[0]) for name, span in self._at(each.at)), []).append(each)
-        for outages, group in groups.items():
-            last = max(each.at for each in group)  # what is asked for is due by each one's T
-            yield (
-                SourceProgress(
-                    watermarks={**dict.fromkeys(self._outages, last), **dict(outages)}, outages=self._outages
-                ),
-                group,
-            )
 
     def _at(self, at: datetime) -> list[tuple[str, Span]]:
         found = []

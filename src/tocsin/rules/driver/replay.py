@@ -29,6 +29,8 @@ from tocsin.rules.memory import StateView
 from tocsin.rules.spec.rule import Rule
 from tocsin.rules.timers import Released
 
+_US = timedelta(microseconds=1)
+
 
 class History:
     """The commits of a history up to where its clock stands."""
@@ -123,20 +125,26 @@ class Replay:
             yield part
 
     def _next(self, end: datetime) -> datetime | None:
-        """Up to when the driver goes next; None: not before ``end``."""
-        reached = self._outages.next_end(self._clock.now()) if self._driver.held else None
-        wake = min(filter(None, (self._driver.next_due, reached)), default=None)
+        """Up to when the driver goes next; None: nothing more before ``end``."""
         first = self._log.next_at(self._driver.cursor)
-        if first is None or (wake is not None and wake < first):
-            return wake if wake is not None and wake <= end else None
         apart: timedelta | None = self._kind.apart(self._rule)
-        if apart == timedelta(0):
-            return max(first, self._clock.now())
-        deciding = (timer.due for timer in self._driver.timers if self._kind.decides(self._rule, timer))
-        soon: list[datetime] = [end, *deciding]
-        soon += [first + apart] if apart is not None else []
-        soon += [reached] if reached is not None else []
-        return max(min(soon), first, self._clock.now())
+        timers = [(timer.due, self._decides(timer)) for timer in self._driver.timers]
+        soon = [due for due, decides in timers if decides]
+        soon += filter(None, [self._driver.deadlines.next_due()])
+        soon += filter(None, [self._outages.next_end(self._clock.now()) if self._driver.held else None])
+        limit = min([end, *soon])
+        quiet = min((due for due, decides in timers if not decides), default=None)
+        if first is not None and first <= limit and not (quiet is not None and quiet < first):
+            limit = limit if apart is None else min(limit, first + apart)
+            return max(limit, first, self._clock.now())
+        if first is not None and first <= limit:
+            return max(first - _US, self._clock.now())
+        any_due = limit in soon or (quiet is not None and quiet <= limit)
+        return max(limit, self._clock.now()) if any_due else None
+
+    def _decides(self, timer: Timer) -> bool:
+        decides: bool = self._kind.decides(self._rule, timer, self._driver.read.ahead)
+        return decides
 
     def _t_of(self, timer: Timer, now: datetime) -> datetime:
         """When it is due, or what set it came, or its consumers were reached again."""
@@ -146,7 +154,7 @@ class Replay:
     def _order(
         self, commits: Sequence[CommitInfo], released: Sequence[Released], cursor: int, floor: datetime
     ) -> Instants:
-        decide = [each for each in released if self._kind.decides(self._rule, each.timer)]
-        others = [each for each in released if not self._kind.decides(self._rule, each.timer)]
+        decide = [each for each in released if self._decides(each.timer)]
+        others = [each for each in released if not self._decides(each.timer)]
         last = commits[-1].seq if commits else cursor
         return [*in_order(commits, decide, cursor, floor), *(replace(each, commit_seq=last) for each in others)]

@@ -154,6 +154,9 @@ class Remembered(Protocol):
     def conditions(self, rule: str) -> Mapping[str, ConditionState]:
         """As ``State.conditions``."""
 
+    def forget(self, runs: Iterable[str]) -> None:
+        """What was notified of ``runs`` is asked for no more; those that a timer is about are kept."""
+
 
 class Kind(ABC, Generic[S, G]):
     """Rules of one kind. ``S`` is their spec, ``G`` what is made of all of them once, when they come into force."""
@@ -266,8 +269,8 @@ class Kind(ABC, Generic[S, G]):
         """
         return timedelta(0)
 
-    def decides(self, rule: RuleOf[S], timer: Timer) -> bool:
-        """Whether ``timer`` changes what later commits come to. If not, it may be evaluated after them."""
+    def decides(self, rule: RuleOf[S], timer: Timer, ahead: object) -> bool:
+        """Whether ``timer`` changes what later commits of the part come to. If not, it may be evaluated after them."""
         return timer.kind is not TimerKind.BACKFILL
 
     def changed(self, rule: RuleOf[S], state: ConditionState) -> ConditionState | None:

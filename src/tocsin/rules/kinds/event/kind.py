@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from tocsin.alerts.active import active_alert_of
@@ -23,11 +23,14 @@ from tocsin.rules.kinds.base import (
     Finding,
     Given,
     Kind,
+    Part,
     Preview,
+    Remembered,
+    Span,
     of_when,
     repeats_in_words,
 )
-from tocsin.rules.kinds.event import timers
+from tocsin.rules.kinds.event import candidates, timers
 from tocsin.rules.kinds.event.commits import evaluate_commits
 from tocsin.rules.kinds.event.compile import compile_event, text_of
 from tocsin.rules.kinds.event.keys import EventModel, EventWhen
@@ -151,6 +154,18 @@ class EventKind(Kind[EventSpec, EventRules]):
         opening = [rule for rule in rules.opening if rule.name in names and given.memory.follows(rule.name)]
         failures = resolving.schedule_deadlines(opening, at, commit_seq, given.reader, given.memory)
         note(failures, at, commit_seq, given.memory)
+
+    def candidates(self, rule: EventRule, log: LogReader, span: Span, remembered: Remembered) -> Iterator[Part]:
+        """As ``Kind.candidates``."""
+        return candidates.candidates(rule, log, span, remembered)
+
+    def apart(self, rule: EventRule) -> timedelta | None:
+        """As ``Kind.apart``."""
+        return candidates.apart(rule)
+
+    def decides(self, rule: EventRule, timer: Timer, ahead: object) -> bool:
+        """As ``Kind.decides``."""
+        return candidates.decides(rule, timer, ahead)
 
     def changed(self, rule: EventRule, state: ConditionState) -> ConditionState | None:
         """As ``Kind.changed``."""
