@@ -11,11 +11,11 @@ TIMES  ?= 20
 PYTEST  = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz soak lint format bench docs site audit venv servers clean
+.PHONY: help run test fuzz soak test-integrations lint format bench docs site audit venv servers clean
 
 help: ## list the targets
 	@echo "make TARGET [ARGS='…']"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(READY) ## run tocsin here with a demo (tocsin up --demo)
 	$(BIN)/tocsin up --demo $(ARGS)
@@ -31,6 +31,9 @@ fuzz: $(READY) ## all tests in random order, properties with random examples, TI
 soak: $(READY) ## long runs and series of kills
 	@$(BIN)/python -m tests.servers.fetch
 	$(PYTEST) -m soak --timeout=0 $(ARGS)
+
+test-integrations: $(READY) ## tests with MLflow, in an environment of their own (downloads it)
+	$(BIN)/uv run --isolated --frozen --group integrations --python $(BIN)/python python -m pytest -m integrations $(ARGS)
 
 lint: $(READY) ## ruff, formatting, mypy --strict, and the rooms (import-linter)
 	$(BIN)/ruff check .
