@@ -119,11 +119,11 @@ def test_a_cluster_that_is_down_overtakes_its_consequences_and_what_is_left_is_o
     fail(tocsin, *(f"r{n}" for n in range(30)))
     fail(tocsin, "node", experiment="cluster")
     assert ["gpu-1 is down"] == subjects(smtp.wait_for(1))
-    (source,) = [a for a in tocsin.get("/api/v1/alerts/active").body["alerts"] if a["rule"] == "cluster-down"]
+    (source,) = [a for a in tocsin.get("/api/v1/alerts/active").body["alerts"] if a["Rule"] == "cluster-down"]
 
     def suppressed() -> bool:
         shown = tocsin.get("/api/v1/alerts/active").body["alerts"]
-        return {"inhibited"} == {a["suppressed"] for a in shown if a["rule"] == "run-failed"}
+        return {"inhibited"} == {a["Suppressed"] for a in shown if a["Rule"] == "run-failed"}
 
     eventually(suppressed, within=15)
     tocsin.kill()
@@ -131,7 +131,7 @@ def test_a_cluster_that_is_down_overtakes_its_consequences_and_what_is_left_is_o
     tocsin.idle()
     assert 1 == len(smtp.messages()), subjects(smtp.messages())
     with httpx.Client(base_url=tocsin.url, trust_env=False) as client:
-        assert 200 == client.post(f"/api/v1/alerts/{source['id']}/close", json={"by": "anna"}).status_code
+        assert 200 == client.post(f"/api/v1/alerts/{source['AlertId']}/close", json={"by": "anna"}).status_code
     (_, rest) = smtp.wait_for(2)
     assert rest.subject.startswith("30 alerts of 30 runs"), rest.subject
     sent_once(smtp)
@@ -153,7 +153,7 @@ def test_an_escalation_outlives_kill_9_in_mid_step_and_a_link_ends_it(tocsin: To
         page = client.get(link_of(second))
         assert (200, True) == (page.status_code, f"Acknowledge as {BELA}" in page.text)
         (alert,) = tocsin.get("/api/v1/alerts/active").body["alerts"]
-        assert alert["acknowledged_by"] is None  # a scanner of links acknowledges nothing
+        assert alert["AcknowledgedBy"] is None  # a scanner of links acknowledges nothing
         assert "Done:" in client.post(link_of(second)).text
         assert f"{BELA} has it already" in client.get(link_of(first)).text
 

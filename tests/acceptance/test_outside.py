@@ -49,7 +49,7 @@ def test_the_demo_mails_within_seconds(make_tocsin: MakeTocsin, monkeypatch: pyt
     eventually(lambda: fired() >= {"run-failed", "sweep-failing", "failure-rate"}, within=60)
 
     def taken() -> set[str | None]:
-        return {each["acknowledged_by"] for each in tocsin.get("/api/v1/alerts/active").body["alerts"]}
+        return {each["AcknowledgedBy"] for each in tocsin.get("/api/v1/alerts/active").body["alerts"]}
 
     eventually(lambda: "Noor" in taken(), within=30)
     said = tocsin.log.read_text()

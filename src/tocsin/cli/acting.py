@@ -21,8 +21,8 @@ ByOption = Annotated[
 Matchers = Annotated[
     list[str], typer.Argument(metavar="MATCHER...", help="rule=run-failed ExperimentName=~churn.*: all of these.")
 ]
-_SILENCE = ("id", "state", "matchers", "from", "to", "by", "comment")
-OPEN = ("id", "severity", "rule", "run", "title", "since", "acknowledged_by", "suppressed")
+_SILENCE = ("SilenceId", "State", "Matchers", "From", "To", "By", "Comment")
+OPEN = ("AlertId", "Severity", "Rule", "RunId", "Title", "Since", "AcknowledgedBy", "Suppressed")
 
 
 class _Asked:
@@ -156,13 +156,13 @@ def _act(home: Path, verb: str, id: str, by: str, as_json: bool, until: datetime
         found = asked.act(verb, id, by, until, text)
     if as_json:
         print_json(found)
-    elif not found["done"]:
-        first = found["acknowledged_by"]
-        say(f"{found['id']}: {f'{first} has it already' if first and not found['ended_at'] else 'it has ended'}")
+    elif not found["Done"]:
+        first = found["AcknowledgedBy"]
+        say(f"{found['AlertId']}: {f'{first} has it already' if first and not found['EndedAt'] else 'it has ended'}")
     else:
         said = {"acknowledge": f"acknowledged by {by}", "unacknowledge": "let go", "close": "closed",
-                "snooze": f"snoozed until {found['until']}", "assign": f"assigned to {text}"}  # fmt: skip
-        say(f"{found['id']}: {said.get(verb, 'noted')}")
+                "snooze": f"snoozed until {found['Until']}", "assign": f"assigned to {text}"}  # fmt: skip
+        say(f"{found['AlertId']}: {said.get(verb, 'noted')}")
 
 
 def alerts_ack(id: Id, by: ByOption = "", home: HomeOption = HERE, as_json: AsJson = False) -> None:
@@ -265,8 +265,8 @@ def silence_preview(matchers: Matchers, home: HomeOption = HERE, as_json: AsJson
     if as_json:
         print_json(found)
         return
-    show(found["now"], OPEN, False, "It hides no active alert.")
-    say(f"{found['last_7_days']} of the last 7 days")
+    show(found["Now"], OPEN, False, "It hides no active alert.")
+    say(f"{found['Last7Days']} of the last 7 days")
 
 
 def joined(matchers: list[str]) -> str:

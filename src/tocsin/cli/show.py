@@ -57,7 +57,7 @@ def alerts_list(
     if open_:
         with acting.acting(home) as active:
             found = active.active(limit)
-        rows = [row for row in found if (not rule or row["rule"] == rule) and (not run or row["run"] == run)]
+        rows = [row for row in found if (not rule or row["Rule"] == rule) and (not run or row["RunId"] == run)]
         show(rows, acting.OPEN, as_json, "No active alerts.")
         return
 
@@ -81,13 +81,13 @@ def alerts_show(
         if as_json:
             print_json(whole)
             return
-        _facts({k: v for k, v in whole.items() if k not in ("actions", "routes")})
-        for route in whole["routes"]:
+        _facts({k: v for k, v in whole.items() if k not in ("Actions", "Routes")})
+        for route in whole["Routes"]:
             print(
-                visible(f"notifies    {route['receiver'] or 'escalation ' + route['escalation']}  {route['because']}")
+                visible(f"notifies    {route['Receiver'] or 'escalation ' + route['Escalation']}  {route['Because']}")
             )
-        for action in whole["actions"]:
-            print(visible(f"{text(action['at'])}  {action['kind']} by {action['by']}  {action['text']}"))
+        for action in whole["Actions"]:
+            print(visible(f"{text(action['At'])}  {action['Kind']} by {action['By']}  {action['Text']}"))
         return
     with asking(open_home(home)) as asked:
         rows = asked.alerts(1000, "", occurrence) or [

@@ -17,7 +17,7 @@ Experiment = Annotated[str, typer.Option("--experiment", metavar="NAME", help="A
 Rule = Annotated[str, typer.Option("--rule", metavar="NAME", help="Alerts of this rule.")]
 On = Annotated[str, typer.Option("--on", metavar="STATUS", help="Alerts about runs in this status: Failed.")]
 By = Annotated[str, typer.Option("--by", envvar="TOCSIN_USER", metavar="WHO", help="Who does it, if not ADDRESS.")]
-_COLUMNS = ("id", "kind", "address", "matchers", "to", "by", "via", "state")
+_COLUMNS = ("Id", "Kind", "Address", "Matchers", "To", "By", "Via", "State")
 
 
 def subscribe(

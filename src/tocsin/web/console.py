@@ -71,7 +71,7 @@ class Console:
             )
         except NoSuchAlert as e:
             raise HTTPException(404, str(e)) from e
-        return _back(form.get("back", "") or f"/alerts/{done['id']}", _said(done), by)
+        return _back(form.get("back", "") or f"/alerts/{done['AlertId']}", _said(done), by)
 
     # -- silences ------------------------------------------------------------------------------------------------------
 
@@ -86,7 +86,7 @@ class Console:
             end = self._app.clock.now() + _length(form.get("for", ""))
             try:
                 await self._ask(lambda: self._app.acting.add_silence(matchers, None, end, by, form.get("comment", "")))
-                return _back(f"/alerts/{alert['id']}", "Silenced.", by)
+                return _back(f"/alerts/{alert['AlertId']}", "Silenced.", by)
             except TocsinError as e:
                 error = str(e)
         preview: dict[str, Any] = {}
@@ -102,8 +102,8 @@ class Console:
 
     async def _silences(self, request: Request) -> Response:
         rows = await self._ask(lambda: self._app.acting.silences(expired=True))
-        active = [row for row in rows if row["state"] != "expired"]
-        over = [row for row in reversed(rows) if row["state"] == "expired"][:SHOWN]
+        active = [row for row in rows if row["State"] != "expired"]
+        over = [row for row in reversed(rows) if row["State"] == "expired"][:SHOWN]
         return self._page("silences", request, silences=active, over=over)
 
     async def _expire(self, request: Request) -> Response:
@@ -119,13 +119,15 @@ class Console:
         alert = await self._found(request)
         form = await form_of(request)
         by = self._who(request, form)
-        experiment = alert["fields"].get("ExperimentName", "")
-        about = ("ExperimentName", experiment) if experiment else ("rule", alert["rule"])
+        experiment = alert["Fields"].get("ExperimentName", "")
+        about = ("ExperimentName", experiment) if experiment else ("rule", alert["Rule"])
         chosen = form.get("for", "")
         until = None if chosen == "" else self._app.clock.now() + _length(chosen)
         matchers = text_of([matcher(about[0], Op.EQUAL, about[1])])
         await self._prefer(PreferenceKind.MUTE, by, matchers, until)
-        return _back(f"/alerts/{alert['id']}", f"{by} is mailed about {about[1]} no more, but as who is on call.", by)
+        return _back(
+            f"/alerts/{alert['AlertId']}", f"{by} is mailed about {about[1]} no more, but as who is on call.", by
+        )
 
     async def _prefer(self, kind: PreferenceKind, by: str, matchers: str, until: datetime | None) -> None:
         address = self._app.address_of(by)
@@ -197,11 +199,11 @@ def _length(text: str) -> timedelta:
 
 
 def _said(done: dict[str, Any]) -> str:
-    if done["done"]:
+    if done["Done"]:
         return "Done."
-    if done["ended_at"] is not None:
+    if done["EndedAt"] is not None:
         return "Nothing was changed: the alert has ended."
-    return f"Nothing was changed: {done['acknowledged_by']} has it already."
+    return f"Nothing was changed: {done['AcknowledgedBy']} has it already."
 
 
 def _back(to: str, said: str, by: str) -> Response:
@@ -213,5 +215,5 @@ def _back(to: str, said: str, by: str) -> Response:
 
 def _silence_of(alert: dict[str, Any]) -> str:
     """Matchers of the alert's rule and experiment: what comes next of the same is hidden too."""
-    fields = {"rule": alert["rule"], "ExperimentName": alert["fields"].get("ExperimentName", "")}
+    fields = {"rule": alert["Rule"], "ExperimentName": alert["Fields"].get("ExperimentName", "")}
     return text_of([matcher(name, Op.EQUAL, value) for name, value in fields.items() if value])

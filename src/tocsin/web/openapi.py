@@ -82,22 +82,22 @@ _TIME: Schema = {"type": "string", "format": "date-time"}
 _MAYBE_TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
 _MAYBE_TEXT: Schema = {"type": ["string", "null"]}
 _ACTIVE: Mapping[str, Schema] = {
-    "id": _TEXT,
-    "rule": _TEXT,
-    "severity": _TEXT,
-    "title": _TEXT,
-    "run": {**_TEXT, "description": "'' where it is about no run"},
-    "kind": {"type": "string", "enum": ["event", "condition"]},
-    "since": {**_TIME, "description": "when it fired"},
-    "acknowledged_by": _MAYBE_TEXT,
-    "acknowledged_at": _MAYBE_TIME,
-    "until": {**_MAYBE_TIME, "description": "when the acknowledgement ends"},
-    "assigned_to": _MAYBE_TEXT,
-    "suppressed": {**_MAYBE_TEXT, "description": "why nobody is notified of it now"},
-    "exhausted": {**_MAYBE_TEXT, "description": "the escalation of which all steps are done, and nobody has taken it"},
-    "ended_at": _MAYBE_TIME,
-    "ended_why": _MAYBE_TEXT,
-    "fields": {"type": "object", "description": "what routes and silences match"},
+    "AlertId": _TEXT,
+    "Rule": _TEXT,
+    "Severity": _TEXT,
+    "Title": _TEXT,
+    "RunId": {**_TEXT, "description": "'' where it is about no run"},
+    "Kind": {"type": "string", "enum": ["event", "condition"]},
+    "Since": {**_TIME, "description": "when it fired"},
+    "AcknowledgedBy": _MAYBE_TEXT,
+    "AcknowledgedAt": _MAYBE_TIME,
+    "Until": {**_MAYBE_TIME, "description": "when the acknowledgement ends"},
+    "AssignedTo": _MAYBE_TEXT,
+    "Suppressed": {**_MAYBE_TEXT, "description": "why nobody is notified of it now"},
+    "Exhausted": {**_MAYBE_TEXT, "description": "the escalation of which all steps are done, and nobody has taken it"},
+    "EndedAt": _MAYBE_TIME,
+    "EndedWhy": _MAYBE_TEXT,
+    "Fields": {"type": "object", "description": "what routes and silences match"},
 }
 
 _MAIL: Mapping[str, Schema] = {
@@ -205,11 +205,11 @@ SCHEMAS: Mapping[str, Schema] = {
     "AlertWhole": _object(
         {
             **_ACTIVE,
-            "actions": {"type": "array", "items": {"type": "object"}, "description": "what people did, oldest first"},
-            "routes": {"type": "array", "items": {"type": "object"}, "description": "who is notified, and why"},
-            "notifications": {"type": "array", "items": {"type": "object"}, "description": "messages about it"},
-            "timeline": {"type": "array", "items": {"type": "object"}, "description": "all of it, oldest first"},
-            "others": {"type": "array", "items": {"type": "object"}, "description": "active alerts of its groups"},
+            "Actions": {"type": "array", "items": {"type": "object"}, "description": "what people did, oldest first"},
+            "Routes": {"type": "array", "items": {"type": "object"}, "description": "who is notified, and why"},
+            "Notifications": {"type": "array", "items": {"type": "object"}, "description": "messages about it"},
+            "Timeline": {"type": "array", "items": {"type": "object"}, "description": "all of it, oldest first"},
+            "Others": {"type": "array", "items": {"type": "object"}, "description": "active alerts of its groups"},
         }
     ),
     "Act": _object(
@@ -221,32 +221,32 @@ SCHEMAS: Mapping[str, Schema] = {
         },
     ),
     "Acted": _object(
-        {**_ACTIVE, "done": {"type": "boolean", "description": "false: somebody was first, or it has ended"}}
+        {**_ACTIVE, "Done": {"type": "boolean", "description": "false: somebody was first, or it has ended"}}
     ),
     "Silence": _object(
         {
-            "id": _TEXT,
-            "matchers": {**_TEXT, "description": "in Alertmanager's syntax"},
-            "from": _TIME,
-            "to": _TIME,
-            "by": _TEXT,
-            "comment": _TEXT,
-            "state": {"type": "string", "enum": ["pending", "active", "expired"]},
+            "SilenceId": _TEXT,
+            "Matchers": {**_TEXT, "description": "in Alertmanager's syntax"},
+            "From": _TIME,
+            "To": _TIME,
+            "By": _TEXT,
+            "Comment": _TEXT,
+            "State": {"type": "string", "enum": ["pending", "active", "expired"]},
         }
     ),
     "Preferences": _list("subscriptions", "Preference"),
     "Preference": _object(
         {
-            "id": _TEXT,
-            "kind": {"type": "string", "enum": ["subscribe", "mute"]},
-            "address": _TEXT,
-            "matchers": {**_TEXT, "description": "over fields of alerts and columns of their runs"},
-            "from": _TIME,
-            "to": {**_MAYBE_TIME, "description": "null: for good"},
-            "by": _TEXT,
-            "via": {**_TEXT, "description": "api, cli, link, page"},
-            "ended_at": {**_MAYBE_TIME, "description": "when it was taken back"},
-            "state": {"type": "string", "enum": ["active", "ended"]},
+            "Id": _TEXT,
+            "Kind": {"type": "string", "enum": ["subscribe", "mute"]},
+            "Address": _TEXT,
+            "Matchers": {**_TEXT, "description": "over fields of alerts and columns of their runs"},
+            "From": _TIME,
+            "To": {**_MAYBE_TIME, "description": "null: for good"},
+            "By": _TEXT,
+            "Via": {**_TEXT, "description": "api, cli, link, page"},
+            "EndedAt": {**_MAYBE_TIME, "description": "when it was taken back"},
+            "State": {"type": "string", "enum": ["active", "ended"]},
         }
     ),
     "NewPreference": _object(
@@ -269,9 +269,9 @@ SCHEMAS: Mapping[str, Schema] = {
     "Matchers": _object({"matchers": _TEXT}),
     "SilencePreview": _object(
         {
-            "matchers": _TEXT,
-            "now": {"type": "array", "items": {"$ref": "#/components/schemas/ActiveAlert"}},
-            "last_7_days": {**_COUNT, "description": "alerts that fired"},
+            "Matchers": _TEXT,
+            "Now": {"type": "array", "items": {"$ref": "#/components/schemas/ActiveAlert"}},
+            "Last7Days": {**_COUNT, "description": "alerts that fired"},
         }
     ),
     "Calendars": _list("schedules", "Calendar"),

@@ -25,9 +25,9 @@ def test_a_silence_is_set_listed_and_expired_on_files(run: Run, home: Path) -> N
         "anna", "--json", "--home", home,
     )  # fmt: skip
     (row,) = json.loads(made.stdout)
-    assert ('rule="run-failed", ExperimentName=~"churn.*"', "active") == (row["matchers"], row["state"])
-    assert row["id"] in run("silence", "list", "--home", home).stdout
-    assert 0 == run("silence", "expire", row["id"][:6], "--home", home).returncode
+    assert ('rule="run-failed", ExperimentName=~"churn.*"', "active") == (row["Matchers"], row["State"])
+    assert row["SilenceId"] in run("silence", "list", "--home", home).stdout
+    assert 0 == run("silence", "expire", row["SilenceId"][:6], "--home", home).returncode
     assert "No silences." in run("silence", "list", "--home", home).stderr
     assert "expired" in run("silence", "list", "--expired", "--home", home).stdout
 
@@ -53,15 +53,15 @@ def test_an_alert_is_acknowledged_once(run: Run, lived: Tocsin) -> None:
     rows = json.loads(run("alerts", "list", "--open", "--json", "--home", lived.home).stdout)
     counted = [n for name, n in lived.metrics().items() if name.startswith("tocsin_alerts_active{")]
     assert len(rows) == sum(counted)
-    free = [row for row in rows if row["acknowledged_by"] is None]
-    id_ = free[0]["id"]
+    free = [row for row in rows if row["AcknowledgedBy"] is None]
+    id_ = free[0]["AlertId"]
     assert "acknowledged by anna" in run("alerts", "ack", id_, "--by", "anna", "--home", lived.home).stderr
     assert "anna has it already" in run("alerts", "ack", id_, "--by", "bela", "--home", lived.home).stderr
     shown = run("alerts", "show", id_, "--home", lived.home).stdout
     assert "acknowledge by anna" in shown and "notifies" in shown
     assert "noted" in run("alerts", "comment", id_, "disk", "--by", "bela", "--home", lived.home).stderr
-    found = json.loads(run("silence", "preview", f"rule={free[0]['rule']}", "--json", "--home", lived.home).stdout)
-    assert id_ in [row["id"] for row in found["now"]]
+    found = json.loads(run("silence", "preview", f"rule={free[0]['Rule']}", "--json", "--home", lived.home).stdout)
+    assert id_ in [row["AlertId"] for row in found["Now"]]
 
 
 def test_a_message_is_sent_once_more(run: Run, lived: Tocsin) -> None:
@@ -99,15 +99,15 @@ def test_a_subscription_and_a_mute_are_set_listed_and_ended_on_files(run: Run, h
     made = run("subscribe", "Me@Example.org", "--experiment", "churn", "--on", "Failed", "--json", "--home", home)
     (row,) = json.loads(made.stdout)
     assert ("subscribe", "me@example.org", 'ExperimentName="churn", Status="Failed"', "cli") == (
-        row["kind"], row["address"], row["matchers"], row["via"]
+        row["Kind"], row["Address"], row["Matchers"], row["Via"]
     )  # fmt: skip
     muted = json.loads(
         run("mute", "me@example.org", "--rule", "r", "--for", "2h", "--by", "anna", "--json", "--home", home).stdout
     )
     assert ("anna", True) == (muted[0]["by"], muted[0]["to"] is not None)
     assert 2 == len(json.loads(run("subscriptions", "--json", "--home", home).stdout))
-    assert 0 == run("unsubscribe", row["id"], "--home", home).returncode
-    assert ["mute"] == [p["kind"] for p in json.loads(run("subscriptions", "--json", "--home", home).stdout)]
+    assert 0 == run("unsubscribe", row["Id"], "--home", home).returncode
+    assert ["mute"] == [p["Kind"] for p in json.loads(run("subscriptions", "--json", "--home", home).stdout)]
     assert 2 == len(json.loads(run("subscriptions", "--ended", "--json", "--home", home).stdout))
     for wrong, says in ((["subscribe", "me@example.org"], "about what"), (["unsubscribe", "x"], "is called 'x'")):
         done = run(*wrong, "--home", home)

@@ -76,12 +76,12 @@ def answered(client: httpx.Client, lived: Tocsin, method: str, path: str) -> htt
     """The answer of an operation, with ids that exist."""
     mail = client.get("/api/v1/mails?limit=1").json()["mails"][0]["Delivery"]
     if path.startswith("/api/v1/alerts/{id}"):
-        path = path.replace("{id}", client.get("/api/v1/alerts/active?limit=1").json()["alerts"][0]["id"])
+        path = path.replace("{id}", client.get("/api/v1/alerts/active?limit=1").json()["alerts"][0]["AlertId"])
     silence = {"matchers": 'rule="no-such"', "to": "2099-01-01T00:00Z", "by": "anna", "comment": "test"}
     soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     silence["to"] = soon
     if path == "/api/v1/silences/{id}/expire":
-        path = path.replace("{id}", client.post("/api/v1/silences", json=silence).json()["id"])
+        path = path.replace("{id}", client.post("/api/v1/silences", json=silence).json()["SilenceId"])
     ids = {
         "/api/v1/mails/{id}": mail,
         "/api/v1/rules/{name}": "run-failed",

@@ -26,7 +26,7 @@ class Opened:
         assert 202 == answer.status
 
         def routed() -> dict[str, Any]:
-            found = [a for a in self.active() if a["run"] == run and a["title"]]
+            found = [a for a in self.active() if a["RunId"] == run and a["Title"]]
             return found[0] if found else {}
 
         return eventually(routed, within=15)
@@ -35,7 +35,7 @@ class Opened:
         return list(self.tocsin.get("/api/v1/alerts/active?limit=1000").body["alerts"])
 
     def whole(self, alert: dict[str, Any]) -> dict[str, Any]:
-        return dict(self.tocsin.get(f"/api/v1/alerts/{alert['id']}").body)
+        return dict(self.tocsin.get(f"/api/v1/alerts/{alert['AlertId']}").body)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def opened(running: Tocsin) -> Iterator[Opened]:
     yield made
     with httpx.Client(base_url=running.url, trust_env=False) as client:
         for alert in made.active():
-            client.post(f"/api/v1/alerts/{alert['id']}/close", json={"by": "test"})
+            client.post(f"/api/v1/alerts/{alert['AlertId']}/close", json={"by": "test"})
 
 
 def test_the_first_page_says_first_what_is_open_and_who_has_it(opened: Opened, phone: Browser) -> None:
@@ -59,33 +59,33 @@ def test_the_first_page_says_first_what_is_open_and_who_has_it(opened: Opened, p
 def test_an_alert_is_acknowledged_with_one_name_and_one_press(opened: Opened, phone: Browser) -> None:
     """The name is kept for the next alert."""
     first, second = opened.fail("a1", "churn"), opened.fail("a2", "other")
-    phone.open(f"{opened.tocsin.url}/").click(f"a[href='/alerts/{first['id']}']")
+    phone.open(f"{opened.tocsin.url}/").click(f"a[href='/alerts/{first['AlertId']}']")
     assert phone.size("form[action$=acknowledge] button")[1] >= 44  # a thumb's width
     phone.write("form[action$=acknowledge] input[name=by]", "anna").click("form[action$=acknowledge] button")
-    assert phone.url.startswith(f"{opened.tocsin.url}/alerts/{first['id']}")
+    assert phone.url.startswith(f"{opened.tocsin.url}/alerts/{first['AlertId']}")
     assert "Done." == phone.text("[role=status]")
-    assert ("anna", "page") == (opened.whole(first)["acknowledged_by"], opened.whole(first)["actions"][0]["via"])
+    assert ("anna", "page") == (opened.whole(first)["AcknowledgedBy"], opened.whole(first)["Actions"][0]["Via"])
     assert "acknowledged by anna" in phone.text()
-    phone.open(f"{opened.tocsin.url}/alerts/{second['id']}").click("form[action$=acknowledge] button")
-    assert "anna" == opened.whole(second)["acknowledged_by"]
+    phone.open(f"{opened.tocsin.url}/alerts/{second['AlertId']}").click("form[action$=acknowledge] button")
+    assert "anna" == opened.whole(second)["AcknowledgedBy"]
 
 
 def test_who_is_second_sees_who_was_first(opened: Opened, phone: Browser) -> None:
     one = opened.fail("b1", "churn")
-    phone.open(f"{opened.tocsin.url}/alerts/{one['id']}")
+    phone.open(f"{opened.tocsin.url}/alerts/{one['AlertId']}")
     with httpx.Client(base_url=opened.tocsin.url, trust_env=False) as client:
-        client.post(f"/api/v1/alerts/{one['id']}/acknowledge", json={"by": "bela"})
+        client.post(f"/api/v1/alerts/{one['AlertId']}/acknowledge", json={"by": "bela"})
     phone.write("form[action$=acknowledge] input[name=by]", "anna").click("form[action$=acknowledge] button")
     assert "bela has it already" in phone.text("[role=status]")
 
 
 def test_an_alert_is_assigned_and_its_timeline_says_so(opened: Opened, phone: Browser) -> None:
     one = opened.fail("c1", "churn")
-    phone.open(f"{opened.tocsin.url}/alerts/{one['id']}").press("summary")
+    phone.open(f"{opened.tocsin.url}/alerts/{one['AlertId']}").press("summary")
     phone.write("form[action$=assign] input[name=text]", "bela")
     phone.write("form[action$=assign] input[name=by]", "anna").click("form[action$=assign] button")
     assert "assigned by anna" in phone.text("table")
-    eventually(lambda: opened.whole(one)["assigned_to"] == "bela", within=10)
+    eventually(lambda: opened.whole(one)["AssignedTo"] == "bela", within=10)
     shown = phone.open(f"{opened.tocsin.url}/").text("main section:first-of-type")
     assert "bela assigned" in " ".join(shown.split())
 
@@ -93,15 +93,15 @@ def test_an_alert_is_assigned_and_its_timeline_says_so(opened: Opened, phone: Br
 def test_a_silence_says_what_it_hides_before_it_is_set(opened: Opened, phone: Browser) -> None:
     one = opened.fail("d1", "quiet-one")
     opened.fail("d2", "other")
-    phone.open(f"{opened.tocsin.url}/alerts/{one['id']}").click("form[action$=silence] button")
+    phone.open(f"{opened.tocsin.url}/alerts/{one['AlertId']}").click("form[action$=silence] button")
     assert "It hides 1 alert now" in phone.text()
     assert 'rule="run-failed", ExperimentName="quiet-one"' in json.dumps(
-        opened.tocsin.get(f"/alerts/{one['id']}/silence").body
+        opened.tocsin.get(f"/alerts/{one['AlertId']}/silence").body
     ).replace("&#34;", '"').replace('\\"', '"')
     phone.write("input[name=comment]", "we know").write("input[name=by]", "anna").click("form.one button")
     assert "Silenced." == phone.text("[role=status]")
     assert "quiet-one" in phone.open(f"{opened.tocsin.url}/silences").text()
-    assert ["anna"] == [s["by"] for s in opened.tocsin.get("/api/v1/silences").body["silences"]]
+    assert ["anna"] == [s["By"] for s in opened.tocsin.get("/api/v1/silences").body["silences"]]
     phone.click("form[action$=expire] button")
     assert [] == opened.tocsin.get("/api/v1/silences").body["silences"]
 
@@ -109,7 +109,7 @@ def test_a_silence_says_what_it_hides_before_it_is_set(opened: Opened, phone: Br
 def test_pages_fit_a_phone(opened: Opened, phone: Browser) -> None:
     """Nothing is wider than the screen, not even a text without a space."""
     one = opened.fail("e1", "an_experiment_" + "x" * 200)
-    for path in ("/", f"/alerts/{one['id']}", f"/alerts/{one['id']}/silence", "/silences"):
+    for path in ("/", f"/alerts/{one['AlertId']}", f"/alerts/{one['AlertId']}/silence", "/silences"):
         assert phone.open(f"{opened.tocsin.url}{path}").size("main")[0] <= 360
         assert phone.size("html")[0] <= 360
 
@@ -118,15 +118,15 @@ def test_a_page_of_another_site_acts_on_nothing(opened: Opened) -> None:
     one = opened.fail("f1", "churn")
     with httpx.Client(base_url=opened.tocsin.url, trust_env=False) as client:
         foreign = client.post(
-            f"/alerts/{one['id']}/acknowledge", data={"by": "mallory"}, headers={"Origin": "https://evil.example"}
+            f"/alerts/{one['AlertId']}/acknowledge", data={"by": "mallory"}, headers={"Origin": "https://evil.example"}
         )
-        nowhere = client.post(f"/alerts/{one['id']}/acknowledge", data={"by": "anna", "back": "//evil.example"})
-        odd = client.post(f"/alerts/{one['id']}/snooze", data={"by": "anna", "for": "soon"})
-    nobody = httpx.post(f"{opened.tocsin.url}/alerts/{one['id']}/comment", data={"text": "x"}, trust_env=False)
+        nowhere = client.post(f"/alerts/{one['AlertId']}/acknowledge", data={"by": "anna", "back": "//evil.example"})
+        odd = client.post(f"/alerts/{one['AlertId']}/snooze", data={"by": "anna", "for": "soon"})
+    nobody = httpx.post(f"{opened.tocsin.url}/alerts/{one['AlertId']}/comment", data={"text": "x"}, trust_env=False)
     assert (403, 303, 400) == (foreign.status_code, nowhere.status_code, odd.status_code)
     assert nowhere.headers["location"].startswith("/?")
     assert 400 == nobody.status_code
-    assert "anna" == opened.whole(one)["acknowledged_by"]
+    assert "anna" == opened.whole(one)["AcknowledgedBy"]
 
 
 def test_the_calendar_says_who_is_on_call_and_marks_gaps(opened: Opened, phone: Browser) -> None:
@@ -153,7 +153,7 @@ def test_the_report_says_who_was_paged_and_how_soon_alerts_were_taken(opened: Op
 
     eventually(lambda: row().get("pages") == 1, within=10)
     with httpx.Client(base_url=opened.tocsin.url, trust_env=False) as client:
-        client.post(f"/api/v1/alerts/{one['id']}/acknowledge", json={"by": "bela"})
+        client.post(f"/api/v1/alerts/{one['AlertId']}/acknowledge", json={"by": "bela"})
     eventually(lambda: row()["acknowledged"] >= 1, within=10)
     assert (1, True) == (row()["pages"], row()["time_to_acknowledge"]["median"] > 0)
     shown = phone.open(f"{opened.tocsin.url}/oncall").click("a[href='/oncall/report']").text()
@@ -211,14 +211,14 @@ def test_who_subscribes_to_an_experiment_is_mailed_until_it_ends(opened: Opened,
 
     def subscribed() -> list[dict[str, Any]]:
         found = opened.tocsin.get("/api/v1/subscriptions").body["subscriptions"]
-        return [p for p in found if p["kind"] == "subscribe"]
+        return [p for p in found if p["Kind"] == "subscribe"]
 
-    assert ["anna@example.org", "dora@example.org"] == [p["address"] for p in subscribed()]
+    assert ["anna@example.org", "dora@example.org"] == [p["Address"] for p in subscribed()]
     for each in subscribed():
         phone.open(f"{url}/subscriptions").click(f"form[action='/subscriptions/{each['id']}/end'] button")
     assert [] == subscribed()
     ended = opened.tocsin.get("/api/v1/subscriptions?ended=true").body["subscriptions"]
-    assert {"dora@example.org", "anna@example.org"} <= {p["address"] for p in ended if p["ended_at"]}
+    assert {"dora@example.org", "anna@example.org"} <= {p["Address"] for p in ended if p["EndedAt"]}
 
 
 def test_an_alert_is_muted_for_me_on_its_page(opened: Opened, phone: Browser) -> None:

@@ -25,8 +25,8 @@ def client(tmp_path: Path) -> Iterator[httpx.Client]:
 
 def link_and_alert(client: httpx.Client) -> tuple[str, str]:
     """The link of a mail about an alert that nobody has."""
-    free = [a for a in client.get("/api/v1/alerts/active?limit=1000").json()["alerts"] if a["acknowledged_by"] is None]
-    runs = {a["run"]: a["id"] for a in free if a["run"]}
+    free = [a for a in client.get("/api/v1/alerts/active?limit=1000").json()["alerts"] if a["AcknowledgedBy"] is None]
+    runs = {a["RunId"]: a["AlertId"] for a in free if a["RunId"]}
     for row in client.get("/api/v1/mails?limit=1000").json()["mails"]:
         whole = client.get(f"/api/v1/mails/{row['Delivery']}").json()
         found = re.search(r"Acknowledge: \S+?(/do/\S+)", re.sub(r"\n(?=\S{60})", "", whole["Text"]))
@@ -40,12 +40,12 @@ def test_a_get_shows_and_a_post_acknowledges(client: httpx.Client) -> None:
     link, alert = link_and_alert(client)
     page = client.get(link)
     assert (200, True) == (page.status_code, "Acknowledge as" in page.text)
-    assert client.get(f"/api/v1/alerts/{alert}").json()["acknowledged_by"] is None
+    assert client.get(f"/api/v1/alerts/{alert}").json()["AcknowledgedBy"] is None
     done = client.post(link)
     assert "Done:" in done.text
     whole = client.get(f"/api/v1/alerts/{alert}").json()
-    assert whole["acknowledged_by"] is not None
-    assert ["link"] == [a["via"] for a in whole["actions"]]
+    assert whole["AcknowledgedBy"] is not None
+    assert ["link"] == [a["Via"] for a in whole["Actions"]]
     assert "has it already" in client.get(link).text
 
 
@@ -116,10 +116,10 @@ def test_an_owner_mutes_an_experiment_by_the_link_of_a_mail(client: httpx.Client
     mailed(client, cleo, "calm")
     assert 1 == len(mails_to(client, cleo, "noisy"))
     (kept,) = [
-        p for p in client.get("/api/v1/subscriptions").json()["subscriptions"] if p["address"] == "cleo@example.org"
+        p for p in client.get("/api/v1/subscriptions").json()["subscriptions"] if p["Address"] == "cleo@example.org"
     ]
     assert ("mute", 'ExperimentName="noisy"', "link", "cleo@example.org") == (
-        kept["kind"], kept["matchers"], kept["via"], kept["by"]
+        kept["Kind"], kept["Matchers"], kept["Via"], kept["By"]
     )  # fmt: skip
 
 

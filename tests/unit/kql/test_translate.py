@@ -62,6 +62,12 @@ def test_now_is_bound_not_written() -> None:
         ("RunStatusChanged\n| where Statsu == 'x'", 2, 9, "there is no column 'Statsu' here; did you mean Status?"),
         ("RunStatusChanged | where status == 'x'", 1, 26, "did you mean Status? Names are case-sensitive"),
         ("RunStatusChange | take 1", 1, 1, "there is no table 'RunStatusChange'; did you mean RunStatusChanged?"),
+        (
+            "let B = Runs; Foo | join (Bar) on RunId | union B, Runs, Foo",
+            1,
+            15,
+            "there are no tables 'Foo' and 'Bar'; there are",
+        ),
         ("RunStatusChanged | where tolowr(Status) == 'x'", 1, 26, "no function tolowr(); did you mean tolower?"),
         ("RunStatusChanged | where count() > 1", 1, 26, "is an aggregate"),
         ("RunStatusChanged | where (Status == 'x'", 1, 26, "'(' is never closed"),

@@ -157,7 +157,11 @@ def _acknowledge(app: App, stop: threading.Event) -> None:
         for alert in app.acting.alerts():
             if alert["rule"] == "sweep-failing":
                 app.acting.act(
-                    ActionKind.ACKNOWLEDGE, alert["id"], "Noor", text="smaller batches are on their way", via="demo"
+                    ActionKind.ACKNOWLEDGE,
+                    alert["AlertId"],
+                    "Noor",
+                    text="smaller batches are on their way",
+                    via="demo",
                 )
                 return
         if stop.wait(0.5):

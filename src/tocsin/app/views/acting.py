@@ -66,18 +66,18 @@ class Acting:
         found = self.found(id)
         messages = self.state.deliveries_of(found)
         actions = [
-            {"at": a.at, "kind": a.kind.value, "by": a.by, "until": a.until, "text": a.text, "via": a.via}
+            {"At": a.at, "Kind": a.kind.value, "By": a.by, "Until": a.until, "Text": a.text, "Via": a.via}
             for a in self.state.actions_of(found.id)
         ]
         routes = [
-            {"receiver": r.receiver or None, "escalation": r.escalation or None, "because": r.because}
+            {"Receiver": r.receiver or None, "Escalation": r.escalation or None, "Because": r.because}
             for r in found.routes
         ]
         return {
-            **row_of(found), "actions": actions, "routes": routes,
-            "notifications": [_message_row(d) for d in messages],
-            "timeline": timeline(found, self.state.actions_of(found.id), messages),
-            "others": [row_of(other) for other in self._others(found)],
+            **row_of(found), "Actions": actions, "Routes": routes,
+            "Notifications": [_message_row(d) for d in messages],
+            "Timeline": timeline(found, self.state.actions_of(found.id), messages),
+            "Others": [row_of(other) for other in self._others(found)],
         }  # fmt: skip
 
     def _others(self, alert: ActiveAlert) -> list[ActiveAlert]:
@@ -114,7 +114,7 @@ class Acting:
         if acted is None:
             raise NoSuchAlert(f"there is no alert '{id[:40]}'")
         self.woken(())
-        return {**row_of(replace(acted.alert, acknowledged=acted.acknowledged)), "done": acted.done}
+        return {**row_of(replace(acted.alert, acknowledged=acted.acknowledged)), "Done": acted.done}
 
     # -- what a person gets --------------------------------------------------------------------------------------------
 
@@ -224,7 +224,7 @@ class Acting:
         """Silences that people set, the one that ends first first; with ``expired`` those that are over too."""
         now = self.clock.now()
         found = [_silence_row(each, now) for each in self.state.silences()]
-        return sorted((s for s in found if expired or s["state"] != "expired"), key=lambda s: s["to"])
+        return sorted((s for s in found if expired or s["State"] != "expired"), key=lambda s: s["To"])
 
     def add_silence(self, matchers: str, start: datetime | None, end: datetime, by: str, comment: str) -> Row:
         """Set one. Raises TocsinError that says what is wrong with it."""
@@ -270,9 +270,9 @@ class Acting:
         now = self.clock.now()
         hit = [a for a in self.state.alerts(active=False, limit=_MOST) if matches(wanted, a.fields)]
         return {
-            "matchers": matchers,
-            "now": [row_of(a) for a in hit if a.ended_at is None],
-            "last_7_days": sum(a.fired_at > now - PREVIEW for a in hit),
+            "Matchers": matchers,
+            "Now": [row_of(a) for a in hit if a.ended_at is None],
+            "Last7Days": sum(a.fired_at > now - PREVIEW for a in hit),
         }
 
 
@@ -280,42 +280,42 @@ def row_of(alert: ActiveAlert) -> Row:
     """An alert as JSON and tables show it."""
     held = alert.acknowledged
     return {
-        "id": alert.id,
-        "rule": alert.rule,
-        "severity": Severity(alert.severity).word,
-        "title": alert.title,
-        "run": alert.run_id,
-        "kind": "condition" if alert.condition else "event",
-        "since": alert.fired_at,
-        "acknowledged_by": held.by if held is not None else None,
-        "acknowledged_at": held.at if held is not None else None,
-        "until": held.until if held is not None else None,
-        "assigned_to": alert.assigned_to or None,
-        "suppressed": alert.suppressed or None,
-        "exhausted": alert.exhausted or None,
-        "ended_at": alert.ended_at,
-        "ended_why": alert.ended_why or None,
-        "fields": dict(alert.fields),
+        "AlertId": alert.id,
+        "Rule": alert.rule,
+        "Severity": Severity(alert.severity).word,
+        "Title": alert.title,
+        "RunId": alert.run_id,
+        "Kind": "condition" if alert.condition else "event",
+        "Since": alert.fired_at,
+        "AcknowledgedBy": held.by if held is not None else None,
+        "AcknowledgedAt": held.at if held is not None else None,
+        "Until": held.until if held is not None else None,
+        "AssignedTo": alert.assigned_to or None,
+        "Suppressed": alert.suppressed or None,
+        "Exhausted": alert.exhausted or None,
+        "EndedAt": alert.ended_at,
+        "EndedWhy": alert.ended_why or None,
+        "Fields": dict(alert.fields),
     }
 
 
 def _message_row(d: Delivery) -> Row:
     return {
-        "id": d.id, "channel": d.channel, "address": d.address, "receiver": d.receiver, "subject": d.subject,
-        "state": d.state.value, "at": d.created_at, "changed_at": d.changed_at, "reply": d.reply,
+        "Delivery": d.id, "Channel": d.channel, "Address": d.address, "Receiver": d.receiver, "Subject": d.subject,
+        "State": d.state.value, "Time": d.created_at, "ChangedAt": d.changed_at, "Reply": d.reply,
     }  # fmt: skip
 
 
 def _preference_row(p: Preference, now: datetime) -> Row:
     return {
-        "id": p.id, "kind": p.kind.value, "address": p.address, "matchers": p.matchers, "from": p.at, "to": p.until,
-        "by": p.by, "via": p.via, "ended_at": p.ended_at, "state": "active" if p.holds(now) else "ended",
+        "Id": p.id, "Kind": p.kind.value, "Address": p.address, "Matchers": p.matchers, "From": p.at, "To": p.until,
+        "By": p.by, "Via": p.via, "EndedAt": p.ended_at, "State": "active" if p.holds(now) else "ended",
     }  # fmt: skip
 
 
 def _silence_row(s: StoredSilence, now: datetime) -> Row:
     state = "expired" if s.end <= now else "pending" if s.start > now else "active"
     return {
-        "id": s.id, "matchers": s.matchers, "from": s.start, "to": s.end, "by": s.by, "comment": s.comment,
-        "state": state,
+        "SilenceId": s.id, "Matchers": s.matchers, "From": s.start, "To": s.end, "By": s.by, "Comment": s.comment,
+        "State": state,
     }  # fmt: skip

@@ -28,7 +28,7 @@ _STATES = {
 
 
 def timeline(alert: ActiveAlert, actions: Iterable[Action], messages: Iterable[Delivery]) -> list[dict[str, Any]]:
-    """What happened: ``at``, ``what``, and more ``detail`` of it."""
+    """What happened: ``At``, ``What``, and more ``Detail`` of it."""
     found = [_step(alert.fired_at, "fired", alert.title)]
     if alert.event_us:
         found.append(_step(_EPOCH + timedelta(microseconds=alert.event_us), "event", "by the clock of who sent it"))
@@ -41,7 +41,7 @@ def timeline(alert: ActiveAlert, actions: Iterable[Action], messages: Iterable[D
     found += [_step(a.at, f"{_DID[a.kind]} by {a.by}", _more(a)) for a in actions]
     if alert.ended_at is not None:
         found.append(_step(alert.ended_at, "ended", alert.ended_why))
-    return sorted(found, key=lambda step: step["at"])
+    return sorted(found, key=lambda step: step["At"])
 
 
 def _more(action: Action) -> str:
@@ -54,4 +54,4 @@ def _more(action: Action) -> str:
 
 
 def _step(at: datetime, what: str, detail: str) -> dict[str, Any]:
-    return {"at": at, "what": what, "detail": detail}
+    return {"At": at, "What": what, "Detail": detail}

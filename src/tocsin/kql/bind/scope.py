@@ -21,7 +21,7 @@ from tocsin.kql.parse.locate import place_of_expression
 from tocsin.kql.sandbox import upstream
 from tocsin.kql.sandbox.describe import regex_fault
 from tocsin.kql.sandbox.extras import INSTEAD
-from tocsin.kql.sandbox.trees import parts, walk
+from tocsin.kql.sandbox.trees import nested_queries, parts, walk
 from tocsin.kql.sandbox.types import Types, type_of
 from tocsin.kql.sandbox.upstream import ir
 from tocsin.kql.schema import HIDDEN, did_you_mean
@@ -56,6 +56,7 @@ class Pass:
     read: set[str] = field(default_factory=set)
     reads: int = 0  # how often tables are read, a let counted wherever it is used
     costs: dict[str, int] = field(default_factory=dict)  # of each let: how often it reads tables
+    root: Any = None  # the whole query
 
     def query(self, query: Any, tables: Tables) -> tuple[Any, dict[str, str | None]]:
         """The typed tree of ``query`` and its output columns. Raises ``QueryError`` for unknown names."""
@@ -96,7 +97,7 @@ class Pass:
                 if database is not None or cluster is not None:
                     raise self.text.error("cluster() and database() are refused", "database", "name the table alone")
                 if name not in tables:
-                    raise self.text.error(f"there is no table {name!r}", name, self._tables_hint(name, tables))
+                    raise self._unknown(name, tables)
                 self.read.add(name)
                 return source, dict(tables[name])
             case ir.WildcardTableRef(database=None):
@@ -276,10 +277,29 @@ class Pass:
         known = {k for k in upstream.SCALARS | (upstream.AGGREGATES if summarizing else frozenset()) if k[0] != "_"}
         raise self.text.error(f"there is no function {name}()", name, did_you_mean(name, known))
 
+    def _unknown(self, name: str, tables: Tables) -> QueryError:
+        """That there is no such table, nor others that the query names: one look is enough to correct all."""
+        others = [each for each in named_tables(self.root) if each not in tables] if self.root is not None else []
+        missing = list(dict.fromkeys([name, *others]))
+        if len(missing) == 1:
+            return self.text.error(f"there is no table {name!r}", name, self._tables_hint(name, tables))
+        listed = f"{', '.join(map(repr, missing[:-1]))} and {missing[-1]!r}"
+        visible = ", ".join(each for each in tables if not each.startswith(HIDDEN))
+        return self.text.error(f"there are no tables {listed}", name, f"there are {visible}")
+
     @staticmethod
     def _tables_hint(name: str, tables: Tables) -> str:
         visible = [each for each in tables if not each.startswith(HIDDEN)]
         return did_you_mean(name, visible, f"there are {', '.join(visible)}")
+
+
+def named_tables(query: Any) -> list[str]:
+    """Tables that ``query`` names, those nested in it included; names of its lets are none."""
+    lets = {name for name, _ in query.lets}
+    inner = [bound for _, bound in query.lets if isinstance(bound, ir.Query)]
+    inner += [nested for each in query.operators for nested in nested_queries(each)]
+    own = [query.source.name] if isinstance(query.source, ir.TableRef) else []
+    return [name for name in [*own, *(name for each in inner for name in named_tables(each))] if name not in lets]
 
 
 def _names(tables: Tables) -> Mapping[str, list[str]]:

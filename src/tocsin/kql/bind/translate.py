@@ -118,7 +118,7 @@ def analyse(query: str, schema: Schema) -> Analysed:
     """Parse, check names against the schema, and type a query."""
     text, tree = read(query)
     check_shape(tree)
-    each = Pass(text)
+    each = Pass(text, root=tree)
     typed, columns = each.query(tree, schema)
     return Analysed(text=text, tree=typed, tables=frozenset(each.read & set(schema)), columns=columns)
 
