@@ -104,7 +104,7 @@ def test_a_subscription_and_a_mute_are_set_listed_and_ended_on_files(run: Run, h
     muted = json.loads(
         run("mute", "me@example.org", "--rule", "r", "--for", "2h", "--by", "anna", "--json", "--home", home).stdout
     )
-    assert ("anna", True) == (muted[0]["by"], muted[0]["to"] is not None)
+    assert ("anna", True) == (muted[0]["By"], muted[0]["To"] is not None)
     assert 2 == len(json.loads(run("subscriptions", "--json", "--home", home).stdout))
     assert 0 == run("unsubscribe", row["Id"], "--home", home).returncode
     assert ["mute"] == [p["Kind"] for p in json.loads(run("subscriptions", "--json", "--home", home).stdout)]

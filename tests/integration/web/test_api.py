@@ -82,6 +82,9 @@ def answered(client: httpx.Client, lived: Tocsin, method: str, path: str) -> htt
     silence["to"] = soon
     if path == "/api/v1/silences/{id}/expire":
         path = path.replace("{id}", client.post("/api/v1/silences", json=silence).json()["SilenceId"])
+    wish = {"address": "anna@example.org", "matchers": 'ExperimentName="no-such"', "by": "anna"}
+    if path == "/api/v1/subscriptions/{id}/end":
+        path = path.replace("{id}", client.post("/api/v1/subscriptions", json=wish).json()["Id"])
     ids = {
         "/api/v1/mails/{id}": mail,
         "/api/v1/rules/{name}": "run-failed",
@@ -100,7 +103,11 @@ def answered(client: httpx.Client, lived: Tocsin, method: str, path: str) -> htt
         word = json.loads((lived.home / "data" / "running.json").read_text())["token"]
         return client.post(path, json=bodies[path], headers={"Authorization": f"Bearer {word}"})
     acts = {"by": "anna", "until": soon, "to": "bela", "comment": "looking"}
-    bodies |= {"/api/v1/silences": silence, "/api/v1/silences/preview": {"matchers": silence["matchers"]}}
+    bodies |= {
+        "/api/v1/subscriptions": wish,
+        "/api/v1/silences": silence,
+        "/api/v1/silences/preview": {"matchers": silence["matchers"]},
+    }
     if method == "POST" and path not in bodies:
         return client.post(path, json=acts if "/alerts/" in path else None)
     return client.request(method, path, json=bodies[path]) if method == "POST" else client.request(method, path)
@@ -111,8 +118,9 @@ def test_every_operation_answers_what_the_document_says(
     client: httpx.Client, lived: Tocsin, document: Schema, method: str, path: str
 ) -> None:
     answer = answered(client, lived, method, path)
-    assert 200 == answer.status_code, answer.text
-    content = document["paths"][path.replace(":path", "")][method.lower()]["responses"]["200"]["content"]
+    code = 400 if path.endswith("/cancel") else 200  # no run of this history is of a system that can be asked to
+    assert code == answer.status_code, answer.text
+    content = document["paths"][path.replace(":path", "")][method.lower()]["responses"][str(code)]["content"]
     (kind,) = content
     assert answer.headers["content-type"].startswith(kind)
     if kind == "application/json":

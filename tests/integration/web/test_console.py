@@ -215,7 +215,7 @@ def test_who_subscribes_to_an_experiment_is_mailed_until_it_ends(opened: Opened,
 
     assert ["anna@example.org", "dora@example.org"] == [p["Address"] for p in subscribed()]
     for each in subscribed():
-        phone.open(f"{url}/subscriptions").click(f"form[action='/subscriptions/{each['id']}/end'] button")
+        phone.open(f"{url}/subscriptions").click(f"form[action='/subscriptions/{each['Id']}/end'] button")
     assert [] == subscribed()
     ended = opened.tocsin.get("/api/v1/subscriptions?ended=true").body["subscriptions"]
     assert {"dora@example.org", "anna@example.org"} <= {p["Address"] for p in ended if p["EndedAt"]}
@@ -224,7 +224,7 @@ def test_who_subscribes_to_an_experiment_is_mailed_until_it_ends(opened: Opened,
 def test_an_alert_is_muted_for_me_on_its_page(opened: Opened, phone: Browser) -> None:
     """By a person's name her address is meant; her route does not mail her about this experiment any more."""
     one = opened.fail("j1", "too-loud")
-    phone.open(f"{opened.tocsin.url}/alerts/{one['id']}").press("summary")
+    phone.open(f"{opened.tocsin.url}/alerts/{one['AlertId']}").press("summary")
     phone.write("form[action$=mute] input[name=by]", "anna").click("form[action$=mute] button")
     assert "anna is mailed about too-loud no more" in phone.text("[role=status]")
     opened.fail("j2", "too-loud")
