@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -25,6 +25,7 @@ class Recipient:
     name: str = ""
     zone: ZoneInfo | None = None
     note: str = ""  # why somebody else does not get it
+    grouped: Mapping[str, str] = field(default_factory=dict)  # the values of the group that its messages are of
     personal: bool = False  # reached as an owner or one of a list: she may unsubscribe
     notified: Notified | None = (
         None  # of one who is notified that it still fires, or is over: the message that notified of it first

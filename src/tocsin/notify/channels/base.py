@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -65,6 +65,7 @@ class Notification:
     prefix: str = ""  # before that: "recovered: "
     plain: str = ""  # of mails: the text, instead of a template
     to_name: str = ""
+    grouped: Mapping[str, str] = field(default_factory=dict)  # the values that its group is of
     acknowledged: str = ""  # who has taken the alert: of channels that take an acknowledgement
 
     @property

@@ -131,6 +131,7 @@ def _run(run: Run) -> Mapping[str, object]:
 def alertmanager(notification: Notification, setting: Setting) -> Mapping[str, object]:
     """What Alertmanager sends to webhooks, version 4."""
     found = alerts.alerts_v2(notification, setting.base_url)
+    grouped = alerts.group_labels(notification.grouped)
     every: list[dict[str, object]] = []
     for each in found:
         status = "firing" if each["endsAt"] == alerts.NOT_ENDED else "resolved"
@@ -139,14 +140,18 @@ def alertmanager(notification: Notification, setting: Setting) -> Mapping[str, o
         "receiver": notification.delivery.receiver,
         "status": "firing" if any(each["status"] == "firing" for each in every) else "resolved",
         "alerts": every,
-        "groupLabels": {},
+        "groupLabels": grouped,
         "commonLabels": alerts.common(each["labels"] for each in found),  # type: ignore[misc]
         "commonAnnotations": alerts.common(each["annotations"] for each in found),  # type: ignore[misc]
         "externalURL": setting.base_url,
         "version": "4",
-        "groupKey": f"{{}}:{{}}:{notification.delivery.group}",
+        "groupKey": f"{{}}:{{{_pairs(grouped)}}}" if grouped else f"{{}}:{{}}:{notification.delivery.group}",
         "truncatedAlerts": 0,
     }
+
+
+def _pairs(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in labels.items())
 
 
 def common_alert_schema(notification: Notification, setting: Setting) -> Mapping[str, object]:

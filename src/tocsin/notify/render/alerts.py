@@ -76,6 +76,12 @@ def labels(intent: Intent) -> dict[str, str]:
     return {name: shown(value, LONGEST) for name, value in sorted(found.items()) if value and name}
 
 
+def group_labels(values: Mapping[str, str]) -> dict[str, str]:
+    """What a group's alerts have in common, under the names of ``labels``. Empty ones are left out."""
+    named = {"alertname" if name == "rule" else snake(name): value for name, value in values.items()}
+    return {name: shown(value, LONGEST) for name, value in sorted(named.items()) if value}
+
+
 def notes(intent: Intent, info: RuleInfo, title: str, made: Mapping[str, str] | None = None) -> dict[str, str]:
     """What changes or explains: summary, cause, value, attempt, runbook, the rule's own."""
     event = intent.event

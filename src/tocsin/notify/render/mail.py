@@ -100,7 +100,7 @@ def notification_of(
     return Notification(
         delivery=delivery, seen=seen, mails=renderer, alerts=draft.notified, thread=thread,
         template={IntentKind.SUMMARY: "summary", IntentKind.ADMIN: "admin"}.get(intent.kind, draft.info.template),
-        subject=own, prefix=prefix, to_name=draft.recipient.name, acknowledged=draft.acknowledged,
+        subject=own, prefix=prefix, to_name=draft.recipient.name, acknowledged=draft.acknowledged, grouped=draft.recipient.grouped,
     )  # fmt: skip
 
 

@@ -132,8 +132,8 @@ def next_flush(state: GroupState, timing: GroupTiming, members: Iterable[Member]
     of this and what
     was known.
     """
-    severest = _severest(state)
-    times = [due for each in members if (due := _due(state, timing, each, severest)) is not None]
+    severest, next_ = _severest(state), _grid(state, timing, None)
+    times = [due for each in members if (due := _due(state, timing, each, (severest, next_))) is not None]
     return min(times, default=None)
 
 
@@ -145,18 +145,20 @@ def _severest(state: GroupState) -> int:
     return min(state.notified.values(), default=-1)
 
 
-def _due(state: GroupState, timing: GroupTiming, member: Member, severest: int) -> datetime | None:
+def _due(state: GroupState, timing: GroupTiming, member: Member, common: tuple[int, datetime]) -> datetime | None:
+    """``common`` is what all members have in common: the severest severity, and the next flush of the grid."""
+    severest, next_ = common
     known = member.id in state.notified
     if member.suppressed:
         return None
     if member.resolved:
-        return _grid(state, timing, None) if known else None
+        return next_ if known else None
     if member.id in state.held and not member.held:
         return max(state.first_flush, member.ready_at)
     if member.severity < severest:
         return member.ready_at
     if not known:
-        return _grid(state, timing, member.ready_at)
+        return next_ if member.ready_at <= next_ else _grid(state, timing, member.ready_at)
     wait = timing.repeat_after(state.repeats)
     if wait is None or not member.condition or member.acknowledged or state.last_notified_at is None:
         return None

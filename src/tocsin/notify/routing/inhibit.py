@@ -48,6 +48,7 @@ class Inhibitor:
 
     def __init__(self, rules: Sequence[InhibitRule]) -> None:
         self._rules = tuple(rules)
+        self._holding = tuple(rule for rule in rules if rule.hold)
         # a rule → values → (sources that are not its target, sources that are), each in the order in which they came
         self._sources: list[dict[tuple[str, ...], tuple[dict[str, None], dict[str, None]]]] = [{} for _ in self._rules]
         self._places: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
@@ -90,10 +91,10 @@ class Inhibitor:
 
     def hold(self, fields: Fields) -> timedelta:
         """How long the first message about an alert of ``fields`` waits for a source that may yet come."""
+        if not self._holding:
+            return timedelta(0)
         holds = [
-            rule.hold
-            for rule in self._rules
-            if rule.hold and matches(rule.target, fields) and _values(rule, fields) is not None
+            rule.hold for rule in self._holding if matches(rule.target, fields) and _values(rule, fields) is not None
         ]
         return max(holds, default=timedelta(0))
 

@@ -70,7 +70,10 @@ class Matcher:
 
 def matches(matchers: Iterable[Matcher], fields: Fields) -> bool:
     """Whether all of ``matchers`` match; without any, every alert is meant."""
-    return all(each.matches(fields) for each in matchers)
+    for each in matchers:  # noqa: SIM110 - `all` takes twice the time, for each route of each alert
+        if not each.matches(fields):
+            return False
+    return True
 
 
 def text_of(matchers: Sequence[Matcher]) -> str:

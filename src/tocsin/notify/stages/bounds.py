@@ -46,7 +46,7 @@ class Bounds:
         made = sum_up(lines, listed.recipient, why, self._renderer, now, f"{listed.group}/{listed.ordinal}")
         delivery = replace(made.delivery, receiver=listed.recipient.receiver, group=f"group/{listed.group}")
         alerts = tuple(each for draft in listed.drafts for each in draft.notified)
-        return self._write(replace(made, delivery=delivery, alerts=alerts))
+        return self._write(replace(made, delivery=delivery, alerts=alerts, grouped=listed.recipient.grouped))
 
     def handover(self, each: Handover, resolver: RecipientResolver, now: datetime) -> list[Delivery]:
         """Who goes on call, or off it, is notified by mail."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tocsin.model.active import ActiveAlert
@@ -31,6 +31,7 @@ class Message:
     ordinal: int  # of the flush: with the group and an address it names a delivery
     about: tuple[About, ...]
     together: bool = False  # one list, however few they are
+    values: Mapping[str, str] = field(default_factory=dict)  # what it is grouped by
 
 
 def flush(live: Live, keys: Iterable[str], at: datetime) -> list[Message]:
@@ -69,7 +70,8 @@ def _flush(live: Live, group: Group, at: datetime) -> tuple[Message | None, Why]
     if after != group:
         live.put_group(after)
     if after.members:
-        left = [m for m in members if m.id in set(after.members)]
+        names = set(after.members)
+        left = [m for m in members if m.id in names]
         live.wake(GROUP, group.key, groups.next_flush(after.state, after.timing, left))
     if not sends:
         return None, done.why
@@ -92,7 +94,7 @@ def _message(live: Live, group: Group, done: groups.Flush, ordinal: int) -> Mess
     about += [About(alert=live.alerts[id_], kind=IntentKind.RESOLVED) for id_ in done.resolved]
     return Message(
         receiver=group.receiver, why=done.why.value, group=group.key, ordinal=ordinal, about=tuple(about),
-        together=not group.alone and len(about) > 1,
+        together=not group.alone and len(about) > 1, values=group.values,
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ class Addressing:
                 continue
             for found in self._recipients(message, about):
                 key = found.address.lower()
-                recipient = replace(found, personal=self._resolver.is_personal(found))
+                recipient = replace(found, personal=self._resolver.is_personal(found), grouped=message.values)
                 if recipient.personal and self._preferences.muted(key, about.alert):
                     continue
                 if (key, about.alert.id) not in self._out.reached or about.kind is IntentKind.RESOLVED:

@@ -12,7 +12,7 @@ from tocsin.notify.routing.matchers import BadMatcher, parse_matchers
 from tocsin.notify.routing.mute import Mute
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.routing.silence import Silence
-from tocsin.notify.routing.tree import RuleNames
+from tocsin.notify.routing.tree import RuleNames, walk
 from tocsin.notify.routing.tree import route as take
 from tocsin.notify.stages.live import Live
 
@@ -49,6 +49,7 @@ class Suppression:
     def __init__(self, rules: OnCallRules, silences: Sequence[Silence]) -> None:
         self._rules, self.silences = rules, tuple(silences)
         self._mutes: dict[tuple[str, str], Mute | None] = {}
+        self._any_mutes = any(node.mute is not None for node in walk(rules.root))
 
     def verdict(self, live: Live, alert: ActiveAlert, receiver: str, at: datetime, *, escalation: bool) -> Verdict:
         """Whether people of ``receiver`` are notified of ``alert`` at ``at``."""
@@ -62,6 +63,8 @@ class Suppression:
 
     def _mute(self, alert: ActiveAlert, receiver: str) -> Mute | None:
         """The mute of the route that took the alert to ``receiver``, as the files say it now."""
+        if not self._any_mutes:
+            return None
         key = (alert.id, receiver)
         if key not in self._mutes:
             if len(self._mutes) > 200_000:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ BASE = "https://tocsin.example.org"
 class Far(House):
     """A house with one receiver, `chat`, of one channel, whose other side records."""
 
-    def __init__(self, key: str, options: Any, directory: Path) -> None:
+    def __init__(self, key: str, options: Any, directory: Path, group_by: tuple[str, ...] = ()) -> None:
         fallback = FallbackModel(receiver="boss@example.org")
         values: dict[str, Any] = {"name": "chat", "fallback": fallback, key: options}
         self.wire = Wire()
         oncall = routed("chat", receivers={"chat": ReceiverModel(**values)})
+        oncall = replace(oncall, root=replace(oncall.root, group_by=group_by))
         super().__init__(self.wire, oncall=oncall, setting=Setting(directory=directory, base_url=BASE))
 
     @property
@@ -41,12 +43,12 @@ def far(tmp_path: Path) -> Iterator[MakeFar]:
     """`far(key, options…)` makes it; `*_file` options are written."""
     made: list[Far] = []
 
-    def make(key: str, given: Any = None, /, **options: Any) -> Far:
+    def make(key: str, given: Any = None, /, *, group_by: tuple[str, ...] = (), **options: Any) -> Far:
         for name in [n for n in options if n.endswith("_file")]:
             (tmp_path / name).write_text(f"{options[name]}\n")
             options[name] = name
         model = given if given is not None else CHANNELS[key].Options(**options)
-        made.append(Far(key, model, tmp_path))
+        made.append(Far(key, model, tmp_path, group_by))
         return made[-1]
 
     yield make

@@ -41,7 +41,8 @@ def notified(found: Intent) -> Notification:
 
 def alertmanager(directory: Path, receiver: dict[str, Any], found: Intent, base_url: str) -> None:
     """Has a real one notify its receiver of this alert."""
-    config = {"route": {"receiver": "chat", "group_wait": "0s"}, "receivers": [{"name": "chat", **receiver}]}
+    route = {"receiver": "chat", "group_wait": "0s", "group_by": ["alertname", "team", "absent"]}
+    config = {"route": route, "receivers": [{"name": "chat", **receiver}]}
     try:
         server = AlertmanagerServer(directory, json.dumps(config))
     except ServerMissing as why:
@@ -71,7 +72,8 @@ def test_the_alertmanager_form_is_what_alertmanager_sends(
     theirs, ours = serve(), serve()
     CALLED[0] = lambda: len(theirs.asked)
     alertmanager(tmp_path / "am", {"webhook_configs": [{"url": theirs.url}]}, recent, "https://tocsin.example.org")
-    here = far("webhook", url=ours.url, allow_private=True, format="alertmanager")
+    by = ("rule", "team", "absent")
+    here = far("webhook", group_by=by, url=ours.url, allow_private=True, format="alertmanager")
     here.notify(recent)
     here.drain()
     expected, sent = theirs.asked[0].json, ours.asked[0].json
@@ -80,7 +82,7 @@ def test_the_alertmanager_form_is_what_alertmanager_sends(
     same = ("receiver", "status", "version", "commonLabels", "groupLabels", "truncatedAlerts")
     assert {name: expected[name] for name in same} == {name: sent[name] for name in same}
     assert expected["alerts"] == sent["alerts"]
-    assert expected["groupKey"].startswith("{}:{}") and sent["groupKey"].startswith("{}:{}")
+    assert expected["groupKey"] == sent["groupKey"] and "ranking" in sent["groupLabels"].values()
 
 
 def test_an_end_has_its_time_and_status(far: MakeFar, serve: Serve, recent: Intent) -> None:
