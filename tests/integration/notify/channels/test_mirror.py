@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import _without
 from tests.integration.notify.channels.conftest import Far, MakeFar, Serve
 from tests.servers.alertmanager import AlertmanagerServer
+from tests.servers.eventually import eventually
 from tests.servers.process import ServerMissing, free_port
 from tests.servers.recording import Said
 from tests.unit.notify.conftest import House, Wire
@@ -71,8 +72,8 @@ def test_an_alert_is_there_with_its_labels_until_it_is_resolved(far: MakeFar, al
     assert datetime.fromisoformat(alert["endsAt"]) == now + timedelta(minutes=4)
     here.notify(fired(now, kind=IntentKind.RESOLVED, seq=9))
     here.drain()
-    assert active(alertmanager) == []
     assert [d.reply for d in here.mails()] == ["200", "200"]
+    eventually(lambda: not active(alertmanager))  # what it answered 200 for is listed a little later, on a busy machine
 
 
 def test_every_member_gets_it_and_one_that_is_down_costs_nothing(far: MakeFar, serve: Serve) -> None:
