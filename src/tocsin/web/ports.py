@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 from tocsin.app.runs.actions import RunActions
 from tocsin.app.runs.curves import Curve
 from tocsin.app.runs.find import RunsAsked
+from tocsin.app.runs.views import Views
 from tocsin.app.views.acting import Acting
 from tocsin.clock import Clock
 from tocsin.config.project.tokens import Tokens
@@ -109,6 +110,10 @@ class AppFace(ReadFace, Protocol):
     @property
     def clock(self) -> Clock:
         """The clock."""
+
+    @property
+    def run_views(self) -> Views:
+        """Lists of runs that people saved."""
 
     @property
     def run_actions(self) -> RunActions:

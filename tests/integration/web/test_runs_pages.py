@@ -103,6 +103,25 @@ def test_a_list_is_filtered_searched_and_sorted(client: httpx.Client, slow: str)
         assert 400 == client.get(f"/runs?{wrong}").status_code
 
 
+def test_a_view_with_charts_is_saved_for_everybody(client: httpx.Client) -> None:
+    address = "/runs?tag=team&chart=loss%2C+nothing&sort=RunId&column=Description"
+    page = client.get(address)
+    assert '<polyline class="c1"' in page.text and "script-src 'self'" in page.headers["content-security-policy"]
+    saved = client.post("/run/save-view", data={"name": "  team's   loss ", "back": address})
+    assert (303, address) == (saved.status_code, saved.headers["location"].partition("&said=")[0])
+    shown, here = client.get("/runs").text, client.get(address).text
+    assert "team&#39;s loss</a>" in shown and 'aria-current="page">team&#39;s loss</a>' in here
+    for wrong in (
+        {"name": " ", "back": "/runs"},
+        {"name": "x", "back": "/query?kql=x"},
+        {"name": "x" * 81, "back": "/runs"},
+    ):
+        assert 400 == client.post("/run/save-view", data=wrong).status_code
+    client.post("/run/remove-view", data={"name": "team's loss", "back": "/runs"})
+    assert "team&#39;s loss" not in client.get("/runs").text
+    assert "None of these runs has logged nothing." in client.get("/runs?chart=nothing").text
+
+
 def test_the_api_filters_exactly(client: httpx.Client) -> None:
     def found(**asked: str) -> list[str]:
         return [row["RunId"] for row in client.get("/api/v1/runs", params=asked).json()["runs"]]

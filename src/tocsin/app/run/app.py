@@ -36,6 +36,7 @@ from tocsin.app.run.reload import Reloader
 from tocsin.app.runs.actions import MOST_EVENTS, RunActions
 from tocsin.app.runs.actions import Ports as RunPorts
 from tocsin.app.runs.folders import Folders
+from tocsin.app.runs.views import Views
 from tocsin.app.upkeep.backup import back_up
 from tocsin.app.upkeep.export import export_parquet
 from tocsin.app.views.intake import consumers
@@ -173,6 +174,7 @@ class App(Reading):
             lambda: self._evaluator.next_deadlines,
             self.notifier.wake,
         )
+        self._run_views = Views(self._state_store)
         self._folders = Folders(self._home.path, lambda: self._content.settings.runs.workspaces)
         self._run_actions = RunActions(
             RunPorts(run=self.run, take=self._take_events, ask=self._ask_to_cancel, clock=clock), self._folders
@@ -317,6 +319,11 @@ class App(Reading):
     def rules(self) -> RuleSet:
         """Rules in force."""
         return self._content.rules
+
+    @property
+    def run_views(self) -> Views:
+        """Lists of runs that people saved."""
+        return self._run_views
 
     @property
     def run_actions(self) -> RunActions:

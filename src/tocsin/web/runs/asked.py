@@ -21,7 +21,8 @@ COLUMNS: Final[Mapping[str, str]] = {
 """Columns that a list may have besides the run, and how they are called."""
 USUAL: Final = ("ExperimentName", "Status", "Tags", "Message", "DurationMs", "StatusSince")
 PER_PAGE: Final = 100
-_FILTERS = ("q", "status", "experiment", "target", "tag", "workspace", "top", "sort", "limit")
+MOST_CHARTS: Final = 12
+_FILTERS = ("q", "status", "experiment", "target", "tag", "workspace", "top", "chart", "sort", "limit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,12 @@ class ListAsked:
         if not text.isdecimal() or not 1 <= int(text) <= MOST:
             raise HTTPException(400, f"limit: '{text[:20]}' is no whole number from 1 to {MOST}")
         return int(text)
+
+    @property
+    def charts(self) -> tuple[str, ...]:
+        """Names of metrics of which a plot of the listed runs is shown."""
+        names = (name.strip() for name in self.given.get("chart", "").split(","))
+        return tuple(dict.fromkeys(name for name in names if name))[:MOST_CHARTS]
 
     @property
     def sort(self) -> tuple[str, bool]:

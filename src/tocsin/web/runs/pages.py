@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 from tocsin.app.runs.actions import NoSuchRun
 from tocsin.app.runs.find import tag_of
 from tocsin.app.runs.tree import lines, tree
-from tocsin.errors import TocsinError
+from tocsin.errors import StoreError, TocsinError
 from tocsin.model.statuses import STATUS_WORDS, TERMINAL
 from tocsin.web.api import Asker
 from tocsin.web.pages import span
@@ -62,8 +62,12 @@ class RunPages:
         asked = ListAsked.of(request.query_params)
         rows = await self._ask(self._app.runs, asked.asked)
         choices = await self._ask(self._app.choices)
-        return self._page(
-            "runs", request, runs=rows[: asked.limit], more=len(rows) > asked.limit, asked=asked, all_columns=COLUMNS,
+        ids = [row["RunId"] for row in rows[: asked.limit]]
+        curves = await self._ask(self._app.curves, ids, asked.charts) if asked.charts else []
+        drawn = list(dict.fromkeys(c.run for c in curves))[:MOST_COMPARED]
+        return (self._scripted if drawn else self._page)(
+            "runs", request, plots=[p for p in plots([c for c in curves if c.run in drawn], drawn) if not p.single], drawn=drawn,
+            views=await self._ask(self._app.run_views.all), runs=rows[: asked.limit], more=len(rows) > asked.limit, asked=asked, all_columns=COLUMNS,
             statuses=sorted(STATUS_WORDS), choices=choices, terminal=TERMINAL, said=request.query_params.get("said", "")[:1000],
         )  # fmt: skip
 
@@ -108,6 +112,8 @@ class RunPages:
         verb = request.path_params["verb"]
         form = await _form(request)
         ids = form.get("run", [])[:100]
+        if verb in ("save-view", "remove-view"):
+            return await self._view(verb, form)
         back = _local(
             (form.get("back") or [""])[0] or (f"/runs/{quote(ids[0], safe='')}" if len(ids) == 1 else "/runs")
         )
@@ -117,6 +123,19 @@ class RunPages:
             return _back(back, await self._done(verb, ids, form))
         except NoSuchRun as e:
             raise HTTPException(404, str(e)) from e
+
+    async def _view(self, verb: str, form: dict[str, list[str]]) -> Response:
+        name, address = (form.get("name") or [""])[0], _local((form.get("back") or [""])[0])
+        try:
+            if verb == "save-view":
+                await self._ask(self._app.run_views.save, name, address)
+                return _back(address, "View saved: everybody finds it here.")
+            await self._ask(self._app.run_views.remove, name)
+        except StoreError:
+            raise
+        except TocsinError as e:
+            raise HTTPException(400, str(e)) from e
+        return _back(address, "View removed.")
 
     async def _done(self, verb: str, ids: Sequence[str], form: dict[str, list[str]]) -> str:
         """What became of it, in a sentence."""
