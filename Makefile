@@ -48,7 +48,7 @@ format: $(READY) ## let ruff sort imports, fix what it can and format
 bench: $(READY) ## run the benchmarks; ARGS pick one, e.g. ARGS=intake
 	$(BIN)/python -m bench $(ARGS)
 
-docs: $(READY) ## make the generated reference pages anew (docs/reference)
+docs: $(READY) ## make the reference pages and dashboards that come from code
 	$(BIN)/python -m docs $(ARGS)
 
 site: $(READY) ## build the documentation as a site into site/, and check its links
