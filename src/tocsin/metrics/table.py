@@ -416,7 +416,7 @@ TABLE: tuple[Metric, ...] = (
     _m(
         "tocsin_notification_latency_seconds",
         "histogram",
-        "From the commit of an event to the server's 250.",
+        "From the commit of an event to the acceptance of its message by the channel.",
         buckets=_SECONDS,
     ),
     # itself

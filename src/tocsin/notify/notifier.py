@@ -245,7 +245,7 @@ class Notifier:
         for source in self._digests.sources():
             if source not in self._stages.live.alerts:
                 self._digests.release(source, self._clock.now())
-        self._measure.events(self._stages.live.events)
+        self._measure.events(self._stages.live, loaded=True)
 
     def _next_due(self) -> datetime | None:
         dues = (self._caps.next_due(), self._digests.next_due(), self._stages.next_due())
@@ -375,7 +375,7 @@ class Notifier:
         if made or happened.intents or change != NO_CHANGE:
             await self._put(made, [i.id for i in happened.intents], (), change)
         self._measure.passed(passed)
-        self._measure.events(self._stages.live.events)
+        self._measure.events(self._stages.live)
 
     async def _rendered(
         self, drafts: Sequence[NotificationDraft], asked: asyncio.Task[Facts], now: datetime

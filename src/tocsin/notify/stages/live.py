@@ -115,6 +115,7 @@ class Live:
         self.events: Counter[tuple[str, int]] = (
             Counter()
         )  # active event alerts that notify closes, by rule and severity
+        self.moved: set[tuple[str, int]] = set()  # those of ``events`` that have changed since somebody last asked
         self.exhausted: set[str] = set()  # ids of active alerts of which all steps are done
         self.inhibitor = Inhibitor(rules.inhibit)
         self.verdicts: dict[tuple[str, str], Verdict] = {}  # (alert, group) → why it is suppressed
@@ -180,6 +181,7 @@ class Live:
         """Those that rules end themselves, and conditions, are counted where rules are evaluated."""
         if alert.closes_at is not None and alert.ended_at is None:
             self.events[alert.rule, alert.severity] += by
+            self.moved.add((alert.rule, alert.severity))
 
     def _note_exhausted(self, alert: ActiveAlert) -> None:
         if alert.exhausted and alert.ended_at is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -11,6 +10,7 @@ from tocsin.model.statuses import Kind, Severity
 from tocsin.notify.oncall.shifts import next_gap
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.routing.silence import Silence
+from tocsin.notify.stages.live import Live
 from tocsin.notify.stages.run import Passed
 
 _GAPS = timedelta(hours=1)
@@ -24,7 +24,7 @@ class OnCallMetrics:
         self._metrics = metrics
         self._rules: OnCallRules | None = None
         self._gaps_at: datetime | None = None
-        self._events: Counter[tuple[str, int]] = Counter()
+        self._known: set[tuple[str, int]] = set()
 
     def passed(self, passed: Passed) -> None:
         """Count what a pass did, once it is durable."""
@@ -40,14 +40,13 @@ class OnCallMetrics:
             for n in step.steps:
                 self._metrics.inc("tocsin_escalation_steps_total", escalation=step.escalation, step=str(n + 1))
 
-    def events(self, active: Counter[tuple[str, int]]) -> None:
-        """Set how many event alerts are active, by rule and severity: of the rules whose alerts notify closes."""
-        if active == self._events:
-            return
-        for rule, severity in self._events.keys() | active.keys():
-            number, word = active[rule, severity], Severity(severity).word
+    def events(self, live: Live, *, loaded: bool = False) -> None:
+        """Set how many event alerts are active, of the rules whose alerts notify closes; ``loaded``: ``live`` is another one."""
+        for rule, severity in live.moved | (self._known if loaded else set()):
+            number, word = live.events[rule, severity], Severity(severity).word
             self._metrics.set("tocsin_alerts_active", number, rule=rule, severity=word, kind=Kind.EVENT.value)
-        self._events = active.copy()
+        self._known |= live.moved
+        live.moved.clear()
 
     def now(self, rules: OnCallRules, silences: Iterable[Silence], at: datetime) -> None:
         """Set what holds at ``at``."""
