@@ -128,7 +128,7 @@ class Replay:
         """Up to when the driver goes next; None: nothing more before ``end``."""
         first = self._log.next_at(self._driver.cursor)
         apart: timedelta | None = self._kind.apart(self._rule)
-        timers = [(timer.due, self._decides(timer)) for timer in self._driver.timers]
+        timers = [(timer.due, self._decides(timer)) for timer in self._driver.timers.coming]
         soon = [due for due, decides in timers if decides]
         soon += filter(None, [self._driver.deadlines.next_due()])
         soon += filter(None, [self._outages.next_end(self._clock.now()) if self._driver.held else None])

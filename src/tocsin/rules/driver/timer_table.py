@@ -34,6 +34,11 @@ class TimerTable:
     def __iter__(self) -> Iterator[Timer]:
         return iter(list(self._timers.values()))
 
+    @property
+    def coming(self) -> list[Timer]:
+        """Those that are not past due and held for a watermark."""
+        return [timer for key, timer in self._timers.items() if key not in self._past]
+
     def put(self, timer: Timer) -> None:
         """Set it, or set it again."""
         key = key_of(timer)
