@@ -11,7 +11,7 @@ TIMES  ?= 20
 PYTEST  = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz soak test-integrations lint format bench docs site audit venv servers clean
+.PHONY: help run test fuzz soak test-integrations lint format bench docs site audit sbom venv servers clean
 
 help: ## list the targets
 	@echo "make TARGET [ARGS='…']"
@@ -53,6 +53,11 @@ docs: $(READY) ## make the reference pages and dashboards that come from code
 
 site: $(READY) ## build the documentation as a site into site/, and check its links
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+sbom: $(READY) ## dist/tocsin.cdx.json: what uv.lock installs, as CycloneDX
+	@mkdir -p dist
+	@$(BIN)/uv export --frozen --offline --no-dev --no-emit-project --quiet --format cyclonedx1.5 \
+		--preview-features sbom-export --output-file dist/tocsin.cdx.json
 
 audit: $(READY) ## ask PyPI for known vulnerabilities of the locked dependencies
 	@mkdir -p dist

@@ -1,7 +1,9 @@
 """pyproject.toml declares what is imported and nothing else, each part up to a version that is known to work."""
 
 import ast
+import json
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -72,3 +74,18 @@ def test_it_stops_before_what_may_break_us(name: str) -> None:
     """A dependency has an upper bound, or its comment says "Open:" and why."""
     requirement, comment = declared()[name]
     assert ("<" in requirement) != ("Open:" in comment)
+
+
+def test_the_list_of_what_is_installed_is_that_of_the_lock(tmp_path: Path) -> None:
+    """`make sbom` writes it: each dependency that is declared stands in it with a version."""
+    uv = Path(sys.executable).with_name("uv")
+    command = next(line for line in (ROOT / "Makefile").read_text().split("\n\n") if line.startswith("sbom:"))
+    options = re.findall(r"--(?:frozen|offline|no-dev|no-emit-project|format \S+|preview-features \S+)", command)
+    out = tmp_path / "sbom.json"
+    subprocess.run(
+        [uv, "export", "--quiet", *" ".join(options).split(), "--output-file", out], cwd=ROOT, check=True, timeout=60
+    )
+    found = json.loads(out.read_text())
+    assert "CycloneDX" == found["bomFormat"]
+    listed = {canonical(each["name"]): each.get("version") for each in found["components"]}
+    assert [] == [name for name in declared() if not listed.get(name)]
