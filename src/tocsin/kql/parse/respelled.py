@@ -41,7 +41,11 @@ def respelled(query: str, tokens: Sequence[Token]) -> str:
 
 
 def _changes(tokens: Sequence[Token]) -> Iterator[Change]:
+    around = _around_source(tokens)
     for i, token in enumerate(tokens):
+        if i in around:
+            yield token.start, token.end, ""
+            continue
         texts = [t.text for t in tokens[i : i + 5]]
         follows = texts[1] if len(texts) > 1 else ""
         if token.kind is TokenKind.PUNCT:
@@ -56,6 +60,27 @@ def _changes(tokens: Sequence[Token]) -> Iterator[Change]:
             change = _call(tokens, i, texts)
         if change is not None:
             yield change
+
+
+def _around_source(tokens: Sequence[Token]) -> frozenset[int]:
+    """Brackets that a statement begins with, around a table and what is done with it: ``(T | where …) | count``."""
+    found: set[int] = set()
+    opened: list[int] = []
+    piped: set[int] = set()  # of those open, that have a pipe directly inside
+    for i, token in enumerate(tokens):
+        if token.kind is not TokenKind.PUNCT:
+            continue
+        if token.text in "([{":
+            opened.append(i)
+        elif token.text in ")]}" and opened:
+            first = opened.pop()
+            before = tokens[first - 1].text if first else ""
+            after = tokens[i + 1].text if i + 1 < len(tokens) else ""
+            if first in piped and tokens[first].text == "(" and before in ("", ";") and after in ("", ";", "|"):
+                found |= {first, i}
+        elif token.text == "|" and opened:
+            piped.add(opened[-1])
+    return frozenset(found)
 
 
 def _punctuation(tokens: Sequence[Token], i: int, texts: Sequence[str]) -> Change | None:

@@ -228,7 +228,7 @@ def notified(fault: Exception) -> QueryError:
         return SyntaxFault(_plain(first.message), line=first.span.line, column=first.span.column + 1)
     if isinstance(fault, KqlUnsupportedError):
         line, column = (fault.span.line, fault.span.column + 1) if fault.span else (0, 0)
-        what = fault.construct.removeprefix("expression:").removeprefix("operator:").removeprefix("function:")
+        what = _words(fault.construct)
         hint = fault.hint or ""
         hint = "" if "wave" in hint.lower() else hint
         return QueryError(f"{what} is not supported", line=line, column=column, hint=extras.INSTEAD.get(what, hint))
@@ -239,6 +239,27 @@ def notified(fault: Exception) -> QueryError:
     if isinstance(fault, AssertionError):  # upstream met what it does not expect
         return QueryError("the query is not supported", hint="write functions of tables out")
     return QueryError(str(fault))
+
+
+_KINDS = ("expression:", "operator:", "function:", "source:")
+_CLASS = re.compile(r"(?:[A-Z][a-z]+){2,}")
+_CALLED = {
+    "LetFunctionBody": "a let that is a function of tables",
+    "DataTableExpression": "datatable inside an expression",
+    "TypeLiteralExpression": "typeof() here",
+    "ParenthesizedExpression": "an expression in brackets as a table",
+}
+"""Names of upstream's classes, which nobody wrote in a query -> what was written."""
+
+
+def _words(construct: str) -> str:
+    """What cannot be translated, as somebody wrote it."""
+    what = next((construct.removeprefix(kind) for kind in _KINDS if construct.startswith(kind)), construct)
+    if (called := _CALLED.get(what)) is not None:
+        return called
+    if _CLASS.fullmatch(what):
+        return "such a " + re.sub(r"(?<=[a-z])(?=[A-Z])", " ", what).lower()
+    return what.replace("let function:", "the let function ")
 
 
 def _plain(message: str) -> str:
