@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -111,7 +112,7 @@ def page_times(runs: int, open_: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of each page, asked for so often, of a tocsin with so many runs and open alerts."""
     now = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as directory:
-        tocsin = Tocsin(program=Path(".venv/bin/tocsin"), home=Path(directory) / "home")
+        tocsin = Tocsin(program=Path(sys.executable).with_name("tocsin"), home=Path(directory) / "home")
         tocsin.home.mkdir()
         tocsin.start(within=60)
         try:

@@ -71,13 +71,13 @@ def tocsin(make_tocsin: MakeTocsin, smtp: SmtpServer) -> Tocsin:
     return made.start()
 
 
-def fail(tocsin: Tocsin, *runs: str, experiment: str = "churn", target: str = "gpu-1") -> None:
+def fail(tocsin: Tocsin, *runs: str, experiment: str = "churn", target: str = "gpu-1", status: str = "Failed") -> None:
     now = datetime.now(UTC).isoformat()
     events = [
         {
-            "specversion": "1.0", "type": "tocsin.run.status", "id": f"e-{run}", "source": "/trainer", "time": now,
+            "specversion": "1.0", "type": "tocsin.run.status", "id": f"{status}-{run}", "source": "/trainer", "time": now,
             "data": {
-                "RunId": run, "Status": "Failed", "ExperimentName": experiment, "Target": target,
+                "RunId": run, "Status": status, "ExperimentName": experiment, "Target": target,
                 "Message": "out of memory",
             },
         }
@@ -116,13 +116,14 @@ def test_a_group_is_one_mail_and_then_one_list(tocsin: Tocsin, smtp: SmtpServer)
 def test_a_cluster_that_is_down_overtakes_its_consequences_and_what_is_left_is_one_list(
     tocsin: Tocsin, smtp: SmtpServer
 ) -> None:
-    fail(tocsin, *(f"r{n}" for n in range(30)))
+    """One message for 300 consequences; when it ends one says how many of them are still wrong, and lists these."""
+    fail(tocsin, *(f"r{n}" for n in range(300)))
     fail(tocsin, "node", experiment="cluster")
     assert ["gpu-1 is down"] == subjects(smtp.wait_for(1))
     (source,) = [a for a in tocsin.get("/api/v1/alerts/active").body["alerts"] if a["Rule"] == "cluster-down"]
 
     def suppressed() -> bool:
-        shown = tocsin.get("/api/v1/alerts/active").body["alerts"]
+        shown = tocsin.get("/api/v1/alerts/active?limit=1000").body["alerts"]
         return {"inhibited"} == {a["Suppressed"] for a in shown if a["Rule"] == "run-failed"}
 
     eventually(suppressed, within=15)
@@ -130,10 +131,11 @@ def test_a_cluster_that_is_down_overtakes_its_consequences_and_what_is_left_is_o
     tocsin.start()
     tocsin.idle()
     assert 1 == len(smtp.messages()), subjects(smtp.messages())
+    fail(tocsin, *(f"r{n}" for n in range(41, 300)), status="Running")
     with httpx.Client(base_url=tocsin.url, trust_env=False) as client:
         assert 200 == client.post(f"/api/v1/alerts/{source['AlertId']}/close", json={"by": "anna"}).status_code
     (_, rest) = smtp.wait_for(2)
-    assert rest.subject.startswith("30 alerts of 30 runs"), rest.subject
+    assert "41 of 300 still failed: out of memory" == rest.subject
     sent_once(smtp)
 
 

@@ -261,7 +261,7 @@ class Notifier:
             for summary, listed in await self._call(
                 lambda: [*self._caps.due(now, resolver), *self._digests.due(now, resolver)]
             ):
-                await self._put([summary], [], listed)
+                await self._put([summary] if summary is not None else [], [], listed)
         happened = await self._call(self._happened)
         again = False
         try:

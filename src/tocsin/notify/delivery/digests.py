@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from tocsin.model.active import alert_id
 from tocsin.model.alert import fingerprint, instance_key
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.details import Digest
@@ -29,6 +30,7 @@ PREFIX = "limit/"
 """With which the group of a delivery begins that waits for the digest of a rule's limit."""
 MUTED = "muted/"
 """The same of one that waits because it was suppressed."""
+_INHIBITED = f"{MUTED}{Suppressed.INHIBITED.name.lower()}/"
 _UNKNOWN_END = timedelta(hours=24)
 """How long what an inhibition suppressed waits at most."""
 Write = Callable[[Notification], Delivery]
@@ -91,6 +93,7 @@ class Digests:
                 continue
             said = f"{verdict.why} ({verdict.by})" if verdict.by else verdict.why.value
             line = {**json.loads(held.message), "suppressed": said, "report": verdict.after is After.REPORT}
+            line["alert"] = alert_id(draft.intent.rule, instance_key(draft.intent.instance), draft.intent.occurrence)
             group = f"{MUTED}{verdict.why.name.lower()}/{verdict.by}"
             held = replace(held, group=group, message=json.dumps(line, ensure_ascii=False).encode())
             self._note(held)
@@ -99,22 +102,22 @@ class Digests:
 
     def release(self, source: str, now: datetime) -> None:
         """An inhibition's source has ended: what it held back goes out now."""
-        group = f"{MUTED}{Suppressed.INHIBITED.name.lower()}/{source}"
+        group = f"{_INHIBITED}{source}"
         for key in self._waiting:
             if key[1] == group:
                 self._waiting[key] = now
 
     def sources(self) -> list[str]:
         """Alerts that hold something back as sources of an inhibition."""
-        prefix = f"{MUTED}{Suppressed.INHIBITED.name.lower()}/"
-        return sorted({group.removeprefix(prefix) for _, group in self._waiting if group.startswith(prefix)})
+        return sorted({group.removeprefix(_INHIBITED) for _, group in self._waiting if group.startswith(_INHIBITED)})
 
-    def due(self, now: datetime, resolver: RecipientResolver) -> list[tuple[Delivery, list[str]]]:
-        """Digests whose time has come, each with the ids that it lists. Raises StoreError.
+    def due(self, now: datetime, resolver: RecipientResolver) -> list[tuple[Delivery | None, list[str]]]:
+        """Digests whose time has come, each with the ids that it lists; None where nothing is wrong any more. Raises
+        StoreError.
 
         One is forgotten here when it is handed out; if it is then not written, ``load`` finds it again.
         """
-        made: list[tuple[Delivery, list[str]]] = []
+        made: list[tuple[Delivery | None, list[str]]] = []
         for (address, group), until in list(self._waiting.items()):
             if until > now:
                 continue
@@ -122,11 +125,21 @@ class Digests:
             ripe = sorted((d for d in held if d.group == group), key=lambda d: (d.created_at, d.id))
             if len(held) < _MOST:  # else there may be more of it: looked at again at once
                 del self._waiting[(address, group)]
-            if ripe:
+            if not ripe:
+                continue
+            still = [d for d in ripe if self._still(d)] if group.startswith(_INHIBITED) else ripe
+            summary: Delivery | None = None
+            if still:
                 recipient = resolver.written(address, ripe[0].receiver, "is notified of it")
-                summary = self._write(sum_up(ripe, recipient, _reason(ripe[0]), self._renderer, now))
-                made.append((summary, [d.id for d in ripe]))
+                reason = replace(_reason(ripe[0]), of=len(ripe))
+                summary = self._write(sum_up(still, recipient, reason, self._renderer, now))
+            made.append((summary, [d.id for d in ripe]))
         return made
+
+    def _still(self, held: Delivery) -> bool:
+        """Whether what it is about is still wrong: its run was not started again, and nobody closed it."""
+        alert = self._state.alert(str(json.loads(held.message).get("alert", "")))
+        return alert is None or alert.ended_at is None
 
 
 def _reason(held: Delivery) -> Reason:

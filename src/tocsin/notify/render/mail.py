@@ -179,6 +179,7 @@ class Reason:
     because: str  # why the reader gets it, a sentence
     rule: str = "tocsin"  # whose limit it is
     per: str = ""  # of a limit: what it counts apart, in words
+    of: int = 0  # how many were held back, where it lists those that are still wrong
 
 
 def by_cap(cap: CapRule) -> Reason:
@@ -206,6 +207,8 @@ def sum_up(
     )  # fmt: skip
     causes = [bunch for bunch in bunches if bunch.cause != RECOVERED]
     subject = _numbers(len(held) - ended, runs, len(experiments), causes, ended)
+    if why.of > len(held):
+        subject = one_line(f"{len(held)} of {why.of} still failed" + (f": {causes[0].cause}" if causes else ""))
     if why.kind == "limit":
         subject = one_line(f"{why.rule}: {subject}")
     seen = _mail_of(summary, subject, worst, recipient, why.because, renderer, now, rule=why.rule)
