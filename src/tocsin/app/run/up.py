@@ -155,7 +155,7 @@ def _acknowledge(app: App, stop: threading.Event) -> None:
     """Somebody takes the failing sweep, once it has fired: it shows what acknowledging does."""
     for _ in range(60):
         for alert in app.acting.alerts():
-            if alert["rule"] == "sweep-failing":
+            if alert["Rule"] == "sweep-failing":
                 app.acting.act(
                     ActionKind.ACKNOWLEDGE,
                     alert["AlertId"],
