@@ -136,7 +136,7 @@ def make_busy(prometheus: PrometheusServer, tocsin: Tocsin, kafka: KafkaServer, 
         lambda: tocsin.metrics().get('tocsin_escalation_steps_total{escalation="page",step="2"}', 0) >= 1, within=30
     )
     found = json.loads(tocsin.run("alerts", "list", "--open", "--json").stdout)
-    (paged,) = [alert["id"] for alert in found if alert["rule"] == "serving-failed"]
+    (paged,) = [alert["AlertId"] for alert in found if alert["Rule"] == "serving-failed"]
     assert 0 == tocsin.run("alerts", "ack", paged, "--by", "anna").returncode
     eventually(lambda: (prometheus.value("tocsin_alerts_acknowledged_total") or 0) >= 1, within=30)
 
