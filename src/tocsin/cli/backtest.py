@@ -90,7 +90,7 @@ def _rules_of(place: Home) -> list[dict[str, Any]]:
 def _unknown(name: str, names: list[str]) -> None:
     from tocsin.config.yaml.document import suggest
 
-    fail(f"there is no rule '{name}'", suggest(name, names), 2)
+    fail(f"there is no rule '{name}'", suggest(name, names))
 
 
 @contextmanager

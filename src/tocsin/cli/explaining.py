@@ -42,7 +42,7 @@ def rules_explain(
     if rule is None:
         from tocsin.config.yaml.document import suggest
 
-        fail(f"there is no rule '{name}'", suggest(name, loaded.rules), 2)
+        fail(f"there is no rule '{name}'", suggest(name, loaded.rules))
     seen = _seen(place, rule)
     facts = asdict(explain(rule))
     more = {"expects": expected(rule, SystemClock().now()), "notifies": notified(place, rule)}

@@ -72,7 +72,7 @@ def rules_export(
     data = {str(rule["name"]): rule for rule in rules_of_files(files, {f: place.shown(f) for f in files})}
     for name in names or ():
         if name not in data:
-            fail(f"there is no rule '{name}'", suggest(name, data), 2)
+            fail(f"there is no rule '{name}'", suggest(name, data))
     schema = _schema(place)
     done = [export_rule(data[name], schema) for name in names or data]
     template = template_of(done)

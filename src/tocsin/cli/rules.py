@@ -192,7 +192,7 @@ def _chosen(place: Home, chosen: list[str]) -> tuple[RuleSet, list[str]]:
         if name not in loaded.rules:
             from tocsin.config.yaml.document import suggest
 
-            fail(f"there is no rule '{name}'", suggest(name, loaded.rules), 2)
+            fail(f"there is no rule '{name}'", suggest(name, loaded.rules))
     return loaded, names or list(loaded.rules if files else own(loaded).rules)
 
 

@@ -55,7 +55,7 @@ def templates_preview(
 
     known = Templates(place.template_dirs()).names()
     if name and name not in known:
-        fail(f"there is no template '{name}'", f"known are {', '.join(known)}", 2)
+        fail(f"there is no template '{name}'", f"known are {', '.join(known)}")
     made = _rendered(place, name, run)
     if as_json:
         print_json({"subject": made.subject, "text": made.text, "html": made.html, "problem": made.problem})

@@ -94,7 +94,7 @@ class Tags(HTMLParser):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["run-faild"], 2, "did you mean 'run-failed'?"),
+        (["run-faild"], 1, "did you mean 'run-failed'?"),
         (["run-failed", "--from", "yesterday"], 1, "'yesterday' is no time; write 2026-01-05"),
         (["run-failed", "--from", "1d", "--to", "2d"], 1, "the range is empty"),
     ],
@@ -119,4 +119,4 @@ def test_a_running_home_is_asked(run: Run, lived: Tocsin) -> None:
     again = json.loads(run("rules", "backtest", "run-failed", "--json", "--as-if-live", "--home", lived.home).stdout)
     assert (2, True) == (again["notified"], again["as_if_live"])
     missing = run("rules", "backtest", "run-faild", "--home", lived.home)
-    assert (2, True) == (missing.returncode, "did you mean 'run-failed'?" in missing.stderr)
+    assert (1, True) == (missing.returncode, "did you mean 'run-failed'?" in missing.stderr)
