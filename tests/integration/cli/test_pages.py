@@ -15,7 +15,7 @@ import pytest
 
 from tests.acceptance.harness import Tocsin
 from tests.integration.cli.conftest import Run
-from tests.integration.lived import PROGRAM
+from tests.integration.commands import PROGRAM
 from tests.pages import blocks
 
 DOCS = Path(__file__).parents[3] / "docs"
