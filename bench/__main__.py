@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NO_BENCHMARKS = frozenset({"__init__", "__main__", "common", "payloads"})
+NO_BENCHMARKS = frozenset({"__init__", "__main__", "common", "paired", "payloads"})
 
 
 def benchmarks() -> dict[str, str]:
