@@ -40,7 +40,7 @@ def store() -> Iterator[DuckLogStore]:
 def stick(store: DuckLogStore) -> None:
     """Ask for one step that takes seconds, whatever interrupts it."""
     con = duckdb.connect()
-    texts = con.execute("SELECT repeat('a', 40000) AS a, repeat('b', 40000) AS b").to_arrow_table().to_pylist()[0]
+    texts = con.execute("SELECT repeat('a', 60000) AS a, repeat('b', 60000) AS b").to_arrow_table().to_pylist()[0]
     with pytest.raises(QueryTimeout, match="cannot be interrupted"):
         store.select("SELECT levenshtein($a, $b) AS n", texts, ASKED)
 

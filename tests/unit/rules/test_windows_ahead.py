@@ -193,7 +193,7 @@ def test_instants_of_a_step_are_read_at_once(engine: MakeEngine, load: Load, que
     until = NOON + timedelta(hours=3)
     found = backtest(rule, log, NOON, until, clock=one.clock, as_if_live=as_if_live)
     assert found.notified_count
-    assert log.selects < 12  # for 180 ticks
+    assert log.selects < 16  # for 180 ticks
 
 
 @pytest.mark.parametrize(
