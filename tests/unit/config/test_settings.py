@@ -265,3 +265,11 @@ def test_every_setting_has_a_meaning_and_an_example() -> None:
         if not field.examples and not any(".".join(p).startswith(".".join(path) + ".") for p, _ in walk(Settings))
     ]
     assert [] == without
+
+
+def test_a_rules_file_beside_its_directory_is_named(home: Home) -> None:
+    """Nothing in it comes into force, which its author would learn from silence."""
+    (home.path / "rules").mkdir(exist_ok=True)
+    (home.path / "rules" / "mine.yaml").write_text("rules: []\n")
+    (warning,) = home.warnings(Settings())
+    assert "rules/mine.yaml: warning: it is not read; alert rules lie in rules/alerts/" in str(warning)

@@ -173,7 +173,18 @@ class Home:
                 warn("smtp.security", "the password goes over the network in clear", "use starttls or tls")
         for key, message, hint in settings.kafka.warnings if settings.kafka is not None else ():
             warn(f"kafka.{key}", message, hint)
+        out += self._not_read()
         return out + readable(self.path, settings_document(self.path), settings.http.tokens_file)
+
+    def _not_read(self) -> list[Problem]:
+        """Files beside the directories in which rules lie: who put one there waits for its alerts."""
+        return [
+            Problem(
+                file=f"rules/{file.name}", message="it is not read",
+                hint="alert rules lie in rules/alerts/, receivers and the route in rules/oncall/", warning=True,
+            )
+            for file in sorted((self.path / "rules").glob("*.y*ml"))
+        ]  # fmt: skip
 
 
 def open_home(path: Path) -> Home:
