@@ -80,12 +80,13 @@ class _Asked:
         if self._remote is not None:
             body = {"matchers": matchers, "to": end.isoformat(), "by": by, "comment": comment}
             return dict(self._remote.ask("POST", "/api/v1/silences", json=body).json())
-        return self._plain([self._acting.add_silence(matchers, None, end, by, comment)])[0]
+        return self._plain([self._acting.add_silence(matchers, None, end, by, comment, via="cli")])[0]
 
-    def expire(self, id: str) -> dict[str, Any]:
+    def expire(self, id: str, by: str) -> dict[str, Any]:
         if self._remote is not None:
-            return dict(self._remote.ask("POST", f"/api/v1/silences/{_quoted(id)}/expire").json())
-        return self._plain([self._acting.expire_silence(id)])[0]
+            answer = self._remote.ask("POST", f"/api/v1/silences/{_quoted(id)}/expire", params={"by": by})
+            return dict(answer.json())
+        return self._plain([self._acting.expire_silence(id, by=by, via="cli")])[0]
 
     def preview(self, matchers: str) -> dict[str, Any]:
         if self._remote is not None:
@@ -108,10 +109,11 @@ class _Asked:
         made = self._acting.prefer(PreferenceKind(kind), address, matchers, by=by, via="cli", until=until)
         return self._plain([made])[0]
 
-    def take_back(self, id: str) -> dict[str, Any]:
+    def take_back(self, id: str, by: str) -> dict[str, Any]:
         if self._remote is not None:
-            return dict(self._remote.ask("POST", f"/api/v1/subscriptions/{_quoted(id)}/end").json())
-        return self._plain([self._acting.take_back(id, via="cli")])[0]
+            answer = self._remote.ask("POST", f"/api/v1/subscriptions/{_quoted(id)}/end", params={"by": by})
+            return dict(answer.json())
+        return self._plain([self._acting.take_back(id, by=by, via="cli")])[0]
 
     @staticmethod
     def _plain(rows: Any) -> list[dict[str, Any]]:
@@ -248,12 +250,13 @@ def silence_list(
 @silence.command("expire")
 def silence_expire(
     id: Annotated[str, typer.Argument(metavar="ID", help="Which one (the beginning is enough).")],
+    by: ByOption = "",
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
     """End a silence now."""
     with acting(home) as asked:
-        ended = asked.expire(id)
+        ended = asked.expire(id, by)
     show([ended], _SILENCE, as_json, "")
 
 

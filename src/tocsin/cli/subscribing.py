@@ -17,6 +17,7 @@ Experiment = Annotated[str, typer.Option("--experiment", metavar="NAME", help="A
 Rule = Annotated[str, typer.Option("--rule", metavar="NAME", help="Alerts of this rule.")]
 On = Annotated[str, typer.Option("--on", metavar="STATUS", help="Alerts about runs in this status: Failed.")]
 By = Annotated[str, typer.Option("--by", envvar="TOCSIN_USER", metavar="WHO", help="Who does it, if not ADDRESS.")]
+EndedBy = Annotated[str, typer.Option("--by", envvar="TOCSIN_USER", metavar="WHO", help="Who does it.")]
 _COLUMNS = ("Id", "Kind", "Address", "Matchers", "To", "By", "Via", "State")
 
 
@@ -51,12 +52,13 @@ def mute(
 
 def unsubscribe(
     id: Annotated[str, typer.Argument(metavar="ID", help="Which subscription or mute (the beginning is enough).")],
+    by: EndedBy = "",
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
     """End a subscription or a mute: see tocsin subscriptions."""
     with acting(home) as asked:
-        ended = asked.take_back(id)
+        ended = asked.take_back(id, by)
     show([ended], _COLUMNS, as_json, "")
 
 

@@ -186,7 +186,9 @@ class RetentionSettings(YamlModel):
     heartbeats: Positive = Field(default=timedelta(days=30), description="Heartbeats.", examples=["7d"])
     metrics: Positive = Field(default=timedelta(days=90), description="Metrics of runs.", examples=["400d"])
     alerts: Positive = Field(
-        default=timedelta(days=400), description="History of alerts and mails, finished outbox.", examples=["90d"]
+        default=timedelta(days=400),
+        description="History of alerts, mails and what people did, finished outbox.",
+        examples=["90d"],
     )
     dead_letters: Positive = Field(
         default=timedelta(days=30), description="Unreadable messages, and of them at most 1 GiB.", examples=["7d"]
@@ -420,5 +422,6 @@ class Settings(YamlModel):
             "RunMetrics": r.metrics,
             "Alerts": r.alerts,
             "Notifications": r.alerts,
+            "Actions": r.alerts,
             "DeadLetters": r.dead_letters,
         }

@@ -15,7 +15,7 @@ from tocsin.errors import StoreError
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.columns import DUCKDB, TABLES, Column
 
-VERSION = 6
+VERSION = 7
 """Schema version that this code writes."""
 
 
@@ -62,12 +62,18 @@ def _keep_labels(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(f"CREATE VIEW Runs AS SELECT {names_sql(TABLES['Runs'])} FROM tocsin.runs")
 
 
+def _keep_actions(con: duckdb.DuckDBPyConnection) -> None:
+    # A reference table of that name may stand there; the next start says that the name is taken.
+    con.execute(f"CREATE OR REPLACE TABLE Actions ({columns_sql(TABLES['Actions'])})")
+
+
 UPGRADES: Mapping[int, Callable[[duckdb.DuckDBPyConnection], None]] = {
     1: _keep_run_keys,
     2: _add_hashes,
     3: _keep_given_times,
     4: _keep_metrics,
     5: _keep_labels,
+    6: _keep_actions,
 }
 """From which version → what makes the next one of it, inside the transaction that counts the version up."""
 

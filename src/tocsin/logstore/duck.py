@@ -337,7 +337,11 @@ class DuckLogStore(LogStore):
         )
 
     def append_mirror(
-        self, upto: int, alerts: Sequence[Mapping[str, object]], notes: Sequence[Mapping[str, object]]
+        self,
+        upto: int,
+        alerts: Sequence[Mapping[str, object]],
+        notes: Sequence[Mapping[str, object]],
+        actions: Sequence[Mapping[str, object]] = (),
     ) -> None:
         """See ``LogStore.append_mirror``."""
         with self._writing() as con:
@@ -346,6 +350,7 @@ class DuckLogStore(LogStore):
             with self._transaction(con):
                 append_rows(con, "Alerts", alerts)
                 append_rows(con, "Notifications", notes)
+                append_rows(con, "Actions", actions)
                 con.execute("UPDATE tocsin.meta SET mirror_seq = $upto", {"upto": upto})
             self._mirror_seq = upto
 

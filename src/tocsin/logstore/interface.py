@@ -193,9 +193,14 @@ class LogStore(LogReader):
 
     @abstractmethod
     def append_mirror(
-        self, upto: int, alerts: Sequence[Mapping[str, object]], notes: Sequence[Mapping[str, object]]
+        self,
+        upto: int,
+        alerts: Sequence[Mapping[str, object]],
+        notes: Sequence[Mapping[str, object]],
+        actions: Sequence[Mapping[str, object]] = (),
     ) -> None:
-        """Append rows of Alerts and Notifications (columns by name) and set the mirror sequence to ``upto``, at once.
+        """Append rows of Alerts, Notifications and Actions (columns by name) and set the mirror sequence to ``upto``,
+        at once.
 
         Takes no CommitSeq. A call with ``upto`` not beyond ``mirror_seq`` does nothing.
         """
@@ -203,7 +208,7 @@ class LogStore(LogReader):
     @property
     @abstractmethod
     def mirror_seq(self) -> int:
-        """Up to which row of the state's mirror log Alerts and Notifications are written; 0 at first."""
+        """Up to which row of the state's mirror log Alerts, Notifications and Actions are written; 0 at first."""
 
     @abstractmethod
     def set_table(self, name: str, table: pa.Table) -> None:

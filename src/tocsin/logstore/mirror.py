@@ -1,4 +1,4 @@
-"""Alerts and Notifications: the mirror of what the state has notified."""
+"""Alerts, Notifications and Actions: the mirror of what the state has notified, and of what people did."""
 
 from __future__ import annotations
 

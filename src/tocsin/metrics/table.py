@@ -340,7 +340,7 @@ TABLE: tuple[Metric, ...] = (
     _m("tocsin_store_size_bytes", "gauge", "Bytes on disk."),
     _m("tocsin_store_disk_free_bytes", "gauge", "Free bytes of the disk that holds the log store."),
     _m("tocsin_store_reopened_total", "counter", "Times that the store was lost and opened again."),
-    _m("tocsin_store_mirror_lag_rows", "gauge", "Rows of Alerts and Notifications not mirrored yet."),
+    _m("tocsin_store_mirror_lag_rows", "gauge", "Rows of Alerts, Notifications and Actions not mirrored yet."),
     # evaluation
     _m(
         "tocsin_rule_evaluation_duration_seconds",

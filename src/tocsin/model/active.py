@@ -123,6 +123,15 @@ class Acted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """Who set or ended a silence, a subscription or a mute, when, and by what means."""
+
+    by: str  # '' where that is not known
+    via: str  # api, cli, link, page
+    at: datetime  # UTC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSilence:
     """A silence that a person set by command, API, page or link; matchers in Alertmanager's syntax."""
 

@@ -180,6 +180,22 @@ NOTIFICATIONS: tuple[Column, ...] = (
     _s("MessageId", "Message-ID of the mail; names any message"),
 )
 
+ACTIONS: tuple[Column, ...] = (
+    _c("Time", _T, "when it was done"),
+    _s("By", "who did it, '' where that is not known"),
+    _s("Via", "api, cli, link or page; '' where that is not known"),
+    _s("Kind", "what was done, see above"),
+    _s("AlertId", "the alert, '' where it is about none"),
+    _s("Rule", "the alert's rule"),
+    _s("RunId", "the alert's run, '' where it is about none"),
+    _s("Id", "the silence, subscription or mute, '' where it is about none"),
+    _s("Address", "whose subscription or mute"),
+    _s("Matchers", "what a silence, subscription or mute matches, in Alertmanager's syntax"),
+    _c("From", _T, "start of a silence, else null"),
+    _c("Until", _T, "end of a snooze, a silence or a mute, else null"),
+    _s("Text", "a comment, or whom the alert is assigned to"),
+)
+
 DEAD_LETTERS: tuple[Column, ...] = (
     _c("Time", _T, "when it was committed"),
     _s("Consumer", "the consumer"),
@@ -231,6 +247,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     "Runs": RUNS,
     "Alerts": ALERTS,
     "Notifications": NOTIFICATIONS,
+    "Actions": ACTIONS,
     "DeadLetters": DEAD_LETTERS,
 }
 """Every table that KQL may name, besides the user's reference tables."""

@@ -42,6 +42,11 @@ ABOUT: Final[Mapping[str, str]] = {
     "Runs": "One row for each run: what its events amount to, and what people set.",
     "Alerts": "One row for each change of an alert's state.",
     "Notifications": "One row for each change of a delivery.",
+    "Actions": (
+        "One row for each thing that a person did: `acknowledge`, `unacknowledge`, `snooze`, `assign`, `comment` and `close`"
+        " of an alert; `silence` and `expire` of a silence; `subscribe`, `unsubscribe`, `mute` and `unmute`."
+        " Nothing is removed from it but by age."
+    ),
     "DeadLetters": "One row for each message that could not be read.",
     "AmlRunStatusChangedEvent": "`RunStatusChanged` with the names and types of Azure Monitor's table, for queries that were written there.",
 }

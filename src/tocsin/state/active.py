@@ -24,6 +24,7 @@ from tocsin.model.active import (
     ActionTaken,
     ActiveAlert,
     AlertLife,
+    Deed,
     MessageSent,
     OnCallHistory,
     Preference,
@@ -38,7 +39,7 @@ from tocsin.model.intent import Intent, IntentKind
 from tocsin.state import codecs
 from tocsin.state.dialects import SqlDialect
 from tocsin.state.interface import Kept, NotifyChange
-from tocsin.state.mirrorlog import ALERTS, MirrorLog
+from tocsin.state.mirrorlog import ACTIONS, ALERTS, MirrorLog
 from tocsin.state.tables import (
     Micros,
     alert_actions,
@@ -220,6 +221,7 @@ class ActiveAlerts:
                 }
             ],
         )  # fmt: skip
+        self._mirror.log(tx, ACTIONS, [codecs.action_row(action, alert)])
         return Acted(alert=alert, done=True, acknowledged=self._holder(tx, alert))
 
     def _holder(self, tx: Connection, alert: ActiveAlert) -> Acknowledgement | None:
@@ -270,19 +272,21 @@ class ActiveAlerts:
         """All silences that people set."""
         return [StoredSilence(**row._mapping) for row in tx.execute(select(silences).order_by(silences.c.created_at))]
 
-    def put_silence(self, tx: Connection, silence: StoredSilence) -> None:
-        """Set or change one."""
+    def put_silence(self, tx: Connection, silence: StoredSilence, deed: Deed | None) -> None:
+        """Set one, or its end, and log who did it."""
         self._silence.run(tx, [_silence_row(silence)])
+        self._mirror.log(tx, ACTIONS, [codecs.silence_action_row(silence, deed)])
 
     def preferences(self, tx: Connection) -> list[Preference]:
         """What people want for themselves, what they took back included."""
         found = tx.execute(select(preferences).order_by(preferences.c.at, preferences.c.id))
         return [Preference(**{**row._mapping, "kind": PreferenceKind(row.kind)}) for row in found]
 
-    def put_preference(self, tx: Connection, preference: Preference) -> None:
-        """Set one, or its end."""
+    def put_preference(self, tx: Connection, preference: Preference, deed: Deed | None) -> None:
+        """Set one, or its end, and log who did it."""
         row = {name: getattr(preference, name) for name in (c.name for c in preferences.columns)}
         self._preference.run(tx, [{**row, "kind": preference.kind.value}])
+        self._mirror.log(tx, ACTIONS, [codecs.preference_action_row(preference, deed)])
 
     def prune(self, tx: Connection, before: datetime) -> None:
         """Forget what ended before."""

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row
 
+from tocsin.model.active import Action, ActiveAlert, Deed, Preference, StoredSilence
 from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition, Why, instance_key
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.details import Details
@@ -287,6 +288,49 @@ def alert_row(t: Transition, alert: str, now: datetime) -> dict[str, object]:
         "CommitSeq": t.commit_seq,
         "T": iso(t.at),
     }
+
+
+def action_row(action: Action, alert: ActiveAlert) -> dict[str, object]:
+    """A row of the log store's ``Actions`` for what a person did with an alert."""
+    return {
+        **_deed(Deed(by=action.by, via=action.via, at=action.at)),
+        "Kind": action.kind.value,
+        "AlertId": alert.id,
+        "Rule": alert.rule,
+        "RunId": alert.run_id,
+        "Until": iso(action.until),
+        "Text": clean(action.text),
+    }
+
+
+def silence_action_row(s: StoredSilence, deed: Deed | None) -> dict[str, object]:
+    """A row of the log store's ``Actions`` for a silence that was set, or ended by hand."""
+    deed = deed or Deed(by=s.by, via="", at=s.created_at)
+    return {
+        **_deed(deed),
+        "Kind": "silence" if deed.at < s.end else "expire",
+        "Id": s.id,
+        "Matchers": clean(s.matchers),
+        "From": iso(s.start),
+        "Until": iso(s.end),
+        "Text": clean(s.comment),
+    }
+
+
+def preference_action_row(p: Preference, deed: Deed | None) -> dict[str, object]:
+    """A row of the log store's ``Actions`` for a subscription or a mute that was set, or ended by hand."""
+    return {
+        **_deed(deed or Deed(by=p.by, via=p.via, at=p.ended_at or p.at)),
+        "Kind": p.kind.value if p.ended_at is None else f"un{p.kind.value}",
+        "Id": p.id,
+        "Address": clean(p.address),
+        "Matchers": clean(p.matchers),
+        "Until": iso(p.until),
+    }
+
+
+def _deed(d: Deed) -> dict[str, object]:
+    return {"Time": iso(d.at), "By": clean(d.by), "Via": d.via}
 
 
 def put_row(d: Delivery, now: datetime) -> dict[str, object]:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tocsin.model.active import Acted, Action, ActiveAlert, OnCallHistory, Preference, StoredSilence
+from tocsin.model.active import Acted, Action, ActiveAlert, Deed, OnCallHistory, Preference, StoredSilence
 from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Instant, Timer
@@ -239,7 +239,7 @@ class State(ABC):
 
     @abstractmethod
     def act(self, action: Action) -> Acted | None:
-        """Write down what a person does with an alert. Durable when it returns; None where there is no such alert."""
+        """Write down what a person does with an alert, mirror row too. Durable when it returns; None where there is no such alert."""
 
     @abstractmethod
     def alert(self, id: str) -> ActiveAlert | None:
@@ -268,16 +268,16 @@ class State(ABC):
         """All silences that people set, oldest first."""
 
     @abstractmethod
-    def put_silence(self, silence: StoredSilence) -> None:
-        """Set or change a silence."""
+    def put_silence(self, silence: StoredSilence, deed: Deed | None = None) -> None:
+        """Set a silence, or its end; ``deed`` says who did that, and becomes a mirror row."""
 
     @abstractmethod
     def preferences(self) -> Sequence[Preference]:
         """What people want for themselves, oldest first, what they took back included."""
 
     @abstractmethod
-    def put_preference(self, preference: Preference) -> None:
-        """Set one, or change it: its end."""
+    def put_preference(self, preference: Preference, deed: Deed | None = None) -> None:
+        """Set one, or its end; ``deed`` says who did that, and becomes a mirror row."""
 
     @abstractmethod
     def oncall_history(self, since: datetime) -> OnCallHistory:

@@ -1,4 +1,4 @@
-"""The log of rows for Alerts and Notifications, numbered without a gap in the order of their transactions."""
+"""The log of rows for Alerts, Notifications and Actions, numbered without a gap in the order of their transactions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tocsin.state.dialects import SqlDialect
 from tocsin.state.interface import MirrorRow
 from tocsin.state.tables import marks, mirror
 
-ALERTS, NOTIFICATIONS = "Alerts", "Notifications"
+ALERTS, NOTIFICATIONS, ACTIONS = "Alerts", "Notifications", "Actions"
 
 _COUNT_UP = update(marks).values(mirror_seq=marks.c.mirror_seq + bindparam("n")).returning(marks.c.mirror_seq)
 _AFTER = select(mirror).where(mirror.c.seq > bindparam("after")).order_by(mirror.c.seq).limit(bindparam("most"))

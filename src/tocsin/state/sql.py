@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin.errors import StoreError
-from tocsin.model.active import Acted, Action, ActiveAlert, OnCallHistory, Preference, StoredSilence
+from tocsin.model.active import Acted, Action, ActiveAlert, Deed, OnCallHistory, Preference, StoredSilence
 from tocsin.model.alert import ConditionState, Occurrence, Phase
 from tocsin.model.delivery import Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Timer
@@ -245,17 +245,17 @@ class SqlState(State):
         with self._read() as tx:
             return self._alerts.silences(tx)
 
-    def put_silence(self, silence: StoredSilence) -> None:
+    def put_silence(self, silence: StoredSilence, deed: Deed | None = None) -> None:
         with self._write() as tx:
-            self._alerts.put_silence(tx, silence)
+            self._alerts.put_silence(tx, silence, deed)
 
     def preferences(self) -> Sequence[Preference]:
         with self._read() as tx:
             return self._alerts.preferences(tx)
 
-    def put_preference(self, preference: Preference) -> None:
+    def put_preference(self, preference: Preference, deed: Deed | None = None) -> None:
         with self._write() as tx:
-            self._alerts.put_preference(tx, preference)
+            self._alerts.put_preference(tx, preference, deed)
 
     def oncall_history(self, since: datetime) -> OnCallHistory:
         with self._read() as tx:

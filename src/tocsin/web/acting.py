@@ -14,11 +14,13 @@ from tocsin.app.views.acting import NoSuchMessage
 from tocsin.model.active import ActionKind, PreferenceKind
 from tocsin.web import mailview
 from tocsin.web.answers import answer
+from tocsin.web.guard import caller
 from tocsin.web.openapi import Operation, Parameter
 
 _TEXT = {"type": "string"}
 _BAD = {400: "what is wrong with the request", 503: "the store is away"}
 _MISSING = {**_BAD, 404: "there is no such alert"}
+_BY = Parameter(name="by", doc="who does it; if not given, the token's name", schema=_TEXT)
 _VERBS = {
     "acknowledge": "Acknowledge an alert: repeats and escalations stop",
     "unacknowledge": "Let an alert go that was acknowledged",
@@ -65,7 +67,7 @@ ACTING: tuple[Operation, ...] = (
     ),
     Operation(
         method="POST", path="/api/v1/subscriptions/{id}/end", id="endSubscription", answer="Preference",
-        summary="End a subscription or a mute", problems=_BAD,
+        summary="End a subscription or a mute", parameters=(_BY,), problems=_BAD,
     ),
     Operation(
         method="GET", path="/api/v1/silences", id="silences", summary="Silences that people set",
@@ -84,7 +86,7 @@ ACTING: tuple[Operation, ...] = (
     ),
     Operation(
         method="POST", path="/api/v1/silences/{id}/expire", id="expireSilence", summary="End a silence now",
-        answer="Silence", problems=_BAD,
+        answer="Silence", parameters=(_BY,), problems=_BAD,
     ),
 )  # fmt: skip
 
@@ -192,7 +194,8 @@ class ActingApi:
 
     async def _endSubscription(self, request: Request) -> Response:
         id_ = request.path_params["id"]
-        return answer(await self._ask(lambda: self._app.acting.take_back(id_, via="api")))
+        by = _by(request)
+        return answer(await self._ask(lambda: self._app.acting.take_back(id_, by=by, via="api")))
 
     async def _silences(self, request: Request) -> Response:
         said = request.query_params.get("expired", "false")
@@ -204,7 +207,9 @@ class ActingApi:
         asked = await _body(request, _NewSilence)
         start, end = _utc(asked.start, "from"), _utc(asked.end, "to")
         return answer(
-            await self._ask(lambda: self._app.acting.add_silence(asked.matchers, start, end, asked.by, asked.comment))
+            await self._ask(
+                lambda: self._app.acting.add_silence(asked.matchers, start, end, asked.by, asked.comment, via="api")
+            )
         )
 
     async def _silencePreview(self, request: Request) -> Response:
@@ -213,7 +218,13 @@ class ActingApi:
 
     async def _expireSilence(self, request: Request) -> Response:
         id_ = request.path_params["id"]
-        return answer(await self._ask(lambda: self._app.acting.expire_silence(id_)))
+        by = _by(request)
+        return answer(await self._ask(lambda: self._app.acting.expire_silence(id_, by=by, via="api")))
+
+
+def _by(request: Request) -> str:
+    """Who does it: as the caller says, else its token's name."""
+    return request.query_params.get("by", "") or caller(request)
 
 
 def _utc(at: datetime | None, name: str) -> datetime | None:

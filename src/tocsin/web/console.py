@@ -18,6 +18,7 @@ from tocsin.errors import TocsinError
 from tocsin.model.active import ActionKind, PreferenceKind
 from tocsin.notify.routing.matchers import Op, matcher, text_of
 from tocsin.web.api import Asker
+from tocsin.web.guard import caller
 
 SHOWN = 50
 """Active alerts on the first page; the others are counted."""
@@ -85,7 +86,8 @@ class Console:
             by = self._who(request, form)
             end = self._app.clock.now() + _length(form.get("for", ""))
             try:
-                await self._ask(lambda: self._app.acting.add_silence(matchers, None, end, by, form.get("comment", "")))
+                comment = form.get("comment", "")
+                await self._ask(lambda: self._app.acting.add_silence(matchers, None, end, by, comment, via="page"))
                 return _back(f"/alerts/{alert['AlertId']}", "Silenced.", by)
             except TocsinError as e:
                 error = str(e)
@@ -109,7 +111,8 @@ class Console:
     async def _expire(self, request: Request) -> Response:
         await form_of(request)
         id_ = request.path_params["id"]
-        await self._ask(lambda: self._app.acting.expire_silence(id_))
+        by = self._by(request)
+        await self._ask(lambda: self._app.acting.expire_silence(id_, by=by, via="page"))
         return RedirectResponse("/silences", 303)
 
     # -- what people want for themselves -------------------------------------------------------------------------------
@@ -153,7 +156,8 @@ class Console:
     async def _end(self, request: Request) -> Response:
         await form_of(request)
         id_ = request.path_params["id"]
-        await self._ask(lambda: self._app.acting.take_back(id_, via="page"))
+        by = self._by(request)
+        await self._ask(lambda: self._app.acting.take_back(id_, by=by, via="page"))
         return RedirectResponse("/subscriptions", 303)
 
     # -- who -----------------------------------------------------------------------------------------------------------
@@ -169,8 +173,7 @@ class Console:
 
     def _by(self, request: Request) -> str:
         """Under which name the reader acted last, or the token's."""
-        who = str(request.scope.get("tocsin.who") or "")
-        return unquote(request.cookies.get(BY, ""))[:200] or ("" if who in ("loopback", "local command") else who)
+        return unquote(request.cookies.get(BY, ""))[:200] or caller(request)
 
     def _who(self, request: Request, form: dict[str, str]) -> str:
         by = form.get("by", "").strip()[:200] or self._by(request)

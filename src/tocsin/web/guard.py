@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +23,7 @@ from tocsin.web.ports import AppFace
 
 log = structlog.get_logger(__name__)
 
+_LOOPBACK: Final = "loopback"
 LOCAL: Final = "local command"
 """Who a command on this machine is, which read the token of this start from the project directory."""
 COOKIE: Final = "tocsin_token"
@@ -131,7 +132,7 @@ class Guard:
                 return self._unknown(scope, headers, presented != "", role)
             cross = who is not None and COOKIE in headers.get("cookie", "") and "authorization" not in headers
             return self._foreign(scope, headers) if cross and method not in ("GET", "HEAD") else None
-        scope["tocsin.who"] = who or "loopback"
+        scope["tocsin.who"] = who or _LOOPBACK
         if not self._host_known(headers.get("host", "")):
             self._count(path, "host")
             return problem(
@@ -246,6 +247,12 @@ def from_elsewhere(headers: Headers, url: str) -> bool:
         return headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
     host = urlsplit(origin).netloc.lower()
     return not host or host not in (headers.get("host", "").lower(), urlsplit(url).netloc)
+
+
+def caller(request: Request) -> str:
+    """The name of the caller's token; '' for a caller without one, and for commands on this machine."""
+    who = str(request.scope.get("tocsin.who") or "")
+    return "" if who in (_LOOPBACK, LOCAL) else who
 
 
 def _presented(scope: Scope, headers: Headers, role: Role) -> str:

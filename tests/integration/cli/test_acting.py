@@ -64,6 +64,33 @@ def test_an_alert_is_acknowledged_once(run: Run, lived: Tocsin) -> None:
     assert id_ in [row["AlertId"] for row in found["Now"]]
 
 
+def test_who_did_what_is_asked_in_kql(run: Run, lived: Tocsin) -> None:
+    """Of alerts, silences and subscriptions alike, within a second; who ends a silence may be another."""
+    at = ("--home", lived.home)
+    (alert,) = json.loads(run("alerts", "list", "--open", "--limit", "1", "--json", *at).stdout)
+    run("alerts", "comment", alert["AlertId"], "audited", "--by", "dora", *at)
+    (silence,) = json.loads(
+        run("silence", "add", "rule=none", "--for", "2h", "--comment", "x", "--by", "dora", "--json", *at).stdout
+    )
+    run("silence", "expire", silence["SilenceId"], "--by", "emil", *at)
+    (wanted,) = json.loads(run("subscribe", "dora@example.org", "--rule", "none", "--json", *at).stdout)
+    run("unsubscribe", wanted["Id"], "--by", "emil", *at)
+    kql = "Actions | where By in ('dora', 'emil', 'dora@example.org') | order by Time asc | project Kind, By, Via, Rule"
+
+    def done() -> bool:
+        rows = json.loads(run("query", kql, "--json", *at).stdout)["rows"]
+        assert [
+            ("comment", "dora", "api", alert["Rule"]),
+            ("silence", "dora", "api", ""),
+            ("expire", "emil", "api", ""),
+            ("subscribe", "dora@example.org", "api", ""),
+            ("unsubscribe", "emil", "api", ""),
+        ] == [(row["Kind"], row["By"], row["Via"], row["Rule"]) for row in rows]
+        return True
+
+    eventually(done, within=10)
+
+
 def test_a_message_is_sent_once_more(run: Run, lived: Tocsin) -> None:
     """Under an identity of its own, so that mail clients show it; the rest is the same."""
     rows = json.loads(run("notifications", "list", "--state", "sent", "--json", "--home", lived.home).stdout)

@@ -51,7 +51,7 @@ def test_one_table_of_a_project_at_rest_replaces_an_older_file(run: Run, lived: 
 
 def test_what_cannot_be_exported_is_named(run: Run, lived: Tocsin, tmp_path: Path) -> None:
     wrong = run("export", "--parquet", "out", "--table", "Rans", "--home", lived.home)
-    assert (1, True) == (wrong.returncode, "there is no table 'Rans'; there are Alerts, " in wrong.stderr)
+    assert (1, True) == (wrong.returncode, "there is no table 'Rans'; there are Actions, Alerts, " in wrong.stderr)
     (tmp_path / "file").write_text("")
     blocked = run("export", "--parquet", "file", "--home", lived.home)
     assert (1, True) == (blocked.returncode, "file cannot be made" in blocked.stderr)

@@ -166,12 +166,14 @@ def test_the_mirror_is_idempotent(put: Bench) -> None:
         "CommitSeq": 1,
     }
     note = {"Time": NOW, "Delivery": "d", "Rules": ["r"], "State": "sent", "Attempt": 1}
+    action = {"Time": NOW, "By": "anna", "Kind": "snooze", "Until": NOW}
     for _ in range(2):
-        put.store.append_mirror(5, [alert], [note])
+        put.store.append_mirror(5, [alert], [note], [action])
     assert (5, 0) == (put.store.mirror_seq, put.store.head().seq)
     (row,) = put.rows('SELECT Rule, Instance, "To", Occurrence, T FROM Alerts')
     assert ("r", '{"RunId": "r1"}', "fired", "", None) == tuple(row.values())
     assert [('["r"]', "")] == [tuple(r.values()) for r in put.rows("SELECT Rules, Subject FROM Notifications")]
+    assert [("anna", "snooze", "")] == [tuple(r.values()) for r in put.rows('SELECT "By", Kind, Matchers FROM Actions')]
 
 
 def test_an_unknown_mirror_column_is_refused(put: Bench) -> None:

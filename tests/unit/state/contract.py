@@ -3,6 +3,7 @@ afterwards.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -21,9 +22,9 @@ from tests.unit.state.builders import (
 from tests.unit.state.contract_evaluation import EvaluationContract
 from tests.unit.state.contract_outbox import OutboxContract
 from tocsin.errors import StoreError
-from tocsin.model.active import Action, ActionKind, alert_id
+from tocsin.model.active import Action, ActionKind, Deed, Preference, PreferenceKind, StoredSilence, alert_id
 from tocsin.model.alert import Phase, instance_key
-from tocsin.model.columns import ALERTS, NOTIFICATIONS
+from tocsin.model.columns import ACTIONS, ALERTS, NOTIFICATIONS
 from tocsin.model.delivery import DeliveryState
 from tocsin.model.intent import IntentKind, RuleInfo
 from tocsin.state.interface import Outcome, State
@@ -108,6 +109,60 @@ class MirrorContract:
             "Subject": "subject of d1",
             "MessageId": "<d1@tocsin>",
         } == note
+
+    def test_what_a_person_does_with_an_alert_is_a_row(self, state: State) -> None:
+        """Once: the second who acknowledges changed nothing, and is in no row."""
+        state.commit(Outcome(intents=(intent("r1"),)), NOW)
+        id_ = alert_id("run-failed", instance_key(intent("r1").instance), "o-r1")
+        for by in ("anna", "bela"):
+            state.act(Action(alert=id_, kind=ActionKind.ACKNOWLEDGE, by=by, at=NOW, via="page"))
+        state.act(Action(alert=id_, kind=ActionKind.SNOOZE, by="bela", at=LATER, until=LATER + HOUR, via="cli"))
+        first, second = (m.row for m in state.mirror_after(0) if m.table == "Actions")
+        assert {
+            "Time": "2026-03-01T12:00:00.123456Z",
+            "By": "anna",
+            "Via": "page",
+            "Kind": "acknowledge",
+            "AlertId": id_,
+            "Rule": "run-failed",
+            "RunId": "r1",
+            "Until": None,
+            "Text": "",
+        } == first
+        assert ("bela", "snooze", "2026-03-01T14:00:00.123456Z") == (second["By"], second["Kind"], second["Until"])
+
+    def test_who_sets_and_who_ends_a_silence_are_rows(self, state: State) -> None:
+        """Each by whom it was, which may be two."""
+        silence = StoredSilence(
+            id="s1",
+            matchers='rule="run-failed"',
+            start=NOW,
+            end=LATER + HOUR,
+            by="anna",
+            comment="known",
+            created_at=NOW,
+        )
+        state.put_silence(silence, Deed(by="anna", via="api", at=NOW))
+        state.put_silence(replace(silence, end=LATER), Deed(by="bela", via="cli", at=LATER))
+        rows = [m.row for m in state.mirror_after(0)]
+        assert [
+            ("silence", "anna", "api", "2026-03-01T14:00:00.123456Z"),
+            ("expire", "bela", "cli", "2026-03-01T13:00:00.123456Z"),
+        ] == [(row["Kind"], row["By"], row["Via"], row["Until"]) for row in rows]
+        assert {("s1", 'rule="run-failed"', "known")} == {(r["Id"], r["Matchers"], r["Text"]) for r in rows}
+
+    @pytest.mark.parametrize("kind", list(PreferenceKind))
+    def test_who_sets_and_who_ends_a_preference_are_rows(self, state: State, kind: PreferenceKind) -> None:
+        """A subscription or a mute."""
+        wanted = Preference(id="p1", kind=kind, address=ANNA, matchers='rule="r"', at=NOW, by="anna", via="page")
+        state.put_preference(wanted)
+        state.put_preference(replace(wanted, ended_at=LATER), Deed(by="bela", via="api", at=LATER))
+        rows = [m.row for m in state.mirror_after(0)]
+        assert [(kind.value, "anna", "page"), (f"un{kind.value}", "bela", "api")] == [
+            (row["Kind"], row["By"], row["Via"]) for row in rows
+        ]
+        assert {(ANNA, "p1")} == {(row["Address"], row["Id"]) for row in rows}
+        assert all(row.keys() <= {c.name for c in ACTIONS} for row in rows)
 
     def test_pruning_forgets_what_is_mirrored_and_old(self, state: State) -> None:
         """Not what waits, not what is young; numbers are never given again."""

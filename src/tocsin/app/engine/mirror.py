@@ -1,6 +1,6 @@
-"""Copies transitions and deliveries from the state into the log store, so that KQL can ask about them.
+"""Copies transitions, deliveries and people's actions from the state into the log store: KQL can ask about them.
 
-State is the truth; Alerts and Notifications are its mirror, appended in order, idempotent, within a second.
+State is the truth; Alerts, Notifications and Actions are its mirror, appended in order, idempotent, within a second.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def mirror_once(state: State, store: LogStore) -> int:
     if rows:
         alerts = [r.row for r in rows if r.table == "Alerts"]
         notes = [r.row for r in rows if r.table == "Notifications"]
-        store.append_mirror(rows[-1].seq, alerts, notes)
+        actions = [r.row for r in rows if r.table == "Actions"]
+        store.append_mirror(rows[-1].seq, alerts, notes, actions)
     return len(rows)
 
 

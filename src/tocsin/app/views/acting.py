@@ -16,7 +16,7 @@ import structlog
 from tocsin.app.views.timeline import timeline
 from tocsin.clock import Clock
 from tocsin.errors import TocsinError
-from tocsin.model.active import Action, ActionKind, ActiveAlert, Preference, PreferenceKind, StoredSilence
+from tocsin.model.active import Action, ActionKind, ActiveAlert, Deed, Preference, PreferenceKind, StoredSilence
 from tocsin.model.alert import fingerprint
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.statuses import Severity
@@ -157,14 +157,14 @@ class Acting:
         log.info("preference_set", kind=kind.value, address=box, matchers=matchers, by=made.by, via=via)
         return _preference_row(made, now)
 
-    def take_back(self, id: str, *, via: str) -> Row:
-        """End a subscription or a mute. Raises TocsinError where there is none that holds."""
+    def take_back(self, id: str, *, by: str, via: str) -> Row:
+        """End a subscription or a mute; ``by`` is '' where that is not known. Raises TocsinError where there is none that holds."""
         now = self.clock.now()
         found = [p for p in self.state.preferences() if id and p.id.startswith(id) and p.holds(now)]
         if len(found) != 1:
             raise TocsinError(f"{'several begin with' if found else 'no subscription or mute is called'} '{id[:40]}'")
         ended = replace(found[0], ended_at=now)
-        self.state.put_preference(ended)
+        self.state.put_preference(ended, Deed(by=by.strip()[:200], via=via, at=now))
         self.woken(())
         log.info("preference_ended", kind=ended.kind.value, address=ended.address, matchers=ended.matchers, via=via)
         return _preference_row(ended, now)
@@ -181,7 +181,7 @@ class Acting:
             self.prefer(PreferenceKind.MUTE, address, matchers, by=address, via=via)
             return
         for mute in self._mutes(matchers, address):
-            self.take_back(mute.id, via=via)
+            self.take_back(mute.id, by=address, via=via)
 
     def unsubscribed(self, matchers: str, address: str) -> bool:
         """Whether ``address`` has unsubscribed from just this."""
@@ -226,7 +226,9 @@ class Acting:
         found = [_silence_row(each, now) for each in self.state.silences()]
         return sorted((s for s in found if expired or s["State"] != "expired"), key=lambda s: s["To"])
 
-    def add_silence(self, matchers: str, start: datetime | None, end: datetime, by: str, comment: str) -> Row:
+    def add_silence(
+        self, matchers: str, start: datetime | None, end: datetime, by: str, comment: str, *, via: str
+    ) -> Row:
         """Set one. Raises TocsinError that says what is wrong with it."""
         now = self.clock.now()
         start = start or now
@@ -244,12 +246,12 @@ class Acting:
             Silence(id=id_, matchers=parse_matchers(matchers), start=start, end=end, by=by)
         except (BadMatcher, ValueError) as e:
             raise TocsinError(str(e)) from e
-        self.state.put_silence(silence)
+        self.state.put_silence(silence, Deed(by=silence.by, via=via, at=now))
         self.woken(())
         return _silence_row(silence, now)
 
-    def expire_silence(self, id: str) -> Row:
-        """End one now. Raises TocsinError where there is none that is not over."""
+    def expire_silence(self, id: str, *, by: str, via: str) -> Row:
+        """End one now; ``by`` is '' where that is not known. Raises TocsinError where there is none that is not over."""
         now = self.clock.now()
         found = [s for s in self.state.silences() if s.id.startswith(id) and id and s.end > now]
         if len(found) != 1:
@@ -257,7 +259,7 @@ class Acting:
                 f"{'several silences begin with' if found else 'no silence in force is called'} '{id[:40]}'"
             )
         ended = replace(found[0], end=now, start=min(found[0].start, now - timedelta(microseconds=1)))
-        self.state.put_silence(ended)
+        self.state.put_silence(ended, Deed(by=by.strip()[:200], via=via, at=now))
         self.woken(())
         return _silence_row(ended, now)
 

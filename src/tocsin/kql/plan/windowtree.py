@@ -27,7 +27,7 @@ from tocsin.kql.sandbox.upstream import ir
 from tocsin.kql.schema import HIDDEN, KQL_TYPES, Schema
 
 EVENTS, AML = "RunStatusChanged", "AmlRunStatusChangedEvent"
-LOGS = (EVENTS, AML, "Heartbeats", "RunMetrics", "Alerts", "Notifications", "DeadLetters")
+LOGS = (EVENTS, AML, "Heartbeats", "RunMetrics", "Alerts", "Notifications", "Actions", "DeadLetters")
 """Tables of which a window takes a part of time. In the others a row is there or not: a missing one is no missing
 data.
 """

@@ -20,6 +20,7 @@ _COLUMN = {
     "RunMetrics": "Time",
     "Alerts": "Time",
     "Notifications": "Time",
+    "Actions": "Time",
     "DeadLetters": "Time",
 }
 

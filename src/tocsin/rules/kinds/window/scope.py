@@ -29,6 +29,7 @@ _TIMES: Mapping[str, str] = {
     "RunMetrics": "Time",
     "Alerts": "T",
     "Notifications": "Time",
+    "Actions": "Time",
     "DeadLetters": "Time",
 }
 

@@ -20,7 +20,7 @@ _INSIDE = frozenset({"tocsin_from"})
 """Where a window begins that sees older events too."""
 _MOVING = frozenset({"kqlnow", "tocsin_ended"})
 """Parameters that mean the instant itself: with one of them, the same rows say something else."""
-_MIRRORS = ('main."Alerts"', 'main."Notifications"', 'main."DeadLetters"')
+_MIRRORS = ('main."Alerts"', 'main."Notifications"', 'main."Actions"', 'main."DeadLetters"')
 _TIMES = (
     "SELECT t FROM (SELECT epoch_us(TimeGenerated) AS t FROM RunStatusChanged"
     " UNION SELECT epoch_us(ReceivedAt) FROM Heartbeats UNION SELECT epoch_us(Time) FROM RunMetrics) ORDER BY t"
