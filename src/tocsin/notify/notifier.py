@@ -353,7 +353,7 @@ class Notifier:
     ) -> None:
         now = self._clock.now()
         resolver = self._resolver()
-        quiet, drafts = self._bounds.quiet(drafts, now)
+        waits, drafts = self._bounds.later(drafts, now)
         beyond = [draft for draft in drafts if draft.limited]
         alone, listed = await self._call(lambda: self._bounds.critical(drafts, passed, resolver, now))
         first = [one for one in alone if uncapped(one)]
@@ -368,7 +368,7 @@ class Notifier:
         made += self._bounds.unanswered(passed.unanswered, resolver, now)
         made += self._caps.hold(capped.held, now) + self._digests.hold(beyond, now)
         left = await self._call(lambda: self._bounds.left(passed, resolver))
-        made += self._digests.hold_suppressed([*quiet, *left], now)
+        made += self._digests.hold_suppressed([*waits, *left], now)
         for source in passed.released:
             self._digests.release(source, now)
         change = self._stages.change(happened)

@@ -15,6 +15,14 @@ from tocsin.notify.context import Change, Line, Nearby, RunAttempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """A fallback that collects: what comes to it goes out once a day."""
+
+    of: str  # the receiver that came to nobody
+    at: str  # 09:00, in the reader's zone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
     """One address and how it was found."""
 
@@ -26,6 +34,7 @@ class Recipient:
     zone: ZoneInfo | None = None
     note: str = ""  # why somebody else does not get it
     grouped: Mapping[str, str] = field(default_factory=dict)  # the values of the group that its messages are of
+    later: Later | None = None  # by whose fallback it is reached, where that collects
     personal: bool = False  # reached as an owner or one of a list: she may unsubscribe
     notified: Notified | None = (
         None  # of one who is notified that it still fires, or is over: the message that notified of it first

@@ -29,6 +29,7 @@ class Why(StrEnum):
     SILENCED = "silenced"
     PERSONAL_MUTE = "muted by the person"
     CAPPED = "over the cap"
+    FALLBACK = "nobody else could be notified"  # and who takes their place reads a daily digest
 
 
 class After(StrEnum):

@@ -34,9 +34,11 @@ class FallbackModel(YamlModel):
     """Who is notified instead, where a receiver comes to nobody or an address is refused."""
 
     receiver: str = Field(description="A receiver, a person or an address.", examples=["ml-leads"])
-    digest: Literal["daily"] | None = Field(default=None, description="Collect, and send so often.", examples=["daily"])
+    digest: Literal["daily"] | None = Field(
+        default=None, description="Collect mails below critical, and send so often.", examples=["daily"]
+    )
     at: Annotated[str, AfterValidator(_clock)] | None = Field(
-        default=None, description="When the digest goes out.", examples=["09:00"]
+        default=None, description="When the digest goes out, in its reader's time zone; 09:00.", examples=["08:30"]
     )
 
     @model_validator(mode="after")

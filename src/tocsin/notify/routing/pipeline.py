@@ -30,10 +30,12 @@ from tocsin.notify.routing.models import ReceiverModel
 from tocsin.notify.routing.oncall_file import MAIL, OWNER, PAGE, OnCallRules, page_address
 from tocsin.notify.routing.tree import RuleNames
 from tocsin.notify.routing.tree import route as take
-from tocsin.notify.values import ALONE, Capped, CapRule, NotificationDraft, Recipient, Routed
+from tocsin.notify.values import ALONE, Capped, CapRule, Later, NotificationDraft, Recipient, Routed
 
 DEFAULT = "default_receiver"
 ADMIN = "admin_email"
+DIGEST_AT = "09:00"
+"""When a fallback's digest goes out that does not say when."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,18 @@ class RecipientResolver:
             if found:
                 return found
         return tuple(r for r in self.to_default("takes its place") if r.address.lower() != address.lower())
+
+    def later(self, name: str, reached: str) -> Later | None:
+        """How a message of receiver ``name`` is collected that its fallbacks bring to receiver ``reached``."""
+        receiver, seen = self.oncall.receiver_called(name), set[str]()
+        found: Later | None = None
+        while receiver is not None and receiver.fallback is not None and receiver.name not in seen:
+            seen.add(receiver.name)
+            found = found or _later(receiver)
+            if receiver.fallback.receiver == reached:
+                return found
+            receiver = self.oncall.receiver_called(receiver.fallback.receiver)
+        return None
 
     def _fixed(self, receiver: ReceiverModel, but: str) -> tuple[Recipient, ...]:
         """Addresses of ``receiver`` that stand in files."""
@@ -182,6 +196,7 @@ def resolve(
     if name == DEFAULT:
         return resolver.to_default("names nobody else who can be notified", " ".join(notes))
     note, seen, first = "", set[str](), name
+    later: Later | None = None
     while name and name not in seen:
         seen.add(name)
         receiver = resolver.oncall.receiver_called(name)
@@ -194,11 +209,19 @@ def resolve(
         found = _addresses(receiver, intent, info, resolver, refused, because)
         note = " ".join([note, *refused]).strip()
         if found:
-            return [replace(r, note=note) if note and not r.note else r for r in found]
+            return [replace(r, note=r.note or note, later=later if r.channel == EMAIL else None) for r in found]
+        later = later or _later(receiver)
         name = receiver.fallback.receiver if receiver.fallback is not None else ""
     if note:
         notes.append(note)
     return ()
+
+
+def _later(receiver: ReceiverModel) -> Later | None:
+    fallback = receiver.fallback
+    if fallback is None or fallback.digest is None:
+        return None
+    return Later(of=receiver.name, at=fallback.at or DIGEST_AT)
 
 
 def _addresses(
@@ -321,6 +344,8 @@ def group(routed: Iterable[Routed]) -> list[NotificationDraft]:
                 sorted(notified, key=lambda t: (t[0].limited, t[0].severity))
             )  # stable: of equals the first stays first
             severest = recipient if known is None or notified[0][0] is intent else known.recipient
+            if known is not None and None in (recipient.later, known.recipient.later):
+                severest = replace(severest, later=None)  # one way to it is not by a fallback that collects
             drafts[key] = NotificationDraft(recipient=severest, notified=notified)
     return list(drafts.values())
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from tocsin.model.active import ActiveAlert
+from tocsin.model.calendars.wallclock import DAY, at_minute, local, parse_clock
 from tocsin.model.delivery import Delivery
 from tocsin.model.intent import IntentKind
 from tocsin.model.statuses import Severity
@@ -26,6 +28,9 @@ from tocsin.notify.stages.run import Passed, Presented, Stages
 from tocsin.notify.stages.shifts import Handover
 from tocsin.notify.values import NotificationDraft, Recipient
 from tocsin.state.interface import State
+
+_COLLECTED = frozenset({IntentKind.FIRED, IntentKind.REPEATED, IntentKind.RESOLVED})
+"""What becomes a line of a fallback's digest; a summary is one already."""
 
 
 class Bounds:
@@ -84,25 +89,38 @@ class Bounds:
                     found.append((draft, each.verdict))
         return found
 
-    def quiet(
+    def later(
         self, drafts: Sequence[NotificationDraft], now: datetime
     ) -> tuple[list[tuple[NotificationDraft, Verdict]], list[NotificationDraft]]:
-        """(what waits for the end of its reader's quiet hours, the rest). A step of an escalation never waits."""
-        oncall = self._stages.live.rules
+        """(what waits for its reader's next digest, the rest). A step of an escalation never waits."""
         waits: list[tuple[NotificationDraft, Verdict]] = []
         rest: list[NotificationDraft] = []
         for draft in drafts:
-            person = oncall.person_at(draft.recipient.address) if oncall.quiet else None
-            hours = oncall.quiet.get(person.name) if person is not None else None
-            if hours is None or draft.intent.kind is IntentKind.ESCALATED or draft.limited:
+            never = draft.intent.kind is IntentKind.ESCALATED or draft.limited
+            verdict = None if never else self._quiet(draft, now) or self._collected(draft, now)
+            if verdict is None:
                 rest.append(draft)
-            elif hours.holds(matched_by(draft.intent), now):
-                until = hours.interval.until(now)
-                verdict = Verdict(why=Suppressed.QUIET_HOURS, by=hours.interval.name, until=until, after=After.DIGEST)
-                waits.append((draft, verdict))
             else:
-                rest.append(draft)
+                waits.append((draft, verdict))
         return waits, rest
+
+    def _quiet(self, draft: NotificationDraft, now: datetime) -> Verdict | None:
+        """Its reader's quiet hours."""
+        oncall = self._stages.live.rules
+        person = oncall.person_at(draft.recipient.address) if oncall.quiet else None
+        hours = oncall.quiet.get(person.name) if person is not None else None
+        if hours is None or not hours.holds(matched_by(draft.intent), now):
+            return None
+        until = hours.interval.until(now)
+        return Verdict(why=Suppressed.QUIET_HOURS, by=hours.interval.name, until=until, after=After.DIGEST)
+
+    def _collected(self, draft: NotificationDraft, now: datetime) -> Verdict | None:
+        """The fallback that brings it to its reader collects; never what is critical."""
+        later, kind = draft.recipient.later, draft.intent.kind
+        if later is None or kind not in _COLLECTED or draft.intent.severity is Severity.CRITICAL:
+            return None
+        until = _next(later.at, draft.recipient.zone or self._renderer.look.zone, now)
+        return Verdict(why=Suppressed.FALLBACK, by=later.of, until=until, after=After.DIGEST)
 
     def critical(
         self, drafts: Sequence[NotificationDraft], passed: Passed, resolver: RecipientResolver, now: datetime
@@ -141,6 +159,13 @@ class Bounds:
         group = f"critical/{recipient.address.lower()}"
         why = "more than 10 critical alerts in 10 minutes"
         return [Listed(recipient=recipient, drafts=tuple(drafts), group=group, ordinal=int(now.timestamp()), why=why)]
+
+
+def _next(clock: str, zone: ZoneInfo, now: datetime) -> datetime:
+    """The first instant after ``now`` at which a wall clock in ``zone`` shows ``clock``; UTC."""
+    day, minute = local(now, zone).date(), parse_clock(clock)
+    today = at_minute(day, minute, zone)
+    return today if today > now else at_minute(day + DAY, minute, zone)
 
 
 def uncapped(draft: NotificationDraft) -> bool:

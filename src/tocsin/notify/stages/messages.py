@@ -80,11 +80,13 @@ class Addressing:
                 recipient = replace(found, personal=self._resolver.is_personal(found), grouped=message.values)
                 if recipient.personal and self._preferences.muted(key, about.alert):
                     continue
+                if recipient.later is not None and about.kind is IntentKind.REPEATED:
+                    continue  # a digest says it once
                 if (key, about.alert.id) not in self._out.reached or about.kind is IntentKind.RESOLVED:
                     by_address.setdefault(key, []).append((recipient, about))
         for entries in by_address.values():
             limited = [entry for entry in entries if self._said[entry[1].alert.id][0].limited]
-            alone = limited or for_each(entries[0][0].channel)
+            alone = limited or for_each(entries[0][0].channel) or entries[0][0].later is not None
             if message.together and len(entries) > 1 and not alone:
                 drafts = tuple(self._draft(recipient, about, message) for recipient, about in entries)
                 self._out.listed.append(
@@ -144,7 +146,8 @@ class Addressing:
                 continue
             self._ended.add(key)
             written = self._resolver.written(t.address, t.receiver, "notified you before that it fires")
-            found.append(replace(written, channel=t.channel, notified=t))
+            later = self._resolver.later(message.receiver, t.receiver) if t.channel == EMAIL else None
+            found.append(replace(written, channel=t.channel, notified=t, later=later))
         if not found and not self._notified.get(alert.id):
             intent, info = self._said[alert.id]
             every = resolve(message.receiver, intent, info, self._resolver, [])
