@@ -41,6 +41,7 @@ from tocsin.notify.stages.people import RunNews
 from tocsin.notify.stages.register import Registering, before_a_second
 from tocsin.notify.stages.run import Happened, Needs, Passed, Stages
 from tocsin.notify.values import NO_FACTS, CapRule, Facts, NotificationDraft, Recipient, RunFacts
+from tocsin.notify.waking import Waker
 from tocsin.state.interface import NO_CHANGE, NotifyChange, State
 
 log = structlog.get_logger(__name__)
@@ -119,15 +120,13 @@ class Notifier:
         self._threads = ThreadPoolExecutor(2, "tocsin-notify")
         self._polling: asyncio.Future[Facts] | None = None
         self._poller = ThreadPoolExecutor(1, "tocsin-facts")
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._woken = asyncio.Event()
+        self._waker = Waker()
         self._capping = asyncio.Lock()  # from counting what an address got to writing what it gets
         self._sender = self._new_sender()
 
     def _renew(self) -> Sender:
         """A sender of the loop that runs now."""
         self._sender.close()
-        self._woken = asyncio.Event()
         self._capping = asyncio.Lock()
         self._sender = self._new_sender()
         return self._sender
@@ -143,7 +142,7 @@ class Notifier:
     async def run(self, stop: asyncio.Event) -> None:
         """Notify until ``stop`` is set; what is under way then is finished first where the server answers in time."""
         sending = asyncio.create_task(self._renew().run())
-        self._loop = asyncio.get_running_loop()
+        self._waker.open()
         grouping = asyncio.create_task(self._group_all(stop))
         stopping: asyncio.Task[object] = asyncio.create_task(stop.wait())
         tasks: list[asyncio.Task[object]] = [sending, grouping, stopping]
@@ -157,20 +156,18 @@ class Notifier:
             for each in tasks:
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._loop = None
+            self._waker.close()
 
     def wake(self, made: Sequence[Delivery] = ()) -> None:
         """There are new intents, or in the state new deliveries. Safe from any thread; nothing happens while it does
         not run.
         """
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            try:
-                if made:
-                    loop.call_soon_threadsafe(self._sender.offer, list(made))
-                loop.call_soon_threadsafe(self._woken.set)
-            except RuntimeError:
-                pass  # closed in between: then nobody listens
+        self._waker.wake(lambda: self._sender.offer(list(made)))
+
+    def news(self) -> None:
+        """There are new events, which may supersede alerts. Safe from any thread, and cheap."""
+        if self._stages.live.of_run:
+            self._waker.wake_soon()
 
     async def drain(self) -> None:
         """Group all intents and send all that is due now; for tests and one-shot commands, not while ``run`` runs."""
@@ -215,7 +212,7 @@ class Notifier:
         wait = 0.1
         loaded = False
         while not stop.is_set():
-            self._woken.clear()
+            self._waker.clear()
             try:
                 if not loaded:
                     await self._reload()
@@ -232,7 +229,7 @@ class Notifier:
                 continue
             due = self._next_due()
             patience = _LOOK if due is None else (due - self._clock.now()).total_seconds()
-            await _first(self._woken.wait(), min(max(patience, 0.01), _LOOK))
+            await self._waker.wait(min(max(patience, 0.01), _LOOK))
 
     async def _reload(self) -> None:
         async with self._capping:
@@ -471,7 +468,7 @@ class Notifier:
             return
         async with self._capping:  # a pass works on the same memory
             await self._call(lambda: self._stages.delivery_failed(failed.id))
-        self._woken.set()
+        self._waker.wake()
         now = self._clock.now()
         try:
             instead = self._resolver().instead_of(failed.receiver, failed.address)

@@ -16,6 +16,7 @@ from tocsin.notify.channels.base import Connection, Reply
 from tocsin.notify.channels.local import LocalChannel
 from tocsin.notify.render.facts import NoFacts
 from tocsin.notify.routing.pipeline import group
+from tocsin.notify.stages.people import RunNews
 from tocsin.notify.values import Facts, NotificationDraft, Routed
 
 # -- the usual way
@@ -162,6 +163,39 @@ def test_run_says_when_it_is_woken_from_another_thread(house: Make) -> None:
     asyncio.run(running())
     here.notifier.wake()  # after its end: nothing happens
     assert len(wire.sent) == 1
+
+
+def test_events_that_supersede_an_alert_end_it_at_once(house: Make) -> None:
+    """Without an intent that says so: its run goes on."""
+    news: list[RunNews] = []
+    asked: list[int | None] = []
+
+    class Log(NoFacts):
+        def news(self, after: int | None) -> tuple[int, Sequence[RunNews]]:
+            found = list(news)
+            asked.append(after)
+            return 7, found
+
+    here = house(Wire(), facts=Log())
+    here.notify(intent(run="r1"))
+    here.drain()
+    asked.clear()
+
+    async def running() -> None:
+        stop = asyncio.Event()
+        task = asyncio.create_task(here.notifier.run(stop))
+        async with asyncio.timeout(10):
+            while not asked:  # from now on nothing wakes it but what comes
+                await asyncio.sleep(0.005)
+            news.append(RunNews(run_id="r1", job_key="", attempt=1, status="Running", time_us=2**62))
+            await asyncio.to_thread(here.notifier.news)
+            while here.state.active_count():
+                await asyncio.sleep(0.005)
+        stop.set()
+        await task
+
+    asyncio.run(running())
+    assert len(here.mails()) == 1
 
 
 def test_run_goes_on_where_a_dead_process_stopped(house: Make) -> None:

@@ -253,6 +253,7 @@ class App(Reading):
     def _committed(self, commit: Commit) -> None:
         if commit.seq is not None:
             self._evaluator.wake()
+            self.notifier.news()
 
     # -- reload --------------------------------------------------------------------------------------------------------
 
