@@ -35,8 +35,8 @@ def away() -> int:
 
 
 WORKS = Parts(
-    put=put, head=lambda: 7, evaluated=lambda: 7, wake=lambda: None, notified=lambda: datetime.max.replace(tzinfo=UTC),
-    oldest=lambda: None,
+    put=put, head=lambda: 7, evaluate=lambda: None, turned=lambda: datetime.max.replace(tzinfo=UTC),
+    evaluated=lambda: 7, wake=lambda: None, notified=lambda: datetime.max.replace(tzinfo=UTC), oldest=lambda: None,
 )  # fmt: skip
 
 
@@ -69,12 +69,14 @@ def test_it_is_pinged_while_the_probe_goes_through(server: RecordingServer) -> N
         ({"put": refused}, "intake cannot be made durable: the disk is full"),
         ({"put": lambda batch: Future()}, "intake cannot be made durable: no commit in time"),
         ({"head": away}, "a store is away: the log store is lost"),
+        ({"turned": lambda: None}, "rules are not evaluated: their thread stands still"),
+        ({"turned": lambda: NOW}, "rules are not evaluated: their thread stands still"),
         ({"evaluated": lambda: 6}, "rules are not evaluated: commits wait"),
         ({"notified": lambda: None}, "notifications are not decided: notify makes no pass"),
         ({"notified": lambda: NOW}, "notifications are not decided: notify makes no pass"),
         ({"oldest": lambda: NOW}, "messages cannot be sent: one waits since 07:15 UTC"),
     ],
-    ids=["refused", "no commit", "store", "evaluation", "no pass", "an old pass", "outbox"],
+    ids=["refused", "no commit", "store", "no turn", "an old turn", "evaluation", "no pass", "an old pass", "outbox"],
 )
 def test_what_stands_still_is_said(server: RecordingServer, broken: dict[str, Callable[..., Any]], says: str) -> None:
     assert [("/uuid/fail", says)] == one_round(server, replace(WORKS, **broken))

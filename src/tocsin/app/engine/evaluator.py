@@ -95,6 +95,7 @@ class Evaluator:
             Counter()
         )  # the same by the rule's name as written: what the gauge says
         self._wake = threading.Event()
+        self.turned_at: datetime | None = None  # when the last turn of the loop that succeeded began; UTC
         self._holds = False  # whether anything waits for a watermark
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="evaluator", daemon=True)
@@ -151,6 +152,7 @@ class Evaluator:
         wait = 0.1
         while not self._stop.is_set():
             self._wake.clear()
+            began = self._clock.now()
             try:
                 with self._swap:
                     pending, self._pending = self._pending, None
@@ -158,6 +160,7 @@ class Evaluator:
                     self._save()
                     self._reload(pending)
                 worked = self.step()
+                self.turned_at = began
                 if self._save_by is not None and self._clock.monotonic() >= self._save_by:
                     self._save()
                 if worked:

@@ -218,6 +218,8 @@ class App(Reading):
         parts = Parts(
             put=lambda batch: self._writer.put(batch, timeout=5),
             head=lambda: self._log.head().seq,
+            evaluate=self._evaluator.wake,
+            turned=lambda: self._evaluator.turned_at,
             evaluated=lambda: self._log.head().seq - self._evaluator.lag,
             wake=self.notifier.wake,
             notified=lambda: self.notifier.passed_at,

@@ -1,10 +1,11 @@
 """The dead-man's switch: a URL is pinged while a probe goes the whole way through tocsin, so that its silence is noticed
 elsewhere. The forms are healthchecks.io's.
 
-    probe ─► intake's queue ─► commit ─► evaluation up to it ─► a pass of notify ─► nothing old in the outbox ─► ping URL
+    probe ─► intake's queue ─► commit ─► a turn of evaluation, up to the last commit ─► a pass of notify
+          ─► nothing old in the outbox ─► ping URL
                                         one of them stands still ─► POST URL/fail, saying which
 
-The probe is a commit without rows: it costs what a commit costs and leaves nothing in the store.
+The probe is a commit without rows: it costs what a commit costs and leaves nothing in the store. Decision 10 says why.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Parts:
 
     put: Callable[[Batch], Future[Receipt]]
     head: Callable[[], int]  # the last commit
+    evaluate: Callable[[], None]  # has the evaluation make a turn
+    turned: Callable[[], datetime | None]  # when its last turn began; UTC
     evaluated: Callable[[], int]  # up to which commit everything is evaluated
     wake: Callable[[], None]  # has notify make a pass
     notified: Callable[[], datetime | None]  # when its last pass began; UTC
@@ -110,11 +113,15 @@ class DeadMan:
             return f"intake cannot be made durable: {str(e) or 'no commit in time'}"
         try:
             head = await asyncio.to_thread(parts.head)
+            began = self._clock.now()
+            parts.evaluate()
+            if not await self._comes(lambda: _since(parts.turned(), began)):
+                return "rules are not evaluated: their thread stands still"
             if not await self._comes(lambda: parts.evaluated() >= head):
                 return "rules are not evaluated: commits wait"
             began = self._clock.now()
             parts.wake()
-            if not await self._comes(lambda: (parts.notified() or began - self._patience) >= began):
+            if not await self._comes(lambda: _since(parts.notified(), began)):
                 return "notifications are not decided: notify makes no pass"
             oldest = await asyncio.to_thread(parts.oldest)
         except TocsinError as e:
@@ -130,3 +137,7 @@ class DeadMan:
                 return False
             await asyncio.sleep(0.1)
         return True
+
+
+def _since(at: datetime | None, began: datetime) -> bool:
+    return at is not None and at >= began
