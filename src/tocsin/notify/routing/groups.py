@@ -159,10 +159,10 @@ def _due(state: GroupState, timing: GroupTiming, member: Member, common: tuple[i
         return member.ready_at
     if not known:
         return next_ if member.ready_at <= next_ else _grid(state, timing, member.ready_at)
-    wait = timing.repeat_after(state.repeats)
-    if wait is None or not member.condition or member.acknowledged or state.last_notified_at is None:
+    if not member.condition or member.acknowledged or state.last_notified_at is None:
         return None
-    return _grid(state, timing, state.last_notified_at + wait)
+    wait = timing.repeat_after(state.repeats)
+    return None if wait is None else _grid(state, timing, state.last_notified_at + wait)
 
 
 def _grid(state: GroupState, timing: GroupTiming, at: datetime | None) -> datetime:
