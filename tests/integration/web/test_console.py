@@ -34,17 +34,23 @@ class Opened:
     def active(self) -> list[dict[str, Any]]:
         return list(self.tocsin.get("/api/v1/alerts/active?limit=1000").body["alerts"])
 
+    def close_all(self) -> None:
+        with httpx.Client(base_url=self.tocsin.url, trust_env=False) as client:
+            for alert in self.active():
+                client.post(f"/api/v1/alerts/{alert['AlertId']}/close", json={"by": "test"})
+        eventually(lambda: not self.active(), within=15)
+
     def whole(self, alert: dict[str, Any]) -> dict[str, Any]:
         return dict(self.tocsin.get(f"/api/v1/alerts/{alert['AlertId']}").body)
 
 
 @pytest.fixture
 def opened(running: Tocsin) -> Iterator[Opened]:
+    """Nothing is open before, whatever other tests of the session left, and nothing is left for them."""
     made = Opened(running)
+    made.close_all()
     yield made
-    with httpx.Client(base_url=running.url, trust_env=False) as client:
-        for alert in made.active():
-            client.post(f"/api/v1/alerts/{alert['AlertId']}/close", json={"by": "test"})
+    made.close_all()
 
 
 def test_the_first_page_says_first_what_is_open_and_who_has_it(opened: Opened, phone: Browser) -> None:
