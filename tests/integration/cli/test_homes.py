@@ -47,7 +47,7 @@ def test_help_is_data(run: Run, arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [["nothing"], ["query"], ["query", "Runs", "--no-such"], ["notifications", "list", "--limit", "0"], ["notifications", "list", "--state", "lost", "--home", "."],
-     ["send", "--run", "r"], ["send"], ["rules", "explain", "nothing"], ["tokens", "new", "x", "--role", "root"], ["up", "--port", "99999"]],
+     ["send", "--run", "r"], ["send"], ["rules", "explain"], ["tokens", "new", "x", "--role", "root"], ["up", "--port", "99999"]],
 )  # fmt: skip
 def test_misuse_ends_with_2_and_prints_no_data(run: Run, arguments: list[str]) -> None:
     done = run(*arguments)

@@ -85,6 +85,6 @@ def test_one_rule_by_its_name(home: Path) -> None:
     out = json.loads(done.stdout)
     assert (0, ["failed-or-canceled"]) == (code, [r["name"] for r in out["template"]["resources"]])
     code, done = call(home, "export", "--azure", "run-faild")
-    assert (2, True) == (code, "did you mean 'run-failed'?" in done.stderr)
+    assert (1, True) == (code, "did you mean 'run-failed'?" in done.stderr)
     code, done = call(home, "export")
     assert (2, True) == (code, "tocsin rules export --azure" in done.stderr)

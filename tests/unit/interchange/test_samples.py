@@ -21,7 +21,7 @@ from tocsin.rules.kinds.registry import rule_model
 SAMPLES = Path(os.environ.get("TOCSIN_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
 PATTERNS = ("arm*", "amba*", "restapispecs-sqr*", "resourcemodules*", "aksbaseline*", "prometheus-*", "awesomeprom*")
 LABELS = {"_deployed_by_amba": "true"}
-NO_TABLE = r"the query does not run here: line \d+, column \d+: (there is no table '{}'|{}\(\) is not supported).*"
+NO_TABLE = r"the query does not run here: line \d+, column \d+: (there (is no table|are no tables) '{}'|{}\(\) is not supported).*"
 
 pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not in this checkout's neighbourhood")
 
