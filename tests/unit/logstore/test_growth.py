@@ -37,6 +37,8 @@ def store() -> Iterator[DuckLogStore]:
         "SELECT 'repeat(x, 1000)', \"replace\" FROM Runs -- repeat(x, 1000)",
         f"SELECT * FROM Runs WHERE Message <> '{'x' * 5000}'",
         " || ".join(f"regexp_escape('{n}')" for n in range(30)),
+        "SELECT * REPLACE (epoch_us(LastSeen) AS CommitSeq) FROM Runs",
+        "SELECT r.* REPLACE (epoch_us(LastSeen) AS CommitSeq) FROM Runs AS r",
     ],
 )
 def test_what_stays_short_runs_as_it_is(sql: str) -> None:
@@ -51,6 +53,8 @@ def test_what_stays_short_runs_as_it_is(sql: str) -> None:
         "SELECT RunId.repeat(3) FROM Runs",
         "SELECT replace(Message, 'a', 'bb') FROM Runs",
         "SELECT replace(Message, 'a', RunId) FROM Runs",
+        "SELECT \"SELECT\" * replace(Message, 'a', RunId) FROM Runs",
+        "SELECT 5 * REPLACE(Message, 'a', RunId), SELECT(5) * REPLACE(Message, 'a', RunId) FROM Runs",
         "SELECT lpad(RunId, Attempt, '0') FROM Runs",
         "SELECT lpad(RunId, 65, '0') FROM Runs",
         "SELECT array_to_string(AttemptNumbers, ',') FROM Runs",

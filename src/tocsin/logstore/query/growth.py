@@ -113,7 +113,7 @@ def _read(sql: str) -> Growth:
     times, afresh, longest, count, deep = 1, False, 0, 0, 0
     calls: dict[str, set[int]] = {}
     stack = [_Call("")]
-    word = ""
+    word, written = "", ["", "", "", ""]  # the last tokens, as they are written
     for match in _TOKEN.finditer(sql):
         token, mark = match[0], match["mark"]
         if mark is None:
@@ -124,7 +124,9 @@ def _read(sql: str) -> Growth:
             elif match["text"] is not None:
                 longest = max(longest, len(token))
             stack[-1].args[-1].append(token)
-            word = token
+            starred = written[-2:] == ["SELECT", "*"] or (written[0] == "SELECT" and written[2:] == [".", "*"])
+            word = "" if token == "replace" and starred else token  # SELECT * REPLACE (…) is no call
+            written = [*written[1:], match[0]]
         elif mark == ",":
             stack[-1].args.append([])
         elif mark in "([{":
@@ -136,7 +138,7 @@ def _read(sql: str) -> Growth:
         elif len(stack) > 1:
             call = stack.pop()
             stack[-1].args[-1].append(")")
-            word = ")"
+            word, written = ")", [*written[1:], ")"]
             deep -= call.name == "regexp_replace"
             each = call.times()
             times, afresh = min(times * max(1, each), 1 << 30), afresh or each == 0
