@@ -99,14 +99,24 @@ def tokens_new(
     role: Annotated[
         list[str] | None, typer.Option("--role", help="What it opens: intake, api, metrics; may be repeated.")
     ] = None,
+    expires: Annotated[
+        str, typer.Option("--expires", metavar="TIME", help="From when on it opens nothing: 2027-01-31, UTC.")
+    ] = "",
+    consumer: Annotated[
+        list[str] | None, typer.Option("--consumer", help="The consumer to which alone it may post; may be repeated.")
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask before the first token locks a running project.")
     ] = False,
     home: HomeOption = HERE,
 ) -> None:
     """Make a token, keep its digest in the tokens file, and print it once."""
-    from tocsin.config.project.tokens import Role, add_token
+    from tocsin.config.project.tokens import Role, add_token, instant
 
+    try:
+        end = instant(expires or None)
+    except ValueError as e:
+        fail(str(e), "", 2)
     known = [r.value for r in Role]
     for given in role or ():
         if given not in known:
@@ -115,7 +125,7 @@ def tokens_new(
     settings = place.settings()
     if not yes and place.held() and not place.locked() and not place.tokens(settings):
         _ask_before_locking()
-    word = add_token(place.tokens_path(settings), name, frozenset(Role(r) for r in role or known))
+    word = add_token(place.tokens_path(settings), name, frozenset(Role(r) for r in role or known), end, consumer or ())
     print(word)
     say("This is the only time that it is shown; the file holds its digest.")
 
@@ -141,8 +151,17 @@ def tokens_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     from tocsin.cli.common import show
 
     place = open_home(home)
-    rows = [{"name": n, "roles": sorted(r)} for n, r in place.tokens(place.settings()).listed()]
-    show(rows, {"name": "Name", "roles": "Roles"}, as_json, "No tokens.")
+    rows = [
+        {
+            "name": t.name,
+            "roles": sorted(t.roles),
+            "consumers": list(t.consumers),
+            "expires": f"{t.expires:%Y-%m-%dT%H:%M:%SZ}" if t.expires is not None else None,
+        }
+        for t in place.tokens(place.settings()).listed()
+    ]
+    heads = {"name": "Name", "roles": "Roles", "consumers": "Consumers", "expires": "Expires"}
+    show(rows, heads, as_json, "No tokens.")
 
 
 def doctor(

@@ -126,7 +126,7 @@ class Guard:
             return self._too_large(scope)
         role = Role.INTAKE if path.startswith(_TAKING) else Role.METRICS if path == "/metrics" else Role.API
         presented = _presented(scope, headers, role)
-        scope["tocsin.who"] = who = self._who(presented, role)
+        scope["tocsin.who"] = who = self._who(presented, role, _consumer(path))
         if tokens or not self._app.settings.http.loopback:  # without tokens the door is open to this machine only
             if who is None and path not in OPEN and not path.startswith(LINKS):
                 return self._unknown(scope, headers, presented != "", role)
@@ -143,15 +143,15 @@ class Guard:
         reads = method in ("GET", "HEAD", "OPTIONS") and not path.startswith(PING)
         return None if reads else self._foreign(scope, headers)
 
-    def _who(self, presented: str, role: Role) -> str | None:
+    def _who(self, presented: str, role: Role, consumer: str = "") -> str | None:
         if not presented:
             return None
         if self._local and hmac.compare_digest(presented.encode("utf-8", "surrogatepass"), self._local.encode()):
             return LOCAL
-        tokens = self._app.tokens
-        who = tokens.who(presented, role)
+        tokens, now = self._app.tokens, self._app.clock.now()
+        who = tokens.who(presented, role, now, consumer)
         if who is None and role is Role.METRICS:
-            who = tokens.who(presented, Role.API)
+            who = tokens.who(presented, Role.API, now)
         return who
 
     def _unknown(self, scope: Scope, headers: Headers, presented: bool, role: Role) -> Response:
@@ -160,7 +160,7 @@ class Guard:
         if role is Role.API and not path.startswith("/api/") and "text/html" in headers.get("accept", ""):
             return RedirectResponse(f"/login?next={quote(path, safe='')}", 303)
         if presented:
-            detail = f"the token is not known, or its roles lack '{role}'"
+            detail = f"the token is not known, has expired, is for other consumers, or its roles lack '{role}'"
         else:
             detail = "send a token of tokens.yaml as 'Authorization: Bearer …'"
             if role is Role.INTAKE:
@@ -211,6 +211,13 @@ class Guard:
     def _count(self, path: str, reason: str) -> None:
         if path.startswith(_TAKING):
             self._app.metrics.inc("tocsin_intake_refused_total", reason=reason)
+
+
+def _consumer(path: str) -> str:
+    """The consumer to which a request posts; '' of all others."""
+    if path.startswith(PING):
+        return "ping"
+    return path.removeprefix("/intake/").partition("/")[0] if path.startswith("/intake/") else ""
 
 
 def _shown(path: str) -> str:

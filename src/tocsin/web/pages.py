@@ -148,7 +148,7 @@ class Pages:
             return self.page("login", request, wrong=False, next=target)
         form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10)
         word = (form.get("token") or [""])[0].strip()
-        if self._app.tokens.who(word, Role.API) is None:
+        if self._app.tokens.who(word, Role.API, self._app.clock.now()) is None:
             return self.page("login", request, 401, wrong=True, next=target)
         answer = RedirectResponse(target, 303)
         secure = self._app.settings.http.url.startswith("https:")

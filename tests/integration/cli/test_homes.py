@@ -143,12 +143,14 @@ def test_warnings_alone_are_fine(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_token_is_shown_once(run: Run, tmp_path: Path) -> None:
-    done = run("tokens", "new", "prometheus", "--role", "metrics")
+    done = run("tokens", "new", "prometheus", "--role", "metrics", "--expires", "2027-01-31")
     word = done.stdout.strip()
     assert len(word) >= 32
     assert word not in (tmp_path / "tokens.yaml").read_text()
     listed = run("tokens", "list", "--json")
-    assert [{"name": "prometheus", "roles": ["metrics"]}] == json.loads(listed.stdout)
+    (row,) = json.loads(listed.stdout)
+    assert {"name": "prometheus", "roles": ["metrics"], "consumers": [], "expires": "2027-01-31T00:00:00Z"} == row
+    assert 2 == run("tokens", "new", "other", "--expires", "soon").returncode
     taken = run("tokens", "new", "prometheus")
     assert (1, "") == (taken.returncode, taken.stdout)
 

@@ -32,6 +32,8 @@ route:
 """
 TOKENS = {role: f"a-long-token-for-{role}" for role in ("intake", "api", "metrics")}
 
+BOUND, EXPIRED = "a-long-token-for-github", "a-long-token-of-last-year"
+
 
 @pytest.fixture(scope="session")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
@@ -49,6 +51,10 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
     tocsin = Here(program=PROGRAM, home=home)
     tocsin.write("tocsin.yaml", "http: {host: 0.0.0.0}\nintake: {max_body: 64KiB}")
     lines = [f"  - {{name: {role}, token: {word}, roles: [{role}]}}" for role, word in TOKENS.items()]
+    lines += [
+        f"  - {{name: github, token: {BOUND}, roles: [intake], consumers: [github-actions, ping]}}",
+        f"  - {{name: last-year, token: {EXPIRED}, roles: [intake, api, metrics], expires: 2025-01-01}}",
+    ]
     tocsin.write("tokens.yaml", "\n".join(["tokens:", *lines]))
     yield tocsin.start(within=60)
     tocsin.kill()

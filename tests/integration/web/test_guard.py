@@ -9,7 +9,7 @@ import pytest
 from tests.acceptance.harness import Tocsin
 from tests.integration.commands import PROGRAM, Here
 from tests.integration.lived import event
-from tests.integration.web.conftest import TOKENS
+from tests.integration.web.conftest import BOUND, EXPIRED, TOKENS
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,15 @@ def test_each_role_opens_what_it_is_for(outside: httpx.Client, path: str, opens:
         status = asked(outside, path, headers=bearer(role) if role else {})
         assert (role in opens) == (status in (200, 202, 404)), (role, status)
         assert status in (200, 202, 404, 401)
+
+
+def test_a_token_for_one_consumer_posts_to_no_other_and_one_that_has_expired_to_none(outside: httpx.Client) -> None:
+    bound, expired = ({"Authorization": f"Bearer {word}"} for word in (BOUND, EXPIRED))
+    assert 401 == asked(outside, "/intake/events", headers=bound)
+    assert 401 != asked(outside, "/intake/github-actions", headers=bound)
+    assert 401 == outside.get("/ping/" + EXPIRED + "/nightly").status_code
+    for path in ("/intake/events", "/metrics", "/api/v1/runs"):
+        assert 401 == asked(outside, path, headers=expired)
 
 
 @pytest.mark.parametrize(

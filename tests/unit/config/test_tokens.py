@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tocsin.config.project.tokens import Role, add_token, load_tokens
 from tocsin.errors import ConfigurationError
 
 LONG = "a-token-of-enough-length"
+NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -27,12 +29,24 @@ tokens:
   - {{name: prometheus, sha256: "{digest}", roles: "metrics, api"}}
 """))  # fmt: skip
     assert 2 == len(tokens)
-    assert ("grid", None, None) == tuple(tokens.who(LONG, r) for r in (Role.INTAKE, Role.API, Role.METRICS))
+    assert ("grid", None, None) == tuple(tokens.who(LONG, r, NOW) for r in (Role.INTAKE, Role.API, Role.METRICS))
     assert (None, "prometheus", "prometheus") == tuple(
-        tokens.who("another-long-token", r) for r in (Role.INTAKE, Role.API, Role.METRICS)
+        tokens.who("another-long-token", r, NOW) for r in (Role.INTAKE, Role.API, Role.METRICS)
     )
-    assert tokens.who("", Role.INTAKE) is None
-    assert tokens.who(digest, Role.API) is None  # the digest itself is no token
+    assert tokens.who("", Role.INTAKE, NOW) is None
+    assert tokens.who(digest, Role.API, NOW) is None  # the digest itself is no token
+
+
+def test_a_token_opens_its_consumers_alone_and_nothing_once_it_has_expired(tmp_path: Path) -> None:
+    """To the instant; a date is its beginning, UTC. What is for everybody else stays closed to it anyway."""
+    tokens = load_tokens(write(tmp_path, f"""
+tokens: [{{name: ci, token: {LONG}, roles: [intake], consumers: github-actions, expires: 2026-12-01}}]
+"""))  # fmt: skip
+    end = datetime(2026, 12, 1, tzinfo=UTC)
+    last = end - timedelta(microseconds=1)
+    assert ("ci", None) == tuple(tokens.who(LONG, Role.INTAKE, last, name) for name in ("github-actions", "events"))
+    assert tokens.who(LONG, Role.INTAKE, end, "github-actions") is None
+    assert tokens.who(LONG, Role.API, last) is None
 
 
 def test_no_file_or_an_empty_one_means_no_tokens_and_says_why(tmp_path: Path) -> None:
@@ -74,7 +88,7 @@ def test_a_file_that_cannot_be_read_is_a_fault_never_no_tokens(
 def test_the_first_token_is_added_to_an_empty_list(tmp_path: Path) -> None:
     path = write(tmp_path, "# who may come in\ntokens: []\n")
     word = add_token(path, "one", frozenset({Role.API}))
-    assert "one" == load_tokens(path).who(word, Role.API)
+    assert "one" == load_tokens(path).who(word, Role.API, NOW)
     assert path.read_text().startswith("# who may come in\n")
 
 
@@ -84,6 +98,7 @@ def test_the_first_token_is_added_to_an_empty_list(tmp_path: Path) -> None:
         ("tokens: [{name: a, token: short, roles: [api]}]", "is shorter than 16 characters"),
         (f"tokens: [{{name: a, token: {LONG}, roles: [admin]}}]", "'admin' is none of intake, api, metrics"),
         (f"tokens: [{{name: a, token: {LONG}, roles: []}}]", "must not be empty"),
+        (f"tokens: [{{name: a, token: {LONG}, roles: [api], expires: soon}}]", "'soon' is no time; write 2027-01-31"),
         ("tokens: [{name: a, roles: [api]}]", "give either token or sha256"),
         ("tokens: [{name: a, sha256: xyz, roles: [api]}]", "sha256"),
         (f"tokens: [{{name: a, token: {LONG}, roles: [api]}}, {{name: a, token: {LONG}2, roles: [api]}}]", "two tokens are called 'a'"),
@@ -103,7 +118,7 @@ def test_a_new_token_is_added_and_the_others_stay(tmp_path: Path) -> None:
     first = add_token(path, "one", frozenset({Role.INTAKE}))
     second = add_token(path, 'two "quoted"', frozenset({Role.API, Role.METRICS}))
     tokens = load_tokens(path)
-    assert ("one", 'two "quoted"') == (tokens.who(first, Role.INTAKE), tokens.who(second, Role.API))
+    assert ("one", 'two "quoted"') == (tokens.who(first, Role.INTAKE, NOW), tokens.who(second, Role.API, NOW))
     assert first not in path.read_text()
     assert 0o600 == path.stat().st_mode & 0o777
 

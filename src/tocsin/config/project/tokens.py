@@ -6,7 +6,8 @@ import hashlib
 import hmac
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
@@ -14,6 +15,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from tocsin.config.yaml.document import YamlModel, load_file, parse
+from tocsin.config.yaml.fields import Words
 from tocsin.errors import ConfigurationError, Problem
 
 SHORTEST = 16
@@ -26,6 +28,17 @@ class Role(StrEnum):
     INTAKE = "intake"  # POST /intake/…
     API = "api"  # pages and /api/v1
     METRICS = "metrics"  # /metrics
+
+
+def instant(value: object) -> datetime | None:
+    """``value``, ISO, as a time in UTC; a date is its beginning. Raises ValueError."""
+    if value is None or isinstance(value, datetime):
+        return value
+    try:
+        found = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError(f"'{value}' is no time; write 2027-01-31, or 2027-01-31T12:00Z") from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _roles(value: object) -> object:
@@ -49,6 +62,15 @@ class Token(YamlModel):
         description="What it opens: intake, api, metrics.", examples=[["intake"]], min_length=1
     )
 
+    expires: Annotated[datetime | None, BeforeValidator(instant)] = Field(
+        default=None, description="From when on it opens nothing; UTC where no zone is given.", examples=["2027-01-31"]
+    )
+    consumers: Words = Field(
+        default=(),
+        description="Consumers to which alone it may post, of the role intake.",
+        examples=[["github-actions"]],
+    )
+
     @field_validator("token")
     @classmethod
     def _long(cls, value: SecretStr | None) -> SecretStr | None:
@@ -61,6 +83,11 @@ class Token(YamlModel):
         if (self.token is None) == (self.sha256 is None):
             raise ValueError("give either token or sha256")
         return self
+
+    def opens(self, role: Role, at: datetime, consumer: str = "") -> bool:
+        """Whether it opens ``role`` at ``at`` (UTC), and ``consumer``, where one is named."""
+        bound = bool(self.consumers and consumer and consumer not in self.consumers)
+        return role in self.roles and not bound and (self.expires is None or at < self.expires)
 
     @property
     def digest(self) -> bytes:
@@ -101,23 +128,23 @@ class Tokens:
     def __len__(self) -> int:
         return len(self._digests)
 
-    def who(self, presented: str, role: Role) -> str | None:
-        """Name of the token ``presented`` if it opens ``role``."""
+    def who(self, presented: str, role: Role, at: datetime, consumer: str = "") -> str | None:
+        """Name of the token ``presented`` if it opens ``role`` at ``at`` (UTC), and ``consumer``, where one is named."""
         digest = hashlib.sha256(presented.encode("utf-8", "surrogatepass")).digest()
         found: str | None = None
         for known, token in self._digests:
-            if hmac.compare_digest(known, digest) and role in token.roles:
+            if hmac.compare_digest(known, digest) and token.opens(role, at, consumer):
                 found = token.name
         return found
 
-    def listed(self) -> list[tuple[str, frozenset[Role]]]:
-        """Names and roles, in the order of the file."""
-        return [(token.name, token.roles) for _, token in self._digests]
+    def listed(self) -> list[Token]:
+        """The tokens, in the order of the file."""
+        return [token for _, token in self._digests]
 
     def plain(self, role: Role) -> str | None:
         """A token of ``role`` that stands in clear in the file: for commands on this machine."""
         for _, token in self._digests:
-            if role in token.roles and token.token is not None:
+            if role in token.roles and token.token is not None and not token.consumers and token.expires is None:
                 return token.token.get_secret_value()
         return None
 
@@ -158,27 +185,27 @@ def lost(tokens: Tokens, name: str, *, running: bool) -> Problem:
     return Problem(file=name, message=message, hint=hint)
 
 
-def new_token(name: str, roles: frozenset[Role]) -> tuple[str, Mapping[str, object]]:
-    """A fresh random token, and its entry for the file, as a digest."""
-    word = secrets.token_urlsafe(32)
-    digest = hashlib.sha256(word.encode()).hexdigest()
-    return word, {"name": name, "sha256": digest, "roles": sorted(roles)}
-
-
-def add_token(path: Path, name: str, roles: frozenset[Role]) -> str:
+def add_token(
+    path: Path, name: str, roles: frozenset[Role], expires: datetime | None = None, consumers: Sequence[str] = ()
+) -> str:
     """Append a fresh token called ``name`` to the file (made for its owner's eyes only) and return it.
 
     Raises ContentError where the file is broken or the name is taken; then it is unchanged.
     """
     import os
 
-    word, entry = new_token(name, roles)
+    word = secrets.token_urlsafe(32)
+    digest = hashlib.sha256(word.encode()).hexdigest()
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     if not load_tokens(path):  # an empty list cannot be added to
         before = "".join(line for line in before.splitlines(keepends=True) if line.startswith("#")) + "tokens:\n"
     listed = ", ".join(str(role) for role in sorted(roles))
     text = before.rstrip("\n") + "\n"
-    text += f"  - name: {_quoted(name)}\n    sha256: {_quoted(str(entry['sha256']))}\n    roles: [{listed}]\n"
+    text += f"  - name: {_quoted(name)}\n    sha256: {_quoted(digest)}\n    roles: [{listed}]\n"
+    if expires is not None:
+        text += f"    expires: {_quoted(expires.isoformat())}\n"
+    if consumers:
+        text += f"    consumers: [{', '.join(map(_quoted, consumers))}]\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
