@@ -148,7 +148,7 @@ class Reader:
         self._pause = threading.Event()  # never set
         # apart: what anybody asked, and does not come back, keeps no rule from being evaluated
         self._workers: dict[bool, Workers[ReadCursor]] = {
-            watched: Workers(self._new_read_cursor) for watched in (True, False)
+            watched: Workers(self._new_read_cursor, behind=watched) for watched in (True, False)
         }
         self._limit = limit
         self._running = 0  # queries with limits that run

@@ -26,6 +26,7 @@ MOST_LEFT = 2
 nobody else wants it.
 """
 _IDLE = 4
+_BEHIND = 10  # a tenth of the share that commits and rules have of a core that both want
 _LAST = 19  # of the priorities that a thread may have, the one that all others come before
 
 
@@ -42,8 +43,9 @@ class _Job(Generic[L]):
 class Workers(Generic[L]):
     """Daemon threads, each with a lane of its own (what it works on), made when needed and a few kept."""
 
-    def __init__(self, read_cursor: Callable[[], L]) -> None:
-        self._read_cursor = read_cursor
+    def __init__(self, read_cursor: Callable[[], L], *, behind: bool = False) -> None:
+        """``behind``: what is done here gets less of a core than commits and rules do."""
+        self._read_cursor, self._behind = read_cursor, behind
         self._lock = threading.Lock()
         self._idle: list[queue.SimpleQueue[_Job[L] | None]] = []
         self._left = 0
@@ -68,7 +70,7 @@ class Workers(Generic[L]):
                 if not job.done.is_set():
                     job.left = True
                     self._left += 1
-                    _come_last(job.thread)
+                    _lower(job.thread, _LAST)
                     raise QueryTimeout(
                         f"the query ran longer than {seconds:g} s, and one step of it cannot be interrupted",
                         hint="it is given up; let fewer rows reach it, or shorter ones",
@@ -87,6 +89,8 @@ class Workers(Generic[L]):
 
     def _work(self, jobs: queue.SimpleQueue[_Job[L] | None]) -> None:
         read_cursor: L | None = None
+        if self._behind:
+            _lower(threading.get_native_id(), _BEHIND)
         while (job := jobs.get()) is not None:
             job.thread = threading.get_native_id()
             try:
@@ -106,8 +110,8 @@ class Workers(Generic[L]):
                 return
 
 
-def _come_last(thread: int) -> None:
-    """The thread gets a core only where no other wants it. On Linux, where threads have priorities of their own."""
+def _lower(thread: int, nice: int) -> None:
+    """The thread gets a core behind those that are less nice. On Linux, where threads have priorities of their own."""
     if thread and hasattr(os, "setpriority") and os.path.exists(f"/proc/self/task/{thread}"):
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, thread, _LAST)
+            os.setpriority(os.PRIO_PROCESS, thread, nice)
