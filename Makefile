@@ -10,6 +10,9 @@ JOBS   ?= 3
 TIMES  ?= 20
 PYTEST  = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
+# Where it is set, each start of tocsin in a test compiles all of Python's modules again: twice the CPU time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test fuzz soak test-integrations lint format bench docs site audit sbom venv servers clean
 

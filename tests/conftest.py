@@ -1,6 +1,7 @@
 """Fixtures of all tests: real servers, once a session. One that is missing skips its tests at home and fails in CI."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +16,10 @@ from tests.servers.process import free_port as find_free_port
 from tests.servers.prometheus import PrometheusServer
 from tests.servers.smtp import SmtpServer
 from tests.servers.wheel import install_wheel
+
+# Where a machine sets it, each start of tocsin compiles all modules again, which doubles what a start costs.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # `test`, the default, draws the same examples each time; `make fuzz` passes --hypothesis-profile=fuzz.
 hypothesis.settings.register_profile("test", derandomize=True, deadline=None)
