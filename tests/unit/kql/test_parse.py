@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tocsin.errors import QueryError
-from tocsin.kql.parse.keywords import KEYWORDS
+from tocsin.kql.parse.keywords import ASSIGNED, KEYWORDS
 from tocsin.kql.parse.read import quick
 from tocsin.kql.sandbox import upstream
 from tocsin.kql.sandbox.upstream import ir
@@ -101,6 +101,15 @@ def test_keywords_are_those_of_the_grammar() -> None:
     plain = {word.strip("'") for word in KqlParser.literalNames}
     words = {word for word in plain if word.replace("-", "").replace("_", "").isalnum()}
     assert {w for w in words if not (w.startswith("hint.") or w == "<INVALID>")} == KEYWORDS
+
+
+@pytest.mark.parametrize("word", sorted(ASSIGNED))
+def test_a_word_of_the_grammar_may_be_assigned(word: str) -> None:
+    """Left of ``=`` these are names, for upstream too."""
+    text = f"T | extend {word} = a | summarize n = 1, {word} = min(a) by {word} = b | project {word} = f(a)"
+    made = _read(text)
+    assert made is not None
+    assert _whole(made) == _whole(upstream.lower(text))
 
 
 @pytest.mark.parametrize("text", READ)

@@ -64,19 +64,23 @@ def test_the_file_is_written_ahead_and_synced(tmp_path: Path) -> None:
 
 
 def test_migrations_make_exactly_the_metadata(tmp_path: Path) -> None:
-    """Column for column, index for index, down to the SQL that SQLite keeps."""
-    state = open_(tmp_path / "migrated.sqlite")
-    made = create_engine(f"sqlite:///{tmp_path / 'made.sqlite'}")
-    metadata.create_all(made)
+    """Column for column, index for index, down to the SQL that SQLite keeps and the first rows: an empty database gets
+    the tables without them.
+    """
+    state = open_(tmp_path / "made.sqlite")
+    engine = create_engine(f"sqlite:///{tmp_path / 'migrated.sqlite'}")
     listing = text("SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'alembic%' AND sql IS NOT NULL")
-    with state._engine.connect() as one, made.connect() as two:
+    with engine.begin() as one, state._engine.connect() as two:
+        schema.migrate(one)
         assert [] == compare_metadata(MigrationContext.configure(one), metadata)
-        migrated, expected = (
+        migrated, made = (
             {(kind, name): " ".join(sql.split()) for kind, name, sql in c.execute(listing)} for c in (one, two)
         )
-        assert expected == migrated
-        assert schema.HEAD == schema.current(one)
-    made.dispose()
+        assert migrated == made
+        assert {schema.HEAD} == {schema.current(c) for c in (one, two)}
+        for table in metadata.sorted_tables:
+            assert one.execute(table.select()).all() == two.execute(table.select()).all()
+    engine.dispose()
     state.close()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from tocsin.kql.parse.keywords import KEYWORDS, NO_NAMES
+from tocsin.kql.parse.keywords import ASSIGNED, KEYWORDS, NO_NAMES
 from tocsin.kql.sandbox import upstream
 from tocsin.kql.sandbox.upstream import ir
 from tocsin.kql.tokens import Token, TokenKind
@@ -99,11 +99,11 @@ class Reader:
             raise Unsure
         self.step()
 
-    def name(self) -> str:
-        """A plain name, or one in brackets and quotes."""
+    def name(self, allowed: frozenset[str] = frozenset()) -> str:
+        """A plain name, one of the ``allowed`` words of the grammar, or one in brackets and quotes."""
         if self.kind == "name":
             word = self.word
-            if word in NO_NAMES or word in _BOOLEANS or "$" in word:
+            if (word in NO_NAMES and word not in allowed) or word in _BOOLEANS or "$" in word:
                 raise Unsure
             self.step()
             return word
@@ -142,7 +142,7 @@ class Reader:
         while True:
             name = None
             if self.ahead == "=" and self.kind == "name":
-                name = self.name()
+                name = self.name(ASSIGNED)
                 self.step()
             elif self.word == "[" and self.kind == "punct":  # ['a b'] = …, or a column so called
                 name = self.name()

@@ -30,3 +30,5 @@ NO_NAMES = KEYWORDS | frozenset(
     ("assert", "granny", "graph", "hint", "macro", "make", "matches", "materialized", "mv", "partitioned", "stored")
 )
 """No names here: some are names in some places, and some begin a longer word. That is upstream's affair."""
+ASSIGNED = frozenset(("count", "id", "list", "log", "map", "range", "series", "set", "step", "title", "top"))
+"""Words of the grammar that are names left of ``=`` in a list of targets, of those that people use."""
