@@ -12,11 +12,12 @@ import gc
 from tocsin.app.engine.allocator import give_back
 
 
-def set_apart() -> None:
+def set_apart(*, again: bool = True) -> None:
     """Collect what is garbage now and give its memory back; of what is left, nothing is looked through again until
-    the next call.
+    the next call. ``again``: look also through what was set apart before.
     """
-    gc.unfreeze()
+    if again:
+        gc.unfreeze()
     gc.collect()
     gc.freeze()
     give_back()
