@@ -3,7 +3,6 @@
 import ast
 import json
 import os
-import re
 import subprocess
 import sys
 import tarfile
@@ -14,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.pages import shown_on
 from tests.servers.eventually import eventually
 from tests.servers.process import end, free_port, spawn, tail
 
@@ -93,19 +93,26 @@ def test_wheel_and_sdist_have_what_belongs_there(wheel: Path) -> None:
 @pytest.mark.timeout(400)
 def test_the_lines_of_the_readme_work(wheel: Path, tmp_path: Path) -> None:
     """Under "For real": after the installation each line succeeds, and the last one serves."""
-    section = (ROOT / "README.md").read_text().split("\n## For real\n")[1]
-    block = re.search(r"^```sh\n(.*?)^```$", section, re.M | re.S)
-    assert block
-    install, *lines, serve = block[1].splitlines()
-    assert install.startswith("pip install .")
     port = free_port()
     env = {**os.environ, "PATH": f"{wheel}{os.pathsep}{os.environ['PATH']}", "TOCSIN_HTTP__PORT": str(port)}
-    for line in lines:
-        done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-    log = tmp_path / "up.log"
+    with shown_on("README.md", "pip install", "tocsin init", "tocsin check") as commands:
+        for command in commands:
+            if command.text.startswith("pip"):  # the fixture installed the wheel, which the line names
+                (built,) = wheel.parents[1].glob("tocsin-*.whl")
+                assert command.text.endswith(f"pip install {built.name}")
+                continue
+            line = ["sh", "-c", command.text]
+            done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    with shown_on("README.md", "tocsin up") as commands:
+        for command in commands:
+            serves(command.text, port, env, tmp_path)
+
+
+def serves(command: str, port: int, env: dict[str, str], cwd: Path) -> None:
+    log = cwd / "up.log"
     path = f"PATH={env['PATH']}"
-    process = spawn(["env", path, f"TOCSIN_HTTP__PORT={port}", "sh", "-c", f"exec {serve}"], log, tmp_path)
+    process = spawn(["env", path, f"TOCSIN_HTTP__PORT={port}", "sh", "-c", f"exec {command}"], log, cwd)
 
     def ready() -> bool:
         assert process.poll() is None, tail(log)

@@ -3,31 +3,49 @@
 import json
 import re
 import resource
+import shlex
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from ruamel.yaml import YAML
 
 from tests.acceptance.conftest import MakeTocsin
 from tests.acceptance.harness import Gone, Tocsin
+from tests.conftest import _without
 from tests.oracle.events import Histories
 from tests.oracle.oracle import differences, occurrences, status_is
+from tests.pages import shown_on
 from tests.servers.eventually import eventually
-from tests.servers.prometheus import PrometheusServer
+from tests.servers.process import ServerMissing
+from tests.servers.prometheus import PrometheusServer, prometheus_binary
 from tests.servers.smtp import SmtpServer
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_demo_mails_within_seconds(make_tocsin: MakeTocsin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`tocsin up --demo` plays a day of training: mails lie in the local outbox, and its page shows them."""
+    """`make run` plays a day of training: mails lie in the local outbox, and its page shows them; Prometheus plots it."""
     tocsin = make_tocsin(rules="")
     monkeypatch.setenv("TMPDIR", str(tocsin.home))
-    tocsin.begin("--demo", home=False)
+    try:
+        prometheus_binary()
+    except ServerMissing as why:
+        _without(why)
+    options: list[str] = []
+    with shown_on("README.md", "make run") as commands:
+        for command in commands:
+            dry = [*shlex.split(command.text, comments=True), "-n"]
+            recipe = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+            program, up, *now = recipe.splitlines()[-1].split()
+            assert ("tocsin", "up", options) == (Path(program).name, up, now[: len(options)])
+            options = now
+        tocsin.begin(*options, home=False)
 
     def mails() -> list[dict[str, Any]]:
         try:
@@ -53,23 +71,34 @@ def test_the_demo_mails_within_seconds(make_tocsin: MakeTocsin, monkeypatch: pyt
 
     eventually(lambda: "Noor" in taken(), within=30)
     said = tocsin.log.read_text()
-    for shown in ("/alerts", "/mails", "/metrics", "curl "):
-        assert shown in said, f"the demo does not say {shown!r}:\n{said}"
+    (plots,) = re.findall(r"http://\S+/graph\?\S+", said)
+    ask = f"{plots.partition('/graph')[0]}/api/v1/query"
+
+    def plotted() -> bool:
+        queries = httpx.QueryParams(urlsplit(plots).query)
+        answers = [httpx.get(ask, params={"query": q}).json() for name, q in queries.items() if name.endswith(".expr")]
+        return len(answers) >= 3 and all(answer["data"]["result"] for answer in answers)
+
+    eventually(plotted, within=30)
+    for place in ("/alerts", "/mails", "/metrics", "curl "):
+        assert place in said, f"the demo does not say {place!r}:\n{said}"
     assert 0 == tocsin.stop()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(ask)
 
 
 def test_the_readme_s_curl_line(make_tocsin: MakeTocsin) -> None:
     """An event of one's own, as README sends it, is a row and a mail in the local outbox of a project directory without any file."""
-    blocks = re.findall(r"```\w*\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    (block,) = [block for block in blocks if "curl " in block and "/intake/" in block]
     tocsin = make_tocsin(rules="")
     (tocsin.home / "tocsin.yaml").unlink()
     tocsin.start()
     quietly = 'curl() { command curl --fail --silent --show-error "$@"; }\n'
-    command = quietly + block.replace(":8700", f":{tocsin.port}")
-    sent = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=20)
-    assert sent.returncode == 0, sent.stderr
-    assert 1 == json.loads(sent.stdout)["accepted"]
+    with shown_on("README.md", "curl") as commands:
+        for command in commands:
+            script = quietly + command.text.replace(":8700", f":{tocsin.port}")
+            sent = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=20)
+            assert sent.returncode == 0, sent.stderr
+            assert 1 == json.loads(sent.stdout)["accepted"]
     eventually(lambda: len(tocsin.get("/api/v1/mails").body["mails"]) == 1)
 
 

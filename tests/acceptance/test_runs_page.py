@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.pages import blocks, shown_on
 from tests.servers.eventually import eventually
 from tests.servers.process import free_port
 
-DOCS = Path(__file__).parents[2] / "docs"
-BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.M | re.S)
 INTERPRETER = """
 import json, sys, traceback
 names = {"__name__": "__main__"}
@@ -36,8 +34,6 @@ def test_every_block_of_the_page_runs(tmp_path: Path, wheel: Path) -> None:
     url = f"http://127.0.0.1:{port}"
     env = {k: v for k, v in os.environ.items() if not k.startswith("TOCSIN_")}
     env |= {"PATH": f"{wheel}{os.pathsep}{env['PATH']}", "TOCSIN_SPOOL": str(tmp_path / "spool"), "TOCSIN_URL": ""}
-    blocks = BLOCK.findall((DOCS / "runs.md").read_text())
-    assert sum(kind == "python" for kind, _, _ in blocks) >= 9
     running: list[subprocess.Popen[bytes]] = []
     python = subprocess.Popen(
         [wheel / "python", "-c", INTERPRETER],
@@ -48,19 +44,21 @@ def test_every_block_of_the_page_runs(tmp_path: Path, wheel: Path) -> None:
         stdout=subprocess.PIPE,
     )
     try:
-        for kind, words, text in blocks:
-            text = text.replace("8701", port)
-            here = env | ({"TOCSIN_URL": url} if "url" in words else {})
-            if kind == "python":
-                _exec(python, text)
-            elif "background" in words:
-                running.append(subprocess.Popen(["sh", "-c", f"exec {text.strip()}"], cwd=tmp_path, env=here))
-                eventually(partial(_run, f"curl -sf {url}/readyz", tmp_path, here, 0), within=60)
-            elif "retry" in words:
-                without = {k: v for k, v in here.items() if k != "TOCSIN_URL"}
-                eventually(partial(_run, text, tmp_path, without, 0), within=60)
-            else:
-                assert _run(text, tmp_path, here, 3 if "fails" in words else 0)
+        with shown_on("docs/runs.md") as commands:
+            for block in blocks("docs/runs.md"):
+                text = block.text.replace("8701", port)
+                here = env | ({"TOCSIN_URL": url} if "url" in block.words else {})
+                if block.kind == "python":
+                    _exec(python, text)
+                elif "background" in block.words:
+                    running.append(subprocess.Popen(["sh", "-c", f"exec {text.strip()}"], cwd=tmp_path, env=here))
+                    eventually(partial(_run, f"curl -sf {url}/readyz", tmp_path, here, 0), within=60)
+                elif "retry" in block.words:
+                    without = {k: v for k, v in here.items() if k != "TOCSIN_URL"}
+                    eventually(partial(_run, text, tmp_path, without, 0), within=60)
+                else:
+                    _run(text, tmp_path, here, 3 if "fails" in block.words else 0)
+                commands.ran(block)
     finally:
         assert python.stdin is not None
         python.stdin.close()

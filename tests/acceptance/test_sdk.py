@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -13,6 +12,7 @@ import pytest
 
 from tests.acceptance.conftest import MakeTocsin
 from tests.acceptance.harness import Tocsin
+from tests.pages import blocks, shown_on
 from tests.servers.eventually import eventually
 from tests.servers.smtp import SmtpServer
 
@@ -123,24 +123,30 @@ def test_a_token_that_is_missing_loses_nothing(make_tocsin: MakeTocsin, tmp_path
     assert token not in done.stderr
 
 
-ALERTS = """
-from tocsin import Experiment, Workspace
-with Experiment(Workspace.from_config(), "churn").start_logging(snapshot_directory=None) as run:
-    for title in ("loss is NaN", "loss is NaN", "disk is full"):
-        run.alert(title, "at step 300", level="error")
+LOGGED = """
+with Experiment(Workspace.from_config(), "churn").start_logging(snapshot_directory=None, tags={"team": "ranking"}) as run:
+    %s
+    run.alert("disk is full")
+    run.fail()
 """
 
 
 @pytest.mark.timeout(300)
-def test_an_alert_from_a_script_becomes_a_mail(
-    make_tocsin: MakeTocsin, smtp: SmtpServer, tmp_path: Path, wheel: Path
-) -> None:
-    """By the rule of docs/sdk.md; the same title again within a minute is left out."""
-    page = (Path(__file__).parents[2] / "docs" / "sdk.md").read_text()
-    (rule,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+def test_the_programs_of_the_page_run(make_tocsin: MakeTocsin, smtp: SmtpServer, tmp_path: Path, wheel: Path) -> None:
+    """Alerts of docs/sdk.md become mails by its rule, the same title within a minute once; its run is found and tagged."""
+    (rule,) = [b.text for b in blocks("docs/sdk.md") if b.kind == "yaml"]
     tocsin = make_tocsin(smtp=smtp, rules=rule).start()
-    done = in_workspace(tocsin, tmp_path, str(wheel / "python"), "-c", ALERTS)
-    assert 0 == done.returncode, done.stderr
+    names, alert = [b for b in blocks("docs/sdk.md") if b.kind == "python"][:2]
+    with shown_on("docs/sdk.md", "from tocsin import", "run.alert") as programs:
+        script = names.text + LOGGED % f"{alert.text}    {alert.text}"
+        done = in_workspace(tocsin, tmp_path, str(wheel / "python"), "-c", script)
+        assert 0 == done.returncode, done.stderr
+        programs.ran(names)
+        programs.ran(alert)
+    with shown_on("docs/sdk.md", "from tocsin.sdk.remote") as programs:
+        for program in programs:
+            done = in_workspace(tocsin, tmp_path, str(wheel / "python"), "-c", program.text)
+            assert 0 == done.returncode, done.stderr
 
     def said() -> bool:
         text = "\n".join(mail.subject + mail.text for mail in smtp.messages())
@@ -150,6 +156,7 @@ def test_an_alert_from_a_script_becomes_a_mail(
 
     eventually(said, within=90)
     eventually(lambda: 2 == tocsin.count("Alerts | where Rule == 'run-alert' and To == 'firing'"))
+    eventually(lambda: 1 == tocsin.count("Runs | where Tags.seen == 'yes' and Description has 'wiki'"))
 
 
 def test_the_sdk_comes_with_the_wheel(wheel: Path) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.pages import blocks, shown_on
 from tests.servers.eventually import eventually
 from tests.servers.process import free_port
-
-PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
-BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.M | re.S)
 
 
 @pytest.mark.timeout(400)
@@ -23,22 +20,24 @@ def test_the_tutorial_ends_in_a_mail(tmp_path: Path, wheel: Path) -> None:
     port = str(free_port())
     env = {**os.environ, "PATH": f"{wheel}{os.pathsep}{os.environ['PATH']}"}
     running: list[subprocess.Popen[bytes]] = []
-    blocks = BLOCK.findall(PAGE.read_text())
-    assert sum(kind == "sh" for kind, _, _ in blocks) >= 6
     try:
-        for kind, words, text in blocks:
-            text = text.replace("8701", port)
-            if "file=" in words:
-                target = tmp_path / words.split("file=")[1].split()[0]
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(text)
-            elif kind == "sh" and "background" in words:
-                running.append(subprocess.Popen(["sh", "-c", f"exec {text.strip()}"], cwd=tmp_path, env=env))
-                eventually(lambda: _run(f"curl -sf http://127.0.0.1:{port}/readyz", tmp_path, env), within=60)
-            elif kind == "sh" and "retry" in words:
-                eventually(partial(_run, text, tmp_path, env), within=60)
-            elif kind == "sh":
-                assert _run(text, tmp_path, env)
+        with shown_on("docs/tutorial.md") as commands:
+            for block in blocks("docs/tutorial.md"):
+                text = block.text.replace("8701", port)
+                if file := next((w.removeprefix("file=") for w in block.words if w.startswith("file=")), ""):
+                    target = tmp_path / file
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_text(text)
+                if block.kind != "sh":
+                    continue
+                if "background" in block.words:
+                    running.append(subprocess.Popen(["sh", "-c", f"exec {text.strip()}"], cwd=tmp_path, env=env))
+                    eventually(lambda: _run(f"curl -sf http://127.0.0.1:{port}/readyz", tmp_path, env), within=60)
+                elif "retry" in block.words:
+                    eventually(partial(_run, text, tmp_path, env), within=60)
+                else:
+                    _run(text, tmp_path, env)
+                commands.ran(block)
     finally:
         for process in running:
             process.terminate()

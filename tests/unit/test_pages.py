@@ -1,5 +1,6 @@
-"""What pages show is run: YAML and JSON here, commands and programs by the tests of RUN_BY. What is not run says why."""
+"""What pages show is run: YAML and JSON here, commands and programs by tests that claim them. What is not run says why."""
 
+import ast
 import json
 import re
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.pages import MARK, ROOT, Block, blocks
+from tests.pages import MARK, ROOT, Block, blocks, commands
 from tocsin.app.views.check import check
 from tocsin.config.load import load_settings
 from tocsin.config.project.home import Home
@@ -20,24 +21,6 @@ from tocsin.notify.routing.files import OnCallFiles, read_oncall_files
 from tocsin.rules.compile.load import load_rules
 from tocsin.rules.testing.run import run_tests
 
-RUN_BY = {
-    "README.md": "tests/acceptance/test_installed.py tests/acceptance/test_outside.py tests/integration/cli/test_pages.py",
-    "docs/backtest.md": "tests/integration/cli/test_pages.py",
-    "docs/connect.md": "tests/integration/cli/test_pages.py",
-    "docs/consumers.md": "tests/integration/cli/test_pages.py",
-    "docs/leaving-azureml.md": "tests/integration/cli/test_pages.py",
-    "docs/import.md": "tests/integration/cli/test_pages.py",
-    "docs/kql.md": "tests/unit/kql/test_docs.py",
-    "docs/oncall.md": "tests/integration/cli/test_oncall.py",
-    "docs/operations.md": "tests/integration/cli/test_pages.py",
-    "docs/runs.md": "tests/acceptance/test_runs_page.py",
-    "docs/sdk.md": "tests/acceptance/test_sdk.py",
-    "docs/troubleshooting.md": "tests/integration/cli/test_pages.py",
-    "docs/tutorial.md": "tests/acceptance/test_tutorial.py",
-}
-"""Page → the tests that run its commands, queries and programs."""
-SHOWN = frozenset({"text", "kql"})
-"""Kinds of blocks that show what a program prints, and queries, which have a test of their own."""
 TABLES = {
     "nightlies": {"experiment": "string", "cron": "string", "grace": "string"},
     "limits": {"experiment": "string", "longest": "long", "team": "string"},
@@ -122,12 +105,25 @@ def test_json_of_a_page_is_json(block: Block) -> None:
     json.loads(block.text)
 
 
-def test_whatever_is_a_command_or_a_program_is_run_or_says_why_not() -> None:
-    """Each page of such blocks has a test, which names it; each mark has a reason."""
-    lacking = [str(b) for b in RUN if b.kind not in {"yaml", "json", *SHOWN} and b.page not in RUN_BY]
-    assert [] == lacking, f"write the test, or `{MARK}why` above the block"
+def claims() -> set[tuple[str, ...]]:
+    """What `shown_on(PAGE, BEGINNING, …)` of the tests names."""
+    calls = (
+        node
+        for text in (file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+        if "shown_on(" in text
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "shown_on"
+    )
+    return {tuple(ast.literal_eval(argument) for argument in call.args) for call in calls}
+
+
+def test_a_test_runs_each_command_or_it_says_why_not() -> None:
+    """`shown_on` fails in the test that claims a command and does not run it."""
+    claimed = claims()
+    lacking = [
+        str(command)
+        for command in commands()
+        if not any(command.page == page and command.text.startswith(tuple(begins) or "") for page, *begins in claimed)
+    ]
+    assert [] == lacking, f"run it in a test, inside `shown_on`, or write `{MARK}why` above the block"
     assert [] == [str(b) for b in ALL if b.why_not and len(b.why_not) < 10]
-    for page, files in RUN_BY.items():
-        for file in files.split():
-            assert Path(page).name in (ROOT / file).read_text(encoding="utf-8"), (page, file)
-    assert set(RUN_BY) <= {b.page for b in RUN}

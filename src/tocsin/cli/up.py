@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Annotated
 
 import typer
@@ -36,13 +35,10 @@ def up(
     if with_prometheus and not demo:
         fail("--with-prometheus is for --demo only", "deploy/prometheus has a scrape file for a Prometheus of yours", 2)
     structlog_alone()
-    gc.disable()  # modules stay: to look through them while they come in was a sixth of a start's CPU time
     from tocsin.app.run.up import up as run
     from tocsin.web import build_asgi
     from tocsin.web.server import Server
 
-    gc.freeze()
-    gc.enable()
     overrides: dict[str, object] = {}
     if host:
         overrides["http.host"] = host

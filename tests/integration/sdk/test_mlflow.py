@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.pages import shown_on
 from tocsin import Experiment, Run, Workspace
 
 pytestmark = pytest.mark.integrations
@@ -30,6 +31,16 @@ def mlflow(ws: Workspace) -> Any:
     yield mlflow
     while mlflow.active_run():
         mlflow.end_run()
+
+
+def test_the_program_of_the_page_makes_a_run(mlflow: Any, ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tocsin://` is the workspace of the present folder."""
+    monkeypatch.chdir(ws.folder)
+    with shown_on("docs/sdk.md", "import mlflow") as programs:
+        for program in programs:
+            exec(program.text, {})
+    (run,) = Experiment(ws, "Default").get_runs()
+    assert 0.5 == run.get_metrics()["loss"]
 
 
 def test_what_mlflow_logs_is_a_run_of_the_workspace(mlflow: Any, ws: Workspace, tmp_path: Path) -> None:

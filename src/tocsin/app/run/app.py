@@ -191,7 +191,7 @@ class App(Reading):
         self._sources.take(self._content.active)
         self._housekeeping.start()
         self._reloader.start()
-        set_apart(again=False)
+        set_apart()
         log.info(
             "started",
             version=__version__,

@@ -12,12 +12,11 @@ import gc
 from tocsin.app.engine.allocator import give_back
 
 
-def set_apart(*, again: bool = True) -> None:
+def set_apart() -> None:
     """Collect what is garbage now and give its memory back; of what is left, nothing is looked through again until
-    the next call. ``again``: look also through what was set apart before.
+    the next call.
     """
-    if again:
-        gc.unfreeze()
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
     give_back()
