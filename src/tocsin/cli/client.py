@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tocsin.cli.common import fail
+from tocsin.cli.common import fail, httpx_alone
 from tocsin.errors import QueryError, TocsinError
 
 if TYPE_CHECKING:
@@ -74,11 +74,10 @@ class Remote:
 
     def __init__(self, url: str, token: str, certificate: str = "") -> None:
         """``certificate``: file of the one by which the tocsin of this machine is known, whatever name it is for."""
-        import httpx
-
+        http = httpx_alone()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url
-        self.client: httpx.Client = httpx.Client(
+        self.client: httpx.Client = http.Client(
             base_url=url,
             headers=headers,
             timeout=120,
@@ -88,11 +87,10 @@ class Remote:
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         """One request. Raises TocsinError for what is refused, but 404."""
-        import httpx
-
+        http = httpx_alone()
         try:
             answer = self.client.request(method, path, **more)
-        except httpx.HTTPError as e:
+        except http.HTTPError as e:
             raise TocsinError(f"the tocsin at {self.url} does not answer: {str(e) or type(e).__name__}") from e
         if answer.is_success or answer.status_code == 404:
             return answer

@@ -56,16 +56,26 @@ def structlog_alone() -> Any:
     """structlog without rich, which it imports where it can, to draw tracebacks: a sixth of a start. Ours are plain
     text.
     """
-    if "structlog" in sys.modules:
-        return sys.modules["structlog"]
-    rich = sys.modules.get("rich")
-    sys.modules["rich"] = None  # type: ignore[assignment]  # an import of it raises ImportError
+    return _imported("structlog", without="rich")
+
+
+def httpx_alone() -> Any:
+    """httpx without its own command, which brings rich and pygments: three quarters of what it takes to import."""
+    return _imported("httpx", without="httpx._main")
+
+
+def _imported(name: str, without: str) -> Any:
+    """Module ``name``, imported as if there were no module ``without``, which it can do without."""
+    if name in sys.modules:
+        return sys.modules[name]
+    there = sys.modules.get(without)
+    sys.modules[without] = None  # type: ignore[assignment]  # an import of it raises ImportError
     try:
-        return importlib.import_module("structlog")
+        return importlib.import_module(name)
     finally:
-        del sys.modules["rich"]
-        if rich is not None:
-            sys.modules["rich"] = rich
+        del sys.modules[without]
+        if there is not None:
+            sys.modules[without] = there
 
 
 def rules_that_are_right(place: Home, wanted: str = "") -> RuleSet:

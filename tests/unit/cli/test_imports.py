@@ -23,6 +23,7 @@ def _loaded(statement: str) -> set[str]:
         ("import tocsin.cli.client", HEAVY),
         ("import tocsin.app.views.check", ("sqlalchemy", "uvicorn", "duckdb_kql._antlr.KqlParser")),
         ("from tocsin.cli.common import structlog_alone; structlog_alone()", ("rich", "pygments")),
+        ("from tocsin.cli.common import httpx_alone; httpx_alone()", ("rich", "pygments", "click")),
         (
             "from tocsin.cli.common import structlog_alone; structlog_alone(); import tocsin.app.run.up",
             ("httpx", "rich", "tocsin.rules.backtest.run"),

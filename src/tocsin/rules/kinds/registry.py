@@ -22,7 +22,12 @@ _more: list[AnyKind] = []
 
 def kinds() -> tuple[AnyKind, ...]:
     """All kinds, in the order in which they decide."""
-    return tuple(sorted((*_shipped(), *_more), key=lambda kind: kind.order))
+    return _ordered(tuple(_more))
+
+
+@cache
+def _ordered(more: tuple[AnyKind, ...]) -> tuple[AnyKind, ...]:
+    return tuple(sorted((*_shipped(), *more), key=lambda kind: kind.order))
 
 
 @cache
@@ -43,7 +48,10 @@ def registered(kind: AnyKind) -> Iterator[None]:
 
 def kind_named(name: str) -> AnyKind:
     """A kind by its name. Raises KeyError."""
-    return {kind.name: kind for kind in kinds()}[name]
+    for kind in kinds():
+        if kind.name == name:
+            return kind
+    raise KeyError(name)
 
 
 def kind_of(rule: Rule) -> AnyKind:
