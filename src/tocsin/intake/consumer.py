@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,6 +27,7 @@ from tocsin.model.event import (
     Origin,
     Position,
     RawEvents,
+    why_no_event,
 )
 
 _NO_LIMIT = 1 << 40  # of an HTTP body, which the connector has limited; an event in it may have 1 MiB
@@ -41,6 +43,16 @@ class TooMany(TocsinError):
 
     def __init__(self, most: int) -> None:
         super().__init__(f"it holds more than {most} events")
+
+
+def _source(value: object) -> str:
+    """The Source of a canonical event, as the store reads it; '' where it is none."""
+    found = value.get("source") if isinstance(value, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+def _foreign(source: str) -> str:
+    return f"the token is not for the source {source[:200]!r}"
 
 
 def _at_most(most: int | None, pieces: Iterable[Piece]) -> Iterator[Piece]:
@@ -60,6 +72,31 @@ class Message:
     payload: bytes
     origin: Origin = _NOWHERE
     time: datetime | None = None
+
+
+class _Dead:
+    """The dead letters of what is decoded. Of a body (``most`` is given) a hundred are letters, the rest a number:
+    a body of 100,000 dead ones then costs little more than to read it.
+    """
+
+    def __init__(self, consumer: str, most: int | None) -> None:
+        self._consumer, self._kept = consumer, sys.maxsize if most is None else MOST_DEAD
+        self._letters: list[DeadLetter] = []
+        self._more = 0  # that the last letter stands for, besides itself
+
+    def add(self, piece: Piece, origin: Origin, reason: DeadReason, detail: str) -> None:
+        """``piece`` cannot be read."""
+        if len(self._letters) > self._kept:
+            self._more += 1
+            return
+        letter = DeadLetter(consumer=self._consumer, origin=origin, reason=reason, detail=detail, payload=piece.raw)
+        self._letters.append(letter)
+
+    def letters(self) -> tuple[DeadLetter, ...]:
+        """All of them."""
+        if len(self._letters) > self._kept:
+            self._letters[-1] = replace(self._letters[-1], count=1 + self._more, rest=True)
+        return tuple(self._letters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,31 +161,35 @@ class Consumer:
         topic_id: str = "",
         alone: bool = False,
         most: int | None = None,
+        sources: Collection[str] = (),
     ) -> Decoded:
         """Read ``messages``, received at ``received``: what cannot be read is a dead letter of its own.
 
-        ``alone``: each message is one event, whatever the format says. Raises TooMany past ``most`` events.
+        ``alone``: each message is one event, whatever the format says. ``sources``: values of Source that alone the
+        sender may use; none for any. Raises TooMany past ``most`` events.
         """
         if self.mapper is None:
-            return self._decode_canonical(messages, received, most)
+            return self._decode_canonical(messages, received, most, sources)
         events: list[MappedEvent] = []
-        dead: list[DeadLetter] = []
+        dead = _Dead(self.name, most)
         filtered, no_json = 0, True
         read, split = self.mapper.read, _ONE if alone else self.split
         for message in messages:
             for piece in _at_most(most, split(message.payload)):
                 no_json = no_json and piece.dead in _NO_JSON
                 if piece.dead is not None:
-                    dead.append(self._letter(piece, message.origin, piece.dead, piece.detail))
+                    dead.add(piece, message.origin, piece.dead, piece.detail)
                     continue
                 put_data(piece.value)
                 try:
                     event = read(piece.value, piece.raw, message.origin, message.time)
                 except Dead as e:
-                    dead.append(self._letter(piece, message.origin, e.reason, e.detail))
+                    dead.add(piece, message.origin, e.reason, e.detail)
                     continue
                 if event is None:
                     filtered += 1
+                elif sources and event.source not in sources:
+                    dead.add(piece, message.origin, DeadReason.FOREIGN_SOURCE, _foreign(event.source))
                 else:
                     events.append(event)
         mapped = MappedEvents(
@@ -159,25 +200,31 @@ class Consumer:
             topic_id=topic_id,
             retries_unknown=self.retries_unknown,
         )
+        letters = dead.letters()
         return Decoded(
-            mapped=(mapped,) if events else (), dead=tuple(dead), filtered=filtered, no_json=no_json and bool(dead)
+            mapped=(mapped,) if events else (), dead=letters, filtered=filtered, no_json=no_json and bool(letters)
         )
 
-    def _decode_canonical(self, messages: Iterable[Message], received: datetime, most: int | None) -> Decoded:
+    def _decode_canonical(
+        self, messages: Iterable[Message], received: datetime, most: int | None, sources: Collection[str]
+    ) -> Decoded:
         """Cut bodies into events and leave the reading of what is JSON to the store, which does it in bulk."""
         received_us = micros(received)
         payloads: list[bytes] = []
-        dead: list[DeadLetter] = []
+        dead = _Dead(self.name, most)
         no_json = True
         for message in messages:
             for piece in _at_most(most, self.split(message.payload)):
                 no_json = no_json and piece.dead in _NO_JSON
-                if piece.dead is None and most is not None and not isinstance(piece.value, dict):
-                    dead.append(self._letter(piece, message.origin, DeadReason.NOT_AN_EVENT, "no JSON object"))
-                elif piece.dead is None:
-                    payloads.append(plain(piece.raw))
+                why = why_no_event(piece.value) if piece.dead is None and most is not None else ""
+                if piece.dead is not None:
+                    dead.add(piece, message.origin, piece.dead, piece.detail)
+                elif why:  # the store would say the same, of each by itself
+                    dead.add(piece, message.origin, DeadReason.NOT_AN_EVENT, why)
+                elif sources and (source := _source(piece.value)) not in sources:
+                    dead.add(piece, message.origin, DeadReason.FOREIGN_SOURCE, _foreign(source))
                 else:
-                    dead.append(self._letter(piece, message.origin, piece.dead, piece.detail))
+                    payloads.append(plain(piece.raw))
         raw = RawEvents(
             consumer=self.name,
             payloads=payloads,
@@ -186,10 +233,8 @@ class Consumer:
             received_us=received_us,
             retries_unknown=self.retries_unknown,
         )
-        return Decoded(raw=(raw,) if payloads else (), dead=tuple(dead), no_json=no_json and bool(dead))
-
-    def _letter(self, piece: Piece, origin: Origin, reason: DeadReason, detail: str) -> DeadLetter:
-        return DeadLetter(consumer=self.name, origin=origin, reason=reason, detail=detail, payload=piece.raw)
+        letters = dead.letters()
+        return Decoded(raw=(raw,) if payloads else (), dead=letters, no_json=no_json and bool(letters))
 
 
 def compile_consumer(name: str, file: ConsumerFile, shown: str = "") -> Consumer:

@@ -4,6 +4,7 @@ of them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -25,6 +26,21 @@ METRICS_TYPE = "tocsin.run.metrics"
 UPDATE_TYPE = "tocsin.run.update"
 
 
+_TYPES = frozenset((STATUS_TYPE, HEARTBEAT_TYPE, METRICS_TYPE, UPDATE_TYPE))
+
+
+def why_no_event(value: object) -> str:
+    """Why a JSON value cannot be a canonical event, as far as its outermost keys say; '' where it may be one."""
+    if not isinstance(value, dict):
+        return "no JSON object"
+    kind = value.get("type")
+    if not isinstance(kind, str) or kind not in _TYPES:
+        return f"type is {json.dumps(kind)[:80]}, not {STATUS_TYPE}"
+    if kind in (STATUS_TYPE, HEARTBEAT_TYPE) and not isinstance(value.get("data"), dict):
+        return "data is no object"
+    return ""
+
+
 class DeadReason(StrEnum):
     """Why a message could not be read."""
 
@@ -35,6 +51,7 @@ class DeadReason(StrEnum):
     BAD_NUMBER = "bad_number"  # NaN, infinities, out of range
     BAD_STRING = "bad_string"  # lone surrogates
     NOT_AN_EVENT = "not_an_event"  # not an object, or of no known type
+    FOREIGN_SOURCE = "foreign_source"  # its Source is none of those that the sender's token is for
     NO_RUN_ID = "no_run_id"
     NO_STATUS = "no_status"
     BAD_TIME = "bad_time"
@@ -73,10 +90,10 @@ def gathered(letters: Sequence[DeadLetter], most: int = MOST_DEAD) -> tuple[list
     """The first ``most`` letters of a body, and one for the rest; None where there is none."""
     kept = [letter for letter in letters if not letter.rest]
     kept, more = kept[: max(most, 0)], kept[max(most, 0) :]
-    rest: DeadLetter | None = None
-    for letter in (*more, *(letter for letter in letters if letter.rest)):
-        rest = merged(rest, letter)
-    return kept, rest
+    more += [letter for letter in letters if letter.rest]
+    if not more:
+        return kept, None
+    return kept, replace(more[0], count=sum(letter.count for letter in more), rest=True)
 
 
 def merged(one: DeadLetter | None, other: DeadLetter | None) -> DeadLetter | None:

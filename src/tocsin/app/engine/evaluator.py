@@ -45,6 +45,8 @@ WAITING_POLL = 0.25
 """Seconds between looks at timers that wait for a watermark."""
 IDLE_POLL = 1.0
 """Seconds between looks when nothing is due."""
+STOP_SECONDS = 2.5
+"""How long a stop waits for the step under way. One of 20,000 events that all match takes longer on a busy machine."""
 SAVE_SECONDS = 1.0
 """How long the cursor may lag in the state behind commits about which nothing was decided: evaluated again, they say
 the same.
@@ -109,12 +111,23 @@ class Evaluator:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the step under way and end the thread."""
+        """Finish the step under way and end the thread. A step that takes longer than a stop may is left: nothing of
+        it is written, and the next start does it again.
+        """
+        ended = self._stop.is_set()
         self._stop.set()
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
-            self._save()
+        if self._thread.is_alive() and not ended:
+            self._thread.join(STOP_SECONDS)
+            if self.left:
+                log.warning("evaluation_left", hint="the next start does it again")
+            else:
+                self._save()
+
+    @property
+    def left(self) -> bool:
+        """Whether a step goes on although it has been stopped."""
+        return self._stop.is_set() and self._thread.is_alive()
 
     def wake(self) -> None:
         """There is something new."""

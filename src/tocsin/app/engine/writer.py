@@ -137,7 +137,7 @@ class Writer(Sink):
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._drained = threading.Condition(self._lock)
-        self._closing = False
+        self._closing = self._ending = False
         self._lost = False
         self._full = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -145,6 +145,17 @@ class Writer(Sink):
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    def refuse_large(self) -> None:
+        """tocsin is about to stop: parts of large bodies that wait fail, and so do later ones. Their senders send them
+        again; to write them all would take longer than a stop may.
+        """
+        with self._lock:
+            self._ending = True
+            waiting = self._large.empty()
+            self._drained.notify_all()
+        for item in waiting:
+            item.done.set_exception(StoreError("tocsin is stopping"))
 
     def stop(self) -> None:
         """Commit what is queued, then end the thread; later puts fail."""
@@ -171,15 +182,18 @@ class Writer(Sink):
                 self._drained.wait_for(
                     lambda: self._closing or not self._lost, min(timeout or BACK_SECONDS, BACK_SECONDS)
                 )
-            if not self._drained.wait_for(lambda: self._closing or self._lost or queue.has_room, timeout):
+            if not self._drained.wait_for(lambda: self._ends(queue) or self._lost or queue.has_room, timeout):
                 raise TimeoutError("intake queue is full")
-            if self._closing:
+            if self._ends(queue):
                 raise StoreError("tocsin is stopping")
             if self._lost:
                 raise StoreLost(self.failures)
             queue.put(item)
             self._filled.notify()
         return item.done
+
+    def _ends(self, queue: _Queue) -> bool:
+        return self._closing or (self._ending and queue is self._large)
 
     def positions(self, cluster: str, topic_id: str) -> Mapping[int, int]:
         """See ``Sink.positions``."""

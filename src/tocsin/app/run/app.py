@@ -231,6 +231,15 @@ class App(Reading):
         oldest = self._state_store.outbox_stats().get("oldest", 0.0)
         return datetime.fromtimestamp(oldest, UTC) if oldest else None
 
+    def refuse_large(self) -> None:
+        """It is about to stop: large bodies are not taken any more. Others are, until the server has ended."""
+        self._writer.refuse_large()
+
+    @property
+    def left(self) -> bool:
+        """Whether something goes on after ``stop``; the process is to be ended without waiting for it."""
+        return self._evaluator.left
+
     def stop_intake(self) -> None:
         """Take nothing more; what was taken is committed and evaluated."""
         self._reloader.stop()

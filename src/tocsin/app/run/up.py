@@ -32,6 +32,8 @@ from tocsin.model.active import ActionKind
 
 log = structlog.get_logger(__name__)
 
+STOP_SECONDS = 9.0
+"""Seconds after a signal after which the process ends, whatever is under way."""
 TURN = 0.001
 """Seconds after which one thread leaves the interpreter to another. Python's 5 ms are waited for each time that a commit,
 an evaluation or a mail comes back from DuckDB or a socket while others compute.
@@ -104,6 +106,8 @@ def up(
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(app, server, build_asgi(app, lock.token), started, demo))
+    if app.left:
+        _end()
 
 
 async def _serve(app: App, server: WebServer, asgi: ASGIApp, started: Callable[[], None], demo: bool) -> None:
@@ -112,6 +116,8 @@ async def _serve(app: App, server: WebServer, asgi: ASGIApp, started: Callable[[
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     playing = threading.Event()
+    last = threading.Timer(STOP_SECONDS, _cut)
+    last.daemon = True
 
     def begun() -> None:
         started()
@@ -125,7 +131,9 @@ async def _serve(app: App, server: WebServer, asgi: ASGIApp, started: Callable[[
         notification = asyncio.create_task(app.notify(quiet))
         stopping: asyncio.Task[object] = asyncio.create_task(stop.wait())
         await asyncio.wait([serving, notification, stopping], return_when=asyncio.FIRST_COMPLETED)
+        last.start()
         playing.set()
+        app.refuse_large()
         server.stop()
         await asyncio.gather(serving, return_exceptions=True)
         await asyncio.to_thread(app.stop_intake)
@@ -138,6 +146,19 @@ async def _serve(app: App, server: WebServer, asgi: ASGIApp, started: Callable[[
     finally:
         playing.set()
         await asyncio.to_thread(app.stop)
+        last.cancel()
+
+
+def _cut() -> None:
+    """A stop ends in time whatever is under way. What is cut off is what a kill -9 cuts off: nothing is lost."""
+    log.warning("stop_cut", seconds=STOP_SECONDS, hint="what was under way is done again at the next start")
+    _end()
+
+
+def _end() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _demo(app: App, url: str, stop: threading.Event) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -145,7 +145,8 @@ class HttpIntake:
         if headers.get("x-amz-sns-message-type") == "SubscriptionConfirmation":
             decoded = Decoded(dead=(_unconfirmed(consumer.name, body),))
         else:
-            decoded = await self._decode(consumer, body, limits.max_messages)
+            sources = scope.get("tocsin.sources", ())  # of the sender's token
+            decoded = await self._decode(consumer, body, limits.max_messages, sources)
         if not decoded.raw and not decoded.mapped and not decoded.dead:
             return self._accepted(consumer, decoded, Receipt(accepted=0, duplicate=0, heartbeats=0))
         return self._accepted(consumer, decoded, await self._commit(decoded, limits))
@@ -159,13 +160,13 @@ class HttpIntake:
             )
         return consumers[name]
 
-    async def _decode(self, consumer: Consumer, body: bytes, most: int) -> Decoded:
+    async def _decode(self, consumer: Consumer, body: bytes, most: int, sources: Collection[str] = ()) -> Decoded:
         now = self._clock.now()
         if too_many_values(body):
             raise Refused(413, "messages", "The body holds too much", f"at most {MAX_VALUES} values are read at once")
 
         def decode() -> Decoded:
-            decoded = consumer.decode([Message(payload=body)], now, most=most)
+            decoded = consumer.decode([Message(payload=body)], now, most=most, sources=sources)
             if decoded.no_json and not is_json(body):
                 raise Refused(
                     400, "no_json", "The body is no JSON", "send one event, an array of events, or one a line"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from tocsin.model.event import (
 )
 from tocsin.model.text.strictjson import ReadError, read_json
 
-_MARKS = (METRICS_TYPE.encode(), UPDATE_TYPE.encode())
+_MARK = re.compile(b"|".join(re.escape(kind.encode()) for kind in (METRICS_TYPE, UPDATE_TYPE)))
 _DESCRIBES = b'"Description"'
 _NO_NUMBERS = {"nan": math.nan, "infinity": math.inf, "inf": math.inf, "-infinity": -math.inf, "-inf": -math.inf}
 
@@ -53,7 +54,7 @@ class Logged:
 
 def may_be_one(payload: bytes) -> bool:
     """Whether ``payload`` has to be looked at."""
-    return any(mark in payload for mark in _MARKS)
+    return _MARK.search(payload) is not None
 
 
 def read_beside(payload: bytes, origin: Origin) -> MappedEvent | None:

@@ -15,7 +15,15 @@ from itertools import islice
 
 from tocsin.model.calendars.times import read_time
 from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
-from tocsin.model.event import HEARTBEAT_TYPE, STATUS_TYPE, UNKNOWN_NAMES, DeadReason, MappedEvent, Origin
+from tocsin.model.event import (
+    HEARTBEAT_TYPE,
+    STATUS_TYPE,
+    UNKNOWN_NAMES,
+    DeadReason,
+    MappedEvent,
+    Origin,
+    why_no_event,
+)
 from tocsin.model.text.strictjson import ReadError, read_json
 
 WIRE = frozenset(c.name for c in RUN_STATUS_CHANGED if c.wire)
@@ -32,14 +40,13 @@ def read_cloud_event(payload: bytes, origin: Origin = Origin()) -> MappedEvent: 
     that is none. A StartTime or EndTime that is none is left out.
     """
     value = read_json(payload)
-    if not isinstance(value, dict):
-        raise ReadError(DeadReason.NOT_AN_EVENT, "no JSON object")
-    kind = value.get("type")
+    if why := why_no_event(value):
+        raise ReadError(DeadReason.NOT_AN_EVENT, why)
+    assert isinstance(value, dict)
+    kind, data = value["type"], value.get("data")
     if kind not in (STATUS_TYPE, HEARTBEAT_TYPE):
         raise ReadError(DeadReason.NOT_AN_EVENT, f"type is {json.dumps(kind)[:80]}, not {STATUS_TYPE}")
-    data = value.get("data")
-    if not isinstance(data, dict):
-        raise ReadError(DeadReason.NOT_AN_EVENT, "data is no object")
+    assert isinstance(data, dict)
     try:
         time = read_time(value.get("time"))
     except ValueError as e:
