@@ -30,10 +30,16 @@ WITH points AS (
   SELECT RunId, Name, count(*) = count(Step) AND (min(Step) < max(Step) OR count(*) = 1) AS Stepped,
     min(Step) AS FirstStep, max(Step) AS LastStep, min(Moment) AS First, max(Moment) AS Last
   FROM points GROUP BY ALL
+), known AS (
+  SELECT *, NOT Stepped AND bool_or(Stepped) OVER (PARTITION BY Name) AS Counted FROM spans
 ), placed AS (
   SELECT p.RunId, p.Name, s.Stepped, Value, CASE WHEN Stepped THEN Step ELSE Moment - First END AS X,
     CASE WHEN Stepped THEN (Step - FirstStep) / nullif(LastStep - FirstStep, 0) ELSE (Moment - First) / nullif(Last - First, 0) END AS Part
-  FROM points p JOIN spans s ON p.RunId = s.RunId AND p.Name = s.Name
+  FROM points p JOIN known s ON p.RunId = s.RunId AND p.Name = s.Name AND NOT s.Counted
+  UNION ALL
+  SELECT p.RunId, p.Name, true, Value, row_number() OVER one - 1, (row_number() OVER one - 1) / count(*) OVER (PARTITION BY p.RunId, p.Name)
+  FROM points p JOIN known s ON p.RunId = s.RunId AND p.Name = s.Name AND s.Counted
+  WINDOW one AS (PARTITION BY p.RunId, p.Name ORDER BY Moment)
 )
 SELECT RunId, Name, Stepped, CAST(floor(coalesce(Part, 0) * $buckets) AS INTEGER) AS Bucket,
   arg_min(X, Value) AS LeastX, min(Value) AS Least, arg_max(X, Value) AS GreatestX, max(Value) AS Greatest
@@ -43,7 +49,9 @@ FROM placed GROUP BY ALL ORDER BY Name, RunId, Bucket
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One metric of one run. ``x`` are steps, or seconds since its first value where it gave no steps."""
+    """One metric of one run. ``x`` are steps. Where none of the runs gave steps ``x`` are seconds since the first value; where
+    only some did, the values of the others are counted from 0.
+    """
 
     run: str
     name: str

@@ -141,6 +141,7 @@ class RunPages:
         """What became of it, in a sentence."""
         acts = self._app.run_actions
         texts = [text for text in form.get("tag", []) if text.strip()]
+        keys = form.get("key", [])  # as they stand, '=' among them too
         if verb == "describe":
             await acts.describe(ids[0], (form.get("text") or [""])[0])
             return "Described."
@@ -155,14 +156,14 @@ class RunPages:
                     said.append(f"Not canceled: {e}.")
             return " ".join(said)
         if verb in ("tag", "untag"):
-            if not texts:
+            if not texts and not keys:
                 return "Nothing was changed: write a tag, for example team=ranking."
             pairs = [tag_of(text) for text in texts]
             for id_ in ids:
                 if verb == "tag":
                     await acts.tag(id_, dict(pairs))
                 else:
-                    await acts.tag(id_, {}, [key for key, _ in pairs])
+                    await acts.tag(id_, {}, keys or [key for key, _ in pairs])
             return f"{'Tagged' if verb == 'tag' else 'Tag removed'}: {len(ids)} run{'s' if len(ids) > 1 else ''}."
         raise HTTPException(404, "there is no such form")
 
