@@ -80,7 +80,7 @@ def test_every_run_ends_as_what_was_killed_says(tmp_path: Path, monkeypatch: pyt
 
         eventually(over, within=90)
         for run, status in wanted.items():
-            logged = len(Run.get(ws, run).get_metrics().get("x", ()))
+            logged = len(Run.get(ws, run).get_metric_history("x"))
             assert logged == 400 if status == "Completed" else logged < 400
         subprocess.run([PROGRAM, "run", "sync"], cwd=tmp_path, check=True, timeout=60)
         shown = {row["RunId"]: row["Status"] for row in server.get("/api/v1/runs").body["runs"]}

@@ -40,7 +40,7 @@ class LogsMetrics:
         elif kind is not int or not -(2**63) <= value < 2**63:
             value = metrics.scalar(name, value)
         self._session.recorder.log(
-            (self._num, _name(name), 0, None if step is None else int(step), micros(_now()), value, None)
+            (self._num, _name(name), 0, step if step is None else _step(step), micros(_now()), value, None)
         )
 
     def log_metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
@@ -151,6 +151,17 @@ class LogsMetrics:
         self.flush()
         points = metrics.history(self._session.store.database, self._num, name)
         return [(step, from_micros(at), value) for step, at, value in points]
+
+
+def _step(step: Any) -> int:
+    """A step; numpy's and torch's whole numbers too. Raises UserErrorException for what is none, or needs more than 64 bits."""
+    try:
+        out = int(step)
+    except (TypeError, ValueError, OverflowError):
+        out = 2**63
+    if not -(2**63) <= out < 2**63:
+        raise UserErrorException(f"step is a whole number, not {step!r:.80}")
+    return out
 
 
 def _name(name: Any) -> str:

@@ -127,7 +127,8 @@ def _lock_is_free(process: ProcessId, locks: Path) -> bool | None:
 class Presence:
     """This process's identity in a workspace, with its lock held until it ends, however it ends."""
 
-    def __init__(self, locks: Path) -> None:
+    def __init__(self, locks: Path | None) -> None:
+        """``locks`` None: nobody else asks for this process, so it takes no lock."""
         self._locks = locks
         self._pid = 0
         self._file = -1
@@ -141,6 +142,8 @@ class Presence:
         return self._identity
 
     def _take(self) -> str:
+        if self._locks is None:
+            return ""
         name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
         try:
             self._locks.mkdir(parents=True, exist_ok=True)
@@ -152,7 +155,7 @@ class Presence:
 
     def leave(self) -> None:
         """Remove the lock file: the process ends in good order."""
-        if self._identity is not None and self._identity.lock and self._pid == os.getpid():
+        if self._locks is not None and self._identity is not None and self._identity.lock and self._pid == os.getpid():
             try:
                 os.unlink(self._locks / self._identity.lock)
             except OSError:

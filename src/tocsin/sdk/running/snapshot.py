@@ -19,6 +19,8 @@ MOST_FILES = 2_000
 """Past either a snapshot is surely not what was meant; azureml refuses it, we warn."""
 NEVER = (".git", ".tocsin", "__pycache__", ".ipynb_checkpoints")
 """Folders that no snapshot holds."""
+OWN_LINKS = ("outputs", "logs")
+"""Links of the copy that a submitted script runs in, to the run's files: a child of it has its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ def listing(folder: Path, *, unlimited: bool) -> Listing:
             target = os.readlink(folder / name)
             if _stays_inside(folder, name, target):
                 links.append((name, target))
-            else:
+            elif not (name in OWN_LINKS and ".tocsin" in folder.parts):
                 warn("the snapshot of %s leaves out the link %s: it leads out of the folder", folder, name)
         elif stat.S_ISREG(found.st_mode):
             files.append(name)
