@@ -1,7 +1,10 @@
 """Fixtures of all tests: real servers, once a session. One that is missing skips its tests at home and fails in CI."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +23,8 @@ from tests.servers.wheel import install_wheel
 # Where a machine sets it, each start of tocsin compiles all modules again, which doubles what a start costs.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+os.environ["TOCSIN_SPOOL"] = tempfile.mkdtemp(prefix="tocsin-tests-")  # not the developer's own
+atexit.register(shutil.rmtree, os.environ["TOCSIN_SPOOL"], ignore_errors=True)
 
 # `test`, the default, draws the same examples each time; `make fuzz` passes --hypothesis-profile=fuzz.
 hypothesis.settings.register_profile("test", derandomize=True, deadline=None)

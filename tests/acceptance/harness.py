@@ -108,7 +108,7 @@ class Tocsin:
         """
         if self.running:
             raise RuntimeError("it runs already")
-        env = {"TOCSIN_HTTP__PORT": str(self.port)}
+        env = {"TOCSIN_HTTP__PORT": str(self.port), "TOCSIN_SPOOL": str(self.home / "spool")}
         if crash_at:
             env["TOCSIN_CRASH_AT"] = crash_at
         if clock is not None:

@@ -21,7 +21,7 @@ def command(*arguments: object, cwd: Path, stdin: str = "", **env: str) -> Done:
     out, err = io.StringIO(), io.StringIO()
     argv = ["tocsin", *(str(a) for a in arguments)]
     with pytest.MonkeyPatch.context() as m, redirect_stdout(out), redirect_stderr(err):
-        for name in [n for n in os.environ if n.startswith("TOCSIN_")]:
+        for name in [n for n in os.environ if n.startswith("TOCSIN_") and n != "TOCSIN_SPOOL"]:
             m.delenv(name)
         for name, value in env.items():
             m.setenv(name, value)

@@ -24,8 +24,8 @@ def execute(
     """Run COMMAND and report its life: Queued, Running, heartbeats, Completed or Failed.
 
     The command's exit code, output and signals stay its own, whatever happens to tocsin. Events go to TOCSIN_URL,
-    else to a
-    tocsin on this machine; while it is away they wait on disk, and the next `tocsin exec` sends them.
+    else to a tocsin on this machine; while it is away they wait on disk. The next `tocsin exec` sends them, or that
+    tocsin takes them when it runs again.
     """
     from tocsin.sdk.running.wrap import wrap
 

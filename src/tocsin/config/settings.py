@@ -276,7 +276,8 @@ class RunsSettings(YamlModel):
         default=(),
         description=(
             "Workspace folders on this machine, from the project directory on, whose runs' files and logs are shown and "
-            "whose runs can be canceled. The workspace that the project directory lies in needs no line."
+            "whose runs can be canceled. Workspaces of the same user that send here need no line, nor the one that the project "
+            "directory lies in."
         ),
         examples=[["../training"]],
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from tocsin.sdk.config import Place
 from tocsin.sdk.sending.endpoint import Endpoint
+from tocsin.sdk.sending.known import note
 from tocsin.sdk.sending.recorder import Recorder
 from tocsin.sdk.storage.store import Store
 from tocsin.sdk.text import warn_once
@@ -40,6 +41,8 @@ class Session:
         self.store = Store(place.data if place else None, self.name, sends=self.endpoint is not None)
         self.store.owner_email = os.environ.get("TOCSIN_OWNER_EMAIL") or str(self.settings.get("owner_email") or "")
         self.recorder = Recorder(self.store, self.endpoint, self._find)
+        if place is not None and self.recorder.sender is not None:
+            note(place.folder)
 
     def _find(self) -> Endpoint | None:
         return Endpoint.find(self.settings, self.place.folder) if self.place else None

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import socket
 import sqlite3
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.servers.eventually import eventually
 from tocsin import Experiment, Run, Workspace
-from tocsin.clock import micros
+from tocsin.clock import ManualClock, micros
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, RawEvents
 from tocsin.sdk.errors import RunEnvironmentException, ServiceException, UserErrorException
+from tocsin.sdk.sending.endpoint import Endpoint
+from tocsin.sdk.sending.spool import Sender
 
 
 def test_a_run_is_running_until_it_is_completed(exp: Experiment) -> None:
@@ -206,8 +212,11 @@ def test_nan_stays_nan(exp: Experiment) -> None:
 
 @pytest.mark.parametrize("value", [[1], {"a": 1}, object()])
 def test_lists_are_no_scalars(exp: Experiment, value: Any) -> None:
+    run = exp.start_logging(snapshot_directory=None)
     with pytest.raises(UserErrorException, match="log_list"):
-        exp.start_logging(snapshot_directory=None).log("it", value)
+        run.log("it", value)
+    with pytest.raises(UserErrorException, match="step is a whole number"):
+        run.log("it", 1, step=value)
 
 
 def test_parameters_become_properties(exp: Experiment) -> None:
@@ -390,3 +399,56 @@ def test_event_types_are_the_models() -> None:
     from tocsin.sdk.sending import events
 
     assert (event.STATUS_TYPE, event.HEARTBEAT_TYPE) == (events.STATUS_TYPE, events.HEARTBEAT_TYPE)
+
+
+def test_a_server_that_hangs_holds_up_neither_values_nor_heartbeats(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the connection and never answers; what is logged meanwhile is on disk after a second."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        monkeypatch.setenv("TOCSIN_URL", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        deaf.settimeout(10)
+        run = Experiment(Workspace.from_config(ws.folder), "e").start_logging(snapshot_directory=None)
+        recorder = run._session.recorder
+        with deaf.accept()[0]:  # the sender waits for an answer
+            run.log("x", 1)
+            found = "SELECT count(*) FROM metrics"
+            eventually(lambda: (1,) == run._session.store.database.one(found), within=3)
+        recorder.disown(run.id)
+    recorder.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_does_not_keep_others_from_sending(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that was forked while its parent sends, and lives on, holds no lock of the senders."""
+    monkeypatch.setenv("TOCSIN_URL", "http://127.0.0.1:9")
+    session, lock = Workspace.from_config(ws.folder)._session, ws.folder / "lock"
+    sender, other = (Sender(session.store.database, Endpoint(url="http://127.0.0.1:9"), lock) for _ in "ab")
+    ours, childs = os.pipe()
+    with sender._alone() as mine:
+        assert mine
+        with other._alone() as too:
+            assert not too
+        if (pid := os.fork()) == 0:
+            os.close(childs)
+            os.read(ours, 1)
+            os._exit(0)
+    os.close(ours)
+    with other._alone() as mine:
+        assert mine
+    os.close(childs)
+    os.waitpid(pid, 0)
+
+
+def test_where_the_clock_is_set_back_a_run_still_ends_after_its_start(exp: Experiment) -> None:
+    """Else its end would be the older event, and the run Running for ever."""
+    store = exp._session.store
+    store.clock = clock = ManualClock(datetime(2026, 1, 2, tzinfo=UTC))
+    run = exp.start_logging(snapshot_directory=None)
+    clock.advance(-timedelta(hours=2))
+    store.beat([run.id])
+    run.complete()
+    run.fail("too late")
+    row = store.get(run.id)
+    assert row is not None and row.start_us is not None and row.end_us is not None
+    assert ("Failed", 2) == (row.status, row.end_us - row.start_us)

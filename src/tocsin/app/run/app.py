@@ -35,6 +35,7 @@ from tocsin.app.run.measuring import Measuring
 from tocsin.app.run.reload import Reloader
 from tocsin.app.runs.actions import MOST_EVENTS, RunActions
 from tocsin.app.runs.actions import Ports as RunPorts
+from tocsin.app.runs.draining import Draining
 from tocsin.app.runs.folders import Folders
 from tocsin.app.runs.views import Views
 from tocsin.app.upkeep.backup import back_up
@@ -44,6 +45,7 @@ from tocsin.app.views.read import Reading
 from tocsin.clock import Clock
 from tocsin.config.content import packaged
 from tocsin.config.project.home import Home
+from tocsin.config.project.instance import running
 from tocsin.config.project.tokens import Tokens, lost
 from tocsin.config.settings import Settings
 from tocsin.errors import ConfigurationError, StoreError, TocsinError
@@ -60,6 +62,7 @@ from tocsin.notify.render.facts import StoreFacts
 from tocsin.notify.render.templates import Templates
 from tocsin.notify.values import CapRule
 from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.sdk.sending.spool import AT_ONCE
 from tocsin.state.interface import Outcome
 from tocsin.state.pairing import pair
 
@@ -100,6 +103,7 @@ class App(Reading):
 
     def _wire(self, url: str) -> None:
         settings, clock, metrics = self._content.settings, self._clock, self._metrics
+        self._url = url
         put_tables(self._log, self._content.tables)
         self._links = link_signer(self._state_store)
         self.notifier = Notifier(
@@ -175,7 +179,8 @@ class App(Reading):
             self.notifier.wake,
         )
         self._run_views = Views(self._state_store)
-        self._folders = Folders(self._home.path, lambda: self._content.settings.runs.workspaces)
+        self._folders = Folders(self._home.path, lambda: self._content.settings.runs.workspaces, self._urls)
+        self._draining = Draining(self._folders, self._take_waiting, clock)
         self._run_actions = RunActions(
             RunPorts(run=self.run, take=self._take_events, ask=self._ask_to_cancel, clock=clock), self._folders
         )
@@ -200,16 +205,24 @@ class App(Reading):
         )
 
     async def notify(self, stop: asyncio.Event) -> None:
-        """Notify until ``stop`` is set, and ping elsewhere that it works."""
-        if self._dead_man is None:
-            await self.notifier.run(stop)
-            return
-        pinging = asyncio.create_task(self._dead_man.run(stop))
+        """Notify until ``stop`` is set; meanwhile ping elsewhere that it works, and take what waits in workspaces here."""
+        others = [asyncio.create_task(self._draining.run())]
+        if self._dead_man is not None:
+            others.append(asyncio.create_task(self._dead_man.run(stop)))
         try:
             await self.notifier.run(stop)
         finally:
-            pinging.cancel()
-            await asyncio.gather(pinging, return_exceptions=True)
+            self._draining.stop()
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+    def _urls(self) -> list[str]:
+        found = running(self._home.data)
+        return [self._url, *([found.url] if found else [])]
+
+    async def _take_waiting(self, events: bytes) -> None:
+        await self._sources.http.take(events, AT_ONCE)
 
     def _dead_man_switch(self) -> DeadMan | None:
         settings = self._content.settings.dead_man

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tocsin.clock import Clock, SystemClock, micros
@@ -97,7 +98,7 @@ def run(wrapped: Wrapped) -> int:
     clock = SystemClock()
     place = _workspace()
     reporter = Reporter(wrapped, place, clock)
-    environment = {**os.environ, "TOCSIN_RUN_ID": wrapped.run_id}
+    environment = {**_given(), "TOCSIN_RUN_ID": wrapped.run_id}
     if place is not None:
         environment["TOCSIN_WORKSPACE"] = str(place.folder)
     with SignalRelay() as relay:
@@ -136,6 +137,18 @@ def run(wrapped: Wrapped) -> int:
     if code < 0:
         end_like(-code)
     return code if code >= 0 else 128 - code
+
+
+def _given() -> dict[str, str]:
+    """The environment as it came: where there is no locale, as in cron, Python sets LC_CTYPE for itself and its children."""
+    out = dict(os.environ)
+    try:
+        first = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        return out
+    if not any(one.startswith(b"LC_CTYPE=") for one in first.split(b"\0")):
+        out.pop("LC_CTYPE", None)
+    return out
 
 
 def _watch(process: subprocess.Popen[bytes], relay: SignalRelay, tail: Tail) -> dict[str, str]:
@@ -216,7 +229,7 @@ class Reporter:
 
     def started(self, pid: int) -> None:
         """The command runs."""
-        self._started_us = micros(self._clock.now())
+        self._started_us = max(micros(self._clock.now()), self._queued_us + 1)  # the clock may be set back meanwhile
         self._properties["pid"] = str(pid)
         self._put("Queued", self._queued_us, {})
         self._put("Running", self._started_us, {"StartTime": self._started_us})
@@ -224,7 +237,7 @@ class Reporter:
 
     def ended(self, how: Ended) -> None:
         """The command has ended: write it down, then send what waits, both within LAST_WORDS."""
-        at = micros(self._clock.now())
+        at = max(micros(self._clock.now()), self._started_us + 1)
         if self._thread is None:
             self._put("Queued", self._queued_us, {})
             self._begin()

@@ -79,12 +79,15 @@ class Poster:
         self.endpoint = endpoint
         self._parts = urlsplit(endpoint.url)
         self._connection: http.client.HTTPConnection | None = None
+        self._pid = os.getpid()
         self.said = ""  # the server's last words, or the network's
 
     def post(self, body: bytes, timeout: float) -> Answer:
         """Post a JSON array of events. ``timeout`` in seconds for each step of the network. Raises nothing."""
         import http.client
 
+        if self._pid != os.getpid():  # a forked child: the connection is its parent's
+            self._pid, self._connection = os.getpid(), None
         headers = {"Content-Type": "application/json"}
         if self.endpoint.token:
             headers["Authorization"] = f"Bearer {self.endpoint.token}"

@@ -1,4 +1,7 @@
-"""What goes on beside training: metrics to disk, heartbeats, events to tocsin. One thread a process and workspace."""
+"""What goes on beside training: metrics and heartbeats to disk by one thread a process and workspace, events to tocsin by another.
+
+A server that hangs holds up the second thread alone: what was logged is on disk within FLUSH_EVERY all the same.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,8 @@ HEARTBEAT = float(os.environ.get("TOCSIN_HEARTBEAT", "30") or 30)
 """Seconds between heartbeats of the runs of this process."""
 LAST_WORDS = 3.0
 """Seconds for which the end of the process may wait for tocsin; what is not sent then is sent later."""
+FIRST_RETRY = 0.2
+"""Seconds until what could not be sent is tried again; doubled up to a minute while the tocsin is away."""
 _all: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
@@ -41,8 +46,10 @@ class Recorder:
         self._own: set[str] = set()  # ids of active runs that this process beats for
         self._writing = threading.Lock()
         self._wake = threading.Event()
+        self._waiting = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._away = False
         self._retry_in = 0.0
         self._flushed = 0.0
         self._beaten = store.clock.monotonic()
@@ -75,7 +82,7 @@ class Recorder:
             try:
                 self.store.log(points, send=self._sends_metrics())
                 del self._points[: len(points)]
-                self._wake.set()
+                self._waiting.set()
             except sqlite3.Error as e:
                 warn_once(f"metrics:{self.store.database.path}", "metrics cannot be written to %s: %s; they wait in memory",
                           self.store.database.path, e)  # fmt: skip
@@ -83,7 +90,7 @@ class Recorder:
 
     def _sends_metrics(self) -> bool:
         """Whether logged values are sent: to a tocsin that was named, or one that took what was sent last."""
-        return self.sender is not None and (self.sender.endpoint.named or not self._retry_in)
+        return self.sender is not None and (self.sender.endpoint.named or not self._away)
 
     def own(self, *run_ids: str) -> None:
         """Beat for these runs until they are disowned."""
@@ -105,6 +112,7 @@ class Recorder:
         if self._thread is None:
             self._start()
         self._wake.set()
+        self._waiting.set()
 
     def at_end(self, call: Callable[[], None]) -> None:
         """Call this when the process ends, before the last flush."""
@@ -115,12 +123,15 @@ class Recorder:
     def _start(self) -> None:
         if self._closed or self.store.folder is None:
             return  # in memory nothing has to go anywhere
-        thread = threading.Thread(target=self._loop, name="tocsin-recorder", daemon=True)
+        threads = [threading.Thread(target=self._loop, name="tocsin-recorder", daemon=True)]
+        if self.sender is not None:
+            threads.append(threading.Thread(target=self._send, args=(self.sender,), name="tocsin-sender", daemon=True))
+        self._thread = threads[0]
         try:
-            thread.start()
+            for thread in threads:
+                thread.start()
         except RuntimeError:
             return  # the interpreter ends; close() flushes
-        self._thread = thread
         process = sys.modules.get("multiprocessing.process")
         if process is not None and process.parent_process() is not None:
             # Workers of multiprocessing end without atexit.
@@ -132,15 +143,32 @@ class Recorder:
         while not self._closed:
             self._wake.wait(self._pause())
             self._wake.clear()
-            try:
-                self._once()
-            except Exception as e:  # noqa: BLE001  # nothing here may end training
-                warn_once("recorder", "tocsin: %s: %s", type(e).__name__, e)
+            self._guarded(self._once)
+
+    def _send(self, sender: Sender) -> None:
+        while not self._closed:
+            self._waiting.wait(self._retry_in or None)
+            self._waiting.clear()
+            self._guarded(lambda: self._send_once(sender))
+
+    def _send_once(self, sender: Sender) -> None:
+        outcome = sender.drain(30.0)
+        self._away = outcome in (Drained.AWAY, Drained.REFUSED)
+        if outcome is Drained.EMPTY:
+            self._retry_in = 0.0
+        else:  # another process that sends is done soon, and may have read all but our last event
+            self._retry_in = FIRST_RETRY if outcome is Drained.BUSY else min(max(FIRST_RETRY, 2 * self._retry_in), 60.0)
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as e:  # noqa: BLE001  # nothing here may end training
+            warn_once("recorder", "tocsin: %s: %s", type(e).__name__, e)
 
     def _pause(self) -> float:
         if self._points:
             return max(0.01, self._flushed + FLUSH_EVERY - self.store.clock.monotonic())
-        return self._retry_in or HEARTBEAT
+        return HEARTBEAT
 
     def _once(self) -> None:
         now = self.store.clock.monotonic()
@@ -150,11 +178,9 @@ class Recorder:
             self._beaten = now
             try:
                 self.store.beat(sorted(self._own))
+                self._waiting.set()
             except sqlite3.Error as e:
                 warn_once("beat", "heartbeats cannot be written: %s", e)
-        if self.sender is not None:
-            outcome = self.sender.drain(30.0)
-            self._retry_in = 0.0 if outcome is Drained.EMPTY else min(max(0.2, 2 * self._retry_in), 60.0)
 
     def close(self) -> None:
         """The process ends: write everything, send what can be sent in LAST_WORDS."""
@@ -164,6 +190,7 @@ class Recorder:
             call()
         self._closed = True
         self._wake.set()
+        self._waiting.set()
         self.flush()
         if self.sender is not None and self.store.folder is not None:
             until = self.store.clock.monotonic() + LAST_WORDS
@@ -178,7 +205,7 @@ class Recorder:
     def _after_fork(self) -> None:
         """The child owns none of the parent's runs, and the parent writes what it has logged itself."""
         self._points, self._own, self._at_end = [], set(), []
-        self._writing, self._wake = threading.Lock(), threading.Event()
+        self._writing, self._wake, self._waiting = threading.Lock(), threading.Event(), threading.Event()
         self._thread = None
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -35,6 +37,7 @@ AT_ONCE = 200
 """Events of one request."""
 KEPT = timedelta(days=7)
 """How long events wait where nobody named a server: perhaps there is none."""
+_sending: dict[Path, threading.Lock] = {}
 
 
 class Drained(StrEnum):
@@ -67,13 +70,18 @@ class Sender:
         lock: Path,
         clock: Clock | None = None,
         find: Callable[[], Endpoint | None] = lambda: None,
+        poster: Poster | None = None,
     ) -> None:
-        """``find`` is asked again after a failure: a tocsin that was started again may have another port and token."""
+        """``find`` is asked again after a failure: a tocsin that was started again may have another port and token.
+
+        ``poster``: how a server takes what waits for itself; it leaves the note of who is meant alone.
+        """
         self.database, self.endpoint = database, endpoint
         self._find = find
         self._lock = lock
         self._clock = clock or SystemClock()
-        self._poster = Poster(endpoint)
+        self._poster = poster or Poster(endpoint)
+        self._notes = poster is None
 
     @property
     def said(self) -> str:
@@ -141,29 +149,82 @@ class Sender:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        """Whether this process may send; a lock that the kernel drops with the process."""
+        """Whether this process may send: by a lock that the kernel drops with the process, and that no forked child inherits."""
         if self.database.path == ":memory:":
             yield True
             return
-        file = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        here = _sending.setdefault(self._lock, threading.Lock())  # the kernel's lock is the process's, not the thread's
+        if not here.acquire(blocking=False):
+            yield False
+            return
         try:
+            file = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
-            yield True
+                yield self._locked(file)
+            finally:
+                os.close(file)
         finally:
-            os.close(file)
+            here.release()
+
+    def _locked(self, file: int) -> bool:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        if self._notes:
+            self._note()
+        return True
+
+    def _note(self) -> None:
+        """Leave for whom the events are: that tocsin reads them from this machine's disk when no process sends any more."""
+        if meant_for(self._lock) != self.endpoint.url:
+            try:
+                _beside(self._lock).write_text(self.endpoint.url, encoding="utf-8", errors="replace")
+            except OSError:
+                pass  # it only makes events later
 
     def close(self) -> None:
         """Let go of the connection to the server."""
         self._poster.close()
 
 
+def meant_for(lock: Path) -> str:
+    """The URL of the tocsin that the last sender meant; '' where nobody has sent. ``lock``: the senders' lock file."""
+    try:
+        return _beside(lock).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _beside(lock: Path) -> Path:
+    return lock.with_suffix(".url")  # in the lock file itself, each reader's close would end the lock of its process
+
+
 def state_folder() -> Path:
-    """Where events wait that belong to no workspace: TOCSIN_SPOOL, else the user's state folder."""
+    """Where events wait that belong to no workspace: TOCSIN_SPOOL, else the user's state folder.
+
+    A user of cron or a service often has no home folder, which is not ours to make: then a folder below /var/tmp.
+    """
     if given := os.environ.get("TOCSIN_SPOOL"):
         return Path(given)
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return Path(base) / "tocsin"
+    if base := os.environ.get("XDG_STATE_HOME"):
+        return Path(base) / "tocsin"
+    home = Path(os.path.expanduser("~"))
+    usual = home / ".local" / "state" / "tocsin"
+    if usual.is_dir() or (home.is_dir() and os.access(home, os.W_OK)):
+        return usual
+    return _of_this_user(Path(f"/var/tmp/tocsin-{os.getuid()}")) or usual  # checked below
+
+
+def _of_this_user(folder: Path) -> Path | None:
+    """``folder``, made where it is not there; None where it is somebody else's, or open to others."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return None
+    own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return folder if own else None
+
+
+os.register_at_fork(after_in_child=_sending.clear)

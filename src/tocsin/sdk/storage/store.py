@@ -37,7 +37,7 @@ class Store:
         self.clock = clock or SystemClock()
         self.database = Database(folder / "runs.sqlite" if folder else ":memory:", SCHEMA)
         self.locks = (folder or Path("/nonexistent")) / "alive"
-        self.presence = Presence(self.locks)
+        self.presence = Presence(self.locks if folder else None)
         self.owner_email = ""
         self.on_event: Callable[[], None] = lambda: None
         """Called when an event was spooled."""
@@ -111,6 +111,7 @@ class Store:
             row = self._row(tx, run_id)
             if row is None or row.status in unless or row.status == to:
                 return None
+            at = _after(row, at)
             starts = to == "Running" and row.start_us is None
             tx.execute(
                 "UPDATE runs SET status = ?, heartbeat_us = ?, start_us = ?, sort_us = ?, end_us = ?, error = ?, slot = ?,"
@@ -167,7 +168,7 @@ class Store:
         """An event of the run's present status that carries ``facts``."""
         with self.database.write() as tx:
             if row := self._row(tx, run_id):
-                self._announce(tx, row, self.now(), facts)
+                self._announce(tx, row, _after(row, self.now()), facts)
         self.on_event()
 
     def beat(self, run_ids: Iterable[str]) -> None:
@@ -175,7 +176,7 @@ class Store:
         at = self.now()
         with self.database.write() as tx:
             for run_id in run_ids:
-                tx.execute("UPDATE runs SET heartbeat_us = ? WHERE run_id = ?", (at, run_id))
+                tx.execute("UPDATE runs SET heartbeat_us = max(heartbeat_us, ?) WHERE run_id = ?", (at, run_id))
                 if self.sends:
                     put(tx, run_id, at, heartbeat_event(uuid.uuid4().hex, self.source, at, run_id), beat=True)
 
@@ -323,13 +324,13 @@ class Store:
 
     # --- runs whose process is gone ---
 
-    def reap(self) -> None:
-        """Mark runs whose process is gone; at most once a second."""
-        if self.folder is None or self.clock.monotonic() - self._reaped < 1.0:
-            return
+    def reap(self, every: float = 1.0) -> int:
+        """Mark runs whose process is gone; once in ``every`` seconds at most. How many have not ended; 0 where it did not look."""
+        if self.folder is None or self.clock.monotonic() - self._reaped < every:
+            return 0
         self._reaped = self.clock.monotonic()
-        for found in self.database.read(f"SELECT {COLUMNS} FROM runs r WHERE {ACTIVE}"):
-            self._mark_if_gone(RunRow(*found))
+        active = [RunRow(*found) for found in self.database.read(f"SELECT {COLUMNS} FROM runs r WHERE {ACTIVE}")]
+        return sum(not self._mark_if_gone(row) for row in active)
 
     def _mark_if_gone(self, row: RunRow) -> bool:
         owner = ProcessId.load(row.owner) if row.owner else None
@@ -356,6 +357,11 @@ def make_error(code: str, message: str, details: str = "") -> dict[str, Any]:
     if details:
         out["error"]["debugInfo"] = {"stackTrace": details}
     return out
+
+
+def _after(row: RunRow, at: int) -> int:
+    """``at``, or just after the run's last change or heartbeat: where a clock was set back, its end still comes after its start."""
+    return max(at, row.heartbeat_us + 1)
 
 
 def _error_facts(row: RunRow) -> dict[str, Any]:
