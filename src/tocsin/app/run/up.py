@@ -229,7 +229,7 @@ def set_up_logging(settings: LogSettings) -> None:
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if text else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
