@@ -38,7 +38,8 @@ from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, group, re
 from tocsin.notify.stages.bounds import Bounds, uncapped
 from tocsin.notify.stages.measure import OnCallMetrics
 from tocsin.notify.stages.people import RunNews
-from tocsin.notify.stages.register import Registering, before_a_second
+from tocsin.notify.stages.portions import Portions
+from tocsin.notify.stages.register import Registering
 from tocsin.notify.stages.run import Happened, Needs, Passed, Stages
 from tocsin.notify.values import NO_FACTS, CapRule, Facts, NotificationDraft, Recipient, RunFacts
 from tocsin.notify.waking import Waker
@@ -49,8 +50,6 @@ T = TypeVar("T")
 
 UTC = ZoneInfo("UTC")
 BASELINE_CAP = CapRule(mails=30, window=timedelta(minutes=10))
-BATCH = 120
-"""Intents of one pass: sending the first begins before the last is rendered."""
 GRACE = 5.0
 """Seconds that mails under way have to end when it stops."""
 _LOOK = 30.0
@@ -114,6 +113,7 @@ class Notifier:
                 presented=self._presented,
             )
         )  # fmt: skip
+        self._portions = Portions(state)
         self.passed_at: datetime | None = None  # when the last pass that succeeded began; UTC
         self._measure = OnCallMetrics(metrics)
         self._bounds = Bounds(self._stages, state, self._renderer, self._presented, self._message)
@@ -239,6 +239,7 @@ class Notifier:
         self._caps.load()
         self._digests.load()
         self._stages.load()
+        self._portions.forget()
         for source in self._digests.sources():
             if source not in self._stages.live.alerts:
                 self._digests.release(source, self._clock.now())
@@ -289,9 +290,8 @@ class Notifier:
         """What a pass begins with."""
         ends = self._state.alerts_ended()
         head, news = self._news()
-        intents, more = self._read()
-        first = before_a_second(intents)
-        return Happened(ends=ends, intents=first, more=more or len(first) < len(intents), news=news, head=head)
+        intents, more = self._portions.next(self._oncall())
+        return Happened(ends=ends, intents=intents, more=more, news=news, head=head)
 
     def _news(self) -> tuple[int, Sequence[RunNews]]:
         """Events since the last pass that may supersede alerts; none where the log store cannot say now."""
@@ -310,19 +310,6 @@ class Notifier:
             ))
             for a in self._options.default_receiver
         ]  # fmt: skip
-
-    def _read(self) -> tuple[list[Intent], bool]:
-        """Oldest intents, evaluations whole, and whether there are more."""
-        limit = BATCH
-        while True:
-            found = list(self._state.intents(limit))
-            if len(found) < limit:
-                return found, False
-            last = (found[-1].at, found[-1].commit_seq)
-            whole = [i for i in found if (i.at, i.commit_seq) != last]
-            if whole or limit >= 100 * BATCH:
-                return whole or found, True
-            limit *= 10  # one evaluation alone fills the batch
 
     async def _notify(self, happened: Happened) -> bool:
         """One pass of the stages; whether another has something to do at once."""

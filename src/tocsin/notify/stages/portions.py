@@ -1,0 +1,86 @@
+"""Which intents a pass takes: whole evaluations, or of a large one a portion, the severest first.
+
+Rendering takes most of a burst's time, and nothing of a pass is sent before all of it is written. Where alerts neither
+share groups nor inhibit each other, an evaluation of a thousand failures is notified a portion at a time: the first
+mails leave while the rest is rendered. Intents of one run stay together, since an address gets one message of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tocsin.model.intent import Intent
+from tocsin.model.statuses import Severity
+from tocsin.notify.routing.groups import ALL_FIELDS
+from tocsin.notify.routing.oncall_file import OnCallRules
+from tocsin.notify.routing.tree import walk
+from tocsin.notify.stages.register import before_a_second
+from tocsin.state.interface import State
+
+BATCH = 120
+"""Intents of one pass."""
+FIRST = 20
+"""Intents of the first portion of a large evaluation."""
+
+
+class Portions:
+    """Reads intents from the state, oldest evaluation first."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._rest: list[list[Intent]] = []  # runs of an evaluation that has begun, the severest first
+        self._more = False  # the state has more than ``_rest``
+
+    def forget(self) -> None:
+        """Read again: a pass was not written."""
+        self._rest = []
+
+    def next(self, rules: OnCallRules) -> tuple[Sequence[Intent], bool]:
+        """(what the next pass takes, whether there is more). Raises StoreError."""
+        size = BATCH
+        if not self._rest:
+            intents, self._more = self._read()
+            first = before_a_second(intents)
+            more = self._more or len(first) < len(intents)
+            if len(first) <= BATCH or not _independent(rules) or _evaluation(first[0]) != _evaluation(first[-1]):
+                return first, more
+            self._more = more
+            self._rest, size = _by_run(first), FIRST
+        taken: list[Intent] = []
+        critical = _severity(self._rest[0]) is Severity.CRITICAL
+        while self._rest and (len(taken) < size or (critical and _severity(self._rest[0]) is Severity.CRITICAL)):
+            taken += self._rest.pop(0)
+        return taken, self._more or bool(self._rest)
+
+    def _read(self) -> tuple[list[Intent], bool]:
+        """Oldest intents, evaluations whole, and whether there are more."""
+        limit = BATCH
+        while True:
+            found = list(self._state.intents(limit))
+            if len(found) < limit:
+                return found, False
+            last = _evaluation(found[-1])
+            whole = [i for i in found if _evaluation(i) != last]
+            if whole or limit >= 100 * BATCH:
+                return whole or found, True
+            limit *= 10  # one evaluation alone fills the batch
+
+
+def _evaluation(intent: Intent) -> tuple[object, int]:
+    return intent.at, intent.commit_seq
+
+
+def _independent(rules: OnCallRules) -> bool:
+    """Whether no alert decides how another is notified."""
+    return not rules.inhibit and not any(n.group_by and ALL_FIELDS not in n.group_by for n in walk(rules.root))
+
+
+def _by_run(intents: Sequence[Intent]) -> list[list[Intent]]:
+    runs: dict[str, list[Intent]] = {}
+    for n, intent in enumerate(intents):
+        runs.setdefault(intent.run_id or f"\n{n}", []).append(intent)
+    return sorted(runs.values(), key=_severity)
+
+
+def _severity(run: Sequence[Intent]) -> Severity:
+    return min(intent.severity for intent in run)
