@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench._sink import Sink
 from bench.common import cpu_seconds, machine, say, spread, table
 from tests.acceptance.harness import Tocsin, settings
 from tests.servers.alertmanager import AlertmanagerServer
 from tests.servers.eventually import eventually
 from tests.servers.process import ServerMissing
+from tests.servers.smtp_sink import Sink
 
 RULES = {
     "rules": [
@@ -84,6 +84,7 @@ def events(count: int, name: str) -> bytes:
 
 def seen(sink: Sink, began: float, wanted: int) -> Burst:
     """Wait for all mails of a burst."""
+
     def all_came() -> bool:
         found = len(sink.noted().mails)
         assert found >= wanted, f"{found} of {wanted} mails"
@@ -93,7 +94,9 @@ def seen(sink: Sink, began: float, wanted: int) -> Burst:
     noted = sink.noted()
     at = sorted(when - began for when, _ in noted.mails)
     critical = [when - began for when, subject in noted.mails if "production" in subject]
-    return Burst(at[0], at[wanted - 1], wanted / at[wanted - 1], max(critical, default=0.0), noted.opened, noted.refused)
+    return Burst(
+        at[0], at[wanted - 1], wanted / at[wanted - 1], max(critical, default=0.0), noted.opened, noted.refused
+    )
 
 
 def alertmanager_config(port: int) -> str:
@@ -155,7 +158,10 @@ def measure(chosen: argparse.Namespace, root: Path, stack: ExitStack) -> None:
         if peer is not None:
             sink.fresh()
             alerts = [
-                {"labels": {"alertname": f"r{number}", "run": f"{n}"}, "annotations": {"summary": f"experiment failed {n}"}}
+                {
+                    "labels": {"alertname": f"r{number}", "run": f"{n}"},
+                    "annotations": {"summary": f"experiment failed {n}"},
+                }
                 for n in range(chosen.failures)
             ]
             began = time.time()

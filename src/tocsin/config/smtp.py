@@ -83,7 +83,13 @@ class SmtpSettings(YamlModel):
         description="Most mails that leave in a while. Critical ones go first; the rest comes in summaries.",
         examples=[{"max": 2000, "window": "10m"}],
     )
-    connections: int = Field(default=4, ge=1, le=64, description="Connections kept to the server.", examples=[2])
+    connections: int = Field(
+        default=50,
+        ge=1,
+        le=64,
+        description="Most connections to the server: a few, more while waiting is all they do, half once it refuses one.",
+        examples=[2],
+    )
     timeout: Positive = Field(
         default=timedelta(seconds=30), description="How long one answer of the server may take.", examples=["10s"]
     )

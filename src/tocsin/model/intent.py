@@ -79,6 +79,7 @@ class Intent:
     at: datetime  # T of the evaluation; UTC
     event_time: datetime | None = None  # TimeGenerated of the event; UTC
     origin: str = ""  # of one that notify made, of another: the id of that; such a one is not stored
+    _id: str = field(default="", init=False, repr=False, compare=False)  # once it was asked for
 
     @property
     def limited(self) -> bool:
@@ -88,6 +89,9 @@ class Intent:
     @property
     def id(self) -> str:
         """Stable identity."""
-        from tocsin.model.alert import instance_key
+        if not self._id:
+            from tocsin.model.alert import instance_key
 
-        return fingerprint(self.rule, instance_key(self.instance), self.occurrence, self.kind, str(self.ordinal))
+            made = fingerprint(self.rule, instance_key(self.instance), self.occurrence, self.kind, str(self.ordinal))
+            object.__setattr__(self, "_id", made)
+        return self._id

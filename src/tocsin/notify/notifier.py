@@ -24,9 +24,8 @@ from tocsin.notify.addresses import Allows
 from tocsin.notify.channels.base import Notification
 from tocsin.notify.channels.registry import Channels
 from tocsin.notify.delivery.caps import Caps
-from tocsin.notify.delivery.circuit import Backoff
+from tocsin.notify.delivery.circuit import FIRST_PROBE, FIRST_RETRY, Backoff, Retry
 from tocsin.notify.delivery.digests import Digests, is_limited
-from tocsin.notify.delivery.endpoint import FIRST_PROBE, FIRST_RETRY, Retry
 from tocsin.notify.delivery.read import Reading
 from tocsin.notify.delivery.sender import Sender
 from tocsin.notify.render.facts import FactsReader

@@ -16,8 +16,7 @@ from tocsin.metrics.registry import Metrics
 from tocsin.notify.channels.base import Setting
 from tocsin.notify.channels.registry import Channels
 from tocsin.notify.channels.smtp import SmtpChannel, SmtpOptions
-from tocsin.notify.delivery.circuit import Backoff
-from tocsin.notify.delivery.endpoint import Retry
+from tocsin.notify.delivery.circuit import Backoff, Retry
 from tocsin.notify.notifier import Notifier, NotifyOptions
 from tocsin.notify.render.facts import NoFacts
 from tocsin.notify.routing.oncall_file import OnCallRules

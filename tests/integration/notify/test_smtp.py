@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.notify.house import notifier, notify
 from tests.servers.smtp import Received, Script, SmtpServer
+from tests.servers.smtp_sink import Sink
 from tests.unit.notify.make import INFO, intent
 from tocsin.clock import SystemClock
 from tocsin.metrics.registry import Metrics
@@ -270,3 +271,19 @@ def test_an_idle_connection_that_the_server_closed_costs_nothing(
     notify(made, step)
     assert [d.attempt for d in box.state.deliveries()] == [1, 1]
     assert box.state.deliveries()[0].created_at - steps[0] < timedelta(seconds=5)
+
+
+def test_a_server_that_takes_few_connections_is_sent_all_with_few_refusals(box: Box, tmp_path: Path) -> None:
+    """More are opened while waiting is all they do, and fewer once it refuses one."""
+    sink = Sink(tmp_path / "mails", delay=0.03, most=6)
+    try:
+        box.put(*(intent(run=f"r{n}") for n in range(150)))
+        made = notifier(box.state, box.clock, box.metrics, host="127.0.0.1", port=sink.port, connections=50)
+        notify(made, box.all_in("sent", 150))
+        noted = sink.noted()
+    finally:
+        sink.stop()
+    assert len(noted.mails) == 150
+    assert noted.opened > WORKERS
+    assert 1 <= noted.refused < 15
+    assert all(d.attempt == 1 for d in box.state.deliveries(limit=200))

@@ -15,8 +15,7 @@ from tocsin.model.intent import Intent, RuleInfo
 from tocsin.notify.channels.base import Channel, Connection, Outcome, Reply, Setting, Unreachable
 from tocsin.notify.channels.mail import MailChannel
 from tocsin.notify.channels.registry import Channels
-from tocsin.notify.delivery.circuit import Backoff
-from tocsin.notify.delivery.endpoint import Retry
+from tocsin.notify.delivery.circuit import Backoff, Retry
 from tocsin.notify.delivery.read import with_outbox
 from tocsin.notify.notifier import Notifier, NotifyOptions
 from tocsin.notify.render.facts import FactsReader, NoFacts

@@ -1,4 +1,4 @@
-"""When a server that could not be reached is tried again, and by whom."""
+"""When a message is tried again; when a server that could not be reached is, and by whom."""
 
 from __future__ import annotations
 
@@ -20,6 +20,22 @@ class Backoff:
         """Seconds after so many failures in a row; ``spread`` in [0, 1) is the jitter."""
         wait: timedelta = min(self.first * 2 ** min(failures - 1, 20), self.longest)
         return wait.total_seconds() * (0.8 + 0.4 * spread)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """When a deferred message is tried again: first × 2ⁿ, at most ``longest``, up to a fifth more or less."""
+
+    first: timedelta = timedelta(seconds=5)
+    longest: timedelta = timedelta(minutes=15)
+
+    def after(self, attempt: int, spread: float) -> timedelta:
+        """The wait after attempt ``attempt`` (1, 2, …); ``spread`` in [0, 1) is the jitter."""
+        wait: timedelta = min(self.first * 2 ** min(attempt - 1, 20), self.longest)
+        return wait * (0.8 + 0.4 * spread)
+
+
+FIRST_RETRY, FIRST_PROBE = Retry(), Backoff()
 
 
 class Circuit:

@@ -32,7 +32,8 @@ from tocsin.model.crash import point
 from tocsin.model.delivery import Delivery, DeliveryState, Endpoint
 from tocsin.notify.channels.base import Channel, Connection, DirectChannel, Outcome, Reply, Unreachable
 from tocsin.notify.channels.registry import Channels
-from tocsin.notify.delivery.circuit import Backoff, Circuit
+from tocsin.notify.delivery.circuit import Backoff, Circuit, Retry
+from tocsin.notify.delivery.lanes import Lanes
 from tocsin.notify.delivery.marks import Marks
 from tocsin.state.interface import Attempted, State
 
@@ -50,21 +51,6 @@ MOST_LOGGED = 20
 LOOK = 30.0
 """Seconds after which the state is asked again, whatever happened."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
-    """When a deferred message is tried again: first × 2ⁿ, at most ``longest``, up to a fifth more or less."""
-
-    first: timedelta = timedelta(seconds=5)
-    longest: timedelta = timedelta(minutes=15)
-
-    def after(self, attempt: int, spread: float) -> timedelta:
-        """The wait after attempt ``attempt`` (1, 2, …); ``spread`` in [0, 1) is the jitter."""
-        wait: timedelta = min(self.first * 2 ** min(attempt - 1, 20), self.longest)
-        return wait * (0.8 + 0.4 * spread)
-
-
-FIRST_RETRY, FIRST_PROBE = Retry(), Backoff()
 
 Failed = Callable[[Delivery, str], Awaitable[None]]
 """Notified before a message is marked as failed."""
@@ -116,6 +102,7 @@ class EndpointSender:
         self._reading = False
         self._idle = asyncio.Event()
         self._connected = 0
+        self._lanes = Lanes(1, lambda: None)  # until it runs
         self._up: bool | None = None  # as the metric shows it
         self._rest_until = 0.0  # by the loop's clock: the other side asked for a pause
 
@@ -125,8 +112,9 @@ class EndpointSender:
             tasks.create_task(self._feed())
             tasks.create_task(self._tend())
             channel = self._outbox.channels(self._endpoint)
-            for _ in range(channel.workers if channel is not None else 1):
-                tasks.create_task(self._worker())
+            workers = channel.workers if channel is not None else 1
+            self._lanes = Lanes(workers, lambda: tasks.create_task(self._worker()))
+            self._lanes.fill()
 
     def offer(self, deliveries: Sequence[Delivery]) -> None:
         """Take new messages that the state holds already; from the loop's thread."""
@@ -250,11 +238,12 @@ class EndpointSender:
     async def _worker(self) -> None:
         line: _Line | None = None
         try:
-            while not self._ending:
+            while not self._ending and not self._lanes.too_many:
                 delivery = await self._take(IDLE if line is not None else None)
                 if delivery is None:
                     await self._dropped(line)
                     line = None
+                    self._lanes.idle()
                     continue
                 channel = self._outbox.channels(self._endpoint)
                 if channel is None:
@@ -266,8 +255,12 @@ class EndpointSender:
                 if line is not None and (line.channel is not channel or not line.connection.alive):
                     await self._dropped(line)
                     line = None
+                began = self._clock.monotonic()
                 line = await self._deliver(line, channel, delivery)
+                if line is not None:
+                    self._lanes.took(self._clock.monotonic() - began, len(self._queue))
         finally:
+            self._lanes.ended()
             if line is not None:
                 await asyncio.shield(self._dropped(line))
 
@@ -403,7 +396,10 @@ class EndpointSender:
             seconds=round(wait, 1), alone=alone,
         )  # fmt: skip
         self._wake.set()
-        await asyncio.sleep(wait)
+        if not alone:
+            self._lanes.refuse()
+        if not self._lanes.too_many:
+            await asyncio.sleep(wait)
 
     async def _dropped(self, line: _Line | None) -> None:
         """Close what was open."""

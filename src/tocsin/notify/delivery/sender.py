@@ -13,16 +13,8 @@ from tocsin.errors import StoreError
 from tocsin.metrics.registry import Metrics
 from tocsin.model.delivery import Delivery, Endpoint
 from tocsin.notify.channels.registry import Channels
-from tocsin.notify.delivery.circuit import Backoff
-from tocsin.notify.delivery.endpoint import (
-    FIRST_PROBE,
-    FIRST_RETRY,
-    LOOK,
-    EndpointSender,
-    Failed,
-    Outbox,
-    Retry,
-)
+from tocsin.notify.delivery.circuit import FIRST_PROBE, FIRST_RETRY, Backoff, Retry
+from tocsin.notify.delivery.endpoint import LOOK, EndpointSender, Failed, Outbox
 from tocsin.notify.delivery.marks import Marks
 from tocsin.state.interface import MAILS, Attempted, State
 

@@ -42,10 +42,13 @@ class Portions:
             intents, self._more = self._read()
             first = before_a_second(intents)
             more = self._more or len(first) < len(intents)
-            if len(first) <= BATCH or not _independent(rules) or _evaluation(first[0]) != _evaluation(first[-1]):
+            if len(first) <= BATCH or not _independent(rules):
                 return first, more
-            self._more = more
-            self._rest, size = _by_run(first), FIRST
+            head = [i for i in first if _evaluation(i) == _evaluation(first[0])]
+            self._more = more or len(head) < len(first)
+            if len(head) <= BATCH:
+                return head, self._more
+            self._rest, size = _by_run(head), FIRST
         taken: list[Intent] = []
         critical = _severity(self._rest[0]) is Severity.CRITICAL
         while self._rest and (len(taken) < size or (critical and _severity(self._rest[0]) is Severity.CRITICAL)):

@@ -1,6 +1,6 @@
 """An SMTP server that keeps nothing: it notes when each mail was accepted. Runs as a process of its own.
 
-    python -m bench._sink LOG [--delay SECONDS] [--most CONNECTIONS]
+    python -m tests.servers.smtp_sink LOG [--delay SECONDS] [--most CONNECTIONS]
 
 It prints its port. A line of LOG is a time (epoch seconds), a word (`mail`, `open`, `refused`) and a subject.
 """
@@ -109,7 +109,7 @@ class Sink:
 
     def __init__(self, log: Path, delay: float = 0, most: int = 1_000_000) -> None:
         self._log = log
-        command = [sys.executable, "-m", "bench._sink", str(log), f"--delay={delay}", f"--most={most}"]
+        command = [sys.executable, "-m", "tests.servers.smtp_sink", str(log), f"--delay={delay}", f"--most={most}"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
@@ -119,6 +119,7 @@ class Sink:
         self._log.write_text("")
 
     def noted(self) -> Noted:
+        """What came since the last `fresh`."""
         lines = [line.split(" ", 2) for line in self._log.read_text().splitlines()]
         return Noted(
             [(float(at), rest[0] if rest else "") for at, word, *rest in lines if word == "mail"],
@@ -127,8 +128,9 @@ class Sink:
         )
 
     def stop(self) -> None:
+        """End it."""
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait()
+        self._process.communicate()
 
 
 async def serve(log: Path, delay: float, most: int) -> None:
