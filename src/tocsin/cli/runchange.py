@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,6 +31,10 @@ from tocsin.cli.tracked import (
     the_run,
     workspace,
 )
+
+if TYPE_CHECKING:
+    from tocsin.sdk.sending.spool import Sender
+    from tocsin.sdk.session import Session
 
 TagOption = Annotated[list[str] | None, typer.Option("--tag", metavar="KEY[=VALUE]", help="A tag; may be repeated.")]
 COLUMNS = ("RunId", "ExperimentName", "Status", "StartTime", "DurationMs")
@@ -285,8 +289,34 @@ def _number(text: str) -> Any:
     return text
 
 
+def _elsewhere(here: Session | None) -> list[tuple[str, Sender]]:
+    """Senders of this user's other workspaces where events wait for the tocsin that would get them now."""
+    import sqlite3
+
+    from tocsin.sdk.config import find
+    from tocsin.sdk.errors import WorkspaceException
+    from tocsin.sdk.sending.known import known
+    from tocsin.sdk.sending.spool import meant_for
+    from tocsin.sdk.session import session_of
+
+    out = []
+    for data in (folder / ".tocsin" for folder in known()):
+        try:
+            if not (data / "runs.sqlite").is_file():
+                continue
+            session = session_of(find(data.parent))
+            sender = session.recorder.sender
+            if session is here or sender is None or meant_for(data / "spool.lock") not in ("", sender.endpoint.url):
+                continue
+            if sender.waiting():
+                out.append((f"workspace {session.name} in {session.folder}", sender))
+        except (WorkspaceException, sqlite3.Error, OSError):
+            continue  # its own commands say why
+    return out
+
+
 def sync(name: WorkspaceOption = "", path: PathOption = HERE) -> None:
-    """Send the events that wait on this machine: of the workspace here, and of `tocsin exec`."""
+    """Send the events that wait on this machine: of your workspaces, the one here first, and of `tocsin exec`."""
     import threading
 
     from tocsin.sdk.errors import WorkspaceException
@@ -294,13 +324,16 @@ def sync(name: WorkspaceOption = "", path: PathOption = HERE) -> None:
     from tocsin.sdk.sending.spool import SCHEMA, Drained, Sender, state_folder
     from tocsin.sdk.storage.database import Database
 
-    senders = []
+    senders: list[tuple[str, Sender]] = []
+    session: Session | None = None
     try:
         session = workspace(path, name)._session
         if session.recorder.sender is not None:
             senders.append(("workspace " + session.name, session.recorder.sender))
     except WorkspaceException:
-        pass  # then there are only those of exec
+        pass  # then there are only the others
+    if not name and path == HERE:
+        senders += _elsewhere(session)
     endpoint, folder = Endpoint.find(), state_folder()
     if endpoint is not None and (folder / "spool.sqlite").exists():
         senders.append(("exec", Sender(Database(folder / "spool.sqlite", SCHEMA), endpoint, folder / "spool.lock")))

@@ -15,7 +15,7 @@ from tocsin.sdk.config import Place
 from tocsin.sdk.running.process import user_name
 from tocsin.sdk.sending.endpoint import Endpoint
 from tocsin.sdk.sending.events import heartbeat_event, iso, status_event
-from tocsin.sdk.sending.spool import SCHEMA, Sender, put, state_folder
+from tocsin.sdk.sending.spool import SCHEMA, Sender, made_state_folder, put
 from tocsin.sdk.storage.database import Database
 from tocsin.sdk.text import clean, experiment_name
 
@@ -61,8 +61,7 @@ class SpoolJournal(Journal):
 
     def __init__(self, wrapped: Wrapped, endpoint: Endpoint, clock: Clock) -> None:
         self._wrapped, self._clock = wrapped, clock
-        folder = state_folder()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = made_state_folder()
         self._database = Database(folder / "spool.sqlite", SCHEMA)
         self.sender = Sender(self._database, endpoint, folder / "spool.lock", clock, Endpoint.find)
         self._number = 0

@@ -6,17 +6,18 @@ import hashlib
 import os
 from pathlib import Path
 
-from tocsin.sdk.sending.spool import state_folder
+from tocsin.sdk.sending.spool import made_state_folder, state_folder
 
 
 def note(folder: Path) -> None:
     """Remember a workspace's folder. Where that cannot be kept, `tocsin run sync` still finds the workspace."""
     data = os.fsencode(folder)
-    file = state_folder() / "workspaces" / hashlib.sha256(data).hexdigest()[:24]
+    name = hashlib.sha256(data).hexdigest()[:24]
     try:
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file.write_bytes(data)
+        if not (state_folder() / "workspaces" / name).exists():
+            notes = made_state_folder() / "workspaces"
+            notes.mkdir(exist_ok=True, mode=0o700)
+            (notes / name).write_bytes(data)
     except OSError:
         pass  # it only makes events later
 

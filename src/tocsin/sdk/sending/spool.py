@@ -213,18 +213,25 @@ def state_folder() -> Path:
     usual = home / ".local" / "state" / "tocsin"
     if usual.is_dir() or (home.is_dir() and os.access(home, os.W_OK)):
         return usual
-    return _of_this_user(Path(f"/var/tmp/tocsin-{os.getuid()}")) or usual  # checked below
+    shared = Path(f"/var/tmp/tocsin-{os.getuid()}")
+    return shared if _is_ours(shared) else usual
 
 
-def _of_this_user(folder: Path) -> Path | None:
-    """``folder``, made where it is not there; None where it is somebody else's, or open to others."""
+def made_state_folder() -> Path:
+    """The same, made where it is not there. Raises OSError."""
+    state_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+    return state_folder()  # somebody else may have been quicker below /var/tmp
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether it is this user's alone, or nobody's yet."""
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
+    except FileNotFoundError:
+        return True
     except OSError:
-        return None
-    own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
-    return folder if own else None
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
 
 
 os.register_at_fork(after_in_child=_sending.clear)
