@@ -181,7 +181,7 @@ class TocsinStore(AbstractStore):  # type: ignore[misc]
         """Its status, and its name for people."""
         self._session.recorder.flush()
         if run_name:
-            self._store.update(run_id, display_name=clean(run_name))
+            self._store.rename(run_id, clean(run_name))
             self._store.relabel(run_id, "t", {NAME: clean(run_name)})
         status = _TO.get(run_status) if run_status is not None else None
         if status is not None:

@@ -318,20 +318,23 @@ def test_an_event_of_huge_tags_is_cut_to_what_intake_reads(exp: Experiment, monk
 def test_each_status_change_is_one_event_in_order(exp: Experiment) -> None:
     exp._session.store.sends = True
     run = exp.start_logging(snapshot_directory=None, tags={"team": "ranking"})
+    run.display_name = "tuned"
     run.complete()
     run.complete()
     run.fail("wrong")
+    run.display_name = "wrong"  # a second Failed would take away the first one's message
     run.alert("loss is NaN", "at step 3", level="error")
     run.alert("loss is NaN", "at step 4", level="error")
     exp._session.store.sends = False
     events = [json.loads(e) for (e,) in exp._session.store.database.read("SELECT event FROM outbox ORDER BY seq")]
-    assert ["Running", "Completed", "Failed", "Failed"] == [e["data"]["Status"] for e in events]
-    assert 4 == len({e["id"] for e in events})
-    assert [{"team": "ranking"}] * 4 == [e["data"]["Tags"] for e in events]
-    assert "wrong" == events[2]["data"]["Message"]
+    assert ["Running", "Running", "Completed", "Failed", "Failed"] == [e["data"]["Status"] for e in events]
+    assert [run.id, *["tuned"] * 3, "wrong"] == [e["data"]["DisplayName"] for e in events]
+    assert 5 == len({e["id"] for e in events})
+    assert [{"team": "ranking"}] * 5 == [e["data"]["Tags"] for e in events]
+    assert "wrong" == events[3]["data"]["Message"]
     assert ("loss is NaN: at step 3", "error") == (
-        events[3]["data"]["Message"],
-        events[3]["data"]["Properties"]["alert.level"],
+        events[4]["data"]["Message"],
+        events[4]["data"]["Properties"]["alert.level"],
     )
 
 

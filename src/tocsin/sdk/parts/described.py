@@ -38,7 +38,10 @@ class Described(HoldsFiles):
 
     @display_name.setter
     def display_name(self, name: str) -> None:
-        self._update(display_name=clean(name))
+        try:
+            self._session.store.rename(self.id, clean(name))
+        except sqlite3.Error as e:
+            warn_once("labels", "a run's name cannot be kept: %s", e)
 
     @property
     def description(self) -> str:

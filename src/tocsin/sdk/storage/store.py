@@ -227,6 +227,14 @@ class Store:
         self.on_event()
         return after
 
+    def rename(self, run_id: str, display_name: str) -> None:
+        """Set a run's display name. Its event has the status that it has; a run that has ended sends none."""
+        with self.database.write() as tx:
+            tx.execute("UPDATE runs SET display_name = ? WHERE run_id = ?", (display_name, run_id))
+            if (row := self._row(tx, run_id)) and row.status not in TERMINAL:
+                self._announce(tx, row, _after(row, self.now()), {})
+        self.on_event()
+
     def describe(self, run_id: str, text: str) -> None:
         """Set a run's description."""
         with self.database.write() as tx:
