@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import socket
 import sqlite3
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from tocsin.clock import ManualClock, micros
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, RawEvents
 from tocsin.sdk.errors import RunEnvironmentException, ServiceException, UserErrorException
+from tocsin.sdk.running.process import identify
+from tocsin.sdk.running.stopping import kill_left_over
 from tocsin.sdk.sending.endpoint import Endpoint
 from tocsin.sdk.sending.spool import Sender
 
@@ -455,3 +459,13 @@ def test_where_the_clock_is_set_back_a_run_still_ends_after_its_start(exp: Exper
     row = store.get(run.id)
     assert row is not None and row.start_us is not None and row.end_us is not None
     assert ("Failed", 2) == (row.status, row.end_us - row.start_us)
+
+
+def test_a_workspace_ends_processes_of_its_own_user_alone() -> None:
+    """A tocsin of root reads the workspaces of others, too."""
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
+        script = identify(process.pid).dump()
+        kill_left_over(script, os.getuid() + 1)
+        assert process.poll() is None
+        kill_left_over(script, os.getuid())
+        assert -signal.SIGKILL == process.wait(10)

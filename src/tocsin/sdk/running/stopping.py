@@ -46,8 +46,18 @@ def signal_group(group: int, number: int) -> None:
         pass
 
 
-def kill_left_over(script: str) -> None:
-    """End the script of a run whose runner is gone: nobody watches it any more. ``script`` is a ProcessId as text."""
+def kill_left_over(script: str, user: int) -> None:
+    """End the script of a run whose runner is gone: nobody watches it any more. ``script`` is a ProcessId as text.
+
+    ``user``: whose workspace says so. A tocsin of root ends nobody else's process because a user's file names it.
+    """
     process = ProcessId.load(script)
-    if process is not None and runs_here(process):
+    if process is not None and runs_here(process) and _user_of(process.pid) in (user, None):
         signal_group(process.pid, signal.SIGKILL)
+
+
+def _user_of(pid: int) -> int | None:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return None

@@ -350,7 +350,7 @@ class Store:
         if row.script:
             from tocsin.sdk.running.stopping import kill_left_over
 
-            kill_left_over(row.script)
+            kill_left_over(row.script, Path(self.database.path).stat().st_uid)
         to = "Canceled" if row.status == "CancelRequested" else "Failed"
         error = make_error("ProcessGone", f"process gone: process {owner.pid} on {owner.host} ended without saying how")
         self.transition(row.run_id, to, error=None if to == "Canceled" else error)
