@@ -51,6 +51,8 @@ def test_files_go_in_and_come_out(exp: Experiment, tmp_path: Path) -> None:
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "w.bin").write_bytes(b"\x00\x01")
     (folder / "out").symlink_to("/etc")
+    (folder / ".tocsin").mkdir()
+    (folder / ".tocsin" / "runs.sqlite").touch()
     run.upload_folder("model", folder)
     run.upload_files(["logs/a.log", "ünïcode/ß.txt"], [folder / "deep" / "w.bin"] * 2)
     assert ["logs/a.log", "model/deep/w.bin", "ünïcode/ß.txt"] == run.get_file_names()

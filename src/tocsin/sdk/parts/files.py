@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tocsin.sdk.config import FOLDER
 from tocsin.sdk.errors import ServiceException, UserErrorException
 from tocsin.sdk.text import artifact_name, inside
 
@@ -51,12 +52,14 @@ class HoldsFiles:
         return [self.upload_file(name, path) for name, path in zip(names, paths, strict=True)]
 
     def upload_folder(self, name: str, path: str | Path, datastore_name: str | None = None) -> None:
-        """Copy a folder's files into the run below ``name``; links are left out."""
+        """Copy a folder's files into the run below ``name``; links and workspaces' own folders are left out."""
         source = Path(path)
         if not source.is_dir():
             raise UserErrorException(f"{source} is no folder")
         prefix = artifact_name(name)
         for file in sorted(source.rglob("*")):
+            if FOLDER in file.relative_to(source).parts:
+                continue  # of a whole workspace its runs would be copied too, this one among them
             if file.is_file() and not file.is_symlink() and file.resolve().is_relative_to(source.resolve()):
                 self.upload_file(f"{prefix}/{file.relative_to(source).as_posix()}", file)
 
