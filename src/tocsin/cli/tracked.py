@@ -32,6 +32,19 @@ def _quietly(wanted: bool) -> bool:
     return wanted
 
 
+def _status(word: str) -> str:
+    """A status in its own spelling, however it was written. Ends with 2 where it is none."""
+    if not word:
+        return ""
+    from tocsin.model.statuses import STATUS_WORDS
+
+    known = {status.lower(): status for status in STATUS_WORDS}
+    if word.lower() not in known:
+        fail(f"--status {word!r} is none of {', '.join(sorted(STATUS_WORDS))}", code=2)
+    return known[word.lower()]
+
+
+StatusOption = Annotated[str, typer.Option(help="Only in this status.", callback=_status)]
 WorkspaceOption = Annotated[str, typer.Option("-w", "--workspace-name", help="The workspace's name, to be sure of it.")]
 GroupOption = Annotated[str, typer.Option("-g", "--resource-group", help="As in az; tocsin has no use for it.")]
 PathOption = Annotated[Path, typer.Option("--path", metavar="DIR", help="The workspace's folder, or one below it.", show_default="here")]  # fmt: skip

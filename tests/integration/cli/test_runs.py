@@ -100,7 +100,9 @@ def test_lists_are_filtered_and_searched(tocsin: Callable[..., Done]) -> None:
 
     assert ids[:1:-1] == found()
     assert ids[::-1] == found("--last", 100)
-    assert [ids[3]] == found("--status", "Completed")
+    assert [ids[3]] == found("--status", "completed")
+    wrong = tocsin("run", "list", "--status", "Fail", code=2)
+    assert "Failed, " in wrong.stderr
     assert [ids[5]] == found("--tag", "n=5")
     assert 10 == len(found("--tags", "n"))
     assert [ids[4]] == found("--search", "nAmE4")
