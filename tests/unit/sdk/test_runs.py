@@ -9,6 +9,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tocsin.clock import ManualClock, micros
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, RawEvents
 from tocsin.sdk.errors import RunEnvironmentException, ServiceException, UserErrorException
+from tocsin.sdk.running import runner as running_script
 from tocsin.sdk.running.process import identify
 from tocsin.sdk.running.stopping import kill_left_over
 from tocsin.sdk.sending.endpoint import Endpoint
@@ -469,3 +471,20 @@ def test_a_workspace_ends_processes_of_its_own_user_alone() -> None:
         assert process.poll() is None
         kill_left_over(script, os.getuid())
         assert -signal.SIGKILL == process.wait(10)
+
+
+def test_the_end_of_a_script_waits_for_a_disk_that_fails(exp: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its runner would end otherwise, and the run of a script that ended well be Failed: process gone."""
+    monkeypatch.setattr(running_script, "RETRY_EVERY", 0.01)
+    store = exp._session.store
+    run = exp.start_logging(snapshot_directory=None)
+    runner = running_script.Runner(exp._session, run._row())
+    with store.database.write() as tx:
+        tx.execute("ALTER TABLE runs RENAME TO hidden")
+    thread = threading.Thread(target=runner._exited, args=(0,))
+    thread.start()
+    assert "Running" == runner.status()
+    with store.database.write() as tx:
+        tx.execute("ALTER TABLE hidden RENAME TO runs")
+    thread.join(10)
+    assert "Completed" == runner.status()

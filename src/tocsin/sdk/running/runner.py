@@ -12,13 +12,14 @@ import os
 import re
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.text.redact import redact
@@ -33,14 +34,17 @@ from tocsin.sdk.storage.metrics import Kind
 from tocsin.sdk.storage.rows import RunRow
 from tocsin.sdk.storage.slots import wait_for_slot
 from tocsin.sdk.storage.store import make_error
-from tocsin.sdk.text import clean
+from tocsin.sdk.text import clean, warn_once
 
 LOG = "user_logs/std_log.txt"
 """The script's stdout and stderr, among the run's files."""
 POLL_EVERY = 0.2
 """Seconds after which a cancel is seen."""
+RETRY_EVERY = 1.0
+"""Seconds after which a change is tried again that the disk did not take."""
 GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL."""
+Kept = TypeVar("Kept")
 _EXCEPTION = re.compile(
     r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning|Failure|Fault|Timeout)\w*)(?::\s?(.*))?$"
 )
@@ -60,11 +64,27 @@ class Runner:
         self.folder = session.run_folder(row.run_id)
         self._pause = threading.Event()
         self.stopped_by = 0
+        self._last = row.status
 
     def status(self) -> str:
-        """The run's status now; 'Failed' where its row is gone."""
-        found = self.store.database.one("SELECT status FROM runs WHERE run_id = ?", (self.run_id,))
-        return str(found[0]) if found else "Failed"
+        """The run's status now; 'Failed' where its row is gone, the last that is known while the disk fails."""
+        try:
+            found = self.store.database.one("SELECT status FROM runs WHERE run_id = ?", (self.run_id,))
+        except sqlite3.Error:
+            return self._last
+        self._last = str(found[0]) if found else "Failed"
+        return self._last
+
+    def _kept(self, change: Callable[[], Kept]) -> Kept:
+        """Change the store. A disk that is full, or fails, is waited for: how the script ended is not to be lost."""
+        while True:
+            try:
+                return change()
+            except sqlite3.Error as e:
+                if self.stopped_by:
+                    raise
+                warn_once("runner", "run %s cannot be written: %s; it is tried again", self.run_id, e)
+            self._pause.wait(RETRY_EVERY)
 
     def go(self) -> None:
         """From Queued to the end."""
@@ -104,8 +124,9 @@ class Runner:
         except OSError as e:
             self._end("Failed", make_error("UserError", f"the script could not be started: {e.strerror}: {e.filename}"))
             return None
-        self.store.update(self.run_id, script=identify(process.pid).dump())
-        if self.store.transition(self.run_id, "Running", unless={*TERMINAL, "CancelRequested"}) is None:
+        script, unless = identify(process.pid).dump(), {*TERMINAL, "CancelRequested"}
+        self._kept(lambda: self.store.update(self.run_id, script=script))
+        if self._kept(lambda: self.store.transition(self.run_id, "Running", unless=unless)) is None:
             self._stop(process)
         return process
 
@@ -220,7 +241,7 @@ class Runner:
     def _end(self, status: str, error: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> None:
         if status == "Canceled":
             facts = {"Reason": "user_canceled", **(facts or {})}
-        self.store.transition(self.run_id, status, error=error, facts=facts)
+        self._kept(lambda: self.store.transition(self.run_id, status, error=error, facts=facts))
 
 
 def why(code: int, lines: list[str]) -> tuple[str, str]:
