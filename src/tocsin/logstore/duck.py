@@ -57,6 +57,7 @@ from tocsin.model import crash
 from tocsin.model.columns import TABLES
 from tocsin.model.event import Batch, Commit
 
+_COMMITS = "CommitSeq > $lo AND CommitSeq <= $hi"
 EXPORT_ROWS = 20_000
 """Rows of an export that are in memory at once; a row group of its files."""
 _PAUSES = (0.05, 0.1, 0.2, 0.4)
@@ -419,6 +420,18 @@ class DuckLogStore(LogStore):
             for r in rows
         }
 
+    def table(self, name: str) -> str:
+        """See ``LogReader.table``."""
+        return f'main."{name}"'
+
+    def rows_of(self, after: int, hi: int) -> Rows:
+        """See ``LogReader.rows_of``."""
+        return f"SELECT * FROM RunStatusChanged WHERE {_COMMITS}", {"lo": after, "hi": hi}
+
+    def runs_touched(self, after: int, hi: int) -> Rows:
+        """See ``LogReader.runs_touched``."""
+        return f"SELECT * FROM Runs WHERE {_COMMITS}", {"lo": after, "hi": hi}
+
     def runs_of(self, run_ids: Collection[str]) -> Rows:
         """See ``LogReader.runs_of``."""
         return rows_of_runs(run_ids, self._known.runs.since(run_ids))
@@ -429,7 +442,7 @@ class DuckLogStore(LogStore):
 
     def runs_as_of(self, seq: int) -> Rows:
         """See ``LogReader.runs_as_of``."""
-        return runs_as_of(seq, head=self._head.seq)
+        return runs_as_of(seq, head=self._head.seq, table=self.table)
 
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         """See ``LogReader.news``."""

@@ -93,7 +93,7 @@ class Touched:
 
 
 Rows = tuple[str, Mapping[str, object]]
-"""A SELECT, to be put into a FROM, and its parameters, whose names begin with ``of_``."""
+"""A SELECT, to be put into a FROM, and its parameters, whose names begin with ``of_`` where nothing else is said."""
 
 
 class LogReader(ABC):
@@ -120,6 +120,18 @@ class LogReader(ABC):
     @abstractmethod
     def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
         """Spans of those of ``run_ids`` that have events."""
+
+    @abstractmethod
+    def table(self, name: str) -> str:
+        """What stands in a FROM for a table of model.columns, where the query gives its name to something else."""
+
+    @abstractmethod
+    def rows_of(self, after: int, hi: int) -> Rows:
+        """The rows of RunStatusChanged that commits in (``after``, ``hi``] brought. The parameters are $lo and $hi."""
+
+    @abstractmethod
+    def runs_touched(self, after: int, hi: int) -> Rows:
+        """The rows of Runs that commits in (``after``, ``hi``] touched, and none later."""
 
     @abstractmethod
     def runs_of(self, run_ids: Collection[str]) -> Rows:

@@ -45,11 +45,6 @@ def moment(us: int) -> datetime:
     return EPOCH + timedelta(microseconds=us)
 
 
-def commit_rows(lo: int, hi: int) -> tuple[str, dict[str, object]]:
-    """SQL of the rows of commits in (lo, hi], and its parameters."""
-    return "SELECT * FROM RunStatusChanged WHERE CommitSeq > $lo AND CommitSeq <= $hi", {"lo": lo, "hi": hi}
-
-
 def listed(values: Iterable[str]) -> str:
     """A list as a parameter: JSON text, for ``($name::JSON)::VARCHAR[]``.
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tocsin.logstore.interface import CommitInfo, Head, LogReader
-from tocsin.rules.history import commit_rows, micros, moment
+from tocsin.rules.history import micros, moment
 
 BUCKETS = 20_000
 """Into so many pieces the history is cut to find the parts."""
@@ -69,7 +69,7 @@ def ranges(log: LogReader, since: datetime, until: datetime, rows: int) -> Itera
 
 
 def _last(log: LogReader, after: int, hi: int) -> datetime:
-    rows_sql, bounds = commit_rows(after, hi)
+    rows_sql, bounds = log.rows_of(after, hi)
     return moment(log.select(f"SELECT epoch_us(max(IngestedAt)) FROM ({rows_sql})", bounds).column(0)[0].as_py())
 
 
@@ -77,7 +77,7 @@ def commits_in(
     log: LogReader, after: int, hi: int, where: str = "", params: Mapping[str, object] | None = None
 ) -> list[CommitInfo]:
     """The commits in (after, hi] with rows ``where`` something holds of them, in order."""
-    rows_sql, bounds = commit_rows(after, hi)
+    rows_sql, bounds = log.rows_of(after, hi)
     listed = f" AND ({where})" if where else ""
     table = log.select(
         f"SELECT CommitSeq, epoch_us(min(IngestedAt)), count(*) FROM ({rows_sql}{listed}) GROUP BY 1 ORDER BY 1",

@@ -29,7 +29,7 @@ def update(run: object = "r1", *, id: str = "u1", **data: Any) -> bytes:
 def labels(put: Bench, seq: int | None = None) -> dict[str, tuple[str, dict[str, Any], dict[str, Any], str]]:
     """Status, Tags, Properties and Description of each run, as of ``seq``."""
     head = put.store.head().seq
-    sql, params = runs_as_of(head if seq is None else seq, head=head)
+    sql, params = runs_as_of(head if seq is None else seq, head=head, table=put.store.table)
     rows = put.rows(f"SELECT * FROM ({sql})", **params)
     return {
         r["RunId"]: (r["Status"], json.loads(r["Tags"]), json.loads(r["Properties"]), r["Description"]) for r in rows

@@ -17,7 +17,6 @@ from tocsin.kql.plan.prefilter import Predicate
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import ConditionState, Phase, Why, instance_key
 from tocsin.model.intent import IntentKind
-from tocsin.rules import history
 from tocsin.rules.backtest.run import backtest
 from tocsin.rules.emit import emit
 from tocsin.rules.inspect.explain import explain
@@ -98,7 +97,7 @@ class ProgressKind(Kind[ProgressSpec, tuple[Rule, ...]]):
 
     def on_commits(self, rules: tuple[Rule, ...], commits: Sequence[CommitInfo], after: int, given: Given) -> None:
         for commit in commits:
-            rows_sql, params = history.commit_rows(after, commit.seq)
+            rows_sql, params = given.reader.rows_of(after, commit.seq)
             for rule in rules:
                 for row in given.reader.select(
                     PASSED.format(rows_sql), {**params, "passes": rule.spec.passes}

@@ -7,10 +7,10 @@ import pytest
 
 from tests.unit.rules.conftest import NOON, Engine
 from tocsin.logstore.interface import Limits
-from tocsin.rules.backtest import windows as backtest_windows
 from tocsin.rules.backtest.report import notes
 from tocsin.rules.backtest.run import Backtest, backtest
 from tocsin.rules.kinds.window import ahead as windows_ahead
+from tocsin.rules.kinds.window import replay as windows_replay
 
 Make = Callable[..., Engine]
 RATE = """
@@ -58,7 +58,7 @@ def test_what_is_too_much_to_be_read_at_once_is_said(engine: Make, monkeypatch: 
 def test_a_window_of_many_rows_is_said(engine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     e = failures(engine(WINDOW))
     baseline = played(e)
-    monkeypatch.setattr(backtest_windows, "WIDE", 0)
+    monkeypatch.setattr(windows_replay, "WIDE", 0)
     found = played(e)
     assert baseline.notified == found.notified
     assert ["its window holds more than 50,000 rows"] == list(found.apart)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Load
-from tocsin.rules.backtest.run import TICKS, backtest
-from tocsin.rules.backtest.windows import FEW
+from tocsin.rules.backtest.run import backtest
+from tocsin.rules.kinds.base import FEW, TICKS
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.testing.simulator import Simulator
 

@@ -166,6 +166,15 @@ class Counting(LogReader):
     def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
         return self._log.spans(run_ids)
 
+    def table(self, name: str) -> str:
+        return self._log.table(name)
+
+    def rows_of(self, after: int, hi: int) -> Rows:
+        return self._log.rows_of(after, hi)
+
+    def runs_touched(self, after: int, hi: int) -> Rows:
+        return self._log.runs_touched(after, hi)
+
     def runs_of(self, run_ids: Collection[str]) -> Rows:
         return self._log.runs_of(run_ids)
 

@@ -77,18 +77,20 @@ class Preceded:
             text=f"{_EVENTS}\n{found['first']}{found['rest']}", status=found["status"], after=found["after"]
         )
 
-    def bind(self, times: str, seqs: str, instants: int, over: int, within: int, reads: Sequence[str]) -> str:
+    def bind(
+        self, table: str, times: str, seqs: str, instants: int, over: int, within: int, reads: Sequence[str]
+    ) -> str:
         """CTEs, the last of them called RunStatusChanged: its events with BEFORE, ENTER and LEAVE.
 
         ``times`` and ``seqs`` are tables of instants by T (``hi``, ``nth``) and by commit (``seq``, ``nth``), of
         which there are
-        ``instants``. An event is seen for ``over`` and counts for ``within``, µs. ``reads`` are the columns that are
+        ``instants``; ``table`` stands for RunStatusChanged in a FROM. An event is seen for ``over`` and counts for ``within``, µs. ``reads`` are the columns that are
         read.
         Parameters: ``$tocsin_lo``, ``$tocsin_hi``, ``$tocsin_seq``; ``$tocsin_from``, since when events count.
         """
         seen = (
             f"(SELECT *, epoch_us(TimeGenerated) AS {_B}t, coalesce(Attempt, 0) AS {_B}try,"
-            f' Status IN ({_ENDS}) AS {_B}ends FROM main."{_EVENTS}"'
+            f" Status IN ({_ENDS}) AS {_B}ends FROM {table}"
             " WHERE TimeGenerated > make_timestamp($tocsin_lo::BIGINT) AND TimeGenerated <= make_timestamp($tocsin_hi::BIGINT)"
             " AND CommitSeq <= $tocsin_seq)"
         )

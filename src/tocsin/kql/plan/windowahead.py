@@ -52,6 +52,7 @@ class AheadPlan:
         self,
         times: Sequence[int],
         seqs: Sequence[int],
+        table: str,
         over: int,
         known: Sequence[str],
         *,
@@ -60,7 +61,7 @@ class AheadPlan:
     ) -> tuple[str, dict[str, object]]:
         """The SQL and its parameters. ``times`` are the ends of the windows, ``over`` their length, in µs; ``seqs``
         the last
-        commit that each sees; both ascending. ``reach``: so much older events are seen as what came before others.
+        commit that each sees; both ascending. ``table`` stands for RunStatusChanged in a FROM. ``reach``: so much older events are seen as what came before others.
 
         A row is what a group says from instant ``nth`` on; one of nulls: nothing. Left out are keys that hold at no
         instant and are not ``known``, unless ``every``, and what a group says before it first holds. In order of
@@ -83,7 +84,7 @@ class AheadPlan:
     unnest($tocsin_seqs::JSON::BIGINT[]) AS seq, unnest(range({n})) AS nth),
 {_A}times AS MATERIALIZED (SELECT hi, min(nth) AS nth FROM {_A}instants GROUP BY hi),
 {_A}seqs AS MATERIALIZED (SELECT seq, min(nth) AS nth FROM {_A}instants GROUP BY seq),
-{self._came(n, over, reach)},
+{self._came(n, table, over, reach)},
 {_A}numbered AS MATERIALIZED ({numbered}),
 {_A}changes AS MATERIALIZED (SELECT DISTINCT grp, nth FROM (
     SELECT grp, enter AS nth FROM {_A}numbered UNION ALL SELECT grp, leave FROM {_A}numbered WHERE leave < {n})),
@@ -111,16 +112,16 @@ ORDER BY c.nth, c.grp""",
             },
         )
 
-    def _came(self, instants: int, over: int, reach: int) -> str:
+    def _came(self, instants: int, table: str, over: int, reach: int) -> str:
         """CTEs, the last of them the rows, each with the instants that see it."""
         if self.preceded is not None:
-            events = self.preceded.bind(f"{_A}times", f"{_A}seqs", instants, over + reach, over, self.reads)
+            events = self.preceded.bind(table, f"{_A}times", f"{_A}seqs", instants, over + reach, over, self.reads)
             return (
                 f"{events},\n{_A}came AS MATERIALIZED (SELECT * EXCLUDE ({quoted(ENTER)}, {quoted(LEAVE)}),"
                 f" {quoted(ENTER)} AS enter, {quoted(LEAVE)} AS leave FROM ({self.rows}))"
             )
         return f"""{quoted(EVENTS)} AS NOT MATERIALIZED (
-    SELECT *, epoch_us(TimeGenerated) AS {_TIME}, CommitSeq AS {_SEQ} FROM main.{quoted(EVENTS)}
+    SELECT *, epoch_us(TimeGenerated) AS {_TIME}, CommitSeq AS {_SEQ} FROM {table}
     WHERE TimeGenerated > make_timestamp($tocsin_lo::BIGINT) AND TimeGenerated <= make_timestamp($tocsin_hi::BIGINT)
     AND CommitSeq <= $tocsin_seq),
 {_A}came AS MATERIALIZED (SELECT * FROM (

@@ -8,20 +8,25 @@ r3                            Queued       not known at c8
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tocsin.logstore.ddl import names_sql
 from tocsin.logstore.interface import Rows
 from tocsin.logstore.sqlfiles import fold_sql, sql
 from tocsin.model.columns import TABLES
 
 _NAMES = names_sql(TABLES["Runs"])
-_LATER = f"""
-SELECT {_NAMES} FROM main.Runs WHERE CommitSeq <= $of_seq
+
+
+def _later(table: Callable[[str], str]) -> str:
+    return f"""
+SELECT {_NAMES} FROM {table("Runs")} WHERE CommitSeq <= $of_seq
 UNION ALL SELECT {_NAMES} FROM (
 WITH moved AS MATERIALIZED (
-    SELECT RunId, Consumer, FirstSeen, FirstTime, LastTime FROM main.Runs WHERE CommitSeq > $of_seq
+    SELECT RunId, Consumer, FirstSeen, FirstTime, LastTime FROM {table("Runs")} WHERE CommitSeq > $of_seq
 ), line AS MATERIALIZED (
     SELECT row_number() OVER () AS n, * FROM (
-        SELECT {sql("stored_columns")} FROM main."RunStatusChanged"
+        SELECT {sql("stored_columns")} FROM {table("RunStatusChanged")}
         WHERE CommitSeq <= $of_seq AND RunId IN (SELECT RunId FROM moved)
             AND TimeGenerated >= (SELECT min(FirstTime) FROM moved) AND TimeGenerated <= (SELECT max(LastTime) FROM moved)
     )
@@ -29,7 +34,7 @@ WITH moved AS MATERIALIZED (
     SELECT RunId, min(ReceivedAt) AS began, max(ReceivedAt) AS LastSeen,
         last(Progress ORDER BY ReceivedAt) FILTER (WHERE Progress IS NOT NULL) AS BeatProgress,
         max(ReceivedAt) FILTER (WHERE Progress IS NOT NULL) AS BeatAt, max(CommitSeq) AS CommitSeq
-    FROM main."Heartbeats"
+    FROM {table("Heartbeats")}
     WHERE CommitSeq <= $of_seq AND RunId IN (SELECT RunId FROM moved)
     GROUP BY RunId
 ), labels AS MATERIALIZED (
@@ -60,8 +65,10 @@ SELECT {_NAMES} FROM (SELECT u.* REPLACE (
 """
 
 
-def runs_as_of(seq: int, *, head: int) -> Rows:
-    """Runs as of commit ``seq``, where ``head`` is the newest. FirstSeen never changes, so it is the table's."""
+def runs_as_of(seq: int, *, head: int, table: Callable[[str], str]) -> Rows:
+    """Runs as of commit ``seq``, where ``head`` is the newest; ``table`` is ``LogReader.table``. FirstSeen never changes,
+    so it is the table's.
+    """
     if head <= seq:
-        return f"SELECT {_NAMES} FROM main.Runs", {}
-    return _LATER, {"of_seq": seq}
+        return f"SELECT {_NAMES} FROM {table('Runs')}", {}
+    return _later(table), {"of_seq": seq}

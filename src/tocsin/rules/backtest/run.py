@@ -4,40 +4,30 @@ and from another source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from tocsin.clock import Clock
 from tocsin.errors import TocsinError
 from tocsin.logstore.interface import LogReader
-from tocsin.model.watermarks import SourceProgress
-from tocsin.rules import history
 from tocsin.rules.backtest.result import SHOWN, Backtest, Most, Notified, Result
 from tocsin.rules.backtest.view import AsIfLive, Recorder
-from tocsin.rules.backtest.windows import FEW, Step, WindowReplay
 from tocsin.rules.driver.driver import Read
 from tocsin.rules.driver.evaluate import Evaluation
-from tocsin.rules.driver.lifecycle import reconcile
 from tocsin.rules.driver.outages import OutageCalendar, Outages
 from tocsin.rules.driver.replay import Replay
-from tocsin.rules.history import micros
-from tocsin.rules.kinds.base import Span
+from tocsin.rules.kinds.base import FEW, TICKS, Span
 from tocsin.rules.kinds.registry import kind_of
-from tocsin.rules.kinds.ruleset import RuleSet
-from tocsin.rules.kinds.window.spec import WindowRule, WindowSpec
-from tocsin.rules.ranges import count, head_before, ranges
-from tocsin.rules.spec.rule import Rule, of_spec
+from tocsin.rules.ranges import count, head_before
+from tocsin.rules.spec.rule import Rule
 from tocsin.state.interface import Outcome
 
 __all__ = ["Backtest", "Most", "NotYet", "Notified", "backtest"]
 
 STEP_ROWS = 125_000
 """Rows of one step: they, or what is notified of them with its whole row, are in memory meanwhile."""
-TICKS = 50_000
-"""Ticks of a window rule in one step, however little came: so many instants are in memory."""
-US = timedelta(microseconds=1)
 
 Progress = Callable[[int, int], None]
 """Notified after each step: rows done, rows in all."""
@@ -75,12 +65,9 @@ def backtest(
     began = clock.monotonic()
     rule = replace(rule, enabled=True)
     log = AsIfLive(reader) if as_if_live else reader
-    span = Span(since=since, until=until, rows=step_rows)
+    span = Span(since=since, until=until, rows=step_rows, ticks=ticks, few=few)
     result, total = Result(), count(log, since, until)
-    if isinstance(rule.spec, WindowSpec):
-        shares = _windows(of_spec(rule, WindowSpec), log, span, result, few, ticks)
-    else:
-        shares = _driven(rule, log, span, OutageCalendar({} if as_if_live or not outages else outages), result)
+    shares = _driven(rule, log, span, OutageCalendar({} if as_if_live or not outages else outages), result)
     with closing(shares):  # where it is left early, what reads ahead ends at once
         for share in shares:
             if progress:
@@ -104,52 +91,3 @@ def _driven(rule: Rule, log: LogReader, span: Span, outages: OutageCalendar, res
         if part.note:
             result.note(*part.note)
         yield part.share
-
-
-def _windows(rule: WindowRule, log: LogReader, span: Span, result: Result, few: int, ticks: int) -> Generator[float]:
-    """The same of a window rule, by a loop of its own."""
-    recorder = Recorder([])
-    rules = RuleSet({rule.name: rule})
-    recorder.take(reconcile(rules, {}, head_before(log, span.since).seq, now=span.since))
-    replay = WindowReplay(rules, log, recorder, span.since, result.take, few, result.note)
-    with closing(replay.play(_steps(log, span, ticks * rule.spec.every))) as steps:
-        for step in steps:
-            yield step.share
-
-
-def _steps(log: LogReader, span: Span, longest: timedelta) -> Iterator[Step]:
-    begin, done = span.since, 0.0
-    for each in ranges(log, span.since, span.until, span.rows):
-        everybody = _everybody(log, each.after, each.hi, each.end)
-        whole = Step(
-            lo=each.after, hi=each.hi, rows=each.rows, end=each.end, share=each.share, source_progress=everybody
-        )
-        yield from [whole] if each.end - begin <= longest else _parts(log, whole, begin, longest, done)
-        begin, done = each.end, each.share
-
-
-def _parts(log: LogReader, step: Step, begin: datetime, longest: timedelta, done: float) -> Iterator[Step]:
-    """A step after ``begin`` in which so little came that it is long, in parts that are not. ``done`` is the share
-    of what came before it.
-    """
-    share_of_row = (step.share - done) / max(step.rows, 1)
-    rows_sql, bounds = history.commit_rows(step.lo, step.hi)
-    table = log.select(
-        "SELECT (epoch_us(IngestedAt) - $begin - 1) // $longest AS part, max(CommitSeq), count(*)"
-        f" FROM ({rows_sql}) GROUP BY part ORDER BY part",
-        {**bounds, "begin": micros(begin), "longest": longest // US},
-    )
-    came = {part: (hi, rows) for part, hi, rows in zip(*(c.to_pylist() for c in table.columns), strict=True)}
-    lo = step.lo
-    for part in range(-((begin - step.end) // longest)):
-        hi, rows = came.get(part, (lo, 0))
-        done += rows * share_of_row
-        yield replace(step, lo=lo, hi=hi, rows=rows, end=min(begin + (part + 1) * longest, step.end), share=done)
-        lo = hi
-
-
-def _everybody(log: LogReader, after: int, hi: int, until: datetime) -> SourceProgress:
-    """Every consumer has reported up to the end of the step."""
-    rows_sql, bounds = history.commit_rows(after, hi)
-    names = log.select(f"SELECT DISTINCT Consumer FROM ({rows_sql})", bounds).column(0).to_pylist()
-    return SourceProgress(watermarks=dict.fromkeys(names, until), kinds=dict.fromkeys(names, "http"))

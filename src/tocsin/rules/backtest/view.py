@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
 
 import pyarrow as pa
 
 from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, Touched
 from tocsin.logstore.query.as_of import runs_as_of
 from tocsin.model.alert import ConditionState, Occurrence
-from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.instants import Timer
 from tocsin.rules import history
 from tocsin.rules.history import moment
 from tocsin.rules.memory import Pair
@@ -28,22 +27,21 @@ from tocsin.state.interface import Backfill, Outcome, RuleRecord
 _EVENTS = (
     "SELECT * REPLACE (epoch_us(TimeGenerated) AS CommitSeq, TimeGenerated AS IngestedAt) FROM main.RunStatusChanged"
 )
+_BEATS = "SELECT * REPLACE (epoch_us(ReceivedAt) AS CommitSeq) FROM main.Heartbeats"
 _RUNS = (
     "SELECT r.* REPLACE (coalesce(FirstTime, FirstSeen) AS FirstSeen, greatest(LastTime, beat) AS LastSeen,"
     " epoch_us(greatest(LastTime, beat)) AS CommitSeq) FROM main.Runs AS r"
     " LEFT JOIN (SELECT RunId, max(ReceivedAt) AS beat FROM main.Heartbeats GROUP BY RunId) USING (RunId)"
 )
 _RUNS_WITHOUT_BEATS = (
-    "SELECT r.* REPLACE (coalesce(FirstTime, FirstSeen) AS FirstSeen, LastTime AS LastSeen, epoch_us(LastTime) AS CommitSeq)"
-    " FROM main.Runs AS r"
+    "SELECT * REPLACE (coalesce(FirstTime, FirstSeen) AS FirstSeen, LastTime AS LastSeen, epoch_us(LastTime) AS CommitSeq)"
+    " FROM main.Runs"
 )
-_TOUCHED = "CommitSeq > $lo AND CommitSeq <= $hi AND RunId IN"
-_RUN_ZONES = "LastTime > make_timestamp($lo::BIGINT) AND LastTime <= make_timestamp($hi::BIGINT) AND "
-_BEATS = "SELECT * REPLACE (epoch_us(ReceivedAt) AS CommitSeq) FROM main.Heartbeats"
-_SCOPED = 'main."RunStatusChanged"'
-_SCOPED_BEATS = 'main."Heartbeats"'
-_COMMIT_ROWS = history.commit_rows(0, 0)[0]
-_ZONES = " AND TimeGenerated > make_timestamp($lo::BIGINT) AND TimeGenerated <= make_timestamp($hi::BIGINT)"
+_TABLES = {"RunStatusChanged": _EVENTS, "Runs": _RUNS, "Heartbeats": _BEATS}
+_NAMED = ", ".join(f"{name} AS NOT MATERIALIZED ({sql})" for name, sql in _TABLES.items())
+_COMMITS = "CommitSeq > $lo AND CommitSeq <= $hi"
+_BETWEEN = "{time} > make_timestamp($lo::BIGINT) AND {time} <= make_timestamp($hi::BIGINT)"
+"""Says the same of the times themselves, and so lets old row groups be skipped."""
 
 
 class AsIfLive(LogReader):
@@ -56,25 +54,23 @@ class AsIfLive(LogReader):
 
     def select(self, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None) -> pa.Table:
         """See ``LogReader.select``."""
-        if _SCOPED in sql or "main.Runs" in sql:  # of a window, which cuts the tables itself
-            return self._reader.select(
-                sql.replace(_SCOPED, f"({_EVENTS})")
-                .replace(_SCOPED_BEATS, f"({_BEATS})")
-                .replace("main.Runs", f"({_RUNS})"),
-                params,
-                limits,
-            )
-        plain = sql.replace(_COMMIT_ROWS, _COMMIT_ROWS + _ZONES)  # says the same, and lets old row groups be skipped
-        runs = _RUNS
-        if _TOUCHED in sql and not self._has_beats():
-            runs, plain = _RUNS_WITHOUT_BEATS, plain.replace(_TOUCHED, _RUN_ZONES + _TOUCHED)
-        ours = (
-            f"WITH RunStatusChanged AS NOT MATERIALIZED ({_EVENTS}), Runs AS NOT MATERIALIZED ({runs}),"
-            f" Heartbeats AS NOT MATERIALIZED ({_BEATS})"
-        )
-        if plain.lstrip()[:5].upper() == "WITH ":
-            return self._reader.select(f"{ours}, {plain.lstrip()[5:]}", params, limits)
-        return self._reader.select(f"{ours} {plain}", params, limits)
+        return self._reader.select(f"WITH {_NAMED} SELECT * FROM ({sql})", params, limits)
+
+    def table(self, name: str) -> str:
+        """See ``LogReader.table``."""
+        return f"({_TABLES[name]})" if name in _TABLES else self._reader.table(name)
+
+    def rows_of(self, after: int, hi: int) -> Rows:
+        """See ``LogReader.rows_of``."""
+        between = _BETWEEN.format(time="TimeGenerated")
+        return f"SELECT * FROM RunStatusChanged WHERE {_COMMITS} AND {between}", {"lo": after, "hi": hi}
+
+    def runs_touched(self, after: int, hi: int) -> Rows:
+        """See ``LogReader.runs_touched``."""
+        sql = f"SELECT * FROM Runs WHERE {_COMMITS}"
+        if not self._has_beats():
+            sql = f"SELECT * FROM ({_RUNS_WITHOUT_BEATS}) WHERE {_COMMITS} AND {_BETWEEN.format(time='LastTime')}"
+        return sql, {"lo": after, "hi": hi}
 
     def _has_beats(self) -> bool:
         if self._beats is None:
@@ -115,7 +111,7 @@ class AsIfLive(LogReader):
 
     def runs_as_of(self, seq: int) -> Rows:
         """See ``LogReader.runs_as_of``. Runs are computed here."""
-        return runs_as_of(seq, head=self.head().seq)
+        return runs_as_of(seq, head=self.head().seq, table=self.table)
 
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         """See ``LogReader.news``. What is in memory has other commits."""
@@ -183,17 +179,6 @@ class Recorder:
         """As ``State.backfills``."""
         return list(self._backfills.values())
 
-    def due(self, until: datetime) -> list[Timer]:
-        """Timers due at or before ``until``, in order; not the ends of backfills, which only sum up, nor ticks that
-        rules share.
-        """
-        due = [t for t in self._timers.values() if t.due <= until and _counts(t)]
-        return sorted(due, key=lambda t: (t.due, t.rule, t.kind, t.key))
-
-    def next_due(self) -> datetime | None:
-        """When the next of them comes."""
-        return min((t.due for t in self._timers.values() if _counts(t)), default=None)
-
     def take(self, outcome: Outcome) -> None:
         """What an evaluation decided is remembered."""
         self._rules.update({r.name: r for r in outcome.rules})
@@ -213,7 +198,3 @@ class Recorder:
         for name, kind, key in outcome.timers_gone:
             self._timers.pop((name, str(kind), key), None)
         self._timers.update({(t.rule, str(t.kind), t.key): t for t in outcome.timers})
-
-
-def _counts(timer: Timer) -> bool:
-    return timer.kind is not TimerKind.BACKFILL and not (timer.kind is TimerKind.TICK and not timer.rule)

@@ -43,6 +43,12 @@ Rows = Callable[[Rule, str], Sequence[TableRow]]
 """Rows of a reference table that a rule goes over, by its name."""
 
 
+TICKS = 50_000
+"""Ticks of a window rule in one part of a history, however little came: so many instants are in memory."""
+FEW = 64
+"""So few of its instants are not read at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
     """What an evaluation works with."""
@@ -127,6 +133,8 @@ class Span:
     since: datetime
     until: datetime
     rows: int  # of one part, about
+    ticks: int = TICKS
+    few: int = FEW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ Matches = Callable[[LogReader, Iterable[R], str, Mapping[str, object], Failures]
 def of_events(rule: R, reader: LogReader, matches: Matches[R]) -> Preview:
     """The newest events that ``rule`` matches. Raises QueryError."""
     found = reader.select(_SINCE).column(0).to_pylist()
-    rows_sql, params = history.commit_rows(found[0] if found else 0, reader.head().seq)
+    rows_sql, params = reader.rows_of(found[0] if found else 0, reader.head().seq)
     failures = Failures()
     hits = matches(reader, [rule], rows_sql, params, failures)
     if rule.name in failures.rules:

@@ -14,7 +14,7 @@ from datetime import timedelta
 from tocsin.errors import QueryError
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.instants import Timer
-from tocsin.rules.history import commit_rows, listed, micros
+from tocsin.rules.history import listed, micros
 from tocsin.rules.kinds.base import Part, Remembered, Span
 from tocsin.rules.kinds.event.matching import narrowed
 from tocsin.rules.kinds.event.parents.collapse import KEPT
@@ -95,7 +95,7 @@ def _commits(
 
 def _matching_runs(log: LogReader, rule: EventRule, part: Range) -> set[str]:
     """Runs of which the rule matches a row. Raises QueryError where that cannot be asked at once."""
-    rows_sql, bounds = commit_rows(part.after, part.hi)
+    rows_sql, bounds = log.rows_of(part.after, part.hi)
     if rule.spec.below is not None:
         rows_sql, bounds, _ = narrowed(log, [rule], rows_sql, bounds)
     sql, constants = rule.spec.plan.bind(rows_sql, [(0, rule.spec.plan.constants)])
@@ -103,7 +103,7 @@ def _matching_runs(log: LogReader, rule: EventRule, part: Range) -> set[str]:
     runs = set(table.column(0).to_pylist())
     if rule.spec.collapse is None:
         return runs
-    rows_sql, bounds = commit_rows(part.after, part.hi)
+    rows_sql, bounds = log.rows_of(part.after, part.hi)
     sql = f"SELECT DISTINCT {rule.spec.collapse.column} FROM ({rows_sql}) WHERE RunId {_AMONG}"
     parents = log.select(sql, {**bounds, "runs": listed(runs)}).column(0).to_pylist()
     return runs | (set(parents) - {""})
@@ -122,7 +122,7 @@ def _touched(
     parents = {str(t.data["sweep"]) for t in remembered.timers if "sweep" in t.data and t.due <= part.end}
     if not parents:
         return ()
-    rows_sql, bounds = commit_rows(part.after, part.hi)
+    rows_sql, bounds = log.rows_of(part.after, part.hi)
     column = rule.spec.collapse.column
     table = log.select(
         f"SELECT DISTINCT unnest([{column}, RunId]) AS parent FROM ({rows_sql})"
@@ -134,8 +134,9 @@ def _touched(
 
 def over(log: LogReader, column: str, runs: Collection[str], lo: int, hi: int) -> dict[str, str]:
     """Those of ``runs`` that commits in (lo, hi] touched, and none after these; each with what it has in ``column``."""
-    sql = f"SELECT RunId, {column} FROM Runs WHERE CommitSeq > $lo AND CommitSeq <= $hi AND RunId {_AMONG}"
-    table = log.select(sql, {"lo": lo, "hi": hi, "runs": listed(runs)})
+    runs_sql, bounds = log.runs_touched(lo, hi)
+    sql = f"SELECT RunId, {column} FROM ({runs_sql}) WHERE RunId {_AMONG}"
+    table = log.select(sql, {**bounds, "runs": listed(runs)})
     return dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
 
 

@@ -76,7 +76,7 @@ def evaluate_commits(
     """
     work = _Work(takes=takes)
     hi = commits[-1].seq
-    rows_sql, params = history.commit_rows(after, hi)
+    rows_sql, params = reader.rows_of(after, hi)
     _match(rules.index, rows_sql, params, reader, work)
     _wake(rules.by_name, reader, memory, work)
     _read_again(rules.by_name, hi, reader, memory, work)

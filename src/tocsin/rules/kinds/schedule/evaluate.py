@@ -20,7 +20,7 @@ from tocsin.model.details import Wait
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.watermarks import SourceProgress
-from tocsin.rules.history import Row, commit_rows, micros, moment, whole_rows
+from tocsin.rules.history import Row, micros, moment, whole_rows
 from tocsin.rules.kinds import clocks
 from tocsin.rules.kinds.schedule.arrivals import Arrivals, ScheduleHit
 from tocsin.rules.kinds.schedule.spec import Item, ScheduleRule
@@ -332,7 +332,7 @@ def on_commits(
         return failures
     hi = commits[-1].seq
     if arrivals is None:
-        sql, params = commit_rows(after, hi)
+        sql, params = reader.rows_of(after, hi)
         arrivals = Arrivals.of([(rule, item) for rule, item, _ in firing], reader, sql, params, failures)
     times = {c.seq: c.ingested_at for c in commits}
     for rule, item, state in firing:

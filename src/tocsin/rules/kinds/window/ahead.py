@@ -5,7 +5,7 @@ have got.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -13,6 +13,7 @@ from itertools import groupby
 from tocsin.alerts.conditions import NoData
 from tocsin.errors import QueryError
 from tocsin.kql.plan.windowahead import AheadPlan
+from tocsin.kql.plan.windowplan import EVENTS
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.alert import ConditionState
 from tocsin.rules.history import micros
@@ -27,13 +28,26 @@ _View = tuple[bool, bool, int | None] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
-    """Instants in their order: T in µs since the epoch, and the last commit that each sees."""
+    """Ticks and commits in the order of their instants; T in µs since the epoch, and the last commit that each sees."""
 
     times: Sequence[int]
     seqs: Sequence[int]
+    rows: Sequence[int]  # of a commit that can matter; 0 of a tick
+    before: int  # the last commit before them
+    came: int  # rows that came meanwhile
 
     def __len__(self) -> int:
         return len(self.times)
+
+    def part(self, begin: int, end: int) -> Moments:
+        """Those of these numbers."""
+        return Moments(
+            times=self.times[begin:end],
+            seqs=self.seqs[begin:end],
+            rows=self.rows[begin:end],
+            before=self.seqs[begin - 1] if begin else self.before,
+            came=self.came * (end - begin) // len(self),
+        )
 
     def find(self, at: datetime, commit_seq: int) -> int | None:
         """The number of an instant."""
@@ -78,50 +92,38 @@ class Ahead:
         sql, parameters = plan.bind(
             [t - lateness for t in moments.times],
             moments.seqs,
+            reader.table(EVENTS),
             window.over // _US,
             list(known),
             every=self._every,
             reach=window.reach // _US,
         )
-        self._table = reader.select(sql, parameters, LIMITS)
-        if self._table.num_rows >= LIMITS.rows:
+        table = reader.select(sql, parameters, LIMITS)
+        if table.num_rows >= LIMITS.rows:
             raise QueryError("there are too many rows to be read at once")
         self._timelines: dict[str, _Timeline] = {}
-        self._begins: list[tuple[int, str]] = []
+        self._begins: list[int] = []
+        self.rises: set[int] = set()
+        """Moments at which something holds that did not, or as severely, or of which there was nothing."""
         self._most = 0  # keys that hold at one moment
-
-    @property
-    def may_hold(self) -> set[str]:
-        """Keys of which something may be remembered that was not before. May be asked before ``unfold``."""
-        held = self._table if self._every else self._table.filter(self._table.column("holds"))
-        return set(held.column("key").drop_null().unique().to_pylist())
-
-    def unfold(self) -> None:
-        """Make the answers of what was read: work apart from reading, so that more can be read meanwhile."""
-        window = self.rule.spec
-        columns = {name: self._table.column(name).to_pylist() for name in self._table.column_names}
+        columns = {name: table.column(name).to_pylist() for name in table.column_names}
         self._rows = Rows(columns, self._shown)
         self._passed: list[bool | None] = columns["holds"]
         self._clear: list[bool | None] | None = columns[window.clear] if window.clear else None
         self._read(columns["nth"], columns["grp"], columns["key"])
 
-    def seen(
-        self, at: datetime, commit_seq: int, states: Iterable[ConditionState], only: Collection[str] | None = None
-    ) -> dict[str, Seen] | None:
-        """By row key what an evaluation at this instant sees, with ``states`` remembered; ``only`` these keys, where
-        given.
-
-        None where it is none of the moments.
+    def seen(self, at: datetime, commit_seq: int, states: Iterable[ConditionState]) -> dict[str, Seen] | None:
+        """By row key what an evaluation at this instant sees, with ``states`` remembered; None where it is none of the
+        moments.
         """
         number = self.moments.find(at, commit_seq)
         if number is None:
             return None
         known = {row_key(state) for state in states}
         found: dict[str, Seen] = {}
-        for key in self._timelines if only is None else only:
-            timeline = self._timelines.get(key)
+        for key, timeline in self._timelines.items():
             whole = self._every or key in known
-            for i in timeline.rows_at(number) if timeline is not None else ():
+            for i in timeline.rows_at(number):
                 if whole or self._passed[i]:
                     self._rows.add(self.rule, i, found.setdefault(key, Seen(clear=True)))
         return found
@@ -131,16 +133,10 @@ class Ahead:
         """Whether at some moment more instances hold than the rule may have: then one looks at all of them, always."""
         return self._most > self.rule.spec.max_instances
 
-    def begins(self, number: int) -> tuple[int, set[str]]:
-        """The first moment from ``number`` on at which something begins to hold, and the keys that do; the end
-        without.
-        """
-        place = bisect_left(self._begins, (number, ""))
-        if place == len(self._begins):
-            return len(self.moments), set()
-        first = self._begins[place][0]
-        last = bisect_left(self._begins, (first + 1, ""))
-        return first, {key for _, key in self._begins[place:last]}
+    def begins(self, number: int) -> int:
+        """The first moment from ``number`` on at which something begins to hold; the end without."""
+        place = bisect_left(self._begins, number)
+        return self._begins[place] if place < len(self._begins) else len(self.moments)
 
     def news(self, key: str, number: int) -> int:
         """The first moment after ``number`` at which an evaluation at ``key`` may see something else; the end
@@ -185,8 +181,11 @@ class Ahead:
         timeline.view = view
         timeline.news.append(number)
         held, holds = before is not None and before[0], view is not None and view[0]
-        if (holds and not held) or (self._every and before is None):
-            self._begins.append((number, key))
+        fresh = self._every and before is None  # the day it falls silent is what the rule waits for
+        if (holds and not held) or fresh:
+            self._begins.append(number)
+        if holds or fresh:
+            self.rises.add(number)
         return holds - held
 
     def _view(self, rows: tuple[int, ...]) -> _View:
@@ -195,28 +194,3 @@ class Ahead:
         severities = [s for i in rows if self._passed[i] and (s := self._rows.severity(self.rule, i)) is not None]
         clear = self._clear is None or all(self._clear[i] for i in rows)
         return bool(severities), clear, min(severities, default=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Foreseen:
-    """What an evaluation is given of an ``Ahead``: all of it, or what it says of a few keys, because an evaluation
-    at the others
-    would change nothing.
-    """
-
-    ahead: Ahead
-    keys: Collection[str] | None = None  # of rows
-    names: Collection[str] = ()  # of the instances among those remembered that these keys are about
-
-    @property
-    def rule(self) -> WindowRule:
-        """The rule that it is about."""
-        return self.ahead.rule
-
-    def evaluated_at(self, states: Mapping[str, ConditionState]) -> dict[str, ConditionState]:
-        """Those of ``states`` that are evaluated."""
-        return dict(states) if self.keys is None else {name: states[name] for name in self.names if name in states}
-
-    def seen(self, at: datetime, commit_seq: int, states: Iterable[ConditionState]) -> dict[str, Seen] | None:
-        """As ``Ahead.seen``."""
-        return self.ahead.seen(at, commit_seq, states, self.keys)

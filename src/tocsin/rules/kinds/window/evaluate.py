@@ -27,10 +27,10 @@ from tocsin.rules.emit import emit
 from tocsin.rules.history import micros
 from tocsin.rules.index import matching_sql
 from tocsin.rules.kinds.base import Given
-from tocsin.rules.kinds.window.ahead import Foreseen
 from tocsin.rules.kinds.window.emit import change_of
+from tocsin.rules.kinds.window.replay import Frame
 from tocsin.rules.kinds.window.scope import Span, scope
-from tocsin.rules.kinds.window.seen import OURS, SHOWN, Rows, Seen, row_key
+from tocsin.rules.kinds.window.seen import MORE, OURS, SHOWN, Rows, Seen, row_key
 from tocsin.rules.kinds.window.seen import ours as ours_of
 from tocsin.rules.kinds.window.spec import WindowRule
 from tocsin.rules.labels import labels_of
@@ -43,8 +43,6 @@ FEW, AT_ONCE = 8, 2
 """From so many queries on, so many are made at once."""
 HELD = "held"
 """Key of the timer of an absence rule for watermarks to end something."""
-MORE = "*"
-"""Stands for the instances beyond ``max_instances``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,11 +51,6 @@ class Group:
 
     rules: tuple[WindowRule, ...]
     plan: WindowPlan
-
-
-def stands_for_others(state: ConditionState) -> bool:
-    """Whether it is the one instance that stands for those beyond ``max_instances``."""
-    return bool(state.instance) and all(value == MORE for value in state.instance.values())
 
 
 def grouped(rules: Iterable[WindowRule]) -> list[Group]:
@@ -96,12 +89,12 @@ def evaluate_windows(
 ) -> Failures:
     """Look at the rules of ``groups`` (``only`` those, where given; of each ``instances`` alone, by rule, where given).
 
-    What ``given.ahead`` knows of a rule at this instant is not read again. Decides into ``memory``; returns what failed:
+    What ``given.ahead`` knows of this instant is not read again. Decides into ``memory``; returns what failed:
     nothing was decided of a rule that did.
     """
     failures = Failures()
     reader, memory = given.reader, given.memory
-    ahead: Foreseen | None = given.ahead
+    frame: Frame | None = given.ahead
     asked: list[_Asked] = []
     for group in groups:
         numbers = [
@@ -109,10 +102,8 @@ def evaluate_windows(
         ]
         if numbers:
             states = {n: memory.conditions(group.rules[n].name) for n in numbers}
-            if ahead is not None and group.rules == (ahead.rule,):
-                states[0] = ahead.evaluated_at(states[0])
             asked.append(_Asked(group=group, numbers=numbers, states=states))
-    for one, seen in zip(asked, _select_all(asked, when, reader, ahead), strict=True):
+    for one, seen in zip(asked, _select_all(asked, when, reader, frame), strict=True):
         _evaluate(one, seen, when, reader, memory, instances, failures)
     return failures
 
@@ -130,17 +121,17 @@ Answer = dict[int, dict[str, Seen]] | QueryError
 """number → row key → what was seen of it; or why nothing was."""
 
 
-def _select_all(asked: Sequence[_Asked], when: Instant, reader: LogReader, ahead: Foreseen | None) -> list[Answer]:
+def _select_all(asked: Sequence[_Asked], when: Instant, reader: LogReader, frame: Frame | None) -> list[Answer]:
     """The answers, in order. Many short queries are mostly planned: two at once use two cores."""
     if len(asked) < FEW:
-        return [_answer(one, when, reader, ahead) for one in asked]
+        return [_answer(one, when, reader, frame) for one in asked]
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="windows") as pool:
         return list(pool.map(lambda one: _answer(one, when, reader), asked))
 
 
-def _answer(one: _Asked, when: Instant, reader: LogReader, ahead: Foreseen | None = None) -> Answer:
-    if ahead is not None and one.group.rules == (ahead.rule,):
-        seen = ahead.seen(when.at, when.commit_seq, one.states[0].values())
+def _answer(one: _Asked, when: Instant, reader: LogReader, frame: Frame | None = None) -> Answer:
+    if frame is not None:
+        seen = frame.seen(when.at, when.commit_seq, one.states[0].values())
         if seen is not None:
             return {0: seen}
     try:

@@ -21,14 +21,17 @@ from tocsin.rules.kinds.base import (
     Finding,
     Given,
     Kind,
+    Part,
     Preview,
+    Remembered,
     ends_in_words,
     of_model,
     of_when,
     repeats_in_words,
 )
+from tocsin.rules.kinds.base import Span as History
 from tocsin.rules.kinds.previews import SHOWN
-from tocsin.rules.kinds.window import instants
+from tocsin.rules.kinds.window import instants, replay
 from tocsin.rules.kinds.window.compile import compile_window
 from tocsin.rules.kinds.window.keys import SequenceWhen, WindowModel
 from tocsin.rules.kinds.window.rules import WindowRules
@@ -108,6 +111,10 @@ class WindowKind(Kind[WindowSpec, WindowRules]):
     def first_timers(self, rules: WindowRules, timers: Iterable[Timer], now: datetime) -> Iterable[Timer]:
         """As ``Kind.first_timers``."""
         return first_ticks(rules.rules, timers, now)
+
+    def candidates(self, rule: WindowRule, log: LogReader, span: History, remembered: Remembered) -> Iterator[Part]:
+        """As ``Kind.candidates``."""
+        return replay.candidates(rule, log, span, remembered)
 
     def shortest_wait(self, rules: WindowRules) -> timedelta | None:
         """As ``Kind.shortest_wait``: the shortest ``for`` that a commit can begin."""

@@ -69,7 +69,7 @@ def scope(
     runs, of_runs = reader.runs_as_of(commit_seq) if "Runs" in tables or not isinstance(over, timedelta) else ("", {})
     lo = micros(hi - over) if isinstance(over, timedelta) else 0
     if tables & {EVENTS, AML}:
-        made[EVENTS] = _events(over, reach, runs)
+        made[EVENTS] = _events(reader.table(EVENTS), over, reach, runs)
         if isinstance(over, timedelta):
             lo -= reach // MICROSECOND
         else:
@@ -81,7 +81,7 @@ def scope(
         if name == "Alerts":
             seq = " AND Rule NOT IN (SELECT unnest(($tocsin_own::JSON)::VARCHAR[]))"
         made[name] = (
-            f'SELECT * FROM main."{name}" WHERE "{_TIMES[name]}" > {_SPAN[0]} AND "{_TIMES[name]}" <= {_SPAN[1]}{seq}'
+            f'SELECT * FROM {reader.table(name)} WHERE "{_TIMES[name]}" > {_SPAN[0]} AND "{_TIMES[name]}" <= {_SPAN[1]}{seq}'
         )
     if "Runs" in tables:
         made["Runs"] = runs
@@ -98,10 +98,10 @@ def scope(
     return Scope(tables=made, parameters={k: v for k, v in values.items() if f"${k}" in written}, hi=hi)
 
 
-def _events(over: timedelta | Life, reach: timedelta, runs: str) -> str:
+def _events(table: str, over: timedelta | Life, reach: timedelta, runs: str) -> str:
     inside = f", TimeGenerated > make_timestamp($tocsin_from::BIGINT) AS {INSIDE}" if reach else ""
     sql = (
-        f'SELECT *{inside} FROM main."{EVENTS}" WHERE TimeGenerated > {_SPAN[0]} AND TimeGenerated <= {_SPAN[1]}'
+        f"SELECT *{inside} FROM {table} WHERE TimeGenerated > {_SPAN[0]} AND TimeGenerated <= {_SPAN[1]}"
         " AND CommitSeq <= $tocsin_seq"
     )
     if isinstance(over, timedelta):

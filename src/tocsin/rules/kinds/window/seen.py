@@ -14,6 +14,8 @@ SHOWN = 10
 """Rows that an alert shows, at most."""
 OURS = "window"
 """Key of what window rules keep beside the life of an instance."""
+MORE = "*"
+"""Stands for the instances beyond ``max_instances``."""
 _NONE = 98  # ranks behind every severity
 
 
@@ -39,6 +41,11 @@ def ours(state: ConditionState | None) -> dict[str, object]:
 def row_key(state: ConditionState) -> str:
     """The key under which rows of an instance come; '' where none ever came."""
     return str(ours(state).get("key", ""))
+
+
+def stands_for_others(state: ConditionState) -> bool:
+    """Whether it is the one instance that stands for those beyond ``max_instances``."""
+    return bool(state.instance) and all(value == MORE for value in state.instance.values())
 
 
 class Rows:

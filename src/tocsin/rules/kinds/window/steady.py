@@ -69,6 +69,18 @@ class Steady(LogReader):
         """See ``LogReader.spans``."""
         return self._reader.spans(run_ids)
 
+    def table(self, name: str) -> str:
+        """See ``LogReader.table``."""
+        return self._reader.table(name)
+
+    def rows_of(self, after: int, hi: int) -> Rows:
+        """See ``LogReader.rows_of``."""
+        return self._reader.rows_of(after, hi)
+
+    def runs_touched(self, after: int, hi: int) -> Rows:
+        """See ``LogReader.runs_touched``."""
+        return self._reader.runs_touched(after, hi)
+
     def runs_of(self, run_ids: Collection[str]) -> Rows:
         """See ``LogReader.runs_of``."""
         return self._reader.runs_of(run_ids)

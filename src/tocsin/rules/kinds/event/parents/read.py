@@ -97,7 +97,7 @@ def children_of(reader: LogReader, column: str, places: Collection[Place], hi: i
     something.
     """
     ordered = sorted(places)
-    rows_sql, bounds = history.commit_rows(min(begin for _, begin in ordered), hi)
+    rows_sql, bounds = reader.rows_of(min(begin for _, begin in ordered), hi)
     table = reader.select(
         f"SELECT {column}, begin, min(CommitSeq), RunId FROM ({rows_sql}) AS rows JOIN"
         "  (SELECT unnest(($parents::JSON)::VARCHAR[]) AS parent, unnest(($begins::JSON)::BIGINT[]) AS begin) AS asked"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tocsin.alerts.active import ResolvePolicy
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
-from tocsin.rules.history import commit_rows, listed
+from tocsin.rules.history import listed
 from tocsin.rules.kinds.event.spec import EventRule
 from tocsin.rules.memory import Memory, Pair
 
@@ -115,7 +115,7 @@ def resolving_now(rules: Iterable[EventRule], after: int, hi: int, reader: LogRe
         statuses = {
             status for rule in alike if rule.spec.resolve_policy for status in rule.spec.resolve_policy.statuses
         }
-        rows_sql, params = commit_rows(after, hi)
+        rows_sql, params = reader.rows_of(after, hi)
         found |= _read(
             reader, same, f"SELECT CommitSeq AS seq, {columns_sql(same, rows_sql)} WHERE true", params, statuses
         )
