@@ -18,19 +18,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
-from tocsin.alerts.rate_limit import RateLimit, kept, limit_of
-from tocsin.clock import EPOCH
-from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Why, instance_key
+from tocsin.model.alert import EventKey, Occurrence, Phase, Why, instance_key
+from tocsin.model.remembered import Active, ConditionState, GroupCounts, Life, RateLimit, Remembered
 from tocsin.model.statuses import Severity
 
 FORGOTTEN = timedelta(days=30)
 """After how long an alert that waits for an ending event is closed, where the rule does not say."""
 OCCURRENCE = "Occurrence"
 """What names an open alert besides its `by`: a run may have several."""
-_US = timedelta(microseconds=1)
-_KEY, _CARRIED = "key", "alert"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +47,6 @@ class ResolvePolicy:
     def words(self) -> str:
         """What ends it, for the rule's meaning; '' where only time does."""
         return f"{'|'.join(sorted(self.statuses))} of the same {', '.join(self.same)}" if self.statuses else ""
-
-
-class GroupCounts(NamedTuple):
-    """The parent group of an open alert, as it was last notified."""
-
-    begin: int  # as ``ParentGroup.begin``
-    matched: int
-    children: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,20 +84,23 @@ class ActiveAlert:
             phase=Phase.FIRING if self.recovers else Phase.FIRED,
             since=self.at,
             severity=self.severity,
-            data={
-                "run": self.run_id,
-                "root": self.root_run_id,
-                _KEY: [self.event.source, self.event.event_id, self.event.time_us],
-                "seq": self.commit_seq,
-                "consumer": self.consumer,
-                "notified_us": (self.last_notified_at - EPOCH) // _US,
-                "repeats": self.repeats,
-                _CARRIED: {"labels": dict(self.labels), "fields": dict(self.fields)},
-                "same": [list(values) for values in self.same],
-                **({"beyond": kept(self.beyond)} if self.beyond else {}),
-                **({"changed": True} if self.changed else {}),
-                **({"sweep": list(self.parent_group)} if self.parent_group is not None else {}),
-            },
+            data=Remembered(
+                life=Life(changed=Why.RULE_CHANGED if self.changed else None),
+                limit=self.beyond,
+                active=Active(
+                    run=self.run_id,
+                    root=self.root_run_id,
+                    event=self.event,
+                    commit_seq=self.commit_seq,
+                    consumer=self.consumer,
+                    last_notified_at=self.last_notified_at,
+                    repeats=self.repeats,
+                    labels=self.labels,
+                    fields=self.fields,
+                    same=self.same,
+                    group=self.parent_group,
+                ),
+            ),
         )
 
     @property
@@ -144,41 +135,30 @@ class ActiveAlert:
 
 def active_alert_of(state: ConditionState) -> ActiveAlert | None:
     """The open alert that is kept as ``state``; None where it is something else."""
-    data = state.data
-    if _KEY not in data or OCCURRENCE not in state.instance:
+    kept = state.data.active
+    if kept is None:
         return None
-    source, event_id, time_us = _list(data[_KEY])
-    carried = data.get(_CARRIED)
-    labels, keep = (carried.get("labels"), carried.get("fields")) if isinstance(carried, Mapping) else ({}, {})
     return ActiveAlert(
         rule=state.rule,
         instance={name: value for name, value in state.instance.items() if name != OCCURRENCE},
         occurrence=str(state.instance[OCCURRENCE]),
-        run_id=str(data["run"]),
-        root_run_id=str(data["root"]),
-        event=EventKey(source=str(source), event_id=str(event_id), time_us=int(str(time_us))),
-        commit_seq=int(str(data["seq"])),
-        consumer=str(data["consumer"]),
+        run_id=kept.run,
+        root_run_id=kept.root,
+        event=kept.event,
+        commit_seq=kept.commit_seq,
+        consumer=kept.consumer,
         severity=state.severity,
         at=state.since,
-        last_notified_at=EPOCH + int(str(data["notified_us"])) * _US,
-        repeats=int(str(data["repeats"])),
-        labels=labels if isinstance(labels, Mapping) else {},
-        fields=keep if isinstance(keep, Mapping) else {},
-        same=tuple(tuple(map(str, _list(values))) for values in _list(data["same"])),
+        last_notified_at=kept.last_notified_at,
+        repeats=kept.repeats,
+        labels=kept.labels,
+        fields=kept.fields,
+        same=kept.same,
         recovers=state.phase is Phase.FIRING,
-        beyond=limit_of(data.get("beyond")),
-        changed=bool(data.get("changed")),
-        parent_group=GroupCounts(*map(_whole, _list(data["sweep"]))) if "sweep" in data else None,
+        beyond=state.data.limit,
+        changed=state.data.life.changed is not None,
+        parent_group=kept.group,
     )
-
-
-def _whole(value: object) -> int:
-    return int(str(value))
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else list(value) if isinstance(value, tuple) else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from tocsin.model.alert import Phase, Transition, Why
 from tocsin.model.details import NONE, Details
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Severity
-from tocsin.model.typed import to_json
+from tocsin.model.text.typed import to_json
 
 _NO_CHANGE = frozenset({Why.STILL_FIRING, Why.NOTHING_NEW, Why.NOT_RESOLVED_YET, Why.BACKFILL_OVER})
 """Reasons that leave an alert as it was."""

@@ -7,24 +7,24 @@ resolved
        └── holds no longer ┘                        │  └──────────── holds again ───────────┘
                                                     └── without keep_firing_for ─► resolved
 
-Three kinds of looks. A *tick* is whole: it counts for ``N of M``, may end things and evaluates missing data. An
-*early* look (a
-commit brought rows) may begin and fire, nothing else. A *deadline* (the end of a ``for``) may fire, or drop what
-does not hold.
+There are three kinds of evaluations. A *tick* is whole: it counts for ``N of M``, may end things and evaluates missing
+data. An *early* one (a commit brought rows) may begin and fire, nothing else. A *deadline* (the end of a ``for``) may
+fire, or drop what does not hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from tocsin.alerts.active import active_alert_of
 from tocsin.alerts.changes import Change
-from tocsin.clock import EPOCH
-from tocsin.model.alert import ConditionState, Phase, Why
+from tocsin.model.alert import Phase, Why
 from tocsin.model.intent import IntentKind
+from tocsin.model.remembered import NOTHING, ConditionState, Life, Remembered
 from tocsin.model.statuses import Severity
 
 ZERO = timedelta(0)
@@ -32,7 +32,6 @@ NO_DATA_CLOSES = timedelta(hours=24)
 """How long a firing instance of which nothing has reported stays, where no data means keep."""
 REPEAT = timedelta(hours=4)
 """How often a firing instance is notified again, where neither rule nor route says."""
-_US = timedelta(microseconds=1)
 EVENTS = frozenset({Phase.NONE, Phase.FIRED, Phase.CLOSED})
 """Phases of what an event rule remembers as an instance: the children of a parent."""
 LIVE = frozenset({Phase.PENDING, Phase.FIRING, Phase.RECOVERING})
@@ -141,27 +140,20 @@ class Step:
 
 @dataclass(slots=True)
 class _Life:
-    """A state being changed. Times are µs since the epoch in ``data``; keys that are absent do not apply."""
+    """A state being changed."""
 
     phase: Phase
     since: datetime
     severity: Severity
     value: float | None
-    data: dict[str, object] = field(default_factory=dict)
+    data: Remembered = NOTHING
 
-    def moment(self, key: str) -> datetime | None:
-        us = self.data.get(key)
-        return None if us is None else EPOCH + timedelta(microseconds=us if isinstance(us, int) else int(str(us)))
+    @property
+    def kept(self) -> Life:
+        return self.data.life
 
-    def note(self, key: str, at: datetime | None) -> None:
-        if at is None:
-            self.data.pop(key, None)
-        else:
-            self.data[key] = (at - EPOCH) // _US
-
-    def number(self, key: str) -> int:
-        number = self.data.get(key, 0)
-        return number if isinstance(number, int) else int(str(number))
+    def keep(self, **changes: Any) -> None:
+        self.data = replace(self.data, life=replace(self.data.life, **changes))
 
 
 def evaluate(
@@ -169,14 +161,14 @@ def evaluate(
 ) -> Step:
     """What ``seen`` changes in ``state`` (None: nothing is remembered of the instance)."""
     life = _Life(phase=Phase.NONE, since=seen.at, severity=seen.severity, value=None) if state is None else _life(state)
-    before, fired = Phase.NONE if life.phase is Phase.RESOLVED else life.phase, life.moment("fired")
+    before, fired = Phase.NONE if life.phase is Phase.RESOLVED else life.phase, life.kept.fired
     why, notify = _decide(life, seen, terms)
     after = Phase.NONE if life.phase is Phase.RESOLVED and before is Phase.NONE else life.phase
-    if life.phase is Phase.RESOLVED and "closed" not in life.data:
+    if life.phase is Phase.RESOLVED and life.kept.closed is None:
         life.phase = Phase.NONE
     if life.phase is Phase.NONE and seen.data and terms.no_data is NoData.ALERT:
-        life.data["known"] = True  # the day it falls silent is what the rule waits for
-    keeps = life.phase in LIVE or bool(life.data)
+        life.keep(known=True)  # the day it falls silent is what the rule waits for
+    keeps = life.phase in LIVE or life.kept != Life()
     made = ConditionState(
         rule=rule,
         instance=dict(instance),
@@ -191,7 +183,7 @@ def evaluate(
         before=before,
         after=after,
         why=why,
-        occurrence=_occurrence(life.moment("fired") or fired),
+        occurrence=_occurrence(life.kept.fired or fired),
         severity=life.severity,
         notify=notify,
         wake=_wake(life, terms) if keeps else None,
@@ -203,11 +195,11 @@ def _decide(life: _Life, seen: Evaluation, terms: Terms) -> tuple[Why, Notify | 
     if seen.kind is EvaluationKind.EARLY and (terms.n_of_m or not holds):
         return Why.NOTHING_NEW, None
     if seen.data:
-        life.note("silent", None)
+        life.keep(silent=None)
         life.value = seen.value
-    if "closed" in life.data:  # it was closed by time while it held: silent until it holds no longer
+    if life.kept.closed is not None:  # it was closed by time while it held: silent until it holds no longer
         if seen.kind is EvaluationKind.TICK and not holds:
-            life.data.clear()
+            life.data = NOTHING
             life.phase = Phase.NONE
         return Why.NOTHING_NEW, None
     enough = _count(life, seen, terms, holds)
@@ -221,17 +213,15 @@ def _count(life: _Life, seen: Evaluation, terms: Terms, holds: bool) -> bool:
     if terms.n_of_m is None:
         return True
     n, m = terms.n_of_m
-    ticks = str(life.data.get("ticks", ""))
+    ticks = life.kept.ticks
     if seen.kind is EvaluationKind.TICK:
         ticks = (ticks + ("1" if holds else "0"))[-m:]
-        life.data["ticks"] = ticks
-        if "1" not in ticks:
-            del life.data["ticks"]
+        life.keep(ticks=ticks if "1" in ticks else "")
     return ticks.count("1") >= n
 
 
 def _rising(life: _Life, seen: Evaluation, terms: Terms, holds: bool, enough: bool) -> tuple[Why, Notify | None]:
-    waits = terms.n_of_m is not None and "ticks" in life.data
+    waits = terms.n_of_m is not None and life.kept.ticks != ""
     if not holds and not waits:
         fell = life.phase is Phase.PENDING
         life.phase = Phase.NONE
@@ -249,12 +239,7 @@ def _rising(life: _Life, seen: Evaluation, terms: Terms, holds: bool, enough: bo
 
 def _fire(life: _Life, seen: Evaluation) -> tuple[Why, Notify | None]:
     life.phase, life.since = Phase.FIRING, seen.at
-    life.data.pop("changed", None)
-    life.note("fired", seen.at)
-    life.note("last_notified_at", seen.at)
-    life.data["notified"] = 0
-    life.data["repeats"] = 0
-    life.data["worst"] = int(seen.severity)
+    life.keep(changed=None, fired=seen.at, last_notified_at=seen.at, notified=0, repeats=0, worst=int(seen.severity))
     why = seen.why if seen.data else Why.NO_DATA
     return why, Notify(kind=IntentKind.FIRED)
 
@@ -263,14 +248,14 @@ def _standing(life: _Life, seen: Evaluation, terms: Terms, holds: bool) -> tuple
     """A firing or recovering instance."""
     whole = seen.kind is EvaluationKind.TICK
     closes = terms.close_after if whole and life.phase is Phase.FIRING else None
-    if closes is not None and seen.at - (life.moment("fired") or life.since) >= closes:
+    if closes is not None and seen.at - (life.kept.fired or life.since) >= closes:
         return _end(life, seen, terms, Why.AUTO_CLOSED, holds)
     if holds:
         return _goes_on(life, seen, terms)
     if not whole:
         return Why.NOTHING_NEW, None
-    if changed := life.data.get("changed"):
-        return _end(life, seen, terms, Why(changed) if isinstance(changed, str) else Why.RULE_CHANGED, False)
+    if (changed := life.kept.changed) is not None:
+        return _end(life, seen, terms, changed, False)
     if life.phase is Phase.RECOVERING:
         if seen.at - life.since >= terms.keep_firing:
             return _end(life, seen, terms, Why.RECOVERED, False)
@@ -286,9 +271,9 @@ def _standing(life: _Life, seen: Evaluation, terms: Terms, holds: bool) -> tuple
 
 
 def _without_data(life: _Life, seen: Evaluation, terms: Terms) -> tuple[Why, Notify | None]:
-    silent = life.moment("silent") or seen.at
+    silent = life.kept.silent or seen.at
     if terms.no_data is NoData.KEEP and seen.at - silent < NO_DATA_CLOSES:
-        life.note("silent", silent)
+        life.keep(silent=silent)
         return Why.NOTHING_NEW, None
     return _end(life, seen, terms, Why.NO_DATA, False)
 
@@ -297,34 +282,31 @@ def _goes_on(life: _Life, seen: Evaluation, terms: Terms) -> tuple[Why, Notify |
     again = life.phase is Phase.RECOVERING
     if again:
         life.phase, life.since = Phase.FIRING, seen.at
-    life.data.pop("changed", None)
+    life.keep(changed=None)
     if seen.data:
         life.severity = seen.severity
-    if terms.climbs and seen.data and int(seen.severity) < life.number("worst"):
-        life.data["worst"] = int(seen.severity)
-        life.data["notified"] = life.number("notified") + 1
-        life.note("last_notified_at", seen.at)
-        return Why.WORSE, Notify(kind=IntentKind.FIRED, ordinal=life.number("notified"))
+    if terms.climbs and seen.data and int(seen.severity) < (life.kept.worst or 0):
+        life.keep(worst=int(seen.severity), notified=life.kept.notified + 1, last_notified_at=seen.at)
+        return Why.WORSE, Notify(kind=IntentKind.FIRED, ordinal=life.kept.notified)
     if again:
         return Why.HOLDS_AGAIN, None
     return _repeat(life, seen, terms, Why.NOTHING_NEW)
 
 
 def _repeat(life: _Life, seen: Evaluation, terms: Terms, otherwise: Why) -> tuple[Why, Notify | None]:
-    notified = life.moment("last_notified_at") or life.since
+    notified = life.kept.last_notified_at or life.since
     if seen.kind is EvaluationKind.EARLY or terms.repeat is None or seen.at - notified < terms.repeat:
         return otherwise, None
-    life.note("last_notified_at", seen.at)
-    life.data["repeats"] = life.number("repeats") + 1
-    return Why.STILL_FIRING, Notify(kind=IntentKind.REPEATED, ordinal=life.number("repeats"))
+    life.keep(last_notified_at=seen.at, repeats=life.kept.repeats + 1)
+    return Why.STILL_FIRING, Notify(kind=IntentKind.REPEATED, ordinal=life.kept.repeats)
 
 
 def _end(life: _Life, seen: Evaluation, terms: Terms, why: Why, holds: bool) -> tuple[Why, Notify | None]:
     notify = Notify(kind=IntentKind.RESOLVED) if terms.send_resolved and why not in _QUIET else None
     life.phase, life.since = Phase.RESOLVED, seen.at
-    life.data.clear()
+    life.data = NOTHING
     if holds:
-        life.note("closed", seen.at)
+        life.keep(closed=seen.at)
     return why, notify
 
 
@@ -334,7 +316,7 @@ def _occurrence(fired: datetime | None) -> str:
 
 def is_silent(state: ConditionState) -> bool:
     """Whether it fires on, while there is no data: any that comes is news."""
-    return "silent" in state.data
+    return state.data.life.silent is not None
 
 
 def wakes(state: ConditionState, terms: Terms, at: datetime) -> datetime | None:
@@ -345,9 +327,7 @@ def wakes(state: ConditionState, terms: Terms, at: datetime) -> datetime | None:
 
 
 def _life(state: ConditionState) -> _Life:
-    return _Life(
-        phase=state.phase, since=state.since, severity=state.severity, value=state.value, data=dict(state.data)
-    )
+    return _Life(phase=state.phase, since=state.since, severity=state.severity, value=state.value, data=state.data)
 
 
 def _wake(life: _Life, terms: Terms) -> datetime | None:
@@ -361,16 +341,12 @@ def _ends(life: _Life, terms: Terms) -> list[datetime]:
     ends: list[datetime] = []
     if life.phase is Phase.RECOVERING:
         ends.append(life.since + terms.keep_firing)
-    if (
-        life.phase is Phase.FIRING
-        and terms.repeat is not None
-        and (notified := life.moment("last_notified_at")) is not None
-    ):
+    if life.phase is Phase.FIRING and terms.repeat is not None and (notified := life.kept.last_notified_at) is not None:
         ends.append(notified + terms.repeat)
-    if life.phase is Phase.FIRING and (silent := life.moment("silent")) is not None:
+    if life.phase is Phase.FIRING and (silent := life.kept.silent) is not None:
         ends.append(silent + NO_DATA_CLOSES)
     if life.phase is Phase.FIRING and terms.close_after is not None:
-        ends.append((life.moment("fired") or life.since) + terms.close_after)
+        ends.append((life.kept.fired or life.since) + terms.close_after)
     return ends
 
 
@@ -395,7 +371,12 @@ def changed(state: ConditionState) -> ConditionState | None:
         return state
     if state.phase not in (Phase.FIRING, Phase.RECOVERING, Phase.FIRED):
         return None
-    return replace(state, data={**state.data, "changed": True})
+    return ended_by(state, Why.RULE_CHANGED)
+
+
+def ended_by(state: ConditionState, why: Why | None) -> ConditionState:
+    """``state``, which ends without a notification for ``why`` unless it still holds; None: it goes on."""
+    return replace(state, data=replace(state.data, life=replace(state.data.life, changed=why)))
 
 
 def gone(state: ConditionState, why: Why, *, at: datetime, commit_seq: int) -> Change | None:
@@ -405,7 +386,7 @@ def gone(state: ConditionState, why: Why, *, at: datetime, commit_seq: int) -> C
         return None
     return Change(
         instance=state.instance if active is None else active.instance,
-        occurrence=_occurrence(_life(state).moment("fired")) if active is None else active.occurrence,
+        occurrence=_occurrence(state.data.life.fired) if active is None else active.occurrence,
         run_id="" if active is None else active.run_id,
         before=state.phase,
         after=_ENDS[state.phase],

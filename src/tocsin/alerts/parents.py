@@ -16,11 +16,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
-from typing import Any
 
 from tocsin.alerts.occurrences import RunEvent, in_order, restarts
-from tocsin.alerts.rate_limit import RateLimit, kept, limit_of
-from tocsin.model.alert import ConditionState, Phase, Why, fingerprint, instance_key
+from tocsin.model.alert import Phase, Why, fingerprint, instance_key
+from tocsin.model.remembered import ConditionState, Counted, RateLimit, Remembered
 from tocsin.model.statuses import Severity
 
 NONE = Fraction(0)
@@ -192,34 +191,37 @@ def state_of(parent_group: ParentGroup, rule: str, severity: Severity, at: datet
         since=at,
         severity=severity,
         value=float(parent_group.share),
-        data={
-            "begin": parent_group.begin,
-            "matched": parent_group.matched,
-            "children": parent_group.children,
-            "notified": parent_group.notified,
-            "passed": [parent_group.passed.numerator, parent_group.passed.denominator],
-            "closed": parent_group.closed,
-            "instance": dict(parent_group.instance),
-            "computed": dict(parent_group.computed),
-            **({"beyond": kept(parent_group.beyond)} if parent_group.beyond else {}),
-            **({"recovered": True} if parent_group.recovered else {}),
-        },
+        data=Remembered(
+            limit=parent_group.beyond,
+            counted=Counted(
+                begin=parent_group.begin,
+                matched=parent_group.matched,
+                children=parent_group.children,
+                notified=parent_group.notified,
+                passed=parent_group.passed.as_integer_ratio(),
+                closed=parent_group.closed,
+                instance=parent_group.instance,
+                computed=parent_group.computed,
+                recovered=parent_group.recovered,
+            ),
+        ),
     )
 
 
 def parent_group_of(state: ConditionState) -> ParentGroup:
     """The parent group that was stored."""
-    data: Mapping[str, Any] = state.data
+    kept = state.data.counted
+    assert kept is not None
     return ParentGroup(
         parent=str(state.instance["RunId"]),
-        begin=data["begin"],
-        matched=data["matched"],
-        children=data["children"],
-        notified=data["notified"],
-        passed=Fraction(*data["passed"]),
-        closed=data["closed"],
-        instance=data["instance"],
-        computed=data["computed"],
-        beyond=limit_of(data.get("beyond")),
-        recovered=bool(data.get("recovered")),
+        begin=kept.begin,
+        matched=kept.matched,
+        children=kept.children,
+        notified=kept.notified,
+        passed=Fraction(*kept.passed),
+        closed=kept.closed,
+        instance=kept.instance,
+        computed=kept.computed,
+        beyond=state.data.limit,
+        recovered=kept.recovered,
     )

@@ -118,24 +118,6 @@ class Transition:
     at: datetime  # T; UTC
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConditionState:
-    """What a window or absence rule remembers of one instance."""
-
-    rule: str
-    instance: Mapping[str, object]
-    phase: Phase
-    since: datetime  # T at which the phase began
-    severity: Severity
-    value: float | None = None
-    data: Mapping[str, object] = field(default_factory=dict)  # the rule kind's own, JSON-able
-
-    @property
-    def key(self) -> str:
-        """Name of the instance within its rule."""
-        return instance_key(self.instance)
-
-
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str, separators=(",", ":"))
 
 

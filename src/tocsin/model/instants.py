@@ -1,11 +1,13 @@
-"""When rules look: instants, timers, watermarks."""
+"""When rules are evaluated: instants and timers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from tocsin.model.remembered import About, Attempt, Parent, Retry, Scheduled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -34,12 +36,21 @@ class TimerKind(StrEnum):
     RETRY = "retry"  # of a rule whose evaluation failed
 
 
+ABOUT: Mapping[TimerKind, type[About]] = {
+    TimerKind.FINAL_AFTER: Attempt,
+    TimerKind.DEADLINE: Scheduled,
+    TimerKind.CLOSE: Parent,
+    TimerKind.RETRY: Retry,
+}
+"""What timers of a kind may be about."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timer:
     """Something to look at later. (rule, kind, key) names it; setting it again replaces it.
 
-    It is released when the clock has reached ``due`` and the watermark of each of ``consumers`` has. ``data`` is the
-    rule's own, JSON-able.
+    It is released when the clock has reached ``due`` and the watermark of each of ``consumers`` has. ``data`` is
+    what it is about.
     """
 
     rule: str
@@ -47,4 +58,4 @@ class Timer:
     key: str
     due: datetime  # UTC
     consumers: frozenset[str] = frozenset()
-    data: Mapping[str, object] = field(default_factory=dict)
+    data: About | None = None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tocsin.alerts.changes import Change, intent_of, transition_of
-from tocsin.alerts.rate_limit import RateLimit
 from tocsin.model.alert import Why
 from tocsin.model.intent import IntentKind
+from tocsin.model.remembered import RateLimit
 from tocsin.rules import limits
 from tocsin.rules.memory import Memory
 from tocsin.rules.spec.rule import Rule

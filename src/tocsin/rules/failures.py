@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from tocsin.errors import QueryError
 from tocsin.model.instants import Instant, Timer, TimerKind
+from tocsin.model.remembered import Retry
 from tocsin.rules.memory import Memory, RuleFailure
 from tocsin.rules.queries import Failures
 from tocsin.rules.timers import Released
@@ -37,9 +38,10 @@ def lag(
     memory.put_record(replace(memory.record(rule), cursor=cursor))
     memory.failures.append(RuleFailure(rule=rule, error=str(error), at=at, commit_seq=commit_seq))
     wait = min(FIRST_RETRY * 2 ** min(tries, 16), LAST_RETRY)
-    memory.put_timer(Timer(rule=rule, kind=TimerKind.RETRY, key="", due=at + wait, data={"attempts": tries + 1}))
+    memory.put_timer(Timer(rule=rule, kind=TimerKind.RETRY, key="", due=at + wait, data=Retry(attempts=tries + 1)))
 
 
 def tries_of(released: Released) -> int:
     """How often it has been tried."""
-    return int(str(released.timer.data.get("attempts", 0)))
+    about = released.timer.data
+    return about.attempts if isinstance(about, Retry) else 0

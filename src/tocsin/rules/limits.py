@@ -22,10 +22,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tocsin.alerts.rate_limit import RateLimit
-from tocsin.model.alert import ConditionState, Phase
+from tocsin.model.alert import Phase
 from tocsin.model.details import Digest
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.remembered import ConditionState, RateLimit
 from tocsin.model.statuses import Severity
 from tocsin.rules.history import plain
 from tocsin.rules.language.names import public_name

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from tocsin.model.alert import ConditionState, Occurrence, Transition
+from tocsin.model.alert import Occurrence, Transition
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, RuleInfo
+from tocsin.model.remembered import ConditionState
 from tocsin.rules.deadline_table import Deadline, Settled
 from tocsin.state.interface import Backfill, Outcome, RuleRecord
 

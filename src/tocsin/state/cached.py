@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from tocsin.model.alert import ConditionState, Occurrence
+from tocsin.model.alert import Occurrence
+from tocsin.model.remembered import ConditionState
 from tocsin.state.interface import Backfill, Outcome, RuleRecord, State
 
 

@@ -11,13 +11,14 @@ import msgspec
 from sqlalchemy import Row
 
 from tocsin.model.active import Action, ActiveAlert, Deed, Preference, StoredSilence
-from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition, Why, instance_key
+from tocsin.model.alert import EventKey, Occurrence, Phase, Transition, Why, instance_key
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.details import Details
-from tocsin.model.instants import Instant, Timer, TimerKind
+from tocsin.model.instants import ABOUT, Instant, Timer, TimerKind
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.remembered import ConditionState, Remembered
 from tocsin.model.statuses import Severity
-from tocsin.model.typed import of_json, to_json
+from tocsin.model.text.typed import of_json, to_json
 from tocsin.state.interface import Attempted, Backfill, MirrorRow, RuleRecord
 from tocsin.state.tables import clean
 
@@ -88,7 +89,7 @@ def condition_row(c: ConditionState) -> dict[str, object]:
         "since": c.since,
         "severity": int(c.severity),
         "value": c.value,
-        "data": c.data,
+        "data": to_json(c.data),
     }
 
 
@@ -101,7 +102,7 @@ def condition_of(row: AnyRow) -> ConditionState:
         since=row.since,
         severity=Severity(row.severity),
         value=row.value,
-        data=row.data,
+        data=of_json(Remembered, row.data),
     )
 
 
@@ -113,7 +114,7 @@ def timer_row(t: Timer) -> dict[str, object]:
         "key": t.key,
         "due": t.due,
         "consumers": sorted(t.consumers),
-        "data": t.data,
+        "data": {} if t.data is None else to_json(t.data),
     }
 
 
@@ -125,7 +126,7 @@ def timer_of(row: AnyRow) -> Timer:
         key=row.key,
         due=row.due,
         consumers=frozenset(row.consumers),
-        data=row.data,
+        data=of_json(ABOUT[TimerKind(row.kind)], row.data) if row.data else None,
     )
 
 

@@ -7,8 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Table, bindparam, case, delete, func, or_, select, update
 
-from tocsin.model.alert import ConditionState, Occurrence, Phase
+from tocsin.model.alert import Occurrence, Phase
 from tocsin.model.instants import Timer
+from tocsin.model.remembered import ConditionState
 from tocsin.state import codecs
 from tocsin.state.active import ActiveAlerts
 from tocsin.state.bulk import Bulk

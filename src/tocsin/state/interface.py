@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.model.active import Acted, Action, ActiveAlert, Deed, OnCallHistory, Preference, StoredSilence
-from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition
+from tocsin.model.alert import EventKey, Occurrence, Phase, Transition
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Instant, Timer
 from tocsin.model.intent import Intent, RuleInfo
+from tocsin.model.remembered import ConditionState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin.errors import StoreError
 from tocsin.model.active import Acted, Action, ActiveAlert, Deed, OnCallHistory, Preference, StoredSilence
-from tocsin.model.alert import ConditionState, Occurrence, Phase
+from tocsin.model.alert import Occurrence, Phase
 from tocsin.model.delivery import Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Timer
 from tocsin.model.intent import Intent, RuleInfo
+from tocsin.model.remembered import ConditionState
 from tocsin.state import schema
 from tocsin.state.active import ActiveAlerts
 from tocsin.state.dialects import SqlDialect

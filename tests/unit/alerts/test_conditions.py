@@ -19,8 +19,9 @@ from tocsin.alerts.conditions import (
     gone,
     matters,
 )
-from tocsin.model.alert import ConditionState, Phase, Why
+from tocsin.model.alert import Phase, Why
 from tocsin.model.intent import IntentKind
+from tocsin.model.remembered import ConditionState
 from tocsin.model.statuses import Severity
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)

@@ -15,8 +15,9 @@ from tocsin.config.yaml.document import KeyPath
 from tocsin.errors import ConfigurationError
 from tocsin.kql.plan.prefilter import Predicate
 from tocsin.logstore.interface import CommitInfo, LogReader
-from tocsin.model.alert import ConditionState, Phase, Why, instance_key
+from tocsin.model.alert import Phase, Why, instance_key
 from tocsin.model.intent import IntentKind
+from tocsin.model.remembered import ConditionState
 from tocsin.rules.backtest.run import backtest
 from tocsin.rules.emit import emit
 from tocsin.rules.inspect.explain import explain

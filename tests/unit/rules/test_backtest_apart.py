@@ -51,7 +51,7 @@ def test_what_is_too_much_to_be_read_at_once_is_said(engine: Make, monkeypatch: 
     assert (baseline.notified, baseline.by_kind) == (found.notified, found.by_kind)
     ((reason, evaluations),) = found.apart.items()
     assert "there are too many rows to be read at once" == reason
-    assert f"{evaluations:,} looks were taken one after the other: {reason}" in notes(found)
+    assert f"{evaluations:,} evaluations were made one after the other: {reason}" in notes(found)
     assert 0 < evaluations <= 4 * 60
 
 

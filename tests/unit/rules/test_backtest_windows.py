@@ -92,6 +92,25 @@ def test_whatever_happened_is_notified_again(load: Load, events: list[Event], mo
     assert sorted(notified, key=str) == sorted(again, key=str)
 
 
+@pytest.mark.parametrize("few", [0, FEW])
+def test_what_would_end_waits_until_its_consumer_is_reached_again(load: Load, few: int) -> None:
+    """As live, where a tick that would end something waits for the watermarks."""
+    minute = timedelta(minutes=1)
+    rules = load(RULE % "lateness: 0s")
+    again = (NOON + 14 * minute, NOON + 33 * minute)
+    with Simulator(rules, NOON) as simulator:
+        for n in (1, 2, 9, 30):
+            simulator.advance(NOON + n * minute)
+            simulator.arrive([{"EventId": f"e{n}", "RunId": f"r{n}", "Status": "Failed", "ExperimentName": "churn"}])
+        until, options = NOON + 60 * minute, {"clock": simulator.clock, "few": few}
+        found = backtest(rules.rules["many"], simulator.log, NOON, until, outages={"test": [again]}, **options)  # type: ignore[arg-type]
+        reached = backtest(rules.rules["many"], simulator.log, NOON, until, **options)  # type: ignore[arg-type]
+    assert [("fired", NOON + 2 * minute), ("resolved", again[1])] == [(t.kind, t.at) for t in found.notified]
+    assert [("fired", NOON + 2 * minute), ("resolved", NOON + 15 * minute)] == [
+        (t.kind, t.at) for t in reached.notified
+    ]
+
+
 def test_a_long_time_in_which_little_came_is_taken_in_parts(load: Load) -> None:
     """Every tick of a step is in memory: half a million of them, of a year in which three events came, took 260 MiB."""
     rules = load(RULE % LATE)

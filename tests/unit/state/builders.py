@@ -3,10 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tocsin.model.alert import ConditionState, EventKey, Occurrence, Phase, Transition, Why
+from tocsin.model.alert import EventKey, Occurrence, Phase, Transition, Why
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.remembered import Attempt, ConditionState
 from tocsin.model.statuses import Severity
 from tocsin.state.interface import Attempted, Backfill, RuleRecord, State
 
@@ -83,7 +84,14 @@ def attempted(id: str, state: DeliveryState = DeliveryState.SENT, attempt: int =
 
 
 def timer(key: str, due: datetime = NOW, rule: str = "run-failed", kind: TimerKind = TimerKind.FINAL_AFTER) -> Timer:
-    return Timer(rule=rule, kind=kind, key=key, due=due, consumers=frozenset({"kafka", "http"}), data={"try": 2})
+    return Timer(
+        rule=rule,
+        kind=kind,
+        key=key,
+        due=due,
+        consumers=frozenset({"kafka", "http"}),
+        data=Attempt(run="r1", event=EventKey("a", "e1", 7), due_us=9),
+    )
 
 
 def backfill(consumer: str, count: int = 3, rule: str = "run-failed") -> Backfill:

@@ -18,6 +18,7 @@ from tests.unit.state.builders import (
 from tocsin.model.alert import Phase
 from tocsin.model.instants import Instant
 from tocsin.model.intent import RuleInfo
+from tocsin.model.remembered import Life, Remembered, Row
 from tocsin.state.interface import Outcome, State
 
 
@@ -40,7 +41,11 @@ class EvaluationContract:
     def test_an_outcome_reads_back(self, state: State) -> None:
         """Everything in an outcome is there after its commit, equal to what was written."""
         rule = record("run-failed", cursor=Instant(at=NOW, timer=True, commit_seq=5))
-        seen = condition({"Team": "ml", "n": 1}, value=0.1, data={"ticks": [1, 2]})
+        seen = condition(
+            {"Team": "ml", "n": 1},
+            value=0.1,
+            data=Remembered(life=Life(ticks="101", fired=NOW), limit=True, row=Row(key="k", labels={"n": 1})),
+        )
         info = RuleInfo(
             name="run-failed",
             version="v1",

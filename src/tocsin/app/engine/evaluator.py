@@ -26,9 +26,10 @@ from tocsin.errors import StoreError
 from tocsin.logstore.interface import LogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model import crash
-from tocsin.model.alert import ConditionState, Phase, Why, fingerprint
+from tocsin.model.alert import Phase, Why, fingerprint
 from tocsin.model.details import Details, Trouble
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.remembered import ConditionState
 from tocsin.model.statuses import Kind, Severity
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.driver.driver import Driver, Stores

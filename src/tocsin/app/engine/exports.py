@@ -8,7 +8,7 @@ import structlog
 
 from tocsin.alerts.conditions import LIVE
 from tocsin.metrics.exports import SERIES, Exports, Family
-from tocsin.model.alert import ConditionState
+from tocsin.model.remembered import ConditionState
 from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.memory import Measured

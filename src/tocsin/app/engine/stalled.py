@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tocsin.alerts.changes import intent_of, transition_of
-from tocsin.alerts.conditions import Evaluation, Terms, evaluate
+from tocsin.alerts.conditions import Evaluation, Terms, ended_by, evaluate
 from tocsin.config.yaml.durations import format_duration
-from tocsin.model.alert import ConditionState, Phase, Transition, Why, instance_key
+from tocsin.model.alert import Phase, Transition, Why, instance_key
 from tocsin.model.intent import Intent, RuleInfo
+from tocsin.model.remembered import ConditionState
 from tocsin.model.statuses import Severity
 from tocsin.state.interface import Outcome
 
@@ -56,7 +57,7 @@ def evaluate_sources(
         else:  # it is gone, or promises nothing any more: a quiet end
             assert state is not None
             name, source, holds = str(state.instance.get("Consumer", "")), None, False
-            state = replace(state, data={**state.data, "changed": True})
+            state = ended_by(state, Why.RULE_CHANGED)
         if state is None and not holds:
             continue
         quiet = (at - source.last_event).total_seconds() if source else None

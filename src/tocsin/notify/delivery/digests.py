@@ -17,7 +17,7 @@ from tocsin.model.alert import fingerprint, instance_key
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.details import Digest
 from tocsin.model.text.causes import one_line
-from tocsin.model.typed import of_json, to_json
+from tocsin.model.text.typed import of_json, to_json
 from tocsin.notify.channels.base import Notification
 from tocsin.notify.render.mail import MailRenderer, Reason, hold, sum_up
 from tocsin.notify.routing.decide import After, Verdict

@@ -85,7 +85,7 @@ def notes(found: Backtest) -> list[str]:
     if found.notified_count > len(found.notified):
         out.append(f"the first {len(found.notified):,} are listed")
     out += [f"the rule failed: {error}" for error in found.errors]
-    out += [f"{n:,} looks were taken one after the other: {reason}" for reason, n in found.apart.items()]
+    out += [f"{n:,} evaluations were made one after the other: {reason}" for reason, n in found.apart.items()]
     return out
 
 

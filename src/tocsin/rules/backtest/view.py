@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, Touched
 from tocsin.logstore.query.as_of import runs_as_of
-from tocsin.model.alert import ConditionState, Occurrence
+from tocsin.model.alert import Occurrence
 from tocsin.model.instants import Timer
+from tocsin.model.remembered import Attempt, ConditionState
 from tocsin.rules import history
 from tocsin.rules.history import moment
 from tocsin.rules.memory import Pair
@@ -165,7 +166,7 @@ class Recorder:
 
     def forget(self, runs: Iterable[str]) -> None:
         """What was notified of ``runs`` is asked for no more; those that a timer is about are kept."""
-        waiting = {timer.data.get("run") for timer in self._timers.values()}
+        waiting = {timer.data.run for timer in self._timers.values() if isinstance(timer.data, Attempt)}
         for run in runs:
             if run not in waiting:
                 for rule in self._rules_of.pop(run, ()):

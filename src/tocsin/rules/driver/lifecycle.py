@@ -8,8 +8,9 @@ from datetime import datetime
 
 from tocsin.alerts.changes import transition_of
 from tocsin.alerts.conditions import gone as ended_by
-from tocsin.model.alert import ConditionState, Transition, Why
+from tocsin.model.alert import Transition, Why
 from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.remembered import ConditionState
 from tocsin.rules.kinds.registry import kind_of, kinds
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.limits import kept_as

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from tocsin.clock import ManualClock
 from tocsin.logstore.interface import CommitInfo, Head, LogReader
 from tocsin.model.instants import Timer
+from tocsin.model.remembered import Attempt
 from tocsin.rules.driver.driver import Driver, Pace, Read, Stores, Write
 from tocsin.rules.driver.instants import Instants, in_order
 from tocsin.rules.driver.outages import OutageCalendar
@@ -148,7 +149,7 @@ class Replay:
 
     def _t_of(self, timer: Timer, now: datetime) -> datetime:
         """When it is due, or what set it came, or its consumers were reached again."""
-        came = max(timer.due, moment(int(str(timer.data.get("came_us", 0)))))
+        came = max(timer.due, moment(timer.data.came_us if isinstance(timer.data, Attempt) else 0))
         return min(now, self._outages.reached(came, timer.consumers))
 
     def _order(

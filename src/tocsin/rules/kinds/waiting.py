@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from tocsin.alerts.conditions import Evaluation, Step, evaluate
-from tocsin.alerts.rate_limit import LIMIT, kept, limit_of
-from tocsin.model.alert import ConditionState, instance_key
+from tocsin.model.alert import instance_key
 from tocsin.model.details import Details, Wait
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import IntentKind
+from tocsin.model.remembered import NOTHING, ConditionState
 from tocsin.rules.emit import emit
 from tocsin.rules.kinds.base import Explained, ends_in_words, repeats_in_words
 from tocsin.rules.labels import labels_of
@@ -26,7 +27,9 @@ class Subject:
     instance: Mapping[str, object]  # values of `by`
     fields: Mapping[str, object]  # what its alert carries: the run as it stands, JSON-able
     wait: Wait | None = None  # what its intents say
-    remember: Mapping[str, object] = field(default_factory=dict)  # kept with an instance that goes on
+    remember: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # parts of ``Remembered``, kept with an instance that goes on
     run_id: str = ""
     event_time: datetime | None = None
 
@@ -69,9 +72,9 @@ def _notify(
 ) -> Step:
     """Notify it. Returns it with what is to be remembered."""
     state = step.state
-    if state is not None and state.data and about.remember:
-        state = replace(state, data={**state.data, **about.remember})
-    beyond = limit_of(before.data.get(LIMIT)) if before is not None else False
+    if state is not None and state.data != NOTHING and about.remember:
+        state = replace(state, data=replace(state.data, **about.remember))
+    beyond = before.data.limit if before is not None else False
     change = replace(
         step.change(seen, about.instance, commit_seq),
         labels=labels_of(rule, about.fields),
@@ -83,8 +86,7 @@ def _notify(
     )
     beyond = emit(memory, rule, change, beyond=beyond)
     if change.kind is IntentKind.FIRED and rule.limit is not None and state is not None:
-        others = {name: value for name, value in state.data.items() if name != LIMIT}
-        state = replace(state, data={**others, LIMIT: kept(beyond)} if beyond else others)
+        state = replace(state, data=replace(state.data, limit=beyond))
     return step if state is step.state else replace(step, state=state)
 
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 from tocsin.clock import SystemClock
 from tocsin.config.yaml.document import resolved
 from tocsin.config.yaml.durations import format_duration
-from tocsin.model.alert import ConditionState, Phase
+from tocsin.model.alert import Phase
 from tocsin.model.event import Commit
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.remembered import Attempt, ConditionState, Parent
 from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.language import test_events as testevents
@@ -150,7 +151,9 @@ def _note(step: Step, start: datetime, timeline: list[str], notified: list[Inten
     if step.commit is not None:
         timeline += [when + line for line in _arrived(step.commit)]
     for timer in filter(_shown, step.timers):
-        timeline.append(f"{when}{timer.kind.replace('_', ' ')} came for {timer.data.get('run', timer.key)}")
+        timeline.append(
+            f"{when}{timer.kind.replace('_', ' ')} came for {timer.data.run if isinstance(timer.data, Attempt) else timer.key}"
+        )
     for transition in step.evaluation.outcome.transitions:
         instance = ", ".join(f"{k}={v}" for k, v in transition.instance.items())
         detail = f", {transition.detail}" if transition.detail else ""
@@ -171,7 +174,7 @@ def _note(step: Step, start: datetime, timeline: list[str], notified: list[Inten
 
 
 def _shown(timer: Timer) -> bool:
-    return timer.kind is not TimerKind.TICK and "sweep" not in timer.data
+    return timer.kind is not TimerKind.TICK and not isinstance(timer.data, Parent)
 
 
 def _arrived(commit: Commit) -> Iterator[str]:
@@ -237,11 +240,9 @@ def _compare_instances(expect: Expect, states: Sequence[ConditionState]) -> Iter
 def _fields(state: ConditionState) -> Mapping[str, object]:
     """What an expectation may name: the instance, labels and kept fields, `severity`."""
     carried: dict[str, object] = {}
-    for part in state.data.values():
-        if isinstance(part, Mapping):
-            for key in ("fields", "labels"):
-                if isinstance(fields := part.get(key), Mapping):
-                    carried |= fields
+    for part in (state.data.row, state.data.active):
+        if part is not None:
+            carried |= {**part.fields, **part.labels}
     return {"severity": state.severity.word, **carried, **state.instance}
 
 

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
-from tocsin.alerts.conditions import Evaluation
+from tocsin.alerts.conditions import Evaluation, ended_by
 from tocsin.logstore.interface import CommitInfo, LogReader, Touched
-from tocsin.model.alert import ConditionState, Phase, Why
+from tocsin.model.alert import Phase, Why
+from tocsin.model.remembered import ConditionState
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.deadline_table import Deadline, Settled
@@ -255,11 +256,11 @@ def schedule_deadlines(
         due = found.get((name, run))
         holds = due is not None and moment(due.at_us) <= at
         paused = due is not None and not holds and moment(due.at_us - due.stood_us) <= at
-        if due is not None and (holds or ("changed" not in state.data and not paused)):
+        if due is not None and (holds or (state.data.life.changed is None and not paused)):
             _goes_on(state, due, memory)
             continue
-        why = Why.MAINTENANCE.value if paused else True
-        ends.append((by_name[name], run, replace(state, data={**state.data, "changed": why})))
+        why = Why.MAINTENANCE if paused else Why.RULE_CHANGED
+        ends.append((by_name[name], run, ended_by(state, why)))
         if due is not None:
             again[(public_name(name), run)].append(Deadline(name, run, due.at_us))
     _put_first(again, memory)
@@ -325,11 +326,11 @@ def _bounds(rule: DeadlineRule, run: str, fact: Fact, new_us: int | None) -> Dea
 
 
 def _goes_on(state: ConditionState, due: Due, memory: Memory) -> None:
-    data = {k: v for k, v in state.data.items() if k != "changed"}
+    after = ended_by(state, None)
     if state.phase in _FIRES:
-        data["since_us"] = due.since_us
-    if data != state.data:
-        memory.put_condition(replace(state, data=data))
+        after = replace(after, data=replace(after.data, since_us=due.since_us))
+    if after != state:
+        memory.put_condition(after)
 
 
 def _end(ends: Sequence[_End], whens: Mapping[str, When], runs: RunsAt, reader: LogReader, memory: Memory) -> None:
@@ -339,7 +340,7 @@ def _end(ends: Sequence[_End], whens: Mapping[str, When], runs: RunsAt, reader: 
     for rule, run, state in sorted(ends, key=lambda e: (e[0].name, e[1])):
         when = whens[run]
         row = {**rows.get(run, {"RunId": run}), **rule.spec.row}
-        wait = replace(wait_of(rule, state.data.get("since_us")), ended=when.at)
+        wait = replace(wait_of(rule, state.data.since_us), ended=when.at)
         about = Subject(instance=state.instance, fields=row, run_id=run, wait=wait)
         see(
             rule,

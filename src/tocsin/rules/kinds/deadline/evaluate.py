@@ -287,8 +287,8 @@ def on_wakes(
             if not source_progress.has_reached(each.timer.due, stands[run].brought):
                 memory.put_timer(replace(each.timer, consumers=stands[run].brought))
                 continue
-            since = state.data.get("since_us")
-            value = (micros(each.at) - since) / 1_000_000 if isinstance(since, int) else state.value
+            since = state.data.since_us
+            value = (micros(each.at) - since) / 1_000_000 if since is not None else state.value
             about = Subject(
                 instance=state.instance,
                 fields={**(stands[run].row or {"RunId": run}), **rule.spec.row},

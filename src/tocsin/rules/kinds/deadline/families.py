@@ -13,7 +13,8 @@ from datetime import timedelta
 from functools import cached_property
 
 from tocsin.logstore.interface import LogReader
-from tocsin.model.alert import ConditionState, Phase, instance_key
+from tocsin.model.alert import Phase, instance_key
+from tocsin.model.remembered import ConditionState
 from tocsin.rules.deadline_table import Deadline
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.kinds.deadline.runs import RunsAt
@@ -73,7 +74,7 @@ class GeneratedRules:
                 continue
             for state in _instances(rule, memory, runs):
                 run = str(state.instance.get("RunId", ""))
-                if (state.phase in _FIRES or "closed" in state.data) and (runs is None or run in runs):
+                if (state.phase in _FIRES or state.data.life.closed is not None) and (runs is None or run in runs):
                     found[(rule.name, run)] = state
         return found
 

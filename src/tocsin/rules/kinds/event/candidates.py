@@ -14,6 +14,7 @@ from datetime import timedelta
 from tocsin.errors import QueryError
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.instants import Timer
+from tocsin.model.remembered import Parent
 from tocsin.rules.history import listed, micros
 from tocsin.rules.kinds.base import Part, Remembered, Span
 from tocsin.rules.kinds.event.matching import narrowed
@@ -58,9 +59,9 @@ def apart(rule: EventRule) -> timedelta | None:
 
 def decides(rule: EventRule, timer: Timer, ahead: object) -> bool:
     """As ``Kind.decides``: where a parent is forgotten, or alerts end."""
-    if "sweep" in timer.data:
+    if isinstance(timer.data, Parent):
         touched = ahead.touched if isinstance(ahead, Ahead) else None
-        return touched is None or timer.data["sweep"] in touched
+        return touched is None or timer.data.parent in touched
     return _ends_matter(rule)
 
 
@@ -119,7 +120,7 @@ def _touched(
         return ()
     if commits and part.end - min(each.ingested_at for each in commits) >= KEPT:
         return None
-    parents = {str(t.data["sweep"]) for t in remembered.timers if "sweep" in t.data and t.due <= part.end}
+    parents = {t.data.parent for t in remembered.timers if isinstance(t.data, Parent) and t.due <= part.end}
     if not parents:
         return ()
     rows_sql, bounds = log.rows_of(part.after, part.hi)
@@ -145,6 +146,6 @@ def _asked(remembered: Remembered, rule: EventRule, done: Mapping[str, str]) -> 
     their parents' groups are remembered. ``done`` gives the parent of each.
     """
     states = remembered.conditions(rule.name).values()
-    open_ = {str(state.data.get("run")) for state in states}
+    open_ = {state.data.active.run for state in states if state.data.active is not None}
     parents = {str(state.instance.get("RunId")) for state in states} if rule.spec.collapse is not None else set()
     return {run for run, parent in done.items() if run in open_ or parent in parents}

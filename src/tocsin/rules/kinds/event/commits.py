@@ -28,6 +28,7 @@ from tocsin.alerts.occurrences import occurrences_of
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import EventKey, Occurrence, Why, fingerprint
 from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.remembered import Attempt
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
 from tocsin.rules.history import Row, Seen, moment
@@ -236,19 +237,16 @@ def deadline(rule: EventRule, seen: Seen, consumers: frozenset[str], came: datet
     """
     key = seen.event.key
     due = moment(key.time_us) + rule.spec.final_after
-    late = {"came_us": history.micros(came)} if came is not None and came > due else {}
     return Timer(
         rule=rule.name,
         kind=TimerKind.FINAL_AFTER,
         key=fingerprint(seen.run_id, key.source, key.event_id, str(key.time_us)),
         due=due,
         consumers=consumers,
-        data={
-            "run": seen.run_id,
-            "source": key.source,
-            "event": key.event_id,
-            "time_us": key.time_us,
-            "due_us": history.micros(due),
-            **late,
-        },
+        data=Attempt(
+            run=seen.run_id,
+            event=key,
+            due_us=history.micros(due),
+            came_us=history.micros(came) if came is not None and came > due else 0,
+        ),
     )

@@ -13,8 +13,8 @@ from tocsin.config.yaml.document import KeyPath
 from tocsin.config.yaml.durations import format_duration
 from tocsin.kql.plan import rowplan
 from tocsin.logstore.interface import CommitInfo, LogReader
-from tocsin.model.alert import ConditionState
 from tocsin.model.instants import Instant, Timer, TimerKind
+from tocsin.model.remembered import ConditionState, Parent
 from tocsin.rules.failures import lag, note, note_events, tries_of
 from tocsin.rules.kinds.base import (
     Body,
@@ -111,11 +111,11 @@ class EventKind(Kind[EventSpec, EventRules]):
                 failures = timers.evaluate_deadlines(group, rules.by_name, reader, memory, progress)
                 note(failures, group[-1].at, group[-1].commit_seq, memory)
         elif kind is TimerKind.CLOSE:
-            # one with "sweep" is of what a rule has counted of a parent, not of an alert
-            open_ = [each for each in released if "sweep" not in each.timer.data]
+            # one of a Parent is of what a rule has counted of a parent, not of an alert
+            open_ = [each for each in released if not isinstance(each.timer.data, Parent)]
             resolving.on_wakes(open_, rules.by_name, reader, memory, progress)
             for each in released:
-                if "sweep" in each.timer.data:
+                if isinstance(each.timer.data, Parent):
                     forget(each.timer, memory)
         else:
             super().on_timers(rules, kind, released, given)

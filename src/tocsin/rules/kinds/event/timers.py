@@ -20,6 +20,7 @@ from tocsin.alerts.occurrences import ends_anew, in_order, occurrences_of, resta
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Phase, Why
 from tocsin.model.instants import Timer
+from tocsin.model.remembered import Attempt
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
 from tocsin.rules.history import Seen, moment
@@ -70,9 +71,8 @@ def evaluate_deadlines(
     wanted: list[_Wanted] = []
     for each in released:
         rule = rules[each.timer.rule]
-        data = each.timer.data
-        key = EventKey(source=str(data["source"]), event_id=str(data["event"]), time_us=int(str(data["time_us"])))
-        wanted.append(_Wanted(each, rule, str(data["run"]), key))
+        about = _attempt(each.timer)
+        wanted.append(_Wanted(each, rule, about.run, about.event))
     if not wanted:
         return Failures()
     failures = Failures()
@@ -187,7 +187,12 @@ def _evaluate_rule(
 
 def _due(timer: Timer) -> datetime:
     """The deadline itself; the timer's own due time is later where it had to be tried again."""
-    return moment(int(str(timer.data["due_us"])))
+    return moment(_attempt(timer).due_us)
+
+
+def _attempt(timer: Timer) -> Attempt:
+    assert isinstance(timer.data, Attempt)
+    return timer.data
 
 
 def _expired(rule: EventRule, seen: Seen, at: datetime, source_progress: SourceProgress) -> Why | None:

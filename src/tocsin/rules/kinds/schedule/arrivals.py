@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from tocsin.logstore.interface import LogReader
-from tocsin.model.instants import TimerKind
+from tocsin.model.remembered import Scheduled
 from tocsin.rules.history import micros
 from tocsin.rules.kinds.base import Part, Remembered, Span
 from tocsin.rules.kinds.schedule.spec import Item, ScheduleRule
@@ -82,7 +82,7 @@ def candidates(rule: ScheduleRule, log: LogReader, span: Span, remembered: Remem
     items = [(rule, item) for item in rule.spec.items]
     arrivals = Arrivals()
     for number, part in enumerate(ranges(log, span.since, span.until, span.rows)):
-        begins = [int(str(timer.data["from_us"])) for timer in remembered.timers if timer.kind is TimerKind.DEADLINE]
+        begins = [timer.data.from_us for timer in remembered.timers if isinstance(timer.data, Scheduled)]
         if not number:  # the rule is not in force yet
             firsts = [(item, item.schedule.first(span.since)) for item in rule.spec.items]
             begins = [micros(at - item.schedule.early) for item, at in firsts if at is not None]

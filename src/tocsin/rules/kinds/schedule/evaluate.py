@@ -12,12 +12,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from tocsin.alerts.conditions import Evaluation
+from tocsin.alerts.conditions import Evaluation, ended_by
 from tocsin.config.yaml.durations import in_words
 from tocsin.logstore.interface import CommitInfo, LogReader
-from tocsin.model.alert import ConditionState, Phase, Why
+from tocsin.model.alert import Phase, Why
 from tocsin.model.details import Wait
 from tocsin.model.instants import Timer, TimerKind
+from tocsin.model.remembered import ConditionState, Missed, Scheduled
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.history import Row, micros, moment, whole_rows
@@ -51,7 +52,7 @@ def schedule_deadlines(
                 memory.drop_timer(timer.rule, timer.kind, timer.key)
         for key, item in items.items():
             at_work = known.get((rule.name, key))
-            if at_work is None or at_work.data.get("meaning") != item.meaning:
+            if at_work is None or scheduled_of(at_work).meaning != item.meaning:
                 _wait(rule, item, item.schedule.first(at), memory)
             elif _moved(at_work, item, at):
                 _wait(rule, item, item.schedule.after(at), memory)
@@ -61,7 +62,7 @@ def schedule_deadlines(
             if key not in items or _left_out(state, items[key]):
                 _quietly(rule, state, at, commit_seq, memory)
             elif (again := _waits_again(rule, items[key], state, at)) is not None:
-                _quietly(rule, state, at, commit_seq, memory, Why.MAINTENANCE.value)
+                _quietly(rule, state, at, commit_seq, memory, Why.MAINTENANCE)
                 _wait(rule, items[key], again, memory)
 
 
@@ -77,37 +78,39 @@ def still_missing(
     for rule in rules:
         for item in rule.spec.items:
             state = memory.condition(rule.name, item.key)
-            if state is None or state.data.get("changed") is not True:
+            if state is None or state.data.missed is None or state.data.life.changed is not Why.RULE_CHANGED:
                 continue
-            scheduled = moment(int(str(state.data["scheduled_us"])))
+            scheduled = moment(state.data.missed.scheduled_us)
             due = due_of(rule, item, scheduled)
             if item.schedule.after(scheduled - _US) != scheduled or due > at:
                 _quietly(rule, state, at, commit_seq, memory)
                 continue
             timer = deadline(rule, item, scheduled)
-            cases.append((_Case(rule, item, timer, at, _begin_us(timer), micros(scheduled), micros(due)), state))
+            cases.append(
+                (_Case(rule, item, timer, at, scheduled_of(timer).from_us, micros(scheduled), micros(due)), state)
+            )
     arrivals = _arrivals([case for case, _ in cases], reader, commit_seq, failures)
     for case, state in cases:
         if case.first(arrivals, commit_seq) is not None:
             _quietly(case.rule, state, at, commit_seq, memory)
         elif case.rule.name not in failures.rules:
-            data = {name: value for name, value in state.data.items() if name != "changed"}
-            memory.put_condition(replace(state, data={**data, **case.window}))
+            after = ended_by(state, None)
+            missed = replace(case.missed, missed=missed_of(state))
+            memory.put_condition(replace(after, data=replace(after.data, missed=missed)))
     return failures
 
 
 def _waits_again(rule: ScheduleRule, item: Item, state: ConditionState, at: datetime) -> datetime | None:
     """The scheduled time that an instance fires about, where a maintenance that was announced since stops its clock."""
-    us = state.data.get("scheduled_us")
-    if state.phase not in (Phase.FIRING, Phase.RECOVERING) or not isinstance(us, int):
+    if not fires(state) or state.data.missed is None:
         return None
-    scheduled = moment(us)
+    scheduled = moment(state.data.missed.scheduled_us)
     return scheduled if scheduled + item.schedule.grace <= at < due_of(rule, item, scheduled) else None
 
 
 def _scheduled(timer: Timer) -> datetime:
     """The scheduled time that a deadline is about."""
-    return moment(int(str(timer.data["at_us"])))
+    return moment(scheduled_of(timer).at_us)
 
 
 def due_of(rule: ScheduleRule, item: Item, scheduled: datetime) -> datetime:
@@ -129,14 +132,19 @@ def _moved(timer: Timer, item: Item, at: datetime) -> bool:
 
 def _left_out(state: ConditionState, item: Item) -> bool:
     """Whether what fires is about a day that counts no more."""
-    scheduled = state.data.get("scheduled_us")
-    return isinstance(scheduled, int) and not item.schedule.counts(moment(scheduled))
+    missed = state.data.missed
+    return missed is not None and not item.schedule.counts(moment(missed.scheduled_us))
 
 
 def _quietly(
-    rule: ScheduleRule, state: ConditionState, at: datetime, commit_seq: int, memory: Memory, why: str | bool = True
+    rule: ScheduleRule,
+    state: ConditionState,
+    at: datetime,
+    commit_seq: int,
+    memory: Memory,
+    why: Why = Why.RULE_CHANGED,
 ) -> None:
-    changed = replace(state, data={**state.data, "changed": why})
+    changed = ended_by(state, why)
     about = Subject(instance=state.instance, fields={})
     see(rule, about, changed, Evaluation(at=at, holds=False, severity=state.severity), commit_seq, memory)
 
@@ -149,9 +157,10 @@ def _wait(rule: ScheduleRule, item: Item, scheduled: datetime | None, memory: Me
         memory.put_timer(deadline(rule, item, scheduled))
 
 
-def _begin_us(timer: Timer) -> int:
-    """When the window of a deadline begins."""
-    return int(str(timer.data["from_us"]))
+def scheduled_of(timer: Timer) -> Scheduled:
+    """What a deadline is about."""
+    assert isinstance(timer.data, Scheduled)
+    return timer.data
 
 
 def deadline(rule: ScheduleRule, item: Item, scheduled: datetime) -> Timer:
@@ -163,11 +172,7 @@ def deadline(rule: ScheduleRule, item: Item, scheduled: datetime) -> Timer:
         key=item.key,
         due=due_of(rule, item, scheduled),
         consumers=frozenset({consumer}) if consumer else frozenset(),
-        data={
-            "at_us": micros(scheduled),
-            "from_us": micros(scheduled - item.schedule.early),
-            "meaning": item.meaning,
-        },
+        data=Scheduled(at_us=micros(scheduled), from_us=micros(scheduled - item.schedule.early), meaning=item.meaning),
     )
 
 
@@ -184,9 +189,9 @@ class _Case:
     due_us: int
 
     @property
-    def window(self) -> dict[str, object]:
+    def missed(self) -> Missed:
         """What is kept of an instance that fires about it."""
-        return {"from_us": self.from_us, "scheduled_us": self.scheduled_us, "due_us": self.due_us}
+        return Missed(from_us=self.from_us, scheduled_us=self.scheduled_us, due_us=self.due_us)
 
     def first(self, arrivals: Arrivals, seq: int) -> ScheduleHit | None:
         """The first event from the begin of its window on, in time or late, as of commit ``seq``."""
@@ -229,7 +234,8 @@ def on_deadlines(
         if first is None or first.key.time_us > case.due_us:
             if fires(state):
                 assert state is not None
-                memory.put_condition(replace(state, data={**state.data, "missed": missed_of(state) + 1}))
+                missed = replace(state.data.missed or case.missed, missed=missed_of(state) + 1)
+                memory.put_condition(replace(state, data=replace(state.data, missed=missed)))
             elif case.at - moment(case.due_us) <= case.rule.max_event_age:
                 _missing(case, state, seq, memory)
         state = memory.condition(case.rule.name, case.item.key)
@@ -261,14 +267,14 @@ def _cases(
             memory.put_timer(replace(timer, consumers=waits_for))
             continue
         cases.append(
-            _Case(rule, item, timer, each.at, _begin_us(timer), micros(_scheduled(timer)), due_us)
+            _Case(rule, item, timer, each.at, scheduled_of(timer).from_us, micros(_scheduled(timer)), due_us)
         )  # fmt: skip
     return cases
 
 
 def missed_of(state: ConditionState) -> int:
     """How many scheduled times were missed since it fires."""
-    return int(str(state.data.get("missed", 1)))
+    return state.data.missed.missed if state.data.missed is not None else 1
 
 
 def fires(state: ConditionState | None) -> bool:
@@ -307,7 +313,7 @@ def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory
         instance=case.item.instance,
         fields=case.item.fields,
         wait=_wait_of(case.rule, case.item, case.scheduled_us),
-        remember=case.window if state is None or state.phase is not Phase.FIRING else {},
+        remember={"missed": case.missed} if state is None or state.phase is not Phase.FIRING else {},
     )
     seen = Evaluation(at=case.at, holds=True, severity=case.rule.severity, value=late, why=Why.DEADLINE)
     see(case.rule, about, state, seen, seq, memory)
@@ -336,7 +342,7 @@ def on_commits(
         arrivals = Arrivals.of([(rule, item) for rule, item, _ in firing], reader, sql, params, failures)
     times = {c.seq: c.ingested_at for c in commits}
     for rule, item, state in firing:
-        found = arrivals.brought(rule, item, int(str(state.data.get("from_us", 0))), (after, hi))
+        found = arrivals.brought(rule, item, state.data.missed.from_us if state.data.missed else 0, (after, hi))
         if found is not None:
             at = times.get(found.commit_seq, commits[-1].ingested_at)
             _arrived(rule, state, found, at, found.commit_seq, reader, memory)
@@ -354,7 +360,8 @@ def _arrived(
 ) -> None:
     """The expected came after all: the alert ends, and says how late it was."""
     row = whole_rows(reader, [(hit.key, hit.commit_seq)]).get(hit.key, {})
-    scheduled, due = (int(str(state.data.get(key, micros(at)))) for key in ("scheduled_us", "due_us"))
+    missed = state.data.missed
+    scheduled, due = (missed.scheduled_us, missed.due_us) if missed is not None else (micros(at), micros(at))
     late = late_text(row, hit.key.time_us, scheduled) if hit.key.time_us > due else IN_TIME
     wait = replace(_wait_of(rule, _item(rule, state), scheduled, missed_of(state)), late=late)
     about = Subject(
@@ -401,7 +408,7 @@ def on_wake(each: Released, rule: ScheduleRule, memory: Memory, source_progress:
     if not source_progress.has_reached(timer.due, waits_for := _waits_for(rule, source_progress)):
         memory.put_timer(replace(timer, consumers=waits_for))
         return
-    scheduled = int(str(state.data.get("scheduled_us", micros(each.at))))
+    scheduled = state.data.missed.scheduled_us if state.data.missed is not None else micros(each.at)
     wait = _wait_of(rule, _item(rule, state), scheduled, missed_of(state))
     about = Subject(instance=state.instance, fields=_fields(rule, state), wait=wait)
     late = (micros(each.at) - scheduled) / 1_000_000

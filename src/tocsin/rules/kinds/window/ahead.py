@@ -15,7 +15,7 @@ from tocsin.errors import QueryError
 from tocsin.kql.plan.windowahead import AheadPlan
 from tocsin.kql.plan.windowplan import EVENTS
 from tocsin.logstore.interface import Limits, LogReader
-from tocsin.model.alert import ConditionState
+from tocsin.model.remembered import ConditionState
 from tocsin.rules.history import micros
 from tocsin.rules.kinds.window.seen import Rows, Seen, row_key
 from tocsin.rules.kinds.window.spec import WindowRule

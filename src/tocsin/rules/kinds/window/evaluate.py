@@ -15,23 +15,21 @@ from datetime import datetime
 from functools import cached_property
 
 from tocsin.alerts.conditions import LIVE, Evaluation, EvaluationKind, NoData, Step, evaluate, matters
-from tocsin.alerts.rate_limit import LIMIT, kept, limit_of
 from tocsin.errors import QueryError
 from tocsin.kql.plan.windowplan import EVENTS, WindowPlan, window_plan
 from tocsin.logstore.interface import Limits, LogReader
-from tocsin.model.alert import ConditionState, Phase, instance_key
+from tocsin.model.alert import Phase, instance_key
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import IntentKind
+from tocsin.model.remembered import ConditionState, Remembered, Row
 from tocsin.model.statuses import Severity
 from tocsin.rules.emit import emit
-from tocsin.rules.history import micros
 from tocsin.rules.index import matching_sql
 from tocsin.rules.kinds.base import Given
 from tocsin.rules.kinds.window.emit import change_of
 from tocsin.rules.kinds.window.replay import Frame
 from tocsin.rules.kinds.window.scope import Span, scope
-from tocsin.rules.kinds.window.seen import MORE, OURS, SHOWN, Rows, Seen, row_key
-from tocsin.rules.kinds.window.seen import ours as ours_of
+from tocsin.rules.kinds.window.seen import MORE, SHOWN, Rows, Seen, row_key
 from tocsin.rules.kinds.window.spec import WindowRule
 from tocsin.rules.labels import labels_of
 from tocsin.rules.language.templates import checked
@@ -317,28 +315,29 @@ def _decide(
     rule, window = now.rule, now.rule.spec
     instance, row_key, seen = now.by_key.get(key, (dict(state.instance) if state else {}, "", None))
     evaluated = _evaluated(now, key, instance, state, when)
-    ours = ours_of(state)
+    kept = (state.data.row if state is not None else None) or Row()
     earlier = None if then is None else _evaluated(then, key, instance, state, when)
     if _must_wait(evaluated, state, when, earlier):
-        _hold(rule, state, ours, when, memory)
+        _hold(rule, state, kept, when, memory)
         return
-    before = None if state is None else replace(state, data={k: v for k, v in state.data.items() if k != OURS})
-    step = evaluate(before, evaluated, window.terms, rule=rule.name, instance=instance)
+    step = evaluate(state, evaluated, window.terms, rule=rule.name, instance=instance)
     if when.kind is not EvaluationKind.EARLY:
-        ours.pop(HELD, None)
+        kept = replace(kept, held=None)
     fields = seen.first if seen is not None else {}
-    if seen is not None and (step.notify is not None or "key" not in ours):
-        ours["labels"] = labels_of(rule, fields)
-        ours["fields"] = {name: fields.get(name) for name in rule.fields}
-        ours["said"] = {name: fields.get(name) for name in checked(rule.info.summary)[1] if name in fields}
-        ours["key"] = row_key
-    change = change_of(step.change(evaluated, instance, when.commit_seq), ours, seen)
-    beyond = emit(memory, rule, change, beyond=limit_of(ours.get(LIMIT)))
+    if seen is not None and (step.notify is not None or kept == Row()):
+        kept = replace(
+            kept,
+            labels=labels_of(rule, fields),
+            fields={name: fields.get(name) for name in rule.fields},
+            summary={name: fields.get(name) for name in checked(rule.info.summary)[1] if name in fields},
+            key=row_key,
+        )
+    change = change_of(step.change(evaluated, instance, when.commit_seq), kept, seen)
+    limit = state.data.limit if state is not None else False
+    beyond = emit(memory, rule, change, beyond=limit)
     if change.kind is IntentKind.FIRED:
-        ours.pop(LIMIT, None)
-        if beyond:
-            ours[LIMIT] = kept(beyond)
-    _remember(rule, key, state, step, ours, memory)
+        limit = beyond
+    _remember(rule, key, state, step, replace(step.state.data, row=kept, limit=limit) if step.state else None, memory)
     _set_for(rule, key, step, memory)
 
 
@@ -377,26 +376,24 @@ def _word(evaluated: Evaluation) -> tuple[bool, bool, bool]:
 
 def waiting_of(states: Mapping[str, ConditionState]) -> frozenset[str]:
     """Which instances wait for watermarks, by key."""
-    return frozenset(key for key, state in states.items() if HELD in ours_of(state))
+    return frozenset(key for key, state in states.items() if state.data.row is not None and state.data.row.held)
 
 
-def _hold(
-    rule: WindowRule, state: ConditionState | None, ours: dict[str, object], when: Instant, memory: Memory
-) -> None:
-    if state is None or (HELD in ours and when.watermark is None):
+def _hold(rule: WindowRule, state: ConditionState | None, kept: Row, when: Instant, memory: Memory) -> None:
+    if state is None or (kept.held is not None and when.watermark is None):
         return
-    memory.put_condition(replace(state, data={**state.data, OURS: {**ours, HELD: micros(when.at)}}))
+    memory.put_condition(replace(state, data=replace(state.data, row=replace(kept, held=when.at))))
     memory.put_timer(Timer(rule=rule.name, kind=TimerKind.TICK, key=HELD, due=when.at, consumers=when.waits_for))
 
 
 def _remember(
-    rule: WindowRule, key: str, state: ConditionState | None, step: Step, ours: Mapping[str, object], memory: Memory
+    rule: WindowRule, key: str, state: ConditionState | None, step: Step, data: Remembered | None, memory: Memory
 ) -> None:
-    if step.state is None:
+    if step.state is None or data is None:
         if state is not None:
             memory.drop_condition(rule.name, key)
         return
-    after = replace(step.state, data={**step.state.data, OURS: dict(ours)})
+    after = replace(step.state, data=data)
     if matters(state, after):
         memory.put_condition(after)
 

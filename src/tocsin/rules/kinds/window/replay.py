@@ -21,7 +21,7 @@ from tocsin.alerts.conditions import is_silent, wakes
 from tocsin.errors import QueryError
 from tocsin.kql.plan.windowahead import AheadPlan, ahead_plan
 from tocsin.logstore.interface import CommitInfo, LogReader
-from tocsin.model.alert import ConditionState
+from tocsin.model.remembered import ConditionState
 from tocsin.rules.history import micros, moment
 from tocsin.rules.index import matching_sql
 from tocsin.rules.kinds.base import Part, Remembered, Span

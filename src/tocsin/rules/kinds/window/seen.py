@@ -6,14 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tocsin.model.alert import ConditionState
+from tocsin.model.remembered import ConditionState
 from tocsin.rules.history import plain
 from tocsin.rules.kinds.window.spec import WindowRule
 
 SHOWN = 10
 """Rows that an alert shows, at most."""
-OURS = "window"
-"""Key of what window rules keep beside the life of an instance."""
 MORE = "*"
 """Stands for the instances beyond ``max_instances``."""
 _NONE = 98  # ranks behind every severity
@@ -32,15 +30,9 @@ class Seen:
     count: int = 0
 
 
-def ours(state: ConditionState | None) -> dict[str, object]:
-    """What window rules keep of an instance."""
-    kept = state.data.get(OURS) if state is not None else None
-    return dict(kept) if isinstance(kept, Mapping) else {}
-
-
 def row_key(state: ConditionState) -> str:
     """The key under which rows of an instance come; '' where none ever came."""
-    return str(ours(state).get("key", ""))
+    return state.data.row.key if state.data.row is not None else ""
 
 
 def stands_for_others(state: ConditionState) -> bool:

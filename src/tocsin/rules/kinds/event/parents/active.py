@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tocsin.alerts.active import ActiveAlert, GroupCounts, active_alert_of
+from tocsin.alerts.active import ActiveAlert, active_alert_of
 from tocsin.alerts.parents import ParentGroup, key_of, parent_group_of
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey
+from tocsin.model.remembered import GroupCounts
 from tocsin.rules.history import Row, listed
 from tocsin.rules.kinds.event.collapsed import Collapsed
 from tocsin.rules.kinds.event.parents.emit import Notification, Notified

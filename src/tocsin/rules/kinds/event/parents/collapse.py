@@ -38,6 +38,7 @@ from tocsin.model.alert import EventKey, Occurrence, Why
 from tocsin.model.details import EndedBy
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import IntentKind
+from tocsin.model.remembered import Parent
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.history import Seen, moment, plain, whole_rows
 from tocsin.rules.kinds.event.collapsed import Collapsed
@@ -298,7 +299,9 @@ class _Fold:
         if parent_group != before:
             self.memory.put_condition(state_of(parent_group, rule.name, rule.severity, at))
             self.memory.put_timer(
-                Timer(rule=rule.name, kind=TimerKind.CLOSE, key=key_of(parent), due=at + KEPT, data={"sweep": parent})
+                Timer(
+                    rule=rule.name, kind=TimerKind.CLOSE, key=key_of(parent), due=at + KEPT, data=Parent(parent=parent)
+                )
             )
 
     def parents_own(self, decision: Decision) -> Decision:

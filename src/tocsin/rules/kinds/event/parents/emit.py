@@ -9,10 +9,10 @@ from datetime import datetime
 
 from tocsin.alerts.changes import Change
 from tocsin.alerts.parents import ParentGroup
-from tocsin.alerts.rate_limit import RateLimit
 from tocsin.model.alert import Phase, Why
 from tocsin.model.details import Cause, Child, Details, EndedBy, Group
 from tocsin.model.intent import IntentKind
+from tocsin.model.remembered import RateLimit
 from tocsin.rules.emit import emit
 from tocsin.rules.kinds.event.collapsed import Collapsed
 from tocsin.rules.kinds.event.parents.read import DESCRIBES, Matched, Rows

@@ -149,7 +149,8 @@ def _open(pairs: Collection[Pair], memory: Memory) -> dict[Pair, dict[EventKey, 
     found: dict[Pair, dict[EventKey, ActiveAlert]] = defaultdict(dict)
     for rule in {name for name, _ in pairs}:
         for state in memory.conditions(rule).values():
-            if (rule, state.data.get("run")) in pairs and (active := active_alert_of(state)):
+            kept = state.data.active
+            if kept is not None and (rule, kept.run) in pairs and (active := active_alert_of(state)):
                 found[(rule, active.run_id)][active.event] = active
     return found
 

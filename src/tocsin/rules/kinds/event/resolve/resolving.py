@@ -128,13 +128,11 @@ def resolving_now(rules: Iterable[EventRule], after: int, hi: int, reader: LogRe
     for rule in rules:
         assert rule.spec.resolve_policy is not None
         for state in memory.conditions(rule.name).values():
-            listed_values = state.data.get("same")
-            for values in listed_values if isinstance(listed_values, list) else ():
-                if (
-                    by_values.get((rule.spec.resolve_policy.same, tuple(values)), set())
-                    & rule.spec.resolve_policy.statuses
-                ):
-                    waiting.add((rule.name, str(state.data.get("run"))))
+            active = state.data.active
+            for values in active.same if active is not None else ():
+                if by_values.get((rule.spec.resolve_policy.same, values), set()) & rule.spec.resolve_policy.statuses:
+                    assert active is not None
+                    waiting.add((rule.name, active.run))
     return Now(resolving_events=ResolvingEvents(found), waiting=frozenset(waiting))
 
 
