@@ -55,11 +55,6 @@ def _waits(timer: Timer) -> bool:
     return bool(timer.consumers) or timer.kind in (TimerKind.DEADLINE, TimerKind.CLOSE)
 
 
-def waiting_timers(timers: Iterable[Timer], now: datetime, source_progress: SourceProgress) -> list[Timer]:
-    """Timers past due that wait for a watermark."""
-    return [t for t in timers if t.due <= now and not source_progress.has_reached(t.due, t.consumers)]
-
-
 def every_of(timer: Timer) -> timedelta:
     """The ``every`` of a shared tick."""
     return timedelta(microseconds=int(timer.key))

@@ -23,7 +23,7 @@ from tocsin.rules.deadline_table import DeadlineTable
 from tocsin.rules.driver.evaluate import Evaluation, View, evaluate, schedule_deadlines, standing
 from tocsin.rules.driver.lifecycle import reconcile
 from tocsin.rules.kinds.ruleset import RuleSet
-from tocsin.rules.timers import due_timers, waiting_timers
+from tocsin.rules.timers import due_timers
 from tocsin.state.sqlite import SqliteState
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -176,7 +176,8 @@ class Engine:
         self._done(evaluate(self.rules, released, self.state.row_cursor(), self.seen()))
 
     def held(self) -> int:
-        return len(waiting_timers(self.state.timers(), self.clock.now(), self.source_progress()))
+        now, progress = self.clock.now(), self.source_progress()
+        return sum(t.due <= now and not progress.has_reached(t.due, t.consumers) for t in self.state.timers())
 
     def _done(self, evaluation: Evaluation) -> None:
         self.evaluations.append(evaluation)

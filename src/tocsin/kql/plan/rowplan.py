@@ -12,21 +12,19 @@ The identity travels in hidden columns, so a projection cannot lose it. now() is
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from tocsin.errors import QueryError
+from tocsin.kql.plan import constants as constants_of
 from tocsin.kql.plan import shapes
+from tocsin.kql.plan.constants import Words
 from tocsin.kql.plan.prefilter import Op, Predicate, refilled
 from tocsin.kql.plan.rowtree import IDENTITY, Built, build
 from tocsin.kql.schema import Schema
-from tocsin.kql.tokens import Token, tokenize
+from tocsin.kql.tokens import tokenize
 
 __all__ = ["IDENTITY", "Op", "Predicate", "RowPlan", "row_plan", "with_values"]
-
-_DUCKDB = {"string": "VARCHAR", "long": "BIGINT", "real": "DOUBLE"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +51,9 @@ class RowPlan:
         """
         if any(len(constants) != len(self.kinds) for _, constants in rules):
             raise ValueError(f"a rule of another shape: {len(self.kinds)} constants are expected")
-        # As JSON text: DuckDB takes a list of a thousand as a parameter in 160 ms, as text in one.
-        listed = ["unnest($tocsin_rules::JSON::INTEGER[]) AS rule_no"]
-        parameters: dict[str, object] = {"tocsin_rules": json.dumps([number for number, _ in rules])}
-        for index, kind in enumerate(self.kinds):
-            listed.append(f'unnest($tocsin_c{index}::JSON::{_DUCKDB[kind]}[]) AS "c{index}"')
-            parameters[f"tocsin_c{index}"] = json.dumps(
-                [constants[index] for _, constants in rules], ensure_ascii=False
-            )
-        return f'WITH "rows" AS ({rows_sql}), "constants" AS (SELECT {", ".join(listed)})\n{self.sql}', parameters
+        numbers, rows = [number for number, _ in rules], [constants for _, constants in rules]
+        table, parameters = constants_of.table(self.kinds, numbers, rows)
+        return f'WITH "rows" AS ({rows_sql}), "constants" AS ({table})\n{self.sql}', parameters
 
 
 def with_values(plan: RowPlan, values: Mapping[object, object]) -> RowPlan:
@@ -73,13 +65,6 @@ def with_values(plan: RowPlan, values: Mapping[object, object]) -> RowPlan:
     return replace(plan, constants=tuple(values.get(c, c) for c in plan.constants), prefilter=prefilter)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Compiled:
-    shape: str
-    built: Built
-    kinds: tuple[str, ...]
-
-
 def row_plan(query: str, schema: Mapping[str, Mapping[str, str]]) -> RowPlan:
     """The plan of an event query. Raises ``QueryError`` with its place where it is wrong or no event query.
 
@@ -87,99 +72,33 @@ def row_plan(query: str, schema: Mapping[str, Mapping[str, str]]) -> RowPlan:
     """
     known = Schema.of(schema)
     tokens = tokenize(query)
-    possible = shapes.candidates(tokens)
-    words = _Words(shapes.pattern(tokens, possible), query, tokens)
-    chosen = _constant_places(words, known)
-    compiled = _compiled(_Words(shapes.pattern(tokens, chosen), query, tokens), chosen, known)
-    constants = tuple(shapes.value(tokens[index]) for index in chosen)
+    chosen = _places(Words(query, tokens, shapes.candidates(tokens)), known)
+    words = Words(query, tokens, chosen)
+    built, constants = _compiled(words, chosen, known), words.values(chosen)
     return RowPlan(
-        shape=compiled.shape,
+        shape=hashlib.sha256(repr((words.pattern, known.fingerprint)).encode()).hexdigest()[:16],
         constants=constants,
-        prefilter=tuple(p for t in compiled.built.prefilter if (p := _filled(t, constants)) is not None),
-        columns=compiled.built.columns,
-        computed=compiled.built.computed,
-        tables=compiled.built.tables,
-        reads=compiled.built.reads,
-        sql=compiled.built.sql,
-        kinds=compiled.kinds,
+        prefilter=constants_of.filled(built.prefilter, constants),
+        columns=built.columns,
+        computed=built.computed,
+        tables=built.tables,
+        reads=built.reads,
+        sql=built.sql,
+        kinds=words.kinds(chosen),
     )
 
 
-class _Words:
-    """A query as a cache key: equal to every query with the same words."""
-
-    __slots__ = ("pattern", "text", "tokens")
-
-    def __init__(self, pattern: tuple[str, ...], text: str, tokens: tuple[Token, ...]) -> None:
-        self.pattern, self.text, self.tokens = pattern, text, tokens
-
-    def __hash__(self) -> int:
-        return hash(self.pattern)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Words) and other.pattern == self.pattern
+@lru_cache(maxsize=8192)
+def _places(words: Words, schema: Schema) -> tuple[int, ...]:
+    return words.places(lambda text, kinds: _built(text, kinds, schema))
 
 
 @lru_cache(maxsize=8192)
-def _constant_places(words: _Words, schema: Schema) -> tuple[int, ...]:
-    """Indexes of the tokens that become constants."""
-    possible = tuple(shapes.candidates(words.tokens))
-    every = _usable(words, possible, schema)
-    if every == possible:
-        return possible
-    build(words.text, schema)  # says what is wrong, at its place
-    if every is None:  # one of them must be just what it is, such as a pattern of parse: each is tried alone
-        alone = (_usable(words, (index,), schema) for index in possible)
-        every = tuple(index for found in alone for index in found or ())
-    return _usable(words, every, schema) or ()
-
-
-def _usable(words: _Words, chosen: tuple[int, ...], schema: Schema) -> tuple[int, ...] | None:
-    """Which of the ``chosen`` literals may become constants; None where the query is no more one with sentinels in
-    it.
-    """
-    try:
-        built = _built(*_with_sentinels(words, chosen), schema)
-    except QueryError:
-        return None
-    return tuple(index for number, index in enumerate(chosen) if number in built.usable)
-
-
-@lru_cache(maxsize=8192)
-def _compiled(words: _Words, chosen: tuple[int, ...], schema: Schema) -> _Compiled:
-    text, kinds = _with_sentinels(words, chosen)
-    try:
-        built = _built(text, kinds, schema)
-    except QueryError:
-        build(words.text, schema)  # the same fault, at its place
-        raise
-    key = repr((words.pattern, schema.fingerprint))
-    return _Compiled(shape=hashlib.sha256(key.encode()).hexdigest()[:16], built=built, kinds=kinds)
-
-
-def _with_sentinels(words: _Words, chosen: tuple[int, ...]) -> tuple[str, tuple[str, ...]]:
-    kinds = tuple(str(shapes.kind_of(words.tokens[index])) for index in chosen)
-    return shapes.with_sentinels(words.text, words.tokens, chosen), kinds
+def _compiled(words: Words, chosen: tuple[int, ...], schema: Schema) -> Built:
+    return words.built(chosen, lambda text, kinds: _built(text, kinds, schema))
 
 
 @lru_cache(maxsize=64)
 def _built(text: str, kinds: tuple[str, ...], schema: Schema) -> Built:
     """A plan by its text with sentinels: what was learned with them is mostly what is compiled next."""
     return build(text, schema, kinds)
-
-
-def _filled(template: Predicate, constants: tuple[object, ...]) -> Predicate | None:
-    """A predicate with this rule's constants in place of sentinels; None where it would promise too much."""
-    values: list[object] = []
-    for each in template.values:
-        number = shapes.number_of(each)
-        values.append(each if number is None else constants[number])
-    if template.op is Op.EQ_CI:
-        if not all(isinstance(each, str) and each.isascii() for each in values):
-            return None
-        values = [str(each).lower() for each in values]
-    op = template.op
-    unique = tuple(dict.fromkeys(values))
-    if op is not Op.EQ_CI:
-        op = Op.EQ if len(unique) == 1 else Op.IN
-    return replace(template, op=op, values=unique)

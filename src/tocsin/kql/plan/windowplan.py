@@ -21,13 +21,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from tocsin.errors import QueryError
+from tocsin.kql.plan import constants as constants_of
 from tocsin.kql.plan import shapes
-from tocsin.kql.plan.prefilter import Op, Predicate, refilled
+from tocsin.kql.plan.constants import Words
+from tocsin.kql.plan.prefilter import Predicate, refilled
 from tocsin.kql.plan.windowtree import AML, CONDITION, EVENTS, LOGS, Built, Wants, build, build_sql, scoped_view
 from tocsin.kql.sandbox.describe import quoted
 from tocsin.kql.schema import Schema
-from tocsin.kql.tokens import Token, TokenKind, tokenize
+from tocsin.kql.tokens import TokenKind, tokenize
 
 __all__ = [
     "AML",
@@ -44,8 +45,6 @@ __all__ = [
     "window_query",
     "with_values",
 ]
-
-_DUCKDB = {"string": "VARCHAR", "long": "BIGINT", "real": "DOUBLE", "bool": "BOOLEAN", "datetime": "TIMESTAMP"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,13 +106,9 @@ class WindowPlan:
         head = [f"{quoted(name)} AS NOT MATERIALIZED ({sql})" for name, sql in scopes.items()]
         parameters: dict[str, object] = {}
         if not self.alone:
-            listed = ["unnest($tocsin_rules::JSON::INTEGER[]) AS rule_no"]
-            parameters["tocsin_rules"] = json.dumps(list(numbers))
-            for index, kind in enumerate(self.kinds):
-                listed.append(f'unnest($tocsin_c{index}::JSON::{_DUCKDB[kind]}[]) AS "c{index}"')
-                values = [self.constants[n][index] for n in numbers]
-                parameters[f"tocsin_c{index}"] = json.dumps(values, ensure_ascii=False)
-            head.append(f'"constants" AS (SELECT {", ".join(listed)})')
+            rows = [self.constants[n] for n in numbers]
+            table, parameters = constants_of.table(self.kinds, numbers, rows)
+            head.append(f'"constants" AS ({table})')
         where = "" if every else "\nWHERE holds"
         if known and not every:
             head.append(
@@ -146,19 +141,16 @@ def window_query(
     text, names = _with_made(query, made or {})
     wants = Wants(made=names, by=tuple(by), needs=None if needs is None else frozenset(needs))
     tokens = tokenize(text)
-    possible = tuple(shapes.candidates(tokens))
-    words = _Words(shapes.pattern(tokens, possible), text, tokens)
-    places = _places(words, wants, known) if shared else ()
-    words = _Words(shapes.pattern(tokens, places), text, tokens)
-    built = _compiled(words, places, wants, known)
-    constants = _constants(tokens, places)
+    places = _places(Words(text, tokens, shapes.candidates(tokens)), wants, known) if shared else ()
+    words = Words(text, tokens, places)
+    built, constants = _compiled(words, places, wants, known), words.values(places)
     return WindowQuery(
         constants=constants,
         shape=_hash(words.pattern, names, tuple(by), sorted(wants.needs or ()), known.fingerprint),
         columns=built.columns,
         tables=built.tables,
         events=built.events,
-        prefilter=tuple(p for t in built.prefilter if (p := _filled(t, constants)) is not None),
+        prefilter=constants_of.filled(built.prefilter, constants),
         text=text,
         wants=wants,
         places=places,
@@ -228,13 +220,13 @@ def window_plan(queries: Sequence[WindowQuery]) -> WindowPlan:
     values = [q.constants for q in queries]
     varying = [n for n in range(len(first.places)) if len({repr(each[n]) for each in values}) > 1]
     chosen = tuple(first.places[n] for n in varying)
-    words = _Words(shapes.pattern(tokens, chosen), first.text, tokens)
+    words = Words(first.text, tokens, chosen)
     built = _compiled(words, chosen, first.wants, known)
     return WindowPlan(
         built=built,
         alone="",
         made=first.wants.made,
-        kinds=tuple(str(shapes.kind_of(tokens[index])) for index in chosen),
+        kinds=words.kinds(chosen),
         constants=tuple(tuple(each[n] for n in varying) for each in values),
     )
 
@@ -258,76 +250,16 @@ def _with_made(query: str, made: Mapping[str, str]) -> tuple[str, tuple[str, ...
     return text, tuple(made)
 
 
-def _constants(tokens: Sequence[Token], places: Sequence[int]) -> tuple[object, ...]:
-    return tuple(shapes.value(tokens[index]) for index in places)
-
-
 def _hash(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-class _Words:
-    """A query as a cache key: equal to every query with the same words."""
-
-    __slots__ = ("pattern", "text", "tokens")
-
-    def __init__(self, pattern: tuple[str, ...], text: str, tokens: tuple[Token, ...]) -> None:
-        self.pattern, self.text, self.tokens = pattern, text, tokens
-
-    def __hash__(self) -> int:
-        return hash(self.pattern)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Words) and other.pattern == self.pattern
-
-
 @lru_cache(maxsize=8192)
-def _places(words: _Words, wants: Wants, schema: Schema) -> tuple[int, ...]:
+def _places(words: Words, wants: Wants, schema: Schema) -> tuple[int, ...]:
     """Indexes of the tokens that may differ between queries that share a plan."""
-    possible = tuple(shapes.candidates(words.tokens))
-    every = _usable(words, possible, wants, schema)
-    if every == possible:
-        return possible
-    build(words.text, (), wants, schema)  # says what is wrong, at its place
-    if every is None:
-        alone = (_usable(words, (index,), wants, schema) for index in possible)
-        every = tuple(index for found in alone for index in found or ())
-    return _usable(words, every, wants, schema) or ()
-
-
-def _usable(words: _Words, chosen: tuple[int, ...], wants: Wants, schema: Schema) -> tuple[int, ...] | None:
-    try:
-        built = build(*_with_sentinels(words, chosen), wants, schema)
-    except QueryError:
-        return None
-    return tuple(index for number, index in enumerate(chosen) if number in built.usable)
-
-
-def _with_sentinels(words: _Words, chosen: tuple[int, ...]) -> tuple[str, tuple[str, ...]]:
-    kinds = tuple(str(shapes.kind_of(words.tokens[index])) for index in chosen)
-    return shapes.with_sentinels(words.text, words.tokens, chosen), kinds
+    return words.places(lambda text, kinds: build(text, kinds, wants, schema))
 
 
 @lru_cache(maxsize=8192)
-def _compiled(words: _Words, chosen: tuple[int, ...], wants: Wants, schema: Schema) -> Built:
-    text, kinds = _with_sentinels(words, chosen)
-    try:
-        return build(text, kinds, wants, schema)
-    except QueryError:
-        build(words.text, (), wants, schema)  # the same fault, at its place
-        raise
-
-
-def _filled(template: Predicate, constants: tuple[object, ...]) -> Predicate | None:
-    """A predicate with this query's constants in place of sentinels; None where it would promise too much."""
-    values: list[object] = []
-    for each in template.values:
-        number = shapes.number_of(each)
-        values.append(each if number is None else constants[number])
-    if template.op is Op.EQ_CI:
-        if not all(isinstance(each, str) and each.isascii() for each in values):
-            return None
-        values = [str(each).lower() for each in values]
-    unique = tuple(dict.fromkeys(values))
-    op = template.op if template.op is Op.EQ_CI else Op.EQ if len(unique) == 1 else Op.IN
-    return replace(template, op=op, values=unique)
+def _compiled(words: Words, chosen: tuple[int, ...], wants: Wants, schema: Schema) -> Built:
+    return words.built(chosen, lambda text, kinds: build(text, kinds, wants, schema))

@@ -168,6 +168,16 @@ class Tree:
         return tuple(each for each in targets if each.name not in self.hidden)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """A query, cut where its rules begin to differ: operators before that are shared."""
+
+    source: Any
+    before: list[Any]
+    after: list[Any]
+    lets: list[tuple[str, Any]]
+
+
 class _Build(Tree):
     """A plan of one instant for rules that may differ in constants of these ``kinds``."""
 
@@ -227,28 +237,24 @@ class _Build(Tree):
         if after is None:
             after, columns = [], {**columns, **self.hidden}
             brought[SOURCE] = dict(columns)
-        return self._finished(
-            source, before, after, lets, columns, brought, prefilter, frozenset(good - bad), kind.source
-        )
+        parts = _Parts(source=source, before=before, after=after, lets=lets)
+        return self._finished(parts, columns, brought, prefilter, frozenset(good - bad), kind.source)
 
     def _finished(
         self,
-        source: Any,
-        before: list[Any],
-        after: list[Any],
-        lets: list[tuple[str, Any]],
+        parts: _Parts,
         columns: dict[str, str | None],
         known: Mapping[str, Types],
         prefilter: Sequence[Predicate],
         usable: frozenset[int],
         name: str,
     ) -> Built:
-        first, now_first = upstream.render(ir.Query(source, before, lets), known)
-        body, now_after = upstream.render(ir.Query(ir.TableRef(SOURCE), after, lets), known)
+        first, now_first = upstream.render(ir.Query(parts.source, parts.before, parts.lets), known)
+        body, now_after = upstream.render(ir.Query(ir.TableRef(SOURCE), parts.after, parts.lets), known)
         whole, now_alone = first, now_first
-        if after:
-            plain = [*before, *(self.together(op) for op in after)]
-            whole, now_alone = upstream.render(ir.Query(source, plain, lets), known)
+        if parts.after:
+            plain = [*parts.before, *(self.together(op) for op in parts.after)]
+            whole, now_alone = upstream.render(ir.Query(parts.source, plain, parts.lets), known)
         if shapes.left_over(first):
             raise QueryError("a literal stands where tocsin cannot know rules of one shape apart")
         body, read_constants = shapes.as_columns(body)
@@ -262,7 +268,7 @@ class _Build(Tree):
             f"{listed} FROM (WITH {quoted(SOURCE)} AS NOT MATERIALIZED"
             f' (SELECT s.*, {", ".join(joined)} FROM ({first}) AS s CROSS JOIN "constants" AS k)\n SELECT * FROM ({body}))'
         )
-        alone = f"{listed.replace(quoted(RULE), '0', 1)} FROM ({whole})"
+        alone = f"{output(visible, self.made, self.holds, self.by, columns, rule='0')} FROM ({whole})"
         uses_now = now_first or now_after or now_alone
         try:
             made = _described(sql, self.kinds, uses_now, self.schema)
@@ -325,6 +331,7 @@ def output(
     holds: Sequence[str],
     by: Sequence[str],
     columns: Mapping[str, str | None],
+    rule: str = quoted(RULE),
 ) -> str:
     """What is selected of a query's rows: ``rule_no``, ``key``, ``holds``, then the conditions ``made`` and what is
     ``visible``.
@@ -332,7 +339,7 @@ def output(
     key = f" || {_UNIT} || ".join(f"coalesce(CAST({quoted(name)} AS VARCHAR), '')" for name in by if name in columns)
     conditions = (*holds, *(name for name in made if name == CONDITION))
     truth = " AND ".join(f"coalesce({quoted(name)}, FALSE)" for name in conditions) or "TRUE"
-    listed = [f"{quoted(RULE)} AS rule_no", f"{key or chr(39) * 2} AS key", f"({truth}) AS holds"]
+    listed = [f"{rule} AS rule_no", f"{key or chr(39) * 2} AS key", f"({truth}) AS holds"]
     listed += [f"coalesce({quoted(name)}, FALSE) AS {quoted(name)}" for name in made]
     listed += [quoted(name) for name in visible]
     return f"SELECT {', '.join(listed)}"

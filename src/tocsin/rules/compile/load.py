@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -81,25 +79,12 @@ def read_rules(
                 problems.extend(e.problems)
         return documents
 
-    with _uncollected():
-        own = read(files)
-        problems += [_no_rule(document) for document in own if not _rules_in(document)]
-        documents = RULES.apply(read(shipped), own, problems)
-        return load_documents(
-            documents, known.schema, problems, known.tables, known.calendars, known.templates, known.timezone
-        )
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """What is made here stays. The collector of garbage would look through it again and again: a quarter of the time."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
+    own = read(files)
+    problems += [_no_rule(document) for document in own if not _rules_in(document)]
+    documents = RULES.apply(read(shipped), own, problems)
+    return load_documents(
+        documents, known.schema, problems, known.tables, known.calendars, known.templates, known.timezone
+    )
 
 
 def load_documents(
