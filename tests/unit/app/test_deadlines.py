@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.eventually import eventually
-from tocsin.app.engine.evaluator import Evaluator
+from tocsin.app.engine.evaluator import Consumers, Evaluator
 from tocsin.app.engine.stalled import SourceState
 from tocsin.app.views.rules import RuleView
 from tocsin.clock import EPOCH, ManualClock
@@ -49,11 +49,15 @@ class Home:
 
     def start(self) -> None:
         """As after a start of the process."""
+        self.expected: list[datetime] = []
         self.evaluator = Evaluator(
             self.log, self.state, self.metrics, self.clock,
-            source_progress=self.source_progress, notified=lambda: None, silences=lambda: self.silences,
+            Consumers(source_progress=self.source_progress, silences=lambda: self.silences, expect=self.expect), lambda: None,
         )  # fmt: skip
         self.evaluator._reload(self.rules)
+
+    def expect(self, times: Sequence[datetime]) -> None:
+        self.expected[:] = times
 
     def source_progress(self) -> SourceProgress:
         mark = self.clock.now() if self.mark is None else self.mark
@@ -159,12 +163,7 @@ def test_the_next_deadline_of_a_rule_is_known(home: Home) -> None:
 
 def test_sources_are_notified_for_what_watermarks_are_waited_for(home: Home) -> None:
     """What comes next, and what is held; a watermark that moves wakes the rules only where something is held."""
-    times: list[datetime] = []
-
-    def expect(expected: Sequence[datetime]) -> None:
-        times[:] = expected
-
-    home.evaluator._expect = expect
+    times = home.expected
     home.come("r1", "Queued")
     home.mark = NOON
     home.at(5)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.app.engine.evaluator import Evaluator
+from tocsin.app.engine.evaluator import Consumers, Evaluator
 from tocsin.clock import ManualClock
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
@@ -48,7 +48,8 @@ class Station:
         self.metrics = Metrics()
         self.evaluator = Evaluator(
             self.log, self.state, self.metrics, self.clock,
-            source_progress=lambda: SourceProgress(watermarks={"c": self.clock.now() - self.behind}, kinds={"c": "kafka"}), notified=lambda: None,
+            Consumers(source_progress=lambda: SourceProgress(watermarks={"c": self.clock.now() - self.behind}, kinds={"c": "kafka"})),
+            lambda: None,
         )  # fmt: skip
         self.evaluator._reload(self.rules)
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.oracle.windows import Notified, Row, Terms, Windows
-from tocsin.app.engine.evaluator import Evaluator
+from tocsin.app.engine.evaluator import Consumers, Evaluator
 from tocsin.clock import ManualClock
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
@@ -173,8 +173,9 @@ class Timeline:
 
         setattr(self.state, "commit", commit)  # noqa: B010 - it writes as ever, but for a crash
         self.evaluator = Evaluator(
-            self.log, self.state, Metrics(), self.clock, notified=lambda: None,
-            source_progress=lambda: SourceProgress(watermarks=self.marks(), kinds=dict.fromkeys(CONSUMERS, "kafka")),
+            self.log, self.state, Metrics(), self.clock,
+            Consumers(source_progress=lambda: SourceProgress(watermarks=self.marks(), kinds=dict.fromkeys(CONSUMERS, "kafka"))),
+            lambda: None,
         )  # fmt: skip
         self.evaluator._reload(self.rules())
 

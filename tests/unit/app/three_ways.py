@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tocsin.app.engine.evaluator import Evaluator
+from tocsin.app.engine.evaluator import Consumers, Evaluator
 from tocsin.clock import EPOCH, ManualClock
 from tocsin.config.yaml.document import load
 from tocsin.errors import ConfigurationError, Problem
@@ -143,7 +143,7 @@ class Live:
 
         setattr(self.state, "commit", commit)  # noqa: B010 - it writes as ever, but for a crash
         self.evaluator = Evaluator(
-            self.log, self.state, Metrics(), self.clock, notified=lambda: None, source_progress=self._source_progress
+            self.log, self.state, Metrics(), self.clock, Consumers(source_progress=self._source_progress), lambda: None
         )  # fmt: skip
         self.evaluator._reload(self._rules())
 

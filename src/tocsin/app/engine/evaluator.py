@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -58,6 +58,17 @@ LATE = timedelta(seconds=5)
 FIRES = frozenset({Phase.FIRING, Phase.RECOVERING})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumers:
+    """What an evaluator asks about consumers."""
+
+    source_progress: Callable[[], SourceProgress]
+    silences: Callable[[], Mapping[str, silence.SourceState]] = dict
+    expect: Callable[[Sequence[datetime]], None] = lambda _: (
+        None
+    )  # for which times watermarks are waited for, or will be next
+
+
 class Evaluator:
     """Owns the order of evaluation. ``wake`` may be called from any thread."""
 
@@ -67,16 +78,11 @@ class Evaluator:
         state: State,
         metrics: Metrics,
         clock: Clock,
-        *,
-        source_progress: Callable[[], SourceProgress],
+        consumers: Consumers,
         notified: Callable[[], None],
-        silences: Callable[[], Mapping[str, silence.SourceState]] = dict,
-        expect: Callable[[Sequence[datetime]], None] = lambda _: None,
     ) -> None:
-        """``expect`` is notified for which times watermarks are waited for, or will be next."""
-        self._expect = expect
         self._store, self._state, self._metrics, self._clock = store, state, metrics, clock
-        self._notified, self._silences = notified, silences
+        self._notified, self._consumers = notified, consumers
         self._pending: RuleSet | None = None
         self._view = CachedView(state)
         self._saved = state.row_cursor()
@@ -86,7 +92,7 @@ class Evaluator:
         self._driver = Driver(
             Stores(log=store, view=self._view, timers=state.timers, reader=store),
             clock,
-            source_progress,
+            consumers.source_progress,
             self._write,
             cursor=self._saved,
             floor=state.timer_t() or EPOCH,
@@ -204,7 +210,7 @@ class Evaluator:
         due, held = self._driver.next_due, self._driver.last_waiting
         # More than the next one: what comes while this thread evaluates, or waits for a commit, is asked about in time
         # too.
-        self._expect([*(at for at in (held, due) if at is not None), *self._driver.deadlines.soon()])
+        self._consumers.expect([*(at for at in (held, due) if at is not None), *self._driver.deadlines.soon()])
         return due
 
     def step(self) -> bool:
@@ -242,7 +248,7 @@ class Evaluator:
     def _watch_sources(self, now: datetime) -> None:
         """Hold sources to their word: the one alert ``source-stalled``."""
         outcome = silence.evaluate_sources(
-            self._silences(), self._view.conditions(silence.RULE), now, self._driver.cursor
+            self._consumers.silences(), self._view.conditions(silence.RULE), now, self._driver.cursor
         )
         if outcome is not None:
             self._write(outcome)

@@ -56,21 +56,17 @@ class Sources:
         sink: Sink,
         metrics: Metrics,
         clock: Clock,
-        instance: str,
         notes: Notes,
         moved: Callable[[], None] = lambda: None,
     ) -> None:
-        """``instance`` is a stable name of this project directory for Kafka's static membership; ``notes`` keeps when nobody
-        reported. ``moved``
-        is called, on any thread, when a watermark has moved on.
-        """
+        """``notes`` keeps when nobody reported. ``moved`` is called, on any thread, when a watermark has moved on."""
         self._moved = moved
         self._notes = notes
         self._source_outages: dict[str, SourceOutages] = {}
         self._noting = threading.Lock()
         self._taken = False
         self._settings, self._store, self._sink, self._metrics, self._clock = settings, store, sink, metrics, clock
-        self._instance = instance
+        self._instance = store.pair_id[:16]  # a stable name of this project directory for Kafka's static membership
         self._consumers: dict[str, Consumer] = {}
         self._kafka: dict[str, _Running] = {}
         self._graces: dict[str, GraceWatermark] = {}

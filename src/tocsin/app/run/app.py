@@ -19,7 +19,7 @@ import structlog
 from starlette.routing import BaseRoute
 
 from tocsin import __version__
-from tocsin.app.engine.evaluator import ADMIN, Evaluator, admin_intent
+from tocsin.app.engine.evaluator import ADMIN, Consumers, Evaluator, admin_intent
 from tocsin.app.engine.known_series import present_channels
 from tocsin.app.engine.mirror import Mirror
 from tocsin.app.engine.sources import Sources
@@ -128,7 +128,6 @@ class App(Reading):
             self._writer,
             metrics,
             clock,
-            self._log.pair_id[:16],
             self._state_store,
             self._watermarks_moved,
         )
@@ -137,9 +136,11 @@ class App(Reading):
             self._state_store,
             metrics,
             clock,
-            source_progress=self._sources.source_progress,
-            silences=self._sources.silences,
-            expect=self._sources.expect,
+            Consumers(
+                source_progress=self._sources.source_progress,
+                silences=self._sources.silences,
+                expect=self._sources.expect,
+            ),
             notified=self.notifier.wake,
         )
         self._mirror = Mirror(self._state_store, self._log, metrics, clock, settings.retention.alerts)
