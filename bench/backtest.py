@@ -56,7 +56,7 @@ FILL = """
 INSERT INTO RunStatusChanged BY NAME
 SELECT
   'e' || i AS EventId, 'bench' AS Source, 'http' AS Consumer, happened AS TimeGenerated, true AS TimeGiven,
-  happened + INTERVAL 2 SECOND AS IngestedAt, (i // {each} + 1)::BIGINT AS CommitSeq,
+  committed + INTERVAL 2 SECOND AS IngestedAt, (i // {each} + 1)::BIGINT AS CommitSeq,
   'run-' || r AS RunId, '' AS ParentRunId, 'sweep-' || (r // 50) AS RootRunId, '' AS JobKey, 0 AS Attempt, false AS WillRetry,
   CASE WHEN hash(r + 20000000) % 200 = 0 THEN CASE i % 2 WHEN r % 2 THEN 'Queued' ELSE 'Running' END
     ELSE CASE i % 5 WHEN 0 THEN 'Queued' WHEN 1 THEN 'Preparing' WHEN 2 THEN 'Running' WHEN 3 THEN 'Finalizing'
@@ -72,7 +72,9 @@ SELECT
   '{{"env": "' || CASE WHEN hash(r) % 3 = 0 THEN 'prod' ELSE 'dev' END || '"}}' AS Tags, '{{}}' AS Properties, '' AS Url,
   '{{}}' AS Raw
 FROM (
-  SELECT i, i // 5 AS r, TIMESTAMP '2025-01-01' + to_microseconds((i * {gap_us})::BIGINT) AS happened FROM range({first}, {last}) t(i)
+  SELECT i, i // 5 AS r, TIMESTAMP '2025-01-01' + to_microseconds((i * {gap_us})::BIGINT) AS happened,
+    TIMESTAMP '2025-01-01' + to_microseconds(((i // {each} + 1) * {each} - 1) * {gap_us}::BIGINT) AS committed
+  FROM range({first}, {last}) t(i)
 )
 """
 

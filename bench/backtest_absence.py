@@ -32,11 +32,16 @@ SELECT r, n,
 FROM runs, range(5) s(n)
 WHERE NOT (dice = 3 AND n > 2 AND hash(r + 1) % 10 = 0)
 """
+COMMITS = """
+SELECT *, max(happened + late) OVER (PARTITION BY CommitSeq) AS committed
+FROM (SELECT *, row_number() OVER (ORDER BY happened + late) // {each} + 1 AS CommitSeq FROM scratch.plan)
+"""
+"""The rows of a commit have its time, as in a store: else a backtest cannot say when a row came."""
 FILL = """
 INSERT INTO RunStatusChanged BY NAME
 SELECT
   'e' || (r * 5 + n) AS EventId, 'bench' AS Source, 'http' AS Consumer, happened AS TimeGenerated, true AS TimeGiven,
-  happened + late AS IngestedAt, row_number() OVER (ORDER BY happened + late) // {each} + 1 AS CommitSeq,
+  committed AS IngestedAt, CommitSeq,
   'run-' || r AS RunId, '' AS ParentRunId, RunId AS RootRunId, '' AS JobKey, 0 AS Attempt, false AS WillRetry,
   CASE n WHEN 0 THEN 'Queued' WHEN 1 THEN 'Preparing' WHEN 2 THEN 'Running' WHEN 3 THEN 'Running'
     ELSE CASE WHEN hash(r + 10000000) % 100 < 8 THEN 'Failed' ELSE 'Completed' END END AS Status,
@@ -45,7 +50,7 @@ SELECT
   'gpu-' || (hash(r) % 12) AS Target, 'anna' AS TriggeringUserName, 'anna@example.org' AS OwnerEmail,
   CASE WHEN n = 4 THEN began END AS StartTime, CASE WHEN n = 4 THEN happened END AS EndTime,
   CASE WHEN n = 4 THEN epoch_ms(happened) - epoch_ms(began) END AS DurationMs, n = 4 AS StartDerived,
-  CASE WHEN n > 1 THEN (n - 1) / 4.0 END AS Progress, '{{"env": "prod"}}' AS Tags, '{{}}' AS Properties, '' AS Url, '{{}}' AS Raw
+  CASE WHEN n > 1 THEN (n - 1) / 4.0 END AS Progress, '{"env": "prod"}' AS Tags, '{}' AS Properties, '' AS Url, '{}' AS Raw
 FROM plan
 """
 
@@ -60,7 +65,7 @@ def fill(con: duckdb.DuckDBPyConnection, events: int, each: int) -> None:
     runs = events // 5
     plan = PLAN.replace("TABLE plan", "TABLE scratch.plan")
     con.execute(plan.format(gap_us=YEAR // timedelta(microseconds=1) // runs, runs=runs))
-    con.execute(FILL.replace("FROM plan", "FROM scratch.plan ORDER BY CommitSeq").format(each=each))
+    con.execute(FILL.replace("FROM plan", f"FROM ({COMMITS.format(each=each)}) ORDER BY CommitSeq"))
 
 
 if __name__ == "__main__":
