@@ -57,6 +57,8 @@ def resolved(op: Any, columns: Types) -> Any:
         return ir.Distinct(tuple(ir.NamedExpr(ir.ColumnRef(name), name) for name in visible))
     if kind == "unpack":
         return _unpack(op, visible)
+    if kind == "spread":
+        return _spread(op, visible)
     if isinstance(op, ir.Summarize):
         op = aggregates(_percentiles(op), columns)
     return by_columns(op, columns)
@@ -96,6 +98,20 @@ def _unpack(op: Any, visible: list[str]) -> Any:
             value = ir.FunctionCall(_CONVERT[kind], (value,))
         targets.append(ir.NamedExpr(value, name))
     return ir.Project(tuple(targets))
+
+
+def _spread(op: Any, visible: list[str]) -> Any:
+    """The columns that there are but the bag, and from the bag what later stages name and no column is."""
+    bag, prefix, *used = op.predicate.args
+    if not isinstance(bag, ir.ColumnRef) or bag.name not in visible:
+        raise QueryError("bag_unpack takes a dynamic column", hint="extend it first")
+    kept = [ir.NamedExpr(ir.ColumnRef(name), name) for name in visible if name != bag.name]
+    found = [
+        ir.NamedExpr(ir.PathAccess(bag, (ir.PathStep(name=name.removeprefix(str(prefix.value))),)), name)
+        for name in (str(each.value) for each in used)
+        if name == bag.name or (name not in visible and name.startswith(str(prefix.value)))
+    ]
+    return ir.Project((*kept, *found))
 
 
 def _percentiles(op: Any) -> Any:

@@ -39,14 +39,6 @@ _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": 
 _PLAIN = re.compile(r"""'(?:[^'\\\r\n]|\\['"\\nrt])*'|"(?:[^"\\\r\n]|\\['"\\nrt])*\"""")
 """Strings whose every escape upstream's lexer knows."""
 _INSTANT = re.compile(r"[0-9][0-9TtZz:.+ -]*")
-_CONVERTED = {
-    f"typeof({kind}))": function
-    for kind, function in (
-        ("string", ""), ("long", "tolong"), ("int", "toint"), ("real", "todouble"), ("double", "todouble"),
-        ("datetime", "todatetime"), ("timespan", "totimespan"), ("bool", "tobool"),
-    )
-}  # fmt: skip
-"""How extract ends where it converts -> by which function."""
 _TOUCHING = frozenset(("]-", "--", "-["))
 """Neighbours that upstream's lexer reads as one, for its graphs."""
 _NUMBER = re.compile(r"[0-9]{1,19}|[0-9]{1,17}\.[0-9]{1,17}")
@@ -354,8 +346,6 @@ class Reader:
             if self.word == "*" and self.kind == "punct":
                 self.step()
                 args.append(ir.Wildcard())
-            elif self.word == "typeof" and name == "extract" and len(args) == 3:
-                return self._extracted(args)
             else:
                 args.append(self.expression())
             if self.word == "," and self.ahead != ")":
@@ -364,16 +354,6 @@ class Reader:
                 raise Unsure
         self.step()
         return ir.FunctionCall(name, tuple(args))
-
-    def _extracted(self, args: Sequence[Any]) -> Any:
-        """``extract(regex, group, text, typeof(long))``, which upstream does not know."""
-        converted = _CONVERTED.get("".join(token.text for token in self._tokens[self._at : self._at + 5]))
-        if converted is None:
-            raise Unsure
-        for _ in range(5):
-            self.step()
-        call = ir.FunctionCall("extract", tuple(args))
-        return ir.FunctionCall(converted, (call,)) if converted else call
 
     def _instant(self) -> Any:
         """``datetime(2026-01-01 12:00)``, whose inside is no expression."""

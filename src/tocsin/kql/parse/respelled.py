@@ -5,6 +5,7 @@ Each is replaced in the text before it is parsed; the meaning is the KQL referen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from tocsin.kql.tokens import Token, TokenKind
@@ -25,6 +26,14 @@ OPERATORS = {"notcontains": "!contains", "notcontainscs": "!contains_cs"}
 """Old names of operators."""
 ELSEWHERE = frozenset({"workspace", "app", "resource"})
 """What names another store in front of a table: ``workspace('x').T``. There is one store here."""
+_EXTRACTS = frozenset({"extract", "extract_json", "extractjson"})
+_CONVERTS = {
+    "string": "", "long": "tolong", "int": "toint", "real": "todouble", "double": "todouble", "datetime": "todatetime",
+    "timespan": "totimespan", "bool": "tobool",
+}  # fmt: skip
+"""What an extract ends in, ``typeof(long)`` -> the function that converts."""
+_STEP = re.compile(r"""\.([A-Za-z_]\w*)|\[(\d+)\]|\[['"]([^'"\\\]]+)['"]\]""")
+_PATH = re.compile(rf"\$(?P<steps>(?:{_STEP.pattern.replace('(', '(?:')})+)")
 _BEFORE_SOURCE = frozenset({"", "|", ";", "=", "("})
 
 Change = tuple[int, int, str]
@@ -33,14 +42,55 @@ Change = tuple[int, int, str]
 def respelled(query: str, tokens: Sequence[Token]) -> str:
     """``query`` in today's spelling; the same text where it is so already."""
     parts, at = [], 0
-    for start, end, text in _changes(tokens):
+    for start, end, text in _sorted(query, tokens):
         if start >= at:
             parts += [query[at:start], text]
             at = end
     return "".join([*parts, query[at:]]) if parts else query
 
 
-def _changes(tokens: Sequence[Token]) -> Iterator[Change]:
+def _sorted(query: str, tokens: Sequence[Token]) -> list[Change]:
+    return sorted(_changes(query, tokens), key=lambda change: change[0])
+
+
+def _extracted(query: str, tokens: Sequence[Token], i: int) -> Iterator[Change]:
+    """``extract(…, typeof(long))`` is ``tolong(extract(…))``; ``extract_json('$.a', x)`` is ``tostring(parse_json(x)['a'])``."""
+    close = closing(tokens, i + 1)
+    if close is None:
+        return
+    tail = tokens[close - 5 : close]
+    kind = tail[3].text if [t.text for t in (*tail[:3], tail[4])] == [",", "typeof", "(", ")"] else ""
+    convert = _CONVERTS.get(kind)
+    if kind and convert is None:
+        return
+    cut = tail[0].start if kind else tokens[close].start
+    if tokens[i].text == "extract":
+        if convert is not None:
+            yield tokens[i].start, tokens[i].end, f"{convert}(extract" if convert else "extract"
+            yield cut, tokens[close].end, "))" if convert else ")"
+        return
+    path = tokens[i + 2]
+    steps = _PATH.fullmatch(path.text[1:-1]) if path.kind is TokenKind.STRING and tokens[i + 3].text == "," else None
+    if steps is not None:
+        taken = "".join(
+            f"[{number}]" if number else f"['{name or key}']" for name, number, key in _STEP.findall(steps["steps"])
+        )
+        yield tokens[i].start, tokens[i + 3].end, f"{convert or 'tostring'}(parse_json("
+        yield cut, tokens[close].end, f"){taken})"
+
+
+def closing(tokens: Sequence[Token], opening: int) -> int | None:
+    """Where the bracket at ``opening`` ends."""
+    depth = 0
+    for i in range(opening, len(tokens)):
+        if tokens[i].kind is TokenKind.PUNCT:
+            depth += (tokens[i].text in "([{") - (tokens[i].text in ")]}")
+            if not depth:
+                return i
+    return None
+
+
+def _changes(query: str, tokens: Sequence[Token]) -> Iterator[Change]:
     around = _around_source(tokens)
     for i, token in enumerate(tokens):
         if i in around:
@@ -54,6 +104,9 @@ def _changes(tokens: Sequence[Token]) -> Iterator[Change]:
             continue
         elif token.text in RENAMED and follows == "(":
             change = (token.start, token.end, RENAMED[token.text])
+        elif token.text in _EXTRACTS and follows == "(":
+            yield from _extracted(query, tokens, i)
+            continue
         elif token.text in OPERATORS:
             change = (token.start, token.end, OPERATORS[token.text])
         else:
@@ -103,7 +156,10 @@ def _call(tokens: Sequence[Token], i: int, texts: Sequence[str]) -> Change | Non
     if token.text == "table" and named and (name := texts[2][1:-1]).isidentifier():
         return token.start, tokens[i + 3].end, name
     if (
-        token.text == "set" and texts[2:3] == ["="] and texts[1] != "query_now" and (not i or tokens[i - 1].text == ";")
+        token.text == "set"
+        and texts[2:3] in (["="], [";"])
+        and texts[1] != "query_now"
+        and (not i or tokens[i - 1].text == ";")
     ):  # of Azure's service
         end = next((each.end for each in tokens[i:] if each.text == ";"), token.end)
         return token.start, end, ""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from tocsin.errors import QueryError
 from tocsin.kql.parse import series
+from tocsin.kql.parse.keywords import NO_NAMES
+from tocsin.kql.parse.partition import partition
 from tocsin.kql.parse.respelled import respelled
 from tocsin.kql.parse.stages import Stage, find, find_mark, split, stages, written
 from tocsin.kql.schema import HIDDEN
@@ -42,7 +44,6 @@ REFUSED = {
     "evaluate": ("only evaluate bag_unpack and pivot work", "summarize, extend and mv-expand do most of the others"),
     "reduce": ("reduce is not supported", "extend a pattern with replace_regex() and summarize by it"),
     "scan": ("scan is not supported", "sort, then prev() and row_cumsum(), or a rule with after: and times:"),
-    "partition": ("partition is not supported", "summarize by the key, or top-nested"),
     "facet": ("facet is not supported", "write one query for each"),
     "fork": ("fork is not supported", "write one query for each"),
     "find": ("find is not supported", "name the table, then search or where * has"),
@@ -201,6 +202,8 @@ def _leading_search(query: str, stage: Stage) -> str:
     at = find(words, "in")
     if at < 0 or at + 1 >= len(words) or words[at + 1].text != "(":
         source = f"union {', '.join(SEARCHED)}"
+        if [word.text for word in words] == ["*"]:
+            return f"{query[: stage.start]}{source} {query[stage.end :]}"
         return f"{query[: stage.start]}{source} | where {_searched(query, stage, words)} {query[stage.end :]}"
     depth, close = 0, at + 1
     for index in range(at + 1, len(words)):
@@ -298,6 +301,10 @@ def _parse(query: str, stage: Stage, number: int) -> str | None:
     return _replaced(query, stage, f"{mark}| {stage.words[0].text} {source} with {spelled}{rename}{tail}")
 
 
+def _partition(query: str, stage: Stage, number: int) -> str:
+    return _replaced(query, stage, partition(query, stage))
+
+
 def _top_nested(query: str, stage: Stage, number: int) -> str:
     """Each level by its aggregate within the values of those before it, as KQL's reference has it:
 
@@ -356,6 +363,33 @@ def _level(query: str, stage: Stage, part: Sequence[Token]) -> _Level:
     return _Level(written(query, words[:of]), key[0].text, name, made if named else f"{name} = {made}", order)
 
 
+_OF_OTHERS = frozenset({"join", "lookup", "union", "mv-apply", "in", "evaluate", "toscalar"})
+"""What brings names of other tables."""
+
+
+def _used_later(query: str, stage: Stage) -> list[str]:
+    """Names that the stages behind ``stage`` use, which may be columns out of a bag; none where nothing limits what
+    comes out, or where names of other tables stand among them.
+    """
+    found: list[str] = []
+    limited, depth = False, 0
+    tokens = [token for token in tokenize(query) if token.start >= stage.end]
+    for i, token in enumerate(tokens):
+        follows = tokens[i + 1].text if i + 1 < len(tokens) else ""
+        if token.kind is TokenKind.PUNCT:
+            depth += (token.text in "([{") - (token.text in ")]}")
+            if depth < 0 or (not depth and token.text == ";"):
+                break
+        if token.kind is not TokenKind.NAME:
+            continue
+        if token.text in _OF_OTHERS:
+            return []
+        limited |= token.text in ("project", "summarize", "distinct", "count")
+        if follows not in ("(", "=") and token.text not in NO_NAMES and token.text not in found:
+            found.append(token.text)
+    return found if limited else []
+
+
 def _evaluate(query: str, stage: Stage, number: int) -> str:
     words = stage.words[1:]
     if not words or words[0].text not in ("bag_unpack", "pivot"):
@@ -363,6 +397,11 @@ def _evaluate(query: str, stage: Stage, number: int) -> str:
         raise stage.error(query, message, hint)
     colon = next((i for i, w in enumerate(words) if w.text == ":" and w.kind is TokenKind.PUNCT), -1)
     name = words[0].text
+    if colon < 0 and name == "bag_unpack" and (used := _used_later(query, stage)):
+        arguments = split(words[2:-1])
+        prefix = written(query, arguments[1]) if len(arguments) > 1 else "''"
+        named = ", ".join(f"'{each}'" for each in used)
+        return _replaced(query, stage, f"| where {HIDDEN}spread({written(query, arguments[0])}, {prefix}, {named})")
     if colon < 0:
         example = "(env: string, n: long)" if name == "bag_unpack" else "(Target: string, Failed: long)"
         hint = f"say which columns come out: evaluate {name}(…) : {example}"
@@ -433,6 +472,7 @@ _STAGES: dict[str, Callable[[str, Stage, int], str | None]] = {
     "mv-expand": _mv_expand,
     "parse": _parse,
     "parse-where": _parse,
+    "partition": _partition,
     "project-away": _away,
     "project-keep": _columns("keep"),
     "project-reorder": _columns("reorder"),

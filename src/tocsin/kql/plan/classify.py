@@ -12,13 +12,15 @@ from tocsin.kql.bind.translate import read
 from tocsin.kql.sandbox import upstream
 from tocsin.kql.sandbox.trees import nested_queries, walk
 from tocsin.kql.sandbox.upstream import ir
-from tocsin.kql.schema import Schema
+from tocsin.kql.schema import HIDDEN, Schema
 from tocsin.model.columns import TABLES
 from tocsin.model.statuses import Kind
 
 EVENTS = ("RunStatusChanged", "AmlRunStatusChangedEvent")
 """Tables of which a row is an event: only their rows can be notified one by one."""
 
+RANK = f"{HIDDEN}rank_"
+"""Functions that number rows within a key."""
 _DECIDES = (ir.Where, ir.Extend, ir.Parse, ir.Lookup)
 _SHAPES = (ir.Project, ir.ProjectAway, ir.ProjectRename)
 _WHY: Mapping[str, str] = {
@@ -106,6 +108,8 @@ def _window_reason(flat: Any, source: str, lets: set[str]) -> str:
         name = type(op).__name__
         if marker(op) in ("serialize", "distinct"):
             return f"{marker(op)} sees several rows at once"
+        if any(isinstance(node, ir.FunctionCall) and node.name.startswith(RANK) for node in walk(op)):
+            return "partition cuts rows of each key"
         if not isinstance(op, (*_DECIDES, *_SHAPES)):
             return _WHY.get(name, f"{name} does not keep events apart")
         for nested in nested_queries(op):

@@ -234,6 +234,10 @@ def notified(fault: Exception) -> QueryError:
         return QueryError(f"{what} is not supported", line=line, column=column, hint=extras.INSTEAD.get(what, hint))
     if isinstance(fault, KqlSchemaError) and (fault.hint or "").startswith("unknown table; "):
         return QueryError(f"there is no table '{fault.name}'", hint="put it in tables/, or name another one")
+    if isinstance(fault, KqlSchemaError) and (alike := _ALIKE.search(fault.hint or "")):
+        return QueryError(
+            f"columns {alike[1]} and {alike[2]} differ only in case", hint="give one of them another name"
+        )
     if isinstance(fault, KqlSchemaError):
         return QueryError(f"{fault.name}: {fault.hint}" if fault.hint else f"{fault.name} is wrong here")
     if isinstance(fault, AssertionError):  # upstream met what it does not expect
@@ -241,6 +245,7 @@ def notified(fault: Exception) -> QueryError:
     return QueryError(str(fault))
 
 
+_ALIKE = re.compile(r"columns ('[^']*') and ('[^']*') differ only in case")
 _KINDS = ("expression:", "operator:", "function:", "source:")
 _CLASS = re.compile(r"(?:[A-Z][a-z]+){2,}")
 _CALLED = {
