@@ -71,7 +71,7 @@ def test_a_topic_that_holds_a_year(make_tocsin: MakeTocsin, smtp: SmtpServer, ka
     assert ["fresh"] == tocsin.notified()
 
     tocsin.write("rules/alerts/rules.yaml", TWO_RULES + A_THIRD)
-    eventually(lambda: "any-end" in {rule["name"] for rule in tocsin.get("/api/v1/rules").body["rules"]}, within=15)
+    eventually(lambda: "any-end" in {rule["Rule"] for rule in tocsin.get("/api/v1/rules").body["rules"]}, within=15)
     tocsin.post([failed("newer", datetime.now(UTC))])
     (mail,) = smtp.wait_for(1, to="new@example.org")
     assert "newer" == mail.message["X-Tocsin-Run"]

@@ -51,7 +51,7 @@ def rules_backtest(
         print_json(found)
     else:
         _show(found, limit)
-    if found["errors"]:
+    if found["Errors"]:
         raise Stop(1)
 
 
@@ -65,7 +65,7 @@ def _ask(place: Home, name: str, since: str, until: str, as_if_live: bool) -> di
         with running.client, _spinner(name):
             answer = running.ask("POST", "/api/v1/backtest", json=body, timeout=3600)
         if answer.status_code == 404:
-            _unknown(name, [str(row["name"]) for row in _rules_of(place)])
+            _unknown(name, [str(row["Rule"]) for row in _rules_of(place)])
         found: dict[str, Any] = answer.json()
         return found
     from tocsin.app.project.content import load_content
@@ -121,25 +121,25 @@ def _spinner(name: str) -> Iterator[None]:
 def _show(found: dict[str, Any], limit: int) -> None:
     from tocsin.rules.backtest.report import spark_of, timeline_of
 
-    print(f"{found['rule']} {visible(found['headline'])}")
-    print(f"{_time(found['from'])} to {_time(found['to'])} UTC, {found['events']:,} events, {found['seconds']:.1f} s")
+    print(f"{found['Rule']} {visible(found['Headline'])}")
+    print(f"{_time(found['From'])} to {_time(found['To'])} UTC, {found['Events']:,} events, {found['Seconds']:.1f} s")
     line = timeline_of(found)
-    if found["notified"]:
+    if found["Notified"]:
         bars = spark_of(found)
         print(f"\n{bars}  by the {line.unit}, at most {line.peak:,}")
         first, last = (b.begins.strftime("%Y-%m-%d") for b in (line.bars[0], line.bars[-1]))
         print(f"{first}{last.rjust(max(len(bars) - len(first), len(last) + 1))}\n")
         rows = [
-            [_time(a["at"]), a["severity"] if a["kind"] == "fired" else a["kind"], a["about"], a["run"],
-             str(a["message"]).partition("\n")[0][:60]]
-            for a in found["alerts"][:limit]
+            [_time(a["Time"]), a["Severity"] if a["Kind"] == "fired" else a["Kind"], a["Subject"], a["RunId"],
+             str(a["Message"]).partition("\n")[0][:60]]
+            for a in found["Alerts"][:limit]
         ]  # fmt: skip
         if rows:
             table(["when", "", "what", "run", "why"], rows)
-    left = found["notified"] - min(limit, len(found["alerts"]))
+    left = found["Notified"] - min(limit, len(found["Alerts"]))
     if left > 0:
         say(f"… and {left:,} more; --limit shows more, --json and --html all that are kept")
-    for note in found["notes"]:
+    for note in found["Notes"]:
         say(f"note: {visible(note)}")
 
 

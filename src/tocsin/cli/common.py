@@ -113,6 +113,14 @@ def print_json(value: Any) -> None:
     print()
 
 
+def problem_row(problem: Problem) -> dict[str, Any]:
+    """What `check` and `rules lint` print of a problem as JSON."""
+    return {
+        "File": problem.file, "Line": problem.line, "Key": problem.key, "Message": problem.message, "Hint": problem.hint,
+        "Severity": "warning" if problem.warning else "error",
+    }  # fmt: skip
+
+
 def show(
     rows: Sequence[Mapping[str, Any]], columns: Iterable[str] | Mapping[str, str], as_json: bool, none: str
 ) -> None:

@@ -20,12 +20,13 @@ from tocsin.cli.common import (
     text,
     visible,
 )
+from tocsin.model.text.names import by_columns
 
 if TYPE_CHECKING:
     from tocsin.config.project.home import Home
     from tocsin.rules.spec.rule import Rule
 
-_LIVE = ("next_evaluation", "fired", "notified", "resolved", "last_fired", "firing", "pending", "error", "instances", "last_rows", "last_rows_of", "last_rows_error")  # fmt: skip
+_LIVE = ("NextEvaluation", "Fired", "Notified", "Resolved", "LastFired", "Firing", "Pending", "Error", "Instances", "LastRows", "LastRowsOf", "LastRowsError")  # fmt: skip
 
 
 def rules_explain(
@@ -47,7 +48,7 @@ def rules_explain(
     facts = asdict(explain(rule))
     more = {"expects": expected(rule, SystemClock().now()), "notifies": notified(place, rule)}
     if as_json:
-        print_json({**facts, **more, "seen": seen})
+        print_json({**by_columns({**facts, **more}), "Seen": seen})
         return
     window, waits = facts.pop("window"), facts.pop("waits")
     for key, value in {**facts, **window, **waits}.items():
@@ -60,18 +61,18 @@ def rules_explain(
         return
     _fact(
         "next evaluation",
-        text(seen["next_evaluation"]) or ("with each commit" if rule.enabled else "never: it is not enabled"),
+        text(seen["NextEvaluation"]) or ("with each commit" if rule.enabled else "never: it is not enabled"),
     )
     counts = (
-        f"{seen['fired']}, last {text(seen['last_fired'])}; {seen['notified']} notified, {seen['resolved']} resolved"
+        f"{seen['Fired']}, last {text(seen['LastFired'])}; {seen['Notified']} notified, {seen['Resolved']} resolved"
     )
-    _fact("fired", counts if seen["fired"] else "never")
-    if seen["error"]:
-        _fact("error", seen["error"])
-    if seen["instances"]:
+    _fact("fired", counts if seen["Fired"] else "never")
+    if seen["Error"]:
+        _fact("error", seen["Error"])
+    if seen["Instances"]:
         print("now:")
-        table(("phase", "since", "value", "instance"), [
-            [text(one[key]) for key in ("phase", "since", "value", "instance")] for one in seen["instances"]
+        table(("Phase", "Since", "Value", "Instance"), [
+            [text(one[key]) for key in ("Phase", "Since", "Value", "Instance")] for one in seen["Instances"]
         ])  # fmt: skip
     _rows(seen)
 
@@ -88,13 +89,13 @@ def _seen(place: Home, rule: Rule) -> Mapping[str, Any] | None:
 
 
 def _rows(seen: Mapping[str, Any]) -> None:
-    if seen["last_rows_error"]:
-        _fact("last rows", f"cannot be read: {seen['last_rows_error']}")
+    if seen["LastRowsError"]:
+        _fact("last rows", f"cannot be read: {seen['LastRowsError']}")
         return
-    print(f"last rows, of {seen['last_rows_of']}:{'' if seen['last_rows'] else ' none'}")
-    if seen["last_rows"]:
-        names = list(seen["last_rows"][0])
-        table(names, [[_short(text(row.get(name))) for name in names] for row in seen["last_rows"]])
+    print(f"last rows, of {seen['LastRowsOf']}:{'' if seen['LastRows'] else ' none'}")
+    if seen["LastRows"]:
+        names = list(seen["LastRows"][0])
+        table(names, [[_short(text(row.get(name))) for name in names] for row in seen["LastRows"]])
 
 
 def _short(cell: str) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, print_json, say, visible
+from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, print_json, problem_row, say, visible
+from tocsin.model.text.names import by_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,7 @@ def init(
 
     made = init_home(directory.absolute())
     if as_json:
-        print_json({"home": str(directory.absolute()), "files": [str(p) for p in made]})
+        print_json({"Home": str(directory.absolute()), "Files": [str(p) for p in made]})
         return
     for path in made:
         print(directory / path)
@@ -72,7 +73,7 @@ def report(problems: Sequence[Problem], as_json: bool) -> None:
     """Print problems; ends with 1 where one is more than a warning."""
     faults = [p for p in problems if not p.warning]
     if as_json:
-        print_json([_entry(p) for p in problems])
+        print_json([problem_row(p) for p in problems])
     else:
         for p in problems:
             print(visible(str(p)))
@@ -80,13 +81,6 @@ def report(problems: Sequence[Problem], as_json: bool) -> None:
         say(f"{_count(len(faults), 'problem')}, {_count(warnings, 'warning')}" if problems else "Everything is right.")
     if faults:
         raise Stop(1)
-
-
-def _entry(p: Problem) -> dict[str, Any]:
-    return {
-        "file": p.file, "line": p.line, "key": p.key, "message": p.message, "hint": p.hint,
-        "severity": "warning" if p.warning else "error",
-    }  # fmt: skip
 
 
 def _count(n: int, what: str) -> str:
@@ -153,15 +147,14 @@ def tokens_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     place = open_home(home)
     rows = [
         {
-            "name": t.name,
-            "roles": sorted(t.roles),
-            "consumers": list(t.consumers),
-            "expires": f"{t.expires:%Y-%m-%dT%H:%M:%SZ}" if t.expires is not None else None,
+            "Token": t.name,
+            "Roles": sorted(t.roles),
+            "Consumers": list(t.consumers),
+            "Expires": f"{t.expires:%Y-%m-%dT%H:%M:%SZ}" if t.expires is not None else None,
         }
         for t in place.tokens(place.settings()).listed()
     ]
-    heads = {"name": "Name", "roles": "Roles", "consumers": "Consumers", "expires": "Expires"}
-    show(rows, heads, as_json, "No tokens.")
+    show(rows, ("Token", "Roles", "Consumers", "Expires"), as_json, "No tokens.")
 
 
 def doctor(
@@ -177,7 +170,7 @@ def doctor(
     facts, ready = _facts(place)
     findings = _findings(place, ready)
     if as_json:
-        print_json({**facts, "findings": findings})
+        print_json({**by_columns(facts), "Findings": [by_columns(each) for each in findings]})
     else:
         for name, value in facts.items():
             print(f"{name:<16} {visible(str(value))}")

@@ -77,7 +77,7 @@ def rules_export(
     done = [export_rule(data[name], schema) for name in names or data]
     template = template_of(done)
     if as_json:
-        print_json({"template": template, "rules": [_exported(one) for one in done]})
+        print_json({"Template": template, "Rules": [_exported(one) for one in done]})
     else:
         for one in done:
             say(f"{'exported' if one.resource is not None else 'not exported'}: {one.name}")
@@ -107,8 +107,8 @@ def oncall_import(
     if output is not None:
         _write(output, text)
     if as_json:
-        lost = [{"key": each.key, "why": each.why} for each in found.lost]
-        print_json({"oncall": found.data, "kept": found.kept, "not_kept": lost, "fields": found.fields})
+        lost = [{"Key": each.key, "Why": each.why} for each in found.lost]
+        print_json({"OnCall": found.data, "Kept": found.kept, "NotKept": lost, "Fields": found.fields})
         return
     say_all([f"kept: {', '.join(found.kept)}", *(f"not kept: {lost}" for lost in found.lost)])
     try:
@@ -165,13 +165,13 @@ def _schema(place: Home) -> dict[str, dict[str, str]]:
 
 def _imported(one: Imported) -> dict[str, Any]:
     return {
-        "file": one.file, "path": one.path, "type": one.type, "name": one.name, "rule": one.rule, "off": one.off,
-        "kept": one.kept, "not_kept": [{"key": lost.key, "why": lost.why} for lost in one.lost], "why_not": one.why_not,
+        "File": one.file, "Path": one.path, "Type": one.type, "Name": one.name, "Rule": one.rule, "Off": one.off,
+        "Kept": one.kept, "NotKept": [{"Key": lost.key, "Why": lost.why} for lost in one.lost], "WhyNot": one.why_not,
     }  # fmt: skip
 
 
 def _exported(one: Exported) -> dict[str, Any]:
     return {
-        "name": one.name, "exported": one.resource is not None, "why_not": one.why_not,
-        "not_in_azure": [{"key": lost.key, "why": lost.why} for lost in one.lost],
+        "Rule": one.name, "Exported": one.resource is not None, "WhyNot": one.why_not,
+        "NotInAzure": [{"Key": lost.key, "Why": lost.why} for lost in one.lost],
     }  # fmt: skip

@@ -33,15 +33,15 @@ def notify_test(
     tried, open_ends = asyncio.run(try_receiver(place, load_content(place), receiver, SystemClock()))
     rows = [
         {
-            "channel": each.channel,
-            "address": each.address,
-            "sent": each.sent,
-            "outcome": each.outcome.value,
-            "reply": each.reply,
+            "Channel": each.channel,
+            "Address": each.address,
+            "Sent": each.sent,
+            "Outcome": each.outcome.value,
+            "Reply": each.reply,
         }
         for each in tried
     ]
-    show(rows, ("channel", "address", "sent", "outcome", "reply"), as_json, "There is nobody whom a test could reach.")
+    show(rows, ("Channel", "Address", "Sent", "Outcome", "Reply"), as_json, "There is nobody whom a test could reach.")
     for entry in open_ends:
         say(f"Not tried: {entry}, which only an event can name.")
     if not rows or not all(each.ok for each in tried):

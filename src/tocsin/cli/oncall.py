@@ -34,8 +34,8 @@ def oncall_now(at: AtOption = "", home: HomeOption = HERE, as_json: AsJson = Fal
     view = _view(home, at)
     rows = view.now()
     if not as_json:
-        rows = [{**row, "on_call": ", ".join(row["on_call"]), "next": ", ".join(row["next"])} for row in rows]
-    show(rows, ("schedule", "on_call", "why", "shift", "next"), as_json, "No schedules.")
+        rows = [{**row, "OnCall": ", ".join(row["OnCall"]), "Next": ", ".join(row["Next"])} for row in rows]
+    show(rows, ("Schedule", "OnCall", "Why", "Shift", "Next"), as_json, "No schedules.")
 
 
 @oncall.command("schedule")
@@ -52,7 +52,7 @@ def oncall_schedule(
     if ical:
         sys.stdout.write(view.ical(name, weeks).decode())
         return
-    show(view.shifts(name, weeks), ("who", "shift", "why"), as_json, "No shifts.")
+    show(view.shifts(name, weeks), ("Who", "Shift", "Why"), as_json, "No shifts.")
 
 
 @oncall.command("test")
@@ -84,20 +84,20 @@ def oncall_report(
         print_json(found)
         return
     print(
-        f"alerts: {found['alerts']}, pages: {found['pages']}, at night: {found['night_pages']}; "
-        f"acknowledged after {times(found['time_to_acknowledge'])}, resolved after {times(found['time_to_resolve'])}: "
+        f"alerts: {found['Alerts']}, pages: {found['Pages']}, at night: {found['NightPages']}; "
+        f"acknowledged after {times(found['TimeToAcknowledge'])}, resolved after {times(found['TimeToResolve'])}: "
         "median (90 %)\n"
     )
-    people = [{**row, "time": times(row["time_to_acknowledge"])} for row in found["people"]]
+    people = [{**row, "Time": times(row["TimeToAcknowledge"])} for row in found["People"]]
     heads = {
-        "person": "person", "pages": "pages", "night_pages": "at night", "timezone": "time zone",
-        "acknowledged": "acknowledged", "time": "median (90 %)",
+        "Person": "Person", "Pages": "Pages", "NightPages": "At night", "Timezone": "Time zone",
+        "Acknowledged": "Acknowledged", "Time": "Median (90 %)",
     }  # fmt: skip
     show(people, heads, False, "Nobody was paged.")
     print()
-    rules = [{**row, "noise": "" if row["noise"] is None else f"{row['noise']:.0%}"} for row in found["rules"]]
-    heads = {name: name.replace("_", " ") for name in ("rule", "alerts", "messages", "pages", "acknowledged")}
-    show(rules, {**heads, "nobody_acted": "nobody acted", "noise": "noise"}, False, "Nothing fired.")
+    rules = [{**row, "Noise": "" if row["Noise"] is None else f"{row['Noise']:.0%}"} for row in found["Rules"]]
+    heads = {name: name for name in ("Rule", "Alerts", "Messages", "Pages", "Acknowledged")}
+    show(rules, {**heads, "NobodyActed": "Nobody acted", "Noise": "Noise"}, False, "Nothing fired.")
 
 
 @route.command("test")
@@ -119,10 +119,10 @@ def route_test(
         print_json(rows)
         return
     for row in rows:
-        row["reaches"] = ", ".join(row["reaches"]) or "nobody"
-        row["notifies"] = f"{row['notifies']} (escalation)" if row["escalation"] else row["notifies"]
-        row["group"] = ", ".join(f"{k}={v}" for k, v in row["group"].items()) or "not grouped"
-    columns = ("notifies", "reaches", "why", "group", *(("muted",) if any(row["muted"] for row in rows) else ()))
+        row["Reaches"] = ", ".join(row["Reaches"]) or "nobody"
+        row["Notifies"] = f"{row['Notifies']} (escalation)" if row["Escalation"] else row["Notifies"]
+        row["Group"] = ", ".join(f"{k}={v}" for k, v in row["Group"].items()) or "not grouped"
+    columns = ("Notifies", "Reaches", "Why", "Group", *(("Muted",) if any(row["Muted"] for row in rows) else ()))
     show(rows, columns, False, "Nobody.")
 
 
@@ -132,15 +132,15 @@ def route_show(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     view = _view(home, "")
     rows: list[dict[str, Any]] = view.tree()
     if as_json:
-        print_json({"always": list(view.rules.always), "routes": rows})
+        print_json({"Always": list(view.rules.always), "Routes": rows})
         return
     print(f"always: {', '.join(view.rules.always) or 'nobody'}")
     for row in rows:
-        who = [*row["receivers"], *([f"escalation {row['escalation']}"] if row["escalation"] else [])]
-        more = [f"by {', '.join(row['group_by'])}"] if row["group_by"] else []
-        more += ["continue"] if row["continue"] else []
-        text = f"{'  ' * row['depth']}{row['matches']} → {', '.join(who) or 'default_receiver'}"
-        print(visible(f"{text}  ({'; '.join([*more, row['place']])})" if row["place"] else text))
+        who = [*row["Receivers"], *([f"escalation {row['Escalation']}"] if row["Escalation"] else [])]
+        more = [f"by {', '.join(row['GroupBy'])}"] if row["GroupBy"] else []
+        more += ["continue"] if row["Continue"] else []
+        text = f"{'  ' * row['Depth']}{row['Matches']} → {', '.join(who) or 'default_receiver'}"
+        print(visible(f"{text}  ({'; '.join([*more, row['Place']])})" if row["Place"] else text))
 
 
 def _fields(texts: list[str]) -> dict[str, str]:

@@ -49,8 +49,8 @@ def cli_reference() -> str:
         "",
         "Every command works on a project directory: `--home DIR`, else `TOCSIN_HOME`, else the current directory.",
         "Data goes to stdout, everything else to stderr; `--json` prints JSON for programs.",
-        "Rows of events, runs, alerts, messages, silences and subscriptions have the columns of KQL in it (`RunId`, `AlertId`); what stands in "
-        "files, such as rules and tokens, has the keys of the files.",
+        "Its names are written as KQL's columns are, and are those columns where there are some: `RunId`, `AlertId`, `Rule`, `Severity`. "
+        "`query` answers `columns` and `rows` as the API does; `ml` has the keys of Azure's command.",
         "The exit code is 0 where all is fine, 1 where problems were found, 2 for misuse.",
         "A running `tocsin up` owns the stores, so commands ask it over HTTP; where none runs, they open the files.",
         "They find it, and a token for it, in the project directory's `data/`; `TOCSIN_URL` and `TOCSIN_TOKEN` name another one.",

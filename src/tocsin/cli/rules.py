@@ -16,6 +16,7 @@ from tocsin.cli.common import (  # fmt: skip
     fail,
     open_home,
     print_json,
+    problem_row,
     rules_that_are_right,
     say,
     show,
@@ -38,12 +39,12 @@ def rules_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     loaded = rules_that_are_right(open_home(home))
     rows = [
         {
-            "name": r.name, "kind": r.word, "severity": r.severity.word, "enabled": r.enabled,
-            "tests": len(r.tests), "file": r.place.file, "line": r.place.line,
+            "Rule": r.name, "Kind": r.word, "Severity": r.severity.word, "Enabled": r.enabled,
+            "Tests": len(r.tests), "File": r.place.file, "Line": r.place.line,
         }
         for r in loaded.rules.values()
     ]  # fmt: skip
-    show(rows, ("name", "kind", "severity", "enabled", "tests", "file", "line"), as_json, "No rules.")
+    show(rows, ("Rule", "Kind", "Severity", "Enabled", "Tests", "File", "Line"), as_json, "No rules.")
 
 
 @rules.command("status")
@@ -55,22 +56,22 @@ def rules_status(home: HomeOption = HERE, as_json: AsJson = False) -> None:
         rows = asked.rules()
     if not as_json:
         for row in rows:
-            row["state"] = (
-                "error" if row["error"] else "behind" if row.get("behind_since") else "on" if row["enabled"] else "off"
+            row["State"] = (
+                "error" if row["Error"] else "behind" if row.get("BehindSince") else "on" if row["Enabled"] else "off"
             )
     columns = (
-        "name",
-        "kind",
-        "severity",
-        "state",
-        "fired",
-        "notified",
-        "resolved",
-        "last_fired",
-        "firing",
-        "pending",
-        "next_evaluation",
-        "error",
+        "Rule",
+        "Kind",
+        "Severity",
+        "State",
+        "Fired",
+        "Notified",
+        "Resolved",
+        "LastFired",
+        "Firing",
+        "Pending",
+        "NextEvaluation",
+        "Error",
     )
     show(rows, columns, as_json, "No rules.")
 
@@ -121,8 +122,8 @@ def rules_test(
     if as_json:
         print_json([
             {
-                "rule": r.rule, "test": r.name, "passed": r.passed, "file": r.file, "line": r.line,
-                "faults": [fault.strip() for fault in r.faults], "timeline": r.timeline, "seconds": round(r.seconds, 3),
+                "Rule": r.rule, "Test": r.name, "Passed": r.passed, "File": r.file, "Line": r.line,
+                "Faults": [fault.strip() for fault in r.faults], "Timeline": r.timeline, "Seconds": round(r.seconds, 3),
             }
             for r in results
         ])  # fmt: skip
@@ -163,8 +164,7 @@ def rules_lint(
     content = load_content(place)
     found = lint_content(content, _load(place, files) if files else None)
     if as_json:
-        keys = ("file", "line", "key", "message", "hint")
-        print_json([{key: getattr(p, key) for key in keys} for p in found])
+        print_json([problem_row(p) for p in found])
     else:
         for problem in found:
             print(visible(str(problem)))

@@ -21,6 +21,7 @@ from tocsin.cli.common import (
     text,
     visible,
 )
+from tocsin.model.text.names import by_columns
 
 if TYPE_CHECKING:
     from tocsin.app.runs.find import RunsAsked
@@ -224,7 +225,7 @@ def runs_show(
     if found is None:
         fail(f"there is no run '{id}'", "tocsin runs list")
     if as_json:
-        print_json(found)
+        print_json(by_columns(found))
         return
     _facts(found["run"])
     print()

@@ -36,8 +36,8 @@ def templates_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     for name in Templates(directories).names():
         files = sorted({p.name for d in directories for p in d.glob(f"{name}.*") if p.suffix == ".j2"})
         first = [place.shown(next(d / f for d in directories if (d / f).is_file())) for f in files]
-        rows.append({"name": name, "files": first})
-    show([{**r, "files": ", ".join(r["files"])} for r in rows] if not as_json else rows, ("name", "files"), as_json,
+        rows.append({"Template": name, "Files": first})
+    show([{**r, "Files": ", ".join(r["Files"])} for r in rows] if not as_json else rows, ("Template", "Files"), as_json,
          "No templates.")  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def templates_preview(
         fail(f"there is no template '{name}'", f"known are {', '.join(known)}")
     made = _rendered(place, name, run)
     if as_json:
-        print_json({"subject": made.subject, "text": made.text, "html": made.html, "problem": made.problem})
+        print_json({"Subject": made.subject, "Text": made.text, "Html": made.html, "Problem": made.problem})
     elif html:
         print(made.html)
     else:

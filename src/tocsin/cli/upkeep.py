@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tocsin.cli.common import HERE, AsJson, HomeOption, fail, open_home, print_json, say, show
+from tocsin.model.text.names import by_columns
 
 if TYPE_CHECKING:
     from tocsin.config.project.home import Home
@@ -39,7 +40,7 @@ def backup(
         with _stores(place) as (log, state):
             made = asdict(back_up(log, state, target, SystemClock()))
     if as_json:
-        print_json(made)
+        print_json(by_columns(made))
         return
     print(target)
     say(
@@ -91,7 +92,7 @@ def restore(
     with place.lock():
         done = bring_back(place, directory.absolute(), clock, notified_until=until)
     if as_json:
-        print_json(asdict(done))
+        print_json({**by_columns(asdict(done.backup)), "Expired": done.expired})
         return
     say(f"Restored commits up to {done.backup.commit_seq}, as of {done.backup.made_at}.")
     if until is None:
@@ -125,8 +126,8 @@ def export(
         with _stores(place) as (log, _):
             counts = export_parquet(log, target, table or ())
     show(
-        [{"table": name, "rows": rows, "file": str(target / f"{name}.parquet")} for name, rows in counts.items()],
-        ["table", "rows", "file"],
+        [{"Table": name, "Rows": rows, "File": str(target / f"{name}.parquet")} for name, rows in counts.items()],
+        ["Table", "Rows", "File"],
         as_json,
         "There are no tables.",
     )

@@ -94,7 +94,7 @@ class ServerRun:
 
         Raises ServiceException where nobody can cancel it: it has ended, or its consumer file does not say how.
         """
-        done = str(_asked(self._endpoint, f"/api/v1/runs/{quote(self.id, safe='')}/cancel", b"")["done"])
+        done = str(_asked(self._endpoint, f"/api/v1/runs/{quote(self.id, safe='')}/cancel", b"")["Done"])
         self.refresh()
         return done
 

@@ -351,7 +351,7 @@ class Api(ActingApi, OnCallApi):
     async def _cancelRun(self, request: Request) -> Response:
         id_ = request.path_params["id"]
         try:
-            return answer({"run": id_, "done": await self._app.run_actions.cancel(id_)})
+            return answer({"RunId": id_, "Done": await self._app.run_actions.cancel(id_)})
         except NoSuchRun as e:
             raise HTTPException(404, str(e)) from e
 

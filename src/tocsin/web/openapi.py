@@ -146,38 +146,38 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Rule": _object(
         {
-            "name": _TEXT,
-            "kind": {"type": "string", "enum": ["event", "window", "absence"]},
-            "severity": _TEXT,
-            "enabled": {"type": "boolean"},
+            "Rule": _TEXT,
+            "Kind": {"type": "string", "enum": ["event", "window", "absence"]},
+            "Severity": _TEXT,
+            "Enabled": {"type": "boolean"},
         },
         more=True,
     ),
     "Rules": _list("rules", "Rule"),
     "RuleWhole": _object(
         {
-            "name": _TEXT,
-            "kind": {"type": "string", "enum": ["event", "window", "absence"]},
-            "severity": _TEXT,
-            "enabled": {"type": "boolean"},
-            "next_evaluation": {**_MAYBE_TIME, "description": "when it is evaluated next, where a clock decides"},
-            "explanation": {"type": "object", "description": "what it compiles to, as `tocsin rules explain`"},
-            "tests": {"type": "array", "items": _TEXT, "description": "names of its inline tests"},
-            "instances": {
+            "Rule": _TEXT,
+            "Kind": {"type": "string", "enum": ["event", "window", "absence"]},
+            "Severity": _TEXT,
+            "Enabled": {"type": "boolean"},
+            "NextEvaluation": {**_MAYBE_TIME, "description": "when it is evaluated next, where a clock decides"},
+            "Explanation": {"type": "object", "description": "what it compiles to, as `tocsin rules explain`"},
+            "Tests": {"type": "array", "items": _TEXT, "description": "names of its inline tests"},
+            "Instances": {
                 "type": "array",
                 "items": _object(
                     {
-                        "instance": {"type": "object"},
-                        "phase": _TEXT,
-                        "since": _TIME,
-                        "value": {"type": ["number", "null"]},
+                        "Instance": {"type": "object"},
+                        "Phase": _TEXT,
+                        "Since": _TIME,
+                        "Value": {"type": ["number", "null"]},
                     }
                 ),
                 "description": "what fires or is pending; the first hundred",
             },
-            "last_rows": {"type": "array", "items": {"type": "object"}, "description": "what it matched last"},
-            "last_rows_of": {**_TEXT, "description": "what was looked at for them"},
-            "last_rows_error": {**_TEXT, "description": "why there are none"},
+            "LastRows": {"type": "array", "items": {"type": "object"}, "description": "what it matched last"},
+            "LastRowsOf": {**_TEXT, "description": "what was looked at for them"},
+            "LastRowsError": {**_TEXT, "description": "why there are none"},
         },
         more=True,
     ),
@@ -192,7 +192,7 @@ SCHEMAS: Mapping[str, Schema] = {
         }
     ),
     "RunCanceled": _object(
-        {"run": _TEXT, "done": {"type": "string", "enum": ["canceled", "cancel requested"]}},
+        {"RunId": _TEXT, "Done": {"type": "string", "enum": ["canceled", "cancel requested"]}},
     ),
     "DeadLetter": table(
         [c for c in DEAD_LETTERS if c.name not in ("PayloadHash", "ReplayedAt")],
@@ -277,26 +277,26 @@ SCHEMAS: Mapping[str, Schema] = {
     "Calendars": _list("schedules", "Calendar"),
     "Calendar": _object(
         {
-            "schedule": _TEXT,
-            "timezone": _TEXT,
-            "on_call": {"type": "array", "items": _TEXT, "description": "now"},
-            "since": _TIME,
-            "until": _TIME,
-            "next": {"type": "array", "items": _TEXT},
-            "days": {
+            "Schedule": _TEXT,
+            "Timezone": _TEXT,
+            "OnCall": {"type": "array", "items": _TEXT, "description": "now"},
+            "Since": _TIME,
+            "Until": _TIME,
+            "Next": {"type": "array", "items": _TEXT},
+            "Days": {
                 "type": "array",
                 "items": _object(
                     {
-                        "date": {**_TEXT, "description": "by the clock of `timezone`"},
-                        "parts": {
+                        "Date": {**_TEXT, "description": "by the clock of `timezone`"},
+                        "Parts": {
                             "type": "array",
                             "items": _object(
                                 {
-                                    "who": {"type": "array", "items": _TEXT, "description": "empty: nobody"},
-                                    "gap": {"type": "boolean", "description": "no layer, feed or override covers it"},
-                                    "from": {**_TEXT, "description": "HH:MM; '' at the day's begin"},
-                                    "to": {**_TEXT, "description": "HH:MM; '' at the day's end"},
-                                    "why": _TEXT,
+                                    "Who": {"type": "array", "items": _TEXT, "description": "empty: nobody"},
+                                    "Gap": {"type": "boolean", "description": "no layer, feed or override covers it"},
+                                    "From": {**_TEXT, "description": "HH:MM; '' at the day's begin"},
+                                    "To": {**_TEXT, "description": "HH:MM; '' at the day's end"},
+                                    "Why": _TEXT,
                                 }
                             ),
                         },
@@ -309,44 +309,44 @@ SCHEMAS: Mapping[str, Schema] = {
     "Spread": _object(
         {
             name: {"type": ["number", "null"], "description": "seconds; null: none was measured"}
-            for name in ("median", "p90")
+            for name in ("Median", "P90")
         }
     ),
     "OnCallReport": _object(
         {
-            "from": _TIME,
-            "to": _TIME,
-            "alerts": {**_COUNT, "description": "that fired"},
-            "pages": {**_COUNT, "description": "messages of escalations and schedules to people"},
-            "night_pages": {**_COUNT, "description": "between 22:00 and 07:00 by the person's clock"},
-            "acknowledged": {**_COUNT, "description": "alerts that somebody has taken"},
-            "time_to_acknowledge": {"$ref": "#/components/schemas/Spread"},
-            "time_to_resolve": {"$ref": "#/components/schemas/Spread"},
-            "people": {
+            "From": _TIME,
+            "To": _TIME,
+            "Alerts": {**_COUNT, "description": "that fired"},
+            "Pages": {**_COUNT, "description": "messages of escalations and schedules to people"},
+            "NightPages": {**_COUNT, "description": "between 22:00 and 07:00 by the person's clock"},
+            "Acknowledged": {**_COUNT, "description": "alerts that somebody has taken"},
+            "TimeToAcknowledge": {"$ref": "#/components/schemas/Spread"},
+            "TimeToResolve": {"$ref": "#/components/schemas/Spread"},
+            "People": {
                 "type": "array",
                 "items": _object(
                     {
-                        "person": _TEXT,
-                        "pages": _COUNT,
-                        "night_pages": _COUNT,
-                        "timezone": _TEXT,
-                        "acknowledged": _COUNT,
-                        "time_to_acknowledge": {"$ref": "#/components/schemas/Spread"},
+                        "Person": _TEXT,
+                        "Pages": _COUNT,
+                        "NightPages": _COUNT,
+                        "Timezone": _TEXT,
+                        "Acknowledged": _COUNT,
+                        "TimeToAcknowledge": {"$ref": "#/components/schemas/Spread"},
                     }
                 ),
             },
-            "rules": {
+            "Rules": {
                 "type": "array",
                 "items": _object(
                     {
-                        "rule": _TEXT,
-                        "alerts": _COUNT,
-                        "messages": _COUNT,
-                        "pages": _COUNT,
-                        "acknowledged": _COUNT,
-                        "ended": _COUNT,
-                        "nobody_acted": {**_COUNT, "description": "ended ones for which nobody did anything"},
-                        "noise": {"type": ["number", "null"], "description": "their share"},
+                        "Rule": _TEXT,
+                        "Alerts": _COUNT,
+                        "Messages": _COUNT,
+                        "Pages": _COUNT,
+                        "Acknowledged": _COUNT,
+                        "Ended": _COUNT,
+                        "NobodyActed": {**_COUNT, "description": "ended ones for which nobody did anything"},
+                        "Noise": {"type": ["number", "null"], "description": "their share"},
                     }
                 ),
             },
@@ -392,31 +392,31 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Backtested": _object(
         {
-            "rule": _TEXT,
-            "severity": _TEXT,
-            "from": _TIME,
-            "to": _TIME,
-            "as_if_live": {"type": "boolean"},
-            "events": {**_COUNT, "description": "events in this range"},
-            "fired": {**_COUNT, "description": "alerts that would have fired, those beyond a limit too"},
-            "resolved": {**_COUNT, "description": "ends that would have been notified"},
-            "notified": {
+            "Rule": _TEXT,
+            "Severity": _TEXT,
+            "From": _TIME,
+            "To": _TIME,
+            "AsIfLive": {"type": "boolean"},
+            "Events": {**_COUNT, "description": "events in this range"},
+            "Fired": {**_COUNT, "description": "alerts that would have fired, those beyond a limit too"},
+            "Resolved": {**_COUNT, "description": "ends that would have been notified"},
+            "Notified": {
                 **_COUNT,
                 "description": "how often it would have notified something, before grouping and limits",
             },
-            "headline": {**_TEXT, "description": "it all in a sentence"},
-            "notes": {"type": "array", "items": _TEXT},
-            "by_kind": {"type": "object", "additionalProperties": _COUNT},
-            "most": {"type": ["object", "null"], "description": "the most frequent value: field, value, count"},
-            "expired": {**_COUNT, "description": "expired when they arrived"},
-            "errors": {"type": "array", "items": _TEXT},
-            "seconds": {"type": "number", "description": "what it took"},
-            "unit": {"type": "string", "enum": ["hour", "day", "week"], "description": "of the timeline"},
-            "timeline": {
+            "Headline": {**_TEXT, "description": "it all in a sentence"},
+            "Notes": {"type": "array", "items": _TEXT},
+            "ByKind": {"type": "object", "additionalProperties": _COUNT},
+            "Most": {"type": ["object", "null"], "description": "the most frequent value: Field, Value, Count"},
+            "Expired": {**_COUNT, "description": "expired when they arrived"},
+            "Errors": {"type": "array", "items": _TEXT},
+            "Seconds": {"type": "number", "description": "what it took"},
+            "Unit": {"type": "string", "enum": ["hour", "day", "week"], "description": "of the timeline"},
+            "Timeline": {
                 "type": "array",
-                "items": _object({"from": _TIME, "notified": _COUNT}),
+                "items": _object({"From": _TIME, "Notified": _COUNT}),
             },
-            "alerts": {"type": "array", "items": {"type": "object"}, "description": "the first 10,000"},
+            "Alerts": {"type": "array", "items": {"type": "object"}, "description": "the first 10,000"},
         }
     ),
     "Health": _object({"status": {"type": "string", "enum": ["ok"]}}, more=True),

@@ -113,8 +113,8 @@ class Pages:
 
     async def _rule(self, request: Request) -> Response:
         rule = await find_rule(self._ask, request)
-        alerts = await self._ask(self._app.alerts, 20, rule["name"])
-        return self.page("rule", request, rule=rule, facts=_facts(rule["explanation"]), alerts=alerts)
+        alerts = await self._ask(self._app.alerts, 20, rule["Rule"])
+        return self.page("rule", request, rule=rule, facts=_facts(rule["Explanation"]), alerts=alerts)
 
     async def _query(self, request: Request) -> Response:
         kql = request.query_params.get("kql", "")
@@ -256,8 +256,8 @@ def _flat(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 _WORDS = {
-    "by": "By", "carries": "Carries", "for_each": "For each row of", "collapse": "Collapses into", "final": "Final only",
-    "max_event_age": "Max event age", "tables": "Tables",
+    "By": "By", "Carries": "Carries", "ForEach": "For each row of", "Collapse": "Collapses into", "Final": "Final only",
+    "MaxEventAge": "Max event age", "Tables": "Tables",
 }  # fmt: skip
 """Of an explanation, what is shown beside the query, and how it is called."""
 
@@ -265,9 +265,9 @@ _WORDS = {
 def _facts(explanation: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a rule is made of as (word, text); what says nothing is left out."""
     shown = [(word, explanation[key]) for key, word in _WORDS.items()]
-    of_kind = {**explanation["window"], **explanation["waits"]}
+    of_kind = {**explanation["Window"], **explanation["Waits"]}
     shown += [(key.replace("_", " ").capitalize(), value) for key, value in of_kind.items()]
-    shown.append(("Prefilter", explanation["prefilter"]))
+    shown.append(("Prefilter", explanation["Prefilter"]))
     return [(word, _said(value)) for word, value in shown if value not in ("", "no", (), [])]
 
 

@@ -116,7 +116,7 @@ def test_the_report_is_a_table_and_json(run: Run, lived: Tocsin, home: Path) -> 
     shown = run("oncall", "report", "--weeks", "4", "--home", lived.home)
     assert 0 == shown.returncode and "run-failed" in shown.stdout and "pages: " in shown.stdout, shown.stderr
     found = json.loads(run("oncall", "report", "--json", "--home", lived.home).stdout)
-    assert {"run-failed"} <= {row["rule"] for row in found["rules"]} and found["alerts"] > 0
+    assert {"run-failed"} <= {row["Rule"] for row in found["Rules"]} and found["Alerts"] > 0
     offline = run("oncall", "report", "--home", home)
     assert 0 == offline.returncode and "Nobody was paged." in offline.stderr and "Nothing fired." in offline.stderr
 

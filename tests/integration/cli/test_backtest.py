@@ -60,9 +60,9 @@ def test_json_and_a_page(run: Run, history: Path, tmp_path: Path) -> None:
     """The page stands alone: no scripts, nothing loaded, texts escaped, every tag closed."""
     done = run("rules", "backtest", "run-failed", "--json", "--html", tmp_path / "out.html")
     found = json.loads(done.stdout)
-    assert (14, 40, "2026-11-01T00:00:00Z") == (found["notified"], found["events"], found["from"])
-    assert {"field": "ExperimentName", "value": "churn", "count": 11} == found["most"]
-    assert 14 == len(found["alerts"]) == sum(bar["notified"] for bar in found["timeline"])
+    assert (14, 40, "2026-11-01T00:00:00Z") == (found["Notified"], found["Events"], found["From"])
+    assert {"Field": "ExperimentName", "Value": "churn", "Count": 11} == found["Most"]
+    assert 14 == len(found["Alerts"]) == sum(bar["Notified"] for bar in found["Timeline"])
     text = (tmp_path / "out.html").read_text()
     assert "&lt;b&gt;out of memory" in text
     assert 14 == text.count('class="bar"')
@@ -115,8 +115,8 @@ def test_a_running_home_is_asked(run: Run, lived: Tocsin) -> None:
     done = run("rules", "backtest", "run-failed", "--json", "--home", lived.home)
     assert 0 == done.returncode, done.stderr
     found = json.loads(done.stdout)
-    assert (2, 5) == (found["notified"], found["events"])
+    assert (2, 5) == (found["Notified"], found["Events"])
     again = json.loads(run("rules", "backtest", "run-failed", "--json", "--as-if-live", "--home", lived.home).stdout)
-    assert (2, True) == (again["notified"], again["as_if_live"])
+    assert (2, True) == (again["Notified"], again["AsIfLive"])
     missing = run("rules", "backtest", "run-faild", "--home", lived.home)
     assert (1, True) == (missing.returncode, "did you mean 'run-failed'?" in missing.stderr)

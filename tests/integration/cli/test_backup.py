@@ -56,13 +56,13 @@ def test_a_backup_made_under_load_comes_up_and_goes_on(tocsin: Tocsin, home: Pat
         pouring.join()
     assert 0 == done.returncode, done.stderr
     made = json.loads(done.stdout)
-    assert made["commit_seq"] >= 1
+    assert made["CommitSeq"] >= 1
     tocsin.kill()
     shutil.rmtree(home / "data")
     back = tocsin.run("restore", str(tmp_path / "copy"))
     assert 0 == back.returncode, back.stderr
     tocsin.start()
-    assert made["commit_seq"] == tocsin.query("RunStatusChanged | summarize n = max(CommitSeq)")[0]["n"]
+    assert made["CommitSeq"] == tocsin.query("RunStatusChanged | summarize n = max(CommitSeq)")[0]["n"]
     assert 202 == tocsin.send(failed(99_999)).status
     tocsin.idle()
     assert "r99999" in tocsin.notified()

@@ -18,16 +18,16 @@ def levels(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     """The worst level of each part."""
     order = ["ok", "warning", "error"]
     found: dict[str, str] = {}
-    for each in json.loads(done.stdout)["findings"]:
-        found[each["part"]] = max(found.get(each["part"], "ok"), each["level"], key=order.index)
-        assert each["level"] == "ok" or each["fix"], each
+    for each in json.loads(done.stdout)["Findings"]:
+        found[each["Part"]] = max(found.get(each["Part"], "ok"), each["Level"], key=order.index)
+        assert each["Level"] == "ok" or each["Fix"], each
     return found
 
 
 def test_doctor_finds_nothing_wrong_running_or_not(run: Run, lived: Tocsin) -> None:
     running = run("doctor", "--json", "--home", lived.home)
     assert 0 == running.returncode, running.stderr
-    assert (lived.url, True) == (json.loads(running.stdout)["running"], json.loads(running.stdout)["ready"])
+    assert (lived.url, True) == (json.loads(running.stdout)["Running"], json.loads(running.stdout)["Ready"])
     assert {"configuration", "kafka", "mail", "disk", "clock", "running", "events"} == levels(running).keys()
     resting = run("doctor")
     assert 0 == resting.returncode, resting.stderr
@@ -84,12 +84,12 @@ def test_doctor_names_consumers_whose_clocks_are_ahead(run: Run, tmp_path: Path)
         tocsin.kill()
     resting = run("doctor", "--json", "--home", tocsin.home)
     for done in (running, resting):
-        (found,) = [each for each in json.loads(done.stdout)["findings"] if "stamped" in each["text"]]
-        assert ("clock", "warning", 0) == (found["part"], found["level"], done.returncode)
-        assert found["text"].startswith(
+        (found,) = [each for each in json.loads(done.stdout)["Findings"] if "stamped" in each["Text"]]
+        assert ("clock", "warning", 0) == (found["Part"], found["Level"], done.returncode)
+        assert found["Text"].startswith(
             "consumer events: 1 events of the last week were stamped more than 10 min ahead"
         )
-        assert "the latest 2099-01-01 00:00:00Z" in found["text"]
+        assert "the latest 2099-01-01 00:00:00Z" in found["Text"]
 
 
 def test_doctor_finds_stores_that_do_not_belong_together(run: Run, tmp_path: Path, spawn: Run) -> None:

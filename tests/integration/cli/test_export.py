@@ -25,10 +25,10 @@ def test_files_have_what_a_query_has(run: Run, lived: Tocsin, tmp_path: Path) ->
     done = run("export", "--json", "--parquet", str(tmp_path / "out"), "--home", lived.home)
     assert 0 == done.returncode, done.stderr
     listed = json.loads(done.stdout)
-    assert {"RunStatusChanged", "Heartbeats", "Runs", "Alerts", "Notifications"} <= {each["table"] for each in listed}
+    assert {"RunStatusChanged", "Heartbeats", "Runs", "Alerts", "Notifications"} <= {each["Table"] for each in listed}
     for each in listed:
-        rows = rows_of(Path(each["file"]))
-        assert each["rows"] == len(rows), each
+        rows = rows_of(Path(each["File"]))
+        assert each["Rows"] == len(rows), each
     asked = lived.query("Runs | order by RunId asc | project RunId, Status, FirstTime, Tags")
     stored = sorted(rows_of(tmp_path / "out" / "Runs.parquet"), key=lambda row: row["RunId"])
     assert [row["RunId"] for row in asked] == [row["RunId"] for row in stored]

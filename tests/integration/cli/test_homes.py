@@ -78,7 +78,7 @@ def test_init_makes_a_home_that_is_right(run: Run, tmp_path: Path) -> None:
     assert "home/rules/alerts/example.yaml" in done.stdout.splitlines()
     assert "Next: tocsin up --home home" in done.stderr
     again = run("init", "home", "--json")
-    assert {"home": str(tmp_path / "home"), "files": []} == json.loads(again.stdout)
+    assert {"Home": str(tmp_path / "home"), "Files": []} == json.loads(again.stdout)
     checked = run("check", "--tests", "--home", "home")
     assert 0 == checked.returncode, checked.stdout + checked.stderr
     assert "Everything is right." in checked.stderr
@@ -89,9 +89,9 @@ def test_copy_brings_a_shipped_file(run: Run, tmp_path: Path) -> None:
     assert 0 == run("init", "home").returncode
     assert "rules/alerts/too-slow.yaml" in run("copy", "--home", "home").stdout.splitlines()
     assert 0 == run("copy", "rules/alerts/too-slow.yaml", "consumers/argo.yaml", "--home", "home").returncode
-    rules = {r["name"]: r for r in json.loads(run("rules", "list", "--home", "home", "--json").stdout)}
-    assert "rules/alerts/too-slow.yaml" == rules["too-slow"]["file"]
-    assert rules["run-failed"]["enabled"]
+    rules = {r["Rule"]: r for r in json.loads(run("rules", "list", "--home", "home", "--json").stdout)}
+    assert "rules/alerts/too-slow.yaml" == rules["too-slow"]["File"]
+    assert rules["run-failed"]["Enabled"]
     again = run("copy", "rules/alerts/too-slow.yaml", "--home", "home")
     assert (1, True) == (again.returncode, "is there already" in again.stderr)
 
@@ -125,10 +125,10 @@ def test_check_finds_everything_at_once(run: Run, tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     done = run("check", "--json")
     assert 1 == done.returncode
-    found = {p["file"]: p for p in json.loads(done.stdout)}
+    found = {p["File"]: p for p in json.loads(done.stdout)}
     assert set(files) <= set(found), done.stdout
-    assert (2, "http.prot", "error") == tuple(found["tocsin.yaml"][k] for k in ("line", "key", "severity"))
-    assert "did you mean" in found["rules/alerts/mine.yaml"]["hint"]
+    assert (2, "http.prot", "error") == tuple(found["tocsin.yaml"][k] for k in ("Line", "Key", "Severity"))
+    assert "did you mean" in found["rules/alerts/mine.yaml"]["Hint"]
     shown = run("check")
     assert len(found) <= len(shown.stdout.splitlines())
     assert "problems" in shown.stderr
@@ -149,7 +149,7 @@ def test_a_token_is_shown_once(run: Run, tmp_path: Path) -> None:
     assert word not in (tmp_path / "tokens.yaml").read_text()
     listed = run("tokens", "list", "--json")
     (row,) = json.loads(listed.stdout)
-    assert {"name": "prometheus", "roles": ["metrics"], "consumers": [], "expires": "2027-01-31T00:00:00Z"} == row
+    assert {"Token": "prometheus", "Roles": ["metrics"], "Consumers": [], "Expires": "2027-01-31T00:00:00Z"} == row
     assert 2 == run("tokens", "new", "other", "--expires", "soon").returncode
     taken = run("tokens", "new", "prometheus")
     assert (1, "") == (taken.returncode, taken.stdout)

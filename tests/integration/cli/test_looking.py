@@ -134,8 +134,8 @@ def test_the_html_of_a_mail_is_a_file(run: Run, lived: Tocsin) -> None:
 
 def test_a_template_is_shown_with_a_stored_run(lived: Tocsin, run: Run) -> None:
     real = json.loads(run("templates", "preview", "--run", "r1", "--json", "--home", lived.home).stdout)
-    assert "churn" in real["subject"] + real["text"] and "" == real["problem"]
-    assert "<html" in real["html"] and "<script>alert" not in real["html"]
+    assert "churn" in real["Subject"] + real["Text"] and "" == real["Problem"]
+    assert "<html" in real["Html"] and "<script>alert" not in real["Html"]
     example = run("templates", "preview")
     assert 0 == example.returncode, example.stderr
     assert "CUDA out of memory" in example.stdout and "this is an example" in example.stderr
@@ -253,3 +253,42 @@ def test_another_tocsin_is_asked_by_its_address(run: Run, open_one: Tocsin, tmp_
     gone = run("query", "Runs", TOCSIN_URL="http://127.0.0.1:9")
     assert 1 == gone.returncode
     assert "does not answer" in gone.stderr and "Traceback" not in gone.stderr
+
+
+OPEN = frozenset({"Labels", "Fields", "Instance", "Tags", "Properties", "ByKind", "Window", "Waits", "LastRows"})
+"""What stands in these has the names that users, or rule files, gave."""
+PRINTED = [
+    *(command for command in READS if command[0] != "query"),
+    ["alerts", "list", "--open"],
+    ["check"],
+    ["doctor"],
+    ["notify", "test", "ops@example.org"],
+    ["oncall", "now"],
+    ["oncall", "report"],
+    ["route", "show"],
+    ["route", "test", "--alert", "rule=run-failed"],
+    ["rules", "backtest", "run-failed"],
+    ["rules", "lint"],
+    ["rules", "test"],
+    ["silence", "list"],
+    ["subscriptions"],
+    ["templates", "list"],
+    ["templates", "preview"],
+    ["tokens", "list"],
+]
+
+
+def names(value: Any) -> set[str]:
+    """Every name in JSON but those that users gave."""
+    if isinstance(value, list):
+        return {name for each in value for name in names(each)}
+    if not isinstance(value, dict):
+        return set()
+    return set(value) | {name for key, each in value.items() if key not in OPEN for name in names(each)}
+
+
+def test_json_has_one_case(run: Run, lived: Tocsin) -> None:
+    """Names are written as KQL's columns are, and an id has the same name everywhere."""
+    for command in PRINTED:
+        found = names(json.loads(run(*command, "--json", "--home", lived.home).stdout))
+        assert [] == sorted(name for name in found if not name[:1].isupper() or "_" in name), command

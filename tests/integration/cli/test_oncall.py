@@ -59,7 +59,7 @@ def test_people_subscribe_as_the_page_says(run: Run, home: Path) -> None:
 
 def test_programs_get_json(run: Run, home: Path) -> None:
     (row,) = json.loads(run("oncall", "now", "--at", "2026-12-24T03:00:00+01:00", "--json", "--home", home).stdout)
-    assert (["cruz"], "2026-12-24T04:00:00Z") == (row["on_call"], row["until"])
+    assert (["cruz"], "2026-12-24T04:00:00Z") == (row["OnCall"], row["Until"])
     ical = run("oncall", "schedule", "primary", "--weeks", "1", "--at", "2026-12-24T10:00Z", "--ical", "--home", home)
     assert ical.stdout.startswith("BEGIN:VCALENDAR\r\n") and "SUMMARY:bela on call (primary)\r\n" in ical.stdout
 

@@ -30,15 +30,15 @@ def test_rules_are_listed_with_their_place(run: Run, tmp_path: Path) -> None:
     write(tmp_path)
     assert [
         {
-            "name": "one",
-            "kind": "event",
-            "severity": "warning",
-            "enabled": True,
-            "tests": 1,
-            "file": "rules/alerts/mine.yaml",
-            "line": 3,
+            "Rule": "one",
+            "Kind": "event",
+            "Severity": "warning",
+            "Enabled": True,
+            "Tests": 1,
+            "File": "rules/alerts/mine.yaml",
+            "Line": 3,
         }
-    ] == [r for r in json.loads(run("rules", "list", "--json").stdout) if not r["file"].startswith("(packaged) ")]
+    ] == [r for r in json.loads(run("rules", "list", "--json").stdout) if not r["File"].startswith("(packaged) ")]
 
 
 def test_the_shipped_rules_pass_their_tests(run: Run) -> None:
@@ -55,16 +55,16 @@ def test_a_failing_test_says_what_happened(run: Run, tmp_path: Path) -> None:
     assert "r1" in done.stdout
     assert "0 passed, 1 failed" in done.stderr
     (result,) = json.loads(run("rules", "test", "rules/alerts/mine.yaml", "--json").stdout)
-    assert ("one", "notified once", False) == (result["rule"], result["test"], result["passed"])
+    assert ("one", "notified once", False) == (result["Rule"], result["Test"], result["Passed"])
 
 
 def test_a_rule_is_explained(run: Run, tmp_path: Path) -> None:
     write(tmp_path)
     facts = json.loads(run("rules", "explain", "one", "--json").stdout)
-    assert ("event", "rules/alerts/mine.yaml:3") == (facts["kind"], facts["place"])
-    assert {"Status == 'Failed'", "ExperimentName == 'churn'"} == set(facts["prefilter"])
-    assert "SELECT" in facts["sql"]
-    assert facts["seen"] is None
+    assert ("event", "rules/alerts/mine.yaml:3") == (facts["Kind"], facts["Place"])
+    assert {"Status == 'Failed'", "ExperimentName == 'churn'"} == set(facts["Prefilter"])
+    assert "SELECT" in facts["Sql"]
+    assert facts["Seen"] is None
     said = run("rules", "explain", "one").stdout
     assert "prefilter:" in said and "no tocsin has run here" in said
     assert not (tmp_path / "data").exists(), "an explanation makes no store"
@@ -79,14 +79,14 @@ def test_it_says_when_something_is_expected_and_who_is_notified(run: Run, tmp_pa
     )
     (tmp_path / "rules/alerts/broken.yaml").write_text("rules:\n  - {name: odd, wen: {status: Failed}}\n")
     nightly = run("rules", "explain", "nightly-completed", "--json")
-    first, *_ = json.loads(nightly.stdout)["expects"]
+    first, *_ = json.loads(nightly.stdout)["Expects"]
     assert first[14:] == " 02:00, deadline " + first[31:34] + " 06:00 (Budapest)"
     assert 0 == nightly.returncode and "not loaded: rules/alerts/broken.yaml:2" in nightly.stderr
     assert ["ops@example.org: ops@example.org; the rule names it"] == json.loads(
         run("rules", "explain", "mine", "--json").stdout
-    )["notifies"]
+    )["Notifies"]
     listed = run("rules", "list", "--json")
-    assert {"mine", "run-failed"} <= {rule["name"] for rule in json.loads(listed.stdout)}
+    assert {"mine", "run-failed"} <= {rule["Rule"] for rule in json.loads(listed.stdout)}
 
 
 def test_an_unknown_rule_has_a_neighbour(run: Run, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_lint_warns_and_only_strict_ends_with_one(run: Run, two: Path) -> None:
     assert done.stdout.startswith("rules/alerts/mine.yaml:2: warning: a: compares Message")
     assert 1 == run("rules", "lint", "--strict").returncode
     (found,) = json.loads(run("rules", "lint", "rules/alerts/mine.yaml", "--json").stdout)
-    assert ("rules/alerts/mine.yaml", 2, "write Message has 'x'") == (found["file"], found["line"], found["hint"])
+    assert ("rules/alerts/mine.yaml", 2, "write Message has 'x'") == (found["File"], found["Line"], found["Hint"])
 
 
 def test_lint_has_nothing_to_say_of_the_shipped_rules(run: Run) -> None:
@@ -213,12 +213,12 @@ def test_lint_knows_who_reaches_nobody(run: Run, two: Path, tmp_path: Path) -> N
 
 def test_status_says_how_rules_fare(run: Run, lived: Tocsin) -> None:
     """The same rows of a running project and of its page."""
-    rows = {r["name"]: r for r in json.loads(run("rules", "status", "--json", "--home", lived.home).stdout)}
+    rows = {r["Rule"]: r for r in json.loads(run("rules", "status", "--json", "--home", lived.home).stdout)}
     failed = rows["run-failed"]
-    assert (2, True, "", None) == (failed["fired"], failed["enabled"], failed["error"], failed["behind_since"])
-    assert failed["last_fired"] and (2, 0) == (failed["notified"], failed["resolved"])
+    assert (2, True, "", None) == (failed["Fired"], failed["Enabled"], failed["Error"], failed["BehindSince"])
+    assert failed["LastFired"] and (2, 0) == (failed["Notified"], failed["Resolved"])
     table = run("rules", "status", "--home", lived.home).stdout.splitlines()
-    assert ["name", "kind", "severity", "state", "fired"] == table[0].split()[:5]
+    assert ["Rule", "Kind", "Severity", "State", "Fired"] == table[0].split()[:5]
     assert any(line.split()[:5] == ["run-failed", "event", "error", "on", "2"] for line in table)
 
 
@@ -230,14 +230,14 @@ def test_status_of_a_resting_home_knows_the_next_evaluation(run: Run, tmp_path: 
     )
     (tmp_path / "tocsin.yaml").write_text("shipped: {rules: false}\n")
     (row,) = json.loads(run("rules", "status", "--json").stdout)
-    assert (0, 0, None) == (row["firing"], row["pending"], row["next_evaluation"])
+    assert (0, 0, None) == (row["Firing"], row["Pending"], row["NextEvaluation"])
     tocsin = Here(program=PROGRAM, home=tmp_path).start(within=60)
     try:
         (row,) = json.loads(run("rules", "status", "--json").stdout)
         assert "on" in run("rules", "status").stdout
     finally:
         tocsin.kill()
-    assert row["next_evaluation"][14:19] in {f"{m:02}:00" for m in range(0, 60, 5)}
+    assert row["NextEvaluation"][14:19] in {f"{m:02}:00" for m in range(0, 60, 5)}
 
 
 def test_a_test_may_expect_a_subject_and_receivers(run: Run, tmp_path: Path) -> None:

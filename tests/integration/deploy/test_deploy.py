@@ -167,7 +167,7 @@ def test_a_swap_of_a_configmap_comes_into_force(tmp_path: Path) -> None:
     try:
 
         def rules() -> set[str]:
-            return {rule["name"] for rule in tocsin.get("/api/v1/rules").body["rules"]}
+            return {rule["Rule"] for rule in tocsin.get("/api/v1/rules").body["rules"]}
 
         assert "first" in rules()
         volume.write({"ours.yaml": RUN_FAILED.replace("run-failed", "renamed")})

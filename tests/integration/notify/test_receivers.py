@@ -114,9 +114,9 @@ receivers:
 """,
         )
         code, rows, _ = tried(home, "hook")
-        assert (code, [(r["outcome"], r["reply"]) for r in rows]) == (1, [("never", "404 no hook")])
+        assert (code, [(r["Outcome"], r["Reply"]) for r in rows]) == (1, [("never", "404 no hook")])
         code, rows, _ = tried(home, "pager")
-        assert (code, [(r["sent"], r["outcome"]) for r in rows]) == (
+        assert (code, [(r["Sent"], r["Outcome"]) for r in rows]) == (
             0,
             [("message", "accepted"), ("resolve", "accepted")],
         )
@@ -124,12 +124,12 @@ receivers:
         assert trigger["payload"]["summary"] == "TEST: a message from tocsin to pager"
         assert (resolve["event_action"], resolve["dedup_key"]) == ("resolve", trigger["dedup_key"])
         code, rows, _ = tried(home, "am")
-        assert (code, [r["outcome"] for r in rows]) == (0, ["accepted", "accepted"])
+        assert (code, [r["Outcome"] for r in rows]) == (0, ["accepted", "accepted"])
         assert alertmanager.alerts() == []
         code, rows, _ = tried(home, "gone")
-        assert (code, [r["outcome"] for r in rows]) == (1, ["network"])
+        assert (code, [r["Outcome"] for r in rows]) == (1, ["network"])
         code, rows, said = tried(home, "people")
-        assert (code, [(r["address"], r["outcome"]) for r in rows]) == (0, [("ops@example.org", "accepted")])
+        assert (code, [(r["Address"], r["Outcome"]) for r in rows]) == (0, [("ops@example.org", "accepted")])
         assert "Not tried: {{ OwnerEmail }}" in said
         code, _, said = tried(home, "hok")
         assert code == 1 and "there is no receiver 'hok'" in said and "hook" in said

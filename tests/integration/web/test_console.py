@@ -139,11 +139,11 @@ def test_the_calendar_says_who_is_on_call_and_marks_gaps(opened: Opened, phone: 
     """Four weeks by schedule; hours that nobody covers say so in words."""
     calendar = opened.tocsin.get("/api/v1/oncall?weeks=4").body["schedules"]
     primary, always = calendar
-    assert (28, "UTC", ["bela"]) == (len(primary["days"]), primary["timezone"], always["on_call"])
+    assert (28, "UTC", ["bela"]) == (len(primary["Days"]), primary["Timezone"], always["OnCall"])
     assert [("", "08:00", []), ("08:00", "20:00", ["anna"]), ("20:00", "", [])] == [
-        (part["from"], part["to"], part["who"]) for part in primary["days"][1]["parts"]
+        (part["From"], part["To"], part["Who"]) for part in primary["Days"][1]["Parts"]
     ]
-    assert [("", "", ["bela"], False)] == [(p["from"], p["to"], p["who"], p["gap"]) for p in always["days"][0]["parts"]]
+    assert [("", "", ["bela"], False)] == [(p["From"], p["To"], p["Who"], p["Gap"]) for p in always["Days"][0]["Parts"]]
     shown = phone.open(f"{opened.tocsin.url}/oncall").text()
     assert "always: bela now" in shown and "nobody 00:00–08:00" in " ".join(shown.split())
     assert phone.size("html")[0] <= 360
@@ -154,14 +154,14 @@ def test_the_report_says_who_was_paged_and_how_soon_alerts_were_taken(opened: Op
     one = opened.fail("g1", "paged")
 
     def row() -> dict[str, Any]:
-        people = opened.tocsin.get("/api/v1/oncall/report?weeks=1").body["people"]
-        return next((p for p in people if p["person"] == "bela"), {})
+        people = opened.tocsin.get("/api/v1/oncall/report?weeks=1").body["People"]
+        return next((p for p in people if p["Person"] == "bela"), {})
 
-    eventually(lambda: row().get("pages") == 1, within=10)
+    eventually(lambda: row().get("Pages") == 1, within=10)
     with httpx.Client(base_url=opened.tocsin.url, trust_env=False) as client:
         client.post(f"/api/v1/alerts/{one['AlertId']}/acknowledge", json={"by": "bela"})
-    eventually(lambda: row()["acknowledged"] >= 1, within=10)
-    assert (1, True) == (row()["pages"], row()["time_to_acknowledge"]["median"] > 0)
+    eventually(lambda: row()["Acknowledged"] >= 1, within=10)
+    assert (1, True) == (row()["Pages"], row()["TimeToAcknowledge"]["Median"] > 0)
     shown = phone.open(f"{opened.tocsin.url}/oncall").click("a[href='/oncall/report']").text()
     assert "bela" in shown and "run-failed" in shown
     assert phone.size("html")[0] <= 360

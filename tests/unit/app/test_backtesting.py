@@ -30,4 +30,4 @@ def test_what_is_known_of_a_consumer_that_never_brought_anything_counts(tmp_path
         notes,
         since="2026-01-05T12:00Z",
     )
-    assert ["2026-01-05T15:00:00Z"] == [alert["at"] for alert in found["alerts"]]
+    assert ["2026-01-05T15:00:00Z"] == [alert["Time"] for alert in found["Alerts"]]

@@ -157,7 +157,7 @@ def test_the_next_deadline_of_a_rule_is_known(home: Home) -> None:
     home.at(6)
     assert home.evaluator.next_deadlines == {"stuck": NOON + 45 * MIN}
     view = RuleView(home.log, home.state, lambda: home.evaluator.next_deadlines)
-    evaluations = {row["name"]: row["next_evaluation"] for row in view.status(home.rules, {})}
+    evaluations = {row["Rule"]: row["NextEvaluation"] for row in view.status(home.rules, {})}
     assert evaluations == {"stuck": NOON + 45 * MIN, "nightly": NOON + 150 * MIN}
 
 

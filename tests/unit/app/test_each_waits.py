@@ -59,7 +59,7 @@ def test_each_row_is_evaluated_at_its_own_time_also_after_a_restart(home: Home) 
     home.at(1)
     assert home.evaluator.next_deadlines == {"stuck": NOON + 10 * MIN}
     evaluations = RuleView(home.log, home.state, lambda: home.evaluator.next_deadlines).status(home.rules, {})
-    assert [NOON + 10 * MIN] == [row["next_evaluation"] for row in evaluations]
+    assert [NOON + 10 * MIN] == [row["NextEvaluation"] for row in evaluations]
     home.at(10)
     home.start()
     home.at(29)

@@ -34,5 +34,5 @@ def test_a_firing_is_counted_once_whatever_becomes_of_it() -> None:
     store.append_mirror(1, rows, [])
     (found,) = store.select(_COUNTS, {"rule": "r", "limited": Why.RATE_LIMITED.value}).to_pylist()
     store.close()
-    assert (3, 2, 1) == (found["fired"], found["notified"], found["resolved"])
-    assert found["last_fired"] is not None
+    assert (3, 2, 1) == (found["Fired"], found["Notified"], found["Resolved"])
+    assert found["LastFired"] is not None

@@ -64,8 +64,8 @@ def test_what_is_not_imported_makes_the_code_1(home: Path) -> None:
     assert (1, True) == (code, "# Not imported:" in done.stdout)
     code, done = call(home, "import", path, "--json")
     [one] = json.loads(done.stdout)
-    assert (1, None, "A") == (code, one["rule"], one["name"])
-    assert "which Prometheus scrapes" in one["why_not"]
+    assert (1, None, "A") == (code, one["Rule"], one["Name"])
+    assert "which Prometheus scrapes" in one["WhyNot"]
 
 
 def test_what_is_exported_is_imported_again(home: Path) -> None:
@@ -83,7 +83,7 @@ def test_what_is_exported_is_imported_again(home: Path) -> None:
 def test_one_rule_by_its_name(home: Path) -> None:
     code, done = call(home, "export", "--azure", "failed-or-canceled", "--json")
     out = json.loads(done.stdout)
-    assert (0, ["failed-or-canceled"]) == (code, [r["name"] for r in out["template"]["resources"]])
+    assert (0, ["failed-or-canceled"]) == (code, [r["name"] for r in out["Template"]["resources"]])
     code, done = call(home, "export", "--azure", "run-faild")
     assert (1, True) == (code, "did you mean 'run-failed'?" in done.stderr)
     code, done = call(home, "export")

@@ -36,8 +36,8 @@ def notified(home: Home, rule: Rule) -> list[str]:
     labels = {name: text.source for name, text in rule.labels.items() if text.constant}
     lines = []
     for row in view.rules_route(rule, {"rule": rule.name, "severity": rule.severity.word, **labels}):
-        reaches = ", ".join(row["reaches"]) or "nobody, as things are"
-        muted = f"; muted: {row['muted']}" if row["muted"] else ""
-        escalation = " (escalation)" if row["escalation"] else ""
-        lines.append(f"{row['notifies']}{escalation}: {reaches}; {row['why']}{muted}")
+        reaches = ", ".join(row["Reaches"]) or "nobody, as things are"
+        muted = f"; muted: {row['Muted']}" if row["Muted"] else ""
+        escalation = " (escalation)" if row["Escalation"] else ""
+        lines.append(f"{row['Notifies']}{escalation}: {reaches}; {row['Why']}{muted}")
     return lines

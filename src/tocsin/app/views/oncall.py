@@ -49,13 +49,13 @@ class OnCallView:
         shift = shift_at(schedule, self.at)
         following = shift_at(schedule, shift.end)
         return {
-            "schedule": schedule.name,
-            "on_call": list(shift.who),
-            "why": "; ".join(each.text for each in shift.on_call) or NOBODY,
-            "since": _iso(shift.start),
-            "until": _iso(shift.end),
-            "shift": span_text(shift.start, shift.end, schedule.zone or UTC),
-            "next": list(following.who),
+            "Schedule": schedule.name,
+            "OnCall": list(shift.who),
+            "Why": "; ".join(each.text for each in shift.on_call) or NOBODY,
+            "Since": _iso(shift.start),
+            "Until": _iso(shift.end),
+            "Shift": span_text(shift.start, shift.end, schedule.zone or UTC),
+            "Next": list(following.who),
         }
 
     def shifts(self, name: str, weeks: int) -> list[Row]:
@@ -63,17 +63,17 @@ class OnCallView:
         schedule = self._schedule(name)
         found = shifts(schedule, self.at, self.at + timedelta(weeks=weeks))
         gaps = [
-            {"who": "", "why": NOBODY, "from": _iso(each.start), "to": _iso(each.end),
-             "shift": span_text(each.start, each.end, schedule.zone or UTC)}
+            {"Who": "", "Why": NOBODY, "From": _iso(each.start), "To": _iso(each.end),
+             "Shift": span_text(each.start, each.end, schedule.zone or UTC)}
             for each in found
             if not each.on_call
         ]  # fmt: skip
         rows = [
-            {"who": each.on_call[0].who, "why": each.on_call[0].text, "from": _iso(each.start), "to": _iso(each.end),
-             "shift": span_text(each.start, each.end, schedule.zone or UTC)}
+            {"Who": each.on_call[0].who, "Why": each.on_call[0].text, "From": _iso(each.start), "To": _iso(each.end),
+             "Shift": span_text(each.start, each.end, schedule.zone or UTC)}
             for each in person_shifts(found)
         ]  # fmt: skip
-        return sorted([*rows, *gaps], key=lambda row: (row["from"], row["who"]))
+        return sorted([*rows, *gaps], key=lambda row: (row["From"], row["Who"]))
 
     def calendar(self, name: str, weeks: int) -> list[Row]:
         """The days of the next weeks by the schedule's clock, the first one today, each with its parts. Raises
@@ -87,7 +87,7 @@ class OnCallView:
         ]
         found = shifts(schedule, bounds[0], bounds[-1])
         return [
-            {"date": start.astimezone(zone).date().isoformat(), "parts": _parts(found, start, end, zone)}
+            {"Date": start.astimezone(zone).date().isoformat(), "Parts": _parts(found, start, end, zone)}
             for start, end in pairwise(bounds)
         ]
 
@@ -137,12 +137,12 @@ class OnCallView:
         node = taken.route
         muted = node.mute.holds(self.at) if node is not None and node.mute is not None else ""
         return {
-            "notifies": taken.name,
-            "escalation": bool(taken.escalation),
-            "reaches": list(self.rules.reached(taken, self.at)),
-            "why": taken.text.partition(": ")[2],
-            "group": dict(group_values(node, fields)) if node is not None else {},
-            "muted": muted,
+            "Notifies": taken.name,
+            "Escalation": bool(taken.escalation),
+            "Reaches": list(self.rules.reached(taken, self.at)),
+            "Why": taken.text.partition(": ")[2],
+            "Group": dict(group_values(node, fields)) if node is not None else {},
+            "Muted": muted,
         }
 
     def tree(self) -> list[Row]:
@@ -153,16 +153,16 @@ class OnCallView:
 def _nodes(node: Route, depth: int) -> Iterator[Row]:
     timing = node.timing
     yield {
-        "depth": depth,
-        "matches": text_of(node.matchers),
-        "receivers": list(node.receivers),
-        "escalation": node.escalation,
-        "continue": node.goes_on,
-        "group_by": list(node.group_by),
-        "group_wait": timing.wait.total_seconds(),
-        "group_interval": timing.interval.total_seconds(),
-        "repeat_interval": timing.repeat.total_seconds() if timing.repeat is not None else None,
-        "place": node.place,
+        "Depth": depth,
+        "Matches": text_of(node.matchers),
+        "Receivers": list(node.receivers),
+        "Escalation": node.escalation,
+        "Continue": node.goes_on,
+        "GroupBy": list(node.group_by),
+        "GroupWait": timing.wait.total_seconds(),
+        "GroupInterval": timing.interval.total_seconds(),
+        "RepeatInterval": timing.repeat.total_seconds() if timing.repeat is not None else None,
+        "Place": node.place,
     }
     for child in node.routes:
         yield from _nodes(child, depth + 1)
@@ -176,8 +176,8 @@ def _parts(found: list[Shift], start: datetime, end: datetime, zone: ZoneInfo) -
 
     return [
         {
-            "who": list(each.who), "gap": each.is_gap, "from": clock(max(each.start, start), start),
-            "to": clock(min(each.end, end), end), "why": "; ".join(one.text for one in each.on_call) or NOBODY,
+            "Who": list(each.who), "Gap": each.is_gap, "From": clock(max(each.start, start), start),
+            "To": clock(min(each.end, end), end), "Why": "; ".join(one.text for one in each.on_call) or NOBODY,
         }
         for each in found
         if each.start < end and start < each.end
@@ -195,7 +195,7 @@ def calendars(content: Content | None, now: datetime, weeks: int) -> list[Row]:
     view = OnCallView(files=content.oncall_files, rules=content.oncall, at=now, alerts=None)
     zones = {name: (schedule.zone or UTC).key for name, schedule in content.oncall.schedules.items()}
     return [
-        {**row, "timezone": zones[row["schedule"]], "days": view.calendar(row["schedule"], weeks)} for row in view.now()
+        {**row, "Timezone": zones[row["Schedule"]], "Days": view.calendar(row["Schedule"], weeks)} for row in view.now()
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tocsin.logstore.interface import LogStore
 from tocsin.model.alert import Phase, Why
+from tocsin.model.text.names import by_columns
 from tocsin.rules.inspect.explain import explain
 from tocsin.rules.inspect.preview import last_rows
 from tocsin.rules.kinds.registry import kind_of
@@ -21,8 +22,8 @@ Row = dict[str, Any]
 
 MOST_INSTANCES = 100
 _COUNTS = """
-SELECT Rule, count(*) FILTER (fires) AS fired, max("Time") FILTER (fires) AS last_fired,
-    count(*) FILTER (fires AND NOT starts_with(Reason, $limited)) AS notified, count(*) FILTER ("To" = 'resolved') AS resolved
+SELECT Rule, count(*) FILTER (fires) AS Fired, max("Time") FILTER (fires) AS LastFired,
+    count(*) FILTER (fires AND NOT starts_with(Reason, $limited)) AS Notified, count(*) FILTER ("To" = 'resolved') AS Resolved
 FROM (
     SELECT *, "To" IN ('fired', 'firing') AND "From" IN ('', 'pending') AS fires FROM Alerts
     WHERE ($rule = '' OR Rule = $rule)
@@ -46,16 +47,16 @@ class RuleView:
         records, evaluations, phases = self._state.rules(), self._next_evaluations(), self._state.phases()
         return [
             {
-                "name": rule.name, "kind": rule.word, "severity": rule.severity.word, "enabled": rule.enabled,
-                "file": str(rule.place),
-                **{key: counts.get(rule.name, {}).get(key, 0) for key in ("fired", "notified", "resolved")},
-                "last_fired": counts.get(rule.name, {}).get("last_fired"),
+                "Rule": rule.name, "Kind": rule.word, "Severity": rule.severity.word, "Enabled": rule.enabled,
+                "File": str(rule.place),
+                **{key: counts.get(rule.name, {}).get(key, 0) for key in ("Fired", "Notified", "Resolved")},
+                "LastFired": counts.get(rule.name, {}).get("LastFired"),
                 **_phases(rule, [phases.get(name, {}) for name in rule.evaluated]),
-                "next_evaluation": _next_evaluation(rule, evaluations),
-                "since_commit": record.start_seq if (record := _record(rule, records)) else None,
-                "behind_since": record.cursor.at if record and record.cursor else None,
-                "error": next((errors[name] for name in rule.evaluated if name in errors), ""),
-                "description": rule.info.description,
+                "NextEvaluation": _next_evaluation(rule, evaluations),
+                "SinceCommit": record.start_seq if (record := _record(rule, records)) else None,
+                "BehindSince": record.cursor.at if record and record.cursor else None,
+                "Error": next((errors[name] for name in rule.evaluated if name in errors), ""),
+                "Description": rule.info.description,
             }
             for rule in rules.rules.values()
             if only in ("", rule.name)
@@ -68,17 +69,17 @@ class RuleView:
         states = sorted(found, key=lambda s: (_ORDER.get(s.phase, 9), s.since))
         return {
             **self.status(rules, errors, rule.name)[0],
-            "runbook": rule.info.runbook,
-            "owner": rule.info.owner,
-            "explanation": asdict(explain(rule)),
-            "tests": [test.name for test in rule.tests],
-            "instances": [
-                {"instance": dict(s.instance), "phase": s.phase.value, "since": s.since, "value": s.value}
+            "Runbook": rule.info.runbook,
+            "Owner": rule.info.owner,
+            "Explanation": by_columns(asdict(explain(rule))),
+            "Tests": [test.name for test in rule.tests],
+            "Instances": [
+                {"Instance": dict(s.instance), "Phase": s.phase.value, "Since": s.since, "Value": s.value}
                 for s in states[:MOST_INSTANCES]
             ],
-            "last_rows": list(evaluate.rows),
-            "last_rows_of": evaluate.of,
-            "last_rows_error": evaluate.error,
+            "LastRows": list(evaluate.rows),
+            "LastRowsOf": evaluate.of,
+            "LastRowsError": evaluate.error,
         }
 
     def _next_evaluations(self) -> dict[str, datetime]:
@@ -101,11 +102,11 @@ def _record(rule: Rule, records: Mapping[str, RuleRecord]) -> RuleRecord | None:
 def _phases(rule: Rule, counts: Sequence[Mapping[Phase, int]]) -> Row:
     """How many instances fire and pend; None for a rule that remembers none."""
     if not rule.enabled or not kind_of(rule).conditions:
-        return {"firing": None, "pending": None}
+        return {"Firing": None, "Pending": None}
     of: Counter[Phase] = Counter()
     for each in counts:
         of.update(each)
-    return {"firing": of[Phase.FIRING] + of[Phase.RECOVERING], "pending": of[Phase.PENDING]}
+    return {"Firing": of[Phase.FIRING] + of[Phase.RECOVERING], "Pending": of[Phase.PENDING]}
 
 
 def _next_evaluation(rule: Rule, evaluations: Mapping[str, datetime]) -> datetime | None:

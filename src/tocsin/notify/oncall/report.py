@@ -79,10 +79,10 @@ def report(history: OnCallHistory, known: Known, since: datetime, until: datetim
     ]
     by_rule = _by_rule(history, alerts, taken, acted, Counter(p.rule for p in paged), until)
     return {
-        "from": since, "to": until, "alerts": len(alerts), "pages": len(paged),
-        "night_pages": sum(is_night(p.at, known.zone(p.person)) for p in paged),
-        "acknowledged": len(taken), "time_to_acknowledge": _spread(to_take.values()),
-        "time_to_resolve": _spread(to_end), "people": _by_person(paged, known, taken, to_take), "rules": by_rule,
+        "From": since, "To": until, "Alerts": len(alerts), "Pages": len(paged),
+        "NightPages": sum(is_night(p.at, known.zone(p.person)) for p in paged),
+        "Acknowledged": len(taken), "TimeToAcknowledge": _spread(to_take.values()),
+        "TimeToResolve": _spread(to_end), "People": _by_person(paged, known, taken, to_take), "Rules": by_rule,
     }  # fmt: skip
 
 
@@ -97,14 +97,14 @@ def _by_person(
         took[who].append(to_take[id_])
     rows: list[dict[str, Any]] = [
         {
-            "person": who, "pages": len(got.get(who, ())),
-            "night_pages": sum(is_night(p.at, known.zone(who)) for p in got.get(who, ())),
-            "timezone": known.zone(who).key, "acknowledged": len(took.get(who, ())),
-            "time_to_acknowledge": _spread(took.get(who, ())),
+            "Person": who, "Pages": len(got.get(who, ())),
+            "NightPages": sum(is_night(p.at, known.zone(who)) for p in got.get(who, ())),
+            "Timezone": known.zone(who).key, "Acknowledged": len(took.get(who, ())),
+            "TimeToAcknowledge": _spread(took.get(who, ())),
         }
         for who in {**got, **took}
     ]  # fmt: skip
-    return sorted(rows, key=lambda row: (-row["pages"], row["person"]))
+    return sorted(rows, key=lambda row: (-row["Pages"], row["Person"]))
 
 
 def _by_rule(
@@ -122,18 +122,18 @@ def _by_rule(
             noise[alert.rule] += alert.id not in acted
     rows: list[dict[str, Any]] = [
         {
-            "rule": rule, "alerts": fired[rule], "messages": messages[rule], "pages": paged.get(rule, 0),
-            "acknowledged": had[rule], "ended": ended[rule], "nobody_acted": noise[rule],
-            "noise": noise[rule] / ended[rule] if ended[rule] else None,
+            "Rule": rule, "Alerts": fired[rule], "Messages": messages[rule], "Pages": paged.get(rule, 0),
+            "Acknowledged": had[rule], "Ended": ended[rule], "NobodyActed": noise[rule],
+            "Noise": noise[rule] / ended[rule] if ended[rule] else None,
         }
         for rule in fired | messages
     ]  # fmt: skip
-    return sorted(rows, key=lambda row: (-row["pages"], -row["messages"], row["rule"]))
+    return sorted(rows, key=lambda row: (-row["Pages"], -row["Messages"], row["Rule"]))
 
 
 def _spread(lengths: Collection[timedelta]) -> dict[str, float | None]:
     """Median and 90th percentile, by nearest rank: a value that was measured."""
     found = sorted(each.total_seconds() for each in lengths)
     if not found:
-        return {"median": None, "p90": None}
-    return {"median": statistics.median_low(found), "p90": found[-(-len(found) * 9 // 10) - 1]}
+        return {"Median": None, "P90": None}
+    return {"Median": statistics.median_low(found), "P90": found[-(-len(found) * 9 // 10) - 1]}

@@ -44,36 +44,36 @@ td.t { white-space: nowrap; font-variant-numeric: tabular-nums } td.r { font-fam
 def page(answer: Answer) -> str:
     """The whole page for what ``backtest.report.as_json`` gave."""
     line = timeline_of(answer)
-    mode = "event times taken for arrival times" if answer["as_if_live"] else "by arrival"
-    span = f"{_day(answer['from'])} – {_day(answer['to'])} UTC, {mode}"
+    mode = "event times taken for arrival times" if answer["AsIfLive"] else "by arrival"
+    span = f"{_day(answer['From'])} – {_day(answer['To'])} UTC, {mode}"
     facts = [
-        (f"{answer['notified']:,}", "notified"),
-        (f"{answer['events']:,}", "events looked at"),
+        (f"{answer['Notified']:,}", "notified"),
+        (f"{answer['Events']:,}", "events looked at"),
         (f"{line.peak:,}", f"most in one {line.unit}"),
         (f"{sum(not b.count for b in line.bars):,} of {len(line.bars):,}", f"{line.unit}s without a notification"),
     ]
-    if answer["expired"]:
-        facts.append((f"{answer['expired']:,}", "expired"))
+    if answer["Expired"]:
+        facts.append((f"{answer['Expired']:,}", "expired"))
     cards = "".join(f"<div><b>{escape(number)}</b><span>{escape(what)}</span></div>" for number, what in facts)
-    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in answer["notes"])
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in answer["Notes"])
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{escape(answer["rule"])}: backtest</title>
+<title>{escape(answer["Rule"])}: backtest</title>
 <style>{_STYLE}</style>
 </head>
 <body>
 <main>
-<p class="rule">{escape(answer["rule"])}</p>
-<h1>{escape(answer["headline"][:1].upper() + answer["headline"][1:])}</h1>
+<p class="rule">{escape(answer["Rule"])}</p>
+<h1>{escape(answer["Headline"][:1].upper() + answer["Headline"][1:])}</h1>
 <p class="dim">{escape(span)}</p>
 {notes}
 <section class="card facts">{cards}</section>
 <section class="card scroll">{plot(line.bars, line.unit)}</section>
-{_list(answer["alerts"], int(answer["notified"]))}
+{_list(answer["Alerts"], int(answer["Notified"]))}
 </main>
 </body>
 </html>
@@ -145,8 +145,8 @@ def _list(alerts: Sequence[Mapping[str, Any]], notified: int) -> str:
     if not alerts:
         return ""
     rows = "".join(
-        f'<tr><td class="t">{escape(_day(a["at"]))}</td><td>{escape(_kind(a))}</td><td>{escape(str(a["about"]))}</td>'
-        f'<td class="r">{escape(str(a["run"]))}</td><td class="m">{escape(str(a["message"])[:200])}</td></tr>'
+        f'<tr><td class="t">{escape(_day(a["Time"]))}</td><td>{escape(_kind(a))}</td><td>{escape(str(a["Subject"]))}</td>'
+        f'<td class="r">{escape(str(a["RunId"]))}</td><td class="m">{escape(str(a["Message"])[:200])}</td></tr>'
         for a in alerts[:LISTED]
     )
     more = f'<p class="dim">The first {LISTED:,} of {notified:,}.</p>' if notified > LISTED else ""
@@ -157,7 +157,7 @@ def _list(alerts: Sequence[Mapping[str, Any]], notified: int) -> str:
 
 
 def _kind(alert: Mapping[str, Any]) -> str:
-    return str(alert["severity"]) if alert["kind"] == "fired" else str(alert["kind"])
+    return str(alert["Severity"]) if alert["Kind"] == "fired" else str(alert["Kind"])
 
 
 def _day(iso: str) -> str:

@@ -100,31 +100,31 @@ def as_json(found: Backtest) -> dict[str, Any]:
     """For programs; times ISO with Z."""
     line = timeline(found)
     return {
-        "rule": found.rule,
-        "severity": found.severity.word,
-        "from": iso(found.since),
-        "to": iso(found.until),
-        "as_if_live": found.as_if_live,
-        "events": found.events,
-        "notified": found.notified_count,
-        "headline": headline(found),
-        "notes": notes(found),
-        "fired": found.by_kind.get(IntentKind.FIRED.value, 0) + found.limited,
-        "resolved": found.by_kind.get(IntentKind.RESOLVED.value, 0),
-        "by_kind": dict(found.by_kind),
-        "most": {"field": found.most.field, "value": found.most.value, "count": found.most.count}
+        "Rule": found.rule,
+        "Severity": found.severity.word,
+        "From": iso(found.since),
+        "To": iso(found.until),
+        "AsIfLive": found.as_if_live,
+        "Events": found.events,
+        "Notified": found.notified_count,
+        "Headline": headline(found),
+        "Notes": notes(found),
+        "Fired": found.by_kind.get(IntentKind.FIRED.value, 0) + found.limited,
+        "Resolved": found.by_kind.get(IntentKind.RESOLVED.value, 0),
+        "ByKind": dict(found.by_kind),
+        "Most": {"Field": found.most.field, "Value": found.most.value, "Count": found.most.count}
         if found.most
         else None,
-        "expired": found.expired,
-        "errors": list(found.errors),
-        "seconds": round(found.seconds, 3),
-        "unit": line.unit,
-        "timeline": [{"from": iso(b.begins), "notified": b.count} for b in line.bars],
-        "alerts": [
+        "Expired": found.expired,
+        "Errors": list(found.errors),
+        "Seconds": round(found.seconds, 3),
+        "Unit": line.unit,
+        "Timeline": [{"From": iso(b.begins), "Notified": b.count} for b in line.bars],
+        "Alerts": [
             {
-                "at": iso(t.at), "event_time": iso(t.event_time), "kind": t.kind, "severity": t.severity.word,
-                "run": t.run_id, "about": about(t), "instance": dict(t.instance), "carried": dict(t.carried),
-                "message": t.message, "why": t.why, "value": t.value,
+                "Time": iso(t.at), "TimeGenerated": iso(t.event_time), "Kind": t.kind, "Severity": t.severity.word,
+                "RunId": t.run_id, "Subject": about(t), "Instance": dict(t.instance), "Fields": dict(t.carried),
+                "Message": t.message, "Why": t.why, "Value": t.value,
             }
             for t in found.notified
         ],
@@ -147,6 +147,6 @@ def spark_of(answer: Answer) -> str:
 
 def timeline_of(answer: Answer) -> Timeline:
     """The timeline of a JSON answer."""
-    entries: Sequence[Mapping[str, Any]] = answer["timeline"]
-    bars = (Bar(begins=datetime.fromisoformat(str(e["from"])), count=int(e["notified"])) for e in entries)
-    return Timeline(unit=str(answer["unit"]), bars=tuple(bars))
+    entries: Sequence[Mapping[str, Any]] = answer["Timeline"]
+    bars = (Bar(begins=datetime.fromisoformat(str(e["From"])), count=int(e["Notified"])) for e in entries)
+    return Timeline(unit=str(answer["Unit"]), bars=tuple(bars))

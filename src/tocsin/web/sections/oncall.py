@@ -69,16 +69,16 @@ class OnCallPages:
         number = weeks(request)
         found = await self._ask(self._app.oncall_report, number)
         return self._page(
-            "oncall_report", request, report=found, weeks=number, shown=found["rules"][:_SHOWN],
-            more=max(0, len(found["rules"]) - _SHOWN), times=times,
+            "oncall_report", request, report=found, weeks=number, shown=found["Rules"][:_SHOWN],
+            more=max(0, len(found["Rules"]) - _SHOWN), times=times,
         )  # fmt: skip
 
 
 def times(spread: Mapping[str, float | None]) -> str:
     """Median and 90th percentile in words; '–' where nothing was measured."""
-    if spread["median"] is None or spread["p90"] is None:
+    if spread["Median"] is None or spread["P90"] is None:
         return "–"
-    middle, most = (spoken(timedelta(seconds=round(spread[name] or 0))) for name in ("median", "p90"))
+    middle, most = (spoken(timedelta(seconds=round(spread[name] or 0))) for name in ("Median", "P90"))
     return f"{middle} ({most})"
 
 

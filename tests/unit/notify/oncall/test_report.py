@@ -40,18 +40,18 @@ def took(alert: str, minutes: float, by: str = "anna@example.org", kind: str = "
 def test_a_mail_and_a_push_of_one_step_are_one_page() -> None:
     mail, push = message("anna@example.org"), message("apprise:anna", channel="apprise", receiver="anna")
     again = message("anna@example.org", ordinal=2)
-    assert [("anna", 3 - 1)] == [(p["person"], p["pages"]) for p in of(mail, push, again)["people"]]
+    assert [("anna", 3 - 1)] == [(p["Person"], p["Pages"]) for p in of(mail, push, again)["People"]]
 
 
 def test_what_an_owner_gets_and_the_end_of_an_escalation_are_no_pages() -> None:
     owner = message("anna@example.org", receiver="owner", group="run/r1")
     ended = message("anna@example.org", group="escalation-end/page/a/2")
     scheduled = message("cruz@example.org", receiver="on-call", group="run/r1")
-    assert [("cruz", 1)] == [(p["person"], p["pages"]) for p in of(owner, ended, scheduled)["people"]]
+    assert [("cruz", 1)] == [(p["Person"], p["Pages"]) for p in of(owner, ended, scheduled)["People"]]
 
 
 def test_an_address_that_is_nobody_s_is_called_by_itself() -> None:
-    assert ["head@example.org"] == [p["person"] for p in of(message("head@example.org"))["people"]]
+    assert ["head@example.org"] == [p["Person"] for p in of(message("head@example.org"))["People"]]
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_it_is_night_by_each_person_s_clock(hour: int, minute: int, nights: list
     """Budapest is an hour ahead of UTC, Los Angeles eight behind."""
     at = NOON.replace(hour=hour, minute=minute)
     found = of(message("anna@example.org", at), message("cruz@example.org", at))
-    assert nights == [p["person"] for p in found["people"] if p["night_pages"]]
-    assert len(nights) == found["night_pages"]
+    assert nights == [p["Person"] for p in found["People"] if p["NightPages"]]
+    assert len(nights) == found["NightPages"]
 
 
 def test_a_night_ends_by_the_clock_also_on_the_day_on_which_clocks_change() -> None:
@@ -78,12 +78,12 @@ def test_times_to_acknowledge_and_resolve_are_of_alerts_that_were() -> None:
     odd = (life("b", timedelta(days=1), "auto-closed"), life("c", timedelta(days=2), "superseded"), life("d"))
     actions = (*(took(f"a{n}", n) for n in range(1, 11)), took("a1", 30, "cruz"), took("d", 1, kind="comment"))
     found = of(alerts=(*alerts, *odd), actions=actions)
-    assert {"median": 300.0, "p90": 540.0} == found["time_to_acknowledge"]
-    assert {"median": 3000.0, "p90": 5400.0} == found["time_to_resolve"]
-    (anna,) = found["people"]
-    assert ("anna", 10, 0) == (anna["person"], anna["acknowledged"], anna["pages"])
+    assert {"Median": 300.0, "P90": 540.0} == found["TimeToAcknowledge"]
+    assert {"Median": 3000.0, "P90": 5400.0} == found["TimeToResolve"]
+    (anna,) = found["People"]
+    assert ("anna", 10, 0) == (anna["Person"], anna["Acknowledged"], anna["Pages"])
     nothing = of()
-    assert {"median": None, "p90": None} == nothing["time_to_acknowledge"] == nothing["time_to_resolve"]
+    assert {"Median": None, "P90": None} == nothing["TimeToAcknowledge"] == nothing["TimeToResolve"]
 
 
 def test_noise_is_what_ended_without_anybody_doing_anything() -> None:
@@ -93,12 +93,12 @@ def test_noise_is_what_ended_without_anybody_doing_anything() -> None:
         message("anna@example.org"), message("leads@example.org", receiver="leads", group="g", rule="calm"),
         alerts=alerts, actions=(took("b", 0.5), took("d", 0.5, kind="comment")),
     )  # fmt: skip
-    noisy, calm = found["rules"]
+    noisy, calm = found["Rules"]
     assert ("r", 3, 1, 1, 1, 0.5) == tuple(
-        noisy[key] for key in ("rule", "alerts", "pages", "messages", "acknowledged", "noise")
+        noisy[key] for key in ("Rule", "Alerts", "Pages", "Messages", "Acknowledged", "Noise")
     )
-    assert ("calm", 1, 0, 1, 0.0) == tuple(calm[key] for key in ("rule", "alerts", "pages", "messages", "noise"))
+    assert ("calm", 1, 0, 1, 0.0) == tuple(calm[key] for key in ("Rule", "Alerts", "Pages", "Messages", "Noise"))
 
 
 def test_what_came_after_the_end_is_left_out() -> None:
-    assert 0 == of(message("anna@example.org", UNTIL))["pages"]
+    assert 0 == of(message("anna@example.org", UNTIL))["Pages"]
