@@ -10,15 +10,16 @@ from typing import Any, TypeVar, cast, get_args, get_type_hints
 import msgspec
 
 T = TypeVar("T")
+_AS_THEY_ARE = frozenset({str, int, float, bool, type(None)})
 
 
 def to_json(value: object) -> dict[str, Any]:
     """A frozen dataclass as JSON takes it."""
     found: dict[str, Any] = {}
-    for one in fields(cast(Any, value)):
-        mine = getattr(value, one.name)
-        if one.default is MISSING or mine != one.default:
-            found[one.name] = _plain(mine)
+    for name, default in _defaults(cast(Any, type(value))):
+        mine = getattr(value, name)
+        if mine is not default and (default is MISSING or mine != default):
+            found[name] = _plain(mine)
     return found
 
 
@@ -31,12 +32,20 @@ def of_json(kind: type[T], data: Mapping[str, object]) -> T:
         raise ValueError(str(e)) from None
 
 
-def _plain(value: object) -> Any:
+def _plain(value: Any) -> Any:
+    if type(value) in _AS_THEY_ARE:
+        return value
     if is_dataclass(value):
         return to_json(value)
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
     return msgspec.to_builtins(value)
+
+
+@cache
+def _defaults(kind: type) -> tuple[tuple[str, object], ...]:
+    """Fields, each with its default; MISSING where it has none."""
+    return tuple((one.name, one.default) for one in fields(cast(Any, kind)))
 
 
 def _check(kind: type, data: object) -> None:
