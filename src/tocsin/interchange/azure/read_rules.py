@@ -274,17 +274,22 @@ def _notifies(
             notes.lose("customWebhookPayload", "a receiver's webhook has its own format")
         if is_map(custom := notify.get("customProperties")):
             out |= _annotations(custom, notes)
-    if isinstance(groups, list) and groups:
-        names = ", ".join(str(g.text if isinstance(g, Unknown) else g).rsplit("/", 1)[-1] for g in groups)
-        notes.lose("actionGroups", f"name receivers for {names}: notify: {{to: […]}}, or in the route")
-    elif isinstance(groups, Unknown):
-        notes.lose("actionGroups", f"name receivers under notify: {why_unknown(groups)}")
+    _without_groups(groups, notes)
     display = without_holes(display)
     if display and display != rule["name"] and "summary" not in out:
         out["summary"] = as_template(display)
         notes.keep("displayName", display, "summary")
     labels = dict(_labels(body.get("tags"), rule, notes))
     return out | ({"labels": labels} if labels else {})
+
+
+def _without_groups(groups: Any, notes: Notes) -> None:
+    """Action groups become receivers, which only people can name."""
+    if isinstance(groups, list) and groups:
+        names = ", ".join(str(g.text if isinstance(g, Unknown) else g).rsplit("/", 1)[-1] for g in groups)
+        notes.lose("actionGroups", f"name receivers for {names}: notify: {{to: […]}}, or in the route")
+    elif isinstance(groups, Unknown):
+        notes.lose("actionGroups", f"name receivers under notify: {why_unknown(groups)}")
 
 
 def _labels(tags: Any, rule: Mapping[str, Any], notes: Notes) -> Iterator[tuple[str, str]]:

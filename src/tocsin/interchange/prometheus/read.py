@@ -166,14 +166,7 @@ def _rule(entry: Mapping[str, Any], alert: str, found: Counted | None, lost: lis
         if entry.get(key):
             rule[key] = format_duration(entry[key])
     labels = _map(entry, "labels")
-    said = str(labels.get("severity", "")).lower()
-    number = entry.get("severity")
-    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= 4:
-        rule["severity"] = severity_of(number)
-    elif said in SEVERITY_WORDS:
-        rule["severity"] = SEVERITY_WORDS[said]
-    elif said:
-        lost.append(Lost(key="labels.severity", why=f"'{said}' is no severity that is known here; taken for warning"))
+    rule |= _severity(entry.get("severity"), str(labels.get("severity", "")).lower(), lost)
     kept = {str(k): _text(v, f"labels.{k}", found, lost) for k, v in labels.items() if k != "severity" and LABEL_NAME.fullmatch(str(k))}  # fmt: skip
     if kept:
         rule["labels"] = kept
@@ -185,6 +178,17 @@ def _rule(entry: Mapping[str, Any], alert: str, found: Counted | None, lost: lis
     if texts:
         rule["annotations"] = texts
     return rule
+
+
+def _severity(number: Any, word: str, lost: list[Lost]) -> dict[str, Any]:
+    """By a number beside the rule, or by its label."""
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= 4:
+        return {"severity": severity_of(number)}
+    if word in SEVERITY_WORDS:
+        return {"severity": SEVERITY_WORDS[word]}
+    if word:
+        lost.append(Lost(key="labels.severity", why=f"'{word}' is no severity that is known here; taken for warning"))
+    return {}
 
 
 def _text(value: Any, key: str, found: Counted | None, lost: list[Lost]) -> str:

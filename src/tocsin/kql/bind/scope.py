@@ -131,12 +131,7 @@ class Pass:
         made: dict[str, str | None]
         match op:
             case ir.Where(predicate=predicate):
-                nested = self._nested(predicate, columns, tables)
-                if fault := condition_fault(nested, columns, "the condition"):
-                    raise self.text.fault(fault, predicate)
-                typed = truth(nested, columns)
-                expression_size(typed)
-                return ir.Where(in_filter(typed)), columns
+                return self._where(predicate, columns, tables), columns
             case ir.Project() | ir.Extend() | ir.Distinct():
                 targets = upstream.target_names(op, list(columns))
                 kinds = {n: type_of(e.expr, columns) for n, e in zip(targets, op.expressions, strict=True)}
@@ -168,6 +163,14 @@ class Pass:
             case ir.GetSchema():
                 return op, {name: "int" if name == "ColumnOrdinal" else "string" for name in names}
         return self._nested(op, columns, tables), {name: columns.get(name) for name in names}
+
+    def _where(self, predicate: Any, columns: Types, tables: Tables) -> Any:
+        nested = self._nested(predicate, columns, tables)
+        if fault := condition_fault(nested, columns, "the condition"):
+            raise self.text.fault(fault, predicate)
+        typed = truth(nested, columns)
+        expression_size(typed)
+        return ir.Where(in_filter(typed))
 
     def _named(self, op: Any, key: str, names: Sequence[str], columns: Types, tables: Tables) -> Any:
         """``op`` with every target under its explicit name: a typed column no longer notifies its own."""

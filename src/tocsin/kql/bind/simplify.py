@@ -36,9 +36,12 @@ def simplified(node: Any, columns: Types) -> Any:
     if name == "tostring":
         made = text(arg, columns)
         return node if made is None else Sql(made)
-    sql, kind = ready(arg), type_of(arg, columns)
-    if sql is None:
-        return node
+    sql = ready(arg)
+    return node if sql is None else _converted(name, sql, type_of(arg, columns)) or node
+
+
+def _converted(name: str, sql: str, kind: str | None) -> Sql | None:
+    """The conversion ``name`` of ``sql`` of this KQL type; None where there is no short SQL for it."""
     match name, kind:
         case "toint", "int":
             return Sql(sql, "int")
@@ -57,7 +60,7 @@ def simplified(node: Any, columns: Types) -> Any:
             return Sql(f"coalesce(TRY_CAST({sql} AS JSON), to_json({sql}))", "dynamic")
         case "tobool" | "toboolean", "bool":
             return Sql(sql, "bool")
-    return node
+    return None
 
 
 def text(arg: Any, columns: Types) -> str | None:
