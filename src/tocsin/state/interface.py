@@ -323,6 +323,10 @@ class State(ABC):
         """Deliveries, newest first."""
 
     @abstractmethod
+    def held_until(self) -> Sequence[tuple[str, str, datetime]]:
+        """Address, group and earliest time of what is HELD: a row for each address and group, without messages."""
+
+    @abstractmethod
     def sent_lately(self, since: datetime, most: int) -> Sequence[tuple[str, datetime]]:
         """Address and creation of each delivery created since ``since``, the newest first, at most so many (for the
         caps): summaries too, HELD and DROPPED ones not.

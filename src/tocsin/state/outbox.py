@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.statuses import Severity
 from tocsin.state import codecs
 from tocsin.state.dialects import SqlDialect
 from tocsin.state.interface import Attempted
@@ -44,6 +45,8 @@ _DUE = (
     .order_by(_D.next_at, _D.seq)
     .limit(bindparam("most"))
 )
+_URGENT = _D.severity == Severity.CRITICAL.word
+_DUE_URGENT = _DUE.where(_URGENT)
 _NEXT = select(_D.id, _D.next_at).where(_READY, _BY_CHANNEL).order_by(_D.next_at, _D.seq).limit(bindparam("most"))
 _BY_RECEIVER = _D.receiver == bindparam("receiver")
 _DUE_BY_RECEIVER, _NEXT_BY_RECEIVER = _DUE.where(_BY_RECEIVER), _NEXT.where(_BY_RECEIVER)
@@ -114,6 +117,11 @@ _NOTIFIED_GROUP = (
     select(_D.channel, _D.address, _D.receiver, _D.message_id, _D.subject, _D.rules)
     .where(_D.group_key == bindparam("of"), _REACHES)
     .order_by(_D.seq)
+)
+_HELD_UNTIL = (
+    select(_D.address, _D.group_key, func.min(_D.next_at, type_=Micros).label("until"))
+    .where(_D.state == DeliveryState.HELD.value)
+    .group_by(_D.address, _D.group_key)
 )
 _COUNTS = select(_D.state, func.count()).group_by(_D.state)
 _OLDEST = select(func.min(_D.created_at)).where(_READY)
@@ -262,10 +270,14 @@ class Outbox:
         return {Endpoint(channel, receiver) for channel, receiver in tx.execute(_ENDPOINTS)}
 
     def due(self, tx: Connection, now: datetime, limit: int, exclude: frozenset[str], to: Endpoint) -> list[Delivery]:
-        """READY and due, oldest first."""
-        statement = _DUE_BY_RECEIVER if to.receiver else _DUE
-        rows = tx.execute(statement, {"now": now, "most": limit + len(exclude), **_to(to)}).all()
-        return self._whole(tx, [row for row in rows if row.id not in exclude][:limit])
+        """READY and due, oldest first; of mails the critical ones before."""
+        given = {"now": now, "most": limit + len(exclude), **_to(to)}
+        if to.receiver:
+            rows = tx.execute(_DUE_BY_RECEIVER, given).all()
+        else:
+            rows = [*tx.execute(_DUE_URGENT, given), *tx.execute(_DUE, given)]
+        fresh = {row.id: row for row in rows if row.id not in exclude}
+        return self._whole(tx, list(fresh.values())[:limit])
 
     def next_due(self, tx: Connection, exclude: frozenset[str], to: Endpoint) -> datetime | None:
         """When the next is due."""
@@ -299,6 +311,10 @@ class Outbox:
             asked.append(_D.created_at < before)
         query = _WHOLE.where(and_(True, *asked)).order_by(_D.created_at.desc(), _D.seq.desc()).limit(limit)
         return self._whole(tx, tx.execute(query).all())
+
+    def held_until(self, tx: Connection) -> list[tuple[str, str, datetime]]:
+        """Address, group and earliest time of what is HELD."""
+        return [(row.address, row.group_key, row.until) for row in tx.execute(_HELD_UNTIL)]
 
     def sent_lately(self, tx: Connection, since: datetime, most: int) -> list[tuple[str, datetime]]:
         """Address and creation of the newest mails, what is held or dropped left out."""

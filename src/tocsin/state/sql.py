@@ -297,6 +297,10 @@ class SqlState(State):
         with self._read() as tx:
             return self._outbox.newest(tx, state, address, limit, before)
 
+    def held_until(self) -> Sequence[tuple[str, str, datetime]]:
+        with self._read() as tx:
+            return self._outbox.held_until(tx)
+
     def sent_lately(self, since: datetime, most: int) -> Sequence[tuple[str, datetime]]:
         with self._read() as tx:
             return self._outbox.sent_lately(tx, since, most)

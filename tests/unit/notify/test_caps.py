@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from tests.unit.notify.conftest import Make, Wire, text_of
-from tests.unit.notify.make import intent
+from tests.unit.notify.conftest import LATER, OK, Make, Wire, text_of
+from tests.unit.notify.make import intent, oncall
 from tocsin.app.run.app import _options
 from tocsin.config.settings import Settings
 from tocsin.model.delivery import DeliveryState
@@ -132,3 +132,49 @@ def test_what_is_critical_counts_and_is_not_held(house: Make) -> None:
 def test_a_cap_of_none_switches_off_that_of_all_together() -> None:
     settings = Settings.model_validate({"smtp": {"cap": "none", "global_cap": {"max": 1, "window": "1h"}}})
     assert (None, None) == (_options(settings, "").cap, _options(settings, "").global_cap)
+
+
+def test_the_list_of_critical_alerts_beyond_ten_is_not_held_by_a_full_cap(house: Make) -> None:
+    """A flood fills the cap of its readers first; what is critical goes out all the same, and first."""
+    wire = Wire()
+    here = house(wire, cap=CAP)
+    here.notify(*(intent(run=f"r{n}") for n in range(8)))
+    here.drain()
+    assert 3 == len(wire.sent)
+    here.notify(*(intent(run=f"c{n}", severity=Severity.CRITICAL) for n in range(15)))
+    here.drain()
+    assert ["5 alerts of 5 runs: CUDA out of memory"] == [d.subject for d in wire.sent[3:] if d.covers > 1]
+    assert 10 + 1 == len(wire.sent) - 3
+    assert 5 == len(here.mails(DeliveryState.HELD))
+
+
+def test_a_list_among_what_was_held_counts_as_the_alerts_that_it_is_about(house: Make) -> None:
+    wire = Wire()
+    here = house(wire, cap=CAP, oncall=oncall("route: {receiver: ops@example.org, group_by: [team]}"))
+    here.notify(*(intent(run=f"r{n}", labels={"team": f"e{n}"}) for n in range(3)))
+    here.drain()
+    here.notify(*(intent(run=f"s{n}", labels={"team": "sweep"}) for n in range(7)))
+    here.drain()
+    assert [1, 1, 1] == [d.covers for d in wire.sent]
+    here.clock.advance(timedelta(minutes=10))
+    here.drain()
+    assert (7, "7 alerts") == (wire.sent[3].covers, wire.sent[3].subject[:8])
+    assert "these 7 came together" in text_of(wire.sent[3])
+
+
+def test_critical_mails_overtake_those_that_wait_for_a_server(house: Make) -> None:
+    """Also after a restart: what the state holds is read in that order."""
+    wire = Wire(lambda d: LATER if d.created_at == here.clock.now() else OK, workers=1)
+    here = house(wire, cap=None)
+    here.notify(*(intent(run=f"r{n:03}") for n in range(20)))
+    here.drain()
+    here.clock.advance(timedelta(minutes=1))
+    here.notify(intent(run="burns", severity=Severity.CRITICAL))
+    here.drain()
+    assert ["critical", *["error"] * 20] == [d.severity for d in wire.sent[20:]]
+    here.clock.advance(timedelta(minutes=1))
+    after = Wire(workers=1)
+    there = house(after, cap=None, state=here.state, clock=here.clock)
+    there.notify(*(intent(run=f"s{n}") for n in range(3)))
+    there.drain()
+    assert "critical" == after.sent[0].severity

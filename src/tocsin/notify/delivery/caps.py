@@ -9,9 +9,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.statuses import Severity
 from tocsin.notify.addresses import mailbox
 from tocsin.notify.channels.registry import for_people
-from tocsin.notify.delivery.digests import Write, is_limited
+from tocsin.notify.delivery.digests import Write, is_limited, waits_for_digest
 from tocsin.notify.render.mail import MailRenderer, by_cap, hold, sum_up
 from tocsin.notify.routing.pipeline import RecipientResolver, cap
 from tocsin.notify.values import Capped, CapRule, NotificationDraft
@@ -33,16 +34,20 @@ class Caps:
         """``total`` is the cap of all mails together."""
         self._rule, self._total, self._state, self._renderer, self._write = rule, total, state, renderer, write
         self._holding: dict[str, datetime] = {}
+        self._addresses: dict[str, set[str]] = {}  # of a mailbox, those that something is held for
 
     def load(self) -> None:
         """Find out who is held. Raises StoreError."""
         self._holding = {}
-        for held in self._state.deliveries(state=DeliveryState.HELD, limit=_ALL):
-            if not is_limited(held):
-                self._hold(mailbox(held.address), held.next_at)
+        self._addresses = {}
+        for address, group, until in self._state.held_until():
+            if not waits_for_digest(group):
+                self._hold(address, until)
 
-    def _hold(self, box: str, until: datetime) -> None:
+    def _hold(self, address: str, until: datetime) -> None:
+        box = mailbox(address)
         self._holding[box] = min(self._holding.get(box, until), until)
+        self._addresses.setdefault(box, set()).add(address)
 
     def next_due(self) -> datetime | None:
         """When the next summary is due."""
@@ -63,7 +68,7 @@ class Caps:
         return Capped(through=(*capped.through[: lately.room], *programs), held=(*capped.held, *late))
 
     def cap_made(self, made: Sequence[Delivery], now: datetime) -> list[Delivery]:
-        """``made``, those that are beyond the cap of their mailbox HELD. Raises StoreError."""
+        """``made``, those that are beyond the cap of their mailbox HELD, but for critical ones. Raises StoreError."""
         if self._rule is None:
             return list(made)
         lately = _Lately(self._state, self._rule, None, now)
@@ -73,8 +78,8 @@ class Caps:
             until = self._holding.get(box)
             if until is None and lately.sent[box] >= self._rule.mails:
                 until = lately.full_until(box)
-            if until is not None:
-                self._hold(box, until)
+            if until is not None and d.severity != Severity.CRITICAL.word:
+                self._hold(d.address, until)
                 line = {"title": d.subject, "at": d.created_at.isoformat(), "severity": d.severity}
                 d = replace(d, state=DeliveryState.HELD, next_at=until, message=json.dumps(line).encode())
             out.append(d)
@@ -83,7 +88,7 @@ class Caps:
     def hold(self, held: Sequence[tuple[NotificationDraft, datetime]], now: datetime) -> list[Delivery]:
         """Deliveries that wait; remembers until when."""
         for draft, until in held:
-            self._hold(mailbox(draft.recipient.address), until)
+            self._hold(draft.recipient.address, until)
         return [hold(draft, until, self._renderer, now) for draft, until in held]
 
     def due(self, now: datetime, resolver: RecipientResolver) -> list[tuple[Delivery, list[str]]]:
@@ -92,14 +97,15 @@ class Caps:
         A mailbox is forgotten here when its summary is handed out; if that is then not written, ``load`` finds it
         again.
         """
-        found: dict[str, list[Delivery]] = {box: [] for box, until in self._holding.items() if until <= now}
-        if not found:
-            return []
-        for held in self._state.deliveries(state=DeliveryState.HELD, limit=_ALL):
-            if not is_limited(held) and mailbox(held.address) in found:
-                found[mailbox(held.address)].append(held)
         made: list[tuple[Delivery, list[str]]] = []
-        for box, all_held in found.items():
+        ripe_boxes = [box for box, until in self._holding.items() if until <= now]
+        for box in ripe_boxes:  # one after the other, so that no more is in memory than one of them was due
+            all_held = [
+                held
+                for address in sorted(self._addresses.get(box, ()))
+                for held in self._state.deliveries(state=DeliveryState.HELD, address=address, limit=_ALL)
+                if not is_limited(held)
+            ]
             ripe = sorted((d for d in all_held if d.next_at <= now), key=lambda d: (d.created_at, d.id))
             later = [d.next_at for d in all_held if d.next_at > now]
             if len(ripe) > _MOST:
@@ -108,6 +114,7 @@ class Caps:
                 self._holding[box] = min(later)
             else:
                 del self._holding[box]
+                self._addresses.pop(box, None)
             if ripe:
                 recipient = resolver.written(ripe[0].address, ripe[0].receiver, "is capped")
                 rule = self._rule or CapRule(mails=0, window=now - now)

@@ -37,12 +37,16 @@ Write = Callable[[Notification], Delivery]
 """Makes the message, by the channel of the delivery."""
 _MOST = 20_000
 """Held mails of one digest; more make another."""
-_ALL = 200_000
 
 
 def is_limited(delivery: Delivery) -> bool:
     """Whether a held delivery waits for a digest, not for the cap."""
-    return delivery.group.startswith((PREFIX, MUTED))
+    return waits_for_digest(delivery.group)
+
+
+def waits_for_digest(group: str) -> bool:
+    """The same of the group of a held delivery."""
+    return group.startswith((PREFIX, MUTED))
 
 
 class Digests:
@@ -55,13 +59,12 @@ class Digests:
     def load(self) -> None:
         """Find out what waits. Raises StoreError."""
         self._waiting = {}
-        for held in self._state.deliveries(state=DeliveryState.HELD, limit=_ALL):
-            if is_limited(held):
-                self._note(held)
+        for address, group, until in self._state.held_until():
+            if waits_for_digest(group):
+                self._note(address, group, until)
 
-    def _note(self, held: Delivery) -> None:
-        key = (held.address, held.group)
-        self._waiting[key] = min(self._waiting.get(key, held.next_at), held.next_at)
+    def _note(self, address: str, group: str, until: datetime) -> None:
+        self._waiting[address, group] = min(self._waiting.get((address, group), until), until)
 
     def next_due(self) -> datetime | None:
         """When the next digest is due."""
@@ -78,7 +81,7 @@ class Digests:
             held = hold(draft, digest.until, self._renderer, now)
             line = {**json.loads(held.message), "digest": to_json(digest)}
             held = replace(held, group=group, message=json.dumps(line, ensure_ascii=False).encode())
-            self._note(held)
+            self._note(held.address, held.group, held.next_at)
             made.append(held)
         return made
 
@@ -96,7 +99,7 @@ class Digests:
             line["alert"] = alert_id(draft.intent.rule, instance_key(draft.intent.instance), draft.intent.occurrence)
             group = f"{MUTED}{verdict.why.name.lower()}/{verdict.by}"
             held = replace(held, group=group, message=json.dumps(line, ensure_ascii=False).encode())
-            self._note(held)
+            self._note(held.address, held.group, held.next_at)
             made.append(held)
         return made
 

@@ -30,12 +30,13 @@ from tocsin.errors import StoreError
 from tocsin.metrics.registry import Metrics
 from tocsin.model.crash import point
 from tocsin.model.delivery import Delivery, DeliveryState, Endpoint
+from tocsin.model.statuses import Severity
 from tocsin.notify.channels.base import Channel, Connection, DirectChannel, Outcome, Reply, Unreachable
 from tocsin.notify.channels.registry import Channels
 from tocsin.notify.delivery.circuit import Backoff, Circuit, Retry
 from tocsin.notify.delivery.lanes import Lanes
 from tocsin.notify.delivery.marks import Marks
-from tocsin.state.interface import Attempted, State
+from tocsin.state.interface import MAILS, Attempted, State
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -89,7 +90,7 @@ class EndpointSender:
         self._endpoint, self._outbox = endpoint, outbox
         self._state, self._metrics, self._clock = outbox.state, outbox.metrics, outbox.clock
         self._circuit = Circuit(outbox.circuit)
-        self._queue: list[tuple[datetime, int, Delivery]] = []  # oldest first, of equals in the order of coming
+        self._queue: list[tuple[bool, datetime, int, Delivery]] = []  # see ``_put_back``
         self._known: dict[str, int] = {}  # queued or under way, in the order of coming
         self._count = itertools.count()
         self._done: set[str] = set()  # finished while the state was being read
@@ -121,7 +122,7 @@ class EndpointSender:
         if self._more or len(self._queue) + len(deliveries) > QUEUE:
             self._more = True
             self._wake.set()
-            return
+            deliveries = [d for d in deliveries if self._urgent(d)]  # few: ten an address, then one a minute
         self._push(deliveries)
 
     async def settled(self) -> None:
@@ -153,6 +154,9 @@ class EndpointSender:
             await _within(self._ended.wait(), patience)
 
     # -- what is due -------------------------------------------------------------------------------------------------
+
+    def _urgent(self, delivery: Delivery) -> bool:
+        return self._endpoint == MAILS and delivery.severity == Severity.CRITICAL.word
 
     def _push(self, deliveries: Sequence[Delivery]) -> None:
         for d in deliveries:
@@ -214,10 +218,10 @@ class EndpointSender:
         if self._circuit.closed:
             return
         now = self._clock.now()
-        late = [d for _, _, d in self._queue if d.deadline <= now]
+        late = [entry[-1] for entry in self._queue if entry[-1].deadline <= now]
         if late:
             gone = {d.id for d in late}
-            self._queue = [entry for entry in self._queue if entry[2].id not in gone]
+            self._queue = [entry for entry in self._queue if entry[-1].id not in gone]
             heapq.heapify(self._queue)
             for d in late:
                 await self._failed(d, f"not delivered in time: {self._circuit.why}", d.attempt, "expired")
@@ -274,7 +278,7 @@ class EndpointSender:
         if first.attempt == 0 and end > 0 and not channel.ends(first):
             gone = waiting[: end + 1]
             ids = {each.id for each in gone}
-            self._queue = [entry for entry in self._queue if entry[2].id not in ids]
+            self._queue = [entry for entry in self._queue if entry[-1].id not in ids]
             heapq.heapify(self._queue)
             for each in gone:
                 await self._finish(each, DeliveryState.DROPPED, "it was over before it could be sent", each.attempt)
@@ -347,13 +351,15 @@ class EndpointSender:
                     await self._arrived.wait()
             except TimeoutError:
                 return None
-        _, _, delivery = heapq.heappop(self._queue)
+        delivery = heapq.heappop(self._queue)[-1]
         if self._more and len(self._queue) <= QUEUE // 2:
             self._wake.set()
         return delivery
 
     def _put_back(self, delivery: Delivery) -> None:
-        heapq.heappush(self._queue, (delivery.created_at, self._known[delivery.id], delivery))
+        """Critical mails first, then the oldest, of equals in the order of coming. What a program gets stays in order."""
+        place = (not self._urgent(delivery), delivery.created_at, self._known[delivery.id])
+        heapq.heappush(self._queue, (*place, delivery))
         self._arrived.set()
 
     async def _connect(self, channel: Channel, delivery: Delivery) -> _Line | None:
@@ -452,11 +458,9 @@ class EndpointSender:
             await self._failed(delivery, f"not delivered in time: {reply.text}", attempt, "expired")
         else:
             log.info("delivery_deferred", delivery=delivery.id, attempt=attempt, reply=reply.text)
-            await self._outbox.marks.put(
-                Attempted(
-                    id=delivery.id, state=DeliveryState.READY, attempt=attempt, reply=reply.text, next_at=again, at=now
-                )
-            )
+            ready = DeliveryState.READY
+            later = Attempted(id=delivery.id, state=ready, attempt=attempt, reply=reply.text, next_at=again, at=now)
+            await self._outbox.marks.put(later)
             self._forget(delivery)
             self._wake.set()
 

@@ -199,14 +199,15 @@ def sum_up(
     runs = len({d.run_id for d in held if d.run_id})
     bunches, more = bunched(lines)
     ended = sum(line.cause == RECOVERED for line in lines)
+    count = sum(1 if d.run_id else d.covers for d in held)  # a list among them is as many alerts as it covers
     id = fingerprint("summary", held[0].address.lower(), *sorted(d.id for d in held), *filter(None, [flush]))
     summary = c.Summary(
-        kind=why.kind, count=len(held), experiments=len(experiments), since=min(line.at for line in lines),
+        kind=why.kind, count=count, experiments=len(experiments), since=min(line.at for line in lines),
         until=max(line.at for line in lines), window=why.window, mails=why.mails, bunches=bunches, more=more,
         per=why.per,
     )  # fmt: skip
     causes = [bunch for bunch in bunches if bunch.cause != RECOVERED]
-    subject = _numbers(len(held) - ended, runs, len(experiments), causes, ended)
+    subject = _numbers(count - ended, runs, len(experiments), causes, ended)
     if why.of > len(held):
         subject = one_line(f"{len(held)} of {why.of} still failed" + (f": {causes[0].cause}" if causes else ""))
     if why.kind == "limit":
