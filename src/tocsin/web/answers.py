@@ -14,6 +14,10 @@ from starlette.responses import Response, StreamingResponse
 from tocsin.model.text.timespans import kql_text
 from tocsin.web.ports import ColumnInfo, Row
 
+SCRIPT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
 _CHUNK = 200
 """Rows encoded at once: a large answer never stands whole in memory as text."""
 
@@ -55,6 +59,12 @@ def encode(value: Any) -> bytes:
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON response."""
     return Response(encode(value), status, dict(headers or {}), media_type="application/json")
+
+
+def scripted(page: Response) -> Response:
+    """``page``, on which our own scripts may run."""
+    page.headers["Content-Security-Policy"] = SCRIPT_POLICY
+    return page
 
 
 def rows_answer(columns: Sequence[ColumnInfo], rows: Sequence[Row]) -> Response:

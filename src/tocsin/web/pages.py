@@ -79,7 +79,8 @@ class Pages:
         mails = await self._ask(self._app.mails, 10)
         runs = await self._ask(self._app.runs, RunsAsked(limit=10))
         return self.page(
-            "overview", request, ready=ready, detail=_flat(detail), counts=counts, alerts=alerts,
+            "overview", request, ready=ready, degraded=detail["degraded"], counts=counts, alerts=alerts,
+            detail=_flat({name: value for name, value in detail.items() if name != "degraded"}),
             mails=[mailview.row(m) for m in mails], runs=runs, url=self._app.settings.http.url,
             active=active, more=more, said=request.query_params.get("said", "")[:300],
         )  # fmt: skip

@@ -157,24 +157,27 @@ def test_a_wrong_password_and_a_server_that_is_down_are_seen_from_outside(
         login = {"username": "tocsin", "password": word, "security": "none"}
         tocsin.write("tocsin.yaml", settings(smtp_port=server.port, smtp=login, more={"shipped": {"rules": False}}))
 
-    def trouble() -> str:
-        return str(httpx.get(f"{tocsin.url}/readyz", trust_env=False).json()["trouble"])
+    def degraded() -> str:
+        return str(httpx.get(f"{tocsin.url}/readyz", trust_env=False).json()["degraded"])
 
     try:
         written("wrong")
         tocsin.start()
-        assert "[]" == trouble()
+        assert "[]" == degraded()
         httpx.post(f"{tocsin.url}/intake/events", json=event("1", RunId="r", Status="Failed"), trust_env=False)
-        assert eventually(lambda: "email" in trouble() and "535" in trouble(), 30)
+        assert eventually(lambda: "email" in degraded() and "535" in degraded(), 30)
+        assert 200 == tocsin.get("/readyz").status  # events are still taken
+        first = str(tocsin.get("/").body)
+        assert "Degraded" in first and "535" in first and "All parts work" not in first
         assert 0 == tocsin.metrics()['tocsin_channel_up{receiver="email"}']
         tocsin.stop()
         server.stop()
         written("right")
         tocsin.start()  # it is down at the start
-        assert eventually(lambda: "email" in trouble() and "535" not in trouble(), 30)
+        assert eventually(lambda: "email" in degraded() and "535" not in degraded(), 30)
         server.start()
         assert 1 == len(server.wait_for(1, to="ops@example.org"))
-        assert eventually(lambda: "[]" == trouble(), 30)
+        assert eventually(lambda: "[]" == degraded(), 30)
     finally:
         tocsin.kill()
 

@@ -189,6 +189,8 @@ def test_failures_per_hour_are_a_plot_and_a_table_without_scripts(opened: Opened
     failed = phone.press("summary").text("table tbody tr:first-of-type td:nth-of-type(2)")
     assert int(failed) >= 1
     assert 400 == opened.tocsin.get("/charts?hours=5").status
+    policy = httpx.get(f"{opened.tocsin.url}/charts", trust_env=False).headers["content-security-policy"]
+    assert "script-src 'self'" in policy  # or the scripts that it links would be blocked
 
 
 def mails_to(tocsin: Tocsin, address: str) -> list[str]:

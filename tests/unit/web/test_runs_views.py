@@ -14,7 +14,7 @@ from tocsin.app.runs.curves import Curve
 from tocsin.app.runs.tree import lines, tree
 from tocsin.web.runs.files import _whole
 from tocsin.web.runs.markdown import html
-from tocsin.web.runs.plots import plots
+from tocsin.web.runs.plots import plots, rounded
 
 VENDOR = Path(tocsin.web.__file__).parent / "pages" / "vendor"
 
@@ -56,6 +56,17 @@ def test_a_plot_is_drawn_in_its_frame_and_in_words() -> None:
     assert '<polyline class="c1" points="0.0,0.0 300.0,160.0 600.0,80.0"/>' in loss.svg
     assert "b: from 3 to 2, least 1, greatest 3" in loss.words
     assert '"color":1' in loss.data
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ends"),
+    [
+        (2.18445, 245.703, (0, 250)), (1.0, 3.0, (1, 3)), (0.0, 20.0, (0, 20)), (-0.31, 0.92, (-0.5, 1.0)), (5.0, 5.0, (5, 5)),
+        (1e-7, 9.3e-7, (0, 1e-6)), (1e6, 1e6 + 3, (1e6, 1e6 + 3)), (0.0, 1e308, (0, 1e308)), (0.0, 5e-324, (0, 5e-324)),
+    ],
+)  # fmt: skip
+def test_an_axis_ends_at_round_numbers(low: float, high: float, ends: tuple[float, float]) -> None:
+    assert ends == pytest.approx(rounded(low, high))
 
 
 def test_a_run_that_is_its_own_ancestor_is_shown_once() -> None:

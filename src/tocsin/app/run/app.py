@@ -29,7 +29,7 @@ from tocsin.app.project.content import Content
 from tocsin.app.project.links import link_signer
 from tocsin.app.project.stores import open_log, open_state, put_tables
 from tocsin.app.run.collector import set_apart
-from tocsin.app.run.deadman import DeadMan, Parts
+from tocsin.app.run.deadman import OLDEST, DeadMan, Parts
 from tocsin.app.run.housekeeping import Housekeeping
 from tocsin.app.run.measuring import Measuring
 from tocsin.app.run.reload import Reloader
@@ -390,7 +390,9 @@ class App(Reading):
         return {"version": __version__, "commit_seq": head.seq, "ingested_at": _shown(head.ingested_at)}
 
     def ready(self) -> tuple[bool, Mapping[str, Any]]:
-        """Whether it does its job: intake can be made durable. Further trouble is in the detail."""
+        """Whether it does its job: intake can be made durable. ``degraded`` in the detail lists what else is wrong:
+        whom nobody can reach, and what cannot be read.
+        """
         try:
             outbox: Mapping[str, Any] = self._state_store.outbox_stats()
             state = "ok"
@@ -406,12 +408,19 @@ class App(Reading):
             "consumers": self._sources.status(),
             "outbox": dict(outbox),
             "channels": self.notifier.failures() or "ok",
-            "trouble": [*self._sources.failures(), *self.notifier.failures()],
+            "degraded": [*self._sources.failures(), *self.notifier.failures(), *self._old(outbox)],
         }
         if self._dead_man is not None:
             last = self._dead_man.last
             detail["dead_man"] = None if last is None else {**asdict(last), "at": _shown(last.at)}
         return store == "ok" and state == "ok", detail
+
+    def _old(self, outbox: Mapping[str, Any]) -> list[str]:
+        """That messages have waited for long."""
+        oldest = outbox.get("oldest", 0.0)
+        since = self._clock.now() if not oldest else datetime.fromtimestamp(oldest, UTC)
+        long = self._clock.now() - since > OLDEST
+        return [f"messages cannot be sent: one waits since {_shown(since)}"] if long else []
 
     def consumers(self) -> list[dict[str, Any]]:
         """A row a consumer, those too that run no more and have left dead letters."""

@@ -222,8 +222,8 @@ def running(ready: Mapping[str, Any], clock: Clock) -> Iterator[Finding]:
         said = ready.get(part, "ok")
         if said != "ok":
             yield _error("running", f"{part}: {said}", "see the log of the running tocsin")
-    for trouble in ready.get("trouble", ()):
-        yield _error("running", str(trouble), "see the log of the running tocsin")
+    for fault in ready.get("degraded", ()):
+        yield _error("running", str(fault), "see the log of the running tocsin")
     for rule, error in ready.get("rules", {}).get("errors", {}).items():
         yield _error("running", f"rule {rule}: {error}", f"tocsin rules explain {rule}")
     lag = ready.get("evaluation", {}).get("lag_commits", 0)

@@ -18,6 +18,7 @@ from tocsin.app.runs.find import tag_of
 from tocsin.app.runs.tree import lines, tree
 from tocsin.errors import StoreError, TocsinError
 from tocsin.model.statuses import STATUS_WORDS, TERMINAL
+from tocsin.web.answers import scripted
 from tocsin.web.api import Asker
 from tocsin.web.pages import span
 from tocsin.web.runs import markdown
@@ -25,10 +26,6 @@ from tocsin.web.runs.asked import COLUMNS, ListAsked
 from tocsin.web.runs.files import FilePages
 from tocsin.web.runs.plots import plots
 
-SCRIPT_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
 MOST_COMPARED: Final = 8
 """Runs that are compared at once: as many as there are colours."""
 _SHOWN = 60
@@ -54,9 +51,7 @@ class RunPages:
 
     def _scripted(self, name: str, request: Request, code: int = 200, **context: Any) -> Response:
         """A page on which our own scripts may run."""
-        answer = self._page(name, request, code, **context)
-        answer.headers["Content-Security-Policy"] = SCRIPT_POLICY
-        return answer
+        return scripted(self._page(name, request, code, **context))
 
     async def _runs(self, request: Request) -> Response:
         asked = ListAsked.of(request.query_params)

@@ -64,7 +64,8 @@ class Plot:
         """Lines in a frame of WIDTH times HEIGHT, with the ranges as texts."""
         xs = [x for c in self.curves for x in c.x]
         ys = [y for c in self.curves for y in c.y]
-        left, right, low, high = min(xs), max(xs), min(ys), max(ys)
+        left, right = min(xs), max(xs)
+        low, high = rounded(min(ys), max(ys))
         parts = [
             Markup('<polyline class="c{}" points="{}"/>').format(
                 self.color(c.run),
@@ -84,6 +85,17 @@ class Plot:
             shown(high), f"last {self.last}" if len(self.curves) == 1 else "", WIDTH + 4, HEIGHT + 4, self.words,
             Markup().join(parts), self.axis, shown(left), shown(right),
         ) + Markup('<span class="low">{}</span>').format(shown(low))  # fmt: skip
+
+
+def rounded(low: float, high: float) -> tuple[float, float]:
+    """The range of an axis that holds both, with ends that are read at a glance: 2.18 to 245.7 is 0 to 250."""
+    rough = (high - low) / 4
+    if not rough > 0 or not math.isfinite(rough):
+        return low, high
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = max(part * size for part in (1, 2, 2.5, 5) if part * size <= rough * 1.000_001)
+    ends = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+    return ends if all(map(math.isfinite, ends)) else (low, high)
 
 
 def _part(value: float, low: float, high: float) -> float:

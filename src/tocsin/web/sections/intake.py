@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tocsin.app.runs.curves import Curve
+from tocsin.web.answers import scripted
 from tocsin.web.console import form_of
 from tocsin.web.ports import Row
 from tocsin.web.runs.plots import Plot
@@ -57,7 +58,7 @@ class IntakePages:
         if hours not in _SPANS:
             raise HTTPException(400, f"hours: '{hours[:20]}' is none of {', '.join(_SPANS)}")
         rows = await self._ask(self._app.by_hour, int(hours))
-        return self._page("charts", request, rows=rows, plots=plots_of(rows), hours=hours, spans=_SPANS)
+        return scripted(self._page("charts", request, rows=rows, plots=plots_of(rows), hours=hours, spans=_SPANS))
 
 
 def plots_of(rows: Sequence[Row]) -> list[Plot]:
