@@ -34,7 +34,7 @@ from tocsin.notify.stages.register import Registering
 from tocsin.notify.stages.run import Happened, Needs, Stages
 from tocsin.state.sqlite import SqliteState
 
-PAGES = ("/", "/alerts", "/runs", "/mails", "/rules", "/oncall", "/oncall/report", "/consumers", "/charts")
+PAGES = ("/", "/alerts", "/runs", "/notifications", "/rules", "/oncall", "/oncall/report", "/consumers", "/charts")
 INFO = RuleInfo(name="run-failed", version="v1", summary="{{ ExperimentName }} failed")
 BEGAN = datetime(2026, 11, 29, 8, tzinfo=UTC)
 

@@ -49,13 +49,13 @@ def test_the_demo_mails_within_seconds(make_tocsin: MakeTocsin, monkeypatch: pyt
 
     def mails() -> list[dict[str, Any]]:
         try:
-            return list(tocsin.get("/api/v1/mails").body["mails"])
+            return list(tocsin.get("/api/v1/notifications").body["notifications"])
         except Gone:
             return []
 
     eventually(lambda: len(mails()) >= 3, within=20)
     found = mails()
-    page = tocsin.get("/mails")
+    page = tocsin.get("/notifications")
     assert page.status == 200
     assert sum(mail["Subject"][:20] in page.body for mail in found) >= 3, page.body[:2000]
     assert tocsin.count("RunStatusChanged") > 500
@@ -80,7 +80,7 @@ def test_the_demo_mails_within_seconds(make_tocsin: MakeTocsin, monkeypatch: pyt
         return len(answers) >= 3 and all(answer["data"]["result"] for answer in answers)
 
     eventually(plotted, within=30)
-    for place in ("/alerts", "/mails", "/metrics", "curl "):
+    for place in ("/alerts", "/notifications", "/metrics", "curl "):
         assert place in said, f"the demo does not say {place!r}:\n{said}"
     assert 0 == tocsin.stop()
     with pytest.raises(httpx.ConnectError):
@@ -99,7 +99,7 @@ def test_the_readme_s_curl_line(make_tocsin: MakeTocsin) -> None:
             sent = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=20)
             assert sent.returncode == 0, sent.stderr
             assert 1 == json.loads(sent.stdout)["accepted"]
-    eventually(lambda: len(tocsin.get("/api/v1/mails").body["mails"]) == 1)
+    eventually(lambda: len(tocsin.get("/api/v1/notifications").body["notifications"]) == 1)
 
 
 def test_prometheus_scrapes_what_the_store_says(

@@ -46,7 +46,7 @@ def live(home: Path) -> Tocsin:
     assert (5, 1) == (answer.body["accepted"], answer.body["dead"]), answer
 
     def notified() -> bool:
-        mails = tocsin.get("/api/v1/mails").body["mails"]
+        mails = tocsin.get("/api/v1/notifications").body["notifications"]
         assert 2 == len([m for m in mails if m["State"] == "sent"]), mails
         alerts = tocsin.get("/api/v1/alerts").body["alerts"]
         assert 2 == len(alerts), alerts

@@ -15,6 +15,7 @@ from tocsin.cli.common import HERE, AsJson, HomeOption, fail, open_home, print_j
 silence = typer.Typer(no_args_is_help=True, help="Silences: alerts that nobody is notified of for a time.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The alert (the beginning is enough): see alerts list --open.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="The alerts (the beginning is enough).")]
 ByOption = Annotated[
     str, typer.Option("--by", envvar="TOCSIN_USER", metavar="WHO", help="Who does it: a name or an address.")
 ]
@@ -64,7 +65,7 @@ class _Asked:
 
     def resend(self, id: str) -> dict[str, Any]:
         if self._remote is not None:
-            answer = self._remote.ask("POST", f"/api/v1/mails/{_quoted(id)}/resend")
+            answer = self._remote.ask("POST", f"/api/v1/notifications/{_quoted(id)}/resend")
             return dict(answer.json())
         from tocsin.web import mailview
 
@@ -151,25 +152,34 @@ def acting(home: Path) -> Iterator[_Asked]:
 # -- alerts ------------------------------------------------------------------------------------------------------------
 
 
-def _act(home: Path, verb: str, id: str, by: str, as_json: bool, until: datetime | None = None, text: str = "") -> None:
+def _act(
+    home: Path, verb: str, id: str | list[str], by: str, as_json: bool, until: datetime | None = None, text: str = ""
+) -> None:
+    """To one alert or several: a list of several is JSON too."""
     if not by:
         fail("it is not said who does it", "add --by anna, or set TOCSIN_USER", 2)
+    ids = [id] if isinstance(id, str) else id
     with acting(home) as asked:
-        found = asked.act(verb, id, by, until, text)
+        found = [asked.act(verb, each, by, until, text) for each in dict.fromkeys(ids)]
     if as_json:
-        print_json(found)
-    elif not found["Done"]:
+        print_json(found[0] if len(found) == 1 else found)
+        return
+    for each in found:
+        say(f"{each['AlertId']}: {_did(each, verb, by, text)}")
+
+
+def _did(found: dict[str, Any], verb: str, by: str, text: str) -> str:
+    if not found["Done"]:
         first = found["AcknowledgedBy"]
-        say(f"{found['AlertId']}: {f'{first} has it already' if first and not found['EndedAt'] else 'it has ended'}")
-    else:
-        said = {"acknowledge": f"acknowledged by {by}", "unacknowledge": "let go", "close": "closed",
-                "snooze": f"snoozed until {found['Until']}", "assign": f"assigned to {text}"}  # fmt: skip
-        say(f"{found['AlertId']}: {said.get(verb, 'noted')}")
+        return f"{first} has it already" if first and not found["EndedAt"] else "it has ended"
+    said = {"acknowledge": f"acknowledged by {by}", "unacknowledge": "let go", "close": "closed",
+            "snooze": f"snoozed until {found['Until']}", "assign": f"assigned to {text}"}  # fmt: skip
+    return said.get(verb, "noted")
 
 
-def alerts_ack(id: Id, by: ByOption = "", home: HomeOption = HERE, as_json: AsJson = False) -> None:
-    """Acknowledge an alert: repeats and escalations stop."""
-    _act(home, "acknowledge", id, by, as_json)
+def alerts_ack(ids: Ids, by: ByOption = "", home: HomeOption = HERE, as_json: AsJson = False) -> None:
+    """Acknowledge alerts: repeats and escalations stop."""
+    _act(home, "acknowledge", ids, by, as_json)
 
 
 def alerts_unack(id: Id, by: ByOption = "", home: HomeOption = HERE, as_json: AsJson = False) -> None:

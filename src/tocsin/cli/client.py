@@ -109,10 +109,10 @@ class Remote:
         return list(self._get("/api/v1/alerts", limit=limit, rule=rule, run=run)["alerts"])
 
     def mails(self, limit: int, address: str, state: str) -> list[Row]:
-        return list(self._get("/api/v1/mails", limit=limit, address=address, state=state)["mails"])
+        return list(self._get("/api/v1/notifications", limit=limit, address=address, state=state)["notifications"])
 
     def mail(self, id: str) -> Row | None:
-        found: Row | None = self._get(f"/api/v1/mails/{_quoted(id)}")
+        found: Row | None = self._get(f"/api/v1/notifications/{_quoted(id)}")
         return found
 
     def rules(self) -> list[Row]:

@@ -225,7 +225,7 @@ def _facts(place: Home) -> tuple[dict[str, Any], dict[str, Any] | None]:
         for name, path in (("events", place.store_path(settings)), ("state", place.state_path(settings))):
             sizes = [p.stat().st_size for p in path.parent.glob(path.name + "*")] if path.parent.is_dir() else []
             facts[name] = f"{path}, {human_size(sum(sizes))}" if sizes else f"{path}, not made yet"
-        facts["mails"] = (
+        facts["notifications"] = (
             f"go to {settings.smtp.host}:{settings.smtp.port}" if settings.smtp.host else "stay on this machine"
         )
         facts["kafka"] = ", ".join(settings.kafka.bootstrap_servers) if settings.kafka else "none"

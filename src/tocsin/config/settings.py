@@ -350,7 +350,7 @@ class Settings(YamlModel):
     state: StateSettings = Field(default=StateSettings(), description="Cursors, alerts, the outbox.")
     smtp: SmtpSettings = Field(
         default=SmtpSettings(),
-        description="How mails leave. Without `host` they stay on this machine, on the page /mails.",
+        description="How mails leave. Without `host` they stay on this machine, on the page /notifications.",
     )
     admin_email: Addresses = Field(
         default=(),

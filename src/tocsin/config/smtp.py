@@ -32,7 +32,7 @@ def _cap(value: Any) -> Any:
 
 
 class SmtpSettings(YamlModel):
-    """How mails leave. Without `host` they stay on this machine, on the page /mails."""
+    """How mails leave. Without `host` they stay on this machine, on the page /notifications."""
 
     host: str | None = Field(
         default=None,

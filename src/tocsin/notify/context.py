@@ -119,7 +119,7 @@ class Links:
     silence: str = ""
     mute: str = ""
     rule: str = ""
-    mails: str = ""
+    notifications: str = ""
     tocsin: str = ""
 
 

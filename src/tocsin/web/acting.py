@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -42,6 +42,10 @@ ACTING: tuple[Operation, ...] = (
         method="GET", path="/api/v1/alerts/{id}", id="alert", summary="One alert and what people did with it",
         answer="AlertWhole", problems=_MISSING,
     ),
+    Operation(
+        method="POST", path="/api/v1/alerts/acknowledge", id="acknowledgeAll", summary="Acknowledge several alerts",
+        body="ActAll", answer="ActedAll", problems=_BAD,
+    ),
     *(
         Operation(
             method="POST", path=f"/api/v1/alerts/{{id}}/{verb}", id=verb, summary=summary, body="Act", answer="Acted",
@@ -50,7 +54,7 @@ ACTING: tuple[Operation, ...] = (
         for verb, summary in _VERBS.items()
     ),
     Operation(
-        method="POST", path="/api/v1/mails/{id}/resend", id="resend", answer="Mail",
+        method="POST", path="/api/v1/notifications/{id}/resend", id="resend", answer="Notification",
         summary="Send a message once more that was accepted or failed",
         problems={**_BAD, 404: "there is no such message"},
     ),
@@ -95,6 +99,12 @@ class _Act(msgspec.Struct, forbid_unknown_fields=True):
     by: str
     until: datetime | None = None
     to: str = ""
+    comment: str = ""
+
+
+class _ActAll(msgspec.Struct, forbid_unknown_fields=True):
+    by: str
+    ids: Annotated[list[str], msgspec.Meta(max_length=1000)]
     comment: str = ""
 
 
@@ -148,6 +158,13 @@ class ActingApi:
         id_ = request.path_params["id"]
         return answer(
             await self._found(lambda: self._app.acting.act(kind, id_, asked.by, until=until, text=text, via="api"))
+        )
+
+    async def _acknowledgeAll(self, request: Request) -> Response:
+        asked = await _body(request, _ActAll)
+        kind = ActionKind.ACKNOWLEDGE
+        return answer(
+            await self._ask(lambda: self._app.acting.act_all(kind, asked.ids, asked.by, text=asked.comment, via="api"))
         )
 
     async def _acknowledge(self, request: Request) -> Response:

@@ -44,6 +44,9 @@ def _by(name: str, doc: str) -> Parameter:
     return Parameter(name=name, doc=doc, schema=_TEXT)
 
 
+_NONE = "there is no such notification"
+
+
 def _get(path: str, id: str, summary: str, answer: str, *parameters: Parameter, **problems: str) -> Operation:
     found = {int(status.lstrip("_")): what for status, what in problems.items()}
     return Operation(
@@ -89,24 +92,24 @@ OPERATIONS: tuple[Operation, ...] = (
     *ACTING,
     *ONCALL,
     _get(
-        "/api/v1/mails",
-        "mails",
-        "Mails, newest first",
-        "Mails",
+        "/api/v1/notifications",
+        "notifications",
+        "Messages to people and programs, newest first",
+        "Notifications",
         _LIMIT,
         _by("address", "to this address"),
         Parameter(name="state", doc="in this state", schema={"type": "string", "enum": STATES}),
     ),
-    _get("/api/v1/mails/{id}", "mail", "One mail with its bodies", "MailWhole", _404="there is no such mail"),
+    _get("/api/v1/notifications/{id}", "notification", "One message with its bodies", "NotificationWhole", _404=_NONE),
     _get(
-        "/api/v1/mails/{id}/eml",
-        "mailMessage",
+        "/api/v1/notifications/{id}/eml",
+        "notificationMessage",
         "The message as it goes out",
         "message/rfc822",
-        _404="there is no such mail",
+        _404=_NONE,
     ),
-    _get("/api/v1/mails/{id}/html", "mailHtml", "Its HTML body", "text/html", _404="there is no such mail"),
-    _get("/api/v1/mails/{id}/text", "mailText", "Its text body", "text/plain", _404="there is no such mail"),
+    _get("/api/v1/notifications/{id}/html", "notificationHtml", "Its HTML body", "text/html", _404=_NONE),
+    _get("/api/v1/notifications/{id}/text", "notificationText", "Its text body", "text/plain", _404=_NONE),
     _get("/api/v1/rules", "rules", "Rules and their status", "Rules"),
     _get(
         "/api/v1/rules/{name}",
@@ -303,27 +306,27 @@ class Api(ActingApi, OnCallApi):
         rows = await self._ask(self._app.alerts, limit(request), q.get("rule", ""), q.get("run", ""))
         return answer({"alerts": rows})
 
-    async def _mails(self, request: Request) -> Response:
+    async def _notifications(self, request: Request) -> Response:
         mails = await self._ask(
             self._app.mails, limit(request), request.query_params.get("address", ""), mail_state(request)
         )
-        return answer({"mails": [mailview.row(m) for m in mails]})
+        return answer({"notifications": [mailview.row(m) for m in mails]})
 
-    async def _mail(self, request: Request) -> Response:
+    async def _notification(self, request: Request) -> Response:
         return answer(mailview.whole(await find_mail(self._ask, request)))
 
-    async def _mailMessage(self, request: Request) -> Response:
+    async def _notificationMessage(self, request: Request) -> Response:
         mail = await find_mail(self._ask, request)
         name = f'attachment; filename="{"".join(c for c in mail.id if c.isalnum())[:40]}.eml"'
         return Response(mail.message, media_type="message/rfc822", headers={"Content-Disposition": name})
 
-    async def _mailHtml(self, request: Request) -> Response:
+    async def _notificationHtml(self, request: Request) -> Response:
         mail = await find_mail(self._ask, request)
         html = mailview.framed(mailview.html(mail))
         headers = {"Content-Security-Policy": mailview.MAIL_POLICY, "X-Frame-Options": "SAMEORIGIN"}
         return Response(html, media_type="text/html", headers=headers)
 
-    async def _mailText(self, request: Request) -> Response:
+    async def _notificationText(self, request: Request) -> Response:
         mail = await find_mail(self._ask, request)
         return Response(mailview.text(mail), media_type="text/plain")
 
@@ -425,7 +428,7 @@ async def find_mail(ask: Asker, request: Request) -> Any:
     """The mail that the path names. Raises HTTPException."""
     mail = await ask(ask.app.mail, request.path_params["id"])
     if mail is None:
-        raise HTTPException(404, "there is no such mail")
+        raise HTTPException(404, _NONE)
     return mail
 
 

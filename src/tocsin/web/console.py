@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from tocsin.app.views.acting import NoSuchAlert
+from tocsin.app.views.acting import NoSuchAlert, NoSuchMessage
 from tocsin.config.yaml.durations import parse_duration
 from tocsin.errors import TocsinError
 from tocsin.model.active import ActionKind, PreferenceKind
@@ -33,7 +33,7 @@ class Console:
     """Handlers over what ``Pages`` renders."""
 
     def __init__(self, ask: Asker, page: Callable[..., Response]) -> None:
-        self._ask, self._app, self._page = ask, ask.app, page
+        self.ask, self._app, self.page = ask, ask.app, page
 
     def routes(self) -> list[BaseRoute]:
         """A route a page, and one a form."""
@@ -46,14 +46,15 @@ class Console:
             Route("/subscriptions/{id}/end", self._end, methods=["POST"]),
             Route("/silences", self._silences),
             Route("/silences/{id}/expire", self._expire, methods=["POST"]),
+            Route("/notifications/{id}/resend", self._resend, methods=["POST"]),
         ]
 
     # -- an alert ------------------------------------------------------------------------------------------------------
 
     async def _alert(self, request: Request) -> Response:
         alert = await self._found(request)
-        return self._page(
-            "alert", request, alert=alert, by=self._by(request), people=self._people(), lengths=LENGTHS,
+        return self.page(
+            "alert", request, alert=alert, by=self.by(request), people=self.people(), lengths=LENGTHS,
             said=request.query_params.get("said", "")[:300], silence=_silence_of(alert),
         )  # fmt: skip
 
@@ -63,16 +64,16 @@ class Console:
         except ValueError as e:
             raise HTTPException(404, "there is no such form") from e
         form = await form_of(request)
-        by = self._who(request, form)
+        by = self.who(request, form)
         until = self._app.clock.now() + _length(form.get("for", "")) if kind is ActionKind.SNOOZE else None
         id_ = request.path_params["id"]
         try:
-            done = await self._ask(
+            done = await self.ask(
                 lambda: self._app.acting.act(kind, id_, by, until=until, text=form.get("text", "").strip(), via="page")
             )
         except NoSuchAlert as e:
             raise HTTPException(404, str(e)) from e
-        return _back(form.get("back", "") or f"/alerts/{done['AlertId']}", _said(done), by)
+        return back(form.get("back", "") or f"/alerts/{done['AlertId']}", _said(done), by)
 
     # -- silences ------------------------------------------------------------------------------------------------------
 
@@ -83,37 +84,48 @@ class Console:
         matchers = form.get("matchers", "") or _silence_of(alert)
         error = ""
         if request.method == "POST":
-            by = self._who(request, form)
+            by = self.who(request, form)
             end = self._app.clock.now() + _length(form.get("for", ""))
             try:
                 comment = form.get("comment", "")
-                await self._ask(lambda: self._app.acting.add_silence(matchers, None, end, by, comment, via="page"))
-                return _back(f"/alerts/{alert['AlertId']}", "Silenced.", by)
+                await self.ask(lambda: self._app.acting.add_silence(matchers, None, end, by, comment, via="page"))
+                return back(f"/alerts/{alert['AlertId']}", "Silenced.", by)
             except TocsinError as e:
                 error = str(e)
         preview: dict[str, Any] = {}
         try:
-            preview = dict(await self._ask(lambda: self._app.acting.preview(matchers)))
+            preview = dict(await self.ask(lambda: self._app.acting.preview(matchers)))
         except TocsinError as e:
             error = error or str(e)
-        return self._page(
+        return self.page(
             "silence", request, 400 if error else 200, alert=alert, matchers=matchers, preview=preview, error=error,
-            lengths=LENGTHS, by=self._by(request), people=self._people(), chosen=form.get("for", "2h"),
+            lengths=LENGTHS, by=self.by(request), people=self.people(), chosen=form.get("for", "2h"),
             comment=form.get("comment", ""),
         )  # fmt: skip
 
     async def _silences(self, request: Request) -> Response:
-        rows = await self._ask(lambda: self._app.acting.silences(expired=True))
+        rows = await self.ask(lambda: self._app.acting.silences(expired=True))
         active = [row for row in rows if row["State"] != "expired"]
         over = [row for row in reversed(rows) if row["State"] == "expired"][:SHOWN]
-        return self._page("silences", request, silences=active, over=over)
+        return self.page("silences", request, silences=active, over=over)
 
     async def _expire(self, request: Request) -> Response:
         await form_of(request)
         id_ = request.path_params["id"]
-        by = self._by(request)
-        await self._ask(lambda: self._app.acting.expire_silence(id_, by=by, via="page"))
+        by = self.by(request)
+        await self.ask(lambda: self._app.acting.expire_silence(id_, by=by, via="page"))
         return RedirectResponse("/silences", 303)
+
+    async def _resend(self, request: Request) -> Response:
+        """A message once more."""
+        await form_of(request)
+        try:
+            made = await self.ask(lambda: self._app.acting.resend(request.path_params["id"]))
+        except NoSuchMessage as e:
+            raise HTTPException(404, str(e)) from e
+        except TocsinError as e:
+            raise HTTPException(400, str(e)) from e
+        return RedirectResponse(f"/notifications/{made.id}", 303)
 
     # -- what people want for themselves -------------------------------------------------------------------------------
 
@@ -121,21 +133,21 @@ class Console:
         """Mute the experiment of an alert, or its rule, for who asks."""
         alert = await self._found(request)
         form = await form_of(request)
-        by = self._who(request, form)
+        by = self.who(request, form)
         experiment = alert["Fields"].get("ExperimentName", "")
         about = ("ExperimentName", experiment) if experiment else ("rule", alert["Rule"])
         chosen = form.get("for", "")
         until = None if chosen == "" else self._app.clock.now() + _length(chosen)
         matchers = text_of([matcher(about[0], Op.EQUAL, about[1])])
         await self._prefer(PreferenceKind.MUTE, by, matchers, until)
-        return _back(
+        return back(
             f"/alerts/{alert['AlertId']}", f"{by} is mailed about {about[1]} no more, but as who is on call.", by
         )
 
     async def _prefer(self, kind: PreferenceKind, by: str, matchers: str, until: datetime | None) -> None:
         address = self._app.address_of(by)
         try:
-            await self._ask(lambda: self._app.acting.prefer(kind, address, matchers, by=by, via="page", until=until))
+            await self.ask(lambda: self._app.acting.prefer(kind, address, matchers, by=by, via="page", until=until))
         except TocsinError as e:
             raise HTTPException(400, str(e)) from e
 
@@ -143,40 +155,42 @@ class Console:
         """GET lists them, POST adds one."""
         if request.method == "POST":
             form = await form_of(request)
-            by = self._who(request, form)
+            by = self.who(request, form)
             given = {"ExperimentName": form.get("experiment", "").strip(), "rule": form.get("rule", "").strip()}
             matchers = text_of([matcher(name, Op.EQUAL, value) for name, value in given.items() if value])
             kind = PreferenceKind.MUTE if form.get("kind") == "mute" else PreferenceKind.SUBSCRIBE
             await self._prefer(kind, by, matchers if any(given.values()) else "", None)
-            return _back("/subscriptions", "Done.", by)
-        rows = await self._ask(lambda: self._app.acting.preferences())
+            return back("/subscriptions", "Done.", by)
+        rows = await self.ask(lambda: self._app.acting.preferences())
         said = request.query_params.get("said", "")[:300]
-        return self._page("subscriptions", request, rows=rows, by=self._by(request), people=self._people(), said=said)
+        return self.page("subscriptions", request, rows=rows, by=self.by(request), people=self.people(), said=said)
 
     async def _end(self, request: Request) -> Response:
         await form_of(request)
         id_ = request.path_params["id"]
-        by = self._by(request)
-        await self._ask(lambda: self._app.acting.take_back(id_, by=by, via="page"))
+        by = self.by(request)
+        await self.ask(lambda: self._app.acting.take_back(id_, by=by, via="page"))
         return RedirectResponse("/subscriptions", 303)
 
     # -- who -----------------------------------------------------------------------------------------------------------
 
     async def _found(self, request: Request) -> dict[str, Any]:
         try:
-            return dict(await self._ask(lambda: self._app.acting.alert(request.path_params["id"])))
+            return dict(await self.ask(lambda: self._app.acting.alert(request.path_params["id"])))
         except NoSuchAlert as e:
             raise HTTPException(404, "there is no such alert any more") from e
 
-    def _people(self) -> list[str]:
+    def people(self) -> list[str]:
+        """Names that may stand in a form."""
         return sorted(self._app.people)
 
-    def _by(self, request: Request) -> str:
+    def by(self, request: Request) -> str:
         """Under which name the reader acted last, or the token's."""
         return unquote(request.cookies.get(BY, ""))[:200] or caller(request)
 
-    def _who(self, request: Request, form: dict[str, str]) -> str:
-        by = form.get("by", "").strip()[:200] or self._by(request)
+    def who(self, request: Request, form: Mapping[str, str]) -> str:
+        """Who sends ``form``. Raises HTTPException where nobody says it."""
+        by = form.get("by", "").strip()[:200] or self.by(request)
         if not by:
             raise HTTPException(400, "say who you are: a name or an address")
         return by
@@ -209,9 +223,10 @@ def _said(done: dict[str, Any]) -> str:
     return f"Nothing was changed: {done['AcknowledgedBy']} has it already."
 
 
-def _back(to: str, said: str, by: str) -> Response:
+def back(to: str, said: str, by: str) -> Response:
+    """Go to ``to``, a page of ours, which says what was done; the browser keeps who did it."""
     to = to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"
-    answer = RedirectResponse(f"{to}?said={quote(said)}", 303)
+    answer = RedirectResponse(f"{to}{'&' if '?' in to else '?'}said={quote(said)}", 303)
     answer.set_cookie(BY, quote(by), max_age=_YEAR, httponly=True, samesite="lax")
     return answer
 

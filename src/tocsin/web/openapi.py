@@ -134,9 +134,9 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Alert": table(ALERTS),
     "Alerts": _list("alerts", "Alert"),
-    "Mail": _object(_MAIL),
-    "Mails": _list("mails", "Mail"),
-    "MailWhole": _object(
+    "Notification": _object(_MAIL),
+    "Notifications": _list("notifications", "Notification"),
+    "NotificationWhole": _object(
         {
             **_MAIL,
             "Headers": {"type": "object", "additionalProperties": _TEXT},
@@ -208,8 +208,24 @@ SCHEMAS: Mapping[str, Schema] = {
             "Actions": {"type": "array", "items": {"type": "object"}, "description": "what people did, oldest first"},
             "Routes": {"type": "array", "items": {"type": "object"}, "description": "who is notified, and why"},
             "Notifications": {"type": "array", "items": {"type": "object"}, "description": "messages about it"},
+            "Rows": {"type": "array", "items": {"type": "object"}, "description": "rows for which it fired, the first"},
             "Timeline": {"type": "array", "items": {"type": "object"}, "description": "all of it, oldest first"},
             "Others": {"type": "array", "items": {"type": "object"}, "description": "active alerts of its groups"},
+        }
+    ),
+    "ActAll": _object(
+        {
+            "by": {**_TEXT, "description": "who does it: a name or an address"},
+            "ids": {"type": "array", "items": _TEXT, "maxItems": 1000, "description": "alerts"},
+        },
+        {"comment": {**_TEXT, "description": "why"}},
+    ),
+    "ActedAll": _object(
+        {
+            "Done": {"type": "integer", "description": "how many were changed"},
+            "NotDone": {"type": "integer", "description": "how many somebody had already, have ended or are unknown"},
+            "Changed": {"type": "array", "items": _TEXT, "description": "their ids"},
+            "Unchanged": {"type": "array", "items": _TEXT, "description": "the ids of the others"},
         }
     ),
     "Act": _object(

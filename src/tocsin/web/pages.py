@@ -56,8 +56,8 @@ class Pages:
         """A route a page."""
         return [
             Route("/", self._overview),
-            Route("/mails", self._mails),
-            Route("/mails/{id}", self._mail),
+            Route("/notifications", self._notifications),
+            Route("/notifications/{id}", self._notification),
             Route("/alerts", self._alerts),
             Route("/rules", self._rules),
             Route("/rules/{name}", self._rule),
@@ -85,12 +85,12 @@ class Pages:
             active=active, more=more, said=request.query_params.get("said", "")[:300],
         )  # fmt: skip
 
-    async def _mails(self, request: Request) -> Response:
+    async def _notifications(self, request: Request) -> Response:
         address, state = request.query_params.get("address", ""), mail_state(request)
         mails = await self._ask(self._app.mails, limit(request), address, state)
         local = self._app.settings.smtp.host is None
         return self.page(
-            "mails",
+            "notifications",
             request,
             mails=[mailview.row(m) for m in mails],
             address=address,
@@ -99,9 +99,9 @@ class Pages:
             local=local,
         )
 
-    async def _mail(self, request: Request) -> Response:
+    async def _notification(self, request: Request) -> Response:
         mail = mailview.whole(await find_mail(self._ask, request))
-        return self.page("mail", request, mail=mail)
+        return self.page("notification", request, mail=mail)
 
     async def _alerts(self, request: Request) -> Response:
         q = request.query_params

@@ -18,12 +18,14 @@ from tocsin.web.ports import AppFace
 from tocsin.web.runs.pages import RunPages
 from tocsin.web.sections.intake import IntakePages
 from tocsin.web.sections.oncall import OnCallPages
+from tocsin.web.sections.open import OpenPages
 
 
 def build(app: AppFace, local_token: str = "") -> ASGIApp:
     """The whole server."""
     ask = Asker(app)
     pages = Pages(ask)
+    console = Console(ask, pages.page)
 
     async def failed(request: Request, e: Exception) -> Response:
         answer = fault(request, e)
@@ -43,7 +45,8 @@ def build(app: AppFace, local_token: str = "") -> ASGIApp:
             *app.intake_routes(),
             *Api(ask).routes(),
             *pages.routes(),
-            *Console(ask, pages.page).routes(),
+            *console.routes(),
+            *OpenPages(console).routes(),
             *OnCallPages(ask, pages.page).routes(),
             *RunPages(ask, pages.page).routes(),
             *IntakePages(ask, pages.page).routes(),

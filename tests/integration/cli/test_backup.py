@@ -107,7 +107,7 @@ def test_what_waited_in_the_backup_is_expired_and_counted(tocsin: Tocsin, home: 
     back = tocsin.run("restore", str(tmp_path / "copy"), "--notified-until", "0s")
     assert (0, "1\n") == (back.returncode, back.stdout)
     tocsin.start()
-    assert ["dropped"] == [mail["State"] for mail in tocsin.get("/api/v1/mails").body["mails"]]
+    assert ["dropped"] == [mail["State"] for mail in tocsin.get("/api/v1/notifications").body["notifications"]]
 
 
 def test_a_restore_never_overwrites_and_a_backup_neither(tocsin: Tocsin, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def test_an_event_is_followed_to_its_message(run: Run, lived: Tocsin) -> None:
     (sent,) = [line for line in lines if line["event"] == "delivery_sent" and alert["intent"] in line["intents"]]
     (mail,) = [
         mail
-        for mail in json.loads(run("mails", "list", "--json", "--home", lived.home).stdout)
+        for mail in json.loads(run("notifications", "list", "--json", "--home", lived.home).stdout)
         if mail["Delivery"] == sent["delivery"]
     ]
     assert mail["MessageId"] == sent["message_id"]

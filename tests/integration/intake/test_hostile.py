@@ -78,7 +78,7 @@ def test_what_came_of_it_is_read_by_pages_and_queries(attacked: Tocsin) -> None:
             "/runs",
             "/runs?limit=1000",
             "/alerts",
-            "/mails",
+            "/notifications",
             "/rules",
             "/api/v1/runs?limit=1000",
             "/api/v1/dead-letters?limit=1000",

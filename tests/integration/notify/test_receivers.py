@@ -80,7 +80,7 @@ route: {{receiver: am}}
                 return True
 
             eventually(shown, 20)
-            page = tocsin.get("/mails")
+            page = tocsin.get("/notifications")
             assert page.status == 200 and "webhook:hook" in page.body
         finally:
             tocsin.stop()

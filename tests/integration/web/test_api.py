@@ -74,7 +74,7 @@ def operations() -> list[tuple[str, str]]:
 
 def answered(client: httpx.Client, lived: Tocsin, method: str, path: str) -> httpx.Response:
     """The answer of an operation, with ids that exist."""
-    mail = client.get("/api/v1/mails?limit=1").json()["mails"][0]["Delivery"]
+    mail = client.get("/api/v1/notifications?limit=1").json()["notifications"][0]["Delivery"]
     if path.startswith("/api/v1/alerts/{id}"):
         path = path.replace("{id}", client.get("/api/v1/alerts/active?limit=1").json()["alerts"][0]["AlertId"])
     silence = {"matchers": 'rule="no-such"', "to": "2099-01-01T00:00Z", "by": "anna", "comment": "test"}
@@ -86,7 +86,7 @@ def answered(client: httpx.Client, lived: Tocsin, method: str, path: str) -> htt
     if path == "/api/v1/subscriptions/{id}/end":
         path = path.replace("{id}", client.post("/api/v1/subscriptions", json=wish).json()["Id"])
     ids = {
-        "/api/v1/mails/{id}": mail,
+        "/api/v1/notifications/{id}": mail,
         "/api/v1/rules/{name}": "run-failed",
         "/api/v1/runs/{id:path}": quote(ODD_RUN, safe=""),
     }
@@ -102,6 +102,7 @@ def answered(client: httpx.Client, lived: Tocsin, method: str, path: str) -> htt
     if path in ("/api/v1/backup", "/api/v1/export"):  # a command on this machine knows the token of this start
         word = json.loads((lived.home / "data" / "running.json").read_text())["token"]
         return client.post(path, json=bodies[path], headers={"Authorization": f"Bearer {word}"})
+    bodies["/api/v1/alerts/acknowledge"] = {"ids": ["no-such"], "by": "anna"}
     acts = {"by": "anna", "until": soon, "to": "bela", "comment": "looking"}
     bodies |= {
         "/api/v1/subscriptions": wish,
@@ -153,10 +154,10 @@ def test_every_parameter_of_the_document_is_taken_and_no_other(client: httpx.Cli
         ("GET", "/api/v1/alerts?limit=0", 400),
         ("GET", "/api/v1/alerts?limit=1001", 400),
         ("GET", "/api/v1/alerts?limit=x", 400),
-        ("GET", "/api/v1/mails?state=lost", 400),
+        ("GET", "/api/v1/notifications?state=lost", 400),
         ("GET", "/api/v1/dead-letters?all=perhaps", 400),
-        ("GET", "/api/v1/mails/nothing", 404),
-        ("GET", "/api/v1/mails/nothing/eml", 404),
+        ("GET", "/api/v1/notifications/nothing", 404),
+        ("GET", "/api/v1/notifications/nothing/eml", 404),
         ("GET", "/api/v1/runs/nothing", 404),
         ("GET", "/api/v1/nothing", 404),
         ("GET", "/api/v1/query", 405),
@@ -244,9 +245,9 @@ def test_lists_are_cut_and_filtered(client: httpx.Client) -> None:
     assert 1 == len(client.get("/api/v1/runs?limit=1").json()["runs"])
     assert {ODD_RUN} == {a["RunId"] for a in client.get("/api/v1/alerts", params={"run": ODD_RUN}).json()["alerts"]}
     assert ["anna@example.org"] == [
-        m["Address"] for m in client.get("/api/v1/mails?address=anna@example.org").json()["mails"]
+        m["Address"] for m in client.get("/api/v1/notifications?address=anna@example.org").json()["notifications"]
     ]
-    assert [] == client.get("/api/v1/mails?state=failed").json()["mails"]
+    assert [] == client.get("/api/v1/notifications?state=failed").json()["notifications"]
 
 
 def test_a_run_has_its_events_in_order(client: httpx.Client) -> None:
@@ -262,8 +263,8 @@ def test_a_dead_letter_shows_why(client: httpx.Client) -> None:
 
 
 def test_the_message_is_given_as_it_goes_out(client: httpx.Client) -> None:
-    mail = client.get("/api/v1/mails?limit=1").json()["mails"][0]
-    answer = client.get(f"/api/v1/mails/{mail['Delivery']}/eml")
+    mail = client.get("/api/v1/notifications?limit=1").json()["notifications"][0]
+    answer = client.get(f"/api/v1/notifications/{mail['Delivery']}/eml")
     assert answer.headers["content-disposition"].startswith("attachment; filename=")
     assert mail["MessageId"].encode() in answer.content
     assert b"\r\n\r\n" in answer.content

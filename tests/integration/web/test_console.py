@@ -72,8 +72,41 @@ def test_an_alert_is_acknowledged_with_one_name_and_one_press(opened: Opened, ph
     assert "Done." == phone.text("[role=status]")
     assert ("anna", "page") == (opened.whole(first)["AcknowledgedBy"], opened.whole(first)["Actions"][0]["Via"])
     assert "acknowledged by anna" in phone.text()
+    assert "CUDA out of memory" in phone.text("table.pairs")  # the row for which it fired
     phone.open(f"{opened.tocsin.url}/alerts/{second['AlertId']}").click("form[action$=acknowledge] button")
     assert "anna" == opened.whole(second)["AcknowledgedBy"]
+
+
+def test_several_are_acknowledged_at_once_and_silenced_by_what_they_have_in_common(
+    opened: Opened, phone: Browser
+) -> None:
+    """Chosen are those that nobody has; who was first stays so. By the API too."""
+    url = opened.tocsin.url
+    ours = [opened.fail(run, "bulk") for run in ("k1", "k2", "k3")]
+    opened.fail("k4", "other")
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        first = {"ids": [ours[0]["AlertId"], "nothing"], "by": "bela"}
+        said = client.post("/api/v1/alerts/acknowledge", json=first).json()
+    assert (1, 1) == (said["Done"], said["NotDone"])
+    phone.open(f"{url}/").click("a[href='/open']")
+    assert "4 open alerts" == phone.text("h1")
+    phone.write("input[name=search]", "bulk").click("form.filter button")
+    assert "3 open alerts of 4" == phone.text("h1") and phone.size("html")[0] <= 360
+    phone.write("input[name=by]", "anna").click("button[value=close]")
+    assert "choose alerts" in phone.text("[role=status]")  # nothing is chosen before somebody chooses
+    phone.click("a[href$='every=1']").click("button[value=acknowledge]")
+    assert "2 acknowledged." == phone.text("[role=status]")
+    assert ["bela", "anna", "anna"] == [opened.whole(one)["AcknowledgedBy"] for one in ours]
+    for row in ours:
+        phone.press(f"input[value='{row['AlertId']}']")
+    phone.click("button[value=silence]")
+    assert "It hides 3 alerts now" in phone.text()
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        odd = client.post("/open", data={"verb": "burn", "by": "anna"})
+        foreign = client.post("/open", data={"verb": "close"}, headers={"Origin": "https://evil.example"})
+        none = client.post("/open", data={"verb": "silence"})
+    assert (400, 403) == (odd.status_code, foreign.status_code)
+    assert "choose+alerts" in none.headers["location"]
 
 
 def test_who_is_second_sees_who_was_first(opened: Opened, phone: Browser) -> None:
@@ -194,7 +227,9 @@ def test_failures_per_hour_are_a_plot_and_a_table_without_scripts(opened: Opened
 
 
 def mails_to(tocsin: Tocsin, address: str) -> list[str]:
-    return [m["Subject"] for m in tocsin.get(f"/api/v1/mails?address={address}&limit=100").body["mails"]]
+    return [
+        m["Subject"] for m in tocsin.get(f"/api/v1/notifications?address={address}&limit=100").body["notifications"]
+    ]
 
 
 def test_who_subscribes_to_an_experiment_is_mailed_until_it_ends(opened: Opened, phone: Browser) -> None:

@@ -36,7 +36,7 @@ def asked(client: httpx.Client, path: str, **how: object) -> int:
         ("/metrics", {"metrics", "api"}),
         ("/api/v1/runs", {"api"}),
         ("/api/v1/openapi.json", {"api"}),
-        ("/mails", {"api"}),
+        ("/notifications", {"api"}),
         ("/", {"api"}),
         ("/nothing", {"api"}),
         ("/healthz", {"intake", "api", "metrics", ""}),
@@ -91,14 +91,14 @@ def test_a_stranger_learns_that_it_lives_and_is_ready_no_more(outside: httpx.Cli
 def test_a_person_logs_in_with_a_token(outside: httpx.Client, guarded: Tocsin) -> None:
     """The page asked for comes after the login; the cookie opens pages and API reads, and no script can read it."""
     html = {"Accept": "text/html"}
-    sent = outside.get("/mails?state=sent", headers=html)
-    assert (303, "/login?next=%2Fmails") == (sent.status_code, sent.headers["location"])
+    sent = outside.get("/notifications?state=sent", headers=html)
+    assert (303, "/login?next=%2Fnotifications") == (sent.status_code, sent.headers["location"])
     with httpx.Client(base_url=guarded.url, trust_env=False) as browser:
         assert 401 == browser.post("/login", data={"token": TOKENS["intake"]}).status_code
-        done = browser.post("/login?next=%2Fmails", data={"token": f" {TOKENS['api']} "})
-        assert (303, "/mails") == (done.status_code, done.headers["location"])
+        done = browser.post("/login?next=%2Fnotifications", data={"token": f" {TOKENS['api']} "})
+        assert (303, "/notifications") == (done.status_code, done.headers["location"])
         assert {"httponly", "samesite=lax"} <= {part.strip().lower() for part in done.headers["set-cookie"].split(";")}
-        assert 200 == browser.get("/mails").status_code
+        assert 200 == browser.get("/notifications").status_code
         assert 200 == browser.get("/api/v1/runs").status_code
         assert 401 == browser.post("/intake/events", json={}).status_code
         query = {"query": "Runs | take 1"}

@@ -27,8 +27,8 @@ def link_and_alert(client: httpx.Client) -> tuple[str, str]:
     """The link of a mail about an alert that nobody has."""
     free = [a for a in client.get("/api/v1/alerts/active?limit=1000").json()["alerts"] if a["AcknowledgedBy"] is None]
     runs = {a["RunId"]: a["AlertId"] for a in free if a["RunId"]}
-    for row in client.get("/api/v1/mails?limit=1000").json()["mails"]:
-        whole = client.get(f"/api/v1/mails/{row['Delivery']}").json()
+    for row in client.get("/api/v1/notifications?limit=1000").json()["notifications"]:
+        whole = client.get(f"/api/v1/notifications/{row['Delivery']}").json()
         found = re.search(r"Acknowledge: \S+?(/do/\S+)", re.sub(r"\n(?=\S{60})", "", whole["Text"]))
         if found is not None and whole.get("RunId", row.get("RunId")) in runs:
             return found[1], runs[whole.get("RunId", row.get("RunId"))]
@@ -50,11 +50,11 @@ def test_a_get_shows_and_a_post_acknowledges(client: httpx.Client) -> None:
 
 
 def headers_of(client: httpx.Client, row: Mapping[str, Any]) -> Message:
-    return message_from_bytes(client.get(f"/api/v1/mails/{row['Delivery']}/eml").content, policy=policy.default)
+    return message_from_bytes(client.get(f"/api/v1/notifications/{row['Delivery']}/eml").content, policy=policy.default)
 
 
 def mails_to(client: httpx.Client, address: str, run: str) -> list[Mapping[str, Any]]:
-    rows = client.get("/api/v1/mails?limit=1000").json()["mails"]
+    rows = client.get("/api/v1/notifications?limit=1000").json()["notifications"]
     return [row for row in rows if row["Address"] == address and run in row["Subject"]]
 
 

@@ -67,12 +67,12 @@ def test_a_lost_tokens_file_keeps_the_door_locked(locked: Tocsin, client: httpx.
     lose, said = LOSSES[loss]
     path = locked.home / "tokens.yaml"
     assert eventually(lambda: 1 == metric(client, "tocsin_config_last_reload_successful"), 20, every=0.1)
-    mails = len(client.get("/api/v1/mails?address=admin@example.org", headers=BEARER).json()["mails"])
+    mails = len(client.get("/api/v1/notifications?address=admin@example.org", headers=BEARER).json()["notifications"])
     begun = metric(client, "tocsin_config_last_reload_success_timestamp_seconds")
     lose(path)
     try:
         eventually(lambda: 0 == metric(client, "tocsin_config_last_reload_successful"), 20, every=0.1)
-        assert [401, 401, 401] == [client.get(p).status_code for p in ("/api/v1/runs", "/metrics", "/mails")]
+        assert [401, 401, 401] == [client.get(p).status_code for p in ("/api/v1/runs", "/metrics", "/notifications")]
         assert 401 == client.post("/intake/events", json={}).status_code
         assert 200 == client.get("/api/v1/runs", headers=BEARER).status_code
         (problem,) = client.get("/readyz", headers=BEARER).json()["files"]
@@ -81,7 +81,9 @@ def test_a_lost_tokens_file_keeps_the_door_locked(locked: Tocsin, client: httpx.
         assert said in locked.said(5)
 
         def notified() -> bool:
-            found = client.get("/api/v1/mails?address=admin@example.org", headers=BEARER).json()["mails"]
+            found = client.get("/api/v1/notifications?address=admin@example.org", headers=BEARER).json()[
+                "notifications"
+            ]
             return len(found) == mails + 1
 
         assert eventually(notified, 20, every=0.1)

@@ -12,9 +12,9 @@ from tests.acceptance.harness import Tocsin
 from tests.integration.lived import ODD_RUN
 
 PAGES = [
-    "/", "/runs", "/runs?status=Failed", "/runs/r1", f"/runs/{quote(ODD_RUN)}", "/alerts", "/alerts?rule=run-failed", "/mails",
-    "/mails?state=sent", "/rules", "/rules/run-failed", "/rules/failure-rate", "/rules/sweep-failing", "/rules/nightly-completed", "/rules/nothing", "/query", "/query?kql=Runs%20%7C%20take%202", "/query?kql=Runs%20%7C%20where%20Nothing", "/login",
-    "/nothing", "/runs/nothing", "/runs?limit=x",
+    "/", "/runs", "/runs?status=Failed", "/runs/r1", f"/runs/{quote(ODD_RUN)}", "/alerts", "/alerts?rule=run-failed", "/notifications",
+    "/notifications?state=sent", "/rules", "/rules/run-failed", "/rules/failure-rate", "/rules/sweep-failing", "/rules/nightly-completed", "/rules/nothing", "/query", "/query?kql=Runs%20%7C%20take%202", "/query?kql=Runs%20%7C%20where%20Nothing", "/login",
+    "/open", "/nothing", "/runs/nothing", "/runs?limit=x",
 ]  # fmt: skip
 
 
@@ -49,8 +49,8 @@ class Looked(HTMLParser):
 
 
 def mail_page(browser: httpx.Client, address: str) -> str:
-    (mail,) = browser.get("/api/v1/mails", params={"address": address}).json()["mails"]
-    return f"/mails/{mail['Delivery']}"
+    (mail,) = browser.get("/api/v1/notifications", params={"address": address}).json()["notifications"]
+    return f"/notifications/{mail['Delivery']}"
 
 
 @pytest.mark.parametrize("path", [*PAGES, "mail"])
@@ -74,7 +74,7 @@ def test_a_page_is_whole_and_runs_nothing(browser: httpx.Client, path: str) -> N
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/mails", "/api/v1/runs", "/metrics", "/assets/tocsin.css", "/nothing", "/healthz"]
+    "path", ["/", "/notifications", "/api/v1/runs", "/metrics", "/assets/tocsin.css", "/nothing", "/healthz"]
 )
 def test_every_answer_has_the_headers_that_protect(browser: httpx.Client, path: str) -> None:
     headers = browser.get(path).headers
@@ -103,7 +103,7 @@ def test_links_lead_somewhere(browser: httpx.Client) -> None:
         "/",
         "/runs",
         "/alerts",
-        "/mails",
+        "/notifications",
         "/rules",
         "/rules/run-failed",
         mail_page(browser, "anna@example.org"),
@@ -136,7 +136,7 @@ def test_a_wrong_query_is_explained_beside_it(browser: httpx.Client) -> None:
 
 
 def test_pages_fit_a_phone_and_both_schemes(browser: httpx.Client) -> None:
-    page = browser.get("/mails").text
+    page = browser.get("/notifications").text
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
     css = browser.get("/assets/tocsin.css").text
     assert "prefers-color-scheme: dark" in css and "max-width: 44rem" in css and "url(" not in css

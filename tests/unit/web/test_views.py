@@ -81,7 +81,7 @@ def test_only_web_addresses_become_links(url: str) -> None:
 )
 def test_a_login_leads_only_to_pages_of_ours(target: str) -> None:
     assert "/" == _local(target)
-    assert "/mails/1" == _local("/mails/1")
+    assert "/notifications/1" == _local("/notifications/1")
 
 
 def test_a_mail_is_shown_with_headers_and_both_bodies() -> None:

@@ -201,7 +201,7 @@ def _say(settings: Settings, url: str, *, demo: bool, plots: str) -> None:
     lines = [
         "",
         f"tocsin is up at {url}" + (", playing a day of training runs" if demo else ""),
-        f"  mails    {url}/mails" if settings.smtp.host is None else f"  mails    go to {settings.smtp.host}",
+        f"  mails    {url}/notifications" if settings.smtp.host is None else f"  mails    go to {settings.smtp.host}",
         f"  alerts   {url}/alerts",
         *([f"  on call  {url}/oncall"] if demo else []),
         f"  metrics  {url}/metrics",

@@ -144,7 +144,7 @@ def _kafka(home: Home, settings: Settings) -> Iterator[Finding]:
 def _mail_server(settings: Settings) -> Finding:
     smtp = settings.smtp
     if smtp.host is None:
-        return _ok("mail", "no server is set: mails stay on this machine, on the page /mails")
+        return _ok("mail", "no server is set: mails stay on this machine, on the page /notifications")
 
     async def shake_hands() -> None:
         connection = await mail_channel(settings).connect()

@@ -19,7 +19,10 @@ from tocsin.errors import TocsinError
 from tocsin.model.active import Action, ActionKind, ActiveAlert, Deed, Preference, PreferenceKind, StoredSilence
 from tocsin.model.alert import fingerprint
 from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.model.intent import Intent
 from tocsin.model.statuses import Severity
+from tocsin.model.text.causes import cut
+from tocsin.model.text.redact import redact
 from tocsin.notify.addresses import BadAddress, parse_address, same
 from tocsin.notify.routing.matchers import BadMatcher, matches, parse_matchers
 from tocsin.notify.routing.silence import PREVIEW, Silence
@@ -30,6 +33,8 @@ Row = dict[str, Any]
 LONGEST = timedelta(days=366)
 """How far ahead a silence may end."""
 _MOST = 10_000
+_LONGEST = 2000
+"""Characters of a value of a row."""
 _NEAR, _SHOWN = 1000, 20
 """Newest active alerts among which those of a group are looked for, and how many of them are shown."""
 
@@ -64,6 +69,7 @@ class Acting:
     def alert(self, id: str) -> Row:
         """One alert with what people did and whom it went to. Raises NoSuchAlert."""
         found = self.found(id)
+        intent = self.state.intents_called([found.intent]).get(found.intent)
         messages = self.state.deliveries_of(found)
         actions = [
             {"At": a.at, "Kind": a.kind.value, "By": a.by, "Until": a.until, "Text": a.text, "Via": a.via}
@@ -76,7 +82,10 @@ class Acting:
         return {
             **row_of(found), "Actions": actions, "Routes": routes,
             "Notifications": [_message_row(d) for d in messages],
-            "Timeline": timeline(found, self.state.actions_of(found.id), messages),
+            "Rows": _rows(intent),
+            "Timeline": timeline(
+                found, self.state.actions_of(found.id), messages, intent.event if intent is not None else {}
+            ),
             "Others": [row_of(other) for other in self._others(found)],
         }  # fmt: skip
 
@@ -108,13 +117,29 @@ class Acting:
         now = self.clock.now()
         if kind is ActionKind.SNOOZE and (until is None or until <= now):
             raise TocsinError("a snooze ends in the future; say for how long")
-        alert = self.found(id)
+        alert = self.state.alert(id) or self.found(id)
         action = Action(alert=alert.id, kind=kind, by=by.strip()[:200], at=now, until=until, text=text[:2000], via=via)
         acted = self.state.act(action)
         if acted is None:
             raise NoSuchAlert(f"there is no alert '{id[:40]}'")
         self.woken(())
         return {**row_of(replace(acted.alert, acknowledged=acted.acknowledged)), "Done": acted.done}
+
+    def act_all(self, kind: ActionKind, ids: Sequence[str], by: str, *, text: str = "", via: str) -> Row:
+        """Do it to each; those that somebody had already, that have ended or are unknown change nothing.
+
+        Raises TocsinError for what makes no sense.
+        """
+        done: list[str] = []
+        rest: list[str] = []
+        for id_ in dict.fromkeys(ids):
+            try:
+                acted = self.act(kind, id_, by, text=text, via=via)
+            except NoSuchAlert:
+                rest.append(id_)
+                continue
+            (done if acted["Done"] else rest).append(acted["AlertId"])
+        return {"Done": len(done), "NotDone": len(rest), "Changed": done, "Unchanged": rest}
 
     # -- what a person gets --------------------------------------------------------------------------------------------
 
@@ -299,6 +324,18 @@ def row_of(alert: ActiveAlert) -> Row:
         "EndedWhy": alert.ended_why or None,
         "Fields": dict(alert.fields),
     }
+
+
+def _rows(intent: Intent | None) -> list[Row]:
+    """The first rows for which an alert fired: those of the query, else the event."""
+    if intent is None:
+        return []
+    rows = intent.rows[:_SHOWN] or ((intent.event,) if intent.event else ())
+    return [{name: _clean(value) for name, value in row.items() if value not in (None, "", {}, [])} for row in rows]
+
+
+def _clean(value: Any) -> Any:
+    return cut(redact(value), _LONGEST) if isinstance(value, str) else value
 
 
 def _message_row(d: Delivery) -> Row:

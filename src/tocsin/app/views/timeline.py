@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tocsin.model.active import Action, ActionKind, ActiveAlert
 from tocsin.model.delivery import Delivery, DeliveryState
+from tocsin.notify.text import moment
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DID = {
@@ -27,9 +28,14 @@ _STATES = {
 }
 
 
-def timeline(alert: ActiveAlert, actions: Iterable[Action], messages: Iterable[Delivery]) -> list[dict[str, Any]]:
-    """What happened: ``At``, ``What``, and more ``Detail`` of it."""
-    found = [_step(alert.fired_at, "fired", alert.title)]
+def timeline(
+    alert: ActiveAlert, actions: Iterable[Action], messages: Iterable[Delivery], event: Mapping[str, object]
+) -> list[dict[str, Any]]:
+    """What happened: ``At``, ``What``, and more ``Detail`` of it. ``event`` is the row for which it fired, if one."""
+    found: list[dict[str, Any]] = []
+    if (stored := moment(event.get("IngestedAt"))) is not None:
+        found.append(_step(stored, "stored", f"as a row of commit {event.get('CommitSeq', '')}".rstrip()))
+    found.append(_step(alert.fired_at, "evaluated, fired", alert.title))
     if alert.event_us:
         found.append(_step(_EPOCH + timedelta(microseconds=alert.event_us), "event", "by the clock of who sent it"))
     for d in messages:

@@ -1,4 +1,4 @@
-"""The local outbox: a mail has arrived when it is stored. The page /mails and ``tocsin notifications`` show it."""
+"""The local outbox: a mail has arrived when it is stored. The page /notifications and ``tocsin notifications`` show it."""
 
 from __future__ import annotations
 

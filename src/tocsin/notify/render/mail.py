@@ -262,7 +262,7 @@ def _mail_of(
         ),
         run=None, rule=c.Rule(name=rule, description="", runbook="", owner="", annotations={}), event={},
         columns=(), rows=(), more_rows=0, others=(), summary=summary,
-        links=c.Links(mails=f"{base}/mails", tocsin=f"{base}/") if base else c.Links(),
+        links=c.Links(notifications=f"{base}/notifications", tocsin=f"{base}/") if base else c.Links(),
         reader=c.Reader(
             address=recipient.address, name=recipient.name, receiver=recipient.receiver,
             zone=recipient.zone or renderer.look.zone, because=because,

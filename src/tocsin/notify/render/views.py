@@ -232,7 +232,7 @@ def _backfill(intent: Intent, facts: RunFacts) -> c.Summary | None:
 def links(intent: Intent, look: Presentation) -> c.Links:
     """Links of a mail: the run's own, and tocsin's pages."""
     base, history = look.base_url, run_page(look.base_url, intent.run_id)
-    own = {"mails": f"{base}/mails", "tocsin": f"{base}/"} if base else {}
+    own = {"notifications": f"{base}/notifications", "tocsin": f"{base}/"} if base else {}
     if base and intent.kind is not IntentKind.ADMIN:
         own["rule"] = rule_page(base, intent.rule)
     link = web_link(intent.event.get("Url"))
