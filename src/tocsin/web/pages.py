@@ -25,12 +25,10 @@ from tocsin.web import mailview
 from tocsin.web.answers import plain
 from tocsin.web.api import Asker, find_mail, find_rule, limit, mail_state
 from tocsin.web.console import SHOWN
-from tocsin.web.guard import COOKIE, from_elsewhere
+from tocsin.web.guard import COOKIE
 from tocsin.web.openapi import STATES
-from tocsin.web.ports import Row
 
 _COUNTS = "Runs | summarize N = count() by Status | order by N desc"
-_EXAMPLE = "RunStatusChanged\n| where Status == 'Failed'\n| summarize failed = count() by ExperimentName\n| order by failed desc"
 
 ASSETS = ("tocsin.css", "runs.js", "vendor/uPlot.iife.min.js", "vendor/uPlot.min.css")
 """Files below /assets/, by their last part."""
@@ -61,7 +59,6 @@ class Pages:
             Route("/alerts", self._alerts),
             Route("/rules", self._rules),
             Route("/rules/{name}", self._rule),
-            Route("/query", self._query),
             Route("/login", self._login, methods=["GET", "POST"]),
             Route("/assets/{name}", self._asset),
         ]
@@ -116,32 +113,6 @@ class Pages:
         rule = await find_rule(self._ask, request)
         alerts = await self._ask(self._app.alerts, 20, rule["Rule"])
         return self.page("rule", request, rule=rule, facts=_facts(rule["Explanation"]), alerts=alerts)
-
-    async def _query(self, request: Request) -> Response:
-        kql = request.query_params.get("kql", "")
-        columns: list[Any] = []
-        rows: list[Row] = []
-        error = ""
-        elsewhere = from_elsewhere(request.headers, self._app.settings.http.url)
-        if kql and elsewhere:  # a page of another site may not make a browser run queries; a person may, here
-            error = "This query comes from another site. Read it, then press Run."
-        elif kql:
-            try:
-                columns, rows = await self._ask.query(kql)
-            except QueryError as e:
-                error = str(e)
-        shown = rows[:500]
-        return self.page(
-            "query",
-            request,
-            403 if kql and elsewhere else 200,
-            kql=kql or _EXAMPLE,
-            asked=bool(kql) and not elsewhere,
-            columns=columns,
-            rows=shown,
-            count=len(rows),
-            error=error,
-        )
 
     async def _login(self, request: Request) -> Response:
         target = _local(request.query_params.get("next", "/"))

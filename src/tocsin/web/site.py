@@ -19,6 +19,7 @@ from tocsin.web.runs.pages import RunPages
 from tocsin.web.sections.intake import IntakePages
 from tocsin.web.sections.oncall import OnCallPages
 from tocsin.web.sections.open import OpenPages
+from tocsin.web.sections.query import QueryPages
 
 
 def build(app: AppFace, local_token: str = "") -> ASGIApp:
@@ -50,6 +51,7 @@ def build(app: AppFace, local_token: str = "") -> ASGIApp:
             *OnCallPages(ask, pages.page).routes(),
             *RunPages(ask, pages.page).routes(),
             *IntakePages(ask, pages.page).routes(),
+            *QueryPages(ask, pages.page).routes(),
             *LinkPages(ask, pages.page).routes(),
         ],
         exception_handlers={HTTPException: failed, TocsinError: failed, Exception: failed},

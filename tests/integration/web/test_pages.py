@@ -13,7 +13,7 @@ from tests.integration.lived import ODD_RUN
 
 PAGES = [
     "/", "/runs", "/runs?status=Failed", "/runs/r1", f"/runs/{quote(ODD_RUN)}", "/alerts", "/alerts?rule=run-failed", "/notifications",
-    "/notifications?state=sent", "/rules", "/rules/run-failed", "/rules/failure-rate", "/rules/sweep-failing", "/rules/nightly-completed", "/rules/nothing", "/query", "/query?kql=Runs%20%7C%20take%202", "/query?kql=Runs%20%7C%20where%20Nothing", "/login",
+    "/notifications?state=sent", "/rules", "/rules/run-failed", "/rules/failure-rate", "/rules/sweep-failing", "/rules/nightly-completed", "/rules/nothing", "/query", "/query?kql=Runs%20%7C%20take%202", "/query?kql=Runs%20%7C%20where%20Nothing", "/query?kql=Runs%20%7C%20summarize%20n%3Dcount()%20by%20Status%20%7C%20render%20barchart", "/login",
     "/open", "/nothing", "/runs/nothing", "/runs?limit=x",
 ]  # fmt: skip
 

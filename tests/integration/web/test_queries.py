@@ -50,6 +50,10 @@ def test_another_sites_page_runs_no_query(lived: Tocsin, headers: dict[str, str]
         ours = browser.get("/query", params=asked, headers={"Sec-Fetch-Site": "same-origin"})
         assert (200, True) == (ours.status_code, "42" in ours.text)
         assert 200 == browser.get("/query", headers=headers).status_code
+        assert 403 == browser.get("/query.csv", params=asked, headers=headers).status_code
+        file = browser.get("/query.csv", params=asked)
+        assert ("found\r\n42\r\n", True) == (file.text, file.headers["content-type"].startswith("text/csv"))
+        assert 400 == browser.get("/query.csv", params={"kql": "Nothing"}).status_code
 
 
 @pytest.mark.parametrize(
