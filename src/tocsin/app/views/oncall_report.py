@@ -31,5 +31,10 @@ def oncall_report(state: State, content: Content | None, now: datetime, weeks: i
 
     since = now - timedelta(weeks=weeks)
     scheduled = {name for name, receiver in rules.receivers.items() if receiver.schedule}
-    known = Known(person=person, zone=zone, scheduled=scheduled)
+
+    def on_call(receiver: str, at: datetime) -> tuple[str, ...]:
+        found = rules.receivers.get(receiver)
+        return rules.on_call(found.schedule, at) if found is not None and found.schedule else ()
+
+    known = Known(person=person, zone=zone, scheduled=scheduled, on_call=on_call)
     return report(state.oncall_history(since), known, since, now)

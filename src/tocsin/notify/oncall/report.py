@@ -1,6 +1,8 @@
 """What being on call was like: pages by person, nights, how soon alerts were taken and resolved, noise by rule.
 
-A page is what an escalation's step or a schedule's receiver sends to a person: its mail and its push are one page.
+A page is what an escalation's step or a schedule's receiver sends to a person: its mail and its push are one page. A
+pager such as PagerDuty pages whoever its receiver's schedule had on call, else it stands for itself, by its receiver's
+name; one incident is one page.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from zoneinfo import ZoneInfo
 from tocsin.model.active import ActionKind, Ended, MessageSent, OnCallHistory
 from tocsin.model.calendars.wallclock import local
 from tocsin.model.delivery import EMAIL
+from tocsin.notify.channels.registry import for_each
 
 PAGES = "escalation/"
 """What the group of an escalation's messages begins with."""
@@ -32,6 +35,7 @@ class Known:
     person: Callable[[str], str]  # who is called so, or has this address; '' for nobody
     zone: Callable[[str], ZoneInfo]  # of a person
     scheduled: Collection[str]  # receivers that a schedule fills
+    on_call: Callable[[str, datetime], Sequence[str]] = lambda receiver, at: ()  # whom a receiver's schedule had then
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,12 @@ class Page:
 def pages(messages: Sequence[MessageSent], known: Known) -> list[Page]:
     """Those among ``messages``, oldest first."""
     found: dict[tuple[str, str, datetime | None], Page] = {}
+    by_pager: dict[tuple[str, str], Page] = {}
     for each in messages:
+        if for_each(each.channel):
+            for who in known.on_call(each.receiver, each.created_at) or (each.receiver,):
+                by_pager.setdefault((who, each.group), Page(who, each.created_at, each.rule))
+            continue
         escalated = each.group.startswith(PAGES)
         direct = each.receiver in known.scheduled or each.channel != EMAIL
         who = known.person(each.address) or (each.address if each.channel == EMAIL else "")
@@ -54,7 +63,9 @@ def pages(messages: Sequence[MessageSent], known: Known) -> list[Page]:
             continue
         key = (who, each.group, None if escalated else each.created_at)
         found.setdefault(key, Page(who, each.created_at, each.rule))
-    return list(found.values())
+    one_by_one = list(found.values())
+    with_it = set(one_by_one)  # a pager beside a mail of the same moment is one page
+    return sorted([*one_by_one, *(p for p in by_pager.values() if p not in with_it)], key=lambda page: page.at)
 
 
 def is_night(at: datetime, zone: ZoneInfo) -> bool:

@@ -14,8 +14,9 @@ NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 ZONES = {"anna": ZoneInfo("Europe/Budapest"), "cruz": ZoneInfo("America/Los_Angeles")}
 PEOPLE = {"anna@example.org": "anna", "apprise:anna": "anna", "cruz@example.org": "cruz", "anna": "anna"}
 KNOWN = Known(
-    person=lambda text: PEOPLE.get(text, ""), zone=lambda who: ZONES.get(who, ZoneInfo("UTC")), scheduled={"on-call"}
-)
+    person=lambda text: PEOPLE.get(text, ""), zone=lambda who: ZONES.get(who, ZoneInfo("UTC")), scheduled={"on-call"},
+    on_call=lambda receiver, at: ("cruz",) if receiver == "rota" else (),
+)  # fmt: skip
 
 
 def message(address: str, at: datetime = NOON, *, ordinal: int = 1, alert: str = "a", **more: Any) -> MessageSent:
@@ -48,6 +49,22 @@ def test_what_an_owner_gets_and_the_end_of_an_escalation_are_no_pages() -> None:
     ended = message("anna@example.org", group="escalation-end/page/a/2")
     scheduled = message("cruz@example.org", receiver="on-call", group="run/r1")
     assert [("cruz", 1)] == [(p["Person"], p["Pages"]) for p in of(owner, ended, scheduled)["People"]]
+
+
+def test_an_incident_of_a_pager_is_a_page_of_who_was_on_call() -> None:
+    """Whatever is sent of the incident, and beside a mail of the same moment; without a schedule it stands for itself."""
+    pager: dict[str, Any] = {"channel": "pagerduty", "group": "alert/r/i/o1"}
+    trigger = message("pagerduty:rota", receiver="rota", **pager)
+    again = message("pagerduty:rota", NOON + timedelta(hours=1), receiver="rota", **pager)
+    alone = message("pagerduty:pager", NOON, receiver="pager", **pager)
+    beside = message("pagerduty:rota", NOON, receiver="rota", channel="pagerduty", group="alert/r/i/o2")
+    mail = message("cruz@example.org", NOON - timedelta(days=1), receiver="on-call", group="run/r1")
+    with_mail = message(
+        "pagerduty:rota", NOON - timedelta(days=1), receiver="rota", channel="pagerduty", group="alert/x"
+    )
+    assert [("cruz", 3), ("pager", 1)] == [
+        (p["Person"], p["Pages"]) for p in of(trigger, again, alone, beside, mail, with_mail)["People"]
+    ]
 
 
 def test_an_address_that_is_nobody_s_is_called_by_itself() -> None:
