@@ -327,6 +327,12 @@ class State(ABC):
         """Address, group and earliest time of what is HELD: a row for each address and group, without messages."""
 
     @abstractmethod
+    def bad_addresses(self) -> Sequence[tuple[str, str, datetime]]:
+        """Addresses that a mail server says are none (an enhanced code 5.1.x), and that have got no mail since: the
+        address, what was said, and when it was said last; at most 100.
+        """
+
+    @abstractmethod
     def sent_lately(self, since: datetime, most: int) -> Sequence[tuple[str, datetime]]:
         """Address and creation of each delivery created since ``since``, the newest first, at most so many (for the
         caps): summaries too, HELD and DROPPED ones not.

@@ -123,6 +123,25 @@ _HELD_UNTIL = (
     .where(_D.state == DeliveryState.HELD.value)
     .group_by(_D.address, _D.group_key)
 )
+_LATER = deliveries.alias("later")
+_BAD_ADDRESSES = (
+    select(_D.address, func.max(_D.reply).label("reply"), func.max(_D.changed_at, type_=Micros).label("at"))
+    .where(
+        _D.state == DeliveryState.FAILED.value,
+        _D.channel == EMAIL,
+        _D.reply.like("___ 5.1.%"),  # RFC 3463: the address; 5.1.7 and 5.1.8 are about the sender's
+        ~_D.reply.like("___ 5.1.7%"),
+        ~_D.reply.like("___ 5.1.8%"),
+        ~exists().where(
+            _LATER.c.address == _D.address,
+            _LATER.c.state == DeliveryState.SENT.value,
+            _LATER.c.changed_at > _D.changed_at,
+        ),
+    )
+    .group_by(_D.address)
+    .order_by(_D.address)
+    .limit(100)
+)
 _COUNTS = select(_D.state, func.count()).group_by(_D.state)
 _OLDEST = select(func.min(_D.created_at)).where(_READY)
 _WAITING_COUNT = select(func.count()).select_from(intents).where(_OPEN)
@@ -315,6 +334,10 @@ class Outbox:
     def held_until(self, tx: Connection) -> list[tuple[str, str, datetime]]:
         """Address, group and earliest time of what is HELD."""
         return [(row.address, row.group_key, row.until) for row in tx.execute(_HELD_UNTIL)]
+
+    def bad_addresses(self, tx: Connection) -> list[tuple[str, str, datetime]]:
+        """Address, what the server said, and when it said so last."""
+        return [(row.address, row.reply, row.at) for row in tx.execute(_BAD_ADDRESSES)]
 
     def sent_lately(self, tx: Connection, since: datetime, most: int) -> list[tuple[str, datetime]]:
         """Address and creation of the newest mails, what is held or dropped left out."""

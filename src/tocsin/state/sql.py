@@ -301,6 +301,10 @@ class SqlState(State):
         with self._read() as tx:
             return self._outbox.held_until(tx)
 
+    def bad_addresses(self) -> Sequence[tuple[str, str, datetime]]:
+        with self._read() as tx:
+            return self._outbox.bad_addresses(tx)
+
     def sent_lately(self, since: datetime, most: int) -> Sequence[tuple[str, datetime]]:
         with self._read() as tx:
             return self._outbox.sent_lately(tx, since, most)

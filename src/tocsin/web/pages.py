@@ -94,6 +94,7 @@ class Pages:
             state=state,
             states=STATES,
             local=local,
+            bad=await self._ask(self._app.bad_addresses),
         )
 
     async def _notification(self, request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol, TypedDict
 
 from starlette.routing import BaseRoute
@@ -47,6 +48,9 @@ class ReadFace(Protocol):
 
     def mails(self, limit: int = 100, address: str = "", state: str = "") -> Sequence[Delivery]:
         """Deliveries, newest first."""
+
+    def bad_addresses(self) -> Sequence[tuple[str, str, datetime]]:
+        """Addresses that a mail server says are none: the address, what it said, and when."""
 
     def mail(self, id: str) -> Delivery | None:
         """One delivery."""

@@ -127,6 +127,7 @@ def test_refused_at_any_stage_fails_and_notifies_the_fallback(box: Box, smtp: Sm
     box.notify(smtp, lambda: box.by_state() == {"failed": 1, "sent": 1})
     assert box.the("agnes@example.org").reply == "550 5.1.1 no such user"
     (notice,) = smtp.messages()
+    assert [("agnes@example.org", "550 5.1.1 no such user")] == [bad[:2] for bad in box.state.bad_addresses()]
     assert notice.rcpt_tos == ("ops@example.org",)
     assert "550 5.1.1 no such user" in " ".join(notice.text.split())
 

@@ -395,9 +395,10 @@ class App(Reading):
         """
         try:
             outbox: Mapping[str, Any] = self._state_store.outbox_stats()
+            bad = [f"{address}: {said}" for address, said, _ in self._state_store.bad_addresses()]
             state = "ok"
         except StoreError as e:
-            outbox, state = {}, str(e)
+            outbox, bad, state = {}, [], str(e)
         store = self._writer.failures or "ok"
         detail: dict[str, Any] = {
             "store": store,
@@ -408,6 +409,7 @@ class App(Reading):
             "consumers": self._sources.status(),
             "outbox": dict(outbox),
             "channels": self.notifier.failures() or "ok",
+            "bad_addresses": bad,
             "degraded": [*self._sources.failures(), *self.notifier.failures(), *self._old(outbox)],
         }
         if self._dead_man is not None:

@@ -224,6 +224,12 @@ def running(ready: Mapping[str, Any], clock: Clock) -> Iterator[Finding]:
             yield _error("running", f"{part}: {said}", "see the log of the running tocsin")
     for fault in ready.get("degraded", ()):
         yield _error("running", str(fault), "see the log of the running tocsin")
+    for bad in ready.get("bad_addresses", ()):
+        yield _warning(
+            "address",
+            f"is none, the mail server says: {bad}",
+            "correct it where it stands: rules/oncall, or the event's owner",
+        )
     for rule, error in ready.get("rules", {}).get("errors", {}).items():
         yield _error("running", f"rule {rule}: {error}", f"tocsin rules explain {rule}")
     lag = ready.get("evaluation", {}).get("lag_commits", 0)

@@ -128,6 +128,10 @@ class Reading:
         wanted = DeliveryState(state) if state else None
         return self._state.deliveries(state=wanted, address=address, limit=min(limit, MAX_ROWS))
 
+    def bad_addresses(self) -> Sequence[tuple[str, str, datetime]]:
+        """See ``ReadFace.bad_addresses``."""
+        return self._state.bad_addresses()
+
     def mail(self, id: str) -> Delivery | None:
         """See ``ReadFace.mail``."""
         return self._state.delivery(id)
