@@ -187,6 +187,12 @@ class State(ABC):
         """Intents that no delivery has consumed yet, oldest first."""
 
     @abstractmethod
+    def urgent_intents(self, limit: int) -> Sequence[Intent]:
+        """Those of critical alerts that fire, the oldest so many, each with what else its evaluation says of its run. None
+        of a run of which it says more than that something fires: that has its turn.
+        """
+
+    @abstractmethod
     def info(self, version: str) -> RuleInfo | None:
         """The rule presentation called ``version``."""
 

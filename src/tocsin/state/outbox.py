@@ -16,6 +16,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     select,
     update,
 )
@@ -37,6 +38,13 @@ _REACHES = _D.state.in_([DeliveryState.READY.value, DeliveryState.SENT.value])
 _NOT_MAILED = _D.state.in_([DeliveryState.HELD.value, DeliveryState.DROPPED.value])
 
 _WAITING = select(intents).where(_OPEN).order_by(intents.c.seq).limit(bindparam("most"))
+_FIRST_URGENT = (
+    select(intents.c.id, intents.c.run_id, intents.c.at, intents.c.commit_seq)
+    .where(_OPEN, intents.c.severity == literal_column("0"), intents.c.kind == literal_column("'fired'"))
+    .order_by(intents.c.seq)
+    .limit(bindparam("most"))
+)
+"""Literals, so that SQLite takes the index of just these."""
 _INFO = select(rule_infos.c.body).where(rule_infos.c.version == bindparam("v"))
 _WHOLE = select(deliveries, messages.c.message).join(messages, messages.c.delivery == _D.id)
 _BY_CHANNEL = _D.channel == bindparam("channel")
@@ -187,6 +195,7 @@ class Outbox:
         self._consume = dialect.bulk(_CONSUME, ["k_id", "b_at"])
         ids = select(dialect.texts("ids").c.value)
         self._called = select(intents).where(intents.c.id.in_(ids))
+        self._of_runs = select(intents).where(_OPEN, intents.c.run_id.in_(ids)).order_by(intents.c.seq)
         self._known = select(_D.id).where(_D.id.in_(ids))
         self._headers = select(
             _D.id,
@@ -211,6 +220,22 @@ class Outbox:
     def intents(self, tx: Connection, limit: int) -> list[Intent]:
         """Intents not consumed, oldest first."""
         return [codecs.intent_of(row) for row in tx.execute(_WAITING, {"most": limit})]
+
+    def urgent(self, tx: Connection, limit: int) -> list[Intent]:
+        """Critical alerts that fire, with all that was decided of their runs in the same evaluations, oldest first. One
+        is left out whose run has something else to say there: it has its turn.
+        """
+        first = tx.execute(_FIRST_URGENT, {"most": limit}).all()
+        if not first:
+            return []
+        alone = [row.id for row in first if not row.run_id]
+        found = {i.id: i for i in self.intents_called(tx, alone).values()}
+        with_them = {(row.run_id, row.at, row.commit_seq) for row in first if row.run_id}
+        rows = tx.execute(self._of_runs, {"ids": self._dialect.pack(sorted({run for run, _, _ in with_them}))}).all()
+        other = {(r.run_id, r.at, r.commit_seq) for r in rows if r.kind != IntentKind.FIRED.value}
+        whole = [r for r in rows if (r.run_id, r.at, r.commit_seq) in with_them - other]
+        found |= {r.id: codecs.intent_of(r) for r in whole}
+        return sorted(found.values(), key=lambda i: (i.at, i.commit_seq))
 
     def intents_called(self, tx: Connection, ids: Sequence[str]) -> dict[str, Intent]:
         """Intents by id."""

@@ -165,6 +165,10 @@ class SqlState(State):
         with self._read() as tx:
             return self._outbox.intents(tx, limit)
 
+    def urgent_intents(self, limit: int) -> Sequence[Intent]:
+        with self._read() as tx:
+            return self._outbox.urgent(tx, limit)
+
     def info(self, version: str) -> RuleInfo | None:
         known = self._infos.get(version)
         if known is None:

@@ -28,6 +28,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    and_,
 )
 
 from tocsin.clock import from_micros, micros
@@ -225,6 +226,8 @@ intents = Table(
 )
 _OPEN = intents.c.consumed_at.is_(None)
 Index("intents_open", intents.c.seq, sqlite_where=_OPEN)
+Index("intents_open_of_run", intents.c.run_id, sqlite_where=_OPEN)
+Index("intents_urgent", intents.c.seq, sqlite_where=and_(_OPEN, intents.c.severity == 0, intents.c.kind == "fired"))
 Index("intents_of_alert", intents.c.rule, intents.c.occurrence)
 
 deliveries = Table(

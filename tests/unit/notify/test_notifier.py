@@ -12,11 +12,13 @@ from tests.unit.notify.make import EVENT, NOW, intent, oncall
 from tocsin.errors import StoreError
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.statuses import Severity
 from tocsin.notify.channels.base import Connection, Reply
 from tocsin.notify.channels.local import LocalChannel
 from tocsin.notify.render.facts import NoFacts
 from tocsin.notify.routing.pipeline import group
 from tocsin.notify.stages.people import RunNews
+from tocsin.notify.stages.portions import BATCH, FIRST
 from tocsin.notify.values import Facts, NotificationDraft, Routed
 
 # -- the usual way
@@ -75,6 +77,20 @@ def test_one_large_evaluation_is_grouped_whole(house: Make) -> None:
     here.drain()
     assert len(here.mails()) == 150
     assert {d.rules for d in here.mails()} == {("a", "b")}
+
+
+def test_critical_alerts_come_first_where_many_wait(house: Make) -> None:
+    """A flood of others does not delay them; two rules of one run stay one mail."""
+    here = house(Wire(workers=1))
+    late = NOW + timedelta(seconds=1)
+    here.notify(*(intent(run=f"r{n:03}") for n in range(3 * BATCH)))
+    both = [intent("burns", run="c", severity=Severity.CRITICAL, at=late, seq=9), intent(run="c", at=late, seq=9)]
+    here.notify(*both, intent("burns", run="", severity=Severity.CRITICAL, at=late, seq=9))
+    here.drain()
+    mails = here.mails()
+    assert 3 * BATCH + 2 == len(mails)
+    assert [1, 2] == sorted(d.covers for d in mails[FIRST : FIRST + 2])
+    assert {"critical"} == {d.severity for d in mails[FIRST : FIRST + 2]}
 
 
 def test_an_oncall_file_takes_effect_with_the_next_mail(house: Make) -> None:

@@ -120,7 +120,8 @@ def hold(state: GroupState, members: Iterable[Member]) -> GroupState:
     members = list(members)
     firing = {m.id for m in members if not m.resolved}
     kept = {m.id for m in members}
-    held = (state.held & firing) | {m.id for m in members if m.held and not m.resolved}
+    again = {m.id for m in members if m.condition or m.id not in state.notified}  # of an event nobody is notified twice
+    held = (state.held & firing) | {m.id for m in members if m.held and not m.resolved and m.id in again}
     notified = {id_: severity for id_, severity in state.notified.items() if id_ in kept}
     return replace(state, held=frozenset(held), notified=notified)
 

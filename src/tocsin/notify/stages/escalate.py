@@ -138,8 +138,9 @@ class Escalations:
 
     def rose(self, alert: ActiveAlert, at: datetime) -> list[StepMessage]:
         """The alert's severity is another: an acknowledgement of a less severe one ends."""
-        taken = False
-        for each in self._live.escalations_of(alert):
+        mine = self._live.escalations_of(alert)
+        taken = not mine and alert.acknowledged is not None
+        for each in mine:
             escalation = self._rules.get(each.name)
             if escalation is None or each.state is None:
                 continue

@@ -162,6 +162,8 @@ class Live:
                     self.of_run.setdefault(name, set()).add(alert.id)
             if alert.closes_at is not None:
                 self.wake("alert", alert.id, alert.closes_at)
+            if alert.acknowledged is not None:
+                self.wake("alert", alert.id, alert.acknowledged.until)
 
     # -- alerts --------------------------------------------------------------------------------------------------------
 
@@ -173,6 +175,8 @@ class Live:
         else:
             self._count(before, -1)
             self._count(alert, 1)
+            if alert.acknowledged is not None and alert.acknowledged != before.acknowledged:
+                self.wake("alert", alert.id, alert.acknowledged.until)
         self.alerts[alert.id] = alert
         self._changed[alert.id] = None
         self._note_exhausted(alert)

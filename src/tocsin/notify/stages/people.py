@@ -107,6 +107,18 @@ def _supersedes(news: RunNews, alert: ActiveAlert) -> bool:
     return same_work and newer and news.status in ("Running", "Completed")
 
 
+def expire(live: Live, ids: Iterable[str], at: datetime) -> list[ActiveAlert]:
+    """Let alerts go whose snooze is over."""
+    found: list[ActiveAlert] = []
+    for id_ in ids:
+        alert = live.alerts.get(id_)
+        held = alert.acknowledged if alert is not None and alert.ended_at is None else None
+        if alert is not None and held is not None and held.until is not None and held.until <= at:
+            live.put(replace(alert, acknowledged=None))
+            found.append(live.alerts[id_])
+    return found
+
+
 def close(live: Live, ids: Iterable[str], at: datetime) -> list[ActiveAlert]:
     """End event alerts whose time is over."""
     found: list[ActiveAlert] = []

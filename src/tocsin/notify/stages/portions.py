@@ -3,6 +3,9 @@
 Rendering takes most of a burst's time, and nothing of a pass is sent before all of it is written. Where alerts neither
 share groups nor inhibit each other, an evaluation of a thousand failures is notified a portion at a time: the first
 mails leave while the rest is rendered. Intents of one run stay together, since an address gets one message of them.
+
+Where more waits than a pass takes, critical alerts that fire overtake all others, with what else their evaluation says
+of their run; not where one alert inhibits another, since a source that waits must come before its targets.
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ class Portions:
     def next(self, rules: OnCallRules) -> tuple[Sequence[Intent], bool]:
         """(what the next pass takes, whether there is more). Raises StoreError."""
         size = BATCH
+        if (self._rest or self._more) and not rules.inhibit and (urgent := self._state.urgent_intents(BATCH)):
+            return urgent, True
         if not self._rest:
             intents, self._more = self._read()
             first = before_a_second(intents)

@@ -25,7 +25,7 @@ from tocsin.notify.stages.escalate import Escalations, StepMessage
 from tocsin.notify.stages.flush import Message, flush
 from tocsin.notify.stages.live import CRITICAL, ESCALATION, GROUP, SHIFT, Live
 from tocsin.notify.stages.messages import Addressed, Addressing
-from tocsin.notify.stages.people import RunNews, Taken, act, close, supersede
+from tocsin.notify.stages.people import RunNews, Taken, act, close, expire, supersede
 from tocsin.notify.stages.preferences import Preferences
 from tocsin.notify.stages.register import Registering, register
 from tocsin.notify.stages.shifts import Handover, handovers
@@ -151,7 +151,9 @@ class Stages:
         resolved = self._intents(happened.intents, out, touched, steps, now)
         ended = self._ends(happened, resolved, out, now)
         ended += supersede(live, happened.news, now)
-        ended += close(live, [key for kind, key in due if kind == "alert"], now)
+        over = [key for kind, key in due if kind == "alert"]
+        ended += close(live, over, now)
+        touched |= {alert.id: alert for alert in expire(live, over, now)}
         out.taken = act(live, self._state.actions_new())
         for taken in out.taken:
             touched[taken.alert.id] = taken.alert

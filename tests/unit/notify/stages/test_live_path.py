@@ -387,3 +387,120 @@ def test_a_restart_between_firing_and_sending_notifies_once(house: Make, info: R
     there = house(wire, oncall=oncall(ROUTES), state=here.state, clock=here.clock)
     there.drain()
     assert [] == wire.sent
+
+
+# -- sentences of SEMANTICS.md's "Notifications" that nothing above holds
+
+RULES = (CONDITION, replace(CONDITION, name="cluster-down"))
+
+
+@pytest.mark.parametrize("what", ["acknowledged", "silenced"])
+def test_a_source_still_inhibits_when_somebody_has_it_or_silences_it(house: Make, what: str) -> None:
+    here = house(Wire(), oncall=oncall(INHIBIT))
+    down = intent("cluster-down", run="")
+    here.notify(down, infos=RULES)
+    assert ["leads@example.org"] == to(after(here, timedelta(0)))
+    if what == "acknowledged":
+        act(here, down, ActionKind.ACKNOWLEDGE)
+    else:
+        silence(here, 'rule="cluster-down"', timedelta(days=1))
+    here.drain()
+    here.notify(intent(run="r1", at=here.clock.now()), infos=(CONDITION,))
+    assert [] == to(after(here, 30 * MINUTE))
+    assert ["inhibited"] == [a.suppressed for a in here.state.alerts() if a.rule == "run-failed"]
+
+
+def test_the_route_is_fixed_at_firing(house: Make) -> None:
+    """A resolved mail goes to those who got the firing one, also when routes changed meanwhile."""
+    here = house(Wire(), oncall=oncall(ROUTES))
+    one = intent(run="r1")
+    here.notify(one, infos=(CONDITION,))
+    assert ["leads@example.org"] == to(after(here, timedelta(0)))
+    here.oncall = oncall(ROUTES.replace("  receiver: leads\n", "  receiver: anna\n"))
+    assert ["leads@example.org"] == to(after(here, timedelta(hours=4)))
+    resolve(here, one)
+    assert [("leads@example.org", True)] == [
+        (d.address, d.subject.startswith("recovered: ")) for d in after(here, MINUTE)
+    ]
+
+
+def test_reordering_routes_sends_nothing_again_and_keeps_timers(house: Make) -> None:
+    """Groups are keyed by receiver and group values."""
+    routes = ["{match: {team: a}, receiver: anna}", "{match: {team: b}, receiver: bela}"]
+    text = ROUTES + "  group_by: [team]\n  group_interval: 5m\n  routes: [{}, {}]\n"
+    here = house(Wire(), oncall=oncall(text.replace("{}, {}", ", ".join(routes))))
+    here.notify(*(intent(run=f"r{n}", labels={"team": n}) for n in "ab"), infos=(CONDITION,))
+    assert 2 == len(after(here, timedelta(0)))
+    here.oncall = oncall(text.replace("{}, {}", ", ".join(reversed(routes))))
+    here.clock.advance(2 * MINUTE)
+    here.notify(intent(run="r9", labels={"team": "a"}, at=here.clock.now()), infos=(CONDITION,))
+    assert [] == after(here, timedelta(0))
+    assert ["anna@example.org"] == to(after(here, 3 * MINUTE))
+    assert ["anna@example.org", "bela@example.org"] == sorted(to(after(here, 4 * timedelta(hours=1))))
+
+
+def test_a_condition_whose_snooze_ends_is_notified_once_and_then_as_its_route_says(house: Make) -> None:
+    here = house(Wire(), oncall=oncall(ROUTES))
+    one = intent(run="r1")
+    here.notify(one, infos=(CONDITION,))
+    here.drain()
+    act(here, one, ActionKind.SNOOZE, until=here.clock.now() + timedelta(hours=6))
+    assert [] == after(here, timedelta(hours=5, minutes=59))
+    (again,) = after(here, MINUTE)
+    assert again.subject == "churn failed after 6 h 12: CUDA out of memory"
+    assert [] == after(here, timedelta(hours=3, minutes=59))
+    assert ["leads@example.org"] == to(after(here, MINUTE))
+
+
+def test_an_acknowledged_alert_that_gets_worse_is_notified(house: Make) -> None:
+    """An acknowledgement ends when the severity rises."""
+    here = house(Wire(), oncall=oncall(ROUTES))
+    one = intent(run="r1", severity=Severity.WARNING)
+    here.notify(one, infos=(CONDITION,))
+    here.drain()
+    act(here, one, ActionKind.ACKNOWLEDGE)
+    assert [] == after(here, timedelta(hours=1))
+    worse = replace(one, kind=IntentKind.ESCALATED, ordinal=1, severity=Severity.ERROR, at=here.clock.now())
+    here.notify(worse, infos=(CONDITION,))
+    assert ["leads@example.org"] == to(after(here, MINUTE))
+    assert here.state.alerts()[0].acknowledged is None
+
+
+def test_resolved_notifications_are_grouped_as_the_firing_ones_were(house: Make) -> None:
+    here = house(Wire(), oncall=oncall(ROUTES + "  group_by: [rule]\n  group_interval: 5m\n"))
+    both = [intent(run=f"r{n}") for n in range(3)]
+    here.notify(*both, infos=(CONDITION,))
+    assert 1 == len(after(here, timedelta(0)))
+    here.clock.advance(MINUTE)
+    for each in both:
+        resolve(here, each)
+    (over,) = after(here, 4 * MINUTE)
+    assert "3 recovered" in over.subject
+
+
+def test_what_a_mute_drops_is_recorded_and_never_sent(house: Make) -> None:
+    """`then: drop`, where the author says so. 2026-11-24 is a Tuesday."""
+    muted = "  routes: [{match: {rule: run-failed}, receiver: anna, mute: {during: days, then: drop}}]\n"
+    days = "time_intervals: [{name: days, weekdays: [tue], timezone: UTC}]\n"
+    here = house(Wire(), oncall=oncall(ROUTES + muted + days))
+    here.notify(intent(run="r1"))
+    dropped = after(here, MINUTE)
+    assert [DeliveryState.DROPPED] == [d.state for d in dropped]
+    assert [] == to(after(here, timedelta(days=1)))
+
+
+def test_an_alert_that_no_route_takes_goes_to_the_default_receiver_and_is_counted(house: Make) -> None:
+    here = house(Wire(), oncall=oncall("route: {receiver: owner}"))
+    here.notify(intent(run="r1", OwnerEmail="somebody@elsewhere.example"))
+    assert ["ops@example.org"] == to(after(here, timedelta(0)))
+    assert 1 == here.count("tocsin_alerts_unrouted_total")
+
+
+def test_an_address_reached_by_several_ways_gets_one_message_and_the_escalations_wins(house: Make) -> None:
+    also = PAGE.replace(
+        "escalation: page}]", "escalation: page, continue: true}, {match: {rule: run-failed}, receiver: anna}]"
+    )
+    here = house(Wire(), oncall=oncall(also))
+    here.notify(critical())
+    (one,) = after(here, timedelta(0))
+    assert ("anna@example.org", True) == (one.address, "by escalation page, step 1" in text_of(one))
