@@ -106,6 +106,29 @@ class Browser:
         self._ask("POST", f"{self._element(css)}/click")
         return self
 
+    def enter(self, css: str) -> Self:
+        """Press the enter key in a field, and wait for the page that it leads to."""
+        before = self._element("html")
+        self._ask("POST", f"{self._element(css)}/value", {"text": "\ue007"})
+        return self._moved(before)
+
+    def unnamed(self) -> list[str]:
+        """Roles of what can be operated and has no name that a screen reader could say."""
+        asked = {"cmd": "Accessibility.getFullAXTree", "params": {}}
+        nodes = self._ask("POST", f"{self._session}/goog/cdp/execute", asked)["nodes"]
+        operated = {
+            "button",
+            "link",
+            "textbox",
+            "searchbox",
+            "combobox",
+            "checkbox",
+            "spinbutton",
+            "DisclosureTriangle",
+        }
+        found = [n for n in nodes if not n.get("ignored") and n.get("role", {}).get("value") in operated]
+        return [n["role"]["value"] for n in found if not n.get("name", {}).get("value", "").strip()]
+
     def write(self, css: str, text: str) -> Self:
         """Replace what stands in a field."""
         element = self._element(css)

@@ -73,7 +73,7 @@ def test_an_alert_is_acknowledged_with_one_name_and_one_press(opened: Opened, ph
     assert ("anna", "page") == (opened.whole(first)["AcknowledgedBy"], opened.whole(first)["Actions"][0]["Via"])
     assert "acknowledged by anna" in phone.text()
     assert "CUDA out of memory" in phone.text("table.pairs")  # the row for which it fired
-    phone.open(f"{opened.tocsin.url}/alerts/{second['AlertId']}").click("form[action$=acknowledge] button")
+    phone.open(f"{opened.tocsin.url}/alerts/{second['AlertId']}").enter("form[action$=acknowledge] input[name=by]")
     assert "anna" == opened.whole(second)["AcknowledgedBy"]
 
 
@@ -151,11 +151,20 @@ def test_a_silence_says_what_it_hides_before_it_is_set(opened: Opened, phone: Br
 
 
 def test_pages_fit_a_phone(opened: Opened, phone: Browser) -> None:
-    """Nothing is wider than the screen, not even a text without a space."""
+    """Nothing is wider than the screen, not even a text without a space; a screen reader has a name for each control."""
     one = opened.fail("e1", "an_experiment_" + "x" * 200)
-    for path in ("/", f"/alerts/{one['AlertId']}", f"/alerts/{one['AlertId']}/silence", "/silences"):
+    paths = [
+        "/",
+        "/open",
+        f"/alerts/{one['AlertId']}",
+        f"/alerts/{one['AlertId']}/silence",
+        "/silences",
+        "/subscriptions",
+    ]
+    for path in [*paths, "/notifications", "/query"]:
         assert phone.open(f"{opened.tocsin.url}{path}").size("main")[0] <= 360
         assert phone.size("html")[0] <= 360
+        assert [] == phone.unnamed(), path
 
 
 def test_a_page_of_another_site_acts_on_nothing(opened: Opened) -> None:
