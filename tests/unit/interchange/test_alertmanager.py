@@ -47,7 +47,7 @@ time_intervals:
   - name: office
     time_intervals:
       - {times: [{start_time: "08:00", end_time: "17:00"}], weekdays: ['monday:friday'], months: ['1:11']}
-      - {days_of_month: ['1:5', '-3:-1'], years: ['2026:2028']}
+      - {days_of_month: ['1:5', '-3:-1'], years: ['2026:2028'], location: Local}
 receivers:
   - name: leads
     email_configs: [{to: 'a@example.org, Bela <b@example.org>', send_resolved: false, html: '{{ x }}'}]
@@ -152,7 +152,7 @@ def test_what_cannot_be_kept_is_said_with_its_line_and_no_secret_is_copied() -> 
     for key, why in (
         ("send_resolved", "a rule says it"), ("html", "template of Go"), ("channel", "token_file"), ("max_alerts", "not known"),
         ("receivers[2].name", "'chat-room'"), ("resolve_timeout", "end by their rules"), ("equal", "equals nothing"),
-        ("matchers[0]", "'page' is critical"), ("severity", "'info' is informational"),
+        ("matchers[0]", "'page' is critical"), ("severity", "'info' is informational"), ("location", "UTC is taken"),
     ):  # fmt: skip
         assert any(key in name and why in text for name, text in said.items()), (key, said)
     assert {"team", "env", "cluster"} == set(found.fields)

@@ -156,12 +156,18 @@ _INTERVALS = ("time_intervals", "mute_time_intervals")
 
 
 def _intervals(reading: _Reading, data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [
-        named(receiver_name(str(each.get("name"))), each.get("time_intervals") or [])
-        for key in _INTERVALS
-        for each in data.get(key) or ()
-        if is_map(each)
-    ]
+    out: list[dict[str, Any]] = []
+    for key in _INTERVALS:
+        for i, each in enumerate(data.get(key) or ()):
+            if not is_map(each):
+                continue
+            entries = each.get("time_intervals") or []
+            out.append(named(receiver_name(str(each.get("name"))), entries))
+            for j, entry in enumerate(entries):
+                if is_map(entry) and entry.get("location") == "Local":
+                    place = (key, i, "time_intervals", j, "location")
+                    reading.lose(place, "is the zone of Alertmanager's machine; UTC is taken: write timezone:")
+    return out
 
 
 # -- routes ------------------------------------------------------------------------------------------------------------
