@@ -90,7 +90,9 @@ def _message(live: Live, group: Group, done: groups.Flush, ordinal: int) -> Mess
     if done.why is Why.REPEAT:
         about = [About(alert=live.alerts[id_], kind=IntentKind.REPEATED) for id_ in done.firing]
     else:
-        about = [About(alert=live.alerts[id_]) for id_ in done.new]
+        # One that was notified of before is said once more: as the same message it would be taken for sent already.
+        known = group.state.notified
+        about = [About(alert=live.alerts[id_], kind=IntentKind.REPEATED if id_ in known else None) for id_ in done.new]
     about += [About(alert=live.alerts[id_], kind=IntentKind.RESOLVED) for id_ in done.resolved]
     return Message(
         receiver=group.receiver, why=done.why.value, group=group.key, ordinal=ordinal, about=tuple(about),
