@@ -12,9 +12,9 @@ from tocsin.clock import micros
 from tocsin.config.project.overlay import lay_file
 from tocsin.config.yaml.document import Document, load_file, parse
 from tocsin.errors import ConfigurationError, Problem, TocsinError
-from tocsin.intake.cloudevents import plain, put_data
+from tocsin.intake.cloudevents import put_data
 from tocsin.intake.files import ConsumerFile
-from tocsin.intake.formats import Piece, Splitter, splitter
+from tocsin.intake.formats import Piece, Splitter, splitter, write
 from tocsin.intake.mapping import Dead, Mapper, compile_mapping
 from tocsin.model.event import (
     MAX_PAYLOAD,
@@ -216,6 +216,7 @@ class Consumer:
         for message in messages:
             for piece in _at_most(most, self.split(message.payload)):
                 no_json = no_json and piece.dead in _NO_JSON
+                packed = put_data(piece.value)
                 why = why_no_event(piece.value) if piece.dead is None and most is not None else ""
                 if piece.dead is not None:
                     dead.add(piece, message.origin, piece.dead, piece.detail)
@@ -224,7 +225,7 @@ class Consumer:
                 elif sources and (source := _source(piece.value)) not in sources:
                     dead.add(piece, message.origin, DeadReason.FOREIGN_SOURCE, _foreign(source))
                 else:
-                    payloads.append(plain(piece.raw))
+                    payloads.append(write(piece.value) if packed else piece.raw)
         raw = RawEvents(
             consumer=self.name,
             payloads=payloads,

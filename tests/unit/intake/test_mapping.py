@@ -182,6 +182,18 @@ def test_data_in_base64_is_the_data() -> None:
     assert DeadReason.NO_RUN_ID is decode({"data_base64": "no base64!"}, **keys).dead[0].reason
 
 
+@pytest.mark.parametrize("most", [None, 10], ids=["kafka", "http"])
+def test_data_in_base64_is_the_data_of_a_canonical_event(most: int | None) -> None:
+    """However many events a body may hold."""
+    packed = base64.b64encode(b'{"RunId": "r", "Status": "Failed"}').decode()
+    body = json.dumps({"specversion": "1.0", "type": "tocsin.run.status", "data_base64": packed}).encode()
+    canonical = compile_consumer("c", ConsumerFile(connector="http", canonical=True))
+    decoded = canonical.decode([Message(payload=body)], NOON, most=most)
+    (payload,) = decoded.raw[0].payloads
+    assert {"RunId": "r", "Status": "Failed"} == json.loads(payload)["data"]
+    assert () == decoded.dead
+
+
 def test_heartbeats_need_no_status() -> None:
     """They carry what a heartbeat has."""
     found = event({"RunId": "r", "Progress": 0.25, "type": "alive"}, heartbeat="type == 'alive'")
