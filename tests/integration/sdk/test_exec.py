@@ -239,6 +239,30 @@ def test_a_killed_wrapper_in_a_workspace_leaves_no_running_run(
     assert "Failed" == run.status
 
 
+@pytest.mark.parametrize(
+    ("trap", "code", "status"), [("", -signal.SIGTERM, "Canceled"), ("trap 'exit 0' TERM;", 0, "Completed")]
+)
+def test_a_canceled_command_is_stopped(
+    env: dict[str, str], ws: Workspace, tmp_path: Path, trap: str, code: int, status: str
+) -> None:
+    """Its run is Canceled when it has ended, not while it goes on; a command that ends well all the same is Completed."""
+    process = subprocess.Popen(
+        wrapped("sh", "-c", f"{trap} echo ready; sleep 600 & wait", options=["--name", "nightly"]),
+        env={**env, "TOCSIN_URL": ""}, cwd=tmp_path, stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    try:
+        _ready(process)
+        run = eventually(lambda: list(Experiment(ws, "nightly").get_runs()))[0]
+        eventually(lambda: run.status == "Running")
+        run.cancel()
+        assert "CancelRequested" == run.status
+        assert code == process.wait(30)
+        assert status == run.status
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # the sleep
+        process.communicate(timeout=60)
+
+
 def test_a_server_that_hangs_delays_the_end_and_loses_nothing(env: dict[str, str], spool: Path) -> None:
     """It takes connections and never answers: the last event is on disk all the same."""
     with socket.create_server(("127.0.0.1", 0)) as server:

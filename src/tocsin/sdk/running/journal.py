@@ -17,12 +17,11 @@ from tocsin.sdk.sending.endpoint import Endpoint
 from tocsin.sdk.sending.events import heartbeat_event, iso, status_event
 from tocsin.sdk.sending.spool import SCHEMA, Sender, made_state_folder, put
 from tocsin.sdk.storage.database import Database
+from tocsin.sdk.storage.rows import EXEC
 from tocsin.sdk.text import clean, experiment_name
 
 HEARTBEAT = 30.0
 """Seconds between heartbeats."""
-EXEC = "tocsin.exec"
-"""Type of a wrapped command's run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +49,10 @@ class Journal(ABC):
     @abstractmethod
     def beat(self) -> None:
         """A sign of life."""
+
+    def cancel_requested(self) -> bool:
+        """Whether somebody wants the command stopped."""
+        return False
 
     @abstractmethod
     def close(self) -> None:
@@ -132,6 +135,10 @@ class StoreJournal(Journal):
 
     def beat(self) -> None:
         self._store.beat([self._wrapped.run_id])
+
+    def cancel_requested(self) -> bool:
+        asked = "SELECT 1 FROM runs WHERE run_id = ? AND status = 'CancelRequested'"
+        return self._store.database.one(asked, (self._wrapped.run_id,)) is not None
 
     def close(self) -> None:
         self._store.presence.leave()

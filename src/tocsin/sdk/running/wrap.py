@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 LAST_WORDS = 5.0
 """Seconds, at most, by which the end of the command is delayed to send its last event; it is on disk before."""
+POLL_EVERY = 1.0
+"""Seconds after which a cancel is seen."""
+GRACE = 10.0
+"""Seconds between SIGTERM and SIGKILL."""
 MESSAGE_LINES, TAIL_LINES = 5, 50
 LONGEST_MESSAGE, LONGEST_TAIL = 2_000, 16_000  # characters
 
@@ -121,6 +125,7 @@ def run(wrapped: Wrapped) -> int:
         tail.started()
         reporter.started(process.pid)
         usage = _watch(process, relay, tail)
+        canceled = reporter.stopping()
         code = process.returncode
         still_open = tail.drain()
         reporter.ended(
@@ -128,7 +133,7 @@ def run(wrapped: Wrapped) -> int:
                 code=code,
                 signal=-code if code < 0 else 0,
                 lines=tail.lines(TAIL_LINES),
-                interrupted=signal.SIGINT in relay.seen and code != 0,
+                interrupted=(canceled or signal.SIGINT in relay.seen) and code != 0,
                 usage=usage,
             )
         )
@@ -225,15 +230,32 @@ class Reporter:
         self._properties = _properties(wrapped)
         self._todo: queue.SimpleQueue[tuple[str, int, dict[str, Any]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._pid, self._stop_at = 0, 0.0  # of the command while it runs; when a canceled one gets SIGKILL
         self._wake, self._over, self._sent = threading.Event(), threading.Event(), threading.Event()
 
     def started(self, pid: int) -> None:
         """The command runs."""
         self._started_us = max(micros(self._clock.now()), self._queued_us + 1)  # the clock may be set back meanwhile
         self._properties["pid"] = str(pid)
+        self._pid = pid
         self._put("Queued", self._queued_us, {})
         self._put("Running", self._started_us, {"StartTime": self._started_us})
         self._begin()
+
+    def stopping(self) -> bool:
+        """The command has ended: no signal is sent any more. Whether it was canceled."""
+        self._pid = 0
+        return bool(self._stop_at)
+
+    def _stop_where_asked(self, journal: Journal) -> None:
+        now = self._clock.monotonic()
+        if not self._pid or (self._stop_at and now < self._stop_at) or not journal.cancel_requested():
+            return
+        try:
+            os.kill(self._pid, signal.SIGKILL if self._stop_at else signal.SIGTERM)
+        except ProcessLookupError:
+            pass  # it ends just now
+        self._stop_at = now + GRACE
 
     def ended(self, how: Ended) -> None:
         """The command has ended: write it down, then send what waits, both within LAST_WORDS."""
@@ -282,13 +304,14 @@ class Reporter:
         else:
             send = partial(self._send, journal.sender)
             threading.Thread(target=self._guarded, args=(send,), name="tocsin-exec-send", daemon=True).start()
+        beat_at = self._clock.monotonic() + self._wrapped.heartbeat
         while True:
             try:
-                item = self._todo.get(timeout=self._wrapped.heartbeat)
+                item = self._todo.get(timeout=min(self._wrapped.heartbeat, POLL_EVERY))
             except queue.Empty:
-                if journal is not None:
-                    journal.beat()
-                self._wake.set()
+                if journal is not None and self._idle(journal, self._clock.monotonic() >= beat_at):
+                    beat_at = self._clock.monotonic() + self._wrapped.heartbeat
+                    self._wake.set()
                 continue
             if item is None:
                 break
@@ -300,6 +323,18 @@ class Reporter:
         self._sent.wait(LAST_WORDS)
         if journal is not None:
             journal.close()
+
+    def _idle(self, journal: Journal, beats: bool) -> bool:
+        """``beats``, when a heartbeat was due and a cancel seen. A disk that fails here must not cost the last event."""
+        import sqlite3
+
+        try:
+            self._stop_where_asked(journal)
+            if beats:
+                journal.beat()
+        except (sqlite3.Error, OSError) as e:
+            warn_once("beat", "heartbeats cannot be written: %s", e)
+        return beats
 
     def _begun(self) -> Journal | None:
         """The journal with its first entry; the spool where the workspace cannot be written."""

@@ -10,7 +10,7 @@ from typing import Any
 from tocsin.sdk.errors import UserErrorException
 from tocsin.sdk.text import clean
 
-SCRIPT = "tocsin.scriptrun"
+SCRIPT, EXEC = "tocsin.scriptrun", "tocsin.exec"
 """Type of a submitted run."""
 
 

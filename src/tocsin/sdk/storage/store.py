@@ -16,7 +16,7 @@ from tocsin.sdk.sending.events import UPDATE_TYPE, heartbeat_event, iso, metrics
 from tocsin.sdk.sending.spool import put
 from tocsin.sdk.storage import metrics
 from tocsin.sdk.storage.database import Database
-from tocsin.sdk.storage.rows import COLUMNS, SCRIPT, New, Query, RunRow, encoded
+from tocsin.sdk.storage.rows import COLUMNS, EXEC, SCRIPT, New, Query, RunRow, encoded
 from tocsin.sdk.storage.tables import SCHEMA
 
 POINTS = 200
@@ -135,11 +135,11 @@ class Store:
         return after
 
     def cancel(self, run_id: str) -> RunRow | None:
-        """A submitted script's runner is asked to stop it; any other run is Canceled. None where it has ended."""
+        """Whoever runs a submitted script, or a wrapped command, is asked to stop it; any other run is Canceled. None where it has ended."""
         row = self._get(run_id)
         if row is None:
             return None
-        to = "CancelRequested" if row.type == SCRIPT else "Canceled"
+        to = "CancelRequested" if row.type in (SCRIPT, EXEC) else "Canceled"
         return self.transition(run_id, to, facts={"Reason": "user_canceled"})
 
     def _announce(self, tx: sqlite3.Connection, row: RunRow, at: int, facts: Mapping[str, Any]) -> None:
