@@ -136,6 +136,10 @@ class Browser:
         self._ask("POST", f"{element}/value", {"text": text})
         return self
 
+    def run(self, script: str) -> Any:
+        """What JavaScript returns."""
+        return self._ask("POST", f"{self._session}/execute/sync", {"script": script, "args": []})
+
     def size(self, css: str) -> tuple[float, float]:
         """Width and height of an element in pixels."""
         rect = self._ask("GET", f"{self._element(css)}/rect")

@@ -1,4 +1,4 @@
-"""Pages for people: server-rendered, no scripts, nothing from elsewhere, readable on a phone, light and dark."""
+"""Pages for people: server-rendered, whole without scripts, nothing from elsewhere, readable on a phone, light and dark."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tocsin.config.project.tokens import Role
 from tocsin.errors import QueryError
 from tocsin.model.text.timespans import spoken
 from tocsin.web import mailview
-from tocsin.web.answers import plain
+from tocsin.web.answers import plain, scripted
 from tocsin.web.api import Asker, find_mail, find_rule, limit, mail_state
 from tocsin.web.console import SHOWN
 from tocsin.web.guard import COOKIE
@@ -30,8 +30,10 @@ from tocsin.web.openapi import STATES
 
 _COUNTS = "Runs | summarize N = count() by Status | order by N desc"
 
-ASSETS = ("tocsin.css", "runs.js", "vendor/uPlot.iife.min.js", "vendor/uPlot.min.css")
+ASSETS = ("tocsin.css", "live.js", "runs.js", "vendor/htmx.min.js", "vendor/uPlot.iife.min.js", "vendor/uPlot.min.css")
 """Files below /assets/, by their last part."""
+_LIVE = frozenset({"overview", "open", "alerts", "runs", "notifications", "consumers"})
+"""Pages that are asked for again while they are looked at."""
 
 
 class Pages:
@@ -143,8 +145,12 @@ class Pages:
         """The page made of the template ``name``."""
         template = self._env.get_template(f"{name}.html.j2")
         top = "/" + request.url.path.split("/")[1]
-        html = template.render(here=top, version=__version__, now=self._app.clock.now(), **context)
-        return HTMLResponse(html, code)
+        again = ""
+        if name in _LIVE and request.method == "GET" and code == 200:
+            again = request.url.remove_query_params("said").replace(scheme="", netloc="").__str__()
+        html = template.render(here=top, again=again, version=__version__, now=self._app.clock.now(), **context)
+        answer = HTMLResponse(html, code)
+        return scripted(answer) if again else answer
 
     def _when(self, value: datetime | None) -> Markup:
         if value is None:

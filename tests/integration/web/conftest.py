@@ -71,6 +71,17 @@ def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A wide one, with scripts."""
+    try:
+        made = Browser(tmp_path_factory.mktemp("desk"), width=1200, height=900, scripts=True)
+    except ServerMissing as why:
+        _without(why)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
     """A running tocsin without anything open."""
     home = tmp_path_factory.mktemp("console") / "home"

@@ -62,6 +62,29 @@ def test_the_first_page_says_first_what_is_open_and_who_has_it(opened: Opened, p
     assert "churn failed" in shown and "nobody" in shown and "r1" in shown
 
 
+def test_a_page_that_is_looked_at_stays_fresh_but_not_under_somebodys_hands(opened: Opened, desk: Browser) -> None:
+    """By htmx, each ten seconds and when somebody comes back to it, as here."""
+
+    def come_back() -> None:
+        desk.run("document.dispatchEvent(new Event('visibilitychange'))")
+
+    def shows(title: str) -> None:
+        def seen() -> bool:
+            come_back()
+            return desk.text("h1") == title
+
+        eventually(seen, within=25, every=0.5)
+
+    assert "Nothing is open" in desk.open(opened.tocsin.url).text("h1")
+    opened.fail("live-1", "churn")
+    shows("1 alert is open")
+    desk.open(f"{opened.tocsin.url}/open").press("input[name=id]")  # somebody chooses it
+    opened.fail("live-2", "other")
+    come_back()
+    desk.press("input[name=id]")  # still there, and chosen
+    shows("2 open alerts")
+
+
 def test_an_alert_is_acknowledged_with_one_name_and_one_press(opened: Opened, phone: Browser) -> None:
     """The name is kept for the next alert."""
     first, second = opened.fail("a1", "churn"), opened.fail("a2", "other")

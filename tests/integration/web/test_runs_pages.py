@@ -14,11 +14,9 @@ import httpx
 import pytest
 
 from tests.acceptance.harness import Tocsin
-from tests.conftest import _without
 from tests.integration.lived import event
 from tests.servers.browser import Browser
 from tests.servers.eventually import eventually
-from tests.servers.process import ServerMissing
 
 SCRIPT = r"""
 import pathlib, sys
@@ -226,22 +224,15 @@ def test_a_description_is_edited_in_place(running: Tocsin, phone: Browser, clien
 
 
 def test_runs_are_compared_with_and_without_scripts(
-    running: Tocsin, client: httpx.Client, phone: Browser, tmp_path_factory: pytest.TempPathFactory
+    running: Tocsin, client: httpx.Client, phone: Browser, desk: Browser
 ) -> None:
     """Without scripts a plot is an SVG; with them uPlot draws it, and its legend names the runs."""
     phone.open(f"{running.url}/runs?tag=team").press("input[value='fit-0']").press("input[value='fit-1']")
     phone.click("button[formaction='/compare']")
     assert "2 runs compared" == phone.text("h1") and phone.size("figure svg")[0] > 200
-    try:
-        desk = Browser(tmp_path_factory.mktemp("desk"), width=1200, height=900, scripts=True)
-    except ServerMissing as why:
-        _without(why)
-    try:
-        desk.open(f"{running.url}/compare?run=fit-0&run=fit-1")
-        eventually(lambda: "fit-1" in desk.text("figure .u-legend"), within=10)
-        assert desk.size("figure canvas")[0] > 300
-        counted = '"axis":"step","series":[{"run":"fit-0"', '{"run":"fold-0","color":1,"x":[0.0,1.0],"y":[3.0,4.0]}'
-        page = html.unescape(client.get("/compare?run=fit-0&run=fold-0").text)  # fold-0 gave no steps
-        assert all(part in page for part in counted), page
-    finally:
-        desk.close()
+    desk.open(f"{running.url}/compare?run=fit-0&run=fit-1")
+    eventually(lambda: "fit-1" in desk.text("figure .u-legend"), within=10)
+    assert desk.size("figure canvas")[0] > 300
+    counted = '"axis":"step","series":[{"run":"fit-0"', '{"run":"fold-0","color":1,"x":[0.0,1.0],"y":[3.0,4.0]}'
+    page = html.unescape(client.get("/compare?run=fit-0&run=fold-0").text)  # fold-0 gave no steps
+    assert all(part in page for part in counted), page

@@ -52,6 +52,11 @@ async function follow(log) {
   state.textContent = "The run has ended.";
 }
 
-for (const figure of document.querySelectorAll("figure.plot")) drawn(figure);
+function draw() {
+  for (const figure of document.querySelectorAll("figure.plot")) drawn(figure);
+}
+
+draw();
+document.addEventListener("htmx:afterSwap", draw);
 const log = document.querySelector("pre[data-tail]");
 if (log) follow(log);
