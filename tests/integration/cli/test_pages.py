@@ -47,7 +47,7 @@ def test_the_page_on_operations_backs_up_and_restores(run: Run, lived: Tocsin, t
             arguments = [a.replace("/backups", str(tmp_path / "backups")) for a in command.arguments]
             done = run(*arguments, TOCSIN_HOME=str(home))
             assert 0 == done.returncode, (command, done.stderr)
-    with shown_on("docs/performance.md", "tocsin doctor") as commands:
+    with shown_on("docs/measurements.md", "tocsin doctor") as commands:
         each_succeeds(commands, run, TOCSIN_HOME=str(tmp_path / "new"))
 
 
