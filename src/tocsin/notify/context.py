@@ -206,6 +206,7 @@ class Says:
     late: str  # notified 2 h 05 late
     waited: str = ""  # of an absence rule: nothing received for 25 min, since 21:10 (Budapest)
     last_event: str = ""  # of an absence rule: last event 19:02 (Running) · last received 21:10 · progress 42 %
+    since: str = ""  # of a late one: The run has completed since, at 08:25 (Budapest).
     ended: str = ""  # of its end: received again after 1 h 08; started 38 min late; by run r2, Completed at …
 
 

@@ -75,8 +75,11 @@ def test_a_late_failure_says_that_the_run_has_completed_since() -> None:
     completed = Change(status="Completed", at=HAPPENED + timedelta(minutes=10), attempt=3)
     late = replace(FACTS, history=(*FACTS.history, completed))
     made = renderer().templates.render("", seen(intent(Attempt=3), late))
-    assert "The run has completed since, at 08:25 (Budapest)." in " ".join(made.text.split())
-    assert "completed since" in " ".join(made.html.split())
+    text, html = " ".join(made.text.split()), " ".join(made.html.split())
+    assert 0 < text.find("The run has completed since, at 08:25 (Budapest).") < text.find("Open run:"), (
+        "on a phone's screen"
+    )
+    assert 0 < html.find("completed since") < html.find("Open run")
     before = replace(FACTS, history=(replace(completed, at=HAPPENED - timedelta(minutes=10)),))
     for facts in (FACTS, before):
         assert "since, at" not in renderer().templates.render("", seen(intent(Attempt=3), facts)).text

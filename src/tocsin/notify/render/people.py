@@ -43,6 +43,7 @@ def lines(notification: Notification) -> list[str]:
         says.nearby,
         says.last_success,
         says.late,
+        says.since,
     ]
     found += [f"also {each.rule} ({each.severity}): {each.title}" for each in seen.others]
     if seen.alert.value is not None:

@@ -347,7 +347,6 @@ def mail(draft: NotificationDraft, facts: RunFacts, look: Presentation, now: dat
     columns, rows, more = _rows(intent)
     run = _run(intent, facts)
     zone = waiting.zone_of(intent) or reader.zone or look.zone
-    notes += _ended_since(intent, facts, zone, now)
     swept = sweeps.parent_group_of(intent, look.base_url, look.allowed_hosts)
     spoken = says(run, info.final, late, intent.event_time or intent.at, zone, now)
     if swept is not None and sweeps.whole_group(intent):
@@ -356,6 +355,7 @@ def mail(draft: NotificationDraft, facts: RunFacts, look: Presentation, now: dat
         spoken = waiting.says(intent, run, spoken, zone, now)
     elif ended := _ended(intent):
         spoken = replace(spoken, ended=ended)
+    spoken = replace(spoken, since=_ended_since(intent, facts, zone, now))
     return c.Mail(
         alert=c.Alert(
             rule=intent.rule, kind=intent.kind.value, severity=intent.severity.word, title=subject,
@@ -382,16 +382,16 @@ def _ended(intent: Intent) -> str:
     return one_line(redact(by.text), 300) if intent.kind is IntentKind.RESOLVED and by is not None else ""
 
 
-def _ended_since(intent: Intent, facts: RunFacts, zone: ZoneInfo, now: datetime) -> list[str]:
+def _ended_since(intent: Intent, facts: RunFacts, zone: ZoneInfo, now: datetime) -> str:
     """That the run has ended otherwise since the event of which a late notification is: a Failed can arrive after the
     run's Completed.
     """
     if intent.kind is not IntentKind.FIRED or intent.event_time is None or not facts.history:
-        return []
+        return ""
     last = facts.history[-1]
     if last.status not in TERMINAL or last.status == _text(intent.event, "Status") or last.at <= intent.event_time:
-        return []
-    return [f"The run has {did(last.status)} since, {at_day_time(last.at, now, zone)} ({zone_name(zone)})."]
+        return ""
+    return f"The run has {did(last.status)} since, {at_day_time(last.at, now, zone)} ({zone_name(zone)})."
 
 
 def _lines(intent: Intent) -> tuple[str, ...]:
