@@ -55,7 +55,7 @@ class Console:
         alert = await self._found(request)
         return self.page(
             "alert", request, alert=alert, by=self.by(request), people=self.people(), lengths=LENGTHS,
-            said=request.query_params.get("said", "")[:300], silence=_silence_of(alert),
+            said=request.query_params.get("said", "")[:300], silence=silence_of(alert),
         )  # fmt: skip
 
     async def _act(self, request: Request) -> Response:
@@ -65,7 +65,7 @@ class Console:
             raise HTTPException(404, "there is no such form") from e
         form = await form_of(request)
         by = self.who(request, form)
-        until = self._app.clock.now() + _length(form.get("for", "")) if kind is ActionKind.SNOOZE else None
+        until = self._app.clock.now() + length_of(form.get("for", "")) if kind is ActionKind.SNOOZE else None
         id_ = request.path_params["id"]
         try:
             done = await self.ask(
@@ -81,11 +81,11 @@ class Console:
         """GET shows what it would hide, POST sets it."""
         alert = await self._found(request)
         form = await form_of(request) if request.method == "POST" else dict(request.query_params)
-        matchers = form.get("matchers", "") or _silence_of(alert)
+        matchers = form.get("matchers", "") or silence_of(alert)
         error = ""
         if request.method == "POST":
             by = self.who(request, form)
-            end = self._app.clock.now() + _length(form.get("for", ""))
+            end = self._app.clock.now() + length_of(form.get("for", ""))
             try:
                 comment = form.get("comment", "")
                 await self.ask(lambda: self._app.acting.add_silence(matchers, None, end, by, comment, via="page"))
@@ -137,7 +137,7 @@ class Console:
         experiment = alert["Fields"].get("ExperimentName", "")
         about = ("ExperimentName", experiment) if experiment else ("rule", alert["Rule"])
         chosen = form.get("for", "")
-        until = None if chosen == "" else self._app.clock.now() + _length(chosen)
+        until = None if chosen == "" else self._app.clock.now() + length_of(chosen)
         matchers = text_of([matcher(about[0], Op.EQUAL, about[1])])
         await self._prefer(PreferenceKind.MUTE, by, matchers, until)
         return back(
@@ -205,7 +205,8 @@ async def form_of(request: Request) -> dict[str, str]:
     return {name: values[0] for name, values in found.items()}
 
 
-def _length(text: str) -> timedelta:
+def length_of(text: str) -> timedelta:
+    """What a form calls a length. Raises HTTPException."""
     try:
         found = parse_duration(text)
     except ValueError as e:
@@ -231,7 +232,7 @@ def back(to: str, said: str, by: str) -> Response:
     return answer
 
 
-def _silence_of(alert: dict[str, Any]) -> str:
+def silence_of(alert: dict[str, Any]) -> str:
     """Matchers of the alert's rule and experiment: what comes next of the same is hidden too."""
     fields = {"rule": alert["Rule"], "ExperimentName": alert["Fields"].get("ExperimentName", "")}
     return text_of([matcher(name, Op.EQUAL, value) for name, value in fields.items() if value])

@@ -49,6 +49,31 @@ def test_a_get_shows_and_a_post_acknowledges(client: httpx.Client) -> None:
     assert "has it already" in client.get(link).text
 
 
+def test_a_link_snoozes_assigns_comments_and_silences_as_its_reader(client: httpx.Client) -> None:
+    link, alert = link_and_alert(client)
+    for form, word in (
+        ({"verb": "comment", "text": "known, disk"}, "commented on"),
+        ({"verb": "assign", "text": "bela"}, "assigned"),
+        ({"verb": "snooze", "for": "1h"}, "snoozed"),
+        ({"verb": "silence", "for": "30m", "text": "repair"}, "silenced"),
+    ):
+        assert f"Done:</strong> {word} by" in client.post(link, data=form).text, form
+    whole = client.get(f"/api/v1/alerts/{alert}").json()
+    assert {("comment", "link"), ("assign", "link"), ("snooze", "link")} <= {
+        (a["Kind"], a["Via"]) for a in whole["Actions"]
+    }
+    assert whole["AssignedTo"] == "bela"
+    (silence,) = client.get("/api/v1/silences").json()["silences"]
+    assert (whole["Rule"] in silence["Matchers"], silence["Comment"]) == (True, "repair")
+    odd: list[dict[str, str]] = [
+        {"verb": "close"},
+        {"verb": "assign"},
+        {"verb": "snooze", "for": "3d"},
+        {"verb": "silence", "for": "x"},
+    ]
+    assert [client.post(link, data=form).status_code for form in odd] == [400] * 4
+
+
 def headers_of(client: httpx.Client, row: Mapping[str, Any]) -> Message:
     return message_from_bytes(client.get(f"/api/v1/notifications/{row['Delivery']}/eml").content, policy=policy.default)
 

@@ -1,4 +1,4 @@
-"""Signed links: who has one may do one thing to one alert, or unsubscribe from one rule, until it expires, without a token.
+"""Signed links: who has one may take care of one alert, or unsubscribe from one rule, until it expires, without a token.
 
     base64url(JSON of what it permits) . base64url(HMAC-SHA256 of that)
 
