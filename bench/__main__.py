@@ -17,8 +17,8 @@ from bench.common import machine
 
 HERE = Path(__file__).parent
 NO_BENCHMARKS = frozenset({"__init__", "__main__", "common", "paired", "payloads", "plot"})
-TOOLS = frozenset({"history"})
-"""They make what benchmarks read, and run by name only."""
+TOOLS = frozenset({"flood", "history"})
+"""They take long, or make what benchmarks read: they run by name only."""
 RESULTS = HERE.parent / "dist" / "bench.json"
 
 
