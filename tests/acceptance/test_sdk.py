@@ -120,7 +120,7 @@ def test_nothing_is_lost_while_tocsin_is_away(make_tocsin: MakeTocsin, tmp_path:
 def test_a_token_that_is_missing_loses_nothing(make_tocsin: MakeTocsin, tmp_path: Path, wheel: Path) -> None:
     """Refused events wait; with a token they go. The token stands in no message."""
     tocsin = make_tocsin()
-    token = tocsin.run("tokens", "new", "trainer", "--role", "intake").stdout.strip()
+    token = tocsin.run("tokens", "new", "trainer", "--role", "producer").stdout.strip()
     assert token
     tocsin.start()
     program, python = str(wheel / "tocsin"), str(wheel / "python")

@@ -14,6 +14,7 @@ from tests.pages import MARK, ROOT, Block, blocks, commands
 from tocsin.app.views.check import check
 from tocsin.config.load import load_settings
 from tocsin.config.project.home import Home
+from tocsin.config.project.tokens import load_tokens
 from tocsin.intake.consumer import load_consumers
 from tocsin.intake.testing import run_consumer_tests
 from tocsin.kql.schema import schema_with
@@ -80,6 +81,11 @@ def settings(path: Path) -> None:
     load_settings(path.rename(path.parent / "tocsin.yaml").parent, {})
 
 
+def tokens(path: Path) -> None:
+    path.write_text(re.sub(r"\$\{\w+\}", "a-long-secret-of-the-page", path.read_text()))
+    assert load_tokens(path)
+
+
 def reader_of(text: str) -> Callable[[Path], None]:
     """What reads a file with these top-level keys."""
     if placed := re.match(r"# (consumers/\S+\.yaml): ", text):
@@ -89,6 +95,8 @@ def reader_of(text: str) -> Callable[[Path], None]:
         return rules
     if "connector" in keys:
         return consumer
+    if keys == {"tokens"}:
+        return tokens
     return oncall if keys <= ONCALL else settings
 
 

@@ -91,13 +91,18 @@ def _count(n: int, what: str) -> str:
 def tokens_new(
     name: Annotated[str, typer.Argument(help="Whose it is; shown in logs.")],
     role: Annotated[
-        list[str] | None, typer.Option("--role", help="What it opens: intake, api, metrics; may be repeated.")
+        list[str] | None,
+        typer.Option("--role", help="What it opens: producer, viewer, responder, admin, metrics; may be repeated."),
     ] = None,
     expires: Annotated[
         str, typer.Option("--expires", metavar="TIME", help="From when on it opens nothing: 2027-01-31, UTC.")
     ] = "",
     consumer: Annotated[
         list[str] | None, typer.Option("--consumer", help="The consumer to which alone it may post; may be repeated.")
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", help="The Source that alone its events may have; may be repeated."),
     ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask before the first token locks a running project.")
@@ -119,7 +124,8 @@ def tokens_new(
     settings = place.settings()
     if not yes and place.held() and not place.locked() and not place.tokens(settings):
         _ask_before_locking()
-    word = add_token(place.tokens_path(settings), name, frozenset(Role(r) for r in role or known), end, consumer or ())
+    roles = frozenset(Role(r) for r in role or known)
+    word = add_token(place.tokens_path(settings), name, roles, end, consumers=consumer or (), sources=source or ())
     print(word)
     say("This is the only time that it is shown; the file holds its digest.")
 
@@ -139,22 +145,40 @@ def _ask_before_locking() -> None:
         raise Stop(1)
 
 
-@tokens.command("list")
-def tokens_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
-    """List whose tokens there are and what they open."""
-    from tocsin.cli.common import show
+@tokens.command("revoke")
+def tokens_revoke(
+    name: Annotated[str, typer.Argument(help="Whose it is.")],
+    home: HomeOption = HERE,
+) -> None:
+    """Take a token out of the tokens file: within seconds it opens nothing, and its sessions have ended."""
+    from tocsin.config.project.tokens import revoke_token
 
     place = open_home(home)
+    revoke_token(place.tokens_path(place.settings()), name)
+    say(f"The token '{name}' opens nothing any more.")
+
+
+@tokens.command("list")
+def tokens_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
+    """List whose tokens there are, what they open, and when each was used last."""
+    from tocsin.cli.common import show
+    from tocsin.web.access.used import last_uses
+
+    place = open_home(home)
+    used = last_uses(place.data)
     rows = [
         {
             "Token": t.name,
             "Roles": sorted(t.roles),
             "Consumers": list(t.consumers),
+            "Sources": list(t.sources),
+            "Signature": str(t.signature) if t.signature is not None else None,
             "Expires": f"{t.expires:%Y-%m-%dT%H:%M:%SZ}" if t.expires is not None else None,
+            "LastUsed": used.get(t.name),
         }
         for t in place.tokens(place.settings()).listed()
     ]
-    show(rows, ("Token", "Roles", "Consumers", "Expires"), as_json, "No tokens.")
+    show(rows, ("Token", "Roles", "Consumers", "Sources", "Signature", "Expires", "LastUsed"), as_json, "No tokens.")
 
 
 def doctor(

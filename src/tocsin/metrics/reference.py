@@ -26,7 +26,7 @@ def metrics_reference() -> str:
         "",
         "`GET /metrics` gives these in Prometheus's text format; each process has its own.",
         "A scraper that asks for OpenMetrics gets OpenMetrics.",
-        "Where there are tokens, one with the role `metrics` or `api` is needed.",
+        "Where there are tokens, one with the role `metrics`, or one that reads, is needed.",
         "Counters end in `_total`, lengths are in seconds, sizes in bytes.",
         "Series whose labels are known when files are loaded exist with 0 from then on, so that `increase()` sees the first failure.",
         "Metrics marked with * get the labels of runs that `metrics.run_labels` in tocsin.yaml names: `experiment`, `workspace`, `target`.",

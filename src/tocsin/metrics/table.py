@@ -252,7 +252,7 @@ TABLE: tuple[Metric, ...] = (
         "Messages that could not be read.",
         "consumer",
         "reason",
-        bound="consumers x 13 reasons",
+        bound="consumers x 14 reasons",
         known={"reason": tuple(reason.value for reason in DeadReason)},
     ),
     _m(

@@ -131,6 +131,28 @@ class Deed:
     at: datetime  # UTC
 
 
+class AuditKind(StrEnum):
+    """What is audited besides what people do with alerts, silences and subscriptions."""
+
+    LOGIN = "login"
+    LOGIN_FAILED = "login-failed"
+    LOGOUT = "logout"
+    REFUSED = "refused"  # a request without a token that opens what it asked for
+    QUERY = "query"
+    REPLAY = "replay"
+    BACKUP = "backup"
+    EXPORT = "export"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audited:
+    """One of these."""
+
+    kind: AuditKind
+    deed: Deed
+    text: str = ""  # the query; what was replayed; where a request came from
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSilence:
     """A silence that a person set by command, API, page or link; matchers in Alertmanager's syntax."""

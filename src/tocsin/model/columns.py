@@ -182,7 +182,7 @@ NOTIFICATIONS: tuple[Column, ...] = (
 
 ACTIONS: tuple[Column, ...] = (
     _c("Time", _T, "when it was done"),
-    _s("By", "who did it, '' where that is not known"),
+    _s("By", "who did it, or the token's name; '' where that is not known"),
     _s("Via", "api, cli, link or page; '' where that is not known"),
     _s("Kind", "what was done, see above"),
     _s("AlertId", "the alert, '' where it is about none"),
@@ -193,7 +193,7 @@ ACTIONS: tuple[Column, ...] = (
     _s("Matchers", "what a silence, subscription or mute matches, in Alertmanager's syntax"),
     _c("From", _T, "start of a silence, else null"),
     _c("Until", _T, "end of a snooze, a silence or a mute, else null"),
-    _s("Text", "a comment, or whom the alert is assigned to"),
+    _s("Text", "a comment, whom the alert is assigned to, the query, what was replayed, where a login came from"),
 )
 
 DEAD_LETTERS: tuple[Column, ...] = (

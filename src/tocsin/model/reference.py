@@ -45,6 +45,7 @@ ABOUT: Final[Mapping[str, str]] = {
     "Actions": (
         "One row for each thing that a person did: `acknowledge`, `unacknowledge`, `snooze`, `assign`, `comment` and `close`"
         " of an alert; `silence` and `expire` of a silence; `subscribe`, `unsubscribe`, `mute` and `unmute`."
+        " The audit trail too: `login`, `login-failed`, `logout`, `refused`, `query`, `replay`, `backup` and `export`."
         " Nothing is removed from it but by age."
     ),
     "DeadLetters": "One row for each message that could not be read.",

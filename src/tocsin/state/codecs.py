@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row
 
-from tocsin.model.active import Action, ActiveAlert, Deed, Preference, StoredSilence
+from tocsin.model.active import Action, ActiveAlert, Audited, Deed, Preference, StoredSilence
 from tocsin.model.alert import EventKey, Occurrence, Phase, Transition, Why, instance_key
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.details import Details
@@ -328,6 +328,11 @@ def preference_action_row(p: Preference, deed: Deed | None) -> dict[str, object]
         "Matchers": clean(p.matchers),
         "Until": iso(p.until),
     }
+
+
+def audit_row(done: Audited) -> dict[str, object]:
+    """A row of the log store's ``Actions`` for what is audited."""
+    return {**_deed(done.deed), "Kind": done.kind.value, "Text": clean(done.text)}
 
 
 def _deed(d: Deed) -> dict[str, object]:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tocsin.model.active import Acted, Action, ActiveAlert, Deed, OnCallHistory, Preference, StoredSilence
+from tocsin.model.active import Acted, Action, ActiveAlert, Audited, Deed, OnCallHistory, Preference, StoredSilence
 from tocsin.model.alert import EventKey, Occurrence, Phase, Transition
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Instant, Timer
@@ -281,6 +281,10 @@ class State(ABC):
     @abstractmethod
     def preferences(self) -> Sequence[Preference]:
         """What people want for themselves, oldest first, what they took back included."""
+
+    @abstractmethod
+    def audit(self, done: Sequence[Audited]) -> None:
+        """Log these; each becomes a mirror row."""
 
     @abstractmethod
     def put_preference(self, preference: Preference, deed: Deed | None = None) -> None:

@@ -11,13 +11,13 @@ from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin.errors import StoreError
-from tocsin.model.active import Acted, Action, ActiveAlert, Deed, OnCallHistory, Preference, StoredSilence
+from tocsin.model.active import Acted, Action, ActiveAlert, Audited, Deed, OnCallHistory, Preference, StoredSilence
 from tocsin.model.alert import Occurrence, Phase
 from tocsin.model.delivery import Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Timer
 from tocsin.model.intent import Intent, RuleInfo
 from tocsin.model.remembered import ConditionState
-from tocsin.state import schema
+from tocsin.state import codecs, schema
 from tocsin.state.active import ActiveAlerts
 from tocsin.state.dialects import SqlDialect
 from tocsin.state.evaluation import Evaluation
@@ -34,7 +34,7 @@ from tocsin.state.interface import (
     RuleRecord,
     State,
 )
-from tocsin.state.mirrorlog import MirrorLog
+from tocsin.state.mirrorlog import ACTIONS, MirrorLog
 from tocsin.state.outbox import Outbox
 from tocsin.state.tables import marks, small_values
 
@@ -74,6 +74,10 @@ class SqlState(State):
             engine.dispose()
             raise
 
+    def _gone(self) -> bool:
+        """Whether the file that is open is not where it was: what is written to it now ends with the process."""
+        return False
+
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         with self._writing, self._transaction(self._engine.execution_options(**{WRITES: True})) as tx:
@@ -88,6 +92,8 @@ class SqlState(State):
     def _transaction(self, engine: Engine) -> Iterator[Connection]:
         if self._closed:
             raise StoreError(f"state store {self._where} is closed")
+        if self._gone():
+            raise StoreError(f"state store {self._where} was deleted or replaced; stop tocsin and bring it back")
         try:
             with engine.begin() as tx:
                 yield tx
@@ -257,6 +263,10 @@ class SqlState(State):
     def preferences(self) -> Sequence[Preference]:
         with self._read() as tx:
             return self._alerts.preferences(tx)
+
+    def audit(self, done: Sequence[Audited]) -> None:
+        with self._write() as tx:
+            self._mirror.log(tx, ACTIONS, [codecs.audit_row(each) for each in done])
 
     def put_preference(self, preference: Preference, deed: Deed | None = None) -> None:
         with self._write() as tx:

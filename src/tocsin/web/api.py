@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,11 +16,12 @@ from tocsin.app.runs.actions import NoSuchRun
 from tocsin.app.runs.find import RunsAsked, tag_of
 from tocsin.errors import QueryBusy, QueryError, QueryTimeout, StoreError, TocsinError
 from tocsin.logstore.interface import Limits
+from tocsin.model.active import AuditKind
 from tocsin.web import mailview
 from tocsin.web.acting import ACTING, ActingApi
 from tocsin.web.answers import answer, in_seconds, problem, rows_answer
 from tocsin.web.asked import asked
-from tocsin.web.guard import LOCAL
+from tocsin.web.guard import LOCAL, caller
 from tocsin.web.openapi import STATES, TIMESPANS, Operation, Parameter, document
 from tocsin.web.ports import AppFace, ColumnInfo, Row
 from tocsin.web.sections.oncall import ONCALL, OnCallApi
@@ -215,6 +216,12 @@ class Asker:
         """``method(*args)`` in a thread."""
         return await to_thread.run_sync(method, *args)
 
+    def audit(self, request: Request, kind: AuditKind, text: str) -> None:
+        """Note in the audit trail what the sender of ``request`` does."""
+        local = request.scope["tocsin.who"] == LOCAL
+        via = "cli" if local else "api" if request.url.path.startswith("/api/") else "page"
+        self.app.audit(kind, by=caller(request), via=via, text=text)
+
     async def query(self, kql: str) -> tuple[list[ColumnInfo], list[Row]]:
         """A user's query. Waits for a place: the panels of a dashboard ask at once. Raises QueryError, and Busy where
         none was free in time.
@@ -295,6 +302,7 @@ class Api(ActingApi, OnCallApi):
 
     async def _query(self, request: Request) -> Response:
         query = await asked(request, self._app.clock.now())
+        self._ask.audit(request, AuditKind.QUERY, query.plain)
         try:
             columns, rows = await self._ask.query(query.kql)
         except QueryError as e:
@@ -368,6 +376,7 @@ class Api(ActingApi, OnCallApi):
 
     async def _replay(self, request: Request) -> Response:
         wanted = await _body(request, _Replay)
+        self._ask.audit(request, AuditKind.REPLAY, replayed(wanted.ids, wanted.consumer))
         return answer(await self._ask(self._app.replay_dead_letters, wanted.ids, wanted.consumer))
 
     async def _backtest(self, request: Request) -> Response:
@@ -380,11 +389,13 @@ class Api(ActingApi, OnCallApi):
     async def _backup(self, request: Request) -> Response:
         _only_local(request, "tocsin backup DIR")
         wanted = await _body(request, _Backup)
+        self._ask.audit(request, AuditKind.BACKUP, wanted.directory)
         return answer(await self._ask(self._app.back_up, wanted.directory))
 
     async def _export(self, request: Request) -> Response:
         _only_local(request, "tocsin export --parquet DIR")
         wanted = await _body(request, _Export)
+        self._ask.audit(request, AuditKind.EXPORT, wanted.directory)
         return answer(await self._ask(self._app.export, wanted.directory, wanted.tables))
 
     async def _openapi(self, request: Request) -> Response:
@@ -400,6 +411,13 @@ class Api(ActingApi, OnCallApi):
     async def _metrics(self, request: Request) -> Response:
         text, content_type = await self._ask(self._app.metrics.exposition, request.headers.get("accept", ""))
         return Response(text, headers={"Content-Type": content_type})
+
+
+def replayed(ids: Sequence[int], consumer: str) -> str:
+    """Which dead letters are replayed, for the audit trail."""
+    if not ids:
+        return f"consumer {consumer}" if consumer else "all"
+    return f"dead letters {', '.join(map(str, ids[:100]))}" + (" …" if len(ids) > 100 else "")
 
 
 def _only_local(request: Request, command: str) -> None:

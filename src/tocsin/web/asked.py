@@ -31,6 +31,11 @@ class Asked:
     seconds: bool = False  # timespans as numbers
     added: int = 0  # lines that we put in front of the client's
 
+    @property
+    def plain(self) -> str:
+        """The client's own text."""
+        return self.kql.split("\n", self.added)[-1] if self.added else self.kql
+
     def placed(self, error: QueryError) -> QueryError:
         """``error`` with the line as the client counts."""
         error.line = max(error.line - self.added, 0)

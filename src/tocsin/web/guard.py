@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,8 +15,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tocsin.config.project.tokens import Role
+from tocsin.config.project.tokens import Role, Token
 from tocsin.config.yaml.fields import is_loopback
+from tocsin.intake.connectors.ping import SOURCE as PING_SOURCE
+from tocsin.model.active import AuditKind
+from tocsin.web.access.credentials import How, Shown, shown
+from tocsin.web.access.roles import PING, TAKING, needed
+from tocsin.web.access.sessions import Sessions
+from tocsin.web.access.signatures import LARGEST, Held, is_signed, replayed, signature_of
+from tocsin.web.access.used import Used
 from tocsin.web.answers import problem
 from tocsin.web.ports import AppFace
 
@@ -26,15 +32,10 @@ log = structlog.get_logger(__name__)
 _LOOPBACK: Final = "loopback"
 LOCAL: Final = "local command"
 """Who a command on this machine is, which read the token of this start from the project directory."""
-COOKIE: Final = "tocsin_token"
 MAX_BODY: Final = 1 << 20
 """Bytes of the largest body outside /intake/."""
-OPEN: Final = frozenset({"/healthz", "/readyz", "/login", "/assets/tocsin.css"})
+OPEN: Final = frozenset({"/healthz", "/readyz", "/login", "/logout", "/assets/tocsin.css"})
 """Paths that need no token. /readyz notifies details only to who has one."""
-PING: Final = "/ping/"
-"""Ping URLs carry their token in the path, and act by a GET."""
-_TAKING: Final = ("/intake/", PING)
-"""Paths that take events."""
 LINKS: Final = "/do/"
 """Signed links need no token either: each is one, for one thing."""
 
@@ -63,9 +64,10 @@ class TooLarge(HTTPException):
 class Guard:
     """Wraps the whole server."""
 
-    def __init__(self, inner: ASGIApp, app: AppFace, local_token: str = "") -> None:
+    def __init__(self, inner: ASGIApp, app: AppFace, sessions: Sessions, local_token: str = "") -> None:
         """``local_token`` opens everything to commands on this machine; it changes at each start."""
-        self._inner, self._app, self._local = inner, app, local_token
+        self._inner, self._app, self._sessions, self._local = inner, app, sessions, local_token
+        self._held, self._used = Held(), Used(app.kept)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -86,7 +88,7 @@ class Guard:
             await send(message)
 
         try:
-            refused = self._refusal(scope)
+            refused, receive = await self._admit(scope, receive)
             if refused is not None:
                 await refused(scope, receive, sending)
                 return
@@ -111,7 +113,24 @@ class Guard:
         metrics.observe("tocsin_http_request_duration_seconds", seconds, handler=handler)
 
     # -- decisions -----------------------------------------------------------------------------------------------------
-    def _refusal(self, scope: Scope) -> Response | None:
+    async def _admit(self, scope: Scope, receive: Receive) -> tuple[Response | None, Receive]:
+        """``_refusal``, and what gives the body: who signs it is known only once it has been read."""
+        headers, consumer = Headers(scope=scope), _consumer(scope["path"])
+        signature, now = signature_of(headers), self._app.clock.now()
+        candidates = []
+        if signature is not None and consumer and not shown(scope, headers).word:
+            candidates = self._app.tokens.signing(signature, now, consumer)
+        if not candidates:
+            return self._refusal(scope, None), receive
+        body = await self._held.receive(receive)
+        if body is None:
+            self._count(scope["path"], "size")
+            detail = f"a signed body has at most {LARGEST} bytes"
+            return problem(413, "The body is too large", detail, headers={"Connection": "close"}), receive
+        signer = next((token for token in candidates if is_signed(token, headers, body, now)), None)
+        return self._refusal(scope, signer), replayed(body, receive)
+
+    def _refusal(self, scope: Scope, signer: Token | None) -> Response | None:
         """The answer to who may not come in, else None. Leaves ``scope["tocsin.who"]``, None for the unknown."""
         headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
         if host_name(f"//{headers.get('host', '')}") is None:
@@ -120,18 +139,16 @@ class Guard:
         if host_name(headers.get("origin", "")) is None:
             self._count(path, "origin")
             return problem(400, "The request is wrong", f"'{headers['origin'][:100]}' is no Origin; send https://host")
-        tokens = self._app.tokens
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > self._limit(path):
             return self._too_large(scope)
-        role = Role.INTAKE if path.startswith(_TAKING) else Role.METRICS if path == "/metrics" else Role.API
-        presented = _presented(scope, headers, role)
-        scope["tocsin.who"] = who = self._who(presented, role, _consumer(path))
-        if tokens or not self._app.settings.http.loopback:  # without tokens the door is open to this machine only
+        role, sent = needed(method, path), shown(scope, headers)
+        who = self._who(scope, sent, role, signer)
+        if self._app.tokens or not self._app.settings.http.loopback:  # else the door is open to this machine only
             if who is None and path not in OPEN and not path.startswith(LINKS):
-                return self._unknown(scope, headers, presented != "", role)
-            cross = who is not None and COOKIE in headers.get("cookie", "") and "authorization" not in headers
-            return self._foreign(scope, headers) if cross and method not in ("GET", "HEAD") else None
+                return self._unknown(scope, headers, sent, role)
+            cross = who is not None and sent.by_itself and method not in ("GET", "HEAD")
+            return self._foreign(scope, headers) if cross else None
         scope["tocsin.who"] = who or _LOOPBACK
         if not self._host_known(headers.get("host", "")):
             self._count(path, "host")
@@ -143,28 +160,48 @@ class Guard:
         reads = method in ("GET", "HEAD", "OPTIONS") and not path.startswith(PING)
         return None if reads else self._foreign(scope, headers)
 
-    def _who(self, presented: str, role: Role, consumer: str = "") -> str | None:
-        if not presented:
-            return None
-        if self._local and hmac.compare_digest(presented.encode("utf-8", "surrogatepass"), self._local.encode()):
-            return LOCAL
-        tokens, now = self._app.tokens, self._app.clock.now()
-        who = tokens.who(presented, role, now, consumer)
-        if who is None and role is Role.METRICS:
-            who = tokens.who(presented, Role.API, now)
-        return who
+    def _token(self, sent: Shown) -> Token | None:
+        """The token that a request shows, whatever it opens."""
+        tokens = self._app.tokens
+        if sent.how is How.SESSION:
+            return self._sessions.token(sent.word, tokens, self._app.clock.now())
+        return tokens.find(sent.word) if sent.word else None
 
-    def _unknown(self, scope: Scope, headers: Headers, presented: bool, role: Role) -> Response:
-        path = scope["path"]
+    def _who(self, scope: Scope, sent: Shown, role: Role, signer: Token | None) -> str | None:
+        scope["tocsin.who"] = None
+        word = sent.word.encode("utf-8", "surrogatepass")
+        if self._local and sent.how is not How.SESSION and hmac.compare_digest(word, self._local.encode()):
+            scope["tocsin.who"] = LOCAL
+            return LOCAL
+        token, now, path = signer or self._token(sent), self._app.clock.now(), scope["path"]
+        if token is None or not token.opens(role, now, _consumer(path)):
+            return None
+        if path.startswith(PING) and token.sources and PING_SOURCE not in token.sources:
+            return None
+        scope["tocsin.who"], scope["tocsin.sources"] = token.name, token.sources
+        self._used.note(token.name, now)
+        return token.name
+
+    def _unknown(self, scope: Scope, headers: Headers, sent: Shown, role: Role) -> Response:
+        path, known = scope["path"], self._token(sent)
         self._count(path, "token")
-        if role is Role.API and not path.startswith("/api/") and "text/html" in headers.get("accept", ""):
+        html = "text/html" in headers.get("accept", "")
+        if not path.startswith(("/api/", "/metrics", *TAKING)) and html and known is None:
             return RedirectResponse(f"/login?next={quote(path, safe='')}", 303)
-        if presented:
+        self._app.audit(
+            AuditKind.REFUSED,
+            by=known.name if known is not None else "",
+            via="page" if sent.how is How.SESSION else "api",
+            text=f"{_handler(path)} needs {role}; from {address_of(scope)}",
+        )
+        if known is not None and known.opens(Role.METRICS, self._app.clock.now()):
+            return problem(403, "The token does not open this", f"'{known.name}' lacks the role '{role}'")
+        if sent.word or signature_of(headers) is not None:
             detail = f"the token is not known, has expired, is for other consumers, or its roles lack '{role}'"
         else:
             detail = "send a token of tokens.yaml as 'Authorization: Bearer …'"
-            if role is Role.INTAKE:
-                detail += " or as ?token=…"
+            if role is Role.PRODUCER:
+                detail += ", as ?token=…, or sign the body"
         return problem(401, "A token is needed", detail, headers={"WWW-Authenticate": 'Bearer realm="tocsin"'})
 
     def _foreign(self, scope: Scope, headers: Headers) -> Response | None:
@@ -187,7 +224,7 @@ class Guard:
 
     # -- size ----------------------------------------------------------------------------------------------------------
     def _limit(self, path: str) -> int:
-        return self._app.settings.intake.max_body if path.startswith(_TAKING) else MAX_BODY
+        return self._app.settings.intake.max_body if path.startswith(TAKING) else MAX_BODY
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         limit, taken = self._limit(scope["path"]), 0
@@ -209,7 +246,7 @@ class Guard:
         return problem(413, "The body is too large", e.detail, headers=e.headers)
 
     def _count(self, path: str, reason: str) -> None:
-        if path.startswith(_TAKING):
+        if path.startswith(TAKING):
             self._app.metrics.inc("tocsin_intake_refused_total", reason=reason)
 
 
@@ -228,7 +265,7 @@ def _shown(path: str) -> str:
 
 def _handler(path: str) -> str:
     """The part of tocsin that answers ``path``: a label of few values."""
-    if path.startswith(_TAKING):
+    if path.startswith(TAKING):
         return "intake"
     if path == "/api/v1/query":
         return "query"
@@ -262,18 +299,7 @@ def caller(request: Request) -> str:
     return "" if who in (_LOOPBACK, LOCAL) else who
 
 
-def _presented(scope: Scope, headers: Headers, role: Role) -> str:
-    """The token of a request: a header, for intake a query parameter (as Event Grid sends it), for pages a cookie."""
-    kind, _, word = headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer" and word.strip():
-        return word.strip()
-    if scope["path"].startswith(PING):
-        return str(scope["path"].removeprefix(PING).partition("/")[0])
-    if role is Role.INTAKE:
-        query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=50)
-        return str((query.get("token") or query.get("code") or [""])[0])
-    try:
-        cookie: SimpleCookie = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return ""
-    return str(cookie[COOKIE].value) if COOKIE in cookie else ""
+def address_of(scope: Scope) -> str:
+    """From which address a request comes; '' where that is not known."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -20,12 +21,15 @@ from tocsin import __version__
 from tocsin.app.runs.find import RunsAsked
 from tocsin.config.project.tokens import Role
 from tocsin.errors import QueryError
+from tocsin.model.active import AuditKind
 from tocsin.model.text.timespans import spoken
 from tocsin.web import mailview
+from tocsin.web.access.credentials import COOKIE, session_word
+from tocsin.web.access.sessions import LASTS, Logins, Sessions
 from tocsin.web.answers import plain, scripted
 from tocsin.web.api import Asker, find_mail, find_rule, limit, mail_state
 from tocsin.web.console import SHOWN
-from tocsin.web.guard import COOKIE
+from tocsin.web.guard import address_of, from_elsewhere
 from tocsin.web.openapi import STATES
 
 _COUNTS = "Runs | summarize N = count() by Status | order by N desc"
@@ -39,8 +43,8 @@ _LIVE = frozenset({"overview", "open", "alerts", "runs", "notifications", "consu
 class Pages:
     """Handlers of the pages."""
 
-    def __init__(self, ask: Asker) -> None:
-        self._ask, self._app = ask, ask.app
+    def __init__(self, ask: Asker, sessions: Sessions) -> None:
+        self._ask, self._app, self._sessions, self._logins = ask, ask.app, sessions, Logins()
         self._env = Environment(
             loader=PackageLoader("tocsin.web", "pages"),
             autoescape=True,
@@ -62,6 +66,7 @@ class Pages:
             Route("/rules", self._rules),
             Route("/rules/{name}", self._rule),
             Route("/login", self._login, methods=["GET", "POST"]),
+            Route("/logout", self._logout, methods=["POST"]),
             Route("/assets/{name}", self._asset),
         ]
 
@@ -120,14 +125,47 @@ class Pages:
     async def _login(self, request: Request) -> Response:
         target = _local(request.query_params.get("next", "/"))
         if request.method == "GET":
-            return self.page("login", request, wrong=False, next=target)
+            return self.page("login", request, wrong="", next=target)
+        address, now = address_of(request.scope), self._app.clock.monotonic()
+        if (wait := self._logins.wait(address, now)) > 0:
+            again = {"Retry-After": str(math.ceil(wait))}
+            wrong = f"Too many logins failed. Try again in {math.ceil(wait)} s."
+            return self.page("login", request, 429, headers=again, wrong=wrong, next=target)
         form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10)
-        word = (form.get("token") or [""])[0].strip()
-        if self._app.tokens.who(word, Role.API, self._app.clock.now()) is None:
-            return self.page("login", request, 401, wrong=True, next=target)
+        token = self._app.tokens.find((form.get("token") or [""])[0].strip())
+        if token is None or not token.opens(Role.VIEWER, self._app.clock.now()):
+            self._logins.failed(address, now)
+            self._app.audit(AuditKind.LOGIN_FAILED, by=token.name if token else "", via="page", text=f"from {address}")
+            wrong = "That token is not known, or its roles lack “viewer”."
+            return self.page("login", request, 401, wrong=wrong, next=target)
+        self._logins.done(address)
+        self._app.audit(AuditKind.LOGIN, by=token.name, via="page", text=f"from {address}")
         answer = RedirectResponse(target, 303)
-        secure = self._app.settings.http.url.startswith("https:")
-        answer.set_cookie(COOKIE, word, max_age=30 * 86_400, httponly=True, samesite="lax", secure=secure)
+        word = self._sessions.begin(token, self._app.clock.now())
+        answer.set_cookie(
+            COOKIE,
+            word,
+            max_age=int(LASTS.total_seconds()),
+            httponly=True,
+            samesite="lax",
+            secure=self._secure(request),
+        )
+        return answer
+
+    def _secure(self, request: Request) -> bool:
+        """Whether browsers reach it by https, directly or through a proxy that base_url names."""
+        return request.url.scheme == "https" or self._app.settings.http.url.startswith("https:")
+
+    async def _logout(self, request: Request) -> Response:
+        if from_elsewhere(request.headers, self._app.settings.http.url):
+            raise HTTPException(403, "another site's page may not do this")
+        word = session_word(request.headers)
+        token = self._sessions.token(word, self._app.tokens, self._app.clock.now())
+        self._sessions.end(word)
+        if token is not None:
+            self._app.audit(AuditKind.LOGOUT, by=token.name, via="page", text=f"from {address_of(request.scope)}")
+        answer = RedirectResponse("/login", 303)
+        answer.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=self._secure(request))
         return answer
 
     async def _asset(self, request: Request) -> Response:
@@ -141,15 +179,19 @@ class Pages:
         """A page that says what is wrong."""
         return self.page("trouble", request, status, title=title, detail=detail)
 
-    def page(self, name: str, request: Request, code: int = 200, **context: Any) -> Response:
+    def page(
+        self, name: str, request: Request, code: int = 200, *, headers: Mapping[str, str] | None = None, **context: Any
+    ) -> Response:
         """The page made of the template ``name``."""
         template = self._env.get_template(f"{name}.html.j2")
         top = "/" + request.url.path.split("/")[1]
         again = ""
         if name in _LIVE and request.method == "GET" and code == 200:
             again = request.url.remove_query_params("said").replace(scheme="", netloc="").__str__()
-        html = template.render(here=top, again=again, version=__version__, now=self._app.clock.now(), **context)
-        answer = HTMLResponse(html, code)
+        inside = bool(session_word(request.headers))
+        now = self._app.clock.now()
+        html = template.render(here=top, again=again, version=__version__, now=now, inside=inside, **context)
+        answer = HTMLResponse(html, code, headers=dict(headers or {}))
         return scripted(answer) if again else answer
 
     def _when(self, value: datetime | None) -> Markup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
 from starlette.routing import BaseRoute
@@ -18,6 +19,7 @@ from tocsin.config.project.tokens import Tokens
 from tocsin.config.settings import Settings
 from tocsin.logstore.interface import Limits
 from tocsin.metrics.registry import Metrics
+from tocsin.model.active import AuditKind
 from tocsin.model.delivery import Delivery
 from tocsin.model.text.signed import Signer
 
@@ -141,6 +143,13 @@ class AppFace(ReadFace, Protocol):
     @property
     def tokens(self) -> Tokens:
         """Tokens in force; asked at each request, so that a changed file counts at once."""
+
+    @property
+    def kept(self) -> Path:
+        """A folder for small files of the server's own."""
+
+    def audit(self, kind: AuditKind, *, by: str, via: str, text: str) -> None:
+        """Note in the audit trail that somebody did it now; never blocks."""
 
     def consumers(self) -> list[Row]:
         """A row a consumer: whether it runs, is connected, its lag and watermark, its last event and dead letters."""

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from tocsin.errors import TocsinError
+from tocsin.web.access.sessions import Sessions
 from tocsin.web.api import Api, Asker, fault
 from tocsin.web.console import Console
 from tocsin.web.guard import Guard
@@ -24,8 +25,8 @@ from tocsin.web.sections.query import QueryPages
 
 def build(app: AppFace, local_token: str = "") -> ASGIApp:
     """The whole server."""
-    ask = Asker(app)
-    pages = Pages(ask)
+    ask, sessions = Asker(app), Sessions(app.kept / "sessions.json")
+    pages = Pages(ask, sessions)
     console = Console(ask, pages.page)
 
     async def failed(request: Request, e: Exception) -> Response:
@@ -57,4 +58,4 @@ def build(app: AppFace, local_token: str = "") -> ASGIApp:
         exception_handlers={HTTPException: failed, TocsinError: failed, Exception: failed},
     )
     inner.router.redirect_slashes = False  # a program that asks for /runs/ is notified so, not sent elsewhere
-    return Guard(inner, app, local_token)
+    return Guard(inner, app, sessions, local_token)

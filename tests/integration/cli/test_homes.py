@@ -149,10 +149,19 @@ def test_a_token_is_shown_once(run: Run, tmp_path: Path) -> None:
     assert word not in (tmp_path / "tokens.yaml").read_text()
     listed = run("tokens", "list", "--json")
     (row,) = json.loads(listed.stdout)
-    assert {"Token": "prometheus", "Roles": ["metrics"], "Consumers": [], "Expires": "2027-01-31T00:00:00Z"} == row
+    wanted = {"Token": "prometheus", "Roles": ["metrics"], "Expires": "2027-01-31T00:00:00Z", "LastUsed": None}
+    assert {**wanted, "Consumers": [], "Sources": [], "Signature": None} == row
     assert 2 == run("tokens", "new", "other", "--expires", "soon").returncode
     taken = run("tokens", "new", "prometheus")
     assert (1, "") == (taken.returncode, taken.stdout)
+    assert "is the last token" in run("tokens", "revoke", "prometheus").stderr
+    assert 0 == run("tokens", "new", "grid", "--role", "producer", "--source", "grid", "--source", 'a "b"').returncode
+    assert "there is no token 'gird'" in run("tokens", "revoke", "gird").stderr
+    assert 0 == run("tokens", "revoke", "prometheus").returncode
+    assert 0 == run("tokens", "new", "more").returncode
+    row, _ = json.loads(run("tokens", "list", "--json").stdout)
+    assert ("grid", ["grid", 'a "b"']) == (row["Token"], row["Sources"])
+    assert 0o600 == (tmp_path / "tokens.yaml").stat().st_mode & 0o777
 
 
 def test_compact_needs_the_file_for_itself(run: Run, lived: Tocsin) -> None:

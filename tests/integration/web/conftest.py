@@ -30,9 +30,11 @@ route:
     - {match: {ExperimentName: paged}, escalation: page}
     - {match: {ExperimentName: [subbed, too-loud, calm]}, receiver: anna, group_by: []}
 """
-TOKENS = {role: f"a-long-token-for-{role}" for role in ("intake", "api", "metrics")}
+TOKENS = {role: f"a-long-token-for-{role}" for role in ("producer", "viewer", "responder", "admin", "metrics")}
 
 BOUND, EXPIRED = "a-long-token-for-github", "a-long-token-of-last-year"
+SIGNING = {"github": "a-long-secret-of-github", "slack": "a-long-secret-of-slack"}
+FROM_LAB = "a-long-token-of-the-lab"
 
 
 @pytest.fixture(scope="session")
@@ -52,8 +54,13 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
     tocsin.write("tocsin.yaml", "http: {host: 0.0.0.0}\nintake: {max_body: 64KiB}")
     lines = [f"  - {{name: {role}, token: {word}, roles: [{role}]}}" for role, word in TOKENS.items()]
     lines += [
-        f"  - {{name: github, token: {BOUND}, roles: [intake], consumers: [github-actions, ping]}}",
-        f"  - {{name: last-year, token: {EXPIRED}, roles: [intake, api, metrics], expires: 2025-01-01}}",
+        f"  - {{name: github, token: {BOUND}, roles: [producer], consumers: [github-actions, ping]}}",
+        f"  - {{name: last-year, token: {EXPIRED}, roles: [admin], expires: 2025-01-01}}",
+        *(
+            f"  - {{name: {by}-signs, token: {word}, roles: [producer], signature: {by}}}"
+            for by, word in SIGNING.items()
+        ),
+        f"  - {{name: lab, token: {FROM_LAB}, roles: [producer], sources: [lab, lab-2]}}",
     ]
     tocsin.write("tokens.yaml", "\n".join(["tokens:", *lines]))
     yield tocsin.start(within=60)

@@ -13,7 +13,7 @@ from tests.integration.commands import PROGRAM, Here
 from tests.servers.eventually import eventually
 
 WORD = "a-token-for-everything"
-GOOD = f"tokens: [{{name: all, token: {WORD}, roles: [api, intake, metrics]}}]\n"
+GOOD = f"tokens: [{{name: all, token: {WORD}, roles: [admin]}}]\n"
 BEARER = {"Authorization": f"Bearer {WORD}"}
 
 

@@ -10,8 +10,8 @@ from tests.acceptance.harness import Tocsin
 from tests.integration.web.conftest import TOKENS
 from tests.servers.eventually import eventually
 
-KEY = TOKENS["intake"]
-API = {"Authorization": f"Bearer {TOKENS['api']}"}
+KEY = TOKENS["producer"]
+API = {"Authorization": f"Bearer {TOKENS['viewer']}"}
 
 
 @pytest.fixture

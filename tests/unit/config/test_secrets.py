@@ -65,7 +65,7 @@ def test_files_with_secrets_that_others_can_read_are_warned_of(home: Home) -> No
     text = "http: {base_url: 'https://t.example.org'}\n" + MAIL
     text += "smtp: {host: h, sender: t@example.org, username: u, password_file: word}"
     (home.path / "word").write_text("secret")
-    (home.path / "tokens.yaml").write_text("tokens:\n  - {name: a, token: a-long-token-in-clear, roles: [api]}\n")
+    (home.path / "tokens.yaml").write_text("tokens:\n  - {name: a, token: a-long-token-in-clear, roles: [viewer]}\n")
     for name in ("word", "tokens.yaml"):
         (home.path / name).chmod(0o640)
     assert [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.config.project.tokens import Role, add_token, load_tokens
+from tocsin.config.project.tokens import Role, Signature, add_token, load_tokens, revoke_token
 from tocsin.errors import ConfigurationError
 
 LONG = "a-token-of-enough-length"
@@ -25,28 +25,28 @@ def test_a_token_opens_only_its_roles(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"another-long-token").hexdigest()
     tokens = load_tokens(write(tmp_path, f"""
 tokens:
-  - {{name: grid, token: {LONG}, roles: [intake]}}
-  - {{name: prometheus, sha256: "{digest}", roles: "metrics, api"}}
+  - {{name: grid, token: {LONG}, roles: [producer]}}
+  - {{name: prometheus, sha256: "{digest}", roles: "metrics, viewer"}}
 """))  # fmt: skip
     assert 2 == len(tokens)
-    assert ("grid", None, None) == tuple(tokens.who(LONG, r, NOW) for r in (Role.INTAKE, Role.API, Role.METRICS))
+    assert ("grid", None, None) == tuple(tokens.who(LONG, r, NOW) for r in (Role.PRODUCER, Role.VIEWER, Role.METRICS))
     assert (None, "prometheus", "prometheus") == tuple(
-        tokens.who("another-long-token", r, NOW) for r in (Role.INTAKE, Role.API, Role.METRICS)
+        tokens.who("another-long-token", r, NOW) for r in (Role.PRODUCER, Role.VIEWER, Role.METRICS)
     )
-    assert tokens.who("", Role.INTAKE, NOW) is None
-    assert tokens.who(digest, Role.API, NOW) is None  # the digest itself is no token
+    assert tokens.who("", Role.PRODUCER, NOW) is None
+    assert tokens.who(digest, Role.VIEWER, NOW) is None  # the digest itself is no token
 
 
 def test_a_token_opens_its_consumers_alone_and_nothing_once_it_has_expired(tmp_path: Path) -> None:
     """To the instant; a date is its beginning, UTC. What is for everybody else stays closed to it anyway."""
     tokens = load_tokens(write(tmp_path, f"""
-tokens: [{{name: ci, token: {LONG}, roles: [intake], consumers: github-actions, expires: 2026-12-01}}]
+tokens: [{{name: ci, token: {LONG}, roles: [producer], consumers: github-actions, expires: 2026-12-01}}]
 """))  # fmt: skip
     end = datetime(2026, 12, 1, tzinfo=UTC)
     last = end - timedelta(microseconds=1)
-    assert ("ci", None) == tuple(tokens.who(LONG, Role.INTAKE, last, name) for name in ("github-actions", "events"))
-    assert tokens.who(LONG, Role.INTAKE, end, "github-actions") is None
-    assert tokens.who(LONG, Role.API, last) is None
+    assert ("ci", None) == tuple(tokens.who(LONG, Role.PRODUCER, last, name) for name in ("github-actions", "events"))
+    assert tokens.who(LONG, Role.PRODUCER, end, "github-actions") is None
+    assert tokens.who(LONG, Role.VIEWER, last) is None
 
 
 def test_no_file_or_an_empty_one_means_no_tokens_and_says_why(tmp_path: Path) -> None:
@@ -87,21 +87,23 @@ def test_a_file_that_cannot_be_read_is_a_fault_never_no_tokens(
 
 def test_the_first_token_is_added_to_an_empty_list(tmp_path: Path) -> None:
     path = write(tmp_path, "# who may come in\ntokens: []\n")
-    word = add_token(path, "one", frozenset({Role.API}))
-    assert "one" == load_tokens(path).who(word, Role.API, NOW)
+    word = add_token(path, "one", frozenset({Role.VIEWER}))
+    assert "one" == load_tokens(path).who(word, Role.VIEWER, NOW)
     assert path.read_text().startswith("# who may come in\n")
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("tokens: [{name: a, token: short, roles: [api]}]", "is shorter than 16 characters"),
-        (f"tokens: [{{name: a, token: {LONG}, roles: [admin]}}]", "'admin' is none of intake, api, metrics"),
+        ("tokens: [{name: a, token: short, roles: [viewer]}]", "is shorter than 16 characters"),
+        (f"tokens: [{{name: a, token: {LONG}, roles: [api]}}]", "'api' is none of producer, viewer, responder, admin, metrics"),
+        (f"tokens: [{{name: a, sha256: {'ab' * 32}, roles: [producer], signature: github}}]", "signature needs the token itself"),
+        (f"tokens: [{{name: a, token: {LONG}, roles: [admin], signature: slack}}]", "has the role producer alone"),
         (f"tokens: [{{name: a, token: {LONG}, roles: []}}]", "must not be empty"),
-        (f"tokens: [{{name: a, token: {LONG}, roles: [api], expires: soon}}]", "'soon' is no time; write 2027-01-31"),
-        ("tokens: [{name: a, roles: [api]}]", "give either token or sha256"),
-        ("tokens: [{name: a, sha256: xyz, roles: [api]}]", "sha256"),
-        (f"tokens: [{{name: a, token: {LONG}, roles: [api]}}, {{name: a, token: {LONG}2, roles: [api]}}]", "two tokens are called 'a'"),
+        (f"tokens: [{{name: a, token: {LONG}, roles: [viewer], expires: soon}}]", "'soon' is no time; write 2027-01-31"),
+        ("tokens: [{name: a, roles: [viewer]}]", "give either token or sha256"),
+        ("tokens: [{name: a, sha256: xyz, roles: [viewer]}]", "sha256"),
+        (f"tokens: [{{name: a, token: {LONG}, roles: [viewer]}}, {{name: a, token: {LONG}2, roles: [viewer]}}]", "two tokens are called 'a'"),
     ],
 )  # fmt: skip
 def test_broken_files_say_what_is_wrong_and_show_no_token(tmp_path: Path, text: str, fault: str) -> None:
@@ -115,25 +117,47 @@ def test_broken_files_say_what_is_wrong_and_show_no_token(tmp_path: Path, text: 
 def test_a_new_token_is_added_and_the_others_stay(tmp_path: Path) -> None:
     """The file keeps only a digest, and only its owner may read it."""
     path = tmp_path / "tokens.yaml"
-    first = add_token(path, "one", frozenset({Role.INTAKE}))
-    second = add_token(path, 'two "quoted"', frozenset({Role.API, Role.METRICS}))
+    first = add_token(path, "one", frozenset({Role.PRODUCER}))
+    second = add_token(path, 'two "quoted"', frozenset({Role.VIEWER, Role.METRICS}))
     tokens = load_tokens(path)
-    assert ("one", 'two "quoted"') == (tokens.who(first, Role.INTAKE, NOW), tokens.who(second, Role.API, NOW))
+    assert ("one", 'two "quoted"') == (tokens.who(first, Role.PRODUCER, NOW), tokens.who(second, Role.VIEWER, NOW))
     assert first not in path.read_text()
     assert 0o600 == path.stat().st_mode & 0o777
 
 
 def test_a_name_that_is_taken_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "tokens.yaml"
-    add_token(path, "one", frozenset({Role.INTAKE}))
+    add_token(path, "one", frozenset({Role.PRODUCER}))
     before = path.read_text()
     with pytest.raises(ConfigurationError, match="two tokens are called 'one'"):
-        add_token(path, "one", frozenset({Role.API}))
+        add_token(path, "one", frozenset({Role.VIEWER}))
     assert before == path.read_text()
     assert [path] == list(tmp_path.iterdir())
 
 
 def test_tokens_do_not_show(tmp_path: Path) -> None:
-    tokens = load_tokens(write(tmp_path, f"tokens: [{{name: a, token: {LONG}, roles: [api]}}]"))
+    tokens = load_tokens(write(tmp_path, f"tokens: [{{name: a, token: {LONG}, roles: [viewer]}}]"))
     assert LONG not in repr(tokens) + repr(vars(tokens))
-    assert LONG == tokens.plain(Role.API)
+    assert LONG == tokens.plain(Role.VIEWER)
+
+
+def test_a_token_is_revoked_and_the_rest_of_the_file_stays(tmp_path: Path) -> None:
+    """Comments and the others' order too; another can be added after it."""
+    path = write(tmp_path, f"# who may come in\ntokens:\n  # the lab\n  - {{name: lab, token: {LONG}, roles: [producer]}}\n"
+                 f'  - name: "old"\n    token: {LONG}2\n    roles: [viewer]\n  - {{name: new, token: {LONG}3, roles: [admin]}}\n')  # fmt: skip
+    revoke_token(path, "old")
+    assert ["lab", "new"] == [t.name for t in load_tokens(path).listed()]
+    assert path.read_text().startswith("# who may come in\ntokens:\n  # the lab\n  - {name: lab")
+    add_token(path, "more", frozenset({Role.VIEWER}))
+    assert 3 == len(load_tokens(path))
+
+
+def test_a_secret_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a webhook that signs, the file needs the secret itself."""
+    path = write(tmp_path, "tokens: [{name: gh, token: '${GH_SECRET}', roles: [producer], signature: github}]")
+    with pytest.raises(ConfigurationError, match="'GH_SECRET' is not set"):
+        load_tokens(path)
+    monkeypatch.setenv("GH_SECRET", LONG)
+    (token,) = load_tokens(path).signing(Signature.GITHUB, NOW, "events")
+    assert token.token is not None and LONG == token.token.get_secret_value()
+    assert load_tokens(path).find(LONG) is None

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -16,6 +17,7 @@ from tocsin.config.project.tokens import Tokens
 from tocsin.config.settings import HttpSettings, Settings
 from tocsin.errors import QueryError, QueryTimeout, StoreFull, StoreLost, TocsinError
 from tocsin.metrics.registry import Metrics
+from tocsin.model.active import AuditKind
 from tocsin.web import AppFace, build_asgi
 
 
@@ -26,6 +28,11 @@ class Broken:
         self.error = error
         self.settings, self.tokens, self.metrics = Settings(), Tokens(), Metrics()
         self.clock = ManualClock(datetime(2026, 1, 5, tzinfo=UTC))
+
+        self.kept = Path("/no/such/folder")
+
+    def audit(self, kind: AuditKind, **_: str) -> None:
+        """Nothing."""
 
     def _fail(self, *_: Any) -> Any:
         raise self.error

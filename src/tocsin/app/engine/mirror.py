@@ -1,6 +1,6 @@
 """Copies transitions, deliveries and people's actions from the state into the log store: KQL can ask about them.
 
-State is the truth; Alerts, Notifications and Actions are its mirror, appended in order, idempotent, within a second.
+State is the truth; Alerts, Notifications and Actions (with the audit trail) are its mirror, appended in order, idempotent, within a second.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import structlog
 
+from tocsin.app.engine.audit import Audit
 from tocsin.clock import Clock
 from tocsin.errors import StoreError
 from tocsin.logstore.interface import LogStore
@@ -38,8 +39,11 @@ def mirror_once(state: State, store: LogStore) -> int:
 class Mirror:
     """The thread that mirrors, and that forgets what is old in the state once an hour."""
 
-    def __init__(self, state: State, store: LogStore, metrics: Metrics, clock: Clock, keep: timedelta) -> None:
+    def __init__(
+        self, state: State, store: LogStore, metrics: Metrics, clock: Clock, keep: timedelta, audit: Audit
+    ) -> None:
         self._state, self._store, self._metrics, self._clock, self._keep = state, store, metrics, clock, keep
+        self._audit = audit
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self._pruned = clock.monotonic()
@@ -58,6 +62,7 @@ class Mirror:
         while True:
             last = self._stop.wait(EVERY)
             try:
+                self._audit.flush()
                 # What comes meanwhile waits for the next evaluation: each mirror commit holds up one with events.
                 while mirror_once(self._state, self._store) == CHUNK:
                     pass

@@ -19,6 +19,7 @@ import structlog
 from starlette.routing import BaseRoute
 
 from tocsin import __version__
+from tocsin.app.engine.audit import Audit
 from tocsin.app.engine.evaluator import ADMIN, Consumers, Evaluator, admin_intent
 from tocsin.app.engine.known_series import present_channels
 from tocsin.app.engine.mirror import Mirror
@@ -52,6 +53,7 @@ from tocsin.errors import ConfigurationError, StoreError, TocsinError
 from tocsin.intake.connectors.ping import PingIntake
 from tocsin.intake.replay import replay
 from tocsin.metrics.registry import Metrics
+from tocsin.model.active import AuditKind
 from tocsin.model.event import Commit
 from tocsin.model.text.signed import Signer
 from tocsin.notify.channels.base import Setting
@@ -143,7 +145,8 @@ class App(Reading):
             ),
             notified=self.notifier.wake,
         )
-        self._mirror = Mirror(self._state_store, self._log, metrics, clock, settings.retention.alerts)
+        self._audit = Audit(self._state_store, clock)
+        self._mirror = Mirror(self._state_store, self._log, metrics, clock, settings.retention.alerts, self._audit)
         self._housekeeping = Housekeeping(
             self._log,
             Measuring(
@@ -340,6 +343,15 @@ class App(Reading):
     def tokens(self) -> Tokens:
         """Tokens in force."""
         return self._content.tokens
+
+    @property
+    def kept(self) -> Path:
+        """A folder for small files of the server's own."""
+        return self._home.data
+
+    def audit(self, kind: AuditKind, *, by: str, via: str, text: str) -> None:
+        """Note in the audit trail that somebody did it now; never blocks."""
+        self._audit.note(kind, by=by, via=via, text=text)
 
     @property
     def rules(self) -> RuleSet:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from ruamel.yaml import YAML
 
+from tocsin.config.secrets import expanded
 from tocsin.config.yaml.document import YamlModel, load_file, parse
 from tocsin.config.yaml.fields import Words
-from tocsin.errors import ConfigurationError, Problem
+from tocsin.errors import ConfigurationError, Problem, TocsinError
 
 SHORTEST = 16
 """Characters of the shortest token that is taken."""
@@ -25,9 +29,26 @@ SHORTEST = 16
 class Role(StrEnum):
     """What a token opens."""
 
-    INTAKE = "intake"  # POST /intake/…
-    API = "api"  # pages and /api/v1
-    METRICS = "metrics"  # /metrics
+    PRODUCER = "producer"  # posts events: /intake/… and ping URLs
+    VIEWER = "viewer"  # reads: pages, /api/v1, queries, /metrics
+    RESPONDER = "responder"  # and acts: alerts, silences, subscriptions, runs
+    ADMIN = "admin"  # everything, such as replays and backups
+    METRICS = "metrics"  # /metrics alone, for Prometheus
+
+
+_MORE: Mapping[Role, frozenset[Role]] = {
+    Role.VIEWER: frozenset((Role.METRICS,)),
+    Role.RESPONDER: frozenset((Role.VIEWER, Role.METRICS)),
+    Role.ADMIN: frozenset(Role),
+}
+"""What a role opens besides its own."""
+
+
+class Signature(StrEnum):
+    """How a sender signs its bodies with the token, which it never sends."""
+
+    GITHUB = "github"  # X-Hub-Signature-256: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
+    SLACK = "slack"  # X-Slack-Signature: https://docs.slack.dev/authentication/verifying-requests-from-slack
 
 
 def instant(value: object) -> datetime | None:
@@ -59,7 +80,7 @@ class Token(YamlModel):
         examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
     )
     roles: Annotated[frozenset[Role], BeforeValidator(_roles)] = Field(
-        description="What it opens: intake, api, metrics.", examples=[["intake"]], min_length=1
+        description="What it opens: producer, viewer, responder, admin, metrics.", examples=[["producer"]], min_length=1
     )
 
     expires: Annotated[datetime | None, BeforeValidator(instant)] = Field(
@@ -67,8 +88,18 @@ class Token(YamlModel):
     )
     consumers: Words = Field(
         default=(),
-        description="Consumers to which alone it may post, of the role intake.",
+        description="Consumers to which alone it may post, of the role producer.",
         examples=[["github-actions"]],
+    )
+    sources: Words = Field(
+        default=(),
+        description="Values of Source that alone its events may have; any other is a dead letter.",
+        examples=[["github.com/acme/models"]],
+    )
+    signature: Signature | None = Field(
+        default=None,
+        description="How its sender signs bodies with it, github or slack; it opens nothing by itself then.",
+        examples=["github"],
     )
 
     @field_validator("token")
@@ -82,12 +113,17 @@ class Token(YamlModel):
     def _one(self) -> Self:
         if (self.token is None) == (self.sha256 is None):
             raise ValueError("give either token or sha256")
+        if self.signature is not None and self.token is None:
+            raise ValueError("signature needs the token itself, not its sha256")
+        if self.signature is not None and self.roles != {Role.PRODUCER}:
+            raise ValueError("a token with a signature has the role producer alone")
         return self
 
     def opens(self, role: Role, at: datetime, consumer: str = "") -> bool:
         """Whether it opens ``role`` at ``at`` (UTC), and ``consumer``, where one is named."""
         bound = bool(self.consumers and consumer and consumer not in self.consumers)
-        return role in self.roles and not bound and (self.expires is None or at < self.expires)
+        has = role in self.roles or any(role in _MORE.get(each, ()) for each in self.roles)
+        return has and not bound and (self.expires is None or at < self.expires)
 
     @property
     def digest(self) -> bytes:
@@ -128,14 +164,27 @@ class Tokens:
     def __len__(self) -> int:
         return len(self._digests)
 
+    def find(self, presented: str) -> Token | None:
+        """The token ``presented``, whatever it opens. One whose sender signs is never presented."""
+        digest = hashlib.sha256(presented.encode("utf-8", "surrogatepass")).digest()
+        found: Token | None = None
+        for known, token in self._digests:
+            if hmac.compare_digest(known, digest) and token.signature is None:
+                found = token
+        return found
+
     def who(self, presented: str, role: Role, at: datetime, consumer: str = "") -> str | None:
         """Name of the token ``presented`` if it opens ``role`` at ``at`` (UTC), and ``consumer``, where one is named."""
-        digest = hashlib.sha256(presented.encode("utf-8", "surrogatepass")).digest()
-        found: str | None = None
-        for known, token in self._digests:
-            if hmac.compare_digest(known, digest) and token.opens(role, at, consumer):
-                found = token.name
-        return found
+        found = self.find(presented)
+        return found.name if found is not None and found.opens(role, at, consumer) else None
+
+    def named(self, name: str) -> Token | None:
+        """The token of that name."""
+        return next((token for _, token in self._digests if token.name == name), None)
+
+    def signing(self, signature: Signature, at: datetime, consumer: str) -> list[Token]:
+        """The tokens with which bodies for ``consumer`` may be signed so at ``at`` (UTC)."""
+        return [t for _, t in self._digests if t.signature is signature and t.opens(Role.PRODUCER, at, consumer)]
 
     def listed(self) -> list[Token]:
         """The tokens, in the order of the file."""
@@ -144,7 +193,8 @@ class Tokens:
     def plain(self, role: Role) -> str | None:
         """A token of ``role`` that stands in clear in the file: for commands on this machine."""
         for _, token in self._digests:
-            if role in token.roles and token.token is not None and not token.consumers and token.expires is None:
+            bound = token.consumers or token.sources or token.signature or token.expires
+            if role in token.roles and token.token is not None and not bound:
                 return token.token.get_secret_value()
         return None
 
@@ -167,6 +217,8 @@ def load_tokens(path: Path, name: str = "") -> Tokens:
     document = load_file(path, name)
     if document.data is None:
         return Tokens(absent="holds no token")
+    if problems := expanded(document, os.environ):
+        raise ConfigurationError(problems)
     return Tokens(parse(TokensFile, document).tokens)
 
 
@@ -186,14 +238,18 @@ def lost(tokens: Tokens, name: str, *, running: bool) -> Problem:
 
 
 def add_token(
-    path: Path, name: str, roles: frozenset[Role], expires: datetime | None = None, consumers: Sequence[str] = ()
+    path: Path,
+    name: str,
+    roles: frozenset[Role],
+    expires: datetime | None = None,
+    *,
+    consumers: Sequence[str] = (),
+    sources: Sequence[str] = (),
 ) -> str:
     """Append a fresh token called ``name`` to the file (made for its owner's eyes only) and return it.
 
     Raises ContentError where the file is broken or the name is taken; then it is unchanged.
     """
-    import os
-
     word = secrets.token_urlsafe(32)
     digest = hashlib.sha256(word.encode()).hexdigest()
     before = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -204,8 +260,38 @@ def add_token(
     text += f"  - name: {_quoted(name)}\n    sha256: {_quoted(digest)}\n    roles: [{listed}]\n"
     if expires is not None:
         text += f"    expires: {_quoted(expires.isoformat())}\n"
-    if consumers:
-        text += f"    consumers: [{', '.join(map(_quoted, consumers))}]\n"
+    for key, words in (("consumers", consumers), ("sources", sources)):
+        if words:
+            text += f"    {key}: [{', '.join(map(_quoted, words))}]\n"
+    _replace(path, text)
+    return word
+
+
+def revoke_token(path: Path, name: str) -> None:
+    """Take the token called ``name`` out of the file. Raises TocsinError where there is none, or it is the last one:
+    a file without tokens is refused by what runs, and opens what starts.
+    """
+    load_tokens(path)  # says what is wrong with it
+    yaml = YAML()  # keeps comments and order
+    yaml.preserve_quotes = True
+    yaml.indent(mapping=2, sequence=4, offset=2)  # as ``add_token`` writes
+    yaml.width = 4096
+    document = yaml.load(path.read_text(encoding="utf-8")) if path.exists() else None
+    entries = (document or {}).get("tokens") or []
+    at = next((n for n, each in enumerate(entries) if each.get("name") == name), None)
+    if at is None:
+        known = ", ".join(str(each.get("name")) for each in entries)
+        raise TocsinError(f"there is no token '{name}'; there are {known or 'none'}")
+    if len(entries) == 1:
+        raise TocsinError(f"'{name}' is the last token; make another first, with `tocsin tokens new NAME`")
+    del entries[at]
+    text = StringIO()
+    yaml.dump(document, text)
+    _replace(path, text.getvalue())
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write the file anew for its owner's eyes only. Raises ContentError where ``text`` is wrong; then it is unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
@@ -220,7 +306,6 @@ def add_token(
     except (ConfigurationError, OSError):
         fresh.unlink(missing_ok=True)
         raise
-    return word
 
 
 def _quoted(text: str) -> str:

@@ -11,7 +11,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tocsin.app.runs.curves import Curve
+from tocsin.model.active import AuditKind
 from tocsin.web.answers import scripted
+from tocsin.web.api import replayed
 from tocsin.web.console import form_of
 from tocsin.web.ports import Row
 from tocsin.web.runs.plots import Plot
@@ -49,6 +51,7 @@ class IntakePages:
         if id_ and not (id_.isascii() and id_.isdecimal() and len(id_) < 19):
             raise HTTPException(400, f"'{id_[:20]}' is no dead letter")
         ids = [int(id_)] if id_ else []
+        self._ask.audit(request, AuditKind.REPLAY, replayed(ids, consumer))
         done = await self._ask(self._app.replay_dead_letters, ids, "" if ids else consumer)
         words = ", ".join(f"{word} {n}" for word, n in done.items() if n) or "nothing was left"
         return RedirectResponse(f"/consumers?{_query(consumer=consumer, said=words)}", 303)

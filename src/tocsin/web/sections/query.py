@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from tocsin.app.runs.curves import Curve
 from tocsin.errors import QueryError
 from tocsin.kql.tokens import TokenKind, tokenize
+from tocsin.model.active import AuditKind
 from tocsin.web.answers import plain, scripted
 from tocsin.web.guard import from_elsewhere
 from tocsin.web.ports import ColumnInfo, Row
@@ -61,6 +62,7 @@ class QueryPages:
         if kql and elsewhere:  # a page of another site may not make a browser run queries; a person may, here
             error = "This query comes from another site. Read it, then press Run."
         elif kql:
+            self._ask.audit(request, AuditKind.QUERY, kql)
             try:
                 columns, rows = await self._ask.query(kql)
             except QueryError as e:
@@ -79,8 +81,10 @@ class QueryPages:
         """All rows, for a spreadsheet."""
         if from_elsewhere(request.headers, self._app.settings.http.url):
             raise HTTPException(403, "this query comes from another site; run it on the page")
+        kql = request.query_params.get("kql", "")
+        self._ask.audit(request, AuditKind.QUERY, kql)
         try:
-            columns, rows = await self._ask.query(request.query_params.get("kql", ""))
+            columns, rows = await self._ask.query(kql)
         except QueryError as e:
             raise HTTPException(400, str(e)) from e
         named = {"Content-Disposition": 'attachment; filename="query.csv"'}

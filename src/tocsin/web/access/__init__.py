@@ -1,0 +1,1 @@
+"""Who comes in: roles, credentials, sessions, signatures."""
