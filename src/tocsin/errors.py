@@ -74,6 +74,10 @@ class StoreFull(StoreError):
     """Free space is below the reserve: intake must stop taking."""
 
 
+class StoreGone(StoreFull):
+    """The store's file was deleted or replaced while it is open: what is written to it now ends with the process."""
+
+
 class PositionGap(StoreError):
     """A batch starts beyond the stored position of its partition: take again from the stored one."""
 

@@ -13,8 +13,9 @@ import duckdb
 import pyarrow as pa
 
 from tocsin.clock import EPOCH, Clock
+from tocsin.config.fileid import file_id
 from tocsin.config.yaml.sizes import parse_size
-from tocsin.errors import StoreError, StoreFull, StoreLost
+from tocsin.errors import StoreError, StoreFull, StoreGone, StoreLost
 from tocsin.logstore.admin import retention
 from tocsin.logstore.copying import copy_durably, header
 from tocsin.logstore.dead_letters import find_dead
@@ -125,6 +126,7 @@ class DuckLogStore(LogStore):
             con.close()
             raise
         self._staging, self._con = staging, con
+        self._file = None if self._settings.path is None else file_id(self._settings.path)
         self._newest = NewestCommits(self._known.seq)
         self._news = NewestRuns(self._known.seq)
         self._reader = Reader(con, self._clock, parse_size(self._settings.memory_limit))
@@ -219,6 +221,8 @@ class DuckLogStore(LogStore):
     def _check_space(self) -> None:
         if self._settings.path is None:
             return
+        if file_id(self._settings.path) != self._file:
+            raise StoreGone(f"{self._settings.path.name} was deleted or replaced; stop tocsin and bring it back")
         disk = os.statvfs(self._settings.path.parent)
         free = disk.f_bavail * disk.f_frsize
         if free < self._reserve:

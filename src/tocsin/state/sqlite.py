@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from tocsin.clock import Clock
+from tocsin.config.fileid import file_id
 from tocsin.errors import StoreError
 from tocsin.state.dialects import Sqlite
 from tocsin.state.sql import WRITES, SqlState
@@ -27,6 +28,9 @@ _WAL_PAGES = 2000
 class SqliteState(SqlState):
     """The default state store."""
 
+    _path: Path | None = None
+    _file: tuple[int, int] | None = None
+
     @classmethod
     def open(cls, path: Path | None, *, clock: Clock, busy: timedelta = timedelta(seconds=10)) -> SqliteState:
         """Open, make or migrate the file at ``path``; None: in memory, for as long as it is open.
@@ -40,7 +44,12 @@ class SqliteState(SqlState):
             except OSError as error:
                 raise StoreError(f"state store {where}: its directory cannot be made ({error})") from error
         engine = _engine(path, busy, b"" if path is not None else _empty())
-        return cls(engine, Sqlite(engine.dialect), where, one_connection=path is None)
+        made = cls(engine, Sqlite(engine.dialect), where, one_connection=path is None)
+        made._path, made._file = path, None if path is None else file_id(path)
+        return made
+
+    def _gone(self) -> bool:
+        return self._file is not None and self._path is not None and file_id(self._path) != self._file
 
     def backup(self, target: Path) -> None:
         """See ``State.backup``."""

@@ -153,7 +153,7 @@ def test_a_full_store_refuses_and_says_so_until_there_is_room(store: Gate, write
     store.gate.set()
     with pytest.raises(StoreFull):
         writer.put(events("a")).result(10)
-    assert "below the reserve" in writer.failures
+    assert "no room" == writer.failures
     assert 1 == writer.put(events("a")).result(10).accepted
     assert "" == writer.failures
 

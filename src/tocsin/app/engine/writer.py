@@ -139,7 +139,7 @@ class Writer(Sink):
         self._drained = threading.Condition(self._lock)
         self._closing = self._ending = False
         self._lost = False
-        self._full = False
+        self._full = ""
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -171,7 +171,7 @@ class Writer(Sink):
         """Why intake cannot go on now; '' while it can."""
         if self._lost:
             return "the log store is lost and being reopened"
-        return "free disk space is below the reserve" if self._full else ""
+        return self._full
 
     def put(self, batch: Batch, timeout: float | None = None) -> Future[Receipt]:
         """See ``Sink.put``."""
@@ -254,7 +254,7 @@ class Writer(Sink):
                 self._write([item])
             return
         except StoreFull as e:
-            self._full = True
+            self._full = str(e)
             log.warning("store_full", error=str(e))
             for item in items:
                 item.done.set_exception(e)
@@ -271,7 +271,7 @@ class Writer(Sink):
             items[0].done.set_exception(e if isinstance(e, StoreError) else StoreError(f"commit failed: {e}"))
             return
         crash.point("after_log_commit")
-        self._full = False
+        self._full = ""
         self._metrics.observe("tocsin_store_commit_seconds", self._clock.monotonic() - began)
         self._count(items, commit)
         self._on_commit(commit)

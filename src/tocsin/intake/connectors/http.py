@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from tocsin.clock import Clock
 from tocsin.config.yaml.document import suggest
-from tocsin.errors import StoreError, StoreFull
+from tocsin.errors import StoreError, StoreFull, StoreGone
 from tocsin.intake.connectors.base import Sink
 from tocsin.intake.connectors.http_body import Refused, event_of_headers, read_body, validation_code
 from tocsin.intake.consumer import Consumer, Decoded, Message, TooMany
@@ -210,7 +210,8 @@ class HttpIntake:
             future = await self._when_room(lambda: self._sink.put(batch, timeout=0), full_wait)
             receipt = await _durable(future, limits.commit_wait)
         except StoreFull as e:
-            raise Refused(503, "store_full", "The store is full", str(e), {"Retry-After": "30"}) from e
+            title = "The store's file is gone" if isinstance(e, StoreGone) else "The store is full"
+            raise Refused(503, "store_full", title, str(e), {"Retry-After": "30"}) from e
         except StoreError as e:
             raise Refused(503, "store_lost", "The store is away", f"{e}; send it again", {"Retry-After": "5"}) from e
         if receipt is None:
