@@ -8,7 +8,7 @@ ARGS   ?=
 # Tests run in so many processes; each has its own broker.
 JOBS   ?= 3
 TIMES  ?= 20
-PYTEST  = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+PYTEST  = $(BIN)/python -m pytest -n $(JOBS) --dist loadscope
 
 # Where it is set, each start of tocsin in a test compiles all of Python's modules again: twice the CPU time.
 unexport PYTHONDONTWRITEBYTECODE

@@ -1,16 +1,19 @@
 """Fixtures of all tests: real servers, once a session. One that is missing skips its tests at home and fails in CI."""
 
 import atexit
+import fcntl
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.oracle.effort import examples
 from tests.servers.kafka import KafkaServer
@@ -27,7 +30,7 @@ os.environ["TOCSIN_SPOOL"] = tempfile.mkdtemp(prefix="tocsin-tests-")  # not the
 atexit.register(shutil.rmtree, os.environ["TOCSIN_SPOOL"], ignore_errors=True)
 
 # `test`, the default, draws the same examples each time; `make fuzz` passes --hypothesis-profile=fuzz.
-hypothesis.settings.register_profile("test", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("test", max_examples=50, derandomize=True, deadline=None)
 hypothesis.settings.register_profile("fuzz", max_examples=examples(100), deadline=None, print_blob=True)
 hypothesis.settings.load_profile("test")
 
@@ -39,6 +42,31 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if config.getoption("randomly_seed", None) == "default" and config.getoption("--hypothesis-profile") != "fuzz":
         config.option.randomly_seed = 1
+
+
+class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Tests that share a server run in one process: each process that gets some of them starts its own."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        _, kind, *rest = file.split("/")
+        if kind != "integration":
+            return nodeid
+        return rest[0] if rest[0] in ("cli", "web") else file  # most of these look at one running tocsin
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together | None:
+    """What `make test` asks for by --dist loadscope."""
+    return Together(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
+    """In several processes: acceptance tests, which mostly wait, come first."""
+    yield
+    if hasattr(config, "workerinput"):  # after pytest-randomly has mixed them
+        items.sort(key=lambda item: "acceptance" not in item.path.parts)
 
 
 def _without(why: ServerMissing) -> NoReturn:
@@ -121,7 +149,18 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin folder of an environment in which tocsin is installed from its wheel: run `wheel / "tocsin"`.
 
-    CI names one in TOCSIN_BIN, installed without the lock; else one is made with the locked versions.
+    CI names one in TOCSIN_BIN, installed without the lock; else one is made with the locked versions, by the first of
+    several processes for all.
     """
-    ready = os.environ.get("TOCSIN_BIN")
-    return Path(ready) if ready else install_wheel(tmp_path_factory.mktemp("wheel"))
+    if ready := os.environ.get("TOCSIN_BIN"):
+        return Path(ready)
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "wheel"
+    directory.mkdir(exist_ok=True)
+    made = directory / "made"
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            install_wheel(directory)
+            made.touch()
+    return directory / "venv" / "bin"

@@ -2,7 +2,7 @@
 
 import os
 
-_TIMES = float(os.environ.get("TOCSIN_EXAMPLES_TIMES", "0.3"))  # a third in `make test`, which draws the same each time
+_TIMES = float(os.environ.get("TOCSIN_EXAMPLES_TIMES", "0.2"))  # a fifth in `make test`, which draws the same each time
 
 
 def examples(few: int) -> int:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[3]
 CODES = [
     ("check", 0),
     ("rules list", 0),
-    ("rules test", 0),
+    ("rules test run-failed", 0),
     ("rules explain run-failed", 0),
     ("rules explain run-faild", 1),
     ("query Runs", 0),
