@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 
 from pydantic import BaseModel
 
-from tocsin.config.yaml.document import KeyPath
+from tocsin.alerts.conditions import ZERO
+from tocsin.config.yaml.document import KeyPath, suggest
 from tocsin.errors import Problem
 from tocsin.kql.tokens import tokenize
 from tocsin.model.alert import fingerprint
 from tocsin.model.statuses import Severity
-from tocsin.rules.compile.limit import limit_of
 from tocsin.rules.kinds.base import Body
 from tocsin.rules.kinds.registry import AnyKind, kinds
 from tocsin.rules.language.checks import (  # fmt: skip
     Faults,
     Head,
+    Said,
     check_fields,
     check_targets,
     check_test_tables,
@@ -28,6 +29,7 @@ from tocsin.rules.language.checks import (  # fmt: skip
 )
 from tocsin.rules.language.schema import RuleModel, When
 from tocsin.rules.language.written import Written
+from tocsin.rules.spec.limit import Limit
 from tocsin.rules.spec.rule import MAX_EVENT_AGE, Rule, RuleOf
 
 DEFAULT = "event"
@@ -68,7 +70,7 @@ def compile_rule(written: Written, kind: AnyKind | None = None) -> Rule | None:
         check_fields(body.columns, body.by, head, faults)
         check_texts(model, written.defaults, {*body.columns, *body.by, *body.also}, faults)
     names = None if body.columns is None else {*body.columns, *body.by, *head.labels}
-    limit = limit_of(model, said, names, faults)
+    limit = _limit_of(model, said, names, faults)
     reference = reference_tables(written.schema, body.spec.tables if body.spec else ())
     if model.for_each is not None and kind.expands:
         reference = {**reference, model.for_each.table: dict(written.schema.get(model.for_each.table, {}))}
@@ -154,3 +156,19 @@ def once(problems: Iterable[Problem]) -> Iterator[Problem]:
         if place not in seen and not shadow:
             seen.add(place)
             yield problem
+
+
+def _limit_of(model: RuleModel, said: Said, fields: Collection[str] | None, faults: Faults) -> Limit | None:
+    """What the rule says; ``fields`` are those of its rows and labels (None: not known)."""
+    limit = said(lambda m: m.limit, "limit")
+    if limit is None:
+        return None
+    at = ("limit",) if "limit" in model.model_fields_set else ()
+    if not limit.per:
+        faults.add((*at, "per"), "names no field", "write for example per: ExperimentName")
+    for name in limit.per if fields is not None else ():
+        if name not in (fields or ()):
+            faults.add((*at, "per"), f"'{name}' is no field of the rule's alerts", suggest(name, fields or ()))
+    if limit.window <= ZERO:
+        faults.add((*at, "window"), "must be longer than nothing", "write for example window: 1d")
+    return Limit(per=limit.per, most=limit.max, span=limit.window, digest=limit.then == "digest")

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
+from tocsin.alerts.changes import Change
 from tocsin.alerts.conditions import LIVE, Evaluation, EvaluationKind, NoData, Step, evaluate, matters
 from tocsin.errors import QueryError
 from tocsin.kql.plan.windowplan import EVENTS, WindowPlan, window_plan
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.alert import Phase, instance_key
+from tocsin.model.details import NONE, Details
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import IntentKind
 from tocsin.model.remembered import ConditionState, Remembered, Row
@@ -26,7 +28,6 @@ from tocsin.model.statuses import Severity
 from tocsin.rules.emit import emit
 from tocsin.rules.index import matching_sql
 from tocsin.rules.kinds.base import Given
-from tocsin.rules.kinds.window.emit import change_of
 from tocsin.rules.kinds.window.replay import Frame
 from tocsin.rules.kinds.window.scope import Span, scope
 from tocsin.rules.kinds.window.seen import MORE, SHOWN, Rows, Seen, row_key
@@ -332,13 +333,28 @@ def _decide(
             summary={name: fields.get(name) for name in checked(rule.info.summary)[1] if name in fields},
             key=row_key,
         )
-    change = change_of(step.change(evaluated, instance, when.commit_seq), kept, seen)
+    change = _change_of(step.change(evaluated, instance, when.commit_seq), kept, seen)
     limit = state.data.limit if state is not None else False
     beyond = emit(memory, rule, change, beyond=limit)
     if change.kind is IntentKind.FIRED:
         limit = beyond
     _remember(rule, key, state, step, replace(step.state.data, row=kept, limit=limit) if step.state else None, memory)
     _set_for(rule, key, step, memory)
+
+
+def _change_of(change: Change, kept: Row, seen: Seen | None) -> Change:
+    """``change`` with what is ``kept`` of its instance, and the rows that were ``seen``."""
+    fields = seen.first if seen is not None else {**kept.summary, **kept.fields, **change.instance}
+    run = fields.get("RunId")
+    return replace(
+        change,
+        labels=kept.labels,
+        fields=kept.fields,
+        run_id=run if isinstance(run, str) else "",
+        event=fields,
+        rows=seen.rows if seen is not None and change.kind is not IntentKind.RESOLVED else (),
+        details=Details(rows=seen.count) if seen is not None and seen.count > 1 else NONE,
+    )
 
 
 def _evaluated(
