@@ -200,7 +200,7 @@ def test_a_full_disk_keeps_nothing_and_goes_on_when_there_is_room(tmp_path: Path
     state.close()
 
 
-@pytest.mark.parametrize("question", ["due", "thread", "sent", "notified", "intents", "runs"])
+@pytest.mark.parametrize("question", ["due", "thread", "sent", "notified", "intents", "runs", "urgent", "bad"])
 def test_questions_are_answered_from_an_index(question: str) -> None:
     """No question of the running program reads a whole table."""
     state = open_(None)
@@ -216,6 +216,8 @@ def test_questions_are_answered_from_an_index(question: str) -> None:
         "sent": lambda: state.sent_lately(NOW, 100),
         "notified": lambda: state.notified_addresses("r", "{}", ""),
         "intents": lambda: state.intents(),
+        "urgent": lambda: state.urgent_intents(9),
+        "bad": lambda: state.bad_addresses(),
         "runs": lambda: (state.rules_notified_of(["r"]), state.notified([("r", "r")])),
     }
     questions[question]()
@@ -225,4 +227,8 @@ def test_questions_are_answered_from_an_index(question: str) -> None:
         with state._read() as tx:
             plan = [row[3] for row in tx.exec_driver_sql("EXPLAIN QUERY PLAN " + sql, ("[]",) * sql.count("?")).all()]
         assert [] == [s for s in plan if s.startswith("SCAN") and "VIRTUAL TABLE" not in s and "INDEX" not in s], plan
+        if question == "urgent":  # not through all that waits
+            assert any("intents_urgent" in s for s in plan), plan
+        if question == "bad":  # not through all that was sent
+            assert not any("deliveries_by_state" in s for s in plan), plan
     state.close()

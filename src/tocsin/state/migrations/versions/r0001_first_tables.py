@@ -140,7 +140,7 @@ def _intent_tables() -> None:
     op.create_index("intents_open", "intents", ["seq"], sqlite_where=is_open, postgresql_where=is_open)
     op.create_index("intents_open_of_run", "intents", ["run_id"], sqlite_where=is_open, postgresql_where=is_open)
     urgent = sa.text("consumed_at IS NULL AND severity = 0 AND kind = 'fired'")
-    op.create_index("intents_urgent", "intents", ["seq"], sqlite_where=urgent, postgresql_where=urgent)
+    op.create_index("intents_urgent", "intents", ["severity", "seq"], sqlite_where=urgent, postgresql_where=urgent)
     op.create_index("intents_of_alert", "intents", ["rule", "occurrence"])
 
 
