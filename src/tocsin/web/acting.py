@@ -106,6 +106,7 @@ class _ActAll(msgspec.Struct, forbid_unknown_fields=True):
     by: str
     ids: Annotated[list[str], msgspec.Meta(max_length=1000)]
     comment: str = ""
+    groups: bool = False
 
 
 class _NewSilence(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
@@ -162,10 +163,13 @@ class ActingApi:
 
     async def _acknowledgeAll(self, request: Request) -> Response:
         asked = await _body(request, _ActAll)
-        kind = ActionKind.ACKNOWLEDGE
-        return answer(
-            await self._ask(lambda: self._app.acting.act_all(kind, asked.ids, asked.by, text=asked.comment, via="api"))
-        )
+        kind, acting = ActionKind.ACKNOWLEDGE, self._app.acting
+
+        def act() -> Any:
+            ids = acting.of_groups(asked.ids) if asked.groups else asked.ids
+            return acting.act_all(kind, ids, asked.by, text=asked.comment, via="api")
+
+        return answer(await self._ask(act))
 
     async def _acknowledge(self, request: Request) -> Response:
         return await self._act(request, ActionKind.ACKNOWLEDGE)

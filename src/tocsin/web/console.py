@@ -67,6 +67,12 @@ class Console:
         by = self.who(request, form)
         until = self._app.clock.now() + length_of(form.get("for", "")) if kind is ActionKind.SNOOZE else None
         id_ = request.path_params["id"]
+        if form.get("groups") == "1":
+            acting = self._app.acting
+            said = await self.ask(lambda: acting.act_all(kind, acting.of_groups([id_]), by, via="page"))
+            return back(
+                f"/alerts/{id_}", f"{said['Done']} acknowledged." if kind is ActionKind.ACKNOWLEDGE else "Done.", by
+            )
         try:
             done = await self.ask(
                 lambda: self._app.acting.act(kind, id_, by, until=until, text=form.get("text", "").strip(), via="page")

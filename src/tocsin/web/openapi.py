@@ -218,7 +218,10 @@ SCHEMAS: Mapping[str, Schema] = {
             "by": {**_TEXT, "description": "who does it: a name or an address"},
             "ids": {"type": "array", "items": _TEXT, "maxItems": 1000, "description": "alerts"},
         },
-        {"comment": {**_TEXT, "description": "why"}},
+        {
+            "comment": {**_TEXT, "description": "why"},
+            "groups": {"type": "boolean", "description": "also what is active of the same groups"},
+        },
     ),
     "ActedAll": _object(
         {

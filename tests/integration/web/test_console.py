@@ -137,6 +137,24 @@ def test_several_are_acknowledged_at_once_and_silenced_by_what_they_have_in_comm
     assert "choose+alerts" in none.headers["location"]
 
 
+def test_a_group_is_acknowledged_as_a_whole(opened: Opened, phone: Browser) -> None:
+    """Its active alerts, not those of other groups."""
+    first, second, other = (
+        opened.fail("whole-1", "churn"),
+        opened.fail("whole-2", "churn"),
+        opened.fail("whole-3", "calm"),
+    )
+    phone.open(f"{opened.tocsin.url}/alerts/{first['AlertId']}")
+    phone.write("h2 ~ form.act input[name=by]", "anna").click("h2 ~ form.act button")
+    assert "2 acknowledged." == phone.text("[role=status]")
+    assert ["anna", "anna", None] == [opened.whole(one)["AcknowledgedBy"] for one in (first, second, other)]
+    third = opened.fail("whole-4", "churn")
+    with httpx.Client(base_url=opened.tocsin.url, trust_env=False) as client:
+        asked = {"ids": [first["AlertId"]], "by": "bela", "groups": True}
+        answer = client.post("/api/v1/alerts/acknowledge", json=asked).json()
+    assert (1, 2, [third["AlertId"]]) == (answer["Done"], answer["NotDone"], answer["Changed"])
+
+
 def test_who_is_second_sees_who_was_first(opened: Opened, phone: Browser) -> None:
     one = opened.fail("b1", "churn")
     phone.open(f"{opened.tocsin.url}/alerts/{one['AlertId']}")
