@@ -60,12 +60,24 @@ def test_a_whole_alert() -> None:
         ('(increase(tocsin_runs_status_changes_total{status!="Failed"}[1h30m]) < 1e3)',
          "RunStatusChanged\n| where Status != 'Failed'\n| summarize value = count() by Status\n| where value < 1000",
          "1h30m"),
+        ('100 * sum(rate(tocsin_runs_status_changes_total{status="Failed"}[10m])) / 2 > 5',
+         "RunStatusChanged\n| where Status == 'Failed'\n| summarize value = count()\n| where value > 60", "10m"),
+        ('100 * (sum(increase(tocsin_runs_status_changes_total{status="Failed"}[1h]))'
+         ' / sum(increase(tocsin_runs_status_changes_total{status=~"Failed|Completed"}[1h]))) > 20',
+         "RunStatusChanged\n| summarize part = countif(Status == 'Failed'), whole = countif(Status in ('Failed', 'Completed'))\n"
+         "| where whole > 0\n| extend value = todouble(part) / whole\n| where value > 0.2", "1h"),
     ],
 )  # fmt: skip
 def test_counts_of_status_changes_are_queries(expr: str, query: str, over: str) -> None:
     found = alert(expr)
     assert found.rule is not None, found.why_not
     assert (query, over) == (whole_query(found.rule), found.rule["over"])
+
+
+NO_QUERY = (
+    "of tocsin_runs_status_changes_total, only increase() or rate() over a range, a ratio of two in sum(), times or over a "
+    "number, against a number is a query"
+)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +90,12 @@ def test_counts_of_status_changes_are_queries(expr: str, query: str, over: str) 
         ("tocsin_notify_outbox_mails > 100",
          "it reads tocsin_notify_outbox_mails, tocsin's own figure of the pipeline, of which no table has the rows; leave "
          "it in Prometheus"),
-        ("tocsin_runs_status_changes_total > 100",
-         "of tocsin_runs_status_changes_total, only increase() or rate() over a range, perhaps in sum(), against a number "
-         "is a query"),
+        ("tocsin_runs_status_changes_total > 100", NO_QUERY),
+        ("increase(tocsin_runs_status_changes_total[1h]) / increase(tocsin_runs_status_changes_total[1h]) > 1", NO_QUERY),
+        ("sum(increase(tocsin_runs_status_changes_total[1h])) * 0 > 1", NO_QUERY),
+        ("sum(up > 1", "its expression is invalid: '(' is not closed"),
+        ("up[5m}) == 0", "its expression is invalid: '}' closes no bracket"),
+        ("up == == 0", "its expression is invalid: '==' and '==' stand side by side"),
         ('increase(tocsin_runs_status_changes_total{stat="x"}[1h]) > 1', "its metric has no label stat"),
         ('increase(tocsin_runs_status_changes_total{status=~"F.*"}[1h]) > 1',
          'its matcher status=~"F.*" is no list of plain words'),

@@ -26,11 +26,11 @@ _WORDS = frozenset({
     "and", "atan2", "bool", "by", "end", "group_left", "group_right", "ignoring", "inf", "nan", "offset", "on", "or",
     "start", "unless", "without",
 })  # fmt: skip
-_COUNT = re.compile(
-    r"""(?:sum\s*(?:by\s*\(\s*(?P<by>\w*)\s*\)\s*)?\(\s*(?P<inner>.*?)\s*\)|(?P<bare>.*?))
-    \s*(?P<op>==|!=|>=|<=|>|<)\s*(?P<number>-?[0-9.]+(?:e[+-]?\d+)?)""",
-    re.VERBOSE | re.DOTALL,
-)
+_COMPARED = re.compile(r"(?P<left>.*?)\s*(?P<op>==|!=|>=|<=|>|<)\s*(?P<number>-?[0-9.]+(?:e[+-]?\d+)?)", re.DOTALL)
+_SUM = re.compile(r"sum\s*(?:by\s*\(\s*(?P<by>\w*)\s*\)\s*)?\(\s*(?P<inner>.*)\s*\)", re.DOTALL)
+_DEEPEST = 8
+_PLAIN_NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+_DOUBLED = re.compile(r"(==|!=|>=|<=|>|<|\*|/)\s*(==|!=|>=|<=|>|<|\*|/)")
 _RANGE = re.compile(
     r"(?P<f>increase|rate)\s*\(\s*(?P<metric>[\w:]+)\s*(?:\{(?P<labels>[^{}]*)\})?\s*\[(?P<range>\w+)\]\s*\)"
 )
@@ -78,6 +78,8 @@ def metrics_of(expr: str) -> list[str]:
 
 def why_not(expr: str) -> str:
     """Why an expression has no counterpart in KQL."""
+    if fault := fault_of(expr):
+        return f"its expression is invalid: {fault}"
     metrics = metrics_of(expr)
     others = [m for m in metrics if m not in OWN]
     if not metrics:
@@ -92,20 +94,103 @@ def why_not(expr: str) -> str:
     if absent:
         return f"it asks whether Prometheus has {listed}, tocsin's own: when tocsin is gone, only Prometheus can say"
     if all(m in _TABLES for m in metrics):
-        return f"of {listed}, only increase() or rate() over a range, perhaps in sum(), against a number is a query"
+        return f"of {listed}, only increase() or rate() over a range, a ratio of two in sum(), times or over a number, against a number is a query"
     return f"it reads {listed}, tocsin's own figure of the pipeline, of which no table has the rows; leave it in Prometheus"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """``sum(increase(metric{…}[1h]))``: rows of a table that are counted."""
+
+    table: str
+    filters: tuple[str, ...]
+    by: tuple[str, ...]
+    seconds: float
+    rate: bool
+    summed: bool
+
+    @property
+    def condition(self) -> str:
+        return " and ".join(line.removeprefix("| where ") for line in self.filters)
+
+
 def counted(expr: str) -> Counted | None:
-    """``expr`` as a query over tocsin's tables; None where it has none. Raises Refused where only a part of it has."""
-    plain = _COMMENT.sub("", expr).strip()
-    for _ in range(8):
-        if plain.startswith("(") and plain.endswith(")") and _wraps(plain):
-            plain = plain[1:-1].strip()
-    outer = _COUNT.fullmatch(plain)
+    """``expr`` as a query over tocsin's tables: a count, a ratio of two, with factors. None where it has none. Raises
+    Refused where only a part of it has.
+    """
+    outer = _COMPARED.fullmatch(_unwrapped(_COMMENT.sub("", expr).strip()))
     if outer is None:
         return None
-    inner = _RANGE.fullmatch((outer["inner"] if outer["inner"] is not None else outer["bare"]).strip())
+    scale, above, below = 1.0, None, None
+    for divides, text in _factors(_unwrapped(outer["left"])):
+        if _PLAIN_NUMBER.fullmatch(text):
+            number = float(text)
+            if not number:
+                return None
+            scale = scale / number if divides else scale * number
+            continue
+        part = _part(text)
+        if part is None or (below if divides else above) is not None:
+            return None
+        above, below = (above, part) if divides else (part, below)
+    if above is None or scale <= 0:
+        return None
+    if outer["op"] == "!=":
+        raise Refused("a threshold with != is not mapped")
+    by = f" by {', '.join(above.by)}" if above.by else ""
+    if below is None:
+        threshold = float(outer["number"]) * (above.seconds if above.rate else 1) / scale
+        lines = [above.table, *above.filters, f"| summarize value = count(){by}"]
+    else:
+        alike = (below.table, below.by, below.seconds, below.rate) == (above.table, above.by, above.seconds, above.rate)
+        if not alike or not (above.summed and below.summed):
+            return None  # PromQL divides series of the same labels
+        threshold = float(outer["number"]) / scale
+        counts = ", ".join(
+            f"{name} = {f'countif({part.condition})' if part.filters else 'count()'}"
+            for name, part in (("part", above), ("whole", below))
+        )
+        lines = [
+            above.table, f"| summarize {counts}{by}", "| where whole > 0", "| extend value = todouble(part) / whole",
+        ]  # fmt: skip
+    condition = f"value {outer['op']} {number_text(threshold)}"
+    return Counted(query="\n".join(lines), condition=condition, by=above.by, value="value", seconds=above.seconds)
+
+
+def fault_of(expr: str) -> str:
+    """What makes an expression invalid, '' where nothing is seen."""
+    plain = _COMMENT.sub("", _QUOTED.sub('""', expr))
+    closes, opened = {")": "(", "]": "[", "}": "{"}, []
+    for c in plain:
+        if c in closes.values():
+            opened.append(c)
+        elif c in closes and (not opened or opened.pop() != closes[c]):
+            return f"'{c}' closes no bracket"
+    if opened:
+        return f"'{opened[-1]}' is not closed"
+    doubled = _DOUBLED.search(plain)
+    return f"'{doubled[1]}' and '{doubled[2]}' stand side by side" if doubled else ""
+
+
+def _factors(text: str, divides: bool = False, deep: int = 0) -> list[tuple[bool, str]]:
+    """What is multiplied and divided (True), brackets that hold nothing else opened."""
+    pieces, depth, at = [], 0, 0
+    for i, c in enumerate(text):
+        depth += (c in "([{") - (c in ")]}")
+        if c in "*/" and not depth:
+            pieces.append((text[at - 1 : at] == "/", text[at:i]))
+            at = i + 1
+    pieces.append((text[at - 1 : at] == "/", text[at:]))
+    if len(pieces) == 1 or deep > _DEEPEST:
+        return [(divides, text)]
+    return [
+        each for under, piece in pieces for each in _factors(_unwrapped(piece.strip()), divides is not under, deep + 1)
+    ]
+
+
+def _part(text: str) -> _Part | None:
+    total = _SUM.fullmatch(text)
+    inner = _RANGE.fullmatch((total["inner"] if total else text).strip())
     if inner is None or inner["metric"] not in _TABLES:
         return None
     table, columns = _TABLES[inner["metric"]]
@@ -113,20 +198,23 @@ def counted(expr: str) -> Counted | None:
     if not seconds:
         raise Refused(f"[{inner['range']}] is no range")
     filters, fixed = _filters(inner["labels"] or "", columns)
-    if outer["inner"] is None:
+    by: tuple[str, ...] = ()
+    if total is None:
         by = tuple(c for label, c in columns.items() if label not in fixed)
-    elif outer["by"]:
-        if outer["by"] not in columns:
-            raise Refused(f"{inner['metric']} has no label {outer['by']}")
-        by = (columns[outer["by"]],)
-    else:
-        by = ()
-    if outer["op"] == "!=":
-        raise Refused("a threshold with != is not mapped")
-    threshold = float(outer["number"]) * (seconds if inner["f"] == "rate" else 1)
-    lines = [table, *filters, f"| summarize value = count(){' by ' + ', '.join(by) if by else ''}"]
-    condition = f"value {outer['op']} {number_text(threshold)}"
-    return Counted(query="\n".join(lines), condition=condition, by=by, value="value", seconds=seconds)
+    elif total["by"]:
+        if total["by"] not in columns:
+            raise Refused(f"{inner['metric']} has no label {total['by']}")
+        by = (columns[total["by"]],)
+    return _Part(
+        table=table, filters=tuple(filters), by=by, seconds=seconds, rate=inner["f"] == "rate", summed=total is not None
+    )
+
+
+def _unwrapped(text: str) -> str:
+    for _ in range(8):
+        if text.startswith("(") and text.endswith(")") and _wraps(text):
+            text = text[1:-1].strip()
+    return text
 
 
 def _filters(text: str, columns: Mapping[str, str]) -> tuple[list[str], set[str]]:
