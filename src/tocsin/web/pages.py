@@ -186,7 +186,8 @@ class Pages:
         template = self._env.get_template(f"{name}.html.j2")
         top = "/" + request.url.path.split("/")[1]
         again = ""
-        if name in _LIVE and request.method == "GET" and code == 200:
+        chosen = "every" in request.query_params  # what opens meanwhile must not be chosen unseen
+        if name in _LIVE and request.method == "GET" and code == 200 and not chosen:
             again = request.url.remove_query_params("said").replace(scheme="", netloc="").__str__()
         inside = bool(session_word(request.headers))
         now = self._app.clock.now()

@@ -128,11 +128,13 @@ def test_several_are_acknowledged_at_once_and_silenced_by_what_they_have_in_comm
         odd = client.post("/open", data={"verb": "burn", "by": "anna"})
         foreign = client.post("/open", data={"verb": "close"}, headers={"Origin": "https://evil.example"})
         none = client.post("/open", data={"verb": "silence"})
+        live, chosen = client.get("/open").text, client.get("/open?every=1").text
         sent = client.get("/api/v1/notifications?limit=1&state=sent").json()["notifications"][0]
         once_more = client.post(f"/notifications/{sent['Delivery']}/resend")
         nothing = client.post("/notifications/nothing/resend")
         made = client.get(f"/api/v1{once_more.headers['location']}").json()
     assert (303, sent["Subject"], 404) == (once_more.status_code, made["Subject"], nothing.status_code)
+    assert "hx-get" in live and "hx-get" not in chosen  # what opens meanwhile is not chosen unseen
     assert (400, 403) == (odd.status_code, foreign.status_code)
     assert "choose+alerts" in none.headers["location"]
 
