@@ -126,6 +126,7 @@ class Pages:
         target = _local(request.query_params.get("next", "/"))
         if request.method == "GET":
             return self.page("login", request, wrong="", next=target)
+        self._same_site(request)
         address, now = address_of(request.scope), self._app.clock.monotonic()
         if (wait := self._logins.wait(address, now)) > 0:
             again = {"Retry-After": str(math.ceil(wait))}
@@ -152,13 +153,17 @@ class Pages:
         )
         return answer
 
+    def _same_site(self, request: Request) -> None:
+        """Raises HTTPException where another site's page would log somebody in or out."""
+        if from_elsewhere(request.headers, self._app.settings.http.url):
+            raise HTTPException(403, "another site's page may not do this")
+
     def _secure(self, request: Request) -> bool:
         """Whether browsers reach it by https, directly or through a proxy that base_url names."""
         return request.url.scheme == "https" or self._app.settings.http.url.startswith("https:")
 
     async def _logout(self, request: Request) -> Response:
-        if from_elsewhere(request.headers, self._app.settings.http.url):
-            raise HTTPException(403, "another site's page may not do this")
+        self._same_site(request)
         word = session_word(request.headers)
         token = self._sessions.token(word, self._app.tokens, self._app.clock.now())
         self._sessions.end(word)

@@ -207,7 +207,9 @@ def test_a_session_ends_with_its_logout_and_with_its_token(guarded: Tocsin) -> N
                 f"{guarded.url}/api/v1/runs", headers={"Authorization": f"Bearer {word}"}, trust_env=False
             ).status_code
         )
-        assert 403 == browser.post("/logout", headers={"Origin": "https://evil.example"}).status_code
+        elsewhere = {"Origin": "https://evil.example"}
+        assert 403 == browser.post("/logout", headers=elsewhere).status_code
+        assert 403 == browser.post("/login", data={"token": TOKENS["viewer"]}, headers=elsewhere).status_code
         assert 200 == browser.get("/api/v1/runs").status_code
         assert (303, "/login") == ((out := browser.post("/logout")).status_code, out.headers["location"])
         assert "tocsin_session" not in browser.cookies
