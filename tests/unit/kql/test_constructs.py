@@ -204,6 +204,7 @@ def test_gives_what_the_reference_says(
         ("T | facet by k", "one query for each"),
         ("T | evaluate bag_unpack(d) | where p == 1", "bag_unpack(…) : "),
         ("T | partition k (take 1)", "partition by RunId"),
+        ("let f = (a: long) { T | where n > a }; f(1)", "only functions of values work"),
         ("T | extend K = 1", "columns 'k' and 'K' differ only in case; give one of them another name"),
         ("T | project-keep nope", "there are"),
     ],

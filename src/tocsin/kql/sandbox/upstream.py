@@ -231,6 +231,8 @@ def notified(fault: Exception) -> QueryError:
         what = _words(fault.construct)
         hint = fault.hint or ""
         hint = "" if "wave" in hint.lower() else hint
+        if what.startswith("the let function "):
+            hint = "only functions of values work: write out what it does to a table"
         return QueryError(f"{what} is not supported", line=line, column=column, hint=extras.INSTEAD.get(what, hint))
     if isinstance(fault, KqlSchemaError) and (fault.hint or "").startswith("unknown table; "):
         return QueryError(f"there is no table '{fault.name}'", hint="put it in tables/, or name another one")
