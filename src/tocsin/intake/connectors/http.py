@@ -37,10 +37,14 @@ log = structlog.get_logger(__name__)
 
 LARGE = 64 << 10
 """Bytes of a body that is decoded on a thread of its own, so that others need not wait for it."""
-VERY_LARGE = 1 << 20
-"""Bytes of a body that is decoded while few others are: its values take several times its bytes."""
-AT_ONCE = 2
-"""Bodies so large that are decoded at once."""
+AT_ONCE = 1
+"""Bodies so large that are decoded at once. It is Python, of which one thread runs at a time: several would only keep it
+from those who write events and send mails, and each takes several times its bytes.
+"""
+MANY_DEAD = 1_000
+"""Dead messages of a body for which its sender waits."""
+PENALTY = 1.0
+"""Seconds for which the sender of a body that is all work and no events waits for its answer, so that it sends fewer."""
 PART = 5_000
 """Events of a body that are one commit. A larger one would need more memory than the store has, and hold up others."""
 FIRED = 10
@@ -98,6 +102,8 @@ class HttpIntake:
         try:
             response = await self._answer(scope, receive)
         except Refused as e:
+            if e.status == 413:
+                await asyncio.sleep(PENALTY)
             response = answer_refused(e, self._metrics)
         await response(scope, receive, send)
 
@@ -149,7 +155,10 @@ class HttpIntake:
             decoded = await self._decode(consumer, body, limits.max_messages, sources)
         if not decoded.raw and not decoded.mapped and not decoded.dead:
             return self._accepted(consumer, decoded, Receipt(accepted=0, duplicate=0, heartbeats=0))
-        return self._accepted(consumer, decoded, await self._commit(decoded, limits))
+        receipt = await self._commit(decoded, limits)
+        if sum(letter.count for letter in receipt.dead) > MANY_DEAD:
+            await asyncio.sleep(PENALTY)
+        return self._accepted(consumer, decoded, receipt)
 
     def _find(self, name: str) -> Consumer:
         consumers = {n: c for n, c in self._consumers().items() if c.connector == "http" and c.file.enabled}
@@ -175,9 +184,8 @@ class HttpIntake:
 
         if self._large is None:
             self._large = CapacityLimiter(AT_ONCE)
-        limiter = self._large if len(body) > VERY_LARGE else None
         try:
-            decoded = await run_sync(decode, limiter=limiter) if len(body) > LARGE else decode()
+            decoded = await run_sync(decode, limiter=self._large) if len(body) > LARGE else decode()
         except TooMany as e:
             raise Refused(413, "messages", "Too many events in one body", f"{e}; send them in several") from e
         self._source_progress[consumer.name] = now
