@@ -6,12 +6,15 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from ruamel.yaml import YAML
 
-from tests.pages import MARK, ROOT, Block, blocks, commands
+from tests.pages import MARK, PAGES, ROOT, SPAN, Block, blocks, commands
 from tocsin.app.views.check import check
+from tocsin.cli.main import app
 from tocsin.config.load import load_settings
 from tocsin.config.project.home import Home
 from tocsin.config.project.tokens import load_tokens
@@ -135,3 +138,28 @@ def test_a_test_runs_each_command_or_it_says_why_not() -> None:
     ]
     assert [] == lacking, f"run it in a test, inside `shown_on`, or write `{MARK}why` above the block"
     assert [] == [str(b) for b in ALL if b.why_not and len(b.why_not) < 10]
+
+
+def test_commands_that_prose_names_exist() -> None:
+    """With their options, in pages for newcomers and for those who change tocsin."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    wrong = []
+    for page in (*PAGES, "AGENTS.md", "CHANGELOG.md", "SECURITY.md"):
+        for span in SPAN.findall((ROOT / page).read_text(encoding="utf-8")):
+            program, *words = span.partition(" -- ")[0].split()
+            if (program == "make" and words[0] not in targets) or (program == "tocsin" and not known(words)):
+                wrong.append((page, span))
+    assert [] == wrong
+
+
+def known(words: list[str]) -> bool:
+    """Whether these words after `tocsin` begin with a command, and name no option that it lacks."""
+    node: Any = typer.main.get_command(app)
+    for word in words:
+        if word.startswith("-") or not getattr(node, "commands", None):
+            break
+        if word not in node.commands:
+            return False
+        node = node.commands[word]
+    options = {option for parameter in node.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return {word.partition("=")[0] for word in words if word.startswith("--")} <= options | {"--help"}
