@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Row
 
+from tocsin.errors import StoreError
 from tocsin.model.active import Action, ActiveAlert, Audited, Deed, Preference, StoredSilence
 from tocsin.model.alert import EventKey, Occurrence, Phase, Transition, Why, instance_key
 from tocsin.model.delivery import Delivery, DeliveryState
@@ -23,6 +24,7 @@ from tocsin.state.interface import Attempted, Backfill, MirrorRow, RuleRecord
 from tocsin.state.tables import clean
 
 AnyRow = Row[*tuple[Any, ...]]
+T = TypeVar("T")
 
 
 def iso(t: datetime | None) -> str | None:
@@ -102,7 +104,7 @@ def condition_of(row: AnyRow) -> ConditionState:
         since=row.since,
         severity=Severity(row.severity),
         value=row.value,
-        data=of_json(Remembered, row.data),
+        data=_typed(Remembered, row.data),
     )
 
 
@@ -126,7 +128,7 @@ def timer_of(row: AnyRow) -> Timer:
         key=row.key,
         due=row.due,
         consumers=frozenset(row.consumers),
-        data=of_json(ABOUT[TimerKind(row.kind)], row.data) if row.data else None,
+        data=_typed(ABOUT[TimerKind(row.kind)], row.data) if row.data else None,
     )
 
 
@@ -205,7 +207,7 @@ def intent_of(row: AnyRow) -> Intent:
         root_run_id=row.root_run_id,
         event=row.event,
         rows=tuple(row.rows),
-        details=of_json(Details, row.data),
+        details=_typed(Details, row.data),
         commit_seq=row.commit_seq,
         at=row.at,
         event_time=row.event_time,
@@ -371,3 +373,10 @@ def _notification(d: Any, group: str, a: Attempted) -> dict[str, object]:
 def mirror_of(row: AnyRow) -> MirrorRow:
     """The value of a row of ``mirror``."""
     return MirrorRow(seq=row.seq, table=row.table_name, row=row.row)
+
+
+def _typed(kind: type[T], data: Mapping[str, object]) -> T:
+    try:
+        return of_json(kind, data)
+    except ValueError as e:
+        raise StoreError(f"the state was written by another version of tocsin: {e}") from e

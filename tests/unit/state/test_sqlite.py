@@ -1,6 +1,7 @@
 """SQLite keeps the contract, in memory and in a file."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, event, text
 
-from tests.unit.state.builders import NOW, delivery, intent, transition
+from tests.unit.state.builders import NOW, condition, delivery, intent, transition
 from tests.unit.state.contract import StateContract
 from tocsin.clock import ManualClock
 from tocsin.errors import StoreError
@@ -232,3 +233,12 @@ def test_questions_are_answered_from_an_index(question: str) -> None:
         if question == "bad":  # not through all that was sent
             assert not any("deliveries_by_state" in s for s in plan), plan
     state.close()
+
+
+def test_what_another_version_remembered_is_an_error_that_says_so(tmp_path: Path) -> None:
+    with closing(open_(tmp_path / "state.sqlite")) as state:
+        state.commit(Outcome(conditions=(condition({"n": 1}),)), NOW)
+        with state._engine.begin() as c:
+            c.exec_driver_sql("""UPDATE conditions SET data = '{"fired": 1}'""")
+        with pytest.raises(StoreError, match="written by another version of tocsin: Remembered has no field 'fired'"):
+            state.conditions("cost")
