@@ -51,7 +51,7 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
         file = nodeid.partition("::")[0]
         _, kind, *rest = file.split("/")
         if kind != "integration":
-            return nodeid
+            return nodeid.partition("[")[0]  # all cases of a test: one by one, processes would wait for their next
         return rest[0] if rest[0] in ("cli", "web") else file  # most of these look at one running tocsin
 
 
