@@ -75,7 +75,7 @@ def test_an_end_alone_is_a_run_of_its_own_and_a_log_is_a_heartbeat(client: httpx
     ("path", "status"),
     [
         ("/ping/wrong/backup", 401),
-        (f"/ping/{TOKENS['metrics']}/backup", 401),
+        (f"/ping/{TOKENS['metrics']}/backup", 403),
         (f"/ping/{KEY}/backup/256", 404),
         (f"/ping/{KEY}/backup/finish", 404),
         (f"/ping/{KEY}/two words", 400),
