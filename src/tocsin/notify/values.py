@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from tocsin.model.alert import fingerprint, instance_key
 from tocsin.model.delivery import EMAIL, Endpoint, Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
-from tocsin.notify.channels.registry import for_each
+from tocsin.notify.channels.registry import for_each, is_mirror
 from tocsin.notify.context import Change, Line, Nearby, RunAttempt
 
 
@@ -78,8 +78,10 @@ class NotificationDraft:
 
     @property
     def limited(self) -> bool:
-        """Whether all that it notifies is beyond the limits of its rules: then it waits for a digest."""
-        return all(intent.limited for intent, _ in self.notified)
+        """Whether all that it notifies is beyond the limits of its rules: then it waits for a digest. Never of a mirror's,
+        which shows each alert.
+        """
+        return not is_mirror(self.recipient.channel) and all(intent.limited for intent, _ in self.notified)
 
     @property
     def group(self) -> str:

@@ -21,7 +21,7 @@ import structlog
 from pydantic import Field
 
 from tocsin.config.yaml.document import YamlModel
-from tocsin.model.delivery import Delivery
+from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.notify.channels.base import DirectChannel, Message, Notification, Outcome, Reply, Setting, Unreachable
 from tocsin.notify.channels.http import SECONDS, Call, Client, meaning
 from tocsin.notify.channels.options import Urls
@@ -124,6 +124,8 @@ class Alertmanager(DirectChannel):
         if self._mirrored is None:
             now, found = self.setting.now(), dict[str, _Mirrored]()
             for delivery in await self.setting.past(f"{self.key}:{self.setting.receiver}"):  # newest first
+                if delivery.state in (DeliveryState.HELD, DeliveryState.DROPPED):
+                    continue  # it never left, and its message may be only a line of a list
                 key, one = _mirrored(delivery)
                 found.setdefault(key, one)
             self._mirrored = {key: one for key, one in found.items() if not one.gone(now)}

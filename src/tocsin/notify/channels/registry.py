@@ -42,6 +42,11 @@ def for_each(key: str) -> bool:
     return key in CHANNELS and CHANNELS[key].each
 
 
+def is_mirror(key: str) -> bool:
+    """Whether it shows each alert while it is active, beside caps and digests."""
+    return key in CHANNELS and CHANNELS[key].mirror
+
+
 class Channels:
     """Channels in use: one a receiver and key, made again when its options change."""
 

@@ -19,6 +19,7 @@ from tocsin.model.details import Digest
 from tocsin.model.text.causes import one_line
 from tocsin.model.text.typed import of_json, to_json
 from tocsin.notify.channels.base import Notification
+from tocsin.notify.channels.registry import is_mirror
 from tocsin.notify.render.mail import MailRenderer, Reason, hold, sum_up
 from tocsin.notify.routing.decide import After, Verdict
 from tocsin.notify.routing.decide import Why as Suppressed
@@ -93,6 +94,11 @@ class Digests:
             held = hold(draft, until, self._renderer, now)
             if verdict.after is After.DROP:
                 made.append(replace(held, state=DeliveryState.DROPPED, reply=f"{verdict.why}, and its author drops it"))
+                continue
+            if is_mirror(held.channel):
+                made.append(
+                    replace(held, state=DeliveryState.DROPPED, reply=f"{verdict.why}, and a mirror has no digest")
+                )
                 continue
             said = f"{verdict.why} ({verdict.by})" if verdict.by else verdict.why.value
             line = {**json.loads(held.message), "suppressed": said, "report": verdict.after is After.REPORT}

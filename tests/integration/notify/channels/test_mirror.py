@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from tests.servers.process import ServerMissing, free_port
 from tests.servers.recording import Said
 from tests.unit.notify.conftest import House, Wire
 from tests.unit.notify.make import intent
+from tocsin.model.details import Details, Digest
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.notify.channels.alertmanager import STAYS
 from tocsin.notify.delivery import endpoint
+from tocsin.notify.routing.inhibit import InhibitRule
+from tocsin.notify.routing.matchers import parse_matchers
 
 
 @pytest.fixture
@@ -169,3 +173,21 @@ def test_labels_of_any_field_are_taken(far: MakeFar, alertmanager: AlertmanagerS
     here.drain()
     (alert,) = active(alertmanager)
     assert {"_9_lives__": "x", "a_b": "true", "list": "[1, 2]"}.items() <= alert["labels"].items()
+
+
+def test_what_is_beyond_a_limit_is_shown_at_once_and_what_is_inhibited_not_at_all(far: MakeFar, serve: Serve) -> None:
+    """A mirror has no digests: Alertmanager groups what it shows."""
+    server = serve()
+    here = far("alertmanager", urls=[server.url])
+    inhibit = InhibitRule(source=parse_matchers("rule=run-failed"), target=parse_matchers("rule=needless"))
+    here.oncall = replace(here.oncall, inhibit=(inhibit,))
+    now = here.clock.now()
+    limit = Details(digest=Digest(until=now + timedelta(hours=1), per={}, notified=3, seconds=3600.0))
+    here.notify(
+        fired(now, condition=False, run="r1", details=limit), fired(now, condition=False, rule="needless", run="r2")
+    )
+    here.drain()
+    here.clock.advance(timedelta(hours=25))
+    here.drain()
+    assert {"r1"} == {alert["labels"]["run_id"] for asked in server.asked for alert in asked.json}
+    assert ["dropped", "sent"] == sorted(d.state.value for d in here.mails())
