@@ -17,6 +17,7 @@ from tocsin.notify.channels.base import Setting
 from tocsin.notify.channels.registry import Channels
 from tocsin.notify.channels.smtp import SmtpChannel, SmtpOptions
 from tocsin.notify.delivery.circuit import Backoff, Retry
+from tocsin.notify.delivery.read import with_outbox
 from tocsin.notify.notifier import Notifier, NotifyOptions
 from tocsin.notify.render.facts import NoFacts
 from tocsin.notify.routing.oncall_file import OnCallRules
@@ -27,10 +28,16 @@ SENDER = "tocsin <tocsin@example.org>"
 
 
 def notifier(
-    state: State, clock: Clock, metrics: Metrics | None = None, rules: OnCallRules | None = None, **smtp: Any
+    state: State,
+    clock: Clock,
+    metrics: Metrics | None = None,
+    rules: OnCallRules | None = None,
+    directory: Path = Path(),
+    **smtp: Any,
 ) -> Notifier:
-    """Retries soon, caps nothing."""
+    """Retries soon, caps nothing; `*_file` options of receivers lie in ``directory``."""
     rules = rules or OnCallRules()
+    setting = with_outbox(Setting(directory=directory), state, clock)
     values: dict[str, Any] = {"sender": SENDER, "timeout": 5.0, **smtp}
     return Notifier(
         options=NotifyOptions(
@@ -45,7 +52,7 @@ def notifier(
         oncall=lambda: rules,
         templates=renderer().templates,
         facts=NoFacts(),
-        channels=Channels(SmtpChannel(SmtpOptions(**values)), dict, Setting()),
+        channels=Channels(SmtpChannel(SmtpOptions(**values)), lambda: rules.channels, setting),
         allows=lambda _: True,
         metrics=metrics or Metrics(),
         clock=clock,
@@ -78,7 +85,7 @@ def main(path: Path, host: str, port: int, rules: OnCallRules) -> None:
     """Notify everything that is due."""
     clock = SystemClock()
     state = SqliteState.open(path, clock=clock)
-    made = notifier(state, clock, rules=rules, host=host, port=port)
+    made = notifier(state, clock, rules=rules, directory=path.parent, host=host, port=port)
     asyncio.run(made.drain())
     made.close()
     state.close()
