@@ -51,6 +51,8 @@ UTC = ZoneInfo("UTC")
 BASELINE_CAP = CapRule(mails=30, window=timedelta(minutes=10))
 GRACE = 5.0
 """Seconds that mails under way have to end when it stops."""
+PASSED_OVER = timedelta(days=1)
+"""How long `first_of` passes over an address that its mail server refused as none; then it is tried once more."""
 _LOOK = 30.0
 
 
@@ -113,6 +115,7 @@ class Notifier:
             )
         )  # fmt: skip
         self._portions = Portions(state)
+        self._bad: frozenset[str] = frozenset()  # addresses that `first_of` passes over
         self.passed_at: datetime | None = None  # when the last pass that succeeded began; UTC
         self._measure = OnCallMetrics(metrics)
         self._bounds = Bounds(self._stages, state, self._renderer, self._presented, self._message)
@@ -287,6 +290,8 @@ class Notifier:
 
     def _happened(self) -> Happened:
         """What a pass begins with."""
+        since = self._clock.now() - PASSED_OVER
+        self._bad = frozenset(address.lower() for address, _, at in self._state.bad_addresses() if at > since)
         ends = self._state.alerts_ended()
         head, news = self._news()
         intents, more = self._portions.next(self._oncall())
@@ -425,7 +430,7 @@ class Notifier:
     def _resolver(self) -> RecipientResolver:
         return RecipientResolver(
             oncall=self._oncall(), default=self._options.default_receiver, admins=self._options.admin_email,
-            allows=self._allows, at=self._clock.now(),
+            allows=self._allows, at=self._clock.now(), bad=self._bad,
         )  # fmt: skip
 
     async def _known(self, intents: Sequence[Intent]) -> Facts:

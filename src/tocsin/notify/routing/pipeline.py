@@ -15,6 +15,7 @@ from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 
 from jinja2 import TemplateError
 
@@ -47,6 +48,7 @@ class RecipientResolver:
     admins: tuple[str, ...]
     allows: Allows  # of addresses out of payloads
     at: datetime  # who is on call is asked for this instant; UTC
+    bad: frozenset[str] = frozenset()  # addresses that a mail server has refused as none lately; lower case
 
     def to_default(self, because: str, note: str = "") -> tuple[Recipient, ...]:
         """Everybody of the default receiver."""
@@ -237,21 +239,35 @@ def _addresses(
         for key in receiver.channels
         if not (for_each(key) and intent.kind in (IntentKind.SUMMARY, IntentKind.ADMIN))
     ]
-    mails = len(found)
-    for entry in resolver.entries(receiver):
-        if (person := resolver.oncall.people.get(entry)) is not None:
-            found += _of_person(person, receiver, intent, resolver, because)
-        elif (lookup := parse_lookup(entry)) is not None:
-            text = resolver.oncall.tables.find(lookup, fields_of(intent).get(lookup.column))
-            if text:
-                found += _written(text, receiver, resolver, refused, because)
-        elif "{" in entry:
-            found += _from_payload(entry, receiver, intent, info, resolver, refused, because)
-        else:
-            found += _written(entry, receiver, resolver, refused, because)
-        if len(found) > mails and receiver.takes_first:
-            break
-    return found
+    entries = (_of_entry(e, receiver, intent, info, resolver, refused, because) for e in resolver.entries(receiver))
+    if not receiver.takes_first:
+        return [*found, *chain.from_iterable(entries)]
+    passed: list[Recipient] = []
+    for some in entries:
+        if some and not all(r.channel == EMAIL and r.address.lower() in resolver.bad for r in some):
+            refused += [f"The mail server refused '{r.address}' of {receiver.name}." for r in passed]
+            return [*found, *some]
+        passed += some
+    return [*found, *passed[:1]]  # no better one: what comes of it is said to the fallback
+
+
+def _of_entry(
+    entry: str,
+    receiver: ReceiverModel,
+    intent: Intent,
+    info: RuleInfo,
+    resolver: RecipientResolver,
+    refused: list[str],
+    because: str,
+) -> list[Recipient]:
+    if (person := resolver.oncall.people.get(entry)) is not None:
+        return _of_person(person, receiver, intent, resolver, because)
+    if (lookup := parse_lookup(entry)) is not None:
+        text = resolver.oncall.tables.find(lookup, fields_of(intent).get(lookup.column))
+        return _written(text, receiver, resolver, refused, because) if text else []
+    if "{" in entry:
+        return _from_payload(entry, receiver, intent, info, resolver, refused, because)
+    return _written(entry, receiver, resolver, refused, because)
 
 
 def _of_person(

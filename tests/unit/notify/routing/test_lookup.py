@@ -1,12 +1,16 @@
 """Owners who stand in a table: the first that is known is notified, and `check` says what cannot be looked up."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pyarrow as pa
 import pytest
 
-from tests.unit.notify.conftest import Make, Wire
+from tests.unit.notify.conftest import OK, Make, Wire, text_of
 from tests.unit.notify.make import intent, oncall
 from tocsin.config.yaml.document import load, parse
 from tocsin.errors import Problem
+from tocsin.notify.channels.base import Outcome, Reply
 from tocsin.notify.routing.lookup import AddressTables, Lookup, parse_lookup
 from tocsin.notify.routing.oncall_file import Context, OnCallFile, read_files
 
@@ -58,8 +62,6 @@ def test_what_is_none(entry: str) -> None:
     ids=["by table", "by tag", "by neither"],
 )
 def test_an_owner_of_a_table_is_notified(house: Make, experiment: str, tags: dict[str, str], address: str) -> None:
-    from dataclasses import replace
-
     wire = Wire()
     here = house(wire, oncall=replace(oncall(OWNER), tables=TABLES))
     here.notify(intent(ExperimentName=experiment, Tags=tags))
@@ -80,3 +82,28 @@ def test_a_look_up_that_finds_nothing_ever_is_a_fault(entry: str, says: str) -> 
     problems: list[Problem] = []
     read_files([(document, parse(OnCallFile, document))], Context(tables=TABLES), problems)
     assert [says] == [p.message for p in problems]
+
+
+def test_an_address_that_its_mail_server_refused_is_passed_over_for_a_day(house: Make) -> None:
+    """Where all are refused the first is tried all the same: nobody is left out without a notice of it."""
+    gone = {"me@example.org"}
+    no = Reply(outcome=Outcome.NEVER, text="550 5.1.1 no such user")
+    wire = Wire(lambda d: no if d.address in gone else OK)
+    here = house(wire, oncall=replace(oncall(OWNER), tables=TABLES))
+
+    def to(run: str) -> list[str]:
+        before = len(wire.sent)
+        here.notify(intent(run=run, ExperimentName="churn", Tags={"tocsin.mail": "me@example.org"}))
+        here.drain()
+        return [d.address for d in wire.sent[before:]]
+
+    assert ["me@example.org", "ops@example.org"] == to("r1")
+    assert ["anna@example.org"] == to("r2")
+    assert "The mail server refused 'me@example.org' of owner." in text_of(wire.sent[-1])
+    gone |= {"anna@example.org", "leads@example.org"}
+    assert ["anna@example.org", "ops@example.org"] == to("r3")
+    assert ["leads@example.org", "ops@example.org"] == to("r4")
+    assert ["me@example.org", "ops@example.org"] == to("r5")
+    gone.clear()
+    here.clock.advance(timedelta(days=1))
+    assert ["me@example.org"] == to("r6")
