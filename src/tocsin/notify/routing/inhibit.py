@@ -99,6 +99,11 @@ class Inhibitor:
         return max(holds, default=timedelta(0))
 
 
+def may_be_inhibited(rules: Iterable[InhibitRule], fields: Fields) -> bool:
+    """Whether an alert of ``fields`` is needless by any of ``rules`` once a source is active."""
+    return any(matches(rule.target, fields) and _values(rule, fields) is not None for rule in rules)
+
+
 def _values(rule: InhibitRule, fields: Fields) -> tuple[str, ...] | None:
     """The values that must be equal; None where one is empty."""
     values = tuple(fields.get(name, "") for name in rule.equal)

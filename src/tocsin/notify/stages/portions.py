@@ -5,7 +5,7 @@ share groups nor inhibit each other, an evaluation of a thousand failures is not
 mails leave while the rest is rendered. Intents of one run stay together, since an address gets one message of them.
 
 Where more waits than a pass takes, critical alerts that fire overtake all others, with what else their evaluation says
-of their run; not where one alert inhibits another, since a source that waits must come before its targets.
+of their run. One that `inhibit:` may hold back keeps its turn: its source may wait before it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from tocsin.model.intent import Intent
 from tocsin.model.statuses import Severity
 from tocsin.notify.routing.groups import ALL_FIELDS
+from tocsin.notify.routing.inhibit import may_be_inhibited
 from tocsin.notify.routing.oncall_file import OnCallRules
+from tocsin.notify.routing.pipeline import matched_by
 from tocsin.notify.routing.tree import walk
 from tocsin.notify.stages.register import before_a_second
 from tocsin.state.interface import State
@@ -41,7 +43,7 @@ class Portions:
     def next(self, rules: OnCallRules) -> tuple[Sequence[Intent], bool]:
         """(what the next pass takes, whether there is more). Raises StoreError."""
         size = BATCH
-        if (self._rest or self._more) and not rules.inhibit and (urgent := self._state.urgent_intents(BATCH)):
+        if (self._rest or self._more) and (urgent := _overtaking(self._state.urgent_intents(BATCH), rules)):
             return urgent, True
         if not self._rest:
             intents, self._more = self._read()
@@ -76,6 +78,18 @@ class Portions:
 
 def _evaluation(intent: Intent) -> tuple[object, int]:
     return intent.at, intent.commit_seq
+
+
+def _overtaking(urgent: Sequence[Intent], rules: OnCallRules) -> Sequence[Intent]:
+    """Without what an inhibition may hold back, and what else is said of such a run with it."""
+    if not rules.inhibit:
+        return urgent
+    held = {_together(i) for i in urgent if may_be_inhibited(rules.inhibit, matched_by(i))}
+    return [i for i in urgent if _together(i) not in held]
+
+
+def _together(intent: Intent) -> tuple[object, ...]:
+    return (intent.run_id or intent.id, *_evaluation(intent))
 
 
 def _independent(rules: OnCallRules) -> bool:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -88,3 +89,21 @@ def test_a_pass_that_was_not_written_is_read_again_and_later_evaluations_wait(st
         rest += [i.run_id for i in taken]
     assert len(rest) == 283
     assert rest[-3:] == ["later-0", "later-1", "later-2"]
+
+
+@pytest.mark.parametrize("inhibit", [True, False])
+def test_critical_alerts_overtake_a_backlog_but_no_source_that_may_hold_them_back(
+    state: SqliteState, inhibit: bool
+) -> None:
+    text = "inhibit: [{source: {rule: cluster-down}, target: {rule: run-failed}, equal: [Target]}]"
+    waiting = [intent(run=f"r{n:04}", at=NOW + timedelta(seconds=n), seq=n + 9) for n in range(2 * BATCH)]
+    late: dict[str, Any] = {"at": NOW + timedelta(hours=1), "severity": Severity.CRITICAL}
+    free, target = intent("disk-full", run="free", **late), intent(run="target", **late)
+    beside, untargeted = intent("other", run="target", **late), intent(run="untargeted", **late)
+    target, untargeted = replace(target, fields={"Target": "gpu-1"}), replace(untargeted, fields={"Target": ""})
+    put(state, *waiting, free, target, beside, untargeted)
+    found = all_of(state, oncall(text) if inhibit else OnCallRules())
+    first = ["free", "untargeted"] if inhibit else ["free", "target", "target", "untargeted"]
+    assert first == sorted(found[1])
+    assert len(waiting) + 4 == sum(map(len, found))
+    assert ("target" in found[-1]) is inhibit
