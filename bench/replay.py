@@ -150,7 +150,7 @@ def play(
         as_if_live=as_if_live,
         events=found.events,
         kinds=", ".join(f"{kind} {n:,}" for kind, n in found.by_kind.items()),
-        notified=found.notified_count,
+        notified=sum(found.by_kind.values()),
         seconds=found.seconds,
         cpu=cpu,
         ceiling=took,

@@ -123,6 +123,7 @@ def _show(found: dict[str, Any], limit: int) -> None:
 
     print(f"{found['Rule']} {visible(found['Headline'])}")
     print(f"{_time(found['From'])} to {_time(found['To'])} UTC, {found['Events']:,} events, {found['Seconds']:.1f} s")
+    print(f"{found['Fired']:,} fired, {found['Notified']:,} notified, {found['Resolved']:,} resolved")
     line = timeline_of(found)
     if found["Notified"]:
         bars = spark_of(found)
@@ -136,7 +137,7 @@ def _show(found: dict[str, Any], limit: int) -> None:
         ]  # fmt: skip
         if rows:
             table(["when", "", "what", "run", "why"], rows)
-    left = found["Notified"] - min(limit, len(found["Alerts"]))
+    left = sum(found["ByKind"].values()) - min(limit, len(found["Alerts"]))
     if left > 0:
         say(f"… and {left:,} more; --limit shows more, --json and --html all that are kept")
     for note in found["Notes"]:

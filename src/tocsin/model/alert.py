@@ -117,6 +117,14 @@ class Transition:
     commit_seq: int
     at: datetime  # T; UTC
 
+    @property
+    def begins(self) -> bool:
+        """Whether an alert fires by it. One that gets worse, or fires again while it recovers, fires already."""
+        return self.before in _BEFORE and self.after in _FIRES
+
+
+_BEFORE = frozenset({Phase.NONE, Phase.PENDING})
+_FIRES = frozenset({Phase.FIRED, Phase.FIRING, Phase.CLOSED})  # closed at once: of a parent that had ended
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str, separators=(",", ":"))
 

@@ -45,7 +45,8 @@ def test_a_resting_home_is_looked_through(run: Run, history: Path) -> None:
     lines = done.stdout.splitlines()
     assert "run-failed would have notified 14 times, 11 of them the same ExperimentName: churn" == lines[0]
     assert lines[1].startswith("2026-11-01 00:00 to 2026-11-21 00:00 UTC, 40 events")
-    assert re.fullmatch(r"[·▁▂▃▄▅▆▇█]+  by the day, at most 1", lines[3])
+    assert "14 fired, 14 notified, 0 resolved" == lines[2]
+    assert re.fullmatch(r"[·▁▂▃▄▅▆▇█]+  by the day, at most 1", lines[4])
     assert "\x1b" not in done.stdout
     assert 14 == sum("error" in line for line in lines)
 
@@ -61,6 +62,7 @@ def test_json_and_a_page(run: Run, history: Path, tmp_path: Path) -> None:
     done = run("rules", "backtest", "run-failed", "--json", "--html", tmp_path / "out.html")
     found = json.loads(done.stdout)
     assert (14, 40, "2026-11-01T00:00:00Z") == (found["Notified"], found["Events"], found["From"])
+    assert (14, 0, {"fired": 14}) == (found["Fired"], found["Resolved"], found["ByKind"])
     assert {"Field": "ExperimentName", "Value": "churn", "Count": 11} == found["Most"]
     assert 14 == len(found["Alerts"]) == sum(bar["Notified"] for bar in found["Timeline"])
     text = (tmp_path / "out.html").read_text()

@@ -292,3 +292,6 @@ def test_a_backtest_counts_as_live_operation_does(text: str, engine: Make) -> No
     found = backtest(rule, one.log, NOON, NOON + parse_duration("79m"), clock=one.clock)
     assert Counter(str(i.kind) for i in said) == Counter(found.by_kind)
     assert sum(t.reason is Why.RATE_LIMITED for e in one.evaluations for t in e.outcome.transitions) == found.limited
+    resolved = sum(t.after is Phase.RESOLVED for e in one.evaluations for t in e.outcome.transitions)
+    assert (sum(sum(e.fired.values()) for e in one.evaluations), resolved) == (found.fired, found.resolved)
+    assert found.notified_count == sum(i.kind is IntentKind.FIRED for i in said) < found.fired

@@ -25,11 +25,11 @@ _COUNTS = """
 SELECT Rule, count(*) FILTER (fires) AS Fired, max("Time") FILTER (fires) AS LastFired,
     count(*) FILTER (fires AND NOT starts_with(Reason, $limited)) AS Notified, count(*) FILTER ("To" = 'resolved') AS Resolved
 FROM (
-    SELECT *, "To" IN ('fired', 'firing') AND "From" IN ('', 'pending') AS fires FROM Alerts
+    SELECT *, "To" IN ('fired', 'firing', 'closed') AND "From" IN ('', 'pending') AS fires FROM Alerts
     WHERE ($rule = '' OR Rule = $rule)
 ) GROUP BY Rule
 """
-"""Firings, as `tocsin_alerts_fired_total` counts them; those beyond a limit are not notified one by one."""
+"""As ``Transition.begins``, which `tocsin_alerts_fired_total` counts; those beyond a limit are not notified one by one."""
 _ORDER = {phase: i for i, phase in enumerate((Phase.FIRING, Phase.RECOVERING, Phase.PENDING))}
 
 

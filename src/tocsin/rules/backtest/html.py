@@ -47,7 +47,7 @@ def page(answer: Answer) -> str:
     mode = "event times taken for arrival times" if answer["AsIfLive"] else "by arrival"
     span = f"{_day(answer['From'])} – {_day(answer['To'])} UTC, {mode}"
     facts = [
-        (f"{answer['Notified']:,}", "notified"),
+        *((f"{answer[what]:,}", what.lower()) for what in ("Fired", "Notified", "Resolved")),
         (f"{answer['Events']:,}", "events looked at"),
         (f"{line.peak:,}", f"most in one {line.unit}"),
         (f"{sum(not b.count for b in line.bars):,} of {len(line.bars):,}", f"{line.unit}s without a notification"),
@@ -73,7 +73,7 @@ def page(answer: Answer) -> str:
 {notes}
 <section class="card facts">{cards}</section>
 <section class="card scroll">{plot(line.bars, line.unit)}</section>
-{_list(answer["Alerts"], int(answer["Notified"]))}
+{_list(answer["Alerts"], sum(answer["ByKind"].values()))}
 </main>
 </body>
 </html>
@@ -141,7 +141,7 @@ def _stamp(begins: datetime, unit: str) -> str:
     return f"{begins:%a %Y-%m-%d}" if unit == "day" else f"{begins:%Y-%m-%d} to {last:%Y-%m-%d}"
 
 
-def _list(alerts: Sequence[Mapping[str, Any]], notified: int) -> str:
+def _list(alerts: Sequence[Mapping[str, Any]], messages: int) -> str:
     if not alerts:
         return ""
     rows = "".join(
@@ -149,7 +149,7 @@ def _list(alerts: Sequence[Mapping[str, Any]], notified: int) -> str:
         f'<td class="r">{escape(str(a["RunId"]))}</td><td class="m">{escape(str(a["Message"])[:200])}</td></tr>'
         for a in alerts[:LISTED]
     )
-    more = f'<p class="dim">The first {LISTED:,} of {notified:,}.</p>' if notified > LISTED else ""
+    more = f'<p class="dim">The first {LISTED:,} of {messages:,}.</p>' if messages > LISTED else ""
     return (
         '<section class="card scroll"><table><thead><tr><th>When (UTC)</th><th></th><th>What</th><th>Run</th><th>Why</th>'
         f"</tr></thead><tbody>{rows}</tbody></table>{more}</section>"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from tocsin.model.intent import IntentKind
 from tocsin.rules.backtest.run import Backtest, Notified
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -82,7 +81,7 @@ def notes(found: Backtest) -> list[str]:
         )
     if found.limited:
         out.append(f"{found.limited:,} more were beyond its limit: in digests, or dropped, as it says")
-    if found.notified_count > len(found.notified):
+    if sum(found.by_kind.values()) > len(found.notified):
         out.append(f"the first {len(found.notified):,} are listed")
     out += [f"the rule failed: {error}" for error in found.errors]
     out += [f"{n:,} evaluations were made one after the other: {reason}" for reason, n in found.apart.items()]
@@ -106,11 +105,11 @@ def as_json(found: Backtest) -> dict[str, Any]:
         "To": iso(found.until),
         "AsIfLive": found.as_if_live,
         "Events": found.events,
+        "Fired": found.fired,
         "Notified": found.notified_count,
+        "Resolved": found.resolved,
         "Headline": headline(found),
         "Notes": notes(found),
-        "Fired": found.by_kind.get(IntentKind.FIRED.value, 0) + found.limited,
-        "Resolved": found.by_kind.get(IntentKind.RESOLVED.value, 0),
         "ByKind": dict(found.by_kind),
         "Most": {"Field": found.most.field, "Value": found.most.value, "Count": found.most.count}
         if found.most

@@ -58,10 +58,12 @@ class Backtest:
     until: datetime  # UTC, excluded
     as_if_live: bool
     events: int  # rows that lay in between
-    notified_count: int
-    notified: tuple[Notified, ...]  # the first ones, in order of T
-    hours: Mapping[datetime, int]  # how many were notified, by the hour of T; hours without any are left out
-    by_kind: Mapping[str, int]
+    fired: int  # alerts, those beyond the rule's limit too
+    notified_count: int  # of these, how many were notified one by one
+    resolved: int
+    notified: tuple[Notified, ...]  # the first messages of all kinds, in order of T
+    hours: Mapping[datetime, int]  # as `notified_count`, by the hour of T; hours without any are left out
+    by_kind: Mapping[str, int]  # messages of all kinds
     most: Most | None
     expired: int  # older than `max_event_age` when they came: recorded, not notified
     limited: int  # beyond the rule's limit: in digests, or dropped
@@ -72,11 +74,13 @@ class Backtest:
 
 @dataclass(slots=True)
 class Result:
-    """Counts what evaluations decided."""
+    """Counts what evaluations decided. Alerts are counted as `rules status` counts them: one that got worse is no second."""
 
     notified: list[Notified] = field(default_factory=list)
     last: datetime | None = None  # later ones are not among the first
-    count: int = 0
+    fired: int = 0
+    count: int = 0  # of these, how many were notified one by one
+    resolved: int = 0
     hours: Counter[datetime] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     values: dict[str, Counter[str]] = field(default_factory=dict)
@@ -90,26 +94,32 @@ class Result:
         """Count it. Returns whether the rule works on."""
         self.expired += sum(t.after is Phase.EXPIRED for t in evaluation.outcome.transitions)
         self.limited += sum(t.reason is Why.RATE_LIMITED for t in evaluation.outcome.transitions)
+        self.fired += sum(t.begins for t in evaluation.outcome.transitions)
+        self.resolved += sum(t.after is Phase.RESOLVED for t in evaluation.outcome.transitions)
         for failure in evaluation.failures:
             self.errors.append(f"{failure.error} (at {failure.at:%Y-%m-%d %H:%M:%S})")
             self.broken |= not failure.events
         for intent in sorted(evaluation.outcome.intents, key=lambda i: i.at):
             if intent.kind is IntentKind.SUMMARY or intent.limited:
                 continue
-            self.count += 1
             self.kinds[str(intent.kind)] += 1
-            self.hours[intent.at.replace(minute=0, second=0, microsecond=0)] += 1
-            shared = {**intent.instance, **intent.fields, **intent.labels}
-            shared.setdefault("ExperimentName", intent.event.get("ExperimentName"))
-            for name, value in shared.items():
-                if name not in _OWN and value not in (None, "", {}, []):
-                    self.values.setdefault(name, Counter())[str(value)] += 1
+            if intent.kind is IntentKind.FIRED and not intent.ordinal:  # else it fires already, and got worse
+                self._count(intent)
             if self.last is None or intent.at <= self.last:
                 self.notified.append(_notified(intent))
         if len(self.notified) > KEPT + ROOM:
             self.notified = self._first()
             self.last = self.notified[-1].at
         return not self.broken
+
+    def _count(self, intent: Intent) -> None:
+        self.count += 1
+        self.hours[intent.at.replace(minute=0, second=0, microsecond=0)] += 1
+        shared = {**intent.instance, **intent.fields, **intent.labels}
+        shared.setdefault("ExperimentName", intent.event.get("ExperimentName"))
+        for name, value in shared.items():
+            if name not in _OWN and value not in (None, "", {}, []):
+                self.values.setdefault(name, Counter())[str(value)] += 1
 
     def note(self, reason: str, number: int) -> None:
         """So many commits or instants were not evaluated together, for ``reason``."""
@@ -140,7 +150,9 @@ class Result:
             until=until,
             as_if_live=as_if_live,
             events=events,
+            fired=self.fired,
             notified_count=self.count,
+            resolved=self.resolved,
             notified=tuple(self._first()),
             hours=dict(sorted(self.hours.items())),
             by_kind=dict(self.kinds),

@@ -20,7 +20,6 @@ from itertools import groupby
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.alert import Phase, Why
 from tocsin.model.instants import Timer, TimerKind
-from tocsin.model.intent import IntentKind
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.backfills import end_backfill
 from tocsin.rules.deadline_table import Deadline, Settled
@@ -46,7 +45,7 @@ class Evaluation:
     @property
     def fired(self) -> Mapping[tuple[str, str], int]:
         """How many alerts fired, those beyond a limit too, by rule and severity's word."""
-        return Counter((i.rule, i.severity.word) for i in self.outcome.intents if i.kind is IntentKind.FIRED)
+        return Counter((t.rule, t.severity.word) for t in self.outcome.transitions if t.begins)
 
     @property
     def limited(self) -> Mapping[str, int]:
