@@ -42,7 +42,7 @@ class _Asked:
         from tocsin.app.views.acting import NoSuchAlert
 
         if self._remote is not None:
-            answer = self._remote.ask("GET", f"/api/v1/alerts/{_quoted(id)}")
+            answer = self._remote.ask("GET", f"/api/v1/alerts/{_quoted(id)}", missing=True)
             return None if answer.status_code == 404 else dict(answer.json())
         try:
             return self._plain([self._acting.alert(id)])[0]
@@ -54,7 +54,7 @@ class _Asked:
             body = {"by": by, "to" if verb == "assign" else "comment": text}
             if until is not None:
                 body["until"] = until.isoformat()
-            answer = self._remote.ask("POST", f"/api/v1/alerts/{_quoted(id)}/{verb}", json=body)
+            answer = self._remote.ask("POST", f"/api/v1/alerts/{_quoted(id)}/{verb}", missing=True, json=body)
             if answer.status_code == 404:
                 fail(str(answer.json().get("detail", "there is no such alert")), "tocsin alerts list --open")
             return dict(answer.json())

@@ -63,7 +63,7 @@ def _ask(place: Home, name: str, since: str, until: str, as_if_live: bool) -> di
     if running is not None:
         body = {"rule": name, "from": since, "to": until, "as_if_live": as_if_live}
         with running.client, _spinner(name):
-            answer = running.ask("POST", "/api/v1/backtest", json=body, timeout=3600)
+            answer = running.ask("POST", "/api/v1/backtest", missing=True, json=body, timeout=3600)
         if answer.status_code == 404:
             _unknown(name, [str(row["Rule"]) for row in _rules_of(place)])
         found: dict[str, Any] = answer.json()

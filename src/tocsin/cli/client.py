@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tocsin import __version__
 from tocsin.cli.common import fail, httpx_alone
 from tocsin.errors import QueryError, TocsinError
 
@@ -85,38 +86,60 @@ class Remote:
             verify=_known(certificate) if certificate else not url.startswith("http:"),  # True reads a whole bundle
         )
 
-    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """One request. Raises TocsinError for what is refused, but 404."""
+    def ask(self, method: str, path: str, *, missing: bool = False, **more: Any) -> httpx.Response:
+        """One request. Raises TocsinError for what is refused, with ``missing`` but for 404 of what is not there; and
+        where the server does not know the address, since it is of another version.
+        """
         http = httpx_alone()
         try:
             answer = self.client.request(method, path, **more)
         except http.HTTPError as e:
             raise TocsinError(f"the tocsin at {self.url} does not answer: {str(e) or type(e).__name__}") from e
-        if answer.is_success or answer.status_code == 404:
+        if _unknown_address(answer):
+            raise self._differs(f"no {method} {path}")
+        if answer.is_success or (missing and answer.status_code == 404):
             return answer
         raise _refused(answer)
 
+    def _differs(self, lacks: str) -> TocsinError:
+        """``lacks``: what of this command the server does not have."""
+        try:
+            found = self.client.get("/healthz").json()
+        except (httpx_alone().HTTPError, ValueError):
+            found = None
+        version = found.get("version") if isinstance(found, dict) else None
+        what = f"the tocsin {version} at {self.url}" if version else f"what answers at {self.url}"
+        hint = "restart it by this version" if version else "is that a tocsin?"
+        return TocsinError(f"{what} has {lacks}, which this command of tocsin {__version__} needs; {hint}")
+
     def _get(self, path: str, **params: Any) -> Any:
+        """None for what is not there."""
         given = {k: v for k, v in params.items() if v not in ("", False)}
-        answer = self.ask("GET", path, params=given)
+        answer = self.ask("GET", path, missing=True, params=given)
         return None if answer.status_code == 404 else answer.json()
+
+    def _list(self, path: str, key: str, **params: Any) -> list[Row]:
+        found = self._get(path, **params)
+        if not isinstance(found, dict) or key not in found:
+            raise self._differs(f"no '{key}' in GET {path}")
+        return list(found[key])
 
     def query(self, kql: str) -> tuple[list[Row], list[Row]]:
         found = self.ask("POST", "/api/v1/query", json={"query": kql}).json()
         return found["columns"], found["rows"]
 
     def alerts(self, limit: int, rule: str, run: str) -> list[Row]:
-        return list(self._get("/api/v1/alerts", limit=limit, rule=rule, run=run)["alerts"])
+        return self._list("/api/v1/alerts", "alerts", limit=limit, rule=rule, run=run)
 
     def mails(self, limit: int, address: str, state: str) -> list[Row]:
-        return list(self._get("/api/v1/notifications", limit=limit, address=address, state=state)["notifications"])
+        return self._list("/api/v1/notifications", "notifications", limit=limit, address=address, state=state)
 
     def mail(self, id: str) -> Row | None:
         found: Row | None = self._get(f"/api/v1/notifications/{_quoted(id)}")
         return found
 
     def rules(self) -> list[Row]:
-        return list(self._get("/api/v1/rules")["rules"])
+        return self._list("/api/v1/rules", "rules")
 
     def rule(self, name: str) -> Row | None:
         found: Row | None = self._get(f"/api/v1/rules/{_quoted(name)}")
@@ -124,21 +147,21 @@ class Remote:
 
     def runs(self, asked: RunsAsked) -> list[Row]:
         tags = [key if value is None else f"{key}={value}" for key, value in asked.tags]
-        return list(self._get(
-            "/api/v1/runs", limit=asked.limit, status=asked.status, experiment=asked.experiment, target=asked.target,
+        return self._list(
+            "/api/v1/runs", "runs", limit=asked.limit, status=asked.status, experiment=asked.experiment, target=asked.target,
             workspace=asked.workspace, parent=asked.parent, search=asked.search, tag=tags,
-        )["runs"])  # fmt: skip
+        )  # fmt: skip
 
     def run(self, id: str) -> Row | None:
         found: Row | None = self._get(f"/api/v1/runs/{_quoted(id)}")
         return found
 
     def oncall_report(self, weeks: int) -> Row:
-        return dict(self._get("/api/v1/oncall/report", weeks=weeks))
+        return dict(self.ask("GET", "/api/v1/oncall/report", params={"weeks": weeks}).json())
 
     def dead_letters(self, consumer: str, limit: int, everything: bool) -> list[Row]:
         more = {"all": "true"} if everything else {}
-        return list(self._get("/api/v1/dead-letters", consumer=consumer, limit=limit, **more)["dead_letters"])
+        return self._list("/api/v1/dead-letters", "dead_letters", consumer=consumer, limit=limit, **more)
 
 
 class Offline:
@@ -223,6 +246,18 @@ def asking(home: Home) -> Iterator[Asked]:
 
     with home.lock(), open_offline(home) as ports:
         yield Offline(ports, home)
+
+
+def _unknown_address(answer: httpx.Response) -> bool:
+    """Whether the server has no such address, or answers something else there than JSON."""
+    if "/api/" not in answer.request.url.path:
+        return False
+    if "json" not in answer.headers.get("content-type", ""):
+        return answer.is_success or answer.status_code in (404, 405)
+    if answer.status_code not in (404, 405):
+        return False
+    body = answer.json()
+    return isinstance(body, dict) and body.get("detail") in ("Not Found", "Method Not Allowed")  # Starlette's own
 
 
 def _refused(answer: httpx.Response) -> TocsinError:

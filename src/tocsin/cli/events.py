@@ -74,7 +74,9 @@ def send(
         body = json.dumps(_event(data, id, source, time), ensure_ascii=False).encode()
     remote = must_run(open_home(home))
     with remote.client:
-        answer = remote.ask("POST", f"/intake/{consumer}", content=body, headers={"Content-Type": "application/json"})
+        answer = remote.ask(
+            "POST", f"/intake/{consumer}", missing=True, content=body, headers={"Content-Type": "application/json"}
+        )
     if answer.status_code == 404:
         fail(f"there is no consumer '{consumer}' with an HTTP connector")
     counts = answer.json() if answer.content else {}

@@ -6,6 +6,9 @@ import pytest
 
 from tests.acceptance.harness import Tocsin
 from tests.integration.cli.conftest import Run
+from tocsin import __version__
+from tocsin.cli.client import Remote
+from tocsin.errors import TocsinError
 
 ROOT = Path(__file__).parents[3]
 CODES = [
@@ -45,6 +48,26 @@ def test_a_command_ends_with_the_documented_code(run: Run, lived: Tocsin, line: 
     assert code == done.returncode, done.stderr
     assert "Traceback" not in done.stderr
     assert code == 0 or done.stderr.strip()
+
+
+def test_a_command_says_that_the_server_is_of_another_version(run: Run, lived: Tocsin) -> None:
+    """One line with both versions; where none answers with a version, whether that is a tocsin."""
+    remote = Remote(lived.url, "")
+    with remote.client:
+        for ask, lacks in (
+            (lambda: remote.ask("POST", "/api/v1/newer", missing=True), "POST /api/v1/newer"),
+            (lambda: remote.ask("DELETE", "/api/v1/rules"), "DELETE /api/v1/rules"),
+            (lambda: remote._list("/api/v1/rules", "newer"), "'newer' in GET /api/v1/rules"),
+        ):
+            with pytest.raises(TocsinError) as raised:
+                ask()
+            assert str(raised.value) == (
+                f"the tocsin {__version__} at {lived.url} has no {lacks}, which this command of tocsin {__version__} needs; "
+                "restart it by this version"
+            )
+    done = run("rules", "status", TOCSIN_URL=f"{lived.url}/elsewhere")
+    assert (1, 1) == (done.returncode, len(done.stderr.splitlines())), done.stderr
+    assert done.stderr.endswith("needs; is that a tocsin?\n")
 
 
 def test_the_documented_codes_are_these() -> None:
