@@ -89,7 +89,7 @@ def rules_that_are_right(place: Home, wanted: str = "") -> RuleSet:
     for problem in problems:
         if not problem.warning:
             say(f"not loaded: {problem}")
-    if wanted and wanted not in found.rules and any(not problem.warning for problem in problems):
+    if wanted and wanted not in {**found.rules, **found.faulty} and any(not problem.warning for problem in problems):
         fail(f"there is no rule '{wanted}' that is right")
     return found
 

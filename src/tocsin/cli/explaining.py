@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +24,7 @@ from tocsin.model.text.names import by_columns
 
 if TYPE_CHECKING:
     from tocsin.config.project.home import Home
+    from tocsin.rules.kinds.ruleset import FaultyRule
     from tocsin.rules.spec.rule import Rule
 
 _LIVE = ("NextEvaluation", "Fired", "Notified", "Resolved", "LastFired", "Firing", "Pending", "Error", "Instances", "LastRows", "LastRowsOf", "LastRowsError")  # fmt: skip
@@ -40,6 +41,9 @@ def rules_explain(
     place = open_home(home)
     loaded = rules_that_are_right(place, name)
     rule = loaded.rules.get(name)
+    if rule is None and name in loaded.faulty:
+        _faulty(loaded.faulty[name], as_json)
+        return
     if rule is None:
         from tocsin.config.yaml.document import suggest
 
@@ -75,6 +79,18 @@ def rules_explain(
             [text(one[key]) for key in ("Phase", "Since", "Value", "Instance")] for one in seen["Instances"]
         ])  # fmt: skip
     _rows(seen)
+
+
+def _faulty(rule: FaultyRule, as_json: bool) -> None:
+    """Of one that is off and cannot be compiled, there is only that."""
+    faults = [str(replace(fault, warning=False)) for fault in rule.faults]
+    if as_json:
+        print_json({"Name": rule.name, "Place": str(rule.place), "Enabled": False, "Faults": faults})
+        return
+    _fact("name", rule.name)
+    _fact("place", str(rule.place))
+    _fact("enabled", "False")
+    _fact("faults", "it cannot be switched on before these are fixed\n" + "\n".join(faults))
 
 
 def _seen(place: Home, rule: Rule) -> Mapping[str, Any] | None:

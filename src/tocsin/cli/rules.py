@@ -40,11 +40,18 @@ def rules_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     rows = [
         {
             "Rule": r.name, "Kind": r.word, "Severity": r.severity.word, "Enabled": r.enabled,
-            "Tests": len(r.tests), "File": r.place.file, "Line": r.place.line,
+            "Tests": len(r.tests), "File": r.place.file, "Line": r.place.line, "Fault": "",
         }
         for r in loaded.rules.values()
+    ] + [
+        {
+            "Rule": r.name, "Kind": "", "Severity": "", "Enabled": False,
+            "Tests": r.tests, "File": r.place.file, "Line": r.place.line, "Fault": r.faults[0].message,
+        }
+        for r in loaded.faulty.values()
     ]  # fmt: skip
-    show(rows, ("Rule", "Kind", "Severity", "Enabled", "Tests", "File", "Line"), as_json, "No rules.")
+    faults = ("Fault",) if loaded.faulty else ()
+    show(rows, ("Rule", "Kind", "Severity", "Enabled", "Tests", "File", "Line", *faults), as_json, "No rules.")
 
 
 @rules.command("status")

@@ -37,6 +37,7 @@ def test_rules_are_listed_with_their_place(run: Run, tmp_path: Path) -> None:
             "Tests": 1,
             "File": "rules/alerts/mine.yaml",
             "Line": 3,
+            "Fault": "",
         }
     ] == [r for r in json.loads(run("rules", "list", "--json").stdout) if not r["File"].startswith("(packaged) ")]
 
@@ -81,6 +82,26 @@ def test_it_says_when_something_is_expected_and_who_is_notified(run: Run, tmp_pa
     )["Notifies"]
     listed = run("rules", "list", "--json")
     assert {"mine", "run-failed"} <= {rule["Rule"] for rule in json.loads(listed.stdout)}
+
+
+def test_a_rule_that_is_off_and_faulty_is_listed_and_says_why(run: Run, tmp_path: Path) -> None:
+    """As what was imported and does not translate, also while another file is broken."""
+    (tmp_path / "rules/alerts").mkdir(parents=True)
+    (tmp_path / "rules/alerts/mine.yaml").write_text(
+        "rules:\n  - name: xml\n    enabled: false\n    query: RunStatusChanged | extend x = parse_xml(Message)\n"
+    )
+    assert 0 == run("check").returncode
+    (tmp_path / "rules/alerts/broken.yaml").write_text("rules:\n  - {name: odd, wen: {status: Failed}}\n")
+    (listed,) = [r for r in json.loads(run("rules", "list", "--json").stdout) if r["Rule"] == "xml"]
+    assert (False, "rules/alerts/mine.yaml", 2) == (listed["Enabled"], listed["File"], listed["Line"])
+    assert "parse_xml" in listed["Fault"]
+    (line,) = [line for line in run("rules", "list").stdout.splitlines() if line.startswith("xml ")]
+    assert "false" in line and "parse_xml" in line
+    explained = run("rules", "explain", "xml")
+    assert (0, True) == (explained.returncode, "cannot be switched on before" in explained.stdout)
+    assert "rules/alerts/mine.yaml:4" in explained.stdout and "parse_xml" in explained.stdout
+    facts = json.loads(run("rules", "explain", "xml", "--json").stdout)
+    assert ("xml", False) == (facts["Name"], facts["Enabled"]) and "parse_xml" in facts["Faults"][0]
 
 
 def test_an_unknown_rule_has_a_neighbour(run: Run, tmp_path: Path) -> None:

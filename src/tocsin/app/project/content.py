@@ -178,7 +178,10 @@ def own(rules: RuleSet) -> RuleSet:
 
 
 def _within(rules: RuleSet, files: Collection[str]) -> RuleSet:
-    return RuleSet({name: rule for name, rule in rules.rules.items() if rule.place.file in files})
+    return RuleSet(
+        {name: rule for name, rule in rules.rules.items() if rule.place.file in files},
+        {name: rule for name, rule in rules.faulty.items() if rule.place.file in files},
+    )
 
 
 def shipped_of(home: Home) -> ShippedSettings:

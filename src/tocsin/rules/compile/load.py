@@ -15,7 +15,7 @@ from tocsin.model.calendars.calendar import Calendar
 from tocsin.rules.compile.for_each import compile_for_each
 from tocsin.rules.compile.rule import claimed, compile_rule, once
 from tocsin.rules.kinds.registry import kind_of, rule_model
-from tocsin.rules.kinds.ruleset import RuleSet
+from tocsin.rules.kinds.ruleset import FaultyRule, RuleSet
 from tocsin.rules.language.checks import Schema
 from tocsin.rules.language.schema import Defaults, RuleFile, RuleModel
 from tocsin.rules.language.written import Written
@@ -98,6 +98,7 @@ def load_documents(
 ) -> RuleSet:
     """The rules of ``documents`` that are right; what is wrong is added to ``problems``."""
     rules: dict[str, Rule] = {}
+    faulty: dict[str, FaultyRule] = {}
     places: dict[str, str] = {}
 
     def rows(name: str) -> Sequence[Mapping[str, object]]:
@@ -115,6 +116,7 @@ def load_documents(
                         document.problem((*path, "name"), f"'{name}' is also the name of the rule at {places[name]}")
                     )
                 places.setdefault(name, where)
+            before = len(problems)
             model, whole = _model(document, path, problems)
             if model is None:
                 continue
@@ -126,6 +128,11 @@ def load_documents(
             rule = _compiled(written)
             if rule is not None and whole:
                 rules.setdefault(rule.name, rule)
+            elif whole and (faults := tuple(problems[before:])) and all(fault.warning for fault in faults):
+                faulty.setdefault(
+                    model.name,
+                    FaultyRule(name=model.name, place=written.place, tests=len(model.tests), faults=faults),
+                )
     _check_renamings(rules, places, problems)
     _check_exports(rules, problems)
     for rule in rules.values():
@@ -136,7 +143,7 @@ def load_documents(
                     file=place.file, line=place.line, key=found.key, message=found.message, hint=found.hint, warning=True
                 )
             )  # fmt: skip
-    return RuleSet(rules)
+    return RuleSet(rules, {name: rule for name, rule in faulty.items() if name not in rules})
 
 
 def _rules_in(document: Document) -> bool:

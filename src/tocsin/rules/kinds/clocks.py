@@ -33,7 +33,8 @@ def under(rules: RuleSet, maintenance: Sequence[Maintenance]) -> RuleSet:
     """``rules``, each that waits under those of ``maintenance`` that may be about it."""
     if not maintenance:
         return rules
-    return RuleSet({name: kind_of(rule).under(rule, maintenance) for name, rule in rules.rules.items()})
+    waiting = {name: kind_of(rule).under(rule, maintenance) for name, rule in rules.rules.items()}
+    return RuleSet(waiting, rules.faulty)
 
 
 def pauses_among(rule: RuleOf[WaitSpec], maintenance: Sequence[Maintenance]) -> tuple[Maintenance, ...]:

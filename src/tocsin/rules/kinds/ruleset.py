@@ -7,10 +7,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
+from tocsin.errors import Problem
 from tocsin.rules.kinds.base import Kind
-from tocsin.rules.spec.rule import Rule, Target, public_name
+from tocsin.rules.spec.rule import Place, Rule, Target, public_name
 
 G = TypeVar("G")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultyRule:
+    """A rule that is off and cannot be compiled: it waits for its tables, or for a translation."""
+
+    name: str
+    place: Place
+    tests: int
+    faults: tuple[Problem, ...]  # never empty
 
 
 @dataclass(frozen=True)
@@ -18,6 +29,7 @@ class RuleSet:
     """Rules by name, disabled ones included."""
 
     rules: Mapping[str, Rule] = field(default_factory=dict)
+    faulty: Mapping[str, FaultyRule] = field(default_factory=dict)  # off, and none of `rules`
     _gathered: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # by kind
 
     @cached_property
