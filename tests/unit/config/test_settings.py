@@ -109,6 +109,13 @@ def test_unknown_keys_are_refused_with_the_nearest(home: Home) -> None:
     ] == sorted(faults(home, "smtp:\n  hots: a\nretntion: {}"))
 
 
+def test_faults_of_several_keys_come_beside_unknown_ones(home: Home) -> None:
+    assert [
+        "tocsin.yaml:1: http.prt: is not a key that is known here; did you mean 'port'?",
+        "tocsin.yaml:1: http: tls_cert_file is given without tls_key_file; give both",
+    ] == sorted(faults(home, "http: {prt: 1, tls_cert_file: a}"))
+
+
 def test_all_faults_come_at_once_and_name_their_place(home: Home) -> None:
     text = "http: {port: 99999}\nsmtp:\n  security: tsl\n  cap: {max: 0}"
     env = {"TOCSIN_SMTP__PORT": "many", "TOCSIN_SMPT__HOST": "y", "TOCSIN_LOG__LEVEL": "loud"}

@@ -68,6 +68,8 @@ def test_every_fault_at_once(load: Load) -> None:
         "rules.yaml:14: rules[2].when.status: 'Faild' is none of NotStarted, Starting, Provisioning, Preparing, Queued,"
         " Running, Paused, NotResponding, Finalizing, CancelRequested, Completed, Failed, Canceled, Unknown;"
         " did you mean 'Failed'?",
+        "rules.yaml:15: rules[3].fields: 'Targt' is no field that the query gives; did you mean 'Target'?",
+        "rules.yaml:15: rules[3].when.wher: is not a key that is known here; did you mean 'where'?",
         "rules.yaml:17: rles: is not a key that is known here; did you mean 'rules'?",
     ] == _by_place(
         faults(load, """
@@ -84,7 +86,7 @@ def test_every_fault_at_once(load: Load) -> None:
             labels: {team: "{{ Tgs.team }}"}
             notify: {to: [owner, a b]}
           - {name: b, when: {status: Faild}}
-
+          - {name: c, when: {status: Failed, wher: x}, fields: [Targt]}
         # beyond
         rles: []
         """)

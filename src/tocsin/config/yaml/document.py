@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -24,6 +24,7 @@ from tocsin.config.yaml import fast as fastyaml
 from tocsin.errors import ConfigurationError, Problem
 
 KeyPath = tuple[str | int, ...]
+Loc = tuple[str | int, ...]  # pydantic's: with names of union members
 M = TypeVar("M", bound=BaseModel)
 
 MAX_DEPTH = 64
@@ -197,13 +198,69 @@ def parse(model: type[M], document: Document, path: KeyPath = ()) -> M:
     """Validate what stands at ``path``. Raises ContentError with every fault, each with its line and what would be
     right.
     """
-    data = document.data
-    for part in path:
-        data = data[part]
+    data = _at(document, path)
     try:
         return model.model_validate(data)
     except ValidationError as e:
-        raise ConfigurationError([_problem(document, path, error, model) for error in e.errors()]) from e
+        errors = [*e.errors(), *_across(model, data, e.errors())]
+        raise ConfigurationError([_problem(document, path, error, model) for error in errors]) from e
+
+
+def parse_known(model: type[M], document: Document, path: KeyPath = ()) -> M | None:
+    """What stands at ``path``, without keys that are unknown; None where anything else is wrong."""
+    data = _at(document, path)
+    try:
+        return model.model_validate(data)
+    except ValidationError as e:
+        unknown = _unknown(e.errors())
+    try:
+        return model.model_validate(_without(data, unknown)) if unknown else None
+    except ValidationError:
+        return None
+
+
+def _at(document: Document, path: KeyPath) -> Any:
+    data = document.data
+    for part in path:
+        data = data[part]
+    return data
+
+
+def _across(model: type[BaseModel], data: Any, errors: Sequence[Any]) -> list[Any]:
+    """Faults of several fields together, which pydantic does not look for beside an unknown key."""
+    if not (unknown := _unknown(errors)):
+        return []
+    try:
+        model.model_validate(_without(data, unknown))
+    except ValidationError as e:
+        said = {(error["loc"], error["msg"]) for error in errors}
+        return [x for x in e.errors() if x["type"] == "value_error" and (x["loc"], x["msg"]) not in said]
+    return []
+
+
+def _unknown(errors: Sequence[Any]) -> list[Loc]:
+    return [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
+
+
+def _without(data: Any, places: Iterable[Loc]) -> Any:
+    """``data`` but for what stands at ``places``. Names of union members in them are passed over, as in ``_real``."""
+    below: dict[str | int, list[Loc]] = {}
+    for place in places:
+        while place and not _has(data, place[0]):
+            place = place[1:]
+        if place:
+            below.setdefault(place[0], []).append(place[1:])
+    if isinstance(data, Mapping):
+        return {k: _without(v, below.get(k, ())) for k, v in data.items() if () not in below.get(k, ())}
+    return [_without(v, below.get(i, ())) for i, v in enumerate(data)] if below else data
+
+
+def _has(data: Any, part: str | int) -> bool:
+    return (
+        part in data
+        if isinstance(data, Mapping)
+        else isinstance(part, int) and isinstance(data, list) and part < len(data)
+    )
 
 
 def _problem(document: Document, base: KeyPath, error: Any, model: type[BaseModel]) -> Problem:
@@ -256,18 +313,11 @@ def _in_plain_words(error: Any) -> str | None:
 
 def _real(document: Document, base: KeyPath, loc: Iterable[str | int]) -> KeyPath:
     """``loc`` without the names of union members that pydantic puts into it; a missing key at the end stays."""
-    data = document.data
-    for part in base:
-        data = data[part]
+    data = _at(document, base)
     out: list[str | int] = []
     parts = list(loc)
     for i, part in enumerate(parts):
-        known = (
-            part in data
-            if isinstance(data, Mapping)
-            else isinstance(part, int) and isinstance(data, list) and part < len(data)
-        )
-        if known:
+        if _has(data, part):
             data = data[part]
             out.append(part)
         elif i == len(parts) - 1 and isinstance(data, Mapping) and re.fullmatch(r"\w+", str(part)):

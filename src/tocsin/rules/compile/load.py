@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tocsin.config.project.overlay import RULES
-from tocsin.config.yaml.document import Document, KeyPath, load_file, parse, suggest
+from tocsin.config.yaml.document import Document, KeyPath, load_file, parse, parse_known, suggest
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.model.calendars.calendar import Calendar
 from tocsin.rules.compile.for_each import compile_for_each
@@ -172,6 +172,8 @@ def _model(document: Document, path: KeyPath, problems: list[Problem]) -> tuple[
         return parse(rule_model(), document, path), True
     except ConfigurationError as e:
         problems += once(e.problems)
+        if (known := parse_known(rule_model(), document, path)) is not None:
+            return known, False
         index = path[-1]
         data = document.data["rules"][index]
         wrong = {p.key.removeprefix(f"rules[{index}].").split(".")[0].split("[")[0] for p in e.problems}
