@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tocsin.web.ports import ReadFace
 
 Row = dict[str, Any]
+SOON = 5.0
+"""Seconds for which a command waits for an answer without which it can do."""
 
 
 class Asked(Protocol):
@@ -224,6 +226,26 @@ def remote(home: Home) -> Remote | None:
             fail("a tocsin starts on this project directory just now, or hangs", "try again in a moment")
         return None
     return Remote(running.url, os.environ.get("TOCSIN_TOKEN") or running.token, running.certificate)
+
+
+def rules_in_force(home: Home) -> list[Row] | None:
+    """Rules of the tocsin that runs on ``home``. None where the files must be read: none runs, it has not read them as
+    they are now or refused them, a rule that is off has a fault, or no answer comes soon.
+    """
+    from tocsin.config.project.watch import mark_of
+
+    running = home.running()
+    if running is None:
+        return None
+    try:
+        asked = Remote(running.url, running.token, running.certificate)
+        asked.client.timeout = SOON
+        with asked.client:
+            ready = asked.ask("GET", "/readyz").json()
+            as_they_are = ready.get("files_in_force") == mark_of(home) and not ready["rules"]["faulty"]
+            return asked.rules() if as_they_are else None
+    except TocsinError:
+        return None
 
 
 def must_run(home: Home) -> Remote:

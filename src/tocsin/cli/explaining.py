@@ -34,11 +34,11 @@ def rules_explain(
     name: Annotated[str, typer.Argument(help="The rule.")], home: HomeOption = HERE, as_json: AsJson = False
 ) -> None:
     """Show what a rule compiles to: kind, fields, prefilter, shape, query, SQL; when it is evaluated next, what it matched last."""
+    place = open_home(home)
     from tocsin.app.views.explained import expected, notified
     from tocsin.clock import SystemClock
     from tocsin.rules.inspect.explain import explain
 
-    place = open_home(home)
     loaded = rules_that_are_right(place, name)
     rule = loaded.rules.get(name)
     if rule is None and name in loaded.faulty:

@@ -63,9 +63,9 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Find everything that is wrong in the project directory's files, all at once."""
+    place = open_home(home)  # first: it imports structlog without rich
     from tocsin.app.views.check import check as found_in
 
-    place = open_home(home)
     report([replace(p, file=place.shown(Path(p.file))) for p in found_in(place, with_tests=tests)], as_json)
 
 

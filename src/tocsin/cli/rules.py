@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,22 +36,34 @@ backtest.register(rules)
 @rules.command("list")
 def rules_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     """List rules: kind, severity, whether they are in force, where they stand."""
-    loaded = rules_that_are_right(open_home(home))
-    rows = [
-        {
-            "Rule": r.name, "Kind": r.word, "Severity": r.severity.word, "Enabled": r.enabled,
-            "Tests": len(r.tests), "File": r.place.file, "Line": r.place.line, "Fault": "",
-        }
-        for r in loaded.rules.values()
-    ] + [
-        {
-            "Rule": r.name, "Kind": "", "Severity": "", "Enabled": False,
-            "Tests": r.tests, "File": r.place.file, "Line": r.place.line, "Fault": r.faults[0].message,
-        }
-        for r in loaded.faulty.values()
-    ]  # fmt: skip
-    faults = ("Fault",) if loaded.faulty else ()
-    show(rows, ("Rule", "Kind", "Severity", "Enabled", "Tests", "File", "Line", *faults), as_json, "No rules.")
+    from tocsin.cli.client import rules_in_force
+
+    place = open_home(home)
+    found: list[dict[str, Any]] | None = rules_in_force(place)
+    if found is None:
+        loaded = rules_that_are_right(place)
+        found = [
+            {
+                "Rule": r.name, "Kind": r.word, "Severity": r.severity.word, "Enabled": r.enabled,
+                "Tests": len(r.tests), "File": str(r.place),
+            }
+            for r in loaded.rules.values()
+        ] + [
+            {
+                "Rule": r.name, "Kind": "", "Severity": "", "Enabled": False,
+                "Tests": r.tests, "File": str(r.place), "Fault": r.faults[0].message,
+            }
+            for r in loaded.faulty.values()
+        ]  # fmt: skip
+    columns = ("Rule", "Kind", "Severity", "Enabled", "Tests")
+    rows = []
+    for row in found:
+        file, _, line = row["File"].rpartition(":")
+        rows.append(
+            {**{key: row[key] for key in columns}, "File": file, "Line": int(line), "Fault": row.get("Fault", "")}
+        )
+    faults = ("Fault",) if any(row["Fault"] for row in rows) else ()
+    show(rows, (*columns, "File", "Line", *faults), as_json, "No rules.")
 
 
 @rules.command("status")
@@ -102,11 +114,11 @@ def rules_test(
     as_json: AsJson = False,
 ) -> None:
     """Run the inline tests of rules with the engine that runs them live. Ends with 1 where one fails."""
+    place = open_home(home)  # first: it imports structlog without rich
     from tocsin.app.views.oncall import view_oncall
     from tocsin.app.views.presented import presents
     from tocsin.rules.testing.run import each_test
 
-    place = open_home(home)
     loaded, names = _chosen(place, chosen or [])
     wanted = [w.lower() for w in words.split()]
     results: list[TestResult] = []
@@ -164,10 +176,10 @@ def rules_lint(
     as_json: AsJson = False,
 ) -> None:
     """Find rules that are right by the letter and most likely wrong."""
+    place = open_home(home)
     from tocsin.app.project.content import load_content
     from tocsin.app.views.lint import lint_content
 
-    place = open_home(home)
     content = load_content(place)
     found = lint_content(content, _load(place, files) if files else None)
     if as_json:

@@ -22,7 +22,6 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tocsin.kql.plan.prefilter import Op, Predicate
 from tocsin.rules.spec.rule import Rule
@@ -152,6 +151,8 @@ class RuleIndex(Generic[R]):
     def touched(self, keys: pa.Table) -> list[int]:
         """Numbers of the rules that rows with these keys can match, in order."""
         if self.statuses is not None:
+            import pyarrow.compute as pc  # here, since commands that only read rules go without it
+
             keys = keys.filter(pc.is_in(keys.column(1), pa.array(sorted(self.statuses), pa.string())))
         if keys.num_rows == 0:
             return []

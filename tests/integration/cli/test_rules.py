@@ -250,9 +250,25 @@ def test_status_of_a_resting_home_knows_the_next_evaluation(run: Run, tmp_path: 
     try:
         (row,) = json.loads(run("rules", "status", "--json").stdout)
         assert "on" in run("rules", "status").stdout
+        lists_what_is_in_force(run, tmp_path)
     finally:
         tocsin.kill()
     assert row["NextEvaluation"][14:19] in {f"{m:02}:00" for m in range(0, 60, 5)}
+
+
+def lists_what_is_in_force(run: Run, home: Path) -> None:
+    """By the tocsin that runs on ``home`` with one rule; by the files where it has not read them as they are."""
+    in_force = run("rules", "list", "--json").stdout
+    assert [("many", 2, 0)] == [(r["Rule"], r["Line"], r["Tests"]) for r in json.loads(in_force)]
+    (home / "tocsin.yaml").write_text("shipped: {rules: true}\n")  # for the next start
+    assert in_force == run("rules", "list", "--json").stdout
+    broken = home / "rules/alerts/broken.yaml"
+    broken.write_text("rules:\n  - {name: odd, wen: {status: Failed}}\n")
+    done = run("rules", "list")
+    assert (0, True) == (done.returncode, "many" in done.stdout)
+    assert "not loaded: rules/alerts/broken.yaml:2" in done.stderr
+    broken.unlink()
+    assert in_force == run("rules", "list", "--json").stdout
 
 
 def test_a_test_may_expect_a_subject_and_receivers(run: Run, tmp_path: Path) -> None:

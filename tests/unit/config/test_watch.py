@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tocsin.config.project.home import Home
-from tocsin.config.project.watch import ChangeSet, Watch
+from tocsin.config.project.watch import ChangeSet, Watch, mark_of
 
 
 @pytest.fixture
@@ -43,9 +43,13 @@ def test_nothing_changed_notifies_nothing(home: Home) -> None:
     ],
 )
 def test_each_kind_of_file_is_watched(home: Home, name: str, area: str) -> None:
+    """The mark is another after each change of what is read again; settings wait for the next start."""
     watch = Watch(home, home.path / "tokens.yaml")
+    before = watch.mark
     (home.path / name).write_text("x")
     changes = seen(watch)
+    assert (area in ("settings", "tokens")) == (before == watch.mark)
+    assert watch.mark == mark_of(home)
     assert home.path / name in getattr(changes, area)
     assert not seen(watch)
 

@@ -416,7 +416,12 @@ class App(Reading):
             "store": store,
             "state": state,
             "files": self._reloader.broken or "ok",
-            "rules": {"loaded": len(self._content.rules.enabled), "errors": dict(self._evaluator.errors)},
+            "files_in_force": self._reloader.in_force,
+            "rules": {
+                "loaded": len(self._content.rules.enabled),
+                "faulty": len(self._content.rules.faulty),
+                "errors": dict(self._evaluator.errors),
+            },
             "evaluation": {"lag_commits": self._evaluator.lag},
             "consumers": self._sources.status(),
             "outbox": dict(outbox),

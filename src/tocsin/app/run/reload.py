@@ -50,6 +50,8 @@ class Reloader:
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
         self.broken: list[str] = []
         """Problems of the set that was refused last; empty while the files in force are those on disk."""
+        self.in_force = self._watch.mark
+        """Digest of the files in force, as ``config.project.watch.mark_of`` makes it."""
 
     def start(self) -> None:
         """Start the thread. The files that tocsin started with count as a reload that succeeded."""
@@ -88,7 +90,7 @@ class Reloader:
             log.error("files_refused", problems=self.broken[:20])
             self._refused(e)
             return
-        self.broken = []
+        self.broken, self.in_force = [], self._watch.mark
         self._metrics.inc("tocsin_config_reloads_total", outcome="taken")
         self._succeeded()
         self._metrics.set("tocsin_config_broken_files", 0)

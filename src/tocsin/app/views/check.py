@@ -6,7 +6,6 @@ from tocsin.app.project.content import gather, own
 from tocsin.clock import SystemClock
 from tocsin.config.project.home import Home
 from tocsin.errors import Problem, TocsinError
-from tocsin.intake.testing import run_consumer_tests
 from tocsin.notify.render.templates import Templates
 from tocsin.notify.routing.oncall_file import check_files
 
@@ -43,7 +42,8 @@ def check(home: Home, with_tests: bool = False) -> list[Problem]:
 def failing_tests(home: Home) -> list[Problem]:
     """A problem for each inline test of rules and consumers that fails."""
     from tocsin.app.views.presented import presents
-    from tocsin.rules.testing.run import run_tests  # it imports stores, half the time of a check
+    from tocsin.intake.testing import run_consumer_tests  # these two import stores, half the time of a check
+    from tocsin.rules.testing.run import run_tests
 
     problems: list[Problem] = []
     content = gather(home, [])

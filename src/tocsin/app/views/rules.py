@@ -48,7 +48,7 @@ class RuleView:
         return [
             {
                 "Rule": rule.name, "Kind": rule.word, "Severity": rule.severity.word, "Enabled": rule.enabled,
-                "File": str(rule.place),
+                "File": str(rule.place), "Tests": len(rule.tests),
                 **{key: counts.get(rule.name, {}).get(key, 0) for key in ("Fired", "Notified", "Resolved")},
                 "LastFired": counts.get(rule.name, {}).get("LastFired"),
                 **_phases(rule, [phases.get(name, {}) for name in rule.evaluated]),

@@ -14,10 +14,8 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.model.columns import RUN_STATUS_CHANGED, TABLES, KqlType
@@ -170,8 +168,7 @@ def _kql(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_date(kind):
         return column.cast(TIMESTAMP)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        filled: Any = pc.fill_null(column.cast(pa.string()), "")
-        return filled
+        return column.cast(pa.string()).fill_null("")
     texts = [None if v is None else json.dumps(v, default=_json, ensure_ascii=False) for v in column.to_pylist()]
     return pa.chunked_array([pa.array(texts, pa.string())])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -40,6 +41,11 @@ class Watch:
         self._known = self._look()
         self._seen = self._known
 
+    @property
+    def mark(self) -> str:
+        """``mark_of`` the home as it is known."""
+        return _digest(self._known)
+
     def poll(self) -> ChangeSet:
         """What changed since the last non-empty answer, once it has stood still from one poll to the next.
 
@@ -58,18 +64,37 @@ class Watch:
         return ChangeSet(**changed)
 
     def _look(self) -> Mapping[str, Mapping[Path, Mark]]:
-        home = self._home
-        templates = [p for d in home.template_dirs() for p in files_in(d, (".j2", ".css"))]
         return {
-            "consumers": _marks(home.consumer_files()),
-            "alerts": _marks(home.alert_files()),
-            "oncall": _marks(home.oncall_files()),
-            "templates": _marks(templates),
-            "tables": _marks(home.table_files()),
-            "calendars": _marks(home.calendar_files()),
-            "settings": _marks([home.path / FILE]),
+            **_content(self._home),
+            "settings": _marks([self._home.path / FILE]),
             "tokens": _marks([self._tokens] if self._tokens is not None else []),
         }
+
+
+def mark_of(home: Home) -> str:
+    """A digest that is another once a file of ``home`` changed that a running tocsin reads again."""
+    return _digest(_content(home))
+
+
+def _content(home: Home) -> Mapping[str, Mapping[Path, Mark]]:
+    templates = [p for d in home.template_dirs() for p in files_in(d, (".j2", ".css"))]
+    return {
+        "consumers": _marks(home.consumer_files()),
+        "alerts": _marks(home.alert_files()),
+        "oncall": _marks(home.oncall_files()),
+        "templates": _marks(templates),
+        "tables": _marks(home.table_files()),
+        "calendars": _marks(home.calendar_files()),
+    }
+
+
+def _digest(found: Mapping[str, Mapping[Path, Mark]]) -> str:
+    content = [
+        (area, sorted((path.name, mark) for path, mark in marks.items()))
+        for area, marks in sorted(found.items())
+        if area not in ("settings", "tokens")
+    ]
+    return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def _marks(paths: list[Path]) -> Mapping[Path, Mark]:

@@ -19,9 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tocsin.alerts.active import phases
 from tocsin.alerts.decisions import evaluate, why_expired
 from tocsin.alerts.occurrences import occurrences_of
@@ -52,7 +49,7 @@ class _Work:
 
     takes: Callable[[str], bool]  # whether a rule is evaluated
     hits: dict[Pair, dict[EventKey, EventHit]] = field(default_factory=lambda: defaultdict(dict))
-    runs: pa.ChunkedArray | None = None  # RunIds of the commits
+    runs: list[str] = field(default_factory=list)  # distinct RunIds of the commits
     rows: Mapping[EventKey, Row] = field(default_factory=dict)  # whole rows, where they are few
     seen: dict[str, dict[EventKey, Seen]] = field(default_factory=lambda: defaultdict(dict))  # by run
     notified: Mapping[Pair, Sequence[Occurrence]] = field(default_factory=dict)
@@ -88,8 +85,7 @@ def evaluate_commits(
             decisions += _decide(rules.by_name[pair[0]], pair, times, memory, source_progress, work)
     collapsing = [rule for rule in rules.collapsing if takes(rule.name) and rule.name not in work.failures.rules]
     if collapsing:
-        runs = pc.unique(work.runs).to_pylist()
-        parents = {r.name: remembered_parents(r, runs, memory) for r in collapsing}
+        parents = {r.name: remembered_parents(r, work.runs, memory) for r in collapsing}
         brought = Brought(times=times, parents=parents, rules={r.name: r for r in collapsing})
         decisions = collapse(decisions, reader, memory, source_progress, hi, brought)
     rows = write(decisions, memory, reader, source_progress, work.rows)
@@ -107,7 +103,7 @@ def _match(
 ) -> None:
     """Find what matches among the new rows."""
     keys = reader.select(index.keys_sql(rows_sql), params)
-    work.runs = keys.column(0)
+    work.runs = keys.column(0).unique().to_pylist()
     rules = [rule for i in index.touched(keys) if work.takes((rule := index.rules[i]).name)]
     found = matches(reader, rules, rows_sql, params, work.failures)
     if not found:
@@ -125,8 +121,7 @@ def _match(
 
 def _wake(rules: Mapping[str, EventRule], reader: LogReader, memory: Memory, work: _Work) -> None:
     """Find the pairs whose history decides."""
-    ids = pc.unique(work.runs).to_pylist()
-    notified_of = memory.rules_notified_of(ids)
+    notified_of = memory.rules_notified_of(work.runs)
     work.again |= {
         (name, run) for run, names in notified_of.items() for name in names if name in rules and work.takes(name)
     }
