@@ -39,22 +39,9 @@ def rules_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     from tocsin.cli.client import rules_in_force
 
     place = open_home(home)
-    found: list[dict[str, Any]] | None = rules_in_force(place)
+    found = rules_in_force(place)
     if found is None:
-        loaded = rules_that_are_right(place)
-        found = [
-            {
-                "Rule": r.name, "Kind": r.word, "Severity": r.severity.word, "Enabled": r.enabled,
-                "Tests": len(r.tests), "File": str(r.place),
-            }
-            for r in loaded.rules.values()
-        ] + [
-            {
-                "Rule": r.name, "Kind": "", "Severity": "", "Enabled": False,
-                "Tests": r.tests, "File": str(r.place), "Fault": r.faults[0].message,
-            }
-            for r in loaded.faulty.values()
-        ]  # fmt: skip
+        found = _as_read(rules_that_are_right(place))
     columns = ("Rule", "Kind", "Severity", "Enabled", "Tests")
     rows = []
     for row in found:
@@ -64,6 +51,23 @@ def rules_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
         )
     faults = ("Fault",) if any(row["Fault"] for row in rows) else ()
     show(rows, (*columns, "File", "Line", *faults), as_json, "No rules.")
+
+
+def _as_read(found: RuleSet) -> list[dict[str, Any]]:
+    """Rows as a running tocsin gives them; those of rules that are off and faulty have a ``Fault`` too."""
+    return [
+        {
+            "Rule": r.name, "Kind": r.word, "Severity": r.severity.word, "Enabled": r.enabled,
+            "Tests": len(r.tests), "File": str(r.place),
+        }
+        for r in found.rules.values()
+    ] + [
+        {
+            "Rule": r.name, "Kind": "", "Severity": "", "Enabled": False,
+            "Tests": r.tests, "File": str(r.place), "Fault": r.faults[0].message,
+        }
+        for r in found.faulty.values()
+    ]  # fmt: skip
 
 
 @rules.command("status")
