@@ -112,10 +112,13 @@ def test_the_home_comes_from_the_environment_or_is_here(run: Run, tmp_path: Path
 
 
 def test_check_finds_everything_at_once(run: Run, tmp_path: Path) -> None:
-    """Settings, rules, consumers, tables, tokens, templates: each fault with its line, in one run."""
+    """Settings, rules, consumers, tables, tokens, templates: each fault with its line, in one run; names across
+    files beside unknown keys.
+    """
     files = {
         "tocsin.yaml": "http:\n  prot: 1\n",
         "rules/alerts/mine.yaml": "rules:\n  - name: a\n    when: {status: Faild}\n",
+        "rules/oncall/mine.yaml": "route: {receiver: nobody, gruop_wait: 1s}\n",
         "consumers/mine.yaml": "connector: htpp\n",
         "tables/owners.csv": "a,b\n1\n",
         "templates/run.txt.j2": "{% if %}",
@@ -129,6 +132,8 @@ def test_check_finds_everything_at_once(run: Run, tmp_path: Path) -> None:
     assert set(files) <= set(found), done.stdout
     assert (2, "http.prot", "error") == tuple(found["tocsin.yaml"][k] for k in ("Line", "Key", "Severity"))
     assert "did you mean" in found["rules/alerts/mine.yaml"]["Hint"]
+    oncall = [p["Message"] for p in json.loads(done.stdout) if p["File"] == "rules/oncall/mine.yaml"]
+    assert "is not a key that is known here" in oncall and any("'nobody'" in message for message in oncall), oncall
     shown = run("check")
     assert len(found) <= len(shown.stdout.splitlines())
     assert "problems" in shown.stderr

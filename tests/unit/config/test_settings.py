@@ -103,7 +103,10 @@ def test_variables_that_others_set_are_no_settings(home: Home, name: str) -> Non
 
 
 def test_unknown_keys_are_refused_with_the_nearest(home: Home) -> None:
+    """And count as that: with smtp.host somebody must get the mails that nobody else gets."""
     assert [
+        "tocsin.yaml:1: smtp.host is given but neither default_receiver nor admin_email: mails that nobody else gets "
+        "would be lost; add default_receiver: {email: [you@example.org]}",
         "tocsin.yaml:2: smtp.hots: is not a key that is known here; did you mean 'host'?",
         "tocsin.yaml:3: retntion: is not a key that is known here; did you mean 'retention'?",
     ] == sorted(faults(home, "smtp:\n  hots: a\nretntion: {}"))

@@ -84,7 +84,7 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
     except ConfigurationError as e:
         problems += e.problems
     try:
-        files = oncall_files_of(home, ships)
+        files = oncall_files_of(home, ships, problems)
         calendars = calendars_of(files, home, problems)
     except ConfigurationError as e:
         problems += e.problems
@@ -165,9 +165,12 @@ def consumers_of(home: Home, ships: ShippedSettings) -> dict[str, Consumer]:
     return load_consumers(files, {f: home.shown(f) for f in files}, shipped)
 
 
-def oncall_files_of(home: Home, ships: ShippedSettings) -> OnCallFiles:
-    """The on-call files as they are written. Raises ConfigurationError with every fault of theirs."""
-    return read_oncall_files(home.oncall_files(), home.path, shipped_files("rules/oncall") if ships.oncall else [])
+def oncall_files_of(home: Home, ships: ShippedSettings, unknown: list[Problem] | None = None) -> OnCallFiles:
+    """The on-call files as they are written. Raises ConfigurationError with every fault of theirs, but for unknown keys
+    where ``unknown`` takes them.
+    """
+    shipped = shipped_files("rules/oncall") if ships.oncall else []
+    return read_oncall_files(home.oncall_files(), home.path, shipped, unknown)
 
 
 def own(rules: RuleSet) -> RuleSet:

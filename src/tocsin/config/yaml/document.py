@@ -227,32 +227,51 @@ def _at(document: Document, path: KeyPath) -> Any:
 
 
 def _across(model: type[BaseModel], data: Any, errors: Sequence[Any]) -> list[Any]:
-    """Faults of several fields together, which pydantic does not look for beside an unknown key."""
+    """Faults of several fields together, which pydantic does not look for beside an unknown key. A misspelt key counts as
+    the one that is meant.
+    """
     if not (unknown := _unknown(errors)):
         return []
     try:
-        model.model_validate(_without(data, unknown))
+        model.model_validate(_without(data, [(loc, _meant(model, loc)) for loc, _ in unknown]))
     except ValidationError as e:
         said = {(error["loc"], error["msg"]) for error in errors}
         return [x for x in e.errors() if x["type"] == "value_error" and (x["loc"], x["msg"]) not in said]
     return []
 
 
-def _unknown(errors: Sequence[Any]) -> list[Loc]:
-    return [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
+def _unknown(errors: Sequence[Any]) -> list[tuple[Loc, str]]:
+    return [(error["loc"], "") for error in errors if error["type"] == "extra_forbidden"]
 
 
-def _without(data: Any, places: Iterable[Loc]) -> Any:
-    """``data`` but for what stands at ``places``. Names of union members in them are passed over, as in ``_real``."""
-    below: dict[str | int, list[Loc]] = {}
-    for place in places:
+def _meant(model: type[BaseModel], loc: Loc) -> str:
+    """The key that was meant by the unknown one at ``loc``; '' where none is near."""
+    owner, word = _model_at(model, loc[:-1]), str(loc[-1])
+    return getattr(owner, "FORMER", {}).get(word) or _nearest(word, _keys(owner))
+
+
+def _without(data: Any, places: Iterable[tuple[Loc, str]]) -> Any:
+    """``data`` but for what stands at ``places``, each with another name for its key, '' for none. Names of union members
+    in them are passed over, as in ``_real``.
+    """
+    below: dict[str | int, list[tuple[Loc, str]]] = {}
+    for place, name in places:
         while place and not _has(data, place[0]):
             place = place[1:]
         if place:
-            below.setdefault(place[0], []).append(place[1:])
-    if isinstance(data, Mapping):
-        return {k: _without(v, below.get(k, ())) for k, v in data.items() if () not in below.get(k, ())}
-    return [_without(v, below.get(i, ())) for i, v in enumerate(data)] if below else data
+            below.setdefault(place[0], []).append((place[1:], name))
+    if isinstance(data, list):
+        return [_without(v, below.get(i, ())) for i, v in enumerate(data)] if below else data
+    if not isinstance(data, Mapping):
+        return data
+    out: dict[Any, Any] = {}
+    for key, value in data.items():
+        named = next((name for place, name in below.get(key, ()) if not place), None)
+        if named is None:
+            out[key] = _without(value, below.get(key, ()))
+        elif named and named not in data:
+            out[named] = value
+    return out
 
 
 def _has(data: Any, part: str | int) -> bool:
@@ -354,8 +373,12 @@ def _model_in(annotation: Any) -> Any:
 def suggest(word: str, known: Iterable[str]) -> str:
     """``did you mean 'x'?`` where something known is near, else the list of what is known."""
     known = list(known)
+    if near := _nearest(word, known):
+        return f"did you mean '{near}'?"
+    return f"known are {', '.join(sorted(known))}" if known and len(known) <= 40 else ""
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
     lowered = {k.lower(): k for k in known}
     near = difflib.get_close_matches(word.lower(), list(lowered), n=1)
-    if near:
-        return f"did you mean '{lowered[near[0]]}'?"
-    return f"known are {', '.join(sorted(known))}" if known and len(known) <= 40 else ""
+    return lowered[near[0]] if near else ""

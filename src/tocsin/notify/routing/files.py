@@ -11,7 +11,7 @@ from tocsin.config.calendars.named import Declared
 from tocsin.config.content import packaged
 from tocsin.config.project.home import SHIPPED
 from tocsin.config.project.overlay import ONCALL
-from tocsin.config.yaml.document import Document, load_file, parse
+from tocsin.config.yaml.document import Document, load_file, parse, parse_known
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.notify.routing.oncall_file import OnCallFile
 
@@ -41,13 +41,20 @@ class OnCallFiles:
         )
 
 
-def read_oncall_files(paths: Iterable[Path], root: Path | None = None, shipped: Iterable[Path] = ()) -> OnCallFiles:
+def read_oncall_files(
+    paths: Iterable[Path],
+    root: Path | None = None,
+    shipped: Iterable[Path] = (),
+    unknown: list[Problem] | None = None,
+) -> OnCallFiles:
     """Parse all files, laid over ``shipped`` (config.project.overlay). Problems name them relative to ``root``.
 
     Raises ConfigurationError with every fault of every file that can be found in one file alone, and names of
-    calendars that two declare.
+    calendars that two declare. Where only keys are unknown these go to ``unknown``, if given, so that what the files say
+    together can be checked in the same run.
     """
     problems: list[Problem] = []
+    strange: list[Problem] = []
     ships = list(shipped)
 
     def load(paths: Iterable[Path]) -> list[Document]:
@@ -65,18 +72,25 @@ def read_oncall_files(paths: Iterable[Path], root: Path | None = None, shipped: 
     read: list[tuple[Document, OnCallFile]] = []
     places: dict[str, str] = {}
     for document in ONCALL.apply(load(ships), load(paths), problems):
-        try:
-            if document.data is None:
-                continue
-            file = parse(OnCallFile, document)
-        except ConfigurationError as e:
-            problems += e.problems
+        if document.data is None or (file := _parsed(document, problems, strange)) is None:
             continue
         read.append((document, file))
         for word in file.calendars:
             here = f"{document.file}:{document.line(('calendars', word))}"
             if (first := places.setdefault(word, here)) != here:
                 problems.append(document.problem(("calendars", word), f"'{word}' is taken", f"it stands in {first}"))
-    if problems:
-        raise ConfigurationError(problems)
+    if problems or (strange and unknown is None):
+        raise ConfigurationError([*strange, *problems])
+    if unknown is not None:
+        unknown += strange
     return OnCallFiles(files=tuple(read))
+
+
+def _parsed(document: Document, problems: list[Problem], strange: list[Problem]) -> OnCallFile | None:
+    """The file; where only keys are unknown, without them, and they are added to ``strange``."""
+    try:
+        return parse(OnCallFile, document)
+    except ConfigurationError as e:
+        known = parse_known(OnCallFile, document)
+        (problems if known is None else strange).extend(e.problems)
+        return known
