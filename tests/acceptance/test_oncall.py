@@ -160,7 +160,7 @@ def test_an_escalation_outlives_kill_9_in_mid_step_and_a_link_ends_it(tocsin: To
         assert f"{BELA} has it already" in client.get(link_of(first)).text
 
     ended = [*smtp.wait_for(2, to=ANNA)[1:], *smtp.wait_for(2, to=BELA)[1:]]
-    assert {f"acknowledged by {BELA}: serving failed"} == set(subjects(ended))
+    assert {f"acknowledged by {BELA}: Critical: serving failed"} == set(subjects(ended))
     tocsin.idle()
     assert 4 == len(smtp.messages()), subjects(smtp.messages())
     sent_once(smtp)

@@ -15,6 +15,7 @@ from tests.oracle.effort import examples
 from tests.unit.notify.make import BUDAPEST, HAPPENED, INFO, NOW, TEMPLATES, draft, intent, renderer, seen
 from tocsin.model.details import Details, EndedBy, Expired, Trouble
 from tocsin.model.intent import SUMMARY_WORDS, IntentKind, RuleInfo
+from tocsin.model.statuses import Severity
 from tocsin.notify import context
 from tocsin.notify.context import Change, Line, Mail, Nearby, RunAttempt
 from tocsin.notify.render.inline import inline_styles
@@ -210,6 +211,18 @@ def test_a_rules_summary_is_the_subject() -> None:
     info = RuleInfo(name="r", version="v", summary="{{ ExperimentName }} broke after {{ Duration }}:\n{{ Message }}")
     mail = seen(intent(Message="a\u202eb\nc"), info=info)
     assert renderer().templates.render("", mail).subject == "churn broke after 6 h 12: ab c"
+
+
+def test_the_subject_of_a_critical_alert_says_so_first() -> None:
+    """Its end keeps the subject of what it answers; without that it is not critical any more."""
+    critical = intent(severity=Severity.CRITICAL)
+    made = [
+        renderer().templates.render("", seen(one)) for one in (critical, replace(critical, kind=IntentKind.RESOLVED))
+    ]
+    assert [
+        "Critical: churn failed after 6 h 12: CUDA out of memory",
+        "churn failed after 6 h 12: CUDA out of memory",
+    ] == [each.subject for each in made]
 
 
 @pytest.mark.parametrize("summary", ["{{ Experiment }}", "{{ 1 / 0 }}", "{{ Message.", "{{ ''.__class__ }}", " "])
