@@ -13,6 +13,7 @@ from tests.acceptance.harness import Tocsin
 from tests.integration.cli.conftest import Run
 from tests.integration.commands import PROGRAM, Here
 from tests.integration.lived import ODD_RUN, live
+from tests.pages import shown_on
 from tests.servers.eventually import eventually
 
 READS = [
@@ -140,10 +141,14 @@ def test_a_template_is_shown_with_a_stored_run(lived: Tocsin, run: Run) -> None:
     assert 0 == example.returncode, example.stderr
     assert "CUDA out of memory" in example.stdout and "this is an example" in example.stderr
     assert 1 == run("templates", "preview", "nothing").returncode
-    gallery = run("templates", "preview", "--gallery", "--home", lived.home)
-    assert 0 == gallery.returncode, gallery.stderr
-    assert 4 == gallery.stdout.count("<iframe sandbox") and "<script>alert" not in gallery.stdout
-    assert "role=alert" not in gallery.stdout and "<h2>A digest</h2>" in gallery.stdout
+    with shown_on("docs/notify.md", "tocsin templates preview --gallery") as commands:
+        for command in commands:
+            *arguments, into, _ = command.arguments
+            assert ">" == into
+            gallery = run(*arguments, "--home", lived.home)
+            assert 0 == gallery.returncode, gallery.stderr
+            assert 4 == gallery.stdout.count("<iframe sandbox") and "<script>alert" not in gallery.stdout
+            assert "role=alert" not in gallery.stdout and "<h2>A digest</h2>" in gallery.stdout
 
 
 # -- sending -----------------------------------------------------------------------------------------------------------
