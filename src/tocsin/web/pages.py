@@ -193,7 +193,7 @@ class Pages:
         again = ""
         chosen = "every" in request.query_params  # what opens meanwhile must not be chosen unseen
         if name in _LIVE and request.method == "GET" and code == 200 and not chosen:
-            again = request.url.remove_query_params("said").replace(scheme="", netloc="").__str__()
+            again = str(request.url.remove_query_params("said").replace(scheme="", netloc=""))
         inside = bool(session_word(request.headers))
         now = self._app.clock.now()
         html = template.render(here=top, again=again, version=__version__, now=now, inside=inside, **context)

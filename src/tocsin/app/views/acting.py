@@ -91,13 +91,15 @@ class Acting:
 
     def _others(self, alert: ActiveAlert) -> list[ActiveAlert]:
         """Active alerts of the same groups, as many as a page shows."""
-        return _grouped(alert, self.state.alerts(limit=_NEAR))[:_SHOWN]
+        groups = {r.group for r in alert.routes} - {""}
+        near = self.state.alerts(limit=_NEAR) if groups else ()
+        return [a for a in near if a.id != alert.id and groups & {r.group for r in a.routes}][:_SHOWN]
 
     def of_groups(self, ids: Sequence[str]) -> list[str]:
         """``ids`` and those of every active alert of their groups."""
-        active = self.state.alerts(limit=_MOST)
-        chosen = [a for a in active if a.id in set(ids)]
-        return list(dict.fromkeys([*ids, *(other.id for alert in chosen for other in _grouped(alert, active))]))
+        active, chosen = self.state.alerts(limit=_MOST), set(ids)
+        groups = {r.group for alert in active if alert.id in chosen for r in alert.routes} - {""}
+        return list(dict.fromkeys([*ids, *(a.id for a in active if groups & {r.group for r in a.routes})]))
 
     def found(self, id: str) -> ActiveAlert:
         """The alert ``id``, of which the beginning is enough. Raises NoSuchAlert."""
@@ -305,12 +307,6 @@ class Acting:
             "Now": [row_of(a) for a in hit if a.ended_at is None],
             "Last7Days": sum(a.fired_at > now - PREVIEW for a in hit),
         }
-
-
-def _grouped(alert: ActiveAlert, active: Sequence[ActiveAlert]) -> list[ActiveAlert]:
-    """Those of ``active`` that share a group with ``alert``, without it."""
-    groups = {r.group for r in alert.routes} - {""}
-    return [a for a in active if a.id != alert.id and groups & {r.group for r in a.routes}]
 
 
 def row_of(alert: ActiveAlert) -> Row:

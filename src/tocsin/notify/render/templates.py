@@ -132,13 +132,13 @@ class Templates:
         return self._projects is not None and not any(map(self._has_files, self._projects))
 
     def _has_files(self, directory: Path) -> bool:
+        known = self._looked.get(directory)
         try:
             changed = directory.stat().st_mtime_ns
+            if known is None or known[0] != changed:
+                self._looked[directory] = known = (changed, any(directory.iterdir()))
         except OSError:
-            return False
-        known = self._looked.get(directory)
-        if known is None or known[0] != changed:
-            self._looked[directory] = known = (changed, any(directory.iterdir()))
+            return False  # what cannot be read has no part in a mail
         return known[1]
 
     def _with(self, environment: Environment, name: str, mail: Mail) -> Rendered:
