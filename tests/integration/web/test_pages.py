@@ -1,6 +1,5 @@
 """Pages show what is there, and whoever posts an event can do nothing to who looks at them."""
 
-import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from urllib.parse import quote
@@ -71,7 +70,7 @@ def test_a_page_is_whole_and_runs_nothing(browser: httpx.Client, path: str) -> N
             outside = target.startswith(("http:", "https:", "//"))
             assert not outside or (tag == "a" and target == "https://runs.example.org/1"), target
             assert not target.lower().startswith("javascript:")
-    assert "49" not in re.sub(r"\d\d:\d\d:\d\d|\d{4}", "", seen.text) or "7*7" in seen.text
+    assert "4204200" not in seen.text
 
 
 @pytest.mark.parametrize(
