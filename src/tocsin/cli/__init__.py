@@ -9,7 +9,7 @@ import sys
 def main() -> None:
     """Entry point: 0 fine, 1 problems found, 2 misuse; `exec` ends as its command does."""
     if sys.argv[1:2] == ["exec"]:
-        from tocsin.cli.quick import execute
+        from tocsin.cli.runs.quick import execute
 
         code = execute(sys.argv[2:])
         if code is not None:

@@ -107,6 +107,17 @@ def fail(text: str, hint: str = "", code: int = 1) -> NoReturn:
     raise Stop(code)
 
 
+def facts(row: Mapping[str, Any]) -> None:
+    """Print what is known of one thing, a key and its value a line."""
+    for key, value in row.items():
+        shown = visible(text(value))
+        if shown and shown != "{}":
+            first, *rest = shown.splitlines()
+            print(f"{key:<20} {first}")
+            for line in rest:
+                print(f"{'':<20} {line}")
+
+
 def print_json(value: Any) -> None:
     """JSON for programs."""
     json.dump(value, sys.stdout, ensure_ascii=False, indent=2, default=str)

@@ -8,22 +8,14 @@ from typing import Annotated
 import typer
 
 from tocsin import __version__
-from tocsin.cli import (
-    acting,
-    events,
-    execute,
-    folders,
-    homes,
-    notify,
-    oncall,
-    rules,
-    subscribing,
-    templates,
-    up,
-    upkeep,
-)
-from tocsin.cli import show as look
+from tocsin.cli import events
+from tocsin.cli.alerts import acting, reading
 from tocsin.cli.common import guarded
+from tocsin.cli.oncall import commands as oncall
+from tocsin.cli.oncall import receivers, subscriptions, templates
+from tocsin.cli.project import homes, up, upkeep
+from tocsin.cli.rules import commands as rules
+from tocsin.cli.runs import execute, folders
 
 app = typer.Typer(
     name="tocsin",
@@ -58,16 +50,16 @@ app.command("check")(homes.check)
 app.command("send")(events.send)
 app.command("query")(events.query)
 app.add_typer(rules.rules, name="rules")
-app.add_typer(look.alerts, name="alerts")
+app.add_typer(reading.alerts, name="alerts")
 app.add_typer(oncall.oncall, name="oncall")
 app.add_typer(oncall.route, name="route")
-app.add_typer(notify.notify, name="notify")
+app.add_typer(receivers.notify, name="notify")
 app.add_typer(acting.silence, name="silence")
-app.command("subscribe")(subscribing.subscribe)
-app.command("mute")(subscribing.mute)
-app.command("unsubscribe")(subscribing.unsubscribe)
-app.command("subscriptions")(subscribing.subscriptions)
-app.add_typer(look.notifications, name="notifications")
+app.command("subscribe")(subscriptions.subscribe)
+app.command("mute")(subscriptions.mute)
+app.command("unsubscribe")(subscriptions.unsubscribe)
+app.command("subscriptions")(subscriptions.subscriptions)
+app.add_typer(reading.notifications, name="notifications")
 app.add_typer(folders.run_commands(), name="run")
 app.add_typer(folders.run_commands(), name="runs", hidden=True)
 app.add_typer(folders.experiment_commands(), name="experiment")

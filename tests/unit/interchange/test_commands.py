@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from tests.unit.interchange.helpers import query_rule, template
 from tocsin.cli.common import Stop
-from tocsin.cli.rules import rules
+from tocsin.cli.rules.commands import rules
 from tocsin.config.yaml.document import load_file, parse
 from tocsin.rules.kinds.registry import rule_file
 

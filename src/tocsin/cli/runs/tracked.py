@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tocsin.cli.azformat import check_format, emit, queried
 from tocsin.cli.common import fail, say
+from tocsin.cli.runs.azformat import check_format, emit, queried
 
 if TYPE_CHECKING:
     from tocsin.sdk.run import Run

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tocsin.cli.common import Stop, fail, say
-from tocsin.cli.runs import follow, of_project
-from tocsin.cli.tracked import (
+from tocsin.cli.runs.reading import follow, of_project
+from tocsin.cli.runs.tracked import (
     HERE,
     DebugOption,
     ExperimentOption,
@@ -83,7 +83,7 @@ def submit_script(
             compute_target=target or None,
             command=None if words or loaded.script else loaded.command,
         )
-        exp = Experiment(ws, experiment or str(ws.get_details().get("experiment") or _plain(ws.folder.name)))
+        exp = Experiment(ws, experiment or str(ws.get_details().get("experiment") or plain(ws.folder.name)))
         run = exp.submit(config, tags=pairs(tag, "--tag"), display_name=display)
     say(f"run {run.id}")
     status = "" if no_wait else follow(run)
@@ -95,7 +95,7 @@ def submit_script(
         raise Stop(1)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A folder's name as an experiment's."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "-" for c in name).strip("-._") or "default"
 
@@ -124,7 +124,7 @@ def start(
         exp = experiment_name(
             above.experiment.name
             if above
-            else experiment or ws.get_details().get("experiment") or _plain(ws.folder.name)
+            else experiment or ws.get_details().get("experiment") or plain(ws.folder.name)
         )
         new = New(
             run_id=run_id_of(run_id) if run_id else new_run_id(exp), experiment=exp, status="Running", target="local",

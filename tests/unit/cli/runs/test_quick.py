@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.unit.cli.test_imports import _loaded
-from tocsin.cli import quick
 from tocsin.cli.reference import commands
+from tocsin.cli.runs import quick
 
 
 def test_it_knows_every_option_that_the_page_names() -> None:

@@ -1,4 +1,4 @@
-"""run: looking at runs. In a workspace those of the workspace; elsewhere those of a tocsin project directory."""
+"""run: reading runs. In a workspace those of the workspace; elsewhere those of a tocsin project directory."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tocsin.cli import show as received
-from tocsin.cli.azformat import emit
-from tocsin.cli.common import Stop, fail, say, visible
-from tocsin.cli.tracked import (
+from tocsin.cli.common import Stop, facts, fail, say, visible
+from tocsin.cli.runs import received
+from tocsin.cli.runs.azformat import emit
+from tocsin.cli.runs.tracked import (
     HERE,
     DebugOption,
     ExperimentOption,
@@ -145,7 +145,7 @@ def show(
         if style.azure:
             shown["run_definition"] = found.get_details()["runDefinition"]
     if style.form == "table" and not style.query and not style.azure:
-        received._facts({k: v for k, v in shown.items() if v not in (None, "", [], {})})
+        facts({k: v for k, v in shown.items() if v not in (None, "", [], {})})
         return
     style.show(shown)
 

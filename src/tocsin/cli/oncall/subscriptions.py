@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tocsin.cli.acting import acting, joined, length_of, now_utc
+from tocsin.cli.alerts.acting import acting, joined, length_of, now_utc
 from tocsin.cli.common import HERE, AsJson, HomeOption, fail, show
 
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose mails: me@example.org.")]

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from tocsin.cli import runchange, runs
 from tocsin.cli.common import fail, say
-from tocsin.cli.tracked import (
+from tocsin.cli.runs import changing, reading
+from tocsin.cli.runs.tracked import (
     Command,
     DebugOption,
     GroupOption,
@@ -60,7 +60,7 @@ def attach(
     with errors(debug):
         folder.mkdir(parents=True, exist_ok=True)
         settings = {
-            "workspace_name": name or folder.name, "experiment": experiment or runchange._plain(folder.name),
+            "workspace_name": name or folder.name, "experiment": experiment or changing.plain(folder.name),
             "resource_group": group or None, "subscription_id": subscription or None, "url": url,
         }  # fmt: skip
         place = config.attach(folder, settings, exist_ok=True)
@@ -126,11 +126,11 @@ def group(help: str) -> typer.Typer:
 def run_commands() -> typer.Typer:
     """`tocsin run`."""
     out = group("Runs: start, watch, change and end them.")
-    out.command("submit-script", context_settings=_SCRIPT)(runchange.submit_script)
+    out.command("submit-script", context_settings=_SCRIPT)(changing.submit_script)
     commands: dict[str, Command] = {
-        "start": runchange.start, "list": runs.list_runs, "show": runs.show, "update": runchange.update,
-        "cancel": runchange.cancel, "fail": runchange.fail_run, "complete": runchange.complete, "children": runs.children,
-        "logs": runs.logs, "download": runs.download, "watch": runs.watch, "log": runchange.log, "sync": runchange.sync,
+        "start": changing.start, "list": reading.list_runs, "show": reading.show, "update": changing.update,
+        "cancel": changing.cancel, "fail": changing.fail_run, "complete": changing.complete, "children": reading.children,
+        "logs": reading.logs, "download": reading.download, "watch": reading.watch, "log": changing.log, "sync": changing.sync,
     }  # fmt: skip
     for name, command in commands.items():
         out.command(name)(command)
@@ -140,10 +140,10 @@ def run_commands() -> typer.Typer:
 def azure_commands() -> typer.Typer:
     """`tocsin ml`, with az's names."""
     run = group("Runs, with az's flags and keys.")
-    run.command("submit-script", context_settings=_SCRIPT)(runchange.submit_script)
+    run.command("submit-script", context_settings=_SCRIPT)(changing.submit_script)
     commands: dict[str, Command] = {
-        "list": runs.list_runs, "show": runs.show, "update": runchange.update, "cancel": runchange.cancel,
-        "monitor-logs": runs.logs, "download-logs": runs.download,
+        "list": reading.list_runs, "show": reading.show, "update": changing.update, "cancel": changing.cancel,
+        "monitor-logs": reading.logs, "download-logs": reading.download,
     }  # fmt: skip
     for name, command in commands.items():
         run.command(name)(command)
@@ -157,7 +157,7 @@ def azure_commands() -> typer.Typer:
 def experiment_commands() -> typer.Typer:
     """`tocsin experiment`."""
     out = group("Experiments of a workspace.")
-    out.command("list")(runs.experiments)
+    out.command("list")(reading.experiments)
     out.callback()(_nothing)
     return out
 

@@ -1,18 +1,19 @@
-"""alerts, mails, runs: looking at what happened."""
+"""alerts, notifications: what happened."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from tocsin.cli import acting
+from tocsin.cli.alerts import acting
 from tocsin.cli.common import (
     HERE,
     AsJson,
     HomeOption,
     LimitOption,
+    facts,
     fail,
     open_home,
     print_json,
@@ -21,10 +22,6 @@ from tocsin.cli.common import (
     text,
     visible,
 )
-from tocsin.model.text.names import by_columns
-
-if TYPE_CHECKING:
-    from tocsin.app.runs.find import RunsAsked
 
 alerts = typer.Typer(no_args_is_help=True, help="Alerts of rules.")
 notifications = typer.Typer(no_args_is_help=True, help="Messages to people and programs: what went out or waits.")
@@ -37,10 +34,6 @@ alerts.command("comment")(acting.alerts_comment)
 alerts.command("close")(acting.alerts_close)
 
 _ALERT = ("Time", "Rule", "Severity", "RunId", "Instance", "From", "To", "Reason", "Occurrence")
-_RUN = {
-    "RunId": "RunId", "ExperimentName": "Experiment", "Status": "Status", "StatusSince": "Since", "Attempt": "Try",
-    "OwnerEmail": "Owner", "Message": "Message",
-}  # fmt: skip
 
 
 @alerts.command("list")
@@ -82,7 +75,7 @@ def alerts_show(
         if as_json:
             print_json(whole)
             return
-        _facts({k: v for k, v in whole.items() if k not in ("Actions", "Routes")})
+        facts({k: v for k, v in whole.items() if k not in ("Actions", "Routes")})
         for route in whole["Routes"]:
             print(
                 visible(f"notifies    {route['Receiver'] or 'escalation ' + route['Escalation']}  {route['Because']}")
@@ -104,7 +97,7 @@ def alerts_show(
     for i, row in enumerate(rows):
         if i:
             print()
-        _facts(row)
+        facts(row)
 
 
 @notifications.command("list")
@@ -201,48 +194,3 @@ def _written(mail: dict[str, Any]) -> Path:
     ) as file:
         file.write(mail["Html"])
     return Path(file.name)
-
-
-def runs_list(asked: RunsAsked, home: Path, as_json: bool) -> None:
-    """List runs, the latest seen first."""
-    from tocsin.cli.client import asking
-
-    with asking(open_home(home)) as store:
-        rows = store.runs(asked)
-    show(rows, _RUN, as_json, "No runs.")
-
-
-def runs_show(
-    id: Annotated[str, typer.Argument(metavar="RUN", help="The run.")],
-    home: HomeOption = HERE,
-    as_json: AsJson = False,
-) -> None:
-    """Show one run: its state, what happened to it, its alerts."""
-    from tocsin.cli.client import asking
-
-    with asking(open_home(home)) as asked:
-        found = asked.run(id)
-    if found is None:
-        fail(f"there is no run '{id}'", "tocsin runs list")
-    if as_json:
-        print_json(by_columns(found))
-        return
-    _facts(found["run"])
-    print()
-    show(found["events"], ("TimeGenerated", "Status", "OriginalStatus", "Attempt", "Message"), False, "No events.")
-    if found["alerts"]:
-        print()
-        show(found["alerts"], ("Time", "Rule", "Severity", "To", "Reason"), False, "")
-
-
-def _facts(row: dict[str, Any]) -> None:
-    for key, value in row.items():
-        shown = visible(text(value))
-        if shown and shown != "{}":
-            first, *rest = shown.splitlines()
-            print(f"{key:<20} {first}")
-            for line in rest:
-                print(f"{'':<20} {line}")
-
-
-__all__ = ["alerts", "notifications", "runs_list", "runs_show", "say"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, print_json, say, show, visible
-from tocsin.cli.interchange import oncall_import
+from tocsin.cli.rules.interchange import oncall_import
 
 if TYPE_CHECKING:
     from pathlib import Path

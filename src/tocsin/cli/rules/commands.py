@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tocsin.cli import backtest, explaining, interchange
 from tocsin.cli.common import (  # fmt: skip
     HERE,
     AsJson,
@@ -22,6 +21,7 @@ from tocsin.cli.common import (  # fmt: skip
     show,
     visible,
 )
+from tocsin.cli.rules import backtest, explain, interchange
 
 if TYPE_CHECKING:
     from tocsin.config.project.home import Home
@@ -99,7 +99,7 @@ def rules_status(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     show(rows, columns, as_json, "No rules.")
 
 
-rules.command("explain")(explaining.rules_explain)
+rules.command("explain")(explain.rules_explain)
 
 
 @rules.command("test")

@@ -1,0 +1,1 @@
+"""alerts, notifications, silence: what happened, and what people do about it."""

@@ -1,0 +1,1 @@
+"""oncall, route, notify, subscribe, templates: who is notified, and how."""

@@ -1,0 +1,1 @@
+"""init, check, up, doctor, backup: a project directory."""

@@ -1,0 +1,1 @@
+"""rules: what alert rules are, do and notify."""

@@ -1,0 +1,1 @@
+"""run, experiment, folder, ml, exec: runs of a workspace or of a project directory."""
