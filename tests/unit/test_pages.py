@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from ruamel.yaml import YAML
 
 from tests.pages import MARK, PAGES, ROOT, SPAN, Block, blocks, commands
 from tocsin.app.views.check import check
-from tocsin.cli.main import app
+from tocsin.cli.main import tree
 from tocsin.config.load import load_settings
 from tocsin.config.project.home import Home
 from tocsin.config.project.tokens import load_tokens
@@ -154,7 +153,7 @@ def test_commands_that_prose_names_exist() -> None:
 
 def known(words: list[str]) -> bool:
     """Whether these words after `tocsin` begin with a command, and name no option that it lacks."""
-    node: Any = typer.main.get_command(app)
+    node: Any = tree()
     for word in words:
         if word.startswith("-") or not getattr(node, "commands", None):
             break

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from tocsin.cli.main import app
+from tocsin.cli.main import tree
 from tocsin.metrics.table import TABLE
 from tocsin.rules.kinds.registry import rules_json_schema
 
@@ -58,6 +57,6 @@ def test_no_help_has_a_retired_word() -> None:
         for inner in getattr(command, "commands", {}).values():
             yield from texts(inner)
 
-    said = list(texts(typer.main.get_command(app)))
+    said = list(texts(tree()))
     assert len(said) > 50
     assert [] == [text for text in said if list(found(text))]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -78,6 +79,12 @@ app.command("export")(upkeep.export)
 app.command("doctor")(homes.doctor)
 
 
+@functools.cache
+def tree() -> Any:
+    """All commands, as the command line's library sees them; made once, since that takes longer than most commands."""
+    return typer.main.get_command(app)
+
+
 def run() -> None:
     """Run the command of ``sys.argv`` and end the process with its exit code."""
-    sys.exit(guarded(app))
+    sys.exit(guarded(tree()))

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import typer.main
-
-from tocsin.cli.main import app
+from tocsin.cli.main import tree
 
 
 def commands() -> Iterator[tuple[str, Any]]:
     """Every command that does something, by what is typed, e.g. ``tocsin rules test``."""
-    yield from _below("tocsin", typer.main.get_command(app))
+    yield from _below("tocsin", tree())
 
 
 def _below(name: str, command: Any) -> Iterator[tuple[str, Any]]:

@@ -4,17 +4,16 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
 from tests.unit.rules.conftest import Load
-from tocsin.cli.main import app
+from tocsin.cli.main import tree
 from tocsin.rules.inspect.lint import lint
 
 PAGE = (Path(__file__).parents[3] / "docs" / "backtest.md").read_text(encoding="utf-8")
 
 
 def test_every_option_of_backtest_is_explained() -> None:
-    command = typer.main.get_command(app).commands["rules"].commands["backtest"]  # type: ignore[attr-defined]
+    command = tree().commands["rules"].commands["backtest"]
     options = {name for p in command.params for name in p.opts if name.startswith("--")} - {"--home", "--help"}
     assert options == set(re.findall(r"--[a-z-]+", "".join(re.findall(r"^\| (`--.*?) \|", PAGE, re.M))))
 

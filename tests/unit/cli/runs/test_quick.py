@@ -40,5 +40,5 @@ def test_what_it_does_not_know_goes_to_the_library(words: str, given: dict[str, 
 def test_a_wrapped_command_waits_for_no_library() -> None:
     heavy = {"typer", "pydantic", "httpx", "rich", "duckdb", "sqlalchemy"}
     assert set() == heavy & _loaded(
-        "import tocsin.cli, tocsin.cli.quick, tocsin.sdk.running.wrap, tocsin.sdk.running.journal"
+        "import tocsin.cli, tocsin.cli.runs.quick, tocsin.sdk.running.wrap, tocsin.sdk.running.journal"
     )
