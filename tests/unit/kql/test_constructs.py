@@ -163,6 +163,29 @@ SORTED = "T | where isnotempty(k) | sort by n asc | "
         ("T | where isnotempty(k) | evaluate pivot(k, count()) : (a: long, b: long)", {"a": "long", "b": "long"}, [(2, 1)]),
         ("T | where isnotempty(k) | evaluate pivot(k, sum(n), x) : (x: real, a: long, b: long) | sort by a asc, b desc",
          {"x": "real", "a": "long", "b": "long"}, [(3.5, 0, 3), (1.5, 1, 0), (None, 2, 0)]),
+        # a pivot over what an earlier where lets through, what later stages name, and all words of a status
+        ("T | where k in ('a', 'b') | project k, n | evaluate pivot(k, sum(n))", {"a": "long", "b": "long"}, [(3, 3)]),
+        ("T | evaluate pivot(k, count(), s) | where a == 1 | project a, b | distinct *", {"a": "long", "b": "long"}, [(1, 0)]),
+        ("T | where n == 1 | extend Status = 'Failed' | evaluate pivot(Status, max(n), k) | project k, Failed, Queued",
+         {"k": "string", "Failed": "long", "Queued": "long"}, [("a", 1, None)]),
+        # functions of tables
+        ("let f = (a: string, b: long = 1) { T | where k == a and n > b }; f('a') | union (f(b=2, a='b')) | summarize sum(n)",
+         {"sum_n": "long"}, [(5,)]),
+        ("let least = 2; let f = (X: (n: long), m: long) { let p = m - 1; X | where n > p }; T | where k == 'a' | invoke f(least) | count",
+         {"Count": "long"}, [(1,)]),
+        ("let all = view () { T | project n }; let f = (m: long) { all | where n >= m }; union withsource=from_ f(3), all | count",
+         {"Count": "long"}, [(5,)]),
+        ("let twice = (a: long) { a * 2 }; let f = (X: (*)) { (X | extend n = twice(n)) }; f(T | where n == 3) | project n",
+         {"n": "long"}, [(6,)]),
+        # a fuzzy union leaves out tables that are not there, the first too; where rows come from
+        ("union isfuzzy=true Nope, (Nope2 | where a == 1), T | count", {"Count": "long"}, [(4,)]),
+        ("union withsource=W isfuzzy=true T, Nope, (T | where n == 1) | summarize count() by W | sort by W asc",
+         {"W": "string", "count_": "long"}, [("T", 4), ("union_arg1", 1)]),
+        # how a cluster shares the work out says nothing
+        ("T | join hint.strategy=broadcast kind=inner (T) on k, n | summarize hint.shufflekey=k hint.num_partitions = 4 c = count() by k"
+         " | distinct hint.strategy=shuffle c", {"c": "long"}, [(1,), (2,)]),
+        ("T | summarize hint.strategy=partitioned percentiles_array(n, 0, 100)", {"percentiles_array_n": "dynamic"}, [([1, 3],)]),
+        ("T | where n == 1 | project k, n | project p = pack_all()", {"p": "dynamic"}, [({"k": "a", "n": 1},)]),
         # top-nested of one level
         ("T | top-nested 1 of k by max(n)", {"k": "string", "aggregated_k": "long"}, [("b", 3)]),
         # times
@@ -204,7 +227,10 @@ def test_gives_what_the_reference_says(
         ("T | facet by k", "one query for each"),
         ("T | evaluate bag_unpack(d) | where p == 1", "bag_unpack(…) : "),
         ("T | partition k (take 1)", "partition by RunId"),
-        ("let f = (a: long) { T | where n > a }; f(1)", "only functions of values work"),
+        ("let f = (a: long) { T | where n > a }; f()", "call it as f(a)"),
+        ("let f = (a: long) { f(a) | where n > a }; f(1)", "write what they do to a table"),
+        ("union isfuzzy=true Nope, Nope2 | count", "there are no tables 'Nope' and 'Nope2'"),
+        ("T | evaluate pivot(k, count()) | project n", "(Failed: long)"),
         ("T | extend K = 1", "columns 'k' and 'K' differ only in case; give one of them another name"),
         ("T | project-keep nope", "there are"),
     ],

@@ -68,7 +68,6 @@ def test_now_is_bound_not_written() -> None:
             15,
             "there are no tables 'Foo' and 'Bar'; there are",
         ),
-        ("let f = view () { Runs }; f()", 1, 17, "a let that is a function of tables is not supported"),
         ("Runs | extend a = datatable(a:string)['x']", 1, 19, "datatable inside an expression is not supported"),
         ("Runs | extend a = typeof(RunId)", 1, 19, "typeof() here is not supported"),
         ("RunStatusChanged | where tolowr(Status) == 'x'", 1, 26, "no function tolowr(); did you mean tolower?"),

@@ -10,7 +10,8 @@ from typing import Any
 
 from tocsin.errors import QueryError
 from tocsin.kql.bind.calls import adapted, aggregates
-from tocsin.kql.sandbox.trees import rebuilt
+from tocsin.kql.parse.series import PIVOTED
+from tocsin.kql.sandbox.trees import rebuilt, walk
 from tocsin.kql.sandbox.types import Types, type_of
 from tocsin.kql.sandbox.upstream import ir
 from tocsin.kql.schema import HIDDEN, did_you_mean
@@ -59,6 +60,8 @@ def resolved(op: Any, columns: Types) -> Any:
         return _unpack(op, visible)
     if kind == "spread":
         return _spread(op, visible)
+    if kind == "pivot":
+        op = _pivot(op, visible)
     if isinstance(op, ir.Summarize):
         op = aggregates(_percentiles(op), columns)
     return by_columns(op, columns)
@@ -114,11 +117,41 @@ def _spread(op: Any, visible: list[str]) -> Any:
     return ir.Project((*kept, *found))
 
 
+def _pivot(op: Any, visible: list[str]) -> Any:
+    """One aggregate a value; by the groups, else by each column that is neither the key nor aggregated."""
+    name, key, of, *listed = op.predicate.args
+    texts = [str(each.value) for each in listed]
+    groups = [text[1:] for text in texts if text[0] == "g"]
+    used = {node.name for node in walk((key, of)) if isinstance(node, ir.ColumnRef)}
+    values = [text[1:] for text in texts if text[0] == "v" and text[1:] not in visible]
+    if not values:
+        raise QueryError(
+            f"the columns of pivot({key.name}) depend on the data",
+            hint=f"say which come out: evaluate pivot({key.name}, count()) : (Failed: long)",
+        )
+    counted = () if name.value in ("count",) else (of,)
+    aggregates = tuple(
+        ir.NamedExpr(ir.FunctionCall(PIVOTED[name.value], (*counted, _is(key, value))), value) for value in values
+    )
+    by = groups or [each for each in visible if each not in used]
+    return ir.Summarize(aggregates, tuple(ir.NamedExpr(ir.ColumnRef(each), each) for each in by))
+
+
+def _is(key: Any, value: str) -> Any:
+    return ir.BinaryOp("==", ir.FunctionCall("tostring", (key,)), ir.Literal(value, "string"))
+
+
 def _percentiles(op: Any) -> Any:
-    """percentiles(x, 5, 50) is percentile(x, 5), percentile(x, 50)."""
+    """percentiles(x, 5, 50) is percentile(x, 5), percentile(x, 50); percentiles_array() packs them."""
     made: list[Any] = []
     for each in op.aggregates:
         call = each.expr
+        if isinstance(call, ir.FunctionCall) and call.name.lower() == "percentiles_array" and len(call.args) > 1:
+            of, *shares = call.args
+            packed = ir.FunctionCall("pack_array", tuple(ir.FunctionCall("percentile", (of, p)) for p in shares))
+            name = each.name or f"percentiles_array_{getattr(of, 'name', '')}"
+            made.append(ir.NamedExpr(packed, name))
+            continue
         if not (isinstance(call, ir.FunctionCall) and call.name.lower() == "percentiles"):
             made.append(each)
             continue
@@ -126,6 +159,10 @@ def _percentiles(op: Any) -> Any:
             raise QueryError("percentiles() gives several columns", hint="a = percentile(x, 5), b = percentile(x, 50)")
         made += [ir.NamedExpr(ir.FunctionCall("percentile", (call.args[0], p))) for p in call.args[1:]]
     return replace(op, aggregates=tuple(made))
+
+
+def _packed(name: str) -> tuple[Any, Any]:
+    return ir.Literal(name, "string"), ir.ColumnRef(name)
 
 
 def _span(operator: str, left: Any, right: Any, columns: Types) -> Any:
@@ -152,6 +189,9 @@ def by_columns(op: Any, columns: Types) -> Any:
                 return ir.FunctionCall(_BIN_AT.get(type_of(value, columns) or "", f"{HIDDEN}bin_number"), node.args)
             case ir.FunctionCall(name=name, args=()) if name.lower() == "ingestion_time" and "IngestedAt" in columns:
                 return ir.ColumnRef("IngestedAt")
+            case ir.FunctionCall(name=name, args=()) if name.lower() == "pack_all":
+                names = [each for each in columns if not each.startswith(HIDDEN)]
+                return ir.FunctionCall("bag_pack", tuple(part for each in names for part in _packed(each)))
             case ir.BinaryOp(op="*" | "/" | "%" as operator, left=left, right=right):
                 return _span(operator, left, right, columns) or node
             case ir.BinaryOp(op=operator, left=ir.ColumnRef(name=name), right=right) if name == ANY:

@@ -148,8 +148,16 @@ def _punctuation(tokens: Sequence[Token], i: int, texts: Sequence[str]) -> Chang
     return None
 
 
+def _hint_end(tokens: Sequence[Token], value: int) -> int:
+    """Where the value of a hint ends: a word, a text, a number, or a list of columns in brackets."""
+    close = closing(tokens, value) if tokens[value].text == "(" else value
+    return tokens[value if close is None else close].end
+
+
 def _call(tokens: Sequence[Token], i: int, texts: Sequence[str]) -> Change | None:
     token = tokens[i]
+    if token.text == "hint" and texts[1:2] == ["."] and texts[3:4] == ["="] and len(tokens) > i + 4:
+        return token.start, _hint_end(tokens, i + 4), ""  # how a cluster shares the work out
     named = len(texts) > 3 and texts[1] == "(" and tokens[i + 2].kind is TokenKind.STRING and texts[3] == ")"
     if token.text in ELSEWHERE and named and texts[4:5] == ["."]:
         return token.start, tokens[i + 4].end, ""

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tocsin.errors import QueryError
-from tocsin.kql.parse import series
-from tocsin.kql.parse.keywords import NO_NAMES
+from tocsin.kql.parse import plugins, series
+from tocsin.kql.parse.functions import inlined
 from tocsin.kql.parse.partition import partition
 from tocsin.kql.parse.respelled import respelled
-from tocsin.kql.parse.stages import Stage, find, find_mark, split, stages, written
+from tocsin.kql.parse.stages import Stage, find, find_mark, replaced, split, stages, written
 from tocsin.kql.schema import HIDDEN
 from tocsin.kql.tokens import Token, TokenKind, tokenize
 
@@ -41,7 +41,7 @@ REFUSED = {
         "externaldata is refused",
         "put the file into tables/ of the project directory and name it as a table",
     ),
-    "evaluate": ("only evaluate bag_unpack and pivot work", "summarize, extend and mv-expand do most of the others"),
+    "evaluate": plugins.REFUSAL,
     "reduce": ("reduce is not supported", "extend a pattern with replace_regex() and summarize by it"),
     "scan": ("scan is not supported", "sort, then prev() and row_cumsum(), or a rule with after: and times:"),
     "facet": ("facet is not supported", "write one query for each"),
@@ -59,7 +59,7 @@ REFUSED = {
 
 def rewritten(query: str, tokens: tuple[Token, ...]) -> str:
     """The query in the translator's KQL; the same text where there is nothing to rewrite."""
-    text = respelled(query, tokens)
+    text = inlined(respelled(query, tokens))
     for number in range(1, MAX_REWRITES + 1):
         words = tokens if text is query else tokenize(text)
         change = _first_change(text, words, number)
@@ -98,10 +98,6 @@ def _starred(query: str, tokens: Sequence[Token]) -> str | None:
     return None
 
 
-def _replaced(query: str, stage: Stage, made: str) -> str:
-    return f"{query[: stage.start]}{made} {query[stage.end :]}"
-
-
 def hoisted(query: str, stage: Stage, number: int, lets: Sequence[tuple[str, str]], made: str) -> str:
     """The pipeline up to ``stage`` as a let, further ``lets`` after it, and ``made`` in its place."""
     first = (f"{HIDDEN}{number}", query[stage.pipeline : stage.start])
@@ -112,14 +108,14 @@ def hoisted(query: str, stage: Stage, number: int, lets: Sequence[tuple[str, str
 
 
 def _sample(query: str, stage: Stage, number: int) -> str:
-    return _replaced(query, stage, f"| take {stage.text(query)}")
+    return replaced(query, stage, f"| take {stage.text(query)}")
 
 
 def _sample_distinct(query: str, stage: Stage, number: int) -> str:
     of = find(stage.words, "of")
     if of < 0:
         raise stage.error(query, "sample-distinct needs of", "sample-distinct 5 of RunId")
-    return _replaced(query, stage, f"| distinct {stage.text(query, of + 1)} | take {stage.text(query, 1, of)}")
+    return replaced(query, stage, f"| distinct {stage.text(query, of + 1)} | take {stage.text(query, 1, of)}")
 
 
 def _as(query: str, stage: Stage, number: int) -> str:
@@ -131,14 +127,14 @@ def _as(query: str, stage: Stage, number: int) -> str:
 
 def _serialize(query: str, stage: Stage, number: int) -> str:
     given = stage.text(query)
-    return _replaced(query, stage, f"| where {HIDDEN}serialize()" + (f" | extend {given}" if given else ""))
+    return replaced(query, stage, f"| where {HIDDEN}serialize()" + (f" | extend {given}" if given else ""))
 
 
 def _columns(marker: str) -> Callable[[str, Stage, int], str]:
     def rewrite(query: str, stage: Stage, number: int) -> str:
         names = [_spelled(query, part) for part in split(stage.words[1:])]
         listed = ", ".join("'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'" for name in names)
-        return _replaced(query, stage, f"| where {HIDDEN}{marker}({listed})")
+        return replaced(query, stage, f"| where {HIDDEN}{marker}({listed})")
 
     return rewrite
 
@@ -158,7 +154,7 @@ def _away(query: str, stage: Stage, number: int) -> str | None:
 def _distinct(query: str, stage: Stage, number: int) -> str | None:
     if [word.text for word in stage.words[1:]] != ["*"]:
         return None
-    return _replaced(query, stage, f"| where {HIDDEN}distinct()")
+    return replaced(query, stage, f"| where {HIDDEN}distinct()")
 
 
 def _mv_expand(query: str, stage: Stage, number: int) -> str | None:
@@ -172,7 +168,7 @@ def _mv_expand(query: str, stage: Stage, number: int) -> str | None:
     if all(new == written(query, old) for new, old in zip(named, targets, strict=True)):
         return None
     limit = f" {written(query, words[tail:])}" if tail >= 0 else ""
-    return _replaced(query, stage, f"| {head}{', '.join(named)}{limit}")
+    return replaced(query, stage, f"| {head}{', '.join(named)}{limit}")
 
 
 def _target(query: str, words: Sequence[Token]) -> str:
@@ -193,7 +189,7 @@ def _target(query: str, words: Sequence[Token]) -> str:
 
 
 def _search(query: str, stage: Stage, number: int) -> str:
-    return _replaced(query, stage, f"| where {_searched(query, stage, stage.words[1:])}")
+    return replaced(query, stage, f"| where {_searched(query, stage, stage.words[1:])}")
 
 
 def _leading_search(query: str, stage: Stage) -> str:
@@ -298,11 +294,11 @@ def _parse(query: str, stage: Stage, number: int) -> str | None:
         return None
     spelled = " ".join(made).replace(" : ", ":")
     rename = f" | project-rename {', '.join(renamed)}" if renamed else ""
-    return _replaced(query, stage, f"{mark}| {stage.words[0].text} {source} with {spelled}{rename}{tail}")
+    return replaced(query, stage, f"{mark}| {stage.words[0].text} {source} with {spelled}{rename}{tail}")
 
 
 def _partition(query: str, stage: Stage, number: int) -> str:
-    return _replaced(query, stage, partition(query, stage))
+    return replaced(query, stage, partition(query, stage))
 
 
 def _top_nested(query: str, stage: Stage, number: int) -> str:
@@ -363,62 +359,6 @@ def _level(query: str, stage: Stage, part: Sequence[Token]) -> _Level:
     return _Level(written(query, words[:of]), key[0].text, name, made if named else f"{name} = {made}", order)
 
 
-_OF_OTHERS = frozenset({"join", "lookup", "union", "mv-apply", "in", "evaluate", "toscalar"})
-"""What brings names of other tables."""
-
-
-def _used_later(query: str, stage: Stage) -> list[str]:
-    """Names that the stages behind ``stage`` use, which may be columns out of a bag; none where nothing limits what
-    comes out, or where names of other tables stand among them.
-    """
-    found: list[str] = []
-    limited, depth = False, 0
-    tokens = [token for token in tokenize(query) if token.start >= stage.end]
-    for i, token in enumerate(tokens):
-        follows = tokens[i + 1].text if i + 1 < len(tokens) else ""
-        if token.kind is TokenKind.PUNCT:
-            depth += (token.text in "([{") - (token.text in ")]}")
-            if depth < 0 or (not depth and token.text == ";"):
-                break
-        if token.kind is not TokenKind.NAME:
-            continue
-        if token.text in _OF_OTHERS:
-            return []
-        limited |= token.text in ("project", "summarize", "distinct", "count")
-        if follows not in ("(", "=") and token.text not in NO_NAMES and token.text not in found:
-            found.append(token.text)
-    return found if limited else []
-
-
-def _evaluate(query: str, stage: Stage, number: int) -> str:
-    words = stage.words[1:]
-    if not words or words[0].text not in ("bag_unpack", "pivot"):
-        message, hint = REFUSED["evaluate"]
-        raise stage.error(query, message, hint)
-    colon = next((i for i, w in enumerate(words) if w.text == ":" and w.kind is TokenKind.PUNCT), -1)
-    name = words[0].text
-    if colon < 0 and name == "bag_unpack" and (used := _used_later(query, stage)):
-        arguments = split(words[2:-1])
-        prefix = written(query, arguments[1]) if len(arguments) > 1 else "''"
-        named = ", ".join(f"'{each}'" for each in used)
-        return _replaced(query, stage, f"| where {HIDDEN}spread({written(query, arguments[0])}, {prefix}, {named})")
-    if colon < 0:
-        example = "(env: string, n: long)" if name == "bag_unpack" else "(Target: string, Failed: long)"
-        hint = f"say which columns come out: evaluate {name}(…) : {example}"
-        raise stage.error(query, f"the columns of {name} depend on the data", hint)
-    arguments = split(words[2 : colon - 1])
-    schema = split(words[colon + 2 : -1])
-    listed = [
-        "'" + written(query, part).replace(" ", "").replace("'", "").replace("[", "").replace("]", "") + "'"
-        for part in schema
-    ]
-    if name == "pivot":
-        return _replaced(query, stage, series.pivot(query, stage, arguments, schema))
-    bag = written(query, arguments[0])
-    prefix = written(query, arguments[1]) if len(arguments) > 1 else "''"
-    return _replaced(query, stage, f"| where {HIDDEN}unpack({bag}, {prefix}, {', '.join(listed)})")
-
-
 def _summarize(query: str, stage: Stage, number: int) -> str | None:
     """``take_any(*)``: all columns of one row, as those of the row with the greatest constant."""
     words = stage.words
@@ -427,7 +367,7 @@ def _summarize(query: str, stage: Stage, number: int) -> str | None:
             one = f"{HIDDEN}any{number}"
             before, after = query[words[0].start : word.start], query[words[i + 3].end : words[-1].end]
             made = f"| extend {one} = 1 | {before}arg_max({one}, *){after} | project-away {one}"
-            return _replaced(query, stage, made)
+            return replaced(query, stage, made)
     return None
 
 
@@ -440,7 +380,7 @@ def _in_range(query: str, stage: Stage, words: Sequence[Token], inside: int) -> 
     begin, until, step = (written(query, part) for part in arguments)
     rest = f" {written(query, words[inside + by :])}" if by > 0 else ""
     head = written(query, words[:inside])
-    return _replaced(query, stage, f"| make-series {head} from {begin} to ({until} + 1microsecond) step {step}{rest}")
+    return replaced(query, stage, f"| make-series {head} from {begin} to ({until} + 1microsecond) step {step}{rest}")
 
 
 def _make_series(query: str, stage: Stage, number: int) -> str:
@@ -454,7 +394,7 @@ def _make_series(query: str, stage: Stage, number: int) -> str:
 
 def _extend(query: str, stage: Stage, number: int) -> str | None:
     made = series.fit_line(query, stage, number)
-    return None if made is None else _replaced(query, stage, made)
+    return None if made is None else replaced(query, stage, made)
 
 
 def _mv_apply(query: str, stage: Stage, number: int) -> str:
@@ -465,7 +405,7 @@ def _mv_apply(query: str, stage: Stage, number: int) -> str:
 _STAGES: dict[str, Callable[[str, Stage, int], str | None]] = {
     "as": _as,
     "distinct": _distinct,
-    "evaluate": _evaluate,
+    "evaluate": plugins.evaluate,
     "extend": _extend,
     "make-series": _make_series,
     "mv-apply": _mv_apply,

@@ -167,30 +167,42 @@ def _by_row(query: str, words: Sequence[Token]) -> str:
     return f"{written(query, words[:by])} by {_ROW}, {written(query, words[by + 1 :])}"
 
 
+PIVOTED = {
+    "count": "countif", "sum": "sumif", "avg": "avgif", "min": "minif", "max": "maxif", "dcount": "dcountif",
+}  # fmt: skip
+"""Aggregates of a pivot -> those of one of its columns."""
+
+
+def _aggregate(query: str, stage: Stage, words: Sequence[Token]) -> tuple[str, str]:
+    """Name and argument of a pivot's aggregate."""
+    name = words[0].text if words else "count"
+    if name not in PIVOTED:
+        raise stage.error(query, f"pivot by {name}() does not work", f"use one of {', '.join(sorted(PIVOTED))}")
+    return name, written(query, words[2:-1]) if len(words) > 3 else ""
+
+
+def pivot_of(query: str, stage: Stage, arguments: Sequence[Sequence[Token]], values: Sequence[str]) -> str:
+    """``pivot(Key, agg(x), Group, …)`` whose columns are ``values``, as a marker: without groups each other column is one."""
+    name, of = _aggregate(query, stage, arguments[1] if len(arguments) > 1 else ())
+    listed = [*(f"g{written(query, part)}" for part in arguments[2:]), *(f"v{value}" for value in values)]
+    quoted = ", ".join("'" + each.replace("\\", "\\\\").replace("'", "\\'") + "'" for each in listed)
+    return f"| where {HIDDEN}pivot('{name}', {written(query, arguments[0])}, {of or 0}, {quoted})"
+
+
 def pivot(query: str, stage: Stage, arguments: Sequence[Sequence[Token]], schema: Sequence[Sequence[Token]]) -> str:
     """``pivot(Key, agg(x), Group, …) : (Group: type, Value: type, …)`` as a summarize with one aggregate a value."""
     key = written(query, arguments[0])
     aggregate = arguments[1] if len(arguments) > 1 else ()
     groups = [written(query, part) for part in arguments[2:]]
-    name = aggregate[0].text if aggregate else "count"
-    conditional = {
-        "count": "countif",
-        "sum": "sumif",
-        "avg": "avgif",
-        "min": "minif",
-        "max": "maxif",
-        "dcount": "dcountif",
-    }
-    if name not in conditional:
-        raise stage.error(query, f"pivot by {name}() does not work", f"use one of {', '.join(sorted(conditional))}")
-    of = f"{written(query, aggregate[2:-1])}, " if aggregate and len(aggregate) > 3 else ""
+    name, value = _aggregate(query, stage, aggregate)
+    of = f"{value}, " if value else ""
     made = []
     for column in schema:
         spelled = column[1].text[1:-1] if column[0].text == "[" else column[0].text
         if spelled in groups:
             continue
         quoted = spelled.replace("\\", "\\\\").replace("'", "\\'")
-        made.append(f"['{quoted}'] = {conditional[name]}({of}tostring({key}) == '{quoted}')")
+        made.append(f"['{quoted}'] = {PIVOTED[name]}({of}tostring({key}) == '{quoted}')")
     if not made:
         raise stage.error(
             query, "pivot needs the columns that come out", f"evaluate pivot({key}, count()) : (Failed: long)"

@@ -92,6 +92,11 @@ def _pipeline(tokens: Sequence[Token], begin: int, end: int, statement: int, fou
             at, pipe = index + 1, index
 
 
+def replaced(query: str, stage: Stage, made: str) -> str:
+    """The query with ``made`` in place of a stage and its pipe."""
+    return f"{query[: stage.start]}{made} {query[stage.end :]}"
+
+
 def _closing(tokens: Sequence[Token], opening: int, end: int) -> int:
     depth = 0
     for index in range(opening, end):

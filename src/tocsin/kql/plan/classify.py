@@ -106,7 +106,7 @@ def _window_reason(flat: Any, source: str, lets: set[str]) -> str:
         return f"{whose}: only rows of {' or '.join(EVENTS)} can be notified one by one"
     for op in flat.operators:
         name = type(op).__name__
-        if marker(op) in ("serialize", "distinct"):
+        if marker(op) in ("serialize", "distinct", "pivot"):
             return f"{marker(op)} sees several rows at once"
         if any(isinstance(node, ir.FunctionCall) and node.name.startswith(RANK) for node in walk(op)):
             return "partition cuts rows of each key"

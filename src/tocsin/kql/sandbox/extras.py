@@ -85,7 +85,6 @@ INSTEAD = {
     "ipv4_is_private": _NO_NETWORK,
     "ipv4_lookup": "lookup",
     "ipv6_is_match": _NO_NETWORK,
-    "pack_all": "bag_pack('Status', Status, …)",
     "parse_csv": "split(x, ',')",
     "parse_ipv4": _NO_NETWORK,
     "parse_user_agent": "extract()",
@@ -105,7 +104,6 @@ INSTEAD = {
     "row_window_session": "prev() after sort, then iff(t - prev > 30m, …)",
     "tdigest": "percentile()",
     "hll": "dcount()",
-    "percentiles_array": "pack_array(percentile(x, 5), percentile(x, 50))",
     "materialized_view": "name the table",
     "external_table": "put the file into tables/ of the project directory and name it as a table",
 }
