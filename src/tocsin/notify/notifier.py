@@ -258,10 +258,10 @@ class Notifier:
         summed = due is not None and due <= now
         if summed:
             resolver = self._resolver()
-            for summary, listed in await self._call(
+            for made, listed in await self._call(
                 lambda: [*self._caps.due(now, resolver), *self._digests.due(now, resolver)]
             ):
-                await self._put([summary] if summary is not None else [], [], listed)
+                await self._put(made, [], listed)
         happened = await self._call(self._happened)
         again = False
         try:

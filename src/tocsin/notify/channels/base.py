@@ -66,6 +66,7 @@ class Notification:
     plain: str = ""  # of mails: the text, instead of a template
     to_name: str = ""
     grouped: Mapping[str, str] = field(default_factory=dict)  # the values that its group is of
+    over: bool = False  # of a summary: that it is over, where each alert is an incident
     acknowledged: str = ""  # who has taken the alert: of channels that take an acknowledgement
 
     @property

@@ -91,13 +91,13 @@ class Caps:
             self._hold(draft.recipient.address, until)
         return [hold(draft, until, self._renderer, now) for draft, until in held]
 
-    def due(self, now: datetime, resolver: RecipientResolver) -> list[tuple[Delivery, list[str]]]:
+    def due(self, now: datetime, resolver: RecipientResolver) -> list[tuple[list[Delivery], list[str]]]:
         """Summaries whose time has come, each with the ids that it lists. Raises StoreError.
 
         A mailbox is forgotten here when its summary is handed out; if that is then not written, ``load`` finds it
         again.
         """
-        made: list[tuple[Delivery, list[str]]] = []
+        made: list[tuple[list[Delivery], list[str]]] = []
         ripe_boxes = [box for box, until in self._holding.items() if until <= now]
         for box in ripe_boxes:  # one after the other, so that no more is in memory than one of them was due
             all_held = [
@@ -119,7 +119,7 @@ class Caps:
                 recipient = resolver.written(ripe[0].address, ripe[0].receiver, "is capped")
                 rule = self._rule or CapRule(mails=0, window=now - now)
                 summary = self._write(sum_up(ripe, recipient, by_cap(rule), self._renderer, now))
-                made.append((summary, [d.id for d in ripe]))
+                made.append(([summary], [d.id for d in ripe]))
         return made
 
 

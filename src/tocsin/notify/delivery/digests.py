@@ -19,8 +19,8 @@ from tocsin.model.details import Digest
 from tocsin.model.text.causes import one_line
 from tocsin.model.text.typed import of_json, to_json
 from tocsin.notify.channels.base import Notification
-from tocsin.notify.channels.registry import is_mirror
-from tocsin.notify.render.mail import MailRenderer, Reason, hold, sum_up
+from tocsin.notify.channels.registry import for_each, is_mirror
+from tocsin.notify.render.mail import RECOVERED, MailRenderer, Reason, hold, sum_up
 from tocsin.notify.routing.decide import After, Verdict
 from tocsin.notify.routing.decide import Why as Suppressed
 from tocsin.notify.routing.pipeline import RecipientResolver
@@ -31,9 +31,11 @@ PREFIX = "limit/"
 """With which the group of a delivery begins that waits for the digest of a rule's limit."""
 MUTED = "muted/"
 """The same of one that waits because it was suppressed."""
+_ENDS = f"{PREFIX}end/"
+"""With which the group begins of what ends a digest's incident."""
 _INHIBITED = f"{MUTED}{Suppressed.INHIBITED.name.lower()}/"
 _UNKNOWN_END = timedelta(hours=24)
-"""How long what an inhibition suppressed waits at most."""
+"""How long what an inhibition suppressed waits at most, and how long the incident of what was suppressed lasts."""
 Write = Callable[[Notification], Delivery]
 """Makes the message, by the channel of the delivery."""
 _MOST = 20_000
@@ -120,13 +122,15 @@ class Digests:
         """Alerts that hold something back as sources of an inhibition."""
         return sorted({group.removeprefix(_INHIBITED) for _, group in self._waiting if group.startswith(_INHIBITED)})
 
-    def due(self, now: datetime, resolver: RecipientResolver) -> list[tuple[Delivery | None, list[str]]]:
-        """Digests whose time has come, each with the ids that it lists; None where nothing is wrong any more. Raises
+    def due(self, now: datetime, resolver: RecipientResolver) -> list[tuple[list[Delivery], list[str]]]:
+        """Digests whose time has come, each with the ids that it lists; none where nothing is wrong any more. Raises
         StoreError.
+
+        A digest opens an incident where each alert is one, and no alert's end closes it: what does waits HELD beside it.
 
         One is forgotten here when it is handed out; if it is then not written, ``load`` finds it again.
         """
-        made: list[tuple[Delivery | None, list[str]]] = []
+        made: list[tuple[list[Delivery], list[str]]] = []
         for (address, group), until in list(self._waiting.items()):
             if until > now:
                 continue
@@ -136,19 +140,47 @@ class Digests:
                 del self._waiting[(address, group)]
             if not ripe:
                 continue
+            if group.startswith(_ENDS):
+                made += [([self._ended(end, now)], [end.id]) for end in ripe]
+                continue
             still = [d for d in ripe if self._still(d)] if group.startswith(_INHIBITED) else ripe
-            summary: Delivery | None = None
-            if still:
+            messages: list[Delivery] = []
+            incident = for_each(ripe[0].channel)
+            if still and not (incident and all(_is_end(d) for d in still)):
                 recipient = resolver.written(address, ripe[0].receiver, "is notified of it")
                 reason = replace(_reason(ripe[0]), of=len(ripe))
-                summary = self._write(sum_up(still, recipient, reason, self._renderer, now))
-            made.append((summary, [d.id for d in ripe]))
+                summary = sum_up(still, recipient, reason, self._renderer, now)
+                messages = [self._write(summary)]
+                if incident:
+                    messages.append(self._end(summary, now + (reason.window or _UNKNOWN_END)))
+            made.append((messages, [d.id for d in ripe]))
         return made
+
+    def _end(self, summary: Notification, until: datetime) -> Delivery:
+        """What ends the incident of a digest at ``until``."""
+        opened = summary.delivery
+        subject = f"recovered: {opened.subject}"
+        end = replace(opened, id=fingerprint("end", opened.id), subject=subject, covers=0, intents=())
+        held = self._write(replace(summary, delivery=end, over=True))
+        held = replace(held, state=DeliveryState.HELD, next_at=until, group=f"{_ENDS}{opened.group}")
+        self._note(held.address, held.group, until)
+        return held
+
+    def _ended(self, held: Delivery, now: datetime) -> Delivery:
+        """What was held, to be sent: in the group of the digest, behind it."""
+        return replace(
+            held, id=fingerprint("sent", held.id), state=DeliveryState.READY, group=held.group.removeprefix(_ENDS),
+            created_at=now, next_at=now, deadline=now + self._renderer.keep_trying,
+        )  # fmt: skip
 
     def _still(self, held: Delivery) -> bool:
         """Whether what it is about is still wrong: its run was not started again, and nobody closed it."""
         alert = self._state.alert(str(json.loads(held.message).get("alert", "")))
         return alert is None or alert.ended_at is None
+
+
+def _is_end(held: Delivery) -> bool:
+    return bool(json.loads(held.message).get("cause") == RECOVERED)
 
 
 def _reason(held: Delivery) -> Reason:

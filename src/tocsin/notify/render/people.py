@@ -21,7 +21,9 @@ LOG_LINES = 8
 
 def over(notification: Notification) -> bool:
     """Whether it says that everything it is about is over."""
-    return bool(notification.alerts) and all(alerts.resolved(intent) for intent, _ in notification.alerts)
+    return notification.over or (
+        bool(notification.alerts) and all(alerts.resolved(intent) for intent, _ in notification.alerts)
+    )
 
 
 def colour(notification: Notification) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from tests.unit.notify.conftest import House, Wire
 from tests.unit.notify.make import INFO, intent, oncall
 from tocsin.model.active import Action, ActionKind, StoredSilence, alert_id
 from tocsin.model.alert import Phase, Transition, Why, instance_key
-from tocsin.model.intent import Intent, RuleInfo
+from tocsin.model.details import Details, Digest
+from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.notify.channels.base import Setting
 from tocsin.state.interface import Outcome
@@ -35,11 +36,13 @@ escalations: [{name: page, steps: [{notify: pager}, {after: 10m, notify: [pager,
 class Paged:
     """A house whose pager is a recording server."""
 
-    def __init__(self, server: RecordingServer, directory: Path, route: str) -> None:
+    def __init__(self, server: RecordingServer, directory: Path, route: str, after: House | None = None) -> None:
+        """``after`` is the house of the tocsin before."""
         (directory / "key").write_text("k" * 32)
         self.server, self.wire = server, Wire()
         rules = oncall(RECEIVERS.format(url=server.url) + route)
-        self.house = House(self.wire, oncall=rules, setting=Setting(directory=directory, base_url=BASE))
+        kept: dict[str, Any] = {} if after is None else {"state": after.state, "clock": after.clock}
+        self.house = House(self.wire, oncall=rules, setting=Setting(directory=directory, base_url=BASE), **kept)
 
     def fires(self, one: Intent, info: RuleInfo = INFO) -> None:
         self.house.notify(one, infos=(info,))
@@ -151,3 +154,29 @@ def test_silenced_an_incident_ends_and_after_it_there_is_a_new_one(serve: Serve,
     made.passes(timedelta(hours=1))
     assert ["trigger", "resolve", "trigger"] == made.said
     made.house.notifier.close()
+
+
+def test_the_incident_of_a_digest_ends_after_one_more_window(serve: Serve, tmp_path: Path) -> None:
+    """No alert's end closes it. One that only says that others have ended opens none. A restart forgets nothing."""
+    made = Paged(serve(Said(status=202)), tmp_path, ROUTED)
+    until, window = made.house.clock.now() + timedelta(hours=1), timedelta(hours=1)
+
+    def beyond(number: int, until: datetime) -> Intent:
+        limit = Digest(until=until, per={"ExperimentName": "churn"}, notified=3, seconds=window.total_seconds())
+        return intent(run=f"r{number}", seq=number + 10, details=Details(digest=limit), ExperimentName="churn")
+
+    made.fires(beyond(1, until))
+    made.fires(beyond(2, until))
+    made.passes(window)
+    assert ["trigger"] == made.said and "2 alerts" in made.server.asked[0].json["payload"]["summary"]
+    over = replace(beyond(1, until + window / 2), kind=IntentKind.RESOLVED, why=Why.RECOVERED, commit_seq=99)
+    made.fires(over)
+    made.passes(window - timedelta(seconds=1))
+    assert ["trigger"] == made.said
+    made.house.notifier.close()
+    again = Paged(made.server, tmp_path, ROUTED, made.house)
+    again.passes(timedelta(seconds=1))
+    assert ["trigger", "resolve"] == again.said
+    again.passes(timedelta(days=2))
+    assert 2 == len(again.said)
+    again.house.notifier.close()
