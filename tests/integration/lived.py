@@ -36,11 +36,20 @@ HISTORY = [
     event("6", Status="Failed"),
 ]  # fmt: skip
 
+OFF_AND_FAULTY = """
+rules:
+  - name: off-and-faulty
+    enabled: false
+    query: RunStatusChanged | extend x = parse_xml(Message)
+"""
+
 
 def live(home: Path) -> Tocsin:
     """Start a tocsin on ``home`` and give it its history."""
     home.mkdir(parents=True, exist_ok=True)
-    tocsin = Here(program=PROGRAM, home=home).start(within=60)
+    here = Here(program=PROGRAM, home=home)
+    here.write("rules/alerts/imported.yaml", OFF_AND_FAULTY)
+    tocsin = here.start(within=60)
     answer = tocsin.send(json.dumps(HISTORY).encode())
     assert 202 == answer.status, answer
     assert (5, 1) == (answer.body["accepted"], answer.body["dead"]), answer

@@ -100,6 +100,16 @@ _ACTIVE: Mapping[str, Schema] = {
     "Fields": {"type": "object", "description": "what routes and silences match"},
 }
 
+_RULE: Mapping[str, Any] = {
+    "Rule": _TEXT,
+    "Kind": {"type": "string", "enum": ["event", "window", "absence", ""]},
+    "Severity": _TEXT,
+    "Enabled": {"type": "boolean"},
+    "Fault": {
+        **_TEXT,
+        "description": "why it cannot be switched on; it is off, and has neither kind nor severity",
+    },
+}
 _MAIL: Mapping[str, Schema] = {
     "Delivery": {**_TEXT, "description": "names it"},
     "Time": {**_TIME, "description": "when it was written"},
@@ -144,22 +154,12 @@ SCHEMAS: Mapping[str, Schema] = {
             "Html": _TEXT,
         }
     ),
-    "Rule": _object(
-        {
-            "Rule": _TEXT,
-            "Kind": {"type": "string", "enum": ["event", "window", "absence"]},
-            "Severity": _TEXT,
-            "Enabled": {"type": "boolean"},
-        },
-        more=True,
-    ),
+    "Rule": _object(_RULE, more=True),
     "Rules": _list("rules", "Rule"),
     "RuleWhole": _object(
         {
-            "Rule": _TEXT,
-            "Kind": {"type": "string", "enum": ["event", "window", "absence"]},
-            "Severity": _TEXT,
-            "Enabled": {"type": "boolean"},
+            **_RULE,
+            "Faults": {"type": "array", "items": _TEXT, "description": "all that is wrong with it, with places"},
             "NextEvaluation": {**_MAYBE_TIME, "description": "when it is evaluated next, where a clock decides"},
             "Explanation": {"type": "object", "description": "what it compiles to, as `tocsin rules explain`"},
             "Tests": {"type": "array", "items": _TEXT, "description": "names of its inline tests"},

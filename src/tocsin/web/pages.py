@@ -120,7 +120,9 @@ class Pages:
     async def _rule(self, request: Request) -> Response:
         rule = await find_rule(self._ask, request)
         alerts = await self._ask(self._app.alerts, 20, rule["Rule"])
-        return self.page("rule", request, rule=rule, facts=_facts(rule["Explanation"]), alerts=alerts)
+        return self.page(
+            "rule", request, rule=rule, facts=_facts(rule["Explanation"]) if rule["Explanation"] else [], alerts=alerts
+        )
 
     async def _login(self, request: Request) -> Response:
         target = _local(request.query_params.get("next", "/"))

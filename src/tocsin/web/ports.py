@@ -59,7 +59,7 @@ class ReadFace(Protocol):
 
     def rules_status(self) -> list[Row]:
         """A row a rule: ``name kind severity enabled`` and what else is known of it (``file fired notified resolved last_fired
-        error``).
+        error``); one that is off and faulty has its ``fault``.
         """
 
     def rule(self, name: str) -> Row | None:

@@ -91,6 +91,8 @@ def test_a_rule_that_is_off_and_faulty_is_listed_and_says_why(run: Run, tmp_path
         "rules:\n  - name: xml\n    enabled: false\n    query: RunStatusChanged | extend x = parse_xml(Message)\n"
     )
     assert 0 == run("check").returncode
+    (line,) = [line for line in run("rules", "status").stdout.splitlines() if line.startswith("xml ")]
+    assert "off, faulty" in line and "parse_xml" in line
     (tmp_path / "rules/alerts/broken.yaml").write_text("rules:\n  - {name: odd, wen: {status: Failed}}\n")
     (listed,) = [r for r in json.loads(run("rules", "list", "--json").stdout) if r["Rule"] == "xml"]
     assert (False, "rules/alerts/mine.yaml", 2) == (listed["Enabled"], listed["File"], listed["Line"])

@@ -12,7 +12,7 @@ from tests.integration.lived import ODD_RUN
 
 PAGES = [
     "/", "/runs", "/runs?status=Failed", "/runs/r1", f"/runs/{quote(ODD_RUN)}", "/alerts", "/alerts?rule=run-failed", "/notifications",
-    "/notifications?state=sent", "/rules", "/rules/run-failed", "/rules/failure-rate", "/rules/sweep-failing", "/rules/nightly-completed", "/rules/nothing", "/query", "/query?kql=Runs%20%7C%20take%202", "/query?kql=Runs%20%7C%20where%20Nothing", "/query?kql=Runs%20%7C%20summarize%20n%3Dcount()%20by%20Status%20%7C%20render%20barchart", "/login",
+    "/notifications?state=sent", "/rules", "/rules/run-failed", "/rules/failure-rate", "/rules/sweep-failing", "/rules/nightly-completed", "/rules/off-and-faulty", "/rules/nothing", "/query", "/query?kql=Runs%20%7C%20take%202", "/query?kql=Runs%20%7C%20where%20Nothing", "/query?kql=Runs%20%7C%20summarize%20n%3Dcount()%20by%20Status%20%7C%20render%20barchart", "/login",
     "/open", "/nothing", "/runs/nothing", "/runs?limit=x",
 ]  # fmt: skip
 
@@ -90,7 +90,13 @@ def test_what_happened_is_on_the_pages(browser: httpx.Client) -> None:
     run = Looked(browser.get("/runs/r1").text).text
     assert "Failed" in run and "<script>alert(1)</script>" in run and "anna@example.org" in run
     assert ODD_RUN in Looked(browser.get("/runs").text).text
-    assert "run-failed" in Looked(browser.get("/rules").text).text
+    rules = Looked(browser.get("/rules").text).text
+    assert "run-failed" in rules and "off-and-faulty" in rules and "off, faulty: parse_xml() is not supported" in rules
+    faulty = Looked(browser.get("/rules/off-and-faulty").text).text
+    assert "before these are fixed" in faulty and "imported.yaml:5" in faulty and "parse_xml" in faulty
+    (row,) = [r for r in browser.get("/api/v1/rules").json()["rules"] if r["Rule"] == "off-and-faulty"]
+    assert (False, "parse_xml() is not supported") == (row["Enabled"], row["Fault"])
+    assert "imported.yaml:5" in browser.get("/api/v1/rules/off-and-faulty").json()["Faults"][0]
     rule = Looked(browser.get("/rules/run-failed").text).text
     assert "in force" in rule and "RunStatusChanged" in rule and ODD_RUN in rule and "<script>alert(1)</script>" in rule
     overview = Looked(browser.get("/").text)

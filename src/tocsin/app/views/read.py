@@ -144,7 +144,9 @@ class Reading:
         """See ``ReadFace.rule``."""
         rules = self._rules_now()
         rule = rules.rules.get(name)
-        return None if rule is None else self._seen.whole(rule, rules, self._rule_errors(), self._read_clock.now())
+        if rule is None:
+            return self._seen.faulty(name, rules)
+        return self._seen.whole(rule, rules, self._rule_errors(), self._read_clock.now())
 
     def runs(self, asked: RunsAsked) -> list[Row]:
         """See ``ReadFace.runs``."""

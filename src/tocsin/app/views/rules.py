@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from tocsin.logstore.interface import LogStore
 from tocsin.model.alert import Phase, Why
 from tocsin.model.text.names import by_columns
 from tocsin.rules.inspect.explain import explain
+from tocsin.rules.inspect.listing import listing
 from tocsin.rules.inspect.preview import last_rows
 from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
@@ -30,6 +31,11 @@ FROM (
 ) GROUP BY Rule
 """
 """As ``Transition.begins``, which `tocsin_alerts_fired_total` counts; those beyond a limit are not notified one by one."""
+_NEVER: Row = {
+    "Firing": None, "Pending": None, "NextEvaluation": None, "SinceCommit": None, "BehindSince": None, "Error": "",
+    "Description": "",
+}  # fmt: skip
+"""Of a rule that is off and faulty."""
 _ORDER = {phase: i for i, phase in enumerate((Phase.FIRING, Phase.RECOVERING, Phase.PENDING))}
 
 
@@ -41,26 +47,44 @@ class RuleView:
         self._store, self._state, self._deadlines = store, state, deadlines
 
     def status(self, rules: RuleSet, errors: Mapping[str, str], only: str = "") -> list[Row]:
-        """A row a rule (``only`` that one, where given); ``errors`` are texts by rule."""
+        """A row a rule (``only`` that one, where given), those that are off and faulty too; ``errors`` are texts by rule."""
         table = self._store.select(_COUNTS, {"rule": only, "limited": Why.RATE_LIMITED.value})
         counts = {r["Rule"]: r for r in table.to_pylist()}
         records, evaluations, phases = self._state.rules(), self._next_evaluations(), self._state.phases()
-        return [
-            {
-                "Rule": rule.name, "Kind": rule.word, "Severity": rule.severity.word, "Enabled": rule.enabled,
-                "File": str(rule.place), "Tests": len(rule.tests),
-                **{key: counts.get(rule.name, {}).get(key, 0) for key in ("Fired", "Notified", "Resolved")},
-                "LastFired": counts.get(rule.name, {}).get("LastFired"),
+        rows = []
+        for row in listing(rules):
+            name = row["Rule"]
+            if only not in ("", name):
+                continue
+            row |= {key: counts.get(name, {}).get(key, 0) for key in ("Fired", "Notified", "Resolved")}
+            row["LastFired"] = counts.get(name, {}).get("LastFired")
+            rule = rules.rules.get(name)
+            if rule is None:
+                rows.append({**row, **_NEVER})
+                continue
+            record = _record(rule, records)
+            rows.append({
+                **row,
                 **_phases(rule, [phases.get(name, {}) for name in rule.evaluated]),
                 "NextEvaluation": _next_evaluation(rule, evaluations),
-                "SinceCommit": record.start_seq if (record := _record(rule, records)) else None,
+                "SinceCommit": record.start_seq if record else None,
                 "BehindSince": record.cursor.at if record and record.cursor else None,
                 "Error": next((errors[name] for name in rule.evaluated if name in errors), ""),
                 "Description": rule.info.description,
-            }
-            for rule in rules.rules.values()
-            if only in ("", rule.name)
-        ]  # fmt: skip
+            })  # fmt: skip
+        return rows
+
+    def faulty(self, name: str, rules: RuleSet) -> Row | None:
+        """A rule that is off and faulty, with the keys of ``whole``; None where there is no such rule."""
+        found = rules.faulty.get(name)
+        if found is None:
+            return None
+        return {
+            **self.status(rules, {}, name)[0],
+            "Faults": [str(replace(fault, warning=False)) for fault in found.faults],
+            "Runbook": "", "Owner": "", "Explanation": {}, "Tests": [], "Instances": [],
+            "LastRows": [], "LastRowsOf": "", "LastRowsError": "",
+        }  # fmt: skip
 
     def whole(self, rule: Rule, rules: RuleSet, errors: Mapping[str, str], at: datetime) -> Row:
         """What ``rule`` is made of, how it fares, what fires now, and what it sees at ``at``."""
@@ -69,6 +93,7 @@ class RuleView:
         states = sorted(found, key=lambda s: (_ORDER.get(s.phase, 9), s.since))
         return {
             **self.status(rules, errors, rule.name)[0],
+            "Faults": [],
             "Runbook": rule.info.runbook,
             "Owner": rule.info.owner,
             "Explanation": by_columns(asdict(explain(rule))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -41,33 +41,16 @@ def rules_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     place = open_home(home)
     found = rules_in_force(place)
     if found is None:
-        found = _as_read(rules_that_are_right(place))
+        from tocsin.rules.inspect.listing import listing
+
+        found = listing(rules_that_are_right(place))
     columns = ("Rule", "Kind", "Severity", "Enabled", "Tests")
     rows = []
     for row in found:
         file, _, line = row["File"].rpartition(":")
-        rows.append(
-            {**{key: row[key] for key in columns}, "File": file, "Line": int(line), "Fault": row.get("Fault", "")}
-        )
+        rows.append({**{key: row[key] for key in columns}, "File": file, "Line": int(line), "Fault": row["Fault"]})
     faults = ("Fault",) if any(row["Fault"] for row in rows) else ()
     show(rows, (*columns, "File", "Line", *faults), as_json, "No rules.")
-
-
-def _as_read(found: RuleSet) -> list[dict[str, Any]]:
-    """Rows as a running tocsin gives them; those of rules that are off and faulty have a ``Fault`` too."""
-    return [
-        {
-            "Rule": r.name, "Kind": r.word, "Severity": r.severity.word, "Enabled": r.enabled,
-            "Tests": len(r.tests), "File": str(r.place),
-        }
-        for r in found.rules.values()
-    ] + [
-        {
-            "Rule": r.name, "Kind": "", "Severity": "", "Enabled": False,
-            "Tests": r.tests, "File": str(r.place), "Fault": r.faults[0].message,
-        }
-        for r in found.faulty.values()
-    ]  # fmt: skip
 
 
 @rules.command("status")
@@ -80,8 +63,10 @@ def rules_status(home: HomeOption = HERE, as_json: AsJson = False) -> None:
     if not as_json:
         for row in rows:
             row["State"] = (
-                "error" if row["Error"] else "behind" if row.get("BehindSince") else "on" if row["Enabled"] else "off"
+                "error" if row["Error"] else "behind" if row["BehindSince"] else "on" if row["Enabled"] else "off"
             )
+            if row["Fault"]:
+                row |= {"State": "off, faulty", "Error": row["Fault"]}
     columns = (
         "Rule",
         "Kind",
