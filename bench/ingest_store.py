@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "events.duckdb"
         fill(path, args.before)
-        store = DuckLogStore.open(path, clock=SystemClock(), threads=1, checkpoint_threshold=1 << 40, reserve=0)
+        store = DuckLogStore.open(path, clock=SystemClock(), checkpoint_threshold=1 << 40, reserve=0)
         events = lives(1)
         sample = next(events)
         print(f"{args.before} rows before, events of {len(sample)} bytes, {args.rounds} rounds")

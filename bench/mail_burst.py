@@ -96,11 +96,11 @@ async def ours(server: SmtpServer, directory: Path, count: int, connections: int
     now = clock.now()
     state.commit(Outcome(intents=intents(count, now), infos=(INFO,)), now)
     notifier = Notifier(
-        options=NotifyOptions(sender=SENDER, cap=None), state=state, oncall=OnCallRules,
-        templates=Templates([TEMPLATES]), facts=SameFacts(), allows=lambda _: True, metrics=Metrics(), clock=clock,
+        options=NotifyOptions(sender=SENDER, cap=None, allows=lambda _: True), state=state,
+        templates=Templates([TEMPLATES]), facts=SameFacts(), metrics=Metrics(), clock=clock,
         channels=Channels(
             SmtpChannel(SmtpOptions(host=server.host, port=server.port, sender=SENDER, connections=connections)),
-            dict,
+            OnCallRules,
             Setting(),
         ),
     )  # fmt: skip

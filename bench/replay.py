@@ -131,6 +131,7 @@ def play(
     from tocsin.kql.schema import schema_with
     from tocsin.rules.backtest.run import backtest
     from tocsin.rules.compile.load import load_rules
+    from tocsin.rules.kinds.base import Span
 
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "rules.yaml"
@@ -142,7 +143,7 @@ def play(
         store.select(ceiling)
     took = perf_counter() - began if ceiling else 0.0
     cpu = process_time()
-    found = backtest(rule, store, since, since + span, clock=SystemClock(), as_if_live=as_if_live)
+    found = backtest(rule, store, Span(since=since, until=since + span), clock=SystemClock(), as_if_live=as_if_live)
     cpu = process_time() - cpu
     store.close()
     return Round(

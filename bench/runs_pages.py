@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        store = DuckLogStore.open(Path(folder) / "log.duckdb", clock=SystemClock(), threads=1)
+        store = DuckLogStore.open(Path(folder) / "log.duckdb", clock=SystemClock())
         say(f"making {options.runs:,} runs and {options.points:,} points")
         fill(store, options.runs, options.points)
 

@@ -24,7 +24,9 @@ from tocsin.logstore.ingest.bisect import MAX_REFUSED, find_offenders
 from tocsin.logstore.ingest.commit import Written, write
 from tocsin.logstore.ingest.durable import COMMITS, NewestCommits, commits_in, read_known
 from tocsin.logstore.ingest.open import (
+    DEFAULT_MEMORY,
     NO_BOUND,
+    Memory,
     Settings,
     bytes_on_disk,
     grew,
@@ -87,12 +89,9 @@ class DuckLogStore(LogStore):
         path: Path | None,
         *,
         clock: Clock,
-        memory_limit: str = "512MiB",
+        memory: Memory = DEFAULT_MEMORY,
         checkpoint_threshold: int = 64 << 20,
         reserve: int | None = None,
-        temp_directory: Path | None = None,
-        temp_limit: str = "4GiB",
-        threads: int = 1,
         max_clock_skew: timedelta = NO_BOUND,
         metrics: Metrics | None = None,
     ) -> DuckLogStore:
@@ -103,11 +102,8 @@ class DuckLogStore(LogStore):
         """
         settings = Settings(
             path=path,
-            memory_limit=memory_limit,
-            temp_directory=temp_directory,
-            temp_limit=temp_limit,
+            memory=memory,
             checkpoint_threshold=checkpoint_threshold,
-            threads=threads,
             max_clock_skew=max_clock_skew,
         )
         if reserve is None:
@@ -129,7 +125,7 @@ class DuckLogStore(LogStore):
         self._file = None if self._settings.path is None else file_id(self._settings.path)
         self._newest = NewestCommits(self._known.seq)
         self._news = NewestRuns(self._known.seq)
-        self._reader = Reader(con, self._clock, parse_size(self._settings.memory_limit))
+        self._reader = Reader(con, self._clock, parse_size(self._settings.memory.limit))
         self._sequencer = Sequencer(self._clock, max(self._known.ingested_at, self._fence))
         self._head = Head(seq=self._known.seq, ingested_at=self._known.ingested_at)
         self._lost = ""

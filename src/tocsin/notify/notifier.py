@@ -66,6 +66,7 @@ class NotifyOptions:
     default_receiver: tuple[str, ...] = ("you@localhost",)
     admin_email: tuple[str, ...] = ("you@localhost",)
     allowed_hosts: tuple[str, ...] = ()  # to which addresses of events may lead
+    allows: Allows = lambda _: False  # whether an address of an event may be mailed; a local channel mails to all
     cap: CapRule | None = BASELINE_CAP
     global_cap: CapRule | None = None
     keep_trying: timedelta = timedelta(hours=24)
@@ -76,25 +77,23 @@ class NotifyOptions:
 
 
 class Notifier:
-    """Notifies. ``oncall`` is called for each batch, so a reload takes effect with the next one."""
+    """Notifies. The on-call files in force are asked for at each batch, so a reload takes effect with the next one."""
 
     def __init__(
         self,
         *,
         options: NotifyOptions,
         state: State,
-        oncall: Callable[[], OnCallRules],
         templates: Templates,
         facts: FactsReader,
         channels: Channels,
-        allows: Allows,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        """``allows`` says whether an address out of a payload may be mailed; a local channel allows all."""
+        oncall = channels.oncall
         self._options, self._state, self._oncall, self._templates = options, state, oncall, templates
         self._facts, self._channels, self._metrics, self._clock = facts, channels, metrics, clock
-        self._allows: Allows = (lambda _: True) if channels.mail.local else allows
+        self._allows: Allows = (lambda _: True) if channels.mail.local else options.allows
         self._renderer = MailRenderer(
             templates=templates,
             look=Presentation(

@@ -51,40 +51,42 @@ class PairingVerdict:
             raise PairingError(self.text)
 
 
-def check_pairing(
-    *,
-    log_pair: str,
-    log_head_seq: int,
-    log_mirror_seq: int,
-    log_is_new: bool,
-    state_pair: str,
-    state_max_cursor: int,
-    state_mirror_seq: int,
-    state_is_new: bool,
-) -> PairingVerdict:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """What one of the two stores says of itself."""
+
+    pair: str  # the id that both share; '' where it has none yet
+    reached: int  # the log store's newest commit; the furthest cursor of the state
+    mirror_seq: int  # up to where the state is mirrored in the log
+    new: bool  # just made: without a commit, or without a pair id
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing would be lost with it."""
+        return self.new or (self.reached == 0 and self.mirror_seq == 0)
+
+
+def check_pairing(log: Side, state: Side) -> PairingVerdict:
     """Compare what both stores say of themselves.
 
-    ``log_is_new``: just made, or without any commit. ``state_is_new``: just made, without a pair id. Two empty stores
-    always pair: a crash between making the one and the other costs nothing.
+    Two empty stores always pair: a crash between making the one and the other costs nothing.
     """
-    log_empty = log_is_new or (log_head_seq == 0 and log_mirror_seq == 0)
-    state_empty = state_is_new or (state_max_cursor == 0 and state_mirror_seq == 0)
     seen = (
-        f"log store: pair {log_pair or 'none'}, commit {log_head_seq}, mirror {log_mirror_seq}; "
-        f"state: pair {state_pair or 'none'}, cursor {state_max_cursor}, mirror {state_mirror_seq}"
+        f"log store: pair {log.pair or 'none'}, commit {log.reached}, mirror {log.mirror_seq}; "
+        f"state: pair {state.pair or 'none'}, cursor {state.reached}, mirror {state.mirror_seq}"
     )
-    if log_empty and state_empty:
-        same = log_pair == state_pair and state_pair != ""
+    if log.empty and state.empty:
+        same = log.pair == state.pair and state.pair != ""
         return _verdict(Pairing.PAIRED if same else Pairing.NEW, seen)
-    if state_empty and log_pair != state_pair:
+    if state.empty and log.pair != state.pair:
         return _verdict(Pairing.STATE_MISSING, seen)
-    if log_empty and (log_pair != state_pair or state_max_cursor > log_head_seq):
+    if log.empty and (log.pair != state.pair or state.reached > log.reached):
         return _verdict(Pairing.LOG_MISSING, seen)
-    if log_pair != state_pair:
+    if log.pair != state.pair:
         return _verdict(Pairing.DIFFERENT, seen)
-    if state_max_cursor > log_head_seq:
+    if state.reached > log.reached:
         return _verdict(Pairing.LOG_OLDER, seen)
-    if log_mirror_seq > state_mirror_seq:
+    if log.mirror_seq > state.mirror_seq:
         return _verdict(Pairing.STATE_OLDER, seen)
     return _verdict(Pairing.PAIRED, seen)
 
@@ -139,14 +141,8 @@ def pair(log: PairedLog, state: State, *, adopt: bool = False) -> PairingVerdict
     """
     head = log.head().seq
     verdict = check_pairing(
-        log_pair=log.pair_id,
-        log_head_seq=head,
-        log_mirror_seq=log.mirror_seq,
-        log_is_new=head == 0 and log.mirror_seq == 0,
-        state_pair=state.pair_id,
-        state_max_cursor=state.max_cursor(),
-        state_mirror_seq=state.mirror_seq(),
-        state_is_new=state.pair_id == "",
+        Side(pair=log.pair_id, reached=head, mirror_seq=log.mirror_seq, new=head == 0 and log.mirror_seq == 0),
+        Side(pair=state.pair_id, reached=state.max_cursor(), mirror_seq=state.mirror_seq(), new=state.pair_id == ""),
     )
     if adopt and not verdict.ok:
         state.adopt(head, log.mirror_seq, log.pair_id)
@@ -157,4 +153,4 @@ def pair(log: PairedLog, state: State, *, adopt: bool = False) -> PairingVerdict
     return verdict
 
 
-__all__ = ["Pairing", "PairingVerdict", "check_pairing", "pair"]
+__all__ = ["Pairing", "PairingVerdict", "Side", "check_pairing", "pair"]

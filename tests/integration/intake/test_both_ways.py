@@ -65,7 +65,7 @@ BARE = [c.name for c in TABLES["RunStatusChanged"] if c.name not in ("Raw", "Ing
 
 
 def rows(consumer: Consumer, payloads: list[bytes]) -> list[dict[str, Any]]:
-    store = DuckLogStore.open(None, clock=ManualClock(NOON), threads=1)
+    store = DuckLogStore.open(None, clock=ManualClock(NOON))
     try:
         commit = store.append([consumer.decode([Message(payload=p) for p in payloads], NOON).batch()])
         assert not commit.receipts[0].dead

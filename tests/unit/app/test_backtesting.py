@@ -9,6 +9,7 @@ from tocsin.clock import ManualClock
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.rules.compile.load import load_rules
+from tocsin.rules.kinds.base import Span
 from tocsin.state.sqlite import SqliteState
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -28,6 +29,6 @@ def test_what_is_known_of_a_consumer_that_never_brought_anything_counts(tmp_path
         load_rules([path], schema_with({}), names={path: "rules.yaml"}).rules["r"],
         clock,
         notes,
-        since="2026-01-05T12:00Z",
+        Span(since=NOON, until=clock.now()),
     )
     assert ["2026-01-05T15:00:00Z"] == [alert["Time"] for alert in found["Alerts"]]

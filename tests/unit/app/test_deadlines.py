@@ -37,7 +37,7 @@ class Home:
 
     def __init__(self, rules: RuleSet) -> None:
         self.clock = ManualClock(NOON)
-        self.log = DuckLogStore.open(None, clock=self.clock, threads=1)
+        self.log = DuckLogStore.open(None, clock=self.clock)
         self.state = SqliteState.open(None, clock=self.clock)
         self.metrics = Metrics()
         self.mark: datetime | None = None  # None: now

@@ -38,7 +38,7 @@ class Station:
     def __init__(self, rules: RuleSet) -> None:
         self.behind = timedelta(0)  # how far watermarks are behind the clock
         self.clock = ManualClock(NOON)
-        self.log = DuckLogStore.open(None, clock=self.clock, threads=1)
+        self.log = DuckLogStore.open(None, clock=self.clock)
         self.state = SqliteState.open(None, clock=self.clock)
         self.rules = rules
         self.start()

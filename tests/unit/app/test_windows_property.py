@@ -314,7 +314,7 @@ FILES: list[Path] = []
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ManualClock, DuckLogStore]]:
     """One log for all examples, each of which begins days after the one before."""
     clock = ManualClock(NOON)
-    log = DuckLogStore.open(None, clock=clock, threads=1)
+    log = DuckLogStore.open(None, clock=clock)
     FILES.append(tmp_path_factory.mktemp("rules"))
     yield clock, log
     log.close()

@@ -27,6 +27,7 @@ from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.backtest.run import backtest
 from tocsin.rules.compile.load import load_documents
+from tocsin.rules.kinds.base import Span
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.spec.rule import Rule
 from tocsin.rules.testing.run import run_tests
@@ -114,7 +115,7 @@ class Live:
 
     def __post_init__(self) -> None:
         self.path.unlink(missing_ok=True)
-        self.log = DuckLogStore.open(None, clock=self.clock, threads=1)
+        self.log = DuckLogStore.open(None, clock=self.clock)
         for name, rows in TABLES.items():
             self.log.set_table(name, pa.Table.from_pylist(rows))
         self.begin()
@@ -259,7 +260,7 @@ def as_backtest(live: Live, name: str, until: datetime, step_rows: int) -> list[
     each: Sequence[Rule] = rule.each.rules if rule.each is not None else [rule]
     found: list[Said] = []
     for one in each:
-        result = backtest(one, live.log, START, until, clock=live.clock, step_rows=step_rows)
+        result = backtest(one, live.log, Span(since=START, until=until, rows=step_rows), clock=live.clock)
         assert result.errors == ()
         found += [_said(t.at, t.kind, t.instance, t.run_id, t.value) for t in result.notified]
     return sorted(found)

@@ -17,7 +17,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def store(clock: ManualClock) -> Iterator[DuckLogStore]:
-    store = DuckLogStore.open(None, clock=clock, threads=1)
+    store = DuckLogStore.open(None, clock=clock)
     yield store
     store.close()
 

@@ -69,7 +69,7 @@ def kafka(
 
 def test_a_time_far_ahead_counts_as_none(clock: ManualClock) -> None:
     """Beyond `intake.max_clock_skew` the receipt is taken and the given time kept; retries of the event are duplicates."""
-    store = DuckLogStore.open(None, clock=clock, threads=1, max_clock_skew=timedelta(minutes=10))
+    store = DuckLogStore.open(None, clock=clock, max_clock_skew=timedelta(minutes=10))
     put = Bench(store, clock)
     put(event("r1", "Running", 86_400 * 700), event("r2", "Running", 600))
     put(event("r1", "Failed", 1))
@@ -88,7 +88,7 @@ def test_a_time_far_ahead_counts_as_none(clock: ManualClock) -> None:
 
 def test_a_record_s_time_far_ahead_counts_as_none(clock: ManualClock) -> None:
     """CreateTime of Kafka comes from the producer's clock as well."""
-    store = DuckLogStore.open(None, clock=clock, threads=1, max_clock_skew=timedelta(minutes=10))
+    store = DuckLogStore.open(None, clock=clock, max_clock_skew=timedelta(minutes=10))
     us = micros(NOW)
     records = RawEvents(
         consumer="k", payloads=[event("r1", at=None)], times_us=[us + 3_600_000_000], own_time=True, received_us=us

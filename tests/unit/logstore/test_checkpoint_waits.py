@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tocsin.clock import ManualClock, micros
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.ingest.open import Memory
 from tocsin.model.event import Batch, RawEvents
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -24,7 +25,11 @@ def test_a_commit_is_notified_although_another_transaction_writes(tmp_path: Path
     """With another write transaction open DuckDB refuses CHECKPOINT; the rows are there, and it comes later."""
     wal = tmp_path / "events.duckdb.wal"
     store = DuckLogStore.open(
-        tmp_path / "events.duckdb", clock=ManualClock(NOON), reserve=0, checkpoint_threshold=1, memory_limit="100MiB"
+        tmp_path / "events.duckdb",
+        clock=ManualClock(NOON),
+        reserve=0,
+        checkpoint_threshold=1,
+        memory=Memory(limit="100MiB"),
     )
     other = store._con.cursor()
     other.execute("BEGIN; CREATE TABLE elsewhere (n INTEGER)")
@@ -43,14 +48,18 @@ def test_at_rest_a_quarter_of_what_is_borne_is_enough(tmp_path: Path) -> None:
         clock=ManualClock(NOON),
         reserve=0,
         checkpoint_threshold=1 << 30,
-        memory_limit="100MiB",
+        memory=Memory(limit="100MiB"),
     )
     store.append([batch(1)])
     store.rest()
     assert wal.stat().st_size > 0  # too little to be worth it
     store.close()
     store = DuckLogStore.open(
-        tmp_path / "events.duckdb", clock=ManualClock(NOON), reserve=0, checkpoint_threshold=6000, memory_limit="100MiB"
+        tmp_path / "events.duckdb",
+        clock=ManualClock(NOON),
+        reserve=0,
+        checkpoint_threshold=6000,
+        memory=Memory(limit="100MiB"),
     )
     store.append([batch(2)])
     assert wal.stat().st_size > 0

@@ -58,7 +58,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Bench]:
     if request.param == "in bulk":
         patch.setattr(runs, "SMALL", 0)
     clock = ManualClock(datetime(2026, 3, 1, 13, tzinfo=UTC))
-    store = DuckLogStore.open(None, clock=clock, threads=1)
+    store = DuckLogStore.open(None, clock=clock)
     yield Bench(store, clock)
     store.close()
     patch.undo()

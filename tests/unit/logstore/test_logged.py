@@ -82,7 +82,7 @@ def test_what_cannot_be_read_is_a_dead_letter(put: Bench, payload: bytes, reason
 
 def test_records_below_the_position_are_not_read_again(clock: ManualClock) -> None:
     """Kafka hands over the same records after a crash."""
-    store = DuckLogStore.open(None, clock=clock, threads=1)
+    store = DuckLogStore.open(None, clock=clock)
     payloads = [logged({"Name": "loss", "Value": n}, id=f"m{n}") for n in range(3)]
 
     def batch(start: int) -> Batch:
@@ -101,7 +101,7 @@ def test_records_below_the_position_are_not_read_again(clock: ManualClock) -> No
 
 
 def test_a_time_far_ahead_is_the_receipt(clock: ManualClock) -> None:
-    store = DuckLogStore.open(None, clock=clock, threads=1, max_clock_skew=timedelta(minutes=10))
+    store = DuckLogStore.open(None, clock=clock, max_clock_skew=timedelta(minutes=10))
     put = Bench(store, clock)
     put(logged({"Name": "loss", "Value": 1}, time="2028-03-01T12:00:00Z"))
     assert [{"Time": NOON}] == put.rows("SELECT Time FROM RunMetrics")

@@ -13,6 +13,7 @@ import pytest
 from tests.unit.logstore.helpers import Bench, event
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.ingest.open import Memory
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GROUPS = 33
@@ -40,7 +41,7 @@ def test_a_large_commit_finds_memory_beside_many_runs_that_moved(tmp_path: Path)
                 con.execute("PRAGMA disable_checkpoint_on_shutdown")
             con.execute("DELETE FROM tocsin.runs WHERE rowid % 2048 = 7")
         assert (place == "WAL") == Path(f"{moved}.wal").exists()
-        with closing(DuckLogStore.open(moved, clock=clock, reserve=0, memory_limit="72MiB")) as store:
+        with closing(DuckLogStore.open(moved, clock=clock, reserve=0, memory=Memory(limit="72MiB"))) as store:
             put = Bench(store, clock)
             assert put.rows("SELECT count(*) AS n FROM Runs")[0]["n"] == GROUPS * (122_880 - 60), place
             commit = put(*(event(f"r{n}", Message=f"message {n} " * 20) for n in range(20_000)))

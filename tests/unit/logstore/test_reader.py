@@ -17,6 +17,7 @@ from tests.unit.logstore.helpers import Bench, event
 from tocsin.clock import SystemClock
 from tocsin.errors import QueryBusy, QueryError, QueryTimeout, StoreLost
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.ingest.open import Memory
 from tocsin.logstore.interface import Limits
 from tocsin.logstore.query.growth import growth
 from tocsin.logstore.query.select import ReadCursor, most_pinned
@@ -275,7 +276,7 @@ def test_a_query_that_is_still_there_is_interrupted_again() -> None:
 def test_commits_have_memory_whatever_is_asked(tmp_path: Path, query: str) -> None:
     """A hash table took all there was; COMMIT found none, and the store was lost to whoever sent events."""
     with closing(
-        DuckLogStore.open(tmp_path / "e.duckdb", clock=SystemClock(), reserve=0, memory_limit="80MiB")
+        DuckLogStore.open(tmp_path / "e.duckdb", clock=SystemClock(), reserve=0, memory=Memory(limit="80MiB"))
     ) as store:
         put = Bench(store, SystemClock())
         put(event("before"))

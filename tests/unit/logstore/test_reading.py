@@ -111,9 +111,9 @@ class Trio:
 
     def __init__(self) -> None:
         self.clock = ManualClock(NOW)
-        self.fast = DuckLogStore.open(None, clock=self.clock, threads=1)
-        self.slow = DuckLogStore.open(None, clock=self.clock, threads=1)
-        self.small = DuckLogStore.open(None, clock=self.clock, threads=1)
+        self.fast = DuckLogStore.open(None, clock=self.clock)
+        self.slow = DuckLogStore.open(None, clock=self.clock)
+        self.small = DuckLogStore.open(None, clock=self.clock)
 
     def outcome(self, payloads: list[bytes]) -> tuple[Any, Any, Any]:
         dead: list[DeadReason] = []

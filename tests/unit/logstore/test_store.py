@@ -15,6 +15,7 @@ from tocsin.clock import ManualClock, SystemClock
 from tocsin.errors import QueryError, QueryTimeout, StoreError, StoreLost
 from tocsin.logstore.ddl import VERSION
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.ingest.open import Memory
 from tocsin.logstore.ingest.read import WIRE
 from tocsin.logstore.interface import Limits
 from tocsin.logstore.sqlfiles import sql
@@ -55,7 +56,7 @@ def test_select_takes_parameters_and_cuts_rows(put: Bench) -> None:
 
 
 def test_a_slow_query_is_ended(clock: ManualClock) -> None:
-    store = DuckLogStore.open(None, clock=SystemClock(), threads=1)
+    store = DuckLogStore.open(None, clock=SystemClock())
     with pytest.raises(QueryTimeout, match=r"longer than 0\.05 s"):
         store.select("SELECT count(*) FROM range(10000000000) a, range(1000) b", None, Limits(seconds=0.05))
     assert [1] == store.select("SELECT 1 AS x")["x"].to_pylist()
@@ -271,7 +272,7 @@ def _hog(store: DuckLogStore) -> duckdb.DuckDBPyConnection:
 
 def test_a_commit_waits_for_memory_that_a_query_takes(clock: ManualClock) -> None:
     """The query is ended soon; until then there was no commit, and nothing was kept twice."""
-    store = DuckLogStore.open(None, clock=clock, memory_limit="80MiB")
+    store = DuckLogStore.open(None, clock=clock, memory=Memory(limit="80MiB"))
     hog = _hog(store)
     events = [event(f"r{n}", Message="m" * 500) for n in range(1000)]
     threading.Timer(0.1, hog.execute, ["DROP TABLE hog"]).start()
@@ -281,7 +282,7 @@ def test_a_commit_waits_for_memory_that_a_query_takes(clock: ManualClock) -> Non
 
 
 def test_a_commit_for_which_there_is_no_memory_is_refused(clock: ManualClock) -> None:
-    store = DuckLogStore.open(None, clock=clock, memory_limit="80MiB")
+    store = DuckLogStore.open(None, clock=clock, memory=Memory(limit="80MiB"))
     hog = _hog(store)
     put = Bench(store, clock)
     with pytest.raises(StoreError, match="does not fit into memory"):
@@ -293,7 +294,7 @@ def test_a_commit_for_which_there_is_no_memory_is_refused(clock: ManualClock) ->
 
 def test_a_commit_waits_where_what_people_ask_leaves_it_no_room(clock: ManualClock) -> None:
     """The rows have found theirs. A COMMIT that does not would lose the store."""
-    store = DuckLogStore.open(None, clock=clock, memory_limit="80MiB")
+    store = DuckLogStore.open(None, clock=clock, memory=Memory(limit="80MiB"))
     holding: list[duckdb.DuckDBPyConnection] = []
     for _ in range(9):  # results of eight megabytes that nobody has fetched
         holding.append(store._con.cursor())

@@ -93,6 +93,7 @@ class House:
                 default_receiver=("ops@example.org",),
                 admin_email=("admin@example.org",),
                 allowed_hosts=("ml.example.org",),
+                allows=lambda a: a.endswith("@example.org"),
                 cap=cap,
                 global_cap=global_cap,
                 facts_seconds=5,
@@ -100,13 +101,9 @@ class House:
                 circuit=Backoff(first=timedelta(milliseconds=1), longest=timedelta(milliseconds=5)),
             ),
             state=self.state,
-            oncall=lambda: self.oncall,
             templates=renderer().templates,
             facts=facts or NoFacts(),
-            channels=Channels(
-                mail, lambda: self.oncall.channels, with_outbox(setting or Setting(), self.state, self.clock)
-            ),
-            allows=lambda a: a.endswith("@example.org"),
+            channels=Channels(mail, lambda: self.oncall, with_outbox(setting or Setting(), self.state, self.clock)),
             metrics=self.metrics,
             clock=self.clock,
         )

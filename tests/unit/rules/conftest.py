@@ -212,7 +212,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 def log(clock: ManualClock) -> Iterator[DuckLogStore]:
     """One store for all examples of a property."""
-    store = DuckLogStore.open(None, clock=clock, threads=1)
+    store = DuckLogStore.open(None, clock=clock)
     yield store
     store.close()
 
@@ -224,7 +224,7 @@ def engine(load: Load) -> Iterator[Callable[..., Engine]]:
 
         def made(text: str = FAILED) -> Engine:
             clock = ManualClock(NOON)
-            log = DuckLogStore.open(None, clock=clock, threads=1)
+            log = DuckLogStore.open(None, clock=clock)
             stack.callback(log.close)
             state = SqliteState.open(None, clock=clock)
             stack.callback(state.close)
@@ -251,7 +251,7 @@ def using(engine: Callable[..., Engine], table: Loaded) -> Callable[..., Engine]
 def rows_schema(schema: Schema) -> Iterator[tuple[DuckLogStore, Schema]]:
     """A store that holds one event, and the schema."""
     clock = ManualClock(NOON)
-    store = DuckLogStore.open(None, clock=clock, threads=1)
+    store = DuckLogStore.open(None, clock=clock)
     event = MappedEvent(source="a", event_id="e", time=NOON, columns={"RunId": "r", "Status": "Failed"}, raw=b"{}")
     store.append([Batch(mapped=(MappedEvents(consumer="test", events=[event], received_us=0),))])
     yield store, schema

@@ -44,7 +44,7 @@ def payload(own: str, said: Said) -> bytes:
 def bench_in_memory() -> Iterator[Bench]:
     """One store for all examples; each takes names of its own."""
     clock = ManualClock(datetime(2026, 3, 1, 13, tzinfo=UTC))
-    store = DuckLogStore.open(None, clock=clock, threads=1)
+    store = DuckLogStore.open(None, clock=clock)
     try:
         yield Bench(store, clock)
     finally:

@@ -23,7 +23,7 @@ from tocsin.rules.emit import emit
 from tocsin.rules.inspect.explain import explain
 from tocsin.rules.inspect.lint import lint
 from tocsin.rules.inspect.preview import last_rows
-from tocsin.rules.kinds.base import Body, Explained, Finding, Given, Kind, Preview, of_when
+from tocsin.rules.kinds.base import Body, Explained, Finding, Given, Kind, Preview, Span, of_when
 from tocsin.rules.kinds.registry import registered, rules_json_schema
 from tocsin.rules.language.lint_query import Findings
 from tocsin.rules.language.schema import RuleModel, When
@@ -155,7 +155,7 @@ def test_it_is_backtested(engine: MakeEngine) -> None:
     for minute, progress in enumerate((0.4, 0.6, 0.7)):
         e.at(f"{minute}m").store({"RunId": "r", "Status": "Running", "Progress": progress})
     rule = e.rules.rules["half-way"]
-    found = backtest(rule, e.log, NOON, e.at("1h").clock.now(), clock=SystemClock())
+    found = backtest(rule, e.log, Span(since=NOON, until=e.at("1h").clock.now()), clock=SystemClock())
     assert (1, ()) == (found.notified_count, found.errors)
 
 

@@ -1,7 +1,8 @@
 """Backtests say what live operation notifies, of history as it lies and as if it were live."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,7 @@ from tests.unit.rules.test_backtest_open import counted
 from tocsin.rules.backtest.run import Backtest, backtest
 from tocsin.rules.backtest.view import AsIfLive, Recorder
 from tocsin.rules.history import micros
+from tocsin.rules.kinds.base import STEP_ROWS, Span
 from tocsin.rules.kinds.event.candidates import over
 from tocsin.state.interface import Outcome
 
@@ -32,10 +34,11 @@ rules:
 """
 
 
-def run(engine: Engine, **more: object) -> Backtest:
+def run(
+    engine: Engine, since: datetime = NOON - DAY, until: datetime = NOON + 30 * DAY, rows: int = STEP_ROWS, **more: Any
+) -> Backtest:
     (rule,) = engine.rules.rules.values()
-    options = {"since": NOON - DAY, "until": NOON + 30 * DAY, **more}
-    return backtest(rule, engine.log, clock=engine.clock, **options)  # type: ignore[arg-type]
+    return backtest(rule, engine.log, Span(since=since, until=until, rows=rows), clock=engine.clock, **more)
 
 
 def test_it_says_what_live_notified(engine: Callable[..., Engine]) -> None:
@@ -64,8 +67,8 @@ def test_a_sweep_is_notified_as_live_notified_it(engine: Callable[..., Engine]) 
     e.at("1h").come({"RunId": "s", "Status": "Completed"})
     live = sorted((i.at, i.kind.value, i.run_id) for each in e.evaluations for i in each.outcome.intents)
     assert 3 == len(live)
-    for more in ({}, {"step_rows": 2}):
-        assert live == [(t.at, t.kind, t.run_id) for t in run(e, **more).notified]
+    for rows in (STEP_ROWS, 2):
+        assert live == [(t.at, t.kind, t.run_id) for t in run(e, rows=rows).notified]
     assert [i[1:] for i in live] == [(t.kind, t.run_id) for t in run(e, as_if_live=True).notified]
 
 
@@ -143,7 +146,7 @@ def test_progress_is_notified_by_steps(engine: Callable[..., Engine]) -> None:
     for i in range(10):
         e.at(f"{i}m").store({"RunId": f"r{i}"})
     seen: list[tuple[int, int]] = []
-    found = run(e, step_rows=4, progress=lambda done, total: seen.append((done, total)))
+    found = run(e, rows=4, progress=lambda done, total: seen.append((done, total)))
     assert [(4, 10), (8, 10), (10, 10)] == seen
     assert 10 == found.notified_count
 
@@ -175,7 +178,7 @@ def test_as_it_lies_is_as_it_was(
         if not more:
             e.at(f"{10 + i}m").come(*waiting)
             waiting = []
-    found = run(e, step_rows=step_rows)
+    found = run(e, rows=step_rows)
     assert sorted((i.at, i.run_id, i.event_time) for i in e.notified()) == sorted(
         (t.at, t.run_id, t.event_time) for t in found.notified
     )
@@ -196,7 +199,7 @@ def test_as_if_live_is_one_by_one_in_event_order(
         then.clock.set(max(at, then.clock.now()))
         then.come({"RunId": run_id, "Status": status, "Attempt": attempt, "TimeGenerated": at})
     imported.at("90d").store(*({"RunId": r, "Status": s, "Attempt": a, "TimeGenerated": at} for at, r, s, a in moments))
-    found = run(imported, as_if_live=True, step_rows=3)
+    found = run(imported, as_if_live=True, rows=3)
     assert sorted((i.run_id, i.event_time) for i in then.notified()) == sorted(
         (t.run_id, t.event_time) for t in found.notified
     )
@@ -217,7 +220,7 @@ def test_what_is_over_is_forgotten(engine: Callable[..., Engine], monkeypatch: p
         remembered.append(len(recorder.runs))
 
     monkeypatch.setattr(Recorder, "take", take)
-    assert 20 == run(e, step_rows=3).notified_count
+    assert 20 == run(e, rows=3).notified_count
     assert 4 >= max(remembered)
 
 
@@ -274,7 +277,7 @@ def test_in_whatever_steps_it_says_what_live_notified(
     for i, (one, status, late) in enumerate(timeline, 10):
         e.at(f"{i}m").come({"RunId": f"r{one}", "Status": status, "TimeGenerated": f"{i - late}m", "EventId": f"e{i}"})
     live = sorted((i.at, i.run_id) for i in e.notified())
-    assert live == sorted((t.at, t.run_id) for t in run(e, step_rows=step_rows).notified)
+    assert live == sorted((t.at, t.run_id) for t in run(e, rows=step_rows).notified)
 
 
 def test_what_comes_after_its_deadline_is_notified_when_it_comes(engine: Callable[..., Engine]) -> None:
@@ -286,5 +289,5 @@ def test_what_comes_after_its_deadline_is_notified_when_it_comes(engine: Callabl
     e.at("2h").store({"RunId": "r9", "Status": "Running"})
     (live,) = e.notified()
     for step_rows in (1, 1000):
-        (notified,) = run(e, step_rows=step_rows).notified
+        (notified,) = run(e, rows=step_rows).notified
         assert NOON + timedelta(hours=1) == notified.at == live.at

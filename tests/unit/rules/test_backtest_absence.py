@@ -15,6 +15,7 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.model.intent import IntentKind
 from tocsin.rules.backtest.run import Backtest, backtest
+from tocsin.rules.kinds.base import Span
 from tocsin.rules.kinds.clocks import under
 from tocsin.rules.kinds.deadline.replay import ahead as deadlines_ahead
 from tocsin.rules.kinds.deadline.replay import histories as deadlines_known
@@ -115,7 +116,7 @@ def lived(
             steps += simulator.advance(at)
             steps += simulator.arrive(rows)
         steps += simulator.advance(UNTIL - US)
-        again = backtest(one, simulator.log, NOON, UNTIL, clock=simulator.clock, as_if_live=live)
+        again = backtest(one, simulator.log, Span(since=NOON, until=UNTIL), clock=simulator.clock, as_if_live=live)
     return sorted(said(steps)), sorted(found(again))
 
 
@@ -186,7 +187,9 @@ def test_a_rule_comes_into_force_at_the_begin_of_the_range(load: Load) -> None:
             [{"EventId": "x", "RunId": "left", "Status": "Running", "TimeGenerated": simulator.clock.now()}]
         )
         begin = NOON + 80 * MINUTE
-        again = backtest(stuck.rules["stuck"], simulator.log, begin, NOON + 3 * 60 * MINUTE, clock=simulator.clock)
+        again = backtest(
+            stuck.rules["stuck"], simulator.log, Span(since=begin, until=NOON + 3 * 60 * MINUTE), clock=simulator.clock
+        )
     assert found(again) == [(begin, "fired", "waits"), (NOON + 105 * MINUTE, "fired", "begins")]
 
 
@@ -200,7 +203,11 @@ def test_nobody_is_evaluated_while_it_could_not_be_reached(load: Load, name: str
         simulator.arrive([{"EventId": "e", "RunId": "r", "Status": status, "TimeGenerated": simulator.clock.now()}])
         until = NOON + 3 * 60 * MINUTE
         again = backtest(
-            rule(load, name).rules[name], simulator.log, NOON, until, clock=simulator.clock, outages=outages
+            rule(load, name).rules[name],
+            simulator.log,
+            Span(since=NOON, until=until),
+            clock=simulator.clock,
+            outages=outages,
         )
     listened = MINUTE / 4 if name == "silent" else timedelta(0)
     expected = NOON + at * MINUTE + (10 * MINUTE - listened if name == "silent" else timedelta(0))
@@ -216,9 +223,9 @@ def test_what_arrives_behind_an_outage_has_reported_before_anybody_is_evaluated(
         simulator.advance(end - MINUTE)
         simulator.arrive([{"EventId": "f", "RunId": "r", "Status": "Running", "TimeGenerated": NOON + 5 * MINUTE}])
         one = rule(load, "stuck").rules["stuck"]
-        options = {"clock": simulator.clock, "until": UNTIL, "since": NOON}
-        source_progress = backtest(one, simulator.log, outages={"test": [(NOON + 2 * MINUTE, end)]}, **options)  # type: ignore[arg-type]
-        outages = backtest(one, simulator.log, **options)  # type: ignore[arg-type]
+        span, clock = Span(since=NOON, until=UNTIL), simulator.clock
+        source_progress = backtest(one, simulator.log, span, clock=clock, outages={"test": [(NOON + 2 * MINUTE, end)]})
+        outages = backtest(one, simulator.log, span, clock=clock)
     assert (found(source_progress), [kind for _, kind, _ in found(outages)]) == ([], ["fired", "resolved"])
 
 
@@ -272,7 +279,9 @@ def test_what_hangs_is_notified_again_up_to_what_comes_next(load: Load) -> None:
             [{"EventId": "x", "RunId": "ends", "Status": "Failed", "TimeGenerated": simulator.clock.now()}]
         )
         notified = found(
-            backtest(one, simulator.log, NOON, NOON + 100 * MINUTE, clock=simulator.clock, outages=outages)
+            backtest(
+                one, simulator.log, Span(since=NOON, until=NOON + 100 * MINUTE), clock=simulator.clock, outages=outages
+            )
         )
     times = {
         run: [(at - NOON) // MINUTE for at, _, name in sorted(notified) if name == run] for run in ("ends", "hangs")
@@ -298,7 +307,12 @@ def test_a_run_that_hangs_for_long_is_read_a_few_times(load: Load, monkeypatch: 
         for days in (20, 200):
             asked.clear()
             until = NOON + timedelta(days=days)
-            one = backtest(rule(load, "silent").rules["silent"], simulator.log, NOON, until, clock=ManualClock(until))
+            one = backtest(
+                rule(load, "silent").rules["silent"],
+                simulator.log,
+                Span(since=NOON, until=until),
+                clock=ManualClock(until),
+            )
             notified.append((len(found(one)), len(asked)))
     (few, short), (many, long) = notified
     assert many > 5 * few > 50

@@ -9,6 +9,7 @@ from tests.unit.rules.conftest import NOON, Engine
 from tocsin.logstore.interface import Limits
 from tocsin.rules.backtest.report import notes
 from tocsin.rules.backtest.run import Backtest, backtest
+from tocsin.rules.kinds.base import Span
 from tocsin.rules.kinds.window import ahead as windows_ahead
 from tocsin.rules.kinds.window import replay as windows_replay
 
@@ -29,7 +30,7 @@ WINDOW = RATE.format(before="RunStatusChanged | where Status == 'Failed'", more=
 
 def played(e: Engine, step_rows: int = 1000) -> Backtest:
     (rule,) = e.rules.rules.values()
-    return backtest(rule, e.log, NOON, NOON + timedelta(hours=4), clock=e.clock, step_rows=step_rows)
+    return backtest(rule, e.log, Span(since=NOON, until=NOON + timedelta(hours=4), rows=step_rows), clock=e.clock)
 
 
 def failures(e: Engine) -> Engine:

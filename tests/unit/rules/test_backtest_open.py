@@ -18,6 +18,7 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import Limits
 from tocsin.model.intent import Intent
 from tocsin.rules.backtest.run import Notified, backtest
+from tocsin.rules.kinds.base import Span
 from tocsin.rules.kinds.event import commits as rows
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.sqlite import SqliteState
@@ -90,7 +91,7 @@ def test_in_whatever_steps_it_says_what_live_notified(
     timeline: Timeline, which: str, step_rows: int, rules: Rules
 ) -> None:
     clock = ManualClock(NOON)
-    log, state = DuckLogStore.open(None, clock=clock, threads=1), SqliteState.open(None, clock=clock)
+    log, state = DuckLogStore.open(None, clock=clock), SqliteState.open(None, clock=clock)
     e = Engine(clock=clock, log=log, state=state, rules=RuleSet())
     e.use(rules[which])
     waiting: list[Mapping[str, object]] = []
@@ -105,7 +106,7 @@ def test_in_whatever_steps_it_says_what_live_notified(
             waiting = []
     live = [of_live(i) for x in e.evaluations for i in x.outcome.intents if not i.limited]
     (rule,) = e.rules.rules.values()
-    found = backtest(rule, log, NOON, NOON + timedelta(days=1), clock=clock, step_rows=step_rows)
+    found = backtest(rule, log, Span(since=NOON, until=NOON + timedelta(days=1), rows=step_rows), clock=clock)
     log.close()
     state.close()
     assert () == found.errors
@@ -145,7 +146,7 @@ def test_more_that_is_notified_at_once_takes_no_more_queries(
                     made.append({"RunId": f"s{i}-{c}", "Status": "Failed" if c < failing else "Running", **columns})
             e.store(*made)
         (rule,), queries = e.rules.rules.values(), counted(e.log, monkeypatch)
-        found = backtest(rule, e.log, NOON, NOON + timedelta(days=1), clock=e.clock)
+        found = backtest(rule, e.log, Span(since=NOON, until=NOON + timedelta(days=1)), clock=e.clock)
         asked.append(len(queries))
         assert found.by_kind == (
             {"fired": n, "repeated": 2 * n} if which == "sweep" else {"fired": 4 * n, "resolved": 4 * n}
@@ -165,7 +166,7 @@ def test_what_is_due_between_two_steps_is_evaluated_before_the_second(
     e.at("1m").store({"RunId": "a", "ExperimentName": "churn"})
     e.at("70m").store({"RunId": "b", "Status": "Completed", "ExperimentName": "churn"})
     (rule,) = e.rules.rules.values()
-    found = backtest(rule, e.log, NOON, NOON + timedelta(days=1), clock=e.clock, step_rows=step_rows)
+    found = backtest(rule, e.log, Span(since=NOON, until=NOON + timedelta(days=1), rows=step_rows), clock=e.clock)
     at = [("fired", 1), ("repeated", 21), ("repeated", 41), ("repeated", 61), ("resolved", 70)]
     assert [(notified.kind, notified.at) for notified in found.notified] == [
         (kind, NOON + timedelta(minutes=n)) for kind, n in at
@@ -200,7 +201,7 @@ def test_of_its_events_a_backtest_reads_what_it_shows_and_alerts_are_made_of(
     (rule,) = e.rules.rules.values()
     monkeypatch.setattr(rows, "FEW", 0)
     asked = counted(e.log, monkeypatch)
-    found = backtest(rule, e.log, NOON, NOON + timedelta(minutes=51), clock=e.clock, step_rows=1)
+    found = backtest(rule, e.log, Span(since=NOON, until=NOON + timedelta(minutes=51), rows=1), clock=e.clock)
     assert ({"fired": 2, "repeated": 2, "resolved": 2}, 1) == (found.by_kind, found.limited)
     assert {(kind, why, run, message) for (_, _, kind, why, run, message), _ in live} == {
         (notified.kind, notified.why, notified.run_id, notified.message) for notified in found.notified
@@ -235,7 +236,7 @@ def test_what_comes_after_a_parent_was_forgotten_is_a_new_sweep(
         for day, root in ((0, "a"), (1, "b"), (29, "b"), (45, "a"), (45, "b"), (70, "c"), (80, "a"))
     ]
     (rule,) = e.rules.rules.values()
-    found = backtest(rule, e.log, NOON, NOON + timedelta(days=90), clock=e.clock, step_rows=step_rows)
+    found = backtest(rule, e.log, Span(since=NOON, until=NOON + timedelta(days=90), rows=step_rows), clock=e.clock)
     assert sorted(live) == sorted(of_backtest(notified) for notified in found.notified)
 
 
@@ -253,7 +254,7 @@ def test_parents_that_are_forgotten_meanwhile_cost_no_queries(
             e.at(f"{30 * 24 * 60 + i + 1}m").store(child(f"new{i}", 0), child(f"new{i}", 1))
         (rule,) = e.rules.rules.values()
         log = counted(e.log, monkeypatch)
-        found = backtest(rule, e.log, NOON, NOON + timedelta(days=31), clock=e.clock, step_rows=n)
+        found = backtest(rule, e.log, Span(since=NOON, until=NOON + timedelta(days=31), rows=n), clock=e.clock)
         assert {"fired": n} == found.by_kind
         asked.append(len(log))
         monkeypatch.undo()
@@ -270,7 +271,7 @@ def test_alerts_that_only_time_closes_cost_no_queries(
             e.at(f"{20 * (i + 1)}m").store({"RunId": f"r{i}"})
         (rule,) = e.rules.rules.values()
         log = counted(e.log, monkeypatch)
-        found = backtest(rule, e.log, NOON, NOON + timedelta(days=1), clock=e.clock)
+        found = backtest(rule, e.log, Span(since=NOON, until=NOON + timedelta(days=1)), clock=e.clock)
         assert {"fired": n, "repeated": n} == found.by_kind
         assert found.notified == tuple(sorted(found.notified, key=lambda t: (t.at, t.event_time, t.run_id)))
         asked.append(len(log))

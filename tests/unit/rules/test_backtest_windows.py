@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Load
 from tocsin.rules.backtest.run import backtest
-from tocsin.rules.kinds.base import FEW, TICKS
+from tocsin.rules.kinds.base import FEW, TICKS, Span
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.testing.simulator import Simulator
 
@@ -63,7 +63,9 @@ def lived(
                 (i.at, str(i.kind), i.instance["ExperimentName"], i.value) for i in step.evaluation.outcome.intents
             ]
         until = NOON + timedelta(hours=2, microseconds=1)
-        found = backtest(rule, simulator.log, NOON, until, clock=simulator.clock, step_rows=5, few=few, ticks=ticks)
+        found = backtest(
+            rule, simulator.log, Span(since=NOON, until=until, rows=5, few=few, ticks=ticks), clock=simulator.clock
+        )
     assert () == found.errors
     return notified, [(t.at, t.kind, t.instance["ExperimentName"], t.value) for t in found.notified]
 
@@ -102,9 +104,9 @@ def test_what_would_end_waits_until_its_consumer_is_reached_again(load: Load, fe
         for n in (1, 2, 9, 30):
             simulator.advance(NOON + n * minute)
             simulator.arrive([{"EventId": f"e{n}", "RunId": f"r{n}", "Status": "Failed", "ExperimentName": "churn"}])
-        until, options = NOON + 60 * minute, {"clock": simulator.clock, "few": few}
-        found = backtest(rules.rules["many"], simulator.log, NOON, until, outages={"test": [again]}, **options)  # type: ignore[arg-type]
-        reached = backtest(rules.rules["many"], simulator.log, NOON, until, **options)  # type: ignore[arg-type]
+        span, clock = Span(since=NOON, until=NOON + 60 * minute, few=few), simulator.clock
+        found = backtest(rules.rules["many"], simulator.log, span, clock=clock, outages={"test": [again]})
+        reached = backtest(rules.rules["many"], simulator.log, span, clock=clock)
     assert [("fired", NOON + 2 * minute), ("resolved", again[1])] == [(t.kind, t.at) for t in found.notified]
     assert [("fired", NOON + 2 * minute), ("resolved", NOON + 15 * minute)] == [
         (t.kind, t.at) for t in reached.notified
@@ -120,10 +122,7 @@ def test_a_long_time_in_which_little_came_is_taken_in_parts(load: Load) -> None:
             simulator.advance(NOON + timedelta(hours=hours))
             simulator.arrive([{"EventId": f"e{n}", "RunId": f"r{n}", "Status": "Failed", "ExperimentName": "churn"}])
         until = NOON + timedelta(hours=31)
-        backtest(
-            rules.rules["many"], simulator.log, NOON, until, clock=simulator.clock, few=0, ticks=12,
-            progress=lambda rows, _total: done.append(rows),
-        )  # fmt: skip
+        backtest(rules.rules["many"], simulator.log, Span(since=NOON, until=until, few=0, ticks=12), clock=simulator.clock, progress=lambda rows, _total: done.append(rows))  # fmt: skip
     assert 31 == len(done)
     assert [0, 1, 2] == done[:3] and done[-1] == 3
 
@@ -146,10 +145,7 @@ def test_one_that_is_left_early_leaves_nothing_behind(load: Load) -> None:
             simulator.arrive([row])
         with pytest.raises(Gone) as kept:
             (rule,) = rules.rules.values()
-            backtest(
-                rule, simulator.log, NOON, NOON + timedelta(hours=1), clock=simulator.clock, step_rows=5, few=0,
-                progress=gone,
-            )  # fmt: skip
+            backtest(rule, simulator.log, Span(since=NOON, until=NOON + timedelta(hours=1), rows=5, few=0), clock=simulator.clock, progress=gone)  # fmt: skip
         assert (baseline, []) == (
             sys.getswitchinterval(),
             [t.name for t in threading.enumerate() if t.name.startswith("backtest")],

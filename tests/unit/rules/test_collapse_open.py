@@ -23,6 +23,7 @@ from tocsin.model.alert import Phase, Why
 from tocsin.model.details import EndedBy
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.rules.backtest.run import backtest
+from tocsin.rules.kinds.base import Span
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.testing.run import run_tests
 from tocsin.state.sqlite import SqliteState
@@ -281,7 +282,7 @@ def test_many_commits_at_once_say_what_they_notify_one_by_one(
     notified = []
     for at_once in (1, 1000):
         clock = ManualClock(NOON)
-        log, state = DuckLogStore.open(None, clock=clock, threads=1), SqliteState.open(None, clock=clock)
+        log, state = DuckLogStore.open(None, clock=clock), SqliteState.open(None, clock=clock)
         e = Engine(clock=clock, log=log, state=state, rules=RuleSet())
         e.use(rules[which])
         at = NOON
@@ -326,7 +327,7 @@ def test_a_backtest_says_what_was_notified(text: str, engine: Make) -> None:
         e.tick()
     said = [i for x in e.evaluations for i in x.outcome.intents if i.kind is not IntentKind.SUMMARY and not i.limited]
     (rule,) = e.rules.rules.values()
-    found = backtest(rule, e.log, NOON, NOON + parse_duration("29h1m"), clock=e.clock)
+    found = backtest(rule, e.log, Span(since=NOON, until=NOON + parse_duration("29h1m")), clock=e.clock)
     assert Counter(str(i.kind) for i in said) == Counter(found.by_kind)
     assert sorted((i.at.replace(microsecond=0), i.run_id) for i in said if i.kind is not IntentKind.REPEATED) == sorted(
         (t.at.replace(microsecond=0), t.run_id) for t in found.notified if t.kind != "repeated"

@@ -16,6 +16,7 @@ from tocsin.model.alert import Phase, Why
 from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.rules.backtest.run import backtest
 from tocsin.rules.inspect.explain import explain
+from tocsin.rules.kinds.base import Span
 from tocsin.rules.kinds.clocks import under
 from tocsin.rules.kinds.deadline.families import FEW
 from tocsin.rules.kinds.deadline.kind import KIND as DEADLINE
@@ -277,7 +278,7 @@ def _notified_alike(events: list[dict[str, Any]], rules: RuleSet) -> list[_Said]
             (t.at, t.run_id, t.kind, str(t.instance["experiment"]))
             for name, rule in rules.enabled.items()
             if name.startswith("stuck[")
-            for t in backtest(rule, simulator.log, NOON, until, clock=simulator.clock).notified
+            for t in backtest(rule, simulator.log, Span(since=NOON, until=until), clock=simulator.clock).notified
         ]
     intents = [i for step in steps for i in step.evaluation.outcome.intents]
     notified = sorted(

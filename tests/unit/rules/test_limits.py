@@ -14,6 +14,7 @@ from tocsin.model.details import Digest
 from tocsin.model.intent import IntentKind
 from tocsin.rules.backtest.run import backtest
 from tocsin.rules.history import plain
+from tocsin.rules.kinds.base import Span
 from tocsin.rules.testing.run import run_tests
 
 Make = Callable[..., Engine]
@@ -195,7 +196,9 @@ def test_what_was_held_counts_in_the_order_in_which_it_was_due(engine: Make) -> 
     assert (["churn-9", "churn-5"], 3) == ([i.run_id for i in one.notified() if not i.limited], len(one.notified()) - 2)
     (rule,) = one.rules.rules.values()
     outages = {"test": [(NOON + parse_duration("270s"), NOON + parse_duration("20m"))]}
-    again = backtest(rule, one.log, NOON, NOON + parse_duration("1h"), clock=one.clock, outages=outages)
+    again = backtest(
+        rule, one.log, Span(since=NOON, until=NOON + parse_duration("1h")), clock=one.clock, outages=outages
+    )
     assert (["churn-9", "churn-5"], 3) == ([notified.run_id for notified in again.notified], again.limited)
 
 
@@ -205,7 +208,7 @@ def test_what_is_due_at_once_counts_by_run(engine: Make) -> None:
     one.come(*({**fail(n), "Status": "Queued"} for n in (8, 3, 5, 1, 6)))
     one.at("5m").tick()
     (rule,) = one.rules.rules.values()
-    again = backtest(rule, one.log, NOON, NOON + parse_duration("1h"), clock=one.clock)
+    again = backtest(rule, one.log, Span(since=NOON, until=NOON + parse_duration("1h")), clock=one.clock)
     assert (
         ["churn-1", "churn-3"]
         == [i.run_id for i in one.notified() if not i.limited]
@@ -289,7 +292,7 @@ def test_a_backtest_counts_as_live_operation_does(text: str, engine: Make) -> No
     one.tick()
     said = [i for e in one.evaluations for i in e.outcome.intents if not i.limited]
     (rule,) = one.rules.rules.values()
-    found = backtest(rule, one.log, NOON, NOON + parse_duration("79m"), clock=one.clock)
+    found = backtest(rule, one.log, Span(since=NOON, until=NOON + parse_duration("79m")), clock=one.clock)
     assert Counter(str(i.kind) for i in said) == Counter(found.by_kind)
     assert sum(t.reason is Why.RATE_LIMITED for e in one.evaluations for t in e.outcome.transitions) == found.limited
     resolved = sum(t.after is Phase.RESOLVED for e in one.evaluations for t in e.outcome.transitions)

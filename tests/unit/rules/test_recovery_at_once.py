@@ -72,7 +72,7 @@ def said(engine: Engine) -> list[tuple[object, ...]]:
 )
 def test_many_commits_at_once_say_what_one_by_one_notifies(timeline: Timeline, at_once: int, load: Load) -> None:
     clock = ManualClock(NOON)
-    log = DuckLogStore.open(None, clock=clock, threads=1)
+    log = DuckLogStore.open(None, clock=clock)
     rules = load(RULES)
     both = []
     for _ in range(2):

@@ -9,6 +9,7 @@ from tests.unit.rules.conftest import NOON
 from tocsin.errors import ConfigurationError
 from tocsin.rules.backtest.run import backtest
 from tocsin.rules.inspect.explain import explain
+from tocsin.rules.kinds.base import Span
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.testing.simulator import Simulator
 
@@ -84,7 +85,10 @@ def test_how_far_back_it_looks_is_the_rules_own(more: str, minutes: int, notifie
         until = at + timedelta(hours=3)
         for few in (0, 10**6):  # at once, and one evaluation after the other
             found = backtest(
-                rules.rules["x"], simulator.log, at - timedelta(hours=1), until, clock=simulator.clock, few=few
+                rules.rules["x"],
+                simulator.log,
+                Span(since=at - timedelta(hours=1), until=until, few=few),
+                clock=simulator.clock,
             )
             assert (notified, {}) == (found.notified_count, found.apart)
 

@@ -19,6 +19,7 @@ from tocsin.errors import QueryError
 from tocsin.kql.plan.windowahead import ahead_plan
 from tocsin.logstore.interface import Limits
 from tocsin.rules.backtest.run import Backtest, backtest
+from tocsin.rules.kinds.base import Span
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.kinds.window.spec import WindowSpec
 from tocsin.rules.spec.rule import Rule, of_spec
@@ -161,7 +162,11 @@ def _same(rule: Rule, engine: Engine, *, as_if_live: bool, rows: int) -> Backtes
     assert ahead_plan(of_spec(rule, WindowSpec).spec.query) is not None
     until = engine.clock.now() + AFTERWARDS
     at_once = backtest(
-        rule, Sound(engine.log), NOON, until, clock=engine.clock, as_if_live=as_if_live, step_rows=rows, few=0
+        rule,
+        Sound(engine.log),
+        Span(since=NOON, until=until, rows=rows, few=0),
+        clock=engine.clock,
+        as_if_live=as_if_live,
     )
     in_turn = notified(rule, engine, as_if_live=as_if_live, at_once=False, rows=rows)
     assert lines(in_turn) == lines(at_once)
@@ -192,7 +197,9 @@ def test_ticks_of_a_step_are_read_at_once(engine: MakeEngine, load: Load, after:
     (rule,) = loaded(load, after=after, within="1h").rules.values()
     stored(one, CHURNING)
     log = Counting(one.log)
-    found = backtest(rule, log, NOON, NOON + timedelta(hours=3), clock=one.clock, as_if_live=as_if_live)
+    found = backtest(
+        rule, log, Span(since=NOON, until=NOON + timedelta(hours=3)), clock=one.clock, as_if_live=as_if_live
+    )
     assert found.notified_count == 3
     assert log.selects < 12  # for 180 ticks
 
@@ -225,6 +232,10 @@ def test_what_came_before_may_be_older_than_the_window(
     for few in (0, 1_000_000):
         until = begin + timedelta(hours=2)
         found = backtest(
-            rule, one.log, begin - timedelta(minutes=5), until, clock=one.clock, as_if_live=as_if_live, few=few
+            rule,
+            one.log,
+            Span(since=begin - timedelta(minutes=5), until=until, few=few),
+            clock=one.clock,
+            as_if_live=as_if_live,
         )
         assert found.notified_count == count

@@ -38,7 +38,7 @@ class _Counting(Steady):
 
 @pytest.fixture
 def log() -> Iterator[DuckLogStore]:
-    store = DuckLogStore.open(None, clock=ManualClock(NOON + timedelta(hours=1)), threads=1)
+    store = DuckLogStore.open(None, clock=ManualClock(NOON + timedelta(hours=1)))
     _add(store, 0, 10)
     yield store
     store.close()

@@ -270,7 +270,7 @@ def notify(
     """What must be notified of a story, and what is."""
     with ExitStack() as stack:
         clock = ManualClock(NOON + MINUTE)
-        log = DuckLogStore.open(None, clock=clock, threads=1)
+        log = DuckLogStore.open(None, clock=clock)
         stack.callback(log.close)
         path.unlink(missing_ok=True)
         engine = Engine(clock=clock, log=log, state=SqliteState.open(path, clock=clock), rules=RuleSet())

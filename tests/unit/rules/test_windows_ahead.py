@@ -13,6 +13,7 @@ from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.kql.plan.windowahead import ahead_plan
 from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, Touched
 from tocsin.rules.backtest.run import Backtest, backtest
+from tocsin.rules.kinds.base import Span
 from tocsin.rules.kinds.window.spec import WindowSpec
 from tocsin.rules.spec.rule import Rule, of_spec
 
@@ -99,7 +100,9 @@ def stored(engine: Engine, events: Sequence[Event]) -> None:
 def notified(rule: Rule, engine: Engine, *, as_if_live: bool, at_once: bool, rows: int) -> Backtest:
     until = engine.clock.now() + timedelta(minutes=90)
     few = 0 if at_once else 1_000_000
-    return backtest(rule, engine.log, NOON, until, clock=engine.clock, as_if_live=as_if_live, step_rows=rows, few=few)
+    return backtest(
+        rule, engine.log, Span(since=NOON, until=until, rows=rows, few=few), clock=engine.clock, as_if_live=as_if_live
+    )
 
 
 def lines(found: Backtest) -> list[tuple[object, ...]]:
@@ -200,7 +203,7 @@ def test_instants_of_a_step_are_read_at_once(engine: MakeEngine, load: Load, que
     stored(one, [(n % 3, 0, n % 2, "Failed", "churn") for n in range(12)])
     log = Counting(one.log)
     until = NOON + timedelta(hours=3)
-    found = backtest(rule, log, NOON, until, clock=one.clock, as_if_live=as_if_live)
+    found = backtest(rule, log, Span(since=NOON, until=until), clock=one.clock, as_if_live=as_if_live)
     assert found.notified_count
     assert log.selects < 16  # for 180 ticks
 

@@ -97,7 +97,7 @@ def test_many_instants_at_once_say_what_one_by_one_notifies(
 def _timeline(rules: RuleSet, events: list[Event], at_once: int) -> list[tuple[object, ...]]:
     """What is notified and how phases change, with so many instants in one evaluation."""
     clock = ManualClock(NOON)
-    log, state = DuckLogStore.open(None, clock=clock, threads=1), SqliteState.open(None, clock=clock)
+    log, state = DuckLogStore.open(None, clock=clock), SqliteState.open(None, clock=clock)
     try:
         one = Engine(clock=clock, log=log, state=state, rules=RuleSet())
         one.use(rules)

@@ -359,7 +359,7 @@ def test_logged_values_become_rows_of_RunMetrics(exp: Experiment) -> None:
     session.store.sends = False
     events = [text.encode() for (text,) in session.store.database.read("SELECT event FROM outbox ORDER BY seq")]
     now = session.store.clock.now()
-    store = DuckLogStore.open(None, clock=session.store.clock, threads=1)
+    store = DuckLogStore.open(None, clock=session.store.clock)
     raw = RawEvents(consumer="events", payloads=events, times_us=[0] * 2, own_time=False, received_us=micros(now))
     assert 2 == store.append([Batch(raw=(raw,))]).receipts[0].accepted
     rows = store.select("SELECT RunId, ExperimentName, Name, Step, Value, Text, Columns FROM RunMetrics").to_pylist()

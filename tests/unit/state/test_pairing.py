@@ -1,7 +1,6 @@
 """Which two stores belong together."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -9,58 +8,54 @@ from tests.unit.state.builders import NOW
 from tocsin.clock import ManualClock
 from tocsin.errors import PairingError
 from tocsin.state.interface import Outcome
-from tocsin.state.pairing import Pairing, check_pairing, pair
+from tocsin.state.pairing import Pairing, Side, check_pairing, pair
 from tocsin.state.sqlite import SqliteState
 
-AGREE: dict[str, Any] = {
-    "log_pair": "p",
-    "log_head_seq": 100,
-    "log_mirror_seq": 40,
-    "log_is_new": False,
-    "state_pair": "p",
-    "state_max_cursor": 90,
-    "state_mirror_seq": 50,
-    "state_is_new": False,
-}
-NEW_LOG: dict[str, Any] = {"log_pair": "n", "log_head_seq": 0, "log_mirror_seq": 0, "log_is_new": True}
-NEW_STATE: dict[str, Any] = {"state_pair": "", "state_max_cursor": 0, "state_mirror_seq": 0, "state_is_new": True}
+LOG = Side(pair="p", reached=100, mirror_seq=40, new=False)
+STATE = Side(pair="p", reached=90, mirror_seq=50, new=False)
+NEW_LOG = Side(pair="n", reached=0, mirror_seq=0, new=True)
+NEW_STATE = Side(pair="", reached=0, mirror_seq=0, new=True)
+UNUSED = replace(STATE, reached=0, mirror_seq=0)
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("log", "state", "reason"),
     [
-        ({}, Pairing.PAIRED),
-        ({"state_max_cursor": 100, "state_mirror_seq": 40}, Pairing.PAIRED),
-        ({"state_max_cursor": 0, "state_mirror_seq": 40}, Pairing.PAIRED),
+        (LOG, STATE, Pairing.PAIRED),
+        (LOG, replace(STATE, reached=100, mirror_seq=40), Pairing.PAIRED),
+        (LOG, replace(STATE, reached=0, mirror_seq=40), Pairing.PAIRED),
         # The first events came, no evaluation has been written yet.
-        ({"log_mirror_seq": 0, "state_max_cursor": 0, "state_mirror_seq": 0}, Pairing.PAIRED),
+        (replace(LOG, mirror_seq=0), UNUSED, Pairing.PAIRED),
         # tocsin's own mails before any event.
-        ({"log_head_seq": 0, "log_mirror_seq": 0, "state_max_cursor": 0}, Pairing.PAIRED),
-        ({**NEW_LOG, **NEW_STATE}, Pairing.NEW),
-        ({**NEW_LOG, "log_pair": "p", "state_max_cursor": 0, "state_mirror_seq": 0}, Pairing.PAIRED),
+        (replace(LOG, reached=0, mirror_seq=0), replace(STATE, reached=0), Pairing.PAIRED),
+        (NEW_LOG, NEW_STATE, Pairing.NEW),
+        (replace(NEW_LOG, pair="p"), UNUSED, Pairing.PAIRED),
         # A crash between making the two, or the log recreated before anything was notified.
-        ({**NEW_LOG, "state_max_cursor": 0, "state_mirror_seq": 0}, Pairing.NEW),
-        (NEW_STATE, Pairing.STATE_MISSING),
-        ({**NEW_STATE, "log_mirror_seq": 0}, Pairing.STATE_MISSING),
-        (NEW_LOG, Pairing.LOG_MISSING),
-        ({**NEW_LOG, "log_pair": "p"}, Pairing.LOG_MISSING),
-        ({"state_pair": "q"}, Pairing.DIFFERENT),
-        ({"state_max_cursor": 101}, Pairing.LOG_OLDER),
-        ({"log_mirror_seq": 51}, Pairing.STATE_OLDER),
+        (NEW_LOG, UNUSED, Pairing.NEW),
+        (LOG, NEW_STATE, Pairing.STATE_MISSING),
+        (replace(LOG, mirror_seq=0), NEW_STATE, Pairing.STATE_MISSING),
+        (NEW_LOG, STATE, Pairing.LOG_MISSING),
+        (replace(NEW_LOG, pair="p"), STATE, Pairing.LOG_MISSING),
+        (LOG, replace(STATE, pair="q"), Pairing.DIFFERENT),
+        (LOG, replace(STATE, reached=101), Pairing.LOG_OLDER),
+        (replace(LOG, mirror_seq=51), STATE, Pairing.STATE_OLDER),
     ],
 )
-def test_reasons(change: dict[str, Any], reason: Pairing) -> None:
+def test_reasons(log: Side, state: Side, reason: Pairing) -> None:
     """Pair ids agree, no cursor beyond the log, the log's mirror not beyond the state's."""
-    verdict = check_pairing(**(AGREE | change))
+    verdict = check_pairing(log, state)
     assert reason == verdict.reason
     assert (reason in (Pairing.PAIRED, Pairing.NEW)) == verdict.ok
     assert (reason is Pairing.NEW) == verdict.take
 
 
-@pytest.mark.parametrize("change", [NEW_STATE, NEW_LOG, {"state_pair": "q"}, {"state_max_cursor": 101}])
-def test_a_refusal_says_what_to_do(change: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("log", "state"),
+    [(LOG, NEW_STATE), (NEW_LOG, STATE), (LOG, replace(STATE, pair="q")), (LOG, replace(STATE, reached=101))],
+)
+def test_a_refusal_says_what_to_do(log: Side, state: Side) -> None:
     """What was seen, which file to put back, and the command that goes on."""
-    verdict = check_pairing(**(AGREE | change))
+    verdict = check_pairing(log, state)
     with pytest.raises(PairingError, match=r"tocsin up --adopt") as raised:
         verdict.enforce()
     assert verdict.reason.value in str(raised.value)

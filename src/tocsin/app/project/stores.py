@@ -10,6 +10,7 @@ from tocsin.clock import Clock
 from tocsin.config.project.home import Home
 from tocsin.config.settings import Settings
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.ingest.open import Memory
 from tocsin.logstore.interface import LogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model.columns import TABLES
@@ -24,10 +25,12 @@ def open_log(home: Home, settings: Settings, clock: Clock, metrics: Metrics | No
     return DuckLogStore.open(
         path,
         clock=clock,
-        memory_limit=f"{settings.store.memory_limit // (1 << 20)}MiB",
+        memory=Memory(
+            limit=f"{settings.store.memory_limit // (1 << 20)}MiB",
+            spill_directory=path.parent / "spill",
+            spill_limit=f"{settings.store.spill_limit // (1 << 20)}MiB",
+        ),
         checkpoint_threshold=settings.store.checkpoint_threshold,
-        temp_directory=path.parent / "spill",
-        temp_limit=f"{settings.store.spill_limit // (1 << 20)}MiB",
         max_clock_skew=settings.intake.max_clock_skew,
         metrics=metrics,
     )

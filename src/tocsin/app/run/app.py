@@ -111,15 +111,13 @@ class App(Reading):
         self.notifier = Notifier(
             options=replace(_options(settings, url), links=self._links),
             state=self._state_store,
-            oncall=lambda: self._content.oncall,
             templates=Templates(self._home.template_dirs(settings.shipped.templates), packaged() / "templates"),
             facts=StoreFacts(self._log),
             channels=Channels(
                 mail_channel(settings),
-                lambda: self._content.oncall.channels,
+                lambda: self._content.oncall,
                 with_outbox(Setting(directory=self._home.path, base_url=url), self._state_store, clock),
             ),
-            allows=settings.smtp.allows,
             metrics=metrics,
             clock=clock,
         )
@@ -480,6 +478,7 @@ def _options(settings: Settings, url: str) -> NotifyOptions:
         default_receiver=tuple(settings.fallback),
         admin_email=tuple(settings.admins),
         allowed_hosts=settings.links.allowed_hosts,
+        allows=settings.smtp.allows,
         cap=CapRule(mails=cap.max, window=cap.window) if cap else None,
         global_cap=CapRule(mails=total.max, window=total.window) if cap else None,
         keep_trying=settings.smtp.deadline,

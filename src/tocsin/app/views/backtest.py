@@ -11,6 +11,7 @@ from tocsin.clock import Clock
 from tocsin.config.yaml.durations import parse_duration
 from tocsin.errors import TocsinError
 from tocsin.logstore.interface import LogReader
+from tocsin.rules.kinds.base import Span
 from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.spec.rule import Rule
 
@@ -25,39 +26,41 @@ def run(
     rule: Rule,
     clock: Clock,
     notes: Notes,
+    span: Span,
     *,
-    since: str = "",
-    until: str = "",
     as_if_live: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The backtest of ``rule``, as ``backtest.report.as_json`` gives it.
 
-    ``since`` and ``until`` are moments (``moment_of``); the whole history where they are ''. ``notes`` know when
-    consumers could not
-    be reached. One at a time in a process.
-    Raises NotYet, QueryError, StoreError, and TocsinError for what is no range or where one runs already.
+    ``notes`` know when consumers could not be reached. One at a time in a process.
+    Raises NotYet, QueryError, StoreError, and TocsinError where one runs already.
     """
     from tocsin.rules.backtest.report import as_json
     from tocsin.rules.backtest.run import backtest
 
-    now = clock.now()
-    begin = moment_of(since, now) if since else _first(reader, as_if_live, now)
-    end = moment_of(until, now) if until else now
-    if begin >= end:
-        raise TocsinError(f"the range is empty: from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}")
     if not _one.acquire(blocking=False):
         raise TocsinError("a backtest runs already; ask again when it is done")
     try:
         names = set(reader.select("SELECT DISTINCT Consumer FROM Runs WHERE Consumer <> ''").column(0).to_pylist())
         names |= kind_of(rule).consumers(rule)
-        outages = {name: spans for name in names if (spans := spans_of(name, notes, now))}
-        found = backtest(
-            rule, reader, begin, end, clock=clock, as_if_live=as_if_live, progress=progress, outages=outages
+        outages = {name: spans for name in names if (spans := spans_of(name, notes, clock.now()))}
+        return as_json(
+            backtest(rule, reader, span, clock=clock, as_if_live=as_if_live, progress=progress, outages=outages)
         )
-        return as_json(found)
     finally:
         _one.release()
+
+
+def span_of(reader: LogReader, since: str, until: str, as_if_live: bool, now: datetime) -> Span:
+    """From one moment to another (``moment_of``); '' is where history begins, and now. Raises StoreError, and
+    TocsinError for what is no range.
+    """
+    begin = moment_of(since, now) if since else _first(reader, as_if_live, now)
+    end = moment_of(until, now) if until else now
+    if begin >= end:
+        raise TocsinError(f"the range is empty: from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}")
+    return Span(since=begin, until=end)
 
 
 def moment_of(text: str, now: datetime) -> datetime:

@@ -190,10 +190,10 @@ class Reading:
         chosen = self._rules_now().called(rule)
         if chosen is None:
             return None
+        span = backtesting.span_of(self._store, since, until, as_if_live, self._read_clock.now())
         return backtesting.run(
-            self._store, chosen, self._read_clock, self._state, since=since, until=until, as_if_live=as_if_live,
-            progress=progress,
-        )  # fmt: skip
+            self._store, chosen, self._read_clock, self._state, span, as_if_live=as_if_live, progress=progress
+        )
 
     def dead_letters(self, consumer: str = "", limit: int = 100, unreplayed: bool = True) -> list[Row]:
         """See ``ReadFace.dead_letters``."""

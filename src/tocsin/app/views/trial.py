@@ -50,5 +50,5 @@ async def try_receiver(home: Home, content: Content, name: str, clock: Clock) ->
         keep_trying=settings.smtp.deadline,
     )
     setting = Setting(directory=home.path, base_url=base_url, clock=clock)
-    channels = Channels(mail_channel(settings), lambda: oncall.channels, setting)
+    channels = Channels(mail_channel(settings), lambda: oncall, setting)
     return await try_out(recipients, channels, renderer, clock.now()), open_ends

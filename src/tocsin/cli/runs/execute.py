@@ -27,12 +27,13 @@ def execute(
     else to a tocsin on this machine; while it is away they wait on disk. The next `tocsin exec` sends them, or that
     tocsin takes them when it runs again.
     """
-    from tocsin.sdk.running.wrap import wrap
+    from tocsin.sdk.running.wrap import Given, wrap
 
-    problem, code = wrap(
-        command, name=name, experiment=experiment, run_id=run_id, owner=owner, tags=tag or [], heartbeat=heartbeat,
-        verbose=verbose,
+    given = Given(
+        command=command, name=name, experiment=experiment, run_id=run_id, owner=owner, tags=tag or [],
+        heartbeat=heartbeat, verbose=verbose,
     )  # fmt: skip
+    problem, code = wrap(given)
     if problem:
         fail(problem, code=2)
     raise Stop(code)

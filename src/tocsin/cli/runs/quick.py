@@ -14,7 +14,7 @@ SHORTEST_HEARTBEAT = 0.1
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any] | None:
-    """What follows `tocsin exec` as arguments of ``sdk.running.wrap.wrap``; None where the library is to read it."""
+    """What follows `tocsin exec` as fields of ``sdk.running.wrap.Given``; None where the library is to read it."""
     out: dict[str, Any] = {"tags": []}
     rest = list(arguments)
     while rest and rest[0].startswith("-"):
@@ -52,7 +52,7 @@ def execute(arguments: Sequence[str]) -> int | None:
     given = parse(arguments)
     if given is None:
         return None
-    from tocsin.sdk.running.wrap import wrap
+    from tocsin.sdk.running.wrap import Given, wrap
 
-    problem, code = wrap(**given)
+    problem, code = wrap(Given(**given))
     return None if problem else code

@@ -98,7 +98,7 @@ def read_maintenance(
     for each in announced:
         model, document = each.model, each.document
         before = len(problems)
-        for path, message, hint in _faults(model, labels):
+        for path, message, hint in (*_faults_of_time(model), *_faults_of_match(model, labels)):
             problems.append(document.problem((*each.path, *path), message, hint))
         if len(problems) == before and model.deadlines and model.from_ is not None and model.to is not None:
             found.append(
@@ -114,7 +114,10 @@ def read_maintenance(
     return tuple(found)
 
 
-def _faults(model: MaintenanceModel, labels: Collection[str] | None) -> Iterator[tuple[KeyPath, str, str]]:
+_Fault = tuple[KeyPath, str, str]  # where, what is wrong, what would be right
+
+
+def _faults_of_time(model: MaintenanceModel) -> Iterator[_Fault]:
     if model.from_ is not None and model.to is not None:
         if model.to <= model.from_:
             yield ("to",), "does not come after `from`", ""
@@ -129,6 +132,9 @@ def _faults(model: MaintenanceModel, labels: Collection[str] | None) -> Iterator
         yield (), "says no time", "write from: and to:, or during: with a time interval"
     elif model.deadlines is not None:
         yield ("deadlines",), "pauses only between from: and to:", "leave deadlines: out, or write from: and to:"
+
+
+def _faults_of_match(model: MaintenanceModel, labels: Collection[str] | None) -> Iterator[_Fault]:
     for key, said in (("match", model.match), ("except", model.except_)):
         for name, texts in said.items():
             if labels is not None and name not in FIELDS and name not in labels:

@@ -44,12 +44,10 @@ def _read(
         if kind in (yaml.SequenceEndEvent, yaml.MappingEndEvent):
             container, path = stack.pop()
             continue
-        if kind is yaml.DocumentStartEvent:
-            documents += 1
-            continue
         if kind not in (yaml.ScalarEvent, yaml.SequenceStartEvent, yaml.MappingStartEvent):
             if kind is yaml.AliasEvent:
                 return None
+            documents += kind is yaml.DocumentStartEvent
             continue
         line = event.start_mark.line + 1
         nodes += 1
@@ -63,15 +61,7 @@ def _read(
             continue
         made: Any
         if kind is yaml.ScalarEvent:
-            made = event.value
-            if event.style == "" or event.style is None:
-                if made[:1] in (
-                    ":",
-                    "?",
-                    "-",
-                ):  # libyaml takes more of these than YAML allows: let the other reader judge
-                    return None
-                made = None if made in NULLS else plain(made)
+            made = event.value if event.style else _plain(event.value, plain)
         else:
             made = [] if kind is yaml.SequenceStartEvent else {}
         here = path
@@ -88,3 +78,10 @@ def _read(
             stack.append((container, path))  # type: ignore[arg-type]
             container, path = made, here
     return root, lines
+
+
+def _plain(text: str, plain: Callable[[str], str]) -> str | None:
+    """The value of a text without quotes. Raises ValueError where libyaml takes more than YAML allows."""
+    if text[:1] in (":", "?", "-"):
+        raise ValueError(text)
+    return None if text in NULLS else plain(text)

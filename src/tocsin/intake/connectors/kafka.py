@@ -29,9 +29,9 @@ import structlog
 from tocsin.clock import Clock
 from tocsin.errors import TocsinError
 from tocsin.intake.connectors.base import Connector, Sink
-from tocsin.intake.connectors.kafka_session import Session
+from tocsin.intake.connectors.kafka_session import KafkaSource, Session
 from tocsin.intake.consumer import Consumer
-from tocsin.intake.watermark import KafkaWatermark, StallWatch, Wanted
+from tocsin.intake.watermark import StallWatch, Wanted
 from tocsin.metrics.registry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -87,26 +87,31 @@ class KafkaConnector(Connector):
         watermark has moved on.
         """
         self._consumer = consumer
-        self._settings = client_settings(consumer, home, instance)
-        self._from_end = {**home, **(consumer.file.kafka.settings if consumer.file.kafka else {})}.get(
-            "auto_offset_reset"
-        ) == "latest"
+        own = consumer.file.kafka.settings if consumer.file.kafka else {}
+        self._source = KafkaSource(
+            consumer=consumer,
+            settings=client_settings(consumer, home, instance),
+            from_end={**home, **own}.get("auto_offset_reset") == "latest",
+            reached=self._note_reached,
+            silence=StallWatch(consumer.event_every, clock.now()),
+        )
         self._metrics = metrics
         self._clock = clock
-        self._watermark = KafkaWatermark()
-        self.wanted = Wanted()
         self._moved = moved
-        self._silence = StallWatch(consumer.event_every, clock.now())
         self._reached: datetime | None = None
         self._marking = threading.Lock()
         self._session: Session | None = None
         self._error = ""
-        self._announced: set[str] = set()
 
     @property
     def consumer(self) -> Consumer:
         """Whose topics it reads."""
         return self._consumer
+
+    @property
+    def wanted(self) -> Wanted:
+        """For which times end offsets are asked for."""
+        return self._source.wanted
 
     def run(self, sink: Sink, stopping: Callable[[], bool]) -> None:
         """See ``Connector.run``. Never raises SourceLost: a broker that is away comes back some day."""
@@ -115,20 +120,7 @@ class KafkaConnector(Connector):
         while not stopping():
             session: Session | None = None
             try:
-                session = Session(
-                    self._consumer,
-                    self._settings,
-                    sink,
-                    self._metrics,
-                    self._clock,
-                    reached=self._note_reached,
-                    watermark=self._watermark,
-                    wanted=self.wanted,
-                    silence=self._silence,
-                    announced=self._announced,
-                    from_end=self._from_end,
-                    stopping=stopping,
-                )
+                session = Session(self._source, sink, self._metrics, self._clock, stopping)
                 self._session, self._error = session, ""
                 session.run()
             except Exception as e:  # the source must be read again, whatever the client stumbled over
@@ -159,12 +151,12 @@ class KafkaConnector(Connector):
 
     def watermark(self) -> datetime | None:
         """See ``Connector.watermark``."""
-        return self._silence.hold(self._reached, self._clock.now())
+        return self._source.silence.hold(self._reached, self._clock.now())
 
     @property
     def silence(self) -> StallWatch:
         """How the source keeps its word."""
-        return self._silence
+        return self._source.silence
 
     def status(self) -> Mapping[str, object]:
         """See ``Connector.status``."""

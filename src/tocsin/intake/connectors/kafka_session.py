@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -40,29 +41,29 @@ STUCK_SECONDS = 20.0
 """After this long without records though there are some, another client is made."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaSource:
+    """What outlives a client: which topics are read and how, and what is known of them."""
+
+    consumer: Consumer
+    settings: Mapping[str, Any]  # of the client
+    from_end: bool  # where nothing is stored yet, reading begins at the newest record
+    reached: Callable[[datetime | None], None]  # called with the source progress, from more than one thread
+    silence: StallWatch
+    watermark: KafkaWatermark = field(default_factory=KafkaWatermark)
+    wanted: Wanted = field(default_factory=Wanted)
+    announced: set[str] = field(default_factory=set)  # ids of topics of which the log has a line
+
+
 class Session(ConsumerRebalanceListener):  # type: ignore[misc]
     """Polls, puts and keeps positions until ``stopping`` or a KafkaError."""
 
     def __init__(
-        self,
-        consumer: Consumer,
-        settings: Mapping[str, Any],
-        sink: Sink,
-        metrics: Metrics,
-        clock: Clock,
-        *,
-        reached: Callable[[datetime | None], None],
-        watermark: KafkaWatermark,
-        wanted: Wanted,
-        silence: StallWatch,
-        announced: set[str],
-        from_end: bool,
-        stopping: Callable[[], bool],
+        self, source: KafkaSource, sink: Sink, metrics: Metrics, clock: Clock, stopping: Callable[[], bool]
     ) -> None:
         """Connect and subscribe. Raises KafkaError, SourceLost where it was to stop meanwhile."""
-        self._consumer, self._sink, self._metrics, self._clock = consumer, sink, metrics, clock
-        self._reached, self._watermark, self._wanted, self._silence = reached, watermark, wanted, silence
-        self._announced, self._from_end = announced, from_end
+        self._source, self._consumer = source, source.consumer
+        self._sink, self._metrics, self._clock = sink, metrics, clock
         self._at: dict[TopicPartition, int | None] = {}  # where the next batch starts; None: not known yet
         self._fresh: set[TopicPartition] = set()  # the next batch need not start at the stored position
         self._ids: dict[str, str] = {}  # topic ids under which the current positions are
@@ -76,8 +77,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self.progressed, self.connected, self.trouble = False, True, ""
         self.missing: list[str] = []  # topics that do not exist
         self.lag: dict[tuple[str, int], int] = {}
-        topics = list(consumer.file.kafka.topics) if consumer.file.kafka else []
-        self._client, self._asker = open_clients(settings, topics, stopping)
+        topics = list(self._consumer.file.kafka.topics) if self._consumer.file.kafka else []
+        self._client, self._asker = open_clients(source.settings, topics, stopping)
         self._broker = Broker(self._client)
         self._watch = GroupWatch(self._broker, topics, clock)
         try:
@@ -102,7 +103,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                     self._settle([tp for tp in self._unsettled if self._broker.topic_id(tp.topic) is not None])
                 if self._clock.monotonic() - self._tended >= TEND_SECONDS:
                     self._tend()
-                elif self._wanted.asks(self._clock.now()):
+                elif self._source.wanted.asks(self._clock.now()):
                     self._sample()
                 records = self._poll()
                 if records:
@@ -114,7 +115,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _poll(self) -> Mapping[TopicPartition, list[Any]]:
         self._broker.finish_joining()
-        patience = self._wanted.patience(self._clock.now(), POLL)
+        patience = self._source.wanted.patience(self._clock.now(), POLL)
         records: Mapping[TopicPartition, list[Any]] = self._client.poll(timeout_ms=patience // MS)
         if records:
             self._moved = self._clock.monotonic()
@@ -184,7 +185,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             self._stored[topic_id, tp.partition] = self._to_commit[tp] = position
             self._fresh.discard(tp)
         else:
-            (self._client.seek_to_end if self._from_end else self._client.seek_to_beginning)(tp)
+            (self._client.seek_to_end if self._source.from_end else self._client.seek_to_beginning)(tp)
             self._stored.pop((topic_id, tp.partition), None)
             self._fresh.add(tp)
         self._at[tp] = position
@@ -201,8 +202,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _notice_anew(self, cluster: str, topic: str, topic_id: str) -> None:
         others = [known for known in self._sink.topic_ids(cluster, topic) if known != topic_id]
-        if others and topic_id not in self._announced:
-            self._announced.add(topic_id)
+        if others and topic_id not in self._source.announced:
+            self._source.announced.add(topic_id)
             self._count_reset(topic, "its id changed")
 
     def _count_reset(self, topic: str, why: str) -> None:
@@ -256,7 +257,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         now = self._clock.now()
         decoded = decode(self._consumer, slices, cluster, now)
-        self._silence.source_progress(now)
+        self._source.silence.source_progress(now)
         self._put(decoded.batch(positions), decoded.filtered)
 
     def _position(self, tp: TopicPartition, topic_id: str, cluster: str, start: int, upto: int) -> Position:
@@ -308,7 +309,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         """
         if done.exception() is None:
             move_on(self._stored, positions)
-            self._reached(self._watermark.stored(self._stored))
+            self._source.reached(self._source.watermark.stored(self._stored))
 
     def _note_stored(self, positions: Iterable[Position]) -> None:
         for p in positions:
@@ -376,7 +377,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             self._put(Batch(positions=tuple(moved)))
 
     def _sample(self) -> None:
-        self._wanted.asked(now := self._clock.now())
+        self._source.wanted.asked(now := self._clock.now())
         existing = self._broker.partitions(self._topics)
         self.missing = sorted(set(self._topics) - set(existing))
         if self.missing:
@@ -390,8 +391,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         if not self.connected:
             self.connected, self.trouble = True, ""
         by_id = {(self._broker.topic_id(tp.topic) or tp.topic, tp.partition): end for tp, end in ends.items()}
-        self._watermark.sampled(now, by_id)
-        self._reached(self._watermark.stored(self._stored))
+        self._source.watermark.sampled(now, by_id)
+        self._source.reached(self._source.watermark.stored(self._stored))
         if all((self._at.get(tp) or 0) >= end for tp, end in ends.items() if tp in self._at):
             self._moved = self._clock.monotonic()
         elif self._clock.monotonic() - self._moved > STUCK_SECONDS:

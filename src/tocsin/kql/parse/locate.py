@@ -49,49 +49,41 @@ def _number(text: str) -> str:
 
 def _words(node: Any) -> Iterator[str]:
     """What the tokens of ``node`` are, as ``_of_token`` says them."""
+    for part in _literal(node) if isinstance(node, ir.Literal) else _parts(node):
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from _words(part)
+
+
+def _literal(node: ir.Literal) -> Sequence[str]:
+    value = node.value
+    if isinstance(value, bool):
+        return [str(value).lower()]
+    if isinstance(value, int | float):
+        return [*("-" if value < 0 else ""), repr(float(abs(value)))]
+    if isinstance(value, str) and node.kind == "string":
+        return [f"'{value}"]
+    return [str(value) if node.kind == "timespan" else str(node.kind)]
+
+
+def _parts(node: Any) -> Sequence[Any]:
+    """Words of its own and the expressions below, in the order of the text."""
     match node:
         case ir.ColumnRef(name=name) | ir.Parameter(name=name):
-            yield str(name)
-        case ir.Literal(value=str() as value, kind="string"):
-            yield f"'{value}"
-        case ir.Literal(value=bool() as value):
-            yield str(value).lower()
-        case ir.Literal(value=int() | float() as value):
-            if value < 0:
-                yield "-"
-            yield repr(float(abs(value)))
-        case ir.Literal(value=value, kind="timespan"):
-            yield str(value)
-        case ir.Literal(kind=kind):
-            yield str(kind)
+            return [str(name)]
         case ir.UnaryOp(op=op, operand=operand):
-            yield str(op)
-            yield from _words(operand)
+            return [str(op), operand]
         case ir.BinaryOp(op=op, left=left, right=right):
-            yield from _words(left)
-            yield from str(op).removeprefix("!" if op != "!=" and op != "!~" else " ").split()
-            yield from _words(right)
+            return [left, *str(op).removeprefix("!" if op != "!=" and op != "!~" else " ").split(), right]
         case ir.InList(value=value, items=items):
-            yield from _words(value)
-            yield "in"
-            for item in items:
-                yield from _words(item)
+            return [value, "in", *items]
         case ir.Between(value=value, low=low, high=high):
-            yield from _words(value)
-            yield "between"
-            yield from _words(low)
-            yield ".."
-            yield from _words(high)
+            return [value, "between", low, "..", high]
         case ir.PathAccess(base=base, steps=steps):
-            yield from _words(base)
-            for step in steps:
-                if step.index is not None:
-                    yield from _words(step.index)
-                else:
-                    yield str(step.name)
+            return [base, *(str(step.name) if step.index is None else step.index for step in steps)]
         case ir.FunctionCall(name=name, args=args):
-            yield str(name)
-            for arg in args:
-                yield from _words(arg)
+            return [str(name), *args]
         case ir.NamedExpr(expr=expr):
-            yield from _words(expr)
+            return [expr]
+    return []

@@ -46,15 +46,24 @@ warnings.filterwarnings("ignore", message="Arrow output on a DB-API result", cat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What queries may take, and where they spill. Sizes as DuckDB writes them, e.g. ``160MiB``."""
+
+    limit: str = "512MiB"
+    spill_directory: Path | None = None  # None: beside the file
+    spill_limit: str = "4GiB"
+
+
+DEFAULT_MEMORY = Memory()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How the instance is configured. Sizes as DuckDB writes them, e.g. ``160MiB``."""
+    """How the instance is configured."""
 
     path: Path | None  # None: in memory
-    memory_limit: str = "512MiB"
-    temp_directory: Path | None = None  # for spill; None: beside the file
-    temp_limit: str = "4GiB"
+    memory: Memory = DEFAULT_MEMORY
     checkpoint_threshold: int = 64 << 20  # bytes of WAL
-    threads: int = 1
     max_clock_skew: timedelta = NO_BOUND  # how far a producer's time may lie after the receipt
 
 
@@ -63,7 +72,7 @@ def bytes_on_disk(settings: Settings) -> int:
     path = settings.path
     if path is None:
         return 0
-    temp = settings.temp_directory or path.with_name(path.name + ".tmp")
+    temp = settings.memory.spill_directory or path.with_name(path.name + ".tmp")
     total = 0
     for file in (path, Path(f"{path}.wal"), *(temp.glob("*") if temp.is_dir() else ())):
         with contextlib.suppress(FileNotFoundError):
@@ -104,8 +113,8 @@ def _settle_imports() -> None:
 def _open(settings: Settings) -> Staging:
     path = settings.path
     config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": settings.memory_limit,
-        "threads": settings.threads,
+        "memory_limit": settings.memory.limit,
+        "threads": 1,
         # The store itself checkpoints at the threshold; DuckDB's own is what holds should that fail.
         "checkpoint_threshold": f"{settings.checkpoint_threshold * 4}B",
         "python_enable_replacements": False,
@@ -121,9 +130,9 @@ def _open(settings: Settings) -> Staging:
     }
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temp = settings.temp_directory or path.with_name(path.name + ".tmp")
+        temp = settings.memory.spill_directory or path.with_name(path.name + ".tmp")
         config["temp_directory"] = str(temp)
-        config["max_temp_directory_size"] = settings.temp_limit
+        config["max_temp_directory_size"] = settings.memory.spill_limit
         if not path.exists():
             config["storage_compatibility_version"] = FILE_VERSION
     else:
@@ -170,7 +179,7 @@ def _memory_for(con: duckdb.DuckDBPyConnection, settings: Settings) -> int:
     """
     con.execute("SET GLOBAL memory_limit = '64GiB'")  # to count them is to look at all of them, and at nothing else
     ((vectors,),) = con.execute(sql("moved_vectors")).fetchall()
-    return parse_size(settings.memory_limit) + RESERVED + int(vectors) * _DELETED
+    return parse_size(settings.memory.limit) + RESERVED + int(vectors) * _DELETED
 
 
 def _write_wal(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
@@ -183,7 +192,7 @@ def _write_wal(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     except FileNotFoundError:
         return
     if long:
-        most = max(parse_size(settings.memory_limit), CHECKPOINT_MEMORY)
+        most = max(parse_size(settings.memory.limit), CHECKPOINT_MEMORY)
         con.execute(f"SET GLOBAL memory_limit = '{most}B'")
         con.execute("CHECKPOINT")
 
@@ -251,4 +260,4 @@ def lost_on_fatal() -> Iterator[None]:
         raise StoreLost(f"the store is closed: {e}") from e
 
 
-__all__ = ["Settings", "bytes_on_disk", "lost_on_fatal", "open_instance", "transaction"]
+__all__ = ["DEFAULT_MEMORY", "Memory", "Settings", "bytes_on_disk", "lost_on_fatal", "open_instance", "transaction"]

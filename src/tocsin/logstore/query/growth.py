@@ -109,9 +109,39 @@ def growth(sql: str) -> Growth:
     return found
 
 
+@dataclass(slots=True)
+class _Found:
+    """What was found of a statement's calls so far."""
+
+    times: int = 1  # how many times its longest input a text may become
+    afresh: bool = False  # or any number of times
+    count: int = 0  # calls that make longer values
+    longest: int = 0  # characters of a literal
+    calls: dict[str, set[int]] = field(default_factory=dict)
+
+    def add(self, call: _Call) -> None:
+        """Count a call that is closed. Raises QueryError for a format of times that is not fixed."""
+        each = call.times()
+        self.times, self.afresh = min(self.times * max(1, each), 1 << 30), self.afresh or each == 0
+        self.count += each != 1
+        if call.name == "strftime":
+            _check_format(call)
+        if call.name in GUARDED:
+            arity = 0 if call.args == [[]] else len(call.args)
+            self.calls.setdefault(call.name, set()).update((arity, arity + 1))  # x.f(y) is f(x, y)
+
+    def growth(self) -> Growth:
+        """What the statement is to be held to. Raises QueryError for too many calls."""
+        if not (self.afresh or self.times > MOST_TIMES or (self.longest > _LONG and self.count)):
+            return _NOTHING
+        if self.count > MOST_CALLS:
+            raise QueryError(f"the query has more than {MOST_CALLS} calls that make longer values", hint="use fewer")
+        room = MOST_GROWN // max(1, self.count)
+        return Growth(room=room, calls={name: frozenset(arities) for name, arities in self.calls.items()})
+
+
 def _read(sql: str) -> Growth:
-    times, afresh, longest, count, deep = 1, False, 0, 0, 0
-    calls: dict[str, set[int]] = {}
+    found, deep = _Found(), 0
     stack = [_Call("")]
     word, written = "", ["", "", "", ""]  # the last tokens, as they are written
     for match in _TOKEN.finditer(sql):
@@ -122,7 +152,7 @@ def _read(sql: str) -> Growth:
             if match["name"] is not None:
                 token = token.strip('"').lower()
             elif match["text"] is not None:
-                longest = max(longest, len(token))
+                found.longest = max(found.longest, len(token))
             stack[-1].args[-1].append(token)
             starred = written[-2:] == ["SELECT", "*"] or (written[0] == "SELECT" and written[2:] == [".", "*"])
             word = "" if token == "replace" and starred else token  # SELECT * REPLACE (…) is no call
@@ -140,20 +170,8 @@ def _read(sql: str) -> Growth:
             stack[-1].args[-1].append(")")
             word, written = ")", [*written[1:], ")"]
             deep -= call.name == "regexp_replace"
-            each = call.times()
-            times, afresh = min(times * max(1, each), 1 << 30), afresh or each == 0
-            count += each != 1
-            if call.name == "strftime":
-                _check_format(call)
-            if call.name in GUARDED:
-                arity = 0 if call.args == [[]] else len(call.args)
-                calls.setdefault(call.name, set()).update((arity, arity + 1))  # x.f(y) is f(x, y)
-    if not (afresh or times > MOST_TIMES or (longest > _LONG and count)):
-        return _NOTHING
-    if count > MOST_CALLS:
-        raise QueryError(f"the query has more than {MOST_CALLS} calls that make longer values", hint="use fewer")
-    room = MOST_GROWN // max(1, count)
-    return Growth(room=room, calls={name: frozenset(arities) for name, arities in calls.items()})
+            found.add(call)
+    return found.growth()
 
 
 def _literal(tokens: list[str]) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tocsin.model.delivery import EMAIL, Endpoint
 from tocsin.notify.channels.alertmanager import Alertmanager
@@ -16,6 +16,9 @@ from tocsin.notify.channels.slack import Slack
 from tocsin.notify.channels.teams import Teams
 from tocsin.notify.channels.webhook import Webhook
 
+if TYPE_CHECKING:
+    from tocsin.notify.routing.oncall_file import OnCallRules
+
 CHANNELS: dict[str, type[Channel]] = {}
 """By key of a receiver. Mails are not here: they are addressed to people, and leave as the settings say."""
 
@@ -26,10 +29,6 @@ def register(*channels: type[Channel]) -> None:
 
 
 register(Webhook, Alertmanager, PagerDuty, Slack, Teams, Ntfy, Apprise)
-
-
-Declared = Callable[[], Mapping[str, Mapping[str, Any]]]
-"""What each receiver has below its channels' keys, by the files in force."""
 
 
 def for_people(key: str) -> bool:
@@ -50,15 +49,16 @@ def is_mirror(key: str) -> bool:
 class Channels:
     """Channels in use: one a receiver and key, made again when its options change."""
 
-    def __init__(self, mail: Channel, declared: Declared, setting: Setting) -> None:
-        self.mail, self._declared, self._setting = mail, declared, setting
+    def __init__(self, mail: Channel, oncall: Callable[[], OnCallRules], setting: Setting) -> None:
+        """``oncall`` are the files in force, with what receivers have below their channels' keys."""
+        self.mail, self.oncall, self._setting = mail, oncall, setting
         self._made: dict[Endpoint, tuple[Any, Channel]] = {}
 
     def __call__(self, endpoint: Endpoint) -> Channel | None:
         """The channel of an endpoint; None where its receiver has it no more."""
         if endpoint.channel == EMAIL:
             return self.mail
-        options = self._declared().get(endpoint.receiver, {}).get(endpoint.channel)
+        options = self.oncall().channels.get(endpoint.receiver, {}).get(endpoint.channel)
         kind = CHANNELS.get(endpoint.channel)
         if options is None or kind is None:
             self._made.pop(endpoint, None)
@@ -73,7 +73,7 @@ class Channels:
         """Endpoints that are tended also where nothing is to be sent."""
         return [
             Endpoint(key, receiver)
-            for receiver, options in self._declared().items()
+            for receiver, options in self.oncall().channels.items()
             for key in options
             if key in CHANNELS and CHANNELS[key].mirror
         ]

@@ -120,10 +120,11 @@ def emergency(draft: NotificationDraft, problem: str, renderer: MailRenderer, no
     subject = one_line(f"{intent.rule}: {intent.run_id}" if intent.run_id else intent.rule)
     said = one_line(str(intent.event.get("Message") or ""))
     text = "\n".join([subject, "", said, "", f"(The mail itself failed: {problem}.)"])
-    seen = _mail_of(
-        None, subject, intent.severity, draft.recipient, "", renderer, now, rule=intent.rule, text=said,
+    about = _About(
+        subject=subject, severity=intent.severity, rule=intent.rule, text=said,
         note=f"The message itself failed: {problem}.",
     )  # fmt: skip
+    seen = _mail_of(about, replace(draft.recipient, because=""), renderer, now)
     return Notification(
         delivery=_plain(draft, subject, renderer, now), seen=seen, mails=renderer, alerts=draft.notified,
         subject=subject, plain=text + "\n", to_name=draft.recipient.name,
@@ -212,7 +213,8 @@ def sum_up(
         subject = one_line(f"{len(held)} of {why.of} still failed" + (f": {causes[0].cause}" if causes else ""))
     if why.kind == "limit":
         subject = one_line(f"{why.rule}: {subject}")
-    seen = _mail_of(summary, subject, worst, recipient, why.because, renderer, now, rule=why.rule)
+    about = _About(subject=subject, severity=worst, rule=why.rule, summary=summary)
+    seen = _mail_of(about, replace(recipient, because=why.because), renderer, now)
     delivery = Delivery(
         id=id, channel=held[0].channel, address=held[0].address, receiver=held[0].receiver, group=f"summary/{id}",
         rules=tuple(dict.fromkeys(rule for d in held for rule in d.rules))[:50], severity=worst.word,
@@ -248,27 +250,37 @@ def _line(held: Delivery) -> tuple[c.Line, str]:
     return line, known.get("experiment", "")
 
 
-def _mail_of(
-    summary: c.Summary | None, subject: str, severity: Severity, recipient: Recipient, because: str, renderer: MailRenderer,
-    now: datetime, *, rule: str = "tocsin", lines: tuple[str, ...] = (), text: str = "", note: str = "",
-) -> c.Mail:  # fmt: skip
-    """A mail that is about no single alert."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _About:
+    """What a mail says that is about no single alert."""
+
+    subject: str
+    severity: Severity
+    rule: str = "tocsin"
+    text: str = ""
+    lines: tuple[str, ...] = ()
+    note: str = ""
+    summary: c.Summary | None = None
+
+
+def _mail_of(about: _About, recipient: Recipient, renderer: MailRenderer, now: datetime) -> c.Mail:
+    """A mail of it. ``because`` of ``recipient`` is a whole sentence."""
     base = renderer.look.base_url
     return c.Mail(
         alert=c.Alert(
-            rule=rule, kind="summary" if summary else "admin", severity=severity.word, title=subject, cause="", why="",
+            rule=about.rule, kind="summary" if about.summary else "admin", severity=about.severity.word, title=about.subject, cause="", why="",
             value=None, at=now, happened=None, late=None, labels={}, fields={}, instance={},
-            details=Details(trouble=Trouble(title=subject, text=text)),
+            details=Details(trouble=Trouble(title=about.subject, text=about.text)),
         ),
-        run=None, rule=c.Rule(name=rule, description="", runbook="", owner="", annotations={}), event={},
-        columns=(), rows=(), more_rows=0, others=(), summary=summary,
+        run=None, rule=c.Rule(name=about.rule, description="", runbook="", owner="", annotations={}), event={},
+        columns=(), rows=(), more_rows=0, others=(), summary=about.summary,
         links=c.Links(notifications=f"{base}/notifications", tocsin=f"{base}/") if base else c.Links(),
         reader=c.Reader(
             address=recipient.address, name=recipient.name, receiver=recipient.receiver,
-            zone=recipient.zone or renderer.look.zone, because=because,
+            zone=recipient.zone or renderer.look.zone, because=recipient.because,
         ),
-        says=c.Says(preheader=text, happened="", attempt="", where="", nearby="", last_success="", late=""),
-        notes=(note,) if note else (), now=now, lines=lines,
+        says=c.Says(preheader=about.text, happened="", attempt="", where="", nearby="", last_success="", late=""),
+        notes=(about.note,) if about.note else (), now=now, lines=about.lines,
     )  # fmt: skip
 
 
@@ -277,7 +289,7 @@ def plain_mail(
     lines: tuple[str, ...] = (), text: str = "",
 ) -> c.Mail:  # fmt: skip
     """A mail of a subject and lines, about no single alert. Its reader's ``because`` is a whole sentence."""
-    return _mail_of(None, subject, severity, recipient, recipient.because, renderer, now, lines=lines, text=text)
+    return _mail_of(_About(subject=subject, severity=severity, lines=lines, text=text), recipient, renderer, now)
 
 
 # -- could not be delivered --------------------------------------------------------------------------------------------
@@ -291,8 +303,14 @@ def notice(failed: Delivery, reply: str, recipient: Recipient, renderer: MailRen
     severity = Severity.of(failed.severity)
     text = f"The mail below could not be delivered to {address}: {one_line(reply, 300)}"
     because = "You get this because the one who should have been notified could not be."
-    seen = _mail_of(
-        None, subject, severity, recipient, because, renderer, now, lines=tuple(body_lines(failed)), text=text
+    seen = plain_mail(
+        subject,
+        severity,
+        replace(recipient, because=because),
+        renderer,
+        now,
+        lines=tuple(body_lines(failed)),
+        text=text,
     )
     delivery = replace(
         failed, id=id, channel=recipient.channel, handle="", address=recipient.address, receiver=NOTICE, group=f"{NOTICE}/{failed.group}", subject=subject,

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime
 
 from tocsin.clock import Clock
 from tocsin.errors import TocsinError
@@ -18,16 +17,13 @@ from tocsin.rules.driver.driver import Read
 from tocsin.rules.driver.evaluate import Evaluation
 from tocsin.rules.driver.outages import OutageCalendar, Outages
 from tocsin.rules.driver.replay import Replay
-from tocsin.rules.kinds.base import FEW, TICKS, Span
+from tocsin.rules.kinds.base import Span
 from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.ranges import count, head_before
 from tocsin.rules.spec.rule import Rule
 from tocsin.state.interface import Outcome
 
 __all__ = ["Backtest", "Most", "NotYet", "Notified", "backtest"]
-
-STEP_ROWS = 125_000
-"""Rows of one step: they, or what is notified of them with its whole row, are in memory meanwhile."""
 
 Progress = Callable[[int, int], None]
 """Notified after each step: rows done, rows in all."""
@@ -40,24 +36,17 @@ class NotYet(TocsinError):
 def backtest(
     rule: Rule,
     reader: LogReader,
-    since: datetime,
-    until: datetime,
+    span: Span,
     *,
     clock: Clock,
     as_if_live: bool = False,
     progress: Progress | None = None,
-    step_rows: int = STEP_ROWS,
-    few: int = FEW,
-    ticks: int = TICKS,
     outages: Outages | None = None,
 ) -> Backtest:
-    """Evaluate ``rule``, as if it had come into force at ``since``, over what arrived in [since, until).
+    """Evaluate ``rule`` over what arrived in ``span``, as if it had come into force at its begin.
 
-    With ``as_if_live`` event times stand for arrival times, for imported history. So ``few`` instants of a window
-    rule are
-    not read at once, nor more ticks than ``ticks``. ``outages`` is when consumers are known not to have been
-    reached; as if live nobody ever was. Only reads. Raises
-    NotYet for a rule that cannot be backtested, QueryError and StoreError of the reader.
+    With ``as_if_live`` event times stand for arrival times, for imported history. ``outages`` is when consumers are
+    known not to have been reached; as if live nobody ever was. Only reads. Raises NotYet for a rule that cannot be backtested, QueryError and StoreError of the reader.
     """
     if rule.each is not None:
         one = f", for example {rule.each.rules[0].name}" if rule.each.rules else ""
@@ -65,8 +54,7 @@ def backtest(
     began = clock.monotonic()
     rule = replace(rule, enabled=True)
     log = AsIfLive(reader) if as_if_live else reader
-    span = Span(since=since, until=until, rows=step_rows, ticks=ticks, few=few)
-    result, total = Result(), count(log, since, until)
+    result, total = Result(), count(log, span.since, span.until)
     shares = _driven(rule, log, span, OutageCalendar({} if as_if_live or not outages else outages), result)
     with closing(shares):  # where it is left early, what reads ahead ends at once
         for share in shares:
@@ -74,7 +62,7 @@ def backtest(
                 progress(round(share * total), total)
             if result.broken:
                 break
-    return result.result(rule, since, until, as_if_live, total, clock.monotonic() - began)
+    return result.result(rule, span.since, span.until, as_if_live, total, clock.monotonic() - began)
 
 
 def _driven(rule: Rule, log: LogReader, span: Span, outages: OutageCalendar, result: Result) -> Generator[float]:

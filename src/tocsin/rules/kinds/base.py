@@ -43,6 +43,8 @@ Rows = Callable[[Rule, str], Sequence[TableRow]]
 """Rows of a reference table that a rule goes over, by its name."""
 
 
+STEP_ROWS = 125_000
+"""Rows of one step of a backtest: they, or what is notified of them with its whole row, are in memory meanwhile."""
 TICKS = 50_000
 """Ticks of a window rule in one part of a history, however little came: so many instants are in memory."""
 FEW = 64
@@ -132,9 +134,9 @@ class Span:
 
     since: datetime
     until: datetime
-    rows: int  # of one part, about
-    ticks: int = TICKS
-    few: int = FEW
+    rows: int = STEP_ROWS  # of one part, about
+    ticks: int = TICKS  # at most so many of a window rule are read at once
+    few: int = FEW  # so few are not read at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ class Simulator:
         """``state`` is one to be used again: what it remembers is forgotten first; it stays open."""
         self.clock = ManualClock(start)
         self._stack = ExitStack()
-        self.log = DuckLogStore.open(None, clock=self.clock, threads=1, max_clock_skew=MAX_CLOCK_SKEW)
+        self.log = DuckLogStore.open(None, clock=self.clock, max_clock_skew=MAX_CLOCK_SKEW)
         self._stack.callback(self.log.close)
         if state is None:
             self._state = SqliteState.open(None, clock=self.clock)

@@ -49,42 +49,46 @@ def new_run_id(name: str, clock: Clock | None = None) -> str:
     return f"{safe}_{int((clock or SystemClock()).now().timestamp())}_{uuid.uuid4().hex[:8]}"
 
 
-def wrap(
-    command: Sequence[str],
-    *,
-    name: str = "",
-    experiment: str = "",
-    run_id: str = "",
-    owner: str = "",
-    tags: Sequence[str] = (),
-    heartbeat: float = HEARTBEAT,
-    verbose: bool = False,
-) -> tuple[str, int]:
-    """Run ``command``; (what is wrong with the options, '' where nothing is; its exit code). ``tags``: KEY=VALUE each."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What `tocsin exec` was given; '' where it was not."""
+
+    command: Sequence[str]
+    name: str = ""
+    experiment: str = ""
+    run_id: str = ""
+    owner: str = ""
+    tags: Sequence[str] = ()  # KEY=VALUE each
+    heartbeat: float = HEARTBEAT  # seconds
+    verbose: bool = False
+
+
+def wrap(given: Given) -> tuple[str, int]:
+    """Run the command; (what is wrong with the options, '' where nothing is; its exit code)."""
     from tocsin.sdk.errors import UserErrorException
     from tocsin.sdk.text import run_id_of
 
     pairs = {}
-    for pair in tags:
+    for pair in given.tags:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             return f"--tag {pair!r} is not KEY=VALUE", 2
         pairs[clean(key)] = clean(value)
-    job = clean(name or os.path.basename(command[0]))
+    job = clean(given.name or os.path.basename(given.command[0]))
     try:
-        id = run_id_of(run_id) if run_id else new_run_id(job)
+        id = run_id_of(given.run_id) if given.run_id else new_run_id(job)
     except UserErrorException as e:
         return str(e), 2
-    if not verbose:
+    if not given.verbose:
         _silence()
     wrapped = Wrapped(
-        command=command,
+        command=given.command,
         run_id=id,
         name=job,
-        experiment=clean(experiment),
-        owner=clean(owner),
+        experiment=clean(given.experiment),
+        owner=clean(given.owner),
         tags=pairs,
-        heartbeat=heartbeat,
+        heartbeat=given.heartbeat,
     )
     return "", run(wrapped)
 
