@@ -434,7 +434,7 @@ class Notifier:
 
     async def _known(self, intents: Sequence[Intent]) -> Facts:
         """Facts, or none where they take too long or fail: a mail goes out without them rather than late."""
-        if self._polling is not None and not self._polling.done():
+        if not intents or (self._polling is not None and not self._polling.done()):
             return {}
         seconds = self._options.facts_seconds
         work = asyncio.get_running_loop().run_in_executor(self._poller, self._facts.facts, list(intents), seconds)

@@ -349,13 +349,10 @@ class State(ABC):
         """
 
     @abstractmethod
-    def thread(self, address: str, group: str) -> tuple[str, str] | None:
-        """(Message-ID, subject) of the first delivery of ``group`` to ``address``."""
-
     def threads(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[str, str]]:
-        """``thread`` of each (address, group) that has one. A backend may ask all at once."""
-        found = ((pair, self.thread(*pair)) for pair in set(pairs))
-        return {pair: thread for pair, thread in found if thread is not None}
+        """(Message-ID, subject) of the first delivery to an address about a group, by (address, group); pairs without
+        any are left out.
+        """
 
     @abstractmethod
     def notified_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[Notified]:

@@ -34,7 +34,9 @@ _D = deliveries.c
 _READY = _D.state == DeliveryState.READY.value
 _OPEN = intents.c.consumed_at.is_(None)
 _LIVE = _D.state.in_([DeliveryState.READY.value, DeliveryState.HELD.value])
-_REACHES = _D.state.in_([DeliveryState.READY.value, DeliveryState.SENT.value])
+_REACH = [DeliveryState.READY.value, DeliveryState.SENT.value]
+_REACHES = _D.state.in_(_REACH)
+_ANY_INDEX = _D.state + ""  # any but that of states: nearly all deliveries are sent
 _NOT_MAILED = _D.state.in_([DeliveryState.HELD.value, DeliveryState.DROPPED.value])
 
 _WAITING = select(intents).where(_OPEN).order_by(intents.c.seq).limit(bindparam("most"))
@@ -87,12 +89,6 @@ _SENT_LATELY = (
     .order_by(_D.created_at.desc(), _D.seq.desc())
     .limit(bindparam("most"))
 )
-_THREAD = (
-    select(_D.message_id, _D.subject)
-    .where(_D.group_key == bindparam("of"), _D.address == bindparam("to"), _REACHES)
-    .order_by(_D.created_at, _D.seq)
-    .limit(1)
-)
 _NOTIFIED_ADDRESSES = (
     select(_D.channel, _D.address, _D.receiver, _D.message_id, _D.subject, _D.rules)
     .join(delivery_intents, delivery_intents.c.delivery == _D.id)
@@ -142,7 +138,7 @@ _BAD_ADDRESSES = (
         ~_D.reply.like("___ 5.1.8%"),
         ~exists().where(
             _LATER.c.address == _D.address,
-            _LATER.c.state + "" == DeliveryState.SENT.value,  # not by the index of states: nearly all are sent
+            _LATER.c.state + "" == DeliveryState.SENT.value,  # not by the index of states, see ``_ANY_INDEX``
             _LATER.c.changed_at > _D.changed_at,
         ),
     )
@@ -209,6 +205,11 @@ class Outbox:
             _D.state,
             _D.attempt,
         ).where(_D.id.in_(ids))
+        self._of_groups = (
+            select(_D.address, _D.group_key, _D.message_id, _D.subject)
+            .where(_D.group_key.in_(select(dialect.texts("groups").c.value)), _ANY_INDEX.in_(_REACH))
+            .order_by(_D.created_at, _D.seq)
+        )
         self._links = (
             select(delivery_intents.c.delivery, delivery_intents.c.intent)
             .where(delivery_intents.c.delivery.in_(ids))
@@ -369,10 +370,15 @@ class Outbox:
         rows = tx.execute(_SENT_LATELY, {"since": since, "most": most})
         return [(row.address, row.created_at) for row in rows]
 
-    def thread(self, tx: Connection, address: str, group: str) -> tuple[str, str] | None:
-        """(Message-ID, subject) of the group's first mail to an address."""
-        row = tx.execute(_THREAD, {"of": group, "to": address}).one_or_none()
-        return None if row is None else (row.message_id, row.subject)
+    def threads(self, tx: Connection, pairs: frozenset[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
+        """(Message-ID, subject) of the first mail about a group to an address, by (address, group)."""
+        found: dict[tuple[str, str], tuple[str, str]] = {}
+        if pairs:
+            groups = self._dialect.pack(sorted({group for _, group in pairs}))
+            for row in tx.execute(self._of_groups, {"groups": groups}):
+                if (pair := (row.address, row.group_key)) in pairs:
+                    found.setdefault(pair, (row.message_id, row.subject))
+        return found
 
     def notified_addresses(self, tx: Connection, rule: str, instance: str, occurrence: str) -> list[Notified]:
         """An alert's firing mails, the first to each receiver at each address, in the order of their writing."""

@@ -323,9 +323,9 @@ class SqlState(State):
         with self._read() as tx:
             return self._outbox.sent_lately(tx, since, most)
 
-    def thread(self, address: str, group: str) -> tuple[str, str] | None:
+    def threads(self, pairs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[str, str]]:
         with self._read() as tx:
-            return self._outbox.thread(tx, address, group)
+            return self._outbox.threads(tx, frozenset(pairs))
 
     def notified_addresses(self, rule: str, instance: str, occurrence: str) -> Sequence[Notified]:
         with self._read() as tx:

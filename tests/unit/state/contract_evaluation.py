@@ -31,10 +31,10 @@ class EvaluationContract:
         assert (0, None, 0, 0) == (state.row_cursor(), state.timer_t(), state.max_cursor(), state.mirror_seq())
         assert ({}, {}, [], []) == (state.rules(), state.conditions("r"), state.timers(), state.backfills())
         assert ([], None, [], None) == (state.intents(), state.next_due(), state.due(NOW), state.delivery("d"))
-        assert ([], [], None, []) == (
+        assert ([], [], {}, []) == (
             state.deliveries(),
             list(state.sent_lately(NOW, 100)),
-            state.thread(ANNA, "g"),
+            state.threads([(ANNA, "g")]),
             state.notified_addresses("r", "{}", ""),
         )
 

@@ -205,8 +205,8 @@ class OutboxContract:
             [],
             NOW,
         )
-        assert ("<first@tocsin>", "subject of first") == state.thread(ANNA, "run:r1")
-        assert state.thread(BELA, "run:r1") is None
+        asked = [(ANNA, "run:r1"), (BELA, "run:r1"), (ANNA, "run:r9")]
+        assert {(ANNA, "run:r1"): ("<first@tocsin>", "subject of first")} == state.threads(asked)
 
     def test_a_resolved_mail_finds_who_got_the_firing_one(self, state: State) -> None:
         """By the intents that deliveries name, once for each address; failed and held ones got nothing."""

@@ -201,7 +201,7 @@ def test_a_full_disk_keeps_nothing_and_goes_on_when_there_is_room(tmp_path: Path
     state.close()
 
 
-@pytest.mark.parametrize("question", ["due", "thread", "sent", "notified", "intents", "runs", "urgent", "bad"])
+@pytest.mark.parametrize("question", ["due", "threads", "sent", "notified", "intents", "runs", "urgent", "bad"])
 def test_questions_are_answered_from_an_index(question: str) -> None:
     """No question of the running program reads a whole table."""
     state = open_(None)
@@ -213,7 +213,7 @@ def test_questions_are_answered_from_an_index(question: str) -> None:
 
     questions: dict[str, Callable[[], object]] = {
         "due": lambda: state.due(NOW),
-        "thread": lambda: state.thread("a", "g"),
+        "threads": lambda: state.threads([("a", "g")]),
         "sent": lambda: state.sent_lately(NOW, 100),
         "notified": lambda: state.notified_addresses("r", "{}", ""),
         "intents": lambda: state.intents(),

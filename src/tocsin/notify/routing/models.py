@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -76,6 +77,7 @@ class ReceiverModel(ChannelsModel):
         return isinstance(self.email, FirstOf)
 
     @classmethod
+    @lru_cache(4096)  # asked several times for each alert
     def of_address(cls, name: str) -> ReceiverModel:
         """The receiver that a person or an address is without being declared as one."""
         return cls.model_construct(name=name, email=(name,))
