@@ -91,6 +91,7 @@ class SmtpServer:
         security: Literal["none", "starttls", "tls"] = "none",
         auth: tuple[str, str] | None = None,
         smtputf8: bool = True,
+        pipelining: bool = True,
         fsync: bool = False,
     ) -> None:
         """Prepare `directory`; starts nothing yet."""
@@ -112,6 +113,7 @@ class SmtpServer:
             user=user,
             password=password,
             smtputf8=smtputf8,
+            pipelining=pipelining,
             fsync=fsync,
         )
 

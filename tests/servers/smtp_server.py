@@ -40,6 +40,7 @@ class Settings:
     user: str = ""  # '' asks nobody to log in
     password: str = ""
     smtputf8: bool = True
+    pipelining: bool = True  # whether it says so; it could in any case
     fsync: bool = False  # against a crash of the machine; a write() alone outlives any process
     size_limit: int = 32 * 1024 * 1024  # bytes
 
@@ -135,7 +136,15 @@ class Handler:
     spool: Spool
     control: Control
     tls: bool  # from the first byte on
+    pipelining: bool
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        """Answer EHLO."""
+        session.host_name = hostname
+        return [*responses[:1], *["250-PIPELINING"] * self.pipelining, *responses[1:]]
 
     async def handle_MAIL(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -266,6 +275,7 @@ async def serve(settings: Settings) -> None:
         Spool(directory / "spool.jsonl", settings.fsync),
         Control(directory / "control.json"),
         settings.security == "tls",
+        settings.pipelining,
     )
     tls: ssl.SSLContext | None = None
     if settings.security != "none":

@@ -167,9 +167,12 @@ def test_an_address_beyond_ascii_needs_a_server_that_can(
     (got,) = smtp.messages()
     assert got.rcpt_tos == ("ágnes@example.org",)
     assert "SMTPUTF8" in got.mail_options
-    plain = smtp_server(smtputf8=False)
+    plain = smtp_server(smtputf8=False, pipelining=False)
     box.put(intent(run="b", OwnerEmail="ágnes@example.org"))
     box.notify(plain, box.all_in("failed", 1))
+    box.put(intent(run="c"))
+    box.notify(plain, box.all_in("sent", 3))
+    assert {m.rcpt_tos for m in plain.messages()} == {("agnes@example.org",), ("ops@example.org",)}  # the notice too
     assert "SMTPUTF8" in box.the("ágnes@example.org").reply
 
 

@@ -12,8 +12,7 @@ from tocsin.clock import ManualClock
 from tocsin.metrics.registry import Metrics
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, RuleInfo
-from tocsin.notify.channels.base import Channel, Connection, Outcome, Reply, Setting, Unreachable
-from tocsin.notify.channels.mail import MailChannel
+from tocsin.notify.channels.base import Channel, Connection, MailChannel, Outcome, Reply, Setting, Unreachable
 from tocsin.notify.channels.registry import Channels
 from tocsin.notify.delivery.circuit import Backoff, Retry
 from tocsin.notify.delivery.read import with_outbox

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from tocsin.clock import Clock, SystemClock
 from tocsin.errors import TocsinError
-from tocsin.model.delivery import Delivery
+from tocsin.model.delivery import EMAIL, Delivery
 from tocsin.model.intent import Intent, RuleInfo
 from tocsin.notify.context import Mail
 
@@ -179,6 +179,16 @@ class Channel(ABC):
     async def tend(self) -> None:
         """What a mirror does each minute. Raises nothing for what the other side does."""
         return None
+
+
+class MailChannel(Channel):
+    """A channel that takes RFC 5322. It stands for the settings `smtp`, not for a receiver."""
+
+    key = EMAIL
+
+    def render(self, notification: Notification) -> Message:
+        """By the templates."""
+        return notification.mails.message(notification)
 
 
 class DirectChannel(Channel):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tocsin.model.delivery import Delivery
-from tocsin.notify.channels.base import DirectChannel, Outcome, Reply
-from tocsin.notify.channels.mail import MailChannel
+from tocsin.notify.channels.base import DirectChannel, MailChannel, Outcome, Reply
 
 
 class LocalChannel(MailChannel, DirectChannel):

@@ -8,6 +8,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 from email.utils import parseaddr
+from typing import cast
 
 import aiosmtplib
 import structlog
@@ -22,8 +23,8 @@ from aiosmtplib.errors import (
 from tocsin.model.delivery import Delivery
 from tocsin.model.text.causes import one_line
 from tocsin.notify.addresses import needs_smtputf8
-from tocsin.notify.channels.base import Connection, Outcome, Reply, Unreachable
-from tocsin.notify.channels.mail import MailChannel
+from tocsin.notify.channels.base import Connection, MailChannel, Outcome, Reply, Unreachable
+from tocsin.notify.channels.smtp_talk import Talk
 
 log = structlog.get_logger(__name__)
 
@@ -91,38 +92,49 @@ class SmtpChannel(MailChannel):
         except asyncio.CancelledError:
             client.close()
             raise
-        return _Smtp(client, self._from)
+        if client.transport is None:
+            raise Unreachable(f"{o.host}:{o.port}: Connection lost")
+        return _Smtp(client, cast(asyncio.Transport, client.transport), self._from, o.timeout)
 
 
 class _Smtp(Connection):
-    def __init__(self, client: aiosmtplib.SMTP, sender: str) -> None:
-        self._client, self._sender = client, sender
+    def __init__(self, client: aiosmtplib.SMTP, transport: asyncio.Transport, sender: str, timeout: float) -> None:
+        """``client`` is connected and logged in."""
+        self._sender = sender
+        self._pipelining, self._size, self._utf8 = (
+            client.supports_extension(name) for name in ("pipelining", "size", "smtputf8")
+        )
+        self._talk = Talk(transport, timeout)
 
     @property
     def alive(self) -> bool:
-        return self._client.is_connected
+        return self._talk.alive
 
     async def send(self, delivery: Delivery) -> Reply:
-        options = ["SMTPUTF8"] if needs_smtputf8(delivery.address) or needs_smtputf8(self._sender) else []
+        options = [f"SIZE={len(delivery.message)}"] if self._size else []
         try:
-            _, text = await self._client.sendmail(
-                self._sender, [delivery.address], delivery.message, mail_options=options
+            if needs_smtputf8(delivery.address) or needs_smtputf8(self._sender):
+                if not self._utf8:
+                    raise SMTPNotSupported("SMTPUTF8 is not supported by this server")
+                options.append("SMTPUTF8")
+            _, text = await self._talk.mail(
+                self._sender, delivery.address, delivery.message, options=options, pipelining=self._pipelining
             )
         except (SMTPException, OSError, ValueError) as e:
             reply = classify(e)
             if reply.closed:
-                self._client.close()
+                self._talk.close()
             return reply
-        return Reply(outcome=Outcome.ACCEPTED, text=one_line(f"250 {text}", 300), closed=not self._client.is_connected)
+        return Reply(outcome=Outcome.ACCEPTED, text=one_line(f"250 {text}", 300), closed=not self.alive)
 
     async def close(self) -> None:
         try:
-            if self._client.is_connected:
-                await self._client.quit(timeout=_GOODBYE)
+            async with asyncio.timeout(_GOODBYE):
+                await self._talk.ask(b"QUIT\r\n", 1)
         except (SMTPException, OSError):
             pass  # it is going anyway
         finally:
-            self._client.close()
+            self._talk.close()
 
 
 def classify(error: Exception) -> Reply:
