@@ -74,6 +74,15 @@ def test_the_usual_subject() -> None:
     assert subject == "churn failed after 6 h 12: CUDA out of memory"
 
 
+def test_what_does_not_show_is_removed_from_a_line_of_letters_too() -> None:
+    """Letters alone take a shorter way, for which Python's word on what is printable is not enough."""
+    for hidden in map(
+        chr, [*map(ord, causes.BIDI), 0xAD, 0x34F, 0x115F, 0x1160, 0x17B4, 0x200B, 0xFEFF, 0xE0041, 0x7F, 0x1B]
+    ):
+        assert causes.one_line(f"  a{hidden}b  \u3000c") == "ab c"
+        assert causes.one_line(f"a{hidden}b") == "ab"
+
+
 @given(st.text(max_size=400))
 def test_a_header_is_one_line_without_tricks(raw: str) -> None:
     """No controls, line breaks, bidi controls, zero-width characters or lone surrogates come through."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 REDACTED = "[redacted]"
 """What stands where a secret stood."""
@@ -98,6 +99,7 @@ WORDS: frozenset[str] = frozenset(word for pattern in _PATTERNS for word in patt
 """Lower-case words of which one stands in every text that ``redact`` changes: a cheap test before it."""
 
 
+@lru_cache(128)  # a message and its log tail are asked for several times for one mail
 def redact(text: str) -> str:
     """``text`` with every secret that can be notified by shape or name replaced by ``[redacted]``.
 

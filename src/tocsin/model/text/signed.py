@@ -9,7 +9,6 @@ signed by the newest and read by any of the keys that are kept.
 from __future__ import annotations
 
 import binascii
-import hashlib
 import hmac
 import json
 import secrets
@@ -98,7 +97,7 @@ class Signer:
 
 
 def _signature(key: bytes, body: bytes) -> str:
-    return urlsafe_b64encode(hmac.new(key, body, hashlib.sha256).digest()).rstrip(b"=").decode()
+    return urlsafe_b64encode(hmac.digest(key, body, "sha256")).rstrip(b"=").decode()
 
 
 def new_key() -> bytes:

@@ -11,7 +11,6 @@ in sender.py.
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -337,9 +336,9 @@ def _from_payload(
 
 def fields_of(intent: Intent) -> Mapping[str, object]:
     """Fields by which an alert can be addressed: the event's columns, then `by`, `keep` and `labels`."""
-    base: dict[str, object] = {"Tags": {}, "Properties": {}}
-    maps: list[Mapping[str, object]] = [intent.event, intent.instance, intent.fields, intent.labels, base]
-    return ChainMap(*(dict(m) for m in maps))
+    return {
+        "Tags": {}, "Properties": {}, **intent.labels, **intent.fields, **intent.instance, **intent.event,
+    }  # fmt: skip
 
 
 # -- group -------------------------------------------------------------------------------------------------------------
