@@ -30,10 +30,12 @@ from tocsin.model.event import (
     RawEvents,
     why_no_event,
 )
+from tocsin.turns import step
 
 _NO_LIMIT = 1 << 40  # of an HTTP body, which the connector has limited; an event in it may have 1 MiB
 
 
+_STEP = 50  # events of a body between two steps
 _NOWHERE = Origin()
 _ONE = splitter("one")
 _NO_JSON = (DeadReason.NOT_JSON, DeadReason.NOT_UTF8)
@@ -57,6 +59,8 @@ def _at_most(most: int | None, pieces: Iterable[Piece]) -> Iterator[Piece]:
     for n, piece in enumerate(pieces, 1):
         if most is not None and n > most:
             raise TooMany(most)
+        if n % _STEP == 0:
+            step()
         yield piece
 
 

@@ -33,6 +33,7 @@ from tocsin.intake.formats import MAX_VALUES, is_json, too_many_values
 from tocsin.intake.watermark import GraceWatermark, StallWatch
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import MOST_DEAD, UNKNOWN_NAMES, Batch, DeadLetter, DeadReason, Receipt, merged
+from tocsin.turns import turn
 
 log = structlog.get_logger(__name__)
 
@@ -182,10 +183,14 @@ class HttpIntake:
                 )
             return decoded
 
+        def decode_large() -> Decoded:
+            with turn():
+                return decode()
+
         if self._large is None:
             self._large = CapacityLimiter(AT_ONCE)
         try:
-            decoded = await run_sync(decode, limiter=self._large) if len(body) > LARGE else decode()
+            decoded = await run_sync(decode_large, limiter=self._large) if len(body) > LARGE else decode()
         except TooMany as e:
             raise Refused(413, "messages", "Too many events in one body", f"{e}; send them in several") from e
         self._source_progress[consumer.name] = now
