@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tocsin.app.project.content import gather, own
 from tocsin.clock import SystemClock
+from tocsin.config.content import packaged
 from tocsin.config.project.home import Home
 from tocsin.errors import Problem, TocsinError
 from tocsin.notify.render.templates import Templates
@@ -19,7 +20,7 @@ def check(home: Home, with_tests: bool = False) -> list[Problem]:
         return [Problem(file="tocsin.yaml", message=message, hint=f"make one with: tocsin init {home.path}")]
     problems: list[Problem] = []
     content = gather(home, problems)
-    problems += Templates(home.template_dirs()).check()
+    problems += Templates(home.template_dirs(), packaged() / "templates").check()
     if content is None:
         return problems
     problems += home.warnings(content.settings)
