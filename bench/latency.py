@@ -26,7 +26,7 @@ from pathlib import Path
 
 from kafka import KafkaProducer
 
-from bench.common import machine, peak_rss, percentile, say, spread, table
+from bench.common import cpu_seconds, machine, peak_rss, percentile, say, spread, table
 from bench.stand import Stand, stand
 from tests.acceptance.harness import Tocsin
 from tests.servers.eventually import eventually
@@ -237,7 +237,9 @@ def measure(chosen: argparse.Namespace, made: Stand) -> None:
     warm_up(made, same)
     asker = Asker(tocsin) if chosen.queries else None
     wal = Wal(tocsin.home / "data" / "events.duckdb.wal")
+    used = cpu_seconds(tocsin.pid)
     sent, took = one_round(made, same)
+    used = cpu_seconds(tocsin.pid) - used
     checkpoints = wal.stop()
     asked = asker.stop() if asker is not None else []
     eventually(lambda: tocsin.count("RunStatusChanged") >= stored + sent["events"], within=60)
@@ -268,6 +270,7 @@ def measure(chosen: argparse.Namespace, made: Stand) -> None:
             print(f"\n{count:,.0f} times {words}, {mean:.0f} ms in the mean.")
     if asked:
         print(f"\n{len(asked)} KQL queries of the last hour meanwhile, ms: {spread((s * 1000 for s in asked), 0)}.")
+    print(f"\n{used / sent['events'] * 1000:.2f} s of tocsin's CPU for 1,000 events.")
     print(
         f"\n{stored:,} rows stored before. Starting with these rules took {starting:.1f} s; "
         f"peak memory of tocsin {peak_rss(tocsin.pid):,.0f} MiB."

@@ -46,6 +46,7 @@ from tocsin.logstore.interface import (
     Rows,
     RunSpan,
     StoredDeadLetter,
+    StoredRow,
     Touched,
 )
 from tocsin.logstore.mirror import append_rows
@@ -54,7 +55,7 @@ from tocsin.logstore.query.finding import rows_of_jobs, rows_of_runs
 from tocsin.logstore.query.parquet import write_parquet
 from tocsin.logstore.query.select import Reader
 from tocsin.logstore.query.tables import check_name, reference_schema, replace_table
-from tocsin.logstore.recent.changes import NewestRuns
+from tocsin.logstore.recent.changes import RecentChanges
 from tocsin.metrics.registry import Metrics
 from tocsin.model import crash
 from tocsin.model.columns import TABLES
@@ -124,7 +125,7 @@ class DuckLogStore(LogStore):
         self._staging, self._con = staging, con
         self._file = None if self._settings.path is None else file_id(self._settings.path)
         self._newest = NewestCommits(self._known.seq)
-        self._news = NewestRuns(self._known.seq)
+        self._recent = RecentChanges(self._known.seq)
         self._reader = Reader(con, self._clock, parse_size(self._settings.memory.limit))
         self._sequencer = Sequencer(self._clock, max(self._known.ingested_at, self._fence))
         self._head = Head(seq=self._known.seq, ingested_at=self._known.ingested_at)
@@ -206,7 +207,7 @@ class DuckLogStore(LogStore):
         self._known = written.known
         written.note()
         if written.info is not None:
-            self._news.add(written.info.seq, written.news)
+            self._recent.add(written.info.seq, written.brought)
             self._newest.add(written.info)
         self._sequencer.done(self._publish)
         return written
@@ -446,7 +447,11 @@ class DuckLogStore(LogStore):
 
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         """See ``LogReader.news``."""
-        return self._news.between(after, hi)
+        return self._recent.runs(after, hi)
+
+    def recent_rows(self, after: int, hi: int) -> Sequence[StoredRow] | None:
+        """See ``LogReader.recent_rows``."""
+        return self._recent.rows(after, hi)
 
     def schema(self) -> Mapping[str, Mapping[str, str]]:
         """See ``LogReader.schema``."""

@@ -92,6 +92,9 @@ class Touched:
     progress: bool = False  # whether one of them said how far the run is
 
 
+StoredRow = Mapping[str, Any]
+"""A row of RunStatusChanged as it is stored, without Raw: times are naive UTC, dynamic columns JSON text."""
+
 Rows = tuple[str, Mapping[str, object]]
 """A SELECT, to be put into a FROM, and its parameters, whose names begin with ``of_`` where nothing else is said."""
 
@@ -152,6 +155,10 @@ class LogReader(ABC):
         """Runs that commits in (``after``, ``hi``] touched, by RunId, where memory still knows all of them; else
         None.
         """
+
+    @abstractmethod
+    def recent_rows(self, after: int, hi: int) -> Sequence[StoredRow] | None:
+        """What ``rows_of`` would give, where memory still knows all of it; else None."""
 
     @abstractmethod
     def schema(self) -> Mapping[str, Mapping[str, str]]:
@@ -292,5 +299,6 @@ __all__ = [
     "Rows",
     "RunSpan",
     "StoredDeadLetter",
+    "StoredRow",
     "Touched",
 ]

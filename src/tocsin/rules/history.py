@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tocsin.alerts.occurrences import RunEvent
 from tocsin.clock import EPOCH
-from tocsin.logstore.interface import LogReader
+from tocsin.logstore.interface import LogReader, StoredRow
 from tocsin.model.alert import EventKey
 from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
 from tocsin.model.text.timespans import kql_text
@@ -141,6 +141,18 @@ def whole_rows(
         if key in wanted:
             found[key] = dict(zip(names, values, strict=True))
     return found
+
+
+def key_of(row: StoredRow) -> EventKey:
+    """The identity of a row in memory."""
+    return EventKey(
+        source=row["Source"], event_id=row["EventId"], time_us=micros(row["TimeGenerated"].replace(tzinfo=UTC))
+    )
+
+
+def carried(row: StoredRow) -> Row:
+    """A row in memory as ``whole_rows`` would read it."""
+    return {name: plain(row[name], dynamic=name in _DYNAMIC) for name in _CARRIED}
 
 
 def _plain(column: pa.ChunkedArray, *, dynamic: bool) -> list[object]:

@@ -16,17 +16,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import pyarrow as pa
 
 from tocsin.kql.plan.prefilter import Op, Predicate
+from tocsin.logstore.interface import StoredRow
 from tocsin.rules.spec.rule import Rule
 
 R = TypeVar("R", bound=Rule)
+Key: TypeAlias = tuple[object, object]
+"""What ``==`` and ``=~`` compare with; None where that cannot be evaluated."""
 STATUS = "Status"
 
 
@@ -45,6 +48,18 @@ class Field:
             return quoted
         where = "$" + "".join('."' + step.replace("\\", "\\\\").replace('"', '\\"') + '"' for step in self.path)
         return f"json_extract({quoted}, '{where.replace(chr(39), chr(39) * 2)}')"
+
+    def key(self, row: StoredRow) -> Key:
+        """It in a row that is in memory; one that is not kept there cannot be evaluated."""
+        if self.column not in row:
+            return None, None
+        value = row[self.column]
+        if not self.path:
+            return _key(value, False)
+        value = json.loads(value)
+        for step in self.path:
+            value = value.get(step) if isinstance(value, dict) else None
+        return _key(value, False) if value is None or isinstance(value, str) else (None, None)
 
 
 def matching_sql(predicates: Iterable[Predicate]) -> tuple[str, dict[str, object]]:
@@ -156,36 +171,45 @@ class RuleIndex(Generic[R]):
             keys = keys.filter(pc.is_in(keys.column(1), pa.array(sorted(self.statuses), pa.string())))
         if keys.num_rows == 0:
             return []
-        found = set(self._always)
-        if not self.fields:
-            return sorted(found)
         names = [f"k{i}" for i in range(len(self.fields))]
+        if not names:
+            return self._always
         distinct = keys.select(names).group_by(names).aggregate([])
         columns = [
             [_key(value, bool(one.path)) for value in distinct.column(name).to_pylist()]
             for name, one in zip(names, self.fields, strict=True)
         ]
+        found = set(self._always)
         for row in zip(*columns, strict=True):
-            for number, folded in self._by_field:
-                key, low = row[number]
-                evaluated = low if folded else key
-                candidates = (
-                    self._unfiled[(number, folded)]
-                    if evaluated is None
-                    else self._filed.get((number, folded, evaluated), ())
-                )
-                for rule in candidates:
-                    if rule not in found and all(c.holds(*row[c.number]) for c in self._checks[rule]):
-                        found.add(rule)
+            found.update(self._filed_under(row))
         return sorted(found)
+
+    def touched_by(self, row: StoredRow) -> list[int]:
+        """The same of one row that is in memory."""
+        if self.statuses is not None and row[STATUS] not in self.statuses:
+            return []
+        return sorted({*self._always, *self._filed_under([one.key(row) for one in self.fields])})
+
+    def _filed_under(self, row: Sequence[Key]) -> Iterator[int]:
+        """Numbers of the rules that keys of the fields can match, but for those that are filed under nothing."""
+        for number, folded in self._by_field:
+            key, low = row[number]
+            evaluated = low if folded else key
+            candidates = (
+                self._unfiled[(number, folded)]
+                if evaluated is None
+                else self._filed.get((number, folded, evaluated), ())
+            )
+            for rule in candidates:
+                if all(c.holds(*row[c.number]) for c in self._checks[rule]):
+                    yield rule
 
 
 def _check(predicate: Predicate, number: int) -> _Check:
     return _Check(number=number, folded=predicate.op is Op.EQ_CI, values=frozenset(predicate.values))
 
 
-def _key(value: object, from_path: bool) -> tuple[object, object]:
-    """What ``==`` and ``=~`` compare with; None where that cannot be notified."""
+def _key(value: object, from_path: bool) -> Key:
     if from_path and isinstance(value, str):
         value = json.loads(value)
         if value is not None and not isinstance(value, str):

@@ -88,7 +88,20 @@ def leaves(draw: st.DrawFn) -> tuple[str, list[str]]:
     if form == 4:
         plain = ["WillRetry", "not(WillRetry)", "isempty(Target)", "isnotempty(Status)", "isnull(DurationMs)"]
         return draw(
-            st.sampled_from([*plain, "Message has 'memory'", "TimeGenerated > ago(90m)", "WillRetry == false"])
+            st.sampled_from(
+                [
+                    *plain,
+                    "Message has 'memory'",
+                    "TimeGenerated > ago(90m)",
+                    "WillRetry == false",
+                    "WillRetry != true",
+                    "Message has_cs 'CUDA'",
+                    "Tags.env has 'b'",
+                    "Target !has 'a'",
+                    "Status has ''",
+                    "strlen(Status) > 4",
+                ]
+            )
         ), []
     if form == 5:
         return f"{draw(st.sampled_from(['DurationMs', 'Progress', 'Tags.n']))} between ({{}} .. {{}})", ["0", "4"]
@@ -203,7 +216,9 @@ def store() -> Store:
 def test_a_shared_plan_finds_what_each_query_finds(
     store: Store, events: list[dict[str, Any]], queries: list[str]
 ) -> None:
-    """For each rule of a shape: the same events, each once; and every one of them satisfies the prefilter."""
+    """For each rule of a shape: the same events, each once; every one of them satisfies the prefilter; and what Python
+    decides of a row in memory is what DuckDB finds.
+    """
     store.fill(events)
     plans = [row_plan(query, SCHEMA) for query in queries]
     assert 1 == len({plan.shape for plan in plans})
@@ -215,6 +230,55 @@ def test_a_shared_plan_finds_what_each_query_finds(
         assert expected == {event for rule, event in found if rule == number}, query
         for event in expected:
             assert all(predicate.holds(by_id[event]) for predicate in plan.prefilter), (query, plan.prefilter)
+        decided = {name: plan.matches({**event, "Tags": json.dumps(event["Tags"])}) for name, event in by_id.items()}
+        known = {name for name, matches in decided.items() if matches is not None}
+        assert expected & known == {name for name in known if decided[name]}, query
+
+
+DECIDED = (
+    "Status == 'Failed'", "Target startswith 'aks'", "Message has 'memory'", "Message !has_cs 'Disk'", "Url endswith 'x'",
+    "WorkspaceName =~ 'Research'", "Tags.env == 'prod'", "tostring(Tags.team) in~ ('a', 'b')", "Target !in ('a')",
+    "isnotempty(OwnerEmail)", "isempty(OwnerEmail)", "Progress >= 0.1", "Attempt <= 5", "DurationMs != 3",
+    "strlen(Message) > 3", "not(WillRetry)", "WillRetry", "isnull(WillRetry) or WillRetry == false", "isnotnull(DurationMs)", "Attempt > 0 or Target contains_cs 'gpu'",
+)  # fmt: skip
+BEYOND = (
+    "Message matches regex 'a.c'",
+    "TimeGenerated > ago(1h)",
+    "tolower(Target) == 'a'",
+    "Tags.n > 3",
+    "Attempt % 2 == 0",
+)
+ROW = {
+    "Status": "Failed", "Target": "AKS-eu", "Message": "out of Memory", "Url": "x", "WorkspaceName": "research",
+    "Tags": '{"env": "prod", "team": "A"}', "OwnerEmail": "", "Progress": None, "Attempt": 1, "DurationMs": 7,
+    "WillRetry": False,
+}  # fmt: skip
+
+
+def test_what_python_decides_of_a_row_in_memory() -> None:
+    """Most of what event rules ask; a missing column, letters beyond ASCII and the rest are DuckDB's."""
+
+    def matches(where: str, row: dict[str, Any], more: str = "") -> bool | None:
+        return row_plan(f"RunStatusChanged | where {where} {more}", SCHEMA).matches(row)
+
+    wrong = {
+        "Message !has_cs 'Disk'": True,
+        "isnotempty(OwnerEmail)": False,
+        "Progress >= 0.1": False,
+        "WillRetry": False,
+    }
+    assert {where: wrong.get(where, True) for where in DECIDED} == {where: matches(where, ROW) for where in DECIDED}
+    assert dict.fromkeys(BEYOND) == {where: matches(where, ROW) for where in BEYOND}
+    assert matches("Target =~ 'AKS-EU'", ROW)
+    assert None is matches("Target =~ 'aks'", {**ROW, "Target": "äks"})
+    assert None is matches("Tags.env == 'prod'", {**ROW, "Tags": '{"env": 5}'})
+    assert None is matches("Raw.a == 'b'", ROW)
+    assert None is matches("Status == 'Failed'", ROW, "| extend Level = 1")
+    assert None is matches("Status == 'Failed'", ROW, "| lookup kind=inner prices on Target")
+    assert (
+        matches("Status == 'Failed'", ROW, "| project RunId, Status | where RunId != '' or Status == 'Failed'") is None
+    )
+    assert matches("Status == 'Failed'", ROW, "| project Status | where Status =~ 'FAILED'")
 
 
 def identified(query: str) -> str:

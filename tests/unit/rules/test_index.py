@@ -149,6 +149,8 @@ def test_it_never_names_one_rule_too_few(
     rows_sql = f"SELECT * REPLACE ({cells}) FROM (SELECT * FROM RunStatusChanged LIMIT 1)"
     index = rules.of(EVENT).index
     named = set(index.touched(store.select(index.keys_sql(rows_sql))))
+    stored = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in row.items()}
+    assert named == set(index.touched_by(stored)), "the same of a row in memory"
     for number, rule in enumerate(index.rules):
         sql, params = rule.spec.plan.bind(rows_sql, [(0, rule.spec.plan.constants)])
         if store.select(sql, params).num_rows:

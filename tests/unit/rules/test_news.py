@@ -15,6 +15,7 @@ from tests.unit.logstore.helpers import Bench, event
 from tests.unit.rules.said import Said, bench_in_memory, messages, pauses, payload
 from tocsin.clock import ManualClock
 from tocsin.logstore.recent import changes as news
+from tocsin.rules.history import carried, key_of, whole_rows
 from tocsin.rules.kinds.deadline.runs import as_left, runs_at, touched, us_of
 
 timelines = st.lists(st.tuples(pauses, st.lists(messages, min_size=1, max_size=4)), max_size=8)
@@ -44,6 +45,12 @@ def test_it_says_what_the_tables_say(bench: Bench, timeline: list[tuple[int, lis
             assert found is not None
             assert {run: us_of(each.least) for run, each in found.items()} == touched(store, after, hi)
         if hi > before[-1]:
+            rows = store.recent_rows(before[-1], hi)
+            assert rows is not None
+            places = {key_of(row): row["CommitSeq"] for row in rows}
+            assert whole_rows(store, places.items()) == {key_of(row): carried(row) for row in rows}
+            sql, params = store.rows_of(before[-1], hi)
+            assert store.select(sql, params).num_rows == len(rows)
             latest = store.news(before[-1], hi)
             assert latest is not None
             _same(bench, latest.keys(), hi)
@@ -85,6 +92,7 @@ def test_a_large_commit_is_not_known_nor_what_came_before_it(bench: Bench) -> No
     assert bench.store.news(small - 1, small) is None
     assert bench.store.news(small, large) is None
     assert bench.store.news(small, large + 1) is None
+    assert bench.store.recent_rows(small, large + 1) is None
     found = bench.store.news(large, large + 1)
     assert found is not None
     assert found.keys() == {"small-2"}
@@ -107,6 +115,8 @@ def test_what_is_kept_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) 
 def test_after_a_reopening_nothing_is_known_of_what_came_before(bench: Bench) -> None:
     bench(event("before", "Queued", 0))
     seq = bench.store.head().seq
-    known = news.NewestRuns(seq)
-    assert known.between(seq - 1, seq) is None
-    assert known.between(seq, seq) == {}
+    known = news.RecentChanges(seq)
+    assert known.runs(seq - 1, seq) is None
+    assert known.rows(seq - 1, seq) is None
+    assert known.runs(seq, seq) == {}
+    assert known.rows(seq, seq) == []

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from tests.unit.rules.conftest import NOON, Engine
 from tocsin.model.alert import Phase, Why
@@ -22,6 +24,28 @@ def test_a_failed_run_is_notified_once(engine: Make) -> None:
     assert 1 == e.at("6m").come({"EventId": "x", "TimeGenerated": "5m"})
     assert 1 == e.at("7m").come({"EventId": "y", "TimeGenerated": "5m"}, {"EventId": "x", "TimeGenerated": "6m"})
     assert 1 == e.at("8m").come({"Status": "Running", "TimeGenerated": "4m"})
+
+
+def test_a_commit_in_memory_is_evaluated_without_a_query(engine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planning is most of what a query of a few rows costs: what Python knows by itself asks nothing."""
+    e = engine("""
+        rules:
+          - {name: alone, when: {status: Failed, where: "Target startswith 'aks' and Attempt < 3"}}
+          - {name: tagged, when: {status: Failed, where: "Tags.env =~ 'prod' or Message has 'memory'"}, fields: [Tags]}
+        """)
+    asked, select = list[str](), e.log.select
+
+    def asking(sql: str, *more: Any) -> pa.Table:
+        asked.append(sql)
+        return select(sql, *more)
+
+    monkeypatch.setattr(e.log, "select", asking)
+    assert 2 == e.come({"Target": "AKS-eu", "Tags": {"env": "Prod"}, "Attempt": 2}, {"Status": "Running"})
+    assert [] == asked
+    assert ["alone", "tagged"] == sorted(i.rule for i in e.notified())
+    assert [{"Tags": {"env": "Prod"}}] == [i.fields for i in e.notified() if i.rule == "tagged"]
+    assert 3 == e.come({"RunId": "r2", "Target": "äks", "Message": "out of Memory"})
+    assert 1 == len(asked), "only DuckDB knows what letters beyond ASCII are in lower case"
 
 
 def test_what_an_alert_carries(engine: Make) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.kql.plan.windowahead import ahead_plan
-from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, Touched
+from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, StoredRow, Touched
 from tocsin.rules.backtest.run import Backtest, backtest
 from tocsin.rules.kinds.base import Span
 from tocsin.rules.kinds.window.spec import WindowSpec
@@ -189,6 +189,9 @@ class Counting(LogReader):
 
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         return self._log.news(after, hi)
+
+    def recent_rows(self, after: int, hi: int) -> Sequence[StoredRow] | None:
+        return self._log.recent_rows(after, hi)
 
     def schema(self) -> Mapping[str, Mapping[str, str]]:
         return self._log.schema()

@@ -19,6 +19,7 @@ from functools import lru_cache
 from tocsin.kql.plan import constants as constants_of
 from tocsin.kql.plan import shapes
 from tocsin.kql.plan.constants import Words
+from tocsin.kql.plan.decide import Condition, Row, Undecided
 from tocsin.kql.plan.prefilter import Op, Predicate, refilled
 from tocsin.kql.plan.rowtree import IDENTITY, Built, build
 from tocsin.kql.schema import Schema
@@ -42,6 +43,16 @@ class RowPlan:
     ]  # columns of the rows that it may read, perhaps too many; of others it knows nothing but the identity
     sql: str  # over the CTEs "rows" and "constants"; yields rule_no, the identity, computed columns
     kinds: tuple[str, ...] = field(repr=False)  # KQL types of the constants
+    condition: Condition | None = field(default=None, repr=False, compare=False)  # see ``matches``
+
+    def matches(self, row: Row) -> bool | None:
+        """Whether it matches ``row``, and computes nothing; None where only DuckDB can say."""
+        if self.condition is None:
+            return None
+        try:
+            return self.condition(row, self.constants) is True
+        except Undecided:
+            return None
 
     def bind(self, rows_sql: str, rules: Sequence[tuple[int, tuple[object, ...]]]) -> tuple[str, dict[str, object]]:
         """The whole SQL and its parameters, for ``rules`` (number, constants) of this shape over ``rows_sql``.
@@ -85,6 +96,7 @@ def row_plan(query: str, schema: Mapping[str, Mapping[str, str]]) -> RowPlan:
         reads=built.reads,
         sql=built.sql,
         kinds=words.kinds(chosen),
+        condition=built.condition,
     )
 
 

@@ -14,6 +14,7 @@ from tocsin.kql.bind.scope import Pass, Text
 from tocsin.kql.bind.translate import read, translate
 from tocsin.kql.plan import shapes
 from tocsin.kql.plan.classify import classified, inlined, must_be_row
+from tocsin.kql.plan.decide import Condition, all_of, condition
 from tocsin.kql.plan.prefilter import Predicate, conjuncts, simple
 from tocsin.kql.sandbox import upstream
 from tocsin.kql.sandbox.describe import describer, quoted
@@ -30,6 +31,8 @@ _SOURCE = f"{HIDDEN}source"
 _RULE = f"{HIDDEN}rule"
 _NOW = f"{HIDDEN}IngestedAt"
 _RESERVED = ("rows", "constants")
+_SAME_ROWS = (ir.Extend, ir.Project, ir.ProjectAway, ir.ProjectRename)
+"""Operators that keep each row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,7 @@ class Built:
     tables: frozenset[str]
     reads: frozenset[str]  # columns of the rows that it may read; its own IngestedAt too where it asks the clock
     usable: frozenset[int]  # sentinels that may become constants
+    condition: Condition | None  # all that it asks of a row, where Python knows it and nothing is computed
 
 
 def build(query: str, schema: Schema, kinds: Sequence[str] = ()) -> Built:
@@ -88,7 +92,7 @@ class _Build:
         known[_SOURCE] = dict(columns)
         event = self.schema[EVENT_TABLE]
         stands = {name: name for name, kind in self.schema[source].items() if event.get(name) == kind}
-        operators, prefilter = [], list[Predicate]()
+        operators, prefilter, asks = [], list[Predicate](), list[Condition | None]()
         good, bad, looked_up = set[int](), set[int](), False
         for raw in flat.operators:
             check_tree(raw)
@@ -99,13 +103,17 @@ class _Build:
             if isinstance(op, ir.Where):
                 found = (simple(part, columns, stands) for part in conjuncts(op.predicate))
                 prefilter += [predicate for predicate in found if predicate is not None]
+                asks.append(condition(op.predicate, columns, stands))
+            elif not isinstance(op, _SAME_ROWS):
+                asks.append(None)
             looked_up |= isinstance(op, ir.Lookup)
             stands = self._standing(op, stands, columns)
             typed, columns = each.operator(self._carrying(op), columns, known)
             operators.append(typed)
         body, _ = upstream.render(ir.Query(ir.TableRef(_SOURCE), operators, lets), known)
         computed = tuple(name for name in columns if name not in self.hidden and stands.get(name) != name)
-        return self._finished(body, source, computed, prefilter, frozenset(good - bad), each.read, looked_up)
+        built = self._finished(body, source, computed, prefilter, frozenset(good - bad), each.read, looked_up)
+        return built if computed else replace(built, condition=all_of(asks))
 
     def _carrying(self, op: Any) -> Any:
         """``op`` that lets the hidden columns through."""
@@ -180,6 +188,7 @@ class _Build:
             tables=frozenset(tables & set(self.schema)),
             reads=reads | ({"IngestedAt"} if quoted(_NOW) in body else set()),
             usable=usable,
+            condition=None,
         )
 
     def _described(self, statement: str) -> dict[str, str]:

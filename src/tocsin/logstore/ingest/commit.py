@@ -26,6 +26,7 @@ from tocsin.logstore.ingest.sequencer import Sequencer
 from tocsin.logstore.ingest.small import Small, find_runs, read_small, write_small
 from tocsin.logstore.ingest.staging import Staging
 from tocsin.logstore.interface import CommitInfo, Touched
+from tocsin.logstore.recent.changes import Brought
 from tocsin.logstore.recent.run_locator import RunLocator
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.event import (
@@ -80,7 +81,7 @@ class Written:
     known: RecentState
     info: CommitInfo | None  # None where it took no CommitSeq
     runs: Mapping[str, int]  # touched ones, with the CommitSeq of their rows
-    news: Mapping[str, Touched] | None = None  # the same as it left them, of a small commit
+    brought: Brought | None = None  # of a small commit
     beats: Sequence[Mapping[str, object]] | None = None  # rows of Heartbeats, of a small commit
     unknown_status: Mapping[str, int] = field(default_factory=dict)  # by consumer
     ahead: Mapping[str, int] = field(default_factory=dict)  # events stamped too far ahead, by consumer
@@ -102,7 +103,7 @@ class Outcome:
     seq: int | None  # None where neither a row nor a stored heartbeat came
     stored_beats: int
     runs: Mapping[str, int]  # touched ones, with the CommitSeq of their rows
-    news: Mapping[str, Touched] | None = None
+    brought: Brought | None = None
     live: Sequence[tuple[int, str, str, int]]  # batch, status, consumer, rows
     beats: Mapping[int, int]  # by batch, thinned ones too
     duplicates: Mapping[int, int]  # by batch
@@ -145,7 +146,7 @@ def write(
         )
         if labelled:
             outcome.runs = {**outcome.runs, **dict.fromkeys(labelled, outcome.seq)}
-            outcome.news = None  # is read again
+            outcome.brought = None  # is read again
     dead_of = _dead_by_batch(append_batch, outcome.dead)
     letters = _kept(append_batch, dead_of)
     insert_dead(con, letters, outcome.at, known.dead_id)
@@ -180,7 +181,7 @@ def write(
         info=info,
         runs=outcome.runs,
         beats=small.kept if small is not None else None,
-        news=outcome.news,
+        brought=outcome.brought,
         unknown_status=_sums((row[2], row[3]) for row in outcome.live if row[1] == "Unknown"),
         ahead=outcome.ahead,
     )
@@ -190,14 +191,14 @@ def _write_small(staging: Staging, small: Small, known: RecentState, sequencer: 
     taken = known.seq + 1 if small.rows or small.kept else None
     found = find_runs(staging, known.runs, small, taken)
     at = sequencer.stamp()  # evaluation waits for what is stamped, so not before the runs have been looked up
-    news = write_small(staging, small, found, at, taken)
+    brought = write_small(staging, small, found, at, taken)
     live = Counter((row["b"], row["Status"], row["Consumer"]) for row in small.rows)
     return Outcome(
         at=at,
         seq=taken,
         stored_beats=len(small.kept),
-        runs=_written_by(news, taken),
-        news=news,
+        runs=_written_by(brought.runs, taken),
+        brought=brought,
         live=[(*key, n) for key, n in live.items()],
         beats=Counter(b["b"] for b in small.beats),
         duplicates=small.duplicates,

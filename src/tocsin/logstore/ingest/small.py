@@ -24,6 +24,7 @@ from tocsin.logstore.ingest.relations import BEAT_ROWS, EVENT_ROWS, MOVED_RUNS, 
 from tocsin.logstore.ingest.runs import fold_events, move_runs, put_runs, take_runs
 from tocsin.logstore.ingest.staging import Staging
 from tocsin.logstore.interface import Touched
+from tocsin.logstore.recent.changes import Brought
 from tocsin.logstore.recent.heartbeats import SLOT, NewestBeats, Slot, slot_of
 from tocsin.logstore.recent.run_locator import RunLocator
 from tocsin.logstore.sqlfiles import sql
@@ -35,6 +36,7 @@ MOST = 400
 """Messages of a commit up to which it counts as small."""
 
 _SLOT = timedelta(seconds=SLOT)
+_REMEMBERED = tuple(name for name in EVENT_ROWS.names if name != "Raw")
 
 Row = dict[str, Any]
 
@@ -167,10 +169,10 @@ def find_runs(staging: Staging, known: RunLocator, small: Small, seq: int | None
     return Found(held=held, moved={run: last for run, last in beaten.items() if run in known_ones})
 
 
-def write_small(staging: Staging, small: Small, found: Found, at: datetime, seq: int | None) -> Mapping[str, Touched]:
-    """Write rows, heartbeats and Runs, after ``find_runs``. Returns what it did to runs."""
+def write_small(staging: Staging, small: Small, found: Found, at: datetime, seq: int | None) -> Brought:
+    """Write rows, heartbeats and Runs, after ``find_runs``. Returns what evaluation may ask for."""
     if not small.rows and not small.beats:
-        return {}
+        return Brought()
     stamp = at.replace(tzinfo=None)
     events: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in small.rows:
@@ -196,10 +198,11 @@ def write_small(staging: Staging, small: Small, found: Found, at: datetime, seq:
         (b["RunId"], b["received"]) for b in small.kept
     ]:
         least[run] = min(new, least.get(run, new))
-    return {run: Touched(least=least.get(run), row=state.row()) for run, state in states.items()} | {
+    runs = {run: Touched(least=least.get(run), row=state.row()) for run, state in states.items()} | {
         run: Touched(least=least.get(run), row=None, seen=last["seen"], progress=last["progress"] is not None)
         for run, last in found.moved.items()
     }
+    return Brought(runs, [{name: row[name] for name in _REMEMBERED} for row in small.rows])
 
 
 def _unknown(beat: Mapping[str, Any], stamp: datetime, seq: int | None) -> RunState:

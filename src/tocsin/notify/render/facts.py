@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from tocsin.clock import Clock, SystemClock
+from tocsin.clock import Clock, SystemClock, micros
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import TERMINAL
@@ -55,9 +55,10 @@ class NoFacts:
         return after or 0, ()
 
 
+_SUPERSEDE_NONE = frozenset({"Failed", "Canceled"})
 _NEWS = """
-SELECT RunId, JobKey, Attempt, Status, epoch_us(TimeGenerated) AS Us FROM RunStatusChanged
-WHERE CommitSeq > $after AND CommitSeq <= $head AND (Status = 'Completed' OR Status NOT IN ('Failed', 'Canceled'))
+SELECT RunId, JobKey, Attempt, Status, TimeGenerated FROM RunStatusChanged
+WHERE CommitSeq > $after AND CommitSeq <= $head AND NOT list_contains($none::VARCHAR[], Status)
 """
 _RUNS = """
 SELECT RunId, JobKey, Attempt, Status, StartTime, EndTime, FirstTime, LastTime FROM ({runs})
@@ -132,13 +133,17 @@ class StoreFacts:
         head = self._log.head().seq
         if after is None or head <= after:
             return head, ()
-        found = self._select(_NEWS, {"after": after, "head": head}, Limits(seconds=30, rows=1_000_000))
+        recent = self._log.recent_rows(after, head)
+        if recent is None:
+            limits = Limits(seconds=30, rows=1_000_000)
+            recent = self._select(_NEWS, {"after": after, "head": head, "none": sorted(_SUPERSEDE_NONE)}, limits)
         return head, [
             RunNews(
                 run_id=r["RunId"], job_key=r["JobKey"] or "", attempt=r["Attempt"] or 0, status=r["Status"],
-                time_us=r["Us"],
+                time_us=micros(r["TimeGenerated"].replace(tzinfo=UTC)),
             )
-            for r in found
+            for r in recent
+            if r["Status"] not in _SUPERSEDE_NONE
         ]  # fmt: skip
 
     def _expired(self, summary: Intent, limits: Limits) -> RunFacts:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
-from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, Touched
+from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, StoredRow, Touched
 from tocsin.logstore.query.as_of import runs_as_of
 from tocsin.model.alert import Occurrence
 from tocsin.model.instants import Timer
@@ -116,6 +116,10 @@ class AsIfLive(LogReader):
 
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         """See ``LogReader.news``. What is in memory has other commits."""
+        return None
+
+    def recent_rows(self, after: int, hi: int) -> Sequence[StoredRow] | None:
+        """See ``LogReader.recent_rows``. What is in memory has other commits."""
         return None
 
     def schema(self) -> Mapping[str, Mapping[str, str]]:

@@ -15,23 +15,23 @@ already, matched twice, or the run is older than the rule. A run's first match i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from tocsin.alerts.active import phases
 from tocsin.alerts.decisions import evaluate, why_expired
 from tocsin.alerts.occurrences import occurrences_of
-from tocsin.logstore.interface import CommitInfo, LogReader
+from tocsin.logstore.interface import CommitInfo, LogReader, Rows, StoredRow, Touched
 from tocsin.model.alert import EventKey, Occurrence, Why, fingerprint
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.remembered import Attempt
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
-from tocsin.rules.history import Row, Seen, moment
+from tocsin.rules.history import Row, Seen, carried, key_of, moment
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.kinds.event.decisions import Decision, write
-from tocsin.rules.kinds.event.matching import matches
+from tocsin.rules.kinds.event.matching import matches, matches_in_memory
 from tocsin.rules.kinds.event.parents.collapse import Brought, collapse, remembered_parents
 from tocsin.rules.kinds.event.resolve import commits as recovery
 from tocsin.rules.kinds.event.rules import EventRules
@@ -74,9 +74,12 @@ def evaluate_commits(
     """
     work = _Work(takes=takes)
     hi = commits[-1].seq
-    rows_sql, params = reader.rows_of(after, hi)
-    _match(rules.index, rows_sql, params, reader, work)
-    _wake(rules.by_name, reader, memory, work)
+    recent = reader.recent_rows(after, hi)
+    if recent is None:
+        _match(rules.index, reader.rows_of(after, hi), reader, work)
+    else:
+        _match_in_memory(rules.index, recent, reader.rows_of(after, hi), reader, work)
+    _wake(rules.by_name, reader, memory, work, reader.news(after, hi))
     _read_again(rules.by_name, hi, reader, memory, work)
     decisions: list[Decision] = []
     times = {c.seq: c.ingested_at for c in commits}
@@ -98,10 +101,21 @@ def evaluate_commits(
     return work.failures
 
 
-def _match(
-    index: RuleIndex[EventRule], rows_sql: str, params: Mapping[str, object], reader: LogReader, work: _Work
+def _match_in_memory(
+    index: RuleIndex[EventRule], recent: Sequence[StoredRow], rows: Rows, reader: LogReader, work: _Work
 ) -> None:
+    """As ``_match``, of rows that are in memory: a commit of a few events is planned by no SQL."""
+    work.runs = list(dict.fromkeys(row["RunId"] for row in recent))
+    found, left = matches_in_memory(index, recent, work.takes)
+    found += matches(reader, left, *rows, work.failures)
+    hit = {one.key for one in found}
+    work.rows = {key: carried(row) for row in recent if (key := key_of(row)) in hit}
+    _note(work, found, [history.seen_in(key, row) for key, row in work.rows.items()])
+
+
+def _match(index: RuleIndex[EventRule], rows: Rows, reader: LogReader, work: _Work) -> None:
     """Find what matches among the new rows."""
+    rows_sql, params = rows
     keys = reader.select(index.keys_sql(rows_sql), params)
     work.runs = keys.column(0).unique().to_pylist()
     rules = [rule for i in index.touched(keys) if work.takes((rule := index.rules[i]).name)]
@@ -113,25 +127,37 @@ def _match(
         seen = [history.seen_in(key, row) for key, row in work.rows.items()]
     else:
         seen = history.read_keys(reader, (hit.key for hit in found), rows_sql, params)
+    _note(work, found, seen)
+
+
+def _note(work: _Work, found: Iterable[EventHit], seen: Iterable[Seen]) -> None:
     for one in seen:
         work.seen[one.run_id][one.event.key] = one
     for hit in found:
         work.hits[(hit.rule.name, hit.run_id)][hit.key] = hit
 
 
-def _wake(rules: Mapping[str, EventRule], reader: LogReader, memory: Memory, work: _Work) -> None:
-    """Find the pairs whose history decides."""
+def _wake(
+    rules: Mapping[str, EventRule],
+    reader: LogReader,
+    memory: Memory,
+    work: _Work,
+    runs: Mapping[str, Touched] | None,
+) -> None:
+    """Find the pairs whose history decides; ``runs`` are those of the commits, where they are in memory."""
     notified_of = memory.rules_notified_of(work.runs)
     work.again |= {
         (name, run) for run, names in notified_of.items() for name in names if name in rules and work.takes(name)
     }
     work.again |= {pair for pair, hits in work.hits.items() if len(hits) > 1}
     first = [pair for pair in work.hits if pair not in work.again]
-    older = _older_runs([p for p in first if memory.record(p[0]).start_seq > 0], reader, memory)
+    older = _older_runs([p for p in first if memory.record(p[0]).start_seq > 0], reader, memory, runs)
     work.again |= older
 
 
-def _older_runs(pairs: Sequence[Pair], reader: LogReader, memory: Memory) -> set[Pair]:
+def _older_runs(
+    pairs: Sequence[Pair], reader: LogReader, memory: Memory, known: Mapping[str, Touched] | None
+) -> set[Pair]:
     """Those pairs whose run may have events from before the rule's start."""
     if not pairs:
         return set()
@@ -139,16 +165,26 @@ def _older_runs(pairs: Sequence[Pair], reader: LogReader, memory: Memory) -> set
     for start in {memory.record(rule).start_seq for rule, _ in pairs}:
         following = reader.commits(start, 1)
         begins[start] = following[0].ingested_at if following else None
-    runs = {run for _, run in pairs}
-    runs_sql, params = reader.runs_of(runs)
-    table = reader.select(f"SELECT RunId, epoch_us(FirstSeen) FROM ({runs_sql})", params)
-    since = dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
+    since = _first_seen({run for _, run in pairs}, reader, known)
     older = set()
     for rule, run in pairs:
         begin, first = begins[memory.record(rule).start_seq], since.get(run)
         if begin is None or first is None or first < history.micros(begin):
             older.add((rule, run))
     return older
+
+
+def _first_seen(
+    runs: Collection[str], reader: LogReader, known: Mapping[str, Touched] | None
+) -> Mapping[str, int | None]:
+    """When runs were first seen, µs."""
+    rows = {run: known[run].row if known is not None and run in known else None for run in runs}
+    found = {run: history.micros(row["FirstSeen"].replace(tzinfo=UTC)) for run, row in rows.items() if row is not None}
+    if len(found) == len(rows):
+        return found
+    runs_sql, params = reader.runs_of(runs)
+    table = reader.select(f"SELECT RunId, epoch_us(FirstSeen) FROM ({runs_sql})", params)
+    return dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
 
 
 def _read_again(rules: Mapping[str, EventRule], hi: int, reader: LogReader, memory: Memory, work: _Work) -> None:

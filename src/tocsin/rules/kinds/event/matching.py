@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tocsin.errors import QueryError
-from tocsin.logstore.interface import LogReader
+from tocsin.logstore.interface import LogReader, StoredRow
 from tocsin.model.alert import EventKey
-from tocsin.rules.history import listed
+from tocsin.rules.history import key_of, listed
+from tocsin.rules.index import RuleIndex
 from tocsin.rules.kinds.event.shorter import Shorter, shorter
 from tocsin.rules.kinds.event.spec import EventHit, EventRule
-from tocsin.rules.queries import Failures
+from tocsin.rules.queries import Failures, Hit
 from tocsin.rules.queries import matches as planned
 
 
@@ -30,6 +31,27 @@ def matches(
     for alike in compared.values():
         hits += _shorter(reader, alike, rows_sql, params, failures)
     return hits
+
+
+def matches_in_memory(
+    index: RuleIndex[EventRule], rows: Sequence[StoredRow], takes: Callable[[str], bool]
+) -> tuple[list[EventHit], list[EventRule]]:
+    """What rules match among ``rows``, as far as that needs no SQL; and the rules that the store has to be asked for,
+    of which nothing is among these matches.
+    """
+    found: list[EventHit] = []
+    left: dict[str, EventRule] = {}
+    for row in rows:
+        for number in index.touched_by(row):
+            rule = index.rules[number]
+            if rule.name in left or not takes(rule.name):
+                continue
+            matches = rule.spec.plan.matches(row) if rule.spec.below is None else None
+            if matches is None:
+                left[rule.name] = rule
+            elif matches:
+                found.append(Hit(rule=rule, run_id=row["RunId"], key=key_of(row), commit_seq=row["CommitSeq"]))
+    return [hit for hit in found if hit.rule.name not in left], list(left.values())
 
 
 def narrowed(

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
-from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, Touched
+from tocsin.logstore.interface import CommitInfo, Head, Limits, LogReader, Rows, RunSpan, StoredRow, Touched
 
 _SPAN = frozenset({"tocsin_lo", "tocsin_hi"})
 _INSIDE = frozenset({"tocsin_from"})
@@ -96,6 +96,10 @@ class Steady(LogReader):
     def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         """See ``LogReader.news``."""
         return self._reader.news(after, hi)
+
+    def recent_rows(self, after: int, hi: int) -> Sequence[StoredRow] | None:
+        """See ``LogReader.recent_rows``."""
+        return self._reader.recent_rows(after, hi)
 
     def schema(self) -> Mapping[str, Mapping[str, str]]:
         """See ``LogReader.schema``."""
