@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from tocsin.clock import micros
 from tocsin.config.project.overlay import lay_file
 from tocsin.config.yaml.document import Document, load_file, parse
 from tocsin.errors import ConfigurationError, Problem, TocsinError
+from tocsin.intake.bound import ANY, Bound
 from tocsin.intake.cloudevents import put_data
 from tocsin.intake.files import ConsumerFile
 from tocsin.intake.formats import Piece, Splitter, splitter, write
@@ -29,10 +30,12 @@ from tocsin.model.event import (
     RawEvents,
     why_no_event,
 )
+from tocsin.turns import step
 
 _NO_LIMIT = 1 << 40  # of an HTTP body, which the connector has limited; an event in it may have 1 MiB
 
 
+_STEP = 50  # events of a body between two steps
 _NOWHERE = Origin()
 _ONE = splitter("one")
 _NO_JSON = (DeadReason.NOT_JSON, DeadReason.NOT_UTF8)
@@ -45,20 +48,19 @@ class TooMany(TocsinError):
         super().__init__(f"it holds more than {most} events")
 
 
-def _source(value: object) -> str:
-    """The Source of a canonical event, as the store reads it; '' where it is none."""
-    found = value.get("source") if isinstance(value, dict) else None
-    return found if isinstance(found, str) else ""
-
-
-def _foreign(source: str) -> str:
-    return f"the token is not for the source {source[:200]!r}"
+def _refusal(bound: Bound, value: object) -> tuple[DeadReason, str] | None:
+    """Why the sender may not send a canonical event, of which Source and names count where they are texts."""
+    event = value if isinstance(value, dict) else {}
+    source, data = event.get("source"), event.get("data")
+    return bound.refusal(source if isinstance(source, str) else "", data if isinstance(data, dict) else {})
 
 
 def _at_most(most: int | None, pieces: Iterable[Piece]) -> Iterator[Piece]:
     for n, piece in enumerate(pieces, 1):
         if most is not None and n > most:
             raise TooMany(most)
+        if n % _STEP == 0:
+            step()
         yield piece
 
 
@@ -161,15 +163,15 @@ class Consumer:
         topic_id: str = "",
         alone: bool = False,
         most: int | None = None,
-        sources: Collection[str] = (),
+        bound: Bound = ANY,
     ) -> Decoded:
         """Read ``messages``, received at ``received``: what cannot be read is a dead letter of its own.
 
-        ``alone``: each message is one event, whatever the format says. ``sources``: values of Source that alone the
-        sender may use; none for any. Raises TooMany past ``most`` events.
+        ``alone``: each message is one event, whatever the format says. ``bound``: what the sender may send.
+        Raises TooMany past ``most`` events.
         """
         if self.mapper is None:
-            return self._decode_canonical(messages, received, most, sources)
+            return self._decode_canonical(messages, received, most, bound)
         events: list[MappedEvent] = []
         dead = _Dead(self.name, most)
         filtered, no_json = 0, True
@@ -188,8 +190,8 @@ class Consumer:
                     continue
                 if event is None:
                     filtered += 1
-                elif sources and event.source not in sources:
-                    dead.add(piece, message.origin, DeadReason.FOREIGN_SOURCE, _foreign(event.source))
+                elif bound and (foreign := bound.refusal(event.source, event.columns)) is not None:
+                    dead.add(piece, message.origin, *foreign)
                 else:
                     events.append(event)
         mapped = MappedEvents(
@@ -206,7 +208,7 @@ class Consumer:
         )
 
     def _decode_canonical(
-        self, messages: Iterable[Message], received: datetime, most: int | None, sources: Collection[str]
+        self, messages: Iterable[Message], received: datetime, most: int | None, bound: Bound
     ) -> Decoded:
         """Cut bodies into events and leave the reading of what is JSON to the store, which does it in bulk."""
         received_us = micros(received)
@@ -222,8 +224,8 @@ class Consumer:
                     dead.add(piece, message.origin, piece.dead, piece.detail)
                 elif why:  # the store would say the same, of each by itself
                     dead.add(piece, message.origin, DeadReason.NOT_AN_EVENT, why)
-                elif sources and (source := _source(piece.value)) not in sources:
-                    dead.add(piece, message.origin, DeadReason.FOREIGN_SOURCE, _foreign(source))
+                elif bound and (foreign := _refusal(bound, piece.value)) is not None:
+                    dead.add(piece, message.origin, *foreign)
                 else:
                     payloads.append(write(piece.value) if packed else piece.raw)
         raw = RawEvents(

@@ -52,6 +52,7 @@ class DeadReason(StrEnum):
     BAD_STRING = "bad_string"  # lone surrogates
     NOT_AN_EVENT = "not_an_event"  # not an object, or of no known type
     FOREIGN_SOURCE = "foreign_source"  # its Source is none of those that the sender's token is for
+    FOREIGN_RUN = "foreign_run"  # it names a run or job that the sender's token is not for
     NO_RUN_ID = "no_run_id"
     NO_STATUS = "no_status"
     BAD_TIME = "bad_time"

@@ -12,6 +12,7 @@ import msgspec
 from starlette.responses import Response, StreamingResponse
 
 from tocsin.model.text.timespans import kql_text
+from tocsin.turns import turn
 from tocsin.web.ports import ColumnInfo, Row
 
 SCRIPT_POLICY = (
@@ -73,7 +74,8 @@ def rows_answer(columns: Sequence[ColumnInfo], rows: Sequence[Row]) -> Response:
     def parts() -> Iterator[bytes]:
         yield b'{"columns":' + encode(list(columns)) + b',"rows":['
         for start in range(0, len(rows), _CHUNK):
-            text = encode(list(rows[start : start + _CHUNK]))[1:-1]
+            with turn():
+                text = encode(list(rows[start : start + _CHUNK]))[1:-1]
             yield (b"," if start else b"") + text
         yield b"]}"
 

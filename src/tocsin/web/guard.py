@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tocsin.config.project.tokens import Role, Token
 from tocsin.config.yaml.fields import is_loopback
+from tocsin.intake.bound import Bound
 from tocsin.intake.connectors.ping import SOURCE as PING_SOURCE
 from tocsin.model.active import AuditKind
 from tocsin.web.access.credentials import How, Shown, shown
@@ -178,7 +179,8 @@ class Guard:
             return None
         if path.startswith(PING) and token.sources and PING_SOURCE not in token.sources:
             return None
-        scope["tocsin.who"], scope["tocsin.sources"] = token.name, token.sources
+        scope["tocsin.who"] = token.name
+        scope["tocsin.bound"] = Bound(sources=token.sources, runs=token.runs)
         self._used.note(token.name, now)
         return token.name
 

@@ -155,7 +155,7 @@ def test_a_token_is_shown_once(run: Run, tmp_path: Path) -> None:
     listed = run("tokens", "list", "--json")
     (row,) = json.loads(listed.stdout)
     wanted = {"Token": "prometheus", "Roles": ["metrics"], "Expires": "2027-01-31T00:00:00Z", "LastUsed": None}
-    assert {**wanted, "Consumers": [], "Sources": [], "Signature": None} == row
+    assert {**wanted, "Consumers": [], "Sources": [], "Runs": [], "Signature": None} == row
     assert 2 == run("tokens", "new", "other", "--expires", "soon").returncode
     taken = run("tokens", "new", "prometheus")
     assert (1, "") == (taken.returncode, taken.stdout)

@@ -117,6 +117,21 @@ def test_records_become_rows_and_the_group_receives_of_it(kafka: KafkaServer, be
     assert (True, "") == tuple(running.connector.status()[k] for k in ("connected", "last_error"))
 
 
+def test_batches_of_every_codec_are_read(kafka: KafkaServer, behind: Behind, start: Start) -> None:
+    """Producers compress as they like: each codec that Kafka knows, batches of more than 1 MiB too."""
+    topic = kafka.new_topic(1, max_message_bytes="8000000")
+    codecs = (None, "gzip", "snappy", "lz4", "zstd")
+    for n, codec in enumerate(codecs):
+        more = {"batch_size": 4 << 20, "max_request_size": 8 << 20, "linger_ms": 200}
+        with closing(KafkaProducer(bootstrap_servers=[kafka.bootstrap], compression_type=codec, **more)) as producer:
+            for number in range(20):
+                producer.send(topic, event(20 * n + number, time="2026-11-23T12:00:00Z", more="x" * 100_000))
+            producer.flush(timeout=30)
+    start(topic)
+    eventually(lambda: behind.count() == 20 * len(codecs))
+    assert names(range(20 * len(codecs))) == stored(behind)
+
+
 def test_a_restart_goes_on_where_the_store_is(kafka: KafkaServer, behind: Behind, start: Start) -> None:
     """Not where the group is: a group that knows nothing, or too much, changes nothing."""
     topic = kafka.new_topic(2)

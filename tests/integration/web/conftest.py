@@ -35,6 +35,7 @@ TOKENS = {role: f"a-long-token-for-{role}" for role in ("producer", "viewer", "r
 BOUND, EXPIRED = "a-long-token-for-github", "a-long-token-of-last-year"
 SIGNING = {"github": "a-long-secret-of-github", "slack": "a-long-secret-of-slack"}
 FROM_LAB = "a-long-token-of-the-lab"
+NIGHTLY = "a-long-token-of-a-cron-job"
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +61,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
             f"  - {{name: {by}-signs, token: {word}, roles: [producer], signature: {by}}}"
             for by, word in SIGNING.items()
         ),
-        f"  - {{name: lab, token: {FROM_LAB}, roles: [producer], sources: [lab, lab-2]}}",
+        f"  - {{name: lab, token: {FROM_LAB}, roles: [producer], sources: [lab, lab-2], runs: [lab-*]}}",
+        f"  - {{name: nightly, token: {NIGHTLY}, roles: [producer], runs: [nightly*]}}",
     ]
     tocsin.write("tokens.yaml", "\n".join(["tokens:", *lines]))
     yield tocsin.start(within=60)

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from tests.acceptance.harness import Tocsin
 from tests.integration.commands import PROGRAM, Here
 from tests.integration.lived import event
-from tests.integration.web.conftest import BOUND, EXPIRED, FROM_LAB, SIGNING, TOKENS
+from tests.integration.web.conftest import BOUND, EXPIRED, FROM_LAB, NIGHTLY, SIGNING, TOKENS
 from tests.servers.eventually import eventually
 
 
@@ -165,6 +166,46 @@ def test_a_producer_speaks_for_its_sources_alone(outside: httpx.Client) -> None:
     } == {(letter["reason"], letter["detail"]) for letter in said["dead_letters"]}
     assert 202 == outside.post("/intake/events", json={**other, "id": "real"}, headers=bearer("producer")).status_code
     assert 401 == outside.get(f"/ping/{FROM_LAB}/nightly").status_code
+
+
+PREFECT = {
+    "id": "1",
+    "occurred": "2026-11-23T18:30:00Z",
+    "event": "prefect.flow-run.Completed",
+    "resource": {"prefect.resource.id": "prefect.flow-run.grid-17", "prefect.state-type": "COMPLETED"},
+}
+"""An event that a mapping reads."""
+
+
+def test_a_producer_ends_none_but_its_runs(outside: httpx.Client, guarded: Tocsin) -> None:
+    """Under its own Source neither: an event that names another's run or job, as its parent too, is a dead letter."""
+    headers = {"Authorization": f"Bearer {FROM_LAB}"}
+    running = {**event("1", RunId="grid-17", JobKey="grid-job", Status="Running"), "source": "grid"}
+    assert 202 == outside.post("/intake/events", json=running, headers=bearer("producer")).status_code
+    named: list[dict[str, Any]] = [
+        {"RunId": "grid-17"},
+        {"RunId": "lab-7", "JobKey": "grid-job", "Attempt": 9},
+        {"RunId": "lab-7", "ParentRunId": "grid-17"},
+        {"RunId": "lab-7", "RootRunId": "grid-17"},
+        {"RunId": 17},
+        {"RunId": "LAB-7"},
+    ]
+    sent = [event(str(20 + n), Status="Completed", **names) for n, names in enumerate(named)]
+    beat = {**event("19", RunId="grid-17"), "type": "tocsin.run.heartbeat"}
+    update = {**event("18", RunId="grid-17", Tags={"a": "b"}), "type": "tocsin.run.update"}
+    said = outside.post("/intake/events", json=[*sent, beat, update], headers=headers).json()
+    assert (0, 8) == (said["accepted"], said["dead"])
+    assert {"foreign_run"} == {letter["reason"] for letter in said["dead_letters"]}
+    assert "the token is not for the JobKey 'grid-job'" in {letter["detail"] for letter in said["dead_letters"]}
+    own = event("17", RunId="lab-7", JobKey="lab-job", ParentRunId="lab-1", Status="Completed")
+    assert 1 == outside.post("/intake/events", json=own, headers=headers).json()["accepted"]
+    assert 200 == outside.get(f"/ping/{NIGHTLY}/nightly/fail").status_code
+    assert 403 == outside.get(f"/ping/{NIGHTLY}/grid-job").status_code
+    mapped = outside.post("/intake/prefect", json=PREFECT, headers={"Authorization": f"Bearer {NIGHTLY}"}).json()
+    assert ["foreign_run"] == [letter["reason"] for letter in mapped["dead_letters"]]
+    query = {"query": "Runs | where RunId == 'grid-17' | project Status"}
+    (run,) = outside.post("/api/v1/query", json=query, headers=bearer("viewer")).json()["rows"]
+    assert "Running" == run["Status"]
 
 
 def test_a_stranger_learns_that_it_lives_and_is_ready_no_more(outside: httpx.Client) -> None:

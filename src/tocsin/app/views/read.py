@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -30,6 +29,7 @@ from tocsin.model.columns import TABLES, KqlType
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.interface import State
+from tocsin.turns import step, turn
 
 if TYPE_CHECKING:
     from tocsin.rules.backtest.run import Progress
@@ -38,6 +38,8 @@ Row = dict[str, Any]
 
 _LEAST_LEFT = 0.1
 """Seconds that a query may run, however long its translation took."""
+_AT_ONCE = 100
+"""Rows of an answer that are read between two steps."""
 MAX_ROWS = 1000
 """Most rows of one list."""
 
@@ -57,7 +59,7 @@ _DYNAMIC = {t: frozenset(c.name for c in cs if c.type is KqlType.DYNAMIC) for t,
 _ANY_DYNAMIC = frozenset().union(*_DYNAMIC.values())
 
 
-def rows_of(table: pa.Table, dynamic: frozenset[str] = _ANY_DYNAMIC) -> list[Row]:
+def rows_of(table: pa.Table | pa.RecordBatch, dynamic: frozenset[str] = _ANY_DYNAMIC) -> list[Row]:
     """Rows as dicts: times aware UTC, dynamic columns as values."""
     rows: list[Row] = table.to_pylist()
     for row in rows:
@@ -233,9 +235,9 @@ def run_query(reader: LogReader, kql: str, limits: Limits, now: datetime) -> tup
     table = reader.select(translation.sql, translation.parameters(now), replace(limits, seconds=left))
     columns = [{"name": name, "type": type_} for name, type_ in translation.columns.items()]
     dynamic = frozenset(name for name, type_ in translation.columns.items() if type_ == KqlType.DYNAMIC)
-    with _TURN:
-        return columns, rows_of(table, dynamic)
-
-
-_TURN = Lock()
-"""To read the rows of an answer is Python, as translating is: one at a time, so that events and mails get their turns."""
+    rows: list[Row] = []
+    with turn():
+        for batch in table.to_batches(_AT_ONCE):
+            step()
+            rows += rows_of(batch, dynamic)
+    return columns, rows

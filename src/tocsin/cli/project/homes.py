@@ -104,6 +104,12 @@ def tokens_new(
         list[str] | None,
         typer.Option("--source", help="The Source that alone its events may have; may be repeated."),
     ] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run", metavar="PATTERN", help="The runs and jobs that alone it may name: lab-*; may be repeated."
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask before the first token locks a running project.")
     ] = False,
@@ -125,7 +131,9 @@ def tokens_new(
     if not yes and place.held() and not place.locked() and not place.tokens(settings):
         _ask_before_locking()
     roles = frozenset(Role(r) for r in role or known)
-    word = add_token(place.tokens_path(settings), name, roles, end, consumers=consumer or (), sources=source or ())
+    word = add_token(
+        place.tokens_path(settings), name, roles, end, consumers=consumer or (), sources=source or (), runs=run or ()
+    )
     print(word)
     say("This is the only time that it is shown; the file holds its digest.")
 
@@ -172,13 +180,19 @@ def tokens_list(home: HomeOption = HERE, as_json: AsJson = False) -> None:
             "Roles": sorted(t.roles),
             "Consumers": list(t.consumers),
             "Sources": list(t.sources),
+            "Runs": list(t.runs),
             "Signature": str(t.signature) if t.signature is not None else None,
             "Expires": f"{t.expires:%Y-%m-%dT%H:%M:%SZ}" if t.expires is not None else None,
             "LastUsed": used.get(t.name),
         }
         for t in place.tokens(place.settings()).listed()
     ]
-    show(rows, ("Token", "Roles", "Consumers", "Sources", "Signature", "Expires", "LastUsed"), as_json, "No tokens.")
+    show(
+        rows,
+        ("Token", "Roles", "Consumers", "Sources", "Runs", "Signature", "Expires", "LastUsed"),
+        as_json,
+        "No tokens.",
+    )
 
 
 def doctor(

@@ -96,6 +96,11 @@ class Token(YamlModel):
         description="Values of Source that alone its events may have; any other is a dead letter.",
         examples=[["github.com/acme/models"]],
     )
+    runs: Words = Field(
+        default=(),
+        description="Names of the runs and jobs that alone its events may name, with * for any characters; any other is a dead letter.",
+        examples=[["lab-*"]],
+    )
     signature: Signature | None = Field(
         default=None,
         description="How its sender signs bodies with it, github or slack; it opens nothing by itself then.",
@@ -193,7 +198,7 @@ class Tokens:
     def plain(self, role: Role) -> str | None:
         """A token of ``role`` that stands in clear in the file: for commands on this machine."""
         for _, token in self._digests:
-            bound = token.consumers or token.sources or token.signature or token.expires
+            bound = token.consumers or token.sources or token.runs or token.signature or token.expires
             if role in token.roles and token.token is not None and not bound:
                 return token.token.get_secret_value()
         return None
@@ -245,6 +250,7 @@ def add_token(
     *,
     consumers: Sequence[str] = (),
     sources: Sequence[str] = (),
+    runs: Sequence[str] = (),
 ) -> str:
     """Append a fresh token called ``name`` to the file (made for its owner's eyes only) and return it.
 
@@ -260,7 +266,7 @@ def add_token(
     text += f"  - name: {_quoted(name)}\n    sha256: {_quoted(digest)}\n    roles: [{listed}]\n"
     if expires is not None:
         text += f"    expires: {_quoted(expires.isoformat())}\n"
-    for key, words in (("consumers", consumers), ("sources", sources)):
+    for key, words in (("consumers", consumers), ("sources", sources), ("runs", runs)):
         if words:
             text += f"    {key}: [{', '.join(map(_quoted, words))}]\n"
     _replace(path, text)

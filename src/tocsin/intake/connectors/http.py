@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 from tocsin.clock import Clock
 from tocsin.config.yaml.document import suggest
 from tocsin.errors import StoreError, StoreFull, StoreGone
+from tocsin.intake.bound import ANY, Bound
 from tocsin.intake.connectors.base import Sink
 from tocsin.intake.connectors.http_body import Refused, event_of_headers, read_body, validation_code
 from tocsin.intake.consumer import Consumer, Decoded, Message, TooMany
@@ -32,6 +33,7 @@ from tocsin.intake.formats import MAX_VALUES, is_json, too_many_values
 from tocsin.intake.watermark import GraceWatermark, StallWatch
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import MOST_DEAD, UNKNOWN_NAMES, Batch, DeadLetter, DeadReason, Receipt, merged
+from tocsin.turns import turn
 
 log = structlog.get_logger(__name__)
 
@@ -151,8 +153,7 @@ class HttpIntake:
         if headers.get("x-amz-sns-message-type") == "SubscriptionConfirmation":
             decoded = Decoded(dead=(_unconfirmed(consumer.name, body),))
         else:
-            sources = scope.get("tocsin.sources", ())  # of the sender's token
-            decoded = await self._decode(consumer, body, limits.max_messages, sources)
+            decoded = await self._decode(consumer, body, limits.max_messages, scope.get("tocsin.bound", ANY))
         if not decoded.raw and not decoded.mapped and not decoded.dead:
             return self._accepted(consumer, decoded, Receipt(accepted=0, duplicate=0, heartbeats=0))
         receipt = await self._commit(decoded, limits)
@@ -169,23 +170,27 @@ class HttpIntake:
             )
         return consumers[name]
 
-    async def _decode(self, consumer: Consumer, body: bytes, most: int, sources: Collection[str] = ()) -> Decoded:
+    async def _decode(self, consumer: Consumer, body: bytes, most: int, bound: Bound = ANY) -> Decoded:
         now = self._clock.now()
         if too_many_values(body):
             raise Refused(413, "messages", "The body holds too much", f"at most {MAX_VALUES} values are read at once")
 
         def decode() -> Decoded:
-            decoded = consumer.decode([Message(payload=body)], now, most=most, sources=sources)
+            decoded = consumer.decode([Message(payload=body)], now, most=most, bound=bound)
             if decoded.no_json and not is_json(body):
                 raise Refused(
                     400, "no_json", "The body is no JSON", "send one event, an array of events, or one a line"
                 )
             return decoded
 
+        def decode_large() -> Decoded:
+            with turn():
+                return decode()
+
         if self._large is None:
             self._large = CapacityLimiter(AT_ONCE)
         try:
-            decoded = await run_sync(decode, limiter=self._large) if len(body) > LARGE else decode()
+            decoded = await run_sync(decode_large, limiter=self._large) if len(body) > LARGE else decode()
         except TooMany as e:
             raise Refused(413, "messages", "Too many events in one body", f"{e}; send them in several") from e
         self._source_progress[consumer.name] = now

@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from tocsin.clock import Clock
+from tocsin.intake.bound import ANY, Bound
 from tocsin.intake.connectors.http import HttpIntake, answer_refused
 from tocsin.intake.connectors.http_body import Refused, read_body
 from tocsin.model.event import HEARTBEAT_TYPE
@@ -74,7 +75,11 @@ class PingIntake:
         run = f"{job}/{rid}" if rid else "" if what == "start" else await run_in_threadpool(self._open_run, job)
         if what == "log" and not run:
             return PlainTextResponse("OK")
-        event = event_of(job, what, run or f"{job}/{now:%Y%m%dT%H%M%S.%fZ}", body, now)
+        run = run or f"{job}/{now:%Y%m%dT%H%M%S.%fZ}"
+        bound: Bound = scope.get("tocsin.bound", ANY)
+        if not (bound.fits(job) and bound.fits(run)):
+            raise Refused(403, "foreign_run", "The token is not for that job", f"'{job}' is none of its runs")
+        event = event_of(job, what, run, body, now)
         await self._intake.take(json.dumps(event, ensure_ascii=False).encode())
         return PlainTextResponse("OK")
 

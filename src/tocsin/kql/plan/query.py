@@ -17,6 +17,7 @@ from tocsin.kql.bind.sqlcheck import checked
 from tocsin.kql.bind.translate import Translation, translate_once
 from tocsin.kql.sandbox.budget import within
 from tocsin.kql.schema import Schema
+from tocsin.turns import turn
 
 SECONDS = 2.0
 """CPU time that the translation of one query may take; a query of a hundred lines takes 0.1 s."""
@@ -38,7 +39,7 @@ def user_query(query: str, schema: Mapping[str, Mapping[str, str]]) -> Translati
         if not _TURN.acquire(timeout=WAITS):
             raise QueryBusy("other queries are being translated", hint="ask again in a while")
         try:
-            with within(SECONDS, "the translation of the query"):
+            with turn(), within(SECONDS, "the translation of the query"):
                 found = translate_once(query, known)
                 checked(found.sql, known, generated=True)
         finally:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from tocsin.errors import QueryTimeout
+from tocsin.turns import step
 
 _EVERY = 64  # events between two looks at the clock, which is a call of the system
 
@@ -44,6 +45,7 @@ def within(seconds: float, what: str) -> Iterator[None]:
             events = 0
             if time.thread_time() > end:
                 raise _OutOfTime
+            step()
 
     before = sys.getprofile()
     sys.setprofile(look)
