@@ -58,6 +58,12 @@ def test_the_last_wheres_say_what_fires_the_first_choose_the_data() -> None:
     ]
 
 
+def test_a_fuzzy_union_leaves_out_what_is_not_there() -> None:
+    text = "union isfuzzy=true AmlComputeJobEvent, RunStatusChanged | summarize n = count() by Target | where n > 1"
+    plan = window_plan([window_query(text, SCHEMA, by=["Target"])])
+    assert [(0, "x", True, "x", 2)] == rows(store(SCHEMA, [("Failed", "a", "x")] * 2), plan)
+
+
 def test_a_known_instance_is_seen_though_it_does_not_hold() -> None:
     plan = window_plan([window_query(RATE.format("a", 5, 0), SCHEMA, by=["Target"])])
     con = store(SCHEMA, [("Failed", "a", "x"), ("Failed", "a", "y")])

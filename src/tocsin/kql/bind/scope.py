@@ -60,7 +60,6 @@ class Pass:
 
     def query(self, query: Any, tables: Tables) -> tuple[Any, dict[str, str | None]]:
         """The typed tree of ``query`` and its output columns. Raises ``QueryError`` for unknown names."""
-        query = fuzzy(query, tables)
         known = dict(tables)
         lets = []
         for name, bound in query.lets:
@@ -261,7 +260,11 @@ class Pass:
     def _check_column(self, name: str, columns: Types) -> None:
         if name not in columns:
             visible = [each for each in columns if not each.startswith(HIDDEN)]
-            listed = f"there are {', '.join(visible)}" if len(visible) <= 12 else f"a text needs quotes: '{name}'"
+            listed = (
+                f"there are {', '.join(visible)}"
+                if len(visible) <= 12
+                else f"getschema lists those there are; a text needs quotes: '{name}'"
+            )
             listed = "write isnull(…) or isempty(…)" if name == "null" else listed
             raise self.text.error(f"there is no column {name!r} here", name, did_you_mean(name, visible, listed))
 
@@ -305,22 +308,6 @@ def named_tables(query: Any) -> list[str]:
     inner += [nested for each in query.operators for nested in nested_queries(each)]
     own = [query.source.name] if isinstance(query.source, ir.TableRef) else []
     return [name for name in [*own, *(name for each in inner for name in named_tables(each))] if name not in lets]
-
-
-def fuzzy(query: Any, tables: Tables) -> Any:
-    """``query`` where the first ``union isfuzzy=true`` leaves out each branch that names a table that is not there.
-
-    One where nothing would be left stays as it is, so that its tables are named as unknown.
-    """
-    at = next((i for i, op in enumerate(query.operators) if isinstance(op, ir.Union) and op.isfuzzy), -1)
-    if at < 0:
-        return query
-    union, known = query.operators[at], {*tables, *(name for name, _ in query.lets)}
-    every = [ir.Query(query.source, query.operators[:at]), *union.branches]
-    first, *others = [each for each in every if known.issuperset(named_tables(each))] or every
-    united = [replace(union, branches=tuple(others), isfuzzy=False)] if others or union.with_source else []
-    rest = ir.Query(first.source, [*first.operators, *united, *query.operators[at + 1 :]], query.lets, query.parameters)
-    return fuzzy(rest, tables)
 
 
 def _names(tables: Tables) -> Mapping[str, list[str]]:

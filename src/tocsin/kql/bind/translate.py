@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -11,6 +11,7 @@ from typing import Any
 from tocsin.errors import QueryError
 from tocsin.kql.bind import blame
 from tocsin.kql.bind.bounds import MAX_WHOLE, check_shape
+from tocsin.kql.bind.missing import without_missing
 from tocsin.kql.bind.scope import Pass, Text
 from tocsin.kql.parse import slips
 from tocsin.kql.parse.read import quick
@@ -53,8 +54,15 @@ class Analysed:
     columns: Mapping[str, str | None]
 
 
-def read(query: str) -> tuple[Text, Any]:
-    """A query's tokens and its tree as written. Raises ``QueryError`` where it does not parse or is refused outright."""
+def read(query: str, tables: Collection[str] = ()) -> tuple[Text, Any]:
+    """A query's tokens and its tree as written, but for branches of a fuzzy union that are not among ``tables``, where
+    given. Raises ``QueryError`` where it does not parse or is refused outright.
+    """
+    text, tree = _read(query)
+    return text, without_missing(tree, tables) if tables and "isfuzzy" in query else tree
+
+
+def _read(query: str) -> tuple[Text, Any]:
     tokens = tokenize(query)
     text = Text(text=query, tokens=tokens)
     if not tokens:
@@ -116,7 +124,7 @@ def _lowered(text: str, query: str) -> Any:
 
 def analyse(query: str, schema: Schema) -> Analysed:
     """Parse, check names against the schema, and type a query."""
-    text, tree = read(query)
+    text, tree = read(query, schema)
     check_shape(tree)
     each = Pass(text, root=tree)
     typed, columns = each.query(tree, schema)

@@ -52,7 +52,7 @@ def classify(query: str, schema: Mapping[str, Mapping[str, str]]) -> Classified:
     translate.
     """
     with upstream.bounded():
-        _, tree = read(query)
+        _, tree = read(query, schema)
         return classified(tree, Schema.of(schema))
 
 

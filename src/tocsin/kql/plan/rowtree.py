@@ -55,7 +55,7 @@ def build(query: str, schema: Schema, kinds: Sequence[str] = ()) -> Built:
     Raises ``QueryError`` where it is wrong or no event query.
     """
     with upstream.bounded():
-        text, tree = read(query)
+        text, tree = read(query, schema)
         kind = classified(tree, schema)
         if kind.source in schema or not kind.source:
             must_be_row(kind)

@@ -75,7 +75,7 @@ class Tree:
     """A window query being made into SQL; once something has joined, ``hidden`` columns travel along unseen."""
 
     def __init__(self, text: str, wants: Wants, schema: Schema) -> None:
-        self.text, self.tree = read(text)
+        self.text, self.tree = read(text, schema)
         self.made, self.by, self.needs, self.schema = wants.made, wants.by, wants.needs, schema
         self.each = Pass(self.text)
         self.hidden: dict[str, str | None] = {}
