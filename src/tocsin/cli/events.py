@@ -86,6 +86,7 @@ def send(
         said = [f"{v} {k}" for k, v in counts.items() if isinstance(v, int)]
         say(", ".join(said) if said else "taken")
     _warn_of(counts.get("unknown_columns", ()))
+    _warn_of_statuses(counts.get("unknown_statuses", ()))
     if counts.get("dead"):
         fail(f"{counts['dead']} could not be read", "see: tocsin dead-letters list")
 
@@ -99,6 +100,18 @@ def _warn_of(unknown: Iterable[str]) -> None:
         near = suggest(name, [c.name for c in RUN_STATUS_CHANGED if c.wire])
         hint = f"; {near}" if near.startswith("did") else "; put what is yours into Tags or Properties"
         say(f"warning: '{visible(name)}' is no column: it is kept in Raw only{hint}")
+
+
+def _warn_of_statuses(words: Iterable[str]) -> None:
+    """Statuses that no map knows."""
+    from tocsin.config.yaml.document import suggest
+    from tocsin.model.statuses import Status
+
+    for word in words:
+        near = suggest(word, [s.value for s in Status])
+        say(
+            f"warning: '{visible(word)}' is no status: it is stored as Unknown, which no rule on a status matches; {near}"
+        )
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:

@@ -228,6 +228,7 @@ class Receipt:
     skipped: int = 0  # Kafka records below the stored position
     misnamed: int = 0  # messages with names that are no column; what stood under them is only in Raw
     unknown: tuple[str, ...] = ()  # these names, at most UNKNOWN_NAMES
+    unmapped: tuple[str, ...] = ()  # words of new events that no status map knows, at most UNKNOWN_NAMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,18 @@ def test_an_answer_names_what_is_no_column(behind: Behind, ask: Ask) -> None:
     assert 2 == behind.count()
 
 
+def test_an_answer_names_words_that_are_no_status(behind: Behind, ask: Ask) -> None:
+    """They are stored as Unknown, which no rule on a status matches; those without a time are read another way."""
+    sent = [event(f"r{i}", status) for i, status in enumerate(("cancelled", "Failed", "error", "Unknown"))]
+    assert ["cancelled", "error"] == ask("POST", "events", json=sent).json()["unknown_statuses"]
+    untimed = [
+        {k: v for k, v in event(f"u{i}", word).items() if k != "time"} for i, word in enumerate(("killed", "Queued"))
+    ]
+    assert ["killed"] == ask("POST", "events", json=untimed).json()["unknown_statuses"]
+    assert "unknown_statuses" not in ask("POST", "events", json=event("r9")).json()
+    assert 7 == behind.count()
+
+
 def test_an_answer_describes_its_dead_letters(ask: Ask) -> None:
     """A sender's developer sees at once what is wrong."""
     answer = ask(

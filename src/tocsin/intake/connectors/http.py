@@ -202,6 +202,7 @@ class HttpIntake:
         carried: DeadLetter | None = None
         accepted = duplicate = heartbeats = misnamed = 0
         unknown: dict[str, None] = {}
+        unmapped: dict[str, None] = {}
         for n, part in enumerate(decoded.parts(PART)):
             batch = replace(part, most_dead=MOST_DEAD - len(kept), carried=carried)
             receipt = await self._put(batch, limits, limits.commit_wait if n else limits.full_wait)
@@ -210,12 +211,13 @@ class HttpIntake:
             heartbeats += receipt.heartbeats
             misnamed += receipt.misnamed
             unknown |= dict.fromkeys(receipt.unknown)
+            unmapped |= dict.fromkeys(receipt.unmapped)
             kept += [letter for letter in receipt.dead if not letter.rest]
             carried = merged(carried, next((letter for letter in receipt.dead if letter.rest), None))
         dead = (*kept, carried) if carried is not None else tuple(kept)
         return Receipt(
             accepted=accepted, duplicate=duplicate, heartbeats=heartbeats, dead=dead, misnamed=misnamed,
-            unknown=tuple(unknown)[:UNKNOWN_NAMES],
+            unknown=tuple(unknown)[:UNKNOWN_NAMES], unmapped=tuple(unmapped)[:UNKNOWN_NAMES],
         )  # fmt: skip
 
     async def _put(self, batch: Batch, limits: HttpLimits, full_wait: timedelta) -> Receipt:
@@ -266,6 +268,8 @@ class HttpIntake:
         }
         if receipt.unknown:
             answer["unknown_columns"] = list(receipt.unknown)
+        if receipt.unmapped:
+            answer["unknown_statuses"] = list(receipt.unmapped)
         if receipt.dead:
             answer["dead_letters"] = [{"reason": d.reason, "detail": d.detail} for d in receipt.dead[:FIRED]]
         return _json(202, answer)

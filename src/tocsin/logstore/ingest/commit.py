@@ -41,6 +41,7 @@ from tocsin.model.event import (
     gathered,
     merged,
 )
+from tocsin.model.statuses import Status
 from tocsin.model.text.redact import WORDS, redact
 from tocsin.model.text.strictjson import ReadError
 
@@ -109,6 +110,7 @@ class Outcome:
     duplicates: Mapping[int, int]  # by batch
     dead: Mapping[int, DeadLetter]  # by number of the message
     ahead: Mapping[str, int] = field(default_factory=dict)  # by consumer
+    words: Sequence[tuple[int, str]] = ()  # batch, status that no map knows
 
     @property
     def rows(self) -> int:
@@ -203,6 +205,7 @@ def _write_small(staging: Staging, small: Small, known: RecentState, sequencer: 
         beats=Counter(b["b"] for b in small.beats),
         duplicates=small.duplicates,
         dead=small.dead,
+        words=[(row["b"], row["OriginalStatus"]) for row in small.rows if row["Status"] == Status.UNKNOWN],
     )
 
 
@@ -237,6 +240,9 @@ def _write_bulk(
     ahead: Mapping[str, int] = {}
     if counts.ahead:
         ahead = dict(con.execute("SELECT Consumer, count(GivenTime) FROM live GROUP BY ALL").fetchall())
+    words: Sequence[tuple[int, str]] = ()
+    if any(row[1] == Status.UNKNOWN for row in live):
+        words = con.execute(sql("unmapped_statuses"), {"most": UNKNOWN_NAMES}).fetchall()
     beats: Mapping[int, int] = {}
     if counts.beats:
         beats = _sums(con.execute(f"SELECT b, count(*) FROM events WHERE {_IS_BEAT} GROUP BY b").fetchall())
@@ -259,6 +265,7 @@ def _write_bulk(
         duplicates=duplicates,
         dead=dead,
         ahead=ahead,
+        words=words,
     )
 
 
@@ -405,6 +412,10 @@ def _receipts(
     unknown: dict[int, list[tuple[str, ...]]] = {}
     for n in sorted(append_batch.unknown):
         unknown.setdefault(append_batch.batch_of(n), []).append(append_batch.unknown[n])
+    unmapped: dict[int, dict[str, None]] = {}
+    for b, word in outcome.words:
+        if word != Status.UNKNOWN:
+            unmapped.setdefault(b, {})[word] = None
     return tuple(
         Receipt(
             accepted=accepted.get(b, 0) + logged[0].get(b, 0),
@@ -414,6 +425,7 @@ def _receipts(
             skipped=append_batch.skipped[b],
             misnamed=len(unknown.get(b, ())),
             unknown=tuple(islice(dict.fromkeys(chain.from_iterable(unknown.get(b, ()))), UNKNOWN_NAMES)),
+            unmapped=tuple(islice(unmapped.get(b, ()), UNKNOWN_NAMES)),
         )
         for b, letters in enumerate(dead_of)
     )
