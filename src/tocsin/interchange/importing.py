@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tocsin.config.yaml.document import load
+from tocsin.config.yaml.document import load, resolved
 from tocsin.errors import ConfigurationError, Problem
+from tocsin.interchange.azure.forms import is_sentinel, of_sentinel
 from tocsin.interchange.azure.jsonc import load_jsonc, looks_like_json
-from tocsin.interchange.azure.read import text_of_name, type_of
+from tocsin.interchange.azure.read import is_map, text_of_name, type_of
 from tocsin.interchange.azure.read_rules import import_query_rule
 from tocsin.interchange.azure.resources import QUERY_RULES, Found, find, parameter_values
 from tocsin.interchange.azure.scope import Budget
@@ -21,12 +22,14 @@ from tocsin.interchange.azure.write import export_rule, template_of
 from tocsin.interchange.emit import file_of
 from tocsin.interchange.others import import_other
 from tocsin.interchange.prometheus.read import import_groups, import_rule_group, rule_groups
-from tocsin.interchange.queries import Schema
+from tocsin.interchange.queries import Schema, lacks_tables
 from tocsin.interchange.report import Imported, Lost
 from tocsin.rules.compile.load import load_documents
 from tocsin.rules.kinds.registry import rule_model
 
 PROMETHEUS_GROUPS = "microsoft.alertsmanagement/prometheusrulegroups"
+SENTINEL = "microsoft.securityinsights/alertrules"
+_TERRAFORM = re.compile(r"^\s*resource\s+\"\w+\"\s+\"", re.MULTILINE)
 _BICEP = re.compile(r"^\s*(?:resource\s+\w+\s+'|param\s+\w+\s+\w+|targetScope\s*=)", re.MULTILINE)
 
 
@@ -92,12 +95,61 @@ def import_text(
         for found in find(load_jsonc(text, file), parameters or {}, Budget(), unread):
             yield from _resource(found, file, schema)
         return
+    if file.endswith(".tf") or _TERRAFORM.search(text):
+        raise ConfigurationError([Problem(
+            file=file, message="is Terraform, which is not read", hint="import what `terraform show -json` prints of a plan or a state",
+        )])  # fmt: skip
     if file.endswith((".bicep", ".bicepparam")) or _BICEP.search(text):
         raise ConfigurationError([Problem(
             file=file, message="is Bicep, which is not read", hint="import what `bicep build` makes of it",
         )])  # fmt: skip
+    yield from _of_yaml(text, file, schema)
+
+
+def _of_yaml(text: str, file: str, schema: Schema) -> Iterator[Imported]:
+    """Rules of Prometheus and of Sentinel; other objects of Kubernetes that stand among them are passed over."""
+    passed: list[ConfigurationError] = []
+    none = True
     for document in _documents(text, file):
-        yield from import_groups(rule_groups(document), document, schema)
+        data = document.data
+        if is_sentinel(data):
+            none = False
+            yield _sentinel(Found(type=SENTINEL, api="", name="", body=_whole(data), path=""), file, schema)
+            continue
+        held = data.get("data") if is_map(data) and data.get("kind") == "ConfigMap" else None
+        if inner := [str(text) for text in held.values() if "groups:" in str(text)] if is_map(held) else []:
+            none = False
+            for each in inner:
+                yield from _of_yaml(each, file, schema)
+            continue
+        try:
+            groups = rule_groups(document)
+        except ConfigurationError as e:
+            if not (is_map(data) and "apiVersion" in data and "kind" in data):
+                raise
+            passed.append(e)
+            continue
+        none = False
+        yield from import_groups(groups, document, schema)
+    if none and passed:
+        raise passed[0]
+
+
+def _whole(value: Any) -> Any:
+    """A YAML value with plain numbers and words for true and false."""
+    if isinstance(value, Mapping):
+        return {str(key): _whole(item) for key, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list) else resolved(value)
+
+
+def _sentinel(found: Found, file: str, schema: Schema) -> Imported:
+    """A rule of Sentinel over tables that are here; what it looks for in others, tocsin does not get."""
+    properties = found.body.get("properties", found.body)
+    query = properties.get("query") if isinstance(properties, Mapping) else None
+    if found.fault or not isinstance(query, str) or lacks_tables(query, schema):
+        return import_other(found, file)
+    body = of_sentinel(properties, str(found.body.get("kind", "")))
+    return import_query_rule(replace(found, name=body["name"], body=body), file, _stem(file), schema)
 
 
 def _documents(text: str, file: str) -> Iterator[Any]:
@@ -120,6 +172,8 @@ def _resource(found: Found, file: str, schema: Schema) -> Iterator[Imported]:
         yield from import_rule_group(found, file, schema)
     elif kind == QUERY_RULES:
         yield _merged(found, import_query_rule(found, file, _stem(file), schema), schema)
+    elif kind == SENTINEL or kind.endswith("/providers/alertrules"):
+        yield _sentinel(found, file, schema)
     else:
         yield import_other(found, file)
 

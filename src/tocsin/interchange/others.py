@@ -24,7 +24,7 @@ _WHY: Mapping[str, str] = {
         "its condition is a detector that Azure trains{what}; nothing says what it looks for"
     ),
     "microsoft.securityinsights/alertrules": (
-        "it is a rule of Microsoft Sentinel{what}, which makes incidents of security data that tocsin does not get"
+        "it is a rule of Microsoft Sentinel{what}, which watches security data that tocsin does not get; leave it there"
     ),
 }
 
@@ -39,7 +39,8 @@ def import_other(found: Found, file: str) -> Imported:
         why = _WHY[key].format(what=_what(found.body.get("properties")))
     if found.fault:
         why = found.fault
-    return Imported(file=file, path=found.path, type=type_of(found), name=_text(found.name), why_not=why)
+    name = _text(found.name or found.body.get("name", ""))
+    return Imported(file=file, path=found.path, type=type_of(found), name=name, why_not=why)
 
 
 _RUNS = {"failed runs": "Failed", "completed runs": "Completed", "cancelled runs": "Canceled", "not responding runs": "NotResponding"}  # fmt: skip

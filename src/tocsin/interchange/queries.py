@@ -134,6 +134,11 @@ def _classified(query: str, schema: KqlSchema) -> Classified | None:
         return None
 
 
+def lacks_tables(query: str, schema: Schema) -> bool:
+    """Whether a query reads a table that is not here."""
+    return fault_of(query, (), schema).partition(": ")[2].startswith(("there is no table", "there are no tables"))
+
+
 def fault_of(query: str, by: Sequence[str], schema: Schema) -> str:
     """Why a query does not run here, '' where it does."""
     try:

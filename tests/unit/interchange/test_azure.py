@@ -264,7 +264,7 @@ def test_other_alerts_say_why_they_stay() -> None:
     assert [
         "its condition is a detector that Azure trains (FailureAnomaliesDetector); nothing says what it looks for",
         "it is a classic alert on a metric of an Azure resource, which tocsin does not get; Azure has retired these",
-        "it is a rule of Microsoft Sentinel, which makes incidents of security data that tocsin does not get",
+        "it is a rule of Microsoft Sentinel, which watches security data that tocsin does not get; leave it there",
         "it watches a metric of an Azure resource (Failed Runs of Microsoft.MachineLearningServices/workspaces), and tocsin "
         "gets events, not metrics; for each such run write when: {status: Failed}, or count them by a query with over:",
     ] == [r.why_not for r in found]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tocsin.interchange.azure.expressions import ExpressionError, is_expression, unescaped
+from tocsin.interchange.azure.forms import of_terraform, without_properties
 from tocsin.interchange.azure.functions import call
 from tocsin.interchange.azure.scope import Budget, Scope, Unknown
 
@@ -50,7 +51,10 @@ def find(
 
     Deployments whose template stands elsewhere, or is not known, are said in ``unread``.
     """
-    yield from _Finder(budget or Budget(), [] if unread is None else unread).anything(value, parameters, "", 0)
+    finder = _Finder(budget or Budget(), [] if unread is None else unread)
+    yield from finder.anything(value, parameters, "", 0)
+    for address, body in of_terraform(value):
+        yield from finder.anything(body, parameters, address, 0)
 
 
 def parameter_values(value: Any) -> dict[str, Any]:
@@ -140,6 +144,7 @@ class _Finder:
                 yield from self._copies({**child, "type": full}, scope, f"{path}.resources[{i}]", level + 1, kept)
 
     def _alert(self, resource: Mapping[str, Any], scope: Scope, path: str, kept: Mapping[str, Any]) -> Found:
+        resource = without_properties(resource)
         name = self._value(scope, resource.get("name", ""))
         body = {key: self._value(scope, item) for key, item in resource.items() if key not in ("properties", "copy")}
         properties = resource.get("properties")

@@ -63,6 +63,10 @@ def seconds_of(text: str) -> float | None:
     return sum(float(n) * _UNITS[u] for n, u in pieces)
 
 
+_LOGQL = re.compile(r"\}\s*(?:\|[=~]|!=|!~|\|\s*[a-z])")
+_DANGLES = re.compile(r"(?:[-+*/%^<>]|[=!<>]=|=~|!~|\b(?:and|or|unless))\s*$")
+
+
 def metrics_of(expr: str) -> list[str]:
     """Names of the series that an expression reads, in order."""
     plain = _COMMENT.sub("", _QUOTED.sub('""', expr))
@@ -78,6 +82,8 @@ def metrics_of(expr: str) -> list[str]:
 
 def why_not(expr: str) -> str:
     """Why an expression has no counterpart in KQL."""
+    if _LOGQL.search(_QUOTED.sub('""', expr)):
+        return "it is LogQL, which counts lines of logs that tocsin does not get; leave it in Loki"
     if fault := fault_of(expr):
         return f"its expression is invalid: {fault}"
     metrics = metrics_of(expr)
@@ -168,6 +174,8 @@ def fault_of(expr: str) -> str:
             return f"'{c}' closes no bracket"
     if opened:
         return f"'{opened[-1]}' is not closed"
+    if dangles := _DANGLES.search(plain.rstrip()):
+        return f"nothing follows '{dangles[0].strip()}'"
     doubled = _DOUBLED.search(plain)
     return f"'{doubled[1]}' and '{doubled[2]}' stand side by side" if doubled else ""
 

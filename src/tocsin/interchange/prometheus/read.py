@@ -121,6 +121,10 @@ def _one(entry: Mapping[str, Any], file: str, path: str, kind: str, schema: Sche
     lost: list[Lost] = []
     alert = str(entry.get("alert") or "")
     common: dict[str, Any] = {"file": file, "path": path, "type": f"{kind} alert", "name": alert}
+    if not alert and entry.get("title"):
+        common["name"] = str(entry["title"])
+        why = "it is a rule of Grafana, which asks its own data sources; leave it there, or write its condition as a query"
+        return Imported(**common, why_not=why)
     if not alert or not expr.strip():
         return Imported(**common, why_not="it has no alert: and expr:, so it is no rule of Prometheus")
     found: Counted | None = None
