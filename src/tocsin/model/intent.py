@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from tocsin.model.alert import Why, fingerprint
 from tocsin.model.details import NONE, Details
@@ -55,6 +56,17 @@ class RuleInfo:
     auto_close: float = AUTO_CLOSE  # seconds after which notify closes an event alert; 0: the rule ends it itself
 
 
+class IntentHead(NamedTuple):
+    """What says in which order intents are notified, and which of them together. A tuple, since a burst has thousands."""
+
+    id: str
+    alert: tuple[str, str, str]  # rule, instance key, occurrence
+    kind: IntentKind
+    severity: Severity
+    run_id: str
+    evaluation: tuple[datetime, int]  # T, CommitSeq
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """One thing to notify. ``id`` follows from what it says, so that an evaluation replayed writes the same one."""
@@ -95,3 +107,11 @@ class Intent:
             made = fingerprint(self.rule, instance_key(self.instance), self.occurrence, self.kind, str(self.ordinal))
             object.__setattr__(self, "_id", made)
         return self._id
+
+    @property
+    def head(self) -> IntentHead:
+        """What orders it."""
+        from tocsin.model.alert import instance_key
+
+        alert = (self.rule, instance_key(self.instance), self.occurrence)
+        return IntentHead(self.id, alert, self.kind, self.severity, self.run_id, (self.at, self.commit_seq))

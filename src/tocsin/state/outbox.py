@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState, Endpoint, Notified
-from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.intent import Intent, IntentHead, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.state import codecs
 from tocsin.state.dialects import SqlDialect
@@ -40,6 +40,13 @@ _ANY_INDEX = _D.state + ""  # any but that of states: nearly all deliveries are 
 _NOT_MAILED = _D.state.in_([DeliveryState.HELD.value, DeliveryState.DROPPED.value])
 
 _WAITING = select(intents).where(_OPEN).order_by(intents.c.seq).limit(bindparam("most"))
+_I = intents.c
+_HEADS = (
+    select(_I.id, _I.rule, _I.instance, _I.occurrence, _I.kind, _I.severity, _I.run_id, _I.at, _I.commit_seq)
+    .where(_OPEN)
+    .order_by(_I.seq)
+    .limit(bindparam("most"))
+)
 _FIRST_URGENT = (
     select(intents.c.id, intents.c.run_id, intents.c.at, intents.c.commit_seq)
     .where(_OPEN, intents.c.severity == literal_column("0"), intents.c.kind == literal_column("'fired'"))
@@ -221,6 +228,13 @@ class Outbox:
     def intents(self, tx: Connection, limit: int) -> list[Intent]:
         """Intents not consumed, oldest first."""
         return [codecs.intent_of(row) for row in tx.execute(_WAITING, {"most": limit})]
+
+    def intent_heads(self, tx: Connection, limit: int) -> list[IntentHead]:
+        """Their heads."""
+        return [
+            IntentHead(id_, (rule, instance, occurrence), IntentKind(kind), Severity(severity), run, (at, seq))
+            for id_, rule, instance, occurrence, kind, severity, run, at, seq in tx.execute(_HEADS, {"most": limit})
+        ]
 
     def urgent(self, tx: Connection, limit: int) -> list[Intent]:
         """Critical alerts that fire, with all that was decided of their runs in the same evaluations, oldest first. One

@@ -15,7 +15,7 @@ from tocsin.model.active import Acted, Action, ActiveAlert, Audited, Deed, OnCal
 from tocsin.model.alert import Occurrence, Phase
 from tocsin.model.delivery import Delivery, DeliveryState, Endpoint, Notified
 from tocsin.model.instants import Timer
-from tocsin.model.intent import Intent, RuleInfo
+from tocsin.model.intent import Intent, IntentHead, RuleInfo
 from tocsin.model.remembered import ConditionState
 from tocsin.state import codecs, schema
 from tocsin.state.active import ActiveAlerts
@@ -170,6 +170,10 @@ class SqlState(State):
     def intents(self, limit: int = 1000) -> Sequence[Intent]:
         with self._read() as tx:
             return self._outbox.intents(tx, limit)
+
+    def intent_heads(self, limit: int) -> Sequence[IntentHead]:
+        with self._read() as tx:
+            return self._outbox.intent_heads(tx, limit)
 
     def urgent_intents(self, limit: int) -> Sequence[Intent]:
         with self._read() as tx:

@@ -22,7 +22,7 @@ from tocsin.state.sqlite import SqliteState
 
 MAILS = FIRST + 4 * BATCH
 PASSES = 5
-STATEMENTS_OF_A_PASS = 35
+STATEMENTS_OF_A_PASS = 40
 STATEMENTS_OF_MARKS = 5
 """Of all that is written at once."""
 

@@ -220,6 +220,7 @@ class EvaluationContract:
         written = [intent("r1", instance=i) for i in instances]
         state.commit(Outcome(intents=tuple(written)), NOW)
         assert [i.id for i in written] == [i.id for i in state.intents()]
+        assert [i.head for i in written[:2]] == state.intent_heads(2)
         state.put_deliveries([], [i.id for i in state.intents()], NOW)
         assert [] == state.intents()
 

@@ -201,7 +201,7 @@ def test_a_full_disk_keeps_nothing_and_goes_on_when_there_is_room(tmp_path: Path
     state.close()
 
 
-@pytest.mark.parametrize("question", ["due", "threads", "sent", "notified", "intents", "runs", "urgent", "bad"])
+@pytest.mark.parametrize("question", ["due", "threads", "sent", "notified", "intents", "heads", "runs", "urgent", "bad"])
 def test_questions_are_answered_from_an_index(question: str) -> None:
     """No question of the running program reads a whole table."""
     state = open_(None)
@@ -217,6 +217,7 @@ def test_questions_are_answered_from_an_index(question: str) -> None:
         "sent": lambda: state.sent_lately(NOW, 100),
         "notified": lambda: state.notified_addresses("r", "{}", ""),
         "intents": lambda: state.intents(),
+        "heads": lambda: state.intent_heads(9),
         "urgent": lambda: state.urgent_intents(9),
         "bad": lambda: state.bad_addresses(),
         "runs": lambda: (state.rules_notified_of(["r"]), state.notified([("r", "r")])),

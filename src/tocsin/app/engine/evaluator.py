@@ -263,11 +263,11 @@ class Evaluator:
             self._save_by = self._save_by or self._clock.monotonic() + SAVE_SECONDS
         else:
             self._commit(outcome, self._driver.cursor if outcome.row_cursor is None else outcome.row_cursor)
+        if outcome.intents:
+            self._notified()
         self._view.written(outcome)
         log_alerts(outcome.intents)
         self._count_active(outcome)
-        if outcome.intents:
-            self._notified()
         if evaluation is not None:
             self._exporter.take(evaluation.measured)
             self._count(evaluation)

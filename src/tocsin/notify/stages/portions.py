@@ -10,9 +10,9 @@ of their run. One that `inhibit:` may hold back keeps its turn: its source may w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from tocsin.model.intent import Intent
+from tocsin.model.intent import Intent, IntentHead
 from tocsin.model.statuses import Severity
 from tocsin.notify.routing.groups import ALL_FIELDS
 from tocsin.notify.routing.inhibit import may_be_inhibited
@@ -33,7 +33,7 @@ class Portions:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._rest: list[list[Intent]] = []  # runs of an evaluation that has begun, the severest first
+        self._rest: list[list[IntentHead]] = []  # runs of an evaluation that has begun, the severest first
         self._more = False  # the state has more than ``_rest``
 
     def forget(self) -> None:
@@ -42,42 +42,44 @@ class Portions:
 
     def next(self, rules: OnCallRules) -> tuple[Sequence[Intent], bool]:
         """(what the next pass takes, whether there is more). Raises StoreError."""
-        size = BATCH
         if (self._rest or self._more) and (urgent := _overtaking(self._state.urgent_intents(BATCH), rules)):
             return urgent, True
+        size = BATCH
         if not self._rest:
-            intents, self._more = self._read()
-            first = before_a_second(intents)
-            more = self._more or len(first) < len(intents)
+            known = {i.id: i for i in self._state.intents(BATCH)}
+            heads, self._more = self._heads([i.head for i in known.values()])
+            first = before_a_second(heads)
+            more = self._more or len(first) < len(heads)
             if len(first) <= BATCH or not _independent(rules):
-                return first, more
-            head = [i for i in first if _evaluation(i) == _evaluation(first[0])]
+                return self._whole(first, known), more
+            head = [i for i in first if i.evaluation == first[0].evaluation]
             self._more = more or len(head) < len(first)
             if len(head) <= BATCH:
-                return head, self._more
+                return self._whole(head, known), self._more
             self._rest, size = _by_run(head), FIRST
-        taken: list[Intent] = []
+        taken: list[IntentHead] = []
         critical = _severity(self._rest[0]) is Severity.CRITICAL
         while self._rest and (len(taken) < size or (critical and _severity(self._rest[0]) is Severity.CRITICAL)):
             taken += self._rest.pop(0)
-        return taken, self._more or bool(self._rest)
+        return self._whole(taken, {}), self._more or bool(self._rest)
 
-    def _read(self) -> tuple[list[Intent], bool]:
-        """Oldest intents, evaluations whole, and whether there are more."""
+    def _heads(self, found: Sequence[IntentHead]) -> tuple[Sequence[IntentHead], bool]:
+        """Oldest intents, evaluations whole, and whether there are more; ``found`` are the first BATCH."""
         limit = BATCH
         while True:
-            found = list(self._state.intents(limit))
             if len(found) < limit:
                 return found, False
-            last = _evaluation(found[-1])
-            whole = [i for i in found if _evaluation(i) != last]
+            whole = [i for i in found if i.evaluation != found[-1].evaluation]
             if whole or limit >= 100 * BATCH:
                 return whole or found, True
             limit *= 10  # one evaluation alone fills the batch
+            found = self._state.intent_heads(limit)
 
-
-def _evaluation(intent: Intent) -> tuple[object, int]:
-    return intent.at, intent.commit_seq
+    def _whole(self, heads: Sequence[IntentHead], known: Mapping[str, Intent]) -> Sequence[Intent]:
+        """What ``heads`` say; ``known`` has been read already."""
+        if any(each.id not in known for each in heads):
+            known = self._state.intents_called([each.id for each in heads])
+        return [known[each.id] for each in heads if each.id in known]
 
 
 def _overtaking(urgent: Sequence[Intent], rules: OnCallRules) -> Sequence[Intent]:
@@ -89,7 +91,7 @@ def _overtaking(urgent: Sequence[Intent], rules: OnCallRules) -> Sequence[Intent
 
 
 def _together(intent: Intent) -> tuple[object, ...]:
-    return (intent.run_id or intent.id, *_evaluation(intent))
+    return (intent.run_id or intent.id, intent.at, intent.commit_seq)
 
 
 def _independent(rules: OnCallRules) -> bool:
@@ -97,12 +99,12 @@ def _independent(rules: OnCallRules) -> bool:
     return not rules.inhibit and not any(n.group_by and ALL_FIELDS not in n.group_by for n in walk(rules.root))
 
 
-def _by_run(intents: Sequence[Intent]) -> list[list[Intent]]:
-    runs: dict[str, list[Intent]] = {}
+def _by_run(intents: Sequence[IntentHead]) -> list[list[IntentHead]]:
+    runs: dict[str, list[IntentHead]] = {}
     for n, intent in enumerate(intents):
         runs.setdefault(intent.run_id or f"\n{n}", []).append(intent)
     return sorted(runs.values(), key=_severity)
 
 
-def _severity(run: Sequence[Intent]) -> Severity:
+def _severity(run: Sequence[IntentHead]) -> Severity:
     return min(intent.severity for intent in run)

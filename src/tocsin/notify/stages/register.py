@@ -10,7 +10,7 @@ from tocsin.model.active import ActiveAlert, RoutedTo, fired_alert
 from tocsin.model.alert import Why as Fired
 from tocsin.model.alert import instance_key
 from tocsin.model.columns import RUNS, KqlType
-from tocsin.model.intent import Intent, IntentKind, RuleInfo
+from tocsin.model.intent import Intent, IntentHead, IntentKind, RuleInfo
 from tocsin.notify.routing.groups import ALL_FIELDS, GroupTiming, group_key, opened
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.routing.pipeline import DEFAULT, matched_by
@@ -143,17 +143,15 @@ def _alone(timing: GroupTiming | None, rules: OnCallRules) -> GroupTiming:
     return replace(timing, interval=timedelta(0))
 
 
-def before_a_second(intents: Sequence[Intent]) -> Sequence[Intent]:
+def before_a_second(intents: Sequence[IntentHead]) -> Sequence[IntentHead]:
     """The evaluations up to the first that says more of an alert that fires among them: each is a message. An end is
     not: one message says both.
     """
     fired: set[tuple[str, str, str]] = set()
     for intent in intents:
-        key = (intent.rule, instance_key(intent.instance), intent.occurrence)
         if intent.kind is IntentKind.FIRED:
-            fired.add(key)
-        elif key in fired and intent.kind is not IntentKind.RESOLVED:
-            now = (intent.at, intent.commit_seq)
-            first = next(n for n, each in enumerate(intents) if (each.at, each.commit_seq) == now)
+            fired.add(intent.alert)
+        elif intent.alert in fired and intent.kind is not IntentKind.RESOLVED:
+            first = next(n for n, each in enumerate(intents) if each.evaluation == intent.evaluation)
             return intents[:first] or intents
     return intents
