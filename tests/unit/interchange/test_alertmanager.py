@@ -186,6 +186,44 @@ def test_a_root_that_notifies_nobody_mutes_what_is_left(tmp_path: Path) -> None:
         assert expected == (mute.during[0].name if mute is not None else None)
 
 
+def test_labels_of_the_mirror_are_columns_and_odd_ones_stand_in_quotes(tmp_path: Path) -> None:
+    found = imported("""
+route:
+  receiver: x
+  group_by: [experiment_name]
+  routes:
+    - matchers: ['"my label"="ü"', 'run_id!=""', 'severity=~"critical|page"']
+      recever: y
+      continu: true
+receivers: [{name: x, email_configs: [{to: x@example.org}]}]
+inhibit_rules: [{source_matchers: [a=b], target_matcher: [c=d]}]
+""")
+    assert ["ExperimentName"] == found.data["route"]["group_by"]
+    (below,) = found.data["route"]["routes"]
+    assert ['"my label"="ü"', 'RunId!=""', 'severity=~"critical"'] == below["matchers"]
+    assert rules_of(found, tmp_path).root.routes
+    said = "\n".join(map(str, found.lost))
+    for key in ("recever", "continu", "target_matcher"):
+        assert f"{key}: is not known here" in said
+    assert "label experiment_name: is ExperimentName here" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("route: {receiver: x, matchers: [a=b]}\nreceivers: [{name: x}]", "the root route matches every alert"),
+        (
+            "route: {receiver: x, routes: [{mute_time_intervals: [t]}]}\nreceivers: [{name: x}]",
+            "'t' is no time interval",
+        ),
+        ("kind: AlertmanagerConfig\nspec: {route: {receiver: x}}", "is an object of Kubernetes (AlertmanagerConfig)"),
+    ],
+)
+def test_what_alertmanager_refuses_or_is_none_says_so(text: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(says)):
+        imported(text)
+
+
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not in this checkout's neighbourhood")
 def test_public_samples_become_files_that_are_right(tmp_path: Path) -> None:
     for path in sorted(SAMPLES.glob("alertmanager-*.yaml")):

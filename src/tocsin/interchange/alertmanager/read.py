@@ -7,7 +7,8 @@ Secrets are not copied, but for what a webhook's URL holds: the file names files
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -22,12 +23,28 @@ from tocsin.interchange.emit import comment, mapping
 from tocsin.interchange.prometheus.promql import seconds_of
 from tocsin.interchange.prometheus.read import SEVERITY_WORDS
 from tocsin.interchange.report import Lost
+from tocsin.model.columns import RUN_STATUS_CHANGED
+from tocsin.notify.render.alerts import snake
 from tocsin.notify.routing.matchers import BadMatcher, Op, matcher, parse_matchers
 from tocsin.notify.routing.oncall_file import OWNER
 
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 NOBODY = "never-notified"
 """The time interval that mutes routes to receivers that notify nobody."""
 _OWN = frozenset({"rule", "severity"})
+_COLUMNS = {snake(column.name): column.name for column in RUN_STATUS_CHANGED}
+"""Labels that alerts of tocsin have in Alertmanager -> columns."""
+_ROUTE = frozenset({
+    "active_time_intervals", "continue", "group_by", "group_interval", "group_wait", "match", "match_re", "matchers",
+    "mute_time_intervals", "receiver", "repeat_interval", "routes",
+})  # fmt: skip
+_EVERY = ['rule!=""']
+"""What a side without matchers stands for in Alertmanager: every alert."""
+_INHIBITS = frozenset({
+    "equal", "source_match", "source_match_re", "source_matchers", "target_match", "target_match_re", "target_matchers",
+})  # fmt: skip
+_KINDS = ("Alertmanager", "AlertmanagerConfig", "ConfigMap", "Secret", "PrometheusRule")
+"""Objects of Kubernetes that have to do with it."""
 _GLOBAL = {
     "resolve_timeout": "alerts here end by their rules, not by a time without news",
     "http_config": "proxies and credentials are not known here",
@@ -51,6 +68,7 @@ class _Reading:
     lost: list[Lost] = field(default_factory=list)
     fields: dict[str, None] = field(default_factory=dict)
     receivers: dict[str, tuple[str, ...]] = field(default_factory=dict)  # theirs → ours; none: nobody can be notified
+    intervals: set[str] = field(default_factory=set)  # theirs
     nobody: set[str] = field(default_factory=set)  # theirs that notify nobody on purpose
     muted: bool = False  # a route goes to one of these
     problems: list[Problem] = field(default_factory=list)
@@ -63,21 +81,32 @@ class _Reading:
         self.problems.append(self.document.problem(path, message, hint))
 
     def field(self, label: str) -> str:
-        """Our name of a label."""
+        """Our name of a label. One that tocsin's mirror makes of a column is that column."""
         if label == "alertname":
             return "rule"
-        if label not in _OWN and label != "...":
-            self.fields[label] = None
-        return label
+        name = _COLUMNS.get(label, label)
+        if name != label and name not in self.fields:
+            self.lost.append(Lost(key=f"label {label}", why=f"is {name} here"))
+        if name not in _OWN and name != "...":
+            self.fields[name] = None
+        return name
+
+    def unread(self, path: KeyPath, data: Mapping[str, Any], known: frozenset[str]) -> None:
+        """Say which keys nothing is made of."""
+        for key in data:
+            if key not in known:
+                self.lose((*path, key), "is not known here")
 
 
 def import_configuration(document: Document) -> OnCallImported:
     """All of it. Raises ConfigurationError for what Alertmanager would refuse."""
     data = document.data
     if not is_map(data) or not is_map(data.get("route")) or not isinstance(data.get("receivers"), list):
-        raise ConfigurationError([document.problem(
-            (), "is no configuration of Alertmanager", "it has route: and receivers:",
-        )])  # fmt: skip
+        message, hint = "is no configuration of Alertmanager", "it has route: and receivers:"
+        if is_map(data) and (kind := str(data.get("kind"))) in _KINDS:
+            message = f"is an object of Kubernetes ({kind}), which is not read"
+            hint = "import the alertmanager.yaml that is made of it or lies in it"
+        raise ConfigurationError([document.problem((), message, hint)])
     reading = _Reading(document)
     receivers = _receivers(reading, data)
     intervals = _intervals(reading, data)
@@ -162,6 +191,7 @@ def _intervals(reading: _Reading, data: Mapping[str, Any]) -> list[dict[str, Any
             if not is_map(each):
                 continue
             entries = each.get("time_intervals") or []
+            reading.intervals.add(str(each.get("name")))
             out.append(named(receiver_name(str(each.get("name"))), entries))
             for j, entry in enumerate(entries):
                 if is_map(entry) and entry.get("location") == "Local":
@@ -178,10 +208,13 @@ def _route(
 ) -> dict[str, Any]:
     theirs = str(route["receiver"]) if route.get("receiver") is not None else above
     if theirs and theirs not in reading.receivers:
-        reading.wrong((*path, "receiver"), f"'{theirs}' is no receiver", f"known are {', '.join(reading.receivers)}")
+        reading.wrong((*path, "receiver"), f"'{theirs}' is no receiver", _known(reading.receivers))
+    reading.unread(path, route, _ROUTE)
     out: dict[str, Any] = {}
     if matchers := _matchers(reading, path, route, ("match", "match_re", "matchers")):
         out["matchers"] = matchers
+        if root:
+            reading.wrong(path, "the root route matches every alert", "give its matchers to a route below it")
     ours = reading.receivers.get(theirs, ())
     if ours and (theirs != above or root):
         out["receiver"] = ours[0] if len(ours) == 1 else list(ours)
@@ -190,6 +223,9 @@ def _route(
     out |= _grouping(reading, path, route, root)
     for key, ours_key in (("mute_time_intervals", "mute"), ("active_time_intervals", "active")):
         if names := route.get(key):
+            for name in names:
+                if str(name) not in reading.intervals:
+                    reading.wrong((*path, key), f"'{name}' is no time interval", _known(reading.intervals))
             out[ours_key] = {"during": [receiver_name(str(each)) for each in names], "then": "drop"}
     children = [
         _route(reading, (*path, "routes", i), child, theirs)
@@ -200,6 +236,10 @@ def _route(
         reading.muted = True
         out = {**out, "nobody": True} if root else _muted(out)
     return {**out, "routes": children} if children else out
+
+
+def _known(names: Iterable[str]) -> str:
+    return f"known are {', '.join(sorted(names)) or 'none'}"
 
 
 def _grouping(reading: _Reading, path: KeyPath, route: Mapping[str, Any], root: bool) -> dict[str, Any]:
@@ -251,7 +291,8 @@ def _matcher(reading: _Reading, label: str, op: Op, value: str, path: KeyPath) -
         reading.wrong(path, str(e))
     if name == "severity":
         value = _severity(reading, op, value, path)
-    return f"{name}{op}{json.dumps(value, ensure_ascii=False)}"
+    written = name if _PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+    return f"{written}{op}{json.dumps(value, ensure_ascii=False)}"
 
 
 def _severity(reading: _Reading, op: Op, value: str, path: KeyPath) -> str:
@@ -259,7 +300,7 @@ def _severity(reading: _Reading, op: Op, value: str, path: KeyPath) -> str:
     ours = SEVERITY_WORDS.get(value.lower()) if op in (Op.EQUAL, Op.NOT_EQUAL) else None
     words = value.strip("^$()").split("|") if ours is None else []
     if words and all(word.lower() in SEVERITY_WORDS for word in words):
-        ours = "|".join(SEVERITY_WORDS[word.lower()] for word in words)
+        ours = "|".join(dict.fromkeys(SEVERITY_WORDS[word.lower()] for word in words))
     if ours is None:
         reading.lose(path, f"severities here are critical, error, warning, informational, verbose; '{value}' is none")
         return value
@@ -273,10 +314,12 @@ def _severity(reading: _Reading, op: Op, value: str, path: KeyPath) -> str:
 
 def _inhibit(reading: _Reading, path: KeyPath, rule: Mapping[str, Any]) -> dict[str, Any]:
     sides = {
-        side: {"matchers": _matchers(reading, path, rule, (f"{side}_match", f"{side}_match_re", f"{side}_matchers"))}
+        side: _matchers(reading, path, rule, (f"{side}_match", f"{side}_match_re", f"{side}_matchers"))
         for side in ("source", "target")
     }
-    out: dict[str, Any] = {**sides, "then": "drop"}
+    reading.unread(path, rule, _INHIBITS)
+    out: dict[str, Any] = {side: {"matchers": found or _EVERY} for side, found in sides.items()}
+    out["then"] = "drop"
     if equal := [reading.field(str(label)) for label in rule.get("equal") or ()]:
         out["equal"] = equal
         reading.lose((*path, "equal"), "a label that both lack is equal in Alertmanager; here it equals nothing")
