@@ -5,22 +5,15 @@ State is the truth; Alerts, Notifications and Actions (with the audit trail) are
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 
-import structlog
-
 from tocsin.app.engine.audit import Audit
+from tocsin.app.engine.rounds import Rounds
 from tocsin.clock import Clock
-from tocsin.errors import StoreError
 from tocsin.logstore.interface import LogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.state.interface import State
 
-log = structlog.get_logger(__name__)
-
-EVERY = 0.5
-"""Seconds between looks."""
 CHUNK = 5000
 """Rows of one mirror commit."""
 
@@ -36,41 +29,26 @@ def mirror_once(state: State, store: LogStore) -> int:
     return len(rows)
 
 
-class Mirror:
-    """The thread that mirrors, and that forgets what is old in the state once an hour."""
+class Mirror(Rounds):
+    """Mirrors, and forgets what is old in the state once an hour. What is left is mirrored when it stops."""
+
+    name, every, last_round = "mirror", 0.5, True
 
     def __init__(
         self, state: State, store: LogStore, metrics: Metrics, clock: Clock, keep: timedelta, audit: Audit
     ) -> None:
+        super().__init__()
         self._state, self._store, self._metrics, self._clock, self._keep = state, store, metrics, clock, keep
         self._audit = audit
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self._pruned = clock.monotonic()
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Mirror what is left and end the thread."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            last = self._stop.wait(EVERY)
-            try:
-                self._audit.flush()
-                # What comes meanwhile waits for the next evaluation: each mirror commit holds up one with events.
-                while mirror_once(self._state, self._store) == CHUNK:
-                    pass
-                self._metrics.set("tocsin_store_mirror_lag_rows", self._state.mirror_seq() - self._store.mirror_seq)
-                if self._clock.monotonic() - self._pruned > 3600:
-                    self._pruned = self._clock.monotonic()
-                    self._state.prune(mirrored=self._store.mirror_seq, now=self._clock.now(), keep=self._keep)
-            except StoreError as e:
-                log.warning("mirror_failed", error=str(e))
-            if last:
-                return
+    def round(self) -> None:
+        """Copy what is new, chunk by chunk."""
+        self._audit.flush()
+        # What comes meanwhile waits for the next round: each mirror commit holds up one with events.
+        while mirror_once(self._state, self._store) == CHUNK:
+            pass
+        self._metrics.set("tocsin_store_mirror_lag_rows", self._state.mirror_seq() - self._store.mirror_seq)
+        if self._clock.monotonic() - self._pruned > 3600:
+            self._pruned = self._clock.monotonic()
+            self._state.prune(mirrored=self._store.mirror_seq, now=self._clock.now(), keep=self._keep)

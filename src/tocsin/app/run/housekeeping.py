@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from tocsin.app.engine.allocator import give_back
+from tocsin.app.engine.rounds import Rounds
 from tocsin.app.run.measuring import Measuring
 from tocsin.clock import Clock
-from tocsin.errors import StoreError
 from tocsin.logstore.interface import LogStore
 
 log = structlog.get_logger(__name__)
 
-EVERY = 5.0
-"""Seconds between rounds."""
 TRIM_ROUNDS = 6
 """Rounds between which memory that is free is given back."""
 
 
-class Housekeeping:
-    """A thread that looks every few seconds. Whatever fails is logged and tried again in the next round."""
+class Housekeeping(Rounds):
+    """What it does in each round stands in ``round``."""
+
+    name, every = "housekeeping", 5.0
 
     def __init__(
         self,
@@ -35,31 +34,11 @@ class Housekeeping:
         keep: Mapping[str, timedelta],
         extra: Callable[[], None],
     ) -> None:
+        super().__init__()
         self._store, self._measuring, self._clock = store, measuring, clock
         self._consumers, self._keep, self._extra = consumers, keep, extra
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
         self._retained_on: datetime | None = None
         self._rounds = 0
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.round()
-            except StoreError as e:
-                log.warning("housekeeping_failed", error=str(e))
-            if self._stop.wait(EVERY):
-                return
 
     def round(self) -> None:
         """One round: signs of life, gauges, and retention once a day."""

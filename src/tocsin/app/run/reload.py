@@ -4,11 +4,11 @@ notified.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import structlog
 
+from tocsin.app.engine.rounds import Rounds
 from tocsin.app.project.calendars import refresh_calendars
 from tocsin.app.project.content import Content, load_content
 from tocsin.app.project.oncall import refresh_feeds
@@ -16,19 +16,19 @@ from tocsin.clock import Clock
 from tocsin.config.project.home import Home
 from tocsin.config.project.watch import Watch
 from tocsin.config.settings import Settings
-from tocsin.errors import ConfigurationError, TocsinError
+from tocsin.errors import ConfigurationError
 from tocsin.metrics.registry import Metrics
 
 log = structlog.get_logger(__name__)
 
-EVERY = 0.5
-"""Seconds between looks; a change counts once it has stood still from one evaluation to the next."""
 FETCH = 600.0
 """Seconds between questions after calendars and feeds that are fetched; fresh copies are not fetched again."""
 
 
-class Reloader:
-    """The thread that watches."""
+class Reloader(Rounds):
+    """Watches. A change counts once it has stood still from one round to the next."""
+
+    name, every = "reload", 0.5
 
     def __init__(
         self,
@@ -42,12 +42,11 @@ class Reloader:
         refused: Callable[[ConfigurationError], None],
     ) -> None:
         """``content`` is what is in force."""
+        super().__init__()
         self._home, self._settings, self._metrics, self._clock = home, settings, metrics, clock
         self._content, self._take, self._refused = content, take, refused
         self._fetched = clock.monotonic()
         self._watch = Watch(home, home.tokens_path(settings))
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
         self.broken: list[str] = []
         """Problems of the set that was refused last; empty while the files in force are those on disk."""
         self.in_force = self._watch.mark
@@ -56,24 +55,10 @@ class Reloader:
     def start(self) -> None:
         """Start the thread. The files that tocsin started with count as a reload that succeeded."""
         self._succeeded()
-        self._thread.start()
+        super().start()
 
-    def stop(self) -> None:
-        """End the thread."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(EVERY):
-            try:
-                self._evaluate()
-            except TocsinError as e:
-                log.warning("reload_failed", error=str(e))
-            except Exception:  # watching must go on whatever a file provokes
-                log.exception("reload_failed")
-
-    def _evaluate(self) -> None:
+    def round(self) -> None:
+        """Bring what changed into force, if it is good."""
         changed = self._watch.poll()
         if not changed and not self._other_days():
             return
