@@ -199,14 +199,6 @@ class Notifier:
         self._threads.shutdown(wait=False)
         self._poller.shutdown(wait=False)
 
-    def refresh_metrics(self) -> None:
-        """Set the gauges of the outbox. Safe from any thread. Raises StoreError."""
-        stats = self._state.outbox_stats()
-        oldest = stats.get("oldest", 0.0)
-        age = self._clock.now().timestamp() - oldest if oldest else 0.0
-        self._metrics.set("tocsin_notify_outbox_mails", stats.get("ready", 0))
-        self._metrics.set("tocsin_notify_outbox_age_seconds", max(age, 0.0))
-
     # -- grouping ----------------------------------------------------------------------------------------------------
 
     async def _group_all(self, stop: asyncio.Event) -> None:

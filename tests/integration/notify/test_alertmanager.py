@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -14,12 +14,16 @@ from tests.conftest import _without
 from tests.servers.alertmanager import AlertmanagerServer, routes
 from tests.servers.process import ServerMissing
 from tocsin.notify.routing.inhibit import Inhibitor, InhibitRule
-from tocsin.notify.routing.matchers import BadMatcher, matches, parse_all, parse_matchers
+from tocsin.notify.routing.matchers import BadMatcher, Matcher, matches, parse_matchers
 from tocsin.notify.routing.silence import Silence, silenced
 from tocsin.notify.routing.tree import Route, nodes
 
 VALUES = ["", "a", "b", "ab", "a.b", 'q"u', "back\\slash", "Ünï"]
 LABELS = [{k: v for k, v in (("x", x), ("y", y)) if v} for x, y in product(VALUES, ["", "a", "b"])]
+
+
+def parse_all(texts: Iterable[str]) -> tuple[Matcher, ...]:
+    return tuple(each for text in texts for each in parse_matchers(text))
 
 
 @pytest.fixture(scope="module")

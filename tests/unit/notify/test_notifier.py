@@ -293,16 +293,6 @@ def test_stopping_lets_a_mail_under_way_get_its_mark(house: Make) -> None:
     assert [d.run_id for d in here.mails(DeliveryState.SENT)] == [wire.sent[0].run_id]
 
 
-def test_gauges_of_the_outbox(house: Make) -> None:
-    here = house(Wire(lambda _: LATER))
-    here.notify(intent())
-    here.drain()
-    here.clock.advance(timedelta(seconds=7))
-    here.notifier.refresh_metrics()
-    assert here.count("tocsin_notify_outbox_mails") == 1
-    assert here.count("tocsin_notify_outbox_age_seconds") == 7
-
-
 def test_the_event_of_these_tests_is_whole() -> None:
     """The columns that mails read are there."""
     assert {"RunId", "Status", "Message", "OwnerEmail"} <= set(EVENT)

@@ -13,12 +13,9 @@ from tocsin.rules.kinds.clocks import under
 from tocsin.rules.kinds.ruleset import RuleSet
 
 
-def calendars_of(
-    oncall: OnCallFiles, home: Home, problems: list[Problem], clock: Clock | None = None
-) -> dict[str, Calendar]:
+def calendars_of(oncall: OnCallFiles, home: Home, problems: list[Problem]) -> dict[str, Calendar]:
     """The calendars that ``oncall`` declares, read; faults and warnings go to ``problems``."""
-    now = (clock or SystemClock()).now()
-    return read_calendars(oncall.calendars, home.path, home.calendar_cache, now, problems)
+    return read_calendars(oncall.calendars, home.path, home.calendar_cache, SystemClock().now(), problems)
 
 
 def with_maintenance(rules: RuleSet, oncall: OnCallFiles, problems: list[Problem]) -> RuleSet:

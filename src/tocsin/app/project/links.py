@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tocsin.model.text.signed import KEPT, Signer, new_key
+from tocsin.model.text.signed import Signer, new_key
 from tocsin.state.interface import State
 
 _NAME = "link_keys"
@@ -15,9 +15,3 @@ def link_signer(state: State) -> Signer:
         said = new_key().hex()
         state.put(_NAME, said)
     return Signer([bytes.fromhex(word) for word in said.split()])
-
-
-def rotate_link_keys(state: State) -> None:
-    """Sign with a new key from the next start on; links of the one before go on working, older ones cease to."""
-    known = (state.get(_NAME) or "").split()
-    state.put(_NAME, " ".join([new_key().hex(), *known][:KEPT]))

@@ -34,9 +34,6 @@ from duckdb_kql.translate.functions import _f as _scalar_spec
 from tocsin.errors import QueryError
 from tocsin.kql.sandbox import extras
 
-TESTED = ("1.1", "1.2")
-"""Versions of duckdb-kql that this module is tested with: from the first, below the second."""
-
 NOW = "kqlnow"
 """Name of the bind parameter that now() and ago() read."""
 

@@ -133,11 +133,6 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
             raise first from None
 
 
-def parse_all(texts: Iterable[str]) -> tuple[Matcher, ...]:
-    """A YAML list of such texts, all of which must match. Raises BadMatcher."""
-    return tuple(each for text in texts for each in parse_matchers(text))
-
-
 def _utf8(text: str) -> tuple[Matcher, ...]:
     tokens = list(_tokens(text))
     braces = bool(tokens) and tokens[0] == ("punct", "{")

@@ -265,7 +265,7 @@ def _of_entry(
         text = resolver.oncall.tables.find(lookup, fields_of(intent).get(lookup.column))
         return _written(text, receiver, resolver, refused, because) if text else []
     if "{" in entry:
-        return _from_payload(entry, receiver, intent, info, resolver, refused, because)
+        return _from_payload(entry, receiver, intent, resolver, refused, because)
     return _written(entry, receiver, resolver, refused, because)
 
 
@@ -308,7 +308,6 @@ def _from_payload(
     source: str,
     receiver: ReceiverModel,
     intent: Intent,
-    info: RuleInfo,
     resolver: RecipientResolver,
     refused: list[str],
     because: str,

@@ -7,7 +7,7 @@ children all pass takes it itself. Ours besides: ``always`` of the root, and wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -112,43 +112,11 @@ def _taken(node: Route, root: Route) -> Iterator[Taken]:
         yield Taken(escalation=node.escalation, why=why, matched=matched, route=node)
 
 
-def matched_fields(root: Route) -> Iterator[tuple[str, str]]:
-    """(field, place) of every matcher and `group_by`: `check` refuses a field that no rule's alerts have."""
-    for node in walk(root):
-        yield from ((each.name, node.place) for each in node.matchers)
-        yield from ((name, node.place) for name in node.group_by if name != ALL_FIELDS)
-
-
 def walk(root: Route) -> Iterator[Route]:
     """Every node, a parent before its children."""
     yield root
     for child in root.routes:
         yield from walk(child)
-
-
-# -- one message a channel
-# -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Addressed:
-    """One address and channel by which an alert would be sent, and how it was found."""
-
-    channel: str
-    address: str
-    taken: Taken
-    mutable: bool = True  # found as owner, subscriber or list member: a personal mute applies
-
-
-def one_a_channel(found: Iterable[Addressed]) -> tuple[Addressed, ...]:
-    """Each address once a channel. An escalation's wins, else the first that was found."""
-    kept: dict[tuple[str, str], Addressed] = {}
-    for each in found:
-        key = (each.channel, each.address.lower())
-        known = kept.get(key)
-        if known is None or (each.taken.escalation and not known.taken.escalation):
-            kept[key] = each
-    return tuple(kept.values())
 
 
 def group_values(node: Route, fields: Fields) -> Mapping[str, str]:

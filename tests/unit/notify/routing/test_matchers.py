@@ -12,7 +12,6 @@ from tocsin.notify.routing.matchers import (
     matcher,
     matches,
     one_of,
-    parse_all,
     parse_matchers,
     text_of,
 )
@@ -86,7 +85,7 @@ def test_how_they_compare(text: str, value: str, expected: bool) -> None:
 
 
 def test_all_of_a_list_must_match() -> None:
-    both = parse_all(["alertname = Watchdog", '{severity =~ "warning|critical"}'])
+    both = (*parse_matchers("alertname = Watchdog"), *parse_matchers('{severity =~ "warning|critical"}'))
     assert matches(both, {"alertname": "Watchdog", "severity": "critical"})
     assert not matches(both, {"alertname": "Watchdog", "severity": "none"})
     assert matches((), {})

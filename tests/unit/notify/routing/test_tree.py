@@ -2,15 +2,11 @@
 
 from tocsin.notify.routing.matchers import Matcher, one_of, parse_matchers
 from tocsin.notify.routing.tree import (
-    Addressed,
     Route,
     RuleNames,
-    Taken,
     Why,
     group_values,
-    matched_fields,
     nodes,
-    one_a_channel,
     route,
 )
 
@@ -91,21 +87,10 @@ def test_nobody_gets_it_twice_and_the_first_reason_counts() -> None:
     assert [("owner", Why.ALWAYS), ("b", Why.ROOT)] == [(t.name, t.why) for t in route(root, ["owner"], {})]
 
 
-def test_one_message_a_channel_and_address_and_the_escalations_wins() -> None:
-    list_, step = Taken(receiver="leads", why=Why.ROOT), Taken(escalation="page", why=Why.MATCHED)
-    mail = Addressed(channel="email", address="anna@example.org", taken=list_)
-    again = Addressed(channel="email", address="Anna@Example.org", taken=list_)
-    page = Addressed(channel="page", address="anna@example.org", taken=list_)
-    escalated = Addressed(channel="email", address="anna@example.org", taken=step)
-    assert (mail, page) == one_a_channel([mail, again, page])
-    assert (escalated, page) == one_a_channel([mail, page, escalated])
-
-
-def test_group_values_and_what_a_tree_matches() -> None:
+def test_group_values() -> None:
     root = Route(
         group_by=("rule", "Target"),
         routes=(Route(matchers=parse_matchers('team="x"'), group_by=("...",), place="r:2"),),
     )
     assert {"rule": "a", "Target": ""} == group_values(root, {"rule": "a", "team": "x"})
     assert {"rule": "a", "team": "x"} == group_values(root.routes[0], {"rule": "a", "team": "x"})
-    assert [("rule", ""), ("Target", ""), ("team", "r:2")] == list(matched_fields(root))
