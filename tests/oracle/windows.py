@@ -104,7 +104,7 @@ class Windows:
             if self.terms.hold is not None:
                 ends = [one.since + self.terms.hold for one in self.instances.values() if waits_for_end(one)]
                 due += [(at, 2, at, "for") for at in ends if at <= now]
-            if self._held_due is not None and not released and not unheard(self._held_due, self._held_for, marks):
+            if self._held_due is not None and not released and not unreached(self._held_due, self._held_for, marks):
                 due.append((now, 1, self._held_due, "release"))
             if not due:
                 return
@@ -147,7 +147,7 @@ class Windows:
         """A tick or the end of a `for`. What would end, or has no data, waits for the consumers that are not reached
         up to it.
         """
-        absent = unheard(at, marks.keys(), marks)
+        absent = unreached(at, marks.keys(), marks)
         for group in groups:
             one = self.instances.setdefault(group, Instance())
             word = self._word(group, at)
@@ -288,6 +288,6 @@ def next_tick(at: datetime, every: timedelta) -> datetime:
     return EPOCH + ((at - EPOCH) // every + 1) * every
 
 
-def unheard(at: datetime, names: Collection[str], marks: Marks) -> frozenset[str]:
+def unreached(at: datetime, names: Collection[str], marks: Marks) -> frozenset[str]:
     """Which of these are not reached up to `at`."""
     return frozenset(name for name in names if (mark := marks[name]) is None or mark < at)

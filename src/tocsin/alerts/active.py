@@ -5,12 +5,10 @@
                └──── after its time ─────────────► closed, without a notification
 
 An occurrence is an occurrence of events, and occurrences split as late events come in (``occurrences``). Whether one
-has recovered is
-a matter of its events: an event is over once an ending event of the same columns is known that happened later, and
-an occurrence
-has recovered when one of its events is over. That only ever becomes true, so it is notified of the same number of
-occurrences
-whatever comes when: of each occurrence in which no event has been counted as ended before.
+has recovered is a matter of its events: an event is over once an ending event of the same columns is known that
+happened later, and an occurrence has recovered when one of its events is over. That only ever becomes true, so it is
+notified of the same number of occurrences whatever comes when: of each occurrence in which no event has been counted as
+ended before.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ OCCURRENCE = "Occurrence"
 class ResolvePolicy:
     """What an event rule says of how its alerts end and how often they are notified."""
 
-    after: timedelta  # closed quietly, counted from when it was notified
+    after: timedelta  # closed without a notification, counted from when it was notified
     repeat: timedelta | None = None
     statuses: frozenset[str] = frozenset()  # of events that end it; none: only time does
     same: tuple[str, ...] = ()  # columns that they have in common with it
@@ -114,7 +112,7 @@ class ActiveAlert:
         return not self.beyond
 
     def wake(self, resolve_policy: ResolvePolicy) -> datetime:
-        """When it is to be looked at again by ``resolve_policy``."""
+        """When it is to be evaluated again by ``resolve_policy``."""
         end = self.at + resolve_policy.after
         return (
             end

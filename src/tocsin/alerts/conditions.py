@@ -50,7 +50,7 @@ _QUIET = frozenset({Why.MAINTENANCE, Why.NO_DATA, Why.RULE_CHANGED, Why.RULE_GON
 class NoData(StrEnum):
     """What it means for an instance that there is no data."""
 
-    KEEP = "keep"  # a firing one stays, is not repeated, and is closed quietly after NO_DATA_CLOSES
+    KEEP = "keep"  # a firing one stays, is not repeated, and is closed without a notification after NO_DATA_CLOSES
     OK = "ok"  # it holds no longer
     ALERT = "alert"  # it holds
 
@@ -114,7 +114,7 @@ class Step:
     occurrence: str  # one firing: from when on, ISO; '' before it fires
     severity: Severity  # of the instance
     notify: Notify | None = None
-    wake: datetime | None = None  # look again then at the latest: the end of its `for`, a repeat, an end by time
+    wake: datetime | None = None  # evaluated again then at the latest: the end of its `for`, a repeat, an end by time
 
     @property
     def changed(self) -> bool:
@@ -363,9 +363,8 @@ def matters(before: ConditionState | None, after: ConditionState | None) -> bool
 
 
 def changed(state: ConditionState) -> ConditionState | None:
-    """What a rule whose meaning changed remembers of an instance: None of a pending one; a firing one is closed
-    quietly by
-    its next tick unless it still holds; what an event rule counts or has notified stays.
+    """What a rule whose meaning changed remembers of an instance: None of a pending one; a firing one is closed without
+    a notification by its next tick unless it still holds; what an event rule counts or has notified stays.
     """
     if state.phase in EVENTS and active_alert_of(state) is None:
         return state

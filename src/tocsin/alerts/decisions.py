@@ -46,13 +46,10 @@ def evaluate(
 ) -> Verdict:
     """Whether an occurrence is to be notified now.
 
-    An occurrence is notified once (``remembered`` has a notified or COLLAPSED event of it: ALREADY_FIRED), and only
-    if all its events came after the
-    rule's start. One that holds an event from before is remembered by that event (BEFORE_START), so that the rule
-    sees it
-    when a late event splits it. It is expired while all its events are; a fresh event of an occurrence so far found
-    expired notifies
-    it, so that it does not matter which of them came first.
+    An occurrence is notified once (``remembered`` has a notified or COLLAPSED event of it: ALREADY_FIRED), and only if
+    all its events came after the rule's start. One that holds an event from before is remembered by that event
+    (BEFORE_START), so that the rule sees it when a late event splits it. It is expired while all its events are; a
+    fresh event of an occurrence so far found expired notifies it, so that it does not matter which of them came first.
     """
     if any(remembered.get(e.key) in (Phase.FIRED, Phase.COLLAPSED) for e in occurrence.events):
         return Verdict(why=Why.ALREADY_FIRED)

@@ -89,7 +89,7 @@ def restarts(events: Iterable[RunEvent]) -> frozenset[EventKey]:
     return frozenset(event.key for event, turn in zip(ordered, turns(ordered), strict=True) if turn in REOPENING)
 
 
-def ends_anew(events: Iterable[RunEvent]) -> frozenset[EventKey]:
+def ends_again(events: Iterable[RunEvent]) -> frozenset[EventKey]:
     """Terminal events at a strictly later time than an end that their Source had said in the same Attempt."""
     ordered = in_order(events)
     return frozenset(event.key for event, turn in zip(ordered, turns(ordered), strict=True) if turn is Turn.ENDS_AGAIN)
@@ -100,8 +100,8 @@ def occurrences_of(events: Iterable[RunEvent], matching: Collection[EventKey]) -
     events.
 
     An occurrence of a non-terminal status ends with the next event of another status or that does not match; an
-    occurrence of a
-    terminal status only with a restart, or with an event of the Source that ended the run which ends it again.
+    occurrence of a terminal status only with a restart, or with an event of the Source that ended the run which ends it
+    again.
     """
     ordered = list(events)
     alone = [e for e in ordered if e.key in matching]

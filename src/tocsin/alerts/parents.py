@@ -155,8 +155,7 @@ def why_notify(parent_group: ParentGroup, terms: Terms, now: ResolvePolicy) -> W
     PARENT_ENDED, else why not.
 
     ``at_least`` keeps a parent group from ringing while few of its children are known. Once the parent has ended, no
-    more will
-    come: where there are fewer than that, it is notified when all of them match.
+    more will come: where there are fewer than that, it is notified when all of them match.
     """
     ended = now.event is not None
     if not parent_group.notified:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tocsin.app.runs.find import RunsAsked
     from tocsin.config.project.home import Home
-    from tocsin.web.ports import ReadFace
+    from tocsin.web.ports import ReadPorts
 
 Row = dict[str, Any]
 SOON = 5.0
@@ -169,7 +169,7 @@ class Remote:
 class Offline:
     """A project directory whose files this process opened."""
 
-    def __init__(self, ports: ReadFace, home: Home) -> None:
+    def __init__(self, ports: ReadPorts, home: Home) -> None:
         self._ports, self._home = ports, home
 
     def query(self, kql: str) -> tuple[list[Row], list[Row]]:

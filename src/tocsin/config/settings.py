@@ -354,7 +354,7 @@ class Settings(YamlModel):
     )
     admin_email: Addresses = Field(
         default=(),
-        description="Who is notified about broken files, rule errors and tocsin's own trouble.",
+        description="Who is notified about broken files, rule errors and tocsin's own health.",
         examples=[["ops@example.org"]],
     )
     default_receiver: DefaultReceiver | None = Field(
@@ -411,7 +411,7 @@ class Settings(YamlModel):
 
     @property
     def admins(self) -> tuple[str, ...]:
-        """Who is notified about tocsin's own trouble; never empty."""
+        """Who is notified about tocsin's own health; never empty."""
         return self.admin_email or self.fallback
 
     def keep(self) -> Mapping[str, timedelta]:

@@ -190,9 +190,9 @@ def _check_arity(name: str, given: int) -> None:
 def compile_getter(texts: Sequence[str], *, ignore_case: bool = False) -> Getter:
     """A function from a payload to the values of all ``texts``, in order.
 
-    Plain paths (``data.runId``) share their lookups in generated code. With ``ignore_case`` a field that is not
-    there as
-    written is looked for in any case. The function raises ExpressionFailed. Raises ValueError for what is no JMESPath.
+    Plain paths (``data.runId``) share their lookups in generated code. With ``ignore_case`` a field that is not there
+    as written is looked for in any case. The function raises ExpressionFailed. Raises ValueError for what is no
+    JMESPath.
     """
     code = _Code(ignore_case)
     names = [code.value(parse(text), index) for index, text in enumerate(texts)]

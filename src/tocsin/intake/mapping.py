@@ -2,8 +2,7 @@
 (filtered).
 
 An event is dead without RunId or Status, or with a time that is none. Any other value that its column cannot take is
-left
-out, as in the canonical form: one odd field is no reason to lose a failure.
+left out, as in the canonical form: one odd field is no reason to lose a failure.
 """
 
 from __future__ import annotations
@@ -47,8 +46,7 @@ def compile_mapping(name: str, file: ConsumerFile) -> Mapper:
     """Compile what ``file`` (of consumer ``name``) says.
 
     ``Mapper.read(value, raw, origin, time)`` gives the event, or None where the filter drops it; ``time`` stands in
-    where
-    the payload has none. It raises Dead.
+    where the payload has none. It raises Dead.
     """
     texts = {
         "heartbeat": file.heartbeat,
@@ -117,7 +115,7 @@ def _evaluated(getter: Getter, value: object, labels: Sequence[str]) -> tuple[ob
 
 
 def _nothing_found(column: str, file: ConsumerFile, value: Mapping[str, object]) -> str:
-    """What a person needs to mend the mapping: the expression, and what the event has instead."""
+    """What a person needs to fix the mapping: the expression, and what the event has instead."""
     fields = [f"{key[:40]} ({_kind(v)})" for key, v in list(value.items())[:_SHOWN_FIELDS]]
     more = ", …" if len(value) > _SHOWN_FIELDS else ""
     has = f"the event has {', '.join(fields)}{more}" if fields else "the event has no field"

@@ -2,15 +2,14 @@
 
 Kafka. The end offset is asked for at D; everything produced up to D lies below it. Once the stored position has
 reached it,
-everything produced up to D is stored, and a deadline at D may be judged::
+everything produced up to D is stored, and a deadline at D may be evaluated::
 
     clock      D                          R
     broker     ── end offset is 40 ──►    (41, 42 come later: they do not count)
     store         position 31 … 36 … 40 ──► watermark = D
 
-Samples are taken one after another, and the newest one that is reached counts. A broker that is away gives no
-samples, so
-the watermark stands still, as it must: nobody knows what waits there.
+Samples are taken one after another, and the newest one that is reached counts. A broker that is away gives no samples,
+so the watermark stands still, as it must: nobody knows what waits there.
 
 HTTP, file, poll. Nobody can say what a sender still holds, but senders retry with backoff. So after our own outage
 we wait
@@ -22,8 +21,7 @@ a grace, and from then on what was to come has come::
 The grace is the larger of 2 min and the outage, at most 1 h.
 
 A source that promised ``event_every: 15m`` and is silent longer has probably died: its watermark stands at its last
-word
-until it speaks again, so that no rule mistakes its silence for its runs' silence.
+word until it speaks again, so that no rule mistakes its silence for its runs' silence.
 """
 
 from __future__ import annotations
@@ -46,9 +44,8 @@ Partition = tuple[str, int]
 
 
 def move_on(stored: dict[Partition, int], positions: Iterable[Position]) -> None:
-    """Note ``positions`` that are durable. A partition that was recreated begins again; else positions only grow,
-    also where an
-    older one is noted late.
+    """Note ``positions`` that are durable. A partition that was recreated begins again; else positions only grow, also
+    where an older one is noted late.
     """
     for p in positions:
         before = 0 if p.reset else stored.get((p.topic_id, p.partition), 0)
@@ -88,7 +85,7 @@ class KafkaWatermark:
 
 
 class Wanted:
-    """When end offsets are asked for besides each second, so that a deadline is judged when it comes.
+    """When end offsets are asked for besides each second, so that a deadline is evaluated when it comes.
 
         deadline        D
         end offsets  ?  ?              at D, not at the next second; then only what was on its way is waited for

@@ -17,7 +17,7 @@ KQL_TYPES: Mapping[str, str] = {
 """DuckDB's type for each KQL type that a column may have."""
 
 HIDDEN = "__tocsin_"
-"""Names that begin so are ours alone; a query that spells one is refused."""
+"""Names that begin so are ours alone; a query that names one is refused."""
 
 
 class Schema(Mapping[str, Mapping[str, str]]):

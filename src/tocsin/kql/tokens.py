@@ -116,7 +116,7 @@ def place(text: str, offset: int) -> tuple[int, int]:
 
 
 def occurrences(tokens: tuple[Token, ...], name: str) -> Iterator[Token]:
-    """Tokens that spell ``name``: as a plain name, or as a bracketed one (``['my column']``)."""
+    """Tokens that name ``name``: as a plain name, or as a bracketed one (``['my column']``)."""
     for token in tokens:
         if (token.kind is TokenKind.NAME and token.text == name) or (
             token.kind is TokenKind.STRING and token.text[1:-1] == name

@@ -445,8 +445,8 @@ class DuckLogStore(LogStore):
         """See ``LogReader.runs_as_of``."""
         return runs_as_of(seq, head=self._head.seq, table=self.table)
 
-    def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
-        """See ``LogReader.news``."""
+    def recent_runs(self, after: int, hi: int) -> Mapping[str, Touched] | None:
+        """See ``LogReader.recent_runs``."""
         return self._recent.runs(after, hi)
 
     def recent_rows(self, after: int, hi: int) -> Sequence[StoredRow] | None:

@@ -114,9 +114,8 @@ class LogReader(ABC):
     def select(self, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None) -> pa.Table:
         """Run one SELECT that tocsin compiled, values as ``$name``.
 
-        Every table of model.columns and every reference table is visible by name; internal ones are not needed.
-        Raises QueryTimeout after ``limits.seconds`` (interrupted), QueryError where DuckDB refuses it, StoreLost. At
-        most
+        Every table of model.columns and every reference table is visible by name; internal ones are not needed. Raises
+        QueryTimeout after ``limits.seconds`` (interrupted), QueryError where DuckDB refuses it, StoreLost. At most
         ``limits.rows`` rows come back where limits are given.
         """
 
@@ -151,7 +150,7 @@ class LogReader(ABC):
         """
 
     @abstractmethod
-    def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
+    def recent_runs(self, after: int, hi: int) -> Mapping[str, Touched] | None:
         """Runs that commits in (``after``, ``hi``] touched, by RunId, where memory still knows all of them; else
         None.
         """
@@ -182,8 +181,7 @@ class LogStore(LogReader):
         """Make ``batches`` durable in one commit. When it returns, they survive a kill -9 and a power cut.
 
         Receipts come in the order of ``batches``. Raises PositionGap (a batch starts beyond its stored position:
-        nothing
-        was kept), StoreFull (below the reserve: nothing was kept), StoreLost (unknown until ``reopen``).
+        nothing was kept), StoreFull (below the reserve: nothing was kept), StoreLost (unknown until ``reopen``).
         """
 
     @abstractmethod
@@ -273,8 +271,7 @@ class LogStore(LogReader):
     @abstractmethod
     def rest(self) -> None:
         """Nothing waits to be written: write the WAL into the file if it has grown by a quarter of what is borne, so
-        that it need not be
-        done when somebody waits. Raises StoreLost, StoreError.
+        that it need not be done when somebody waits. Raises StoreLost, StoreError.
         """
 
     @abstractmethod

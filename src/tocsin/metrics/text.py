@@ -1,6 +1,6 @@
 """The text that a scraper gets, byte for byte as prometheus-client writes it, at a quarter of its time.
 
-prometheus-client makes a dictionary and a line anew for each sample of each scrape. Labels do not change, so the head of a line
+prometheus-client makes a new dictionary and line for each sample of each scrape. Labels do not change, so the head of a line
 (`name{label="value"} `) is kept from one scrape to the next, and only the value is written.
 """
 

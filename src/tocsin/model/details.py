@@ -94,8 +94,8 @@ class Digest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """tocsin's own trouble."""
+class Health:
+    """tocsin's own health."""
 
     title: str
     text: str = ""
@@ -114,7 +114,7 @@ class Details:
     group: Group | None = None
     ended_by: EndedBy | None = None
     expired: Expired | None = None
-    trouble: Trouble | None = None
+    health: Health | None = None
     digest: Digest | None = None
 
 

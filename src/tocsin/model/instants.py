@@ -15,8 +15,7 @@ class Instant:
     """An evaluation instant. Order: by T; at equal T the commit first.
 
     ``timer`` False: the commit ``commit_seq`` at its IngestedAt. True: a timer at its due time or release, seeing
-    commits
-    up to ``commit_seq``.
+    commits up to ``commit_seq``.
     """
 
     at: datetime  # T; UTC, cut to µs
@@ -47,7 +46,7 @@ ABOUT: Mapping[TimerKind, type[About]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timer:
-    """Something to look at later. (rule, kind, key) names it; setting it again replaces it.
+    """Something to evaluate later. (rule, kind, key) names it; setting it again replaces it.
 
     It is released when the clock has reached ``due`` and the watermark of each of ``consumers`` has. ``data`` is
     what it is about.

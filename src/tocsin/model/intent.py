@@ -21,7 +21,7 @@ class IntentKind(StrEnum):
     RESOLVED = "resolved"
     ESCALATED = "escalated"
     SUMMARY = "summary"  # of a backfill: how many were expired
-    ADMIN = "admin"  # tocsin's own trouble, to admin_email
+    ADMIN = "admin"  # tocsin's own health, to admin_email
 
 
 SUMMARY_WORDS = (

@@ -65,7 +65,7 @@ class Severity(IntEnum):
 
 
 class Kind(StrEnum):
-    """What a rule looks at."""
+    """What a rule evaluates."""
 
     EVENT = "event"
     WINDOW = "window"

@@ -1,4 +1,4 @@
-"""What is known of the consumers when rules look: up to when each reported, since when it exists, what it is."""
+"""What is known of the consumers when rules are evaluated: up to when each reported, since when it exists, what it is."""
 
 from __future__ import annotations
 

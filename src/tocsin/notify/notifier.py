@@ -36,7 +36,7 @@ from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, group, resolve, route
 from tocsin.notify.stages.bounds import Bounds, uncapped
 from tocsin.notify.stages.measure import OnCallMetrics
-from tocsin.notify.stages.people import RunNews
+from tocsin.notify.stages.people import RunChange
 from tocsin.notify.stages.portions import Portions
 from tocsin.notify.stages.register import Registering
 from tocsin.notify.stages.run import Happened, Needs, Passed, Stages
@@ -53,7 +53,7 @@ GRACE = 5.0
 """Seconds that mails under way have to end when it stops."""
 PASSED_OVER = timedelta(days=1)
 """How long `first_of` passes over an address that its mail server refused as none; then it is tried once more."""
-_LOOK = 30.0
+_POLL_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class Notifier:
         self._allows: Allows = (lambda _: True) if channels.mail.local else options.allows
         self._renderer = MailRenderer(
             templates=templates,
-            look=Presentation(
+            presentation=Presentation(
                 base_url=options.base_url, zone=options.zone, links=options.links, allowed_hosts=options.allowed_hosts
             ),
             sender=options.sender,
@@ -221,8 +221,8 @@ class Notifier:
                 wait = min(wait * 2, 30.0)
                 continue
             due = self._next_due()
-            patience = _LOOK if due is None else (due - self._clock.now()).total_seconds()
-            await self._waker.wait(min(max(patience, 0.01), _LOOK))
+            patience = _POLL_SECONDS if due is None else (due - self._clock.now()).total_seconds()
+            await self._waker.wait(min(max(patience, 0.01), _POLL_SECONDS))
 
     async def _reload(self) -> None:
         async with self._capping:
@@ -239,8 +239,8 @@ class Notifier:
         self._measure.events(self._stages.live, loaded=True)
 
     def _next_due(self) -> datetime | None:
-        dues = (self._caps.next_due(), self._digests.next_due(), self._stages.next_due())
-        return min(filter(None, dues), default=None)
+        instants = (self._caps.next_due(), self._digests.next_due(), self._stages.next_due())
+        return min(filter(None, instants), default=None)
 
     async def _pass(self) -> bool:
         """One batch of intents, and the summaries that are due; whether there may be more."""
@@ -284,14 +284,14 @@ class Notifier:
         since = self._clock.now() - PASSED_OVER
         self._bad = frozenset(address.lower() for address, _, at in self._state.bad_addresses() if at > since)
         ends = self._state.alerts_ended()
-        head, news = self._news()
+        head, changes = self._changes()
         intents, more = self._portions.next(self._oncall())
-        return Happened(ends=ends, intents=intents, more=more, news=news, head=head)
+        return Happened(ends=ends, intents=intents, more=more, changes=changes, head=head)
 
-    def _news(self) -> tuple[int, Sequence[RunNews]]:
+    def _changes(self) -> tuple[int, Sequence[RunChange]]:
         """Events since the last pass that may supersede alerts; none where the log store cannot say now."""
         try:
-            return self._facts.news(self._stages.head if self._stages.live.of_run else None)
+            return self._facts.changes(self._stages.head if self._stages.live.of_run else None)
         except (StoreError, QueryError) as e:
             log.warning("news_unreadable", error=one_line(str(e), 200))
             return 0, ()

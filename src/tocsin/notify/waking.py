@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-NEWS_SECONDS = 0.5
+CHANGES_SECONDS = 0.5
 """How long events wait that may supersede alerts: all that come meanwhile share one pass."""
 
 
@@ -15,7 +15,7 @@ class Waker:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._event = asyncio.Event()
-        self._soon = False  # a pass comes within NEWS_SECONDS
+        self._soon = False  # a pass comes within CHANGES_SECONDS
 
     def open(self) -> None:
         """The running loop is the one that waits, until ``close``."""
@@ -35,10 +35,10 @@ class Waker:
         self._call(end)
 
     def wake_soon(self) -> None:
-        """End the wait within NEWS_SECONDS. Safe from any thread; a call before that costs nothing."""
+        """End the wait within CHANGES_SECONDS. Safe from any thread; a call before that costs nothing."""
         if not self._soon:
             self._soon = True
-            self._call(lambda loop: loop.call_later(NEWS_SECONDS, self._event.set))
+            self._call(lambda loop: loop.call_later(CHANGES_SECONDS, self._event.set))
 
     def clear(self) -> None:
         """A pass begins: what comes from now on is for the next one."""

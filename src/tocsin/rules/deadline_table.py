@@ -35,10 +35,8 @@ class Deadline(NamedTuple):
     """A run's deadline under a rule. ``due_us`` None: it has none. ``consumers``: known to be waited for.
 
     With ``or_us``, neither is more than a bound: where a deadline is set, it moves to ``due_us`` if that is earlier;
-    else it is set
-    to ``or_us``. With ``not_before`` one that is set moves to ``due_us`` if that is later; none is set. What has
-    come is computed
-    again before it is evaluated.
+    else it is set to ``or_us``. With ``not_before`` one that is set moves to ``due_us`` if that is later; none is set.
+    What has come is computed again before it is evaluated.
     """
 
     rule: str
@@ -54,9 +52,8 @@ class Settled(NamedTuple):
     """What heartbeats alone can do to the deadlines of a run: nothing but to move those that are set later, where it
     is settled.
 
-    So a heartbeat of a settled run need not be computed. A run is not, where a deadline that its rules wait for is
-    not set:
-    because it was notified, or is too old to be, or because it never said how far it is.
+    So a heartbeat of a settled run need not be computed. A run is not, where a deadline that its rules wait for is not
+    set: because it was notified, or is too old to be, or because it never said how far it is.
     """
 
     run: str
@@ -84,7 +81,7 @@ class DeadlineTable:
                 yield rule, run, moment(due)
 
     def next_of_rules(self) -> dict[str, datetime]:
-        """When each rule's next one comes, held ones included. May be called from any thread; looks through all."""
+        """When each rule's next one comes, held ones included. May be called from any thread; goes through all."""
         found = {rule: min(list(of.values()), default=None) for rule, of in list(self._due.items())}
         return {rule: moment(first) for rule, first in found.items() if first is not None}
 

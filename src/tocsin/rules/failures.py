@@ -32,16 +32,16 @@ def note_events(failures: Failures, at: datetime, commit_seq: int, memory: Memor
 
 
 def lag(
-    rule: str, error: QueryError, cursor: Instant, at: datetime, commit_seq: int, memory: Memory, tries: int = 0
+    rule: str, error: QueryError, cursor: Instant, at: datetime, commit_seq: int, memory: Memory, attempts: int = 0
 ) -> None:
     """A rule failed at ``at``: it keeps what it knows, stays at ``cursor`` and is tried again later."""
     memory.put_record(replace(memory.record(rule), cursor=cursor))
     memory.failures.append(RuleFailure(rule=rule, error=str(error), at=at, commit_seq=commit_seq))
-    wait = min(FIRST_RETRY * 2 ** min(tries, 16), LAST_RETRY)
-    memory.put_timer(Timer(rule=rule, kind=TimerKind.RETRY, key="", due=at + wait, data=Retry(attempts=tries + 1)))
+    wait = min(FIRST_RETRY * 2 ** min(attempts, 16), LAST_RETRY)
+    memory.put_timer(Timer(rule=rule, kind=TimerKind.RETRY, key="", due=at + wait, data=Retry(attempts=attempts + 1)))
 
 
-def tries_of(released: Released) -> int:
+def attempts_of(released: Released) -> int:
     """How often it has been tried."""
     about = released.timer.data
     return about.attempts if isinstance(about, Retry) else 0

@@ -25,7 +25,7 @@ _US = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PastEvent:
     """An event of a run as evaluation needs it."""
 
     run_id: str
@@ -71,7 +71,7 @@ def run_rows(reader: LogReader, run_ids: Iterable[str], hi: int) -> tuple[str, d
     return sql, {"first": micros(first), "last": micros(last), "runs": named, "hi": hi}
 
 
-def read(reader: LogReader, rows_sql: str, params: Mapping[str, object]) -> list[Seen]:
+def read(reader: LogReader, rows_sql: str, params: Mapping[str, object]) -> list[PastEvent]:
     """The events of ``rows_sql``."""
     table = reader.select(
         "SELECT RunId, Source, EventId, epoch_us(TimeGenerated), Attempt, Status, CommitSeq, TimeGiven, Consumer,"
@@ -80,7 +80,7 @@ def read(reader: LogReader, rows_sql: str, params: Mapping[str, object]) -> list
     )
     columns = [table.column(i).to_pylist() for i in range(table.num_columns)]
     return [
-        Seen(
+        PastEvent(
             run_id=run_id,
             event=RunEvent(
                 key=EventKey(source=source, event_id=event_id, time_us=time_us),
@@ -99,7 +99,9 @@ def read(reader: LogReader, rows_sql: str, params: Mapping[str, object]) -> list
     ]
 
 
-def read_keys(reader: LogReader, keys: Iterable[EventKey], rows_sql: str, params: Mapping[str, object]) -> list[Seen]:
+def read_keys(
+    reader: LogReader, keys: Iterable[EventKey], rows_sql: str, params: Mapping[str, object]
+) -> list[PastEvent]:
     """Those events of ``rows_sql`` that have one of these keys."""
     wanted = set(keys)
     sql = f"SELECT * FROM ({rows_sql}) WHERE EventId IN (SELECT unnest(($ids::JSON)::VARCHAR[]))"
@@ -164,11 +166,11 @@ def _plain(column: pa.ChunkedArray, *, dynamic: bool) -> list[object]:
     return [plain(value, dynamic=dynamic) for value in values]
 
 
-def seen_in(key: EventKey, row: Row) -> Seen:
+def past_event(key: EventKey, row: Row) -> PastEvent:
     """What evaluation needs of a whole row."""
     attempt, seq, will_retry = row["Attempt"], row["CommitSeq"], row["WillRetry"]
     assert isinstance(seq, int)
-    return Seen(
+    return PastEvent(
         run_id=str(row["RunId"]),
         event=RunEvent(
             key=key,

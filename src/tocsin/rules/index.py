@@ -2,14 +2,11 @@
 
 Each rule is filed under one of its simple predicates, the one whose values the fewest other rules share: under
 ``ExperimentName == 'churn'`` rather than under ``Status == 'Failed'``. A commit is reduced to the rows with a status
-that
-some rule waits for, and these to their distinct values of the columns that predicates name. Each of them finds the
-rules
-filed under its values, and those whose other predicates hold for it too are touched.
+that some rule waits for, and these to their distinct values of the columns that predicates name. Each of them finds the
+rules filed under its values, and those whose other predicates hold for it too are touched.
 
 A predicate that cannot be evaluated outside DuckDB (a number inside a dynamic column, letters beyond ASCII under
-``=~``)
-counts as holding: the index may name a rule too many, never one too few.
+``=~``) counts as holding: the index may name a rule too many, never one too few.
 """
 
 from __future__ import annotations

@@ -6,14 +6,12 @@ mail at the end.
                   |-------------- window: 1d --------------|
                   opened                                    the next one opens another window
 
-Only the count is kept here, with the rule's state. What is beyond is an intent like any other that says until when
-it waits, so
-the outbox holds it, and neither a crash nor a reload loses it. Of a rule for each row of a table the rows count
-together.
+Only the count is kept here, with the rule's state. What is beyond is an intent like any other that says until when it
+waits, so the outbox holds it, and neither a crash nor a reload loses it. Of a rule for each row of a table the rows
+count together.
 
 The end of an alert that is in a digest goes to those who got that, and is notified by a digest too: by the same one
-while it waits, else
-at the end of the span in which it comes, counted on from there.
+while it waits, else at the end of the span in which it comes, counted on from there.
 """
 
 from __future__ import annotations
@@ -47,9 +45,8 @@ def notify(
 ) -> RateLimit:
     """Notify, as far as the limit of ``rule`` allows; returns what is to be kept of the alert.
 
-    ``beyond`` is what was kept of the alert that a repeat or an end is about: nobody receives of a repeat of what
-    was not notified singly,
-    and of its end by a digest.
+    ``beyond`` is what was kept of the alert that a repeat or an end is about: nobody receives of a repeat of what was
+    not notified singly, and of its end by a digest.
     """
     name = public_name(rule)
     if intent.kind is not IntentKind.FIRED and intent.kind in _NOTIFIES and beyond:

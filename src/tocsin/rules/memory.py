@@ -64,8 +64,8 @@ class Memory:
     """Reads through to the state; keeps what is decided until ``outcome``. One evaluation, one thread.
 
     ``shown`` are the columns of its event that an intent shows besides what its alert is made of; None: all of them.
-    ``settled`` says
-    of which runs a heartbeat, with progress or without, need not be computed (``DeadlineTable.is_settled``).
+    ``settled`` says of which runs a heartbeat, with progress or without, need not be computed
+    (``DeadlineTable.is_settled``).
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """Runs row queries: one SQL for all rules of a shape. What fails is found by halving: first the rule, then the rows.
 
-A rule whose query cannot run at all (a reference table is gone, it takes too long) is in ``Failures.rules``. One
-that runs but
-for a few rows (a sum that overflows) goes on without them: an alert of every other run must not wait for them.
+A rule whose query cannot run at all (a reference table is gone, it takes too long) is in ``Failures.rules``. One that
+runs but for a few rows (a sum that overflows) goes on without them: an alert of every other run must not wait for them.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tocsin.rules.history import listed
 from tocsin.rules.spec.rule import PlanSpec, RuleOf
 
 LIMITS = Limits(seconds=30.0, rows=10_000_000)
-TRIES = 64
+ATTEMPTS = 64
 """Queries that may be spent on finding the rows on which one rule fails."""
 
 R = TypeVar("R", bound=RuleOf[PlanSpec])
@@ -126,7 +125,7 @@ def _without_culprits(
         works = hits_of([]) is not None
         ids = reader.select(f"SELECT DISTINCT EventId FROM ({rows_sql})", params).column(0).to_pylist() if works else []
         waiting: list[list[str]] = [sorted(ids)]
-        while works and waiting and spent < TRIES:
+        while works and waiting and spent < ATTEMPTS:
             part = waiting.pop()
             found = hits_of(part)
             if found is not None:

@@ -294,7 +294,7 @@ def _load(folder: str | None, run_id: str, inside: bool) -> Run:
         return _offline()
     try:
         session = session_of(config.find(folder))
-        row = _awaited(session, run_id)
+        row = _once_written(session, run_id)
     except (UserErrorException, sqlite3.Error, OSError) as e:
         warn_once("context", "run %s cannot be read (%s); this process logs to nowhere", run_id, e)
         return _offline()
@@ -303,7 +303,7 @@ def _load(folder: str | None, run_id: str, inside: bool) -> Run:
     return Run._of(session, row, inside)
 
 
-def _awaited(session: Session, run_id: str) -> RunRow | None:
+def _once_written(session: Session, run_id: str) -> RunRow | None:
     """`tocsin exec` starts its command first and writes its run down beside it: the script may be a little quicker."""
     pause = threading.Event()
     for _ in range(250):

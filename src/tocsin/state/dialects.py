@@ -14,7 +14,7 @@ from tocsin.state.bulk import Bulk
 
 
 class SqlDialect(ABC):
-    """Statements that Core does not spell the same for every database."""
+    """Statements that Core does not write the same for every database."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect

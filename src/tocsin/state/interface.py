@@ -1,8 +1,7 @@
 """The state store's contract: small, transactional, the truth about what was notified.
 
 Each method is one transaction. What an evaluation decided is written by one ``commit``: transitions, intents,
-occurrences,
-timers and the cursor together, so that a crash replays the evaluation with the same result.
+occurrences, timers and the cursor together, so that a crash replays the evaluation with the same result.
 """
 
 from __future__ import annotations
@@ -212,10 +211,9 @@ class State(ABC):
         """Store new deliveries, mark the intents ``consumed`` and write ``change``, at once; mirror rows too. Known
         ids are left as they are.
 
-        ``Delivery.intents`` must name what it notifies of: ``notified_addresses`` answers from it.
-        A mail held back by a cap is a HELD delivery; its summary is another. ``listed`` names the HELD deliveries
-        that a
-        summary among ``deliveries`` lists: they become DROPPED in the same transaction.
+        ``Delivery.intents`` must name what it notifies of: ``notified_addresses`` answers from it. A mail held back by
+        a cap is a HELD delivery; its summary is another. ``listed`` names the HELD deliveries that a summary among
+        ``deliveries`` lists: they become DROPPED in the same transaction.
         """
 
     @abstractmethod
@@ -369,8 +367,7 @@ class State(ABC):
     @abstractmethod
     def outbox_stats(self) -> Mapping[str, float]:
         """Counts ``ready``, ``sent``, ``failed``, ``dropped``, ``intents`` (not consumed), and ``oldest``: epoch
-        seconds of
-        the oldest ready delivery's ``created_at`` (its age is the caller's), 0 where none is ready.
+        seconds of the oldest ready delivery's ``created_at`` (its age is the caller's), 0 where none is ready.
         """
 
     # -- values of one process or command

@@ -2,8 +2,8 @@
 
 Log store first, then state: at every commit the state's cursors are at or behind the log, and the log's mirror is at or
 behind the state. A restored backup or a deleted file breaks one of these, and evaluating on would either notify
-everything
-again or nothing for ever. So tocsin stops, and ``tocsin up --adopt`` is the way out: cursors move to the head.
+everything again or nothing for ever. So tocsin stops, and ``tocsin up --adopt`` is the way out: cursors move to the
+head.
 """
 
 from __future__ import annotations

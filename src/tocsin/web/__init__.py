@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp
 
-from tocsin.web.ports import AppFace, ReadFace
+from tocsin.web.ports import AppPorts, ReadPorts
 
 
-def build_asgi(app: AppFace, local_token: str = "") -> ASGIApp:
+def build_asgi(app: AppPorts, local_token: str = "") -> ASGIApp:
     """The whole server of ``app``. ``local_token`` opens it to commands on this machine."""
     from tocsin.web.site import build
 
     return build(app, local_token)
 
 
-__all__ = ["AppFace", "ReadFace", "build_asgi"]
+__all__ = ["AppPorts", "ReadPorts", "build_asgi"]

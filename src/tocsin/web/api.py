@@ -23,7 +23,7 @@ from tocsin.web.answers import answer, in_seconds, problem, rows_answer
 from tocsin.web.asked import asked
 from tocsin.web.guard import LOCAL, caller
 from tocsin.web.openapi import STATES, TIMESPANS, Operation, Parameter, document
-from tocsin.web.ports import AppFace, ColumnInfo, Row
+from tocsin.web.ports import AppPorts, ColumnInfo, Row
 from tocsin.web.sections.oncall import ONCALL, OnCallApi
 
 T = TypeVar("T")
@@ -207,7 +207,7 @@ OPERATIONS: tuple[Operation, ...] = (
 class Asker:
     """Calls the app's blocking methods in threads; queries of users have few, so that they starve nobody."""
 
-    def __init__(self, app: AppFace) -> None:
+    def __init__(self, app: AppPorts) -> None:
         self.app = app
         self._queries: CapacityLimiter | None = None
         self._waiting = 0
@@ -490,4 +490,4 @@ def _place(e: QueryError) -> dict[str, Any]:
     return {**place, **({"hint": e.hint} if e.hint else {})}
 
 
-__all__ = ["OPERATIONS", "Api", "AppFace", "Asker", "Busy", "fault", "find_mail", "limit", "mail_state"]
+__all__ = ["OPERATIONS", "Api", "AppPorts", "Asker", "Busy", "fault", "find_mail", "limit", "mail_state"]

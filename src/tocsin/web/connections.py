@@ -112,7 +112,7 @@ class Connections:
         if not heads:
             self._heads.pop(one.address, None)
 
-    def sweep(self, now: float) -> None:
+    def close_idle(self, now: float) -> None:
         """End what is past its deadline. ``now`` is the loop's time."""
         for one in list(self._all):
             one.check(now)

@@ -26,7 +26,7 @@ from tocsin.web.access.sessions import Sessions
 from tocsin.web.access.signatures import LARGEST, Held, is_signed, replayed, signature_of
 from tocsin.web.access.used import Used
 from tocsin.web.answers import problem
-from tocsin.web.ports import AppFace
+from tocsin.web.ports import AppPorts
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ class TooLarge(HTTPException):
 class Guard:
     """Wraps the whole server."""
 
-    def __init__(self, inner: ASGIApp, app: AppFace, sessions: Sessions, local_token: str = "") -> None:
+    def __init__(self, inner: ASGIApp, app: AppPorts, sessions: Sessions, local_token: str = "") -> None:
         """``local_token`` opens everything to commands on this machine; it changes at each start."""
         self._inner, self._app, self._sessions, self._local = inner, app, sessions, local_token
         self._held, self._used = Held(), Used(app.kept)

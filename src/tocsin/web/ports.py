@@ -35,7 +35,7 @@ Row = dict[str, Any]
 """A row by column. Times are datetimes in UTC (naive ones count as UTC), dynamic columns plain JSON values."""
 
 
-class ReadFace(Protocol):
+class ReadPorts(Protocol):
     """What can be asked of a project directory, running or not. Every method blocks, and is safe from any thread."""
 
     @property
@@ -106,7 +106,7 @@ class ReadFace(Protocol):
         """Rows of ``DeadLetters`` with their ``Id``, oldest first."""
 
 
-class AppFace(ReadFace, Protocol):
+class AppPorts(ReadPorts, Protocol):
     """A running app."""
 
     @property

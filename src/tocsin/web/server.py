@@ -112,7 +112,7 @@ class _Quiet(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Called each 0.1 s."""
         if counter % 5 == 0:
-            self._connections.sweep(asyncio.get_running_loop().time())
+            self._connections.close_idle(asyncio.get_running_loop().time())
         if counter % 50 == 0 and self._certificate is not None:
             self._certificate.refresh()
         return await super().on_tick(counter)

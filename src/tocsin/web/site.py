@@ -15,7 +15,7 @@ from tocsin.web.console import Console
 from tocsin.web.guard import Guard
 from tocsin.web.links import LinkPages
 from tocsin.web.pages import Pages
-from tocsin.web.ports import AppFace
+from tocsin.web.ports import AppPorts
 from tocsin.web.runs.pages import RunPages
 from tocsin.web.sections.intake import IntakePages
 from tocsin.web.sections.oncall import OnCallPages
@@ -23,7 +23,7 @@ from tocsin.web.sections.open import OpenPages
 from tocsin.web.sections.query import QueryPages
 
 
-def build(app: AppFace, local_token: str = "") -> ASGIApp:
+def build(app: AppPorts, local_token: str = "") -> ASGIApp:
     """The whole server."""
     ask, sessions = Asker(app), Sessions(app.kept / "sessions.json")
     pages = Pages(ask, sessions)

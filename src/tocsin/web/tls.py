@@ -19,7 +19,7 @@ class ServerTls:
     def __init__(self, certificate: Path, key: Path) -> None:
         """Raises TocsinError where they cannot be read, or do not belong together."""
         self.certificate, self._key = certificate, key
-        self._stamp = self._look()
+        self._stamp = self._stamps()
         try:
             self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             self.context.load_cert_chain(certificate, key, password=_no_password)
@@ -30,7 +30,7 @@ class ServerTls:
 
     def refresh(self) -> None:
         """Take the files where they changed; broken ones are refused with a line in the log, and the last stay."""
-        stamp = self._look()
+        stamp = self._stamps()
         if stamp == self._stamp:
             return
         self._stamp = stamp
@@ -45,7 +45,7 @@ class ServerTls:
             return
         log.info("certificate_reloaded", file=str(self.certificate))
 
-    def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
         marks: list[tuple[int, int, int] | None] = []
         for path in (self.certificate, self._key):
             try:

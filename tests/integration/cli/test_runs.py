@@ -187,9 +187,7 @@ def test_a_token_is_kept_for_its_owner_alone(tocsin: Callable[..., Done], tmp_pa
     assert "*" in (tmp_path / ".tocsin" / ".gitignore").read_text().splitlines()
 
 
-def test_a_second_attach_changes_what_it_is_told_and_keeps_the_rest(
-    tocsin: Callable[..., Done], tmp_path: Path
-) -> None:
+def test_a_second_attach_changes_what_is_given_and_keeps_the_rest(tocsin: Callable[..., Done], tmp_path: Path) -> None:
     """Files that a person edited stay."""
     (tmp_path / ".tocsin" / "local.runconfig").write_text("script: mine.py\n")
     tocsin("folder", "attach", "-w", "other")

@@ -177,7 +177,7 @@ def test_an_address_beyond_ascii_needs_a_server_that_can(
 
 
 def test_a_slow_recipient_keeps_nobody_else_waiting(box: Box, smtp: SmtpServer) -> None:
-    """One lane waits for it, the others go on; after the timeout it is tried again."""
+    """One worker waits for it, the others go on; after the timeout it is tried again."""
     smtp.control(Script(at="rcpt", to="slow@example.org", delay=60, times=1))
     box.put(intent(run="slow", OwnerEmail="slow@example.org"), *(intent(run=f"r{n}") for n in range(30)))
     box.notify(smtp, box.all_in("sent", 31), timeout=2.0)

@@ -16,7 +16,7 @@ from tocsin.errors import Problem
 from tocsin.kql.schema import schema_with
 from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.rules.compile.load import load_documents
-from tocsin.rules.kinds.clocks import under
+from tocsin.rules.kinds.pausing import under
 from tocsin.rules.testing.simulator import Simulator
 from tocsin.state.sqlite import SqliteState
 

@@ -94,7 +94,7 @@ def test_batches_that_queue_up_become_one_commit(store: Gate, writer: Writer) ->
 
 
 def test_a_backlog_of_a_stream_does_not_stand_before_others(store: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a full lane of Kafka batches waiting, one without positions is taken at once and goes with the next
+    """With a full queue of Kafka batches waiting, one without positions is taken at once and goes with the next
     commit, which
     is short; the stream goes on in its order."""
     monkeypatch.setattr("tocsin.app.engine.writer.SHARED_ROWS", 20)

@@ -64,7 +64,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Bench]:
     patch.undo()
 
 
-class Told:
+class Stored:
     """What came of the runs of one example."""
 
     def __init__(self, bench: Bench, prefix: str) -> None:
@@ -148,24 +148,24 @@ _EXAMPLES = itertools.count()
 def test_a_run_is_what_its_events_say(shared: Bench, timeline: list[tuple[int, list[Said]]]) -> None:
     """Any order of arrival, any split into commits: Runs is the oracle's at the head, and as of each commit."""
     assert isinstance(shared.clock, ManualClock)
-    told = Told(shared, f"{next(_EXAMPLES)}-")
+    stored = Stored(shared, f"{next(_EXAMPLES)}-")
     seqs = []
     for seconds, said in timeline:
         shared.clock.advance(timedelta(seconds=seconds))
-        seqs.append(told.commit(said))
-        expected = told.expected(seqs[-1])
-        rows = shared.rows("SELECT * FROM Runs WHERE starts_with(RunId, $prefix)", prefix=told.prefix)
+        seqs.append(stored.commit(said))
+        expected = stored.expected(seqs[-1])
+        rows = shared.rows("SELECT * FROM Runs WHERE starts_with(RunId, $prefix)", prefix=stored.prefix)
         assert expected.keys() == {row["RunId"] for row in rows}
         for row in rows:
             compare(expected[row["RunId"]], row, as_of=False)
     for seq in seqs:
-        expected = told.expected(seq)
+        expected = stored.expected(seq)
         sql, params = shared.store.runs_as_of(seq)
-        found = shared.rows(f"SELECT * FROM ({sql}) WHERE starts_with(RunId, $prefix)", prefix=told.prefix, **params)
+        found = shared.rows(f"SELECT * FROM ({sql}) WHERE starts_with(RunId, $prefix)", prefix=stored.prefix, **params)
         assert expected.keys() == {row["RunId"] for row in found}
         for row in found:
             compare(expected[row["RunId"]], row, as_of=True)
-        in_python = runs_at(shared.store, dict.fromkeys(told.expected(seqs[-1]), seq))
+        in_python = runs_at(shared.store, dict.fromkeys(stored.expected(seqs[-1]), seq))
         assert expected.keys() == in_python.given.keys()
         for run, state in in_python.given.items():
             compare(expected[run], dict(state), as_of=True)

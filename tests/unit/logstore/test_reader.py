@@ -21,7 +21,7 @@ from tocsin.logstore.ingest.open import Memory
 from tocsin.logstore.interface import Limits
 from tocsin.logstore.query.growth import growth
 from tocsin.logstore.query.select import ReadCursor, most_pinned
-from tocsin.logstore.query.watch import LOOK, Ended, Held, Most, Watchdog, Watched
+from tocsin.logstore.query.watch import POLL_SECONDS, Ended, Held, Most, Watchdog, Watched
 from tocsin.logstore.query.workers import MOST_LEFT, Workers
 
 ASKED = Limits(seconds=0.1, watched=True)
@@ -187,8 +187,8 @@ def test_what_is_counted_is_not_held_against_a_query_whose_first_look_comes_late
     """It read much, and the watchdog had no core: only what grew beside that counts."""
     most = Most(uncounted=64 << 20, pinned=1 << 30)
     one = Watched(0.0, 60.0, 100 << 20, most, lambda: None, 10 << 20)
-    assert Ended.NOT is one.judge(10 * LOOK, 170 << 20, Held(80 << 20, 0))
-    assert Ended.MEMORY is one.judge(11 * LOOK, 250 << 20, Held(80 << 20, 0))
+    assert Ended.NOT is one.verdict(10 * POLL_SECONDS, 170 << 20, Held(80 << 20, 0))
+    assert Ended.MEMORY is one.verdict(11 * POLL_SECONDS, 250 << 20, Held(80 << 20, 0))
 
 
 @pytest.mark.parametrize(("mib", "asked", "rules"), [(40, 13, 15), (80, 48, 48), (160, 107, 120), (1024, 686, 768)])

@@ -125,7 +125,7 @@ def renderer(*directories: Path) -> MailRenderer:
     """The packaged templates, after these directories."""
     return MailRenderer(
         templates=Templates([*directories, TEMPLATES]),
-        look=Presentation(base_url="https://tocsin.example.org", allowed_hosts=("ml.example.org",)),
+        presentation=Presentation(base_url="https://tocsin.example.org", allowed_hosts=("ml.example.org",)),
         sender="tocsin <tocsin@example.org>",
         keep_trying=timedelta(hours=24),
     )
@@ -134,4 +134,4 @@ def renderer(*directories: Path) -> MailRenderer:
 def seen(notified: Intent | None = None, facts: RunFacts = NO_FACTS, info: RuleInfo = INFO) -> Mail:
     """What a template sees of ``notified``."""
     made = renderer()
-    return mail(draft(notified or intent(), info=info), facts, made.look, NOW, made.templates.words)
+    return mail(draft(notified or intent(), info=info), facts, made.presentation, NOW, made.templates.words)

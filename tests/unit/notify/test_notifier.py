@@ -17,7 +17,7 @@ from tocsin.notify.channels.base import Connection, Reply
 from tocsin.notify.channels.local import LocalChannel
 from tocsin.notify.render.facts import NoFacts
 from tocsin.notify.routing.pipeline import group
-from tocsin.notify.stages.people import RunNews
+from tocsin.notify.stages.people import RunChange
 from tocsin.notify.stages.portions import BATCH, FIRST
 from tocsin.notify.values import Facts, NotificationDraft, Routed
 
@@ -183,11 +183,11 @@ def test_run_says_when_it_is_woken_from_another_thread(house: Make) -> None:
 
 def test_events_that_supersede_an_alert_end_it_at_once(house: Make) -> None:
     """Without an intent that says so: its run goes on."""
-    news: list[RunNews] = []
+    news: list[RunChange] = []
     asked: list[int | None] = []
 
     class Log(NoFacts):
-        def news(self, after: int | None) -> tuple[int, Sequence[RunNews]]:
+        def changes(self, after: int | None) -> tuple[int, Sequence[RunChange]]:
             found = list(news)
             asked.append(after)
             return 7, found
@@ -203,7 +203,7 @@ def test_events_that_supersede_an_alert_end_it_at_once(house: Make) -> None:
         async with asyncio.timeout(10):
             while not asked:  # from now on nothing wakes it but what comes
                 await asyncio.sleep(0.005)
-            news.append(RunNews(run_id="r1", job_key="", attempt=1, status="Running", time_us=2**62))
+            news.append(RunChange(run_id="r1", job_key="", attempt=1, status="Running", time_us=2**62))
             await asyncio.to_thread(here.notifier.news)
             while here.state.active_count():
                 await asyncio.sleep(0.005)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.unit.notify.make import BUDAPEST, HAPPENED, INFO, NOW, TEMPLATES, draft, intent, renderer, seen
-from tocsin.model.details import Details, EndedBy, Expired, Trouble
+from tocsin.model.details import Details, EndedBy, Expired, Health
 from tocsin.model.intent import SUMMARY_WORDS, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.notify import context
@@ -172,16 +172,16 @@ def test_a_window_rules_mail_shows_its_rows() -> None:
 def test_other_rules_of_the_run_are_named() -> None:
     both = draft(intent("severe"), intent("mild", Message=""))
     made = renderer()
-    rendered = made.templates.render("", mail(both, FACTS, made.look, NOW, made.templates.words))
+    rendered = made.templates.render("", mail(both, FACTS, made.presentation, NOW, made.templates.words))
     assert "Other rules that fired:\n- ERROR mild" in rendered.text
     assert "mild" in rendered.html
 
 
 def test_own_trouble_has_a_template() -> None:
-    trouble = Trouble(
+    health = Health(
         title="3 files are broken", text="The last good set stays in force.", lines=("a.yaml:3: no <key>",)
     )  # fmt: skip
-    own = intent("tocsin", kind=IntentKind.ADMIN, run="", details=Details(trouble=trouble))
+    own = intent("tocsin", kind=IntentKind.ADMIN, run="", details=Details(health=health))
     made = renderer().templates.render("admin", seen(own))
     assert made.problem == ""
     assert made.subject == "tocsin: 3 files are broken"

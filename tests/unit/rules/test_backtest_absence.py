@@ -16,9 +16,9 @@ from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.model.intent import IntentKind
 from tocsin.rules.backtest.run import Backtest, backtest
 from tocsin.rules.kinds.base import Span
-from tocsin.rules.kinds.clocks import under
 from tocsin.rules.kinds.deadline.replay import ahead as deadlines_ahead
 from tocsin.rules.kinds.deadline.replay import histories as deadlines_known
+from tocsin.rules.kinds.pausing import under
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.testing.simulator import HEARTBEAT, Simulator, Step
 

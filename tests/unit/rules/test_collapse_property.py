@@ -1,6 +1,6 @@
 """Whatever the order, duplicates, commits and restarts: a sweep says what its oracle says, commit by commit.
 
-The oracle is tests/oracle/sweeps.py, written from docs/rules-event.md alone. The engine runs on the real stores; a restart
+The oracle is tests/oracle/parent_groups.py, written from docs/rules-event.md alone. The engine runs on the real stores; a restart
 opens the state
 file again.
 """
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tests.oracle.events import Event, parts, sent_twice, shuffled
-from tests.oracle.sweeps import Notified, Terms, notified
+from tests.oracle.parent_groups import Notified, Terms, notified
 from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore

@@ -24,7 +24,7 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.alert import Phase, Why
 from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.model.intent import IntentKind
-from tocsin.rules.kinds.clocks import under
+from tocsin.rules.kinds.pausing import under
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.state.sqlite import SqliteState
 

@@ -187,8 +187,8 @@ class Counting(LogReader):
     def runs_as_of(self, seq: int) -> Rows:
         return self._log.runs_as_of(seq)
 
-    def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
-        return self._log.news(after, hi)
+    def recent_runs(self, after: int, hi: int) -> Mapping[str, Touched] | None:
+        return self._log.recent_runs(after, hi)
 
     def recent_rows(self, after: int, hi: int) -> Sequence[StoredRow] | None:
         return self._log.recent_rows(after, hi)

@@ -201,7 +201,9 @@ def test_a_full_disk_keeps_nothing_and_goes_on_when_there_is_room(tmp_path: Path
     state.close()
 
 
-@pytest.mark.parametrize("question", ["due", "threads", "sent", "notified", "intents", "heads", "runs", "urgent", "bad"])
+@pytest.mark.parametrize(
+    "question", ["due", "threads", "sent", "notified", "intents", "heads", "runs", "urgent", "bad"]
+)
 def test_questions_are_answered_from_an_index(question: str) -> None:
     """No question of the running program reads a whole table."""
     state = open_(None)

@@ -18,7 +18,7 @@ from tocsin.config.settings import HttpSettings, Settings
 from tocsin.errors import QueryError, QueryTimeout, StoreFull, StoreLost, TocsinError
 from tocsin.metrics.registry import Metrics
 from tocsin.model.active import AuditKind
-from tocsin.web import AppFace, build_asgi
+from tocsin.web import AppPorts, build_asgi
 
 
 class Broken:
@@ -55,7 +55,7 @@ def answers(error: Exception, *asked: tuple[str, str], settings: Settings | None
     async def ask() -> list[httpx.Response]:
         app = Broken(error)
         app.settings = settings or app.settings
-        transport = httpx.ASGITransport(build_asgi(cast(AppFace, app)), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(build_asgi(cast(AppPorts, app)), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return [await client.get(path, headers={"Accept": kind}) for path, kind in asked]
 

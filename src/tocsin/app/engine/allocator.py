@@ -1,9 +1,9 @@
 """How the C library keeps memory that was freed, for a process that works in bursts.
 
 glibc gives each thread that meets another one an arena of its own, each of which keeps the high water of what went
-through it: a
-commit's payloads are made by one thread and freed by another. A hundred thousand runs that came in at once left 120 MiB
-of nothing behind. Python's own small objects do not come from here, nor does DuckDB's memory (see ``logstore.open``).
+through it: a commit's payloads are made by one thread and freed by another. A hundred thousand runs that came in at
+once left 120 MiB of nothing behind. Python's own small objects do not come from here, nor does DuckDB's memory (see
+``logstore.open``).
 
 Arrow has an allocator of its own, which keeps what large commits took, 20 to 35 MiB: the entry point
 (``tocsin.cli``) notifies it to use malloc.
@@ -21,8 +21,7 @@ _MMAP = 256 << 10
 
 def keep_little() -> bool:
     """Notify malloc to give back what is free; to be called before there are threads. Whether there was anybody to
-    notify:
-    only glibc has these switches.
+    notify: only glibc has these switches.
     """
     mallopt = _function("mallopt")
     if mallopt is None:

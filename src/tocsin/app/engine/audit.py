@@ -38,7 +38,7 @@ class Audit:
         self._state, self._clock, self._lock = state, clock, Lock()
         self._waiting: list[Audited] = []
         self._last: OrderedDict[tuple[AuditKind, str, str, str], _Last] = OrderedDict()
-        self._minute, self._new, self._beyond = 0.0, 0, 0
+        self._minute, self._new, self._over = 0.0, 0, 0
 
     def note(self, kind: AuditKind, *, by: str, via: str, text: str) -> None:
         """Somebody did it now."""
@@ -53,7 +53,7 @@ class Audit:
                 if now - self._minute >= 60:
                     self._end_minute(now)
                 if self._new >= NEW:
-                    self._beyond += 1
+                    self._over += 1
                     return
                 self._new += 1
                 self._last[key] = _Last(now)
@@ -74,12 +74,12 @@ class Audit:
                 del self._waiting[: len(waiting)]
 
     def _end_minute(self, now: float) -> None:
-        if self._beyond:
+        if self._over:
             text = (
-                f"{self._beyond} logins, refusals and queries more than the {NEW} new ones of a minute that are written"
+                f"{self._over} logins, refusals and queries more than the {NEW} new ones of a minute that are written"
             )
             self._waiting.append(self._made(AuditKind.REFUSED, "", "", text))
-        self._minute, self._new, self._beyond = now, 0, 0
+        self._minute, self._new, self._over = now, 0, 0
 
     def _made(self, kind: AuditKind, by: str, via: str, text: str) -> Audited:
         return Audited(kind=kind, deed=Deed(by=by, via=via, at=self._clock.now()), text=text)

@@ -27,7 +27,7 @@ from tocsin.logstore.interface import LogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model import crash
 from tocsin.model.alert import Phase, Why, fingerprint
-from tocsin.model.details import Details, Trouble
+from tocsin.model.details import Details, Health
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.remembered import ConditionState
 from tocsin.model.statuses import Kind, Severity
@@ -43,9 +43,9 @@ from tocsin.state.interface import Outcome, State
 log = structlog.get_logger(__name__)
 
 WAITING_POLL = 0.25
-"""Seconds between looks at timers that wait for a watermark."""
+"""Seconds between checks of timers that wait for a watermark."""
 IDLE_POLL = 1.0
-"""Seconds between looks when nothing is due."""
+"""Seconds between evaluations when nothing is due."""
 STOP_SECONDS = 2.5
 """How long a stop waits for the step under way. One of 20,000 events that all match takes longer on a busy machine."""
 SAVE_SECONDS = 1.0
@@ -330,7 +330,7 @@ def _admin_intents(failures: Sequence[tuple[str, str, datetime, int]]) -> tuple[
 
 
 def admin_intent(title: str, detail: str, at: datetime, commit_seq: int) -> Intent:
-    """tocsin's own trouble, to be notified to ``admin_email``."""
+    """tocsin's own health, to be notified to ``admin_email``."""
     return Intent(
         rule=ADMIN.name,
         rule_version=ADMIN.version,
@@ -339,7 +339,7 @@ def admin_intent(title: str, detail: str, at: datetime, commit_seq: int) -> Inte
         kind=IntentKind.ADMIN,
         severity=Severity.ERROR,
         why=Why.FIRST,
-        details=Details(trouble=Trouble(title=title, text=detail)),
+        details=Details(health=Health(title=title, text=detail)),
         commit_seq=commit_seq,
         at=at,
     )

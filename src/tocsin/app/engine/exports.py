@@ -24,7 +24,7 @@ class Exporter:
         self._full: set[str] = set()  # families of which it was logged that they are full
 
     def use(self, rules: RuleSet, conditions: Callable[[str], Mapping[str, ConditionState]]) -> None:
-        """``rules`` have come into force: their gauges show what is remembered, until each looks again."""
+        """``rules`` have come into force: their gauges show what is remembered, until each is evaluated again."""
         families: dict[str, Family] = {}
         measured: list[Measured] = []
         for rule in rules.enabled.values():

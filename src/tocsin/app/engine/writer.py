@@ -1,18 +1,15 @@
 """The one thread that writes events: queued batches become commits of the log store.
 
 Group commit comes by itself: while one commit is written, batches queue up, and the next commit takes all of them. A
-lone
-batch is committed at once. Streams (batches with positions, that is Kafka) have a lane of their own, so that a
-backlog of
-theirs neither fills the queue for whoever waits for an answer nor stands before him: while both wait, a commit takes
-a little
-of each and is short.
+lone batch is committed at once. Streams (batches with positions, that is Kafka) have a queue of their own, so that a
+backlog of theirs neither fills the queue for whoever waits for an answer nor stands before him: while both wait, a
+commit takes a little of each and is short.
 
-    streams ──put──► [ lane, bounded ] ─┐
-    large ───put───► [ lane, bounded ] ─┼─► append ──► futures done ──► evaluator woken
-    others ──put───► [ lane, bounded ] ─┘
+    streams ──put──► [ queue, bounded ] ─┐
+    large ───put───► [ queue, bounded ] ─┼─► append ──► futures done ──► evaluator woken
+    others ──put───► [ queue, bounded ] ─┘
 
-Parts of large bodies have a lane as well, and one of them is a commit of its own: it takes turns with those of the others.
+Parts of large bodies have a queue as well, and one of them is a commit of its own: it takes turns with those of the others.
 """
 
 from __future__ import annotations
@@ -39,11 +36,11 @@ log = structlog.get_logger(__name__)
 MAX_ROWS = 20_000
 """Messages of one commit, at most (a single larger batch is still one commit)."""
 SHARED_ROWS = 2000
-"""Messages that a commit takes of each lane while both wait, at most (a single larger batch goes whole)."""
+"""Messages that a commit takes of each queue while both wait, at most (a single larger batch goes whole)."""
 MAX_QUEUED = 60_000
-"""Messages that may wait in a lane before ``put`` blocks."""
+"""Messages that may wait in a queue before ``put`` blocks."""
 LARGE_BODY = 1_000
-"""Messages of one body from which it goes by the lane of the large ones."""
+"""Messages of one body from which it goes by the queue of the large ones."""
 STREAM_BYTES = 12 << 20
 """Payload bytes of streams that may wait before ``put`` blocks."""
 OTHER_BYTES = 12 << 20

@@ -9,7 +9,7 @@ from tocsin.config.project.home import Home
 from tocsin.errors import Problem
 from tocsin.model.calendars.calendar import Calendar
 from tocsin.notify.routing.files import OnCallFiles
-from tocsin.rules.kinds.clocks import under
+from tocsin.rules.kinds.pausing import under
 from tocsin.rules.kinds.ruleset import RuleSet
 
 

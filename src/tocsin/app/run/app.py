@@ -1,8 +1,8 @@
 """The running tocsin: wires the stations by values of ``model`` and owns their life cycle.
 
-Start, from the bottom up: stores, pairing, rules (a reload is an instant), evaluator, writer, mirror, sources;
-notify and the web
-server run in the caller's event loop. Stop, from the top down, so that what was taken is committed, evaluated and kept.
+Start, from the bottom up: stores, pairing, rules (a reload is an instant), evaluator, writer, mirror, sources; notify
+and the web server run in the caller's event loop. Stop, from the top down, so that what was taken is committed,
+evaluated and kept.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Python's collector of garbage, kept from looking through what stays.
 
-Rules, plans and modules are a million objects that live as long as the process. To look through them stops every
-thread for
-60 to 110 ms, several times a minute under load, and finds nothing.
+Rules, plans and modules are a million objects that live as long as the process. To look through them stops every thread
+for 60 to 110 ms, several times a minute under load, and finds nothing.
 """
 
 from __future__ import annotations

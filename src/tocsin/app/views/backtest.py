@@ -33,8 +33,8 @@ def run(
 ) -> dict[str, Any]:
     """The backtest of ``rule``, as ``backtest.report.as_json`` gives it.
 
-    ``notes`` know when consumers could not be reached. One at a time in a process.
-    Raises NotYet, QueryError, StoreError, and TocsinError where one runs already.
+    ``notes`` know when consumers could not be reached. One at a time in a process. Raises NotYet, QueryError,
+    StoreError, and TocsinError where one runs already.
     """
     from tocsin.rules.backtest.report import as_json
     from tocsin.rules.backtest.run import backtest

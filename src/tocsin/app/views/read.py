@@ -80,7 +80,7 @@ def parsed(text: str) -> Any:
 
 
 class Reading:
-    """Implements the web's ``ReadFace`` over both stores."""
+    """Implements the web's ``ReadPorts`` over both stores."""
 
     def __init__(
         self,
@@ -114,36 +114,36 @@ class Reading:
 
     @property
     def acting(self) -> Acting:
-        """See ``ReadFace.acting``."""
+        """See ``ReadPorts.acting``."""
         return self._acting
 
     def query(self, kql: str, limits: Limits) -> tuple[list[Any], list[Row]]:
-        """See ``ReadFace.query``."""
+        """See ``ReadPorts.query``."""
         return run_query(self._store, kql, limits, self._read_clock.now())
 
     def alerts(self, limit: int = 100, rule: str = "", run: str = "") -> list[Row]:
-        """See ``ReadFace.alerts``."""
+        """See ``ReadPorts.alerts``."""
         return self._rows(_ALERTS, limit=min(limit, MAX_ROWS), rule=rule, run=run)
 
     def mails(self, limit: int = 100, address: str = "", state: str = "") -> Sequence[Delivery]:
-        """See ``ReadFace.mails``."""
+        """See ``ReadPorts.mails``."""
         wanted = DeliveryState(state) if state else None
         return self._state.deliveries(state=wanted, address=address, limit=min(limit, MAX_ROWS))
 
     def bad_addresses(self) -> Sequence[tuple[str, str, datetime]]:
-        """See ``ReadFace.bad_addresses``."""
+        """See ``ReadPorts.bad_addresses``."""
         return self._state.bad_addresses()
 
     def mail(self, id: str) -> Delivery | None:
-        """See ``ReadFace.mail``."""
+        """See ``ReadPorts.mail``."""
         return self._state.delivery(id)
 
     def rules_status(self) -> list[Row]:
-        """See ``ReadFace.rules_status``."""
+        """See ``ReadPorts.rules_status``."""
         return self._seen.status(self._rules_now(), self._rule_errors())
 
     def rule(self, name: str) -> Row | None:
-        """See ``ReadFace.rule``."""
+        """See ``ReadPorts.rule``."""
         rules = self._rules_now()
         rule = rules.rules.get(name)
         if rule is None:
@@ -151,28 +151,28 @@ class Reading:
         return self._seen.whole(rule, rules, self._rule_errors(), self._read_clock.now())
 
     def runs(self, asked: RunsAsked) -> list[Row]:
-        """See ``ReadFace.runs``."""
+        """See ``ReadPorts.runs``."""
         sql, parameters = select_runs(asked)
         return self._rows(sql, **parameters)
 
     def choices(self) -> Mapping[str, Sequence[str]]:
-        """See ``ReadFace.choices``."""
+        """See ``ReadPorts.choices``."""
         return {name: [row["V"] for row in self._rows(_CHOICES.format(name), limit=200)] for name in _CHOSEN}
 
     def family(self, root: str) -> list[Row]:
-        """See ``ReadFace.family``."""
+        """See ``ReadPorts.family``."""
         return self._rows(FAMILY, root=root, limit=MOST)
 
     def logged(self, run: str) -> list[Row]:
-        """See ``ReadFace.logged``."""
+        """See ``ReadPorts.logged``."""
         return logged(self._rows, run)
 
     def curves(self, runs: Sequence[str], names: Sequence[str]) -> list[Curve]:
-        """See ``ReadFace.curves``."""
+        """See ``ReadPorts.curves``."""
         return curves(self._rows, runs, names)
 
     def run(self, id: str) -> Row | None:
-        """See ``ReadFace.run``."""
+        """See ``ReadPorts.run``."""
         runs_sql, params = self._store.runs_of([id])
         found = self._rows(runs_sql, **params)
         if not found:
@@ -188,7 +188,7 @@ class Reading:
     def backtest(
         self, rule: str, since: str = "", until: str = "", as_if_live: bool = False, progress: Progress | None = None
     ) -> Row | None:
-        """See ``ReadFace.backtest``. ``progress`` is notified after each step."""
+        """See ``ReadPorts.backtest``. ``progress`` is notified after each step."""
         chosen = self._rules_now().called(rule)
         if chosen is None:
             return None
@@ -198,7 +198,7 @@ class Reading:
         )
 
     def dead_letters(self, consumer: str = "", limit: int = 100, unreplayed: bool = True) -> list[Row]:
-        """See ``ReadFace.dead_letters``."""
+        """See ``ReadPorts.dead_letters``."""
         drafts = self._store.dead_letters(consumer=consumer, unreplayed=unreplayed, limit=min(limit, MAX_ROWS))
         return [
             {
@@ -210,15 +210,15 @@ class Reading:
         ]  # fmt: skip
 
     def oncall_report(self, weeks: int) -> Row:
-        """See ``ReadFace.oncall_report``."""
+        """See ``ReadPorts.oncall_report``."""
         return oncall_report(self._state, self._files(), self._read_clock.now(), weeks)
 
     def oncall_calendars(self, weeks: int) -> list[Row]:
-        """See ``ReadFace.oncall_calendars``."""
+        """See ``ReadPorts.oncall_calendars``."""
         return calendars(self._files(), self._read_clock.now(), weeks)
 
     def by_hour(self, hours: int) -> list[Row]:
-        """See ``ReadFace.by_hour``."""
+        """See ``ReadPorts.by_hour``."""
         return intake.by_hour(self._store, self._read_clock.now(), hours)
 
     def _rows(self, sql: str, **params: object) -> list[Row]:

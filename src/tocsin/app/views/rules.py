@@ -1,4 +1,4 @@
-"""How rules fare: a row a rule, and one rule whole. Reads both stores, changes nothing."""
+"""The status of rules: a row a rule, and one rule whole. Reads both stores, changes nothing."""
 
 from __future__ import annotations
 

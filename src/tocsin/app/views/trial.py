@@ -45,7 +45,7 @@ async def try_receiver(home: Home, content: Content, name: str, clock: Clock) ->
     base_url = settings.http.url
     renderer = MailRenderer(
         templates=Templates(home.template_dirs()),
-        look=Presentation(base_url=base_url, zone=ZoneInfo(settings.timezone)),
+        presentation=Presentation(base_url=base_url, zone=ZoneInfo(settings.timezone)),
         sender=settings.smtp.sender,
         keep_trying=settings.smtp.deadline,
     )

@@ -100,7 +100,7 @@ class _Preview:
         self._place, self._now = place, SystemClock().now()
         look = Presentation(base_url=settings.http.url, zone=ZoneInfo(settings.timezone))
         self._renderer = MailRenderer(
-            templates=Templates(place.template_dirs()), look=look, sender="tocsin <tocsin@localhost>",
+            templates=Templates(place.template_dirs()), presentation=look, sender="tocsin <tocsin@localhost>",
             keep_trying=timedelta(hours=24),
         )  # fmt: skip
         event, self._events = _stored(place, run)

@@ -114,7 +114,7 @@ def _spinner(name: str) -> Iterator[None]:
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(f"{name}: the running tocsin looks through its history"):
+    with Console(stderr=True).status(f"{name}: the running tocsin goes through its history"):
         yield
 
 

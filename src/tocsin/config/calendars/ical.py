@@ -1,8 +1,7 @@
 """Days off out of an iCalendar file: those that an event covers from midnight to midnight, in the event's own zone.
 
-A meeting leaves no day out, a weekend away from Friday evening to Monday morning two. What such a file says is
-hostile: events are
-expanded within a few years only, and a file whose recurrences would take long is refused.
+A meeting leaves no day out, a weekend away from Friday evening to Monday morning two. What such a file says is hostile:
+events are expanded within a few years only, and a file whose recurrences would take long is refused.
 """
 
 from __future__ import annotations
@@ -104,8 +103,7 @@ def _rules(event: Any) -> Sequence[Mapping[str, Any]]:
 
 def occurrences(raw: bytes, start: datetime, end: datetime) -> list[Any]:
     """Events of ``raw`` that have a part in [start, end), recurring ones expanded: each an icalendar VEVENT with
-    ``start`` and
-    ``end``. Raises BadCalendar.
+    ``start`` and ``end``. Raises BadCalendar.
     """
     if len(raw) > MOST_BYTES:
         raise BadCalendar(f"is larger than {MOST_BYTES // 1024 // 1024} MiB")

@@ -97,9 +97,8 @@ def days(model: DaysModel, more: frozenset[date] = frozenset()) -> Calendar:
 def read_calendars(
     declared: Mapping[str, Declared], home: Path, cache: Path, now: datetime, problems: list[Problem]
 ) -> dict[str, Calendar]:
-    """The calendars by name. What is wrong goes to ``problems``: a URL that does not answer is a warning, its last
-    good copy under
-    ``cache`` counts on, and without one the calendar is what else it says.
+    """The calendars by name. What is wrong goes to ``problems``: a URL that does not answer is a warning, its last good
+    copy under ``cache`` counts on, and without one the calendar is what else it says.
     """
     found: dict[str, Calendar] = {}
     for name, each in declared.items():

@@ -254,8 +254,8 @@ def copy_shipped(home: Home, wanted: str) -> Path:
 
 
 _EXAMPLE = """\
-# Rules of your own. Those that ship are in force beside them; `tocsin rules list` shows all.
-# An entry with the name of a shipped rule replaces it. Without when, query or sql it changes only the keys that it gives:
+# Rules of your own. Those that ship are in force beside them; `tocsin rules list` shows all. An entry with the name of
+# a shipped rule replaces it. Without when, query or sql it changes only the keys that it gives:
 #   - {name: too-slow, enabled: true}
 #   - {name: run-failed, severity: critical}
 # `tocsin copy rules/alerts/too-slow.yaml` brings a whole file to edit; `tocsin check` finds mistakes.
@@ -276,8 +276,8 @@ rules:
           - {at: 1h, notifications: 1}
 """
 _TEAM = """\
-# Who is notified. Without this file the owner of a run is, else default_receiver of tocsin.yaml.
-# A receiver with the name of a shipped one replaces it; a route of your own replaces the shipped route.
+# Who is notified. Without this file the owner of a run is, else default_receiver of tocsin.yaml. A receiver with the
+# name of a shipped one replaces it; a route of your own replaces the shipped route.
 
 receivers:
   - {name: team, email: [you@localhost]}

@@ -1,8 +1,8 @@
 """Reference tables of a user: tables/*.csv and *.parquet as Arrow tables of KQL's types.
 
-A CSV says nothing of types, so each column is read as the narrowest type that loses nothing: ``007`` and ``1e5``
-stay text.
-A column called like one of ``RunStatusChanged`` (RunId, OwnerEmail, …) has its type, so that a lookup on it can match.
+A CSV says nothing of types, so each column is read as the narrowest type that loses nothing: ``007`` and ``1e5`` stay
+text. A column called like one of ``RunStatusChanged`` (RunId, OwnerEmail, …) has its type, so that a lookup on it can
+match.
 """
 
 from __future__ import annotations

@@ -297,7 +297,7 @@ def revoke_token(path: Path, name: str) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write the file anew for its owner's eyes only. Raises ContentError where ``text`` is wrong; then it is unchanged."""
+    """Write the file again for its owner's eyes only. Raises ContentError where ``text`` is wrong; then it is unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)

@@ -38,7 +38,7 @@ class Watch:
     def __init__(self, home: Home, tokens_file: Path | None = None) -> None:
         """What is there now counts as known."""
         self._home, self._tokens = home, tokens_file
-        self._known = self._look()
+        self._known = self._stamps()
         self._seen = self._known
 
     @property
@@ -51,7 +51,7 @@ class Watch:
 
         An editor that empties a file and then writes it, or a copy of many files, is seen when it is done.
         """
-        now = self._look()
+        now = self._stamps()
         settled, self._seen = now == self._seen, now
         if not settled or now == self._known:
             return ChangeSet()
@@ -63,7 +63,7 @@ class Watch:
         self._known = now
         return ChangeSet(**changed)
 
-    def _look(self) -> Mapping[str, Mapping[Path, Mark]]:
+    def _stamps(self) -> Mapping[str, Mapping[Path, Mark]]:
         return {
             **_content(self._home),
             "settings": _marks([self._home.path / FILE]),

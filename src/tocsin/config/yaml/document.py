@@ -1,9 +1,8 @@
 """YAML with line numbers and source text, validated by pydantic models; all faults of a file come at once.
 
 Plain (unquoted) scalars arrive as ``Plain``, a ``str`` of the source text, so that a RunId ``1e5`` or ``007`` stays
-what was
-written; pydantic's lax mode turns it into numbers and bools where a model asks for them, ``resolved`` does where
-none does.
+what was written; pydantic's lax mode turns it into numbers and bools where a model asks for them, ``resolved`` does
+where none does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The contract of connectors. One contract suite in tests runs over each of them.
 
-A connector runs on its own thread (http: inside the web server) and hands batches to the sink, which makes them
-durable in
-order. It never blocks on a bad message: what cannot be read becomes a dead letter of the same batch.
+A connector runs on its own thread (http: inside the web server) and hands batches to the sink, which makes them durable
+in order. It never blocks on a bad message: what cannot be read becomes a dead letter of the same batch.
 """
 
 from __future__ import annotations

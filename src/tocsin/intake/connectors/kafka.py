@@ -10,8 +10,7 @@ its position in the same commit, skips what lies below it and refuses what start
     commit of 10..14 fails: the batch from 15 would leave a hole, so it is refused (PositionGap); both are read again
 
 On every assignment, and whenever a batch fails, the client is sent back to the stored positions: reading twice is
-harmless.
-The rebalance listener runs on the client's own thread, but only while the poll thread waits inside ``poll``.
+harmless. The rebalance listener runs on the client's own thread, but only while the poll thread waits inside ``poll``.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds between attempts to connect."""
-_LOOK = 0.1  # seconds between looks at ``stopping``
+_POLL_SECONDS = 0.1  # seconds between checks of ``stopping``
 
 DEFAULTS: Mapping[str, Any] = {
     "client_id": "tocsin",
@@ -51,7 +50,7 @@ DEFAULTS: Mapping[str, Any] = {
 """Where we differ from kafka-python and tocsin.yaml may differ again."""
 FIXED: Mapping[str, Any] = {
     "enable_auto_commit": False,
-    "auto_offset_reset": "none",  # an offset out of range is ours to judge
+    "auto_offset_reset": "none",  # an offset out of range is ours to decide
     "allow_auto_create_topics": False,
 }
 
@@ -59,9 +58,8 @@ FIXED: Mapping[str, Any] = {
 def client_settings(consumer: Consumer, home: Mapping[str, Any], instance: str) -> dict[str, Any]:
     """Arguments of KafkaConsumer: tocsin.yaml's section under the consumer file's, under what must be so.
 
-    ``instance`` names this installation and stays the same over restarts: a restarted member takes its partitions
-    back at
-    once, where a new one would wait for the session of the killed one to end.
+    ``instance`` names this installation and stays the same over restarts: a restarted member takes its partitions back
+    at once, where a new one would wait for the session of the killed one to end.
     """
     part = consumer.file.kafka
     assert part is not None
@@ -83,8 +81,7 @@ class KafkaConnector(Connector):
         moved: Callable[[], None] = lambda: None,
     ) -> None:
         """``home`` are tocsin.yaml's settings as kafka-python takes them (``KafkaSettings.client()``); ``moved`` is
-        called when the
-        watermark has moved on.
+        called when the watermark has moved on.
         """
         self._consumer = consumer
         own = consumer.file.kafka.settings if consumer.file.kafka else {}
@@ -161,7 +158,7 @@ class KafkaConnector(Connector):
     def status(self) -> Mapping[str, object]:
         """See ``Connector.status``."""
         session = self._session
-        error = self._error or (session.trouble if session else "")
+        error = self._error or (session.error if session else "")
         return {
             "consumer": self._consumer.name,
             "connected": session is not None and session.connected,
@@ -177,8 +174,8 @@ def wait(seconds: float, stopping: Callable[[], bool]) -> None:
     never = threading.Event()
     left = seconds
     while left > 0 and not stopping():
-        never.wait(min(_LOOK, left))
-        left -= _LOOK
+        never.wait(min(_POLL_SECONDS, left))
+        left -= _POLL_SECONDS
 
 
 def quiet_library() -> None:

@@ -55,9 +55,8 @@ def open_clients(settings: Mapping[str, Any], topics: Sequence[str], stopping: C
     """A client that reads, and one in no group that asks for offsets on a connection of its own. Raises as
     ``open_client``.
 
-    A broker answers what comes on one connection in turn, and a fetch that finds nothing takes half a second: behind
-    it the answer
-    came after 440 ms on a quiet topic, 90 ms under ten batches a second, and 2 ms on another connection.
+    A broker answers what comes on one connection in turn, and a fetch that finds nothing takes half a second: behind it
+    the answer came after 440 ms on a quiet topic, 90 ms under ten batches a second, and 2 ms on another connection.
     """
     reader = open_client(settings, topics, stopping)
     try:
@@ -93,8 +92,8 @@ class Broker:
         """To be called before each poll.
 
         A leader that rejoins because partitions came, and whose poll ends between its assignment and the group's
-        answer,
-        believes itself joined at the next poll (kafka-python 3.0.12): its partitions would stay revoked for ever.
+        answer, believes itself joined at the next poll (kafka-python 3.0.12): its partitions would stay revoked for
+        ever.
         """
         if self._client._coordinator.rejoining:
             self._client._coordinator.request_rejoin()

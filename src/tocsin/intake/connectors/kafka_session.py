@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 MS, POLL = timedelta(milliseconds=1), timedelta(milliseconds=200)
 """Longest wait for records, so that a stop is noticed soon."""
 TEND_SECONDS = 1.0
-"""How often end offsets, idle partitions and topic ids are looked at and the group receives of positions."""
+"""How often end offsets, idle partitions and topic ids are read and the group is given positions."""
 REQUEST_MS = 1000
 """Longest wait for an answer about offsets."""
 GAP_SECONDS, FULL_SECONDS = 0.2, 2.0
@@ -74,7 +74,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._generation, self._stopping = 0, stopping
         self._moved = clock.monotonic()  # when the client last gave records, or had none to give
         self._tended = float("-inf")
-        self.progressed, self.connected, self.trouble = False, True, ""
+        self.progressed, self.connected, self.error = False, True, ""
         self.missing: list[str] = []  # topics that do not exist
         self.lag: dict[tuple[str, int], int] = {}
         topics = list(self._consumer.file.kafka.topics) if self._consumer.file.kafka else []
@@ -147,7 +147,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             self._settle(assigned)
         except StoreError as e:
-            self.trouble = str(e)
+            self.error = str(e)
             self._suspend(assigned)
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -174,7 +174,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
                 continue
             stored = self._sink.positions(cluster, topic_id)
             if not stored:
-                self._notice_anew(cluster, topic, topic_id)
+                self._notice_recreated(cluster, topic, topic_id)
             self._ids[topic] = topic_id
             for tp in mine:
                 self._seek(tp, topic_id, stored.get(tp.partition))
@@ -200,7 +200,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             self._at.pop(tp, None)
             self._unsettled.add(tp)
 
-    def _notice_anew(self, cluster: str, topic: str, topic_id: str) -> None:
+    def _notice_recreated(self, cluster: str, topic: str, topic_id: str) -> None:
         others = [known for known in self._sink.topic_ids(cluster, topic) if known != topic_id]
         if others and topic_id not in self._source.announced:
             self._source.announced.add(topic_id)
@@ -285,7 +285,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         if paused:
             self._client.resume(*self._at)
         self._pending.append((future, batch.positions, filtered))
-        future.add_done_callback(lambda done: self._heard_stored(done, batch.positions))
+        future.add_done_callback(lambda done: self._on_stored(done, batch.positions))
         for p in batch.positions:
             tp = TopicPartition(p.topic, p.partition)
             self._at[tp] = p.next
@@ -303,8 +303,8 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
             if filtered:
                 self._metrics.inc(_MESSAGES, filtered, consumer=self._consumer.name, outcome="filtered")
 
-    def _heard_stored(self, done: Future[Receipt], positions: Iterable[Position]) -> None:
-        """On the writer's thread: a deadline that waits for these records need not wait until ours looks at them
+    def _on_stored(self, done: Future[Receipt], positions: Iterable[Position]) -> None:
+        """On the writer's thread: a deadline that waits for these records need not wait until ours comes to them
         again.
         """
         if done.exception() is None:
@@ -319,7 +319,7 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _hold(self, error: StoreError) -> None:
         """After a refused batch: wait, staying in the group, then read again from what is stored."""
-        self.trouble = str(error)
+        self.error = str(error)
         log.warning("kafka_batch_refused", consumer=self._consumer.name, error=str(error))
         self._client.pause(*self._client.assignment())
         until = self._clock.monotonic() + (GAP_SECONDS if isinstance(error, PositionGap) else FULL_SECONDS)
@@ -335,9 +335,9 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         self._forget_all()
         try:
             self._settle(assigned)
-            self.trouble = ""
+            self.error = ""
         except StoreError as e:
-            self.trouble = str(e)
+            self.error = str(e)
             self._suspend(assigned)
 
     # --- once a second ---
@@ -386,10 +386,10 @@ class Session(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             ends = self._asker.end_offsets(partitions, timeout_ms=REQUEST_MS)
         except KafkaError as e:
-            self.connected, self.trouble = False, f"{type(e).__name__}: {e}"[:200]
+            self.connected, self.error = False, f"{type(e).__name__}: {e}"[:200]
             return
         if not self.connected:
-            self.connected, self.trouble = True, ""
+            self.connected, self.error = True, ""
         by_id = {(self._broker.topic_id(tp.topic) or tp.topic, tp.partition): end for tp, end in ends.items()}
         self._source.watermark.sampled(now, by_id)
         self._source.reached(self._source.watermark.stored(self._stored))

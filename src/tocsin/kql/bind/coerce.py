@@ -1,9 +1,8 @@
 """Dynamic values where KQL compares them with numbers, times or booleans.
 
-``Tags.n > 3`` reads a payload: upstream leaves the cast to DuckDB, which fails the whole query at the first value
-that is no
-number. In KQL such a value is just not equal and not greater, so the dynamic side is converted, null where it cannot
-be.
+``Tags.n > 3`` reads a payload: upstream leaves the cast to DuckDB, which fails the whole query at the first value that
+is no number. In KQL such a value is just not equal and not greater, so the dynamic side is converted, null where it
+cannot be.
 """
 
 from __future__ import annotations

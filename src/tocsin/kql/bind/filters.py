@@ -1,8 +1,7 @@
 """Predicates of ``where`` in the form that DuckDB pushes into a scan.
 
-KQL's comparisons are total: ``null == 'x'`` is false, so upstream writes ``coalesce((c = 'x'), FALSE)``. A filter
-drops a
-row for null as for false, so where only ``and`` and ``or`` stand above it the bare comparison keeps the same rows.
+KQL's comparisons are total: ``null == 'x'`` is false, so upstream writes ``coalesce((c = 'x'), FALSE)``. A filter drops
+a row for null as for false, so where only ``and`` and ``or`` stand above it the bare comparison keeps the same rows.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Conversions of operands whose type is known, in short SQL.
 
 Upstream asks the type at run time: ``strcat('a', Message)`` becomes three kilobytes. Here Message is known to be a
-string,
-so ``concat('a', "Message")`` says the same. What is not certain stays upstream's.
+string, so ``concat('a', "Message")`` says the same. What is not certain stays upstream's.
 """
 
 from __future__ import annotations

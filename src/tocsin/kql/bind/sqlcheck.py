@@ -58,11 +58,9 @@ _SESSION = frozenset(("user", "current_user", "session_user", "current_role", "c
 def check_sql(sql: str, schema: Mapping[str, Mapping[str, str]], row: Mapping[str, str] | None = None) -> Translation:
     """A ``sql:`` query, found harmless: one SELECT over tables of ``schema`` with functions of the allow-list.
 
-    It may bind ``$kqlnow`` (TIMESTAMP, UTC), the time of the evaluation. ``row`` (column -> KQL type) are further
-    names that it
-    may use: they stand for one row's values, and are columns of its result; see ``beside``. Raises ``QueryError``
-    where it is
-    refused or does not bind.
+    It may bind ``$kqlnow`` (TIMESTAMP, UTC), the time of the evaluation. ``row`` (column -> KQL type) are further names
+    that it may use: they stand for one row's values, and are columns of its result; see ``beside``. Raises
+    ``QueryError`` where it is refused or does not bind.
     """
     return _checked_sql(sql, Schema.of(schema), tuple((row or {}).items()))
 

@@ -80,9 +80,8 @@ LONGER: dict[str, str] = {
     "list_string_agg": "array_to_string()",
     **dict.fromkeys(("generate_series", "range"), "write it in FROM"),
 }
-"""Of these, what SQL made from KQL may call and a person's may not -> what to write instead: how long their results
-are stands in
-a number that nothing bounds.
+"""Of these, what SQL made from KQL may call and a person's may not -> what to write instead: how long their results are
+stands in a number that nothing bounds.
 """
 
 _JOINING = """
@@ -90,9 +89,8 @@ _JOINING = """
     list_prepend list_value list_zip map map_concat row struct_concat struct_insert struct_pack struct_update
 """
 JOINING: frozenset[str] = frozenset(_JOINING.split())
-"""Functions that put their arguments side by side and have no macro that bounds them (the log store's sandbox has
-the others). With some
-the type doubles too, which takes gigabytes before anything runs.
+"""Functions that put their arguments side by side and have no macro that bounds them (the log store's sandbox has the
+others). With some the type doubles too, which takes gigabytes before anything runs.
 """
 
 TABLE_FUNCTIONS: frozenset[str] = frozenset(("unnest", "generate_series", "range"))

@@ -92,8 +92,8 @@ def _read(query: str) -> tuple[Text, Any]:
 
 def _tree(text: str) -> Any:
     """The tree of ``text``. A word that stops the parser may be a name that it takes for a keyword (``time``,
-    ``last``):
-    bracketed it is one, and where the whole then parses, that was meant."""
+    ``last``): bracketed it is one, and where the whole then parses, that was meant.
+    """
     if (tree := quick(text, tokenize(text))) is not None:
         return tree
     first: QueryError | None = None

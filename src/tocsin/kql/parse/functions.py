@@ -1,8 +1,7 @@
 """Functions of tables under ``let``, written as the tables that they give: text in, text out, before parsing.
 
-``let f = (s: string) { T | where Status == s }; f('Failed') | count`` becomes
-``let __tocsin_f1 = T | where Status == 'Failed'; __tocsin_f1 | count``. Functions of values stay as they are: the
-translator knows them.
+``let f = (s: string) { T | where Status == s }; f('Failed') | count`` becomes ``let __tocsin_f1 = T | where Status ==
+'Failed'; __tocsin_f1 | count``. Functions of values stay as they are: the translator knows them.
 """
 
 from __future__ import annotations

@@ -2,10 +2,8 @@
 
 Upstream's parser interprets a grammar in Python: 10 ms a query, a second for 100 rules. Most queries are pipelines of a
 dozen operators over plain expressions, and these are read here, by recursive descent along the same grammar
-(Microsoft's
-``Kql.g4``). Whatever is not certain to mean exactly what upstream reads, errors included, is left to upstream:
-``quick`` then says None.
-A test holds the trees of both equal.
+(Microsoft's ``Kql.g4``). Whatever is not certain to mean exactly what upstream reads, errors included, is left to
+upstream: ``quick`` then says None. A test holds the trees of both equal.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """KQL that the translator lacks, written in KQL that it has: text in, text out, before parsing.
 
-A stage that becomes a query over what came before it is hoisted: ``P | make-series … | R`` becomes
-``let __tocsin_1 = P; … | R``. What depends on the input's columns becomes a marker, ``where __tocsin_…(…)``, that
-``markers`` resolves once the columns are known.
+A stage that becomes a query over what came before it is hoisted: ``P | make-series … | R`` becomes ``let __tocsin_1 =
+P; … | R``. What depends on the input's columns becomes a marker, ``where __tocsin_…(…)``, that ``markers`` resolves
+once the columns are known.
 """
 
 from __future__ import annotations

@@ -3,9 +3,8 @@
     run's events, in order    Running        Queued            what came just before Queued:
     arrive at instants           3              1              nothing at [1, 3), Running at [3, ...)
 
-An event that arrives late comes between two others, and one that leaves the window stands before none any more. So
-an event's
-life is cut where what comes before it changes; each part is a row of its own, seen by its instants only.
+An event that arrives late comes between two others, and one that leaves the window stands before none any more. So an
+event's life is cut where what comes before it changes; each part is a row of its own, seen by its instants only.
 """
 
 from __future__ import annotations
@@ -44,9 +43,8 @@ _FOUND = re.compile(
 
 
 def preceded(statuses: Iterable[str], after: Iterable[str], *, inside: bool = False) -> str:
-    """KQL: events of one of ``statuses`` that come just after one of ``after``, in the order of their run; only
-    those INSIDE
-    where the window sees older events too.
+    """KQL: events of one of ``statuses`` that come just after one of ``after``, in the order of their run; only those
+    INSIDE where the window sees older events too.
     """
     only = f"{INSIDE} and " if inside else ""
     wanted, before = (", ".join(f"'{status}'" for status in each) for each in (statuses, sorted(after)))
@@ -82,11 +80,10 @@ class Preceded:
     ) -> str:
         """CTEs, the last of them called RunStatusChanged: its events with BEFORE, ENTER and LEAVE.
 
-        ``times`` and ``seqs`` are tables of instants by T (``hi``, ``nth``) and by commit (``seq``, ``nth``), of
-        which there are
-        ``instants``; ``table`` stands for RunStatusChanged in a FROM. An event is seen for ``over`` and counts for ``within``, µs. ``reads`` are the columns that are
-        read.
-        Parameters: ``$tocsin_lo``, ``$tocsin_hi``, ``$tocsin_seq``; ``$tocsin_from``, since when events count.
+        ``times`` and ``seqs`` are tables of instants by T (``hi``, ``nth``) and by commit (``seq``, ``nth``), of which
+        there are ``instants``; ``table`` stands for RunStatusChanged in a FROM. An event is seen for ``over`` and
+        counts for ``within``, µs. ``reads`` are the columns that are read. Parameters: ``$tocsin_lo``, ``$tocsin_hi``,
+        ``$tocsin_seq``; ``$tocsin_from``, since when events count.
         """
         seen = (
             f"(SELECT *, epoch_us(TimeGenerated) AS {_B}t, coalesce(Attempt, 0) AS {_B}try,"
@@ -100,10 +97,9 @@ class Preceded:
         columns = ", ".join(f"e.{quoted(name)}" for name in reads)
         same = " AND ".join(f"e.{name} = p.{name}" for name in _IDENTITY)
         # Most events have the same one before them all their life: the one next to them in order had come before, and
-        # stays. What
-        # is `tangled` has not: of it, all that stand between it and the first of which that is true are looked at.
-        # A run counts only where something wanted can come after something of `after`: most runs are put in no order
-        # at all.
+        # stays. What is `tangled` has not: of it, all that stand between it and the first of which that is true are
+        # looked at. A run counts only where something wanted can come after something of `after`: most runs are put in
+        # no order at all.
         return f"""{_B}runs AS MATERIALIZED (SELECT RunId FROM {seen} GROUP BY RunId
     HAVING min({_B}try) {after} < max({_B}try) {wanted} OR min({_B}t) {after} <= max({_B}t) {wanted}),
 {_B}lives AS (SELECT * FROM (

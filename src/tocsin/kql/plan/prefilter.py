@@ -63,7 +63,7 @@ class _Any:
 
 
 ANY = _Any()
-"""Stands for a value that a prefilter cannot judge."""
+"""Stands for a value that a prefilter cannot evaluate."""
 
 
 def refilled(predicate: Predicate, values: Mapping[object, object]) -> Predicate | None:

@@ -1,6 +1,6 @@
 """KQL that somebody typed: translated, and the SQL looked at once more before it runs.
 
-Two fences, so that a hole in one is none in both: names, functions and statements are judged on the query's tree, and
+Two fences, so that a hole in one is none in both: names, functions and statements are checked on the query's tree, and
 again on the parse tree that DuckDB makes of the translation. The store adds its own: no external access, READ ONLY,
 an interrupt at the time limit. What a translation takes is bounded as well: its depth and size (``bind/bounds``), its
 CPU time (``sandbox/budget``), and the bytes that are remembered.

@@ -68,9 +68,8 @@ class RowPlan:
 
 
 def with_values(plan: RowPlan, values: Mapping[object, object]) -> RowPlan:
-    """``plan`` with other constants: those that are keys of ``values`` replaced. The new ones must be plain literals
-    of the kind
-    of the old ones: then it is the plan of the query with them in it.
+    """``plan`` with other constants: those that are keys of ``values`` replaced. The new ones must be plain literals of
+    the kind of the old ones: then it is the plan of the query with them in it.
     """
     prefilter = tuple(p for each in plan.prefilter if (p := refilled(each, values)) is not None)
     return replace(plan, constants=tuple(values.get(c, c) for c in plan.constants), prefilter=prefilter)

@@ -5,8 +5,7 @@
     group  ── the other operators ──►             what it says from that instant on, until the next one
 
 The number of an instant travels through the query as the number of a rule does in ``windowplan``. Groups are
-distinguished where
-``summarize`` is the only operator that brings rows together; otherwise all rows are one group.
+distinguished where ``summarize`` is the only operator that brings rows together; otherwise all rows are one group.
 """
 
 from __future__ import annotations
@@ -59,9 +58,9 @@ class AheadPlan:
         every: bool = False,
         reach: int = 0,
     ) -> tuple[str, dict[str, object]]:
-        """The SQL and its parameters. ``times`` are the ends of the windows, ``over`` their length, in µs; ``seqs``
-        the last
-        commit that each sees; both ascending. ``table`` stands for RunStatusChanged in a FROM. ``reach``: so much older events are seen as what came before others.
+        """The SQL and its parameters. ``times`` are the ends of the windows, ``over`` their length, in µs; ``seqs`` the
+        last commit that each sees; both ascending. ``table`` stands for RunStatusChanged in a FROM. ``reach``: so much
+        older events are seen as what came before others.
 
         A row is what a group says from instant ``nth`` on; one of nulls: nothing. Left out are keys that hold at no
         instant and are not ``known``, unless ``every``, and what a group says before it first holds. In order of
@@ -133,8 +132,7 @@ ORDER BY c.nth, c.grp""",
 
 def ahead_plan(query: WindowQuery) -> AheadPlan | None:
     """The plan of ``query`` for many instants; None where it can be asked at one alone: it reads more than one log,
-    means
-    the instant itself by now(), or puts rows in an order of its own (what ``before.preceded`` writes is known).
+    means the instant itself by now(), or puts rows in an order of its own (what ``before.preceded`` writes is known).
     """
     if query.raw_sql or query.tables & (TABLES.keys() - {EVENTS}) or EVENTS not in query.tables:
         return None

@@ -5,12 +5,11 @@ with
                                                                                      holds, clear, severity, key
 
 Literals that are the same for all rules of a group stay literals, and the constants join as late as they can: rules
-that
-differ in a threshold aggregate once. Aggregates after that go by rule.
+that differ in a threshold aggregate once. Aggregates after that go by rule.
 
-A rule's condition, and the ``where``s that end its query, become a column, ``holds``. So an instance that does not
-fire is
-still seen: whether it may resolve, and that there is data about it. The ``where``s that begin a query choose its data.
+A rule's condition, and the ``where``s that end its query, become a column, ``holds``. So an instance that does not fire
+is still seen: whether it may resolve, and that there is data about it. The ``where``s that begin a query choose its
+data.
 """
 
 from __future__ import annotations
@@ -100,8 +99,7 @@ class WindowPlan:
         """The whole SQL and its parameters (``$kqlnow`` not among them), for the queries of these numbers.
 
         ``scopes`` gives for each table the SELECT that stands for it, over ``main.…``. Rows come back that hold, and
-        those
-        of ``known`` (number of the query, key); all where ``every``.
+        those of ``known`` (number of the query, key); all where ``every``.
         """
         head = [f"{quoted(name)} AS NOT MATERIALIZED ({sql})" for name, sql in scopes.items()]
         parameters: dict[str, object] = {}
@@ -191,9 +189,8 @@ def sql_query(
 
 
 def with_values(query: WindowQuery, values: Mapping[object, object], text: str) -> WindowQuery:
-    """``query`` with other constants: those that are keys of ``values`` replaced, as they are in ``text``. The new
-    ones must be
-    plain literals of the kind of the old ones.
+    """``query`` with other constants: those that are keys of ``values`` replaced, as they are in ``text``. The new ones
+    must be plain literals of the kind of the old ones.
     """
     return replace(
         query,

@@ -1,7 +1,7 @@
 """A bound of the CPU time that a block of Python takes in its thread.
 
 Upstream's parser and renderer know no deadline, and a query that is small may keep them busy for long. Python calls a
-hook at each call of a function; it looks at the thread's own clock, so that a busy machine refuses nothing.
+hook at each call of a function; it reads the thread's own clock, so that a busy machine refuses nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import FrameType
 from tocsin.errors import QueryTimeout
 from tocsin.turns import step
 
-_EVERY = 64  # events between two looks at the clock, which is a call of the system
+_EVERY = 64  # events between two readings of the clock, which is a call of the system
 
 _ASIDE = frozenset((_weakrefset.__file__, weakref.__file__))
 """Code that Python calls between two steps of any other, and of which it drops what is raised: and with it the hook."""
@@ -35,7 +35,7 @@ def within(seconds: float, what: str) -> Iterator[None]:
     """
     end, events = time.thread_time() + seconds, 0
 
-    def look(frame: FrameType, event: str, arg: object) -> None:
+    def check(frame: FrameType, event: str, arg: object) -> None:
         nonlocal events
         events += 1
         if event == "call" and events >= _EVERY:
@@ -48,7 +48,7 @@ def within(seconds: float, what: str) -> Iterator[None]:
             step()
 
     before = sys.getprofile()
-    sys.setprofile(look)
+    sys.setprofile(check)
     try:
         yield
     except _OutOfTime:

@@ -45,8 +45,7 @@ class Describer:
 
     def columns(self, sql: str, parameters: Mapping[str, object], *, own: str = "", before: int = 0) -> dict[str, str]:
         """Output columns of ``sql`` -> KQL type. Raises ``QueryError`` where it does not bind, with its place in
-        ``own``, the SQL that its
-        author wrote, which stands in ``sql`` behind ``before`` characters.
+        ``own``, the SQL that its author wrote, which stands in ``sql`` behind ``before`` characters.
         """
         with self._lock:
             try:

@@ -36,9 +36,8 @@ _INDEX = (
     "CASE strpos(substr({0}, _at + 1), {1}) WHEN 0 THEN -1 ELSE strpos(substr({0}, _at + 1), {1}) - 1 + _at END)[1]"
 )
 MOST_VALUES, MOST_REPEATS = 1_000_000, 1024
-"""What a query may make out of nothing: values of a range, repeats of a text (as in KQL). How long values become is
-for the log
-store's sandbox to bound.
+"""What a query may make out of nothing: values of a range, repeats of a text (as in KQL). How long values become is for
+the log store's sandbox to bound.
 """
 _TOO_MANY = f"error('a range gives at most {MOST_VALUES:,} values: take a longer step')"
 MOST_COUNTED = 1024
@@ -131,7 +130,7 @@ SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
     "unixtime_microseconds_todatetime": ("make_timestamp(CAST({0} AS BIGINT))", (1,)),
     "unixtime_milliseconds_todatetime": ("make_timestamp(CAST({0} * 1000 AS BIGINT))", (1,)),
     "unixtime_seconds_todatetime": ("make_timestamp(CAST({0} * 1000000 AS BIGINT))", (1,)),
-    # Names that users cannot spell: what rewritten queries call.
+    # Names that users cannot write: what rewritten queries call.
     "__tocsin_bin_number": ("({2} + floor(({0} - {2}) / {1}) * {1})", (3,)),
     "__tocsin_bin_span": ("({2} + to_microseconds(" + _BINNED + "))", (3,)),
     "__tocsin_bin_time": ("({2} + to_microseconds(" + _BINNED + "))", (3,)),

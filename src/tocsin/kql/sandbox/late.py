@@ -1,8 +1,7 @@
 """Upstream without its parser, which is loaded when a query needs it.
 
 The parser is 28,000 lines that a grammar was turned into: 0.4 s of CPU at every start, for queries that ``parse``
-mostly reads
-by itself. Upstream names two classes of it, and only to make one of each for a query.
+mostly reads by itself. Upstream names two classes of it, and only to make one of each for a query.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Everything that tocsin takes from duckdb-kql: the one module to look at when it is upgraded.
 
-Taken are its parser, its tree (``ir``), its renderer, and what it knows of names. Its tree carries no types; ours go
-in as
-``typed`` columns, which its renderer reads as declared parameters of a known kind, so that every decision it makes by
-static type (string context, dynamic or not, real division) is made right, and no run-time type guard is emitted.
+Taken are its parser, its tree (``ir``), its renderer, and what it knows of names. Its tree carries no types; ours go in
+as ``typed`` columns, which its renderer reads as declared parameters of a known kind, so that every decision it makes
+by static type (string context, dynamic or not, real division) is made right, and no run-time type guard is emitted.
 ``finish`` turns these markers into the columns that they stand for.
 """
 
@@ -61,7 +60,7 @@ SCALARS: frozenset[str] = (frozenset(SCALAR_FUNCTIONS) | frozenset(_SPECIAL_FORM
 AGGREGATES: frozenset[str] = frozenset(AGGREGATE_FUNCTIONS)
 """Aggregates that ``summarize`` knows, in lower case."""
 
-_MARK = f"tocsin{secrets.token_hex(6)}"  # no text of a user can spell it
+_MARK = f"tocsin{secrets.token_hex(6)}"  # no text of a user can contain it
 _MARKED = re.compile(rf"CAST\(\${_MARK}_((?:[0-9a-f][0-9a-f])*) AS [A-Z]+\)")
 PINNED = datetime(2000, 1, 1)
 """Any instant: only that now() is pinned matters, its value is bound later."""

@@ -15,8 +15,7 @@ def compact_file(path: Path) -> tuple[int, int]:
     """Rewrite the file at ``path``, which nobody has open; bytes before and after.
 
     The new file takes the place of the old one in one step, so a crash leaves one of them whole. Raises StoreError;
-    then the
-    old one stays.
+    then the old one stays.
     """
     fresh = path.with_name(path.name + ".compact")
     fresh.unlink(missing_ok=True)

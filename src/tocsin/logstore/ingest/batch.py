@@ -55,7 +55,7 @@ class AppendBatch:
     batches: Sequence[Batch] = ()
     unknown: dict[int, tuple[str, ...]] = field(default_factory=dict)  # names that are no column, by message
     moves: dict[PartitionKey, Position] = field(default_factory=dict)  # the last position of each partition
-    table: pa.Table | None = None  # see inbox.py
+    table: pa.Table | None = None  # see staged.py
     skew_us: int  # µs that a producer's time may lie after the receipt
     bulk: bool = False  # whether it has to be read from ``table``
 

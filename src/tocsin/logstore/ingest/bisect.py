@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tocsin.clock import EPOCH
 from tocsin.logstore.ingest.batch import AppendBatch
-from tocsin.logstore.ingest.bulk import inbox
+from tocsin.logstore.ingest.bulk import staged
 from tocsin.logstore.ingest.commit import write
 from tocsin.logstore.ingest.durable import RecentState
 from tocsin.logstore.ingest.open import transaction
@@ -26,7 +26,7 @@ def find_offenders(
     staging: Staging, append_batch: AppendBatch, known: RecentState, refused: Mapping[int, str]
 ) -> dict[int, str]:
     """Which rows the store refuses one by one, found by halving, with what it said; nothing is kept of the attempts."""
-    unstamped, whole = _Unstamped(), inbox(append_batch)
+    unstamped, whole = _Unstamped(), staged(append_batch)
 
     def why_not(rows: list[int]) -> str:
         table = whole.filter(pc.is_in(whole["n"], value_set=pa.array(rows, pa.int32())))

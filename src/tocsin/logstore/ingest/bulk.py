@@ -43,7 +43,7 @@ _ODD = (
 )
 
 
-def inbox(append_batch: AppendBatch) -> pa.Table:
+def staged(append_batch: AppendBatch) -> pa.Table:
     """One row a message, of ``SCHEMA``; made once."""
     if append_batch.table is None:
         parts = [_table(group) for group in append_batch.groups]

@@ -45,9 +45,9 @@ def row_of(
 ) -> dict[str, Any]:
     """The row of ``event``: columns of RunStatusChanged but for IngestedAt and CommitSeq, and is_status, received.
 
-    ``time_us`` stands where the event has no time; one more than ``skew_us`` after the receipt counts as none. Times are naive UTC, as DuckDB has them. Raises ReadError for an
-    event
-    without a run or a status, Undecided where it has something that DuckDB reads in a way of its own.
+    ``time_us`` stands where the event has no time; one more than ``skew_us`` after the receipt counts as none. Times
+    are naive UTC, as DuckDB has them. Raises ReadError for an event without a run or a status, Undecided where it has
+    something that DuckDB reads in a way of its own.
     """
     given = {name: _text(value) for name, value in event.columns.items() if name not in ("Tags", "Properties")}
     get = given.get

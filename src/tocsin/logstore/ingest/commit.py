@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from tocsin.logstore.dead_letters import insert_dead
 from tocsin.logstore.ingest.batch import AppendBatch, PartitionKey
-from tocsin.logstore.ingest.bulk import inbox, reread
+from tocsin.logstore.ingest.bulk import reread, staged
 from tocsin.logstore.ingest.dedupe import find_timed, find_untimed
 from tocsin.logstore.ingest.durable import RecentState
 from tocsin.logstore.ingest.logged import Logged, drop_duplicates, rows_of
@@ -209,11 +209,11 @@ def _write_small(staging: Staging, small: Small, known: RecentState, sequencer: 
     )
 
 
-def _written_by(news: Mapping[str, Touched], seq: int | None) -> dict[str, int]:
+def _written_by(changed: Mapping[str, Touched], seq: int | None) -> dict[str, int]:
     """The runs with the CommitSeq of their rows; what it is of one that was moved without a CommitSeq nobody has
     looked up.
     """
-    found = {run: each.row["CommitSeq"] or 0 if each.row is not None else seq for run, each in news.items()}
+    found = {run: each.row["CommitSeq"] or 0 if each.row is not None else seq for run, each in changed.items()}
     return {run: of for run, of in found.items() if of is not None}
 
 
@@ -224,7 +224,7 @@ def _write_bulk(
     dead = {
         n: append_batch.dead_letter(n, ReadError(DeadReason.STORE_REFUSED, why[:300])) for n, why in refused.items()
     }
-    table = inbox(append_batch)
+    table = staged(append_batch)
     if refused:
         table = table.filter(pc.invert(pc.is_in(table["n"], value_set=pa.array(list(refused), pa.int32()))))
     read_events(staging, append_batch, table, dead)

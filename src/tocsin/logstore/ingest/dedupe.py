@@ -22,8 +22,8 @@ Range = tuple[datetime, datetime]
 
 def ranges(buckets: list[Range]) -> list[Range]:
     """The segments of time that ``buckets`` (in order of their begins) fill: neighbours become one, and so do the
-    nearest where
-    there are too many. Each is looked at by one probe, so that a straggler does not widen the look of all others.
+    nearest where there are too many. Each is read by one probe, so that a straggler does not widen the range of all
+    others.
     """
     found: list[Range] = []
     for lo, hi in buckets:
@@ -44,8 +44,8 @@ def find_timed(con: duckdb.DuckDBPyConnection, first: datetime, last: datetime, 
     """
     if twins:
         con.execute(sql("dups_in_batch"))
-    looks = [(first, last)] if last - first <= GAP else ranges(con.execute(sql("time_buckets")).fetchall())
-    for lo, hi in looks:
+    spans = [(first, last)] if last - first <= GAP else ranges(con.execute(sql("time_buckets")).fetchall())
+    for lo, hi in spans:
         con.execute(sql("dups_in_store"), {"lo": lo, "hi": hi})
 
 

@@ -99,10 +99,9 @@ def _settle_imports() -> None:
     """Say once and for all that pandas is not installed, and that nobody hands over datasets of Arrow.
 
     DuckDB tries to import pandas for each parameter value, and each element of a list. Python remembers no failed
-    import and
-    searches the whole path again, 80 µs each time: a list of fifty strings took 8 ms. A None in sys.modules fails at
-    once.
-    To see whether what is registered is a dataset it imports them, with Parquet and what reads from clouds: 10 MiB.
+    import and searches the whole path again, 80 µs each time: a list of fifty strings took 8 ms. A None in sys.modules
+    fails at once. To see whether what is registered is a dataset it imports them, with Parquet and what reads from
+    clouds: 10 MiB.
     """
     absent = cast("ModuleType", None)
     if importlib.util.find_spec("pandas") is None:
@@ -171,11 +170,9 @@ def grew(con: duckdb.DuckDBPyConnection, groups: int) -> bool:
 def _memory_for(con: duckdb.DuckDBPyConnection, settings: Settings) -> int:
     """Bytes that DuckDB may take: the limit, what is reserved for commits, and what it takes for the rows that were moved in ``tocsin.runs``.
 
-    Of each vector with a deleted row it keeps a number for each of its rows, from when it first looks at it until
-    the end: at most 1 MiB
-    a row group, 83 MiB of ten million runs, beside which a commit would find no room. They are counted, since a WAL
-    that has just been
-    read may have made it look at some already.
+    Of each vector with a deleted row it keeps a number for each of its rows, from when it first looks at it until the
+    end: at most 1 MiB a row group, 83 MiB of ten million runs, beside which a commit would find no room. They are
+    counted, since a WAL that has just been read may have made it look at some already.
     """
     con.execute("SET GLOBAL memory_limit = '64GiB'")  # to count them is to look at all of them, and at nothing else
     ((vectors,),) = con.execute(sql("moved_vectors")).fetchall()
@@ -184,8 +181,7 @@ def _memory_for(con: duckdb.DuckDBPyConnection, settings: Settings) -> int:
 
 def _write_wal(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Write a long WAL into the file, with more memory than there is later: a checkpoint that lacks some ends the
-    instance, and one
-    that comes late, after a reader held it up, needs more than others. Nobody reads or writes yet.
+    instance, and one that comes late, after a reader held it up, needs more than others. Nobody reads or writes yet.
     """
     try:
         long = settings.path is not None and os.stat(f"{settings.path}.wal").st_size >= settings.checkpoint_threshold
@@ -215,11 +211,9 @@ def transaction(
     """BEGIN … COMMIT, or ROLLBACK when something is raised. ``room`` is entered before COMMIT, and left behind it.
 
     A fatal error of DuckDB, an I/O error, and any error of COMMIT itself come out as StoreLost: what is durable is
-    known
-    only after the store has been opened again. That goes for memory that COMMIT lacks too: it may be lacking for
-    what comes after the
-    commit, or for taking it back, and then the instance is not what it says. Other errors of DuckDB come out as they
-    are.
+    known only after the store has been opened again. That goes for memory that COMMIT lacks too: it may be lacking for
+    what comes after the commit, or for taking it back, and then the instance is not what it says. Other errors of
+    DuckDB come out as they are.
     """
     with lost_on_fatal():
         con.execute("BEGIN")

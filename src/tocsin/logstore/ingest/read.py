@@ -2,8 +2,7 @@
 it.
 
 The SQL reads payloads that are plain; whatever might be read in two ways (duplicate keys, nesting, odd numbers and
-times, …)
-goes through here first, and comes out as a text that is plain.
+times, …) goes through here first, and comes out as a text that is plain.
 """
 
 from __future__ import annotations
@@ -34,10 +33,9 @@ _TIMES = frozenset(c.name for c in RUN_STATUS_CHANGED if c.wire and c.type is Kq
 def read_cloud_event(payload: bytes, origin: Origin = Origin()) -> MappedEvent:  # noqa: B008 frozen
     """The event that a canonical payload holds, its ``data`` by column as given; unknown fields are left out and named.
 
-    Raises ReadError with the dead letter's reason: what ``read_json`` refuses; not_an_event for what is no object,
-    of no
-    known type, or without a ``data`` object; bad_field where ``id`` or ``source`` is no scalar; bad_time for a ``time``
-    that is none. A StartTime or EndTime that is none is left out.
+    Raises ReadError with the dead letter's reason: what ``read_json`` refuses; not_an_event for what is no object, of
+    no known type, or without a ``data`` object; bad_field where ``id`` or ``source`` is no scalar; bad_time for a
+    ``time`` that is none. A StartTime or EndTime that is none is left out.
     """
     value = read_json(payload)
     if why := why_no_event(value):
@@ -72,8 +70,7 @@ def plain_text(event: MappedEvent) -> str:
     """``event`` as a canonical JSON text that the SQL reads without doubt. NUL characters become U+FFFD.
 
     Raises ReadError: bad_field for values that JSON does not have, bad_number for NaN and infinities, bad_string for
-    lone
-    surrogates.
+    lone surrogates.
     """
     columns: dict[str, object] = {}
     for name, value in event.columns.items():

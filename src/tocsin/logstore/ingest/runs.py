@@ -81,9 +81,8 @@ def take_runs(staging: Staging, known: RunLocator, runs: list[str]) -> dict[str,
 
 
 def move_runs(staging: Staging, known: RunLocator, beats: Mapping[str, Row], seq: int | None) -> frozenset[str]:
-    """Move LastSeen and Progress of the runs of which ``beats`` came, rows of MOVED_RUNS by RunId; their rows are
-    not read, which is
-    most of the work. Returns those of which there are rows.
+    """Move LastSeen and Progress of the runs of which ``beats`` came, rows of MOVED_RUNS by RunId; their rows are not
+    read, which is most of the work. Returns those of which there are rows.
     """
     since = known.since(beats)
     if since == NEVER:

@@ -2,8 +2,7 @@
 saves.
 
 It does what ``commit.write`` does, to the same result; where it cannot be sure of that (``Undecided``) it leaves the
-commit to
-the other, before anything is written.
+commit to the other, before anything is written.
 """
 
 from __future__ import annotations
@@ -115,9 +114,9 @@ def _drop_duplicates(con: duckdb.DuckDBPyConnection, small: Small) -> None:
             small.duplicates[row["b"]] += 1
     if new:
         times = sorted(row["TimeGenerated"] for row in new.values())
-        looks = [(times[0], times[-1])] if times[-1] - times[0] <= GAP else ranges([(t, t) for t in times])
+        spans = [(times[0], times[-1])] if times[-1] - times[0] <= GAP else ranges([(t, t) for t in times])
         ids = list({key[1] for key in new})
-        for lo, hi in looks:
+        for lo, hi in spans:
             for key in con.execute(sql("stored_keys"), {"lo": lo, "hi": hi, "ids": ids}).fetchall():
                 if (row_found := new.pop(key, None)) is not None:
                     small.duplicates[row_found["b"]] += 1

@@ -2,9 +2,9 @@
 
     rows ──► [ relation, registered once ] ──► prepared INSERT ──► table
 
-To register rows again for each statement costs as much as the statement: a view is made, and every plan over it is
-made again.
-Only inserts are prepared: DuckDB keeps a join's plan as it was best when the tables were empty (docs/decisions/0003).
+To register rows again for each statement costs as much as the statement: a view is made, and every plan over it is made
+again. Only inserts are prepared: DuckDB keeps a join's plan as it was best when the tables were empty
+(docs/decisions/0003).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """SQL that finds a few rows of ``tocsin.runs`` by their hashes.
 
 A text that is looked for has to be unpacked in every row that may hold it, 4 ms of CPU for a hundred thousand runs;
-their numbers
-are compared in 0.6. Literals lie in the text of the query: constants reach the scan, where a join would come after it.
+their numbers are compared in 0.6. Literals lie in the text of the query: constants reach the scan, where a join would
+come after it.
 """
 
 from __future__ import annotations

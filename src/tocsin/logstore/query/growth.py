@@ -1,10 +1,8 @@
 """How much longer a query may make its texts, read off its SQL.
 
 DuckDB neither counts nor interrupts what one function makes of one vector: 2,048 rows of ``repeat(x, 1000000)`` are
-eight
-gigabytes that neither its limit of memory nor a time limit ends. So a query that could make much out of little runs
-on a
-cursor where such functions refuse (``macros``), and one that could not runs as it is written.
+eight gigabytes that neither its limit of memory nor a time limit ends. So a query that could make much out of little
+runs on a cursor where such functions refuse (``macros``), and one that could not runs as it is written.
 """
 
 from __future__ import annotations
@@ -20,8 +18,7 @@ MOST_TIMES = 256
 """How many times its longest input a text may become before functions are held to a bound."""
 MOST_GROWN = 8192
 """Bytes by which a value may become longer, shared by all calls of a query that do so. 2,048 rows make a vector, and
-DuckDB
-holds three copies of it at times: 50 MiB.
+DuckDB holds three copies of it at times: 50 MiB.
 """
 MOST_CALLS = 64
 """Most calls of one query that make values longer, where they are held to a bound."""
@@ -46,8 +43,7 @@ _TOKEN = re.compile(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
     """``room``: bytes that one call may add to a value; 0 where nothing is held to a bound. ``calls``: the guarded
-    functions
-    that the query names -> with how many arguments.
+    functions that the query names -> with how many arguments.
     """
 
     room: int = 0

@@ -1,10 +1,8 @@
 """Functions that can make a value much longer, as macros that refuse to.
 
-A temporary macro of a built-in's name comes before it for whoever asks on that cursor. Each works out beforehand by
-how many
-bytes the result would exceed the longest thing that it is made of, and ends the query where these are more than its
-room.
-Arguments are bound once, in a list of one: written out twice, each level of nesting would double the work.
+A temporary macro of a built-in's name comes before it for whoever asks on that cursor. Each works out beforehand by how
+many bytes the result would exceed the longest thing that it is made of, and ends the query where these are more than
+its room. Arguments are bound once, in a list of one: written out twice, each level of nesting would double the work.
 """
 
 from __future__ import annotations

@@ -19,8 +19,7 @@ _Made = Callable[[re.Match[str]], tuple[str, str]]
 
 def refusal(message: str, sql: str = "", skipped: int = 0) -> QueryError:
     """What DuckDB's ``message`` says of a query. ``sql``: the author's own, where it is SQL, after ``skipped``
-    characters of ours: then
-    names of functions are the author's, and the place is known.
+    characters of ours: then names of functions are the author's, and the place is known.
     """
     said, offset = _said(message)
     line, column = (0, 0)

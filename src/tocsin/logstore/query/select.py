@@ -38,7 +38,7 @@ PINNED = {True: 0.67, False: 0.75}
 """How much of DuckDB's limit a query may take that can neither be spilled nor given up, at most."""
 STEP = 16 << 20
 """Bytes by which DuckDB's aggregates take more, once they have much: so much more there may be before the watchdog
-looks.
+checks.
 """
 FOR_COMMITS = 16 << 20
 """Bytes of DuckDB's limit that commits find beside it. A COMMIT without memory is a store that has to be opened
@@ -50,8 +50,8 @@ WORKING = 0.5
 """How much of the limit queries that anybody asked may work with when a COMMIT begins, and while it writes: on a busy
 machine that takes 0.1 s, in which a query takes 30 MiB more.
 """
-_ROOM_LOOKS, _ROOM_PAUSE = 20, 0.01
-"""How often a COMMIT looks whether there is room by now, and seconds between two looks."""
+_ROOM_ATTEMPTS, _ROOM_PAUSE = 20, 0.01
+"""How often a COMMIT checks whether there is room by now, and seconds between two checks."""
 MOST_ANSWERED = 32 << 20
 """Bytes of the rows of a watched query."""
 _LESS = "let fewer rows reach make_list(), percentile() and the like, or project fewer columns before"
@@ -66,7 +66,7 @@ _BROKEN = re.compile("(IO|FATAL|INTERNAL) Error: ")
 """How messages of errors begin after which the store must be opened again."""
 _INTERVAL = pa.month_day_nano_interval()
 _FIRST, _LAST = (micros(t.replace(tzinfo=UTC)) for t in (datetime.min, datetime.max))  # of Python's calendar, in µs
-_AT_ONCE = 2048  # rows that are fetched between two looks at how many bytes they are
+_AT_ONCE = 2048  # rows that are fetched between two checks of how many bytes they are
 _CLOSES = 2.0  # seconds within which whatever can be interrupted has left its cursor
 _LOOKS = 0.02  # seconds between two interrupts of what is to end
 
@@ -78,8 +78,7 @@ def most_pinned(limit: int, watched: bool) -> int:
 
 class ReadCursor:
     """What one thread reads with: a cursor, and one where functions are held to bounds, each made when first needed.
-    They are closed
-    when nobody holds the lane any more.
+    They are closed when nobody holds the cursor any more.
     """
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
@@ -129,7 +128,7 @@ class ReadCursor:
 
 
 class Reader:
-    """Lanes of one DuckDB instance, one a thread, in read-only transactions. ``close`` ends all of them, and the
+    """Cursors of one DuckDB instance, one a thread, in read-only transactions. ``close`` ends all of them, and the
     instance.
     """
 
@@ -141,7 +140,7 @@ class Reader:
         self._local = threading.local()
         self._read_cursors: weakref.WeakSet[ReadCursor] = (
             weakref.WeakSet()
-        )  # threads come and go, and their lanes with them
+        )  # threads come and go, and their cursors with them
         self._lock = threading.Lock()
         self._closed = False
         self._closing: threading.Thread | None = None
@@ -217,7 +216,7 @@ class Reader:
             return
         cursor = self._cursor(self._read_cursor(), Growth())
         with self._watchdog.committing():
-            for _ in range(_ROOM_LOOKS):
+            for _ in range(_ROOM_ATTEMPTS):
                 working = _counted(cursor).working
                 if working <= WORKING * self._limit:
                     break
@@ -252,8 +251,7 @@ class Reader:
         """Interrupt what runs, close every cursor, then the connection; later calls raise StoreLost.
 
         Returns whether all is closed. A step that cannot be interrupted is waited for no longer than others take: it
-        keeps its
-        cursor, and with it the instance, until it ends. Another call waits on.
+        keeps its cursor, and with it the instance, until it ends. Another call waits on.
         """
         with self._lock:
             self._closed = True
@@ -282,8 +280,8 @@ class Reader:
 
     @contextlib.contextmanager
     def _using(self, read_cursor: ReadCursor) -> Iterator[None]:
-        """Within the block the lane's thread may run a query, which closing interrupts."""
-        read_cursor.busy = True  # before the look: who closes has said so before it looks whether a lane is busy
+        """Within the block the cursor's thread may run a query, which closing interrupts."""
+        read_cursor.busy = True  # before the check: who closes has said so before it checks whether a cursor is busy
         try:
             if self._closed:
                 raise StoreLost("the store is closed")

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from tocsin.clock import Clock
 
-LOOK = 0.02
-"""Seconds that a query runs before its memory is looked at, and between two looks: one takes a millisecond, and a
-query takes at
-most some MiB in one.
+POLL_SECONDS = 0.02
+"""Seconds that a query runs before its memory is checked, and between two checks: one takes a millisecond, and a query
+takes at most some MiB in one.
 """
 AGAIN = 1.0
 """Seconds after which a query that is still there is interrupted again: an interrupt that comes just before it
@@ -58,7 +57,7 @@ class Watched:
     resident: int  # bytes of the process when it began
     most: Most
     interrupt: Callable[[], None]
-    first: int | None = None  # bytes that DuckDB counted when it began; None: at the first look
+    first: int | None = None  # bytes that DuckDB counted when it began; None: at the first check
     highest: int = 0  # and at the highest: what it gave up may take a while to leave the process
     yields: bool = False  # whether it is ended where a commit needs memory
     ended: Ended = Ended.NOT
@@ -69,11 +68,11 @@ class Watched:
         self.interrupted = now
         self.interrupt()
 
-    def judge(self, now: float, resident: int, held: Held) -> Ended:
+    def verdict(self, now: float, resident: int, held: Held) -> Ended:
         """Whether it is to be ended."""
         if now >= self.deadline:
             return Ended.TIME
-        if now - self.since < LOOK:
+        if now - self.since < POLL_SECONDS:
             return Ended.NOT
         self.first = held.total if self.first is None else self.first
         self.highest = max(self.highest, held.total)
@@ -94,7 +93,7 @@ class Watchdog:
         self._running: dict[int, Watched] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._next = float("inf")  # when the thread looks again
+        self._next = float("inf")  # when the thread checks again
         self._closed = False
 
     @contextlib.contextmanager
@@ -109,7 +108,7 @@ class Watchdog:
     ) -> Iterator[Watched]:
         """Call ``interrupt`` if the block runs longer than ``seconds`` or memory is more than ``most``, or, where it
         ``yields``, if a commit needs memory. DuckDB counts ``counted`` bytes now: where that is not given, what it
-        takes before the first look is not known to be counted.
+        takes before the first check is not known to be counted.
         """
         now = self._clock.monotonic()
         one = Watched(now, now + seconds, resident(), most, interrupt, counted, yields=yields)
@@ -118,7 +117,7 @@ class Watchdog:
                 self._thread = threading.Thread(target=self._run, name="query-watchdog", daemon=True)
                 self._thread.start()
             self._running[id(one)] = one
-            if self._next > min(one.deadline, now + LOOK):
+            if self._next > min(one.deadline, now + POLL_SECONDS):
                 self._changed.notify()
         try:
             yield one
@@ -141,7 +140,7 @@ class Watchdog:
         """
         with self._changed:
             now = self._clock.monotonic()
-            yielding = [one for one in self._running.values() if one.yields and now - one.since >= LOOK]
+            yielding = [one for one in self._running.values() if one.yields and now - one.since >= POLL_SECONDS]
             for one in yielding:
                 if one.ended is Ended.NOT:
                     one.ended = Ended.COMMIT
@@ -164,8 +163,7 @@ class Watchdog:
 
     def _evaluate_rule(self, grown: int, held: Held) -> None:
         """Memory is the process's, and nobody says whose: those are ended first that may take least, and others only
-        when these have
-        given back what they took, and it is still too much.
+        when these have given back what they took, and it is still too much.
         """
         now = self._clock.monotonic()
         running = sorted(self._running.values(), key=_bounds)
@@ -175,7 +173,7 @@ class Watchdog:
                 if now - one.interrupted >= AGAIN:
                     one.end(now)
                 continue
-            ended = one.judge(now, grown, held)
+            ended = one.verdict(now, grown, held)
             if ended is Ended.NOT or (ended is Ended.MEMORY and leaving is not None and leaving < _bounds(one)):
                 continue
             leaving = _bounds(one) if ended is Ended.MEMORY else leaving
@@ -183,7 +181,7 @@ class Watchdog:
             one.end(now)
 
     def _wait(self) -> bool:
-        """Wait until there is something to look at. False once closed."""
+        """Wait until there is something to check. False once closed."""
         with self._changed:
             while not self._closed:
                 waiting = [one for one in self._running.values() if one.ended is Ended.NOT]
@@ -193,10 +191,10 @@ class Watchdog:
                         return not self._closed  # some were ended, and may still be there
                     continue
                 now = self._clock.monotonic()
-                if any(now >= one.deadline or now - one.since >= LOOK for one in waiting):
-                    self._changed.wait(LOOK / 2)  # between two looks
+                if any(now >= one.deadline or now - one.since >= POLL_SECONDS for one in waiting):
+                    self._changed.wait(POLL_SECONDS / 2)  # between two checks
                     return not self._closed
-                self._next = min(min(one.deadline, one.since + LOOK) for one in waiting)
+                self._next = min(min(one.deadline, one.since + POLL_SECONDS) for one in waiting)
                 self._changed.wait(self._next - now)
             return False
 

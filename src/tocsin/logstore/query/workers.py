@@ -41,7 +41,7 @@ class _Job(Generic[L]):
 
 
 class Workers(Generic[L]):
-    """Daemon threads, each with a lane of its own (what it works on), made when needed and a few kept."""
+    """Daemon threads, each with a cursor of its own (what it works on), made when needed and a few kept."""
 
     def __init__(self, read_cursor: Callable[[], L], *, behind: bool = False) -> None:
         """``behind``: what is done here gets less of a core than commits and rules do."""
@@ -52,9 +52,8 @@ class Workers(Generic[L]):
         self._closed = False
 
     def run(self, work: Callable[[L], R], seconds: float) -> R:
-        """``work`` on a lane. Raises what it raises, QueryTimeout where it does not end within ``seconds`` and the
-        grace, and
-        QueryBusy where too many such still run.
+        """``work`` on one of them. Raises what it raises, QueryTimeout where it does not end within ``seconds`` and the
+        grace, and QueryBusy where too many such still run.
         """
         job: _Job[L] = _Job(work)
         with self._lock:

@@ -1,6 +1,5 @@
-"""The heartbeats that were stored last, so that a small commit need not ask the table which of its own are the first
-of their ten
-seconds: 2 ms of CPU, a fifth of a commit of heartbeats.
+"""The heartbeats that were stored last, so that a small commit need not ask the table which of its own are the first of
+their ten seconds: 2 ms of CPU, a fifth of a commit of heartbeats.
 
     stored       before the start   c7 (2 runs)   c8 (bulk)   c9 (1 run)
     remembered                      yes           no          yes

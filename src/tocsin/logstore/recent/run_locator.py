@@ -1,16 +1,13 @@
 """Which runs ``tocsin.runs`` may hold, and since which commit, so that nobody who asks for a few looks through all
 of them.
 
-RunIds are in no order: to find fifty among a million means to read the whole column, 80 ms with the rows. Nearly
-every run of
-a commit is either new or was active a moment ago. A new one is notified by its hash, of which all are kept (`runkeys`);
-of an active one the last commit is known, of any other a segment of commits, and rows lie in the order of commits,
-so that
-zone maps leave little to read.
+RunIds are in no order: to find fifty among a million means to read the whole column, 80 ms with the rows. Nearly every
+run of a commit is either new or was active a moment ago. A new one is notified by its hash, of which all are kept
+(`run_key_index`); of an active one the last commit is known, of any other a segment of commits, and rows lie in the order of
+commits, so that zone maps leave little to read.
 
 The hashes lie in the store too, sorted, as of some commit (`tocsin.run_keys`): a start reads them, and computes only
-those of
-runs that moved since.
+those of runs that moved since.
 """
 
 from __future__ import annotations

@@ -13,13 +13,13 @@ WITH bare AS (
     WHERE r.TimeGenerated BETWEEN (SELECT lo FROM span) AND (SELECT hi FROM span)
     GROUP BY ALL
 ), line AS (
-    SELECT -1 AS n, RunId, Consumer, EventId, false AS judged FROM stored
+    SELECT -1 AS n, RunId, Consumer, EventId, false AS checked FROM stored
     UNION ALL
     SELECT n, RunId, Consumer, EventId, NOT TimeGiven AND NOT named
     FROM events SEMI JOIN bare USING (RunId, Consumer) ANTI JOIN dups USING (n)
     WHERE ok AND fault = '' AND is_status
 )
 SELECT n FROM (
-    SELECT n, judged, EventId, lag(EventId) OVER (PARTITION BY RunId, Consumer ORDER BY n) AS before FROM line
+    SELECT n, checked, EventId, lag(EventId) OVER (PARTITION BY RunId, Consumer ORDER BY n) AS before FROM line
 )
-WHERE judged AND EventId = before
+WHERE checked AND EventId = before

@@ -1,6 +1,6 @@
 -- fold_runs.sql: the state of many runs after their events, as model/run_state.py folds those of one
 -- in: line: events, columns of RunStatusChanged, n (a number of its own), filled (bits: which of its describing columns say
---     something); base: columns of tocsin.runs, null those of events where the state begins anew. No event lies before what the base of
+--     something); base: columns of tocsin.runs, null those of events where the state begins again. No event lies before what the base of
 --     its run knows. A line's CommitSeq is its commit's, a base's that of what touched its run last. steps: see follow_events.sql; said: see
 --     said_before.sql. out: columns of tocsin.runs, hashes apart
 -- State, and what belongs to it, comes from the last event that is followed; what describes a run comes from the last one that

@@ -32,9 +32,8 @@ def read_time(value: object) -> datetime | None:
     """The UTC time that a producer wrote, cut (never rounded) to µs; None where it says "none".
 
     ISO 8601 with any precision and offset (no zone: UTC), epoch seconds, milliseconds, µs or ns as number or string
-    (notified
-    apart by size), ``3/22/2019 1:36:31 PM`` (month first), ``Sep 1, 2017 4:12:29 PM``. None is said by null, '' and
-    .NET's ``0001-01-01T00:00:00Z``. Raises ValueError for anything else.
+    (notified apart by size), ``3/22/2019 1:36:31 PM`` (month first), ``Sep 1, 2017 4:12:29 PM``. None is said by null,
+    '' and .NET's ``0001-01-01T00:00:00Z``. Raises ValueError for anything else.
     """
     if value is None or value == "":
         return None

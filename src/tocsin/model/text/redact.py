@@ -1,8 +1,7 @@
 """Secrets out of free text (messages, log tails), by their shape or by the name before them.
 
-Every repetition is bounded and each pattern runs only where one of its words occurs, so that hostile text costs
-linear time.
-Better a harmless word hidden than a secret mailed; but ``max_tokens=4096`` and ``PWD=/home/me`` are no secrets.
+Every repetition is bounded and each pattern runs only where one of its words occurs, so that hostile text costs linear
+time. Better a harmless word hidden than a secret mailed; but ``max_tokens=4096`` and ``PWD=/home/me`` are no secrets.
 """
 
 from __future__ import annotations

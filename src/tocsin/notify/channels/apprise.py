@@ -19,7 +19,7 @@ from tocsin.notify.render import people
 
 SECONDS = 30.0
 """How long one attempt may take."""
-TRIES = 5
+ATTEMPTS = 5
 """Attempts; Apprise does not say whether a failure passes."""
 TYPES: Mapping[str, str] = {"critical": "failure", "error": "failure", "warning": "warning"}
 SCHEMES = frozenset(
@@ -200,7 +200,7 @@ class Apprise(DirectChannel):
         if not said:
             self._taken.pop(delivery.id, None)
             return Reply(outcome=Outcome.ACCEPTED, text="Apprise says it is sent")
-        return Reply(outcome=Outcome.LATER if delivery.attempt + 1 < TRIES else Outcome.NEVER, text=said)
+        return Reply(outcome=Outcome.LATER if delivery.attempt + 1 < ATTEMPTS else Outcome.NEVER, text=said)
 
     def _taken_by(self, delivery: str) -> set[str]:
         """Addresses that have it already, so that another attempt is only for the others."""

@@ -39,7 +39,7 @@ FIRST_RETRY, FIRST_PROBE = Retry(), Backoff()
 
 
 class Circuit:
-    """Closed while connecting works. Open, it lets one knock at a time, after a wait that grows."""
+    """Closed while connecting works. Open, it lets one probe through at a time, after a wait that grows."""
 
     def __init__(self, backoff: Backoff) -> None:
         self._backoff = backoff
@@ -65,7 +65,7 @@ class Circuit:
             yield
 
     def failed(self, why: str, *, alone: bool, spread: float) -> float:
-        """Connecting failed; returns how long that lane shall wait. ``alone``: no other connection is open.
+        """Connecting failed; returns how long that worker shall wait. ``alone``: no other connection is open.
 
         Where others are open the server is there and only takes no more: the circuit stays closed.
         """

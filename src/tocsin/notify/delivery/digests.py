@@ -136,7 +136,7 @@ class Digests:
                 continue
             held = self._state.deliveries(state=DeliveryState.HELD, address=address, limit=_MOST)
             ripe = sorted((d for d in held if d.group == group), key=lambda d: (d.created_at, d.id))
-            if len(held) < _MOST:  # else there may be more of it: looked at again at once
+            if len(held) < _MOST:  # else there may be more of it: read again at once
                 del self._waiting[(address, group)]
             if not ripe:
                 continue

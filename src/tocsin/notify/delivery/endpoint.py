@@ -34,8 +34,8 @@ from tocsin.model.statuses import Severity
 from tocsin.notify.channels.base import Channel, Connection, DirectChannel, Outcome, Reply, Unreachable
 from tocsin.notify.channels.registry import Channels
 from tocsin.notify.delivery.circuit import Backoff, Circuit, Retry
-from tocsin.notify.delivery.lanes import Lanes
 from tocsin.notify.delivery.marks import Marks
+from tocsin.notify.delivery.workers import Workers
 from tocsin.state.interface import MAILS, Attempted, State
 
 log = structlog.get_logger(__name__)
@@ -49,7 +49,7 @@ TEND = 60.0
 """Seconds between the rounds of a mirror."""
 MOST_LOGGED = 20
 """Ids of intents in a log line."""
-LOOK = 30.0
+POLL_SECONDS = 30.0
 """Seconds after which the state is asked again, whatever happened."""
 
 
@@ -103,7 +103,7 @@ class EndpointSender:
         self._reading = False
         self._idle = asyncio.Event()
         self._connected = 0
-        self._lanes = Lanes(1, lambda: None)  # until it runs
+        self._workers = Workers(1, lambda: None)  # until it runs
         self._up: bool | None = None  # as the metric shows it
         self._rest_until = 0.0  # by the loop's clock: the other side asked for a pause
 
@@ -114,8 +114,8 @@ class EndpointSender:
             tasks.create_task(self._tend())
             channel = self._outbox.channels(self._endpoint)
             workers = channel.workers if channel is not None else 1
-            self._lanes = Lanes(workers, lambda: tasks.create_task(self._worker()))
-            self._lanes.fill()
+            self._workers = Workers(workers, lambda: tasks.create_task(self._worker()))
+            self._workers.fill()
 
     def offer(self, deliveries: Sequence[Delivery]) -> None:
         """Take new messages that the state holds already; from the loop's thread."""
@@ -168,7 +168,7 @@ class EndpointSender:
         """Keep the queue filled from the state."""
         while True:
             self._wake.clear()
-            wait = LOOK
+            wait = POLL_SECONDS
             try:
                 if self._more and len(self._queue) <= QUEUE // 2:
                     await self._read()
@@ -180,7 +180,7 @@ class EndpointSender:
             await self._expire()
             if self.quiet:
                 self._idle.set()
-            if not (self._more and len(self._queue) <= QUEUE // 2 and wait == LOOK):
+            if not (self._more and len(self._queue) <= QUEUE // 2 and wait == POLL_SECONDS):
                 await _within(self._wake.wait(), wait)
 
     async def _read(self) -> None:
@@ -199,15 +199,15 @@ class EndpointSender:
         known = frozenset(self._known)
         due = await self._outbox.call(lambda: self._state.next_due(known, to=self._endpoint))
         if due is None:
-            return LOOK
+            return POLL_SECONDS
         wait = (due - self._clock.now()).total_seconds()
         if wait <= 0:
             self._more = True
             return 0.0
         self._more = False
-        if wait < LOOK:
+        if wait < POLL_SECONDS:
             asyncio.get_running_loop().call_later(wait, self._due_now)
-        return min(wait, LOOK)
+        return min(wait, POLL_SECONDS)
 
     def _due_now(self) -> None:
         self._more = True
@@ -242,12 +242,12 @@ class EndpointSender:
     async def _worker(self) -> None:
         line: _Line | None = None
         try:
-            while not self._ending and not self._lanes.too_many:
+            while not self._ending and not self._workers.too_many:
                 delivery = await self._take(IDLE if line is not None else None)
                 if delivery is None:
                     await self._dropped(line)
                     line = None
-                    self._lanes.idle()
+                    self._workers.idle()
                     continue
                 channel = self._outbox.channels(self._endpoint)
                 if channel is None:
@@ -262,9 +262,9 @@ class EndpointSender:
                 began = self._clock.monotonic()
                 line = await self._deliver(line, channel, delivery)
                 if line is not None:
-                    self._lanes.took(self._clock.monotonic() - began, len(self._queue))
+                    self._workers.finished(self._clock.monotonic() - began, len(self._queue))
         finally:
-            self._lanes.ended()
+            self._workers.ended()
             if line is not None:
                 await asyncio.shield(self._dropped(line))
 
@@ -403,8 +403,8 @@ class EndpointSender:
         )  # fmt: skip
         self._wake.set()
         if not alone:
-            self._lanes.refuse()
-        if not self._lanes.too_many:
+            self._workers.refuse()
+        if not self._workers.too_many:
             await asyncio.sleep(wait)
 
     async def _dropped(self, line: _Line | None) -> None:

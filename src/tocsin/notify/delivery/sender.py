@@ -14,7 +14,7 @@ from tocsin.metrics.registry import Metrics
 from tocsin.model.delivery import Delivery, Endpoint
 from tocsin.notify.channels.registry import Channels
 from tocsin.notify.delivery.circuit import FIRST_PROBE, FIRST_RETRY, Backoff, Retry
-from tocsin.notify.delivery.endpoint import LOOK, EndpointSender, Failed, Outbox
+from tocsin.notify.delivery.endpoint import POLL_SECONDS, EndpointSender, Failed, Outbox
 from tocsin.notify.delivery.marks import Marks
 from tocsin.state.interface import MAILS, Attempted, State
 
@@ -45,7 +45,7 @@ class Sender:
             while True:
                 # What another process put there has an endpoint that nobody here was offered.
                 await self._find()
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(POLL_SECONDS)
 
     def offer(self, deliveries: Sequence[Delivery]) -> None:
         """Take new messages that the state holds already; from the loop's thread."""

@@ -15,7 +15,7 @@ from tocsin.model.text.causes import cause_of, one_line
 from tocsin.notify.context import Change, Line, Nearby, RunAttempt
 from tocsin.notify.render.links import web_link
 from tocsin.notify.render.views import run_name
-from tocsin.notify.stages.people import RunNews
+from tocsin.notify.stages.people import RunChange
 from tocsin.notify.text import moment
 from tocsin.notify.values import Facts, RunFacts
 
@@ -37,7 +37,7 @@ class FactsReader(Protocol):
         StoreError, QueryError.
         """
 
-    def news(self, after: int | None) -> tuple[int, Sequence[RunNews]]:
+    def changes(self, after: int | None) -> tuple[int, Sequence[RunChange]]:
         """(the newest commit, what of the commits beyond ``after`` may supersede alerts; nothing where that is None).
         Raises StoreError, QueryError.
         """
@@ -50,13 +50,13 @@ class NoFacts:
         """Nothing."""
         return {}
 
-    def news(self, after: int | None) -> tuple[int, Sequence[RunNews]]:
+    def changes(self, after: int | None) -> tuple[int, Sequence[RunChange]]:
         """Nothing."""
         return after or 0, ()
 
 
 _SUPERSEDE_NONE = frozenset({"Failed", "Canceled"})
-_NEWS = """
+_CHANGES = """
 SELECT RunId, JobKey, Attempt, Status, TimeGenerated FROM RunStatusChanged
 WHERE CommitSeq > $after AND CommitSeq <= $head AND NOT list_contains($none::VARCHAR[], Status)
 """
@@ -128,7 +128,7 @@ class StoreFacts:
         found = {i.id: _of(i, history.get(i.run_id, []), by_job[_job_of(i)], success, nearby) for i in about}
         return {**found, **sums}
 
-    def news(self, after: int | None) -> tuple[int, Sequence[RunNews]]:
+    def changes(self, after: int | None) -> tuple[int, Sequence[RunChange]]:
         """Statuses that runs have taken since."""
         head = self._log.head().seq
         if after is None or head <= after:
@@ -136,9 +136,9 @@ class StoreFacts:
         recent = self._log.recent_rows(after, head)
         if recent is None:
             limits = Limits(seconds=30, rows=1_000_000)
-            recent = self._select(_NEWS, {"after": after, "head": head, "none": sorted(_SUPERSEDE_NONE)}, limits)
+            recent = self._select(_CHANGES, {"after": after, "head": head, "none": sorted(_SUPERSEDE_NONE)}, limits)
         return head, [
-            RunNews(
+            RunChange(
                 run_id=r["RunId"], job_key=r["JobKey"] or "", attempt=r["Attempt"] or 0, status=r["Status"],
                 time_us=micros(r["TimeGenerated"].replace(tzinfo=UTC)),
             )

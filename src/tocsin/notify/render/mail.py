@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from tocsin.model.alert import fingerprint
 from tocsin.model.delivery import EMAIL, Delivery, DeliveryState
-from tocsin.model.details import Details, Trouble
+from tocsin.model.details import Details, Health
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Severity
 from tocsin.model.text.causes import cause_of, one_line
@@ -37,7 +37,7 @@ class MailRenderer:
     """What making messages needs besides the drafts. Writes mails."""
 
     templates: Templates
-    look: Presentation
+    presentation: Presentation
     sender: str
     keep_trying: timedelta  # from the making of a message to its deadline
     complaints: str = ""  # the address of who takes people off lists by hand
@@ -85,8 +85,8 @@ def notification_of(
 ) -> Notification:
     """What a channel makes the message of one draft of."""
     intent, notified = draft.intent, draft.recipient.notified
-    seen = mail(draft, facts, renderer.look, now, renderer.templates.words)
-    zone = draft.recipient.zone or renderer.look.zone
+    seen = mail(draft, facts, renderer.presentation, now, renderer.templates.words)
+    zone = draft.recipient.zone or renderer.presentation.zone
     prefix, own = _ended(intent, f"{draft.says}: " if draft.says else "", zone), ""
     if notified is not None:
         thread = (notified.message_id, notified.subject)
@@ -157,13 +157,13 @@ def hold(draft: NotificationDraft, until: datetime, renderer: MailRenderer, now:
     why = cause_of(intent.event)
     subject, _ = title(intent, draft.info, renderer.templates.words, why)
     line = {
-        "title": _ended(intent, subject, renderer.look.zone),
+        "title": _ended(intent, subject, renderer.presentation.zone),
         "name": run_name(intent.event),
         "cause": RECOVERED if intent.kind is IntentKind.RESOLVED else why or waiting.cause(intent),
         "severity": intent.severity.word,
         "rule": intent.rule,
         "experiment": one_line(str(intent.event.get("ExperimentName") or ""), 200),
-        "url": links(intent, renderer.look).run,
+        "url": links(intent, renderer.presentation).run,
         "at": (intent.event_time or intent.at).isoformat(),
     }
     held = _plain(draft, subject, renderer, now)
@@ -265,19 +265,19 @@ class _About:
 
 def _mail_of(about: _About, recipient: Recipient, renderer: MailRenderer, now: datetime) -> c.Mail:
     """A mail of it. ``because`` of ``recipient`` is a whole sentence."""
-    base = renderer.look.base_url
+    base = renderer.presentation.base_url
     return c.Mail(
         alert=c.Alert(
             rule=about.rule, kind="summary" if about.summary else "admin", severity=about.severity.word, title=about.subject, cause="", why="",
             value=None, at=now, happened=None, late=None, labels={}, fields={}, instance={},
-            details=Details(trouble=Trouble(title=about.subject, text=about.text)),
+            details=Details(health=Health(title=about.subject, text=about.text)),
         ),
         run=None, rule=c.Rule(name=about.rule, description="", runbook="", owner="", annotations={}), event={},
         columns=(), rows=(), more_rows=0, others=(), summary=about.summary,
         links=c.Links(notifications=f"{base}/notifications", tocsin=f"{base}/") if base else c.Links(),
         reader=c.Reader(
             address=recipient.address, name=recipient.name, receiver=recipient.receiver,
-            zone=recipient.zone or renderer.look.zone, because=recipient.because,
+            zone=recipient.zone or renderer.presentation.zone, because=recipient.because,
         ),
         says=c.Says(preheader=about.text, happened="", attempt="", where="", nearby="", last_success="", late=""),
         notes=(about.note,) if about.note else (), now=now, lines=about.lines,

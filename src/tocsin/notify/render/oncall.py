@@ -59,7 +59,7 @@ class Shifted(Protocol):
 
 def shift_notice(each: Shifted, recipient: Recipient, renderer: MailRenderer, now: datetime) -> Notification:
     """The message. The same handover gives the same delivery."""
-    zone = recipient.zone or renderer.look.zone
+    zone = recipient.zone or renderer.presentation.zone
     count = f"{len(each.open)} open" if each.open else "nothing is open"
     if each.begins:
         subject, text = f"You are on call: {each.schedule} ({count})", _until(each, zone)
@@ -79,7 +79,7 @@ def exhausted_notice(
     several = "1 alert is" if len(alerts) == 1 else f"{len(alerts)} alerts are"
     subject = f"{several} open, and nobody has answered any step"
     severity = Severity(min(a.severity for a in alerts))
-    zone = recipient.zone or renderer.look.zone
+    zone = recipient.zone or renderer.presentation.zone
     id = fingerprint("exhausted", recipient.address.lower(), now.isoformat())
     seen = plain_mail(
         subject, severity, recipient, renderer, now, lines=_lines(alerts, zone),

@@ -107,7 +107,7 @@ class Templates:
         self._all: Environment = _environment(directories)
         self._built_in = _environment([directories[-1]]) if built_in is None else _ours(built_in)
         self._projects = None if built_in is None else tuple(d for d in directories if d != built_in)
-        self._looked: dict[Path, tuple[int, bool]] = {}  # directory → when it changed, whether it has files
+        self._listed: dict[Path, tuple[int, bool]] = {}  # directory → when it changed, whether it has files
         self.words: Words = strict_words(FILTERS)
 
     def render(self, name: str, mail: Mail) -> Rendered:
@@ -132,11 +132,11 @@ class Templates:
         return self._projects is not None and not any(map(self._has_files, self._projects))
 
     def _has_files(self, directory: Path) -> bool:
-        known = self._looked.get(directory)
+        known = self._listed.get(directory)
         try:
             changed = directory.stat().st_mtime_ns
             if known is None or known[0] != changed:
-                self._looked[directory] = known = (changed, any(directory.iterdir()))
+                self._listed[directory] = known = (changed, any(directory.iterdir()))
         except OSError:
             return False  # what cannot be read has no part in a mail
         return known[1]

@@ -128,8 +128,8 @@ def title(intent: Intent, info: RuleInfo, words: Words, why: str) -> tuple[str, 
     """(the subject's text, what was wrong with the rule's summary or ''). ``why`` is the alert's cause."""
     problem = ""
     if intent.kind is IntentKind.ADMIN:
-        trouble = intent.details.trouble
-        return one_line(trouble.title if trouble is not None else intent.rule), ""
+        health = intent.details.health
+        return one_line(health.title if health is not None else intent.rule), ""
     if intent.kind is IntentKind.SUMMARY:
         count = intent.details.expired.count if intent.details.expired is not None else 0
         return one_line(
@@ -229,38 +229,38 @@ def _backfill(intent: Intent, facts: RunFacts) -> c.Summary | None:
     )  # fmt: skip
 
 
-def links(intent: Intent, look: Presentation) -> c.Links:
+def links(intent: Intent, presentation: Presentation) -> c.Links:
     """Links of a mail: the run's own, and tocsin's pages."""
-    base, history = look.base_url, run_page(look.base_url, intent.run_id)
+    base, history = presentation.base_url, run_page(presentation.base_url, intent.run_id)
     own = {"notifications": f"{base}/notifications", "tocsin": f"{base}/"} if base else {}
     if base and intent.kind is not IntentKind.ADMIN:
         own["rule"] = rule_page(base, intent.rule)
     link = web_link(intent.event.get("Url"))
-    if link and not is_allowed(link, look.allowed_hosts):
+    if link and not is_allowed(link, presentation.allowed_hosts):
         own["elsewhere"] = as_text(link)
         link = ""
     return c.Links(run=link or history, history=history, **own)
 
 
-def _acknowledge(intent: Intent, address: str, look: Presentation, now: datetime) -> str:
+def _acknowledge(intent: Intent, address: str, presentation: Presentation, now: datetime) -> str:
     """The link by which the reader takes the alert; '' where there is none, or nothing to take."""
     open_ = intent.kind in (IntentKind.FIRED, IntentKind.REPEATED, IntentKind.ESCALATED)
-    if look.links is None or not look.base_url or not open_:
+    if presentation.links is None or not presentation.base_url or not open_:
         return ""
     alert = alert_id(intent.rule, instance_key(intent.instance), intent.occurrence)
     permit = Permit(alert=alert, kind=ActionKind.ACKNOWLEDGE, by=address, expires=now + LASTS)
-    return f"{look.base_url}/do/{look.links.sign(permit)}"
+    return f"{presentation.base_url}/do/{presentation.links.sign(permit)}"
 
 
-def _mute(draft: NotificationDraft, look: Presentation, now: datetime) -> str:
+def _mute(draft: NotificationDraft, presentation: Presentation, now: datetime) -> str:
     """The link by which the reader unsubscribes from the rule; '' where she may not, or there is none."""
-    if look.links is None or not look.base_url or not draft.recipient.personal:
+    if presentation.links is None or not presentation.base_url or not draft.recipient.personal:
         return ""
     experiment = str(draft.intent.event.get("ExperimentName") or "")[:200]
     permit = Unsubscribe(
         rule=draft.intent.rule, by=draft.recipient.address, expires=now + UNSUBSCRIBES, experiment=experiment
     )
-    return f"{look.base_url}/do/{look.links.sign(permit)}"
+    return f"{presentation.base_url}/do/{presentation.links.sign(permit)}"
 
 
 def late_by(intent: Intent) -> timedelta | None:
@@ -331,7 +331,7 @@ def _nearby(run: c.Run) -> str:
     return f"{other}, none on {isolate(run.target)}" if run.target else other
 
 
-def mail(draft: NotificationDraft, facts: RunFacts, look: Presentation, now: datetime, words: Words) -> c.Mail:
+def mail(draft: NotificationDraft, facts: RunFacts, presentation: Presentation, now: datetime, words: Words) -> c.Mail:
     """Everything that the letter's template sees."""
     intent, info, reader = draft.intent, draft.info, draft.recipient
     why = cause_of(intent.event)
@@ -346,8 +346,8 @@ def mail(draft: NotificationDraft, facts: RunFacts, look: Presentation, now: dat
     )  # fmt: skip
     columns, rows, more = _rows(intent)
     run = _run(intent, facts)
-    zone = waiting.zone_of(intent) or reader.zone or look.zone
-    swept = sweeps.parent_group_of(intent, look.base_url, look.allowed_hosts)
+    zone = waiting.zone_of(intent) or reader.zone or presentation.zone
+    swept = sweeps.parent_group_of(intent, presentation.base_url, presentation.allowed_hosts)
     spoken = says(run, info.final, late, intent.event_time or intent.at, zone, now)
     if swept is not None and sweeps.whole_group(intent):
         spoken = sweeps.says(swept, spoken, intent.event_time or intent.at, zone, now)
@@ -365,7 +365,7 @@ def mail(draft: NotificationDraft, facts: RunFacts, look: Presentation, now: dat
         ),
         run=run, rule=rule, event=intent.event, columns=columns, rows=rows, more_rows=more,
         others=_others(draft.notified[1:], words), summary=_backfill(intent, facts), links=replace(
-            links(intent, look), acknowledge=_acknowledge(intent, reader.address, look, now), mute=_mute(draft, look, now)
+            links(intent, presentation), acknowledge=_acknowledge(intent, reader.address, presentation, now), mute=_mute(draft, presentation, now)
         ),
         reader=c.Reader(
             address=reader.address, name=reader.name, receiver=reader.receiver, zone=zone,
@@ -395,8 +395,8 @@ def _ended_since(intent: Intent, facts: RunFacts, zone: ZoneInfo, now: datetime)
 
 
 def _lines(intent: Intent) -> tuple[str, ...]:
-    trouble = intent.details.trouble
-    return tuple(shown(redact(line), 1000) for line in (trouble.lines if trouble is not None else ())[:50])
+    health = intent.details.health
+    return tuple(shown(redact(line), 1000) for line in (health.lines if health is not None else ())[:50])
 
 
 def _others(notified: Sequence[tuple[Intent, RuleInfo]], words: Words) -> tuple[c.Other, ...]:
@@ -410,5 +410,5 @@ def because(draft: NotificationDraft) -> str:
     """Why the reader gets it, one sentence."""
     intent, how = draft.intent, draft.recipient.because
     if intent.kind is IntentKind.ADMIN:
-        return f"You get this because tocsin's own trouble {how}."
+        return f"You get this because tocsin's own health {how}."
     return f"You get this because rule {intent.rule} {how}."

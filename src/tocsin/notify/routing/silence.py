@@ -10,7 +10,7 @@ from enum import StrEnum
 from tocsin.notify.routing.matchers import Fields, Matcher, matches
 
 PREVIEW = timedelta(days=7)
-"""How far back a preview looks."""
+"""How far back a preview goes."""
 
 
 class SilenceState(StrEnum):

@@ -119,7 +119,7 @@ class Bounds:
         later, kind = draft.recipient.later, draft.intent.kind
         if later is None or kind not in _COLLECTED or draft.intent.severity is Severity.CRITICAL:
             return None
-        until = _next(later.at, draft.recipient.zone or self._renderer.look.zone, now)
+        until = _next(later.at, draft.recipient.zone or self._renderer.presentation.zone, now)
         return Verdict(why=Suppressed.FALLBACK, by=later.of, until=until, after=After.DIGEST)
 
     def critical(

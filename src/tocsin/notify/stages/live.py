@@ -81,7 +81,7 @@ class Critical:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnShift:
-    """Who was on call by a schedule when it was last looked at."""
+    """Who was on call by a schedule when it was last evaluated."""
 
     who: tuple[str, ...]
     since: datetime  # UTC

@@ -72,7 +72,7 @@ def row(alert: ActiveAlert, before: Phase, after: Phase, why: Why, at: datetime,
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunNews:
+class RunChange:
     """An event that may supersede event alerts: a run goes on, or an attempt of a piece of work."""
 
     run_id: str
@@ -82,10 +82,10 @@ class RunNews:
     time_us: int  # TimeGenerated, µs since the epoch
 
 
-def supersede(live: Live, news: Sequence[RunNews], at: datetime) -> list[ActiveAlert]:
+def supersede(live: Live, changes: Sequence[RunChange], at: datetime) -> list[ActiveAlert]:
     """End event alerts whose run reopened, or whose work has a newer attempt that runs or completed."""
     ended: dict[str, None] = {}
-    for each in news:
+    for each in changes:
         names = {each.run_id, each.job_key} - {""}
         for id_ in sorted({id_ for name in names for id_ in live.of_run.get(name, ())}):
             if _supersedes(each, live.alerts[id_]):
@@ -97,14 +97,14 @@ def supersede(live: Live, news: Sequence[RunNews], at: datetime) -> list[ActiveA
     return found
 
 
-def _supersedes(news: RunNews, alert: ActiveAlert) -> bool:
-    if news.run_id == alert.run_id and alert.columns.get("Status", "") in TERMINAL:
-        later = news.time_us > alert.event_us and news.attempt >= alert.attempt
-        if news.status not in TERMINAL and later:
+def _supersedes(change: RunChange, alert: ActiveAlert) -> bool:
+    if change.run_id == alert.run_id and alert.columns.get("Status", "") in TERMINAL:
+        later = change.time_us > alert.event_us and change.attempt >= alert.attempt
+        if change.status not in TERMINAL and later:
             return True  # it reopened
-    same_work = (news.job_key or news.run_id) == (alert.job_key or alert.run_id)
-    newer = news.attempt > alert.attempt or (news.run_id != alert.run_id and news.time_us > alert.event_us)
-    return same_work and newer and news.status in ("Running", "Completed")
+    same_work = (change.job_key or change.run_id) == (alert.job_key or alert.run_id)
+    newer = change.attempt > alert.attempt or (change.run_id != alert.run_id and change.time_us > alert.event_us)
+    return same_work and newer and change.status in ("Running", "Completed")
 
 
 def expire(live: Live, ids: Iterable[str], at: datetime) -> list[ActiveAlert]:

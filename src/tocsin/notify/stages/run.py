@@ -25,7 +25,7 @@ from tocsin.notify.stages.escalate import Escalations, StepMessage
 from tocsin.notify.stages.flush import Message, flush
 from tocsin.notify.stages.live import CRITICAL, ESCALATION, GROUP, SHIFT, Live
 from tocsin.notify.stages.messages import Addressed, Addressing
-from tocsin.notify.stages.people import RunNews, Taken, act, close, expire, supersede
+from tocsin.notify.stages.people import RunChange, Taken, act, close, expire, supersede
 from tocsin.notify.stages.preferences import Preferences
 from tocsin.notify.stages.register import Registering, register
 from tocsin.notify.stages.shifts import Handover, handovers
@@ -44,8 +44,8 @@ class Happened:
     ends: Sequence[tuple[str, datetime, str]] = ()
     intents: Sequence[Intent] = ()
     more: bool = False  # there are further intents
-    news: Sequence[RunNews] = ()
-    head: int = 0  # the commit up to which ``news`` goes
+    changes: Sequence[RunChange] = ()
+    head: int = 0  # the commit up to which ``changes`` goes
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Passed:
     """What a pass comes to."""
 
     addressed: Addressed = field(default_factory=Addressed)
-    direct: list[Intent] = field(default_factory=list)  # about no alert: summaries, own trouble, digests of a limit
+    direct: list[Intent] = field(default_factory=list)  # about no alert: summaries, own health, digests of a limit
     left: list[Left] = field(default_factory=list)
     released: list[str] = field(default_factory=list)  # sources of inhibitions that have ended
     said: dict[str, tuple[Intent, RuleInfo]] = field(default_factory=dict)
@@ -91,9 +91,9 @@ class Stages:
         self._stored: Sequence[object] = ()
         self._changes: datetime | None = None  # when what suppresses changes next
         self.head: int | None = None  # the commit up to which news was taken up; None: there was none yet
-        self._all = True  # look at every alert anew
+        self._all = True  # evaluate every alert again
         self._failed: list[tuple[str, int]] = []
-        self._schedules: list[str] = []  # to be looked at, besides those whose shift ends
+        self._schedules: list[str] = []  # to be evaluated, besides those whose shift ends
 
     def load(self) -> None:
         """Read the memory from the state. Raises StoreError."""
@@ -150,7 +150,7 @@ class Stages:
         touched: dict[str, ActiveAlert] = {}  # alerts of which groups and escalations are asked
         resolved = self._intents(happened.intents, out, touched, steps, now)
         ended = self._ends(happened, resolved, out, now)
-        ended += supersede(live, happened.news, now)
+        ended += supersede(live, happened.changes, now)
         over = [key for kind, key in due if kind == "alert"]
         ended += close(live, over, now)
         touched |= {alert.id: alert for alert in expire(live, over, now)}
@@ -163,7 +163,7 @@ class Stages:
                 steps += self._escalations.taken(taken.alert, taken.by, now, taken.until)
         for alert in ended:
             if alert.id not in resolved:
-                self._quietly(alert)
+                self._without_notification(alert)
             steps += self._escalations.ended(live.alerts[alert.id], now)
             steps += self._escalations.brief(live.alerts[alert.id], now)
             touched[alert.id] = live.alerts[alert.id]
@@ -242,7 +242,7 @@ class Stages:
                 found.append(alert)
         return found
 
-    def _quietly(self, alert: ActiveAlert) -> None:
+    def _without_notification(self, alert: ActiveAlert) -> None:
         """Groups forget an alert whose end nobody is notified of. An event alert of which something is still to be said
         stays: what superseded or closed it while nobody ran must not swallow it.
         """

@@ -84,7 +84,7 @@ class Suppression:
 
 
 def suppress(live: Live, suppression: Suppression, alerts: Iterable[ActiveAlert], at: datetime) -> list[Left]:
-    """Look at ``alerts`` anew; returns those that leave a group for good."""
+    """Evaluate ``alerts`` again; returns those that leave a group for good."""
     left: list[Left] = []
     for alert in list(alerts):
         reasons: list[str] = []

@@ -114,8 +114,8 @@ class AsIfLive(LogReader):
         """See ``LogReader.runs_as_of``. Runs are computed here."""
         return runs_as_of(seq, head=self.head().seq, table=self.table)
 
-    def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
-        """See ``LogReader.news``. What is in memory has other commits."""
+    def recent_runs(self, after: int, hi: int) -> Mapping[str, Touched] | None:
+        """See ``LogReader.recent_runs``. What is in memory has other commits."""
         return None
 
     def recent_rows(self, after: int, hi: int) -> Sequence[StoredRow] | None:

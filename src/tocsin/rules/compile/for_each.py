@@ -8,9 +8,8 @@
 What is no query is a template: ``in_status_for: "{{ minutes }}m"`` (``language.lengths``).
 
 Each is a rule of its own to the engine: it starts when its row comes, keeps its state while its row stays, ends when
-its row
-goes. To people it is the one rule: mails, history, metrics and routes have the rule's name, and the row's columns as
-fields.
+its row goes. To people it is the one rule: mails, history, metrics and routes have the rule's name, and the row's
+columns as fields.
 """
 
 from __future__ import annotations

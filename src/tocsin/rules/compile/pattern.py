@@ -1,10 +1,8 @@
 """Rules of many rows by filling one that was compiled: only their constants differ, so only these are exchanged.
 
-A rule is compiled once with a probe in place of each column, a value that nobody writes; where all probes have
-become constants
-of its shape, a row's rule is that one with the row's values in their place. A value that is no plain literal of its
-kind (a
-negative number, a bool) makes a query of other words: such a row is compiled by itself.
+A rule is compiled once with a probe in place of each column, a value that nobody writes; where all probes have become
+constants of its shape, a row's rule is that one with the row's values in their place. A value that is no plain literal
+of its kind (a negative number, a bool) makes a query of other words: such a row is compiled by itself.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The one engine: rules over instants, for live operation, ``rules test`` and ``rules backtest``.
 
 Pure: what it knows are its arguments; what it reads, it reads through the log's reader and the state's view; what it
-decides is the Outcome that it returns, to be written in one transaction. An evaluation repeated after a crash
-decides the
-same.
+decides is the Outcome that it returns, to be written in one transaction. An evaluation repeated after a crash decides
+the same.
 
     commits:   c7   c8   c9         timers:   D (held until its watermark, sees c9)
     evaluate([c7, c8, c9, D])  ==  evaluate([c7]), evaluate([c8]), evaluate([c9]), evaluate([D])

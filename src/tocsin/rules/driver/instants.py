@@ -18,8 +18,7 @@ def until_tick(instants: Instants, shortest_for: timedelta | None) -> Instants:
     """Those of ``instants`` that go in one step, so that no later one overtakes a timer that they set.
 
     A tick sets the next one; a commit may begin what a ``for`` ends, ``shortest_for`` later at the soonest. A step
-    after an
-    outage or a slow query would else look at the ticks of an hour after all the commits of that hour.
+    after an outage or a slow query would else evaluate the ticks of an hour after all the commits of that hour.
     """
     last = None
     for n, instant in enumerate(instants):

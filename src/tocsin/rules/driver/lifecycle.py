@@ -30,16 +30,13 @@ def reconcile(
     """What ``rules`` coming into force changes in what is remembered.
 
     A new rule starts at ``head_seq``: it notifies only what comes later. One whose meaning changed goes on where it
-    was, and
-    what it notified stays notified. ``was:`` moves all that the former name remembers. What is gone or disabled is
-    forgotten.
-    Deadlines of a changed rule stay: they are evaluated by what the rule means when they come.
+    was, and what it notified stays notified. ``was:`` moves all that the former name remembers. What is gone or
+    disabled is forgotten. Deadlines of a changed rule stay: they are evaluated by what the rule means when they come.
 
     With ``now`` (later than every instant evaluated), the ``timers`` and ``conditions`` there are: each `every` of a
-    window
-    rule has its tick; instances of a changed rule are marked, so that the next tick closes quietly what does not
-    fire any
-    more, and pending ones are dropped; those of a rule that is gone end quietly.
+    window rule has its tick; instances of a changed rule are marked, so that the next tick closes without a
+    notification what does not fire any more, and pending ones are dropped; those of a rule that is gone end without a
+    notification.
     """
     put: list[RuleRecord] = []
     renamed: list[tuple[str, str]] = []

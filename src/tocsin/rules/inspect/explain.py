@@ -29,7 +29,7 @@ class Explanation:
     repeats: str  # how often it is notified again meanwhile
     limit: str  # how many are notified one by one; '' for all
     max_event_age: str
-    prefilter: tuple[str, ...]  # what every matching row satisfies; without one, it looks at every commit
+    prefilter: tuple[str, ...]  # what every matching row satisfies; without one, each commit is evaluated
     tables: tuple[str, ...]  # reference tables that it reads
     shape: str
     constants: tuple[object, ...]

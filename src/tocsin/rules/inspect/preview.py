@@ -17,7 +17,7 @@ class Evaluation:
     """What was seen."""
 
     rows: Sequence[Mapping[str, object]] = ()  # a few; of events the newest first
-    of: str = ""  # what was looked at, in words
+    of: str = ""  # what was evaluated, in words
     error: str = ""  # why nothing could be seen
 
 

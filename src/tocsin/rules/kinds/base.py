@@ -125,7 +125,7 @@ class Preview:
     """What was seen."""
 
     rows: Sequence[Mapping[str, object]] = ()
-    of: str = ""  # what was looked at, in words
+    of: str = ""  # what was evaluated, in words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

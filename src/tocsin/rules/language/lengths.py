@@ -1,9 +1,8 @@
 """Lengths and numbers of a `when:` that a table's row gives: ``in_status_for: "{{ minutes }}m"``, ``times: "{{ times
 }}"``.
 
-They stand in no query, so they are templates, as the schedule of ``absent`` is; what a row makes of them is read as
-if it had been
-written there.
+They stand in no query, so they are templates, as the schedule of ``absent`` is; what a row makes of them is read as if
+it had been written there.
 """
 
 from __future__ import annotations

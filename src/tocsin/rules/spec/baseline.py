@@ -1,9 +1,9 @@
 """A run's length against those of the past: ``duration: {above: 1.5 * p95, of: [ExperimentName], last: 30d,
 min_runs: 10}``.
 
-``above`` is a deadline of a run under way: its start, and so many times the baseline. ``below`` is an event rule of
-a run
-that has ended. The baseline are runs that Completed in ``last``, alike in ``of``; fewer than ``min_runs`` say nothing.
+``above`` is a deadline of a run under way: its start, and so many times the baseline. ``below`` is an event rule of a
+run that has ended. The baseline are runs that Completed in ``last``, alike in ``of``; fewer than ``min_runs`` say
+nothing.
 """
 
 from __future__ import annotations
@@ -102,9 +102,8 @@ UNCOMPARED = ("| where isnotnull(DurationMs)", "| extend baseline_ms = long(null
 
 
 def below_query(when: PastWhen, statuses: str) -> tuple[list[str], list[str]]:
-    """Lines of KQL before and after the events of a ``below`` rule, for people to read: they say what ``shorter``
-    does, of one event
-    that arrives now.
+    """Lines of KQL before and after the events of a ``below`` rule, for people to read: they say what ``shorter`` does,
+    of one event that arrives now.
     """
     assert when.duration is not None
     past = baseline(when.duration)
@@ -183,8 +182,7 @@ def baseline_us(baseline: Baseline, asked: Mapping[str, Asked], reader: LogReade
     known.
 
     Each is compared with what had arrived by its own T. The events themselves are read, not ``Runs``, which says how
-    things
-    are at the head: so the answer is the same whenever it is asked, and whatever happened to those runs later.
+    things are at the head: so the answer is the same whenever it is asked, and whatever happened to those runs later.
     """
     found: dict[str, int] = {}
     last = baseline.last // timedelta(microseconds=1)

@@ -100,7 +100,7 @@ class Poster:
                 connection.request("POST", f"{self._parts.path}/intake/events", body, headers)
                 answer = connection.getresponse()
                 text = answer.read(65536)
-                return self._judge(answer.status, text)
+                return self._answer(answer.status, text)
             except (OSError, http.client.HTTPException, ValueError) as e:
                 self.close()
                 self.said = str(e) or type(e).__name__
@@ -117,7 +117,7 @@ class Poster:
         self._connection = kind(self._parts.hostname, self._parts.port, timeout=timeout)
         return self._connection
 
-    def _judge(self, status: int, text: bytes) -> Answer:
+    def _answer(self, status: int, text: bytes) -> Answer:
         if status == 202:
             return Answer.TAKEN
         self.said = f"{status} {_detail(text)}".strip()

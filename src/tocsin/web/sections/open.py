@@ -18,7 +18,7 @@ from tocsin.web.console import Console, back
 SHOWN = 200
 """Alerts on the page."""
 _READ = 1000
-"""The worst alerts among which a filter looks."""
+"""The worst alerts, among which a filter chooses."""
 _VERBS = {ActionKind.ACKNOWLEDGE: "acknowledged", ActionKind.ASSIGN: "assigned", ActionKind.CLOSE: "closed"}
 
 

@@ -5,12 +5,11 @@
     deadline     put: D = t + 45m                  dropped, or: what fired is over
 
 A condition holds at an instant if the run, as of it, is waited for and its deadline has passed: what fired goes on
-while it holds,
-whichever moment it counts from.
+while it holds, whichever moment it counts from.
 
-Several commits at once: of a run that fires, each commit that touched it is evaluated, since it may end there and
-begin again;
-of any other, only the last one matters, as a deadline is evaluated when all commits before it have been evaluated.
+Several commits at once: of a run that fires, each commit that touched it is evaluated, since it may end there and begin
+again; of any other, only the last one matters, as a deadline is evaluated when all commits before it have been
+evaluated.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.deadline_table import Deadline, Settled
 from tocsin.rules.history import listed, moment
 from tocsin.rules.kinds.deadline.due import Due, When, due_by_past, due_deadlines, is_expired, last_signs
-from tocsin.rules.kinds.deadline.families import GeneratedRules, first_of
+from tocsin.rules.kinds.deadline.generated import GeneratedRules, first_of
 from tocsin.rules.kinds.deadline.replay.histories import Known
 from tocsin.rules.kinds.deadline.runs import (
     Fact,
@@ -71,11 +70,13 @@ def on_commits(
     if not generated_rules or not any(c.rows or c.heartbeats for c in commits):
         return failures
     last = commits[-1]
-    left = reader.news(after, last.seq)
-    news = touched(reader, after, last.seq) if left is None else {run: us_of(each.least) for run, each in left.items()}
+    left = reader.recent_runs(after, last.seq)
+    changed = (
+        touched(reader, after, last.seq) if left is None else {run: us_of(each.least) for run, each in left.items()}
+    )
     fired: set[str] = set()
     if len(commits) > 1:
-        fired = {run for generated in generated_rules for _, run in generated.firing(memory, news.keys())}
+        fired = {run for generated in generated_rules for _, run in generated.firing(memory, changed.keys())}
     if fired:
         times = {c.seq: c.ingested_at for c in commits}
         seqs = touches(reader, fired, after, last.seq)
@@ -83,7 +84,7 @@ def on_commits(
             whens = {run: When(each[n], times[each[n]]) for run, each in seqs.items() if n < len(each)}
             compute(generated_rules, Moved(whens=whens), reader, memory, source_progress, failures)
     when = When(last.seq, last.ingested_at)
-    whole, beaten = set(news), set[str]()
+    whole, beaten = set(changed), set[str]()
     if left is not None:
         beaten = {run for run, each in left.items() if each.row is None}
         whole -= beaten
@@ -91,15 +92,14 @@ def on_commits(
     for those, known in ((whole, left), (beaten, None)):
         runs = iter(sorted(those))
         while some := list(islice(runs, TOGETHER)):
-            moved = Moved(whens=dict.fromkeys(some, when), news=news, left=known, whole=those is whole)
+            moved = Moved(whens=dict.fromkeys(some, when), changed=changed, left=known, whole=those is whole)
             compute(generated_rules, moved, reader, memory, source_progress, failures)
     return failures
 
 
 def _put_off(generated_rules: Sequence[GeneratedRules], beaten: Mapping[str, Touched], memory: Memory) -> set[str]:
-    """Of ``beaten``, of which only heartbeats came, those that need not be computed: their deadlines of silence
-    move, and nothing
-    else. To read their rows would be most of the work that a heartbeat makes.
+    """Of ``beaten``, of which only heartbeats came, those that need not be computed: their deadlines of silence move,
+    and nothing else. To read their rows would be most of the work that a heartbeat makes.
     """
     calm = {run for run, each in beaten.items() if memory.settled(run, each.progress)}
     if calm:
@@ -122,8 +122,7 @@ def _settle(
     memory: Memory,
 ) -> None:
     """Say of runs that were computed what heartbeats can do. ``hits`` are the absence rules for them, ``lazy`` and
-    ``set_`` those of
-    them whose deadlines are set, to a bound or as they come.
+    ``set_`` those of them whose deadlines are set, to a bound or as they come.
     """
     heed = any(generated.heeds for generated in generated_rules)
     silent = {run: not heed and fact.status not in TERMINAL for run, fact in facts.items()}
@@ -144,7 +143,7 @@ class Moved:
     """Runs that something moved, each at its own instant. Their rows are read where neither ``left`` nor ``known``."""
 
     whens: Mapping[str, When]
-    news: Mapping[str, int | None] = field(default_factory=dict)  # the least time of what is new of them
+    changed: Mapping[str, int | None] = field(default_factory=dict)  # the least time of what is new of them
     left: Mapping[str, Touched] | None = None  # how they are as of those instants
     whole: bool = True  # whether their rows will be asked for
     known: Known | None = None  # the histories of all of them
@@ -159,7 +158,7 @@ def compute(
     failures: Failures,
 ) -> None:
     """Deadlines of the runs that ``moved``."""
-    whens, news, left, known = moved.whens, moved.news, moved.left, moved.known
+    whens, changed, left, known = moved.whens, moved.changed, moved.left, moved.known
     as_of = {run: when.seq for run, when in whens.items()}
     if known is not None:
         runs = known.runs_at(as_of)
@@ -176,7 +175,7 @@ def compute(
     lazy = {
         (rule.name, run): bounds
         for rule, run in hits
-        if (rule.name, run) not in fires and (bounds := _bounds(rule, run, facts[run], news.get(run))) is not None
+        if (rule.name, run) not in fires and (bounds := _bounds(rule, run, facts[run], changed.get(run))) is not None
     }
     past = known.past(as_of) if known is not None and any(due_by_past(rule) for rule, _ in hits) else None
     found = due_deadlines(
@@ -184,7 +183,7 @@ def compute(
     )
     failed = {public_name(name) for name in failures.rules}
     over = {pair: state for pair, state in fires.items() if pair[0] not in failures.rules}
-    waits: dict[Pair, list[Deadline]] = defaultdict(list)  # by family and run
+    waits: dict[Pair, list[Deadline]] = defaultdict(list)  # by written rule and run
     for rule, run in hits:
         pair, due = (rule.name, run), found.get((rule.name, run))
         if pair in fires and due is not None and moment(due.at_us) <= whens[run].at:
@@ -215,9 +214,8 @@ def schedule_deadlines(
     """Compute every deadline of ``generated_rules`` as of commit ``hi``: at a start, and of rules that are new or
     mean something else.
 
-    Runs that later commits touched are left to those, and runs of long ago to nobody. What fires goes on, but for
-    what a changed
-    rule does not hold of any more, and what waits again since a maintenance was announced.
+    Runs that later commits touched are left to those, and runs of long ago to nobody. What fires goes on, but for what
+    a changed rule does not hold of any more, and what waits again since a maintenance was announced.
     """
     failures = Failures()
     if not generated_rules:
@@ -270,7 +268,7 @@ def schedule_deadlines(
 
 
 def _put_first(waits: Mapping[Pair, Sequence[Deadline]], memory: Memory) -> None:
-    """Put the first of each family and run; one that is set already stays, if it is earlier."""
+    """Put the first of each written rule and run; one that is set already stays, if it is earlier."""
     for (generated, run), of in waits.items():
         first = first_of(generated, run, of)
         assert first is not None
@@ -308,9 +306,8 @@ def _later(runs: Collection[str], hi: int, reader: LogReader) -> set[str]:
 
 
 def _bounds(rule: DeadlineRule, run: str, fact: Fact, new_us: int | None) -> Deadline | None:
-    """Not before when the deadline can come, where the run's history need not be read for it at each heartbeat: it
-    is computed
-    when that has come. None: it must be computed now.
+    """Not before when the deadline can come, where the run's history need not be read for it at each heartbeat: it is
+    computed when that has come. None: it must be computed now.
 
     What is new cannot move the last change, or the begin of the time in the statuses, before its own least time.
     """

@@ -21,7 +21,7 @@ from tocsin.logstore.interface import LogReader
 from tocsin.model.run_life import Turn
 from tocsin.model.watermarks import SourceProgress, Span
 from tocsin.rules import history
-from tocsin.rules.kinds import clocks
+from tocsin.rules.kinds import pausing
 from tocsin.rules.kinds.deadline.few import Past
 from tocsin.rules.kinds.deadline.replay.lengths import Lengths
 from tocsin.rules.kinds.deadline.runs import AsOf, Fact, RunsAt, beats_of, rows_of, runs_at
@@ -57,9 +57,8 @@ def due_deadlines(
     past: Past | None = None,
     runs: RunsAt | None = None,
 ) -> dict[tuple[str, str], Due]:
-    """The deadline of each (rule, run), each run as of its own instant; left out where nothing is waited for.
-    ``past`` of the runs
-    and the ``runs`` as of these instants are not read again, where given.
+    """The deadline of each (rule, run), each run as of its own instant; left out where nothing is waited for. ``past``
+    of the runs and the ``runs`` as of these instants are not read again, where given.
     """
     wanted = [(rule, run) for rule, run in pairs if run in facts]
     times_in_status = _times_in_status(wanted, facts, reader, whens, past)
@@ -83,7 +82,7 @@ def due_deadlines(
             since = fact.start_us if fact.start_us is not None else since
             length = baseline[(rule.name, run)]
         waits[(rule, run)] = (since, length)
-    return _on_their_clocks(waits, facts, reader, whens, source_progress)
+    return _with_pauses(waits, facts, reader, whens, source_progress)
 
 
 def due_by_past(rule: DeadlineRule) -> bool:
@@ -122,7 +121,7 @@ def _baseline(
     return found
 
 
-def _on_their_clocks(
+def _with_pauses(
     waits: Mapping[tuple[DeadlineRule, str], tuple[int, int]],
     facts: Mapping[str, Fact],
     reader: LogReader,
@@ -130,15 +129,17 @@ def _on_their_clocks(
     source_progress: SourceProgress,
 ) -> dict[tuple[str, str], Due]:
     """When so much time has passed on the clocks of runs. What stopped them is only asked where something may have."""
-    anybody = clocks.together(source_progress.outages.values())
+    anybody = pausing.together(source_progress.outages.values())
     may: dict[DeadlineRule, Sequence[Span]] = {}
     found: dict[tuple[str, str], Due] = {}
     stopped: list[tuple[DeadlineRule, str]] = []
     for (rule, run), (since, length) in waits.items():
         found[(rule.name, run)] = Due(since + length, since)
         if rule not in may:
-            may[rule] = clocks.together([clocks.spans_of(rule, None), anybody if rule.spec.form is Form.SILENT else ()])
-        if clocks.runs_out(since, length, may[rule]) != since + length:
+            may[rule] = pausing.together(
+                [pausing.spans_of(rule, None), anybody if rule.spec.form is Form.SILENT else ()]
+            )
+        if pausing.runs_out(since, length, may[rule]) != since + length:
             stopped.append((rule, run))
     if not stopped:
         return found
@@ -148,10 +149,10 @@ def _on_their_clocks(
     rows = _rows({run for rule, run in stopped if rule.spec.pauses}, [r for r, _ in stopped], reader, whens)
     for rule, run in stopped:
         since, length = waits[(rule, run)]
-        unheard = outages[run] if rule.spec.form is Form.SILENT else ()
-        watermark_at = clocks.runs_out(since, length, unheard)
-        pauses = clocks.spans_of(rule, {**rows.get(run, {}), **rule.spec.row})
-        at = clocks.runs_out(since, length, clocks.together([unheard, pauses])) if pauses else watermark_at
+        unreached = outages[run] if rule.spec.form is Form.SILENT else ()
+        watermark_at = pausing.runs_out(since, length, unreached)
+        pauses = pausing.spans_of(rule, {**rows.get(run, {}), **rule.spec.row})
+        at = pausing.runs_out(since, length, pausing.together([unreached, pauses])) if pauses else watermark_at
         found[(rule.name, run)] = Due(at, since, at - watermark_at)
     return found
 
@@ -167,7 +168,7 @@ def _outages(
     spans: dict[frozenset[str], Sequence[Span]] = {}
     brought = consumers_of(facts, reader, {run: whens[run].seq for run in runs})
     for names in set(brought.values()):
-        spans[names] = clocks.together(source_progress.outages.get(name, ()) for name in names)
+        spans[names] = pausing.together(source_progress.outages.get(name, ()) for name in names)
     return {run: spans[names] for run, names in brought.items()}
 
 
@@ -175,7 +176,7 @@ def _rows(
     runs: Collection[str], rules: Sequence[DeadlineRule], reader: LogReader, whens: Mapping[str, When]
 ) -> Mapping[str, history.Row]:
     """What says which maintenances are about runs."""
-    names = frozenset().union(*(clocks.columns_of(rule) for rule in rules))
+    names = frozenset().union(*(pausing.columns_of(rule) for rule in rules))
     if not runs or not names:
         return {}
     return runs_at(reader, {run: whens[run].seq for run in runs}).rows(reader, runs, names)

@@ -7,8 +7,7 @@ read as of
                  this instant, and only what still holds fires
 
 A deadline is evaluated when everything that was stored by then has been evaluated, so an hour of healthy events that
-waited
-during an outage moves it before anybody is notified. What commits do to deadlines is in ``deadlines_compute``.
+waited during an outage moves it before anybody is notified. What commits do to deadlines is in ``deadlines_compute``.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from tocsin.rules.backfills import count_expired
 from tocsin.rules.deadline_table import Deadline
 from tocsin.rules.emit import emit
 from tocsin.rules.history import Row, micros, moment
-from tocsin.rules.kinds import clocks
+from tocsin.rules.kinds import pausing
 from tocsin.rules.kinds.deadline.commits import hits_of
 from tocsin.rules.kinds.deadline.due import Due, When, consumers_of, due_deadlines, is_expired, last_signs
-from tocsin.rules.kinds.deadline.families import GeneratedRules, first_of
 from tocsin.rules.kinds.deadline.few import Past
+from tocsin.rules.kinds.deadline.generated import GeneratedRules, first_of
 from tocsin.rules.kinds.deadline.replay.histories import Known
 from tocsin.rules.kinds.deadline.runs import FEW, AsOf, Fact, RunsAt, runs_at
 from tocsin.rules.kinds.deadline.said import wait_of
@@ -55,9 +54,8 @@ def on_deadlines(
     source_progress: SourceProgress,
     known: Known | None = None,
 ) -> Failures:
-    """Evaluate deadlines of ``generated_rules``, by name, that have come, each at its own T and as of its own
-    commit. ``known`` are the histories
-    of all their runs, for who has them.
+    """Evaluate deadlines of ``generated_rules``, by name, that have come, each at its own T and as of its own commit.
+    ``known`` are the histories of all their runs, for who has them.
     """
     failures = Failures()
     for wave in _waves(released):
@@ -135,7 +133,7 @@ def _evaluate_rule(
 def _wanted(
     released: Sequence[Released], generated_rules: Mapping[str, GeneratedRules], memory: Memory
 ) -> tuple[dict[str, When], dict[Pair, Timer]]:
-    """When runs are looked at, and the timers by family and run; those of rules that are gone are dropped."""
+    """When runs are evaluated, and the timers by written rule and run; those of rules that are gone are dropped."""
     whens: dict[str, When] = {}
     wanted: dict[Pair, Timer] = {}
     for each in released:
@@ -231,7 +229,7 @@ def _fire(
             fields=row,
             run_id=run,
             remember={"since_us": due.since_us},
-            wait=replace(wait_of(rule, due.since_us), due=moment(due.at_us), stood=clocks.stood(due.stood_us)),
+            wait=replace(wait_of(rule, due.since_us), due=moment(due.at_us), stood=pausing.stood(due.stood_us)),
             event_time=moment(last) if (last := facts[run].last_us) is not None else None,
         )
         before = memory.condition(rule.name, about.key)

@@ -1,10 +1,9 @@
 """What the log says of a few runs, read at once.
 
-A deadline that has come asks since when the run is in its statuses, when its progress last changed, and which
-consumers brought
-its events. Each is a statement of its own where thousands of runs are asked about (``kinds.deadline.due``), which DuckDB
-answers best;
-of a few runs to plan a statement costs more than to answer it, so their events and heartbeats are fetched by one.
+A deadline that has come asks since when the run is in its statuses, when its progress last changed, and which consumers
+brought its events. Each is a statement of its own where thousands of runs are asked about (``kinds.deadline.due``),
+which DuckDB answers best; of a few runs to plan a statement costs more than to answer it, so their events and
+heartbeats are fetched by one.
 """
 
 from __future__ import annotations

@@ -14,13 +14,13 @@ from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules.failures import note
-from tocsin.rules.kinds import clocks, waiting
+from tocsin.rules.kinds import pausing, waiting
 from tocsin.rules.kinds.base import Body, Explained, Filling, Given, Kind, Part, Preview, Remembered, Span, of_when
 from tocsin.rules.kinds.deadline import commits, evaluate
 from tocsin.rules.kinds.deadline import spec as specs
 from tocsin.rules.kinds.deadline.compile import compile_deadline, text_of
 from tocsin.rules.kinds.deadline.due import When
-from tocsin.rules.kinds.deadline.families import GeneratedRules, generated_rules_of
+from tocsin.rules.kinds.deadline.generated import GeneratedRules, generated_rules_of
 from tocsin.rules.kinds.deadline.keys import DeadlineWhen
 from tocsin.rules.kinds.deadline.replay.ahead import Ahead, candidates
 from tocsin.rules.kinds.deadline.spec import DeadlineRule, DeadlineSpec
@@ -84,7 +84,7 @@ class DeadlineKind(Kind[DeadlineSpec, Generated]):
         if rule.each is not None:
             rows = tuple(self.under(of_spec(each, DeadlineSpec), maintenance) for each in rule.each.rules)
             rule = replace(rule, each=replace(rule.each, rules=rows))
-        return replace(rule, spec=replace(rule.spec, pauses=clocks.pauses_among(rule, maintenance)))
+        return replace(rule, spec=replace(rule.spec, pauses=pausing.pauses_among(rule, maintenance)))
 
     def gather(self, rules: tuple[DeadlineRule, ...]) -> Generated:
         """As ``Kind.gather``: rules by what is written."""
@@ -122,7 +122,7 @@ class DeadlineKind(Kind[DeadlineSpec, Generated]):
     def standing(self, rules: Generated) -> Mapping[str, str]:
         """As ``Kind.standing``."""
         return {
-            name: " ".join(f"{rule.name} {rule.meaning} {clocks.fingerprint_of(rule)}" for rule in generated.rules)
+            name: " ".join(f"{rule.name} {rule.meaning} {pausing.fingerprint_of(rule)}" for rule in generated.rules)
             for name, generated in rules.items()
         }
 

@@ -5,7 +5,7 @@ history.
 r1      Queued                                   Runs has it as of c7: the same at c8
 r2      Queued                    Running        Runs has it as of c9: notified from its events up to c8
 
-Each run may be looked at as of a commit of its own: runs do not depend on each other, so a backtest looks at
+Each run may be evaluated as of a commit of its own: runs do not depend on each other, so a backtest evaluates
 thousands at once.
 """
 
@@ -49,7 +49,7 @@ _CAST = ", ".join(f'"{c.name}"::{DUCKDB[c.type]} AS "{c.name}"' for c in RUNS)
 _COLUMNS = tuple(c.name for c in RUNS)
 _DYNAMIC = frozenset(c.name for c in RUNS if c.type is KqlType.DYNAMIC)
 NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
-_ANEW = f"SELECT {_CAST} FROM (SELECT unnest(from_json($again::JSON, '[{_TYPES}]'), recursive := true))"
+_AGAIN = f"SELECT {_CAST} FROM (SELECT unnest(from_json($again::JSON, '[{_TYPES}]'), recursive := true))"
 """Runs that are given as JSON."""
 
 
@@ -81,7 +81,7 @@ class RunsAt:
     @property
     def sql(self) -> str:
         """SELECT of all of them, with the columns of Runs."""
-        return " UNION ALL ".join(filter(None, (self.stored, _ANEW if self.given or not self.stored else "")))
+        return " UNION ALL ".join(filter(None, (self.stored, _AGAIN if self.given or not self.stored else "")))
 
     @property
     def params(self) -> dict[str, object]:
@@ -145,9 +145,8 @@ def _facts(reader: LogReader, sql: str, params: Mapping[str, object]) -> Iterato
 
 
 def touched(reader: LogReader, after: int, hi: int) -> dict[str, int | None]:
-    """Runs of which commits in (``after``, ``hi``] brought an event or a heartbeat, each with the least time of what
-    is new, µs:
-    an event's TimeGenerated, a heartbeat's receipt. None: a heartbeat that said nothing new.
+    """Runs of which commits in (``after``, ``hi``] brought an event or a heartbeat, each with the least time of what is
+    new, µs: an event's TimeGenerated, a heartbeat's receipt. None: a heartbeat that said nothing new.
     """
     table = reader.select(
         "SELECT RunId, min(us) FROM ("
@@ -160,9 +159,9 @@ def touched(reader: LogReader, after: int, hi: int) -> dict[str, int | None]:
     return dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
 
 
-def as_left(news: Mapping[str, Touched], runs: Collection[str]) -> RunsAt:
-    """``runs`` as the commits left them that brought ``news``; nothing is read."""
-    return as_given({run: row for run in runs if (row := news[run].row) is not None})
+def as_left(changed: Mapping[str, Touched], runs: Collection[str]) -> RunsAt:
+    """``runs`` as the commits left them that brought ``changed``; nothing is read."""
+    return as_given({run: row for run in runs if (row := changed[run].row) is not None})
 
 
 def as_given(rows: Mapping[str, Mapping[str, Any]]) -> RunsAt:
@@ -209,9 +208,8 @@ def touches(reader: LogReader, runs: Collection[str], after: int, hi: int) -> di
 
 
 def runs_at(reader: LogReader, as_of: AsOf, *, whole: bool = True) -> RunsAt:
-    """The runs as of their commits; those of which nothing was known by then are left out. Of a few, ``whole`` rows
-    are read at
-    once, where they will be asked for.
+    """The runs as of their commits; those of which nothing was known by then are left out. Of a few, ``whole`` rows are
+    read at once, where they will be asked for.
     """
     sql, params = reader.runs_of(sorted(as_of))
     if whole and len(as_of) <= FEW:
@@ -226,11 +224,11 @@ def runs_at(reader: LogReader, as_of: AsOf, *, whole: bool = True) -> RunsAt:
         (later if seq > as_of[fact.run] else known)[fact.run] = fact
     if not later:
         return RunsAt(stored=sql, asked=params, known=known)
-    notified_anew = as_given({row["RunId"]: row for row in _fold(reader, {run: as_of[run] for run in later}, later)})
+    again = as_given({row["RunId"]: row for row in _fold(reader, {run: as_of[run] for run in later}, later)})
     if not known:
-        return notified_anew
+        return again
     sql, params = reader.runs_of(sorted(known))
-    return RunsAt(stored=sql, asked=params, given=notified_anew.given, known={**known, **notified_anew.facts(reader)})
+    return RunsAt(stored=sql, asked=params, given=again.given, known={**known, **again.facts(reader)})
 
 
 def active_at(hi: int, part: int, parts: int) -> RunsAt:

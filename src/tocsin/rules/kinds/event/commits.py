@@ -28,7 +28,7 @@ from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.remembered import Attempt
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
-from tocsin.rules.history import Row, Seen, carried, key_of, moment
+from tocsin.rules.history import PastEvent, Row, carried, key_of, moment
 from tocsin.rules.index import RuleIndex
 from tocsin.rules.kinds.event.decisions import Decision, write
 from tocsin.rules.kinds.event.matching import matches, matches_in_memory
@@ -51,7 +51,7 @@ class _Work:
     hits: dict[Pair, dict[EventKey, EventHit]] = field(default_factory=lambda: defaultdict(dict))
     runs: list[str] = field(default_factory=list)  # distinct RunIds of the commits
     rows: Mapping[EventKey, Row] = field(default_factory=dict)  # whole rows, where they are few
-    seen: dict[str, dict[EventKey, Seen]] = field(default_factory=lambda: defaultdict(dict))  # by run
+    seen: dict[str, dict[EventKey, PastEvent]] = field(default_factory=lambda: defaultdict(dict))  # by run
     notified: Mapping[Pair, Sequence[Occurrence]] = field(default_factory=dict)
     again: set[Pair] = field(default_factory=set)  # pairs whose history is read
     failures: Failures = field(default_factory=Failures)
@@ -79,7 +79,7 @@ def evaluate_commits(
         _match(rules.index, reader.rows_of(after, hi), reader, work)
     else:
         _match_in_memory(rules.index, recent, reader.rows_of(after, hi), reader, work)
-    _wake(rules.by_name, reader, memory, work, reader.news(after, hi))
+    _wake(rules.by_name, reader, memory, work, reader.recent_runs(after, hi))
     _read_again(rules.by_name, hi, reader, memory, work)
     decisions: list[Decision] = []
     times = {c.seq: c.ingested_at for c in commits}
@@ -110,7 +110,7 @@ def _match_in_memory(
     found += matches(reader, left, *rows, work.failures)
     hit = {one.key for one in found}
     work.rows = {key: carried(row) for row in recent if (key := key_of(row)) in hit}
-    _note(work, found, [history.seen_in(key, row) for key, row in work.rows.items()])
+    _note(work, found, [history.past_event(key, row) for key, row in work.rows.items()])
 
 
 def _match(index: RuleIndex[EventRule], rows: Rows, reader: LogReader, work: _Work) -> None:
@@ -124,13 +124,13 @@ def _match(index: RuleIndex[EventRule], rows: Rows, reader: LogReader, work: _Wo
         return
     if len(found) <= FEW:
         work.rows = history.whole_rows(reader, ((hit.key, hit.commit_seq) for hit in found))
-        seen = [history.seen_in(key, row) for key, row in work.rows.items()]
+        seen = [history.past_event(key, row) for key, row in work.rows.items()]
     else:
         seen = history.read_keys(reader, (hit.key for hit in found), rows_sql, params)
     _note(work, found, seen)
 
 
-def _note(work: _Work, found: Iterable[EventHit], seen: Iterable[Seen]) -> None:
+def _note(work: _Work, found: Iterable[EventHit], seen: Iterable[PastEvent]) -> None:
     for one in seen:
         work.seen[one.run_id][one.event.key] = one
     for hit in found:
@@ -249,12 +249,12 @@ def _decide(
     return decisions
 
 
-def waits_for(rule: EventRule, seen: Seen) -> bool:
+def waits_for(rule: EventRule, seen: PastEvent) -> bool:
     """Whether it has to be waited until it is known that no other attempt follows."""
     return rule.spec.waits(seen.event.status, seen.will_retry)
 
 
-def staleness(rule: EventRule, seen: Seen, at: datetime, source_progress: SourceProgress) -> Why | None:
+def staleness(rule: EventRule, seen: PastEvent, at: datetime, source_progress: SourceProgress) -> Why | None:
     """Why the event is too old for the rule to notify at ``at``."""
     within = rule.max_event_age + (rule.spec.final_after if waits_for(rule, seen) else timedelta(0))
     return why_expired(
@@ -262,7 +262,7 @@ def staleness(rule: EventRule, seen: Seen, at: datetime, source_progress: Source
     )
 
 
-def deadline(rule: EventRule, seen: Seen, consumers: frozenset[str], came: datetime | None) -> Timer:
+def deadline(rule: EventRule, seen: PastEvent, consumers: frozenset[str], came: datetime | None) -> Timer:
     """When it is known that no other attempt came. The event may have come later than that: ``came``, where it is
     among these commits.
     """

@@ -15,7 +15,7 @@ from tocsin.kql.plan import rowplan
 from tocsin.logstore.interface import CommitInfo, LogReader
 from tocsin.model.instants import Instant, Timer, TimerKind
 from tocsin.model.remembered import ConditionState, Parent
-from tocsin.rules.failures import lag, note, note_events, tries_of
+from tocsin.rules.failures import attempts_of, lag, note, note_events
 from tocsin.rules.kinds.base import (
     Body,
     Explained,
@@ -122,7 +122,7 @@ class EventKind(Kind[EventSpec, EventRules]):
 
     def retry(self, rules: EventRules, rule: EventRule, released: Released, given: Given) -> None:
         """As ``Kind.retry``."""
-        memory, tries = given.memory, tries_of(released)
+        memory, attempts = given.memory, attempts_of(released)
         record = memory.record(rule.name)
         assert record.cursor is not None
         after = record.cursor.commit_seq
@@ -132,7 +132,7 @@ class EventKind(Kind[EventSpec, EventRules]):
             failures = evaluate_commits(only, commits, after, given.reader, memory, given.source_progress)
             note_events(failures, released.at, released.commit_seq, memory)
             if error := failures.rules.get(rule.name):
-                lag(rule.name, error, record.cursor, released.at, released.commit_seq, memory, tries)
+                lag(rule.name, error, record.cursor, released.at, released.commit_seq, memory, attempts)
                 return
         if len(commits) < COMMITS_AT_ONCE:
             memory.put_record(replace(record, cursor=None))

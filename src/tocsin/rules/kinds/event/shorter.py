@@ -7,13 +7,11 @@ Each is compared with the other runs like it of which it had arrived, a minute b
     last          |────────────────────────────────────────|─ 1m ─|
     ends             r1    r2       r3     (notified of later: r4)    r5 arrives: r1, r2, r3 count
 
-The events themselves are read, not ``Runs``, which says how things are at the head: so the answer is the same
-whenever it is asked,
-of one event or of a year.
+The events themselves are read, not ``Runs``, which says how things are at the head: so the answer is the same whenever
+it is asked, of one event or of a year.
 
-Of many, most took longer than can be shorter than its baseline. For a span of time a percentile is bounded from
-above: the n-th of those that count
-whenever it is asked is never less than the n-th of them and others.
+Of many, most took longer than can be shorter than its baseline. For a span of time a percentile is bounded from above:
+the n-th of those that count whenever it is asked is never less than the n-th of them and others.
 """
 
 from __future__ import annotations
@@ -71,8 +69,7 @@ def shorter(
     below: Collection[Below], rows_sql: str, params: Mapping[str, object], reader: LogReader, few: int = FEW
 ) -> dict[EventKey, Shorter]:
     """Those events of ``rows_sql`` that ended shorter than its baseline by one of ``below``, which have the same
-    ``past``. So ``few`` are
-    compared without a bound.
+    ``past``. So ``few`` are compared without a bound.
     """
     candidates = sorted(_candidates(below, rows_sql, params, reader, few), key=lambda each: each.came)
     one = next(iter(below)).baseline
@@ -108,9 +105,8 @@ def _bounded(asked: str, below: Collection[Below], first: int, last: int) -> tup
     """SQL of those that ``asked`` gives which may have ended sooner, and its parameters; they arrived from ``first``
     to ``last``, µs.
 
-    Of a run that is said to have ended several times, the longest counts. One place more is for the run itself,
-    which is left out when it
-    is compared.
+    Of a run that is said to have ended several times, the longest counts. One place more is for the run itself, which
+    is left out when it is compared.
     """
     one = next(iter(below))
     names = columns(one.baseline)

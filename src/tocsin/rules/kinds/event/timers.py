@@ -16,14 +16,14 @@ from typing import NamedTuple
 
 from tocsin.alerts.active import phases
 from tocsin.alerts.decisions import RunAttempt, evaluate, newer_try, why_expired
-from tocsin.alerts.occurrences import ends_anew, in_order, occurrences_of, restarts
+from tocsin.alerts.occurrences import ends_again, in_order, occurrences_of, restarts
 from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Phase, Why
 from tocsin.model.instants import Timer
 from tocsin.model.remembered import Attempt
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules import history
-from tocsin.rules.history import Seen, moment
+from tocsin.rules.history import PastEvent, moment
 from tocsin.rules.kinds.event.commits import waits_for
 from tocsin.rules.kinds.event.decisions import Decision, write
 from tocsin.rules.kinds.event.matching import matches
@@ -51,9 +51,9 @@ class _Wanted(NamedTuple):
 class _Evaluated:
     """What the log says of the runs and jobs that deadlines are about."""
 
-    seen: Mapping[str, Mapping[EventKey, Seen]]  # by run
+    seen: Mapping[str, Mapping[EventKey, PastEvent]]  # by run
     hits: Mapping[tuple[str, str], Mapping[EventKey, EventHit]]  # by (rule, run)
-    jobs: Mapping[str, Sequence[Seen]]  # by JobKey
+    jobs: Mapping[str, Sequence[PastEvent]]  # by JobKey
     began: Mapping[str, datetime]  # by run
 
 
@@ -64,9 +64,8 @@ def evaluate_deadlines(
     memory: Memory,
     source_progress: SourceProgress,
 ) -> Failures:
-    """Decide whether no other attempt came, for deadlines of one instant. Returns what failed; deadlines of a rule
-    that did are
-    looked at again later.
+    """Decide whether no other attempt came, for deadlines of one instant. Returns what failed; deadlines of a rule that
+    did are evaluated again later.
     """
     wanted: list[_Wanted] = []
     for each in released:
@@ -102,7 +101,7 @@ def evaluate_deadlines(
 def _evaluate(wanted: Sequence[_Wanted], reader: LogReader, failures: Failures) -> _Evaluated:
     hi = max(each.commit_seq for each, _, _, _ in wanted)
     rows_sql, params = history.run_rows(reader, (run for _, _, run, _ in wanted), hi)
-    seen: dict[str, dict[EventKey, Seen]] = defaultdict(dict)
+    seen: dict[str, dict[EventKey, PastEvent]] = defaultdict(dict)
     for one in history.read(reader, rows_sql, params):
         seen[one.run_id][one.event.key] = one
     hits: dict[tuple[str, str], dict[EventKey, EventHit]] = defaultdict(dict)
@@ -119,9 +118,9 @@ def _evaluate(wanted: Sequence[_Wanted], reader: LogReader, failures: Failures) 
 def _jobs(
     reader: LogReader,
     wanted: Sequence[_Wanted],
-    seen: Mapping[str, Mapping[EventKey, Seen]],
+    seen: Mapping[str, Mapping[EventKey, PastEvent]],
     hi: int,
-) -> dict[str, list[Seen]]:
+) -> dict[str, list[PastEvent]]:
     """Events of the same pieces of work, from the first event of the earliest of these runs up to the last deadline."""
     keys = {seen[run][key].job for _, _, run, key in wanted if key in seen.get(run, {})}
     if not keys:
@@ -138,7 +137,7 @@ def _jobs(
         "hi": hi,
         "jobs": history.listed(keys),
     }
-    found: dict[str, list[Seen]] = defaultdict(list)
+    found: dict[str, list[PastEvent]] = defaultdict(list)
     for one in history.read(reader, sql, params):
         found[one.job].append(one)
     return found
@@ -195,7 +194,7 @@ def _attempt(timer: Timer) -> Attempt:
     return timer.data
 
 
-def _expired(rule: EventRule, seen: Seen, at: datetime, source_progress: SourceProgress) -> Why | None:
+def _expired(rule: EventRule, seen: PastEvent, at: datetime, source_progress: SourceProgress) -> Why | None:
     return why_expired(
         moment(seen.event.key.time_us),
         at,
@@ -205,7 +204,7 @@ def _expired(rule: EventRule, seen: Seen, at: datetime, source_progress: SourceP
 
 
 def tried_again(
-    failed: Seen, run: Iterable[Seen], job: Iterable[Seen], began: Mapping[str, datetime], due: datetime
+    failed: PastEvent, run: Iterable[PastEvent], job: Iterable[PastEvent], began: Mapping[str, datetime], due: datetime
 ) -> bool:
     """Whether a newer attempt than ``failed`` was under way by ``due``: the run went on, or another run of its job
     came.
@@ -214,9 +213,9 @@ def tried_again(
     """
     until = history.micros(due)
     ordered = in_order(s.event for s in run if s.event.key.time_us <= until)
-    reopening, anew = restarts(ordered), ends_anew(ordered)
+    reopening, ended_again = restarts(ordered), ends_again(ordered)
     later = [e for e in ordered if e.order > failed.event.order]
-    if any(e.key in reopening or (e.key in anew and e.status != failed.event.status) for e in later):
+    if any(e.key in reopening or (e.key in ended_again and e.status != failed.event.status) for e in later):
         return True
     here = RunAttempt(run_id=failed.run_id, attempt=failed.event.attempt, began=began[failed.run_id])
     others = [

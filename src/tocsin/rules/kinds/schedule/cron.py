@@ -22,7 +22,7 @@ from tocsin.model.calendars.calendar import Calendar
 MOST_SKIPPED = 1000
 """Scheduled times in a row that a calendar may leave out; beyond it nothing is expected any more."""
 
-LOOKED_AT = 400
+EXAMINED = 400
 """Scheduled times in a row of which the shortest distance is taken."""
 _DAY = timedelta(hours=23)  # one on which the clock skips an hour
 _US = timedelta(microseconds=1)
@@ -85,7 +85,7 @@ class Schedule:
 @lru_cache(maxsize=4096)
 def _shortest(cron: str, zone: str) -> timedelta | None:
     begin = datetime(2026, 1, 1, tzinfo=ZoneInfo(zone))
-    found = islice(_instants(cron, begin, reverse=False), LOOKED_AT)
+    found = islice(_instants(cron, begin, reverse=False), EXAMINED)
     utc = [each.astimezone(UTC) for each in found]
     return min((later - earlier for earlier, later in pairwise(utc)), default=None)
 

@@ -22,7 +22,7 @@ from tocsin.model.remembered import ConditionState, Missed, Scheduled
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.history import Row, micros, moment, whole_rows
-from tocsin.rules.kinds import clocks
+from tocsin.rules.kinds import pausing
 from tocsin.rules.kinds.schedule.arrivals import Arrivals, ScheduleHit
 from tocsin.rules.kinds.schedule.spec import Item, ScheduleRule
 from tocsin.rules.kinds.waiting import Subject, see
@@ -40,7 +40,7 @@ EVERYBODY = frozenset({"*"})
 def schedule_deadlines(
     rules: Iterable[ScheduleRule], timers: Collection[Timer], memory: Memory, at: datetime, commit_seq: int
 ) -> None:
-    """Set the deadlines of ``rules`` that are new or mean something else; end quietly what is expected no more.
+    """Set the deadlines of ``rules`` that are new or mean something else; end without a notification what is expected no more.
 
     ``timers`` are those that are set. A new schedule begins with its first window that begins at ``at`` or later.
     """
@@ -60,9 +60,9 @@ def schedule_deadlines(
                 memory.put_timer(replace(at_work, due=due))
         for key, state in memory.conditions(rule.name).items():
             if key not in items or _left_out(state, items[key]):
-                _quietly(rule, state, at, commit_seq, memory)
+                _without_notification(rule, state, at, commit_seq, memory)
             elif (again := _waits_again(rule, items[key], state, at)) is not None:
-                _quietly(rule, state, at, commit_seq, memory, Why.MAINTENANCE)
+                _without_notification(rule, state, at, commit_seq, memory, Why.MAINTENANCE)
                 _wait(rule, items[key], again, memory)
 
 
@@ -70,8 +70,7 @@ def still_missing(
     rules: Iterable[ScheduleRule], reader: LogReader, memory: Memory, at: datetime, commit_seq: int
 ) -> Failures:
     """What fires of ``rules`` that mean something else now goes on where it is missing by what they mean now: a
-    scheduled time
-    of theirs whose grace is over, and nothing came. Else it ends quietly.
+    scheduled time of theirs whose grace is over, and nothing came. Else it ends without a notification.
     """
     failures = Failures()
     cases: list[tuple[_Case, ConditionState]] = []
@@ -83,7 +82,7 @@ def still_missing(
             scheduled = moment(state.data.missed.scheduled_us)
             due = due_of(rule, item, scheduled)
             if item.schedule.after(scheduled - _US) != scheduled or due > at:
-                _quietly(rule, state, at, commit_seq, memory)
+                _without_notification(rule, state, at, commit_seq, memory)
                 continue
             timer = deadline(rule, item, scheduled)
             cases.append(
@@ -92,7 +91,7 @@ def still_missing(
     arrivals = _arrivals([case for case, _ in cases], reader, commit_seq, failures)
     for case, state in cases:
         if case.first(arrivals, commit_seq) is not None:
-            _quietly(case.rule, state, at, commit_seq, memory)
+            _without_notification(case.rule, state, at, commit_seq, memory)
         elif case.rule.name not in failures.rules:
             after = ended_by(state, None)
             missed = replace(case.missed, missed=missed_of(state))
@@ -115,14 +114,13 @@ def _scheduled(timer: Timer) -> datetime:
 
 def due_of(rule: ScheduleRule, item: Item, scheduled: datetime) -> datetime:
     """When the grace of a scheduled time is over; maintenance stops its clock."""
-    still = clocks.spans_of(rule, item.fields)
-    return moment(clocks.runs_out(micros(scheduled), micros_of(item.schedule.grace), still))
+    still = pausing.spans_of(rule, item.fields)
+    return moment(pausing.runs_out(micros(scheduled), micros_of(item.schedule.grace), still))
 
 
 def _moved(timer: Timer, item: Item, at: datetime) -> bool:
-    """Whether the calendar says something else of what lies ahead. What was scheduled before ``at`` is evaluated by
-    its grace,
-    unless its day counts no more.
+    """Whether the calendar says something else of what lies ahead. What was scheduled before ``at`` is evaluated by its
+    grace, unless its day counts no more.
     """
     scheduled = _scheduled(timer)
     if scheduled <= at:
@@ -136,7 +134,7 @@ def _left_out(state: ConditionState, item: Item) -> bool:
     return missed is not None and not item.schedule.counts(moment(missed.scheduled_us))
 
 
-def _quietly(
+def _without_notification(
     rule: ScheduleRule,
     state: ConditionState,
     at: datetime,
@@ -302,7 +300,7 @@ def _wait_of(rule: ScheduleRule, item: Item | None, scheduled_us: int, missed: i
         return wait
     due = due_of(rule, item, scheduled)
     stood = micros(due) - scheduled_us - micros_of(item.schedule.grace)
-    return replace(wait, due=due, zone=item.schedule.zone, stood=clocks.stood(stood))
+    return replace(wait, due=due, zone=item.schedule.zone, stood=pausing.stood(stood))
 
 
 def _missing(case: _Case, state: ConditionState | None, seq: int, memory: Memory) -> None:

@@ -13,7 +13,7 @@ from tocsin.model.calendars.calendar import Calendar
 from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules.failures import note
-from tocsin.rules.kinds import clocks, waiting
+from tocsin.rules.kinds import pausing, waiting
 from tocsin.rules.kinds.base import (
     Body,
     Due,
@@ -80,7 +80,7 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
 
     def under(self, rule: ScheduleRule, maintenance: Sequence[Maintenance]) -> ScheduleRule:
         """As ``Kind.under``."""
-        return replace(rule, spec=replace(rule.spec, pauses=clocks.pauses_among(rule, maintenance)))
+        return replace(rule, spec=replace(rule.spec, pauses=pausing.pauses_among(rule, maintenance)))
 
     def gather(self, rules: Schedules) -> Schedules:
         """As ``Kind.gather``."""

@@ -17,7 +17,7 @@ from tocsin.kql.plan.windowplan import EVENTS
 from tocsin.logstore.interface import Limits, LogReader
 from tocsin.model.remembered import ConditionState
 from tocsin.rules.history import micros
-from tocsin.rules.kinds.window.seen import Rows, Seen, row_key
+from tocsin.rules.kinds.window.instance_rows import InstanceRows, Rows, row_key
 from tocsin.rules.kinds.window.spec import WindowRule
 
 LIMITS = Limits(seconds=60.0, rows=2_000_000)
@@ -112,7 +112,7 @@ class Ahead:
         self._clear: list[bool | None] | None = columns[window.clear] if window.clear else None
         self._read(columns["nth"], columns["grp"], columns["key"])
 
-    def seen(self, at: datetime, commit_seq: int, states: Iterable[ConditionState]) -> dict[str, Seen] | None:
+    def seen(self, at: datetime, commit_seq: int, states: Iterable[ConditionState]) -> dict[str, InstanceRows] | None:
         """By row key what an evaluation at this instant sees, with ``states`` remembered; None where it is none of the
         moments.
         """
@@ -120,17 +120,17 @@ class Ahead:
         if number is None:
             return None
         known = {row_key(state) for state in states}
-        found: dict[str, Seen] = {}
+        found: dict[str, InstanceRows] = {}
         for key, timeline in self._timelines.items():
             whole = self._every or key in known
             for i in timeline.rows_at(number):
                 if whole or self._passed[i]:
-                    self._rows.add(self.rule, i, found.setdefault(key, Seen(clear=True)))
+                    self._rows.add(self.rule, i, found.setdefault(key, InstanceRows(clear=True)))
         return found
 
     @property
     def crowded(self) -> bool:
-        """Whether at some moment more instances hold than the rule may have: then one looks at all of them, always."""
+        """Whether at some moment more instances hold than the rule may have: then all of them are evaluated, always."""
         return self._most > self.rule.spec.max_instances
 
     def begins(self, number: int) -> int:

@@ -1,4 +1,4 @@
-"""Window rules over instants: rules of a shape look in one query, and each instance lives by ``alerts.conditions``.
+"""Window rules over instants: rules of a shape share one query, and each instance lives by ``alerts.conditions``.
 
 tick (T)        all rules of an ``every``: may begin, fire and end; what would end waits for the watermarks
 early (commit)  rules without lateness that its rows can be about: may begin and fire
@@ -28,9 +28,9 @@ from tocsin.model.statuses import Severity
 from tocsin.rules.emit import emit
 from tocsin.rules.index import matching_sql
 from tocsin.rules.kinds.base import Given
+from tocsin.rules.kinds.window.instance_rows import MORE, SHOWN, InstanceRows, Rows, row_key
 from tocsin.rules.kinds.window.replay import Frame
 from tocsin.rules.kinds.window.scope import Span, scope
-from tocsin.rules.kinds.window.seen import MORE, SHOWN, Rows, Seen, row_key
 from tocsin.rules.kinds.window.spec import WindowRule
 from tocsin.rules.labels import labels_of
 from tocsin.rules.language.templates import checked
@@ -46,14 +46,14 @@ HELD = "held"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Group:
-    """Rules that look in one query; a rule's place is its number."""
+    """Rules that share one query; a rule's place is its number."""
 
     rules: tuple[WindowRule, ...]
     plan: WindowPlan
 
 
 def grouped(rules: Iterable[WindowRule]) -> list[Group]:
-    """Groups of ``rules`` by shape and span. Rules that cannot share a plan look alone."""
+    """Groups of ``rules`` by shape and span. Rules that cannot share a plan are queried alone."""
     alike: dict[tuple[object, ...], list[WindowRule]] = defaultdict(list)
     for rule in rules:
         window = rule.spec
@@ -116,7 +116,7 @@ class _Asked:
     states: Mapping[int, Mapping[str, ConditionState]]
 
 
-Answer = dict[int, dict[str, Seen]] | QueryError
+Answer = dict[int, dict[str, InstanceRows]] | QueryError
 """number → row key → what was seen of it; or why nothing was."""
 
 
@@ -179,7 +179,7 @@ def _select(
     states: Mapping[int, Mapping[str, ConditionState]],
     when: Instant,
     reader: LogReader,
-) -> dict[int, dict[str, Seen]]:
+) -> dict[int, dict[str, InstanceRows]]:
     """number → row key → what was seen of it."""
     window, plan = group.rules[0].spec, group.plan
     names = [group.rules[n].name for n in numbers]
@@ -192,13 +192,13 @@ def _select(
     if plan.built.uses_now:
         parameters["kqlnow"] = cut.hi.replace(tzinfo=None)
     table = reader.select(sql, {**parameters, **cut.parameters}, LIMITS)
-    found: dict[int, dict[str, Seen]] = defaultdict(dict)
+    found: dict[int, dict[str, InstanceRows]] = defaultdict(dict)
     if table.num_rows == 0:
         return found
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
     rows = Rows(columns, plan.built.columns)
     for i, (number, key) in enumerate(zip(columns["rule_no"], columns["key"], strict=True)):
-        rows.add(group.rules[number], i, found[number].setdefault(key, Seen(clear=True)))
+        rows.add(group.rules[number], i, found[number].setdefault(key, InstanceRows(clear=True)))
     return found
 
 
@@ -206,7 +206,7 @@ class Answered:
     """What a query answered of a rule at one T."""
 
     def __init__(
-        self, rule: WindowRule, found: Mapping[str, Seen], states: Mapping[str, ConditionState], at: datetime,
+        self, rule: WindowRule, found: Mapping[str, InstanceRows], states: Mapping[str, ConditionState], at: datetime,
         commit_seq: int, reader: LogReader,
     ) -> None:  # fmt: skip
         self.rule, self.found, self._at, self._seq, self._reader = rule, found, at, commit_seq, reader
@@ -217,7 +217,7 @@ class Answered:
         """Whether a row of the whole window passes the rule's prefilter."""
         return bool(self.found) or any_row(self.rule, self._at, self._seq, self._reader)
 
-    def seen(self, name: str) -> Seen | None:
+    def seen(self, name: str) -> InstanceRows | None:
         """What was seen of an instance."""
         return self.by_key[name][2] if name in self.by_key else None
 
@@ -273,8 +273,10 @@ def _measured(now: Answered, states: Mapping[str, ConditionState], *, whole: boo
     return Measured(metric=now.rule.spec.export, values=tuple(values), whole=whole)
 
 
-def _by_key(rule: WindowRule, found: Mapping[str, Seen]) -> dict[str, tuple[dict[str, object], str, Seen]]:
-    by_key: dict[str, tuple[dict[str, object], str, Seen]] = {}
+def _by_key(
+    rule: WindowRule, found: Mapping[str, InstanceRows]
+) -> dict[str, tuple[dict[str, object], str, InstanceRows]]:
+    by_key: dict[str, tuple[dict[str, object], str, InstanceRows]] = {}
     for key, one in found.items():
         instance = {name: one.first.get(name) for name in rule.by}
         by_key[instance_key(instance)] = (instance, key, one)
@@ -283,9 +285,9 @@ def _by_key(rule: WindowRule, found: Mapping[str, Seen]) -> dict[str, tuple[dict
 
 def _at_most(
     rule: WindowRule,
-    by_key: dict[str, tuple[dict[str, object], str, Seen]],
+    by_key: dict[str, tuple[dict[str, object], str, InstanceRows]],
     states: Mapping[str, ConditionState],
-) -> dict[str, tuple[dict[str, object], str, Seen]]:
+) -> dict[str, tuple[dict[str, object], str, InstanceRows]]:
     """No more instances than ``max_instances``: those that live already, then by key; one stands for all others."""
     most = rule.spec.max_instances
     holding = [key for key, (_, _, one) in by_key.items() if one.holds]
@@ -298,7 +300,7 @@ def _at_most(
     instance: dict[str, object] = dict.fromkeys(rule.by, MORE)
     worst = min(by_key[key][2].severity for key in beyond)
     rows = [by_key[key][2].first for key in sorted(beyond)[:SHOWN]]
-    more = Seen(
+    more = InstanceRows(
         rows=rows,
         holds=True,
         severity=worst,
@@ -342,7 +344,7 @@ def _decide(
     _set_for(rule, key, step, memory)
 
 
-def _change_of(change: Change, kept: Row, seen: Seen | None) -> Change:
+def _change_of(change: Change, kept: Row, seen: InstanceRows | None) -> Change:
     """``change`` with what is ``kept`` of its instance, and the rows that were ``seen``."""
     fields = seen.first if seen is not None else {**kept.summary, **kept.fields, **change.instance}
     run = fields.get("RunId")
@@ -377,8 +379,8 @@ def _must_wait(evaluated: Evaluation, state: ConditionState | None, when: Instan
     of a ``for``.
 
     One that waited is evaluated at its release, but a watermark is never quite at T, and after an outage well behind
-    it: what is
-    missing since could make an end that is none. So it must have looked the same ``then``, when all reported.
+    it: what is missing since could make an end that is none. So it must have looked the same ``then``, when all
+    reported.
     """
     if not when.waits_for or when.kind is EvaluationKind.EARLY or state is None:
         return False

@@ -63,12 +63,12 @@ def on_timers(rules: WindowRules, released: Sequence[Released], given: Given) ->
             at=each.at,
             commit_seq=seq,
             kind=EvaluationKind.TICK,
-            waits_for=_unheard(each.at, source_progress),
+            waits_for=_behind(each.at, source_progress),
         )
         if timer.rule:  # a rule that waited for watermarks
             memory.drop_timer(timer.rule, timer.kind, timer.key)
             if timer.rule in rules.group_of:
-                _released(rules, replace(when, watermark=_heard_to(each, source_progress)), timer.rule, given)
+                _released(rules, replace(when, watermark=_reached_by(each, source_progress)), timer.rule, given)
             continue
         every = every_of(timer)
         groups = rules.groups.get(every)
@@ -79,7 +79,7 @@ def on_timers(rules: WindowRules, released: Sequence[Released], given: Given) ->
         memory.put_timer(tick(every, after(timer.due, every)))
         _tick_after(rules, when, given)
     for (at, seq), instances in ends.items():
-        when = Instant(at=at, commit_seq=seq, kind=EvaluationKind.DEADLINE, waits_for=_unheard(at, source_progress))
+        when = Instant(at=at, commit_seq=seq, kind=EvaluationKind.DEADLINE, waits_for=_behind(at, source_progress))
         wanted = {name: frozenset(keys) for name, keys in instances.items()}
         groups = list(dict.fromkeys(rules.group_of[name] for name in sorted(wanted)))
         _lag(evaluate_windows(groups, when, given, only=frozenset(wanted), instances=wanted), when, memory)
@@ -117,29 +117,29 @@ def _released(rules: WindowRules, when: Instant, name: str, given: Given) -> Non
         _tick_after(rules, when, given)
 
 
-def again(rules: WindowRules, rule: WindowRule, each: Released, given: Given, tries: int) -> None:
+def again(rules: WindowRules, rule: WindowRule, each: Released, given: Given, attempts: int) -> None:
     """A rule that failed is evaluated again, as on a tick."""
     memory = given.memory
     memory.put_record(replace(memory.record(rule.name), cursor=None))
-    waits_for = _unheard(each.at, given.source_progress)
+    waits_for = _behind(each.at, given.source_progress)
     when = Instant(at=each.at, commit_seq=each.commit_seq, kind=EvaluationKind.TICK, waits_for=waits_for)
     failures = evaluate_windows([rules.group_of[rule.name]], when, given, only=frozenset({rule.name}))
-    _lag(failures, when, memory, tries)
+    _lag(failures, when, memory, attempts)
 
 
-def _unheard(at: datetime, source_progress: SourceProgress) -> frozenset[str]:
+def _behind(at: datetime, source_progress: SourceProgress) -> frozenset[str]:
     return frozenset(name for name in source_progress.watermarks if not source_progress.has_reached(at, (name,)))
 
 
-def _heard_to(released: Released, source_progress: SourceProgress) -> datetime | None:
+def _reached_by(released: Released, source_progress: SourceProgress) -> datetime | None:
     """Up to when all that a held timer waited for has reported; None where that is its release."""
     marks = (source_progress.watermarks.get(name) for name in released.timer.consumers)
     watermark = min((mark for mark in marks if mark is not None), default=released.at)
     return None if watermark >= released.at else max(watermark, released.timer.due)
 
 
-def _lag(failures: Failures, when: Instant, memory: Memory, tries: int = 0) -> None:
+def _lag(failures: Failures, when: Instant, memory: Memory, attempts: int = 0) -> None:
     """Rules that failed keep what they know, and are evaluated again later."""
     cursor = instants.Instant(at=when.at, timer=True, commit_seq=when.commit_seq)
     for name, error in failures.rules.items():
-        lag(name, error, cursor, when.at, when.commit_seq, memory, tries)
+        lag(name, error, cursor, when.at, when.commit_seq, memory, attempts)

@@ -13,7 +13,7 @@ from tocsin.kql.plan import windowplan
 from tocsin.logstore.interface import CommitInfo, Limits, LogReader
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.statuses import Severity
-from tocsin.rules.failures import tries_of
+from tocsin.rules.failures import attempts_of
 from tocsin.rules.kinds.base import (
     Body,
     Explained,
@@ -106,7 +106,7 @@ class WindowKind(Kind[WindowSpec, WindowRules]):
 
     def retry(self, rules: WindowRules, rule: WindowRule, released: Released, given: Given) -> None:
         """As ``Kind.retry``."""
-        instants.again(rules, rule, released, given, tries_of(released))
+        instants.again(rules, rule, released, given, attempts_of(released))
 
     def first_timers(self, rules: WindowRules, timers: Iterable[Timer], now: datetime) -> Iterable[Timer]:
         """As ``Kind.first_timers``."""

@@ -26,7 +26,7 @@ from tocsin.rules.history import micros, moment
 from tocsin.rules.index import matching_sql
 from tocsin.rules.kinds.base import Part, Remembered, Span
 from tocsin.rules.kinds.window.ahead import Ahead, Moments
-from tocsin.rules.kinds.window.seen import Seen, row_key, stands_for_others
+from tocsin.rules.kinds.window.instance_rows import InstanceRows, row_key, stands_for_others
 from tocsin.rules.kinds.window.spec import WindowRule
 from tocsin.rules.kinds.window.ticks import after
 from tocsin.rules.ranges import Range, commit, ranges
@@ -58,7 +58,7 @@ class Frame:
         some: Iterable[int] = range(len(moments)) if self._all or ahead is None else sorted(ahead.rises)
         return [commit(moments.seqs[n], moments.times[n], moments.rows[n]) for n in some if moments.rows[n]]
 
-    def seen(self, at: datetime, commit_seq: int, states: Iterable[ConditionState]) -> dict[str, Seen] | None:
+    def seen(self, at: datetime, commit_seq: int, states: Iterable[ConditionState]) -> dict[str, InstanceRows] | None:
         """As ``Ahead.seen``."""
         return None if self._ahead is None else self._ahead.seen(at, commit_seq, states)
 
@@ -76,7 +76,7 @@ class Frame:
 
     def next_tick(self, at: datetime, states: Iterable[ConditionState], changed: bool) -> datetime:
         """The first tick after that at ``at`` that may change something of ``states``, or begin something; where none
-        may, the first of the next part. What ``changed`` is looked at again at once.
+        may, the first of the next part. What ``changed`` is evaluated again at once.
         """
         following = after(at, self._rule.spec.every)
         if self._all or changed or self._ahead is None:

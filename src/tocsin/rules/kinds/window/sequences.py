@@ -28,9 +28,8 @@ from tocsin.rules.language.written import Head, Written
 
 WITHIN = timedelta(hours=24)
 REACH = timedelta(days=7)
-"""What came just before an event that counts may be so much older than ``within``, where the rule does not say: a
-run may run for
-days. It has an end, since each tick reads that far back.
+"""What came just before an event that counts may be so much older than ``within``, where the rule does not say: a run
+may run for days. It has an end, since each tick reads that far back.
 """
 LATENESS = timedelta(seconds=1)
 """It is evaluated on ticks: a commit does not read hours of events again."""

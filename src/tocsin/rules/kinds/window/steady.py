@@ -93,9 +93,9 @@ class Steady(LogReader):
         """See ``LogReader.runs_as_of``."""
         return self._reader.runs_as_of(seq)
 
-    def news(self, after: int, hi: int) -> Mapping[str, Touched] | None:
-        """See ``LogReader.news``."""
-        return self._reader.news(after, hi)
+    def recent_runs(self, after: int, hi: int) -> Mapping[str, Touched] | None:
+        """See ``LogReader.recent_runs``."""
+        return self._reader.recent_runs(after, hi)
 
     def recent_rows(self, after: int, hi: int) -> Sequence[StoredRow] | None:
         """See ``LogReader.recent_rows``."""

@@ -20,7 +20,7 @@ from tocsin.rules.history import micros, moment
 from tocsin.rules.kinds.base import Part, Span
 from tocsin.rules.kinds.deadline.due import When
 from tocsin.rules.kinds.deadline.evaluate import Standing, standing
-from tocsin.rules.kinds.deadline.replay.candidates import Candidate, visits
+from tocsin.rules.kinds.deadline.replay.candidates import Candidate, wanted
 from tocsin.rules.kinds.deadline.replay.histories import Known
 from tocsin.rules.kinds.deadline.replay.histories import Span as Begins
 from tocsin.rules.kinds.deadline.replay.lengths import Lengths
@@ -30,7 +30,7 @@ from tocsin.rules.memory import Memory
 from tocsin.rules.ranges import commit
 from tocsin.rules.spec.rule import public_name
 
-VISITS = 5_000
+EVALUATIONS = 5_000
 """Commits of runs in a part."""
 AT_ONCE = 500
 """Runs that are read together: those that began at about the same time, so little of the history is read for them."""
@@ -46,7 +46,7 @@ class Ahead:
         self._rule, self._name = rule.name, public_name(rule.name)
         self.known = Known(log, lengths)
         self.begins: dict[str, When] = {}  # runs that are computed when the rule comes into force
-        self.visits: dict[int, list[tuple[str, bool]]] = {}  # by commit: runs, and whether they are computed
+        self.evaluated: dict[int, list[tuple[str, bool]]] = {}  # by commit: runs, and whether they are computed
         self._waiting: set[str] = set()  # runs that have a deadline
         self._firing: dict[str, str] = {}  # instance → its run
         self._stands: dict[str, Standing] = {}
@@ -54,7 +54,7 @@ class Ahead:
     def moved(self, seq: int, memory: Memory) -> list[str]:
         """Runs to be computed as of a commit; deadlines that cannot pass before the next one are dropped."""
         firing, found = set(self._firing.values()), []
-        for run, computed in self.visits.get(seq, ()):
+        for run, computed in self.evaluated.get(seq, ()):
             self._stands.pop(run, None)
             if computed or run in firing:
                 found.append(run)
@@ -105,7 +105,7 @@ def candidates(rule: DeadlineRule, log: LogReader, span: Span) -> Iterator[Part]
     line: list[tuple[int, int, str, bool]] = []  # seq, µs, run, computed
     last: dict[str, int] = {}
     begins: dict[str, Begins] = {}
-    for found in visits(log, rule.spec, span.since, span.until):
+    for found in wanted(log, rule.spec, span.since, span.until):
         for run, its in found.runs.items():
             some = list(_from(its, micros(span.since)))
             if some:
@@ -116,12 +116,12 @@ def candidates(rule: DeadlineRule, log: LogReader, span: Span) -> Iterator[Part]
     line.sort()
     over: set[str] = set()
     fresh = set(ahead.begins)
-    parts = [line[n : n + VISITS] for n in range(0, len(line), VISITS)] or [[]]
+    parts = [line[n : n + EVALUATIONS] for n in range(0, len(line), EVALUATIONS)] or [[]]
     for number, part in enumerate(parts, 1):
         fresh |= {run for _, _, run, _ in part if run in last and run not in over}
         _read(ahead.known, {run: last[run] for run in fresh if run not in ahead.known}, begins)
         fresh.clear()
-        ahead.visits, commits = _commits(part)
+        ahead.evaluated, commits = _commits(part)
         end = commits[-1].ingested_at if number < len(parts) else span.until - _US
         yield Part(commits=commits, end=end, share=number / len(parts), ahead=ahead)
         over |= {run for seq, _, run, _ in part if last[run] == seq}
@@ -147,15 +147,15 @@ def _read(known: Known, upto: AsOf, begins: dict[str, Begins]) -> None:
 
 def _commits(part: Sequence[tuple[int, int, str, bool]]) -> tuple[dict[int, list[tuple[str, bool]]], list[CommitInfo]]:
     """The commits of a part, and which runs each touches. Their times never go back."""
-    visits_: dict[int, list[tuple[str, bool]]] = {}
+    evaluated: dict[int, list[tuple[str, bool]]] = {}
     commits: list[CommitInfo] = []
     at_us = 0
     for seq, its in groupby(part, key=lambda each: each[0]):
         runs = list(its)
         at_us = max(at_us, min(us for _, us, _, _ in runs))
-        visits_[seq] = [(run, computed) for _, _, run, computed in runs]
+        evaluated[seq] = [(run, computed) for _, _, run, computed in runs]
         commits.append(commit(seq, at_us, len(runs)))
-    return visits_, commits
+    return evaluated, commits
 
 
 _US = moment(1) - moment(0)

@@ -1,17 +1,14 @@
-"""Which runs of the history a waiting rule can say of at all, and at which commits it has to look.
+"""Which runs of the history a waiting rule can say of at all, and at which commits it is evaluated.
 
-Between two commits that bring something of a run nothing of it changes but time. So a deadline can only pass where
-so much time lies
-before the next one:
+Between two commits that bring something of a run nothing of it changes but time. So a deadline can only pass where so
+much time lies before the next one:
 
     commits of a run    Queued ── 5m ── Preparing ── 2h ──────────── Running
-    in_status_for 45m                        ^ looked at: 45m after Queued lies before Running
+    in_status_for 45m                        ^ evaluated: 45m after Queued lies before Running
 
-A statement finds these places for so many runs at a time. It may find too many (the engine evaluates them), never
-too few: time counts
-from the last event of another status, or from the first of these where a later try has earlier times. Of events of
-the same time one
-that is waited for is taken for the last.
+A statement finds these places for so many runs at a time. It may find too many (the engine evaluates them), never too
+few: time counts from the last event of another status, or from the first of these where a later try has earlier times.
+Of events of the same time one that is waited for is taken for the last.
 """
 
 from __future__ import annotations
@@ -92,7 +89,7 @@ WITH chosen AS ({_SOME}), tries AS (
 SELECT DISTINCT a.RunId FROM tries AS a JOIN tries AS b ON a.RunId = b.RunId AND a.try < b.try AND a.last > b.first
 """
 """Runs of which a later try has earlier times."""
-_TRIES = """
+_BOUNDS = """
 SELECT min(coalesce(Attempt, 0)), max(coalesce(Attempt, 0)) FROM RunStatusChanged
 WHERE TimeGenerated BETWEEN make_timestamp($first::BIGINT) AND make_timestamp($last::BIGINT)
 """
@@ -171,7 +168,7 @@ class Found:
     share: float  # of the history that is done with them
 
 
-def visits(log: LogReader, absence: DeadlineSpec, since: datetime, until: datetime) -> Generator[Found]:
+def wanted(log: LogReader, absence: DeadlineSpec, since: datetime, until: datetime) -> Generator[Found]:
     """The runs of which ``absence`` can say something in [since, until), part by part."""
     length = absence.length // _US
     values: dict[str, object] = {"since": micros(since), "until": micros(until), "length": length}
@@ -251,7 +248,7 @@ def _parts(log: LogReader, values: Mapping[str, object]) -> Iterator[dict[str, A
 
 def _retried(log: LogReader, values: Mapping[str, object]) -> bool:
     """Whether any run was tried again in the time: only then may a later try have earlier times."""
-    ((least, greatest),) = _rows(log, _TRIES, values)
+    ((least, greatest),) = _rows(log, _BOUNDS, values)
     return bool(least != greatest)
 
 

@@ -1,4 +1,4 @@
-"""How long runs may take at the very least, by time: what a backtest of ``duration: {above: …}`` looks at runs with.
+"""How long runs may take at the very least, by time: what a backtest of ``duration: {above: …}`` compares runs with.
 
 The baseline at T is a percentile of the runs that Completed in ``last`` before T. For an occurrence of time it is
 bounded from below:

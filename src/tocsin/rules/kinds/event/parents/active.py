@@ -7,8 +7,8 @@ run, or by time.
                    └── each `repeat_every`: again ────────┘
 
 What ends a parent group's alert is an event of a run that stands for itself: by the rule's `to` it has no parent.
-Neither the parent group's own
-children end it, most of which complete, nor its parent as long as it is the same try: `update: [end]` notifies of that.
+Neither the parent group's own children end it, most of which complete, nor its parent as long as it is the same try:
+`update: [end]` notifies of that.
 """
 
 from __future__ import annotations

@@ -6,11 +6,9 @@ once for all.
     children      counted    counted        |            counted            |
     notified                                 as ever        the parent     again, in full
 
-A run that has no parent is notified as by any event rule. A parent's own failure is, too, unless its end is notified
-in the same breath.
-Several commits at once come to the same as one after the other: each parent is evaluated after each commit that
-brought one
-of its children's occurrences or one of its own events, as of that commit.
+A run that has no parent is notified as by any event rule. A parent's own failure is, too, unless its end is notified in
+the same breath. Several commits at once come to the same as one after the other: each parent is evaluated after each
+commit that brought one of its children's occurrences or one of its own events, as of that commit.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.intent import IntentKind
 from tocsin.model.remembered import Parent
 from tocsin.model.watermarks import SourceProgress
-from tocsin.rules.history import Seen, moment, plain, whole_rows
+from tocsin.rules.history import PastEvent, moment, plain, whole_rows
 from tocsin.rules.kinds.event.collapsed import Collapsed
 from tocsin.rules.kinds.event.decisions import NOTIFIES, Decision, write_limited
 from tocsin.rules.kinds.event.parents.active import (
@@ -202,12 +200,12 @@ class _Fold:
     about: dict[Pair, list[Decision]] = field(default_factory=lambda: defaultdict(list))  # by (rule, parent)
     alone: list[Decision] = field(default_factory=list)  # of runs without a parent
     out: list[Decision] = field(default_factory=list)
-    lines: Mapping[str, list[Seen]] = field(default_factory=dict)  # events of parents
+    lines: Mapping[str, list[PastEvent]] = field(default_factory=dict)  # events of parents
     notified: dict[Pair, list[Occurrence]] = field(default_factory=dict)  # of children, those decided here too
     places: list[Place] = field(default_factory=list)  # where children may have to be counted
     ends: dict[str, list[End]] = field(default_factory=dict)  # that may end alerts of parent groups, by rule
     times: Mapping[int, datetime] = field(default_factory=dict)  # of the commits, by CommitSeq
-    instants: list[Instant] = field(default_factory=list)  # to be looked at, a heap
+    instants: list[Instant] = field(default_factory=list)  # to be evaluated, a heap
     known: set[Instant] = field(default_factory=set)  # those that were ever in it
 
     def evaluate_at(self, instants: Iterable[Instant]) -> None:

@@ -17,7 +17,7 @@ from tocsin.logstore.interface import LogReader
 from tocsin.model.alert import EventKey, Occurrence, Phase
 from tocsin.model.text.causes import cause_of, one_line
 from tocsin.rules import history
-from tocsin.rules.history import Row, Seen, listed
+from tocsin.rules.history import PastEvent, Row, listed
 from tocsin.rules.kinds.deadline.runs import runs_at
 from tocsin.rules.memory import Pair
 
@@ -79,9 +79,9 @@ def parents_of(
     return {run: tuple(named) for run, named in found.items()}
 
 
-def lines_of(reader: LogReader, runs: Collection[str], hi: int) -> Mapping[str, list[Seen]]:
+def lines_of(reader: LogReader, runs: Collection[str], hi: int) -> Mapping[str, list[PastEvent]]:
     """All events of ``runs`` up to commit ``hi``."""
-    found: dict[str, list[Seen]] = defaultdict(list)
+    found: dict[str, list[PastEvent]] = defaultdict(list)
     if runs:
         for seen in history.read(reader, *history.run_rows(reader, runs, hi)):
             found[seen.run_id].append(seen)

@@ -6,11 +6,10 @@ by time.
     notified        fired               recovered
                    └── each `repeat_every`: again ──┘ └─ or, after its time: closed, without a notification
 
-After each commit that brought events of a run that was notified, or events that can end something, the occurrences
-of those runs
-are gone through by ``alerts.openings``. Several commits at once come to the same as one after the other. Of a run
-whose first and
-only match they brought nothing is read again: that event is an occurrence by itself, whatever else the run said.
+After each commit that brought events of a run that was notified, or events that can end something, the occurrences of
+those runs are gone through by ``alerts.openings``. Several commits at once come to the same as one after the other. Of
+a run whose first and only match they brought nothing is read again: that event is an occurrence by itself, whatever
+else the run said.
 """
 
 from __future__ import annotations
@@ -164,9 +163,8 @@ class _One:
 
 
 def _ones(rules: Mapping[str, EventRule], alone: Mapping[Pair, EventHit], span: Span) -> dict[Pair, _One]:
-    """Those of ``alone`` that were notified, and are known to be alone: nothing is remembered of an earlier match
-    that waits whether
-    another attempt follows.
+    """Those of ``alone`` that were notified, and are known to be alone: nothing is remembered of an earlier match that
+    waits whether another attempt follows.
     """
     rows = span.rows
     plain_ = {name: rule for name, rule in rules.items() if _TEXTS.issuperset(resolve_policy_of(rule).same)}

@@ -1,6 +1,5 @@
-"""Events that end the alerts of event rules (`resolve: {when: …}`), as far as it matters: of each status and each
-set of
-columns that alerts have in common with them, the latest one, after each commit.
+"""Events that end the alerts of event rules (`resolve: {when: …}`), as far as it matters: of each status and each set
+of columns that alerts have in common with them, the latest one, after each commit.
 
 An event is over once one of them happened later, so of all that came up to a commit only the latest counts.
 """
@@ -36,8 +35,7 @@ class ResolvingEvent(NamedTuple):
 
 class Line(NamedTuple):
     """Resolving events of one key, in order of CommitSeq: of each commit that brought one later than all before, the
-    latest. Columns, since
-    there are as many as a day of a year of 10 million events brings.
+    latest. Columns, since there are as many as a day of a year of 10 million events brings.
     """
 
     seqs: list[int]

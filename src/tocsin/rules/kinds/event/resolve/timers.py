@@ -104,9 +104,8 @@ def _computed(
 def schedule_deadlines(
     rules: Iterable[EventRule], at: datetime, commit_seq: int, reader: LogReader, memory: Memory
 ) -> Failures:
-    """At a start and after a reload: timers by what the rules say now; of one that means something else, alerts
-    whose event
-    does not match any more are closed quietly.
+    """At a start and after a reload: timers by what the rules say now; of one that means something else, alerts whose
+    event does not match any more are closed without a notification.
     """
     failures = Failures()
     changed: list[tuple[EventRule, ActiveAlert]] = []

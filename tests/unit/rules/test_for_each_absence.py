@@ -17,9 +17,9 @@ from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.rules.backtest.run import backtest
 from tocsin.rules.inspect.explain import explain
 from tocsin.rules.kinds.base import Span
-from tocsin.rules.kinds.clocks import under
-from tocsin.rules.kinds.deadline.families import FEW
+from tocsin.rules.kinds.deadline.generated import FEW
 from tocsin.rules.kinds.deadline.kind import KIND as DEADLINE
+from tocsin.rules.kinds.pausing import under
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.kinds.window.kind import KIND as WINDOW
 from tocsin.rules.testing.run import run_tests

@@ -18,7 +18,7 @@ from tocsin.model.alert import Phase, Why
 from tocsin.model.calendars.maintenance import Maintenance
 from tocsin.rules.history import micros, moment
 from tocsin.rules.inspect.explain import explain
-from tocsin.rules.kinds.clocks import runs_out, together, under
+from tocsin.rules.kinds.pausing import runs_out, together, under
 from tocsin.rules.kinds.registry import kind_of
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.testing.run import run_tests

@@ -1,8 +1,8 @@
 """Absence rules for runs, by what is written: a rule alone, or those of the rows of its table.
 
-A family has one deadline for a run, the first of those of its rules: what is kept for a run does not grow with the
-rows, and neither
-does what is asked. Only rules that a run can be about are evaluated, found by the values of its columns.
+Rules that are generated together have one deadline for a run, the first of those of its rules: what is kept for a run
+does not grow with the rows, and neither does what is asked. Only rules that a run can be about are evaluated, found by
+the values of its columns.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FEW = 50
 """So many rules are asked of all runs; of more, those are found first that a run can be about."""
 _FIRES = (Phase.FIRING, Phase.RECOVERING)
 _MOVED = frozenset(("Progress", "IngestedAt", "CommitSeq"))
-"""Columns of a run, looked at as an event, that a heartbeat changes."""
+"""Columns of a run, taken as an event, that a heartbeat changes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +96,8 @@ def generated_rules_of(rules: Iterable[DeadlineRule]) -> tuple[GeneratedRules, .
 
 
 def first_of(generated: str, run: str, waits: Collection[Deadline], *, failed: bool = False) -> Deadline | None:
-    """The family's deadline of ``run``, of those of its rules; where one of them ``failed`` the one that is set
-    stays, if it is
-    earlier. None: it stays as it is.
+    """The deadline of generated rules of ``run``, of those of its rules; where one of them ``failed`` the one that is
+    set stays, if it is earlier. None: it stays as it is.
     """
     if not failed and len(waits) == 1:
         (only,) = waits

@@ -18,7 +18,7 @@ _NONE = 98  # ranks behind every severity
 
 
 @dataclass(slots=True)
-class Seen:
+class InstanceRows:
     """Rows of one instance."""
 
     rows: list[dict[str, object]] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Rows:
         least = int(thresholds[-1][0]) if rule.spec.condition else None  # of a row for which the condition holds
         return next((int(severity) for severity, column in thresholds if self._columns[column][i]), least)
 
-    def add(self, rule: WindowRule, i: int, seen: Seen) -> None:
+    def add(self, rule: WindowRule, i: int, seen: InstanceRows) -> None:
         """Row ``i`` is one more of an instance."""
         own, columns = rule.spec, self._columns
         row = {name: plain_of(columns[name][i], dynamic=kind == "dynamic") for name, kind in self._shown.items()}

@@ -3,9 +3,9 @@
     wall         since ───────── [ maintenance ── settle ] ── [ unreachable ] ────── D
     clock        10 min counted  |   stands still         |5|  stands  | 30 more: 45m is over
 
-A maintenance with `deadlines: pause` stops the clocks of what it matches from its begin until `settle` after its
-end. Time that several
-stop is counted once. A deadline moves by exactly the time that its clock stood still between its begin and itself.
+A maintenance with `deadlines: pause` stops the clocks of what it matches from its begin until `settle` after its end.
+Time that several stop is counted once. A deadline moves by exactly the time that its clock stood still between its
+begin and itself.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.ingest.durable import NEWEST, NewestCommits
 from tocsin.logstore.interface import CommitInfo
 from tocsin.logstore.query.finding import FEW
-from tocsin.logstore.recent import run_locator as knownruns
+from tocsin.logstore.recent import run_locator
 from tocsin.logstore.recent.run_key_index import GrowingKeys, PackedKeys, hash_of
 from tocsin.logstore.recent.run_locator import NEVER, RunLocator, save
 
@@ -89,7 +89,7 @@ def test_many_runs_that_moved_are_saved_by_a_start(
     con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A start saves the hashes when many are new, so that the next need not compute them."""
-    monkeypatch.setattr(knownruns, "UNSAVED", 2)
+    monkeypatch.setattr(run_locator, "UNSAVED", 2)
     put_runs(con, {"a": 1, "b": 2})
     RunLocator(con, 2)
     assert con.execute("SELECT count(*) FROM tocsin.run_keys").fetchall() == [(0,)]
@@ -110,7 +110,7 @@ def test_runs_are_known_however_many_were_noted(
 ) -> None:
     """Of recent runs the commit is known, of all others one that is not after it; however they are kept."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(knownruns, "RECENT", 3)
+        monkeypatch.setattr(run_locator, "RECENT", 3)
         monkeypatch.setattr(GrowingKeys, "FRESH", fresh)
         monkeypatch.setattr(GrowingKeys, "YOUNG", young)
         put_runs(con, {})
@@ -140,7 +140,7 @@ def test_unsorted_hashes_are_no_keys() -> None:
 
 def test_a_run_of_long_ago_goes_on(put: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of which only the hash is remembered is found again, by events and by heartbeats."""
-    monkeypatch.setattr(knownruns, "RECENT", 2)
+    monkeypatch.setattr(run_locator, "RECENT", 2)
     for number in range(6):
         put(event(f"r{number}", "Queued", number))
     put(event("r0", "Running", 60))

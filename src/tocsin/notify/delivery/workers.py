@@ -10,7 +10,7 @@ WAITING = 0.01
 """Seconds of a message after which its worker has waited rather than worked."""
 
 
-class Lanes:
+class Workers:
     """Grows as TCP does: by one for each message that took long, and, once a connection was refused, by one for as many
     messages as there are workers.
     """
@@ -34,7 +34,7 @@ class Lanes:
         """Whether a worker has to end."""
         return self._running > self._allowed
 
-    def took(self, seconds: float, waiting: int) -> None:
+    def finished(self, seconds: float, waiting: int) -> None:
         """A message took so long, and so many wait for a worker."""
         if seconds < WAITING or waiting <= self._running or self._allowed >= self._most:
             return
