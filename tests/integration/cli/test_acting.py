@@ -24,6 +24,7 @@ def test_a_silence_is_set_listed_and_expired_on_files(run: Run, home: Path) -> N
         "silence", "add", "rule=run-failed", "ExperimentName=~churn.*", "--for", "2h", "--comment", "known", "--by",
         "anna", "--json", "--home", home,
     )  # fmt: skip
+    assert "it hides nothing now" in made.stderr
     (row,) = json.loads(made.stdout)
     assert ('rule="run-failed", ExperimentName=~"churn.*"', "active") == (row["Matchers"], row["State"])
     assert row["SilenceId"] in run("silence", "list", "--home", home).stdout
@@ -37,6 +38,11 @@ def test_a_silence_is_set_listed_and_expired_on_files(run: Run, home: Path) -> N
     [
         (["silence", "add", "run-failed", "--for", "2h", "--comment", "x", "--by", "a"], "'run-failed' is no matcher"),
         (["silence", "add", "rule=~.*", "--for", "2h", "--comment", "x", "--by", "a"], "must match something"),
+        (["silence", "add", "severity=page", "--for", "2h", "--comment", "x", "--by", "a"], "'page' is no severity"),
+        (
+            ["subscribe", "a@example.org", "--rule", "x", "--on", "Faild"],
+            "'Faild' is no status; did you mean 'Failed'?",
+        ),
         (["silence", "add", "rule=x", "--for", "soon", "--comment", "x", "--by", "a"], "2h"),
         (["silence", "add", "rule=x", "--for", "2h", "--comment", "x"], "it is not said who sets it"),
         (["silence", "expire", "nothing"], "no silence in force is called 'nothing'"),

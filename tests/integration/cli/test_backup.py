@@ -115,6 +115,8 @@ def test_a_restore_never_overwrites_and_a_backup_neither(tocsin: Tocsin, tmp_pat
     assert 0 == tocsin.run("backup", str(copy)).returncode
     again = tocsin.run("backup", str(copy))
     assert (1, True) == (again.returncode, "is not empty" in again.stderr)
+    nowhere = tocsin.run("backup", "/proc/nowhere")
+    assert 1 == nowhere.returncode and "/proc/nowhere cannot be made" in nowhere.stderr
     running = tocsin.run("restore", str(copy))
     assert (1, True) == (running.returncode, "stop it first" in running.stderr)
     tocsin.stop()

@@ -82,6 +82,7 @@ def test_a_failing_test_says_who_is_on_call_instead(run: Run, home: Path) -> Non
         (["oncall", "now", "--at", "2026-12-24T03:00"], "says no zone"),
         (["oncall", "schedule", "primry"], "'primry' is no schedule; known are primary"),
         (["route", "test", "--alert", "run-failed"], "'run-failed' is no field of an alert"),
+        (["route", "test", "--alert", "rule=run-failed,severity=page"], "'page' is no severity"),
     ],
 )
 def test_what_is_wrong_is_said(run: Run, home: Path, arguments: list[str], says: str) -> None:

@@ -40,8 +40,12 @@ class Backup:
 
 def back_up(log: LogStore, state: State, directory: Path, clock: Clock) -> Backup:
     """Copy both stores into ``directory``, made if absent. Raises TocsinError where it holds a backup, StoreError."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if any(directory.iterdir()):
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        empty = not any(directory.iterdir())
+    except OSError as e:
+        raise TocsinError(f"{directory} cannot be made: {e.strerror}") from e
+    if not empty:
         raise TocsinError(f"{directory} is not empty; name another directory")
     made_at = clock.now()
     head = log.backup(directory / EVENTS, lambda: state.backup(directory / STATE))

@@ -15,16 +15,17 @@ import structlog
 
 from tocsin.app.views.timeline import timeline
 from tocsin.clock import Clock
+from tocsin.config.yaml.document import suggest
 from tocsin.errors import TocsinError
 from tocsin.model.active import Action, ActionKind, ActiveAlert, Deed, Preference, PreferenceKind, StoredSilence
 from tocsin.model.alert import fingerprint
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent
-from tocsin.model.statuses import Severity
+from tocsin.model.statuses import Severity, Status
 from tocsin.model.text.causes import cut
 from tocsin.model.text.redact import redact
 from tocsin.notify.addresses import BadAddress, parse_address, same
-from tocsin.notify.routing.matchers import BadMatcher, matches, parse_matchers
+from tocsin.notify.routing.matchers import BadMatcher, Matcher, Op, matches, parse_matchers
 from tocsin.notify.routing.silence import PREVIEW, Silence
 from tocsin.state.interface import State
 
@@ -35,6 +36,10 @@ LONGEST = timedelta(days=366)
 _MOST = 10_000
 _LONGEST = 2000
 """Characters of a value of a row."""
+_WORDS: Mapping[str, tuple[str, Sequence[str]]] = {
+    "severity": ("severity", tuple(each.word for each in Severity)), "Status": ("status", tuple(Status)),
+}  # fmt: skip
+"""Fields of alerts that have no other values."""
 _NEAR, _SHOWN = 1000, 20
 """Newest active alerts among which those of a group are looked for, and how many of them are shown."""
 
@@ -163,7 +168,7 @@ class Acting:
         """
         now, box = self.clock.now(), same(self._address(address))
         try:
-            if matches(parse_matchers(matchers), {}):
+            if matches(_meant(matchers), {}):
                 raise TocsinError("it must match something in particular: at least one field that is not empty")
         except BadMatcher as e:
             raise TocsinError(str(e)) from e
@@ -274,7 +279,7 @@ class Acting:
             created_at=now,
         )  # fmt: skip
         try:
-            Silence(id=id_, matchers=parse_matchers(matchers), start=start, end=end, by=by)
+            Silence(id=id_, matchers=_meant(matchers), start=start, end=end, by=by)
         except (BadMatcher, ValueError) as e:
             raise TocsinError(str(e)) from e
         self.state.put_silence(silence, Deed(by=silence.by, via=via, at=now))
@@ -297,7 +302,7 @@ class Acting:
     def preview(self, matchers: str) -> Mapping[str, Any]:
         """What a silence would hide now, and would have hidden in the last 7 days. Raises TocsinError."""
         try:
-            wanted = parse_matchers(matchers)
+            wanted = _meant(matchers)
         except BadMatcher as e:
             raise TocsinError(str(e)) from e
         now = self.clock.now()
@@ -307,6 +312,16 @@ class Acting:
             "Now": [row_of(a) for a in hit if a.ended_at is None],
             "Last7Days": sum(a.fired_at > now - PREVIEW for a in hit),
         }
+
+
+def _meant(text: str) -> tuple[Matcher, ...]:
+    """The matchers of ``text``. Raises BadMatcher where it is none, or can never match: a misspelt severity or status."""
+    found = parse_matchers(text)
+    for each in found:
+        kind, words = _WORDS.get(each.name, ("", ()))
+        if words and each.op in (Op.EQUAL, Op.NOT_EQUAL) and each.value and each.value not in words:
+            raise BadMatcher(f"'{each.value}' is no {kind}; {suggest(each.value, words)}")
+    return found
 
 
 def row_of(alert: ActiveAlert) -> Row:

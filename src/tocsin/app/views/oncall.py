@@ -99,8 +99,8 @@ class OnCallView:
 
     def _schedule(self, name: str) -> Schedule:
         if (found := self.rules.schedules.get(name)) is None:
-            known = ", ".join(self.rules.schedules) or "there is none"
-            raise TocsinError(f"'{name}' is no schedule; known are {known}")
+            known = ", ".join(self.rules.schedules)
+            raise TocsinError(f"'{name}' is no schedule; {f'known are {known}' if known else 'there is none'}")
         return found
 
     def check(self) -> list[Problem]:

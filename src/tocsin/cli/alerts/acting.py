@@ -242,7 +242,10 @@ def silence_add(
         fail("it is not said who sets it", "add --by anna, or set TOCSIN_USER", 2)
     with acting(home) as asked:
         made = asked.add(joined(matchers), now_utc() + length_of(for_), by, comment)
+        hides = asked.preview(joined(matchers))
     show([made], _SILENCE, as_json, "")
+    if not hides["Now"] and not hides["Last7Days"]:
+        say("note: it hides nothing now, and would have hidden nothing of the last 7 days")
 
 
 @silence.command("list")

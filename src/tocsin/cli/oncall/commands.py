@@ -114,7 +114,9 @@ def route_test(
 ) -> None:
     """Show who is notified of an alert, and why. A rule that is named adds its severity and receivers."""
     view = _view(home, at, with_rules=True)
-    rows: list[dict[str, Any]] = view.route(_fields(alert))
+    fields = _fields(alert)
+    _check_fields(fields, view)
+    rows: list[dict[str, Any]] = view.route(fields)
     if as_json:
         print_json(rows)
         return
@@ -124,6 +126,19 @@ def route_test(
         row["Group"] = ", ".join(f"{k}={v}" for k, v in row["Group"].items()) or "not grouped"
     columns = ("Notifies", "Reaches", "Why", "Group", *(("Muted",) if any(row["Muted"] for row in rows) else ()))
     show(rows, columns, False, "Nobody.")
+
+
+def _check_fields(fields: dict[str, str], view: Any) -> None:
+    """An alert of a severity that is none ends the command; one of an unknown rule is a warning, since rules come and go."""
+    from tocsin.config.yaml.document import suggest
+    from tocsin.model.statuses import Severity
+
+    words = [each.word for each in Severity]
+    if (word := fields.get("severity", words[0])) not in words:
+        fail(f"'{word}' is no severity", suggest(word, words), 2)
+    rules = view.alerts.rules if view.alerts is not None else {}
+    if (name := fields.get("rule", "")) and rules and name not in rules:
+        say(f"warning: there is no rule '{visible(name)}'; {suggest(name, rules)}")
 
 
 @route.command("show")

@@ -48,6 +48,10 @@ _OPERATORS = frozenset(_LISTED.split())
 """What may follow a ``|``."""
 
 
+_ALONE = frozenset(("consume", "count", "getschema", "serialize"))
+"""Of these, what needs nothing after it."""
+
+
 @dataclass(slots=True)
 class _Level:
     """Within one pair of brackets: the operator whose part this is, and whether it is a literal's inside."""
@@ -56,8 +60,21 @@ class _Level:
     opaque: bool = False
 
 
+def _check_whole(text: str, tokens: Sequence[Token]) -> None:
+    """SQL, a let without its end, and a query that breaks off: the parser stops at another place, or reads a name."""
+    first, last = tokens[0], tokens[-1]
+    if first.text.lower() == "select" and len(tokens) > 1 and tokens[1].text != "|":
+        raise _slip(text, first, "this is SQL; queries are KQL", "Runs | where Status == 'Failed' | project RunId")
+    if first.text == "let" and all(token.text != ";" for token in tokens):
+        raise _slip(text, first, "a let ends with ';', and a query follows it", "let most = 5; Runs | take most")
+    piped = len(tokens) > 1 and tokens[-2].text == "|" and last.text in _OPERATORS - _ALONE
+    if piped or (last.text == "|" and last.kind is TokenKind.PUNCT):
+        raise _slip(text, last, f"the query ends after '{last.text}'", "")
+
+
 def check(text: str, tokens: Sequence[Token]) -> None:
     """Raises ``QueryError`` with its place for the first slip."""
+    _check_whole(text, tokens)
     levels = [_Level("")]
     for index, token in enumerate(tokens):
         here = levels[-1]
