@@ -55,7 +55,7 @@ def update_runs(staging: Staging, known: RunLocator, *, rows: int, ingested: dat
         events: dict[str, list[Row]] = defaultdict(list)
         for event in rows_of(con, sql("new_events"), **stamps):
             events[event["RunId"]].append(event)
-        put_runs(staging, fold_events(con, held, events).values())
+        put_runs(staging, (state.row() for state in fold_events(con, held, events).values()))
     else:
         late = con.execute(sql("late_runs")).fetchall() if since != NEVER else []
         if late:
@@ -66,9 +66,9 @@ def update_runs(staging: Staging, known: RunLocator, *, rows: int, ingested: dat
     return touched
 
 
-def put_runs(staging: Staging, states: Iterable[RunState]) -> None:
+def put_runs(staging: Staging, rows: Iterable[Row]) -> None:
     """Insert rows into tocsin.runs."""
-    staging.insert("tocsin.runs", "new_runs", table_of((s.row() for s in states), RUN_ROWS), f"*, {RUN_HASHES}")
+    staging.insert("tocsin.runs", "new_runs", table_of(rows, RUN_ROWS), f"*, {RUN_HASHES}")
 
 
 def take_runs(staging: Staging, known: RunLocator, runs: list[str]) -> dict[str, RunState]:
@@ -138,7 +138,7 @@ def label_runs(
             con.execute("INSERT INTO Heartbeats VALUES ($run, $at, NULL, $seq)", {"run": run, "at": at, "seq": seq})
         assert event.labels is not None
         states[run] = states[run].labelled(event.labels, seq)
-    put_runs(staging, states.values())
+    put_runs(staging, (state.row() for state in states.values()))
     for state in states.values():
         con.execute(
             "INSERT INTO tocsin.run_updates VALUES ($run, $seq, $description, $tags, $properties)",

@@ -183,8 +183,9 @@ def write_small(staging: Staging, small: Small, found: Found, at: datetime, seq:
         if run not in found.moved:
             state = states.get(run) or _unknown(beat, stamp, seq)
             states[run] = state.beaten(beat["received"], beat["Progress"] if beat["kept"] else None, seq)
-    if states:
-        put_runs(staging, states.values())
+    as_left = {run: state.row() for run, state in states.items()}
+    if as_left:
+        put_runs(staging, as_left.values())
     if small.rows:
         for row in small.rows:
             finish(row, states[row["RunId"]].start_time)
@@ -197,11 +198,12 @@ def write_small(staging: Staging, small: Small, found: Found, at: datetime, seq:
         (b["RunId"], b["received"]) for b in small.kept
     ]:
         least[run] = min(new, least.get(run, new))
-    runs = {run: Touched(least=least.get(run), row=state.row()) for run, state in states.items()} | {
+    runs = {run: Touched(least=least.get(run), row=row) for run, row in as_left.items()} | {
         run: Touched(least=least.get(run), row=None, seen=last["seen"], progress=last["progress"] is not None)
         for run, last in found.moved.items()
     }
-    return Brought(runs, [{name: row[name] for name in _REMEMBERED} for row in small.rows])
+    rows = [{name: row[name] for name in _REMEMBERED} for row in small.rows]
+    return Brought(runs, rows, sum(len(row["Raw"]) for row in small.rows))
 
 
 def _unknown(beat: Mapping[str, Any], stamp: datetime, seq: int | None) -> RunState:

@@ -34,12 +34,13 @@ class Brought:
 
     runs: Runs = field(default_factory=dict)  # as it left them
     rows: Sequence[StoredRow] = ()
+    payloads: int = 0  # characters that the rows came from
 
     @property
     def size(self) -> int:
-        """Bytes that it takes, about."""
-        runs = [each.row for each in self.runs.values()]
-        return sum(map(_size, self.rows)) + sum(_BEATEN if row is None else _size(row) for row in runs)
+        """Bytes that it takes, about: the texts of a row are those of its payload."""
+        runs = sum(_BEATEN if each.row is None else _size(each.row) for each in self.runs.values())
+        return runs + _EACH * len(self.rows) + self.payloads
 
 
 class RecentChanges:
@@ -108,4 +109,4 @@ def _least(a: Any, b: Any) -> Any:
 
 
 def _size(row: StoredRow) -> int:
-    return _EACH + sum(len(value) for value in row.values() if isinstance(value, str))
+    return _EACH + sum([len(value) for value in row.values() if type(value) is str])
