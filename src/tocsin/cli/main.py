@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import sys
 from typing import Annotated, Any
@@ -81,11 +82,18 @@ app.command("doctor")(homes.doctor)
 
 
 @functools.cache
-def tree() -> Any:
-    """All commands, as the command line's library sees them; made once, since that takes longer than most commands."""
-    return typer.main.get_command(app)
+def tree(only: str = "") -> Any:
+    """All commands, as the command line's library sees them; where there is one called ``only``, that one alone. Each is
+    made once: to make all takes longer than most commands.
+    """
+    asked = copy.copy(app)
+    commands = [each for each in app.registered_commands if each.name == only]
+    groups = [each for each in app.registered_groups if each.name == only]
+    if commands or groups:
+        asked.registered_commands, asked.registered_groups = commands, groups
+    return typer.main.get_command(asked)
 
 
 def run() -> None:
     """Run the command of ``sys.argv`` and end the process with its exit code."""
-    sys.exit(guarded(tree()))
+    sys.exit(guarded(tree(next(iter(sys.argv[1:]), ""))))

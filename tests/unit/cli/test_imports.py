@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tocsin.cli.main import tree
+
 HEAVY = ("duckdb", "duckdb_kql", "httpx", "jinja2", "pyarrow", "pydantic", "rich", "sqlalchemy", "structlog", "uvicorn")
 
 
@@ -47,3 +49,10 @@ def test_upstreams_parser_can_be_imported_afterwards() -> None:
     """Only what upstream itself imports is put off."""
     statement = "import tocsin.kql; from duckdb_kql._antlr.KqlParser import KqlParser; assert KqlParser.literalNames"
     assert "duckdb_kql._antlr.KqlParser" in _loaded(statement)
+
+
+def test_only_the_command_that_is_asked_for_is_made() -> None:
+    """To make all ninety takes longer than most of them; a misspelt one is answered by all."""
+    assert list(tree("check").commands) == ["check"]
+    assert list(tree("rules").commands) == ["rules"]
+    assert tree("chekc").commands.keys() == tree().commands.keys() > {"check", "rules"}
