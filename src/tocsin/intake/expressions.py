@@ -155,12 +155,28 @@ def any_case(fields: dict[str, object], name: str) -> object:
     return found
 
 
+_SLIPS = (
+    ("'='", "a comparison is written =="),
+    ("/", "there is no arithmetic in it; keep both values under Properties, and divide in KQL"),
+    ("+", "there is no arithmetic in it; join texts by format('{}{}', a, b)"),
+    ("%", "there is no arithmetic in it; compute in KQL"),
+)
+"""What is written where JMESPath has nothing of the kind, and what to write."""
+
+
 def parse(text: str) -> Any:
     """The syntax tree of ``text``. Raises ValueError that says what would be right, also for unknown functions."""
     try:
         tree = jmespath.parser.Parser().parse(text).parsed
     except jmespath.exceptions.JMESPathError as e:
-        what = str(e).split("\n")[0]
+        what = (
+            str(e)
+            .split("\n")[0]
+            .rstrip(": ")
+            .removeprefix("Bad jmespath expression: ")
+            .removeprefix("Invalid jmespath expression: ")
+        )
+        what = next((hint for mark, hint in _SLIPS if f"Unknown token {mark}" in what), what)
         raise ValueError(f"'{text}' is no JMESPath: {what}") from e
     _check(tree)
     return tree

@@ -141,10 +141,18 @@ def test_check_finds_everything_at_once(run: Run, tmp_path: Path) -> None:
 
 def test_warnings_alone_are_fine(run: Run, tmp_path: Path) -> None:
     (tmp_path / "tocsin.yaml").write_text("smtp: {host: h}\nadmin_email: a@b.example")
+    (tmp_path / "consumers").mkdir()
+    (tmp_path / "consumers/mine.yaml").write_text(
+        "connector: kafka\nkafka: {topics: [t]}\nmapping: {RunId: id, Status: status}\n"
+    )
     done = run("check")
     assert 0 == done.returncode
     assert "warning: http.base_url" in done.stdout
-    assert "0 problems, 2 warnings" in done.stderr
+    assert (
+        "consumers/mine.yaml:1: warning: connector: reads nothing: tocsin.yaml does not say where Kafka is"
+        in done.stdout
+    )
+    assert "0 problems, 3 warnings" in done.stderr
 
 
 def test_a_token_is_shown_once(run: Run, tmp_path: Path) -> None:

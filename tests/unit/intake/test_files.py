@@ -51,6 +51,7 @@ def test_a_good_file_is_a_consumer(tmp_path: Path) -> None:
         (GOOD + "maping: {}\n", "c.yaml:5: maping: is not a key that is known here; did you mean 'mapping'?"),
         (GOOD + "  Tagss: x\n", "c.yaml:5: mapping.Tagss: Tagss is not a column that a mapping can set; did you mean 'Tags'?"),
         (GOOD + "  EventId: x\n", "c.yaml:5: mapping.EventId: EventId is not set under mapping; write it as the key `event_id`"),
+        (GOOD + "  Progress: a / b\n", "'a / b' is no JMESPath: there is no arithmetic in it; keep both values"),
         (GOOD + "  Tags: a..b\n", "c.yaml:5: mapping.Tags: 'a..b' is no JMESPath"),
         (GOOD + "filter: lowr(x)\n", "c.yaml:5: filter: there is no function lowr(); did you mean 'lower'?"),
         (GOOD + "status_map: {OK: Complete}\n", "c.yaml:5: status_map.OK: 'Complete' is not a status; did you mean 'Completed'?"),

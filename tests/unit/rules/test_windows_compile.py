@@ -140,11 +140,13 @@ def test_rows_of_tables_stand_in_tests(load: Load) -> None:
               - name: says what fires instead
                 tables: {owners: [{ExperimentName: churn, team: ranking}]}
                 events: [{at: 0s, RunId: r1, Status: Failed, ExperimentName: churn}]
-                expect: [{at: 1m, firing: [{team: other}], pending: [{team: x}]}]
+                expect: [{at: 1m, firing: [{team: other}], pending: [{team: x}]}, {at: 2h, firing: []}]
         """)
     notified, nothing, wrong = run_tests(rules)
     assert (notified.passed, nothing.passed) == (True, True), (notified, nothing)
     assert (
         "  at 1m: firing should be team=other, is severity=warning, team=ranking",
         "  at 1m: pending should be team=x, is none",
+        "  at 2h: firing should be none, is severity=warning, team=ranking; there is no data for it any more, and"
+        " `no_data: keep` holds it for 24 h (`ok` lets it end)",
     ) == wrong.faults

@@ -110,10 +110,23 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
     if settings is None or consumers is None or files is None or oncall is None or not whole:
         return None
     rules = with_maintenance(rules, files, problems)
+    problems += _at_rest(consumers, settings)
     return Content(
         settings=settings, tokens=tokens, consumers=consumers, rules=rules, oncall=oncall, oncall_files=files,
         tables=tables,
     )  # fmt: skip
+
+
+def _at_rest(consumers: Mapping[str, Consumer], settings: Settings) -> list[Problem]:
+    """Consumers of the project that read Kafka, where nothing says where it is."""
+    running = active(consumers, kafka=settings.kafka is not None)
+    message = "reads nothing: tocsin.yaml does not say where Kafka is"
+    hint = 'write there kafka: {bootstrap_servers: ["127.0.0.1:9092"]}, or enabled: false here'
+    return [
+        Problem(file=consumer.shown, line=1, key="connector", message=message, hint=hint, warning=True)
+        for name, consumer in consumers.items()
+        if consumer.file.enabled and name not in running and not consumer.shown.startswith(SHIPPED)
+    ]
 
 
 def _unknown_targets(rules: RuleSet, oncall: OnCallRules) -> list[Problem]:

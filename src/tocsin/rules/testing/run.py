@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from tocsin.alerts.conditions import is_silent
 from tocsin.clock import SystemClock
 from tocsin.config.yaml.document import resolved
 from tocsin.config.yaml.durations import format_duration
@@ -234,7 +235,13 @@ def _compare_instances(expect: Expect, states: Sequence[ConditionState]) -> Iter
             else:
                 left.remove(match)
         if missing or left:
-            yield f"  at {format_duration(expect.at)}: {word} should be {_in_words(wanted)}, is {there}"
+            held = any(is_silent(state) for state in states if state.phase in _PHASES[word]) and left
+            why = (
+                "; there is no data for it any more, and `no_data: keep` holds it for 24 h (`ok` lets it end)"
+                if held
+                else ""
+            )
+            yield f"  at {format_duration(expect.at)}: {word} should be {_in_words(wanted)}, is {there}{why}"
 
 
 def _fields(state: ConditionState) -> Mapping[str, object]:
