@@ -195,7 +195,7 @@ class Waiting:
         source_progress: SourceProgress,
         later: Collection[str],
     ) -> None:
-        """Rules change. What fires goes on if it still fires, else it ends quietly; what is pending is dropped.
+        """Rules change. What fires goes on if it still fires, else it ends without a notification; what is pending is dropped.
 
         Runs `later` are left to commits that are stored, but not evaluated yet.
         """
@@ -223,7 +223,7 @@ class Waiting:
                 self._still_missing(name, e, self._firing[(name, "")], at)
 
     def maintenance(self, at: datetime, pauses: Iterable[Pause], source_progress: SourceProgress) -> None:
-        """Other maintenances are announced. What fires, and would not have fired yet, ends quietly, and waits again."""
+        """Other maintenances are announced. What fires, and would not have fired yet, ends without a notification, and waits again."""
         self._pauses = list(pauses)
         for (name, run), firing in sorted(self._firing.items()):
             if firing.closed:
@@ -290,9 +290,9 @@ class Waiting:
     def _ends(self, name: str, run: str, at: datetime) -> None:
         firing = self._firing.pop((name, run))
         rule: Waits | Expected = self._rules.get(name) or self._expected[name]
-        quietly = firing.changed or (rule.closes is not None and at - firing.began >= rule.closes)
-        if not firing.closed and (quietly or rule.send_resolved):
-            self.notified.append(("closed" if quietly else "resolved", name, run, at))
+        silent = firing.changed or (rule.closes is not None and at - firing.began >= rule.closes)
+        if not firing.closed and (silent or rule.send_resolved):
+            self.notified.append(("closed" if silent else "resolved", name, run, at))
 
     # -- what is known of a run ----------------------------------------------------------------------------------------
 

@@ -132,7 +132,6 @@ class DuckLogStore(LogStore):
         self._lost = ""
 
     def reopen(self) -> Head:
-        """See ``LogStore.reopen``."""
         with self._write:
             if not self._reader.close():
                 self._lost = "a query that cannot be interrupted still holds the event store"
@@ -142,7 +141,6 @@ class DuckLogStore(LogStore):
             return self._head
 
     def close(self) -> None:
-        """See ``LogStore.close``."""
         with self._copying, self._write:  # closing is a checkpoint
             if not self._closed:
                 self._closed = True
@@ -168,7 +166,6 @@ class DuckLogStore(LogStore):
         return transaction(con, self._reader.room)
 
     def append(self, batches: Sequence[Batch]) -> Commit:
-        """See ``LogStore.append``."""
         with self._writing():
             self._check_space()
             append_batch = flatten(batches, self._known.positions, self._settings.max_clock_skew)
@@ -247,7 +244,6 @@ class DuckLogStore(LogStore):
                 self._copying.release()
 
     def rest(self) -> None:
-        """See ``LogStore.rest``."""
         self._checkpoint_at(self._settings.checkpoint_threshold // 4)
 
     def _checkpoint(self) -> None:
@@ -255,7 +251,6 @@ class DuckLogStore(LogStore):
             self._con.execute("CHECKPOINT")
 
     def checkpoint(self) -> None:
-        """See ``LogStore.checkpoint``."""
         with self._copying, self._writing():
             self._checkpoint()
 
@@ -281,30 +276,25 @@ class DuckLogStore(LogStore):
         return head
 
     def fence(self, at: datetime) -> Head:
-        """See ``LogStore.fence``."""
         self._fence = max(self._fence, at)
         self._sequencer.fence(at)
         return self._head
 
     @property
     def pair_id(self) -> str:
-        """See ``LogStore.pair_id``."""
         return self._pair_id
 
     def set_pair_id(self, pair_id: str) -> None:
-        """See ``LogStore.set_pair_id``."""
         with self._writing() as con:
             with self._transaction(con):
                 con.execute("UPDATE tocsin.meta SET pair_id = $pair", {"pair": pair_id})
             self._pair_id = pair_id
 
     def positions(self, cluster: str, topic_id: str) -> Mapping[int, int]:
-        """See ``LogStore.positions``."""
         positions = self._known.positions
         return {part: at for (c, t, part), at in positions.items() if (c, t) == (cluster, topic_id)}
 
     def topic_ids(self, cluster: str, topic: str) -> Sequence[str]:
-        """See ``LogStore.topic_ids``."""
         rows = self._reader.rows(
             "SELECT topic_id FROM tocsin.positions WHERE cluster = $cluster AND topic = $topic GROUP BY topic_id ORDER BY min(made)",
             {"cluster": cluster, "topic": topic},
@@ -312,7 +302,6 @@ class DuckLogStore(LogStore):
         return [str(row[0]) for row in rows]
 
     def start_consumer(self, name: str, now: datetime) -> ConsumerInfo:
-        """See ``LogStore.start_consumer``."""
         with self._writing() as con, self._transaction(con):
             rows = con.execute(
                 "SELECT first_start, last_alive FROM tocsin.consumers WHERE name = $name", {"name": name}
@@ -325,7 +314,6 @@ class DuckLogStore(LogStore):
         return ConsumerInfo(name=name, first_start=first.replace(tzinfo=UTC), last_alive=last.replace(tzinfo=UTC))
 
     def alive(self, names: Iterable[str], now: datetime) -> None:
-        """See ``LogStore.alive``."""
         known = list(names)
         if known:
             with self._writing() as con, self._transaction(con):
@@ -345,7 +333,6 @@ class DuckLogStore(LogStore):
         notes: Sequence[Mapping[str, object]],
         actions: Sequence[Mapping[str, object]] = (),
     ) -> None:
-        """See ``LogStore.append_mirror``."""
         with self._writing() as con:
             if upto <= self._mirror_seq:
                 return
@@ -358,18 +345,15 @@ class DuckLogStore(LogStore):
 
     @property
     def mirror_seq(self) -> int:
-        """See ``LogStore.mirror_seq``."""
         return self._mirror_seq
 
     def set_table(self, name: str, table: pa.Table) -> None:
-        """See ``LogStore.set_table``."""
         with self._writing() as con:
             with self._transaction(con):
                 replace_table(con, name, table)
             self._references = reference_schema(con)
 
     def drop_table(self, name: str) -> None:
-        """See ``LogStore.drop_table``."""
         check_name(name)
         with self._writing() as con:
             with self._transaction(con):
@@ -377,7 +361,6 @@ class DuckLogStore(LogStore):
             self._references = reference_schema(con)
 
     def mark_replayed(self, ids: Sequence[int], at: datetime) -> None:
-        """See ``LogStore.mark_replayed``."""
         if ids:
             with self._writing() as con, self._transaction(con):
                 con.execute(
@@ -386,27 +369,22 @@ class DuckLogStore(LogStore):
                 )
 
     def retain(self, now: datetime, keep: Mapping[str, timedelta]) -> Mapping[str, int]:
-        """See ``LogStore.retain``."""
         with self._copying, self._writing() as con:
             return retention.retain(con, now, keep, self._transaction)
 
     def head(self) -> Head:
-        """See ``LogReader.head``."""
         return self._head
 
     def commits(self, after: int, limit: int = 1000) -> Sequence[CommitInfo]:
-        """See ``LogReader.commits``."""
         remembered = self._newest.after(after, limit)
         if remembered is not None:
             return remembered
         return commits_in(self._reader.select(COMMITS, {"after": after, "limit": limit}, None))
 
     def select(self, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None) -> pa.Table:
-        """See ``LogReader.select``."""
         return self._reader.select(sql, params, limits)
 
     def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
-        """See ``LogReader.spans``."""
         ids = list(run_ids)
         if not ids:
             return {}
@@ -422,57 +400,45 @@ class DuckLogStore(LogStore):
         }
 
     def table(self, name: str) -> str:
-        """See ``LogReader.table``."""
         return f'main."{name}"'
 
     def rows_of(self, after: int, hi: int) -> Rows:
-        """See ``LogReader.rows_of``."""
         return f"SELECT * FROM RunStatusChanged WHERE {_COMMITS}", {"lo": after, "hi": hi}
 
     def runs_touched(self, after: int, hi: int) -> Rows:
-        """See ``LogReader.runs_touched``."""
         return f"SELECT * FROM Runs WHERE {_COMMITS}", {"lo": after, "hi": hi}
 
     def runs_of(self, run_ids: Collection[str]) -> Rows:
-        """See ``LogReader.runs_of``."""
         return rows_of_runs(run_ids, self._known.runs.since(run_ids))
 
     def runs_of_jobs(self, job_keys: Collection[str]) -> Rows:
-        """See ``LogReader.runs_of_jobs``."""
         return rows_of_jobs(job_keys)
 
     def runs_as_of(self, seq: int) -> Rows:
-        """See ``LogReader.runs_as_of``."""
         return runs_as_of(seq, head=self._head.seq, table=self.table)
 
     def recent_runs(self, after: int, hi: int) -> Mapping[str, Touched] | None:
-        """See ``LogReader.recent_runs``."""
         return self._recent.runs(after, hi)
 
     def recent_rows(self, after: int, hi: int) -> Sequence[StoredRow] | None:
-        """See ``LogReader.recent_rows``."""
         return self._recent.rows(after, hi)
 
     def schema(self) -> Mapping[str, Mapping[str, str]]:
-        """See ``LogReader.schema``."""
         ours = {name: {c.name: c.type.value for c in columns} for name, columns in TABLES.items()}
         return ours | self._references
 
     def dead_letters(
         self, *, consumer: str = "", ids: Sequence[int] = (), unreplayed: bool = True, limit: int = 1000
     ) -> Sequence[StoredDeadLetter]:
-        """See ``LogStore.dead_letters``."""
         with self._writing() as con:
             return find_dead(con, consumer=consumer, ids=ids, unreplayed=unreplayed, limit=limit)
 
     def export(self, tables: Collection[str], directory: Path) -> Mapping[str, int]:
-        """See ``LogStore.export``."""
         wanted = {name: self.schema()[name] for name in tables}
         with self._reader.snapshot(EXPORT_ROWS) as read:
             return write_parquet(read, wanted, directory)
 
     def size(self) -> int:
-        """See ``LogStore.size``."""
         return bytes_on_disk(self._settings)
 
 

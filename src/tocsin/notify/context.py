@@ -1,8 +1,7 @@
 """What a mail template sees. Every name here is documented in docs/notify.md; a test holds the two together.
 
-All texts have secrets and control characters removed and are cut to a sane length; times are UTC (the filters
-``when`` and
-``time`` show the reader's zone); '' and None stand for what is not known.
+All texts have secrets and control characters removed and are cut to a sane length; times are UTC (the filters ``when``
+and ``time`` show the reader's zone); '' and None stand for what is not known.
 """
 
 from __future__ import annotations

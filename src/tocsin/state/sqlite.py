@@ -52,7 +52,6 @@ class SqliteState(SqlState):
         return self._file is not None and self._path is not None and file_id(self._path) != self._file
 
     def backup(self, target: Path) -> None:
-        """See ``State.backup``."""
         if target.exists():
             raise StoreError(f"{target} exists already")
         try:

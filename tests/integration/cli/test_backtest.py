@@ -39,7 +39,7 @@ def history(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
 
 
-def test_a_resting_home_is_looked_through(run: Run, history: Path) -> None:
+def test_the_history_of_a_resting_home_is_read(run: Run, history: Path) -> None:
     done = run("rules", "backtest", "run-failed", "--from", "2026-11-01", "--to", "2026-11-21T00:00Z")
     assert 0 == done.returncode, done.stderr
     lines = done.stdout.splitlines()

@@ -228,7 +228,7 @@ def test_lint_knows_who_reaches_nobody(run: Run, two: Path, tmp_path: Path) -> N
     assert "" == run("rules", "lint").stdout
 
 
-def test_status_says_how_rules_fare(run: Run, lived: Tocsin) -> None:
+def test_the_status_of_rules(run: Run, lived: Tocsin) -> None:
     """The same rows of a running project and of its page."""
     rows = {r["Rule"]: r for r in json.loads(run("rules", "status", "--json", "--home", lived.home).stdout)}
     failed = rows["run-failed"]

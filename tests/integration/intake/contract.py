@@ -57,7 +57,7 @@ class ConnectorContract:
         eventually(lambda: behind.count() == 1)
         assert [("Unknown", "Exploded")] == [(row["Status"], row["OriginalStatus"]) for row in behind.rows()]
 
-    def test_a_store_in_trouble_loses_nothing(self, behind: Behind, deliver: Deliver) -> None:
+    def test_a_failing_store_loses_nothing(self, behind: Behind, deliver: Deliver) -> None:
         """Full, then lost: what was not confirmed comes again, and once."""
         append, troubles = behind.store.append, [StoreFull("below the reserve"), StoreLost("gone")]
 

@@ -299,7 +299,7 @@ QUICK = HttpLimits(full_wait=timedelta(milliseconds=30), commit_wait=timedelta(m
         (Stubborn(None), 503, "5"),
     ],
 )
-def test_trouble_asks_the_sender_to_come_again(
+def test_a_failing_store_asks_the_sender_to_come_again(
     shipped: Mapping[str, Consumer], sink: Stubborn, status: int, retry: str
 ) -> None:
     """Never 202 for what is not durable; a commit that comes too late is not cancelled."""

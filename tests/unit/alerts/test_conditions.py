@@ -177,7 +177,7 @@ def test_no_data_lets_a_recovering_one_go_on_and_drops_a_pending_one() -> None:
     assert Phase.NONE is pending.evaluate(1, False, data=False).after
 
 
-def test_no_data_ok_ends_it_quietly() -> None:
+def test_no_data_ok_ends_it_without_a_notification() -> None:
     one = Instance(no_data=NoData.OK)
     one.evaluate(0)
     ended = one.evaluate(1, False, data=False)
@@ -234,7 +234,7 @@ def test_resolve_never_ends_without_a_notification() -> None:
     assert (Phase.RESOLVED, None) == ((s := one.evaluate(1, False)).after, s.notify)
 
 
-def test_an_edit_of_meaning_keeps_what_still_fires_and_closes_the_others_quietly() -> None:
+def test_an_edit_of_meaning_keeps_what_still_fires_and_closes_the_others_without_a_notification() -> None:
     stays, ends, pending = Instance(), Instance(), Instance(hold=MINUTE)
     for each in (stays, ends, pending):
         each.evaluate(0)
@@ -363,7 +363,7 @@ def test_any_history_of_ticks_says_what_the_sentences_say(ticks: list[Tick], ter
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(EvaluationKind)), max_size=30), TERMS)
-def test_what_is_notified_comes_in_pairs_and_early_looks_end_nothing(
+def test_what_is_notified_comes_in_pairs_and_eager_evaluations_end_nothing(
     evaluations: list[tuple[bool, EvaluationKind]], terms: Terms
 ) -> None:
     """Fired and resolved alternate; an eager evaluation never leaves firing, whatever came before."""

@@ -26,7 +26,7 @@ def collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("collector")
-def test_what_lives_is_not_looked_through_and_goes_at_the_next_call_when_it_died() -> None:
+def test_what_lives_is_not_gone_through_and_goes_at_the_next_call_when_it_died() -> None:
     lives = Ring()
     seen = weakref.ref(lives)
     set_apart()

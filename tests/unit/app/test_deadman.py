@@ -82,7 +82,7 @@ def test_what_stands_still_is_said(server: RecordingServer, broken: dict[str, Ca
     assert [("/uuid/fail", says)] == one_round(server, replace(WORKS, **broken))
 
 
-def test_a_young_message_that_waits_is_no_trouble(server: RecordingServer) -> None:
+def test_a_young_message_that_waits_is_no_fault(server: RecordingServer) -> None:
     clock = ManualClock(NOW)
     parts = replace(WORKS, oldest=lambda: NOW - OLDEST)
     assert "" == asyncio.run(DeadMan(server.url, timedelta(minutes=1), parts, clock).probe())

@@ -53,7 +53,7 @@ def series(station: Station, metric: str = "tocsin_rule_failures") -> list[str]:
     return [line for line in lines if line.startswith(metric)]
 
 
-def test_it_shows_what_the_last_look_saw(station: Station) -> None:
+def test_it_shows_what_the_last_evaluation_saw(station: Station) -> None:
     """As a recording rule: whether or not it fires; with the fields of `by` as labels."""
     station.arrive("Failed", "Running")
     station.steps(MINUTE)

@@ -158,7 +158,7 @@ def test_a_full_store_refuses_and_says_so_until_there_is_room(store: Gate, write
     assert "" == writer.failures
 
 
-def test_a_lost_store_is_opened_again_and_who_waits_does_not_hear_of_it(store: Gate, writer: Writer) -> None:
+def test_a_lost_store_is_opened_again_and_who_waits_does_not_notice(store: Gate, writer: Writer) -> None:
     """What was durable when it was lost is a duplicate, as it would be for a sender who comes again."""
     store.ends.append(StoreLost("no memory for COMMIT"))
     done = [writer.put(events(str(i))) for i in range(3)]

@@ -1,4 +1,4 @@
-"""What a stranger types reads our tables and nothing else, and is judged in bounded time."""
+"""What a stranger types reads our tables and nothing else, and is checked in bounded time."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_judged_in_bounded_time(name: str) -> None:
+def test_a_bomb_is_checked_in_bounded_time(name: str) -> None:
     """Refused or translated, but within seconds on a slow machine, and without an exception that is no QueryError."""
     for judge in (user_query, classify, row_plan):
         begun = time.thread_time()  # its own work, however busy the machine is

@@ -183,7 +183,7 @@ def test_a_bound_that_could_not_be_set_is_set_again() -> None:
         read_cursor.cursor(needs).execute("SELECT repeat('a', 100000)").fetchall()
 
 
-def test_what_is_counted_is_not_held_against_a_query_whose_first_look_comes_late() -> None:
+def test_what_is_counted_is_not_held_against_a_query_whose_first_check_comes_late() -> None:
     """It read much, and the watchdog had no core: only what grew beside that counts."""
     most = Most(uncounted=64 << 20, pinned=1 << 30)
     one = Watched(0.0, 60.0, 100 << 20, most, lambda: None, 10 << 20)

@@ -156,7 +156,7 @@ def test_a_backfills_summary_wakes_nobody_on_call() -> None:
     assert {"leads@example.org"} == {a for a, _ in addresses(notified(summary, oncall=rules))}
 
 
-def test_own_trouble_goes_to_the_admins() -> None:
+def test_own_health_goes_to_the_admins() -> None:
     assert addresses(notified(intent("tocsin", kind=IntentKind.ADMIN, run=""))) == [
         ("admin@example.org", "admin_email")
     ]

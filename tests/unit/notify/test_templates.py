@@ -177,7 +177,7 @@ def test_other_rules_of_the_run_are_named() -> None:
     assert "mild" in rendered.html
 
 
-def test_own_trouble_has_a_template() -> None:
+def test_own_health_has_a_template() -> None:
     health = Health(
         title="3 files are broken", text="The last good set stays in force.", lines=("a.yaml:3: no <key>",)
     )  # fmt: skip

@@ -270,7 +270,9 @@ def test_runs_of_before_the_rule_count(engine: Make) -> None:
     assert tick(stuck, "1h") == (1, 0)
 
 
-def test_a_rule_that_means_something_else_closes_quietly_what_it_no_longer_holds_of(engine: Make) -> None:
+def test_a_rule_that_means_something_else_closes_without_a_notification_what_it_no_longer_holds_of(
+    engine: Make,
+) -> None:
     stuck = engine(STUCK)
     stuck.come({"Status": "Queued"}, {"RunId": "r2", "Status": "Preparing"})
     assert tick(stuck, "45m") == (2, 0)

@@ -131,7 +131,7 @@ def edited(key: str) -> str:
 
 
 @pytest.mark.parametrize("key", [*FIRES_ON, *ENDS])
-def test_an_edit_of_meaning_keeps_what_is_missing_still_and_ends_the_others_quietly(
+def test_an_edit_of_meaning_keeps_what_is_missing_still_and_ends_the_others_without_a_notification(
     engine: Make, load: Callable[[str], RuleSet], key: str
 ) -> None:
     """Not at the next scheduled time, perhaps tomorrow: a reload is an instant. What goes on can still recover."""

@@ -51,7 +51,7 @@ def test_fewer_than_min_runs_say_nothing(engine: Make) -> None:
     assert tick(slow, "23h") == (0, 0)
 
 
-def test_the_baseline_is_looked_up_again_when_the_deadline_comes(engine: Make) -> None:
+def test_the_baseline_is_read_again_when_the_deadline_comes(engine: Make) -> None:
     """Meanwhile its peers took longer: it is not notified yet."""
     slow = engine(SLOW)
     past(slow, 3, 60)

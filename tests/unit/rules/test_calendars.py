@@ -95,7 +95,7 @@ def test_another_calendar_leaves_a_grace_that_runs_alone(engine: Make) -> None:
     assert (1, 0) == notified(nightly, "150m")
 
 
-def test_what_fires_about_a_day_that_is_taken_out_ends_quietly(engine: Make) -> None:
+def test_what_fires_about_a_day_that_is_taken_out_ends_without_a_notification(engine: Make) -> None:
     """No recovered mail: nothing came. What fires about another day goes on."""
     nightly = awaiting(engine)
     assert (1, 0) == notified(nightly, "150m")

@@ -165,7 +165,7 @@ def test_values_in_sql_are_only_values(engine: Callable[..., Engine], table: Loa
     assert [(evil, "$x")] == [(i.instance["experiment"], i.fields["team"]) for i in e.notified()]
 
 
-def test_a_row_that_goes_ends_quietly_and_one_that_comes_starts_then(
+def test_a_row_that_goes_ends_without_a_notification_and_one_that_comes_starts_then(
     using: Callable[..., Engine], table: Loaded
 ) -> None:
     """The others go on."""

@@ -151,7 +151,7 @@ def test_of_many_rows_only_those_are_asked_that_a_run_can_be_about(table: Loaded
     assert len(rows) == len(generated.rules)
 
 
-def test_a_row_that_goes_ends_quietly_one_that_comes_waits_for_what_is_there(
+def test_a_row_that_goes_ends_without_a_notification_one_that_comes_waits_for_what_is_there(
     using: Callable[..., Engine], table: Loaded
 ) -> None:
     e = using(STUCK)

@@ -57,7 +57,7 @@ def test_a_status_that_nobody_waits_for_touches_nothing(load: Load) -> None:
     assert ["b"] == touched(index, {"Status": "Running"}, {"Status": "Canceled"})
 
 
-def test_a_rule_without_status_looks_at_every_status(load: Load) -> None:
+def test_a_rule_without_status_takes_every_status(load: Load) -> None:
     index = (
         load("rules: [{name: a, when: {status: Failed}}, {name: b, when: {where: \"Target == 'gpu'\"}}]")
         .of(EVENT)

@@ -165,7 +165,7 @@ rules:
     assert {} == one.state.conditions("slow limit")
 
 
-def test_alerts_beyond_a_limit_are_counted_by_rule(engine: Make) -> None:
+def test_rate_limited_alerts_are_counted_by_rule(engine: Make) -> None:
     one = engine(ROW)
     one.come(*(fail(n) for n in range(5)))
     assert {"failed": 3} == one.evaluations[-1].limited

@@ -166,7 +166,7 @@ def test_a_grace_of_nothing_does_not_ring_inside(engine: Make) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_is_announced_late_ends_quietly_what_it_stops(engine: Make, form: str) -> None:
+def test_what_is_announced_late_ends_without_a_notification_what_it_stops(engine: Make, form: str) -> None:
     """They pulled the plug at ten past and wrote it down at fifty past: no recovered mail, and it is notified again
     in its time.
     """

@@ -140,7 +140,9 @@ def test_a_restart_and_a_cosmetic_reload_change_nothing(engine: Make, load: Load
     assert (1, 0, 1) == counts(one)
 
 
-def test_of_a_changed_rule_what_does_not_match_any_more_is_closed_quietly(engine: Make, load: Load) -> None:
+def test_of_a_changed_rule_what_does_not_match_any_more_is_closed_without_a_notification(
+    engine: Make, load: Load
+) -> None:
     one = engine(FAILED)
     one.come(fail("r1", Target="gpu"), fail("r2", Target="cpu"))
     one.at("1m").use(load(FAILED.replace("{status: Failed}", "{status: Failed, where: \"Target == 'gpu'\"}")))
@@ -150,7 +152,7 @@ def test_of_a_changed_rule_what_does_not_match_any_more_is_closed_quietly(engine
     assert "r1" == one.resolved()[0].run_id
 
 
-def test_a_rule_that_looks_for_another_end_looks_back_too(engine: Make, load: Load) -> None:
+def test_a_rule_with_another_end_takes_the_past_too(engine: Make, load: Load) -> None:
     one = engine(FAILED)
     one.come(fail("r1"))
     one.at("1m").come({**complete("r2"), "Status": "Canceled"})

@@ -72,7 +72,7 @@ def test_what_came_before_the_first_may_be_older_than_the_window(load: Load) -> 
         (", look_back: 1h", 105, 1), (", look_back: 1h", 121, 0),
     ],
 )  # fmt: skip
-def test_how_far_back_it_looks_is_the_rules_own(more: str, minutes: int, notified: int, load: Load) -> None:
+def test_how_far_back_it_goes_is_the_rules_own(more: str, minutes: int, notified: int, load: Load) -> None:
     """Beyond `within`, a week where it does not say; a backtest looks as far."""
     rules = load(f"rules:\n  - {{name: x, when: {{status: Queued, after: Running, within: 1h{more}}}, every: 10m}}\n")
     at = NOON + timedelta(minutes=minutes)
@@ -93,7 +93,7 @@ def test_how_far_back_it_looks_is_the_rules_own(more: str, minutes: int, notifie
             assert (notified, {}) == (found.notified_count, found.apart)
 
 
-def test_how_far_back_it_looks_is_part_of_what_it_means(load: Load) -> None:
+def test_how_far_back_it_goes_is_part_of_what_it_means(load: Load) -> None:
     text = "rules:\n  - {{name: x, when: {{status: Queued, after: Running, within: 1h{}}}}}\n"
     plain, week, month = (load(text.format(more)).rules["x"] for more in ("", ", look_back: 7d", ", look_back: 30d"))
     assert plain.meaning == week.meaning != month.meaning

@@ -247,7 +247,7 @@ def columns(sign: Sign) -> dict[str, object]:
 
 
 def what_was_notified(engine: Engine) -> list[Notified]:
-    """Of intents what was notified, of transitions what was closed quietly."""
+    """Of intents what was notified, of transitions what was closed without a notification."""
     words = {IntentKind.FIRED: "fired", IntentKind.RESOLVED: "resolved", IntentKind.REPEATED: "repeated"}
     out = [
         (words[i.kind], i.rule, str(i.instance.get("RunId", "")), i.at)

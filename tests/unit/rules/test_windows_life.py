@@ -78,7 +78,7 @@ def test_the_end_of_a_for_waits_until_no_data_is_none(engine: MakeEngine) -> Non
     assert ({"churn": Phase.NONE}, []) == (phases(one), one.notified())
 
 
-def test_an_edit_of_meaning_keeps_what_still_fires_and_closes_the_others_quietly(
+def test_an_edit_of_meaning_keeps_what_still_fires_and_closes_the_others_without_a_notification(
     engine: MakeEngine, load: Load
 ) -> None:
     one = engine(many())
@@ -129,7 +129,7 @@ def test_a_rule_that_goes_takes_its_instances_along(engine: MakeEngine) -> None:
     assert [] == list(one.state.timers())
 
 
-def test_a_rule_that_fails_keeps_what_it_knows_and_looks_again(engine: MakeEngine, load: Load) -> None:
+def test_a_rule_that_fails_keeps_what_it_knows_and_is_evaluated_again(engine: MakeEngine, load: Load) -> None:
     text = """
         rules:
           - name: many

@@ -171,7 +171,6 @@ class Writer(Sink):
         return self._full
 
     def put(self, batch: Batch, timeout: float | None = None) -> Future[Receipt]:
-        """See ``Sink.put``."""
         item = _Item(batch, batch.messages, _size(batch), Future())
         queue = self._streams if batch.positions else self._large if item.messages > LARGE_BODY else self._others
         with self._lock:
@@ -193,11 +192,9 @@ class Writer(Sink):
         return self._closing or (self._ending and queue is self._large)
 
     def positions(self, cluster: str, topic_id: str) -> Mapping[int, int]:
-        """See ``Sink.positions``."""
         return self._store.positions(cluster, topic_id)
 
     def topic_ids(self, cluster: str, topic: str) -> list[str]:
-        """See ``Sink.topic_ids``."""
         return list(self._store.topic_ids(cluster, topic))
 
     def _run(self) -> None:

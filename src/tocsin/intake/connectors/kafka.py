@@ -147,7 +147,6 @@ class KafkaConnector(Connector):
             self._moved()
 
     def watermark(self) -> datetime | None:
-        """See ``Connector.watermark``."""
         return self._source.silence.hold(self._reached, self._clock.now())
 
     @property
@@ -156,7 +155,6 @@ class KafkaConnector(Connector):
         return self._source.silence
 
     def status(self) -> Mapping[str, object]:
-        """See ``Connector.status``."""
         session = self._session
         error = self._error or (session.error if session else "")
         return {

@@ -1,8 +1,7 @@
 """What is beyond a rule's `limit` waits here to be one mail at the end of its window: one for each address and limit.
 
 As with the cap, what waits are HELD deliveries of the state: a restart finds them again, and a rule that is gone
-meanwhile leaves
-them to be notified all the same.
+meanwhile leaves them to be notified all the same.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ started again
                      step 2 at once
 
 Each function takes the state and the instant, and returns the next state, why, and at most one message to send. A
-caller writes
-state and message in one transaction: a kill -9 before it runs the same transition again, one after it finds it done.
+caller writes state and message in one transaction: a kill -9 before it runs the same transition again, one after it
+finds it done.
 """
 
 from __future__ import annotations

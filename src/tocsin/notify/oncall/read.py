@@ -194,9 +194,8 @@ def feed_reader(model: ScheduleModel, known: Known) -> Reader:
 def check_schedule(
     placed: Placed[ScheduleModel], schedule: Schedule, now: datetime, *, entries: Sequence[Entry] | None = None
 ) -> list[Problem]:
-    """Inline tests that fail, and as warnings gaps and overlaps of the next weeks. ``entries`` are None of a feed
-    that has not been
-    read: then nothing is known of it, and only that it needs somebody for such times is said.
+    """Inline tests that fail, and as warnings gaps and overlaps of the next weeks. ``entries`` are None of a feed that
+    has not been read: then nothing is known of it, and only that it needs somebody for such times is said.
     """
     model = placed.model
     if model.ical and entries is None:

@@ -1,10 +1,8 @@
 """Styles written as classes become ``style`` attributes once, when a template is compiled, not in every mail.
 
-Mail clients drop style sheets, so ``mail.css`` is inlined. Doing that to each rendered mail costs more than
-rendering it;
-doing it to a whole template would have an HTML parser move Jinja's tags about. So each opening tag with a class is
-looked
-at alone: selectors of a tag and classes (``td.pill``) work, those of nesting (``td a``) do not.
+Mail clients drop style sheets, so ``mail.css`` is inlined. Doing that to each rendered mail costs more than rendering
+it; doing it to a whole template would have an HTML parser move Jinja's tags about. So each opening tag with a class is
+looked at alone: selectors of a tag and classes (``td.pill``) work, those of nesting (``td a``) do not.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A mail as bytes: RFC 5322, CRLF, multipart/alternative with the text first.
 
-The standard library's message objects cost as much as everything else together, so the frame is written here and
-only what
-needs encoding is given to its policy. Tests read every mail back with the standard library.
+The standard library's message objects cost as much as everything else together, so the frame is written here and only
+what needs encoding is given to its policy. Tests read every mail back with the standard library.
 """
 
 from __future__ import annotations

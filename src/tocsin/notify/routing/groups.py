@@ -100,9 +100,8 @@ class Flush:
 
 
 def group_key(receiver: str, values: Mapping[str, str], alone: str = "") -> str:
-    """The identity of a group: its receiver and what it is grouped by, never the route's place in the tree.
-    ``alone`` is an
-    alert's id where alerts are not grouped.
+    """The identity of a group: its receiver and what it is grouped by, never the route's place in the tree. ``alone``
+    is an alert's id where alerts are not grouped.
     """
     return fingerprint("group", receiver, *(f"{len(name)}:{name}={values[name]}" for name in sorted(values)), alone)
 
@@ -114,8 +113,7 @@ def opened(timing: GroupTiming, at: datetime) -> GroupState:
 
 def hold(state: GroupState, members: Iterable[Member]) -> GroupState:
     """Remember who is suppressed or acknowledged, and forget who has ended: to be called when one of these changes.
-    When it is
-    over and the alert still fires, its group is notified of it once more.
+    When it is over and the alert still fires, its group is notified of it once more.
     """
     members = list(members)
     firing = {m.id for m in members if not m.resolved}
@@ -129,9 +127,8 @@ def hold(state: GroupState, members: Iterable[Member]) -> GroupState:
 def next_flush(state: GroupState, timing: GroupTiming, members: Iterable[Member]) -> datetime | None:
     """When a flush may send something; None while nothing changes. A time that has passed means at once.
 
-    Of a large group, with which nothing else happened, it is enough to ask for the new members, and take the earlier
-    of this and what
-    was known.
+    Of a large group, with which nothing else happened, it is enough to ask for the new members, and take the earlier of
+    this and what was known.
     """
     severest, next_ = _severest(state), _grid(state, timing, None)
     times = [due for each in members if (due := _due(state, timing, each, (severest, next_))) is not None]
@@ -140,8 +137,7 @@ def next_flush(state: GroupState, timing: GroupTiming, members: Iterable[Member]
 
 def _severest(state: GroupState) -> int:
     """The severity above which an alert does not wait: that of the severest alert that the group was notified of;
-    before its first
-    message none.
+    before its first message none.
     """
     return min(state.notified.values(), default=-1)
 

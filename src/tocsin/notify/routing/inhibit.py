@@ -1,8 +1,7 @@
 """Inhibition: while a source is active, its targets are not notified of.
 
 A source is a firing condition or an active event alert; acknowledged or silenced it still inhibits. Unlike
-Alertmanager's,
-an empty value equals nothing: two alerts without a Target are not on the same one.
+Alertmanager's, an empty value equals nothing: two alerts without a Target are not on the same one.
 """
 
 from __future__ import annotations
@@ -76,9 +75,8 @@ class Inhibitor:
                 del self._sources[n][values]
 
     def inhibited(self, fields: Fields) -> Inhibited | None:
-        """By what an alert of ``fields`` is inhibited; None where it is not. One that matches both sides of a rule
-        is not
-        inhibited by one that does too.
+        """By what an alert of ``fields`` is inhibited; None where it is not. One that matches both sides of a rule is
+        not inhibited by one that does too.
         """
         for n, rule in enumerate(self._rules):
             if not self._sources[n] or not matches(rule.target, fields) or (values := _values(rule, fields)) is None:

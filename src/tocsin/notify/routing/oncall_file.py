@@ -159,8 +159,7 @@ class OnCallRules:
 
     def reach(self, name: str, at: datetime) -> tuple[str, ...]:
         """Whom the receiver, person or address ``name`` comes to at ``at``: of a schedule who is on call; a receiver
-        with other channels
-        stands for itself. Empty for nobody. An escalation's ``Reach``.
+        with other channels stands for itself. Empty for nobody. An escalation's ``Reach``.
         """
         receiver = self.receivers.get(name)
         if receiver is None or not receiver.schedule:

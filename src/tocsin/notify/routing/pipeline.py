@@ -3,10 +3,8 @@
     intents ──route──► Routed ──group──► Letter ──cap──► Capped ──(render)──► Delivery ──► outbox
 
 ``route`` names receivers, turns them into addresses, and holds addresses out of payloads to what may be mailed.
-``group``
-makes one letter a run, evaluation and address. ``cap`` bounds what one address gets. Rendering is in render.py, the
-outbox
-in sender.py.
+``group`` makes one letter a run, evaluation and address. ``cap`` bounds what one address gets. Rendering is in
+render.py, the outbox in sender.py.
 """
 
 from __future__ import annotations

@@ -394,9 +394,8 @@ def quiet_hours(placed: Placed[PersonModel], problems: list[Problem]) -> QuietHo
 def run_route_test(
     test: RouteTestModel, root: Route, always: Sequence[str], reached: Callable[[Taken], Sequence[str]]
 ) -> str:
-    """What is wrong: who is notified instead, each with why; '' where the test passes. ``reached`` names a receiver
-    as itself, of a
-    schedule or an escalation's first step the people at the test's time.
+    """What is wrong: who is notified instead, each with why; '' where the test passes. ``reached`` names a receiver as
+    itself, of a schedule or an escalation's first step the people at the test's time.
     """
     taken = route(root, always, {name: str(value) for name, value in test.alert.items()})
     found = {name: each for each in taken for name in reached(each)}

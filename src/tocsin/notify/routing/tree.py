@@ -1,8 +1,7 @@
 """The route tree: which receivers and escalations an alert goes to, each with why.
 
 Alertmanager's: the first child that matches takes the alert, with those after it where it says ``continue``; a node
-whose
-children all pass takes it itself. Ours besides: ``always`` of the root, and what the rule names in ``notify``.
+whose children all pass takes it itself. Ours besides: ``always`` of the root, and what the rule names in ``notify``.
 """
 
 from __future__ import annotations

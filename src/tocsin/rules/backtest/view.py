@@ -54,20 +54,16 @@ class AsIfLive(LogReader):
         self._beats: bool | None = None  # whether there are heartbeats; None: not asked yet
 
     def select(self, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None) -> pa.Table:
-        """See ``LogReader.select``."""
         return self._reader.select(f"WITH {_NAMED} SELECT * FROM ({sql})", params, limits)
 
     def table(self, name: str) -> str:
-        """See ``LogReader.table``."""
         return f"({_TABLES[name]})" if name in _TABLES else self._reader.table(name)
 
     def rows_of(self, after: int, hi: int) -> Rows:
-        """See ``LogReader.rows_of``."""
         between = _BETWEEN.format(time="TimeGenerated")
         return f"SELECT * FROM RunStatusChanged WHERE {_COMMITS} AND {between}", {"lo": after, "hi": hi}
 
     def runs_touched(self, after: int, hi: int) -> Rows:
-        """See ``LogReader.runs_touched``."""
         sql = f"SELECT * FROM Runs WHERE {_COMMITS}"
         if not self._has_beats():
             sql = f"SELECT * FROM ({_RUNS_WITHOUT_BEATS}) WHERE {_COMMITS} AND {_BETWEEN.format(time='LastTime')}"
@@ -79,12 +75,10 @@ class AsIfLive(LogReader):
         return self._beats
 
     def head(self) -> Head:
-        """See ``LogReader.head``."""
         newest = self._reader.select("SELECT max(epoch_us(TimeGenerated)) FROM RunStatusChanged").column(0)[0].as_py()
         return Head(seq=newest or 0, ingested_at=moment(newest or 0))
 
     def commits(self, after: int, limit: int = 1000) -> Sequence[CommitInfo]:
-        """See ``LogReader.commits``."""
         if limit == 1:
             if after not in self._next:
                 sql = "SELECT min(CommitSeq) FROM RunStatusChanged WHERE CommitSeq > $after"
@@ -99,7 +93,6 @@ class AsIfLive(LogReader):
         return [commit(s, s, n) for s, n in zip(*(c.to_pylist() for c in table.columns), strict=True)]
 
     def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
-        """See ``LogReader.spans``."""
         return self._reader.spans(run_ids)
 
     def runs_of(self, run_ids: Collection[str]) -> Rows:
@@ -107,7 +100,6 @@ class AsIfLive(LogReader):
         return _among("RunId", run_ids)
 
     def runs_of_jobs(self, job_keys: Collection[str]) -> Rows:
-        """See ``LogReader.runs_of_jobs``."""
         return _among("JobKey", job_keys)
 
     def runs_as_of(self, seq: int) -> Rows:
@@ -123,7 +115,6 @@ class AsIfLive(LogReader):
         return None
 
     def schema(self) -> Mapping[str, Mapping[str, str]]:
-        """See ``LogReader.schema``."""
         return self._reader.schema()
 
 

@@ -64,12 +64,10 @@ class PlanSpec(Spec):
 
     @property
     def prefilter(self) -> tuple[Predicate, ...]:
-        """As ``Spec.prefilter``."""
         return self.plan.prefilter
 
     @property
     def tables(self) -> frozenset[str]:
-        """As ``Spec.tables``."""
         return self.plan.tables
 
 

@@ -47,26 +47,21 @@ class DeadlineKind(Kind[DeadlineSpec, Generated]):
     fills_lengths = True
 
     def claims(self, model: RuleModel) -> tuple[KeyPath, str] | None:
-        """As ``Kind.claims``."""
         when = of_when(model.when, DeadlineWhen)
         form = specs.form_of(when) if when is not None else None
         return None if form is None else (("when", form.value), f"`{form.value}`")
 
     def compile(self, written: Written, head: Head) -> Body:
-        """As ``Kind.compile``."""
         return compile_deadline(written, head)
 
     def text(self, model: RuleModel) -> str:
-        """As ``Kind.text``."""
         when = of_when(model.when, DeadlineWhen)
         return text_of(when)[0] if when is not None else ""
 
     def constants(self, rule: DeadlineRule) -> tuple[str, Sequence[object]] | None:
-        """As ``Kind.constants``."""
         return rule.query, rule.spec.plan.constants
 
     def filled(self, rule: DeadlineRule, filling: Filling) -> DeadlineRule | None:
-        """As ``Kind.filled``."""
         when = of_when(filling.when, DeadlineWhen)
         assert when is not None
         try:
@@ -80,7 +75,6 @@ class DeadlineKind(Kind[DeadlineSpec, Generated]):
         return None if spec is None else replace(rule, spec=spec)
 
     def under(self, rule: DeadlineRule, maintenance: Sequence[Maintenance]) -> DeadlineRule:
-        """As ``Kind.under``."""
         if rule.each is not None:
             rows = tuple(self.under(of_spec(each, DeadlineSpec), maintenance) for each in rule.each.rules)
             rule = replace(rule, each=replace(rule.each, rules=rows))
@@ -91,7 +85,6 @@ class DeadlineKind(Kind[DeadlineSpec, Generated]):
         return {generated.name: generated for generated in generated_rules_of(rules)}
 
     def on_commits(self, rules: Generated, commits_: Sequence[CommitInfo], after: int, given: Given) -> None:
-        """As ``Kind.on_commits``."""
         following, ahead = _following(rules, given.memory), given.ahead
         if following and isinstance(ahead, Ahead):
             for each in commits_:
@@ -102,7 +95,6 @@ class DeadlineKind(Kind[DeadlineSpec, Generated]):
             note(failures, commits_[-1].ingested_at, commits_[-1].seq, given.memory)
 
     def on_timers(self, rules: Generated, kind: TimerKind, released: Sequence[Released], given: Given) -> None:
-        """As ``Kind.on_timers``."""
         reader, memory, progress = given.reader, given.memory, given.source_progress
         ahead = given.ahead if isinstance(given.ahead, Ahead) else None
         if kind is TimerKind.DEADLINE:
@@ -120,7 +112,6 @@ class DeadlineKind(Kind[DeadlineSpec, Generated]):
             ahead.note(memory)
 
     def standing(self, rules: Generated) -> Mapping[str, str]:
-        """As ``Kind.standing``."""
         return {
             name: " ".join(f"{rule.name} {rule.meaning} {pausing.fingerprint_of(rule)}" for rule in generated.rules)
             for name, generated in rules.items()
@@ -130,7 +121,6 @@ class DeadlineKind(Kind[DeadlineSpec, Generated]):
         self, rules: Generated, names: Collection[str], timers: Collection[Timer], at: datetime, commit_seq: int,
         given: Given,
     ) -> None:  # fmt: skip
-        """As ``Kind.schedule``."""
         wanted = {public_name(name) for name in names}
         chosen = [generated for generated in _following(rules, given.memory) if generated.name in wanted]
         if isinstance(given.ahead, Ahead):
@@ -140,21 +130,17 @@ class DeadlineKind(Kind[DeadlineSpec, Generated]):
         note(failures, at, commit_seq, given.memory)
 
     def candidates(self, rule: DeadlineRule, log: LogReader, span: Span, remembered: Remembered) -> Iterator[Part]:
-        """As ``Kind.candidates``."""
         return candidates(rule, log, span)
 
     def terms(self, rule: DeadlineRule) -> Terms:
-        """As ``Kind.terms``."""
         return rule.spec.terms
 
     def explain(self, rule: DeadlineRule) -> Explained:
-        """As ``Kind.explain``."""
         spec = rule.spec
         length = "than usual" if spec.baseline is not None else format_duration(spec.length)
         return waiting.explained(rule, {"waits_for": f"{spec.form} {length}", "in": ", ".join(spec.named)})
 
     def preview(self, rule: DeadlineRule, reader: LogReader, at: datetime) -> Preview:
-        """As ``Kind.preview``."""
         return of_events(rule, reader, matches)
 
 

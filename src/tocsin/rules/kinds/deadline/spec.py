@@ -65,7 +65,6 @@ class DeadlineSpec(WaitSpec):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """As ``Spec.words``."""
         return (f"{self.form} {self.length} {self.baseline or ''}".strip(),)
 
 

@@ -5,11 +5,9 @@
                   |        |       |
     decided     after c1, after c2, after c3, each time over the run's events up to there
 
-Several commits at once are read together and decided one by one, so that they say what they would have notified one
-by one.
-A rule meets a run's history only where one of several things may be one occurrence: it has notified something of the
-run
-already, matched twice, or the run is older than the rule. A run's first match is notified without reading.
+Several commits at once are read together and decided one by one, so that they say what they would have notified one by
+one. A rule meets a run's history only where one of several things may be one occurrence: it has notified something of
+the run already, matched twice, or the run is older than the rule. A run's first match is notified without reading.
 """
 
 from __future__ import annotations
@@ -66,9 +64,8 @@ def evaluate_commits(
     source_progress: SourceProgress,
     takes: Callable[[str], bool] = lambda _: True,
 ) -> Failures:
-    """Decide what ``rules`` notify of ``commits``, which follow commit ``after``; into ``memory``.
-    ``takes`` says
-    of a rule by name whether it takes part.
+    """Decide what ``rules`` notify of ``commits``, which follow commit ``after``; into ``memory``. ``takes`` says of a
+    rule by name whether it takes part.
 
     Returns what failed; of a rule that did, nothing was decided.
     """

@@ -66,32 +66,25 @@ class EventKind(Kind[EventSpec, EventRules]):
         return None
 
     def compile(self, written: Written, head: Head) -> Body:
-        """As ``Kind.compile``."""
         return compile_event(written, head)
 
     def text(self, model: RuleModel) -> str:
-        """As ``Kind.text``."""
         when = of_when(model.when, EventWhen)
         return model.query if when is None else text_of(when)[0]
 
     def constants(self, rule: EventRule) -> tuple[str, Sequence[object]] | None:
-        """As ``Kind.constants``."""
         return rule.query, rule.spec.plan.constants
 
     def filled(self, rule: EventRule, filling: Filling) -> EventRule | None:
-        """As ``Kind.filled``."""
         return replace(rule, spec=replace(rule.spec, plan=rowplan.with_values(rule.spec.plan, filling.values)))
 
     def gather(self, rules: tuple[EventRule, ...]) -> EventRules:
-        """As ``Kind.gather``."""
         return EventRules(rules)
 
     def remembers(self, rule: EventRule) -> bool:
-        """As ``Kind.remembers``."""
         return rule.spec.resolve_policy is not None
 
     def on_commits(self, rules: EventRules, commits: Sequence[CommitInfo], after: int, given: Given) -> None:
-        """As ``Kind.on_commits``."""
         if not rules.rules or not any(c.rows for c in commits):
             return
         memory = given.memory
@@ -103,7 +96,6 @@ class EventKind(Kind[EventSpec, EventRules]):
             lag(name, error, cursor, last.ingested_at, last.seq, memory)
 
     def on_timers(self, rules: EventRules, kind: TimerKind, released: Sequence[Released], given: Given) -> None:
-        """As ``Kind.on_timers``."""
         reader, memory, progress = given.reader, given.memory, given.source_progress
         if kind is TimerKind.FINAL_AFTER:
             for _, alike in groupby(released, key=lambda r: r.commit_seq):
@@ -121,7 +113,6 @@ class EventKind(Kind[EventSpec, EventRules]):
             super().on_timers(rules, kind, released, given)
 
     def retry(self, rules: EventRules, rule: EventRule, released: Released, given: Given) -> None:
-        """As ``Kind.retry``."""
         memory, attempts = given.memory, attempts_of(released)
         record = memory.record(rule.name)
         assert record.cursor is not None
@@ -143,7 +134,6 @@ class EventKind(Kind[EventSpec, EventRules]):
         memory.put_timer(Timer(rule=rule.name, kind=TimerKind.RETRY, key="", due=released.at))
 
     def standing(self, rules: EventRules) -> Mapping[str, str]:
-        """As ``Kind.standing``."""
         return {rule.name: f"{rule.meaning} {rule.spec.resolve_policy}" for rule in rules.opening}
 
     def schedule(
@@ -156,25 +146,20 @@ class EventKind(Kind[EventSpec, EventRules]):
         note(failures, at, commit_seq, given.memory)
 
     def candidates(self, rule: EventRule, log: LogReader, span: Span, remembered: Remembered) -> Iterator[Part]:
-        """As ``Kind.candidates``."""
         return candidates.candidates(rule, log, span, remembered)
 
     def apart(self, rule: EventRule) -> timedelta | None:
-        """As ``Kind.apart``."""
         return candidates.apart(rule)
 
     def decides(self, rule: EventRule, timer: Timer, ahead: object) -> bool:
-        """As ``Kind.decides``."""
         return candidates.decides(rule, timer, ahead)
 
     def changed(self, rule: EventRule, state: ConditionState) -> ConditionState | None:
-        """As ``Kind.changed``."""
         if rule.spec.resolve_policy is None and active_alert_of(state) is not None:
             return None
         return changed(state)
 
     def explain(self, rule: EventRule) -> Explained:
-        """As ``Kind.explain``."""
         spec, policy = rule.spec, rule.spec.resolve_policy
         ends = ""
         if policy is not None:
@@ -191,7 +176,6 @@ class EventKind(Kind[EventSpec, EventRules]):
         )
 
     def lint(self, rule: EventRule, findings: Findings | None) -> Iterator[Finding]:
-        """As ``Kind.lint``."""
         if findings is not None and findings.always:
             yield Finding("", "fires for every event: no condition keeps any out", "say which with where")
         said = [p for p in rule.prefilter if p.column == "Status" and not p.path]
@@ -200,7 +184,6 @@ class EventKind(Kind[EventSpec, EventRules]):
             yield Finding("when.final", f"says nothing of {words}: only what ends can be followed by another attempt")
 
     def sense(self, rule: EventRule) -> tuple[object, ...]:
-        """As ``Kind.sense``."""
         spec = rule.spec
         collapse = spec.collapse.words if spec.collapse else ""
         return (rule.kind, spec.plan.shape, spec.plan.constants, spec.finals is None, collapse)
@@ -217,7 +200,6 @@ class EventKind(Kind[EventSpec, EventRules]):
                 yield rule, Finding("collapse", message, "disable one of the two")
 
     def preview(self, rule: EventRule, reader: LogReader, at: datetime) -> Preview:
-        """As ``Kind.preview``."""
         return of_events(rule, reader, matches)
 
 

@@ -32,7 +32,6 @@ class EventSpec(PlanSpec):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """As ``Spec.words``."""
         collapse = self.collapse.words if self.collapse else ""
         ends = self.resolve_policy.words if self.resolve_policy else ""
         return (f"{self.final_after}" if self.final else "", *filter(None, [" ".join(filter(None, [collapse, ends]))]))

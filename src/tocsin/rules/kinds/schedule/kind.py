@@ -54,46 +54,37 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
     expands = True
 
     def claims(self, model: RuleModel) -> tuple[KeyPath, str] | None:
-        """As ``Kind.claims``."""
         when = of_when(model.when, ScheduleWhen)
         return None if when is None or when.absent is None else (("when", "absent"), "`absent`")
 
     def compile(self, written: Written, head: Head) -> Body:
-        """As ``Kind.compile``."""
         return compile_schedule(written, head)
 
     def text(self, model: RuleModel) -> str:
-        """As ``Kind.text``."""
         when = of_when(model.when, ScheduleWhen)
         return specs.schedule_query(when, {})[0] if when is not None else ""
 
     def doubts(self, rule: ScheduleRule) -> Iterator[Finding]:
-        """As ``Kind.doubts``."""
         if rule.enabled and not rule.spec.when.timezone and not rule.spec.zone:
             hint = "write timezone: Europe/Budapest beside it, under defaults: or in tocsin.yaml"
             yield Finding("when.cron", "no time zone is set, so its times are UTC", hint)
 
     def with_rows(self, rule: ScheduleRule, rows: Rows) -> ScheduleRule:
-        """As ``Kind.with_rows``."""
         spec = rule.spec
         return replace(rule, spec=replace(spec, items=spec.over(rows(rule, spec.table)))) if spec.table else rule
 
     def under(self, rule: ScheduleRule, maintenance: Sequence[Maintenance]) -> ScheduleRule:
-        """As ``Kind.under``."""
         return replace(rule, spec=replace(rule.spec, pauses=pausing.pauses_among(rule, maintenance)))
 
     def gather(self, rules: Schedules) -> Schedules:
-        """As ``Kind.gather``."""
         return rules
 
     def on_commits(self, rules: Schedules, commits: Sequence[CommitInfo], after: int, given: Given) -> None:
-        """As ``Kind.on_commits``."""
         if following := _following(rules, given.memory):
             failures = evaluate.on_commits(following, commits, after, given.reader, given.memory, _ahead(given))
             note(failures, commits[-1].ingested_at, commits[-1].seq, given.memory)
 
     def on_timers(self, rules: Schedules, kind: TimerKind, released: Sequence[Released], given: Given) -> None:
-        """As ``Kind.on_timers``."""
         by_name = {rule.name: rule for rule in rules}
         memory, progress = given.memory, given.source_progress
         if kind is TimerKind.DEADLINE:
@@ -115,7 +106,6 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
         self, rules: Schedules, names: Collection[str], timers: Collection[Timer], at: datetime, commit_seq: int,
         given: Given,
     ) -> None:  # fmt: skip
-        """As ``Kind.schedule``."""
         chosen = [rule for rule in _following(rules, given.memory) if rule.name in names]
         evaluate.schedule_deadlines(chosen, timers, given.memory, at, commit_seq)
         note(evaluate.still_missing(chosen, given.reader, given.memory, at, commit_seq), at, commit_seq, given.memory)
@@ -133,11 +123,9 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
         return frozenset({rule.spec.consumer} - {""})
 
     def terms(self, rule: ScheduleRule) -> Terms:
-        """As ``Kind.terms``."""
         return rule.spec.terms
 
     def explain(self, rule: ScheduleRule) -> Explained:
-        """As ``Kind.explain``."""
         spec = rule.spec
         when = spec.when
         said = {
@@ -152,7 +140,6 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
         return waiting.explained(rule, said)
 
     def expects(self, rule: ScheduleRule, now: datetime, most: int) -> Iterator[Due]:
-        """As ``Kind.expects``."""
         for item in rule.spec.items[:most]:
             at = item.schedule.after(now)
             for _ in range(most):
@@ -162,7 +149,6 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
                 at = item.schedule.after(at)
 
     def preview(self, rule: ScheduleRule, reader: LogReader, at: datetime) -> Preview:
-        """As ``Kind.preview``."""
         return of_events(rule, reader, matches)
 
 

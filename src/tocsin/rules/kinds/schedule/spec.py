@@ -75,7 +75,6 @@ class ScheduleSpec(WaitSpec):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """As ``Spec.words``."""
         return self.when.cron, self.when.grace, self.when.early, self.when.timezone or self.zone
 
     @property

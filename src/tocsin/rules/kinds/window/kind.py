@@ -58,7 +58,6 @@ class WindowKind(Kind[WindowSpec, WindowRules]):
     thresholds = True
 
     def claims(self, model: RuleModel) -> tuple[KeyPath, str] | None:
-        """As ``Kind.claims``."""
         if (sequence := _sequence(model)) is not None:
             return ("when", "after" if sequence.after is not None else "times"), "a sequence"
         window = of_model(model, WindowModel)
@@ -67,12 +66,10 @@ class WindowKind(Kind[WindowSpec, WindowRules]):
         return ("over",), "`over:`"
 
     def compile(self, written: Written, head: Head) -> Body:
-        """As ``Kind.compile``."""
         sequence = _sequence(written.model)
         return compile_window(written, head) if sequence is None else compile_sequence(written, sequence, head)
 
     def text(self, model: RuleModel) -> str:
-        """As ``Kind.text``."""
         sequence = _sequence(model)
         if sequence is not None:
             return sequence_query(sequence, by_of(model, sequence))
@@ -84,36 +81,29 @@ class WindowKind(Kind[WindowSpec, WindowRules]):
         return ("", ()) if query.raw_sql else (query.text, query.constants)
 
     def filled(self, rule: WindowRule, filling: Filling) -> WindowRule | None:
-        """As ``Kind.filled``."""
         query = rule.spec.query
         filled = windowplan.with_values(query, filling.values, filling.text(query.text))
         return replace(rule, spec=replace(rule.spec, query=filled))
 
     def gather(self, rules: tuple[WindowRule, ...]) -> WindowRules:
-        """As ``Kind.gather``."""
         return WindowRules(rules)
 
     def on_commits(self, rules: WindowRules, commits: Sequence[CommitInfo], after: int, given: Given) -> None:
-        """As ``Kind.on_commits``."""
         instants.on_commits(rules, commits, after, given)
 
     def on_timers(self, rules: WindowRules, kind: TimerKind, released: Sequence[Released], given: Given) -> None:
-        """As ``Kind.on_timers``."""
         if kind in (TimerKind.TICK, TimerKind.FOR):
             instants.on_timers(rules, released, given)
         else:
             super().on_timers(rules, kind, released, given)
 
     def retry(self, rules: WindowRules, rule: WindowRule, released: Released, given: Given) -> None:
-        """As ``Kind.retry``."""
         instants.again(rules, rule, released, given, attempts_of(released))
 
     def first_timers(self, rules: WindowRules, timers: Iterable[Timer], now: datetime) -> Iterable[Timer]:
-        """As ``Kind.first_timers``."""
         return first_ticks(rules.rules, timers, now)
 
     def candidates(self, rule: WindowRule, log: LogReader, span: History, remembered: Remembered) -> Iterator[Part]:
-        """As ``Kind.candidates``."""
         return replay.candidates(rule, log, span, remembered)
 
     def shortest_wait(self, rules: WindowRules) -> timedelta | None:
@@ -121,23 +111,18 @@ class WindowKind(Kind[WindowSpec, WindowRules]):
         return rules.shortest_for
 
     def severities(self, rule: WindowRule) -> frozenset[Severity]:
-        """As ``Kind.severities``."""
         return frozenset({rule.severity, *(severity for severity, _ in rule.spec.severities)})
 
     def exports(self, rule: WindowRule) -> str:
-        """As ``Kind.exports``."""
         return rule.spec.export
 
     def shared_timer(self, rule: WindowRule) -> str:
-        """As ``Kind.shared_timer``."""
         return tick_key(rule.spec.every)
 
     def terms(self, rule: WindowRule) -> Terms:
-        """As ``Kind.terms``."""
         return rule.spec.terms
 
     def explain(self, rule: WindowRule) -> Explained:
-        """As ``Kind.explain``."""
         spec, terms = rule.spec, rule.spec.terms
         hold = f"{terms.n_of_m[0]} of {terms.n_of_m[1]}" if terms.n_of_m else format_duration(terms.hold)
         looks_back = f"{format_duration(spec.reach)} more, for what came just before"
@@ -166,7 +151,6 @@ class WindowKind(Kind[WindowSpec, WindowRules]):
         return f"{rule.query.rstrip().removesuffix(';')}\n| where (\n{rule.spec.condition}\n)"
 
     def lint(self, rule: WindowRule, findings: Findings | None) -> Iterator[Finding]:
-        """As ``Kind.lint``."""
         if findings is not None and findings.always:
             message = "fires whenever there is any event: nothing is compared"
             yield Finding("", message, "add for example condition: failed > 3")

@@ -45,12 +45,10 @@ class WindowSpec(Spec):
 
     @property
     def prefilter(self) -> tuple[Predicate, ...]:
-        """As ``Spec.prefilter``."""
         return self.query.prefilter
 
     @property
     def tables(self) -> frozenset[str]:
-        """As ``Spec.tables``."""
         return self.query.tables
 
     @property

@@ -43,7 +43,6 @@ class Steady(LogReader):
         self._answers.clear()
 
     def select(self, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None) -> pa.Table:
-        """See ``LogReader.select``."""
         given = dict(params or {})
         if not given.keys() >= _SPAN or given.keys() & _MOVING or any(name in sql for name in _MIRRORS):
             return self._reader.select(sql, params, limits)
@@ -58,49 +57,37 @@ class Steady(LogReader):
         return self._answers[key]
 
     def head(self) -> Head:
-        """See ``LogReader.head``."""
         return self._reader.head()
 
     def commits(self, after: int, limit: int = 1000) -> Sequence[CommitInfo]:
-        """See ``LogReader.commits``."""
         return self._reader.commits(after, limit)
 
     def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
-        """See ``LogReader.spans``."""
         return self._reader.spans(run_ids)
 
     def table(self, name: str) -> str:
-        """See ``LogReader.table``."""
         return self._reader.table(name)
 
     def rows_of(self, after: int, hi: int) -> Rows:
-        """See ``LogReader.rows_of``."""
         return self._reader.rows_of(after, hi)
 
     def runs_touched(self, after: int, hi: int) -> Rows:
-        """See ``LogReader.runs_touched``."""
         return self._reader.runs_touched(after, hi)
 
     def runs_of(self, run_ids: Collection[str]) -> Rows:
-        """See ``LogReader.runs_of``."""
         return self._reader.runs_of(run_ids)
 
     def runs_of_jobs(self, job_keys: Collection[str]) -> Rows:
-        """See ``LogReader.runs_of_jobs``."""
         return self._reader.runs_of_jobs(job_keys)
 
     def runs_as_of(self, seq: int) -> Rows:
-        """See ``LogReader.runs_as_of``."""
         return self._reader.runs_as_of(seq)
 
     def recent_runs(self, after: int, hi: int) -> Mapping[str, Touched] | None:
-        """See ``LogReader.recent_runs``."""
         return self._reader.recent_runs(after, hi)
 
     def recent_rows(self, after: int, hi: int) -> Sequence[StoredRow] | None:
-        """See ``LogReader.recent_rows``."""
         return self._reader.recent_rows(after, hi)
 
     def schema(self) -> Mapping[str, Mapping[str, str]]:
-        """See ``LogReader.schema``."""
         return self._reader.schema()

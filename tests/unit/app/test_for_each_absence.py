@@ -90,7 +90,7 @@ def test_a_changed_table_moves_deadlines_and_keeps_those_of_the_other_rows(home:
     assert 0 == len(home.evaluator._driver.deadlines)
 
 
-def test_alerts_beyond_the_limit_are_counted_under_the_rules_name(home: Home) -> None:
+def test_rate_limited_alerts_are_counted_under_the_rules_name(home: Home) -> None:
     for run in ("b1", "b2", "b3"):
         home.come(run, "Queued")
     home.at(10)

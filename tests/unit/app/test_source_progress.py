@@ -110,7 +110,7 @@ def test_a_restart_does_not_end_it() -> None:
     assert world.notified(IntentKind.REPEATED) == [Why.STILL_FIRING]
 
 
-def test_a_source_that_is_gone_ends_quietly() -> None:
+def test_a_source_that_is_gone_ends_without_a_notification() -> None:
     world = World()
     world.evaluate(NOON + 20 * MIN, hook=source(NOON, NOON + 20 * MIN))
     world.evaluate(NOON + 21 * MIN)
