@@ -28,6 +28,10 @@ def said(load: Load, query: str, more: str = "") -> list[str]:
         ("Progress > 50", "no event has Progress > 50"),
         ("Progress between (2 .. 3)", "no event has Progress >= 2"),
         ("Status == 'Failed' and 1 == 2", "it asks for a condition that is false"),
+        (
+            "Status == 'Failed' and isnull(Message)",
+            "no event has null in Message: an absent text is '', and isempty(Message)",
+        ),
     ],
 )
 def test_what_never_matches(load: Load, query: str, words: str) -> None:

@@ -48,6 +48,12 @@ _OPERATORS = frozenset(_LISTED.split())
 """What may follow a ``|``."""
 
 
+_INSTEAD = {
+    "select": "write project",
+    "group": "write summarize count() by …",
+    "having": "write where behind summarize",
+}
+_TYPOGRAPHIC = frozenset("“”„‘’«»")
 _ALONE = frozenset(("consume", "count", "getschema", "serialize"))
 """Of these, what needs nothing after it."""
 
@@ -60,9 +66,19 @@ class _Level:
     opaque: bool = False
 
 
+def _check_by(text: str, words: Sequence[Token]) -> None:
+    """``order TimeGenerated`` and ``top 5 TimeGenerated`` lack their ``by``."""
+    at = {"order": 1, "sort": 1, "top": 2}.get(words[0].text if words else "", len(words))
+    if at < len(words) and words[at].text != "by" and words[at].kind is TokenKind.NAME:
+        before = " ".join(word.text for word in words[:at])
+        raise _slip(text, words[at], f"'{words[0].text}' needs by", f"write {before} by {words[at].text}")
+
+
 def _check_whole(text: str, tokens: Sequence[Token]) -> None:
     """SQL, a let without its end, and a query that breaks off: the parser stops at another place, or reads a name."""
     first, last = tokens[0], tokens[-1]
+    if quote := next((token for token in tokens if token.text in _TYPOGRAPHIC), None):
+        raise _slip(text, quote, f"{quote.text} quotes nothing in KQL", "write plain quotes: 'Failed'")
     if first.text.lower() == "select" and len(tokens) > 1 and tokens[1].text != "|":
         raise _slip(text, first, "this is SQL; queries are KQL", "Runs | where Status == 'Failed' | project RunId")
     if first.text == "let" and all(token.text != ";" for token in tokens):
@@ -96,8 +112,9 @@ def check(text: str, tokens: Sequence[Token]) -> None:
             case "|":
                 here.operator = following
                 if following and tokens[index + 1].kind is TokenKind.NAME and following not in _OPERATORS:
-                    hint = did_you_mean(following, _OPERATORS)
+                    hint = _INSTEAD.get(following.lower()) or did_you_mean(following, _OPERATORS)
                     raise _slip(text, tokens[index + 1], f"there is no operator '{following}'", hint)
+                _check_by(text, tokens[index + 1 : index + 4])
             case ";":
                 here.operator = ""
 

@@ -14,6 +14,7 @@ from typing import Any
 from tocsin.kql.bind.translate import read
 from tocsin.kql.sandbox.trees import nested_queries, walk
 from tocsin.kql.sandbox.upstream import ir
+from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
 from tocsin.model.statuses import STATUS_WORDS, Reason
 
 EVENT_TABLES = frozenset({"RunStatusChanged", "Runs"})
@@ -22,6 +23,7 @@ VOCABULARY: Mapping[str, frozenset[str]] = {
     "Reason": frozenset(r.value for r in Reason) | {""},
 }
 """Columns of our tables that hold words of a fixed list."""
+_TEXTS = frozenset(column.name for column in RUN_STATUS_CHANGED if column.type == KqlType.STRING)
 _ANY = (-math.inf, math.inf)
 _BOUNDS = {
     "Progress": (0.0, 1.0),
@@ -92,14 +94,17 @@ def findings(query: str) -> Findings:
     """Look at ``query``. Raises QueryError where it does not parse."""
     _, tree = read(query)
     left: dict[str, _Left] = {}
+    nulls: list[str] = []
     never, conditions, aggregated = False, 0, False
     ours = isinstance(tree.source, ir.TableRef) and tree.source.name in EVENT_TABLES
     made: set[str] = set()  # columns that the query made or recreated
     for op in tree.operators:
         if isinstance(op, ir.Where):
             for conjunct in _conjuncts(op.predicate):
-                truth = _constant(conjunct)
+                truth = _constant(conjunct, made if ours else None)
                 never |= truth is False
+                if truth is False and isinstance(conjunct, ir.FunctionCall):
+                    nulls.append(_name(conjunct.args[0]))
                 if truth is None and not _holds_for_all(conjunct, made, ours):
                     conditions += 1
                 if truth is None and not aggregated:
@@ -113,7 +118,10 @@ def findings(query: str) -> Findings:
             conditions += not isinstance(op, (ir.Sort, ir.ProjectAway, ir.ProjectRename, ir.Parse))
             aggregated = True
     contradictions = [(name, " and ".join(one.said)) for name, one in left.items() if one.empty()]
-    if never:
+    contradictions += [
+        (name, f"null in {name}: an absent text is '', and isempty({name}) asks for it") for name in nulls
+    ]
+    if never and not nulls:
         contradictions.append(("", "a condition that is false"))
     return Findings(
         contradictions=tuple(contradictions),
@@ -130,8 +138,14 @@ def _conjuncts(node: Any) -> Iterator[Any]:
         yield node
 
 
-def _constant(node: Any) -> bool | None:
-    """What a condition without any column says, where that is plain."""
+def _constant(node: Any, made: set[str] | None = None) -> bool | None:
+    """What a condition says of any event, where that is plain: one without a column, or whether a text is null, which it
+    never is. ``made`` are columns that the query made; None where its events are not ours.
+    """
+    if made is not None and isinstance(node, ir.FunctionCall) and node.name.lower() in ("isnull", "isnotnull"):
+        name = getattr(node.args[0], "name", "") if node.args else ""
+        if name in _TEXTS - made:
+            return node.name.lower() == "isnotnull"
     if isinstance(node, ir.Literal):
         return bool(node.value) if isinstance(node.value, (bool, int)) else None
     if isinstance(node, ir.BinaryOp) and isinstance(node.left, ir.Literal) and isinstance(node.right, ir.Literal):
