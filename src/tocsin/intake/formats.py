@@ -32,6 +32,7 @@ class Piece:
 
 _BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(rb"\S[^\n]*")
+_FIRST_LINES = 10  # of which one says that it is JSON lines
 
 MAX_VALUES = 2_000_000
 """Most values in one message. Each takes some 70 bytes of memory, so that a MiB of them would become 35."""
@@ -96,9 +97,12 @@ def _auto(message: bytes, limit: int) -> Iterable[Piece]:
 
 
 def _looks_like_lines(message: bytes) -> bool:
-    """More than one line, and the first one is JSON by itself."""
-    lines = message.strip().split(b"\n", 1)
-    return len(lines) > 1 and _read(lines[0]).dead not in (DeadReason.NOT_JSON, DeadReason.TOO_LARGE)
+    """More than one line, and the first one is JSON by itself, or one of the next an object: the first may be cut off."""
+    lines = message.strip().split(b"\n", _FIRST_LINES)[:_FIRST_LINES]
+    if len(lines) < 2:
+        return False
+    whole = _read(lines[0]).dead not in (DeadReason.NOT_JSON, DeadReason.TOO_LARGE)
+    return whole or any(isinstance(_read(line).value, dict) for line in lines[1:])
 
 
 def _lines(message: bytes) -> Iterable[Piece]:
@@ -122,6 +126,8 @@ def _elements(message: bytes, limit: int, *, alone: bool) -> Iterable[Piece]:
         value = read_json(message, limit=limit)
     except ReadError as e:
         whole = Piece(raw=message, dead=e.reason, detail=e.detail)
+        if alone and _looks_like_lines(message):
+            return _lines(message)
         if e.reason is DeadReason.NOT_UTF8:
             return [whole]
         try:
