@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -77,18 +76,29 @@ class Message:
 
 
 class _Dead:
-    """The dead letters of what is decoded. Of a body (``most`` is given) a hundred are letters, the rest a number:
-    a body of 100,000 dead ones then costs little more than to read it.
+    """The dead letters of what is decoded. Of a message a hundred are letters, the rest a number: a body of 100,000 dead
+    ones then costs little more than to read it.
     """
 
-    def __init__(self, consumer: str, most: int | None) -> None:
-        self._consumer, self._kept = consumer, sys.maxsize if most is None else MOST_DEAD
+    def __init__(self, consumer: str, *, body: bool) -> None:
+        """``body``: it is one HTTP body, whose parts may be several commits."""
+        self._consumer, self._body = consumer, body
         self._letters: list[DeadLetter] = []
-        self._more = 0  # that the last letter stands for, besides itself
+        self._first = self._more = 0  # of the message: its first letter; what its last letter stands for besides itself
+
+    def begin(self) -> None:
+        """Another message begins."""
+        if self._more:
+            last, count = self._letters[-1], 1 + self._more
+            detail = f"{count} events of this message beyond its first {MOST_DEAD} dead ones; this one: {last.detail}"
+            self._letters[-1] = replace(
+                last, count=count, rest=self._body, detail=last.detail if self._body else detail
+            )
+        self._first, self._more = len(self._letters), 0
 
     def add(self, piece: Piece, origin: Origin, reason: DeadReason, detail: str) -> None:
         """``piece`` cannot be read."""
-        if len(self._letters) > self._kept:
+        if len(self._letters) - self._first > MOST_DEAD:
             self._more += 1
             return
         letter = DeadLetter(consumer=self._consumer, origin=origin, reason=reason, detail=detail, payload=piece.raw)
@@ -96,8 +106,7 @@ class _Dead:
 
     def letters(self) -> tuple[DeadLetter, ...]:
         """All of them."""
-        if len(self._letters) > self._kept:
-            self._letters[-1] = replace(self._letters[-1], count=1 + self._more, rest=True)
+        self.begin()
         return tuple(self._letters)
 
 
@@ -173,10 +182,11 @@ class Consumer:
         if self.mapper is None:
             return self._decode_canonical(messages, received, most, bound)
         events: list[MappedEvent] = []
-        dead = _Dead(self.name, most)
+        dead = _Dead(self.name, body=most is not None)
         filtered, no_json = 0, True
         read, split = self.mapper.read, _ONE if alone else self.split
         for message in messages:
+            dead.begin()
             for piece in _at_most(most, split(message.payload)):
                 no_json = no_json and piece.dead in _NO_JSON
                 if piece.dead is not None:
@@ -213,9 +223,10 @@ class Consumer:
         """Cut bodies into events and leave the reading of what is JSON to the store, which does it in bulk."""
         received_us = micros(received)
         payloads: list[bytes] = []
-        dead = _Dead(self.name, most)
+        dead = _Dead(self.name, body=most is not None)
         no_json = True
         for message in messages:
+            dead.begin()
             for piece in _at_most(most, self.split(message.payload)):
                 no_json = no_json and piece.dead in _NO_JSON
                 packed = put_data(piece.value)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -214,6 +215,19 @@ def test_neighbours_of_a_bad_event_are_not_punished() -> None:
     decoded = decode([BASE, 17, {"RunId": "r2"}, {"RunId": "r3", "Status": "Running"}])
     assert ["r1", "r3"] == [e.columns["RunId"] for e in decoded.mapped[0].events]
     assert [DeadReason.NOT_AN_EVENT, DeadReason.NO_STATUS] == [d.reason for d in decoded.dead]
+
+
+def test_of_many_dead_events_of_a_message_a_hundred_are_letters() -> None:
+    """One letter stands for the rest of each: a record of half a million ones costs what it takes to read it."""
+    messages = [Message(payload=b"[" + b"1," * 300 + b"1]", origin=Origin(offset=n)) for n in range(2)]
+    letters = consumer().decode(messages, NOON).dead
+    assert {0: 101, 1: 101} == Counter(letter.origin.offset for letter in letters)
+    assert [201, 201] == [letter.count for letter in letters if letter.count > 1]
+    assert (
+        "201 events of this message beyond its first 100 dead ones; this one: a number is no event"
+        == letters[100].detail
+    )
+    assert not any(letter.rest for letter in letters)
 
 
 def test_canonical_messages_are_cut_and_left_to_the_store() -> None:
