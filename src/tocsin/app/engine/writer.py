@@ -136,7 +136,7 @@ class Writer(Sink):
         self._drained = threading.Condition(self._lock)
         self._closing = self._ending = False
         self._lost = False
-        self._full = ""
+        self._full = self._why = ""
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -167,7 +167,7 @@ class Writer(Sink):
     def failures(self) -> str:
         """Why intake cannot go on now; '' while it can."""
         if self._lost:
-            return "the log store is lost and being reopened"
+            return f"the log store is lost and being reopened: {self._why}"
         return self._full
 
     def put(self, batch: Batch, timeout: float | None = None) -> Future[Receipt]:
@@ -282,7 +282,7 @@ class Writer(Sink):
         """
         log.error("store_lost", error=str(error))
         with self._lock:
-            self._lost = True
+            self._lost, self._why = True, str(error)
             streams = [i for i in items if i.batch.positions] + self._streams.empty()
         _fail(streams, error)
         items = [i for i in items if not i.batch.positions]
@@ -305,6 +305,7 @@ class Writer(Sink):
                 head = self._store.reopen()
             except StoreError as e:
                 log.warning("reopen_failed", error=str(e), retry_in_s=wait)
+                self._why = str(e)
                 if self._clock.monotonic() - gone >= BACK_SECONDS:
                     with self._lock:
                         items += self._others.empty() + self._large.empty()

@@ -8,12 +8,16 @@ from concurrent.futures import Future
 from typing import Any
 
 from kafka import KafkaConsumer
+from kafka.errors import KafkaTimeoutError
 
 from tocsin.clock import Clock
 from tocsin.errors import SourceLost
 
 FIRST_PATIENCE, LONGEST_PATIENCE = 5.0, 300.0
 """Seconds without any partition before joining again; other members may have them all, so the group is not pestered."""
+
+LOGIN = "; a broker closes the connection where the login is wrong: are kafka's sasl_ settings right?"
+"""kafka-python (3.0.12) takes a refused login for a connection that was lost, and reports that nobody answered in time."""
 
 
 def open_client(settings: Mapping[str, Any], topics: Sequence[str], stopping: Callable[[], bool]) -> Any:
@@ -35,7 +39,8 @@ def open_client(settings: Mapping[str, Any], topics: Sequence[str], stopping: Ca
             net = getattr(client, "_client", None)
             if net is not None:  # the constructor leaves its thread behind where it raises
                 net.close()
-            made.set_exception(e)
+            logs_in = settings.get("sasl_mechanism") and isinstance(e, KafkaTimeoutError)
+            made.set_exception(SourceLost(f"{e}{LOGIN}") if logs_in else e)
             return
         if not made.set_running_or_notify_cancel():
             client.close(timeout_ms=0)
