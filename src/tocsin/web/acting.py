@@ -14,6 +14,7 @@ from tocsin.app.views.acting import NoSuchMessage
 from tocsin.model.active import ActionKind, PreferenceKind
 from tocsin.web import mailview
 from tocsin.web.answers import answer
+from tocsin.web.asked import whole_number
 from tocsin.web.guard import caller
 from tocsin.web.openapi import Operation, Parameter
 
@@ -136,9 +137,7 @@ class ActingApi:
     _app: Any
 
     async def _activeAlerts(self, request: Request) -> Response:
-        from tocsin.web.api import limit
-
-        most = limit(request)
+        most = whole_number(request.query_params, "limit", 100, 1, 1000)
         return answer({"alerts": await self._ask(lambda: self._app.acting.alerts(limit=most))})
 
     async def _alert(self, request: Request) -> Response:

@@ -20,7 +20,7 @@ from tocsin.model.active import AuditKind
 from tocsin.web import mailview
 from tocsin.web.acting import ACTING, ActingApi
 from tocsin.web.answers import answer, in_seconds, problem, rows_answer
-from tocsin.web.asked import asked
+from tocsin.web.asked import asked, whole_number
 from tocsin.web.guard import LOCAL, caller
 from tocsin.web.openapi import STATES, TIMESPANS, Operation, Parameter, document
 from tocsin.web.ports import AppPorts, ColumnInfo, Row
@@ -428,10 +428,7 @@ def _only_local(request: Request, command: str) -> None:
 
 def limit(request: Request) -> int:
     """The ``limit`` parameter. Raises HTTPException."""
-    text = request.query_params.get("limit", "100")
-    if not text.isdecimal() or not 1 <= int(text) <= MOST:
-        raise HTTPException(400, f"limit: '{text[:20]}' is no whole number from 1 to {MOST}")
-    return int(text)
+    return whole_number(request.query_params, "limit", 100, 1, MOST)
 
 
 def mail_state(request: Request) -> str:

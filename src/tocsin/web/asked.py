@@ -1,7 +1,10 @@
-"""What a client asks of /api/v1/query: KQL as JSON or as text, a time range, a form for timespans."""
+"""What a client asks: whole numbers of an address; of /api/v1/query KQL as JSON or as text, a time range, a form for
+timespans.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -17,6 +20,15 @@ from tocsin.web.openapi import TIMESPANS
 START: Final = "_startTime"
 END: Final = "_endTime"
 """Names of the time range in KQL; dashboards of Azure Data Explorer call it so too."""
+
+
+def whole_number(query: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    """A parameter of an address that is a whole number from ``low`` to ``high``. Raises HTTPException."""
+    text = query.get(name, str(default))
+    # Python itself refuses to read more than 4300 digits.
+    if not text.isdecimal() or len(text) > 18 or not low <= int(text) <= high:
+        raise HTTPException(400, f"{name}: '{text[:20]}' is no whole number from {low} to {high}")
+    return int(text)
 
 
 class _Query(msgspec.Struct, forbid_unknown_fields=True):

@@ -27,7 +27,7 @@ ASKED = [
 ]
 WORDS = (
     "run-failed", "r1", "Failed", "RunStatusChanged | take 1", "Runs | where", "print datetime(9999-12-31) + 1d", "30d", "2026-01-05", "9999-12-31T23:59:59-23:59",
-    "0001-01-01", "-1d", "1e99d", "ready", "text", "true", "1", "0", "-1", "1001", "99999999999999999999", "٣", "a/b", "..", "%00", "\x00", "😀", "é" * 300, "",
+    "0001-01-01", "-1d", "1e99d", "ready", "text", "true", "1", "0", "-1", "1001", "99999999999999999999", "9" * 5000, "٣", "a/b", "..", "%00", "\x00", "😀", "é" * 300, "",
 )  # fmt: skip
 texts = st.sampled_from(WORDS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 anything = st.recursive(

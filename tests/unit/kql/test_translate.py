@@ -108,6 +108,24 @@ def test_an_error_says_where_and_what_would_be_right(query: str, line: int, colu
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("print {}d", "a number of the query is too large"),
+        ("print {}", "a whole number has at most 64 bits; write real(…)"),
+        ("Runs | take {}", "a whole number has at most 64 bits"),
+        ("print timespan({}.00:00:00)", "timespan is not supported"),
+    ],
+    ids=["days", "long", "take", "timespan"],
+)
+def test_a_number_of_very_many_digits_is_an_error_of_the_query(query: str, says: str) -> None:
+    """It was one of tocsin's: Python reads no number of 5,000 digits."""
+    with pytest.raises(QueryError) as caught:
+        translate(query.format("9" * 5000), SCHEMA)
+    assert says in str(caught.value)
+    assert "int_max" not in str(caught.value)
+
+
 def test_a_value_of_another_type_in_a_payload_fails_no_query() -> None:
     """Tags.n > 3 is false for 'abc', as in KQL; it must not be an error for all other rows."""
     con = duckdb.connect()

@@ -108,6 +108,6 @@ def _meaning(what: str) -> tuple[str, str]:
     """(status, exit status) of a form."""
     if what in ("", "start", "fail"):
         return {"": "Completed", "start": "Running", "fail": "Failed"}[what], ""
-    if what.isascii() and what.isdigit() and int(what) <= 255:
+    if what.isascii() and what.isdigit() and len(what) <= 3 and int(what) <= 255:
         return ("Completed", "") if int(what) == 0 else ("Failed", what)
     raise Refused(404, "path", "There is no such ping", "write start, fail, log, or an exit status from 0 to 255")

@@ -62,6 +62,8 @@ AGGREGATES: frozenset[str] = frozenset(AGGREGATE_FUNCTIONS)
 
 _MARK = f"tocsin{secrets.token_hex(6)}"  # no text of a user can contain it
 _MARKED = re.compile(rf"CAST\(\${_MARK}_((?:[0-9a-f][0-9a-f])*) AS [A-Z]+\)")
+_FAULTS = (KqlError, RecursionError, ValueError, ArithmeticError, AssertionError)
+"""What upstream raises of a query that it does not expect; of a number of 5,000 digits too."""
 PINNED = datetime(2000, 1, 1)
 """Any instant: only that now() is pinned matters, its value is bound later."""
 
@@ -102,7 +104,7 @@ def lower(text: str) -> Any:
     with _clock(PINNED) as active:
         try:
             query = _lower(text)
-        except (KqlError, RecursionError, ValueError, AssertionError) as fault:
+        except _FAULTS as fault:
             raise notified(fault) from fault
         if active.moment != PINNED:
             raise QueryError("set query_now is refused", hint="tocsin pins now() itself")
@@ -131,7 +133,7 @@ def check_syntax(text: str) -> None:
     """Raises ``QueryError`` with its place where ``text`` does not parse."""
     try:
         _parse(text)
-    except (KqlError, RecursionError, ValueError) as fault:
+    except _FAULTS as fault:
         raise notified(fault) from fault
 
 
@@ -140,7 +142,7 @@ def render(query: Any, tables: Mapping[str, Iterable[str]]) -> tuple[str, bool]:
     with _clock(PINNED) as active:
         try:
             sql = str(_to_sql(query, {name: list(columns) for name, columns in tables.items()}))
-        except (KqlError, RecursionError, ValueError) as fault:
+        except _FAULTS as fault:
             raise notified(fault) from fault
         return finish(sql), active.used
 
@@ -150,7 +152,7 @@ def render_scalar(expr: Any) -> str | None:
     with _clock(PINNED):
         try:
             return render_expr(expr)
-        except (KqlError, QueryError, RecursionError, ValueError, AssertionError):
+        except (QueryError, *_FAULTS):
             return None
 
 
@@ -222,11 +224,15 @@ def notified(fault: Exception) -> QueryError:
             return SyntaxFault(str(fault))
         first = fault.diagnostics[0]
         return SyntaxFault(_plain(first.message), line=first.span.line, column=first.span.column + 1)
+    if isinstance(fault, ArithmeticError):
+        return QueryError("a number of the query is too large")
     if isinstance(fault, KqlUnsupportedError):
         line, column = (fault.span.line, fault.span.column + 1) if fault.span else (0, 0)
+        if fault.construct == "literal:long":
+            return QueryError("a whole number has at most 64 bits", line=line, column=column, hint="write real(…)")
         what = _words(fault.construct)
         hint = fault.hint or ""
-        hint = "" if "wave" in hint.lower() else hint
+        hint = "" if "wave" in hint.lower() or "int_max_str_digits" in hint else hint
         if what.startswith("the let function "):
             hint = "only functions of values work: write out what it does to a table"
         return QueryError(f"{what} is not supported", line=line, column=column, hint=extras.INSTEAD.get(what, hint))

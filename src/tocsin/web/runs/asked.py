@@ -11,6 +11,7 @@ from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
 from tocsin.app.runs.find import MOST, SORTS, RunsAsked, tag_of
+from tocsin.web.asked import whole_number
 
 COLUMNS: Final[Mapping[str, str]] = {
     "DisplayName": "Name", "ExperimentName": "Experiment", "Status": "Status", "Description": "Description", "Tags": "Tags",
@@ -43,16 +44,13 @@ class ListAsked:
         return cls(
             given={name: query[name] for name in _FILTERS if query.get(name)},
             columns=columns,
-            page=_number(query, "page", 1, 10_000),
+            page=whole_number(query, "page", 1, 1, 10_000),
         )
 
     @property
     def limit(self) -> int:
         """Rows of a page."""
-        text = self.given.get("limit", str(PER_PAGE))
-        if not text.isdecimal() or not 1 <= int(text) <= MOST:
-            raise HTTPException(400, f"limit: '{text[:20]}' is no whole number from 1 to {MOST}")
-        return int(text)
+        return whole_number(self.given, "limit", PER_PAGE, 1, MOST)
 
     @property
     def charts(self) -> tuple[str, ...]:
@@ -97,10 +95,3 @@ class ListAsked:
         """How the list is sorted by ``column``, as ``aria-sort`` says it."""
         now, descending = self.sort
         return ("descending" if descending else "ascending") if now == column else "none"
-
-
-def _number(query: QueryParams, name: str, low: int, high: int) -> int:
-    text = query.get(name, str(low))
-    if not text.isdecimal() or not low <= int(text) <= high:
-        raise HTTPException(400, f"{name}: '{text[:20]}' is no whole number from {low} to {high}")
-    return int(text)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tocsin.model.text.timespans import spoken
 from tocsin.web.answers import answer
+from tocsin.web.asked import whole_number
 from tocsin.web.openapi import Operation, Parameter
 
 WEEKS = 4
@@ -84,7 +84,4 @@ def times(spread: Mapping[str, float | None]) -> str:
 
 def weeks(request: Request) -> int:
     """The ``weeks`` parameter. Raises HTTPException."""
-    text = request.query_params.get("weeks", str(WEEKS))
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= _MOST:
-        raise HTTPException(400, f"weeks: '{text[:20]}' is no whole number from 1 to {_MOST}")
-    return int(text)
+    return whole_number(request.query_params, "weeks", WEEKS, 1, _MOST)
