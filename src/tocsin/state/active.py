@@ -318,7 +318,9 @@ def _as_acted(alert: ActiveAlert, new: list[codecs.AnyRow]) -> ActiveAlert:
 
 def _body(alert: ActiveAlert) -> dict[str, Any]:
     whole: dict[str, Any] = msgspec.to_builtins(alert)
-    return {name: value for name, value in whole.items() if name not in _OUTSIDE}
+    for name in _OUTSIDE:
+        del whole[name]
+    return whole
 
 
 def _row(alert: ActiveAlert) -> dict[str, object]:
