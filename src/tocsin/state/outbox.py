@@ -89,7 +89,6 @@ _ATTEMPTED = (
         changed_at=bindparam("b_at"),
     )
 )
-_CONSUME = update(intents).where(intents.c.id == bindparam("k_id"), _OPEN).values(consumed_at=bindparam("b_at"))
 _SENT_LATELY = (
     select(_D.address, _D.created_at)
     .where(_D.created_at >= bindparam("since", type_=Micros), ~_NOT_MAILED)
@@ -195,8 +194,8 @@ class Outbox:
         self._attempted = dialect.bulk(
             _ATTEMPTED, ["k_id", "b_state", "b_attempt", "b_reply", "b_handle", "b_next", "b_at"]
         )
-        self._consume = dialect.bulk(_CONSUME, ["k_id", "b_at"])
         ids = select(dialect.texts("ids").c.value)
+        self._consume = update(intents).where(intents.c.id.in_(ids), _OPEN).values(consumed_at=bindparam("b_at"))
         self._called = select(intents).where(intents.c.id.in_(ids))
         self._of_runs = select(intents).where(_OPEN, intents.c.run_id.in_(ids)).order_by(intents.c.seq)
         self._known = select(_D.id).where(_D.id.in_(ids))
@@ -282,7 +281,8 @@ class Outbox:
             self._put_message.run(tx, [{"delivery": d.id, "message": d.message} for d in fresh])
             self._link.run(tx, [{"intent": i, "delivery": d.id} for d in fresh for i in d.intents])
             self._mirror.log(tx, NOTIFICATIONS, [codecs.put_row(d, now) for d in fresh])
-        self._consume.run(tx, [{"k_id": i, "b_at": now} for i in consumed])
+        if consumed:
+            tx.execute(self._consume, {"ids": self._dialect.pack(consumed), "b_at": now})
         if listed:
             self._drop(tx, listed, now)
 
