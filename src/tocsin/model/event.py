@@ -34,10 +34,15 @@ def why_no_event(value: object) -> str:
     if not isinstance(value, dict):
         return "no JSON object"
     kind = value.get("type")
+    azure = kind or value.get("eventType")
+    if isinstance(azure, str) and azure.startswith("Microsoft."):
+        return f"type is {json.dumps(azure)[:80]}, which /intake/event-grid takes"
+    if kind is None and "RunId" in value:
+        return f'no type, and columns outside of data; write {{"type": "{STATUS_TYPE}", "data": {{"RunId": …}}}}'
     if not isinstance(kind, str) or kind not in _TYPES:
         return f"type is {json.dumps(kind)[:80]}, not {STATUS_TYPE}"
     if kind in (STATUS_TYPE, HEARTBEAT_TYPE) and not isinstance(value.get("data"), dict):
-        return "data is no object"
+        return "data is a text, not an object" if isinstance(value.get("data"), str) else "data is no object"
     return ""
 
 

@@ -97,6 +97,10 @@ def test_an_answer_describes_its_dead_letters(ask: Ask) -> None:
     (letter,) = answer.json()["dead_letters"]
     assert "no_run_id" == letter["reason"]
     assert letter["detail"].endswith("finds nothing; the event has eventType (a string), topic (a string)")
+    bare, azures, text = {"RunId": "r", "Status": "Failed"}, {"eventType": "Microsoft.X"}, {**event("r1"), "data": "{}"}
+    said = [d["detail"] for d in ask("POST", "events", json=[bare, azures, text]).json()["dead_letters"]]
+    assert "write {" in said[0] and '"data": {"RunId": …}' in said[0]
+    assert ['type is "Microsoft.X", which /intake/event-grid takes', "data is a text, not an object"] == said[1:]
 
 
 def test_a_gzip_body_is_read(behind: Behind, ask: Ask) -> None:
